@@ -1,0 +1,1 @@
+"""The vendor's side: collect, write, sign, and the kit."""

@@ -1,0 +1,1 @@
+"""The plumbing: the strict tar, the head, OCI layouts and registries."""

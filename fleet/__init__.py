@@ -1,0 +1,1 @@
+"""Support's side: what came back from the sites, and what it means."""

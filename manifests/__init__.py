@@ -1,0 +1,1 @@
+"""The documents: words, values, canonical bytes, trust. Pure; imports nothing of ours."""

@@ -1,0 +1,97 @@
+"""Every failure a user can meet.
+
+* WaybillError
+  + UsageError         2  the command line asks for something that makes no sense
+  + MalformedError     3  the bytes are not what the format says
+  + UntrustedError     4  well-formed, but not vouched for by the trust root
+  + RefusedError       5  trusted, but policy or state says no
+  + HostError          6  this machine failed us: space, permission, a tool or a server
+  + DamagedError       7  incomplete or different bytes under a trusted head
+  + NewerError         8  this verifier is too old to judge it
+  + WaitingError       9  somebody else has to act first
+  + RolledBackError   10  tried, failed, gone back
+  + TrialError        11  switched, and the trial has not ended
+  + InconsistentError 12  neither old nor new; a person must decide
+  + BusyError         13  another process holds the site
+  + AttentionError    14  done, but something needs a person
+
+Exit code 0 is success, 1 a bug of ours (any other exception), 130 an interrupt.
+"""
+
+from typing import ClassVar
+
+
+class WaybillError(Exception):
+    """Base of every failure that is a result and not a bug.
+
+    Attributes:
+        exit_code: What the process ends with; a public promise.
+        problem: What was found, then what was expected; lower case, no full stop.
+        where: The place: a document's path (``$.images[2].digest``), a file and line, a member name.
+        remedy: What to do next, printed as the ``hint:``.
+        finding: Stable id for programs, such as ``signature-missing``.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, problem: str, *, where: str = "", remedy: str = "", finding: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.where = where
+        self.remedy = remedy
+        self.finding = finding or type(self).__name__.removesuffix("Error").lower()
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}" if self.where else self.problem
+
+
+class UsageError(WaybillError):
+    exit_code = 2
+
+
+class MalformedError(WaybillError):
+    exit_code = 3
+
+
+class UntrustedError(WaybillError):
+    exit_code = 4
+
+
+class RefusedError(WaybillError):
+    exit_code = 5
+
+
+class HostError(WaybillError):
+    exit_code = 6
+
+
+class DamagedError(WaybillError):
+    exit_code = 7
+
+
+class NewerError(WaybillError):
+    exit_code = 8
+
+
+class WaitingError(WaybillError):
+    exit_code = 9
+
+
+class RolledBackError(WaybillError):
+    exit_code = 10
+
+
+class TrialError(WaybillError):
+    exit_code = 11
+
+
+class InconsistentError(WaybillError):
+    exit_code = 12
+
+
+class BusyError(WaybillError):
+    exit_code = 13
+
+
+class AttentionError(WaybillError):
+    exit_code = 14

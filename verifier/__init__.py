@@ -1,0 +1,1 @@
+"""The customer's side: verify, approve, install, go back, report."""
