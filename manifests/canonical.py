@@ -1,0 +1,88 @@
+"""One JSON value, one byte string: RFC 8785 restricted to strings, bounded integers, booleans, arrays, objects.
+
+The only place where raw JSON of ours is read or written. The restriction makes "sorted keys, no space" equal to
+RFC 8785: keys are ASCII, and there are no floats. Whatever re-encodes to other bytes than were received is refused,
+which covers duplicate keys, escapes, spaces, ``-0``, explicit defaults and missing defaults alike.
+"""
+
+import re
+from functools import cache
+from typing import TypeVar
+
+import msgspec
+
+from manifests.errors import MalformedError
+
+MAX_DEPTH = 32
+
+# Strings are skipped as a whole, so that brackets inside them do not count.
+_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_OPEN = (b"[", b"{")
+
+T = TypeVar("T")
+
+
+@cache
+def _decoder(type_: type[T]) -> msgspec.json.Decoder[T]:
+    return msgspec.json.Decoder(type_, strict=True)
+
+
+_ENCODER = msgspec.json.Encoder(order="sorted")
+
+
+def check_depth(data: bytes, what: str, *, depth: int = MAX_DEPTH) -> None:
+    """Bound the nesting of JSON text before a recursive decoder sees it.
+
+    Raises:
+        MalformedError: Deeper than ``depth`` arrays and objects.
+    """
+    level = 0
+    for match in _NESTING.finditer(data):
+        token = match.group()
+        if token in _OPEN:
+            level += 1
+            if level > depth:
+                raise MalformedError(f"nested deeper than {depth} levels", where=what)
+        elif token[:1] != b'"':
+            level -= 1
+
+
+def decode(data: bytes, type_: type[T], what: str) -> T:
+    """Read JSON of a known shape that others wrote, not canonical; unknown fields are up to ``type_``.
+
+    Raises:
+        MalformedError: Not UTF-8 JSON of that shape, or nested too deeply.
+    """
+    check_depth(data, what)
+    try:
+        return _decoder(type_).decode(data)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `")
+        raise MalformedError(_lower(problem), where=f"{what} {place.rstrip('`')}".strip()) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise MalformedError(f"not valid JSON: {_lower(str(error))}", where=what) from None
+
+
+def parse(data: bytes, type_: type[T], what: str, *, max_bytes: int) -> T:
+    """Read a document of ours: size, depth, shape, then byte-for-byte canonical form.
+
+    Raises:
+        MalformedError: Longer than ``max_bytes``, not of the shape of ``type_``, or another spelling of it.
+    """
+    if len(data) > max_bytes:
+        raise MalformedError(f"{len(data)} bytes, at most {max_bytes} are allowed", where=what)
+    value = decode(data, type_, what)
+    again = encode(value)
+    if again != data:
+        at = next((i for i, (a, b) in enumerate(zip(again, data, strict=False)) if a != b), min(len(again), len(data)))
+        raise MalformedError(f"not in canonical form from byte {at} on", where=what)
+    return value
+
+
+def encode(value: object) -> bytes:
+    """The canonical bytes of a document."""
+    return _ENCODER.encode(value)
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,171 @@
+"""Signed bytes: DSSE envelopes, in-toto Statements, Sigstore bundles.
+
+Sources: DSSE v1.0.2 (envelope.md, protocol.md), in-toto attestation Statement v1, Sigstore bundle v0.3
+(sigstore_bundle.proto). One signature per Sigstore bundle: stock verifiers refuse more; a threshold is several files.
+"""
+
+from typing import Annotated, Generic, Literal, TypeVar
+
+from msgspec import Meta, Struct, field
+
+from manifests.canonical import encode, parse
+from manifests.digest import KeyId, MediaType, Text
+from manifests.errors import MalformedError, UntrustedError
+from manifests.keys import Base64, PublicKey, Signer, decode_base64, encode_base64
+
+INTOTO = "application/vnd.in-toto+json"
+STATEMENT = "https://in-toto.io/Statement/v1"
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+MAX_BUNDLE = 1 << 20
+
+P = TypeVar("P")
+HexDigest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
+
+def pae(payload_type: str, payload: bytes) -> bytes:
+    """What is signed: DSSE's pre-authentication encoding (protocol.md, "PAE")."""
+    return b"DSSEv1 %d %s %d %s" % (len(payload_type), payload_type.encode(), len(payload), payload)
+
+
+class _Closed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what these files hold: frozen, and nothing unknown in it."""
+
+
+class Sha256(_Closed):
+    sha256: HexDigest
+
+
+class Subject(_Closed):
+    digest: Sha256
+    name: Text
+
+
+class Statement(_Closed, Generic[P]):
+    """An in-toto Statement v1 with exactly one subject."""
+
+    type: Literal["https://in-toto.io/Statement/v1"] = field(name="_type")
+    predicate: P
+    predicate_type: Annotated[str, Meta(max_length=200)] = field(name="predicateType")
+    subject: Annotated[tuple[Subject, ...], Meta(min_length=1, max_length=1)]
+
+
+def statement(predicate: P, predicate_type: str, *, name: str, digest: str) -> Statement[P]:
+    """A Statement about the one subject ``name`` with ``digest`` (``sha256:…``)."""
+    subject = Subject(name=name, digest=Sha256(sha256=digest.removeprefix("sha256:")))
+    return Statement(type=STATEMENT, predicate=predicate, predicate_type=predicate_type, subject=(subject,))
+
+
+class _Sig(_Closed):
+    sig: Base64
+
+
+class _Envelope(_Closed):
+    payload: Base64
+    payload_type: Literal["application/vnd.in-toto+json"] = field(name="payloadType")
+    signatures: Annotated[tuple[_Sig, ...], Meta(min_length=1, max_length=1)]
+
+
+class _Hint(_Closed):
+    hint: Base64
+
+
+class _Material(_Closed):
+    public_key: _Hint = field(name="publicKey")
+    # Legal proto-JSON may omit it; sigstore's own Python parser then refuses the bundle, so it is always written.
+    tlog_entries: Annotated[tuple[str, ...], Meta(max_length=0)] = field(name="tlogEntries")
+
+
+class SigstoreBundle(_Closed):
+    """A key-signed Sigstore bundle v0.3 around one DSSE envelope."""
+
+    envelope: _Envelope = field(name="dsseEnvelope")
+    media_type: Literal["application/vnd.dev.sigstore.bundle.v0.3+json"] = field(name="mediaType")
+    material: _Material = field(name="verificationMaterial")
+
+
+def sign_statement(value: Statement[P], signer: Signer) -> bytes:
+    """The canonical Sigstore bundle of ``value`` signed by ``signer``."""
+    payload = encode(value)
+    return wrap_signature(payload, signer.sign(pae(INTOTO, payload)), signer.public)
+
+
+def wrap_signature(payload: bytes, signature: bytes, key: PublicKey) -> bytes:
+    hint = encode_base64(bytes.fromhex(key.keyid))
+    sigs = (_Sig(sig=encode_base64(signature)),)
+    envelope = _Envelope(payload=encode_base64(payload), payload_type=INTOTO, signatures=sigs)
+    material = _Material(public_key=_Hint(hint=hint), tlog_entries=())
+    return encode(SigstoreBundle(envelope=envelope, media_type=BUNDLE, material=material))
+
+
+def bundle_hint(data: bytes, what: str) -> str:
+    """The key id that a Sigstore bundle claims; only good for picking a candidate among pinned keys."""
+    parsed = parse(data, SigstoreBundle, what, max_bytes=MAX_BUNDLE)
+    return decode_base64(parsed.material.public_key.hint, what).hex()
+
+
+def verify_statement(data: bytes, key: PublicKey, what: str) -> bytes:
+    """The payload of a Sigstore bundle whose hint names ``key`` and whose signature is by ``key``.
+
+    Raises:
+        MalformedError: Not a bundle in our form, or its hint names another key.
+        UntrustedError: The signature does not match.
+    """
+    parsed = parse(data, SigstoreBundle, what, max_bytes=MAX_BUNDLE)
+    if decode_base64(parsed.material.public_key.hint, what).hex() != key.keyid:
+        raise MalformedError(f"its hint names another key than {key.keyid}", where=what)
+    payload = decode_base64(parsed.envelope.payload, what)
+    key.verify(decode_base64(parsed.envelope.signatures[0].sig, what), pae(INTOTO, payload), what)
+    return payload
+
+
+class KeySignature(_Closed):
+    keyid: KeyId
+    sig: Base64
+
+
+class Envelope(_Closed):
+    """A DSSE envelope with several signatures, for documents that only Waybill reads (roots, approvals, …)."""
+
+    payload: Base64
+    payload_type: MediaType = field(name="payloadType")
+    signatures: Annotated[tuple[KeySignature, ...], Meta(max_length=128)]
+
+    @property
+    def payload_bytes(self) -> bytes:
+        return decode_base64(self.payload, "payload")
+
+
+def parse_envelope(data: bytes, payload_type: str, what: str, *, max_bytes: int) -> Envelope:
+    """Raises MalformedError unless ``data`` is an envelope of ``payload_type``, signatures sorted by key id, each once."""
+    envelope = parse(data, Envelope, what, max_bytes=max_bytes)
+    if envelope.payload_type != payload_type:
+        raise MalformedError(f"payload type is {envelope.payload_type!r}, expected {payload_type!r}", where=what)
+    keyids = [one.keyid for one in envelope.signatures]
+    if keyids != sorted(set(keyids)):
+        raise MalformedError("signatures are not sorted by key id, each key once", where=what)
+    return envelope
+
+
+def seal(payload: bytes, payload_type: str, signers: tuple[Signer, ...]) -> bytes:
+    """A new envelope with one signature per signer (possibly none)."""
+    envelope = Envelope(payload=encode_base64(payload), payload_type=payload_type, signatures=())
+    return add_signatures(envelope, signers)
+
+
+def add_signatures(envelope: Envelope, signers: tuple[Signer, ...]) -> bytes:
+    """The envelope's bytes with the signers' signatures added or replaced."""
+    sigs = {one.keyid: one for one in envelope.signatures}
+    message = pae(envelope.payload_type, envelope.payload_bytes)
+    for signer in signers:
+        keyid = signer.public.keyid
+        sigs[keyid] = KeySignature(keyid=keyid, sig=encode_base64(signer.sign(message)))
+    ordered = tuple(sigs[keyid] for keyid in sorted(sigs))
+    return encode(Envelope(payload=envelope.payload, payload_type=envelope.payload_type, signatures=ordered))
+
+
+def verify_signature(envelope: Envelope, one: KeySignature, key: PublicKey, what: str) -> None:
+    """Raises UntrustedError unless ``one`` is a signature by ``key`` over the envelope's payload."""
+    if one.keyid != key.keyid:
+        raise UntrustedError(f"signature names key {one.keyid}, expected {key.keyid}", where=what)
+    message = pae(envelope.payload_type, envelope.payload_bytes)
+    key.verify(decode_base64(one.sig, what), message, what)

@@ -1,0 +1,245 @@
+"""The vendor's root: who may speak, how many must, and the chain of its versions.
+
+The design follows TUF's root role (TUF specification 1.0.33, section 5.3): version N+1 is signed by thresholds of N
+and of N+1. Different from TUF: no expiry (a courier may be slow), the file of N is fixed by its digest in N+1, and
+algorithms and roles that this verifier does not know are kept and never counted.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from manifests.canonical import encode, parse
+from manifests.digest import Count, Digest, KeyId, Name, Positive, Word, digest_of
+from manifests.envelope import Envelope, parse_envelope, verify_signature
+from manifests.errors import MalformedError, RefusedError, UntrustedError
+from manifests.keys import PublicKey
+
+ROOT_TYPE = "application/vnd.waybill.root.v1+json"
+MAX_ROOT = 256 << 10
+MAX_ROOTS = 256
+ROLES = ("root", "release", "consignment", "rollback")
+
+
+class _Closed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    pass
+
+
+class Mark(_Closed, order=True):
+    """A place in a stream of releases; a later epoch is above every sequence of an earlier one."""
+
+    epoch: Positive
+    sequence: Positive
+
+
+class Role(_Closed):
+    """Attributes: keys: sorted key ids; threshold: how many of them; products: for ``release`` alone, what it covers."""
+
+    keys: Annotated[tuple[KeyId, ...], Meta(min_length=1, max_length=64)]
+    threshold: Annotated[int, Meta(ge=1, le=64)]
+    products: Annotated[tuple[Name, ...], Meta(max_length=256)] = ()
+
+
+class Leaver(_Closed):
+    """A key that may no longer sign: ``retired`` keeps what it signed up to ``last``; ``revoked`` nothing."""
+
+    how: Literal["retired", "revoked"]
+    last: Mark | None = None
+
+
+class Root(_Closed):
+    """One version of the vendor's root document.
+
+    Attributes:
+        vendor: The vendor's name, stated here and nowhere else.
+        epoch: Grows only to start the release sequences anew.
+        practice: Made by ``init``; whatever it vouches for is called practice.
+        previous: Digest of the whole file of version - 1; absent in version 1.
+        keys: From key id (SHA-256 of the SPKI) to the key.
+        leave: Keys that left, by key id.
+    """
+
+    type: Literal["application/vnd.waybill.root.v1+json"] = ROOT_TYPE
+    vendor: Name
+    version: Annotated[int, Meta(ge=1, le=99999)]
+    epoch: Positive
+    practice: bool = False
+    previous: Digest | None = None
+    keys: Annotated[dict[KeyId, PublicKey], Meta(min_length=1, max_length=256)]
+    roles: Annotated[dict[Word, Role], Meta(min_length=1, max_length=64)]
+    leave: Annotated[dict[KeyId, Leaver], Meta(max_length=1024)] = {}
+
+
+class Pin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a site's paper says: the digest of one root's payload; the version is 0 while only the digest is known."""
+
+    version: Count
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class SignedRoot:
+    """A root document as received."""
+
+    raw: bytes
+    envelope: Envelope
+    root: Root
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the payload; late signatures do not change it."""
+        return digest_of(self.envelope.payload_bytes)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Root documents with consecutive versions, believed from a pin on.
+
+    Attributes:
+        roots: Oldest first; the last one judges.
+    """
+
+    roots: tuple[SignedRoot, ...]
+
+    @property
+    def newest(self) -> Root:
+        return self.roots[-1].root
+
+    @property
+    def pin(self) -> Pin:
+        return Pin(version=self.newest.version, digest=self.roots[-1].fingerprint)
+
+    def key(self, keyid: str) -> PublicKey | None:
+        """The key that some document of the chain records."""
+        return next((one.root.keys[keyid] for one in self.roots if keyid in one.root.keys), None)
+
+    def counted(self, role: str, keyid: str, at: Mark | None) -> bool:
+        """Whether a good signature by ``keyid`` counts for ``role``, for a release at ``at``."""
+        leaver = self.newest.leave.get(keyid)
+        if leaver is None:
+            return keyid in self.newest.roles[role].keys
+        was_in = any(role in one.root.roles and keyid in one.root.roles[role].keys for one in self.roots)
+        return leaver.how == "retired" and was_in and leaver.last is not None and at is not None and at <= leaver.last
+
+
+def parse_root(data: bytes, what: str) -> SignedRoot:
+    """Read one root document; its signatures are judged by ``verify_chain``.
+
+    Raises:
+        MalformedError: Not a root document, or one that contradicts itself.
+    """
+    envelope = parse_envelope(data, ROOT_TYPE, what, max_bytes=MAX_ROOT)
+    root = parse(envelope.payload_bytes, Root, what, max_bytes=MAX_ROOT)
+    check_root(root, what)
+    return SignedRoot(raw=data, envelope=envelope, root=root)
+
+
+def check_root(root: Root, what: str) -> None:
+    """Raise MalformedError unless every rule inside one document holds."""
+    for keyid, key in root.keys.items():
+        if key.keyid != keyid:
+            raise MalformedError(f"key is listed as {keyid} and is {key.keyid}", where=what)
+    for name in ROLES:
+        if name not in root.roles:
+            raise MalformedError(f"role {name!r} is missing", where=what)
+    for name, role in root.roles.items():
+        if list(role.keys) != sorted(set(role.keys)) or not set(role.keys) <= set(root.keys):
+            raise MalformedError(f"keys of role {name!r} are not sorted, not each once, or not listed", where=what)
+        if name in ROLES and role.threshold > len(role.keys):
+            raise MalformedError(f"role {name!r} asks for {role.threshold} of {len(role.keys)} keys", where=what)
+        if set(role.keys) & set(root.leave):
+            raise MalformedError(f"role {name!r} holds a key that left", where=what)
+        if list(role.products) != sorted(set(role.products)) or bool(role.products) != (name == "release"):
+            raise MalformedError(f"role {name!r}: `products` is for release alone, sorted, each once", where=what)
+    if (root.version == 1) != (root.previous is None):
+        raise MalformedError("`previous` is absent in version 1 and present in every other", where=what)
+    for leaver in root.leave.values():
+        if (leaver.how == "retired") != (leaver.last is not None):
+            raise MalformedError("a retired key has `last`, a revoked one has not", where=what)
+
+
+def encode_root(root: Root) -> bytes:
+    check_root(root, f"root {root.version}")
+    return encode(root)
+
+
+def verify_chain(documents: tuple[bytes, ...], pin: Pin) -> Chain:
+    """Believe a chain of root documents, oldest first, from the pinned one on.
+
+    Steps: 1 consecutive versions; 2 the pinned payload is among them; 3 every older file is the one that its
+    successor names; 4 every version from the pin on is signed by its own threshold, every one above the pin also by
+    its predecessor's; 5 no signature by a key that neither it nor its predecessor records.
+
+    Raises:
+        MalformedError: A document is not a root document, or versions are not consecutive.
+        UntrustedError: The pin is not in the chain, or signatures do not suffice.
+    """
+    roots = tuple(parse_root(data, f"root document {i + 1}") for i, data in enumerate(documents))
+    for before, after in zip(roots, roots[1:], strict=False):
+        if after.root.version != before.root.version + 1:
+            raise MalformedError(f"root {after.root.version} follows root {before.root.version}", where="trust")
+    at = next((i for i, one in enumerate(roots) if one.fingerprint == pin.digest), None)
+    if at is None:
+        raise UntrustedError(
+            "no root document here is the one that is pinned",
+            where="trust",
+            remedy="compare the fingerprint with the vendor's paper; this may be another vendor's medium",
+            finding="root-unknown",
+        )
+    if pin.version not in (0, roots[at].root.version):
+        raise UntrustedError(f"pinned root {pin.version} calls itself {roots[at].root.version}", where="trust")
+    for before, after in zip(roots, roots[1:], strict=False):
+        _follow(before, after)
+    for i in range(len(roots)):
+        _signatures(roots[i], roots[i - 1] if i else None, must_count_own=i >= at, must_count_previous=i > at)
+    return Chain(roots=roots)
+
+
+def _follow(before: SignedRoot, after: SignedRoot) -> None:
+    what = f"root {after.root.version}"
+    if after.root.previous != digest_of(before.raw):
+        raise UntrustedError(f"its predecessor is {after.root.previous}, not the file here", where=what)
+    if after.root.vendor != before.root.vendor:
+        raise UntrustedError(f"vendor changes from {before.root.vendor} to {after.root.vendor}", where=what)
+    if after.root.epoch < before.root.epoch:
+        raise UntrustedError(f"epoch falls from {before.root.epoch} to {after.root.epoch}", where=what)
+
+
+def _signatures(one: SignedRoot, before: SignedRoot | None, *, must_count_own: bool, must_count_previous: bool) -> None:
+    what = f"root {one.root.version}"
+    good = set()
+    for signature in one.envelope.signatures:
+        key = one.root.keys.get(signature.keyid) or (before.root.keys.get(signature.keyid) if before else None)
+        if key is None:
+            raise UntrustedError(f"signed by unknown key {signature.keyid}", where=what, finding="signature-unknown")
+        if key.known:
+            verify_signature(one.envelope, signature, key, what)
+            good.add(signature.keyid)
+    if must_count_own:
+        _count(one.root, good, what)
+    if must_count_previous and before is not None:
+        _count(before.root, good, what)
+
+
+def _count(judge: Root, good: set[str], what: str) -> None:
+    role = judge.roles["root"]
+    have = len(good & set(role.keys))
+    if have < role.threshold:
+        raise UntrustedError(
+            f"signed by {have} of the {role.threshold} root keys that root {judge.version} asks for",
+            where=what,
+            remedy="the vendor's root keys must sign it: waybill sign",
+            finding="root-signatures-missing",
+        )
+
+
+def check_vendor_product(root: Root, product: str) -> None:
+    """Raise RefusedError unless the release role speaks for ``product``."""
+    products = root.roles["release"].products
+    if product not in products:
+        raise RefusedError(
+            f"the release keys speak for {', '.join(products)}, not for {product}",
+            where="product",
+            finding="product-not-covered",
+        )
