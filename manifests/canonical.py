@@ -6,7 +6,6 @@ which covers duplicate keys, escapes, spaces, ``-0``, explicit defaults and miss
 """
 
 import re
-from functools import cache
 from typing import TypeVar
 
 import msgspec
@@ -20,11 +19,6 @@ _NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 _OPEN = (b"[", b"{")
 
 T = TypeVar("T")
-
-
-@cache
-def _decoder(type_: type[T]) -> msgspec.json.Decoder[T]:
-    return msgspec.json.Decoder(type_, strict=True)
 
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
@@ -55,7 +49,7 @@ def decode(data: bytes, type_: type[T], what: str) -> T:
     """
     check_depth(data, what)
     try:
-        return _decoder(type_).decode(data)
+        return msgspec.json.decode(data, type=type_, strict=True)
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `")
         raise MalformedError(_lower(problem), where=f"{what} {place.rstrip('`')}".strip()) from None

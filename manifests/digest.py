@@ -4,7 +4,9 @@ import hashlib
 import re
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta
+
+from manifests.document import Document
 
 MAX_INTEGER = 2**53 - 1
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -38,7 +40,7 @@ MediaType = Annotated[
 Platform = Annotated[str, Meta(pattern=r"\A[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?\Z")]
 
 
-class Blob(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Blob(Document, frozen=True, kw_only=True):
     """Points at opaque bytes by digest and length."""
 
     digest: Digest

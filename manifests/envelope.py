@@ -4,18 +4,19 @@ Sources: DSSE v1.0.2 (envelope.md, protocol.md), in-toto attestation Statement v
 (sigstore_bundle.proto). One signature per Sigstore bundle: stock verifiers refuse more; a threshold is several files.
 """
 
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Final, Generic, Literal, TypeVar
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
 from manifests.canonical import encode, parse
 from manifests.digest import KeyId, MediaType, Text
+from manifests.document import Document
 from manifests.errors import MalformedError, UntrustedError
 from manifests.keys import Base64, PublicKey, Signer, decode_base64, encode_base64
 
-INTOTO = "application/vnd.in-toto+json"
-STATEMENT = "https://in-toto.io/Statement/v1"
-BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+INTOTO: Final = "application/vnd.in-toto+json"
+STATEMENT: Final = "https://in-toto.io/Statement/v1"
+BUNDLE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 MAX_BUNDLE = 1 << 20
 
 P = TypeVar("P")
@@ -27,20 +28,16 @@ def pae(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(payload_type), payload_type.encode(), len(payload), payload)
 
 
-class _Closed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of what these files hold: frozen, and nothing unknown in it."""
-
-
-class Sha256(_Closed):
+class Sha256(Document, frozen=True, kw_only=True):
     sha256: HexDigest
 
 
-class Subject(_Closed):
+class Subject(Document, frozen=True, kw_only=True):
     digest: Sha256
     name: Text
 
 
-class Statement(_Closed, Generic[P]):
+class Statement(Document, Generic[P], frozen=True, kw_only=True):
     """An in-toto Statement v1 with exactly one subject."""
 
     type: Literal["https://in-toto.io/Statement/v1"] = field(name="_type")
@@ -55,27 +52,27 @@ def statement(predicate: P, predicate_type: str, *, name: str, digest: str) -> S
     return Statement(type=STATEMENT, predicate=predicate, predicate_type=predicate_type, subject=(subject,))
 
 
-class _Sig(_Closed):
+class _Sig(Document, frozen=True, kw_only=True):
     sig: Base64
 
 
-class _Envelope(_Closed):
+class _Envelope(Document, frozen=True, kw_only=True):
     payload: Base64
     payload_type: Literal["application/vnd.in-toto+json"] = field(name="payloadType")
     signatures: Annotated[tuple[_Sig, ...], Meta(min_length=1, max_length=1)]
 
 
-class _Hint(_Closed):
+class _Hint(Document, frozen=True, kw_only=True):
     hint: Base64
 
 
-class _Material(_Closed):
+class _Material(Document, frozen=True, kw_only=True):
     public_key: _Hint = field(name="publicKey")
     # Legal proto-JSON may omit it; sigstore's own Python parser then refuses the bundle, so it is always written.
     tlog_entries: Annotated[tuple[str, ...], Meta(max_length=0)] = field(name="tlogEntries")
 
 
-class SigstoreBundle(_Closed):
+class SigstoreBundle(Document, frozen=True, kw_only=True):
     """A key-signed Sigstore bundle v0.3 around one DSSE envelope."""
 
     envelope: _Envelope = field(name="dsseEnvelope")
@@ -118,12 +115,12 @@ def verify_statement(data: bytes, key: PublicKey, what: str) -> bytes:
     return payload
 
 
-class KeySignature(_Closed):
+class KeySignature(Document, frozen=True, kw_only=True):
     keyid: KeyId
     sig: Base64
 
 
-class Envelope(_Closed):
+class Envelope(Document, frozen=True, kw_only=True):
     """A DSSE envelope with several signatures, for documents that only Waybill reads (roots, approvals, …)."""
 
     payload: Base64
@@ -136,7 +133,7 @@ class Envelope(_Closed):
 
 
 def parse_envelope(data: bytes, payload_type: str, what: str, *, max_bytes: int) -> Envelope:
-    """Raises MalformedError unless ``data`` is an envelope of ``payload_type``, signatures sorted by key id, each once."""
+    """Raises MalformedError unless an envelope of ``payload_type``, its signatures sorted by key id, each once."""
     envelope = parse(data, Envelope, what, max_bytes=max_bytes)
     if envelope.payload_type != payload_type:
         raise MalformedError(f"payload type is {envelope.payload_type!r}, expected {payload_type!r}", where=what)

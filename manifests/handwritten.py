@@ -105,7 +105,7 @@ def parse_handwritten(data: bytes, name: str, *, decimals_under: str = "") -> Ha
         events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         plain = reader.document(iter(events))
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        mark: Any = error.problem_mark
         line = mark.line + 1 if mark else 1
         raise MalformedError(f"not YAML: {error.problem or error.context}", where=f"{name}:{line}") from None
     except yaml.YAMLError as error:
@@ -171,7 +171,7 @@ class _Reader:
 
     def _scalar(self, event: Any, path: str) -> Plain:
         text: str = event.value
-        if event.style is not None:
+        if event.style:  # the C parser says "" for plain, the Python one None
             return text
         if text in ("true", "false"):
             return text == "true"

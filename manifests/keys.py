@@ -18,9 +18,10 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from manifests.digest import Word
+from manifests.document import Document
 from manifests.errors import HostError, MalformedError, RefusedError, UntrustedError, UsageError
 
 ECDSA_P256 = "ecdsa-p256-sha256"
@@ -50,7 +51,7 @@ def keyid_of(spki: bytes) -> str:
     return hashlib.sha256(spki).hexdigest()
 
 
-class PublicKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PublicKey(Document, frozen=True, kw_only=True):
     """A key as documents record it.
 
     Attributes:

@@ -6,12 +6,14 @@ algorithms and roles that this verifier does not know are kept and never counted
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from manifests.canonical import encode, parse
 from manifests.digest import Count, Digest, KeyId, Name, Positive, Word, digest_of
+from manifests.document import Document
 from manifests.envelope import Envelope, parse_envelope, verify_signature
 from manifests.errors import MalformedError, RefusedError, UntrustedError
 from manifests.keys import PublicKey
@@ -22,33 +24,29 @@ MAX_ROOTS = 256
 ROLES = ("root", "release", "consignment", "rollback")
 
 
-class _Closed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    pass
-
-
-class Mark(_Closed, order=True):
+class Mark(Document, frozen=True, kw_only=True, order=True):
     """A place in a stream of releases; a later epoch is above every sequence of an earlier one."""
 
     epoch: Positive
     sequence: Positive
 
 
-class Role(_Closed):
-    """Attributes: keys: sorted key ids; threshold: how many of them; products: for ``release`` alone, what it covers."""
+class Role(Document, frozen=True, kw_only=True):
+    """Who may act in a role: sorted key ids, how many of them must, and (``release`` alone) for which products."""
 
     keys: Annotated[tuple[KeyId, ...], Meta(min_length=1, max_length=64)]
     threshold: Annotated[int, Meta(ge=1, le=64)]
     products: Annotated[tuple[Name, ...], Meta(max_length=256)] = ()
 
 
-class Leaver(_Closed):
+class Leaver(Document, frozen=True, kw_only=True):
     """A key that may no longer sign: ``retired`` keeps what it signed up to ``last``; ``revoked`` nothing."""
 
     how: Literal["retired", "revoked"]
     last: Mark | None = None
 
 
-class Root(_Closed):
+class Root(Document, frozen=True, kw_only=True, tag_field="type", tag=ROOT_TYPE):
     """One version of the vendor's root document.
 
     Attributes:
@@ -60,7 +58,6 @@ class Root(_Closed):
         leave: Keys that left, by key id.
     """
 
-    type: Literal["application/vnd.waybill.root.v1+json"] = ROOT_TYPE
     vendor: Name
     version: Annotated[int, Meta(ge=1, le=99999)]
     epoch: Positive
@@ -71,7 +68,7 @@ class Root(_Closed):
     leave: Annotated[dict[KeyId, Leaver], Meta(max_length=1024)] = {}
 
 
-class Pin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Pin(Document, frozen=True, kw_only=True):
     """What a site's paper says: the digest of one root's payload; the version is 0 while only the digest is known."""
 
     version: Count
@@ -176,7 +173,7 @@ def verify_chain(documents: tuple[bytes, ...], pin: Pin) -> Chain:
         UntrustedError: The pin is not in the chain, or signatures do not suffice.
     """
     roots = tuple(parse_root(data, f"root document {i + 1}") for i, data in enumerate(documents))
-    for before, after in zip(roots, roots[1:], strict=False):
+    for before, after in pairwise(roots):
         if after.root.version != before.root.version + 1:
             raise MalformedError(f"root {after.root.version} follows root {before.root.version}", where="trust")
     at = next((i for i, one in enumerate(roots) if one.fingerprint == pin.digest), None)
@@ -189,7 +186,7 @@ def verify_chain(documents: tuple[bytes, ...], pin: Pin) -> Chain:
         )
     if pin.version not in (0, roots[at].root.version):
         raise UntrustedError(f"pinned root {pin.version} calls itself {roots[at].root.version}", where="trust")
-    for before, after in zip(roots, roots[1:], strict=False):
+    for before, after in pairwise(roots):
         _follow(before, after)
     for i in range(len(roots)):
         _signatures(roots[i], roots[i - 1] if i else None, must_count_own=i >= at, must_count_previous=i > at)

@@ -1,0 +1,220 @@
+"""The telemetry contract: the upper bound of everything a report may say.
+
+``contract.yaml`` (``ContractFile``) is compiled to ``Contract``, whose digest the customer approves. There is no text
+type: every field is an enumeration or a bounded integer.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from manifests.digest import Integer, Name, Positive, Text, Word
+from manifests.document import Document
+from manifests.errors import MalformedError
+from manifests.handwritten import Handwritten
+from manifests.units import parse_duration, parse_size
+
+CONTRACT_TYPE = "application/vnd.waybill.contract.v1+json"
+MAX_CONTRACT = 1 << 20
+CORE_FIELDS = (
+    "identity",
+    "chain",
+    "trust",
+    "policy",
+    "install",
+    "components",
+    "config",
+    "waiting",
+    "approvals",
+    "health",
+    "rollbacks",
+    "requests",
+    "dropped",
+    "verifier",
+)
+OPTIONAL_CORE_FIELDS = ("store",)
+
+Kind = Literal["deployment-state", "health", "metrics", "logs", "traces", "command-result"]
+SOURCE_OF_KIND = {
+    "health": ("probe",),
+    "metrics": ("prometheus", "series"),
+    "logs": ("journal", "patterns"),
+    "traces": ("otlp", "operation"),
+    "command-result": ("handler",),
+}
+
+
+class Source(Document, frozen=True, kw_only=True):
+    """Where a signal's values come from at the site; which of these are set depends on the kind."""
+
+    probe: Name | None = None
+    prometheus: Name | None = None
+    series: Annotated[str, Meta(pattern=r"\A[a-zA-Z_:][a-zA-Z0-9_:]{0,127}\Z")] | None = None
+    journal: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9@:._-]{1,128}\Z")] | None = None
+    patterns: Annotated[dict[Word, Text], Meta(min_length=1, max_length=256)] | None = None
+    otlp: Name | None = None
+    operation: Word | None = None
+    handler: Name | None = None
+
+
+class Values(Document, frozen=True, kw_only=True):
+    """What one field or label may be: one of ``enum``, or an integer within ``integer`` (both ends included)."""
+
+    enum: Annotated[tuple[Word, ...], Meta(min_length=1, max_length=256)] | None = None
+    integer: Annotated[tuple[Integer, ...], Meta(min_length=2, max_length=2)] | None = None
+    unit: Text | None = None
+
+
+class SignalFile(Document, frozen=True, kw_only=True):
+    name: Word
+    kind: Kind
+    source: Source | None = field(default=None, name="from")
+    labels: dict[Word, Values] = {}
+    per: str | None = None
+    rows: Annotated[int, Meta(ge=1, le=100000)] | None = None
+    fields: tuple[Word, ...] | dict[Word, Values]
+    optional: tuple[Word, ...] = ()
+    keep: dict[Literal["site", "vendor"], str] = {}
+    why: Text
+
+
+class BudgetFile(Document, frozen=True, kw_only=True):
+    telemetry: str
+    when_full: Literal["drop and count"]
+
+
+class ContractFile(Document, frozen=True, kw_only=True):
+    """``contract.yaml``."""
+
+    waybill: Literal[1]
+    contract: Name
+    version: Positive
+    purpose: Text
+    budget: BudgetFile
+    keep: dict[Literal["site", "vendor"], str]
+    signals: Annotated[tuple[SignalFile, ...], Meta(min_length=1, max_length=256)]
+
+
+class Keep(Document, frozen=True, kw_only=True):
+    """How long values are kept, in seconds, at the site and by the vendor."""
+
+    site: Positive
+    vendor: Positive
+
+
+class Signal(Document, frozen=True, kw_only=True):
+    """One signal. ``core`` names fields of the report's own core; ``fields`` bound the values of any other kind.
+
+    Attributes:
+        per_seconds: Length of one row's interval.
+        rows: At most so many rows in one report.
+    """
+
+    name: Word
+    kind: Kind
+    source: Source | None = None
+    labels: Annotated[dict[Word, Values], Meta(max_length=64)] = {}
+    per_seconds: Positive | None = None
+    rows: Positive | None = None
+    core: Annotated[tuple[Word, ...], Meta(max_length=64)] = ()
+    optional: Annotated[tuple[Word, ...], Meta(max_length=64)] = ()
+    fields: Annotated[dict[Word, Values], Meta(max_length=64)] = {}
+    keep: Keep
+    why: Text
+
+
+class Contract(Document, frozen=True, kw_only=True, tag_field="type", tag=CONTRACT_TYPE):
+    """The compiled contract: canonical, carried as a blob, approved by its digest."""
+
+    contract: Name
+    version: Positive
+    purpose: Text
+    telemetry_bytes: Positive
+    keep: Keep
+    signals: Annotated[tuple[Signal, ...], Meta(min_length=1, max_length=256)]
+
+
+def compile_contract(file: Handwritten) -> Contract:
+    """Check ``contract.yaml`` and write out what it leaves to defaults.
+
+    Raises:
+        MalformedError: With ``file:line``.
+    """
+    source = file.to(ContractFile)
+    keep = _keep(source.keep, None, file, "$.keep")
+    signals = tuple(_signal(file, f"$.signals[{i}]", one, keep) for i, one in enumerate(source.signals))
+    names = [one.name for one in signals]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise MalformedError(f"signal {name!r} is given twice", where=file.at(f"$.signals[{i}]"))
+    if [one.kind for one in signals].count("deployment-state") != 1:
+        raise MalformedError(
+            "exactly one signal must be of kind deployment-state",
+            where=file.at("$.signals"),
+            remedy="it lists the report's own core, so that the customer approves that too",
+        )
+    return Contract(
+        contract=source.contract,
+        version=source.version,
+        purpose=source.purpose,
+        telemetry_bytes=parse_size(source.budget.telemetry, file.at("$.budget.telemetry")),
+        keep=keep,
+        signals=signals,
+    )
+
+
+def _keep(given: dict[Literal["site", "vendor"], str], default: Keep | None, file: Handwritten, path: str) -> Keep:
+    seconds = {name: parse_duration(text, file.at(f"{path}.{name}")) for name, text in given.items()}
+    if default is None and set(seconds) != {"site", "vendor"}:
+        raise MalformedError("`keep` needs both site and vendor", where=file.at(path))
+    site = seconds.get("site") or (default.site if default else 0)
+    vendor = seconds.get("vendor") or (default.vendor if default else 0)
+    return Keep(site=site, vendor=vendor)
+
+
+def _signal(file: Handwritten, path: str, one: SignalFile, keep: Keep) -> Signal:
+    core: tuple[str, ...] = ()
+    fields: dict[str, Values] = {}
+    if one.kind == "deployment-state":
+        core = one.fields if isinstance(one.fields, tuple) else ()
+        if core != CORE_FIELDS or not set(one.optional) <= set(OPTIONAL_CORE_FIELDS) or one.source or one.labels:
+            raise MalformedError(
+                "deployment-state lists the report's core as it is",
+                where=file.at(f"{path}.fields"),
+                remedy=f"fields: [{', '.join(CORE_FIELDS)}]; optional: [{', '.join(OPTIONAL_CORE_FIELDS)}]",
+            )
+    else:
+        if isinstance(one.fields, tuple) or not one.fields or one.optional:
+            raise MalformedError("`fields` names values and their bounds", where=file.at(f"{path}.fields"))
+        fields = one.fields
+        wanted = SOURCE_OF_KIND[one.kind]
+        given = () if one.source is None else tuple(k for k in one.source.__struct_fields__ if getattr(one.source, k))
+        if set(given) != set(wanted):
+            raise MalformedError(
+                f"a signal of kind {one.kind} comes from {' and '.join(wanted)}", where=file.at(f"{path}.from")
+            )
+    for group, values in (("fields", fields), ("labels", one.labels)):
+        for name, value in values.items():
+            _check_values(value, file.at(f"{path}.{group}.{name}"), name)
+    return Signal(
+        name=one.name,
+        kind=one.kind,
+        source=one.source,
+        labels=one.labels,
+        per_seconds=None if one.per is None else parse_duration(one.per, file.at(f"{path}.per")),
+        rows=one.rows,
+        core=core,
+        optional=one.optional,
+        fields=fields,
+        keep=_keep(one.keep, keep, file, f"{path}.keep"),
+        why=one.why,
+    )
+
+
+def _check_values(value: Values, where: str, name: str) -> None:
+    if (value.enum is None) == (value.integer is None):
+        raise MalformedError(f"{name!r} needs either enum or integer", where=where)
+    if value.integer is not None and value.integer[0] > value.integer[1]:
+        raise MalformedError(f"{name!r} has its lower bound above its upper bound", where=where)
+    if value.enum is not None and len(set(value.enum)) != len(value.enum):
+        raise MalformedError(f"{name!r} lists a value twice", where=where)

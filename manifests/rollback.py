@@ -1,0 +1,192 @@
+"""The rollback document: how to leave a release again. It ships in the release that is to be left.
+
+``rollback.yaml`` (``RollbackFile``) is compiled to ``Rollback``, whose digest is part of ``release.json``.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from manifests.digest import Count, Name, Positive, Text
+from manifests.document import Document
+from manifests.errors import MalformedError
+from manifests.handwritten import Handwritten
+from manifests.units import parse_duration, parse_size
+from manifests.version import parse_range
+
+ROLLBACK_TYPE = "application/vnd.waybill.rollback.v1+json"
+MAX_ROLLBACK = 1 << 20
+
+Class = Literal["stateless", "compatible", "reversible", "restore-only", "irreversible"]
+Command = Annotated[tuple[Text, ...], Meta(min_length=1, max_length=64)]
+Range = Annotated[str, Meta(max_length=256, pattern=r"\A[ -~]+\Z")]
+
+
+class Formats(Document, frozen=True, kw_only=True):
+    """Formats of stored data: the oldest and newest that can be read, and the one that is written."""
+
+    reads: Annotated[tuple[Count, ...], Meta(min_length=2, max_length=2)]
+    writes: Count
+
+
+class State(Document, frozen=True, kw_only=True):
+    name: Name
+    before: Formats
+    after: Formats
+
+
+class BackupFile(Document, frozen=True, kw_only=True):
+    name: Name
+    make: Command
+    restore: Command
+    try_: Command = field(name="try")
+    at_most: str
+    takes: str
+
+
+class StepFile(Document, frozen=True, kw_only=True):
+    name: Name
+    touches: tuple[Name, ...] = ()
+    do: Command
+    undo: Command | None = None
+    check: Command | None = None
+    repeatable: bool
+    after_crash: Literal["repeat", "undo", "restore", "stop"]
+    takes: str
+
+
+class RollbackFile(Document, frozen=True, kw_only=True):
+    """``rollback.yaml``."""
+
+    waybill: Literal[1]
+    back_to: Annotated[tuple[Range, ...], Meta(max_length=64)] = ()
+    class_: Class = field(name="class")
+    offered_for: str
+    state: tuple[State, ...] = ()
+    backup: tuple[BackupFile, ...] = ()
+    steps: tuple[StepFile, ...] = ()
+    no_return: Name = "none"
+    loses: Text
+    rehearsal: str | None = None
+    recovery: dict[Literal["rolled-back", "inconsistent"], Annotated[tuple[Text, ...], Meta(min_length=1)]]
+
+
+class Backup(Document, frozen=True, kw_only=True):
+    """Attributes: at_most_bytes: what is reserved before it starts; takes_seconds: an estimate for people."""
+
+    name: Name
+    make: Command
+    restore: Command
+    try_: Command = field(name="try")
+    at_most_bytes: Positive
+    takes_seconds: Positive
+
+
+class Step(Document, frozen=True, kw_only=True):
+    name: Name
+    touches: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
+    do: Command
+    undo: Command | None = None
+    check: Command | None = None
+    repeatable: bool
+    after_crash: Literal["repeat", "undo", "restore", "stop"]
+    takes_seconds: Positive
+
+
+class Rollback(Document, frozen=True, kw_only=True, tag_field="type", tag=ROLLBACK_TYPE):
+    """The compiled document.
+
+    Attributes:
+        back_to: Ranges of versions to which going back is promised.
+        offered_for_seconds: How long old blobs and backups are kept after CONFIRMED.
+        no_return: Name of the step after which only ``restore`` is left, or ``none``.
+        loses: In words, what going back loses.
+    """
+
+    back_to: Annotated[tuple[Range, ...], Meta(max_length=64)] = ()
+    class_: Class = field(name="class")
+    offered_for_seconds: Positive
+    state: Annotated[tuple[State, ...], Meta(max_length=64)] = ()
+    backup: Annotated[tuple[Backup, ...], Meta(max_length=64)] = ()
+    steps: Annotated[tuple[Step, ...], Meta(max_length=256)] = ()
+    no_return: Name = "none"
+    loses: Text
+    rehearsal: Text | None = None
+    recovery: dict[
+        Literal["rolled-back", "inconsistent"], Annotated[tuple[Text, ...], Meta(min_length=1, max_length=64)]
+    ]
+
+
+def compile_rollback(file: Handwritten) -> Rollback:
+    """Check ``rollback.yaml``. Raises MalformedError with ``file:line`` for the first thing that cannot hold."""
+    source = file.to(RollbackFile)
+    for i, one in enumerate(source.back_to):
+        parse_range(one, file.at(f"$.back_to[{i}]"))
+    if set(source.recovery) != {"rolled-back", "inconsistent"}:
+        raise MalformedError("`recovery` needs rolled-back and inconsistent", where=file.at("$.recovery"))
+    for group, entries in (("state", source.state), ("backup", source.backup), ("steps", source.steps)):
+        names = [one.name for one in entries]
+        if len(set(names)) != len(names):
+            raise MalformedError("a name is given twice", where=file.at(f"$.{group}"))
+    _check_class(file, source)
+    return Rollback(
+        back_to=source.back_to,
+        class_=source.class_,
+        offered_for_seconds=parse_duration(source.offered_for, file.at("$.offered_for")),
+        state=source.state,
+        backup=tuple(
+            Backup(
+                name=one.name,
+                make=one.make,
+                restore=one.restore,
+                try_=one.try_,
+                at_most_bytes=parse_size(one.at_most, file.at(f"$.backup[{i}].at_most")),
+                takes_seconds=parse_duration(one.takes, file.at(f"$.backup[{i}].takes")),
+            )
+            for i, one in enumerate(source.backup)
+        ),
+        steps=tuple(
+            Step(
+                name=one.name,
+                touches=one.touches,
+                do=one.do,
+                undo=one.undo,
+                check=one.check,
+                repeatable=one.repeatable,
+                after_crash=one.after_crash,
+                takes_seconds=parse_duration(one.takes, file.at(f"$.steps[{i}].takes")),
+            )
+            for i, one in enumerate(source.steps)
+        ),
+        no_return=source.no_return,
+        loses=source.loses,
+        rehearsal=source.rehearsal,
+        recovery=source.recovery,
+    )
+
+
+def _check_class(file: Handwritten, source: RollbackFile) -> None:
+    """The class must follow from the steps; a promise that the steps cannot keep is refused."""
+    where = file.at("$.class")
+    if source.class_ == "stateless" and (source.state or source.steps or source.backup):
+        raise MalformedError("class stateless has no state, steps or backup", where=where)
+    if source.class_ == "reversible" and any(one.undo is None for one in source.steps):
+        raise MalformedError("class reversible needs an undo for every step", where=where)
+    if source.class_ == "restore-only" and not source.backup:
+        raise MalformedError("class restore-only needs a backup", where=where)
+    if source.class_ in ("stateless", "compatible", "reversible") and source.no_return != "none":
+        raise MalformedError(f"class {source.class_} has no point of no return", where=file.at("$.no_return"))
+    if source.no_return != "none" and source.no_return not in {one.name for one in source.steps}:
+        raise MalformedError(f"{source.no_return!r} is not one of the steps", where=file.at("$.no_return"))
+    kept = {one.name for one in source.state}
+    for i, step in enumerate(source.steps):
+        for name in step.touches:
+            if name not in kept:
+                raise MalformedError(f"{name!r} is not under `state`", where=file.at(f"$.steps[{i}].touches"))
+    if source.class_ == "compatible":
+        for i, one in enumerate(source.state):
+            if not one.before.reads[0] <= one.after.writes <= one.before.reads[1]:
+                raise MalformedError(
+                    f"the old release cannot read format {one.after.writes} of {one.name}, so it is not compatible",
+                    where=file.at(f"$.state[{i}]"),
+                )
