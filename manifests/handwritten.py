@@ -133,7 +133,7 @@ class _Reader:
         return plain
 
     def _wrong(self, event: Any, problem: str, remedy: str = "") -> MalformedError:
-        return MalformedError(problem, where=f"{self.name}:{event.start_mark.line + 1}", remedy=remedy)
+        return MalformedError(problem, where=f"{self.name}:{_line(event)}", remedy=remedy)
 
     def _value(self, event: Any, events: Iterator[Any], path: str, depth: int) -> Plain:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
@@ -142,7 +142,7 @@ class _Reader:
             raise self._wrong(event, f"tags ({event.tag}) are not allowed")
         if depth > MAX_DEPTH:
             raise self._wrong(event, f"nested deeper than {MAX_DEPTH} levels")
-        self.lines.setdefault(path, event.start_mark.line + 1)
+        self.lines.setdefault(path, _line(event))
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(events, path, depth)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -165,7 +165,7 @@ class _Reader:
             if key in found:
                 raise self._wrong(event, f"{key!r} is given twice")
             below = f"{path}.{key}"
-            self.lines[below] = event.start_mark.line + 1
+            self.lines[below] = _line(event)
             found[key] = self._value(next(events), events, below, depth + 1)
         return found
 
@@ -185,3 +185,8 @@ class _Reader:
             if pattern.fullmatch(text):
                 raise self._wrong(event, f"{text} could be a {kind}", f'write "{text}" if it is text')
         return text
+
+
+def _line(event: Any) -> int:
+    line: int = event.start_mark.line + 1
+    return line
