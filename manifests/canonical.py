@@ -14,8 +14,8 @@ from manifests.errors import MalformedError
 
 MAX_DEPTH = 32
 
-# Strings are skipped as a whole, so that brackets inside them do not count.
-_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+# Strings, ended or not, are skipped as a whole. Possessive: no input makes it go back over what it has read.
+_NESTING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 _OPEN = (b"[", b"{")
 
 T = TypeVar("T")

@@ -1,0 +1,328 @@
+"""The bulk of a bundle: everything after the head, each member named, sized and hashed by the trusted release.
+
+A file is read once, in constant memory, on all cores, the largest blobs first; a pipe is read once, in order.
+"""
+
+import hashlib
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from content.archive import BLOCK, END, header, member_length, padded, parse_header
+from manifests.digest import Blob, blob_name
+from manifests.errors import DamagedError, MalformedError, RefusedError
+from manifests.release import Release
+
+BUFFER = 1 << 20
+DROP_EVERY = 64 << 20
+# What a pipe keeps in memory, because the graph of manifests can only be walked when all of it has been read.
+MAX_KEPT_BLOB = 4 << 20
+MAX_KEPT = 48 << 20
+
+Advance = Callable[[int], None]
+
+
+def no_progress(_: int) -> None:
+    """Nobody watches."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a member's bytes begin in the bundle file; its header is the block before."""
+
+    name: str
+    blob: Blob
+    offset: int
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """What of a release lies in a bundle.
+
+    Attributes:
+        present: Members that are there, in order.
+        missing: Members that are not (a delta, or damage).
+        length: Bytes of the whole bundle.
+    """
+
+    present: tuple[Place, ...]
+    missing: tuple[Blob, ...]
+    length: int
+
+
+@dataclass
+class Kept:
+    """Small JSON documents seen while reading a pipe."""
+
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    size: int = 0
+
+    def offer(self, digest: str, data: bytes) -> None:
+        if data[:1] != b"{":
+            return
+        self.size += len(data)
+        if self.size > MAX_KEPT:
+            raise RefusedError(
+                f"more than {MAX_KEPT} bytes of small documents cannot be judged from a pipe",
+                where="bundle",
+                remedy="write the bundle to a file and verify that",
+            )
+        self.blobs[digest] = data
+
+
+def member_name(index: int, blob: Blob) -> str:
+    """The name of ``members[index]``: index.json, VERIFY.txt, then blobs by digest."""
+    return ("index.json", "VERIFY.txt")[index] if index < 2 else blob_name(blob.digest)
+
+
+def bundle_length(release: Release) -> int:
+    """Bytes of a complete bundle of ``release``."""
+    return release.bulk_at + sum(member_length(one.size) for one in release.members) + len(END)
+
+
+def complete_places(release: Release) -> tuple[Place, ...]:
+    """Where everything is in a complete bundle; follows from ``release.json`` alone."""
+    places = []
+    at = release.bulk_at
+    for i, blob in enumerate(release.members):
+        places.append(Place(name=member_name(i, blob), blob=blob, offset=at + BLOCK))
+        at += member_length(blob.size)
+    return tuple(places)
+
+
+def find_places(descriptor: int, release: Release, what: str) -> Bulk:
+    """Which members a bundle file holds, from its length or, when that is not the complete one, from its headers.
+
+    Raises:
+        DamagedError: Something that is not a member in its place, or no proper end.
+    """
+    length = os.fstat(descriptor).st_size
+    if length == bundle_length(release):
+        return Bulk(present=complete_places(release), missing=(), length=length)
+    present: list[Place] = []
+    missing: list[Blob] = []
+    at = release.bulk_at
+    wanted = enumerate(release.members)
+    while at + BLOCK <= length:
+        block = os.pread(descriptor, BLOCK, at)
+        if not block.strip(b"\0"):
+            break
+        name = _name_at(block, at, what)
+        for i, blob in wanted:
+            if member_name(i, blob) == name:
+                break
+            missing.append(blob)
+        else:
+            raise _damaged(f"{name} is not a member, or not in its place", f"{what} at byte {at}")
+        if block != header(name, blob.size):
+            raise _damaged(f"{name} has another size than the release says", f"{what} at byte {at}")
+        if at + member_length(blob.size) > length:
+            missing.append(blob)
+            at = length
+            break
+        present.append(Place(name=name, blob=blob, offset=at + BLOCK))
+        at += member_length(blob.size)
+    missing += [blob for _, blob in wanted]
+    if at < length and os.pread(descriptor, len(END) + 1, at) != END:
+        raise _damaged("the archive does not end where its last member does", f"{what} at byte {at}")
+    if at >= length and not missing:
+        raise _damaged("the end of the archive is missing", what)
+    return Bulk(present=tuple(present), missing=tuple(missing), length=length)
+
+
+def _name_at(block: bytes, at: int, what: str) -> str:
+    try:
+        return parse_header(block, what)[0]
+    except MalformedError:
+        raise _damaged("a member's header was changed", f"{what} at byte {at}") from None
+
+
+def _damaged(problem: str, where: str) -> DamagedError:
+    return DamagedError(
+        problem,
+        where=where,
+        remedy="accident and attack look alike here; ask for the medium again",
+        finding="bulk-damaged",
+    )
+
+
+def verify_file(descriptor: int, bulk: Bulk, what: str, *, workers: int | None = None, advance: Advance) -> None:
+    """Hash every member that is present, in parallel; the page cache of what was read is dropped.
+
+    Raises:
+        DamagedError: Naming the first blobs whose bytes are not what the release says, and where they lie.
+    """
+    largest_first = sorted(bulk.present, key=lambda place: -place.blob.size)
+    with ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1) as pool:
+        bad = [place for place in pool.map(lambda place: _check(descriptor, place, advance), largest_first) if place]
+    if bad:
+        raise damage(bad, what)
+    if not bulk.missing and os.pread(descriptor, len(END) + 1, bulk.length - len(END)) != END:
+        raise _damaged("the archive does not end with zeros", f"{what} at byte {bulk.length - len(END)}")
+
+
+def damage(bad: list[Place], what: str) -> DamagedError:
+    """The failure that names blobs with their byte ranges, first in the bundle first."""
+    bad = sorted(bad, key=lambda place: place.offset)
+    first = bad[0]
+    more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+    end = first.offset + first.blob.size
+    return _damaged(
+        f"{first.name} is not what the release says, bytes {first.offset} to {end}{more}",
+        what,
+    )
+
+
+def _check(descriptor: int, place: Place, advance: Advance) -> Place | None:
+    """The place itself when anything in it differs."""
+    if os.pread(descriptor, BLOCK, place.offset - BLOCK) != header(place.name, place.blob.size):
+        return place
+    hashed = hashlib.sha256()
+    at, left = place.offset, place.blob.size
+    buffer = bytearray(min(BUFFER, max(left, 1)))
+    view = memoryview(buffer)
+    dropped = at
+    while left:
+        count = os.preadv(descriptor, [view[: min(len(buffer), left)]], at)
+        if count == 0:
+            return place
+        hashed.update(view[:count])
+        at += count
+        left -= count
+        advance(count)
+        if at - dropped >= DROP_EVERY:
+            os.posix_fadvise(descriptor, dropped, at - dropped, os.POSIX_FADV_DONTNEED)
+            dropped = at
+    padding = padded(place.blob.size) - place.blob.size
+    if padding and os.pread(descriptor, padding, at) != bytes(padding):
+        return place
+    if place.blob.size >= BUFFER:
+        os.posix_fadvise(descriptor, dropped, at - dropped, os.POSIX_FADV_DONTNEED)
+    return None if "sha256:" + hashed.hexdigest() == place.blob.digest else place
+
+
+def read_blob(descriptor: int, place: Place, limit: int) -> bytes:
+    """A small member's bytes, hashed in this very read. Raises DamagedError when they differ."""
+    if place.blob.size > limit:
+        raise MalformedError(f"{place.blob.size} bytes, at most {limit} are read", where=place.name)
+    data = os.pread(descriptor, place.blob.size, place.offset)
+    if "sha256:" + hashlib.sha256(data).hexdigest() != place.blob.digest:
+        raise damage([place], "bundle")
+    return data
+
+
+def verify_stream(stream: BinaryIO, release: Release, what: str, *, advance: Advance) -> tuple[Bulk, Kept]:
+    """Check the bulk from a pipe that stands right after the head; one thread reads, one hashes.
+
+    Raises:
+        DamagedError: As for a file; reading stops at the first damage.
+    """
+    kept = Kept()
+    present: list[Place] = []
+    missing: list[Blob] = []
+    wanted = enumerate(release.members)
+    at = release.bulk_at
+    with _ReadAhead(stream) as source:
+        while True:
+            block = source.take(BLOCK)
+            if len(block) < BLOCK or not block.strip(b"\0"):
+                break
+            name = _name_at(block, at, what)
+            for i, blob in wanted:
+                if member_name(i, blob) == name:
+                    break
+                missing.append(blob)
+            else:
+                raise _damaged(f"{name} is not a member, or not in its place", f"{what} at byte {at}")
+            place = Place(name=name, blob=blob, offset=at + BLOCK)
+            if block != header(name, blob.size) or not _check_stream(source, place, kept, advance):
+                raise damage([place], what)
+            present.append(place)
+            at += member_length(blob.size)
+        missing += [blob for _, blob in wanted]
+        rest = block + source.take(2 * BLOCK)
+    if rest != END and not (missing and not rest.strip(b"\0") and len(rest) < len(END)):
+        raise _damaged("the archive does not end where its last member does", f"{what} at byte {at}")
+    return Bulk(present=tuple(present), missing=tuple(missing), length=at + len(END)), kept
+
+
+def _check_stream(source: "_ReadAhead", place: Place, kept: Kept, advance: Advance) -> bool:
+    hashed = hashlib.sha256()
+    parts = [] if place.blob.size <= MAX_KEPT_BLOB else None
+    for part in source.pieces(place.blob.size):
+        hashed.update(part)
+        advance(len(part))
+        if parts is not None:
+            parts.append(bytes(part))
+    if "sha256:" + hashed.hexdigest() != place.blob.digest:
+        return False
+    padding = padded(place.blob.size) - place.blob.size
+    if source.take(padding) != bytes(padding):
+        return False
+    if parts is not None:
+        kept.offer(place.blob.digest, b"".join(parts))
+    return True
+
+
+class _ReadAhead:
+    """Reads a stream in a thread, up to eight pieces ahead, so that hashing and reading overlap."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._pieces: queue.Queue[bytes | OSError] = queue.Queue(maxsize=8)
+        self._now = memoryview(b"")
+        self._ended = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._fill, daemon=True)
+
+    def __enter__(self) -> "_ReadAhead":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        while self._thread.is_alive():
+            try:
+                self._pieces.get(timeout=0.05)
+            except queue.Empty:
+                if self._stop.is_set():
+                    return  # blocked in read(): the thread is a daemon and ends with the stream
+
+    def _fill(self) -> None:
+        try:
+            while not self._stop.is_set():
+                piece = self._stream.read(BUFFER)
+                self._pieces.put(piece or b"")
+                if not piece:
+                    return
+        except OSError as error:
+            self._pieces.put(error)
+
+    def pieces(self, count: int) -> Iterator[memoryview]:
+        """Up to ``count`` bytes, fewer only when the stream ends."""
+        while count and not self._ended:
+            if not self._now:
+                piece = self._pieces.get()
+                if isinstance(piece, OSError):
+                    raise piece
+                if not piece:
+                    self._ended = True
+                    return
+                self._now = memoryview(piece)
+            part = self._now[:count]
+            self._now = self._now[len(part) :]
+            count -= len(part)
+            yield part
+
+    def take(self, count: int) -> bytes:
+        return b"".join(self.pieces(count))
+
+
+def open_bundle(path: Path) -> int:
+    """A read-only descriptor of the bundle; the caller closes it."""
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

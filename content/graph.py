@@ -1,0 +1,128 @@
+"""The graph of a bundle's images: what index.json reaches, and that it is all there and nothing else is.
+
+Image documents are read leniently and within bounds (content/oci.py); every fact used here was hashed first.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from content.oci import REF_NAME, Descriptor, ImageIndex, ImageManifest, parse_oci
+from manifests.digest import Blob
+from manifests.errors import MalformedError
+from manifests.release import Image, Release, referenced
+
+MAX_DEPTH = 2
+_WHERE = "index.json"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A manifest or index of the bundle, parsed, with the descriptor that led to it."""
+
+    descriptor: Descriptor
+    document: ImageManifest | ImageIndex
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Attributes: top: descriptors of index.json; nodes: every manifest and index by digest."""
+
+    top: tuple[Descriptor, ...]
+    nodes: dict[str, Node]
+
+    def referrers(self, digest: str) -> tuple[Node, ...]:
+        """Manifests whose ``subject`` is ``digest``, in the order of index.json."""
+        found = (self.nodes[one.digest] for one in self.top if one.digest in self.nodes)
+        return tuple(one for one in found if one.document.subject and one.document.subject.digest == digest)
+
+
+def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
+    """Follow index.json through every manifest; ``read`` gives the hashed bytes of a member by digest.
+
+    Raises:
+        MalformedError: A descriptor that lies, a dangling one that ``absent`` does not name, an index deeper than
+            two, a member that nothing refers to, or an image that index.json does not list as the release does.
+    """
+    members = {one.digest: one.size for one in release.members[2:]}
+    absent = {(one.parent, one.digest) for one in release.absent}
+    index = parse_oci(read(release.members[0].digest))
+    if not isinstance(index, ImageIndex):
+        raise MalformedError("not an image index", where=_WHERE)
+    nodes: dict[str, Node] = {}
+    reached: set[str] = set()
+    queue = [(one, "", 0) for one in index.manifests]
+    while queue:
+        descriptor, parent, depth = queue.pop()
+        if (parent, descriptor.digest) in absent:
+            continue
+        _check_member(descriptor, members, parent or _WHERE)
+        reached.add(descriptor.digest)
+        if descriptor.digest in nodes:
+            continue
+        document = parse_oci(read(descriptor.digest), media_type=descriptor.media_type)
+        nodes[descriptor.digest] = Node(descriptor=descriptor, document=document)
+        if isinstance(document, ImageIndex):
+            if depth >= MAX_DEPTH:
+                raise MalformedError(f"indexes are nested deeper than {MAX_DEPTH}", where=descriptor.digest)
+            queue += [(child, descriptor.digest, depth + 1) for child in document.manifests]
+        else:
+            for blob in (document.config, *document.layers):
+                _check_member(blob, members, descriptor.digest)
+                reached.add(blob.digest)
+    graph = Graph(top=index.manifests, nodes=nodes)
+    for image in release.images:
+        _check_image(release, image, graph)
+    reached |= {blob.digest for _, blob in referenced(release)}
+    extra = set(members) - reached
+    if extra:
+        raise MalformedError(f"{min(extra)} is a member that nothing refers to", where="release.json $.members")
+    return graph
+
+
+def _check_member(descriptor: Descriptor, members: dict[str, int], where: str) -> None:
+    if members.get(descriptor.digest) != descriptor.size:
+        raise MalformedError(f"{descriptor.digest} of {descriptor.size} bytes is not a member", where=where)
+
+
+def _check_image(release: Release, image: Image, graph: Graph) -> None:
+    """The image is listed under its own name, and its SBOMs hang on it."""
+    where = f"release.json image {image.name}"
+    name = f"{image.to}:{release.version}"
+    listed = [one for one in graph.top if dict(one.annotations).get(REF_NAME) == name]
+    if [one.digest for one in listed] != [image.manifest.digest]:
+        raise MalformedError(f"index.json does not list {image.manifest.digest} as {name}", where=where)
+    if listed[0].size != image.manifest.size or listed[0].media_type != image.manifest.media_type:
+        raise MalformedError("size or media type differs from index.json", where=where)
+    subjects = {image.manifest.digest}
+    document = graph.nodes[image.manifest.digest].document
+    if isinstance(document, ImageIndex):
+        subjects |= {child.digest for child in document.manifests}
+    for sbom in image.sboms:
+        if sbom.digest not in _layers_of_referrers(graph, subjects):
+            raise MalformedError(f"SBOM {sbom.digest} does not hang on the image", where=where)
+
+
+def _layers_of_referrers(graph: Graph, subjects: set[str]) -> set[str]:
+    return {
+        layer.digest
+        for subject in subjects
+        for node in graph.referrers(subject)
+        if isinstance(node.document, ImageManifest)
+        for layer in node.document.layers
+    }
+
+
+def blobs_of(graph: Graph, digest: str) -> tuple[Blob, ...]:
+    """Every blob of one image or index, its own document first, each once."""
+    found: dict[str, int] = {}
+    queue = [digest]
+    while queue:
+        node = graph.nodes.get(queue.pop())
+        if node is None:
+            continue
+        found[node.descriptor.digest] = node.descriptor.size
+        if isinstance(node.document, ImageIndex):
+            queue += [child.digest for child in node.document.manifests]
+        else:
+            found |= {one.digest: one.size for one in (node.document.config, *node.document.layers)}
+    return tuple(Blob(digest=key, size=size) for key, size in found.items())

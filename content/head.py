@@ -1,0 +1,459 @@
+"""The head of a bundle: its first ``bulk_at`` bytes, on which trust is decided before one byte of the bulk is read.
+
+The layout is docs/format.md, section "The head"; numbers such as F-12 in comments are its rules.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from content.archive import BLOCK, header, member_length, padded, parse_header
+from manifests.canonical import parse
+from manifests.digest import digest_of
+from manifests.envelope import MAX_BUNDLE, Statement, sign_statement, statement, verify_statement
+from manifests.errors import DamagedError, MalformedError, NewerError, RefusedError, UntrustedError
+from manifests.keys import Signer
+from manifests.release import (
+    BULK_STEP,
+    FORMAT,
+    MAX_HEAD,
+    MAX_RELEASE,
+    PREDICATE_TYPE,
+    Predicate,
+    Release,
+    parse_release,
+    predicate_of,
+)
+from manifests.revocations import MAX_REVOCATIONS, Revocations, verify_revocations
+from manifests.trust import MAX_ROOT, MAX_ROOTS, Chain, Mark, Pin, check_vendor_product, verify_chain
+
+OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+RESERVE = 192 << 10
+MAX_SIGNATURES = 128
+MAX_SIG = 1 << 20
+
+VERIFY_TXT = b"""\
+This is a Waybill bundle: a release of software for a site without a network.
+
+Nothing in this file was checked yet, and neither was this text. A key or a
+program that lies beside a bundle proves nothing: whoever could change the
+bundle could change them too. The key comes from the vendor by another way,
+on the paper or from a root document whose fingerprint was compared:
+
+    waybill show trust/1.root.json --pem release > vendor.pub
+
+With Waybill (its program has a digest on the paper too):
+
+    waybill verify BUNDLE.tar --fingerprint WORDS
+
+Without Waybill, unpack the head and look at the release with openssl:
+
+    tar -xf BUNDLE.tar release.json signatures
+    for s in signatures/*.sig; do
+      openssl dgst -sha256 -verify vendor.pub -signature "$s" release.json
+    done
+
+or with cosign 3.0.4 or newer:
+
+    for s in signatures/*.sigstore.json; do
+      cosign verify-blob-attestation --key vendor.pub --bundle "$s" \\
+        --insecure-ignore-tlog --type urn:waybill:release:1 release.json
+    done
+
+One "Verified OK" for each key that must have signed is what you want; a key
+that is not the vendor's says so. release.json lists every other file of the
+bundle with its SHA-256 under "members", in the order in which they follow:
+index.json, VERIFY.txt, then blobs/sha256/*.
+"""
+
+_SIGNATURE_NAME = re.compile(r"signatures/([0-9a-f]{64})\.(sig|sigstore\.json)")
+_ROOT_NAME = re.compile(r"trust/([1-9][0-9]{0,4})\.root\.json")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One signer's pair of files."""
+
+    keyid: str
+    sig: bytes
+    bundle: bytes
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head as received: well-formed as a tar, and not believed in anything.
+
+    Attributes:
+        first_root: Version in the name of the first root document.
+    """
+
+    release: bytes
+    signatures: tuple[Signature, ...]
+    roots: tuple[bytes, ...]
+    bulk_at: int
+    first_root: int = 1
+    revocations: bytes | None = None
+
+
+@dataclass(frozen=True)
+class VerifiedHead:
+    """A head that the pinned root vouches for.
+
+    Attributes:
+        signers: Key ids whose signatures counted, sorted.
+        not_evaluated: Signers whose algorithm this verifier lacks; they did not count.
+        practice: The root is a practice root, which vouches for nothing in earnest.
+    """
+
+    head: Head
+    release: Release
+    release_digest: str
+    chain: Chain
+    signers: tuple[str, ...]
+    not_evaluated: tuple[str, ...]
+    revocations: Revocations | None
+
+    @property
+    def practice(self) -> bool:
+        return self.chain.newest.practice
+
+
+def members_of(head: Head) -> list[tuple[str, bytes]]:
+    """The head's members in order, without the reserve."""
+    members = [("oci-layout", OCI_LAYOUT), ("release.json", head.release)]
+    for one in sorted(head.signatures, key=lambda one: one.keyid):
+        members += [(f"signatures/{one.keyid}.sig", one.sig), (f"signatures/{one.keyid}.sigstore.json", one.bundle)]
+    members += [(f"trust/{head.first_root + i}.root.json", root) for i, root in enumerate(head.roots)]
+    if head.revocations is not None:
+        members.append(("revocations.json", head.revocations))
+    return members
+
+
+def encode_head(head: Head) -> bytes:
+    """Exactly ``head.bulk_at`` bytes.
+
+    Raises:
+        RefusedError: The reserve is full; the bundle must be built again with a longer one.
+    """
+    parts = []
+    for name, data in members_of(head):
+        parts += [header(name, len(data)), data, bytes(padded(len(data)) - len(data))]
+    used = sum(map(len, parts))
+    room = head.bulk_at - used - BLOCK
+    if room < 0:
+        raise RefusedError(
+            f"the head needs {used + BLOCK} bytes and has {head.bulk_at}",
+            where="reserve",
+            remedy="build the release again; the new head gets a longer reserve",
+            finding="reserve-full",
+        )
+    return b"".join([*parts, header("reserve", room), bytes(room)])
+
+
+def choose_bulk_at(
+    release_size: int, roots: tuple[bytes, ...], revocations: bytes | None, reserve: int = RESERVE
+) -> int:
+    """Where the bulk begins: room for what is known and ``reserve`` bytes more, in steps of 64 KiB.
+
+    It must not depend on the signatures, or two signers would not make the bundle that one and then the other make.
+    """
+    known = [len(OCI_LAYOUT), release_size, *map(len, roots)] + ([len(revocations)] if revocations is not None else [])
+    used = sum(map(member_length, known)) + BLOCK + reserve
+    bulk_at = -(-used // BULK_STEP) * BULK_STEP
+    if bulk_at > MAX_HEAD:
+        raise RefusedError(f"the head would take {bulk_at} bytes, at most {MAX_HEAD} are allowed", where="release.json")
+    return bulk_at
+
+
+def read_head(read: Callable[[int], bytes], what: str = "bundle") -> Head:
+    """Read the head from the start of a bundle; ``read(n)`` returns at most n bytes, fewer only at the end.
+
+    Reads not one byte past the head. Every length is checked against its cap before it is read.
+
+    Raises:
+        MalformedError: Anything that our writer would not have written.
+    """
+    reader = _Reader(read, what)
+    name, data = reader.member({"oci-layout": len(OCI_LAYOUT)})
+    if data != OCI_LAYOUT:
+        raise MalformedError("oci-layout is not the constant of the format", where=what)
+    name, release = reader.member({"release.json": MAX_RELEASE})
+    signatures: list[Signature] = []
+    roots: list[bytes] = []
+    first_root = 0
+    revocations: bytes | None = None
+    while True:
+        name, size = reader.next_header()
+        if name == "reserve":
+            break
+        if match := _SIGNATURE_NAME.fullmatch(name):
+            if roots or revocations is not None or match[2] != "sig" or len(signatures) >= MAX_SIGNATURES:
+                raise MalformedError("signatures are pairs, before the root documents", where=f"{what} {name}")
+            keyid = match[1]
+            if signatures and keyid <= signatures[-1].keyid:
+                raise MalformedError("signatures are not in order of key ids", where=f"{what} {name}")
+            sig = reader.body(name, size, MAX_SIG)
+            _, bundle = reader.member({f"signatures/{keyid}.sigstore.json": MAX_BUNDLE})
+            signatures.append(Signature(keyid=keyid, sig=sig, bundle=bundle))
+        elif match := _ROOT_NAME.fullmatch(name):
+            version = int(match[1])
+            if revocations is not None or len(roots) >= MAX_ROOTS or (roots and version != first_root + len(roots)):
+                raise MalformedError("root documents are consecutive, at most 256", where=f"{what} {name}")
+            first_root = first_root or version
+            roots.append(reader.body(name, size, MAX_ROOT))
+        elif name == "revocations.json" and revocations is None:
+            revocations = reader.body(name, size, MAX_REVOCATIONS)
+        else:
+            raise MalformedError("a name that the head does not have here", where=f"{what} {name}")
+    if not roots:
+        raise MalformedError("the head holds no root document", where=what)
+    bulk_at = reader.offset + size
+    if bulk_at % BULK_STEP or bulk_at > MAX_HEAD:
+        raise MalformedError(f"the head ends at {bulk_at}, expected a multiple of {BULK_STEP}", where=what)
+    if reader.body("reserve", size, MAX_HEAD).strip(b"\0"):
+        raise MalformedError("the reserve holds other bytes than zeros", where=what)
+    return Head(
+        release=release,
+        signatures=tuple(signatures),
+        roots=tuple(roots),
+        bulk_at=bulk_at,
+        first_root=first_root,
+        revocations=revocations,
+    )
+
+
+class _Reader:
+    """Members one after the other, never a byte too far."""
+
+    def __init__(self, read: Callable[[int], bytes], what: str) -> None:
+        self._read = read
+        self._what = what
+        self.offset = 0
+
+    def take(self, count: int) -> bytes:
+        parts = []
+        while count:
+            part = self._read(count)
+            if not part:
+                raise MalformedError(f"ends after {self.offset} bytes, inside its head", where=self._what)
+            self.offset += len(part)
+            count -= len(part)
+            parts.append(part)
+        return b"".join(parts)
+
+    def next_header(self) -> tuple[str, int]:
+        at = self.offset
+        block = self.take(BLOCK)
+        if at == 0 and block != header("oci-layout", len(OCI_LAYOUT)):
+            raise MalformedError(
+                "not a Waybill bundle",
+                where=self._what,
+                remedy=_look_alike(block),
+                finding="not-a-bundle",
+            )
+        return parse_header(block, f"{self._what} at byte {at}")
+
+    def body(self, name: str, size: int, limit: int) -> bytes:
+        if size > limit:
+            raise MalformedError(f"{size} bytes, at most {limit} are allowed", where=f"{self._what} {name}")
+        data = self.take(size)
+        if self.take(padded(size) - size).strip(b"\0"):
+            raise MalformedError("padding holds other bytes than zeros", where=f"{self._what} {name}")
+        return data
+
+    def member(self, wanted: dict[str, int]) -> tuple[str, bytes]:
+        name, size = self.next_header()
+        if name not in wanted:
+            raise MalformedError(f"found {name}, expected {' or '.join(wanted)}", where=self._what)
+        return name, self.body(name, size, wanted[name])
+
+
+def _look_alike(block: bytes) -> str:
+    """What the file probably is instead."""
+    if block[:2] == b"\x1f\x8b" or block[:4] == b"\x28\xb5\x2f\xfd":
+        return "it is compressed; a bundle is a plain tar: unpack that layer first"
+    if block[257:262] == b"ustar":
+        return "it is a tar that another program wrote or packed again; ask for the original file"
+    return "name a file that `waybill build` wrote"
+
+
+def open_head(path: Path) -> Head:
+    """The head of the bundle file at ``path``."""
+    if path.is_dir():
+        raise MalformedError(
+            "a folder, not a bundle",
+            where=str(path),
+            remedy="name the .tar itself; a bundle that a browser or file manager unpacked must be copied again",
+            finding="not-a-bundle",
+        )
+    with path.open("rb", buffering=0) as file:
+        return read_head(lambda count: file.read(count) or b"", str(path))
+
+
+def release_statement(release: Release, release_digest: str) -> Statement[Predicate]:
+    return statement(predicate_of(release), PREDICATE_TYPE, name="release.json", digest=release_digest)
+
+
+def sign_release(data: bytes, signer: Signer) -> Signature:
+    """Both signatures of one signer over ``release.json``; refuses bytes that are not a release."""
+    release = parse_release(data)
+    bundle = sign_statement(release_statement(release, digest_of(data)), signer)
+    return Signature(keyid=signer.public.keyid, sig=signer.sign(data), bundle=bundle)
+
+
+def add_signature(head: Head, signature: Signature) -> Head:
+    """The head with one more signer; the same signer again replaces the former pair."""
+    others = tuple(one for one in head.signatures if one.keyid != signature.keyid)
+    return replace(head, signatures=tuple(sorted((*others, signature), key=lambda one: one.keyid)))
+
+
+def verify_head(head: Head, pin: Pin) -> VerifiedHead:
+    """Decide trust on the head alone.
+
+    Steps: 1 root chain from the pin; 2 both signatures of every signer; 3 threshold and product; 4 the predicate's
+    format; 5 the subject is ``release.json``; 6 parse it; 7 predicate and ``bulk_at`` agree with it; 8 revocations.
+    Nothing of a later step is looked at before the earlier one held.
+
+    Raises:
+        MalformedError, UntrustedError, RefusedError, NewerError: As the step says.
+    """
+    chain = verify_chain(head.roots, pin)  # 1
+    if chain.roots[0].root.version != head.first_root:
+        raise MalformedError(f"root {chain.roots[0].root.version} is named {head.first_root}", where="trust")
+    release_digest = digest_of(head.release)
+    good: dict[str, Statement[Predicate]] = {}
+    not_evaluated = []
+    for one in head.signatures:  # 2
+        found = _verify_pair(one, head.release, chain)
+        if found is None:
+            not_evaluated.append(one.keyid)
+        else:
+            good[one.keyid] = found
+    said = _agree(good, chain)
+    counted = _count(good, said.predicate, chain)  # 3
+    check_vendor_product(chain.newest, said.predicate.product)
+    if said.predicate.format > FORMAT:  # 4
+        raise NewerError(
+            f"the release is of format {said.predicate.format}, this verifier reads up to {FORMAT}",
+            where="release",
+            remedy=f"use the vendor's newer verifier: {', '.join(said.predicate.kits) or 'ask the vendor'}",
+            finding="format-newer",
+        )
+    if said.subject[0].digest.sha256 != release_digest.removeprefix("sha256:"):  # 5
+        raise UntrustedError("what was signed is another release.json", where="release.json", finding="signature-wrong")
+    release = parse_release(head.release)  # 6
+    if said != release_statement(release, release_digest):  # 7
+        raise MalformedError("the signed statement and release.json disagree", where="release.json")
+    if release.bulk_at != head.bulk_at:
+        raise MalformedError(f"the head ends at {head.bulk_at}, release.json says {release.bulk_at}", where="reserve")
+    revocations = None if head.revocations is None else verify_revocations(head.revocations, chain)  # 8
+    return VerifiedHead(
+        head=head,
+        release=release,
+        release_digest=release_digest,
+        chain=chain,
+        signers=counted,
+        not_evaluated=tuple(not_evaluated),
+        revocations=revocations,
+    )
+
+
+def _verify_pair(one: Signature, release: bytes, chain: Chain) -> Statement[Predicate] | None:
+    """What the signer said, or None when its algorithm is beyond this verifier."""
+    name = f"signatures/{one.keyid}"
+    key = chain.key(one.keyid)
+    if key is None:
+        raise UntrustedError(
+            f"signed by a key that the vendor's root does not know: {one.keyid}",
+            where=name,
+            remedy="somebody added it; ask for the medium again",
+            finding="signature-unknown",
+        )
+    if not key.known:
+        return None
+    key.verify(one.sig, release, f"{name}.sig")
+    payload = verify_statement(one.bundle, key, f"{name}.sigstore.json")
+    said = parse(payload, Statement[Predicate], f"{name}.sigstore.json", max_bytes=MAX_BUNDLE)
+    if said.predicate_type != PREDICATE_TYPE:
+        raise UntrustedError(f"a statement of type {said.predicate_type}, expected {PREDICATE_TYPE}", where=name)
+    return said
+
+
+def _agree(good: dict[str, Statement[Predicate]], chain: Chain) -> Statement[Predicate]:
+    """The one statement that every signer made."""
+    if not good:
+        raise UntrustedError(
+            f"the release is not signed; it needs {_needs(chain)}",
+            where="signatures",
+            remedy="waybill sign BUNDLE --key KEY, at the vendor",
+            finding="signature-missing",
+        )
+    first, *others = good.values()
+    if any(other != first for other in others):
+        raise UntrustedError("two signers made different statements", where="signatures", finding="signature-wrong")
+    return first
+
+
+def _needs(chain: Chain) -> str:
+    role = chain.newest.roles["release"]
+    return f"{role.threshold} of the release keys {', '.join(keyid[:12] for keyid in role.keys)}"
+
+
+def _count(good: dict[str, Statement[Predicate]], predicate: Predicate, chain: Chain) -> tuple[str, ...]:
+    if predicate.root_version > chain.newest.version:
+        raise UntrustedError(
+            f"the release asks for root {predicate.root_version}, the newest here is {chain.newest.version}",
+            where="trust",
+            remedy="a root document was left out of the medium; ask for it again",
+            finding="root-missing",
+        )
+    at = Mark(epoch=predicate.epoch, sequence=predicate.sequence)
+    counted = tuple(sorted(keyid for keyid in good if chain.counted("release", keyid, at)))
+    role = chain.newest.roles["release"]
+    if len(counted) < role.threshold:
+        missing = sorted(set(role.keys) - set(counted))
+        raise UntrustedError(
+            f"the release is signed by {len(counted)} of the {role.threshold} release keys that it needs "
+            f"(signed: {', '.join(k[:12] for k in counted) or 'none'}; missing: {', '.join(k[:12] for k in missing)})",
+            where="signatures",
+            remedy="waybill sign BUNDLE --key KEY, at the vendor",
+            finding="signature-missing",
+        )
+    return counted
+
+
+def rewrite_head(path: Path, head: Head) -> None:
+    """Put a changed head into the finished bundle at ``path``: beside it, synced, then in place.
+
+    Only the first ``bulk_at`` bytes change. A plug pulled during the write leaves ``NAME.head`` beside the bundle,
+    from which the next call for this bundle, or ``--head``, takes the whole new head.
+
+    Raises:
+        DamagedError: The bundle is shorter than its head.
+    """
+    data = encode_head(head)
+    beside = path.with_name(path.name + ".head")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_folder(path.parent)
+    with path.open("r+b") as bundle:
+        if os.fstat(bundle.fileno()).st_size < len(data):
+            raise DamagedError("shorter than its own head", where=str(path))
+        bundle.write(data)
+        bundle.flush()
+        os.fsync(bundle.fileno())
+    beside.unlink()
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
