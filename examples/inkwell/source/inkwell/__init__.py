@@ -1,0 +1,1 @@
+"""Inkwell: documents wait in a queue until the site's key has signed them."""

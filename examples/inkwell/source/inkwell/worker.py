@@ -1,0 +1,32 @@
+"""The signer: takes the oldest jobs and signs them. Alone as ``python3 -m inkwell.worker``, else a thread."""
+
+import sys
+import threading
+
+from inkstone.settings import Settings
+
+from inkwell.key import read_key, sign
+from inkwell.main import run
+from inkwell.queue import Queue
+
+BATCH = 100
+
+
+def sign_waiting(queue: Queue, key: bytes) -> int:
+    """Sign up to a batch of jobs; how many were signed."""
+    jobs = queue.waiting(BATCH)
+    for job in jobs:
+        queue.sign(job, sign(key, job.digest))
+    return len(jobs)
+
+
+def work(settings: Settings, queue: Queue, stopped: threading.Event) -> None:
+    """Sign until stopped; an empty queue is looked at five times a second."""
+    key = read_key(settings.data)
+    while not stopped.is_set():
+        if sign_waiting(queue, key) == 0:
+            stopped.wait(0.2)
+
+
+if __name__ == "__main__":
+    sys.exit(run("inkwell.worker", work))
