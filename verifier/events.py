@@ -1,0 +1,239 @@
+"""What a site's journal can say: one closed shape per kind of entry.
+
+Adding a kind makes older verifiers refuse the journal as newer; a field may be added with a default only.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from manifests.digest import Count, Digest, KeyId, Name, Positive, SiteId, Text, Time, Version, Word
+from manifests.document import Document
+from manifests.keys import PublicKey
+from manifests.trust import Mark, Pin
+
+Act = Literal["stage", "switch", "activate", "probe", "settle", "retreat", "switch-back", "deactivate", "reactivate"]
+Action = Literal["install", "rollback"]
+ItemId = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9._+-]{0,127}\Z")]
+
+
+class Actor(Document, frozen=True, kw_only=True):
+    """Who ran the command, as the host says: good for a witness, not for a decision.
+
+    Attributes:
+        sudo: The account behind sudo, where there is one.
+    """
+
+    account: Text
+    uid: Count
+    sudo: Text | None = None
+
+
+class Enrolled(Document, frozen=True, kw_only=True, tag_field="event", tag="enrolled"):
+    """Always the first entry.
+
+    Attributes:
+        salt: Random; makes the first entry, and so the chain, of two sites of one name differ.
+        enrolment: Digest of the enrolment file that went to support.
+    """
+
+    site: SiteId
+    vendor: Name
+    channel: Name
+    site_key: PublicKey
+    key_epoch: Positive = 1
+    root: Pin
+    practice: bool = False
+    verifier: Text
+    salt: Digest
+    enrolment: Digest | None = None
+
+
+class PolicyInForce(Document, frozen=True, kw_only=True, tag_field="event", tag="policy"):
+    """A compiled policy binds from here on; ``approvals`` are digests of the envelopes that carried it."""
+
+    number: Positive
+    digest: Digest
+    approvals: Annotated[tuple[Digest, ...], Meta(max_length=128)] = ()
+
+
+class RootInForce(Document, frozen=True, kw_only=True, tag_field="event", tag="root"):
+    pin: Pin
+
+
+class RevocationsInForce(Document, frozen=True, kw_only=True, tag_field="event", tag="revocations"):
+    version: Positive
+    digest: Digest
+
+
+class Received(Document, frozen=True, kw_only=True, tag_field="event", tag="received"):
+    """A release was verified and waits; raises the mark of its stream.
+
+    Attributes:
+        source: Where its bytes were seen; a convenience for `install`, never believed.
+    """
+
+    item: ItemId
+    release: Digest
+    product: Name
+    version: Version
+    channel: Name
+    mark: Mark
+    root: Positive
+    contract: Digest
+    signers: Annotated[tuple[KeyId, ...], Meta(max_length=128)] = ()
+    practice: bool = False
+    issued_at: Time
+    source: Text
+
+
+class Alarm(Document, frozen=True, kw_only=True, tag_field="event", tag="alarm"):
+    """Something that must not happen and did; told in the next report."""
+
+    code: Word
+    digest: Digest | None = None
+    detail: Text = ""
+
+
+class Verdict(Document, frozen=True, kw_only=True, tag_field="event", tag="verdict"):
+    """One person's signed word on a plan; ``envelope`` is the digest of what they signed."""
+
+    item: ItemId
+    plan: Digest
+    envelope: Digest
+    keyid: KeyId
+    person: Name
+    role: Name
+    verdict: Literal["approve", "reject"]
+    condition: Text | None = None
+
+
+class Planned(Document, frozen=True, kw_only=True, tag_field="event", tag="planned"):
+    """Opens a transaction, or replaces one that has not switched yet.
+
+    Attributes:
+        source: The generation that runs now, 0 for none.
+        target: The generation to run.
+        floor: What the release states; in force once confirmed.
+        config: Digest of the validated config document, absent where the release has no schema.
+    """
+
+    action: Action
+    item: ItemId
+    plan: Digest
+    source: Count
+    target: Positive
+    release: Digest
+    product: Name
+    version: Version
+    channel: Name
+    mark: Mark
+    floor: Positive
+    config: Digest | None = None
+    config_version: Positive | None = None
+    contract: Digest
+    policy: Digest
+    kinds: Annotated[tuple[Word, ...], Meta(max_length=16)] = ()
+    reason: Text | None = None
+
+
+class Approved(Document, frozen=True, kw_only=True, tag_field="event", tag="approved"):
+    """The rules in force are met, by these envelopes."""
+
+    approvals: Annotated[tuple[Digest, ...], Meta(max_length=128)] = ()
+
+
+class Intent(Document, frozen=True, kw_only=True, tag_field="event", tag="intent"):
+    """Synced before the act begins; ``step`` for the part of it that one driver does."""
+
+    act: Act
+    step: Name | None = None
+
+
+class Outcome(Document, frozen=True, kw_only=True, tag_field="event", tag="outcome"):
+    """What became of the act; ``interrupted`` is written by a later process that found only the intent.
+
+    Attributes:
+        code: Stable word for programs and reports; ``detail`` is for people at the site and never leaves.
+        seconds: Running time of the act.
+    """
+
+    act: Act
+    step: Name | None = None
+    result: Literal["done", "failed", "interrupted"]
+    code: Word = "ok"
+    detail: Text = ""
+    seconds: Count = 0
+
+
+class Confirmed(Document, frozen=True, kw_only=True, tag_field="event", tag="confirmed"):
+    """The trial ended well; ``floor`` is in force from here on. ``person`` where a person said so."""
+
+    generation: Positive
+    floor: Mark
+    by: Literal["probes", "person"]
+    person: Name | None = None
+
+
+class Inconsistent(Document, frozen=True, kw_only=True, tag_field="event", tag="inconsistent"):
+    code: Word
+    detail: Text = ""
+
+
+class Reported(Document, frozen=True, kw_only=True, tag_field="event", tag="reported"):
+    """Report ``seq`` exists, with these bytes."""
+
+    seq: Positive
+    digest: Digest
+    previous: Digest | None = None
+
+
+class Torn(Document, frozen=True, kw_only=True, tag_field="event", tag="torn"):
+    """An unfinished last line of so many bytes was cut off: the plug was pulled while it was written."""
+
+    bytes: Positive
+
+
+class Note(Document, frozen=True, kw_only=True, tag_field="event", tag="note"):
+    """Something worth keeping that changes no state, such as a clock that went backwards."""
+
+    code: Word
+    detail: Text = ""
+
+
+Event = (
+    Enrolled
+    | PolicyInForce
+    | RootInForce
+    | RevocationsInForce
+    | Received
+    | Alarm
+    | Verdict
+    | Planned
+    | Approved
+    | Intent
+    | Outcome
+    | Confirmed
+    | Inconsistent
+    | Reported
+    | Torn
+    | Note
+)
+
+
+class Record(Document, frozen=True, kw_only=True):
+    """One line of the journal.
+
+    Attributes:
+        prev: Digest of the line before, without its line break; of no bytes for the first.
+        at: The wall clock, for people; ``uptime`` the boot's monotonic seconds, for counting.
+        boot: The kernel's boot id.
+    """
+
+    seq: Positive
+    prev: Digest
+    at: Time
+    boot: Text
+    uptime: Count
+    actor: Actor
+    event: Event

@@ -1,0 +1,561 @@
+"""What a site is: a fold of its journal, and of nothing else."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from manifests.errors import UntrustedError
+from manifests.keys import PublicKey
+from manifests.trust import Mark, Pin
+from verifier.events import (
+    Act,
+    Action,
+    Alarm,
+    Approved,
+    Confirmed,
+    Enrolled,
+    Event,
+    Inconsistent,
+    Intent,
+    Note,
+    Outcome,
+    Planned,
+    PolicyInForce,
+    Received,
+    Record,
+    Reported,
+    RevocationsInForce,
+    RootInForce,
+    Torn,
+    Verdict,
+)
+from verifier.table import BEFORE_SWITCH, MOVES, RESTING, TABLE, State
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One channel as this site saw it.
+
+    Attributes:
+        mark: Highest sequence seen; ``floor``: lowest still acceptable, None until a release was confirmed.
+        used: Each sequence seen and the release that used it.
+    """
+
+    vendor: str
+    product: str
+    channel: str
+    mark: Mark
+    floor: Mark | None
+    used: tuple[tuple[Mark, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One installed state of the site.
+
+    Attributes:
+        state: Where it stands: SWITCHED or PROBING in trial, CONFIRMED or SETTLED once kept, ROLLED_BACK when its
+            trial failed. A generation that was left for another keeps its state; ``current`` of the site tells.
+        release, config, contract, policy, plan: Digests.
+        floor: What the release states.
+        since: When it was last switched to; ``seq`` of the entry that did.
+        approvals: Digests of the approvals that it was installed with.
+    """
+
+    number: int
+    state: State
+    release: str
+    product: str
+    version: str
+    channel: str
+    mark: Mark
+    floor: int
+    config: str | None
+    config_version: int | None
+    contract: str
+    policy: str
+    plan: str
+    kinds: tuple[str, ...]
+    approvals: tuple[str, ...]
+    since: str
+    seq: int
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """An install or a rollback on its way.
+
+    Attributes:
+        planned: What it set out to do.
+        state: Where it stands in ``TABLE``.
+        act: The act whose intent has no outcome yet.
+        steps: Driver steps of that act with their result: ``begun``, ``done``, ``failed``.
+        attempts: How often ``activate`` was begun; ``retreats``: how often going back was begun.
+        passed: The probes have passed, and a person's word is awaited.
+        code, detail: Of the last failure.
+        running: Seconds of running time since the switch, as far as the journal counted them.
+    """
+
+    planned: Planned
+    state: State
+    begun_at: str
+    seq: int
+    approvals: tuple[str, ...] = ()
+    act: Act | None = None
+    steps: tuple[tuple[str, str], ...] = ()
+    attempts: int = 0
+    retreats: int = 0
+    passed: bool = False
+    switched: bool = False
+    code: str = ""
+    detail: str = ""
+    running: int = 0
+
+    @property
+    def action(self) -> Action:
+        return self.planned.action
+
+    @property
+    def open(self) -> bool:
+        return self.state not in RESTING
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release that was received here: an item until it is installed or overtaken."""
+
+    item: str
+    release: str
+    product: str
+    version: str
+    channel: str
+    mark: Mark
+    contract: str
+    signers: tuple[str, ...]
+    practice: bool
+    source: str
+    received_at: str
+    received_by: str
+    seq: int
+
+
+@dataclass(frozen=True)
+class Said:
+    """A person's verdict on a plan, as recorded; judged against the policy in force when it is counted."""
+
+    item: str
+    plan: str
+    envelope: str
+    keyid: str
+    person: str
+    role: str
+    verdict: str
+    condition: str | None
+    at: str
+    seq: int
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """One way back, for the record: automatic (trial failed) or by hand."""
+
+    source: int
+    target: int
+    automatic: bool
+    code: str
+    at: str
+    seq: int
+
+
+@dataclass(frozen=True)
+class SiteState:
+    """Everything that is in force at a site.
+
+    Attributes:
+        head: Digest of the last journal line; ``seq``: its number.
+        last_change: Digest of the last entry that switched a generation or put a policy, root or list in force.
+        policy: Digest of the compiled policy in force; ``policy_number``: its number.
+        contract: Digest of the contract of the newest confirmed generation, None before the first.
+        time_floor: Not earlier than this (RFC 3339), None until something was confirmed.
+        current: Number of the generation that runs, 0 for none; ``former``: the one before it, 0 for none.
+        next_generation: The number the next install will create.
+        transaction: The last one, open or ended; None before the first.
+        releases: Those received, oldest first.
+        report_seq, report_head: Number and digest of the last report written; 0 and None before the first.
+        clock_back: How often the wall clock went backwards between two entries.
+    """
+
+    site: str
+    vendor: str
+    channel: str
+    site_key: PublicKey
+    key_epoch: int
+    practice: bool
+    enrolled_at: str
+    verifier: str
+    root: Pin
+    head: str
+    seq: int
+    last_change: str
+    last_at: str
+    revocations: tuple[int, str] | None = None
+    policy: str = ""
+    policy_number: int = 0
+    contract: str | None = None
+    time_floor: str | None = None
+    streams: tuple[Stream, ...] = ()
+    generations: tuple[Generation, ...] = ()
+    current: int = 0
+    former: int = 0
+    transaction: Transaction | None = None
+    releases: tuple[Release, ...] = ()
+    verdicts: tuple[Said, ...] = ()
+    rollbacks: tuple[RolledBack, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
+    report_seq: int = 0
+    report_head: str | None = None
+    torn: int = 0
+    clock_back: int = 0
+
+    @property
+    def customer(self) -> str:
+        return self.site.split("/")[0]
+
+    @property
+    def product(self) -> str:
+        return self.site.split("/")[1]
+
+    @property
+    def environment(self) -> str:
+        return self.site.split("/")[2]
+
+    @property
+    def name(self) -> str:
+        return self.site.split("/")[3]
+
+    @property
+    def next_generation(self) -> int:
+        return 1 + max((one.number for one in self.generations), default=0)
+
+    @property
+    def running(self) -> Generation | None:
+        """The generation that ``current`` points at, in trial or not."""
+        return self.generation(self.current)
+
+    @property
+    def open_transaction(self) -> Transaction | None:
+        return self.transaction if self.transaction and self.transaction.open else None
+
+    @property
+    def inconsistent(self) -> bool:
+        return self.transaction is not None and self.transaction.state == State.INCONSISTENT
+
+    @property
+    def stream(self) -> Stream | None:
+        """The channel that the site follows."""
+        return self.stream_of(self.channel)
+
+    @property
+    def mark(self) -> Mark | None:
+        return self.stream.mark if self.stream else None
+
+    @property
+    def floor(self) -> Mark | None:
+        return self.stream.floor if self.stream else None
+
+    def stream_of(self, channel: str) -> Stream | None:
+        return next((one for one in self.streams if one.channel == channel), None)
+
+    def generation(self, number: int) -> Generation | None:
+        return next((one for one in self.generations if one.number == number), None)
+
+    def received(self, item: str) -> Release | None:
+        """The newest release received under this item."""
+        return next((one for one in reversed(self.releases) if one.item == item), None)
+
+
+def fold(records: Iterable[tuple[str, Record]]) -> SiteState:
+    """The state after all ``records``, each with the digest of its line.
+
+    Raises:
+        UntrustedError: The journal tells an impossible story, such as a switch that was never planned.
+    """
+    state: SiteState | None = None
+    for digest, record in records:
+        state = apply(state, record, digest)
+    if state is None:
+        raise UntrustedError("the journal is empty", where="journal", finding="journal-empty")
+    return state
+
+
+def apply(state: SiteState | None, record: Record, digest: str) -> SiteState:
+    """The state after one more record."""
+    event = record.event
+    if isinstance(event, Enrolled):
+        if state is not None:
+            raise _impossible(record, "a second enrolment")
+        return _enrolled(event, record, digest)
+    if state is None:
+        raise _impossible(record, "the first entry is not the enrolment")
+    back = state.clock_back + (record.at < state.last_at)
+    state = replace(state, head=digest, seq=record.seq, last_at=record.at, clock_back=back)
+    return _apply(state, event, record, digest)
+
+
+def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteState:
+    match event:
+        case PolicyInForce():
+            return replace(state, policy=event.digest, policy_number=event.number, last_change=digest)
+        case RootInForce():
+            return replace(state, root=event.pin, last_change=digest)
+        case RevocationsInForce():
+            return replace(state, revocations=(event.version, event.digest), last_change=digest)
+        case Received():
+            return _received(state, event, record)
+        case Alarm():
+            return replace(state, alarms=(*state.alarms, event))
+        case Verdict():
+            return replace(state, verdicts=(*state.verdicts, _said(event, record)))
+        case Reported():
+            if event.seq <= state.report_seq:
+                raise _impossible(record, f"report {event.seq} after report {state.report_seq}")
+            return replace(state, report_seq=event.seq, report_head=event.digest)
+        case Torn():
+            return replace(state, torn=state.torn + 1)
+        case Note():
+            return state
+        case Planned():
+            return _planned(state, event, record)
+        case _:
+            return _transaction(state, event, record, digest)
+
+
+def _transaction(state: SiteState, event: Event, record: Record, digest: str) -> SiteState:
+    now = state.transaction
+    if now is None:
+        raise _impossible(record, "nothing was planned")
+    match event:
+        case Approved():
+            if now.state != State.PLANNED:
+                raise _impossible(record, f"approved in state {now.state}")
+            return replace(state, transaction=replace(now, state=State.APPROVED, approvals=event.approvals))
+        case Intent():
+            return replace(state, transaction=_intent(now, event, record))
+        case Outcome():
+            return _outcome(state, now, event, record, digest)
+        case Confirmed():
+            return _confirmed(state, now, event, record)
+        case Inconsistent():
+            failed = replace(now, state=State.INCONSISTENT, act=None, code=event.code, detail=event.detail)
+            return _mark_generation(replace(state, transaction=failed), now.planned.target, State.INCONSISTENT)
+        case _:
+            raise AssertionError(event)
+
+
+def _enrolled(event: Enrolled, record: Record, digest: str) -> SiteState:
+    return SiteState(
+        site=event.site,
+        vendor=event.vendor,
+        channel=event.channel,
+        site_key=event.site_key,
+        key_epoch=event.key_epoch,
+        practice=event.practice,
+        enrolled_at=record.at,
+        verifier=event.verifier,
+        root=event.root,
+        head=digest,
+        seq=record.seq,
+        last_change=digest,
+        last_at=record.at,
+    )
+
+
+def _received(state: SiteState, event: Received, record: Record) -> SiteState:
+    known = state.stream_of(event.channel)
+    used = known.used if known else ()
+    stream = Stream(
+        vendor=state.vendor,
+        product=event.product,
+        channel=event.channel,
+        mark=max(known.mark, event.mark) if known else event.mark,
+        floor=known.floor if known else None,
+        used=used if (event.mark, event.release) in used else (*used, (event.mark, event.release)),
+    )
+    release = Release(
+        item=event.item,
+        release=event.release,
+        product=event.product,
+        version=event.version,
+        channel=event.channel,
+        mark=event.mark,
+        contract=event.contract,
+        signers=event.signers,
+        practice=event.practice,
+        source=event.source,
+        received_at=record.at,
+        received_by=record.actor.sudo or record.actor.account,
+        seq=record.seq,
+    )
+    others = tuple(one for one in state.releases if one.release != event.release)
+    return replace(state, streams=_with_stream(state, stream), releases=(*others, release))
+
+
+def _with_stream(state: SiteState, stream: Stream) -> tuple[Stream, ...]:
+    return (*(one for one in state.streams if one.channel != stream.channel), stream)
+
+
+def _said(event: Verdict, record: Record) -> Said:
+    return Said(
+        item=event.item,
+        plan=event.plan,
+        envelope=event.envelope,
+        keyid=event.keyid,
+        person=event.person,
+        role=event.role,
+        verdict=event.verdict,
+        condition=event.condition,
+        at=record.at,
+        seq=record.seq,
+    )
+
+
+def _planned(state: SiteState, event: Planned, record: Record) -> SiteState:
+    now = state.transaction
+    # Only what never became visible may be replaced.
+    if now is not None and now.state not in (*BEFORE_SWITCH, State.SETTLED, State.ROLLED_BACK):
+        raise _impossible(record, f"planned in state {now.state}")
+    if event.source != state.current:
+        raise _impossible(record, f"planned from generation {event.source} while {state.current} runs")
+    if event.action == "install" and event.target != state.next_generation:
+        raise _impossible(record, f"generation {event.target} planned, {state.next_generation} is next")
+    if event.action == "rollback" and state.generation(event.target) is None:
+        raise _impossible(record, f"generation {event.target} does not exist")
+    planned = Transaction(planned=event, state=State.PLANNED, begun_at=record.at, seq=record.seq)
+    return replace(state, transaction=planned)
+
+
+def _intent(now: Transaction, event: Intent, record: Record) -> Transaction:
+    if event.step is not None or event.act == "switch-back":
+        step = event.step or event.act
+        return replace(now, steps=(*(one for one in now.steps if one[0] != step), (step, "begun")))
+    move = MOVES.get((now.state, event.act))
+    if move is None:
+        raise _impossible(record, f"{event.act} begun in state {now.state}")
+    return replace(
+        now,
+        act=event.act,
+        state=move.during,
+        steps=(),
+        attempts=now.attempts + (event.act == "activate"),
+        retreats=now.retreats + (event.act == "retreat"),
+    )
+
+
+def _outcome(state: SiteState, now: Transaction, event: Outcome, record: Record, digest: str) -> SiteState:
+    planned = now.planned
+    if event.act == "switch-back":
+        steps = (*(one for one in now.steps if one[0] != event.act), (event.act, event.result))
+        state = replace(state, transaction=replace(now, steps=steps))
+        if event.result != "done":
+            return state
+        return replace(state, current=planned.source, former=_former(state, planned.source), last_change=digest)
+    if event.step is not None:
+        steps = (*(one for one in now.steps if one[0] != event.step), (event.step, event.result))
+        return replace(state, transaction=replace(now, steps=steps, running=now.running + event.seconds))
+    if now.act != event.act:
+        raise _impossible(record, f"outcome of {event.act} without its intent")
+    move = next(one for one in TABLE if one.act == event.act and one.during == now.state)
+    after = move.done if event.result == "done" else move.failed
+    if event.result == "interrupted" and event.act in ("activate", "probe"):
+        # Not a failure of the release: the next process tries again, and counts the attempts.
+        after = State.SWITCHED
+    moved = replace(now, act=None, state=after, running=now.running + event.seconds)
+    if event.result != "done":
+        moved = replace(moved, code=event.code, detail=event.detail)
+    if event.act == "probe" and event.result == "done":
+        moved = replace(moved, passed=True)
+    if event.act == "switch" and event.result == "done":
+        moved = replace(moved, switched=True)
+        return _switched(replace(state, transaction=moved), now, record, digest)
+    state = replace(state, transaction=moved)
+    if after == State.ROLLED_BACK:
+        return _rolled_back(state, moved, record)
+    if after in (State.PROBING, State.SETTLED, State.ROLLING_BACK):
+        return _mark_generation(state, planned.target, after)
+    return state
+
+
+def _switched(state: SiteState, now: Transaction, record: Record, digest: str) -> SiteState:
+    planned = now.planned
+    generation = Generation(
+        number=planned.target,
+        state=State.SWITCHED,
+        release=planned.release,
+        product=planned.product,
+        version=planned.version,
+        channel=planned.channel,
+        mark=planned.mark,
+        floor=planned.floor,
+        config=planned.config,
+        config_version=planned.config_version,
+        contract=planned.contract,
+        policy=planned.policy,
+        plan=planned.plan,
+        kinds=planned.kinds,
+        approvals=now.approvals,
+        since=record.at,
+        seq=record.seq,
+    )
+    others = (one for one in state.generations if one.number != planned.target)
+    generations = tuple(sorted((*others, generation), key=lambda one: one.number))
+    state = replace(state, generations=generations, current=planned.target, last_change=digest)
+    return replace(state, former=planned.source if now.action == "install" else _former(state, planned.target))
+
+
+def _confirmed(state: SiteState, now: Transaction, event: Confirmed, record: Record) -> SiteState:
+    if now.state != State.PROBING or event.generation != now.planned.target:
+        raise _impossible(record, f"generation {event.generation} confirmed in state {now.state}")
+    stream = state.stream_of(now.planned.channel)
+    if stream is None:
+        raise _impossible(record, "a channel was confirmed that was never received")
+    if stream.floor is not None and event.floor < stream.floor:
+        raise _impossible(record, "the floor falls")
+    state = replace(
+        state,
+        transaction=replace(now, state=State.CONFIRMED, act=None),
+        streams=_with_stream(state, replace(stream, floor=event.floor)),
+        contract=now.planned.contract,
+    )
+    state = _mark_generation(state, event.generation, State.CONFIRMED)
+    if now.action == "rollback":
+        left = RolledBack(now.planned.source, now.planned.target, False, "by-hand", record.at, record.seq)
+        state = replace(state, rollbacks=(*state.rollbacks, left))
+    return state
+
+
+def _rolled_back(state: SiteState, now: Transaction, record: Record) -> SiteState:
+    planned = now.planned
+    back = RolledBack(planned.target, planned.source, True, now.code or "failed", record.at, record.seq)
+    state = replace(state, rollbacks=(*state.rollbacks, back))
+    # A rollback by hand that failed its own probes leaves an older generation as good as it was before.
+    kept = State.SETTLED if now.action == "rollback" else State.ROLLED_BACK
+    return _mark_generation(state, planned.target, kept)
+
+
+def _former(state: SiteState, current: int) -> int:
+    """The confirmed generation below ``current``: where `rollback` goes without being told."""
+    kept = [one.number for one in state.generations if one.state in (State.SETTLED, State.CONFIRMED)]
+    return max((number for number in kept if number < current), default=0)
+
+
+def _mark_generation(state: SiteState, number: int, to: State) -> SiteState:
+    generations = tuple(replace(one, state=to) if one.number == number else one for one in state.generations)
+    return replace(state, generations=generations)
+
+
+def _impossible(record: Record, problem: str) -> UntrustedError:
+    return UntrustedError(
+        f"entry {record.seq}: {problem}",
+        where="journal",
+        remedy="the journal was edited or damaged; keep the folder as it is and tell support",
+        finding="journal-impossible",
+    )
