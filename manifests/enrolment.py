@@ -1,0 +1,137 @@
+"""The enrolment: how a site introduces itself at home; signed by the very key that it names.
+
+That signature proves that whoever wrote the document held the private key, and nothing else. Who the site is, a person
+decides: support compares the key's fingerprint with what the customer says on another way.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+from manifests.canonical import encode, parse
+from manifests.digest import Name, Positive, SiteId, Time, digest_of
+from manifests.document import Document
+from manifests.envelope import parse_envelope, seal, verify_signature
+from manifests.errors import MalformedError, NewerError
+from manifests.fingerprint import as_groups, as_words
+from manifests.keys import PublicKey, Signer, load_public
+from manifests.trust import Pin
+
+ENROLMENT_TYPE = "application/vnd.waybill.enrolment.v1+json"
+MAX_ENROLMENT = 64 << 10
+# A report promised less often than every ten years is not promised.
+MAX_CADENCE = 10 * 366 * 86400
+
+Cadence = Annotated[int, Meta(ge=0, le=MAX_CADENCE)]
+
+
+class Enrolment(Document, frozen=True, kw_only=True, tag_field="type", tag=ENROLMENT_TYPE):
+    """Who a site is and by which key it speaks.
+
+    Attributes:
+        site: Customer, product, environment and name, joined by ``/``.
+        key: The site's public key; made on the site.
+        key_epoch: 1 at first; each later key of the same site counts on.
+        root: Version and payload digest of the vendor's root that the site trusts.
+        channel: The maintenance line that it follows.
+        report_every_seconds: How often it promises to report; 0 means never.
+        practice: The site takes what a practice root vouches for.
+        created_at: By the site's own clock; shown, never judged.
+    """
+
+    site: SiteId
+    key: PublicKey
+    key_epoch: Positive
+    root: Pin
+    channel: Name
+    report_every_seconds: Cadence
+    practice: bool = False
+    created_at: Time
+
+    @property
+    def customer(self) -> str:
+        return site_names(self.site)[0]
+
+    @property
+    def product(self) -> str:
+        return site_names(self.site)[1]
+
+    @property
+    def environment(self) -> str:
+        return site_names(self.site)[2]
+
+    @property
+    def name(self) -> str:
+        return site_names(self.site)[3]
+
+
+@dataclass(frozen=True)
+class SignedEnrolment:
+    """An enrolment whose signature was verified with the key that it names.
+
+    Attributes:
+        raw: The file as received; its digest is what the site's first report names as its predecessor.
+    """
+
+    raw: bytes
+    enrolment: Enrolment
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.raw)
+
+    @property
+    def groups(self) -> str:
+        """Fingerprint of the site's key as sixteen groups with check letters."""
+        return key_groups(self.enrolment.key)
+
+    @property
+    def words(self) -> str:
+        """The same fingerprint as 24 words."""
+        return as_words("sha256:" + self.enrolment.key.keyid)
+
+
+def site_names(site: str) -> tuple[str, str, str, str]:
+    """Customer, product, environment and name of a valid site id."""
+    customer, product, environment, name = site.split("/")
+    return customer, product, environment, name
+
+
+def key_groups(key: PublicKey) -> str:
+    """A public key's fingerprint for people: SHA-256 over its DER form, the same digits as its key id."""
+    return as_groups("sha256:" + key.keyid)
+
+
+def sign_enrolment(enrolment: Enrolment, signer: Signer) -> bytes:
+    """The enrolment file: one DSSE envelope with one signature, by the key inside."""
+    if signer.public != enrolment.key:
+        raise ValueError("an enrolment is signed by the key that it names")
+    return seal(encode(enrolment), ENROLMENT_TYPE, (signer,))
+
+
+def verify_enrolment(data: bytes, what: str = "enrolment") -> SignedEnrolment:
+    """Read an enrolment and verify that the key it names signed it.
+
+    Raises:
+        MalformedError: Not an enrolment, or not signed by exactly that key.
+        NewerError: The key's algorithm is unknown here.
+        UntrustedError: The signature does not match.
+    """
+    envelope = parse_envelope(data, ENROLMENT_TYPE, what, max_bytes=MAX_ENROLMENT)
+    enrolment = parse(envelope.payload_bytes, Enrolment, what, max_bytes=MAX_ENROLMENT)
+    if not enrolment.key.known:
+        raise NewerError(
+            f"its key is of the unknown algorithm {enrolment.key.algorithm!r}",
+            where=what,
+            remedy="use a newer version of waybill",
+        )
+    load_public(enrolment.key)
+    if len(envelope.signatures) != 1:
+        raise MalformedError(
+            f"{len(envelope.signatures)} signatures, an enrolment has one: by the key that it names",
+            where=what,
+            finding="enrolment-signature",
+        )
+    verify_signature(envelope, envelope.signatures[0], enrolment.key, what)
+    return SignedEnrolment(raw=data, enrolment=enrolment)

@@ -1,0 +1,519 @@
+"""The report: what a site says about itself, signed by its key and chained to the report before.
+
+An in-toto Statement in a Sigstore bundle. Every field is a name, a digest, a number, a time or a word of a fixed
+alphabet: there is no field that could hold a sentence. The fields of ``Report`` are the words that a contract's
+``deployment-state`` signal lists, no more and no fewer. docs/report.md has the import rule of each.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from manifests.canonical import decode, encode, parse
+from manifests.digest import Count, Digest, KeyId, Name, Positive, SiteId, Time, Version, Word, digest_of
+from manifests.document import Document
+from manifests.enrolment import Cadence
+from manifests.envelope import Statement, sign_statement, statement, verify_statement
+from manifests.errors import MalformedError, NewerError
+from manifests.keys import PublicKey, Signer
+from manifests.release import Release
+from manifests.trust import Mark
+
+REPORT_TYPE = "urn:waybill:report:1"
+# The Statement before base64; what does not fit is counted under `dropped`, never silently left out.
+MAX_CORE = 64 << 10
+MAX_REPORT = 128 << 10
+MAX_EARLIER = 64
+
+Level = Literal["placed", "running"]
+Found = Literal["same", "differs", "missing", "unreadable"]
+ComponentKind = Literal["image", "files", "chart"]
+InstallState = Literal["none", "trial", "confirmed", "inconsistent"]
+Clock = Literal["plausible", "behind", "ahead"]
+ProbeState = Literal["passing", "failing", "unknown"]
+Outcome = Literal["accepted", "refused", "no-such-handler", "ran", "timed-out", "unknown", "waiting"]
+
+
+class Identity(Document, frozen=True, kw_only=True):
+    """Who speaks.
+
+    Attributes:
+        key_epoch: Which key of the site, counted from 1.
+        target: What kind of place the site is (``kubernetes``, ``vm`` …).
+        labels: What the customer lets support see about the site.
+        report_every_seconds: The promise, as of this report; 0 means never.
+    """
+
+    site: SiteId
+    key_epoch: Positive
+    target: Name | None = None
+    labels: Annotated[tuple[Name, ...], Meta(max_length=32)] = ()
+    report_every_seconds: Cadence
+
+
+class Earlier(Document, frozen=True, kw_only=True):
+    """One report that was not acknowledged yet, in short."""
+
+    seq: Positive
+    digest: Digest
+    made_at: Time
+    cause: Word
+    release: Digest | None = None
+    state: InstallState
+
+
+class Acknowledged(Document, frozen=True, kw_only=True):
+    """The last report that the vendor said it holds."""
+
+    seq: Positive
+    digest: Digest
+
+
+class Omitted(Document, frozen=True, kw_only=True):
+    """Unacknowledged reports too many to list: from ``first`` to ``last``, whose file has ``digest``."""
+
+    first: Positive
+    last: Positive
+    digest: Digest
+
+
+class Journal(Document, frozen=True, kw_only=True):
+    """The site's log as of this report: how many entries, and the digest of the last."""
+
+    entries: Count
+    head: Digest
+
+
+class ChainLink(Document, frozen=True, kw_only=True):
+    """Where the report stands among the site's reports.
+
+    Attributes:
+        seq: Grows by exactly one, also when the disk is full.
+        previous: Digest of the file of report ``seq - 1``; of the enrolment's file for the first.
+        made_at: By the site's clock; shown, never judged alone.
+        cause: What made the site write it.
+        challenge: Digest of the newest challenge that the site was sent.
+        earlier: Unacknowledged reports, oldest first, ending with ``seq - 1``.
+        omitted: Those before ``earlier`` that did not fit.
+    """
+
+    seq: Positive
+    previous: Digest
+    made_at: Time
+    cause: Word
+    challenge: Digest | None = None
+    acknowledged: Acknowledged | None = None
+    earlier: Annotated[tuple[Earlier, ...], Meta(max_length=MAX_EARLIER)] = ()
+    omitted: Omitted | None = None
+    journal: Journal
+
+
+class ReportedRoot(Document, frozen=True, kw_only=True):
+    version: Positive
+    digest: Digest
+
+
+class Trust(Document, frozen=True, kw_only=True):
+    """Whom the site believes, and how far its counters are.
+
+    Attributes:
+        mark: Highest (epoch, sequence) seen; absent before the first release.
+        floor: Lowest still acceptable; absent until a release was confirmed.
+        revocations: Version of the newest revocation list that the site holds; 0 for none.
+        time_floor: The latest time that a vendor document proved.
+        clock: The host's clock against that floor.
+    """
+
+    root: ReportedRoot
+    practice: bool = False
+    channel: Name
+    mark: Mark | None = None
+    floor: Mark | None = None
+    revocations: Count = 0
+    time_floor: Time | None = None
+    clock: Clock
+
+
+class PolicyState(Document, frozen=True, kw_only=True):
+    """Which of the customer's policies is in force, and which telemetry contract was approved under it."""
+
+    number: Positive
+    digest: Digest
+    contract: Digest | None = None
+
+
+class Generation(Document, frozen=True, kw_only=True):
+    """One installed state: which release, and how it ended."""
+
+    number: Positive
+    release: Digest
+    version: Version
+    state: Word
+
+
+class Installed(Document, frozen=True, kw_only=True):
+    """The release that ``current`` points at."""
+
+    generation: Positive
+    digest: Digest
+    product: Name
+    version: Version
+    channel: Name
+    epoch: Positive
+    sequence: Positive
+
+
+class Install(Document, frozen=True, kw_only=True):
+    """What is installed.
+
+    Attributes:
+        state: ``none`` exactly when there is no ``release``.
+        trial_attempts: How often the trial under way was started.
+        generations: The newest ones, oldest first.
+        blocked: Releases that failed here and need a new approval.
+    """
+
+    state: InstallState
+    release: Installed | None = None
+    trial_attempts: Count = 0
+    generations: Annotated[tuple[Generation, ...], Meta(max_length=32)] = ()
+    blocked: Annotated[tuple[Digest, ...], Meta(max_length=32)] = ()
+
+
+class Component(Document, frozen=True, kw_only=True):
+    """One part of the release at the site.
+
+    Attributes:
+        expected: Digest by the release.
+        found: What the site saw when it looked.
+        observed: The digest that it saw, exactly when that differs.
+        level: ``placed`` when a driver only stores it, ``running`` when the site saw it run.
+    """
+
+    kind: ComponentKind
+    name: Name
+    expected: Digest
+    found: Found
+    observed: Digest | None = None
+    level: Level
+
+
+class Components(Document, frozen=True, kw_only=True):
+    """Every part of the installed release, sorted by kind and name; ``more_*`` count what did not fit."""
+
+    listed: Annotated[tuple[Component, ...], Meta(max_length=1024)] = ()
+    more_same: Count = 0
+    more_other: Count = 0
+
+
+class ConfigState(Document, frozen=True, kw_only=True):
+    """Which configuration is in force.
+
+    Attributes:
+        seal: HMAC-SHA256 of the config under a salt that stays at the site: tells *changed* from *unchanged*.
+    """
+
+    schema_version: Positive | None = None
+    seal: Digest | None = None
+
+
+class RoleCount(Document, frozen=True, kw_only=True):
+    role: Name
+    have: Count
+    need: Positive
+
+
+class WaitingItem(Document, frozen=True, kw_only=True):
+    """An item that waits for people.
+
+    Attributes:
+        item: Its short id at the site, such as ``r-1.4.2``.
+        since_seq: The first report that said so; the site's clock is not needed to tell the order.
+    """
+
+    item: Version
+    kind: Name
+    digest: Digest | None = None
+    roles: Annotated[tuple[RoleCount, ...], Meta(max_length=16)] = ()
+    since: Time
+    since_seq: Positive
+
+
+class Approval(Document, frozen=True, kw_only=True):
+    """An approval that was used for what is installed: which role, by which key. No name leaves the site."""
+
+    plan: Digest
+    role: Name
+    key: KeyId
+    verdict: Literal["approve", "reject"] = "approve"
+
+
+class Health(Document, frozen=True, kw_only=True):
+    probe: Name
+    state: ProbeState
+    failures: Count = 0
+
+
+class Rollback(Document, frozen=True, kw_only=True):
+    """The site went back.
+
+    Attributes:
+        left: Digest of the release that was left.
+        cause: ``probe-failed``, ``by-hand``, …
+        below_floor: It went below the floor, by an authorisation of both sides.
+    """
+
+    from_generation: Positive
+    to_generation: Count
+    left: Digest
+    cause: Word
+    automatic: bool
+    at: Time
+    below_floor: bool = False
+
+
+class RequestResult(Document, frozen=True, kw_only=True):
+    """What became of one request of a consignment."""
+
+    consignment: Positive
+    request: Word
+    handler: Name
+    outcome: Outcome
+    exit_code: Annotated[int, Meta(ge=0, le=255)] | None = None
+    result: Digest | None = None
+
+
+class Dropped(Document, frozen=True, kw_only=True):
+    """What the contract would allow and the report does not hold, why, and how much of it."""
+
+    what: Word
+    reason: Word
+    count: Positive
+
+
+class VerifierState(Document, frozen=True, kw_only=True):
+    """The program at the site.
+
+    Attributes:
+        format: The highest bundle format that it reads.
+        kit: Digest of the one-file program it runs from; absent when it runs from an installed package.
+    """
+
+    version: Version
+    format: Positive
+    kit: Digest | None = None
+
+
+class Held(Document, frozen=True, kw_only=True):
+    """A release that the store holds, but for ``missing``."""
+
+    release: Digest
+    missing: Annotated[tuple[Digest, ...], Meta(max_length=64)] = ()
+
+
+class Store(Document, frozen=True, kw_only=True):
+    releases: Annotated[tuple[Held, ...], Meta(max_length=64)] = ()
+
+
+class Report(Document, frozen=True, kw_only=True):
+    """The predicate. Its fields are ``CORE_FIELDS`` and ``OPTIONAL_CORE_FIELDS`` of the contract."""
+
+    identity: Identity
+    chain: ChainLink
+    trust: Trust
+    policy: PolicyState | None = None
+    install: Install
+    components: Components
+    config: ConfigState
+    waiting: Annotated[tuple[WaitingItem, ...], Meta(max_length=64)] = ()
+    approvals: Annotated[tuple[Approval, ...], Meta(max_length=128)] = ()
+    health: Annotated[tuple[Health, ...], Meta(max_length=256)] = ()
+    rollbacks: Annotated[tuple[Rollback, ...], Meta(max_length=64)] = ()
+    requests: Annotated[tuple[RequestResult, ...], Meta(max_length=256)] = ()
+    dropped: Annotated[tuple[Dropped, ...], Meta(max_length=256)] = ()
+    verifier: VerifierState
+    store: Store | None = None
+
+
+ReportStatement = Statement[Report]
+
+
+@dataclass(frozen=True)
+class SignedReport:
+    """A report whose signature by the site's key was verified.
+
+    Attributes:
+        raw: The file as received; ``digest`` over it is what the next report names.
+        subject: Digest of the installed release, or of the site's enrolment.
+    """
+
+    raw: bytes
+    digest: str
+    subject: str
+    report: Report
+
+
+def report_statement(report: Report, enrolment: str) -> Statement[Report]:
+    """The Statement about the installed release, or about the ``enrolment`` (its digest) when nothing is installed."""
+    installed = report.install.release
+    if installed is None:
+        return statement(report, REPORT_TYPE, name="enrolment.json", digest=enrolment)
+    return statement(report, REPORT_TYPE, name="release.json", digest=installed.digest)
+
+
+def encode_report(report: Report, enrolment: str) -> bytes:
+    """The exact bytes that are signed; also what `report --preview` shows."""
+    check_report(report, "report")
+    return encode(report_statement(report, enrolment))
+
+
+def sign_report(report: Report, enrolment: str, signer: Signer) -> bytes:
+    """The report file.
+
+    Raises:
+        MalformedError: The report contradicts itself or is longer than 64 KiB.
+    """
+    core = encode_report(report, enrolment)
+    if len(core) > MAX_CORE:
+        raise MalformedError(f"{len(core)} bytes, at most {MAX_CORE} are allowed", where="report")
+    return sign_statement(report_statement(report, enrolment), signer)
+
+
+class _AnyType(msgspec.Struct, frozen=True):
+    """Just enough of a Statement to tell a newer report from a broken one."""
+
+    predicate_type: str = msgspec.field(name="predicateType")
+
+
+def verify_report(data: bytes, key: PublicKey, what: str = "report") -> SignedReport:
+    """Verify that ``key`` signed the report, then read it.
+
+    Raises:
+        MalformedError: Not a report in our form.
+        NewerError: A report of a later kind than this program knows.
+        UntrustedError: The signature does not match.
+    """
+    if len(data) > MAX_REPORT:
+        raise MalformedError(f"{len(data)} bytes, at most {MAX_REPORT} are allowed", where=what)
+    payload = verify_statement(data, key, what)
+    if len(payload) > MAX_CORE:
+        raise MalformedError(f"{len(payload)} bytes, at most {MAX_CORE} are allowed", where=what)
+    said = _parse_statement(payload, what)
+    check_report(said.predicate, what)
+    installed = said.predicate.install.release
+    subject = said.subject[0]
+    wanted = "enrolment.json" if installed is None else "release.json"
+    digest = "sha256:" + subject.digest.sha256
+    if subject.name != wanted or (installed is not None and digest != installed.digest):
+        raise MalformedError("its subject is not what the report says is installed", where=f"{what} $.subject")
+    return SignedReport(raw=data, digest=digest_of(data), subject=digest, report=said.predicate)
+
+
+def _parse_statement(payload: bytes, what: str) -> Statement[Report]:
+    try:
+        said = parse(payload, ReportStatement, what, max_bytes=MAX_CORE)
+    except MalformedError:
+        kind = decode(payload, _AnyType, what).predicate_type
+        if kind != REPORT_TYPE and kind.startswith("urn:waybill:report:"):
+            raise _newer(kind, what) from None
+        raise
+    if said.predicate_type != REPORT_TYPE:
+        if said.predicate_type.startswith("urn:waybill:report:"):
+            raise _newer(said.predicate_type, what)
+        raise MalformedError(f"a statement of type {said.predicate_type!r}, expected {REPORT_TYPE}", where=what)
+    return said
+
+
+def _newer(kind: str, what: str) -> NewerError:
+    return NewerError(
+        f"a report of the later kind {kind!r}, this program reads {REPORT_TYPE}",
+        where=what,
+        remedy="its bytes are kept; import it again after an upgrade",
+        finding="report-newer",
+    )
+
+
+def check_report(report: Report, what: str) -> None:
+    """Every rule that ties one part of a report to another.
+
+    Raises:
+        MalformedError: It contradicts itself.
+    """
+
+    def refuse(problem: str, place: str) -> MalformedError:
+        return MalformedError(problem, where=f"{what} $.predicate.{place}", finding="report-contradiction")
+
+    _check_chain(report.chain, refuse)
+    install = report.install
+    if (install.state == "none") != (install.release is None):
+        raise refuse(f"state is {install.state!r}, which does not agree with `release`", "install.state")
+    numbers = [one.number for one in install.generations]
+    if numbers != sorted(set(numbers)):
+        raise refuse("generations are not in order, each once", "install.generations")
+    if install.release is not None:
+        named = {one.number: one.release for one in install.generations}
+        if named.get(install.release.generation) != install.release.digest:
+            raise refuse("the current generation is not among the generations", "install.release")
+    elif report.components.listed or report.components.more_same or report.components.more_other:
+        raise refuse("components without a release", "components")
+    keys = [(one.kind, one.name) for one in report.components.listed]
+    if keys != sorted(set(keys)):
+        raise refuse("components are not sorted by kind and name, each once", "components.listed")
+    for i, one in enumerate(report.components.listed):
+        if (one.found == "differs") != (one.observed is not None) or one.observed == one.expected:
+            raise refuse("`observed` is given exactly when it differs", f"components.listed[{i}]")
+    for i, item in enumerate(report.waiting):
+        if item.since_seq > report.chain.seq:
+            raise refuse(f"waits since report {item.since_seq}, this is {report.chain.seq}", f"waiting[{i}].since_seq")
+    for name, names in (
+        ("waiting", [one.item for one in report.waiting]),
+        ("health", [one.probe for one in report.health]),
+    ):
+        if len(set(names)) != len(names):
+            raise refuse("a name is given twice", name)
+
+
+def _check_chain(chain: ChainLink, refuse: Callable[[str, str], MalformedError]) -> None:
+    """What the report says of earlier ones is one unbroken run that ends just before it."""
+    last: tuple[int, str] | None = None
+    if chain.acknowledged is not None:
+        last = (chain.acknowledged.seq, chain.acknowledged.digest)
+    if chain.omitted is not None:
+        if chain.omitted.first > chain.omitted.last or chain.omitted.first != (last[0] + 1 if last else 1):
+            raise refuse("does not begin after the acknowledged report", "chain.omitted")
+        last = (chain.omitted.last, chain.omitted.digest)
+    if chain.earlier and chain.earlier[0].seq != (last[0] + 1 if last else 1):
+        raise refuse("does not begin after the acknowledged report", "chain.earlier")
+    for before, after in pairwise(chain.earlier):
+        if after.seq != before.seq + 1:
+            raise refuse(f"report {after.seq} follows report {before.seq}", "chain.earlier")
+    if chain.earlier:
+        last = (chain.earlier[-1].seq, chain.earlier[-1].digest)
+    if (last[0] if last else 0) != chain.seq - 1:
+        raise refuse(f"the reports before number {chain.seq} are not all accounted for", "chain")
+    if last is not None and last[1] != chain.previous:
+        raise refuse("`previous` is another file than the last one in the summary", "chain.previous")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One component that a release brings to a site."""
+
+    kind: ComponentKind
+    name: str
+    digest: str
+
+
+def expected_components(release: Release) -> tuple[Expected, ...]:
+    """What a report about ``release`` must cover, sorted by kind and name.
+
+    A file set has no bytes of its own; its digest is over its canonical list of paths, digests and sizes.
+    """
+    found = [Expected("image", one.name, one.manifest.digest) for one in release.images]
+    found += [Expected("files", one.name, digest_of(encode(one))) for one in release.files]
+    found += [Expected("chart", one.name, one.digest) for one in release.charts]
+    return tuple(sorted(found, key=lambda one: (one.kind, one.name)))
