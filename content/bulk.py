@@ -253,7 +253,7 @@ def verify_stream(stream: BinaryIO, release: Release, what: str, *, advance: Adv
 
 def _check_stream(source: "_ReadAhead", place: Place, kept: Kept, advance: Advance) -> bool:
     hashed = hashlib.sha256()
-    parts = [] if place.blob.size <= MAX_KEPT_BLOB else None
+    parts: list[bytes] | None = [] if place.blob.size <= MAX_KEPT_BLOB else None
     for part in source.pieces(place.blob.size):
         hashed.update(part)
         advance(len(part))

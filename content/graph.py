@@ -61,6 +61,9 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
             continue
         document = parse_oci(read(descriptor.digest), media_type=descriptor.media_type)
         nodes[descriptor.digest] = Node(descriptor=descriptor, document=document)
+        subject = document.subject
+        if subject and subject.digest not in members and subject.digest not in {child for _, child in absent}:
+            raise MalformedError(f"its subject {subject.digest} is not in the bundle", where=descriptor.digest)
         if isinstance(document, ImageIndex):
             if depth >= MAX_DEPTH:
                 raise MalformedError(f"indexes are nested deeper than {MAX_DEPTH}", where=descriptor.digest)
