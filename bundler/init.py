@@ -1,0 +1,136 @@
+"""A vendor folder to begin with: every file that a vendor writes by hand, commented, and buildable as it is."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from manifests.digest import NAME
+from manifests.errors import HostError, MalformedError, RefusedError, UsageError
+from manifests.handwritten import parse_handwritten
+
+# Packaging tools pass over files whose names begin with a dot.
+_WRITTEN_AS = {"gitignore": ".gitignore"}
+_ISSUED_AT = 'issued_at: "{{issued_at}}"'
+
+
+def suggest_product(target: Path) -> str:
+    """The product's name, from the name of the folder that is to be made.
+
+    Raises:
+        UsageError: The folder's name holds nothing that a product may be called.
+    """
+    name = re.sub(r"[^a-z0-9._-]+", "-", target.absolute().name.lower()).strip("-._")[:128]
+    try:
+        _check_name("product", name)
+    except UsageError as error:
+        raise UsageError(
+            f"no product can be named after the folder {target.absolute().name!r}",
+            where=str(target),
+            remedy="name it: --product NAME",
+        ) from error
+    return name
+
+
+def init_folder(target: Path, *, product: str, vendor: str, issued_at: str | None = None) -> tuple[Path, ...]:
+    """Write the vendor folder ``target``, all of it or nothing; keys and the root document are made by others.
+
+    Args:
+        target: A folder that does not exist, or an empty one.
+        issued_at: RFC 3339; without it the line stays a comment, and build asks SOURCE_DATE_EPOCH or the person.
+
+    Returns:
+        The files written, sorted.
+
+    Raises:
+        UsageError: A name that no document could hold.
+        RefusedError: ``target`` exists and is not an empty folder.
+        HostError: The machine would not let us write.
+    """
+    _check_name("product", product)
+    _check_name("vendor", vendor)
+    files = {
+        path: _fill(text, product=product, vendor=vendor, issued_at=issued_at)
+        for path, text in sorted(_templates(resources.files("bundler") / "templates", ""))
+    }
+    _refuse_existing(target)
+    try:
+        _write(target, files)
+    except OSError as error:
+        _refuse_existing(target)  # somebody else was faster
+        raise HostError(f"cannot write the folder: {error.strerror}", where=str(target)) from error
+    return tuple(target / path for path in files)
+
+
+def _check_name(what: str, name: str) -> None:
+    """A name that all documents accept, and that YAML reads back as the same text without quotes."""
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"{what} is {name!r}, expected a name of a-z, 0-9, dot, dash and underscore",
+            where=f"--{what}",
+            remedy="start with a letter or a digit, at most 128 characters",
+        )
+    try:
+        same = parse_handwritten(f"x: {name}\n".encode(), what).plain == {"x": name}
+    except MalformedError:
+        same = False
+    if not same:
+        raise UsageError(
+            f"{what} is {name!r}, which YAML does not read as text", where=f"--{what}", remedy="put a word before it"
+        )
+
+
+def _templates(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
+    for one in folder.iterdir():
+        if one.name == "__pycache__":
+            continue
+        if one.is_dir():
+            yield from _templates(one, f"{prefix}{one.name}/")
+        else:
+            yield prefix + _WRITTEN_AS.get(one.name, one.name), one.read_text(encoding="utf-8")
+
+
+def _fill(text: str, *, product: str, vendor: str, issued_at: str | None) -> str:
+    if issued_at is None:
+        text = text.replace(_ISSUED_AT, '# issued_at: "2026-11-20T09:00:00Z"')
+    else:
+        text = text.replace(_ISSUED_AT, f'issued_at: "{issued_at}"')
+    return text.replace("{{product}}", product).replace("{{vendor}}", vendor)
+
+
+def _refuse_existing(target: Path) -> None:
+    if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
+        raise RefusedError(
+            "it exists already", where=str(target), remedy="name a folder that does not exist, or an empty one"
+        )
+
+
+def _write(target: Path, files: dict[str, str]) -> None:
+    """Write beside, then rename; into an empty folder that is there (perhaps somebody's working folder) entry by entry.
+
+    Raises:
+        OSError: Nothing of ours is left behind.
+    """
+    parent = target.absolute().parent
+    staging = Path(tempfile.mkdtemp(prefix=".waybill-init-", dir=parent))
+    try:
+        made = staging / "made"  # mkdtemp's own folder is closed to others; this one has the usual mode
+        for path, text in files.items():
+            (made / path).parent.mkdir(parents=True, exist_ok=True)
+            (made / path).write_text(text, encoding="utf-8", newline="\n")
+        if not target.exists():
+            made.rename(target)
+            return
+        moved: list[Path] = []
+        try:
+            for entry in sorted(made.iterdir()):
+                moved.append(entry.rename(target / entry.name))
+        except OSError:
+            for one in moved:
+                one.rename(made / one.name)
+            raise
+    finally:
+        shutil.rmtree(staging)
