@@ -142,6 +142,16 @@ def print_error(error: WaybillError) -> None:
         click.echo(click.style("hint:", fg="cyan") + f" {visible(error.remedy)}", err=True)
 
 
+def usage_error(wrong: click.ClickException, *, as_json: bool) -> int:
+    """Print click's own complaint about the command line in our form; exit code 2."""
+    message = wrong.format_message()
+    message = message[:1].lower() + message[1:].rstrip(".")
+    context = getattr(wrong, "ctx", None)
+    hint = f"{context.command_path} --help" if context is not None else "waybill --help"
+    _print(Result("", {}, UsageError(message, remedy=hint)), as_json=as_json)
+    return 2
+
+
 def host_error(error: OSError) -> HostError:
     """An operating system's refusal in our words."""
     hints = {
@@ -260,6 +270,7 @@ __all__ = [
     "say",
     "show_size",
     "table",
+    "usage_error",
     "utc_now",
     "verb",
     "visible",

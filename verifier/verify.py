@@ -146,6 +146,7 @@ def _judge_practice(verified: VerifiedHead, site: SiteFacts | None) -> list[Find
 def _judge_understood(release: Release, verified: VerifiedHead) -> list[Finding]:
     """Whatever this verifier could not judge is refused, never passed over."""
     findings = []
+    error: WaybillError
     needed = tuple(int(part) for part in release.needs.verifier.split("."))
     if needed > tuple(int(part) for part in VERIFIER_VERSION.split(".")):
         error = NewerError(
@@ -237,7 +238,7 @@ def judge_way(release: Release, site: SiteFacts) -> tuple[Finding, ...]:
         return (_no("from", error),)
     if not in_any(site.running, release.needs.from_):
         error = RefusedError(
-            f"nothing may go from {site.running} straight to {release.version}, only {' or '.join(release.needs.from_)}",
+            f"{site.running} may not go straight to {release.version}, only {' or '.join(release.needs.from_)}",
             where="needs.from",
             remedy="install a release on the way first",
         )
@@ -251,9 +252,7 @@ def _judge_time(release: Release, site: SiteFacts | None, now: datetime) -> list
     effective = max(now, datetime.fromisoformat(floor)) if floor else now
     findings = []
     if floor and now < datetime.fromisoformat(floor):
-        findings.append(
-            Finding("clock-behind", "warning", f"this host says {now:%Y-%m-%d}, releases knew {floor[:10]}")
-        )
+        findings.append(Finding("clock-behind", "warning", f"this host says {now:%F}, releases knew {floor[:10]}"))
     try:
         issued = datetime.fromisoformat(release.issued_at)
         due = release.next_expected_by and datetime.fromisoformat(release.next_expected_by).replace(tzinfo=UTC)
@@ -274,7 +273,7 @@ def verify_path(
     *,
     now: datetime,
     head_file: Path | None = None,
-    held: Callable[[str], bool] = lambda digest: False,
+    held: frozenset[str] = frozenset(),
     advance: Advance,
 ) -> VerifiedBundle:
     """Verify the bundle file at ``path``, with its head or the one in ``head_file``.
@@ -319,14 +318,12 @@ def verify_pipe(
     def read(digest: str) -> bytes:
         return _kept(kept, digest)
 
-    return conclude(verified, bulk, findings, read if not bulk.missing else None, lambda digest: False)
+    return conclude(verified, bulk, findings, read if not bulk.missing else None, frozenset())
 
 
 def _kept(kept: Kept, digest: str) -> bytes:
     if digest not in kept.blobs:
-        raise MalformedError(
-            f"{digest} should be a JSON document of at most {MAX_MANIFEST_BYTES} bytes", where="bundle"
-        )
+        raise MalformedError(f"{digest} should be JSON of at most {MAX_MANIFEST_BYTES} bytes", where="bundle")
     return kept.blobs[digest]
 
 
@@ -348,7 +345,7 @@ def conclude(
     bulk: Bulk,
     findings: tuple[Finding, ...],
     read: Callable[[str], bytes] | None,
-    held: Callable[[str], bool],
+    held: frozenset[str],
 ) -> VerifiedBundle:
     """Steps after the bytes: completeness, the graph of images, contract and rollback document.
 
@@ -359,7 +356,7 @@ def conclude(
     release = verified.release
     if release.members[1].digest != digest_of(VERIFY_TXT):
         raise MalformedError("VERIFY.txt is not the constant of this format", where="VERIFY.txt")
-    missing = tuple(blob for blob in bulk.missing if not held(blob.digest))
+    missing = tuple(blob for blob in bulk.missing if blob.digest not in held)
     size = show_size(sum(blob.size for blob in release.members))
     if missing:
         findings = (*findings, _incomplete(release, bulk, missing))

@@ -1,0 +1,79 @@
+"""The front door: the `waybill` command, a lazy table of verbs, nothing else."""
+
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+
+import click
+
+# verb: (module:command, one line of help). A verb whose package is absent (the kit has no bundler and no fleet) is
+# not listed. Nothing of ours is imported before its verb is called.
+VERBS = {
+    "init": ("bundler.trust_cli:init_command", "Write a vendor folder that can be built at once."),
+    "keygen": ("content.keys_cli:keygen_command", "Make a signing key: FILE, and its public half beside it."),
+    "trust": ("bundler.trust_cli:trust_command", "Write the next root document from trust.yaml."),
+    "lint": ("content.cli:lint_command", "Check what people write by hand."),
+    "build": ("bundler.cli:build_command", "Pack a release into one bundle."),
+    "sign": ("content.keys_cli:sign_command", "Add a signature to a bundle or a root document."),
+    "kit": ("bundler.kit_cli:kit_command", "Write the verifier as one file that runs at a site."),
+    "show": ("verifier.verify_cli:show_command", "Say what a document means, and who vouches for it."),
+    "verify": ("verifier.verify_cli:verify_command", "Check that a bundle is trusted, meant for here, and whole."),
+    "compare": ("verifier.verify_cli:compare_command", "Say what differs between two bundles."),
+    "enroll": ("verifier.cli:enroll_command", "Make this folder a site that trusts one vendor."),
+    "receive": ("verifier.cli:receive_command", "Take in what came on a medium."),
+    "review": ("verifier.cli:review_command", "Say what waits, what it would change, and who must agree."),
+    "approve": ("verifier.cli:approve_command", "Agree to an item, with your key."),
+    "reject": ("verifier.cli:reject_command", "Say no to an item, or take your approval back."),
+    "install": ("verifier.cli:install_command", "Install what was approved; go back by itself if it fails."),
+    "confirm": ("verifier.cli:confirm_command", "End a trial that waits for a person."),
+    "rollback": ("verifier.cli:rollback_command", "Go back to the former generation."),
+    "recover": ("verifier.cli:recover_command", "Finish or undo what a crash interrupted."),
+    "status": ("verifier.cli:status_command", "Say what runs here and what waits."),
+    "history": ("verifier.cli:history_command", "Check the journal and print it."),
+    "report": ("verifier.report_cli:report_command", "Print or hand out the signed report of this site."),
+    "fleet": ("fleet.cli:fleet_group", "What support knows: enroll, import, sites, show."),
+}
+
+
+class Table(click.Group):
+    """Looks a verb up in the table and imports it only then."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [verb for verb, (target, _) in VERBS.items() if find_spec(target.partition(".")[0])]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module, _, name = VERBS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, VERBS[verb][1]) for verb in self.list_commands(ctx)])
+
+
+@click.group(cls=Table, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="airgap-waybill", prog_name="waybill")
+def cli() -> None:
+    """Pack a signed release for a site without a network, install it there, carry a signed report home."""
+
+
+def main() -> None:
+    """Entry point; wrong usage ends with exit code 2, also with --json."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as wrong:
+        from manifests.console import usage_error
+
+        sys.exit(usage_error(wrong, as_json="--json" in sys.argv))
+
+
+if __name__ == "__main__":
+    main()
