@@ -1,0 +1,50 @@
+"""What the machine says about itself: time, boot, account. Handed in, so that tests can be another machine."""
+
+import os
+import pwd
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from verifier.events import Actor
+
+
+@dataclass(frozen=True)
+class Host:
+    """Attributes: now: the wall clock; monotonic: seconds that never go back; boot: the kernel's id of this boot."""
+
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    sleep: Callable[[float], None]
+    boot: str
+    actor: Actor
+
+    def stamp(self) -> str:
+        """The wall clock as documents write it (RFC 3339)."""
+        return self.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def this_host() -> Host:
+    return Host(
+        now=lambda: datetime.now(UTC).replace(microsecond=0),
+        monotonic=time.monotonic,
+        sleep=time.sleep,
+        boot=_boot_id(),
+        actor=Actor(account=_account(os.getuid()), uid=os.getuid(), sudo=os.environ.get("SUDO_USER") or None),
+    )
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"
+
+
+def _account(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,0 +1,199 @@
+"""The journal: append-only lines of canonical JSON, each naming the digest of the line before, in closed segments.
+
+An unfinished last line is what a pulled plug leaves behind: it was never acknowledged, and is cut and noted. Anything
+else that does not fit is an alarm and is never repaired by itself.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from manifests.canonical import decode, encode, parse
+from manifests.digest import digest_of
+from manifests.errors import HostError, MalformedError, NewerError, UntrustedError
+from manifests.keys import read_capped
+from verifier.events import Event, Record, Torn
+from verifier.fsops import Disk
+from verifier.host import Host
+from verifier.state import SiteState, apply
+
+GENESIS = digest_of(b"")
+MAX_LINE = 64 << 10
+SEGMENT = 1 << 20
+MAX_SEGMENT = SEGMENT + MAX_LINE
+
+
+class _Link(Struct, frozen=True):
+    """What every line of every version of the journal has."""
+
+    prev: Annotated[str, Meta(max_length=71)]
+    seq: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record with the digest of its line."""
+
+    digest: str
+    record: Record
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Where the next line goes.
+
+    Attributes:
+        segment: The last segment's file, None before the first.
+        length: Its length up to the last finished line; ``torn``: bytes behind that.
+    """
+
+    segment: Path | None
+    length: int
+    torn: int
+    seq: int
+    digest: str
+
+
+def read_journal(folder: Path) -> tuple[tuple[Entry, ...], Tail]:
+    """All entries, their chain checked, and where the next one goes. Changes nothing.
+
+    Raises:
+        UntrustedError: A line is missing, changed or out of order.
+        NewerError: A line is of a kind that only a newer verifier knows.
+    """
+    entries: list[Entry] = []
+    tail = Tail(segment=None, length=0, torn=0, seq=0, digest=GENESIS)
+    for segment in segments(folder):
+        if tail.torn:
+            raise _broken(tail.seq + 1, f"an unfinished line inside {tail.segment and tail.segment.name}")
+        if segment.name != _name(tail.seq + 1):
+            raise _broken(tail.seq + 1, f"the next segment is {segment.name}")
+        data = read_capped(segment, MAX_SEGMENT)
+        end = data.rfind(b"\n") + 1
+        for line in data[:end].split(b"\n")[:-1]:
+            entry = _entry(line, tail.seq + 1, tail.digest)
+            entries.append(entry)
+            tail = Tail(segment=None, length=0, torn=0, seq=entry.record.seq, digest=entry.digest)
+        tail = Tail(segment=segment, length=end, torn=len(data) - end, seq=tail.seq, digest=tail.digest)
+    return tuple(entries), tail
+
+
+def segments(folder: Path) -> list[Path]:
+    """Their files, oldest first; each is named by the number of its first entry."""
+    try:
+        return sorted(one for one in folder.iterdir() if one.suffix == ".jsonl")
+    except OSError as error:
+        raise HostError(
+            f"cannot read the journal: {(error.strerror or '').lower()}",
+            where=str(folder),
+            finding="journal-unreadable",
+        ) from None
+
+
+def _name(seq: int) -> str:
+    return f"{seq:010}.jsonl"
+
+
+def _entry(line: bytes, seq: int, prev: str) -> Entry:
+    try:
+        record = parse(line, Record, f"journal entry {seq}", max_bytes=MAX_LINE)
+    except MalformedError as error:
+        try:
+            link = decode(line, _Link, "journal")
+        except MalformedError:
+            raise _broken(seq, str(error)) from None
+        if link.seq == seq and link.prev == prev:
+            raise NewerError(
+                f"entry {seq} is of a kind that this verifier does not know",
+                where="journal",
+                remedy="use the verifier that wrote it, or a newer one",
+            ) from None
+        raise _broken(seq, str(error)) from None
+    if record.seq != seq:
+        raise _broken(seq, f"found entry {record.seq}")
+    if record.prev != prev:
+        raise _broken(seq, "it does not follow the entry before it")
+    return Entry(digest=digest_of(line), record=record)
+
+
+def _broken(seq: int, problem: str) -> UntrustedError:
+    return UntrustedError(
+        f"the chain is broken at entry {seq}: {problem}",
+        where="journal",
+        remedy="the journal was edited or damaged; keep the folder as it is and tell support",
+        finding="journal-broken",
+    )
+
+
+class Journal:
+    """A journal that may be appended to: whoever has one holds the site's lock."""
+
+    def __init__(self, folder: Path, disk: Disk, host: Host, state: SiteState | None, tail: Tail) -> None:
+        self._folder = folder
+        self._disk = disk
+        self._host = host
+        self._tail = tail
+        self._state = state
+
+    @classmethod
+    def create(cls, folder: Path, disk: Disk, host: Host) -> "Journal":
+        """An empty one; the folder must be there."""
+        return cls(folder, disk, host, None, Tail(segment=None, length=0, torn=0, seq=0, digest=GENESIS))
+
+    @classmethod
+    def open(cls, folder: Path, disk: Disk, host: Host) -> "Journal":
+        """Read, check, and cut off and note an unfinished last line."""
+        entries, tail = read_journal(folder)
+        state: SiteState | None = None
+        for entry in entries:
+            state = apply(state, entry.record, entry.digest)
+        journal = cls(folder, disk, host, state, tail)
+        if tail.segment is not None:
+            # A process that was killed may have written what it did not sync; what is read here must not get lost.
+            disk.sync(tail.segment)
+            disk.sync_folder(folder)
+        if tail.torn and tail.segment is not None:
+            disk.cut(tail.segment, tail.length)
+            journal.append(Torn(bytes=tail.torn))
+        return journal
+
+    @property
+    def state(self) -> SiteState:
+        if self._state is None:
+            raise UntrustedError("the journal is empty", where="journal", finding="journal-empty")
+        return self._state
+
+    def append(self, event: Event) -> Entry:
+        """Write one entry; it is durable when this returns, and only then may anybody be told.
+
+        Raises:
+            OSError: It could not be written; the journal is as it was.
+        """
+        tail = self._tail
+        record = Record(
+            seq=tail.seq + 1,
+            prev=tail.digest,
+            at=self._host.stamp(),
+            boot=self._host.boot,
+            uptime=max(0, int(self._host.monotonic())),
+            actor=self._host.actor,
+            event=event,
+        )
+        line = encode(record)
+        if len(line) > MAX_LINE:
+            raise ValueError(f"journal entry of {len(line)} bytes")
+        entry = Entry(digest=digest_of(line), record=record)
+        # An entry that the fold refuses must not reach the disk.
+        state = apply(self._state, record, entry.digest)
+        segment, length = tail.segment, tail.length
+        if segment is None or length + len(line) > SEGMENT:
+            segment, length = self._folder / _name(record.seq), 0
+            self._disk.write_new(segment, line + b"\n")
+            self._disk.sync_folder(self._folder)
+        else:
+            self._disk.append(segment, line + b"\n")
+        self._tail = Tail(segment=segment, length=length + len(line) + 1, torn=0, seq=record.seq, digest=entry.digest)
+        self._state = state
+        return entry
