@@ -231,7 +231,7 @@ class Session:
         """
         for attempt in range(ATTEMPTS):
             try:
-                return self._authenticated(method, urljoin(self.base, url), repository, dict(headers or {}), body)
+                return self._authenticated(method, _join(self.base, url), repository, dict(headers or {}), body)
             except BrokenError as error:
                 if not retry or attempt == ATTEMPTS - 1:
                     raise
@@ -244,6 +244,17 @@ class Session:
     def failures(self) -> "_Failures":
         """Turn what the libraries below raise into our failures."""
         return _Failures(self)
+
+    def own_url(self, base: str, location: str) -> str:
+        """An address that the registry gave for the next request, such as an upload; only its own will do.
+
+        Raises:
+            RefusedError: It is another host's.
+        """
+        url = _join(_join(self.base, base), location)
+        if _origin(url) != self._own:
+            raise self._refused(f"the next request would go to {_place(_origin(url))}")
+        return url
 
     def check_origin(self, url: str, *, with_credentials: bool) -> None:
         """Refuse a request that would leave for a host nobody allowed, whoever asked for it.
@@ -270,14 +281,15 @@ class Session:
     ) -> Answer:
         key = (repository, method not in ("GET", "HEAD"))
         for last in (False, True):
-            answer = self._followed(method, url, key, headers, body)
+            sent = self._authorization(key)
+            answer = self._followed(method, url, headers, sent, body)
             if answer.status != 401:
                 break
             challenge = answer.headers.get("WWW-Authenticate", "")
             answer.discard()
             if last:
                 raise self._denied()
-            self._authenticate(challenge, key)
+            self._authenticate(challenge, key, sent)
         if answer.status in HEALING:
             seconds = answer.headers.get("Retry-After", "")
             reason = answer.reason()
@@ -289,12 +301,11 @@ class Session:
         return answer
 
     def _followed(
-        self, method: str, url: str, key: tuple[str, bool], headers: dict[str, str], body: Body | bytes | None
+        self, method: str, url: str, headers: dict[str, str], sent: dict[str, str], body: Body | bytes | None
     ) -> Answer:
         """Follow redirects of downloads; credentials stay with the registry's own origin."""
         for _ in range(MAX_REDIRECTS + 1):
-            own = _origin(url) == self._own
-            authorization = self._authorization(key) if own else {}
+            authorization = sent if _origin(url) == self._own else {}
             with self.failures():
                 answer = Answer(
                     self._http.request(
@@ -304,7 +315,7 @@ class Session:
                 )
             if answer.status not in REDIRECTS:
                 return answer
-            target = urljoin(url, answer.headers.get("Location", ""))
+            target = _join(url, answer.headers.get("Location", ""))
             answer.close()
             if method not in ("GET", "HEAD"):
                 raise self._refused(f"an upload would go to {_place(_origin(target))}")
@@ -322,7 +333,7 @@ class Session:
                 return {"Authorization": f"Basic {self._auth._basic_auth}"}
         return {}
 
-    def _authenticate(self, header: str, key: tuple[str, bool]) -> None:
+    def _authenticate(self, header: str, key: tuple[str, bool], sent: dict[str, str]) -> None:
         """Do what the challenge asks: by its scheme, never by what a caller guessed."""
         import oras.auth.utils
 
@@ -339,7 +350,7 @@ class Session:
                 self._tokens.pop(key, None)
                 self._tokens[key] = self._fetch_token(wanted)
             elif "basic" in challenges:
-                if not self._credentials or self._basic:
+                if not self._credentials or sent:
                     raise self._denied()
                 self._basic = True
             else:
@@ -472,13 +483,11 @@ def _adapter(session: Session, base: type[Any], context: ssl.SSLContext | None) 
         def cert_verify(self, *_: Any) -> None:
             """Nothing to set: the context holds the roots, and certifi's are not added to them."""
 
-        def build_connection_pool_key_attributes(
-            self, request: Any, verify: Any, cert: Any = None
-        ) -> tuple[dict[str, Any], dict[str, Any]]:
-            address, _ = super().build_connection_pool_key_attributes(request, True, None)
+        def build_connection_pool_key_attributes(self, request: Any, *_: Any, **__: Any) -> Any:
+            address, _tls_settings = super().build_connection_pool_key_attributes(request, True)
             return address, {"cert_reqs": "CERT_REQUIRED"}
 
-        def send(self, request: Any, stream: bool = False, timeout: Any = None, **_: Any) -> Any:
+        def send(self, request: Any, stream: bool = False, **_: Any) -> Any:
             session.check_origin(request.url, with_credentials="Authorization" in request.headers)
             response = super().send(
                 request, stream=True, timeout=(min(CONNECT_TIMEOUT, session.timeout), session.timeout), verify=True
@@ -532,6 +541,13 @@ def _origin(url: str) -> Origin:
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         raise RefusedError(f"found {printable(url)!r}, expected an http or https address", finding="foreign-host")
     return parts.scheme, parts.hostname.lower(), port or (443 if parts.scheme == "https" else 80)
+
+
+def _join(base: str, location: str) -> str:
+    try:
+        return urljoin(base, location)
+    except ValueError:
+        raise RefusedError(f"found {printable(location)!r}, expected an address", finding="foreign-host") from None
 
 
 def _place(origin: Origin) -> str:
