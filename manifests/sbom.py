@@ -1,0 +1,103 @@
+"""SBOMs: CycloneDX or SPDX in JSON, recognised, and checked for having something in them.
+
+Documents of others: read leniently, never re-encoded. Only what a component is called is looked at here, so that
+a large document costs little memory.
+"""
+
+import re
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from manifests.canonical import check_depth
+from manifests.errors import MalformedError
+
+CYCLONEDX = "application/vnd.cyclonedx+json"
+SPDX = "application/spdx+json"
+MEDIA_TYPES: dict[str, str] = {"cyclonedx": CYCLONEDX, "spdx": SPDX}
+MAX_SBOM = 32 << 20
+MAX_DEPTH = 64
+
+SbomFormat = Literal["cyclonedx", "spdx"]
+T = TypeVar("T")
+_Named = Annotated[str, Meta(min_length=1)]
+
+
+class _Component(Struct, frozen=True):
+    name: _Named
+
+
+class _CycloneDx(Struct, frozen=True):
+    spec_version: str = field(name="specVersion")
+    components: list[_Component] = []
+
+
+class _Package(Struct, frozen=True):
+    name: _Named
+
+
+class _Spdx(Struct, frozen=True):
+    spdx_version: str = field(name="spdxVersion")
+    packages: list[_Package] = []
+
+
+class _Kind(Struct, frozen=True):
+    bom_format: str = field(name="bomFormat", default="")
+    spdx_version: str = field(name="spdxVersion", default="")
+
+
+def format_of(media_type: str) -> SbomFormat | None:
+    """The format that a media type names, also in the spellings of cosign's ``.sbom`` tags; None for another thing."""
+    plain = media_type.partition(";")[0].strip()
+    if plain == CYCLONEDX:
+        return "cyclonedx"
+    return "spdx" if plain in (SPDX, "text/spdx+json", "spdx+json") else None
+
+
+def check_sbom(data: bytes, what: str) -> SbomFormat:
+    """The format of the SBOM ``data``.
+
+    Raises:
+        MalformedError: Neither CycloneDX nor SPDX in JSON, or one that lists nothing.
+    """
+    if len(data) > MAX_SBOM:
+        raise MalformedError(f"{len(data)} bytes, an SBOM has at most {MAX_SBOM}", where=what)
+    check_depth(data, what, depth=MAX_DEPTH)
+    kind = _decode(data, _Kind, what)
+    if kind.bom_format == "CycloneDX":
+        cyclonedx = _decode(data, _CycloneDx, what)
+        if not re.fullmatch(r"1\.[2-9]", cyclonedx.spec_version):
+            raise MalformedError(f"CycloneDX {cyclonedx.spec_version}, expected 1.2 to 1.9", where=what)
+        _check_filled(len(cyclonedx.components), "components", what)
+        return "cyclonedx"
+    if kind.spdx_version:
+        spdx = _decode(data, _Spdx, what)
+        if not re.fullmatch(r"SPDX-2\.[0-9]", spdx.spdx_version):
+            raise MalformedError(f"{spdx.spdx_version}, expected SPDX-2.2 or SPDX-2.3", where=what)
+        _check_filled(len(spdx.packages), "packages", what)
+        return "spdx"
+    raise MalformedError(
+        "neither CycloneDX nor SPDX 2 in JSON",
+        where=what,
+        remedy='CycloneDX says "bomFormat": "CycloneDX", SPDX says "spdxVersion": "SPDX-2.3"',
+        finding="sbom-unknown",
+    )
+
+
+def _check_filled(count: int, what_it_lists: str, what: str) -> None:
+    if not count:
+        raise MalformedError(
+            f"the SBOM lists no {what_it_lists}",
+            where=what,
+            remedy="an SBOM of nothing answers no question; make it from the image, or write sbom: none with a reason",
+            finding="sbom-empty",
+        )
+
+
+def _decode(data: bytes, type_: type[T], what: str) -> T:
+    try:
+        return msgspec.json.decode(data, type=type_)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        problem = str(error)
+        raise MalformedError(f"not an SBOM: {problem[:1].lower()}{problem[1:]}", where=what) from None
