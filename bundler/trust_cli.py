@@ -64,7 +64,7 @@ def trust_command(file: Path) -> Result:
             verify_chain(documents, Pin(version=1, digest=first.fingerprint))
         except UntrustedError as error:
             raise RefusedError(
-                f"version {newest.root.version} is not signed yet, and the next would fix it for ever ({error.problem})",
+                f"version {newest.root.version} is not signed yet ({error.problem})",
                 where=str(file),
                 remedy=f"waybill sign {file.parent}/trust/{newest.root.version}.root.json --key KEY, "
                 "or delete it if nobody has it",

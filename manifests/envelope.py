@@ -100,6 +100,11 @@ def bundle_hint(data: bytes, what: str) -> str:
     return decode_base64(parsed.material.public_key.hint, what).hex()
 
 
+def bundle_payload(data: bytes, what: str) -> bytes:
+    """The payload of a Sigstore bundle in our form, unverified, for showing."""
+    return decode_base64(parse(data, SigstoreBundle, what, max_bytes=MAX_BUNDLE).envelope.payload, what)
+
+
 def verify_statement(data: bytes, key: PublicKey, what: str) -> bytes:
     """The payload of a Sigstore bundle whose hint names ``key`` and whose signature is by ``key``.
 

@@ -85,6 +85,28 @@ def check_sbom(data: bytes, what: str) -> SbomFormat:
     )
 
 
+class _Versioned(Struct, frozen=True):
+    name: _Named
+    version: str = ""
+    version_info: str = field(name="versionInfo", default="")
+
+
+class _Listed(Struct, frozen=True):
+    components: list[_Versioned] = []
+    packages: list[_Versioned] = []
+
+
+def read_components(data: bytes, what: str) -> tuple[tuple[str, str], ...]:
+    """(name, version) of everything that an SBOM of either format lists; nested components are not looked into.
+
+    Raises:
+        MalformedError: As ``check_sbom``.
+    """
+    check_sbom(data, what)
+    listed = _decode(data, _Listed, what)
+    return tuple((one.name, one.version or one.version_info) for one in (*listed.components, *listed.packages))
+
+
 def _check_filled(count: int, what_it_lists: str, what: str) -> None:
     if not count:
         raise MalformedError(
