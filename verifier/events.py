@@ -116,6 +116,7 @@ class Planned(Document, frozen=True, kw_only=True, tag_field="event", tag="plann
         target: The generation to run.
         floor: What the release states; in force once confirmed.
         config: Digest of the validated config document, absent where the release has no schema.
+        settings: Digest of what ``site.yaml`` says besides ``config``.
     """
 
     action: Action
@@ -131,6 +132,7 @@ class Planned(Document, frozen=True, kw_only=True, tag_field="event", tag="plann
     floor: Positive
     config: Digest | None = None
     config_version: Positive | None = None
+    settings: Digest
     contract: Digest
     policy: Digest
     kinds: Annotated[tuple[Word, ...], Meta(max_length=16)] = ()
@@ -167,10 +169,15 @@ class Outcome(Document, frozen=True, kw_only=True, tag_field="event", tag="outco
 
 
 class Confirmed(Document, frozen=True, kw_only=True, tag_field="event", tag="confirmed"):
-    """The trial ended well; ``floor`` is in force from here on. ``person`` where a person said so."""
+    """The trial ended well; ``floor`` is in force from here on. ``person`` where a person said so.
+
+    Attributes:
+        time_floor: It is not earlier than this, because the vendor signed it; never far beyond the host's clock.
+    """
 
     generation: Positive
     floor: Mark
+    time_floor: Time | None = None
     by: Literal["probes", "person"]
     person: Name | None = None
 

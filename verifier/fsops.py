@@ -31,29 +31,27 @@ class Space:
 class Disk:
     """The hands. Nothing here decides."""
 
-    def _effect(self, kind: str, path: Path, act: Callable[[], T]) -> T:  # noqa: ARG002 - for those that override it
+    def _effect(self, kind: str, path: Path, act: Callable[[], T]) -> T:
         """Do one change; tests override this and nothing else.
 
         Args:
-            kind: ``create write append truncate sync sync-folder mkdir rename symlink unlink rmdir copy``.
+            kind: ``create write append truncate sync sync-folder mkdir rename link symlink unlink rmdir copy``.
             path: What changes; for a rename the new name.
         """
         return act()
 
     def make_folder(self, path: Path, mode: int = 0o755) -> None:
-        """One folder, there afterwards; its parents must exist."""
-        if not path.is_dir():
-            self._effect("mkdir", path, lambda: path.mkdir(mode=mode))
-
-    def make_folders(self, path: Path, mode: int = 0o755) -> None:
-        """The folder and whatever is missing above it, each entry synced."""
+        """The folder and whatever is missing above it, each entry synced; nothing happens when it is there."""
         missing = []
         while not path.is_dir():
             missing.append(path)
             path = path.parent
         for one in reversed(missing):
-            self.make_folder(one, mode)
+            self._make_one(one, mode)
             self.sync_folder(one.parent)
+
+    def _make_one(self, path: Path, mode: int) -> None:
+        self._effect("mkdir", path, lambda: path.mkdir(mode=mode))
 
     def write_new(self, path: Path, data: bytes, mode: int = 0o644) -> None:
         """A file that must not exist yet, its bytes synced; its name is durable once its folder is synced."""
@@ -66,7 +64,7 @@ class Disk:
         finally:
             os.close(descriptor)
 
-    def replace(self, path: Path, data: bytes, mode: int = 0o644) -> None:
+    def write(self, path: Path, data: bytes, mode: int = 0o644) -> None:
         """The file is old or new, never between, and durable on return."""
         staging = path.with_name(f".{path.name}.new")
         self.remove(staging)
@@ -104,6 +102,15 @@ class Disk:
             self._effect("sync", path, lambda: os.fsync(descriptor))
         finally:
             os.close(descriptor)
+
+    def link(self, source: Path, path: Path) -> None:
+        """A second name for the file, durable once its folder is synced; a name that is there is replaced."""
+        staging = path.with_name(f".{path.name}.new")
+        self.remove(staging)
+        self._effect("link", staging, lambda: staging.hardlink_to(source))
+        self.rename(staging, path)
+        # rename(2) does nothing when both names are the same file already.
+        self.remove(staging)
 
     def rename(self, old: Path, new: Path) -> None:
         self._effect("rename", new, lambda: old.rename(new))

@@ -55,7 +55,7 @@ class Generation:
     Attributes:
         state: Where it stands: SWITCHED or PROBING in trial, CONFIRMED or SETTLED once kept, ROLLED_BACK when its
             trial failed. A generation that was left for another keeps its state; ``current`` of the site tells.
-        release, config, contract, policy, plan: Digests.
+        release, config, settings, contract, policy, plan: Digests.
         floor: What the release states.
         since: When it was last switched to; ``seq`` of the entry that did.
         approvals: Digests of the approvals that it was installed with.
@@ -71,6 +71,7 @@ class Generation:
     floor: int
     config: str | None
     config_version: int | None
+    settings: str
     contract: str
     policy: str
     plan: str
@@ -167,6 +168,16 @@ class RolledBack:
 
 
 @dataclass(frozen=True)
+class Health:
+    """What a probe said last: ``passing``, ``failing``, ``unknown``, and how often in a row it did not pass."""
+
+    probe: str
+    state: str
+    failures: int
+    at: str
+
+
+@dataclass(frozen=True)
 class SiteState:
     """Everything that is in force at a site.
 
@@ -211,6 +222,7 @@ class SiteState:
     verdicts: tuple[Said, ...] = ()
     rollbacks: tuple[RolledBack, ...] = ()
     alarms: tuple[Alarm, ...] = ()
+    health: tuple[Health, ...] = ()
     report_seq: int = 0
     report_head: str | None = None
     torn: int = 0
@@ -460,7 +472,8 @@ def _outcome(state: SiteState, now: Transaction, event: Outcome, record: Record,
         return replace(state, current=planned.source, former=_former(state, planned.source), last_change=digest)
     if event.step is not None:
         steps = (*(one for one in now.steps if one[0] != event.step), (event.step, event.result))
-        return replace(state, transaction=replace(now, steps=steps, running=now.running + event.seconds))
+        state = replace(state, transaction=replace(now, steps=steps, running=now.running + event.seconds))
+        return _probed(state, event, event.step, record) if event.act == "probe" else state
     if now.act != event.act:
         raise _impossible(record, f"outcome of {event.act} without its intent")
     move = next(one for one in TABLE if one.act == event.act and one.during == now.state)
@@ -484,6 +497,14 @@ def _outcome(state: SiteState, now: Transaction, event: Outcome, record: Record,
     return state
 
 
+def _probed(state: SiteState, event: Outcome, probe: str, record: Record) -> SiteState:
+    """A probe's result; its word is the outcome's code."""
+    before = next((one.failures for one in state.health if one.probe == probe), 0)
+    failures = 0 if event.code == "passing" else before + 1
+    others = tuple(one for one in state.health if one.probe != probe)
+    return replace(state, health=(*others, Health(probe, event.code, failures, record.at)))
+
+
 def _switched(state: SiteState, now: Transaction, record: Record, digest: str) -> SiteState:
     planned = now.planned
     generation = Generation(
@@ -497,6 +518,7 @@ def _switched(state: SiteState, now: Transaction, record: Record, digest: str) -
         floor=planned.floor,
         config=planned.config,
         config_version=planned.config_version,
+        settings=planned.settings,
         contract=planned.contract,
         policy=planned.policy,
         plan=planned.plan,
@@ -508,6 +530,7 @@ def _switched(state: SiteState, now: Transaction, record: Record, digest: str) -
     others = (one for one in state.generations if one.number != planned.target)
     generations = tuple(sorted((*others, generation), key=lambda one: one.number))
     state = replace(state, generations=generations, current=planned.target, last_change=digest)
+    state = replace(state, health=())
     return replace(state, former=planned.source if now.action == "install" else _former(state, planned.target))
 
 
@@ -524,6 +547,7 @@ def _confirmed(state: SiteState, now: Transaction, event: Confirmed, record: Rec
         transaction=replace(now, state=State.CONFIRMED, act=None),
         streams=_with_stream(state, replace(stream, floor=event.floor)),
         contract=now.planned.contract,
+        time_floor=max(filter(None, (state.time_floor, event.time_floor)), default=None),
     )
     state = _mark_generation(state, event.generation, State.CONFIRMED)
     if now.action == "rollback":

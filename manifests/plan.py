@@ -1,0 +1,56 @@
+"""The plan: what an install or a rollback would do, reduced to what people agree to.
+
+Its identity is the digest of its bytes. Nothing in it moves by itself: no clock, no free space, no report; so what was
+approved on Tuesday is the same plan on Saturday, unless something was really changed in between.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from manifests.canonical import encode, parse
+from manifests.digest import Digest, KeyId, Positive, SiteId, digest_of
+from manifests.document import Document
+from manifests.policy import Kind
+
+PLAN_TYPE = "application/vnd.waybill.plan.v1+json"
+MAX_PLAN = 256 << 10
+
+
+class Plan(Document, frozen=True, kw_only=True, tag_field="type", tag=PLAN_TYPE):
+    """What people sign.
+
+    Attributes:
+        site_key: Key id of the site, so that a site set up anew under an old name is another site.
+        generation: Of an install, the number that it will create, never used again; of a rollback, where it goes.
+        last_change: Digest of the journal entry that last switched a generation or put a policy, root or revocation
+            list in force.
+        releases: In the order in which they are installed; the last one is to run.
+        config: Digest of the validated config document; ``settings``: of what else ``site.yaml`` says.
+        policy: Digest of the policy in force, by which the approvals will be counted.
+        contract: Digest of the telemetry contract that will be in force.
+        subject: What the plan is about when that is no release: a policy, an export, an offboarding.
+        kinds: What it changes, sorted.
+    """
+
+    site: SiteId
+    site_key: KeyId
+    action: Literal["install", "rollback", "policy", "export", "offboard"]
+    generation: Positive | None = None
+    last_change: Digest
+    releases: Annotated[tuple[Digest, ...], Meta(max_length=64)] = ()
+    config: Digest | None = None
+    settings: Digest | None = None
+    policy: Digest
+    contract: Digest | None = None
+    subject: Digest | None = None
+    kinds: Annotated[tuple[Kind, ...], Meta(min_length=1, max_length=16)]
+
+    @property
+    def digest(self) -> str:
+        return digest_of(encode(self))
+
+
+def parse_plan(data: bytes, what: str = "plan") -> Plan:
+    """Raises MalformedError."""
+    return parse(data, Plan, what, max_bytes=MAX_PLAN)
