@@ -1,4 +1,4 @@
-"""An approval: one person's signature over the identity of a plan. It holds no name; the policy knows whose key it is."""
+"""An approval: a person's signature over the identity of a plan. No name is in it; the policy says whose key it is."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,0 +1,294 @@
+"""A site's folder: finding it, reading it, and holding it so that nobody else changes it."""
+
+import errno
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from manifests.canonical import parse
+from manifests.digest import digest_of
+from manifests.errors import BusyError, DamagedError, HostError, UsageError
+from manifests.keys import FileSigner, read_capped, read_signer
+from manifests.policy import Policy, parse_policy
+from manifests.units import show_size
+from verifier.events import Event
+from verifier.fsops import Disk
+from verifier.host import Host
+from verifier.journal import Entry, Journal, read_journal
+from verifier.state import SiteState, fold
+
+T = TypeVar("T")
+MAX_DOCUMENT = 16 << 20
+SITE_YAML = "site.yaml"
+POLICY_YAML = "policy.yaml"
+CURRENT = "current"
+_GENERATION = re.compile(r"generations/([1-9][0-9]{0,14})")
+
+
+@dataclass
+class Site:
+    """An open site. Reading needs no write; ``record`` needs the lock, which ``hold_site`` takes.
+
+    Attributes:
+        path: The folder, absolute.
+        entries: The journal as it was when the site was opened, its chain checked.
+        torn: Bytes of an unfinished last line that are still there; 0 for a site that is held.
+    """
+
+    path: Path
+    disk: Disk
+    host: Host
+    entries: tuple[Entry, ...]
+    torn: int
+    _state: SiteState
+    _journal: Journal | None = None
+
+    @property
+    def state(self) -> SiteState:
+        """Everything in force, as of the last entry."""
+        return self._journal.state if self._journal else self._state
+
+    @property
+    def blobs(self) -> Path:
+        return self.path / "store" / "blobs" / "sha256"
+
+    @property
+    def documents(self) -> Path:
+        """Small documents that the journal names by digest: policies, plans, approvals, enrolment."""
+        return self.path / "journal" / "documents"
+
+    @property
+    def outbox(self) -> Path:
+        return self.path / "outbox"
+
+    def record(self, event: Event) -> Entry:
+        """Append to the journal; durable on return. A full disk costs the reserve before it costs the entry."""
+        if self._journal is None:
+            raise RuntimeError("the site is not held")
+        try:
+            return self._journal.append(event)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self.spend_reserve():
+                raise
+            return self._journal.append(event)
+
+    def spend_reserve(self) -> bool:
+        """Give the reserved blocks back to the file system; whether there were any."""
+        reserve = self.path / "reserve"
+        if not reserve.exists():
+            return False
+        self.disk.remove(reserve)
+        self.disk.sync_folder(self.path)
+        return True
+
+    def renew_reserve(self, size: int) -> None:
+        """Set blocks aside again, when there is room for them; without room that is not an error of its own."""
+        reserve = self.path / "reserve"
+        if reserve.exists() and reserve.stat().st_size == size:
+            return
+        staging = reserve.with_name(".reserve.new")
+        self.disk.remove(staging)
+        try:
+            self.disk.reserve(staging, size)
+        except OSError as error:
+            self.disk.remove(staging)
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            return
+        self.disk.rename(staging, reserve)
+        self.disk.sync_folder(self.path)
+
+    def keep_document(self, data: bytes) -> str:
+        """Store a small document under its digest, durably; the digest."""
+        digest = digest_of(data)
+        path = self._document(digest)
+        if not path.exists() or path.read_bytes() != data:
+            self.disk.make_folder(self.documents)
+            self.disk.write(path, data)
+        return digest
+
+    def document(self, digest: str) -> bytes:
+        """The document with this digest, checked against it.
+
+        Raises:
+            DamagedError: Missing or changed.
+        """
+        path = self._document(digest)
+        if not path.exists():
+            raise DamagedError(f"document {digest} is missing", where=str(path), remedy="restore it from a backup")
+        data = read_capped(path, MAX_DOCUMENT)
+        if digest_of(data) != digest:
+            raise DamagedError(
+                f"document {digest} was changed",
+                where=str(path),
+                remedy="keep the folder as it is and tell support",
+                finding="document-changed",
+            )
+        return data
+
+    def _document(self, digest: str) -> Path:
+        return self.documents / digest.removeprefix("sha256:")
+
+    def parsed(self, digest: str, type_: type[T], what: str) -> T:
+        return parse(self.document(digest), type_, what, max_bytes=MAX_DOCUMENT)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force: what the journal says, never what lies beside it."""
+        return parse_policy(self.document(self.state.policy))
+
+    def signer(self) -> FileSigner:
+        """The site's own key."""
+        path = self.path / "keys" / "site.key"
+        signer = read_signer(path, lambda: b"")
+        if signer.public != self.state.site_key:
+            raise DamagedError("not the key that this site was enrolled with", where=str(path), finding="site-key")
+        return signer
+
+    def generation_folder(self, number: int) -> Path:
+        return self.path / "generations" / str(number)
+
+    def pointed(self) -> int | None:
+        """The number that ``current`` points at; 0 when there is no link, None when it is something of others."""
+        link = self.path / CURRENT
+        if not link.is_symlink():
+            return None if link.exists() else 0
+        match = _GENERATION.fullmatch(str(link.readlink()))
+        return int(match[1]) if match else None
+
+
+def is_site(path: Path) -> bool:
+    return (path / SITE_YAML).is_file() and (path / "journal").is_dir()
+
+
+def find_site(given: Path | None, environ: Mapping[str, str], folder: Path) -> Path:
+    """The site's folder: given, WAYBILL_SITE, ``folder`` itself, or the host's only one.
+
+    Raises:
+        UsageError: There is none, or more than one; says where it looked.
+    """
+    for place, path in (("--site", given), ("WAYBILL_SITE", environ.get("WAYBILL_SITE"))):
+        if path:
+            found = Path(path).absolute()
+            if not is_site(found):
+                raise UsageError(
+                    f"{found} is not a site: it has no {SITE_YAML} beside a journal",
+                    where=place,
+                    remedy="waybill enroll makes one",
+                )
+            return found
+    if is_site(folder):
+        return folder.absolute()
+    states = state_folders(environ)
+    found_here = [one for state in states if state.is_dir() for one in sorted(state.iterdir()) if is_site(one)]
+    if len(found_here) == 1:
+        return found_here[0]
+    looked = ", ".join(["--site", "WAYBILL_SITE", f"the current folder ({folder})", *(str(one) for one in states)])
+    if found_here:
+        raise UsageError(
+            f"this host has {len(found_here)} sites: {', '.join(str(one) for one in found_here)}",
+            where="site",
+            remedy="name one with --site",
+        )
+    raise UsageError(f"no site found; looked at {looked}", where="site", remedy="name it with --site DIR")
+
+
+def state_folders(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Where a host keeps sites: the system's folder, then the account's own."""
+    home = environ.get("XDG_STATE_HOME") or (f"{environ['HOME']}/.local/state" if environ.get("HOME") else "")
+    own = (Path(home) / "waybill",) if home else ()
+    return (Path("/var/lib/waybill"), *own)
+
+
+def open_site(path: Path, disk: Disk, host: Host) -> Site:
+    """Read a site without changing anything.
+
+    Raises:
+        UntrustedError: Its journal was edited or damaged.
+    """
+    entries, tail = read_journal(path / "journal")
+    state = fold((one.digest, one.record) for one in entries)
+    return Site(path=path, disk=disk, host=host, entries=entries, torn=tail.torn, _state=state)
+
+
+@contextmanager
+def hold_site(path: Path, disk: Disk, host: Host, command: str) -> Iterator[Site]:
+    """The site, and nobody else has it until the block ends; the kernel lets go when this process dies.
+
+    Raises:
+        BusyError: Another process has it; says which.
+    """
+    descriptor = _lock(path / "lock", command, host)
+    try:
+        entries, _ = read_journal(path / "journal")
+        journal = Journal.open(path / "journal", disk, host)
+        yield Site(path=path, disk=disk, host=host, entries=entries, torn=0, _state=journal.state, _journal=journal)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(path: Path, command: str, host: Host) -> int:
+    # Not one of Disk's effects: the lock is the kernel's, and what the file says is only for a message.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 4096, 0)
+        os.close(descriptor)
+        raise BusyError(
+            f"{_holder(holder)} holds the site",
+            where=str(path.parent),
+            remedy="wait until it ends, then run the same command again",
+        ) from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    info = {"pid": os.getpid(), "command": command, "since": host.stamp(), "account": host.actor.account}
+    with suppress(OSError):  # a full disk must not keep a rollback from running
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(info).encode(), 0)
+    return descriptor
+
+
+def _holder(data: bytes) -> str:
+    """Who wrote the lock file, in words; it may be empty or torn."""
+    try:
+        found = json.loads(data)
+        return f"`waybill {found['command']}` of {found['account']} (process {found['pid']}, since {found['since']})"
+    except (ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def check_space(disk: Disk, wanted: tuple[tuple[Path, int, int], ...]) -> None:
+    """Refuse before the first write when ``(place, bytes, inodes)`` do not fit, summed per file system.
+
+    Raises:
+        HostError: With what is needed and what is left.
+    """
+    sums: dict[int, tuple[Path, int, int]] = {}
+    for place, size, inodes in wanted:
+        device = disk.space(place).device
+        _, before_size, before_inodes = sums.get(device, (place, 0, 0))
+        sums[device] = (place, before_size + size, before_inodes + inodes)
+    for place, size, inodes in sums.values():
+        space = disk.space(place)
+        if size > space.bytes:
+            raise HostError(
+                f"needs {show_size(size)} ({size} bytes), {show_size(space.bytes)} ({space.bytes} bytes) are free",
+                where=str(place),
+                remedy="make space and run the same command again; nothing was changed",
+                finding="space",
+            )
+        if inodes > space.inodes:
+            raise HostError(
+                f"needs {inodes} new files, {space.inodes} are left on this file system",
+                where=str(place),
+                remedy="remove files that nobody needs and run the same command again; nothing was changed",
+                finding="inodes",
+            )
