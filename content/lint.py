@@ -19,7 +19,7 @@ from manifests.authored import (
 from manifests.contract import ContractFile, compile_contract
 from manifests.errors import HostError, MalformedError, UsageError, WaybillError
 from manifests.handwritten import Handwritten, read_handwritten
-from manifests.keys import read_capped, read_public
+from manifests.keys import MAX_KEY_FILE, parse_public_pem, read_capped, read_public
 from manifests.rollback import RollbackFile, compile_rollback
 
 MAX_NOTES = 1 << 20
@@ -78,6 +78,8 @@ def _release(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
     release = file.to(ReleaseFile)
     yield from release_problems(file, release)
     yield from _named_files(file, release, folder)
+    if not all((folder / text).exists() for text in (release.contract, release.rollback)):
+        return  # said already
     try:
         contract = compile_contract(read_handwritten(folder / release.contract))
         rollback = compile_rollback(read_handwritten(folder / release.rollback))
@@ -93,31 +95,33 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
     from manifests.openvex import MAX_OPENVEX, check_openvex
     from manifests.sbom import MAX_SBOM, check_sbom
 
-    def document(text: str, cap: int, check: Callable[[bytes, str], object]) -> Iterator[WaybillError]:
+    def present(text: str, path: str) -> Iterator[WaybillError]:
+        if not (folder / text).exists():
+            yield MalformedError(f"there is no {text}", where=file.at(path))
+
+    def document(text: str, path: str, cap: int, check: Callable[[bytes, str], object]) -> Iterator[WaybillError]:
+        if not (folder / text).exists():
+            yield from present(text, path)
+            return
         try:
             check(read_capped(folder / text, cap), str(folder / text))
         except (MalformedError, HostError) as error:
             yield error
 
-    def present(text: str, path: str) -> Iterator[WaybillError]:
-        if not (folder / text).exists():
-            yield MalformedError(f"there is no {text}", where=file.at(path))
-
+    yield from present(release.contract, "$.contract")
+    yield from present(release.rollback, "$.rollback")
     if release.notes is not None:
-        yield from document(release.notes, MAX_NOTES, check_notes)
+        yield from document(release.notes, "$.notes", MAX_NOTES, check_notes)
     if release.config is not None:
-        yield from document(release.config.schema, MAX_SCHEMA, check_config_schema)
-    for text in release.advisories:
-        yield from document(text, MAX_OPENVEX, check_openvex)
-    for signer in release.signers.values():
+        yield from document(release.config.schema, "$.config.schema", MAX_SCHEMA, check_config_schema)
+    for i, text in enumerate(release.advisories):
+        yield from document(text, f"$.advisories[{i}]", MAX_OPENVEX, check_openvex)
+    for name, signer in release.signers.items():
         if signer.key is not None:
-            try:
-                read_public(folder / signer.key)
-            except (MalformedError, HostError) as error:
-                yield error
+            yield from document(signer.key, f"$.signers.{name}", MAX_KEY_FILE, parse_public_pem)
     for i, image in enumerate(release.images):
         if image.sbom not in (NONE, ATTACHED):
-            yield from document(image.sbom, MAX_SBOM, check_sbom)
+            yield from document(image.sbom, f"$.images[{i}].sbom", MAX_SBOM, check_sbom)
         try:
             found = parse_from(image.from_)
         except MalformedError:
@@ -152,7 +156,10 @@ def _site(file: Handwritten, _: Path) -> Iterator[WaybillError]:
 def _trust(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
     trust = file.to(TrustFile)
     yield from trust_problems(file, trust)
-    for key in trust.keys.values():
+    for name, key in trust.keys.items():
+        if not (folder / key.public).exists():
+            yield MalformedError(f"there is no {key.public}", where=file.at(f"$.keys.{name}"))
+            continue
         try:
             read_public(folder / key.public)
         except (MalformedError, HostError) as error:
@@ -241,8 +248,15 @@ def shape_schema(kind: str) -> dict[str, object]:
             "contract": ContractFile,
             "rollback": RollbackFile,
         }[kind]
-    schema = msgspec.json.schema(shape)
+    schema = msgspec.json.schema(shape, schema_hook=_anything)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_for_ecma(schema)}
+
+
+def _anything(type_: type) -> dict[str, object]:
+    """The product's own configuration is whatever its release says."""
+    if type_ is not object:
+        raise NotImplementedError(type_)
+    return {}
 
 
 def _for_ecma(schema: dict[str, object]) -> dict[str, object]:
