@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from urllib.parse import urlsplit, urlunsplit
 
 from content.auth import Credentials, find_credentials
@@ -39,11 +39,13 @@ MAX_REFERRERS = 4096
 MAX_TAGS = 100_000
 MAX_PAGES = 200
 MIN_PROGRESS = 1 << 20
+SMALL = 1 << 20
 _NEXT = re.compile(r'<([^<>]{1,4096})>\s*;[^,]*?\brel="?next"?')
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
 # How registries say that they have no referrers API; older ones take the path for something else.
 _NO_API = frozenset({404, 405, 501})
+_MANIFESTS = {"Accept": ", ".join(ACCEPTED)}
 _OCTETS = {"Content-Type": "application/octet-stream"}
 
 
@@ -127,7 +129,8 @@ class Registry:
 
     def manifest_exists(self, repository: str, digest: str) -> bool:
         """Whether the registry claims to have the manifest; a tag may be given too."""
-        return self._exists(_manifest_path(repository, digest), repository)
+        # Without the media types some registries deny what they have.
+        return self._exists(_manifest_path(repository, digest), repository, _MANIFESTS)
 
     def push_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> None:
         """Store ``data`` as it is, then read it back and compare.
@@ -305,7 +308,7 @@ class Registry:
 
     def _manifest(self, repository: str, reference: str, *, max_bytes: int) -> tuple[bytes, str] | None:
         path = _manifest_path(repository, reference)
-        page = self._document(path, repository, {"Accept": ", ".join(ACCEPTED)}, max_bytes)
+        page = self._document(path, repository, _MANIFESTS, max_bytes)
         if page.status == 404:
             return None
         data = page.document
@@ -384,9 +387,14 @@ class Registry:
         chunks: Callable[[], Iterator[bytes]],
         offset: int,
     ) -> bool:
-        """Send what is missing and close the upload; False if only a new one can help."""
+        """Send what is missing and close the upload; False if only a new one can help.
+
+        What is short goes with the closing request. What is long goes before it, and can be continued.
+        """
+        body: Body | bytes = b""
         if offset < size:
             body = Body(size - offset, lambda: checked_chunks(chunks(), digest, size, skip=offset))
+        if body and (size > SMALL or offset):
             headers = {**_OCTETS, "Content-Range": f"{offset}-{size - 1}"}
             with self._session.request(
                 "PATCH", location, repository=repository, headers=headers, body=body, retry=False
@@ -398,11 +406,12 @@ class Registry:
                     raise self._failed(answer, f"blob {digest}")
                 answer.discard()
                 location = self._session.own_url(location, answer.headers.get("Location", location))
+            body = b""
         parts = urlsplit(location)
         query = f"{parts.query}&digest={digest}" if parts.query else f"digest={digest}"
         closing = urlunsplit(parts._replace(query=query))
         with self._session.request(
-            "PUT", closing, repository=repository, headers=_OCTETS, body=b"", retry=False
+            "PUT", closing, repository=repository, headers=_OCTETS, body=body, retry=False
         ) as answer:
             if answer.status in (404, 416) or (answer.status == 400 and offset):
                 answer.discard()
@@ -478,8 +487,8 @@ class Registry:
                 pause_after(attempt, error)
         raise AssertionError("the last attempt returns or raises")
 
-    def _exists(self, path: str, repository: str) -> bool:
-        with self._session.request("HEAD", path, repository=repository) as answer:
+    def _exists(self, path: str, repository: str, headers: Mapping[str, str] = MappingProxyType({})) -> bool:
+        with self._session.request("HEAD", path, repository=repository, headers=headers) as answer:
             if answer.status == 404:
                 return False
             if answer.status != 200:
