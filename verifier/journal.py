@@ -128,7 +128,13 @@ def _broken(seq: int, problem: str) -> UntrustedError:
 
 
 class Journal:
-    """A journal that may be appended to: whoever has one holds the site's lock."""
+    """A journal that may be appended to: whoever has one holds the site's lock.
+
+    Attributes:
+        entries: Those that were there when it was opened.
+    """
+
+    entries: tuple[Entry, ...] = ()
 
     def __init__(self, folder: Path, disk: Disk, host: Host, state: SiteState | None, tail: Tail) -> None:
         self._folder = folder
@@ -150,6 +156,7 @@ class Journal:
         for entry in entries:
             state = apply(state, entry.record, entry.digest)
         journal = cls(folder, disk, host, state, tail)
+        journal.entries = entries
         if tail.segment is not None:
             # A process that was killed may have written what it did not sync; what is read here must not get lost.
             disk.sync(tail.segment)

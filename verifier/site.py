@@ -226,9 +226,16 @@ def hold_site(path: Path, disk: Disk, host: Host, command: str) -> Iterator[Site
     """
     descriptor = _lock(path / "lock", command, host)
     try:
-        entries, _ = read_journal(path / "journal")
         journal = Journal.open(path / "journal", disk, host)
-        yield Site(path=path, disk=disk, host=host, entries=entries, torn=0, _state=journal.state, _journal=journal)
+        yield Site(
+            path=path,
+            disk=disk,
+            host=host,
+            entries=journal.entries,
+            torn=0,
+            _state=journal.state,
+            _journal=journal,
+        )
     finally:
         os.close(descriptor)
 

@@ -1,0 +1,115 @@
+"""What lies in the site's folder as a proposal: ``site.yaml`` and ``policy.yaml`` as they are right now."""
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+from manifests.authored import SiteFile, site_problems
+from manifests.canonical import encode, parse
+from manifests.config_schema import MAX_SCHEMA
+from manifests.errors import MalformedError, RefusedError
+from manifests.handwritten import Handwritten, read_handwritten
+from manifests.keys import read_public
+from manifests.policy import Policy, compile_policy
+from verifier.site import POLICY_YAML, SITE_YAML
+from verifier.state import SiteState
+
+MAX_SETTINGS = 1 << 20
+_CONFIG = msgspec.json.Encoder(order="sorted", decimal_format="number")
+
+
+@dataclass(frozen=True)
+class SiteProposal:
+    """``site.yaml`` as written.
+
+    Attributes:
+        settings: The canonical bytes of all of it but ``config``.
+        config: The canonical bytes of ``config``; a blob of its own, not one of our documents.
+    """
+
+    file: Handwritten
+    site: SiteFile
+    settings: bytes
+    config: bytes
+
+
+def read_site_yaml(folder: Path) -> SiteProposal:
+    """Raises MalformedError with ``file:line`` for the first thing that cannot hold."""
+    file = read_handwritten(folder / SITE_YAML, decimals_under="config")
+    site = file.to(SiteFile)
+    for problem in site_problems(file, site):
+        raise problem
+    without = msgspec.structs.replace(site, config={})
+    return SiteProposal(file=file, site=site, settings=encode(without), config=_CONFIG.encode(site.config))
+
+
+def parse_settings(data: bytes) -> SiteFile:
+    """The settings of a generation, whose digest was checked."""
+    return parse(data, SiteFile, "settings", max_bytes=MAX_SETTINGS)
+
+
+def check_identity(proposal: SiteProposal, state: SiteState) -> None:
+    """Raises RefusedError when ``site.yaml`` calls itself another site, or follows another channel."""
+    if proposal.site.site != state.site:
+        raise RefusedError(
+            f"says {proposal.site.site}, this site is enrolled as {state.site}",
+            where=proposal.file.at("$.site"),
+            remedy="a site keeps its name; enrol another one for another name",
+            finding="site-name",
+        )
+    if proposal.site.channel != state.channel:
+        raise RefusedError(
+            f"says channel {proposal.site.channel}, this site follows {state.channel}",
+            where=proposal.file.at("$.channel"),
+            remedy="a change of channel is not judged by this verifier yet; write the old one",
+            finding="kind-not-judged",
+        )
+
+
+def validate_config(proposal: SiteProposal, schema: bytes | None) -> bytes | None:
+    """The config document for a release with this schema; None for a release without one.
+
+    Raises:
+        RefusedError: The config does not fit the schema, with ``file:line``; or there is no schema to check it by.
+    """
+    if schema is None:
+        if proposal.site.config:
+            raise RefusedError(
+                "there is a config, and the release has no schema for one",
+                where=proposal.file.at("$.config"),
+                remedy="remove `config` from site.yaml: it would reach nobody",
+                finding="config-invalid",
+            )
+        return None
+    from jsonschema import Draft202012Validator
+    from referencing import Registry
+
+    if len(schema) > MAX_SCHEMA:
+        raise MalformedError(f"{len(schema)} bytes, a schema has at most {MAX_SCHEMA}", where="config schema")
+    # Decimals on both sides, so that 0.1 is a tenth; an empty registry, so that nothing is ever fetched.
+    validator = Draft202012Validator(
+        json.loads(schema, parse_float=Decimal),
+        registry=Registry(),
+        format_checker=Draft202012Validator.FORMAT_CHECKER,
+    )
+    errors = sorted(validator.iter_errors(json.loads(proposal.config, parse_float=Decimal)), key=lambda one: one.path)
+    if errors:
+        first = errors[0]
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        message = first.message if len(first.message) < 300 else first.message[:300] + "…"
+        raise RefusedError(
+            f"{first.json_path[2:] or 'config'}: {message}{more}",
+            where=proposal.file.at("$.config" + first.json_path[1:]),
+            remedy="correct `config` in site.yaml; nothing was changed",
+            finding="config-invalid",
+        )
+    return proposal.config
+
+
+def read_policy_yaml(folder: Path) -> Policy:
+    """``policy.yaml`` and the keys that it names, compiled. Raises MalformedError with ``file:line``."""
+    file = read_handwritten(folder / POLICY_YAML)
+    return compile_policy(file, lambda path: read_public(folder / path))
