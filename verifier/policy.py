@@ -51,7 +51,7 @@ def kinds_of(
         if digest != before.digest:
             found.add(change_kind(before.release.version, release.version))
             found |= _schema(before.release, release)
-        if config != before.config and not _schema(before.release, release) or settings != before.settings:
+        if (config != before.config and not _schema(before.release, release)) or settings != before.settings:
             found.add("config")
         known = {one.name: one for one in before.release.handlers}
         if any(known.get(one.name) != one for one in release.handlers):
