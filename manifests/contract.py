@@ -4,15 +4,18 @@
 type: every field is an enumeration or a bounded integer.
 """
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, field
 
 from manifests.digest import Integer, Name, Positive, Text, Word
 from manifests.document import Document
 from manifests.errors import MalformedError
-from manifests.handwritten import Handwritten
 from manifests.units import parse_duration, parse_size
+
+if TYPE_CHECKING:
+    # Reading YAML is for authors; a verifier that only judges compiled documents must not pay for it.
+    from manifests.handwritten import Handwritten
 
 CONTRACT_TYPE = "application/vnd.waybill.contract.v1+json"
 MAX_CONTRACT = 1 << 20
@@ -134,7 +137,7 @@ class Contract(Document, frozen=True, kw_only=True, tag_field="type", tag=CONTRA
     signals: Annotated[tuple[Signal, ...], Meta(min_length=1, max_length=256)]
 
 
-def compile_contract(file: Handwritten) -> Contract:
+def compile_contract(file: "Handwritten") -> Contract:
     """Check ``contract.yaml`` and write out what it leaves to defaults.
 
     Raises:
@@ -163,7 +166,7 @@ def compile_contract(file: Handwritten) -> Contract:
     )
 
 
-def _keep(given: dict[Literal["site", "vendor"], str], default: Keep | None, file: Handwritten, path: str) -> Keep:
+def _keep(given: dict[Literal["site", "vendor"], str], default: Keep | None, file: "Handwritten", path: str) -> Keep:
     seconds = {name: parse_duration(text, file.at(f"{path}.{name}")) for name, text in given.items()}
     if default is None and set(seconds) != {"site", "vendor"}:
         raise MalformedError("`keep` needs both site and vendor", where=file.at(path))
@@ -172,7 +175,7 @@ def _keep(given: dict[Literal["site", "vendor"], str], default: Keep | None, fil
     return Keep(site=site, vendor=vendor)
 
 
-def _signal(file: Handwritten, path: str, one: SignalFile, keep: Keep) -> Signal:
+def _signal(file: "Handwritten", path: str, one: SignalFile, keep: Keep) -> Signal:
     core: tuple[str, ...] = ()
     fields: dict[str, Values] = {}
     if one.kind == "deployment-state":

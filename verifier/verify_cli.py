@@ -48,12 +48,17 @@ def find_pin(root: Path | None, fingerprint: str | None, site: Path | None) -> t
     if fingerprint is not None:
         return Pin(version=0, digest=parse_fingerprint(fingerprint)), None
     from verifier.facts import facts_of
-    from verifier.site import find_site, read_state
+    from verifier.fsops import Disk
+    from verifier.host import this_host
+    from verifier.site import find_site, open_site
 
-    found = find_site(site, environ=os.environ, cwd=Path.cwd(), missing_ok=site is None)
-    if found is None:
+    try:
+        found = find_site(site, os.environ, Path.cwd())
+    except UsageError:
+        if site is not None or os.environ.get("WAYBILL_SITE"):
+            raise
         return None
-    facts = facts_of(read_state(found))
+    facts = facts_of(open_site(found, Disk(), this_host()).state)
     return facts.pin, facts
 
 

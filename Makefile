@@ -1,0 +1,48 @@
+# The commands of this project. Everything happens in .venv; nothing else on the machine changes, but for `make tools`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+TOOLS := docker-registry skopeo umoci mmdebstrap strace libarchive-tools openssl
+
+.PHONY: demo test fast check format bench tools docs clean
+
+demo: $(STAMP)  ## the whole loop on a real product; leaves ./demo behind to play with
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py demo
+
+test: $(STAMP)  ## all tests: the fast suite first
+	$(BIN)/pytest -n $(JOBS) -m "not slow"
+	$(BIN)/pytest -n $(JOBS) -m slow
+
+fast: $(STAMP)
+	$(BIN)/pytest -n $(JOBS) -m "not slow"
+
+check: $(STAMP)  ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## speed, as ratios against public tools in the same run
+	$(BIN)/python -m tests.bench
+
+docs: $(STAMP)  ## write docs/cli.md and the drawings from the program
+	$(BIN)/python -m tests.docs --write
+
+tools:  ## Debian packages that tests of real parts use; tests without their tool are skipped by its name
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends $(TOOLS)
+	if command -v go >/dev/null && ! command -v olareg >/dev/null; then \
+	  GOBIN=/usr/local/bin GOFLAGS=-mod=mod go install github.com/olareg/olareg/cmd/olareg@v0.1.2 || true; fi
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo .cache build *.egg-info

@@ -1,0 +1,139 @@
+"""keygen, init, trust and sign, as a vendor types them."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.vendor import RELEASE, SECOND, Vendor
+from tests.waybill import waybill
+
+
+def test_keygen_encrypts_and_keeps_the_key_private(tmp_path: Path) -> None:
+    os.umask(0)
+    secret = tmp_path / "secret"
+    secret.write_text("correct horse\n")
+    secret.chmod(0o600)
+    done = waybill("keygen", tmp_path / "a.key", WAYBILL_PASSPHRASE_FILE=str(secret))
+    os.umask(0o022)
+    assert done.code == 0
+    assert stat.S_IMODE((tmp_path / "a.key").stat().st_mode) == 0o600
+    assert "BEGIN ENCRYPTED PRIVATE KEY" in (tmp_path / "a.key").read_text()
+    assert "BEGIN PUBLIC KEY" in (tmp_path / "a.pub").read_text()
+
+
+def test_keygen_takes_the_passphrase_from_a_descriptor(tmp_path: Path) -> None:
+    done = waybill("keygen", tmp_path / "a.key", "--passphrase-fd", "0", stdin=b"correct horse\n")
+    assert done.code == 0
+    done = waybill("keygen", tmp_path / "b.key", "--passphrase-fd", "0", stdin=b"\n")
+    assert done.code == 5
+    assert not (tmp_path / "b.key").exists()
+    done = waybill("keygen", tmp_path / "b.key", "--passphrase-fd", "99")
+    assert done.code == 2
+    assert "descriptor 99 is not open" in done.err
+
+
+def test_without_a_terminal_nobody_is_asked(tmp_path: Path) -> None:
+    done = waybill("keygen", tmp_path / "a.key")
+    assert done.code == 2
+    assert "--passphrase-fd" in done.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_keygen_overwrites_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.pub").write_text("mine")
+    done = waybill("keygen", tmp_path / "a.key", "--no-passphrase", "--json")
+    assert done.code == 5
+    assert done.json["error"]["finding"] == "exists"
+    assert (tmp_path / "a.pub").read_text() == "mine"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    assert waybill("init", tmp_path / "small").code == 0
+    return tmp_path / "small"
+
+
+def test_init_leaves_a_folder_that_can_be_used_at_once(folder: Path) -> None:
+    assert waybill("lint", folder / "release.yaml").code == 0
+    done = waybill("show", folder / "trust/1.root.json", "--json")
+    assert done.json["document"]["practice"] is True
+    pem = waybill("show", folder / "trust/1.root.json", "--pem", "release")
+    assert pem.out == (folder / "keys/release-1.pub").read_text()
+
+
+def test_init_refuses_a_folder_that_is_not_empty(folder: Path) -> None:
+    done = waybill("init", folder)
+    assert done.code == 5
+
+
+def test_trust_says_who_joins_and_leaves(folder: Path) -> None:
+    assert waybill("keygen", folder / "keys/release-2.key", "--no-passphrase").code == 0
+    path = folder / "trust.yaml"
+    text = path.read_text()
+    new = '  release-2: {public: keys/release-2.pub, use: "file:keys/release-2.key"}\n'
+    text = text.replace("roles:\n", new + "\nroles:\n").replace(
+        "release: {keys: [release-1]", "release: {keys: [release-2]"
+    )
+    path.write_text(text.replace("leave: []", "leave: [{key: release-1, how: retired, last: {epoch: 1, sequence: 1}}]"))
+    done = waybill("trust", path, "--json")
+    assert done.code == 0
+    assert done.json["joins"] == [["release", "release-2"]]
+    assert done.json["leaves"] == [["release", "release-1"]]
+    assert done.json["missing"]
+    # A version that its root keys have not signed is never built upon.
+    assert waybill("trust", path).code == 5
+    assert waybill("sign", folder / "trust/2.root.json", "--key", folder / "keys/release-1.key").code == 5
+    done = waybill("sign", folder / "trust/2.root.json", "--key", folder / "keys/root-1.key", "--json")
+    assert done.code == 0
+    assert done.json["missing"] == []
+    assert waybill("trust", path).code == 5  # nothing changed
+
+
+def test_a_second_signature_rewrites_the_head_alone(tmp_path: Path) -> None:
+    vendor = Vendor(signers=(RELEASE,))
+    both = Vendor(signers=(RELEASE, SECOND))
+    bundle = vendor.write(tmp_path / "small.tar")
+    from content.keys_cli import write_key
+
+    write_key(tmp_path / "second.key", SECOND, None)
+    before = bundle.read_bytes()
+    done = waybill("sign", bundle, "--key", tmp_path / "second.key", "--json")
+    assert done.code == 0
+    assert len(done.json["signed_by"]) == 2
+    after = bundle.read_bytes()
+    bulk_at = vendor.head().bulk_at
+    assert after != before
+    assert after[bulk_at:] == before[bulk_at:]
+    # Signed by one and then the other is what both at once would have been.
+    assert after == both.bundle()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["second.key", "second.pub", "small.tar"]
+
+
+def test_a_stranger_may_not_sign(tmp_path: Path) -> None:
+    bundle = Vendor().write(tmp_path / "small.tar")
+    assert waybill("keygen", tmp_path / "s.key", "--no-passphrase").code == 0
+    before = bundle.read_bytes()
+    done = waybill("sign", bundle, "--key", tmp_path / "s.key", "--json")
+    assert done.code == 5
+    assert done.json["error"]["finding"] == "signature-unknown"
+    assert bundle.read_bytes() == before
+
+
+def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    bundle = Vendor().write(tmp_path / "small.tar")
+    assert waybill("keygen", tmp_path / "s.key", "--no-passphrase").code == 0
+    (tmp_path / "s.key").chmod(0o640)
+    done = waybill("sign", bundle, "--key", tmp_path / "s.key")
+    assert done.code == 5
+    assert "chmod 600" in done.err
+
+
+def test_a_wrong_passphrase_says_so(tmp_path: Path) -> None:
+    bundle = Vendor().write(tmp_path / "small.tar")
+    assert waybill("keygen", tmp_path / "s.key", "--passphrase-fd", "0", stdin=b"right\n").code == 0
+    done = waybill("sign", bundle, "--key", tmp_path / "s.key", "--passphrase-fd", "0", "--json", stdin=b"wrong\n")
+    assert done.code == 5
+    assert done.json["error"]["finding"] == "passphrase-wrong"
+    assert "right" not in done.out + done.err
