@@ -176,10 +176,10 @@ def _rollback(file: Handwritten, _: Path) -> Iterator[WaybillError]:
     yield from ()
 
 
-def _policy(file: Handwritten, _: Path) -> Iterator[WaybillError]:
+def _policy(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
     from manifests.policy import compile_policy
 
-    compile_policy(file)
+    compile_policy(file, lambda text: read_public(folder / text))
     yield from ()
 
 

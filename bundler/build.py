@@ -1,0 +1,178 @@
+"""Pack one release: read what the vendor wrote, collect what it names, write the bundle, sign it."""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bundler.collect import Access, Finding, Sources, collect
+from bundler.compile import compile_release, list_images, order_members
+from bundler.earlier import check_earlier
+from bundler.parts import Part, Parts
+from bundler.roots import check_signers, trust_roots
+from bundler.write import check_room, held, plan_bulk, refuse_existing, write_bundle
+from content.head import VERIFY_TXT, Head, VerifiedHead, encode_head, sign_release
+from manifests.authored import ReleaseFile, reference_problems, release_problems
+from manifests.canonical import encode
+from manifests.console import Progress, rfc3339
+from manifests.contract import compile_contract
+from manifests.digest import Blob, digest_of
+from manifests.errors import HostError, MalformedError, RefusedError, UsageError
+from manifests.handwritten import read_handwritten
+from manifests.keys import Signer
+from manifests.release import Release
+from manifests.rollback import compile_rollback
+from manifests.trust import Mark
+
+ShowProgress = Callable[[str, int], AbstractContextManager[Progress]]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished bundle.
+
+    Attributes:
+        size: Of the file, in bytes.
+        signers: Key ids, sorted.
+        missing: How many signatures it still needs before a site believes it.
+    """
+
+    path: Path
+    release: Release
+    release_digest: str
+    size: int
+    signers: tuple[str, ...]
+    missing: int
+    practice: bool
+    findings: tuple[Finding, ...]
+
+
+def build(
+    release_yaml: Path,
+    out: Path,
+    *,
+    roots: tuple[bytes, ...],
+    signers: tuple[Signer, ...],
+    after: tuple[VerifiedHead, ...] = (),
+    kits: tuple[Path, ...] = (),
+    source_date_epoch: int | None = None,
+    access: Access | None = None,
+    progress: ShowProgress,
+) -> Built:
+    """Build the bundle of ``release_yaml``.
+
+    Steps: 1 read and judge what was written by hand; 2 root, signers, earlier releases; 3 collect, hashing files and
+    reading manifests; 4 compile ``release.json``, which fixes every place; 5 write the bulk; 6 sign; 7 write the head.
+
+    Args:
+        out: A folder, in which the file is called ``<product>-<version>.tar``, or the file itself.
+        roots: The vendor's root documents, oldest first.
+        signers: None of them leaves the bundle to be signed later.
+        after: Earlier releases, to hold ``floor`` and ranges against.
+        source_date_epoch: Seconds since 1970, when ``release.yaml`` does not say ``issued_at``.
+
+    Raises:
+        WaybillError: By step: MalformedError, UntrustedError, RefusedError, DamagedError, HostError.
+    """
+    file = read_handwritten(release_yaml)  # 1
+    source = file.to(ReleaseFile)
+    _raise_first(release_problems(file, source))
+    folder = release_yaml.parent
+    contract = compile_contract(read_handwritten(folder / source.contract))
+    rollback = compile_rollback(read_handwritten(folder / source.rollback))
+    _raise_first(reference_problems(file, source, contract, rollback))
+    issued_at = source.issued_at or _issued_at(source_date_epoch, file.at("$"))
+    target = name_output(out, source)
+
+    chain = trust_roots(roots)  # 2
+    if source.needs.trust_root > chain.newest.version:
+        raise RefusedError(
+            f"the release asks for root {source.needs.trust_root}, the newest here is {chain.newest.version}",
+            where=file.at("$.needs.trust_root"),
+            finding="root-missing",
+        )
+    mark = Mark(epoch=chain.newest.epoch, sequence=source.sequence)
+    keyids = check_signers(chain, signers, source.product, mark)
+    earlier = tuple(one.release for one in after)
+    findings = check_earlier(file, source, rollback, mark.epoch, earlier)
+
+    parts = Parts()
+    with Sources(folder, access or Access()) as sources:
+        collected = collect(  # 3
+            source, contract, rollback, name=file.name, folder=folder, sources=sources, kits=kits, parts=parts
+        )
+        index = _made(list_images(collected), "index.json")  # 4
+        verify = _made(VERIFY_TXT, "VERIFY.txt")
+        release = compile_release(
+            source,
+            collected,
+            members=order_members(index.blob, verify.blob, parts.found.values()),
+            epoch=mark.epoch,
+            issued_at=issued_at,
+            roots=roots,
+        )
+        data = encode(release)
+        members = (index, verify, *(parts.found[one.digest] for one in release.members[2:]))
+        plan = plan_bulk(members, release.bulk_at)
+
+        def make_head() -> bytes:
+            signatures = tuple(sign_release(data, one) for one in _each_once(signers))  # 6
+            first = chain.roots[0].root.version
+            return encode_head(Head(data, signatures, roots, release.bulk_at, first_root=first))  # 7
+
+        check_room(target.parent, plan.length)
+        with progress(f"packing {target.name}", plan.length - plan.bulk_at) as bar:
+            write_bundle(target, plan, make_head, bar.advance)  # 5
+    threshold = chain.newest.roles["release"].threshold
+    return Built(
+        path=target,
+        release=release,
+        release_digest=digest_of(data),
+        size=plan.length,
+        signers=keyids,
+        missing=max(0, threshold - len(keyids)),
+        practice=chain.newest.practice,
+        findings=(*collected.findings, *findings),
+    )
+
+
+def name_output(out: Path, source: ReleaseFile) -> Path:
+    """The file to write: ``out``, or in the folder ``out`` one that is named after the release.
+
+    Raises:
+        HostError: The folder does not exist.
+        RefusedError: The file does.
+    """
+    target = out / f"{source.product}-{source.version}.tar" if out.is_dir() else out
+    if not target.parent.is_dir():
+        raise HostError("no such folder", where=str(target.parent), remedy="make it, or choose another one with -o")
+    refuse_existing(target)
+    return target
+
+
+def _issued_at(source_date_epoch: int | None, where: str) -> str:
+    if source_date_epoch is None:
+        raise UsageError(
+            "the release does not say when it was issued",
+            where=where,
+            remedy='add issued_at: "2026-11-20T09:00:00Z", or set SOURCE_DATE_EPOCH',
+        )
+    try:
+        return rfc3339(datetime.fromtimestamp(source_date_epoch, UTC))
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(f"{source_date_epoch} is no time", where="SOURCE_DATE_EPOCH") from None
+
+
+def _made(data: bytes, name: str) -> Part:
+    return held(data, Blob(digest=digest_of(data), size=len(data)), name)
+
+
+def _each_once(signers: tuple[Signer, ...]) -> Iterable[Signer]:
+    found = {one.public.keyid: one for one in signers}
+    return (found[keyid] for keyid in sorted(found))
+
+
+def _raise_first(problems: Iterable[MalformedError]) -> None:
+    for problem in problems:
+        raise problem

@@ -1,0 +1,93 @@
+"""The parts of a bundle's bulk: blobs by digest, and where the bytes of each come from."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from content.layout import Extent
+from manifests.digest import Blob, digest_of
+from manifests.errors import HostError, MalformedError
+from manifests.keys import read_capped
+
+
+@dataclass(frozen=True)
+class Held:
+    """Bytes in memory: what we made ourselves, and small documents that were read already."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Bytes that come over a network, once; ``open`` checks them against digest and size as they pass."""
+
+    open: Callable[[], Iterator[bytes]]
+
+
+Origin = Extent | Held | Fetched
+
+
+@dataclass(frozen=True)
+class Part:
+    """One blob of the bulk.
+
+    Attributes:
+        where: What to name when its bytes are not what its digest says.
+        document: A manifest or another document, which goes near the head when it is small.
+    """
+
+    blob: Blob
+    origin: Origin
+    where: str
+    document: bool
+
+
+@dataclass
+class Parts:
+    """Collects parts, each digest once."""
+
+    found: dict[str, Part] = field(default_factory=dict)
+
+    def add(self, blob: Blob, origin: Origin, where: str, *, document: bool) -> Blob:
+        """Raises MalformedError when the same digest comes with another size."""
+        known = self.found.get(blob.digest)
+        if known is not None and known.blob.size != blob.size:
+            raise MalformedError(f"{blob.digest} is said to have {blob.size} and {known.blob.size} bytes", where=where)
+        # One that is in memory needs no second reading; one that is a document anywhere is one.
+        if known is None or (isinstance(origin, Held) and not isinstance(known.origin, Held)):
+            document = document or (known is not None and known.document)
+            self.found[blob.digest] = Part(blob=blob, origin=origin, where=where, document=document)
+        elif document and not known.document:
+            self.found[blob.digest] = Part(blob=known.blob, origin=known.origin, where=known.where, document=True)
+        return blob
+
+    def hold(self, data: bytes, where: str) -> Blob:
+        """Add a document that is in memory."""
+        return self.add(Blob(digest=digest_of(data), size=len(data)), Held(data), where, document=True)
+
+    def document(self, path: Path, cap: int, check: Callable[[bytes, str], object]) -> Blob:
+        """Add a small file after ``check(data, name)``."""
+        data = read_capped(path, cap)
+        check(data, str(path))
+        return self.hold(data, str(path))
+
+    def file(self, path: Path) -> Blob:
+        """Add a file of any size; it is hashed now and again when it is packed."""
+        blob = hash_file(path)
+        return self.add(blob, Extent(path=path, offset=0, size=blob.size, whole=True), str(path), document=False)
+
+
+def hash_file(path: Path) -> Blob:
+    """Digest and size of a file, read once.
+
+    Raises:
+        HostError: It cannot be read.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            digest = hashlib.file_digest(file, "sha256")
+            size = file.tell()
+    except OSError as error:
+        raise HostError(f"cannot read: {(error.strerror or str(error)).lower()}", where=str(path)) from None
+    return Blob(digest=f"sha256:{digest.hexdigest()}", size=size)

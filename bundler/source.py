@@ -1,0 +1,151 @@
+"""Where images are read from: an OCI layout, or a repository of a registry."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+from bundler.parts import Fetched, Origin
+from content.layout import Layout, companion_of
+from content.oci import MAX_MANIFEST_BYTES, Descriptor, ImageIndex, describe, parse_oci
+from content.reference import Reference
+from manifests.errors import MalformedError, RefusedError
+
+if TYPE_CHECKING:
+    from content.registry import Registry
+
+
+class Source(Protocol):
+    """One place that holds an image and what hangs on it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def resolve(self) -> Descriptor:
+        """The image that is meant."""
+        ...
+
+    def document(self, descriptor: Descriptor) -> bytes:
+        """A manifest or index, hashed."""
+        ...
+
+    def blob(self, descriptor: Descriptor, max_bytes: int) -> bytes:
+        """A small blob that is no manifest, hashed."""
+        ...
+
+    def origin(self, descriptor: Descriptor) -> Origin:
+        """Where the bytes of a blob will be read from."""
+        ...
+
+    def referrers(self, digest: str) -> tuple[Descriptor, ...]:
+        """Manifests that name ``digest`` as their subject."""
+        ...
+
+    def tagged(self, tag: str) -> Descriptor | None:
+        """What bears the tag, in the image's own repository."""
+        ...
+
+
+@dataclass(frozen=True)
+class LayoutSource:
+    """An image in a layout, by name or as the only one."""
+
+    layout: Layout
+    ref: str
+
+    @property
+    def name(self) -> str:
+        return self.layout.name
+
+    def resolve(self) -> Descriptor:
+        return self.layout.pick(self.ref)
+
+    def document(self, descriptor: Descriptor) -> bytes:
+        return self.layout.read(descriptor)
+
+    def blob(self, descriptor: Descriptor, max_bytes: int) -> bytes:
+        return self.layout.read(descriptor, max_bytes)
+
+    def origin(self, descriptor: Descriptor) -> Origin:
+        return self.layout.extent(descriptor)
+
+    def referrers(self, digest: str) -> tuple[Descriptor, ...]:
+        return self._subjects.get(digest, ())
+
+    def tagged(self, tag: str) -> Descriptor | None:
+        found = {one.digest: one for one in self.layout.named(tag)}
+        if len(found) > 1:
+            raise RefusedError(f"{len(found)} manifests are called {tag}", where=self.name, finding="image-ambiguous")
+        return next(iter(found.values()), None)
+
+    @cached_property
+    def _subjects(self) -> dict[str, tuple[Descriptor, ...]]:
+        """Referrers by subject: those that index.json lists, and those that a fallback tag lists."""
+        found: dict[str, dict[str, Descriptor]] = {}
+        for entry in self.layout.index.manifests:
+            document = parse_oci(self.layout.read(entry), media_type=entry.media_type)
+            if document.subject is not None:
+                found.setdefault(document.subject.digest, {})[entry.digest] = entry
+            companion = companion_of(entry)
+            if companion is not None and not companion[1] and isinstance(document, ImageIndex):
+                for one in document.manifests:
+                    found.setdefault(companion[0], {})[one.digest] = one
+        return {subject: tuple(below[key] for key in sorted(below)) for subject, below in found.items()}
+
+
+@dataclass(frozen=True)
+class RegistrySource:
+    """An image in a repository, by tag or digest; the tag is looked up once."""
+
+    registry: "Registry"
+    reference: Reference
+    _documents: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.reference.host}/{self.reference.repository}"
+
+    def resolve(self) -> Descriptor:
+        return self._descriptor(self.reference.pointer)
+
+    def document(self, descriptor: Descriptor) -> bytes:
+        if descriptor.size > MAX_MANIFEST_BYTES:
+            raise MalformedError(
+                f"{descriptor.digest} has {descriptor.size} bytes, at most {MAX_MANIFEST_BYTES} are read",
+                where=self.name,
+            )
+        held = self._documents.pop(descriptor.digest, None)
+        if held is not None:
+            return held
+        data, _ = self.registry.manifest(self.reference.repository, descriptor.digest)
+        if len(data) != descriptor.size:
+            raise MalformedError(
+                f"{descriptor.digest} has {len(data)} bytes, its descriptor says {descriptor.size}", where=self.name
+            )
+        return data
+
+    def blob(self, descriptor: Descriptor, max_bytes: int) -> bytes:
+        if descriptor.size > max_bytes:
+            raise MalformedError(
+                f"{descriptor.digest} has {descriptor.size} bytes, at most {max_bytes} are read", where=self.name
+            )
+        return b"".join(self.registry.blob(self.reference.repository, descriptor.digest, descriptor.size))
+
+    def origin(self, descriptor: Descriptor) -> Origin:
+        repository, digest, size = self.reference.repository, descriptor.digest, descriptor.size
+        return Fetched(lambda: self.registry.blob(repository, digest, size))
+
+    def referrers(self, digest: str) -> tuple[Descriptor, ...]:
+        return self.registry.referrers(self.reference.repository, digest)
+
+    def tagged(self, tag: str) -> Descriptor | None:
+        return self._descriptor(tag) if tag in self._tags else None
+
+    @cached_property
+    def _tags(self) -> frozenset[str]:
+        return frozenset(self.registry.tags(self.reference.repository))
+
+    def _descriptor(self, pointer: str) -> Descriptor:
+        data, media_type = self.registry.manifest(self.reference.repository, pointer)
+        descriptor = describe(data, media_type=media_type)
+        self._documents[descriptor.digest] = data
+        return descriptor

@@ -1,0 +1,251 @@
+"""Write a bundle: the bulk first, hashed while it is copied, then the head, then the name.
+
+Each byte of a source is read once and written once. Threads copy whole blobs, the largest first, each to the place that
+was planned for it; the digest is taken over the very buffer that is written. Nothing is signed before that is done, and
+the file gets its name only when all of it is on the disk.
+"""
+
+import hashlib
+import os
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.parts import Fetched, Held, Part
+from content.archive import BLOCK, END, header, member_length
+from content.bulk import member_name
+from content.layout import Extent
+from manifests.digest import Blob
+from manifests.errors import DamagedError, HostError, RefusedError
+from manifests.units import show_size
+
+BUFFER = 1 << 20
+MAX_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A member and where its header begins in the bundle."""
+
+    name: str
+    part: Part
+    at: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Attributes: placed: in the order of the bundle; length: of the whole bundle; bulk_at: where the bulk begins."""
+
+    placed: tuple[Placed, ...]
+    bulk_at: int
+    length: int
+
+
+def plan_bulk(members: tuple[Part, ...], bulk_at: int) -> Plan:
+    """Give each member its place; ``members`` are in order, index.json and VERIFY.txt first."""
+    placed = []
+    at = bulk_at
+    for i, part in enumerate(members):
+        placed.append(Placed(name=member_name(i, part.blob), part=part, at=at))
+        at += member_length(part.blob.size)
+    return Plan(placed=tuple(placed), bulk_at=bulk_at, length=at + len(END))
+
+
+def check_room(folder: Path, length: int) -> None:
+    """Raise HostError, with numbers, unless ``folder`` has room for ``length`` bytes."""
+    try:
+        found = os.statvfs(folder)
+    except OSError as error:
+        raise HostError((error.strerror or str(error)).lower(), where=str(folder)) from None
+    free = found.f_bavail * found.f_frsize
+    if free < length:
+        raise HostError(
+            f"the bundle takes {length} bytes ({show_size(length)}), {free} ({show_size(free)}) are free",
+            where=str(folder),
+            remedy="make space, or choose another folder with -o",
+            finding="disk-full",
+        )
+
+
+def write_bundle(out: Path, plan: Plan, make_head: Callable[[], bytes], advance: Callable[[int], None]) -> None:
+    """Write the bundle that ``plan`` describes to ``out``, which must not exist.
+
+    Args:
+        make_head: Called when the last byte of the bulk was read; gives exactly ``plan.bulk_at`` bytes.
+        advance: Told of every piece of the bulk that was written.
+
+    Raises:
+        DamagedError: A source's bytes are not what its digest says; it is named.
+        HostError: The disk is full or fails.
+        RefusedError: ``out`` exists.
+    """
+    refuse_existing(out)
+    check_room(out.parent, plan.length)
+    with _unnamed(out) as (descriptor, name_it):
+        _reserve(descriptor, plan.length, out)
+        _write_bulk(descriptor, plan, advance)
+        head = make_head()
+        assert len(head) == plan.bulk_at
+        _write_at(descriptor, head, 0)
+        os.fsync(descriptor)
+        name_it()
+    folder = os.open(out.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def refuse_existing(out: Path) -> None:
+    if os.path.lexists(out):
+        raise RefusedError(
+            "exists already", where=str(out), remedy="move it away, or choose another name with -o", finding="exists"
+        )
+
+
+@contextmanager
+def _unnamed(out: Path) -> Iterator[tuple[int, Callable[[], None]]]:
+    """A file beside ``out`` that disappears unless the function given with it is called."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent)
+
+    def name_it() -> None:
+        try:
+            os.link(temporary, out)  # unlike a rename it never replaces what somebody put there meanwhile
+        except FileExistsError:
+            refuse_existing(out)
+        except OSError:  # FAT has no links
+            refuse_existing(out)
+            Path(temporary).rename(out)
+
+    try:
+        os.fchmod(descriptor, 0o644)
+        yield descriptor, name_it
+    finally:
+        os.close(descriptor)
+        with suppress(FileNotFoundError):
+            Path(temporary).unlink()
+
+
+def _reserve(descriptor: int, length: int, out: Path) -> None:
+    """Take the space before the first byte: a full disk shows now, and writing into it is faster."""
+    try:
+        os.posix_fallocate(descriptor, 0, length)
+    except OSError as error:
+        raise HostError(
+            f"cannot reserve {length} bytes ({show_size(length)}): {(error.strerror or str(error)).lower()}",
+            where=str(out.parent),
+            remedy="make space, or choose another folder with -o",
+            finding="disk-full",
+        ) from None
+
+
+def _write_bulk(descriptor: int, plan: Plan, advance: Callable[[int], None]) -> None:
+    """Padding and end are zeros that the reserved file holds already."""
+    waiting = deque(sorted(plan.placed, key=lambda one: -one.part.blob.size))
+    stop = threading.Event()
+
+    def work() -> None:
+        buffer = bytearray(BUFFER)
+        try:
+            while not stop.is_set():
+                try:
+                    one = waiting.popleft()
+                except IndexError:
+                    return
+                _write_member(descriptor, one, buffer, stop, advance)
+        except BaseException:
+            stop.set()
+            raise
+
+    threads = min(MAX_THREADS, os.cpu_count() or 1, len(plan.placed))
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(work) for _ in range(threads)]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            stop.set()
+
+
+def _write_member(
+    descriptor: int, one: Placed, buffer: bytearray, stop: threading.Event, advance: Callable[[int], None]
+) -> None:
+    blob = one.part.blob
+    digest = hashlib.sha256()
+    _write_at(descriptor, header(one.name, blob.size), one.at)
+    at = one.at + BLOCK
+    end = at + blob.size
+    for piece in _pieces(one.part, buffer):
+        if stop.is_set():
+            return
+        if at + len(piece) > end:
+            raise _damaged(one.part, f"has more than {blob.size} bytes")
+        digest.update(piece)
+        _write_at(descriptor, piece, at)
+        at += len(piece)
+        advance(len(piece))
+    if at != end:
+        raise _damaged(one.part, f"has {blob.size - (end - at)} bytes, expected {blob.size}")
+    found = f"sha256:{digest.hexdigest()}"
+    if found != blob.digest:
+        raise _damaged(one.part, f"has bytes with {found}")
+
+
+def _pieces(part: Part, buffer: bytearray) -> Iterator[bytes | memoryview]:
+    """The bytes of a part; a piece is good until the next one is asked for."""
+    origin = part.origin
+    if isinstance(origin, Held):
+        yield origin.data
+    elif isinstance(origin, Fetched):
+        yield from origin.open()
+    else:
+        yield from _read(origin, buffer)
+
+
+def _read(extent: Extent, buffer: bytearray) -> Iterator[memoryview]:
+    view = memoryview(buffer)
+    try:
+        source = os.open(extent.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.posix_fadvise(source, extent.offset, extent.size, os.POSIX_FADV_SEQUENTIAL)
+            offset = extent.offset
+            # One byte more than there should be shows a file that has grown.
+            left = extent.size + (1 if extent.whole else 0)
+            while left:
+                count = os.preadv(source, [view[: min(left, len(view))]], offset)
+                if not count:
+                    break
+                yield view[:count]
+                offset += count
+                left -= count
+        finally:
+            os.close(source)
+    except OSError as error:
+        raise HostError(f"cannot read: {(error.strerror or str(error)).lower()}", where=str(extent.path)) from None
+
+
+def _write_at(descriptor: int, data: bytes | memoryview, at: int) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(descriptor, view, at)
+        view = view[count:]
+        at += count
+
+
+def _damaged(part: Part, problem: str) -> DamagedError:
+    return DamagedError(
+        f"{part.blob.digest} {problem}",
+        where=part.where,
+        remedy="it was damaged, or changed while it was packed; put the source in order and build again",
+        finding="source-damaged",
+    )
+
+
+def held(data: bytes, blob: Blob, where: str) -> Part:
+    """A member that we make ourselves."""
+    return Part(blob=blob, origin=Held(data), where=where, document=True)
