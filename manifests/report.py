@@ -82,10 +82,11 @@ class Omitted(Document, frozen=True, kw_only=True):
 
 
 class Journal(Document, frozen=True, kw_only=True):
-    """The site's log as of this report: how many entries, and the digest of the last."""
+    """The site's log as of this report: how many entries, the digest of the last, how often its end was torn off."""
 
     entries: Count
     head: Digest
+    torn: Count = 0
 
 
 class ChainLink(Document, frozen=True, kw_only=True):
@@ -112,6 +113,13 @@ class ChainLink(Document, frozen=True, kw_only=True):
     journal: Journal
 
 
+class SeenAlarm(Document, frozen=True, kw_only=True):
+    """Something that must not happen and did, such as a second release under a used sequence."""
+
+    code: Word
+    digest: Digest | None = None
+
+
 class ReportedRoot(Document, frozen=True, kw_only=True):
     version: Positive
     digest: Digest
@@ -125,7 +133,8 @@ class Trust(Document, frozen=True, kw_only=True):
         floor: Lowest still acceptable; absent until a release was confirmed.
         revocations: Version of the newest revocation list that the site holds; 0 for none.
         time_floor: The latest time that a vendor document proved.
-        clock: The host's clock against that floor.
+        clock: The host's clock against that floor; ``clock_back`` counts how often it went backwards.
+        alarms: The newest ones, oldest first.
     """
 
     root: ReportedRoot
@@ -136,6 +145,8 @@ class Trust(Document, frozen=True, kw_only=True):
     revocations: Count = 0
     time_floor: Time | None = None
     clock: Clock
+    clock_back: Count = 0
+    alarms: Annotated[tuple[SeenAlarm, ...], Meta(max_length=32)] = ()
 
 
 class PolicyState(Document, frozen=True, kw_only=True):

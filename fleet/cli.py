@@ -1,0 +1,357 @@
+"""The command line of support: `waybill fleet …` acts on the ledger."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from manifests.console import Result, rfc3339, say, table, utc_now, verb
+from manifests.errors import AttentionError, HostError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from fleet.intake import Imported
+    from fleet.views import SitePage, SiteRow
+
+fleet_option = click.option(
+    "--fleet", "place", metavar="DIR|URL", help="Support's folder or database; else WAYBILL_FLEET, else this folder."
+)
+root_option = click.option(
+    "--root", type=click.Path(path_type=Path), help="A root document of the vendor that you believe from now on."
+)
+
+
+@click.group("fleet", help="Support's ledger: which site runs what.")
+def fleet() -> None:
+    pass
+
+
+def _open(place: str | None, *, create: bool = False) -> "Engine":
+    from fleet.ledger.opening import find_fleet, open_fleet
+
+    return open_fleet(find_fleet(place, os.environ, Path.cwd(), create=create))
+
+
+def _guarded(work: Callable[[], Result]) -> Result:
+    """A database's refusal as an error of ours."""
+    from sqlalchemy.exc import DBAPIError
+
+    from fleet.ledger.opening import database_error
+
+    try:
+        return work()
+    except DBAPIError as error:
+        raise database_error(error, "ledger") from None
+
+
+def _pin(engine: "Engine", root: Path | None) -> None:
+    from fleet.enrol import pin_root
+    from manifests.fingerprint import as_groups
+    from manifests.keys import read_capped
+    from manifests.trust import MAX_ROOT, parse_root
+
+    if root is None:
+        return
+    signed = parse_root(read_capped(root, MAX_ROOT), str(root))
+    if pin_root(engine, signed, utc_now()):
+        say(f"root {signed.root.version} of {signed.root.vendor} is believed from now on")
+        say(f"  {as_groups(signed.fingerprint)}")
+
+
+@verb(name="enroll", help="Take in the site of ENROLMENT. In an empty folder this makes the ledger.")
+@click.argument("enrolment", type=click.Path(path_type=Path))
+@click.option("--fingerprint", metavar="WORDS", help="The site key's fingerprint as the customer told it.")
+@root_option
+@fleet_option
+def enroll_command(enrolment: Path, fingerprint: str | None, root: Path | None, place: str | None) -> Result:
+    from manifests.enrolment import MAX_ENROLMENT, verify_enrolment
+    from manifests.fingerprint import parse_fingerprint
+    from manifests.keys import read_capped
+
+    typed = None if fingerprint is None else parse_fingerprint(fingerprint)
+    signed = verify_enrolment(read_capped(enrolment, MAX_ENROLMENT), str(enrolment))
+
+    def work() -> Result:
+        from fleet.enrol import enroll
+
+        engine = _open(place, create=True)
+        _pin(engine, root)
+        done = enroll(engine, signed, utc_now(), fingerprint=typed)
+        found = signed.enrolment
+        lines = [
+            f"{'enrolled' if done.new else 'already enrolled'}: {found.site}{' (practice)' if found.practice else ''}"
+        ]
+        lines += [f"site key   {signed.groups}", f"           {signed.words}"]
+        if typed is None:
+            lines.append("           nobody compared this with the customer: ask them to read it to you")
+        if done.pinned:
+            from manifests.fingerprint import as_groups
+
+            lines.append(f"root {found.root.version}     {as_groups(found.root.digest)}")
+            lines.append("           taken from this enrolment: compare it with your own root document")
+        data = {
+            "site": found.site,
+            "new": done.new,
+            "key": found.key.keyid,
+            "fingerprint": {"groups": signed.groups, "words": signed.words},
+            "compared": typed is not None,
+            "practice": found.practice,
+            "root": {"version": found.root.version, "digest": found.root.digest, "pinned_here": done.pinned},
+        }
+        if done.again.counts:
+            lines += ["", _told(done.again)]
+            data["quarantine"] = _imported_data(done.again)
+        return Result("\n".join(lines), data, _attention(done.again))
+
+    return _guarded(work)
+
+
+@verb(name="import", help="Take in what came back: reports, and bundles for the releases that reports name.")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@root_option
+@fleet_option
+def import_command(paths: tuple[Path, ...], root: Path | None, place: str | None) -> Result:
+    def work() -> Result:
+        from fleet.intake import import_paths
+
+        for path in paths:
+            if not path.exists():
+                raise HostError("no such file or folder", where=str(path))
+        engine = _open(place)
+        _pin(engine, root)
+        done = import_paths(engine, paths, utc_now())
+        return Result(_told(done), _imported_data(done), _attention(done))
+
+    return _guarded(work)
+
+
+def _attention(done: "Imported") -> AttentionError | None:
+    """Done, but something needs a person."""
+    parts = []
+    for status, words in (("quarantined", "quarantined"), ("unreadable", "unreadable")):
+        count = done.counts.get(status, 0)  # type: ignore[call-overload]  # two of the words of Status
+        if count:
+            parts.append(f"{count} {'file' if count == 1 else 'files'} {words}")
+    if done.alarms:
+        parts.append(f"{len(done.alarms)} {'site' if len(done.alarms) == 1 else 'sites'} with an alarm")
+    if not parts:
+        return None
+    remedy = f"waybill fleet show {done.alarms[0]}" if done.alarms else "the reasons are above; the bytes are kept"
+    return AttentionError(", ".join(parts), remedy=remedy, finding="import-attention")
+
+
+def _told(done: "Imported") -> str:
+    lines = []
+    for outcome in done.outcomes:
+        if outcome.status in ("release", "quarantined", "unreadable") or (
+            outcome.status == "skipped" and outcome.finding
+        ):
+            lines.append(f"{outcome.status}: {outcome.name}: {outcome.text}")
+            if outcome.hint:
+                lines.append(f"  {outcome.hint}")
+    for site, news in sorted(done.sites.items())[:200]:
+        if news.new:
+            lines.append(f"{site}: {_reports(news.new)}")
+        for seq, finding in news.findings[:20]:
+            lines.append(f"  {'alarm' if finding.alarm else 'note'} {finding.finding}, report {seq}: {finding.text}")
+    if len(done.sites) > 200:
+        lines.append(f"… and {len(done.sites) - 200} more sites")
+    words = {
+        "release": "releases",
+        "report": "new reports",
+        "known": "known already",
+        "quarantined": "quarantined",
+        "unreadable": "unreadable",
+        "skipped": "not ours",
+    }
+    counted = [f"{done.counts[status]} {word}" for status, word in words.items() if status in done.counts]  # type: ignore[index]  # the words of Status
+    lines.append(", ".join(counted) or "nothing found")
+    return "\n".join(lines)
+
+
+def _reports(numbers: list[int]) -> str:
+    numbers = sorted(numbers)
+    if len(numbers) == 1:
+        return f"report {numbers[0]}"
+    if numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"reports {numbers[0]} to {numbers[-1]}"
+    shown = ", ".join(str(one) for one in numbers[:12])
+    return f"reports {shown}{' …' if len(numbers) > 12 else ''}"
+
+
+def _imported_data(done: "Imported") -> dict[str, Any]:
+    return {
+        "counts": dict(done.counts),
+        "files": [
+            {"name": one.name, "status": one.status, "text": one.text, "finding": one.finding, "hint": one.hint}
+            for one in done.outcomes
+        ],
+        "sites": {
+            site: {
+                "new": sorted(news.new),
+                "known": news.known,
+                "findings": [
+                    {"report": seq, "finding": one.finding, "alarm": one.alarm, "text": one.text}
+                    for seq, one in news.findings
+                ],
+            }
+            for site, news in sorted(done.sites.items())
+        },
+    }
+
+
+SITE_COLUMNS = (
+    "customer",
+    "product",
+    "environment",
+    "site",
+    "release",
+    "channel",
+    "level",
+    "config",
+    "verifier",
+    "root",
+    "age",
+    "notes",
+)
+
+
+@verb(name="sites", help="Every enrolled site: what it runs, by its newest report, and how old that is.")
+@fleet_option
+def sites_command(place: str | None) -> Result:
+    def work() -> Result:
+        from fleet.views import count_quarantined, list_sites, shown_age
+
+        engine = _open(place)
+        now = utc_now()
+        rows = list_sites(engine, whole=True)
+        shown = [
+            (
+                row.customer,
+                row.product,
+                row.environment,
+                row.name,
+                row.shown_release,
+                row.channel,
+                row.level or "-",
+                "-" if row.config_version is None else str(row.config_version),
+                row.verifier or "-",
+                "-" if row.root_version is None else str(row.root_version),
+                shown_age(row, now),
+                ", ".join(row.notes),
+            )
+            for row in rows
+        ]
+        waiting = count_quarantined(engine)
+        text = table(shown, SITE_COLUMNS) if rows else "no site is enrolled"
+        if waiting:
+            text += f"\n\n{waiting} {'file lies' if waiting == 1 else 'files lie'} in quarantine"
+        data = {"as_of": rfc3339(now), "sites": [_row_data(row) for row in rows], "quarantined": waiting}
+        return Result(text, data)
+
+    return _guarded(work)
+
+
+def _row_data(row: "SiteRow") -> dict[str, Any]:
+    from fleet.intake import stored_report
+    from fleet.views import images_of
+
+    report = stored_report(row.raw) if row.raw else None
+    return {
+        "customer": row.customer,
+        "product": row.product,
+        "environment": row.environment,
+        "site": row.site,
+        "name": row.name,
+        "enrolled_at": row.enrolled_at,
+        "key_compared": row.compared,
+        "practice": row.practice,
+        "report_every_seconds": row.report_every_seconds,
+        "report": row.seq or None,
+        "as_of": row.as_of,
+        "received_at": row.received_at,
+        "release": None
+        if row.version is None
+        else {"version": row.version, "digest": row.release, "state": row.state, "known": row.known},
+        "channel": row.channel,
+        "level": row.level,
+        "images": images_of(report) if report else {},
+        "config_schema": row.config_version,
+        "verifier": row.verifier,
+        "root": row.root_version,
+        "missing_reports": row.missing,
+        "forked_at": row.forked_at,
+        "alarms": row.alarms,
+        "notes": list(row.notes),
+    }
+
+
+@verb(name="show", help="One site: what it runs, what waits there, and the story that its reports tell.")
+@click.argument("site")
+@fleet_option
+def show_command(site: str, place: str | None) -> Result:
+    def work() -> Result:
+        import msgspec
+
+        from fleet.views import show_site
+
+        page = show_site(_open(place), site)
+        data = {
+            "site": _row_data(page.row),
+            "key": page.enrolment.enrolment.key.keyid,
+            "fingerprint": {"groups": page.enrolment.groups, "words": page.enrolment.words},
+            "report": msgspec.to_builtins(page.report) if page.report else None,
+            "gaps": [list(gap) for gap in page.gaps],
+            "history": [msgspec.to_builtins(one) for one in page.history],
+        }
+        return Result(_page(page), data)
+
+    return _guarded(work)
+
+
+def _page(page: "SitePage") -> str:
+    from fleet.views import images_of, shown_age
+
+    row = page.row
+    lines = [f"{row.site}{' (practice)' if row.practice else ''}", ""]
+    fields = [
+        ("key", page.enrolment.groups + ("" if row.compared else "  (nobody compared it)")),
+        ("enrolled", row.enrolled_at),
+        ("runs", row.shown_release + (f", {row.level}" if row.level not in (None, "none") else "")),
+        ("as of", f"{row.as_of or '-'} ({shown_age(row, utc_now())}), report {row.seq}" if row.as_of else "-"),
+    ]
+    report = page.report
+    if report is not None:
+        fields += [
+            ("release", row.release or "-"),
+            ("channel", row.channel),
+            ("config", f"schema {row.config_version}" if row.config_version is not None else "-"),
+            ("root", f"{report.trust.root.version}  {report.trust.root.digest}"),
+            ("verifier", report.verifier.version),
+            *((f"image {name}", digest) for name, digest in images_of(report).items()),
+            *((f"probe {one.probe}", one.state) for one in report.health),
+            *(
+                (f"waits {one.item}", ", ".join(f"{r.role} {r.have} of {r.need}" for r in one.roles) or one.kind)
+                for one in report.waiting
+            ),
+        ]
+    if row.notes:
+        fields.append(("notes", ", ".join(row.notes)))
+    width = max(len(name) for name, _ in fields)
+    lines += [f"{name.ljust(width)}  {value}" for name, value in fields]
+    lines += ["", "by its reports:"]
+    shown = [
+        (str(one.first) if one.first == one.last else f"{one.first}-{one.last}", one.at or "-", one.kind, one.text)
+        for one in page.history
+    ]
+    lines.append(table(shown, ("report", "site's clock", "what", "")) if shown else "nothing was reported yet")
+    return "\n".join(lines)
+
+
+fleet.add_command(enroll_command)
+fleet.add_command(import_command)
+fleet.add_command(sites_command)
+fleet.add_command(show_command)

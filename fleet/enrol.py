@@ -1,0 +1,154 @@
+"""Taking a site in: its enrolment, the root that it trusts, and what of it was refused before it was known."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine, insert, select, update
+
+from fleet.intake import Imported, import_again
+from fleet.ledger.tables import enrolments, positions, roots, sites, standings
+from manifests.console import rfc3339
+from manifests.enrolment import SignedEnrolment
+from manifests.errors import RefusedError, UntrustedError
+from manifests.trust import SignedRoot
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """What `fleet enroll` did.
+
+    Attributes:
+        new: False when the very same enrolment was known already.
+        pinned: The ledger believes this root from now on because the enrolment names it: nobody named one before.
+        again: What became of quarantined files that name the site's key.
+    """
+
+    signed: SignedEnrolment
+    new: bool
+    pinned: bool
+    again: Imported
+
+
+def enroll(engine: Engine, signed: SignedEnrolment, now: datetime, *, fingerprint: str | None) -> Enrolled:
+    """Enrol the site, for the first time or once more with the same file.
+
+    Args:
+        fingerprint: What the customer told on another way; None when nobody compared.
+
+    Raises:
+        UntrustedError: The key is another one than the customer told.
+        RefusedError: The site or the key is enrolled otherwise, or it trusts a root that the ledger does not know.
+    """
+    key = signed.enrolment.key
+    if fingerprint is not None and fingerprint != "sha256:" + key.keyid:
+        raise UntrustedError(
+            "the enrolment's key is not the one whose fingerprint was typed",
+            where="--fingerprint",
+            remedy="ask the customer again, by another way; this file may be another's",
+            finding="fingerprint-differs",
+        )
+    with engine.begin() as connection:
+        if connection.execute(select(enrolments.c.id).where(enrolments.c.digest == signed.digest)).first():
+            if fingerprint is not None:
+                here = enrolments.c.digest == signed.digest
+                connection.execute(update(enrolments).where(here).values(compared=True))
+            return Enrolled(signed=signed, new=False, pinned=False, again=Imported())
+        _check_new(connection, signed)
+        pinned = _check_root(connection, signed, now)
+        _add(connection, signed, now, compared=fingerprint is not None)
+    return Enrolled(signed=signed, new=True, pinned=pinned, again=import_again(engine, key.keyid, now))
+
+
+def pin_root(engine: Engine, root: SignedRoot, now: datetime) -> bool:
+    """Believe a root document that a person named. False when it was pinned already."""
+    with engine.begin() as connection:
+        found = connection.execute(select(roots.c.pinned).where(roots.c.digest == root.fingerprint)).scalar()
+        if found is None:
+            _add_root(connection, root.fingerprint, root.root.version, root.root.vendor, root.root.practice, now)
+        elif not found:
+            connection.execute(update(roots).where(roots.c.digest == root.fingerprint).values(pinned=True))
+        return not found
+
+
+def _check_new(connection: Connection, signed: SignedEnrolment) -> None:
+    enrolment = signed.enrolment
+    key = connection.execute(
+        select(sites.c.site).join(enrolments).where(enrolments.c.keyid == enrolment.key.keyid)
+    ).scalar()
+    if key is not None:
+        raise RefusedError(
+            f"its key is enrolled already, for {key}",
+            where=enrolment.site,
+            remedy="every site makes its own key: enrol that site again, in a folder of its own",
+            finding="key-enrolled",
+        )
+    if connection.execute(select(sites.c.id).where(sites.c.site == enrolment.site)).first():
+        raise RefusedError(
+            f"{enrolment.site} is enrolled with another key",
+            where=enrolment.site,
+            remedy="ask the customer which of the two it is; the first one stands",
+            finding="site-enrolled",
+        )
+
+
+def _check_root(connection: Connection, signed: SignedEnrolment, now: datetime) -> bool:
+    enrolment = signed.enrolment
+    known = {row.digest: row for row in connection.execute(select(roots))}
+    if not known:
+        _add_root(connection, enrolment.root.digest, enrolment.root.version, None, enrolment.practice, now)
+        return True
+    found = known.get(enrolment.root.digest)
+    if found is None or found.version != enrolment.root.version:
+        raise RefusedError(
+            f"the site trusts root {enrolment.root.version} ({enrolment.root.digest[:19]}), "
+            "which this fleet does not know",
+            where=enrolment.site,
+            remedy="import a bundle that carries that root, or name the vendor's with --root ROOT.json",
+            finding="root-unknown",
+        )
+    if found.practice and not enrolment.practice:
+        raise RefusedError("the site calls a practice root earnest", where=enrolment.site, finding="root-practice")
+    return False
+
+
+def _add_root(
+    connection: Connection, digest: str, version: int, vendor: str | None, practice: bool, now: datetime
+) -> None:
+    connection.execute(
+        insert(roots).values(
+            digest=digest, version=version, vendor=vendor, practice=practice, pinned=True, added_at=rfc3339(now)
+        )
+    )
+
+
+def _add(connection: Connection, signed: SignedEnrolment, now: datetime, *, compared: bool) -> None:
+    enrolment = signed.enrolment
+    site_id = connection.execute(
+        insert(sites)
+        .values(
+            site=enrolment.site,
+            customer=enrolment.customer,
+            product=enrolment.product,
+            environment=enrolment.environment,
+            name=enrolment.name,
+        )
+        .returning(sites.c.id)
+    ).scalar_one()
+    enrolment_id = connection.execute(
+        insert(enrolments)
+        .values(
+            site_id=site_id,
+            digest=signed.digest,
+            keyid=enrolment.key.keyid,
+            key_epoch=enrolment.key_epoch,
+            channel=enrolment.channel,
+            report_every_seconds=enrolment.report_every_seconds,
+            practice=enrolment.practice,
+            compared=compared,
+            enrolled_at=rfc3339(now),
+            raw=signed.raw,
+        )
+        .returning(enrolments.c.id)
+    ).scalar_one()
+    connection.execute(insert(positions).values(enrolment_id=enrolment_id, seq=0, digest=signed.digest))
+    connection.execute(insert(standings).values(enrolment_id=enrolment_id, newest_seq=0, places_held=0, alarms=0))

@@ -1,0 +1,307 @@
+"""What a report means beside what support already holds: pure, no database, no clock.
+
+The site wrote the report; nothing here uses the code it was written with. docs/report.md lists the rules by field.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from manifests.report import MAX_EARLIER, Report, SignedReport
+from manifests.trust import Mark
+
+CLOCK_SLACK = timedelta(days=1)
+MAX_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a rule noticed.
+
+    Attributes:
+        finding: Stable id.
+        alarm: A person has to look; otherwise it is only worth knowing.
+        text: For people, found then expected.
+    """
+
+    finding: str
+    alarm: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class KnownRelease:
+    """A release that the ledger holds."""
+
+    digest: str
+    product: str
+    version: str
+    channel: str
+    epoch: int
+    sequence: int
+    contract: str
+    components: Mapping[tuple[str, str], str]
+
+
+@dataclass(frozen=True)
+class Library:
+    """What the vendor made, as far as the ledger knows it.
+
+    Attributes:
+        roots: From a root's version to the digests known under it.
+        sequences: From (product, channel, epoch, sequence) to the release that has it.
+    """
+
+    releases: Mapping[str, KnownRelease] = field(default_factory=dict)
+    roots: Mapping[int, frozenset[str]] = field(default_factory=dict)
+
+    @cached_property
+    def sequences(self) -> dict[tuple[str, str, int, int], str]:
+        return {(one.product, one.channel, one.epoch, one.sequence): one.digest for one in self.releases.values()}
+
+    @cached_property
+    def contracts(self) -> frozenset[str]:
+        return frozenset(one.contract for one in self.releases.values())
+
+
+@dataclass
+class Line:
+    """One site's line of reports while an import runs: what is held, and what others say stands where.
+
+    Attributes:
+        enrolment: Digest of the enrolment, which is place 0.
+        places: From a place to the digests known there.
+        held: Places whose report is here, sorted, each once.
+        bodies: The reports that a rule may need, by place; a forked place keeps the first.
+    """
+
+    site: str
+    key_epoch: int
+    enrolment: str
+    places: dict[int, set[str]]
+    held: list[int]
+    bodies: dict[int, Report]
+    held_digests: set[str]
+
+    def before(self, seq: int) -> Report | None:
+        at = bisect_left(self.held, seq)
+        return self.bodies.get(self.held[at - 1]) if at else None
+
+    def after(self, seq: int) -> Report | None:
+        at = bisect_right(self.held, seq)
+        return self.bodies.get(self.held[at]) if at < len(self.held) else None
+
+    @property
+    def newest(self) -> int:
+        return self.held[-1] if self.held else 0
+
+    @property
+    def forked_at(self) -> int | None:
+        return min((seq for seq, digests in self.places.items() if len(digests) > 1), default=None)
+
+    def add(self, signed: SignedReport) -> list[tuple[int, str]]:
+        """Take the report in; returns the (place, digest) pairs that were not known."""
+        new = []
+        for seq, digest in claims(signed):
+            known = self.places.setdefault(seq, set())
+            if digest not in known:
+                known.add(digest)
+                new.append((seq, digest))
+        seq = signed.report.chain.seq
+        at = bisect_left(self.held, seq)
+        if at == len(self.held) or self.held[at] != seq:
+            self.held.insert(at, seq)
+        self.bodies.setdefault(seq, signed.report)
+        self.held_digests.add(signed.digest)
+        return new
+
+
+def claims(signed: SignedReport) -> Iterator[tuple[int, str]]:
+    """What a report says stands where: itself, the one before, and the summary of earlier ones."""
+    chain = signed.report.chain
+    yield chain.seq, signed.digest
+    for one in chain.earlier:
+        yield one.seq, one.digest
+    if not chain.earlier:
+        yield chain.seq - 1, chain.previous
+    if chain.omitted is not None:
+        yield chain.omitted.last, chain.omitted.digest
+
+
+def judge(signed: SignedReport, line: Line, library: Library, now: datetime) -> tuple[Finding, ...]:
+    """Every finding about a verified report of the site of ``line``, before it is added to the line.
+
+    The report was refused already if it names another site or key epoch: that is identity, not judgement.
+    """
+    report = signed.report
+    found = [*_fork(signed, line)]
+    forked = bool(found)
+    found += [*_gap(signed, line), *_acknowledged(signed, line)]
+    before, after = line.before(report.chain.seq), line.after(report.chain.seq)
+    # What grows, grows along one history; a neighbour from the other branch of a fork proves nothing.
+    if before is not None and not forked:
+        found += _backwards(before, report)
+    if after is not None and not forked:
+        found += _backwards(report, after)
+    found += _trust(report, before, library)
+    found += _installed(report, library)
+    found += _components(report, library)
+    if datetime.fromisoformat(report.chain.made_at) > now + CLOCK_SLACK:
+        found.append(Finding("clock-ahead", False, f"the site's clock says {report.chain.made_at}, which is to come"))
+    return tuple(found)
+
+
+def _fork(signed: SignedReport, line: Line) -> Iterator[Finding]:
+    for seq, digest in claims(signed):
+        known = line.places.get(seq, set())
+        if known <= {digest}:
+            continue
+        what = "the enrolment" if seq == 0 else f"report {seq}"
+        if digest in known and signed.digest != digest:
+            yield Finding("site-forked", True, f"its site stands forked since {what}")
+        else:
+            others = ", ".join(sorted(one[:19] for one in known - {digest}))
+            yield Finding(
+                "report-forked",
+                True,
+                f"{what} is {digest[:19]} here and {others} elsewhere: two histories are signed by one key; "
+                "a copied or restored site folder does that, and a stolen key",
+            )
+        return
+
+
+def _gap(signed: SignedReport, line: Line) -> Iterator[Finding]:
+    chain = signed.report.chain
+    first, last = line.newest + 1, chain.seq - 1
+    if chain.seq < line.newest:
+        yield Finding("report-late", False, f"report {chain.seq} came after report {line.newest}")
+    elif first <= last:
+        told = last - first < MAX_EARLIER and {one.seq for one in chain.earlier} >= set(range(first, chain.seq))
+        text = f"report {first} is not here" if first == last else f"reports {first} to {last} are not here"
+        yield Finding("report-gap", False, text + ("; this one sums up what happened" if told else ""))
+
+
+def _acknowledged(signed: SignedReport, line: Line) -> Iterator[Finding]:
+    said = signed.report.chain.acknowledged
+    if said is not None and said.digest not in line.held_digests:
+        yield Finding(
+            "acknowledgement-unknown",
+            True,
+            f"the site holds an acknowledgement of report {said.seq} ({said.digest[:19]}), which was never here",
+        )
+
+
+def _backwards(older: Report, newer: Report) -> Iterator[Finding]:
+    """What may only grow from one report to a later one."""
+    a, b = older.chain.journal, newer.chain.journal
+    seqs = f"from report {older.chain.seq} to report {newer.chain.seq}"
+    if b.entries < a.entries or (b.entries == a.entries and b.head != a.head):
+        yield Finding(
+            "journal-truncated", True, f"the site's journal goes from {a.entries} to {b.entries} entries {seqs}"
+        )
+    falls = [
+        name
+        for name, before, after in (
+            ("floor", _key(older.trust.floor), _key(newer.trust.floor)),
+            ("mark", _key(older.trust.mark), _key(newer.trust.mark)),
+            ("root version", older.trust.root.version, newer.trust.root.version),
+            ("revocation list", older.trust.revocations, newer.trust.revocations),
+            ("time floor", older.trust.time_floor or "", newer.trust.time_floor or ""),
+            ("policy number", older.policy.number if older.policy else 0, newer.policy.number if newer.policy else 0),
+        )
+        if _falls(before, after)
+    ]
+    # A mark belongs to a channel; another channel counts anew.
+    if older.trust.channel != newer.trust.channel:
+        falls = [name for name in falls if name not in ("floor", "mark")]
+    if falls:
+        yield Finding("state-went-back", True, f"{', '.join(falls)} went back {seqs}")
+    a_policy, b_policy = older.policy, newer.policy
+    if a_policy and b_policy and a_policy.number == b_policy.number and a_policy.digest != b_policy.digest:
+        yield Finding("policy-swapped", True, f"policy {b_policy.number} has another digest {seqs}")
+
+
+def _key(mark: Mark | None) -> tuple[int, int]:
+    return (0, 0) if mark is None else (mark.epoch, mark.sequence)
+
+
+def _falls(before: object, after: object) -> bool:
+    return bool(after < before)  # type: ignore[operator]  # pairs of one type, as listed above
+
+
+def _trust(report: Report, before: Report | None, library: Library) -> Iterator[Finding]:
+    root = report.trust.root
+    known = library.roots.get(root.version, frozenset())
+    if known and root.digest not in known:
+        yield Finding("root-unknown", True, f"the site trusts another root {root.version} than the vendor made")
+    elif not known:
+        yield Finding(
+            "root-unknown", False, f"root {root.version} is not in the ledger; import a bundle that carries it"
+        )
+    old = before.trust.alarms if before else ()
+    new = [one.code for one in report.trust.alarms if one not in old]
+    if new:
+        yield Finding("site-alarm", True, f"the site raised an alarm: {', '.join(new[:MAX_NAMED])}")
+
+
+def _installed(report: Report, library: Library) -> Iterator[Finding]:
+    installed = report.install.release
+    if installed is None:
+        return
+    known = library.releases.get(installed.digest)
+    said = (installed.product, installed.version, installed.channel, installed.epoch, installed.sequence)
+    if known is None:
+        other = library.sequences.get((installed.product, installed.channel, installed.epoch, installed.sequence))
+        if other is not None:
+            yield Finding(
+                "release-never-made",
+                True,
+                f"the site runs {installed.digest[:19]} as sequence {installed.sequence}, the vendor's is {other[:19]}",
+            )
+        else:
+            yield Finding(
+                "release-unknown",
+                False,
+                f"release {installed.version} ({installed.digest[:19]}) is not in the ledger; import its bundle",
+            )
+        return
+    if said != (known.product, known.version, known.channel, known.epoch, known.sequence):
+        yield Finding("release-differs", True, f"the report tells release {installed.digest[:19]} otherwise than it is")
+    if installed.product != report.identity.site.split("/")[1]:
+        yield Finding("product-other", True, f"a site of another product reports {installed.product}")
+    contract = report.policy.contract if report.policy else None
+    if contract is not None and contract not in library.contracts:
+        yield Finding("contract-unknown", False, f"contract {contract[:19]} belongs to no release of the ledger")
+
+
+def _components(report: Report, library: Library) -> Iterator[Finding]:
+    listed = report.components.listed
+    off = [f"{one.kind} {one.name} ({one.found})" for one in listed if one.found != "same"]
+    count = len(off) + report.components.more_other
+    if count:
+        more = "" if count <= MAX_NAMED else f" and {count - MAX_NAMED} more"
+        yield Finding("drift", True, f"not as the release has it: {', '.join(off[:MAX_NAMED])}{more}")
+    installed = report.install.release
+    known = library.releases.get(installed.digest) if installed else None
+    if known is None:
+        return
+    wrong = [one.name for one in listed if known.components.get((one.kind, one.name)) != one.expected]
+    told = len(listed) + report.components.more_same + report.components.more_other
+    if wrong:
+        yield Finding(
+            "components-differ", True, f"expected otherwise than the release says: {', '.join(wrong[:MAX_NAMED])}"
+        )
+    elif told != len(known.components):
+        yield Finding(
+            "components-incomplete", True, f"{told} components are told of, the release has {len(known.components)}"
+        )
+
+
+def level_of(report: Report) -> str:
+    """``running`` when every component is, ``placed`` when one is only stored, ``none`` when nothing is installed."""
+    if report.install.release is None:
+        return "none"
+    listed = report.components.listed
+    return "running" if listed and all(one.level == "running" for one in listed) else "placed"

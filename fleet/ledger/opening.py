@@ -1,0 +1,211 @@
+"""Where the ledger is, and opening it at exactly the schema that this program knows."""
+
+import shutil
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from manifests.document import Document
+from manifests.errors import HostError, MalformedError, NewerError, RefusedError, UsageError
+from manifests.handwritten import read_handwritten
+
+# The newest migration; a test compares it with the folder.
+SCHEMA = "0001"
+FLEET_FILE = "fleet.yaml"
+MIGRATIONS = Path(__file__).parent / "migrations"
+_FIRST = """\
+# Support's folder: who is enrolled, and what the sites reported. `waybill fleet enroll` made it.
+waybill: 1
+ledger: ledger.sqlite        # a file in this folder, or a URL: "postgresql://fleet@db.example/waybill"
+"""
+
+
+class FleetFile(Document, frozen=True, kw_only=True):
+    """``fleet.yaml``."""
+
+    waybill: Literal[1]
+    ledger: str
+
+
+@dataclass(frozen=True)
+class FleetPlace:
+    """A ledger by its address.
+
+    Attributes:
+        folder: The folder with ``fleet.yaml``; absent when only a URL was given.
+        create: An empty database there is about to become a ledger.
+    """
+
+    url: URL
+    folder: Path | None
+    create: bool = False
+
+    @property
+    def shown(self) -> str:
+        return str(self.folder) if self.folder else self.url.render_as_string(hide_password=True)
+
+
+def find_fleet(option: str | None, environment: Mapping[str, str], here: Path, *, create: bool = False) -> FleetPlace:
+    """``--fleet``, else WAYBILL_FLEET, else the current folder if it is one.
+
+    Args:
+        create: An empty or missing folder is fine: it is about to become one.
+
+    Raises:
+        UsageError: There is none, with what was looked at.
+    """
+    given = option or environment.get("WAYBILL_FLEET")
+    if given and "://" in given:
+        return FleetPlace(url=_url(given, "--fleet"), folder=None, create=create)
+    folder = Path(given) if given else here
+    if (folder / FLEET_FILE).is_file():
+        file = read_handwritten(folder / FLEET_FILE).to(FleetFile)
+        where = str(folder / FLEET_FILE)
+        if "://" in file.ledger:
+            return FleetPlace(url=_url(file.ledger, where), folder=folder, create=create)
+        return FleetPlace(url=_sqlite(folder / file.ledger), folder=folder)
+    # `fleet.yaml` is written last: a ledger without one is a first enrolment that was cut short.
+    if create and (not folder.exists() or (folder.is_dir() and all(_unfinished(one) for one in folder.iterdir()))):
+        return FleetPlace(url=_sqlite(folder / "ledger.sqlite"), folder=folder, create=True)
+    looked = (
+        [f"--fleet {option}"] if option else [f"WAYBILL_FLEET={given}"] if given else [f"the current folder {here}"]
+    )
+    raise UsageError(
+        f"no fleet: {', '.join(looked)} has no {FLEET_FILE}",
+        where="--fleet",
+        remedy="name the folder with --fleet DIR; `waybill fleet enroll` makes one in an empty folder",
+    )
+
+
+def _unfinished(path: Path) -> bool:
+    return path.name in ("ledger.sqlite", "ledger.sqlite-journal")
+
+
+def _sqlite(path: Path) -> URL:
+    return URL.create("sqlite", database=str(path))
+
+
+def _url(given: str, where: str) -> URL:
+    try:
+        url = make_url(given)
+    except ArgumentError:
+        raise UsageError("not a database URL", where=where) from None
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise UsageError(f"{url.get_backend_name()} is not supported, a ledger is SQLite or PostgreSQL", where=where)
+    return url
+
+
+def open_fleet(place: FleetPlace) -> Engine:
+    """The ledger, with its tables as this program knows them; an older ledger is brought forward first.
+
+    Raises:
+        RefusedError: There is no ledger, and this is not the command that makes one.
+        NewerError: A later version of this program has changed the tables.
+        HostError: The database cannot be reached, or its driver is not installed.
+        MalformedError: The file is not a database.
+    """
+    file = Path(place.url.database or "") if place.url.get_backend_name() == "sqlite" else None
+    if file is not None and not place.create and not file.is_file():
+        raise _absent(place)
+    if place.create and place.folder is not None:
+        place.folder.mkdir(parents=True, exist_ok=True)
+    engine = _engine(place)
+    try:
+        _bring_forward(engine, place)
+    except DBAPIError as error:
+        raise database_error(error, place.shown) from None
+    if place.create and place.folder is not None and not (place.folder / FLEET_FILE).exists():
+        (place.folder / FLEET_FILE).write_text(_FIRST, encoding="utf-8")
+    return engine
+
+
+def _absent(place: FleetPlace) -> RefusedError:
+    return RefusedError(
+        "the ledger is empty or missing",
+        where=place.shown,
+        remedy="restore it from a backup; `waybill fleet enroll` makes a new one in an empty folder",
+        finding="ledger-missing",
+    )
+
+
+def _engine(place: FleetPlace) -> Engine:
+    try:
+        engine = create_engine(place.url)
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        raise HostError(
+            f"the database driver is missing: {error}",
+            where=place.shown,
+            remedy='install it: pip install "psycopg[binary]"',
+        ) from None
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # Python's own transaction handling would begin late and commit before DDL; ours begins where SQLAlchemy says so.
+    connection.isolation_level = None
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA busy_timeout = 10000")
+    connection.execute("PRAGMA cache_size = -32768")
+
+
+def _begin(connection: Connection) -> None:
+    # IMMEDIATE for a writer: two importers wait for each other instead of failing at their first write.
+    reading = connection.get_execution_options().get("waybill_reading")
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _bring_forward(engine: Engine, place: FleetPlace) -> None:
+    with engine.connect().execution_options(waybill_reading=True) as connection:
+        found = _schema(connection)
+    if found == SCHEMA:
+        return
+    if found is None:
+        if not place.create:
+            raise _absent(place)
+    elif found > SCHEMA:
+        raise NewerError(
+            f"the ledger has schema {found}, this program knows {SCHEMA}",
+            where=place.shown,
+            remedy="use the newer version of waybill that wrote it",
+        )
+    elif place.url.get_backend_name() == "sqlite" and place.url.database:
+        file = Path(place.url.database)
+        shutil.copy2(file, file.with_name(f"{file.name}.before-{SCHEMA}"))
+    with engine.begin() as connection:
+        migrate(connection)
+
+
+def migrate(connection: Connection, to: str = SCHEMA) -> None:
+    """Run the migrations up to ``to`` in the connection's transaction."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
+
+
+def _schema(connection: Connection) -> str | None:
+    """The migration that the ledger is at; None for an empty database."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: Any = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if found is None else str(found)
+
+
+def database_error(error: DBAPIError, where: str) -> HostError | MalformedError:
+    """A database's refusal in our words."""
+    said = str(error.orig or error).strip().splitlines()[0].lower()
+    if "not a database" in said or "malformed" in said:
+        return MalformedError(f"the ledger is damaged: {said}", where=where, remedy="restore it from a backup")
+    hint = "another `waybill fleet` may be writing; try again" if "locked" in said else "check the path and the rights"
+    return HostError(f"the ledger cannot be used: {said}", where=where, remedy=hint)

@@ -1,0 +1,173 @@
+"""The tables as this program expects them; the migrations make them.
+
+Times are RFC 3339 text with ``Z``, which sorts; digests are text. What was received is kept as bytes in ``raw``
+columns: every other column is an index over them and can be made again.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+# Named constraints, so that a later migration can change one on every database.
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+DIGEST = String(71)
+NAME = String(128)
+TIME = String(20)
+
+# Root documents of the vendor; those with `pinned` were believed by a person, the others follow from one by a chain.
+roots = Table(
+    "roots",
+    metadata,
+    Column("digest", DIGEST, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("vendor", NAME),
+    Column("practice", Boolean, nullable=False),
+    Column("pinned", Boolean, nullable=False),
+    Column("added_at", TIME, nullable=False),
+)
+
+sites = Table(
+    "sites",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("site", String(515), nullable=False, unique=True),
+    Column("customer", NAME, nullable=False, index=True),
+    Column("product", NAME, nullable=False, index=True),
+    Column("environment", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+)
+
+# One line of reports: a site's enrolment and everything chained to it.
+enrolments = Table(
+    "enrolments",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("site_id", Integer, ForeignKey("sites.id"), nullable=False, index=True),
+    Column("digest", DIGEST, nullable=False, unique=True),
+    Column("keyid", String(64), nullable=False, unique=True),
+    Column("key_epoch", BigInteger, nullable=False),
+    Column("channel", NAME, nullable=False),
+    Column("report_every_seconds", BigInteger, nullable=False),
+    Column("practice", Boolean, nullable=False),
+    # Whether a person compared the key's fingerprint with what the customer said on another way.
+    Column("compared", Boolean, nullable=False),
+    Column("enrolled_at", TIME, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("digest", DIGEST, primary_key=True),
+    Column("enrolment_id", Integer, ForeignKey("enrolments.id"), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("previous", DIGEST, nullable=False),
+    Column("made_at", TIME, nullable=False),
+    Column("received_at", TIME, nullable=False),
+    Column("release", DIGEST, index=True),
+    Column("version", NAME),
+    Column("channel", NAME, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("level", String(16), nullable=False),
+    Column("config_version", BigInteger),
+    Column("root_version", Integer, nullable=False),
+    Column("verifier", NAME, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Index(None, "enrolment_id", "seq"),
+)
+
+# Every digest that is known to stand at a place of a line: because the report is here, or because another names it.
+# Two digests at one place are a fork. Place 0 is the enrolment.
+positions = Table(
+    "positions",
+    metadata,
+    Column("enrolment_id", Integer, ForeignKey("enrolments.id"), primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", DIGEST, primary_key=True),
+)
+
+# How each line stands now, so that a list of all sites reads one row per site.
+standings = Table(
+    "standings",
+    metadata,
+    Column("enrolment_id", Integer, ForeignKey("enrolments.id"), primary_key=True, autoincrement=False),
+    Column("report", DIGEST, ForeignKey("reports.digest")),
+    Column("newest_seq", BigInteger, nullable=False),
+    # How many different places below and at `newest_seq` have their report here; fewer than `newest_seq` is a gap.
+    Column("places_held", BigInteger, nullable=False),
+    Column("forked_at", BigInteger),
+    Column("alarms", Integer, nullable=False),
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("enrolment_id", Integer, ForeignKey("enrolments.id"), nullable=False, index=True),
+    Column("report", DIGEST, ForeignKey("reports.digest"), nullable=False),
+    Column("finding", String(64), nullable=False),
+    Column("alarm", Boolean, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("found_at", TIME, nullable=False),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("digest", DIGEST, primary_key=True),
+    Column("vendor", NAME, nullable=False),
+    Column("product", NAME, nullable=False),
+    Column("version", NAME, nullable=False),
+    Column("channel", NAME, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("issued_at", TIME, nullable=False),
+    Column("contract", DIGEST, nullable=False),
+    Column("practice", Boolean, nullable=False),
+    Column("imported_at", TIME, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Index(None, "product", "channel", "epoch", "sequence"),
+)
+
+components = Table(
+    "components",
+    metadata,
+    Column("release", DIGEST, ForeignKey("releases.digest"), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("name", NAME, primary_key=True),
+    Column("digest", DIGEST, nullable=False, index=True),
+)
+
+# What was refused, with its bytes; `settled_at` once the same bytes were accepted later.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("digest", DIGEST, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    # A file beyond the cap is kept up to the cap, and stays on its medium: `size` tells.
+    Column("raw", LargeBinary, nullable=False),
+    Column("finding", String(64), nullable=False),
+    Column("problem", Text, nullable=False),
+    Column("keyid", String(64), index=True),
+    Column("seen_at", TIME, nullable=False),
+    Column("settled_at", TIME),
+)

@@ -1,0 +1,37 @@
+"""What a small file claims to be, and by whose key; nothing here is believed."""
+
+import base64
+import re
+from binascii import Error as Base64Error
+from typing import Literal
+
+from manifests.enrolment import ENROLMENT_TYPE
+
+Claim = Literal["report", "enrolment", "other", "foreign"]
+
+_HINT = re.compile(rb'"publicKey":\{"hint":"([A-Za-z0-9+/]{43}=)"\}')
+_PAYLOAD = re.compile(rb'"payload":"([A-Za-z0-9+/=]*)"')
+_OURS = re.compile(rb'"(?:_type|type|payloadType|predicateType)"\s*:\s*"(?:application/vnd\.waybill\.|urn:waybill:)')
+
+
+def recognise(data: bytes) -> Claim:
+    """``foreign`` is left alone; ``other`` is a document of ours that support's ledger does not take."""
+    if b"dsseEnvelope" in data:
+        return "other" if b"urn:waybill:release:" in _payload(data) else "report"
+    if f'"{ENROLMENT_TYPE}"'.encode() in data:
+        return "enrolment"
+    return "other" if _OURS.search(data) else "foreign"
+
+
+def claimed_key(data: bytes) -> str | None:
+    """The key id in the hint of a Sigstore bundle in our form."""
+    match = _HINT.search(data)
+    return base64.b64decode(match[1]).hex() if match else None
+
+
+def _payload(data: bytes) -> bytes:
+    match = _PAYLOAD.search(data)
+    try:
+        return base64.b64decode(match[1]) if match else b""
+    except (Base64Error, ValueError):
+        return b""

@@ -1,0 +1,223 @@
+"""What support reads out of the ledger: all sites as rows, one site as a page."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Select, func, select
+
+from fleet.history import Happening, Told, tell
+from fleet.intake import stored_report
+from fleet.ledger.tables import enrolments, findings, positions, quarantine, releases, reports, sites, standings
+from manifests.console import age
+from manifests.enrolment import SignedEnrolment, verify_enrolment
+from manifests.errors import UsageError
+from manifests.report import Report
+
+MAX_HISTORY = 1000
+
+
+@dataclass(frozen=True)
+class SiteRow:
+    """One site as the ledger has it.
+
+    Attributes:
+        made_at: The site's own clock at its newest report, None before the first.
+        missing: Reports below the newest that are not here.
+        known: The ledger holds the release that the site names.
+    """
+
+    enrolment_id: int
+    site: str
+    customer: str
+    product: str
+    environment: str
+    name: str
+    enrolled_at: str
+    report_every_seconds: int
+    practice: bool
+    compared: bool
+    seq: int
+    missing: int
+    forked_at: int | None
+    alarms: int
+    made_at: str | None
+    received_at: str | None
+    release: str | None
+    version: str | None
+    channel: str
+    state: str | None
+    level: str | None
+    config_version: int | None
+    root_version: int | None
+    verifier: str | None
+    known: bool
+    raw: bytes | None
+
+    @property
+    def as_of(self) -> str | None:
+        """The latest moment of which the newest report can speak; a site's clock that runs ahead gains nothing."""
+        if self.made_at is None or self.received_at is None:
+            return None
+        return min(self.made_at, self.received_at)
+
+    @property
+    def shown_release(self) -> str:
+        """``never reported`` and ``nothing`` are different answers, and neither is a version."""
+        if self.made_at is None:
+            return "never reported"
+        if self.version is None:
+            return "nothing"
+        state = "" if self.state == "confirmed" else f" ({self.state})"
+        return self.version + state + ("" if self.known else " (unknown)")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know before believing the row."""
+        found = []
+        if self.forked_at is not None:
+            found.append("forked")
+        if self.missing:
+            found.append("gap")
+        if self.alarms:
+            found.append("alarm")
+        if self.practice:
+            found.append("practice")
+        if not self.compared:
+            found.append("key not compared")
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class SitePage:
+    row: SiteRow
+    enrolment: SignedEnrolment
+    report: Report | None
+    history: tuple[Happening, ...]
+    gaps: tuple[tuple[int, int], ...]
+
+
+def _rows() -> Select[Any]:
+    columns = [
+        enrolments.c.id.label("enrolment_id"),
+        *(sites.c[name] for name in ("site", "customer", "product", "environment", "name")),
+        *(enrolments.c[name] for name in ("enrolled_at", "report_every_seconds", "practice", "compared")),
+        standings.c.newest_seq.label("seq"),
+        (standings.c.newest_seq - standings.c.places_held).label("missing"),
+        standings.c.forked_at,
+        standings.c.alarms,
+        *(reports.c[name] for name in ("made_at", "received_at", "release", "version")),
+        func.coalesce(reports.c.channel, enrolments.c.channel).label("channel"),
+        *(reports.c[name] for name in ("state", "level", "config_version", "root_version", "verifier")),
+        releases.c.digest.is_not(None).label("known"),
+    ]
+    return (
+        select(*columns)
+        .select_from(sites)
+        .join(enrolments, enrolments.c.site_id == sites.c.id)
+        .join(standings, standings.c.enrolment_id == enrolments.c.id)
+        .outerjoin(reports, reports.c.digest == standings.c.report)
+        .outerjoin(releases, releases.c.digest == reports.c.release)
+        .order_by(sites.c.site, enrolments.c.id)
+    )
+
+
+def _reading(engine: Engine) -> Connection:
+    return engine.connect().execution_options(waybill_reading=True)
+
+
+def list_sites(engine: Engine, *, whole: bool = False) -> list[SiteRow]:
+    """Every enrolled site, sorted by name; ``whole`` brings each newest report's bytes along."""
+    query = _rows().add_columns(reports.c.raw) if whole else _rows()
+    with _reading(engine) as connection:
+        return [_site_row(row, whole=whole) for row in connection.execute(query)]
+
+
+def _site_row(row: Any, *, whole: bool) -> SiteRow:
+    values = dict(row._mapping)
+    raw = values.pop("raw", None)
+    values["known"] = bool(values["known"])
+    return SiteRow(**values, raw=raw if whole else None)
+
+
+def count_quarantined(engine: Engine) -> int:
+    with _reading(engine) as connection:
+        query = select(func.count()).select_from(quarantine).where(quarantine.c.settled_at.is_(None))
+        return int(connection.execute(query).scalar_one())
+
+
+def find_site(engine: Engine, text: str) -> SiteRow:
+    """The site that ``text`` names: its whole id, or an end of it that only one site has.
+
+    Raises:
+        UsageError: None or several.
+    """
+    found = list_sites(engine)
+    exact = [row for row in found if row.site == text]
+    near = exact or [row for row in found if row.site.endswith("/" + text)]
+    if len(near) == 1:
+        return near[0]
+    if near:
+        names = ", ".join(row.site for row in near[:5])
+        raise UsageError(f"{len(near)} sites end in {text!r}: {names}", where="SITE", remedy="give more of the name")
+    raise UsageError(f"no site {text!r} is enrolled", where="SITE", remedy="`waybill fleet sites` lists them")
+
+
+def show_site(engine: Engine, text: str) -> SitePage:
+    """Everything about one site. The story covers its newest thousand reports."""
+    row = find_site(engine, text)
+    with _reading(engine) as connection:
+        own = reports.c.enrolment_id == row.enrolment_id
+        raw = connection.execute(select(enrolments.c.raw).where(enrolments.c.id == row.enrolment_id)).scalar_one()
+        noted: dict[str, list[str]] = {}
+        mine = findings.c.enrolment_id == row.enrolment_id
+        for digest, said in connection.execute(
+            select(findings.c.report, findings.c.text).where(mine).order_by(findings.c.id)
+        ):
+            noted.setdefault(digest, []).append(said)
+        columns = (reports.c.digest, reports.c.received_at, reports.c.raw)
+        newest = (
+            select(*columns).where(own).order_by(reports.c.seq.desc(), reports.c.received_at.desc()).limit(MAX_HISTORY)
+        )
+        told = [
+            Told(one.digest, one.received_at, stored_report(one.raw), tuple(noted.get(one.digest, ())))
+            for one in reversed(connection.execute(newest).all())
+        ]
+        low = told[0].report.chain.seq if told else 0
+        places: dict[int, set[str]] = {}
+        here = (positions.c.enrolment_id == row.enrolment_id) & (positions.c.seq >= low)
+        for seq, digest in connection.execute(select(positions.c.seq, positions.c.digest).where(here)):
+            places.setdefault(seq, set()).add(digest)
+        held = connection.execute(select(reports.c.seq).where(own).distinct().order_by(reports.c.seq)).scalars().all()
+    current = next((one.report for one in reversed(told) if one.report.chain.seq == row.seq), None)
+    return SitePage(
+        row=row,
+        enrolment=verify_enrolment(raw, "ledger"),
+        report=current,
+        history=tell(told, {seq: frozenset(found) for seq, found in places.items()}),
+        gaps=tuple(_gaps(held)),
+    )
+
+
+def _gaps(held: Any) -> list[tuple[int, int]]:
+    """Ranges of places below the newest whose report is not here."""
+    found = []
+    before = 0
+    for seq in held:
+        if seq > before + 1:
+            found.append((before + 1, seq - 1))
+        before = seq
+    return found
+
+
+def images_of(report: Report) -> dict[str, str]:
+    """Digest of each image at the site: what was observed where it differs, else what the release says."""
+    return {
+        one.name: one.observed or (one.expected if one.found == "same" else one.found)
+        for one in report.components.listed
+        if one.kind == "image"
+    }
+
+
+def shown_age(row: SiteRow, now: datetime) -> str:
+    return age(row.as_of, now) if row.as_of else "-"

@@ -1,0 +1,111 @@
+"""Finding what may be ours on a medium, without following, waiting for, or swallowing anything.
+
+Names mean nothing (a guard renames files): what a file is, its first bytes say.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from content.archive import BLOCK, header
+from content.head import OCI_LAYOUT
+from manifests.errors import HostError, UsageError
+from manifests.release import BULK_STEP
+from manifests.report import MAX_REPORT
+
+MAX_ENTRIES = 1_000_000
+MAX_DEPTH = 32
+
+Kind = Literal["bundle", "small", "large", "special", "unreadable"]
+_BUNDLE = header("oci-layout", len(OCI_LAYOUT))
+_DIGITS = re.compile(r"([0-9]+)")
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """Something found below a path.
+
+    Attributes:
+        order: Names in the order of their numbers, so that report 10 comes after report 9.
+    """
+
+    order: tuple[tuple[str, int, str], ...]
+    path: str
+    kind: Kind
+    why: str = ""
+
+
+def walk(paths: tuple[Path, ...]) -> Iterator[Entry]:
+    """Every file below ``paths``, symlinks and special files named and left alone.
+
+    Raises:
+        HostError: A path that was named does not exist.
+        UsageError: More than a million entries.
+    """
+    count = 0
+    for path in paths:
+        if not path.exists():
+            raise HostError("no such file or folder", where=str(path))
+        for entry in _below(str(path.resolve()), 0):
+            count += 1
+            if count > MAX_ENTRIES:
+                raise UsageError(
+                    f"more than {MAX_ENTRIES} files", where=str(path), remedy="name a smaller folder, or the files"
+                )
+            yield entry
+
+
+def _below(path: str, depth: int) -> Iterator[Entry]:
+    order = _order(path)
+    try:
+        mode = os.lstat(path)
+        if stat.S_ISDIR(mode.st_mode):
+            if depth >= MAX_DEPTH:
+                yield Entry(order, path, "unreadable", f"deeper than {MAX_DEPTH} folders")
+                return
+            with os.scandir(path) as found:
+                children = sorted(one.path for one in found)
+            for child in children:
+                yield from _below(child, depth + 1)
+        elif stat.S_ISREG(mode.st_mode):
+            yield Entry(order, path, _kind(path, mode.st_size))
+        else:
+            yield Entry(order, path, "special", "a link" if stat.S_ISLNK(mode.st_mode) else "not a regular file")
+    except OSError as error:
+        yield Entry(order, path, "unreadable", (error.strerror or str(error)).lower())
+
+
+def _order(path: str) -> tuple[tuple[str, int, str], ...]:
+    folder, name = os.path.split(path)
+    parts = _DIGITS.split(name)
+    numbers = (
+        (text, int(digits[:18] or 0), digits) for text, digits in zip(parts[::2], [*parts[1::2], ""], strict=True)
+    )
+    return ((folder, 0, ""), *numbers)
+
+
+def _kind(path: str, size: int) -> Kind:
+    if size >= BULK_STEP and read_start(path, BLOCK) == _BUNDLE:
+        return "bundle"
+    return "small" if size <= MAX_REPORT else "large"
+
+
+def read_start(path: str, limit: int) -> bytes:
+    """At most ``limit`` bytes of a regular file; never follows a link, never waits for a pipe.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file any more.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(0, "not a regular file", path)
+        parts = []
+        while limit and (part := file.read(limit)):
+            parts.append(part)
+            limit -= len(part)
+        return b"".join(parts)
