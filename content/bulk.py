@@ -48,22 +48,30 @@ class Bulk:
         present: Members that are there, in order.
         missing: Members that are not (a delta, or damage).
         length: Bytes of the whole bundle.
+        cut: The archive ends before its end mark, so it is no delta, whatever the site holds.
     """
 
     present: tuple[Place, ...]
     missing: tuple[Blob, ...]
     length: int
+    cut: bool = False
 
 
 @dataclass
 class Kept:
-    """Small JSON documents seen while reading a pipe."""
+    """Small documents seen while reading a pipe: those asked for, and all that could be a manifest.
 
+    A manifest is a JSON object with ``schemaVersion`` (written plainly or with escapes); SBOMs, which may be many,
+    have none.
+    """
+
+    asked: frozenset[str]
     blobs: dict[str, bytes] = field(default_factory=dict)
     size: int = 0
 
     def offer(self, digest: str, data: bytes) -> None:
-        if data[:1] != b"{":
+        object_ = data[:1] == b"{" or data.lstrip(b" \t\r\n")[:1] == b"{"
+        if digest not in self.asked and not (object_ and (b'"schemaVersion"' in data or b"\\u" in data)):
             return
         self.size += len(data)
         if self.size > MAX_KEPT:
@@ -99,7 +107,7 @@ def find_places(descriptor: int, release: Release, what: str) -> Bulk:
     """Which members a bundle file holds, from its length or, when that is not the complete one, from its headers.
 
     Raises:
-        DamagedError: Something that is not a member in its place, or no proper end.
+        DamagedError: Something that is not a member in its place, or that does not end where its last member does.
     """
     length = os.fstat(descriptor).st_size
     if length == bundle_length(release):
@@ -108,31 +116,45 @@ def find_places(descriptor: int, release: Release, what: str) -> Bulk:
     missing: list[Blob] = []
     at = release.bulk_at
     wanted = enumerate(release.members)
-    while at + BLOCK <= length:
+    cut = False
+    while True:
+        if at + BLOCK > length:
+            cut = True
+            break
         block = os.pread(descriptor, BLOCK, at)
         if not block.strip(b"\0"):
             break
-        name = _name_at(block, at, what)
-        for i, blob in wanted:
-            if member_name(i, blob) == name:
-                break
-            missing.append(blob)
-        else:
-            raise _damaged(f"{name} is not a member, or not in its place", f"{what} at byte {at}")
-        if block != header(name, blob.size):
-            raise _damaged(f"{name} has another size than the release says", f"{what} at byte {at}")
-        if at + member_length(blob.size) > length:
-            missing.append(blob)
-            at = length
+        place = _next_place(block, at, wanted, missing, what)
+        if at + member_length(place.blob.size) > length:
+            missing.append(place.blob)
+            cut = True
             break
-        present.append(Place(name=name, blob=blob, offset=at + BLOCK))
-        at += member_length(blob.size)
+        present.append(place)
+        at += member_length(place.blob.size)
     missing += [blob for _, blob in wanted]
-    if at < length and os.pread(descriptor, len(END) + 1, at) != END:
+    if not cut and os.pread(descriptor, len(END) + 1, at) != END:
         raise _damaged("the archive does not end where its last member does", f"{what} at byte {at}")
-    if at >= length and not missing:
+    return _bulk(present, missing, length, cut, what)
+
+
+def _next_place(block: bytes, at: int, wanted: Iterator[tuple[int, Blob]], missing: list[Blob], what: str) -> Place:
+    """The member whose header is ``block``; those that ``wanted`` passes over on the way to it are missing."""
+    name = _name_at(block, at, what)
+    for i, blob in wanted:
+        if member_name(i, blob) == name:
+            break
+        missing.append(blob)
+    else:
+        raise _damaged(f"{name} is not a member, or not in its place", f"{what} at byte {at}")
+    if block != header(name, blob.size):
+        raise _damaged(f"{name} has another size than the release says", f"{what} at byte {at}")
+    return Place(name=name, blob=blob, offset=at + BLOCK)
+
+
+def _bulk(present: list[Place], missing: list[Blob], length: int, cut: bool, what: str) -> Bulk:
+    if cut and not missing:
         raise _damaged("the end of the archive is missing", what)
-    return Bulk(present=tuple(present), missing=tuple(missing), length=length)
+    return Bulk(present=tuple(present), missing=tuple(missing), length=length, cut=cut)
 
 
 def _name_at(block: bytes, at: int, what: str) -> str:
@@ -222,36 +244,37 @@ def verify_stream(stream: BinaryIO, release: Release, what: str, *, advance: Adv
     Raises:
         DamagedError: As for a file; reading stops at the first damage.
     """
-    kept = Kept()
+    kept = Kept(asked=frozenset((release.members[0].digest, release.contract.digest, release.rollback.digest)))
     present: list[Place] = []
     missing: list[Blob] = []
     wanted = enumerate(release.members)
     at = release.bulk_at
+    cut = False
     with _ReadAhead(stream) as source:
         while True:
             block = source.take(BLOCK)
-            if len(block) < BLOCK or not block.strip(b"\0"):
+            cut = len(block) < BLOCK
+            if cut or not block.strip(b"\0"):
                 break
-            name = _name_at(block, at, what)
-            for i, blob in wanted:
-                if member_name(i, blob) == name:
-                    break
-                missing.append(blob)
-            else:
-                raise _damaged(f"{name} is not a member, or not in its place", f"{what} at byte {at}")
-            place = Place(name=name, blob=blob, offset=at + BLOCK)
-            if block != header(name, blob.size) or not _check_stream(source, place, kept, advance):
+            place = _next_place(block, at, wanted, missing, what)
+            same = _check_stream(source, place, kept, advance)
+            cut = source.ended
+            if cut:
+                missing.append(place.blob)
+                break
+            if not same:
                 raise damage([place], what)
             present.append(place)
-            at += member_length(blob.size)
-        missing += [blob for _, blob in wanted]
-        rest = block + source.take(2 * BLOCK)
-    if rest != END and not (missing and not rest.strip(b"\0") and len(rest) < len(END)):
-        raise _damaged("the archive does not end where its last member does", f"{what} at byte {at}")
-    return Bulk(present=tuple(present), missing=tuple(missing), length=at + len(END)), kept
+            at += member_length(place.blob.size)
+        if not cut and block + source.take(len(END)) != END:
+            raise _damaged("the archive does not end where its last member does", f"{what} at byte {at}")
+        length = source.taken
+    missing += [blob for _, blob in wanted]
+    return _bulk(present, missing, release.bulk_at + length, cut, what), kept
 
 
 def _check_stream(source: "_ReadAhead", place: Place, kept: Kept, advance: Advance) -> bool:
+    """Whether the bytes are right; a stream that ends too early says so in ``ended``."""
     hashed = hashlib.sha256()
     parts: list[bytes] | None = [] if place.blob.size <= MAX_KEPT_BLOB else None
     for part in source.pieces(place.blob.size):
@@ -259,10 +282,8 @@ def _check_stream(source: "_ReadAhead", place: Place, kept: Kept, advance: Advan
         advance(len(part))
         if parts is not None:
             parts.append(bytes(part))
-    if "sha256:" + hashed.hexdigest() != place.blob.digest:
-        return False
     padding = padded(place.blob.size) - place.blob.size
-    if source.take(padding) != bytes(padding):
+    if source.take(padding) != bytes(padding) or "sha256:" + hashed.hexdigest() != place.blob.digest:
         return False
     if parts is not None:
         kept.offer(place.blob.digest, b"".join(parts))
@@ -276,7 +297,8 @@ class _ReadAhead:
         self._stream = stream
         self._pieces: queue.Queue[bytes | OSError] = queue.Queue(maxsize=8)
         self._now = memoryview(b"")
-        self._ended = False
+        self.ended = False
+        self.taken = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._fill, daemon=True)
 
@@ -305,18 +327,19 @@ class _ReadAhead:
 
     def pieces(self, count: int) -> Iterator[memoryview]:
         """Up to ``count`` bytes, fewer only when the stream ends."""
-        while count and not self._ended:
+        while count and not self.ended:
             if not self._now:
                 piece = self._pieces.get()
                 if isinstance(piece, OSError):
                     raise piece
                 if not piece:
-                    self._ended = True
+                    self.ended = True
                     return
                 self._now = memoryview(piece)
             part = self._now[:count]
             self._now = self._now[len(part) :]
             count -= len(part)
+            self.taken += len(part)
             yield part
 
     def take(self, count: int) -> bytes:

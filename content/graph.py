@@ -50,28 +50,33 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
         raise MalformedError("not an image index", where=_WHERE)
     nodes: dict[str, Node] = {}
     reached: set[str] = set()
-    queue = [(one, "", 0) for one in index.manifests]
-    while queue:
-        descriptor, parent, depth = queue.pop()
-        if (parent, descriptor.digest) in absent:
-            continue
-        _check_member(descriptor, members, parent or _WHERE)
-        reached.add(descriptor.digest)
-        if descriptor.digest in nodes:
-            continue
-        document = parse_oci(read(descriptor.digest), media_type=descriptor.media_type)
-        nodes[descriptor.digest] = Node(descriptor=descriptor, document=document)
-        subject = document.subject
+    left_out: set[tuple[str, str]] = set()
+    level = [(one, _WHERE) for one in index.manifests]
+    for depth in range(MAX_DEPTH + 1):  # level by level, so that the verdict does not hang on the order of entries
+        below: dict[str, ImageIndex] = {}
+        for descriptor, parent in level:
+            if (parent, descriptor.digest) in absent:
+                left_out.add((parent, descriptor.digest))
+                continue
+            _check_member(descriptor, members, parent)
+            reached.add(descriptor.digest)
+            document = _document(descriptor, nodes, read)
+            if isinstance(document, ImageIndex):
+                below[descriptor.digest] = document
+            else:
+                for blob in (document.config, *document.layers):
+                    _check_member(blob, members, descriptor.digest)
+                    reached.add(blob.digest)
+        if below and depth == MAX_DEPTH:
+            raise MalformedError(f"indexes are nested deeper than {MAX_DEPTH}", where=min(below))
+        level = [(child, parent) for parent, document in below.items() for child in document.manifests]
+    if left_out != absent:
+        _, digest = min(absent - left_out)
+        raise MalformedError(f"{digest} is listed and no index here names it", where="release.json $.absent")
+    for node in nodes.values():
+        subject = node.document.subject
         if subject and subject.digest not in members and subject.digest not in {child for _, child in absent}:
-            raise MalformedError(f"its subject {subject.digest} is not in the bundle", where=descriptor.digest)
-        if isinstance(document, ImageIndex):
-            if depth >= MAX_DEPTH:
-                raise MalformedError(f"indexes are nested deeper than {MAX_DEPTH}", where=descriptor.digest)
-            queue += [(child, descriptor.digest, depth + 1) for child in document.manifests]
-        else:
-            for blob in (document.config, *document.layers):
-                _check_member(blob, members, descriptor.digest)
-                reached.add(blob.digest)
+            raise MalformedError(f"its subject {subject.digest} is not in the bundle", where=node.descriptor.digest)
     graph = Graph(top=index.manifests, nodes=nodes)
     for image in release.images:
         _check_image(release, image, graph)
@@ -80,6 +85,22 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
     if extra:
         raise MalformedError(f"{min(extra)} is a member that nothing refers to", where="release.json $.members")
     return graph
+
+
+def _document(
+    descriptor: Descriptor, nodes: dict[str, Node], read: Callable[[str], bytes]
+) -> ImageManifest | ImageIndex:
+    """Parsed once; a second descriptor may not call the same bytes something else."""
+    known = nodes.get(descriptor.digest)
+    if known is not None:
+        if descriptor.media_type != known.descriptor.media_type:
+            raise MalformedError(
+                f"called {descriptor.media_type} and {known.descriptor.media_type}", where=descriptor.digest
+            )
+        return known.document
+    document = parse_oci(read(descriptor.digest), media_type=descriptor.media_type)
+    nodes[descriptor.digest] = Node(descriptor=descriptor, document=document)
+    return document
 
 
 def _check_member(descriptor: Descriptor, members: dict[str, int], where: str) -> None:

@@ -256,6 +256,7 @@ class _Reader:
         return parse_header(block, f"{self._what} at byte {at}")
 
     def body(self, name: str, size: int, limit: int) -> bytes:
+        limit = min(limit, MAX_HEAD - self.offset)
         if size > limit:
             raise MalformedError(f"{size} bytes, at most {limit} are allowed", where=f"{self._what} {name}")
         data = self.take(size)

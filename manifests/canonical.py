@@ -52,7 +52,7 @@ def decode(data: bytes, type_: type[T], what: str) -> T:
         return msgspec.json.decode(data, type=type_, strict=True)
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `")
-        raise MalformedError(_lower(problem), where=f"{what} {place.rstrip('`')}".strip()) from None
+        raise MalformedError(_lower(problem), where=f"{what} {place.replace('`', '')}".strip()) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise MalformedError(f"not valid JSON: {_lower(str(error))}", where=what) from None
 
@@ -79,4 +79,4 @@ def encode(value: object) -> bytes:
 
 
 def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    return text if text[:2].isupper() else text[:1].lower() + text[1:]

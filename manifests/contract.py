@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, field
 
+from manifests.canonical import encode, parse
 from manifests.digest import Integer, Name, Positive, Text, Word
 from manifests.document import Document
 from manifests.errors import MalformedError
@@ -156,7 +157,7 @@ def compile_contract(file: "Handwritten") -> Contract:
             where=file.at("$.signals"),
             remedy="it lists the report's own core, so that the customer approves that too",
         )
-    return Contract(
+    made = Contract(
         contract=source.contract,
         version=source.version,
         purpose=source.purpose,
@@ -164,6 +165,41 @@ def compile_contract(file: "Handwritten") -> Contract:
         keep=keep,
         signals=signals,
     )
+    # Read back as a site will: a bound that only the compiled form has must not be met there first.
+    return parse_contract(encode(made), file.name)
+
+
+def parse_contract(data: bytes, what: str = "contract") -> Contract:
+    """Read a compiled contract and check it against itself.
+
+    Raises:
+        MalformedError: Not a contract, or one that contradicts itself.
+    """
+    contract = parse(data, Contract, what, max_bytes=MAX_CONTRACT)
+    names = [one.name for one in contract.signals]
+    if len(set(names)) != len(names):
+        raise MalformedError("a signal is given twice", where=f"{what} $.signals")
+    if [one.kind for one in contract.signals].count("deployment-state") != 1:
+        raise MalformedError("exactly one signal must be of kind deployment-state", where=f"{what} $.signals")
+    for i, one in enumerate(contract.signals):
+        place = f"{what} $.signals[{i}]"
+        state = one.kind == "deployment-state"
+        if state and (one.core != CORE_FIELDS or not set(one.optional) <= set(OPTIONAL_CORE_FIELDS)):
+            raise MalformedError("deployment-state lists the report's core as it is", where=place)
+        if state == bool(one.fields) or (not state and (one.core or one.optional)):
+            raise MalformedError("values are bounded by `fields`, and deployment-state has none", where=place)
+        if state and (one.source or one.labels):
+            raise MalformedError("deployment-state comes from the site itself", where=place)
+        if not state and _given(one.source) != set(SOURCE_OF_KIND[one.kind]):
+            wanted = " and ".join(SOURCE_OF_KIND[one.kind])
+            raise MalformedError(f"a signal of kind {one.kind} comes from {wanted}", where=place)
+        for name, value in (*one.fields.items(), *one.labels.items()):
+            check_values(value, f"{place} {name}", name)
+    return contract
+
+
+def _given(source: Source | None) -> set[str]:
+    return set() if source is None else {name for name in source.__struct_fields__ if getattr(source, name) is not None}
 
 
 def _keep(given: dict[Literal["site", "vendor"], str], default: Keep | None, file: "Handwritten", path: str) -> Keep:
@@ -191,14 +227,13 @@ def _signal(file: "Handwritten", path: str, one: SignalFile, keep: Keep) -> Sign
             raise MalformedError("`fields` names values and their bounds", where=file.at(f"{path}.fields"))
         fields = one.fields
         wanted = SOURCE_OF_KIND[one.kind]
-        given = () if one.source is None else tuple(k for k in one.source.__struct_fields__ if getattr(one.source, k))
-        if set(given) != set(wanted):
+        if _given(one.source) != set(wanted):
             raise MalformedError(
                 f"a signal of kind {one.kind} comes from {' and '.join(wanted)}", where=file.at(f"{path}.from")
             )
     for group, values in (("fields", fields), ("labels", one.labels)):
         for name, value in values.items():
-            _check_values(value, file.at(f"{path}.{group}.{name}"), name)
+            check_values(value, file.at(f"{path}.{group}.{name}"), name)
     return Signal(
         name=one.name,
         kind=one.kind,
@@ -214,7 +249,8 @@ def _signal(file: "Handwritten", path: str, one: SignalFile, keep: Keep) -> Sign
     )
 
 
-def _check_values(value: Values, where: str, name: str) -> None:
+def check_values(value: Values, where: str, name: str) -> None:
+    """Raise MalformedError unless the bounds are one list of words or one range of integers."""
     if (value.enum is None) == (value.integer is None):
         raise MalformedError(f"{name!r} needs either enum or integer", where=where)
     if value.integer is not None and value.integer[0] > value.integer[1]:

@@ -32,7 +32,7 @@ _AMBIGUOUS = (
         re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
         "number",
     ),
-    (re.compile(r"0[xob][0-9a-fA-F_]+"), "number"),
+    (re.compile(r"[-+]?0[xob][0-9a-fA-F_]+"), "number"),
     (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?"), "date"),
     (re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"), "time"),
     (re.compile(r"(?i:y|n|yes|no|on|off)|True|TRUE|False|FALSE"), "truth value"),
@@ -162,6 +162,10 @@ class _Reader:
             if not isinstance(event, yaml.ScalarEvent):
                 raise self._wrong(event, "a key must be a word")
             key = event.value
+            if event.anchor or (event.tag and event.tag != "!"):
+                raise self._wrong(event, "anchors and tags (& and !) are not allowed", "write the key alone")
+            if not event.style and key in ("<<", "", "~", "null", "Null", "NULL"):
+                raise self._wrong(event, f"{key!r} is not a key", "write every key out; nothing is merged")
             if key in found:
                 raise self._wrong(event, f"{key!r} is given twice")
             below = f"{path}.{key}"

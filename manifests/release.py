@@ -1,12 +1,13 @@
 """``release.json``: one release of one product, complete; a release is identified by the digest of these bytes."""
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
 from manifests.canonical import parse
-from manifests.contract import Values
+from manifests.contract import Values, check_values
 from manifests.digest import (
     Blob,
     Count,
@@ -344,15 +345,17 @@ def check_release(release: Release, what: str) -> None:
     parse_version(release.version, f"{what} $.version")
     for i, one in enumerate(release.needs.from_):
         parse_range(one, f"{what} $.needs.from[{i}]")
-    if release.audience.everyone == bool(release.audience.customers or release.audience.environments):
+    named = [bool(release.audience.customers), bool(release.audience.environments)]
+    if named != [not release.audience.everyone] * 2:
         raise refuse("either `everyone`, or customers and environments", "audience")
+    _check_times(release, refuse)
     if release.floor > release.sequence:
         raise refuse(f"floor {release.floor} is above the release's own sequence {release.sequence}", "floor")
     if not release.needs.fresh and not release.needs.from_:
         raise refuse("nothing may go to this release: neither `fresh` nor a range in `from`", "needs")
     _check_members(release, refuse)
     _check_names(release, refuse)
-    _check_parts(release, refuse)
+    _check_parts(release, refuse, what)
     _check_plan(release, refuse)
 
 
@@ -393,6 +396,16 @@ def _check_members(release: Release, refuse: Refuse) -> None:
             raise refuse(f"{blob.digest} of {blob.size} bytes is not among the members", place)
 
 
+def _check_times(release: Release, refuse: Refuse) -> None:
+    for place in ("issued_at", "next_expected_by", "supported_until"):
+        value = getattr(release, place)
+        try:
+            if value is not None:
+                datetime.fromisoformat(value)
+        except ValueError:
+            raise refuse(f"{value} is not in the calendar", place) from None
+
+
 def _check_names(release: Release, refuse: Refuse) -> None:
     for place, names in (
         ("images", [one.name for one in release.images]),
@@ -408,7 +421,7 @@ def _check_names(release: Release, refuse: Refuse) -> None:
             raise refuse("a name is given twice", place)
 
 
-def _check_parts(release: Release, refuse: Refuse) -> None:
+def _check_parts(release: Release, refuse: Refuse, what: str) -> None:
     for i, image in enumerate(release.images):
         if image.signed_by != "none" and image.signed_by not in release.signers:
             raise refuse(f"signer {image.signed_by!r} is not among the signers", f"images[{i}].signed_by")
@@ -416,6 +429,8 @@ def _check_parts(release: Release, refuse: Refuse) -> None:
             raise refuse("an image that nobody signed needs a reason", f"images[{i}].reason")
         if bool(image.sboms) == bool(image.sbom_reason):
             raise refuse("an image has an SBOM, or a reason why not", f"images[{i}].sboms")
+    if "none" in release.signers:
+        raise refuse("`none` says that nobody signed, it cannot name a signer", "signers")
     for name, signer in release.signers.items():
         by_identity = signer.identity is not None and signer.issuer is not None
         if (signer.key is not None) == by_identity or (signer.identity is None) != (signer.issuer is None):
@@ -431,6 +446,8 @@ def _check_parts(release: Release, refuse: Refuse) -> None:
     for i, handler in enumerate(release.handlers):
         if handler.run[0] not in programs:
             raise refuse(f"{handler.run[0]!r} is not a program of this release", f"handlers[{i}].run")
+        for name, values in handler.parameters.items():
+            check_values(values, f"{what} $.handlers[{i}].parameters.{name}", name)
         for word in handler.run[1:]:
             if word.startswith("{") and word.endswith("}") and word[1:-1] not in handler.parameters:
                 raise refuse(f"{word} is not a parameter", f"handlers[{i}].run")

@@ -3,10 +3,12 @@
 ``rollback.yaml`` (``RollbackFile``) is compiled to ``Rollback``, whose digest is part of ``release.json``.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, field
 
+from manifests.canonical import encode, parse
 from manifests.digest import Count, Name, Positive, Text
 from manifests.document import Document
 from manifests.errors import MalformedError
@@ -131,8 +133,8 @@ def compile_rollback(file: "Handwritten") -> Rollback:
         names = [one.name for one in entries]
         if len(set(names)) != len(names):
             raise MalformedError("a name is given twice", where=file.at(f"$.{group}"))
-    _check_class(file, source)
-    return Rollback(
+    _check_class(source, file.at)
+    made = Rollback(
         back_to=source.back_to,
         class_=source.class_,
         offered_for_seconds=parse_duration(source.offered_for, file.at("$.offered_for")),
@@ -166,30 +168,52 @@ def compile_rollback(file: "Handwritten") -> Rollback:
         rehearsal=source.rehearsal,
         recovery=source.recovery,
     )
+    # Read back as a site will: a bound that only the compiled form has must not be met there first.
+    return parse_rollback(encode(made), file.name)
 
 
-def _check_class(file: "Handwritten", source: RollbackFile) -> None:
+def parse_rollback(data: bytes, what: str = "rollback") -> Rollback:
+    """Read a compiled rollback document and check it against itself.
+
+    Raises:
+        MalformedError: Not a rollback document, or one that contradicts itself.
+    """
+    document = parse(data, Rollback, what, max_bytes=MAX_ROLLBACK)
+    for one in document.back_to:
+        parse_range(one, f"{what} $.back_to")
+    if set(document.recovery) != {"rolled-back", "inconsistent"}:
+        raise MalformedError("`recovery` needs rolled-back and inconsistent", where=f"{what} $.recovery")
+    for group, entries in (("state", document.state), ("backup", document.backup), ("steps", document.steps)):
+        names = [one.name for one in entries]
+        if len(set(names)) != len(names):
+            raise MalformedError("a name is given twice", where=f"{what} $.{group}")
+    _check_class(document, lambda place: f"{what} {place}")
+    return document
+
+
+def _check_class(source: RollbackFile | Rollback, at: Callable[[str], str]) -> None:
     """The class must follow from the steps; a promise that the steps cannot keep is refused."""
-    where = file.at("$.class")
+    where = at("$.class")
+    steps: tuple[StepFile | Step, ...] = source.steps
     if source.class_ == "stateless" and (source.state or source.steps or source.backup):
         raise MalformedError("class stateless has no state, steps or backup", where=where)
-    if source.class_ == "reversible" and any(one.undo is None for one in source.steps):
+    if source.class_ == "reversible" and any(one.undo is None for one in steps):
         raise MalformedError("class reversible needs an undo for every step", where=where)
     if source.class_ == "restore-only" and not source.backup:
         raise MalformedError("class restore-only needs a backup", where=where)
     if source.class_ in ("stateless", "compatible", "reversible") and source.no_return != "none":
-        raise MalformedError(f"class {source.class_} has no point of no return", where=file.at("$.no_return"))
-    if source.no_return != "none" and source.no_return not in {one.name for one in source.steps}:
-        raise MalformedError(f"{source.no_return!r} is not one of the steps", where=file.at("$.no_return"))
+        raise MalformedError(f"class {source.class_} has no point of no return", where=at("$.no_return"))
+    if source.no_return != "none" and source.no_return not in {one.name for one in steps}:
+        raise MalformedError(f"{source.no_return!r} is not one of the steps", where=at("$.no_return"))
     kept = {one.name for one in source.state}
-    for i, step in enumerate(source.steps):
+    for i, step in enumerate(steps):
         for name in step.touches:
             if name not in kept:
-                raise MalformedError(f"{name!r} is not under `state`", where=file.at(f"$.steps[{i}].touches"))
+                raise MalformedError(f"{name!r} is not under `state`", where=at(f"$.steps[{i}].touches"))
     if source.class_ == "compatible":
         for i, one in enumerate(source.state):
             if not one.before.reads[0] <= one.after.writes <= one.before.reads[1]:
                 raise MalformedError(
                     f"the old release cannot read format {one.after.writes} of {one.name}, so it is not compatible",
-                    where=file.at(f"$.state[{i}]"),
+                    where=at(f"$.state[{i}]"),
                 )

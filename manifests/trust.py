@@ -15,7 +15,7 @@ from manifests.canonical import encode, parse
 from manifests.digest import Count, Digest, KeyId, Name, Positive, Word, digest_of
 from manifests.document import Document
 from manifests.envelope import Envelope, parse_envelope, verify_signature
-from manifests.errors import MalformedError, RefusedError, UntrustedError
+from manifests.errors import MalformedError, UntrustedError
 from manifests.keys import PublicKey
 
 ROOT_TYPE = "application/vnd.waybill.root.v1+json"
@@ -232,10 +232,10 @@ def _count(judge: Root, good: set[str], what: str) -> None:
 
 
 def check_vendor_product(root: Root, product: str) -> None:
-    """Raise RefusedError unless the release role speaks for ``product``."""
+    """Raise UntrustedError unless the release role speaks for ``product``."""
     products = root.roles["release"].products
     if product not in products:
-        raise RefusedError(
+        raise UntrustedError(
             f"the release keys speak for {', '.join(products)}, not for {product}",
             where="product",
             finding="product-not-covered",

@@ -2,6 +2,7 @@
 
 import re
 
+from manifests.digest import MAX_INTEGER
 from manifests.errors import MalformedError
 
 _SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
@@ -13,7 +14,10 @@ def parse_size(text: str, where: str = "size") -> int:
     match = re.fullmatch(r"([1-9][0-9]{0,8})(B|KiB|MiB|GiB|TiB)", text)
     if match is None:
         raise MalformedError(f"{text!r} is not a size", where=where, remedy="write a number and a unit: 64MiB, 2GiB")
-    return int(match[1]) * _SIZES[match[2]]
+    size = int(match[1]) * _SIZES[match[2]]
+    if size > MAX_INTEGER:
+        raise MalformedError(f"{text} is more than 2^53 - 1 bytes", where=where)
+    return size
 
 
 def parse_duration(text: str, where: str = "duration") -> int:

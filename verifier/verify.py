@@ -16,12 +16,11 @@ from content.bulk import Advance, Bulk, Kept, find_places, open_bundle, read_blo
 from content.graph import Graph, walk
 from content.head import VERIFY_TXT, Head, VerifiedHead, open_head, read_head, verify_head
 from content.oci import MAX_MANIFEST_BYTES
-from manifests.canonical import parse
-from manifests.contract import MAX_CONTRACT, Contract
+from manifests.contract import Contract, parse_contract
 from manifests.digest import Blob, digest_of
 from manifests.errors import DamagedError, MalformedError, NewerError, RefusedError, UntrustedError, WaybillError
 from manifests.release import Release
-from manifests.rollback import MAX_ROLLBACK, Rollback
+from manifests.rollback import Rollback, parse_rollback
 from manifests.trust import Mark, Pin
 from manifests.units import show_size
 from manifests.version import in_any
@@ -253,11 +252,8 @@ def _judge_time(release: Release, site: SiteFacts | None, now: datetime) -> list
     findings = []
     if floor and now < datetime.fromisoformat(floor):
         findings.append(Finding("clock-behind", "warning", f"this host says {now:%F}, releases knew {floor[:10]}"))
-    try:
-        issued = datetime.fromisoformat(release.issued_at)
-        due = release.next_expected_by and datetime.fromisoformat(release.next_expected_by).replace(tzinfo=UTC)
-    except ValueError:
-        raise MalformedError(f"{release.issued_at} or {release.next_expected_by} is no date", where="time") from None
+    issued = datetime.fromisoformat(release.issued_at)
+    due = release.next_expected_by and datetime.fromisoformat(release.next_expected_by).replace(tzinfo=UTC)
     if issued > effective:
         findings.append(Finding("issued-in-future", "warning", f"issued {release.issued_at}, this host says {now:%F}"))
     if due and effective > due:
@@ -308,8 +304,11 @@ def verify_pipe(
     stream: BinaryIO, pin: Pin, site: SiteFacts | None, *, now: datetime, advance: Advance, head: Head | None = None
 ) -> VerifiedBundle:
     """Verify a bundle as it comes through a pipe; the same verdict as for a file."""
-    carried = read_head(lambda count: stream.read(count) or b"", "standard input")
-    verified = verify_head(head or carried, pin)
+    if head is None:
+        head = read_head(lambda count: stream.read(count) or b"", "standard input")
+    else:
+        _skip(stream, head.bulk_at)
+    verified = verify_head(head, pin)
     findings = judge_release(verified, site, now=now)
     if refusal(findings) is not None:
         return _unread(verified, findings)
@@ -319,6 +318,15 @@ def verify_pipe(
         return _kept(kept, digest)
 
     return conclude(verified, bulk, findings, read if not bulk.missing else None, frozenset())
+
+
+def _skip(stream: BinaryIO, count: int) -> None:
+    """Pass over a head that another one replaces, as for a file: it is not looked at."""
+    while count:
+        part = stream.read(min(count, 1 << 20))
+        if not part:
+            raise DamagedError("shorter than its own head", where="standard input", finding="bulk-damaged")
+        count -= len(part)
 
 
 def _kept(kept: Kept, digest: str) -> bytes:
@@ -356,7 +364,7 @@ def conclude(
     release = verified.release
     if release.members[1].digest != digest_of(VERIFY_TXT):
         raise MalformedError("VERIFY.txt is not the constant of this format", where="VERIFY.txt")
-    missing = tuple(blob for blob in bulk.missing if blob.digest not in held)
+    missing = bulk.missing if bulk.cut else tuple(blob for blob in bulk.missing if blob.digest not in held)
     size = show_size(sum(blob.size for blob in release.members))
     if missing:
         findings = (*findings, _incomplete(release, bulk, missing))
@@ -366,8 +374,8 @@ def conclude(
         findings = (*findings, _ok("members", text))
         return VerifiedBundle(verified, bulk, None, None, None, "complete with what this site holds", (), findings)
     graph = walk(release, read)
-    contract = parse(read(release.contract.digest), Contract, "contract", max_bytes=MAX_CONTRACT)
-    rollback = parse(read(release.rollback.digest), Rollback, "rollback", max_bytes=MAX_ROLLBACK)
+    contract = parse_contract(read(release.contract.digest))
+    rollback = parse_rollback(read(release.rollback.digest))
     findings = (*findings, _ok("members", f"{len(release.members)} members, {size}, every byte checked"))
     return VerifiedBundle(verified, bulk, graph, contract, rollback, "complete", (), findings)
 
