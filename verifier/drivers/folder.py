@@ -1,0 +1,207 @@
+"""A folder with the files of a release: built beside the old ones, checked file by file, renamed into place."""
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from manifests.canonical import encode
+from manifests.digest import digest_of
+from manifests.errors import HostError, RefusedError
+from manifests.release import FileEntry, FileSet
+from verifier.drivers import ABSENT, UNREADABLE
+from verifier.drivers.blobs import blob_path, different, hash_file, missing, unreadable
+from verifier.fsops import Disk
+
+MAX_SEEN = 200_000
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one file set looks like on disk: ``observed`` as in ``Component``."""
+
+    observed: str
+    detail: str = ""
+
+
+def file_set_digest(files: FileSet) -> str:
+    """What a file set is compared by: the digest of its canonical description."""
+    return digest_of(encode(files))
+
+
+def check_sets(sets: Sequence[FileSet], where: str) -> None:
+    """That the sets can share one folder.
+
+    Raises:
+        RefusedError: Two have the same path, or one has a file where another has a folder.
+    """
+    paths = [entry.path for files in sets for entry in files.entries]
+    folders = {parent for path in paths for parent in parents(path)}
+    twice = sorted({path for path in paths if paths.count(path) > 1} if len(set(paths)) != len(paths) else set())
+    problem = f"{twice[0]} is in two file sets" if twice else ""
+    if not twice and (both := sorted(folders & set(paths))):
+        problem = f"{both[0]} is a file in one file set and a folder in another"
+    if problem:
+        raise RefusedError(
+            problem,
+            where=where,
+            remedy="ask the vendor for a corrected release; nothing was changed",
+            finding="driver-step",
+        )
+
+
+def parents(path: str) -> tuple[str, ...]:
+    """The folders above a path, the nearest first."""
+    parts = path.split("/")
+    return tuple("/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1))
+
+
+def build(disk: Disk, blobs: Path, sets: Sequence[FileSet], folder: Path) -> None:
+    """Copy every file to ``folder``, which must not exist; each copy is hashed and durable on return.
+
+    Raises:
+        DamagedError: A blob is missing or has other bytes; ``folder`` is incomplete then.
+    """
+    disk.make_folder(folder)
+    entries = [entry for files in sets for entry in files.entries]
+    made = sorted({parent for entry in entries for parent in parents(entry.path)})
+    for name in made:
+        disk.make_folder(folder / name)
+    for entry in entries:
+        _copy(disk, blobs, entry, folder / entry.path)
+    for path in (*(folder / name for name in reversed(made)), folder):
+        set_mode(disk, path, 0o755)
+        disk.sync_folder(path)
+
+
+def _copy(disk: Disk, blobs: Path, entry: FileEntry, path: Path) -> None:
+    source = blob_path(blobs, entry.digest)
+    mode = 0o755 if entry.executable else 0o644
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise missing(entry.digest) from None
+    except OSError as error:
+        raise unreadable(source, error) from error
+    try:
+        found = disk.copy(descriptor, 0, entry.size, path, mode=mode)
+    finally:
+        os.close(descriptor)
+    if found != entry.digest:
+        raise different(source, found, entry.digest)
+    set_mode(disk, path, mode)
+
+
+def set_mode(disk: Disk, path: Path, mode: int) -> None:
+    """Exactly ``mode``, whatever the umask took away."""
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        disk._effect("chmod", path, lambda: path.chmod(mode))
+
+
+def look(folder: Path, sets: Sequence[FileSet]) -> dict[str, Seen]:
+    """What is in ``folder`` of each set, every byte read. A file of no set counts against the first one."""
+    if not sets:
+        return {}
+    try:
+        if not stat.S_ISDIR(folder.lstat().st_mode):
+            return {files.name: Seen(UNREADABLE, f"{folder} is not a folder") for files in sets}
+        found = dict(_walk(folder))
+    except FileNotFoundError:
+        return {files.name: Seen(ABSENT, f"{folder} does not exist") for files in sets}
+    except (OSError, HostError) as error:
+        return {files.name: Seen(UNREADABLE, str(error)) for files in sets}
+    known = {entry.path for files in sets for entry in files.entries}
+    extra = sorted(set(found) - known)
+    return {files.name: _seen(folder, files, found, extra if n == 0 else []) for n, files in enumerate(sets)}
+
+
+def _walk(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, os.stat_result]]:
+    if depth > 256:
+        raise HostError("folders are nested deeper than 256", where=str(folder))
+    count = 0
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda one: one.name):
+            count += 1
+            if count > MAX_SEEN:
+                raise HostError(f"more than {MAX_SEEN} files", where=str(folder))
+            name = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
+            status = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                yield from _walk(folder / entry.name, name + "/", depth + 1)
+            else:
+                yield name, status
+
+
+def _seen(folder: Path, files: FileSet, found: dict[str, os.stat_result], extra: list[str]) -> Seen:
+    entries: list[FileEntry] = []
+    changed: list[str] = []
+    absent: list[str] = []
+    for entry in files.entries:
+        status = found.get(entry.path)
+        if status is None:
+            absent.append(entry.path)
+            continue
+        try:
+            seen = _entry(folder, entry.path, status)
+        except OSError as error:
+            return Seen(UNREADABLE, f"{entry.path}: {(error.strerror or str(error)).lower()}")
+        entries.append(seen)
+        if seen != entry:
+            changed.append(entry.path)
+    for path in extra:
+        try:
+            entries.append(_entry(folder, path, found[path]))
+        except OSError as error:
+            return Seen(UNREADABLE, f"{path}: {(error.strerror or str(error)).lower()}")
+    if not entries:
+        return Seen(ABSENT, "none of its files is there")
+    digest = file_set_digest(FileSet(name=files.name, entries=tuple(sorted(entries, key=lambda one: one.path))))
+    return Seen(digest, "; ".join(_words((("changed", changed), ("missing", absent), ("not of the release", extra)))))
+
+
+def _entry(folder: Path, path: str, status: os.stat_result) -> FileEntry:
+    if not stat.S_ISREG(status.st_mode):
+        # Described by what it is, never followed: a link in place of a file is another file set.
+        kind = f"not a regular file: {stat.filemode(status.st_mode)}"
+        return FileEntry(path=path, digest=digest_of(kind.encode()), size=0)
+    return FileEntry(
+        path=path,
+        digest=hash_file(folder / path),
+        size=status.st_size,
+        executable=bool(status.st_mode & 0o100),
+    )
+
+
+def _words(groups: Iterable[tuple[str, list[str]]]) -> Iterator[str]:
+    for word, paths in groups:
+        if paths:
+            rest = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+            yield f"{word}: {', '.join(paths[:_NAMED])}{rest}"
+
+
+def clear(disk: Disk, folder: Path) -> None:
+    """Take a folder out of the way in one rename, then remove it."""
+    if folder.is_symlink() or folder.exists():
+        gone = folder.with_name(f".{folder.name}.gone")
+        disk.remove_tree(gone)
+        disk.rename(folder, gone)
+        disk.sync_folder(folder.parent)
+        disk.remove_tree(gone)
+
+
+def guarded(act: Callable[[], None], where: Path) -> None:
+    """Do ``act``; what the operating system says against it becomes a failure of this host.
+
+    Raises:
+        HostError: With the system's own words.
+    """
+    try:
+        act()
+    except OSError as error:
+        raise HostError(
+            (error.strerror or str(error)).lower(),
+            where=str(error.filename or where),
+            remedy="see space and permissions of the site's folder, then run the command again",
+        ) from error
