@@ -1,68 +1,124 @@
-"""The vendor's root documents on disk: ``trust/<n>.root.json`` beside ``trust.yaml``."""
+"""The vendor's root documents: the next version from trust.yaml, and what it changes."""
 
-import re
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.errors import HostError, MalformedError, RefusedError
-from manifests.keys import Signer, read_capped
-from manifests.trust import MAX_ROOT, Chain, Mark, Pin, check_vendor_product, parse_root, verify_chain
+import msgspec
 
-_NAME = re.compile(r"([1-9][0-9]{0,4})\.root\.json")
+from content.keys_cli import replace_file
+from manifests.authored import TrustFile, trust_problems
+from manifests.digest import digest_of
+from manifests.envelope import seal
+from manifests.errors import RefusedError
+from manifests.handwritten import Handwritten, read_handwritten
+from manifests.keys import PublicKey, read_capped, read_public
+from manifests.trust import MAX_ROOT, ROOT_TYPE, Chain, Leaver, Pin, Role, Root, encode_root, parse_root, verify_chain
+
+
+@dataclass(frozen=True)
+class NextRoot:
+    """What `waybill trust` is about to write.
+
+    Attributes:
+        joins: (role, key name) pairs that are new.
+        leaves: (role, key id) pairs that are gone.
+    """
+
+    root: Root
+    joins: tuple[tuple[str, str], ...]
+    leaves: tuple[tuple[str, str], ...]
+
+
+def read_trust(path: Path) -> tuple[TrustFile, Handwritten]:
+    """``trust.yaml``, checked. Raises MalformedError with ``file:line``."""
+    file = read_handwritten(path)
+    trust = file.to(TrustFile)
+    for problem in trust_problems(file, trust):
+        raise problem
+    return trust, file
+
+
+def root_files(folder: Path) -> tuple[Path, ...]:
+    """``trust/<n>.root.json`` beside trust.yaml, from 1 on without a gap."""
+    found: list[Path] = []
+    while (path := folder / "trust" / f"{len(found) + 1}.root.json").exists():
+        found.append(path)
+    return tuple(found)
 
 
 def read_roots(folder: Path) -> tuple[bytes, ...]:
-    """The documents in ``folder``, oldest first.
+    return tuple(read_capped(path, MAX_ROOT) for path in root_files(folder))
+
+
+def own_chain(folder: Path) -> Chain:
+    """The vendor's own chain, pinned by its first document: at home the folder is the authority.
 
     Raises:
-        HostError: There is none.
-        MalformedError: One is missing between two others.
+        RefusedError: There is none yet.
+        UntrustedError: The newest is not signed by enough root keys.
     """
-    try:
-        found = {int(match[1]): path for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))}
-    except OSError as error:
-        raise HostError(
-            f"no root documents: {(error.strerror or str(error)).lower()}",
-            where=str(folder),
-            remedy="waybill trust trust.yaml writes the first one, waybill sign signs it",
-        ) from None
-    if not found:
-        raise HostError(
-            "holds no root document",
-            where=str(folder),
-            remedy="waybill trust trust.yaml writes the first one, waybill sign signs it",
+    documents = read_roots(folder)
+    if not documents:
+        raise RefusedError("no root document yet", where=str(folder / "trust"), remedy="waybill trust trust.yaml")
+    first = parse_root(documents[0], "trust/1.root.json")
+    return verify_chain(documents, Pin(version=1, digest=first.fingerprint))
+
+
+def plan_root(trust: TrustFile, keys: dict[str, PublicKey], before: bytes | None) -> NextRoot:
+    """The next version: pure. ``keys`` are the public halves by name; ``before`` is the newest file.
+
+    Raises:
+        RefusedError: Nothing changed.
+    """
+    old = parse_root(before, "the newest root document").root if before is not None else None
+    ids = {name: key.keyid for name, key in keys.items()}
+    roles = {
+        name: Role(
+            keys=tuple(sorted(ids[key] for key in role.keys)),
+            threshold=role.threshold,
+            products=tuple(sorted(role.products)),
         )
-    versions = sorted(found)
-    for before, after in pairwise(versions):
-        if after != before + 1:
-            raise MalformedError(f"root {before + 1} is missing", where=str(folder))
-    return tuple(read_capped(found[version], MAX_ROOT) for version in versions)
+        for name, role in trust.roles.items()
+    }
+    root = Root(
+        vendor=trust.vendor,
+        version=old.version + 1 if old else 1,
+        epoch=trust.epoch,
+        practice=trust.practice,
+        previous=digest_of(before) if before is not None else None,
+        keys={key.keyid: key for key in keys.values()},
+        roles=roles,
+        leave={ids[one.key]: Leaver(how=one.how, last=one.last) for one in trust.leave},
+    )
+    if old is not None and msgspec.structs.replace(root, version=old.version, previous=old.previous) == old:
+        raise RefusedError(
+            f"nothing changed since version {old.version}", where="trust.yaml", remedy="edit trust.yaml first"
+        )
+    names = {keyid: name for name, keyid in ids.items()}
+    now = {(role, keyid) for role, held in roles.items() for keyid in held.keys}
+    was = {(role, keyid) for role, held in (old.roles if old else {}).items() for keyid in held.keys}
+    return NextRoot(
+        root=root,
+        joins=tuple(sorted((role, names[keyid]) for role, keyid in now - was)),
+        leaves=tuple(sorted((role, names.get(keyid, keyid[:12])) for role, keyid in was - now)),
+    )
 
 
-def trust_roots(documents: tuple[bytes, ...]) -> Chain:
-    """The vendor's own chain, believed from its first document on, as a site would that has the oldest paper.
+def public_keys(trust: TrustFile, file: Handwritten, folder: Path) -> dict[str, PublicKey]:
+    """The public halves that trust.yaml names; one key under two names is refused."""
+    keys: dict[str, PublicKey] = {}
+    for name, one in trust.keys.items():
+        key = read_public(folder / one.public)
+        twin = next((other for other, held in keys.items() if held == key), None)
+        if twin is not None:
+            raise RefusedError(f"{name} and {twin} are one key", where=file.at(f"$.keys.{name}"))
+        keys[name] = key
+    return keys
 
-    Raises:
-        UntrustedError: Signatures are missing.
-    """
-    first = parse_root(documents[0], "root document 1")
-    return verify_chain(documents, Pin(version=first.root.version, digest=first.fingerprint))
 
-
-def check_signers(chain: Chain, signers: tuple[Signer, ...], product: str, at: Mark) -> tuple[str, ...]:
-    """Key ids of ``signers``, sorted.
-
-    Raises:
-        RefusedError: The root does not let one of them speak for this release.
-    """
-    check_vendor_product(chain.newest, product)
-    keyids = sorted({one.public.keyid for one in signers})
-    for keyid in keyids:
-        if not chain.counted("release", keyid, at):
-            raise RefusedError(
-                f"key {keyid[:16]} is not a release key of root {chain.newest.version}",
-                where="--key",
-                remedy="sign with a key of the role `release` in trust.yaml",
-                finding="key-not-in-role",
-            )
-    return tuple(keyids)
+def write_root(folder: Path, planned: NextRoot) -> Path:
+    """The unsigned document as ``trust/<n>.root.json``."""
+    target = folder / "trust" / f"{planned.root.version}.root.json"
+    target.parent.mkdir(exist_ok=True)
+    replace_file(target, seal(encode_root(planned.root), ROOT_TYPE, ()))
+    return target
