@@ -10,7 +10,7 @@ from bundler.collect import Access, Finding, Sources, collect
 from bundler.compile import compile_release, list_images, order_members
 from bundler.earlier import check_earlier
 from bundler.parts import Part, Parts
-from bundler.roots import check_signers, trust_roots
+from bundler.signers import check_signers
 from bundler.write import check_room, held, plan_bulk, refuse_existing, write_bundle
 from content.head import VERIFY_TXT, Head, VerifiedHead, encode_head, sign_release
 from manifests.authored import ReleaseFile, reference_problems, release_problems
@@ -23,7 +23,7 @@ from manifests.handwritten import read_handwritten
 from manifests.keys import Signer
 from manifests.release import Release
 from manifests.rollback import compile_rollback
-from manifests.trust import Mark
+from manifests.trust import Chain, Mark
 
 ShowProgress = Callable[[str, int], AbstractContextManager[Progress]]
 
@@ -52,7 +52,7 @@ def build(
     release_yaml: Path,
     out: Path,
     *,
-    roots: tuple[bytes, ...],
+    chain: Chain,
     signers: tuple[Signer, ...],
     after: tuple[VerifiedHead, ...] = (),
     kits: tuple[Path, ...] = (),
@@ -66,8 +66,9 @@ def build(
     reading manifests; 4 compile ``release.json``, which fixes every place; 5 write the bulk; 6 sign; 7 write the head.
 
     Args:
-        out: A folder, in which the file is called ``<product>-<version>.tar``, or the file itself.
-        roots: The vendor's root documents, oldest first.
+        out: A folder (made if it is missing), in which the file is called ``<product>-<version>.tar``, or a file with
+            that ending.
+        chain: The vendor's root documents, believed.
         signers: None of them leaves the bundle to be signed later.
         after: Earlier releases, to hold ``floor`` and ranges against.
         source_date_epoch: Seconds since 1970, when ``release.yaml`` does not say ``issued_at``.
@@ -85,7 +86,7 @@ def build(
     issued_at = source.issued_at or _issued_at(source_date_epoch, file.at("$"))
     target = name_output(out, source)
 
-    chain = trust_roots(roots)  # 2
+    roots = tuple(one.raw for one in chain.roots)  # 2
     if source.needs.trust_root > chain.newest.version:
         raise RefusedError(
             f"the release asks for root {source.needs.trust_root}, the newest here is {chain.newest.version}",
@@ -121,6 +122,7 @@ def build(
             first = chain.roots[0].root.version
             return encode_head(Head(data, signatures, roots, release.bulk_at, first_root=first))  # 7
 
+        target.parent.mkdir(exist_ok=True)
         check_room(target.parent, plan.length)
         with progress(f"packing {target.name}", plan.length - plan.bulk_at) as bar:
             write_bundle(target, plan, make_head, bar.advance)  # 5
@@ -138,15 +140,17 @@ def build(
 
 
 def name_output(out: Path, source: ReleaseFile) -> Path:
-    """The file to write: ``out``, or in the folder ``out`` one that is named after the release.
+    """The file to write: ``out`` itself when it ends in ``.tar``, else one in the folder ``out``, named by the release.
 
     Raises:
-        HostError: The folder does not exist.
-        RefusedError: The file does.
+        HostError: There is no folder to write into.
+        RefusedError: The file exists.
     """
-    target = out / f"{source.product}-{source.version}.tar" if out.is_dir() else out
-    if not target.parent.is_dir():
-        raise HostError("no such folder", where=str(target.parent), remedy="make it, or choose another one with -o")
+    is_file = out.suffix == ".tar" and not out.is_dir()
+    target = out if is_file else out / f"{source.product}-{source.version}.tar"
+    folder = target.parent if is_file else out.parent
+    if not folder.is_dir():
+        raise HostError("no such folder", where=str(folder), remedy="make it, or choose another one with -o")
     refuse_existing(target)
     return target
 
