@@ -44,7 +44,7 @@ def init_command(folder: Path, product: str | None, vendor: str | None) -> Resul
             "next:",
             f"  waybill lint {folder}/release.yaml",
             f"  waybill build {folder}/release.yaml -o {folder}/out",
-            f"  waybill verify {folder}/out/{name}-1.0.0.tar --root {target}",
+            f"  waybill verify {folder}/out/{name}-0.1.0.tar --root {target}",
         )
     )
     return Result(text, {**described.data, "folder": str(folder), "root": str(target)})

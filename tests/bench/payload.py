@@ -1,0 +1,85 @@
+"""What the benchmark packs: a vendor folder with one image of incompressible layers, or with many small files."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PIECE = 8 << 20
+INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+
+
+def vendor_folder(folder: Path, size: int, *, layers: int) -> Path:
+    """A vendor folder whose release has one image of ``size`` random bytes in ``layers`` unequal layers."""
+    _init(folder)
+    _layout(folder / "layout", size, layers)
+    image = (
+        "images:\n"
+        "  - {name: app, from: 'oci:layout:app', to: bench/app, signed_by: none, reason: a benchmark,\n"
+        "     sbom: none, sbom_reason: random bytes have no components}\n"
+    )
+    _edit(folder, image + "\nfiles:\n")
+    return folder
+
+
+def many_members(folder: Path, count: int) -> Path:
+    """A vendor folder whose release has ``count`` small files."""
+    _init(folder)
+    service = folder / "service" / "data"
+    service.mkdir()
+    for i in range(count):
+        (service / f"{i:06}.txt").write_text(f"{i}\n")
+    return folder
+
+
+def _init(folder: Path) -> None:
+    words = [sys.executable, "-m", "waybill", "init", str(folder), "--product", "bench"]
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+
+
+def _edit(folder: Path, text: str) -> None:
+    path = folder / "release.yaml"
+    before = path.read_text()
+    after = before.replace("\nfiles:\n", "\n" + text, 1)
+    if after == before:
+        raise SystemExit("release.yaml of `waybill init` has no `files:` to put an image before")
+    path.write_text(after)
+
+
+def _layout(folder: Path, size: int, layers: int) -> None:
+    blobs = folder / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+
+    def put(data: bytes, media_type: str) -> dict[str, object]:
+        digest = hashlib.sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
+
+    weights = [2 + i % 5 for i in range(layers)]
+    made = [_random_layer(blobs, size * weight // sum(weights)) for weight in weights]
+    config = put(json.dumps({"architecture": "amd64", "os": "linux"}).encode(), CONFIG)
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": made}
+    top = put(json.dumps(manifest).encode(), MANIFEST)
+    top["annotations"] = {"org.opencontainers.image.ref.name": "app"}
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [top]}))
+    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+
+
+def _random_layer(blobs: Path, size: int) -> dict[str, object]:
+    hashed = hashlib.sha256()
+    path = blobs / "new"
+    with path.open("wb") as file:
+        left = size
+        while left:
+            data = os.urandom(min(PIECE, left))
+            hashed.update(data)
+            file.write(data)
+            left -= len(data)
+    path.rename(blobs / hashed.hexdigest())
+    return {"mediaType": LAYER, "digest": f"sha256:{hashed.hexdigest()}", "size": size}

@@ -1,0 +1,91 @@
+"""Write or check what the documents say about the program: help texts in docs/cli.md, the state machine.
+
+`python -m tests.docs --write` (or `make docs`) puts them in place; a test compares.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from waybill import VERBS, cli
+
+ROOT = Path(__file__).parents[1]
+WIDTH = 100
+MARKED = re.compile(r"(<!-- from the program: (\S+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
+
+
+def verbs() -> Iterator[tuple[str, click.Command]]:
+    for verb, (target, _) in VERBS.items():
+        module, _, name = target.partition(":")
+        command = getattr(import_module(module), name)
+        command.name = verb
+        if isinstance(command, click.Group):
+            for below, one in sorted(command.commands.items()):
+                yield f"{verb} {below}", one
+        else:
+            yield verb, command
+
+
+def help_of(command: click.Command, name: str) -> str:
+    return command.get_help(click.Context(command, info_name=name, max_content_width=WIDTH, terminal_width=WIDTH))
+
+
+def helps() -> str:
+    """The help of every verb, without the options that every verb has."""
+    parts = []
+    for name, command in verbs():
+        with click.Context(
+            command, info_name=f"waybill {name}", max_content_width=WIDTH, terminal_width=WIDTH
+        ) as context:
+            text = command.get_help(context)
+        kept = [line for line in text.splitlines() if not re.match(r" +--(json|quiet|verbose|no-color|help)\b", line)]
+        parts.append(
+            f"### waybill {name}\n\n```\n" + "\n".join(kept).replace("\n\nOptions:\n```", "").rstrip() + "\n```\n"
+        )
+    return "\n".join(parts)
+
+
+def table() -> str:
+    return (
+        "```\n"
+        + cli.get_help(click.Context(cli, info_name="waybill", max_content_width=WIDTH, terminal_width=WIDTH))
+        + "\n```\n"
+    )
+
+
+def machine() -> str:
+    from verifier.table import TABLE
+
+    rows = ["| in state | the act | meanwhile | when done | when it fails |", "|---|---|---|---|---|"]
+    rows += [f"| {one.state} | {one.act} | {one.during} | {one.done} | {one.failed} |" for one in TABLE]
+    return "\n".join(rows) + "\n"
+
+
+PARTS = {"helps": helps, "table": table, "machine": machine}
+FILES = ("docs/cli.md", "docs/operations.md")
+
+
+def current(text: str) -> str:
+    """``text`` with every marked part as the program has it now."""
+    return MARKED.sub(lambda match: f"{match[1]}{PARTS[match[2]]()}{match[3]}", text)
+
+
+def main() -> None:
+    stale = []
+    for name in FILES:
+        path = ROOT / name
+        old = path.read_text()
+        new = current(old)
+        if old != new:
+            stale.append(name)
+            if "--write" in sys.argv:
+                path.write_text(new)
+    sys.exit(f"not as the program is: {', '.join(stale)}; run make docs" if stale and "--write" not in sys.argv else 0)
+
+
+if __name__ == "__main__":
+    main()
