@@ -197,7 +197,8 @@ class Session:
         self._auth = peer.auth
         # Nothing of the environment: no proxies, no .netrc, no REQUESTS_CA_BUNDLE, which would even win over `verify`.
         self._http.trust_env = False
-        self._http.max_redirects = 0
+        # requests would read the whole body of a redirect, even one that it is told not to follow.
+        self._http.get_redirect_target = lambda _response: None
         self._http.headers.update({"User-Agent": "waybill", "Accept-Encoding": "identity"})
         adapter = _adapter(self, requests.adapters.HTTPAdapter, None if plain_http else _tls(ca))
         for scheme in ("http://", "https://"):
@@ -456,8 +457,6 @@ class _Failures:
             return session.error(f"cannot be reached: {text}", remedy="check the address", finding=unreachable)
         if caused_by(low.ProtocolError, ConnectionError, requests.ConnectionError):
             return BrokenError("the connection broke", where=session.host, remedy="try again")
-        if isinstance(error, requests.TooManyRedirects):
-            return session.error("the token service redirects", remedy="name the host that issues the tokens itself")
         return session.error(f"no usable answer: {printable(str(error))}")
 
 
@@ -502,8 +501,6 @@ def _adapter(session: Session, base: type[Any], context: ssl.SSLContext | None) 
 
 def _bound_token(response: "requests.Response", session: Session) -> None:
     answer = Answer(response, session)
-    if answer.status in REDIRECTS:
-        return
     if answer.status != 200:
         reason = answer.reason()
         raise session.error(
