@@ -65,13 +65,14 @@ class GiveUp:
 Decision = Rest | Close | Relink | Do | Confirm | GiveUp
 
 
-def decide(state: SiteState, observed: Observed, *, forward: bool, person: bool) -> Decision:
+def decide(state: SiteState, observed: Observed, *, forward: bool, person: bool, again: bool = False) -> Decision:
     """The one next thing.
 
     Args:
         forward: Whether somebody is here who wants the transaction to switch; a crash before the switch is not
             finished by itself.
         person: Whether a person, and not the probes, ends the trial.
+        again: Whether a person asks for one more try out of INCONSISTENT.
     """
     now = state.transaction
     if now is None or now.state in (State.SETTLED, State.ROLLED_BACK):
@@ -79,7 +80,7 @@ def decide(state: SiteState, observed: Observed, *, forward: bool, person: bool)
     if now.act is not None:
         return _close(now, now.act, observed)
     match now.state:
-        case State.INCONSISTENT:
+        case State.INCONSISTENT if not again:
             return Rest("inconsistent")
         case State.STAGED if forward:
             return Do("switch")
@@ -99,6 +100,8 @@ def decide(state: SiteState, observed: Observed, *, forward: bool, person: bool)
             return Rest("person") if person else Confirm()
         case State.CONFIRMED:
             return Do("settle")
+        case State.INCONSISTENT:
+            return Do("retreat")
         case State.ROLLING_BACK:
             if now.retreats >= MAX_RETREATS:
                 return GiveUp("retreat-failed", f"going back failed {now.retreats} times: {now.detail}"[:1000])

@@ -46,6 +46,8 @@ TABLE: tuple[Move, ...] = (
     Move(State.SWITCHED, "retreat", State.ROLLING_BACK, State.ROLLED_BACK, State.ROLLING_BACK),
     Move(State.CONFIRMED, "settle", State.CONFIRMED, State.SETTLED, State.CONFIRMED),
     Move(State.ROLLING_BACK, "retreat", State.ROLLING_BACK, State.ROLLED_BACK, State.ROLLING_BACK),
+    # A person has looked and asks for one more try.
+    Move(State.INCONSISTENT, "retreat", State.ROLLING_BACK, State.ROLLED_BACK, State.ROLLING_BACK),
 )
 MOVES = {(move.state, move.act): move for move in TABLE}
 # Nothing is left to be done by itself in these.

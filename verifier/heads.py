@@ -1,0 +1,38 @@
+"""Heads of releases that a site took in: kept whole, judged anew each time they are used."""
+
+from content.head import VerifiedHead, encode_head, open_head, verify_head
+from manifests.errors import DamagedError, RefusedError
+from verifier.site import Site
+
+
+def keep_head(site: Site, verified: VerifiedHead) -> None:
+    """Store the head of a release, durably; another head of the same release (more signatures) replaces it."""
+    folder = site.path / "heads"
+    site.disk.make_folder(folder)
+    site.disk.write(folder / _name(verified.release_digest), encode_head(verified.head))
+
+
+def read_kept_head(site: Site, release: str) -> VerifiedHead:
+    """The head of a release by its digest, verified against the root in force right now.
+
+    Raises:
+        RefusedError: It was never received here.
+        DamagedError: The file holds another release.
+        UntrustedError: The root in force does not vouch for it any more.
+    """
+    path = site.path / "heads" / _name(release)
+    if not path.exists():
+        raise RefusedError(
+            f"release {release} was never received here",
+            where=str(path),
+            remedy="waybill receive BUNDLE",
+            finding="not-received",
+        )
+    verified = verify_head(open_head(path), site.state.root)
+    if verified.release_digest != release:
+        raise DamagedError(f"holds release {verified.release_digest}, expected {release}", where=str(path))
+    return verified
+
+
+def _name(release: str) -> str:
+    return release.removeprefix("sha256:") + ".head"

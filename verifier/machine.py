@@ -1,0 +1,452 @@
+"""The hands of an install and of a rollback: does what `recover.decide` says, one act at a time.
+
+Around every act: its intent is in the journal and synced before, its outcome after. Whatever goes wrong after the
+switch leads back to the former generation, by the same steps that a crash would lead to.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Literal, Protocol
+
+from manifests.digest import Blob
+from manifests.errors import HostError, InconsistentError, RolledBackError, TrialError, WaybillError
+from manifests.release import Probe, Release
+from manifests.trust import Mark
+from manifests.units import parse_size
+from verifier.crew import LoadDriver, Work, crew_of, installed_of
+from verifier.drivers import Component, DriverContext, DriverPlan
+from verifier.events import Act, Confirmed, Event, Inconsistent, Intent, Note, Outcome, Planned
+from verifier.generations import Installed, read_generation
+from verifier.heads import read_kept_head
+from verifier.recover import Close, Confirm, Do, GiveUp, Observed, Relink, Rest, decide
+from verifier.site import CURRENT, Site
+from verifier.state import SiteState, Transaction
+from verifier.store import sweep
+from verifier.table import BEFORE_SWITCH, State
+
+# How long a service that was just started may take to be seen running.
+SETTLE_SECONDS = 20
+# A vendor's date counts as time passed only this far beyond what was known (design, section 5).
+MAX_TIME_STEP = timedelta(days=400)
+
+Say = Callable[[str], None]
+
+
+class RunProbe(Protocol):
+    """Look once; ``passing``, ``failing`` or ``unknown``, and a line for people."""
+
+    def __call__(self, probe: Probe, site: Site, installed: Installed, crew: tuple[Work, ...]) -> tuple[str, str]: ...
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What the machine works with besides the site: drivers, probes, and somebody to tell."""
+
+    load: LoadDriver
+    probe: RunProbe
+    say: Say
+
+
+class Machine:
+    """One transaction of a site that is held."""
+
+    def __init__(self, site: Site, tools: Tools) -> None:
+        self._site = site
+        self._tools = tools
+
+    @property
+    def _now(self) -> Transaction:
+        now = self._site.state.transaction
+        if now is None:
+            raise RuntimeError("no transaction")
+        return now
+
+    def drive(self, *, forward: bool, again: bool = False, stage: Callable[[], None] | None = None) -> Rest:
+        """Go on until nothing happens by itself any more.
+
+        Args:
+            forward: Switch, when everything is staged.
+            again: One more try to go back, out of INCONSISTENT.
+            stage: How to stage; without it nothing is staged.
+
+        Raises:
+            HostError: The journal cannot be written; `waybill recover` goes on from there.
+            WaybillError, OSError: Staging failed, and nothing was changed.
+        """
+        try:
+            return self._drive(forward=forward, again=again, stage=stage)
+        except _JournalError as broken:
+            error = broken.args[0]
+            switched = "after the switch" if self._now.switched else "before the switch"
+            raise HostError(
+                f"the journal cannot be written ({error.strerror or error}); stopped {switched}",
+                where=str(error.filename or self._site.path / "journal"),
+                remedy="make space or repair the disk, then waybill recover",
+                finding="journal-unwritable",
+            ) from error
+
+    def _drive(self, *, forward: bool, again: bool, stage: Callable[[], None] | None) -> Rest:
+        site = self._site
+        while True:
+            observed = Observed(current=site.pointed())
+            person = self._asks_person() if site.state.transaction else False
+            match decide(site.state, observed, forward=forward, person=person, again=again):
+                case Rest() as rest:
+                    return rest
+                case Close(act, result):
+                    self._close(act, result)
+                case Relink(to):
+                    self._point(to)
+                    self._write(Note(code="current-restored", detail=f"from {observed.current} to {to}"))
+                case Confirm():
+                    self.confirm("probes", None)
+                case GiveUp(code, detail):
+                    self._write(Inconsistent(code=code, detail=detail))
+                case Do("stage"):
+                    if stage is None:
+                        return Rest(str(State.APPROVED))
+                    with self._act("stage"):
+                        stage()
+                case Do("switch"):
+                    self._switch()
+                case Do("settle"):
+                    if not self._tried("settle", self._settle):
+                        return Rest("unsettled")
+                case Do("activate"):
+                    self._tried("activate", self._activate)
+                case Do("probe"):
+                    self._tried("probe", self._probe)
+                case Do("retreat"):
+                    again = False
+                    self._tools.say(f"going back to generation {self._now.planned.source or 'nothing'}")
+                    self._tried("retreat", self._retreat)
+
+    def confirm(self, by: Literal["probes", "person"], person: str | None) -> None:
+        """End the trial; the floor rises here and nowhere else."""
+        planned, state = self._now.planned, self._site.state
+        release = self._target.release
+        floor = Mark(epoch=planned.mark.epoch, sequence=planned.floor)
+        stream = state.stream_of(planned.channel)
+        if stream is not None and stream.floor is not None:
+            floor = max(floor, stream.floor)
+        known = state.time_floor
+        self._write(
+            Confirmed(
+                generation=planned.target,
+                floor=floor,
+                time_floor=time_floor(release, known, self._site.host.now()),
+                by=by,
+                person=person,
+            )
+        )
+
+    # --- the acts ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _act(self, act: Act) -> Iterator[None]:
+        """Intent before, outcome after; a failure is recorded and goes on to the caller."""
+        self._write(Intent(act=act))
+        begun = self._site.host.monotonic()
+        try:
+            yield
+        except Exception as error:
+            self._write(_failed(act, None, error, self._seconds(begun)))
+            raise
+        self._write(Outcome(act=act, result="done", seconds=self._seconds(begun)))
+
+    def _tried(self, act: Act, work: Callable[[], None]) -> bool:
+        """The act; a failure is in the journal and decides what comes next, so it is not raised."""
+        try:
+            with self._act(act):
+                work()
+        except _JournalError:
+            raise
+        # A bug in a driver must not leave the site between two generations: it too leads back.
+        except Exception as error:  # noqa: BLE001
+            self._tools.say(f"{act} failed: {error}")
+            return False
+        return True
+
+    def _step(self, act: Act, work: Work, do: Callable[[DriverPlan, DriverContext], None]) -> None:
+        """One driver's part of an act, with its own intent and outcome."""
+        self._write(Intent(act=act, step=work.step))
+        begun = self._site.host.monotonic()
+        try:
+            do(work.plan, work.context)
+        except Exception as error:
+            self._write(_failed(act, work.step, error, self._seconds(begun)))
+            raise
+        self._write(Outcome(act=act, step=work.step, result="done", seconds=self._seconds(begun)))
+
+    def _write(self, event: Event) -> None:
+        try:
+            self._site.record(event)
+        except OSError as error:
+            raise _JournalError(error) from error
+
+    def _close(self, act: Act, result: Literal["done", "interrupted"]) -> None:
+        """An earlier process began the act and did not end it."""
+        if act == "switch":
+            # The link that was seen may not have reached the disk.
+            self._site.disk.sync_folder(self._site.path)
+        code = "ok" if result == "done" else "interrupted"
+        self._write(Outcome(act=act, result=result, code=code, detail="found by a later process"))
+
+    def _switch(self) -> None:
+        site, planned = self._site, self._now.planned
+        self._tools.say(f"switching to generation {planned.target}")
+        with self._act("switch"):
+            try:
+                self._point(planned.target)
+            except OSError:
+                # Whether the new link is durable is unknown; the old one is put back while nobody has acted on it.
+                if site.pointed() == planned.target:
+                    self._point(planned.source)
+                raise
+
+    def _point(self, number: int) -> None:
+        """The one atomic point."""
+        site = self._site
+        if number:
+            site.disk.point(site.path / CURRENT, f"generations/{number}")
+        else:
+            site.disk.remove(site.path / CURRENT)
+            site.disk.sync_folder(site.path)
+
+    def _activate(self) -> None:
+        """1. what only the former generation has goes; 2. each step of the new one; 3. look whether it is there."""
+        names = {(work.step, work.driver.name) for work in self._target_crew}
+        for work in reversed(self._source_crew):  # 1
+            if (work.step, work.driver.name) not in names:
+                self._step("deactivate", work, work.driver.deactivate)
+        for work in self._target_crew:  # 2
+            self._tools.say(f"{work.step}: {'; '.join(work.plan.lines)}")
+            self._step("activate", work, work.driver.activate)
+        self._look(self._target_crew)  # 3
+
+    def _retreat(self) -> None:
+        """1. the new generation's steps in reverse; 2. the link; 3. the former generation's steps; 4. look."""
+        site = self._site
+        for work in reversed(self._target_crew):  # 1
+            self._step("deactivate", work, work.driver.deactivate)
+        source = self._now.planned.source
+        if site.state.current != source or site.pointed() != source:  # 2
+            self._write(Intent(act="switch-back"))
+            self._point(source)
+            self._write(Outcome(act="switch-back", result="done"))
+        for work in self._source_crew:  # 3
+            self._step("reactivate", work, work.driver.activate)
+        self._look(self._source_crew)  # 4
+
+    def _look(self, crew: tuple[Work, ...]) -> None:
+        """Whether every component is what the release says; a service may take a moment to be seen running."""
+        host = self._site.host
+        until = host.monotonic() + SETTLE_SECONDS
+        while True:
+            found = [one for work in crew for one in work.driver.observe(work.plan, work.context)]
+            wrong = [one for one in found if one.problem]
+            if not wrong:
+                return
+            only_starting = all(one.observed == one.expected for one in wrong)
+            if not only_starting or host.monotonic() >= until:
+                raise HostError(_problems(wrong), where=wrong[0].step, finding="observed-other")
+            host.sleep(0.5)
+
+    def _probe(self) -> None:
+        """All probes, each so often in a row as it asks, as long as the trial lasts."""
+        site, target = self._site, self._target
+        host = site.host
+        until = host.monotonic() + max(1, target.release.trial.at_most_seconds - self._now.running)
+        due = {probe.name: host.monotonic() for probe in target.release.probes}
+        passed = dict.fromkeys(due, 0)
+        last: dict[str, tuple[str, str]] = {}
+        waiting = list(target.release.probes)
+        for probe in waiting:
+            self._write(Intent(act="probe", step=probe.name))
+        while waiting:
+            for probe in [one for one in waiting if due[one.name] <= host.monotonic()]:
+                last[probe.name] = self._tools.probe(probe, site, target, self._target_crew)
+                passed[probe.name] = passed[probe.name] + 1 if last[probe.name][0] == "passing" else 0
+                due[probe.name] = host.monotonic() + probe.every_seconds
+                if passed[probe.name] >= probe.passes:
+                    waiting.remove(probe)
+                    self._tools.say(f"probe {probe.name}: passing")
+            next_due = min((due[one.name] for one in waiting), default=0.0)
+            if waiting and next_due > until:
+                break
+            if waiting:
+                host.sleep(max(0.0, next_due - host.monotonic()))
+        for probe in target.release.probes:
+            word, detail = last.get(probe.name, ("unknown", "never looked"))
+            good = probe not in waiting
+            code = "passing" if good else "unknown" if word == "unknown" else "failing"
+            self._write(
+                Outcome(
+                    act="probe",
+                    step=probe.name,
+                    result="done" if good else "failed",
+                    code=code,
+                    detail=_short(detail),
+                )
+            )
+        if waiting:
+            seconds = target.release.trial.at_most_seconds
+            said = "; ".join(f"{one.name}: {last.get(one.name, ('', 'never looked'))[1]}" for one in waiting)
+            raise HostError(f"did not pass within {seconds}s: {said}", where="probes", finding="probe-failed")
+
+    def _settle(self) -> None:
+        """What no kept generation needs is removed; the reserve is set aside again."""
+        site = self._site
+        keep = self._kept()
+        for generation in site.state.generations:
+            if generation.number in keep or not site.generation_folder(generation.number).exists():
+                continue
+            for work in reversed(crew_of(site, installed_of(site, generation), self._tools.load)):
+                work.driver.discard(work.plan, work.context)
+            site.disk.remove_tree(site.generation_folder(generation.number))
+            site.disk.sync_folder(site.generation_folder(generation.number).parent)
+        sweep(site.disk, site.blobs, self._needed(keep))
+        site.renew_reserve(parse_size(self._target.settings.keep.reserve))
+
+    def _kept(self) -> frozenset[int]:
+        state = self._site.state
+        good = [one.number for one in state.generations if one.state in (State.CONFIRMED, State.SETTLED)]
+        newest = good[-self._target.settings.keep.generations :]
+        return frozenset((*newest, state.current, state.former))
+
+    def _needed(self, keep: frozenset[int]) -> frozenset[str]:
+        """Digests that the kept generations and the releases that still wait refer to."""
+        site = self._site
+        needed: set[str] = set()
+        for generation in site.state.generations:
+            if generation.number in keep and site.generation_folder(generation.number).exists():
+                needed |= {one.digest for one in installed_of(site, generation).release.members}
+        running = site.state.running
+        for received in site.state.releases:
+            if running is None or received.mark > running.mark:
+                needed |= {one.digest for one in small_documents(read_kept_head(site, received.release).release)}
+        return frozenset(needed)
+
+    # --- what it works on -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _target(self) -> Installed:
+        return _planned_installed(self._site, self._now.planned)
+
+    @cached_property
+    def _target_crew(self) -> tuple[Work, ...]:
+        return crew_of(self._site, self._target, self._tools.load)
+
+    @cached_property
+    def _source_crew(self) -> tuple[Work, ...]:
+        source = self._site.state.generation(self._now.planned.source)
+        return () if source is None else crew_of(self._site, installed_of(self._site, source), self._tools.load)
+
+    def _asks_person(self) -> bool:
+        """Whether the policy in force or the release wants a person to end the trial."""
+        if self._now.state != State.PROBING:
+            return False
+        asks: str = self._site.policy.confirm.by
+        return asks == "person" or self._target.release.trial.confirm == "person"
+
+    def _seconds(self, begun: float) -> int:
+        return max(0, int(self._site.host.monotonic() - begun))
+
+
+class _JournalError(Exception):
+    """The journal could not be written: nothing more may be done, not even going back."""
+
+
+def small_documents(release: Release) -> tuple[Blob, ...]:
+    """What `review` needs of a release before its bulk is here."""
+    found = [release.contract, release.rollback]
+    if release.config is not None:
+        found.append(release.config.schema)
+    if release.notes is not None:
+        found.append(release.notes)
+    return tuple(found)
+
+
+def _planned_installed(site: Site, planned: Planned) -> Installed:
+    return read_generation(
+        site.generation_folder(planned.target),
+        planned.target,
+        release=planned.release,
+        settings=planned.settings,
+        config=planned.config,
+    )
+
+
+def time_floor(release: Release, known: str | None, now: datetime) -> str | None:
+    """The release's date where it proves that time has passed, and is not absurdly far ahead; else None."""
+    try:
+        issued = datetime.fromisoformat(release.issued_at)
+    except ValueError:
+        return None
+    floor = datetime.fromisoformat(known) if known else None
+    highest = max(floor, now) if floor else now
+    if issued > highest + MAX_TIME_STEP or (floor is not None and issued <= floor):
+        return None
+    return release.issued_at
+
+
+def _failed(act: Act, step: str | None, error: Exception, seconds: int) -> Outcome:
+    if isinstance(error, WaybillError):
+        code, detail = error.finding, str(error)
+    elif isinstance(error, OSError):
+        code, detail = "host", f"{error.filename or ''}: {error.strerror or error}"
+    else:
+        code, detail = "bug", f"{type(error).__name__}: {error}"
+    return Outcome(act=act, step=step, result="failed", code=code[:64], detail=_short(detail), seconds=seconds)
+
+
+def _short(text: str) -> str:
+    """One line that fits into a journal entry, without control characters."""
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    return plain if len(plain) <= 1000 else plain[:997] + "..."
+
+
+def _problems(wrong: list[Component]) -> str:
+    return "; ".join(f"{one.step}: {one.problem}" for one in wrong[:4])
+
+
+def outcome_of(state: SiteState) -> WaybillError | None:
+    """How the last transaction ended, as the failure that the command ends with; None when all is well."""
+    now = state.transaction
+    if now is None or now.state in (State.SETTLED, State.CONFIRMED):
+        return None
+    target = now.planned.target
+    if now.state == State.ROLLED_BACK:
+        running = state.running
+        back = f"generation {running.number} ({running.version}) runs again" if running else "nothing is installed"
+        return RolledBackError(
+            f"generation {target} ({now.planned.version}) failed and was taken back: {now.detail or now.code}; {back}",
+            where=now.planned.item,
+            remedy="the report tells the vendor; a new attempt needs a new approval",
+            finding=now.code or "rolled-back",
+        )
+    if now.state == State.INCONSISTENT:
+        return InconsistentError(
+            f"neither generation {now.planned.source} nor {target} runs as it should: {now.detail or now.code}",
+            where=now.planned.item,
+            remedy="do what the rollback document says under `inconsistent`, then waybill recover",
+            finding=now.code or "inconsistent",
+        )
+    if now.state == State.PROBING and now.passed:
+        return TrialError(
+            f"generation {target} ({now.planned.version}) runs on trial and passed its probes",
+            where=now.planned.item,
+            remedy="waybill confirm, or waybill rollback",
+            finding="trial",
+        )
+    if now.state in BEFORE_SWITCH:
+        return None
+    return InconsistentError(
+        f"generation {target} is in state {now.state}",
+        where=now.planned.item,
+        remedy="waybill recover",
+        finding="unfinished",
+    )
