@@ -25,7 +25,7 @@ root_option = click.option(
 
 
 @click.group("fleet", help="Support's ledger: which site runs what.")
-def fleet() -> None:
+def fleet_group() -> None:
     pass
 
 
@@ -131,10 +131,12 @@ def import_command(paths: tuple[Path, ...], root: Path | None, place: str | None
 def _attention(done: "Imported") -> AttentionError | None:
     """Done, but something needs a person."""
     parts = []
-    for status, words in (("quarantined", "quarantined"), ("unreadable", "unreadable")):
-        count = done.counts.get(status, 0)  # type: ignore[call-overload]  # two of the words of Status
+    for word, count in (
+        ("quarantined", done.counts.get("quarantined", 0)),
+        ("unreadable", done.counts.get("unreadable", 0)),
+    ):
         if count:
-            parts.append(f"{count} {'file' if count == 1 else 'files'} {words}")
+            parts.append(f"{count} {'file' if count == 1 else 'files'} {word}")
     if done.alarms:
         parts.append(f"{len(done.alarms)} {'site' if len(done.alarms) == 1 else 'sites'} with an alarm")
     if not parts:
@@ -167,7 +169,7 @@ def _told(done: "Imported") -> str:
         "unreadable": "unreadable",
         "skipped": "not ours",
     }
-    counted = [f"{done.counts[status]} {word}" for status, word in words.items() if status in done.counts]  # type: ignore[index]  # the words of Status
+    counted = [f"{done.counts[status]} {word}" for status, word in words.items() if status in done.counts]
     lines.append(", ".join(counted) or "nothing found")
     return "\n".join(lines)
 
@@ -228,7 +230,7 @@ def sites_command(place: str | None) -> Result:
         engine = _open(place)
         now = utc_now()
         rows = list_sites(engine, whole=True)
-        shown = [
+        shown: list[tuple[str, ...]] = [
             (
                 row.customer,
                 row.product,
@@ -343,7 +345,7 @@ def _page(page: "SitePage") -> str:
     width = max(len(name) for name, _ in fields)
     lines += [f"{name.ljust(width)}  {value}" for name, value in fields]
     lines += ["", "by its reports:"]
-    shown = [
+    shown: list[tuple[str, ...]] = [
         (str(one.first) if one.first == one.last else f"{one.first}-{one.last}", one.at or "-", one.kind, one.text)
         for one in page.history
     ]
@@ -351,7 +353,7 @@ def _page(page: "SitePage") -> str:
     return "\n".join(lines)
 
 
-fleet.add_command(enroll_command)
-fleet.add_command(import_command)
-fleet.add_command(sites_command)
-fleet.add_command(show_command)
+fleet_group.add_command(enroll_command)
+fleet_group.add_command(import_command)
+fleet_group.add_command(sites_command)
+fleet_group.add_command(show_command)

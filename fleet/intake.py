@@ -269,7 +269,7 @@ def _learn(connection: Connection, head: VerifiedHead, name: str, now: datetime)
         )
     )
     rows = [
-        {"release": head.release_digest, "kind": one.kind, "name": one.name, "digest": one.digest}
+        {"release": head.release_digest, "kind": one.kind, "name": one.name, "step": one.step, "digest": one.digest}
         for one in expected_components(release)
     ]
     if rows:
@@ -549,9 +549,9 @@ def _load_acknowledged(
 
 def _library(connection: Connection, named: set[str]) -> Library:
     """Every release in short, and the components of those that this batch names."""
-    parts: dict[str, dict[tuple[str, str], str]] = {}
+    parts: dict[str, dict[tuple[str, str, str], str]] = {}
     for row in connection.execute(select(components).where(components.c.release.in_(sorted(named)))):
-        parts.setdefault(row.release, {})[(row.kind, row.name)] = row.digest
+        parts.setdefault(row.release, {})[(row.kind, row.name, row.step)] = row.digest
     columns = [one for one in releases.columns if one.name != "raw"]
     known = {
         row.digest: KnownRelease(

@@ -42,7 +42,7 @@ class KnownRelease:
     epoch: int
     sequence: int
     contract: str
-    components: Mapping[tuple[str, str], str]
+    components: Mapping[tuple[str, str, str], str]
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ def _components(report: Report, library: Library) -> Iterator[Finding]:
     known = library.releases.get(installed.digest) if installed else None
     if known is None:
         return
-    wrong = [one.name for one in listed if known.components.get((one.kind, one.name)) != one.expected]
+    wrong = [one.name for one in listed if known.components.get((one.kind, one.name, one.step)) != one.expected]
     told = len(listed) + report.components.more_same + report.components.more_other
     if wrong:
         yield Finding(

@@ -51,7 +51,7 @@ class Identity(Document, frozen=True, kw_only=True):
     site: SiteId
     key_epoch: Positive
     target: Name | None = None
-    labels: Annotated[tuple[Name, ...], Meta(max_length=32)] = ()
+    labels: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
     report_every_seconds: Cadence
 
 
@@ -196,7 +196,7 @@ class Install(Document, frozen=True, kw_only=True):
 
 
 class Component(Document, frozen=True, kw_only=True):
-    """One part of the release at the site.
+    """One part of the release at the site, as one step of its install plan brought it there.
 
     Attributes:
         expected: Digest by the release.
@@ -207,6 +207,7 @@ class Component(Document, frozen=True, kw_only=True):
 
     kind: ComponentKind
     name: Name
+    step: Name
     expected: Digest
     found: Found
     observed: Digest | None = None
@@ -214,7 +215,7 @@ class Component(Document, frozen=True, kw_only=True):
 
 
 class Components(Document, frozen=True, kw_only=True):
-    """Every part of the installed release, sorted by kind and name; ``more_*`` count what did not fit."""
+    """Every part of the installed release, sorted by kind, name, step; ``more_*`` count what did not fit."""
 
     listed: Annotated[tuple[Component, ...], Meta(max_length=1024)] = ()
     more_same: Count = 0
@@ -471,9 +472,9 @@ def check_report(report: Report, what: str) -> None:
             raise refuse("the current generation is not among the generations", "install.release")
     elif report.components.listed or report.components.more_same or report.components.more_other:
         raise refuse("components without a release", "components")
-    keys = [(one.kind, one.name) for one in report.components.listed]
+    keys = [(one.kind, one.name, one.step) for one in report.components.listed]
     if keys != sorted(set(keys)):
-        raise refuse("components are not sorted by kind and name, each once", "components.listed")
+        raise refuse("components are not sorted by kind, name and step, each once", "components.listed")
     for i, one in enumerate(report.components.listed):
         if (one.found == "differs") != (one.observed is not None) or one.observed == one.expected:
             raise refuse("`observed` is given exactly when it differs", f"components.listed[{i}]")
@@ -510,21 +511,28 @@ def _check_chain(chain: ChainLink, refuse: Callable[[str, str], MalformedError])
         raise refuse("`previous` is another file than the last one in the summary", "chain.previous")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Expected:
-    """One component that a release brings to a site."""
+    """One component that a release brings to a site, by one step of its install plan."""
 
     kind: ComponentKind
     name: str
+    step: str
     digest: str
 
 
 def expected_components(release: Release) -> tuple[Expected, ...]:
-    """What a report about ``release`` must cover, sorted by kind and name.
+    """What a report about ``release`` must cover, sorted by kind, name and step.
 
     A file set has no bytes of its own; its digest is over its canonical list of paths, digests and sizes.
     """
-    found = [Expected("image", one.name, one.manifest.digest) for one in release.images]
-    found += [Expected("files", one.name, digest_of(encode(one))) for one in release.files]
-    found += [Expected("chart", one.name, one.digest) for one in release.charts]
-    return tuple(sorted(found, key=lambda one: (one.kind, one.name)))
+    images = {one.name: one.manifest.digest for one in release.images}
+    files = {one.name: digest_of(encode(one)) for one in release.files}
+    charts = {one.name: one.digest for one in release.charts}
+    found = []
+    for step in release.install:
+        found += [Expected("image", name, step.step, images[name]) for name in step.images]
+        found += [Expected("files", name, step.step, files[name]) for name in step.files]
+        if step.chart is not None:
+            found.append(Expected("chart", step.chart, step.step, charts[step.chart]))
+    return tuple(sorted(found))

@@ -153,6 +153,7 @@ components = Table(
     Column("release", DIGEST, ForeignKey("releases.digest"), primary_key=True),
     Column("kind", String(16), primary_key=True),
     Column("name", NAME, primary_key=True),
+    Column("step", NAME, primary_key=True),
     Column("digest", DIGEST, nullable=False, index=True),
 )
 

@@ -134,8 +134,9 @@ def upgrade() -> None:
         sa.Column("release", DIGEST, nullable=False),
         sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("name", NAME, nullable=False),
+        sa.Column("step", NAME, nullable=False),
         sa.Column("digest", DIGEST, nullable=False),
-        sa.PrimaryKeyConstraint("release", "kind", "name", name="pk_components"),
+        sa.PrimaryKeyConstraint("release", "kind", "name", "step", name="pk_components"),
         sa.ForeignKeyConstraint(["release"], ["releases.digest"], name="fk_components_release"),
     )
     op.create_index("ix_components_digest", "components", ["digest"])

@@ -1,0 +1,614 @@
+"""The report of a site: planned without an effect, then numbered, chained, signed and put into the outbox.
+
+A report always takes a number, also on a full disk. Its file is durable before the journal names it; one that the
+journal does not name yet was cut short, and is taken over as it is, so that a number never has two contents.
+"""
+
+import errno
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from manifests import report as r
+from manifests.console import rfc3339
+from manifests.digest import digest_of, is_digest
+from manifests.enrolment import Enrolment, verify_enrolment
+from manifests.envelope import MAX_BUNDLE
+from manifests.errors import DamagedError, RefusedError, WaybillError
+from manifests.keys import read_capped
+from manifests.release import FORMAT, Release
+from manifests.units import parse_duration
+from verifier.change import CONFIG, change_of, standing_of
+from verifier.crew import installed_of, observe
+from verifier.drivers import ABSENT, Component, load_driver
+from verifier.drivers.blobs import blob_path
+from verifier.events import Enrolled, Note, Outcome, Reported
+from verifier.fsops import Disk
+from verifier.generations import Installed
+from verifier.journal import read_journal
+from verifier.policy import RoleStanding
+from verifier.site import Site
+from verifier.state import Generation, SiteState
+from verifier.table import State
+from verifier.verify import VERIFIER_VERSION
+
+T = TypeVar("T")
+MAX_GENERATIONS = 32
+MAX_STORED = 16
+# A time that lies so far beyond the proved one is more likely a broken clock than a patient customer.
+FAR_AHEAD = timedelta(days=400)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was seen at the site when the report was made; everything else is a fold of the journal.
+
+    Attributes:
+        enrolment: Digest of the enrolment's file.
+        seal: Of the config in force, under the site's salt; None without a config.
+        held: What the store holds; None where the site withholds it.
+        unseen: What could not be looked at, by name of the core's field.
+    """
+
+    enrolment: str
+    report_every_seconds: int
+    target: str | None = None
+    labels: tuple[str, ...] = ()
+    components: tuple[r.Component, ...] = ()
+    seal: str | None = None
+    waiting: tuple[r.WaitingItem, ...] = ()
+    health: tuple[r.Health, ...] = ()
+    held: tuple[r.Held, ...] | None = None
+    unseen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Former:
+    """The report before: its file's digest, and what it said; ``report`` is None when the file is gone."""
+
+    seq: int
+    digest: str
+    report: r.Report | None
+
+
+def plan_report(state: SiteState, observed: Observed, former: Former | None, *, cause: str, now: datetime) -> r.Report:
+    """The next report, small enough to be signed. Touches nothing.
+
+    Args:
+        former: The last report; None before the first.
+    """
+    report = r.Report(
+        identity=r.Identity(
+            site=state.site,
+            key_epoch=state.key_epoch,
+            target=observed.target,
+            labels=observed.labels,
+            report_every_seconds=observed.report_every_seconds,
+        ),
+        chain=_chain(state, observed, former, cause, now),
+        trust=_trust(state, now),
+        policy=r.PolicyState(number=state.policy_number, digest=state.policy, contract=state.contract)
+        if state.policy_number
+        else None,
+        install=_install(state),
+        components=r.Components(listed=observed.components),
+        config=r.ConfigState(
+            schema_version=state.running.config_version if state.running else None,
+            seal=observed.seal,
+        ),
+        waiting=_waiting(observed, former, state.report_seq + 1),
+        approvals=tuple(_approvals(state)),
+        health=observed.health[:256],
+        rollbacks=_rollbacks(state),
+        dropped=tuple(r.Dropped(what=what, reason="unreadable", count=1) for what in observed.unseen),
+        verifier=r.VerifierState(version=VERIFIER_VERSION, format=FORMAT),
+        store=None if observed.held is None else r.Store(releases=observed.held),
+    )
+    return fit(report, observed.enrolment)
+
+
+def _chain(state: SiteState, observed: Observed, former: Former | None, cause: str, now: datetime) -> r.ChainLink:
+    earlier, omitted, acknowledged = _earlier(former)
+    return r.ChainLink(
+        seq=state.report_seq + 1,
+        previous=former.digest if former else observed.enrolment,
+        made_at=rfc3339(now),
+        cause=cause,
+        acknowledged=acknowledged,
+        earlier=earlier,
+        omitted=omitted,
+        journal=r.Journal(entries=state.seq, head=state.head, torn=state.torn),
+    )
+
+
+def _earlier(former: Former | None) -> tuple[tuple[r.Earlier, ...], r.Omitted | None, r.Acknowledged | None]:
+    """Every report since the last acknowledged one, in short; the oldest give way when there are too many."""
+    if former is None:
+        return (), None, None
+    if former.report is None:
+        return (), r.Omitted(first=1, last=former.seq, digest=former.digest), None
+    chain, install = former.report.chain, former.report.install
+    last = r.Earlier(
+        seq=former.seq,
+        digest=former.digest,
+        made_at=chain.made_at,
+        cause=chain.cause,
+        release=install.release.digest if install.release else None,
+        state=install.state,
+    )
+    earlier, omitted = _shorten((*chain.earlier, last), chain.omitted, r.MAX_EARLIER, chain.acknowledged)
+    return earlier, omitted, chain.acknowledged
+
+
+def _shorten(
+    earlier: tuple[r.Earlier, ...], omitted: r.Omitted | None, most: int, acknowledged: r.Acknowledged | None
+) -> tuple[tuple[r.Earlier, ...], r.Omitted | None]:
+    if len(earlier) <= most:
+        return earlier, omitted
+    gone = earlier[-most - 1]
+    first = omitted.first if omitted else (acknowledged.seq if acknowledged else 0) + 1
+    return earlier[len(earlier) - most :], r.Omitted(first=first, last=gone.seq, digest=gone.digest)
+
+
+def _trust(state: SiteState, now: datetime) -> r.Trust:
+    return r.Trust(
+        root=r.ReportedRoot(version=max(state.root.version, 1), digest=state.root.digest),
+        practice=state.practice,
+        channel=state.channel,
+        mark=state.mark,
+        floor=state.floor,
+        revocations=state.revocations[0] if state.revocations else 0,
+        time_floor=state.time_floor,
+        clock=clock_verdict(state.time_floor, now),
+        clock_back=state.clock_back,
+        alarms=tuple(r.SeenAlarm(code=one.code, digest=one.digest) for one in state.alarms[-32:]),
+    )
+
+
+def clock_verdict(time_floor: str | None, now: datetime) -> r.Clock:
+    """The host's clock against the latest time that a vendor document proved."""
+    if time_floor is None:
+        return "plausible"
+    floor = datetime.fromisoformat(time_floor)
+    if now < floor:
+        return "behind"
+    return "ahead" if now > floor + FAR_AHEAD else "plausible"
+
+
+def _install(state: SiteState) -> r.Install:
+    running = state.running
+    shown = state.generations[-MAX_GENERATIONS:]
+    if running is not None and running not in shown:
+        shown = (running, *shown[1:])
+    blocked = {one.release for one in state.generations if one.state == State.ROLLED_BACK}
+    kept = {one.release for one in state.generations if one.state in (State.CONFIRMED, State.SETTLED)}
+    now = state.transaction
+    return r.Install(
+        state=_install_state(state),
+        release=None
+        if running is None
+        else r.Installed(
+            generation=running.number,
+            digest=running.release,
+            product=running.product,
+            version=running.version,
+            channel=running.channel,
+            epoch=running.mark.epoch,
+            sequence=running.mark.sequence,
+        ),
+        trial_attempts=now.attempts if now is not None and now.open and now.switched else 0,
+        generations=tuple(
+            r.Generation(number=one.number, release=one.release, version=one.version, state=str(one.state))
+            for one in shown
+        ),
+        blocked=tuple(sorted(blocked - kept))[:32],
+    )
+
+
+def _install_state(state: SiteState) -> r.InstallState:
+    running = state.running
+    if running is None:
+        return "none"
+    if state.inconsistent:
+        return "inconsistent"
+    return "confirmed" if running.state in (State.CONFIRMED, State.SETTLED) else "trial"
+
+
+def _waiting(observed: Observed, former: Former | None, seq: int) -> tuple[r.WaitingItem, ...]:
+    """What waits keeps the number of the report that said so first."""
+    old = {(one.item, one.digest): one for one in former.report.waiting} if former and former.report else {}
+    return tuple(
+        replace(one, since=known.since, since_seq=known.since_seq)
+        if (known := old.get((one.item, one.digest)))
+        else replace(one, since_seq=seq)
+        for one in observed.waiting[:64]
+    )
+
+
+def _approvals(state: SiteState) -> Iterable[r.Approval]:
+    """By whose agreement the running generation was installed: roles and keys, never names."""
+    if state.running is not None:
+        for one in state.verdicts:
+            if one.envelope in state.running.approvals:
+                yield r.Approval(plan=one.plan, role=one.role, key=one.keyid)
+
+
+def _rollbacks(state: SiteState) -> tuple[r.Rollback, ...]:
+    releases = {one.number: one.release for one in state.generations}
+    return tuple(
+        r.Rollback(
+            from_generation=one.source,
+            to_generation=one.target,
+            left=releases[one.source],
+            cause=one.code,
+            automatic=one.automatic,
+            at=one.at,
+        )
+        for one in state.rollbacks[-64:]
+        if one.source in releases
+    )
+
+
+def fit(report: r.Report, enrolment: str) -> r.Report:
+    """The report within 64 KiB: what is least missed gives way first, and every loss is counted.
+
+    Components that are as released go first, one by one counted in `more_same`; what went wrong goes last.
+    """
+    while len(r.encode_report(report, enrolment)) > r.MAX_CORE:
+        smaller = next((found for one in _REDUCTIONS if (found := one(report)) is not None), None)
+        if smaller is None:
+            raise AssertionError("the bounded rest of a report is longer than a report may be")
+        report = smaller
+    return report
+
+
+def _fewer_same(report: r.Report) -> r.Report | None:
+    parts = report.components
+    same = [one for one in parts.listed if one.found == "same"]
+    gone = set(same[len(same) // 2 :])
+    if not gone:
+        return None
+    listed = tuple(one for one in parts.listed if one not in gone)
+    return replace(report, components=replace(parts, listed=listed, more_same=parts.more_same + len(gone)))
+
+
+def _fewer_other(report: r.Report) -> r.Report | None:
+    parts = report.components
+    half = len(parts.listed) // 2
+    if not parts.listed:
+        return None
+    gone = len(parts.listed) - half
+    return replace(report, components=replace(parts, listed=parts.listed[:half], more_other=parts.more_other + gone))
+
+
+def _fewer_earlier(report: r.Report) -> r.Report | None:
+    chain = report.chain
+    if not chain.earlier:
+        return None
+    earlier, omitted = _shorten(chain.earlier, chain.omitted, len(chain.earlier) // 2, chain.acknowledged)
+    return replace(report, chain=replace(chain, earlier=earlier, omitted=omitted))
+
+
+def _fewer(name: str) -> Callable[[r.Report], r.Report | None]:
+    """Keep the newer half of a list, and count the other under `dropped`."""
+
+    def reduce(report: r.Report) -> r.Report | None:
+        rows: tuple[object, ...] = getattr(report, name)
+        if not rows:
+            return None
+        half = len(rows) // 2
+        shorter: r.Report = replace(report, **{name: rows[len(rows) - half :] if half else ()})
+        return _count(shorter, name, len(rows) - half)
+
+    return reduce
+
+
+def _fewer_held(report: r.Report) -> r.Report | None:
+    if report.store is None or not report.store.releases:
+        return None
+    return _count(replace(report, store=r.Store()), "store", len(report.store.releases))
+
+
+def _count(report: r.Report, what: str, count: int) -> r.Report:
+    others = tuple(one for one in report.dropped if (one.what, one.reason) != (what, "too-large"))
+    before = sum(one.count for one in report.dropped) - sum(one.count for one in others)
+    return replace(report, dropped=(*others, r.Dropped(what=what, reason="too-large", count=before + count)))
+
+
+_REDUCTIONS: tuple[Callable[[r.Report], r.Report | None], ...] = (
+    _fewer_same,
+    _fewer_held,
+    _fewer("approvals"),
+    _fewer_earlier,
+    _fewer("health"),
+    _fewer_other,
+    _fewer("rollbacks"),
+    _fewer("waiting"),
+    _fewer("requests"),
+)
+
+
+def enrolment_of(site: Site) -> tuple[str, Enrolment]:
+    """The digest of the site's enrolment file, and what it says."""
+    first = site.entries[0].record.event
+    if not isinstance(first, Enrolled) or first.enrolment is None:
+        raise DamagedError("the journal does not name the site's enrolment", where="journal", finding="no-enrolment")
+    return first.enrolment, verify_enrolment(site.document(first.enrolment)).enrolment
+
+
+def report_path(site: Site, seq: int) -> Path:
+    return site.outbox / f"{seq}.report.json"
+
+
+def read_former(site: Site) -> Former | None:
+    """The last report, None before the first. Its digest is the journal's; a changed file says nothing."""
+    state = site.state
+    if state.report_head is None:
+        return None
+    try:
+        signed = read_report(site, state.report_seq, state.report_head)
+    except WaybillError:
+        return Former(seq=state.report_seq, digest=state.report_head, report=None)
+    return Former(seq=state.report_seq, digest=signed.digest, report=signed.report)
+
+
+def read_report(site: Site, seq: int, digest: str) -> r.SignedReport:
+    """A report of the outbox, which must be the very file that the journal names.
+
+    Raises:
+        DamagedError: It is gone, or another.
+    """
+    path = report_path(site, seq)
+    if not path.is_file():
+        raise DamagedError("the report is gone", where=str(path), remedy="waybill report --new", finding="report-gone")
+    raw = read_capped(path, MAX_BUNDLE)
+    if digest_of(raw) != digest:
+        raise DamagedError(
+            f"is {digest_of(raw)}, the journal says {digest}",
+            where=str(path),
+            remedy="waybill report --new writes another one; keep this file and tell support",
+            finding="report-changed",
+        )
+    return r.verify_report(raw, site.state.site_key, str(path))
+
+
+def observe_site(site: Site) -> Observed:
+    """Look at everything that a report tells of; what cannot be looked at is named, and is no reason to be silent."""
+    digest, enrolment = enrolment_of(site)
+    unseen: list[str] = []
+    installed = _try(lambda: _installed(site), unseen, "install")
+    components = _components(site, installed, unseen) if installed else ()
+    return Observed(
+        enrolment=digest,
+        report_every_seconds=_cadence(installed.settings.report.every) if installed else enrolment.report_every_seconds,
+        target=installed.settings.target if installed else None,
+        labels=installed.settings.labels if installed else (),
+        components=components,
+        seal=config_seal(site, installed.config) if installed and installed.config is not None else None,
+        waiting=tuple(waiting_items(site)),
+        health=tuple(probe_results(site)),
+        held=_try(lambda: held_releases(site), unseen, "store"),
+        unseen=tuple(unseen),
+    )
+
+
+def _try(look: Callable[[], T], unseen: list[str], name: str) -> T | None:
+    try:
+        return look()
+    except (WaybillError, OSError):
+        unseen.append(name)
+        return None
+
+
+def _installed(site: Site) -> Installed | None:
+    running = site.state.running
+    return None if running is None else installed_of(site, running)
+
+
+def _cadence(every: str) -> int:
+    return 0 if every == "never" else parse_duration(every, "report.every")
+
+
+def _components(site: Site, installed: Installed, unseen: list[str]) -> tuple[r.Component, ...]:
+    """Every component that the release brings, with what its driver saw; unseen ones are said to be so."""
+    seen = _try(lambda: observe(site, load_driver), unseen, "components") or ()
+    found: dict[tuple[str, str], list[Component]] = {}
+    for one in seen:
+        found.setdefault((one.step, one.name), []).append(one)
+    listed: list[r.Component] = []
+    for want in r.expected_components(installed.release):
+        # A step may place an image and a file set of one name; what tells them apart is what was expected.
+        candidates = found.get((want.step, want.name), [])
+        listed.append(_component(want, next((one for one in candidates if one.expected == want.digest), None)))
+    return tuple(listed)
+
+
+def _component(want: r.Expected, seen: Component | None) -> r.Component:
+    found: r.Found = "unreadable"
+    observed = None
+    if seen is not None and seen.observed == want.digest:
+        found = "same"
+    elif seen is not None and is_digest(seen.observed):
+        found, observed = "differs", seen.observed
+    elif seen is not None and seen.observed == ABSENT:
+        found = "missing"
+    return r.Component(
+        kind=want.kind,
+        name=want.name,
+        step=want.step,
+        expected=want.digest,
+        found=found,
+        observed=observed,
+        level=seen.level if seen else "placed",
+    )
+
+
+def config_seal(site: Site, config: bytes) -> str:
+    """Tells a changed config from an unchanged one to those who do not have the salt, and nothing else."""
+    first = site.entries[0].record.event
+    if not isinstance(first, Enrolled):
+        raise DamagedError("the journal does not begin with the enrolment", where="journal")
+    salt = bytes.fromhex(first.salt.removeprefix("sha256:"))
+    return "sha256:" + hmac.new(salt, b"waybill config seal\0" + config, hashlib.sha256).hexdigest()
+
+
+def waiting_items(site: Site) -> Iterable[r.WaitingItem]:
+    """Releases newer than the one that runs, and a changed site.yaml, with the roles that are asked."""
+    state = site.state
+    running = state.running
+    newer = [one for one in state.releases if running is None or one.mark > running.mark]
+    for one in newer:
+        roles, kind = _asked(site, one.item)
+        yield r.WaitingItem(
+            item=one.item, kind=kind, digest=one.release, roles=roles, since=one.received_at, since_seq=1
+        )
+    if running is not None:
+        try:
+            change = change_of(site, CONFIG)
+            roles = _roles(standing_of(site, change).roles)
+        except WaybillError:
+            return  # nothing changed, or what changed cannot be installed: then nobody is asked
+        yield r.WaitingItem(item=CONFIG, kind="config", roles=roles, since=site.host.stamp(), since_seq=1)
+
+
+def _asked(site: Site, item: str) -> tuple[tuple[r.RoleCount, ...], str]:
+    try:
+        change = change_of(site, item)
+        return _roles(standing_of(site, change).roles), "release"
+    except WaybillError:
+        return (), "release-refused"
+
+
+def _roles(standing: Iterable[RoleStanding]) -> tuple[r.RoleCount, ...]:
+    return tuple(r.RoleCount(role=one.role, have=one.have, need=one.need) for one in standing if one.need)
+
+
+def probe_results(site: Site) -> Iterable[r.Health]:
+    """The last result of each probe since the running generation was switched to."""
+    running = site.state.running
+    if running is None:
+        return
+    entries, _ = read_journal(site.path / "journal")
+    last: dict[str, bool] = {}
+    failures: dict[str, int] = {}
+    for entry in entries:
+        event = entry.record.event
+        if entry.record.seq > running.seq and isinstance(event, Outcome) and event.act == "probe" and event.step:
+            last[event.step] = event.result == "done"
+            failures[event.step] = failures.get(event.step, 0) + (event.result == "failed")
+    for name in sorted(last):
+        yield r.Health(probe=name, state="passing" if last[name] else "failing", failures=failures[name])
+
+
+def held_releases(site: Site) -> tuple[r.Held, ...]:
+    """The releases whose blobs the store holds, by name and size; up to 64 missing ones are named."""
+    found: dict[str, r.Held] = {}
+    for generation in reversed(site.state.generations):
+        if generation.release in found or len(found) >= MAX_STORED:
+            continue
+        held = _held(site, generation)
+        if held is not None:
+            found[generation.release] = held
+    return tuple(found[digest] for digest in sorted(found))
+
+
+def _held(site: Site, generation: Generation) -> r.Held | None:
+    try:
+        release: Release = installed_of(site, generation).release
+    except (DamagedError, RefusedError):
+        return None
+    missing = [
+        one.digest
+        for one in dict.fromkeys(release.members[2:])
+        if not _has(blob_path(site.blobs, one.digest), one.size)
+    ]
+    return r.Held(release=generation.release, missing=tuple(missing)) if len(missing) <= 64 else None
+
+
+def _has(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "requested") -> Path:
+    """Write the next report of a held site into its outbox.
+
+    Steps: 1 take over a file that was written and not journalled; 2 look; 3 plan; 4 sign; 5 the file, durable; 6 the
+    journal. A full disk costs the reserve before it costs the report.
+
+    Returns:
+        The file; its number is one above the last.
+    """
+    now = now.astimezone(UTC)
+    _take_over(site)  # 1
+    observed = observe_site(site)  # 2
+    former = read_former(site)
+    report = plan_report(site.state, observed, former, cause=cause, now=now)  # 3
+    raw = r.sign_report(report, observed.enrolment, site.signer())  # 4
+    path = report_path(site, report.chain.seq)
+    try:
+        _put(disk, path, raw)  # 5
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not site.spend_reserve():
+            raise
+        _put(disk, path, raw)
+    site.record(Reported(seq=report.chain.seq, digest=digest_of(raw), previous=report.chain.previous))  # 6
+    return path
+
+
+def _put(disk: Disk, path: Path, raw: bytes) -> None:
+    disk.make_folder(path.parent)
+    disk.write(path, raw)
+
+
+def _take_over(site: Site) -> None:
+    """A file with the next number is what a crash left between writing it and journalling it."""
+    path = report_path(site, site.state.report_seq + 1)
+    if not path.is_file():
+        return
+    digest, _ = enrolment_of(site)
+    signed = r.verify_report(read_capped(path, MAX_BUNDLE), site.state.site_key, str(path))
+    chain = signed.report.chain
+    if (chain.seq, chain.previous) != (site.state.report_seq + 1, site.state.report_head or digest):
+        raise DamagedError(
+            "a report that does not follow the last one of the journal",
+            where=str(path),
+            remedy="keep the folder as it is and tell support",
+            finding="report-stray",
+        )
+    site.record(Reported(seq=chain.seq, digest=signed.digest, previous=chain.previous))
+
+
+def export_reports(site: Site, disk: Disk, folder: Path, *, most: int) -> tuple[Path, ...]:
+    """Copy the newest ``most`` reports out, oldest first, under names that tell sites apart; journalled.
+
+    Raises:
+        RefusedError: ``folder`` is none, or a file of that name holds something else.
+        DamagedError: A report of the outbox is not the one that the journal names.
+    """
+    if not folder.is_dir():
+        raise RefusedError("not a folder", where=str(folder), remedy="name the medium's folder", finding="no-folder")
+    entries, _ = read_journal(site.path / "journal")
+    told = [entry.record.event for entry in entries if isinstance(entry.record.event, Reported)][-most:]
+    ready: list[tuple[Path, bytes]] = []
+    for event in told:
+        # An older one may have been cleared away; the newest sums it up.
+        if event is not told[-1] and not report_path(site, event.seq).is_file():
+            continue
+        raw = read_report(site, event.seq, event.digest).raw
+        target = folder / f"{site.state.site.replace('/', '.')}.{event.seq}.report.json"
+        if target.exists() and read_capped(target, MAX_BUNDLE) != raw:
+            raise RefusedError(
+                "holds something else, and nothing is overwritten", where=str(target), remedy="name another folder"
+            )
+        ready.append((target, raw))
+    for target, raw in ready:
+        if not target.exists():
+            disk.write(target, raw)
+    site.record(Note(code="exported", detail=f"reports up to {site.state.report_seq} to {folder}"[:1000]))
+    return tuple(target for target, _ in ready)
