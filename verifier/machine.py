@@ -64,20 +64,28 @@ class Machine:
             raise RuntimeError("no transaction")
         return now
 
-    def drive(self, *, forward: bool, again: bool = False, stage: Callable[[], None] | None = None) -> Rest:
+    def drive(
+        self,
+        *,
+        forward: bool,
+        again: bool = False,
+        stage: Callable[[], None] | None = None,
+        confirmed_by: str | None = None,
+    ) -> Rest:
         """Go on until nothing happens by itself any more.
 
         Args:
             forward: Switch, when everything is staged.
             again: One more try to go back, out of INCONSISTENT.
             stage: How to stage; without it nothing is staged.
+            confirmed_by: The person who ends a trial that waits for one; empty when no key was used.
 
         Raises:
             HostError: The journal cannot be written; `waybill recover` goes on from there.
             WaybillError, OSError: Staging failed, and nothing was changed.
         """
         try:
-            return self._drive(forward=forward, again=again, stage=stage)
+            return self._drive(forward=forward, again=again, stage=stage, confirmed_by=confirmed_by)
         except _JournalError as broken:
             error = broken.args[0]
             switched = "after the switch" if self._now.switched else "before the switch"
@@ -88,11 +96,11 @@ class Machine:
                 finding="journal-unwritable",
             ) from error
 
-    def _drive(self, *, forward: bool, again: bool, stage: Callable[[], None] | None) -> Rest:
+    def _drive(self, *, forward: bool, again: bool, stage: Callable[[], None] | None, confirmed_by: str | None) -> Rest:
         site = self._site
         while True:
             observed = Observed(current=site.pointed())
-            person = self._asks_person() if site.state.transaction else False
+            person = confirmed_by is None and site.state.transaction is not None and self._asks_person()
             match decide(site.state, observed, forward=forward, person=person, again=again):
                 case Rest() as rest:
                     return rest
@@ -102,7 +110,7 @@ class Machine:
                     self._point(to)
                     self._write(Note(code="current-restored", detail=f"from {observed.current} to {to}"))
                 case Confirm():
-                    self.confirm("probes", None)
+                    self._confirm(confirmed_by)
                 case GiveUp(code, detail):
                     self._write(Inconsistent(code=code, detail=detail))
                 case Do("stage"):
@@ -124,7 +132,7 @@ class Machine:
                     self._tools.say(f"going back to generation {self._now.planned.source or 'nothing'}")
                     self._tried("retreat", self._retreat)
 
-    def confirm(self, by: Literal["probes", "person"], person: str | None) -> None:
+    def _confirm(self, person: str | None) -> None:
         """End the trial; the floor rises here and nowhere else."""
         planned, state = self._now.planned, self._site.state
         release = self._target.release
@@ -138,8 +146,8 @@ class Machine:
                 generation=planned.target,
                 floor=floor,
                 time_floor=time_floor(release, known, self._site.host.now()),
-                by=by,
-                person=person,
+                by="probes" if person is None else "person",
+                person=person or None,
             )
         )
 
@@ -152,6 +160,8 @@ class Machine:
         begun = self._site.host.monotonic()
         try:
             yield
+        except _JournalError:
+            raise
         except Exception as error:
             self._write(_failed(act, None, error, self._seconds(begun)))
             raise

@@ -1,0 +1,169 @@
+"""The one door in: what lies on a medium is known by its content, verified whole, and put in the queue."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from content.archive import BLOCK, header
+from content.bulk import find_places, open_bundle, read_blob
+from content.head import OCI_LAYOUT
+from manifests.errors import MalformedError, RefusedError, WaybillError
+from verifier.events import Alarm, Received, RootInForce
+from verifier.facts import facts_of
+from verifier.heads import keep_head
+from verifier.machine import small_documents
+from verifier.site import Site
+from verifier.store import ingest, is_held, put_blob
+from verifier.verify import Finding, VerifiedBundle, refusal, verify_path
+
+MAX_FILES = 10_000
+MAX_DEPTH = 4
+MAX_SMALL = 16 << 20
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was taken in from one file.
+
+    Attributes:
+        new: False when the very same release waited here already.
+    """
+
+    path: Path
+    item: str
+    version: str
+    release: str
+    new: bool
+    findings: tuple[Finding, ...]
+
+
+def find_bundles(path: Path) -> list[Path]:
+    """The bundles in a file or folder, by their first block; names, case and suffixes mean nothing.
+
+    Raises:
+        MalformedError: There is none.
+    """
+    if not path.is_dir():
+        return [path]
+    found = [one for one in _files(path) if _looks_like_bundle(one)]
+    if not found:
+        raise MalformedError(
+            "no bundle here", where=str(path), remedy="name the file itself, or another folder", finding="nothing-found"
+        )
+    return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    count = 0
+    for root, folders, names in os.walk(folder, followlinks=False):
+        folders.sort()
+        if len(Path(root).relative_to(folder).parts) >= MAX_DEPTH:
+            folders.clear()
+        for name in sorted(names):
+            count += 1
+            if count > MAX_FILES:
+                raise RefusedError(f"more than {MAX_FILES} files", where=str(folder), remedy="name the bundle itself")
+            yield Path(root) / name
+
+
+def _looks_like_bundle(path: Path) -> bool:
+    try:
+        if path.is_symlink() or not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(BLOCK) == header("oci-layout", len(OCI_LAYOUT))
+    except OSError:
+        return False
+
+
+def receive_bundle(site: Site, path: Path, *, keep: bool, advance: Callable[[int], None]) -> Taken:
+    """Verify a bundle to its last byte and put its release in the queue.
+
+    Steps: 1 verify, against the root and the counters of this site; 2 a newer root is stored before anything that it
+    vouches for; 3 the head and the small documents are kept; 4 the journal says so, which raises the mark.
+
+    Args:
+        keep: Also copy the bulk into the store now, for a medium that will not be here at the install.
+
+    Raises:
+        WaybillError: As `verify`; an alarm about a sequence used twice is in the journal.
+    """
+    state = site.state
+    held = frozenset("sha256:" + one.name for one in site.blobs.iterdir()) if site.blobs.is_dir() else frozenset[str]()
+    bundle = verify_path(path, state.root, facts_of(state), now=site.host.now(), held=held, advance=advance)  # 1
+    error = refusal(bundle.findings)
+    if error is not None:
+        _alarm(site, bundle, error)
+        raise error
+    verified, release = bundle.head, bundle.head.release
+    if verified.chain.pin.version > state.root.version:  # 2
+        for one in verified.chain.roots:
+            target = site.path / "trust" / f"{one.root.version}.root.json"
+            if not target.exists():
+                site.disk.write(target, one.raw)
+        site.record(RootInForce(pin=verified.chain.pin))
+    keep_head(site, verified)  # 3
+    _keep_bulk(site, path, bundle, everything=keep, advance=advance)
+    item = f"r-{release.version}"
+    before = site.state.received(item)
+    source = _text(path.absolute())
+    new = before is None or before.release != verified.release_digest
+    if new or (before is not None and before.source != source):
+        site.record(  # 4
+            Received(
+                item=item,
+                release=verified.release_digest,
+                product=release.product,
+                version=release.version,
+                channel=release.channel,
+                mark=release.mark,
+                root=verified.chain.newest.version,
+                contract=release.contract.digest,
+                signers=verified.signers,
+                practice=verified.practice,
+                issued_at=release.issued_at,
+                source=source,
+            )
+        )
+    return Taken(
+        path=path,
+        item=item,
+        version=release.version,
+        release=verified.release_digest,
+        new=new,
+        findings=bundle.findings,
+    )
+
+
+def _keep_bulk(
+    site: Site, path: Path, bundle: VerifiedBundle, *, everything: bool, advance: Callable[[int], None]
+) -> None:
+    release = bundle.head.release
+    descriptor = open_bundle(path)
+    try:
+        bulk = find_places(descriptor, release, str(path))
+        if everything:
+            missing = tuple(one for one in release.members if not is_held(site.blobs, one))
+            ingest(site.disk, descriptor, bulk, missing, site.blobs, str(path), told=advance)
+        places = {place.blob.digest: place for place in bulk.present}
+        for blob in small_documents(release):
+            if blob.digest in places:
+                put_blob(site.disk, site.blobs, read_blob(descriptor, places[blob.digest], MAX_SMALL))
+    finally:
+        os.close(descriptor)
+
+
+def _alarm(site: Site, bundle: VerifiedBundle, error: WaybillError) -> None:
+    """Two releases under one sequence is never an accident; home must hear of it."""
+    if error.finding == "sequence-twice":
+        digest = bundle.head.release_digest
+        if all(one.digest != digest for one in site.state.alarms):
+            site.record(Alarm(code="sequence-twice", digest=digest, detail=error.problem))
+
+
+def _text(path: Path) -> str:
+    """A path as the journal can hold it; one that is no text is not remembered."""
+    text = str(path)
+    plain = text.isprintable() and len(text) <= 4096
+    return text if plain else "-"
