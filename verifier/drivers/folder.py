@@ -114,10 +114,17 @@ def look(folder: Path, sets: Sequence[FileSet]) -> dict[str, Seen]:
         return {files.name: Seen(UNREADABLE, str(error)) for files in sets}
     known = {entry.path for files in sets for entry in files.entries}
     extra = sorted(set(found) - known)
-    return {files.name: _seen(folder, files, found, extra if n == 0 else []) for n, files in enumerate(sets)}
+    return {files.name: _seen(files, found, extra if n == 0 else []) for n, files in enumerate(sets)}
 
 
-def _walk(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, os.stat_result]]:
+@dataclass(frozen=True)
+class _Found:
+    path: Path
+    status: os.stat_result
+
+
+def _walk(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, _Found]]:
+    """Everything that is not a folder, by its path as text; a name that is not UTF-8 is shown escaped."""
     if depth > 256:
         raise HostError("folders are nested deeper than 256", where=str(folder))
     count = 0
@@ -131,46 +138,35 @@ def _walk(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str,
             if stat.S_ISDIR(status.st_mode):
                 yield from _walk(folder / entry.name, name + "/", depth + 1)
             else:
-                yield name, status
+                yield name, _Found(folder / entry.name, status)
 
 
-def _seen(folder: Path, files: FileSet, found: dict[str, os.stat_result], extra: list[str]) -> Seen:
+def _seen(files: FileSet, found: dict[str, _Found], extra: list[str]) -> Seen:
+    expected = {entry.path: entry for entry in files.entries}
     entries: list[FileEntry] = []
-    changed: list[str] = []
-    absent: list[str] = []
-    for entry in files.entries:
-        status = found.get(entry.path)
-        if status is None:
-            absent.append(entry.path)
-            continue
+    for path in sorted({*(path for path in expected if path in found), *extra}):
         try:
-            seen = _entry(folder, entry.path, status)
-        except OSError as error:
-            return Seen(UNREADABLE, f"{entry.path}: {(error.strerror or str(error)).lower()}")
-        entries.append(seen)
-        if seen != entry:
-            changed.append(entry.path)
-    for path in extra:
-        try:
-            entries.append(_entry(folder, path, found[path]))
+            entries.append(_entry(path, found[path]))
         except OSError as error:
             return Seen(UNREADABLE, f"{path}: {(error.strerror or str(error)).lower()}")
     if not entries:
         return Seen(ABSENT, "none of its files is there")
-    digest = file_set_digest(FileSet(name=files.name, entries=tuple(sorted(entries, key=lambda one: one.path))))
+    changed = [one.path for one in entries if one.path in expected and one != expected[one.path]]
+    absent = [path for path in expected if path not in found]
+    digest = file_set_digest(FileSet(name=files.name, entries=tuple(entries)))
     return Seen(digest, "; ".join(_words((("changed", changed), ("missing", absent), ("not of the release", extra)))))
 
 
-def _entry(folder: Path, path: str, status: os.stat_result) -> FileEntry:
-    if not stat.S_ISREG(status.st_mode):
+def _entry(path: str, found: _Found) -> FileEntry:
+    if not stat.S_ISREG(found.status.st_mode):
         # Described by what it is, never followed: a link in place of a file is another file set.
-        kind = f"not a regular file: {stat.filemode(status.st_mode)}"
+        kind = f"not a regular file: {stat.filemode(found.status.st_mode)}"
         return FileEntry(path=path, digest=digest_of(kind.encode()), size=0)
     return FileEntry(
         path=path,
-        digest=hash_file(folder / path),
-        size=status.st_size,
-        executable=bool(status.st_mode & 0o100),
+        digest=hash_file(found.path),
+        size=found.status.st_size,
+        executable=bool(found.status.st_mode & 0o100),
     )
 
 

@@ -140,18 +140,19 @@ def environment(
     return found
 
 
-_UNSPEAKABLE = re.compile(r'[\x00-\x1f\x7f"\\]|\s[;#]|\A\s|\s\Z')
+# A percent sign is expanded by both, and by supervisord in a log's name twice.
+_UNSPEAKABLE = re.compile(r'[\x00-\x1f\x7f"\\%]|\s[;#]|\A\s|\s\Z')
 
 
 def check_path(path: Path) -> None:
     """That a path can be written into the files that systemd and supervisord read.
 
     Raises:
-        RefusedError: It has control characters, quotes, a backslash, or looks like a comment.
+        RefusedError: It has control characters, quotes, a backslash, a percent sign, or looks like a comment.
     """
     if _UNSPEAKABLE.search(str(path)):
         raise RefusedError(
-            "the path has characters that a service manager cannot be told: quotes, backslashes, or a comment",
+            "the path has characters that a service manager cannot be told: quotes, \\, %, or a comment",
             where=repr(str(path)),
             remedy="move the site's folder to a plainer path",
             finding="site-path",

@@ -356,13 +356,14 @@ def test_a_program_of_the_release_must_be_one(lab: Lab, word: str, problem: str)
         _ = lab.turn(1, "1.0.0", step).plan
 
 
-def test_a_site_path_that_would_be_a_comment(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a ;b", "a #b", "50%", 'a"b', "a\\b"])
+def test_a_site_path_that_cannot_be_told(tmp_path: Path, name: str) -> None:
     with pytest.raises(RefusedError, match="cannot be told"):
-        _ = Lab(tmp_path / "a ;b").turn(1, "1.0.0").plan
+        _ = Lab(tmp_path / name).turn(1, "1.0.0").plan
 
 
 def test_odd_but_speakable_site_path(tmp_path: Path) -> None:
-    lab = Lab(tmp_path / "50% of ünit's site")
+    lab = Lab(tmp_path / "ünit's $HOME; a=b, [x]")
     try:
         turn = lab.turn(1, "1.0.0").stage().activate()
         assert wait(lambda: ask(lab.port))["version"] == "1.0.0"
