@@ -146,10 +146,11 @@ class Approved(Document, frozen=True, kw_only=True, tag_field="event", tag="appr
 
 
 class Intent(Document, frozen=True, kw_only=True, tag_field="event", tag="intent"):
-    """Synced before the act begins; ``step`` for the part of it that one driver does."""
+    """Synced before the act begins; ``step`` for the part of it that one driver does, ``code`` for why it is done."""
 
     act: Act
     step: Name | None = None
+    code: Word | None = None
 
 
 class Outcome(Document, frozen=True, kw_only=True, tag_field="event", tag="outcome"):

@@ -25,7 +25,7 @@ from verifier.recover import Close, Confirm, Do, GiveUp, Observed, Relink, Rest,
 from verifier.site import CURRENT, Site
 from verifier.state import SiteState, Transaction
 from verifier.store import sweep
-from verifier.table import BEFORE_SWITCH, State
+from verifier.table import BEFORE_SWITCH, TRIAL, State
 
 # How long a service that was just started may take to be seen running.
 SETTLE_SECONDS = 20
@@ -56,6 +56,7 @@ class Machine:
     def __init__(self, site: Site, tools: Tools) -> None:
         self._site = site
         self._tools = tools
+        self._left = False
 
     @property
     def _now(self) -> Transaction:
@@ -96,12 +97,22 @@ class Machine:
                 finding="journal-unwritable",
             ) from error
 
+    def leave_trial(self, reason: str | None) -> Rest:
+        """End a trial on a person's word, and see the way back through."""
+        if reason:
+            self._write(Note(code="reason", detail=_short(reason)))
+        self._left = True
+        return self.drive(forward=False)
+
     def _drive(self, *, forward: bool, again: bool, stage: Callable[[], None] | None, confirmed_by: str | None) -> Rest:
         site = self._site
         while True:
             observed = Observed(current=site.pointed())
             person = confirmed_by is None and site.state.transaction is not None and self._asks_person()
-            match decide(site.state, observed, forward=forward, person=person, again=again):
+            decision = decide(site.state, observed, forward=forward, person=person, again=again)
+            if self._left and isinstance(decision, Do | Rest | Confirm) and self._now.state in TRIAL:
+                decision = Do("retreat")
+            match decision:
                 case Rest() as rest:
                     return rest
                 case Close(act, result):
@@ -128,9 +139,9 @@ class Machine:
                 case Do("probe"):
                     self._tried("probe", self._probe)
                 case Do("retreat"):
-                    again = False
+                    again, leaving = False, "by-hand" if self._left and self._now.state in TRIAL else None
                     self._tools.say(f"going back to generation {self._now.planned.source or 'nothing'}")
-                    self._tried("retreat", self._retreat)
+                    self._tried("retreat", self._retreat, leaving)
 
     def _confirm(self, person: str | None) -> None:
         """End the trial; the floor rises here and nowhere else."""
@@ -154,9 +165,9 @@ class Machine:
     # --- the acts ---------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _act(self, act: Act) -> Iterator[None]:
+    def _act(self, act: Act, code: str | None = None) -> Iterator[None]:
         """Intent before, outcome after; a failure is recorded and goes on to the caller."""
-        self._write(Intent(act=act))
+        self._write(Intent(act=act, code=code))
         begun = self._site.host.monotonic()
         try:
             yield
@@ -167,10 +178,10 @@ class Machine:
             raise
         self._write(Outcome(act=act, result="done", seconds=self._seconds(begun)))
 
-    def _tried(self, act: Act, work: Callable[[], None]) -> bool:
+    def _tried(self, act: Act, work: Callable[[], None], code: str | None = None) -> bool:
         """The act; a failure is in the journal and decides what comes next, so it is not raised."""
         try:
-            with self._act(act):
+            with self._act(act, code):
                 work()
         except _JournalError:
             raise

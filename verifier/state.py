@@ -459,6 +459,7 @@ def _intent(now: Transaction, event: Intent, record: Record) -> Transaction:
         steps=(),
         attempts=now.attempts + (event.act == "activate"),
         retreats=now.retreats + (event.act == "retreat"),
+        code=event.code or now.code,
     )
 
 
@@ -558,7 +559,8 @@ def _confirmed(state: SiteState, now: Transaction, event: Confirmed, record: Rec
 
 def _rolled_back(state: SiteState, now: Transaction, record: Record) -> SiteState:
     planned = now.planned
-    back = RolledBack(planned.target, planned.source, True, now.code or "failed", record.at, record.seq)
+    code = now.code or "failed"
+    back = RolledBack(planned.target, planned.source, code != "by-hand", code, record.at, record.seq)
     state = replace(state, rollbacks=(*state.rollbacks, back))
     # A rollback by hand that failed its own probes leaves an older generation as good as it was before.
     kept = State.SETTLED if now.action == "rollback" else State.ROLLED_BACK

@@ -1,0 +1,347 @@
+"""Install an approved item, go back, confirm, recover: each opens the site's one transaction and drives it on."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from content.bulk import find_places, open_bundle
+from manifests.canonical import encode
+from manifests.errors import (
+    AttentionError,
+    DamagedError,
+    InconsistentError,
+    RefusedError,
+    UsageError,
+    WaitingError,
+    WaybillError,
+)
+from manifests.keys import Signer
+from manifests.units import show_size
+from verifier.approve import say_verdict
+from verifier.change import Change, change_of, crew_for, rollback_change, standing_of
+from verifier.crew import Work
+from verifier.events import Approved
+from verifier.generations import write_generation
+from verifier.machine import Machine, Tools, outcome_of
+from verifier.policy import require
+from verifier.site import Site, check_space
+from verifier.state import Generation
+from verifier.store import ingest, missing_blobs, space_for
+from verifier.table import State
+
+# The journal, the generation's own files, and the report that follows.
+OVERHEAD = 4 << 20
+OVERHEAD_FILES = 64
+Advance = Callable[[int], None]
+# Writes the report after a change; gets the site and what the change was.
+Tell = Callable[[Site, str], Path]
+
+
+@dataclass(frozen=True)
+class Need:
+    """What staging will take: counted before the first write."""
+
+    missing: int
+    bytes: int
+    inodes: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How it ended.
+
+    Attributes:
+        generation: What runs now; None for nothing.
+        error: Why that is not what was asked for, or what a person should know.
+        report: The report that tells of it, None when it could not be written.
+    """
+
+    generation: Generation | None
+    error: WaybillError | None
+    report: Path | None
+    need: Need | None = None
+
+
+def check_idle(site: Site) -> None:
+    """Raise unless a new transaction may begin.
+
+    Raises:
+        InconsistentError: The last one ended between two generations, or was cut off.
+        RefusedError: One is on trial.
+    """
+    now = site.state.transaction
+    error = outcome_of(site.state)
+    if site.state.inconsistent and error is not None:
+        raise error
+    if now is None or not now.open or not now.switched:
+        return
+    if now.state == State.PROBING and now.passed and now.act is None:
+        raise RefusedError(
+            f"generation {now.planned.target} is on trial",
+            where="site",
+            remedy="waybill confirm, or waybill rollback",
+            finding="trial",
+        )
+    if now.state != State.CONFIRMED:
+        raise InconsistentError(
+            f"{now.action} of {now.planned.item} was cut off in state {now.state}",
+            where="site",
+            remedy="waybill recover",
+            finding="unfinished",
+        )
+
+
+def plan_need(site: Site, change: Change, crew: tuple[Work, ...], told: Advance) -> Need:
+    """Bytes and inodes that staging takes. Reads every blob that is there already, and writes nothing.
+
+    Raises:
+        HostError: They do not fit; with numbers.
+    """
+    missing = missing_blobs(site.blobs, change.release.members, told=told)
+    block = site.disk.space(site.blobs).block
+    size, inodes = space_for(missing, block)
+    drivers = (sum(work.plan.bytes_needed for work in crew), sum(work.plan.inodes_needed for work in crew))
+    check_space(
+        site.disk,
+        (
+            (site.blobs, size, inodes),
+            (site.path / "generations", OVERHEAD, OVERHEAD_FILES),
+            (site.path, *drivers),
+        ),
+    )
+    return Need(missing=len(missing), bytes=size + drivers[0] + OVERHEAD, inodes=inodes + drivers[1] + OVERHEAD_FILES)
+
+
+def install(
+    site: Site,
+    item: str,
+    tools: Tools,
+    *,
+    media: Path | None,
+    contract: Callable[[Change], str] | None,
+    tell: Tell,
+    told: Advance,
+    dry_run: bool = False,
+) -> Ended:
+    """Install ``item`` and see it through its trial.
+
+    Steps: 1 nothing else is on its way; 2 work out the change; 3 the people have agreed; 4 a first install names its
+    contract; 5 it fits; 6 plan and approvals go into the journal; 7 stage, switch, activate, probe, confirm, settle.
+
+    Args:
+        media: Where the bulk is; None for where it was received from.
+        contract: Asks for the digest of the contract of a first install.
+
+    Raises:
+        WaybillError: Before the switch; nothing was changed.
+    """
+    check_idle(site)  # 1
+    change = change_of(site, item)  # 2
+    crew = crew_for(site, change, tools.load)
+    standing = standing_of(site, change)  # 3
+    require(standing, item)
+    if site.state.contract is None and not dry_run:  # 4
+        _check_contract(change, contract)
+    need = plan_need(site, change, crew, told)  # 5
+    if dry_run:
+        return Ended(site.state.running, None, None, need)
+    tools.say(f"{need.missing} blobs are new here; {show_size(need.bytes)} in all")
+    site.keep_document(encode(change.plan))  # 6
+    site.record(change.planned)
+    site.record(Approved(approvals=tuple(one.digest for one in standing.approvals)))
+    machine = Machine(site, tools)  # 7
+    machine.drive(forward=True, stage=lambda: _stage(site, change, crew, media, tools, told))
+    return _ended(site, tell, "install", need)
+
+
+def _check_contract(change: Change, ask: Callable[[Change], str] | None) -> None:
+    wanted = change.planned.contract
+    given = ask(change) if ask is not None else ""
+    if not given:
+        raise WaitingError(
+            f"the first install puts a telemetry contract in force: {change.contract.contract} "
+            f"version {change.contract.version}, {len(change.contract.signals)} signals",
+            where="contract",
+            remedy=f"read it with `waybill review {change.item}`, then install with --contract DIGEST",
+            finding="contract-unnamed",
+        )
+    if given != wanted:
+        raise RefusedError(
+            f"the release brings contract {wanted}, you named {given}",
+            where="--contract",
+            remedy="ask the vendor which contract was agreed",
+            finding="contract-other",
+        )
+
+
+def _stage(site: Site, change: Change, crew: tuple[Work, ...], media: Path | None, tools: Tools, told: Advance) -> None:
+    """1. blobs; 2. the generation's folder; 3. what the drivers can do unseen. All of it can be done again."""
+    head = change.head
+    if head is None:
+        raise AssertionError("an install has a head")
+    missing = missing_blobs(site.blobs, change.release.members)  # 1
+    if missing:
+        path = media or (Path(change.source) if change.source not in ("", "-") else None)
+        if path is None or not path.is_file():
+            raise DamagedError(
+                f"{len(missing)} blobs are missing and the medium is not at {path or 'hand'}",
+                where=change.item,
+                remedy=f"waybill install {change.item} --media PATH",
+                finding="medium-missing",
+            )
+        descriptor = open_bundle(path)
+        try:
+            bulk = find_places(descriptor, change.release, str(path))
+            ingest(site.disk, descriptor, bulk, missing, site.blobs, str(path), told=told)
+        finally:
+            os.close(descriptor)
+    write_generation(  # 2
+        site.disk,
+        site.generation_folder(change.target),
+        head.head.release,
+        change.settings,
+        change.installed.config,
+        plan=change.plan.digest,
+    )
+    for work in crew:  # 3
+        tools.say(f"{work.step}: staging")
+        work.driver.stage(work.plan, work.context)
+
+
+def rollback(
+    site: Site,
+    number: int | None,
+    tools: Tools,
+    *,
+    signer: Signer | None,
+    reason: str | None,
+    tell: Tell,
+    dry_run: bool = False,
+) -> Ended:
+    """Go back: out of a trial always, else to an earlier generation when the people whom `rollback` names agree.
+
+    Args:
+        number: The generation; None for the former one.
+        signer: Approves on the spot, with the key of somebody whom the policy lists.
+    """
+    now = site.state.transaction
+    machine = Machine(site, tools)
+    if now is not None and now.switched and now.state in (State.PROBING, State.SWITCHED) and not dry_run:
+        if number not in (None, now.planned.source):
+            raise RefusedError(
+                f"generation {now.planned.target} is on trial; the way back is generation {now.planned.source}",
+                where="--to",
+                finding="trial",
+            )
+        machine.leave_trial(reason)
+        return _ended(site, tell, "rollback", None, expected_back=True)
+    check_idle(site)
+    target = number if number is not None else site.state.former
+    if not target:
+        raise RefusedError(
+            "there is no earlier generation to go back to",
+            where="rollback",
+            remedy="waybill status lists what is kept",
+            finding="no-generation",
+        )
+    change = rollback_change(site, target)
+    crew = crew_for(site, change, tools.load)
+    if signer is not None:
+        say_verdict(site, change.item, signer, "approve", condition=None, load=tools.load)
+    standing = standing_of(site, change)
+    require(standing, change.item)
+    missing = missing_blobs(site.blobs, change.release.members)
+    if missing:
+        raise DamagedError(
+            f"{len(missing)} blobs of generation {target} are missing or damaged",
+            where=change.item,
+            remedy=f"bring the medium: waybill receive BUNDLE --keep (release {change.release.version})",
+            finding="blobs-missing",
+        )
+    if dry_run:
+        return Ended(site.state.running, None, None)
+    site.keep_document(encode(change.plan))
+    site.record(replace(change.planned, reason=reason))
+    site.record(Approved(approvals=tuple(one.digest for one in standing.approvals)))
+
+    def stage() -> None:
+        for work in crew:
+            work.driver.stage(work.plan, work.context)
+
+    machine.drive(forward=True, stage=stage)
+    return _ended(site, tell, "rollback", None)
+
+
+def confirm(site: Site, tools: Tools, *, signer: Signer | None, tell: Tell) -> Ended:
+    """End a trial that waits for a person.
+
+    Raises:
+        RefusedError: Nothing is on trial, or the key's owner is not among those who may say so.
+    """
+    now = site.state.transaction
+    if now is None or now.state != State.PROBING or not now.passed:
+        raise RefusedError("nothing waits to be confirmed", where="confirm", remedy="waybill status", finding="idle")
+    policy = site.policy
+    person = ""
+    if signer is not None:
+        found = policy.person_of(signer.public.keyid)
+        if found is None:
+            raise RefusedError("the key belongs to nobody in the policy in force", where="--key")
+        person, about = found
+        if policy.confirm.or_person not in (None, about.role):
+            raise RefusedError(
+                f"{person} is {about.role}; a trial is confirmed by {policy.confirm.or_person}",
+                where="--key",
+                finding="confirm-role",
+            )
+    elif policy.confirm.or_person is not None:
+        raise UsageError(
+            f"a trial is confirmed by {policy.confirm.or_person}",
+            where="--key",
+            remedy="waybill confirm --key KEY",
+        )
+    Machine(site, tools).drive(forward=False, confirmed_by=person)
+    return _ended(site, tell, "confirm", None)
+
+
+def recover(site: Site, tools: Tools, *, tell: Tell) -> tuple[str, Ended]:
+    """Finish or undo what was cut off; what was done, in words, and how it ended. Safe to run at any time."""
+    before = site.state
+    rest = Machine(site, tools).drive(forward=False, again=True)
+    after = site.state
+    if after.seq == before.seq:
+        what = "nothing was unfinished" if rest.why in ("idle", "person") else f"at rest: {rest.why}"
+        return what, Ended(after.running, outcome_of(after), None)
+    now = after.transaction
+    what = f"now {now.state}" if now is not None else "current was set right"
+    return what, _ended(site, tell, "recover", None)
+
+
+def _ended(site: Site, tell: Tell, cause: str, need: Need | None, *, expected_back: bool = False) -> Ended:
+    """Tell support, and say how it ended; a report that cannot be written never hides the outcome."""
+    error = outcome_of(site.state)
+    now = site.state.transaction
+    if expected_back and now is not None and now.state == State.ROLLED_BACK:
+        error = None
+    report = None
+    try:
+        report = tell(site, cause)
+    except (WaybillError, OSError) as failure:
+        if error is None:
+            error = AttentionError(
+                f"done, but the report about it could not be written: {failure}",
+                where="outbox",
+                remedy="waybill report --new, when that is mended",
+                finding="report-unwritten",
+            )
+    if error is None and now is not None and now.state == State.CONFIRMED:
+        error = AttentionError(
+            f"generation {now.planned.target} is confirmed, but cleaning up failed: {now.detail}",
+            where="store",
+            remedy="waybill recover tries again",
+            finding="unsettled",
+        )
+    return Ended(site.state.running, error, report, need)
