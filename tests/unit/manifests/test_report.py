@@ -1,0 +1,234 @@
+"""Reports: a closed shape, rules that tie its parts together, and signatures over every byte of it."""
+
+import re
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from manifests import report as r
+from manifests.contract import CORE_FIELDS, OPTIONAL_CORE_FIELDS
+from manifests.digest import digest_of
+from manifests.envelope import INTOTO, Statement, pae, sign_statement, statement, verify_statement, wrap_signature
+from manifests.errors import MalformedError, NewerError, UntrustedError, WaybillError
+from manifests.keys import generate_key
+from tests.unit.fleet.reporter import Reporter
+from tests.vendor import Vendor
+
+ONE = "sha256:" + "11" * 32
+TWO = "sha256:" + "22" * 32
+
+
+def test_the_core_is_what_the_contract_lists() -> None:
+    assert set(r.Report.__struct_fields__) == {*CORE_FIELDS, *OPTIONAL_CORE_FIELDS}
+
+
+def test_a_report_comes_back_as_it_was_signed() -> None:
+    site = Reporter()
+    said = site.next(Vendor())
+    raw = r.sign_report(said, digest_of(site.enrolment), site.signer)
+    found = r.verify_report(raw, site.signer.public)
+    assert found.report == said
+    assert said.install.release is not None
+    assert found.subject == said.install.release.digest
+    assert found.digest == digest_of(raw)
+
+
+def test_the_first_report_is_about_the_enrolment() -> None:
+    site = Reporter()
+    found = r.verify_report(site.report(), site.signer.public)
+    assert found.subject == digest_of(site.enrolment) == found.report.chain.previous
+
+
+def test_no_field_can_hold_a_sentence() -> None:
+    """Every text of the shape has a pattern that admits no space, so no name, path or log line fits."""
+    schema = msgspec.json.schema(r.Report)
+    texts = []
+
+    def visit(node: Any) -> None:
+        if isinstance(node, dict):
+            if node.get("type") == "string":
+                texts.append(node)
+            for value in node.values():
+                visit(value)
+        elif isinstance(node, list):
+            for value in node:
+                visit(value)
+
+    visit(schema)
+    assert len(texts) > 40
+    for node in texts:
+        assert "pattern" in node
+        assert not re.search(node["pattern"], "Jane Doe")
+        assert not re.search(node["pattern"], "/etc/passwd")
+
+
+def test_every_list_is_bounded() -> None:
+    def visit(node: Any) -> None:
+        if isinstance(node, dict):
+            if node.get("type") == "array":
+                assert "maxItems" in node
+            for value in node.values():
+                visit(value)
+        elif isinstance(node, list):
+            for value in node:
+                visit(value)
+
+    visit(msgspec.json.schema(r.Report))
+
+
+def test_every_byte_counts() -> None:
+    site = Reporter()
+    raw = site.report(Vendor())
+    for at in range(len(raw)):
+        changed = raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
+        with pytest.raises(WaybillError):
+            r.verify_report(changed, site.signer.public)
+
+
+def test_another_key_is_not_this_site() -> None:
+    site = Reporter()
+    with pytest.raises(MalformedError, match="another key"):
+        r.verify_report(site.report(), generate_key().public)
+    other = generate_key()
+    payload = verify_statement(site.report(), site.signer.public, "report")
+    forged = wrap_signature(payload, other.sign(pae(INTOTO, payload)), site.signer.public)
+    with pytest.raises(UntrustedError):
+        r.verify_report(forged, site.signer.public)
+
+
+def signed(value: Statement[Any], site: Reporter) -> bytes:
+    return sign_statement(value, site.signer)
+
+
+def test_a_release_statement_is_no_report() -> None:
+    site = Reporter()
+    said = statement(site.next(), "urn:waybill:release:1", name="enrolment.json", digest=ONE)
+    with pytest.raises(MalformedError, match="urn:waybill:release:1"):
+        r.verify_report(signed(said, site), site.signer.public)
+
+
+def test_a_later_kind_is_newer_not_broken() -> None:
+    site = Reporter()
+    for predicate in (site.next(), {"entirely": "different"}):
+        said = statement(predicate, "urn:waybill:report:2", name="enrolment.json", digest=ONE)
+        with pytest.raises(NewerError, match="urn:waybill:report:2"):
+            r.verify_report(signed(said, site), site.signer.public)
+
+
+def test_the_subject_is_what_is_installed() -> None:
+    site = Reporter()
+    said = site.next(Vendor())
+    for name, digest in (("release.json", TWO), ("enrolment.json", digest_of(site.enrolment))):
+        with pytest.raises(MalformedError, match="subject"):
+            r.verify_report(signed(statement(said, r.REPORT_TYPE, name=name, digest=digest), site), site.signer.public)
+
+
+def earlier(*seqs: int) -> tuple[r.Earlier, ...]:
+    return tuple(
+        r.Earlier(seq=seq, digest=ONE, made_at="2026-01-02T03:04:05Z", cause="install", state="none") for seq in seqs
+    )
+
+
+CHAIN = r.ChainLink(
+    seq=3,
+    previous=ONE,
+    made_at="2026-01-02T03:04:05Z",
+    cause="install",
+    earlier=earlier(1, 2),
+    journal=r.Journal(entries=1, head=ONE),
+)
+COMPONENT = r.Component(kind="image", name="api", step="app", expected=ONE, found="same", level="placed")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"chain": replace(CHAIN, earlier=earlier(1, 3))}, "report 3 follows report 1"),
+        ({"chain": replace(CHAIN, earlier=earlier(2))}, "does not begin after"),
+        ({"chain": replace(CHAIN, earlier=())}, "not all accounted for"),
+        ({"chain": replace(CHAIN, earlier=earlier(1, 2, 3))}, "not all accounted for"),
+        ({"chain": replace(CHAIN, previous=TWO)}, "another file than the last one"),
+        ({"chain": replace(CHAIN, acknowledged=r.Acknowledged(seq=1, digest=ONE))}, "does not begin after"),
+        ({"chain": replace(CHAIN, omitted=r.Omitted(first=2, last=1, digest=ONE))}, "does not begin after"),
+        ({"install": r.Install(state="confirmed")}, "does not agree"),
+        ({"components": r.Components(listed=(COMPONENT,))}, "components without a release"),
+        ({"components": r.Components(more_same=1)}, "components without a release"),
+        (
+            {"waiting": (r.WaitingItem(item="r-1", kind="release", since="2026-01-02T03:04:05Z", since_seq=9),)},
+            "waits since report 9",
+        ),
+        ({"health": (r.Health(probe="a", state="passing"),) * 2}, "given twice"),
+        (
+            {
+                "install": r.Install(
+                    state="none",
+                    generations=(
+                        r.Generation(number=2, release=ONE, version="1", state="a"),
+                        r.Generation(number=1, release=ONE, version="1", state="a"),
+                    ),
+                )
+            },
+            "not in order",
+        ),
+    ],
+)
+def test_a_contradiction_is_refused_by_writer_and_reader(change: dict[str, Any], message: str) -> None:
+    site = Reporter()
+    good = replace(site.next(), chain=CHAIN)
+    r.check_report(good, "report")
+    wrong = replace(good, **change)
+    with pytest.raises(MalformedError, match=message):
+        r.sign_report(wrong, ONE, site.signer)
+    said = r.report_statement(wrong, ONE)
+    with pytest.raises(MalformedError):
+        r.verify_report(signed(said, site), site.signer.public)
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        (replace(COMPONENT, found="differs"),),
+        (replace(COMPONENT, observed=TWO),),
+        (replace(COMPONENT, found="differs", observed=ONE),),
+        (replace(COMPONENT, name="b"), COMPONENT),
+        (COMPONENT, COMPONENT),
+    ],
+    ids=["differs unseen", "same but seen", "differs in nothing", "unsorted", "twice"],
+)
+def test_components_say_what_was_seen_exactly_when_it_differs(listed: tuple[r.Component, ...]) -> None:
+    good = Reporter().next(Vendor())
+    with pytest.raises(MalformedError):
+        r.check_report(replace(good, components=r.Components(listed=listed)), "report")
+
+
+def test_two_hundred_images_fit() -> None:
+    site = Reporter()
+    for _ in range(5):
+        site.report(Vendor())
+    good = site.next(Vendor())
+    listed = tuple(replace(COMPONENT, name=f"image-with-a-usual-name-{i:03}") for i in range(200))
+    core = r.encode_report(replace(good, components=r.Components(listed=listed)), ONE)
+    assert len(core) < r.MAX_CORE * 3 // 4
+
+
+def test_a_longer_core_is_neither_written_nor_read() -> None:
+    site = Reporter()
+    good = site.next(Vendor())
+    listed = tuple(replace(COMPONENT, name=f"{i:03}-" + "x" * 100) for i in range(400))
+    wrong = replace(good, components=r.Components(listed=listed))
+    with pytest.raises(MalformedError, match="65536"):
+        r.sign_report(wrong, ONE, site.signer)
+    with pytest.raises(MalformedError, match="at most"):
+        r.verify_report(signed(r.report_statement(wrong, ONE), site), site.signer.public)
+
+
+def test_components_of_a_release_are_those_of_its_steps() -> None:
+    release, _, _ = Vendor().release()
+    found = r.expected_components(release)
+    assert [(one.kind, one.name, one.step) for one in found] == [
+        ("files", "service", "app"),
+        ("image", "api", "images"),
+    ]
+    assert found[1].digest == release.images[0].manifest.digest
