@@ -1,0 +1,488 @@
+"""Import: what is accepted, what is found, what is refused, and that nothing good is lost beside anything bad."""
+
+import os
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from sqlalchemy import Engine, select
+
+from fleet.enrol import enroll, pin_root
+from fleet.intake import Imported, import_paths
+from fleet.ledger.opening import FleetPlace, find_fleet, open_fleet
+from fleet.ledger.tables import positions, quarantine, reports
+from fleet.views import SiteRow, find_site, list_sites, show_site
+from manifests import report as r
+from manifests.digest import digest_of
+from manifests.enrolment import verify_enrolment
+from manifests.envelope import sign_statement, statement
+from manifests.keys import generate_key
+from manifests.trust import Mark, parse_root
+from tests.unit.fleet.reporter import Reporter
+from tests.vendor import Vendor
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+ONE = Vendor(version="1.0.0", sequence=1)
+TWO = Vendor(version="1.1.0", sequence=2)
+OTHER = "sha256:" + "99" * 32
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> FleetPlace:
+    return find_fleet(str(tmp_path / "fleet"), {}, tmp_path, create=True)
+
+
+@pytest.fixture
+def engine(place: FleetPlace) -> Iterator[Engine]:
+    engine = open_fleet(place)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def site(engine: Engine) -> Reporter:
+    site = Reporter(root=ONE.pin())
+    take(engine, site)
+    return site
+
+
+@pytest.fixture
+def medium(tmp_path: Path) -> Path:
+    folder = tmp_path / "medium"
+    folder.mkdir()
+    return folder
+
+
+def take(engine: Engine, site: Reporter) -> None:
+    signed = verify_enrolment(site.enrolment)
+    enroll(engine, signed, NOW, fingerprint="sha256:" + site.signer.public.keyid)
+
+
+def put(medium: Path, name: str, data: bytes) -> None:
+    (medium / name).write_bytes(data)
+
+
+def bring(engine: Engine, medium: Path, *files: bytes) -> Imported:
+    """Import exactly these files, whatever the medium held before."""
+    for old in medium.iterdir():
+        old.unlink()
+    for i, data in enumerate(files):
+        put(medium, f"{i}.bin", data)
+    return import_paths(engine, (medium,), NOW)
+
+
+def names(done: Imported) -> list[str]:
+    found = [one.finding for news in done.sites.values() for _, one in news.findings]
+    return found + [one.finding for one in done.outcomes if one.status in ("quarantined", "unreadable")]
+
+
+def row(engine: Engine) -> SiteRow:
+    return list_sites(engine)[0]
+
+
+def test_the_loop(engine: Engine, site: Reporter, medium: Path) -> None:
+    """Bundles first or last, reports in any order: what comes out is who runs what."""
+    assert row(engine).shown_release == "never reported"
+    files = [site.report(), site.report(ONE, "trial"), site.report(), site.report(TWO, "confirmed")]
+    put(medium, "a-report", files[3])
+    for i, name in enumerate(("z", "y", "x")):
+        put(medium, name, files[i])
+    (medium / "sub").mkdir()
+    ONE.write(medium / "sub" / "renamed-by-a-guard.dat")
+    TWO.write(medium / "sub" / "one.tar")
+    done = import_paths(engine, (medium,), NOW)
+    assert done.counts == {"release": 2, "report": 4}
+    assert names(done) == []
+    found = row(engine)
+    assert (found.version, found.state, found.level, found.channel) == ("1.1.0", "confirmed", "placed", "stable")
+    assert (found.seq, found.missing, found.forked_at, found.known, found.notes) == (4, 0, None, True, ())
+
+
+def test_importing_again_changes_nothing(engine: Engine, site: Reporter, medium: Path) -> None:
+    files = [site.report(), site.report(ONE)]
+    bring(engine, medium, *files, ONE.bundle())
+    before = everything(engine)
+    done = bring(engine, medium, *files, ONE.bundle(), files[1])
+    assert done.counts == {"known": 4}
+    assert {one.finding for one in done.outcomes} == {"report-replayed", "release-known"}
+    assert everything(engine) == before
+
+
+def test_a_replay_does_not_bring_the_old_state_back(engine: Engine, site: Reporter, medium: Path) -> None:
+    old = site.report(ONE)
+    bring(engine, medium, old, site.report(TWO))
+    done = bring(engine, medium, old)
+    assert "came before" in done.outcomes[0].text
+    assert row(engine).version == "1.1.0"
+
+
+def everything(engine: Engine) -> list[object]:
+    from fleet.ledger.tables import metadata
+
+    with engine.connect() as connection:
+        return [
+            [tuple(one) for one in connection.execute(select(table).order_by(*table.primary_key))]
+            for table in metadata.sorted_tables
+        ]
+
+
+def test_a_copied_site_is_a_fork(engine: Engine, site: Reporter, medium: Path) -> None:
+    """Two machines, one key: both sign report 3, and neither is edited."""
+    bring(engine, medium, site.report(), site.report(ONE))
+    clone = site.clone()
+    mine, theirs = site.report(), clone.report(TWO)
+    assert not bring(engine, medium, mine).alarms
+    done = bring(engine, medium, theirs)
+    assert "report-forked" in names(done)
+    assert done.alarms == (site.site,)
+    found = row(engine)
+    assert (found.forked_at, found.missing) == (3, 0)
+    assert "forked" in found.notes
+    with engine.connect() as connection:
+        assert len(connection.execute(select(reports.c.digest)).all()) == 4  # both branches stand
+    done = bring(engine, medium, clone.report())
+    assert "site-forked" in names(done)
+    page = show_site(engine, site.site)
+    assert [(one.first, one.kind) for one in page.history if one.kind == "fork"] == [(3, "fork")]
+
+
+def test_a_fork_shows_before_the_other_branch_is_here(engine: Engine, site: Reporter, medium: Path) -> None:
+    """The clone's report 4 names another report 3 than the one that is held."""
+    bring(engine, medium, site.report(), site.report())
+    clone = site.clone()
+    site.report()
+    bring(engine, medium, site.report())
+    clone.made_at = "2026-05-05T00:00:00Z"
+    clone.report()
+    clone.report()
+    assert "report-forked" in names(bring(engine, medium, clone.report()))
+    assert row(engine).forked_at == 3
+
+
+def test_a_restored_backup_is_a_fork(engine: Engine, site: Reporter, medium: Path) -> None:
+    backup = site.clone()
+    bring(engine, medium, site.report(), site.report(ONE))
+    backup.made_at = "2026-05-09T00:00:00Z"
+    assert "report-forked" in names(bring(engine, medium, backup.report()))
+    assert row(engine).forked_at == 1
+    assert row(engine).version == "1.0.0"
+
+
+def test_another_enrolment_below_the_first_report_is_a_fork(engine: Engine, site: Reporter, medium: Path) -> None:
+    said = site.next(ONE)
+    done = bring(engine, medium, site.sign(replace(said, chain=replace(said.chain, previous=OTHER))))
+    assert "report-forked" in names(done)
+    assert row(engine).forked_at == 0
+
+
+def test_a_gap_is_named_summed_up_and_closed(engine: Engine, site: Reporter, medium: Path) -> None:
+    files = [site.report(), site.report(ONE), site.report(), site.report(TWO)]
+    bring(engine, medium, files[0], ONE.bundle(), TWO.bundle())
+    done = bring(engine, medium, files[3])
+    news = done.sites[site.site]
+    assert [(seq, one.finding, one.alarm) for seq, one in news.findings] == [(4, "report-gap", False)]
+    assert "reports 2 to 3 are not here; this one sums up" in news.findings[0][1].text
+    assert (row(engine).missing, row(engine).notes) == (2, ("gap",))
+    page = show_site(engine, site.site)
+    assert page.gaps == ((2, 3),)
+    assert [one.text for one in page.history if one.kind == "gap"] == [
+        "not here; a later report says: install, confirmed",
+        "not here; a later report says: requested, confirmed",
+    ]
+    assert names(bring(engine, medium, files[2], files[1])) == ["report-late", "report-late"]
+    assert (row(engine).missing, row(engine).version) == (0, "1.1.0")
+
+
+def test_a_late_report_of_another_branch_is_found_by_the_summary(engine: Engine, site: Reporter, medium: Path) -> None:
+    clone = site.clone()
+    clone.made_at = "2026-05-05T00:00:00Z"
+    site.report()
+    bring(engine, medium, site.report())
+    done = bring(engine, medium, clone.report())
+    assert "report-forked" in names(done)
+    assert row(engine).forked_at == 1
+
+
+def test_an_unknown_site_waits_in_quarantine_until_it_is_enrolled(engine: Engine, site: Reporter, medium: Path) -> None:
+    stranger = Reporter(site="northern-grid/small/production/west", root=ONE.pin())
+    raw = stranger.report()
+    done = bring(engine, medium, raw, site.report())
+    assert done.counts == {"quarantined": 1, "report": 1}
+    assert names(done)[-1] == "site-unknown"
+    with engine.connect() as connection:
+        assert connection.execute(select(quarantine.c.raw)).scalar_one() == raw
+    signed = verify_enrolment(stranger.enrolment)
+    again = enroll(engine, signed, NOW, fingerprint=None).again
+    assert again.counts == {"report": 1}
+    assert find_site(engine, "west").seq == 1
+    with engine.connect() as connection:
+        assert connection.execute(select(quarantine.c.settled_at)).scalar_one() is not None
+
+
+def quarantined(engine: Engine) -> list[tuple[str, bytes]]:
+    with engine.connect() as connection:
+        query = select(quarantine.c.finding, quarantine.c.raw).order_by(quarantine.c.finding)
+        return [(one.finding, one.raw) for one in connection.execute(query)]
+
+
+def test_what_is_refused_keeps_its_bytes_and_its_reason(engine: Engine, site: Reporter, medium: Path) -> None:
+    good = site.clone().report()
+    payload_changed = good.replace(b'"payload":"eyJ', b'"payload":"eyK', 1)
+    said = statement({"new": True}, "urn:waybill:report:2", name="enrolment.json", digest=OTHER)
+    bad = {
+        "signature-wrong": payload_changed,
+        "report-malformed": good[:-40],
+        "report-newer": sign_statement(said, site.signer),
+        "malformed": good.replace(b'"dsseEnvelope":', b'"dsseEnvelope": '),
+        "report-too-long": good + b" " * r.MAX_REPORT,
+    }
+    done = bring(engine, medium, *bad.values(), good)
+    assert done.counts == {"report": 1, "quarantined": len(bad)}
+    found = dict(quarantined(engine))
+    assert set(found) == set(bad)
+    for finding, raw in bad.items():
+        assert found[finding] == raw[: r.MAX_REPORT]
+    assert row(engine).seq == 1
+    assert bring(engine, medium, *bad.values()).counts == {"quarantined": len(bad)}
+    assert len(quarantined(engine)) == len(bad)
+
+
+def test_a_key_speaks_for_its_own_site_only(engine: Engine, site: Reporter, medium: Path) -> None:
+    other = Reporter(site="northern-grid/small/production/west", root=ONE.pin())
+    take(engine, other)
+    liar = site.clone()
+    liar.site = other.site
+    assert names(bring(engine, medium, liar.report())) == ["site-mismatch"]
+    said = site.next()
+    wrong = replace(said, identity=replace(said.identity, key_epoch=2))
+    assert names(bring(engine, medium, site.sign(wrong))) == ["site-mismatch"]
+
+
+def test_a_report_about_another_enrolment_is_refused(engine: Engine, site: Reporter, medium: Path) -> None:
+    said = site.next()
+    raw = r.sign_report(said, OTHER, site.signer)
+    assert names(bring(engine, medium, raw)) == ["enrolment-mismatch"]
+
+
+def test_a_release_that_nobody_made(engine: Engine, site: Reporter, medium: Path) -> None:
+    bring(engine, medium, ONE.bundle())
+    done = bring(engine, medium, site.report(ONE.but(version="1.0.0", service={"hello.txt": b"other\n"})))
+    assert names(done) == ["release-never-made"]
+    assert row(engine).shown_release == "1.0.0 (unknown)"
+    assert names(bring(engine, medium, site.report(TWO))) == ["release-unknown"]
+
+
+def test_a_release_told_otherwise_than_it_is(engine: Engine, site: Reporter, medium: Path) -> None:
+    bring(engine, medium, ONE.bundle())
+    said = site.next(ONE)
+    assert said.install.release is not None
+    wrong = replace(said, install=replace(said.install, release=replace(said.install.release, version="9.9.9")))
+    assert names(bring(engine, medium, site.sign(wrong))) == ["release-differs"]
+
+
+def test_components_must_cover_the_release(engine: Engine, site: Reporter, medium: Path) -> None:
+    bring(engine, medium, ONE.bundle())
+    said = site.next(ONE)
+    fewer = replace(said, components=r.Components(listed=said.components.listed[:1]))
+    assert names(bring(engine, medium, site.sign(fewer))) == ["components-incomplete"]
+    said = site.next(ONE)
+    first, *rest = said.components.listed
+    wrong = replace(said, components=r.Components(listed=(replace(first, expected=OTHER), *rest)))
+    assert names(bring(engine, medium, site.sign(wrong))) == ["components-differ"]
+    said = site.next(ONE)
+    drifted = replace(first, found="differs", observed=OTHER)
+    wrong = replace(said, components=r.Components(listed=(drifted, *rest)))
+    assert names(bring(engine, medium, site.sign(wrong))) == ["drift"]
+    said = site.next(ONE)
+    told = replace(said, components=r.Components(listed=(), more_same=2))
+    assert names(bring(engine, medium, site.sign(told))) == []
+
+
+def test_what_may_only_grow(engine: Engine, site: Reporter, medium: Path) -> None:
+    site.floor = Mark(epoch=1, sequence=2)
+    bring(engine, medium, ONE.bundle(), site.report())
+    site.floor = Mark(epoch=1, sequence=1)
+    assert names(bring(engine, medium, site.report())) == ["state-went-back"]
+    site.journal = 1
+    assert names(bring(engine, medium, site.report())) == ["journal-truncated"]
+    said = site.next()
+    swapped = replace(said, policy=r.PolicyState(number=1, digest=OTHER))
+    assert names(bring(engine, medium, site.sign(swapped))) == ["policy-swapped"]
+    assert row(engine).alarms == 3
+
+
+def test_the_other_neighbour_of_a_late_report_is_compared_too(engine: Engine, site: Reporter, medium: Path) -> None:
+    bring(engine, medium, ONE.bundle())
+    files = [site.report()]
+    site.journal = 500
+    files.append(site.report())
+    site.journal = 100
+    files.append(site.report())
+    bring(engine, medium, files[0], files[2])
+    assert names(bring(engine, medium, files[1])) == ["report-late", "journal-truncated"]
+
+
+def test_a_site_that_raised_an_alarm(engine: Engine, site: Reporter, medium: Path) -> None:
+    bring(engine, medium, ONE.bundle())
+    said = site.next()
+    raised = replace(said, trust=replace(said.trust, alarms=(r.SeenAlarm(code="sequence-reused"),)))
+    assert names(bring(engine, medium, site.sign(raised))) == ["site-alarm"]
+
+
+def test_another_root_and_a_clock_to_come(engine: Engine, site: Reporter, medium: Path) -> None:
+    bring(engine, medium, ONE.bundle())
+    said = site.next()
+    wrong = replace(said, trust=replace(said.trust, root=r.ReportedRoot(version=1, digest=OTHER)))
+    assert names(bring(engine, medium, site.sign(wrong))) == ["root-unknown"]
+    site.made_at = "2026-06-03T00:00:00Z"
+    done = bring(engine, medium, site.report())
+    assert names(done) == ["clock-ahead"]
+    assert row(engine).as_of == "2026-06-01T00:00:00Z"  # no fresher than the moment it came in
+
+
+def test_an_acknowledgement_that_support_never_gave(engine: Engine, site: Reporter, medium: Path) -> None:
+    bring(engine, medium, ONE.bundle(), site.report())
+    lost = site.report()
+    said = site.next()
+    chain = replace(said.chain, acknowledged=r.Acknowledged(seq=2, digest=digest_of(lost)), earlier=())
+    done = bring(engine, medium, site.sign(replace(said, chain=chain)))
+    assert "acknowledgement-unknown" in names(done)
+
+
+def test_a_second_release_under_one_sequence(engine: Engine, site: Reporter, medium: Path) -> None:
+    bring(engine, medium, ONE.bundle())
+    done = bring(engine, medium, ONE.but(version="1.0.1").bundle())
+    assert names(done) == ["sequence-reused"]
+
+
+def test_a_bundle_of_another_vendor_waits_for_its_root(engine: Engine, site: Reporter, medium: Path) -> None:
+    other = ONE.but(recorded=(generate_key(),), signers=())
+    foreign = replace_signer(other)
+    assert names(bring(engine, medium, foreign.bundle())) == ["root-unknown"]
+    assert pin_root(engine, parse_root(foreign.root_file(), "root"), NOW)
+    assert bring(engine, medium, foreign.but(sequence=7).bundle(), foreign.bundle()).counts == {"release": 2}
+    with engine.connect() as connection:
+        assert set(connection.execute(select(quarantine.c.settled_at)).scalars()) == {"2026-06-01T00:00:00Z"}
+
+
+def replace_signer(vendor: Vendor) -> Vendor:
+    return vendor.but(signers=vendor.recorded)
+
+
+@pytest.mark.parametrize("at", [0, 300, 700, 2000, 60_000])
+def test_a_damaged_head_teaches_nothing(engine: Engine, site: Reporter, medium: Path, at: int) -> None:
+    raw = bytearray(ONE.bundle())
+    raw[at] ^= 1
+    done = bring(engine, medium, bytes(raw))
+    assert done.counts in ({"quarantined": 1}, {"skipped": 1})
+    assert bring(engine, medium, ONE.bundle()).counts == {"release": 1}
+
+
+def test_a_hostile_medium_loses_nothing_good(engine: Engine, site: Reporter, medium: Path) -> None:
+    good = [site.report(), site.report(ONE), site.report(TWO)]
+    for i in range(3000):
+        put(medium, f"junk-{i}.json", b'{"dsseEnvelope":' + os.urandom(40))
+    for i in range(3000):
+        put(medium, f"photo-{i}.jpg", os.urandom(60))
+    with (medium / "huge.report.json").open("wb") as file:
+        file.write(b'{"dsseEnvelope"')
+        file.truncate(8 << 30)
+    with (medium / "huge.tar").open("wb") as file:
+        file.write(ONE.bundle()[:600])
+        file.truncate(8 << 30)
+    os.mkfifo(medium / "0.report.json")
+    with socket.socket(socket.AF_UNIX) as bound:
+        here = Path.cwd()
+        os.chdir(medium)
+        try:
+            bound.bind("00.report.json")
+        finally:
+            os.chdir(here)
+        (medium / "loop").symlink_to(medium)
+        (medium / "outside.json").symlink_to("/etc/passwd")
+        deep = medium
+        for _ in range(40):
+            deep = deep / "d"
+        deep.mkdir(parents=True)
+        put(deep, "x.json", good[0])
+        nested = b'{"dsseEnvelope":' + b"[" * 60_000 + b"]" * 60_000 + b"}"
+        put(medium, "nested.json", nested)
+        for i, raw in enumerate(good):
+            put(medium, f"back-{i}", raw)
+        ONE.write(medium / "a.tar")
+        TWO.write(medium / "b.tar")
+        done = import_paths(engine, (medium,), NOW)
+    assert done.counts["report"] == 3
+    assert done.counts["release"] == 2
+    assert done.counts["quarantined"] == 3000 + 3
+    assert done.counts["unreadable"] == 1
+    assert done.counts["skipped"] == 3000 + 4
+    assert (row(engine).version, row(engine).seq, row(engine).missing) == ("1.1.0", 3, 0)
+    assert len(done.outcomes) < 2100
+
+
+def test_a_file_that_may_not_be_read_is_named(engine: Engine, site: Reporter, medium: Path) -> None:
+    put(medium, "x", site.report())
+    (medium / "x").chmod(0)
+    if os.access(medium / "x", os.R_OK):
+        pytest.skip("this account reads everything (root)")
+    done = import_paths(engine, (medium,), NOW)
+    assert done.counts == {"unreadable": 1}
+
+
+def test_an_enrolment_on_the_medium_is_not_believed(engine: Engine, site: Reporter, medium: Path) -> None:
+    stranger = Reporter(site="northern-grid/small/production/west", root=ONE.pin())
+    done = bring(engine, medium, stranger.enrolment)
+    assert done.counts == {"skipped": 1}
+    assert "waybill fleet enroll" in done.outcomes[0].hint
+    assert len(list_sites(engine)) == 1
+
+
+def test_what_fails_in_the_middle_leaves_whole_files_only(
+    engine: Engine, site: Reporter, medium: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that the database refuses is in the ledger as a whole or not at all."""
+    import fleet.intake
+
+    class StopError(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise StopError
+
+    files = [site.report(), site.report(ONE)]
+    before = everything(engine)
+    with monkeypatch.context() as patch:
+        patch.setattr(fleet.intake, "_update_standings", stop)
+        with pytest.raises(StopError):
+            bring(engine, medium, *files)
+    assert everything(engine) == before
+    assert bring(engine, medium, *files).counts == {"report": 2}
+
+
+def test_the_order_of_files_does_not_matter(engine: Engine, tmp_path: Path, medium: Path) -> None:
+    """Any order, in any number of imports, ends in the same standing."""
+    site = Reporter(root=ONE.pin())
+    files = [site.report(), site.report(ONE), site.report(), site.report(TWO), site.report()]
+    seen = set()
+    for n, order in enumerate(([0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 4, 0, 3, 1])):
+        other = open_fleet(find_fleet(str(tmp_path / f"fleet-{n}"), {}, tmp_path, create=True))
+        take(other, site)
+        for i in order:
+            bring(other, medium, files[i])
+        found = row(other)
+        with other.connect() as connection:
+            known = frozenset(map(tuple, connection.execute(select(positions.c.seq, positions.c.digest))))
+        seen.add((found.seq, found.missing, found.forked_at, found.release, known))
+        other.dispose()
+    assert len(seen) == 1
+
+
+def test_a_thousand_days_later_the_row_says_so(engine: Engine, site: Reporter, medium: Path) -> None:
+    from fleet.views import shown_age
+
+    bring(engine, medium, site.report())
+    assert shown_age(row(engine), NOW + timedelta(days=1000)) == "1027d"
