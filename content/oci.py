@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from manifests.canonical import check_depth
 from manifests.digest import MAX_INTEGER, digest_of, is_digest
 from manifests.errors import MalformedError
 
@@ -36,7 +37,6 @@ REF_NAME = "org.opencontainers.image.ref.name"
 CREATED = "org.opencontainers.image.created"
 
 MAX_MANIFEST_BYTES = 4 << 20
-MAX_DEPTH = 32
 
 EMPTY_BYTES = b"{}"
 
@@ -44,8 +44,6 @@ _MEDIA_TYPE = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}(;[ -~]{1,100})?"
 )
 _PLATFORM_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-# A string, ended or not, or one bracket. Possessive, so that no input makes it go back over what it has read.
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 # Readers in Go take a field under any capitalisation, so another spelling would mean one thing to us and
 # another to a runtime.
 _DOCUMENT_FIELDS = frozenset(
@@ -153,15 +151,7 @@ def read_json(data: bytes, *, max_bytes: int = MAX_MANIFEST_BYTES, where: str = 
     """
     if len(data) > max_bytes:
         raise MalformedError(f"document has {len(data)} bytes, at most {max_bytes} are read", where=where)
-    depth = 0
-    for token in _TOKEN.finditer(data):
-        first = token.group()[0]
-        if first in b"[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise MalformedError(f"JSON is nested deeper than {MAX_DEPTH} levels", where=where)
-        elif first in b"]}":
-            depth -= 1
+    check_depth(data, where)
     try:
         # Decoded here: json.loads would also take UTF-16 and UTF-32.
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_object, parse_constant=_refuse_constant)
