@@ -18,7 +18,6 @@ from manifests.keys import PublicKey, read_capped
 from manifests.release import Release, parse_release
 from manifests.trust import MAX_ROOT, Pin, SignedRoot, parse_root
 from manifests.units import show_size
-from verifier.compare import compare_releases
 from verifier.verify import Finding, SiteFacts, VerifiedBundle, refusal, verify_path, verify_pipe
 
 trust_options = (
@@ -291,6 +290,8 @@ def _show_root(found: SignedRoot, file: Path, role: str | None) -> Result:
 @click.argument("new", type=click.Path(path_type=Path))
 def compare_command(old: Path, new: Path) -> Result:
     """Say what differs between the bundles OLD and NEW; neither is verified by this."""
+    from verifier.compare import compare_releases
+
     differences = compare_releases(old, new)
     lines = ["not verified: a comparison of what the two bundles say", *(one.line() for one in differences)]
     data = {"verified": False, "differences": [msgspec.to_builtins(one) for one in differences]}

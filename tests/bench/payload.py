@@ -24,7 +24,7 @@ def vendor_folder(folder: Path, size: int, *, layers: int) -> Path:
         "  - {name: app, from: 'oci:layout:app', to: bench/app, signed_by: none, reason: a benchmark,\n"
         "     sbom: none, sbom_reason: random bytes have no components}\n"
     )
-    _edit(folder, image + "\nfiles:\n")
+    _edit(folder, image)
     return folder
 
 
@@ -46,8 +46,12 @@ def _init(folder: Path) -> None:
 def _edit(folder: Path, text: str) -> None:
     path = folder / "release.yaml"
     before = path.read_text()
-    after = before.replace("\nfiles:\n", "\n" + text, 1)
-    if after == before:
+    at = before.find("\nfiles:")
+    after = before[:at] + "\n" + text + before[at:]
+    steps = "install:\n  - {step: images, driver: store, images: [app]}\n"
+    lines = after.partition("\ninstall:")
+    after = lines[0] + "\n" + steps + lines[2].partition("\n")[2]
+    if at < 0 or after == before:
         raise SystemExit("release.yaml of `waybill init` has no `files:` to put an image before")
     path.write_text(after)
 
