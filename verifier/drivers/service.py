@@ -1,6 +1,7 @@
 """The one service that a step keeps running: what is started, where, with which environment."""
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def find_program(
     """The absolute path of a service's program.
 
     A word with a slash is a file of the release; any other is a program of the host: the one that the site names in
-    its settings, else the first on the search path.
+    its settings, else the first on the search path; for ``python3`` at last our own interpreter.
 
     Raises:
         RefusedError: The release names a path of the host, or a file that it does not have or may not run.
@@ -94,6 +95,9 @@ def find_program(
         path = Path(text)
         if path.is_absolute() and path.is_file() and path.stat().st_mode & 0o111:
             return text
+    if word == "python3" and not named:
+        # The interpreter that runs this verifier is one, wherever the host keeps it.
+        return sys.executable
     raise HostError(
         f"{named} is not a program" if named else f"found no program {word} in {search_path}",
         where=f"keep_running {word}",
