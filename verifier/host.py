@@ -32,7 +32,9 @@ def this_host() -> Host:
         monotonic=time.monotonic,
         sleep=time.sleep,
         boot=_boot_id(),
-        actor=Actor(account=_account(os.getuid()), uid=os.getuid(), sudo=os.environ.get("SUDO_USER") or None),
+        actor=Actor(
+            account=_account(os.getuid()), uid=os.getuid(), sudo=_printable(os.environ.get("SUDO_USER", "")) or None
+        ),
     )
 
 
@@ -41,6 +43,11 @@ def _boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return "unknown"
+
+
+def _printable(text: str) -> str:
+    """The environment is the caller's: what cannot be shown is not kept."""
+    return "".join(c for c in text[:64] if c.isascii() and c.isprintable())
 
 
 def _account(uid: int) -> str:

@@ -25,7 +25,7 @@ from verifier.change import Change, change_of, crew_for, rollback_change, standi
 from verifier.crew import Work
 from verifier.events import Approved
 from verifier.generations import write_generation
-from verifier.machine import Machine, Tools, outcome_of
+from verifier.machine import Machine, Tools, one_line, outcome_of
 from verifier.policy import require
 from verifier.site import Site, check_space
 from verifier.state import Generation
@@ -264,7 +264,7 @@ def rollback(
     if dry_run:
         return Ended(site.state.running, None, None)
     site.keep_document(encode(change.plan))
-    site.record(replace(change.planned, reason=reason))
+    site.record(replace(change.planned, reason=one_line(reason) if reason else None))
     site.record(Approved(approvals=tuple(one.digest for one in standing.approvals)))
 
     def stage() -> None:

@@ -191,8 +191,9 @@ class Journal:
         line = encode(record)
         if len(line) > MAX_LINE:
             raise ValueError(f"journal entry of {len(line)} bytes")
+        # What could not be read back, or what the fold refuses, must not reach the disk.
+        _entry(line, record.seq, tail.digest)
         entry = Entry(digest=digest_of(line), record=record)
-        # An entry that the fold refuses must not reach the disk.
         state = apply(self._state, record, entry.digest)
         segment, length = tail.segment, tail.length
         if segment is None or length + len(line) > SEGMENT:

@@ -100,7 +100,7 @@ class Machine:
     def leave_trial(self, reason: str | None) -> Rest:
         """End a trial on a person's word, and see the way back through."""
         if reason:
-            self._write(Note(code="reason", detail=_short(reason)))
+            self._site.record(Note(code="reason", detail=one_line(reason)))
         self._left = True
         return self.drive(forward=False)
 
@@ -310,7 +310,7 @@ class Machine:
                     step=probe.name,
                     result="done" if good else "failed",
                     code=code,
-                    detail=_short(detail),
+                    detail=one_line(detail),
                 )
             )
         if waiting:
@@ -421,11 +421,11 @@ def _failed(act: Act, step: str | None, error: Exception, seconds: int) -> Outco
         code, detail = "host", f"{error.filename or ''}: {error.strerror or error}"
     else:
         code, detail = "bug", f"{type(error).__name__}: {error}"
-    return Outcome(act=act, step=step, result="failed", code=code[:64], detail=_short(detail), seconds=seconds)
+    return Outcome(act=act, step=step, result="failed", code=code[:64], detail=one_line(detail), seconds=seconds)
 
 
-def _short(text: str) -> str:
-    """One line that fits into a journal entry, without control characters."""
+def one_line(text: str) -> str:
+    """The text as one line that fits into a journal entry, without control characters."""
     plain = "".join(c if c.isprintable() else " " for c in text)
     return plain if len(plain) <= 1000 else plain[:997] + "..."
 

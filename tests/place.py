@@ -1,0 +1,149 @@
+"""A site in a temporary folder: real files, real keys, real bundles; only clock and boot are made up."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from manifests.keys import FileSigner, generate_key
+from manifests.release import Probe
+from tests.vendor import Vendor
+from verifier.approve import say_verdict
+from verifier.crew import Work
+from verifier.drivers import load_driver
+from verifier.enroll import Names, enroll, read_offer
+from verifier.events import Actor
+from verifier.fsops import Disk
+from verifier.generations import Installed
+from verifier.host import Host
+from verifier.install import Ended, confirm, install, recover, rollback
+from verifier.machine import Tools
+from verifier.receive import Taken, receive_bundle
+from verifier.site import Site, hold_site, open_site
+
+NAMES = Names("northern-grid", "small", "production", "east")
+
+
+def nobody(_: int) -> None:
+    """Nobody watches."""
+
+
+@dataclass
+class Clock:
+    """Stands still until somebody sleeps."""
+
+    at: datetime = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+    running: float = 1000.0
+
+    def sleep(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+        self.running += seconds
+
+    def host(self, account: str = "ops1") -> Host:
+        return Host(
+            now=lambda: self.at.replace(microsecond=0),
+            monotonic=lambda: self.running,
+            sleep=self.sleep,
+            boot="11111111-2222-3333-4444-555555555555",
+            actor=Actor(account=account, uid=1000),
+        )
+
+
+@dataclass
+class Place:
+    """A site and the people around it.
+
+    Attributes:
+        health: What a probe answers, by its name; ``passing`` for the others.
+        told: Causes of the reports that were written.
+    """
+
+    path: Path
+    disk: Disk = field(default_factory=Disk)
+    clock: Clock = field(default_factory=Clock)
+    people: dict[str, FileSigner] = field(default_factory=dict)
+    health: dict[str, str] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    tell: Callable[[Site, str], Path] | None = None
+
+    def tools(self) -> Tools:
+        return Tools(load=load_driver, probe=self.probe, say=self.said.append)
+
+    def probe(self, probe: Probe, site: Site, installed: Installed, crew: tuple[Work, ...]) -> tuple[str, str]:
+        return self.health.get(probe.name, "passing"), "as the test wants it"
+
+    def _tell(self, site: Site, cause: str) -> Path:
+        self.told.append(cause)
+        return self.tell(site, cause) if self.tell else site.outbox
+
+    @contextmanager
+    def hold(self, command: str = "test") -> Iterator[Site]:
+        with hold_site(self.path, self.disk, self.clock.host(), command) as site:
+            yield site
+
+    def open(self) -> Site:
+        return open_site(self.path, self.disk, self.clock.host())
+
+    def receive(self, bundle: Path, *, keep: bool = False) -> Taken:
+        with self.hold() as site:
+            return receive_bundle(site, bundle, keep=keep, advance=nobody)
+
+    def approve(self, item: str, person: str = "ops-1", verdict: str = "approve") -> None:
+        with self.hold() as site:
+            say_verdict(site, item, self.people[person], verdict, condition=None, load=load_driver)  # type: ignore[arg-type]  # tests give one of the two words
+
+    def install(self, item: str, *, media: Path | None = None, contract: str | None = None) -> Ended:
+        with self.hold() as site:
+            return install(
+                site,
+                item,
+                self.tools(),
+                media=media,
+                contract=lambda change: contract or change.planned.contract,
+                tell=self._tell,
+                told=nobody,
+            )
+
+    def rollback(self, number: int | None = None, person: str | None = None) -> Ended:
+        with self.hold() as site:
+            return rollback(
+                site,
+                number,
+                self.tools(),
+                signer=self.people[person] if person else None,
+                reason=None,
+                tell=self._tell,
+            )
+
+    def confirm(self, person: str | None = None) -> Ended:
+        with self.hold() as site:
+            return confirm(site, self.tools(), signer=self.people[person] if person else None, tell=self._tell)
+
+    def recover(self) -> tuple[str, Ended]:
+        with self.hold() as site:
+            return recover(site, self.tools(), tell=self._tell)
+
+    def bring(self, bundle: Path) -> Ended:
+        """Receive, approve and install in one go."""
+        item = self.receive(bundle).item
+        self.approve(item)
+        return self.install(item)
+
+
+def make_place(folder: Path, vendor: Vendor, *, disk: Disk | None = None, reserve: str = "64KiB") -> Place:
+    """A site enrolled for ``vendor``, with one operator, drivers `store` and `files`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    people = {"ops-1": generate_key()}
+    pubs = {}
+    for name, signer in people.items():
+        pubs[name] = folder / f"{name}.pub"
+        pubs[name].write_text(signer.public.pem)
+    bundle = vendor.write(folder / "offer.tar")
+    place = Place(path=folder / "site", disk=disk or Disk(), people=people)
+    offer = read_offer(bundle, vendor.pin().digest, None)
+    enroll(offer, NAMES, pubs, place.path, practice=vendor.practice, disk=Disk(), host=place.clock.host())
+    yaml = place.path / "site.yaml"
+    yaml.write_text(yaml.read_text().replace("reserve: 16MiB", f"reserve: {reserve}"))
+    return place

@@ -1,0 +1,463 @@
+"""The verbs of a site. Each parses its options, calls one function, prints one result."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from manifests.console import Result, ask_passphrase, passphrase_option, progress, say, utc_now, verb
+from manifests.errors import UsageError
+
+if TYPE_CHECKING:
+    from manifests.keys import FileSigner
+    from verifier.change import Change
+    from verifier.install import Ended
+    from verifier.machine import Tools
+    from verifier.site import Site
+
+site_option = click.option("--site", "place", type=click.Path(path_type=Path), metavar="DIR", help="The site's folder.")
+key_option = click.option("--key", metavar="URI", help="Your key; else WAYBILL_KEY.")
+media_option = click.option(
+    "--media", type=click.Path(path_type=Path), metavar="PATH", help="Where the bundle is now, if it was moved."
+)
+
+
+def _find(place: Path | None) -> Path:
+    from verifier.site import find_site
+
+    return find_site(place, os.environ, Path.cwd())
+
+
+def _open(place: Path | None) -> "Site":
+    from verifier.fsops import Disk
+    from verifier.host import this_host
+    from verifier.site import open_site
+
+    return open_site(_find(place), Disk(), this_host())
+
+
+def _hold(place: Path | None, command: str) -> Any:
+    """The context manager of ``hold_site``."""
+    from verifier.fsops import Disk
+    from verifier.host import this_host
+    from verifier.site import hold_site
+
+    return hold_site(_find(place), Disk(), this_host(), command)
+
+
+def _tools() -> "Tools":
+    from verifier.tools import site_tools
+
+    return site_tools(say)
+
+
+def _tell(site: "Site", cause: str) -> Path:
+    from verifier.report import write_report
+
+    return write_report(site, site.disk, utc_now(), cause=cause)
+
+
+def _signer(uri: str | None, passphrase_fd: int | None) -> "FileSigner":
+    from manifests.keys import key_path, read_signer
+
+    named = uri or os.environ.get("WAYBILL_KEY")
+    if not named:
+        raise UsageError("no key is named", where="--key", remedy="--key file:PATH, or WAYBILL_KEY")
+    path = key_path(named, Path.cwd())
+    return read_signer(path, lambda: ask_passphrase(f"passphrase of {path.name}", descriptor=passphrase_fd))
+
+
+@verb(short_help="Make a site.")
+@click.argument("media", type=click.Path(path_type=Path, exists=True))
+@click.option("--fingerprint", required=True, metavar="WORDS", help="Of the vendor's root, as printed on the paper.")
+@click.option("--customer", required=True, metavar="NAME")
+@click.option("--product", required=True, metavar="NAME")
+@click.option("--environment", required=True, metavar="NAME")
+@click.option("--name", required=True, metavar="NAME", help="Of this place, as in east.")
+@click.option("--person", "people", multiple=True, metavar="NAME=FILE", help="Who may approve, and their public key.")
+@click.option("--channel", metavar="NAME", help="The maintenance line; else the one of MEDIA's release.")
+@click.option("--practice", is_flag=True, help="Trust a practice root.")
+@site_option
+def enroll_command(
+    media: Path,
+    fingerprint: str,
+    customer: str,
+    product: str,
+    environment: str,
+    name: str,
+    people: tuple[str, ...],
+    channel: str | None,
+    practice: bool,
+    place: Path | None,
+) -> Result:
+    """Make a folder a site: it trusts the one vendor whose root has this fingerprint, and makes its own key.
+
+    The fingerprint comes from the vendor's paper, never from the medium.
+    """
+    from manifests.fingerprint import parse_fingerprint
+    from verifier.enroll import Names, enroll, read_offer, read_people
+    from verifier.fsops import Disk
+    from verifier.host import this_host
+    from verifier.site import state_folders
+
+    names = Names(customer, product, environment, name)
+    offer = read_offer(media, parse_fingerprint(fingerprint), channel)
+    target = place or state_folders(os.environ)[0 if os.geteuid() == 0 else -1] / names.site.replace("/", ".")
+    made = enroll(
+        offer, names, read_people(people), target.absolute(), practice=practice, disk=Disk(), host=this_host()
+    )
+    return _enrolled(made.path, made.enrolment)
+
+
+def _enrolled(path: Path, enrolment: Path) -> Result:
+    from manifests.enrolment import verify_enrolment
+    from manifests.keys import read_capped
+
+    signed = verify_enrolment(read_capped(enrolment, 64 << 10))
+    about = signed.enrolment
+    practice = " (practice)" if about.practice else ""
+    lines = [
+        f"enrolled {about.site}{practice}",
+        f"  folder       {path}",
+        f"  root         version {about.root.version}, {about.root.digest}",
+        f"  enrolment    {enrolment}  (carry it to support)",
+        f"  fingerprint  {signed.groups}",
+        f"               {signed.words}",
+        "read the fingerprint to support on another way than the file's",
+        f"next: edit {path / 'site.yaml'}, then waybill receive MEDIA",
+    ]
+    data = {
+        "site": about.site,
+        "folder": str(path),
+        "enrolment": str(enrolment),
+        "key": about.key.keyid,
+        "fingerprint": signed.groups,
+        "words": signed.words,
+        "practice": about.practice,
+    }
+    return Result("\n".join(lines), data)
+
+
+@verb(short_help="Take in what came.")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--keep", is_flag=True, help="Copy everything into the store now; the medium is not needed again.")
+@site_option
+def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> Result:
+    """Verify every bundle found in PATHS and put its release in the queue. Names of files mean nothing."""
+    from verifier.queue import waiting_items
+    from verifier.receive import find_bundles, receive_bundle
+    from verifier.review import queue_text
+
+    with _hold(place, "receive") as site:
+        taken = []
+        for path in [found for one in paths for found in find_bundles(one)]:
+            with progress(path.name, path.stat().st_size) as bar:
+                taken.append(receive_bundle(site, path, keep=keep, advance=bar.advance))
+        waiting = waiting_items(site)
+    lines = []
+    for one in taken:
+        lines += [finding.line() for finding in one.findings]
+        lines.append(f"{'received' if one.new else 'known already'}: {one.item}  {one.release}")
+    data = {
+        "received": [
+            {"item": one.item, "version": one.version, "release": one.release, "new": one.new, "path": str(one.path)}
+            for one in taken
+        ],
+        "waiting": [one.item for one in waiting],
+    }
+    return Result("\n".join([*lines, "", queue_text(waiting)]), data)
+
+
+@verb(short_help="Say what waits.")
+@click.argument("item", required=False)
+@site_option
+def review_command(item: str | None, place: Path | None) -> Result:
+    """Without ITEM: what waits, and for whom. With it: everything to know before agreeing."""
+    from verifier.queue import waiting_items
+    from verifier.review import queue_text
+
+    site = _open(place)
+    if item is None:
+        waiting = waiting_items(site)
+        return Result(queue_text(waiting), {"waiting": [_waiting(one) for one in waiting]})
+    return _review(site, item)
+
+
+def _review(site: "Site", item: str) -> Result:
+    from manifests.canonical import parse
+    from manifests.contract import MAX_CONTRACT, Contract
+    from verifier.change import change_of, crew_for, standing_of
+    from verifier.crew import installed_of
+    from verifier.review import review_text
+    from verifier.store import get_blob
+
+    change = change_of(site, item)
+    crew = crew_for(site, change, _tools().load)
+    standing = standing_of(site, change)
+    running = site.state.running
+    before = installed_of(site, running) if running else None
+    known = None
+    if before is not None:
+        data = get_blob(site.blobs, before.release.contract, MAX_CONTRACT)
+        known = parse(data, Contract, "contract", max_bytes=MAX_CONTRACT)
+    return Result(
+        review_text(change, standing, crew, before, known),
+        {
+            "item": item,
+            "version": change.release.version,
+            "release": change.planned.release,
+            "contract": change.planned.contract,
+            "kinds": list(change.plan.kinds),
+            "plan": change.plan.digest,
+            "agreed": standing.met,
+            "roles": [{"role": one.role, "have": one.have, "need": one.need} for one in standing.roles],
+        },
+    )
+
+
+def _waiting(one: Any) -> dict[str, Any]:
+    return {
+        "item": one.item,
+        "kind": one.kind,
+        "version": one.version,
+        "digest": one.digest,
+        "since": one.since,
+        "kinds": list(one.kinds),
+        "agreed": one.met,
+        "roles": [{"role": role.role, "have": role.have, "need": role.need} for role in one.roles],
+        "problem": one.problem,
+    }
+
+
+@verb(short_help="Agree to an item.")
+@click.argument("item")
+@key_option
+@passphrase_option
+@click.option("--condition", metavar="TEXT", help="Kept with the approval, for people.")
+@site_option
+def approve_command(
+    item: str, key: str | None, passphrase_fd: int | None, condition: str | None, place: Path | None
+) -> Result:
+    """Sign the plan of ITEM with your key. The policy in force says whose key it is and whether it counts."""
+    return _say_verdict(place, item, "approve", key, passphrase_fd, condition)
+
+
+@verb(short_help="Say no to an item.")
+@click.argument("item")
+@key_option
+@passphrase_option
+@click.option("--reason", metavar="TEXT", help="Kept with the rejection, for people.")
+@site_option
+def reject_command(
+    item: str, key: str | None, passphrase_fd: int | None, reason: str | None, place: Path | None
+) -> Result:
+    """Reject ITEM, or take your own approval back."""
+    return _say_verdict(place, item, "reject", key, passphrase_fd, reason)
+
+
+def _say_verdict(
+    place: Path | None,
+    item: str,
+    verdict: Literal["approve", "reject"],
+    key: str | None,
+    passphrase_fd: int | None,
+    words: str | None,
+) -> Result:
+    from verifier.approve import say_verdict
+    from verifier.review import standing_lines
+
+    signer = _signer(key, passphrase_fd)
+    with _hold(place, verdict) as site:
+        said = say_verdict(site, item, signer, verdict, condition=words, load=_tools().load)
+    done = "approved" if verdict == "approve" else "rejected"
+    first = f"{done} {item} as {said.person} ({said.role})"
+    data = {
+        "item": item,
+        "verdict": verdict,
+        "person": said.person,
+        "role": said.role,
+        "plan": said.change.plan.digest,
+        "agreed": said.standing.met,
+        "missing": said.standing.missing,
+    }
+    return Result("\n".join([first, *standing_lines(said.change, said.standing)]), data)
+
+
+@verb(short_help="Install what was approved.")
+@click.argument("item")
+@media_option
+@click.option("--contract", metavar="DIGEST", help="Of the telemetry contract; a first install asks for it.")
+@click.option("--dry-run", is_flag=True, help="Check everything and count the space; change nothing.")
+@site_option
+def install_command(item: str, media: Path | None, contract: str | None, dry_run: bool, place: Path | None) -> Result:
+    """Install ITEM, watch it through its trial, and go back by itself if it fails.
+
+    ITEM is an item of the queue, or the path of a bundle, which is received first.
+    """
+    from verifier.install import install
+    from verifier.receive import receive_bundle
+
+    with _hold(place, "install") as site:
+        bundle = Path(item)
+        if "/" in item or bundle.is_file():
+            with progress(bundle.name, bundle.stat().st_size) as bar:
+                item = receive_bundle(site, bundle, keep=False, advance=bar.advance).item
+            media = media or bundle
+        with progress(item, 0) as bar:
+            ended = install(
+                site,
+                item,
+                _tools(),
+                media=media,
+                contract=_ask_contract(contract),
+                tell=_tell,
+                told=bar.advance,
+                dry_run=dry_run,
+            )
+    return _ended(ended, "would fit" if dry_run else "runs")
+
+
+def _ask_contract(given: str | None) -> "Callable[[Change], str]":
+    """The digest that was named, else typed on a terminal; never shown first."""
+    from manifests.fingerprint import parse_fingerprint
+
+    def ask(change: "Change") -> str:
+        text = given
+        if text is None and sys.stdin.isatty():
+            say(f"telemetry contract {change.contract.contract} version {change.contract.version} will be in force")
+            text = click.prompt("its digest, as agreed", default="", show_default=False, err=True)
+        return parse_fingerprint(text) if text else ""
+
+    return ask
+
+
+def _ended(ended: "Ended", verb_: str) -> Result:
+    now = ended.generation
+    what = f"generation {now.number}, {now.product} {now.version}" if now else "nothing is installed"
+    lines = [f"{verb_}: {what}"]
+    if ended.need is not None:
+        lines.append(f"took {ended.need.missing} new blobs, {ended.need.bytes} bytes, {ended.need.inodes} files")
+    if ended.report is not None:
+        lines.append(f"report: {ended.report}")
+    data: dict[str, Any] = {
+        "generation": now.number if now else 0,
+        "version": now.version if now else None,
+        "release": now.release if now else None,
+        "report": str(ended.report) if ended.report else None,
+    }
+    return Result("\n".join(lines), data, ended.error)
+
+
+@verb(short_help="End a trial.")
+@key_option
+@passphrase_option
+@site_option
+def confirm_command(key: str | None, passphrase_fd: int | None, place: Path | None) -> Result:
+    """Say that a trial which waits for a person has gone well. The floor rises here."""
+    from verifier.install import confirm
+
+    signer = _signer(key, passphrase_fd) if key or os.environ.get("WAYBILL_KEY") else None
+    with _hold(place, "confirm") as site:
+        return _ended(confirm(site, _tools(), signer=signer, tell=_tell), "confirmed")
+
+
+@verb(short_help="Go back.")
+@click.option("--to", "number", type=click.IntRange(min=1), metavar="N", help="To this generation; else the former.")
+@click.option("--reason", metavar="TEXT", help="Kept in the journal.")
+@click.option("--key", metavar="URI", help="Approve it with this key at once.")
+@passphrase_option
+@click.option("--dry-run", is_flag=True, help="Check whether it could be done; change nothing.")
+@site_option
+def rollback_command(
+    number: int | None,
+    reason: str | None,
+    key: str | None,
+    passphrase_fd: int | None,
+    dry_run: bool,
+    place: Path | None,
+) -> Result:
+    """Go back to an earlier generation, with the config that it had. Out of a trial that needs nobody's word."""
+    from verifier.install import rollback
+
+    signer = _signer(key, passphrase_fd) if key else None
+    with _hold(place, "rollback") as site:
+        ended = rollback(site, number, _tools(), signer=signer, reason=reason, tell=_tell, dry_run=dry_run)
+    return _ended(ended, "runs")
+
+
+@verb(short_help="Finish what a crash interrupted.")
+@site_option
+def recover_command(place: Path | None) -> Result:
+    """Finish or undo what was cut off; the site is old or new afterwards. Safe to run at any time."""
+    from verifier.install import recover
+
+    with _hold(place, "recover") as site:
+        what, ended = recover(site, _tools(), tell=_tell)
+    result = _ended(ended, "runs")
+    return Result(f"{what}\n{result.text}", {"action": what, **result.data}, result.error)
+
+
+@verb(short_help="Say what runs.")
+@click.option("--fast", is_flag=True, help="Do not look at what the drivers placed.")
+@site_option
+def status_command(fast: bool, place: Path | None) -> Result:
+    """What is unfinished, what runs, what waits. Changes nothing."""
+    from verifier.crew import observe
+    from verifier.queue import waiting_items
+    from verifier.status import status_of
+
+    site = _open(place)
+    components = None if fast else observe(site, _tools().load)
+    waiting = waiting_items(site)
+    found = status_of(site, waiting, components, utc_now())
+    state, running = site.state, site.state.running
+    data: dict[str, Any] = {
+        "site": state.site,
+        "practice": state.practice,
+        "generation": state.current,
+        "version": running.version if running else None,
+        "release": running.release if running else None,
+        "state": str(running.state) if running else "none",
+        "transaction": str(state.transaction.state) if state.transaction else None,
+        "floor": state.floor.sequence if state.floor else None,
+        "mark": state.mark.sequence if state.mark else None,
+        "report": state.report_seq,
+        "policy": state.policy_number,
+        "waiting": [_waiting(one) for one in waiting],
+        "components": [
+            {"step": one.step, "name": one.name, "level": one.level, "problem": one.problem} for one in components or ()
+        ],
+    }
+    return Result(found.text, data, found.error)
+
+
+@verb(short_help="Print the journal.")
+@click.option("--since", type=click.IntRange(min=1), default=1, metavar="N", help="From entry N on.")
+@site_option
+def history_command(since: int, place: Path | None) -> Result:
+    """Check the journal's chain first, then print it. Changes nothing."""
+    from verifier.status import history_text
+
+    site = _open(place)
+    records = tuple(entry.record for entry in site.entries if entry.record.seq >= since)
+    state = site.state
+    first = f"chain of {state.seq} entries holds; head {state.head}"
+    if site.torn:
+        first += f"\nits last line was cut off by a crash ({site.torn} bytes); waybill recover cuts and notes it"
+    data = {
+        "entries": state.seq,
+        "head": state.head,
+        "records": [
+            {"seq": one.seq, "at": one.at, "account": one.actor.account, "event": _event(one.event)} for one in records
+        ],
+    }
+    return Result(f"{first}\n\n{history_text(records)}", data)
+
+
+def _event(event: Any) -> Any:
+    import msgspec
+
+    return msgspec.to_builtins(event)

@@ -1,0 +1,116 @@
+"""What runs at a site, what is unfinished, what waits. Reads, writes nothing, and so works on a full disk."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from manifests.console import age, table
+from manifests.errors import WaybillError
+from verifier.drivers import Component
+from verifier.events import Record
+from verifier.install import check_idle
+from verifier.machine import outcome_of
+from verifier.queue import Waiting
+from verifier.review import queue_text
+from verifier.site import Site
+from verifier.state import SiteState
+from verifier.table import State
+from verifier.verify import VERIFIER_VERSION
+
+
+@dataclass(frozen=True)
+class Status:
+    """Attributes: error: the unfinished or failed transaction, which is said first."""
+
+    text: str
+    error: WaybillError | None
+
+
+def status_of(
+    site: Site, waiting: tuple[Waiting, ...], components: tuple[Component, ...] | None, now: datetime
+) -> Status:
+    """``components`` is None when they were not looked at."""
+    state = site.state
+    lines = _unfinished(site)
+    running = state.running
+    lines.append(f"site       {state.site}{'  (practice)' if state.practice else ''}")
+    if running is None:
+        lines.append("runs       nothing is installed")
+    else:
+        lines.append(
+            f"runs       {running.product} {running.version}, generation {running.number}, "
+            f"for {age(running.since, now)} ({running.state})"
+        )
+    for one in components or ():
+        lines.append(f"           {one.step}/{one.name}: {one.problem or one.level}")
+    for health in state.health:
+        failing = f", {health.failures} times in a row" if health.failures else ""
+        lines.append(f"           probe {health.probe}: {health.state}{failing}")
+    mark = f"{state.channel} {state.mark.sequence}" if state.mark else f"{state.channel}, nothing received"
+    lines.append(f"known      {mark}; floor {state.floor.sequence if state.floor else 'none yet'}")
+    lines.append(f"policy     number {state.policy_number}; root {state.root.version or 1} of {state.vendor}")
+    lines.append(f"report     number {state.report_seq}" if state.report_seq else "report     none yet")
+    if state.torn or site.torn:
+        lines.append(f"journal    {state.torn + bool(site.torn)} times its last line was cut off by a crash")
+    if state.clock_back:
+        lines.append(f"clock      went backwards {state.clock_back} times")
+    for alarm in state.alarms:
+        lines.append(f"alarm      {alarm.code}: {alarm.detail}")
+    lines.append(f"verifier   {VERIFIER_VERSION}")
+    lines += ["", queue_text(waiting), "", generations_text(state)]
+    error = None
+    try:
+        check_idle(site)
+        if state.inconsistent:
+            error = outcome_of(state)
+    except WaybillError as found:
+        error = outcome_of(state) or found
+    return Status(text="\n".join(lines).rstrip(), error=error)
+
+
+def _unfinished(site: Site) -> list[str]:
+    """The last transaction, when it did not simply succeed: always the first thing that is said."""
+    now = site.state.transaction
+    if now is None or now.state == State.SETTLED:
+        return []
+    error = outcome_of(site.state)
+    if error is not None:
+        return [f"! {error.problem}", f"  {error.remedy}", ""]
+    if now.state == State.CONFIRMED:
+        return [f"! generation {now.planned.target} is confirmed; cleaning up is unfinished: {now.detail}", ""]
+    why = f": {now.detail}" if now.detail else ""
+    return [f"! {now.action} of {now.planned.item} has not switched ({now.state}){why}; nothing was changed", ""]
+
+
+def generations_text(state: SiteState) -> str:
+    if not state.generations:
+        return ""
+    rows: list[tuple[str, ...]] = []
+    for one in state.generations:
+        here = "runs" if one.number == state.current else "former" if one.number == state.former else ""
+        rows.append((str(one.number), one.version, str(one.state), one.since, here))
+    return table(rows, ("generation", "version", "state", "since", ""))
+
+
+def history_text(records: tuple[Record, ...]) -> str:
+    """One line per entry: when, who, what."""
+    rows: list[tuple[str, ...]] = []
+    for record in records:
+        actor = record.actor.account + (f" (sudo by {record.actor.sudo})" if record.actor.sudo else "")
+        rows.append((str(record.seq), record.at, actor, _told(record)))
+    return table(rows, ("entry", "time", "account", "event"))
+
+
+def _told(record: Record) -> str:
+    """The event's kind and those of its fields that are not digests, in the journal's own words."""
+    event = record.event
+    kind = type(event).__struct_config__.tag
+    parts = []
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if value is None or value is False or value in ("", ()):
+            continue
+        if isinstance(value, str) and value.startswith("sha256:"):
+            value = value[:19]
+        if isinstance(value, str | int):
+            parts.append(f"{name}={value}")
+    return " ".join([str(kind), *parts])

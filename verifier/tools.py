@@ -1,0 +1,19 @@
+"""The real drivers and probes, for the machine."""
+
+from collections.abc import Callable
+
+from manifests.release import Probe
+from verifier.crew import Work
+from verifier.drivers import load_driver
+from verifier.generations import Installed
+from verifier.machine import Tools
+from verifier.site import Site
+
+
+def site_tools(say: Callable[[str], None]) -> Tools:
+    return Tools(load=load_driver, probe=look, say=say)
+
+
+def look(probe: Probe, site: Site, installed: Installed, crew: tuple[Work, ...]) -> tuple[str, str]:
+    """One look by the probe; see ``RunProbe``."""
+    return "unknown", f"{probe.name}: {site.path} {installed.number} {len(crew)}"
