@@ -301,7 +301,14 @@ def verify_path(
 
 
 def verify_pipe(
-    stream: BinaryIO, pin: Pin, site: SiteFacts | None, *, now: datetime, advance: Advance, head: Head | None = None
+    stream: BinaryIO,
+    pin: Pin,
+    site: SiteFacts | None,
+    *,
+    now: datetime,
+    advance: Advance,
+    head: Head | None = None,
+    held: frozenset[str] = frozenset(),
 ) -> VerifiedBundle:
     """Verify a bundle as it comes through a pipe; the same verdict as for a file."""
     if head is None:
@@ -317,7 +324,7 @@ def verify_pipe(
     def read(digest: str) -> bytes:
         return _kept(kept, digest)
 
-    return conclude(verified, bulk, findings, read if not bulk.missing else None, frozenset())
+    return conclude(verified, bulk, findings, read if not bulk.missing else None, held)
 
 
 def _skip(stream: BinaryIO, count: int) -> None:

@@ -1,0 +1,165 @@
+"""Taking bundles apart and putting them together wrongly; and the one way in which tests ask for a verdict."""
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from content.archive import BLOCK, END, header, padded, parse_header
+from content.bulk import no_progress
+from content.head import Head, Signature, encode_head
+from manifests.digest import digest_of
+from manifests.envelope import INTOTO, pae, wrap_signature
+from manifests.errors import WaybillError
+from manifests.keys import FileSigner
+from manifests.trust import Pin
+from tests.vendor import Vendor, bulk
+from verifier.verify import SiteFacts, VerifiedBundle, refusal, verify_path, verify_pipe
+
+NOW = datetime(2026, 1, 3, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A bundle, whom its reader trusts, and what the reader's site knows."""
+
+    bundle: bytes
+    pin: Pin
+    site: SiteFacts | None = None
+    held: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Part:
+    """One member; ``head`` is its header when that is not the proper one."""
+
+    name: str
+    data: bytes
+    head: bytes | None = None
+
+    @property
+    def raw(self) -> bytes:
+        return (self.head or header(self.name, len(self.data))) + self.data + bytes(-len(self.data) % BLOCK)
+
+
+def split(bundle: bytes) -> list[Part]:
+    """The members of a good bundle, the reserve among them."""
+    parts, at = [], 0
+    while bundle[at : at + BLOCK].strip(b"\0"):
+        name, size = parse_header(bundle[at : at + BLOCK], "split")
+        parts.append(Part(name, bundle[at + BLOCK : at + BLOCK + size]))
+        at += BLOCK + padded(size)
+    return parts
+
+
+def join(parts: list[Part], end: bytes = END) -> bytes:
+    return b"".join(part.raw for part in parts) + end
+
+
+def refit(parts: list[Part]) -> list[Part]:
+    """The parts with the reserve as long as brings the bulk back to a multiple of 64 KiB."""
+    at = next(i for i, part in enumerate(parts) if part.name == "reserve")
+    used = sum(len(part.raw) for part in parts[:at]) + BLOCK
+    return [*parts[:at], Part("reserve", bytes(-used % 65536)), *parts[at + 1 :]]
+
+
+def edit(bundle: bytes, name: str, change: Callable[[bytes], bytes]) -> bytes:
+    """The bundle with other bytes in one member, everything else proper."""
+    parts = split(bundle)
+    found = [part for part in parts if part.name == name]
+    assert len(found) == 1, f"{name} is not a member"
+    changed = change(found[0].data)
+    assert changed != found[0].data, "nothing was changed"
+    made = [Part(name, changed) if part.name == name else part for part in parts]
+    in_head = made.index(Part(name, changed)) < next(i for i, part in enumerate(made) if part.name == "reserve")
+    return join(refit(made) if in_head else made)
+
+
+def swap(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    """A change for ``edit``: the first ``old`` becomes ``new``."""
+
+    def change(data: bytes) -> bytes:
+        assert old in data, f"{old!r} is not there"
+        return data.replace(old, new, 1)
+
+    return change
+
+
+def sign_bytes(release: bytes, payload: bytes, signer: FileSigner) -> Signature:
+    """A pair by a signer that signs whatever it is given."""
+    bundle = wrap_signature(payload, signer.sign(pae(INTOTO, payload)), signer.public)
+    return Signature(keyid=signer.public.keyid, sig=signer.sign(release), bundle=bundle)
+
+
+def signed(
+    vendor: Vendor,
+    *,
+    release: Callable[[bytes], bytes] | None = None,
+    payload: Callable[[bytes], bytes] | None = None,
+    head: Callable[[Head], Head] | None = None,
+) -> bytes:
+    """The vendor's bundle with a changed ``release.json`` or statement, well signed all the same."""
+    made = vendor.head()
+    raw = release(made.release) if release else made.release
+    pairs = []
+    for signer in vendor.signers:
+        from manifests.envelope import bundle_payload
+
+        said = next(one for one in made.signatures if one.keyid == signer.public.keyid)
+        text = bundle_payload(said.bundle, "statement")
+        text = text.replace(digest_of(made.release)[7:].encode(), digest_of(raw)[7:].encode())
+        pairs.append(sign_bytes(raw, payload(text) if payload else text, signer))
+    made = replace(made, release=raw, signatures=tuple(sorted(pairs, key=lambda one: one.keyid)))
+    if head:
+        made = head(made)
+    document, blobs, index = vendor.release()
+    return encode_head(made) + bulk(document, blobs, index)
+
+
+@contextmanager
+def memory_file(data: bytes) -> Iterator[tuple[int, Path]]:
+    """A file that is on no disk: its descriptor, and a path that opens it."""
+    descriptor = os.memfd_create("bundle")
+    try:
+        os.write(descriptor, data)
+        yield descriptor, Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+def judge_file(path: Path, case: Case) -> VerifiedBundle:
+    return verify_path(path, case.pin, case.site, now=NOW, held=case.held, advance=no_progress)
+
+
+def judge_pipe(data: bytes, case: Case) -> VerifiedBundle:
+    return verify_pipe(io.BytesIO(data), case.pin, case.site, now=NOW, held=case.held, advance=no_progress)
+
+
+def verdict(judge: Callable[[], VerifiedBundle]) -> tuple[str, str]:
+    """``ok`` or the class and the finding; and the message. Any other exception is a bug and passes through."""
+    try:
+        found = judge()
+    except WaybillError as error:
+        return f"{type(error).__name__} {error.finding}", str(error)
+    failed = refusal(found.findings)
+    if failed is not None:
+        return f"{type(failed).__name__} {failed.finding}", str(failed)
+    assert found.end != "incomplete"
+    return ("ok" if found.end == "complete" else f"ok {found.end}"), ""
+
+
+def file_verdict(data: bytes, case: Case) -> tuple[str, str]:
+    with memory_file(data) as (_, path):
+        return verdict(lambda: judge_file(path, case))
+
+
+def pipe_verdict(data: bytes, case: Case) -> tuple[str, str]:
+    return verdict(lambda: judge_pipe(data, case))
+
+
+def both_verdicts(case: Case) -> tuple[tuple[str, str], tuple[str, str]]:
+    """What a file says and what a pipe says."""
+    return file_verdict(case.bundle, case), pipe_verdict(case.bundle, case)
