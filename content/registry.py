@@ -8,7 +8,9 @@ says which part of this is oras.
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from urllib.parse import urlsplit, urlunsplit
@@ -80,6 +82,8 @@ class Registry:
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self.host = check_host(host)
+        # The threads of one client queue here; other clients are noticed afterwards.
+        self._fallback_lock = threading.Lock()
         variables = os.environ if environ is None else environ
 
         def found() -> Credentials | None:
@@ -279,30 +283,14 @@ class Registry:
         if document.subject is None:
             raise MalformedError("a referrer without subject", where="$.subject")
         described = describe(data, media_type=document.media_type, artifact_type=document.referrer_type)
-        entry = Descriptor(
-            media_type=described.media_type,
-            digest=described.digest,
-            size=described.size,
-            artifact_type=described.artifact_type,
-            annotations=document.annotations,
-        )
+        entry = replace(described, annotations=document.annotations)
         headers = self._put_manifest(repository, entry.digest, data, media_type)
         subject = document.subject.digest
         if headers.get("OCI-Subject") == subject:
             return entry
-        # Read, modify, write without a lock: look again whether another writer came in between.
-        for _ in range(ATTEMPTS):
-            before = self._fallback(repository, subject)
-            after = append_to_index(before, entry) if before else encode_index([entry])
-            if after == before:
-                return entry
-            self._put_manifest(repository, _fallback_tag(subject), after, OCI_INDEX, compare=False)
-        data = self._fallback(repository, subject)
-        if data and entry.digest in {listed.digest for listed in self._listed(data, {})}:
-            return entry
-        raise self._session.error(
-            f"others keep rewriting the list of referrers of {subject}", remedy="try again when they are done"
-        )
+        with self._fallback_lock:
+            self._list_under_fallback(repository, subject, entry)
+        return entry
 
     # -- below -------------------------------------------------------------------------------------------------------
 
@@ -338,6 +326,20 @@ class Registry:
                 found = "nothing" if back.status == 404 else digest_of(back.document)
                 raise self._damaged(f"stored the manifest, and now has {found}", f"{repository} {reference}")
         return replied
+
+    def _list_under_fallback(self, repository: str, subject: str, entry: Descriptor) -> None:
+        """Read, modify, write; then look whether another client wrote in between."""
+        for _ in range(ATTEMPTS):
+            before = self._fallback(repository, subject)
+            after = append_to_index(before, entry) if before else encode_index([entry])
+            if after == before:
+                return
+            self._put_manifest(repository, _fallback_tag(subject), after, OCI_INDEX, compare=False)
+        data = self._fallback(repository, subject)
+        if not data or entry.digest not in {listed.digest for listed in self._listed(data, {})}:
+            raise self._session.error(
+                f"others keep rewriting the list of referrers of {subject}", remedy="try again when they are done"
+            )
 
     def _blob_from(self, path: str, repository: str, digest: str, size: int, start: int) -> Iterator[bytes]:
         headers = {"Range": f"bytes={start}-"} if start else {}

@@ -189,7 +189,7 @@ class Session:
         self._find_credentials = credentials
         self._credentials: Credentials | None = None
         self._asked = False
-        self._basic = False
+        self._basic = ""
         self._tokens: dict[tuple[str, bool], str] = {}
         self._lock = threading.Lock()
         peer = oras.provider.Registry(hostname=host, insecure=plain_http)
@@ -329,10 +329,7 @@ class Session:
             token = self._tokens.get(key)
             if token:
                 return {"Authorization": f"Bearer {token}"}
-            if self._basic and self._credentials:
-                # oras encodes it where it needs it for a token.
-                return {"Authorization": f"Basic {self._auth._basic_auth}"}
-        return {}
+            return {"Authorization": f"Basic {self._basic}"} if self._basic else {}
 
     def _authenticate(self, header: str, key: tuple[str, bool], sent: dict[str, str]) -> None:
         """Do what the challenge asks: by its scheme, never by what a caller guessed."""
@@ -353,7 +350,7 @@ class Session:
             elif "basic" in challenges:
                 if not self._credentials or sent:
                     raise self._denied()
-                self._basic = True
+                self._basic = oras.auth.utils.get_basic_auth(self._credentials.username, self._credentials.password)
             else:
                 raise self.error("asks for credentials in a way that is not known here, expected Basic or Bearer")
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -197,6 +198,21 @@ def test_several_threads_share_one_client(registry: Registry) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_threads_list_referrers_of_one_subject(registry: Registry) -> None:
+    push(registry, EMPTY_BYTES)
+    image = encode_manifest(EMPTY, [EMPTY])
+    registry.push_manifest(NAME, "1.0", image, OCI_MANIFEST)
+    subject = describe(image, media_type=OCI_MANIFEST)
+
+    def refer(number: int) -> str:
+        data = encode_manifest(EMPTY, [EMPTY], subject=subject, artifact_type=f"application/x-{number}")
+        return registry.push_referrer(NAME, data, OCI_MANIFEST).digest
+
+    with ThreadPoolExecutor(8) as pool:
+        pushed = sorted(pool.map(refer, range(16)))
+    assert [entry.digest for entry in registry.referrers(NAME, subject.digest)] == pushed
 
 
 def test_wrong_arguments_never_become_a_request(registry: Registry) -> None:
