@@ -1,12 +1,13 @@
 """Taking in what came back: bundle heads, so that releases are known, then reports, judged one by one.
 
-Per batch of files: 1 read, bounded; 2 find the enrolled key that each names; 3 verify signature, then shape; 4 judge
-against the site's line; 5 write everything of the batch in one transaction, so that of each file either all is in the
-ledger or nothing. What claims to be ours and is refused goes to quarantine with its bytes; a file seen before changes
-nothing.
+Per batch of files: 1 read, bounded; 2 find the enrolled key that each names; 3 verify signature, then shape, while the
+batch before is written; 4 judge against the site's line; 5 write everything of the batch in one transaction, so that of
+each file either all is in the ledger or nothing. What claims to be ours and is refused goes to quarantine with its
+bytes; a file seen before changes nothing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -17,6 +18,7 @@ from sqlalchemy import Connection, Engine, bindparam, func, insert, select, upda
 from sqlalchemy.exc import DBAPIError
 
 from content.head import VerifiedHead, open_head, verify_head
+from fleet.checking import Checked, Checker, checker, collect
 from fleet.judge import Finding, KnownRelease, Library, Line, claims, judge, level_of
 from fleet.ledger.opening import database_error
 from fleet.ledger.tables import (
@@ -31,7 +33,7 @@ from fleet.ledger.tables import (
     sites,
     standings,
 )
-from fleet.recognise import claimed_key, recognise
+from fleet.recognise import claimed_key, is_release_signature, recognise
 from fleet.walk import Entry, read_start, walk
 from manifests.canonical import decode
 from manifests.console import rfc3339
@@ -40,10 +42,10 @@ from manifests.enrolment import verify_enrolment
 from manifests.envelope import SigstoreBundle
 from manifests.errors import MalformedError, RefusedError, UntrustedError, WaybillError
 from manifests.keys import PublicKey, decode_base64
-from manifests.report import MAX_REPORT, Report, ReportStatement, SignedReport, expected_components, verify_report
+from manifests.report import MAX_REPORT, Report, ReportStatement, SignedReport, expected_components
 from manifests.trust import Pin
 
-BATCH = 500
+BATCH = 250
 # Rows of each sort that a result lists; the rest is counted.
 MAX_LISTED = 1000
 MAX_FOREIGN = 20
@@ -119,23 +121,28 @@ def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> Impo
         HostError: A path does not exist, or the database fails.
     """
     result = Imported()
-    small: list[Entry] = []
+    small: list[str] = []
     try:
         for entry in walk(paths):
             if entry.kind == "bundle":
                 result.add(_bundle(engine, entry, now))
             elif entry.kind == "small":
-                small.append(entry)
+                small.append(entry.path)
             elif entry.kind == "unreadable":
                 result.add(Outcome(entry.path, "unreadable", entry.why, "file-unreadable"))
             elif entry.kind == "special":
                 result.add(Outcome(entry.path, "skipped", entry.why))
             else:
                 _large(engine, entry, now, result)
-        small.sort()
-        for batch in _batches(small):
-            with engine.begin() as connection:
-                _take(connection, list(_read(batch, result)), now, result)
+        with checker(len(small)) as hands:
+            ahead = None
+            for batch in _batches(small):
+                begun = _begin(engine, list(_read(batch, result)), hands)
+                if ahead is not None:
+                    _finish(engine, ahead, now, result)
+                ahead = begun
+            if ahead is not None:
+                _finish(engine, ahead, now, result)
     except DBAPIError as error:
         raise database_error(error, engine.url.render_as_string(hide_password=True)) from None
     return result
@@ -144,37 +151,89 @@ def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> Impo
 def import_again(engine: Engine, keyid: str, now: datetime) -> Imported:
     """Judge anew what lies in quarantine and names the key ``keyid``, which was just enrolled."""
     result = Imported()
-    with engine.begin() as connection:
-        wanted = (quarantine.c.keyid == keyid) & quarantine.c.settled_at.is_(None) & (quarantine.c.size <= MAX_REPORT)
+    wanted = (quarantine.c.keyid == keyid) & quarantine.c.settled_at.is_(None) & (quarantine.c.size <= MAX_REPORT)
+    with engine.connect().execution_options(waybill_reading=True) as connection:
         rows = connection.execute(select(quarantine.c.name, quarantine.c.raw).where(wanted)).all()
-        files = [_File(row.name, row.raw, digest_of(row.raw), keyid) for row in rows]
-        _take(connection, files, now, result)
+    files = [_File(row.name, row.raw, digest_of(row.raw), keyid) for row in rows]
+    with checker(0) as hands:
+        _finish(engine, _begin(engine, files, hands), now, result)
     return result
 
 
-def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    iterator = iter(entries)
+@dataclass(frozen=True)
+class _Begun:
+    """A batch whose signatures are being checked.
+
+    Attributes:
+        speakers: Parallel to ``files``; None where no enrolled key is named.
+        parts: Results for the files that have a speaker and were not known.
+    """
+
+    files: list[_File]
+    speakers: list[_Speaker | None]
+    parts: list[Future[list[Checked]]]
+    checked: list[int]
+
+
+def _begin(engine: Engine, files: list[_File], hands: Checker) -> _Begun:
+    with engine.connect().execution_options(waybill_reading=True) as connection:
+        keys = _speakers(connection, {one.keyid for one in files if one.keyid})
+        known = _known_digests(connection, [one.digest for one in files])
+    speakers = [keys.get(one.keyid or "") for one in files]
+    jobs, checked = [], []
+    for i, (file, speaker) in enumerate(zip(files, speakers, strict=True)):
+        if speaker is not None and file.digest not in known:
+            jobs.append((file.raw, speaker.key, file.name))
+            checked.append(i)
+    return _Begun(files=files, speakers=speakers, parts=hands.submit(jobs), checked=checked)
+
+
+def _finish(engine: Engine, begun: _Begun, now: datetime, result: Imported) -> None:
+    """Judge and write one batch."""
+    checked = dict(zip(begun.checked, collect(begun.parts), strict=True))
+    good: list[tuple[_File, _Speaker, SignedReport]] = []
+    refused: list[tuple[_File, int, WaybillError]] = []
+    with engine.begin() as connection:
+        known = _known_digests(connection, [one.digest for one in begun.files])
+        for i, (file, speaker) in enumerate(zip(begun.files, begun.speakers, strict=True)):
+            if file.digest in known:
+                _replayed(file, known[file.digest], result)
+                continue
+            try:
+                good.append((file, *_identify(file, speaker, checked.get(i))))
+            except WaybillError as error:
+                if error.finding == "site-unknown" and is_release_signature(file.raw):
+                    result.add(Outcome(file.name, "skipped", "a signature of a release"))
+                else:
+                    refused.append((file, len(file.raw), error))
+        good.sort(key=lambda one: (one[1].enrolment_id, one[2].report.chain.seq, one[0].name))
+        _write(connection, good, now, result)
+        _quarantine(connection, refused, now, result)
+
+
+def _batches(paths: Iterable[str]) -> Iterator[list[str]]:
+    iterator = iter(paths)
     while batch := list(islice(iterator, BATCH)):
         yield batch
 
 
-def _read(batch: list[Entry], result: Imported) -> Iterator[_File]:
-    for entry in batch:
+def _read(batch: list[str], result: Imported) -> Iterator[_File]:
+    for path in batch:
         try:
-            raw = read_start(entry.path, MAX_REPORT + 1)
+            raw = read_start(path, MAX_REPORT + 1)
         except OSError as error:
-            result.add(Outcome(entry.path, "unreadable", (error.strerror or str(error)).lower(), "file-unreadable"))
+            result.add(Outcome(path, "unreadable", (error.strerror or str(error)).lower(), "file-unreadable"))
             continue
         claim = recognise(raw)
         if claim == "report":
-            yield _File(entry.path, raw, digest_of(raw), claimed_key(raw))
+            yield _File(path, raw, digest_of(raw), claimed_key(raw))
         elif claim == "enrolment":
-            hint = f"compare its fingerprint with the customer: waybill fleet enroll {entry.path}"
-            result.add(Outcome(entry.path, "skipped", "an enrolment", "enrolment-found", hint))
+            hint = f"compare its fingerprint with the customer: waybill fleet enroll {path}"
+            result.add(Outcome(path, "skipped", "an enrolment", "enrolment-found", hint))
         elif claim == "other":
-            result.add(Outcome(entry.path, "skipped", "a document that the ledger does not take"))
+            result.add(Outcome(path, "skipped", "a document that the ledger does not take"))
         else:
-            result.add(Outcome(entry.path, "skipped", "not ours"))
+            result.add(Outcome(path, "skipped", "not ours"))
 
 
 def _large(engine: Engine, entry: Entry, now: datetime, result: Imported) -> None:
@@ -289,27 +348,8 @@ def _learn_roots(connection: Connection, head: VerifiedHead, now: datetime) -> N
             connection.execute(update(roots).where(roots.c.digest == one.fingerprint).values(said))
 
 
-def _take(connection: Connection, files: list[_File], now: datetime, result: Imported) -> None:
-    """Verify, judge and write one batch of supposed reports."""
-    speakers = _speakers(connection, {one.keyid for one in files if one.keyid})
-    known = _known_digests(connection, [one.digest for one in files])
-    good: list[tuple[_File, _Speaker, SignedReport]] = []
-    refused: list[tuple[_File, int, WaybillError]] = []
-    for file in files:
-        if file.digest in known:
-            _replayed(file, known[file.digest], result)
-            continue
-        try:
-            good.append((file, *_verify(file, speakers)))
-        except WaybillError as error:
-            refused.append((file, len(file.raw), error))
-    good.sort(key=lambda one: (one[1].enrolment_id, one[2].report.chain.seq, one[0].name))
-    _write(connection, good, now, result)
-    _quarantine(connection, refused, now, result)
-
-
-def _verify(file: _File, speakers: Mapping[str, _Speaker]) -> tuple[_Speaker, SignedReport]:
-    speaker = speakers.get(file.keyid or "")
+def _identify(file: _File, speaker: _Speaker | None, checked: Checked | None) -> tuple[_Speaker, SignedReport]:
+    """The report and whose it is, once its signature has held."""
     if speaker is None and file.keyid is not None:
         raise UntrustedError(
             f"signed by key {file.keyid[:16]}, which no enrolled site has",
@@ -317,9 +357,11 @@ def _verify(file: _File, speakers: Mapping[str, _Speaker]) -> tuple[_Speaker, Si
             remedy="waybill fleet enroll the site, or find out who made this; the bytes are kept",
             finding="site-unknown",
         )
-    if speaker is None:
+    if speaker is None or checked is None:
         raise MalformedError("not a report in our form", where=file.name, finding="report-malformed")
-    signed = verify_report(file.raw, speaker.key, file.name)
+    if isinstance(checked, WaybillError):
+        raise checked
+    signed = checked
     identity = signed.report.identity
     if (identity.site, identity.key_epoch) != (speaker.site, speaker.key_epoch):
         raise RefusedError(
@@ -383,7 +425,7 @@ def _write(
         seq = signed.report.chain.seq
         stands["places_held"] += seq not in line.held
         places += [{"enrolment_id": speaker.enrolment_id, "seq": s, "digest": d} for s, d in line.add(signed)]
-        rows.append(_row(speaker, signed, at))
+        rows.append(_row(file, speaker, signed, at))
         alarms = [one for one in found if one.alarm]
         noted += [
             {
@@ -414,7 +456,7 @@ def _write(
     _settle(connection, sorted(taken), now)
 
 
-def _row(speaker: _Speaker, signed: SignedReport, at: str) -> Row:
+def _row(file: _File, speaker: _Speaker, signed: SignedReport, at: str) -> Row:
     report = signed.report
     installed = report.install.release
     return {
@@ -432,7 +474,7 @@ def _row(speaker: _Speaker, signed: SignedReport, at: str) -> Row:
         "config_version": report.config.schema_version,
         "root_version": report.trust.root.version,
         "verifier": report.verifier.version,
-        "raw": signed.raw,
+        "raw": file.raw,
     }
 
 

@@ -17,7 +17,7 @@ _OURS = re.compile(rb'"(?:_type|type|payloadType|predicateType)"\s*:\s*"(?:appli
 def recognise(data: bytes) -> Claim:
     """``foreign`` is left alone; ``other`` is a document of ours that support's ledger does not take."""
     if b"dsseEnvelope" in data:
-        return "other" if b"urn:waybill:release:" in _payload(data) else "report"
+        return "report"
     if f'"{ENROLMENT_TYPE}"'.encode() in data:
         return "enrolment"
     return "other" if _OURS.search(data) else "foreign"
@@ -27,6 +27,11 @@ def claimed_key(data: bytes) -> str | None:
     """The key id in the hint of a Sigstore bundle in our form."""
     match = _HINT.search(data)
     return base64.b64decode(match[1]).hex() if match else None
+
+
+def is_release_signature(data: bytes) -> bool:
+    """One of the two files of a release's signer, out of its bundle: no report, and nothing of a site."""
+    return b"urn:waybill:release:" in _payload(data)
 
 
 def _payload(data: bytes) -> bytes:

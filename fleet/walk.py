@@ -22,25 +22,20 @@ MAX_DEPTH = 32
 
 Kind = Literal["bundle", "small", "large", "special", "unreadable"]
 _BUNDLE = header("oci-layout", len(OCI_LAYOUT))
-_DIGITS = re.compile(r"([0-9]+)")
+_DIGITS = re.compile(r"[0-9]+")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Entry:
-    """Something found below a path.
+    """Something found below a path; ``why`` it is left alone, where it is."""
 
-    Attributes:
-        order: Names in the order of their numbers, so that report 10 comes after report 9.
-    """
-
-    order: tuple[tuple[str, int, str], ...]
     path: str
     kind: Kind
     why: str = ""
 
 
 def walk(paths: tuple[Path, ...]) -> Iterator[Entry]:
-    """Every file below ``paths``, symlinks and special files named and left alone.
+    """Every file below ``paths``, report 10 after report 9; symlinks and special files are named and left alone.
 
     Raises:
         HostError: A path that was named does not exist.
@@ -60,32 +55,26 @@ def walk(paths: tuple[Path, ...]) -> Iterator[Entry]:
 
 
 def _below(path: str, depth: int) -> Iterator[Entry]:
-    order = _order(path)
     try:
         mode = os.lstat(path)
         if stat.S_ISDIR(mode.st_mode):
             if depth >= MAX_DEPTH:
-                yield Entry(order, path, "unreadable", f"deeper than {MAX_DEPTH} folders")
+                yield Entry(path, "unreadable", f"deeper than {MAX_DEPTH} folders")
                 return
             with os.scandir(path) as found:
-                children = sorted(one.path for one in found)
+                children = sorted((one.path for one in found), key=_by_number)
             for child in children:
                 yield from _below(child, depth + 1)
         elif stat.S_ISREG(mode.st_mode):
-            yield Entry(order, path, _kind(path, mode.st_size))
+            yield Entry(path, _kind(path, mode.st_size))
         else:
-            yield Entry(order, path, "special", "a link" if stat.S_ISLNK(mode.st_mode) else "not a regular file")
+            yield Entry(path, "special", "a link" if stat.S_ISLNK(mode.st_mode) else "not a regular file")
     except OSError as error:
-        yield Entry(order, path, "unreadable", (error.strerror or str(error)).lower())
+        yield Entry(path, "unreadable", (error.strerror or str(error)).lower())
 
 
-def _order(path: str) -> tuple[tuple[str, int, str], ...]:
-    folder, name = os.path.split(path)
-    parts = _DIGITS.split(name)
-    numbers = (
-        (text, int(digits[:18] or 0), digits) for text, digits in zip(parts[::2], [*parts[1::2], ""], strict=True)
-    )
-    return ((folder, 0, ""), *numbers)
+def _by_number(path: str) -> str:
+    return _DIGITS.sub(lambda match: match[0].zfill(12), path)
 
 
 def _kind(path: str, size: int) -> Kind:
