@@ -231,6 +231,12 @@ class FilesDriver:
         return _keeper(context, read_settings(context, self.name, FilesSettings))
 
 
+def placed_folder(step: InstallStep, context: DriverContext) -> Path | None:
+    """The folder of this generation, if it is the current one."""
+    base = _base(context, step)
+    return base / str(context.generation) if _current(base) == context.generation else None
+
+
 def _sets(step: InstallStep, context: DriverContext) -> tuple[FileSet, ...]:
     return tuple(context.release.file_set(name) for name in step.files)
 
