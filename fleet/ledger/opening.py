@@ -183,15 +183,15 @@ def _bring_forward(engine: Engine, place: FleetPlace) -> None:
         migrate(connection)
 
 
-def migrate(connection: Connection, to: str = SCHEMA) -> None:
-    """Run the migrations up to ``to`` in the connection's transaction."""
+def migrate(connection: Connection) -> None:
+    """Run the migrations up to ``SCHEMA`` in the connection's transaction."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, to)
+    command.upgrade(config, SCHEMA)
 
 
 def _schema(connection: Connection) -> str | None:

@@ -1,0 +1,189 @@
+"""The verbs of support as a person and as a program types them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fleet.cli import fleet_group
+from manifests.enrolment import verify_enrolment
+from tests.unit.fleet.reporter import Reporter
+from tests.vendor import Vendor
+
+ONE = Vendor(version="1.0.0", sequence=1)
+TWO = Vendor(version="1.1.0", sequence=2)
+
+
+def run(folder: Path, *words: str, code: int = 0) -> Result:
+    found = CliRunner().invoke(fleet_group, [*words, "--fleet", str(folder)], catch_exceptions=False)
+    assert found.exit_code == code, found.output
+    return found
+
+
+def asked(folder: Path, *words: str, code: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run(folder, *words, "--json", code=code).stdout)
+    assert (found["ok"], found["exit_code"]) == (code == 0, code)
+    return found
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Reporter:
+    site = Reporter(root=ONE.pin())
+    (tmp_path / "east.enrolment.json").write_bytes(site.enrolment)
+    return site
+
+
+def enrol(tmp_path: Path, site: Reporter) -> Path:
+    run(tmp_path / "fleet", "enroll", str(tmp_path / "east.enrolment.json"))
+    return tmp_path / "fleet"
+
+
+def test_enrolling_in_an_empty_folder_makes_the_ledger(tmp_path: Path, site: Reporter) -> None:
+    out = run(tmp_path / "fleet", "enroll", str(tmp_path / "east.enrolment.json")).stdout
+    signed = verify_enrolment(site.enrolment)
+    assert "enrolled: northern-grid/small/production/east" in out
+    assert signed.groups in out
+    assert signed.words in out
+    assert "nobody compared this" in out
+    assert "compare it with your own root document" in out
+    assert (tmp_path / "fleet" / "fleet.yaml").is_file()
+    assert "already enrolled" in run(tmp_path / "fleet", "enroll", str(tmp_path / "east.enrolment.json")).stdout
+
+
+def test_a_typed_fingerprint_is_compared(tmp_path: Path, site: Reporter) -> None:
+    file = str(tmp_path / "east.enrolment.json")
+    other = verify_enrolment(Reporter().enrolment)
+    found = asked(tmp_path / "fleet", "enroll", file, "--fingerprint", other.words, code=4)
+    assert found["error"]["finding"] == "fingerprint-differs"
+    signed = verify_enrolment(site.enrolment)
+    assert asked(tmp_path / "fleet", "enroll", file, "--fingerprint", signed.groups)["compared"] is True
+    assert asked(tmp_path / "fleet", "sites")["sites"][0]["key_compared"] is True
+
+
+def test_a_mistyped_fingerprint_makes_no_fleet(tmp_path: Path, site: Reporter) -> None:
+    run(tmp_path / "fleet", "enroll", str(tmp_path / "east.enrolment.json"), "--fingerprint", "abandon", code=3)
+    assert not (tmp_path / "fleet").exists()
+
+
+def test_one_key_and_one_site_each(tmp_path: Path, site: Reporter) -> None:
+    fleet = enrol(tmp_path, site)
+    same_key = Reporter(site="northern-grid/small/production/west", signer=site.signer, root=ONE.pin())
+    same_site = Reporter(root=ONE.pin())
+    other_root = Reporter(site="northern-grid/small/production/north")
+    for one, finding in ((same_key, "key-enrolled"), (same_site, "site-enrolled"), (other_root, "root-unknown")):
+        (tmp_path / "x.json").write_bytes(one.enrolment)
+        assert asked(fleet, "enroll", str(tmp_path / "x.json"), code=5)["error"]["finding"] == finding
+    assert len(asked(fleet, "sites")["sites"]) == 1
+
+
+def test_a_root_that_a_person_names(tmp_path: Path, site: Reporter) -> None:
+    (tmp_path / "1.root.json").write_bytes(ONE.root_file())
+    out = run(
+        tmp_path / "fleet", "enroll", str(tmp_path / "east.enrolment.json"), "--root", str(tmp_path / "1.root.json")
+    )
+    assert "root 1 of small-works is believed from now on" in out.stderr
+    assert "taken from this enrolment" not in out.stdout
+
+
+def loop(tmp_path: Path, site: Reporter) -> Path:
+    fleet = enrol(tmp_path, site)
+    medium = tmp_path / "medium"
+    medium.mkdir()
+    ONE.write(medium / "one.tar")
+    TWO.write(medium / "two.tar")
+    for i, raw in enumerate([site.report(), site.report(ONE, "trial"), site.report(ONE), site.report(TWO)]):
+        (medium / f"{i}.report.json").write_bytes(raw)
+    run(fleet, "import", str(medium))
+    return fleet
+
+
+def test_the_list_and_the_story(tmp_path: Path, site: Reporter) -> None:
+    fleet = loop(tmp_path, site)
+    header, line = run(fleet, "sites").stdout.splitlines()[:2]
+    assert header.split()[:6] == ["customer", "product", "environment", "site", "release", "channel"]
+    assert line.split()[:7] == ["northern-grid", "small", "production", "east", "1.1.0", "stable", "placed"]
+    row = asked(fleet, "sites")["sites"][0]
+    release, _, _ = TWO.release()
+    assert row["images"] == {"api": release.images[0].manifest.digest}
+    assert (row["release"]["version"], row["release"]["known"]) == ("1.1.0", True)
+    assert (row["verifier"], row["root"], row["config_schema"], row["missing_reports"]) == ("0.1.0", 1, None, 0)
+    page = run(fleet, "show", "east").stdout
+    assert release.images[0].manifest.digest in page
+    story = [line.split(maxsplit=3) for line in page.split("what\n")[1].splitlines()]
+    assert [(seq, kind) for seq, _, kind, *_ in story] == [
+        ("1", "report"),
+        ("2", "install"),
+        ("3", "config"),
+        ("4", "upgrade"),
+    ]
+    assert story[3][3] == "upgraded from 1.0.0 to 1.1.0, confirmed"
+    assert asked(fleet, "show", site.site)["report"]["chain"]["seq"] == 4
+
+
+def test_quarantine_and_forks_end_in_14_and_in_json(tmp_path: Path, site: Reporter) -> None:
+    fleet = loop(tmp_path, site)
+    back = tmp_path / "back"
+    back.mkdir()
+    (back / "stranger.json").write_bytes(Reporter(site="a/b/c/d").report())
+    found = asked(fleet, "import", str(back), code=14)
+    assert found["counts"] == {"quarantined": 1}
+    assert found["files"][0]["finding"] == "site-unknown"
+    assert found["error"]["finding"] == "import-attention"
+    (back / "stranger.json").unlink()
+    clone = site.clone()
+    (back / "a.json").write_bytes(site.report())
+    clone.made_at = "2026-05-09T00:00:00Z"
+    (back / "b.json").write_bytes(clone.report())
+    found = asked(fleet, "import", str(back), code=14)
+    assert found["counts"] == {"report": 2}
+    assert [one["finding"] for one in found["sites"][site.site]["findings"]] == ["report-forked"]
+    assert "waybill fleet show" in found["error"]["hint"]
+    out = run(fleet, "sites").stdout
+    assert "forked" in out
+    assert "1 file lies in quarantine" in out
+    page = run(fleet, "show", "east").stdout
+    assert "2 different reports have number 5; 2 of them are here" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "finding"),
+    [
+        (("import", "/nowhere/at/all"), 6, "host"),
+        (("show", "west"), 2, "usage"),
+        (("enroll", "/nowhere/at/all"), 6, "host"),
+    ],
+)
+def test_failures_are_json_too(tmp_path: Path, site: Reporter, words: tuple[str, ...], code: int, finding: str) -> None:
+    fleet = enrol(tmp_path, site)
+    assert asked(fleet, *words, code=code)["error"]["finding"] == finding
+
+
+def test_without_a_fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WAYBILL_FLEET", raising=False)
+    found = CliRunner().invoke(fleet_group, ["sites", "--json"])
+    assert found.exit_code == 2
+    assert "WAYBILL_FLEET" not in json.loads(found.stdout)["error"]["problem"]
+    assert str(tmp_path) in json.loads(found.stdout)["error"]["problem"]
+
+
+def test_two_sites_that_end_alike(tmp_path: Path, site: Reporter) -> None:
+    fleet = enrol(tmp_path, site)
+    twin = Reporter(site="southern-grid/small/production/east", root=ONE.pin())
+    (tmp_path / "x.json").write_bytes(twin.enrolment)
+    run(fleet, "enroll", str(tmp_path / "x.json"))
+    assert "2 sites end in 'east'" in asked(fleet, "show", "east", code=2)["error"]["problem"]
+    assert asked(fleet, "show", "southern-grid/small/production/east")["site"]["report"] is None
+    assert "nothing was reported yet" in run(fleet, "show", twin.site).stdout
+
+
+def test_hostile_words_reach_the_terminal_as_text(tmp_path: Path, site: Reporter) -> None:
+    fleet = enrol(tmp_path, site)
+    back = tmp_path / "back"
+    back.mkdir()
+    (back / "\x1b[31mred.json").write_bytes(b'{"dsseEnvelope":1}')
+    out = run(fleet, "import", str(back), code=14)
+    assert "\x1b" not in out.stdout
+    assert "\\u001b" in out.stdout
