@@ -1,10 +1,12 @@
 """Write a bundle: the bulk first, hashed while it is copied, then the head, then the name.
 
 Each byte of a source is read once and written once. Threads copy whole blobs, the largest first, each to the place that
-was planned for it; the digest is taken over the very buffer that is written. Nothing is signed before that is done, and
-the file gets its name only when all of it is on the disk.
+was planned for it. Where the kernel can copy (copy_file_range, inside one file system) the digest is taken over the
+copy, still warm; elsewhere over the buffer that is written. Nothing is signed before that is done, and the file gets
+its name only when all of it is on the disk.
 """
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -25,10 +27,13 @@ from manifests.errors import DamagedError, HostError, RefusedError
 from manifests.units import show_size
 
 BUFFER = 1 << 20
+KERNEL_STEP = 8 << 20
 MAX_THREADS = 4
+# Another file system, or one that cannot: then the bytes pass through our own buffer.
+_NO_KERNEL_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EPERM})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Placed:
     """A member and where its header begins in the bundle."""
 
@@ -86,19 +91,26 @@ def write_bundle(out: Path, plan: Plan, make_head: Callable[[], bytes], advance:
     """
     refuse_existing(out)
     check_room(out.parent, plan.length)
-    with _unnamed(out) as (descriptor, name_it):
-        _reserve(descriptor, plan.length, out)
-        _write_bulk(descriptor, plan, advance)
-        head = make_head()
-        assert len(head) == plan.bulk_at
-        _write_at(descriptor, head, 0)
-        os.fsync(descriptor)
-        name_it()
-    folder = os.open(out.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        with _unnamed(out) as (descriptor, name_it):
+            _reserve(descriptor, plan.length, out)
+            _write_bulk(descriptor, plan, advance)
+            head = make_head()
+            assert len(head) == plan.bulk_at
+            _write_at(descriptor, head, 0)
+            os.fsync(descriptor)
+            name_it()
+        folder = os.open(out.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise HostError(
+            f"cannot write: {(error.strerror or str(error)).lower()}",
+            where=str(out),
+            remedy="nothing was left behind; put it right and build again, or choose another folder with -o",
+        ) from None
 
 
 def refuse_existing(out: Path) -> None:
@@ -176,17 +188,16 @@ def _write_member(
     descriptor: int, one: Placed, buffer: bytearray, stop: threading.Event, advance: Callable[[int], None]
 ) -> None:
     blob = one.part.blob
-    digest = hashlib.sha256()
     _write_at(descriptor, header(one.name, blob.size), one.at)
+    digest = hashlib.sha256()
     at = one.at + BLOCK
     end = at + blob.size
-    for piece in _pieces(one.part, buffer):
+    for piece in _copied(descriptor, one.part, buffer, at):
         if stop.is_set():
             return
         if at + len(piece) > end:
             raise _damaged(one.part, f"has more than {blob.size} bytes")
         digest.update(piece)
-        _write_at(descriptor, piece, at)
         at += len(piece)
         advance(len(piece))
     if at != end:
@@ -194,6 +205,60 @@ def _write_member(
     found = f"sha256:{digest.hexdigest()}"
     if found != blob.digest:
         raise _damaged(one.part, f"has bytes with {found}")
+
+
+def _copied(descriptor: int, part: Part, buffer: bytearray, at: int) -> Iterator[bytes | memoryview]:
+    """Copy a part to ``at`` and give its bytes as they were written, piece by piece.
+
+    A piece that would reach beyond the part's size is given and not written.
+    """
+    end = at + part.blob.size
+    if isinstance(part.origin, Extent) and part.blob.size > BUFFER:
+        try:
+            yield from _kernel_copied(descriptor, part.origin, buffer, at)
+        except _CannotError:
+            pass
+        else:
+            return
+    for piece in _pieces(part, buffer):
+        if at + len(piece) <= end:
+            _write_at(descriptor, piece, at)
+        at += len(piece)
+        yield piece
+
+
+class _CannotError(Exception):
+    """The kernel cannot copy between these two files; nothing was copied yet."""
+
+
+def _kernel_copied(descriptor: int, extent: Extent, buffer: bytearray, at: int) -> Iterator[memoryview]:
+    view = memoryview(buffer)
+    source = _open_source(extent)
+    try:
+        done = 0
+        while done < extent.size:
+            step = min(KERNEL_STEP, extent.size - done)
+            try:
+                count = os.copy_file_range(source, descriptor, step, extent.offset + done, at + done)
+            except OSError as error:
+                if not done and error.errno in _NO_KERNEL_COPY:
+                    raise _CannotError from None
+                raise
+            if not count:
+                if not done:  # some file systems say so instead of refusing
+                    raise _CannotError
+                return
+            copied = done + count
+            while done < copied:
+                read = os.preadv(descriptor, [view[: min(len(view), copied - done)]], at + done)
+                yield view[:read]
+                done += read
+            # Asks the kernel to begin writing these pages out, so that the final fsync has little to wait for.
+            os.posix_fadvise(descriptor, at + copied - count, count, os.POSIX_FADV_DONTNEED)
+        if extent.whole and os.fstat(source).st_size > extent.size:
+            yield view[:1]  # one byte too many: it has grown
+    finally:
+        os.close(source)
 
 
 def _pieces(part: Part, buffer: bytearray) -> Iterator[bytes | memoryview]:
@@ -209,24 +274,36 @@ def _pieces(part: Part, buffer: bytearray) -> Iterator[bytes | memoryview]:
 
 def _read(extent: Extent, buffer: bytearray) -> Iterator[memoryview]:
     view = memoryview(buffer)
+    source = _open_source(extent)
     try:
-        source = os.open(extent.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.posix_fadvise(source, extent.offset, extent.size, os.POSIX_FADV_SEQUENTIAL)
-            offset = extent.offset
-            # One byte more than there should be shows a file that has grown.
-            left = extent.size + (1 if extent.whole else 0)
-            while left:
+        offset = extent.offset
+        # One byte more than there should be shows a file that has grown.
+        left = extent.size + (1 if extent.whole else 0)
+        while left:
+            try:
                 count = os.preadv(source, [view[: min(left, len(view))]], offset)
-                if not count:
-                    break
-                yield view[:count]
-                offset += count
-                left -= count
-        finally:
-            os.close(source)
+            except OSError as error:
+                raise _unreadable(extent, error) from None
+            if not count:
+                break
+            yield view[:count]
+            offset += count
+            left -= count
+    finally:
+        os.close(source)
+
+
+def _open_source(extent: Extent) -> int:
+    try:
+        source = os.open(extent.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise HostError(f"cannot read: {(error.strerror or str(error)).lower()}", where=str(extent.path)) from None
+        raise _unreadable(extent, error) from None
+    os.posix_fadvise(source, extent.offset, extent.size, os.POSIX_FADV_SEQUENTIAL)
+    return source
+
+
+def _unreadable(extent: Extent, error: OSError) -> HostError:
+    return HostError(f"cannot read: {(error.strerror or str(error)).lower()}", where=str(extent.path))
 
 
 def _write_at(descriptor: int, data: bytes | memoryview, at: int) -> None:
