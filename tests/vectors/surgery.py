@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,6 +31,10 @@ class Case:
     pin: Pin
     site: SiteFacts | None = None
     held: frozenset[str] = frozenset()
+
+    def but(self, bundle: bytes) -> "Case":
+        """Another bundle before the same reader."""
+        return replace(self, bundle=bundle)
 
 
 @dataclass(frozen=True)
@@ -138,28 +143,45 @@ def judge_pipe(data: bytes, case: Case) -> VerifiedBundle:
     return verify_pipe(io.BytesIO(data), case.pin, case.site, now=NOW, held=case.held, advance=no_progress)
 
 
-def verdict(judge: Callable[[], VerifiedBundle]) -> tuple[str, str]:
-    """``ok`` or the class and the finding; and the message. Any other exception is a bug and passes through."""
+@dataclass(frozen=True)
+class Outcome:
+    """Attributes: kind: ``ok``, or the class and the finding of the failure; where: its place; text: its message."""
+
+    kind: str
+    where: str = ""
+    text: str = ""
+
+    @property
+    def good(self) -> bool:
+        return self.kind.startswith("ok")
+
+    @property
+    def line(self) -> str:
+        return f"{self.kind} at {self.where}" if self.where else self.kind
+
+
+def outcome(judge: Callable[[], VerifiedBundle]) -> Outcome:
+    """What came of it. Any exception that is no result is a bug and passes through."""
     try:
         found = judge()
     except WaybillError as error:
-        return f"{type(error).__name__} {error.finding}", str(error)
+        return _failed(error)
     failed = refusal(found.findings)
     if failed is not None:
-        return f"{type(failed).__name__} {failed.finding}", str(failed)
+        return _failed(failed)
     assert found.end != "incomplete"
-    return ("ok" if found.end == "complete" else f"ok {found.end}"), ""
+    return Outcome("ok" if found.end == "complete" else f"ok {found.end}")
 
 
-def file_verdict(data: bytes, case: Case) -> tuple[str, str]:
-    with memory_file(data) as (_, path):
-        return verdict(lambda: judge_file(path, case))
+def _failed(error: WaybillError) -> Outcome:
+    where = re.sub(r"/proc/self/fd/[0-9]+|standard input", "bundle", error.where)
+    return Outcome(f"{type(error).__name__} {error.finding}", where, str(error))
 
 
-def pipe_verdict(data: bytes, case: Case) -> tuple[str, str]:
-    return verdict(lambda: judge_pipe(data, case))
+def from_file(case: Case) -> Outcome:
+    with memory_file(case.bundle) as (_, path):
+        return outcome(lambda: judge_file(path, case))
 
 
-def both_verdicts(case: Case) -> tuple[tuple[str, str], tuple[str, str]]:
-    """What a file says and what a pipe says."""
-    return file_verdict(case.bundle, case), pipe_verdict(case.bundle, case)
+def from_pipe(case: Case) -> Outcome:
+    return outcome(lambda: judge_pipe(case.bundle, case))
