@@ -94,6 +94,7 @@ def installed_of(site: Site, generation: Generation) -> Installed:
         release=generation.release,
         settings=generation.settings,
         config=generation.config,
+        plan=generation.plan,
     )
 
 

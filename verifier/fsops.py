@@ -40,15 +40,20 @@ class Disk:
         """
         return act()
 
-    def make_folder(self, path: Path, mode: int = 0o755) -> None:
-        """The folder and whatever is missing above it, each entry synced; nothing happens when it is there."""
+    def make_folder(self, path: Path, mode: int = 0o755, *, durable: bool = True) -> None:
+        """The folder and whatever is missing above it; nothing happens when it is there.
+
+        Args:
+            durable: Sync each new entry. Needless for a folder that is renamed once it is filled.
+        """
         missing = []
         while not path.is_dir():
             missing.append(path)
             path = path.parent
         for one in reversed(missing):
             self._make_one(one, mode)
-            self.sync_folder(one.parent)
+            if durable:
+                self.sync_folder(one.parent)
 
     def _make_one(self, path: Path, mode: int) -> None:
         self._effect("mkdir", path, lambda: path.mkdir(mode=mode))

@@ -46,26 +46,32 @@ def write_generation(
     disk.make_folder(folder.parent)
     disk.remove_tree(staging)
     disk.remove_tree(folder)
-    disk.make_folder(staging)
+    disk.make_folder(staging, durable=False)
     disk.write_new(staging / "release.json", release)
     disk.write_new(staging / "settings.json", settings, 0o640)
     if config is not None:
         # It may name secrets; those who run the site read it, nobody else.
         disk.write_new(staging / "config.json", config, 0o640)
-    about = GenerationFile(
-        number=int(folder.name),
-        release=digest_of(release),
-        settings=digest_of(settings),
-        config=None if config is None else digest_of(config),
-        plan=plan,
+    about = _about(
+        int(folder.name),
+        digest_of(release),
+        digest_of(settings),
+        None if config is None else digest_of(config),
+        plan,
     )
-    disk.write_new(staging / "generation.json", encode(about))
+    disk.write_new(staging / "generation.json", about)
     disk.sync_folder(staging)
     disk.rename(staging, folder)
     disk.sync_folder(folder.parent)
 
 
-def read_generation(folder: Path, number: int, *, release: str, settings: str, config: str | None) -> Installed:
+def _about(number: int, release: str, settings: str, config: str | None, plan: str) -> bytes:
+    return encode(GenerationFile(number=number, release=release, settings=settings, config=config, plan=plan))
+
+
+def read_generation(
+    folder: Path, number: int, *, release: str, settings: str, config: str | None, plan: str
+) -> Installed:
     """Read a generation back, each file checked against the digest that the journal holds.
 
     Raises:
@@ -79,6 +85,8 @@ def read_generation(folder: Path, number: int, *, release: str, settings: str, c
             remedy="`waybill history` lists what is kept",
             finding="generation-gone",
         )
+    about = _about(number, release, settings, config, plan)
+    _checked(folder / "generation.json", digest_of(about), len(about))
     found = _checked(folder / "release.json", release, MAX_RELEASE)
     config_bytes = None if config is None else _checked(folder / "config.json", config, MAX_CONFIG)
     return Installed(

@@ -398,6 +398,7 @@ def _planned_installed(site: Site, planned: Planned) -> Installed:
         release=planned.release,
         settings=planned.settings,
         config=planned.config,
+        plan=planned.plan,
     )
 
 

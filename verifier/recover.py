@@ -39,7 +39,7 @@ class Close:
 
 @dataclass(frozen=True)
 class Relink:
-    """``current`` names another generation than the journal and nothing is on its way: set it right."""
+    """``current`` names another generation than the journal, which is the truth: set it right."""
 
     to: int
 
@@ -88,9 +88,11 @@ def decide(state: SiteState, observed: Observed, *, forward: bool, person: bool,
             return Do("stage")
         case _ if now.state in BEFORE_SWITCH:
             return _at_rest(state, observed, str(now.state))
-    # Switched: from here on `current` must be the one or the other.
+    # Switched: from here on `current` must be the one or the other, and the journal knows which.
     if observed.current not in (now.planned.target, now.planned.source):
         return GiveUp("current-foreign", f"current names {observed.current}, expected {now.planned.target}")
+    if now.state != State.ROLLING_BACK and observed.current != state.current:
+        return Relink(state.current)
     match now.state:
         case State.SWITCHED:
             return Do("activate") if now.attempts < MAX_ATTEMPTS else Do("retreat")
