@@ -7,6 +7,7 @@ from verifier.crew import Work
 from verifier.drivers import load_driver
 from verifier.generations import Installed
 from verifier.machine import Tools
+from verifier.probes import ProbeContext, run_probe, site_authorities
 from verifier.site import Site
 
 
@@ -16,4 +17,6 @@ def site_tools(say: Callable[[str], None]) -> Tools:
 
 def look(probe: Probe, site: Site, installed: Installed, crew: tuple[Work, ...]) -> tuple[str, str]:
     """One look by the probe; see ``RunProbe``."""
-    return "unknown", f"{probe.name}: {site.path} {installed.number} {len(crew)}"
+    context = ProbeContext(endpoints=installed.settings.endpoints, steps=crew, authorities=site_authorities(site.path))
+    found = run_probe(probe, context)
+    return found.state, found.detail
