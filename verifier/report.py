@@ -24,7 +24,6 @@ from manifests.errors import DamagedError, RefusedError, WaybillError
 from manifests.keys import read_capped
 from manifests.release import FORMAT, Release
 from manifests.units import parse_duration
-from verifier.change import CONFIG, change_of, standing_of
 from verifier.crew import installed_of, observe
 from verifier.drivers import ABSENT, Component, load_driver
 from verifier.drivers.blobs import blob_path
@@ -32,7 +31,7 @@ from verifier.events import Enrolled, Note, Outcome, Reported
 from verifier.fsops import Disk
 from verifier.generations import Installed
 from verifier.journal import read_journal
-from verifier.policy import RoleStanding
+from verifier.queue import waiting_items
 from verifier.site import Site
 from verifier.state import Generation, SiteState
 from verifier.table import State
@@ -391,7 +390,7 @@ def observe_site(site: Site) -> Observed:
         labels=installed.settings.labels if installed else (),
         components=components,
         seal=config_seal(site, installed.config) if installed and installed.config is not None else None,
-        waiting=tuple(waiting_items(site)),
+        waiting=tuple(_try(lambda: tuple(waiting_of(site)), unseen, "waiting") or ()),
         health=tuple(probe_results(site)),
         held=_try(lambda: held_releases(site), unseen, "store"),
         unseen=tuple(unseen),
@@ -458,35 +457,17 @@ def config_seal(site: Site, config: bytes) -> str:
     return "sha256:" + hmac.new(salt, b"waybill config seal\0" + config, hashlib.sha256).hexdigest()
 
 
-def waiting_items(site: Site) -> Iterable[r.WaitingItem]:
-    """Releases newer than the one that runs, and a changed site.yaml, with the roles that are asked."""
-    state = site.state
-    running = state.running
-    newer = [one for one in state.releases if running is None or one.mark > running.mark]
-    for one in newer:
-        roles, kind = _asked(site, one.item)
+def waiting_of(site: Site) -> Iterable[r.WaitingItem]:
+    """What waits, with the roles that are asked. A proposal's digest stays here: it could be that of the config."""
+    for one in waiting_items(site):
         yield r.WaitingItem(
-            item=one.item, kind=kind, digest=one.release, roles=roles, since=one.received_at, since_seq=1
+            item=one.item,
+            kind=f"{one.kind}-refused" if one.problem else one.kind,
+            digest=one.digest if one.kind in ("release", "rollback") else None,
+            roles=tuple(r.RoleCount(role=two.role, have=two.have, need=two.need) for two in one.roles if two.need),
+            since=one.since,
+            since_seq=1,
         )
-    if running is not None:
-        try:
-            change = change_of(site, CONFIG)
-            roles = _roles(standing_of(site, change).roles)
-        except WaybillError:
-            return  # nothing changed, or what changed cannot be installed: then nobody is asked
-        yield r.WaitingItem(item=CONFIG, kind="config", roles=roles, since=site.host.stamp(), since_seq=1)
-
-
-def _asked(site: Site, item: str) -> tuple[tuple[r.RoleCount, ...], str]:
-    try:
-        change = change_of(site, item)
-        return _roles(standing_of(site, change).roles), "release"
-    except WaybillError:
-        return (), "release-refused"
-
-
-def _roles(standing: Iterable[RoleStanding]) -> tuple[r.RoleCount, ...]:
-    return tuple(r.RoleCount(role=one.role, have=one.have, need=one.need) for one in standing if one.need)
 
 
 def probe_results(site: Site) -> Iterable[r.Health]:

@@ -1,0 +1,479 @@
+"""The report of a real site: what it says after each change, its chain, its outbox, and what leaves."""
+
+import errno
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from msgspec.structs import replace
+
+from manifests import report as r
+from manifests.digest import digest_of
+from manifests.enrolment import verify_enrolment
+from manifests.envelope import INTOTO, verify_statement
+from manifests.errors import DamagedError, RefusedError
+from tests.place import Place, make_place
+from tests.unit.fleet.reporter import Reporter
+from tests.vendor import Vendor
+from verifier.events import Reported
+from verifier.fsops import Disk
+from verifier.journal import read_journal
+from verifier.report import (
+    Former,
+    Observed,
+    clock_verdict,
+    config_seal,
+    export_reports,
+    fit,
+    observe_site,
+    plan_report,
+    read_former,
+    write_report,
+)
+from verifier.report_cli import report_command
+from verifier.site import Site
+
+ONE = Vendor(version="1.0.0", sequence=1)
+TWO = Vendor(version="1.1.0", sequence=2, service={"hello.txt": b"hello, world\n", "run.py": b"print('hi')\n"})
+OTHER = "sha256:" + "77" * 32
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    place = make_place(tmp_path, ONE)
+    place.tell = lambda site, cause: write_report(site, site.disk, place.clock.at, cause=cause)
+    return place
+
+
+def write(place: Place, cause: str = "requested") -> r.SignedReport:
+    with place.hold() as site:
+        return verified(place, write_report(site, site.disk, place.clock.at, cause=cause))
+
+
+def verified(place: Place, path: Path) -> r.SignedReport:
+    return r.verify_report(path.read_bytes(), place.open().state.site_key)
+
+
+def newest(place: Place) -> r.Report:
+    state = place.open().state
+    return verified(place, place.path / "outbox" / f"{state.report_seq}.report.json").report
+
+
+def test_the_first_report_stands_on_the_enrolment(place: Place) -> None:
+    found = write(place)
+    enrolment = verify_enrolment((place.path / "outbox" / "enrolment.json").read_bytes())
+    report = found.report
+    assert report.chain.previous == found.subject == enrolment.digest
+    assert (report.chain.seq, report.install.state, report.components.listed) == (1, "none", ())
+    assert report.identity.site == enrolment.enrolment.site == "northern-grid/small/production/east"
+    assert report.identity.report_every_seconds == 30 * 86400
+    assert report.trust.root.digest == ONE.pin().digest
+    assert report.policy is not None
+    assert (report.policy.number, report.policy.contract) == (1, None)
+
+
+def test_every_change_is_told(place: Place, tmp_path: Path) -> None:
+    """Install, upgrade, a trial that fails, a way back by hand: each report says what is there, and the chain holds."""
+    place.bring(ONE.write(tmp_path / "1.tar"))
+    first = newest(place)
+    release, _, _ = ONE.release()
+    assert first.install.release is not None
+    assert (first.install.release.version, first.install.state) == ("1.0.0", "confirmed")
+    assert [(one.kind, one.name, one.found) for one in first.components.listed] == [
+        ("files", "service", "same"),
+        ("image", "api", "same"),
+    ]
+    assert first.components.listed[1].expected == release.images[0].manifest.digest
+    assert first.policy is not None
+    assert first.policy.contract == release.contract.digest
+    assert [one.role for one in first.approvals] == ["operator"]
+    assert first.approvals[0].key == place.people["ops-1"].public.keyid
+    assert first.store == r.Store(releases=(r.Held(release=first.install.release.digest),))
+    place.bring(TWO.write(tmp_path / "2.tar"))
+    second = newest(place)
+    assert second.install.release is not None
+    assert (second.install.release.version, second.chain.seq) == ("1.1.0", 2)
+    assert second.trust.mark is not None
+    assert second.trust.mark.sequence == 2
+    place.rollback(1, "ops-1")
+    third = newest(place)
+    assert third.install.release is not None
+    assert third.install.release.version == "1.0.0"
+    assert [(one.automatic, one.cause, one.left) for one in third.rollbacks] == [
+        (False, "by-hand", second.install.release.digest)
+    ]
+    assert [one.seq for one in third.chain.earlier] == [1, 2]
+    assert third.chain.earlier[1].release == second.install.release.digest
+
+
+def test_a_failed_trial_is_told_with_its_cause(place: Place, tmp_path: Path) -> None:
+    from manifests import release as rel
+
+    probe = rel.Probe(name="answers", tcp=rel.TcpProbe(endpoint="api"))
+    yaml = place.path / "site.yaml"
+    yaml.write_text(yaml.read_text().replace("endpoints: {}", 'endpoints: {api: "tcp://127.0.0.1:9"}'))
+    place.bring(ONE.write(tmp_path / "1.tar"))
+    place.health["answers"] = "failing"
+    place.bring(TWO.but(change={"probes": (probe,)}).write(tmp_path / "2.tar"))
+    report = newest(place)
+    assert report.install.release is not None
+    assert report.install.release.version == "1.0.0"
+    assert [one.automatic for one in report.rollbacks] == [True]
+    assert report.rollbacks[0].left in report.install.blocked
+    assert [(one.version, one.state) for one in report.install.generations][-1] == ("1.1.0", "rolled-back")
+
+
+def test_what_waits_keeps_the_number_that_said_so_first(place: Place, tmp_path: Path) -> None:
+    place.receive(ONE.write(tmp_path / "1.tar"))
+    first = write(place).report
+    again = write(place).report
+    assert [(one.item, one.since_seq) for one in first.waiting] == [("r-1.0.0", 1)]
+    assert again.waiting == first.waiting
+    assert first.waiting[0].roles == (r.RoleCount(role="operator", have=0, need=1),)
+    place.approve("r-1.0.0")
+    assert write(place).report.waiting[0].roles == (r.RoleCount(role="operator", have=1, need=1),)
+
+
+def test_what_changed_on_disk_is_drift(place: Place, tmp_path: Path) -> None:
+    place.bring(ONE.write(tmp_path / "1.tar"))
+    placed = next(path for path in (place.path / "srv").rglob("hello.txt") if not path.is_symlink())
+    placed.chmod(0o644)
+    placed.write_bytes(b"changed\n")
+    report = write(place).report
+    found = {one.name: one.found for one in report.components.listed}
+    assert found["api"] == "same"
+    assert found["service"] in ("differs", "unreadable")
+
+
+def test_a_damaged_generation_is_no_reason_to_be_silent(place: Place, tmp_path: Path) -> None:
+    place.bring(ONE.write(tmp_path / "1.tar"))
+    shutil.rmtree(place.path / "generations" / "1")
+    report = write(place).report
+    assert report.install.release is not None
+    assert report.components == r.Components()
+    assert "install" in {one.what for one in report.dropped}
+
+
+def test_no_name_and_no_config_leaves(place: Place, tmp_path: Path) -> None:
+    """Planted secrets: a person's name, an account, a path, an address, a free-text reason."""
+    yaml = place.path / "site.yaml"
+    text = yaml.read_text().replace("endpoints: {}", 'endpoints: {api: "http://canary-host:8080"}')
+    yaml.write_text(text.replace("target: other", "target: vm"))
+    place.bring(ONE.write(tmp_path / "1.tar"))
+    raw = (place.path / "outbox" / "1.report.json").read_bytes()
+    core = verify_statement(raw, place.open().state.site_key, "report")
+    journal = b"".join(path.read_bytes() for path in (place.path / "journal").glob("*.jsonl"))
+    for canary in (b"ops-1", b"ops1", b"canary-host", str(place.path).encode(), b"offer.tar"):
+        assert canary not in core
+    assert b"ops-1" in journal  # the site itself knows
+    report = newest(place)
+    assert report.identity.target == "vm"
+
+
+def test_a_seal_tells_changed_from_unchanged_and_nothing_else(place: Place, tmp_path: Path) -> None:
+    other = make_place(tmp_path / "other", ONE)
+    here, there = place.open(), other.open()
+    assert config_seal(here, b"{}") == config_seal(here, b"{}")
+    assert len({config_seal(here, b"{}"), config_seal(here, b"[]"), config_seal(there, b"{}"), digest_of(b"{}")}) == 4
+
+
+def test_a_report_names_the_file_before_it(place: Place) -> None:
+    digests = [write(place).digest for _ in range(3)]
+    entries, _ = read_journal(place.path / "journal")
+    told = [one.record.event for one in entries if isinstance(one.record.event, Reported)]
+    assert [one.digest for one in told] == digests
+    for seq, digest in enumerate(digests, 1):
+        assert digest_of((place.path / "outbox" / f"{seq}.report.json").read_bytes()) == digest
+    assert newest(place).chain.previous == digests[1]
+
+
+def test_a_report_that_is_gone_from_the_outbox_does_not_break_the_chain(place: Place) -> None:
+    write(place)
+    second = write(place)
+    (place.path / "outbox" / "2.report.json").unlink()
+    third = write(place).report
+    assert third.chain.previous == second.digest
+    assert third.chain.omitted == r.Omitted(first=1, last=2, digest=second.digest)
+    assert write(place).report.chain.omitted == third.chain.omitted
+
+
+def test_a_changed_file_in_the_outbox_is_neither_believed_nor_handed_out(place: Place, tmp_path: Path) -> None:
+    first = write(place)
+    path = place.path / "outbox" / "1.report.json"
+    path.write_bytes(path.read_bytes()[:-1])
+    out = tmp_path / "out"
+    out.mkdir()
+    with place.hold() as site, pytest.raises(DamagedError, match="the journal says"):
+        export_reports(site, site.disk, out, most=12)
+    assert list(out.iterdir()) == []
+    assert write(place).report.chain.previous == first.digest
+
+
+class _Cut(Exception):  # noqa: N818 - not an error of the program: the plug
+    pass
+
+
+class CutDisk(Disk):
+    """The plug is pulled after the ``n``-th effect."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def _effect(self, kind, path, act):  # type: ignore[no-untyped-def]  # as the class it stands in for
+        if self.left == 0:
+            raise _Cut
+        self.left -= 1
+        return act()
+
+
+def test_a_cut_at_any_effect_never_gives_a_number_two_contents(place: Place, tmp_path: Path) -> None:
+    """After each possible cut the next report follows, and what was once in the outbox is in the journal as it was."""
+    write(place)
+    cuts = 0
+    for n in range(100):
+        folder = tmp_path / f"cut-{n}"
+        shutil.copytree(place.path, folder, symlinks=True)
+        cut = Place(path=folder, disk=CutDisk(n), clock=place.clock)
+        try:
+            with cut.hold() as site:
+                write_report(site, site.disk, place.clock.at)
+            assert n > 4
+            break
+        except _Cut:
+            cuts += 1
+        left = {path.name: path.read_bytes() for path in (folder / "outbox").glob("*.report.json")}
+        whole = Place(path=folder, clock=place.clock)
+        after = write(whole).report
+        assert after.chain.seq in (2, 3)
+        for name, raw in left.items():
+            assert (folder / "outbox" / name).read_bytes() == raw
+        entries, _ = read_journal(folder / "journal")
+        told = {one.record.event.seq: one.record.event for one in entries if isinstance(one.record.event, Reported)}
+        assert sorted(told) == list(range(1, after.chain.seq + 1))
+        for seq, event in told.items():
+            assert digest_of((folder / "outbox" / f"{seq}.report.json").read_bytes()) == event.digest
+    assert cuts > 4
+
+
+class FullDisk(Disk):
+    """Nothing can be written until the reserve is given back."""
+
+    freed = False
+
+    def _effect(self, kind, path, act):  # type: ignore[no-untyped-def]  # as the class it stands in for
+        if kind == "unlink" and path.name == "reserve":
+            self.freed = True
+        if kind == "write" and not self.freed:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return act()
+
+
+def test_a_full_disk_costs_the_reserve_before_it_costs_the_report(place: Place) -> None:
+    full = Place(path=place.path, disk=FullDisk(), clock=place.clock)
+    assert write(full).report.chain.seq == 1
+    assert not (place.path / "reserve").exists()
+    full = Place(path=place.path, disk=FullDisk(), clock=place.clock)
+    with pytest.raises(OSError, match="No space"):
+        write(full)
+    assert place.open().state.report_seq == 1
+
+
+def stray(place: Place) -> bytes:
+    """A report that this site's key signed in another folder: the site was copied."""
+    copied = place.path.with_name("copied")
+    shutil.copytree(place.path, copied, symlinks=True)
+    other = Place(path=copied, clock=place.clock)
+    write(other)
+    return (write(other)).raw
+
+
+def test_a_stray_file_under_the_next_number_is_not_taken_over(place: Place) -> None:
+    write(place)
+    raw = stray(place)
+    (place.path / "outbox" / "2.report.json").write_bytes(raw)
+    with pytest.raises(DamagedError, match="does not follow"):
+        write(place)
+    assert (place.path / "outbox" / "2.report.json").read_bytes() == raw
+
+
+def observed(**changes: object) -> Observed:
+    return Observed(enrolment=OTHER, report_every_seconds=0, **changes)  # type: ignore[arg-type]  # names of its fields
+
+
+def test_planning_touches_nothing(place: Place) -> None:
+    site = place.open()
+    before = {path: path.read_bytes() for path in place.path.rglob("*") if path.is_file()}
+    seen = observe_site(site)
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    one = plan_report(site.state, seen, None, cause="requested", now=now)
+    assert one == plan_report(site.state, seen, None, cause="requested", now=now)
+    assert {path: path.read_bytes() for path in place.path.rglob("*") if path.is_file()} == before
+
+
+def test_the_summary_of_unacknowledged_reports_is_whole_or_says_what_it_omits(place: Place) -> None:
+    state = place.open().state
+    former: Former | None = None
+    for seq in range(1, 101):
+        report = plan_report(
+            replaced(state, seq - 1),
+            observed(),
+            former,
+            cause="requested",
+            now=datetime(2026, 3, 1, tzinfo=UTC),
+        )
+        r.check_report(report, "report")
+        former = Former(seq=seq, digest=digest_of(b"%d" % seq), report=report)
+    chain = report.chain
+    assert chain.omitted == r.Omitted(first=1, last=99 - r.MAX_EARLIER, digest=digest_of(b"%d" % (99 - r.MAX_EARLIER)))
+    assert [one.seq for one in chain.earlier] == list(range(100 - r.MAX_EARLIER, 100))
+
+
+def replaced(state: object, seq: int):  # type: ignore[no-untyped-def]  # the state with another last report
+    from dataclasses import replace as replace_
+
+    return replace_(state, report_seq=seq)  # type: ignore[type-var]  # a dataclass
+
+
+def test_what_does_not_fit_is_counted() -> None:
+    """Everything at its limit at once still makes a report, and no component is lost without a number."""
+    site = Reporter()
+    good = site.next(ONE)
+    many = tuple(
+        r.Component(kind="image", name=f"{i:04}-{'x' * 60}", step="app", expected=OTHER, found="same", level="placed")
+        for i in range(900)
+    )
+    bad = tuple(replace(one, name=f"bad-{one.name}", found="missing") for one in many[:40])
+    large = replace(
+        good,
+        components=r.Components(listed=tuple(sorted((*many, *bad), key=lambda one: one.name))),
+        approvals=tuple(r.Approval(plan=OTHER, role="operator", key=f"{i:064x}") for i in range(128)),
+        health=tuple(r.Health(probe=f"{i}", state="passing") for i in range(256)),
+        rollbacks=tuple(
+            r.Rollback(
+                from_generation=i + 1,
+                to_generation=i,
+                left=OTHER,
+                cause="probe-failed",
+                automatic=True,
+                at="2026-01-02T03:04:05Z",
+            )
+            for i in range(64)
+        ),
+    )
+    found = fit(large, OTHER)
+    assert len(r.encode_report(found, OTHER)) <= r.MAX_CORE
+    parts = found.components
+    assert len(parts.listed) + parts.more_same + parts.more_other == 940
+    assert set(bad) <= set(parts.listed)  # what went wrong goes last
+    assert found.rollbacks == large.rollbacks
+    for name in ("approvals", "health"):
+        lost = len(getattr(large, name)) - len(getattr(found, name))
+        assert sum(one.count for one in found.dropped if one.what == name) == lost
+
+
+def test_two_hundred_images_lose_nothing() -> None:
+    good = Reporter().next(ONE)
+    many = tuple(
+        r.Component(kind="image", name=f"image-{i:03}", step="app", expected=OTHER, found="same", level="running")
+        for i in range(200)
+    )
+    large = replace(good, components=r.Components(listed=many))
+    assert fit(large, OTHER) == large
+
+
+@pytest.mark.parametrize(
+    ("floor", "verdict"),
+    [
+        (None, "plausible"),
+        ("2026-02-28T00:00:00Z", "plausible"),
+        ("2026-03-02T00:00:00Z", "behind"),
+        ("2025-01-01T00:00:00Z", "ahead"),
+    ],
+)
+def test_the_clock_is_judged_against_what_was_proved(floor: str | None, verdict: str) -> None:
+    assert clock_verdict(floor, datetime(2026, 3, 1, tzinfo=UTC)) == verdict
+
+
+def test_handing_out_is_a_copy_and_overwrites_nothing(place: Place, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    raws = [write(place).raw for _ in range(4)]
+    with place.hold() as site:
+        copied = export_reports(site, site.disk, out, most=3)
+    assert [path.name for path in copied] == [f"northern-grid.small.production.east.{n}.report.json" for n in (2, 3, 4)]
+    assert [path.read_bytes() for path in copied] == raws[1:]
+    with place.hold() as site:
+        export_reports(site, site.disk, out, most=3)
+    copied[1].write_bytes(b"something else")
+    with place.hold() as site, pytest.raises(RefusedError, match="nothing is overwritten"):
+        export_reports(site, site.disk, out, most=4)
+    assert not (out / "northern-grid.small.production.east.1.report.json").exists()
+    with place.hold() as site, pytest.raises(RefusedError, match="not a folder"):
+        export_reports(site, site.disk, tmp_path / "nowhere", most=3)
+
+
+def run(place: Place, *words: str, code: int = 0) -> dict[str, object]:
+    found = CliRunner().invoke(report_command, [*words, "--site", str(place.path), "--json"], catch_exceptions=False)
+    assert found.exit_code == code, found.output
+    shown: dict[str, object] = json.loads(found.stdout)
+    return shown
+
+
+@pytest.fixture
+def still(place: Place) -> Iterator[Site]:
+    """A reading site, for comparing before and after."""
+    yield place.open()
+
+
+def test_the_verb(place: Place, tmp_path: Path) -> None:
+    assert run(place, code=5)["error"]["finding"] == "no-report"  # type: ignore[index]  # the error's object
+    preview = run(place, "--preview")
+    assert preview["signed"] is False
+    assert place.open().state.report_seq == 0
+    first = run(place, "--new")
+    assert first["report"]["chain"]["seq"] == 1  # type: ignore[index]  # the report's object
+    assert run(place) == first
+    out = tmp_path / "out"
+    out.mkdir()
+    copied = run(place, "--new", "--out", str(out))["copied"]
+    assert isinstance(copied, list)
+    assert len(copied) == 2
+    assert run(place, "--preview", "--new", code=2)["error"]["finding"] == "usage"  # type: ignore[index]  # as above
+    text = CliRunner().invoke(report_command, ["--site", str(place.path)], catch_exceptions=False).stdout
+    assert text.startswith("report 2 of northern-grid/small/production/east\n")
+
+
+def test_the_preview_is_what_would_be_signed(place: Place) -> None:
+    text = CliRunner().invoke(report_command, ["--preview", "--site", str(place.path)], catch_exceptions=False).stdout
+    shown = json.loads(text.rpartition("\n\nnot signed")[0])
+    with place.hold() as site:
+        path = write_report(site, site.disk, place.clock.at)
+    core = json.loads(verify_statement(path.read_bytes(), place.open().state.site_key, "report"))
+    for one in (shown, core):
+        one["predicate"]["chain"].pop("made_at")
+    assert shown == core
+
+
+def test_reading_needs_no_write(place: Place) -> None:
+    write(place)
+    before = {path: path.stat().st_mtime_ns for path in place.path.rglob("*")}
+    run(place)
+    run(place, "--preview")
+    assert {path: path.stat().st_mtime_ns for path in place.path.rglob("*")} == before
+
+
+def test_the_former_report_is_read_back(place: Place) -> None:
+    assert read_former(place.open()) is None
+    signed = write(place)
+    former = read_former(place.open())
+    assert former == Former(seq=1, digest=signed.digest, report=signed.report)
+
+
+def test_it_is_an_in_toto_statement_in_a_sigstore_bundle(place: Place) -> None:
+    found = json.loads(write(place).raw)
+    assert found["mediaType"] == "application/vnd.dev.sigstore.bundle.v0.3+json"
+    assert found["dsseEnvelope"]["payloadType"] == INTOTO
