@@ -11,14 +11,14 @@ from manifests.errors import HostError, MalformedError
 from manifests.keys import read_capped
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Held:
     """Bytes in memory: what we made ourselves, and small documents that were read already."""
 
     data: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fetched:
     """Bytes that come over a network, once; ``open`` checks them against digest and size as they pass."""
 
@@ -28,7 +28,7 @@ class Fetched:
 Origin = Extent | Held | Fetched
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Part:
     """One blob of the bulk.
 

@@ -27,7 +27,7 @@ from manifests.errors import DamagedError, HostError, RefusedError
 from manifests.units import show_size
 
 BUFFER = 1 << 20
-KERNEL_STEP = 8 << 20
+STEP = 8 << 20
 MAX_THREADS = 4
 # Another file system, or one that cannot: then the bytes pass through our own buffer.
 _NO_KERNEL_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EPERM})
@@ -190,7 +190,7 @@ def _write_member(
     blob = one.part.blob
     _write_at(descriptor, header(one.name, blob.size), one.at)
     digest = hashlib.sha256()
-    at = one.at + BLOCK
+    at = begun = one.at + BLOCK
     end = at + blob.size
     for piece in _copied(descriptor, one.part, buffer, at):
         if stop.is_set():
@@ -200,6 +200,10 @@ def _write_member(
         digest.update(piece)
         at += len(piece)
         advance(len(piece))
+        if at - begun >= STEP:
+            # Linux begins to write these pages out now; the sync at the end then waits for little.
+            os.posix_fadvise(descriptor, begun, at - begun, os.POSIX_FADV_DONTNEED)
+            begun = at
     if at != end:
         raise _damaged(one.part, f"has {blob.size - (end - at)} bytes, expected {blob.size}")
     found = f"sha256:{digest.hexdigest()}"
@@ -237,7 +241,7 @@ def _kernel_copied(descriptor: int, extent: Extent, buffer: bytearray, at: int) 
     try:
         done = 0
         while done < extent.size:
-            step = min(KERNEL_STEP, extent.size - done)
+            step = min(STEP, extent.size - done)
             try:
                 count = os.copy_file_range(source, descriptor, step, extent.offset + done, at + done)
             except OSError as error:

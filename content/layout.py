@@ -26,7 +26,7 @@ _SIZE_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} size=([0-9]{1,19})\n")
 _PATH_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} path=([^\n]*)\n")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Extent:
     """``size`` bytes of the file at ``path``, from ``offset`` on; ``whole`` when the file has no others."""
 
