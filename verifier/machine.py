@@ -355,7 +355,12 @@ class Machine:
 
     @cached_property
     def _target(self) -> Installed:
-        return _planned_installed(self._site, self._now.planned)
+        planned = self._now.planned
+        known = self._site.state.generation(planned.target)
+        # A rollback goes to a generation as it was made, under the plan of that time.
+        if planned.action == "rollback" and known is not None:
+            return installed_of(self._site, known)
+        return _planned_installed(self._site, planned)
 
     @cached_property
     def _target_crew(self) -> tuple[Work, ...]:
@@ -392,13 +397,15 @@ def small_documents(release: Release) -> tuple[Blob, ...]:
 
 
 def _planned_installed(site: Site, planned: Planned) -> Installed:
+    # A generation keeps the plan that made it; going back to it is another plan.
+    made = site.state.generation(planned.target)
     return read_generation(
         site.generation_folder(planned.target),
         planned.target,
         release=planned.release,
         settings=planned.settings,
         config=planned.config,
-        plan=planned.plan,
+        plan=made.plan if made else planned.plan,
     )
 
 
