@@ -229,7 +229,8 @@ def sites_command(place: str | None) -> Result:
 
         engine = _open(place)
         now = utc_now()
-        rows = list_sites(engine, whole=True)
+        # Only --json shows every image; a list for people does not look into ten thousand reports.
+        rows = list_sites(engine, images=bool(click.get_current_context().params.get("as_json")))
         shown: list[tuple[str, ...]] = [
             (
                 row.customer,
@@ -251,17 +252,17 @@ def sites_command(place: str | None) -> Result:
         text = table(shown, SITE_COLUMNS) if rows else "no site is enrolled"
         if waiting:
             text += f"\n\n{waiting} {'file lies' if waiting == 1 else 'files lie'} in quarantine"
-        data = {"as_of": rfc3339(now), "sites": [_row_data(row) for row in rows], "quarantined": waiting}
+        data = {
+            "as_of": rfc3339(now),
+            "sites": [_row_data(row) for row in rows],
+            "quarantined": waiting,
+        }
         return Result(text, data)
 
     return _guarded(work)
 
 
 def _row_data(row: "SiteRow") -> dict[str, Any]:
-    from fleet.intake import stored_report
-    from fleet.views import images_of
-
-    report = stored_report(row.raw) if row.raw else None
     return {
         "customer": row.customer,
         "product": row.product,
@@ -280,7 +281,7 @@ def _row_data(row: "SiteRow") -> dict[str, Any]:
         else {"version": row.version, "digest": row.release, "state": row.state, "known": row.known},
         "channel": row.channel,
         "level": row.level,
-        "images": images_of(report) if report else {},
+        "images": row.images,
         "config_schema": row.config_version,
         "verifier": row.verifier,
         "root": row.root_version,
@@ -298,11 +299,11 @@ def show_command(site: str, place: str | None) -> Result:
     def work() -> Result:
         import msgspec
 
-        from fleet.views import show_site
+        from fleet.views import images_of, show_site
 
         page = show_site(_open(place), site)
         data = {
-            "site": _row_data(page.row),
+            "site": {**_row_data(page.row), "images": images_of(page.report) if page.report else {}},
             "key": page.enrolment.enrolment.key.keyid,
             "fingerprint": {"groups": page.enrolment.groups, "words": page.enrolment.words},
             "report": msgspec.to_builtins(page.report) if page.report else None,

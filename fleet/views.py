@@ -25,6 +25,7 @@ class SiteRow:
         made_at: The site's own clock at its newest report, None before the first.
         missing: Reports below the newest that are not here.
         known: The ledger holds the release that the site names.
+        images: Digest of each image; empty where nobody asked for them.
     """
 
     enrolment_id: int
@@ -52,7 +53,7 @@ class SiteRow:
     root_version: int | None
     verifier: str | None
     known: bool
-    raw: bytes | None
+    images: dict[str, str]
 
     @property
     def as_of(self) -> str | None:
@@ -126,18 +127,18 @@ def _reading(engine: Engine) -> Connection:
     return engine.connect().execution_options(waybill_reading=True)
 
 
-def list_sites(engine: Engine, *, whole: bool = False) -> list[SiteRow]:
-    """Every enrolled site, sorted by name; ``whole`` brings each newest report's bytes along."""
-    query = _rows().add_columns(reports.c.raw) if whole else _rows()
+def list_sites(engine: Engine, *, images: bool = False) -> list[SiteRow]:
+    """Every enrolled site, sorted by name; ``images`` looks into each newest report, one at a time."""
+    query = _rows().add_columns(reports.c.raw) if images else _rows()
     with _reading(engine) as connection:
-        return [_site_row(row, whole=whole) for row in connection.execute(query)]
+        return [_site_row(row) for row in connection.execution_options(yield_per=1000).execute(query)]
 
 
-def _site_row(row: Any, *, whole: bool) -> SiteRow:
+def _site_row(row: Any) -> SiteRow:
     values = dict(row._mapping)
-    raw = values.pop("raw", None)
+    raw: bytes | None = values.pop("raw", None)
     values["known"] = bool(values["known"])
-    return SiteRow(**values, raw=raw if whole else None)
+    return SiteRow(**values, images={} if raw is None else images_of(stored_report(raw)))
 
 
 def count_quarantined(engine: Engine) -> int:
