@@ -508,7 +508,21 @@ def _probed(state: SiteState, event: Outcome, probe: str, record: Record) -> Sit
 
 def _switched(state: SiteState, now: Transaction, record: Record, digest: str) -> SiteState:
     planned = now.planned
-    generation = Generation(
+    known = state.generation(planned.target)
+    if known is not None:
+        # Going back to a generation does not make it another one.
+        generation = replace(known, state=State.SWITCHED, since=record.at, seq=record.seq)
+    else:
+        generation = _generation(now, record)
+    others = (one for one in state.generations if one.number != planned.target)
+    generations = tuple(sorted((*others, generation), key=lambda one: one.number))
+    state = replace(state, generations=generations, current=planned.target, last_change=digest, health=())
+    return replace(state, former=planned.source if now.action == "install" else _former(state, planned.target))
+
+
+def _generation(now: Transaction, record: Record) -> Generation:
+    planned = now.planned
+    return Generation(
         number=planned.target,
         state=State.SWITCHED,
         release=planned.release,
@@ -528,11 +542,6 @@ def _switched(state: SiteState, now: Transaction, record: Record, digest: str) -
         since=record.at,
         seq=record.seq,
     )
-    others = (one for one in state.generations if one.number != planned.target)
-    generations = tuple(sorted((*others, generation), key=lambda one: one.number))
-    state = replace(state, generations=generations, current=planned.target, last_change=digest)
-    state = replace(state, health=())
-    return replace(state, former=planned.source if now.action == "install" else _former(state, planned.target))
 
 
 def _confirmed(state: SiteState, now: Transaction, event: Confirmed, record: Record) -> SiteState:
