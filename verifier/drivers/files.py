@@ -10,7 +10,6 @@ data/<step>/                          what the service keeps; outlives versions
 import os
 import pwd
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +22,7 @@ from manifests.release import FileSet, InstallStep
 from verifier.drivers import ABSENT, Component, DriverContext, DriverPlan
 from verifier.drivers.folder import Seen, build, check_sets, clear, file_set_digest, guarded, look, parents, set_mode
 from verifier.drivers.service import (
+    Account,
     Keeper,
     Launch,
     Service,
@@ -79,9 +79,10 @@ class FilesDriver:
         if step.keep_running is not None:
             if "/" in step.keep_running[0]:
                 check_own_program(step.keep_running[0], sets)
-            check_path(context.site)
-            keeper = _keeper(context, settings)
-            lines.append(f"keep running by {keeper.name}, as {settings.user or 'this account'}: {_shown(step)}")
+            check_path(base)
+            lines.append(
+                f"keep running by {_keeper_name(settings)}, as {settings.user or 'this account'}: {_shown(step)}"
+            )
         return DriverPlan(
             step=step,
             driver=self.name,
@@ -103,21 +104,21 @@ class FilesDriver:
         base = _base(context, step)
         service = _service(context, step)
         former = _current(base)
-        if service is None and former is not None and former != context.generation:
-            # A keeper that starts a service takes the step's other generations out itself.
-            old = _old_service(context, step, former)
-            if old is not None:
-                self._keeper(context).stop(old)
+        if former is not None and former != context.generation:
+            old = _recorded_service(context, step, former)
+            # A keeper that starts a service takes the step's other generations out itself; another keeper does not.
+            if old is not None and (service is None or service.record.keeper != old.record.keeper):
+                _keeper_of(context, old).stop(old)
         guarded(lambda: context.disk.point(base / "current", str(context.generation)), base)
         if service is not None:
-            self._keeper(context).start(service)
+            _keeper_of(context, service).start(service)
 
     def deactivate(self, plan: DriverPlan, context: DriverContext) -> None:
         """Stop the service and take the link away, if they are this generation's."""
         step = plan.step
         base = _base(context, step)
-        if (service := _old_service(context, step, context.generation)) is not None:
-            self._keeper(context).stop(service)
+        if (service := _recorded_service(context, step, context.generation)) is not None:
+            _keeper_of(context, service).stop(service)
         if _current(base) == context.generation:
 
             def unlink() -> None:
@@ -187,6 +188,8 @@ class FilesDriver:
             disk.rename(staging, folder)
             disk.sync_folder(base)
         owner = _account(settings.user)
+        if owner is not None:
+            _check_way(folder, owner)
         if context.config is not None:
             _place(context, _config_path(base, context), context.config, 0o600, owner)
         if plan.step.keep_running is not None:
@@ -214,6 +217,8 @@ class FilesDriver:
                 search_path=context.search_path,
             ),
             folder=str(folder),
+            keeper=_keeper_name(settings),
+            account=_account(settings.user),
         )
 
     def _status(self, context: DriverContext, step: InstallStep) -> Status | None:
@@ -223,12 +228,9 @@ class FilesDriver:
         try:
             service = _service(context, step)
             assert service is not None
-            return self._keeper(context).status(service)
+            return _keeper_of(context, service).status(service)
         except (WaybillError, OSError) as error:
             return Status("unknown", str(error))
-
-    def _keeper(self, context: DriverContext) -> Keeper:
-        return _keeper(context, read_settings(context, self.name, FilesSettings))
 
 
 def placed_folder(step: InstallStep, context: DriverContext) -> Path | None:
@@ -278,14 +280,14 @@ def _service(context: DriverContext, step: InstallStep) -> Service | None:
     """The service of this generation as it was staged; None where the step keeps nothing running."""
     if step.keep_running is None:
         return None
-    service = _old_service(context, step, context.generation)
+    service = _recorded_service(context, step, context.generation)
     if service is None:
         path = _launch_path(_base(context, step), context.generation)
         raise RefusedError("the service was not staged", where=str(path), remedy="run `waybill recover`")
     return service
 
 
-def _old_service(context: DriverContext, step: InstallStep, generation: int) -> Service | None:
+def _recorded_service(context: DriverContext, step: InstallStep, generation: int) -> Service | None:
     """A service by its record, whatever the release of this context says; None where none was staged."""
     path = _launch_path(_base(context, step), generation)
     try:
@@ -294,7 +296,6 @@ def _old_service(context: DriverContext, step: InstallStep, generation: int) -> 
         return None
     except MalformedError as error:
         raise RefusedError(error.problem, where=str(path), remedy="run `waybill repair`") from error
-    settings = read_settings(context, "files", FilesSettings)
     return Service(
         site=context.site,
         step=step.step,
@@ -303,17 +304,24 @@ def _old_service(context: DriverContext, step: InstallStep, generation: int) -> 
         launch=path,
         record=record,
         log=context.site / "logs" / f"{step.step}.log",
-        user=settings.user or "",
     )
 
 
-def _keeper(context: DriverContext, settings: FilesSettings) -> Keeper:
-    from verifier.drivers.systemd import Systemd, is_usable
+def _keeper_name(settings: FilesSettings) -> Literal["systemd", "supervisord"]:
+    from verifier.drivers.systemd import is_usable
 
-    if settings.keeper == "systemd" or (settings.keeper is None and is_usable(os.geteuid())):
+    return settings.keeper or ("systemd" if is_usable(os.geteuid()) else "supervisord")
+
+
+def _keeper_of(context: DriverContext, service: Service) -> Keeper:
+    """Whoever keeps this service running, as was decided when it was staged."""
+    if service.record.keeper == "systemd":
+        from verifier.drivers.systemd import Systemd
+
         return Systemd(site=context.site, disk=context.disk, search_path=context.search_path)
     from verifier.drivers.supervisord import Supervisor
 
+    settings = read_settings(context, "files", FilesSettings)
     return Supervisor(
         site=context.site,
         disk=context.disk,
@@ -322,7 +330,7 @@ def _keeper(context: DriverContext, settings: FilesSettings) -> Keeper:
     )
 
 
-def _account(user: str | None) -> tuple[int, int] | None:
+def _account(user: str | None) -> Account | None:
     if user is None:
         return None
     try:
@@ -337,21 +345,38 @@ def _account(user: str | None) -> tuple[int, int] | None:
         raise RefusedError(
             f"only root can run a service as {user!r}", where="site.yaml $.drivers.files.user", remedy="install as root"
         )
-    return found.pw_uid, found.pw_gid
+    return Account(name=user, uid=found.pw_uid, gid=found.pw_gid)
 
 
-def _place(context: DriverContext, path: Path, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
+def _check_way(path: Path, account: Account) -> None:
+    """That the account can enter every folder above ``path``.
+
+    Raises:
+        RefusedError: It cannot; the service could not start.
+    """
+    for folder in path.parents:
+        status = folder.stat()
+        bit = 0o100 if status.st_uid == account.uid else 0o010 if status.st_gid == account.gid else 0o001
+        if account.uid != 0 and not status.st_mode & bit:
+            raise RefusedError(
+                f"the account {account.name!r} cannot enter {folder}",
+                where="site.yaml $.drivers.files.user",
+                remedy=f"let it pass, for example with `chmod o+x {folder}`",
+                finding="driver-settings",
+            )
+
+
+def _place(context: DriverContext, path: Path, data: bytes, mode: int, owner: Account | None) -> None:
     if not path.exists() or path.read_bytes() != data:
         context.disk.write(path, data, mode)
     set_mode(context.disk, path, mode)
     _own(context, path, owner)
 
 
-def _own(context: DriverContext, path: Path, owner: tuple[int, int] | None) -> None:
+def _own(context: DriverContext, path: Path, owner: Account | None) -> None:
     status = path.stat()
-    if owner is not None and (status.st_uid, status.st_gid) != owner:
-        change: Callable[[], None] = lambda: os.chown(path, *owner)  # noqa: E731  # one effect
-        context.disk._effect("chown", path, change)
+    if owner is not None and (status.st_uid, status.st_gid) != (owner.uid, owner.gid):
+        context.disk._effect("chown", path, lambda: os.chown(path, owner.uid, owner.gid))
 
 
 def _shown(step: InstallStep) -> str:

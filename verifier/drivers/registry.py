@@ -25,7 +25,7 @@ from manifests.document import Document
 from manifests.errors import HostError, MalformedError, RefusedError, WaybillError
 from manifests.release import Image, InstallStep
 from verifier.drivers import ABSENT, UNREADABLE, Component, DriverContext, DriverPlan
-from verifier.drivers.blobs import BUFFER, blob_path, read_blob
+from verifier.drivers.blobs import BUFFER, blob_path, read_blob, unreadable
 from verifier.drivers.folder import guarded
 from verifier.drivers.images import ImageParts, check_step, image_parts
 from verifier.drivers.settings import read_secret, read_settings, under_site
@@ -359,6 +359,8 @@ def _read_record(path: Path, settings: RegistrySettings) -> Record | None:
         record = parse(path.read_bytes(), Record, str(path), max_bytes=MAX_RECORD)
     except (FileNotFoundError, MalformedError):
         return None
+    except OSError as error:
+        raise unreadable(path, error) from error
     return record if record.endpoint == settings.endpoint else None
 
 

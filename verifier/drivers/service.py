@@ -5,13 +5,21 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import Literal, Protocol
 
 from manifests.document import Document
 from manifests.errors import HostError, RefusedError
 from manifests.release import FileSet, InstallStep
 
 STOP_SECONDS = 10
+
+
+class Account(Document, frozen=True, kw_only=True):
+    """Who a service runs as."""
+
+    name: str
+    uid: int
+    gid: int
 
 
 class Launch(Document, frozen=True, kw_only=True):
@@ -23,6 +31,8 @@ class Launch(Document, frozen=True, kw_only=True):
     argv: tuple[str, ...]
     environment: dict[str, str]
     folder: str
+    keeper: Literal["systemd", "supervisord"]
+    account: Account | None = None
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,6 @@ class Service:
     Attributes:
         name: ``<step>-g<generation>``, so that a running process says which generation it is.
         launch: Where the record of its start lies.
-        user: Account to run as; empty for the one that installs.
     """
 
     site: Path
@@ -42,7 +51,6 @@ class Service:
     launch: Path
     record: Launch
     log: Path
-    user: str = ""
 
     @property
     def name(self) -> str:
@@ -59,8 +67,6 @@ class Status:
 
 class Keeper(Protocol):
     """Keeps services running, also when the command that started them has ended."""
-
-    name: ClassVar[str]
 
     def start(self, service: Service) -> None:
         """Run this generation of the step, and no other."""
@@ -134,6 +140,8 @@ def environment(
         "HOME": str(data),
         "LANG": "C.UTF-8",
         "PATH": search_path,
+        # Caches beside the sources would make the folder differ from what was released.
+        "PYTHONDONTWRITEBYTECODE": "1",
         "WAYBILL_DATA": str(data),
         "WAYBILL_FOLDER": str(folder),
         "WAYBILL_STEP": step.step,

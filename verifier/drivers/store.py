@@ -18,10 +18,11 @@ from content.oci import (
 )
 from manifests.digest import Blob, blob_name
 from manifests.document import Document
-from manifests.errors import DamagedError, HostError, MalformedError, RefusedError, WaybillError
+from manifests.errors import DamagedError, MalformedError, RefusedError, WaybillError
 from manifests.release import InstallStep
 from verifier.drivers import ABSENT, UNREADABLE, Component, DriverContext, DriverPlan
 from verifier.drivers.blobs import blob_path, check_blob, check_blobs, check_size, read_blob
+from verifier.drivers.folder import guarded
 from verifier.drivers.images import ImageParts, blobs_of_parts, check_step, image_parts
 from verifier.drivers.settings import read_settings, under_site
 
@@ -59,9 +60,12 @@ class StoreDriver:
         """Hash every blob of the step again and link it into the layout; nothing lists it yet."""
         blobs = blobs_of_parts(image_parts(context, plan.step))
         check_blobs(context.blobs, blobs)
-        _link(context, blobs)
+        guarded(lambda: _link(context, blobs), _folder(context))
 
     def activate(self, plan: DriverPlan, context: DriverContext) -> None:
+        guarded(lambda: self._activate(plan, context), _folder(context))
+
+    def _activate(self, plan: DriverPlan, context: DriverContext) -> None:
         parts = image_parts(context, plan.step)
         blobs = blobs_of_parts(parts)
         for blob in blobs:
@@ -73,6 +77,9 @@ class StoreDriver:
         _tidy(context)
 
     def deactivate(self, plan: DriverPlan, context: DriverContext) -> None:
+        guarded(lambda: self._deactivate(plan, context), _folder(context))
+
+    def _deactivate(self, plan: DriverPlan, context: DriverContext) -> None:
         found = _readable_entries(_folder(context))
         generation = str(context.generation)
         others = [one for one in found if one.annotation(GENERATION) != generation]
@@ -115,7 +122,7 @@ class StoreDriver:
 
     def discard(self, plan: DriverPlan, context: DriverContext) -> None:
         """Links that nothing lists go; those of the visible generation stay."""
-        _tidy(context)
+        guarded(lambda: _tidy(context), _folder(context))
 
 
 def _folder(context: DriverContext) -> Path:
@@ -124,7 +131,11 @@ def _folder(context: DriverContext) -> Path:
 
 
 def _link(context: DriverContext, blobs: Iterable[Blob]) -> None:
-    """Put every blob and the layout's marker in place; what is there already is left."""
+    """Put every blob and the layout's marker in place; what is there already is left.
+
+    Raises:
+        OSError: With EXDEV where the layout's folder is on another file system than the store.
+    """
     folder = _folder(context)
     target = folder / "blobs" / "sha256"
     disk = context.disk
@@ -133,17 +144,9 @@ def _link(context: DriverContext, blobs: Iterable[Blob]) -> None:
     for blob in blobs:
         path = folder / blob_name(blob.digest)
         source = blob_path(context.blobs, blob.digest)
-        try:
-            if _same(path, source):
-                continue
+        if not _same(path, source):
             disk.link(source, path)
             linked = True
-        except OSError as error:
-            raise HostError(
-                f"cannot link a blob into the layout: {(error.strerror or str(error)).lower()}",
-                where=str(path),
-                remedy="keep the layout on the file system of the site's store",
-            ) from error
     if linked:
         disk.sync_folder(target)
     if not (folder / "oci-layout").exists():

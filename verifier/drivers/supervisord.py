@@ -16,7 +16,7 @@ import xmlrpc.client  # spoken on a unix socket with a daemon that we started ou
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from xml.parsers.expat import ExpatError
 
 from manifests.canonical import encode, parse
 from manifests.digest import digest_of
@@ -33,17 +33,22 @@ MAX_SOCKET = 107 - len(".4194304")
 RPC_SECONDS = STOP_SECONDS + 20.0
 START_SECONDS = 15.0
 UP_SECONDS = 4.0
+LOOK_SECONDS = 5.0
 # Fixed words that become the service's process: what varies is in a file, because the daemon's own configuration
-# cuts values at comments and expands percent signs.
+# cuts values at comments and expands percent signs. They also change the account, which need not be able to reach
+# the interpreter that runs them.
 _LAUNCH = (
-    "import json,os,sys;d=json.load(open(sys.argv[1],encoding='utf-8'));os.chdir(d['folder']);"
-    "os.execve(d['argv'][0],d['argv'],d['environment'])"
+    "import json,os,sys;d=json.load(open(sys.argv[1],encoding='utf-8'));a=d.get('account');"
+    "a and (os.initgroups(a['name'],a['gid']),os.setgid(a['gid']),os.setuid(a['uid']));"
+    "os.chdir(d['folder']);os.execve(d['argv'][0],d['argv'],d['environment'])"
 )
 # Not PYTHONPATH: every service would inherit it.
 _DAEMON = (
     "import runpy,sys;sys.path.insert(0,sys.argv.pop(1));"
     "runpy.run_module('supervisor.supervisord',run_name='__main__',alter_sys=True)"
 )
+# What a daemon that is not well may answer with.
+_ODD = (http.client.HTTPException, xmlrpc.client.Error, ExpatError, ValueError)
 _BAD_NAME, _NOT_RUNNING, _ALREADY_ADDED, _ALREADY_STARTED = 10, 70, 90, 60
 _SECTION = re.compile(r"^\[program:(.+)\]$", re.MULTILINE)
 
@@ -64,12 +69,12 @@ class Supervisor:
     search_path: str
     runtime: Path | None = None
     clock: Clock = field(default_factory=Clock)
-    name: ClassVar[str] = "supervisord"
 
     # -- what a keeper does ------------------------------------------------------------------------------------------
 
     def start(self, service: Service) -> None:
-        check_path(self.site)
+        for path in (self.site, self._socket(), service.launch):
+            check_path(path)
         guarded(lambda: self._start(service), self.site)
 
     def stop(self, service: Service) -> None:
@@ -78,12 +83,12 @@ class Supervisor:
     def status(self, service: Service) -> Status:
         path = self._socket()
         try:
-            info = _call(path, "getProcessInfo", service.name)
+            info = _call(path, "getProcessInfo", service.name, seconds=LOOK_SECONDS)
         except xmlrpc.client.Fault as fault:
             return Status("stopped", "the supervisor does not know it") if fault.faultCode == _BAD_NAME else _odd(fault)
         except OSError:
             return Status("stopped", "no supervisor runs for this site")
-        except (http.client.HTTPException, xmlrpc.client.Error, ValueError) as error:
+        except _ODD as error:
             return _odd(error)
         state = str(info.get("statename", "")) if isinstance(info, dict) else ""
         said = str(info.get("description", "")) if isinstance(info, dict) else ""
@@ -138,7 +143,7 @@ class Supervisor:
     def _apply(self) -> None:
         """Make the daemon's processes those of its configuration, the ones to stop first."""
         path = self._socket()
-        answer = _call(path, "reloadConfig")
+        answer = _call_but(path, (), "reloadConfig")
         try:
             added, changed, removed = ([str(name) for name in names] for names in answer[0])  # type: ignore[index]
         except (TypeError, ValueError, IndexError):
@@ -192,7 +197,7 @@ class Supervisor:
     def _record(self) -> None:
         """Remember which process answers, so that it can be ended when it no longer does."""
         path = self._socket()
-        process = identify(int(str(_call(path, "getPID"))))
+        process = identify(int(str(_call_but(path, (), "getPID"))))
         former = self._recorded()
         if process is not None and (former is None or former.process != process):
             self.disk.write(self._run / "supervisord.json", encode(Daemon(process=process, socket=str(path))), 0o600)
@@ -209,7 +214,7 @@ class Supervisor:
         path = self._socket()
         daemon = self._recorded()
         if self._answers():
-            process = identify(int(str(_call(path, "getPID"))))
+            process = identify(int(str(_call_but(path, (), "getPID"))))
             _call_but(path, (6,), "shutdown")
             if process is not None and not self.clock.until(lambda: not is_alive(process), RPC_SECONDS):
                 stop_processes((process,), self.clock)
@@ -235,8 +240,8 @@ class Supervisor:
 
     def _answers(self) -> bool:
         try:
-            state = _call(self._socket(), "getState")
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+            state = _call(self._socket(), "getState", seconds=LOOK_SECONDS)
+        except (OSError, *_ODD):
             return False
         return isinstance(state, dict) and state.get("statename") == "RUNNING"
 
@@ -365,8 +370,6 @@ def _program(service: Service) -> str:
         "stdout_logfile_maxbytes": "1MB",
         "stdout_logfile_backups": 3,
     }
-    if service.user:
-        values["user"] = service.user
     return _config({f"program:{service.name}": values})
 
 
@@ -380,30 +383,31 @@ def _config(sections: dict[str, dict[str, object]]) -> str:
 class _Connection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=RPC_SECONDS)
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
         self._path = path
+        self._seconds = seconds
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(RPC_SECONDS)
+        self.sock.settimeout(self._seconds)
         self.sock.connect(os.fspath(self._path))
 
 
 class _Transport(xmlrpc.client.Transport):
     """A transport with one connection, which `_call` closes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seconds: float) -> None:
         super().__init__()
-        self.connection = _Connection(path)
+        self.connection = _Connection(path, seconds)
 
     def make_connection(self, host: object) -> _Connection:
         return self.connection
 
 
-def _call(path: Path, method: str, *arguments: object) -> object:
+def _call(path: Path, method: str, *arguments: object, seconds: float = RPC_SECONDS) -> object:
     """One call of supervisor's interface; its faults and the socket's errors come out as they are."""
-    transport = _Transport(path)
+    transport = _Transport(path, seconds)
     try:
         proxy = xmlrpc.client.ServerProxy("http://localhost", transport=transport)
         return getattr(proxy.supervisor, method)(*arguments)
@@ -421,6 +425,13 @@ def _call_but(path: Path, passing: Sequence[int], method: str, *arguments: objec
         raise HostError(
             f"supervisord refused {method}: {fault.faultString[:200]}",
             where=" ".join(str(one) for one in arguments),
+            remedy="see logs/supervisord.log of the site",
+            finding="keeper-failed",
+        ) from None
+    except _ODD as error:
+        raise HostError(
+            f"supervisord answered oddly to {method}: {str(error)[:200]}",
+            where=str(path),
             remedy="see logs/supervisord.log of the site",
             finding="keeper-failed",
         ) from None

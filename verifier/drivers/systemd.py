@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from manifests.digest import digest_of
 from manifests.errors import HostError
@@ -27,7 +26,6 @@ class Systemd:
     site: Path
     disk: Disk
     search_path: str
-    name: ClassVar[str] = "systemd"
 
     def start(self, service: Service) -> None:
         check_path(self.site)
@@ -105,7 +103,7 @@ def unit_text(service: Service, search_path: str) -> str:
         f"ExecStart={' '.join(_word(one) for one in service.record.argv)}",
         f"WorkingDirectory={_escaped(service.record.folder)}",
         *(f"Environment={_quoted(f'{key}={value}')}" for key, value in sorted(variables.items())),
-        *([f"User={service.user}"] if service.user else []),
+        *([f"User={account.name}"] if (account := service.record.account) else []),
         "Restart=always",
         "RestartSec=1",
         f"TimeoutStopSec={STOP_SECONDS}",

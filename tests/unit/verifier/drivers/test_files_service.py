@@ -1,12 +1,17 @@
 """The `files` driver with a real supervisord and a real service on a loopback port."""
 
+import dataclasses
 import http.client
 import json
 import os
+import pwd
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -128,6 +133,7 @@ def test_nothing_of_the_operator_reaches_the_service(lab: Lab, monkeypatch: pyte
         "LANG",
         "LC_CTYPE",
         "PATH",
+        "PYTHONDONTWRITEBYTECODE",
         "WAYBILL_CONFIG",
         "WAYBILL_DATA",
         "WAYBILL_FOLDER",
@@ -203,7 +209,8 @@ def test_port_taken_by_a_stranger(lab: Lab) -> None:
     wait(lambda: not turn.problems(), 20)
 
 
-def test_a_service_that_ignores_sigterm_is_ended(lab: Lab) -> None:
+def test_a_service_that_ignores_sigterm_is_ended(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("verifier.drivers.supervisord.STOP_SECONDS", 1)
     turn = lab.turn(1, "1.0.0", fate="deaf").stage().activate()
     pid = wait(lambda: ask(lab.port))["pid"]
     turn.deactivate()
@@ -371,3 +378,105 @@ def test_odd_but_speakable_site_path(tmp_path: Path) -> None:
         turn.deactivate()
     finally:
         lab.end()
+
+
+def test_python_leaves_no_caches_in_the_folder(lab: Lab) -> None:
+    """The release does not say -B, and the folder is still what was released."""
+    step = InstallStep(step="app", driver="files", files=("service",), keep_running=("python3", "-m", "package"))
+    service = {
+        "package/__init__.py": b"",
+        "package/other.py": b"",
+        "package/__main__.py": b"import package.other\n" + SERVICE,
+    }
+    data = json.dumps({"port": lab.port}).encode()
+    context = lab.site.context(Vendor(images=False, service=service), 1, step, config=data)
+    turn = Turn(load_driver("files"), context, step).stage().activate()
+    assert wait(lambda: ask(lab.port))
+    assert not turn.problems()
+
+
+def test_from_a_folder_of_unpacked_wheels(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kit starts it: an interpreter that has no supervisor, and the package in a cache folder."""
+    import supervisor
+
+    cache = tmp_path / "cache" / "wheels"
+    shutil.copytree(Path(supervisor.__file__).parent, cache / "supervisor")
+    bare = getattr(sys, "_base_executable", sys.executable)
+    if subprocess.run([bare, "-I", "-c", "import supervisor"], capture_output=True, check=False).returncode == 0:
+        pytest.skip("the base interpreter has supervisor installed")
+    monkeypatch.setattr(supervisor, "__file__", str(cache / "supervisor" / "__init__.py"))
+    monkeypatch.setattr(sys, "executable", bare)
+    turn = lab.turn(1, "1.0.0").stage().activate()
+    answer = wait(lambda: ask(lab.port))
+    shutil.rmtree(tmp_path / "cache")
+    os.kill(answer["pid"], signal.SIGKILL)
+    assert wait(lambda: (found := ask(lab.port)) and found["pid"] != answer["pid"])
+    turn.deactivate()
+    assert ask(lab.port) is None
+
+
+def test_another_account(lab: Lab) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    lab.site.settings["user"] = "nobody"
+    lab.site.folder.chmod(0o700)
+    with pytest.raises(RefusedError, match="the account 'nobody' cannot enter"):
+        lab.turn(1, "1.0.0").stage()
+    # pytest's own folders are closed to others; a short one is open.
+    with tempfile.TemporaryDirectory(prefix="waybill-test-") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        python = next(one for one in ("/usr/bin/python3", "/usr/local/bin/python3") if Path(one).exists())
+        other = Lab(place / "site")
+        other.site.settings |= {"user": "nobody", "programs": {"python3": python}}
+        try:
+            turn = other.turn(1, "1.0.0").stage().activate()
+            answer = wait(lambda: ask(other.port))
+            assert Path(f"/proc/{answer['pid']}").stat().st_uid == pwd.getpwnam("nobody").pw_uid
+            assert (other.site.folder / "data/app/starts").read_text() == "x"
+            turn.deactivate()
+        finally:
+            other.end()
+
+
+def test_a_keeper_that_changes_takes_the_old_service_with_it(lab: Lab, tmp_path: Path) -> None:
+    first = lab.turn(1, "1.0.0").stage().activate()
+    old = wait(lambda: ask(lab.port))["pid"]
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "systemctl").write_text("#!/bin/sh\nexit 0\n")
+    (tools / "systemctl").chmod(0o755)
+    lab.site.settings["keeper"] = "systemd"
+    second = lab.turn(2, "1.1.0")
+    second.context = dataclasses.replace(second.context, search_path=str(tools))
+    second.stage().activate()
+    assert identify(old) is None
+    assert first.observed() == ["absent"]
+
+
+def test_a_supervisor_that_talks_nonsense(lab: Lab) -> None:
+    turn = lab.turn(1, "1.0.0").stage()
+    run = lab.site.folder / "run"
+    run.mkdir()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(run / "supervisor.sock"))
+    listener.listen()
+    said = [b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", b"", b"\xff\xff\r\n\r\n"]
+
+    def serve() -> None:
+        for words in said:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(words)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        for _ in said:
+            lab.site.folder.joinpath("srv/app/current").unlink(missing_ok=True)
+            lab.site.folder.joinpath("srv/app/current").symlink_to("1")
+            assert "expected running" in turn.problems()[0]
+    finally:
+        thread.join()
+        listener.close()

@@ -62,6 +62,7 @@ def service(site: Path, generation: int = 1, words: tuple[str, ...] = WORDS) -> 
         argv=(sys.executable, "-B", *words),
         environment={"PATH": "/usr/bin:/bin", "WAYBILL_VERSION": "1.0.0", "ODD": 'a "b" %c \\d $e'},
         folder=str(folder),
+        keeper="systemd",
     )
     return Service(
         site=site,
