@@ -410,6 +410,15 @@ def _count(good: dict[str, Statement[Predicate]], predicate: Predicate, chain: C
             remedy="a root document was left out of the medium; ask for it again",
             finding="root-missing",
         )
+    # Otherwise one stolen release key could lift the marks of all sites beyond every later release.
+    if predicate.epoch > chain.newest.epoch:
+        raise UntrustedError(
+            f"the release is of epoch {predicate.epoch}, root {chain.newest.version} has begun epoch "
+            f"{chain.newest.epoch}",
+            where="trust",
+            remedy="only a new root begins an epoch; a root document was left out, or the release is not the vendor's",
+            finding="epoch-unknown",
+        )
     at = Mark(epoch=predicate.epoch, sequence=predicate.sequence)
     counted = tuple(sorted(keyid for keyid in good if chain.counted("release", keyid, at)))
     role = chain.newest.roles["release"]

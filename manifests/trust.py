@@ -185,7 +185,8 @@ def verify_chain(documents: tuple[bytes, ...], pin: Pin) -> Chain:
             finding="root-unknown",
         )
     if pin.version not in (0, roots[at].root.version):
-        raise UntrustedError(f"pinned root {pin.version} calls itself {roots[at].root.version}", where="trust")
+        problem = f"pinned root {pin.version} calls itself {roots[at].root.version}"
+        raise UntrustedError(problem, where="trust", finding="root-chain")
     for before, after in pairwise(roots):
         _follow(before, after)
     for i in range(len(roots)):
@@ -196,11 +197,15 @@ def verify_chain(documents: tuple[bytes, ...], pin: Pin) -> Chain:
 def _follow(before: SignedRoot, after: SignedRoot) -> None:
     what = f"root {after.root.version}"
     if after.root.previous != digest_of(before.raw):
-        raise UntrustedError(f"its predecessor is {after.root.previous}, not the file here", where=what)
+        raise UntrustedError(
+            f"its predecessor is {after.root.previous}, not the file here", where=what, finding="root-chain"
+        )
     if after.root.vendor != before.root.vendor:
-        raise UntrustedError(f"vendor changes from {before.root.vendor} to {after.root.vendor}", where=what)
+        problem = f"vendor changes from {before.root.vendor} to {after.root.vendor}"
+        raise UntrustedError(problem, where=what, finding="root-chain")
     if after.root.epoch < before.root.epoch:
-        raise UntrustedError(f"epoch falls from {before.root.epoch} to {after.root.epoch}", where=what)
+        problem = f"epoch falls from {before.root.epoch} to {after.root.epoch}"
+        raise UntrustedError(problem, where=what, finding="root-chain")
 
 
 def _signatures(one: SignedRoot, before: SignedRoot | None, *, must_count_own: bool, must_count_previous: bool) -> None:

@@ -1,0 +1,343 @@
+"""Vectors: the root document and the chain of its versions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec.structs import replace as struct_replace
+
+from manifests.canonical import encode
+from manifests.digest import digest_of
+from manifests.envelope import seal
+from manifests.keys import FileSigner, PublicKey, encode_base64
+from manifests.trust import ROOT_TYPE, Leaver, Mark, Pin, Role, Root
+from tests.vectors.surgery import Case
+from tests.vendor import CONSIGNMENT, RELEASE, ROOT, SECOND, STRANGER, Vendor, derived
+
+VENDOR = Vendor()
+SECOND_ROOT, THIRD_ROOT = derived(201), derived(202)
+LATER = PublicKey(algorithm="ml-dsa-65", public=encode_base64(b"a key of an algorithm that is not known yet"))
+
+
+def case(files: tuple[bytes, ...], pinned: bytes | None = None, *, version: int = 1, first: int = 1) -> Case:
+    """The vendor's bundle with these root documents; the paper names the payload of ``pinned`` (the first one)."""
+    from manifests.canonical import decode
+    from manifests.envelope import Envelope
+
+    payload = decode(pinned or files[0], Envelope, "pinned").payload_bytes
+    head = replace(VENDOR.head(), roots=files, first_root=first)
+    return Case(VENDOR.bundle(head), Pin(version=version, digest=digest_of(payload)))
+
+
+def sealed(root: Root, *signers: FileSigner) -> bytes:
+    """Signed, also when it contradicts itself."""
+    return seal(encode(root), ROOT_TYPE, signers)
+
+
+def root_role(*signers: FileSigner, threshold: int = 1) -> Role:
+    return Role(keys=tuple(sorted(one.public.keyid for one in signers)), threshold=threshold)
+
+
+def of_root(change: Callable[[Root], Root]) -> Callable[[], Case]:
+    """One root that says what it should not, well signed and pinned."""
+    return lambda: case((sealed(change(VENDOR.root()), ROOT),))
+
+
+def with_role(name: str, **changes: object) -> Callable[[Root], Root]:
+    def change(root: Root) -> Root:
+        role = struct_replace(root.roles[name], **changes)
+        return struct_replace(root, roles={**root.roles, name: role})
+
+    return change
+
+
+def without_role(name: str) -> Callable[[Root], Root]:
+    return lambda root: struct_replace(root, roles={key: role for key, role in root.roles.items() if key != name})
+
+
+def with_key(keyid: str, key: PublicKey) -> Callable[[Root], Root]:
+    return lambda root: struct_replace(root, keys={**root.keys, keyid: key})
+
+
+def with_leaver(signer: FileSigner, leaver: Leaver) -> Callable[[Root], Root]:
+    return lambda root: struct_replace(root, leave={signer.public.keyid: leaver})
+
+
+def other_curve() -> PublicKey:
+    public = ec.derive_private_key(301, ec.SECP384R1()).public_key()
+    return _as_p256(public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
+
+
+def compressed(signer: FileSigner) -> PublicKey:
+    """The same point, written short: another DER form of the same key."""
+    point = signer.key.public_key().public_bytes(
+        serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint
+    )
+    algorithm = bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107")
+    body = algorithm + b"\x03" + bytes([len(point) + 1]) + b"\0" + point
+    return _as_p256(b"\x30" + bytes([len(body)]) + body)
+
+
+def _as_p256(spki: bytes) -> PublicKey:
+    return PublicKey(algorithm="ecdsa-p256-sha256", public=encode_base64(spki))
+
+
+def root_key_is(key: PublicKey) -> Callable[[Root], Root]:
+    """``key`` replaces the root key; what it signed before is kept."""
+
+    def change(root: Root) -> Root:
+        keys = {**{k: v for k, v in root.keys.items() if k != ROOT.public.keyid}, key.keyid: key}
+        return struct_replace(root, keys=keys, roles={**root.roles, "root": Role(keys=(key.keyid,), threshold=1)})
+
+    return change
+
+
+def signed_by_key(key: PublicKey) -> Callable[[], Case]:
+    """A root whose one root key is ``key``; the signature in its name is by ROOT."""
+    import json
+
+    def make() -> Case:
+        root = root_key_is(key)(VENDOR.root())
+        envelope = json.loads(seal(encode(root), ROOT_TYPE, (ROOT,)))
+        envelope["signatures"][0]["keyid"] = key.keyid
+        return case((encode(envelope),))
+
+    return make
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Root 1 by ROOT, root 2 by ROOT and SECOND_ROOT (which replaces it), root 3 by SECOND_ROOT."""
+
+    changes: dict[int, Callable[[Root], Root]] = field(default_factory=dict)
+    signers: dict[int, tuple[FileSigner, ...]] = field(default_factory=dict)
+    length: int = 2
+
+    def files(self) -> tuple[bytes, ...]:
+        made: list[bytes] = []
+        for version in range(1, self.length + 1):
+            holder = ROOT if version == 1 else SECOND_ROOT
+            root = struct_replace(
+                VENDOR.root(),
+                version=version,
+                previous=digest_of(made[-1]) if made else None,
+                keys={**VENDOR.root().keys, **{one.public.keyid: one.public for one in (SECOND_ROOT, THIRD_ROOT)}},
+                roles={**VENDOR.root().roles, "root": root_role(holder)},
+            )
+            if version in self.changes:
+                root = self.changes[version](root)
+            usual = {1: (ROOT,), 2: (ROOT, SECOND_ROOT)}.get(version, (SECOND_ROOT,))
+            made.append(sealed(root, *self.signers.get(version, usual)))
+        return tuple(made)
+
+
+def chain(
+    changes: dict[int, Callable[[Root], Root]] | None = None,
+    signers: dict[int, tuple[FileSigner, ...]] | None = None,
+    *,
+    length: int = 2,
+    pinned: int = 1,
+    version: int | None = None,
+) -> Callable[[], Case]:
+    def make() -> Case:
+        files = Chain(changes or {}, signers or {}, length).files()
+        return case(files, files[pinned - 1], version=pinned if version is None else version)
+
+    return make
+
+
+def fork() -> Case:
+    """Root 2 follows another root 1 than the pinned one."""
+    ours = Chain().files()
+    theirs = Chain({1: lambda root: struct_replace(root, epoch=1, practice=True)}).files()
+    return case((ours[0], theirs[1]))
+
+
+def late_signature() -> Case:
+    """A signature more in root 1 after root 2 named its file."""
+    files = Chain(signers={1: (ROOT,)}).files()
+    again = Chain(signers={1: (ROOT, SECOND)}).files()
+    return case((again[0], files[1]))
+
+
+def late_signature_on_newest() -> Case:
+    files = Chain(signers={2: (ROOT, SECOND_ROOT, THIRD_ROOT)}).files()
+    return case(files)
+
+
+def without_first() -> Case:
+    files = Chain(length=3).files()
+    return case(files[1:], files[1], version=2, first=2)
+
+
+def misnamed() -> Case:
+    files = Chain(length=3).files()
+    return case(files[1:], files[1], version=2, first=1)
+
+
+def skipping() -> Case:
+    files = Chain(length=3).files()
+    return case((files[0], files[2]), files[0])
+
+
+def backwards() -> Case:
+    files = Chain(length=2).files()
+    return case((files[1], files[0]), files[0])
+
+
+def of_another_vendor() -> bytes:
+    return Chain({1: lambda root: struct_replace(root, vendor="others")}).files()[0]
+
+
+def signed_by_itself() -> Case:
+    """A stranger's root 2 that follows the pinned root 1 by the letter and is signed by the stranger alone."""
+    return chain(
+        {
+            2: lambda root: struct_replace(
+                root,
+                keys={**root.keys, STRANGER.public.keyid: STRANGER.public},
+                roles={**root.roles, "root": root_role(STRANGER)},
+            )
+        },
+        {2: (STRANGER,)},
+    )()
+
+
+def two_of_two(*signers: FileSigner) -> Callable[[], Case]:
+    change = {
+        2: lambda root: struct_replace(
+            root, roles={**root.roles, "root": root_role(SECOND_ROOT, THIRD_ROOT, threshold=2)}
+        )
+    }
+    return chain(change, {2: signers})
+
+
+TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
+    "root-document": (
+        "One root contradicts itself: a role missing (F-50), keys not listed or a threshold that cannot be met "
+        "(F-51), a key under another id (F-52), products where they do not belong (F-53), leavers that are neither "
+        "retired nor revoked (F-54), a predecessor of version 1 (F-55), a key that is no P-256 key in its one form "
+        "(F-37). It is well signed and its fingerprint is on the paper.",
+        {
+            **{
+                f"no-role-{name}": of_root(without_role(name))
+                for name in ("root", "release", "consignment", "rollback")
+            },
+            "threshold-above-keys": of_root(with_role("release", threshold=3)),
+            "threshold-zero": of_root(with_role("release", threshold=0)),
+            "role-empty": of_root(with_role("rollback", keys=())),
+            "keys-unsorted": of_root(
+                lambda root: with_role("release", keys=tuple(reversed(root.roles["release"].keys)))(root)
+            ),
+            "key-twice": of_root(
+                lambda root: with_role("release", keys=(root.roles["release"].keys[0],) * 2, threshold=2)(root)
+            ),
+            "key-not-listed": of_root(with_role("rollback", keys=(STRANGER.public.keyid,))),
+            "key-under-another-id": of_root(with_key(STRANGER.public.keyid, CONSIGNMENT.public)),
+            "key-under-two-ids": of_root(with_key("0" * 64, RELEASE.public)),
+            "products-for-root": of_root(with_role("root", products=("small",))),
+            "products-missing": of_root(with_role("release", products=())),
+            "products-unsorted": of_root(with_role("release", products=("small", "other"))),
+            "products-twice": of_root(with_role("release", products=("small", "small"))),
+            "leaver-in-role": of_root(with_leaver(RELEASE, Leaver(how="revoked"))),
+            "retired-without-last": of_root(with_leaver(STRANGER, Leaver(how="retired"))),
+            "revoked-with-last": of_root(with_leaver(STRANGER, Leaver(how="revoked", last=Mark(epoch=1, sequence=1)))),
+            "previous-of-first": of_root(lambda root: struct_replace(root, previous="sha256:" + "0" * 64)),
+            "version-zero": of_root(lambda root: struct_replace(root, version=0)),
+            "vendor-upper-case": of_root(lambda root: struct_replace(root, vendor="Small-Works")),
+            "another-type": lambda: case((seal(encode(VENDOR.root()), "application/json", (ROOT,)),)),
+            "curve-p384": signed_by_key(other_curve()),
+            "key-compressed": signed_by_key(compressed(ROOT)),
+            "key-not-der": signed_by_key(_as_p256(b"no key at all")),
+        },
+    ),
+    "root-chain": (
+        "Versions follow each other without a gap (F-56), the fingerprint on the paper is one of them (F-57), each "
+        "names the whole file before it (F-58), keeps the vendor and never lowers the epoch (F-59), is signed by its own "
+        "root keys and its predecessor's (F-60), and by nobody whom neither records (F-61).",
+        {
+            "two": chain(),
+            "three": chain(length=3),
+            "three-pinned-at-second": chain(length=3, pinned=2),
+            "three-pinned-at-third": chain(length=3, pinned=3),
+            "without-the-first": without_first,
+            "misnamed": misnamed,
+            "gap": skipping,
+            "backwards": backwards,
+            "fork": fork,
+            "late-signature-on-old": late_signature,
+            "late-signature-on-newest": late_signature_on_newest,
+            "previous-of-payload": chain({2: lambda root: struct_replace(root, previous="sha256:" + "0" * 64)}),
+            "previous-missing": chain({2: lambda root: struct_replace(root, previous=None)}),
+            "vendor-changes": chain({2: lambda root: struct_replace(root, vendor="large-works")}),
+            "epoch-rises": chain({2: lambda root: struct_replace(root, epoch=2)}),
+            "epoch-falls": chain(
+                {1: lambda root: struct_replace(root, epoch=2), 2: lambda root: struct_replace(root, epoch=1)}
+            ),
+            "signed-by-new-alone": chain(signers={2: (SECOND_ROOT,)}),
+            "signed-by-old-alone": chain(signers={2: (ROOT,)}),
+            "signed-by-nobody": chain(signers={2: ()}),
+            "signed-by-stranger": chain(signers={2: (STRANGER,)}),
+            "signed-by-itself": signed_by_itself,
+            "stranger-added": chain(signers={2: (ROOT, SECOND_ROOT, STRANGER)}),
+            "stranger-added-to-old": chain(signers={1: (ROOT, STRANGER)}),
+            "two-of-two": two_of_two(ROOT, SECOND_ROOT, THIRD_ROOT),
+            "one-of-two": two_of_two(ROOT, SECOND_ROOT),
+            "two-of-two-without-old": two_of_two(SECOND_ROOT, THIRD_ROOT),
+            "old-needs-nobody-when-pinned-later": chain(signers={1: ()}, pinned=2),
+            "old-with-stranger-when-pinned-later": chain(signers={1: (STRANGER,)}, pinned=2),
+            "another-vendor": lambda: case(
+                Chain().files(), Chain({1: lambda r: struct_replace(r, vendor="x")}).files()[0]
+            ),
+            "pinned-above": lambda: case(Chain().files(), Chain(length=3).files()[2], version=3),
+            "pinned-version-differs": chain(version=2),
+            "pinned-without-version": chain(version=0),
+        },
+    ),
+    "root-growth": (
+        "An algorithm or a role that this verifier does not know is kept and never counted (F-62): the chain goes on.",
+        {
+            "algorithm": of_root(with_key(LATER.keyid, LATER)),
+            "algorithm-in-role": of_root(
+                lambda root: with_role("release", keys=tuple(sorted((*root.roles["release"].keys, LATER.keyid))))(
+                    with_key(LATER.keyid, LATER)(root)
+                )
+            ),
+            "algorithm-only": of_root(
+                lambda root: with_role("release", keys=(LATER.keyid,))(with_key(LATER.keyid, LATER)(root))
+            ),
+            "role": of_root(
+                lambda root: struct_replace(
+                    root, roles={**root.roles, "auditor": Role(keys=(RELEASE.public.keyid,), threshold=7)}
+                )
+            ),
+            "signature-of-unknown-algorithm": lambda: _signed_by_later(),
+            "release-signed-by-unknown-algorithm": lambda: _released_by_later(alone=False),
+            "release-signed-by-unknown-algorithm-alone": lambda: _released_by_later(alone=True),
+        },
+    ),
+}
+
+
+def _signed_by_later() -> Case:
+    import json
+
+    root = with_key(LATER.keyid, LATER)(VENDOR.root())
+    envelope = json.loads(sealed(root, ROOT))
+    envelope["signatures"].append({"keyid": LATER.keyid, "sig": encode_base64(b"whatever it looks like")})
+    envelope["signatures"].sort(key=lambda one: one["keyid"])
+    return case((encode(envelope),))
+
+
+def _released_by_later(*, alone: bool) -> Case:
+    from content.head import Signature
+
+    root = with_role("release", keys=tuple(sorted((*VENDOR.root().roles["release"].keys, LATER.keyid))))(
+        with_key(LATER.keyid, LATER)(VENDOR.root())
+    )
+    file = sealed(root, ROOT)
+    later = Signature(keyid=LATER.keyid, sig=b"one", bundle=b"two")
+    pairs = (later,) if alone else tuple(sorted((*VENDOR.head().signatures, later), key=lambda one: one.keyid))
+    head = replace(VENDOR.head(), roots=(file,), signatures=pairs)
+    return Case(VENDOR.bundle(head), Pin(version=1, digest=digest_of(encode(root))))
