@@ -50,13 +50,15 @@ class Shell:
             command,
             cwd=self.folder,
             env=self.environ,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            # What a person sees is both, in the order in which they were said.
+            stderr=subprocess.PIPE if quiet else subprocess.STDOUT,
             text=True,
             check=False,
             stdin=subprocess.DEVNULL,
         )
         if not quiet:
-            shown = (done.stdout + done.stderr).rstrip()
+            shown = done.stdout.rstrip()
             print(shown + "\n" if shown else "", flush=True)
         if done.returncode != expect:
             sys.exit(
@@ -201,7 +203,7 @@ def find(value: object, key: str) -> str:
 
 def support_reads(vendor: Shell) -> None:
     say("Support: the site's enrolment, its reports and the releases enter the ledger.")
-    vendor("waybill fleet enroll site/enrolment.json --fleet ledger")
+    vendor("waybill fleet enroll site/outbox/enrolment.json --fleet ledger")
     vendor("waybill fleet import medium medium-2 medium-3 home-coming --fleet ledger")
     vendor("waybill fleet sites --fleet ledger")
     vendor(f"waybill fleet show {SITE_ID} --fleet ledger")
