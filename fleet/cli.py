@@ -29,22 +29,20 @@ def fleet_group() -> None:
     pass
 
 
-def _open(place: str | None, *, create: bool = False) -> "Engine":
-    from fleet.ledger.opening import find_fleet, open_fleet
-
-    return open_fleet(find_fleet(place, os.environ, Path.cwd(), create=create))
-
-
-def _guarded(work: Callable[[], Result]) -> Result:
-    """A database's refusal as an error of ours."""
+def _with_ledger(place: str | None, work: Callable[["Engine"], Result], *, create: bool = False) -> Result:
+    """Open the ledger, do the work, close it; a database's refusal becomes an error of ours."""
     from sqlalchemy.exc import DBAPIError
 
-    from fleet.ledger.opening import database_error
+    from fleet.ledger.opening import database_error, find_fleet, open_fleet
 
+    found = find_fleet(place, os.environ, Path.cwd(), create=create)
+    engine = open_fleet(found)
     try:
-        return work()
+        return work(engine)
     except DBAPIError as error:
-        raise database_error(error, "ledger") from None
+        raise database_error(error, found.shown) from None
+    finally:
+        engine.dispose()
 
 
 def _pin(engine: "Engine", root: Path | None) -> None:
@@ -74,10 +72,9 @@ def enroll_command(enrolment: Path, fingerprint: str | None, root: Path | None, 
     typed = None if fingerprint is None else parse_fingerprint(fingerprint)
     signed = verify_enrolment(read_capped(enrolment, MAX_ENROLMENT), str(enrolment))
 
-    def work() -> Result:
+    def work(engine: "Engine") -> Result:
         from fleet.enrol import enroll
 
-        engine = _open(place, create=True)
         _pin(engine, root)
         done = enroll(engine, signed, utc_now(), fingerprint=typed)
         found = signed.enrolment
@@ -106,7 +103,7 @@ def enroll_command(enrolment: Path, fingerprint: str | None, root: Path | None, 
             data["quarantine"] = _imported_data(done.again)
         return Result("\n".join(lines), data, _attention(done.again))
 
-    return _guarded(work)
+    return _with_ledger(place, work, create=True)
 
 
 @verb(name="import", help="Take in what came back: reports, and bundles for the releases that reports name.")
@@ -114,18 +111,17 @@ def enroll_command(enrolment: Path, fingerprint: str | None, root: Path | None, 
 @root_option
 @fleet_option
 def import_command(paths: tuple[Path, ...], root: Path | None, place: str | None) -> Result:
-    def work() -> Result:
+    def work(engine: "Engine") -> Result:
         from fleet.intake import import_paths
 
         for path in paths:
             if not path.exists():
                 raise HostError("no such file or folder", where=str(path))
-        engine = _open(place)
         _pin(engine, root)
         done = import_paths(engine, paths, utc_now())
         return Result(_told(done), _imported_data(done), _attention(done))
 
-    return _guarded(work)
+    return _with_ledger(place, work)
 
 
 def _attention(done: "Imported") -> AttentionError | None:
@@ -224,10 +220,9 @@ SITE_COLUMNS = (
 @verb(name="sites", help="Every enrolled site: what it runs, by its newest report, and how old that is.")
 @fleet_option
 def sites_command(place: str | None) -> Result:
-    def work() -> Result:
+    def work(engine: "Engine") -> Result:
         from fleet.views import count_quarantined, list_sites, shown_age
 
-        engine = _open(place)
         now = utc_now()
         # Only --json shows every image; a list for people does not look into ten thousand reports.
         rows = list_sites(engine, images=bool(click.get_current_context().params.get("as_json")))
@@ -259,7 +254,7 @@ def sites_command(place: str | None) -> Result:
         }
         return Result(text, data)
 
-    return _guarded(work)
+    return _with_ledger(place, work)
 
 
 def _row_data(row: "SiteRow") -> dict[str, Any]:
@@ -296,12 +291,12 @@ def _row_data(row: "SiteRow") -> dict[str, Any]:
 @click.argument("site")
 @fleet_option
 def show_command(site: str, place: str | None) -> Result:
-    def work() -> Result:
+    def work(engine: "Engine") -> Result:
         import msgspec
 
         from fleet.views import images_of, show_site
 
-        page = show_site(_open(place), site)
+        page = show_site(engine, site)
         data = {
             "site": {**_row_data(page.row), "images": images_of(page.report) if page.report else {}},
             "key": page.enrolment.enrolment.key.keyid,
@@ -312,7 +307,7 @@ def show_command(site: str, place: str | None) -> Result:
         }
         return Result(_page(page), data)
 
-    return _guarded(work)
+    return _with_ledger(place, work)
 
 
 def _page(page: "SitePage") -> str:

@@ -118,7 +118,11 @@ def open_fleet(place: FleetPlace) -> Engine:
     try:
         _bring_forward(engine, place)
     except DBAPIError as error:
+        engine.dispose()
         raise database_error(error, place.shown) from None
+    except BaseException:
+        engine.dispose()
+        raise
     if place.create and place.folder is not None and not (place.folder / FLEET_FILE).exists():
         (place.folder / FLEET_FILE).write_text(_FIRST, encoding="utf-8")
     return engine
