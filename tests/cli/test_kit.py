@@ -1,0 +1,104 @@
+"""The kit: one file, on every Python that this machine has, with no network and none of our packages."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.kit import PYTHONS, interpreters, kit_file
+from tests.vendor import Vendor
+
+pytestmark = pytest.mark.slow
+
+
+def run_kit(
+    python: str, kit: Path, cache: Path, *words: object, network: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run the kit in an empty environment and, where that can be had, in a namespace without a network."""
+    prefix = [] if network or not shutil.which("unshare") else ["unshare", "-rn"]
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(cache.parent), "WAYBILL_CACHE": str(cache)}
+    command = [*prefix, python, "-I", str(kit), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environ, cwd=cache.parent)
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_runs_without_a_network(version: str, tmp_path: Path) -> None:
+    python = interpreters().get(version)
+    if python is None:
+        pytest.skip(f"python{version}")
+    vendor = Vendor()
+    bundle = vendor.write(tmp_path / "small.tar")
+    root = tmp_path / "root.json"
+    root.write_bytes(vendor.root_file())
+    for _ in range(2):  # unpacking, then unpacked
+        done = run_kit(python, kit_file(), tmp_path / "cache", "verify", bundle, "--root", root, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["verdict"] == "verified"
+    assert run_kit(python, kit_file(), tmp_path / "cache", "keygen", "a.key", "--no-passphrase").returncode == 0
+    # Everything that the kit carries can be loaded there: site verbs, drivers, the supervisor, the registry client.
+    shown = run_kit(python, kit_file(), tmp_path / "cache", "--help").stdout
+    assert "enroll" in shown
+    assert "fleet" not in shown
+    assert "build" not in shown
+    loads = "import jsonschema, oras.provider, requests, rich, supervisor.supervisord, yaml, mnemonic, verifier.cli"
+    folder = next(one for one in (tmp_path / "cache").iterdir() if one.name.endswith("x86_64"))
+    done = subprocess.run(
+        [python, "-I", "-c", f"import sys; sys.path.insert(0, {str(folder)!r}); {loads}"], check=False
+    )
+    assert done.returncode == 0
+
+
+def test_is_the_same_file_when_made_again(tmp_path: Path) -> None:
+    from bundler.kit import default_wheelhouse, wanted_distributions, write_kit
+
+    first = kit_file().read_bytes()
+    again = write_kit(tmp_path / "waybill.pyz", default_wheelhouse(), wanted_distributions())
+    assert again.digest == "sha256:" + hashlib.sha256(first).hexdigest()
+    assert again.digest.removeprefix("sha256:") in (tmp_path / "README.txt").read_text()
+
+
+def test_holds_no_bundler_and_no_fleet() -> None:
+    import io
+    import zipfile
+
+    with zipfile.ZipFile(kit_file()) as kit:
+        names = kit.namelist()
+        inner = zipfile.ZipFile(io.BytesIO(kit.read("parts/waybill.zip"))).namelist()
+    rooms = {name.split("/")[0] for name in inner}
+    assert rooms == {"manifests", "content", "verifier", "waybill.py", "airgap_waybill-0.1.0.dist-info"}
+    assert not [name for name in names if "sigstore" in name or "sqlalchemy" in name.lower()]
+
+
+def test_a_damaged_part_is_refused(tmp_path: Path) -> None:
+    python = next(iter(interpreters().values()))
+    data = bytearray(kit_file().read_bytes())
+    at = data.index(b"Metadata-Version") if b"Metadata-Version" in data else len(data) // 2
+    data[at] ^= 1
+    bad = tmp_path / "bad.pyz"
+    bad.write_bytes(data)
+    done = run_kit(python, bad, tmp_path / "cache", "--help")
+    assert done.returncode != 0
+    assert not [one for one in (tmp_path / "cache").glob("*") if not one.name.startswith("new-")]
+
+
+def test_a_cache_that_others_can_write_is_not_used(tmp_path: Path) -> None:
+    python = next(iter(interpreters().values()))
+    cache = tmp_path / "cache"
+    assert run_kit(python, kit_file(), cache, "--help").returncode == 0
+    (folder,) = cache.iterdir()
+    folder.chmod(0o777)
+    (folder / "waybill.py").write_text("raise SystemExit('somebody else was here')")
+    done = run_kit(python, kit_file(), cache, "--help")
+    assert "somebody else" not in done.stdout + done.stderr
+
+
+def test_an_old_python_is_told_what_is_needed(tmp_path: Path) -> None:
+    old = next(iter(sorted(Path.home().glob(".pyenv/versions/3.[0-9].*/bin/python3"))), None)
+    if old is None:
+        pytest.skip("a Python older than 3.10")
+    done = run_kit(str(old), kit_file(), tmp_path / "cache", "--help", network=True)
+    assert done.returncode == 6
+    assert "the kit needs CPython 3.11, 3.12, 3.13" in done.stderr
