@@ -14,6 +14,8 @@ from manifests.trust import Mark
 
 CLOCK_SLACK = timedelta(days=1)
 MAX_NAMED = 5
+# Nobody loses a thousand reports: a number that far ahead would make every honest report that follows a late one.
+LARGE_GAP = 1000
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,8 @@ def _gap(signed: SignedReport, line: Line) -> Iterator[Finding]:
     elif first <= last:
         told = last - first < MAX_EARLIER and {one.seq for one in chain.earlier} >= set(range(first, chain.seq))
         text = f"report {first} is not here" if first == last else f"reports {first} to {last} are not here"
-        yield Finding("report-gap", False, text + ("; this one sums up what happened" if told else ""))
+        large = last - first >= LARGE_GAP
+        yield Finding("report-gap", large, text + ("; this one sums up what happened" if told else ""))
 
 
 def _acknowledged(signed: SignedReport, line: Line) -> Iterator[Finding]:

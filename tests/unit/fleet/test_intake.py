@@ -196,6 +196,18 @@ def test_a_gap_is_named_summed_up_and_closed(engine: Engine, site: Reporter, med
     assert (row(engine).missing, row(engine).version) == (0, "1.1.0")
 
 
+def test_a_number_far_ahead_is_an_alarm(engine: Engine, site: Reporter, medium: Path) -> None:
+    bring(engine, medium, ONE.bundle(), site.report())
+    said = site.next()
+    far = r.Omitted(first=1, last=2**53 - 2, digest=OTHER)
+    chain = replace(said.chain, seq=2**53 - 1, previous=OTHER, earlier=(), omitted=far)
+    done = bring(engine, medium, site.clone().sign(replace(said, chain=chain)))
+    assert names(done) == ["report-gap"]
+    assert done.alarms == (site.site,)
+    assert names(bring(engine, medium, site.report())) == ["report-late"]
+    assert row(engine).missing == 2**53 - 4
+
+
 def test_a_late_report_of_another_branch_is_found_by_the_summary(engine: Engine, site: Reporter, medium: Path) -> None:
     clone = site.clone()
     clone.made_at = "2026-05-05T00:00:00Z"

@@ -1,6 +1,7 @@
 """Reports: a closed shape, rules that tie its parts together, and signatures over every byte of it."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +23,26 @@ TWO = "sha256:" + "22" * 32
 
 def test_the_core_is_what_the_contract_lists() -> None:
     assert set(r.Report.__struct_fields__) == {*CORE_FIELDS, *OPTIONAL_CORE_FIELDS}
+
+
+def test_every_field_has_its_import_rule() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")
+    table = text.partition("## Fields and their import rules")[2].partition("\n## ")[0]
+    ruled = {
+        name for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.partition("| ")[2].split("|")[0])
+    }
+    parts = {
+        "identity": r.Identity,
+        "chain": r.ChainLink,
+        "trust": r.Trust,
+        "policy": r.PolicyState,
+        "install": r.Install,
+        "components": r.Components,
+        "config": r.ConfigState,
+    }
+    fields = {name for name in r.Report.__struct_fields__ if name not in parts}
+    fields |= {f"{name}.{one}" for name, part in parts.items() for one in part.__struct_fields__}
+    assert ruled == fields
 
 
 def test_a_report_comes_back_as_it_was_signed() -> None:
