@@ -5,20 +5,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from manifests.keys import FileSigner, generate_key
 from manifests.release import Probe
 from tests.vendor import Vendor
 from verifier.approve import say_verdict
-from verifier.crew import Work
 from verifier.drivers import load_driver
 from verifier.enroll import Names, enroll, read_offer
 from verifier.events import Actor
 from verifier.fsops import Disk
-from verifier.generations import Installed
 from verifier.host import Host
 from verifier.install import Ended, confirm, install, recover, rollback
 from verifier.machine import Tools
+from verifier.probes import ProbeContext, ProbeResult, run_probe
 from verifier.receive import Taken, receive_bundle
 from verifier.site import Site, hold_site, open_site
 
@@ -55,7 +55,7 @@ class Place:
     """A site and the people around it.
 
     Attributes:
-        health: What a probe answers, by its name; ``passing`` for the others.
+        health: What a probe answers, by its name; ``passing`` for the others, or the truth where ``real``.
         told: Causes of the reports that were written.
     """
 
@@ -63,16 +63,19 @@ class Place:
     disk: Disk = field(default_factory=Disk)
     clock: Clock = field(default_factory=Clock)
     people: dict[str, FileSigner] = field(default_factory=dict)
-    health: dict[str, str] = field(default_factory=dict)
+    health: dict[str, Literal["passing", "failing", "unknown"]] = field(default_factory=dict)
+    real: bool = False
     told: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     tell: Callable[[Site, str], Path] | None = None
 
     def tools(self) -> Tools:
-        return Tools(load=load_driver, probe=self.probe, say=self.said.append)
+        return Tools(load=load_driver, look=self.look, say=self.said.append)
 
-    def probe(self, probe: Probe, site: Site, installed: Installed, crew: tuple[Work, ...]) -> tuple[str, str]:
-        return self.health.get(probe.name, "passing"), "as the test wants it"
+    def look(self, probe: Probe, context: ProbeContext) -> ProbeResult:
+        if probe.name in self.health:
+            return ProbeResult(probe.name, self.health[probe.name], "as the test wants it")
+        return run_probe(probe, context) if self.real else ProbeResult(probe.name, "passing", "as the test wants it")
 
     def _tell(self, site: Site, cause: str) -> Path:
         self.told.append(cause)

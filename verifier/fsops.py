@@ -78,16 +78,16 @@ class Disk:
         self.sync_folder(path.parent)
 
     def append(self, path: Path, data: bytes) -> None:
-        """Durable on return. After an error the file is as long as before, or has a torn tail."""
+        """Durable on return. After an error the file is as long as before, unless that failed too."""
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         try:
             before = os.fstat(descriptor).st_size
             try:
                 self._effect("append", path, lambda: write_all(descriptor, data))
+                self._effect("sync", path, lambda: os.fsync(descriptor))
             except OSError:
                 self._effect("truncate", path, lambda: os.ftruncate(descriptor, before))
                 raise
-            self._effect("sync", path, lambda: os.fsync(descriptor))
         finally:
             os.close(descriptor)
 

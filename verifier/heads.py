@@ -1,7 +1,9 @@
 """Heads of releases that a site took in: kept whole, judged anew each time they are used."""
 
 from content.head import VerifiedHead, encode_head, open_head, verify_head
+from manifests.digest import Blob
 from manifests.errors import DamagedError, RefusedError
+from manifests.release import Release
 from verifier.site import Site
 
 
@@ -32,6 +34,16 @@ def read_kept_head(site: Site, release: str) -> VerifiedHead:
     if verified.release_digest != release:
         raise DamagedError(f"holds release {verified.release_digest}, expected {release}", where=str(path))
     return verified
+
+
+def small_documents(release: Release) -> tuple[Blob, ...]:
+    """What `review` needs of a release before its bulk is here."""
+    found = [release.contract, release.rollback]
+    if release.config is not None:
+        found.append(release.config.schema)
+    if release.notes is not None:
+        found.append(release.notes)
+    return tuple(found)
 
 
 def _name(release: str) -> str:

@@ -4,6 +4,7 @@ An unfinished last line is what a pulled plug leaves behind: it was never acknow
 else that does not fit is an alarm and is never repaired by itself.
 """
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -142,6 +143,7 @@ class Journal:
         self._host = host
         self._tail = tail
         self._state = state
+        self._stuck = False
 
     @classmethod
     def create(cls, folder: Path, disk: Disk, host: Host) -> "Journal":
@@ -198,10 +200,25 @@ class Journal:
         segment, length = tail.segment, tail.length
         if segment is None or length + len(line) > SEGMENT:
             segment, length = self._folder / _name(record.seq), 0
-            self._disk.write_new(segment, line + b"\n")
-            self._disk.sync_folder(self._folder)
-        else:
-            self._disk.append(segment, line + b"\n")
+        self._write(segment, length, line + b"\n")
         self._tail = Tail(segment=segment, length=length + len(line) + 1, torn=0, seq=record.seq, digest=entry.digest)
         self._state = state
         return entry
+
+    def _write(self, segment: Path, length: int, line: bytes) -> None:
+        """The line, durable; after a failure either the segment is as it was, or this journal takes nothing more."""
+        if self._stuck:
+            raise OSError(errno.EIO, "an earlier entry may be half written", str(segment))
+        try:
+            if length == 0 and not segment.exists():
+                self._disk.write_new(segment, line)
+                self._disk.sync_folder(self._folder)
+            else:
+                self._disk.append(segment, line)
+        except BaseException:
+            self._stuck = True
+            if length == 0:
+                self._disk.remove(segment)
+            found = segment.stat().st_size if segment.exists() else 0
+            self._stuck = found != length
+            raise

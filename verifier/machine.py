@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
-from manifests.digest import Blob
 from manifests.errors import HostError, InconsistentError, RolledBackError, TrialError, WaybillError
 from manifests.release import Probe, Release
 from manifests.trust import Mark
@@ -20,12 +19,15 @@ from verifier.crew import LoadDriver, Work, crew_of, installed_of
 from verifier.drivers import Component, DriverContext, DriverPlan
 from verifier.events import Act, Confirmed, Event, Inconsistent, Intent, Note, Outcome, Planned
 from verifier.generations import Installed, read_generation
-from verifier.heads import read_kept_head
+from verifier.heads import read_kept_head, small_documents
 from verifier.recover import Close, Confirm, Do, GiveUp, Observed, Relink, Rest, decide
 from verifier.site import CURRENT, Site
 from verifier.state import SiteState, Transaction
 from verifier.store import sweep
 from verifier.table import BEFORE_SWITCH, TRIAL, State
+
+if TYPE_CHECKING:
+    from verifier.probes import ProbeContext, ProbeResult
 
 # How long a service that was just started may take to be seen running.
 SETTLE_SECONDS = 20
@@ -33,12 +35,7 @@ SETTLE_SECONDS = 20
 MAX_TIME_STEP = timedelta(days=400)
 
 Say = Callable[[str], None]
-
-
-class RunProbe(Protocol):
-    """Look once; ``passing``, ``failing`` or ``unknown``, and a line for people."""
-
-    def __call__(self, probe: Probe, site: Site, installed: Installed, crew: tuple[Work, ...]) -> tuple[str, str]: ...
+Look = Callable[[Probe, "ProbeContext"], "ProbeResult"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Tools:
     """What the machine works with besides the site: drivers, probes, and somebody to tell."""
 
     load: LoadDriver
-    probe: RunProbe
+    look: Look
     say: Say
 
 
@@ -278,45 +275,36 @@ class Machine:
 
     def _probe(self) -> None:
         """All probes, each so often in a row as it asks, as long as the trial lasts."""
+        from verifier.probes import ProbeContext, run_probes, site_authorities
+
         site, target = self._site, self._target
-        host = site.host
-        until = host.monotonic() + max(1, target.release.trial.at_most_seconds - self._now.running)
-        due = {probe.name: host.monotonic() for probe in target.release.probes}
-        passed = dict.fromkeys(due, 0)
-        last: dict[str, tuple[str, str]] = {}
-        waiting = list(target.release.probes)
-        for probe in waiting:
+        probes, trial = target.release.probes, target.release.trial
+        for probe in probes:
             self._write(Intent(act="probe", step=probe.name))
-        while waiting:
-            for probe in [one for one in waiting if due[one.name] <= host.monotonic()]:
-                last[probe.name] = self._tools.probe(probe, site, target, self._target_crew)
-                passed[probe.name] = passed[probe.name] + 1 if last[probe.name][0] == "passing" else 0
-                due[probe.name] = host.monotonic() + probe.every_seconds
-                if passed[probe.name] >= probe.passes:
-                    waiting.remove(probe)
-                    self._tools.say(f"probe {probe.name}: passing")
-            next_due = min((due[one.name] for one in waiting), default=0.0)
-            if waiting and next_due > until:
-                break
-            if waiting:
-                host.sleep(max(0.0, next_due - host.monotonic()))
-        for probe in target.release.probes:
-            word, detail = last.get(probe.name, ("unknown", "never looked"))
-            good = probe not in waiting
-            code = "passing" if good else "unknown" if word == "unknown" else "failing"
-            self._write(
-                Outcome(
-                    act="probe",
-                    step=probe.name,
-                    result="done" if good else "failed",
-                    code=code,
-                    detail=one_line(detail),
-                )
+        verdict = run_probes(
+            probes,
+            ProbeContext(
+                endpoints=target.settings.endpoints,
+                steps=self._target_crew,
+                authorities=site_authorities(site.path),
+            ),
+            sleep=site.host.sleep,
+            deadline_seconds=max(1, trial.at_most_seconds - self._now.running),
+            monotonic=site.host.monotonic,
+            look=self._tools.look,
+        )
+        for one in verdict.results:
+            good = one.name not in verdict.missing
+            # A look that passed, and not often enough in a row, is no passing probe.
+            code = "passing" if good else "unknown" if one.state == "unknown" else "failing"
+            result: Literal["done", "failed"] = "done" if good else "failed"
+            self._write(Outcome(act="probe", step=one.name, result=result, code=code, detail=one_line(one.detail)))
+            self._tools.say(f"probe {one.name}: {code}, {one.detail}")
+        if not verdict.passed:
+            said = "; ".join(f"{one.name}: {one.detail}" for one in verdict.results if one.name in verdict.missing)
+            raise HostError(
+                f"did not pass within {trial.at_most_seconds}s: {said}", where="probes", finding="probe-failed"
             )
-        if waiting:
-            seconds = target.release.trial.at_most_seconds
-            said = "; ".join(f"{one.name}: {last.get(one.name, ('', 'never looked'))[1]}" for one in waiting)
-            raise HostError(f"did not pass within {seconds}s: {said}", where="probes", finding="probe-failed")
 
     def _settle(self) -> None:
         """What no kept generation needs is removed; the reserve is set aside again."""
@@ -384,16 +372,6 @@ class Machine:
 
 class _JournalError(Exception):
     """The journal could not be written: nothing more may be done, not even going back."""
-
-
-def small_documents(release: Release) -> tuple[Blob, ...]:
-    """What `review` needs of a release before its bulk is here."""
-    found = [release.contract, release.rollback]
-    if release.config is not None:
-        found.append(release.config.schema)
-    if release.notes is not None:
-        found.append(release.notes)
-    return tuple(found)
 
 
 def _planned_installed(site: Site, planned: Planned) -> Installed:

@@ -8,13 +8,13 @@ from pathlib import Path
 from content.archive import BLOCK, header
 from content.bulk import find_places, open_bundle, read_blob
 from content.head import OCI_LAYOUT
+from content.oci import MAX_MANIFEST_BYTES
 from manifests.errors import MalformedError, RefusedError, WaybillError
 from verifier.events import Alarm, Received, RootInForce
 from verifier.facts import facts_of
-from verifier.heads import keep_head
-from verifier.machine import small_documents
+from verifier.heads import keep_head, small_documents
 from verifier.site import Site
-from verifier.store import ingest, is_held, put_blob
+from verifier.store import get_blob, ingest, is_held, put_blob
 from verifier.verify import Finding, VerifiedBundle, refusal, verify_path
 
 MAX_FILES = 10_000
@@ -91,7 +91,15 @@ def receive_bundle(site: Site, path: Path, *, keep: bool, advance: Callable[[int
     """
     state = site.state
     held = frozenset("sha256:" + one.name for one in site.blobs.iterdir()) if site.blobs.is_dir() else frozenset[str]()
-    bundle = verify_path(path, state.root, facts_of(state), now=site.host.now(), held=held, advance=advance)  # 1
+    bundle = verify_path(  # 1
+        path,
+        state.root,
+        facts_of(state),
+        now=site.host.now(),
+        held=held,
+        stored=lambda blob: get_blob(site.blobs, blob, MAX_MANIFEST_BYTES),
+        advance=advance,
+    )
     error = refusal(bundle.findings)
     if error is not None:
         _alarm(site, bundle, error)

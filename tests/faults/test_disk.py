@@ -1,0 +1,107 @@
+"""A disk that refuses at one point, or is full from one point on: old or new, and one clear failure."""
+
+import errno
+import itertools
+import shutil
+from pathlib import Path
+
+import pytest
+
+from manifests.errors import HostError, WaybillError
+from tests.faults.crash import problems
+from tests.faults.model import FailingDisk, QuickDisk
+from tests.faults.test_crash import SCENES, Scene, fast, vendor
+from tests.place import Place, make_place
+
+__all__ = ["fast"]
+
+
+def prepared(scene: Scene, fast: Path) -> tuple[Place, Path]:
+    place = make_place(fast / "world", vendor(scene.images), disk=QuickDisk(), reserve="4KiB")
+    scene.prepare(place, fast)
+    before = fast / "before"
+    shutil.copytree(place.path, before, symlinks=True)
+    return place, before
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["refused", "done and then reported as failed"])
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=["ENOSPC", "EIO"])
+@pytest.mark.parametrize("name", ["first install", "upgrade", "rollback", "confirm", "leave a trial"])
+def test_one_effect_fails(name: str, error: int, after: bool, fast: Path) -> None:
+    scene = SCENES[name]
+    place, before = prepared(scene, fast)
+    running = place.open().state.current
+    ended: set[int] = set()
+    for at in itertools.count():
+        world = fast / str(at)
+        shutil.copytree(before, world, symlinks=True)
+        disk = FailingDisk(at, error, after=after)
+        here = Place(path=world, disk=disk, clock=place.clock, people=place.people, health=place.health)
+        try:
+            scene.act(here)
+        except (OSError, WaybillError):
+            """One failure, as an exception of the two kinds that the command line turns into one `error:` line."""
+        if disk.fired == 0:
+            shutil.rmtree(world)
+            break
+        here.disk = QuickDisk()
+        here.recover()
+        problem = problems(here)
+        assert not problem, f"effect {at} ({disk.kinds[-1]}): {problem}"
+        ended.add(here.open().state.current)
+        shutil.rmtree(world)
+    print(f"{name}: {at} effects failed, one at a time")
+    assert at > 5
+    assert ended <= {running, place.open().state.current, *(1, 2)}
+    assert running in ended or name == "leave a trial"
+
+
+def test_a_full_disk_before_the_switch_changes_nothing_and_can_be_tried_again(fast: Path) -> None:
+    place, before = prepared(SCENES["upgrade"], fast)
+    refusals = 0
+    for at in (6, 9, 15, 30):
+        world = fast / str(at)
+        shutil.copytree(before, world, symlinks=True)
+        here = Place(path=world, disk=FailingDisk(at, errno.ENOSPC), clock=place.clock, people=place.people)
+        try:
+            here.install("r-1.1.0")
+        except (OSError, HostError) as refused:
+            assert "no space left" in str(refused).lower()
+            refusals += 1
+        else:
+            # It was a journal entry that did not fit: the reserve paid for it, and was set aside again.
+            assert here.open().state.current == 2
+            assert (world / "reserve").stat().st_size == 4096
+            shutil.rmtree(world)
+            continue
+        assert here.open().state.current == 1
+        here.disk = QuickDisk()
+        # The approval still holds: nothing that it was given for has changed.
+        ended = here.install("r-1.1.0")
+        assert ended.error is None
+        assert ended.generation is not None
+        assert ended.generation.number == 2
+        shutil.rmtree(world)
+    assert refusals > 1
+
+
+@pytest.mark.parametrize("name", ["failing upgrade", "rollback", "leave a trial"])
+def test_the_reserve_pays_for_the_way_back(name: str, fast: Path) -> None:
+    """The journal cannot grow any more; giving up the reserve makes room, and the way back is finished."""
+    scene = SCENES[name]
+    place, before = prepared(scene, fast)
+
+    class FullUntilSpent(QuickDisk):
+        """No byte more, until the reserve is removed."""
+
+        def append(self, path: Path, data: bytes) -> None:
+            if (path.parents[1] / "reserve").exists():
+                raise OSError(errno.ENOSPC, "no space left on device", str(path))
+            super().append(path, data)
+
+    world = fast / "full"
+    shutil.copytree(before, world, symlinks=True)
+    here = Place(path=world, disk=FullUntilSpent(), clock=place.clock, people=place.people, health=place.health)
+    scene.act(here)
+    assert here.open().state.current == 1
+    assert problems(here) == ""
