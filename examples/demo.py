@@ -148,7 +148,8 @@ def site_begins(site: Shell, words: str, port: int) -> None:
     )
     say("The operator edits site.yaml: where the service answers, and its configuration.")
     path = site.folder / "site.yaml"
-    text = path.read_text()
+    # supervisord even where systemd runs: a demonstration must not leave a unit behind in the system.
+    text = path.read_text().replace("files: {root: srv}", "files: {root: srv, keeper: supervisord}")
     kept = [line for line in text.splitlines() if not line.startswith(("endpoints:", "config:"))]
     added = [
         f'endpoints: {{api: "http://127.0.0.1:{port}", metrics: "http://127.0.0.1:{port}/metrics"}}',

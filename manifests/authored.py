@@ -25,6 +25,7 @@ from manifests.version import parse_range, parse_version
 
 PathText = Annotated[str, Meta(min_length=1, max_length=1024, pattern="\\A[^\x00-\x1f\x7f-\x9f]+\\Z")]
 Secret = Annotated[str, Meta(max_length=1024, pattern=r"\Afile:[^\x00-\x1f\x7f]+\Z")]
+AbsolutePath = Annotated[str, Meta(max_length=512, pattern="\\A/[^\x00-\x1f]*\\Z")]
 HostPort = Annotated[
     str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?\Z|\A\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?\Z")
 ]
@@ -469,15 +470,31 @@ class SecretFile(Document, frozen=True, kw_only=True):
 
 
 class StoreDriverFile(Document, frozen=True, kw_only=True):
-    """``store: {}``; it needs no setting."""
+    """``drivers: {store: …}``: where the OCI layout lies, below the site's folder."""
+
+    folder: PathText = "oci"
 
 
 class RegistryDriverFile(Document, frozen=True, kw_only=True):
+    """``drivers: {registry: …}``.
+
+    Attributes:
+        endpoint: ``name[:port]``; the only address that is spoken to.
+        prefix: Put before the repository that the release names.
+        ca: PEM file of the authorities to trust instead of the system's.
+        login: A secret: an auth file as login tools write it, or ``{"username": …, "password": …}``.
+        plain_http: Without TLS.
+        token_hosts: Other hosts that may issue tokens, and so see the credentials.
+        parallel: Uploads at once.
+    """
+
     endpoint: HostPort
     prefix: Repository | None = None
     ca: PathText | None = None
     login: SecretFile | None = None
     plain_http: bool = False
+    token_hosts: Annotated[tuple[HostPort, ...], Meta(max_length=16)] = ()
+    parallel: Annotated[int, Meta(ge=1, le=32)] = 4
 
 
 class HelmDriverFile(Document, frozen=True, kw_only=True):
@@ -486,7 +503,21 @@ class HelmDriverFile(Document, frozen=True, kw_only=True):
 
 
 class FilesDriverFile(Document, frozen=True, kw_only=True):
-    root: PathText
+    """``drivers: {files: …}``.
+
+    Attributes:
+        root: Where versioned folders live, below the site's folder.
+        keeper: Who keeps services running; left out, systemd where it runs, else supervisord.
+        user: Account that services run as; left out, the one that installs.
+        programs: Absolute paths for program names that a release may ask for.
+        runtime: Short folder for the supervisor's socket, where the site's path is too long for one.
+    """
+
+    root: PathText = "srv"
+    keeper: Literal["systemd", "supervisord"] | None = None
+    user: Annotated[str, Meta(pattern=r"\A[a-z_][a-z0-9_-]{0,31}\Z")] | None = None
+    programs: Annotated[dict[Word, AbsolutePath], Meta(max_length=64)] = {}
+    runtime: AbsolutePath | None = None
 
 
 class ProgramDriverFile(Document, frozen=True, kw_only=True):

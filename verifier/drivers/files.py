@@ -11,12 +11,10 @@ import os
 import pwd
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from msgspec import Meta
-
+from manifests.authored import FilesDriverFile
 from manifests.canonical import encode, parse
-from manifests.document import Document
 from manifests.errors import MalformedError, RefusedError, WaybillError
 from manifests.release import FileSet, InstallStep
 from verifier.drivers import ABSENT, Component, DriverContext, DriverPlan
@@ -39,24 +37,6 @@ _BLOCK = 4096
 _GENERATION = re.compile(r"[1-9][0-9]{0,15}")
 
 
-class FilesSettings(Document, frozen=True, kw_only=True):
-    """``drivers: {files: …}`` of site.yaml.
-
-    Attributes:
-        root: Where versioned folders live, below the site's folder.
-        keeper: Who keeps services running; left out, systemd where it runs, else supervisord.
-        user: Account that services run as; left out, the one that installs.
-        programs: Absolute paths for program names that a release may ask for.
-        runtime: Short folder for the supervisor's socket, where the site's path is too long for one.
-    """
-
-    root: str = "srv"
-    keeper: Literal["systemd", "supervisord"] | None = None
-    user: Annotated[str, Meta(pattern=r"\A[a-z_][a-z0-9_-]{0,31}\Z")] | None = None
-    programs: dict[str, Annotated[str, Meta(pattern=r"\A/[^\x00-\x1f]*\Z")]] = {}
-    runtime: Annotated[str, Meta(pattern=r"\A/[^\x00-\x1f]*\Z")] | None = None
-
-
 class FilesDriver:
     name = "files"
 
@@ -71,7 +51,7 @@ class FilesDriver:
                 finding="driver-step",
             )
         check_sets(sets, where)
-        settings = read_settings(context, self.name, FilesSettings)
+        settings = read_settings(context, self.name, FilesDriverFile)
         base = _base(context, step)
         entries = [entry for files in sets for entry in files.entries]
         folders = {parent for entry in entries for parent in parents(entry.path)}
@@ -172,7 +152,7 @@ class FilesDriver:
 
     def _stage(self, plan: DriverPlan, context: DriverContext, base: Path) -> None:
         disk = context.disk
-        settings = read_settings(context, self.name, FilesSettings)
+        settings = read_settings(context, self.name, FilesDriverFile)
         sets = _sets(plan.step, context)
         folder = base / str(context.generation)
         disk.make_folder(base)
@@ -201,7 +181,7 @@ class FilesDriver:
             _place(context, _launch_path(base, context.generation), encode(record), 0o644, None)
 
     def _record(
-        self, step: InstallStep, context: DriverContext, settings: FilesSettings, folder: Path, data: Path
+        self, step: InstallStep, context: DriverContext, settings: FilesDriverFile, folder: Path, data: Path
     ) -> Launch:
         assert step.keep_running is not None
         sets = _sets(step, context)
@@ -244,7 +224,7 @@ def _sets(step: InstallStep, context: DriverContext) -> tuple[FileSet, ...]:
 
 
 def _base(context: DriverContext, step: InstallStep) -> Path:
-    settings = read_settings(context, "files", FilesSettings)
+    settings = read_settings(context, "files", FilesDriverFile)
     return under_site(context, settings.root, "files.root") / step.step
 
 
@@ -307,7 +287,7 @@ def _recorded_service(context: DriverContext, step: InstallStep, generation: int
     )
 
 
-def _keeper_name(settings: FilesSettings) -> Literal["systemd", "supervisord"]:
+def _keeper_name(settings: FilesDriverFile) -> Literal["systemd", "supervisord"]:
     from verifier.drivers.systemd import is_usable
 
     return settings.keeper or ("systemd" if is_usable(os.geteuid()) else "supervisord")
@@ -321,7 +301,7 @@ def _keeper_of(context: DriverContext, service: Service) -> Keeper:
         return Systemd(site=context.site, disk=context.disk, search_path=context.search_path)
     from verifier.drivers.supervisord import Supervisor
 
-    settings = read_settings(context, "files", FilesSettings)
+    settings = read_settings(context, "files", FilesDriverFile)
     return Supervisor(
         site=context.site,
         disk=context.disk,

@@ -11,14 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
-
-from msgspec import Meta
+from typing import TypeVar
 
 from content.graph import Node
 from content.oci import EMPTY, EMPTY_BYTES, OCI_MANIFEST, Descriptor, ImageIndex, encode_manifest
 from content.reference import check_host, check_repository
 from content.registry import Registry
+from manifests.authored import RegistryDriverFile
 from manifests.canonical import decode, encode, parse
 from manifests.digest import Digest, digest_of
 from manifests.document import Document
@@ -36,32 +35,6 @@ _MISSING = "registry-missing"
 _UNREACHABLE = "registry-unreachable"
 
 T = TypeVar("T")
-
-
-class LoginSetting(Document, frozen=True, kw_only=True):
-    secret: str
-
-
-class RegistrySettings(Document, frozen=True, kw_only=True):
-    """``drivers: {registry: …}`` of site.yaml.
-
-    Attributes:
-        endpoint: ``name[:port]``; the only address that is spoken to.
-        prefix: Put before the repository that the release names.
-        ca: PEM file of the authorities to trust instead of the system's.
-        login: A secret: an auth file as login tools write it, or ``{"username": …, "password": …}``.
-        plain_http: Without TLS.
-        token_hosts: Other hosts that may issue tokens, and so see the credentials.
-        parallel: Uploads at once.
-    """
-
-    endpoint: str
-    prefix: str | None = None
-    ca: str | None = None
-    login: LoginSetting | None = None
-    plain_http: bool = False
-    token_hosts: tuple[str, ...] = ()
-    parallel: Annotated[int, Meta(ge=1, le=32)] = 4
 
 
 class Login(Document, frozen=True, kw_only=True):
@@ -193,8 +166,8 @@ class RegistryDriver:
 # -- where, and as whom ----------------------------------------------------------------------------------------------
 
 
-def _settings(context: DriverContext) -> RegistrySettings:
-    settings = read_settings(context, "registry", RegistrySettings)
+def _settings(context: DriverContext) -> RegistryDriverFile:
+    settings = read_settings(context, "registry", RegistryDriverFile)
     try:
         check_host(settings.endpoint)
         if settings.prefix:
@@ -206,7 +179,7 @@ def _settings(context: DriverContext) -> RegistrySettings:
     return settings
 
 
-def _repository(settings: RegistrySettings, image: Image) -> str:
+def _repository(settings: RegistryDriverFile, image: Image) -> str:
     return f"{settings.prefix}/{image.to}" if settings.prefix else image.to
 
 
@@ -215,7 +188,7 @@ def _tag(context: DriverContext) -> str:
 
 
 @contextmanager
-def _connect(context: DriverContext, settings: RegistrySettings) -> Iterator[SiteRegistry]:
+def _connect(context: DriverContext, settings: RegistryDriverFile) -> Iterator[SiteRegistry]:
     ca = None
     if settings.ca:
         ca = Path(settings.ca) if settings.ca.startswith("/") else under_site(context, settings.ca, "registry.ca")
@@ -233,7 +206,7 @@ def _connect(context: DriverContext, settings: RegistrySettings) -> Iterator[Sit
         yield registry
 
 
-def _login(context: DriverContext, settings: RegistrySettings) -> tuple[Path | None, tuple[str, str] | None]:
+def _login(context: DriverContext, settings: RegistryDriverFile) -> tuple[Path | None, tuple[str, str] | None]:
     if settings.login is None:
         return None, None
     path, data = read_secret(context, settings.login.secret, "registry.login.secret")
@@ -256,7 +229,7 @@ class _Upload:
     repositories: tuple[str, ...]
 
 
-def _push(registry: SiteRegistry, settings: RegistrySettings, blobs: Path, parts: tuple[ImageParts, ...]) -> None:
+def _push(registry: SiteRegistry, settings: RegistryDriverFile, blobs: Path, parts: tuple[ImageParts, ...]) -> None:
     """Everything that has a digest: blobs, then documents, children first, then what refers to them."""
     _in_parallel(settings, _uploads(settings, parts), lambda one: _push_blob(registry, blobs, one))
     _in_parallel(
@@ -264,7 +237,7 @@ def _push(registry: SiteRegistry, settings: RegistrySettings, blobs: Path, parts
     )
 
 
-def _uploads(settings: RegistrySettings, parts: Iterable[ImageParts]) -> list[_Upload]:
+def _uploads(settings: RegistryDriverFile, parts: Iterable[ImageParts]) -> list[_Upload]:
     found: dict[str, tuple[Descriptor, list[str]]] = {}
     for part in parts:
         for blob in part.blobs:
@@ -308,7 +281,7 @@ def _push_documents(registry: SiteRegistry, repository: str, blobs: Path, part: 
         registry.push_manifest(repository, tag, data, node.document.media_type)
 
 
-def _in_parallel(settings: RegistrySettings, items: Iterable[T], act: Callable[[T], None]) -> None:
+def _in_parallel(settings: RegistryDriverFile, items: Iterable[T], act: Callable[[T], None]) -> None:
     """All of them; the first failure ends it when those under way have ended."""
     with ThreadPoolExecutor(max_workers=settings.parallel) as pool:
         futures = [pool.submit(act, one) for one in items]
@@ -330,7 +303,7 @@ def _stand_in(part: ImageParts) -> Node:
 # -- tags ------------------------------------------------------------------------------------------------------------
 
 
-def _record(settings: RegistrySettings, parts: Iterable[ImageParts]) -> Record:
+def _record(settings: RegistryDriverFile, parts: Iterable[ImageParts]) -> Record:
     tags = []
     for part in parts:
         digests = tuple(
@@ -353,7 +326,7 @@ def _write_record(context: DriverContext, step: InstallStep, record: Record) -> 
     context.disk.write(_record_path(context, step, context.generation), encode(record))
 
 
-def _read_record(path: Path, settings: RegistrySettings) -> Record | None:
+def _read_record(path: Path, settings: RegistryDriverFile) -> Record | None:
     """None where there is none, or one of another registry."""
     try:
         record = parse(path.read_bytes(), Record, str(path), max_bytes=MAX_RECORD)
@@ -365,7 +338,7 @@ def _read_record(path: Path, settings: RegistrySettings) -> Record | None:
 
 
 def _later_records(
-    context: DriverContext, step: InstallStep, settings: RegistrySettings
+    context: DriverContext, step: InstallStep, settings: RegistryDriverFile
 ) -> Iterator[tuple[Path, Record]]:
     """Of generations after this one: left for it, so their tags are not to be found any more."""
     for path in sorted(_records(context).glob(f"{step.step}.*.json")):
@@ -428,7 +401,7 @@ def _marker(tag: Tag) -> bytes:
 
 
 def _look(
-    registry: SiteRegistry, settings: RegistrySettings, context: DriverContext, part: ImageParts
+    registry: SiteRegistry, settings: RegistryDriverFile, context: DriverContext, part: ImageParts
 ) -> tuple[str, str]:
     """What the tag names, and what is missing below it.
 
@@ -497,7 +470,7 @@ def _missing(
     return "" if registry.blob_exists(repository, item.digest) else f"{item.digest} is not there"
 
 
-def _left_over(registry: SiteRegistry, context: DriverContext, step: InstallStep, settings: RegistrySettings) -> str:
+def _left_over(registry: SiteRegistry, context: DriverContext, step: InstallStep, settings: RegistryDriverFile) -> str:
     """Tags of generations that were left and that the registry would not take away."""
     left = [
         f"{tag.repository}:{tag.tag}"

@@ -16,8 +16,8 @@ from content.oci import (
     encode_index,
     parse_oci,
 )
+from manifests.authored import StoreDriverFile
 from manifests.digest import Blob, blob_name
-from manifests.document import Document
 from manifests.errors import DamagedError, MalformedError, RefusedError, WaybillError
 from manifests.release import InstallStep
 from verifier.drivers import ABSENT, UNREADABLE, Component, DriverContext, DriverPlan
@@ -31,12 +31,6 @@ LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 GENERATION = "vnd.waybill.generation"
 STEPS = "vnd.waybill.steps"
 MAX_INDEX = 16 << 20
-
-
-class StoreSettings(Document, frozen=True, kw_only=True):
-    """``folder``: where the layout lies, below the site's folder."""
-
-    folder: str = "oci"
 
 
 class StoreDriver:
@@ -126,7 +120,7 @@ class StoreDriver:
 
 
 def _folder(context: DriverContext) -> Path:
-    settings = read_settings(context, "store", StoreSettings)
+    settings = read_settings(context, "store", StoreDriverFile)
     return under_site(context, settings.folder, "store.folder")
 
 
