@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from manifests.canonical import decode, encode, parse
 from manifests.digest import digest_of
-from manifests.errors import HostError, MalformedError, NewerError, UntrustedError
+from manifests.errors import HostError, MalformedError, NewerError, UntrustedError, WaybillError
 from manifests.keys import read_capped
 from verifier.events import Event, Record, Torn
 from verifier.fsops import Disk
@@ -105,7 +105,7 @@ def _entry(line: bytes, seq: int, prev: str) -> Entry:
             link = decode(line, _Link, "journal")
         except MalformedError:
             raise _broken(seq, str(error)) from None
-        if link.seq == seq and link.prev == prev:
+        if link.seq == seq and link.prev == prev and encode(decode(line, dict[str, object], "journal")) == line:
             raise NewerError(
                 f"entry {seq} is of a kind that this verifier does not know",
                 where="journal",
@@ -194,7 +194,10 @@ class Journal:
         if len(line) > MAX_LINE:
             raise ValueError(f"journal entry of {len(line)} bytes")
         # What could not be read back, or what the fold refuses, must not reach the disk.
-        _entry(line, record.seq, tail.digest)
+        try:
+            _entry(line, record.seq, tail.digest)
+        except WaybillError as error:
+            raise ValueError(f"not a journal entry: {error}") from error
         entry = Entry(digest=digest_of(line), record=record)
         state = apply(self._state, record, entry.digest)
         segment, length = tail.segment, tail.length

@@ -140,7 +140,7 @@ def test_a_kind_of_a_later_version_is_newer_not_broken(tmp_path: Path) -> None:
 def test_what_could_not_be_read_back_is_never_written(tmp_path: Path) -> None:
     journal = made(tmp_path / "j", 0)
     before = segments(tmp_path / "j")[0].read_bytes()
-    with pytest.raises(UntrustedError):
+    with pytest.raises(ValueError, match="not a journal entry"):
         journal.append(Note(code="tick", detail="a line\nbreak"))
     assert segments(tmp_path / "j")[0].read_bytes() == before
     assert journal.append(Note(code="tick")).record.seq == 2
