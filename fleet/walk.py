@@ -91,10 +91,12 @@ def read_start(path: str, limit: int) -> bytes:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(0, "not a regular file", path)
         parts = []
-        while limit and (part := file.read(limit)):
+        wanted = min(limit, found.st_size)
+        while wanted and (part := file.read(wanted)):
             parts.append(part)
-            limit -= len(part)
+            wanted -= len(part)
         return b"".join(parts)
