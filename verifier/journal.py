@@ -101,11 +101,7 @@ def _entry(line: bytes, seq: int, prev: str) -> Entry:
     try:
         record = parse(line, Record, f"journal entry {seq}", max_bytes=MAX_LINE)
     except MalformedError as error:
-        try:
-            link = decode(line, _Link, "journal")
-        except MalformedError:
-            raise _broken(seq, str(error)) from None
-        if link.seq == seq and link.prev == prev and encode(decode(line, dict[str, object], "journal")) == line:
+        if _follows(line, seq, prev):
             raise NewerError(
                 f"entry {seq} is of a kind that this verifier does not know",
                 where="journal",
@@ -117,6 +113,15 @@ def _entry(line: bytes, seq: int, prev: str) -> Entry:
     if record.prev != prev:
         raise _broken(seq, "it does not follow the entry before it")
     return Entry(digest=digest_of(line), record=record)
+
+
+def _follows(line: bytes, seq: int, prev: str) -> bool:
+    """Whether a line of an unknown kind is at least canonical, and the one that has to come here."""
+    try:
+        link = decode(line, _Link, "journal")
+        return (link.seq, link.prev) == (seq, prev) and encode(decode(line, dict[str, object], "journal")) == line
+    except MalformedError:
+        return False
 
 
 def _broken(seq: int, problem: str) -> UntrustedError:
