@@ -9,10 +9,12 @@ from pathlib import Path
 from bundler.collect import Access, Finding, Sources, collect
 from bundler.compile import compile_release, list_images, order_members
 from bundler.earlier import check_earlier
+from bundler.image_signatures import check_image_signatures
 from bundler.parts import Part, Parts
 from bundler.signers import check_signers
 from bundler.write import check_room, held, plan_bulk, refuse_existing, write_bundle
 from content.head import VERIFY_TXT, Head, VerifiedHead, encode_head, sign_release
+from content.signatures import key_judge
 from manifests.authored import ReleaseFile, reference_problems, release_problems
 from manifests.canonical import encode
 from manifests.console import Progress, rfc3339
@@ -63,7 +65,8 @@ def build(
     """Build the bundle of ``release_yaml``.
 
     Steps: 1 read and judge what was written by hand; 2 root, signers, earlier releases; 3 collect, hashing files and
-    reading manifests; 4 compile ``release.json``, which fixes every place; 5 write the bulk; 6 sign; 7 write the head.
+    reading manifests; 4 compile ``release.json``, which fixes every place; 5 judge signatures of images; 6 write the
+    bulk; 7 sign; 8 write the head.
 
     Args:
         out: A folder (made if it is missing), in which the file is called ``<product>-<version>.tar``, or a file with
@@ -103,7 +106,8 @@ def build(
         collected = collect(  # 3
             source, contract, rollback, name=file.name, folder=folder, sources=sources, kits=kits, parts=parts
         )
-        index = _made(list_images(collected), "index.json")  # 4
+        listed = list_images(collected)
+        index = _made(listed, "index.json")  # 4
         verify = _made(VERIFY_TXT, "VERIFY.txt")
         release = compile_release(
             source,
@@ -113,19 +117,20 @@ def build(
             issued_at=issued_at,
             roots=roots,
         )
+        judged = check_image_signatures(release, listed, parts, key_judge)  # 5
         data = encode(release)
         members = (index, verify, *(parts.found[one.digest] for one in release.members[2:]))
         plan = plan_bulk(members, release.bulk_at)
 
         def make_head() -> bytes:
-            signatures = tuple(sign_release(data, one) for one in _each_once(signers))  # 6
+            signatures = tuple(sign_release(data, one) for one in _each_once(signers))  # 7
             first = chain.roots[0].root.version
-            return encode_head(Head(data, signatures, roots, release.bulk_at, first_root=first))  # 7
+            return encode_head(Head(data, signatures, roots, release.bulk_at, first_root=first))  # 8
 
         target.parent.mkdir(exist_ok=True)
         check_room(target.parent, plan.length)
         with progress(f"packing {target.name}", plan.length - plan.bulk_at) as bar:
-            write_bundle(target, plan, make_head, bar.advance)  # 5
+            write_bundle(target, plan, make_head, bar.advance)  # 6
     threshold = chain.newest.roles["release"].threshold
     return Built(
         path=target,
@@ -135,7 +140,7 @@ def build(
         signers=keyids,
         missing=max(0, threshold - len(keyids)),
         practice=chain.newest.practice,
-        findings=(*collected.findings, *findings),
+        findings=(*collected.findings, *findings, *(Finding(one.id, one.text) for one in judged)),
     )
 
 

@@ -13,15 +13,15 @@ from bundler.source import LayoutSource, RegistrySource, Source
 from content.layout import Extent, Layout, open_archive, open_layout
 from content.lint import MAX_NOTES, check_notes
 from content.reference import parse_reference
-from manifests.authored import ATTACHED, NONE, ImageFile, ReleaseFile, parse_from
+from manifests.authored import ATTACHED, NONE, ImageFile, ReleaseFile, SignerFile, parse_from
 from manifests.canonical import encode
 from manifests.config_schema import MAX_SCHEMA, check_config_schema
 from manifests.contract import Contract
 from manifests.digest import Blob, Digest, digest_of
 from manifests.errors import MalformedError, RefusedError
-from manifests.keys import read_capped
+from manifests.keys import MAX_KEY_FILE, parse_carried_pem, read_capped
 from manifests.openvex import MAX_OPENVEX, check_openvex
-from manifests.release import Chart, Config, FileSet, Program
+from manifests.release import Chart, Config, FileSet, ImageSigner, Program
 from manifests.rollback import Rollback
 from manifests.sbom import MAX_SBOM, check_sbom
 
@@ -46,6 +46,7 @@ class Collected:
     notes: Blob | None
     config: Config | None
     advisories: tuple[Blob, ...]
+    signers: dict[str, ImageSigner]
     images: tuple[CollectedImage, ...]
     files: tuple[FileSet, ...]
     charts: tuple[Chart, ...]
@@ -135,7 +136,6 @@ def collect(
         name: Of ``release.yaml``, for messages.
         folder: Where its paths begin.
     """
-    _refuse_signers(release, name)
     findings: list[Finding] = []
     config = None
     if release.config is not None:
@@ -162,6 +162,7 @@ def collect(
             Program(name=one.name, files={key: _program(folder / path, parts) for key, path in one.files.items()})
             for one in release.programs
         ),
+        signers={key: _signer(key, one, folder) for key, one in release.signers.items()},
         kits=tuple(sorted({hash_file(path).digest for path in kits})),
         images=tuple(
             collect_image(
@@ -177,17 +178,17 @@ def collect(
     )
 
 
-def _refuse_signers(release: ReleaseFile, name: str) -> None:
-    """A verifier must never say *verified* of a signature that nobody judged."""
-    named = [one for one in release.images if one.signed_by != NONE]
-    if named or release.signers:
-        what = f"image {named[0].name} is signed by {named[0].signed_by}" if named else "`signers` is not empty"
+def _signer(name: str, one: SignerFile, folder: Path) -> ImageSigner:
+    """The record of a signer; its key is in the signed release from here on."""
+    if one.key is None:
         raise RefusedError(
-            f"{what}, and signatures of images are not judged by this version",
-            where=name,
-            remedy="write signed_by: none and a reason, and leave `signers` out; signatures travel with the image",
+            f"signer {name!r} is the identity {one.identity}, and identities are not judged by this version",
+            where=f"signers.{name}",
+            remedy="write signed_by: none and a reason, and leave the signer out; signatures travel with the image",
             finding="image-signatures-not-judged",
         )
+    path = folder / one.key
+    return ImageSigner(key=parse_carried_pem(read_capped(path, MAX_KEY_FILE), str(path)))
 
 
 def _given(spec: ImageFile, folder: Path, parts: Parts) -> GivenSbom | None:

@@ -108,6 +108,7 @@ def compile_release(
         floor=source.floor,
         fixes=source.fixes,
         advisories=collected.advisories,
+        signers=collected.signers,
         images=tuple(one.image for one in collected.images),
         files=collected.files,
         charts=collected.charts,

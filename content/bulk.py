@@ -62,16 +62,18 @@ class Kept:
     """Small documents seen while reading a pipe: those asked for, and all that could be a manifest.
 
     A manifest is a JSON object with ``schemaVersion`` (written plainly or with escapes); SBOMs, which may be many,
-    have none.
+    have none. ``also`` says of others that they are wanted.
     """
 
     asked: frozenset[str]
+    also: Callable[[bytes], bool] | None = None
     blobs: dict[str, bytes] = field(default_factory=dict)
     size: int = 0
 
     def offer(self, digest: str, data: bytes) -> None:
         object_ = data[:1] == b"{" or data.lstrip(b" \t\r\n")[:1] == b"{"
-        if digest not in self.asked and not (object_ and (b'"schemaVersion"' in data or b"\\u" in data)):
+        document = object_ and (b'"schemaVersion"' in data or b"\\u" in data)
+        if digest not in self.asked and not document and not (object_ and self.also and self.also(data)):
             return
         self.size += len(data)
         if self.size > MAX_KEPT:
@@ -238,13 +240,24 @@ def read_blob(descriptor: int, place: Place, limit: int) -> bytes:
     return data
 
 
-def verify_stream(stream: BinaryIO, release: Release, what: str, *, advance: Advance) -> tuple[Bulk, Kept]:
+def verify_stream(
+    stream: BinaryIO,
+    release: Release,
+    what: str,
+    *,
+    also: Callable[[bytes], bool] | None = None,
+    advance: Advance,
+) -> tuple[Bulk, Kept]:
     """Check the bulk from a pipe that stands right after the head; one thread reads, one hashes.
+
+    Args:
+        also: Which JSON objects are kept besides manifests.
 
     Raises:
         DamagedError: As for a file; reading stops at the first damage.
     """
-    kept = Kept(asked=frozenset((release.members[0].digest, release.contract.digest, release.rollback.digest)))
+    asked = frozenset((release.members[0].digest, release.contract.digest, release.rollback.digest))
+    kept = Kept(asked=asked, also=also)
     present: list[Place] = []
     missing: list[Blob] = []
     wanted = enumerate(release.members)

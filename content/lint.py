@@ -19,7 +19,7 @@ from manifests.authored import (
 from manifests.contract import ContractFile, compile_contract
 from manifests.errors import HostError, MalformedError, UsageError, WaybillError
 from manifests.handwritten import Handwritten, read_handwritten
-from manifests.keys import MAX_KEY_FILE, parse_public_pem, read_capped, read_public
+from manifests.keys import MAX_KEY_FILE, parse_carried_pem, read_capped, read_public
 from manifests.rollback import RollbackFile, compile_rollback
 
 MAX_NOTES = 1 << 20
@@ -118,7 +118,7 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
         yield from document(text, f"$.advisories[{i}]", MAX_OPENVEX, check_openvex)
     for name, signer in release.signers.items():
         if signer.key is not None:
-            yield from document(signer.key, f"$.signers.{name}", MAX_KEY_FILE, parse_public_pem)
+            yield from document(signer.key, f"$.signers.{name}", MAX_KEY_FILE, parse_carried_pem)
     for i, image in enumerate(release.images):
         if image.sbom not in (NONE, ATTACHED):
             yield from document(image.sbom, f"$.images[{i}].sbom", MAX_SBOM, check_sbom)

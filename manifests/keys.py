@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,9 +22,17 @@ from msgspec import Meta
 
 from manifests.digest import Word
 from manifests.document import Document
-from manifests.errors import HostError, MalformedError, RefusedError, UntrustedError, UsageError
+from manifests.errors import HostError, MalformedError, NewerError, RefusedError, UntrustedError, UsageError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 ECDSA_P256 = "ecdsa-p256-sha256"
+# These two sign carried images alone; a release, a root and a person are P-256 (decision 4).
+ED25519 = "ed25519"
+RSA_3072 = "rsa-3072-pkcs1v15-sha256"
+CARRIED = (ECDSA_P256, ED25519, RSA_3072)
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 MAX_KEY_FILE = 64 << 10
 
@@ -55,7 +63,8 @@ class PublicKey(Document, frozen=True, kw_only=True):
     """A key as documents record it.
 
     Attributes:
-        algorithm: ``ecdsa-p256-sha256``; another word is kept and never counted.
+        algorithm: ``ecdsa-p256-sha256``; another word is kept and never counted, but for a signer of carried images,
+            who may have any of ``CARRIED``.
         public: base64 of the DER SubjectPublicKeyInfo (RFC 5280, section 4.1).
     """
 
@@ -119,7 +128,7 @@ def load_public(key: PublicKey) -> ec.EllipticCurvePublicKey:
     return loaded
 
 
-def _spki(key: ec.EllipticCurvePublicKey) -> bytes:
+def _spki(key: "ec.EllipticCurvePublicKey | Ed25519PublicKey | RSAPublicKey") -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -136,6 +145,78 @@ def parse_public_pem(data: bytes, what: str) -> PublicKey:
     if not isinstance(loaded, ec.EllipticCurvePublicKey) or not isinstance(loaded.curve, ec.SECP256R1):
         raise MalformedError("not a P-256 key", where=what, remedy="make one with `waybill keygen`")
     return public_key(loaded)
+
+
+@dataclass(frozen=True)
+class CarriedKey:
+    """A key that signs what a release carries: of more kinds than ours, and with other programs' encodings.
+
+    The algorithm is the one that ``record`` names. A signature says nothing but that it matches: ECDSA signatures of
+    others have either s, so the bytes of one must never serve as an identity.
+    """
+
+    record: PublicKey
+    _loaded: "ec.EllipticCurvePublicKey | Ed25519PublicKey | RSAPublicKey"
+
+    def verify(self, signature: bytes, message: bytes, what: str) -> None:
+        """Raise UntrustedError unless ``signature`` is one by this key over ``message``."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+        from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+
+        try:
+            if isinstance(self._loaded, ec.EllipticCurvePublicKey):
+                self._loaded.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+            elif isinstance(self._loaded, Ed25519PublicKey):
+                self._loaded.verify(signature, message)
+            else:
+                self._loaded.verify(signature, message, PKCS1v15(), hashes.SHA256())
+        except InvalidSignature:
+            raise UntrustedError("signature does not match its key", where=what, finding="signature-wrong") from None
+
+
+def load_carried(key: PublicKey, what: str) -> CarriedKey:
+    """The key of a signer of carried images.
+
+    Raises:
+        MalformedError: The record does not hold a key of the kind that it names, in its one DER form.
+        NewerError: A kind that this version does not know.
+    """
+    if key.algorithm not in CARRIED:
+        raise NewerError(
+            f"keys of kind {key.algorithm!r} are not known here, expected one of {', '.join(CARRIED)}",
+            where=what,
+            remedy="use a newer verifier",
+        )
+    try:
+        loaded = serialization.load_der_public_key(key.spki)
+    except (ValueError, UnsupportedAlgorithm):
+        raise MalformedError("not a public key", where=what) from None
+    made = _carried(loaded, what)
+    if made.record != key:
+        raise MalformedError(f"called {key.algorithm}, and is {made.record.algorithm} or another form", where=what)
+    return made
+
+
+def parse_carried_pem(data: bytes, what: str) -> PublicKey:
+    """The record of a signer of carried images from PEM text. Raises MalformedError for kinds that cannot sign."""
+    try:
+        loaded = serialization.load_pem_public_key(data)
+    except (ValueError, UnsupportedAlgorithm):
+        raise MalformedError("not a public key in PEM", where=what, remedy="`cosign public-key` writes one") from None
+    return _carried(loaded, what).record
+
+
+def _carried(loaded: object, what: str) -> CarriedKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    if isinstance(loaded, ec.EllipticCurvePublicKey) and isinstance(loaded.curve, ec.SECP256R1):
+        return CarriedKey(PublicKey(algorithm=ECDSA_P256, public=encode_base64(_spki(loaded))), loaded)
+    if isinstance(loaded, Ed25519PublicKey):
+        return CarriedKey(PublicKey(algorithm=ED25519, public=encode_base64(_spki(loaded))), loaded)
+    if isinstance(loaded, RSAPublicKey) and loaded.key_size == 3072:
+        return CarriedKey(PublicKey(algorithm=RSA_3072, public=encode_base64(_spki(loaded))), loaded)
+    raise MalformedError("not a key that may sign images", where=what, remedy="P-256, Ed25519 and RSA of 3072 bits may")
 
 
 def read_public(path: Path) -> PublicKey:

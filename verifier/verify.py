@@ -5,7 +5,7 @@ The order is docs/format.md, "Order of checks". Nothing here can open a network 
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,10 +16,11 @@ from content.bulk import Advance, Bulk, Kept, find_places, open_bundle, read_blo
 from content.graph import Graph, walk
 from content.head import VERIFY_TXT, Head, VerifiedHead, open_head, read_head, verify_head
 from content.oci import MAX_MANIFEST_BYTES
+from content.signatures import Judge, asks_signers, judge_images, key_judge, looks_signed
 from manifests.contract import Contract, parse_contract
 from manifests.digest import Blob, digest_of
 from manifests.errors import DamagedError, MalformedError, NewerError, RefusedError, UntrustedError, WaybillError
-from manifests.release import Release
+from manifests.release import ImageSigner, Release
 from manifests.rollback import Rollback, parse_rollback
 from manifests.trust import Mark, Pin
 from manifests.units import show_size
@@ -28,6 +29,8 @@ from manifests.version import in_any
 VERIFIER_VERSION = "0.1.0"
 MAX_JUMP = 10_000
 KNOWN_EXTENSIONS: frozenset[str] = frozenset()
+# Hashed bytes of a blob that the site has.
+Stored = Callable[[Blob], bytes]
 
 Level = Literal["ok", "warning", "refused"]
 
@@ -162,14 +165,7 @@ def _judge_understood(release: Release, verified: VerifiedHead) -> list[Finding]
             findings.append(
                 Finding("extension-unknown", "warning", f"{name} ({extension.digest}), kept and not judged")
             )
-    signed = sorted(image.name for image in release.images if image.signed_by != "none")
-    if signed:
-        error = RefusedError(
-            f"image signatures are asked for ({', '.join(signed)}) and this verifier does not judge them yet",
-            where="images",
-            remedy="use a verifier that does; never install what was not judged",
-        )
-        findings.append(_no("image-signers", error))
+    findings += _judge_signers(release)
     if verified.revocations is not None:
         error = RefusedError(
             f"revocation list {verified.revocations.version} is here and this verifier does not judge it yet",
@@ -178,6 +174,33 @@ def _judge_understood(release: Release, verified: VerifiedHead) -> list[Finding]
         )
         findings.append(_no("revocations", error))
     return findings
+
+
+def _judge_signers(release: Release) -> Iterator[Finding]:
+    """Whether the signers of images can be judged here at all; asked of the head, so that no bulk is read in vain."""
+    for name in sorted({image.signed_by for image in release.images} - {"none"}):
+        try:
+            _judge_of(name, release.signers[name])
+        except WaybillError as error:
+            yield Finding(error.finding, "refused", error.problem, error)
+
+
+def _judge_of(name: str, signer: ImageSigner) -> Judge:
+    """Who judges signatures of one signer.
+
+    Raises:
+        NewerError: A kind of key that this version does not know.
+        MalformedError: The record is no key.
+        RefusedError: An identity, which cannot be judged here.
+    """
+    if signer.key is not None:
+        return key_judge(name, signer)
+    raise RefusedError(
+        f"images are signed by the identity {signer.identity}, which this verifier does not judge",
+        where=f"signers {name}",
+        remedy="use a verifier that does; never install what was not judged",
+        finding="image-signers",
+    )
 
 
 def _judge_audience(release: Release, site: SiteFacts) -> list[Finding]:
@@ -270,9 +293,14 @@ def verify_path(
     now: datetime,
     head_file: Path | None = None,
     held: frozenset[str] = frozenset(),
+    stored: Stored | None = None,
     advance: Advance,
 ) -> VerifiedBundle:
     """Verify the bundle file at ``path``, with its head or the one in ``head_file``.
+
+    Args:
+        held: Digests of the blobs that this site has, for a delta.
+        stored: Reads and hashes one of these, when signatures of images must be judged.
 
     Raises:
         WaybillError: The head cannot be read or is not trusted, or the bulk is damaged. What policy or state says is
@@ -292,10 +320,14 @@ def verify_path(
         verify_file(descriptor, bulk, str(path), advance=advance)
         places = {place.blob.digest: place for place in bulk.present}
 
+        members = {blob.digest: blob for blob in bulk.missing}
+
         def read(digest: str) -> bytes:
+            if digest in members and stored is not None:
+                return stored(members[digest])
             return read_blob(descriptor, places[digest], MAX_MANIFEST_BYTES)
 
-        return conclude(verified, bulk, findings, read if not bulk.missing else None, held)
+        return conclude(verified, bulk, findings, read if not bulk.missing or stored else None, held)
     finally:
         os.close(descriptor)
 
@@ -319,7 +351,8 @@ def verify_pipe(
     findings = judge_release(verified, site, now=now)
     if refusal(findings) is not None:
         return _unread(verified, findings)
-    bulk, kept = verify_stream(stream, verified.release, "standard input", advance=advance)
+    also = looks_signed if asks_signers(verified.release) else None
+    bulk, kept = verify_stream(stream, verified.release, "standard input", also=also, advance=advance)
 
     def read(digest: str) -> bytes:
         return _kept(kept, digest)
@@ -362,7 +395,10 @@ def conclude(
     read: Callable[[str], bytes] | None,
     held: frozenset[str],
 ) -> VerifiedBundle:
-    """Steps after the bytes: completeness, the graph of images, contract and rollback document.
+    """Steps after the bytes: completeness, the graph of images, their signatures, contract and rollback document.
+
+    Args:
+        read: Hashed bytes of a member; None when some of them are not at hand.
 
     Raises:
         MalformedError: A trusted release whose parts contradict each other.
@@ -376,15 +412,34 @@ def conclude(
     if missing:
         findings = (*findings, _incomplete(release, bulk, missing))
         return VerifiedBundle(verified, bulk, None, None, None, "incomplete", missing, findings)
-    if read is None:
+    if bulk.missing:
         text = f"{len(bulk.present)} of {len(release.members)} members here, the rest in the store of this site"
         findings = (*findings, _ok("members", text))
+        if asks_signers(release):
+            findings += _unjudged() if read is None else _judge_images(release, walk(release, read), read)
         return VerifiedBundle(verified, bulk, None, None, None, "complete with what this site holds", (), findings)
+    assert read is not None
     graph = walk(release, read)
     contract = parse_contract(read(release.contract.digest))
     rollback = parse_rollback(read(release.rollback.digest))
     findings = (*findings, _ok("members", f"{len(release.members)} members, {size}, every byte checked"))
+    if asks_signers(release):
+        findings += _judge_images(release, graph, read)
     return VerifiedBundle(verified, bulk, graph, contract, rollback, "complete", (), findings)
+
+
+def _judge_images(release: Release, graph: Graph, read: Callable[[str], bytes]) -> tuple[Finding, ...]:
+    judged = judge_images(release, graph, read, _judge_of)
+    return tuple(Finding(one.id, one.level, one.text, one.error) for one in judged)
+
+
+def _unjudged() -> tuple[Finding, ...]:
+    error = RefusedError(
+        "signatures of images are asked for, and their documents are in a store that was not opened",
+        where="images",
+        remedy="waybill receive, at the site that holds the rest",
+    )
+    return (_no("image-signers", error),)
 
 
 def _incomplete(release: Release, bulk: Bulk, missing: tuple[Blob, ...]) -> Finding:

@@ -1,0 +1,54 @@
+"""Whether every image is signed by whom the release names, asked before a byte is packed, as every site will ask."""
+
+from collections.abc import Callable
+
+from bundler.parts import Fetched, Held, Parts
+from content.graph import walk
+from content.layout import read_extent
+from content.oci import MAX_MANIFEST_BYTES
+from content.signatures import Judge, Judged, asks_signers, judge_images
+from manifests.digest import digest_of
+from manifests.errors import DamagedError, MalformedError
+from manifests.release import ImageSigner, Release
+
+JudgeOf = Callable[[str, ImageSigner], Judge]
+
+
+def check_image_signatures(release: Release, index: bytes, parts: Parts, judge_of: JudgeOf) -> tuple[Judged, ...]:
+    """Judge the images that name a signer; what comes back stops nothing.
+
+    Args:
+        index: The bytes of ``index.json``.
+
+    Raises:
+        UntrustedError: Not signed, or by somebody else, or wrongly.
+        MalformedError, DamagedError, HostError: What was collected cannot be read, or contradicts itself.
+    """
+    if not asks_signers(release):
+        return ()
+
+    def read(digest: str) -> bytes:
+        return index if digest == release.members[0].digest else _read(parts, digest)
+
+    findings = judge_images(release, walk(release, read), read, judge_of)
+    for one in findings:
+        if one.error is not None:
+            raise one.error
+    return findings
+
+
+def _read(parts: Parts, digest: str) -> bytes:
+    """A small part, hashed. One that comes over a network is kept, so that it comes once."""
+    part = parts.found[digest]
+    if part.blob.size > MAX_MANIFEST_BYTES:
+        raise MalformedError(f"{digest} has {part.blob.size} bytes, at most {MAX_MANIFEST_BYTES} are read")
+    if isinstance(part.origin, Held):
+        return part.origin.data
+    if isinstance(part.origin, Fetched):
+        data = b"".join(part.origin.open())
+        parts.add(part.blob, Held(data), part.where, document=part.document)
+        return data
+    data = read_extent(part.origin)
+    if digest_of(data) != digest:
+        raise DamagedError(f"found bytes with {digest_of(data)}, expected {digest}", where=part.where)
+    return data

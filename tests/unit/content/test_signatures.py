@@ -1,0 +1,499 @@
+"""Signatures of carried images: good ones in every form, and each way in which one can be missing, strange or wrong."""
+
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
+from content.bulk import no_progress
+from content.signatures import CERTIFICATE, MAX_CANDIDATES, PROVENANCE_V1, SIGN_V1, STATEMENT_V01
+from manifests.digest import digest_of
+from manifests.envelope import BUNDLE, STATEMENT
+from manifests.errors import MalformedError, NewerError
+from manifests.keys import P256_ORDER, PublicKey, encode_base64, load_carried, parse_carried_pem
+from manifests.release import ImageSigner
+from tests.images import simple_signing
+from tests.signed_images import (
+    CI,
+    OTHER,
+    Hanging,
+    PrivateKey,
+    SignedVendor,
+    b64,
+    dsse,
+    dump,
+    envelope_bundle,
+    hint,
+    message_bundle,
+    pem,
+    provenance,
+    record,
+    sign,
+    statement,
+)
+from verifier.verify import VerifiedBundle, refusal, verify_path, verify_pipe
+
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
+Hang = Callable[[Hanging], None]
+ED = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+
+
+@pytest.fixture(scope="module")
+def rsa_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 3072)
+
+
+def verify(vendor: SignedVendor, folder: Path) -> VerifiedBundle:
+    """The verdict over a file, which a pipe must share to the letter."""
+    data = vendor.bundle()
+    path = folder / "small.tar"
+    path.write_bytes(data)
+    found = verify_path(path, vendor.pin(), None, now=NOW, advance=no_progress)
+    piped = verify_pipe(io.BytesIO(data), vendor.pin(), None, now=NOW, advance=no_progress)
+    assert [(one.id, one.level, one.text) for one in piped.findings] == [
+        (one.id, one.level, one.text) for one in found.findings
+    ]
+    return found
+
+
+def said(found: VerifiedBundle) -> list[tuple[str, str]]:
+    return [(one.id, one.level) for one in found.findings if one.id.startswith("image")]
+
+
+def text_of(found: VerifiedBundle, id_: str) -> str:
+    return next(one.text for one in found.findings if one.id == id_)
+
+
+def simple(key: PrivateKey) -> Hang:
+    return lambda on: on.signed(key)
+
+
+def referrer(key: PrivateKey) -> Hang:
+    return lambda on: on.refer(envelope_bundle(key, statement(on.digest)))
+
+
+def message(key: PrivateKey) -> Hang:
+    return lambda on: on.refer(message_bundle(key, on.manifest))
+
+
+FORMS = {"simple": simple, "referrer": referrer, "message": message}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("algorithm", ["p256", "ed25519", "rsa"])
+@pytest.mark.parametrize("index", [False, True], ids=["image", "index"])
+def test_signed_by_the_named_key(
+    form: str, algorithm: str, index: bool, rsa_key: rsa.RSAPrivateKey, tmp_path: Path
+) -> None:
+    key: PrivateKey = {"p256": CI, "ed25519": ED, "rsa": rsa_key}[algorithm]  # type: ignore[assignment]  # three kinds
+    vendor = SignedVendor(hang=FORMS[form](key), signer=ImageSigner(key=record(key)), index=index)
+    found = verify(vendor, tmp_path)
+    assert refusal(found.findings) is None
+    assert said(found) == [("image-signature", "ok")]
+    text = text_of(found, "image-signature")
+    assert record(key).keyid[:12] in text
+    assert ("covers the 1 manifests" in text) == index
+
+
+def test_either_s_of_a_signature_is_good(tmp_path: Path) -> None:
+    """Go does not normalise s, so a high one is as common as a low one."""
+
+    def high(on: Hanging) -> None:
+        payload = simple_signing(on.digest)
+        r, s = decode_dss_signature(sign(CI, payload))
+        on.simple((payload, encode_dss_signature(r, max(s, P256_ORDER - s))))
+
+    def low(on: Hanging) -> None:
+        payload = simple_signing(on.digest)
+        r, s = decode_dss_signature(sign(CI, payload))
+        on.simple((payload, encode_dss_signature(r, min(s, P256_ORDER - s))))
+
+    for hang in (high, low):
+        assert said(verify(SignedVendor(hang=hang), tmp_path)) == [("image-signature", "ok")]
+
+
+def old_spelling(on: Hanging) -> None:
+    other = "application/vnd.dev.sigstore.bundle+json;version=0.3"
+    on.refer(envelope_bundle(CI, statement(on.digest), mediaType=other), other)
+
+
+def kind_in_the_config(on: Hanging) -> None:
+    """Some writers leave artifactType out and say it as the config's media type."""
+    data = envelope_bundle(CI, statement(on.digest))
+    document = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": on.target(BUNDLE, b"{}"),
+        "layers": [on.target("application/octet-stream", data)],
+        "subject": on.subject,
+    }
+    on.top.append(on.target("application/vnd.oci.image.manifest.v1+json", dump(document)))
+
+
+@pytest.mark.parametrize("hang", [old_spelling, kind_in_the_config])
+def test_spellings_of_others(hang: Hang, tmp_path: Path) -> None:
+    assert said(verify(SignedVendor(hang=hang), tmp_path)) == [("image-signature", "ok")]
+
+
+# --- not signed, somebody else's, wrong -------------------------------------------------------------------------------
+
+
+def nothing(on: Hanging) -> None:
+    pass
+
+
+def only_an_attestation(on: Hanging) -> None:
+    on.refer(envelope_bundle(CI, provenance(on.digest)))
+
+
+def near_miss(on: Hanging) -> None:
+    on.refer(envelope_bundle(CI, statement(on.digest, SIGN_V1 + "/")))
+
+
+def on_a_platform_alone(on: Hanging) -> None:
+    payload = simple_signing(on.child)
+    on.simple((payload, sign(CI, payload)), about=on.child)
+
+
+def tag_of_another_repository(on: Hanging) -> None:
+    on.signed(CI)
+    on.top[-1]["annotations"]["org.opencontainers.image.ref.name"] = (  # type: ignore[index]  # a dict of ours
+        f"small/other:{on.digest.replace(':', '-')}.sig"
+    )
+
+
+def stranger(on: Hanging) -> None:
+    on.signed(OTHER)
+
+
+def stranger_bundle(on: Hanging) -> None:
+    on.refer(envelope_bundle(OTHER, statement(on.digest)))
+
+
+def keyless_bundle(on: Hanging) -> None:
+    material = {"certificate": {"rawBytes": b64(b"x")}, "tlogEntries": []}
+    on.refer(envelope_bundle(OTHER, statement(on.digest), verificationMaterial=material))
+
+
+def keyless_simple(on: Hanging) -> None:
+    payload = simple_signing(on.digest)
+    on.simple((payload, sign(OTHER, payload)), **{CERTIFICATE: "-----BEGIN CERTIFICATE-----"})
+
+
+def another_digest(on: Hanging) -> None:
+    on.signed(CI, about=digest_of(b"another image"))
+
+
+def another_type(on: Hanging) -> None:
+    payload = simple_signing(on.digest).replace(b"cosign container image signature", b"atomic container signature")
+    on.simple((payload, sign(CI, payload)))
+
+
+def capital_digest(on: Hanging) -> None:
+    payload = simple_signing(on.digest).replace(b"docker-manifest-digest", b"Docker-manifest-digest")
+    on.simple((payload, sign(CI, payload)))
+
+
+def no_base64(on: Hanging) -> None:
+    payload = simple_signing(on.digest)
+    on.simple((payload, b""))
+
+
+def broken_bundle(on: Hanging) -> None:
+    data = json.loads(envelope_bundle(CI, statement(on.digest)))
+    data["dsseEnvelope"]["payload"] = b64(statement(digest_of(b"another")))
+    on.refer(dump(data))
+
+
+def hint_of_ours(on: Hanging) -> None:
+    material = {"publicKey": {"hint": hint(CI)}, "tlogEntries": []}
+    on.refer(envelope_bundle(OTHER, statement(on.digest), verificationMaterial=material))
+
+
+def subject_of_another(on: Hanging) -> None:
+    on.refer(envelope_bundle(CI, statement(digest_of(b"another"))))
+
+
+def two_subjects(on: Hanging) -> None:
+    subjects = [{"digest": {"sha256": one.removeprefix("sha256:")}} for one in (on.digest, digest_of(b"another"))]
+    on.refer(envelope_bundle(CI, statement(on.digest, subject=subjects)))
+
+
+def old_statement(on: Hanging) -> None:
+    on.refer(envelope_bundle(CI, statement(on.digest, _type=STATEMENT_V01)))
+
+
+def signed_over_the_bare_payload(on: Hanging) -> None:
+    payload = statement(on.digest)
+    data = json.loads(envelope_bundle(CI, payload))
+    data["dsseEnvelope"]["signatures"] = [{"sig": b64(sign(CI, payload))}]
+    on.refer(dump(data))
+
+
+def other_payload_type(on: Hanging) -> None:
+    payload = statement(on.digest)
+    data = json.loads(envelope_bundle(CI, payload))
+    data["dsseEnvelope"]["payloadType"] = "application/vnd.in-toto+xml"
+    on.refer(dump(data))
+
+
+def message_of_another(on: Hanging) -> None:
+    on.refer(message_bundle(CI, b"another image"))
+
+
+def message_with_a_lying_digest(on: Hanging) -> None:
+    on.refer(message_bundle(CI, on.manifest, digest_of(b"another image")))
+
+
+MISSING = (nothing, only_an_attestation, near_miss, on_a_platform_alone, tag_of_another_repository)
+UNKNOWN = (stranger, stranger_bundle, keyless_bundle, keyless_simple)
+WRONG = (
+    another_digest,
+    another_type,
+    capital_digest,
+    no_base64,
+    broken_bundle,
+    hint_of_ours,
+    subject_of_another,
+    two_subjects,
+    old_statement,
+    signed_over_the_bare_payload,
+    other_payload_type,
+    message_of_another,
+    message_with_a_lying_digest,
+)
+BAD = {
+    **{f"missing-{one.__name__}": (one, "image-signature-missing") for one in MISSING},
+    **{f"unknown-{one.__name__}": (one, "image-signature-unknown") for one in UNKNOWN},
+    **{f"wrong-{one.__name__}": (one, "image-signature-wrong") for one in WRONG},
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_refused_by_name(case: str, tmp_path: Path) -> None:
+    hang, finding = BAD[case]
+    found = verify(SignedVendor(hang=hang, index=True), tmp_path)
+    error = refusal(found.findings)
+    assert error is not None
+    assert (error.exit_code, error.finding) == (4, finding)
+    assert "it needs one by ci, key" in error.problem
+
+
+# --- what hangs there besides -----------------------------------------------------------------------------------------
+
+
+def _raw(data: bytes) -> Hang:
+    return lambda on: on.refer(data)
+
+
+JUNK: dict[str, Hang] = {
+    "no JSON": _raw(b"\x7fELF"),
+    "no object": _raw(b'["dsseEnvelope"]'),
+    "two keys alike": _raw(b'{"dsseEnvelope":{},"dsseEnvelope":{}}'),
+    "deep": _raw(b'{"dsseEnvelope":' + b"[" * 1000 + b"]" * 1000 + b"}"),
+    "a float of no end": _raw(b'{"dsseEnvelope":NaN}'),
+    "half a surrogate": _raw(b'{"dsseEnvelope":"\\ud800"}'),
+    "UTF-16": _raw('{"dsseEnvelope":1}'.encode("utf-16")),
+    "other media type": lambda on: on.refer(envelope_bundle(CI, statement(on.digest), mediaType="text/plain")),
+    "both contents": lambda on: on.refer(envelope_bundle(CI, statement(on.digest), messageSignature={})),
+    "no material": lambda on: on.refer(envelope_bundle(CI, statement(on.digest), verificationMaterial={})),
+    "two signatures": lambda on: on.refer(
+        dump(
+            {
+                **json.loads(envelope_bundle(CI, statement(on.digest))),
+                "dsseEnvelope": {"payload": "e30=", "payloadType": "x", "signatures": [{"sig": "AA=="}] * 2},
+            }
+        )
+    ),
+    "url-safe base64": lambda on: on.refer(
+        envelope_bundle(CI, statement(on.digest)).replace(b'"payload":"', b'"payload":"_-')
+    ),
+    "simple signing of nothing": lambda on: on.simple((b"{}", b"x")),
+    "empty": _raw(b""),
+    "too long": _raw(b'{"dsseEnvelope":"' + b"x" * (4 << 20) + b'"}'),
+    "a stranger's": stranger,
+}
+
+
+@pytest.mark.parametrize("case", JUNK)
+def test_junk_beside_a_good_one_is_a_warning(case: str, tmp_path: Path) -> None:
+    def hang(on: Hanging) -> None:
+        on.refer(envelope_bundle(CI, statement(on.digest)))
+        JUNK[case](on)
+
+    found = verify(SignedVendor(hang=hang), tmp_path)
+    assert refusal(found.findings) is None
+    assert said(found) == [("image-signature", "ok"), ("image-signature-extra", "warning")]
+
+
+@pytest.mark.parametrize("case", [one for one in JUNK if one not in ("a stranger's",)])
+def test_junk_alone_is_no_signature(case: str, tmp_path: Path) -> None:
+    error = refusal(verify(SignedVendor(hang=JUNK[case]), tmp_path).findings)
+    assert error is not None
+    assert error.finding == "image-signature-missing"
+
+
+def test_much_junk_is_counted_and_not_listed(tmp_path: Path) -> None:
+    def hang(on: Hanging) -> None:
+        on.signed(CI)
+        for i in range(MAX_CANDIDATES + 10):
+            on.refer(b'{"n":%d}' % i)
+
+    found = verify(SignedVendor(hang=hang), tmp_path)
+    assert refusal(found.findings) is None
+    assert len(said(found)) == 18
+    assert f"{MAX_CANDIDATES + 10 - 16} more" in found.findings[-1].text
+
+
+def test_other_referrers_are_nobodys_business(tmp_path: Path) -> None:
+    def hang(on: Hanging) -> None:
+        on.signed(CI)
+        on.refer(b'{"signature":1}', "application/vnd.cncf.notary.signature")
+
+    assert said(verify(SignedVendor(hang=hang), tmp_path)) == [("image-signature", "ok")]
+
+
+# --- attestations -----------------------------------------------------------------------------------------------------
+
+
+def tagged(key: PrivateKey, payload: Callable[[Hanging], bytes]) -> Hang:
+    return lambda on: on.attest(dsse(key, payload(on)))
+
+
+def bundled(key: PrivateKey, payload: Callable[[Hanging], bytes]) -> Hang:
+    return lambda on: on.refer(envelope_bundle(key, payload(on)))
+
+
+ATTESTED = {"tag": tagged, "referrer": bundled}
+
+
+def with_signature(hang: Hang) -> Hang:
+    def both(on: Hanging) -> None:
+        on.signed(CI)
+        hang(on)
+
+    return both
+
+
+@pytest.mark.parametrize("form", ATTESTED)
+def test_provenance_is_summarised(form: str, tmp_path: Path) -> None:
+    hang = with_signature(ATTESTED[form](CI, lambda on: provenance(on.digest)))
+    found = verify(SignedVendor(hang=hang), tmp_path)
+    assert said(found) == [("image-signature", "ok"), ("image-attestation", "ok")]
+    text = text_of(found, "image-attestation")
+    assert "built by https://ci.example/b/1 from https://git.example/small" in text
+    assert PROVENANCE_V1 in text
+
+
+@pytest.mark.parametrize("form", ATTESTED)
+def test_an_attestation_on_a_platform_counts(form: str, tmp_path: Path) -> None:
+    def hang(on: Hanging) -> None:
+        on.signed(CI)
+        if form == "tag":
+            on.attest(dsse(CI, provenance(on.child)), about=on.child)
+        else:
+            child = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": on.child}
+            on.refer(envelope_bundle(CI, provenance(on.child)), subject={**child, "size": _size(on)})
+
+    found = verify(SignedVendor(hang=hang, index=True), tmp_path)
+    assert said(found) == [("image-signature", "ok"), ("image-attestation", "ok")]
+
+
+def _size(on: Hanging) -> int:
+    found: int = json.loads(on.manifest)["manifests"][0]["size"]
+    return found
+
+
+@pytest.mark.parametrize("form", ATTESTED)
+@pytest.mark.parametrize(
+    "payload",
+    [
+        lambda on: provenance(digest_of(b"another")),
+        lambda on: statement(on.digest, PROVENANCE_V1, subject=[]),
+        lambda on: statement(on.digest, PROVENANCE_V1, subject="x"),
+        lambda on: statement(on.digest, PROVENANCE_V1, _type="https://in-toto.io/Statement/v2"),
+    ],
+    ids=["another subject", "no subject", "subject of text", "statement of another kind"],
+)
+def test_an_attestation_about_something_else_says_nothing(
+    form: str, payload: Callable[[Hanging], bytes], tmp_path: Path
+) -> None:
+    found = verify(SignedVendor(hang=with_signature(ATTESTED[form](CI, payload))), tmp_path)
+    assert refusal(found.findings) is None
+    assert said(found) == [("image-signature", "ok"), ("image-attestation-unverified", "warning")]
+
+
+@pytest.mark.parametrize("form", ATTESTED)
+def test_a_strangers_attestation_says_nothing(form: str, tmp_path: Path) -> None:
+    hang = with_signature(ATTESTED[form](OTHER, lambda on: provenance(on.digest)))
+    found = verify(SignedVendor(hang=hang), tmp_path)
+    assert said(found) == [("image-signature", "ok"), ("image-attestation-unverified", "warning")]
+    assert "ci.example" not in text_of(found, "image-attestation-unverified")
+
+
+def test_a_predicate_type_that_is_nearly_provenance_is_not_summarised(tmp_path: Path) -> None:
+    near = PROVENANCE_V1 + ".0"
+    hang = with_signature(bundled(CI, lambda on: provenance(on.digest).replace(PROVENANCE_V1.encode(), near.encode())))
+    text = text_of(verify(SignedVendor(hang=hang), tmp_path), "image-attestation")
+    assert near in text
+    assert "built by" not in text
+
+
+def test_text_of_others_cannot_act_on_a_terminal(tmp_path: Path) -> None:
+    hang = with_signature(bundled(CI, lambda on: provenance(on.digest, builder="\x1b[2J\nverdict: fine" + "x" * 500)))
+    text = text_of(verify(SignedVendor(hang=hang), tmp_path), "image-attestation")
+    assert text.isprintable()
+    assert len(text) < 500
+
+
+@pytest.mark.parametrize(
+    "predicate", [None, [], "x", {"runDetails": [], "buildDefinition": {"resolvedDependencies": [1]}}]
+)
+def test_provenance_of_odd_shape_is_shown_as_unknown(predicate: object, tmp_path: Path) -> None:
+    hang = with_signature(bundled(CI, lambda on: statement(on.digest, PROVENANCE_V1, predicate)))
+    assert "built by ? from ?" in text_of(verify(SignedVendor(hang=hang), tmp_path), "image-attestation")
+
+
+def test_older_statements_attest(tmp_path: Path) -> None:
+    hang = with_signature(tagged(CI, lambda on: statement(on.digest, "https://spdx.dev/Document", _type=STATEMENT_V01)))
+    assert said(verify(SignedVendor(hang=hang), tmp_path)) == [("image-signature", "ok"), ("image-attestation", "ok")]
+    assert STATEMENT != STATEMENT_V01
+
+
+# --- signers that cannot be judged ------------------------------------------------------------------------------------
+
+
+def test_a_kind_of_key_of_later_times_needs_a_newer_verifier(tmp_path: Path) -> None:
+    signer = ImageSigner(key=PublicKey(algorithm="ml-dsa-65", public=encode_base64(b"x" * 40)))
+    found = verify(SignedVendor(hang=simple(CI), signer=signer), tmp_path)
+    error = refusal(found.findings)
+    assert error is not None
+    assert (error.exit_code, error.finding) == (8, "image-signer-algorithm")
+    assert found.bulk.length == 0  # decided on the head
+
+
+def test_the_algorithm_is_the_records_and_not_the_keys() -> None:
+    wrong = PublicKey(algorithm="ed25519", public=record(CI).public)
+    with pytest.raises(MalformedError, match="called ed25519, and is ecdsa-p256-sha256"):
+        load_carried(wrong, "test")
+    with pytest.raises(NewerError):
+        load_carried(PublicKey(algorithm="rsa", public=record(CI).public), "test")
+    # A release key may not have become of another kind on the way.
+    assert not record(ED).known
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(lambda: ec.generate_private_key(ec.SECP384R1()), id="P-384"),
+        pytest.param(lambda: rsa.generate_private_key(65537, 2048), id="RSA-2048"),
+    ],
+)
+def test_keys_that_may_not_sign_images(key: Callable[[], PrivateKey]) -> None:
+    with pytest.raises(MalformedError, match="not a key that may sign images"):
+        parse_carried_pem(pem(key()), "test")

@@ -1,0 +1,84 @@
+"""Signatures of images over a delta: the documents that the site holds are read, and hashed, from its store."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from content.bulk import no_progress
+from manifests.digest import Blob, digest_of
+from manifests.errors import DamagedError
+from tests.signed_images import CI, OTHER, Hanging, SignedVendor, envelope_bundle, statement
+from tests.vendor import bulk
+from verifier.verify import VerifiedBundle, refusal, verify_path
+
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
+
+
+def delta(vendor: SignedVendor, folder: Path) -> tuple[Path, dict[str, bytes]]:
+    """A bundle without its JSON documents, and what a site holds."""
+    release, blobs, index = vendor.release()
+    held = {digest: data for digest, data in blobs.items() if data[:1] == b"{"}
+    path = folder / "delta.tar"
+    whole = vendor.bundle()
+    path.write_bytes(whole[: release.bulk_at] + bulk(release, blobs, index, skip=tuple(held)))
+    return path, held
+
+
+def verify(vendor: SignedVendor, path: Path, held: dict[str, bytes], *, stored: bool = True) -> VerifiedBundle:
+    def read(blob: Blob) -> bytes:
+        if digest_of(held[blob.digest]) != blob.digest:
+            raise DamagedError("other bytes", where=blob.digest)
+        return held[blob.digest]
+
+    return verify_path(
+        path,
+        vendor.pin(),
+        None,
+        now=NOW,
+        held=frozenset(held),
+        stored=read if stored else None,
+        advance=no_progress,
+    )
+
+
+def good(on: Hanging) -> None:
+    on.refer(envelope_bundle(CI, statement(on.digest)))
+
+
+def strange(on: Hanging) -> None:
+    on.refer(envelope_bundle(OTHER, statement(on.digest)))
+
+
+def test_a_delta_is_judged_from_the_store(tmp_path: Path) -> None:
+    vendor = SignedVendor(hang=good)
+    found = verify(vendor, *delta(vendor, tmp_path))
+    assert refusal(found.findings) is None
+    assert found.end == "complete with what this site holds"
+    assert "image-signature" in {one.id for one in found.findings}
+
+
+def test_a_delta_of_a_strangers_image_is_refused(tmp_path: Path) -> None:
+    vendor = SignedVendor(hang=strange)
+    error = refusal(verify(vendor, *delta(vendor, tmp_path)).findings)
+    assert error is not None
+    assert error.finding == "image-signature-unknown"
+
+
+def test_without_the_store_nothing_is_called_verified(tmp_path: Path) -> None:
+    vendor = SignedVendor(hang=good)
+    path, held = delta(vendor, tmp_path)
+    error = refusal(verify(vendor, path, held, stored=False).findings)
+    assert error is not None
+    assert (error.exit_code, error.finding) == (5, "image-signers")
+
+
+def test_a_damaged_document_in_the_store_is_damage(tmp_path: Path) -> None:
+    vendor = SignedVendor(hang=good)
+    path, held = delta(vendor, tmp_path)
+    damaged = {digest: data.replace(b"sign/v1", b"sign/v2") for digest, data in held.items()}
+    damaged = {
+        digest: data.replace(b"verificationMaterial", b"verificationMateriaI") for digest, data in damaged.items()
+    }
+    with pytest.raises(DamagedError):
+        verify(vendor, path, damaged)
