@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bundler.parts import Fetched, Origin
 from content.layout import Layout, companion_of
-from content.oci import MAX_MANIFEST_BYTES, Descriptor, ImageIndex, describe, parse_oci
+from content.oci import MAX_MANIFEST_BYTES, Descriptor, ImageIndex, describe
 from content.reference import Reference
 from manifests.errors import MalformedError, RefusedError
 
@@ -82,7 +82,9 @@ class LayoutSource:
         """Referrers by subject: those that index.json lists, and those that a fallback tag lists."""
         found: dict[str, dict[str, Descriptor]] = {}
         for entry in self.layout.index.manifests:
-            document = parse_oci(self.layout.read(entry), media_type=entry.media_type)
+            document = self.layout.parse(entry)
+            if document is None:
+                continue
             if document.subject is not None:
                 found.setdefault(document.subject.digest, {})[entry.digest] = entry
             companion = companion_of(entry)

@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from content.oci import MAX_MANIFEST_BYTES, OCI_INDEX, REF_NAME, Descriptor, ImageIndex, parse_oci, read_json
+from content.oci import (
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    MAX_MANIFEST_BYTES,
+    OCI_INDEX,
+    REF_NAME,
+    Descriptor,
+    ImageIndex,
+    ImageManifest,
+    parse_oci,
+    read_json,
+)
 from manifests.digest import blob_name, is_digest
 from manifests.errors import DamagedError, HostError, MalformedError, RefusedError
 
@@ -129,8 +140,18 @@ class Layout:
     def _is_companion(self, entry: Descriptor) -> bool:
         if COMPANION_TAG.fullmatch(entry.annotation(REF_NAME)) or entry.artifact_type:
             return True
-        document = parse_oci(self.read(entry), media_type=entry.media_type)
-        return document.subject is not None
+        document = self.parse(entry)
+        return document is None or document.subject is not None
+
+    def parse(self, entry: Descriptor) -> ImageManifest | ImageIndex | None:
+        """A manifest or index that index.json lists; None for an entry that is neither."""
+        if entry.media_type not in MANIFEST_TYPES | INDEX_TYPES:
+            return None
+        try:
+            return parse_oci(self.read(entry), media_type=entry.media_type)
+        except MalformedError as error:
+            where = f"{self.name} {entry.digest} {error.where}"
+            raise MalformedError(error.problem, where=where, remedy=error.remedy) from None
 
 
 def open_layout(path: Path) -> Layout:
@@ -176,7 +197,10 @@ def _opened(name: str, find: Callable[[str], Extent | None]) -> Layout:
     version = read_json(layout, where=f"{name} oci-layout").get("imageLayoutVersion")
     if version != "1.0.0":
         raise MalformedError(f"imageLayoutVersion is {version!r}, expected 1.0.0", where=f"{name} oci-layout")
-    index = parse_oci(_small(name, find, "index.json", MAX_MANIFEST_BYTES), media_type=OCI_INDEX)
+    try:
+        index = parse_oci(_small(name, find, "index.json", MAX_MANIFEST_BYTES), media_type=OCI_INDEX)
+    except MalformedError as error:
+        raise MalformedError(error.problem, where=f"{name} index.json {error.where}", remedy=error.remedy) from None
     assert isinstance(index, ImageIndex)
     return Layout(name=name, find=find, index=index)
 
@@ -220,7 +244,8 @@ def _walk(file: BinaryIO, path: Path) -> Mapping[str, Extent]:
         where = f"{path} at byte {offset}"
         file.seek(offset)
         block = file.read(BLOCK)
-        if block == bytes(BLOCK) or (not block and entries):
+        # Some writers leave the zeros at the end out; a blob that is missing for it shows by its name.
+        if not block.strip(b"\0") and (len(block) == BLOCK or entries):
             return entries
         if len(block) < BLOCK or not _checksum_holds(block):
             raise MalformedError("not a tar header", where=where, remedy=_not_a_tar(block), finding="tar-header")
