@@ -45,7 +45,7 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
     """
     members = {one.digest: one.size for one in release.members[2:]}
     absent = {(one.parent, one.digest) for one in release.absent}
-    index = parse_oci(read(release.members[0].digest))
+    index = _parse(read(release.members[0].digest), _WHERE, "")
     if not isinstance(index, ImageIndex):
         raise MalformedError("not an image index", where=_WHERE)
     nodes: dict[str, Node] = {}
@@ -98,9 +98,16 @@ def _document(
                 f"called {descriptor.media_type} and {known.descriptor.media_type}", where=descriptor.digest
             )
         return known.document
-    document = parse_oci(read(descriptor.digest), media_type=descriptor.media_type)
+    document = _parse(read(descriptor.digest), descriptor.digest, descriptor.media_type)
     nodes[descriptor.digest] = Node(descriptor=descriptor, document=document)
     return document
+
+
+def _parse(data: bytes, name: str, media_type: str) -> ImageManifest | ImageIndex:
+    try:
+        return parse_oci(data, media_type=media_type)
+    except MalformedError as error:
+        raise MalformedError(error.problem, where=f"{name} {error.where}") from error
 
 
 def _check_member(descriptor: Descriptor, members: dict[str, int], where: str) -> None:

@@ -208,6 +208,8 @@ def parse_oci(data: bytes, *, media_type: str = "") -> ImageManifest | ImageInde
     if "config" not in fields or "layers" not in fields:
         missing = "config" if "config" not in fields else "layers"
         raise MalformedError(f"{found_type} without {missing}", where="$")
+    if "fsLayers" in fields:
+        raise MalformedError("fsLayers is of schema version 1", where="$.fsLayers")
     return ImageManifest(
         media_type=found_type,
         config=_descriptor(fields["config"], "$.config"),

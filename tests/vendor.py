@@ -3,9 +3,10 @@
 Keys are derived from small integers, so that vectors are the same bytes everywhere and no PEM is ever stored.
 """
 
-import gzip
 import io
+import struct
 import tarfile
+import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -271,4 +272,12 @@ def small_layer(files: dict[str, bytes]) -> bytes:
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    return gzip.compress(raw.getvalue(), mtime=0)
+        length = tar.offset
+    return stored_gzip(raw.getvalue()[:length] + END)
+
+
+def stored_gzip(data: bytes) -> bytes:
+    """Gzip (RFC 1952) of one stored block: the same bytes with every compressor, as frozen vectors need."""
+    assert len(data) < 1 << 16
+    block = struct.pack("<BHH", 1, len(data), len(data) ^ 0xFFFF) + data
+    return b"\x1f\x8b\x08" + bytes(6) + b"\xff" + block + struct.pack("<II", zlib.crc32(data), len(data))

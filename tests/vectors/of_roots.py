@@ -254,8 +254,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     ),
     "root-chain": (
         "Versions follow each other without a gap (F-56), the fingerprint on the paper is one of them (F-57), each "
-        "names the whole file before it (F-58), keeps the vendor and never lowers the epoch (F-59), is signed by its own "
-        "root keys and its predecessor's (F-60), and by nobody whom neither records (F-61).",
+        "names the whole file before it (F-58), keeps the vendor and never lowers the epoch (F-59), is signed by its "
+        "own root keys and its predecessor's (F-60), and by nobody whom neither records (F-61).",
         {
             "two": chain(),
             "three": chain(length=3),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 
 from content.archive import BLOCK, END, header
-from content.head import MAX_HEAD
+from manifests.release import MAX_HEAD
 from tests.vectors.surgery import Case, Part, edit, join, refit, split, swap
 from tests.vendor import RELEASE, SECOND, Vendor
 
