@@ -1,6 +1,7 @@
 """What lies in the site's folder as a proposal: ``site.yaml`` and ``policy.yaml`` as they are right now."""
 
 import json
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -9,7 +10,7 @@ import msgspec
 
 from manifests.authored import SiteFile, site_problems
 from manifests.canonical import encode, parse
-from manifests.config_schema import MAX_SCHEMA
+from manifests.config_schema import check_config_schema
 from manifests.errors import MalformedError, RefusedError
 from manifests.handwritten import Handwritten, read_handwritten
 from manifests.keys import read_public
@@ -86,16 +87,24 @@ def validate_config(proposal: SiteProposal, schema: bytes | None) -> bytes | Non
         return None
     from jsonschema import Draft202012Validator
     from referencing import Registry
+    from referencing.exceptions import Unresolvable
 
-    if len(schema) > MAX_SCHEMA:
-        raise MalformedError(f"{len(schema)} bytes, a schema has at most {MAX_SCHEMA}", where="config schema")
+    check_config_schema(schema, "config schema")
     # Decimals on both sides, so that 0.1 is a tenth; an empty registry, so that nothing is ever fetched.
     validator = Draft202012Validator(
         json.loads(schema, parse_float=Decimal),
         registry=Registry(),
         format_checker=Draft202012Validator.FORMAT_CHECKER,
     )
-    errors = sorted(validator.iter_errors(json.loads(proposal.config, parse_float=Decimal)), key=lambda one: one.path)
+    instance = json.loads(proposal.config, parse_float=Decimal)
+    try:
+        errors = sorted(validator.iter_errors(instance), key=lambda one: one.json_path)
+    except (Unresolvable, RecursionError, re.error) as error:
+        raise MalformedError(
+            f"cannot be applied: {' '.join(str(error).split())[:200]}",
+            where="config schema",
+            remedy="ask the vendor for a corrected release; nothing was changed",
+        ) from None
     if errors:
         first = errors[0]
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

@@ -153,14 +153,13 @@ def test_an_approval_names_a_key_and_the_policy_knows_whose() -> None:
     assert b"ops-1" not in found.raw
 
 
-@pytest.mark.parametrize("at", range(0, 900, 7))
-def test_a_changed_approval_is_refused(at: int) -> None:
-    data = bytearray(approval())
-    if at >= len(data):
-        pytest.skip("the approval is shorter")
-    data[at] ^= 1
-    with pytest.raises((MalformedError, RefusedError, UntrustedError)):
-        verify_approval(bytes(data), compiled())
+def test_a_changed_approval_is_refused() -> None:
+    good, policy = approval(), compiled()
+    for at in range(len(good)):
+        data = bytearray(good)
+        data[at] ^= 1
+        with pytest.raises((MalformedError, RefusedError, UntrustedError)):
+            verify_approval(bytes(data), policy)
 
 
 def test_a_key_that_left_the_policy_is_nobody() -> None:

@@ -1,0 +1,149 @@
+"""Every state of the table against every observation: one decision, and never a wrong one."""
+
+import pytest
+
+from manifests.digest import digest_of
+from manifests.keys import generate_key
+from manifests.trust import Mark, Pin
+from verifier.events import Act, Planned
+from verifier.recover import MAX_ATTEMPTS, MAX_RETREATS, Close, Confirm, Do, GiveUp, Observed, Relink, Rest, decide
+from verifier.state import SiteState, Transaction
+from verifier.table import BEFORE_SWITCH, MOVES, RESTING, TABLE, State
+
+D = digest_of(b"x")
+KEY = generate_key().public
+PLANNED = Planned(
+    action="install",
+    item="r-2.0.0",
+    plan=D,
+    source=1,
+    target=2,
+    release=D,
+    product="p",
+    version="2.0.0",
+    channel="stable",
+    mark=Mark(epoch=1, sequence=2),
+    floor=1,
+    settings=D,
+    contract=D,
+    policy=D,
+)
+
+
+def site(state: State | None, *, act: Act | None = None, current: int = 1, **more: object) -> SiteState:
+    now = None
+    if state is not None:
+        given: dict[str, object] = {"planned": PLANNED, "state": state, "begun_at": "", "seq": 1, "act": act, **more}
+        now = Transaction(**given)  # type: ignore[arg-type]  # by name
+    return SiteState(
+        site="a/b/c/d",
+        vendor="v",
+        channel="stable",
+        site_key=KEY,
+        key_epoch=1,
+        practice=False,
+        enrolled_at="",
+        verifier="",
+        root=Pin(version=1, digest=D),
+        head=D,
+        seq=1,
+        last_change=D,
+        last_at="",
+        current=current,
+        transaction=now,
+    )
+
+
+def what(state: SiteState, observed: int | None, *, forward: bool = False, person: bool = False) -> object:
+    return decide(state, Observed(observed), forward=forward, person=person)
+
+
+def test_nothing_was_ever_planned() -> None:
+    assert what(site(None), 1) == Rest("idle")
+    assert what(site(None, current=0), 0) == Rest("idle")
+
+
+@pytest.mark.parametrize("state", [None, State.SETTLED, State.ROLLED_BACK, State.PLANNED, State.APPROVED, State.STAGED])
+@pytest.mark.parametrize("observed", [0, 2, 7, None])
+def test_at_rest_the_journal_sets_the_link_right(state: State | None, observed: int | None) -> None:
+    assert what(site(state), observed) == Relink(1)
+
+
+@pytest.mark.parametrize("state", BEFORE_SWITCH)
+def test_a_crash_before_the_switch_goes_no_further_by_itself(state: State) -> None:
+    act: Act | None = "stage" if state == State.STAGING else None
+    found = what(site(state, act=act), 1)
+    assert found == (Close("stage", "interrupted") if act else Rest(str(state)))
+
+
+@pytest.mark.parametrize(("state", "act"), [(State.APPROVED, "stage"), (State.STAGED, "switch")])
+def test_forward_it_goes_on(state: State, act: Act) -> None:
+    assert what(site(state), 1, forward=True) == Do(act)
+
+
+def test_the_link_tells_whether_the_switch_happened() -> None:
+    cut = site(State.STAGED, act="switch")
+    assert what(cut, 2) == Close("switch", "done")
+    assert what(cut, 1) == Close("switch", "interrupted")
+    assert isinstance(what(cut, 9), GiveUp)
+    assert isinstance(what(cut, None), GiveUp)
+
+
+def test_a_cut_activation_is_repeated_and_then_taken_back() -> None:
+    for attempts in range(MAX_ATTEMPTS):
+        assert what(site(State.SWITCHED, current=2, attempts=attempts), 2) == Do("activate")
+    assert what(site(State.SWITCHED, current=2, attempts=MAX_ATTEMPTS), 2) == Do("retreat")
+
+
+def test_going_back_ends_for_a_person_and_not_in_a_loop() -> None:
+    for retreats in range(MAX_RETREATS):
+        assert what(site(State.ROLLING_BACK, current=2, retreats=retreats), 1) == Do("retreat")
+    found = what(site(State.ROLLING_BACK, current=2, retreats=MAX_RETREATS), 1)
+    assert isinstance(found, GiveUp)
+    assert found.code == "retreat-failed"
+
+
+def test_inconsistent_rests_until_a_person_asks() -> None:
+    lost = site(State.INCONSISTENT, current=2)
+    assert what(lost, 2) == Rest("inconsistent")
+    assert what(lost, 2, forward=True) == Rest("inconsistent")
+    assert decide(lost, Observed(2), forward=False, person=False, again=True) == Do("retreat")
+
+
+def test_a_trial() -> None:
+    assert what(site(State.PROBING, current=2), 2) == Do("probe")
+    assert what(site(State.PROBING, current=2, passed=True), 2) == Confirm()
+    assert what(site(State.PROBING, current=2, passed=True), 2, person=True) == Rest("person")
+    assert what(site(State.CONFIRMED, current=2), 2) == Do("settle")
+
+
+@pytest.mark.parametrize("state", [State.SWITCHED, State.PROBING, State.CONFIRMED])
+def test_after_the_switch_a_lost_link_is_set_right_and_a_strange_one_stops(state: State) -> None:
+    assert what(site(state, current=2), 1) == Relink(2)
+    assert isinstance(what(site(state, current=2), 5), GiveUp)
+    assert isinstance(what(site(state, current=2), None), GiveUp)
+
+
+@pytest.mark.parametrize("move", TABLE, ids=lambda move: f"{move.state} {move.act}")
+@pytest.mark.parametrize("observed", [1, 2])
+def test_every_act_that_was_cut_off_is_closed(move: object, observed: int) -> None:
+    from verifier.table import Move
+
+    assert isinstance(move, Move)
+    found = what(site(move.during, act=move.act, current=observed), observed)
+    assert isinstance(found, Close)
+    assert found.act == move.act
+
+
+def test_the_table_leads_to_rest_from_everywhere() -> None:
+    """Following failures alone, and successes alone, ends in a state of rest; nothing is reachable but states of it."""
+    assert len(MOVES) == len(TABLE)
+    for way in ("done", "failed"):
+        for start in {move.state for move in TABLE}:
+            state, seen = start, []
+            while state not in RESTING and state not in seen:
+                seen.append(state)
+                nexts = [move for move in TABLE if move.state == state and (way == "failed" or move.act != "retreat")]
+                state = getattr(nexts[0], way) if nexts else state
+            resting = state in RESTING or state in (State.PROBING, State.CONFIRMED, State.ROLLING_BACK)
+            assert resting, (way, start, seen)
