@@ -256,7 +256,7 @@ def _anything(type_: type) -> dict[str, object]:
     """The product's own configuration is whatever its release says."""
     if type_ is not object:
         raise NotImplementedError(type_)
-    return {}
+    return {"description": "Whatever the release's own schema allows."}
 
 
 def _for_ecma(schema: dict[str, object]) -> dict[str, object]:

@@ -412,11 +412,12 @@ def _install(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError
             )
         if step.keep_running is not None and step.driver != "files":
             yield MalformedError("only driver files keeps a program running", where=file.at(f"{path}.keep_running"))
-        for name, names in known.items():
-            value = getattr(step, name)
-            for one in (value,) if isinstance(value, str) else value or ():
-                if one not in names:
-                    yield MalformedError(f"{one!r} is not in this release", where=file.at(f"{path}.{name}"))
+        given_names: list[tuple[str, str, str]] = [(f"images[{k}]", "images", one) for k, one in enumerate(step.images)]
+        given_names += [(f"files[{k}]", "files", one) for k, one in enumerate(step.files)]
+        given_names += [("chart", "chart", step.chart)] if step.chart is not None else []
+        for place, group, name in given_names:
+            if name not in known[group]:
+                yield MalformedError(f"{name!r} is not in this release", where=file.at(f"{path}.{place}"))
         for name in step.after:
             if name not in done:
                 yield MalformedError(

@@ -187,18 +187,6 @@ def test_sbom_of_nothing(shop: Workshop) -> None:
         shop.build()
 
 
-@pytest.mark.parametrize("change", [{"signed_by": "ci"}, {}])
-def test_identities_are_refused(shop: Workshop, change: dict[str, str]) -> None:
-    """Listed or used: a verifier must never say *verified* of a signature that nobody judged."""
-    shop.full()
-    shop.release["signers"] = {"ci": {"identity": "ci@small.example", "issuer": "https://issuer.example"}}
-    shop.release["images"][0] |= change
-    with pytest.raises(RefusedError) as caught:
-        shop.build()
-    assert caught.value.finding == "image-signatures-not-judged"
-    assert leftovers(shop.path / "out") == []
-
-
 @pytest.fixture(params=[100, 20 << 20], ids=["small", "large"])
 def layer(request: pytest.FixtureRequest, shop: Workshop) -> Path:
     """The one layer of the one image, as a file of the layout; a large one is copied by the kernel."""

@@ -1,0 +1,125 @@
+"""`waybill lint`: every problem with its file and line, and the shapes as JSON Schema."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from content.lint import SHAPES
+from tests.vendor import CONTRACT_YAML
+from tests.waybill import waybill
+from tests.workshop import Workshop
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Workshop:
+    made = Workshop(tmp_path / "vendor")
+    made.tiny()
+    made.save()
+    return made
+
+
+def test_good(shop: Workshop) -> None:
+    done = waybill("lint", "release.yaml", "contract.yaml", "rollback.yaml", "sbom.json", cwd=shop.path)
+    assert done.code == 0, done
+    assert done.out.splitlines() == [
+        "release.yaml: good (release)",
+        "contract.yaml: good (contract)",
+        "rollback.yaml: good (rollback)",
+        "sbom.json: good (sbom)",
+    ]
+
+
+def test_all_problems_at_once(shop: Workshop) -> None:
+    shop.release |= {"floor": 9, "notes": "NOTES.md", "advisories": ["vex.json"]}
+    shop.release["trial"]["at_most"] = "soon"
+    shop.write("NOTES.md", b"line\nbell \x07\n")
+    shop.write("vex.json", b"{}")
+    shop.write("sbom.json", b"{}")
+    shop.write("contract.yaml", CONTRACT_YAML.replace(b"64KiB", b"64KB"))
+    text = shop.save().read_text().splitlines()
+    lines = {key: next(n for n, one in enumerate(text, 1) if f'"{key}"' in one) for key in ("floor", "at_most")}
+    done = waybill("lint", "release.yaml", cwd=shop.path)
+    assert done.code == 3
+    found = done.out.splitlines()
+    for start in (
+        f"release.yaml:{lines['floor']}: floor 9 is above the release's own sequence 5",
+        f"release.yaml:{lines['at_most']}: 'soon' is not a duration",
+        "NOTES.md:2: holds the control character U+0007",
+        "vex.json",
+        "sbom.json: neither CycloneDX nor SPDX 2 in JSON",
+        "contract.yaml:5: '64KB' is not a size",
+    ):
+        assert any(one.startswith(start) for one in found), (start, found)
+    assert done.err.startswith("error: 6 problems in 1 of 1 file")
+
+
+def test_files_that_are_not_there(shop: Workshop) -> None:
+    shop.release["files"][0]["from"] = "absent/"
+    shop.release["images"][0]["from"] = "oci:dist/absent"
+    shop.release["rollback"] = "gone.yaml"
+    text = shop.save().read_text().splitlines()
+    done = waybill("lint", "release.yaml", "--json", cwd=shop.path)
+    assert done.code == 3
+    found = {(one["where"], one["problem"]) for one in done.json["files"][0]["problems"]}
+    for name in ("absent/", "dist/absent", "gone.yaml"):
+        line = next(n for n, one in enumerate(text, 1) if name in one)
+        assert (f"release.yaml:{line}", f"there is no {name}") in found
+
+
+def test_unquoted_version(tmp_path: Path) -> None:
+    (tmp_path / "release.yaml").write_text("waybill: 1\nproduct: small\nversion: 1.10\n")
+    done = waybill("lint", tmp_path / "release.yaml")
+    assert done.code == 3
+    assert 'release.yaml:3: 1.10 could be a number (write "1.10" if it is text)' in done.out
+
+
+def test_site_may_hold_decimals_in_its_config_alone(tmp_path: Path) -> None:
+    text = "waybill: 1\nsite: a/b/c/d\nchannel: stable\ntarget: vm\nconfig: {ratio: 0.5}\n"
+    path = tmp_path / "site.yaml"
+    path.write_text(text)
+    assert waybill("lint", path).out == f"{path}: good (site)\n"
+    path.write_text(text + "backups: 0.5\n")
+    assert waybill("lint", path).code == 3
+    path.write_text("waybill: 1\npolicy: 1\nconfig: {ratio: 0.5}\n")
+    assert "0.5 could be a number" in waybill("lint", path).out
+
+
+def test_unknown_file(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("colour: red\n")
+    done = waybill("lint", tmp_path / "x.yaml")
+    assert (done.code, "not a file that Waybill knows" in done.out) == (3, True)
+    assert waybill("lint", tmp_path / "absent.yaml").code == 3
+    assert waybill("lint").code == 2
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_schema(kind: str) -> None:
+    from jsonschema import Draft202012Validator
+
+    done = waybill("lint", "--schema", kind)
+    schema = json.loads(done.out)
+    Draft202012Validator.check_schema(schema)
+    assert "\\A" not in schema_patterns(schema)
+    assert "\\Z" not in schema_patterns(schema)
+
+
+def schema_patterns(value: object) -> str:
+    if isinstance(value, dict):
+        own = value["pattern"] if isinstance(value.get("pattern"), str) else ""
+        return own + "".join(schema_patterns(one) for one in value.values())
+    return "".join(schema_patterns(one) for one in value) if isinstance(value, list) else ""
+
+
+def test_schema_says_what_the_program_says(shop: Workshop) -> None:
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(json.loads(waybill("lint", "--schema", "release").out))
+    assert list(validator.iter_errors(shop.release)) == []
+    shop.release["product"] = "Small\n"
+    shop.release["colour"] = "red"
+    assert len(list(validator.iter_errors(shop.release))) == 2
+
+
+def test_schema_of_nothing() -> None:
+    assert waybill("lint", "--schema", "colour").code == 2
