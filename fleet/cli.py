@@ -276,6 +276,7 @@ def _row_data(row: "SiteRow") -> dict[str, Any]:
         else {"version": row.version, "digest": row.release, "state": row.state, "known": row.known},
         "channel": row.channel,
         "level": row.level,
+        "components": {"running": row.running, "all": row.parts},
         "images": row.images,
         "config_schema": row.config_version,
         "verifier": row.verifier,
@@ -318,7 +319,7 @@ def _page(page: "SitePage") -> str:
     fields = [
         ("key", page.enrolment.groups + ("" if row.compared else "  (nobody compared it)")),
         ("enrolled", row.enrolled_at),
-        ("runs", row.shown_release + (f", {row.level}" if row.level not in (None, "none") else "")),
+        ("runs", row.shown_release + (f", {row.level}" if row.level else "")),
         ("as of", f"{row.as_of or '-'} ({shown_age(row, utc_now())}), report {row.seq}" if row.as_of else "-"),
     ]
     report = page.report

@@ -90,10 +90,9 @@ def _changes(before: Told | None, one: Told, branch: str) -> Iterable[Happening]
     seq, at = report.chain.seq, report.chain.made_at
     old = before.report.install if before else Install(state="none")
     now = report.install
-    found = [
-        *_rollbacks(before.report if before else None, report),
-        *_release(old, now),
-    ]
+    found = list(_rollbacks(before.report if before else None, report))
+    # What a way back changed is said by it.
+    found += [one for one in _release(old, now) if one[0] != "release" or not found]
     off = [one for one in report.components.listed if one.found != "same"]
     if off or report.components.more_other:
         found.append(("drift", f"{len(off) + report.components.more_other} components are not as released"))
@@ -112,8 +111,8 @@ def _rollbacks(before: Report | None, report: Report) -> Iterable[tuple[str, str
             target = versions.get(
                 one.to_generation, "nothing" if one.to_generation == 0 else f"generation {one.to_generation}"
             )
-            how = "by itself" if one.automatic else "by hand"
-            yield "rollback", f"went back from {source} to {target} {how}: {one.cause.replace('-', ' ')}"
+            how = f"by itself: {one.cause.replace('-', ' ')}" if one.automatic else "by hand"
+            yield "rollback", f"went back from {source} to {target} {how}"
 
 
 def _release(old: Install, now: Install) -> Iterable[tuple[str, str]]:

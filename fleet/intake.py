@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from content.head import VerifiedHead, open_head, verify_head
 from fleet.checking import Checked, Checker, checker, collect
-from fleet.judge import Finding, KnownRelease, Library, Line, claims, judge, level_of
+from fleet.judge import Finding, KnownRelease, Library, Line, claims, count_running, judge
 from fleet.ledger.opening import database_error
 from fleet.ledger.tables import (
     components,
@@ -42,7 +42,7 @@ from manifests.enrolment import verify_enrolment
 from manifests.envelope import SigstoreBundle
 from manifests.errors import MalformedError, RefusedError, UntrustedError, WaybillError
 from manifests.keys import PublicKey, decode_base64
-from manifests.report import MAX_REPORT, Report, ReportStatement, SignedReport, expected_components
+from manifests.report import MAX_REPORT, Expected, Report, ReportStatement, SignedReport, expected_components
 from manifests.trust import Pin
 
 BATCH = 250
@@ -328,7 +328,14 @@ def _learn(connection: Connection, head: VerifiedHead, name: str, now: datetime)
         )
     )
     rows = [
-        {"release": head.release_digest, "kind": one.kind, "name": one.name, "step": one.step, "digest": one.digest}
+        {
+            "release": head.release_digest,
+            "kind": one.kind,
+            "name": one.name,
+            "step": one.step,
+            "digest": one.digest,
+            "wanted": one.wanted,
+        }
         for one in expected_components(release)
     ]
     if rows:
@@ -459,6 +466,7 @@ def _write(
 def _row(file: _File, speaker: _Speaker, signed: SignedReport, at: str) -> Row:
     report = signed.report
     installed = report.install.release
+    running, parts = count_running(report)
     return {
         "digest": signed.digest,
         "enrolment_id": speaker.enrolment_id,
@@ -470,7 +478,8 @@ def _row(file: _File, speaker: _Speaker, signed: SignedReport, at: str) -> Row:
         "version": installed.version if installed else None,
         "channel": report.trust.channel,
         "state": report.install.state,
-        "level": level_of(report),
+        "running": running,
+        "parts": parts,
         "config_version": report.config.schema_version,
         "root_version": report.trust.root.version,
         "verifier": report.verifier.version,
@@ -591,9 +600,10 @@ def _load_acknowledged(
 
 def _library(connection: Connection, named: set[str]) -> Library:
     """Every release in short, and the components of those that this batch names."""
-    parts: dict[str, dict[tuple[str, str, str], str]] = {}
+    parts: dict[str, dict[tuple[str, str, str], Expected]] = {}
     for row in connection.execute(select(components).where(components.c.release.in_(sorted(named)))):
-        parts.setdefault(row.release, {})[(row.kind, row.name, row.step)] = row.digest
+        one = Expected(row.kind, row.name, row.step, row.digest, row.wanted)
+        parts.setdefault(row.release, {})[(row.kind, row.name, row.step)] = one
     columns = [one for one in releases.columns if one.name != "raw"]
     known = {
         row.digest: KnownRelease(

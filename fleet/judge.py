@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from manifests.report import MAX_EARLIER, Report, SignedReport
+from manifests.report import MAX_EARLIER, Component, Expected, Report, SignedReport
 from manifests.trust import Mark
 
 CLOCK_SLACK = timedelta(days=1)
@@ -44,7 +44,7 @@ class KnownRelease:
     epoch: int
     sequence: int
     contract: str
-    components: Mapping[tuple[str, str, str], str]
+    components: Mapping[tuple[str, str, str], Expected]
 
 
 @dataclass(frozen=True)
@@ -290,21 +290,31 @@ def _components(report: Report, library: Library) -> Iterator[Finding]:
     known = library.releases.get(installed.digest) if installed else None
     if known is None:
         return
-    wrong = [one.name for one in listed if known.components.get((one.kind, one.name, one.step)) != one.expected]
+    wrong, still = [], []
+    for one in listed:
+        want = known.components.get((one.kind, one.name, one.step))
+        if want is None or want.digest != one.expected:
+            wrong.append(one)
+        elif want.wanted == "running" and one.level != "running":
+            still.append(one)
     told = len(listed) + report.components.more_same + report.components.more_other
     if wrong:
-        yield Finding(
-            "components-differ", True, f"expected otherwise than the release says: {', '.join(wrong[:MAX_NAMED])}"
-        )
+        yield Finding("components-differ", True, f"expected otherwise than the release says: {_named(wrong)}")
     elif told != len(known.components):
         yield Finding(
             "components-incomplete", True, f"{told} components are told of, the release has {len(known.components)}"
         )
+    if still:
+        yield Finding("not-running", True, f"only placed, and the release keeps it running: {_named(still)}")
 
 
-def level_of(report: Report) -> str:
-    """``running`` when every component is, ``placed`` when one is only stored, ``none`` when nothing is installed."""
-    if report.install.release is None:
-        return "none"
-    listed = report.components.listed
-    return "running" if listed and all(one.level == "running" for one in listed) else "placed"
+def _named(parts: list[Component]) -> str:
+    more = f" and {len(parts) - MAX_NAMED} more" if len(parts) > MAX_NAMED else ""
+    return ", ".join(one.name for one in parts[:MAX_NAMED]) + more
+
+
+def count_running(report: Report) -> tuple[int, int]:
+    """How many components were seen running, of how many."""
+    parts = report.components
+    running = sum(one.level == "running" for one in parts.listed)
+    return running, len(parts.listed) + parts.more_same + parts.more_other

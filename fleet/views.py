@@ -48,7 +48,8 @@ class SiteRow:
     version: str | None
     channel: str
     state: str | None
-    level: str | None
+    running: int | None
+    parts: int | None
     config_version: int | None
     root_version: int | None
     verifier: str | None
@@ -71,6 +72,15 @@ class SiteRow:
             return "nothing"
         state = "" if self.state == "confirmed" else f" ({self.state})"
         return self.version + state + ("" if self.known else " (unknown)")
+
+    @property
+    def level(self) -> str | None:
+        """``running``, ``placed``, or how many of how many run; None while nothing is installed."""
+        if self.version is None or self.running is None:
+            return None
+        if self.running == 0:
+            return "placed"
+        return "running" if self.running == self.parts else f"running {self.running}/{self.parts}"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -109,7 +119,7 @@ def _rows() -> Select[Any]:
         standings.c.alarms,
         *(reports.c[name] for name in ("made_at", "received_at", "release", "version")),
         func.coalesce(reports.c.channel, enrolments.c.channel).label("channel"),
-        *(reports.c[name] for name in ("state", "level", "config_version", "root_version", "verifier")),
+        *(reports.c[name] for name in ("state", "running", "parts", "config_version", "root_version", "verifier")),
         releases.c.digest.is_not(None).label("known"),
     ]
     return (

@@ -513,12 +513,17 @@ def _check_chain(chain: ChainLink, refuse: Callable[[str, str], MalformedError])
 
 @dataclass(frozen=True, order=True)
 class Expected:
-    """One component that a release brings to a site, by one step of its install plan."""
+    """One component that a release brings to a site, by one step of its install plan.
+
+    Attributes:
+        wanted: ``running`` where the step keeps a process of it running.
+    """
 
     kind: ComponentKind
     name: str
     step: str
     digest: str
+    wanted: Level = "placed"
 
 
 def expected_components(release: Release) -> tuple[Expected, ...]:
@@ -532,7 +537,8 @@ def expected_components(release: Release) -> tuple[Expected, ...]:
     found = []
     for step in release.install:
         found += [Expected("image", name, step.step, images[name]) for name in step.images]
-        found += [Expected("files", name, step.step, files[name]) for name in step.files]
+        wanted: Level = "placed" if step.keep_running is None else "running"
+        found += [Expected("files", name, step.step, files[name], wanted) for name in step.files]
         if step.chart is not None:
             found.append(Expected("chart", step.chart, step.step, charts[step.chart]))
     return tuple(sorted(found))

@@ -86,7 +86,9 @@ reports = Table(
     Column("version", NAME),
     Column("channel", NAME, nullable=False),
     Column("state", String(16), nullable=False),
-    Column("level", String(16), nullable=False),
+    # How many of its components were seen running, of how many; the others are only placed.
+    Column("running", Integer, nullable=False),
+    Column("parts", Integer, nullable=False),
     Column("config_version", BigInteger),
     Column("root_version", Integer, nullable=False),
     Column("verifier", NAME, nullable=False),
@@ -155,6 +157,7 @@ components = Table(
     Column("name", NAME, primary_key=True),
     Column("step", NAME, primary_key=True),
     Column("digest", DIGEST, nullable=False, index=True),
+    Column("wanted", String(16), nullable=False),
 )
 
 # What was refused, with its bytes; `settled_at` once the same bytes were accepted later.

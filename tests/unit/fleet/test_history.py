@@ -46,7 +46,6 @@ def test_a_trial_that_failed_and_went_back() -> None:
         (1, 1, "install", "installed 1.0.0, confirmed"),
         (2, 2, "upgrade", "upgraded from 1.0.0 to 1.1.0, trial"),
         (3, 3, "rollback", "went back from 1.1.0 to 1.0.0 by itself: probe failed"),
-        (3, 3, "release", "runs 1.0.0 after 1.1.0, confirmed"),
     ]
 
 

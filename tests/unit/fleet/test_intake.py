@@ -15,6 +15,7 @@ from fleet.intake import Imported, import_paths
 from fleet.ledger.opening import FleetPlace, find_fleet, open_fleet
 from fleet.ledger.tables import positions, quarantine, reports
 from fleet.views import SiteRow, find_site, list_sites, show_site
+from manifests import release as rel
 from manifests import report as r
 from manifests.digest import digest_of
 from manifests.enrolment import verify_enrolment
@@ -312,6 +313,26 @@ def test_components_must_cover_the_release(engine: Engine, site: Reporter, mediu
     said = site.next(ONE)
     told = replace(said, components=r.Components(listed=(), more_same=2))
     assert names(bring(engine, medium, site.sign(told))) == []
+
+
+def test_what_the_release_keeps_running_must_run(engine: Engine, site: Reporter, medium: Path) -> None:
+    step = rel.InstallStep(step="app", driver="files", files=("service",), keep_running=("run.py",))
+    kept = ONE.but(images=False, change={"install": (step,)})
+    bring(engine, medium, kept.bundle())
+    assert names(bring(engine, medium, site.report(kept))) == ["not-running"]
+    assert row(engine).level == "placed"
+    said = site.next()
+    running = tuple(replace(one, level="running") for one in said.components.listed)
+    assert names(bring(engine, medium, site.sign(replace(said, components=r.Components(listed=running))))) == []
+    assert row(engine).level == "running"
+
+
+def test_a_part_that_runs_is_not_the_whole(engine: Engine, site: Reporter, medium: Path) -> None:
+    said = site.next(ONE)
+    first, *rest = said.components.listed
+    half = r.Components(listed=(replace(first, level="running"), *rest))
+    bring(engine, medium, ONE.bundle(), site.sign(replace(said, components=half)))
+    assert row(engine).level == "running 1/2"
 
 
 def test_what_may_only_grow(engine: Engine, site: Reporter, medium: Path) -> None:

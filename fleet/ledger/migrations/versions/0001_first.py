@@ -66,7 +66,8 @@ def upgrade() -> None:
         sa.Column("version", NAME),
         sa.Column("channel", NAME, nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
-        sa.Column("level", sa.String(16), nullable=False),
+        sa.Column("running", sa.Integer, nullable=False),
+        sa.Column("parts", sa.Integer, nullable=False),
         sa.Column("config_version", sa.BigInteger),
         sa.Column("root_version", sa.Integer, nullable=False),
         sa.Column("verifier", NAME, nullable=False),
@@ -136,6 +137,7 @@ def upgrade() -> None:
         sa.Column("name", NAME, nullable=False),
         sa.Column("step", NAME, nullable=False),
         sa.Column("digest", DIGEST, nullable=False),
+        sa.Column("wanted", sa.String(16), nullable=False),
         sa.PrimaryKeyConstraint("release", "kind", "name", "step", name="pk_components"),
         sa.ForeignKeyConstraint(["release"], ["releases.digest"], name="fk_components_release"),
     )
