@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,25 +122,41 @@ def refuse_existing(out: Path) -> None:
 
 @contextmanager
 def _unnamed(out: Path) -> Iterator[tuple[int, Callable[[], None]]]:
-    """A file beside ``out`` that disappears unless the function given with it is called."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent)
+    """A file beside ``out`` that disappears unless the function given with it is called.
+
+    Without a name (O_TMPFILE) not even a killed process leaves it behind; where the file system knows no such files it
+    has a hidden one.
+    """
+    temporary: Path | None = None
+    try:
+        Path("/proc/self/fd").stat()
+        descriptor = os.open(out.parent, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o644)
+    except OSError:
+        descriptor, name = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent)
+        temporary = Path(name)
 
     def name_it() -> None:
+        os.fchmod(descriptor, 0o644)
         try:
-            os.link(temporary, out)  # unlike a rename it never replaces what somebody put there meanwhile
+            # Unlike a rename, a link never replaces what somebody put there meanwhile.
+            if temporary is not None:
+                os.link(temporary, out)
+            else:  # Python follows the link in /proc only when a folder is given, which an absolute path overrides
+                os.link(f"/proc/self/fd/{descriptor}", out, src_dir_fd=descriptor, follow_symlinks=True)
         except FileExistsError:
             refuse_existing(out)
-        except OSError:  # FAT has no links
-            refuse_existing(out)
-            Path(temporary).rename(out)
+        except OSError:
+            if temporary is None:
+                raise
+            refuse_existing(out)  # FAT has no links
+            temporary.rename(out)
 
     try:
-        os.fchmod(descriptor, 0o644)
         yield descriptor, name_it
     finally:
         os.close(descriptor)
-        with suppress(FileNotFoundError):
-            Path(temporary).unlink()
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def _reserve(descriptor: int, length: int, out: Path) -> None:
