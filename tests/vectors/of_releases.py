@@ -252,8 +252,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "release-contradicts": (
-        "Parts of release.json that do not agree: audience (F-87), floor (F-88), ways (F-89), members (F-90, F-91), "
-        "names given twice (F-92), images and their signers (F-93, F-94), files (F-95), handlers (F-96), the install "
+        "Parts of release.json that do not agree: audience (F-87), floor (F-88), ways (F-89), members (F-102, F-103), "
+        "names given twice (F-104), images and their signers (F-105, F-106), files (F-95), handlers (F-96), the install "
         "plan (F-97), probes (F-98).",
         {
             "audience-nobody": saying(put("audience", {})),
