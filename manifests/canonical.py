@@ -16,7 +16,8 @@ MAX_DEPTH = 32
 
 # Strings, ended or not, are skipped as a whole. Possessive: no input makes it go back over what it has read.
 _NESTING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
-_OPEN = (b"[", b"{")
+_OPEN = b"[{"
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 T = TypeVar("T")
 
@@ -30,14 +31,18 @@ def check_depth(data: bytes, what: str, *, depth: int = MAX_DEPTH) -> None:
     Raises:
         MalformedError: Deeper than ``depth`` arrays and objects.
     """
+    if b"\\" in data:
+        brackets = b"".join(token for token in _NESTING.findall(data) if token[:1] != b'"')
+    else:
+        # Without escapes every second piece between quotes is inside a string.
+        brackets = b"".join(data.split(b'"')[::2]).translate(None, _NOT_BRACKETS)
     level = 0
-    for match in _NESTING.finditer(data):
-        token = match.group()
-        if token in _OPEN:
+    for bracket in brackets:
+        if bracket in _OPEN:
             level += 1
             if level > depth:
                 raise MalformedError(f"nested deeper than {depth} levels", where=what)
-        elif token[:1] != b'"':
+        else:
             level -= 1
 
 
