@@ -339,7 +339,9 @@ def _ended(ended: "Ended", verb_: str) -> Result:
     what = f"generation {now.number}, {now.product} {now.version}" if now else "nothing is installed"
     lines = [f"{verb_}: {what}"]
     if ended.need is not None:
-        lines.append(f"took {ended.need.missing} new blobs, {ended.need.bytes} bytes, {ended.need.inodes} files")
+        lines.append(
+            f"new blobs: {len(ended.need.missing)}; at most {ended.need.bytes} bytes and {ended.need.inodes} files"
+        )
     if ended.report is not None:
         lines.append(f"report: {ended.report}")
     data: dict[str, Any] = {

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from content.bulk import find_places, open_bundle
 from manifests.canonical import encode
+from manifests.digest import Blob
 from manifests.errors import (
     AttentionError,
     DamagedError,
@@ -44,7 +45,7 @@ Tell = Callable[[Site, str], Path]
 class Need:
     """What staging will take: counted before the first write."""
 
-    missing: int
+    missing: tuple[Blob, ...]
     bytes: int
     inodes: int
 
@@ -112,7 +113,7 @@ def plan_need(site: Site, change: Change, crew: tuple[Work, ...], told: Advance)
             (site.path, *drivers),
         ),
     )
-    return Need(missing=len(missing), bytes=size + drivers[0] + OVERHEAD, inodes=inodes + drivers[1] + OVERHEAD_FILES)
+    return Need(missing=missing, bytes=size + drivers[0] + OVERHEAD, inodes=inodes + drivers[1] + OVERHEAD_FILES)
 
 
 def install(
@@ -148,12 +149,12 @@ def install(
     need = plan_need(site, change, crew, told)  # 5
     if dry_run:
         return Ended(site.state.running, None, None, need)
-    tools.say(f"{need.missing} blobs are new here; {show_size(need.bytes)} in all")
+    tools.say(f"{len(need.missing)} blobs are new here; {show_size(need.bytes)} in all")
     site.keep_document(encode(change.plan))  # 6
     site.record(change.planned)
     site.record(Approved(approvals=tuple(one.digest for one in standing.approvals)))
     machine = Machine(site, tools)  # 7
-    machine.drive(forward=True, stage=lambda: _stage(site, change, crew, media, tools, told))
+    machine.drive(forward=True, stage=lambda: _stage(site, change, crew, need.missing, media, tools, told))
     return _ended(site, tell, "install", need)
 
 
@@ -177,13 +178,20 @@ def _check_contract(change: Change, ask: Callable[[Change], str] | None) -> None
         )
 
 
-def _stage(site: Site, change: Change, crew: tuple[Work, ...], media: Path | None, tools: Tools, told: Advance) -> None:
+def _stage(
+    site: Site,
+    change: Change,
+    crew: tuple[Work, ...],
+    missing: tuple[Blob, ...],
+    media: Path | None,
+    tools: Tools,
+    told: Advance,
+) -> None:
     """1. blobs; 2. the generation's folder; 3. what the drivers can do unseen. All of it can be done again."""
     head = change.head
     if head is None:
         raise AssertionError("an install has a head")
-    missing = missing_blobs(site.blobs, change.release.members)  # 1
-    if missing:
+    if missing:  # 1
         path = media or (Path(change.source) if change.source not in ("", "-") else None)
         if path is None or not path.is_file():
             raise DamagedError(
@@ -239,6 +247,8 @@ def rollback(
         machine.leave_trial(reason)
         return _ended(site, tell, "rollback", None, expected_back=True)
     check_idle(site)
+    if signer is not None and not dry_run:
+        site.make_room()
     target = number if number is not None else site.state.former
     if not target:
         raise RefusedError(
@@ -263,6 +273,7 @@ def rollback(
         )
     if dry_run:
         return Ended(site.state.running, None, None)
+    site.make_room()
     site.keep_document(encode(change.plan))
     site.record(replace(change.planned, reason=one_line(reason) if reason else None))
     site.record(Approved(approvals=tuple(one.digest for one in standing.approvals)))
@@ -310,6 +321,8 @@ def confirm(site: Site, tools: Tools, *, signer: Signer | None, tell: Tell) -> E
 def recover(site: Site, tools: Tools, *, tell: Tell) -> tuple[str, Ended]:
     """Finish or undo what was cut off; what was done, in words, and how it ended. Safe to run at any time."""
     before = site.state
+    if before.open_transaction is not None:
+        site.make_room()
     rest = Machine(site, tools).drive(forward=False, again=True)
     after = site.state
     if after.seq == before.seq:

@@ -248,6 +248,7 @@ class Machine:
     def _retreat(self) -> None:
         """1. the new generation's steps in reverse; 2. the link; 3. the former generation's steps; 4. look."""
         site = self._site
+        site.make_room()
         for work in reversed(self._target_crew):  # 1
             self._step("deactivate", work, work.driver.deactivate)
         source = self._now.planned.source

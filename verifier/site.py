@@ -25,6 +25,7 @@ from verifier.state import SiteState, fold
 
 T = TypeVar("T")
 MAX_DOCUMENT = 16 << 20
+LITTLE = 4 << 20
 SITE_YAML = "site.yaml"
 POLICY_YAML = "policy.yaml"
 CURRENT = "current"
@@ -86,6 +87,11 @@ class Site:
         self.disk.remove(reserve)
         self.disk.sync_folder(self.path)
         return True
+
+    def make_room(self) -> None:
+        """Before a way back or a report: where little is left, the reserve is what it was kept for."""
+        if self.disk.space(self.path).bytes < LITTLE:
+            self.spend_reserve()
 
     def renew_reserve(self, size: int) -> None:
         """Set blocks aside again, when there is room for them; without room that is not an error of its own."""
