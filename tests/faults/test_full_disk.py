@@ -1,0 +1,151 @@
+"""A file system that is really full, and one that is really read-only."""
+
+import errno
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from manifests.errors import HostError, WaybillError
+from tests.faults.crash import problems
+from tests.place import Place, make_place
+from tests.vendor import Vendor
+from verifier.crew import observe
+from verifier.drivers import load_driver
+from verifier.fsops import Disk
+from verifier.queue import waiting_items
+
+FIRST = Vendor()
+SECOND = FIRST.but(version="1.1.0", sequence=2, service={"hello.txt": b"second\n", "big.bin": bytes(range(256)) * 4096})
+
+
+@contextmanager
+def tmpfs(folder: Path, options: str) -> Iterator[Path]:
+    folder.mkdir()
+    try:
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("needs mount")
+    if done.returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def fill(folder: Path) -> None:
+    """Not a byte is left."""
+    with (folder / "filler").open("ab", buffering=0) as file:
+        for size in (1 << 20, 4096, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Path]:
+    with tmpfs(tmp_path / "room", "size=24m") as folder:
+        yield folder
+
+
+def two_installed(room: Path) -> Place:
+    place = make_place(room / "world", FIRST, disk=Disk(), reserve="2MiB")
+    for vendor in (FIRST, SECOND):
+        assert place.bring(vendor.write(room / f"{vendor.version}.tar")).error is None
+    return place
+
+
+def test_everything_that_reads_works_on_a_full_disk(room: Path) -> None:
+    place = two_installed(room)
+    fill(room)
+    site = place.open()
+    assert waiting_items(site) == ()
+    assert not [one for one in observe(site, load_driver) if one.problem]
+    assert site.state.current == 2
+
+
+def test_a_full_disk_refuses_an_install_with_numbers_and_changes_nothing(room: Path) -> None:
+    place = two_installed(room)
+    third = FIRST.but(version="1.2.0", sequence=3, service={"more.bin": b"more" * 4096})
+    place.approve(place.receive(third.write(room / "third.tar")).item)
+    fill(room)
+    with pytest.raises(HostError, match=r"needs .* \(\d+ bytes\), .* are free"):
+        place.install("r-1.2.0")
+    assert place.open().state.current == 2
+    assert (place.path / "reserve").exists()
+
+
+def test_a_rollback_and_its_report_finish_on_a_full_disk(room: Path) -> None:
+    from verifier.report import write_report
+
+    place = two_installed(room)
+    place.tell = lambda site, cause: write_report(site, site.disk, place.clock.at, cause=cause)
+    fill(room)
+    ended = place.rollback(person="ops-1")
+    assert ended.error is None
+    assert ended.report is not None
+    assert ended.report.exists()
+    assert problems(place) == ""
+    assert place.open().state.current == 1
+
+
+def test_around_the_exact_size(tmp_path: Path) -> None:
+    """Whatever is free: refused before the first write, or installed, or left as it was; never half."""
+    outcomes: set[str] = set()
+    for step, free in enumerate(range(3 << 20, 9 << 20, 512 << 10)):
+        with tmpfs(tmp_path / f"room{step}", "size=24m") as room:
+            place = make_place(room / "world", FIRST, disk=Disk(), reserve="64KiB")
+            place.bring(FIRST.write(room / "first.tar"))
+            place.approve(place.receive(SECOND.write(room / "second.tar")).item)
+            space = place.disk.space(room).bytes
+            with (room / "filler").open("wb") as file:
+                file.write(b"x" * (space - free))
+            try:
+                place.install("r-1.1.0")
+                outcomes.add("installed")
+                assert place.open().state.current == 2
+            except (WaybillError, OSError) as error:
+                outcomes.add(getattr(error, "finding", "") or "late")
+                assert place.open().state.current == 1
+            (room / "filler").unlink()
+            place.recover()
+            assert problems(place) == ""
+    assert outcomes == {"space", "installed"}
+
+
+def test_inodes_are_counted(tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "room", "size=24m,nr_inodes=300") as room:
+        place = make_place(room / "world", FIRST, disk=Disk(), reserve="64KiB")
+        place.bring(FIRST.write(room / "first.tar"))
+        place.approve(place.receive(SECOND.write(room / "second.tar")).item)
+        for i in range(place.disk.space(room).inodes - 50):
+            (room / f"filler{i}").touch()
+        with pytest.raises(HostError, match=r"needs \d+ new files, \d+ are left"):
+            place.install("r-1.1.0")
+        assert place.open().state.current == 1
+
+
+def test_a_read_only_file_system(room: Path) -> None:
+    place = two_installed(room)
+    subprocess.run(["mount", "-o", "remount,ro", room], check=True)
+    try:
+        site = place.open()
+        assert site.state.current == 2
+        assert not [one for one in observe(site, load_driver) if one.problem]
+        with pytest.raises(OSError, match="Read-only file system"):
+            place.rollback(person="ops-1")
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", room], check=True)
+    assert place.rollback(person="ops-1").error is None
+
+
+def test_medium_on_another_file_system(room: Path, tmp_path: Path) -> None:
+    """copy_file_range says EXDEV there, and the copy goes another way."""
+    place = make_place(tmp_path / "world", FIRST, disk=Disk(), reserve="64KiB")
+    assert place.bring(SECOND.but(sequence=1, version="1.0.0").write(room / "a.tar")).error is None
+    assert problems(place) == ""
