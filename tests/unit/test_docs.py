@@ -1,0 +1,53 @@
+"""Documents and program agree: help texts, drawings, paths that are named, commands that the README shows."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs import FILES, current
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_the_program_says_is_what_the_document_says(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert current(text) == text, "run make docs"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def test_tests_that_the_threats_name_exist() -> None:
+    named = re.findall(r"`(tests/[\w/.*-]+)`", (ROOT / "docs" / "threats.md").read_text())
+    assert named
+    for name in named:
+        assert list(ROOT.glob(name.rstrip("/"))), name
+
+
+def commands(text: str) -> list[tuple[str, frozenset[str]]]:
+    """Verb and options of every `waybill …` line."""
+    found = []
+    joined = re.sub(r"\\\n\s*", "", text)  # a shell's line that goes on
+    joined = re.sub(r"[\"']\n\s*f?[\"']", "", joined)  # Python's string that goes on
+    for line in joined.splitlines():
+        match = re.search(r"\bwaybill ((?:fleet )?[a-z]+)\b(.*)", line.partition("#")[0])
+        if match:
+            words = shlex.split(match[2].replace("'\"", "").replace("\"'", ""), posix=False)
+            found.append((match[1], frozenset(word for word in words if word.startswith("-"))))
+    return found
+
+
+def test_the_demo_runs_what_the_readme_shows() -> None:
+    readme = (ROOT / "README.md").read_text().partition("## The loop")[2].partition("## Documents")[0]
+    shown = commands("\n".join(re.findall(r"```\n(.*?)```", readme, re.DOTALL)))
+    run = commands((ROOT / "examples" / "demo.py").read_text())
+    assert len(shown) > 15
+    for verb, options in shown:
+        assert any(verb == other and options <= given for other, given in run), (verb, options)
