@@ -39,8 +39,7 @@ def commands(text: str) -> list[tuple[str, frozenset[str]]]:
     for line in joined.splitlines():
         match = re.search(r"\bwaybill ((?:fleet )?[a-z]+)\b(.*)", line.partition("#")[0])
         if match:
-            words = shlex.split(match[2].replace("'\"", "").replace("\"'", ""), posix=False)
-            found.append((match[1], frozenset(word for word in words if word.startswith("-"))))
+            found.append((match[1], frozenset(re.findall(r"(?<=\s)-{1,2}[a-z][a-z-]*", match[2]))))
     return found
 
 
