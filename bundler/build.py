@@ -14,7 +14,6 @@ from bundler.parts import Part, Parts
 from bundler.signers import check_signers
 from bundler.write import check_room, held, plan_bulk, refuse_existing, write_bundle
 from content.head import VERIFY_TXT, Head, VerifiedHead, encode_head, sign_release
-from content.signatures import key_judge
 from manifests.authored import ReleaseFile, reference_problems, release_problems
 from manifests.canonical import encode
 from manifests.console import Progress, rfc3339
@@ -117,7 +116,7 @@ def build(
             issued_at=issued_at,
             roots=roots,
         )
-        judged = check_image_signatures(release, listed, parts, key_judge)  # 5
+        judged = check_image_signatures(release, listed, parts, chain.newest)  # 5
         data = encode(release)
         members = (index, verify, *(parts.found[one.digest] for one in release.members[2:]))
         plan = plan_bulk(members, release.bulk_at)

@@ -10,6 +10,7 @@ from bundler.files import collect_files
 from bundler.images import MAX_KEPT, CollectedImage, GivenSbom, collect_image
 from bundler.parts import Held, Parts, hash_file
 from bundler.source import LayoutSource, RegistrySource, Source
+from content.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from content.layout import Extent, Layout, open_archive, open_layout
 from content.lint import MAX_NOTES, check_notes
 from content.reference import parse_reference
@@ -18,7 +19,7 @@ from manifests.canonical import encode
 from manifests.config_schema import MAX_SCHEMA, check_config_schema
 from manifests.contract import Contract
 from manifests.digest import Blob, Digest, digest_of
-from manifests.errors import MalformedError, RefusedError
+from manifests.errors import MalformedError
 from manifests.keys import MAX_KEY_FILE, parse_carried_pem, read_capped
 from manifests.openvex import MAX_OPENVEX, check_openvex
 from manifests.release import Chart, Config, FileSet, ImageSigner, Program
@@ -47,6 +48,7 @@ class Collected:
     config: Config | None
     advisories: tuple[Blob, ...]
     signers: dict[str, ImageSigner]
+    sigstore: Blob | None
     images: tuple[CollectedImage, ...]
     files: tuple[FileSet, ...]
     charts: tuple[Chart, ...]
@@ -162,7 +164,10 @@ def collect(
             Program(name=one.name, files={key: _program(folder / path, parts) for key, path in one.files.items()})
             for one in release.programs
         ),
-        signers={key: _signer(key, one, folder) for key, one in release.signers.items()},
+        signers={key: _signer(one, folder) for key, one in release.signers.items()},
+        sigstore=None
+        if release.sigstore is None
+        else parts.document(folder / release.sigstore, MAX_TRUSTED_ROOT, check_trusted_root),
         kits=tuple(sorted({hash_file(path).digest for path in kits})),
         images=tuple(
             collect_image(
@@ -178,15 +183,10 @@ def collect(
     )
 
 
-def _signer(name: str, one: SignerFile, folder: Path) -> ImageSigner:
+def _signer(one: SignerFile, folder: Path) -> ImageSigner:
     """The record of a signer; its key is in the signed release from here on."""
     if one.key is None:
-        raise RefusedError(
-            f"signer {name!r} is the identity {one.identity}, and identities are not judged by this version",
-            where=f"signers.{name}",
-            remedy="write signed_by: none and a reason, and leave the signer out; signatures travel with the image",
-            finding="image-signatures-not-judged",
-        )
+        return ImageSigner(identity=one.identity, issuer=one.issuer)
     path = folder / one.key
     return ImageSigner(key=parse_carried_pem(read_capped(path, MAX_KEY_FILE), str(path)))
 

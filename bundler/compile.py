@@ -109,6 +109,7 @@ def compile_release(
         fixes=source.fixes,
         advisories=collected.advisories,
         signers=collected.signers,
+        sigstore=collected.sigstore,
         images=tuple(one.image for one in collected.images),
         files=collected.files,
         charts=collected.charts,

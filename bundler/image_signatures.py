@@ -1,20 +1,18 @@
 """Whether every image is signed by whom the release names, asked before a byte is packed, as every site will ask."""
 
-from collections.abc import Callable
-
 from bundler.parts import Fetched, Held, Parts
 from content.graph import walk
+from content.image_signers import judge_of
 from content.layout import read_extent
 from content.oci import MAX_MANIFEST_BYTES
-from content.signatures import Judge, Judged, asks_signers, judge_images
+from content.signatures import Judged, asks_signers, judge_images
 from manifests.digest import digest_of
 from manifests.errors import DamagedError, MalformedError
-from manifests.release import ImageSigner, Release
+from manifests.release import Release
+from manifests.trust import Root
 
-JudgeOf = Callable[[str, ImageSigner], Judge]
 
-
-def check_image_signatures(release: Release, index: bytes, parts: Parts, judge_of: JudgeOf) -> tuple[Judged, ...]:
+def check_image_signatures(release: Release, index: bytes, parts: Parts, root: Root) -> tuple[Judged, ...]:
     """Judge the images that name a signer; what comes back stops nothing.
 
     Args:
@@ -22,6 +20,7 @@ def check_image_signatures(release: Release, index: bytes, parts: Parts, judge_o
 
     Raises:
         UntrustedError: Not signed, or by somebody else, or wrongly.
+        RefusedError: By an identity, and sigstore is not installed.
         MalformedError, DamagedError, HostError: What was collected cannot be read, or contradicts itself.
     """
     if not asks_signers(release):
@@ -30,7 +29,7 @@ def check_image_signatures(release: Release, index: bytes, parts: Parts, judge_o
     def read(digest: str) -> bytes:
         return index if digest == release.members[0].digest else _read(parts, digest)
 
-    findings = judge_images(release, walk(release, read), read, judge_of)
+    findings = judge_images(release, walk(release, read), read, judge_of(release, root, read))
     for one in findings:
         if one.error is not None:
             raise one.error

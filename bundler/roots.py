@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from content.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from content.keys_cli import replace_file
 from manifests.authored import TrustFile, trust_problems
 from manifests.digest import digest_of
@@ -20,7 +21,7 @@ class NextRoot:
     """What `waybill trust` is about to write.
 
     Attributes:
-        joins: (role, key name) pairs that are new.
+        joins: (role, key name) pairs that are new; for ``sigstore`` the digest of a file.
         leaves: (role, key id) pairs that are gone.
     """
 
@@ -64,8 +65,15 @@ def own_chain(folder: Path) -> Chain:
     return verify_chain(documents, Pin(version=1, digest=first.fingerprint))
 
 
-def plan_root(trust: TrustFile, keys: dict[str, PublicKey], before: bytes | None) -> NextRoot:
-    """The next version: pure. ``keys`` are the public halves by name; ``before`` is the newest file.
+def plan_root(
+    trust: TrustFile, keys: dict[str, PublicKey], before: bytes | None, sigstore: tuple[str, ...] = ()
+) -> NextRoot:
+    """The next version: pure.
+
+    Args:
+        keys: The public halves by name.
+        before: The newest file.
+        sigstore: Digests of the ``trusted_root.json`` files.
 
     Raises:
         RefusedError: Nothing changed.
@@ -89,6 +97,7 @@ def plan_root(trust: TrustFile, keys: dict[str, PublicKey], before: bytes | None
         keys={key.keyid: key for key in keys.values()},
         roles=roles,
         leave={ids[one.key]: Leaver(how=one.how, last=one.last) for one in trust.leave},
+        sigstore=tuple(sorted(set(sigstore))),
     )
     if old is not None and msgspec.structs.replace(root, version=old.version, previous=old.previous) == old:
         raise RefusedError(
@@ -97,10 +106,13 @@ def plan_root(trust: TrustFile, keys: dict[str, PublicKey], before: bytes | None
     names = {keyid: name for name, keyid in ids.items()}
     now = {(role, keyid) for role, held in roles.items() for keyid in held.keys}
     was = {(role, keyid) for role, held in (old.roles if old else {}).items() for keyid in held.keys}
+    now |= {("sigstore", digest) for digest in root.sigstore}
+    was |= {("sigstore", digest) for digest in (old.sigstore if old else ())}
+    names |= {digest: digest for digest in root.sigstore}
     return NextRoot(
         root=root,
         joins=tuple(sorted((role, names[keyid]) for role, keyid in now - was)),
-        leaves=tuple(sorted((role, names.get(keyid, keyid[:12])) for role, keyid in was - now)),
+        leaves=tuple(sorted((role, names.get(keyid, keyid.removeprefix("sha256:")[:12])) for role, keyid in was - now)),
     )
 
 
@@ -114,6 +126,16 @@ def public_keys(trust: TrustFile, file: Handwritten, folder: Path) -> dict[str, 
             raise RefusedError(f"{name} and {twin} are one key", where=file.at(f"$.keys.{name}"))
         keys[name] = key
     return keys
+
+
+def sigstore_digests(trust: TrustFile, folder: Path) -> tuple[str, ...]:
+    """Digests of the ``trusted_root.json`` files that trust.yaml names, each checked to be one."""
+    found = []
+    for name in trust.sigstore:
+        data = read_capped(folder / name, MAX_TRUSTED_ROOT)
+        check_trusted_root(data, str(folder / name))
+        found.append(digest_of(data))
+    return tuple(found)
 
 
 def write_root(folder: Path, planned: NextRoot) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from bundler.init import init_folder, suggest_product
-from bundler.roots import plan_root, public_keys, read_roots, read_trust, write_root
+from bundler.roots import plan_root, public_keys, read_roots, read_trust, sigstore_digests, write_root
 from content.keys_cli import describe_root, replace_file, write_key
 from manifests.console import Result, rfc3339, utc_now, verb
 from manifests.envelope import add_signatures
@@ -69,7 +69,8 @@ def trust_command(file: Path) -> Result:
                 remedy=f"waybill sign {file.parent}/trust/{newest.root.version}.root.json --key KEY, "
                 "or delete it if nobody has it",
             ) from None
-    planned = plan_root(trust, public_keys(trust, written, folder), documents[-1] if documents else None)
+    keys, sigstore = public_keys(trust, written, folder), sigstore_digests(trust, folder)
+    planned = plan_root(trust, keys, documents[-1] if documents else None, sigstore)
     target = write_root(folder, planned)
     before = parse_root(documents[-1], "the version before").root if documents else None
     described = describe_root(parse_root(read_capped(target, MAX_ROOT), str(target)), before)

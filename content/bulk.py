@@ -257,6 +257,8 @@ def verify_stream(
         DamagedError: As for a file; reading stops at the first damage.
     """
     asked = frozenset((release.members[0].digest, release.contract.digest, release.rollback.digest))
+    if release.sigstore is not None:
+        asked |= {release.sigstore.digest}
     kept = Kept(asked=asked, also=also)
     present: list[Place] = []
     missing: list[Blob] = []

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from content.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored import (
     ATTACHED,
     NONE,
@@ -119,6 +120,8 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
     for name, signer in release.signers.items():
         if signer.key is not None:
             yield from document(signer.key, f"$.signers.{name}", MAX_KEY_FILE, parse_carried_pem)
+    if release.sigstore is not None:
+        yield from document(release.sigstore, "$.sigstore", MAX_TRUSTED_ROOT, check_trusted_root)
     for i, image in enumerate(release.images):
         if image.sbom not in (NONE, ATTACHED):
             yield from document(image.sbom, f"$.images[{i}].sbom", MAX_SBOM, check_sbom)

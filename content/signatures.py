@@ -37,6 +37,7 @@ MAX_SAID = 16
 _MARKS = (b'"critical"', b'"payloadType"', b'"dsseEnvelope"', b'"messageSignature"')
 
 Read = Callable[[str], bytes]
+JudgeOf = Callable[[str, ImageSigner], "Judge"]
 Opinion = Literal["good", "wrong", "unknown", "junk"]
 
 
@@ -174,9 +175,7 @@ def looks_signed(data: bytes) -> bool:
     return any(mark in data for mark in _MARKS)
 
 
-def judge_images(
-    release: Release, graph: Graph, read: Read, judge_of: Callable[[str, ImageSigner], Judge]
-) -> tuple[Judged, ...]:
+def judge_images(release: Release, graph: Graph, read: Read, judge_of: JudgeOf) -> tuple[Judged, ...]:
     """Judge every image that names a signer, in the order of the release.
 
     Args:
@@ -341,7 +340,7 @@ def _look_simple(candidate: _Candidate, data: bytes, judge: Judge) -> _Looked:
     if critical.get("type") != SIMPLE_TYPE:
         return _Looked(candidate, "wrong", "is signed and of another type")
     if about != candidate.subject:
-        return _Looked(candidate, "wrong", f"is signed over {_plain(about)}")
+        return _Looked(candidate, "wrong", f"is signed over {plain_text(about)}")
     return _Looked(candidate, "good", "")
 
 
@@ -350,7 +349,7 @@ def _look_bundle(candidate: _Candidate, opened: Opened, message: bytes, judge: J
     if opened.is_envelope:
         said = _statement(opened.payload) if opened.payload_type == INTOTO else {}
         claimed = said.get("predicateType")
-        attests = "" if claimed == SIGN_V1 or opened.payload_type != INTOTO else _plain(claimed)
+        attests = "" if claimed == SIGN_V1 or opened.payload_type != INTOTO else plain_text(claimed)
     try:
         judge.bundle(opened, message)
     except NotBySigner as not_by:
@@ -360,7 +359,7 @@ def _look_bundle(candidate: _Candidate, opened: Opened, message: bytes, judge: J
             return _Looked(candidate, "wrong", "claims another digest")
         return _Looked(candidate, "good", "")
     if opened.payload_type != INTOTO:
-        return _Looked(candidate, "wrong", f"is signed and of type {_plain(opened.payload_type)}")
+        return _Looked(candidate, "wrong", f"is signed and of type {plain_text(opened.payload_type)}")
     return _look_statement(candidate, opened.payload, attests, "signed ")
 
 
@@ -369,8 +368,8 @@ def _look_envelope(candidate: _Candidate, data: bytes, judge: Judge) -> _Looked:
     fields = read_json(data, max_bytes=MAX_SIGNED)
     payload_type, payload = _word(fields, "payloadType"), decode_base64(_word(fields, "payload"), "payload")
     if payload_type != INTOTO:
-        return _Looked(candidate, "junk", f"is of type {_plain(payload_type)}")
-    attests = _plain(_statement(payload).get("predicateType"))
+        return _Looked(candidate, "junk", f"is of type {plain_text(payload_type)}")
+    attests = plain_text(_statement(payload).get("predicateType"))
     signatures = fields.get("signatures")
     text = "by nobody"
     for one in signatures[:64] if isinstance(signatures, list) else ():
@@ -393,7 +392,7 @@ def _look_statement(candidate: _Candidate, payload: bytes, attests: str, how: st
     if said.get("_type") not in ((STATEMENT, STATEMENT_V01) if attests else (STATEMENT,)):
         return _Looked(candidate, "wrong", "is signed and no Statement", attests)
     if len(digests) > MAX_SUBJECTS or candidate.subject not in digests or (not attests and len(digests) != 1):
-        return _Looked(candidate, "wrong", f"is signed and about {_plain(next(iter(digests), 'nothing'))}", attests)
+        return _Looked(candidate, "wrong", f"is signed and about {plain_text(next(iter(digests), 'nothing'))}", attests)
     text = f"{how}{attests}{_summary(said) if attests == PROVENANCE_V1 else ''}" if attests else ""
     return _Looked(candidate, "good", text, attests)
 
@@ -408,7 +407,7 @@ def _summary(said: dict[str, object]) -> str:
     dependencies = definition.get("resolvedDependencies")
     first = dependencies[0] if isinstance(dependencies, list) and dependencies else None
     source = workflow.get("repository") or parameters.get("source") or (_object({"": first}, "").get("uri"))
-    return f", built by {_plain(builder)} from {_plain(source)}"
+    return f", built by {plain_text(builder)} from {plain_text(source)}"
 
 
 def open_bundle(data: bytes) -> Opened:
@@ -419,7 +418,7 @@ def open_bundle(data: bytes) -> Opened:
     """
     fields = read_json(data, max_bytes=MAX_SIGNED, where="bundle")
     if fields.get("mediaType") not in BUNDLES:
-        raise MalformedError(f"media type is {_plain(fields.get('mediaType'))}", where="bundle")
+        raise MalformedError(f"media type is {plain_text(fields.get('mediaType'))}", where="bundle")
     material = _object(fields, "verificationMaterial")
     hint = _object(material, "publicKey").get("hint", "")
     keyless = "certificate" in material
@@ -450,7 +449,7 @@ def open_bundle(data: bytes) -> Opened:
     message = _object(fields, "messageSignature")
     about = _object(message, "messageDigest")
     if about.get("algorithm") != "SHA2_256":
-        raise MalformedError(f"digest is {_plain(about.get('algorithm'))}, expected SHA2_256", where="bundle")
+        raise MalformedError(f"digest is {plain_text(about.get('algorithm'))}, expected SHA2_256", where="bundle")
     return Opened(
         raw=data,
         hint=claimed,
@@ -484,7 +483,7 @@ def _digest(subject: object) -> str:
     return f"sha256:{value}" if isinstance(value, str) else ""
 
 
-def _plain(value: object) -> str:
+def plain_text(value: object) -> str:
     """Somebody else's text in a finding: short, one line, nothing that a terminal would act on."""
     if not isinstance(value, str) or not value:
         return "?"

@@ -153,6 +153,7 @@ class ReleaseFile(Document, frozen=True, kw_only=True):
     fixes: Annotated[tuple[Fix, ...], Meta(max_length=10000)] = ()
     advisories: Annotated[tuple[PathText, ...], Meta(max_length=1024)] = ()
     signers: Annotated[dict[Word, SignerFile], Meta(max_length=256)] = {}
+    sigstore: PathText | None = None
     images: Annotated[tuple[ImageFile, ...], Meta(max_length=10000)] = ()
     files: Annotated[tuple[FilesFile, ...], Meta(max_length=1024)] = ()
     charts: Annotated[tuple[ChartFile, ...], Meta(max_length=1024)] = ()
@@ -217,6 +218,12 @@ def release_problems(file: Handwritten, release: ReleaseFile) -> Iterator[Malfor
             yield MalformedError(
                 f"signer {name!r} needs either key, or identity and issuer", where=file.at(f"$.signers.{name}")
             )
+    if (release.sigstore is not None) != any(one.key is None for one in release.signers.values()):
+        yield MalformedError(
+            "`sigstore` and signers that are identities go together",
+            where=file.at("$.sigstore" if release.sigstore is not None else "$.signers"),
+            remedy="sigstore: PATH of the trusted_root.json that says who vouches for identities",
+        )
     for i, handler in enumerate(release.handlers):
         yield from _handler(file, f"$.handlers[{i}]", handler, release)
     yield from _install(file, release)
@@ -621,7 +628,11 @@ class LeaveFile(Document, frozen=True, kw_only=True):
 
 
 class TrustFile(Document, frozen=True, kw_only=True):
-    """``trust.yaml``. Key names are the vendor's own and appear in no document."""
+    """``trust.yaml``. Key names are the vendor's own and appear in no document.
+
+    Attributes:
+        sigstore: Paths of the ``trusted_root.json`` files that may vouch for identities.
+    """
 
     waybill: Literal[1]
     vendor: Name
@@ -630,6 +641,7 @@ class TrustFile(Document, frozen=True, kw_only=True):
     keys: Annotated[dict[Name, TrustKeyFile], Meta(min_length=1, max_length=256)]
     roles: Annotated[dict[Name, TrustRoleFile], Meta(min_length=1, max_length=64)]
     leave: Annotated[tuple[LeaveFile, ...], Meta(max_length=1024)] = ()
+    sigstore: Annotated[tuple[PathText, ...], Meta(max_length=16)] = ()
 
 
 def trust_problems(file: Handwritten, trust: TrustFile) -> Iterator[MalformedError]:

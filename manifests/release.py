@@ -246,6 +246,7 @@ class Release(Document, frozen=True, kw_only=True, tag_field="type", tag=RELEASE
         bulk_at: Length of the head in bytes, a multiple of 65536.
         members: What follows the head, in order: index.json, VERIFY.txt, then blobs, no digest twice.
         kits: Digests of the verifiers that read this format.
+        sigstore: The ``trusted_root.json`` for signers that are identities; the root decides whether it may be.
     """
 
     format: Literal[1]
@@ -264,6 +265,7 @@ class Release(Document, frozen=True, kw_only=True, tag_field="type", tag=RELEASE
     fixes: Annotated[tuple[Fix, ...], Meta(max_length=10000)] = ()
     advisories: Annotated[tuple[Blob, ...], Meta(max_length=1024)] = ()
     signers: Annotated[dict[Word, ImageSigner], Meta(max_length=256)] = {}
+    sigstore: Blob | None = None
     images: Annotated[tuple[Image, ...], Meta(max_length=10000)] = ()
     files: Annotated[tuple[FileSet, ...], Meta(max_length=1024)] = ()
     charts: Annotated[tuple[Chart, ...], Meta(max_length=1024)] = ()
@@ -361,7 +363,12 @@ def check_release(release: Release, what: str) -> None:
 
 def referenced(release: Release) -> Iterator[tuple[str, Blob]]:
     """Every blob that ``release.json`` itself names, with its place; images' own graphs are not followed."""
-    single = {"notes": release.notes, "contract": release.contract, "rollback": release.rollback}
+    single = {
+        "notes": release.notes,
+        "sigstore": release.sigstore,
+        "contract": release.contract,
+        "rollback": release.rollback,
+    }
     for place, blob in single.items():
         if blob is not None:
             yield place, blob
@@ -435,6 +442,8 @@ def _check_parts(release: Release, refuse: Refuse, what: str) -> None:
         by_identity = signer.identity is not None and signer.issuer is not None
         if (signer.key is not None) == by_identity or (signer.identity is None) != (signer.issuer is None):
             raise refuse("either a key, or identity and issuer", f"signers.{name}")
+    if (release.sigstore is not None) != any(one.key is None for one in release.signers.values()):  # F-90
+        raise refuse("signers that are identities need a trusted root, and only they do", "sigstore")
     for i, files in enumerate(release.files):
         paths = [entry.path for entry in files.entries]
         if paths != sorted(set(paths)):

@@ -56,6 +56,7 @@ class Root(Document, frozen=True, kw_only=True, tag_field="type", tag=ROOT_TYPE)
         previous: Digest of the whole file of version - 1; absent in version 1.
         keys: From key id (SHA-256 of the SPKI) to the key.
         leave: Keys that left, by key id.
+        sigstore: Digests of the ``trusted_root.json`` files that may vouch for identities, sorted.
     """
 
     vendor: Name
@@ -66,6 +67,7 @@ class Root(Document, frozen=True, kw_only=True, tag_field="type", tag=ROOT_TYPE)
     keys: Annotated[dict[KeyId, PublicKey], Meta(min_length=1, max_length=256)]
     roles: Annotated[dict[Word, Role], Meta(min_length=1, max_length=64)]
     leave: Annotated[dict[KeyId, Leaver], Meta(max_length=1024)] = {}
+    sigstore: Annotated[tuple[Digest, ...], Meta(max_length=16)] = ()
 
 
 class Pin(Document, frozen=True, kw_only=True):
@@ -151,6 +153,8 @@ def check_root(root: Root, what: str) -> None:
             raise MalformedError(f"role {name!r}: `products` is for release alone, sorted, each once", where=what)
     if (root.version == 1) != (root.previous is None):
         raise MalformedError("`previous` is absent in version 1 and present in every other", where=what)
+    if list(root.sigstore) != sorted(set(root.sigstore)):  # F-91
+        raise MalformedError("`sigstore` is not sorted, each once", where=what)
     for leaver in root.leave.values():
         if (leaver.how == "retired") != (leaver.last is not None):
             raise MalformedError("a retired key has `last`, a revoked one has not", where=what)

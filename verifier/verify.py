@@ -5,7 +5,7 @@ The order is docs/format.md, "Order of checks". Nothing here can open a network 
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,12 +15,13 @@ from typing import BinaryIO, Literal
 from content.bulk import Advance, Bulk, Kept, find_places, open_bundle, read_blob, verify_file, verify_stream
 from content.graph import Graph, walk
 from content.head import VERIFY_TXT, Head, VerifiedHead, open_head, read_head, verify_head
+from content.image_signers import judge_of, signer_problems
 from content.oci import MAX_MANIFEST_BYTES
-from content.signatures import Judge, asks_signers, judge_images, key_judge, looks_signed
+from content.signatures import asks_signers, judge_images, looks_signed
 from manifests.contract import Contract, parse_contract
 from manifests.digest import Blob, digest_of
 from manifests.errors import DamagedError, MalformedError, NewerError, RefusedError, UntrustedError, WaybillError
-from manifests.release import ImageSigner, Release
+from manifests.release import Release
 from manifests.rollback import Rollback, parse_rollback
 from manifests.trust import Mark, Pin
 from manifests.units import show_size
@@ -165,7 +166,10 @@ def _judge_understood(release: Release, verified: VerifiedHead) -> list[Finding]
             findings.append(
                 Finding("extension-unknown", "warning", f"{name} ({extension.digest}), kept and not judged")
             )
-    findings += _judge_signers(release)
+    findings += [
+        Finding(error.finding, "refused", error.problem, error)
+        for error in signer_problems(release, verified.chain.newest)
+    ]
     if verified.revocations is not None:
         error = RefusedError(
             f"revocation list {verified.revocations.version} is here and this verifier does not judge it yet",
@@ -174,33 +178,6 @@ def _judge_understood(release: Release, verified: VerifiedHead) -> list[Finding]
         )
         findings.append(_no("revocations", error))
     return findings
-
-
-def _judge_signers(release: Release) -> Iterator[Finding]:
-    """Whether the signers of images can be judged here at all; asked of the head, so that no bulk is read in vain."""
-    for name in sorted({image.signed_by for image in release.images} - {"none"}):
-        try:
-            _judge_of(name, release.signers[name])
-        except WaybillError as error:
-            yield Finding(error.finding, "refused", error.problem, error)
-
-
-def _judge_of(name: str, signer: ImageSigner) -> Judge:
-    """Who judges signatures of one signer.
-
-    Raises:
-        NewerError: A kind of key that this version does not know.
-        MalformedError: The record is no key.
-        RefusedError: An identity, which cannot be judged here.
-    """
-    if signer.key is not None:
-        return key_judge(name, signer)
-    raise RefusedError(
-        f"images are signed by the identity {signer.identity}, which this verifier does not judge",
-        where=f"signers {name}",
-        remedy="use a verifier that does; never install what was not judged",
-        finding="image-signers",
-    )
 
 
 def _judge_audience(release: Release, site: SiteFacts) -> list[Finding]:
@@ -416,7 +393,7 @@ def conclude(
         text = f"{len(bulk.present)} of {len(release.members)} members here, the rest in the store of this site"
         findings = (*findings, _ok("members", text))
         if asks_signers(release):
-            findings += _unjudged() if read is None else _judge_images(release, walk(release, read), read)
+            findings += _unjudged() if read is None else _judge_images(verified, walk(release, read), read)
         return VerifiedBundle(verified, bulk, None, None, None, "complete with what this site holds", (), findings)
     assert read is not None
     graph = walk(release, read)
@@ -424,12 +401,13 @@ def conclude(
     rollback = parse_rollback(read(release.rollback.digest))
     findings = (*findings, _ok("members", f"{len(release.members)} members, {size}, every byte checked"))
     if asks_signers(release):
-        findings += _judge_images(release, graph, read)
+        findings += _judge_images(verified, graph, read)
     return VerifiedBundle(verified, bulk, graph, contract, rollback, "complete", (), findings)
 
 
-def _judge_images(release: Release, graph: Graph, read: Callable[[str], bytes]) -> tuple[Finding, ...]:
-    judged = judge_images(release, graph, read, _judge_of)
+def _judge_images(verified: VerifiedHead, graph: Graph, read: Callable[[str], bytes]) -> tuple[Finding, ...]:
+    release = verified.release
+    judged = judge_images(release, graph, read, judge_of(release, verified.chain.newest, read))
     return tuple(Finding(one.id, one.level, one.text, one.error) for one in judged)
 
 

@@ -1,0 +1,54 @@
+"""Who judges each signer of images: keys by themselves, identities through sigstore and a root that the vendor pins."""
+
+from collections.abc import Iterator
+
+from content.keyless import check_available, identity_judge
+from content.signatures import NONE, Judge, JudgeOf, Read, key_judge
+from manifests.errors import UntrustedError, WaybillError
+from manifests.release import ImageSigner, Release
+from manifests.trust import Root
+
+
+def signer_problems(release: Release, root: Root) -> Iterator[WaybillError]:
+    """Why signers of this release cannot be judged here; the head alone says so, before any bulk is read."""
+    for name in sorted({image.signed_by for image in release.images} - {NONE}):
+        signer = release.signers[name]
+        try:
+            if signer.key is not None:
+                key_judge(name, signer)
+            else:
+                check_pinned(release, root)
+                check_available(signer.identity or "")
+        except WaybillError as error:
+            yield error
+
+
+def judge_of(release: Release, root: Root, read: Read) -> JudgeOf:
+    """From a signer's name and record to its judge; ``read`` gives the release's ``trusted_root.json``."""
+
+    def find(name: str, signer: ImageSigner) -> Judge:
+        if signer.key is not None:
+            return key_judge(name, signer)
+        digest = check_pinned(release, root)
+        return identity_judge(name, signer.identity or "", signer.issuer or "", read(digest))
+
+    return find
+
+
+def check_pinned(release: Release, root: Root) -> str:
+    """The digest of the release's ``trusted_root.json``, which the newest root must pin: a release cannot choose it.
+
+    Raises:
+        UntrustedError: It does not.
+    """
+    assert release.sigstore is not None  # check_release
+    digest = release.sigstore.digest
+    if digest not in root.sigstore:  # F-92
+        raise UntrustedError(
+            f"{digest} says who vouches for identities, and root {root.version} does not pin it",
+            where="release.json $.sigstore",
+            remedy="a root document was left out of the medium, or the vendor must add the file to `sigstore` of "
+            "trust.yaml",
+            finding="image-signer-trusted-root",
+        )
+    return digest

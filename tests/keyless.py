@@ -1,0 +1,253 @@
+"""A private Sigstore in memory: Fulcio, its log of certificates, Rekor of the first kind. No network, no time of day.
+
+What it makes is what the public services make, byte formats included: certificates with an embedded SCT (RFC 6962),
+log entries with a signed promise, a proof of inclusion in a tree of one leaf and a signed checkpoint.
+"""
+
+import hashlib
+import struct
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from manifests.digest import digest_of
+from manifests.envelope import BUNDLE, INTOTO, pae
+from tests.signed_images import b64, dump
+from tests.vendor import derived
+
+AT = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+IDENTITY = "https://git.example/small/.ci/release.yml@refs/heads/main"
+ISSUER = "https://token.example"
+ISSUER_OID = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
+ISSUER_V2_OID = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
+SCT_LIST_OID = x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
+
+
+def spki(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def key_id(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return hashlib.sha256(spki(key)).digest()
+
+
+def sign(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
+    return key.sign(message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+
+
+def der_text(text: str) -> bytes:
+    """A DER UTF8String of at most 127 bytes."""
+    data = text.encode()
+    assert len(data) < 128
+    return bytes((0x0C, len(data))) + data
+
+
+def der_octets(data: bytes) -> bytes:
+    length = bytes((len(data),)) if len(data) < 128 else bytes((0x81, len(data)))
+    assert len(data) < 256
+    return b"\x04" + length + data
+
+
+def name(text: str) -> x509.Name:
+    return x509.Name(
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "small"), x509.NameAttribute(NameOID.COMMON_NAME, text)]
+    )
+
+
+def key_usage(**wanted: bool) -> x509.KeyUsage:
+    names = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    more = ("key_cert_sign", "crl_sign", "encipher_only", "decipher_only")
+    return x509.KeyUsage(**{one: wanted.get(one, False) for one in (*names, *more)})
+
+
+@dataclass(frozen=True)
+class Sigstore:
+    """One instance. Attributes: number: where its keys begin; other instances have other keys."""
+
+    number: int = 300
+
+    def key(self, offset: int) -> ec.EllipticCurvePrivateKey:
+        return derived(self.number + offset).key
+
+    @property
+    def ca_key(self) -> ec.EllipticCurvePrivateKey:
+        return self.key(0)
+
+    @property
+    def issuing_key(self) -> ec.EllipticCurvePrivateKey:
+        return self.key(1)
+
+    @property
+    def ct_key(self) -> ec.EllipticCurvePrivateKey:
+        return self.key(2)
+
+    @property
+    def rekor_key(self) -> ec.EllipticCurvePrivateKey:
+        return self.key(3)
+
+    def ca(self) -> x509.Certificate:
+        return self._authority("root", self.ca_key, "root", self.ca_key, 1)
+
+    def issuing(self) -> x509.Certificate:
+        return self._authority("issuing", self.issuing_key, "root", self.ca_key, 0)
+
+    def _authority(
+        self, subject: str, key: ec.EllipticCurvePrivateKey, issuer: str, by: ec.EllipticCurvePrivateKey, depth: int
+    ) -> x509.Certificate:
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name(subject))
+            .issuer_name(name(issuer))
+            .public_key(key.public_key())
+            .serial_number(self.number + depth)
+            .not_valid_before(AT - timedelta(days=365))
+            .not_valid_after(AT + timedelta(days=3650))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=depth), critical=True)
+            .add_extension(key_usage(key_cert_sign=True, crl_sign=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key()), critical=False)
+        )
+        return builder.sign(by, hashes.SHA256(), ecdsa_deterministic=True)
+
+    def certificate(
+        self, key: ec.EllipticCurvePrivateKey, identity: str = IDENTITY, issuer: str = ISSUER, *, sct: bool = True
+    ) -> x509.Certificate:
+        """Ten minutes for ``identity``, with the promise of the certificate log in it."""
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([]))
+            .issuer_name(name("issuing"))
+            .public_key(key.public_key())
+            .serial_number(int.from_bytes(hashlib.sha256(identity.encode() + spki(key)).digest()[:8], "big"))
+            .not_valid_before(AT)
+            .not_valid_after(AT + timedelta(minutes=10))
+            .add_extension(key_usage(digital_signature=True), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.issuing_key.public_key()), critical=False
+            )
+            .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity)]), critical=True)
+            .add_extension(x509.UnrecognizedExtension(ISSUER_OID, issuer.encode()), critical=False)
+            .add_extension(x509.UnrecognizedExtension(ISSUER_V2_OID, der_text(issuer)), critical=False)
+        )
+        before = builder.sign(self.issuing_key, hashes.SHA256(), ecdsa_deterministic=True)
+        if not sct:
+            return before
+        builder = builder.add_extension(
+            x509.UnrecognizedExtension(SCT_LIST_OID, der_octets(self._sct(before.tbs_certificate_bytes))),
+            critical=False,
+        )
+        return builder.sign(self.issuing_key, hashes.SHA256(), ecdsa_deterministic=True)
+
+    def _sct(self, tbs: bytes) -> bytes:
+        """A list of one signed certificate timestamp over a precertificate (RFC 6962, section 3.2)."""
+        at = int((AT + timedelta(seconds=1)).timestamp() * 1000)
+        entry = key_id(self.issuing_key) + len(tbs).to_bytes(3, "big") + tbs
+        signature = sign(self.ct_key, struct.pack("!BBQH", 0, 0, at, 1) + entry + struct.pack("!H", 0))
+        one = struct.pack("!B32sQHBBH", 0, key_id(self.ct_key), at, 0, 4, 3, len(signature)) + signature
+        return struct.pack("!HH", len(one) + 2, len(one)) + one
+
+    def log(self, kind: str, body: bytes) -> dict[str, object]:
+        """An entry of the log whose only leaf is ``body``, with promise and proof."""
+        at = int((AT + timedelta(seconds=2)).timestamp())
+        root = hashlib.sha256(b"\0" + body).digest()
+        log_id = key_id(self.rekor_key)
+        note = f"rekor.example - 1\n1\n{b64(root)}\n"
+        signed = b64(log_id[:4] + sign(self.rekor_key, note.encode()))
+        promised = dump({"body": b64(body), "integratedTime": at, "logID": log_id.hex(), "logIndex": 0})
+        return {
+            "logIndex": "0",
+            "logId": {"keyId": b64(log_id)},
+            "kindVersion": {"kind": kind, "version": "0.0.1"},
+            "integratedTime": str(at),
+            "inclusionPromise": {"signedEntryTimestamp": b64(sign(self.rekor_key, promised))},
+            "inclusionProof": {
+                "logIndex": "0",
+                "rootHash": b64(root),
+                "treeSize": "1",
+                "hashes": [],
+                "checkpoint": {"envelope": f"{note}\n\N{EM DASH} rekor.example {signed}\n"},
+            },
+            "canonicalizedBody": b64(body),
+        }
+
+    def trusted_root(self) -> bytes:
+        valid = {"start": "2025-01-01T00:00:00Z"}
+
+        def instance(key: ec.EllipticCurvePrivateKey, url: str) -> dict[str, object]:
+            public = {"rawBytes": b64(spki(key)), "keyDetails": "PKIX_ECDSA_P256_SHA_256", "validFor": valid}
+            log_id = {"keyId": b64(key_id(key))}
+            return {"baseUrl": url, "hashAlgorithm": "SHA2_256", "publicKey": public, "logId": log_id}
+
+        chain = [{"rawBytes": b64(one.public_bytes(serialization.Encoding.DER))} for one in (self.issuing(), self.ca())]
+        return dump(
+            {
+                "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+                "tlogs": [instance(self.rekor_key, "https://rekor.example")],
+                "certificateAuthorities": [
+                    {
+                        "subject": {"organization": "small", "commonName": "issuing"},
+                        "uri": "https://fulcio.example",
+                        "certChain": {"certificates": chain},
+                        "validFor": valid,
+                    }
+                ],
+                "ctlogs": [instance(self.ct_key, "https://ct.example")],
+                "timestampAuthorities": [],
+            }
+        )
+
+    # --- what a signer does -----------------------------------------------------------------------------------------
+
+    def sign_statement(self, payload: bytes, **options: Any) -> bytes:
+        """A bundle around a DSSE envelope with a `dsse` entry, as `cosign sign` makes it."""
+        key = self.key(10)
+        certificate = self.certificate(key, **options)
+        signature = sign(key, pae(INTOTO, payload))
+        envelope = {"payload": b64(payload), "payloadType": INTOTO, "signatures": [{"sig": b64(signature)}]}
+        spec = {
+            "envelopeHash": {"algorithm": "sha256", "value": digest_of(dump(envelope))[7:]},
+            "payloadHash": {"algorithm": "sha256", "value": digest_of(payload)[7:]},
+            "signatures": [{"signature": b64(signature), "verifier": b64(_pem(certificate))}],
+        }
+        body = dump({"apiVersion": "0.0.1", "kind": "dsse", "spec": spec})
+        return _bundle(certificate, self.log("dsse", body), dsseEnvelope=envelope)
+
+    def sign_message(self, message: bytes, **options: Any) -> bytes:
+        """A bundle with a bare signature and a `hashedrekord` entry."""
+        key = self.key(11)
+        certificate = self.certificate(key, **options)
+        signature = b64(sign(key, message))
+        digest = hashlib.sha256(message).digest()
+        spec = {
+            "data": {"hash": {"algorithm": "sha256", "value": digest.hex()}},
+            "signature": {"content": signature, "publicKey": {"content": b64(_pem(certificate))}},
+        }
+        body = dump({"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": spec})
+        about = {"algorithm": "SHA2_256", "digest": b64(digest)}
+        return _bundle(
+            certificate,
+            self.log("hashedrekord", body),
+            messageSignature={"messageDigest": about, "signature": signature},
+        )
+
+    def other(self) -> "Sigstore":
+        return replace(self, number=self.number + 50)
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _bundle(certificate: x509.Certificate, entry: dict[str, object], **content: object) -> bytes:
+    material = {
+        "certificate": {"rawBytes": b64(certificate.public_bytes(serialization.Encoding.DER))},
+        "tlogEntries": [entry],
+    }
+    return dump({"mediaType": BUNDLE, "verificationMaterial": material, **content})
