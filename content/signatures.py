@@ -265,6 +265,7 @@ def _judge(
     looked = [_look(one, read, judge) for one in candidates[:MAX_CANDIDATES]]
     attested = [one for one in (_look(one, read, judge) for one in platforms[:MAX_CANDIDATES]) if one.attests]
     signatures = [one for one in looked if not one.attests]
+    # F-190
     good = next((one for one in signatures if one.opinion == "good"), None)
     if good is None:
         yield _refuse(image, signatures, judge)
@@ -290,7 +291,7 @@ def _judge(
 
 
 def _refuse(image: Image, signatures: list[_Looked], judge: Judge) -> Judged:
-    """Missing, somebody else's, or wrong: three ids, because three different people have to act."""
+    """Missing, somebody else's, or wrong: three ids, because three different people have to act (F-196)."""
     wrong = [one for one in signatures if one.opinion == "wrong"]
     unknown = [one for one in signatures if one.opinion == "unknown"]
     needs = f"it needs one by {judge.name}"
@@ -313,7 +314,7 @@ def _refuse(image: Image, signatures: list[_Looked], judge: Judge) -> Judged:
 def _look(candidate: _Candidate, read: Read, judge: Judge) -> _Looked:
     """Judge one candidate; nothing that it holds can raise."""
     junk = _Looked(candidate, "junk", "is no signature")
-    if candidate.layer.size > MAX_SIGNED:
+    if candidate.layer.size > MAX_SIGNED:  # F-195
         return _Looked(candidate, "junk", f"has more than {MAX_SIGNED} bytes")
     try:
         data = read(candidate.layer.digest)
@@ -337,7 +338,7 @@ def _look_simple(candidate: _Candidate, data: bytes, judge: Judge) -> _Looked:
         return _Looked(candidate, not_by.opinion, not_by.text)
     critical = _object(read_json(data, max_bytes=MAX_SIGNED), "critical")
     about = _object(critical, "image").get("docker-manifest-digest")
-    if critical.get("type") != SIMPLE_TYPE:
+    if critical.get("type") != SIMPLE_TYPE:  # F-192
         return _Looked(candidate, "wrong", "is signed and of another type")
     if about != candidate.subject:
         return _Looked(candidate, "wrong", f"is signed over {plain_text(about)}")
@@ -354,7 +355,7 @@ def _look_bundle(candidate: _Candidate, opened: Opened, message: bytes, judge: J
         judge.bundle(opened, message)
     except NotBySigner as not_by:
         return _Looked(candidate, not_by.opinion, f"is signed {not_by.text}", attests)
-    if not opened.is_envelope:
+    if not opened.is_envelope:  # F-193
         if f"sha256:{opened.digest.hex()}" != candidate.subject:
             return _Looked(candidate, "wrong", "claims another digest")
         return _Looked(candidate, "good", "")
@@ -389,6 +390,7 @@ def _look_statement(candidate: _Candidate, payload: bytes, attests: str, how: st
     said = _statement(payload)
     subjects = said.get("subject")
     digests = [_digest(one) for one in subjects] if isinstance(subjects, list) else []
+    # F-193, F-197
     if said.get("_type") not in ((STATEMENT, STATEMENT_V01) if attests else (STATEMENT,)):
         return _Looked(candidate, "wrong", "is signed and no Statement", attests)
     if len(digests) > MAX_SUBJECTS or candidate.subject not in digests or (not attests and len(digests) != 1):
