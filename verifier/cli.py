@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from manifests.console import Result, ask_passphrase, passphrase_option, progress, say, utc_now, verb
-from manifests.errors import UsageError
+from manifests.errors import UsageError, WaybillError
 
 if TYPE_CHECKING:
     from manifests.keys import FileSigner
@@ -412,9 +412,14 @@ def status_command(fast: bool, place: Path | None) -> Result:
     from verifier.status import status_of
 
     site = _open(place)
-    components = None if fast else observe(site, _tools().load)
+    components, unseen = None, ""
+    if not fast:
+        try:
+            components = observe(site, _tools().load)
+        except WaybillError as error:
+            unseen = str(error)
     waiting = waiting_items(site)
-    found = status_of(site, waiting, components, utc_now())
+    found = status_of(site, waiting, components, utc_now(), unseen=unseen)
     state, running = site.state, site.state.running
     data: dict[str, Any] = {
         "site": state.site,
@@ -429,6 +434,7 @@ def status_command(fast: bool, place: Path | None) -> Result:
         "report": state.report_seq,
         "policy": state.policy_number,
         "waiting": [_waiting(one) for one in waiting],
+        "unseen": unseen,
         "components": [
             {"step": one.step, "name": one.name, "level": one.level, "problem": one.problem} for one in components or ()
         ],

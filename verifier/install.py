@@ -66,6 +66,16 @@ class Ended:
     need: Need | None = None
 
 
+def finish_former(site: Site, tools: Tools) -> None:
+    """What an earlier process left unfinished comes first: a new transaction begins from a state of rest."""
+    now = site.state.transaction
+    waits = now is not None and now.state == State.PROBING and now.passed and now.act is None
+    cut_off = now is not None and now.open and not waits
+    if cut_off or site.pointed() != site.state.current:
+        tools.say("finishing what was cut off before")
+        Machine(site, tools).drive(forward=False)
+
+
 def check_idle(site: Site) -> None:
     """Raise unless a new transaction may begin.
 
@@ -129,8 +139,9 @@ def install(
 ) -> Ended:
     """Install ``item`` and see it through its trial.
 
-    Steps: 1 nothing else is on its way; 2 work out the change; 3 the people have agreed; 4 a first install names its
-    contract; 5 it fits; 6 plan and approvals go into the journal; 7 stage, switch, activate, probe, confirm, settle.
+    Steps: 1 what was cut off is finished, nothing else is on its way; 2 work out the change; 3 the people have agreed;
+    4 a first install names its contract; 5 it fits; 6 plan and approvals go into the journal; 7 stage, switch,
+    activate, probe, confirm, settle.
 
     Args:
         media: Where the bulk is; None for where it was received from.
@@ -139,7 +150,8 @@ def install(
     Raises:
         WaybillError: Before the switch; nothing was changed.
     """
-    check_idle(site)  # 1
+    finish_former(site, tools)  # 1
+    check_idle(site)
     change = change_of(site, item)  # 2
     crew = crew_for(site, change, tools.load)
     standing = standing_of(site, change)  # 3
@@ -246,6 +258,7 @@ def rollback(
             )
         machine.leave_trial(reason)
         return _ended(site, tell, "rollback", None, expected_back=True)
+    finish_former(site, tools)
     check_idle(site)
     if signer is not None and not dry_run:
         site.make_room()

@@ -26,9 +26,14 @@ class Status:
 
 
 def status_of(
-    site: Site, waiting: tuple[Waiting, ...], components: tuple[Component, ...] | None, now: datetime
+    site: Site,
+    waiting: tuple[Waiting, ...],
+    components: tuple[Component, ...] | None,
+    now: datetime,
+    *,
+    unseen: str = "",
 ) -> Status:
-    """``components`` is None when they were not looked at."""
+    """``components`` is None when they were not looked at; ``unseen`` says why they could not be."""
     state = site.state
     lines = _unfinished(site)
     running = state.running
@@ -42,6 +47,8 @@ def status_of(
         )
     for one in components or ():
         lines.append(f"           {one.step}/{one.name}: {one.problem or one.level}")
+    if unseen:
+        lines.append(f"           what is there cannot be seen: {unseen}")
     for health in state.health:
         failing = f", {health.failures} times in a row" if health.failures else ""
         lines.append(f"           probe {health.probe}: {health.state}{failing}")

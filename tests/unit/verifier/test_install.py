@@ -35,6 +35,7 @@ from verifier.events import Alarm
 from verifier.queue import waiting_items
 from verifier.review import review_text
 from verifier.site import find_site, open_site
+from verifier.table import State
 
 PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
 SCHEMA = b"""{"type":"object","additionalProperties":false,"required":["replicas"],
@@ -183,6 +184,60 @@ def test_when_even_the_way_back_fails_a_person_decides(place: Place, monkeypatch
     assert isinstance(mended.error, RolledBackError)
     assert "rolled-back" in what
     assert hello(place) == b"hello\n"
+
+
+def test_after_a_crash_at_the_switch_another_install_begins_from_rest(place: Place) -> None:
+    """The link had moved, its outcome was not written; the operator does not run `recover` but installs another."""
+    from tests.faults.model import PluggedDisk, PulledPlugError
+
+    place.bring(bundle(place, FIRST))
+    third = second(version="1.2.0", sequence=3, service={"hello.txt": b"third\n"})
+    for vendor in (second(), third):
+        place.approve(place.receive(bundle(place, vendor)).item)
+    before = place.path.rename(place.path.with_name("before"))
+    for at in range(200):
+        shutil.copytree(before, place.path, symlinks=True)
+        place.disk = PluggedDisk(at)
+        with pytest.raises(PulledPlugError):
+            place.install("r-1.1.0")
+        if place.open().pointed() == 2:
+            break
+        shutil.rmtree(place.path)
+    now = place.open().state.transaction
+    assert now is not None
+    assert (now.state, now.act) == (State.STAGED, "switch")
+    place.disk = QuickDisk()
+    # The former install is finished first, so the plan that was approved is not the one that would be done now.
+    with pytest.raises(WaitingError):
+        place.install("r-1.2.0")
+    assert hello(place) == b"second\n"
+    place.approve("r-1.2.0")
+    assert place.install("r-1.2.0").error is None
+    assert hello(place) == b"third\n"
+
+
+def test_a_number_that_was_only_staged_is_used_by_the_next(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    from verifier.drivers.files import FilesDriver
+
+    place.bring(bundle(place, FIRST))
+    for vendor in (second(), second(version="1.2.0", sequence=3, service={"hello.txt": b"third\n"})):
+        place.approve(place.receive(bundle(place, vendor)).item)
+    original = FilesDriver.stage
+
+    def stage(self: FilesDriver, plan: object, context: object) -> None:
+        original(self, plan, context)  # type: ignore[arg-type]  # as the machine gives them
+        raise HostError("power is low")
+
+    monkeypatch.setattr(FilesDriver, "stage", stage)
+    with pytest.raises(HostError, match="power is low"):
+        place.install("r-1.1.0")
+    monkeypatch.setattr(FilesDriver, "stage", original)
+    assert hello(place) == b"hello\n"
+    ended = place.install("r-1.2.0")
+    assert ended.error is None
+    assert ended.generation is not None
+    assert ended.generation.number == 2
+    assert hello(place) == b"third\n"
 
 
 # --- a person ends the trial ----------------------------------------------------------------------------------------
