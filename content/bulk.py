@@ -87,7 +87,7 @@ class Kept:
 
 def member_name(index: int, blob: Blob) -> str:
     """The name of ``members[index]``: index.json, VERIFY.txt, then blobs by digest."""
-    return ("index.json", "VERIFY.txt")[index] if index < 2 else blob_name(blob.digest)
+    return ("index.json", "VERIFY.txt")[index] if index < 2 else blob_name(blob.digest)  # F-111
 
 
 def bundle_length(release: Release) -> int:
@@ -134,7 +134,7 @@ def find_places(descriptor: int, release: Release, what: str) -> Bulk:
         present.append(place)
         at += member_length(place.blob.size)
     missing += [blob for _, blob in wanted]
-    if not cut and os.pread(descriptor, len(END) + 1, at) != END:
+    if not cut and os.pread(descriptor, len(END) + 1, at) != END:  # F-01
         raise _damaged("the archive does not end where its last member does", f"{what} at byte {at}")
     return _bulk(present, missing, length, cut, what)
 
@@ -147,14 +147,14 @@ def _next_place(block: bytes, at: int, wanted: Iterator[tuple[int, Blob]], missi
             break
         missing.append(blob)
     else:
-        raise _damaged(f"{name} is not a member, or not in its place", f"{what} at byte {at}")
-    if block != header(name, blob.size):
+        raise _damaged(f"{name} is not a member, or not in its place", f"{what} at byte {at}")  # F-110
+    if block != header(name, blob.size):  # F-111
         raise _damaged(f"{name} has another size than the release says", f"{what} at byte {at}")
     return Place(name=name, blob=blob, offset=at + BLOCK)
 
 
 def _bulk(present: list[Place], missing: list[Blob], length: int, cut: bool, what: str) -> Bulk:
-    if cut and not missing:
+    if cut and not missing:  # F-114
         raise _damaged("the end of the archive is missing", what)
     return Bulk(present=tuple(present), missing=tuple(missing), length=length, cut=cut)
 
@@ -223,11 +223,11 @@ def _check(descriptor: int, place: Place, advance: Advance) -> Place | None:
             os.posix_fadvise(descriptor, dropped, at - dropped, os.POSIX_FADV_DONTNEED)
             dropped = at
     padding = padded(place.blob.size) - place.blob.size
-    if padding and os.pread(descriptor, padding, at) != bytes(padding):
+    if padding and os.pread(descriptor, padding, at) != bytes(padding):  # F-04
         return place
     if place.blob.size >= BUFFER:
         os.posix_fadvise(descriptor, dropped, at - dropped, os.POSIX_FADV_DONTNEED)
-    return None if "sha256:" + hashed.hexdigest() == place.blob.digest else place
+    return None if "sha256:" + hashed.hexdigest() == place.blob.digest else place  # F-112
 
 
 def read_blob(descriptor: int, place: Place, limit: int) -> bytes:
@@ -281,7 +281,7 @@ def verify_stream(
                 raise damage([place], what)
             present.append(place)
             at += member_length(place.blob.size)
-        if not cut and block + source.take(len(END)) != END:
+        if not cut and block + source.take(len(END)) != END:  # F-01
             raise _damaged("the archive does not end where its last member does", f"{what} at byte {at}")
         length = source.taken
     missing += [blob for _, blob in wanted]

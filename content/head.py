@@ -160,7 +160,7 @@ def choose_bulk_at(
     It must not depend on the signatures, or two signers would not make the bundle that one and then the other make.
     """
     known = [len(OCI_LAYOUT), release_size, *map(len, roots)] + ([len(revocations)] if revocations is not None else [])
-    used = sum(map(member_length, known)) + BLOCK + reserve
+    used = sum(map(member_length, known)) + BLOCK + reserve  # F-17
     bulk_at = -(-used // BULK_STEP) * BULK_STEP
     if bulk_at > MAX_HEAD:
         raise RefusedError(f"the head would take {bulk_at} bytes, at most {MAX_HEAD} are allowed", where="release.json")
@@ -177,9 +177,9 @@ def read_head(read: Callable[[int], bytes], what: str = "bundle") -> Head:
     """
     reader = _Reader(read, what)
     name, data = reader.member({"oci-layout": len(OCI_LAYOUT)})
-    if data != OCI_LAYOUT:
+    if data != OCI_LAYOUT:  # F-06
         raise MalformedError("oci-layout is not the constant of the format", where=what)
-    name, release = reader.member({"release.json": MAX_RELEASE})
+    name, release = reader.member({"release.json": MAX_RELEASE})  # F-07
     signatures: list[Signature] = []
     roots: list[bytes] = []
     first_root = 0
@@ -189,30 +189,31 @@ def read_head(read: Callable[[int], bytes], what: str = "bundle") -> Head:
         if name == "reserve":
             break
         if match := _SIGNATURE_NAME.fullmatch(name):
-            if roots or revocations is not None or match[2] != "sig" or len(signatures) >= MAX_SIGNATURES:
+            if roots or revocations is not None or match[2] != "sig" or len(signatures) >= MAX_SIGNATURES:  # F-08
                 raise MalformedError("signatures are pairs, before the root documents", where=f"{what} {name}")
             keyid = match[1]
-            if signatures and keyid <= signatures[-1].keyid:
+            if signatures and keyid <= signatures[-1].keyid:  # F-08
                 raise MalformedError("signatures are not in order of key ids", where=f"{what} {name}")
             sig = reader.body(name, size, MAX_SIG)
             _, bundle = reader.member({f"signatures/{keyid}.sigstore.json": MAX_BUNDLE})
             signatures.append(Signature(keyid=keyid, sig=sig, bundle=bundle))
         elif match := _ROOT_NAME.fullmatch(name):
             version = int(match[1])
+            # F-09
             if revocations is not None or len(roots) >= MAX_ROOTS or (roots and version != first_root + len(roots)):
                 raise MalformedError("root documents are consecutive, at most 256", where=f"{what} {name}")
             first_root = first_root or version
             roots.append(reader.body(name, size, MAX_ROOT))
-        elif name == "revocations.json" and revocations is None:
+        elif name == "revocations.json" and revocations is None:  # F-11
             revocations = reader.body(name, size, MAX_REVOCATIONS)
         else:
-            raise MalformedError("a name that the head does not have here", where=f"{what} {name}")
-    if not roots:
+            raise MalformedError("a name that the head does not have here", where=f"{what} {name}")  # F-13
+    if not roots:  # F-09
         raise MalformedError("the head holds no root document", where=what)
     bulk_at = reader.offset + size
-    if bulk_at % BULK_STEP or bulk_at > MAX_HEAD:
+    if bulk_at % BULK_STEP or bulk_at > MAX_HEAD:  # F-12
         raise MalformedError(f"the head ends at {bulk_at}, expected a multiple of {BULK_STEP}", where=what)
-    if reader.body("reserve", size, MAX_HEAD).strip(b"\0"):
+    if reader.body("reserve", size, MAX_HEAD).strip(b"\0"):  # F-12
         raise MalformedError("the reserve holds other bytes than zeros", where=what)
     return Head(
         release=release,
@@ -234,7 +235,7 @@ class _Reader:
 
     def take(self, count: int) -> bytes:
         parts = []
-        while count:
+        while count:  # F-15
             part = self._read(count)
             if not part:
                 raise MalformedError(f"ends after {self.offset} bytes, inside its head", where=self._what)
@@ -246,7 +247,7 @@ class _Reader:
     def next_header(self) -> tuple[str, int]:
         at = self.offset
         block = self.take(BLOCK)
-        if at == 0 and block != header("oci-layout", len(OCI_LAYOUT)):
+        if at == 0 and block != header("oci-layout", len(OCI_LAYOUT)):  # F-05
             raise MalformedError(
                 "not a Waybill bundle",
                 where=self._what,
@@ -256,11 +257,11 @@ class _Reader:
         return parse_header(block, f"{self._what} at byte {at}")
 
     def body(self, name: str, size: int, limit: int) -> bytes:
-        limit = min(limit, MAX_HEAD - self.offset)
+        limit = min(limit, MAX_HEAD - self.offset)  # F-14
         if size > limit:
             raise MalformedError(f"{size} bytes, at most {limit} are allowed", where=f"{self._what} {name}")
         data = self.take(size)
-        if self.take(padded(size) - size).strip(b"\0"):
+        if self.take(padded(size) - size).strip(b"\0"):  # F-04
             raise MalformedError("padding holds other bytes than zeros", where=f"{self._what} {name}")
         return data
 
@@ -299,7 +300,7 @@ def release_statement(release: Release, release_digest: str) -> Statement[Predic
 
 def sign_release(data: bytes, signer: Signer) -> Signature:
     """Both signatures of one signer over ``release.json``; refuses bytes that are not a release."""
-    release = parse_release(data)
+    release = parse_release(data)  # F-81
     bundle = sign_statement(release_statement(release, digest_of(data)), signer)
     return Signature(keyid=signer.public.keyid, sig=signer.sign(data), bundle=bundle)
 
@@ -321,7 +322,7 @@ def verify_head(head: Head, pin: Pin) -> VerifiedHead:
         MalformedError, UntrustedError, RefusedError, NewerError: As the step says.
     """
     chain = verify_chain(head.roots, pin)  # 1
-    if chain.roots[0].root.version != head.first_root:
+    if chain.roots[0].root.version != head.first_root:  # F-10
         raise MalformedError(f"root {chain.roots[0].root.version} is named {head.first_root}", where="trust")
     release_digest = digest_of(head.release)
     good: dict[str, Statement[Predicate]] = {}
@@ -335,19 +336,19 @@ def verify_head(head: Head, pin: Pin) -> VerifiedHead:
     said = _agree(good, chain)
     counted = _count(good, said.predicate, chain)  # 3
     check_vendor_product(chain.newest, said.predicate.product)
-    if said.predicate.format > FORMAT:  # 4
+    if said.predicate.format > FORMAT:  # 4, F-80
         raise NewerError(
             f"the release is of format {said.predicate.format}, this verifier reads up to {FORMAT}",
             where="release",
             remedy=f"use the vendor's newer verifier: {', '.join(said.predicate.kits) or 'ask the vendor'}",
             finding="format-newer",
         )
-    if said.subject[0].digest.sha256 != release_digest.removeprefix("sha256:"):  # 5
+    if said.subject[0].digest.sha256 != release_digest.removeprefix("sha256:"):  # 5, F-78
         raise UntrustedError("what was signed is another release.json", where="release.json", finding="signature-wrong")
-    release = parse_release(head.release)  # 6
-    if said != release_statement(release, release_digest):  # 7
+    release = parse_release(head.release)  # 6, F-82
+    if said != release_statement(release, release_digest):  # 7, F-79
         raise MalformedError("the signed statement and release.json disagree", where="release.json")
-    if release.bulk_at != head.bulk_at:
+    if release.bulk_at != head.bulk_at:  # F-16
         raise MalformedError(f"the head ends at {head.bulk_at}, release.json says {release.bulk_at}", where="reserve")
     revocations = None if head.revocations is None else verify_revocations(head.revocations, chain)  # 8
     return VerifiedHead(
@@ -365,19 +366,19 @@ def _verify_pair(one: Signature, release: bytes, chain: Chain) -> Statement[Pred
     """What the signer said, or None when its algorithm is beyond this verifier."""
     name = f"signatures/{one.keyid}"
     key = chain.key(one.keyid)
-    if key is None:
+    if key is None:  # F-71
         raise UntrustedError(
             f"signed by a key that the vendor's root does not know: {one.keyid}",
             where=name,
             remedy="somebody added it; ask for the medium again",
             finding="signature-unknown",
         )
-    if not key.known:
+    if not key.known:  # F-72
         return None
-    key.verify(one.sig, release, f"{name}.sig")
+    key.verify(one.sig, release, f"{name}.sig")  # F-70
     payload = verify_statement(one.bundle, key, f"{name}.sigstore.json")
     said = parse(payload, Statement[Predicate], f"{name}.sigstore.json", max_bytes=MAX_BUNDLE)
-    if said.predicate_type != PREDICATE_TYPE:
+    if said.predicate_type != PREDICATE_TYPE:  # F-44
         raise UntrustedError(f"a statement of type {said.predicate_type}, expected {PREDICATE_TYPE}", where=name)
     return said
 
@@ -392,7 +393,7 @@ def _agree(good: dict[str, Statement[Predicate]], chain: Chain) -> Statement[Pre
             finding="signature-missing",
         )
     first, *others = good.values()
-    if any(other != first for other in others):
+    if any(other != first for other in others):  # F-73
         raise UntrustedError("two signers made different statements", where="signatures", finding="signature-wrong")
     return first
 
@@ -403,7 +404,7 @@ def _needs(chain: Chain) -> str:
 
 
 def _count(good: dict[str, Statement[Predicate]], predicate: Predicate, chain: Chain) -> tuple[str, ...]:
-    if predicate.root_version > chain.newest.version:
+    if predicate.root_version > chain.newest.version:  # F-74
         raise UntrustedError(
             f"the release asks for root {predicate.root_version}, the newest here is {chain.newest.version}",
             where="trust",
@@ -411,7 +412,7 @@ def _count(good: dict[str, Statement[Predicate]], predicate: Predicate, chain: C
             finding="root-missing",
         )
     # Otherwise one stolen release key could lift the marks of all sites beyond every later release.
-    if predicate.epoch > chain.newest.epoch:
+    if predicate.epoch > chain.newest.epoch:  # F-77
         raise UntrustedError(
             f"the release is of epoch {predicate.epoch}, root {chain.newest.version} has begun epoch "
             f"{chain.newest.epoch}",
@@ -422,7 +423,7 @@ def _count(good: dict[str, Statement[Predicate]], predicate: Predicate, chain: C
     at = Mark(epoch=predicate.epoch, sequence=predicate.sequence)
     counted = tuple(sorted(keyid for keyid in good if chain.counted("release", keyid, at)))
     role = chain.newest.roles["release"]
-    if len(counted) < role.threshold:
+    if len(counted) < role.threshold:  # F-75
         missing = sorted(set(role.keys) - set(counted))
         raise UntrustedError(
             f"the release is signed by {len(counted)} of the {role.threshold} release keys that it needs "

@@ -120,14 +120,14 @@ def verify_enrolment(data: bytes, what: str = "enrolment") -> SignedEnrolment:
     """
     envelope = parse_envelope(data, ENROLMENT_TYPE, what, max_bytes=MAX_ENROLMENT)
     enrolment = parse(envelope.payload_bytes, Enrolment, what, max_bytes=MAX_ENROLMENT)
-    if not enrolment.key.known:
+    if not enrolment.key.known:  # F-181
         raise NewerError(
             f"its key is of the unknown algorithm {enrolment.key.algorithm!r}",
             where=what,
             remedy="use a newer version of waybill",
         )
     load_public(enrolment.key)
-    if len(envelope.signatures) != 1:
+    if len(envelope.signatures) != 1:  # F-180
         raise MalformedError(
             f"{len(envelope.signatures)} signatures, an enrolment has one: by the key that it names",
             where=what,

@@ -25,7 +25,7 @@ HexDigest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 def pae(payload_type: str, payload: bytes) -> bytes:
     """What is signed: DSSE's pre-authentication encoding (protocol.md, "PAE")."""
-    return b"DSSEv1 %d %s %d %s" % (len(payload_type), payload_type.encode(), len(payload), payload)
+    return b"DSSEv1 %d %s %d %s" % (len(payload_type), payload_type.encode(), len(payload), payload)  # F-43
 
 
 class Sha256(Document, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ class Subject(Document, frozen=True, kw_only=True):
 class Statement(Document, Generic[P], frozen=True, kw_only=True):
     """An in-toto Statement v1 with exactly one subject."""
 
-    type: Literal["https://in-toto.io/Statement/v1"] = field(name="_type")
+    type: Literal["https://in-toto.io/Statement/v1"] = field(name="_type")  # F-44
     predicate: P
     predicate_type: Annotated[str, Meta(max_length=200)] = field(name="predicateType")
     subject: Annotated[tuple[Subject, ...], Meta(min_length=1, max_length=1)]
@@ -58,7 +58,7 @@ class _Sig(Document, frozen=True, kw_only=True):
 
 class _Envelope(Document, frozen=True, kw_only=True):
     payload: Base64
-    payload_type: Literal["application/vnd.in-toto+json"] = field(name="payloadType")
+    payload_type: Literal["application/vnd.in-toto+json"] = field(name="payloadType")  # F-42
     signatures: Annotated[tuple[_Sig, ...], Meta(min_length=1, max_length=1)]
 
 
@@ -72,7 +72,7 @@ class _Material(Document, frozen=True, kw_only=True):
     tlog_entries: Annotated[tuple[str, ...], Meta(max_length=0)] = field(name="tlogEntries")
 
 
-class SigstoreBundle(Document, frozen=True, kw_only=True):
+class SigstoreBundle(Document, frozen=True, kw_only=True):  # F-40
     """A key-signed Sigstore bundle v0.3 around one DSSE envelope."""
 
     envelope: _Envelope = field(name="dsseEnvelope")
@@ -113,7 +113,7 @@ def verify_statement(data: bytes, key: PublicKey, what: str) -> bytes:
         UntrustedError: The signature does not match.
     """
     parsed = parse(data, SigstoreBundle, what, max_bytes=MAX_BUNDLE)
-    if decode_base64(parsed.material.public_key.hint, what).hex() != key.keyid:
+    if decode_base64(parsed.material.public_key.hint, what).hex() != key.keyid:  # F-41
         raise MalformedError(f"its hint names another key than {key.keyid}", where=what)
     payload = decode_base64(parsed.envelope.payload, what)
     key.verify(decode_base64(parsed.envelope.signatures[0].sig, what), pae(INTOTO, payload), what)
@@ -140,10 +140,10 @@ class Envelope(Document, frozen=True, kw_only=True):
 def parse_envelope(data: bytes, payload_type: str, what: str, *, max_bytes: int) -> Envelope:
     """Raises MalformedError unless an envelope of ``payload_type``, its signatures sorted by key id, each once."""
     envelope = parse(data, Envelope, what, max_bytes=max_bytes)
-    if envelope.payload_type != payload_type:
+    if envelope.payload_type != payload_type:  # F-45
         raise MalformedError(f"payload type is {envelope.payload_type!r}, expected {payload_type!r}", where=what)
     keyids = [one.keyid for one in envelope.signatures]
-    if keyids != sorted(set(keyids)):
+    if keyids != sorted(set(keyids)):  # F-45
         raise MalformedError("signatures are not sorted by key id, each key once", where=what)
     return envelope
 

@@ -411,8 +411,8 @@ def verify_report(data: bytes, key: PublicKey, what: str = "report") -> SignedRe
     """
     if len(data) > MAX_REPORT:
         raise MalformedError(f"{len(data)} bytes, at most {MAX_REPORT} are allowed", where=what)
-    payload = verify_statement(data, key, what)
-    if len(payload) > MAX_CORE:
+    payload = verify_statement(data, key, what)  # F-171
+    if len(payload) > MAX_CORE:  # F-170
         raise MalformedError(f"{len(payload)} bytes, at most {MAX_CORE} are allowed", where=what)
     said = _parse_statement(payload, what)
     check_report(said.predicate, what)
@@ -420,7 +420,7 @@ def verify_report(data: bytes, key: PublicKey, what: str = "report") -> SignedRe
     subject = said.subject[0]
     wanted = "enrolment.json" if installed is None else "release.json"
     digest = "sha256:" + subject.digest.sha256
-    if subject.name != wanted or (installed is not None and digest != installed.digest):
+    if subject.name != wanted or (installed is not None and digest != installed.digest):  # F-173
         raise MalformedError("its subject is not what the report says is installed", where=f"{what} $.subject")
     return SignedReport(raw=data, digest=digest_of(data), subject=digest, report=said.predicate)
 
@@ -430,7 +430,7 @@ def _parse_statement(payload: bytes, what: str) -> Statement[Report]:
         said = parse(payload, ReportStatement, what, max_bytes=MAX_CORE)
     except MalformedError:
         kind = decode(payload, _AnyType, what).predicate_type
-        if kind != REPORT_TYPE and kind.startswith("urn:waybill:report:"):
+        if kind != REPORT_TYPE and kind.startswith("urn:waybill:report:"):  # F-172
             raise _newer(kind, what) from None
         raise
     if said.predicate_type != REPORT_TYPE:
@@ -459,9 +459,9 @@ def check_report(report: Report, what: str) -> None:
     def refuse(problem: str, place: str) -> MalformedError:
         return MalformedError(problem, where=f"{what} $.predicate.{place}", finding="report-contradiction")
 
-    _check_chain(report.chain, refuse)
+    _check_chain(report.chain, refuse)  # F-174
     install = report.install
-    if (install.state == "none") != (install.release is None):
+    if (install.state == "none") != (install.release is None):  # F-175
         raise refuse(f"state is {install.state!r}, which does not agree with `release`", "install.state")
     numbers = [one.number for one in install.generations]
     if numbers != sorted(set(numbers)):

@@ -42,9 +42,9 @@ def verify_revocations(data: bytes, chain: Chain, what: str = "revocations.json"
         if key.known:
             verify_signature(envelope, one, key, what)
             good.add(one.keyid)
-    if len(good & set(role.keys)) < role.threshold:
+    if len(good & set(role.keys)) < role.threshold:  # F-150
         raise UntrustedError(f"needs {role.threshold} root signatures", where=what, finding="signature-missing")
     found = parse(envelope.payload_bytes, Revocations, what, max_bytes=MAX_REVOCATIONS)
-    if found.vendor != chain.newest.vendor:
+    if found.vendor != chain.newest.vendor:  # F-151
         raise UntrustedError(f"a list of {found.vendor}, expected {chain.newest.vendor}", where=what)
     return found

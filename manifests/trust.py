@@ -115,10 +115,11 @@ class Chain:
 
     def counted(self, role: str, keyid: str, at: Mark | None) -> bool:
         """Whether a good signature by ``keyid`` counts for ``role``, for a release at ``at``."""
-        leaver = self.newest.leave.get(keyid)
+        leaver = self.newest.leave.get(keyid)  # F-63
         if leaver is None:
             return keyid in self.newest.roles[role].keys
         was_in = any(role in one.root.roles and keyid in one.root.roles[role].keys for one in self.roots)
+        # F-64
         return leaver.how == "retired" and was_in and leaver.last is not None and at is not None and at <= leaver.last
 
 
@@ -137,26 +138,26 @@ def parse_root(data: bytes, what: str) -> SignedRoot:
 def check_root(root: Root, what: str) -> None:
     """Raise MalformedError unless every rule inside one document holds."""
     for keyid, key in root.keys.items():
-        if key.keyid != keyid:
+        if key.keyid != keyid:  # F-52
             raise MalformedError(f"key is listed as {keyid} and is {key.keyid}", where=what)
     for name in ROLES:
-        if name not in root.roles:
+        if name not in root.roles:  # F-50
             raise MalformedError(f"role {name!r} is missing", where=what)
     for name, role in root.roles.items():
-        if list(role.keys) != sorted(set(role.keys)) or not set(role.keys) <= set(root.keys):
+        if list(role.keys) != sorted(set(role.keys)) or not set(role.keys) <= set(root.keys):  # F-51
             raise MalformedError(f"keys of role {name!r} are not sorted, not each once, or not listed", where=what)
-        if name in ROLES and role.threshold > len(role.keys):
+        if name in ROLES and role.threshold > len(role.keys):  # F-51, F-62
             raise MalformedError(f"role {name!r} asks for {role.threshold} of {len(role.keys)} keys", where=what)
-        if set(role.keys) & set(root.leave):
+        if set(role.keys) & set(root.leave):  # F-54
             raise MalformedError(f"role {name!r} holds a key that left", where=what)
-        if list(role.products) != sorted(set(role.products)) or bool(role.products) != (name == "release"):
+        if list(role.products) != sorted(set(role.products)) or bool(role.products) != (name == "release"):  # F-53
             raise MalformedError(f"role {name!r}: `products` is for release alone, sorted, each once", where=what)
-    if (root.version == 1) != (root.previous is None):
+    if (root.version == 1) != (root.previous is None):  # F-55
         raise MalformedError("`previous` is absent in version 1 and present in every other", where=what)
     if list(root.sigstore) != sorted(set(root.sigstore)):  # F-91
         raise MalformedError("`sigstore` is not sorted, each once", where=what)
     for leaver in root.leave.values():
-        if (leaver.how == "retired") != (leaver.last is not None):
+        if (leaver.how == "retired") != (leaver.last is not None):  # F-54
             raise MalformedError("a retired key has `last`, a revoked one has not", where=what)
 
 
@@ -178,10 +179,10 @@ def verify_chain(documents: tuple[bytes, ...], pin: Pin) -> Chain:
     """
     roots = tuple(parse_root(data, f"root document {i + 1}") for i, data in enumerate(documents))
     for before, after in pairwise(roots):
-        if after.root.version != before.root.version + 1:
+        if after.root.version != before.root.version + 1:  # F-56
             raise MalformedError(f"root {after.root.version} follows root {before.root.version}", where="trust")
     at = next((i for i, one in enumerate(roots) if one.fingerprint == pin.digest), None)
-    if at is None:
+    if at is None:  # F-57
         raise UntrustedError(
             "no root document here is the one that is pinned",
             where="trust",
@@ -200,11 +201,11 @@ def verify_chain(documents: tuple[bytes, ...], pin: Pin) -> Chain:
 
 def _follow(before: SignedRoot, after: SignedRoot) -> None:
     what = f"root {after.root.version}"
-    if after.root.previous != digest_of(before.raw):
+    if after.root.previous != digest_of(before.raw):  # F-58
         raise UntrustedError(
             f"its predecessor is {after.root.previous}, not the file here", where=what, finding="root-chain"
         )
-    if after.root.vendor != before.root.vendor:
+    if after.root.vendor != before.root.vendor:  # F-59
         problem = f"vendor changes from {before.root.vendor} to {after.root.vendor}"
         raise UntrustedError(problem, where=what, finding="root-chain")
     if after.root.epoch < before.root.epoch:
@@ -217,9 +218,9 @@ def _signatures(one: SignedRoot, before: SignedRoot | None, *, must_count_own: b
     good = set()
     for signature in one.envelope.signatures:
         key = one.root.keys.get(signature.keyid) or (before.root.keys.get(signature.keyid) if before else None)
-        if key is None:
+        if key is None:  # F-61
             raise UntrustedError(f"signed by unknown key {signature.keyid}", where=what, finding="signature-unknown")
-        if key.known:
+        if key.known:  # F-62
             verify_signature(one.envelope, signature, key, what)
             good.add(signature.keyid)
     if must_count_own:
@@ -231,7 +232,7 @@ def _signatures(one: SignedRoot, before: SignedRoot | None, *, must_count_own: b
 def _count(judge: Root, good: set[str], what: str) -> None:
     role = judge.roles["root"]
     have = len(good & set(role.keys))
-    if have < role.threshold:
+    if have < role.threshold:  # F-60
         raise UntrustedError(
             f"signed by {have} of the {role.threshold} root keys that root {judge.version} asks for",
             where=what,
@@ -243,7 +244,7 @@ def _count(judge: Root, good: set[str], what: str) -> None:
 def check_vendor_product(root: Root, product: str) -> None:
     """Raise UntrustedError unless the release role speaks for ``product``."""
     products = root.roles["release"].products
-    if product not in products:
+    if product not in products:  # F-76
         raise UntrustedError(
             f"the release keys speak for {', '.join(products)}, not for {product}",
             where="product",

@@ -95,7 +95,7 @@ class VerifiedBundle:
 
 def refusal(findings: tuple[Finding, ...]) -> WaybillError | None:
     """The failure that decides the exit code: 4, then 8, then 5, then 7 (design, section 9)."""
-    order = {4: 0, 8: 1, 5: 2, 7: 3}
+    order = {4: 0, 8: 1, 5: 2, 7: 3}  # F-160
     errors = [one.error for one in findings if one.error is not None]
     return min(errors, key=lambda error: order.get(error.exit_code, 9), default=None)
 
@@ -136,7 +136,7 @@ def judge_release(verified: VerifiedHead, site: SiteFacts | None, *, now: dateti
 def _judge_practice(verified: VerifiedHead, site: SiteFacts | None) -> list[Finding]:
     if not verified.practice:
         return []
-    if site is not None and not site.practice:
+    if site is not None and not site.practice:  # F-161
         error = UntrustedError(
             "signed under a practice root, and this site is not enrolled for practice",
             where="trust",
@@ -151,7 +151,7 @@ def _judge_understood(release: Release, verified: VerifiedHead) -> list[Finding]
     findings = []
     error: WaybillError
     needed = tuple(int(part) for part in release.needs.verifier.split("."))
-    if needed > tuple(int(part) for part in VERIFIER_VERSION.split(".")):
+    if needed > tuple(int(part) for part in VERIFIER_VERSION.split(".")):  # F-101
         error = NewerError(
             f"the release needs verifier {release.needs.verifier}, this one is {VERIFIER_VERSION}",
             where="needs.verifier",
@@ -159,7 +159,7 @@ def _judge_understood(release: Release, verified: VerifiedHead) -> list[Finding]
         )
         findings.append(_no("verifier-too-old", error))
     for name, extension in sorted(release.extensions.items()):
-        if extension.critical and name not in KNOWN_EXTENSIONS:
+        if extension.critical and name not in KNOWN_EXTENSIONS:  # F-100
             error = NewerError(f"critical extension {name!r} is unknown here", where="extensions")
             findings.append(_no("extension-critical", error))
         else:
@@ -170,7 +170,7 @@ def _judge_understood(release: Release, verified: VerifiedHead) -> list[Finding]
         Finding(error.finding, "refused", error.problem, error)
         for error in signer_problems(release, verified.chain.newest)
     ]
-    if verified.revocations is not None:
+    if verified.revocations is not None:  # F-152
         error = RefusedError(
             f"revocation list {verified.revocations.version} is here and this verifier does not judge it yet",
             where="revocations.json",
@@ -186,7 +186,7 @@ def _judge_audience(release: Release, site: SiteFacts) -> list[Finding]:
         return [_no("product", error)]
     audience = release.audience
     meant = audience.everyone or (site.customer in audience.customers and site.environment in audience.environments)
-    if not meant:
+    if not meant:  # F-162
         error = RefusedError(
             f"meant for {', '.join(audience.customers)} in {', '.join(audience.environments)}; "
             f"this site is {site.customer} in {site.environment}",
@@ -195,7 +195,7 @@ def _judge_audience(release: Release, site: SiteFacts) -> list[Finding]:
         )
         return [_no("audience", error)]
     findings = [_ok("audience", "everyone" if audience.everyone else f"{site.customer} in {site.environment}")]
-    if release.channel != site.channel:
+    if release.channel != site.channel:  # F-163
         error = RefusedError(f"channel {release.channel}, this site follows {site.channel}", where="channel")
         findings.append(_no("channel", error))
     return findings
@@ -205,14 +205,14 @@ def _judge_step(release: Release, digest: str, site: SiteFacts) -> list[Finding]
     """The stream: one digest for one mark, no jump that could be an attack, nothing below the floor, a known way."""
     mark = release.mark
     findings = []
-    if site.known.get(mark, digest) != digest:
+    if site.known.get(mark, digest) != digest:  # F-164
         error = RefusedError(
             f"sequence {mark.sequence} is known here with another digest, {site.known[mark]}",
             where="sequence",
             remedy="two different releases claim one place; tell the vendor before anything else",
         )
         findings.append(_no("sequence-twice", error))
-    if site.floor is not None and mark < site.floor:
+    if site.floor is not None and mark < site.floor:  # F-165
         error = RefusedError(
             f"sequence {mark.sequence} is below the floor {site.floor.sequence} of this site",
             where="sequence",
@@ -220,7 +220,7 @@ def _judge_step(release: Release, digest: str, site: SiteFacts) -> list[Finding]
         )
         findings.append(_no("below-floor", error))
     top = site.highest
-    if top is not None and mark.epoch == top.epoch and mark.sequence > top.sequence + MAX_JUMP:
+    if top is not None and mark.epoch == top.epoch and mark.sequence > top.sequence + MAX_JUMP:  # F-166
         error = RefusedError(f"sequence jumps from {top.sequence} to {mark.sequence}", where="sequence")
         findings.append(_no("sequence-jump", error))
     if top is not None and mark < top:
@@ -247,7 +247,7 @@ def judge_way(release: Release, site: SiteFacts) -> tuple[Finding, ...]:
 
 def _judge_time(release: Release, site: SiteFacts | None, now: datetime) -> list[Finding]:
     """Times are shown and warned about; the wall clock is never a gate."""
-    floor = site.time_floor if site is not None else ""
+    floor = site.time_floor if site is not None else ""  # F-168
     effective = max(now, datetime.fromisoformat(floor)) if floor else now
     findings = []
     if floor and now < datetime.fromisoformat(floor):
@@ -291,7 +291,7 @@ def verify_path(
             head = open_head(head_file) if head_file else read_head(lambda count: file.read(count) or b"", str(path))
         verified = verify_head(head, pin)
         findings = judge_release(verified, site, now=now)
-        if refusal(findings) is not None:
+        if refusal(findings) is not None:  # F-117
             return _unread(verified, findings)
         bulk = find_places(descriptor, verified.release, str(path))
         verify_file(descriptor, bulk, str(path), advance=advance)
@@ -319,7 +319,7 @@ def verify_pipe(
     head: Head | None = None,
     held: frozenset[str] = frozenset(),
 ) -> VerifiedBundle:
-    """Verify a bundle as it comes through a pipe; the same verdict as for a file."""
+    """Verify a bundle as it comes through a pipe; the same verdict as for a file (F-113)."""
     if head is None:
         head = read_head(lambda count: stream.read(count) or b"", "standard input")
     else:
@@ -382,8 +382,9 @@ def conclude(
         DamagedError: index.json or VERIFY.txt is not the one of the format.
     """
     release = verified.release
-    if release.members[1].digest != digest_of(VERIFY_TXT):
+    if release.members[1].digest != digest_of(VERIFY_TXT):  # F-116
         raise MalformedError("VERIFY.txt is not the constant of this format", where="VERIFY.txt")
+    # F-114, F-115
     missing = bulk.missing if bulk.cut else tuple(blob for blob in bulk.missing if blob.digest not in held)
     size = show_size(sum(blob.size for blob in release.members))
     if missing:
@@ -417,7 +418,7 @@ def _unjudged() -> tuple[Finding, ...]:
         where="images",
         remedy="waybill receive, at the site that holds the rest",
     )
-    return (_no("image-signers", error),)
+    return (_no("image-signers", error),)  # F-167
 
 
 def _incomplete(release: Release, bulk: Bulk, missing: tuple[Blob, ...]) -> Finding:
