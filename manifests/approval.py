@@ -67,7 +67,9 @@ def verify_approval(data: bytes, policy: Policy, what: str = "approval") -> Sign
     envelope = parse_envelope(data, APPROVAL_TYPE, what, max_bytes=MAX_APPROVAL)
     approval = parse(envelope.payload_bytes, Approval, what, max_bytes=MAX_APPROVAL)
     if [one.keyid for one in envelope.signatures] != [approval.keyid]:
-        raise MalformedError("not signed by exactly the key that it names", where=what)
+        raise MalformedError(
+            "not signed by exactly the key that it names", where=what, remedy="approve again with waybill approve"
+        )
     found, key = policy.person_of(approval.keyid), policy.key_of(approval.keyid)
     if found is None or key is None:
         raise RefusedError(
@@ -82,6 +84,7 @@ def verify_approval(data: bytes, policy: Policy, what: str = "approval") -> Sign
         raise RefusedError(
             f"{person} speaks as {approval.role}, policy {policy.number} says {listed.role}",
             where=what,
+            remedy="approve again with waybill approve",
             finding="approver-role",
         )
     return SignedApproval(raw=data, approval=approval, person=person)

@@ -220,7 +220,11 @@ def compile_policy(file: Handwritten, read_key: Callable[[str], PublicKey]) -> P
 def _rule(file: Handwritten, kind: Kind, rule: dict[str, int] | Literal["automatic"]) -> dict[str, int]:
     if rule == "automatic":
         if kind != "export":
-            raise MalformedError(f"{kind} cannot be automatic, only export can", where=file.at(f"$.rules.{kind}"))
+            raise MalformedError(
+                f"{kind} cannot be automatic, only export can",
+                where=file.at(f"$.rules.{kind}"),
+                remedy=f"{kind}: {{operator: 1}}",
+            )
         return {}
     if not rule:
         raise MalformedError("a rule asks somebody", where=file.at(f"$.rules.{kind}"), remedy="{operator: 1}")
@@ -257,9 +261,10 @@ def _check_roles(
                 raise MalformedError(
                     f"asks for {wanted} of role {role}, {count.get(role, 0)} are listed under people",
                     where=file.at(path),
+                    remedy="a quorum that cannot be met would lock the site: list more people, or ask for fewer",
                 )
     named = [("$.veto", role) for role in source.veto]
     named += [("$.confirm.or_person", source.confirm.or_person)] if source.confirm.or_person else []
     for path, role in named:
         if role not in count:
-            raise MalformedError(f"nobody has the role {role}", where=file.at(path))
+            raise MalformedError(f"nobody has the role {role}", where=file.at(path), remedy="name a role of people")

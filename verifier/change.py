@@ -109,7 +109,11 @@ def verdicts_on(site: Site, policy: Policy, change: Change) -> tuple[SignedAppro
         except RefusedError:
             continue
         if one.approval.plan != change.plan.digest:
-            raise UntrustedError("an approval is recorded for another plan than it names", where="journal")
+            raise UntrustedError(
+                "an approval is recorded for another plan than it names",
+                where="journal",
+                remedy="the journal was edited; keep the folder as it is and tell support",
+            )
         found.append(one)
     return tuple(found)
 
@@ -320,13 +324,17 @@ def rollback_change(site: Site, number: int) -> Change:
 
 def _check_target(state: SiteState, target: Generation | None, number: int, item: str) -> None:
     if state.running is None:
-        raise RefusedError("nothing is installed", where=item, finding="nothing-installed")
+        raise RefusedError(
+            "nothing is installed", where=item, remedy="waybill review lists what waits", finding="nothing-installed"
+        )
     if target is None:
         raise RefusedError(
             f"there is no generation {number}", where=item, remedy="waybill status lists them", finding="no-generation"
         )
     if number == state.current:
-        raise RefusedError(f"generation {number} runs already", where=item, finding="runs-already")
+        raise RefusedError(
+            f"generation {number} runs already", where=item, remedy="waybill status lists them", finding="runs-already"
+        )
     if target.state not in (State.CONFIRMED, State.SETTLED):
         raise RefusedError(
             f"generation {number} never worked here ({target.state})",

@@ -157,7 +157,12 @@ def _people(people: dict[str, Path], chain: Chain) -> dict[str, PublicKey]:
         keys[name] = read_public(path)
         # A vendor that could approve its own releases would make the policy a formality.
         if chain.key(keys[name].keyid) is not None:
-            raise RefusedError(f"the key of {name} is one of the vendor's", where=str(path), finding="vendor-approves")
+            raise RefusedError(
+                f"the key of {name} is one of the vendor's",
+                where=str(path),
+                remedy="name people of the customer; a vendor does not approve its own releases",
+                finding="vendor-approves",
+            )
     return keys
 
 
@@ -246,7 +251,7 @@ def read_people(given: tuple[str, ...]) -> dict[str, Path]:
         if not equals or not path:
             raise UsageError(f"{one!r} is not NAME=FILE", where="--person", remedy="--person ops-1=ops-1.pub")
         if name in people:
-            raise UsageError(f"{name} is named twice", where="--person")
+            raise UsageError(f"{name} is named twice", where="--person", remedy="name each person once")
         people[name] = Path(path)
     return people
 

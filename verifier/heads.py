@@ -32,7 +32,11 @@ def read_kept_head(site: Site, release: str) -> VerifiedHead:
         )
     verified = verify_head(open_head(path), site.state.root)
     if verified.release_digest != release:
-        raise DamagedError(f"holds release {verified.release_digest}, expected {release}", where=str(path))
+        raise DamagedError(
+            f"holds release {verified.release_digest}, expected {release}",
+            where=str(path),
+            remedy="receive the bundle again",
+        )
     return verified
 
 

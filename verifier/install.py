@@ -254,6 +254,7 @@ def rollback(
             raise RefusedError(
                 f"generation {now.planned.target} is on trial; the way back is generation {now.planned.source}",
                 where="--to",
+                remedy="waybill rollback, without --to",
                 finding="trial",
             )
         machine.leave_trial(reason)
@@ -313,12 +314,18 @@ def confirm(site: Site, tools: Tools, *, signer: Signer | None, tell: Tell) -> E
     if signer is not None:
         found = policy.person_of(signer.public.keyid)
         if found is None:
-            raise RefusedError("the key belongs to nobody in the policy in force", where="--key")
+            raise RefusedError(
+                "the key belongs to nobody in the policy in force",
+                where="--key",
+                remedy=f"the policy lists {', '.join(sorted(policy.people))}",
+                finding="approver-unknown",
+            )
         person, about = found
         if policy.confirm.or_person not in (None, about.role):
             raise RefusedError(
                 f"{person} is {about.role}; a trial is confirmed by {policy.confirm.or_person}",
                 where="--key",
+                remedy=f"ask somebody who is {policy.confirm.or_person}",
                 finding="confirm-role",
             )
     elif policy.confirm.or_person is not None:

@@ -18,7 +18,7 @@ from manifests.keys import read_capped
 from verifier.events import Event, Record, Torn
 from verifier.fsops import Disk
 from verifier.host import Host
-from verifier.state import SiteState, apply
+from verifier.state import SiteState, apply, empty_journal
 
 GENESIS = digest_of(b"")
 MAX_LINE = 64 << 10
@@ -89,6 +89,7 @@ def segments(folder: Path) -> list[Path]:
         raise HostError(
             f"cannot read the journal: {(error.strerror or '').lower()}",
             where=str(folder),
+            remedy="check who owns the folder",
             finding="journal-unreadable",
         ) from None
 
@@ -176,7 +177,7 @@ class Journal:
     @property
     def state(self) -> SiteState:
         if self._state is None:
-            raise UntrustedError("the journal is empty", where="journal", finding="journal-empty")
+            raise empty_journal()
         return self._state
 
     def append(self, event: Event) -> Entry:

@@ -271,7 +271,12 @@ class Machine:
                 return
             only_starting = all(one.observed == one.expected for one in wrong)
             if not only_starting or host.monotonic() >= until:
-                raise HostError(_problems(wrong), where=wrong[0].step, finding="observed-other")
+                raise HostError(
+                    _problems(wrong),
+                    where=wrong[0].step,
+                    remedy="see what else changes these files",
+                    finding="observed-other",
+                )
             host.sleep(0.5)
 
     def _probe(self) -> None:
@@ -304,7 +309,10 @@ class Machine:
         if not verdict.passed:
             said = "; ".join(f"{one.name}: {one.detail}" for one in verdict.results if one.name in verdict.missing)
             raise HostError(
-                f"did not pass within {trial.at_most_seconds}s: {said}", where="probes", finding="probe-failed"
+                f"did not pass within {trial.at_most_seconds}s: {said}",
+                where="probes",
+                remedy="see the endpoints in site.yaml, and the service's own log",
+                finding="probe-failed",
             )
 
     def _settle(self) -> None:

@@ -154,7 +154,12 @@ class Site:
         path = self.path / "keys" / "site.key"
         signer = read_signer(path, lambda: b"")
         if signer.public != self.state.site_key:
-            raise DamagedError("not the key that this site was enrolled with", where=str(path), finding="site-key")
+            raise DamagedError(
+                "not the key that this site was enrolled with",
+                where=str(path),
+                remedy="restore the key from a backup; without it the site must be enrolled anew",
+                finding="site-key",
+            )
         return signer
 
     def generation_folder(self, number: int) -> Path:

@@ -295,7 +295,7 @@ def fold(records: Iterable[tuple[str, Record]]) -> SiteState:
     for digest, record in records:
         state = apply(state, record, digest)
     if state is None:
-        raise UntrustedError("the journal is empty", where="journal", finding="journal-empty")
+        raise empty_journal()
     return state
 
 
@@ -593,4 +593,13 @@ def _impossible(record: Record, problem: str) -> UntrustedError:
         where="journal",
         remedy="the journal was edited or damaged; keep the folder as it is and tell support",
         finding="journal-impossible",
+    )
+
+
+def empty_journal() -> UntrustedError:
+    return UntrustedError(
+        "the journal is empty",
+        where="journal",
+        remedy="restore the folder from a backup, or enroll anew; tell support either way",
+        finding="journal-empty",
     )

@@ -131,7 +131,12 @@ def get_blob(blobs: Path, blob: Blob, max_bytes: int) -> bytes:
         )
     data = read_capped(path, max_bytes)
     if digest_of(data) != blob.digest:
-        raise DamagedError(f"found digest {digest_of(data)}, expected {blob.digest}", where=str(path))
+        raise DamagedError(
+            f"found digest {digest_of(data)}, expected {blob.digest}",
+            where=str(path),
+            remedy="receive the bundle again",
+            finding="blob-damaged",
+        )
     return data
 
 
