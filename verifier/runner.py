@@ -1,0 +1,654 @@
+"""The one way to run a program of a release: migrations, backups, try-restores and handlers all go through ``run``.
+
+A program gets: fixed words and no shell; an account without rights; processes and a network of its own, the network
+with nothing in it, not even loopback; bounds on time, memory and output; three descriptors; an environment that is
+written here. What is on the disk it reaches as that account does, a local socket file included. Where this host
+cannot give one of these the program is not run, and the refusal names which (`sandbox-…`).
+
+What runs is the very file that was hashed: it is opened once, checked, and started through its descriptor.
+"""
+
+import hashlib
+import json
+import os
+import pwd
+import selectors
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, NoReturn, Protocol
+
+from manifests.digest import Blob
+from manifests.errors import DamagedError, HostError, RefusedError
+from manifests.release import Program
+from verifier.drivers.blobs import blob_path, different, missing, unreadable
+from verifier.drivers.folder import set_mode
+from verifier.fsops import Disk, write_all
+
+Outcome = Literal["done", "failed", "timed-out", "output-too-long", "killed"]
+PROGRAMS = "programs"
+# Sticky, and on every Linux (Filesystem Hierarchy Standard 3.0, section 3.18).
+SCRATCH = Path("/tmp")  # noqa: S108 - a folder of our own is made below it
+# A runtime may reserve address space that it never fills: a Go program has 1.2 GiB of it before its first line.
+# Reserved space is harmless, so the bound on memory is on what can be written to.
+RESERVED_BYTES = 2 << 30
+MAX_PROCESSES = 128
+MAX_DESCRIPTORS = 256
+CHUNK = 1 << 20
+KEPT_ERRORS = 4096
+MAX_STATUS = 64 << 10
+# What the kernel may take to end processes that were told to die.
+END_SECONDS = 30.0
+_MACHINES = {
+    "aarch64": "arm64",
+    "armv6l": "arm/v6",
+    "armv7l": "arm/v7",
+    "i386": "386",
+    "i686": "386",
+    "loongarch64": "loong64",
+    "x86_64": "amd64",
+}
+_LAUNCHER = Path(__file__).with_name("launch.py")
+_NOTHING: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Attributes: memory_bytes: of each process; output_bytes: of stdout; file_bytes: of each file that it writes."""
+
+    seconds: float
+    memory_bytes: int
+    output_bytes: int
+    file_bytes: int = 64 << 30
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who a program runs as; never root."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """A program of a release where it lies at the site; it is hashed again each time it is run."""
+
+    name: str
+    path: Path
+    blob: Blob
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of it.
+
+    Attributes:
+        code: The exit code; negative for the signal that ended it.
+        output: What is kept of stdout; nothing where it went to a file.
+        size: Length of stdout; ``digest`` is over all of it.
+        errors: The end of stderr as printable text, for people at the site.
+    """
+
+    outcome: Outcome
+    code: int
+    seconds: float
+    output: bytes
+    size: int
+    digest: str
+    errors: str
+
+
+class Sink(Protocol):
+    """Where stdout goes, piece by piece."""
+
+    def write(self, data: bytes) -> None: ...
+
+
+class Kept:
+    """The last ``most`` bytes."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._data = bytearray()
+
+    def write(self, data: bytes) -> None:
+        self._data += data
+        if len(self._data) > self._most:
+            del self._data[: len(self._data) - self._most]
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._data)
+
+
+class NewFile:
+    """A file that must not exist yet; durable, but for its name, once ``finish`` returned."""
+
+    def __init__(self, disk: Disk, path: Path, mode: int = 0o600) -> None:
+        self._disk = disk
+        self._path = path
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = disk._effect("create", path, lambda: os.open(path, flags, mode))
+
+    def __enter__(self) -> "NewFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def write(self, data: bytes) -> None:
+        self._named("write", lambda: write_all(self._descriptor, data))
+
+    def finish(self) -> None:
+        self._named("sync", lambda: os.fsync(self._descriptor))
+
+    def _named(self, kind: str, act: "_Act") -> None:
+        try:
+            self._disk._effect(kind, self._path, act)
+        except OSError as error:
+            # The system says which error, we know which file.
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+
+
+class _Act(Protocol):
+    def __call__(self) -> None: ...
+
+
+# --- which file, which account ------------------------------------------------------------------------------------
+
+
+def platform_of(system: str, machine: str) -> str:
+    """``uname``'s two words as OCI writes a platform."""
+    return f"{system.lower()}/{_MACHINES.get(machine, machine)}"
+
+
+def this_platform() -> str:
+    found = os.uname()
+    return platform_of(found.sysname, found.machine)
+
+
+def choose_file(program: Program, platform: str) -> Blob:
+    """The program's file for this platform.
+
+    Raises:
+        RefusedError: The release has none.
+    """
+    try:
+        return program.files[platform]
+    except KeyError:
+        raise RefusedError(
+            f"the program {program.name!r} is for {', '.join(sorted(program.files))}, this host is {platform}",
+            where=f"programs {program.name}",
+            remedy="ask the vendor for a release that has it for this platform; nothing was changed",
+            finding="program-platform",
+        ) from None
+
+
+def place_program(disk: Disk, blobs: Path, folder: Path, program: Program, platform: str) -> OnDisk:
+    """The program's file in ``folder``, the generation's; copied out of the store when it is not there, or not clean.
+
+    Raises:
+        DamagedError: The blob is missing or has other bytes.
+        RefusedError: No file for this platform.
+    """
+    blob = choose_file(program, platform)
+    path = folder / PROGRAMS / program.name
+    if not _is_clean(path, blob):
+        disk.make_folder(path.parent)
+        staging = path.with_name(f".{path.name}.new")
+        disk.remove(staging)
+        _copy(disk, blob_path(blobs, blob.digest), blob, staging)
+        disk.rename(staging, path)
+        disk.sync_folder(path.parent)
+    return OnDisk(program.name, path, blob)
+
+
+def _copy(disk: Disk, source: Path, blob: Blob, path: Path) -> None:
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise missing(blob.digest) from None
+    except OSError as error:
+        raise unreadable(source, error) from error
+    try:
+        found = disk.copy(descriptor, 0, blob.size, path, mode=0o555)
+    finally:
+        os.close(descriptor)
+    if found != blob.digest:
+        disk.remove(path)
+        raise different(source, found, blob.digest)
+    set_mode(disk, path, 0o555)
+
+
+def _is_clean(path: Path, blob: Blob) -> bool:
+    try:
+        with _opened(OnDisk(path.name, path, blob)):
+            return True
+    except (DamagedError, RefusedError, HostError):
+        return False
+
+
+def find_account(user: str | int | None, *, ours: int) -> Account:
+    """The account that programs get, by name or by number; a number needs no entry in the account database.
+
+    Args:
+        user: ``drivers.program.user`` of ``site.yaml``.
+        ours: Our own effective number. Without root there is only one account to run as, and it must be named.
+
+    Raises:
+        RefusedError: None is named, it does not exist, it is root, or only root could become it.
+    """
+    where, remedy = "site.yaml $.drivers.program.user", "name an account without rights, or its number"
+    if user is None:
+        raise _no_account("no account is named for the programs of a release", "site.yaml $.drivers", remedy)
+    try:
+        found = pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
+        account = Account(found.pw_name, found.pw_uid, found.pw_gid)
+    except (KeyError, OverflowError):
+        if not isinstance(user, int) and not (user.isascii() and user.isdigit()):
+            raise _no_account(
+                f"this host has no account {user!r}", where, f"create it, for example with `useradd --system {user}`"
+            ) from None
+        account = Account(str(user), int(user), int(user))
+    if account.uid == 0 or account.gid == 0:
+        raise _no_account(f"{account.name} is root or in root's group", where, remedy)
+    # The highest number means `leave it as it is` to setresuid(2).
+    if not 0 < account.uid < 2**32 - 1 or not 0 < account.gid < 2**32 - 1:
+        raise _no_account(f"{account.uid} is not an account's number", where, remedy)
+    if ours == account.uid:
+        return Account(account.name, account.uid, os.getegid())
+    if ours != 0:
+        raise _no_account(
+            f"only root can run a program as {account.name}, this is account {ours}",
+            where,
+            "run the command as root, or name this very account: then the programs may do what it may",
+        )
+    return account
+
+
+def _no_account(problem: str, where: str, remedy: str) -> RefusedError:
+    return RefusedError(problem, where=where, remedy=remedy, finding="sandbox-account")
+
+
+# --- run ----------------------------------------------------------------------------------------------------------
+
+
+def check_sandbox(account: Account, *, scratch: Path = SCRATCH) -> None:
+    """Set the whole sandbox up once and run nothing in it.
+
+    Raises:
+        RefusedError: Which part of it this host cannot give.
+    """
+    limits = Limits(seconds=30, memory_bytes=1 << 30, output_bytes=1)
+    with _scratch(scratch, account, None) as (folder, variables), ExitStack() as stack:
+        here = _folder(stack, folder, "")
+        program = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        stack.callback(os.close, program)
+        job = _job(program, False, here, ("probe",), variables, account, limits) | {"probe": True}
+        _drive(job, (program, here), limits, None, Kept(0), "the sandbox")
+
+
+def run(
+    program: OnDisk,
+    argv: tuple[str, ...],
+    *,
+    account: Account,
+    limits: Limits,
+    stdin: BinaryIO | None = None,
+    sink: Sink | None = None,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] = _NOTHING,
+    config: bytes | None = None,
+    scratch: Path = SCRATCH,
+) -> Ran:
+    """Run it to its end, or end it; none of its processes is left on return.
+
+    Args:
+        argv: All words; the first is the program's name as the release writes it.
+        stdin: An open file; the program reads on from where it stands. Nothing without it.
+        sink: Takes stdout; without it the last bytes are kept in ``Ran.output``, all of them if they are in bounds.
+        cwd: The working folder; without it an empty folder of the program's own, gone afterwards.
+        environment: More variables, all called ``WAYBILL_…``.
+        config: The site's configuration, which the program finds in the file that ``WAYBILL_CONFIG`` names.
+        scratch: Where the folder of the program's own is made; the account must be able to reach it.
+
+    Raises:
+        RefusedError: This host lacks a part of the sandbox, the program cannot be started, or others may write to it.
+        DamagedError: The program's file is missing or not the release's.
+        HostError: Its processes do not end.
+        OSError: Of the sink; nothing is left running then either.
+    """
+    if any(not name.startswith("WAYBILL_") for name in environment):
+        raise ValueError("only WAYBILL_ variables can be given")
+    with ExitStack() as stack:
+        descriptor, script = stack.enter_context(_opened(program))
+        own, variables = stack.enter_context(_scratch(scratch, account, config))
+        here = _folder(stack, cwd or own, program.name)
+        job = _job(descriptor, script, here, argv, {**variables, **environment}, account, limits)
+        kept = Kept(limits.output_bytes) if sink is None else sink
+        return _drive(job, (descriptor, here), limits, stdin, kept, program.name)
+
+
+@contextmanager
+def _opened(program: OnDisk) -> Iterator[tuple[int, bool]]:
+    """Its descriptor, every byte checked, and whether it is a script."""
+    where, again = str(program.path), "run the command again with the medium at hand"
+    try:
+        descriptor = os.open(program.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise DamagedError("the program is missing", where=where, remedy=again, finding="program-missing") from None
+    except OSError as error:
+        raise unreadable(program.path, error) from error
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise DamagedError("the program is not a file", where=where, remedy=again, finding="program-changed")
+        # Whoever can write to it could change it between the check and the start.
+        if found.st_mode & 0o022 or found.st_uid not in (0, os.geteuid()):
+            raise RefusedError(
+                f"others may write to the program: mode {stat.S_IMODE(found.st_mode):04o}, owner {found.st_uid}",
+                where=where,
+                remedy="find out who changed that, then remove the file and run the command again",
+                finding="program-writable",
+            )
+        digest = hashlib.sha256()
+        at, first = 0, b""
+        while at <= program.blob.size and (data := os.pread(descriptor, CHUNK, at)):
+            first = first or data[:2]
+            digest.update(data)
+            at += len(data)
+        if (at, "sha256:" + digest.hexdigest()) != (program.blob.size, program.blob.digest):
+            raise DamagedError(
+                f"the program is not the release's: found sha256:{digest.hexdigest()}, expected {program.blob.digest}",
+                where=where,
+                remedy=again,
+                finding="program-changed",
+            )
+        yield descriptor, first == b"#!"
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _scratch(base: Path, account: Account, config: bytes | None) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A folder of the program's own and all that its environment holds; the folder is gone afterwards."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="waybill-", dir=base))
+    except OSError as error:
+        raise RefusedError(
+            f"there is no room for a folder of the program's own: {(error.strerror or str(error)).lower()}",
+            where=str(base),
+            remedy="make space there",
+            finding="sandbox-folder",
+        ) from error
+    try:
+        home = folder / "home"
+        home.mkdir(0o700)
+        variables = {"HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": str(home)}
+        if config is not None:
+            # Beside the working folder, which stays empty; in a folder that nobody else can enter.
+            path = folder / "config.json"
+            path.write_bytes(config)
+            path.chmod(0o440)
+            variables["WAYBILL_CONFIG"] = str(path)
+        for one in (home, folder / "config.json"):
+            if one.exists() and one.stat().st_uid != account.uid:
+                os.chown(one, account.uid, account.gid)
+        folder.chmod(0o750)
+        if folder.stat().st_gid != account.gid:
+            os.chown(folder, -1, account.gid)
+        yield home, variables
+    finally:
+        # All processes of the program are gone, and this never follows a link (shutil, avoids_symlink_attacks).
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder(stack: ExitStack, path: Path, what: str) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise RefusedError(
+            f"the working folder of {what} cannot be opened: {(error.strerror or str(error)).lower()}",
+            where=str(path),
+            remedy="see that it is there",
+            finding="sandbox-folder",
+        ) from error
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _job(
+    program: int,
+    script: bool,
+    folder: int,
+    argv: tuple[str, ...],
+    variables: Mapping[str, str],
+    account: Account,
+    limits: Limits,
+) -> dict[str, object]:
+    """`launch.Job`, which shares no code with us."""
+    return {
+        "parent": os.getpid(),
+        "program": program,
+        "script": script,
+        "folder": folder,
+        "argv": argv,
+        "environment": dict(variables),
+        "uid": account.uid,
+        "gid": account.gid,
+        "switch": os.geteuid() == 0,
+        "limits": {
+            "CORE": 0,
+            "FSIZE": limits.file_bytes,
+            "NOFILE": MAX_DESCRIPTORS,
+            "NPROC": MAX_PROCESSES,
+            "AS": limits.memory_bytes + RESERVED_BYTES,
+            "DATA": limits.memory_bytes,
+        },
+        "probe": False,
+    }
+
+
+def _drive(
+    job: dict[str, object],
+    descriptors: tuple[int, ...],
+    limits: Limits,
+    stdin: BinaryIO | None,
+    sink: Sink,
+    what: str,
+) -> Ran:
+    """Start the launcher, take what comes, and see that nothing is left."""
+    begun = time.monotonic()
+    told, status = os.pipe()
+    with ExitStack() as stack:
+        stack.callback(os.close, told)
+        order = os.memfd_create("job")
+        try:
+            write_all(order, json.dumps(job).encode("ascii"))
+            os.lseek(order, 0, os.SEEK_SET)
+            process = subprocess.Popen(
+                (sys.executable, "-I", "-S", str(_LAUNCHER), str(order), str(status)),
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=(*descriptors, order, status),
+                env={},
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise HostError(
+                f"our own interpreter cannot be started: {(error.strerror or str(error)).lower()}",
+                where=sys.executable,
+                remedy="see memory and processes of this host",
+                finding="launcher",
+            ) from error
+        finally:
+            os.close(order)
+            os.close(status)
+        # Not Popen's own context: that one waits for ever.
+        for one in (process.stdout, process.stderr):
+            assert one is not None
+            stack.callback(one.close)
+        stack.callback(_see_it_gone, process, what)
+        took = _take(process, told, limits, begun, sink)
+    return _judge(took, begun, sink, what)
+
+
+@dataclass
+class _Took:
+    """What came out, and why it was ended by us."""
+
+    size: int = 0
+    digest: str = ""
+    errors: str = ""
+    status: bytes = b""
+    ended: Literal["", "timed-out", "output-too-long"] = ""
+
+
+def _take(process: subprocess.Popen[bytes], told: int, limits: Limits, begun: float, sink: Sink) -> _Took:
+    """Read until all three pipes are closed, which they are once no process of the program is left."""
+    took, digest, errors = _Took(), hashlib.sha256(), Kept(KEPT_ERRORS)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    out, err = process.stdout.fileno(), process.stderr.fileno()
+    deadline = begun + limits.seconds
+    with selectors.DefaultSelector() as selector:
+        for one in (out, err, told):
+            selector.register(one, selectors.EVENT_READ)
+        while selector.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0 and not took.ended:
+                took.ended = "timed-out"
+            if took.ended:
+                _tell_to_end(process)
+                # A process that does not die must not make us wait for ever; `_see_it_gone` says so.
+                if left < -END_SECONDS:
+                    break
+            for key, _ in selector.select(max(0.05, left) if not took.ended else 0.1):
+                data = os.read(key.fd, CHUNK)
+                if not data:
+                    selector.unregister(key.fd)
+                elif key.fd == err:
+                    errors.write(data)
+                elif key.fd == told:
+                    took.status = (took.status + data)[:MAX_STATUS]
+                elif not took.ended:
+                    if took.size + len(data) > limits.output_bytes:
+                        took.ended = "output-too-long"
+                        deadline = time.monotonic()
+                        continue
+                    digest.update(data)
+                    took.size += len(data)
+                    sink.write(data)
+    took.digest = "sha256:" + digest.hexdigest()
+    took.errors = printable(bytes(errors))
+    return took
+
+
+def _tell_to_end(process: subprocess.Popen[bytes]) -> None:
+    """The launcher then ends all the rest. At once, and not with a warning first: a program must survive the plug."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+
+
+def _see_it_gone(process: subprocess.Popen[bytes], what: str) -> None:
+    """Whatever happened here, an interrupt included: no process of the program is left on return."""
+    try:
+        process.wait(0.2)
+        return
+    except subprocess.TimeoutExpired:
+        _tell_to_end(process)
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise HostError(
+            f"the processes of {what} do not end",
+            where=f"process {process.pid}",
+            remedy="look at them with ps; the kernel may be holding them, then restart the host",
+            finding="program-stuck",
+        ) from None
+
+
+def _judge(took: _Took, begun: float, sink: Sink, what: str) -> Ran:
+    """From what the launcher told."""
+    code: int | None = None
+    started = False
+    for line in took.status.splitlines():
+        told = json.loads(line)
+        if "refused" in told:
+            _refuse(str(told["refused"]), str(told["words"]), what)
+        started = started or "starting" in told
+        code = int(told["ended"]) if "ended" in told else code
+    outcome: Outcome
+    if took.ended:
+        outcome, code = took.ended, -signal.SIGKILL
+    elif code is None or not started:
+        raise HostError(
+            f"the launcher of {what} ended without a word: {took.errors or 'killed'}",
+            where=str(_LAUNCHER),
+            remedy="see the host's log: it may be out of memory",
+            finding="launcher",
+        )
+    else:
+        outcome = "done" if code == 0 else "failed" if code > 0 else "killed"
+    return Ran(
+        outcome=outcome,
+        code=code,
+        seconds=time.monotonic() - begun,
+        output=bytes(sink) if isinstance(sink, Kept) else b"",
+        size=took.size,
+        digest=took.digest,
+        errors=took.errors,
+    )
+
+
+_REMEDIES = {
+    "network": (
+        "a network namespace of its own",
+        "run the command as root, in a container with CAP_SYS_ADMIN or outside of one",
+    ),
+    "processes": (
+        "a process namespace of its own",
+        "run the command as root, in a container with CAP_SYS_ADMIN or outside of one",
+    ),
+    "user-namespace": (
+        "a user namespace",
+        "run the command as root, or allow user namespaces to unprivileged accounts on this host",
+    ),
+    "account": ("the account", "see drivers.program.user in site.yaml, and the limits of that account"),
+    "privileges": ("no_new_privs", "this needs Linux 4.3 or newer"),
+    "limits": ("the limits of memory and files", "see the limits of the account that runs this command"),
+}
+
+
+def _refuse(part: str, words: str, what: str) -> NoReturn:
+    if part == "program":
+        raise RefusedError(
+            f"the program cannot be started: {words.lower()}",
+            where=f"programs {what}",
+            remedy="ask the vendor whether it is built for this host; nothing was run",
+            finding="program-unusable",
+        )
+    name, remedy = _REMEDIES.get(part, (part, "see the host's log"))
+    raise RefusedError(
+        f"this host cannot give {what} {name}: {words.lower()}",
+        where="sandbox",
+        remedy=f"{remedy}; nothing was run",
+        finding=f"sandbox-{part}",
+    )
+
+
+def printable(data: bytes) -> str:
+    """Text that a terminal and the journal can show: one line, without control characters."""
+    return "".join(c if c.isprintable() else " " for c in data.decode("utf-8", "replace")).strip()
