@@ -1,0 +1,209 @@
+"""docs/format.md and the program are one thing: every rule is cited where it is checked, and broken somewhere."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from content import bulk, graph, head, oci
+from manifests import canonical, contract, document, enrolment, release, report, revocations, rollback, trust
+from tests.vectors.example import example, in_document
+from verifier import verify
+
+ROOT = Path(__file__).parents[2]
+FORMAT = (ROOT / "docs" / "format.md").read_text()
+CITED = re.compile(r"(?<![A-Za-z0-9])F-[0-9]{2,3}(?![0-9])")
+DEFINED = re.findall(r"^- \*\*(F-[0-9]{2,3})\*\* ", FORMAT, re.MULTILINE)
+CODE = [
+    path for name in ("manifests", "content", "bundler", "verifier", "fleet") for path in (ROOT / name).rglob("*.py")
+]
+TESTS = [path for path in (ROOT / "tests").rglob("*") if path.suffix == ".py" or path.name == "README"]
+
+
+@cache
+def cited_in(paths: tuple[Path, ...]) -> frozenset[str]:
+    return frozenset(one for path in paths for one in CITED.findall(path.read_text()))
+
+
+def test_every_rule_is_defined_once_and_in_order() -> None:
+    assert len(DEFINED) > 100
+    numbers = [int(one[2:]) for one in DEFINED]
+    assert len(set(numbers)) == len(numbers)
+    assert set(CITED.findall(FORMAT)) == set(DEFINED)
+
+
+@pytest.mark.parametrize("rule", DEFINED)
+def test_rule_is_cited_where_it_is_checked(rule: str) -> None:
+    assert rule in cited_in(tuple(CODE))
+
+
+@pytest.mark.parametrize("rule", DEFINED)
+def test_rule_is_broken_by_a_vector_or_a_test(rule: str) -> None:
+    """This file does not count: it names no rule."""
+    assert rule in cited_in(tuple(TESTS))
+
+
+@pytest.mark.parametrize("path", [*CODE, *TESTS, *(ROOT / "docs").rglob("*.md")], ids=lambda path: str(path)[-60:])
+def test_no_rule_is_cited_that_does_not_exist(path: Path) -> None:
+    assert set(CITED.findall(path.read_text())) <= set(DEFINED)
+
+
+def test_the_example_is_a_real_one() -> None:
+    """`python -m tests.vectors.example --write` puts it there."""
+    assert in_document(FORMAT) == example()
+
+
+def structs(type_: Any) -> Iterator[type[msgspec.Struct]]:
+    """Every document's struct below a type."""
+    if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+        yield type_
+        for one in msgspec.structs.fields(type_):
+            yield from structs(one.type)
+    for one in get_args(type_):
+        yield from structs(one)
+
+
+def fields_in_tables(first: str) -> set[tuple[str, str]]:
+    """(part, field) for every row of the tables whose first column is called ``first``."""
+    found = set()
+    for table in re.findall(rf"^\| {first} \|.*\n\|[-|]+\n((?:\|.*\n)+)", FORMAT, re.MULTILINE):
+        for row in table.splitlines():
+            cell = row.split("|")[1]
+            part = cell.split("`")[0].strip().rstrip(":")
+            found |= {(part, name) for name in re.findall(r"`([a-z_]+)`", cell)}
+    return found
+
+
+def test_every_field_of_a_release_is_in_the_tables() -> None:
+    whole = {name for _, name in fields_in_tables("field of `Release`")}
+    assert whole == {one.encode_name for one in msgspec.structs.fields(release.Release)}
+    parts = fields_in_tables("field of a part")
+    shared = {"Blob", "PublicKey", "Values", "Release"}
+    expected = {
+        (part.__name__, one.encode_name)
+        for part in structs(release.Release)
+        if part.__name__ not in shared
+        for one in msgspec.structs.fields(part)
+    }
+    assert parts == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "type_"),
+    [
+        ("field of the root", trust.Root),
+        ("field of the predicate", release.Predicate),
+        ("field of the contract", contract.Contract),
+        ("field of the rollback document", rollback.Rollback),
+        ("field of the enrolment", enrolment.Enrolment),
+    ],
+)
+def test_every_field_of_a_document_is_in_its_table(table: str, type_: type[msgspec.Struct]) -> None:
+    named = {name for _, name in fields_in_tables(table)}
+    assert {one.encode_name for one in msgspec.structs.fields(type_)} <= named
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("at most 16 MiB", release.MAX_RELEASE == 16 << 20),
+        ("at most 128, each with two files", head.MAX_SIGNATURES == 128),
+        ("at most 1 MiB each; the key ids MUST rise", head.MAX_SIG == head.MAX_BUNDLE == 1 << 20),
+        ("at most 256 root documents, `trust/<n>.root.json`, at most 256 KiB each", trust.MAX_ROOTS == 256),
+        ("at most 256 KiB each", trust.MAX_ROOT == 256 << 10),
+        ("`revocations.json`, at most 1 MiB", revocations.MAX_REVOCATIONS == 1 << 20),
+        ("the head as a whole, 32 MiB", release.MAX_HEAD == 32 << 20),
+        ("nested deeper than 32 levels", canonical.MAX_DEPTH == 32),
+        ("MUST NOT be nested deeper than two", graph.MAX_DEPTH == 2),
+        ("MUST NOT be longer than 4 MiB", oci.MAX_MANIFEST_BYTES == 4 << 20),
+        ("more than 48 MiB of manifests", bulk.MAX_KEPT == 48 << 20),
+        ("canonical JSON, at most 1 MiB each", contract.MAX_CONTRACT == rollback.MAX_ROLLBACK == 1 << 20),
+        ("longer than 65,536 bytes, its file not longer than 131,072", report.MAX_CORE == 65536),
+        ("its file not longer than 131,072", report.MAX_REPORT == 131072),
+        ("a sequence more than 10,000 above", verify.MAX_JUMP == 10_000),
+        (head.OCI_LAYOUT.decode(), True),
+        ("2 … 100,000 blobs", release.MAX_MEMBERS == 100_000),
+    ],
+)
+def test_numbers_in_the_text_are_those_of_the_program(text: str, value: bool) -> None:
+    assert " ".join(text.split()) in " ".join(FORMAT.split())
+    assert value
+
+
+def every_type(type_: Any, place: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
+    """Every type that a document is made of, with its place."""
+    info = msgspec.inspect.type_info(type_)
+    yield from _walk(info, place, seen)
+
+
+def _walk(info: Any, place: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
+    yield place, info
+    match info:
+        case msgspec.inspect.Metadata():
+            yield from _walk(info.type, place, seen)
+        case msgspec.inspect.StructType():
+            if info.cls in seen:
+                return
+            seen.add(info.cls)
+            for one in info.fields:
+                yield from _walk(one.type, f"{place}.{one.encode_name}", seen)
+        case msgspec.inspect.VarTupleType() | msgspec.inspect.ListType():
+            yield from _walk(info.item_type, place + "[]", seen)
+        case msgspec.inspect.TupleType():
+            for item in info.item_types:
+                yield from _walk(item, place + "[]", seen)
+        case msgspec.inspect.DictType():
+            yield from _walk(info.key_type, place + "{key}", seen)
+            yield from _walk(info.value_type, place + "{}", seen)
+        case msgspec.inspect.UnionType():
+            for choice in info.types:
+                yield from _walk(choice, place, seen)
+
+
+@pytest.mark.parametrize(
+    "type_",
+    [
+        release.Release,
+        release.ReleaseStatement,
+        trust.Root,
+        contract.Contract,
+        rollback.Rollback,
+        revocations.Revocations,
+        report.ReportStatement,
+        enrolment.Enrolment,
+    ],
+    ids=str,
+)
+def test_documents_are_closed_and_bounded(type_: Any) -> None:
+    """F-23 to F-28 by the types themselves: nothing open, nothing without an end, no null, no float."""
+    for place, info in every_type(type_, "$", set()):
+        match info:
+            case msgspec.inspect.AnyType() | msgspec.inspect.RawType() | msgspec.inspect.FloatType():
+                raise AssertionError(f"{place} is open")
+            case msgspec.inspect.BytesType() | msgspec.inspect.DateTimeType() | msgspec.inspect.DecimalType():
+                raise AssertionError(f"{place} has several spellings")
+            case msgspec.inspect.IntType():
+                assert info.ge is not None and info.ge >= -(2**53) + 1, place
+                assert info.le is not None and info.le <= 2**53 - 1, place
+            case msgspec.inspect.StrType():
+                assert info.pattern is not None or info.max_length is not None, place
+                if place.endswith("{key}"):
+                    assert info.pattern is not None, place
+                    assert re.fullmatch(r"\\A[\x20-\x7e]+\\Z", info.pattern), place
+                if info.pattern:
+                    assert info.pattern.startswith(r"\A") and info.pattern.endswith(r"\Z"), place
+            case msgspec.inspect.StructType():
+                assert issubclass(info.cls, document.Document), place
+                assert info.forbid_unknown_fields and info.cls.__struct_config__.frozen, place
+                assert info.cls.__struct_config__.omit_defaults, place
+            case msgspec.inspect.VarTupleType() | msgspec.inspect.DictType():
+                assert info.max_length is not None or _few_keys(info), place
+
+
+def _few_keys(info: Any) -> bool:
+    """A map whose keys are a handful of words has its bound in them."""
+    return isinstance(info, msgspec.inspect.DictType) and isinstance(info.key_type, msgspec.inspect.LiteralType)
