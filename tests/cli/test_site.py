@@ -155,7 +155,7 @@ def test_nothing_to_do_is_refused_in_words(shell: Shell) -> None:
     shell.run("approve", "b-1", "--key", shell.key, code=5)
     shell.run("approve", "nonsense", "--key", shell.key, code=2)
     shell.run("review", "r-7.0.0", code=2)
-    shell.run("receive", "passphrase", code=3)
+    shell.run("receive", "passphrase", code=3, hint=False)
     shell.run("approve", "r-1.0.0", code=2)
 
 
