@@ -1,8 +1,7 @@
 """Canonical JSON: one value, one byte string; anything else is malformed and nothing else happens."""
 
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 import pytest
 import rfc8785
 from hypothesis import given
@@ -16,7 +15,7 @@ from manifests.errors import MalformedError
 KEYS = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._/-]{0,20}\Z")
 INTEGERS = st.integers(-MAX_INTEGER, MAX_INTEGER)
 # Text without halves of surrogate pairs, which UTF-8 cannot write.
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)))
+TEXTS = st.text(st.characters(codec="utf-8"))
 VALUES = st.recursive(
     TEXTS | INTEGERS | st.booleans(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
@@ -114,11 +113,10 @@ def test_brackets_after_escaped_text_are() -> None:
         check_depth(b'"\\\\"' + b"[" * 33, "x")
 
 
-@given(
-    st.binary(max_size=60).map(lambda data: data.replace(b"\x00", b'"').replace(b"\x01", b"[").replace(b"\x02", b"\\"))
-)
-def test_depth_is_that_of_the_text(data: bytes) -> None:
+@given(st.text(alphabet='"\\[]{}a', max_size=40))
+def test_depth_is_that_of_the_text(text: str) -> None:
     """Against a reader of one character at a time."""
+    data = text.encode()
     inside = escaped = False
     level = deepest = 0
     for byte in data:
@@ -154,8 +152,8 @@ def test_the_message_names_the_place() -> None:
     assert caught.value.exit_code == 3
 
 
-@pytest.mark.parametrize("data", [b"[1,", b"\xff", b"", b"nul", b'{"a":1}{"a":1}', b'"\\ud800"'])
+@pytest.mark.parametrize("data", [b"{", b"\xff", b"", b"nul", b'{"a":"b"}{}', b'"\\ud800"'])
 def test_what_is_no_json_is_malformed(data: bytes) -> None:
     """F-20."""
     with pytest.raises(MalformedError, match="not valid JSON"):
-        decode(data, Annotated[Any, msgspec.Meta()], "x")
+        decode(data, dict[str, str], "x")
