@@ -69,7 +69,7 @@ class Handwritten:
             return msgspec.convert(self.plain, type_, strict=True)
         except msgspec.ValidationError as error:
             problem, _, place = str(error).partition(" - at `")
-            path = place.rstrip("`") or "$"
+            path = place.rstrip("`").removeprefix("key` in `") or "$"
             unknown = re.search(r"unknown field `([^`]+)`", problem)
             if unknown:
                 path = f"{path}.{unknown[1]}"
