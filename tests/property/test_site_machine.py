@@ -1,0 +1,172 @@
+"""A site's life at random, against a small model: what runs, the floor, and that the plug never leaves a between."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from manifests import release as r
+from manifests.errors import RefusedError, RolledBackError, UsageError, WaitingError, WaybillError
+from tests.faults.crash import problems
+from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
+from tests.place import Place, make_place
+from tests.vendor import Vendor
+
+PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
+COUNT = 4
+
+
+def vendor(number: int) -> Vendor:
+    """Release ``number``; every second one raises the floor to itself, once it is confirmed."""
+    return Vendor(
+        version=f"1.{number}.0",
+        sequence=number,
+        floor=number if number % 2 == 0 else 1,
+        images=False,
+        service={"hello.txt": b"%d\n" % number},
+        change={"probes": (PROBE,)},
+    )
+
+
+class Life(RuleBasedStateMachine):
+    """The model: ``runs`` and ``floor`` are sequences, ``kept`` those that were confirmed, in order of generations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        memory = Path("/dev/shm")
+        self.folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+        self.runs = 0
+        self.floor = 0
+        self.mark = 0
+
+    @initialize()
+    def enrol(self) -> None:
+        self.place: Place = make_place(self.folder, vendor(1), disk=QuickDisk(), reserve="4KiB")
+        for number in range(1, COUNT + 1):
+            vendor(number).write(self.folder / f"{number}.tar")
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.folder)
+
+    @rule(number=st.integers(1, COUNT))
+    def receive(self, number: int) -> None:
+        try:
+            self.place.receive(self.folder / f"{number}.tar")
+            assert number >= self.floor
+            self.mark = max(self.mark, number)
+        except RefusedError as error:
+            assert error.finding == "below-floor"
+            assert number < self.floor
+
+    @rule(number=st.integers(1, COUNT), verdict=st.sampled_from(["approve", "approve", "reject"]))
+    def approve(self, number: int, verdict: str) -> None:
+        try:
+            self.place.approve(f"r-1.{number}.0", verdict=verdict)
+        except (RefusedError, UsageError):
+            return
+
+    def _install(self, number: int) -> int:
+        """What runs afterwards, by the answer alone."""
+        try:
+            ended = self.place.install(f"r-1.{number}.0")
+        except (RefusedError, UsageError, WaitingError):
+            return self.runs
+        if ended.error is None:
+            self.floor = max(self.floor, vendor(number).floor)
+            return number
+        assert isinstance(ended.error, RolledBackError)
+        return self.runs
+
+    @rule(number=st.integers(1, COUNT), agreed=st.booleans())
+    def install(self, number: int, agreed: bool) -> None:
+        self.place.health.clear()
+        if agreed:
+            self.agree(number)
+        self.runs = self._install(number)
+
+    def agree(self, number: int) -> None:
+        self.receive(number)
+        self.approve(number, "approve")
+
+    @rule(number=st.integers(1, COUNT))
+    def install_what_fails(self, number: int) -> None:
+        self.agree(number)
+        self.place.health["up"] = "failing"
+        floor, self.runs = self.floor, self._install(number)
+        assert floor == self.floor
+
+    @precondition(lambda self: self.runs)
+    @rule()
+    def back(self) -> None:
+        self.place.health.clear()
+        state = self.place.open().state
+        try:
+            ended = self.place.rollback(person="ops-1")
+        except WaybillError:
+            return
+        assert ended.error is None
+        former = state.generation(state.former)
+        assert former is not None
+        assert former.mark.sequence >= self.floor
+        self.runs = former.mark.sequence
+
+    @rule(at=st.integers(0, 90), number=st.integers(1, COUNT), failing=st.booleans())
+    def plug(self, at: int, number: int, failing: bool) -> None:
+        """The plug is pulled in the middle of an install, then somebody runs `recover`."""
+        self.agree(number)
+        before = self.place.open().state
+        self.place.health = {"up": "failing"} if failing else {}
+        self.place.disk = PluggedDisk(at)
+        try:
+            self.place.install(f"r-1.{number}.0")
+        except (PulledPlugError, WaybillError):
+            """What it had come to is seen after the recovery."""
+        self.place.disk = QuickDisk()
+        self.place.health = {}
+        self.place.recover()
+        state = self.place.open().state
+        running = state.running
+        assert state.current in (before.current, before.next_generation)
+        self.runs = running.mark.sequence if running else 0
+        self.floor = state.floor.sequence if state.floor else 0
+        assert self.floor >= (before.floor.sequence if before.floor else 0)
+
+    @rule(days=st.sampled_from([-20000, -1, 1, 400, 30000]))
+    def clock(self, days: int) -> None:
+        """It goes where it wants; nothing hangs on it."""
+        at = self.place.clock.at
+        if 1971 <= at.year + days // 365 <= 2120:
+            self.place.clock.sleep(days * 86400)
+            self.place.clock.running += max(0, -days * 86400)
+
+    @rule()
+    def another_policy(self) -> None:
+        """Whoever edits the file has changed nothing that is in force."""
+        path = self.place.path / "policy.yaml"
+        path.write_text(path.read_text().replace("policy: 1 ", "policy: 2 "))
+
+    @invariant()
+    def as_the_model_says(self) -> None:
+        if not hasattr(self, "place"):
+            return
+        state = self.place.open().state
+        running = state.running
+        assert (running.mark.sequence if running else 0) == self.runs
+        assert (state.floor.sequence if state.floor else 0) == self.floor
+        assert (state.mark.sequence if state.mark else 0) == self.mark
+        assert state.policy_number == 1
+        file = self.place.path / "srv" / "app" / "current" / "hello.txt"
+        assert (int(file.read_bytes()) if file.exists() else 0) == self.runs
+        assert problems(self.place) == ""
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(
+    max_examples=20,
+    stateful_step_count=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
