@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
-TOOLS := docker-registry skopeo umoci mmdebstrap strace libarchive-tools openssl
+TOOLS := docker-registry skopeo umoci mmdebstrap strace libarchive-tools openssl softhsm2
 
 .PHONY: demo test fast check format bench tools docs clean
 

@@ -1,19 +1,21 @@
 """The command line of keys: `keygen` and `sign`."""
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
+from content.detached import Request, answer_request, read_answer, request_release, request_root_of, write_request
 from content.head import add_signature, open_head, rewrite_head, sign_release
+from content.signers import open_signer
 from manifests.console import Result, ask_passphrase, passphrase_option, verb
 from manifests.digest import digest_of
 from manifests.envelope import add_signatures
 from manifests.errors import MalformedError, RefusedError, UsageError
 from manifests.fingerprint import as_groups, as_words
-from manifests.keys import FileSigner, encode_private, generate_key, key_path, read_capped, read_signer
+from manifests.keys import FileSigner, PublicKey, Signer, encode_private, generate_key, read_capped
 from manifests.release import parse_release
 from manifests.trust import MAX_ROOT, Root, SignedRoot, parse_root
 
@@ -59,26 +61,96 @@ def write_key(file: Path, signer: FileSigner, passphrase: bytes | None) -> None:
 
 @verb(short_help="Add a signature.")
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
-@click.option("--key", "keys", multiple=True, envvar="WAYBILL_KEY", metavar="URI", help="Key file; may be repeated.")
+@click.option("--key", "keys", multiple=True, envvar="WAYBILL_KEY", metavar="URI",
+              help="A key file, pkcs11:… or exec:…; may be repeated.")  # fmt: skip
+@click.option("--prepare", type=click.Path(path_type=Path), metavar="DIR",
+              help="Write what is to be signed elsewhere into a new folder DIR.")  # fmt: skip
+@click.option("--attach", type=click.Path(path_type=Path, exists=True), metavar="DIR",
+              help="Add the signatures that came back in DIR, after checking them.")  # fmt: skip
 @passphrase_option
-def sign_command(file: Path, keys: tuple[str, ...], passphrase_fd: int | None) -> Result:
-    """Add a signature to FILE: a bundle (only its head is rewritten) or a root document."""
-    if not keys:
-        raise UsageError("no key is named", where="--key", remedy="waybill sign FILE --key keys/release-1.key")
-    signers = tuple(open_key(uri, passphrase_fd) for uri in keys)
+def sign_command(
+    file: Path, keys: tuple[str, ...], prepare: Path | None, attach: Path | None, passphrase_fd: int | None
+) -> Result:
+    """Add a signature to FILE: a bundle (only its head is rewritten), a root document, or a folder from --prepare."""
+    typed = click.get_current_context().get_parameter_source("keys") == ParameterSource.COMMANDLINE
+    if (prepare is not None) + (attach is not None) + typed > 1:
+        raise UsageError("--key, --prepare and --attach exclude each other", where="sign")
+    if file.is_dir():
+        return _answer(file, _open_keys(keys, passphrase_fd))
     with file.open("rb") as opened:
         is_root = opened.read(1) == b"{"
+    if prepare is not None:
+        return _prepare(file, prepare, is_root=is_root)
+    if attach is not None:
+        keys_of = _root_keys(file) if is_root else _release_keys(file)
+        signers: tuple[Signer, ...] = (read_answer(attach, _request(file, is_root=is_root), keys_of),)
+    else:
+        signers = _open_keys(keys, passphrase_fd)
     return _sign_root(file, signers) if is_root else _sign_bundle(file, signers)
 
 
-def open_key(uri: str, passphrase_fd: int | None, beside: Path | None = None) -> FileSigner:
-    """The signer behind a key URI; asks for the passphrase only when the key is encrypted."""
-    path = key_path(uri, beside or Path())
-    ask: Callable[[], bytes] = lambda: ask_passphrase(f"Passphrase for {path}", descriptor=passphrase_fd)  # noqa: E731
-    return read_signer(path, ask)
+def _open_keys(keys: tuple[str, ...], passphrase_fd: int | None) -> tuple[Signer, ...]:
+    if not keys:
+        raise UsageError("no key is named", where="--key", remedy="waybill sign FILE --key keys/release-1.key")
+    return tuple(open_key(uri, passphrase_fd) for uri in keys)
 
 
-def _sign_bundle(file: Path, signers: tuple[FileSigner, ...]) -> Result:
+def open_key(uri: str, passphrase_fd: int | None, beside: Path | None = None) -> Signer:
+    """The signer behind a key URI; asks for passphrase or PIN only when the key needs one."""
+    return open_signer(uri, lambda prompt: ask_passphrase(prompt, descriptor=passphrase_fd), beside or Path())
+
+
+def _request(file: Path, *, is_root: bool) -> Request:
+    if is_root:
+        return request_root_of(parse_root(read_capped(file, MAX_ROOT), str(file)).envelope)
+    return request_release(open_head(file).release)
+
+
+def _prepare(file: Path, folder: Path, *, is_root: bool) -> Result:
+    request = _request(file, is_root=is_root)
+    write_request(request, folder)
+    files = [name for name, _ in request.to_sign]
+    text = [f"to sign      {request.what}", *(f"wrote        {folder / name}" for name in files)]
+    text += [
+        "",
+        "next:",
+        f"  waybill sign {folder} --key KEY        # where the key is; or as {folder}/README.txt says",
+    ]
+    text += [f"  waybill sign {file} --attach {folder}"]
+    return Result("\n".join(text), {"folder": str(folder), "what": request.what, "files": files})
+
+
+def _answer(folder: Path, signers: tuple[Signer, ...]) -> Result:
+    if len(signers) != 1:
+        raise UsageError("one request holds the answer of one key", where="--key", remedy="prepare one for each key")
+    request = answer_request(folder, signers[0])
+    keyid = signers[0].public.keyid
+    text = [f"signed       {request.what}", f"by           {keyid[:12]}"]
+    text += [f"wrote        {folder / name}.sig" for name, _ in request.to_sign]
+    data = {"what": request.what, "keyid": keyid, "files": [f"{name}.sig" for name, _ in request.to_sign]}
+    return Result("\n".join(text), data)
+
+
+def _release_keys(file: Path) -> tuple[PublicKey, ...]:
+    root = parse_root(open_head(file).roots[-1], "trust").root
+    return tuple(key for keyid in root.roles["release"].keys if (key := root.keys[keyid]).known)
+
+
+def _root_keys(file: Path) -> tuple[PublicKey, ...]:
+    found: dict[str, PublicKey] = {}
+    for root in _root_and_before(file):
+        found |= {keyid: root.keys[keyid] for keyid in root.roles["root"].keys}
+    return tuple(key for key in found.values() if key.known)
+
+
+def _root_and_before(file: Path) -> tuple[Root, ...]:
+    """A root document and, when it lies beside it, the version before."""
+    found = parse_root(read_capped(file, MAX_ROOT), str(file)).root
+    beside = file.with_name(f"{found.version - 1}.root.json")
+    return (found, parse_root(read_capped(beside, MAX_ROOT), str(beside)).root) if beside.exists() else (found,)
+
+
+def _sign_bundle(file: Path, signers: tuple[Signer, ...]) -> Result:
     head = open_head(file)
     newest = parse_root(head.roots[-1], "trust").root
     role = newest.roles["release"]
@@ -98,10 +170,10 @@ def _sign_bundle(file: Path, signers: tuple[FileSigner, ...]) -> Result:
     return _standing(text, signed, role.keys, role.threshold)
 
 
-def _sign_root(file: Path, signers: tuple[FileSigner, ...]) -> Result:
+def _sign_root(file: Path, signers: tuple[Signer, ...]) -> Result:
     found = parse_root(read_capped(file, MAX_ROOT), str(file))
-    beside = file.with_name(f"{found.root.version - 1}.root.json")
-    before = parse_root(read_capped(beside, MAX_ROOT), str(beside)).root if beside.exists() else None
+    _, *older = _root_and_before(file)
+    before = older[0] if older else None
     may = set(found.root.roles["root"].keys) | set(before.roles["root"].keys if before else ())
     for signer in signers:
         if signer.public.keyid not in may:

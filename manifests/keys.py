@@ -330,6 +330,6 @@ def key_path(uri: str, beside: Path) -> Path:
     scheme = re.match(r"([a-z0-9+]+):", text)
     if scheme and not os.path.exists(beside / text):  # noqa: PTH110 - a name such as C:key is still a path
         raise UsageError(
-            f"this version cannot use keys of kind {scheme[1]!r}", where=uri, remedy="use a key file: file:PATH"
+            f"this version cannot use keys of kind {scheme[1]!r}", where=uri, remedy="file:PATH, pkcs11:... or exec:..."
         )
     return beside / text

@@ -12,7 +12,7 @@ from manifests.console import Result, ask_passphrase, passphrase_option, progres
 from manifests.errors import UsageError, WaybillError
 
 if TYPE_CHECKING:
-    from manifests.keys import FileSigner
+    from manifests.keys import Signer
     from verifier.change import Change
     from verifier.install import Ended
     from verifier.machine import Tools
@@ -60,14 +60,13 @@ def _tell(site: "Site", cause: str) -> Path:
     return write_report(site, site.disk, utc_now(), cause=cause)
 
 
-def _signer(uri: str | None, passphrase_fd: int | None) -> "FileSigner":
-    from manifests.keys import key_path, read_signer
+def _signer(uri: str | None, passphrase_fd: int | None) -> "Signer":
+    from content.signers import open_signer
 
     named = uri or os.environ.get("WAYBILL_KEY")
     if not named:
         raise UsageError("no key is named", where="--key", remedy="--key file:PATH, or WAYBILL_KEY")
-    path = key_path(named, Path.cwd())
-    return read_signer(path, lambda: ask_passphrase(f"passphrase of {path.name}", descriptor=passphrase_fd))
+    return open_signer(named, lambda prompt: ask_passphrase(prompt, descriptor=passphrase_fd), Path.cwd())
 
 
 @verb(short_help="Make a site.")

@@ -1,0 +1,185 @@
+"""Signing elsewhere: what is to be signed leaves in a folder, signatures come back in it and are checked first.
+
+A request holds the very bytes that each signature is over, one file for each, so that openssl can sign them on a
+machine that has nothing else. The answer to ``NAME`` is ``NAME.sig``: DER, as openssl writes it.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from content.head import release_statement
+from manifests.canonical import encode, parse
+from manifests.digest import digest_of
+from manifests.envelope import INTOTO, Envelope, pae
+from manifests.errors import HostError, MalformedError, RefusedError, UntrustedError
+from manifests.keys import PublicKey, Signer, low_s, read_capped
+from manifests.release import MAX_RELEASE, parse_release
+from manifests.trust import MAX_ROOT, ROOT_TYPE, Root, check_root
+
+RELEASE, STATEMENT, ROOT, ROOT_TEXT = "release.json", "statement.pae", "root.pae", "root.json"
+MAX_SIGNATURE = 4096
+README = """\
+To be signed: {what}
+
+Nothing in this folder was checked where it now lies. Compare that line with what
+you were asked to sign, by another way than this folder came.
+
+Each of these files needs a signature of its own, by one and the same key:
+
+{commands}
+
+Or, which also looks at what is signed:   waybill sign THIS-FOLDER --key KEY
+
+Carry the folder back, then:              waybill sign FILE --attach THIS-FOLDER
+"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody elsewhere has to sign.
+
+    Attributes:
+        what: In words.
+        to_sign: Bytes by file name; each gets a signature.
+        beside: More files, to be read and not signed.
+    """
+
+    what: str
+    to_sign: tuple[tuple[str, bytes], ...]
+    beside: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True)
+class AnsweredSigner:
+    """Signs what was signed elsewhere already, and nothing else."""
+
+    key: PublicKey
+    signatures: dict[bytes, bytes]
+
+    @property
+    def public(self) -> PublicKey:
+        return self.key
+
+    def sign(self, message: bytes) -> bytes:
+        return self.signatures[message]
+
+
+def request_release(data: bytes) -> Request:
+    """Both byte strings of a release; refuses bytes that are not one."""
+    release = parse_release(data)
+    digest = digest_of(data)
+    message = pae(INTOTO, encode(release_statement(release, digest)))
+    return Request(f"{release.product} {release.version}, {digest}", ((RELEASE, data), (STATEMENT, message)))
+
+
+def request_root(payload: bytes) -> Request:
+    """The byte string of a root document; refuses bytes that are not one."""
+    root = parse(payload, Root, ROOT_TEXT, max_bytes=MAX_ROOT)
+    check_root(root, ROOT_TEXT)
+    what = f"root {root.version} of {root.vendor}, fingerprint {digest_of(payload)}"
+    return Request(what, ((ROOT, pae(ROOT_TYPE, payload)),), ((ROOT_TEXT, payload),))
+
+
+def request_root_of(envelope: Envelope) -> Request:
+    return request_root(envelope.payload_bytes)
+
+
+def write_request(request: Request, folder: Path) -> None:
+    """Make the folder with what is to be signed.
+
+    Raises:
+        RefusedError: It exists.
+    """
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        raise RefusedError("exists already", where=str(folder), finding="exists") from None
+    except OSError as error:
+        raise HostError((error.strerror or str(error)).lower(), where=str(folder)) from None
+    commands = "\n".join(f"  openssl dgst -sha256 -sign KEY.pem -out {name}.sig {name}" for name, _ in request.to_sign)
+    readme = README.format(what=request.what, commands=commands).encode()
+    for name, data in (*request.to_sign, *request.beside, ("README.txt", readme)):
+        _write(folder / name, data)
+
+
+def read_request(folder: Path) -> Request:
+    """What a request asks to sign, made anew from its document: a key of ours signs nothing that it did not read.
+
+    Raises:
+        MalformedError: Not a request, or its files are not what its document needs signed.
+    """
+    if (folder / RELEASE).exists():
+        request = request_release(read_capped(folder / RELEASE, MAX_RELEASE))
+    elif (folder / ROOT_TEXT).exists():
+        request = request_root(read_capped(folder / ROOT_TEXT, MAX_ROOT))
+    else:
+        raise MalformedError(
+            "holds nothing to sign", where=str(folder), remedy="name a folder that `waybill sign --prepare` wrote"
+        )
+    for name, data in request.to_sign:
+        if read_capped(folder / name, MAX_RELEASE + 1024) != data:
+            raise MalformedError("not what the document in this folder needs signed", where=str(folder / name))
+    return request
+
+
+def answer_request(folder: Path, signer: Signer) -> Request:
+    """Sign a request, on the machine that has the key. Raises RefusedError when an answer lies there already."""
+    request = read_request(folder)
+    for name, data in request.to_sign:
+        _write(folder / f"{name}.sig", signer.sign(data))
+    return request
+
+
+def read_answer(folder: Path, request: Request, keys: tuple[PublicKey, ...]) -> AnsweredSigner:
+    """The answer to ``request``, which was made here; nothing of the folder but the signatures is used.
+
+    Args:
+        keys: Whoever may have signed.
+
+    Raises:
+        RefusedError: A signature is missing; they are by nobody who may, or by two, or over something else.
+        MalformedError: Not a DER signature.
+    """
+    found: list[tuple[str, bytes, bytes]] = []
+    for name, message in request.to_sign:
+        path = folder / f"{name}.sig"
+        if not path.exists():
+            raise RefusedError("not signed yet", where=str(path), remedy="sign it as README.txt says")
+        try:
+            signature = low_s(read_capped(path, MAX_SIGNATURE))
+        except ValueError:
+            raise MalformedError("not a DER signature", where=str(path)) from None
+        found.append((name, message, signature))
+    by = {name: [key for key in keys if _is_by(key, signature, message)] for name, message, signature in found}
+    both = [key for key in keys if all(key in signers for signers in by.values())]
+    if not both:
+        wrong = next((name for name, signers in by.items() if not signers), found[-1][0])
+        raise RefusedError(
+            "not signed by a key that may, or over other bytes than these",
+            where=str(folder / f"{wrong}.sig"),
+            remedy=f"it must be over {request.what}, each file by the same key",
+            finding="signature-wrong" if any(by.values()) else "signature-unknown",
+        )
+    return AnsweredSigner(both[0], {message: signature for _, message, signature in found})
+
+
+def _is_by(key: PublicKey, signature: bytes, message: bytes) -> bool:
+    try:
+        key.verify(signature, message, "answer")
+    except UntrustedError:
+        return False
+    return True
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+    except FileExistsError:
+        raise RefusedError("exists already", where=str(path), finding="exists") from None
+    except OSError as error:
+        raise HostError((error.strerror or str(error)).lower(), where=str(path)) from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
