@@ -1,4 +1,4 @@
-"""The bulk: every member in its place, from a file by all cores, from a pipe in one read, blobs beyond eight gigabytes."""
+"""The bulk: every member in its place, from a file by all cores, from a pipe in one read, also beyond 8 GiB."""
 
 import io
 import os
@@ -78,8 +78,9 @@ def test_damage_names_the_first_blob_with_its_bytes_and_counts_the_rest(tmp_path
     with pytest.raises(DamagedError) as caught:
         verify_file(descriptor, find_places(descriptor, release, "b"), "b", advance=no_progress)
     first = places[3]
-    assert caught.value.problem == (
-        f"{first.name} is not what the release says, bytes {first.offset} to {first.offset + first.blob.size} and 1 more"
+    end = first.offset + first.blob.size
+    assert (
+        caught.value.problem == f"{first.name} is not what the release says, bytes {first.offset} to {end} and 1 more"
     )
     with pytest.raises(DamagedError):
         read_blob(descriptor, first, 1 << 20)
