@@ -137,6 +137,7 @@ def test_every_crash_leaves_old_or_new(name: str, fast: Path) -> None:
 HEALED = {("sync-folder", "srv/app"), ("sync-folder", "oci/blobs/sha256")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["upgrade", "failing upgrade", "rollback"])
 def test_each_sync_is_needed(name: str, fast: Path) -> None:
     """The model is worth something only if it finds the damage of one sync left out, whichever it is."""

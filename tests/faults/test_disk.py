@@ -26,7 +26,14 @@ def prepared(scene: Scene, fast: Path) -> tuple[Place, Path]:
 
 @pytest.mark.parametrize("after", [False, True], ids=["refused", "done and then reported as failed"])
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=["ENOSPC", "EIO"])
-@pytest.mark.parametrize("name", ["first install", "upgrade", "rollback", "confirm", "leave a trial"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "confirm",
+        "leave a trial",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("first install", "upgrade", "rollback")),
+    ],
+)
 def test_one_effect_fails(name: str, error: int, after: bool, fast: Path) -> None:
     scene = SCENES[name]
     place, before = prepared(scene, fast)
