@@ -381,35 +381,52 @@ def _opened(program: OnDisk) -> Iterator[tuple[int, bool]]:
 @contextmanager
 def _scratch(base: Path, account: Account, config: bytes | None) -> Iterator[tuple[Path, dict[str, str]]]:
     """A folder of the program's own and all that its environment holds; the folder is gone afterwards."""
+    folder = None
     try:
-        folder = Path(tempfile.mkdtemp(prefix="waybill-", dir=base))
-    except OSError as error:
-        raise RefusedError(
-            f"there is no room for a folder of the program's own: {(error.strerror or str(error)).lower()}",
-            where=str(base),
-            remedy="make space there",
-            finding="sandbox-folder",
-        ) from error
-    try:
-        home = folder / "home"
-        home.mkdir(0o700)
-        variables = {"HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": str(home)}
-        if config is not None:
-            # Beside the working folder, which stays empty; in a folder that nobody else can enter.
-            path = folder / "config.json"
-            path.write_bytes(config)
-            path.chmod(0o440)
-            variables["WAYBILL_CONFIG"] = str(path)
-        for one in (home, folder / "config.json"):
-            if one.exists() and one.stat().st_uid != account.uid:
-                os.chown(one, account.uid, account.gid)
-        folder.chmod(0o750)
-        if folder.stat().st_gid != account.gid:
-            os.chown(folder, -1, account.gid)
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="waybill-", dir=base))
+            home, variables = _furnish(folder, config)
+        except OSError as error:
+            raise RefusedError(
+                f"no folder of the program's own can be made: {(error.strerror or str(error)).lower()}",
+                where=str(base),
+                remedy="make space there, and let this account write there",
+                finding="sandbox-folder",
+            ) from error
+        _hand_over(folder, account)
         yield home, variables
     finally:
-        # All processes of the program are gone, and this never follows a link (shutil, avoids_symlink_attacks).
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            # All processes of the program are gone, and this never follows a link (avoids_symlink_attacks).
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _furnish(folder: Path, config: bytes | None) -> tuple[Path, dict[str, str]]:
+    home = folder / "home"
+    home.mkdir(0o700)
+    variables = {"HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": str(home)}
+    if config is not None:
+        # Beside the working folder, which stays empty.
+        path = folder / "config.json"
+        path.write_bytes(config)
+        path.chmod(0o440)
+        variables["WAYBILL_CONFIG"] = str(path)
+    return home, variables
+
+
+def _hand_over(folder: Path, account: Account) -> None:
+    """What is in the folder is the account's; the folder itself is ours, and no other account can enter it."""
+    try:
+        for one in folder.iterdir():
+            os.chown(one, account.uid, account.gid)
+        os.chown(folder, -1, account.gid)
+        folder.chmod(0o750)
+    except OSError as error:
+        raise _no_account(
+            f"nothing can be given to {account.name}: {(error.strerror or str(error)).lower()}",
+            "site.yaml $.drivers.program.user",
+            "run the command where that account exists, as root",
+        ) from error
 
 
 def _folder(stack: ExitStack, path: Path, what: str) -> int:
