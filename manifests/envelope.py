@@ -87,7 +87,12 @@ def sign_statement(value: Statement[P], signer: Signer) -> bytes:
 
 
 def wrap_signature(payload: bytes, signature: bytes, key: PublicKey) -> bytes:
-    hint = encode_base64(bytes.fromhex(key.keyid))
+    return join_bundle(payload, signature, key.keyid)
+
+
+def join_bundle(payload: bytes, signature: bytes, keyid: str) -> bytes:
+    """The Sigstore bundle with these three parts, which nobody has verified."""
+    hint = encode_base64(bytes.fromhex(keyid))
     sigs = (_Sig(sig=encode_base64(signature)),)
     envelope = _Envelope(payload=encode_base64(payload), payload_type=INTOTO, signatures=sigs)
     material = _Material(public_key=_Hint(hint=hint), tlog_entries=())

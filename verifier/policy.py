@@ -14,7 +14,7 @@ from manifests.version import change_kind
 
 # What this verifier can tell apart and weigh; anything else is refused by name rather than waved through.
 JUDGED: frozenset[Kind] = frozenset(
-    ("patch", "minor", "major", "config", "config-schema", "contract", "handlers", "irreversible", "rollback")
+    ("patch", "minor", "major", "config", "config-schema", "contract", "handlers", "irreversible", "rollback", "export")
 )
 
 

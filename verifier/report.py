@@ -21,13 +21,14 @@ from manifests.digest import digest_of, is_digest
 from manifests.enrolment import Enrolment, verify_enrolment
 from manifests.envelope import MAX_BUNDLE
 from manifests.errors import DamagedError, RefusedError, WaybillError
-from manifests.keys import read_capped
+from manifests.keys import Signer, read_capped
 from manifests.release import FORMAT, Release
 from manifests.units import parse_duration
 from verifier.crew import installed_of, observe
 from verifier.drivers import ABSENT, Component, load_driver
 from verifier.drivers.blobs import blob_path
-from verifier.events import Enrolled, Note, Outcome, Reported
+from verifier.events import Enrolled, Outcome, Reported
+from verifier.export import let_leave
 from verifier.fsops import Disk
 from verifier.generations import Installed
 from verifier.journal import read_journal
@@ -565,11 +566,17 @@ def _take_over(site: Site) -> None:
     site.record(Reported(seq=chain.seq, digest=signed.digest, previous=chain.previous))
 
 
-def export_reports(site: Site, disk: Disk, folder: Path, *, most: int) -> tuple[Path, ...]:
+def export_reports(
+    site: Site, disk: Disk, folder: Path, *, most: int, signers: tuple[Signer, ...] = ()
+) -> tuple[Path, ...]:
     """Copy the newest ``most`` reports out, oldest first, under names that tell sites apart; journalled.
+
+    Args:
+        signers: People who agree to it now, where the policy asks for people.
 
     Raises:
         RefusedError: ``folder`` is none, or a file of that name holds something else.
+        WaitingError: The policy asks for more people.
         DamagedError: A report of the outbox is not the one that the journal names.
     """
     if not folder.is_dir():
@@ -588,8 +595,8 @@ def export_reports(site: Site, disk: Disk, folder: Path, *, most: int) -> tuple[
                 "holds something else, and nothing is overwritten", where=str(target), remedy="name another folder"
             )
         ready.append((target, raw))
+    let_leave(site, signers, f"to {folder}")
     for target, raw in ready:
         if not target.exists():
             disk.write(target, raw)
-    site.record(Note(code="exported", detail=f"reports up to {site.state.report_seq} to {folder}"[:1000]))
     return tuple(target for target, _ in ready)

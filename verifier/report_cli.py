@@ -8,44 +8,122 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from manifests.console import Result, utc_now, verb
+from manifests.console import Result, ask_passphrase, passphrase_option, utc_now, verb
 from manifests.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
+    from manifests.keys import Signer
     from manifests.report import Report, SignedReport
     from verifier.site import Site
 
 
-@verb(help="Print the last report of this site; make a new one; hand the newest ones out.")
+@verb(help="Print the last report of this site; make a new one; hand it out as files, text, pictures or by telephone.")
 @click.option("--site", "place", type=click.Path(path_type=Path), metavar="DIR", help="The site's folder.")
 @click.option("--new", is_flag=True, help="Write and sign a new report first.")
 @click.option("--preview", is_flag=True, help="Show what a new report would say; nothing is signed or numbered.")
+@click.option("--why", is_flag=True, help="Say by which line of the contract each field may leave.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Copy the newest reports to DIR.")
-def report_command(place: Path | None, new: bool, preview: bool, out: Path | None) -> Result:
+@click.option("--text", is_flag=True, help="Print it as armoured text for an e-mail.")
+@click.option("--line", is_flag=True, help="Print forty letters to read out by telephone.")
+@click.option("--qr", is_flag=True, help="Draw it as QR symbols in the terminal.")
+@click.option(
+    "--qr-out", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw it as QR symbols in pictures."
+)
+@click.option(
+    "--key", "keys", multiple=True, metavar="URI", help="Agree to its leaving, where the policy asks for people."
+)
+@passphrase_option
+def report_command(
+    place: Path | None,
+    new: bool,
+    preview: bool,
+    why: bool,
+    out: Path | None,
+    text: bool,
+    line: bool,
+    qr: bool,
+    qr_out: Path | None,
+    keys: tuple[str, ...],
+    passphrase_fd: int | None,
+) -> Result:
     from verifier.fsops import Disk
     from verifier.host import this_host
     from verifier.site import find_site, hold_site, open_site
 
-    if preview and (new or out is not None):
-        raise UsageError("--preview neither writes nor hands out", where="--preview")
+    ways = [
+        way for way, asked in (("text", text), ("line", line), ("qr", qr), ("qr-out", qr_out), ("out", out)) if asked
+    ]
+    if len(ways) > 1:
+        raise UsageError(f"--{ways[0]} and --{ways[1]}: one way at a time", where="report")
+    if (preview or why) and (new or ways or (preview and why)):
+        raise UsageError("--preview and --why neither write nor hand out", where="report")
     path = find_site(place, os.environ, Path.cwd())
-    if preview:
-        return _preview(open_site(path, Disk(), this_host()))
-    if not new and out is None:
+    if preview or why:
+        site = open_site(path, Disk(), this_host())
+        return _preview(site) if preview else _why(site)
+    if not new and not ways:
         return _last(open_site(path, Disk(), this_host()))
+    signers = tuple(_signer(uri, passphrase_fd) for uri in keys)
     with hold_site(path, Disk(), this_host(), "report") as site:
-        return _write(site, new=new, out=out)
+        return _hand_out(site, signers, new=new, way=ways[0] if ways else "", target=out or qr_out)
 
 
-def _write(site: "Site", *, new: bool, out: Path | None) -> Result:
-    from verifier.report import export_reports, write_report
+def _signer(uri: str, passphrase_fd: int | None) -> "Signer":
+    from content.signers import open_signer
+
+    return open_signer(uri, lambda question: ask_passphrase(question, descriptor=passphrase_fd), Path.cwd())
+
+
+def _hand_out(site: "Site", signers: "tuple[Signer, ...]", *, new: bool, way: str, target: Path | None) -> Result:
+    from verifier.export import let_leave
+    from verifier.report import read_report, write_report
 
     if new or site.state.report_head is None:
         write_report(site, site.disk, utc_now())
     result = _last(site)
-    if out is None:
+    head = site.state.report_head
+    if not way or head is None:
         return result
-    copied = export_reports(site, site.disk, out, most=_history(site))
+    if way == "out" and target is not None:
+        return _copy(site, target, result, signers)
+    raw = read_report(site, site.state.report_seq, head).raw
+    if way == "text":
+        from manifests.armour import armour_report
+
+        shown = armour_report(raw).rstrip("\n")
+        let_leave(site, signers, "as text")
+        return Result(shown, {**result.data, "text": shown})
+    if way == "line":
+        from manifests.telephone import spoken_line
+
+        shown = spoken_line(site.state.site_key.keyid, site.state.report_seq, head)
+        let_leave(site, signers, "as a telephone line")
+        text = f"{shown}\n\nreport {site.state.report_seq}; it proves nothing until the report itself has come"
+        return Result(text, {**result.data, "line": shown})
+    return _draw(site, raw, result, signers, target)
+
+
+def _draw(site: "Site", raw: bytes, result: Result, signers: "tuple[Signer, ...]", target: Path | None) -> Result:
+    from verifier.export import let_leave
+    from verifier.qr import as_blocks, check_free, draw, picture_names, write_pictures
+
+    symbols = draw(raw)
+    names = picture_names(target, len(symbols)) if target else ()
+    check_free(names)
+    let_leave(site, signers, f"as {len(symbols)} QR symbols")
+    if target is None:
+        blocks = [f"{as_blocks(one)}\nsymbol {i} of {len(symbols)}" for i, one in enumerate(symbols, 1)]
+        return Result("\n\n".join(blocks), {**result.data, "symbols": len(symbols)})
+    write_pictures(site.disk, symbols, names)
+    shown = [str(one) for one in names]
+    text = "\n".join([result.text, "", "drawn:", *(f"  {name}" for name in shown)])
+    return Result(text, {**result.data, "symbols": len(symbols), "pictures": shown})
+
+
+def _copy(site: "Site", target: Path, result: Result, signers: "tuple[Signer, ...]") -> Result:
+    from verifier.report import export_reports
+
+    copied = export_reports(site, site.disk, target, most=_history(site), signers=signers)
     names = [str(one) for one in copied]
     text = "\n".join([result.text, "", "handed out:", *(f"  {name}" for name in names)])
     return Result(text, {**result.data, "copied": names})
@@ -60,16 +138,37 @@ def _history(site: "Site") -> int:
 
 
 def _last(site: "Site") -> Result:
-    from verifier.report import read_report, report_path
+    from verifier.report import report_path
+
+    signed = _signed(site)
+    path = report_path(site, site.state.report_seq)
+    return Result(_shown(signed, path), {**_data(signed.report), "digest": signed.digest, "file": str(path)})
+
+
+def _signed(site: "Site") -> "SignedReport":
+    from verifier.report import read_report
 
     state = site.state
     if state.report_head is None:
         raise RefusedError(
             "this site has not reported yet", where=str(site.path), remedy="waybill report --new", finding="no-report"
         )
-    signed = read_report(site, state.report_seq, state.report_head)
-    path = report_path(site, state.report_seq)
-    return Result(_shown(signed, path), {**_data(signed.report), "digest": signed.digest, "file": str(path)})
+    return read_report(site, state.report_seq, state.report_head)
+
+
+def _why(site: "Site") -> Result:
+    from verifier.why import contract_in_force, explain, why_text
+
+    why = explain(_signed(site).report, *contract_in_force(site))
+    data = {
+        "contract": None
+        if why.contract is None
+        else {"contract": why.contract.contract, "version": why.contract.version, "digest": why.digest},
+        "signal": why.signal or None,
+        "purpose": why.purpose or None,
+        "fields": [{"field": one.field, "line": one.line or None, "there": one.there} for one in why.reasons],
+    }
+    return Result(why_text(why), data)
 
 
 def _preview(site: "Site") -> Result:

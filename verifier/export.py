@@ -1,0 +1,83 @@
+"""Letting a report leave: what the policy's rule `export` asks, and the journal's note of what left and how.
+
+The rule `automatic` means that whoever may run the verb may carry a report out. Otherwise each person who is asked
+signs at the moment of leaving, with the key that the policy lists; the plan they sign names the report by its digest.
+"""
+
+from manifests.approval import Approval, sign_approval, verify_approval
+from manifests.canonical import encode
+from manifests.errors import RefusedError
+from manifests.keys import Signer
+from manifests.plan import Plan
+from manifests.policy import Policy
+from verifier.events import Note, Verdict
+from verifier.policy import require, stand
+from verifier.site import Site
+
+
+def export_item(seq: int) -> str:
+    return f"e-{seq}"
+
+
+def export_plan(site: Site) -> Plan:
+    """What is agreed to: that the newest report leaves. A later report is another plan."""
+    state = site.state
+    return Plan(
+        site=state.site,
+        site_key=state.site_key.keyid,
+        action="export",
+        last_change=state.last_change,
+        policy=state.policy,
+        contract=state.contract,
+        subject=state.report_head,
+        kinds=("export",),
+    )
+
+
+def let_leave(site: Site, signers: tuple[Signer, ...], how: str) -> None:
+    """Record the agreement of ``signers`` and that the newest report leaves; of a held site that has a report.
+
+    Raises:
+        WaitingError: The policy asks for more people; those who signed are recorded.
+        RefusedError: A key is nobody's, or somebody who may do so said no.
+    """
+    policy = site.policy
+    if policy.rules["export"] or signers:
+        plan = export_plan(site)
+        for signer in signers:
+            _record(site, policy, plan, signer)
+        said = tuple(
+            verify_approval(site.document(one.envelope), policy, f"approval of {one.person}")
+            for one in site.state.verdicts
+            if one.plan == plan.digest and policy.person_of(one.keyid) is not None
+        )
+        require(stand(policy, ("export",), said, None), export_item(site.state.report_seq))
+    # Before it leaves: what left and is not in the journal would be worse than what is in the journal and did not.
+    where = how if how.isprintable() else "elsewhere"
+    site.record(Note(code="exported", detail=f"reports up to {site.state.report_seq} {where}"[:1000]))
+
+
+def _record(site: Site, policy: Policy, plan: Plan, signer: Signer) -> None:
+    keyid = signer.public.keyid
+    found = policy.person_of(keyid)
+    if found is None:
+        raise RefusedError(
+            f"key {keyid[:12]} belongs to nobody in policy {policy.number}",
+            where="--key",
+            remedy=f"the policy lists {', '.join(sorted(policy.people))}",
+            finding="approver-unknown",
+        )
+    person, about = found
+    approval = Approval(plan=plan.digest, verdict="approve", keyid=keyid, role=about.role)
+    site.keep_document(encode(plan))
+    site.record(
+        Verdict(
+            item=export_item(site.state.report_seq),
+            plan=plan.digest,
+            envelope=site.keep_document(sign_approval(approval, signer)),
+            keyid=keyid,
+            person=person,
+            role=about.role,
+            verdict="approve",
+        )
+    )

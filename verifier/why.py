@@ -1,0 +1,86 @@
+"""By which line of which contract each field of a report may leave."""
+
+from dataclasses import dataclass
+
+from manifests.contract import CORE_FIELDS, MAX_CONTRACT, OPTIONAL_CORE_FIELDS, Contract, parse_contract
+from manifests.report import Report
+from verifier.site import Site
+from verifier.store import get_blob
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why one field of the core may leave.
+
+    Attributes:
+        line: Its place in the compiled contract; empty where no contract has been approved yet.
+        there: The report has something to say in it.
+    """
+
+    field: str
+    line: str
+    there: bool
+
+
+@dataclass(frozen=True)
+class Why:
+    """Attributes: contract: None before the first install, when there is nothing to tell of but the enrolment."""
+
+    contract: Contract | None
+    digest: str | None
+    signal: str
+    purpose: str
+    reasons: tuple[Reason, ...]
+
+
+def explain(report: Report, contract: Contract | None, digest: str | None) -> Why:
+    """Every field of the core of ``report``, in the order in which a contract lists them. Pure."""
+    places: dict[str, str] = {}
+    signal, purpose = "", ""
+    for i, one in enumerate(contract.signals if contract else ()):
+        if one.kind == "deployment-state":
+            signal, purpose = one.name, one.why
+            for group in ("core", "optional"):
+                for j, name in enumerate(getattr(one, group)):
+                    places[name] = f"$.signals[{i}].{group}[{j}]"
+    reasons = tuple(
+        Reason(name, places.get(name, ""), getattr(report, name) not in (None, ()))
+        for name in (*CORE_FIELDS, *OPTIONAL_CORE_FIELDS)
+    )
+    return Why(contract=contract, digest=digest, signal=signal, purpose=purpose, reasons=reasons)
+
+
+def contract_in_force(site: Site) -> tuple[Contract | None, str | None]:
+    """The telemetry contract that the site's people approved, and its digest; None, None before the first install.
+
+    Raises:
+        DamagedError: Its bytes are not in the store any more.
+    """
+    from verifier.crew import installed_of
+
+    digest, running = site.state.contract, site.state.running
+    if digest is None or running is None:
+        return None, None
+    blob = installed_of(site, running).release.contract
+    data = get_blob(site.blobs, blob, MAX_CONTRACT)
+    return parse_contract(data), blob.digest
+
+
+def why_text(why: Why) -> str:
+    """For people: one line a field."""
+    if why.contract is None:
+        head = [
+            "no telemetry contract is approved yet: until the first install a report tells of the enrolment, what",
+            "waits and the site's own counters, and nothing of a release",
+        ]
+    else:
+        head = [
+            f"contract {why.contract.contract} version {why.contract.version}, {why.digest}",
+            f"signal {why.signal}: {why.purpose}",
+        ]
+    width = max(len(one.field) for one in why.reasons)
+    lines = [
+        f"  {one.field.ljust(width)}  {one.line or '-'}{'' if one.there else '  (nothing in this report)'}"
+        for one in why.reasons
+    ]
+    return "\n".join([*head, *lines])
