@@ -5,7 +5,7 @@ from content.graph import walk
 from content.image_signers import judge_of
 from content.layout import read_extent
 from content.oci import MAX_MANIFEST_BYTES
-from content.signatures import Judged, asks_signers, judge_images
+from content.signatures import Judged, judge_images
 from manifests.digest import digest_of
 from manifests.errors import DamagedError, MalformedError
 from manifests.release import Release
@@ -23,7 +23,7 @@ def check_image_signatures(release: Release, index: bytes, parts: Parts, root: R
         RefusedError: By an identity, and sigstore is not installed.
         MalformedError, DamagedError, HostError: What was collected cannot be read, or contradicts itself.
     """
-    if not asks_signers(release):
+    if not release.asks_signers:
         return ()
 
     def read(digest: str) -> bytes:

@@ -166,10 +166,6 @@ class _Looked:
     attests: str = ""
 
 
-def asks_signers(release: Release) -> bool:
-    return any(image.signed_by != NONE for image in release.images)
-
-
 def looks_signed(data: bytes) -> bool:
     """Whether these bytes can be one of the documents that are read here; anything else is not even parsed."""
     return any(mark in data for mark in _MARKS)

@@ -291,6 +291,11 @@ class Release(Document, frozen=True, kw_only=True, tag_field="type", tag=RELEASE
     def root_version(self) -> int:
         return self.needs.trust_root
 
+    @property
+    def asks_signers(self) -> bool:
+        """Whether some image must be signed by somebody."""
+        return any(image.signed_by != "none" for image in self.images)
+
     def file_set(self, name: str) -> FileSet:
         return next(one for one in self.files if one.name == name)
 

@@ -15,9 +15,7 @@ from typing import BinaryIO, Literal
 from content.bulk import Advance, Bulk, Kept, find_places, open_bundle, read_blob, verify_file, verify_stream
 from content.graph import Graph, walk
 from content.head import VERIFY_TXT, Head, VerifiedHead, open_head, read_head, verify_head
-from content.image_signers import judge_of, signer_problems
 from content.oci import MAX_MANIFEST_BYTES
-from content.signatures import asks_signers, judge_images, looks_signed
 from manifests.contract import Contract, parse_contract
 from manifests.digest import Blob, digest_of
 from manifests.errors import DamagedError, MalformedError, NewerError, RefusedError, UntrustedError, WaybillError
@@ -166,10 +164,11 @@ def _judge_understood(release: Release, verified: VerifiedHead) -> list[Finding]
             findings.append(
                 Finding("extension-unknown", "warning", f"{name} ({extension.digest}), kept and not judged")
             )
-    findings += [
-        Finding(error.finding, "refused", error.problem, error)
-        for error in signer_problems(release, verified.chain.newest)
-    ]
+    if release.asks_signers:
+        from content.image_signers import signer_problems  # a release without signers does not pay for it
+
+        for error in signer_problems(release, verified.chain.newest):
+            findings.append(Finding(error.finding, "refused", error.problem, error))
     if verified.revocations is not None:  # F-152
         error = RefusedError(
             f"revocation list {verified.revocations.version} is here and this verifier does not judge it yet",
@@ -328,7 +327,11 @@ def verify_pipe(
     findings = judge_release(verified, site, now=now)
     if refusal(findings) is not None:
         return _unread(verified, findings)
-    also = looks_signed if asks_signers(verified.release) else None
+    also: Callable[[bytes], bool] | None = None
+    if verified.release.asks_signers:
+        from content.signatures import looks_signed
+
+        also = looks_signed
     bulk, kept = verify_stream(stream, verified.release, "standard input", also=also, advance=advance)
 
     def read(digest: str) -> bytes:
@@ -393,7 +396,7 @@ def conclude(
     if bulk.missing:
         text = f"{len(bulk.present)} of {len(release.members)} members here, the rest in the store of this site"
         findings = (*findings, _ok("members", text))
-        if asks_signers(release):
+        if release.asks_signers:
             findings += _unjudged() if read is None else _judge_images(verified, walk(release, read), read)
         return VerifiedBundle(verified, bulk, None, None, None, "complete with what this site holds", (), findings)
     assert read is not None
@@ -401,12 +404,15 @@ def conclude(
     contract = parse_contract(read(release.contract.digest))
     rollback = parse_rollback(read(release.rollback.digest))
     findings = (*findings, _ok("members", f"{len(release.members)} members, {size}, every byte checked"))
-    if asks_signers(release):
+    if release.asks_signers:
         findings += _judge_images(verified, graph, read)
     return VerifiedBundle(verified, bulk, graph, contract, rollback, "complete", (), findings)
 
 
 def _judge_images(verified: VerifiedHead, graph: Graph, read: Callable[[str], bytes]) -> tuple[Finding, ...]:
+    from content.image_signers import judge_of
+    from content.signatures import judge_images
+
     release = verified.release
     judged = judge_images(release, graph, read, judge_of(release, verified.chain.newest, read))
     return tuple(Finding(one.id, one.level, one.text, one.error) for one in judged)

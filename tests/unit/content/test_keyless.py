@@ -166,6 +166,8 @@ def test_somebody_elses(case: str, tmp_path: Path) -> None:
     assert refused(verify(KeylessVendor(hang=UNKNOWN[case]), tmp_path)) == (4, "image-signature-unknown")
 
 
+# F-194
+# F-194
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong(case: str, tmp_path: Path) -> None:
     assert refused(verify(KeylessVendor(hang=WRONG[case]), tmp_path)) == (4, "image-signature-wrong")
@@ -201,6 +203,8 @@ def test_provenance_by_the_identity_and_by_a_stranger(tmp_path: Path) -> None:
 # --- who says whom to trust -------------------------------------------------------------------------------------------
 
 
+# F-92
+# F-92
 @pytest.mark.parametrize("pinned", [(), (digest_of(b"another"),)], ids=["none", "another"])
 def test_a_release_cannot_choose_whom_to_trust(pinned: tuple[str, ...], tmp_path: Path) -> None:
     found = verify(KeylessVendor(hang=as_statement, pinned=pinned), tmp_path)
@@ -247,6 +251,7 @@ def test_a_trusted_root_is_looked_at_before_it_is_packed() -> None:
             check_trusted_root(TRUSTED_ROOTS[case], "test")
 
 
+# F-90
 def test_an_identity_and_a_trusted_root_go_together() -> None:
     release, _, _ = KeylessVendor(hang=as_statement).release()
     with pytest.raises(MalformedError, match="trusted root"):

@@ -267,6 +267,7 @@ WRONG = (
     message_of_another,
     message_with_a_lying_digest,
 )
+# F-192, F-193, F-196
 BAD = {
     **{f"missing-{one.__name__}": (one, "image-signature-missing") for one in MISSING},
     **{f"unknown-{one.__name__}": (one, "image-signature-unknown") for one in UNKNOWN},
@@ -274,6 +275,7 @@ BAD = {
 }
 
 
+# F-192, F-193, F-196
 @pytest.mark.parametrize("case", BAD)
 def test_refused_by_name(case: str, tmp_path: Path) -> None:
     hang, finding = BAD[case]
@@ -320,6 +322,8 @@ JUNK: dict[str, Hang] = {
 }
 
 
+# F-190, F-195
+# F-190, F-195
 @pytest.mark.parametrize("case", JUNK)
 def test_junk_beside_a_good_one_is_a_warning(case: str, tmp_path: Path) -> None:
     def hang(on: Hanging) -> None:
@@ -428,6 +432,8 @@ def test_an_attestation_about_something_else_says_nothing(
     assert said(found) == [("image-signature", "ok"), ("image-attestation-unverified", "warning")]
 
 
+# F-197
+# F-197
 @pytest.mark.parametrize("form", ATTESTED)
 def test_a_strangers_attestation_says_nothing(form: str, tmp_path: Path) -> None:
     hang = with_signature(ATTESTED[form](OTHER, lambda on: provenance(on.digest)))
@@ -468,6 +474,7 @@ def test_older_statements_attest(tmp_path: Path) -> None:
 # --- signers that cannot be judged ------------------------------------------------------------------------------------
 
 
+# F-191
 def test_a_kind_of_key_of_later_times_needs_a_newer_verifier(tmp_path: Path) -> None:
     signer = ImageSigner(key=PublicKey(algorithm="ml-dsa-65", public=encode_base64(b"x" * 40)))
     found = verify(SignedVendor(hang=simple(CI), signer=signer), tmp_path)
@@ -487,6 +494,7 @@ def test_the_algorithm_is_the_records_and_not_the_keys() -> None:
     assert not record(ED).known
 
 
+# F-191
 @pytest.mark.parametrize(
     "key",
     [
