@@ -77,11 +77,16 @@ HANDLER = {
 }
 
 
+def _first_file(fields: Fields) -> Fields:
+    """A blob that is there: the bytes of the service's first file."""
+    return {key: fields["files"][0]["entries"][0][key] for key in ("digest", "size")}
+
+
 def with_handler(**changes: object) -> Callable[[Fields], object]:
     """A handler and its program, whose bytes are those of the service's file."""
 
     def change(fields: Fields) -> None:
-        blob = {key: fields["files"][0]["entries"][0][key] for key in ("digest", "size")}
+        blob = _first_file(fields)
         fields["programs"] = [{"files": {"linux/amd64": blob}, "name": "tool"}]
         fields["handlers"] = [{key: value for key, value in {**HANDLER, **changes}.items() if value is not None}]
 
@@ -90,7 +95,7 @@ def with_handler(**changes: object) -> Callable[[Fields], object]:
 
 def with_files(*paths: str) -> Callable[[Fields], object]:
     def change(fields: Fields) -> None:
-        blob = {key: fields["files"][0]["entries"][0][key] for key in ("digest", "size")}
+        blob = _first_file(fields)
         fields["files"][0]["entries"] = [{**blob, "path": path} for path in paths]
 
     return change
@@ -253,8 +258,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     ),
     "release-contradicts": (
         "Parts of release.json that do not agree: audience (F-87), floor (F-88), ways (F-89), members (F-102, F-103), "
-        "names given twice (F-104), images and their signers (F-105, F-106), files (F-95), handlers (F-96), the install "
-        "plan (F-97), probes (F-98).",
+        "names given twice (F-104), images and their signers (F-90, F-105, F-106), files (F-95), handlers (F-96), the "
+        "install plan (F-97), probes (F-98).",
         {
             "audience-nobody": saying(put("audience", {})),
             "audience-everyone-and-some": saying(put("audience.everyone", True)),
@@ -290,6 +295,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "signer-called-none": saying(put("signers", {"none": {"identity": "a", "issuer": "b"}})),
             "signer-without-anything": saying(put("signers", {"a": {}})),
             "signer-half": saying(put("signers", {"a": {"identity": "x"}})),
+            "signer-identity-without-trusted-root": saying(put("signers", {"a": {"identity": "x", "issuer": "y"}})),
+            "trusted-root-without-identity": saying(lambda fields: fields.update(sigstore=_first_file(fields))),
             "sbom-missing": saying(put("images.0.sboms", None)),
             "sbom-and-reason": saying(put("images.0.sbom_reason", "x")),
             "files-unsorted": saying(with_files("b", "a")),

@@ -16,6 +16,7 @@ from tests.vectors.surgery import Case
 from tests.vendor import CONSIGNMENT, RELEASE, ROOT, SECOND, STRANGER, Vendor, derived
 
 VENDOR = Vendor()
+ZEROS, ONES = "sha256:" + "0" * 64, "sha256:" + "1" * 64
 SECOND_ROOT, THIRD_ROOT = derived(201), derived(202)
 LATER = PublicKey(algorithm="ml-dsa-65", public=encode_base64(b"a key of an algorithm that is not known yet"))
 
@@ -218,7 +219,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         "One root contradicts itself: a role missing (F-50), keys not listed or a threshold that cannot be met "
         "(F-51), a key under another id (F-52), products where they do not belong (F-53), leavers that are neither "
         "retired nor revoked (F-54), a predecessor of version 1 (F-55), a key that is no P-256 key in its one form "
-        "(F-37). It is well signed and its fingerprint is on the paper.",
+        "(F-37), trusted roots of others not in order (F-91). It is well signed and its fingerprint is on the paper.",
         {
             **{
                 f"no-role-{name}": of_root(without_role(name))
@@ -243,6 +244,9 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "leaver-in-role": of_root(with_leaver(RELEASE, Leaver(how="revoked"))),
             "retired-without-last": of_root(with_leaver(STRANGER, Leaver(how="retired"))),
             "revoked-with-last": of_root(with_leaver(STRANGER, Leaver(how="revoked", last=Mark(epoch=1, sequence=1)))),
+            "sigstore-unsorted": of_root(lambda root: struct_replace(root, sigstore=(ONES, ZEROS))),
+            "sigstore-twice": of_root(lambda root: struct_replace(root, sigstore=(ZEROS, ZEROS))),
+            "sigstore": of_root(lambda root: struct_replace(root, sigstore=(ZEROS, ONES))),
             "previous-of-first": of_root(lambda root: struct_replace(root, previous="sha256:" + "0" * 64)),
             "version-zero": of_root(lambda root: struct_replace(root, version=0)),
             "vendor-upper-case": of_root(lambda root: struct_replace(root, vendor="Small-Works")),

@@ -47,6 +47,7 @@ def test_another_key_cannot_sign_it() -> None:
         verify_enrolment(seal(encode(SAID), ENROLMENT_TYPE, (other,)))
 
 
+# F-180
 @pytest.mark.parametrize("signers", [(), (KEY, generate_key())], ids=["nobody", "two"])
 def test_exactly_one_signature(signers: tuple[object, ...]) -> None:
     with pytest.raises(MalformedError, match=f"{len(signers)} signatures"):
@@ -68,6 +69,7 @@ def test_a_cut_or_lengthened_file_is_refused() -> None:
             verify_enrolment(changed)
 
 
+# F-181
 def test_an_unknown_algorithm_is_newer_not_broken() -> None:
     unknown = replace(SAID, key=PublicKey(algorithm="ml-dsa-65", public=KEY.public.public))
     with pytest.raises(NewerError, match="ml-dsa-65"):

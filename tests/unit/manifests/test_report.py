@@ -108,6 +108,7 @@ def test_every_byte_counts() -> None:
             r.verify_report(changed, site.signer.public)
 
 
+# F-171
 def test_another_key_is_not_this_site() -> None:
     site = Reporter()
     with pytest.raises(MalformedError, match="another key"):
@@ -130,6 +131,7 @@ def test_a_release_statement_is_no_report() -> None:
         r.verify_report(signed(said, site), site.signer.public)
 
 
+# F-172
 def test_a_later_kind_is_newer_not_broken() -> None:
     site = Reporter()
     for predicate in (site.next(), {"entirely": "different"}):
@@ -138,6 +140,7 @@ def test_a_later_kind_is_newer_not_broken() -> None:
             r.verify_report(signed(said, site), site.signer.public)
 
 
+# F-173
 def test_the_subject_is_what_is_installed() -> None:
     site = Reporter()
     said = site.next(Vendor())
@@ -163,6 +166,7 @@ CHAIN = r.ChainLink(
 COMPONENT = r.Component(kind="image", name="api", step="app", expected=ONE, found="same", level="placed")
 
 
+# F-174, F-175
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -234,6 +238,7 @@ def test_two_hundred_images_fit() -> None:
     assert len(core) < r.MAX_CORE * 3 // 4
 
 
+# F-170
 def test_a_longer_core_is_neither_written_nor_read() -> None:
     site = Reporter()
     good = site.next(Vendor())
