@@ -45,10 +45,8 @@ def test_runs_without_a_network(version: str, tmp_path: Path) -> None:
     assert "build" not in shown
     loads = "import jsonschema, oras.provider, requests, rich, supervisor.supervisord, yaml, mnemonic, verifier.cli"
     folder = next(one for one in (tmp_path / "cache").iterdir() if one.name.endswith("x86_64"))
-    loaded = subprocess.run([python, "-I", "-c", code], check=False)
-        [python, "-I", "-c", f"import sys; sys.path.insert(0, {str(folder)!r}); {loads}"], check=False
-    )
-    assert done.returncode == 0
+    code = f"import sys; sys.path.insert(0, {str(folder)!r}); {loads}"
+    assert subprocess.run([python, "-I", "-c", code], check=False).returncode == 0
 
 
 def test_is_the_same_file_when_made_again(tmp_path: Path) -> None:
