@@ -2,18 +2,20 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from manifests.console import Result, rfc3339, say, table, utc_now, verb
-from manifests.errors import AttentionError, HostError
+from manifests.errors import AttentionError, HostError, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from fleet.intake import Imported
+    from fleet.spoken import Heard
     from fleet.views import SitePage, SiteRow
 
 fleet_option = click.option(
@@ -106,22 +108,55 @@ def enroll_command(enrolment: Path, fingerprint: str | None, root: Path | None, 
     return _with_ledger(place, work, create=True)
 
 
-@verb(name="import", help="Take in what came back: reports, and bundles for the releases that reports name.")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@verb(
+    name="import",
+    help="Take in what came back: reports as files, armoured text or pictures of QR symbols, and bundles for the "
+    "releases that reports name.",
+)
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--line", "spoken", multiple=True, metavar="LETTERS", help="Forty letters that a site said by telephone.")
 @root_option
 @fleet_option
-def import_command(paths: tuple[Path, ...], root: Path | None, place: str | None) -> Result:
+def import_command(paths: tuple[Path, ...], spoken: tuple[str, ...], root: Path | None, place: str | None) -> Result:
+    if not paths and not spoken:
+        raise UsageError("nothing is named", where="PATHS", remedy="name files and folders, or --line LETTERS")
+
     def work(engine: "Engine") -> Result:
         from fleet.intake import import_paths
+        from fleet.spoken import hear
 
         for path in paths:
             if not path.exists():
                 raise HostError("no such file or folder", where=str(path))
         _pin(engine, root)
+        heard = [hear(engine, one, utc_now()) for one in spoken]
         done = import_paths(engine, paths, utc_now())
-        return Result(_told(done), _imported_data(done), _attention(done))
+        lines = [_heard(one) for one in heard]
+        text = "\n".join([*lines, *([_told(done)] if paths else [])])
+        data = {**_imported_data(done), "lines": [asdict(one) for one in heard]}
+        return Result(text, data, _attention(done) or _contradicted(heard))
 
     return _with_ledger(place, work)
+
+
+def _heard(one: "Heard") -> str:
+    said = f"{one.site}: report {one.seq} is sha256:{one.digest[:12]}…, by telephone"
+    return {
+        "claimed": f"{said}; noted, and proven by nothing until that report has come",
+        "proven": f"{said}; that report is here",
+        "contradicted": f"alarm {said}; the report {one.seq} that is here is another one",
+    }[one.standing]
+
+
+def _contradicted(heard: "list[Heard]") -> AttentionError | None:
+    wrong = [one.site for one in heard if one.standing == "contradicted"]
+    if not wrong:
+        return None
+    return AttentionError(
+        f"{wrong[0]} says another digest than its report has",
+        remedy="ask who spoke; two histories under one key show as a fork once both reports are here",
+        finding="line-contradicted",
+    )
 
 
 def _attention(done: "Imported") -> AttentionError | None:
@@ -303,6 +338,7 @@ def show_command(site: str, place: str | None) -> Result:
             "key": page.enrolment.enrolment.key.keyid,
             "fingerprint": {"groups": page.enrolment.groups, "words": page.enrolment.words},
             "report": msgspec.to_builtins(page.report) if page.report else None,
+            "lines": [asdict(one) for one in page.spoken],
             "gaps": [list(gap) for gap in page.gaps],
             "history": [msgspec.to_builtins(one) for one in page.history],
         }
@@ -337,6 +373,14 @@ def _page(page: "SitePage") -> str:
                 for one in report.waiting
             ),
         ]
+    fields += [
+        (
+            "telephone",
+            f"report {one.seq} is sha256:{one.digest[:12]}…, said {one.heard_at}: "
+            f"{'proves nothing yet' if one.standing == 'claimed' else one.standing}",
+        )
+        for one in page.spoken[-3:]
+    ]
     if row.notes:
         fields.append(("notes", ", ".join(row.notes)))
     width = max(len(name) for name, _ in fields)

@@ -3,7 +3,8 @@
 Per batch of files: 1 read, bounded; 2 find the enrolled key that each names; 3 verify signature, then shape, while the
 batch before is written; 4 judge against the site's line; 5 write everything of the batch in one transaction, so that of
 each file either all is in the ledger or nothing. What claims to be ours and is refused goes to quarantine with its
-bytes; a file seen before changes nothing.
+bytes; a file seen before changes nothing. Armoured text and QR symbols are made into the very files first; symbols
+wait until all pictures have been looked at.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from sqlalchemy import Connection, Engine, bindparam, func, insert, select, upda
 from sqlalchemy.exc import DBAPIError
 
 from content.head import VerifiedHead, open_head, verify_head
+from fleet.carriers import Carried, Pool, from_armour, scanned_texts
 from fleet.checking import Checked, Checker, checker, collect
 from fleet.judge import Finding, KnownRelease, Library, Line, claims, count_running, judge
 from fleet.ledger.opening import database_error
@@ -33,7 +35,9 @@ from fleet.ledger.tables import (
     sites,
     standings,
 )
+from fleet.pictures import MAX_PICTURE, is_picture, read_symbols
 from fleet.recognise import claimed_key, is_release_signature, recognise
+from fleet.spoken import judge_spoken, load_spoken
 from fleet.walk import Entry, read_start, walk
 from manifests.canonical import decode
 from manifests.console import rfc3339
@@ -97,10 +101,13 @@ class Imported:
 
 @dataclass(frozen=True)
 class _File:
+    """A report as a file. ``refused`` when its carrier did not hold one; ``raw`` is then the carrier's text."""
+
     name: str
     raw: bytes
     digest: str
     keyid: str | None
+    refused: WaybillError | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,7 @@ def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> Impo
     """
     result = Imported()
     small: list[str] = []
+    pool = Pool()
     try:
         for entry in walk(paths):
             if entry.kind == "bundle":
@@ -133,11 +141,11 @@ def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> Impo
             elif entry.kind == "special":
                 result.add(Outcome(entry.path, "skipped", entry.why))
             else:
-                _large(engine, entry, now, result)
+                _large(engine, entry, now, result, pool)
         with checker(len(small)) as hands:
             ahead = None
-            for batch in _batches(small):
-                begun = _begin(engine, list(_read(batch, result)), hands)
+            for files in _files(small, pool, result):
+                begun = _begin(engine, files, hands)
                 if ahead is not None:
                     _finish(engine, ahead, now, result)
                 ahead = begun
@@ -211,13 +219,56 @@ def _finish(engine: Engine, begun: _Begun, now: datetime, result: Imported) -> N
         _quarantine(connection, refused, now, result)
 
 
+def _files(paths: list[str], pool: Pool, result: Imported) -> Iterator[list[_File]]:
+    """What is to be judged, in batches; what the pictures held comes last."""
+    for batch in _batches(paths):
+        yield list(_read(batch, pool, result))
+    if pool.left_out:
+        result.add(Outcome(f"{pool.left_out} QR symbols", "unreadable", "more than one import takes in", "qr-too-many"))
+    yield [one for carried in pool.reports() for one in _of_symbols(carried, result)]
+
+
+def _of_symbols(carried: Carried, result: Imported) -> Iterator[_File]:
+    """A set that is not whole stays on its medium: pieces of it are nothing that could be kept and judged later."""
+    if isinstance(carried.found, bytes):
+        yield _File(carried.name, carried.found, digest_of(carried.found), claimed_key(carried.found))
+    else:
+        error = carried.found
+        result.add(Outcome(carried.name, "unreadable", error.problem, error.finding, error.remedy))
+
+
+def _of_text(raw: bytes, path: str) -> Iterator[_File]:
+    for carried in from_armour(raw, path):
+        if isinstance(carried.found, bytes):
+            yield _File(carried.name, carried.found, digest_of(carried.found), claimed_key(carried.found))
+        else:
+            yield _File(carried.name, raw, digest_of(raw), None, carried.found)
+
+
+def _look(raw: bytes, path: str, pool: Pool, result: Imported) -> None:
+    """Look at a picture for symbols of ours."""
+    before = len(pool.symbols) + pool.left_out
+    try:
+        problems = list(pool.add(read_symbols(raw, path), path))
+    except WaybillError as error:
+        problems = [error]
+    _name(problems, path, result)
+    if not problems and len(pool.symbols) + pool.left_out == before:
+        result.add(Outcome(path, "skipped", "a picture without a symbol of ours"))
+
+
+def _name(problems: list[WaybillError], path: str, result: Imported) -> None:
+    for error in problems:
+        result.add(Outcome(path, "unreadable", error.problem, error.finding, error.remedy))
+
+
 def _batches(paths: Iterable[str]) -> Iterator[list[str]]:
     iterator = iter(paths)
     while batch := list(islice(iterator, BATCH)):
         yield batch
 
 
-def _read(batch: list[str], result: Imported) -> Iterator[_File]:
+def _read(batch: list[str], pool: Pool, result: Imported) -> Iterator[_File]:
     for path in batch:
         try:
             raw = read_start(path, MAX_REPORT + 1)
@@ -227,6 +278,12 @@ def _read(batch: list[str], result: Imported) -> Iterator[_File]:
         claim = recognise(raw)
         if claim == "report":
             yield _File(path, raw, digest_of(raw), claimed_key(raw))
+        elif claim == "armour":
+            yield from _of_text(raw, path)
+        elif claim == "picture":
+            _look(raw, path, pool, result)
+        elif claim == "scanned":
+            _name(list(pool.add(scanned_texts(raw), path)), path, result)
         elif claim == "enrolment":
             hint = f"compare its fingerprint with the customer: waybill fleet enroll {path}"
             result.add(Outcome(path, "skipped", "an enrolment", "enrolment-found", hint))
@@ -236,11 +293,14 @@ def _read(batch: list[str], result: Imported) -> Iterator[_File]:
             result.add(Outcome(path, "skipped", "not ours"))
 
 
-def _large(engine: Engine, entry: Entry, now: datetime, result: Imported) -> None:
-    """A file too long for a report: foreign, or a report that somebody lengthened."""
+def _large(engine: Engine, entry: Entry, now: datetime, result: Imported, pool: Pool) -> None:
+    """A file too long for a report: a picture, foreign, or a report that somebody lengthened."""
     try:
         raw = read_start(entry.path, MAX_REPORT)
         size = Path(entry.path).stat().st_size
+        if is_picture(raw) and size <= MAX_PICTURE:
+            _look(read_start(entry.path, MAX_PICTURE), entry.path, pool, result)
+            return
     except OSError as error:
         result.add(Outcome(entry.path, "unreadable", (error.strerror or str(error)).lower(), "file-unreadable"))
         return
@@ -357,6 +417,8 @@ def _learn_roots(connection: Connection, head: VerifiedHead, now: datetime) -> N
 
 def _identify(file: _File, speaker: _Speaker | None, checked: Checked | None) -> tuple[_Speaker, SignedReport]:
     """The report and whose it is, once its signature has held."""
+    if file.refused is not None:
+        raise file.refused
     if speaker is None and file.keyid is not None:
         raise UntrustedError(
             f"signed by key {file.keyid[:16]}, which no enrolled site has",
@@ -421,6 +483,7 @@ def _write(
     places: list[Row] = []
     noted: list[Row] = []
     taken: dict[str, tuple[str, int, str]] = {}
+    told = load_spoken(connection, sorted(lines))
     at = rfc3339(now)
     for file, speaker, signed in good:
         if file.digest in taken:
@@ -428,8 +491,9 @@ def _write(
             continue
         taken[file.digest] = (speaker.site, signed.report.chain.seq, at)
         line, stands = lines[speaker.enrolment_id], standing[speaker.enrolment_id]
-        found = judge(signed, line, library, now)
         seq = signed.report.chain.seq
+        said = judge_spoken(told.get((speaker.enrolment_id, seq), set()), seq, signed.digest)
+        found = (*judge(signed, line, library, now), *([said] if said else []))
         stands["places_held"] += seq not in line.held
         places += [{"enrolment_id": speaker.enrolment_id, "seq": s, "digest": d} for s, d in line.add(signed)]
         rows.append(_row(file, speaker, signed, at))

@@ -5,9 +5,11 @@ import re
 from binascii import Error as Base64Error
 from typing import Literal
 
+from fleet.carriers import is_armour, is_scanned
+from fleet.pictures import is_picture
 from manifests.enrolment import ENROLMENT_TYPE
 
-Claim = Literal["report", "enrolment", "other", "foreign"]
+Claim = Literal["report", "armour", "scanned", "picture", "enrolment", "other", "foreign"]
 
 _HINT = re.compile(rb'"publicKey":\{"hint":"([A-Za-z0-9+/]{43}=)"\}')
 _PAYLOAD = re.compile(rb'"payload":"([A-Za-z0-9+/=]*)"')
@@ -16,8 +18,14 @@ _OURS = re.compile(rb'"(?:_type|type|payloadType|predicateType)"\s*:\s*"(?:appli
 
 def recognise(data: bytes) -> Claim:
     """``foreign`` is left alone; ``other`` is a document of ours that support's ledger does not take."""
+    if is_picture(data):
+        return "picture"
+    if is_armour(data):
+        return "armour"
     if b"dsseEnvelope" in data:
         return "report"
+    if is_scanned(data):
+        return "scanned"
     if f'"{ENROLMENT_TYPE}"'.encode() in data:
         return "enrolment"
     return "other" if _OURS.search(data) else "foreign"

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, Select, func, select
 from fleet.history import Happening, Told, tell
 from fleet.intake import stored_report
 from fleet.ledger.tables import enrolments, findings, positions, quarantine, releases, reports, sites, standings
+from fleet.spoken import Heard, lines_of
 from manifests.console import age
 from manifests.enrolment import SignedEnrolment, verify_enrolment
 from manifests.errors import UsageError
@@ -106,6 +107,7 @@ class SitePage:
     report: Report | None
     history: tuple[Happening, ...]
     gaps: tuple[tuple[int, int], ...]
+    spoken: tuple[Heard, ...]
 
 
 def _rows() -> Select[Any]:
@@ -199,6 +201,7 @@ def show_site(engine: Engine, text: str) -> SitePage:
         here = (positions.c.enrolment_id == row.enrolment_id) & (positions.c.seq >= low)
         for seq, digest in connection.execute(select(positions.c.seq, positions.c.digest).where(here)):
             places.setdefault(seq, set()).add(digest)
+        said = lines_of(connection, row.enrolment_id, row.site)
         held = connection.execute(select(reports.c.seq).where(own).distinct().order_by(reports.c.seq)).scalars().all()
     current = next((one.report for one in reversed(told) if one.report.chain.seq == row.seq), None)
     return SitePage(
@@ -207,6 +210,7 @@ def show_site(engine: Engine, text: str) -> SitePage:
         report=current,
         history=tell(told, {seq: frozenset(found) for seq, found in places.items()}),
         gaps=tuple(_gaps(held)),
+        spoken=said,
     )
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 # Named constraints, so that a later migration can change one on every database.
@@ -42,6 +43,8 @@ roots = Table(
     Column("practice", Boolean, nullable=False),
     Column("pinned", Boolean, nullable=False),
     Column("added_at", TIME, nullable=False),
+    # The whole document; absent while only an enrolment or the program before this column spoke of it.
+    Column("raw", LargeBinary),
 )
 
 sites = Table(
@@ -93,6 +96,8 @@ reports = Table(
     Column("root_version", Integer, nullable=False),
     Column("verifier", NAME, nullable=False),
     Column("raw", LargeBinary, nullable=False),
+    # When the challenge that it echoes was made: the site cannot have signed it earlier.
+    Column("not_before", TIME),
     Index(None, "enrolment_id", "seq"),
 )
 
@@ -174,4 +179,32 @@ quarantine = Table(
     Column("keyid", String(64), index=True),
     Column("seen_at", TIME, nullable=False),
     Column("settled_at", TIME),
+)
+
+# What was signed for each site. `challenge` is the digest of the challenge, which is what a report echoes;
+# `acknowledged` the digest of the report that it acknowledges.
+consignments = Table(
+    "consignments",
+    metadata,
+    Column("digest", DIGEST, primary_key=True),
+    Column("site_id", Integer, ForeignKey("sites.id"), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("challenge", DIGEST, nullable=False, unique=True),
+    Column("issued_at", TIME, nullable=False),
+    Column("acknowledged", DIGEST),
+    Column("raw", LargeBinary, nullable=False),
+    UniqueConstraint("site_id", "number"),
+)
+
+# What a site said by telephone: the number of a report and the beginning of its digest. Proven by nothing but the
+# report itself.
+spoken = Table(
+    "spoken",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("enrolment_id", Integer, ForeignKey("enrolments.id"), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("digest", String(25), nullable=False),
+    Column("heard_at", TIME, nullable=False),
+    Index(None, "enrolment_id", "seq"),
 )

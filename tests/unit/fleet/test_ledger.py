@@ -1,5 +1,6 @@
 """The ledger's place and its schema: found, made, brought forward, refused."""
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -86,40 +87,55 @@ def test_an_older_ledger_is_copied_before_it_is_brought_forward(
 ) -> None:
     """A made-up next migration on a real ledger: the old file stays beside it, as it was."""
     made(tmp_path / "fleet").dispose()
+    before = SCHEMA
     later = tmp_path / "migrations"
-    (later / "versions").mkdir(parents=True)
-    (later / "env.py").write_text((MIGRATIONS / "env.py").read_text())
-    first = MIGRATIONS / "versions" / "0001_first.py"
-    (later / "versions" / first.name).write_text(first.read_text())
-    (later / "versions" / "0002_more.py").write_text(
-        "import sqlalchemy as sa\nfrom alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+    shutil.copytree(MIGRATIONS, later, ignore=shutil.ignore_patterns("__pycache__"))
+    (later / "versions" / "9000_more.py").write_text(
+        "import sqlalchemy as sa\nfrom alembic import op\n"
+        f"revision = '9000'\ndown_revision = '{SCHEMA}'\n"
         "def upgrade():\n    op.add_column('sites', sa.Column('note', sa.Text))\n"
     )
     monkeypatch.setattr(opening, "MIGRATIONS", later)
-    monkeypatch.setattr(opening, "SCHEMA", "0002")
+    monkeypatch.setattr(opening, "SCHEMA", "9000")
     engine = open_fleet(find_fleet(str(tmp_path / "fleet"), {}, tmp_path))
     with engine.connect() as connection:
         assert connection.execute(text("SELECT note FROM sites")).all() == []
     engine.dispose()
-    kept = sqlite3.connect(tmp_path / "fleet" / "ledger.sqlite.before-0002")
-    assert kept.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+    kept = sqlite3.connect(tmp_path / "fleet" / "ledger.sqlite.before-9000")
+    assert kept.execute("SELECT version_num FROM alembic_version").fetchall() == [(before,)]
     kept.close()
+
+
+def test_a_ledger_of_the_first_schema_is_brought_forward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real first ledger with a site in it becomes the very ledger that is made today, and keeps the site."""
+    monkeypatch.setattr(opening, "SCHEMA", "0001")
+    engine = made(tmp_path / "fleet")
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO sites VALUES (1, 'a/b/c/d', 'a', 'b', 'c', 'd')"))
+        connection.execute(text("INSERT INTO roots VALUES ('sha256:x', 1, 'v', 0, 1, '2026-01-01T00:00:00Z')"))
+    engine.dispose()
+    monkeypatch.undo()
+    engine = open_fleet(find_fleet(str(tmp_path / "fleet"), {}, tmp_path))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        assert connection.execute(text("SELECT site FROM sites")).scalar_one() == "a/b/c/d"
+        assert connection.execute(text("SELECT raw FROM roots")).scalar_one() is None
+    engine.dispose()
 
 
 def test_a_migration_that_fails_leaves_the_ledger_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(tmp_path / "fleet").dispose()
     before = (tmp_path / "fleet" / "ledger.sqlite").read_bytes()
     later = tmp_path / "migrations"
-    (later / "versions").mkdir(parents=True)
-    (later / "env.py").write_text((MIGRATIONS / "env.py").read_text())
-    first = MIGRATIONS / "versions" / "0001_first.py"
-    (later / "versions" / first.name).write_text(first.read_text())
-    (later / "versions" / "0002_more.py").write_text(
-        "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+    shutil.copytree(MIGRATIONS, later, ignore=shutil.ignore_patterns("__pycache__"))
+    (later / "versions" / "9000_more.py").write_text(
+        "from alembic import op\n"
+        f"revision = '9000'\ndown_revision = '{SCHEMA}'\n"
         "def upgrade():\n    op.drop_table('quarantine')\n    raise RuntimeError('stop')\n"
     )
     monkeypatch.setattr(opening, "MIGRATIONS", later)
-    monkeypatch.setattr(opening, "SCHEMA", "0002")
+    monkeypatch.setattr(opening, "SCHEMA", "9000")
     with pytest.raises(RuntimeError, match="stop"):
         open_fleet(find_fleet(str(tmp_path / "fleet"), {}, tmp_path))
     assert (tmp_path / "fleet" / "ledger.sqlite").read_bytes() == before
