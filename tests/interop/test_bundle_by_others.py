@@ -14,7 +14,8 @@ import pytest
 
 from content.archive import END, header, member_length
 from content.head import VERIFY_TXT
-from content.oci import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST
+from content.oci import OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST
+from manifests.digest import digest_of
 from tests.vectors.of_images import Fields, Images, Shelf
 from tests.vectors.surgery import split
 from tests.vendor import RELEASE, SECOND, STRANGER, Vendor, small_layer
@@ -178,6 +179,25 @@ def test_skopeo_copies_an_image_out_with_the_same_digest(bundle: Path, layout: P
     blobs = target / "blobs" / "sha256"
     for hexadecimal in re.findall(r"sha256:([0-9a-f]{64})", (blobs / digest[7:]).read_text()):
         assert hashlib.sha256((blobs / hexadecimal).read_bytes()).hexdigest() == hexadecimal
+
+
+def plain(shelf: Shelf) -> Fields:
+    """An image whose layer is not compressed: skopeo would compress it on the way, and change the digest."""
+    layer = gzip.decompress(small_layer({"app/version": b"1.0.0\n"}))
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"diff_ids": [digest_of(layer)], "type": "layers"}}
+    described = shelf.put(OCI_CONFIG, json.dumps(config).encode())
+    return shelf.document(OCI_MANIFEST, {"config": described, "layers": [shelf.put(OCI_LAYER, layer)]})
+
+
+def test_skopeo_keeps_uncompressed_layers_when_told_to(tmp_path: Path) -> None:
+    path = Images(build=plain).write(tmp_path / "bundle.tar")
+    layout = tmp_path / "layout"
+    layout.mkdir()
+    run(needs("tar"), "-xf", path, "-C", layout, cwd=tmp_path)
+    name, digest = image_of(layout)
+    skopeo(tmp_path, "copy", "--preserve-digests", f"oci-archive:{path}:{name}", f"oci:{tmp_path}/kept:out")
+    (kept,) = json.loads((tmp_path / "kept" / "index.json").read_text())["manifests"]
+    assert kept["digest"] == digest
 
 
 def test_umoci_lists_the_image(bundle: Path, layout: Path) -> None:
