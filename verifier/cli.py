@@ -442,9 +442,10 @@ def status_command(fast: bool, place: Path | None) -> Result:
 
 
 @verb(short_help="Print the journal.")
+@click.option("--all", "every", is_flag=True, help="Every entry of the journal, with its fields.")
 @click.option("--since", type=click.IntRange(min=1), default=1, metavar="N", help="From entry N on.")
 @site_option
-def history_command(since: int, place: Path | None) -> Result:
+def history_command(every: bool, since: int, place: Path | None) -> Result:
     """Check the journal's chain first, then print it. Changes nothing."""
     from verifier.status import history_text
 
@@ -461,7 +462,7 @@ def history_command(since: int, place: Path | None) -> Result:
             {"seq": one.seq, "at": one.at, "account": one.actor.account, "event": _event(one.event)} for one in records
         ],
     }
-    return Result(f"{first}\n\n{history_text(records)}", data)
+    return Result(f"{first}\n\n{history_text(records, every=every)}", data)
 
 
 def _event(event: Any) -> Any:

@@ -23,8 +23,8 @@ from manifests.keys import Signer
 from manifests.units import show_size
 from verifier.approve import say_verdict
 from verifier.change import Change, change_of, crew_for, rollback_change, standing_of
-from verifier.crew import Work
-from verifier.events import Approved
+from verifier.crew import Work, crew_of, installed_of
+from verifier.events import Approved, Note
 from verifier.generations import write_generation
 from verifier.machine import Machine, Tools, one_line, outcome_of
 from verifier.policy import require
@@ -345,12 +345,30 @@ def recover(site: Site, tools: Tools, *, tell: Tell) -> tuple[str, Ended]:
         site.make_room()
     rest = Machine(site, tools).drive(forward=False, again=True)
     after = site.state
+    if after.seq == before.seq and rest.why == "idle" and (again := _start_again(site, tools)):
+        return f"started again: {', '.join(again)}", _ended(site, tell, "recover", None, expected_back=True)
     if after.seq == before.seq:
         what = "nothing was unfinished" if rest.why in ("idle", "person") else f"at rest: {rest.why}"
         return what, Ended(after.running, outcome_of(after), None)
     now = after.transaction
     what = f"now {now.state}" if now is not None else "current was set right"
     return what, _ended(site, tell, "recover", None)
+
+
+def _start_again(site: Site, tools: Tools) -> tuple[str, ...]:
+    """Activate those steps of the generation that runs which are not as they should be, such as after a reboot."""
+    running = site.state.running
+    if running is None:
+        return ()
+    done = []
+    for work in crew_of(site, installed_of(site, running), tools.load):
+        wrong = [one.problem for one in work.driver.observe(work.plan, work.context) if one.problem]
+        if wrong:
+            tools.say(f"{work.step}: {'; '.join(wrong)}; starting it again")
+            site.record(Note(code="start-again", detail=one_line(f"{work.step}: {'; '.join(wrong)}")))
+            work.driver.activate(work.plan, work.context)
+            done.append(work.step)
+    return tuple(done)
 
 
 def _ended(site: Site, tell: Tell, cause: str, need: Need | None, *, expected_back: bool = False) -> Ended:

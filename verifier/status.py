@@ -4,9 +4,22 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from manifests.console import age, table
-from manifests.errors import WaybillError
+from manifests.errors import AttentionError, WaybillError
 from verifier.drivers import Component
-from verifier.events import Record
+from verifier.events import (
+    Approved,
+    Confirmed,
+    Enrolled,
+    Intent,
+    Note,
+    Outcome,
+    Planned,
+    PolicyInForce,
+    Received,
+    Record,
+    Reported,
+    Verdict,
+)
 from verifier.install import check_idle
 from verifier.machine import outcome_of
 from verifier.queue import Waiting
@@ -71,6 +84,14 @@ def status_of(
             error = outcome_of(state)
     except WaybillError as found:
         error = outcome_of(state) or found
+    wrong = [f"{one.step}/{one.name}: {one.problem}" for one in components or () if one.problem]
+    if error is None and wrong:
+        error = AttentionError(
+            "; ".join(wrong),
+            where="components",
+            remedy="waybill recover starts again what should run",
+            finding="drift",
+        )
     return Status(text="\n".join(lines).rstrip(), error=error)
 
 
@@ -98,13 +119,46 @@ def generations_text(state: SiteState) -> str:
     return table(rows, ("generation", "version", "state", "since", ""))
 
 
-def history_text(records: tuple[Record, ...]) -> str:
-    """One line per entry: when, who, what."""
+def history_text(records: tuple[Record, ...], *, every: bool = False) -> str:
+    """One line per entry: when, who, what. Without ``every`` in words, and without the steps that simply succeeded."""
     rows: list[tuple[str, ...]] = []
     for record in records:
         actor = record.actor.account + (f" (sudo by {record.actor.sudo})" if record.actor.sudo else "")
-        rows.append((str(record.seq), record.at, actor, _told(record)))
+        said = _told(record) if every else _in_words(record)
+        if said:
+            rows.append((str(record.seq), record.at, actor, said))
     return table(rows, ("entry", "time", "account", "event"))
+
+
+def _in_words(record: Record) -> str:
+    """What an officer wants to know of an entry; empty for one that only matters after a crash."""
+    match record.event:
+        case Enrolled(site=site, vendor=vendor):
+            return f"enrolled as {site}, trusting {vendor}"
+        case Received(item=item, product=product, version=version, channel=channel, mark=mark):
+            return f"received {item}: {product} {version}, {channel} {mark.sequence}"
+        case Verdict(item=item, person=person, role=role, verdict=verdict, condition=condition):
+            word = "approved" if verdict == "approve" else "rejected"
+            return f"{person} ({role}) {word} {item}" + (f": {condition}" if condition else "")
+        case Planned(action=action, item=item, source=source, target=target, version=version, reason=reason):
+            why = f": {reason}" if reason else ""
+            return f"{action} of {item} begins, generation {source} to {target} ({version}){why}"
+        case Intent() | Approved():
+            return ""
+        case Outcome(act=act, step=step, result="done"):
+            return {"switch": "switched", "retreat": "went back"}.get(act, "") if step is None else ""
+        case Outcome(act=act, step=step, detail=detail):
+            return f"{act}{f' of {step}' if step else ''} failed: {detail}"
+        case Confirmed(generation=generation, by=by, floor=floor):
+            return f"generation {generation} confirmed by {by}" + (f", floor {floor.sequence}" if floor else "")
+        case Reported(seq=seq):
+            return f"report {seq} written"
+        case PolicyInForce(number=number):
+            return f"policy {number} in force"
+        case Note(code=code, detail=detail):
+            return f"{code}: {detail}" if detail else str(code)
+        case _:
+            return _told(record)
 
 
 def _told(record: Record) -> str:

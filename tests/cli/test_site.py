@@ -116,7 +116,8 @@ def test_the_whole_life(shell: Shell) -> None:
     done = shell.run("rollback", "--key", shell.key, "--reason", "a drill\x1b[31m")
     assert "generation 1, small 1.0.0" in done.stdout
     assert shell.json("status")["version"] == "1.0.0"
-    assert "reason=a drill [31m" in shell.run("history").stdout
+    assert "generation 2 to 1 (1.0.0): a drill [31m" in shell.run("history").stdout
+    assert "reason=a drill [31m" in shell.run("history", "--all").stdout
     reports = sorted((shell.folder / "site" / "outbox").glob("*.report.json"))
     assert [one.name for one in reports] == [f"{n}.report.json" for n in (1, 2, 3, 4)]
     assert "nothing was unfinished" in shell.run("recover").stdout

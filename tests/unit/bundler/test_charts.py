@@ -69,6 +69,7 @@ def test_what_was_packed_is_taken_as_it_is(chart: Path, tmp_path: Path) -> None:
         (archive({"small/Chart.yaml": b"[[[["}), "not YAML"),
         (gzip.compress(bytes(MAX_CHART + 1)), "a chart of more than"),
     ],
+    ids=range(10),  # the bytes hold the time, and names of tests must not
 )
 def test_archives_that_are_no_chart(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "chart.tgz"

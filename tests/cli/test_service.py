@@ -1,0 +1,77 @@
+"""A service that a site keeps running: installed, lost with its supervisor, started again by `recover`."""
+
+import os
+import signal
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.real import free_port
+from tests.waybill import Done, waybill
+
+
+def ok(done: Done, code: int = 0) -> Done:
+    assert done.code == code, done
+    return done
+
+
+def stop(site: Path) -> None:
+    """End the supervisor by its own pid, and with it the service."""
+    for path in site.glob("run/*.pid"):
+        try:
+            os.kill(int(path.read_text()), signal.SIGTERM)
+        except (ProcessLookupError, FileNotFoundError):
+            continue
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A vendor folder as `init` writes it, built, and a site that is enrolled for it."""
+    vendor, medium, site = tmp_path / "shop", tmp_path / "medium", tmp_path / "site"
+    ok(waybill("init", vendor))
+    ok(waybill("build", vendor / "release.yaml", "-o", medium))
+    ok(waybill("keygen", tmp_path / "me.key", "--no-passphrase"))
+    digest = ok(waybill("show", vendor / "trust/1.root.json", "--json")).json["fingerprint"]
+    names = ["--customer", "first-customer", "--product", "shop", "--environment", "test", "--name", "one"]
+    person = ["--person", f"me={tmp_path / 'me.pub'}", "--practice", "--site", site]
+    ok(waybill("enroll", medium, "--fingerprint", digest, *names, *person))
+    text = (site / "site.yaml").read_text()
+    port = free_port()
+    text = text.replace("files: {root: srv}", "files: {root: srv, keeper: supervisord}")
+    text = text.replace("endpoints: {}", f'endpoints: {{api: "http://127.0.0.1:{port}"}}')
+    (site / "site.yaml").write_text(text.replace("config: {}", f"config: {{port: {port}}}"))
+    ok(waybill("receive", medium, "--site", site))
+    return site
+
+
+def test_lost_with_the_machine_and_started_again(site: Path, tmp_path: Path) -> None:
+    ok(waybill("approve", "r-0.1.0", "--key", tmp_path / "me.key", "--site", site))
+    refused = ok(waybill("install", "r-0.1.0", "--site", site), 9)
+    assert "--contract" in refused.err
+    contract = ok(waybill("review", "r-0.1.0", "--site", site, "--json")).out.split('"contract": "')[1][:71]
+    try:
+        ok(waybill("install", "r-0.1.0", "--contract", contract, "--site", site))
+        address = next(line for line in (site / "site.yaml").read_text().splitlines() if line.startswith("endpoints"))
+        url = address.split('"')[1] + "/healthz"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            assert answer.status == 200
+        ok(waybill("status", "--site", site))
+        stop(site)
+        until = time.monotonic() + 15
+        while (done := waybill("status", "--site", site)).code == 0 and time.monotonic() < until:
+            time.sleep(0.2)
+        assert done.code == 14
+        assert "expected running" in done.err
+        assert "started again: service" in ok(waybill("recover", "--site", site)).out
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            assert answer.status == 200
+        ok(waybill("status", "--site", site))
+        assert "nothing was unfinished" in ok(waybill("recover", "--site", site)).out
+        history = ok(waybill("history", "--site", site)).out
+        assert "start-again: service" in history
+        assert "intent" not in history
+        assert "intent act=stage" in ok(waybill("history", "--all", "--site", site)).out
+    finally:
+        stop(site)
