@@ -7,10 +7,10 @@ import pytest
 from manifests.checked_text import LETTERS
 from manifests.digest import digest_of
 from manifests.errors import MalformedError, RefusedError
-from manifests.keys import generate_key
 from manifests.telephone import MAX_SEQ, parse_line, site_code, spoken_line
+from tests.vendor import derived
 
-KEY = generate_key().public.keyid
+KEY = derived(107).public.keyid
 DIGEST = digest_of(b"a report")
 LINE = spoken_line(KEY, 412, DIGEST)
 
