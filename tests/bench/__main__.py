@@ -250,7 +250,7 @@ def main() -> None:
         folder = Path(name)
         bench = Bench(folder)
         print(
-            f"{show_size(SIZE)} of incompressible layers, {CORES} cores, {RUNS} runs, medians; ratio: time, ours / theirs"
+            f"{show_size(SIZE)} of incompressible layers, {CORES} cores, {RUNS} runs, medians; ratio: time, ours / theirs;"
         )
         print("of verify it is speed against openssl on as many cores; memory: VmHWM of our process, bar 120 MB\n")
         vendor = vendor_folder(folder / "vendor", SIZE, layers=9)

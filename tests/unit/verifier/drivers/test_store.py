@@ -154,7 +154,7 @@ def test_a_step_that_is_not_of_images(site: Site) -> None:
 @pytest.mark.parametrize("folder", ["/etc", "../out", "a/../b", "", "."])
 def test_settings_cannot_leave_the_site(site: Site, folder: str) -> None:
     site.settings["folder"] = folder
-    with pytest.raises(RefusedError, match="below the site's folder|of length >= 1") as caught:
+    with pytest.raises(RefusedError, match=r"below the site's folder|of length >= 1") as caught:
         _ = turn(site, 1, "1.0.0").plan
     assert caught.value.where == "site.yaml $.drivers.store.folder"
 

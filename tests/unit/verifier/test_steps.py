@@ -1,0 +1,1013 @@
+"""The rollback document at work: every decision by table and by play, every hand on real processes and real files."""
+
+import errno
+import hashlib
+import itertools
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from manifests.authored import DriversFile, ProgramDriverFile, SiteFile
+from manifests.canonical import encode
+from manifests.digest import Blob, digest_of
+from manifests.errors import DamagedError, HostError, RefusedError, WaybillError
+from manifests.release import InstallStep, Program, Release
+from manifests.rollback import Backup, Formats, Rollback, State, Step
+from tests.faults.model import FailingDisk, PluggedDisk, PulledPlugError, RecordingDisk
+from tests.vendor import Vendor
+from verifier import steps
+from verifier.drivers import ABSENT, DriverContext
+from verifier.drivers.program import ProgramDriver
+from verifier.fsops import Disk
+from verifier.generations import Installed
+from verifier.runner import Account, check_sandbox, find_account, this_platform
+from verifier.steps import (
+    MAX_TRIES,
+    Again,
+    Apply,
+    Deed,
+    Ground,
+    Made,
+    MakeBackup,
+    Part,
+    PartAct,
+    Restore,
+    Settled,
+    Status,
+    Stop,
+    TryRestore,
+    TurnBack,
+    Undo,
+    Way,
+    after_crash,
+    apply_step,
+    check_ground,
+    discard_backups,
+    ground_of,
+    make_backup,
+    next_part,
+    plan_backups,
+    restore_backup,
+    try_restore,
+    undo_step,
+    way_back,
+)
+
+ROOT = os.geteuid() == 0
+RULES = ("repeat", "undo", "restore", "stop")
+RECOVERY = {"rolled-back": ("Nothing to do.",), "inconsistent": ("Call somebody.",)}
+
+
+def step(
+    name: str = "widen",
+    rule: str = "repeat",
+    *,
+    undo: bool = True,
+    repeatable: bool = True,
+    touches: tuple[str, ...] = ("database",),
+) -> Step:
+    return Step(
+        name=name,
+        touches=touches,
+        do=("admin", "migrate", "7"),
+        undo=("admin", "migrate", "6") if undo else None,
+        check=("admin", "schema-is", "7"),
+        repeatable=repeatable,
+        after_crash=rule,  # type: ignore[arg-type]  # one of the four words
+        takes_seconds=1,
+    )
+
+
+def backup(name: str = "database", at_most: int = 1 << 20) -> Backup:
+    return Backup(
+        name=name,
+        make=("admin", "dump"),
+        restore=("admin", "load"),
+        try_=("admin", "load", "--scratch"),
+        at_most_bytes=at_most,
+        takes_seconds=1,
+    )
+
+
+def document(
+    *parts: Step, backups: tuple[Backup, ...] = (), class_: str = "restore-only", no_return: str = "none"
+) -> Rollback:
+    names = sorted({name for one in parts for name in one.touches} | {one.name for one in backups})
+    formats = Formats(reads=(6, 7), writes=6)
+    return Rollback(
+        class_=class_,  # type: ignore[arg-type]  # one of the five words
+        offered_for_seconds=86400,
+        state=tuple(State(name=name, before=formats, after=formats) for name in names),
+        backup=backups,
+        steps=parts,
+        no_return=no_return,
+        loses="nothing",
+        recovery=RECOVERY,  # type: ignore[arg-type]  # literal keys of a plain dict
+    )
+
+
+def begun(act: PartAct, name: str) -> Deed:
+    return Deed(act, name, "begun")
+
+
+def done(act: PartAct, name: str) -> tuple[Deed, Deed]:
+    digest = digest_of(name.encode()) if act == "backup" else ""
+    return begun(act, name), Deed(act, name, "done", digest, len(name) if digest else 0)
+
+
+def failed(act: PartAct, name: str) -> tuple[Deed, Deed]:
+    return begun(act, name), Deed(act, name, "failed")
+
+
+SAVED = (*done("backup", "database"), *done("try", "database"))
+
+
+# --- the table ----------------------------------------------------------------------------------------------------
+
+# What a step's half state means, on the way back: rule, status, has undo, covered by a backup -> the way.
+HALF: dict[tuple[str, str, bool, bool], Way] = {
+    ("repeat", "cut", True, True): "undo",
+    ("repeat", "cut", True, False): "undo",
+    ("repeat", "cut", False, True): "restore",
+    ("repeat", "cut", False, False): "stop",
+    ("undo", "cut", True, True): "undo",
+    ("undo", "cut", True, False): "undo",
+    ("undo", "cut", False, True): "restore",
+    ("undo", "cut", False, False): "stop",
+    ("restore", "cut", True, True): "restore",
+    ("restore", "cut", True, False): "stop",
+    ("restore", "cut", False, True): "restore",
+    ("restore", "cut", False, False): "stop",
+    ("stop", "cut", True, True): "stop",
+    ("stop", "cut", True, False): "stop",
+    ("stop", "cut", False, True): "stop",
+    ("stop", "cut", False, False): "stop",
+    ("repeat", "undo-cut", True, True): "undo",
+    ("repeat", "undo-cut", True, False): "undo",
+    ("undo", "undo-cut", True, True): "undo",
+    ("undo", "undo-cut", True, False): "undo",
+    ("restore", "undo-cut", True, True): "restore",
+    ("restore", "undo-cut", True, False): "stop",
+    ("stop", "undo-cut", True, True): "stop",
+    ("stop", "undo-cut", True, False): "stop",
+    ("repeat", "undo-failed", True, True): "restore",
+    ("repeat", "undo-failed", True, False): "stop",
+    ("undo", "undo-failed", True, True): "restore",
+    ("undo", "undo-failed", True, False): "stop",
+    ("restore", "undo-failed", True, True): "restore",
+    ("restore", "undo-failed", True, False): "stop",
+    ("stop", "undo-failed", True, True): "restore",
+    ("stop", "undo-failed", True, False): "stop",
+    ("repeat", "done", True, True): "undo",
+    ("repeat", "done", True, False): "undo",
+    ("repeat", "done", False, True): "restore",
+    ("repeat", "done", False, False): "stop",
+}
+
+
+@pytest.mark.parametrize("row", HALF, ids=lambda row: "-".join(str(one) for one in row))
+def test_the_way_back_of_one_step(row: tuple[str, str, bool, bool]) -> None:
+    rule, status, undo, covered = row
+    found = way_back(
+        step(rule=rule, undo=undo), Status(status), covered=covered, beyond=False, compatible=False, tries=1
+    )
+    assert found == HALF[row]
+    if status == "cut":
+        # A step that failed by itself is as half done as one that was cut off.
+        half = way_back(
+            step(rule=rule, undo=undo), Status.FAILED, covered=covered, beyond=False, compatible=False, tries=1
+        )
+        assert half == HALF[row]
+    if status == "done":
+        for other in RULES:
+            same = way_back(
+                step(rule=other, undo=undo), Status.DONE, covered=covered, beyond=False, compatible=False, tries=1
+            )
+            assert same == HALF[row], "a rule for crashes says nothing about a step that was done"
+
+
+def test_laws_of_the_way_back() -> None:
+    """All of it, row by row."""
+    bools = (False, True)
+    half = (Status.CUT, Status.FAILED, Status.UNDO_CUT)
+    count = 0
+    for status, rule, flags, tries in itertools.product(
+        (Status.CUT, Status.FAILED, Status.DONE, Status.UNDO_CUT, Status.UNDO_FAILED),
+        RULES,
+        itertools.product(bools, repeat=7),
+        (1, MAX_TRIES),
+    ):
+        undo, covered, beyond, compatible, repeatable, said, fresh = flags
+        undoing = status in (Status.UNDO_CUT, Status.UNDO_FAILED)
+        if undoing and (beyond or not undo):
+            continue
+        count += 1
+        way = way_back(
+            step(rule=rule, undo=undo, repeatable=repeatable),
+            status,
+            covered=covered,
+            beyond=beyond,
+            compatible=compatible,
+            tries=tries,
+            said=said,
+            fresh=fresh,
+        )
+        if way == "undo":
+            assert undo
+            assert not beyond
+            assert rule != "restore" or status in (Status.DONE, Status.UNDO_FAILED)
+        if way == "restore":
+            assert covered
+        if way == "repeat":
+            assert (rule, repeatable, status, compatible) == ("repeat", True, Status.CUT, True)
+            assert tries < MAX_TRIES
+        if way == "keep":
+            assert (compatible and status == Status.DONE) or said or fresh
+        if way == "stop":
+            assert not said
+            assert not covered or (rule == "stop" and status in half)
+        if rule == "stop" and status in half and not said:
+            assert way == "stop"
+        if status == Status.UNDO_CUT and tries >= MAX_TRIES:
+            assert way != "undo"
+        if status == Status.UNDO_FAILED and not said:
+            assert way != "undo"
+    assert count == 3 * 4 * 2**7 * 2 + 2 * 4 * 2**5 * 2 == 3584
+
+
+@pytest.mark.parametrize(
+    ("rule", "repeatable", "tries", "kind"),
+    [
+        ("repeat", True, 1, Apply),
+        ("repeat", True, MAX_TRIES - 1, Apply),
+        ("repeat", True, MAX_TRIES, TurnBack),
+        ("repeat", False, 1, TurnBack),
+        ("undo", True, 1, TurnBack),
+        ("undo", False, 1, TurnBack),
+        ("restore", True, 1, TurnBack),
+        ("restore", False, 1, TurnBack),
+        ("stop", True, 1, Stop),
+        ("stop", False, 1, Stop),
+    ],
+)
+def test_a_crash_on_the_way_forward(rule: str, repeatable: bool, tries: int, kind: type) -> None:
+    assert type(after_crash(step(rule=rule, repeatable=repeatable), tries)) is kind
+
+
+# --- the order of things ------------------------------------------------------------------------------------------
+
+
+def ask(doc: Rollback, *deeds: Deed | Again, back: bool = False, fresh: bool = False) -> Part:
+    return next_part(doc, deeds, back=back, fresh=fresh)
+
+
+def test_forward_in_order() -> None:
+    one, two = step("one"), step("two")
+    first, second = backup("database"), backup("files")
+    doc = document(one, two, backups=(first, second))
+    deeds: list[Deed] = []
+    made = Made("database", digest_of(b"database"), 8)
+    assert ask(doc) == MakeBackup(first)
+    deeds += done("backup", "database")
+    assert ask(doc, *deeds) == TryRestore(first, made)
+    deeds += done("try", "database")
+    assert ask(doc, *deeds) == MakeBackup(second)
+    deeds += [*done("backup", "files"), *done("try", "files")]
+    assert ask(doc, *deeds) == Apply(one)
+    deeds += done("migrate", "one")
+    assert ask(doc, *deeds) == Apply(two)
+    deeds += done("migrate", "two")
+    assert ask(doc, *deeds) == Settled()
+    assert ask(doc, *deeds, back=True) == Undo(two)
+    deeds += done("undo", "two")
+    assert ask(doc, *deeds, back=True) == Undo(one)
+    deeds += done("undo", "one")
+    assert ask(doc, *deeds, back=True) == Settled()
+
+
+def test_a_first_install_has_nothing_to_back_up() -> None:
+    doc = document(step(), backups=(backup(),))
+    assert ask(doc, fresh=True) == Apply(step())
+    assert ask(doc, *done("migrate", "widen"), fresh=True) == Settled()
+
+
+def test_a_first_install_never_stops_over_data_that_were_not_there_before() -> None:
+    doc = document(step(undo=False), backups=(backup(),))
+    assert ask(doc, *failed("migrate", "widen"), back=True, fresh=True) == Settled()
+    assert isinstance(ask(doc, *failed("migrate", "widen"), back=True), Stop)
+
+
+def test_backups_are_never_made_again_once_a_step_has_begun() -> None:
+    doc = document(step(), backups=(backup(),))
+    assert ask(doc, *SAVED, begun("migrate", "widen")) == Apply(step())
+    # Even where the journal does not show one.
+    assert ask(doc, begun("migrate", "widen")) == Apply(step())
+    # Before that they are: a file that was not finished, or not proven, is worth nothing.
+    assert ask(doc, begun("backup", "database")) == MakeBackup(backup())
+    assert isinstance(ask(doc, *done("backup", "database"), begun("try", "database")), TryRestore)
+    assert ask(doc, *SAVED, begun("backup", "database")) == MakeBackup(backup())
+
+
+def test_what_failed_turns_back_and_is_named() -> None:
+    doc = document(step(), backups=(backup(),))
+    for deeds, code in (
+        (failed("backup", "database"), "backup-failed"),
+        ((*done("backup", "database"), *failed("try", "database")), "try-failed"),
+        ((*SAVED, *failed("migrate", "widen")), "step-failed"),
+        (tuple([begun("backup", "database")] * MAX_TRIES), "backup-interrupted"),
+        ((*SAVED, *done("migrate", "widen"), begun("undo", "widen")), "step-undone"),
+        ((*SAVED, *done("restore", "database")), "restored"),
+    ):
+        found = ask(doc, *deeds)
+        assert isinstance(found, TurnBack), code
+        assert found.code == code
+
+
+def test_no_return() -> None:
+    one, two = step("one"), step("two")
+    doc = document(one, two, backups=(backup(),), no_return="one")
+    made = Made("database", digest_of(b"database"), 8)
+    assert ask(doc, *SAVED, begun("migrate", "one"), back=True) == Undo(one)
+    for more in (done("migrate", "one"), (*done("migrate", "one"), *failed("migrate", "two"))):
+        assert ask(doc, *SAVED, *more, back=True) == Restore(backup(), made)
+    bare = document(one, two, no_return="one", class_="irreversible")
+    assert isinstance(ask(bare, *done("migrate", "one"), back=True), Stop)
+
+
+def test_a_step_that_shares_data_with_a_restored_one_is_restored_with_it() -> None:
+    both = ("database", "files")
+    one, two = step("one", touches=("files",)), step("two", "restore", touches=both)
+    apart = step("apart", touches=("elsewhere",))
+    doc = document(one, apart, two, backups=(backup("database"), backup("files")))
+    deeds: list[Deed] = [*SAVED, *done("backup", "files"), *done("try", "files")]
+    deeds += [*done("migrate", "one"), *done("migrate", "apart"), begun("migrate", "two")]
+    assert ask(doc, *deeds, back=True) == Undo(apart), "what shares nothing is undone, and first"
+    deeds += done("undo", "apart")
+    names = []
+    while not isinstance(part := ask(doc, *deeds, back=True), Settled):
+        assert isinstance(part, Restore)
+        names.append(part.backup.name)
+        deeds += done("restore", part.backup.name)
+    assert names == ["database", "files"]
+
+
+def test_half_of_a_restore_is_not_enough() -> None:
+    one, two = step("one", touches=("files",)), step("two", "restore", touches=("database", "files"))
+    doc = document(one, two, backups=(backup("database"),))
+    found = ask(doc, *SAVED, *done("migrate", "one"), begun("migrate", "two"), back=True)
+    assert isinstance(found, Stop), "the files are in no backup, so nothing is touched"
+
+
+def test_a_restore_that_was_cut_off_is_always_done_again() -> None:
+    doc = document(step(rule="restore"), backups=(backup(),))
+    made = Made("database", digest_of(b"database"), 8)
+    deeds: tuple[Deed, ...] = (*SAVED, begun("migrate", "widen"), begun("restore", "database"))
+    assert ask(doc, *deeds, back=True) == Restore(backup(), made)
+    found = ask(doc, *deeds, *[begun("restore", "database")] * (MAX_TRIES - 1), back=True)
+    assert (type(found), getattr(found, "code", "")) == (Stop, "restore-interrupted")
+    found = ask(doc, *deeds, Deed("restore", "database", "failed"), back=True)
+    assert (type(found), getattr(found, "code", "")) == (Stop, "restore-failed")
+    # Data that were half restored are never left for an undo.
+    undone = document(step(), backups=(backup(),))
+    assert ask(undone, *SAVED, *done("migrate", "widen"), begun("restore", "database"), back=True) == Restore(
+        backup(), made
+    )
+
+
+def test_an_undo_that_failed_falls_back_to_the_backup() -> None:
+    doc = document(step(), backups=(backup(),))
+    deeds = (*SAVED, *done("migrate", "widen"), *failed("undo", "widen"))
+    assert isinstance(ask(doc, *deeds, back=True), Restore)
+    bare = document(step(), class_="reversible")
+    assert isinstance(ask(bare, *done("migrate", "widen"), *failed("undo", "widen"), back=True), Stop)
+
+
+def test_a_person_who_asks_again_is_a_way_out() -> None:
+    bare = document(step(), class_="reversible")
+    deeds = (*done("migrate", "widen"), *failed("undo", "widen"), Again())
+    assert ask(bare, *deeds, back=True) == Undo(step())
+    assert isinstance(ask(bare, *deeds, *failed("undo", "widen"), back=True), Stop), "one more try, not for ever"
+    stop = document(step(rule="stop"), class_="reversible")
+    assert isinstance(ask(stop, begun("migrate", "widen"), back=True), Stop)
+    assert ask(stop, begun("migrate", "widen"), Again(), back=True) == Settled(), "they have seen to the data"
+    saved = document(step(rule="stop"), backups=(backup(),))
+    assert isinstance(ask(saved, *SAVED, begun("migrate", "widen"), Again(), back=True), Restore)
+    deeds2 = (*SAVED, begun("migrate", "widen"), *failed("restore", "database"))
+    assert isinstance(ask(saved, *deeds2, back=True), Stop)
+    assert isinstance(ask(saved, *deeds2, Again(), back=True), Restore)
+
+
+def test_a_compatible_step_may_stay() -> None:
+    doc = document(step(undo=False), class_="compatible")
+    assert ask(doc, *done("migrate", "widen"), back=True) == Settled()
+    assert ask(doc, begun("migrate", "widen"), back=True) == Apply(step(undo=False)), "whole, so that it is compatible"
+    assert isinstance(ask(doc, *failed("migrate", "widen"), back=True), Stop)
+
+
+def test_a_step_that_says_not_what_it_touches_touches_everything() -> None:
+    one, two = step("one", touches=("database",)), step("two", "restore", touches=())
+    doc = document(one, two, backups=(backup("database"),))
+    assert isinstance(ask(doc, *SAVED, begun("migrate", "two"), back=True), Restore)
+    more = document(step("one", touches=("files",)), two, backups=(backup("database"),))
+    assert isinstance(ask(more, *SAVED, begun("migrate", "two"), back=True), Stop)
+
+
+# --- a play: the plug is pulled before, within and after every part -----------------------------------------------
+
+
+@dataclass
+class World:
+    """What really happens to the data. Each kind knows which steps were done to it, and which one is half done.
+
+    The promises of a document are taken at their word, and no further: whoever does a part in a state for which
+    nobody has promised anything fails the test.
+    """
+
+    doc: Rollback
+    fails: frozenset[tuple[str, str]]
+    done: dict[str, list[str]] = field(default_factory=dict)
+    half: dict[str, str] = field(default_factory=dict)
+    saved: set[str] = field(default_factory=set)
+
+    def begin(self, part: Part) -> tuple[PartAct, str]:
+        match part:
+            case MakeBackup(one):
+                assert not any(self.done.values()), "a backup of data that were changed"
+                assert not self.half
+                return "backup", one.name
+            case TryRestore(one, _):
+                assert one.name in self.saved
+                return "try", one.name
+            case Restore(one, made):
+                assert one.name in self.saved
+                assert made.digest
+                return "restore", one.name
+            case Apply(one):
+                self._check_do(one)
+                return "migrate", one.name
+            case Undo(one):
+                self._check_undo(one)
+                return "undo", one.name
+        raise AssertionError(part)
+
+    def _check_do(self, one: Step) -> None:
+        for name in one.touches:
+            assert self.half.get(name, one.name) == one.name, f"{one.name} on data that are half {self.half[name]}"
+            assert one.repeatable or (one.name not in self.done.get(name, []) and name not in self.half)
+
+    def _check_undo(self, one: Step) -> None:
+        for name in one.touches:
+            kept = self.done.get(name, [])
+            assert self.half.get(name, one.name) == one.name, f"undo {one.name} on data half {self.half[name]}"
+            if name in self.half or one.name not in kept:
+                assert one.after_crash in ("undo", "repeat"), "nobody said that undo may meet a half-done step"
+            else:
+                assert kept[-1] == one.name, "undone out of order"
+
+    def act(self, act: PartAct, name: str, *, whole: bool) -> None:
+        names = next((one.touches for one in self.doc.steps if one.name == name), (name,))
+        for kind in names:
+            kept = self.done.setdefault(kind, [])
+            if act in ("migrate", "undo"):
+                self.half[kind] = name
+                if whole:
+                    del self.half[kind]
+                    if act == "migrate" and name not in kept:
+                        kept.append(name)
+                    if act == "undo" and name in kept:
+                        kept.remove(name)
+            elif act == "restore":
+                self.half[kind] = "restore"
+                kept.clear()
+                if whole:
+                    del self.half[kind]
+            elif act == "backup":
+                (self.saved.add if whole else self.saved.discard)(kind)
+
+
+def play(doc: Rollback, pulls: frozenset[int], fails: frozenset[tuple[str, str]]) -> tuple[str, World, int]:
+    """How it ends, the data, and how many instants there were."""
+    world, deeds, back, instant = World(doc, fails), list[Deed | Again](), False, 0
+
+    def pulled() -> bool:
+        nonlocal instant
+        instant += 1
+        return instant - 1 in pulls
+
+    for _ in range(80):
+        part = next_part(doc, tuple(deeds), back=back, fresh=False)
+        match part:
+            case Settled():
+                return ("back" if back else "forward"), world, instant
+            case Stop():
+                return "stop", world, instant
+            case TurnBack():
+                assert not back
+                back = True
+                continue
+        act, name = world.begin(part)
+        deeds.append(begun(act, name))
+        if pulled():
+            continue
+        if pulled():
+            world.act(act, name, whole=False)
+            continue
+        if (act, name) in fails:
+            world.act(act, name, whole=False)
+            deeds.append(Deed(act, name, "failed"))
+            continue
+        world.act(act, name, whole=True)
+        if pulled():
+            continue
+        deeds.append(Deed(act, name, "done", "sha256:" + "0" * 64 if act == "backup" else "", 1))
+    raise AssertionError("it never ends")
+
+
+def check_end(doc: Rollback, pulls: frozenset[int], fails: frozenset[tuple[str, str]]) -> tuple[str, int]:
+    end, world, instants = play(doc, pulls, fails)
+    everything = {name for one in doc.steps for name in one.touches}
+    if end == "forward":
+        assert not world.half
+        for one in doc.steps:
+            assert all(one.name in world.done[name] for name in one.touches)
+    if end == "back":
+        assert not world.half
+        kept = {one.name for one in doc.steps if doc.class_ == "compatible" and one.undo is None}
+        for name in everything:
+            assert set(world.done.get(name, [])) <= kept, "neither the old data nor the new"
+    if not pulls and not fails:
+        assert end == "forward"
+    covered = everything <= {one.name for one in doc.backup}
+    if covered and all(one.after_crash != "stop" for one in doc.steps) and ("restore", "database") not in fails:
+        assert end != "stop"
+    if len(pulls) == 1 and not fails and all(one.after_crash == "repeat" and one.repeatable for one in doc.steps):
+        assert end == "forward"
+    return end, instants
+
+
+KINDS = tuple(itertools.product(RULES, (True, False), (True, False)))
+
+
+def documents(count: int) -> Iterator[Rollback]:
+    for kinds in itertools.product(KINDS, repeat=count):
+        made = [
+            step(f"s{i}", rule, undo=undo, repeatable=repeatable) for i, (rule, undo, repeatable) in enumerate(kinds)
+        ]
+        for backups, class_ in itertools.product(((), (backup(),)), ("restore-only", "compatible")):
+            yield document(*made, backups=backups, class_=class_)
+
+
+def test_two_pulls_anywhere_in_one_step() -> None:
+    ends: dict[str, int] = {}
+    for doc in documents(1):
+        for fails in (frozenset[tuple[str, str]](), frozenset({("migrate", "s0")}), frozenset({("undo", "s0")})):
+            _, instants = check_end(doc, frozenset(), fails)
+            for first, second in itertools.combinations_with_replacement(range(instants + 9), 2):
+                end, _ = check_end(doc, frozenset({first, second}), fails)
+                ends[end] = ends.get(end, 0) + 1
+    assert set(ends) == {"forward", "back", "stop"}
+
+
+def test_a_pull_anywhere_in_two_steps() -> None:
+    ends: dict[str, int] = {}
+    for doc in documents(2):
+        for fails in (
+            frozenset[tuple[str, str]](),
+            frozenset({("migrate", "s1")}),
+            frozenset({("migrate", "s1"), ("undo", "s0")}),
+        ):
+            _, instants = check_end(doc, frozenset(), fails)
+            for pull in range(instants):
+                end, _ = check_end(doc, frozenset({pull}), fails)
+                ends[end] = ends.get(end, 0) + 1
+    assert set(ends) == {"forward", "back", "stop"}
+
+
+def test_two_kinds_of_data() -> None:
+    both = ("database", "files")
+    for rules in itertools.product(RULES, repeat=3):
+        made = [
+            step("a", rules[0], touches=("database",)),
+            step("b", rules[1], touches=both, undo=False),
+            step("c", rules[2], touches=("files",), repeatable=False),
+        ]
+        for backups in ((), (backup("files"),), (backup("database"), backup("files"))):
+            doc = document(*made, backups=backups)
+            for fails in (frozenset[tuple[str, str]](), frozenset({("migrate", "c")}), frozenset({("undo", "c")})):
+                _, instants = check_end(doc, frozenset(), fails)
+                for pull in range(instants + 6):
+                    check_end(doc, frozenset({pull}), fails)
+
+
+# --- hands --------------------------------------------------------------------------------------------------------
+
+# A product's own program: its database is one file, its schema the first line of it.
+ADMIN = r"""#!/bin/sh
+set -e
+db="$WAYBILL_DATA/app/db"
+fate=$(cat "$WAYBILL_DATA/app/fate" 2>/dev/null || true)
+case "$1" in
+dump) case "$fate" in
+    fail) echo half; echo "no dump today" >&2; exit 3;;
+    empty) exit 0;;
+    endless) yes;;
+    hang) exec sleep 600;;
+    esac; cat "$db";;
+load) if [ "$2" = --scratch ]; then
+        head -n 1 | grep -q '^schema '; [ "$fate" != untried ]
+      else cat >"$db.new"; mv "$db.new" "$db"; fi;;
+migrate) { echo "schema $2"; tail -n +2 "$db"; } >"$db.new"; mv "$db.new" "$db"
+    [ "$fate" != broken ]; echo "now $2";;
+schema-is) [ "$fate" != unchecked ]; grep -qx "schema $2" "$db";;
+*) exit 64;;
+esac
+"""
+
+
+@pytest.fixture(scope="module")
+def account() -> Account:
+    found = find_account(65534 if ROOT else os.geteuid(), ours=os.geteuid())
+    try:
+        check_sandbox(found)
+    except RefusedError as error:
+        pytest.skip(f"needs {error.finding}")
+    return found
+
+
+@dataclass
+class Lab:
+    ground: Ground
+
+    @property
+    def app(self) -> Path:
+        return self.ground.site / "data" / "app"
+
+    @property
+    def database(self) -> Path:
+        return self.app / "db"
+
+    def fate(self, word: str) -> None:
+        (self.app / "fate").write_text(word)
+        (self.app / "fate").chmod(0o644)
+
+    def files(self) -> dict[str, bytes]:
+        folder = self.ground.backups
+        return {one.name: one.read_bytes() for one in folder.iterdir()} if folder.is_dir() else {}
+
+    def with_disk(self, disk: Disk) -> Ground:
+        from dataclasses import replace
+
+        return replace(self.ground, disk=disk)
+
+
+OLD = b"schema 6\n" + b"signature\n" * 1000
+
+
+def programs(data: bytes = ADMIN.encode()) -> tuple[Program, ...]:
+    blob = Blob(digest=digest_of(data), size=len(data))
+    return (Program(name="admin", files={this_platform(): blob}),)
+
+
+def release_with(**change: object) -> Release:
+    return msgspec.structs.replace(Vendor().release()[0], programs=programs(), **change)
+
+
+def put_blob(blobs: Path, data: bytes) -> Blob:
+    blobs.mkdir(parents=True, exist_ok=True)
+    (blobs / digest_of(data).removeprefix("sha256:")).write_bytes(data)
+    return Blob(digest=digest_of(data), size=len(data))
+
+
+@pytest.fixture
+def lab(tmp_path: Path, account: Account) -> Lab:
+    site = tmp_path / "site"
+    blobs = site / "store" / "blobs" / "sha256"
+    put_blob(blobs, ADMIN.encode())
+    ground = Ground(
+        disk=Disk(),
+        site=site,
+        generation=2,
+        folder=site / "generations" / "2",
+        backups=site / "backups" / "2",
+        blobs=blobs,
+        release=release_with(),
+        config=b"{}",
+        account=account,
+        platform=this_platform(),
+    )
+    app = site / "data" / "app"
+    app.mkdir(parents=True)
+    (app / "db").write_bytes(OLD)
+    if ROOT:
+        for one in (app, app / "db"):
+            os.chown(one, account.uid, account.gid)
+        for folder in (app, *app.parents):
+            if folder != Path("/"):
+                folder.chmod(folder.stat().st_mode | 0o011)
+    return Lab(ground)
+
+
+def test_the_whole_way_there_and_back(lab: Lab) -> None:
+    ground, one, saved = lab.ground, step(), backup()
+    made = make_backup(ground, saved)
+    assert made == Made("database", digest_of(OLD), len(OLD))
+    assert lab.files() == {"database": OLD}
+    assert stat.S_IMODE((ground.backups / "database").stat().st_mode) == 0o600
+    assert stat.S_IMODE(ground.backups.stat().st_mode) == 0o700
+    try_restore(ground, saved, made)
+    assert lab.database.read_bytes() == OLD
+    assert apply_step(ground, one).output == b"now 7\n"
+    assert lab.database.read_bytes() == OLD.replace(b"schema 6", b"schema 7")
+    undo_step(ground, one)
+    assert lab.database.read_bytes() == OLD
+    lab.database.write_bytes(b"rubbish")
+    restore_backup(ground, saved, made)
+    assert lab.database.read_bytes() == OLD
+    assert hashlib.sha256((ground.folder / "programs" / "admin").read_bytes()).digest() == (
+        hashlib.sha256(ADMIN.encode()).digest()
+    )
+    discard_backups(ground.disk, ground.backups)
+    assert not ground.backups.exists()
+    discard_backups(ground.disk, ground.backups)
+
+
+@pytest.mark.parametrize(
+    ("fate", "at_most", "finding", "words"),
+    [
+        ("fail", 1 << 20, "backup-failed", "ended with code 3: no dump today"),
+        ("empty", 1 << 20, "backup-empty", "wrote nothing"),
+        ("endless", 1 << 20, "backup-output-too-long", "wrote more than it may"),
+        ("", len(OLD) - 1, "backup-output-too-long", "wrote more than it may"),
+        ("hang", 1 << 20, "backup-timed-out", "was ended by us after"),
+    ],
+)
+def test_a_backup_that_cannot_be_made_leaves_nothing(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, fate: str, at_most: int, finding: str, words: str
+) -> None:
+    monkeypatch.setattr(steps, "GRACE_SECONDS", 1)
+    monkeypatch.setattr(steps, "PATIENCE", 1)
+    lab.fate(fate)
+    with pytest.raises(HostError, match=words) as found:
+        make_backup(lab.ground, backup(at_most=at_most))
+    assert found.value.finding == finding
+    assert lab.files() == {}
+    assert lab.database.read_bytes() == OLD
+
+
+def test_a_backup_fits_to_the_byte(lab: Lab) -> None:
+    assert make_backup(lab.ground, backup(at_most=len(OLD))).size == len(OLD)
+
+
+def test_a_former_attempt_is_replaced(lab: Lab) -> None:
+    lab.ground.backups.mkdir(parents=True)
+    (lab.ground.backups / ".database.part").write_bytes(b"torn")
+    (lab.ground.backups / "database").write_bytes(b"of yesterday")
+    make_backup(lab.ground, backup())
+    assert lab.files() == {"database": OLD}
+
+
+def test_a_backup_is_synced_before_it_has_its_name(lab: Lab) -> None:
+    disk = RecordingDisk(lab.ground.site)
+    make_backup(lab.with_disk(disk), backup())
+    kinds = [op.kind for op in disk.ops if op.path.startswith("backups/2")]
+    written = kinds.index("create")
+    assert set(kinds[written + 1 : -3]) == {"write"}
+    assert kinds[-3:] == ["sync", "rename", "sync-folder"]
+
+
+def test_the_plug_at_every_effect_of_a_backup(lab: Lab) -> None:
+    make_backup(lab.ground, backup())
+    shutil.rmtree(lab.ground.backups.parent)
+    for at in itertools.count():
+        try:
+            make_backup(lab.with_disk(PluggedDisk(at)), backup())
+        except PulledPlugError:
+            assert lab.files().get("database", OLD) == OLD
+        else:
+            assert lab.files() == {"database": OLD}
+            break
+        shutil.rmtree(lab.ground.backups.parent, ignore_errors=True)
+    assert at > 5
+
+
+def test_a_full_disk_at_every_effect_of_a_backup(lab: Lab) -> None:
+    make_backup(lab.ground, backup())
+    for at in itertools.count():
+        shutil.rmtree(lab.ground.backups.parent, ignore_errors=True)
+        disk = FailingDisk(at, errno.ENOSPC)
+        try:
+            make_backup(lab.with_disk(disk), backup())
+        except HostError as error:
+            assert "no space left" in error.problem
+        else:
+            break
+        assert disk.fired == 1
+        assert lab.files().get("database", OLD) == OLD
+        assert ".database.part" not in lab.files() or disk.kinds[-1] == "unlink"
+    assert at > 5
+
+
+def test_a_backup_that_cannot_be_restored_is_found_out_before_the_switch(lab: Lab) -> None:
+    made = make_backup(lab.ground, backup())
+    lab.fate("untried")
+    with pytest.raises(HostError) as found:
+        try_restore(lab.ground, backup(), made)
+    assert found.value.finding == "try-failed"
+
+
+@pytest.mark.parametrize("damage", ["flipped", "shorter", "longer", "gone", "link", "folder"])
+def test_a_damaged_backup_is_never_fed_to_anything(lab: Lab, damage: str) -> None:
+    made = make_backup(lab.ground, backup())
+    path = lab.ground.backups / "database"
+    data = path.read_bytes()
+    path.unlink()
+    match damage:
+        case "flipped":
+            path.write_bytes(data[:500] + bytes([data[500] ^ 1]) + data[501:])
+        case "shorter":
+            path.write_bytes(data[:-1])
+        case "longer":
+            path.write_bytes(data + b"\n")
+        case "link":
+            (path.parent / "other").write_bytes(data)
+            path.symlink_to("other")
+        case "folder":
+            path.mkdir()
+    lab.database.write_bytes(b"schema 7\n")
+    for hand in (try_restore, restore_backup):
+        with pytest.raises(DamagedError) as found:
+            hand(lab.ground, backup(), made)
+        assert found.value.finding == ("backup-missing" if damage == "gone" else "backup-damaged")
+    assert lab.database.read_bytes() == b"schema 7\n"
+
+
+@pytest.mark.parametrize(("fate", "finding"), [("broken", "step-failed"), ("unchecked", "check-failed")])
+def test_a_step_that_fails(lab: Lab, fate: str, finding: str) -> None:
+    lab.fate(fate)
+    with pytest.raises(HostError) as found:
+        apply_step(lab.ground, step())
+    assert found.value.finding == finding
+    assert found.value.exit_code == 6
+
+
+def test_an_undo_that_fails(lab: Lab) -> None:
+    lab.fate("broken")
+    with pytest.raises(HostError) as found:
+        undo_step(lab.ground, step())
+    assert found.value.finding == "undo-failed"
+    with pytest.raises(AssertionError):
+        undo_step(lab.ground, step(undo=False))
+
+
+def test_the_document_drives_the_hands(lab: Lab) -> None:
+    """Forward, a failure, and back: by nothing but `next_part`, on real data."""
+    doc = document(step("one"), step("two", "restore"), backups=(backup(),))
+    deeds: list[Deed | Again] = []
+    back, ran = False, []
+    lab.fate("")
+    while True:
+        part = next_part(doc, tuple(deeds), back=back, fresh=False)
+        if isinstance(part, TurnBack):
+            back = True
+            continue
+        if isinstance(part, Settled | Stop):
+            break
+        act, name = World(doc, frozenset(), saved={"database"}).begin(part)
+        ran.append(act)
+        deeds.append(begun(act, name))
+        if (act, name) == ("migrate", "two"):
+            lab.fate("broken")
+        made = None
+        try:
+            match part:
+                case MakeBackup(one):
+                    made = make_backup(lab.ground, one)
+                case TryRestore(one, saved):
+                    try_restore(lab.ground, one, saved)
+                case Restore(one, saved):
+                    restore_backup(lab.ground, one, saved)
+                case Apply(one):
+                    apply_step(lab.ground, one)
+                case Undo(one):
+                    undo_step(lab.ground, one)
+        except WaybillError:
+            deeds.append(Deed(act, name, "failed"))
+        else:
+            deeds.append(Deed(act, name, "done", made.digest if made else "", made.size if made else 0))
+    assert part == Settled()
+    assert ran == ["backup", "try", "migrate", "migrate", "restore"]
+    assert lab.database.read_bytes() == OLD
+
+
+# --- before it begins ---------------------------------------------------------------------------------------------
+
+
+def test_what_backups_will_take() -> None:
+    doc = document(step(), backups=(backup("database", 5000), backup("files", 4096)))
+    plan = plan_backups(doc, Path("/b/2"), fresh=False, block=4096)
+    assert (plan.bytes_needed, plan.inodes_needed, plan.takes_seconds) == (8192 + 4096 + 4096, 4, 2)
+    assert plan.lines[0] == "back up database to /b/2/database, at most 5000 bytes, and try to restore it"
+    empty = plan_backups(doc, Path("/b/2"), fresh=True, block=4096)
+    assert (empty.bytes_needed, empty.inodes_needed, empty.backups) == (0, 0, ())
+
+
+def test_the_ground_is_checked_whole(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    doc = document(step(), backups=(backup(),))
+    check_ground(lab.ground, doc)
+    assert not lab.ground.folder.exists()
+    for release, platform, finding in (
+        (msgspec.structs.replace(lab.ground.release, programs=()), lab.ground.platform, "program-unknown"),
+        (lab.ground.release, "plan9/mips", "program-platform"),
+    ):
+        with pytest.raises(RefusedError) as found:
+            check_ground(replace(lab.ground, release=release, platform=platform), doc)
+        assert found.value.finding == finding
+    # A document that runs nothing asks nothing of the host.
+    check_ground(replace(lab.ground, account=Account("root", 0, 0)), document())
+
+
+def settings(user: str | int | None, backups: str = "backups") -> SiteFile:
+    program = None if user is None else ProgramDriverFile(user=user)
+    return SiteFile(
+        waybill=1,
+        site="a/b/c/d",
+        channel="stable",
+        target="vm",
+        drivers=DriversFile(program=program),
+        backups=backups,
+    )
+
+
+def test_the_ground_of_a_generation(tmp_path: Path) -> None:
+    release = Vendor().release()[0]
+    installed = Installed(number=7, release=release, settings=settings(1234), config=None)
+    ground = ground_of(tmp_path, tmp_path / "blobs", Disk(), installed, ours=0)
+    assert (ground.folder, ground.backups) == (tmp_path / "generations" / "7", tmp_path / "backups" / "7")
+    assert ground.account.uid == 1234
+    elsewhere = Installed(number=7, release=release, settings=settings(1234, "/srv/backups"), config=None)
+    assert ground_of(tmp_path, tmp_path, Disk(), elsewhere, ours=0).backups == Path("/srv/backups/7")
+    nobody = Installed(number=7, release=release, settings=settings(None), config=None)
+    with pytest.raises(RefusedError, match="no account is named"):
+        ground_of(tmp_path, tmp_path, Disk(), nobody, ours=0)
+
+
+# --- the driver ---------------------------------------------------------------------------------------------------
+
+
+def driver_context(lab: Lab, install: InstallStep) -> DriverContext:
+    doc = put_blob(lab.ground.blobs, encode(document(step(), backups=(backup(),))))
+    return DriverContext(
+        site=lab.ground.site,
+        release=release_with(rollback=doc, install=(install,)),
+        generation=2,
+        blobs=lab.ground.blobs,
+        settings={"user": lab.ground.account.uid},
+        config=None,
+        disk=Disk(),
+    )
+
+
+def test_the_driver_puts_the_programs_there_and_does_not_migrate(lab: Lab) -> None:
+    install = InstallStep(step="schema", driver="program", migration="widen")
+    context, driver = driver_context(lab, install), ProgramDriver()
+    plan = driver.plan(install, context)
+    assert plan.lines == (
+        f"run admin migrate 7 as {lab.ground.account.uid}, without a network",
+        "to go back, run admin migrate 6",
+    )
+    assert plan.bytes_needed >= len(ADMIN)
+    assert [one.observed for one in driver.observe(plan, context)] == [ABSENT]
+    for _ in range(2):
+        driver.stage(plan, context)
+        driver.activate(plan, context)
+    assert [one.problem for one in driver.observe(plan, context)] == [""]
+    assert lab.database.read_bytes() == OLD
+    path = lab.ground.folder / "programs" / "admin"
+    path.chmod(0o755)
+    path.write_bytes(b"other")
+    assert "is digest sha256:" in driver.observe(plan, context)[0].problem
+    driver.deactivate(plan, context)
+    driver.discard(plan, context)
+    assert lab.database.read_bytes() == OLD
+
+
+@pytest.mark.parametrize(
+    "install",
+    [
+        InstallStep(step="schema", driver="program"),
+        InstallStep(step="schema", driver="program", migration="unknown"),
+        InstallStep(step="schema", driver="program", migration="widen", chart="x"),
+    ],
+)
+def test_the_driver_takes_one_migration(lab: Lab, install: InstallStep) -> None:
+    with pytest.raises(RefusedError) as found:
+        ProgramDriver().plan(install, driver_context(lab, install))
+    assert found.value.finding == "driver-step"
