@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from content.archive import BLOCK, END, header, member_length, padded, parse_header
 from manifests.digest import Blob, blob_name
@@ -182,8 +182,15 @@ def verify_file(descriptor: int, bulk: Bulk, what: str, *, workers: int | None =
         DamagedError: Naming the first blobs whose bytes are not what the release says, and where they lie.
     """
     largest_first = sorted(bulk.present, key=lambda place: -place.blob.size)
-    with ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1) as pool:
-        bad = [place for place in pool.map(lambda place: _check(descriptor, place, advance), largest_first) if place]
+    workers = workers or os.cpu_count() or 1
+    # With fewer large blobs than cores an idle core reads ahead for the one that hashes.
+    ahead = sum(place.blob.size >= DROP_EVERY for place in bulk.present) < workers
+
+    def check(place: Place) -> Place | None:
+        return _check(descriptor, place, advance, ahead=ahead and place.blob.size >= DROP_EVERY)
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        bad = [place for place in pool.map(check, largest_first) if place]
     if bad:
         raise damage(bad, what)
     if not bulk.missing and os.pread(descriptor, len(END) + 1, bulk.length - len(END)) != END:
@@ -202,32 +209,56 @@ def damage(bad: list[Place], what: str) -> DamagedError:
     )
 
 
-def _check(descriptor: int, place: Place, advance: Advance) -> Place | None:
-    """The place itself when anything in it differs."""
+def _check(descriptor: int, place: Place, advance: Advance, *, ahead: bool) -> Place | None:
+    """The place itself when anything in it differs; ``ahead`` reads in a thread of its own."""
     if os.pread(descriptor, BLOCK, place.offset - BLOCK) != header(place.name, place.blob.size):
         return place
     hashed = hashlib.sha256()
-    at, left = place.offset, place.blob.size
-    buffer = bytearray(min(BUFFER, max(left, 1)))
-    view = memoryview(buffer)
-    dropped = at
-    while left:
-        count = os.preadv(descriptor, [view[: min(len(buffer), left)]], at)
-        if count == 0:
-            return place
-        hashed.update(view[:count])
-        at += count
-        left -= count
-        advance(count)
+    at = dropped = place.offset
+    for piece in _read_ahead(descriptor, place) if ahead else _read(descriptor, place):
+        hashed.update(piece)
+        at += len(piece)
+        advance(len(piece))
         if at - dropped >= DROP_EVERY:
             os.posix_fadvise(descriptor, dropped, at - dropped, os.POSIX_FADV_DONTNEED)
             dropped = at
+    if at != place.offset + place.blob.size:
+        return place
     padding = padded(place.blob.size) - place.blob.size
     if padding and os.pread(descriptor, padding, at) != bytes(padding):  # F-04
         return place
     if place.blob.size >= BUFFER:
         os.posix_fadvise(descriptor, dropped, at - dropped, os.POSIX_FADV_DONTNEED)
     return None if "sha256:" + hashed.hexdigest() == place.blob.digest else place  # F-112
+
+
+def _read(descriptor: int, place: Place) -> Iterator[memoryview]:
+    """The blob's bytes through one buffer; fewer when the file ends before."""
+    at, left = place.offset, place.blob.size
+    view = memoryview(bytearray(min(BUFFER, max(left, 1))))
+    while left and (count := os.preadv(descriptor, [view[: min(len(view), left)]], at)):
+        yield view[:count]
+        at += count
+        left -= count
+
+
+def _read_ahead(descriptor: int, place: Place) -> Iterator[memoryview]:
+    with _ReadAhead(_Region(descriptor, place)) as source:
+        yield from source.pieces(place.blob.size)
+
+
+class _Region:
+    """A blob of the bundle file as a stream."""
+
+    def __init__(self, descriptor: int, place: Place) -> None:
+        self._descriptor = descriptor
+        self._at = place.offset
+        self._end = place.offset + place.blob.size
+
+    def read(self, count: int, /) -> bytes:
+        data = os.pread(self._descriptor, min(count, self._end - self._at), self._at)
+        self._at += len(data)
+        return data
 
 
 def read_blob(descriptor: int, place: Place, limit: int) -> bytes:
@@ -305,10 +336,14 @@ def _check_stream(source: "_ReadAhead", place: Place, kept: Kept, advance: Advan
     return True
 
 
+class _Readable(Protocol):
+    def read(self, count: int, /) -> bytes | None: ...
+
+
 class _ReadAhead:
     """Reads a stream in a thread, up to eight pieces ahead, so that hashing and reading overlap."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: _Readable) -> None:
         self._stream = stream
         self._pieces: queue.Queue[bytes | OSError] = queue.Queue(maxsize=8)
         self._now = memoryview(b"")

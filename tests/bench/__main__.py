@@ -249,9 +249,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="waybill-bench-", dir=os.environ.get("BENCH_DIR")) as name:
         folder = Path(name)
         bench = Bench(folder)
-        print(
-            f"{show_size(SIZE)} of incompressible layers, {CORES} cores, {RUNS} runs, medians; ratio: time, ours / theirs;"
-        )
+        print(f"{show_size(SIZE)} of incompressible layers, {CORES} cores, {RUNS} runs, medians. Ratio: time;")
         print("of verify it is speed against openssl on as many cores; memory: VmHWM of our process, bar 120 MB\n")
         vendor = vendor_folder(folder / "vendor", SIZE, layers=9)
         out = folder / "out"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from content import bulk
 from content.archive import BLOCK, END, header, member_length, padded
 from content.bulk import (
     MAX_KEPT,
@@ -222,3 +223,27 @@ def test_an_empty_blob_is_a_header_alone(tmp_path: Path) -> None:
     verify_stream(io.BytesIO(vendor.bundle()[release.bulk_at :]), release, "p", advance=no_progress)
     assert padded(0) == 0
     os.close(descriptor)
+
+
+def test_a_single_large_blob_is_read_ahead_and_judged_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the bar for "large" lowered: the good bundle passes, each changed blob is named, a short file is noticed."""
+    monkeypatch.setattr(bulk, "DROP_EVERY", 64)
+    vendor = Vendor(images=False, service={"big.bin": bytes(range(256)) * 20})
+    path = vendor.write(tmp_path / "small.tar")
+    data = path.read_bytes()
+    release, _, _ = vendor.release()
+    for at in (None, data.index(bytes(range(200, 256))) + 7):
+        changed = bytearray(data)
+        if at is not None:
+            changed[at] ^= 1
+        path.write_bytes(changed)
+        descriptor = bulk.open_bundle(path)
+        try:
+            found = bulk.find_places(descriptor, release, "small.tar")
+            if at is None:
+                bulk.verify_file(descriptor, found, "small.tar", workers=64, advance=bulk.no_progress)
+                continue
+            with pytest.raises(DamagedError, match="is not what the release says"):
+                bulk.verify_file(descriptor, found, "small.tar", workers=64, advance=bulk.no_progress)
+        finally:
+            os.close(descriptor)
