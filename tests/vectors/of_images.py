@@ -253,6 +253,12 @@ def _unreferenced(shelf: Shelf) -> Fields:
     return shelf.manifest()
 
 
+def as_manifest() -> bytes:
+    """A whole image manifest, in the place of index.json."""
+    shelf = Shelf({})
+    return shelf.found[shelf.manifest()["digest"]]
+
+
 def set_(**changes: object) -> Callable[[Fields], object]:
     return lambda fields: fields.update(changes)
 
@@ -353,6 +359,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "same-child-with-two-types": index_of(_two_types),
             "many-referrers": case(build=many_referrers),
             "index-not-an-index": case(text=lambda _: encode({"mediaType": OCI_MANIFEST, "schemaVersion": 2})),
+            "index-a-manifest": case(text=lambda _: as_manifest()),
             "index-of-another-type": case(spoil=set_(mediaType="application/json")),
             "index-not-json": case(text=lambda _: b"not json"),
             "index-empty": case(spoil=set_(manifests=[])),
