@@ -40,6 +40,7 @@ SCRATCH = Path("/tmp")  # noqa: S108 - a folder of our own is made below it
 # A runtime may reserve address space that it never fills: a Go program has 1.2 GiB of it before its first line.
 # Reserved space is harmless, so the bound on memory is on what can be written to.
 RESERVED_BYTES = 2 << 30
+# Counted over all that the account runs (getrlimit(2), RLIMIT_NPROC), so the account should be for this alone.
 MAX_PROCESSES = 128
 MAX_DESCRIPTORS = 256
 CHUNK = 1 << 20
