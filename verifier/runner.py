@@ -8,6 +8,7 @@ cannot give one of these the program is not run, and the refusal names which (`s
 What runs is the very file that was hashed: it is opened once, checked, and started through its descriptor.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, NoReturn, Protocol
@@ -40,6 +41,9 @@ SCRATCH = Path("/tmp")  # noqa: S108 - a folder of our own is made below it
 # A runtime may reserve address space that it never fills: a Go program has 1.2 GiB of it before its first line.
 # Reserved space is harmless, so the bound on memory is on what can be written to.
 RESERVED_BYTES = 2 << 30
+PREFIX = "waybill-run-"
+# Longer than it takes from making such a folder to locking it.
+YOUNG_SECONDS = 60
 # Counted over all that the account runs (getrlimit(2), RLIMIT_NPROC), so the account should be for this alone.
 MAX_PROCESSES = 128
 MAX_DESCRIPTORS = 256
@@ -382,10 +386,13 @@ def _opened(program: OnDisk) -> Iterator[tuple[int, bool]]:
 @contextmanager
 def _scratch(base: Path, account: Account, config: bytes | None) -> Iterator[tuple[Path, dict[str, str]]]:
     """A folder of the program's own and all that its environment holds; the folder is gone afterwards."""
-    folder = None
-    try:
+    _sweep(base)
+    with ExitStack() as stack:
         try:
-            folder = Path(tempfile.mkdtemp(prefix="waybill-", dir=base))
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+            # All processes of the program are gone by then, and this follows no link (avoids_symlink_attacks).
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            _lock(folder, stack)
             home, variables = _furnish(folder, config)
         except OSError as error:
             raise RefusedError(
@@ -396,10 +403,24 @@ def _scratch(base: Path, account: Account, config: bytes | None) -> Iterator[tup
             ) from error
         _hand_over(folder, account)
         yield home, variables
-    finally:
-        if folder is not None:
-            # All processes of the program are gone, and this never follows a link (avoids_symlink_attacks).
-            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(base: Path) -> None:
+    """Folders whose verifier was killed, so that nobody holds them: they may contain the site's configuration."""
+    for one in base.glob(f"{PREFIX}*"):
+        with suppress(OSError), ExitStack() as stack:
+            descriptor = _lock(one, stack)
+            found = os.fstat(descriptor)
+            if found.st_uid == os.geteuid() and found.st_mtime < time.time() - YOUNG_SECONDS:
+                shutil.rmtree(one, ignore_errors=True)
+
+
+def _lock(folder: Path, stack: ExitStack) -> int:
+    """Held until the stack is unwound, or this process dies. Raises BlockingIOError when somebody else has it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    stack.callback(os.close, descriptor)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
 
 
 def _furnish(folder: Path, config: bytes | None) -> tuple[Path, dict[str, str]]:

@@ -542,6 +542,35 @@ def test_nothing_outlives_a_verifier_that_is_killed(tmp_path: Path, account: Acc
     assert until(lambda: alive(word) == [], 5)
 
 
+def test_what_a_killed_verifier_left_is_removed_by_the_next(tmp_path: Path, account: Account) -> None:
+    """Its folder may hold the configuration; a folder that is in use, young, or of others stays."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    for folder in (scratch, *scratch.parents):
+        if ROOT and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o011)
+    left, young, foreign = (scratch / name for name in ("waybill-run-left", "waybill-run-young", "other"))
+    for folder in (left, young, foreign):
+        folder.mkdir()
+        (folder / "config.json").write_text("password")
+    for folder in (left, foreign):
+        os.utime(folder, (0, 0))
+    link = scratch / "waybill-run-link"
+    link.symlink_to(foreign)
+
+    class Aged(Kept):
+        def write(self, data: bytes) -> None:
+            used = Path(data.decode().strip()).parent
+            os.utime(used, (0, 0))
+            check_sandbox(account, scratch=scratch)
+            assert used.is_dir(), "it is in use"
+
+    ran = run(shell(tmp_path, "pwd"), ("tool",), account=account, limits=LIMITS, scratch=scratch, sink=Aged(100))
+    assert ran.outcome == "done"
+    assert sorted(one.name for one in scratch.iterdir()) == ["other", "waybill-run-link", "waybill-run-young"]
+    assert (foreign / "config.json").exists()
+
+
 def children(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
