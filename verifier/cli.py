@@ -2,17 +2,19 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from manifests.console import Result, ask_passphrase, passphrase_option, progress, say, utc_now, verb
-from manifests.errors import UsageError, WaybillError
+from manifests.errors import AttentionError, UsageError, WaybillError
 
 if TYPE_CHECKING:
     from manifests.keys import Signer
+    from verifier.arrivals import Arrivals
     from verifier.change import Change
     from verifier.install import Ended
     from verifier.machine import Tools
@@ -145,29 +147,75 @@ def _enrolled(path: Path, enrolment: Path) -> Result:
 @click.option("--keep", is_flag=True, help="Copy everything into the store now; the medium is not needed again.")
 @site_option
 def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> Result:
-    """Verify every bundle found in PATHS and put its release in the queue. Names of files mean nothing."""
+    """Take in what is found in PATHS: bundles, whose releases wait from then on, and the consignment for this site.
+
+    Names of files mean nothing. After a consignment there is a new report, which answers its challenge.
+    """
+    from verifier.arrivals import receive_paths
     from verifier.queue import waiting_items
-    from verifier.receive import find_bundles, receive_bundle
     from verifier.review import queue_text
 
+    @contextmanager
+    def watch(path: Path) -> Iterator[Callable[[int], None]]:
+        with progress(path.name, path.stat().st_size) as bar:
+            yield bar.advance
+
+    report = None
     with _hold(place, "receive") as site:
-        taken = []
-        for path in [found for one in paths for found in find_bundles(one)]:
-            with progress(path.name, path.stat().st_size) as bar:
-                taken.append(receive_bundle(site, path, keep=keep, advance=bar.advance))
+        try:
+            found = receive_paths(site, paths, keep=keep, watch=watch)
+        finally:
+            # Also when a bundle beside the consignment was refused: its challenge is answered all the same.
+            if site.state.owes_report:
+                report = _tell(site, "consignment")
         waiting = waiting_items(site)
+    return _received(found, report, [one.item for one in waiting], queue_text(waiting))
+
+
+def _received(found: "Arrivals", report: Path | None, waiting: list[str], queue: str) -> Result:
     lines = []
-    for one in taken:
+    for one in found.taken:
         lines += [finding.line() for finding in one.findings]
         lines.append(f"{'received' if one.new else 'known already'}: {one.item}  {one.release}")
+    for note in found.consignments:
+        lines.append(f"{'received' if note.new else 'known already'}: consignment {note.number}")
+        if note.acknowledged is not None:
+            lines.append(f"  home holds report {note.acknowledged}")
+        lines += [f"  request {one.request}, {one.handler}: {one.outcome.replace('-', ' ')}" for one in note.answers]
+    if found.others:
+        lines.append(f"left alone: {found.others} for other sites")
+    lines += [f"cannot be read: {error}" for error in found.unread]
+    if report is not None:
+        lines.append(f"report: {report}  (carry it back: waybill report --out MEDIA)")
     data = {
         "received": [
             {"item": one.item, "version": one.version, "release": one.release, "new": one.new, "path": str(one.path)}
-            for one in taken
+            for one in found.taken
         ],
-        "waiting": [one.item for one in waiting],
+        "consignments": [
+            {
+                "number": one.number,
+                "new": one.new,
+                "acknowledged": one.acknowledged,
+                "path": str(one.path),
+                "requests": {answer.request: answer.outcome for answer in one.answers},
+            }
+            for one in found.consignments
+        ],
+        "for_other_sites": found.others,
+        "unread": [str(error) for error in found.unread],
+        "report": str(report) if report else None,
+        "waiting": waiting,
     }
-    return Result("\n".join([*lines, "", queue_text(waiting)]), data)
+    error = found.refused[0] if found.refused else None
+    if error is None and found.unread:
+        error = AttentionError(
+            f"{len(found.unread)} damaged: it may have been for this site",
+            where=found.unread[0].where,
+            remedy="ask the courier for another copy",
+            finding="consignment-unread",
+        )
+    return Result("\n".join([*lines, "", queue]), data, error)
 
 
 @verb(short_help="Say what waits.")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from manifests.consignment import Newest
 from manifests.digest import Count, Digest, KeyId, Name, Positive, SiteId, Text, Time, Version, Word
 from manifests.document import Document
 from manifests.keys import PublicKey
@@ -85,6 +86,34 @@ class Received(Document, frozen=True, kw_only=True, tag_field="event", tag="rece
     practice: bool = False
     issued_at: Time
     source: Text
+
+
+class Answer(Document, frozen=True, kw_only=True):
+    """What becomes of one request of a consignment, as far as it is known when it comes."""
+
+    request: Word
+    handler: Name
+    outcome: Literal["refused", "no-such-handler"]
+
+
+class Consigned(Document, frozen=True, kw_only=True, tag_field="event", tag="consigned"):
+    """A consignment for this site was verified.
+
+    Attributes:
+        digest: Of its file, which is among the documents.
+        challenge: Digest of the challenge, as reports echo it.
+        acknowledged, acknowledged_digest: The report that home holds; both or neither.
+        newest: By channel, what the vendor has for this site.
+    """
+
+    number: Positive
+    digest: Digest
+    issued_at: Time
+    challenge: Digest
+    acknowledged: Positive | None = None
+    acknowledged_digest: Digest | None = None
+    newest: Annotated[tuple[Newest, ...], Meta(max_length=64)] = ()
+    answers: Annotated[tuple[Answer, ...], Meta(max_length=64)] = ()
 
 
 class Alarm(Document, frozen=True, kw_only=True, tag_field="event", tag="alarm"):
@@ -215,6 +244,7 @@ Event = (
     | RootInForce
     | RevocationsInForce
     | Received
+    | Consigned
     | Alarm
     | Verdict
     | Planned

@@ -46,7 +46,7 @@ def find_bundles(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    found = [one for one in _files(path) if _looks_like_bundle(one)]
+    found = [one for one in files_below(path) if looks_like_bundle(one)]
     if not found:
         raise MalformedError(
             "no bundle here", where=str(path), remedy="name the file itself, or another folder", finding="nothing-found"
@@ -54,7 +54,7 @@ def find_bundles(path: Path) -> list[Path]:
     return found
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     count = 0
     for root, folders, names in os.walk(folder, followlinks=False):
         folders.sort()
@@ -67,7 +67,7 @@ def _files(folder: Path) -> Iterator[Path]:
             yield Path(root) / name
 
 
-def _looks_like_bundle(path: Path) -> bool:
+def looks_like_bundle(path: Path) -> bool:
     try:
         if path.is_symlink() or not path.is_file():
             return False

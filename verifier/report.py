@@ -106,6 +106,10 @@ def plan_report(state: SiteState, observed: Observed, former: Former | None, *, 
         approvals=tuple(_approvals(state)),
         health=observed.health[:256],
         rollbacks=_rollbacks(state),
+        requests=tuple(
+            r.RequestResult(consignment=one.consignment, request=one.request, handler=one.handler, outcome=one.outcome)
+            for one in state.answered[-256:]
+        ),
         dropped=tuple(r.Dropped(what=what, reason="unreadable", count=1) for what in observed.unseen),
         verifier=r.VerifierState(version=VERIFIER_VERSION, format=FORMAT),
         store=None if observed.held is None else r.Store(releases=observed.held),
@@ -114,12 +118,13 @@ def plan_report(state: SiteState, observed: Observed, former: Former | None, *, 
 
 
 def _chain(state: SiteState, observed: Observed, former: Former | None, cause: str, now: datetime) -> r.ChainLink:
-    earlier, omitted, acknowledged = _earlier(former)
+    earlier, omitted, acknowledged = _earlier(former, state.acknowledged)
     return r.ChainLink(
         seq=state.report_seq + 1,
         previous=former.digest if former else observed.enrolment,
         made_at=rfc3339(now),
         cause=cause,
+        challenge=state.challenge,
         acknowledged=acknowledged,
         earlier=earlier,
         omitted=omitted,
@@ -127,12 +132,16 @@ def _chain(state: SiteState, observed: Observed, former: Former | None, cause: s
     )
 
 
-def _earlier(former: Former | None) -> tuple[tuple[r.Earlier, ...], r.Omitted | None, r.Acknowledged | None]:
+def _earlier(
+    former: Former | None, known: tuple[int, str] | None
+) -> tuple[tuple[r.Earlier, ...], r.Omitted | None, r.Acknowledged | None]:
     """Every report since the last acknowledged one, in short; the oldest give way when there are too many."""
-    if former is None:
-        return (), None, None
+    acknowledged = None if known is None else r.Acknowledged(seq=known[0], digest=known[1])
+    told = acknowledged.seq if acknowledged else 0
+    if former is None or former.seq == told:
+        return (), None, acknowledged
     if former.report is None:
-        return (), r.Omitted(first=1, last=former.seq, digest=former.digest), None
+        return (), r.Omitted(first=told + 1, last=former.seq, digest=former.digest), acknowledged
     chain, install = former.report.chain, former.report.install
     last = r.Earlier(
         seq=former.seq,
@@ -142,8 +151,12 @@ def _earlier(former: Former | None) -> tuple[tuple[r.Earlier, ...], r.Omitted | 
         release=install.release.digest if install.release else None,
         state=install.state,
     )
-    earlier, omitted = _shorten((*chain.earlier, last), chain.omitted, r.MAX_EARLIER, chain.acknowledged)
-    return earlier, omitted, chain.acknowledged
+    since = tuple(one for one in (*chain.earlier, last) if one.seq > told)
+    gone = chain.omitted
+    if gone is not None:
+        gone = replace(gone, first=max(gone.first, told + 1)) if gone.last > told else None
+    earlier, omitted = _shorten(since, gone, r.MAX_EARLIER, acknowledged)
+    return earlier, omitted, acknowledged
 
 
 def _shorten(
@@ -569,7 +582,9 @@ def _take_over(site: Site) -> None:
 def export_reports(
     site: Site, disk: Disk, folder: Path, *, most: int, signers: tuple[Signer, ...] = ()
 ) -> tuple[Path, ...]:
-    """Copy the newest ``most`` reports out, oldest first, under names that tell sites apart; journalled.
+    """Copy the newest ``most`` reports that home is not known to hold, oldest first; the newest in any case.
+
+    Their names tell sites apart; the journal says what left.
 
     Args:
         signers: People who agree to it now, where the policy asks for people.
@@ -582,7 +597,9 @@ def export_reports(
     if not folder.is_dir():
         raise RefusedError("not a folder", where=str(folder), remedy="name the medium's folder", finding="no-folder")
     entries, _ = read_journal(site.path / "journal")
-    told = [entry.record.event for entry in entries if isinstance(entry.record.event, Reported)][-most:]
+    told = [entry.record.event for entry in entries if isinstance(entry.record.event, Reported)]
+    held = site.state.acknowledged[0] if site.state.acknowledged else 0
+    told = [one for one in told if one.seq > held][-most:] or told[-1:]
     ready: list[tuple[Path, bytes]] = []
     for event in told:
         # An older one may have been cleared away; the newest sums it up.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from manifests.errors import UntrustedError
 from manifests.keys import PublicKey
@@ -12,6 +13,7 @@ from verifier.events import (
     Alarm,
     Approved,
     Confirmed,
+    Consigned,
     Enrolled,
     Event,
     Inconsistent,
@@ -178,6 +180,21 @@ class Health:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """What became of a request.
+
+    Attributes:
+        after: The last report that was written before it came; later ones tell of it.
+    """
+
+    consignment: int
+    request: str
+    handler: str
+    outcome: Literal["refused", "no-such-handler"]
+    after: int
+
+
+@dataclass(frozen=True)
 class SiteState:
     """Everything that is in force at a site.
 
@@ -193,6 +210,11 @@ class SiteState:
         releases: Those received, oldest first.
         report_seq, report_head: Number and digest of the last report written; 0 and None before the first.
         clock_back: How often the wall clock went backwards between two entries.
+        consignment: Number of the last consignment, 0 before the first; ``challenge``: the digest that reports echo.
+        acknowledged: Number and digest of the newest report that home is known to hold.
+        newest: What the vendor has for this site, by channel, as the last consignment said.
+        answered: Requests whose result no acknowledged report tells of.
+        owes_report: A consignment came after the last report was written.
     """
 
     site: str
@@ -227,6 +249,12 @@ class SiteState:
     report_head: str | None = None
     torn: int = 0
     clock_back: int = 0
+    consignment: int = 0
+    challenge: str | None = None
+    acknowledged: tuple[int, str] | None = None
+    newest: tuple[tuple[str, Mark], ...] = ()
+    answered: tuple[Answered, ...] = ()
+    owes_report: bool = False
 
     @property
     def customer(self) -> str:
@@ -323,6 +351,8 @@ def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteS
             return replace(state, revocations=(event.version, event.digest), last_change=digest)
         case Received():
             return _received(state, event, record)
+        case Consigned():
+            return _consigned(state, event, record)
         case Alarm():
             return replace(state, alarms=(*state.alarms, event))
         case Verdict():
@@ -330,7 +360,7 @@ def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteS
         case Reported():
             if event.seq <= state.report_seq:
                 raise _impossible(record, f"report {event.seq} after report {state.report_seq}")
-            return replace(state, report_seq=event.seq, report_head=event.digest)
+            return replace(state, report_seq=event.seq, report_head=event.digest, owes_report=False)
         case Torn():
             return replace(state, torn=state.torn + 1)
         case Note():
@@ -409,6 +439,29 @@ def _received(state: SiteState, event: Received, record: Record) -> SiteState:
     )
     others = tuple(one for one in state.releases if one.release != event.release)
     return replace(state, streams=_with_stream(state, stream), releases=(*others, release))
+
+
+def _consigned(state: SiteState, event: Consigned, record: Record) -> SiteState:
+    if event.number <= state.consignment:
+        raise _impossible(record, f"consignment {event.number} after consignment {state.consignment}")
+    acknowledged = state.acknowledged
+    if event.acknowledged is not None and event.acknowledged_digest is not None:
+        if event.acknowledged > state.report_seq:
+            raise _impossible(record, f"report {event.acknowledged} acknowledged, {state.report_seq} is the last")
+        acknowledged = max(acknowledged or (0, ""), (event.acknowledged, event.acknowledged_digest))
+    new = tuple(
+        Answered(event.number, one.request, one.handler, one.outcome, state.report_seq) for one in event.answers
+    )
+    told = acknowledged[0] if acknowledged else 0
+    return replace(
+        state,
+        consignment=event.number,
+        challenge=event.challenge,
+        owes_report=True,
+        acknowledged=acknowledged,
+        newest=tuple((one.channel, one.mark) for one in event.newest),
+        answered=(*(one for one in state.answered if one.after >= told), *new),
+    )
 
 
 def _with_stream(state: SiteState, stream: Stream) -> tuple[Stream, ...]:

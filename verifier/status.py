@@ -68,7 +68,11 @@ def status_of(
     mark = f"{state.channel} {state.mark.sequence}" if state.mark else f"{state.channel}, nothing received"
     lines.append(f"known      {mark}; floor {state.floor.sequence if state.floor else 'none yet'}")
     lines.append(f"policy     number {state.policy_number}; root {state.root.version or 1} of {state.vendor}")
-    lines.append(f"report     number {state.report_seq}" if state.report_seq else "report     none yet")
+    held = f"; home holds {state.acknowledged[0]}" if state.acknowledged else ""
+    lines.append(f"report     number {state.report_seq}{held}" if state.report_seq else "report     none yet")
+    if state.consignment:
+        newest = ", ".join(f"{channel} {mark.sequence}" for channel, mark in state.newest) or "nothing newer known"
+        lines.append(f"vendor     consignment {state.consignment}; has {newest}")
     if state.torn or site.torn:
         lines.append(f"journal    {state.torn + bool(site.torn)} times its last line was cut off by a crash")
     if state.clock_back:

@@ -1,0 +1,121 @@
+"""Everything of ours on what came: consignments for this site, then bundles. Known by content; names mean nothing."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from manifests.errors import MalformedError, UntrustedError, WaybillError
+from verifier.consignment import Arrived, Seen, is_consignment, look, receive_consignment
+from verifier.receive import Taken, files_below, looks_like_bundle, receive_bundle
+from verifier.site import Site
+
+Watch = Callable[[Path], AbstractContextManager[Callable[[int], None]]]
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """What was taken in.
+
+    Attributes:
+        others: How many consignments were for other sites.
+        unread: What claims to be a consignment and cannot be read; for whom it was, nobody can say.
+        refused: Why a consignment was not taken in; the rest was, all the same.
+    """
+
+    taken: tuple[Taken, ...]
+    consignments: tuple[Arrived, ...]
+    others: int
+    unread: tuple[WaybillError, ...]
+    refused: tuple[WaybillError, ...]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Attributes: named: A person named this very file, so it is for this site or an error."""
+
+    path: Path
+    named: bool
+
+
+def receive_paths(site: Site, paths: tuple[Path, ...], *, keep: bool, watch: Watch) -> Arrivals:
+    """Take in what lies below ``paths``.
+
+    Steps: 1 consignments for this site, oldest first, since they may carry what judges a bundle; 2 bundles; 3 those
+    consignments again whose keys were not known before a bundle brought a newer root.
+
+    Raises:
+        MalformedError: Nothing of ours is there.
+        WaybillError: A bundle is refused; what came before it was taken in.
+    """
+    bundles: list[Path] = []
+    notes: list[_Found] = []
+    for path in paths:
+        found = list(_find(path))
+        if not found:
+            raise MalformedError(
+                "no bundle and no consignment here",
+                where=str(path),
+                remedy="name the file itself, or another folder",
+                finding="nothing-found",
+            )
+        notes += [one for one in found if is_consignment(one.path)]
+        bundles += [one.path for one in found if not is_consignment(one.path)]
+    refused: list[WaybillError] = []
+    seen, others, unread = _sort(site, notes)
+    arrived, later = _receive(site, seen, refused)  # 1
+    taken = []
+    for path in bundles:  # 2
+        with watch(path) as advance:
+            taken.append(receive_bundle(site, path, keep=keep, advance=advance))
+    if later and taken:
+        more, later = _receive(site, [one for one, _ in later], refused)  # 3
+        arrived += more
+    refused += [error for _, error in later]
+    return Arrivals(tuple(taken), tuple(arrived), others, unread, tuple(refused))
+
+
+def _find(path: Path) -> Iterator[_Found]:
+    if not path.is_dir():
+        # Not a consignment: then it is to be a bundle, and its reader says what is wrong with it.
+        yield _Found(path, named=True)
+        return
+    for one in files_below(path):
+        if is_consignment(one) or looks_like_bundle(one):
+            yield _Found(one, named=False)
+
+
+def _sort(site: Site, notes: list[_Found]) -> tuple[list[Seen], int, tuple[WaybillError, ...]]:
+    """Those that claim to be for this site or were named, oldest first; how many others; what cannot be read."""
+    seen, others, unread = [], 0, []
+    for note in notes:
+        try:
+            one = look(note.path)
+        except WaybillError as error:
+            if note.named:
+                raise
+            unread.append(error)
+            continue
+        if note.named or one.said.site == site.state.site:
+            seen.append(one)
+        else:
+            others += 1
+    return sorted(seen, key=lambda one: one.said.number), others, tuple(unread)
+
+
+def _receive(
+    site: Site, seen: list[Seen], refused: list[WaybillError]
+) -> tuple[list[Arrived], list[tuple[Seen, WaybillError]]]:
+    arrived: list[Arrived] = []
+    later: list[tuple[Seen, WaybillError]] = []
+    for one in seen:
+        try:
+            arrived.append(receive_consignment(site, one))
+        except UntrustedError as error:
+            if error.finding == "signature-unknown":
+                later.append((one, error))
+            else:
+                refused.append(error)
+        except WaybillError as error:
+            refused.append(error)
+    return arrived, later

@@ -1,0 +1,231 @@
+"""Taking in a consignment: for this site, newer than the last, about a report that was really written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from manifests.canonical import encode
+from manifests.consignment import (
+    CONSIGNMENT_TYPE,
+    MAX_CONSIGNMENT,
+    Consignment,
+    Request,
+    peek_consignment,
+    verify_consignment,
+)
+from manifests.errors import NewerError, RefusedError, WaybillError
+from manifests.keys import read_capped
+from manifests.revocations import verify_revocations
+from manifests.trust import MAX_ROOT, Chain, verify_chain
+from verifier.events import Alarm, Answer, Consigned, Event, Reported
+from verifier.journal import read_journal
+from verifier.site import Site
+from verifier.state import SiteState
+
+# Canonical JSON sorts keys, so a DSSE envelope of ours begins with its payload and ends with type and signatures.
+_BEGIN = b'{"payload":"'
+_TYPE = f'"payloadType":"{CONSIGNMENT_TYPE}"'.encode()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A file that claims to be a consignment. Nothing in ``said`` is believed."""
+
+    path: Path
+    raw: bytes
+    said: Consignment
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A consignment that was taken in.
+
+    Attributes:
+        new: False when the very same one was taken in before.
+        answers: What becomes of its requests.
+    """
+
+    path: Path
+    number: int
+    new: bool
+    acknowledged: int | None
+    answers: tuple[Answer, ...]
+
+
+def is_consignment(path: Path) -> bool:
+    """By content, and without believing it."""
+    try:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_CONSIGNMENT:
+            return False
+        with path.open("rb") as file:
+            return file.read(len(_BEGIN)) == _BEGIN and _TYPE in file.read(MAX_CONSIGNMENT)
+    except OSError:
+        return False
+
+
+def look(path: Path) -> Seen:
+    """Read a file that claims to be a consignment. Raises MalformedError when it is none."""
+    raw = read_capped(path, MAX_CONSIGNMENT)
+    return Seen(path, raw, peek_consignment(raw, str(path)))
+
+
+def own_chain(site: Site) -> Chain:
+    """The vendor's root documents up to the one in force, verified again from the journal's pin.
+
+    Raises:
+        UntrustedError: They are not the documents that the journal pins.
+    """
+    pin = site.state.root
+    documents = []
+    for version in range(1, max(pin.version, 1) + 1):
+        path = site.path / "trust" / f"{version}.root.json"
+        # A site that was enrolled with a later root has no earlier ones.
+        if path.is_file():
+            documents.append(read_capped(path, MAX_ROOT))
+    return verify_chain(tuple(documents), pin)
+
+
+def receive_consignment(site: Site, seen: Seen) -> Arrived:
+    """Verify a consignment and put it in the journal of a held site.
+
+    Steps: 1 the vendor's consignment role signed it; 2 it is for this site and its key; 3 its number is above the
+    last; 4 the report that it acknowledges is one of ours; 5 what it carries can be judged here; 6 the document is
+    kept, then journalled.
+
+    Raises:
+        UntrustedError: Not signed by the role.
+        RefusedError: For another site, older than the last, or about a report that this site never wrote, which is
+            also recorded as an alarm for home.
+        NewerError: It carries what this verifier cannot judge.
+    """
+    signed = verify_consignment(seen.raw, own_chain(site), str(seen.path))  # 1
+    said, state = signed.consignment, site.state
+    where = str(seen.path)
+    check_for(said, state, where)  # 2
+    before = _taken(site, signed.digest)
+    if before is not None:
+        return Arrived(seen.path, before.number, False, before.acknowledged, before.answers)
+    check_number(said, state, where)  # 3
+    try:
+        check_acknowledged(said, _reported(site), where)  # 4
+    except RefusedError as error:
+        _alarm(site, said, error)
+        raise
+    check_carried(site, said, where)  # 5
+    answers = answer_requests(said.requests, _handlers(site))
+    site.record(  # 6
+        Consigned(
+            number=said.number,
+            digest=site.keep_document(seen.raw),
+            issued_at=said.issued_at,
+            challenge=said.challenge_digest,
+            acknowledged=said.acknowledged.seq if said.acknowledged else None,
+            acknowledged_digest=said.acknowledged.digest if said.acknowledged else None,
+            newest=said.newest,
+            answers=answers,
+        )
+    )
+    return Arrived(seen.path, said.number, True, said.acknowledged.seq if said.acknowledged else None, answers)
+
+
+def check_for(said: Consignment, state: SiteState, where: str) -> None:
+    """Raises RefusedError unless it is for this very site."""
+    if said.site != state.site:
+        raise RefusedError(
+            f"for {said.site}, this is {state.site}",
+            where=where,
+            remedy="take it to that site",
+            finding="consignment-other-site",
+        )
+    if said.site_key != state.site_key.keyid:
+        raise RefusedError(
+            f"for a site with key {said.site_key[:16]}, this one has {state.site_key.keyid[:16]}",
+            where=where,
+            remedy="it was made for a former set-up of this site; ask support for one for this key",
+            finding="consignment-other-key",
+        )
+
+
+def check_number(said: Consignment, state: SiteState, where: str) -> None:
+    """Raises RefusedError unless its number is above the last one's."""
+    if said.number <= state.consignment:
+        raise RefusedError(
+            f"consignment {said.number}, this site has taken in {state.consignment}",
+            where=where,
+            remedy="an old one is worth nothing; the newest medium has a newer one",
+            finding="consignment-old",
+        )
+
+
+def check_acknowledged(said: Consignment, reported: dict[int, str], where: str) -> None:
+    """Raises RefusedError when it acknowledges a report that this site did not write."""
+    one = said.acknowledged
+    if one is not None and reported.get(one.seq) != one.digest:
+        raise RefusedError(
+            f"acknowledges report {one.seq} as {one.digest[:19]}, here it is {reported.get(one.seq, 'unknown')[:19]}",
+            where=where,
+            remedy="home holds a report that this folder never wrote: was it restored from a backup, or copied? "
+            "Tell support",
+            finding="acknowledgement-unknown",
+        )
+
+
+def check_carried(site: Site, said: Consignment, where: str) -> None:
+    """Raises when it carries something that would have to be judged and cannot be."""
+    if said.revocations is not None:
+        found = verify_revocations(encode(said.revocations), own_chain(site), f"{where} $.revocations")
+        if found.version > (site.state.revocations[0] if site.state.revocations else 0):
+            raise NewerError(
+                f"revocation list {found.version} is here and this verifier does not judge it yet",
+                where=f"{where} $.revocations",
+                remedy="use a verifier that judges revocation lists",
+                finding="revocations-not-judged",
+            )
+    if said.authorisations:
+        raise NewerError(
+            f"carries {len(said.authorisations)} authorisations, which this verifier does not judge yet",
+            where=f"{where} $.authorisations",
+            remedy="use a newer verifier",
+            finding="authorisations-not-judged",
+        )
+
+
+def answer_requests(requests: tuple[Request, ...], handlers: frozenset[str]) -> tuple[Answer, ...]:
+    """No handler runs in this version: one that the release brings is refused, another does not exist. Pure."""
+    return tuple(
+        Answer(
+            request=one.request,
+            handler=one.handler,
+            outcome="refused" if one.handler in handlers else "no-such-handler",
+        )
+        for one in requests
+    )
+
+
+def _handlers(site: Site) -> frozenset[str]:
+    """Names of the handlers that the running release brings."""
+    from verifier.crew import installed_of
+
+    running = site.state.running
+    if running is None:
+        return frozenset()
+    return frozenset(one.name for one in installed_of(site, running).release.handlers)
+
+
+def _taken(site: Site, digest: str) -> Consigned | None:
+    return next((one for one in _events(site) if isinstance(one, Consigned) and one.digest == digest), None)
+
+
+def _reported(site: Site) -> dict[int, str]:
+    return {one.seq: one.digest for one in _events(site) if isinstance(one, Reported)}
+
+
+def _events(site: Site) -> list[Event]:
+    """Read anew: what was recorded since the site was opened counts too."""
+    return [entry.record.event for entry in read_journal(site.path / "journal")[0]]
+
+
+def _alarm(site: Site, said: Consignment, error: WaybillError) -> None:
+    """Home must hear of it, once."""
+    one = said.acknowledged
+    if one is not None and all(alarm.digest != one.digest for alarm in site.state.alarms):
+        site.record(Alarm(code="acknowledgement-unknown", digest=one.digest, detail=error.problem))
