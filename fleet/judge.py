@@ -148,6 +148,7 @@ def judge(signed: SignedReport, line: Line, library: Library, now: datetime) -> 
     if after is not None and not forked:
         found += _backwards(report, after)
     found += _trust(report, before, library)
+    found += _offboarding(report, before)
     found += _installed(report, library)
     found += _components(report, library)
     if datetime.fromisoformat(report.chain.made_at) > now + CLOCK_SLACK:
@@ -247,6 +248,18 @@ def _trust(report: Report, before: Report | None, library: Library) -> Iterator[
     new = [one.code for one in report.trust.alarms if one not in old]
     if new:
         yield Finding("site-alarm", True, f"the site raised an alarm: {', '.join(new[:MAX_NAMED])}")
+
+
+def _offboarding(report: Report, before: Report | None) -> Iterator[Finding]:
+    ended = before.trust.offboarding if before else None
+    if before is not None and ended is not None and ended.final:
+        yield Finding(
+            "report-after-end", True, f"the site said with report {before.chain.seq} that no report would follow"
+        )
+    said = report.trust.offboarding
+    believed = [one.kind for one in said.probes if one.outcome == "accepted"] if said else []
+    if believed:
+        yield Finding("still-believed", True, f"after the offboarding the site still accepted: {', '.join(believed)}")
 
 
 def _installed(report: Report, library: Library) -> Iterator[Finding]:

@@ -5,12 +5,12 @@ decides: support compares the key's fingerprint with what the customer says on a
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from manifests.canonical import encode, parse
-from manifests.digest import Name, Positive, SiteId, Time, digest_of
+from manifests.digest import Count, Digest, KeyId, Name, Positive, SiteId, Time, digest_of
 from manifests.document import Document
 from manifests.envelope import parse_envelope, seal, verify_signature
 from manifests.errors import MalformedError, NewerError
@@ -24,6 +24,24 @@ MAX_ENROLMENT = 64 << 10
 MAX_CADENCE = 10 * 366 * 86400
 
 Cadence = Annotated[int, Meta(ge=0, le=MAX_CADENCE)]
+RenewReason = Literal["key-lost", "key-stolen", "backup-restored", "host-replaced"]
+
+
+class Renewed(Document, frozen=True, kw_only=True):
+    """Why a site speaks by a key that its former one did not sign. Only a person can accept that, at home.
+
+    Attributes:
+        former: Key id of the key that spoke before.
+        former_epoch: Which of the site's keys that was.
+        last_seq: The last report by it that this folder knows of, 0 for none; ``last`` is the digest of its file. Home
+            may hold later ones, when a backup was restored.
+    """
+
+    reason: RenewReason
+    former: KeyId
+    former_epoch: Positive
+    last_seq: Count = 0
+    last: Digest | None = None
 
 
 class Enrolment(Document, frozen=True, kw_only=True, tag_field="type", tag=ENROLMENT_TYPE):
@@ -33,6 +51,7 @@ class Enrolment(Document, frozen=True, kw_only=True, tag_field="type", tag=ENROL
         site: Customer, product, environment and name, joined by ``/``.
         key: The site's public key; made on the site.
         key_epoch: 1 at first; each later key of the same site counts on.
+        renews: Exactly when it is a later key: what it replaces, and why. The site's reports begin anew from here.
         root: Version and payload digest of the vendor's root that the site trusts.
         channel: The maintenance line that it follows.
         report_every_seconds: How often it promises to report; 0 means never.
@@ -48,6 +67,7 @@ class Enrolment(Document, frozen=True, kw_only=True, tag_field="type", tag=ENROL
     report_every_seconds: Cadence
     practice: bool = False
     created_at: Time
+    renews: Renewed | None = None
 
     @property
     def customer(self) -> str:
@@ -110,6 +130,18 @@ def sign_enrolment(enrolment: Enrolment, signer: Signer) -> bytes:
     return seal(encode(enrolment), ENROLMENT_TYPE, (signer,))
 
 
+def _check_renewal(enrolment: Enrolment, what: str) -> None:
+    renews = enrolment.renews
+    if (enrolment.key_epoch > 1) != (renews is not None):  # F-182
+        raise MalformedError("a later key says what it renews, the first one nothing", where=f"{what} $.renews")
+    if renews is not None and (
+        renews.former_epoch >= enrolment.key_epoch
+        or renews.former == enrolment.key.keyid
+        or (renews.last_seq == 0) != (renews.last is None)
+    ):
+        raise MalformedError("it does not follow the key that it renews", where=f"{what} $.renews")
+
+
 def verify_enrolment(data: bytes, what: str = "enrolment") -> SignedEnrolment:
     """Read an enrolment and verify that the key it names signed it.
 
@@ -127,6 +159,7 @@ def verify_enrolment(data: bytes, what: str = "enrolment") -> SignedEnrolment:
             remedy="use a newer version of waybill",
         )
     load_public(enrolment.key)
+    _check_renewal(enrolment, what)
     if len(envelope.signatures) != 1:  # F-180
         raise MalformedError(
             f"{len(envelope.signatures)} signatures, an enrolment has one: by the key that it names",

@@ -21,6 +21,7 @@ from manifests.envelope import Statement, sign_statement, statement, verify_stat
 from manifests.errors import MalformedError, NewerError
 from manifests.keys import PublicKey, Signer
 from manifests.release import Release
+from manifests.rotation import MAX_SUCCESSION, SignedRotation, check_succession
 from manifests.trust import Mark
 
 REPORT_TYPE = "urn:waybill:report:1"
@@ -35,6 +36,9 @@ ComponentKind = Literal["image", "files", "chart"]
 InstallState = Literal["none", "trial", "confirmed", "inconsistent"]
 Clock = Literal["plausible", "behind", "ahead"]
 ProbeState = Literal["passing", "failing", "unknown"]
+OffboardReason = Literal["ended", "retired"]
+ArtefactKind = Literal["approval", "bundle", "consignment", "request", "signature"]
+ProbeOutcome = Literal["refused", "accepted", "unproven"]
 Outcome = Literal["accepted", "refused", "no-such-handler", "ran", "timed-out", "unknown", "waiting"]
 
 
@@ -46,6 +50,8 @@ class Identity(Document, frozen=True, kw_only=True):
         target: What kind of place the site is (``kubernetes``, ``vm`` …).
         labels: What the customer lets support see about the site.
         report_every_seconds: The promise, as of this report; 0 means never.
+        succession: How the key that signs followed from one that home knows, until home acknowledged a report by it;
+            oldest first, the last one names the key that signs.
     """
 
     site: SiteId
@@ -53,6 +59,7 @@ class Identity(Document, frozen=True, kw_only=True):
     target: Name | None = None
     labels: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
     report_every_seconds: Cadence
+    succession: Annotated[tuple[SignedRotation, ...], Meta(max_length=MAX_SUCCESSION)] = ()
 
 
 class Earlier(Document, frozen=True, kw_only=True):
@@ -120,6 +127,50 @@ class SeenAlarm(Document, frozen=True, kw_only=True):
     digest: Digest | None = None
 
 
+class NegativeProbe(Document, frozen=True, kw_only=True):
+    """Something that the site once believed, tried once more after it was told to believe nothing of this vendor.
+
+    Attributes:
+        artefact: Digest of what was tried; absent when the site never held one, which is then *unproven*.
+        finding: Why it was refused, by the finding's id.
+    """
+
+    kind: ArtefactKind
+    artefact: Digest | None = None
+    outcome: ProbeOutcome
+    finding: Word | None = None
+
+
+class Remains(Document, frozen=True, kw_only=True):
+    """How much stays at a site that was offboarded; what and where is in its own statement, which does not leave."""
+
+    generations: Count = 0
+    releases: Count = 0
+    backups: Count = 0
+    evidence: Count = 0
+
+
+class Offboarding(Document, frozen=True, kw_only=True):
+    """The site ends the vendor's access.
+
+    Attributes:
+        reason: ``ended`` for the vendor's access, ``retired`` when the site itself goes.
+        plan: Digest of the plan that the customer's people agreed to.
+        removed: The vendor's trust is gone; until then it is only asked for.
+        probes: Sorted by kind; each refused, or the vendor's access is not proved to be gone.
+        final: No report follows.
+        key: What becomes of the site's key after the final report.
+    """
+
+    reason: OffboardReason
+    plan: Digest
+    removed: bool = False
+    probes: Annotated[tuple[NegativeProbe, ...], Meta(max_length=16)] = ()
+    remains: Remains | None = None
+    final: bool = False
+    key: Literal["kept", "destroyed"] = "kept"
+
+
 class ReportedRoot(Document, frozen=True, kw_only=True):
     version: Positive
     digest: Digest
@@ -135,6 +186,7 @@ class Trust(Document, frozen=True, kw_only=True):
         time_floor: The latest time that a vendor document proved.
         clock: The host's clock against that floor; ``clock_back`` counts how often it went backwards.
         alarms: The newest ones, oldest first.
+        offboarding: From the request on; the root is then the last one that was believed.
     """
 
     root: ReportedRoot
@@ -147,6 +199,7 @@ class Trust(Document, frozen=True, kw_only=True):
     clock: Clock
     clock_back: Count = 0
     alarms: Annotated[tuple[SeenAlarm, ...], Meta(max_length=32)] = ()
+    offboarding: Offboarding | None = None
 
 
 class PolicyState(Document, frozen=True, kw_only=True):
@@ -416,6 +469,9 @@ def verify_report(data: bytes, key: PublicKey, what: str = "report") -> SignedRe
         raise MalformedError(f"{len(payload)} bytes, at most {MAX_CORE} are allowed", where=what)
     said = _parse_statement(payload, what)
     check_report(said.predicate, what)
+    succession = said.predicate.identity.succession
+    if succession and succession[-1].rotation.key != key:  # F-176
+        raise MalformedError("its succession leads to another key", where=f"{what} $.predicate.identity.succession")
     installed = said.predicate.install.release
     subject = said.subject[0]
     wanted = "enrolment.json" if installed is None else "release.json"
@@ -460,6 +516,8 @@ def check_report(report: Report, what: str) -> None:
         return MalformedError(problem, where=f"{what} $.predicate.{place}", finding="report-contradiction")
 
     _check_chain(report.chain, refuse)  # F-174
+    _check_identity(report, refuse)  # F-176
+    _check_offboarding(report.trust.offboarding, refuse)  # F-177
     install = report.install
     if (install.state == "none") != (install.release is None):  # F-175
         raise refuse(f"state is {install.state!r}, which does not agree with `release`", "install.state")
@@ -487,6 +545,32 @@ def check_report(report: Report, what: str) -> None:
     ):
         if len(set(names)) != len(names):
             raise refuse("a name is given twice", name)
+
+
+def _check_identity(report: Report, refuse: Callable[[str, str], MalformedError]) -> None:
+    """A succession is one unbroken run of this site that leads to the key epoch that speaks."""
+    identity = report.identity
+    check_succession(identity.succession, "report $.predicate.identity.succession")
+    if not identity.succession:
+        return
+    last = identity.succession[-1].rotation
+    if (last.site, last.key_epoch) != (identity.site, identity.key_epoch) or last.after_seq >= report.chain.seq:
+        raise refuse("does not lead to the key that speaks", "identity.succession")
+
+
+def _check_offboarding(said: Offboarding | None, refuse: Callable[[str, str], MalformedError]) -> None:
+    if said is None:
+        return
+    kinds = [one.kind for one in said.probes]
+    if kinds != sorted(kinds):
+        raise refuse("not sorted by kind", "trust.offboarding.probes")
+    for one in said.probes:
+        if (one.artefact is None) != (one.outcome == "unproven") or (one.outcome == "refused") != bool(one.finding):
+            raise refuse("an outcome without what was tried, or without why", "trust.offboarding.probes")
+    if not said.removed and (said.probes or said.final):
+        raise refuse("tried or final before the trust was removed", "trust.offboarding")
+    if said.key == "destroyed" and not (said.final and said.reason == "retired"):
+        raise refuse("only a site that retires destroys its key, at the end", "trust.offboarding.key")
 
 
 def _check_chain(chain: ChainLink, refuse: Callable[[str, str], MalformedError]) -> None:

@@ -10,7 +10,19 @@ import msgspec
 import pytest
 
 from content import bulk, graph, head, oci
-from manifests import canonical, contract, document, enrolment, envelope, release, report, revocations, rollback, trust
+from manifests import (
+    canonical,
+    contract,
+    document,
+    enrolment,
+    envelope,
+    release,
+    report,
+    revocations,
+    rollback,
+    rotation,
+    trust,
+)
 from tests.vectors.example import example, in_document
 from verifier import verify
 
@@ -100,6 +112,7 @@ def test_every_field_of_a_release_is_in_the_tables() -> None:
         ("field of the contract", contract.Contract),
         ("field of the rollback document", rollback.Rollback),
         ("field of the enrolment", enrolment.Enrolment),
+        ("field of the rotation", rotation.Rotation),
     ],
 )
 def test_every_field_of_a_document_is_in_its_table(table: str, type_: type[msgspec.Struct]) -> None:

@@ -520,3 +520,16 @@ def test_a_thousand_days_later_the_row_says_so(engine: Engine, site: Reporter, m
 
     bring(engine, medium, site.report())
     assert shown_age(row(engine), NOW + timedelta(days=1000)) == "1027d"
+
+
+def test_a_site_that_ended_goes_on_no_more(engine: Engine, site: Reporter, medium: Path) -> None:
+    """What is asked for is no finding; what was still believed, and what comes after the last report, are alarms."""
+    plan = digest_of(b"plan")
+    tried = r.NegativeProbe(kind="bundle", artefact=digest_of(b"1"), outcome="accepted")
+    said = r.Offboarding(reason="ended", plan=plan)
+    for i, one in enumerate((said, replace(said, removed=True, probes=(tried,), final=True), said)):
+        report = site.next()
+        put(medium, f"{i}", site.sign(replace(report, trust=replace(report.trust, offboarding=one))))
+    (news,) = import_paths(engine, (medium,), NOW).sites.values()
+    found = [(seq, one.finding) for seq, one in news.findings if one.alarm]
+    assert found == [(2, "still-believed"), (3, "report-after-end")]

@@ -258,3 +258,28 @@ def test_components_of_a_release_are_those_of_its_steps() -> None:
         ("image", "api", "images"),
     ]
     assert found[1].digest == release.images[0].manifest.digest
+
+
+# F-177
+def test_an_offboarding_claims_nothing_before_its_time() -> None:
+    plan = digest_of(b"plan")
+    tried = r.NegativeProbe(kind="bundle", artefact=digest_of(b"b"), outcome="refused", finding="root-unknown")
+    good = r.Offboarding(reason="retired", plan=plan, removed=True, probes=(tried,), final=True, key="destroyed")
+    site = Reporter()
+    said = site.next()
+
+    def with_(one: r.Offboarding) -> r.Report:
+        return replace(said, trust=replace(said.trust, offboarding=one))
+
+    r.check_report(with_(good), "report")
+    r.check_report(with_(r.Offboarding(reason="ended", plan=plan)), "report")
+    for wrong in (
+        replace(good, removed=False),
+        replace(good, reason="ended"),
+        replace(good, final=False),
+        replace(good, probes=(replace(tried, finding=None),)),
+        replace(good, probes=(replace(tried, artefact=None),)),
+        replace(good, probes=(replace(tried, kind="signature"), tried)),
+    ):
+        with pytest.raises(MalformedError, match="offboarding"):
+            r.check_report(with_(wrong), "report")
