@@ -62,11 +62,12 @@ def enroll(engine: Engine, signed: SignedEnrolment, now: datetime, *, fingerprin
 def pin_root(engine: Engine, root: SignedRoot, now: datetime) -> bool:
     """Believe a root document that a person named. False when it was pinned already."""
     with engine.begin() as connection:
-        found = connection.execute(select(roots.c.pinned).where(roots.c.digest == root.fingerprint)).scalar()
+        here = roots.c.digest == root.fingerprint
+        found = connection.execute(select(roots.c.pinned).where(here)).scalar()
         if found is None:
             _add_root(connection, root.fingerprint, root.root.version, root.root.vendor, root.root.practice, now)
-        elif not found:
-            connection.execute(update(roots).where(roots.c.digest == root.fingerprint).values(pinned=True))
+        said = {"vendor": root.root.vendor, "practice": root.root.practice, "pinned": True, "raw": root.raw}
+        connection.execute(update(roots).where(here).values(said))
         return not found
 
 

@@ -25,6 +25,7 @@ from fleet.judge import Finding, KnownRelease, Library, Line, claims, count_runn
 from fleet.ledger.opening import database_error
 from fleet.ledger.tables import (
     components,
+    consignments,
     enrolments,
     findings,
     positions,
@@ -404,13 +405,14 @@ def _learn(connection: Connection, head: VerifiedHead, name: str, now: datetime)
 
 
 def _learn_roots(connection: Connection, head: VerifiedHead, now: datetime) -> None:
-    known = {row.digest: row.vendor for row in connection.execute(select(roots.c.digest, roots.c.vendor))}
+    known = {row.digest: row for row in connection.execute(select(roots.c.digest, roots.c.vendor, roots.c.raw))}
     for one in head.chain.roots:
-        said = {"vendor": one.root.vendor, "practice": one.root.practice}
-        if one.fingerprint not in known:
+        said = {"vendor": one.root.vendor, "practice": one.root.practice, "raw": one.raw}
+        found = known.get(one.fingerprint)
+        if found is None:
             row = {"digest": one.fingerprint, "version": one.root.version, "pinned": False, "added_at": rfc3339(now)}
             connection.execute(insert(roots).values({**row, **said}))
-        elif known[one.fingerprint] is None:
+        elif found.vendor is None or found.raw is None:
             # Pinned by an enrolment, which knows only version and digest.
             connection.execute(update(roots).where(roots.c.digest == one.fingerprint).values(said))
 
@@ -483,6 +485,7 @@ def _write(
     places: list[Row] = []
     noted: list[Row] = []
     taken: dict[str, tuple[str, int, str]] = {}
+    _load_challenges(connection, lines)
     told = load_spoken(connection, sorted(lines))
     at = rfc3339(now)
     for file, speaker, signed in good:
@@ -496,7 +499,7 @@ def _write(
         found = (*judge(signed, line, library, now), *([said] if said else []))
         stands["places_held"] += seq not in line.held
         places += [{"enrolment_id": speaker.enrolment_id, "seq": s, "digest": d} for s, d in line.add(signed)]
-        rows.append(_row(file, speaker, signed, at))
+        rows.append(_row(file, speaker, signed, at, line.challenges.get(signed.report.chain.challenge or "")))
         alarms = [one for one in found if one.alarm]
         noted += [
             {
@@ -527,7 +530,7 @@ def _write(
     _settle(connection, sorted(taken), now)
 
 
-def _row(file: _File, speaker: _Speaker, signed: SignedReport, at: str) -> Row:
+def _row(file: _File, speaker: _Speaker, signed: SignedReport, at: str, not_before: str | None) -> Row:
     report = signed.report
     installed = report.install.release
     running, parts = count_running(report)
@@ -548,6 +551,7 @@ def _row(file: _File, speaker: _Speaker, signed: SignedReport, at: str) -> Row:
         "root_version": report.trust.root.version,
         "verifier": report.verifier.version,
         "raw": file.raw,
+        "not_before": not_before,
     }
 
 
@@ -660,6 +664,17 @@ def _load_acknowledged(
         for enrolment_id, digest in connection.execute(query):
             if enrolment_id in lines:
                 lines[enrolment_id].held_digests.add(digest)
+
+
+def _load_challenges(connection: Connection, lines: Mapping[int, Line]) -> None:
+    """When each challenge for these sites was made, by the digest that a report echoes."""
+    query = (
+        select(enrolments.c.id, consignments.c.challenge, consignments.c.issued_at)
+        .join(consignments, consignments.c.site_id == enrolments.c.site_id)
+        .where(enrolments.c.id.in_(bindparam("ids", expanding=True)))
+    )
+    for enrolment_id, challenge, issued_at in connection.execute(query, {"ids": sorted(lines)}):
+        lines[enrolment_id].challenges[challenge] = issued_at
 
 
 def _library(connection: Connection, named: set[str]) -> Library:

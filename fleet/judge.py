@@ -77,6 +77,7 @@ class Line:
         places: From a place to the digests known there.
         held: Places whose report is here, sorted, each once.
         bodies: The reports that a rule may need, by place; a forked place keeps the first.
+        challenges: When each challenge for the site was made, by the digest that a report echoes.
     """
 
     site: str
@@ -86,6 +87,7 @@ class Line:
     held: list[int]
     bodies: dict[int, Report]
     held_digests: set[str]
+    challenges: dict[str, str] = field(default_factory=dict)
 
     def before(self, seq: int) -> Report | None:
         at = bisect_left(self.held, seq)
@@ -140,13 +142,13 @@ def judge(signed: SignedReport, line: Line, library: Library, now: datetime) -> 
     report = signed.report
     found = [*_fork(signed, line)]
     forked = bool(found)
-    found += [*_gap(signed, line), *_acknowledged(signed, line)]
+    found += [*_gap(signed, line), *_acknowledged(signed, line), *_challenged(report, line)]
     before, after = line.before(report.chain.seq), line.after(report.chain.seq)
     # What grows, grows along one history; a neighbour from the other branch of a fork proves nothing.
     if before is not None and not forked:
-        found += _backwards(before, report)
+        found += _backwards(before, report, line.challenges)
     if after is not None and not forked:
-        found += _backwards(report, after)
+        found += _backwards(report, after, line.challenges)
     found += _trust(report, before, library)
     found += _offboarding(report, before)
     found += _installed(report, library)
@@ -197,7 +199,25 @@ def _acknowledged(signed: SignedReport, line: Line) -> Iterator[Finding]:
         )
 
 
-def _backwards(older: Report, newer: Report) -> Iterator[Finding]:
+def _challenged(report: Report, line: Line) -> Iterator[Finding]:
+    """A report that echoes a challenge was signed after that was made, whatever the site's clock says."""
+    echoed = report.chain.challenge
+    if echoed is None:
+        return
+    made_at = line.challenges.get(echoed)
+    if made_at is None:
+        yield Finding(
+            "challenge-unknown", True, f"the site echoes challenge {echoed[:19]}, which was never made for it"
+        )
+    elif report.chain.made_at < made_at:
+        yield Finding(
+            "clock-behind",
+            False,
+            f"the site's clock says {report.chain.made_at}, and it holds a challenge that was made at {made_at}",
+        )
+
+
+def _backwards(older: Report, newer: Report, challenges: Mapping[str, str]) -> Iterator[Finding]:
     """What may only grow from one report to a later one."""
     a, b = older.chain.journal, newer.chain.journal
     seqs = f"from report {older.chain.seq} to report {newer.chain.seq}"
@@ -214,6 +234,8 @@ def _backwards(older: Report, newer: Report) -> Iterator[Finding]:
             ("revocation list", older.trust.revocations, newer.trust.revocations),
             ("time floor", older.trust.time_floor or "", newer.trust.time_floor or ""),
             ("policy number", older.policy.number if older.policy else 0, newer.policy.number if newer.policy else 0),
+            ("challenge", _asked(older, challenges), _asked(newer, challenges)),
+            ("acknowledgement", _acknowledgement(older), _acknowledgement(newer)),
         )
         if _falls(before, after)
     ]
@@ -225,6 +247,14 @@ def _backwards(older: Report, newer: Report) -> Iterator[Finding]:
     a_policy, b_policy = older.policy, newer.policy
     if a_policy and b_policy and a_policy.number == b_policy.number and a_policy.digest != b_policy.digest:
         yield Finding("policy-swapped", True, f"policy {b_policy.number} has another digest {seqs}")
+
+
+def _asked(report: Report, challenges: Mapping[str, str]) -> str:
+    return challenges.get(report.chain.challenge or "", "")
+
+
+def _acknowledgement(report: Report) -> int:
+    return report.chain.acknowledged.seq if report.chain.acknowledged else 0
 
 
 def _key(mark: Mark | None) -> tuple[int, int]:

@@ -24,6 +24,7 @@ class SiteRow:
 
     Attributes:
         made_at: The site's own clock at its newest report, None before the first.
+        not_before: When the challenge was made that it echoes: it is not older, whatever that clock says.
         missing: Reports below the newest that are not here.
         known: The ledger holds the release that the site names.
         images: Digest of each image; empty where nobody asked for them.
@@ -45,6 +46,7 @@ class SiteRow:
     alarms: int
     made_at: str | None
     received_at: str | None
+    not_before: str | None
     release: str | None
     version: str | None
     channel: str
@@ -62,7 +64,9 @@ class SiteRow:
         """The latest moment of which the newest report can speak; a site's clock that runs ahead gains nothing."""
         if self.made_at is None or self.received_at is None:
             return None
-        return min(self.made_at, self.received_at)
+        claimed = min(self.made_at, self.received_at)
+        # A clock that is behind loses nothing that a challenge proves.
+        return claimed if self.not_before is None else max(claimed, self.not_before)
 
     @property
     def shown_release(self) -> str:
@@ -119,7 +123,7 @@ def _rows() -> Select[Any]:
         (standings.c.newest_seq - standings.c.places_held).label("missing"),
         standings.c.forked_at,
         standings.c.alarms,
-        *(reports.c[name] for name in ("made_at", "received_at", "release", "version")),
+        *(reports.c[name] for name in ("made_at", "received_at", "not_before", "release", "version")),
         func.coalesce(reports.c.channel, enrolments.c.channel).label("channel"),
         *(reports.c[name] for name in ("state", "running", "parts", "config_version", "root_version", "verifier")),
         releases.c.digest.is_not(None).label("known"),
