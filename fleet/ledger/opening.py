@@ -15,7 +15,7 @@ from manifests.errors import HostError, MalformedError, NewerError, RefusedError
 from manifests.handwritten import read_handwritten
 
 # The newest migration; a test compares it with the folder.
-SCHEMA = "0002"
+SCHEMA = "0003"
 FLEET_FILE = "fleet.yaml"
 MIGRATIONS = Path(__file__).parent / "migrations"
 _FIRST = """\

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 # Named constraints, so that a later migration can change one on every database.
@@ -74,6 +75,8 @@ enrolments = Table(
     Column("compared", Boolean, nullable=False),
     Column("enrolled_at", TIME, nullable=False),
     Column("raw", LargeBinary, nullable=False),
+    # `current` is the line that counts; `pending` a renewal that nobody accepted yet; `former` what a renewal replaced.
+    Column("standing", String(16), nullable=False, server_default="current"),
 )
 
 reports = Table(
@@ -98,6 +101,10 @@ reports = Table(
     Column("raw", LargeBinary, nullable=False),
     # When the challenge that it echoes was made: the site cannot have signed it earlier.
     Column("not_before", TIME),
+    # On a branch that a person set aside.
+    Column("refused", Boolean, nullable=False, server_default=false()),
+    # Every part is as the known release has it, so a list need not look into `raw`; absent for older rows.
+    Column("as_released", Boolean),
     Index(None, "enrolment_id", "seq"),
 )
 
@@ -109,6 +116,8 @@ positions = Table(
     Column("enrolment_id", Integer, ForeignKey("enrolments.id"), primary_key=True, autoincrement=False),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("digest", DIGEST, primary_key=True),
+    # On a branch that a person set aside: no fork any more, and never part of the line again.
+    Column("refused", Boolean, nullable=False, server_default=false()),
 )
 
 # How each line stands now, so that a list of all sites reads one row per site.
@@ -134,6 +143,8 @@ findings = Table(
     Column("alarm", Boolean, nullable=False),
     Column("text", Text, nullable=False),
     Column("found_at", TIME, nullable=False),
+    # The resolution that settled it.
+    Column("resolution", Integer),
 )
 
 releases = Table(
@@ -179,6 +190,9 @@ quarantine = Table(
     Column("keyid", String(64), index=True),
     Column("seen_at", TIME, nullable=False),
     Column("settled_at", TIME),
+    # The resolution that released or closed it.
+    Column("resolution", Integer),
+    Index(None, "seen_at"),
 )
 
 # What was signed for each site. `challenge` is the digest of the challenge, which is what a report echoes;
@@ -193,6 +207,9 @@ consignments = Table(
     Column("issued_at", TIME, nullable=False),
     Column("acknowledged", DIGEST),
     Column("raw", LargeBinary, nullable=False),
+    # When it lay on a medium whole, and on which; absent when the medium could not be written.
+    Column("written_at", TIME),
+    Column("medium", Text),
     UniqueConstraint("site_id", "number"),
 )
 
@@ -207,4 +224,44 @@ spoken = Table(
     Column("digest", String(25), nullable=False),
     Column("heard_at", TIME, nullable=False),
     Index(None, "enrolment_id", "seq"),
+)
+
+# What a person decided: nothing is ever deleted by it, and it is never changed.
+resolutions = Table(
+    "resolutions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # Absent for a quarantined file that names no enrolled key.
+    Column("site_id", Integer, ForeignKey("sites.id"), index=True),
+    Column("kind", String(16), nullable=False),
+    Column("accepted", DIGEST),
+    Column("set_aside", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("resolved_at", TIME, nullable=False),
+)
+
+# Telemetry contracts out of bundles: what a report may hold, and how long support may keep it.
+contracts = Table(
+    "contracts",
+    metadata,
+    Column("digest", DIGEST, primary_key=True),
+    Column("imported_at", TIME, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+)
+
+# A site that ends: from the request to the signed receipt, and what was deleted when.
+closures = Table(
+    "closures",
+    metadata,
+    Column("site_id", Integer, ForeignKey("sites.id"), primary_key=True, autoincrement=False),
+    Column("reason", String(16), nullable=False),
+    Column("requested_at", TIME, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("closed_at", TIME),
+    Column("closed_by", Text),
+    Column("receipt", LargeBinary),
+    Column("keep_until", TIME),
+    Column("purged_at", TIME),
+    Column("purged", Text),
 )
