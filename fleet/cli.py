@@ -1,14 +1,14 @@
 """The command line of support: `waybill fleet …` acts on the ledger."""
 
-import os
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from manifests.console import Result, rfc3339, say, table, utc_now, verb
+from fleet.consign_cli import consign_command
+from fleet.ledger_cli import fleet_option, pin, root_option, with_ledger
+from manifests.console import Result, rfc3339, table, utc_now, verb
 from manifests.errors import AttentionError, HostError, UsageError
 
 if TYPE_CHECKING:
@@ -16,49 +16,12 @@ if TYPE_CHECKING:
 
     from fleet.intake import Imported
     from fleet.spoken import Heard
-    from fleet.views import SitePage, SiteRow
-
-fleet_option = click.option(
-    "--fleet", "place", metavar="DIR|URL", help="Support's folder or database; else WAYBILL_FLEET, else this folder."
-)
-root_option = click.option(
-    "--root", type=click.Path(path_type=Path), help="A root document of the vendor that you believe from now on."
-)
+    from fleet.views import Sent, SitePage, SiteRow
 
 
 @click.group("fleet", help="Support's ledger: which site runs what.")
 def fleet_group() -> None:
     pass
-
-
-def _with_ledger(place: str | None, work: Callable[["Engine"], Result], *, create: bool = False) -> Result:
-    """Open the ledger, do the work, close it; a database's refusal becomes an error of ours."""
-    from sqlalchemy.exc import DBAPIError
-
-    from fleet.ledger.opening import database_error, find_fleet, open_fleet
-
-    found = find_fleet(place, os.environ, Path.cwd(), create=create)
-    engine = open_fleet(found)
-    try:
-        return work(engine)
-    except DBAPIError as error:
-        raise database_error(error, found.shown) from None
-    finally:
-        engine.dispose()
-
-
-def _pin(engine: "Engine", root: Path | None) -> None:
-    from fleet.enrol import pin_root
-    from manifests.fingerprint import as_groups
-    from manifests.keys import read_capped
-    from manifests.trust import MAX_ROOT, parse_root
-
-    if root is None:
-        return
-    signed = parse_root(read_capped(root, MAX_ROOT), str(root))
-    if pin_root(engine, signed, utc_now()):
-        say(f"root {signed.root.version} of {signed.root.vendor} is believed from now on")
-        say(f"  {as_groups(signed.fingerprint)}")
 
 
 @verb(name="enroll", help="Take in the site of ENROLMENT. In an empty folder this makes the ledger.")
@@ -77,7 +40,7 @@ def enroll_command(enrolment: Path, fingerprint: str | None, root: Path | None, 
     def work(engine: "Engine") -> Result:
         from fleet.enrol import enroll
 
-        _pin(engine, root)
+        pin(engine, root)
         done = enroll(engine, signed, utc_now(), fingerprint=typed)
         found = signed.enrolment
         lines = [
@@ -105,7 +68,7 @@ def enroll_command(enrolment: Path, fingerprint: str | None, root: Path | None, 
             data["quarantine"] = _imported_data(done.again)
         return Result("\n".join(lines), data, _attention(done.again))
 
-    return _with_ledger(place, work, create=True)
+    return with_ledger(place, work, create=True)
 
 
 @verb(
@@ -128,7 +91,7 @@ def import_command(paths: tuple[Path, ...], spoken: tuple[str, ...], root: Path 
         for path in paths:
             if not path.exists():
                 raise HostError("no such file or folder", where=str(path))
-        _pin(engine, root)
+        pin(engine, root)
         heard = [hear(engine, one, utc_now()) for one in spoken]
         done = import_paths(engine, paths, utc_now())
         lines = [_heard(one) for one in heard]
@@ -136,7 +99,7 @@ def import_command(paths: tuple[Path, ...], spoken: tuple[str, ...], root: Path 
         data = {**_imported_data(done), "lines": [asdict(one) for one in heard]}
         return Result(text, data, _attention(done) or _contradicted(heard))
 
-    return _with_ledger(place, work)
+    return with_ledger(place, work)
 
 
 def _heard(one: "Heard") -> str:
@@ -248,15 +211,20 @@ SITE_COLUMNS = (
     "verifier",
     "root",
     "age",
+    "at most",
     "notes",
 )
 
 
-@verb(name="sites", help="Every enrolled site: what it runs, by its newest report, and how old that is.")
+@verb(
+    name="sites",
+    help="Every enrolled site: what it runs, by its newest report, how old that is by the site's clock, and how old at "
+    "most by the challenge that it echoes.",
+)
 @fleet_option
 def sites_command(place: str | None) -> Result:
     def work(engine: "Engine") -> Result:
-        from fleet.views import count_quarantined, list_sites, shown_age
+        from fleet.views import count_quarantined, list_sites, shown_age, shown_proof
 
         now = utc_now()
         # Only --json shows every image; a list for people does not look into ten thousand reports.
@@ -274,6 +242,7 @@ def sites_command(place: str | None) -> Result:
                 row.verifier or "-",
                 "-" if row.root_version is None else str(row.root_version),
                 shown_age(row, now),
+                shown_proof(row, now),
                 ", ".join(row.notes),
             )
             for row in rows
@@ -289,7 +258,7 @@ def sites_command(place: str | None) -> Result:
         }
         return Result(text, data)
 
-    return _with_ledger(place, work)
+    return with_ledger(place, work)
 
 
 def _row_data(row: "SiteRow") -> dict[str, Any]:
@@ -305,6 +274,7 @@ def _row_data(row: "SiteRow") -> dict[str, Any]:
         "report_every_seconds": row.report_every_seconds,
         "report": row.seq or None,
         "as_of": row.as_of,
+        "not_before": row.not_before,
         "received_at": row.received_at,
         "release": None
         if row.version is None
@@ -339,12 +309,13 @@ def show_command(site: str, place: str | None) -> Result:
             "fingerprint": {"groups": page.enrolment.groups, "words": page.enrolment.words},
             "report": msgspec.to_builtins(page.report) if page.report else None,
             "lines": [asdict(one) for one in page.spoken],
+            "consignments": [asdict(one) for one in page.sent],
             "gaps": [list(gap) for gap in page.gaps],
             "history": [msgspec.to_builtins(one) for one in page.history],
         }
         return Result(_page(page), data)
 
-    return _with_ledger(place, work)
+    return with_ledger(place, work)
 
 
 def _page(page: "SitePage") -> str:
@@ -357,6 +328,7 @@ def _page(page: "SitePage") -> str:
         ("enrolled", row.enrolled_at),
         ("runs", row.shown_release + (f", {row.level}" if row.level else "")),
         ("as of", f"{row.as_of or '-'} ({shown_age(row, utc_now())}), report {row.seq}" if row.as_of else "-"),
+        *([("proven", _interval(row, page))] if row.received_at else []),
     ]
     report = page.report
     if report is not None:
@@ -381,6 +353,7 @@ def _page(page: "SitePage") -> str:
         )
         for one in page.spoken[-3:]
     ]
+    fields += [(f"consigned {one.number}", _sent(one)) for one in page.sent[-3:]]
     if row.notes:
         fields.append(("notes", ", ".join(row.notes)))
     width = max(len(name) for name, _ in fields)
@@ -394,7 +367,24 @@ def _page(page: "SitePage") -> str:
     return "\n".join(lines)
 
 
+def _interval(row: "SiteRow", page: "SitePage") -> str:
+    """Between which two moments of home's own clock the newest report was signed."""
+    if row.not_before is None:
+        return f"signed before {row.received_at}, when it came in; since when, no challenge says"
+    asked = page.report.chain.challenge if page.report else None
+    number = next((one.number for one in page.sent if one.challenge == asked), None)
+    of = "the challenge that it echoes" if number is None else f"the challenge of consignment {number}"
+    return f"signed between {row.not_before} ({of}) and {row.received_at} (when it came in)"
+
+
+def _sent(one: "Sent") -> str:
+    where = f"on {one.medium} since {one.written_at}" if one.written_at else "signed, and on no medium that is known of"
+    answer = f"report {one.answered} answers it" if one.answered else "no report answers it yet"
+    return f"{where}; {answer}"
+
+
 fleet_group.add_command(enroll_command)
 fleet_group.add_command(import_command)
 fleet_group.add_command(sites_command)
 fleet_group.add_command(show_command)
+fleet_group.add_command(consign_command)

@@ -9,22 +9,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, ValidationError, convert
 from msgspec.structs import replace
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from content.keys_cli import replace_file
-from fleet.ledger.tables import consignments, enrolments, releases, reports, roots, sites, standings
+from fleet.ledger.tables import consignments, enrolments, keys, releases, reports, roots, sites, standings
 from fleet.views import SiteRow
-from manifests.canonical import decode
-from manifests.console import rfc3339
+from manifests.canonical import decode, parse
 from manifests.consignment import Consignment, Newest, Request, sign_consignment, verify_consignment
-from manifests.envelope import Envelope
-from manifests.errors import RefusedError, UsageError
+from manifests.console import rfc3339
+from manifests.digest import digest_of
+from manifests.envelope import Envelope, verify_signature
+from manifests.errors import RefusedError, UntrustedError, UsageError
 from manifests.keys import Signer
 from manifests.release import Audience
 from manifests.report import Acknowledged
-from manifests.revocations import verify_revocations
+from manifests.revocations import MAX_REVOCATIONS, verify_revocations
 from manifests.trust import Chain, Mark, SignedRoot, parse_root
 
 FILE = "consignment.json"
@@ -95,10 +96,62 @@ def check_signers(root: SignedRoot, signers: tuple[Signer, ...]) -> None:
         )
 
 
-def check_list(root: SignedRoot, data: bytes, what: str) -> Envelope:
+def carried_list(root: SignedRoot, data: bytes, what: str) -> Envelope:
     """A revocation list that the vendor's root signed, as it is carried."""
     verify_revocations(data, Chain(roots=(root,)), what)
     return decode(data, Envelope, what)
+
+
+def carried_authorisation(root: SignedRoot, data: bytes, what: str) -> Envelope:
+    """A document that a threshold of the rollback role signed, as it is carried; what it allows, the site judges.
+
+    Raises:
+        MalformedError: Not an envelope of ours.
+        UntrustedError: Signed by others, or by too few.
+    """
+    envelope = parse(data, Envelope, what, max_bytes=MAX_REVOCATIONS)
+    role = root.root.roles["rollback"]
+    good = set()
+    for one in envelope.signatures:
+        key = root.root.keys.get(one.keyid)
+        if key is not None and key.known and one.keyid in role.keys:
+            verify_signature(envelope, one, key, what)
+            good.add(one.keyid)
+    if len(good) < role.threshold:
+        raise UntrustedError(
+            f"signed by {len(good)} of the {role.threshold} rollback keys that root {root.root.version} asks for",
+            where=what,
+            remedy=f"sign with {' or '.join(one[:16] for one in role.keys)}",
+            finding="signature-missing",
+        )
+    return envelope
+
+
+def parse_request(text: str, number: int) -> Request:
+    """``HANDLER name=value …`` as a person types it, split at spaces: nothing here passes a shell.
+
+    Raises:
+        UsageError: No handler's name, or a parameter without ``=`` or given twice, or something that is no word.
+    """
+    handler, *pairs = text.split()[:80] or [""]
+    parameters: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or name in parameters:
+            raise UsageError(
+                f"{pair!r} is not a parameter, each once",
+                where="--request",
+                remedy='--request "restart-component component=api"',
+            )
+        parameters[name] = value
+    try:
+        return convert({"request": f"q{number}", "handler": handler, "parameters": parameters}, Request)
+    except ValidationError as error:
+        raise UsageError(
+            f"{text!r}: {str(error)[:1].lower()}{str(error)[1:]}",
+            where="--request",
+            remedy='a handler and words for it: --request "restart-component component=api"',
+        ) from None
 
 
 def check_medium(medium: Path, rows: tuple[SiteRow, ...]) -> None:
@@ -137,6 +190,7 @@ def consign(
     challenge: Callable[[], bytes],
     revocations: Envelope | None = None,
     requests: tuple[Request, ...] = (),
+    authorisations: tuple[Envelope, ...] = (),
 ) -> tuple[Made, ...]:
     """Number, sign and record one consignment for each of the sites; all or none.
 
@@ -148,10 +202,11 @@ def consign(
     """
     check_signers(root, signers)
     made = []
+    newest = _Newest(root)
     with engine.begin() as connection:
         for row in rows:
-            said, note = _plan(connection, row, root, now, challenge())
-            said = replace(said, revocations=revocations, requests=requests)
+            said, note = _plan(connection, row, newest, now, challenge())
+            said = replace(said, revocations=revocations, requests=requests, authorisations=authorisations)
             raw = sign_consignment(said, signers)
             # What no site would take must not get a number.
             signed = verify_consignment(raw, Chain(roots=(root,)), row.site)
@@ -171,8 +226,11 @@ def consign(
     return tuple(made)
 
 
-def write_medium(medium: Path, made: tuple[Made, ...]) -> tuple[Path, ...]:
-    """Lay the files out: one folder for each site, and an empty one for what it sends back."""
+def write_medium(engine: Engine, medium: Path, made: tuple[Made, ...], now: datetime) -> tuple[Path, ...]:
+    """Lay the files out, one folder for each site and an empty one for what it sends back; the ledger notes it.
+
+    A medium that breaks off keeps what it holds, and the ledger knows which that is.
+    """
     written = []
     for one in made:
         target = medium / "for" / one.folder / FILE
@@ -180,25 +238,30 @@ def write_medium(medium: Path, made: tuple[Made, ...]) -> tuple[Path, ...]:
         (medium / "back" / one.folder).mkdir(parents=True, exist_ok=True)
         replace_file(target, one.raw)
         written.append(target)
+        with engine.begin() as connection:
+            here = consignments.c.digest == digest_of(one.raw)
+            said = {"written_at": rfc3339(now), "medium": str(medium)}
+            connection.execute(update(consignments).where(here).values(said))
     return tuple(written)
 
 
 def _plan(
-    connection: Connection, row: SiteRow, root: SignedRoot, now: datetime, challenge: bytes
+    connection: Connection, row: SiteRow, newest: "_Newest", now: datetime, challenge: bytes
 ) -> tuple[Consignment, str]:
     """What is to be said to one site, and what a person should know about it."""
-    keyid = connection.execute(select(enrolments.c.keyid).where(enrolments.c.id == row.enrolment_id)).scalar_one()
-    numbers = select(func.max(consignments.c.number)).where(consignments.c.site_id == _site_id(connection, row.site))
+    root = newest.root
+    site_id = connection.execute(select(enrolments.c.site_id).where(enrolments.c.id == row.enrolment_id)).scalar_one()
+    numbers = select(func.max(consignments.c.number)).where(consignments.c.site_id == site_id)
     said = Consignment(
         vendor=root.root.vendor,
         site=row.site,
-        site_key=keyid,
+        site_key=site_key(connection, row.enrolment_id),
         number=(connection.execute(numbers).scalar() or 0) + 1,
         issued_at=rfc3339(now),
         challenge=challenge.hex(),
         # On a forked line nobody knows yet which report was the site's: none is acknowledged until that is settled.
         acknowledged=None if row.forked_at is not None else _newest_report(connection, row),
-        newest=_newest_release(connection, row, root),
+        newest=newest.of(connection, row),
     )
     if row.forked_at is not None:
         note = f"stands forked since report {row.forked_at}: nothing is acknowledged"
@@ -207,6 +270,14 @@ def _plan(
     else:
         note = "" if row.made_at else "has never reported"
     return said, note
+
+
+def site_key(connection: Connection, enrolment_id: int) -> str:
+    """Key id of the newest key of a line: the enrolled one, or what followed it by rotation."""
+    later = select(keys.c.keyid).where(keys.c.enrolment_id == enrolment_id).order_by(keys.c.key_epoch.desc()).limit(1)
+    enrolled = select(enrolments.c.keyid).where(enrolments.c.id == enrolment_id)
+    found: str = connection.execute(later).scalar() or connection.execute(enrolled).scalar_one()
+    return found
 
 
 def _site_id(connection: Connection, site: str) -> int:
@@ -224,20 +295,36 @@ def _newest_report(connection: Connection, row: SiteRow) -> Acknowledged | None:
     return None if found is None else Acknowledged(seq=found.seq, digest=found.digest)
 
 
-def _newest_release(connection: Connection, row: SiteRow, root: SignedRoot) -> tuple[Newest, ...]:
-    """The newest release of the site's channel whose audience it is in; what was made for others is nobody's news."""
-    query = (
-        select(releases.c.epoch, releases.c.sequence, releases.c.raw)
-        .where(
-            (releases.c.vendor == root.root.vendor)
-            & (releases.c.product == row.product)
-            & (releases.c.channel == row.channel)
-            & (releases.c.practice == root.root.practice)
+class _Newest:
+    """The newest release for a site; each release's audience is read once for all sites of one session."""
+
+    def __init__(self, root: SignedRoot) -> None:
+        self.root = root
+        self._known: dict[tuple[str, str], list[tuple[Mark, Audience]]] = {}
+
+    def of(self, connection: Connection, row: SiteRow) -> tuple[Newest, ...]:
+        """Of the site's channel, in whose audience it is; what was made for others is nobody's news."""
+        known = self._known.get((row.product, row.channel))
+        if known is None:
+            known = self._known[row.product, row.channel] = self._read(connection, row)
+        for mark, audience in known:
+            if audience.everyone or (row.customer in audience.customers and row.environment in audience.environments):
+                return (Newest(channel=row.channel, mark=mark),)
+        return ()
+
+    def _read(self, connection: Connection, row: SiteRow) -> list[tuple[Mark, Audience]]:
+        root = self.root.root
+        query = (
+            select(releases.c.epoch, releases.c.sequence, releases.c.raw)
+            .where(
+                (releases.c.vendor == root.vendor)
+                & (releases.c.product == row.product)
+                & (releases.c.channel == row.channel)
+                & (releases.c.practice == root.practice)
+            )
+            .order_by(releases.c.epoch.desc(), releases.c.sequence.desc())
         )
-        .order_by(releases.c.epoch.desc(), releases.c.sequence.desc())
-    )
-    for found in connection.execute(query):
-        audience = decode(found.raw, _Meant, "release").audience
-        if audience.everyone or (row.customer in audience.customers and row.environment in audience.environments):
-            return (Newest(channel=row.channel, mark=Mark(epoch=found.epoch, sequence=found.sequence)),)
-    return ()
+        return [
+            (Mark(epoch=one.epoch, sequence=one.sequence), decode(one.raw, _Meant, "release").audience)
+            for one in connection.execute(query)
+        ]

@@ -552,6 +552,7 @@ def _row(file: _File, speaker: _Speaker, signed: SignedReport, at: str, not_befo
         "verifier": report.verifier.version,
         "raw": file.raw,
         "not_before": not_before,
+        "challenge": report.chain.challenge,
     }
 
 

@@ -4,11 +4,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
 
 from fleet.history import Happening, Told, tell
 from fleet.intake import stored_report
-from fleet.ledger.tables import enrolments, findings, positions, quarantine, releases, reports, sites, standings
+from fleet.ledger.tables import (
+    consignments,
+    enrolments,
+    findings,
+    positions,
+    quarantine,
+    releases,
+    reports,
+    sites,
+    standings,
+)
 from fleet.spoken import Heard, lines_of
 from manifests.console import age
 from manifests.enrolment import SignedEnrolment, verify_enrolment
@@ -16,6 +26,7 @@ from manifests.errors import UsageError
 from manifests.report import Report
 
 MAX_HISTORY = 1000
+MAX_SENT = 20
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,22 @@ class SiteRow:
 
 
 @dataclass(frozen=True)
+class Sent:
+    """A consignment for the site.
+
+    Attributes:
+        answered: Number of the first report that echoes its challenge, 0 while none did.
+    """
+
+    number: int
+    issued_at: str
+    written_at: str | None
+    medium: str | None
+    challenge: str
+    answered: int
+
+
+@dataclass(frozen=True)
 class SitePage:
     row: SiteRow
     enrolment: SignedEnrolment
@@ -112,9 +139,11 @@ class SitePage:
     history: tuple[Happening, ...]
     gaps: tuple[tuple[int, int], ...]
     spoken: tuple[Heard, ...]
+    sent: tuple[Sent, ...]
 
 
-def _rows() -> Select[Any]:
+def _rows(named: ColumnElement[bool] | None = None) -> Select[Any]:
+    """One row for each site, by the line that counts."""
     columns = [
         enrolments.c.id.label("enrolment_id"),
         *(sites.c[name] for name in ("site", "customer", "product", "environment", "name")),
@@ -135,7 +164,8 @@ def _rows() -> Select[Any]:
         .join(standings, standings.c.enrolment_id == enrolments.c.id)
         .outerjoin(reports, reports.c.digest == standings.c.report)
         .outerjoin(releases, releases.c.digest == reports.c.release)
-        .order_by(sites.c.site, enrolments.c.id)
+        .where(enrolments.c.standing == "current", *([] if named is None else [named]))
+        .order_by(sites.c.site)
     )
 
 
@@ -169,14 +199,19 @@ def find_site(engine: Engine, text: str) -> SiteRow:
     Raises:
         UsageError: None or several.
     """
-    found = list_sites(engine)
-    exact = [row for row in found if row.site == text]
-    near = exact or [row for row in found if row.site.endswith("/" + text)]
-    if len(near) == 1:
-        return near[0]
-    if near:
-        names = ", ".join(row.site for row in near[:5])
-        raise UsageError(f"{len(near)} sites end in {text!r}: {names}", where="SITE", remedy="give more of the name")
+    with _reading(engine) as connection:
+        found = connection.execute(_rows(sites.c.site == text)).all()
+        if not found:
+            found = connection.execute(_rows(sites.c.site.endswith("/" + text, autoescape=True)).limit(50)).all()
+    if len(found) == 1:
+        return _site_row(found[0])
+    if found:
+        names = ", ".join(row.site for row in found[:5])
+        raise UsageError(
+            f"{len(found)}{' or more' * (len(found) == 50)} sites end in {text!r}: {names}",
+            where="SITE",
+            remedy="give more of the name",
+        )
     raise UsageError(f"no site {text!r} is enrolled", where="SITE", remedy="`waybill fleet sites` lists them")
 
 
@@ -207,6 +242,7 @@ def show_site(engine: Engine, text: str) -> SitePage:
             places.setdefault(seq, set()).add(digest)
         said = lines_of(connection, row.enrolment_id, row.site)
         held = connection.execute(select(reports.c.seq).where(own).distinct().order_by(reports.c.seq)).scalars().all()
+        sent = _sent(connection, row)
     current = next((one.report for one in reversed(told) if one.report.chain.seq == row.seq), None)
     return SitePage(
         row=row,
@@ -215,7 +251,26 @@ def show_site(engine: Engine, text: str) -> SitePage:
         history=tell(told, {seq: frozenset(found) for seq, found in places.items()}),
         gaps=tuple(_gaps(held)),
         spoken=said,
+        sent=sent,
     )
+
+
+def _sent(connection: Connection, row: SiteRow) -> tuple[Sent, ...]:
+    """The newest consignments, oldest first, each with the report that proves it arrived."""
+    mine = select(sites.c.id).where(sites.c.site == row.site).scalar_subquery()
+    first = (
+        select(func.min(reports.c.seq))
+        .where((reports.c.enrolment_id == row.enrolment_id) & (reports.c.challenge == consignments.c.challenge))
+        .scalar_subquery()
+    )
+    names = ("number", "issued_at", "written_at", "medium", "challenge")
+    query = (
+        select(*(consignments.c[name] for name in names), func.coalesce(first, 0).label("answered"))
+        .where(consignments.c.site_id == mine)
+        .order_by(consignments.c.number.desc())
+        .limit(MAX_SENT)
+    )
+    return tuple(Sent(**row._mapping) for row in reversed(connection.execute(query).all()))
 
 
 def _gaps(held: Any) -> list[tuple[int, int]]:
@@ -240,3 +295,8 @@ def images_of(report: Report) -> dict[str, str]:
 
 def shown_age(row: SiteRow, now: datetime) -> str:
     return age(row.as_of, now) if row.as_of else "-"
+
+
+def shown_proof(row: SiteRow, now: datetime) -> str:
+    """How old the newest report is at most, by the challenge that it echoes and no clock of the site's."""
+    return age(row.not_before, now) if row.not_before else "-"

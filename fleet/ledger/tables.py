@@ -79,6 +79,20 @@ enrolments = Table(
     Column("standing", String(16), nullable=False, server_default="current"),
 )
 
+# Keys that followed an enrolled one by a rotation which both keys signed; `raw` is that rotation, `after_seq` the last
+# report by the key before. The enrolled key itself is in `enrolments`.
+keys = Table(
+    "keys",
+    metadata,
+    Column("keyid", String(64), primary_key=True),
+    Column("enrolment_id", Integer, ForeignKey("enrolments.id"), nullable=False, index=True),
+    Column("key_epoch", BigInteger, nullable=False),
+    Column("after_seq", BigInteger, nullable=False),
+    Column("after", DIGEST, nullable=False),
+    Column("learned_at", TIME, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+)
+
 reports = Table(
     "reports",
     metadata,
@@ -101,6 +115,8 @@ reports = Table(
     Column("raw", LargeBinary, nullable=False),
     # When the challenge that it echoes was made: the site cannot have signed it earlier.
     Column("not_before", TIME),
+    # The challenge that it echoes.
+    Column("challenge", DIGEST),
     # On a branch that a person set aside.
     Column("refused", Boolean, nullable=False, server_default=false()),
     # Every part is as the known release has it, so a list need not look into `raw`; absent for older rows.

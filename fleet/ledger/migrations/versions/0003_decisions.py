@@ -13,6 +13,7 @@ TIME = sa.String(20)
 def upgrade() -> None:
     op.add_column("enrolments", sa.Column("standing", sa.String(16), nullable=False, server_default="current"))
     op.add_column("reports", sa.Column("refused", sa.Boolean, nullable=False, server_default=sa.false()))
+    op.add_column("reports", sa.Column("challenge", DIGEST))
     op.add_column("reports", sa.Column("as_released", sa.Boolean))
     op.add_column("positions", sa.Column("refused", sa.Boolean, nullable=False, server_default=sa.false()))
     op.add_column("findings", sa.Column("resolution", sa.Integer))
@@ -20,6 +21,19 @@ def upgrade() -> None:
     op.create_index("ix_quarantine_seen_at", "quarantine", ["seen_at"])
     op.add_column("consignments", sa.Column("written_at", TIME))
     op.add_column("consignments", sa.Column("medium", sa.Text))
+    op.create_table(
+        "keys",
+        sa.Column("keyid", sa.String(64), nullable=False),
+        sa.Column("enrolment_id", sa.Integer, nullable=False),
+        sa.Column("key_epoch", sa.BigInteger, nullable=False),
+        sa.Column("after_seq", sa.BigInteger, nullable=False),
+        sa.Column("after", DIGEST, nullable=False),
+        sa.Column("learned_at", TIME, nullable=False),
+        sa.Column("raw", sa.LargeBinary, nullable=False),
+        sa.PrimaryKeyConstraint("keyid", name="pk_keys"),
+        sa.ForeignKeyConstraint(["enrolment_id"], ["enrolments.id"], name="fk_keys_enrolment_id"),
+    )
+    op.create_index("ix_keys_enrolment_id", "keys", ["enrolment_id"])
     op.create_table(
         "resolutions",
         sa.Column("id", sa.Integer, nullable=False),
