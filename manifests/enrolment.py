@@ -25,6 +25,7 @@ MAX_CADENCE = 10 * 366 * 86400
 
 Cadence = Annotated[int, Meta(ge=0, le=MAX_CADENCE)]
 RenewReason = Literal["key-lost", "key-stolen", "backup-restored", "host-replaced"]
+RENEW_REASONS: tuple[RenewReason, ...] = ("key-lost", "key-stolen", "backup-restored", "host-replaced")
 
 
 class Renewed(Document, frozen=True, kw_only=True):

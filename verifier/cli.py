@@ -72,45 +72,103 @@ def _signer(uri: str | None, passphrase_fd: int | None) -> "Signer":
 
 
 @verb(short_help="Make a site.")
-@click.argument("media", type=click.Path(path_type=Path, exists=True))
-@click.option("--fingerprint", required=True, metavar="WORDS", help="Of the vendor's root, as printed on the paper.")
-@click.option("--customer", required=True, metavar="NAME")
-@click.option("--product", required=True, metavar="NAME")
-@click.option("--environment", required=True, metavar="NAME")
-@click.option("--name", required=True, metavar="NAME", help="Of this place, as in east.")
+@click.argument("media", required=False, type=click.Path(path_type=Path, exists=True))
+@click.option("--fingerprint", metavar="WORDS", help="Of the vendor's root, as printed on the paper.")
+@click.option("--customer", metavar="NAME")
+@click.option("--product", metavar="NAME")
+@click.option("--environment", metavar="NAME")
+@click.option("--name", metavar="NAME", help="Of this place, as in east.")
 @click.option("--person", "people", multiple=True, metavar="NAME=FILE", help="Who may approve, and their public key.")
 @click.option("--channel", metavar="NAME", help="The maintenance line; else the one of MEDIA's release.")
 @click.option("--practice", is_flag=True, help="Trust a practice root.")
+@click.option("--rotate", is_flag=True, help="Of a site: give it another key, which its old one vouches for.")
+@click.option("--renew", metavar="REASON", help="Of a site: give it another key without the old one's word.")
 @site_option
 def enroll_command(
-    media: Path,
-    fingerprint: str,
-    customer: str,
-    product: str,
-    environment: str,
-    name: str,
+    media: Path | None,
+    fingerprint: str | None,
+    customer: str | None,
+    product: str | None,
+    environment: str | None,
+    name: str | None,
     people: tuple[str, ...],
     channel: str | None,
     practice: bool,
+    rotate: bool,
+    renew: str | None,
     place: Path | None,
 ) -> Result:
     """Make a folder a site: it trusts the one vendor whose root has this fingerprint, and makes its own key.
 
-    The fingerprint comes from the vendor's paper, never from the medium.
+    The fingerprint comes from the vendor's paper, never from the medium. MEDIA and all four names are needed.
+
+    With --rotate or --renew nothing else is: a site that is there gets another key. Support hears of a rotation by the
+    next report. A renewal makes a new enrolment for support to accept; REASON is key-lost, key-stolen, backup-restored
+    or host-replaced.
     """
+    if rotate or renew:
+        others = (media, fingerprint, customer, product, environment, name, people, channel, practice)
+        return _another_key(place, renew, alone=not any(others) and not (rotate and renew))
+    given = {
+        "MEDIA": media,
+        "--fingerprint": fingerprint,
+        "--customer": customer,
+        "--product": product,
+        "--environment": environment,
+        "--name": name,
+    }
+    missing = [option for option, value in given.items() if value is None]
+    if media is None or missing:
+        raise UsageError(f"missing {', '.join(missing)}", where="enroll", remedy="waybill enroll --help")
     from manifests.fingerprint import parse_fingerprint
     from verifier.enroll import Names, enroll, read_offer, read_people
     from verifier.fsops import Disk
     from verifier.host import this_host
     from verifier.site import state_folders
 
-    names = Names(customer, product, environment, name)
-    offer = read_offer(media, parse_fingerprint(fingerprint), channel)
+    names = Names(customer or "", product or "", environment or "", name or "")
+    offer = read_offer(media, parse_fingerprint(fingerprint or ""), channel)
     target = place or state_folders(os.environ)[0 if os.geteuid() == 0 else -1] / names.site.replace("/", ".")
     made = enroll(
         offer, names, read_people(people), target.absolute(), practice=practice, disk=Disk(), host=this_host()
     )
     return _enrolled(made.path, made.enrolment)
+
+
+def _another_key(place: Path | None, reason: str | None, *, alone: bool) -> Result:
+    from manifests.enrolment import RENEW_REASONS, key_groups
+    from verifier.install import check_idle
+    from verifier.newkey import renew_key, rotate_key
+
+    if not alone:
+        raise UsageError("--rotate and --renew stand alone, with --site at most", where="enroll")
+    known = {str(one): one for one in RENEW_REASONS}
+    if reason is not None and reason not in known:
+        raise UsageError(f"{reason!r} is none of {', '.join(known)}", where="--renew")
+    with _hold(place, "enroll") as site:
+        if reason is None:
+            check_idle(site)
+            made = rotate_key(site)
+        else:
+            made = renew_key(site, known[reason])
+        report = _tell(site, "key-rotated" if reason is None else "key-renewed")
+        state = site.state
+    lines = [f"{state.site} speaks by key {made.key_epoch} from now on", f"  fingerprint  {key_groups(made.key)}"]
+    if made.enrolment is not None:
+        lines += [
+            f"  enrolment    {made.enrolment}  (carry it to support)",
+            "read the fingerprint to support on another way than the file's; until they accept it, both keys stand",
+        ]
+    lines += [f"  report       {report}", "what was approved before has to be approved again"]
+    data = {
+        "site": state.site,
+        "key": made.key.keyid,
+        "key_epoch": made.key_epoch,
+        "fingerprint": key_groups(made.key),
+        "enrolment": str(made.enrolment) if made.enrolment else None,
+        "report": str(report),
+    }
+    return Result("\n".join(lines), data)
 
 
 def _enrolled(path: Path, enrolment: Path) -> Result:

@@ -16,8 +16,9 @@ from manifests.errors import NewerError, RefusedError, WaybillError
 from manifests.keys import read_capped
 from manifests.revocations import verify_revocations
 from manifests.trust import MAX_ROOT, Chain, verify_chain
-from verifier.events import Alarm, Answer, Consigned, Event, Reported
+from verifier.events import Alarm, Answer, Consigned, Event
 from verifier.journal import read_journal
+from verifier.report import told_of
 from verifier.site import Site
 from verifier.state import SiteState
 
@@ -106,7 +107,7 @@ def receive_consignment(site: Site, seen: Seen) -> Arrived:
         return Arrived(seen.path, before.number, False, before.acknowledged, before.answers)
     check_number(said, state, where)  # 3
     try:
-        check_acknowledged(said, _reported(site), where)  # 4
+        check_acknowledged(said, {one.seq: one.digest for one in told_of(site)}, where)  # 4
     except RefusedError as error:
         _alarm(site, said, error)
         raise
@@ -136,7 +137,8 @@ def check_for(said: Consignment, state: SiteState, where: str) -> None:
             remedy="take it to that site",
             finding="consignment-other-site",
         )
-    if said.site_key != state.site_key.keyid:
+    # What was sent before home heard of a rotation is for this site all the same; a renewed key is another line.
+    if said.site_key not in {state.site_key.keyid, *(one.key.keyid for one in state.former_keys)}:
         raise RefusedError(
             f"for a site with key {said.site_key[:16]}, this one has {state.site_key.keyid[:16]}",
             where=where,
@@ -213,10 +215,6 @@ def _handlers(site: Site) -> frozenset[str]:
 
 def _taken(site: Site, digest: str) -> Consigned | None:
     return next((one for one in _events(site) if isinstance(one, Consigned) and one.digest == digest), None)
-
-
-def _reported(site: Site) -> dict[int, str]:
-    return {one.seq: one.digest for one in _events(site) if isinstance(one, Reported)}
 
 
 def _events(site: Site) -> list[Event]:

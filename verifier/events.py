@@ -10,6 +10,7 @@ from msgspec import Meta
 from manifests.consignment import Newest
 from manifests.digest import Count, Digest, KeyId, Name, Positive, SiteId, Text, Time, Version, Word
 from manifests.document import Document
+from manifests.enrolment import RenewReason
 from manifests.keys import PublicKey
 from manifests.trust import Mark, Pin
 
@@ -48,6 +49,27 @@ class Enrolled(Document, frozen=True, kw_only=True, tag_field="event", tag="enro
     verifier: Text
     salt: Digest
     enrolment: Digest | None = None
+
+
+class KeyRotated(Document, frozen=True, kw_only=True, tag_field="event", tag="key-rotated"):
+    """The site speaks by another key from here on; ``rotation`` is the digest of what both keys signed."""
+
+    key: PublicKey
+    key_epoch: Positive
+    rotation: Digest
+
+
+class KeyRenewed(Document, frozen=True, kw_only=True, tag_field="event", tag="key-renewed"):
+    """The site speaks by a key that the former one did not sign, so its reports begin anew; home has to accept it.
+
+    Attributes:
+        enrolment: Digest of the enrolment file that goes to support.
+    """
+
+    key: PublicKey
+    key_epoch: Positive
+    reason: RenewReason
+    enrolment: Digest
 
 
 class PolicyInForce(Document, frozen=True, kw_only=True, tag_field="event", tag="policy"):
@@ -240,6 +262,8 @@ class Note(Document, frozen=True, kw_only=True, tag_field="event", tag="note"):
 
 Event = (
     Enrolled
+    | KeyRotated
+    | KeyRenewed
     | PolicyInForce
     | RootInForce
     | RevocationsInForce

@@ -23,17 +23,19 @@ from manifests.envelope import MAX_BUNDLE
 from manifests.errors import DamagedError, RefusedError, WaybillError
 from manifests.keys import Signer, read_capped
 from manifests.release import FORMAT, Release
+from manifests.rotation import MAX_SUCCESSION, SignedRotation
 from manifests.units import parse_duration
 from verifier.crew import installed_of, observe
 from verifier.drivers import ABSENT, Component, load_driver
 from verifier.drivers.blobs import blob_path
-from verifier.events import Enrolled, Outcome, Reported
+from verifier.events import Enrolled, KeyRenewed, Outcome, Reported
 from verifier.export import let_leave
 from verifier.fsops import Disk
 from verifier.generations import Installed
 from verifier.journal import read_journal
 from verifier.queue import waiting_items
 from verifier.site import Site
+from verifier.sitekey import finish_key, succession_of
 from verifier.state import Generation, SiteState
 from verifier.table import State
 from verifier.verify import VERIFIER_VERSION
@@ -51,6 +53,7 @@ class Observed:
 
     Attributes:
         enrolment: Digest of the enrolment's file.
+        succession: Every rotation since that enrolment, oldest first.
         seal: Of the config in force, under the site's salt; None without a config.
         held: What the store holds; None where the site withholds it.
         unseen: What could not be looked at, by name of the core's field.
@@ -58,6 +61,7 @@ class Observed:
 
     enrolment: str
     report_every_seconds: int
+    succession: tuple[SignedRotation, ...] = ()
     target: str | None = None
     labels: tuple[str, ...] = ()
     components: tuple[r.Component, ...] = ()
@@ -90,6 +94,7 @@ def plan_report(state: SiteState, observed: Observed, former: Former | None, *, 
             target=observed.target,
             labels=observed.labels,
             report_every_seconds=observed.report_every_seconds,
+            succession=_succession(state, observed),
         ),
         chain=_chain(state, observed, former, cause, now),
         trust=_trust(state, now),
@@ -115,6 +120,12 @@ def plan_report(state: SiteState, observed: Observed, former: Former | None, *, 
         store=None if observed.held is None else r.Store(releases=observed.held),
     )
     return fit(report, observed.enrolment)
+
+
+def _succession(state: SiteState, observed: Observed) -> tuple[SignedRotation, ...]:
+    """What home needs to believe the key that signs: until it acknowledged a report by that key."""
+    told = state.acknowledged[0] if state.acknowledged else 0
+    return tuple(one for one in observed.succession if one.rotation.after_seq >= told)[-MAX_SUCCESSION:]
 
 
 def _chain(state: SiteState, observed: Observed, former: Former | None, cause: str, now: datetime) -> r.ChainLink:
@@ -348,15 +359,32 @@ _REDUCTIONS: tuple[Callable[[r.Report], r.Report | None], ...] = (
 
 
 def enrolment_of(site: Site) -> tuple[str, Enrolment]:
-    """The digest of the site's enrolment file, and what it says."""
-    first = site.entries[0].record.event
-    if not isinstance(first, Enrolled) or first.enrolment is None:
+    """The digest of the enrolment file on which the site's reports stand, and what it says."""
+    digest = site.state.enrolment
+    if digest is None:
         raise DamagedError("the journal does not name the site's enrolment", where="journal", finding="no-enrolment")
-    return first.enrolment, verify_enrolment(site.document(first.enrolment)).enrolment
+    return digest, verify_enrolment(site.document(digest)).enrolment
 
 
 def report_path(site: Site, seq: int) -> Path:
-    return site.outbox / f"{seq}.report.json"
+    return site.outbox / report_name(site.state, seq)
+
+
+def report_name(state: SiteState, seq: int) -> str:
+    """Numbers begin anew with a renewed key; those of the site's first line are just numbers."""
+    return f"{seq}.report.json" if state.line == 1 else f"{state.line}-{seq}.report.json"
+
+
+def told_of(site: Site) -> tuple[Reported, ...]:
+    """Every report of the line that home can follow, oldest first. Read anew: also what was recorded just now."""
+    told: list[Reported] = []
+    for entry in read_journal(site.path / "journal")[0]:
+        event = entry.record.event
+        if isinstance(event, KeyRenewed):
+            told = []
+        elif isinstance(event, Reported):
+            told.append(event)
+    return tuple(told)
 
 
 def read_former(site: Site) -> Former | None:
@@ -388,7 +416,7 @@ def read_report(site: Site, seq: int, digest: str) -> r.SignedReport:
             remedy="waybill report --new writes another one; keep this file and tell support",
             finding="report-changed",
         )
-    return r.verify_report(raw, site.state.site_key, str(path))
+    return r.verify_report(raw, site.state.key_of_report(seq), str(path))
 
 
 def observe_site(site: Site) -> Observed:
@@ -399,6 +427,7 @@ def observe_site(site: Site) -> Observed:
     components = _components(site, installed, unseen) if installed else ()
     return Observed(
         enrolment=digest,
+        succession=succession_of(site),
         report_every_seconds=_cadence(installed.settings.report.every) if installed else enrolment.report_every_seconds,
         target=installed.settings.target if installed else None,
         labels=installed.settings.labels if installed else (),
@@ -540,7 +569,8 @@ def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "request
         The file; its number is one above the last.
     """
     now = now.astimezone(UTC)
-    _take_over(site)  # 1
+    finish_key(site)
+    take_over(site)  # 1
     observed = observe_site(site)  # 2
     former = read_former(site)
     report = plan_report(site.state, observed, former, cause=cause, now=now)  # 3
@@ -561,7 +591,7 @@ def _put(disk: Disk, path: Path, raw: bytes) -> None:
     disk.write(path, raw)
 
 
-def _take_over(site: Site) -> None:
+def take_over(site: Site) -> None:
     """A file with the next number is what a crash left between writing it and journalling it."""
     path = report_path(site, site.state.report_seq + 1)
     if not path.is_file():
@@ -596,17 +626,16 @@ def export_reports(
     """
     if not folder.is_dir():
         raise RefusedError("not a folder", where=str(folder), remedy="name the medium's folder", finding="no-folder")
-    entries, _ = read_journal(site.path / "journal")
-    told = [entry.record.event for entry in entries if isinstance(entry.record.event, Reported)]
+    told = told_of(site)
     held = site.state.acknowledged[0] if site.state.acknowledged else 0
-    told = [one for one in told if one.seq > held][-most:] or told[-1:]
+    told = tuple(one for one in told if one.seq > held)[-most:] or told[-1:]
     ready: list[tuple[Path, bytes]] = []
     for event in told:
         # An older one may have been cleared away; the newest sums it up.
         if event is not told[-1] and not report_path(site, event.seq).is_file():
             continue
         raw = read_report(site, event.seq, event.digest).raw
-        target = folder / f"{site.state.site.replace('/', '.')}.{event.seq}.report.json"
+        target = folder / f"{site.state.site.replace('/', '.')}.{report_name(site.state, event.seq)}"
         if target.exists() and read_capped(target, MAX_BUNDLE) != raw:
             raise RefusedError(
                 "holds something else, and nothing is overwritten", where=str(target), remedy="name another folder"

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from manifests.canonical import parse
 from manifests.digest import digest_of
-from manifests.errors import BusyError, DamagedError, HostError, UsageError
+from manifests.errors import BusyError, DamagedError, HostError, UsageError, WaybillError
 from manifests.keys import FileSigner, read_capped, read_signer
 from manifests.policy import Policy, parse_policy
 from manifests.units import show_size
@@ -29,6 +29,9 @@ LITTLE = 4 << 20
 SITE_YAML = "site.yaml"
 POLICY_YAML = "policy.yaml"
 CURRENT = "current"
+SITE_KEY = "site.key"
+# A key that is about to be the site's; it is from the moment that the journal says so.
+NEXT_KEY = "next.key"
 _GENERATION = re.compile(r"generations/([1-9][0-9]{0,14})")
 
 
@@ -150,17 +153,23 @@ class Site:
         return parse_policy(self.document(self.state.policy))
 
     def signer(self) -> FileSigner:
-        """The site's own key."""
-        path = self.path / "keys" / "site.key"
-        signer = read_signer(path, lambda: b"")
-        if signer.public != self.state.site_key:
-            raise DamagedError(
-                "not the key that this site was enrolled with",
-                where=str(path),
-                remedy="restore the key from a backup; without it the site must be enrolled anew",
-                finding="site-key",
-            )
-        return signer
+        """The site's own key: the one that the journal names, also when a change of it was cut short."""
+        path = self.path / "keys" / SITE_KEY
+        unread: WaybillError | None = None
+        for one in (path, path.with_name(NEXT_KEY)):
+            try:
+                signer = read_signer(one, lambda: b"") if one.exists() else None
+            except WaybillError as error:
+                unread = unread or error
+                continue
+            if signer is not None and signer.public == self.state.site_key:
+                return signer
+        raise unread or DamagedError(
+            "the key that this site was enrolled with is not here",
+            where=str(path),
+            remedy="restore the key from a backup; without it waybill enroll --renew key-lost makes another one",
+            finding="site-key",
+        )
 
     def generation_folder(self, number: int) -> Path:
         return self.path / "generations" / str(number)

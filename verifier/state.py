@@ -18,6 +18,8 @@ from verifier.events import (
     Event,
     Inconsistent,
     Intent,
+    KeyRenewed,
+    KeyRotated,
     Note,
     Outcome,
     Planned,
@@ -195,6 +197,20 @@ class Answered:
 
 
 @dataclass(frozen=True)
+class FormerKey:
+    """A key that signed the successor of itself.
+
+    Attributes:
+        after: The last report that it signed.
+        rotation: Digest of the document in which it and the next one say so.
+    """
+
+    key: PublicKey
+    after: int
+    rotation: str
+
+
+@dataclass(frozen=True)
 class SiteState:
     """Everything that is in force at a site.
 
@@ -215,6 +231,8 @@ class SiteState:
         newest: What the vendor has for this site, by channel, as the last consignment said.
         answered: Requests whose result no acknowledged report tells of.
         owes_report: A consignment came after the last report was written.
+        enrolment: Digest of the enrolment on which the reports stand; ``line``: of which key epoch it is.
+        former_keys: Those that signed reports since that enrolment, oldest first.
     """
 
     site: str
@@ -255,6 +273,13 @@ class SiteState:
     newest: tuple[tuple[str, Mark], ...] = ()
     answered: tuple[Answered, ...] = ()
     owes_report: bool = False
+    enrolment: str | None = None
+    line: int = 1
+    former_keys: tuple[FormerKey, ...] = ()
+
+    def key_of_report(self, seq: int) -> PublicKey:
+        """The key by which report ``seq`` of this line was, or will be, signed."""
+        return next((one.key for one in self.former_keys if seq <= one.after), self.site_key)
 
     @property
     def customer(self) -> str:
@@ -343,6 +368,10 @@ def apply(state: SiteState | None, record: Record, digest: str) -> SiteState:
 
 def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteState:
     match event:
+        case KeyRotated():
+            return _rotated(state, event, record)
+        case KeyRenewed():
+            return _renewed(state, event, record)
         case PolicyInForce():
             return replace(state, policy=event.digest, policy_number=event.number, last_change=digest)
         case RootInForce():
@@ -408,6 +437,41 @@ def _enrolled(event: Enrolled, record: Record, digest: str) -> SiteState:
         seq=record.seq,
         last_change=digest,
         last_at=record.at,
+        enrolment=event.enrolment,
+        line=event.key_epoch,
+    )
+
+
+def _rotated(state: SiteState, event: KeyRotated, record: Record) -> SiteState:
+    if event.key_epoch != state.key_epoch + 1 or event.key == state.site_key:
+        raise _impossible(record, f"key {event.key_epoch} after key {state.key_epoch}")
+    former = FormerKey(state.site_key, state.report_seq, event.rotation)
+    return replace(
+        state,
+        site_key=event.key,
+        key_epoch=event.key_epoch,
+        former_keys=(*state.former_keys, former),
+        owes_report=True,
+    )
+
+
+def _renewed(state: SiteState, event: KeyRenewed, record: Record) -> SiteState:
+    """The reports begin anew: nobody at home can tell which of the former ones this folder wrote."""
+    if event.key_epoch <= state.key_epoch or event.key == state.site_key:
+        raise _impossible(record, f"key {event.key_epoch} after key {state.key_epoch}")
+    return replace(
+        state,
+        site_key=event.key,
+        key_epoch=event.key_epoch,
+        enrolment=event.enrolment,
+        line=event.key_epoch,
+        former_keys=(),
+        report_seq=0,
+        report_head=None,
+        acknowledged=None,
+        challenge=None,
+        answered=tuple(replace(one, after=0) for one in state.answered),
+        owes_report=True,
     )
 
 

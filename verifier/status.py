@@ -11,6 +11,8 @@ from verifier.events import (
     Confirmed,
     Enrolled,
     Intent,
+    KeyRenewed,
+    KeyRotated,
     Note,
     Outcome,
     Planned,
@@ -157,6 +159,10 @@ def _in_words(record: Record) -> str:
             return f"generation {generation} confirmed by {by}" + (f", floor {floor.sequence}" if floor else "")
         case Reported(seq=seq):
             return f"report {seq} written"
+        case KeyRotated(key_epoch=epoch):
+            return f"the site speaks by key {epoch}, which the one before vouches for"
+        case KeyRenewed(key_epoch=epoch, reason=reason):
+            return f"the site speaks by key {epoch} ({reason}); its reports begin anew"
         case PolicyInForce(number=number):
             return f"policy {number} in force"
         case Note(code=code, detail=detail):
