@@ -1,0 +1,309 @@
+"""What a fuzzer calls: any bytes at all are read, or refused by an error of our tree; and what is read is what it says.
+
+The first byte of an input chooses the reader, so that one corpus serves all readers of a target.
+"""
+
+import io
+import os
+from collections.abc import Callable
+from functools import cache
+
+from content.archive import BLOCK, header, parse_header
+from content.bulk import find_places, no_progress, verify_file, verify_stream
+from content.head import encode_head, read_head
+from content.oci import OCI_INDEX, OCI_MANIFEST, parse_oci, read_json
+from content.signatures import open_bundle
+from manifests.approval import APPROVAL_TYPE, Approval, sign_approval, verify_approval
+from manifests.armour import find_armour, open_armour
+from manifests.canonical import encode, parse
+from manifests.consignment import CONSIGNMENT_TYPE, Consignment, sign_consignment, verify_consignment
+from manifests.contract import parse_contract
+from manifests.digest import digest_of
+from manifests.enrolment import ENROLMENT_TYPE, Enrolment, sign_enrolment, verify_enrolment
+from manifests.envelope import (
+    Statement,
+    add_signatures,
+    bundle_payload,
+    parse_envelope,
+    seal,
+    verify_statement,
+)
+from manifests.errors import WaybillError
+from manifests.handwritten import parse_handwritten
+from manifests.keys import decode_base64, encode_base64
+from manifests.openvex import check_openvex
+from manifests.packed import unpack_report
+from manifests.plan import parse_plan
+from manifests.policy import KINDS, Policy, compile_policy, parse_policy
+from manifests.release import Predicate, Release, parse_release
+from manifests.report import ReportStatement, verify_report
+from manifests.revocations import REVOCATIONS_TYPE, Revocations, verify_revocations
+from manifests.rollback import parse_rollback
+from manifests.sbom import read_components
+from manifests.symbols import parse_symbol
+from manifests.telephone import parse_line
+from manifests.trust import MAX_ROOT, ROOT_TYPE, Chain, Pin, Root, check_root, encode_root, parse_root, verify_chain
+from tests.vendor import CONSIGNMENT, ROOT, Vendor, derived
+
+KEY = derived(160)  # signs what is below, and nothing else anywhere
+Reader = Callable[[bytes], object]
+MAX = 1 << 20
+
+
+# --- the archive ------------------------------------------------------------------------------------------------------
+
+
+@cache
+def vendor() -> Vendor:
+    return Vendor(signers=(KEY,), recorded=(KEY,), service={"hello.txt": b"hello\n"}, images=False)
+
+
+@cache
+def release() -> Release:
+    return vendor().release()[0]
+
+
+@cache
+def bulk_of_release() -> bytes:
+    return vendor().bundle()[release().bulk_at :]
+
+
+def whole_head(data: bytes) -> None:
+    """A head that is read has no other spelling."""
+    head = read_head(io.BytesIO(data).read)
+    assert encode_head(head) == data[: head.bulk_at]
+
+
+def headers(data: bytes) -> None:
+    for at in range(0, len(data) - BLOCK + 1, BLOCK):
+        block = data[at : at + BLOCK]
+        name, size = parse_header(block, "fuzz")
+        assert header(name, size) == block
+
+
+def bulk_by_file(data: bytes) -> None:
+    """Under a trusted head: complete bytes are the bytes that were signed, in the file's way."""
+    descriptor = os.memfd_create("bulk")
+    try:
+        os.pwrite(descriptor, data, release().bulk_at)
+        bulk = find_places(descriptor, release(), "fuzz")
+        verify_file(descriptor, bulk, "fuzz", workers=1, advance=no_progress)
+        assert bulk.missing or data == bulk_of_release()
+    finally:
+        os.close(descriptor)
+
+
+def bulk_by_pipe(data: bytes) -> None:
+    bulk, _ = verify_stream(io.BytesIO(data), release(), "fuzz", advance=no_progress)
+    assert bulk.missing or data == bulk_of_release()
+
+
+# --- documents --------------------------------------------------------------------------------------------------------
+
+
+def canonical(read: Callable[[bytes], object]) -> Reader:
+    """A document of ours that is read has no other spelling."""
+
+    def check(data: bytes) -> None:
+        assert encode(read(data)) == data
+
+    return check
+
+
+def of_type(type_: type[object]) -> Reader:
+    return canonical(lambda data: parse(data, type_, "fuzz", max_bytes=MAX))
+
+
+def root_payload(data: bytes) -> None:
+    root = parse(data, Root, "fuzz", max_bytes=MAX_ROOT)
+    check_root(root, "fuzz")
+    assert encode_root(root) == data
+
+
+def armour(data: bytes) -> None:
+    for block in find_armour(data):
+        open_armour(block, "fuzz")
+
+
+def spoken(data: bytes) -> None:
+    for line in data.decode("utf-8", "replace").splitlines()[:64]:
+        for read in (parse_line, lambda text: parse_symbol(text, "fuzz")):
+            try:
+                read(line)
+            except WaybillError:
+                continue
+
+
+# --- envelopes --------------------------------------------------------------------------------------------------------
+
+
+@cache
+def pin() -> Pin:
+    return vendor().pin()
+
+
+@cache
+def chain() -> Chain:
+    return verify_chain((vendor().root_file(),), pin())
+
+
+@cache
+def good_payloads() -> frozenset[bytes]:
+    """Everything that a key of this vendor has ever signed here."""
+    said = [bundle_payload(one.bundle, "fuzz") for one in vendor().head().signatures]
+    return frozenset([*said, encode_root(vendor().root()), *(payload for _, payload, _ in sealed())])
+
+
+@cache
+def sealed() -> tuple[tuple[str, bytes, bytes], ...]:
+    """(type, payload, envelope) of one good document of each kind."""
+    site = Enrolment(
+        site="a/small/production/b",
+        key=KEY.public,
+        key_epoch=1,
+        root=pin(),
+        channel="stable",
+        report_every_seconds=0,
+        created_at="2026-01-02T03:04:05Z",
+    )
+    note = Consignment(
+        vendor="small-works",
+        site="a/small/production/b",
+        site_key=KEY.public.keyid,
+        number=1,
+        issued_at="2026-01-02T03:04:05Z",
+        challenge="00" * 32,
+    )
+    gone = Revocations(vendor="small-works", version=1)
+    said = Approval(plan=digest_of(b"plan"), verdict="approve", keyid=KEY.public.keyid, role="operator")
+    return (
+        (ENROLMENT_TYPE, encode(site), sign_enrolment(site, KEY)),
+        (CONSIGNMENT_TYPE, encode(note), sign_consignment(note, (CONSIGNMENT,))),
+        (REVOCATIONS_TYPE, encode(gone), seal(encode(gone), REVOCATIONS_TYPE, (ROOT,))),
+        (APPROVAL_TYPE, encode(said), sign_approval(said, KEY)),
+        (ROOT_TYPE, encode_root(vendor().root()), vendor().root_file()),
+    )
+
+
+@cache
+def policy() -> Policy:
+    """One operator, whose key is the vendor's: it has signed an approval, and nothing else for this policy."""
+    rules = "\n".join(f"  {kind}: {{operator: 1}}" for kind in KINDS)
+    text = f"""\
+waybill: 1
+policy: 1
+people:
+  ops-1: {{role: operator, keys: [ops.pub]}}
+rules:
+{rules}
+veto: []
+proposer_counts: true
+confirm: {{by: probes, or_person: operator}}
+time: warn
+windows: {{enforce: false, times: ["sat 22:00-04:00 UTC"]}}
+refuse: {{everyone_audience: true, unsigned_images: false}}
+"""
+    return compile_policy(parse_handwritten(text.encode(), "policy.yaml"), lambda _: KEY.public)
+
+
+def any_envelope(data: bytes) -> None:
+    kind, _, _ = sealed()[data[0] % len(sealed()) if data else 0]
+    envelope = parse_envelope(data[1:], kind, "fuzz", max_bytes=MAX)
+    assert add_signatures(envelope, ()) == data[1:]
+
+
+def root_chain(data: bytes) -> None:
+    parse_root(data, "fuzz")
+    assert verify_chain((data,), pin()).pin == pin()
+
+
+def statement(data: bytes) -> None:
+    assert verify_statement(data, KEY.public, "fuzz") in good_payloads()
+
+
+def report(data: bytes) -> None:
+    verify_report(data, KEY.public, "fuzz")
+    raise AssertionError("nobody has signed a report with this key")
+
+
+def enrolment(data: bytes) -> None:
+    verify_enrolment(data, "fuzz")
+
+
+def consignment(data: bytes) -> None:
+    assert encode(verify_consignment(data, chain(), "fuzz").consignment) in good_payloads()
+
+
+def approval(data: bytes) -> None:
+    assert encode(verify_approval(data, policy(), "fuzz").approval) in good_payloads()
+
+
+def revocations(data: bytes) -> None:
+    assert encode(verify_revocations(data, chain(), "fuzz")) in good_payloads()
+
+
+def bundle_of_others(data: bytes) -> None:
+    opened = open_bundle(data)
+    assert opened.is_envelope or opened.digest is not None
+
+
+def base64_text(data: bytes) -> None:
+    text = data.decode("latin-1")
+    assert encode_base64(decode_base64(text, "fuzz")) == text
+
+
+def signature(data: bytes) -> None:
+    KEY.public.verify(data, b"a message that nobody has signed", "fuzz")
+    raise AssertionError("a signature that nobody has made")
+
+
+TARGETS: dict[str, tuple[Reader, ...]] = {
+    "archive": (whole_head, headers, bulk_by_file, bulk_by_pipe),
+    "document": (
+        canonical(parse_release),
+        root_payload,
+        canonical(parse_contract),
+        canonical(parse_rollback),
+        canonical(parse_policy),
+        canonical(parse_plan),
+        of_type(Statement[Predicate]),
+        of_type(ReportStatement),
+        of_type(Revocations),
+        of_type(Consignment),
+        of_type(Enrolment),
+        of_type(Approval),
+        lambda data: parse_oci(data, media_type=OCI_MANIFEST),
+        lambda data: parse_oci(data, media_type=OCI_INDEX),
+        read_json,
+        lambda data: parse_handwritten(data, "fuzz"),
+        lambda data: read_components(data, "fuzz"),
+        lambda data: check_openvex(data, "fuzz"),
+        lambda data: unpack_report(data, "fuzz"),
+        armour,
+        spoken,
+    ),
+    "envelope": (
+        any_envelope,
+        root_chain,
+        statement,
+        report,
+        enrolment,
+        consignment,
+        approval,
+        revocations,
+        bundle_of_others,
+        base64_text,
+        signature,
+    ),
+}
+
+
+def run(target: str, data: bytes) -> None:
+    """One input. Returns when it was read or refused; anything else that is raised is a finding."""
+    readers = TARGETS[target]
+    if not data:
+        return
+    try:
+        readers[data[0] % len(readers)](data[1:])
+    except WaybillError:
+        return
