@@ -1,6 +1,5 @@
 """Whatever a fuzzer begins with and whatever it once found: read or refused, never another exception."""
 
-
 import pytest
 
 from manifests.errors import WaybillError
