@@ -1,9 +1,11 @@
-"""A private Sigstore in memory: Fulcio, its log of certificates, Rekor of the first kind. No network, no time of day.
+"""A private Sigstore in memory: Fulcio, its log of certificates, Rekor of both kinds, a time-stamp authority.
 
 What it makes is what the public services make, byte formats included: certificates with an embedded SCT (RFC 6962),
-log entries with a signed promise, a proof of inclusion in a tree of one leaf and a signed checkpoint.
+log entries with a proof of inclusion in a tree of one leaf and a signed checkpoint. Rekor 1 adds a signed promise with
+the time; Rekor 2 knows no time, so a stamp (RFC 3161) says it. No network, no time of day.
 """
 
+import base64
 import hashlib
 import struct
 from dataclasses import dataclass, replace
@@ -18,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from manifests.digest import digest_of
 from manifests.envelope import BUNDLE, INTOTO, pae
 from tests.signed_images import b64, dump
+from tests.timestamps import Authority
 from tests.vendor import derived
 
 AT = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -67,9 +70,17 @@ def key_usage(**wanted: bool) -> x509.KeyUsage:
 
 @dataclass(frozen=True)
 class Sigstore:
-    """One instance. Attributes: number: where its keys begin; other instances have other keys."""
+    """One instance.
+
+    Attributes:
+        number: Where its keys begin; other instances have other keys.
+        rekor: Which kind of log its signers use.
+        stamps: Whether its trusted root names the time-stamp authority.
+    """
 
     number: int = 300
+    rekor: int = 1
+    stamps: bool = True
 
     def key(self, offset: int) -> ec.EllipticCurvePrivateKey:
         return derived(self.number + offset).key
@@ -89,6 +100,10 @@ class Sigstore:
     @property
     def rekor_key(self) -> ec.EllipticCurvePrivateKey:
         return self.key(3)
+
+    @property
+    def authority(self) -> Authority:
+        return Authority(key=self.key(5), root_key=self.key(6), at=AT + timedelta(seconds=3))
 
     def ca(self) -> x509.Certificate:
         return self._authority("root", self.ca_key, "root", self.ca_key, 1)
@@ -161,12 +176,15 @@ class Sigstore:
         note = f"rekor.example - 1\n1\n{b64(root)}\n"
         signed = b64(log_id[:4] + sign(self.rekor_key, note.encode()))
         promised = dump({"body": b64(body), "integratedTime": at, "logID": log_id.hex(), "logIndex": 0})
+        timed = {
+            "integratedTime": str(at),
+            "inclusionPromise": {"signedEntryTimestamp": b64(sign(self.rekor_key, promised))},
+        }
         return {
             "logIndex": "0",
             "logId": {"keyId": b64(log_id)},
-            "kindVersion": {"kind": kind, "version": "0.0.1"},
-            "integratedTime": str(at),
-            "inclusionPromise": {"signedEntryTimestamp": b64(sign(self.rekor_key, promised))},
+            "kindVersion": {"kind": kind, "version": f"0.0.{self.rekor}"},
+            **(timed if self.rekor == 1 else {}),
             "inclusionProof": {
                 "logIndex": "0",
                 "rootHash": b64(root),
@@ -185,7 +203,9 @@ class Sigstore:
             log_id = {"keyId": b64(key_id(key))}
             return {"baseUrl": url, "hashAlgorithm": "SHA2_256", "publicKey": public, "logId": log_id}
 
-        chain = [{"rawBytes": b64(one.public_bytes(serialization.Encoding.DER))} for one in (self.issuing(), self.ca())]
+        def chain(*certificates: x509.Certificate) -> dict[str, object]:
+            return {"certificates": [{"rawBytes": b64(_der(one))} for one in certificates]}
+
         return dump(
             {
                 "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
@@ -194,48 +214,83 @@ class Sigstore:
                     {
                         "subject": {"organization": "small", "commonName": "issuing"},
                         "uri": "https://fulcio.example",
-                        "certChain": {"certificates": chain},
+                        "certChain": chain(self.issuing(), self.ca()),
                         "validFor": valid,
                     }
                 ],
                 "ctlogs": [instance(self.ct_key, "https://ct.example")],
-                "timestampAuthorities": [],
+                "timestampAuthorities": [
+                    {
+                        "subject": {"organization": "small", "commonName": "stamps"},
+                        "uri": "https://stamps.example",
+                        "certChain": chain(self.authority.leaf(), self.authority.root()),
+                        "validFor": valid,
+                    }
+                ]
+                if self.stamps
+                else [],
             }
         )
 
     # --- what a signer does -----------------------------------------------------------------------------------------
 
     def sign_statement(self, payload: bytes, **options: Any) -> bytes:
-        """A bundle around a DSSE envelope with a `dsse` entry, as `cosign sign` makes it."""
+        """A bundle around a DSSE envelope, as `cosign sign` makes it: a `dsse` entry, in Rekor 2 a `hashedrekord`."""
         key = self.key(10)
         certificate = self.certificate(key, **options)
-        signature = sign(key, pae(INTOTO, payload))
+        message = pae(INTOTO, payload)
+        signature = sign(key, message)
         envelope = {"payload": b64(payload), "payloadType": INTOTO, "signatures": [{"sig": b64(signature)}]}
+        if self.rekor == 2:
+            return self._bundle(certificate, self._record(certificate, message, signature), dsseEnvelope=envelope)
         spec = {
             "envelopeHash": {"algorithm": "sha256", "value": digest_of(dump(envelope))[7:]},
             "payloadHash": {"algorithm": "sha256", "value": digest_of(payload)[7:]},
             "signatures": [{"signature": b64(signature), "verifier": b64(_pem(certificate))}],
         }
         body = dump({"apiVersion": "0.0.1", "kind": "dsse", "spec": spec})
-        return _bundle(certificate, self.log("dsse", body), dsseEnvelope=envelope)
+        return self._bundle(certificate, self.log("dsse", body), dsseEnvelope=envelope)
 
     def sign_message(self, message: bytes, **options: Any) -> bytes:
         """A bundle with a bare signature and a `hashedrekord` entry."""
         key = self.key(11)
         certificate = self.certificate(key, **options)
-        signature = b64(sign(key, message))
+        signature = sign(key, message)
+        entry = self._record(certificate, message, signature)
+        about = {"algorithm": "SHA2_256", "digest": b64(hashlib.sha256(message).digest())}
+        content = {"messageDigest": about, "signature": b64(signature)}
+        return self._bundle(certificate, entry, messageSignature=content)
+
+    def _record(self, certificate: x509.Certificate, message: bytes, signature: bytes) -> dict[str, object]:
+        """A `hashedrekord` entry of either kind."""
         digest = hashlib.sha256(message).digest()
+        if self.rekor == 2:
+            verifier = {
+                "x509Certificate": {"rawBytes": b64(_der(certificate))},
+                "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+            }
+            record = {
+                "data": {"algorithm": "SHA2_256", "digest": b64(digest)},
+                "signature": {"content": b64(signature), "verifier": verifier},
+            }
+            body = {"apiVersion": "0.0.2", "kind": "hashedrekord", "spec": {"hashedRekordV002": record}}
+            return self.log("hashedrekord", dump(body))
         spec = {
             "data": {"hash": {"algorithm": "sha256", "value": digest.hex()}},
-            "signature": {"content": signature, "publicKey": {"content": b64(_pem(certificate))}},
+            "signature": {"content": b64(signature), "publicKey": {"content": b64(_pem(certificate))}},
         }
-        body = dump({"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": spec})
-        about = {"algorithm": "SHA2_256", "digest": b64(digest)}
-        return _bundle(
-            certificate,
-            self.log("hashedrekord", body),
-            messageSignature={"messageDigest": about, "signature": signature},
-        )
+        return self.log("hashedrekord", dump({"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": spec}))
+
+    def _bundle(self, certificate: x509.Certificate, entry: dict[str, object], **content: dict[str, Any]) -> bytes:
+        material: dict[str, object] = {
+            "certificate": {"rawBytes": b64(_der(certificate))},
+            "tlogEntries": [entry],
+        }
+        if self.rekor == 2:
+            signed = content.get("messageSignature") or content["dsseEnvelope"]["signatures"][0]
+            stamp = self.authority.stamp(base64.b64decode(signed.get("signature") or signed["sig"]))
+            material["timestampVerificationData"] = {"rfc3161Timestamps": [{"signedTimestamp": b64(stamp)}]}
+        return dump({"mediaType": BUNDLE, "verificationMaterial": material, **content})
 
     def other(self) -> "Sigstore":
         return replace(self, number=self.number + 50)
@@ -245,9 +300,5 @@ def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _bundle(certificate: x509.Certificate, entry: dict[str, object], **content: object) -> bytes:
-    material = {
-        "certificate": {"rawBytes": b64(certificate.public_bytes(serialization.Encoding.DER))},
-        "tlogEntries": [entry],
-    }
-    return dump({"mediaType": BUNDLE, "verificationMaterial": material, **content})
+def _der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.DER)

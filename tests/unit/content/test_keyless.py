@@ -1,12 +1,14 @@
 """Images signed by identities: judged offline against a private Sigstore, whose root the vendor's root pins."""
 
+import base64
+import dataclasses
 import io
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ from manifests.errors import MalformedError, RefusedError
 from manifests.release import Image, ImageSigner, Release, check_release
 from manifests.trust import Root
 from tests.images import simple_signing
-from tests.keyless import IDENTITY, ISSUER, Sigstore
+from tests.keyless import AT, IDENTITY, ISSUER, Sigstore
 from tests.signed_images import CI, Hanging, SignedVendor, b64, dump, envelope_bundle, provenance, sign, statement
+from tests.timestamps import Authority
 from tests.vendor import Vendor
 from verifier.verify import VerifiedBundle, refusal, verify_path, verify_pipe
 
@@ -88,7 +91,18 @@ def as_message(on: Hanging) -> None:
     on.refer(PRIVATE.sign_message(on.manifest))
 
 
-@pytest.mark.parametrize("hang", [as_statement, as_message])
+SECOND_KIND = Sigstore(rekor=2)
+
+
+def as_statement_in_rekor_2(on: Hanging) -> None:
+    on.refer(SECOND_KIND.sign_statement(statement(on.digest)))
+
+
+def as_message_in_rekor_2(on: Hanging) -> None:
+    on.refer(SECOND_KIND.sign_message(on.manifest))
+
+
+@pytest.mark.parametrize("hang", [as_statement, as_message, as_statement_in_rekor_2, as_message_in_rekor_2])
 @pytest.mark.parametrize("index", [False, True], ids=["image", "index"])
 def test_signed_by_the_named_identity(hang: Hang, index: bool, tmp_path: Path) -> None:
     vendor = KeylessVendor(hang=hang, index=index)
@@ -119,6 +133,13 @@ def entry(document: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _restamped(on: Hanging, authority: Authority, status: int = 0) -> bytes:
+    document = json.loads(in_rekor_2(on))
+    signature = base64.b64decode(document["dsseEnvelope"]["signatures"][0]["sig"])
+    _stamped(authority.stamp(signature, status))(document)
+    return dump(document)
+
+
 def _flip(text: str) -> str:
     return ("B" if text[20] != "B" else "C").join((text[:20], text[21:]))
 
@@ -138,7 +159,44 @@ UNKNOWN: dict[str, Hang] = {
     "a key, older form": lambda on: on.signed(CI),
     "a certificate, older form": _simple_by_certificate,
 }
+
+
+def stamps(document: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = document["verificationMaterial"]["timestampVerificationData"]
+    return found
+
+
+def in_rekor_2(on: Hanging) -> bytes:
+    return SECOND_KIND.sign_statement(statement(on.digest))
+
+
+def _stamped(stamp: bytes) -> Callable[[dict[str, Any]], object]:
+    return lambda one: stamps(one).update(rfc3161Timestamps=[{"signedTimestamp": b64(stamp)}])
+
+
+def _late(on: Hanging) -> None:
+    """A good stamp, of a time at which the certificate had ended."""
+    late = dataclasses.replace(SECOND_KIND.authority, at=AT + timedelta(minutes=11))
+    on.refer(_restamped(on, late))
+
+
 WRONG: dict[str, Hang] = {
+    "Rekor 2 without a stamp": changed(
+        in_rekor_2, lambda one: one["verificationMaterial"].pop("timestampVerificationData")
+    ),
+    "Rekor 2 with no stamps": changed(in_rekor_2, lambda one: stamps(one).update(rfc3161Timestamps=[])),
+    "the same stamp twice": changed(
+        in_rekor_2, lambda one: stamps(one).update(rfc3161Timestamps=stamps(one)["rfc3161Timestamps"] * 2)
+    ),
+    "a stamp over something else": changed(in_rekor_2, _stamped(SECOND_KIND.authority.stamp(b"another"))),
+    "a stamp by another authority": lambda on: on.refer(_restamped(on, STRANGE.authority)),
+    "a stamp after the certificate ended": _late,
+    "a stamp that was not granted": lambda on: on.refer(_restamped(on, SECOND_KIND.authority, status=2)),
+    "a stamp that is none": changed(in_rekor_2, _stamped(b"stamped!")),
+    "an entry of Rekor 1 as one of Rekor 2": changed(
+        signed, lambda one: entry(one)["kindVersion"].update(version="0.0.2")
+    ),
+    "an entry of a later Rekor": changed(in_rekor_2, lambda one: entry(one)["kindVersion"].update(version="0.0.3")),
     "another Sigstore": lambda on: on.refer(STRANGE.sign_statement(statement(on.digest))),
     "no promise of the certificate log": lambda on: on.refer(PRIVATE.sign_statement(statement(on.digest), sct=False)),
     "about another image": lambda on: on.refer(PRIVATE.sign_statement(statement(digest_of(b"another")))),
@@ -167,7 +225,14 @@ def test_somebody_elses(case: str, tmp_path: Path) -> None:
 
 
 # F-194
-# F-194
+def test_an_authority_that_the_trusted_root_does_not_name(tmp_path: Path) -> None:
+    trusted = Sigstore(rekor=2, stamps=False).trusted_root()
+    assert refused(verify(KeylessVendor(hang=as_statement_in_rekor_2, trusted=trusted), tmp_path)) == (
+        4,
+        "image-signature-wrong",
+    )
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong(case: str, tmp_path: Path) -> None:
     assert refused(verify(KeylessVendor(hang=WRONG[case]), tmp_path)) == (4, "image-signature-wrong")
@@ -203,7 +268,6 @@ def test_provenance_by_the_identity_and_by_a_stranger(tmp_path: Path) -> None:
 # --- who says whom to trust -------------------------------------------------------------------------------------------
 
 
-# F-92
 # F-92
 @pytest.mark.parametrize("pinned", [(), (digest_of(b"another"),)], ids=["none", "another"])
 def test_a_release_cannot_choose_whom_to_trust(pinned: tuple[str, ...], tmp_path: Path) -> None:
