@@ -13,13 +13,21 @@ from verifier.events import Actor
 
 @dataclass(frozen=True)
 class Host:
-    """Attributes: now: the wall clock; monotonic: seconds that never go back; boot: the kernel's id of this boot."""
+    """Who and what runs this program.
+
+    Attributes:
+        now: The wall clock.
+        monotonic: Seconds that never go back.
+        boot: The kernel's id of this boot.
+        kit: The one file that this program runs from; None for an installed package.
+    """
 
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
     sleep: Callable[[float], None]
     boot: str
     actor: Actor
+    kit: Path | None = None
 
     def stamp(self) -> str:
         """The wall clock as documents write it (RFC 3339)."""
@@ -35,6 +43,7 @@ def this_host() -> Host:
         actor=Actor(
             account=_account(os.getuid()), uid=os.getuid(), sudo=_printable(os.environ.get("SUDO_USER", "")) or None
         ),
+        kit=Path(os.environ["WAYBILL_KIT"]) if os.environ.get("WAYBILL_KIT") else None,
     )
 
 

@@ -43,6 +43,7 @@ from verifier.verify import VERIFIER_VERSION
 T = TypeVar("T")
 MAX_GENERATIONS = 32
 MAX_STORED = 16
+HISTORY = 12
 # A time that lies so far beyond the proved one is more likely a broken clock than a patient customer.
 FAR_AHEAD = timedelta(days=400)
 
@@ -56,6 +57,7 @@ class Observed:
         succession: Every rotation since that enrolment, oldest first.
         seal: Of the config in force, under the site's salt; None without a config.
         held: What the store holds; None where the site withholds it.
+        kit: Digest of the one file that this program runs from.
         unseen: What could not be looked at, by name of the core's field.
     """
 
@@ -69,6 +71,7 @@ class Observed:
     waiting: tuple[r.WaitingItem, ...] = ()
     health: tuple[r.Health, ...] = ()
     held: tuple[r.Held, ...] | None = None
+    kit: str | None = None
     unseen: tuple[str, ...] = ()
 
 
@@ -116,7 +119,7 @@ def plan_report(state: SiteState, observed: Observed, former: Former | None, *, 
             for one in state.answered[-256:]
         ),
         dropped=tuple(r.Dropped(what=what, reason="unreadable", count=1) for what in observed.unseen),
-        verifier=r.VerifierState(version=VERIFIER_VERSION, format=FORMAT),
+        verifier=r.VerifierState(version=VERIFIER_VERSION, format=FORMAT, kit=observed.kit),
         store=None if observed.held is None else r.Store(releases=observed.held),
     )
     return fit(report, observed.enrolment)
@@ -436,6 +439,7 @@ def observe_site(site: Site) -> Observed:
         waiting=tuple(_try(lambda: tuple(waiting_of(site)), unseen, "waiting") or ()),
         health=tuple(probe_results(site)),
         held=_try(lambda: held_releases(site), unseen, "store"),
+        kit=_try(lambda: _digest_of_kit(site), unseen, "verifier"),
         unseen=tuple(unseen),
     )
 
@@ -451,6 +455,13 @@ def _try(look: Callable[[], T], unseen: list[str], name: str) -> T | None:
 def _installed(site: Site) -> Installed | None:
     running = site.state.running
     return None if running is None else installed_of(site, running)
+
+
+def _digest_of_kit(site: Site) -> str | None:
+    if site.host.kit is None:
+        return None
+    with site.host.kit.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _cadence(every: str) -> int:
@@ -563,7 +574,7 @@ def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "request
     """Write the next report of a held site into its outbox.
 
     Steps: 1 take over a file that was written and not journalled; 2 look; 3 plan; 4 sign; 5 the file, durable; 6 the
-    journal. A full disk costs the reserve before it costs the report.
+    journal; 7 what need not be handed out again is removed. A full disk costs the reserve before it costs the report.
 
     Returns:
         The file; its number is one above the last.
@@ -583,7 +594,27 @@ def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "request
             raise
         _put(disk, path, raw)
     site.record(Reported(seq=report.chain.seq, digest=digest_of(raw), previous=report.chain.previous))  # 6
+    _clear_away(site, disk)  # 7
     return path
+
+
+def history_of(site: Site) -> int:
+    """How many reports are kept, to be handed out again until they are acknowledged."""
+    try:
+        installed = _installed(site)
+    except WaybillError:
+        installed = None
+    return HISTORY if installed is None else installed.settings.report.history
+
+
+def _clear_away(site: Site, disk: Disk) -> None:
+    """Remove reports of the line that home holds, and those beyond the history; never the newest."""
+    state = site.state
+    held = state.acknowledged[0] if state.acknowledged else 0
+    last = min(max(held, state.report_seq - history_of(site)), state.report_seq - 1)
+    for one in told_of(site):
+        if one.seq <= last:
+            disk.remove(report_path(site, one.seq))
 
 
 def _put(disk: Disk, path: Path, raw: bytes) -> None:

@@ -121,20 +121,12 @@ def _draw(site: "Site", raw: bytes, result: Result, signers: "tuple[Signer, ...]
 
 
 def _copy(site: "Site", target: Path, result: Result, signers: "tuple[Signer, ...]") -> Result:
-    from verifier.report import export_reports
+    from verifier.report import export_reports, history_of
 
-    copied = export_reports(site, site.disk, target, most=_history(site), signers=signers)
+    copied = export_reports(site, site.disk, target, most=history_of(site), signers=signers)
     names = [str(one) for one in copied]
     text = "\n".join([result.text, "", "handed out:", *(f"  {name}" for name in names)])
     return Result(text, {**result.data, "copied": names})
-
-
-def _history(site: "Site") -> int:
-    """How many reports are handed out again until they are acknowledged."""
-    from verifier.crew import installed_of
-
-    running = site.state.running
-    return 12 if running is None else installed_of(site, running).settings.report.history
 
 
 def _last(site: "Site") -> Result:

@@ -4,6 +4,7 @@ import errno
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace as replace_data
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from manifests.digest import digest_of
 from manifests.enrolment import verify_enrolment
 from manifests.envelope import INTOTO, verify_statement
 from manifests.errors import DamagedError, RefusedError
+from tests.consignments import consignment_for, signed
 from tests.place import Place, make_place
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
+from verifier.consignment import look, receive_consignment
 from verifier.events import Reported
 from verifier.fsops import Disk
 from verifier.journal import read_journal
@@ -35,7 +38,8 @@ from verifier.report import (
     write_report,
 )
 from verifier.report_cli import report_command
-from verifier.site import Site
+from verifier.site import Site, hold_site
+from verifier.state import SiteState
 
 ONE = Vendor(version="1.0.0", sequence=1)
 TWO = Vendor(version="1.1.0", sequence=2, service={"hello.txt": b"hello, world\n", "run.py": b"print('hi')\n"})
@@ -332,10 +336,8 @@ def test_the_summary_of_unacknowledged_reports_is_whole_or_says_what_it_omits(pl
     assert [one.seq for one in chain.earlier] == list(range(100 - r.MAX_EARLIER, 100))
 
 
-def replaced(state: object, seq: int):  # type: ignore[no-untyped-def]  # the state with another last report
-    from dataclasses import replace as replace_
-
-    return replace_(state, report_seq=seq)  # type: ignore[type-var]  # a dataclass
+def replaced(state: SiteState, seq: int) -> SiteState:
+    return replace_data(state, report_seq=seq)
 
 
 def test_what_does_not_fit_is_counted() -> None:
@@ -414,6 +416,44 @@ def test_handing_out_is_a_copy_and_overwrites_nothing(place: Place, tmp_path: Pa
     assert not (out / "northern-grid.small.production.east.1.report.json").exists()
     with place.hold() as site, pytest.raises(RefusedError, match="not a folder"):
         export_reports(site, site.disk, tmp_path / "nowhere", most=3)
+
+
+def test_the_outbox_keeps_what_may_have_to_be_sent_again(place: Place, tmp_path: Path) -> None:
+    """As many as `history` says, none that home holds, and always the newest."""
+    yaml = place.path / "site.yaml"
+    yaml.write_text(yaml.read_text().replace("every: 30d}", "every: 30d, history: 3}"))
+    place.bring(ONE.write(tmp_path / "1.tar"))
+    digests = [write(place).digest for _ in range(4)]
+
+    def there() -> list[str]:
+        return sorted(one.name for one in (place.path / "outbox").glob("*.report.json"))
+
+    assert there() == ["3.report.json", "4.report.json", "5.report.json"]
+    note = consignment_for(place.open().state, acknowledged=r.Acknowledged(seq=4, digest=digests[2]))
+    (tmp_path / "note").write_bytes(signed(note))
+    with place.hold() as site:
+        receive_consignment(site, look(tmp_path / "note"))
+    assert [one.seq for one in write(place).report.chain.earlier] == [5]
+    assert there() == ["5.report.json", "6.report.json"]
+
+
+def test_a_never_is_told_as_never(place: Place, tmp_path: Path) -> None:
+    yaml = place.path / "site.yaml"
+    yaml.write_text(yaml.read_text().replace("every: 30d}", "every: never}"))
+    place.bring(ONE.write(tmp_path / "1.tar"))
+    assert newest(place).identity.report_every_seconds == 0
+
+
+def test_a_report_says_which_program_made_it(place: Place, tmp_path: Path) -> None:
+    assert write(place).report.verifier.kit is None
+    kit = tmp_path / "waybill.pyz"
+    kit.write_bytes(b"a kit")
+    host = replace_data(place.clock.host(), kit=kit)
+    with hold_site(place.path, Disk(), host, "test") as site:
+        assert verified(place, write_report(site, site.disk, place.clock.at)).report.verifier.kit == digest_of(b"a kit")
+        kit.unlink()
+        report = verified(place, write_report(site, site.disk, place.clock.at)).report
+    assert (report.verifier.kit, [one.what for one in report.dropped]) == (None, ["verifier"])
 
 
 def run(place: Place, *words: str, code: int = 0) -> dict[str, object]:
