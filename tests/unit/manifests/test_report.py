@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -17,6 +17,8 @@ from manifests.keys import generate_key
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
 
+ROOT = Path(__file__).parents[3]
+REPORT_MD = ROOT / "docs" / "report.md"
 ONE = "sha256:" + "11" * 32
 TWO = "sha256:" + "22" * 32
 
@@ -26,8 +28,8 @@ def test_the_core_is_what_the_contract_lists() -> None:
 
 
 def test_every_field_has_its_import_rule() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")
-    table = text.partition("## Fields and their import rules")[2].partition("\n## ")[0]
+    text = REPORT_MD.read_text(encoding="utf-8")
+    table = text.partition("## Fields and their import rules")[2].partition("\n###")[0]
     ruled = {
         name for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.partition("| ")[2].split("|")[0])
     }
@@ -43,6 +45,27 @@ def test_every_field_has_its_import_rule() -> None:
     fields = {name for name in r.Report.__struct_fields__ if name not in parts}
     fields |= {f"{name}.{one}" for name, part in parts.items() for one in part.__struct_fields__}
     assert ruled == fields
+
+
+def test_every_part_has_its_import_rule() -> None:
+    """The fields of the fields: none is added without a word on what becomes of it."""
+    text = REPORT_MD.read_text(encoding="utf-8").partition("### The parts, field by field")[2]
+    told = {
+        row.split("`")[1]: re.findall(r"`([a-z_]+)`", row.split("|")[2])
+        for row in text.partition("\n\nWhat a release is")[0].splitlines()
+        if row.startswith("| `")
+    }
+    above = {r.Report, r.Identity, r.ChainLink, r.Trust, r.PolicyState, r.Install, r.Components, r.ConfigState}
+    parts = {one.__name__: [name.encode_name for name in msgspec.structs.fields(one)] for one in _structs(r.Report)}
+    assert told == {name: fields for name, fields in parts.items() if name not in {one.__name__ for one in above}}
+
+
+def _structs(type_: Any) -> set[type[msgspec.Struct]]:
+    own = isinstance(type_, type) and issubclass(type_, msgspec.Struct)
+    found = {type_} if own else set()
+    for inner in [one.type for one in msgspec.structs.fields(type_)] if own else get_args(type_):
+        found |= _structs(inner)
+    return found
 
 
 def test_a_report_comes_back_as_it_was_signed() -> None:
