@@ -43,6 +43,9 @@ tools:  ## Debian packages that tests of real parts use; tests without their too
 	apt-get install -y -qq --no-install-recommends $(TOOLS)
 	if command -v go >/dev/null; then mkdir -p .cache && cd tests/referrers_registry && \
 	  go build -o ../../.cache/referrers-registry . || echo "no registry with the referrers API; its tests are skipped"; fi
+	if command -v npm >/dev/null; then mkdir -p .cache/npm && cp tests/interop/npm/package*.json .cache/npm/ && \
+	  npm ci --prefix .cache/npm --no-audit --no-fund --ignore-scripts >/dev/null \
+	  || echo "no @sigstore/verify; its tests are skipped"; fi
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
