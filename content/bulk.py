@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from content.archive import BLOCK, END, header, member_length, padded, parse_header
+from content.damage import Hurt, damage, unreadable
 from manifests.digest import Blob, blob_name
-from manifests.errors import DamagedError, MalformedError, RefusedError
+from manifests.errors import DamagedError, HostError, MalformedError, RefusedError
 from manifests.release import Release
 
 BUFFER = 1 << 20
@@ -51,6 +52,7 @@ class Bulk:
         cut: The archive ends before its end mark, so it is no delta, whatever the site holds.
     """
 
+    release: Release
     present: tuple[Place, ...]
     missing: tuple[Blob, ...]
     length: int
@@ -110,10 +112,23 @@ def find_places(descriptor: int, release: Release, what: str) -> Bulk:
 
     Raises:
         DamagedError: Something that is not a member in its place, or that does not end where its last member does.
+        HostError: The medium cannot be read.
     """
     length = os.fstat(descriptor).st_size
+    try:
+        return _find_places(descriptor, release, length, what)
+    except OSError as error:
+        raise HostError(
+            f"cannot be read: {(error.strerror or str(error)).lower()}",
+            where=what,
+            remedy="try another drive, or ask for the medium again",
+            finding="medium-unreadable",
+        ) from None
+
+
+def _find_places(descriptor: int, release: Release, length: int, what: str) -> Bulk:
     if length == bundle_length(release):
-        return Bulk(present=complete_places(release), missing=(), length=length)
+        return Bulk(release=release, present=complete_places(release), missing=(), length=length)
     present: list[Place] = []
     missing: list[Blob] = []
     at = release.bulk_at
@@ -136,7 +151,7 @@ def find_places(descriptor: int, release: Release, what: str) -> Bulk:
     missing += [blob for _, blob in wanted]
     if not cut and os.pread(descriptor, len(END) + 1, at) != END:  # F-01
         raise _damaged("the archive does not end where its last member does", f"{what} at byte {at}")
-    return _bulk(present, missing, length, cut, what)
+    return _bulk(release, present, missing, length, cut, what)
 
 
 def _next_place(block: bytes, at: int, wanted: Iterator[tuple[int, Blob]], missing: list[Blob], what: str) -> Place:
@@ -153,10 +168,10 @@ def _next_place(block: bytes, at: int, wanted: Iterator[tuple[int, Blob]], missi
     return Place(name=name, blob=blob, offset=at + BLOCK)
 
 
-def _bulk(present: list[Place], missing: list[Blob], length: int, cut: bool, what: str) -> Bulk:
+def _bulk(release: Release, present: list[Place], missing: list[Blob], length: int, cut: bool, what: str) -> Bulk:
     if cut and not missing:  # F-114
         raise _damaged("the end of the archive is missing", what)
-    return Bulk(present=tuple(present), missing=tuple(missing), length=length, cut=cut)
+    return Bulk(release=release, present=tuple(present), missing=tuple(missing), length=length, cut=cut)
 
 
 def _name_at(block: bytes, at: int, what: str) -> str:
@@ -186,50 +201,108 @@ def verify_file(descriptor: int, bulk: Bulk, what: str, *, workers: int | None =
     # With fewer large blobs than cores an idle core reads ahead for the one that hashes.
     ahead = sum(place.blob.size >= DROP_EVERY for place in bulk.present) < workers
 
-    def check(place: Place) -> Place | None:
+    def check(place: Place) -> tuple[Hurt, ...]:
         return _check(descriptor, place, advance, ahead=ahead and place.blob.size >= DROP_EVERY)
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        bad = [place for place in pool.map(check, largest_first) if place]
-    if bad:
-        raise damage(bad, what)
+        hurts = [hurt for found in pool.map(check, largest_first) for hurt in found]
+    if hurts:
+        raise damaged_file(descriptor, bulk, hurts, what)
+    _check_end(descriptor, bulk, what)
+
+
+def verify_frame(descriptor: int, bulk: Bulk, what: str) -> None:
+    """Everything around the members' bytes, for a bundle whose members are hashed by whoever copies them.
+
+    Raises:
+        DamagedError: As ``verify_file``.
+    """
+    hurts = [
+        hurt for place in bulk.present for hurt in (*_check_header(descriptor, place), *_padding(descriptor, place))
+    ]
+    if hurts:
+        raise damaged_file(descriptor, bulk, hurts, what)
+    _check_end(descriptor, bulk, what)
+
+
+def _check_end(descriptor: int, bulk: Bulk, what: str) -> None:
     if not bulk.missing and os.pread(descriptor, len(END) + 1, bulk.length - len(END)) != END:
         raise _damaged("the archive does not end with zeros", f"{what} at byte {bulk.length - len(END)}")
 
 
-def damage(bad: list[Place], what: str) -> DamagedError:
-    """The failure that names blobs with their byte ranges, first in the bundle first."""
-    bad = sorted(bad, key=lambda place: place.offset)
-    first = bad[0]
-    more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-    end = first.offset + first.blob.size
-    return _damaged(
-        f"{first.name} is not what the release says, bytes {first.offset} to {end}{more}",
-        what,
+def damaged_file(descriptor: int, bulk: Bulk, hurts: list[Hurt], what: str) -> DamagedError:
+    """The failure that names each piece, also by what it is for as far as the bundle's own documents tell."""
+    from content.uses import uses_of  # only a damaged bundle pays for it
+
+    places = {place.blob.digest: place for place in bulk.present}
+    return damage(
+        hurts, what, uses_of(bulk.release, lambda digest: read_blob(descriptor, places[digest], MAX_KEPT_BLOB))
     )
 
 
-def _check(descriptor: int, place: Place, advance: Advance, *, ahead: bool) -> Place | None:
-    """The place itself when anything in it differs; ``ahead`` reads in a thread of its own."""
-    if os.pread(descriptor, BLOCK, place.offset - BLOCK) != header(place.name, place.blob.size):
-        return place
+def lost_tail(bulk: Bulk) -> list[Hurt]:
+    """Where the missing members of a complete bundle that was cut short would lie; nothing for a delta."""
+    places = complete_places(bulk.release)
+    if not bulk.cut or places[: len(bulk.present)] != bulk.present:
+        return []
+    return [
+        hurt_at(one, max(one.offset - BLOCK, bulk.length), _end(one), "cut-short")
+        for one in places[len(bulk.present) :]
+    ]
+
+
+def hurt_at(place: Place, start: int, end: int, how: str = "changed") -> Hurt:
+    return Hurt(place.name, place.blob.digest, start, end, how)
+
+
+def _check_header(descriptor: int, place: Place) -> tuple[Hurt, ...]:
+    start = place.offset - BLOCK
+    try:
+        same = os.pread(descriptor, BLOCK, start) == header(place.name, place.blob.size)
+    except OSError:
+        return (hurt_at(place, start, place.offset, "unreadable"),)
+    return () if same else (hurt_at(place, start, place.offset),)
+
+
+def _padding(descriptor: int, place: Place) -> tuple[Hurt, ...]:
+    start, count = place.offset + place.blob.size, padded(place.blob.size) - place.blob.size
+    if not count:
+        return ()
+    try:
+        same = os.pread(descriptor, count, start) == bytes(count)  # F-04
+    except OSError:
+        return (hurt_at(place, start, start + count, "unreadable"),)
+    return () if same else (hurt_at(place, start, start + count),)
+
+
+def _check(descriptor: int, place: Place, advance: Advance, *, ahead: bool) -> tuple[Hurt, ...]:
+    """What is wrong with a member; ``ahead`` reads in a thread of its own."""
+    if wrong := _check_header(descriptor, place):
+        return wrong
     hashed = hashlib.sha256()
     at = dropped = place.offset
-    for piece in _read_ahead(descriptor, place) if ahead else _read(descriptor, place):
-        hashed.update(piece)
-        at += len(piece)
-        advance(len(piece))
-        if at - dropped >= DROP_EVERY:
-            os.posix_fadvise(descriptor, dropped, at - dropped, os.POSIX_FADV_DONTNEED)
-            dropped = at
-    if at != place.offset + place.blob.size:
-        return place
-    padding = padded(place.blob.size) - place.blob.size
-    if padding and os.pread(descriptor, padding, at) != bytes(padding):  # F-04
-        return place
+    end = place.offset + place.blob.size
+    try:
+        for piece in _read_ahead(descriptor, place) if ahead else _read(descriptor, place):
+            hashed.update(piece)
+            at += len(piece)
+            advance(len(piece))
+            if at - dropped >= DROP_EVERY:
+                os.posix_fadvise(descriptor, dropped, at - dropped, os.POSIX_FADV_DONTNEED)
+                dropped = at
+    except OSError:
+        # What was readable on a second look was a passing fault of the drive; the blob is still not proven.
+        stretches = unreadable(descriptor, at, end) or ((at, end),)
+        return tuple(hurt_at(place, *stretch, "unreadable") for stretch in stretches)
+    if at != end:
+        return (hurt_at(place, at, end, "cut-short"),)
+    if wrong := _padding(descriptor, place):
+        return wrong
     if place.blob.size >= BUFFER:
         os.posix_fadvise(descriptor, dropped, at - dropped, os.POSIX_FADV_DONTNEED)
-    return None if "sha256:" + hashed.hexdigest() == place.blob.digest else place  # F-112
+    if "sha256:" + hashed.hexdigest() != place.blob.digest:  # F-112
+        return (hurt_at(place, place.offset, end),)
+    return ()
 
 
 def _read(descriptor: int, place: Place) -> Iterator[memoryview]:
@@ -265,9 +338,12 @@ def read_blob(descriptor: int, place: Place, limit: int) -> bytes:
     """A small member's bytes, hashed in this very read. Raises DamagedError when they differ."""
     if place.blob.size > limit:
         raise MalformedError(f"{place.blob.size} bytes, at most {limit} are read", where=place.name)
-    data = os.pread(descriptor, place.blob.size, place.offset)
+    try:
+        data = os.pread(descriptor, place.blob.size, place.offset)
+    except OSError:
+        raise damage([hurt_at(place, place.offset, _end(place), "unreadable")], "bundle", {}) from None
     if "sha256:" + hashlib.sha256(data).hexdigest() != place.blob.digest:
-        raise damage([place], "bundle")
+        raise damage([hurt_at(place, place.offset, place.offset + place.blob.size)], "bundle", {})
     return data
 
 
@@ -296,27 +372,47 @@ def verify_stream(
     wanted = enumerate(release.members)
     at = release.bulk_at
     cut = False
+    place: Place | None = None
     with _ReadAhead(stream) as source:
-        while True:
-            block = source.take(BLOCK)
-            cut = len(block) < BLOCK
-            if cut or not block.strip(b"\0"):
-                break
-            place = _next_place(block, at, wanted, missing, what)
-            same = _check_stream(source, place, kept, advance)
-            cut = source.ended
-            if cut:
-                missing.append(place.blob)
-                break
-            if not same:
-                raise damage([place], what)
-            present.append(place)
-            at += member_length(place.blob.size)
-        if not cut and block + source.take(len(END)) != END:  # F-01
-            raise _damaged("the archive does not end where its last member does", f"{what} at byte {at}")
+        try:
+            while True:
+                block = source.take(BLOCK)
+                cut = len(block) < BLOCK
+                if cut or not block.strip(b"\0"):
+                    break
+                place = _next_place(block, at, wanted, missing, what)
+                same = _check_stream(source, place, kept, advance)
+                cut = source.ended
+                if cut:
+                    missing.append(place.blob)
+                    break
+                if not same:
+                    raise _damaged_stream(release, kept, hurt_at(place, place.offset, _end(place)), what)
+                present.append(place)
+                at += member_length(place.blob.size)
+            if not cut and block + source.take(len(END)) != END:  # F-01
+                raise _damaged("the archive does not end where its last member does", f"{what} at byte {at}")
+        except OSError:
+            here = release.bulk_at + source.taken
+            # A pipe cannot be read again: nothing is known from here to the end of the member.
+            if place is not None and here < _end(place):
+                raise _damaged_stream(release, kept, hurt_at(place, here, _end(place), "unreadable"), what) from None
+            raise _damaged_stream(
+                release, kept, Hurt("the archive", "", here, here + BLOCK, "unreadable"), what
+            ) from None
         length = source.taken
     missing += [blob for _, blob in wanted]
-    return _bulk(present, missing, release.bulk_at + length, cut, what), kept
+    return _bulk(release, present, missing, release.bulk_at + length, cut, what), kept
+
+
+def _end(place: Place) -> int:
+    return place.offset + place.blob.size
+
+
+def _damaged_stream(release: Release, kept: Kept, hurt: Hurt, what: str) -> DamagedError:
+    from content.uses import uses_of  # only a damaged bundle pays for it
+
+    return damage([hurt], what, uses_of(release, kept.blobs.__getitem__))
 
 
 def _check_stream(source: "_ReadAhead", place: Place, kept: Kept, advance: Advance) -> bool:

@@ -13,7 +13,7 @@ from content.archive import BLOCK, header, member_length, padded, parse_header
 from manifests.canonical import parse
 from manifests.digest import digest_of
 from manifests.envelope import MAX_BUNDLE, Statement, sign_statement, statement, verify_statement
-from manifests.errors import DamagedError, MalformedError, NewerError, RefusedError, UntrustedError
+from manifests.errors import DamagedError, HostError, MalformedError, NewerError, RefusedError, UntrustedError
 from manifests.keys import Signer
 from manifests.release import (
     BULK_STEP,
@@ -174,8 +174,9 @@ def read_head(read: Callable[[int], bytes], what: str = "bundle") -> Head:
 
     Raises:
         MalformedError: Anything that our writer would not have written.
+        HostError: The medium cannot be read.
     """
-    reader = _Reader(read, what)
+    reader = _Reader(_named(read, what), what)
     name, data = reader.member({"oci-layout": len(OCI_LAYOUT)})
     if data != OCI_LAYOUT:  # F-06
         raise MalformedError("oci-layout is not the constant of the format", where=what)
@@ -279,6 +280,23 @@ def _look_alike(block: bytes) -> str:
     if block[257:262] == b"ustar":
         return "it is a tar that another program wrote or packed again; ask for the original file"
     return "name a file that `waybill build` wrote"
+
+
+def _named(read: Callable[[int], bytes], what: str) -> Callable[[int], bytes]:
+    """``read``, whose failures say what it was that could not be read."""
+
+    def reading(count: int) -> bytes:
+        try:
+            return read(count)
+        except OSError as error:
+            raise HostError(
+                f"cannot be read: {(error.strerror or str(error)).lower()}",
+                where=what,
+                remedy="try another drive, or ask for the medium again",
+                finding="medium-unreadable",
+            ) from None
+
+    return reading
 
 
 def open_head(path: Path) -> Head:

@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import update_wrapper
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import click
 
-from manifests.errors import HostError, RefusedError, UsageError, WaybillError
+from manifests.errors import DamagedError, HostError, RefusedError, UsageError, WaybillError
 from manifests.units import show_duration, show_size
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -125,6 +125,8 @@ def _print(result: Result, *, as_json: bool) -> None:
                     "where": error.where,
                     "hint": error.remedy,
                 }
+                if isinstance(error, DamagedError) and error.pieces:
+                    shown["error"]["pieces"] = [asdict(one) for one in error.pieces]
             click.echo(json.dumps(shown, indent=2, ensure_ascii=False, sort_keys=True))
         elif result.text:
             click.echo(visible(result.text))

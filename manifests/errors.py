@@ -18,6 +18,7 @@
 Exit code 0 is success, 1 a bug of ours (any other exception), 130 an interrupt.
 """
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -65,8 +66,32 @@ class HostError(WaybillError):
     exit_code = 6
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Bytes ``start`` to ``end`` (not included) of a file on a medium that must be cut again.
+
+    Attributes:
+        name: The member; ``use``: what it is for, in words.
+        how: ``changed``, ``unreadable`` or ``cut-short``.
+    """
+
+    name: str
+    start: int
+    end: int
+    how: str
+    use: str = ""
+
+
 class DamagedError(WaybillError):
+    """``pieces``: what exactly, where that is known."""
+
     exit_code = 7
+
+    def __init__(
+        self, problem: str, *, where: str = "", remedy: str = "", finding: str = "", pieces: tuple[Piece, ...] = ()
+    ) -> None:
+        super().__init__(problem, where=where, remedy=remedy, finding=finding)
+        self.pieces = pieces
 
 
 class NewerError(WaybillError):

@@ -28,14 +28,11 @@ from verifier.events import Approved, Note
 from verifier.generations import write_generation
 from verifier.machine import Machine, Tools, one_line, outcome_of
 from verifier.policy import require
-from verifier.site import Site, check_space
+from verifier.site import OVERHEAD, OVERHEAD_FILES, Site, check_space
 from verifier.state import Generation
 from verifier.store import ingest, missing_blobs, space_for
 from verifier.table import State
 
-# The journal, the generation's own files, and the report that follows.
-OVERHEAD = 4 << 20
-OVERHEAD_FILES = 64
 Advance = Callable[[int], None]
 # Writes the report after a change; gets the site and what the change was.
 Tell = Callable[[Site, str], Path]

@@ -1,20 +1,21 @@
 """The one door in: what lies on a medium is known by its content, verified whole, and put in the queue."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from content.archive import BLOCK, header
-from content.bulk import find_places, open_bundle, read_blob
+from content.bulk import Bulk, find_places, open_bundle, read_blob, verify_frame
 from content.head import OCI_LAYOUT
 from content.oci import MAX_MANIFEST_BYTES
-from manifests.errors import MalformedError, RefusedError, WaybillError
+from manifests.errors import HostError, MalformedError, RefusedError, WaybillError
 from verifier.events import Alarm, Received, RootInForce
 from verifier.facts import facts_of
 from verifier.heads import keep_head, small_documents
-from verifier.site import Site
-from verifier.store import get_blob, ingest, is_held, put_blob
+from verifier.site import OVERHEAD, OVERHEAD_FILES, Site, check_space
+from verifier.store import get_blob, ingest, missing_blobs, put_blob, space_for
 from verifier.verify import Finding, VerifiedBundle, refusal, verify_path
 
 MAX_FILES = 10_000
@@ -73,8 +74,15 @@ def looks_like_bundle(path: Path) -> bool:
             return False
         with path.open("rb") as file:
             return file.read(BLOCK) == header("oci-layout", len(OCI_LAYOUT))
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno != errno.EIO:
+            return False
+        raise HostError(
+            "cannot be read: input/output error",
+            where=str(path),
+            remedy="try another drive, or ask for the medium again",
+            finding="medium-unreadable",
+        ) from None
 
 
 def receive_bundle(site: Site, path: Path, *, keep: bool, advance: Callable[[int], None]) -> Taken:
@@ -84,7 +92,8 @@ def receive_bundle(site: Site, path: Path, *, keep: bool, advance: Callable[[int
     vouches for; 3 the head and the small documents are kept; 4 the journal says so, which raises the mark.
 
     Args:
-        keep: Also copy the bulk into the store now, for a medium that will not be here at the install.
+        keep: Also copy the bulk into the store now, for a medium that will not be here at the install. It is still
+            read once; what was good of a damaged one stays.
 
     Raises:
         WaybillError: As `verify`; an alarm about a sequence used twice is in the journal.
@@ -98,6 +107,7 @@ def receive_bundle(site: Site, path: Path, *, keep: bool, advance: Callable[[int
         now=site.host.now(),
         held=held,
         stored=lambda blob: get_blob(site.blobs, blob, MAX_MANIFEST_BYTES),
+        take=(lambda descriptor, bulk: _take(site, path, descriptor, bulk, advance)) if keep else None,
         advance=advance,
     )
     error = refusal(bundle.findings)
@@ -112,7 +122,8 @@ def receive_bundle(site: Site, path: Path, *, keep: bool, advance: Callable[[int
                 site.disk.write(target, one.raw)
         site.record(RootInForce(pin=verified.chain.pin))
     keep_head(site, verified)  # 3
-    _keep_bulk(site, path, bundle, everything=keep, advance=advance)
+    if not keep:
+        _keep_small(site, path, bundle)
     item = f"r-{release.version}"
     before = site.state.received(item)
     source = _text(path.absolute())
@@ -144,16 +155,24 @@ def receive_bundle(site: Site, path: Path, *, keep: bool, advance: Callable[[int
     )
 
 
-def _keep_bulk(
-    site: Site, path: Path, bundle: VerifiedBundle, *, everything: bool, advance: Callable[[int], None]
-) -> None:
+def _take(site: Site, path: Path, descriptor: int, bulk: Bulk, advance: Callable[[int], None]) -> None:
+    """The one read of the medium: what the store lacks is copied and the copy hashed; what it has is hashed there.
+
+    Stopped or damaged half-way, the next call goes on with the blobs that are still missing.
+    """
+    members = bulk.release.members if not bulk.missing else tuple(place.blob for place in bulk.present)
+    missing = missing_blobs(site.blobs, members, told=advance)
+    size, inodes = space_for(missing, site.disk.space(site.blobs).block)
+    check_space(site.disk, ((site.blobs, size + OVERHEAD, inodes + OVERHEAD_FILES),))
+    verify_frame(descriptor, bulk, str(path))
+    ingest(site.disk, descriptor, bulk, missing, site.blobs, str(path), told=advance)
+
+
+def _keep_small(site: Site, path: Path, bundle: VerifiedBundle) -> None:
     release = bundle.head.release
     descriptor = open_bundle(path)
     try:
         bulk = find_places(descriptor, release, str(path))
-        if everything:
-            missing = tuple(one for one in release.members if not is_held(site.blobs, one))
-            ingest(site.disk, descriptor, bulk, missing, site.blobs, str(path), told=advance)
         places = {place.blob.digest: place for place in bulk.present}
         for blob in small_documents(release):
             if blob.digest in places:

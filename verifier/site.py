@@ -26,6 +26,9 @@ from verifier.state import SiteState, fold
 T = TypeVar("T")
 MAX_DOCUMENT = 16 << 20
 LITTLE = 4 << 20
+# The journal, a generation's own files, and the report that follows a change.
+OVERHEAD = 4 << 20
+OVERHEAD_FILES = 64
 SITE_YAML = "site.yaml"
 POLICY_YAML = "policy.yaml"
 CURRENT = "current"

@@ -1,11 +1,12 @@
 """The site's store: blobs by digest. What comes in is copied, the copy is hashed and synced, then it gets its name."""
 
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
-from content.bulk import Bulk, Place, damage
+from content.bulk import Bulk, damaged_file, hurt_at, lost_tail
+from content.damage import Hurt, unreadable
 from manifests.digest import Blob, digest_of
 from manifests.errors import DamagedError, HostError
 from manifests.keys import read_capped
@@ -61,7 +62,8 @@ def ingest(
 ) -> None:
     """Copy the ``missing`` blobs out of a bundle; what is in the store when this returns is durable.
 
-    Stopped at any point it can simply be run again: each blob is there whole, or not there.
+    Stopped at any point it can simply be run again: each blob is there whole, or not there. Damage does not stop it:
+    what is good is kept, so that another medium has to bring only the rest.
 
     Raises:
         DamagedError: The bundle lacks some, or holds other bytes; names them with their byte ranges.
@@ -69,6 +71,47 @@ def ingest(
     disk.make_folder(blobs)
     places = {place.blob.digest: place for place in bulk.present}
     absent = [one for one in missing if one.digest not in places]
+    for leftover in blobs.glob("*.part"):
+        disk.remove(leftover)
+
+    def take(blob: Blob) -> tuple[Hurt, ...]:
+        place = places[blob.digest]
+        end = place.offset + blob.size
+        final = blob_path(blobs, blob.digest)
+        part = final.with_name(final.name + ".part")
+        try:
+            found = disk.copy(descriptor, place.offset, blob.size, part, told)
+        except OSError:
+            # The kernel does not say which of the two files it was: where the medium can be read, it was ours.
+            stretches = unreadable(descriptor, place.offset, end)
+            if not stretches:
+                raise
+            with suppress(OSError):
+                disk.remove(part)
+            return tuple(hurt_at(place, *stretch, "unreadable") for stretch in stretches)
+        if found != blob.digest:
+            got = part.stat().st_size
+            disk.remove(part)
+            if got < blob.size:
+                return (hurt_at(place, place.offset + got, end, "cut-short"),)
+            return (hurt_at(place, place.offset, end),)
+        disk.rename(part, final)
+        return ()
+
+    largest_first = sorted((one for one in missing if one.digest in places), key=lambda one: -one.size)
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        futures = [pool.submit(take, one) for one in largest_first]
+        try:
+            hurts = [hurt for future in futures for hurt in future.result()]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+    disk.sync_folder(blobs)
+    lost = {one.digest for one in absent}
+    hurts += [one for one in lost_tail(bulk) if one.digest in lost]
+    if hurts:
+        raise damaged_file(descriptor, bulk, hurts, what)
     if absent:
         names = ", ".join(one.digest[:19] for one in absent[:4]) + (", …" if len(absent) > 4 else "")
         raise DamagedError(
@@ -77,32 +120,6 @@ def ingest(
             remedy="bring the complete bundle, or the delta that was cut for this site",
             finding="incomplete",
         )
-    for leftover in blobs.glob("*.part"):
-        disk.remove(leftover)
-
-    def take(blob: Blob) -> Place | None:
-        place = places[blob.digest]
-        final = blob_path(blobs, blob.digest)
-        part = final.with_name(final.name + ".part")
-        found = disk.copy(descriptor, place.offset, blob.size, part, told)
-        if found != blob.digest:
-            disk.remove(part)
-            return place
-        disk.rename(part, final)
-        return None
-
-    largest_first = sorted(missing, key=lambda one: -one.size)
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        futures = [pool.submit(take, one) for one in largest_first]
-        try:
-            bad = [place for place in (future.result() for future in futures) if place is not None]
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise
-    if bad:
-        raise damage(bad, what)
-    disk.sync_folder(blobs)
 
 
 def put_blob(disk: Disk, blobs: Path, data: bytes) -> str:
@@ -151,11 +168,3 @@ def sweep(disk: Disk, blobs: Path, keep: frozenset[str]) -> int:
             # Not synced: a blob that comes back after a crash is one blob too many, and clean.
             disk.remove(path)
     return freed
-
-
-def is_held(blobs: Path, blob: Blob) -> bool:
-    """Whether a blob of that name and length is there; its bytes are not looked at."""
-    try:
-        return os.stat(blob_path(blobs, blob.digest)).st_size == blob.size  # noqa: PTH116 - a Path per blob is slow
-    except OSError:
-        return False

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from content.bulk import Advance, Bulk, Kept, find_places, open_bundle, read_blob, verify_file, verify_stream
+from content.bulk import Advance, Bulk, Kept, find_places, lost_tail, open_bundle, read_blob, verify_file, verify_stream
+from content.damage import damage, recut
 from content.graph import Graph, walk
 from content.head import VERIFY_TXT, Head, VerifiedHead, open_head, read_head, verify_head
 from content.oci import MAX_MANIFEST_BYTES
@@ -30,6 +31,7 @@ MAX_JUMP = 10_000
 KNOWN_EXTENSIONS: frozenset[str] = frozenset()
 # Hashed bytes of a blob that the site has.
 Stored = Callable[[Blob], bytes]
+Take = Callable[[int, Bulk], None]
 
 Level = Literal["ok", "warning", "refused"]
 
@@ -270,6 +272,7 @@ def verify_path(
     head_file: Path | None = None,
     held: frozenset[str] = frozenset(),
     stored: Stored | None = None,
+    take: Take | None = None,
     advance: Advance,
 ) -> VerifiedBundle:
     """Verify the bundle file at ``path``, with its head or the one in ``head_file``.
@@ -277,6 +280,7 @@ def verify_path(
     Args:
         held: Digests of the blobs that this site has, for a delta.
         stored: Reads and hashes one of these, when signatures of images must be judged.
+        take: Copies the bulk somewhere and checks every byte of it meanwhile, in place of the read that only checks.
 
     Raises:
         WaybillError: The head cannot be read or is not trusted, or the bulk is damaged. What policy or state says is
@@ -293,10 +297,15 @@ def verify_path(
         if refusal(findings) is not None:  # F-117
             return _unread(verified, findings)
         bulk = find_places(descriptor, verified.release, str(path))
-        verify_file(descriptor, bulk, str(path), advance=advance)
+        if take is not None:
+            take(descriptor, bulk)
+        else:
+            verify_file(descriptor, bulk, str(path), advance=advance)
         places = {place.blob.digest: place for place in bulk.present}
 
-        members = {blob.digest: blob for blob in bulk.missing}
+        # What is not on the medium, or was taken from it, is read where it is now.
+        here = verified.release.members if take is not None else bulk.missing
+        members = {blob.digest: blob for blob in here}
 
         def read(digest: str) -> bytes:
             if digest in members and stored is not None:
@@ -358,7 +367,7 @@ def _kept(kept: Kept, digest: str) -> bytes:
 def _unread(verified: VerifiedHead, findings: tuple[Finding, ...]) -> VerifiedBundle:
     return VerifiedBundle(
         head=verified,
-        bulk=Bulk(present=(), missing=verified.release.members, length=0),
+        bulk=Bulk(release=verified.release, present=(), missing=verified.release.members, length=0),
         graph=None,
         contract=None,
         rollback=None,
@@ -430,10 +439,15 @@ def _unjudged() -> tuple[Finding, ...]:
 def _incomplete(release: Release, bulk: Bulk, missing: tuple[Blob, ...]) -> Finding:
     total = show_size(sum(blob.size for blob in missing))
     names = ", ".join(blob.digest[:19] for blob in missing[:4]) + (", …" if len(missing) > 4 else "")
+    lost = lost_tail(bulk)
+    pieces = damage(lost, "", {}).pieces if lost else ()
     error = DamagedError(
         f"{len(missing)} of {len(release.members)} members are missing, {total}: {names}",
         where=f"bundle of {bulk.length} bytes",
-        remedy="cut short, or a delta for a site that holds the rest; ask for those pieces again",
+        remedy=f"cut short; {recut(pieces)}"
+        if pieces
+        else "cut short, or a delta for a site that holds the rest; ask for those pieces again",
+        pieces=pieces,
     )
     return _no("incomplete", error)
 

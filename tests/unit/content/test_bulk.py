@@ -78,11 +78,14 @@ def test_damage_names_the_first_blob_with_its_bytes_and_counts_the_rest(tmp_path
     descriptor = opened(tmp_path / "b", bytes(data))
     with pytest.raises(DamagedError) as caught:
         verify_file(descriptor, find_places(descriptor, release, "b"), "b", advance=no_progress)
-    first = places[3]
+    first, last = places[3], places[-1]
     end = first.offset + first.blob.size
-    assert (
-        caught.value.problem == f"{first.name} is not what the release says, bytes {first.offset} to {end} and 1 more"
-    )
+    assert caught.value.problem.startswith(f"{first.name} (")
+    assert f") is not what the release says, bytes {first.offset} to {end}; and 1 more: " in caught.value.problem
+    assert [(one.start, one.end, one.how) for one in caught.value.pieces] == [
+        (one.offset, one.offset + one.blob.size, "changed") for one in (first, last)
+    ]
+    assert f"{first.offset}+{first.blob.size}, {last.offset}+{last.blob.size}" in caught.value.remedy
     with pytest.raises(DamagedError):
         read_blob(descriptor, first, 1 << 20)
     with pytest.raises(MalformedError, match="at most 2 are read"):
@@ -174,11 +177,14 @@ class Failing(Slow):
         return super().read(size)
 
 
-def test_a_read_error_is_one_and_not_damage() -> None:
+def test_a_read_error_is_told_apart_from_other_bytes() -> None:
+    """From where the pipe broke nothing is known: that piece is named as unreadable."""
     release, _, _ = VENDOR.release()
     stream = Failing(VENDOR.bundle()[release.bulk_at :])
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(DamagedError, match="is unreadable, bytes") as caught:
         verify_stream(stream, release, "pipe", advance=no_progress)  # type: ignore[arg-type]  # it reads
+    assert caught.value.finding == "bulk-unreadable"
+    assert all(one.start >= release.bulk_at for one in caught.value.pieces)
 
 
 def test_threads_end_with_the_read() -> None:
