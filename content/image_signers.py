@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from content.keyless import check_available, identity_judge
+from content.rekor import read_logs
 from content.signatures import NONE, Judge, JudgeOf, Read, key_judge
 from manifests.errors import UntrustedError, WaybillError
 from manifests.release import ImageSigner, Release
@@ -14,10 +15,11 @@ def signer_problems(release: Release, root: Root) -> Iterator[WaybillError]:
     for name in sorted({image.signed_by for image in release.images} - {NONE}):
         signer = release.signers[name]
         try:
+            if release.sigstore is not None:
+                check_pinned(release, root)
             if signer.key is not None:
                 key_judge(name, signer)
             else:
-                check_pinned(release, root)
                 check_available(signer.identity or "")
         except WaybillError as error:
             yield error
@@ -28,7 +30,8 @@ def judge_of(release: Release, root: Root, read: Read) -> JudgeOf:
 
     def find(name: str, signer: ImageSigner) -> Judge:
         if signer.key is not None:
-            return key_judge(name, signer)
+            trusted = None if release.sigstore is None else read(check_pinned(release, root))
+            return key_judge(name, signer, None if trusted is None else read_logs(trusted, "trusted_root.json"))
         digest = check_pinned(release, root)
         return identity_judge(name, signer.identity or "", signer.issuer or "", read(digest))
 

@@ -13,6 +13,8 @@ from typing import Literal, Protocol
 
 from content.graph import Graph, Node
 from content.oci import REF_NAME, Descriptor, ImageIndex, ImageManifest, read_json
+from content.rekor import BUNDLE as REKOR
+from content.rekor import Logs, Signed, verify_entries, verify_promise
 from manifests.envelope import BUNDLE, INTOTO, STATEMENT, pae
 from manifests.errors import MalformedError, NewerError, UntrustedError, WaybillError
 from manifests.keys import CarriedKey, decode_base64, load_carried
@@ -62,6 +64,7 @@ class Opened:
         payload_type: Of the DSSE envelope; empty for a signature over the manifest itself.
         payload: Of the envelope, or empty.
         digest: SHA-256 that a signature over the manifest claims to be about, 32 bytes, or empty.
+        entries: Of transparency logs, as they are; usually a list.
     """
 
     raw: bytes
@@ -71,6 +74,7 @@ class Opened:
     payload: bytes
     digest: bytes
     signature: bytes
+    entries: object = ()
 
     @property
     def is_envelope(self) -> bool:
@@ -113,10 +117,15 @@ class NotBySigner(Exception):  # noqa: N818 - a verdict on its way, not an error
 
 @dataclass(frozen=True)
 class KeyJudge:
-    """Judges by one pinned key. Key ids in signatures are only good for telling a stranger's from a broken one."""
+    """Judges by one pinned key. Key ids in signatures are only good for telling a stranger's from a broken one.
+
+    Attributes:
+        logs: The transparency logs that a pinned trusted root names; without one their entries are not looked at.
+    """
 
     signer: str
     key: CarriedKey
+    logs: Logs | None = None
 
     @property
     def name(self) -> str:
@@ -131,6 +140,10 @@ class KeyJudge:
             raise NotBySigner("wrong", "its signature is empty")
         by = "made without a key (by a certificate)" if layer.annotation(CERTIFICATE) else "by none of this key"
         self._verify(signature, payload, "unknown", by)
+        promise = layer.annotation(REKOR)
+        if self.logs is not None and promise:
+            about = Signed(message=payload, payload=b"", signature=signature, spki=self.key.record.spki)
+            self._logged(lambda logs: verify_promise(promise, logs, about, "image"))
 
     def envelope(self, message: bytes, signature: bytes) -> None:
         self._verify(signature, message, "unknown", "by none of this key")
@@ -139,6 +152,17 @@ class KeyJudge:
         ours = opened.hint == self.key.record.keyid
         by = "by a certificate" if opened.keyless else f"by key {opened.hint[:12] or '?'}"
         self._verify(opened.signature, message, "wrong" if ours else "unknown", "does not match" if ours else by)
+        if self.logs is not None:
+            about = Signed(message, opened.payload, opened.signature, self.key.record.spki)
+            self._logged(lambda logs: verify_entries(opened.entries, logs, about, "image"))
+
+    def _logged(self, check: Callable[[Logs], None]) -> None:
+        """An entry of a log that is there must hold (F-198)."""
+        assert self.logs is not None
+        try:
+            check(self.logs)
+        except (MalformedError, UntrustedError) as error:
+            raise NotBySigner("wrong", f"and logged wrongly: {error.problem}") from None
 
     def _verify(self, signature: bytes, message: bytes, else_: Literal["wrong", "unknown"], text: str) -> None:
         try:
@@ -193,7 +217,7 @@ def judge_images(release: Release, graph: Graph, read: Read, judge_of: JudgeOf) 
     return tuple(findings)
 
 
-def key_judge(name: str, signer: ImageSigner) -> KeyJudge:
+def key_judge(name: str, signer: ImageSigner, logs: Logs | None = None) -> KeyJudge:
     """The judge of a signer that is a key.
 
     Raises:
@@ -203,7 +227,7 @@ def key_judge(name: str, signer: ImageSigner) -> KeyJudge:
     assert signer.key is not None
     where = f"release.json $.signers.{name}"
     try:
-        return KeyJudge(signer=name, key=load_carried(signer.key, where))
+        return KeyJudge(signer=name, key=load_carried(signer.key, where), logs=logs)
     except NewerError as error:
         error.finding = "image-signer-algorithm"
         raise
@@ -429,6 +453,7 @@ def open_bundle(data: bytes) -> Opened:
         claimed = decode_base64(hint, "hint").hex()
     except MalformedError:
         claimed = ""
+    entries = material.get("tlogEntries", [])
     if "dsseEnvelope" in fields:
         envelope = _object(fields, "dsseEnvelope")
         signatures = envelope.get("signatures")
@@ -443,6 +468,7 @@ def open_bundle(data: bytes) -> Opened:
             payload=decode_base64(_word(envelope, "payload"), "payload"),
             digest=b"",
             signature=decode_base64(_word(signatures[0], "sig"), "sig"),
+            entries=entries,
         )
     message = _object(fields, "messageSignature")
     about = _object(message, "messageDigest")
@@ -456,6 +482,7 @@ def open_bundle(data: bytes) -> Opened:
         payload=b"",
         digest=decode_base64(_word(about, "digest"), "digest"),
         signature=decode_base64(_word(message, "signature"), "signature"),
+        entries=entries,
     )
 
 

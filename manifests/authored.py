@@ -218,7 +218,8 @@ def release_problems(file: Handwritten, release: ReleaseFile) -> Iterator[Malfor
             yield MalformedError(
                 f"signer {name!r} needs either key, or identity and issuer", where=file.at(f"$.signers.{name}")
             )
-    if (release.sigstore is not None) != any(one.key is None for one in release.signers.values()):
+    identities = any(one.key is None for one in release.signers.values())
+    if identities > (release.sigstore is not None) or (release.sigstore is not None and not release.signers):
         yield MalformedError(
             "`sigstore` and signers that are identities go together",
             where=file.at("$.sigstore" if release.sigstore is not None else "$.signers"),

@@ -447,8 +447,9 @@ def _check_parts(release: Release, refuse: Refuse, what: str) -> None:
         by_identity = signer.identity is not None and signer.issuer is not None
         if (signer.key is not None) == by_identity or (signer.identity is None) != (signer.issuer is None):  # F-106
             raise refuse("either a key, or identity and issuer", f"signers.{name}")
-    if (release.sigstore is not None) != any(one.key is None for one in release.signers.values()):  # F-90
-        raise refuse("signers that are identities need a trusted root, and only they do", "sigstore")
+    identities = any(one.key is None for one in release.signers.values())
+    if identities > (release.sigstore is not None) or (release.sigstore is not None and not release.signers):  # F-90
+        raise refuse("signers that are identities need a trusted root, and without signers there is none", "sigstore")
     for i, files in enumerate(release.files):
         paths = [entry.path for entry in files.entries]
         if paths != sorted(set(paths)):  # F-95

@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from manifests.digest import digest_of
 from manifests.envelope import BUNDLE, INTOTO, pae
-from tests.signed_images import b64, dump
+from tests.signed_images import b64, dump, pem
 from tests.timestamps import Authority
 from tests.vendor import derived
 
@@ -168,13 +168,12 @@ class Sigstore:
         one = struct.pack("!B32sQHBBH", 0, key_id(self.ct_key), at, 0, 4, 3, len(signature)) + signature
         return struct.pack("!HH", len(one) + 2, len(one)) + one
 
-    def log(self, kind: str, body: bytes) -> dict[str, object]:
+    def log(self, kind: str, body: bytes) -> dict[str, Any]:
         """An entry of the log whose only leaf is ``body``, with promise and proof."""
         at = int((AT + timedelta(seconds=2)).timestamp())
         root = hashlib.sha256(b"\0" + body).digest()
         log_id = key_id(self.rekor_key)
-        note = f"rekor.example - 1\n1\n{b64(root)}\n"
-        signed = b64(log_id[:4] + sign(self.rekor_key, note.encode()))
+        note = self.note(1, root)
         promised = dump({"body": b64(body), "integratedTime": at, "logID": log_id.hex(), "logIndex": 0})
         timed = {
             "integratedTime": str(at),
@@ -190,10 +189,16 @@ class Sigstore:
                 "rootHash": b64(root),
                 "treeSize": "1",
                 "hashes": [],
-                "checkpoint": {"envelope": f"{note}\n\N{EM DASH} rekor.example {signed}\n"},
+                "checkpoint": {"envelope": note},
             },
             "canonicalizedBody": b64(body),
         }
+
+    def note(self, size: int, root: bytes) -> str:
+        """A checkpoint of the log: a signed note."""
+        text = f"rekor.example - 1\n{size}\n{b64(root)}\n"
+        signed = b64(key_id(self.rekor_key)[:4] + sign(self.rekor_key, text.encode()))
+        return f"{text}\n\N{EM DASH} rekor.example {signed}\n"
 
     def trusted_root(self) -> bytes:
         valid = {"start": "2025-01-01T00:00:00Z"}
@@ -261,14 +266,18 @@ class Sigstore:
         content = {"messageDigest": about, "signature": b64(signature)}
         return self._bundle(certificate, entry, messageSignature=content)
 
-    def _record(self, certificate: x509.Certificate, message: bytes, signature: bytes) -> dict[str, object]:
-        """A `hashedrekord` entry of either kind."""
+    def record_key(self, key: ec.EllipticCurvePrivateKey, message: bytes, signature: bytes) -> dict[str, Any]:
+        """A `hashedrekord` entry of either kind for a signature by a key."""
+        verifier = {"publicKey": {"rawBytes": b64(spki(key))}, "keyDetails": "PKIX_ECDSA_P256_SHA_256"}
+        return self._entry(pem(key), verifier, message, signature)
+
+    def _record(self, certificate: x509.Certificate, message: bytes, signature: bytes) -> dict[str, Any]:
+        verifier = {"x509Certificate": {"rawBytes": b64(_der(certificate))}, "keyDetails": "PKIX_ECDSA_P256_SHA_256"}
+        return self._entry(_pem(certificate), verifier, message, signature)
+
+    def _entry(self, text: bytes, verifier: dict[str, Any], message: bytes, signature: bytes) -> dict[str, Any]:
         digest = hashlib.sha256(message).digest()
         if self.rekor == 2:
-            verifier = {
-                "x509Certificate": {"rawBytes": b64(_der(certificate))},
-                "keyDetails": "PKIX_ECDSA_P256_SHA_256",
-            }
             record = {
                 "data": {"algorithm": "SHA2_256", "digest": b64(digest)},
                 "signature": {"content": b64(signature), "verifier": verifier},
@@ -277,7 +286,7 @@ class Sigstore:
             return self.log("hashedrekord", dump(body))
         spec = {
             "data": {"hash": {"algorithm": "sha256", "value": digest.hex()}},
-            "signature": {"content": b64(signature), "publicKey": {"content": b64(_pem(certificate))}},
+            "signature": {"content": b64(signature), "publicKey": {"content": b64(text)}},
         }
         return self.log("hashedrekord", dump({"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": spec}))
 
