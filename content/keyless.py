@@ -7,6 +7,7 @@ and whoever verifies keys alone never loads it. Time comes from the log entry or
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
@@ -82,7 +83,18 @@ class IdentityJudge:
             if said != (opened.payload_type, opened.payload):
                 raise NotBySigner("wrong", "in a way that two readers understand differently")
         else:
-            _guard(lambda: self._verifier.verify_artifact(message, bundle, self._policy))
+            _guard(lambda: self._verify_digest(bundle, sha256(message).digest()))
+
+    def digest(self, opened: Opened, digest: bytes) -> None:
+        """A Sigstore bundle over bytes with this SHA-256. Raises NotBySigner."""
+        bundle = self._parse(opened)
+        _guard(lambda: self._verify_digest(bundle, digest))
+
+    def _verify_digest(self, bundle: "Bundle", digest: bytes) -> None:
+        from sigstore.hashes import Hashed
+        from sigstore_models.common.v1 import HashAlgorithm
+
+        self._verifier.verify_artifact(Hashed(algorithm=HashAlgorithm.SHA2_256, digest=digest), bundle, self._policy)
 
     def _parse(self, opened: Opened) -> "Bundle":
         """The bundle, if its certificate names the signer at all; what it names is not believed yet."""

@@ -33,12 +33,12 @@ class Signed:
     """What an entry must be about.
 
     Attributes:
-        message: The bytes that were signed; of an envelope its pre-authentication encoding.
+        digest: SHA-256 of the bytes that were signed; of an envelope those are its pre-authentication encoding.
         payload: Of an envelope; empty otherwise.
         spki: DER of the key that signed.
     """
 
-    message: bytes
+    digest: bytes
     payload: bytes
     signature: bytes
     spki: bytes
@@ -178,12 +178,11 @@ def _about(body: bytes, about: Signed, what: str) -> None:
     fields = read_json(body, max_bytes=MAX_TRUSTED_ROOT, where=what)
     spec = _object(fields, "spec")
     signature = encode_base64(about.signature)
-    digest = hashlib.sha256(about.message).digest()
     kind = (fields.get("kind"), fields.get("apiVersion"))
     if kind == ("hashedrekord", "0.0.1"):
         hashed, logged = _object(_object(spec, "data"), "hash"), _object(spec, "signature")
         found = (hashed.get("algorithm"), hashed.get("value"), logged.get("content"))
-        wanted = ("sha256", digest.hex(), signature)
+        wanted = ("sha256", about.digest.hex(), signature)
         spki = _pem_spki(_text(_object(logged, "publicKey"), "content"), what)
     elif kind == ("dsse", "0.0.1"):
         hashed = _object(spec, "payloadHash")
@@ -196,7 +195,7 @@ def _about(body: bytes, about: Signed, what: str) -> None:
         record = _object(spec, "hashedRekordV002")
         data, logged = _object(record, "data"), _object(record, "signature")
         found = (data.get("algorithm"), data.get("digest"), logged.get("content"))
-        wanted = ("SHA2_256", encode_base64(digest), signature)
+        wanted = ("SHA2_256", encode_base64(about.digest), signature)
         spki = decode_base64(_text(_object(_object(logged, "verifier"), "publicKey"), "rawBytes"), what)
     else:
         raise UntrustedError(f"a log entry of kind {kind[0]} {kind[1]}, not known here", where=what)

@@ -9,6 +9,7 @@ registry, so it is said and decides nothing. A signature over an index covers wh
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal, Protocol
 
 from content.graph import Graph, Node
@@ -142,7 +143,7 @@ class KeyJudge:
         self._verify(signature, payload, "unknown", by)
         promise = layer.annotation(REKOR)
         if self.logs is not None and promise:
-            about = Signed(message=payload, payload=b"", signature=signature, spki=self.key.record.spki)
+            about = Signed(sha256(payload).digest(), b"", signature, self.key.record.spki)
             self._logged(lambda logs: verify_promise(promise, logs, about, "image"))
 
     def envelope(self, message: bytes, signature: bytes) -> None:
@@ -153,7 +154,7 @@ class KeyJudge:
         by = "by a certificate" if opened.keyless else f"by key {opened.hint[:12] or '?'}"
         self._verify(opened.signature, message, "wrong" if ours else "unknown", "does not match" if ours else by)
         if self.logs is not None:
-            about = Signed(message, opened.payload, opened.signature, self.key.record.spki)
+            about = Signed(sha256(message).digest(), opened.payload, opened.signature, self.key.record.spki)
             self._logged(lambda logs: verify_entries(opened.entries, logs, about, "image"))
 
     def _logged(self, check: Callable[[Logs], None]) -> None:
@@ -432,18 +433,21 @@ def _summary(said: dict[str, object]) -> str:
     return f", built by {plain_text(builder)} from {plain_text(source)}"
 
 
-def open_bundle(data: bytes) -> Opened:
+def open_bundle(data: bytes, media_types: tuple[str, ...] = BUNDLES) -> Opened:
     """Parse a Sigstore bundle v0.3 strictly: no duplicate key, exactly one content, exactly one signature.
+
+    Args:
+        media_types: Which versions are taken; before 0.3 a certificate came with its chain.
 
     Raises:
         MalformedError: Anything else.
     """
     fields = read_json(data, max_bytes=MAX_SIGNED, where="bundle")
-    if fields.get("mediaType") not in BUNDLES:
+    if fields.get("mediaType") not in media_types:
         raise MalformedError(f"media type is {plain_text(fields.get('mediaType'))}", where="bundle")
     material = _object(fields, "verificationMaterial")
     hint = _object(material, "publicKey").get("hint", "")
-    keyless = "certificate" in material
+    keyless = "certificate" in material or "x509CertificateChain" in material
     if ("publicKey" in material) == keyless or not isinstance(hint, str):
         raise MalformedError("neither a key nor a certificate, or both", where="bundle")
     if ("dsseEnvelope" in fields) == ("messageSignature" in fields):

@@ -225,12 +225,12 @@ def test_without_a_trusted_root_nobody_says_whose_log_it_is(tmp_path: Path) -> N
 @pytest.mark.parametrize("size", range(1, 18))
 def test_proofs_of_every_shape(size: int) -> None:
     """Each leaf of small trees by its path; no other place, no other leaf."""
-    message, payload = b"message", b""
+    message = b"message"
     signature = sign(CI, message)
     entry = FIRST.record_key(CI, message, signature)
     body = _body(entry)
     logs = read_logs(FIRST.trusted_root(), "test")
-    about = Signed(message=message, payload=payload, signature=signature, spki=spki(CI))
+    about = Signed(hashlib.sha256(message).digest(), b"", signature, spki(CI))
     for index in range(size):
         leaves = [hashlib.sha256(b"\0" + (body if n == index else bytes([n]))).digest() for n in range(size)]
         root, path = _tree(leaves), _path(index, leaves)
