@@ -7,6 +7,7 @@ is not merely something that our own judge was written against.
 import base64
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tests.unit.fleet.reporter import Reporter
 from tests.vendor import RELEASE, SECOND, Vendor
 
 HERE = Path(__file__).parent / "npm"
+PAGE = Path(__file__).parents[2] / "docs" / "verify-without-us.md"
 
 
 def judge(cases: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -40,6 +42,39 @@ def judge(cases: dict[str, dict[str, Any]]) -> dict[str, str]:
     )
     assert done.returncode == 0, done.stderr
     return dict(zip(cases, json.loads(done.stdout), strict=True))
+
+
+def test_the_script_of_the_page(tmp_path: Path) -> None:
+    """docs/verify-without-us.md, followed to the letter: a good release, a changed one, another key."""
+    node = tool("node")
+    modules = CACHE / "npm" / "node_modules"
+    if not (modules / "@sigstore" / "verify").is_dir():
+        pytest.skip("@sigstore/verify is not installed: make tools")
+    found = re.search(r"<!-- node -->\n```\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert found is not None
+    head = Vendor().head()
+    (tmp_path / "verify.js").write_text(found[1])
+    (tmp_path / "bundle.json").write_bytes(head.signatures[0].bundle)
+    (tmp_path / "vendor.pub").write_text(RELEASE.public.pem)
+    (tmp_path / "second.pub").write_text(SECOND.public.pem)
+    (tmp_path / "release.json").write_bytes(head.release)
+    (tmp_path / "changed.json").write_bytes(head.release.replace(b'"sequence":1', b'"sequence":2'))
+
+    def say(key: str, release: str) -> str:
+        done = subprocess.run(
+            [node, "verify.js", "bundle.json", key, release],
+            cwd=tmp_path,
+            env={**os.environ, "NODE_PATH": str(modules)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode == 0) == bool(done.stdout)
+        return done.stdout or done.stderr
+
+    assert say("vendor.pub", "release.json") == "verified small 1.0.0\n"
+    assert "about something else" in say("vendor.pub", "changed.json")
+    assert "signature verification failed" in say("second.pub", "release.json")
 
 
 def by_key(bundle: bytes, signer: Any = RELEASE, artifact: bytes | None = None) -> dict[str, Any]:
