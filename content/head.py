@@ -15,6 +15,7 @@ from manifests.digest import digest_of
 from manifests.envelope import MAX_BUNDLE, Statement, sign_statement, statement, verify_statement
 from manifests.errors import DamagedError, HostError, MalformedError, NewerError, RefusedError, UntrustedError
 from manifests.keys import Signer
+from manifests.quorum import Quorum, require, weigh
 from manifests.release import (
     BULK_STEP,
     FORMAT,
@@ -26,8 +27,19 @@ from manifests.release import (
     parse_release,
     predicate_of,
 )
-from manifests.revocations import MAX_REVOCATIONS, Revocations, verify_revocations
-from manifests.trust import MAX_ROOT, MAX_ROOTS, Chain, Mark, Pin, check_vendor_product, verify_chain
+from manifests.revocations import MAX_REVOCATIONS, Judged, Revocations, judge_revocations, revoke
+from manifests.trust import (
+    MAX_ROOT,
+    MAX_ROOTS,
+    Chain,
+    Mark,
+    Pin,
+    Root,
+    check_vendor_product,
+    join_roots,
+    parse_root,
+    verify_chain,
+)
 
 OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 RESERVE = 192 << 10
@@ -98,12 +110,27 @@ class Head:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What a reader holds already, besides its pin.
+
+    Attributes:
+        roots: Root documents, oldest first; with those of a medium they make the chain.
+        revocations: The list in force, which judges unless a newer one comes.
+        own_keys: Key ids of the reader's own people and site; a vendor's root that names one is refused.
+    """
+
+    roots: tuple[bytes, ...] = ()
+    revocations: Revocations | None = None
+    own_keys: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class VerifiedHead:
     """A head that the pinned root vouches for.
 
     Attributes:
-        signers: Key ids whose signatures counted, sorted.
-        not_evaluated: Signers whose algorithm this verifier lacks; they did not count.
+        quorum: Of the role ``release``: who was counted, who signed well and was not, and why.
+        lists: The revocation list that judges, and what became of the one in the head.
         practice: The root is a practice root, which vouches for nothing in earnest.
     """
 
@@ -111,9 +138,23 @@ class VerifiedHead:
     release: Release
     release_digest: str
     chain: Chain
-    signers: tuple[str, ...]
-    not_evaluated: tuple[str, ...]
-    revocations: Revocations | None
+    quorum: Quorum
+    lists: Judged
+
+    @property
+    def signers(self) -> tuple[str, ...]:
+        """Key ids whose signatures counted, sorted."""
+        return self.quorum.counted
+
+    @property
+    def not_evaluated(self) -> tuple[str, ...]:
+        """Signers whose algorithm this verifier lacks; they did not count."""
+        return self.quorum.not_evaluated
+
+    @property
+    def revocations(self) -> Revocations | None:
+        """The list that judges."""
+        return self.lists.newest
 
     @property
     def practice(self) -> bool:
@@ -193,7 +234,10 @@ def read_head(read: Callable[[int], bytes], what: str = "bundle") -> Head:
             if roots or revocations is not None or match[2] != "sig" or len(signatures) >= MAX_SIGNATURES:  # F-08
                 raise MalformedError("signatures are pairs, before the root documents", where=f"{what} {name}")
             keyid = match[1]
-            if signatures and keyid <= signatures[-1].keyid:  # F-08
+            if signatures and keyid == signatures[-1].keyid:  # F-08
+                problem = "a key has signed twice; keys are counted, not signatures"
+                raise MalformedError(problem, where=f"{what} {name}", finding="signature-twice")
+            if signatures and keyid < signatures[-1].keyid:  # F-08
                 raise MalformedError("signatures are not in order of key ids", where=f"{what} {name}")
             sig = reader.body(name, size, MAX_SIG)
             _, bundle = reader.member({f"signatures/{keyid}.sigstore.json": MAX_BUNDLE})
@@ -329,55 +373,105 @@ def add_signature(head: Head, signature: Signature) -> Head:
     return replace(head, signatures=tuple(sorted((*others, signature), key=lambda one: one.keyid)))
 
 
-def verify_head(head: Head, pin: Pin) -> VerifiedHead:
+def verify_head(head: Head, pin: Pin, known: Known | None = None) -> VerifiedHead:
     """Decide trust on the head alone.
 
-    Steps: 1 root chain from the pin; 2 both signatures of every signer; 3 threshold and product; 4 the predicate's
-    format; 5 the subject is ``release.json``; 6 parse it; 7 predicate and ``bulk_at`` agree with it; 8 revocations.
-    Nothing of a later step is looked at before the earlier one held.
+    Steps: 1 root chain from the pin, of the documents here and those that are known; 2 the revocation list that judges;
+    3 both signatures of every signer; 4 threshold and product; 5 the predicate's format; 6 the subject is
+    ``release.json``; 7 parse it; 8 predicate and ``bulk_at`` agree with it. Nothing of a later step is looked at before
+    the earlier one held. Whether the release itself is revoked is the reader's to say: one that runs may go on.
 
     Raises:
         MalformedError, UntrustedError, RefusedError, NewerError: As the step says.
     """
-    chain = verify_chain(head.roots, pin)  # 1
-    if chain.roots[0].root.version != head.first_root:  # F-10
-        raise MalformedError(f"root {chain.roots[0].root.version} is named {head.first_root}", where="trust")
+    known = known or Known()
+    chain = reach_chain(head, pin, known)  # 1
+    lists = judge_revocations(head.revocations, chain, known.revocations, "revocations.json")  # 2
+    chain = revoke(chain, lists.newest)
     release_digest = digest_of(head.release)
-    good: dict[str, Statement[Predicate]] = {}
-    not_evaluated = []
-    for one in head.signatures:  # 2
-        found = _verify_pair(one, head.release, chain)
-        if found is None:
-            not_evaluated.append(one.keyid)
-        else:
-            good[one.keyid] = found
-    said = _agree(good, chain)
-    counted = _count(good, said.predicate, chain)  # 3
-    check_vendor_product(chain.newest, said.predicate.product)
-    if said.predicate.format > FORMAT:  # 4, F-80
+    said, quorum = _verify_signers(head, chain)  # 3
+    check_vendor_product(chain.newest, said.predicate.product)  # 4
+    if said.predicate.format > FORMAT:  # 5, F-80
         raise NewerError(
             f"the release is of format {said.predicate.format}, this verifier reads up to {FORMAT}",
             where="release",
             remedy=f"use the vendor's newer verifier: {', '.join(said.predicate.kits) or 'ask the vendor'}",
             finding="format-newer",
         )
-    if said.subject[0].digest.sha256 != release_digest.removeprefix("sha256:"):  # 5, F-78
+    if said.subject[0].digest.sha256 != release_digest.removeprefix("sha256:"):  # 6, F-78
         raise UntrustedError("what was signed is another release.json", where="release.json", finding="signature-wrong")
-    release = parse_release(head.release)  # 6, F-82
-    if said != release_statement(release, release_digest):  # 7, F-79
+    release = parse_release(head.release)  # 7, F-82
+    if said != release_statement(release, release_digest):  # 8, F-79
         raise MalformedError("the signed statement and release.json disagree", where="release.json")
     if release.bulk_at != head.bulk_at:  # F-16
         raise MalformedError(f"the head ends at {head.bulk_at}, release.json says {release.bulk_at}", where="reserve")
-    revocations = None if head.revocations is None else verify_revocations(head.revocations, chain)  # 8
     return VerifiedHead(
-        head=head,
-        release=release,
-        release_digest=release_digest,
-        chain=chain,
-        signers=counted,
-        not_evaluated=tuple(not_evaluated),
-        revocations=revocations,
+        head=head, release=release, release_digest=release_digest, chain=chain, quorum=quorum, lists=lists
     )
+
+
+def reach_chain(head: Head, pin: Pin, known: Known) -> Chain:
+    """The chain up to the newest root that can be reached: of the head's documents and those that are known.
+
+    Raises:
+        MalformedError, UntrustedError: As ``join_roots`` and ``verify_chain``.
+        RefusedError: The newest root names a key of the reader's own.
+    """
+    chain = verify_chain(join_roots(known.roots, head.roots), pin)
+    first = chain.roots[0] if not known.roots else parse_root(head.roots[0], "the first root document")
+    if first.root.version != head.first_root:  # F-10
+        raise MalformedError(f"root {first.root.version} is named {head.first_root}", where="trust")
+    check_own_keys(chain.newest, known.own_keys)
+    return chain
+
+
+def check_own_keys(root: Root, own_keys: frozenset[str]) -> None:
+    """Raises RefusedError when a vendor's root names a key of the customer."""
+    shared = sorted(set(root.keys) & own_keys)
+    if shared:
+        raise RefusedError(  # F-67
+            f"root {root.version} of {root.vendor} names {', '.join(one[:12] for one in shared)}, a key of this site "
+            "or of its people",
+            where="trust",
+            remedy="a vendor does not speak with a customer's key; tell both, by another way than this medium",
+            finding="own-key-in-root",
+        )
+
+
+def _verify_signers(head: Head, chain: Chain) -> tuple[Statement[Predicate], Quorum]:
+    """The one statement that every signer made, and that enough of them did.
+
+    Every pair is looked at before the first wrong one is refused, so that the refusal can say who signed well.
+    """
+    good: dict[str, Statement[Predicate]] = {}
+    not_evaluated = []
+    wrong: MalformedError | UntrustedError | None = None
+    for one in head.signatures:
+        try:
+            found = _verify_pair(one, head.release, chain)
+        except (MalformedError, UntrustedError) as error:
+            wrong = wrong or error
+            continue
+        if found is None:
+            not_evaluated.append(one.keyid)
+        else:
+            good[one.keyid] = found
+    first = next(iter(good.values()), None)
+    at = Mark(epoch=first.predicate.epoch, sequence=first.predicate.sequence) if first else None
+    quorum = weigh(chain, "release", good, at=at, not_evaluated=tuple(not_evaluated))
+    if wrong is not None:
+        if isinstance(wrong, UntrustedError):
+            wrong.problem += f"; besides, the release is signed by {quorum.text}"
+        raise wrong
+    remedy = "waybill sign BUNDLE --key KEY, at the vendor"
+    if first is None:
+        require(quorum, "the release", where="signatures", remedy=remedy)
+        raise AssertionError("a release without a signature was not refused")
+    if any(other != first for other in good.values()):  # F-73
+        raise UntrustedError("two signers made different statements", where="signatures", finding="signature-wrong")
+    _check_root_of(first.predicate, chain)
+    require(quorum, "the release", where="signatures", remedy=remedy)  # F-75
+    return first, quorum
 
 
 def _verify_pair(one: Signature, release: bytes, chain: Chain) -> Statement[Predicate] | None:
@@ -401,27 +495,7 @@ def _verify_pair(one: Signature, release: bytes, chain: Chain) -> Statement[Pred
     return said
 
 
-def _agree(good: dict[str, Statement[Predicate]], chain: Chain) -> Statement[Predicate]:
-    """The one statement that every signer made."""
-    if not good:
-        raise UntrustedError(
-            f"the release is not signed; it needs {_needs(chain)}",
-            where="signatures",
-            remedy="waybill sign BUNDLE --key KEY, at the vendor",
-            finding="signature-missing",
-        )
-    first, *others = good.values()
-    if any(other != first for other in others):  # F-73
-        raise UntrustedError("two signers made different statements", where="signatures", finding="signature-wrong")
-    return first
-
-
-def _needs(chain: Chain) -> str:
-    role = chain.newest.roles["release"]
-    return f"{role.threshold} of the release keys {', '.join(keyid[:12] for keyid in role.keys)}"
-
-
-def _count(good: dict[str, Statement[Predicate]], predicate: Predicate, chain: Chain) -> tuple[str, ...]:
+def _check_root_of(predicate: Predicate, chain: Chain) -> None:
     if predicate.root_version > chain.newest.version:  # F-74
         raise UntrustedError(
             f"the release asks for root {predicate.root_version}, the newest here is {chain.newest.version}",
@@ -438,19 +512,6 @@ def _count(good: dict[str, Statement[Predicate]], predicate: Predicate, chain: C
             remedy="only a new root begins an epoch; a root document was left out, or the release is not the vendor's",
             finding="epoch-unknown",
         )
-    at = Mark(epoch=predicate.epoch, sequence=predicate.sequence)
-    counted = tuple(sorted(keyid for keyid in good if chain.counted("release", keyid, at)))
-    role = chain.newest.roles["release"]
-    if len(counted) < role.threshold:  # F-75
-        missing = sorted(set(role.keys) - set(counted))
-        raise UntrustedError(
-            f"the release is signed by {len(counted)} of the {role.threshold} release keys that it needs "
-            f"(signed: {', '.join(k[:12] for k in counted) or 'none'}; missing: {', '.join(k[:12] for k in missing)})",
-            where="signatures",
-            remedy="waybill sign BUNDLE --key KEY, at the vendor",
-            finding="signature-missing",
-        )
-    return counted
 
 
 def rewrite_head(path: Path, head: Head) -> None:

@@ -148,7 +148,10 @@ def parse_envelope(data: bytes, payload_type: str, what: str, *, max_bytes: int)
     if envelope.payload_type != payload_type:  # F-45
         raise MalformedError(f"payload type is {envelope.payload_type!r}, expected {payload_type!r}", where=what)
     keyids = [one.keyid for one in envelope.signatures]
-    if keyids != sorted(set(keyids)):  # F-45
+    if len(set(keyids)) < len(keyids):  # F-45
+        problem = "a key has signed twice; keys are counted, not signatures"
+        raise MalformedError(problem, where=what, finding="signature-twice")
+    if keyids != sorted(keyids):  # F-45
         raise MalformedError("signatures are not sorted by key id, each key once", where=what)
     return envelope
 

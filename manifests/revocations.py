@@ -1,14 +1,17 @@
 """The revocation list: one monotonic document of the vendor, signed by the root role alone."""
 
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from msgspec import Meta
 
-from manifests.canonical import parse
-from manifests.digest import Digest, KeyId, Name, Positive
+from manifests.canonical import encode, parse
+from manifests.digest import Digest, KeyId, Name, Positive, digest_of
 from manifests.document import Document
-from manifests.envelope import parse_envelope, verify_signature
-from manifests.errors import UntrustedError
+from manifests.envelope import Envelope, parse_envelope, verify_signature
+from manifests.errors import MalformedError, UntrustedError
+from manifests.quorum import Quorum, require, weigh
+from manifests.release import Handler
 from manifests.trust import Chain
 
 REVOCATIONS_TYPE = "application/vnd.waybill.revocations.v1+json"
@@ -16,13 +19,95 @@ MAX_REVOCATIONS = 1 << 20
 
 
 class Revocations(Document, frozen=True, kw_only=True, tag_field="type", tag=REVOCATIONS_TYPE):
-    """What is no longer good. A list with a higher version replaces every lower one."""
+    """What is no longer good. A list with a higher version replaces every lower one.
+
+    Attributes:
+        keys: Count for no role any more.
+        releases: Must not be installed; one that runs is called *running revoked*.
+        handlers: Must not be run; by ``handler_digest``.
+    """
 
     vendor: Name
     version: Positive
     keys: Annotated[tuple[KeyId, ...], Meta(max_length=4096)] = ()
     releases: Annotated[tuple[Digest, ...], Meta(max_length=4096)] = ()
     handlers: Annotated[tuple[Digest, ...], Meta(max_length=4096)] = ()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The list that judges, out of the one that a reader holds and the one that came.
+
+    Attributes:
+        newest: None while there is none.
+        came: The one that came, where it is newer than the one held.
+        ignored: Why the one that came does not judge; empty when it does, or none came.
+    """
+
+    newest: Revocations | None
+    came: Revocations | None = None
+    ignored: str = ""
+
+
+def handler_digest(handler: Handler) -> str:
+    """What a list names a handler by: the digest of its entry in ``release.json``."""
+    return digest_of(encode(handler))  # F-156
+
+
+def check_revocations(found: Revocations, what: str) -> None:
+    """Raise MalformedError unless every rule inside the document holds."""
+    for name in ("keys", "releases", "handlers"):
+        held = getattr(found, name)
+        if list(held) != sorted(set(held)):  # F-154
+            raise MalformedError("not sorted, each once", where=f"{what} $.{name}")
+
+
+def encode_revocations(found: Revocations) -> bytes:
+    check_revocations(found, f"revocation list {found.version}")
+    return encode(found)
+
+
+def parse_revocations(data: bytes, what: str) -> tuple[Envelope, Revocations]:
+    """Read a list; its signatures are judged by ``verify_revocations``."""
+    envelope = parse_envelope(data, REVOCATIONS_TYPE, what, max_bytes=MAX_REVOCATIONS)
+    found = parse(envelope.payload_bytes, Revocations, what, max_bytes=MAX_REVOCATIONS)
+    check_revocations(found, what)
+    return envelope, found
+
+
+def weigh_revocations(data: bytes, chain: Chain, what: str = "revocations.json") -> tuple[Revocations, Quorum]:
+    """The list and who of the newest root's role root signed it; every signature in it holds.
+
+    Raises:
+        MalformedError: Not a list in our form.
+        UntrustedError: Nobody signed it, a signature is wrong or by a stranger, or it is another vendor's.
+    """
+    envelope = parse_envelope(data, REVOCATIONS_TYPE, what, max_bytes=MAX_REVOCATIONS)
+    good = []
+    for one in envelope.signatures:
+        key = chain.key(one.keyid)
+        if key is None:
+            raise UntrustedError(
+                f"signed by unknown key {one.keyid}",
+                where=what,
+                remedy="receive the newest root document first, if the vendor has new keys; else this is a stranger's",
+                finding="signature-unknown",
+            )
+        if key.known:
+            verify_signature(envelope, one, key, what)
+            good.append(one.keyid)
+    if not good:
+        _require(weigh(chain, "root", good), what)
+    _, found = parse_revocations(data, what)
+    if found.vendor != chain.newest.vendor:  # F-151
+        problem = f"a list of {found.vendor}, expected {chain.newest.vendor}"
+        raise UntrustedError(problem, where=what, finding="vendor-differs")
+    return found, weigh(revoke(chain, found), "root", good)
+
+
+def _require(quorum: Quorum, what: str) -> None:
+    remedy = "the vendor's root keys must sign it: waybill sign trust/N.revocations.json --key KEY"
+    require(quorum, "the revocation list", where=what, remedy=remedy)
 
 
 def verify_revocations(data: bytes, chain: Chain, what: str = "revocations.json") -> Revocations:
@@ -32,19 +117,44 @@ def verify_revocations(data: bytes, chain: Chain, what: str = "revocations.json"
         MalformedError: Not a list in our form.
         UntrustedError: A signature is wrong or by a stranger, or there are too few.
     """
-    envelope = parse_envelope(data, REVOCATIONS_TYPE, what, max_bytes=MAX_REVOCATIONS)
-    role = chain.newest.roles["root"]
-    good = set()
-    for one in envelope.signatures:
-        key = chain.key(one.keyid)
-        if key is None:
-            raise UntrustedError(f"signed by unknown key {one.keyid}", where=what, finding="signature-unknown")
-        if key.known:
-            verify_signature(envelope, one, key, what)
-            good.add(one.keyid)
-    if len(good & set(role.keys)) < role.threshold:  # F-150
-        raise UntrustedError(f"needs {role.threshold} root signatures", where=what, finding="signature-missing")
-    found = parse(envelope.payload_bytes, Revocations, what, max_bytes=MAX_REVOCATIONS)
-    if found.vendor != chain.newest.vendor:  # F-151
-        raise UntrustedError(f"a list of {found.vendor}, expected {chain.newest.vendor}", where=what)
+    found, quorum = weigh_revocations(data, chain, what)
+    _require(quorum, what)  # F-150
     return found
+
+
+def judge_revocations(data: bytes | None, chain: Chain, held: Revocations | None, what: str) -> Judged:
+    """Which list judges: the newer of the one ``held`` and the one that came as ``data``.
+
+    Raises:
+        MalformedError, UntrustedError: As ``verify_revocations``; or there are two lists of one version.
+    """
+    if data is None:
+        return Judged(held)
+    found, quorum = weigh_revocations(data, chain, what)
+    if held is not None and found.version < held.version:  # F-152
+        return Judged(held, ignored=f"list {found.version} is older than list {held.version} and is ignored")
+    if not quorum.met and _of_older_root(quorum, chain):
+        return Judged(held, ignored=f"list {found.version} was signed under an older root and is ignored")
+    _require(quorum, what)
+    if held is not None and found.version == held.version:
+        if found != held:  # F-155
+            raise UntrustedError(
+                f"there are two revocation lists of version {found.version}; another one is known here",
+                where=what,
+                remedy="receive nothing more of this vendor before its people have explained it, by another way",
+                finding="revocations-twice",
+            )
+        return Judged(held)
+    return Judged(found, came=found)
+
+
+def _of_older_root(quorum: Quorum, chain: Chain) -> bool:
+    """Whether those who signed were the quorum of an earlier version, whose lists the newest root no longer backs."""
+    signed = {*quorum.counted, *(keyid for keyid, _ in quorum.others)}
+    older = (one.root.roles["root"] for one in chain.roots[:-1])
+    return any(len(signed & set(role.keys)) >= role.threshold for role in older)
+
+
+def revoke(chain: Chain, found: Revocations | None) -> Chain:
+    """The chain as the list leaves it: its keys count nowhere."""
+    return chain if found is None else replace(chain, revoked=chain.revoked | set(found.keys))  # F-153

@@ -5,6 +5,7 @@ and of N+1. Different from TUF: no expiry (a courier may be slow), the file of N
 algorithms and roles that this verifier does not know are kept and never counted.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -22,6 +23,9 @@ ROOT_TYPE = "application/vnd.waybill.root.v1+json"
 MAX_ROOT = 256 << 10
 MAX_ROOTS = 256
 ROLES = ("root", "release", "consignment", "rollback")
+
+# Why a good signature counts, or does not.
+Counts = Literal["counted", "revoked", "retired", "role"]
 
 
 class Mark(Document, frozen=True, kw_only=True, order=True):
@@ -97,9 +101,11 @@ class Chain:
 
     Attributes:
         roots: Oldest first; the last one judges.
+        revoked: Keys on the newest revocation list; they count for no role, whatever a root says.
     """
 
     roots: tuple[SignedRoot, ...]
+    revoked: frozenset[str] = frozenset()
 
     @property
     def newest(self) -> Root:
@@ -113,14 +119,22 @@ class Chain:
         """The key that some document of the chain records."""
         return next((one.root.keys[keyid] for one in self.roots if keyid in one.root.keys), None)
 
+    def counts(self, role: str, keyid: str, at: Mark | None) -> Counts:
+        """Whether a good signature by ``keyid`` counts for ``role``, for a release at ``at``; if not, why not."""
+        leaver = self.newest.leave.get(keyid)  # F-63
+        if keyid in self.revoked or (leaver is not None and leaver.how == "revoked"):  # F-153
+            return "revoked"
+        if leaver is None:
+            return "counted" if keyid in self.newest.roles[role].keys else "role"
+        was_in = any(role in one.root.roles and keyid in one.root.roles[role].keys for one in self.roots)
+        if not was_in:
+            return "role"
+        # F-64
+        return "counted" if leaver.last is not None and at is not None and at <= leaver.last else "retired"
+
     def counted(self, role: str, keyid: str, at: Mark | None) -> bool:
         """Whether a good signature by ``keyid`` counts for ``role``, for a release at ``at``."""
-        leaver = self.newest.leave.get(keyid)  # F-63
-        if leaver is None:
-            return keyid in self.newest.roles[role].keys
-        was_in = any(role in one.root.roles and keyid in one.root.roles[role].keys for one in self.roots)
-        # F-64
-        return leaver.how == "retired" and was_in and leaver.last is not None and at is not None and at <= leaver.last
+        return self.counts(role, keyid, at) == "counted"
 
 
 def parse_root(data: bytes, what: str) -> SignedRoot:
@@ -199,6 +213,70 @@ def verify_chain(documents: tuple[bytes, ...], pin: Pin) -> Chain:
     return Chain(roots=roots)
 
 
+def join_roots(known: tuple[bytes, ...], offered: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """One chain of the documents that a reader has and those that a medium brings, oldest first; nothing is believed.
+
+    Where both have a version and only late signatures differ, the one that the next version names is taken.
+
+    Raises:
+        MalformedError: A document is not a root document.
+        UntrustedError: ``root-fork`` when the vendor's own quorum signed two documents of one version, ``root-gap``
+            when a version is missing between them, ``root-unknown`` when they are two vendors' chains.
+    """
+    if not known or not offered:
+        return known or offered
+    ours = {one.root.version: one for one in (parse_root(data, "a root document known here") for data in known)}
+    numbered = (parse_root(data, f"root document {i}") for i, data in enumerate(offered, 1))
+    theirs = {one.root.version: one for one in numbered}
+    for version in sorted(set(ours) & set(theirs)):
+        if ours[version].fingerprint != theirs[version].fingerprint:
+            raise _two_of(version, ours, theirs)
+    versions = range(min(*ours, *theirs), max(*ours, *theirs) + 1)
+    missing = next((one for one in versions if one not in ours and one not in theirs), None)
+    if missing is not None:  # F-56
+        raise UntrustedError(
+            f"root {missing} is missing: {max(ours)} is known here, {max(theirs)} came",
+            where="trust",
+            remedy=f"ask the vendor for trust/{missing}.root.json and receive it with the others",
+            finding="root-gap",
+        )
+    joined: list[SignedRoot] = []
+    for version in reversed(versions):
+        choices = [one[version] for one in (theirs, ours) if version in one]
+        named = joined[-1].root.previous if joined else None
+        joined.append(next((one for one in choices if digest_of(one.raw) == named), choices[0]))
+        for passed in choices:
+            # One that is not taken is still accounted for: each of its signatures must hold.
+            before = theirs.get(version - 1) or ours.get(version - 1)
+            _signatures(passed, before, must_count_own=False, must_count_previous=False)  # F-65
+    return tuple(one.raw for one in reversed(joined))
+
+
+def _two_of(version: int, ours: dict[int, SignedRoot], theirs: dict[int, SignedRoot]) -> UntrustedError:
+    """Another document under a version that is known: by the vendor's own people, or by anybody."""
+    before, other = ours.get(version - 1), theirs[version]
+    if before is not None:
+        try:
+            verify_chain((before.raw, other.raw), Pin(version=version - 1, digest=before.fingerprint))
+        except (MalformedError, UntrustedError) as error:
+            if isinstance(error, UntrustedError):
+                return error
+        else:
+            return UntrustedError(  # F-66
+                f"there are two documents of root {version}, {ours[version].fingerprint} is known here and "
+                f"{other.fingerprint} came; the vendor's root keys signed both",
+                where="trust",
+                remedy="receive nothing more of this vendor before its people have explained it, by another way",
+                finding="root-fork",
+            )
+    return UntrustedError(  # F-57
+        f"root {version} here is {ours[version].fingerprint}, another one came: {other.fingerprint}",
+        where="trust",
+        remedy="compare the fingerprint with the vendor's paper; this may be another vendor's medium",
+        finding="root-unknown",
+    )
+
+
 def _follow(before: SignedRoot, after: SignedRoot) -> None:
     what = f"root {after.root.version}"
     if after.root.previous != digest_of(before.raw):  # F-58
@@ -231,14 +309,22 @@ def _signatures(one: SignedRoot, before: SignedRoot | None, *, must_count_own: b
 
 def _count(judge: Root, good: set[str], what: str) -> None:
     role = judge.roles["root"]
-    have = len(good & set(role.keys))
-    if have < role.threshold:  # F-60
+    have = sorted(good & set(role.keys))
+    if len(have) < role.threshold:  # F-60
+        missing = sorted(set(role.keys) - set(have))
         raise UntrustedError(
-            f"signed by {have} of the {role.threshold} root keys that root {judge.version} asks for",
+            f"signed by {len(have)} of the {role.threshold} root keys that root {judge.version} asks for "
+            f"(signed: {short(have)}; missing: {short(missing)})",
             where=what,
-            remedy="the vendor's root keys must sign it: waybill sign",
+            remedy=f"the vendor's root keys must sign it: waybill sign trust/{what.removeprefix('root ')}.root.json "
+            "--key KEY",
             finding="root-signatures-missing",
         )
+
+
+def short(keyids: Iterable[str]) -> str:
+    """Key ids as people compare them."""
+    return ", ".join(one[:12] for one in keyids) or "none"
 
 
 def check_vendor_product(root: Root, product: str) -> None:

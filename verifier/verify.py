@@ -15,12 +15,13 @@ from typing import BinaryIO, Literal
 from content.bulk import Advance, Bulk, Kept, find_places, lost_tail, open_bundle, read_blob, verify_file, verify_stream
 from content.damage import damage, recut
 from content.graph import Graph, walk
-from content.head import VERIFY_TXT, Head, VerifiedHead, open_head, read_head, verify_head
+from content.head import VERIFY_TXT, Head, Known, VerifiedHead, open_head, read_head, verify_head
 from content.oci import MAX_MANIFEST_BYTES
 from manifests.contract import Contract, parse_contract
 from manifests.digest import Blob, digest_of
 from manifests.errors import DamagedError, MalformedError, NewerError, RefusedError, UntrustedError, WaybillError
 from manifests.release import Release
+from manifests.revocations import handler_digest
 from manifests.rollback import Rollback, parse_rollback
 from manifests.trust import Mark, Pin
 from manifests.units import show_size
@@ -55,6 +56,7 @@ class SiteFacts:
 
     Attributes:
         running: Version of the confirmed generation, or empty before the first install.
+        running_release: Its digest.
         known: Digest by mark of every release of this stream that was received.
         highest: The mark: highest (epoch, sequence) seen.
         floor: Lowest still acceptable.
@@ -69,6 +71,7 @@ class SiteFacts:
     pin: Pin
     practice: bool
     running: str = ""
+    running_release: str = ""
     known: Mapping[Mark, str] = field(default_factory=dict)
     highest: Mark | None = None
     floor: Mark | None = None
@@ -124,8 +127,13 @@ def judge_release(verified: VerifiedHead, site: SiteFacts | None, *, now: dateti
         Finding("signature-not-evaluated", "warning", f"key {keyid[:12]}: its algorithm is not known here, not counted")
         for keyid in verified.not_evaluated
     ]
+    findings += [
+        Finding("signature-not-counted", "warning", f"key {keyid[:12]} signed well and is not counted: {_WHY[why]}")
+        for keyid, why in verified.quorum.others
+    ]
     findings += _judge_practice(verified, site)
     findings += _judge_understood(release, verified)
+    findings += _judge_revoked(verified, site)
     if site is not None:
         findings += _judge_audience(release, site)
         findings += _judge_step(release, verified.release_digest, site)
@@ -171,14 +179,35 @@ def _judge_understood(release: Release, verified: VerifiedHead) -> list[Finding]
 
         for error in signer_problems(release, verified.chain.newest):
             findings.append(Finding(error.finding, "refused", error.problem, error))
-    if verified.revocations is not None:  # F-152
-        error = RefusedError(
-            f"revocation list {verified.revocations.version} is here and this verifier does not judge it yet",
-            where="revocations.json",
-            remedy="use a verifier that does; never install what was not judged",
-        )
-        findings.append(_no("revocations", error))
     return findings
+
+
+_WHY = {"revoked": "it is revoked", "retired": "it was retired before this release", "role": "it is not of this role"}
+
+
+def _judge_revoked(verified: VerifiedHead, site: SiteFacts | None) -> list[Finding]:
+    """What the newest list says of this release; one that runs already goes on, and is called what it is."""
+    findings = []
+    found = verified.revocations
+    if verified.lists.ignored:
+        findings.append(Finding("revocations-old", "warning", verified.lists.ignored))
+    if found is None:
+        return findings
+    if verified.release_digest in found.releases:
+        text = f"list {found.version} revokes this release"
+        if site is not None and site.running_release == verified.release_digest:
+            findings.append(Finding("running-revoked", "warning", text))
+        else:
+            error = RefusedError(  # F-157
+                text, where="revocations", remedy="the vendor withdrew it; ask for a release that replaces it"
+            )
+            findings.append(_no("release-revoked", error))
+    findings += [
+        Finding("handler-revoked", "warning", f"list {found.version} revokes handler {one.name}; it will not be run")
+        for one in verified.release.handlers
+        if handler_digest(one) in found.handlers
+    ]
+    return findings or [_ok("revocations", f"list {found.version} has nothing against it")]
 
 
 def _judge_audience(release: Release, site: SiteFacts) -> list[Finding]:
@@ -274,11 +303,13 @@ def verify_path(
     stored: Stored | None = None,
     take: Take | None = None,
     advance: Advance,
+    known: Known | None = None,
 ) -> VerifiedBundle:
     """Verify the bundle file at ``path``, with its head or the one in ``head_file``.
 
     Args:
         held: Digests of the blobs that this site has, for a delta.
+        known: Root documents and the revocation list that this site holds.
         stored: Reads and hashes one of these, when signatures of images must be judged.
         take: Copies the bulk somewhere and checks every byte of it meanwhile, in place of the read that only checks.
 
@@ -292,7 +323,7 @@ def verify_path(
     try:
         with open(descriptor, "rb", buffering=0, closefd=False) as file:
             head = open_head(head_file) if head_file else read_head(lambda count: file.read(count) or b"", str(path))
-        verified = verify_head(head, pin)
+        verified = verify_head(head, pin, known)
         findings = judge_release(verified, site, now=now)
         if refusal(findings) is not None:  # F-117
             return _unread(verified, findings)
@@ -326,13 +357,14 @@ def verify_pipe(
     advance: Advance,
     head: Head | None = None,
     held: frozenset[str] = frozenset(),
+    known: Known | None = None,
 ) -> VerifiedBundle:
     """Verify a bundle as it comes through a pipe; the same verdict as for a file (F-113)."""
     if head is None:
         head = read_head(lambda count: stream.read(count) or b"", "standard input")
     else:
         _skip(stream, head.bulk_at)
-    verified = verify_head(head, pin)
+    verified = verify_head(head, pin, known)
     findings = judge_release(verified, site, now=now)
     if refusal(findings) is not None:
         return _unread(verified, findings)

@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec.structs import replace as struct_replace
 
+from content.head import Known
 from manifests.canonical import encode
 from manifests.digest import digest_of
 from manifests.envelope import seal
@@ -214,7 +215,47 @@ def two_of_two(*signers: FileSigner) -> Callable[[], Case]:
     return chain(change, {2: signers})
 
 
+def known(
+    ours: Chain, theirs: Chain, *, mine: int, brought: tuple[int, ...] = (1, 2), own_keys: frozenset[str] = frozenset()
+) -> Callable[[], Case]:
+    """A reader who holds the first ``mine`` documents of ``ours``; the bundle brings these versions of ``theirs``."""
+
+    def make() -> Case:
+        held = ours.files()[:mine]
+        files = tuple(theirs.files()[version - 1] for version in brought)
+        found = case(files, held[-1], version=mine, first=brought[0])
+        return replace(found, known=Known(roots=held, own_keys=own_keys))
+
+    return make
+
+
+LONG = Chain(length=3)
+LATE = Chain(signers={2: (ROOT, SECOND_ROOT, THIRD_ROOT)})
+OTHER_TWO = Chain({2: lambda root: struct_replace(root, epoch=9)})
+
+
 TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
+    "root-known": (
+        "A reader that holds root documents joins them with those of the medium and judges with the newest that it "
+        "can reach (F-65). Two documents of one version that the vendor's quorum signed are a fork, a missing version "
+        "is a gap (F-66). A root that names a key of the reader's own is refused (F-67).",
+        {
+            "medium-is-newer": known(LONG, LONG, mine=1, brought=(1, 2, 3)),
+            "medium-is-older": known(LONG, LONG, mine=3, brought=(1, 2)),
+            "medium-goes-on": known(LONG, LONG, mine=2, brought=(3,)),
+            "medium-overlaps": known(LONG, LONG, mine=2, brought=(2, 3)),
+            "gap": known(LONG, LONG, mine=1, brought=(3,)),
+            "fork": known(Chain(), OTHER_TWO, mine=2),
+            "fork-signed-by-old-alone": known(Chain(), Chain(OTHER_TWO.changes, {2: (ROOT,)}), mine=2),
+            "fork-from-the-first": known(
+                Chain(), Chain({1: lambda root: struct_replace(root, epoch=9)}), mine=1, brought=(1,)
+            ),
+            "late-signature-on-medium": known(Chain(), LATE, mine=2),
+            "late-signature-here": known(LATE, Chain(), mine=2),
+            "late-signature-by-stranger": known(Chain(), Chain(signers={2: (ROOT, SECOND_ROOT, STRANGER)}), mine=2),
+            "names-a-key-of-ours": known(LONG, LONG, mine=1, own_keys=frozenset({SECOND_ROOT.public.keyid})),
+        },
+    ),
     "root-document": (
         "One root contradicts itself: a role missing (F-50), keys not listed or a threshold that cannot be met "
         "(F-51), a key under another id (F-52), products where they do not belong (F-53), leavers that are neither "

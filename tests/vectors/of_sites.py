@@ -4,14 +4,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from content.head import Known
 from manifests import release as r
 from manifests.canonical import encode
+from manifests.digest import digest_of
 from manifests.envelope import seal
 from manifests.keys import FileSigner
 from manifests.revocations import REVOCATIONS_TYPE, Revocations
 from manifests.trust import Mark
 from tests.vectors.surgery import Case
-from tests.vendor import RELEASE, ROOT, STRANGER, Vendor
+from tests.vendor import RELEASE, ROOT, SECOND, STRANGER, Vendor
 from verifier.verify import SiteFacts
 
 VENDOR = Vendor(sequence=7, floor=5)
@@ -46,6 +48,45 @@ def needing(verifier: str) -> Vendor:
 def revoking(*signers: FileSigner, type_: str = REVOCATIONS_TYPE, vendor: str = "small-works") -> Callable[[], Case]:
     file = seal(encode(Revocations(vendor=vendor, version=1)), type_, signers)
     return anywhere(VENDOR.but(revocations=file))
+
+
+ZEROS, ONES = "sha256:" + "0" * 64, "sha256:" + "1" * 64
+THIS = VENDOR.head()
+
+
+def listing(version: int = 2, **named: Any) -> Revocations:
+    return Revocations(vendor="small-works", version=version, **named)
+
+
+def held(
+    known: Revocations, came: Revocations | None = None, vendor: Vendor = VENDOR, **facts: Any
+) -> Callable[[], Case]:
+    """A reader who holds the list ``known``; the bundle brings ``came``."""
+
+    def make() -> Case:
+        file = seal(encode(came), REVOCATIONS_TYPE, (ROOT,)) if came is not None else None
+        case = at(vendor.but(revocations=file), **facts)()
+        return replace(case, known=Known(revocations=known))
+
+    return make
+
+
+def brought(came: Revocations, vendor: Vendor = VENDOR) -> Callable[[], Case]:
+    return anywhere(vendor.but(revocations=seal(encode(came), REVOCATIONS_TYPE, (ROOT,))))
+
+
+def twice_signed() -> bytes:
+    """A list with two signatures by one key."""
+    import json
+
+    envelope = json.loads(seal(encode(listing()), REVOCATIONS_TYPE, (ROOT,)))
+    envelope["signatures"] *= 2
+    return encode(envelope)
+
+
+THIS_RELEASE = digest_of(THIS.release)
+RELEASE_KEY = RELEASE.public.keyid
+BOTH = VENDOR.but(signers=(RELEASE, SECOND))
 
 
 TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
@@ -88,8 +129,10 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "revocations": (
-        "A revocation list is signed by the root role of the newest root alone (F-150), of this vendor (F-151); a "
-        "verifier that does not judge it refuses (F-152).",
+        "A revocation list is signed by the root role of the newest root alone (F-150), of this vendor (F-151). The "
+        "newest one that the reader holds or is given judges, an older one is ignored and named (F-152); its keys "
+        "count nowhere (F-153); it is in order (F-154); two lists of one version are an alarm (F-155); handlers are "
+        "named by the digest of their entry (F-156); a revoked release is refused unless it runs already (F-157).",
         {
             "good": revoking(ROOT),
             "nobody": revoking(),
@@ -99,6 +142,23 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "stranger-and-root": revoking(ROOT, STRANGER),
             "another-type": revoking(ROOT, type_="application/json"),
             "another-vendor": revoking(ROOT, vendor="large-works"),
+            "one-key-twice": lambda: anywhere(VENDOR.but(revocations=twice_signed()))(),
+            "unsorted": brought(listing(releases=(ONES, ZEROS))),
+            "twice-in-it": brought(listing(handlers=(ONES, ONES))),
+            "this-release": brought(listing(releases=(THIS_RELEASE,))),
+            "this-release-held": held(listing(releases=(THIS_RELEASE,))),
+            "this-release-held-and-older-came": held(listing(releases=(THIS_RELEASE,)), listing(version=1)),
+            "this-release-came-and-older-held": held(listing(1), listing(3, releases=(THIS_RELEASE,))),
+            "this-release-runs": held(listing(releases=(THIS_RELEASE,)), running="1.0.0", running_release=THIS_RELEASE),
+            "another-release": brought(listing(releases=(ZEROS,))),
+            "the-signer": brought(listing(keys=(RELEASE_KEY,))),
+            "the-signer-held": held(listing(keys=(RELEASE_KEY,))),
+            "one-of-two-signers": brought(listing(keys=(RELEASE_KEY,)), BOTH),
+            "one-of-two-signers-and-both-needed": brought(listing(keys=(RELEASE_KEY,)), BOTH.but(threshold=2)),
+            "its-own-signer": brought(listing(keys=(ROOT.public.keyid,))),
+            "same-version-same-list": held(listing(), listing()),
+            "same-version-other-list": held(listing(), listing(releases=(ZEROS,))),
+            "none-came-and-one-held": held(listing()),
         },
     ),
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from content.archive import BLOCK, END, header, padded, parse_header
 from content.bulk import no_progress
-from content.head import Head, Signature, encode_head
+from content.head import Head, Known, Signature, encode_head
 from manifests.digest import digest_of
 from manifests.envelope import INTOTO, pae, wrap_signature
 from manifests.errors import WaybillError
@@ -31,6 +31,7 @@ class Case:
     pin: Pin
     site: SiteFacts | None = None
     held: frozenset[str] = frozenset()
+    known: Known | None = None
 
     def but(self, bundle: bytes) -> "Case":
         """Another bundle before the same reader."""
@@ -136,11 +137,13 @@ def memory_file(data: bytes) -> Iterator[tuple[int, Path]]:
 
 
 def judge_file(path: Path, case: Case) -> VerifiedBundle:
-    return verify_path(path, case.pin, case.site, now=NOW, held=case.held, advance=no_progress)
+    return verify_path(path, case.pin, case.site, now=NOW, held=case.held, advance=no_progress, known=case.known)
 
 
 def judge_pipe(data: bytes, case: Case) -> VerifiedBundle:
-    return verify_pipe(io.BytesIO(data), case.pin, case.site, now=NOW, held=case.held, advance=no_progress)
+    return verify_pipe(
+        io.BytesIO(data), case.pin, case.site, now=NOW, held=case.held, advance=no_progress, known=case.known
+    )
 
 
 @dataclass(frozen=True)

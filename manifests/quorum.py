@@ -1,0 +1,100 @@
+"""A role's signatures weighed: how many must sign, who has, who is missing, and why a good signature did not count."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from manifests.errors import UntrustedError
+from manifests.trust import Chain, Counts, Mark, short
+
+# What decides the finding when too few count, the most telling first.
+_WHY: tuple[tuple[Counts, str, str], ...] = (
+    ("revoked", "signature-revoked", "revoked"),
+    ("retired", "signature-retired", "retired before this"),
+    ("role", "signature-role", "not of this role"),
+)
+
+
+@dataclass(frozen=True)
+class Quorum:
+    """Who signed something, as the newest root weighs it.
+
+    Attributes:
+        role: Of the root.
+        version: Of the root that judges.
+        members: Every key of the role.
+        counted: Those that signed and count.
+        others: Good signatures that do not count, with the reason.
+        not_evaluated: Signers whose algorithm is not known here.
+    """
+
+    role: str
+    version: int
+    threshold: int
+    members: tuple[str, ...]
+    counted: tuple[str, ...]
+    others: tuple[tuple[str, Counts], ...] = ()
+    not_evaluated: tuple[str, ...] = ()
+
+    @property
+    def met(self) -> bool:
+        return len(self.counted) >= self.threshold
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Keys of the role that have not signed and would count."""
+        passed = {keyid for keyid, why in self.others if why == "revoked"}
+        return tuple(sorted(set(self.members) - set(self.counted) - passed))
+
+    @property
+    def text(self) -> str:
+        """How many must sign, who has, who has not."""
+        parts = [f"signed: {short(self.counted)}", f"missing: {short(self.missing)}"]
+        parts += [
+            f"{words}: {short(found)}"
+            for why, _, words in _WHY
+            if (found := [keyid for keyid, other in self.others if other == why])
+        ]
+        if self.not_evaluated:
+            parts.append(f"of an unknown algorithm: {short(self.not_evaluated)}")
+        return (
+            f"{len(self.counted)} of the {self.threshold} {self.role} keys that root {self.version} asks for "
+            f"({'; '.join(parts)})"
+        )
+
+    @property
+    def finding(self) -> str:
+        """The id of what is wrong when it is not met."""
+        found = {why for _, why in self.others}
+        return next((finding for why, finding, _ in _WHY if why in found), "signature-missing")
+
+
+def weigh(
+    chain: Chain, role: str, good: Iterable[str], *, at: Mark | None = None, not_evaluated: tuple[str, ...] = ()
+) -> Quorum:
+    """Weigh signers whose signatures hold. Keys are counted, each once, never signatures."""
+    held = chain.newest.roles[role]
+    weighed = {keyid: chain.counts(role, keyid, at) for keyid in sorted(set(good))}
+    return Quorum(
+        role=role,
+        version=chain.newest.version,
+        threshold=held.threshold,
+        members=held.keys,
+        counted=tuple(keyid for keyid, why in weighed.items() if why == "counted"),
+        others=tuple((keyid, why) for keyid, why in weighed.items() if why != "counted"),
+        not_evaluated=not_evaluated,
+    )
+
+
+def require(quorum: Quorum, what: str, *, where: str, remedy: str) -> None:
+    """Raise UntrustedError unless enough have signed.
+
+    Args:
+        what: The thing that was to be signed, such as ``the release``.
+    """
+    if quorum.met:
+        return
+    if not quorum.counted and not quorum.others and not quorum.not_evaluated:
+        problem = f"{what} is not signed; it needs {quorum.text}"
+    else:
+        problem = f"{what} is signed by {quorum.text}"
+    raise UntrustedError(problem, where=where, remedy=remedy, finding=quorum.finding)
