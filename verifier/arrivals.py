@@ -1,4 +1,4 @@
-"""Everything of ours on what came: consignments for this site, then bundles. Known by content; names mean nothing."""
+"""Everything of ours on what came: roots, lists, consignments for this site, bundles. Known by content, not by name."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -7,8 +7,10 @@ from pathlib import Path
 
 from manifests.errors import MalformedError, UntrustedError, WaybillError
 from verifier.consignment import Arrived, Seen, is_consignment, look, receive_consignment
+from verifier.lone import Lone, TakenTrust, kind_of, receive_trust
 from verifier.receive import Taken, files_below, looks_like_bundle, receive_bundle
 from verifier.site import Site
+from verifier.trust import Say, silent
 
 Watch = Callable[[Path], AbstractContextManager[Callable[[int], None]]]
 
@@ -18,6 +20,7 @@ class Arrivals:
     """What was taken in.
 
     Attributes:
+        trust: What came of root documents and revocation lists that came alone.
         others: How many consignments were for other sites.
         unread: What claims to be a consignment and cannot be read; for whom it was, nobody can say.
         refused: Why a consignment was not taken in; the rest was, all the same.
@@ -25,6 +28,7 @@ class Arrivals:
 
     taken: tuple[Taken, ...]
     consignments: tuple[Arrived, ...]
+    trust: TakenTrust
     others: int
     unread: tuple[WaybillError, ...]
     refused: tuple[WaybillError, ...]
@@ -38,11 +42,14 @@ class _Found:
     named: bool
 
 
-def receive_paths(site: Site, paths: tuple[Path, ...], *, keep: bool, watch: Watch) -> Arrivals:
+def receive_paths(site: Site, paths: tuple[Path, ...], *, keep: bool, watch: Watch, say: Say = silent) -> Arrivals:
     """Take in what lies below ``paths``.
 
-    Steps: 1 consignments for this site, oldest first, since they may carry what judges a bundle; 2 bundles; 3 those
-    consignments again whose keys were not known before a bundle brought a newer root.
+    Steps: 1 root documents and revocation lists, since they judge all the rest; 2 consignments for this site, oldest
+    first; 3 bundles; 4 those of 1 and 2 again whose keys were not known before a bundle brought a newer root.
+
+    Args:
+        say: Told who joins and leaves, and what is revoked, before it is in force.
 
     Raises:
         MalformedError: Nothing of ours is there.
@@ -50,29 +57,39 @@ def receive_paths(site: Site, paths: tuple[Path, ...], *, keep: bool, watch: Wat
     """
     bundles: list[Path] = []
     notes: list[_Found] = []
+    lone: list[Lone] = []
     for path in paths:
         found = list(_find(path))
         if not found:
             raise MalformedError(
-                "no bundle and no consignment here",
+                "no bundle, consignment, root document or revocation list here",
                 where=str(path),
                 remedy="name the file itself, or another folder",
                 finding="nothing-found",
             )
-        notes += [one for one in found if is_consignment(one.path)]
-        bundles += [one.path for one in found if not is_consignment(one.path)]
+        kinds = [(one, kind_of(one.path)) for one in found]
+        lone += [Lone(one.path, kind, one.named) for one, kind in kinds if kind]
+        others_found = [one for one, kind in kinds if not kind]
+        notes += [one for one in others_found if is_consignment(one.path)]
+        bundles += [one.path for one in others_found if not is_consignment(one.path)]
     refused: list[WaybillError] = []
+    trust = receive_trust(site, lone, say)  # 1
     seen, others, unread = _sort(site, notes)
-    arrived, later = _receive(site, seen, refused)  # 1
+    arrived, later = _receive(site, seen, refused, say)  # 2
     taken = []
-    for path in bundles:  # 2
+    for path in bundles:  # 3
         with watch(path) as advance:
-            taken.append(receive_bundle(site, path, keep=keep, advance=advance))
-    if later and taken:
-        more, later = _receive(site, [one for one, _ in later], refused)  # 3
+            taken.append(receive_bundle(site, path, keep=keep, advance=advance, say=say))
+    if later and (taken or trust.roots):
+        more, later = _receive(site, [one for one, _ in later], refused, say)  # 4
         arrived += more
+    again = receive_trust(site, [one for one, _ in trust.later], say)
+    trust.roots += again.roots
+    trust.lists += again.lists
+    trust.known += again.known
+    refused += [*trust.refused, *again.refused, *(error for _, error in again.later)]
     refused += [error for _, error in later]
-    return Arrivals(tuple(taken), tuple(arrived), others, unread, tuple(refused))
+    return Arrivals(tuple(taken), tuple(arrived), trust, others, (*trust.unread, *unread), tuple(refused))
 
 
 def _find(path: Path) -> Iterator[_Found]:
@@ -81,7 +98,7 @@ def _find(path: Path) -> Iterator[_Found]:
         yield _Found(path, named=True)
         return
     for one in files_below(path):
-        if is_consignment(one) or looks_like_bundle(one):
+        if kind_of(one) or is_consignment(one) or looks_like_bundle(one):
             yield _Found(one, named=False)
 
 
@@ -104,13 +121,13 @@ def _sort(site: Site, notes: list[_Found]) -> tuple[list[Seen], int, tuple[Waybi
 
 
 def _receive(
-    site: Site, seen: list[Seen], refused: list[WaybillError]
+    site: Site, seen: list[Seen], refused: list[WaybillError], say: Say
 ) -> tuple[list[Arrived], list[tuple[Seen, WaybillError]]]:
     arrived: list[Arrived] = []
     later: list[tuple[Seen, WaybillError]] = []
     for one in seen:
         try:
-            arrived.append(receive_consignment(site, one))
+            arrived.append(receive_consignment(site, one, say))
         except UntrustedError as error:
             if error.finding == "signature-unknown":
                 later.append((one, error))

@@ -205,7 +205,8 @@ def _enrolled(path: Path, enrolment: Path) -> Result:
 @click.option("--keep", is_flag=True, help="Copy everything into the store now; the medium is not needed again.")
 @site_option
 def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> Result:
-    """Take in what is found in PATHS: bundles, whose releases wait from then on, and the consignment for this site.
+    """Take in what is found in PATHS: bundles, whose releases wait from then on, the consignment for this site, newer
+    root documents and revocation lists of the vendor, which are in force at once.
 
     Names of files mean nothing. After a consignment there is a new report, which answers its challenge.
     """
@@ -221,7 +222,7 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
     report = None
     with _hold(place, "receive") as site:
         try:
-            found = receive_paths(site, paths, keep=keep, watch=watch)
+            found = receive_paths(site, paths, keep=keep, watch=watch, say=say)
         finally:
             # Also when a bundle beside the consignment was refused: its challenge is answered all the same.
             if site.state.owes_report:
@@ -231,7 +232,7 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
 
 
 def _received(found: "Arrivals", report: Path | None, waiting: list[str], queue: str) -> Result:
-    lines = []
+    lines = _trust_lines(found)
     for one in found.taken:
         lines += [finding.line() for finding in one.findings]
         lines.append(f"{'received' if one.new else 'known already'}: {one.item}  {one.release}")
@@ -260,6 +261,16 @@ def _received(found: "Arrivals", report: Path | None, waiting: list[str], queue:
             }
             for one in found.consignments
         ],
+        "roots": [
+            {
+                "version": root.version,
+                "fingerprint": root.fingerprint,
+                "joins": [list(pair) for pair in root.change.joins],
+                "leaves": [list(pair) for pair in root.change.leaves],
+            }
+            for root in found.trust.roots
+        ],
+        "revocations": [{"version": one.version, "new": one.new, "ignored": one.ignored} for one in found.trust.lists],
         "for_other_sites": found.others,
         "unread": [str(error) for error in found.unread],
         "report": str(report) if report else None,
@@ -274,6 +285,20 @@ def _received(found: "Arrivals", report: Path | None, waiting: list[str], queue:
             finding="consignment-unread",
         )
     return Result("\n".join([*lines, "", queue]), data, error)
+
+
+def _trust_lines(found: "Arrivals") -> list[str]:
+    """Root documents and lists that came alone; who joined and left was said before they were in force."""
+    trust = found.trust
+    lines = [f"in force: root {one.version}  {one.fingerprint}" for one in trust.roots]
+    lines += [
+        f"in force: revocation list {one.version}" if one.new else f"ignored: {one.ignored}" for one in trust.lists
+    ]
+    if trust.known:
+        lines.append(f"known already: {trust.known} root documents or revocation lists")
+    if trust.others:
+        lines.append(f"left alone: {trust.others} of other vendors")
+    return lines
 
 
 @verb(short_help="Say what waits.")
@@ -409,7 +434,7 @@ def install_command(item: str, media: Path | None, contract: str | None, dry_run
         bundle = Path(item)
         if "/" in item or bundle.is_file():
             with progress(bundle.name, bundle.stat().st_size) as bar:
-                item = receive_bundle(site, bundle, keep=False, advance=bar.advance).item
+                item = receive_bundle(site, bundle, keep=False, advance=bar.advance, say=say).item
             media = media or bundle
         with progress(item, 0) as bar:
             ended = install(

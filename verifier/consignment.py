@@ -14,13 +14,12 @@ from manifests.consignment import (
 )
 from manifests.errors import NewerError, RefusedError, WaybillError
 from manifests.keys import read_capped
-from manifests.revocations import verify_revocations
-from manifests.trust import MAX_ROOT, Chain, verify_chain
 from verifier.events import Alarm, Answer, Consigned, Event
 from verifier.journal import read_journal
 from verifier.report import told_of
 from verifier.site import Site
 from verifier.state import SiteState
+from verifier.trust import Say, adopt_revocations, own_chain, silent
 
 # Canonical JSON sorts keys, so a DSSE envelope of ours begins with its payload and ends with type and signatures.
 _BEGIN = b'{"payload":"'
@@ -69,28 +68,13 @@ def look(path: Path) -> Seen:
     return Seen(path, raw, peek_consignment(raw, str(path)))
 
 
-def own_chain(site: Site) -> Chain:
-    """The vendor's root documents up to the one in force, verified again from the journal's pin.
-
-    Raises:
-        UntrustedError: They are not the documents that the journal pins.
-    """
-    pin = site.state.root
-    documents = []
-    for version in range(1, max(pin.version, 1) + 1):
-        path = site.path / "trust" / f"{version}.root.json"
-        # A site that was enrolled with a later root has no earlier ones.
-        if path.is_file():
-            documents.append(read_capped(path, MAX_ROOT))
-    return verify_chain(tuple(documents), pin)
-
-
-def receive_consignment(site: Site, seen: Seen) -> Arrived:
+def receive_consignment(site: Site, seen: Seen, say: Say = silent) -> Arrived:
     """Verify a consignment and put it in the journal of a held site.
 
-    Steps: 1 the vendor's consignment role signed it; 2 it is for this site and its key; 3 its number is above the
-    last; 4 the report that it acknowledges is one of ours; 5 what it carries can be judged here; 6 the document is
-    kept, then journalled.
+    Steps: 1 a revocation list in it, which has signatures of its own, is in force before anything else is believed;
+    2 the vendor's consignment role signed the rest; 3 it is for this site and its key; 4 its number is above the last;
+    5 the report that it acknowledges is one of ours; 6 what it carries can be judged here; 7 the document is kept,
+    then journalled.
 
     Raises:
         UntrustedError: Not signed by the role.
@@ -98,22 +82,24 @@ def receive_consignment(site: Site, seen: Seen) -> Arrived:
             also recorded as an alarm for home.
         NewerError: It carries what this verifier cannot judge.
     """
-    signed = verify_consignment(seen.raw, own_chain(site), str(seen.path))  # 1
+    if seen.said.revocations is not None:
+        adopt_revocations(site, encode(seen.said.revocations), f"{seen.path} $.revocations", say)  # 1
+    signed = verify_consignment(seen.raw, own_chain(site), str(seen.path))  # 2
     said, state = signed.consignment, site.state
     where = str(seen.path)
-    check_for(said, state, where)  # 2
+    check_for(said, state, where)  # 3
     before = _taken(site, signed.digest)
     if before is not None:
         return Arrived(seen.path, before.number, False, before.acknowledged, before.answers)
-    check_number(said, state, where)  # 3
+    check_number(said, state, where)  # 4
     try:
-        check_acknowledged(said, {one.seq: one.digest for one in told_of(site)}, where)  # 4
+        check_acknowledged(said, {one.seq: one.digest for one in told_of(site)}, where)  # 5
     except RefusedError as error:
         _alarm(site, said, error)
         raise
-    check_carried(site, said, where)  # 5
+    check_carried(said, where)  # 6
     answers = answer_requests(said.requests, _handlers(site))
-    site.record(  # 6
+    site.record(  # 7
         Consigned(
             number=said.number,
             digest=site.keep_document(seen.raw),
@@ -171,17 +157,8 @@ def check_acknowledged(said: Consignment, reported: dict[int, str], where: str) 
         )
 
 
-def check_carried(site: Site, said: Consignment, where: str) -> None:
+def check_carried(said: Consignment, where: str) -> None:
     """Raises when it carries something that would have to be judged and cannot be."""
-    if said.revocations is not None:
-        found = verify_revocations(encode(said.revocations), own_chain(site), f"{where} $.revocations")
-        if found.version > (site.state.revocations[0] if site.state.revocations else 0):
-            raise NewerError(
-                f"revocation list {found.version} is here and this verifier does not judge it yet",
-                where=f"{where} $.revocations",
-                remedy="use a verifier that judges revocation lists",
-                finding="revocations-not-judged",
-            )
     if said.authorisations:
         raise NewerError(
             f"carries {len(said.authorisations)} authorisations, which this verifier does not judge yet",

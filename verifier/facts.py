@@ -17,6 +17,7 @@ def facts_of(state: SiteState) -> SiteFacts:
         pin=state.root,
         practice=state.practice,
         running=running.version if running else "",
+        running_release=running.release if running else "",
         known=dict(stream.used) if stream else {},
         highest=stream.mark if stream else None,
         floor=stream.floor if stream else None,

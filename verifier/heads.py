@@ -2,9 +2,10 @@
 
 from content.head import VerifiedHead, encode_head, open_head, verify_head
 from manifests.digest import Blob
-from manifests.errors import DamagedError, RefusedError
+from manifests.errors import DamagedError, RefusedError, UntrustedError
 from manifests.release import Release
 from verifier.site import Site
+from verifier.trust import known_of
 
 
 def keep_head(site: Site, verified: VerifiedHead) -> None:
@@ -15,7 +16,7 @@ def keep_head(site: Site, verified: VerifiedHead) -> None:
 
 
 def read_kept_head(site: Site, release: str) -> VerifiedHead:
-    """The head of a release by its digest, verified against the root in force right now.
+    """The head of a release by its digest, verified against the root and the revocation list in force right now.
 
     Raises:
         RefusedError: It was never received here.
@@ -30,7 +31,7 @@ def read_kept_head(site: Site, release: str) -> VerifiedHead:
             remedy="waybill receive BUNDLE",
             finding="not-received",
         )
-    verified = verify_head(open_head(path), site.state.root)
+    verified = verify_head(open_head(path), site.state.root, known_of(site))
     if verified.release_digest != release:
         raise DamagedError(
             f"holds release {verified.release_digest}, expected {release}",
@@ -38,6 +39,14 @@ def read_kept_head(site: Site, release: str) -> VerifiedHead:
             remedy="receive the bundle again",
         )
     return verified
+
+
+def waiting_documents(site: Site, release: str) -> frozenset[str]:
+    """Digests of what `review` needs of a release that waits; nothing when it is not vouched for any more."""
+    try:
+        return frozenset(one.digest for one in small_documents(read_kept_head(site, release).release))
+    except UntrustedError:
+        return frozenset()
 
 
 def small_documents(release: Release) -> tuple[Blob, ...]:

@@ -19,7 +19,7 @@ from verifier.crew import LoadDriver, Work, crew_of, installed_of
 from verifier.drivers import Component, DriverContext, DriverPlan
 from verifier.events import Act, Confirmed, Event, Inconsistent, Intent, Note, Outcome, Planned
 from verifier.generations import Installed, read_generation
-from verifier.heads import read_kept_head, small_documents
+from verifier.heads import waiting_documents
 from verifier.recover import Close, Confirm, Do, GiveUp, Observed, Relink, Rest, decide
 from verifier.site import CURRENT, Site
 from verifier.state import SiteState, Transaction
@@ -345,7 +345,7 @@ class Machine:
         running = site.state.running
         for received in site.state.releases:
             if running is None or received.mark > running.mark:
-                needed |= {one.digest for one in small_documents(read_kept_head(site, received.release).release)}
+                needed |= waiting_documents(site, received.release)
         return frozenset(needed)
 
     # --- what it works on -------------------------------------------------------------------------------------------

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from content.archive import BLOCK, header
 from content.bulk import Bulk, find_places, open_bundle, read_blob, verify_frame
-from content.head import OCI_LAYOUT
+from content.head import OCI_LAYOUT, open_head
 from content.oci import MAX_MANIFEST_BYTES
 from manifests.errors import HostError, MalformedError, RefusedError, WaybillError
-from verifier.events import Alarm, Received, RootInForce
+from verifier.events import Alarm, Received
 from verifier.facts import facts_of
 from verifier.heads import keep_head, small_documents
 from verifier.site import OVERHEAD, OVERHEAD_FILES, Site, check_space
 from verifier.store import get_blob, ingest, missing_blobs, put_blob, space_for
+from verifier.trust import Say, adopt_revocations, adopt_roots, known_of, silent
 from verifier.verify import Finding, VerifiedBundle, refusal, verify_path
 
 MAX_FILES = 10_000
@@ -85,22 +86,28 @@ def looks_like_bundle(path: Path) -> bool:
         ) from None
 
 
-def receive_bundle(site: Site, path: Path, *, keep: bool, advance: Callable[[int], None]) -> Taken:
+def receive_bundle(site: Site, path: Path, *, keep: bool, advance: Callable[[int], None], say: Say = silent) -> Taken:
     """Verify a bundle to its last byte and put its release in the queue.
 
-    Steps: 1 verify, against the root and the counters of this site; 2 a newer root is stored before anything that it
-    vouches for; 3 the head and the small documents are kept; 4 the journal says so, which raises the mark.
+    Steps: 1 a newer root and a newer revocation list are stored before anything else is believed; 2 verify, against
+    them and the counters of this site; 3 the head and the small documents are kept; 4 the journal says so, which raises
+    the mark.
 
     Args:
         keep: Also copy the bulk into the store now, for a medium that will not be here at the install. It is still
             read once; what was good of a damaged one stays.
+        say: Told who joins and leaves with a newer root, and what a newer list revokes, before either is in force.
 
     Raises:
         WaybillError: As `verify`; an alarm about a sequence used twice is in the journal.
     """
+    head = open_head(path)  # 1
+    adopt_roots(site, head.roots, say)
+    if head.revocations is not None:
+        adopt_revocations(site, head.revocations, f"{path} revocations.json", say)
     state = site.state
     held = frozenset("sha256:" + one.name for one in site.blobs.iterdir()) if site.blobs.is_dir() else frozenset[str]()
-    bundle = verify_path(  # 1
+    bundle = verify_path(  # 2
         path,
         state.root,
         facts_of(state),
@@ -109,18 +116,13 @@ def receive_bundle(site: Site, path: Path, *, keep: bool, advance: Callable[[int
         stored=lambda blob: get_blob(site.blobs, blob, MAX_MANIFEST_BYTES),
         take=(lambda descriptor, bulk: _take(site, path, descriptor, bulk, advance)) if keep else None,
         advance=advance,
+        known=known_of(site),
     )
     error = refusal(bundle.findings)
     if error is not None:
         _alarm(site, bundle, error)
         raise error
     verified, release = bundle.head, bundle.head.release
-    if verified.chain.pin.version > state.root.version:  # 2
-        for one in verified.chain.roots:
-            target = site.path / "trust" / f"{one.root.version}.root.json"
-            if not target.exists():
-                site.disk.write(target, one.raw)
-        site.record(RootInForce(pin=verified.chain.pin))
     keep_head(site, verified)  # 3
     if not keep:
         _keep_small(site, path, bundle)

@@ -217,6 +217,8 @@ class SiteState:
     Attributes:
         head: Digest of the last journal line; ``seq``: its number.
         last_change: Digest of the last entry that switched a generation or put a policy, root or list in force.
+        root_line: How often the root was replaced on paper.
+        revocations: Version and digest of the list in force, None before the first.
         policy: Digest of the compiled policy in force; ``policy_number``: its number.
         contract: Digest of the contract of the newest confirmed generation, None before the first.
         time_floor: Not earlier than this (RFC 3339), None until something was confirmed.
@@ -249,6 +251,7 @@ class SiteState:
     last_change: str
     last_at: str
     revocations: tuple[int, str] | None = None
+    root_line: int = 0
     policy: str = ""
     policy_number: int = 0
     contract: str | None = None
@@ -375,8 +378,12 @@ def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteS
         case PolicyInForce():
             return replace(state, policy=event.digest, policy_number=event.number, last_change=digest)
         case RootInForce():
+            if event.pin.version <= state.root.version:
+                raise _impossible(record, f"root {event.pin.version} after root {state.root.version}")
             return replace(state, root=event.pin, last_change=digest)
         case RevocationsInForce():
+            if state.revocations is not None and event.version <= state.revocations[0]:
+                raise _impossible(record, f"revocation list {event.version} after list {state.revocations[0]}")
             return replace(state, revocations=(event.version, event.digest), last_change=digest)
         case Received():
             return _received(state, event, record)

@@ -44,7 +44,7 @@ class NewList:
     ignored: str = ""
 
 
-def _silent(_: str) -> None:
+def silent(_: str) -> None:
     """Nobody is told."""
 
 
@@ -79,15 +79,15 @@ def own_chain(site: Site) -> Chain:
 
 def known_of(site: Site) -> Known:
     """What this site brings to the judgement of a medium."""
-    people = {key for person in site.policy.people.values() for key in person.keys}
+    people = {key.keyid for person in site.policy.people.values() for key in person.keys}
     return Known(
         roots=root_documents(site),
         revocations=list_in_force(site),
-        own_keys=frozenset({site.state.site_key.keyid, *people}),
+        own_keys=frozenset({site.state.site_key.keyid, *(one.key.keyid for one in site.state.former_keys), *people}),
     )
 
 
-def adopt_roots(site: Site, offered: tuple[bytes, ...], say: Say = _silent) -> tuple[NewRoot, ...]:
+def adopt_roots(site: Site, offered: tuple[bytes, ...], say: Say = silent) -> tuple[NewRoot, ...]:
     """Follow the chain as far as ``offered`` leads, and put its newest root in force.
 
     Steps: 1 join with what is here, and verify from the pin; 2 a root must suit this site; 3 say who joins and who
@@ -117,7 +117,8 @@ def adopt_roots(site: Site, offered: tuple[bytes, ...], say: Say = _silent) -> t
         for one in new
     )
     for made in found:  # 3
-        say(f"root {made.version} of {chain.newest.vendor}, {made.fingerprint}, signed by the quorum before it and its own")
+        say(f"root {made.version} of {chain.newest.vendor}, {made.fingerprint}")
+        say("  signed by the quorum of the version before and by its own")
         for line in made.change.lines:
             say(f"  {line}")
     folder = trust_folder(site)
@@ -139,7 +140,7 @@ def _check_practice(root: Root, *, practice: bool) -> None:
         )
 
 
-def adopt_revocations(site: Site, data: bytes, what: str, say: Say = _silent) -> NewList:
+def adopt_revocations(site: Site, data: bytes, what: str, say: Say = silent) -> NewList:
     """Put a revocation list in force when it is newer than the one here.
 
     Raises:

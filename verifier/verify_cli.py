@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from content.head import VerifiedHead, open_head, verify_head
+from content.head import Known, VerifiedHead, open_head, verify_head
 from manifests.console import Result, progress, utc_now, verb
 from manifests.digest import digest_of
 from manifests.envelope import MAX_BUNDLE, Envelope
@@ -33,7 +33,9 @@ def _with_trust(function: Any) -> Any:
     return function
 
 
-def find_pin(root: Path | None, fingerprint: str | None, site: Path | None) -> tuple[Pin, SiteFacts | None] | None:
+def find_pin(
+    root: Path | None, fingerprint: str | None, site: Path | None
+) -> tuple[Pin, SiteFacts | None, Known] | None:
     """Whom to trust: --root or --fingerprint, else the site's; None when nothing says so.
 
     Raises:
@@ -43,13 +45,14 @@ def find_pin(root: Path | None, fingerprint: str | None, site: Path | None) -> t
         raise UsageError("--root, --fingerprint and --site are three answers to one question, give one", where="trust")
     if root is not None:
         document = parse_root(read_capped(root, MAX_ROOT), str(root))
-        return Pin(version=document.root.version, digest=document.fingerprint), None
+        return Pin(version=document.root.version, digest=document.fingerprint), None, Known(roots=(document.raw,))
     if fingerprint is not None:
-        return Pin(version=0, digest=parse_fingerprint(fingerprint)), None
+        return Pin(version=0, digest=parse_fingerprint(fingerprint)), None, Known()
     from verifier.facts import facts_of
     from verifier.fsops import Disk
     from verifier.host import this_host
     from verifier.site import find_site, open_site
+    from verifier.trust import known_of
 
     try:
         found = find_site(site, os.environ, Path.cwd())
@@ -57,8 +60,9 @@ def find_pin(root: Path | None, fingerprint: str | None, site: Path | None) -> t
         if site is not None or os.environ.get("WAYBILL_SITE"):
             raise
         return None
-    facts = facts_of(open_site(found, Disk(), this_host()).state)
-    return facts.pin, facts
+    opened = open_site(found, Disk(), this_host())
+    facts = facts_of(opened.state)
+    return facts.pin, facts, known_of(opened)
 
 
 @verb(short_help="Check a bundle.")
@@ -88,9 +92,9 @@ def verify_command(
     return Result(text, data, error)
 
 
-def _verify_one(file: str, pin: Pin, facts: SiteFacts | None, head_file: Path | None) -> Result:
+def _verify_one(file: str, pin: Pin, facts: SiteFacts | None, known: Known, head_file: Path | None) -> Result:
     try:
-        bundle = _verify_file(file, pin, facts, head_file)
+        bundle = _verify_file(file, pin, facts, known, head_file)
     except (WaybillError, FileNotFoundError) as wrong:
         error = wrong if isinstance(wrong, WaybillError) else HostError("no such file", where=file)
         finding = Finding(error.finding, "refused", error.problem, error)
@@ -98,16 +102,16 @@ def _verify_one(file: str, pin: Pin, facts: SiteFacts | None, head_file: Path | 
     return verdict_of(file, bundle)
 
 
-def _verify_file(file: str, pin: Pin, facts: SiteFacts | None, head_file: Path | None) -> VerifiedBundle:
+def _verify_file(file: str, pin: Pin, facts: SiteFacts | None, known: Known, head_file: Path | None) -> VerifiedBundle:
     now = utc_now()
     if file == "-":
         head = open_head(head_file) if head_file else None
         with progress("verifying", 0) as bar, os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0) as stream:
-            return verify_pipe(stream, pin, facts, now=now, advance=bar.advance, head=head)
+            return verify_pipe(stream, pin, facts, now=now, advance=bar.advance, head=head, known=known)
     path = Path(file)
     size = path.stat().st_size
     with progress(f"verifying {path.name}", size) as bar:
-        return verify_path(path, pin, facts, now=now, head_file=head_file, advance=bar.advance)
+        return verify_path(path, pin, facts, now=now, head_file=head_file, advance=bar.advance, known=known)
 
 
 _VERDICTS = {3: "malformed", 4: "untrusted", 5: "refused", 6: "not judged:", 7: "damaged or incomplete", 8: "too new"}
@@ -178,7 +182,7 @@ def show_command(file: Path, root: Path | None, fingerprint: str | None, site: P
         release = parse_release(head.release)
         first = "not verified: nothing says whom to trust (--fingerprint, --root or --site)"
         return _show_release(first, release, digest_of(head.release), None)
-    verified = verify_head(head, found[0])
+    verified = verify_head(head, found[0], found[2])
     by = ", ".join(keyid[:12] for keyid in verified.signers)
     practice = " (practice)" * verified.practice
     first = f"head verified: {verified.chain.newest.vendor}{practice}, signed by {by}; the bulk was not read"
