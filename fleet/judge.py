@@ -296,6 +296,8 @@ def _installed(report: Report, library: Library) -> Iterator[Finding]:
     installed = report.install.release
     if installed is None:
         return
+    if report.install.revoked:
+        yield Finding("running-revoked", True, f"the site runs {installed.version}, which is revoked")
     known = library.releases.get(installed.digest)
     said = (installed.product, installed.version, installed.channel, installed.epoch, installed.sequence)
     if known is None:

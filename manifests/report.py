@@ -239,6 +239,7 @@ class Install(Document, frozen=True, kw_only=True):
         trial_attempts: How often the trial under way was started.
         generations: The newest ones, oldest first.
         blocked: Releases that failed here and need a new approval.
+        revoked: The vendor withdrew the release, or every key that vouched for it; it runs all the same.
     """
 
     state: InstallState
@@ -246,6 +247,7 @@ class Install(Document, frozen=True, kw_only=True):
     trial_attempts: Count = 0
     generations: Annotated[tuple[Generation, ...], Meta(max_length=32)] = ()
     blocked: Annotated[tuple[Digest, ...], Meta(max_length=32)] = ()
+    revoked: bool = False
 
 
 class Component(Document, frozen=True, kw_only=True):
@@ -521,6 +523,8 @@ def check_report(report: Report, what: str) -> None:
     install = report.install
     if (install.state == "none") != (install.release is None):  # F-175
         raise refuse(f"state is {install.state!r}, which does not agree with `release`", "install.state")
+    if install.revoked and install.release is None:  # F-175
+        raise refuse("nothing is installed, and it is revoked", "install.revoked")
     numbers = [one.number for one in install.generations]
     if numbers != sorted(set(numbers)):
         raise refuse("generations are not in order, each once", "install.generations")

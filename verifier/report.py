@@ -38,6 +38,7 @@ from verifier.site import Site
 from verifier.sitekey import finish_key, succession_of
 from verifier.state import Generation, SiteState
 from verifier.table import State
+from verifier.trust import running_revoked
 from verifier.verify import VERIFIER_VERSION
 
 T = TypeVar("T")
@@ -58,6 +59,7 @@ class Observed:
         seal: Of the config in force, under the site's salt; None without a config.
         held: What the store holds; None where the site withholds it.
         kit: Digest of the one file that this program runs from.
+        revoked: The release that runs is revoked.
         unseen: What could not be looked at, by name of the core's field.
     """
 
@@ -72,6 +74,7 @@ class Observed:
     health: tuple[r.Health, ...] = ()
     held: tuple[r.Held, ...] | None = None
     kit: str | None = None
+    revoked: bool = False
     unseen: tuple[str, ...] = ()
 
 
@@ -104,7 +107,7 @@ def plan_report(state: SiteState, observed: Observed, former: Former | None, *, 
         policy=r.PolicyState(number=state.policy_number, digest=state.policy, contract=state.contract)
         if state.policy_number
         else None,
-        install=_install(state),
+        install=replace(_install(state), revoked=observed.revoked),
         components=r.Components(listed=observed.components),
         config=r.ConfigState(
             schema_version=state.running.config_version if state.running else None,
@@ -440,6 +443,7 @@ def observe_site(site: Site) -> Observed:
         health=tuple(probe_results(site)),
         held=_try(lambda: held_releases(site), unseen, "store"),
         kit=_try(lambda: _digest_of_kit(site), unseen, "verifier"),
+        revoked=bool(_try(lambda: running_revoked(site), unseen, "revoked")),
         unseen=tuple(unseen),
     )
 

@@ -29,6 +29,7 @@ from verifier.review import queue_text
 from verifier.site import Site
 from verifier.state import SiteState
 from verifier.table import State
+from verifier.trust import running_revoked
 from verifier.verify import VERIFIER_VERSION
 
 
@@ -60,6 +61,8 @@ def status_of(
             f"runs       {running.product} {running.version}, generation {running.number}, "
             f"for {age(running.since, now)} ({running.state})"
         )
+    if revoked := running_revoked(site):
+        lines.append(f"           running revoked: {revoked}")
     for one in components or ():
         lines.append(f"           {one.step}/{one.name}: {one.problem or one.level}")
     if unseen:
@@ -70,6 +73,7 @@ def status_of(
     mark = f"{state.channel} {state.mark.sequence}" if state.mark else f"{state.channel}, nothing received"
     lines.append(f"known      {mark}; floor {state.floor.sequence if state.floor else 'none yet'}")
     lines.append(f"policy     number {state.policy_number}; root {state.root.version or 1} of {state.vendor}")
+    lines.append(f"revoked    by list {state.revocations[0]}" if state.revocations else "revoked    no list yet")
     held = f"; home holds {state.acknowledged[0]}" if state.acknowledged else ""
     lines.append(f"report     number {state.report_seq}{held}" if state.report_seq else "report     none yet")
     if state.consignment:
@@ -97,6 +101,13 @@ def status_of(
             where="components",
             remedy="waybill recover starts again what should run",
             finding="drift",
+        )
+    if error is None and revoked:
+        error = AttentionError(
+            f"{running.version if running else ''} is running revoked: {revoked}",
+            where="release",
+            remedy="install the release that replaces it, or waybill rollback; until then everything goes on",
+            finding="running-revoked",
         )
     return Status(text="\n".join(lines).rstrip(), error=error)
 

@@ -1,0 +1,379 @@
+"""What a site holds of its vendor's trust: roots and lists come in, are in force first, and never go back."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace as struct_replace
+
+from content.bulk import no_progress
+from manifests.canonical import encode
+from manifests.digest import digest_of
+from manifests.envelope import seal
+from manifests.errors import RefusedError, UntrustedError, WaybillError
+from manifests.keys import FileSigner
+from manifests.revocations import REVOCATIONS_TYPE, Revocations, encode_revocations, handler_digest
+from manifests.trust import ROOT_TYPE, Leaver, Mark, encode_root
+from manifests.trust import Role as RootRole
+from tests.faults.model import QuickDisk
+from tests.place import Place, make_place
+from tests.vendor import RELEASE, ROOT, SECOND, Vendor, derived, roles
+from verifier.arrivals import Arrivals, receive_paths
+from verifier.change import change_of
+from verifier.report import write_report
+from verifier.site import Site
+from verifier.status import status_of
+from verifier.trust import adopt_revocations, adopt_roots, list_in_force, own_chain, root_documents, running_revoked
+from verifier.verify import verify_path
+
+FIRST = Vendor()
+NEW_ROOT = derived(401)
+
+
+def next_root(before: bytes, *, signers: tuple[FileSigner, ...] = (ROOT, NEW_ROOT), **changes: object) -> bytes:
+    """Root 2: NEW_ROOT replaces ROOT; the keys and roles of FIRST otherwise."""
+    old = FIRST.root()
+    root = struct_replace(
+        old,
+        version=2,
+        previous=digest_of(before),
+        keys={**old.keys, NEW_ROOT.public.keyid: NEW_ROOT.public},
+        roles={**old.roles, "root": RootRole(keys=(NEW_ROOT.public.keyid,), threshold=1)},
+        leave={ROOT.public.keyid: Leaver(how="revoked")},
+    )
+    return seal(encode_root(struct_replace(root, **changes)), ROOT_TYPE, signers)
+
+
+def third_root(second: bytes, **changes: object) -> bytes:
+    from manifests.trust import parse_root
+
+    root = struct_replace(parse_root(second, "x").root, version=3, previous=digest_of(second), **changes)
+    return seal(encode_root(root), ROOT_TYPE, (NEW_ROOT,))
+
+
+def listing(version: int, *signers: FileSigner, **named: tuple[str, ...]) -> bytes:
+    found = Revocations(vendor="small-works", version=version, **named)
+    return seal(encode_revocations(found), REVOCATIONS_TYPE, signers or (ROOT,))
+
+
+def with_chain(vendor: Vendor, roots: tuple[bytes, ...], revocations: bytes | None = None) -> bytes:
+    return vendor.bundle(replace(vendor.head(), roots=roots, revocations=revocations))
+
+
+SECOND_ROOT_FILE = next_root(FIRST.root_file())
+THIRD_ROOT_FILE = third_root(SECOND_ROOT_FILE)
+RUNS = digest_of(FIRST.head().release)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return make_place(tmp_path, FIRST, disk=QuickDisk())
+
+
+@pytest.fixture
+def running(place: Place) -> Place:
+    place.bring(FIRST.write(place.path.parent / "first.tar"))
+    return place
+
+
+def bring(place: Place, *files: tuple[str, bytes]) -> tuple[Arrivals, list[str]]:
+    folder = place.path.parent / "medium"
+    folder.mkdir(exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    for name, data in files:
+        (folder / name).write_bytes(data)
+    said: list[str] = []
+
+    from contextlib import nullcontext
+
+    with place.hold() as site:
+        found = receive_paths(site, (folder,), keep=False, watch=lambda _: nullcontext(no_progress), say=said.append)
+    return found, said
+
+
+def test_a_root_that_comes_alone_is_followed_and_said_before_it_is_in_force(place: Place) -> None:
+    seen: list[int] = []
+    with place.hold() as site:
+        found = adopt_roots(site, (SECOND_ROOT_FILE,), lambda _: seen.append(site.state.root.version))
+    assert set(seen) == {1}, "told while the older root was still in force"
+    (one,) = found
+    assert one.change.joins == (("root", NEW_ROOT.public.keyid),)
+    assert one.change.leaves == (("root", ROOT.public.keyid),)
+    state = place.open().state
+    assert (state.root.version, state.root.digest) == (2, one.fingerprint)
+    assert own_chain(place.open()).newest.version == 2
+
+
+def test_a_chain_on_a_medium_is_walked_in_order_whatever_the_names(place: Place) -> None:
+    found, said = bring(place, ("a", THIRD_ROOT_FILE), ("b", SECOND_ROOT_FILE), ("c", FIRST.root_file()))
+    assert [one.version for one in found.trust.roots] == [2, 3]
+    assert found.trust.known == 1
+    assert not found.refused
+    assert place.open().state.root.version == 3
+    assert any("revoked" in line for line in said)
+
+
+def test_a_gap_is_refused_by_the_missing_version_and_mended_by_what_a_bundle_brings(place: Place) -> None:
+    found, _ = bring(place, ("3.root.json", THIRD_ROOT_FILE))
+    (error,) = found.refused
+    assert (error.finding, error.exit_code) == ("root-gap", 4)
+    assert "root 2 is missing" in error.problem
+    assert place.open().state.root.version == 1
+    other = FIRST.but(version="1.1.0", sequence=2)
+    found, _ = bring(
+        place, ("3.root.json", THIRD_ROOT_FILE), ("b.tar", with_chain(other, (FIRST.root_file(), SECOND_ROOT_FILE)))
+    )
+    assert not found.refused
+    assert place.open().state.root.version == 3
+
+
+def test_a_fork_is_refused_and_told_at_home(place: Place) -> None:
+    bring(place, ("2", SECOND_ROOT_FILE))
+    other = next_root(FIRST.root_file(), epoch=2)
+    found, _ = bring(place, ("2", other))
+    assert [one.finding for one in found.refused] == ["root-fork"]
+    state = place.open().state
+    assert [one.code for one in state.alarms] == ["root-fork"]
+    assert state.root.version == 2
+    bring(place, ("2", other))
+    assert len(place.open().state.alarms) == 1, "told once"
+
+
+def test_a_root_that_names_a_key_of_the_customer_is_refused(place: Place) -> None:
+    person = place.people["ops-1"].public
+    old = FIRST.root()
+    for theirs in (person, place.open().state.site_key):
+        named = next_root(
+            FIRST.root_file(), keys={**old.keys, NEW_ROOT.public.keyid: NEW_ROOT.public, theirs.keyid: theirs}
+        )
+        found, _ = bring(place, ("2", named))
+        assert [one.finding for one in found.refused] == ["own-key-in-root"]
+        bundle = place.path.parent / "named.tar"
+        bundle.write_bytes(with_chain(FIRST, (FIRST.root_file(), named)))
+        with pytest.raises(RefusedError, match="a key of this site or of its people"):
+            place.receive(bundle)
+    assert place.open().state.root.version == 1
+
+
+def test_another_vendors_documents_are_left_alone(place: Place) -> None:
+    other = struct_replace(FIRST.root(), vendor="large-works")
+    theirs = seal(encode(other), ROOT_TYPE, (ROOT,))
+    found, _ = bring(place, ("1", theirs))
+    assert (found.trust.others, found.refused) == (1, ())
+
+
+def test_an_older_medium_is_judged_with_the_newest_root_that_is_known(place: Place) -> None:
+    """F-65: what a rotated key may still vouch for comes through; what a revoked key signed does not."""
+    keep = roles((SECOND,))
+    retired = {RELEASE.public.keyid: Leaver(how="retired", last=Mark(epoch=1, sequence=1))}
+    second = next_root(FIRST.root_file(), roles={**keep, "root": keep["root"]}, leave=retired, signers=(ROOT,))
+    bring(place, ("2", second))
+    assert place.receive(FIRST.write(place.path.parent / "old.tar")).new
+    with pytest.raises(UntrustedError) as caught:
+        place.receive(FIRST.but(version="1.1.0", sequence=2).write(place.path.parent / "late.tar"))
+    assert caught.value.finding == "signature-retired"
+    assert SECOND.public.keyid[:12] in caught.value.problem, "says who is missing"
+
+
+def test_a_root_left_out_of_the_medium_fails_closed(place: Place) -> None:
+    """F-74 at the site: `needs.trust_root` names the root that must judge it."""
+    from manifests import release as r
+
+    needs = r.Needs(verifier="0.1", trust_root=2, from_=(), fresh=True)
+    bundle = FIRST.but(change={"needs": needs}).write(place.path.parent / "needs-2.tar")
+    with pytest.raises(UntrustedError) as caught:
+        place.receive(bundle)
+    assert caught.value.finding == "root-missing"
+    bring(place, ("2", SECOND_ROOT_FILE))
+    assert place.receive(bundle).new, "the root may come by another medium"
+
+
+def test_a_root_and_a_list_are_stored_also_when_what_came_with_them_is_refused(place: Place) -> None:
+    damaged = bytearray(with_chain(FIRST, (FIRST.root_file(), SECOND_ROOT_FILE), listing(1, NEW_ROOT)))
+    damaged[-2000] ^= 1
+    bundle = place.path.parent / "damaged.tar"
+    bundle.write_bytes(damaged)
+    with pytest.raises(WaybillError):
+        place.receive(bundle)
+    state = place.open().state
+    assert (state.root.version, state.revocations is not None) == (2, True)
+
+
+def test_a_revoked_release_is_refused_at_receive_and_at_install(place: Place) -> None:
+    item = place.receive(FIRST.write(place.path.parent / "first.tar")).item
+    place.approve(item)
+    found, said = bring(place, ("list", listing(1, releases=(RUNS,))))
+    assert [one.version for one in found.trust.lists if one.new] == [1]
+    assert any(RUNS in line for line in said)
+    with pytest.raises(RefusedError) as caught:
+        place.install(item)
+    assert caught.value.finding == "release-revoked"
+    with pytest.raises(RefusedError) as caught:
+        place.receive(FIRST.write(place.path.parent / "again.tar"))
+    assert caught.value.finding == "release-revoked"
+    assert place.open().state.running is None
+
+
+def test_a_revoked_key_counts_nowhere(place: Place) -> None:
+    bring(place, ("list", listing(1, keys=(RELEASE.public.keyid,))))
+    with pytest.raises(UntrustedError) as caught:
+        place.receive(FIRST.write(place.path.parent / "first.tar"))
+    assert (caught.value.finding, caught.value.exit_code) == ("signature-revoked", 4)
+
+
+def test_a_running_release_that_is_revoked_runs_on_and_is_called_so(running: Place) -> None:
+    bring(running, ("list", listing(1, releases=(RUNS,))))
+    site = running.open()
+    assert running_revoked(site) == "revocation list 1 revokes it"
+    status = status_of(site, (), None, running.clock.at)
+    assert "running revoked: revocation list 1 revokes it" in status.text
+    assert status.error is not None
+    assert (status.error.exit_code, status.error.finding) == (14, "running-revoked")
+    assert reported(running).install.revoked
+    # Never bricked: it can be left for a newer one, and gone back to when that fails.
+    newer = FIRST.but(version="1.1.0", sequence=2, service={"hello.txt": b"second\n"})
+    assert running.bring(newer.write(running.path.parent / "newer.tar")).error is None
+    assert running_revoked(running.open()) == ""
+    assert not reported(running).install.revoked
+    assert running.rollback(1, person="ops-1").error is None
+    assert running_revoked(running.open()) != ""
+
+
+def test_a_running_release_whose_signer_is_revoked_is_called_so(running: Place) -> None:
+    bring(running, ("list", listing(1, keys=(RELEASE.public.keyid,))))
+    assert "revoked: " + RELEASE.public.keyid[:12] in running_revoked(running.open())
+    assert running.recover()[1].error is None
+    assert reported(running).install.revoked
+    yaml = running.path / "site.yaml"
+    yaml.write_text(yaml.read_text().replace("every: 30d", "every: 20d"))
+    with pytest.raises(UntrustedError) as caught:
+        change_of(running.open(), "config")
+    assert caught.value.finding == "signature-revoked"
+
+
+def reported(place: Place):  # type: ignore[no-untyped-def]  # the report's type is said where it is read
+    from manifests.report import verify_report
+
+    with place.hold() as site:
+        path = write_report(site, site.disk, place.clock.at)
+        return verify_report(path.read_bytes(), site.state.site_key).report
+
+
+def test_lists_only_grow(place: Place) -> None:
+    """F-152: across media, across restarts."""
+    bring(place, ("list", listing(2, releases=(RUNS,))))
+    found, _ = bring(place, ("list", listing(1)))
+    (one,) = found.trust.lists
+    assert (one.new, one.ignored) == (False, "list 1 is older than list 2 and is ignored")
+    found, _ = bring(place, ("list", listing(2, releases=(RUNS,))))
+    assert found.trust.known == 1
+    held = list_in_force(place.open())
+    assert held is not None
+    assert held.version == 2
+
+
+def test_two_lists_of_one_version_are_an_alarm(place: Place) -> None:
+    bring(place, ("list", listing(2)))
+    found, _ = bring(place, ("list", listing(2, releases=(RUNS,))))
+    assert [one.finding for one in found.refused] == ["revocations-twice"]
+    assert [one.code for one in place.open().state.alarms] == ["revocations-twice"]
+
+
+def test_a_list_of_an_older_roots_quorum_is_ignored_and_named(place: Place) -> None:
+    bring(place, ("2", SECOND_ROOT_FILE))
+    found, _ = bring(place, ("list", listing(9, ROOT)))
+    assert [one.ignored for one in found.trust.lists] == ["list 9 was signed under an older root and is ignored"]
+    assert place.open().state.revocations is None
+    found, _ = bring(place, ("list", listing(9, NEW_ROOT)))
+    assert place.open().state.revocations is not None
+
+
+def test_a_list_in_force_stays_when_the_root_keys_change(place: Place) -> None:
+    bring(place, ("list", listing(1, releases=(RUNS,))))
+    bring(place, ("2", SECOND_ROOT_FILE))
+    with pytest.raises(RefusedError, match="list 1 revokes this release"):
+        place.receive(FIRST.write(place.path.parent / "first.tar"))
+
+
+def test_verify_judges_with_what_the_site_holds_and_stores_nothing(place: Place) -> None:
+    from verifier.facts import facts_of
+    from verifier.trust import known_of
+
+    bring(place, ("list", listing(2, releases=("sha256:" + "0" * 64,))))
+    bundle = place.path.parent / "newer-root.tar"
+    bundle.write_bytes(with_chain(FIRST, (FIRST.root_file(), SECOND_ROOT_FILE), listing(3, NEW_ROOT, releases=(RUNS,))))
+    site = place.open()
+    found = verify_path(
+        bundle,
+        site.state.root,
+        facts_of(site.state),
+        now=place.clock.at,
+        advance=no_progress,
+        known=known_of(site),
+    )
+    assert found.head.chain.newest.version == 2
+    assert [one.id for one in found.findings if one.error] == ["release-revoked"]
+    after = place.open().state
+    assert (after.seq, after.root.version) == (site.state.seq, 1)
+
+
+def test_a_crash_between_file_and_journal_leaves_the_old_root_in_force(place: Place) -> None:
+    """The files of a newer root are durable first; the journal alone decides, and the next try ends it."""
+    folder = place.path / "trust"
+    (folder / "2.root.json").write_bytes(SECOND_ROOT_FILE)
+    assert own_chain(place.open()).newest.version == 1
+    with place.hold() as site:
+        adopt_roots(site, (SECOND_ROOT_FILE,))
+    assert own_chain(place.open()).newest.version == 2
+
+
+def test_changed_documents_of_trust_are_seen(place: Place) -> None:
+    bring(place, ("2", SECOND_ROOT_FILE), ("list", listing(1, NEW_ROOT)))
+    site = place.open()
+    path = place.path / "trust" / "2.root.json"
+    path.write_bytes(next_root(FIRST.root_file(), epoch=3))
+    with pytest.raises(UntrustedError):
+        own_chain(site)
+    path.write_bytes(SECOND_ROOT_FILE)
+    _, digest = site.state.revocations or (0, "")
+    (site.documents / digest[7:]).write_bytes(listing(1, NEW_ROOT, releases=(RUNS,)))
+    with pytest.raises(WaybillError, match="was changed"):
+        list_in_force(site)
+
+
+def test_revoked_handlers_are_named_by_their_entry() -> None:
+    """F-156."""
+    from manifests import release as r
+
+    handler = r.Handler(
+        name="restart",
+        does="starts it again",
+        source="run",
+        run=("tool", "again"),
+        limits=r.Limits(seconds=1, memory_bytes=1, output_bytes=1),
+        may=(),
+        risk="reversible",
+        repeatable=True,
+    )
+    assert handler_digest(handler) == digest_of(encode(handler))
+    assert handler_digest(handler) != handler_digest(struct_replace(handler, does="something else"))
+
+
+def test_nobody_can_put_a_list_in_force_but_the_root(place: Place) -> None:
+    for signers in ((RELEASE,), (SECOND, RELEASE)):
+        with place.hold() as site, pytest.raises(UntrustedError) as caught:
+            adopt_revocations(site, listing(5, *signers), "list")
+        assert caught.value.finding == "signature-role"
+        assert "0 of the 1 root keys that root 1 asks for" in caught.value.problem
+        assert ROOT.public.keyid[:12] in caught.value.problem
+
+
+def test_root_documents_of_a_site_enrolled_late_begin_later(tmp_path: Path) -> None:
+    place = make_place(tmp_path, FIRST, disk=QuickDisk())
+    bring(place, ("2", SECOND_ROOT_FILE), ("3", THIRD_ROOT_FILE))
+    (place.path / "trust" / "1.root.json").unlink()
+    site: Site = place.open()
+    assert len(root_documents(site)) == 2
+    assert own_chain(site).newest.version == 3
+    assert place.receive(FIRST.write(tmp_path / "old.tar")).new, "older documents of the medium match backwards"
