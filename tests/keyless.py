@@ -8,18 +8,21 @@ the time; Rekor 2 knows no time, so a stamp (RFC 3161) says it. No network, no t
 import base64
 import hashlib
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from manifests.digest import digest_of
+from manifests.digest import Blob, digest_of
 from manifests.envelope import BUNDLE, INTOTO, pae
-from tests.signed_images import b64, dump, pem
+from manifests.release import Image, ImageSigner, Release
+from manifests.trust import Root
+from tests.signed_images import SignedVendor, b64, dump, pem
 from tests.timestamps import Authority
 from tests.vendor import derived
 
@@ -311,3 +314,24 @@ def _pem(certificate: x509.Certificate) -> bytes:
 
 def _der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.DER)
+
+
+@dataclass(frozen=True)
+class KeylessVendor(SignedVendor):
+    """A vendor whose image is signed by an identity. Attributes: pinned: what the root says may vouch for it."""
+
+    signer: ImageSigner = field(default_factory=lambda: ImageSigner(identity=IDENTITY, issuer=ISSUER))
+    trusted: bytes = field(default_factory=Sigstore().trusted_root)
+    pinned: tuple[str, ...] | None = None
+
+    def root(self) -> Root:
+        pinned = (digest_of(self.trusted),) if self.pinned is None else self.pinned
+        return msgspec.structs.replace(super().root(), sigstore=pinned)
+
+    def blobs(self) -> tuple[dict[str, bytes], bytes, tuple[Image, ...]]:
+        found, index, images = super().blobs()
+        return {**found, digest_of(self.trusted): self.trusted}, index, images
+
+    def release(self) -> tuple[Release, dict[str, bytes], bytes]:
+        blob = Blob(digest=digest_of(self.trusted), size=len(self.trusted))
+        return SignedVendor.release(self.but(change={**self.change, "sigstore": blob}))  # type: ignore[arg-type]

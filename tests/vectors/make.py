@@ -26,10 +26,28 @@ class Topic:
 
 
 def topics() -> dict[str, Topic]:
-    from tests.vectors import of_documents, of_images, of_releases, of_roots, of_signatures, of_sites, of_tar
+    from tests.vectors import (
+        of_documents,
+        of_image_signatures,
+        of_images,
+        of_releases,
+        of_roots,
+        of_signatures,
+        of_sites,
+        of_tar,
+    )
 
     found: dict[str, Topic] = {}
-    for module in (of_tar, of_documents, of_signatures, of_roots, of_releases, of_images, of_sites):
+    for module in (
+        of_tar,
+        of_documents,
+        of_signatures,
+        of_roots,
+        of_releases,
+        of_images,
+        of_image_signatures,
+        of_sites,
+    ):
         for name, (text, variants) in module.TOPICS.items():
             assert name not in found
             found[name] = Topic(text, variants)

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,11 @@ from content import keyless
 from content.bulk import no_progress
 from content.keyless import check_trusted_root, identity_judge
 from content.signatures import CERTIFICATE, PROVENANCE_V1
-from manifests.digest import Blob, digest_of
+from manifests.digest import digest_of
 from manifests.errors import MalformedError, RefusedError
-from manifests.release import Image, ImageSigner, Release, check_release
-from manifests.trust import Root
+from manifests.release import check_release
 from tests.images import simple_signing
-from tests.keyless import AT, IDENTITY, ISSUER, Sigstore
+from tests.keyless import AT, IDENTITY, ISSUER, KeylessVendor, Sigstore
 from tests.signed_images import CI, Hanging, SignedVendor, b64, dump, envelope_bundle, provenance, sign, statement
 from tests.timestamps import Authority
 from tests.vendor import Vendor
@@ -37,27 +35,6 @@ ROOT_DIR = Path(__file__).parents[3]
 PRIVATE = Sigstore()
 STRANGE = PRIVATE.other()
 Hang = Callable[[Hanging], None]
-
-
-@dataclass(frozen=True)
-class KeylessVendor(SignedVendor):
-    """A vendor whose image is signed by an identity. Attributes: pinned: what the root says may vouch for it."""
-
-    signer: ImageSigner = field(default_factory=lambda: ImageSigner(identity=IDENTITY, issuer=ISSUER))
-    trusted: bytes = field(default_factory=PRIVATE.trusted_root)
-    pinned: tuple[str, ...] | None = None
-
-    def root(self) -> Root:
-        pinned = (digest_of(self.trusted),) if self.pinned is None else self.pinned
-        return msgspec.structs.replace(super().root(), sigstore=pinned)
-
-    def blobs(self) -> tuple[dict[str, bytes], bytes, tuple[Image, ...]]:
-        found, index, images = super().blobs()
-        return {**found, digest_of(self.trusted): self.trusted}, index, images
-
-    def release(self) -> tuple[Release, dict[str, bytes], bytes]:
-        blob = Blob(digest=digest_of(self.trusted), size=len(self.trusted))
-        return SignedVendor.release(self.but(change={**self.change, "sigstore": blob}))  # type: ignore[arg-type]
 
 
 def verify(vendor: SignedVendor, folder: Path) -> VerifiedBundle:

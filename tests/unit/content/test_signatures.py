@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from content.bulk import no_progress
-from content.signatures import CERTIFICATE, MAX_CANDIDATES, PROVENANCE_V1, SIGN_V1, STATEMENT_V01
+from content.signatures import MAX_CANDIDATES, PROVENANCE_V1, STATEMENT_V01
 from manifests.digest import digest_of
 from manifests.envelope import BUNDLE, STATEMENT
 from manifests.errors import MalformedError, NewerError
@@ -24,11 +24,9 @@ from tests.signed_images import (
     Hanging,
     PrivateKey,
     SignedVendor,
-    b64,
     dsse,
     dump,
     envelope_bundle,
-    hint,
     message_bundle,
     pem,
     provenance,
@@ -36,6 +34,7 @@ from tests.signed_images import (
     sign,
     statement,
 )
+from tests.vectors.of_image_signatures import JUNK, MISSING, UNKNOWN, WRONG
 from verifier.verify import VerifiedBundle, refusal, verify_path, verify_pipe
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
@@ -143,130 +142,6 @@ def test_spellings_of_others(hang: Hang, tmp_path: Path) -> None:
 # --- not signed, somebody else's, wrong -------------------------------------------------------------------------------
 
 
-def nothing(on: Hanging) -> None:
-    pass
-
-
-def only_an_attestation(on: Hanging) -> None:
-    on.refer(envelope_bundle(CI, provenance(on.digest)))
-
-
-def near_miss(on: Hanging) -> None:
-    on.refer(envelope_bundle(CI, statement(on.digest, SIGN_V1 + "/")))
-
-
-def on_a_platform_alone(on: Hanging) -> None:
-    payload = simple_signing(on.child)
-    on.simple((payload, sign(CI, payload)), about=on.child)
-
-
-def tag_of_another_repository(on: Hanging) -> None:
-    on.signed(CI)
-    on.top[-1]["annotations"]["org.opencontainers.image.ref.name"] = (  # type: ignore[index]  # a dict of ours
-        f"small/other:{on.digest.replace(':', '-')}.sig"
-    )
-
-
-def stranger(on: Hanging) -> None:
-    on.signed(OTHER)
-
-
-def stranger_bundle(on: Hanging) -> None:
-    on.refer(envelope_bundle(OTHER, statement(on.digest)))
-
-
-def keyless_bundle(on: Hanging) -> None:
-    material = {"certificate": {"rawBytes": b64(b"x")}, "tlogEntries": []}
-    on.refer(envelope_bundle(OTHER, statement(on.digest), verificationMaterial=material))
-
-
-def keyless_simple(on: Hanging) -> None:
-    payload = simple_signing(on.digest)
-    on.simple((payload, sign(OTHER, payload)), **{CERTIFICATE: "-----BEGIN CERTIFICATE-----"})
-
-
-def another_digest(on: Hanging) -> None:
-    on.signed(CI, about=digest_of(b"another image"))
-
-
-def another_type(on: Hanging) -> None:
-    payload = simple_signing(on.digest).replace(b"cosign container image signature", b"atomic container signature")
-    on.simple((payload, sign(CI, payload)))
-
-
-def capital_digest(on: Hanging) -> None:
-    payload = simple_signing(on.digest).replace(b"docker-manifest-digest", b"Docker-manifest-digest")
-    on.simple((payload, sign(CI, payload)))
-
-
-def no_base64(on: Hanging) -> None:
-    payload = simple_signing(on.digest)
-    on.simple((payload, b""))
-
-
-def broken_bundle(on: Hanging) -> None:
-    data = json.loads(envelope_bundle(CI, statement(on.digest)))
-    data["dsseEnvelope"]["payload"] = b64(statement(digest_of(b"another")))
-    on.refer(dump(data))
-
-
-def hint_of_ours(on: Hanging) -> None:
-    material = {"publicKey": {"hint": hint(CI)}, "tlogEntries": []}
-    on.refer(envelope_bundle(OTHER, statement(on.digest), verificationMaterial=material))
-
-
-def subject_of_another(on: Hanging) -> None:
-    on.refer(envelope_bundle(CI, statement(digest_of(b"another"))))
-
-
-def two_subjects(on: Hanging) -> None:
-    subjects = [{"digest": {"sha256": one.removeprefix("sha256:")}} for one in (on.digest, digest_of(b"another"))]
-    on.refer(envelope_bundle(CI, statement(on.digest, subject=subjects)))
-
-
-def old_statement(on: Hanging) -> None:
-    on.refer(envelope_bundle(CI, statement(on.digest, _type=STATEMENT_V01)))
-
-
-def signed_over_the_bare_payload(on: Hanging) -> None:
-    payload = statement(on.digest)
-    data = json.loads(envelope_bundle(CI, payload))
-    data["dsseEnvelope"]["signatures"] = [{"sig": b64(sign(CI, payload))}]
-    on.refer(dump(data))
-
-
-def other_payload_type(on: Hanging) -> None:
-    payload = statement(on.digest)
-    data = json.loads(envelope_bundle(CI, payload))
-    data["dsseEnvelope"]["payloadType"] = "application/vnd.in-toto+xml"
-    on.refer(dump(data))
-
-
-def message_of_another(on: Hanging) -> None:
-    on.refer(message_bundle(CI, b"another image"))
-
-
-def message_with_a_lying_digest(on: Hanging) -> None:
-    on.refer(message_bundle(CI, on.manifest, digest_of(b"another image")))
-
-
-MISSING = (nothing, only_an_attestation, near_miss, on_a_platform_alone, tag_of_another_repository)
-UNKNOWN = (stranger, stranger_bundle, keyless_bundle, keyless_simple)
-WRONG = (
-    another_digest,
-    another_type,
-    capital_digest,
-    no_base64,
-    broken_bundle,
-    hint_of_ours,
-    subject_of_another,
-    two_subjects,
-    old_statement,
-    signed_over_the_bare_payload,
-    other_payload_type,
-    message_of_another,
-    message_with_a_lying_digest,
-)
 # F-192, F-193, F-196
 BAD = {
     **{f"missing-{one.__name__}": (one, "image-signature-missing") for one in MISSING},
@@ -289,40 +164,6 @@ def test_refused_by_name(case: str, tmp_path: Path) -> None:
 # --- what hangs there besides -----------------------------------------------------------------------------------------
 
 
-def _raw(data: bytes) -> Hang:
-    return lambda on: on.refer(data)
-
-
-JUNK: dict[str, Hang] = {
-    "no JSON": _raw(b"\x7fELF"),
-    "no object": _raw(b'["dsseEnvelope"]'),
-    "two keys alike": _raw(b'{"dsseEnvelope":{},"dsseEnvelope":{}}'),
-    "deep": _raw(b'{"dsseEnvelope":' + b"[" * 1000 + b"]" * 1000 + b"}"),
-    "a float of no end": _raw(b'{"dsseEnvelope":NaN}'),
-    "half a surrogate": _raw(b'{"dsseEnvelope":"\\ud800"}'),
-    "UTF-16": _raw('{"dsseEnvelope":1}'.encode("utf-16")),
-    "other media type": lambda on: on.refer(envelope_bundle(CI, statement(on.digest), mediaType="text/plain")),
-    "both contents": lambda on: on.refer(envelope_bundle(CI, statement(on.digest), messageSignature={})),
-    "no material": lambda on: on.refer(envelope_bundle(CI, statement(on.digest), verificationMaterial={})),
-    "two signatures": lambda on: on.refer(
-        dump(
-            {
-                **json.loads(envelope_bundle(CI, statement(on.digest))),
-                "dsseEnvelope": {"payload": "e30=", "payloadType": "x", "signatures": [{"sig": "AA=="}] * 2},
-            }
-        )
-    ),
-    "url-safe base64": lambda on: on.refer(
-        envelope_bundle(CI, statement(on.digest)).replace(b'"payload":"', b'"payload":"_-')
-    ),
-    "simple signing of nothing": lambda on: on.simple((b"{}", b"x")),
-    "empty": _raw(b""),
-    "too long": _raw(b'{"dsseEnvelope":"' + b"x" * (4 << 20) + b'"}'),
-    "a stranger's": stranger,
-}
-
-
-# F-190, F-195
 # F-190, F-195
 @pytest.mark.parametrize("case", JUNK)
 def test_junk_beside_a_good_one_is_a_warning(case: str, tmp_path: Path) -> None:

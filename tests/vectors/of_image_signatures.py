@@ -1,0 +1,272 @@
+"""Vectors: signatures on images, in both of cosign's forms, and what others hang beside them."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from content.signatures import CERTIFICATE, SIGN_V1, STATEMENT_V01
+from manifests.digest import digest_of
+from tests.images import simple_signing
+from tests.keyless import IDENTITY, ISSUER, KeylessVendor, Sigstore
+from tests.signed_images import (
+    CI,
+    OTHER,
+    Hanging,
+    SignedVendor,
+    b64,
+    dump,
+    envelope_bundle,
+    hint,
+    message_bundle,
+    provenance,
+    sign,
+    statement,
+)
+from tests.vectors.surgery import Case
+
+Hang = Callable[[Hanging], None]
+PRIVATE, SECOND_KIND = Sigstore(), Sigstore(rekor=2)
+
+
+# --- not signed, somebody else's, wrong -------------------------------------------------------------------------------
+
+
+def nothing(on: Hanging) -> None:
+    pass
+
+
+def only_an_attestation(on: Hanging) -> None:
+    on.refer(envelope_bundle(CI, provenance(on.digest)))
+
+
+def near_miss(on: Hanging) -> None:
+    on.refer(envelope_bundle(CI, statement(on.digest, SIGN_V1 + "/")))
+
+
+def on_a_platform_alone(on: Hanging) -> None:
+    payload = simple_signing(on.child)
+    on.simple((payload, sign(CI, payload)), about=on.child)
+
+
+def tag_of_another_repository(on: Hanging) -> None:
+    on.signed(CI)
+    on.top[-1]["annotations"]["org.opencontainers.image.ref.name"] = (  # type: ignore[index]  # a dict of ours
+        f"small/other:{on.digest.replace(':', '-')}.sig"
+    )
+
+
+def stranger(on: Hanging) -> None:
+    on.signed(OTHER)
+
+
+def stranger_bundle(on: Hanging) -> None:
+    on.refer(envelope_bundle(OTHER, statement(on.digest)))
+
+
+def keyless_bundle(on: Hanging) -> None:
+    material = {"certificate": {"rawBytes": b64(b"x")}, "tlogEntries": []}
+    on.refer(envelope_bundle(OTHER, statement(on.digest), verificationMaterial=material))
+
+
+def keyless_simple(on: Hanging) -> None:
+    payload = simple_signing(on.digest)
+    on.simple((payload, sign(OTHER, payload)), **{CERTIFICATE: "-----BEGIN CERTIFICATE-----"})
+
+
+def another_digest(on: Hanging) -> None:
+    on.signed(CI, about=digest_of(b"another image"))
+
+
+def another_type(on: Hanging) -> None:
+    payload = simple_signing(on.digest).replace(b"cosign container image signature", b"atomic container signature")
+    on.simple((payload, sign(CI, payload)))
+
+
+def capital_digest(on: Hanging) -> None:
+    payload = simple_signing(on.digest).replace(b"docker-manifest-digest", b"Docker-manifest-digest")
+    on.simple((payload, sign(CI, payload)))
+
+
+def no_base64(on: Hanging) -> None:
+    payload = simple_signing(on.digest)
+    on.simple((payload, b""))
+
+
+def broken_bundle(on: Hanging) -> None:
+    data = json.loads(envelope_bundle(CI, statement(on.digest)))
+    data["dsseEnvelope"]["payload"] = b64(statement(digest_of(b"another")))
+    on.refer(dump(data))
+
+
+def hint_of_ours(on: Hanging) -> None:
+    material = {"publicKey": {"hint": hint(CI)}, "tlogEntries": []}
+    on.refer(envelope_bundle(OTHER, statement(on.digest), verificationMaterial=material))
+
+
+def subject_of_another(on: Hanging) -> None:
+    on.refer(envelope_bundle(CI, statement(digest_of(b"another"))))
+
+
+def two_subjects(on: Hanging) -> None:
+    subjects = [{"digest": {"sha256": one.removeprefix("sha256:")}} for one in (on.digest, digest_of(b"another"))]
+    on.refer(envelope_bundle(CI, statement(on.digest, subject=subjects)))
+
+
+def old_statement(on: Hanging) -> None:
+    on.refer(envelope_bundle(CI, statement(on.digest, _type=STATEMENT_V01)))
+
+
+def signed_over_the_bare_payload(on: Hanging) -> None:
+    payload = statement(on.digest)
+    data = json.loads(envelope_bundle(CI, payload))
+    data["dsseEnvelope"]["signatures"] = [{"sig": b64(sign(CI, payload))}]
+    on.refer(dump(data))
+
+
+def other_payload_type(on: Hanging) -> None:
+    payload = statement(on.digest)
+    data = json.loads(envelope_bundle(CI, payload))
+    data["dsseEnvelope"]["payloadType"] = "application/vnd.in-toto+xml"
+    on.refer(dump(data))
+
+
+def message_of_another(on: Hanging) -> None:
+    on.refer(message_bundle(CI, b"another image"))
+
+
+def message_with_a_lying_digest(on: Hanging) -> None:
+    on.refer(message_bundle(CI, on.manifest, digest_of(b"another image")))
+
+
+MISSING = (nothing, only_an_attestation, near_miss, on_a_platform_alone, tag_of_another_repository)
+UNKNOWN = (stranger, stranger_bundle, keyless_bundle, keyless_simple)
+WRONG = (
+    another_digest,
+    another_type,
+    capital_digest,
+    no_base64,
+    broken_bundle,
+    hint_of_ours,
+    subject_of_another,
+    two_subjects,
+    old_statement,
+    signed_over_the_bare_payload,
+    other_payload_type,
+    message_of_another,
+    message_with_a_lying_digest,
+)
+
+
+def _raw(data: bytes) -> Hang:
+    return lambda on: on.refer(data)
+
+
+JUNK: dict[str, Hang] = {
+    "no JSON": _raw(b"\x7fELF"),
+    "no object": _raw(b'["dsseEnvelope"]'),
+    "two keys alike": _raw(b'{"dsseEnvelope":{},"dsseEnvelope":{}}'),
+    "deep": _raw(b'{"dsseEnvelope":' + b"[" * 1000 + b"]" * 1000 + b"}"),
+    "a float of no end": _raw(b'{"dsseEnvelope":NaN}'),
+    "half a surrogate": _raw(b'{"dsseEnvelope":"\\ud800"}'),
+    "UTF-16": _raw('{"dsseEnvelope":1}'.encode("utf-16")),
+    "other media type": lambda on: on.refer(envelope_bundle(CI, statement(on.digest), mediaType="text/plain")),
+    "both contents": lambda on: on.refer(envelope_bundle(CI, statement(on.digest), messageSignature={})),
+    "no material": lambda on: on.refer(envelope_bundle(CI, statement(on.digest), verificationMaterial={})),
+    "two signatures": lambda on: on.refer(
+        dump(
+            {
+                **json.loads(envelope_bundle(CI, statement(on.digest))),
+                "dsseEnvelope": {"payload": "e30=", "payloadType": "x", "signatures": [{"sig": "AA=="}] * 2},
+            }
+        )
+    ),
+    "url-safe base64": lambda on: on.refer(
+        envelope_bundle(CI, statement(on.digest)).replace(b'"payload":"', b'"payload":"_-')
+    ),
+    "simple signing of nothing": lambda on: on.simple((b"{}", b"x")),
+    "empty": _raw(b""),
+    "too long": _raw(b'{"dsseEnvelope":"' + b"x" * (4 << 20) + b'"}'),
+    "a stranger's": stranger,
+}
+
+
+def both_forms(on: Hanging) -> None:
+    on.signed(CI)
+    on.refer(envelope_bundle(CI, statement(on.digest)))
+
+
+def case(hang: Hang, **fields: Any) -> Callable[[], Case]:
+    def make() -> Case:
+        vendor = SignedVendor(hang=hang, **fields)
+        return Case(vendor.bundle(), vendor.pin())
+
+    return make
+
+
+def keyless(hang: Hang, **fields: Any) -> Callable[[], Case]:
+    def make() -> Case:
+        vendor = KeylessVendor(hang=hang, **fields)
+        return Case(vendor.bundle(), vendor.pin())
+
+    return make
+
+
+def beside(junk: Hang) -> Callable[[], Case]:
+    """Junk on an image that is signed as it should be."""
+
+    def hang(on: Hanging) -> None:
+        on.refer(envelope_bundle(CI, statement(on.digest)))
+        junk(on)
+
+    return case(hang)
+
+
+def by_identity(sigstore: Sigstore = PRIVATE, **options: Any) -> Hang:
+    return lambda on: on.refer(sigstore.sign_statement(statement(on.digest), **options))
+
+
+def spelled(name: str) -> str:
+    return name.replace("_", "-").replace(" ", "-").replace("'", "").lower()
+
+
+TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
+    "image-signatures": (
+        "An image names a signer by key (F-190, F-191). A simple-signing payload is of one type and about this "
+        "image (F-192), a Sigstore bundle holds a statement or a signature about it (F-193). Missing, by others alone and "
+        "wrong are three findings (F-196).",
+        {
+            "tag": case(lambda on: on.signed(CI)),
+            "referrer": case(lambda on: on.refer(envelope_bundle(CI, statement(on.digest)))),
+            "referrer-over-the-manifest": case(lambda on: on.refer(message_bundle(CI, on.manifest))),
+            "of-the-index": case(lambda on: on.refer(envelope_bundle(CI, statement(on.digest))), index=True),
+            "both-forms": case(both_forms),
+            **{f"missing-{spelled(one.__name__)}": case(one, index=True) for one in MISSING},
+            **{f"unknown-{spelled(one.__name__)}": case(one, index=True) for one in UNKNOWN},
+            **{f"wrong-{spelled(one.__name__)}": case(one, index=True) for one in WRONG},
+        },
+    ),
+    "image-signature-junk": (
+        "Whoever can write to a registry can hang things on an image. Beside a good signature they are named and "
+        "decide nothing, alone they are no signature (F-190, F-195).",
+        {
+            **{f"{spelled(name)}-alone": case(junk) for name, junk in JUNK.items()},
+            **{f"{spelled(name)}-beside": beside(junk) for name, junk in JUNK.items()},
+        },
+    ),
+    "image-identities": (
+        "A signer that is an identity: name and issuer exactly, under the trusted root that the vendor's root pins "
+        "(F-92, F-194). Needs sigstore.",
+        {
+            "rekor-1": keyless(by_identity()),
+            "rekor-2-and-stamp": keyless(by_identity(SECOND_KIND)),
+            "another-identity": keyless(by_identity(identity=IDENTITY + "x")),
+            "identity-in-capitals": keyless(by_identity(identity=IDENTITY.upper())),
+            "another-issuer": keyless(by_identity(issuer=ISSUER + "/")),
+            "another-sigstore": keyless(by_identity(PRIVATE.other())),
+            "no-promise-of-the-certificate-log": keyless(by_identity(sct=False)),
+            "by-a-key": keyless(lambda on: on.refer(envelope_bundle(CI, statement(on.digest)))),
+            "trusted-root-not-pinned": keyless(by_identity(), pinned=()),
+            "another-trusted-root-pinned": keyless(by_identity(), pinned=(digest_of(b"another"),)),
+        },
+    ),
+}
