@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from content.signatures import CERTIFICATE, SIGN_V1, STATEMENT_V01
+from content.signatures import CERTIFICATE, SIGN_V1, SIMPLE_SIGNING, STATEMENT_V01
 from manifests.digest import digest_of
+from manifests.envelope import BUNDLE
 from tests.images import simple_signing
 from tests.keyless import IDENTITY, ISSUER, KeylessVendor, Sigstore
 from tests.signed_images import (
@@ -195,6 +196,18 @@ def both_forms(on: Hanging) -> None:
     on.refer(envelope_bundle(CI, statement(on.digest)))
 
 
+def typed_by_the_index(on: Hanging) -> None:
+    """Only index.json calls it a Sigstore bundle; the manifest and its layer do not."""
+    on.refer(envelope_bundle(CI, statement(on.digest)), "application/octet-stream")
+    on.top[-1]["artifactType"] = BUNDLE
+
+
+def stripped(on: Hanging) -> None:
+    """The manifest of the signature is there; whoever carried it took the signature out of its annotation."""
+    payload = simple_signing(on.digest)
+    on.tag([on.target(SIMPLE_SIGNING, payload)], ".sig")
+
+
 def case(hang: Hang, **fields: Any) -> Callable[[], Case]:
     def make() -> Case:
         vendor = SignedVendor(hang=hang, **fields)
@@ -232,8 +245,8 @@ def spelled(name: str) -> str:
 TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     "image-signatures": (
         "An image names a signer by key (F-190, F-191). A simple-signing payload is of one type and about this "
-        "image (F-192), a Sigstore bundle holds a statement or a signature about it (F-193). Missing, by others alone and "
-        "wrong are three findings (F-196).",
+        "image (F-192), a Sigstore bundle holds a statement or a signature about it (F-193). Missing, by others alone "
+        "and wrong are three findings (F-196).",
         {
             "tag": case(lambda on: on.signed(CI)),
             "referrer": case(lambda on: on.refer(envelope_bundle(CI, statement(on.digest)))),
@@ -241,6 +254,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "of-the-index": case(lambda on: on.refer(envelope_bundle(CI, statement(on.digest))), index=True),
             "both-forms": case(both_forms),
             **{f"missing-{spelled(one.__name__)}": case(one, index=True) for one in MISSING},
+            "missing-typed-by-the-index-alone": case(typed_by_the_index),
+            "stripped-annotation": case(stripped),
             **{f"unknown-{spelled(one.__name__)}": case(one, index=True) for one in UNKNOWN},
             **{f"wrong-{spelled(one.__name__)}": case(one, index=True) for one in WRONG},
         },

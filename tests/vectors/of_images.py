@@ -239,10 +239,10 @@ def docker() -> Callable[[], Case]:
     return manifest(change, DOCKER_MANIFEST)
 
 
-def many_referrers(shelf: Shelf) -> Fields:
+def many_referrers(shelf: Shelf, count: int = 300) -> Fields:
     found = shelf.manifest()
     config = shelf.put(OCI_EMPTY, b"{}")
-    for n in range(300):
+    for n in range(count):
         fields = {"annotations": {"n": str(n)}, "config": config, "layers": [], "subject": found}
         shelf.top.append(shelf.document(OCI_MANIFEST, fields))
     return found
@@ -358,6 +358,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "same-child-twice": index_of(lambda shelf: [shelf.manifest(), shelf.manifest()]),
             "same-child-with-two-types": index_of(_two_types),
             "many-referrers": case(build=many_referrers),
+            "ten-thousand-referrers": case(build=lambda shelf: many_referrers(shelf, 10_000)),
             "index-not-an-index": case(text=lambda _: encode({"mediaType": OCI_MANIFEST, "schemaVersion": 2})),
             "index-a-manifest": case(text=lambda _: as_manifest()),
             "index-of-another-type": case(spoil=set_(mediaType="application/json")),

@@ -215,6 +215,17 @@ def two_of_two(*signers: FileSigner) -> Callable[[], Case]:
     return chain(change, {2: signers})
 
 
+def lowered(*signers: FileSigner) -> Callable[[], Case]:
+    """Root 1 demands two of two; root 2 has the same keys and is content with one."""
+    asks = {
+        version: lambda root, count=count: struct_replace(
+            root, roles={**root.roles, "root": root_role(ROOT, SECOND_ROOT, threshold=count)}
+        )
+        for version, count in ((1, 2), (2, 1))
+    }
+    return chain(asks, {1: (ROOT, SECOND_ROOT), 2: signers})
+
+
 def known(
     ours: Chain, theirs: Chain, *, mine: int, brought: tuple[int, ...] = (1, 2), own_keys: frozenset[str] = frozenset()
 ) -> Callable[[], Case]:
@@ -330,6 +341,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "two-of-two": two_of_two(ROOT, SECOND_ROOT, THIRD_ROOT),
             "one-of-two": two_of_two(ROOT, SECOND_ROOT),
             "two-of-two-without-old": two_of_two(SECOND_ROOT, THIRD_ROOT),
+            "threshold-lowered-by-the-old-quorum": lowered(ROOT, SECOND_ROOT),
+            "threshold-lowered-without-it": lowered(SECOND_ROOT),
             "old-needs-nobody-when-pinned-later": chain(signers={1: ()}, pinned=2),
             "old-with-stranger-when-pinned-later": chain(signers={1: (STRANGER,)}, pinned=2),
             "another-vendor": lambda: case(

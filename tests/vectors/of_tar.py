@@ -194,6 +194,41 @@ def raw(change: Callable[[bytes], bytes]) -> Callable[[], Case]:
     return lambda: good().but(change(good().bundle))
 
 
+def pax(size: int) -> bytes:
+    """A PAX header that gives the next member another size than its own header does (RUSTSEC-2025-0111)."""
+    record = b" size=%d\n" % size
+    record = b"%d%s" % (len(record) + len(str(len(record) + 2)), record)
+    block = patched(156, b"x")(header("PaxHeaders/next", len(record)))
+    return block + record + bytes(-len(record) % BLOCK)
+
+
+def gnu_name(name: str) -> bytes:
+    data = name.encode() + b"\0"
+    block = patched(156, b"L")(header("././@LongLink", len(data)))
+    return block + data + bytes(-len(data) % BLOCK)
+
+
+def put_before(name: str, data: bytes) -> Callable[[], Case]:
+    """These blocks right before the header of a member."""
+
+    def make() -> Case:
+        whole = good().bundle
+        at = sum(len(part.raw) for part in split(whole)[: place(name)])
+        return good().but(whole[:at] + data + whole[at:])
+
+    return make
+
+
+def cut_at(name: str, extra: int) -> Callable[[], Case]:
+    """The bundle ends so many bytes after the beginning of a member."""
+
+    def make() -> Case:
+        whole = good().bundle
+        return good().but(whole[: sum(len(part.raw) for part in split(whole)[: place(name)]) + extra])
+
+    return make
+
+
 def held(case: Callable[[], Case], *names: str) -> Callable[[], Case]:
     """The same bundle at a site that holds these members already."""
 
@@ -349,6 +384,40 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "blob-missing": without(last_blob()),
             "all-missing": bulk_edit(lambda _: []),
             "nothing-after-head": bulk_edit(lambda _: [], b""),
+        },
+    ),
+    "cut": (
+        "A bundle that ends too early: in a header or a content of the head it is malformed (F-15), in the bulk "
+        "incomplete (F-114, F-115).",
+        {
+            "head-after-nothing": cut_at("release.json", 0),
+            "head-in-header": cut_at("release.json", 100),
+            "head-after-header": cut_at("release.json", BLOCK),
+            "head-in-content": cut_at("release.json", BLOCK + 100),
+            "head-in-reserve": cut_at("reserve", 2 * BLOCK),
+            "bulk-in-header": cut_at(last_blob(), 100),
+            "bulk-after-header": cut_at(last_blob(), BLOCK),
+            "bulk-in-content": cut_at(last_blob(), BLOCK + 1),
+            "bulk-before-the-end": raw(lambda data: data[: -len(END)]),
+        },
+    ),
+    "two-readers": (
+        "What one reader of tar takes for a member and another does not: extended headers that give the next member "
+        "another size or name, and names that a file system takes for the same. There is one kind of header (F-02), "
+        "and one order of members (F-08, F-110).",
+        {
+            "head-pax-size": put_before("release.json", pax(1)),
+            "head-pax-size-of-signature": put_before(signature(0), pax(4096)),
+            "head-gnu-name": put_before("release.json", gnu_name("release.json")),
+            "bulk-pax-size": put_before(last_blob(), pax(1)),
+            "bulk-gnu-name": put_before(last_blob(), gnu_name("blobs/sha256/" + HEX)),
+            "head-case-twin": with_member("reserve", "RELEASE.JSON"),
+            "head-case-twin-of-root": with_member("reserve", "trust/1.ROOT.json"),
+            "bulk-case-twin": bulk_edit(
+                lambda parts: [*parts, Part(parts[-1].name[:13] + parts[-1].name[13:].upper(), parts[-1].data)]
+            ),
+            "bulk-unicode-twin": put_before(last_blob(), named("index\u2024json".encode())(header("index.json", 0))),
+            "bulk-name-in-two-parts": put_before(last_blob(), patched(345, b"blobs")(header("sha256/" + HEX, 0))),
         },
     ),
     "delta": (
