@@ -217,12 +217,12 @@ def two_of_two(*signers: FileSigner) -> Callable[[], Case]:
 
 def lowered(*signers: FileSigner) -> Callable[[], Case]:
     """Root 1 demands two of two; root 2 has the same keys and is content with one."""
-    asks = {
-        version: lambda root, count=count: struct_replace(
-            root, roles={**root.roles, "root": root_role(ROOT, SECOND_ROOT, threshold=count)}
-        )
-        for version, count in ((1, 2), (2, 1))
-    }
+
+    def asking(count: int) -> Callable[[Root], Root]:
+        role = root_role(ROOT, SECOND_ROOT, threshold=count)
+        return lambda root: struct_replace(root, roles={**root.roles, "root": role})
+
+    asks = {1: asking(2), 2: asking(1)}
     return chain(asks, {1: (ROOT, SECOND_ROOT), 2: signers})
 
 
