@@ -11,10 +11,10 @@ import click
 VERBS = {
     "init": ("bundler.trust_cli:init_command", "Write a vendor folder that can be built at once."),
     "keygen": ("content.keys_cli:keygen_command", "Make a signing key: FILE, and its public half beside it."),
-    "trust": ("bundler.trust_cli:trust_command", "Write the next root document from trust.yaml."),
+    "trust": ("bundler.trust_cli:trust_command", "Write the next root document and revocation list from trust.yaml."),
     "lint": ("content.cli:lint_command", "Check what people write by hand."),
     "build": ("bundler.cli:build_command", "Pack a release into one bundle."),
-    "sign": ("content.keys_cli:sign_command", "Add a signature to a bundle or a root document."),
+    "sign": ("content.keys_cli:sign_command", "Add a signature to a bundle, a root document or a revocation list."),
     "kit": ("bundler.kit_cli:kit_command", "Write the verifier as one file that runs at a site."),
     "show": ("verifier.verify_cli:show_command", "Say what a document means, and who vouches for it."),
     "verify": ("verifier.verify_cli:verify_command", "Check that a bundle is trusted, meant for here, and whole."),

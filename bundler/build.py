@@ -23,6 +23,7 @@ from manifests.errors import HostError, MalformedError, RefusedError, UsageError
 from manifests.handwritten import read_handwritten
 from manifests.keys import Signer
 from manifests.release import Release
+from manifests.revocations import revoke, verify_revocations
 from manifests.rollback import compile_rollback
 from manifests.trust import Chain, Mark
 
@@ -56,6 +57,7 @@ def build(
     chain: Chain,
     signers: tuple[Signer, ...],
     after: tuple[VerifiedHead, ...] = (),
+    revocations: bytes | None = None,
     kits: tuple[Path, ...] = (),
     source_date_epoch: int | None = None,
     access: Access | None = None,
@@ -72,6 +74,7 @@ def build(
             that ending.
         chain: The vendor's root documents, believed.
         signers: None of them leaves the bundle to be signed later.
+        revocations: The newest list, finished; every bundle carries it.
         after: Earlier releases, to hold ``floor`` and ranges against.
         source_date_epoch: Seconds since 1970, when ``release.yaml`` does not say ``issued_at``.
 
@@ -89,6 +92,8 @@ def build(
     target = name_output(out, source)
 
     roots = tuple(one.raw for one in chain.roots)  # 2
+    if revocations is not None:
+        chain = revoke(chain, verify_revocations(revocations, chain))
     if source.needs.trust_root > chain.newest.version:
         raise RefusedError(
             f"the release asks for root {source.needs.trust_root}, the newest here is {chain.newest.version}",
@@ -115,6 +120,7 @@ def build(
             epoch=mark.epoch,
             issued_at=issued_at,
             roots=roots,
+            revocations=revocations,
         )
         judged = check_image_signatures(release, listed, parts, chain.newest)  # 5
         data = encode(release)
@@ -124,7 +130,7 @@ def build(
         def make_head() -> bytes:
             signatures = tuple(sign_release(data, one) for one in _each_once(signers))  # 7
             first = chain.roots[0].root.version
-            return encode_head(Head(data, signatures, roots, release.bulk_at, first_root=first))  # 8
+            return encode_head(Head(data, signatures, roots, release.bulk_at, first, revocations))  # 8
 
         target.parent.mkdir(exist_ok=True)
         check_room(target.parent, plan.length)

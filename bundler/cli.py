@@ -48,6 +48,7 @@ def build_command(
     """
     from bundler.build import build
     from bundler.collect import Access
+    from bundler.lists import newest_list
     from bundler.roots import own_chain
     from bundler.signers import open_signers
     from content.head import open_head, verify_head
@@ -62,6 +63,7 @@ def build_command(
         out,
         chain=chain,
         signers=() if unsigned else open_signers(keys, trust_yaml, passphrase_fd),
+        revocations=newest_list(trust_yaml.parent, chain),
         after=tuple(verify_head(open_head(path), pin) for path in after),
         kits=kits,
         source_date_epoch=_source_date_epoch(os.environ.get("SOURCE_DATE_EPOCH")),

@@ -84,6 +84,7 @@ def compile_release(
     epoch: int,
     issued_at: str,
     roots: tuple[bytes, ...],
+    revocations: bytes | None = None,
     reserve: int = RESERVE,
 ) -> Release:
     """The release, with the place where its bulk begins.
@@ -131,7 +132,7 @@ def compile_release(
     size = len(encode(release))
     if size > MAX_RELEASE:
         raise RefusedError(f"release.json would have {size} bytes, at most {MAX_RELEASE} are allowed", where="release")
-    bulk_at = choose_bulk_at(size, roots, None, reserve)
+    bulk_at = choose_bulk_at(size, roots, revocations, reserve)
     assert bulk_at % BULK_STEP == 0
     return replace(release, bulk_at=bulk_at)
 

@@ -13,7 +13,21 @@ from manifests.envelope import seal
 from manifests.errors import RefusedError
 from manifests.handwritten import Handwritten, read_handwritten
 from manifests.keys import PublicKey, read_capped, read_public
-from manifests.trust import MAX_ROOT, ROOT_TYPE, Chain, Leaver, Pin, Role, Root, encode_root, parse_root, verify_chain
+from manifests.root_change import RootChange, change_of_roots
+from manifests.trust import (
+    MAX_ROOT,
+    ROLES,
+    ROOT_TYPE,
+    Chain,
+    Leaver,
+    Pin,
+    Role,
+    Root,
+    encode_root,
+    parse_root,
+    short,
+    verify_chain,
+)
 
 
 @dataclass(frozen=True)
@@ -21,13 +35,17 @@ class NextRoot:
     """What `waybill trust` is about to write.
 
     Attributes:
-        joins: (role, key name) pairs that are new; for ``sigstore`` the digest of a file.
-        leaves: (role, key id) pairs that are gone.
+        change: Who joins, who leaves, and what else is different.
+        names: The vendor's own names of keys, by key id.
     """
 
     root: Root
-    joins: tuple[tuple[str, str], ...]
-    leaves: tuple[tuple[str, str], ...]
+    change: RootChange
+    names: dict[str, str]
+
+    def named(self, pairs: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
+        """(role, key name) pairs; a key without a name any more keeps the beginning of its id."""
+        return [(role, self.names.get(keyid, keyid[:12] if len(keyid) == 64 else keyid)) for role, keyid in pairs]
 
 
 def read_trust(path: Path) -> tuple[TrustFile, Handwritten]:
@@ -41,8 +59,29 @@ def read_trust(path: Path) -> tuple[TrustFile, Handwritten]:
 
 def root_files(folder: Path) -> tuple[Path, ...]:
     """``trust/<n>.root.json`` beside trust.yaml, from 1 on without a gap."""
+    return _numbered(folder / "trust")
+
+
+def roots_up_to(newest: Path) -> tuple[bytes, ...]:
+    """A root document and every one before it, from the folder in which it lies.
+
+    Raises:
+        RefusedError: It is not one of an unbroken row ``1.root.json``, ``2.root.json``, …
+    """
+    row = _numbered(newest.parent)
+    if newest not in row:
+        raise RefusedError(
+            "not one of 1.root.json, 2.root.json, … without a gap",
+            where=str(newest),
+            remedy="put the earlier ones beside it, under these names",
+            finding="root-gap",
+        )
+    return tuple(read_capped(path, MAX_ROOT) for path in row[: row.index(newest) + 1])
+
+
+def _numbered(folder: Path) -> tuple[Path, ...]:
     found: list[Path] = []
-    while (path := folder / "trust" / f"{len(found) + 1}.root.json").exists():
+    while (path := folder / f"{len(found) + 1}.root.json").exists():
         found.append(path)
     return tuple(found)
 
@@ -76,7 +115,7 @@ def plan_root(
         sigstore: Digests of the ``trusted_root.json`` files.
 
     Raises:
-        RefusedError: Nothing changed.
+        RefusedError: Nothing changed; or what changed would be refused by every site, or says too little.
     """
     old = parse_root(before, "the newest root document").root if before is not None else None
     ids = {name: key.keyid for name, key in keys.items()}
@@ -101,19 +140,43 @@ def plan_root(
     )
     if old is not None and msgspec.structs.replace(root, version=old.version, previous=old.previous) == old:
         raise RefusedError(
-            f"nothing changed since version {old.version}", where="trust.yaml", remedy="edit trust.yaml first"
+            f"nothing changed since version {old.version}",
+            where="trust.yaml",
+            remedy="edit trust.yaml first",
+            finding="nothing-changed",
         )
+    if old is not None:
+        _check_next(old, root)
     names = {keyid: name for name, keyid in ids.items()}
-    now = {(role, keyid) for role, held in roles.items() for keyid in held.keys}
-    was = {(role, keyid) for role, held in (old.roles if old else {}).items() for keyid in held.keys}
-    now |= {("sigstore", digest) for digest in root.sigstore}
-    was |= {("sigstore", digest) for digest in (old.sigstore if old else ())}
-    names |= {digest: digest for digest in root.sigstore}
-    return NextRoot(
-        root=root,
-        joins=tuple(sorted((role, names[keyid]) for role, keyid in now - was)),
-        leaves=tuple(sorted((role, names.get(keyid, keyid.removeprefix("sha256:")[:12])) for role, keyid in was - now)),
-    )
+    return NextRoot(root=root, change=change_of_roots(old, root), names=names)
+
+
+def _check_next(old: Root, root: Root) -> None:
+    """What every site would refuse, or could not tell from an accident, is not written."""
+    if root.vendor != old.vendor:
+        raise RefusedError(
+            f"vendor changes from {old.vendor} to {root.vendor}",
+            where="trust.yaml $.vendor",
+            remedy="a chain has one vendor for ever; another one begins a folder of its own with `waybill init`",
+            finding="vendor-changes",
+        )
+    if root.epoch < old.epoch:
+        raise RefusedError(
+            f"epoch falls from {old.epoch} to {root.epoch}",
+            where="trust.yaml $.epoch",
+            remedy="it may only grow",
+            finding="epoch-falls",
+        )
+    held = {keyid for role in root.roles.values() for keyid in role.keys}
+    gone = {keyid for name in ROLES for keyid in old.roles[name].keys} - held - set(root.leave)
+    if gone:
+        raise RefusedError(
+            f"{short(sorted(gone))} has no role any more, and nothing says how it leaves",
+            where="trust.yaml $.leave",
+            remedy="keep it under `keys`, and add {key: NAME, how: retired, last: {epoch: 1, sequence: 40}}, or "
+            "{key: NAME, how: revoked}",
+            finding="leaves-unsaid",
+        )
 
 
 def public_keys(trust: TrustFile, file: Handwritten, folder: Path) -> dict[str, PublicKey]:
@@ -139,8 +202,12 @@ def sigstore_digests(trust: TrustFile, folder: Path) -> tuple[str, ...]:
 
 
 def write_root(folder: Path, planned: NextRoot) -> Path:
-    """The unsigned document as ``trust/<n>.root.json``."""
+    """The unsigned document as ``trust/<n>.root.json``; raises RefusedError when that exists."""
     target = folder / "trust" / f"{planned.root.version}.root.json"
+    if target.exists():
+        raise RefusedError(
+            "exists already", where=str(target), remedy="delete it if nobody else has it", finding="exists"
+        )
     target.parent.mkdir(exist_ok=True)
     replace_file(target, seal(encode_root(planned.root), ROOT_TYPE, ()))
     return target

@@ -35,6 +35,9 @@ def _role_keys(trust_yaml: Path) -> tuple[str, ...]:
     return uris
 
 
+_WHY = {"role": "it is not of that role", "revoked": "it is revoked", "retired": "it is retired"}
+
+
 def check_signers(chain: Chain, signers: tuple[Signer, ...], product: str, at: Mark) -> tuple[str, ...]:
     """Key ids of ``signers``, sorted.
 
@@ -44,11 +47,12 @@ def check_signers(chain: Chain, signers: tuple[Signer, ...], product: str, at: M
     check_vendor_product(chain.newest, product)
     keyids = sorted({one.public.keyid for one in signers})
     for keyid in keyids:
-        if not chain.counted("release", keyid, at):
+        why = chain.counts("release", keyid, at)
+        if why != "counted":
             raise RefusedError(
-                f"key {keyid[:16]} is not a release key of root {chain.newest.version}",
+                f"key {keyid[:16]} is not a release key of root {chain.newest.version} that counts: {_WHY[why]}",
                 where="--key",
                 remedy="sign with a key of the role `release` in trust.yaml",
-                finding="key-not-in-role",
+                finding="key-not-in-role" if why == "role" else f"signature-{why}",
             )
     return tuple(keyids)

@@ -15,9 +15,11 @@ from manifests.envelope import INTOTO, Envelope, pae
 from manifests.errors import HostError, MalformedError, RefusedError, UntrustedError
 from manifests.keys import PublicKey, Signer, low_s, read_capped
 from manifests.release import MAX_RELEASE, parse_release
+from manifests.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE, Revocations, check_revocations
 from manifests.trust import MAX_ROOT, ROOT_TYPE, Root, check_root
 
 RELEASE, STATEMENT, ROOT, ROOT_TEXT = "release.json", "statement.pae", "root.pae", "root.json"
+LIST, LIST_TEXT = "revocations.pae", "revocations.json"
 MAX_SIGNATURE = 4096
 README = """\
 To be signed: {what}
@@ -85,6 +87,15 @@ def request_root_of(envelope: Envelope) -> Request:
     return request_root(envelope.payload_bytes)
 
 
+def request_list(payload: bytes) -> Request:
+    """The byte string of a revocation list; refuses bytes that are not one."""
+    found = parse(payload, Revocations, LIST_TEXT, max_bytes=MAX_REVOCATIONS)
+    check_revocations(found, LIST_TEXT)
+    counts = f"{len(found.keys)} keys, {len(found.releases)} releases, {len(found.handlers)} handlers"
+    what = f"revocation list {found.version} of {found.vendor} ({counts}), fingerprint {digest_of(payload)}"
+    return Request(what, ((LIST, pae(REVOCATIONS_TYPE, payload)),), ((LIST_TEXT, payload),))
+
+
 def write_request(request: Request, folder: Path) -> None:
     """Make the folder with what is to be signed.
 
@@ -113,6 +124,8 @@ def read_request(folder: Path) -> Request:
         request = request_release(read_capped(folder / RELEASE, MAX_RELEASE))
     elif (folder / ROOT_TEXT).exists():
         request = request_root(read_capped(folder / ROOT_TEXT, MAX_ROOT))
+    elif (folder / LIST_TEXT).exists():
+        request = request_list(read_capped(folder / LIST_TEXT, MAX_REVOCATIONS))
     else:
         raise MalformedError(
             "holds nothing to sign", where=str(folder), remedy="name a folder that `waybill sign --prepare` wrote"

@@ -1,23 +1,37 @@
 """The command line of keys: `keygen` and `sign`."""
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 
 import click
+import msgspec
 from click.core import ParameterSource
 
-from content.detached import Request, answer_request, read_answer, request_release, request_root_of, write_request
+from content.detached import (
+    Request,
+    answer_request,
+    read_answer,
+    request_list,
+    request_release,
+    request_root_of,
+    write_request,
+)
 from content.head import add_signature, open_head, rewrite_head, sign_release
 from content.signers import open_signer
+from manifests.canonical import decode
 from manifests.console import Result, ask_passphrase, passphrase_option, verb
 from manifests.digest import digest_of
-from manifests.envelope import add_signatures
+from manifests.envelope import Envelope, add_signatures
 from manifests.errors import MalformedError, RefusedError, UsageError
 from manifests.fingerprint import as_groups, as_words
 from manifests.keys import FileSigner, PublicKey, Signer, encode_private, generate_key, read_capped
 from manifests.release import parse_release
-from manifests.trust import MAX_ROOT, Root, SignedRoot, parse_root
+from manifests.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE, Revocations, parse_revocations
+from manifests.trust import MAX_ROOT, Root, SignedRoot, parse_root, short
 
 
 @verb(short_help="Make a signing key.")
@@ -71,22 +85,37 @@ def write_key(file: Path, signer: FileSigner, passphrase: bytes | None) -> None:
 def sign_command(
     file: Path, keys: tuple[str, ...], prepare: Path | None, attach: Path | None, passphrase_fd: int | None
 ) -> Result:
-    """Add a signature to FILE: a bundle (only its head is rewritten), a root document, or a folder from --prepare."""
+    """Add a signature to FILE: a bundle (only its head is rewritten), a root document, a revocation list, or a folder
+    from --prepare.
+    """
     typed = click.get_current_context().get_parameter_source("keys") == ParameterSource.COMMANDLINE
     if (prepare is not None) + (attach is not None) + typed > 1:
         raise UsageError("--key, --prepare and --attach exclude each other", where="sign")
     if file.is_dir():
         return _answer(file, _open_keys(keys, passphrase_fd))
-    with file.open("rb") as opened:
-        is_root = opened.read(1) == b"{"
+    kind = _kind_of(file)
     if prepare is not None:
-        return _prepare(file, prepare, is_root=is_root)
+        return _prepare(file, prepare, kind)
     if attach is not None:
-        keys_of = _root_keys(file) if is_root else _release_keys(file)
-        signers: tuple[Signer, ...] = (read_answer(attach, _request(file, is_root=is_root), keys_of),)
+        keys_of = {"root": _root_keys, "list": _list_keys, "bundle": _release_keys}[kind](file)
+        signers: tuple[Signer, ...] = (read_answer(attach, _request(file, kind), keys_of),)
     else:
         signers = _open_keys(keys, passphrase_fd)
-    return _sign_root(file, signers) if is_root else _sign_bundle(file, signers)
+    return {"root": _sign_root, "list": _sign_list, "bundle": _sign_bundle}[kind](file, signers)
+
+
+class _Typed(msgspec.Struct):
+    """Just enough of a JSON file to know what it is."""
+
+    payload_type: str = msgspec.field(name="payloadType", default="")
+
+
+def _kind_of(file: Path) -> Literal["bundle", "root", "list"]:
+    with file.open("rb") as opened:
+        if opened.read(1) != b"{":
+            return "bundle"
+    kind = decode(read_capped(file, MAX_REVOCATIONS), _Typed, str(file)).payload_type
+    return "list" if kind == REVOCATIONS_TYPE else "root"
 
 
 def _open_keys(keys: tuple[str, ...], passphrase_fd: int | None) -> tuple[Signer, ...]:
@@ -100,14 +129,16 @@ def open_key(uri: str, passphrase_fd: int | None, beside: Path | None = None) ->
     return open_signer(uri, lambda prompt: ask_passphrase(prompt, descriptor=passphrase_fd), beside or Path())
 
 
-def _request(file: Path, *, is_root: bool) -> Request:
-    if is_root:
+def _request(file: Path, kind: str) -> Request:
+    if kind == "list":
+        return request_list(_read_list(file)[0].payload_bytes)
+    if kind == "root":
         return request_root_of(parse_root(read_capped(file, MAX_ROOT), str(file)).envelope)
     return request_release(open_head(file).release)
 
 
-def _prepare(file: Path, folder: Path, *, is_root: bool) -> Result:
-    request = _request(file, is_root=is_root)
+def _prepare(file: Path, folder: Path, kind: str) -> Result:
+    request = _request(file, kind)
     write_request(request, folder)
     files = [name for name, _ in request.to_sign]
     text = [f"to sign      {request.what}", *(f"wrote        {folder / name}" for name in files)]
@@ -190,8 +221,56 @@ def _sign_root(file: Path, signers: tuple[Signer, ...]) -> Result:
     return describe_root(replace(again, raw=data), before)
 
 
-def describe_root(found: SignedRoot, before: Root | None) -> Result:
-    """Fingerprint and standing of a root document, for people and programs."""
+def _read_list(file: Path) -> tuple[Envelope, Revocations]:
+    return parse_revocations(read_capped(file, MAX_REVOCATIONS), str(file))
+
+
+def _list_judge(file: Path) -> Root:
+    """The newest root document that lies beside a revocation list: its root keys sign the list."""
+    found: Root | None = None
+    while (path := file.with_name(f"{found.version + 1 if found else 1}.root.json")).exists():
+        found = parse_root(read_capped(path, MAX_ROOT), str(path)).root
+    if found is None:
+        raise RefusedError(
+            "no root document lies beside it, so nobody knows who may sign it",
+            where=str(file.parent),
+            remedy="put 1.root.json and its successors beside it",
+            finding="root-missing",
+        )
+    return found
+
+
+def _list_keys(file: Path) -> tuple[PublicKey, ...]:
+    judge = _list_judge(file)
+    return tuple(key for keyid in judge.roles["root"].keys if (key := judge.keys[keyid]).known)
+
+
+def _sign_list(file: Path, signers: tuple[Signer, ...]) -> Result:
+    envelope, found = _read_list(file)
+    judge = _list_judge(file)
+    role = judge.roles["root"]
+    for signer in signers:
+        if signer.public.keyid not in role.keys:
+            raise RefusedError(
+                f"key {signer.public.keyid[:12]} is not a root key of root {judge.version}",
+                where=str(file),
+                remedy=f"the root keys are {short(role.keys)}",
+                finding="signature-role",
+            )
+    data = add_signatures(envelope, signers)
+    replace_file(file, data)
+    signed = {one.keyid for one in parse_revocations(data, str(file))[0].signatures}
+    text = [f"signed       revocation list {found.version} of {found.vendor}"]
+    result = _standing(text, signed, role.keys, role.threshold)
+    return Result(result.text, {**result.data, "vendor": found.vendor, "version": found.version})
+
+
+def describe_root(found: SignedRoot, before: Root | None, names: Mapping[str, str] | None = None) -> Result:
+    """Fingerprint and standing of a root document, for people and programs.
+
+    Args:
+        names: The vendor's own names of keys, where they are known.
+    """
     text = [
         f"root         {found.root.vendor}, version {found.root.version}" + (" (practice)" * found.root.practice),
         f"fingerprint  {as_groups(found.fingerprint)}",
@@ -199,15 +278,20 @@ def describe_root(found: SignedRoot, before: Root | None) -> Result:
     ]
     signed = {one.keyid for one in found.envelope.signatures}
     role = found.root.roles["root"]
-    result = _standing(text, signed, role.keys, role.threshold)
+    result = _standing(text, signed, role.keys, role.threshold, names or {})
     extra: list[str] = []
+    missing_before: list[str] = []
     if before is not None:
         old = before.roles["root"]
         have = len(signed & set(old.keys))
         if have < old.threshold:
-            extra.append(f"missing      {old.threshold - have} more of the root keys of version {before.version}")
+            missing_before = sorted(set(old.keys) - signed)
+            of = _names(missing_before, names or {})
+            extra.append(f"missing      {old.threshold - have} more of the root keys of version {before.version}: {of}")
     data = {
         **result.data,
+        "missing_before": missing_before,
+        "finished": not result.data["missing"] and not missing_before,
         "vendor": found.root.vendor,
         "version": found.root.version,
         "practice": found.root.practice,
@@ -218,15 +302,25 @@ def describe_root(found: SignedRoot, before: Root | None) -> Result:
     return Result("\n".join([result.text, *extra]), data)
 
 
-def _standing(text: list[str], signed: set[str], keys: tuple[str, ...], threshold: int) -> Result:
+def _standing(
+    text: list[str],
+    signed: set[str],
+    keys: tuple[str, ...],
+    threshold: int,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> Result:
     """Who has signed, how many must, who is missing."""
     have = sorted(signed & set(keys))
     missing = sorted(set(keys) - signed)
-    text += [f"signed by    {keyid[:12]}" for keyid in have]
+    text += [f"signed by    {_names([keyid], names)}" for keyid in have]
     if len(have) < threshold:
-        text.append(f"missing      {threshold - len(have)} more of {', '.join(keyid[:12] for keyid in missing)}")
+        text.append(f"missing      {threshold - len(have)} more of {_names(missing, names)}")
     data = {"signed_by": have, "missing": missing if len(have) < threshold else [], "threshold": threshold}
     return Result("\n".join(text), data)
+
+
+def _names(keyids: Sequence[str], names: Mapping[str, str]) -> str:
+    return ", ".join(f"{one[:12]} ({names[one]})" if one in names else one[:12] for one in keyids)
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -13,7 +13,20 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from manifests.contract import Contract, Values
-from manifests.digest import Count, Date, Name, Platform, Positive, Repository, SiteId, Text, Time, Version, Word
+from manifests.digest import (
+    Count,
+    Date,
+    Digest,
+    Name,
+    Platform,
+    Positive,
+    Repository,
+    SiteId,
+    Text,
+    Time,
+    Version,
+    Word,
+)
 from manifests.document import Document
 from manifests.errors import MalformedError
 from manifests.handwritten import Handwritten
@@ -628,10 +641,19 @@ class LeaveFile(Document, frozen=True, kw_only=True):
     last: Mark | None = None
 
 
+class RevokedFile(Document, frozen=True, kw_only=True):
+    """What is no longer good: names of keys, digests of releases, digests of handlers as `waybill show` prints them."""
+
+    keys: Annotated[tuple[Name, ...], Meta(max_length=4096)] = ()
+    releases: Annotated[tuple[Digest, ...], Meta(max_length=4096)] = ()
+    handlers: Annotated[tuple[Digest, ...], Meta(max_length=4096)] = ()
+
+
 class TrustFile(Document, frozen=True, kw_only=True):
     """``trust.yaml``. Key names are the vendor's own and appear in no document.
 
     Attributes:
+        revoked: Becomes the revocation list, a document of its own.
         sigstore: Paths of the ``trusted_root.json`` files that may vouch for identities.
     """
 
@@ -642,6 +664,7 @@ class TrustFile(Document, frozen=True, kw_only=True):
     keys: Annotated[dict[Name, TrustKeyFile], Meta(min_length=1, max_length=256)]
     roles: Annotated[dict[Name, TrustRoleFile], Meta(min_length=1, max_length=64)]
     leave: Annotated[tuple[LeaveFile, ...], Meta(max_length=1024)] = ()
+    revoked: RevokedFile = RevokedFile()
     sigstore: Annotated[tuple[PathText, ...], Meta(max_length=16)] = ()
 
 
@@ -670,6 +693,16 @@ def trust_problems(file: Handwritten, trust: TrustFile) -> Iterator[MalformedErr
                 "`products` belongs to the role release alone, which needs it",
                 where=file.at(f"{path}.products" if role.products else path),
             )
+    for group, names in (
+        ("keys", trust.revoked.keys),
+        ("releases", trust.revoked.releases),
+        ("handlers", trust.revoked.handlers),
+    ):
+        if len(set(names)) != len(names):
+            yield MalformedError("one is given twice", where=file.at(f"$.revoked.{group}"))
+    for key in trust.revoked.keys:
+        if key not in trust.keys:
+            yield MalformedError(f"{key!r} is not under `keys`", where=file.at("$.revoked.keys"))
     leaving = [one.key for one in trust.leave]
     for i, leaver in enumerate(trust.leave):
         path = f"$.leave[{i}]"

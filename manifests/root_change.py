@@ -8,7 +8,13 @@ from manifests.trust import Leaver, Root
 
 @dataclass(frozen=True)
 class RootChange:
-    """Attributes: joins, leaves: (role, key id) pairs, sorted; others: everything else that differs, in words."""
+    """What differs.
+
+    Attributes:
+        joins, leaves: (role, key id) pairs, sorted; for ``sigstore`` the digest of a ``trusted_root.json``.
+        how: In which way keys have left, by key id.
+        others: Everything else, in words.
+    """
 
     joins: tuple[tuple[str, str], ...]
     leaves: tuple[tuple[str, str], ...]
@@ -23,7 +29,8 @@ class RootChange:
         """One line each; ``names`` are the vendor's own for its keys."""
 
         def name(keyid: str) -> str:
-            return f"{keyid[:12]} ({names[keyid]})" if keyid in names else keyid[:12]
+            shown = keyid[:12] if len(keyid) == 64 else keyid
+            return f"{shown} ({names[keyid]})" if keyid in names else shown
 
         joins = [f"joins        {role}: {name(keyid)}" for role, keyid in self.joins]
         leaves = [f"leaves       {role}: {name(keyid)}{_left(self.how.get(keyid))}" for role, keyid in self.leaves]
@@ -41,6 +48,8 @@ def change_of_roots(before: Root | None, after: Root) -> RootChange:
     """What ``after`` changes; everything joins a first version."""
     now = {(role, keyid) for role, held in after.roles.items() for keyid in held.keys}
     was = {(role, keyid) for role, held in (before.roles if before else {}).items() for keyid in held.keys}
+    now |= {("sigstore", digest) for digest in after.sigstore}
+    was |= {("sigstore", digest) for digest in (before.sigstore if before else ())}
     others = [] if before is None else _others(before, after)
     return RootChange(
         joins=tuple(sorted(now - was)), leaves=tuple(sorted(was - now)), how=dict(after.leave), others=tuple(others)
@@ -65,6 +74,4 @@ def _others(before: Root, after: Root) -> list[str]:
         found.append(f"epoch from {before.epoch} to {after.epoch}")
     if before.practice != after.practice:
         found.append("practice" if after.practice else "no longer practice")
-    found += [f"identities may be vouched for by {one}" for one in sorted(set(after.sigstore) - set(before.sigstore))]
-    found += [f"{one} no longer vouches for identities" for one in sorted(set(before.sigstore) - set(after.sigstore))]
     return found

@@ -16,6 +16,7 @@ from manifests.errors import HostError, MalformedError, UsageError, WaybillError
 from manifests.fingerprint import as_groups, as_words, parse_fingerprint
 from manifests.keys import PublicKey, read_capped
 from manifests.release import Release, parse_release
+from manifests.revocations import REVOCATIONS_TYPE, handler_digest, parse_revocations
 from manifests.trust import MAX_ROOT, Pin, SignedRoot, parse_root
 from manifests.units import show_size
 from verifier.verify import Finding, SiteFacts, VerifiedBundle, refusal, verify_path, verify_pipe
@@ -213,7 +214,7 @@ def _show_release(first: str, release: Release, digest: str, verified: VerifiedH
     if release.config is not None:
         rows.append(("config", f"schema version {release.config.version}"))
     rows += [("contract", release.contract.digest), ("rollback", release.rollback.digest)]
-    rows += [("handler", f"{one.name}: {one.does} ({one.risk})") for one in release.handlers]
+    rows += [("handler", f"{one.name}: {one.does} ({one.risk}) {handler_digest(one)}") for one in release.handlers]
     rows += [("step", f"{one.step}: {one.driver}") for one in release.install]
     rows += [("absent", f"{one.platform} of {one.parent[:19]}") for one in release.absent]
     rows += [("kit", kit) for kit in release.kits]
@@ -249,6 +250,8 @@ def _show_json(file: Path, role: str | None) -> Result:
         return _show_root(parse_root(data, str(file)), file, role)
     if role is not None:
         raise UsageError("--pem is for root documents", where="--pem")
+    if kind == REVOCATIONS_TYPE:
+        return _show_list(data, file)
     if kind:
         envelope = decode(data, Envelope, str(file))
         payload = envelope.payload_bytes
@@ -265,6 +268,20 @@ def _show_json(file: Path, role: str | None) -> Result:
         raise MalformedError("not a document of Waybill", where=str(file)) from None
     text = msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2).decode()
     return Result(f"{first}\n{text}", {"verified": False, "document": document})
+
+
+def _show_list(data: bytes, file: Path) -> Result:
+    envelope, found = parse_revocations(data, str(file))
+    signed = ", ".join(one.keyid[:12] for one in envelope.signatures) or "nobody"
+    rows = [
+        "not verified: a site judges it by the root that it trusts",
+        f"list      {found.vendor}, revocation list {found.version}",
+    ]
+    rows += [f"key       {one}" for one in found.keys]
+    rows += [f"release   {one}" for one in found.releases]
+    rows += [f"handler   {one}" for one in found.handlers]
+    rows.append(f"signed by {signed}")
+    return Result("\n".join(rows), {"verified": False, "document": msgspec.to_builtins(found)})
 
 
 def _show_root(found: SignedRoot, file: Path, role: str | None) -> Result:
