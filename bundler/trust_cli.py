@@ -154,10 +154,14 @@ def _write_root(folder: Path, planned: NextRoot, documents: tuple[bytes, ...], t
 def _write_list(folder: Path, planned: NextList, names: dict[str, str], trust: TrustFile) -> Result:
     target = write_list(folder, planned)
     text = [f"wrote        {target}", f"list         {trust.vendor}, revocation list {planned.found.version}"]
-    text += [f"revokes      {kind} {one[:71]}" + f" ({names[one]})" * (one in names) for kind, one in planned.adds]
+    text += [f"revokes      {kind} {one}{_called(names, one)}" for kind, one in planned.adds]
     text += ["", "next:", f"  waybill sign {target} " + _key_options(trust)]
     data = {"list": str(target), "list_version": planned.found.version, "revokes": [list(one) for one in planned.adds]}
     return Result("\n".join(text), data)
+
+
+def _called(names: dict[str, str], one: str) -> str:
+    return f" ({names[one]})" if one in names else ""
 
 
 def _key_options(trust: TrustFile) -> str:
