@@ -239,6 +239,9 @@ def _backwards(older: Report, newer: Report, challenges: Mapping[str, str]) -> I
         )
         if _falls(before, after)
     ]
+    if newer.trust.roots_replaced > older.trust.roots_replaced:
+        yield Finding("root-replaced", True, f"the site's root was replaced on paper {seqs}")
+        falls = [name for name in falls if name != "root version"]
     # A mark belongs to a channel; another channel counts anew.
     if older.trust.channel != newer.trust.channel:
         falls = [name for name in falls if name not in ("floor", "mark")]

@@ -182,6 +182,7 @@ class Trust(Document, frozen=True, kw_only=True):
     Attributes:
         mark: Highest (epoch, sequence) seen; absent before the first release.
         floor: Lowest still acceptable; absent until a release was confirmed.
+        roots_replaced: How often the root was replaced on paper, because the vendor had lost its quorum.
         revocations: Version of the newest revocation list that the site holds; 0 for none.
         time_floor: The latest time that a vendor document proved.
         clock: The host's clock against that floor; ``clock_back`` counts how often it went backwards.
@@ -194,6 +195,7 @@ class Trust(Document, frozen=True, kw_only=True):
     channel: Name
     mark: Mark | None = None
     floor: Mark | None = None
+    roots_replaced: Count = 0
     revocations: Count = 0
     time_floor: Time | None = None
     clock: Clock

@@ -135,7 +135,9 @@ class Place:
         return self.install(item)
 
 
-def make_place(folder: Path, vendor: Vendor, *, disk: Disk | None = None, reserve: str = "64KiB") -> Place:
+def make_place(
+    folder: Path, vendor: Vendor, *, disk: Disk | None = None, reserve: str = "64KiB", minimum: int | None = None
+) -> Place:
     """A site enrolled for ``vendor``, with one operator, drivers `store` and `files`."""
     folder.mkdir(parents=True, exist_ok=True)
     people = {"ops-1": generate_key()}
@@ -146,7 +148,8 @@ def make_place(folder: Path, vendor: Vendor, *, disk: Disk | None = None, reserv
     bundle = vendor.write(folder / "offer.tar")
     place = Place(path=folder / "site", disk=disk or Disk(), people=people)
     offer = read_offer(bundle, vendor.pin().digest, None)
-    enroll(offer, NAMES, pubs, place.path, practice=vendor.practice, disk=Disk(), host=place.clock.host())
+    host = place.clock.host()
+    enroll(offer, NAMES, pubs, place.path, practice=vendor.practice, disk=Disk(), host=host, minimum=minimum)
     yaml = place.path / "site.yaml"
     yaml.write_text(yaml.read_text().replace("reserve: 16MiB", f"reserve: {reserve}"))
     return place

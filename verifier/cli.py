@@ -81,6 +81,9 @@ def _signer(uri: str | None, passphrase_fd: int | None) -> "Signer":
 @click.option("--person", "people", multiple=True, metavar="NAME=FILE", help="Who may approve, and their public key.")
 @click.option("--channel", metavar="NAME", help="The maintenance line; else the one of MEDIA's release.")
 @click.option("--practice", is_flag=True, help="Trust a practice root.")
+@click.option("--minimum-sequence", "minimum", type=click.IntRange(min=1), metavar="N",
+              help="Lowest sequence to accept, as the paper says; keeps old media from a new site.")  # fmt: skip
+@click.option("--new-root", metavar="REASON", help="Of a site: trust another chain of the vendor, by its fingerprint.")
 @click.option("--rotate", is_flag=True, help="Of a site: give it another key, which its old one vouches for.")
 @click.option("--renew", metavar="REASON", help="Of a site: give it another key without the old one's word.")
 @site_option
@@ -94,6 +97,8 @@ def enroll_command(
     people: tuple[str, ...],
     channel: str | None,
     practice: bool,
+    minimum: int | None,
+    new_root: str | None,
     rotate: bool,
     renew: str | None,
     place: Path | None,
@@ -105,9 +110,15 @@ def enroll_command(
     With --rotate or --renew nothing else is: a site that is there gets another key. Support hears of a rotation by the
     next report. A renewal makes a new enrolment for support to accept; REASON is key-lost, key-stolen, backup-restored
     or host-replaced.
+
+    With --new-root a site that is there trusts another root of the same vendor, whose quorum was lost: MEDIA holds it,
+    and --fingerprint is on a new paper. Marks, floors and the revocation list stay.
     """
+    if new_root is not None:
+        alone = not any((customer, product, environment, name, people, channel, practice, minimum, rotate, renew))
+        return _another_root(place, media, fingerprint, new_root, alone=alone)
     if rotate or renew:
-        others = (media, fingerprint, customer, product, environment, name, people, channel, practice)
+        others = (media, fingerprint, customer, product, environment, name, people, channel, practice, minimum)
         return _another_key(place, renew, alone=not any(others) and not (rotate and renew))
     given = {
         "MEDIA": media,
@@ -130,9 +141,47 @@ def enroll_command(
     offer = read_offer(media, parse_fingerprint(fingerprint or ""), channel)
     target = place or state_folders(os.environ)[0 if os.geteuid() == 0 else -1] / names.site.replace("/", ".")
     made = enroll(
-        offer, names, read_people(people), target.absolute(), practice=practice, disk=Disk(), host=this_host()
+        offer,
+        names,
+        read_people(people),
+        target.absolute(),
+        practice=practice,
+        disk=Disk(),
+        host=this_host(),
+        minimum=minimum,
     )
     return _enrolled(made.path, made.enrolment)
+
+
+def _another_root(
+    place: Path | None, media: Path | None, fingerprint: str | None, reason: str, *, alone: bool
+) -> Result:
+    from manifests.fingerprint import parse_fingerprint
+    from verifier.enroll import read_offer
+    from verifier.machine import one_line
+    from verifier.newroot import replace_root
+
+    if not alone or media is None or fingerprint is None or not reason.strip():
+        raise UsageError(
+            "--new-root takes a reason, MEDIA and --fingerprint, with --site at most",
+            where="enroll",
+            remedy='waybill enroll MEDIA --fingerprint WORDS --new-root "why the old root is given up"',
+        )
+    chain = read_offer(media, parse_fingerprint(fingerprint), None).chain
+    with _hold(place, "enroll") as site:
+        former = site.state.root
+        replace_root(site, chain, one_line(reason))
+        report = _tell(site, "root-replaced")
+        state = site.state
+    lines = [
+        f"{state.site} trusts root {state.root.version} of {state.vendor} from now on",
+        f"  fingerprint  {state.root.digest}",
+        f"  before       root {former.version}, {former.digest}; nothing follows from it any more",
+        f"  report       {report}",
+        "what was approved before has to be approved again; marks, floor and revocations stay",
+    ]
+    data = {"site": state.site, "root": state.root.digest, "version": state.root.version, "former": former.digest}
+    return Result("\n".join(lines), {**data, "report": str(report)})
 
 
 def _another_key(place: Path | None, reason: str | None, *, alone: bool) -> Result:
@@ -486,12 +535,22 @@ def _ended(ended: "Ended", verb_: str) -> Result:
 @verb(short_help="End a trial.")
 @key_option
 @passphrase_option
+@click.option("--time", "claimed", metavar="TIME", help="The time that `waybill status` calls claimed.")
 @site_option
-def confirm_command(key: str | None, passphrase_fd: int | None, place: Path | None) -> Result:
-    """Say that a trial which waits for a person has gone well. The floor rises here."""
+def confirm_command(key: str | None, passphrase_fd: int | None, claimed: str | None, place: Path | None) -> Result:
+    """Say that a trial which waits for a person has gone well. The floor rises here.
+
+    With --time say instead that a time is right which a release claims and which is too far ahead to be believed.
+    """
     from verifier.install import confirm
 
     signer = _signer(key, passphrase_fd) if key or os.environ.get("WAYBILL_KEY") else None
+    if claimed is not None:
+        from verifier.claimed import acknowledge_time
+
+        with _hold(place, "confirm") as site:
+            acknowledge_time(site, claimed, signer)
+            return Result(f"time has passed until {claimed}", {"time_floor": site.state.time_floor})
     with _hold(place, "confirm") as site:
         return _ended(confirm(site, _tools(), signer=signer, tell=_tell), "confirmed")
 

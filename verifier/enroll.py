@@ -14,14 +14,15 @@ from manifests.errors import RefusedError, UntrustedError, UsageError
 from manifests.handwritten import parse_handwritten
 from manifests.keys import PublicKey, encode_private, generate_key, read_capped, read_public
 from manifests.policy import KINDS, compile_policy
-from manifests.trust import MAX_ROOT, Chain, Pin, check_vendor_product, verify_chain
+from manifests.trust import MAX_ROOT, Chain, Mark, Pin, check_vendor_product, parse_root, verify_chain
 from manifests.units import parse_duration, parse_size
 from verifier.events import Enrolled, PolicyInForce
 from verifier.fsops import Disk
 from verifier.host import Host
 from verifier.journal import Journal
+from verifier.lone import kind_of
 from verifier.proposals import read_site_yaml
-from verifier.receive import find_bundles
+from verifier.receive import files_below, find_bundles, looks_like_bundle
 from verifier.verify import VERIFIER_VERSION
 
 OPERATOR = "operator"
@@ -77,11 +78,22 @@ def read_offer(media: Path, fingerprint: str, channel: str | None) -> Offer:
         UntrustedError: Nothing there has the typed fingerprint.
     """
     pin = Pin(version=0, digest=fingerprint)
-    if media.is_file() and not _is_bundle(media):
-        return Offer(chain=verify_chain((read_capped(media, MAX_ROOT),), pin), channel=channel or "stable")
+    if documents := _root_documents(media):
+        return Offer(chain=verify_chain(documents, pin), channel=channel or "stable")
     bundles = find_bundles(media)
     verified = verify_head(open_head(bundles[0]), pin)
     return Offer(chain=verified.chain, channel=channel or verified.release.channel)
+
+
+def _root_documents(media: Path) -> tuple[bytes, ...]:
+    """The root documents of a file, or of a folder that holds no bundle; oldest first."""
+    if media.is_file():
+        return () if _is_bundle(media) else (read_capped(media, MAX_ROOT),)
+    files = list(files_below(media))
+    if any(looks_like_bundle(one) for one in files):
+        return ()
+    found = {read_capped(one, MAX_ROOT) for one in files if kind_of(one) == "root"}
+    return tuple(sorted(found, key=lambda data: parse_root(data, str(media)).root.version))
 
 
 def _is_bundle(path: Path) -> bool:
@@ -98,8 +110,12 @@ def enroll(
     practice: bool,
     disk: Disk,
     host: Host,
+    minimum: int | None = None,
 ) -> NewSite:
     """Make the site's folder at ``target``: built beside it and renamed, so it is there whole or not at all.
+
+    Args:
+        minimum: The lowest sequence of the channel that is acceptable, as the vendor's paper says it.
 
     Raises:
         RefusedError: The folder is in use, the root is a practice root, or does not speak for the product.
@@ -129,7 +145,7 @@ def enroll(
     staging = target.with_name(f".{target.name}.new")
     disk.make_folder(target.parent)
     disk.remove_tree(staging)
-    made = _build(staging, offer, names, keys, practice=practice, disk=disk, host=host)
+    made = _build(staging, offer, names, keys, practice=practice, disk=disk, host=host, minimum=minimum)
     disk.rename(staging, target)
     disk.sync_folder(target.parent)
     return NewSite(
@@ -175,6 +191,7 @@ def _build(
     practice: bool,
     disk: Disk,
     host: Host,
+    minimum: int | None,
 ) -> PublicKey:
     disk.make_folder(folder)
     for name, mode in (
@@ -235,6 +252,7 @@ def _build(
             verifier=VERIFIER_VERSION,
             salt=digest_of(secrets.token_bytes(32)),
             enrolment=digest_of(enrolment),
+            minimum=None if minimum is None else Mark(epoch=offer.chain.newest.epoch, sequence=minimum),
         )
     )
     journal.append(PolicyInForce(number=policy.number, digest=digest_of(encode(policy))))

@@ -37,6 +37,7 @@ class Enrolled(Document, frozen=True, kw_only=True, tag_field="event", tag="enro
     Attributes:
         salt: Random; makes the first entry, and so the chain, of two sites of one name differ.
         enrolment: Digest of the enrolment file that went to support.
+        minimum: What the paper said is the lowest acceptable of the channel, before anything is confirmed.
     """
 
     site: SiteId
@@ -49,6 +50,7 @@ class Enrolled(Document, frozen=True, kw_only=True, tag_field="event", tag="enro
     verifier: Text
     salt: Digest
     enrolment: Digest | None = None
+    minimum: Mark | None = None
 
 
 class KeyRotated(Document, frozen=True, kw_only=True, tag_field="event", tag="key-rotated"):
@@ -82,6 +84,25 @@ class PolicyInForce(Document, frozen=True, kw_only=True, tag_field="event", tag=
 
 class RootInForce(Document, frozen=True, kw_only=True, tag_field="event", tag="root"):
     pin: Pin
+
+
+class RootReplaced(Document, frozen=True, kw_only=True, tag_field="event", tag="root-replaced"):
+    """The vendor lost the quorum of its root; a person put a new chain in force, by a fingerprint on paper.
+
+    Attributes:
+        former: The root that was in force before; nothing follows from it any more.
+    """
+
+    pin: Pin
+    former: Pin
+    reason: Text
+
+
+class TimeAcknowledged(Document, frozen=True, kw_only=True, tag_field="event", tag="time"):
+    """A person says that a time far ahead, which a confirmed release claimed, is right."""
+
+    time: Time
+    person: Name
 
 
 class RevocationsInForce(Document, frozen=True, kw_only=True, tag_field="event", tag="revocations"):
@@ -225,11 +246,13 @@ class Confirmed(Document, frozen=True, kw_only=True, tag_field="event", tag="con
 
     Attributes:
         time_floor: It is not earlier than this, because the vendor signed it; never far beyond the host's clock.
+        claimed: The time that the vendor signed, where it is so far ahead that it proves nothing.
     """
 
     generation: Positive
     floor: Mark
     time_floor: Time | None = None
+    claimed: Time | None = None
     by: Literal["probes", "person"]
     person: Name | None = None
 
@@ -266,6 +289,8 @@ Event = (
     | KeyRenewed
     | PolicyInForce
     | RootInForce
+    | RootReplaced
+    | TimeAcknowledged
     | RevocationsInForce
     | Received
     | Consigned

@@ -20,6 +20,6 @@ def facts_of(state: SiteState) -> SiteFacts:
         running_release=running.release if running else "",
         known=dict(stream.used) if stream else {},
         highest=stream.mark if stream else None,
-        floor=stream.floor if stream else None,
+        floor=state.floor,
         time_floor=state.time_floor or "",
     )

@@ -20,6 +20,7 @@ from manifests.errors import (
     WaybillError,
 )
 from manifests.keys import Signer
+from manifests.policy import Policy
 from manifests.units import show_size
 from verifier.approve import say_verdict
 from verifier.change import Change, change_of, crew_for, rollback_change, standing_of
@@ -306,7 +307,18 @@ def confirm(site: Site, tools: Tools, *, signer: Signer | None, tell: Tell) -> E
     now = site.state.transaction
     if now is None or now.state != State.PROBING or not now.passed:
         raise RefusedError("nothing waits to be confirmed", where="confirm", remedy="waybill status", finding="idle")
-    policy = site.policy
+    person = who_confirms(site.policy, signer)
+    Machine(site, tools).drive(forward=False, confirmed_by=person)
+    return _ended(site, tell, "confirm", None)
+
+
+def who_confirms(policy: Policy, signer: Signer | None) -> str:
+    """Name of the person who may say so; empty where nobody in particular has to.
+
+    Raises:
+        RefusedError: The key's owner is not among those who may.
+        UsageError: Somebody has to, and no key was named.
+    """
     person = ""
     if signer is not None:
         found = policy.person_of(signer.public.keyid)
@@ -331,8 +343,7 @@ def confirm(site: Site, tools: Tools, *, signer: Signer | None, tell: Tell) -> E
             where="--key",
             remedy="waybill confirm --key KEY",
         )
-    Machine(site, tools).drive(forward=False, confirmed_by=person)
-    return _ended(site, tell, "confirm", None)
+    return person
 
 
 def recover(site: Site, tools: Tools, *, tell: Tell) -> tuple[str, Ended]:

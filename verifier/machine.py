@@ -148,12 +148,13 @@ class Machine:
         stream = state.stream_of(planned.channel)
         if stream is not None and stream.floor is not None:
             floor = max(floor, stream.floor)
-        known = state.time_floor
+        known, now = state.time_floor, self._site.host.now()
         self._write(
             Confirmed(
                 generation=planned.target,
                 floor=floor,
-                time_floor=time_floor(release, known, self._site.host.now()),
+                time_floor=time_floor(release, known, now),
+                claimed=release.issued_at if far_ahead(release, known, now) else None,
                 by="probes" if person is None else "person",
                 person=person or None,
             )
@@ -403,10 +404,15 @@ def time_floor(release: Release, known: str | None, now: datetime) -> str | None
     except ValueError:
         return None
     floor = datetime.fromisoformat(known) if known else None
-    highest = max(floor, now) if floor else now
-    if issued > highest + MAX_TIME_STEP or (floor is not None and issued <= floor):
+    if far_ahead(release, known, now) or (floor is not None and issued <= floor):
         return None
     return release.issued_at
+
+
+def far_ahead(release: Release, known: str | None, now: datetime) -> bool:
+    """Whether the release's date is so far beyond all that is known that it is *claimed*, and moves nothing."""
+    highest = max(datetime.fromisoformat(known), now) if known else now
+    return datetime.fromisoformat(release.issued_at) > highest + MAX_TIME_STEP
 
 
 def _failed(act: Act, step: str | None, error: Exception, seconds: int) -> Outcome:

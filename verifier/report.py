@@ -193,6 +193,7 @@ def _trust(state: SiteState, now: datetime) -> r.Trust:
         channel=state.channel,
         mark=state.mark,
         floor=state.floor,
+        roots_replaced=state.root_line,
         revocations=state.revocations[0] if state.revocations else 0,
         time_floor=state.time_floor,
         clock=clock_verdict(state.time_floor, now),

@@ -29,6 +29,8 @@ from verifier.events import (
     Reported,
     RevocationsInForce,
     RootInForce,
+    RootReplaced,
+    TimeAcknowledged,
     Torn,
     Verdict,
 )
@@ -217,7 +219,9 @@ class SiteState:
     Attributes:
         head: Digest of the last journal line; ``seq``: its number.
         last_change: Digest of the last entry that switched a generation or put a policy, root or list in force.
-        root_line: How often the root was replaced on paper.
+        root_line: How often the root was replaced on paper; ``root_reason``: why, the last time.
+        minimum: Channel and lowest mark that the paper of the enrolment named.
+        time_claimed: Signed by the vendor and so far ahead that it moves nothing until a person says so.
         revocations: Version and digest of the list in force, None before the first.
         policy: Digest of the compiled policy in force; ``policy_number``: its number.
         contract: Digest of the contract of the newest confirmed generation, None before the first.
@@ -252,6 +256,9 @@ class SiteState:
     last_at: str
     revocations: tuple[int, str] | None = None
     root_line: int = 0
+    root_reason: str = ""
+    minimum: tuple[str, Mark] | None = None
+    time_claimed: str | None = None
     policy: str = ""
     policy_number: int = 0
     contract: str | None = None
@@ -328,7 +335,8 @@ class SiteState:
 
     @property
     def floor(self) -> Mark | None:
-        return self.stream.floor if self.stream else None
+        said = self.minimum[1] if self.minimum and self.minimum[0] == self.channel else None
+        return max(filter(None, (self.stream.floor if self.stream else None, said)), default=None)
 
     def stream_of(self, channel: str) -> Stream | None:
         return next((one for one in self.streams if one.channel == channel), None)
@@ -381,6 +389,12 @@ def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteS
             if event.pin.version <= state.root.version:
                 raise _impossible(record, f"root {event.pin.version} after root {state.root.version}")
             return replace(state, root=event.pin, last_change=digest)
+        case RootReplaced():
+            line = state.root_line + 1
+            return replace(state, root=event.pin, root_line=line, root_reason=event.reason, last_change=digest)
+        case TimeAcknowledged():
+            floor = max(filter(None, (state.time_floor, event.time)))
+            return replace(state, time_floor=floor, time_claimed=None)
         case RevocationsInForce():
             if state.revocations is not None and event.version <= state.revocations[0]:
                 raise _impossible(record, f"revocation list {event.version} after list {state.revocations[0]}")
@@ -446,6 +460,7 @@ def _enrolled(event: Enrolled, record: Record, digest: str) -> SiteState:
         last_at=record.at,
         enrolment=event.enrolment,
         line=event.key_epoch,
+        minimum=(event.channel, event.minimum) if event.minimum else None,
     )
 
 
@@ -682,6 +697,7 @@ def _confirmed(state: SiteState, now: Transaction, event: Confirmed, record: Rec
         streams=_with_stream(state, replace(stream, floor=event.floor)),
         contract=now.planned.contract,
         time_floor=max(filter(None, (state.time_floor, event.time_floor)), default=None),
+        time_claimed=event.claimed or state.time_claimed,
     )
     state = _mark_generation(state, event.generation, State.CONFIRMED)
     if now.action == "rollback":

@@ -20,6 +20,10 @@ from verifier.events import (
     Received,
     Record,
     Reported,
+    RevocationsInForce,
+    RootInForce,
+    RootReplaced,
+    TimeAcknowledged,
     Verdict,
 )
 from verifier.install import check_idle
@@ -73,6 +77,12 @@ def status_of(
     mark = f"{state.channel} {state.mark.sequence}" if state.mark else f"{state.channel}, nothing received"
     lines.append(f"known      {mark}; floor {state.floor.sequence if state.floor else 'none yet'}")
     lines.append(f"policy     number {state.policy_number}; root {state.root.version or 1} of {state.vendor}")
+    if state.root_line:
+        lines.append(f"           replaced on paper {state.root_line} times, last because: {state.root_reason}")
+    if state.time_claimed:
+        lines.append(
+            f"time       {state.time_claimed} is claimed; waybill confirm --time {state.time_claimed} believes it"
+        )
     lines.append(f"revoked    by list {state.revocations[0]}" if state.revocations else "revoked    no list yet")
     held = f"; home holds {state.acknowledged[0]}" if state.acknowledged else ""
     lines.append(f"report     number {state.report_seq}{held}" if state.report_seq else "report     none yet")
@@ -174,6 +184,14 @@ def _in_words(record: Record) -> str:
             return f"the site speaks by key {epoch}, which the one before vouches for"
         case KeyRenewed(key_epoch=epoch, reason=reason):
             return f"the site speaks by key {epoch} ({reason}); its reports begin anew"
+        case RootReplaced(pin=pin, reason=reason):
+            return f"root replaced on paper by version {pin.version}, {pin.digest[:19]}: {reason}"
+        case RootInForce(pin=pin):
+            return f"root {pin.version} in force"
+        case RevocationsInForce(version=version):
+            return f"revocation list {version} in force"
+        case TimeAcknowledged(time=time, person=person):
+            return f"{person} says that time has passed until {time}"
         case PolicyInForce(number=number):
             return f"policy {number} in force"
         case Note(code=code, detail=detail):

@@ -249,7 +249,7 @@ def _judge_step(release: Release, digest: str, site: SiteFacts) -> list[Finding]
             remedy="going below the floor needs the vendor's rollback authorisation",
         )
         findings.append(_no("below-floor", error))
-    top = site.highest
+    top = site.highest or site.floor
     if top is not None and mark.epoch == top.epoch and mark.sequence > top.sequence + MAX_JUMP:  # F-166
         error = RefusedError(f"sequence jumps from {top.sequence} to {mark.sequence}", where="sequence")
         findings.append(_no("sequence-jump", error))

@@ -13,13 +13,15 @@ from manifests.envelope import seal
 from manifests.errors import RefusedError, UntrustedError, WaybillError
 from manifests.keys import FileSigner
 from manifests.revocations import REVOCATIONS_TYPE, Revocations, encode_revocations, handler_digest
-from manifests.trust import ROOT_TYPE, Leaver, Mark, encode_root
+from manifests.trust import ROOT_TYPE, Chain, Leaver, Mark, Pin, encode_root, parse_root, verify_chain
 from manifests.trust import Role as RootRole
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
 from tests.vendor import RELEASE, ROOT, SECOND, Vendor, derived, roles
 from verifier.arrivals import Arrivals, receive_paths
 from verifier.change import change_of
+from verifier.claimed import acknowledge_time
+from verifier.newroot import check_new_root, replace_root
 from verifier.report import write_report
 from verifier.site import Site
 from verifier.status import status_of
@@ -45,7 +47,6 @@ def next_root(before: bytes, *, signers: tuple[FileSigner, ...] = (ROOT, NEW_ROO
 
 
 def third_root(second: bytes, **changes: object) -> bytes:
-    from manifests.trust import parse_root
 
     root = struct_replace(parse_root(second, "x").root, version=3, previous=digest_of(second), **changes)
     return seal(encode_root(root), ROOT_TYPE, (NEW_ROOT,))
@@ -377,3 +378,115 @@ def test_root_documents_of_a_site_enrolled_late_begin_later(tmp_path: Path) -> N
     assert len(root_documents(site)) == 2
     assert own_chain(site).newest.version == 3
     assert place.receive(FIRST.write(tmp_path / "old.tar")).new, "older documents of the medium match backwards"
+
+
+def test_a_minimum_sequence_keeps_old_media_from_a_new_site(tmp_path: Path) -> None:
+    place = make_place(tmp_path, FIRST, disk=QuickDisk(), minimum=40)
+    with pytest.raises(RefusedError) as caught:
+        place.receive(FIRST.but(sequence=39).write(tmp_path / "39.tar"))
+    assert caught.value.finding == "below-floor"
+    with pytest.raises(RefusedError) as caught:
+        place.receive(FIRST.but(sequence=10_041).write(tmp_path / "far.tar"))
+    assert caught.value.finding == "sequence-jump"
+    assert place.bring(FIRST.but(sequence=40).write(tmp_path / "40.tar")).error is None
+    floor = place.open().state.floor
+    assert floor == Mark(epoch=1, sequence=40), "what the release states is below it"
+
+
+LOST = derived(402)
+
+
+def new_line(**changes: object) -> bytes:
+    """Another root 1 of the same vendor, by people who lost the keys of the first."""
+    old = FIRST.root()
+    root = struct_replace(
+        old,
+        keys={**old.keys, LOST.public.keyid: LOST.public},
+        roles={**old.roles, "root": RootRole(keys=(LOST.public.keyid,), threshold=1)},
+        **changes,
+    )
+    return seal(encode_root(root), ROOT_TYPE, (LOST,))
+
+
+def chain_of(data: bytes) -> Chain:
+
+    one = parse_root(data, "x")
+    return verify_chain((data,), Pin(version=0, digest=one.fingerprint))
+
+
+def test_a_lost_quorum_is_replaced_on_paper_and_said_everywhere(running: Place) -> None:
+    item = running.receive(FIRST.but(version="1.1.0", sequence=2).write(running.path.parent / "b.tar")).item
+    running.approve(item)
+    bring(running, ("list", listing(3, releases=("sha256:" + "7" * 64,))))
+    data = new_line()
+    with running.hold() as site:
+        replace_root(site, chain_of(data), "two of three keys burned")
+    site = running.open()
+    assert site.state.root == chain_of(data).pin
+    assert own_chain(site).pin == chain_of(data).pin
+    assert (
+        "replaced on paper 1 times, last because: two of three keys burned"
+        in status_of(site, (), None, running.clock.at).text
+    )
+    assert reported(running).trust.roots_replaced == 1
+    # Marks, floor and list stay; what the old root vouched for is not believed any more, and what runs goes on.
+    assert site.state.revocations is not None
+    assert site.state.floor == Mark(epoch=1, sequence=1)
+    with pytest.raises(UntrustedError):
+        running.install(item)
+    with pytest.raises(UntrustedError) as caught:
+        running.receive(FIRST.but(version="1.2.0", sequence=3).write(running.path.parent / "c.tar"))
+    assert caught.value.finding == "root-unknown"
+    assert running.recover()[1].error is None
+    newer = FIRST.but(version="1.2.0", sequence=3)
+    (running.path.parent / "d.tar").write_bytes(with_chain(newer, (data,)))
+    assert running.bring(running.path.parent / "d.tar").error is None
+    # The new line is followed like any other.
+    following = third_root_of(data)
+    bring(running, ("2", following))
+    assert running.open().state.root.version == 2
+
+
+def third_root_of(before: bytes) -> bytes:
+
+    root = struct_replace(parse_root(before, "x").root, version=2, previous=digest_of(before))
+    return seal(encode_root(root), ROOT_TYPE, (LOST,))
+
+
+def test_not_every_root_may_take_the_place_of_another(place: Place) -> None:
+    person = place.people["ops-1"].public
+    bad: dict[str, bytes] = {
+        "vendor-differs": new_line(vendor="large-works"),
+        "root-known": SECOND_ROOT_FILE,
+        "practice": new_line(practice=True),
+        "own-key-in-root": seal(
+            encode_root(struct_replace(FIRST.root(), epoch=2, keys={**FIRST.root().keys, person.keyid: person})),
+            ROOT_TYPE,
+            (ROOT,),
+        ),
+    }
+    for finding, data in bad.items():
+        with place.hold() as site, pytest.raises(WaybillError) as caught:
+            chain = chain_of(data)
+            if finding == "root-known":
+                chain = verify_chain((FIRST.root_file(), data), FIRST.pin())
+            check_new_root(site, chain)
+        assert caught.value.finding == finding
+    assert place.open().state.root_line == 0
+
+
+def test_a_time_far_ahead_is_claimed_until_a_person_says_so(place: Place) -> None:
+    """Fast-forward of the clock: one mis-dated build moves nothing."""
+    far = FIRST.but(change={"issued_at": "2099-01-01T00:00:00Z"})
+    assert place.bring(far.write(place.path.parent / "far.tar")).error is None
+    state = place.open().state
+    assert (state.time_floor, state.time_claimed) == (None, "2099-01-01T00:00:00Z")
+    assert "2099-01-01T00:00:00Z is claimed" in status_of(place.open(), (), None, place.clock.at).text
+    with place.hold() as site:
+        with pytest.raises(RefusedError, match="is not claimed"):
+            acknowledge_time(site, "2098-01-01T00:00:00Z", place.people["ops-1"])
+        with pytest.raises(RefusedError, match="belongs to nobody"):
+            acknowledge_time(site, "2099-01-01T00:00:00Z", LOST)
+        acknowledge_time(site, "2099-01-01T00:00:00Z", place.people["ops-1"])
+    state = place.open().state
+    assert (state.time_floor, state.time_claimed) == ("2099-01-01T00:00:00Z", None)
