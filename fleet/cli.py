@@ -14,7 +14,7 @@ from manifests.errors import AttentionError, HostError, UsageError
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from fleet.intake import Imported
+    from fleet.outcome import Imported
     from fleet.spoken import Heard
     from fleet.views import Sent, SitePage, SiteRow
 

@@ -5,8 +5,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
-from fleet.intake import Imported, import_again
+from fleet.intake import import_again
 from fleet.ledger.tables import enrolments, positions, roots, sites, standings
+from fleet.outcome import Imported
 from manifests.console import rfc3339
 from manifests.enrolment import SignedEnrolment
 from manifests.errors import RefusedError, UntrustedError

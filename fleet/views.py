@@ -7,7 +7,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
 
 from fleet.history import Happening, Told, tell
-from fleet.intake import stored_report
 from fleet.ledger.tables import (
     consignments,
     enrolments,
@@ -19,6 +18,7 @@ from fleet.ledger.tables import (
     sites,
     standings,
 )
+from fleet.lines import stored_report
 from fleet.spoken import Heard, lines_of
 from manifests.console import age
 from manifests.enrolment import SignedEnrolment, verify_enrolment

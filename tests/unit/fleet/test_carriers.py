@@ -21,9 +21,10 @@ from sqlalchemy import Engine, select
 
 from fleet.cli import fleet_group
 from fleet.enrol import enroll
-from fleet.intake import Imported, import_paths
+from fleet.intake import import_paths
 from fleet.ledger.opening import find_fleet, open_fleet
 from fleet.ledger.tables import quarantine, reports
+from fleet.outcome import Imported
 from fleet.pictures import MAX_PIXELS, read_symbols
 from fleet.spoken import hear
 from fleet.views import show_site

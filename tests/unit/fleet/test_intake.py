@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from sqlalchemy import Engine, select
 
 from fleet.enrol import enroll, pin_root
-from fleet.intake import Imported, import_paths
+from fleet.intake import import_paths
 from fleet.ledger.opening import FleetPlace, find_fleet, open_fleet
 from fleet.ledger.tables import positions, quarantine, reports
+from fleet.outcome import Imported
 from fleet.views import SiteRow, find_site, list_sites, show_site
 from manifests import release as rel
 from manifests import report as r
@@ -479,7 +480,7 @@ def test_what_fails_in_the_middle_leaves_whole_files_only(
     engine: Engine, site: Reporter, medium: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A batch that the database refuses is in the ledger as a whole or not at all."""
-    import fleet.intake
+    import fleet.lines
 
     class StopError(Exception):
         pass
@@ -490,7 +491,7 @@ def test_what_fails_in_the_middle_leaves_whole_files_only(
     files = [site.report(), site.report(ONE)]
     before = everything(engine)
     with monkeypatch.context() as patch:
-        patch.setattr(fleet.intake, "_update_standings", stop)
+        patch.setattr(fleet.lines, "_update_standings", stop)
         with pytest.raises(StopError):
             bring(engine, medium, *files)
     assert everything(engine) == before

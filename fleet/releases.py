@@ -1,0 +1,121 @@
+"""Learning what the vendor made, from the heads of bundles; their bulk is not read."""
+
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, insert, select, update
+
+from content.head import VerifiedHead, open_head, verify_head
+from fleet.ledger.tables import components, releases, roots
+from fleet.outcome import Imported, Outcome
+from fleet.quarantine import File, put_aside, settle
+from fleet.walk import Entry, read_start
+from manifests.console import rfc3339
+from manifests.digest import digest_of
+from manifests.errors import RefusedError, UntrustedError, WaybillError
+from manifests.report import MAX_REPORT, expected_components
+from manifests.trust import Pin
+
+
+def learn_bundle(engine: Engine, entry: Entry, now: datetime) -> Outcome:
+    """Learn a release from the head of its bundle; its bulk is not read."""
+    try:
+        raw = read_start(entry.path, MAX_REPORT)
+        size = Path(entry.path).stat().st_size
+    except OSError as error:
+        return Outcome(entry.path, "unreadable", (error.strerror or str(error)).lower(), "file-unreadable")
+    file = File(entry.path, raw, digest_of(raw), None)
+    with engine.begin() as connection:
+        try:
+            outcome = _learn(connection, _verified(connection, Path(entry.path)), entry.path, now)
+        except WaybillError as error:
+            gathered = Imported()
+            put_aside(connection, [(file, size, error)], now, gathered)
+            return gathered.outcomes[0]
+        settle(connection, [file.digest], now)
+        return outcome
+
+
+def _verified(connection: Connection, path: Path) -> VerifiedHead:
+    """The head, judged from the newest root of the ledger that its chain passes through."""
+    head = open_head(path)
+    known = connection.execute(select(roots.c.version, roots.c.digest).order_by(roots.c.version.desc())).all()
+    for version, digest in known:
+        try:
+            return verify_head(head, Pin(version=version, digest=digest))
+        except UntrustedError as error:
+            if error.finding != "root-unknown":
+                raise
+    raise UntrustedError(
+        "no root document in it is one that this fleet knows",
+        where=str(path),
+        remedy="name the vendor's root once: waybill fleet import --root ROOT.json",
+        finding="root-unknown",
+    )
+
+
+def _learn(connection: Connection, head: VerifiedHead, name: str, now: datetime) -> Outcome:
+    release = head.release
+    shown = f"{release.product} {release.version}, {release.channel} {release.sequence}"
+    if connection.execute(select(releases.c.digest).where(releases.c.digest == head.release_digest)).first():
+        _learn_roots(connection, head, now)
+        return Outcome(name, "known", f"{shown}: already known", "release-known")
+    same = (
+        (releases.c.vendor == head.chain.newest.vendor)
+        & (releases.c.product == release.product)
+        & (releases.c.channel == release.channel)
+        & (releases.c.epoch == release.epoch)
+        & (releases.c.sequence == release.sequence)
+    )
+    other = connection.execute(select(releases.c.digest).where(same)).scalar()
+    if other is not None:
+        raise RefusedError(
+            f"{shown} is {head.release_digest} here; the ledger knows {other} under the same sequence",
+            where=name,
+            remedy="a sequence is used once; find out who signed the second release",
+            finding="sequence-reused",
+        )
+    _learn_roots(connection, head, now)
+    connection.execute(
+        insert(releases).values(
+            digest=head.release_digest,
+            vendor=head.chain.newest.vendor,
+            product=release.product,
+            version=release.version,
+            channel=release.channel,
+            epoch=release.epoch,
+            sequence=release.sequence,
+            issued_at=release.issued_at,
+            contract=release.contract.digest,
+            practice=head.practice,
+            imported_at=rfc3339(now),
+            raw=head.head.release,
+        )
+    )
+    rows = [
+        {
+            "release": head.release_digest,
+            "kind": one.kind,
+            "name": one.name,
+            "step": one.step,
+            "digest": one.digest,
+            "wanted": one.wanted,
+        }
+        for one in expected_components(release)
+    ]
+    if rows:
+        connection.execute(insert(components), rows)
+    return Outcome(name, "release", shown + (" (practice)" if head.practice else ""))
+
+
+def _learn_roots(connection: Connection, head: VerifiedHead, now: datetime) -> None:
+    known = {row.digest: row for row in connection.execute(select(roots.c.digest, roots.c.vendor, roots.c.raw))}
+    for one in head.chain.roots:
+        said = {"vendor": one.root.vendor, "practice": one.root.practice, "raw": one.raw}
+        found = known.get(one.fingerprint)
+        if found is None:
+            row = {"digest": one.fingerprint, "version": one.root.version, "pinned": False, "added_at": rfc3339(now)}
+            connection.execute(insert(roots).values({**row, **said}))
+        elif found.vendor is None or found.raw is None:
+            # Pinned by an enrolment, which knows only version and digest.
+            connection.execute(update(roots).where(roots.c.digest == one.fingerprint).values(said))
