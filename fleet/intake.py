@@ -14,20 +14,20 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import Engine, select
+from sqlalchemy import ColumnElement, Engine, select
 from sqlalchemy.exc import DBAPIError
 
 from fleet.carriers import Carried, Pool, from_armour, scanned_texts
 from fleet.checking import Checked, Checker, checker, collect
 from fleet.ledger.opening import database_error
 from fleet.ledger.tables import quarantine
-from fleet.lines import Good, known_digests, note_replay, write_reports
+from fleet.lines import Good, Shelf, known_digests, note_replay, write_reports
 from fleet.outcome import Imported, Outcome
 from fleet.pictures import MAX_PICTURE, is_picture, read_symbols
 from fleet.quarantine import File, put_aside
 from fleet.recognise import claimed_key, is_release_signature, recognise
 from fleet.releases import learn_bundle
-from fleet.speakers import Speaker, find_speakers, identify
+from fleet.speakers import Speaker, find_speakers, identify, learn_rotations
 from fleet.walk import Entry, read_start, walk
 from manifests.digest import digest_of
 from manifests.errors import MalformedError, WaybillError
@@ -58,14 +58,9 @@ def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> Impo
             else:
                 _large(engine, entry, now, result, pool)
         with checker(len(small)) as hands:
-            ahead = None
-            for files in _files(small, pool, result):
-                begun = _begin(engine, files, hands)
-                if ahead is not None:
-                    _finish(engine, ahead, now, result)
-                ahead = begun
-            if ahead is not None:
-                _finish(engine, ahead, now, result)
+            learned = _take(engine, _files(small, pool, result), hands, now, result)
+        for keyid in sorted(learned):
+            _take_again(engine, quarantine.c.keyid == keyid, now, result)
     except DBAPIError as error:
         raise database_error(error, engine.url.render_as_string(hide_password=True)) from None
     return result
@@ -74,13 +69,47 @@ def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> Impo
 def import_again(engine: Engine, keyid: str, now: datetime) -> Imported:
     """Judge anew what lies in quarantine and names the key ``keyid``, which was just enrolled."""
     result = Imported()
-    wanted = (quarantine.c.keyid == keyid) & quarantine.c.settled_at.is_(None) & (quarantine.c.size <= MAX_REPORT)
-    with engine.connect().execution_options(waybill_reading=True) as connection:
-        rows = connection.execute(select(quarantine.c.name, quarantine.c.raw).where(wanted)).all()
-    files = [File(row.name, row.raw, digest_of(row.raw), keyid) for row in rows]
-    with checker(0) as hands:
-        _finish(engine, _begin(engine, files, hands), now, result)
+    _take_again(engine, quarantine.c.keyid == keyid, now, result)
     return result
+
+
+def judge_again(engine: Engine, digest: str, now: datetime) -> Imported:
+    """Judge one quarantined file anew: what was not known when it came may be known now."""
+    result = Imported()
+    _take_again(engine, quarantine.c.digest == digest, now, result)
+    return result
+
+
+def _take(
+    engine: Engine, batches: Iterable[list[File]], hands: Checker, now: datetime, result: Imported
+) -> frozenset[str]:
+    """Batch by batch: the next one's signatures are checked while one is written. Returns the keys learned."""
+    shelf = Shelf()
+    learned: frozenset[str] = frozenset()
+    ahead = None
+    for files in batches:
+        begun = _begin(engine, files, hands)
+        if ahead is not None:
+            learned |= _finish(engine, ahead, shelf, now, result)
+        ahead = begun
+    if ahead is not None:
+        learned |= _finish(engine, ahead, shelf, now, result)
+    return learned
+
+
+def _take_again(engine: Engine, which: ColumnElement[bool], now: datetime, result: Imported) -> None:
+    wanted = which & quarantine.c.settled_at.is_(None) & (quarantine.c.size <= MAX_REPORT)
+    with engine.connect().execution_options(waybill_reading=True) as connection:
+        digests = connection.execute(select(quarantine.c.digest).where(wanted).order_by(quarantine.c.digest)).scalars()
+        waiting = list(digests)
+    with checker(0) as hands:
+        _take(engine, (_kept(engine, batch) for batch in _batches(waiting)), hands, now, result)
+
+
+def _kept(engine: Engine, digests: list[str]) -> list[File]:
+    query = select(quarantine.c.name, quarantine.c.digest, quarantine.c.raw).where(quarantine.c.digest.in_(digests))
+    with engine.connect().execution_options(waybill_reading=True) as connection:
+        return [File(row.name, row.raw, row.digest, claimed_key(row.raw)) for row in connection.execute(query)]
 
 
 @dataclass(frozen=True)
@@ -93,26 +122,27 @@ class _Begun:
     """
 
     files: list[File]
-    speakers: list[Speaker | None]
+    speakers: list[Speaker | WaybillError | None]
     parts: list[Future[list[Checked]]]
     checked: list[int]
 
 
 def _begin(engine: Engine, files: list[File], hands: Checker) -> _Begun:
     with engine.connect().execution_options(waybill_reading=True) as connection:
-        keys = find_speakers(connection, {one.keyid for one in files if one.keyid})
         known = known_digests(connection, [one.digest for one in files])
+        keys = find_speakers(connection, [one for one in files if one.digest not in known])
     speakers = [keys.get(one.keyid or "") for one in files]
     jobs, checked = [], []
     for i, (file, speaker) in enumerate(zip(files, speakers, strict=True)):
-        if speaker is not None and file.digest not in known:
+        if isinstance(speaker, Speaker) and file.digest not in known:
             jobs.append((file.raw, speaker.key, file.name))
             checked.append(i)
     return _Begun(files=files, speakers=speakers, parts=hands.submit(jobs), checked=checked)
 
 
-def _finish(engine: Engine, begun: _Begun, now: datetime, result: Imported) -> None:
-    """Judge and write one batch."""
+def _finish(engine: Engine, begun: _Begun, shelf: Shelf, now: datetime, result: Imported) -> frozenset[str]:
+    """Judge and write one batch; returns the keys that it made known."""
+    learned: frozenset[str] = frozenset()
     checked = dict(zip(begun.checked, collect(begun.parts), strict=True))
     good: list[Good] = []
     refused: list[tuple[File, int, WaybillError]] = []
@@ -123,15 +153,18 @@ def _finish(engine: Engine, begun: _Begun, now: datetime, result: Imported) -> N
                 note_replay(file, known[file.digest], result)
                 continue
             try:
-                good.append((file, *identify(file, speaker, checked.get(i))))
+                found, signed = identify(file, speaker, checked.get(i))
+                learned |= learn_rotations(connection, found, now)
+                good.append((file, found, signed))
             except WaybillError as error:
                 if error.finding == "site-unknown" and is_release_signature(file.raw):
                     result.add(Outcome(file.name, "skipped", "a signature of a release"))
                 else:
                     refused.append((file, len(file.raw), error))
         good.sort(key=lambda one: (one[1].enrolment_id, one[2].report.chain.seq, one[0].name))
-        write_reports(connection, good, now, result)
+        write_reports(connection, shelf, good, now, result)
         put_aside(connection, refused, now, result)
+    return learned
 
 
 def _files(paths: list[str], pool: Pool, result: Imported) -> Iterator[list[File]]:

@@ -53,11 +53,13 @@ class Library:
 
     Attributes:
         roots: From a root's version to the digests known under it.
+        optional: From a contract's digest to the words of the core that it lets leave though a site may withhold them.
         sequences: From (product, channel, epoch, sequence) to the release that has it.
     """
 
     releases: Mapping[str, KnownRelease] = field(default_factory=dict)
     roots: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    optional: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @cached_property
     def sequences(self) -> dict[tuple[str, str, int, int], str]:
@@ -78,6 +80,12 @@ class Line:
         held: Places whose report is here, sorted, each once.
         bodies: The reports that a rule may need, by place; a forked place keeps the first.
         challenges: When each challenge for the site was made, by the digest that a report echoes.
+        refused: Digests at places of a branch that a person set aside.
+        spans: By key epoch the numbers that the key may sign: above the first, up to the second.
+        standing: ``current``, or why the line does not count: ``pending``, ``refused``, ``former``.
+        closed_at: When the site was closed.
+        acknowledged: Digests of the reports that consignments acknowledged.
+        asked: Handler of each request, by the consignment's number and the request's name.
     """
 
     site: str
@@ -88,6 +96,12 @@ class Line:
     bodies: dict[int, Report]
     held_digests: set[str]
     challenges: dict[str, str] = field(default_factory=dict)
+    refused: dict[int, set[str]] = field(default_factory=dict)
+    spans: dict[int, tuple[int, int | None]] = field(default_factory=dict)
+    standing: str = "current"
+    closed_at: str | None = None
+    acknowledged: set[str] = field(default_factory=set)
+    asked: dict[tuple[int, str], str] = field(default_factory=dict)
 
     def before(self, seq: int) -> Report | None:
         at = bisect_left(self.held, seq)
@@ -105,27 +119,45 @@ class Line:
     def forked_at(self) -> int | None:
         return min((seq for seq, digests in self.places.items() if len(digests) > 1), default=None)
 
-    def add(self, signed: SignedReport) -> list[tuple[int, str]]:
-        """Take the report in; returns the (place, digest) pairs that were not known."""
+    def set_aside_from(self, signed: SignedReport) -> int | None:
+        """The lowest place at which the report stands on a branch that was set aside, or by a key past its time."""
+        places = [seq for seq, digest in claims(signed) if digest in self.refused.get(seq, ())]
+        if not self.may_sign(signed.report):
+            places.append(signed.report.chain.seq)
+        return min(places, default=None)
+
+    def may_sign(self, report: Report) -> bool:
+        """Whether the number is one that its key may sign: a key that passed its place on speaks no more."""
+        after, until = self.spans.get(report.identity.key_epoch, (0, None))
+        return after < report.chain.seq and (until is None or report.chain.seq <= until)
+
+    def add(self, signed: SignedReport) -> list[tuple[int, str, bool]]:
+        """Take the report in; returns place, digest and whether it was set aside for what was not known."""
+        base = self.set_aside_from(signed)
         new = []
         for seq, digest in claims(signed):
-            known = self.places.setdefault(seq, set())
-            if digest not in known:
-                known.add(digest)
-                new.append((seq, digest))
+            aside = base is not None and seq >= base
+            if digest in self.places.get(seq, ()) or digest in self.refused.get(seq, ()):
+                continue
+            (self.refused if aside else self.places).setdefault(seq, set()).add(digest)
+            new.append((seq, digest, aside))
+        self.held_digests.add(signed.digest)
+        if base is not None:
+            return new
         seq = signed.report.chain.seq
         at = bisect_left(self.held, seq)
         if at == len(self.held) or self.held[at] != seq:
             self.held.insert(at, seq)
         self.bodies.setdefault(seq, signed.report)
-        self.held_digests.add(signed.digest)
         return new
 
 
 def claims(signed: SignedReport) -> Iterator[tuple[int, str]]:
-    """What a report says stands where: itself, the one before, and the summary of earlier ones."""
+    """What a report says stands where: itself, the one before, the summary of earlier ones, where its key began."""
     chain = signed.report.chain
     yield chain.seq, signed.digest
+    for link in signed.report.identity.succession:
+        yield link.rotation.after_seq, link.rotation.after
     for one in chain.earlier:
         yield one.seq, one.digest
     if not chain.earlier:
@@ -140,9 +172,13 @@ def judge(signed: SignedReport, line: Line, library: Library, now: datetime) -> 
     The report was refused already if it names another site or key epoch: that is identity, not judgement.
     """
     report = signed.report
-    found = [*_fork(signed, line)]
-    forked = bool(found)
-    found += [*_gap(signed, line), *_acknowledged(signed, line), *_challenged(report, line)]
+    found = [*_standing(line), *_key(report, line)]
+    branch = [*_aside(signed, line), *_fork(signed, line)]
+    forked = bool(branch)
+    found += branch
+    if line.set_aside_from(signed) is None:
+        found += _gap(signed, line)
+    found += [*_acknowledged(signed, line), *_challenged(report, line), *_answers(report, line)]
     before, after = line.before(report.chain.seq), line.after(report.chain.seq)
     # What grows, grows along one history; a neighbour from the other branch of a fork proves nothing.
     if before is not None and not forked:
@@ -152,10 +188,42 @@ def judge(signed: SignedReport, line: Line, library: Library, now: datetime) -> 
     found += _trust(report, before, library)
     found += _offboarding(report, before)
     found += _installed(report, library)
+    found += _breach(report, library)
     found += _components(report, library)
     if datetime.fromisoformat(report.chain.made_at) > now + CLOCK_SLACK:
         found.append(Finding("clock-ahead", False, f"the site's clock says {report.chain.made_at}, which is to come"))
     return tuple(found)
+
+
+def _standing(line: Line) -> Iterator[Finding]:
+    if line.closed_at is not None:
+        yield Finding("site-closed", True, f"the site was closed at {line.closed_at}, and still reports")
+    if line.standing == "pending":
+        yield Finding("line-pending", False, "by a renewed key that nobody accepted yet: waybill fleet resolve")
+    elif line.standing != "current":
+        yield Finding("line-former", True, "by a key that speaks for the site no more: another was accepted")
+
+
+def _key(report: Report, line: Line) -> Iterator[Finding]:
+    if line.may_sign(report):
+        return
+    epoch, seq = report.identity.key_epoch, report.chain.seq
+    after, until = line.spans[epoch]
+    if seq <= after:
+        yield Finding("key-early", True, f"report {seq} is signed by key {epoch}, which begins after report {after}")
+    else:
+        yield Finding("key-superseded", True, f"report {seq} is signed by key {epoch}, which ended with report {until}")
+
+
+def _aside(signed: SignedReport, line: Line) -> Iterator[Finding]:
+    for seq, digest in claims(signed):
+        if digest in line.refused.get(seq, ()):
+            yield Finding(
+                "branch-refused",
+                True,
+                f"it goes on from {digest[:19]} at place {seq}, which was set aside: that folder, or copy, still lives",
+            )
+            return
 
 
 def _fork(signed: SignedReport, line: Line) -> Iterator[Finding]:
@@ -191,12 +259,14 @@ def _gap(signed: SignedReport, line: Line) -> Iterator[Finding]:
 
 def _acknowledged(signed: SignedReport, line: Line) -> Iterator[Finding]:
     said = signed.report.chain.acknowledged
-    if said is not None and said.digest not in line.held_digests:
-        yield Finding(
-            "acknowledgement-unknown",
-            True,
-            f"the site holds an acknowledgement of report {said.seq} ({said.digest[:19]}), which was never here",
-        )
+    if said is None or said.digest in line.acknowledged:
+        return
+    why = "is here and was never acknowledged" if said.digest in line.held_digests else "was never here"
+    yield Finding(
+        "acknowledgement-unknown",
+        True,
+        f"the site holds an acknowledgement of report {said.seq} ({said.digest[:19]}), which {why}",
+    )
 
 
 def _challenged(report: Report, line: Line) -> Iterator[Finding]:
@@ -217,6 +287,20 @@ def _challenged(report: Report, line: Line) -> Iterator[Finding]:
         )
 
 
+def _answers(report: Report, line: Line) -> Iterator[Finding]:
+    """An answer is to a request that was made; a site that answers what nobody asked was asked by somebody else."""
+    for one in report.requests:
+        handler = line.asked.get((one.consignment, one.request))
+        if handler != one.handler:
+            yield Finding(
+                "request-unknown",
+                True,
+                f"it answers request {one.request} ({one.handler}) of consignment {one.consignment}, "
+                + ("which was never made" if handler is None else f"which asked for {handler}"),
+            )
+            return
+
+
 def _backwards(older: Report, newer: Report, challenges: Mapping[str, str]) -> Iterator[Finding]:
     """What may only grow from one report to a later one."""
     a, b = older.chain.journal, newer.chain.journal
@@ -228,8 +312,8 @@ def _backwards(older: Report, newer: Report, challenges: Mapping[str, str]) -> I
     falls = [
         name
         for name, before, after in (
-            ("floor", _key(older.trust.floor), _key(newer.trust.floor)),
-            ("mark", _key(older.trust.mark), _key(newer.trust.mark)),
+            ("floor", _place(older.trust.floor), _place(newer.trust.floor)),
+            ("mark", _place(older.trust.mark), _place(newer.trust.mark)),
             ("root version", older.trust.root.version, newer.trust.root.version),
             ("revocation list", older.trust.revocations, newer.trust.revocations),
             ("time floor", older.trust.time_floor or "", newer.trust.time_floor or ""),
@@ -260,7 +344,7 @@ def _acknowledgement(report: Report) -> int:
     return report.chain.acknowledged.seq if report.chain.acknowledged else 0
 
 
-def _key(mark: Mark | None) -> tuple[int, int]:
+def _place(mark: Mark | None) -> tuple[int, int]:
     return (0, 0) if mark is None else (mark.epoch, mark.sequence)
 
 
@@ -327,6 +411,14 @@ def _installed(report: Report, library: Library) -> Iterator[Finding]:
         yield Finding("contract-unknown", False, f"contract {contract[:19]} belongs to no release of the ledger")
 
 
+def _breach(report: Report, library: Library) -> Iterator[Finding]:
+    """A report may hold what its contract lists, and nothing else; the ledger reads that in the contract itself."""
+    contract = report.policy.contract if report.policy else None
+    allowed = library.optional.get(contract or "")
+    if allowed is not None and report.store is not None and "store" not in allowed:
+        yield Finding("contract-breach", True, f"it holds `store`, which its contract {str(contract)[:19]} withholds")
+
+
 def _components(report: Report, library: Library) -> Iterator[Finding]:
     listed = report.components.listed
     off = [f"{one.kind} {one.name} ({one.found})" for one in listed if one.found != "same"]
@@ -359,6 +451,20 @@ def _components(report: Report, library: Library) -> Iterator[Finding]:
 def _named(parts: list[Component]) -> str:
     more = f" and {len(parts) - MAX_NAMED} more" if len(parts) > MAX_NAMED else ""
     return ", ".join(one.name for one in parts[:MAX_NAMED]) + more
+
+
+def is_as_released(report: Report, library: Library) -> bool:
+    """Every part that the report lists is the one of the release that the ledger holds, and seen to be so."""
+    installed = report.install.release
+    known = library.releases.get(installed.digest) if installed else None
+    parts = report.components
+    if known is None or parts.more_other or len(parts.listed) + parts.more_same != len(known.components):
+        return False
+    for one in parts.listed:
+        want = known.components.get((one.kind, one.name, one.step))
+        if want is None or one.found != "same" or want.digest != one.expected:
+            return False
+    return True
 
 
 def count_running(report: Report) -> tuple[int, int]:

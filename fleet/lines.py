@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
 
-from fleet.judge import KnownRelease, Library, Line, claims, count_running, judge
+from fleet.judge import KnownRelease, Library, Line, claims, count_running, is_as_released, judge
 from fleet.ledger.tables import (
     components,
     consignments,
+    contracts,
     enrolments,
     findings,
     positions,
@@ -24,12 +25,17 @@ from fleet.quarantine import File, settle
 from fleet.speakers import Speaker
 from fleet.spoken import judge_spoken, load_spoken
 from manifests.canonical import decode
+from manifests.consignment import peek_consignment
 from manifests.console import rfc3339
+from manifests.contract import parse_contract
 from manifests.envelope import SigstoreBundle
 from manifests.keys import decode_base64
 from manifests.report import Expected, Report, ReportStatement, SignedReport
 
 Row = dict[str, Any]
+# Values in one question; a database has a bound for them.
+MAX_ASKED = 4000
+
 Good = tuple[File, Speaker, SignedReport]
 
 
@@ -49,18 +55,37 @@ def note_replay(file: File, known: tuple[str, int, str], result: Imported) -> No
     result.add(Outcome(file.name, "known", f"{site}: report {seq} came before, at {at}", "report-replayed"))
 
 
-def write_reports(connection: Connection, good: list[Good], now: datetime, result: Imported) -> None:
+class Shelf:
+    """What the vendor made, read from the ledger once for a whole import; components only of what is named."""
+
+    def __init__(self) -> None:
+        self._library: Library | None = None
+        self._parts: dict[str, dict[tuple[str, str, str], Expected]] = {}
+
+    def library(self, connection: Connection, named: set[str]) -> Library:
+        missing = sorted(named - set(self._parts))
+        if self._library is not None and not missing:
+            return self._library
+        self._parts |= {digest: {} for digest in missing}
+        for row in connection.execute(select(components).where(components.c.release.in_(missing))):
+            one = Expected(row.kind, row.name, row.step, row.digest, row.wanted)
+            self._parts[row.release][(row.kind, row.name, row.step)] = one
+        self._library = _library(connection, self._parts)
+        return self._library
+
+
+def write_reports(connection: Connection, shelf: Shelf, good: list[Good], now: datetime, result: Imported) -> None:
+    """Judge reports whose signatures have held, and write them with all that follows from them."""
     if not good:
         return
     lines, standing = _lines(connection, good)
-    library = _library(
+    library = shelf.library(
         connection, {one.report.install.release.digest for _, _, one in good if one.report.install.release}
     )
     rows: list[Row] = []
     places: list[Row] = []
     noted: list[Row] = []
     taken: dict[str, tuple[str, int, str]] = {}
-    _load_challenges(connection, lines)
     told = load_spoken(connection, sorted(lines))
     at = rfc3339(now)
     for file, speaker, signed in good:
@@ -72,9 +97,14 @@ def write_reports(connection: Connection, good: list[Good], now: datetime, resul
         seq = signed.report.chain.seq
         said = judge_spoken(told.get((speaker.enrolment_id, seq), set()), seq, signed.digest)
         found = (*judge(signed, line, library, now), *([said] if said else []))
-        stands["places_held"] += seq not in line.held
-        places += [{"enrolment_id": speaker.enrolment_id, "seq": s, "digest": d} for s, d in line.add(signed)]
-        rows.append(_row(file, speaker, signed, at, line.challenges.get(signed.report.chain.challenge or "")))
+        aside = line.set_aside_from(signed) is not None
+        stands["places_held"] += not aside and seq not in line.held
+        places += [
+            {"enrolment_id": speaker.enrolment_id, "seq": s, "digest": d, "refused": refused}
+            for s, d, refused in line.add(signed)
+        ]
+        not_before = line.challenges.get(signed.report.chain.challenge or "")
+        rows.append(_row(file, speaker, signed, library, at, not_before, aside=aside))
         alarms = [one for one in found if one.alarm]
         noted += [
             {
@@ -88,7 +118,7 @@ def write_reports(connection: Connection, good: list[Good], now: datetime, resul
             for one in alarms
         ]
         stands["alarms"] += len(alarms)
-        if seq > stands["newest_seq"]:
+        if seq > stands["newest_seq"] and not aside:
             stands.update(newest_seq=seq, report=signed.digest)
         forks = [one for one in (line.forked_at, stands["forked_at"]) if one is not None]
         stands["forked_at"] = min(forks, default=None)
@@ -105,7 +135,16 @@ def write_reports(connection: Connection, good: list[Good], now: datetime, resul
     settle(connection, sorted(taken), now)
 
 
-def _row(file: File, speaker: Speaker, signed: SignedReport, at: str, not_before: str | None) -> Row:
+def _row(
+    file: File,
+    speaker: Speaker,
+    signed: SignedReport,
+    library: Library,
+    at: str,
+    not_before: str | None,
+    *,
+    aside: bool,
+) -> Row:
     report = signed.report
     installed = report.install.release
     running, parts = count_running(report)
@@ -128,6 +167,8 @@ def _row(file: File, speaker: Speaker, signed: SignedReport, at: str, not_before
         "raw": file.raw,
         "not_before": not_before,
         "challenge": report.chain.challenge,
+        "refused": aside,
+        "as_released": is_as_released(report, library),
     }
 
 
@@ -164,13 +205,15 @@ def stored_report(raw: bytes) -> Report:
 
 def _lines(connection: Connection, good: list[Good]) -> tuple[dict[int, Line], dict[int, Row]]:
     """The part of each site's line that this batch touches, and where the line stands."""
-    touched: dict[int, list[int]] = {}
+    touched: dict[int, set[int]] = {}
     lowest: dict[int, int] = {}
     speakers: dict[int, Speaker] = {}
     for _, speaker, signed in good:
-        speakers[speaker.enrolment_id] = speaker
+        # The one that knows most: a rotation that this batch brings counts for all of it.
+        if len(speaker.held) > len(speakers[speaker.enrolment_id].held if speaker.enrolment_id in speakers else ()):
+            speakers[speaker.enrolment_id] = speaker
         lowest.setdefault(speaker.enrolment_id, signed.report.chain.seq)  # `good` is sorted by number
-        touched.setdefault(speaker.enrolment_id, []).extend(seq for seq, _ in claims(signed))
+        touched.setdefault(speaker.enrolment_id, set()).update(seq for seq, _ in claims(signed))
     ids = sorted(speakers)
     query = select(standings, reports.c.raw).outerjoin(reports, standings.c.report == reports.c.digest)
     query = query.where(standings.c.enrolment_id.in_(bindparam("ids", expanding=True)))
@@ -180,41 +223,35 @@ def _lines(connection: Connection, good: list[Good]) -> tuple[dict[int, Line], d
     for row in connection.execute(query.with_for_update(of=standings), {"ids": ids}).mappings():
         standing[row["enrolment_id"]] = {name.name: row[name.name] for name in standings.columns}
         newest[row["enrolment_id"]] = row["raw"]
-    lines = {}
-    for one in ids:
-        lines[one] = _line(connection, speakers[one], touched[one], lowest[one], standing[one], newest[one])
+    lines = {one: _line(connection, speakers[one], lowest[one], standing[one], newest[one]) for one in ids}
+    _load_places(connection, touched, lines)
     _load_acknowledged(connection, good, lines)
+    _load_challenges(connection, lines)
+    _load_asked(connection, good, lines)
     return lines, standing
 
 
-_PLACES = select(positions.c.seq, positions.c.digest).where(
-    (positions.c.enrolment_id == bindparam("one")) & positions.c.seq.between(bindparam("low"), bindparam("high"))
-)
 _HELD = (
     select(reports.c.seq)
     .distinct()
     .where(
         (reports.c.enrolment_id == bindparam("one"))
+        & reports.c.refused.is_(False)
         & (
             reports.c.seq
             >= select(func.coalesce(func.max(reports.c.seq), 0))
             .where((reports.c.enrolment_id == bindparam("one")) & (reports.c.seq < bindparam("low")))
+            .where(reports.c.refused.is_(False))
             .scalar_subquery()
         )
     )
 )
 
 
-def _line(
-    connection: Connection, speaker: Speaker, seqs: list[int], lowest: int, standing: Row, newest: bytes | None
-) -> Line:
-    places: dict[int, set[str]] = {}
-    asked = {"one": speaker.enrolment_id, "low": min(seqs), "high": max(seqs)}
-    for seq, digest in connection.execute(_PLACES, asked):
-        places.setdefault(seq, set()).add(digest)
+def _line(connection: Connection, speaker: Speaker, lowest: int, standing: Row, newest: bytes | None) -> Line:
     bodies = _Bodies(connection, speaker.enrolment_id)
     held = [standing["newest_seq"]] if newest is not None else []
-    if lowest <= standing["newest_seq"]:
+    if newest is not None and lowest <= standing["newest_seq"]:
         held = sorted(connection.execute(_HELD, {"one": speaker.enrolment_id, "low": lowest}).scalars())
     if newest is not None:
         bodies[standing["newest_seq"]] = stored_report(newest)
@@ -222,20 +259,45 @@ def _line(
         site=speaker.site,
         key_epoch=speaker.key_epoch,
         enrolment=speaker.enrolment,
-        places=places,
+        places={},
         held=held,
         bodies=bodies,
         held_digests=set(),
+        spans={one.key_epoch: (one.after, one.until) for one in speaker.held},
+        standing=speaker.standing,
+        closed_at=speaker.closed_at,
     )
 
 
-def _load_acknowledged(connection: Connection, good: list[Good], lines: dict[int, Line]) -> None:
+def _load_places(connection: Connection, touched: Mapping[int, set[int]], lines: Mapping[int, Line]) -> None:
+    """What is known to stand at the places that this batch speaks of; one question for all sites."""
+    pairs = sorted((one, seq) for one, seqs in touched.items() for seq in seqs)
+    columns = (positions.c.enrolment_id, positions.c.seq, positions.c.digest, positions.c.refused)
+    here = tuple_(positions.c.enrolment_id, positions.c.seq)
+    for at in range(0, len(pairs), MAX_ASKED):
+        for one, seq, digest, refused in connection.execute(
+            select(*columns).where(here.in_(pairs[at : at + MAX_ASKED]))
+        ):
+            line = lines[one]
+            (line.refused if refused else line.places).setdefault(seq, set()).add(digest)
+
+
+def _load_acknowledged(connection: Connection, good: list[Good], lines: Mapping[int, Line]) -> None:
+    """Of the acknowledgements that this batch holds: which reports are here, and which were really acknowledged."""
     said = sorted({one.report.chain.acknowledged.digest for _, _, one in good if one.report.chain.acknowledged})
-    if said:
-        query = select(reports.c.enrolment_id, reports.c.digest).where(reports.c.digest.in_(said))
+    for at in range(0, len(said), MAX_ASKED):
+        part = said[at : at + MAX_ASKED]
+        query = select(reports.c.enrolment_id, reports.c.digest).where(reports.c.digest.in_(part))
         for enrolment_id, digest in connection.execute(query):
             if enrolment_id in lines:
                 lines[enrolment_id].held_digests.add(digest)
+        given = (
+            select(enrolments.c.id, consignments.c.acknowledged)
+            .join(consignments, consignments.c.site_id == enrolments.c.site_id)
+            .where(enrolments.c.id.in_(sorted(lines)) & consignments.c.acknowledged.in_(part))
+        )
+        for enrolment_id, digest in connection.execute(given):
+            lines[enrolment_id].acknowledged.add(digest)
 
 
 def _load_challenges(connection: Connection, lines: Mapping[int, Line]) -> None:
@@ -249,12 +311,22 @@ def _load_challenges(connection: Connection, lines: Mapping[int, Line]) -> None:
         lines[enrolment_id].challenges[challenge] = issued_at
 
 
-def _library(connection: Connection, named: set[str]) -> Library:
-    """Every release in short, and the components of those that this batch names."""
-    parts: dict[str, dict[tuple[str, str, str], Expected]] = {}
-    for row in connection.execute(select(components).where(components.c.release.in_(sorted(named)))):
-        one = Expected(row.kind, row.name, row.step, row.digest, row.wanted)
-        parts.setdefault(row.release, {})[(row.kind, row.name, row.step)] = one
+def _load_asked(connection: Connection, good: list[Good], lines: Mapping[int, Line]) -> None:
+    """The requests that the answers of this batch are to."""
+    wanted = {(speaker.enrolment_id, one.consignment) for _, speaker, signed in good for one in signed.report.requests}
+    for enrolment_id in sorted({one for one, _ in wanted}):
+        numbers = sorted(number for one, number in wanted if one == enrolment_id)
+        query = (
+            select(consignments.c.number, consignments.c.raw)
+            .join(enrolments, enrolments.c.site_id == consignments.c.site_id)
+            .where((enrolments.c.id == enrolment_id) & consignments.c.number.in_(numbers[:MAX_ASKED]))
+        )
+        for number, raw in connection.execute(query):
+            for request in peek_consignment(raw, f"consignment {number}").requests:
+                lines[enrolment_id].asked[number, request.request] = request.handler
+
+
+def _library(connection: Connection, parts: Mapping[str, Mapping[tuple[str, str, str], Expected]]) -> Library:
     columns = [one for one in releases.columns if one.name != "raw"]
     known = {
         row.digest: KnownRelease(
@@ -272,4 +344,12 @@ def _library(connection: Connection, named: set[str]) -> Library:
     versions: dict[int, set[str]] = {}
     for version, digest in connection.execute(select(roots.c.version, roots.c.digest)):
         versions.setdefault(version, set()).add(digest)
-    return Library(releases=known, roots={version: frozenset(found) for version, found in versions.items()})
+    optional = {
+        digest: frozenset(word for signal in parse_contract(raw).signals for word in signal.optional)
+        for digest, raw in connection.execute(select(contracts.c.digest, contracts.c.raw))
+    }
+    return Library(
+        releases=known,
+        roots={version: frozenset(found) for version, found in versions.items()},
+        optional=optional,
+    )
