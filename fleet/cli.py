@@ -8,12 +8,14 @@ import click
 
 from fleet.consign_cli import consign_command
 from fleet.ledger_cli import fleet_option, pin, root_option, with_ledger
+from fleet.resolve_cli import list_command, resolve_command
 from manifests.console import Result, rfc3339, table, utc_now, verb
 from manifests.errors import AttentionError, HostError, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from fleet.enrol import Enrolled
     from fleet.outcome import Imported
     from fleet.spoken import Heard
     from fleet.views import Sent, SitePage, SiteRow
@@ -45,6 +47,8 @@ def enroll_command(enrolment: Path, fingerprint: str | None, root: Path | None, 
         found = signed.enrolment
         lines = [
             f"{'enrolled' if done.new else 'already enrolled'}: {found.site}{' (practice)' if found.practice else ''}"
+            if done.renews is None
+            else f"noted: {found.site} has a new key, and why: {found.renews.reason if found.renews else '-'}"
         ]
         lines += [f"site key   {signed.groups}", f"           {signed.words}"]
         if typed is None:
@@ -62,13 +66,28 @@ def enroll_command(enrolment: Path, fingerprint: str | None, root: Path | None, 
             "compared": typed is not None,
             "practice": found.practice,
             "root": {"version": found.root.version, "digest": found.root.digest, "pinned_here": done.pinned},
+            "renews": done.renews,
+            "enrolment": signed.digest,
         }
         if done.again.counts:
             lines += ["", _told(done.again)]
             data["quarantine"] = _imported_data(done.again)
-        return Result("\n".join(lines), data, _attention(done.again))
+        return Result("\n".join(lines), data, _renewal(done) or _attention(done.again))
 
     return with_ledger(place, work, create=True)
+
+
+def _renewal(done: "Enrolled") -> AttentionError | None:
+    """Both keys stand until a person has spoken with the customer."""
+    if done.renews is None:
+        return None
+    site = done.signed.enrolment.site
+    return AttentionError(
+        f"{site} asks for a new key in the place of {done.renews[:16]}, which did not sign that",
+        remedy="ask the customer by another way, compare the fingerprint, then: "
+        f"waybill fleet resolve {site} --accept {done.signed.digest[:19]} --reason TEXT",
+        finding="renewal-waits",
+    )
 
 
 @verb(
@@ -388,3 +407,5 @@ fleet_group.add_command(import_command)
 fleet_group.add_command(sites_command)
 fleet_group.add_command(show_command)
 fleet_group.add_command(consign_command)
+fleet_group.add_command(resolve_command)
+fleet_group.add_command(list_command)

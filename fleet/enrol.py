@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from fleet.intake import import_again
-from fleet.ledger.tables import enrolments, positions, roots, sites, standings
+from fleet.ledger.tables import closures, enrolments, keys, positions, roots, sites, standings
 from fleet.outcome import Imported
 from manifests.console import rfc3339
 from manifests.enrolment import SignedEnrolment
@@ -20,6 +20,7 @@ class Enrolled:
 
     Attributes:
         new: False when the very same enrolment was known already.
+        renews: Key id of the key that it replaces at home, once a person accepts that; else None.
         pinned: The ledger believes this root from now on because the enrolment names it: nobody named one before.
         again: What became of quarantined files that name the site's key.
     """
@@ -28,6 +29,7 @@ class Enrolled:
     new: bool
     pinned: bool
     again: Imported
+    renews: str | None = None
 
 
 def enroll(engine: Engine, signed: SignedEnrolment, now: datetime, *, fingerprint: str | None) -> Enrolled:
@@ -54,10 +56,12 @@ def enroll(engine: Engine, signed: SignedEnrolment, now: datetime, *, fingerprin
                 here = enrolments.c.digest == signed.digest
                 connection.execute(update(enrolments).where(here).values(compared=True))
             return Enrolled(signed=signed, new=False, pinned=False, again=Imported())
-        _check_new(connection, signed)
+        site_id = _check_new(connection, signed)
         pinned = _check_root(connection, signed, now)
-        _add(connection, signed, now, compared=fingerprint is not None)
-    return Enrolled(signed=signed, new=True, pinned=pinned, again=import_again(engine, key.keyid, now))
+        former = None if site_id is None else _current_key(connection, site_id)
+        _add(connection, signed, now, site_id=site_id, compared=fingerprint is not None)
+    again = import_again(engine, key.keyid, now)
+    return Enrolled(signed=signed, new=True, pinned=pinned, again=again, renews=former)
 
 
 def pin_root(engine: Engine, root: SignedRoot, now: datetime) -> bool:
@@ -72,11 +76,13 @@ def pin_root(engine: Engine, root: SignedRoot, now: datetime) -> bool:
         return not found
 
 
-def _check_new(connection: Connection, signed: SignedEnrolment) -> None:
+def _check_new(connection: Connection, signed: SignedEnrolment) -> int | None:
+    """The site's id when the enrolment renews one that is known."""
     enrolment = signed.enrolment
-    key = connection.execute(
-        select(sites.c.site).join(enrolments).where(enrolments.c.keyid == enrolment.key.keyid)
-    ).scalar()
+    mine = enrolment.key.keyid
+    rotated = select(keys.c.enrolment_id).where(keys.c.keyid == mine)
+    by_key = (enrolments.c.keyid == mine) | enrolments.c.id.in_(rotated)
+    key = connection.execute(select(sites.c.site).join(enrolments).where(by_key)).scalar()
     if key is not None:
         raise RefusedError(
             f"its key is enrolled already, for {key}",
@@ -84,13 +90,43 @@ def _check_new(connection: Connection, signed: SignedEnrolment) -> None:
             remedy="every site makes its own key: enrol that site again, in a folder of its own",
             finding="key-enrolled",
         )
-    if connection.execute(select(sites.c.id).where(sites.c.site == enrolment.site)).first():
+    site_id: int | None = connection.execute(select(sites.c.id).where(sites.c.site == enrolment.site)).scalar()
+    if site_id is None:
+        return None
+    if connection.execute(
+        select(closures.c.closed_at).where((closures.c.site_id == site_id) & closures.c.closed_at.is_not(None))
+    ).first():
+        raise RefusedError(
+            f"{enrolment.site} was closed",
+            where=enrolment.site,
+            remedy="a site that begins again gets a name of its own",
+            finding="site-closed",
+        )
+    if enrolment.renews is None:
         raise RefusedError(
             f"{enrolment.site} is enrolled with another key",
             where=enrolment.site,
-            remedy="ask the customer which of the two it is; the first one stands",
+            remedy="ask the customer which of the two it is; the first one stands. A site that lost its key or was "
+            "restored from a backup says so itself: waybill enroll --renew",
             finding="site-enrolled",
         )
+    return site_id
+
+
+def _current_key(connection: Connection, site_id: int) -> str:
+    """Key id of the newest key of the line that counts."""
+    mine = (enrolments.c.site_id == site_id) & (enrolments.c.standing == "current")
+    later = (
+        select(keys.c.keyid)
+        .join(enrolments, enrolments.c.id == keys.c.enrolment_id)
+        .where(mine)
+        .order_by(keys.c.key_epoch.desc())
+        .limit(1)
+    )
+    found: str = (
+        connection.execute(later).scalar() or connection.execute(select(enrolments.c.keyid).where(mine)).scalar_one()
+    )
+    return found
 
 
 def _check_root(connection: Connection, signed: SignedEnrolment, now: datetime) -> bool:
@@ -123,19 +159,24 @@ def _add_root(
     )
 
 
-def _add(connection: Connection, signed: SignedEnrolment, now: datetime, *, compared: bool) -> None:
+def _add(
+    connection: Connection, signed: SignedEnrolment, now: datetime, *, site_id: int | None, compared: bool
+) -> None:
+    """A new site, or a renewed line of one that is known, which counts for nothing until a person accepts it."""
     enrolment = signed.enrolment
-    site_id = connection.execute(
-        insert(sites)
-        .values(
-            site=enrolment.site,
-            customer=enrolment.customer,
-            product=enrolment.product,
-            environment=enrolment.environment,
-            name=enrolment.name,
-        )
-        .returning(sites.c.id)
-    ).scalar_one()
+    standing = "current" if site_id is None else "pending"
+    if site_id is None:
+        site_id = connection.execute(
+            insert(sites)
+            .values(
+                site=enrolment.site,
+                customer=enrolment.customer,
+                product=enrolment.product,
+                environment=enrolment.environment,
+                name=enrolment.name,
+            )
+            .returning(sites.c.id)
+        ).scalar_one()
     enrolment_id = connection.execute(
         insert(enrolments)
         .values(
@@ -149,6 +190,7 @@ def _add(connection: Connection, signed: SignedEnrolment, now: datetime, *, comp
             compared=compared,
             enrolled_at=rfc3339(now),
             raw=signed.raw,
+            standing=standing,
         )
         .returning(enrolments.c.id)
     ).scalar_one()

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
 
 from fleet.history import Happening, Told, tell
 from fleet.ledger.tables import (
+    closures,
     consignments,
     enrolments,
     findings,
@@ -38,6 +39,7 @@ class SiteRow:
         not_before: When the challenge was made that it echoes: it is not older, whatever that clock says.
         missing: Reports below the newest that are not here.
         known: The ledger holds the release that the site names.
+        renewal: It asks for a new key, and nobody has decided yet.
         images: Digest of each image; empty where nobody asked for them.
     """
 
@@ -68,6 +70,9 @@ class SiteRow:
     root_version: int | None
     verifier: str | None
     known: bool
+    renewal: bool
+    asked_to_end_at: str | None
+    closed_at: str | None
     images: dict[str, str]
 
     @property
@@ -102,6 +107,12 @@ class SiteRow:
     def notes(self) -> tuple[str, ...]:
         """What a person should know before believing the row."""
         found = []
+        if self.closed_at is not None:
+            found.append("closed")
+        elif self.asked_to_end_at is not None:
+            found.append("ending")
+        if self.renewal:
+            found.append("new key waits")
         if self.forked_at is not None:
             found.append("forked")
         if self.missing:
@@ -144,6 +155,7 @@ class SitePage:
 
 def _rows(named: ColumnElement[bool] | None = None) -> Select[Any]:
     """One row for each site, by the line that counts."""
+    pending = select(enrolments.c.site_id).where(enrolments.c.standing == "pending").distinct().subquery()
     columns = [
         enrolments.c.id.label("enrolment_id"),
         *(sites.c[name] for name in ("site", "customer", "product", "environment", "name")),
@@ -156,6 +168,9 @@ def _rows(named: ColumnElement[bool] | None = None) -> Select[Any]:
         func.coalesce(reports.c.channel, enrolments.c.channel).label("channel"),
         *(reports.c[name] for name in ("state", "running", "parts", "config_version", "root_version", "verifier")),
         releases.c.digest.is_not(None).label("known"),
+        pending.c.site_id.is_not(None).label("renewal"),
+        closures.c.requested_at.label("asked_to_end_at"),
+        closures.c.closed_at,
     ]
     return (
         select(*columns)
@@ -164,6 +179,8 @@ def _rows(named: ColumnElement[bool] | None = None) -> Select[Any]:
         .join(standings, standings.c.enrolment_id == enrolments.c.id)
         .outerjoin(reports, reports.c.digest == standings.c.report)
         .outerjoin(releases, releases.c.digest == reports.c.release)
+        .outerjoin(closures, closures.c.site_id == sites.c.id)
+        .outerjoin(pending, pending.c.site_id == sites.c.id)
         .where(enrolments.c.standing == "current", *([] if named is None else [named]))
         .order_by(sites.c.site)
     )
@@ -183,7 +200,8 @@ def list_sites(engine: Engine, *, images: bool = False) -> list[SiteRow]:
 def _site_row(row: Any) -> SiteRow:
     values = dict(row._mapping)
     raw: bytes | None = values.pop("raw", None)
-    values["known"] = bool(values["known"])
+    for name in ("known", "renewal"):
+        values[name] = bool(values[name])
     return SiteRow(**values, images={} if raw is None else images_of(stored_report(raw)))
 
 
