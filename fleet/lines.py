@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
 
+from fleet.equivocation import Told
 from fleet.judge import KnownRelease, Library, Line, claims, count_running, is_as_released, judge
 from fleet.ledger.tables import (
     components,
@@ -59,6 +60,7 @@ class Shelf:
     """What the vendor made, read from the ledger once for a whole import; components only of what is named."""
 
     def __init__(self) -> None:
+        self.unknown = Told(stored_report)
         self._library: Library | None = None
         self._parts: dict[str, dict[tuple[str, str, str], Expected]] = {}
 
@@ -96,7 +98,8 @@ def write_reports(connection: Connection, shelf: Shelf, good: list[Good], now: d
         line, stands = lines[speaker.enrolment_id], standing[speaker.enrolment_id]
         seq = signed.report.chain.seq
         said = judge_spoken(told.get((speaker.enrolment_id, seq), set()), seq, signed.digest)
-        found = (*judge(signed, line, library, now), *([said] if said else []))
+        faces = shelf.unknown.judge(connection, signed.report, library)
+        found = (*judge(signed, line, library, now), *(one for one in (said, faces) if one))
         aside = line.set_aside_from(signed) is not None
         stands["places_held"] += not aside and seq not in line.held
         places += [

@@ -1,6 +1,5 @@
 """What a site holds of its vendor's trust: roots and lists come in, are in force first, and never go back."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,13 @@ from manifests.canonical import encode
 from manifests.digest import digest_of
 from manifests.envelope import seal
 from manifests.errors import RefusedError, UntrustedError, WaybillError
-from manifests.keys import FileSigner
-from manifests.revocations import REVOCATIONS_TYPE, Revocations, encode_revocations, handler_digest
+from manifests.revocations import handler_digest
 from manifests.trust import ROOT_TYPE, Chain, Leaver, Mark, Pin, encode_root, parse_root, verify_chain
 from manifests.trust import Role as RootRole
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
-from tests.vendor import RELEASE, ROOT, SECOND, Vendor, derived, roles
-from verifier.arrivals import Arrivals, receive_paths
+from tests.rootwork import FIRST, NEW_ROOT, SECOND_ROOT_FILE, THIRD_ROOT_FILE, bring, listing, next_root, with_chain
+from tests.vendor import RELEASE, ROOT, SECOND, derived, roles
 from verifier.change import change_of
 from verifier.claimed import acknowledge_time
 from verifier.newroot import check_new_root, replace_root
@@ -28,41 +26,6 @@ from verifier.status import status_of
 from verifier.trust import adopt_revocations, adopt_roots, list_in_force, own_chain, root_documents, running_revoked
 from verifier.verify import verify_path
 
-FIRST = Vendor()
-NEW_ROOT = derived(401)
-
-
-def next_root(before: bytes, *, signers: tuple[FileSigner, ...] = (ROOT, NEW_ROOT), **changes: object) -> bytes:
-    """Root 2: NEW_ROOT replaces ROOT; the keys and roles of FIRST otherwise."""
-    old = FIRST.root()
-    root = struct_replace(
-        old,
-        version=2,
-        previous=digest_of(before),
-        keys={**old.keys, NEW_ROOT.public.keyid: NEW_ROOT.public},
-        roles={**old.roles, "root": RootRole(keys=(NEW_ROOT.public.keyid,), threshold=1)},
-        leave={ROOT.public.keyid: Leaver(how="revoked")},
-    )
-    return seal(encode_root(struct_replace(root, **changes)), ROOT_TYPE, signers)
-
-
-def third_root(second: bytes, **changes: object) -> bytes:
-
-    root = struct_replace(parse_root(second, "x").root, version=3, previous=digest_of(second), **changes)
-    return seal(encode_root(root), ROOT_TYPE, (NEW_ROOT,))
-
-
-def listing(version: int, *signers: FileSigner, **named: tuple[str, ...]) -> bytes:
-    found = Revocations(vendor="small-works", version=version, **named)
-    return seal(encode_revocations(found), REVOCATIONS_TYPE, signers or (ROOT,))
-
-
-def with_chain(vendor: Vendor, roots: tuple[bytes, ...], revocations: bytes | None = None) -> bytes:
-    return vendor.bundle(replace(vendor.head(), roots=roots, revocations=revocations))
-
-
-SECOND_ROOT_FILE = next_root(FIRST.root_file())
-THIRD_ROOT_FILE = third_root(SECOND_ROOT_FILE)
 RUNS = digest_of(FIRST.head().release)
 
 
@@ -75,22 +38,6 @@ def place(tmp_path: Path) -> Place:
 def running(place: Place) -> Place:
     place.bring(FIRST.write(place.path.parent / "first.tar"))
     return place
-
-
-def bring(place: Place, *files: tuple[str, bytes]) -> tuple[Arrivals, list[str]]:
-    folder = place.path.parent / "medium"
-    folder.mkdir(exist_ok=True)
-    for old in folder.iterdir():
-        old.unlink()
-    for name, data in files:
-        (folder / name).write_bytes(data)
-    said: list[str] = []
-
-    from contextlib import nullcontext
-
-    with place.hold() as site:
-        found = receive_paths(site, (folder,), keep=False, watch=lambda _: nullcontext(no_progress), say=said.append)
-    return found, said
 
 
 def test_a_root_that_comes_alone_is_followed_and_said_before_it_is_in_force(place: Place) -> None:
