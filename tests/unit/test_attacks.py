@@ -18,8 +18,9 @@ from content.archive import header
 from content.bulk import no_progress
 from content.head import MAX_SIG
 from fleet.enrol import enroll as enroll_at_home
-from fleet.intake import Imported, import_paths
+from fleet.intake import import_paths
 from fleet.ledger.opening import find_fleet, open_fleet
+from fleet.outcome import Imported
 from fleet.views import list_sites
 from manifests import release as r
 from manifests.consignment import Newest
