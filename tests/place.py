@@ -95,18 +95,22 @@ class Place:
 
     def approve(self, item: str, person: str = "ops-1", verdict: str = "approve") -> None:
         with self.hold() as site:
-            say_verdict(site, item, self.people[person], verdict, condition=None, load=load_driver)  # type: ignore[arg-type]  # tests give one of the two words
+            say_verdict(site, tuple(item.split()), self.people[person], verdict, condition=None, load=load_driver)  # type: ignore[arg-type]  # tests give one of the two words
 
-    def install(self, item: str, *, media: Path | None = None, contract: str | None = None) -> Ended:
+    def install(
+        self, item: str, *, media: Path | None = None, contract: str | None = None, outside_window: str | None = None
+    ) -> Ended:
+        """``item`` may be several, with spaces between."""
         with self.hold() as site:
             return install(
                 site,
-                item,
+                tuple(item.split()),
                 self.tools(),
                 media=media,
                 contract=lambda change: contract or change.planned.contract,
                 tell=self._tell,
                 told=nobody,
+                outside_window=outside_window,
             )
 
     def rollback(self, number: int | None = None, person: str | None = None) -> Ended:

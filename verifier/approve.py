@@ -7,18 +7,20 @@ from manifests.approval import Approval, sign_approval, verify_approval
 from manifests.canonical import encode
 from manifests.errors import RefusedError
 from manifests.keys import Signer
-from verifier.change import Change, change_of, crew_for, standing_of
+from verifier.change import Change, Route, crew_for
 from verifier.crew import LoadDriver
 from verifier.events import Verdict
-from verifier.policy import Standing
+from verifier.items import asked_about, note_proposals
+from verifier.policy import Asked, Standing
 from verifier.site import Site
+from verifier.standing import standing_of
 
 
 @dataclass(frozen=True)
 class Said:
     """What was signed, by whom, and who is still asked."""
 
-    change: Change
+    asked: Asked
     person: str
     role: str
     standing: Standing
@@ -26,7 +28,7 @@ class Said:
 
 def say_verdict(
     site: Site,
-    item: str,
+    items: tuple[str, ...],
     signer: Signer,
     verdict: Literal["approve", "reject"],
     *,
@@ -34,6 +36,9 @@ def say_verdict(
     load: LoadDriver,
 ) -> Said:
     """Sign and record. The person is the one whom the policy in force lists for the key.
+
+    Args:
+        items: One item, or several releases as one plan.
 
     Raises:
         RefusedError: The key is nobody's, or the item cannot be installed here anyway.
@@ -48,16 +53,18 @@ def say_verdict(
             finding="approver-unknown",
         )
     person, about = found
-    change = change_of(site, item)
-    crew_for(site, change, load)
-    approval = Approval(plan=change.plan.digest, verdict=verdict, keyid=keyid, role=about.role, condition=condition)
+    note_proposals(site)
+    asked = asked_about(site, items)
+    for change in asked.hops if isinstance(asked, Route) else (asked,) if isinstance(asked, Change) else ():
+        crew_for(site, change, load)
+    approval = Approval(plan=asked.plan.digest, verdict=verdict, keyid=keyid, role=about.role, condition=condition)
     envelope = sign_approval(approval, signer)
     verify_approval(envelope, site.policy)
-    site.keep_document(encode(change.plan))
+    site.keep_document(encode(asked.plan))
     site.record(
         Verdict(
-            item=item,
-            plan=change.plan.digest,
+            item=asked.item,
+            plan=asked.plan.digest,
             envelope=site.keep_document(envelope),
             keyid=keyid,
             person=person,
@@ -66,4 +73,4 @@ def say_verdict(
             condition=condition,
         )
     )
-    return Said(change=change, person=person, role=about.role, standing=standing_of(site, change))
+    return Said(asked=asked, person=person, role=about.role, standing=standing_of(site, asked))

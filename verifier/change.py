@@ -3,34 +3,37 @@
 Nothing is written and nothing is remembered: every verb that needs a change works it out again from what is there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+import msgspec
+
 from content.head import VerifiedHead
-from manifests.approval import SignedApproval, verify_approval
 from manifests.canonical import parse
 from manifests.config_schema import MAX_SCHEMA
 from manifests.contract import MAX_CONTRACT, Contract
 from manifests.digest import digest_of
-from manifests.errors import RefusedError, UntrustedError, UsageError
-from manifests.plan import Plan
-from manifests.policy import Policy
+from manifests.errors import RefusedError, UsageError
+from manifests.plan import Plan, parse_plan
+from manifests.policy import Kind
 from manifests.release import Release
 from manifests.rollback import MAX_ROLLBACK, Rollback
 from manifests.trust import Mark
 from manifests.version import in_any
 from verifier.crew import LoadDriver, Work, crew_of, installed_of
 from verifier.events import Action, Planned
-from verifier.facts import facts_of
+from verifier.facts import facts_of, proposed_channel
 from verifier.generations import Installed
 from verifier.heads import read_kept_head
-from verifier.policy import Before, Standing, check_judged, check_release, kinds_of, stand
+from verifier.host import owner_of
+from verifier.policy import Before, check_release, kinds_of, lets_more_leave
 from verifier.proposals import SiteProposal, check_identity, read_site_yaml, validate_config
-from verifier.site import Site
+from verifier.site import SITE_YAML, Site
 from verifier.state import Generation, SiteState
 from verifier.store import get_blob
 from verifier.table import State
-from verifier.verify import Finding, judge_release, judge_way, refusal
+from verifier.verify import Finding, SiteFacts, judge_release, judge_way, refusal
+from verifier.windows import check_dates, effective_now
 
 CONFIG = "config"
 
@@ -44,8 +47,9 @@ class Change:
         head: Of the release, for an install.
         contract: The telemetry contract that will be in force.
         rollback: How the release can be left; of a rollback, how the running one is left.
-        proposer: Account that received it, None where nobody did.
+        proposers: Accounts that received it or own the file that proposes it.
         source: Where its bytes were last seen.
+        more_leaves: What leaves by the new settings and did not before, in words.
     """
 
     item: str
@@ -56,9 +60,24 @@ class Change:
     settings: bytes
     contract: Contract
     rollback: Rollback
-    proposer: str | None
+    proposers: tuple[str, ...]
     source: str
     findings: tuple[Finding, ...] = ()
+    more_leaves: tuple[str, ...] = ()
+
+    @property
+    def severities(self) -> tuple[str, ...]:
+        """Of what the release fixes; a rollback fixes nothing."""
+        return () if self.head is None else tuple(one.severity for one in self.release.fixes)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """How it can be left; nothing that an emergency rule could be about when it brings no new release."""
+        return (self.rollback.class_,) if self.head is not None and self.item != CONFIG else ()
+
+    @property
+    def then(self) -> str:
+        return f"rollback --to {self.target}" if self.action == "rollback" else f"install {self.item}"
 
     @property
     def release(self) -> Release:
@@ -73,6 +92,60 @@ class Change:
         return self.planned.target
 
 
+@dataclass(frozen=True)
+class Route:
+    """Several releases on the way to a newer one: one plan, each hop a transaction and a generation of its own.
+
+    Attributes:
+        hops: Those that are still to be installed, in order; each names the plan of them all.
+        done: How many of the plan's releases are installed already.
+    """
+
+    hops: tuple[Change, ...]
+    plan: Plan
+    done: int = 0
+
+    @property
+    def item(self) -> str:
+        return self.hops[-1].item
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        return tuple(one.item for one in self.hops)
+
+    @property
+    def proposers(self) -> tuple[str, ...]:
+        return tuple(sorted({name for one in self.hops for name in one.proposers}))
+
+    @property
+    def severities(self) -> tuple[str, ...]:
+        return tuple(name for one in self.hops for name in one.severities)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(name for one in self.hops for name in one.classes)
+
+    @property
+    def then(self) -> str:
+        return f"install {' '.join(self.items)}"
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a change starts from: what runs, or what an earlier hop of the same route will have put there.
+
+    Attributes:
+        contract: Digest of the one in force; None before the first install.
+        source, target: Numbers of the generation that is left, and of the one that is made.
+    """
+
+    before: Before | None
+    contract: str | None
+    channel: str
+    source: int
+    target: int
+
+
 def change_of(site: Site, item: str) -> Change:
     """Work out the item with this id.
 
@@ -84,10 +157,81 @@ def change_of(site: Site, item: str) -> Change:
     if item == CONFIG:
         return _config_change(site, now)
     if item.startswith("r-"):
-        return _release_change(site, item, now)
+        return _release_change(site, item, now, None)
     if item.startswith("b-") and item[2:].isdigit():
         return rollback_change(site, int(item[2:]))
     raise UsageError(f"{item!r} is not an item", where="item", remedy="waybill review lists what waits")
+
+
+def route_of(site: Site, items: tuple[str, ...]) -> Route:
+    """Several releases as one plan; or what is left of it, when a part was installed and nothing else has changed.
+
+    Raises:
+        RefusedError: One of them cannot follow the one before.
+    """
+    state, now = site.state, site.host.now()
+    if state.running is None:
+        raise RefusedError(
+            "the first install is of one release; it brings the telemetry contract",
+            where=" ".join(items),
+            remedy=f"waybill install {items[0]}",
+            finding="nothing-installed",
+        )
+    if len(set(items)) != len(items) or not all(one.startswith("r-") for one in items):
+        raise UsageError(
+            "several items are several releases, each once, in the order in which they are installed", where="item"
+        )
+    begun = _begun(site, items)
+    done, todo = (0, items) if begun is None else (begun[1], items[-(len(begun[0].releases) - begun[1]) :])
+    hops: list[Change] = []
+    for item in todo:
+        last = item == todo[-1]
+        hops.append(_release_change(site, item, now, hops[-1] if hops else None, last=last))
+    plan = begun[0] if begun is not None else _joined(hops)
+    same = all((one.plan.settings, one.plan.policy) == (plan.settings, plan.policy) for one in hops)
+    if not same or (hops[-1].plan.config, hops[-1].plan.contract) != (plan.config, plan.contract):
+        raise RefusedError(
+            "site.yaml has changed since the first of them was installed",
+            where=todo[0],
+            remedy="what is left is a new plan: waybill review " + " ".join(todo),
+            finding="plan-changed",
+        )
+    named = tuple(replace(one, planned=msgspec.structs.replace(one.planned, plan=plan.digest)) for one in hops)
+    return Route(hops=named, plan=plan, done=done)
+
+
+def _joined(hops: list[Change]) -> Plan:
+    first, last = hops[0].plan, hops[-1].plan
+    kinds: set[Kind] = {kind for one in hops for kind in one.plan.kinds}
+    return msgspec.structs.replace(
+        first,
+        releases=tuple(release for one in hops for release in one.plan.releases),
+        config=last.config,
+        contract=last.contract,
+        kinds=tuple(sorted(kinds)),
+    )
+
+
+def _begun(site: Site, items: tuple[str, ...]) -> tuple[Plan, int] | None:
+    """The plan under which a part of ``items`` was installed, and how many; None when they are a plan of their own.
+
+    Only while the install of what runs is the last thing that happened to the site: neither a way back nor another
+    policy, root or revocation list came after it.
+    """
+    state = site.state
+    running, last = state.running, state.transaction
+    if running is None or last is None or running.seq != state.last_change_seq:
+        return None
+    if last.action != "install" or last.planned.plan != running.plan:
+        return None
+    plan = parse_plan(site.document(running.plan))
+    received = [state.received(item) for item in items]
+    named = tuple(one.release for one in received if one is not None)
+    if running.release not in plan.releases:
+        return None
+    done = plan.releases.index(running.release) + 1
+    left = plan.releases[done:]
+    return (plan, done) if left and named in (plan.releases, left) else None
 
 
 def crew_for(site: Site, change: Change, load: LoadDriver) -> tuple[Work, ...]:
@@ -95,35 +239,8 @@ def crew_for(site: Site, change: Change, load: LoadDriver) -> tuple[Work, ...]:
     return crew_of(site, change.installed, load)
 
 
-def verdicts_on(site: Site, policy: Policy, change: Change) -> tuple[SignedApproval, ...]:
-    """What people of the policy in force said about this very plan, each signature verified again.
-
-    A verdict by somebody whom the policy no longer lists does not count.
-    """
-    found = []
-    for said in site.state.verdicts:
-        if said.plan != change.plan.digest:
-            continue
-        try:
-            one = verify_approval(site.document(said.envelope), policy, f"approval of {said.person}")
-        except RefusedError:
-            continue
-        if one.approval.plan != change.plan.digest:
-            raise UntrustedError(
-                "an approval is recorded for another plan than it names",
-                where="journal",
-                remedy="the journal was edited; keep the folder as it is and tell support",
-            )
-        found.append(one)
-    return tuple(found)
-
-
-def standing_of(site: Site, change: Change) -> Standing:
-    policy = site.policy
-    return stand(policy, change.plan.kinds, verdicts_on(site, policy, change), change.proposer)
-
-
-def _release_change(site: Site, item: str, now: datetime) -> Change:
+def _release_change(site: Site, item: str, now: datetime, after: Change | None, *, last: bool = True) -> Change:
+    """Args: after: the hop before, None for what runs; last: not a hop on the way."""
     state = site.state
     received = state.received(item)
     if received is None:
@@ -139,12 +256,74 @@ def _release_change(site: Site, item: str, now: datetime) -> Change:
             finding="runs-already",
         )
     head = read_kept_head(site, received.release)
-    facts = facts_of(state)
+    facts = _facts_after(facts_of(state, proposed_channel(site.path)), after)
     findings = (*judge_release(head, facts, now=now), *judge_way(head.release, facts))
     if (error := refusal(findings)) is not None:
         raise error
+    dates = check_dates(site.policy, head.release, effective_now(now, state.time_floor), item)
+    findings = tuple(one for one in findings if one.id != "late")
+    findings += tuple(Finding(finding, "warning", words) for finding, words in dates)
     proposal = read_site_yaml(site.path)
-    return _install(site, item, head, proposal, received.received_by, received.source, findings)
+    if last:
+        check_identity(proposal, state, head.release.channel)
+    base = _base(site) if after is None else _base_after(after)
+    change = _install(site, item, head, proposal, base, received.source, findings)
+    return replace(change, proposers=_proposers(site, change, received.received_by))
+
+
+def _facts_after(facts: SiteFacts, after: Change | None) -> SiteFacts:
+    """What will be so once the hop before is confirmed."""
+    if after is None:
+        return facts
+    release = after.release
+    here = facts.towards(release.channel)
+    floor = Mark(epoch=release.epoch, sequence=release.floor)
+    moved = replace(here, floor=max(floor, here.floor) if here.floor else floor)
+    others = {**facts.others, release.channel: moved}
+    running = {name: replace(one, running=release.version) for name, one in others.items()}
+    return replace(facts, running=release.version, others=running)
+
+
+def _base(site: Site) -> Base:
+    state = site.state
+    return Base(
+        before=_before(site),
+        contract=state.contract,
+        channel=state.channel,
+        source=state.current,
+        target=state.next_generation,
+    )
+
+
+def _base_after(hop: Change) -> Base:
+    planned = hop.planned
+    return Base(
+        before=Before(
+            release=hop.release,
+            digest=planned.release,
+            config=planned.config,
+            settings=planned.settings,
+            file=hop.installed.settings,
+        ),
+        contract=planned.contract,
+        channel=planned.channel,
+        source=planned.target,
+        target=planned.target + 1,
+    )
+
+
+def _proposers(site: Site, change: Change, *accounts: str) -> tuple[str, ...]:
+    """Who brought it, and whose edit of ``site.yaml`` it puts in force."""
+    running = site.state.running
+    edited = running is not None and (running.settings, running.config) != (change.plan.settings, change.plan.config)
+    return tuple(sorted({*accounts, *((proposer_of_config(site),) if edited else ())}))
+
+
+def proposer_of_config(site: Site) -> str:
+    """Who owned ``site.yaml`` when it was first seen as it is now; who owns it, when nobody has looked yet."""
+    subject = read_site_yaml(site.path).digest
+    known = next((one for one in site.state.proposed if (one.item, one.subject) == (CONFIG, subject)), None)
+    return known.account if known else owner_of(site.path / SITE_YAML)
 
 
 def _config_change(site: Site, now: datetime) -> Change:
@@ -160,10 +339,10 @@ def _config_change(site: Site, now: datetime) -> Change:
     findings = judge_release(head, facts_of(site.state), now=now)
     if (error := refusal(findings)) is not None:
         raise error
-    change = _install(site, CONFIG, head, read_site_yaml(site.path), None, "", findings)
-    if not change.plan.kinds:
-        raise AssertionError("a change of nothing")
-    return change
+    proposal = read_site_yaml(site.path)
+    check_identity(proposal, site.state, running.channel)
+    change = _install(site, CONFIG, head, proposal, _base(site), "", findings)
+    return replace(change, proposers=(proposer_of_config(site),))
 
 
 def _install(
@@ -171,12 +350,11 @@ def _install(
     item: str,
     head: VerifiedHead,
     proposal: SiteProposal,
-    proposer: str | None,
+    base: Base,
     source: str,
     findings: tuple[Finding, ...],
 ) -> Change:
     state, release = site.state, head.release
-    check_identity(proposal, state)
     check_release(site.policy, release, item)
     contract = parse(get_blob(site.blobs, release.contract, MAX_CONTRACT), Contract, "contract", max_bytes=MAX_CONTRACT)
     rollback = _rollback_document(site, release)
@@ -184,14 +362,18 @@ def _install(
     schema = None if release.config is None else get_blob(site.blobs, release.config.schema, MAX_SCHEMA)
     config = validate_config(proposal, schema)
     config_digest = None if config is None else digest_of(config)
+    file = base.before.file if base.before is not None else None
+    more = lets_more_leave(file, proposal.site, contract) if file is not None else ()
     kinds = kinds_of(
-        _before(site),
+        base.before,
         release,
         head.release_digest,
-        contract=state.contract,
+        contract=base.contract,
         config=config_digest,
         settings=digest_of(proposal.settings),
         irreversible=rollback.class_ == "irreversible",
+        channel=base.channel,
+        more_leaves=bool(more),
     )
     if not kinds:
         raise RefusedError(
@@ -200,12 +382,11 @@ def _install(
             remedy="edit site.yaml first",
             finding="nothing-to-do",
         )
-    check_judged(kinds, item)
     plan = Plan(
         site=state.site,
         site_key=state.site_key.keyid,
         action="install",
-        generation=state.next_generation,
+        generation=base.target,
         last_change=state.last_change,
         releases=(head.release_digest,),
         config=config_digest,
@@ -218,8 +399,8 @@ def _install(
         action="install",
         item=item,
         plan=plan.digest,
-        source=state.current,
-        target=state.next_generation,
+        source=base.source,
+        target=base.target,
         release=head.release_digest,
         product=release.product,
         version=release.version,
@@ -233,7 +414,7 @@ def _install(
         policy=state.policy,
         kinds=kinds,
     )
-    installed = Installed(number=state.next_generation, release=release, settings=proposal.site, config=config)
+    installed = Installed(number=base.target, release=release, settings=proposal.site, config=config)
     return Change(
         item=item,
         plan=plan,
@@ -243,9 +424,10 @@ def _install(
         settings=proposal.settings,
         contract=contract,
         rollback=rollback,
-        proposer=proposer,
+        proposers=(),
         source=source,
         findings=findings,
+        more_leaves=more,
     )
 
 
@@ -276,6 +458,7 @@ def rollback_change(site: Site, number: int) -> Change:
     contract = parse(
         get_blob(site.blobs, installed.release.contract, MAX_CONTRACT), Contract, "contract", max_bytes=MAX_CONTRACT
     )
+    kinds: tuple[Kind, ...] = ("rollback",) if target.channel == state.channel else ("channel", "rollback")
     plan = Plan(
         site=state.site,
         site_key=state.site_key.keyid,
@@ -287,7 +470,7 @@ def rollback_change(site: Site, number: int) -> Change:
         settings=target.settings,
         policy=state.policy,
         contract=target.contract,
-        kinds=("rollback",),
+        kinds=kinds,
     )
     planned = Planned(
         action="rollback",
@@ -306,7 +489,7 @@ def rollback_change(site: Site, number: int) -> Change:
         settings=target.settings,
         contract=target.contract,
         policy=state.policy,
-        kinds=("rollback",),
+        kinds=kinds,
     )
     return Change(
         item=item,
@@ -317,7 +500,7 @@ def rollback_change(site: Site, number: int) -> Change:
         settings=b"",
         contract=contract,
         rollback=rollback,
-        proposer=None,
+        proposers=(),
         source="",
     )
 
@@ -342,7 +525,8 @@ def _check_target(state: SiteState, target: Generation | None, number: int, item
             remedy="choose one that was confirmed",
             finding="never-confirmed",
         )
-    floor: Mark | None = state.floor
+    stream = state.stream_of(target.channel)
+    floor = stream.floor if stream else None
     if floor is not None and target.mark < floor:
         raise RefusedError(
             f"generation {number} has sequence {target.mark.sequence}, below the floor {floor.sequence}",
@@ -373,9 +557,11 @@ def _before(site: Site) -> Before | None:
     running = site.state.running
     if running is None:
         return None
+    installed = installed_of(site, running)
     return Before(
-        release=installed_of(site, running).release,
+        release=installed.release,
         digest=running.release,
         config=running.config,
         settings=running.settings,
+        file=installed.settings,
     )

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -20,8 +20,16 @@ if TYPE_CHECKING:
     from verifier.machine import Tools
     from verifier.site import Site
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
 site_option = click.option("--site", "place", type=click.Path(path_type=Path), metavar="DIR", help="The site's folder.")
 key_option = click.option("--key", metavar="URI", help="Your key; else WAYBILL_KEY.")
+
+
+def items_argument(*, required: bool) -> "Callable[[_Command], _Command]":
+    return click.argument("items", metavar="ITEM...", nargs=-1, required=required)
+
+
 media_option = click.option(
     "--media", type=click.Path(path_type=Path), metavar="PATH", help="Where the bundle is now, if it was moved."
 )
@@ -351,50 +359,82 @@ def _trust_lines(found: "Arrivals") -> list[str]:
 
 
 @verb(short_help="Say what waits.")
-@click.argument("item", required=False)
+@items_argument(required=False)
 @site_option
-def review_command(item: str | None, place: Path | None) -> Result:
-    """Without ITEM: what waits, and for whom. With it: everything to know before agreeing."""
+def review_command(items: tuple[str, ...], place: Path | None) -> Result:
+    """Without ITEM: what waits, and for whom. With it: everything to know before agreeing.
+
+    Several releases on the way to a newer one are one plan: name them in order.
+    """
     from verifier.queue import waiting_items
     from verifier.review import queue_text
 
     site = _open(place)
-    if item is None:
+    if not items:
         waiting = waiting_items(site)
         return Result(queue_text(waiting), {"waiting": [_waiting(one) for one in waiting]})
-    return _review(site, item)
+    return _review(site, items)
 
 
-def _review(site: "Site", item: str) -> Result:
+def _review(site: "Site", items: tuple[str, ...]) -> Result:
+    from verifier.change import Change, Route
+    from verifier.items import asked_about
+    from verifier.policy_change import PolicyChange
+    from verifier.review import policy_text, standing_lines
+    from verifier.standing import standing_of
+
+    asked = asked_about(site, items)
+    standing = standing_of(site, asked)
+    data = {
+        "item": asked.item,
+        "items": list(items),
+        "kinds": list(asked.plan.kinds),
+        "plan": asked.plan.digest,
+        "agreed": standing.met,
+        "rule": standing.rule or None,
+        "roles": [{"role": one.role, "have": one.have, "need": one.need} for one in standing.roles],
+        "rejected": list(standing.rejected),
+        "void": [{"person": one.person, "finding": one.finding} for one in standing.void],
+    }
+    if isinstance(asked, PolicyChange):
+        data |= {"policy": asked.digest, "number": asked.proposed.number}
+        return Result(policy_text(asked, standing), data)
+    if not isinstance(asked, Change | Route):
+        first = f"{asked.item}: rule {', '.join(asked.plan.kinds)}"
+        return Result("\n".join([first, *standing_lines(asked, standing)]), data)
+    hops = asked.hops if isinstance(asked, Route) else (asked,)
+    last = hops[-1]
+    data |= {
+        "version": last.release.version,
+        "release": last.planned.release,
+        "contract": last.planned.contract,
+    }
+    texts = _review_changes(site, hops)
+    return Result("\n".join([*texts, *standing_lines(asked, standing)]), data)
+
+
+def _review_changes(site: "Site", hops: "tuple[Change, ...]") -> list[str]:
+    """Each release against the one before it; the first against what runs."""
     from manifests.canonical import parse
     from manifests.contract import MAX_CONTRACT, Contract
-    from verifier.change import change_of, crew_for, standing_of
+    from verifier.change import crew_for
     from verifier.crew import installed_of
     from verifier.review import review_text
     from verifier.store import get_blob
 
-    change = change_of(site, item)
-    crew = crew_for(site, change, _tools().load)
-    standing = standing_of(site, change)
     running = site.state.running
     before = installed_of(site, running) if running else None
     known = None
     if before is not None:
         data = get_blob(site.blobs, before.release.contract, MAX_CONTRACT)
         known = parse(data, Contract, "contract", max_bytes=MAX_CONTRACT)
-    return Result(
-        review_text(change, standing, crew, before, known),
-        {
-            "item": item,
-            "version": change.release.version,
-            "release": change.planned.release,
-            "contract": change.planned.contract,
-            "kinds": list(change.plan.kinds),
-            "plan": change.plan.digest,
-            "agreed": standing.met,
-            "roles": [{"role": one.role, "have": one.have, "need": one.need} for one in standing.roles],
-        },
-    )
+    texts = []
+    for i, hop in enumerate(hops):
+        texts += [f"step {i + 1} of {len(hops)}"] if len(hops) > 1 else []
+        texts.append(review_text(hop, crew_for(site, hop, _tools().load), before, known))
+        texts += [""] if hop is not hops[-1] else []
+        before, known = hop.installed, hop.contract
+    return texts
 
 
 def _waiting(one: Any) -> dict[str, Any]:
@@ -405,6 +445,8 @@ def _waiting(one: Any) -> dict[str, Any]:
         "digest": one.digest,
         "since": one.since,
         "kinds": list(one.kinds),
+        "items": list(one.items or (one.item,)),
+        "rule": one.rule or None,
         "agreed": one.met,
         "roles": [{"role": role.role, "have": role.have, "need": role.need} for role in one.roles],
         "problem": one.problem,
@@ -412,34 +454,37 @@ def _waiting(one: Any) -> dict[str, Any]:
 
 
 @verb(short_help="Agree to an item.")
-@click.argument("item")
+@items_argument(required=True)
 @key_option
 @passphrase_option
 @click.option("--condition", metavar="TEXT", help="Kept with the approval, for people.")
 @site_option
 def approve_command(
-    item: str, key: str | None, passphrase_fd: int | None, condition: str | None, place: Path | None
+    items: tuple[str, ...], key: str | None, passphrase_fd: int | None, condition: str | None, place: Path | None
 ) -> Result:
-    """Sign the plan of ITEM with your key. The policy in force says whose key it is and whether it counts."""
-    return _say_verdict(place, item, "approve", key, passphrase_fd, condition)
+    """Sign the plan of ITEM with your key. The policy in force says whose key it is and whether it counts.
+
+    Several releases on the way to a newer one are one plan with one approval: name them in order.
+    """
+    return _say_verdict(place, items, "approve", key, passphrase_fd, condition)
 
 
 @verb(short_help="Say no to an item.")
-@click.argument("item")
+@items_argument(required=True)
 @key_option
 @passphrase_option
 @click.option("--reason", metavar="TEXT", help="Kept with the rejection, for people.")
 @site_option
 def reject_command(
-    item: str, key: str | None, passphrase_fd: int | None, reason: str | None, place: Path | None
+    items: tuple[str, ...], key: str | None, passphrase_fd: int | None, reason: str | None, place: Path | None
 ) -> Result:
     """Reject ITEM, or take your own approval back."""
-    return _say_verdict(place, item, "reject", key, passphrase_fd, reason)
+    return _say_verdict(place, items, "reject", key, passphrase_fd, reason)
 
 
 def _say_verdict(
     place: Path | None,
-    item: str,
+    items: tuple[str, ...],
     verdict: Literal["approve", "reject"],
     key: str | None,
     passphrase_fd: int | None,
@@ -450,53 +495,130 @@ def _say_verdict(
 
     signer = _signer(key, passphrase_fd)
     with _hold(place, verdict) as site:
-        said = say_verdict(site, item, signer, verdict, condition=words, load=_tools().load)
+        said = say_verdict(site, items, signer, verdict, condition=words, load=_tools().load)
     done = "approved" if verdict == "approve" else "rejected"
-    first = f"{done} {item} as {said.person} ({said.role})"
+    first = f"{done} {' '.join(items)} as {said.person} ({said.role})"
     data = {
-        "item": item,
+        "item": said.asked.item,
+        "items": list(items),
         "verdict": verdict,
         "person": said.person,
         "role": said.role,
-        "plan": said.change.plan.digest,
+        "plan": said.asked.plan.digest,
         "agreed": said.standing.met,
         "missing": said.standing.missing,
+        "rule": said.standing.rule or None,
     }
-    return Result("\n".join([first, *standing_lines(said.change, said.standing)]), data)
+    return Result("\n".join([first, *standing_lines(said.asked, said.standing)]), data)
 
 
 @verb(short_help="Install what was approved.")
-@click.argument("item")
+@items_argument(required=True)
 @media_option
 @click.option("--contract", metavar="DIGEST", help="Of the telemetry contract; a first install asks for it.")
+@click.option("--outside-window", metavar="REASON", help="Why it is done now, outside of the policy's windows.")
+@click.option("--gone", multiple=True, metavar="NAME", help="Of `policy` alone: whose word cannot be had any more.")
+@click.option("--reason", metavar="TEXT", help="With --gone: why; it is kept, and support is told that it was so.")
+@click.option("--fingerprint", metavar="WORDS", help="With --gone: of the new policy, from the customer's paper.")
 @click.option("--dry-run", is_flag=True, help="Check everything and count the space; change nothing.")
 @site_option
-def install_command(item: str, media: Path | None, contract: str | None, dry_run: bool, place: Path | None) -> Result:
+def install_command(
+    items: tuple[str, ...],
+    media: Path | None,
+    contract: str | None,
+    outside_window: str | None,
+    gone: tuple[str, ...],
+    reason: str | None,
+    fingerprint: str | None,
+    dry_run: bool,
+    place: Path | None,
+) -> Result:
     """Install ITEM, watch it through its trial, and go back by itself if it fails.
 
-    ITEM is an item of the queue, or the path of a bundle, which is received first.
+    ITEM is an item of the queue, or the path of a bundle, which is received first. Several releases are installed one
+    after the other. The item `policy` comes into force. When so many of its people are gone that they can no longer
+    agree to another one, those who are left found it anew: --gone, --reason and --fingerprint.
     """
     from verifier.install import install
-    from verifier.receive import receive_bundle
 
+    if "policy" in items:
+        return _install_policy(place, items, gone, reason, fingerprint, dry_run=dry_run)
+    if gone or reason is not None or fingerprint is not None:
+        raise UsageError("--gone, --reason and --fingerprint are for the item `policy`", where="install")
     with _hold(place, "install") as site:
-        bundle = Path(item)
-        if "/" in item or bundle.is_file():
-            with progress(bundle.name, bundle.stat().st_size) as bar:
-                item = receive_bundle(site, bundle, keep=False, advance=bar.advance, say=say).item
-            media = media or bundle
-        with progress(item, 0) as bar:
+        media, items = _receive_first(site, media, items)
+        with progress(items[-1], 0) as bar:
             ended = install(
                 site,
-                item,
+                items,
                 _tools(),
                 media=media,
                 contract=_ask_contract(contract),
                 tell=_tell,
                 told=bar.advance,
+                outside_window=outside_window,
                 dry_run=dry_run,
             )
     return _ended(ended, "would fit" if dry_run else "runs")
+
+
+def _receive_first(site: "Site", media: Path | None, items: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:
+    """A single item may be the path of a bundle."""
+    from verifier.receive import receive_bundle
+
+    bundle = Path(items[0])
+    if len(items) > 1 and media is not None:
+        raise UsageError(
+            "--media names one bundle, and several releases are asked for",
+            where="--media",
+            remedy="waybill receive MEDIA first, which remembers where each of them is",
+        )
+    if len(items) > 1 or not ("/" in items[0] or bundle.is_file()):
+        return media, items
+    with progress(bundle.name, bundle.stat().st_size) as bar:
+        item = receive_bundle(site, bundle, keep=False, advance=bar.advance, say=say).item
+    return media or bundle, (item,)
+
+
+def _install_policy(
+    place: Path | None,
+    items: tuple[str, ...],
+    gone: tuple[str, ...],
+    reason: str | None,
+    fingerprint: str | None,
+    *,
+    dry_run: bool,
+) -> Result:
+    from manifests.fingerprint import parse_fingerprint
+    from verifier.policy_change import Founding, differences, found_anew, policy_change, put_in_force
+
+    if items != ("policy",):
+        raise UsageError("a policy comes into force alone", where="policy", remedy="waybill install policy")
+    given = [bool(gone), reason is not None, fingerprint is not None]
+    if any(given) and not all(given):
+        raise UsageError("--gone, --reason and --fingerprint go together", where="policy")
+    if dry_run:
+        site = _open(place)
+        change = policy_change(site)
+        return Result("\n".join(differences(change.in_force, change.proposed)), {"policy": change.digest})
+    with _hold(place, "install") as site:
+        if reason is not None and fingerprint is not None:
+            paper = parse_fingerprint(fingerprint)
+            change = found_anew(site, Founding(gone=gone, reason=reason, paper=paper))
+        else:
+            change = put_in_force(site)
+        report = _tell(site, "policy")
+    lines = [f"policy {change.proposed.number} is in force", *differences(change.in_force, change.proposed)]
+    error = None
+    if gone:
+        error = AttentionError(
+            f"it was founded anew, without {', '.join(gone)}; the report says so, and so does `waybill status`",
+            where="policy",
+            remedy="tell support, and keep the signed paper",
+            finding="policy-refounded",
+        )
+    data = {"policy": change.digest, "number": change.proposed.number, "gone": list(gone), "report": str(report)}
+    return Result("\n".join([*lines, f"report: {report}"]), data, error)
 
 
 def _ask_contract(given: str | None) -> "Callable[[Change], str]":

@@ -75,11 +75,34 @@ class KeyRenewed(Document, frozen=True, kw_only=True, tag_field="event", tag="ke
 
 
 class PolicyInForce(Document, frozen=True, kw_only=True, tag_field="event", tag="policy"):
-    """A compiled policy binds from here on; ``approvals`` are digests of the envelopes that carried it."""
+    """A compiled policy binds from here on.
+
+    Attributes:
+        plan: What was agreed to; absent for the policy of the enrolment.
+        approvals: Digests of the envelopes that carried it.
+        gone: People of the policy before, whose word cannot be had; then fewer than its rule asks have agreed.
+        reason: Why that is so, in the words of whoever founded the policy anew.
+    """
 
     number: Positive
     digest: Digest
+    plan: Digest | None = None
     approvals: Annotated[tuple[Digest, ...], Meta(max_length=128)] = ()
+    gone: Annotated[tuple[Name, ...], Meta(max_length=256)] = ()
+    reason: Text | None = None
+
+
+class Proposed(Document, frozen=True, kw_only=True, tag_field="event", tag="proposed"):
+    """A file in the site's folder says something that is not in force; told once, by the first verb that saw it.
+
+    Attributes:
+        item: ``config`` or ``policy``; ``subject`` tells one proposal from another.
+        account: Who owns the file, as the host says: held to be the proposer.
+    """
+
+    item: ItemId
+    subject: Digest
+    account: Text
 
 
 class RootInForce(Document, frozen=True, kw_only=True, tag_field="event", tag="root"):
@@ -189,6 +212,7 @@ class Planned(Document, frozen=True, kw_only=True, tag_field="event", tag="plann
         floor: What the release states; in force once confirmed.
         config: Digest of the validated config document, absent where the release has no schema.
         settings: Digest of what ``site.yaml`` says besides ``config``.
+        outside_window: Why it is done outside of the policy's windows; absent inside of one.
     """
 
     action: Action
@@ -209,12 +233,14 @@ class Planned(Document, frozen=True, kw_only=True, tag_field="event", tag="plann
     policy: Digest
     kinds: Annotated[tuple[Word, ...], Meta(max_length=16)] = ()
     reason: Text | None = None
+    outside_window: Text | None = None
 
 
 class Approved(Document, frozen=True, kw_only=True, tag_field="event", tag="approved"):
-    """The rules in force are met, by these envelopes."""
+    """The rules in force are met, by these envelopes; ``rule`` names the emergency rule that was used up by one."""
 
     approvals: Annotated[tuple[Digest, ...], Meta(max_length=128)] = ()
+    rule: Name | None = None
 
 
 class Intent(Document, frozen=True, kw_only=True, tag_field="event", tag="intent"):
@@ -288,6 +314,7 @@ Event = (
     | KeyRotated
     | KeyRenewed
     | PolicyInForce
+    | Proposed
     | RootInForce
     | RootReplaced
     | TimeAcknowledged

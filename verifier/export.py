@@ -4,15 +4,16 @@ The rule `automatic` means that whoever may run the verb may carry a report out.
 signs at the moment of leaving, with the key that the policy lists; the plan they sign names the report by its digest.
 """
 
-from manifests.approval import Approval, sign_approval, verify_approval
+from manifests.approval import Approval, sign_approval
 from manifests.canonical import encode
 from manifests.errors import RefusedError
 from manifests.keys import Signer
 from manifests.plan import Plan
 from manifests.policy import Policy
 from verifier.events import Note, Verdict
-from verifier.policy import require, stand
+from verifier.policy import Question, require
 from verifier.site import Site
+from verifier.standing import standing_of
 
 
 def export_item(seq: int) -> str:
@@ -34,6 +35,11 @@ def export_plan(site: Site) -> Plan:
     )
 
 
+def export_question(site: Site) -> Question:
+    """The plan of ``export_plan`` as an item of the queue, so that people elsewhere can agree to it beforehand."""
+    return Question(item=export_item(site.state.report_seq), plan=export_plan(site), then="report --out MEDIA")
+
+
 def let_leave(site: Site, signers: tuple[Signer, ...], how: str) -> None:
     """Record the agreement of ``signers`` and that the newest report leaves; of a held site that has a report.
 
@@ -43,15 +49,10 @@ def let_leave(site: Site, signers: tuple[Signer, ...], how: str) -> None:
     """
     policy = site.policy
     if policy.rules["export"] or signers:
-        plan = export_plan(site)
+        question = export_question(site)
         for signer in signers:
-            _record(site, policy, plan, signer)
-        said = tuple(
-            verify_approval(site.document(one.envelope), policy, f"approval of {one.person}")
-            for one in site.state.verdicts
-            if one.plan == plan.digest and policy.person_of(one.keyid) is not None
-        )
-        require(stand(policy, ("export",), said, None), export_item(site.state.report_seq))
+            _record(site, policy, question.plan, signer)
+        require(standing_of(site, question), question.item)
     # Before it leaves: what left and is not in the journal would be worse than what is in the journal and did not.
     where = how if how.isprintable() else "elsewhere"
     site.record(Note(code="exported", detail=f"reports up to {site.state.report_seq} {where}"[:1000]))

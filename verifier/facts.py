@@ -1,19 +1,36 @@
 """What a site's state says about a release that comes in: the bridge from the journal to the judge."""
 
+from dataclasses import replace
+from pathlib import Path
+
+from manifests.errors import WaybillError
+from verifier.proposals import read_site_yaml
 from verifier.state import SiteState
 from verifier.verify import SiteFacts
 
 
-def facts_of(state: SiteState) -> SiteFacts:
-    """The facts that `judge_release` asks for, of the channel that the site follows."""
-    stream = state.stream
+def facts_of(state: SiteState, also: str | None = None) -> SiteFacts:
+    """The facts that `judge_release` asks for, of the channel that the site follows.
+
+    Args:
+        also: Another channel that ``site.yaml`` proposes: its releases may come in, and wait for the people who are
+            asked about a change of channel.
+    """
+    facts = _facts(state, state.channel)
+    if also in (None, state.channel):
+        return facts
+    return replace(facts, others={str(also): _facts(state, str(also))})
+
+
+def _facts(state: SiteState, channel: str) -> SiteFacts:
+    stream = state.stream_of(channel)
     running = state.running
     return SiteFacts(
         customer=state.customer,
         product=state.product,
         environment=state.environment,
         name=state.name,
-        channel=state.channel,
+        channel=channel,
         pin=state.root,
         practice=state.practice,
         running=running.version if running else "",
@@ -23,3 +40,11 @@ def facts_of(state: SiteState) -> SiteFacts:
         floor=state.floor,
         time_floor=state.time_floor or "",
     )
+
+
+def proposed_channel(folder: Path) -> str | None:
+    """The channel that ``site.yaml`` names; None while it cannot be read."""
+    try:
+        return read_site_yaml(folder).site.channel
+    except WaybillError:
+        return None

@@ -41,10 +41,13 @@ def read_kept_head(site: Site, release: str) -> VerifiedHead:
     return verified
 
 
-def waiting_documents(site: Site, release: str) -> frozenset[str]:
-    """Digests of what `review` needs of a release that waits; nothing when it is not vouched for any more."""
+def waiting_blobs(site: Site, release: str) -> frozenset[str]:
+    """Digests of all that a release that waits consists of; nothing when it is not vouched for any more.
+
+    All of it: what `receive --keep` copied is there for an install without the medium, whatever is installed before.
+    """
     try:
-        return frozenset(one.digest for one in small_documents(read_kept_head(site, release).release))
+        return frozenset(one.digest for one in read_kept_head(site, release).release.members)
     except UntrustedError:
         return frozenset()
 

@@ -47,6 +47,11 @@ def this_host() -> Host:
     )
 
 
+def owner_of(path: Path) -> str:
+    """The account that owns the file; its number where it has no name."""
+    return _account(path.stat().st_uid)
+
+
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -23,16 +23,19 @@ from manifests.keys import Signer
 from manifests.policy import Policy
 from manifests.units import show_size
 from verifier.approve import say_verdict
-from verifier.change import Change, change_of, crew_for, rollback_change, standing_of
+from verifier.change import Change, Route, crew_for, rollback_change
 from verifier.crew import Work, crew_of, installed_of
-from verifier.events import Approved, Note
+from verifier.events import Approved, Note, Planned
 from verifier.generations import write_generation
+from verifier.items import asked_about, note_proposals
 from verifier.machine import Machine, Tools, one_line, outcome_of
-from verifier.policy import require
+from verifier.policy import Standing, require
 from verifier.site import OVERHEAD, OVERHEAD_FILES, Site, check_space
+from verifier.standing import standing_of
 from verifier.state import Generation
 from verifier.store import ingest, missing_blobs, space_for
 from verifier.table import State
+from verifier.windows import check_window, effective_now
 
 Advance = Callable[[int], None]
 # Writes the report after a change; gets the site and what the change was.
@@ -126,46 +129,97 @@ def plan_need(site: Site, change: Change, crew: tuple[Work, ...], told: Advance)
 
 def install(
     site: Site,
-    item: str,
+    items: tuple[str, ...],
     tools: Tools,
     *,
     media: Path | None,
     contract: Callable[[Change], str] | None,
     tell: Tell,
     told: Advance,
+    outside_window: str | None = None,
     dry_run: bool = False,
 ) -> Ended:
-    """Install ``item`` and see it through its trial.
+    """Install an item, or several releases one after the other, and see each through its trial.
 
-    Steps: 1 what was cut off is finished, nothing else is on its way; 2 work out the change; 3 the people have agreed;
-    4 a first install names its contract; 5 it fits; 6 plan and approvals go into the journal; 7 stage, switch,
-    activate, probe, confirm, settle.
+    Steps: 1 what was cut off is finished, nothing else is on its way; 2 work out the change; 3 the people have agreed,
+    and it is the time for it; 4 a first install names its contract; 5 it fits; 6 plan and approvals go into the
+    journal; 7 stage, switch, activate, probe, confirm, settle. 5 to 7 for each release.
 
     Args:
         media: Where the bulk is; None for where it was received from.
         contract: Asks for the digest of the contract of a first install.
+        outside_window: Why it is done now, outside of the policy's windows.
 
     Raises:
         WaybillError: Before the switch; nothing was changed.
     """
     finish_former(site, tools)  # 1
     check_idle(site)
-    change = change_of(site, item)  # 2
-    crew = crew_for(site, change, tools.load)
-    standing = standing_of(site, change)  # 3
-    require(standing, item)
+    if not dry_run:
+        note_proposals(site)
+    route = _route(site, items)  # 2
+    crews = [crew_for(site, hop, tools.load) for hop in route.hops]
+    standing = standing_of(site, route)  # 3
+    require(standing, " ".join(items))
+    late = check_window(site.policy.windows, effective_now(site.host.now(), site.state.time_floor), outside_window)
     if site.state.contract is None and not dry_run:  # 4
-        _check_contract(change, contract)
-    need = plan_need(site, change, crew, told)  # 5
+        _check_contract(route.hops[0], contract)
     if dry_run:
-        return Ended(site.state.running, None, None, need)
+        return Ended(site.state.running, None, None, plan_need(site, route.hops[0], crews[0], told))
+    ended = Ended(site.state.running, None, None)
+    for i, hop in enumerate(route.hops):
+        crew = crews[0] if i == 0 else crew_for(site, hop, tools.load)
+        planned = replace(hop.planned, outside_window=one_line(late) if late else None)
+        ended = _install_one(site, hop, planned, route, standing, crew, tools, media=media, tell=tell, told=told)
+        now = site.state.transaction
+        if now is None or now.state not in (State.SETTLED, State.CONFIRMED):
+            return ended if len(route.hops) == 1 else _stopped(ended, route, i)
+    return ended
+
+
+def _route(site: Site, items: tuple[str, ...]) -> Route:
+    """One change is a route of one hop. Raises UsageError for what is done by another verb."""
+    asked = asked_about(site, items)
+    if isinstance(asked, Route):
+        return asked
+    if not isinstance(asked, Change) or asked.action != "install":
+        raise UsageError(f"{asked.item} is not installed", where="item", remedy=f"waybill {asked.then}")
+    return Route(hops=(asked,), plan=asked.plan)
+
+
+def _install_one(
+    site: Site,
+    change: Change,
+    planned: Planned,
+    route: Route,
+    standing: Standing,
+    crew: tuple[Work, ...],
+    tools: Tools,
+    *,
+    media: Path | None,
+    tell: Tell,
+    told: Advance,
+) -> Ended:
+    need = plan_need(site, change, crew, told)  # 5
     tools.say(f"{len(need.missing)} blobs are new here; {show_size(need.bytes)} in all")
-    site.keep_document(encode(change.plan))  # 6
-    site.record(change.planned)
-    site.record(Approved(approvals=tuple(one.digest for one in standing.approvals)))
+    site.keep_document(encode(route.plan))  # 6
+    site.record(planned)
+    site.record(Approved(approvals=tuple(one.digest for one in standing.approvals), rule=standing.rule or None))
+    if standing.rule:
+        tools.say(f"by the emergency rule {standing.rule}; {standing.uses_left - 1} uses are left after this one")
     machine = Machine(site, tools)  # 7
-    machine.drive(forward=True, stage=lambda: _stage(site, change, crew, need.missing, media, tools, told))
-    return _ended(site, tell, "install", need)
+    plan = route.plan.digest
+    machine.drive(forward=True, stage=lambda: _stage(site, change, plan, crew, need.missing, media, tools, told))
+    return _ended(site, tell, "emergency" if standing.rule else "install", need)
+
+
+def _stopped(ended: Ended, route: Route, at: int) -> Ended:
+    """Which of several releases is installed, when a later one was not."""
+    hop, error = route.hops[at], ended.error
+    if error is not None:
+        of = len(route.hops) + route.done
+        error.problem = f"{at + route.done} of {of} releases were installed, {hop.item} was not: {error.problem}"
+    return ended
 
 
 def _check_contract(change: Change, ask: Callable[[Change], str] | None) -> None:
@@ -191,6 +245,7 @@ def _check_contract(change: Change, ask: Callable[[Change], str] | None) -> None
 def _stage(
     site: Site,
     change: Change,
+    plan: str,
     crew: tuple[Work, ...],
     missing: tuple[Blob, ...],
     media: Path | None,
@@ -222,7 +277,7 @@ def _stage(
         head.head.release,
         change.settings,
         change.installed.config,
-        plan=change.plan.digest,
+        plan=plan,
     )
     for work in crew:  # 3
         tools.say(f"{work.step}: staging")
@@ -272,7 +327,7 @@ def rollback(
     change = rollback_change(site, target)
     crew = crew_for(site, change, tools.load)
     if signer is not None:
-        say_verdict(site, change.item, signer, "approve", condition=None, load=tools.load)
+        say_verdict(site, (change.item,), signer, "approve", condition=None, load=tools.load)
     standing = standing_of(site, change)
     require(standing, change.item)
     missing = missing_blobs(site.blobs, change.release.members)

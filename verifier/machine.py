@@ -19,10 +19,11 @@ from verifier.crew import LoadDriver, Work, crew_of, installed_of
 from verifier.drivers import Component, DriverContext, DriverPlan
 from verifier.events import Act, Confirmed, Event, Inconsistent, Intent, Note, Outcome, Planned
 from verifier.generations import Installed, read_generation
-from verifier.heads import waiting_documents
+from verifier.heads import waiting_blobs
 from verifier.recover import Close, Confirm, Do, GiveUp, Observed, Relink, Rest, decide
 from verifier.site import CURRENT, Site
-from verifier.state import SiteState, Transaction
+from verifier.state import Generation, SiteState, Transaction
+from verifier.state import Release as Received
 from verifier.store import sweep
 from verifier.table import BEFORE_SWITCH, TRIAL, State
 
@@ -345,8 +346,8 @@ class Machine:
                 needed |= {one.digest for one in installed_of(site, generation).release.members}
         running = site.state.running
         for received in site.state.releases:
-            if running is None or received.mark > running.mark:
-                needed |= waiting_documents(site, received.release)
+            if running is None or _waits(received, running):
+                needed |= waiting_blobs(site, received.release)
         return frozenset(needed)
 
     # --- what it works on -------------------------------------------------------------------------------------------
@@ -395,6 +396,13 @@ def _planned_installed(site: Site, planned: Planned) -> Installed:
         config=planned.config,
         plan=made.plan if made else planned.plan,
     )
+
+
+def _waits(received: Received, running: Generation) -> bool:
+    """Whether a received release may still be installed: further on in its channel, or of one that came since."""
+    if received.channel == running.channel:
+        return received.mark > running.mark
+    return received.seq > running.seq
 
 
 def time_floor(release: Release, known: str | None, now: datetime) -> str | None:

@@ -3,29 +3,65 @@
 People are counted, not keys; the last word of a person on a plan is the one that counts.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from manifests.approval import SignedApproval
+from manifests.authored import SiteFile
+from manifests.contract import Contract
 from manifests.errors import RefusedError, WaitingError
+from manifests.plan import Plan
 from manifests.policy import Kind, Policy
 from manifests.release import Release
 from manifests.version import change_kind
 
-# What this verifier can tell apart and weigh; anything else is refused by name rather than waved through.
-JUDGED: frozenset[Kind] = frozenset(
-    ("patch", "minor", "major", "config", "config-schema", "contract", "handlers", "irreversible", "rollback", "export")
-)
+
+class Asked(Protocol):
+    """What people are asked to agree to.
+
+    Attributes:
+        proposers: Accounts that brought it; empty where nobody is held to be the proposer.
+        severities: Of the advisories that it fixes, as the vendor signed; ``classes``: how it can be left. An emergency
+            rule looks at both; without classes none applies.
+        then: The verb that does it once they agree.
+    """
+
+    @property
+    def item(self) -> str: ...
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def proposers(self) -> tuple[str, ...]: ...
+    @property
+    def severities(self) -> tuple[str, ...]: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def then(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something that is asked and that is about no release: an export, an offboarding."""
+
+    item: str
+    plan: Plan
+    then: str
+    proposers: tuple[str, ...] = ()
+    severities: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Before:
-    """What runs, as far as a change is weighed against it."""
+    """What runs, as far as a change is weighed against it; ``file`` is what ``settings`` is the digest of."""
 
     release: Release
     digest: str
     config: str | None
     settings: str
+    file: SiteFile | None = None
 
 
 def kinds_of(
@@ -37,12 +73,20 @@ def kinds_of(
     config: str | None,
     settings: str,
     irreversible: bool,
+    channel: str,
+    more_leaves: bool = False,
 ) -> tuple[Kind, ...]:
     """What kinds of change it is to go from ``before`` to ``release``; ``contract`` is the one in force.
 
     A first install is ``major`` and ``contract``, whatever else it is.
+
+    Args:
+        channel: The one that the site follows.
+        more_leaves: The new settings let more leave than the old ones, under one and the same contract.
     """
     found: set[Kind] = set()
+    if release.channel != channel:
+        found.add("channel")
     if before is None:
         found |= {"major", "contract"}
         if release.handlers:
@@ -56,11 +100,30 @@ def kinds_of(
         known = {one.name: one for one in before.release.handlers}
         if any(known.get(one.name) != one for one in release.handlers):
             found.add("handlers")
-        if release.contract.digest != contract:
+        if release.contract.digest != contract or more_leaves:
             found.add("contract")
     if irreversible:
         found.add("irreversible")
     return tuple(sorted(found))
+
+
+def lets_more_leave(old: SiteFile, new: SiteFile, contract: Contract) -> tuple[str, ...]:
+    """What leaves by ``new`` and did not by ``old``, in words; a contract is an upper bound that a site may narrow.
+
+    A signal that is no longer withheld, a label that support did not see, an endpoint that begins to feed a signal or
+    feeds it from elsewhere.
+    """
+    found = [f"{name} is no longer withheld" for name in old.telemetry.withhold if name not in new.telemetry.withhold]
+    found += [f"label {name} will be seen" for name in new.labels if name not in old.labels]
+    feeds: dict[str, list[str]] = {}
+    for signal in contract.signals:
+        for name in (signal.source.prometheus, signal.source.otlp) if signal.source else ():
+            if name is not None:
+                feeds.setdefault(name, []).append(signal.name)
+    for name, signals in sorted(feeds.items()):
+        if name in new.endpoints and new.endpoints[name] != old.endpoints.get(name):
+            found.append(f"endpoint {name} feeds {', '.join(signals)}")
+    return tuple(found)
 
 
 def _schema(before: Release, release: Release) -> set[Kind]:
@@ -85,6 +148,20 @@ class RoleStanding:
 
 
 @dataclass(frozen=True)
+class Void:
+    """A verdict on this item that counts no more.
+
+    Attributes:
+        finding: ``approval-person-left``, ``approval-older-policy`` or ``approval-other-plan``.
+    """
+
+    person: str
+    verdict: str
+    finding: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Standing:
     """Where an item stands.
 
@@ -92,6 +169,10 @@ class Standing:
         approvals: The envelopes that are counted.
         rejected: People who said no; ``vetoed``: those of them whose role ends it.
         not_counted: People who agreed and do not count, because they proposed it.
+        conditions: (person, words) of those who agreed under one.
+        rule: Name of the emergency rule that is asked instead of the ordinary ones; empty for those.
+        uses_left: Of that rule, this one included.
+        void: What was said about another plan of this item.
     """
 
     roles: tuple[RoleStanding, ...]
@@ -99,6 +180,10 @@ class Standing:
     rejected: tuple[str, ...]
     vetoed: tuple[str, ...]
     not_counted: tuple[str, ...]
+    conditions: tuple[tuple[str, str], ...] = ()
+    rule: str = ""
+    uses_left: int = 0
+    void: tuple[Void, ...] = ()
 
     @property
     def met(self) -> bool:
@@ -110,21 +195,8 @@ class Standing:
         return ", ".join(f"{one.missing} {one.role}" for one in self.roles if one.missing)
 
 
-def check_judged(kinds: Iterable[str], where: str) -> None:
-    """Raise RefusedError for a kind of change that this verifier cannot weigh yet."""
-    unknown = sorted(set(kinds) - JUDGED)
-    if unknown:
-        raise RefusedError(
-            f"a change of kind {', '.join(unknown)} is not judged by this verifier yet",
-            where=where,
-            remedy="use a verifier that judges it",
-            finding="kind-not-judged",
-        )
-
-
-def needs_of(policy: Policy, kinds: tuple[Kind, ...]) -> dict[str, int]:
+def needs_of(policy: Policy, kinds: Iterable[Kind]) -> dict[str, int]:
     """The most that any of the kinds asks, role by role."""
-    check_judged(kinds, "policy")
     needs: dict[str, int] = {}
     for kind in kinds:
         for role, count in policy.rules[kind].items():
@@ -132,30 +204,40 @@ def needs_of(policy: Policy, kinds: tuple[Kind, ...]) -> dict[str, int]:
     return needs
 
 
-def stand(policy: Policy, kinds: tuple[Kind, ...], said: Iterable[SignedApproval], proposer: str | None) -> Standing:
+def stand(
+    policy: Policy,
+    needs: Mapping[str, int],
+    said: Iterable[SignedApproval],
+    proposers: Collection[str] = (),
+    *,
+    rule: str = "",
+    uses_left: int = 0,
+) -> Standing:
     """Count the verdicts on one plan, oldest first, each verified against ``policy``.
 
     Args:
-        proposer: The account that received the change, None when nobody is held to be the proposer.
+        needs: How many people of which roles; see ``needs_of``.
+        proposers: Accounts that brought the change; empty when nobody is held to be the proposer.
     """
     last = {one.person: one for one in said}
     agreed: dict[str, list[str]] = {}
     counted: list[SignedApproval] = []
-    rejected, vetoed, not_counted = [], [], []
+    rejected, vetoed, not_counted, conditions = [], [], [], []
     for name, one in sorted(last.items()):
         person = policy.people[name]
         if one.approval.verdict == "reject":
             rejected.append(name)
             if person.role in policy.veto:
                 vetoed.append(name)
-        elif not policy.proposer_counts and proposer is not None and proposer in person.accounts:
+        elif not policy.proposer_counts and not set(person.accounts).isdisjoint(proposers):
             not_counted.append(name)
         else:
             agreed.setdefault(person.role, []).append(name)
             counted.append(one)
+            if one.approval.condition:
+                conditions.append((name, one.approval.condition))
     roles = tuple(
-        RoleStanding(role=role, need=need, people=tuple(agreed.get(role, ())))
-        for role, need in sorted(needs_of(policy, kinds).items())
+        RoleStanding(role=role, need=need, people=tuple(agreed.get(role, ()))) for role, need in sorted(needs.items())
     )
     return Standing(
         roles=roles,
@@ -163,6 +245,9 @@ def stand(policy: Policy, kinds: tuple[Kind, ...], said: Iterable[SignedApproval
         rejected=tuple(rejected),
         vetoed=tuple(vetoed),
         not_counted=tuple(not_counted),
+        conditions=tuple(conditions),
+        rule=rule,
+        uses_left=uses_left,
     )
 
 
@@ -182,7 +267,7 @@ def require(standing: Standing, item: str) -> None:
         )
     if not standing.met:
         have = "; ".join(f"{one.role}: {one.have} of {one.need}" for one in standing.roles)
-        aside = f"; not counted, because they received it: {', '.join(standing.not_counted)}"
+        aside = f"; not counted, because they brought it: {', '.join(standing.not_counted)}"
         raise WaitingError(
             f"{item} waits for {standing.missing} ({have}{aside if standing.not_counted else ''})",
             where="policy",

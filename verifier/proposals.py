@@ -11,6 +11,7 @@ import msgspec
 from manifests.authored import SiteFile, site_problems
 from manifests.canonical import encode, parse
 from manifests.config_schema import check_config_schema
+from manifests.digest import digest_of
 from manifests.errors import MalformedError, RefusedError
 from manifests.handwritten import Handwritten, read_handwritten
 from manifests.keys import read_public
@@ -36,6 +37,11 @@ class SiteProposal:
     settings: bytes
     config: bytes
 
+    @property
+    def digest(self) -> str:
+        """Tells one proposal from another; stays at the site."""
+        return digest_of(self.settings + b"\0" + self.config)
+
 
 def read_site_yaml(folder: Path) -> SiteProposal:
     """Raises MalformedError with ``file:line`` for the first thing that cannot hold."""
@@ -52,8 +58,12 @@ def parse_settings(data: bytes) -> SiteFile:
     return parse(data, SiteFile, "settings", max_bytes=MAX_SETTINGS)
 
 
-def check_identity(proposal: SiteProposal, state: SiteState) -> None:
-    """Raises RefusedError when ``site.yaml`` calls itself another site, or follows another channel."""
+def check_identity(proposal: SiteProposal, state: SiteState, channel: str) -> None:
+    """Raises RefusedError when ``site.yaml`` calls itself another site, or follows another channel than ``channel``.
+
+    Args:
+        channel: Of the release that is to run.
+    """
     if proposal.site.site != state.site:
         raise RefusedError(
             f"says {proposal.site.site}, this site is enrolled as {state.site}",
@@ -61,12 +71,13 @@ def check_identity(proposal: SiteProposal, state: SiteState) -> None:
             remedy="a site keeps its name; enrol another one for another name",
             finding="site-name",
         )
-    if proposal.site.channel != state.channel:
+    wanted = proposal.site.channel
+    if wanted != channel:
         raise RefusedError(
-            f"says channel {proposal.site.channel}, this site follows {state.channel}",
+            f"says channel {wanted}, and the release is of channel {channel}",
             where=proposal.file.at("$.channel"),
-            remedy="a change of channel is not judged by this verifier yet; write the old one",
-            finding="kind-not-judged",
+            remedy=f"a channel changes with the first release of it: receive one of {wanted}; or write {channel}",
+            finding="channel-waits",
         )
 
 

@@ -5,12 +5,20 @@ from dataclasses import dataclass
 from manifests.canonical import encode
 from manifests.digest import digest_of
 from manifests.errors import WaybillError
-from verifier.change import CONFIG, Change, change_of, standing_of
-from verifier.policy import RoleStanding
-from verifier.proposals import read_policy_yaml, read_site_yaml, validate_config
+from verifier.change import CONFIG
+from verifier.export import export_item
+from verifier.facts import proposed_channel
+from verifier.heads import read_kept_head
+from verifier.items import OFFBOARD, asked_about
+from verifier.policy import RoleStanding, Standing
+from verifier.policy_change import ITEM as POLICY
+from verifier.proposals import SiteProposal, read_policy_yaml, read_site_yaml, validate_config
 from verifier.site import Site
+from verifier.standing import standing_of
+from verifier.state import Release
 from verifier.store import get_blob
 from verifier.table import State
+from verifier.way import Stop, find_way
 
 MAX_SCHEMA_BYTES = 1 << 20
 
@@ -20,10 +28,13 @@ class Waiting:
     """One item.
 
     Attributes:
-        kind: ``release``, ``config``, ``policy`` or ``rollback``.
+        kind: ``release``, ``config``, ``policy``, ``rollback``, ``export`` or ``offboard``.
         digest: Of the release, or of the proposal.
-        since: When it came (RFC 3339); the journal's last word where a file was edited, which nobody timed.
+        since: When it came, or when the plan that people are asked about came to be what it is (RFC 3339).
         kinds, roles: Empty when it cannot be done here; ``problem`` then says why.
+        items: What to name to `review`, `approve` and `install`: the releases on the way, where there are several.
+        rule: The emergency rule that is asked; empty for the ordinary ones.
+        rejected: People who said no.
     """
 
     item: str
@@ -35,41 +46,100 @@ class Waiting:
     roles: tuple[RoleStanding, ...] = ()
     met: bool = False
     problem: str = ""
+    items: tuple[str, ...] = ()
+    rule: str = ""
+    rejected: tuple[str, ...] = ()
 
 
 def waiting_items(site: Site) -> tuple[Waiting, ...]:
     """Everything that could be approved or installed now, oldest first."""
-    return (*_releases(site), *_config(site), *_policy(site), *_rollbacks(site))
+    return (*_releases(site), *_config(site), *_policy(site), *_spoken(site))
 
 
 def _releases(site: Site) -> list[Waiting]:
     state = site.state
-    running = state.running
+    followed = {state.channel, proposed_channel(site.path)}
     newest = {one.item: one for one in state.releases}
-    return [
-        _weighed(site, one.item, "release", one.release, one.version, one.received_at)
-        for one in newest.values()
-        if running is None or (one.release != running.release and one.mark > running.mark)
-    ]
+    here = [one for one in newest.values() if one.channel in followed and _ahead(site, one)]
+    return [_release(site, one, here) for one in here]
+
+
+def _ahead(site: Site, one: Release) -> bool:
+    running = site.state.running
+    if running is None or one.channel != running.channel:
+        return True
+    return one.release != running.release and one.mark > running.mark
+
+
+def _release(site: Site, one: Release, others: list[Release]) -> Waiting:
+    since = max(one.received_at, _since(site, CONFIG if _edited(site) else None))
+    try:
+        standing, kinds = _weigh(site, (one.item,))
+    except WaybillError as error:
+        way = _way(site, one, others) if error.finding == "from" else ()
+        if len(way) > 1:
+            return _weighed(site, way, one.item, "release", one.release, one.version, since)
+        return Waiting(one.item, "release", one.release, one.version, since, problem=str(error))
+    return _agreed(one.item, "release", one.release, one.version, since, standing, kinds, (one.item,))
+
+
+def _way(site: Site, one: Release, others: list[Release]) -> tuple[str, ...]:
+    """The releases on the way, when what was received here leads to it in more than one step."""
+    running = site.state.running
+    if running is None:
+        return ()
+    stops = []
+    for other in others:
+        try:
+            ranges = read_kept_head(site, other.release).release.needs.from_
+        except WaybillError:
+            continue
+        stops.append(Stop(other.item, other.version, other.channel, other.mark, ranges))
+    return find_way(running.version, one.item, tuple(stops))
+
+
+def _since(site: Site, item: str | None) -> str:
+    """When the last thing happened that makes a plan another one; for a proposal, also when it was first seen."""
+    state = site.state
+    seen = [one.at for one in state.proposed if one.item == item]
+    return max([state.last_change_at, *seen])
+
+
+def _edited(site: Site) -> bool:
+    """Whether ``site.yaml`` proposes something; while it cannot be read it proposes nothing."""
+    try:
+        return _proposal(site) is not None
+    except WaybillError:
+        return False
+
+
+def _proposal(site: Site) -> tuple[SiteProposal, str | None] | None:
+    """What ``site.yaml`` proposes, with the digest of its config; None for nothing, and before the first install."""
+    running = site.state.running
+    if running is None:
+        return None
+    proposal = read_site_yaml(site.path)
+    config = validate_config(proposal, _schema(site))
+    digest = None if config is None else digest_of(config)
+    same = digest == running.config and digest_of(proposal.settings) == running.settings
+    return None if same else (proposal, digest)
 
 
 def _config(site: Site) -> list[Waiting]:
     """A changed ``site.yaml``, once something is installed; before that it is part of the first install."""
-    state = site.state
-    running = state.running
-    if running is None or state.open_transaction is not None:
+    running = site.state.running
+    if running is None or site.state.open_transaction is not None:
         return []
+    since = _since(site, CONFIG)
     try:
-        proposal = read_site_yaml(site.path)
-        schema = _schema(site)
-        config = validate_config(proposal, schema)
+        found = _proposal(site)
     except WaybillError as error:
-        return [_broken(CONFIG, "config", state.last_at, error)]
-    digest = None if config is None else digest_of(config)
-    if digest == running.config and digest_of(proposal.settings) == running.settings:
+        return [_broken(CONFIG, "config", since, error)]
+    if found is None:
         return []
+    proposal, digest = found
     shown = digest_of(proposal.settings) if digest is None or digest == running.config else digest
-    return [_weighed(site, CONFIG, "config", shown, running.version, state.last_at)]
+    return [_weighed(site, (CONFIG,), CONFIG, "config", shown, running.version, since)]
 
 
 def _schema(site: Site) -> bytes | None:
@@ -83,41 +153,76 @@ def _schema(site: Site) -> bytes | None:
 
 
 def _policy(site: Site) -> list[Waiting]:
-    state = site.state
+    since = _since(site, POLICY)
     try:
         proposed = read_policy_yaml(site.path)
     except WaybillError as error:
-        return [_broken("policy", "policy", state.last_at, error)]
+        return [_broken(POLICY, "policy", since, error)]
     digest = digest_of(encode(proposed))
-    if digest == state.policy:
+    if digest == site.state.policy:
         return []
-    problem = "policy.yaml differs from what is in force; this verifier does not judge a change of policy yet"
-    return [Waiting("policy", "policy", digest, str(proposed.number), state.last_at, ("policy",), problem=problem)]
+    return [_weighed(site, (POLICY,), POLICY, "policy", digest, str(proposed.number), since)]
 
 
-def _rollbacks(site: Site) -> list[Waiting]:
-    """Ways back on which somebody has spoken; the others are not proposed to anybody."""
+def _spoken(site: Site) -> list[Waiting]:
+    """What nobody proposes to anybody, and on which somebody has spoken: ways back, an export, the end of the site."""
     state = site.state
-    asked = sorted({said.item for said in state.verdicts if said.item.startswith("b-")})
     found = []
-    for item in asked:
-        generation = state.generation(int(item[2:]))
-        if generation is None or generation.number == state.current or generation.state != State.SETTLED:
-            continue
+    for item in sorted({said.item for said in state.verdicts}):
         said = next(one for one in state.verdicts if one.item == item)
-        weighed = _weighed(site, item, "rollback", generation.release, generation.version, said.at)
-        if any(one.have for one in weighed.roles):
-            found.append(weighed)
+        kind, digest, version = "", "", ""
+        if item.startswith("b-") and (generation := state.generation(int(item[2:]))) is not None:
+            if generation.number != state.current and generation.state == State.SETTLED:
+                kind, digest, version = "rollback", generation.release, generation.version
+        elif item == OFFBOARD:
+            kind = "offboard"
+        elif item == export_item(state.report_seq) and site.policy.rules["export"]:
+            kind, digest = "export", state.report_head or ""
+        if kind:
+            weighed = _weighed(site, (item,), item, kind, digest, version, max(said.at, _since(site, None)))
+            if any(one.have for one in weighed.roles):
+                found.append(weighed)
     return found
 
 
-def _weighed(site: Site, item: str, kind: str, digest: str, version: str, since: str) -> Waiting:
+def _weigh(site: Site, items: tuple[str, ...]) -> tuple[Standing, tuple[str, ...]]:
+    asked = asked_about(site, items)
+    return standing_of(site, asked), asked.plan.kinds
+
+
+def _weighed(
+    site: Site, items: tuple[str, ...], item: str, kind: str, digest: str, version: str, since: str
+) -> Waiting:
     try:
-        change: Change = change_of(site, item)
-        standing = standing_of(site, change)
+        standing, kinds = _weigh(site, items)
     except WaybillError as error:
         return Waiting(item, kind, digest, version, since, problem=str(error))
-    return Waiting(item, kind, digest, version, since, change.plan.kinds, standing.roles, standing.met)
+    return _agreed(item, kind, digest, version, since, standing, kinds, items)
+
+
+def _agreed(
+    item: str,
+    kind: str,
+    digest: str,
+    version: str,
+    since: str,
+    standing: Standing,
+    kinds: tuple[str, ...],
+    items: tuple[str, ...],
+) -> Waiting:
+    return Waiting(
+        item,
+        kind,
+        digest,
+        version,
+        since,
+        kinds,
+        standing.roles,
+        standing.met,
+        items=items,
+        rule=standing.rule,
+        rejected=standing.rejected,
+    )
 
 
 def _broken(item: str, kind: str, since: str, error: WaybillError) -> Waiting:

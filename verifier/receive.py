@@ -12,7 +12,7 @@ from content.head import OCI_LAYOUT, open_head
 from content.oci import MAX_MANIFEST_BYTES
 from manifests.errors import HostError, MalformedError, RefusedError, WaybillError
 from verifier.events import Alarm, Received
-from verifier.facts import facts_of
+from verifier.facts import facts_of, proposed_channel
 from verifier.heads import keep_head, small_documents
 from verifier.site import OVERHEAD, OVERHEAD_FILES, Site, check_space
 from verifier.store import get_blob, ingest, missing_blobs, put_blob, space_for
@@ -110,7 +110,7 @@ def receive_bundle(site: Site, path: Path, *, keep: bool, advance: Callable[[int
     bundle = verify_path(  # 2
         path,
         state.root,
-        facts_of(state),
+        facts_of(state, proposed_channel(site.path)),
         now=site.host.now(),
         held=held,
         stored=lambda blob: get_blob(site.blobs, blob, MAX_MANIFEST_BYTES),

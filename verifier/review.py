@@ -1,20 +1,19 @@
 """What a person must know before agreeing, as plain text."""
 
 from manifests.contract import Contract, Signal
-from manifests.fingerprint import as_groups
+from manifests.fingerprint import as_groups, as_words
 from manifests.release import Release
 from manifests.units import show_duration, show_size
 from verifier.change import Change
 from verifier.crew import Work
 from verifier.generations import Installed
-from verifier.policy import Standing
+from verifier.policy import Asked, Standing
+from verifier.policy_change import PolicyChange, differences
 from verifier.queue import Waiting
 
 
-def review_text(
-    change: Change, standing: Standing, crew: tuple[Work, ...], before: Installed | None, known: Contract | None
-) -> str:
-    """The whole review of one item.
+def review_text(change: Change, crew: tuple[Work, ...], before: Installed | None, known: Contract | None) -> str:
+    """What one release, or a way back, changes; ``standing_lines`` says who must agree.
 
     Args:
         before: What runs now.
@@ -26,32 +25,49 @@ def review_text(
     lines += _differences(release, before)
     lines += _contract(change.contract, known, change.planned.contract)
     lines += _config(change, before)
+    lines += [f"  more leaves: {words}" for words in change.more_leaves]
     lines += ["", "what will be done"]
     lines += [f"  {work.step} ({work.driver.name}): {line}" for work in crew for line in work.plan.lines]
     lines += [f"  probe {probe.name}, {probe.passes} times in a row" for probe in release.probes]
     lines += _way_back(change)
     lines += [f"  {one.level}: {one.text}" for one in change.findings if one.level == "warning"]
+    return "\n".join(lines)
+
+
+def policy_text(change: PolicyChange, standing: Standing) -> str:
+    """A proposed policy against the one in force, and its fingerprint."""
+    lines = [f"policy: {change.proposed.number} instead of {change.in_force.number}", ""]
+    lines += [f"  {line}" for line in differences(change.in_force, change.proposed)] or ["  only its number"]
+    lines += ["", f"  digest       {change.digest}", f"  fingerprint  {as_groups(change.digest)}"]
+    lines.append(f"               {as_words(change.digest)}")
     return "\n".join([*lines, *standing_lines(change, standing)])
 
 
-def standing_lines(change: Change, standing: Standing) -> list[str]:
+def standing_lines(asked: Asked, standing: Standing) -> list[str]:
     """Who must agree, who has, who is missing."""
-    lines = ["", f"who must agree (policy rules: {', '.join(change.plan.kinds)})"]
+    by = f"emergency rule {standing.rule}" if standing.rule else f"policy rules: {', '.join(asked.plan.kinds)}"
+    lines = ["", f"who must agree ({by})"]
+    if standing.rule:
+        lines.append(f"  instead of the ordinary rules; uses left, with this one: {standing.uses_left}")
     for one in standing.roles:
         names = f": {', '.join(one.people)}" if one.people else ""
         lines.append(f"  {one.role}: {one.have} of {one.need}{names}")
+    lines += [f"  {person}, on condition: {words}" for person, words in standing.conditions]
     if standing.not_counted:
-        lines.append(f"  not counted, because they received it: {', '.join(standing.not_counted)}")
+        lines.append(f"  not counted, because they brought it: {', '.join(standing.not_counted)}")
     if standing.rejected:
         lines.append(f"  rejected by: {', '.join(standing.rejected)}")
-    lines.append(f"plan {change.plan.digest}")
+    for void in standing.void:
+        word = "approval" if void.verdict == "approve" else "rejection"
+        lines.append(f"  void: {word} of {void.person}, {void.why} ({void.finding})")
+    lines.append(f"plan {asked.plan.digest}")
+    named = asked.then.removeprefix("install ") if asked.then.startswith("install ") else asked.item
     if standing.vetoed:
         lines.append("rejected; nothing will be installed")
     elif standing.met:
-        verb = f"rollback --to {change.target}" if change.action == "rollback" else f"install {change.item}"
-        lines.append(f"agreed: waybill {verb}")
+        lines.append(f"agreed: waybill {asked.then}")
     else:
-        lines.append(f"waits for {standing.missing}: waybill approve {change.item} --key KEY")
+        lines.append(f"waits for {standing.missing}: waybill approve {named} --key KEY")
     return lines
 
 
@@ -204,9 +220,14 @@ def queue_text(waiting: tuple[Waiting, ...]) -> str:
         if one.problem:
             lines.append(f"{one.item}  cannot be installed: {one.problem}")
             continue
-        roles = ", ".join(f"{role.role} {role.have} of {role.need}" for role in one.roles)
+        roles = ", ".join(f"{role.role} {role.have} of {role.need}" for role in one.roles) or "nobody"
         state = "agreed" if one.met else "waits"
         lines.append(
-            f"{one.item}  {one.kind} {one.version}  {', '.join(one.kinds)}  {state}: {roles}  since {one.since}"
+            f"{' '.join(one.items or (one.item,))}  {one.kind} {one.version}  {', '.join(one.kinds)}  "
+            f"{state}: {roles}  since {one.since}"
         )
+        if one.rule:
+            lines.append(f"  by the emergency rule {one.rule}")
+        if one.rejected:
+            lines.append(f"  rejected by {', '.join(one.rejected)}")
     return "\n".join(lines)

@@ -15,12 +15,13 @@ from manifests.canonical import parse
 from manifests.digest import digest_of
 from manifests.errors import BusyError, DamagedError, HostError, UsageError, WaybillError
 from manifests.keys import FileSigner, read_capped, read_signer
-from manifests.policy import Policy, parse_policy
+from manifests.policy import Policy
 from manifests.units import show_size
 from verifier.events import Event
 from verifier.fsops import Disk
 from verifier.host import Host
 from verifier.journal import Entry, Journal, read_journal
+from verifier.policies import prove_policies
 from verifier.state import SiteState, fold
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class Site:
     torn: int
     _state: SiteState
     _journal: Journal | None = None
+    _proved: tuple[str, Policy] | None = None
 
     @property
     def state(self) -> SiteState:
@@ -152,8 +154,15 @@ class Site:
 
     @property
     def policy(self) -> Policy:
-        """The policy in force: what the journal says, never what lies beside it."""
-        return parse_policy(self.document(self.state.policy))
+        """The policy in force: what the journal proves, never what lies beside it.
+
+        Raises:
+            UntrustedError: The journal names one to which its people did not agree.
+        """
+        state = self.state
+        if self._proved is None or self._proved[0] != state.policy:
+            self._proved = (state.policy, prove_policies(state.policies, state.site, self.document))
+        return self._proved[1]
 
     def signer(self) -> FileSigner:
         """The site's own key: the one that the journal names, also when a change of it was cut short."""

@@ -7,6 +7,7 @@ from typing import Literal
 from manifests.errors import UntrustedError
 from manifests.keys import PublicKey
 from manifests.trust import Mark, Pin
+from verifier.emergency import Use
 from verifier.events import (
     Act,
     Action,
@@ -24,6 +25,7 @@ from verifier.events import (
     Outcome,
     Planned,
     PolicyInForce,
+    Proposed,
     Received,
     Record,
     Reported,
@@ -100,6 +102,7 @@ class Transaction:
         passed: The probes have passed, and a person's word is awaited.
         code, detail: Of the last failure.
         running: Seconds of running time since the switch, as far as the journal counted them.
+        rule: The emergency rule by which it was approved; empty for the ordinary ones.
     """
 
     planned: Planned
@@ -116,6 +119,7 @@ class Transaction:
     code: str = ""
     detail: str = ""
     running: int = 0
+    rule: str = ""
 
     @property
     def action(self) -> Action:
@@ -159,6 +163,16 @@ class Said:
     condition: str | None
     at: str
     seq: int
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a file proposed when it was first seen, and whose file it was."""
+
+    item: str
+    subject: str
+    account: str
+    at: str
 
 
 @dataclass(frozen=True)
@@ -218,12 +232,18 @@ class SiteState:
 
     Attributes:
         head: Digest of the last journal line; ``seq``: its number.
-        last_change: Digest of the last entry that switched a generation or put a policy, root or list in force.
+        enrolled_channel: The one of the enrolment, followed until a release of another is installed.
+        last_change: Digest of the last entry that switched a generation or put a policy, root or list in force;
+            ``last_change_seq``, ``last_change_at``: its number and time.
         root_line: How often the root was replaced on paper; ``root_reason``: why, the last time.
         minimum: Channel and lowest mark that the paper of the enrolment named.
         time_claimed: Signed by the vendor and so far ahead that it moves nothing until a person says so.
         revocations: Version and digest of the list in force, None before the first.
         policy: Digest of the compiled policy in force; ``policy_number``: its number.
+        policies: All that were in force, oldest first.
+        uses: Of emergency rules, under whatever policy, oldest first.
+        installs: How many were switched to since the policy in force came.
+        proposed: Proposals in files as they were first seen, the newest of each item.
         contract: Digest of the contract of the newest confirmed generation, None before the first.
         time_floor: Not earlier than this (RFC 3339), None until something was confirmed.
         current: Number of the generation that runs, 0 for none; ``former``: the one before it, 0 for none.
@@ -243,7 +263,7 @@ class SiteState:
 
     site: str
     vendor: str
-    channel: str
+    enrolled_channel: str
     site_key: PublicKey
     key_epoch: int
     practice: bool
@@ -253,6 +273,8 @@ class SiteState:
     head: str
     seq: int
     last_change: str
+    last_change_seq: int
+    last_change_at: str
     last_at: str
     revocations: tuple[int, str] | None = None
     root_line: int = 0
@@ -261,6 +283,10 @@ class SiteState:
     time_claimed: str | None = None
     policy: str = ""
     policy_number: int = 0
+    policies: tuple[PolicyInForce, ...] = ()
+    uses: tuple[Use, ...] = ()
+    installs: int = 0
+    proposed: tuple[Proposal, ...] = ()
     contract: str | None = None
     time_floor: str | None = None
     streams: tuple[Stream, ...] = ()
@@ -325,6 +351,11 @@ class SiteState:
         return self.transaction is not None and self.transaction.state == State.INCONSISTENT
 
     @property
+    def channel(self) -> str:
+        """The maintenance line that the site follows: that of what runs."""
+        return self.running.channel if self.running else self.enrolled_channel
+
+    @property
     def stream(self) -> Stream | None:
         """The channel that the site follows."""
         return self.stream_of(self.channel)
@@ -384,21 +415,23 @@ def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteS
         case KeyRenewed():
             return _renewed(state, event, record)
         case PolicyInForce():
-            return replace(state, policy=event.digest, policy_number=event.number, last_change=digest)
+            return _policy(_changed(state, record, digest), event, record)
+        case Proposed():
+            return _proposed(state, event, record)
         case RootInForce():
             if event.pin.version <= state.root.version:
                 raise _impossible(record, f"root {event.pin.version} after root {state.root.version}")
-            return replace(state, root=event.pin, last_change=digest)
+            return replace(_changed(state, record, digest), root=event.pin)
         case RootReplaced():
             line = state.root_line + 1
-            return replace(state, root=event.pin, root_line=line, root_reason=event.reason, last_change=digest)
+            return replace(_changed(state, record, digest), root=event.pin, root_line=line, root_reason=event.reason)
         case TimeAcknowledged():
             floor = max(filter(None, (state.time_floor, event.time)))
             return replace(state, time_floor=floor, time_claimed=None)
         case RevocationsInForce():
             if state.revocations is not None and event.version <= state.revocations[0]:
                 raise _impossible(record, f"revocation list {event.version} after list {state.revocations[0]}")
-            return replace(state, revocations=(event.version, event.digest), last_change=digest)
+            return replace(_changed(state, record, digest), revocations=(event.version, event.digest))
         case Received():
             return _received(state, event, record)
         case Consigned():
@@ -429,7 +462,7 @@ def _transaction(state: SiteState, event: Event, record: Record, digest: str) ->
         case Approved():
             if now.state != State.PLANNED:
                 raise _impossible(record, f"approved in state {now.state}")
-            return replace(state, transaction=replace(now, state=State.APPROVED, approvals=event.approvals))
+            return _approved(state, now, event, record)
         case Intent():
             return replace(state, transaction=_intent(now, event, record))
         case Outcome():
@@ -443,11 +476,43 @@ def _transaction(state: SiteState, event: Event, record: Record, digest: str) ->
             raise AssertionError(event)
 
 
+def _changed(state: SiteState, record: Record, digest: str) -> SiteState:
+    """Plans that were made before this entry are no longer what would be done."""
+    return replace(state, last_change=digest, last_change_seq=record.seq, last_change_at=record.at)
+
+
+def _policy(state: SiteState, event: PolicyInForce, record: Record) -> SiteState:
+    if event.number <= state.policy_number:
+        raise _impossible(record, f"policy {event.number} after policy {state.policy_number}")
+    return replace(
+        state,
+        policy=event.digest,
+        policy_number=event.number,
+        policies=(*state.policies, event),
+        installs=0,
+        proposed=tuple(one for one in state.proposed if one.item != "policy"),
+    )
+
+
+def _proposed(state: SiteState, event: Proposed, record: Record) -> SiteState:
+    others = tuple(one for one in state.proposed if one.item != event.item)
+    return replace(state, proposed=(*others, Proposal(event.item, event.subject, event.account, record.at)))
+
+
+def _approved(state: SiteState, now: Transaction, event: Approved, record: Record) -> SiteState:
+    approved = replace(now, state=State.APPROVED, approvals=event.approvals, rule=event.rule or "")
+    state = replace(state, transaction=approved)
+    if event.rule is None:
+        return state
+    use = Use(now.planned.policy, event.rule, now.planned.plan, now.planned.release, record.at)
+    return replace(state, uses=(*state.uses, use))
+
+
 def _enrolled(event: Enrolled, record: Record, digest: str) -> SiteState:
     return SiteState(
         site=event.site,
         vendor=event.vendor,
-        channel=event.channel,
+        enrolled_channel=event.channel,
         site_key=event.site_key,
         key_epoch=event.key_epoch,
         practice=event.practice,
@@ -457,6 +522,8 @@ def _enrolled(event: Enrolled, record: Record, digest: str) -> SiteState:
         head=digest,
         seq=record.seq,
         last_change=digest,
+        last_change_seq=record.seq,
+        last_change_at=record.at,
         last_at=record.at,
         enrolment=event.enrolment,
         line=event.key_epoch,
@@ -609,7 +676,8 @@ def _outcome(state: SiteState, now: Transaction, event: Outcome, record: Record,
         state = replace(state, transaction=replace(now, steps=steps))
         if event.result != "done":
             return state
-        return replace(state, current=planned.source, former=_former(state, planned.source), last_change=digest)
+        state = _changed(state, record, digest)
+        return replace(state, current=planned.source, former=_former(state, planned.source))
     if event.step is not None:
         steps = (*(one for one in now.steps if one[0] != event.step), (event.step, event.result))
         state = replace(state, transaction=replace(now, steps=steps, running=now.running + event.seconds))
@@ -655,7 +723,9 @@ def _switched(state: SiteState, now: Transaction, record: Record, digest: str) -
         generation = _generation(now, record)
     others = (one for one in state.generations if one.number != planned.target)
     generations = tuple(sorted((*others, generation), key=lambda one: one.number))
-    state = replace(state, generations=generations, current=planned.target, last_change=digest, health=())
+    installs = state.installs + (now.action == "install")
+    state = _changed(state, record, digest)
+    state = replace(state, generations=generations, current=planned.target, installs=installs, health=())
     return replace(state, former=planned.source if now.action == "install" else _former(state, planned.target))
 
 

@@ -61,6 +61,7 @@ class SiteFacts:
         highest: The mark: highest (epoch, sequence) seen.
         floor: Lowest still acceptable.
         time_floor: Latest time that a confirmed release stated (RFC 3339), or empty.
+        others: What it knows of another channel that it is about to follow, by that channel's name.
     """
 
     customer: str
@@ -76,6 +77,11 @@ class SiteFacts:
     highest: Mark | None = None
     floor: Mark | None = None
     time_floor: str = ""
+    others: Mapping[str, "SiteFacts"] = field(default_factory=dict)
+
+    def towards(self, channel: str) -> "SiteFacts":
+        """The facts by which a release of ``channel`` is judged."""
+        return self.others.get(channel, self)
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,7 @@ def judge_release(verified: VerifiedHead, site: SiteFacts | None, *, now: dateti
     findings += _judge_understood(release, verified)
     findings += _judge_revoked(verified, site)
     if site is not None:
+        site = site.towards(release.channel)
         findings += _judge_audience(release, site)
         findings += _judge_step(release, verified.release_digest, site)
     findings += _judge_time(release, site, now)

@@ -49,7 +49,7 @@ def find_pin(
         return Pin(version=document.root.version, digest=document.fingerprint), None, Known(roots=(document.raw,))
     if fingerprint is not None:
         return Pin(version=0, digest=parse_fingerprint(fingerprint)), None, Known()
-    from verifier.facts import facts_of
+    from verifier.facts import facts_of, proposed_channel
     from verifier.fsops import Disk
     from verifier.host import this_host
     from verifier.site import find_site, open_site
@@ -62,7 +62,7 @@ def find_pin(
             raise
         return None
     opened = open_site(found, Disk(), this_host())
-    facts = facts_of(opened.state)
+    facts = facts_of(opened.state, proposed_channel(found))
     return facts.pin, facts, known_of(opened)
 
 

@@ -348,7 +348,7 @@ def test_a_policy_lowered_on_the_host_changes_nothing(place: Place) -> None:
     with pytest.raises(RefusedError, match="belongs to nobody"):
         place.approve("r-1.0.0", "root")
     items = {one.item: one for one in waiting_items(place.open())}
-    assert "does not judge a change of policy" in items["policy"].problem
+    assert "policy.yaml has number 1, policy 1 is in force" in items["policy"].problem
     policy_document = place.path / "journal" / "documents" / place.open().state.policy[7:]
     policy_document.write_bytes(policy_document.read_bytes().replace(b"operator", b"oberator"))
     with pytest.raises(DamagedError, match="was changed"):
@@ -364,7 +364,7 @@ def test_the_first_install_names_the_contract(place: Place) -> None:
     from verifier.install import install
 
     with place.hold() as site, pytest.raises(WaitingError, match="small-telemetry version 1"):
-        install(site, "r-1.0.0", place.tools(), media=None, contract=lambda _: "", tell=place._tell, told=nobody)
+        install(site, ("r-1.0.0",), place.tools(), media=None, contract=lambda _: "", tell=place._tell, told=nobody)
     assert place.install("r-1.0.0").error is None
     place.receive(bundle(place, second()))
     place.approve("r-1.1.0")
@@ -723,12 +723,15 @@ def test_a_generation_edited_on_disk_is_found(place: Place) -> None:
 
 
 def test_the_review_says_what_an_approver_must_know(place: Place) -> None:
-    from verifier.change import change_of, crew_for, standing_of
+    from verifier.change import change_of, crew_for
+    from verifier.review import standing_lines
+    from verifier.standing import standing_of
 
     place.receive(bundle(place, FIRST))
     site = place.open()
     change = change_of(site, "r-1.0.0")
-    text = review_text(change, standing_of(site, change), crew_for(site, change, load_driver), None, None)
+    text = review_text(change, crew_for(site, change, load_driver), None, None)
+    text += "\n".join(standing_lines(change, standing_of(site, change)))
     for said in (
         "first install of small 1.0.0",
         "+ api",

@@ -5,11 +5,11 @@ import pytest
 from manifests.approval import SignedApproval, verify_approval
 from manifests.digest import Blob, digest_of
 from manifests.errors import RefusedError, WaitingError
-from manifests.policy import KINDS, Kind
+from manifests.policy import Kind, Policy
 from manifests.release import Config, Handler, Limits, Release
 from tests.unit.manifests.test_policy import KEYS, PLAN, TEXT, approval, compiled
 from tests.vendor import Vendor
-from verifier.policy import JUDGED, Before, check_judged, kinds_of, needs_of, require, stand
+from verifier.policy import Before, Standing, kinds_of, needs_of, require, stand
 
 SETTINGS = digest_of(b"settings")
 
@@ -28,6 +28,7 @@ def kinds(old: Release | None, new: Release, **options: object) -> tuple[str, ..
         "config": None,
         "settings": SETTINGS,
         "irreversible": False,
+        "channel": "stable",
         **options,
     }
     was = before(old) if old else None
@@ -81,12 +82,8 @@ def test_several_kinds_ask_for_the_most_that_any_asks() -> None:
     assert needs_of(compiled(), ("patch",)) == {"operator": 1}
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in JUDGED])
-def test_a_kind_that_is_not_judged_refuses(kind: Kind) -> None:
-    with pytest.raises(RefusedError, match=f"a change of kind {kind} is not judged"):
-        check_judged((kind,), "x")
-    with pytest.raises(RefusedError):
-        needs_of(compiled(), (kind,))
+def stood(policy: Policy, kinds: tuple[Kind, ...], verdicts: tuple[SignedApproval, ...], *proposers: str) -> Standing:
+    return stand(policy, needs_of(policy, kinds), verdicts, proposers)
 
 
 def said(*verdicts: tuple[str, str]) -> tuple[SignedApproval, ...]:
@@ -98,19 +95,19 @@ def said(*verdicts: tuple[str, str]) -> tuple[SignedApproval, ...]:
 
 def test_people_are_counted_not_keys() -> None:
     twice = said(("sec-1", "approve"), ("sec-1-spare", "approve"))
-    found = stand(compiled(TEXT.replace("operator: 2", "operator: 1")), ("major",), twice, None)
+    found = stood(compiled(TEXT.replace("operator: 2", "operator: 1")), ("major",), twice)
     assert {one.role: one.have for one in found.roles} == {"operator": 0, "security": 1}
     assert len(found.approvals) == 1
 
 
 def test_all_of_them_agree() -> None:
-    found = stand(compiled(), ("major",), said(("ops-1", "approve"), ("ops-2", "approve"), ("sec-1", "approve")), None)
+    found = stood(compiled(), ("major",), said(("ops-1", "approve"), ("ops-2", "approve"), ("sec-1", "approve")))
     assert found.met
     require(found, "r-2.0.0")
 
 
 def test_the_missing_are_named() -> None:
-    found = stand(compiled(), ("major",), said(("ops-1", "approve")), None)
+    found = stood(compiled(), ("major",), said(("ops-1", "approve")))
     with pytest.raises(WaitingError, match=r"r-2.0.0 waits for 1 operator, 1 security \(operator: 1 of 2") as caught:
         require(found, "r-2.0.0")
     assert caught.value.exit_code == 9
@@ -118,27 +115,27 @@ def test_the_missing_are_named() -> None:
 
 def test_who_received_it_does_not_count() -> None:
     both = said(("ops-1", "approve"), ("ops-2", "approve"), ("sec-1", "approve"))
-    found = stand(compiled(), ("major",), both, "ops1")
+    found = stood(compiled(), ("major",), both, "ops1")
     assert found.not_counted == ("ops-1",)
-    with pytest.raises(WaitingError, match="not counted, because they received it: ops-1"):
+    with pytest.raises(WaitingError, match="not counted, because they brought it: ops-1"):
         require(found, "r-2.0.0")
-    assert stand(compiled(TEXT.replace("counts: false", "counts: true")), ("major",), both, "ops1").met
+    assert stood(compiled(TEXT.replace("counts: false", "counts: true")), ("major",), both, "ops1").met
 
 
 def test_the_last_word_counts() -> None:
     taken_back = said(("ops-1", "approve"), ("ops-1", "reject"))
-    found = stand(compiled(), ("patch",), taken_back, None)
+    found = stood(compiled(), ("patch",), taken_back)
     assert not found.met
     assert found.rejected == ("ops-1",)
     again = said(("ops-1", "reject"), ("ops-1", "approve"))
-    assert stand(compiled(), ("patch",), again, None).met
+    assert stood(compiled(), ("patch",), again).met
 
 
 def test_a_veto_ends_it_and_an_operators_no_does_not() -> None:
-    found = stand(compiled(), ("patch",), said(("ops-1", "approve"), ("sec-1", "reject")), None)
+    found = stood(compiled(), ("patch",), said(("ops-1", "approve"), ("sec-1", "reject")))
     with pytest.raises(RefusedError, match="was rejected by sec-1"):
         require(found, "r-1.0.1")
-    assert stand(compiled(), ("patch",), said(("ops-1", "approve"), ("ops-2", "reject")), None).met
+    assert stood(compiled(), ("patch",), said(("ops-1", "approve"), ("ops-2", "reject"))).met
 
 
 def test_the_plan_of_the_tests_is_the_one_that_was_signed() -> None:

@@ -38,7 +38,7 @@ def site(state: State | None, *, act: Act | None = None, current: int = 1, **mor
     return SiteState(
         site="a/b/c/d",
         vendor="v",
-        channel="stable",
+        enrolled_channel="stable",
         site_key=KEY,
         key_epoch=1,
         practice=False,
@@ -48,6 +48,8 @@ def site(state: State | None, *, act: Act | None = None, current: int = 1, **mor
         head=D,
         seq=1,
         last_change=D,
+        last_change_seq=1,
+        last_change_at="",
         last_at="",
         current=current,
         transaction=now,

@@ -1,0 +1,81 @@
+"""From the id of an item to what people are asked about it."""
+
+from manifests.canonical import encode
+from manifests.digest import digest_of
+from manifests.errors import WaybillError
+from manifests.plan import Plan
+from verifier.change import CONFIG, Change, Route, change_of, route_of
+from verifier.events import Proposed
+from verifier.export import export_item, export_question
+from verifier.host import owner_of
+from verifier.policy import Question
+from verifier.policy_change import ITEM as POLICY
+from verifier.policy_change import PolicyChange, policy_change
+from verifier.proposals import read_policy_yaml, read_site_yaml
+from verifier.site import POLICY_YAML, SITE_YAML, Site
+
+OFFBOARD = "offboard"
+
+
+def asked_about(site: Site, items: tuple[str, ...]) -> Change | Route | PolicyChange | Question:
+    """What the item is; several releases are one plan.
+
+    Raises:
+        UsageError: There is no such item.
+        WaybillError: It cannot be done here; the message says why.
+    """
+    if len(items) != 1:
+        return route_of(site, items)
+    (item,) = items
+    if item == POLICY:
+        return policy_change(site)
+    if item == OFFBOARD:
+        return offboard_question(site)
+    if item == export_item(site.state.report_seq) and site.state.report_head is not None:
+        return export_question(site)
+    return change_of(site, item)
+
+
+def offboard_question(site: Site) -> Question:
+    """Whether this site ends; what is asked is the rule `offboard`."""
+    state = site.state
+    plan = Plan(
+        site=state.site,
+        site_key=state.site_key.keyid,
+        action="offboard",
+        last_change=state.last_change,
+        policy=state.policy,
+        contract=state.contract,
+        kinds=("offboard",),
+    )
+    return Question(item=OFFBOARD, plan=plan, then="offboard")
+
+
+def note_proposals(site: Site) -> None:
+    """Record, once, what ``site.yaml`` and ``policy.yaml`` propose and whose files they are; of a held site.
+
+    From then on it is known since when the proposal waits and who brought it. A file that cannot be read proposes
+    nothing.
+    """
+    try:
+        _note(site, POLICY, digest_of(encode(read_policy_yaml(site.path))), in_force=site.state.policy)
+    except WaybillError:
+        """`review` says what is wrong with it."""
+    running = site.state.running
+    if running is None:
+        return
+    try:
+        proposal = read_site_yaml(site.path)
+    except WaybillError:
+        return
+    config = digest_of(proposal.config) if running.config is not None else None
+    if (digest_of(proposal.settings), config) != (running.settings, running.config):
+        _note(site, CONFIG, proposal.digest, in_force="")
+
+
+def _note(site: Site, item: str, subject: str, *, in_force: str) -> None:
+    known = next((one for one in site.state.proposed if one.item == item), None)
+    if subject == in_force or (known is not None and known.subject == subject):
+        return
+    name = POLICY_YAML if item == POLICY else SITE_YAML
+    site.record(Proposed(item=item, subject=subject, account=owner_of(site.path / name)))
