@@ -444,7 +444,7 @@ def test_site_yaml_cannot_become_another_site(place: Place) -> None:
     with pytest.raises(RefusedError, match="this site is enrolled as northern-grid/small/production/east"):
         place.approve("r-1.0.0")
     yaml.write_text(text.replace('channel: "stable"', 'channel: "beta"'))
-    with pytest.raises(RefusedError, match="this site follows stable"):
+    with pytest.raises(RefusedError, match="says channel beta, and the release is of channel stable"):
         place.approve("r-1.0.0")
 
 
