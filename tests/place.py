@@ -7,13 +7,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from manifests.approval import Approval, sign_approval
+from manifests.canonical import encode
 from manifests.keys import FileSigner, generate_key
+from manifests.plan import Plan
+from manifests.policy import Policy
 from manifests.release import Probe
 from tests.vendor import Vendor
 from verifier.approve import say_verdict
 from verifier.drivers import load_driver
 from verifier.enroll import Names, enroll, read_offer
-from verifier.events import Actor
+from verifier.events import Actor, PolicyInForce
 from verifier.fsops import Disk
 from verifier.host import Host
 from verifier.install import Ended, confirm, install, recover, rollback
@@ -131,6 +135,28 @@ class Place:
     def recover(self) -> tuple[str, Ended]:
         with self.hold() as site:
             return recover(site, self.tools(), tell=self._tell)
+
+    def put_policy(self, policy: Policy, *people: str) -> None:
+        """Put a compiled policy in force as `install policy` does, with the approvals of ``people``."""
+        with self.hold() as site:
+            state = site.state
+            digest = site.keep_document(encode(policy))
+            plan = Plan(
+                site=state.site,
+                site_key=state.site_key.keyid,
+                action="policy",
+                last_change=state.last_change,
+                policy=state.policy,
+                subject=digest,
+                kinds=("policy",),
+            )
+            approvals = []
+            for person in people or ("ops-1",):
+                key, role = self.people[person], site.policy.people[person].role
+                said = Approval(plan=plan.digest, verdict="approve", keyid=key.public.keyid, role=role)
+                approvals.append(site.keep_document(sign_approval(said, key)))
+            kept = site.keep_document(encode(plan))
+            site.record(PolicyInForce(number=policy.number, digest=digest, plan=kept, approvals=tuple(approvals)))
 
     def bring(self, bundle: Path) -> Ended:
         """Receive, approve and install in one go."""

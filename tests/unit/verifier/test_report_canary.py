@@ -148,7 +148,7 @@ def live(place: Place, tmp_path: Path) -> None:
 
 def say(place: Place, item: str, person: str, verdict: str, words: str) -> None:
     with place.hold() as site:
-        say_verdict(site, item, place.people[person], verdict, condition=words, load=load_driver)  # type: ignore[arg-type]  # one of the two words
+        say_verdict(site, (item,), place.people[person], verdict, condition=words, load=load_driver)  # type: ignore[arg-type]  # one of the two words
 
 
 def ways_out(place: Place, tmp_path: Path) -> Iterator[tuple[str, bytes]]:

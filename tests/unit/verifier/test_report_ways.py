@@ -19,7 +19,7 @@ from manifests.symbols import cut_report
 from manifests.telephone import parse_line, site_code
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.events import Note, PolicyInForce
+from verifier.events import Note
 from verifier.report import write_report
 from verifier.report_cli import report_command
 
@@ -152,7 +152,7 @@ def rule(place: Place, tmp_path: Path, **needs: int) -> dict[str, str]:
             for name, signer in people.items()
         }
         policy = replace(old, number=2, people=listed, rules={**old.rules, "export": needs})
-        site.record(PolicyInForce(number=2, digest=site.keep_document(encode(policy))))
+    place.put_policy(policy)
     return files
 
 
