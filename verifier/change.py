@@ -525,8 +525,7 @@ def _check_target(state: SiteState, target: Generation | None, number: int, item
             remedy="choose one that was confirmed",
             finding="never-confirmed",
         )
-    stream = state.stream_of(target.channel)
-    floor = stream.floor if stream else None
+    floor = state.floor_of(target.channel)
     if floor is not None and target.mark < floor:
         raise RefusedError(
             f"generation {number} has sequence {target.mark.sequence}, below the floor {floor.sequence}",

@@ -37,7 +37,7 @@ def _facts(state: SiteState, channel: str) -> SiteFacts:
         running_release=running.release if running else "",
         known=dict(stream.used) if stream else {},
         highest=stream.mark if stream else None,
-        floor=state.floor,
+        floor=state.floor_of(channel),
         time_floor=state.time_floor or "",
     )
 

@@ -366,8 +366,13 @@ class SiteState:
 
     @property
     def floor(self) -> Mark | None:
-        said = self.minimum[1] if self.minimum and self.minimum[0] == self.channel else None
-        return max(filter(None, (self.stream.floor if self.stream else None, said)), default=None)
+        return self.floor_of(self.channel)
+
+    def floor_of(self, channel: str) -> Mark | None:
+        """The lowest mark that is still acceptable: as releases stated it, or the paper of the enrolment."""
+        said = self.minimum[1] if self.minimum and self.minimum[0] == channel else None
+        stream = self.stream_of(channel)
+        return max(filter(None, (stream.floor if stream else None, said)), default=None)
 
     def stream_of(self, channel: str) -> Stream | None:
         return next((one for one in self.streams if one.channel == channel), None)
