@@ -17,6 +17,8 @@ from manifests.digest import digest_of
 from manifests.enrolment import verify_enrolment
 from manifests.envelope import INTOTO, verify_statement
 from manifests.errors import DamagedError, RefusedError
+from manifests.symbols import cut_report
+from tests.bench.report import many_installed
 from tests.consignments import consignment_for, signed
 from tests.place import Place, make_place
 from tests.unit.fleet.reporter import Reporter
@@ -385,6 +387,16 @@ def test_two_hundred_images_lose_nothing() -> None:
     )
     large = replace(good, components=r.Components(listed=many))
     assert fit(large, OTHER) == large
+
+
+def test_two_hundred_real_images_fit_into_a_core_and_into_sixteen_symbols(tmp_path: Path) -> None:
+    place = many_installed(tmp_path, 200)
+    found = newest(place)
+    assert [one.found for one in found.components.listed] == ["same"] * 201
+    assert (found.components.more_same, found.components.more_other, found.dropped) == (0, 0, ())
+    assert found.store == r.Store(releases=(r.Held(release=found.install.release.digest),))  # type: ignore[union-attr]  # it is installed
+    assert len(r.encode_report(found, OTHER)) < r.MAX_CORE
+    assert len(cut_report((place.path / "outbox" / "1.report.json").read_bytes())) <= 16
 
 
 @pytest.mark.parametrize(
