@@ -31,6 +31,7 @@ VERBS = {
     "status": ("verifier.cli:status_command", "Say what runs here and what waits."),
     "history": ("verifier.cli:history_command", "Check the journal and print it."),
     "report": ("verifier.report_cli:report_command", "Print or hand out the signed report of this site."),
+    "offboard": ("verifier.cli:offboard_command", "End the vendor's access to this site, and prove it."),
     "fleet": ("fleet.cli:fleet_group", "What support knows, and what it writes to sites."),
 }
 

@@ -196,6 +196,7 @@ def _another_key(place: Path | None, reason: str | None, *, alone: bool) -> Resu
     from manifests.enrolment import RENEW_REASONS, key_groups
     from verifier.install import check_idle
     from verifier.newkey import renew_key, rotate_key
+    from verifier.offboarding import check_served
 
     if not alone:
         raise UsageError("--rotate and --renew stand alone, with --site at most", where="enroll")
@@ -203,6 +204,7 @@ def _another_key(place: Path | None, reason: str | None, *, alone: bool) -> Resu
     if reason is not None and reason not in known:
         raise UsageError(f"{reason!r} is none of {', '.join(known)}", where="--renew")
     with _hold(place, "enroll") as site:
+        check_served(site.state)
         if reason is None:
             check_idle(site)
             made = rotate_key(site)
@@ -268,6 +270,7 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
     Names of files mean nothing. After a consignment there is a new report, which answers its challenge.
     """
     from verifier.arrivals import receive_paths
+    from verifier.offboarding import check_served
     from verifier.queue import waiting_items
     from verifier.review import queue_text
 
@@ -278,6 +281,7 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
 
     report = None
     with _hold(place, "receive") as site:
+        check_served(site.state)
         try:
             found = receive_paths(site, paths, keep=keep, watch=watch, say=say)
         finally:
@@ -781,3 +785,46 @@ def _event(event: Any) -> Any:
     import msgspec
 
     return msgspec.to_builtins(event)
+
+
+@verb(short_help="End the vendor's access.")
+@click.option("--reason", metavar="TEXT", help="Why; `retired` when the site itself goes. It stays here.")
+@click.option("--key", "keys", multiple=True, metavar="URI", help="Agree to it with this key.")
+@passphrase_option
+@site_option
+def offboard_command(
+    reason: str | None, keys: tuple[str, ...], passphrase_fd: int | None, place: Path | None
+) -> Result:
+    """Ask that the vendor's access ends; do it once the people whom the policy names have agreed; prove it.
+
+    Data, images, running software and local rollback stay. The vendor's former bundles, consignments, requests and
+    signatures are tried once more, and each has to be refused. The last report says so. Cut off in the middle, the
+    same verb goes on.
+    """
+    from verifier.offboard import agree, ask, end, finish
+
+    signers = [_signer(uri, passphrase_fd) for uri in keys]
+    with _hold(place, "offboard") as site:
+        if not site.state.offboarded:
+            if reason is not None and ask(site, reason):
+                _tell(site, "offboard-asked")
+            for signer in signers:
+                agree(site, signer)
+            end(site)
+        done = finish(site, utc_now())
+        state = site.state
+        now = state.offboarding
+    tried = now.tried if now else ()
+    lines = [f"{state.vendor} has no access to {state.site} any more"]
+    lines += [f"  {one.kind:<12} {one.outcome}" + (f": {one.finding}" if one.finding else "") for one in tried]
+    lines += [f"  report       {done.report}  (the last one; carry it: waybill report --out MEDIUM)"]
+    data = {
+        "site": state.site,
+        "reason": now.asked.reason if now else None,
+        "tried": [
+            {"kind": one.kind, "artefact": one.artefact, "outcome": one.outcome, "finding": one.finding}
+            for one in tried
+        ],
+        "report": str(done.report),
+    }
+    return Result("\n".join(lines), data, done.error)

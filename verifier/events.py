@@ -12,6 +12,7 @@ from manifests.digest import Count, Digest, KeyId, Name, Positive, SiteId, Text,
 from manifests.document import Document
 from manifests.enrolment import RenewReason
 from manifests.keys import PublicKey
+from manifests.report import ArtefactKind, OffboardReason, ProbeOutcome
 from manifests.trust import Mark, Pin
 
 Act = Literal["stage", "switch", "activate", "probe", "settle", "retreat", "switch-back", "deactivate", "reactivate"]
@@ -296,6 +297,46 @@ class Reported(Document, frozen=True, kw_only=True, tag_field="event", tag="repo
     previous: Digest | None = None
 
 
+class OffboardAsked(Document, frozen=True, kw_only=True, tag_field="event", tag="offboard-asked"):
+    """Somebody asks that the vendor's access end; the digest of this is what people agree to.
+
+    Attributes:
+        detail: Why, in their words; it never leaves.
+    """
+
+    reason: OffboardReason
+    detail: Text
+
+
+class Offboarded(Document, frozen=True, kw_only=True, tag_field="event", tag="offboarded"):
+    """From here on this site believes nothing of its vendor: pin, roots and lists judge no more."""
+
+    reason: OffboardReason
+    plan: Digest
+    approvals: Annotated[tuple[Digest, ...], Meta(max_length=128)] = ()
+
+
+class Tried(Document, frozen=True, kw_only=True, tag_field="event", tag="tried"):
+    """Something that the site once believed, tried once more after the offboarding.
+
+    Attributes:
+        artefact: Digest of what was tried; absent when the site never held one.
+    """
+
+    kind: ArtefactKind
+    artefact: Digest | None = None
+    outcome: ProbeOutcome
+    finding: Word | None = None
+    detail: Text = ""
+
+
+class OffboardDone(Document, frozen=True, kw_only=True, tag_field="event", tag="offboard-done"):
+    """The offboarding is complete: its final report is written."""
+
+    report: Positive
+    key: Literal["kept", "destroyed"]
+
+
 class Torn(Document, frozen=True, kw_only=True, tag_field="event", tag="torn"):
     """An unfinished last line of so many bytes was cut off: the plug was pulled while it was written."""
 
@@ -330,6 +371,10 @@ Event = (
     | Confirmed
     | Inconsistent
     | Reported
+    | OffboardAsked
+    | Offboarded
+    | Tried
+    | OffboardDone
     | Torn
     | Note
 )

@@ -1,5 +1,7 @@
 """Heads of releases that a site took in: kept whole, judged anew each time they are used."""
 
+from pathlib import Path
+
 from content.head import VerifiedHead, encode_head, open_head, verify_head
 from manifests.digest import Blob
 from manifests.errors import DamagedError, RefusedError, UntrustedError
@@ -12,7 +14,7 @@ def keep_head(site: Site, verified: VerifiedHead) -> None:
     """Store the head of a release, durably; another head of the same release (more signatures) replaces it."""
     folder = site.path / "heads"
     site.disk.make_folder(folder)
-    site.disk.write(folder / _name(verified.release_digest), encode_head(verified.head))
+    site.disk.write(head_path(site, verified.release_digest), encode_head(verified.head))
 
 
 def read_kept_head(site: Site, release: str) -> VerifiedHead:
@@ -23,7 +25,7 @@ def read_kept_head(site: Site, release: str) -> VerifiedHead:
         DamagedError: The file holds another release.
         UntrustedError: The root in force does not vouch for it any more.
     """
-    path = site.path / "heads" / _name(release)
+    path = head_path(site, release)
     if not path.exists():
         raise RefusedError(
             f"release {release} was never received here",
@@ -62,5 +64,5 @@ def small_documents(release: Release) -> tuple[Blob, ...]:
     return tuple(found)
 
 
-def _name(release: str) -> str:
-    return release.removeprefix("sha256:") + ".head"
+def head_path(site: Site, release: str) -> Path:
+    return site.path / "heads" / (release.removeprefix("sha256:") + ".head")

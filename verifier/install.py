@@ -442,7 +442,8 @@ def _ended(site: Site, tell: Tell, cause: str, need: Need | None, *, expected_ba
         error = None
     report = None
     try:
-        report = tell(site, cause)
+        # Without a vendor there is nobody to tell, and going back works all the same.
+        report = None if site.state.offboarded else tell(site, cause)
     except (WaybillError, OSError) as failure:
         if error is None:
             error = AttentionError(

@@ -3,11 +3,11 @@
 from manifests.canonical import encode
 from manifests.digest import digest_of
 from manifests.errors import WaybillError
-from manifests.plan import Plan
 from verifier.change import CONFIG, Change, Route, change_of, route_of
 from verifier.events import Proposed
 from verifier.export import export_item, export_question
 from verifier.host import owner_of
+from verifier.offboarding import offboard_plan
 from verifier.policy import Question
 from verifier.policy_change import ITEM as POLICY
 from verifier.policy_change import PolicyChange, policy_change
@@ -37,18 +37,8 @@ def asked_about(site: Site, items: tuple[str, ...]) -> Change | Route | PolicyCh
 
 
 def offboard_question(site: Site) -> Question:
-    """Whether this site ends; what is asked is the rule `offboard`."""
-    state = site.state
-    plan = Plan(
-        site=state.site,
-        site_key=state.site_key.keyid,
-        action="offboard",
-        last_change=state.last_change,
-        policy=state.policy,
-        contract=state.contract,
-        kinds=("offboard",),
-    )
-    return Question(item=OFFBOARD, plan=plan, then="offboard")
+    """Whether the vendor's access ends, for the reason that was given; what is asked is the rule `offboard`."""
+    return Question(item=OFFBOARD, plan=offboard_plan(site.state), then="offboard")
 
 
 def note_proposals(site: Site) -> None:

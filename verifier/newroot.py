@@ -6,6 +6,7 @@ from content.head import check_own_keys
 from manifests.errors import RefusedError, UntrustedError
 from manifests.trust import Chain, check_vendor_product
 from verifier.events import RootReplaced
+from verifier.offboarding import check_served
 from verifier.site import Site
 from verifier.trust import known_of
 
@@ -13,6 +14,7 @@ from verifier.trust import known_of
 def check_new_root(site: Site, chain: Chain) -> None:
     """Raises unless the chain, whose fingerprint was typed from paper, may take the place of the one in force."""
     state, newest = site.state, chain.newest
+    check_served(state)
     if newest.vendor != state.vendor:
         raise RefusedError(
             f"a root of {newest.vendor}, this site trusts {state.vendor}",

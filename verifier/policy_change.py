@@ -20,7 +20,7 @@ from verifier.machine import one_line
 from verifier.policies import needs_without
 from verifier.policy import Standing, needs_of, require, stand
 from verifier.proposals import read_policy_yaml
-from verifier.site import POLICY_YAML, Site
+from verifier.site import EVIDENCE, POLICY_YAML, Site
 from verifier.standing import standing_of, verdicts_on
 from verifier.trust import own_chain
 
@@ -111,9 +111,12 @@ def vendor_keys(site: Site) -> frozenset[str]:
     Raises:
         UntrustedError: The documents are not those that the journal pins.
     """
-    chain = own_chain(site)
-    others = [parse_root(read_capped(path, MAX_ROOT), str(path)) for path in (site.path / "trust").rglob("*.root.json")]
-    return frozenset(keyid for one in (*chain.roots, *others) for keyid in one.root.keys)
+    # Also a vendor whose access was ended does not decide here.
+    ended = site.state.offboarded
+    pinned = () if ended else own_chain(site).roots
+    folder = site.path / (EVIDENCE if ended else "trust")
+    others = [parse_root(read_capped(path, MAX_ROOT), str(path)) for path in folder.rglob("*.root.json")]
+    return frozenset(keyid for one in (*pinned, *others) for keyid in one.root.keys)
 
 
 def differences(old: Policy, new: Policy) -> tuple[str, ...]:

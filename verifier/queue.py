@@ -53,7 +53,7 @@ class Waiting:
 
 def waiting_items(site: Site) -> tuple[Waiting, ...]:
     """Everything that could be approved or installed now, oldest first."""
-    return (*_releases(site), *_config(site), *_policy(site), *_spoken(site))
+    return (*_releases(site), *_config(site), *_policy(site), *_offboard(site), *_spoken(site))
 
 
 def _releases(site: Site) -> list[Waiting]:
@@ -164,8 +164,16 @@ def _policy(site: Site) -> list[Waiting]:
     return [_weighed(site, (POLICY,), POLICY, "policy", digest, str(proposed.number), since)]
 
 
+def _offboard(site: Site) -> list[Waiting]:
+    """The end of the vendor's access, from the moment that somebody asked for it until it is done."""
+    now = site.state.offboarding
+    if now is None or now.done is not None:
+        return []
+    return [_weighed(site, (OFFBOARD,), OFFBOARD, OFFBOARD, "", "", now.asked_at)]
+
+
 def _spoken(site: Site) -> list[Waiting]:
-    """What nobody proposes to anybody, and on which somebody has spoken: ways back, an export, the end of the site."""
+    """What nobody proposes to anybody, and on which somebody has spoken: ways back, an export."""
     state = site.state
     found = []
     for item in sorted({said.item for said in state.verdicts}):
@@ -174,8 +182,6 @@ def _spoken(site: Site) -> list[Waiting]:
         if item.startswith("b-") and (generation := state.generation(int(item[2:]))) is not None:
             if generation.number != state.current and generation.state == State.SETTLED:
                 kind, digest, version = "rollback", generation.release, generation.version
-        elif item == OFFBOARD:
-            kind = "offboard"
         elif item == export_item(state.report_seq) and site.policy.rules["export"]:
             kind, digest = "export", state.report_head or ""
         if kind:

@@ -33,8 +33,9 @@ from verifier.export import let_leave
 from verifier.fsops import Disk
 from verifier.generations import Installed
 from verifier.journal import read_journal
+from verifier.offboarding import check_served, told_offboarding
 from verifier.queue import waiting_items
-from verifier.site import Site
+from verifier.site import EVIDENCE, Site
 from verifier.sitekey import finish_key, succession_of
 from verifier.state import Generation, SiteState
 from verifier.table import State
@@ -60,6 +61,7 @@ class Observed:
         held: What the store holds; None where the site withholds it.
         kit: Digest of the one file that this program runs from.
         revoked: The release that runs is revoked.
+        remains: What stays, of a site whose vendor's access was ended.
         unseen: What could not be looked at, by name of the core's field.
     """
 
@@ -75,6 +77,7 @@ class Observed:
     held: tuple[r.Held, ...] | None = None
     kit: str | None = None
     revoked: bool = False
+    remains: r.Remains | None = None
     unseen: tuple[str, ...] = ()
 
 
@@ -103,7 +106,7 @@ def plan_report(state: SiteState, observed: Observed, former: Former | None, *, 
             succession=_succession(state, observed),
         ),
         chain=_chain(state, observed, former, cause, now),
-        trust=_trust(state, now),
+        trust=_trust(state, observed, now),
         policy=r.PolicyState(number=state.policy_number, digest=state.policy, contract=state.contract)
         if state.policy_number
         else None,
@@ -186,19 +189,22 @@ def _shorten(
     return earlier[len(earlier) - most :], r.Omitted(first=first, last=gone.seq, digest=gone.digest)
 
 
-def _trust(state: SiteState, now: datetime) -> r.Trust:
+def _trust(state: SiteState, observed: Observed, now: datetime) -> r.Trust:
+    ended = state.offboarding if state.offboarded else None
+    root = ended.root if ended and ended.root else state.root
     return r.Trust(
-        root=r.ReportedRoot(version=max(state.root.version, 1), digest=state.root.digest),
+        root=r.ReportedRoot(version=max(root.version, 1), digest=root.digest),
         practice=state.practice,
         channel=state.channel,
         mark=state.mark,
         floor=state.floor,
         roots_replaced=state.root_line,
-        revocations=state.revocations[0] if state.revocations else 0,
+        revocations=ended.revocations if ended else state.revocations[0] if state.revocations else 0,
         time_floor=state.time_floor,
         clock=clock_verdict(state.time_floor, now),
         clock_back=state.clock_back,
         alarms=tuple(r.SeenAlarm(code=one.code, digest=one.digest) for one in state.alarms[-32:]),
+        offboarding=told_offboarding(state, observed.remains),
     )
 
 
@@ -445,8 +451,23 @@ def observe_site(site: Site) -> Observed:
         held=_try(lambda: held_releases(site), unseen, "store"),
         kit=_try(lambda: _digest_of_kit(site), unseen, "verifier"),
         revoked=bool(_try(lambda: running_revoked(site), unseen, "revoked")),
+        remains=_remains(site) if site.state.offboarded else None,
         unseen=tuple(unseen),
     )
+
+
+def _remains(site: Site) -> r.Remains:
+    """How many of each; where they are, the site's own statement says."""
+    return r.Remains(
+        generations=len(site.state.generations),
+        releases=len({one.release for one in site.state.generations}),
+        backups=_count_in(site.path / "backups"),
+        evidence=_count_in(site.path / EVIDENCE) + _count_in(site.path / "heads"),
+    )
+
+
+def _count_in(folder: Path) -> int:
+    return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
 
 
 def _try(look: Callable[[], T], unseen: list[str], name: str) -> T | None:
@@ -583,8 +604,13 @@ def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "request
 
     Returns:
         The file; its number is one above the last.
+
+    Raises:
+        RefusedError: The vendor's access was ended, and the report that says so is written.
     """
     now = now.astimezone(UTC)
+    if site.state.offboarding is not None and site.state.offboarding.final is not None:
+        check_served(site.state)
     finish_key(site)
     take_over(site)  # 1
     observed = observe_site(site)  # 2

@@ -33,6 +33,8 @@ OVERHEAD_FILES = 64
 SITE_YAML = "site.yaml"
 POLICY_YAML = "policy.yaml"
 CURRENT = "current"
+# Where the roots of a vendor lie whose access was ended: kept, and believed by nobody.
+EVIDENCE = "trust-evidence"
 SITE_KEY = "site.key"
 # A key that is about to be the site's; it is from the moment that the journal says so.
 NEXT_KEY = "next.key"
@@ -121,7 +123,7 @@ class Site:
     def keep_document(self, data: bytes) -> str:
         """Store a small document under its digest, durably; the digest."""
         digest = digest_of(data)
-        path = self._document(digest)
+        path = self.document_path(digest)
         if not path.exists() or path.read_bytes() != data:
             self.disk.make_folder(self.documents)
             self.disk.write(path, data)
@@ -133,7 +135,7 @@ class Site:
         Raises:
             DamagedError: Missing or changed.
         """
-        path = self._document(digest)
+        path = self.document_path(digest)
         if not path.exists():
             raise DamagedError(f"document {digest} is missing", where=str(path), remedy="restore it from a backup")
         data = read_capped(path, MAX_DOCUMENT)
@@ -146,7 +148,7 @@ class Site:
             )
         return data
 
-    def _document(self, digest: str) -> Path:
+    def document_path(self, digest: str) -> Path:
         return self.documents / digest.removeprefix("sha256:")
 
     def parsed(self, digest: str, type_: type[T], what: str) -> T:

@@ -22,6 +22,9 @@ from verifier.events import (
     KeyRenewed,
     KeyRotated,
     Note,
+    OffboardAsked,
+    OffboardDone,
+    Offboarded,
     Outcome,
     Planned,
     PolicyInForce,
@@ -34,6 +37,7 @@ from verifier.events import (
     RootReplaced,
     TimeAcknowledged,
     Torn,
+    Tried,
     Verdict,
 )
 from verifier.table import BEFORE_SWITCH, MOVES, RESTING, TABLE, State
@@ -226,6 +230,35 @@ class FormerKey:
     rotation: str
 
 
+# What the site believes after its vendor's access was ended: no document in the world has this digest.
+NOBODY = Pin(version=0, digest="sha256:" + "0" * 64)
+
+
+@dataclass(frozen=True)
+class Offboarding:
+    """How far the end of the vendor's access is.
+
+    Attributes:
+        asked: Why; its digest is what people agree to.
+        done: It is in force; None while it waits for people.
+        done_at: When it came into force.
+        root, revocations: What was believed last, for the record; ``before``: the last report before.
+        final: The report that tells of it and after which none follows.
+        ended: Everything is done.
+    """
+
+    asked: OffboardAsked
+    asked_at: str
+    done: Offboarded | None = None
+    done_at: str = ""
+    root: Pin | None = None
+    revocations: int = 0
+    before: int = 0
+    tried: tuple[Tried, ...] = ()
+    final: int | None = None
+    ended: OffboardDone | None = None
+
+
 @dataclass(frozen=True)
 class SiteState:
     """Everything that is in force at a site.
@@ -259,6 +292,7 @@ class SiteState:
         owes_report: A consignment came after the last report was written.
         enrolment: Digest of the enrolment on which the reports stand; ``line``: of which key epoch it is.
         former_keys: Those that signed reports since that enrolment, oldest first.
+        offboarding: The end of the vendor's access, asked for or in force; None before.
     """
 
     site: str
@@ -312,6 +346,12 @@ class SiteState:
     enrolment: str | None = None
     line: int = 1
     former_keys: tuple[FormerKey, ...] = ()
+    offboarding: Offboarding | None = None
+
+    @property
+    def offboarded(self) -> bool:
+        """The site believes nothing of its vendor any more."""
+        return self.offboarding is not None and self.offboarding.done is not None
 
     def key_of_report(self, seq: int) -> PublicKey:
         """The key by which report ``seq`` of this line was, or will be, signed."""
@@ -448,7 +488,10 @@ def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteS
         case Reported():
             if event.seq <= state.report_seq:
                 raise _impossible(record, f"report {event.seq} after report {state.report_seq}")
-            return replace(state, report_seq=event.seq, report_head=event.digest, owes_report=False)
+            state = replace(state, report_seq=event.seq, report_head=event.digest, owes_report=False)
+            return _told_last(state, event)
+        case OffboardAsked() | Offboarded() | Tried() | OffboardDone():
+            return _offboarding(state, event, record)
         case Torn():
             return replace(state, torn=state.torn + 1)
         case Note():
@@ -567,6 +610,37 @@ def _renewed(state: SiteState, event: KeyRenewed, record: Record) -> SiteState:
         answered=tuple(replace(one, after=0) for one in state.answered),
         owes_report=True,
     )
+
+
+def _offboarding(
+    state: SiteState, event: OffboardAsked | Offboarded | Tried | OffboardDone, record: Record
+) -> SiteState:
+    now = state.offboarding
+    if isinstance(event, OffboardAsked):
+        if state.offboarded:
+            raise _impossible(record, "asked to end what has ended")
+        return replace(state, offboarding=Offboarding(asked=event, asked_at=record.at))
+    if now is None or state.offboarded == isinstance(event, Offboarded) or now.ended is not None:
+        raise _impossible(record, f"{event.__struct_config__.tag} before it was asked for, or again")
+    match event:
+        case Offboarded():
+            before = state.revocations[0] if state.revocations else 0
+            done = replace(
+                now, done=event, done_at=record.at, root=state.root, revocations=before, before=state.report_seq
+            )
+            return replace(state, offboarding=done, root=NOBODY, revocations=None, owes_report=True)
+        case Tried():
+            return replace(state, offboarding=replace(now, tried=(*now.tried, event)))
+        case OffboardDone():
+            return replace(state, offboarding=replace(now, ended=event))
+
+
+def _told_last(state: SiteState, event: Reported) -> SiteState:
+    """The first report after the end is the last one."""
+    now = state.offboarding
+    if now is None or now.done is None or now.final is not None:
+        return state
+    return replace(state, offboarding=replace(now, final=event.seq))
 
 
 def _received(state: SiteState, event: Received, record: Record) -> SiteState:

@@ -14,6 +14,9 @@ from verifier.events import (
     KeyRenewed,
     KeyRotated,
     Note,
+    OffboardAsked,
+    OffboardDone,
+    Offboarded,
     Outcome,
     Planned,
     PolicyInForce,
@@ -24,6 +27,7 @@ from verifier.events import (
     RootInForce,
     RootReplaced,
     TimeAcknowledged,
+    Tried,
     Verdict,
 )
 from verifier.install import check_idle
@@ -76,7 +80,8 @@ def status_of(
         lines.append(f"           probe {health.probe}: {health.state}{failing}")
     mark = f"{state.channel} {state.mark.sequence}" if state.mark else f"{state.channel}, nothing received"
     lines.append(f"known      {mark}; floor {state.floor.sequence if state.floor else 'none yet'}")
-    lines.append(f"policy     number {state.policy_number}; root {state.root.version or 1} of {state.vendor}")
+    root = "no root is believed" if state.offboarded else f"root {state.root.version or 1} of {state.vendor}"
+    lines.append(f"policy     number {state.policy_number}; {root}")
     if state.root_line:
         lines.append(f"           replaced on paper {state.root_line} times, last because: {state.root_reason}")
     if state.time_claimed:
@@ -120,6 +125,19 @@ def status_of(
             finding="running-revoked",
         )
     return Status(text="\n".join(lines).rstrip(), error=error)
+
+
+def _offboarding(state: SiteState) -> list[str]:
+    """How far the end of the vendor's access is."""
+    now = state.offboarding
+    if now is None:
+        return []
+    if now.done is None:
+        return [f"vendor     asked at {now.asked_at} that its access ends ({now.asked.reason}): {now.asked.detail}"]
+    count = {word: sum(one.outcome == word for one in now.tried) for word in ("refused", "unproven", "accepted")}
+    proof = ", ".join(f"{number} {word}" for word, number in count.items() if number) or "nothing tried yet"
+    unfinished = "" if now.ended else "; unfinished: waybill offboard goes on"
+    return [f"vendor     its access ended at {now.done_at} ({now.done.reason}); {proof}{unfinished}"]
 
 
 def _unfinished(site: Site) -> list[str]:
@@ -192,6 +210,14 @@ def _in_words(record: Record) -> str:
             return f"revocation list {version} in force"
         case TimeAcknowledged(time=time, person=person):
             return f"{person} says that time has passed until {time}"
+        case OffboardAsked(reason=reason, detail=detail):
+            return f"asked that the vendor's access ends ({reason}): {detail}"
+        case Offboarded(reason=reason):
+            return f"the vendor's access ended ({reason}); nothing of it is believed from here on"
+        case Tried(kind=kind, outcome=outcome, detail=detail):
+            return f"{kind} that was believed before: {outcome}: {detail}"
+        case OffboardDone(report=seq, key=key):
+            return f"offboarding complete: report {seq} is the last one, the site's key is {key}"
         case PolicyInForce(number=number):
             return f"policy {number} in force"
         case Note(code=code, detail=detail):

@@ -281,6 +281,7 @@ def test_a_refused_bundle_does_not_take_the_answer_away(place: Place, tmp_path: 
 
 def test_requests_are_answered_until_home_has_heard(place: Place, tmp_path: Path) -> None:
     place.bring(ONE.write(tmp_path / "1.tar"))
+    one = first(place, 1)
     asked = (
         Request(request="1", handler="collect-logs"),
         Request(request="2", handler="restart", parameters={"a": "b"}),
@@ -293,7 +294,7 @@ def test_requests_are_answered_until_home_has_heard(place: Place, tmp_path: Path
     )
     assert newest(place).requests == expected
     # A consignment that acknowledges the report before the answer leaves it standing.
-    bring(place, tmp_path, consignment_for(place.open().state, 2, acknowledged=Acknowledged(**first(place, 1))))
+    bring(place, tmp_path, consignment_for(place.open().state, 2, acknowledged=Acknowledged(**one)))
     assert newest(place).requests == expected
     bring(place, tmp_path, consignment_for(place.open().state, 3, acknowledge=True))
     assert newest(place).requests == ()

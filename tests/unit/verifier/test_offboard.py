@@ -1,0 +1,400 @@
+"""The end of a vendor's access at a real site: what was believed is refused, what is the customer's stays and works."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from msgspec.structs import replace
+
+from manifests import report as r
+from manifests.canonical import encode
+from manifests.consignment import Request
+from manifests.digest import digest_of
+from manifests.errors import AttentionError, RefusedError, UntrustedError, WaitingError
+from manifests.keys import encode_private, generate_key
+from manifests.policy import Person
+from tests.consignments import consignment_for, signed
+from tests.faults.crash import recording, states
+from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk, RecordingDisk
+from tests.place import Place, make_place
+from tests.vendor import Vendor
+from verifier.arrivals import receive_paths
+from verifier.cli import history_command, offboard_command, receive_command, status_command
+from verifier.consignment import look, receive_consignment
+from verifier.events import Alarm, OffboardDone, Tried
+from verifier.items import offboard_question
+from verifier.newkey import rotate_key
+from verifier.offboard import agree, ask, end, finish
+from verifier.offboarding import check_served
+from verifier.queue import waiting_items
+from verifier.report import read_report, write_report
+from verifier.report_cli import report_command
+from verifier.site import EVIDENCE, SITE_KEY
+from verifier.standing import standing_of
+
+ONE = Vendor(version="1.0.0", sequence=1)
+TWO = ONE.but(version="1.1.0", sequence=2, service={"hello.txt": b"two\n"})
+THREE = ONE.but(version="1.2.0", sequence=3, service={"hello.txt": b"three\n"})
+
+
+def served(folder: Path) -> Place:
+    """A site with two releases installed, a third one waiting, and a consignment with a request."""
+    place = make_place(folder, ONE, disk=QuickDisk(), reserve="4KiB")
+    place.tell = lambda site, cause: write_report(site, site.disk, place.clock.at, cause=cause)
+    place.bring(ONE.write(folder / "1.tar"))
+    place.bring(TWO.write(folder / "2.tar"))
+    place.approve(place.receive(THREE.write(folder / "3.tar")).item)
+    asked = (Request(request="q1", handler="restart"),)
+    (folder / "note").write_bytes(signed(consignment_for(place.open().state, acknowledge=True, requests=asked)))
+    with place.hold() as site:
+        receive_consignment(site, look(folder / "note"))
+        write_report(site, site.disk, place.clock.at)
+    return place
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return served(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture
+def place(template: Place, tmp_path: Path) -> Place:
+    """A copy of a served site, for one test to end."""
+    shutil.copytree(template.path.parent, tmp_path / "world", symlinks=True)
+    return copied(template, tmp_path / "world" / "site")
+
+
+def copied(place: Place, path: Path) -> Place:
+    other = Place(path=path, disk=QuickDisk(), clock=place.clock, people=place.people)
+    other.tell = lambda site, cause: write_report(site, site.disk, place.clock.at, cause=cause)
+    return other
+
+
+def go(place: Place, words: str = "the contract ended") -> Any:
+    with place.hold() as site:
+        ask(site, words)
+        agree(site, place.people["ops-1"])
+        end(site)
+        return finish(site, place.clock.at)
+
+
+def last(place: Place) -> r.Report:
+    site = place.open()
+    return read_report(site, site.state.report_seq, site.state.report_head or "").report
+
+
+def tried(place: Place) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for entry in place.open().entries:
+        if isinstance(entry.record.event, Tried):
+            found.setdefault(entry.record.event.kind, []).append(entry.record.event.outcome)
+    return found
+
+
+def test_what_was_believed_is_refused_and_the_report_says_so(place: Place) -> None:
+    before = place.open().state
+    found = go(place)
+    assert found.error is None
+    assert tried(place) == {
+        "bundle": ["refused"] * 3,
+        "signature": ["refused"] * 3,
+        "consignment": ["refused"],
+        "request": ["refused"],
+        "approval": ["refused"] * 3,
+    }
+    said = last(place).trust.offboarding
+    assert said is not None
+    assert (said.reason, said.removed, said.final, said.key) == ("ended", True, True, "kept")
+    assert {one.finding for one in said.probes} == {"root-unknown"}
+    bundles = {one.artefact for one in said.probes if one.kind == "bundle"}
+    assert bundles == {digest_of(encode(one.release()[0])) for one in (ONE, TWO, THREE)}
+    note = digest_of((place.path.parent / "note").read_bytes())
+    assert {one.artefact for one in said.probes if one.kind in ("consignment", "request")} == {note}
+    assert said.remains == r.Remains(generations=2, releases=2, evidence=4)
+    # Support still sees which root was believed last, and no counter fell.
+    assert last(place).trust.root.digest == before.root.digest
+    assert last(place).install.release is not None
+    assert place.open().state.report_seq == before.report_seq + 1
+
+
+def test_the_very_same_files_were_taken_before(place: Place) -> None:
+    """The probes use what this site really took in: brought again from outside, each is refused for the same reason."""
+    world = place.path.parent
+    go(place)
+    with place.hold() as site:
+        for name in ("1.tar", "2.tar", "3.tar"):
+            with pytest.raises(UntrustedError) as caught:
+                receive_paths(site, (world / name,), keep=False, watch=watch)
+            assert caught.value.finding == "root-unknown"
+        found = receive_paths(site, (world / "note",), keep=False, watch=watch)
+        assert [one.finding for one in found.refused] == ["root-unknown"]
+        newer = world / "newer"
+        newer.write_bytes(signed(consignment_for(site.state, 2)))
+        assert [one.finding for one in receive_paths(site, (newer,), keep=False, watch=watch).refused] == [
+            "root-unknown"
+        ]
+
+
+def watch(path: Path) -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext(lambda _: None)
+
+
+def test_what_is_the_customers_stays_and_works(place: Place) -> None:
+    (place.path / "data").mkdir(exist_ok=True)
+    (place.path / "data" / "orders.db").write_bytes(b"orders")
+    kept = {
+        path: path.read_bytes()
+        for part in ("data", "store", "generations", "heads", "srv", "oci", "secrets", "people")
+        for path in (place.path / part).rglob("*")
+        if path.is_file()
+    }
+    assert len(kept) > 10
+    roots = [path.read_bytes() for path in sorted((place.path / "trust").iterdir())]
+    go(place)
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert [path.read_bytes() for path in sorted((place.path / EVIDENCE).iterdir())] == roots
+    assert list((place.path / "trust").iterdir()) == []
+    assert place.rollback(1, "ops-1").error is None
+    state = place.open().state
+    assert (state.current, state.inconsistent) == (1, False)
+    assert (place.path / "srv" / "app" / "current" / "hello.txt").read_bytes() == b"hello\n"
+    assert place.rollback(2, "ops-1").error is None
+    assert place.recover()[1].error is None
+    # Nobody is told: the last report was the last.
+    assert place.open().state.report_seq == 4
+
+
+def run(command: Any, place: Place, *words: str, code: int = 0) -> dict[str, Any]:
+    found = CliRunner().invoke(command, [*words, "--site", str(place.path), "--json"], catch_exceptions=False)
+    assert found.exit_code == code, found.output
+    shown: dict[str, Any] = json.loads(found.stdout)
+    return shown
+
+
+def test_what_is_refused_afterwards(place: Place) -> None:
+    go(place)
+    world = place.path.parent
+    assert run(receive_command, place, str(world / "3.tar"), code=5)["error"]["finding"] == "offboarded"
+    assert run(report_command, place, "--new", code=5)["error"]["finding"] == "offboarded"
+    assert run(offboard_command, place, "--reason", "again") is not None  # done already; says so again
+    for item in ("r-1.2.0",):
+        with pytest.raises(UntrustedError):
+            place.install(item)
+        with pytest.raises(UntrustedError):
+            place.approve(item)
+    yaml = place.path / "site.yaml"
+    yaml.write_text(yaml.read_text().replace("target: other", "target: vm"))
+    with pytest.raises(UntrustedError):
+        place.install("config")
+    with place.hold() as site, pytest.raises(RefusedError):
+        check_served(site.state)
+    # The last report may be handed out as often as somebody carries it.
+    out = world / "out"
+    out.mkdir()
+    assert len(run(report_command, place, "--out", str(out))["copied"]) >= 1
+    assert run(report_command, place, "--text")["report"]["trust"]["offboarding"]["final"]
+    shown = run(status_command, place)
+    assert (shown["report"], shown["version"]) == (4, "1.1.0")
+    assert [one["item"] for one in shown["waiting"] if not one["problem"]] == []
+    run(history_command, place)
+
+
+def test_what_was_never_held_is_unproven(tmp_path: Path) -> None:
+    """Nothing but a bundle and its signature came here: the others are said to be unproven, and never refused."""
+    place = make_place(tmp_path, ONE, disk=QuickDisk())
+    place.receive(ONE.write(tmp_path / "1.tar"))
+    go(place)
+    assert tried(place) == {
+        "bundle": ["refused"],
+        "signature": ["refused"],
+        "approval": ["unproven"],
+        "consignment": ["unproven"],
+        "request": ["unproven"],
+    }
+    said = last(place).trust.offboarding
+    assert said is not None
+    assert [one.kind for one in said.probes if one.outcome == "unproven"] == ["approval", "consignment", "request"]
+
+
+def test_what_is_damaged_proves_nothing(place: Place) -> None:
+    for path in (place.path / "heads").iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    go(place)
+    assert tried(place)["bundle"] == tried(place)["signature"] == ["unproven"]
+
+
+def test_what_is_still_believed_is_an_alarm(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verifier that forgot to forget: the probes say so, the report says so, and the verb does not end well."""
+    from verifier import state as state_
+
+    monkeypatch.setattr(state_, "NOBODY", place.open().state.root)
+    monkeypatch.setattr("verifier.offboard._set_aside", lambda site: None)
+    found = go(place)
+    assert isinstance(found.error, AttentionError)
+    assert set(tried(place)["bundle"]) == set(tried(place)["signature"]) == {"accepted"}
+    said = last(place)
+    assert said.trust.offboarding is not None
+    assert "accepted" in {one.outcome for one in said.trust.offboarding.probes}
+    assert "still-believed" in {one.code for one in said.trust.alarms}
+
+
+def test_people_are_asked(place: Place) -> None:
+    """Two officers where the policy says two; the reason is part of what they agree to."""
+    people = {name: generate_key() for name in ("sec-1", "sec-2")}
+    old = place.open().policy
+    listed = {name: Person(role="security", keys=(one.public,)) for name, one in people.items()}
+    rules = {**old.rules, "offboard": {"security": 2}}
+    place.put_policy(replace(old, number=2, people={**old.people, **listed}, rules=rules))
+    with place.hold() as site:
+        with pytest.raises(RefusedError, match="nobody has asked"):
+            end(site)
+        assert ask(site, "the contract ended")
+        assert not ask(site, "the contract ended")
+        agree(site, place.people["ops-1"])
+        with pytest.raises(WaitingError, match="waits for 2 security"):
+            end(site)
+        agree(site, people["sec-1"])
+        ask(site, "another reason")  # what the first one agreed to is not this
+        agree(site, people["sec-2"])
+        assert standing_of(site, offboard_question(site)).missing == "1 security"
+        (waits,) = [one for one in waiting_items(site) if one.kind == "offboard"]
+        assert [(one.role, one.have, one.need) for one in waits.roles] == [("security", 1, 2)]
+        agree(site, people["sec-1"])
+        end(site)
+        assert site.state.offboarded
+        with pytest.raises(RefusedError) as caught:
+            ask(site, "once more")
+        assert caught.value.finding == "offboarded"
+
+
+def test_asked_is_told_before_it_is_done(place: Place) -> None:
+    keys = place.path.parent / "ops-1.key"
+    keys.write_bytes(encode_private(place.people["ops-1"], None))
+    keys.chmod(0o600)
+    assert run(offboard_command, place, code=5)["error"]["finding"] == "offboard-not-asked"
+    assert run(offboard_command, place, "--reason", "the contract ended", code=9)["error"]["finding"]
+    said = last(place).trust.offboarding
+    assert said is not None
+    assert (said.removed, said.final, said.probes) == (False, False, ())
+    assert "canary" not in json.dumps(run(report_command, place))
+    done = run(offboard_command, place, "--key", str(keys))
+    assert {one["outcome"] for one in done["tried"]} == {"refused"}
+
+
+def test_a_site_that_retires_destroys_its_key(place: Place) -> None:
+    go(place, "retired")
+    assert not (place.path / "keys" / SITE_KEY).exists()
+    said = last(place).trust.offboarding
+    assert said is not None
+    assert (said.reason, said.key) == ("retired", "destroyed")
+    assert place.open().state.offboarding.ended == OffboardDone(report=4, key="destroyed")  # type: ignore[union-attr]  # it was ended
+    assert run(report_command, place)["report"]["trust"]["offboarding"]["key"] == "destroyed"
+
+
+def test_nothing_ends_while_the_key_is_missing_or_a_change_is_under_way(place: Place) -> None:
+    (place.path / "keys" / SITE_KEY).rename(place.path / "keys" / "away")
+    with place.hold() as site:
+        ask(site, "x")
+        agree(site, place.people["ops-1"])
+        with pytest.raises(Exception, match="is not here"):
+            end(site)
+        assert not site.state.offboarded
+
+
+def test_a_rotated_key_signs_the_last_report(place: Place) -> None:
+    with place.hold() as site:
+        key = rotate_key(site).key
+    go(place)
+    site = place.open()
+    raw = (place.path / "outbox" / f"{site.state.report_seq}.report.json").read_bytes()
+    assert r.verify_report(raw, key).report.trust.offboarding is not None
+
+
+@pytest.fixture
+def fast(tmp_path: Path) -> Iterator[Path]:
+    memory = Path("/dev/shm")
+    folder = memory / f"waybill-{tmp_path.name}-{id(tmp_path)}" if memory.is_dir() else tmp_path / "fast"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_the_plug_is_pulled_anywhere(template: Place, fast: Path) -> None:
+    """Before the entry nothing has ended; after it the same verb goes on, nothing is tried twice, one report is last.
+
+    The process is gone; what it wrote is there.
+    """
+    shutil.copytree(template.path, fast / "before", symlinks=True)
+    count = 0
+    for at in range(1000):
+        shutil.copytree(fast / "before", fast / "state", symlinks=True)
+        place = copied(template, fast / "state")
+        place.disk = PluggedDisk(at)
+        try:
+            go(place, "retired")
+        except PulledPlugError:
+            count += 1
+            place.disk = QuickDisk()
+            resume(place)
+            check_ended(place)
+            shutil.rmtree(fast / "state")
+            continue
+        check_ended(place)
+        shutil.rmtree(fast / "state")
+        break
+    assert count > 40
+
+
+def resume(place: Place) -> None:
+    """What the verb does: agree again where it is needed, or go on."""
+    with place.hold() as site:
+        if not site.state.offboarded:
+            ask(site, "retired")
+            agree(site, place.people["ops-1"])
+            end(site)
+        finish(site, place.clock.at)
+
+
+def check_ended(place: Place) -> None:
+    site = place.open()
+    assert site.state.offboarding is not None
+    assert site.state.offboarding.ended == OffboardDone(report=4, key="destroyed")
+    assert tried(place) == {
+        "bundle": ["refused"] * 3,
+        "signature": ["refused"] * 3,
+        "consignment": ["refused"],
+        "request": ["refused"],
+        "approval": ["refused"] * 3,
+    }
+    assert last(place).chain.seq == 4
+    assert (place.path / EVIDENCE / "1.root.json").is_file()
+    assert not list((place.path / "trust").iterdir())
+    assert not (place.path / "keys" / SITE_KEY).exists()
+    assert not [one for one in site.entries if isinstance(one.record.event, Alarm)]
+
+
+@pytest.mark.slow
+def test_whatever_is_lost_the_end_stays_the_end(template: Place, fast: Path) -> None:
+    """Every state that a file system may leave: old, or ended for good; and never half a trust."""
+    shutil.copytree(template.path, fast / "world", symlinks=True)
+    shutil.copytree(template.path, fast / "before", symlinks=True)
+    place = copied(template, fast / "world")
+    disk = RecordingDisk(place.path)
+    place.disk = disk
+    go(place, "retired")
+    recorded = recording(fast / "before", disk, place.path)
+    count = 0
+    for _, crash in states(recorded, seen=set()):
+        crash.materialise(fast / "state")
+        after = copied(template, fast / "state")
+        resume(after)
+        check_ended(after)
+        shutil.rmtree(fast / "state")
+        count += 1
+    assert count > 40
