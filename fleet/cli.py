@@ -8,6 +8,7 @@ import click
 
 from fleet.consign_cli import consign_command
 from fleet.ledger_cli import fleet_option, pin, root_option, with_ledger
+from fleet.offboard_cli import ending_data, ending_text, offboard_command
 from fleet.resolve_cli import list_command, resolve_command
 from manifests.console import Result, rfc3339, table, utc_now, verb
 from manifests.errors import AttentionError, HostError, UsageError
@@ -319,9 +320,11 @@ def show_command(site: str, place: str | None) -> Result:
     def work(engine: "Engine") -> Result:
         import msgspec
 
+        from fleet.offboard import ending_of
         from fleet.views import images_of, show_site
 
         page = show_site(engine, site)
+        ending = ending_of(engine, page.row)
         data = {
             "site": {**_row_data(page.row), "images": images_of(page.report) if page.report else {}},
             "key": page.enrolment.enrolment.key.keyid,
@@ -329,10 +332,12 @@ def show_command(site: str, place: str | None) -> Result:
             "report": msgspec.to_builtins(page.report) if page.report else None,
             "lines": [asdict(one) for one in page.spoken],
             "consignments": [asdict(one) for one in page.sent],
+            "ending": ending_data(ending) if ending else None,
             "gaps": [list(gap) for gap in page.gaps],
             "history": [msgspec.to_builtins(one) for one in page.history],
         }
-        return Result(_page(page), data)
+        text = _page(page) + (f"\n\n{ending_text(ending)}" if ending else "")
+        return Result(text, data)
 
     return with_ledger(place, work)
 
@@ -409,3 +414,4 @@ fleet_group.add_command(show_command)
 fleet_group.add_command(consign_command)
 fleet_group.add_command(resolve_command)
 fleet_group.add_command(list_command)
+fleet_group.add_command(offboard_command)

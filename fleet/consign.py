@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from content.keys_cli import replace_file
-from fleet.ledger.tables import consignments, enrolments, keys, releases, reports, roots, sites, standings
+from fleet.ledger.tables import closures, consignments, enrolments, keys, releases, reports, roots, sites, standings
 from fleet.views import SiteRow
 from manifests.canonical import decode, parse
 from manifests.consignment import Consignment, Newest, Request, sign_consignment, verify_consignment
@@ -29,6 +29,8 @@ from manifests.revocations import MAX_REVOCATIONS, verify_revocations
 from manifests.trust import Chain, Mark, SignedRoot, parse_root
 
 FILE = "consignment.json"
+# The request, and the handler that it names, by which a site is asked to end; its people decide.
+END = "offboard"
 
 
 @dataclass(frozen=True)
@@ -159,10 +161,17 @@ def check_medium(medium: Path, rows: tuple[SiteRow, ...]) -> None:
 
     Raises:
         UsageError: Two sites would share a folder.
-        RefusedError: A consignment lies there already.
+        RefusedError: A consignment lies there already, or a site was closed.
     """
     names: dict[str, str] = {}
     for row in rows:
+        if row.closed_at is not None:
+            raise RefusedError(
+                f"the site was closed at {row.closed_at}",
+                where=row.site,
+                remedy="nothing is signed for it any more",
+                finding="site-closed",
+            )
         folder = row.site.replace("/", ".")
         if names.setdefault(folder, row.site) != row.site:
             raise UsageError(
@@ -206,7 +215,8 @@ def consign(
     with engine.begin() as connection:
         for row in rows:
             said, note = _plan(connection, row, newest, now, challenge())
-            said = replace(said, revocations=revocations, requests=requests, authorisations=authorisations)
+            asked = (*requests, *_asked_to_end(connection, row))
+            said = replace(said, revocations=revocations, requests=asked, authorisations=authorisations)
             raw = sign_consignment(said, signers)
             # What no site would take must not get a number.
             signed = verify_consignment(raw, Chain(roots=(root,)), row.site)
@@ -270,6 +280,15 @@ def _plan(
     else:
         note = "" if row.made_at else "has never reported"
     return said, note
+
+
+def _asked_to_end(connection: Connection, row: SiteRow) -> tuple[Request, ...]:
+    """A site that is to end is asked so by every note, until it is closed."""
+    query = select(closures.c.reason).join(sites).where((sites.c.site == row.site) & closures.c.closed_at.is_(None))
+    reason = connection.execute(query).scalar()
+    if reason is None:
+        return ()
+    return (Request(request=END, handler=END, parameters={"reason": reason}),)
 
 
 def site_key(connection: Connection, enrolment_id: int) -> str:

@@ -1,16 +1,19 @@
-"""Learning what the vendor made, from the heads of bundles; their bulk is not read."""
+"""Learning what the vendor made: from the heads of bundles, and of their bulk the telemetry contract alone."""
 
+import os
 from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
+from content.bulk import find_places, open_bundle, read_blob
 from content.head import VerifiedHead, open_head, verify_head
-from fleet.ledger.tables import components, releases, roots
+from fleet.ledger.tables import components, contracts, releases, roots
 from fleet.outcome import Imported, Outcome
 from fleet.quarantine import File, put_aside, settle
 from fleet.walk import Entry, read_start
 from manifests.console import rfc3339
+from manifests.contract import MAX_CONTRACT, parse_contract
 from manifests.digest import digest_of
 from manifests.errors import RefusedError, UntrustedError, WaybillError
 from manifests.report import MAX_REPORT, expected_components
@@ -18,7 +21,7 @@ from manifests.trust import Pin
 
 
 def learn_bundle(engine: Engine, entry: Entry, now: datetime) -> Outcome:
-    """Learn a release from the head of its bundle; its bulk is not read."""
+    """Learn a release from the head of its bundle, and its telemetry contract from where that says it is."""
     try:
         raw = read_start(entry.path, MAX_REPORT)
         size = Path(entry.path).stat().st_size
@@ -27,7 +30,9 @@ def learn_bundle(engine: Engine, entry: Entry, now: datetime) -> Outcome:
     file = File(entry.path, raw, digest_of(raw), None)
     with engine.begin() as connection:
         try:
-            outcome = _learn(connection, _verified(connection, Path(entry.path)), entry.path, now)
+            verified = _verified(connection, Path(entry.path))
+            outcome = _learn(connection, verified, entry.path, now)
+            _learn_contract(connection, verified, Path(entry.path), now)
         except WaybillError as error:
             gathered = Imported()
             put_aside(connection, [(file, size, error)], now, gathered)
@@ -106,6 +111,28 @@ def _learn(connection: Connection, head: VerifiedHead, name: str, now: datetime)
     if rows:
         connection.execute(insert(components), rows)
     return Outcome(name, "release", shown + (" (practice)" if head.practice else ""))
+
+
+def _learn_contract(connection: Connection, head: VerifiedHead, path: Path, now: datetime) -> None:
+    """The telemetry contract out of the bulk, once; a bundle that lacks it or is damaged there teaches the rest."""
+    blob = head.release.contract
+    if connection.execute(select(contracts.c.digest).where(contracts.c.digest == blob.digest)).first():
+        return
+    if blob.size > MAX_CONTRACT:
+        return
+    descriptor = open_bundle(path)
+    try:
+        bulk = find_places(descriptor, head.release, str(path))
+        place = next((one for one in bulk.present if one.blob.digest == blob.digest), None)
+        raw = None if place is None else read_blob(descriptor, place, MAX_CONTRACT)
+        if raw is not None:
+            parse_contract(raw)
+    except WaybillError:
+        return
+    finally:
+        os.close(descriptor)
+    if raw is not None:
+        connection.execute(insert(contracts).values(digest=blob.digest, imported_at=rfc3339(now), raw=raw))
 
 
 def _learn_roots(connection: Connection, head: VerifiedHead, now: datetime) -> None:
