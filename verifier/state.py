@@ -71,6 +71,7 @@ class Generation:
         floor: What the release states.
         since: When it was last switched to; ``seq`` of the entry that did.
         approvals: Digests of the approvals that it was installed with.
+        outside_window: It was installed outside of the policy's windows; the journal says why.
     """
 
     number: int
@@ -91,6 +92,7 @@ class Generation:
     approvals: tuple[str, ...]
     since: str
     seq: int
+    outside_window: bool = False
 
 
 @dataclass(frozen=True)
@@ -829,6 +831,7 @@ def _generation(now: Transaction, record: Record) -> Generation:
         approvals=now.approvals,
         since=record.at,
         seq=record.seq,
+        outside_window=planned.outside_window is not None,
     )
 
 

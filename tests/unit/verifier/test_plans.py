@@ -1,0 +1,458 @@
+"""Plans of several releases, of another channel, of settings that let more leave; emergency rules, windows, dates."""
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from manifests import release as r
+from manifests.errors import RefusedError, RolledBackError, TrialError, UsageError, WaitingError
+from manifests.trust import Mark
+from tests.faults.model import QuickDisk
+from tests.governed import EMERGENCY, TAIL, agree, govern, policy_text, write_policy
+from tests.place import Place, make_place
+from tests.vendor import Vendor
+from verifier.change import route_of
+from verifier.events import Approved, Planned
+from verifier.items import asked_about, offboard_question
+from verifier.policy import require
+from verifier.queue import Waiting, waiting_items
+from verifier.standing import standing_of
+from verifier.store import missing_blobs
+from verifier.table import State
+from verifier.way import Stop, find_way
+
+PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
+FIRST = Vendor(images=False, change={"probes": (PROBE,)})
+HOPS = tuple(
+    FIRST.but(
+        version=f"1.{n}.0",
+        sequence=n + 1,
+        service={"hello.txt": b"%d\n" % n},
+        needs_from=(f">=1.{n - 1}.0, <1.{n}.0",),
+        fresh=False,
+    )
+    for n in (1, 2, 3)
+)
+ALL = "r-1.1.0 r-1.2.0 r-1.3.0"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Policy 2 of four people in force, 1.0.0 installed."""
+    folder = tmp_path_factory.mktemp("made")
+    place = govern(make_place(folder, FIRST, disk=QuickDisk()))
+    place.receive(FIRST.write(folder / "1.tar"))
+    agree(place, "r-1.0.0")
+    assert place.install("r-1.0.0").error is None
+    return place
+
+
+@pytest.fixture
+def place(made: Place, tmp_path: Path) -> Place:
+    shutil.copytree(made.path, tmp_path / "site", symlinks=True)
+    return Place(path=tmp_path / "site", disk=QuickDisk(), people=dict(made.people))
+
+
+def receive(place: Place, *vendors: Vendor) -> None:
+    for vendor in vendors:
+        place.receive(vendor.write(place.path.parent / f"{vendor.channel}-{vendor.version}.tar"))
+
+
+def item(place: Place, name: str) -> Waiting:
+    return next(one for one in waiting_items(place.open()) if one.item == name)
+
+
+def hello(place: Place) -> bytes:
+    return (place.path / "srv" / "app" / "current" / "hello.txt").read_bytes()
+
+
+# --- several releases -----------------------------------------------------------------------------------------------
+
+
+def test_three_versions_behind_with_one_approval(place: Place) -> None:
+    receive(place, *HOPS)
+    with pytest.raises(RefusedError, match=r"may not go straight to 1\.3\.0"):
+        place.approve("r-1.3.0")
+    waits = item(place, "r-1.3.0")
+    assert (waits.items, waits.kinds, waits.problem) == (tuple(ALL.split()), ("minor",), "")
+    place.approve(ALL, "ops-1")
+    with pytest.raises(WaitingError, match="waits for 1 security"):
+        place.install(ALL)
+    place.approve(ALL, "sec-1")
+    assert item(place, "r-1.3.0").met
+    place.clock.sleep(5 * 86400)
+    ended = place.install(ALL)
+    assert ended.error is None
+    assert hello(place) == b"3\n"
+    state = place.open().state
+    assert [(one.number, one.version, str(one.state)) for one in state.generations[1:]] == [
+        (2, "1.1.0", "settled"),
+        (3, "1.2.0", "settled"),
+        (4, "1.3.0", "settled"),
+    ]
+    assert len({one.plan for one in state.generations[1:]}) == 1
+    assert place.told.count("install") == 3
+    assert waiting_items(place.open()) == ()
+
+
+def test_a_hop_that_fails_goes_back_to_the_hop_before_and_says_so(place: Place) -> None:
+    receive(place, *HOPS[:2])
+    broken = HOPS[2].but(change={"probes": (r.Probe(name="later", tcp=r.TcpProbe(endpoint="api")),)})
+    receive(place, broken)
+    agree(place, ALL, "ops-1", "sec-1")
+    place.health["later"] = "failing"
+    ended = place.install(ALL)
+    assert isinstance(ended.error, RolledBackError)
+    assert "2 of 3 releases were installed, r-1.3.0 was not" in ended.error.problem
+    assert "generation 3 (1.2.0) runs again" in ended.error.problem
+    assert hello(place) == b"2\n"
+    # A new attempt needs a new approval.
+    place.health.clear()
+    with pytest.raises(WaitingError):
+        place.install("r-1.3.0")
+    agree(place, "r-1.3.0", "ops-1", "sec-1")
+    assert place.install("r-1.3.0").error is None
+
+
+def test_what_was_cut_off_between_two_hops_goes_on_under_the_same_approval(place: Place) -> None:
+    receive(place, HOPS[0].but(change={"trial": r.Trial(at_most_seconds=5, confirm="person")}), *HOPS[1:])
+    agree(place, ALL, "ops-1", "sec-1")
+    ended = place.install(ALL)
+    assert isinstance(ended.error, TrialError)
+    assert place.confirm("ops-1").error is None
+    route = route_of(place.open(), ("r-1.2.0", "r-1.3.0"))
+    assert (route.done, route.items) == (1, ("r-1.2.0", "r-1.3.0"))
+    assert standing_of(place.open(), route).met
+    assert place.install(ALL).error is None
+    assert hello(place) == b"3\n"
+
+
+def test_after_a_way_back_the_rest_of_the_plan_is_void(place: Place) -> None:
+    receive(place, HOPS[0], HOPS[1].but(change={"trial": r.Trial(at_most_seconds=5, confirm="person")}), HOPS[2])
+    agree(place, ALL, "ops-1", "sec-1")
+    assert isinstance(place.install(ALL).error, TrialError)
+    assert place.rollback().error is None
+    assert hello(place) == b"1\n"
+    with pytest.raises(WaitingError):
+        place.install("r-1.2.0 r-1.3.0")
+
+
+def test_a_change_of_site_yaml_between_two_hops_stops_the_plan(place: Place) -> None:
+    receive(place, HOPS[0].but(change={"trial": r.Trial(at_most_seconds=5, confirm="person")}), *HOPS[1:])
+    agree(place, ALL, "ops-1", "sec-1")
+    place.install(ALL)
+    place.confirm("ops-1")
+    edit(place, "endpoints: {} ", 'endpoints: {api: "http://127.0.0.1:1"} ')
+    with pytest.raises(RefusedError, match=r"site\.yaml has changed since the first of them") as caught:
+        place.install("r-1.2.0 r-1.3.0")
+    assert caught.value.finding == "plan-changed"
+
+
+def test_what_is_no_plan_of_several(place: Place) -> None:
+    receive(place, *HOPS)
+    for items in ("r-1.1.0 r-1.1.0", "r-1.1.0 config", "policy r-1.1.0"):
+        with pytest.raises(UsageError, match="several items are several releases"):
+            place.approve(items)
+    with pytest.raises(RefusedError, match=r"may not go straight to 1\.3\.0"):
+        place.approve("r-1.1.0 r-1.3.0")
+    with pytest.raises(UsageError, match="offboard is not installed"):
+        place.install("offboard")
+
+
+def test_what_was_kept_for_a_later_hop_stays_in_the_store(place: Place) -> None:
+    receive(place, HOPS[0])
+    place.receive(HOPS[1].write(place.path.parent / "kept.tar"), keep=True)
+    agree(place, "r-1.1.0", "ops-1", "sec-1")
+    place.install("r-1.1.0")
+    (place.path.parent / "kept.tar").unlink()
+    agree(place, "r-1.2.0", "ops-1", "sec-1")
+    site = place.open()
+    assert missing_blobs(site.blobs, HOPS[1].release()[0].members) == ()
+    assert place.install("r-1.2.0").error is None
+
+
+def test_the_fewest_releases_on_the_way() -> None:
+    def stop(version: str, sequence: int, *ranges: str, channel: str = "stable") -> Stop:
+        return Stop(f"r-{version}", version, channel, Mark(epoch=1, sequence=sequence), ranges)
+
+    stops = (
+        stop("1.1.0", 2, ">=1.0.0, <1.1.0"),
+        stop("1.2.0", 3, ">=1.1.0, <1.2.0"),
+        stop("1.3.0", 4, ">=1.1.0, <1.3.0"),
+        stop("2.0.0", 1, ">=1.3.0", channel="next"),
+        stop("9.0.0", 9, ">=8.0.0"),
+    )
+    assert find_way("1.0.0", "r-1.3.0", stops) == ("r-1.1.0", "r-1.3.0")
+    assert find_way("1.0.0", "r-2.0.0", stops) == ("r-1.1.0", "r-1.3.0", "r-2.0.0")
+    assert find_way("1.2.0", "r-1.1.0", stops) == ()
+    assert find_way("1.0.0", "r-9.0.0", stops) == ()
+
+
+# --- site.yaml ------------------------------------------------------------------------------------------------------
+
+
+def edit(place: Place, old: str, new: str) -> None:
+    yaml = place.path / "site.yaml"
+    assert old in yaml.read_text()
+    yaml.write_text(yaml.read_text().replace(old, new))
+
+
+def test_settings_that_let_more_leave_ask_for_the_contracts_people_too(place: Place) -> None:
+    edit(place, "report: {every: 30d}", "telemetry: {withhold: [store]}\nreport: {every: 30d}")
+    assert item(place, "config").kinds == ("config",)
+    place.approve("config")
+    assert place.install("config").error is None
+    edit(place, "telemetry: {withhold: [store]}\n", "labels: [east]\n")
+    assert item(place, "config").kinds == ("config", "contract")
+    change = asked_about(place.open(), ("config",))
+    assert change.more_leaves == ("store is no longer withheld", "label east will be seen")  # type: ignore[union-attr]  # a Change
+    place.approve("config")
+    with pytest.raises(WaitingError, match="1 privacy, 1 security"):
+        place.install("config")
+
+
+OTHER = FIRST.but(channel="long", version="1.0.5", sequence=40, service={"hello.txt": b"long\n"}, fresh=False)
+
+
+def test_another_channel_end_to_end_and_back(place: Place) -> None:
+    with pytest.raises(RefusedError, match="channel long, this site follows stable"):
+        receive(place, OTHER)
+    edit(place, 'channel: "stable"', 'channel: "long"')
+    waits = item(place, "config")
+    assert "a channel changes with the first release of it: receive one of long" in Waits(waits).remedy(place)
+    receive(place, OTHER)
+    with pytest.raises(WaitingError):
+        place.install("r-1.0.5")
+    assert item(place, "r-1.0.5").kinds == ("channel", "config", "patch")
+    agree(place, "r-1.0.5", "ops-1", "sec-1")
+    assert place.install("r-1.0.5").error is None
+    state = place.open().state
+    assert (state.channel, state.mark and state.mark.sequence) == ("long", 40)
+    assert {one.channel: one.mark.sequence for one in state.streams} == {"stable": 1, "long": 40}
+    assert waiting_items(place.open()) == ()
+    # A release of the old channel is refused now, and one of the new one judged by its own marks.
+    with pytest.raises(RefusedError, match="channel stable, this site follows long"):
+        receive(place, HOPS[0])
+    receive(place, OTHER.but(version="1.0.6", sequence=41))
+    assert item(place, "r-1.0.6").kinds == ("patch",)
+    # The way back is to the old channel, with what it asks.
+    place.approve("b-1", "ops-1")
+    with pytest.raises(WaitingError, match="1 security"):
+        place.rollback()
+    place.approve("b-1", "sec-1")
+    assert place.rollback().error is None
+    assert place.open().state.channel == "stable"
+
+
+class Waits:
+    """The words that go with an item that cannot be done."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        self.waiting = waiting
+
+    def remedy(self, place: Place) -> str:
+        with pytest.raises(RefusedError) as caught:
+            place.approve(self.waiting.item)
+        assert caught.value.finding == "channel-waits"
+        return caught.value.remedy
+
+
+def test_needs_from_decides_across_channels_too(place: Place) -> None:
+    edit(place, 'channel: "stable"', 'channel: "long"')
+    receive(place, OTHER.but(needs_from=(">=1.0.1",)))
+    with pytest.raises(RefusedError, match=r"1\.0\.0 may not go straight to 1\.0\.5"):
+        place.approve("r-1.0.5")
+
+
+def test_a_failed_trial_of_another_channel_returns_to_the_old_one(place: Place) -> None:
+    edit(place, 'channel: "stable"', 'channel: "long"')
+    receive(place, OTHER)
+    agree(place, "r-1.0.5", "ops-1", "sec-1")
+    place.health["up"] = "failing"
+    assert isinstance(place.install("r-1.0.5").error, RolledBackError)
+    assert place.open().state.channel == "stable"
+
+
+# --- emergency ------------------------------------------------------------------------------------------------------
+
+FIX = r.Fix(advisory="CVE-2026-1", severity="critical", in_="service")
+CURED = {"fixes": (FIX,), "probes": (PROBE,)}
+CURE = FIRST.but(version="1.1.0", sequence=2, service={"hello.txt": b"cure\n"}, change=CURED)
+
+
+def emergency(place: Place, text: str = EMERGENCY) -> Place:
+    place.put_policy(write_policy(place, policy_text(3, tail=TAIL + text)), "ops-1", "sec-1")
+    return place
+
+
+def test_an_emergency_rule_is_applied_counted_and_spent(place: Place) -> None:
+    emergency(place)
+    receive(place, CURE)
+    waits = item(place, "r-1.1.0")
+    assert (waits.rule, [(one.role, one.need) for one in waits.roles]) == ("critical-fix", [("operator", 1)])
+    place.approve("r-1.1.0")
+    assert place.install("r-1.1.0").error is None
+    assert place.told == ["emergency"]
+    assert "by the emergency rule critical-fix; 1 uses are left after this one" in place.said
+    approved = [one.record.event for one in place.open().entries if isinstance(one.record.event, Approved)]
+    assert approved[-1].rule == "critical-fix"
+    assert [one.rule for one in place.open().state.uses] == ["critical-fix"]
+    for n in (2, 3):
+        receive(place, CURE.but(version=f"1.{n}.0", sequence=n + 1))
+    # The second use; it is taken back by its probes and was a use all the same.
+    place.approve("r-1.2.0")
+    place.health["up"] = "failing"
+    assert isinstance(place.install("r-1.2.0").error, RolledBackError)
+    assert item(place, "r-1.3.0").rule == ""
+    place.approve("r-1.3.0")
+    with pytest.raises(WaitingError, match="1 security"):
+        place.install("r-1.3.0")
+    # A new policy, agreed to by its people, is what renews it.
+    write_policy(place, policy_text(4, tail=TAIL + EMERGENCY))
+    agree(place, "policy", "ops-1", "sec-1")
+    with place.hold() as site:
+        from verifier.policy_change import put_in_force
+
+        put_in_force(site)
+    assert item(place, "r-1.3.0").rule == "critical-fix"
+
+
+def test_where_the_ordinary_rules_are_met_no_use_is_spent(place: Place) -> None:
+    emergency(place)
+    receive(place, CURE)
+    agree(place, "r-1.1.0", "ops-1", "sec-1")
+    assert place.install("r-1.1.0").error is None
+    assert place.open().state.uses == ()
+    assert place.told == ["install"]
+
+
+def test_a_second_attempt_under_one_plan_is_one_use(place: Place) -> None:
+    emergency(place, EMERGENCY.replace("uses: 2", "uses: 1"))
+    receive(place, CURE)
+    place.approve("r-1.1.0")
+    bundle = place.path.parent / "stable-1.1.0.tar"
+    away = bundle.rename(bundle.with_suffix(".away"))
+    ended = None
+    with pytest.raises(Exception, match="medium"):
+        ended = place.install("r-1.1.0")
+    assert ended is None
+    assert len(place.open().state.uses) == 1
+    away.rename(bundle)
+    assert place.install("r-1.1.0").error is None
+
+
+@pytest.mark.parametrize(
+    ("vendor", "rule"),
+    [
+        (CURE.but(change={"fixes": (r.Fix(advisory="CVE-2026-1", severity="high", in_="service"),)}), EMERGENCY),
+        (CURE.but(change={}), EMERGENCY),
+        (CURE.but(version="2.0.0"), EMERGENCY),
+        (CURE, EMERGENCY.replace("change: minor", "change: patch")),
+        (CURE, EMERGENCY.replace("[stateless]", "[reversible]")),
+        (CURE, EMERGENCY.replace("[contract, handlers]", "[minor]")),
+        (CURE, EMERGENCY.replace("until_installs: 20", "until_installs: 1").replace("uses: 2", "uses: 9")),
+    ],
+    ids=["severity", "no fix", "larger", "kind", "class", "never", "installs"],
+)
+def test_when_it_does_not_apply(place: Place, vendor: Vendor, rule: str) -> None:
+    emergency(place, rule)
+    if "until_installs: 1\n" in rule:
+        edit(place, "endpoints: {} ", 'endpoints: {api: "http://127.0.0.1:1"} ')
+        place.approve("config")
+        place.install("config")
+    receive(place, vendor)
+    found = item(place, f"r-{vendor.version}")
+    assert found.rule == ""
+    assert found.problem == ""
+
+
+def test_a_veto_stands_above_an_emergency(place: Place) -> None:
+    emergency(place)
+    receive(place, CURE)
+    place.approve("r-1.1.0", "ops-1")
+    place.approve("r-1.1.0", "sec-1", verdict="reject")
+    with pytest.raises(RefusedError, match="was rejected by sec-1"):
+        place.install("r-1.1.0")
+
+
+# --- windows and dates ----------------------------------------------------------------------------------------------
+
+
+def test_outside_of_a_window_a_reason_is_asked_for_and_kept(place: Place) -> None:
+    tail = TAIL.replace("{enforce: false}", '{enforce: false, times: ["sat 22:00-04:00 UTC"]}')
+    place.put_policy(write_policy(place, policy_text(3, tail=tail)), "ops-1", "sec-1")
+    receive(place, HOPS[0])
+    agree(place, "r-1.1.0", "ops-1", "sec-1")
+    place.clock.at = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
+    with pytest.raises(RefusedError, match="Tue 12:00 UTC is outside of sat 22:00-04:00 UTC") as caught:
+        place.install("r-1.1.0")
+    assert caught.value.finding == "outside-window"
+    assert place.install("r-1.1.0", outside_window="the customer calls").error is None
+    planned = [one.record.event for one in place.open().entries if isinstance(one.record.event, Planned)]
+    assert planned[-1].outside_window == "the customer calls"
+    assert place.open().state.generations[-1].outside_window
+
+
+def test_an_enforced_window_takes_no_reason(place: Place) -> None:
+    tail = TAIL.replace("{enforce: false}", '{enforce: true, times: ["sat 22:00-04:00 UTC"]}')
+    place.put_policy(write_policy(place, policy_text(3, tail=tail)), "ops-1", "sec-1")
+    receive(place, HOPS[0])
+    agree(place, "r-1.1.0", "ops-1", "sec-1")
+    place.clock.at = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
+    with pytest.raises(RefusedError, match="the policy enforces its windows"):
+        place.install("r-1.1.0", outside_window="please")
+    place.clock.at = datetime(2026, 3, 15, 3, 59, tzinfo=UTC)
+    assert place.install("r-1.1.0").error is None
+    assert not place.open().state.generations[-1].outside_window
+
+
+@pytest.mark.parametrize("field", ["supported_until", "next_expected_by"])
+def test_what_a_passed_date_does(place: Place, field: str) -> None:
+    receive(place, HOPS[0].but(change={field: "2026-02-01"}))
+    finding = "support-ended" if field == "supported_until" else "late"
+    change = asked_about(place.open(), ("r-1.1.0",))
+    assert finding in [one.id for one in change.findings]  # type: ignore[union-attr]  # a Change
+    for number, word in ((3, "ignore"), (4, "enforce")):
+        tail = TAIL.replace("time: warn", f"time: {word}")
+        place.put_policy(write_policy(place, policy_text(number, tail=tail)), "ops-1", "sec-1")
+        if word == "ignore":
+            change = asked_about(place.open(), ("r-1.1.0",))
+            assert finding not in [one.id for one in change.findings]  # type: ignore[union-attr]  # a Change
+    with pytest.raises(RefusedError, match="2026-02-01, and the policy enforces dates") as caught:
+        place.approve("r-1.1.0")
+    assert caught.value.finding == finding
+    # A clock that was set back is no way around it: the time floor of what was confirmed counts.
+    place.clock.at = datetime(1970, 1, 1, tzinfo=UTC)
+    assert place.open().state.time_floor is not None
+
+
+# --- the end, and leaving -------------------------------------------------------------------------------------------
+
+
+def test_offboarding_is_asked_like_everything_else(place: Place) -> None:
+    site = place.open()
+    with pytest.raises(WaitingError, match="offboard waits for 1 operator, 1 security"):
+        require(standing_of(site, offboard_question(site)), "offboard")
+    agree(place, "offboard", "ops-1")
+    waits = item(place, "offboard")
+    assert {one.role: one.have for one in waits.roles} == {"operator": 1, "security": 0}
+    agree(place, "offboard", "sec-1")
+    site = place.open()
+    require(standing_of(site, offboard_question(site)), "offboard")
+    assert site.state.transaction is not None
+    assert site.state.transaction.state == State.SETTLED
+
+
+def test_a_condition_is_shown_with_the_approval(place: Place) -> None:
+    from verifier.approve import say_verdict
+    from verifier.drivers import load_driver
+    from verifier.review import standing_lines
+
+    receive(place, HOPS[0])
+    with place.hold() as site:
+        said = say_verdict(
+            site, ("r-1.1.0",), place.people["ops-1"], "approve", condition="after the backup", load=load_driver
+        )
+    assert "  ops-1, on condition: after the backup" in standing_lines(said.asked, said.standing)

@@ -1,0 +1,329 @@
+"""policy.yaml as a proposal: who decides, what is refused, what root on the host cannot do, a quorum that is lost."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from manifests.approval import Approval, sign_approval
+from manifests.canonical import encode
+from manifests.digest import digest_of
+from manifests.errors import MalformedError, RefusedError, UntrustedError, UsageError, WaitingError
+from manifests.keys import generate_key
+from manifests.plan import Plan
+from tests.faults.model import QuickDisk
+from tests.governed import PEOPLE, TAIL, agree, govern, policy_text, write_policy
+from tests.place import Place, make_place
+from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, Vendor
+from verifier.events import PolicyInForce
+from verifier.items import asked_about, note_proposals
+from verifier.policy_change import Founding, differences, found_anew, policy_change, put_in_force
+from verifier.queue import waiting_items
+from verifier.review import policy_text as review_policy
+from verifier.standing import standing_of
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return govern(make_place(tmp_path_factory.mktemp("made"), Vendor(), disk=QuickDisk()))
+
+
+@pytest.fixture
+def place(made: Place, tmp_path: Path) -> Place:
+    """A copy of the governed site, with policy 2 in force."""
+    shutil.copytree(made.path, tmp_path / "site")
+    return Place(path=tmp_path / "site", disk=QuickDisk(), people=dict(made.people))
+
+
+def put(place: Place) -> None:
+    with place.hold() as site:
+        put_in_force(site)
+
+
+def test_a_change_binds_when_the_people_of_the_policy_in_force_agree(place: Place) -> None:
+    proposed = write_policy(
+        place, policy_text(3, people={**PEOPLE, "ops-3": "operator"}, rules={"patch": "{operator: 2}"})
+    )
+    assert place.open().policy.number == 2
+    items = {one.item: one for one in waiting_items(place.open())}
+    assert {one.role: (one.have, one.need) for one in items["policy"].roles} == {"operator": (0, 1), "security": (0, 1)}
+    # Who is new is not asked: the change is the old people's.
+    with pytest.raises(RefusedError, match="belongs to nobody in policy 2"):
+        place.approve("policy", "ops-3")
+    place.approve("policy", "ops-1")
+    with pytest.raises(WaitingError, match="policy waits for 1 security"):
+        put(place)
+    place.approve("policy", "sec-1")
+    put(place)
+    site = place.open()
+    assert site.policy == proposed
+    event = site.state.policies[-1]
+    assert (event.number, len(event.approvals), event.reason, event.gone) == (3, 2, None, ())
+    assert waiting_items(site) == ()
+    place.receive(Vendor().write(place.path.parent / "1.tar"))
+    place.approve("r-1.0.0", "ops-3")
+
+
+def test_the_review_says_who_joins_and_leaves_and_what_each_rule_becomes(place: Place) -> None:
+    people = {name: role for name, role in PEOPLE.items() if name != "ops-2"} | {
+        "ops-3": "operator",
+        "dpo-1": "security",
+    }
+    tail = TAIL.replace("time: warn", "time: enforce").replace("veto: [security]", "veto: []")
+    rules = {
+        "patch": "{security: 1}",
+        "contract": "{security: 1}",
+        "major": "{operator: 1}",
+        "irreversible": "{operator: 1}",
+    }
+    write_policy(place, policy_text(3, people=people, rules=rules, tail=tail))
+    site = place.open()
+    change = policy_change(site)
+    text = review_policy(change, standing_of(site, change))
+    for line in (
+        "policy: 3 instead of 2",
+        "+ ops-3 joins as operator, keys",
+        "- ops-2 leaves (operator)",
+        "~ dpo-1: privacy to security",
+        "~ rule patch: 1 operator to 1 security",
+        "~ rule major: 2 operator, 1 security to 1 operator",
+        "~ veto: security to none",
+        "~ time: warn to enforce",
+        f"digest       {change.digest}",
+        "security: 0 of 1",
+        "waybill approve policy --key KEY",
+    ):
+        assert line in text
+    assert differences(site.policy, site.policy) == ()
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_the_number_grows_by_one(place: Place, number: int) -> None:
+    write_policy(place, policy_text(number, rules={"patch": "{operator: 2}"}))
+    with pytest.raises(RefusedError, match=f"has number {number}, policy 2 is in force") as caught:
+        place.approve("policy")
+    assert caught.value.finding == "policy-number"
+
+
+@pytest.mark.parametrize("key", [ROOT, RELEASE, CONSIGNMENT, ROLLBACK])
+def test_no_key_of_the_vendor_in_whatever_role_is_anybodys(place: Place, key: object) -> None:
+    place.people["ops-3"] = key  # type: ignore[assignment]  # one of the vendor's signers
+    write_policy(place, policy_text(3, people={**PEOPLE, "ops-3": "operator"}))
+    with pytest.raises(RefusedError, match="is one of the vendor's") as caught:
+        place.approve("policy")
+    assert caught.value.finding == "vendor-approves"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (policy_text(3).replace("veto: [security]", "veto: &v [security]"), "anchor"),
+        (policy_text(3) + "backdoor: true\n", "unknown field `backdoor`"),
+        (policy_text(3).replace("patch: {operator: 1}", "patch: {operator: 9}"), "asks for 9 of role operator"),
+        (policy_text(3).replace("patch: {operator: 1}", "patch: {}"), "a rule asks somebody"),
+    ],
+)
+def test_a_file_that_cannot_hold_is_refused_with_its_line(place: Place, text: str, problem: str) -> None:
+    (place.path / "policy.yaml").write_text(text)
+    with pytest.raises(MalformedError) as caught:
+        place.approve("policy")
+    assert problem in str(caught.value)
+    assert "policy.yaml:" in caught.value.where
+    (item,) = waiting_items(place.open())
+    assert problem in item.problem
+
+
+# --- root on the host -----------------------------------------------------------------------------------------------
+
+
+def test_root_edits_the_file_and_nothing_changes(place: Place) -> None:
+    place.receive(Vendor().write(place.path.parent / "1.tar"))
+    lowered = dict.fromkeys(("major", "contract", "policy", "minor"), "{operator: 1}")
+    write_policy(place, policy_text(2, rules=lowered))
+    place.approve("r-1.0.0", "ops-1")
+    with pytest.raises(WaitingError, match="1 operator, 1 privacy, 1 security"):
+        place.install("r-1.0.0")
+    write_policy(place, policy_text(3, rules=lowered))
+    place.approve("policy", "ops-1")
+    with pytest.raises(WaitingError, match="policy waits for 1 security"):
+        put(place)
+
+
+def test_root_writes_the_journal_and_every_verb_says_so(place: Place) -> None:
+    """The entry is well-formed and chained; nobody of the policy before has signed for it."""
+    mine = write_policy(
+        place, policy_text(3, people={"ops-3": "operator"}, rules=dict.fromkeys(RULES, "{operator: 1}"), tail=ALONE)
+    )
+    with place.hold() as site:
+        digest = site.keep_document(encode(mine))
+        site.record(PolicyInForce(number=3, digest=digest))
+    with pytest.raises(
+        UntrustedError, match="policy 3 is in the journal, and the people of the policy before"
+    ) as caught:
+        place.receive(Vendor().write(place.path.parent / "1.tar"))
+    assert caught.value.finding == "policy-unproved"
+    with pytest.raises(UntrustedError, match="did not put it there"):
+        place.approve("policy", "ops-3")
+
+
+RULES = ("minor", "major", "channel", "contract", "policy", "offboard", "irreversible")
+ALONE = TAIL.replace("veto: [security]", "veto: []")
+
+
+def test_root_signs_for_it_with_a_key_of_their_own_policy(place: Place) -> None:
+    """The approvals that carry a policy are judged by the one before it, never by itself."""
+    mine = write_policy(
+        place, policy_text(3, people={"ops-3": "operator"}, rules=dict.fromkeys(RULES, "{operator: 1}"), tail=ALONE)
+    )
+    stranger = place.people["ops-3"]
+    with place.hold() as site:
+        state = site.state
+        plan = Plan(
+            site=state.site,
+            site_key=state.site_key.keyid,
+            action="policy",
+            last_change=state.last_change,
+            policy=state.policy,
+            subject=digest_of(encode(mine)),
+            kinds=("policy",),
+        )
+        said = Approval(plan=plan.digest, verdict="approve", keyid=stranger.public.keyid, role="operator")
+        approval = site.keep_document(sign_approval(said, stranger))
+        site.keep_document(encode(plan))
+        digest = site.keep_document(encode(mine))
+        site.record(PolicyInForce(number=3, digest=digest, plan=plan.digest, approvals=(approval,)))
+    with pytest.raises(UntrustedError, match="belongs to nobody in policy 2"):
+        _ = place.open().policy
+
+
+def test_approvals_of_one_policy_do_not_carry_another(place: Place) -> None:
+    write_policy(place, policy_text(3, rules={"patch": "{operator: 2}"}))
+    agree(place, "policy", "ops-1", "sec-1")
+    write_policy(place, policy_text(3, rules={"patch": "{security: 1}"}))
+    with pytest.raises(WaitingError, match="1 operator, 1 security"):
+        put(place)
+    site = place.open()
+    standing = standing_of(site, asked_about(site, ("policy",)))
+    assert [(one.person, one.finding) for one in standing.void] == [
+        ("ops-1", "approval-other-plan"),
+        ("sec-1", "approval-other-plan"),
+    ]
+
+
+# --- who left -------------------------------------------------------------------------------------------------------
+
+
+def test_approvals_under_an_older_policy_and_by_people_who_left_are_void(place: Place) -> None:
+    place.receive(Vendor().write(place.path.parent / "1.tar"))
+    agree(place, "r-1.0.0", "ops-1", "ops-2", "sec-1", "dpo-1")
+    site = place.open()
+    assert standing_of(site, asked_about(site, ("r-1.0.0",))).met
+    write_policy(
+        place,
+        policy_text(3, people={"ops-1": "operator", "ops-3": "operator", "sec-1": "security", "dpo-1": "privacy"}),
+    )
+    agree(place, "policy", "ops-1", "sec-1")
+    put(place)
+    site = place.open()
+    standing = standing_of(site, asked_about(site, ("r-1.0.0",)))
+    assert not standing.met
+    assert {one.person: one.finding for one in standing.void} == {
+        "ops-1": "approval-older-policy",
+        "ops-2": "approval-person-left",
+        "sec-1": "approval-older-policy",
+        "dpo-1": "approval-older-policy",
+    }
+    with pytest.raises(WaitingError, match="2 operator, 1 privacy, 1 security"):
+        place.install("r-1.0.0")
+    (item,) = waiting_items(site)
+    assert item.since == site.state.last_change_at
+
+
+# --- a quorum that can no longer be met -----------------------------------------------------------------------------
+
+
+def founding(place: Place, *gone: str, reason: str = "both left the company", paper: str | None = None) -> Founding:
+    return Founding(gone=gone, reason=reason, paper=paper or policy_change(place.open()).digest)
+
+
+def found(place: Place, how: Founding) -> None:
+    with place.hold() as site:
+        found_anew(site, how)
+
+
+def test_those_who_are_left_found_it_anew_and_it_is_told(place: Place) -> None:
+    proposed = write_policy(place, policy_text(3, people={**PEOPLE, "sec-1": "security", "ops-3": "operator"}))
+    with pytest.raises(WaitingError, match="policy waits for 1 operator") as caught:
+        found(place, founding(place, "sec-1"))
+    assert "everybody who is left agrees first" in caught.value.remedy
+    place.approve("policy", "ops-1")
+    with pytest.raises(WaitingError, match="1 security"):
+        put(place)
+    found(place, founding(place, "sec-1"))
+    state = place.open().state
+    assert place.open().policy == proposed
+    assert (state.policies[-1].gone, state.policies[-1].reason) == (("sec-1",), "both left the company")
+    assert [(one.code, one.digest) for one in state.alarms] == [("policy-refounded", state.policy)]
+    assert "without sec-1: both left the company" in state.alarms[0].detail
+
+
+def test_when_nobody_at_all_is_left(place: Place) -> None:
+    write_policy(place, policy_text(3, people={**PEOPLE, "ops-3": "operator"}))
+    found(place, founding(place, *PEOPLE))
+    assert place.open().policy.number == 3
+    assert place.open().state.alarms[0].code == "policy-refounded"
+
+
+def test_what_it_does_not_do(place: Place) -> None:
+    write_policy(place, policy_text(3, people={**PEOPLE, "ops-3": "operator"}))
+    with pytest.raises(RefusedError, match="can still meet the rule `policy`: 1 operator, 1 security") as refused:
+        found(place, founding(place, "ops-2"))
+    assert refused.value.finding == "quorum-possible"
+    with pytest.raises(UsageError, match="somebody is nobody of policy 2"):
+        found(place, founding(place, "somebody"))
+    with pytest.raises(UsageError, match="no reason is given"):
+        found(place, founding(place, "sec-1", reason="  "))
+    with pytest.raises(RefusedError, match="the paper names") as other:
+        found(place, founding(place, "sec-1", paper=digest_of(b"another")))
+    assert other.value.finding == "policy-other"
+    place.approve("policy", "ops-1", verdict="reject")
+    with pytest.raises(WaitingError):
+        found(place, founding(place, "sec-1"))
+    place.approve("policy", "ops-1")
+    # A security officer who is there and says no still ends it.
+    place.approve("policy", "sec-1", verdict="reject")
+    with pytest.raises(RefusedError, match="was rejected by sec-1"):
+        found(place, founding(place, "dpo-1", "ops-1", "ops-2"))
+
+
+# --- the proposer ---------------------------------------------------------------------------------------------------
+
+
+def test_who_owns_the_file_is_the_proposer_and_stays_so(place: Place) -> None:
+    me = (place.path / "policy.yaml").owner()
+    text = policy_text(3, tail=TAIL.replace("proposer_counts: true", "proposer_counts: false"))
+    text = text.replace("keys: [people/ops-1.pub]}", f"keys: [people/ops-1.pub], accounts: [{me}]}}")
+    write_policy(place, text)
+    agree(place, "policy", "ops-1", "sec-1")
+    put(place)
+    write_policy(place, text.replace("policy: 3", "policy: 4"))
+    agree(place, "policy", "ops-1", "sec-1")
+    site = place.open()
+    assert standing_of(site, policy_change(site)).not_counted == ("ops-1",)
+    (noted,) = site.state.proposed
+    assert (noted.item, noted.account) == ("policy", me)
+    (item,) = waiting_items(site)
+    assert item.since == noted.at
+    place.approve("policy", "ops-2")
+    put(place)
+    assert place.open().state.proposed == ()
+
+
+def test_a_proposal_is_noted_once(place: Place) -> None:
+    place.people["nobody"] = generate_key()
+    write_policy(place, policy_text(3))
+    with place.hold() as site:
+        note_proposals(site)
+        before = site.state.seq
+        note_proposals(site)
+        assert site.state.seq == before
