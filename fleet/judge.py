@@ -185,6 +185,7 @@ def judge(signed: SignedReport, line: Line, library: Library, now: datetime) -> 
         found += _backwards(before, report, line.challenges)
     if after is not None and not forked:
         found += _backwards(report, after, line.challenges)
+    found += _policy(report, before)
     found += _trust(report, before, library)
     found += _offboarding(report, before)
     found += _installed(report, library)
@@ -334,6 +335,28 @@ def _backwards(older: Report, newer: Report, challenges: Mapping[str, str]) -> I
     a_policy, b_policy = older.policy, newer.policy
     if a_policy and b_policy and a_policy.number == b_policy.number and a_policy.digest != b_policy.digest:
         yield Finding("policy-swapped", True, f"policy {b_policy.number} has another digest {seqs}")
+
+
+def _policy(report: Report, before: Report | None) -> Iterator[Finding]:
+    """What the customer's people did out of the ordinary, told once: as of the first report that says so."""
+    now, old = report.policy, before.policy if before else None
+    if now is None:
+        return
+    known = {(one.rule, one.plan) for one in old.emergency} if old else set()
+    for use in now.emergency:
+        if (use.rule, use.plan) not in known:
+            yield Finding(
+                "emergency-used",
+                False,
+                f"release {use.release[:19]} was agreed to by the emergency rule {use.rule} of policy {use.policy}",
+            )
+    if now.refounded is not None and (old is None or old.refounded != now.refounded):
+        yield Finding(
+            "policy-refounded",
+            True,
+            f"policy {now.refounded} was founded anew, without the quorum of the one before: ask the customer whether "
+            f"the paper they signed names {now.digest[:19] if now.refounded == now.number else 'that policy'}",
+        )
 
 
 def _asked(report: Report, challenges: Mapping[str, str]) -> str:

@@ -204,21 +204,48 @@ class Trust(Document, frozen=True, kw_only=True):
     offboarding: Offboarding | None = None
 
 
-class PolicyState(Document, frozen=True, kw_only=True):
-    """Which of the customer's policies is in force, and which telemetry contract was approved under it."""
+class EmergencyUse(Document, frozen=True, kw_only=True):
+    """An emergency rule of the policy was asked for ``release`` instead of the ordinary ones.
 
+    Attributes:
+        policy: Number of the policy that agreed to the rule beforehand.
+        plan: What was agreed to; several releases on one way are one use.
+    """
+
+    rule: Name
+    policy: Positive
+    release: Digest
+    plan: Digest
+    at: Time
+
+
+class PolicyState(Document, frozen=True, kw_only=True):
+    """Which of the customer's policies is in force, and which telemetry contract was approved under it.
+
+    Attributes:
+        emergency: The newest uses of emergency rules, oldest first; before everything else, because they come first.
+        refounded: Number of the last policy that was founded anew without the quorum of the one before.
+    """
+
+    emergency: Annotated[tuple[EmergencyUse, ...], Meta(max_length=16)] = ()
     number: Positive
     digest: Digest
     contract: Digest | None = None
+    refounded: Positive | None = None
 
 
 class Generation(Document, frozen=True, kw_only=True):
-    """One installed state: which release, and how it ended."""
+    """One installed state: which release, and how it ended.
+
+    Attributes:
+        outside_window: It was installed outside of the policy's windows; why stays at the site.
+    """
 
     number: Positive
     release: Digest
     version: Version
     state: Word
+    outside_window: bool = False
 
 
 class Installed(Document, frozen=True, kw_only=True):

@@ -600,7 +600,11 @@ def _install_policy(
         raise UsageError("a policy comes into force alone", where="policy", remedy="waybill install policy")
     given = [bool(gone), reason is not None, fingerprint is not None]
     if any(given) and not all(given):
-        raise UsageError("--gone, --reason and --fingerprint go together", where="policy")
+        raise UsageError(
+            "--gone, --reason and --fingerprint go together",
+            where="policy",
+            remedy="without them, the people of the policy in force agree to it",
+        )
     if dry_run:
         site = _open(place)
         change = policy_change(site)

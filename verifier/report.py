@@ -32,6 +32,7 @@ from verifier.events import Enrolled, KeyRenewed, Outcome, Reported
 from verifier.export import let_leave
 from verifier.fsops import Disk
 from verifier.generations import Installed
+from verifier.items import note_proposals
 from verifier.journal import read_journal
 from verifier.offboarding import check_served, told_offboarding
 from verifier.queue import waiting_items
@@ -107,9 +108,7 @@ def plan_report(state: SiteState, observed: Observed, former: Former | None, *, 
         ),
         chain=_chain(state, observed, former, cause, now),
         trust=_trust(state, observed, now),
-        policy=r.PolicyState(number=state.policy_number, digest=state.policy, contract=state.contract)
-        if state.policy_number
-        else None,
+        policy=_policy(state) if state.policy_number else None,
         install=replace(_install(state), revoked=observed.revoked),
         components=r.Components(listed=observed.components),
         config=r.ConfigState(
@@ -241,7 +240,13 @@ def _install(state: SiteState) -> r.Install:
         ),
         trial_attempts=now.attempts if now is not None and now.open and now.switched else 0,
         generations=tuple(
-            r.Generation(number=one.number, release=one.release, version=one.version, state=str(one.state))
+            r.Generation(
+                number=one.number,
+                release=one.release,
+                version=one.version,
+                state=str(one.state),
+                outside_window=one.outside_window,
+            )
             for one in shown
         ),
         blocked=tuple(sorted(blocked - kept))[:32],
@@ -257,12 +262,30 @@ def _install_state(state: SiteState) -> r.InstallState:
     return "confirmed" if running.state in (State.CONFIRMED, State.SETTLED) else "trial"
 
 
+def _policy(state: SiteState) -> r.PolicyState:
+    """The policy in force; what emergency rules were used for leads it."""
+    numbers = {one.digest: one.number for one in state.policies}
+    uses = {(one.rule, one.plan): one for one in state.uses}
+    founded = [one.number for one in state.policies if one.reason is not None]
+    return r.PolicyState(
+        emergency=tuple(
+            r.EmergencyUse(rule=one.rule, policy=numbers[one.policy], release=one.release, plan=one.plan, at=one.at)
+            for one in [*uses.values()][-16:]
+        ),
+        number=state.policy_number,
+        digest=state.policy,
+        contract=state.contract,
+        refounded=founded[-1] if founded else None,
+    )
+
+
 def _waiting(observed: Observed, former: Former | None, seq: int) -> tuple[r.WaitingItem, ...]:
-    """What waits keeps the number of the report that said so first."""
-    old = {(one.item, one.digest): one for one in former.report.waiting} if former and former.report else {}
+    """What waits keeps the number of the report that said so first, as long as people are asked about the same."""
+    rows = former.report.waiting if former and former.report else ()
+    old = {(one.item, one.digest, one.since): one for one in rows}
     return tuple(
-        replace(one, since=known.since, since_seq=known.since_seq)
-        if (known := old.get((one.item, one.digest)))
+        replace(one, since_seq=known.since_seq)
+        if (known := old.get((one.item, one.digest, one.since)))
         else replace(one, since_seq=seq)
         for one in observed.waiting[:64]
     )
@@ -613,6 +636,7 @@ def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "request
         check_served(site.state)
     finish_key(site)
     take_over(site)  # 1
+    note_proposals(site)
     observed = observe_site(site)  # 2
     former = read_former(site)
     report = plan_report(site.state, observed, former, cause=cause, now=now)  # 3

@@ -59,7 +59,7 @@ def status_of(
 ) -> Status:
     """``components`` is None when they were not looked at; ``unseen`` says why they could not be."""
     state = site.state
-    lines = _unfinished(site)
+    lines = [*_unproved(site), *_unfinished(site)]
     running = state.running
     lines.append(f"site       {state.site}{'  (practice)' if state.practice else ''}")
     if running is None:
@@ -102,8 +102,9 @@ def status_of(
         lines.append(f"alarm      {alarm.code}: {alarm.detail}")
     lines.append(f"verifier   {VERIFIER_VERSION}")
     lines += ["", queue_text(waiting), "", generations_text(state)]
-    error = None
+    error: WaybillError | None = None
     try:
+        _ = site.policy
         check_idle(site)
         if state.inconsistent:
             error = outcome_of(state)
@@ -138,6 +139,15 @@ def _offboarding(state: SiteState) -> list[str]:
     proof = ", ".join(f"{number} {word}" for word, number in count.items() if number) or "nothing tried yet"
     unfinished = "" if now.ended else "; unfinished: waybill offboard goes on"
     return [f"vendor     its access ended at {now.done_at} ({now.done.reason}); {proof}{unfinished}"]
+
+
+def _unproved(site: Site) -> list[str]:
+    """Before anything else: the journal names a policy to which its people did not agree."""
+    try:
+        _ = site.policy
+    except WaybillError as error:
+        return [f"! {error.problem}", f"  {error.remedy}", ""]
+    return []
 
 
 def _unfinished(site: Site) -> list[str]:
@@ -185,9 +195,12 @@ def _in_words(record: Record) -> str:
         case Verdict(item=item, person=person, role=role, verdict=verdict, condition=condition):
             word = "approved" if verdict == "approve" else "rejected"
             return f"{person} ({role}) {word} {item}" + (f": {condition}" if condition else "")
-        case Planned(action=action, item=item, source=source, target=target, version=version, reason=reason):
+        case Planned(action=action, item=item, source=source, target=target, version=version, reason=reason) as begun:
             why = f": {reason}" if reason else ""
+            why += f"; outside of the window: {begun.outside_window}" if begun.outside_window else ""
             return f"{action} of {item} begins, generation {source} to {target} ({version}){why}"
+        case Approved(rule=rule) if rule is not None:
+            return f"agreed by the emergency rule {rule}"
         case Intent() | Approved():
             return ""
         case Outcome(act=act, step=step, result="done"):
@@ -218,6 +231,8 @@ def _in_words(record: Record) -> str:
             return f"{kind} that was believed before: {outcome}: {detail}"
         case OffboardDone(report=seq, key=key):
             return f"offboarding complete: report {seq} is the last one, the site's key is {key}"
+        case PolicyInForce(number=number, gone=gone, reason=reason) if reason is not None:
+            return f"policy {number} in force, founded anew without {', '.join(gone)}: {reason}"
         case PolicyInForce(number=number):
             return f"policy {number} in force"
         case Note(code=code, detail=detail):

@@ -16,6 +16,7 @@ from tests.vendor import Vendor
 from verifier.change import route_of
 from verifier.events import Approved, Planned
 from verifier.items import asked_about, offboard_question
+from verifier.offboard import ask
 from verifier.policy import require
 from verifier.queue import Waiting, waiting_items
 from verifier.standing import standing_of
@@ -157,8 +158,8 @@ def test_what_is_no_plan_of_several(place: Place) -> None:
             place.approve(items)
     with pytest.raises(RefusedError, match=r"may not go straight to 1\.3\.0"):
         place.approve("r-1.1.0 r-1.3.0")
-    with pytest.raises(UsageError, match="offboard is not installed"):
-        place.install("offboard")
+    with pytest.raises(UsageError, match="e-0"):
+        place.install("e-0")
 
 
 def test_what_was_kept_for_a_later_hop_stays_in_the_store(place: Place) -> None:
@@ -432,6 +433,8 @@ def test_what_a_passed_date_does(place: Place, field: str) -> None:
 
 
 def test_offboarding_is_asked_like_everything_else(place: Place) -> None:
+    with place.hold() as site:
+        ask(site, "retired")
     site = place.open()
     with pytest.raises(WaitingError, match="offboard waits for 1 operator, 1 security"):
         require(standing_of(site, offboard_question(site)), "offboard")

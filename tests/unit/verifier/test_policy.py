@@ -1,11 +1,15 @@
 """Kinds of change, and who must agree."""
 
+from functools import cache
+
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given, settings
 
 from manifests.approval import SignedApproval, verify_approval
 from manifests.digest import Blob, digest_of
 from manifests.errors import RefusedError, WaitingError
-from manifests.policy import Kind, Policy
+from manifests.policy import KINDS, Kind, Policy
 from manifests.release import Config, Handler, Limits, Release
 from tests.unit.manifests.test_policy import KEYS, PLAN, TEXT, approval, compiled
 from tests.vendor import Vendor
@@ -141,3 +145,43 @@ def test_a_veto_ends_it_and_an_operators_no_does_not() -> None:
 def test_the_plan_of_the_tests_is_the_one_that_was_signed() -> None:
     assert said(("ops-1", "approve"))[0].approval.plan == PLAN.digest
     assert set(KEYS) == {f"people/{name}.pub" for name in ("ops-1", "ops-2", "sec-1", "sec-1-spare")}
+
+
+# --- laws of counting -----------------------------------------------------------------------------------------------
+
+KEY_OF = {"ops-1": ("ops-1",), "ops-2": ("ops-2",), "sec-1": ("sec-1", "sec-1-spare")}
+ROLE_OF = {"ops-1": "operator", "ops-2": "operator", "sec-1": "security"}
+WORDS = st.lists(
+    st.tuples(st.sampled_from([key for keys in KEY_OF.values() for key in keys]), st.booleans()), max_size=8
+)
+
+
+@cache
+def word(key: str, yes: bool) -> SignedApproval:
+    return said((key, "approve" if yes else "reject"))[0]
+
+
+@given(kinds=st.sets(st.sampled_from(KINDS), min_size=1), words=WORDS, proposer=st.sampled_from(["ops1", "nobody"]))
+@settings(deadline=None, max_examples=300)
+def test_the_laws_of_counting(kinds: set[Kind], words: list[tuple[str, bool]], proposer: str) -> None:
+    """Against a model of a few lines: each person's last word, by whatever key; the most that any kind asks."""
+    policy = compiled()
+    found = stood(policy, tuple(sorted(kinds)), tuple(word(*one) for one in words), proposer)
+    last = {person: yes for key, yes in words for person, keys in KEY_OF.items() if key in keys}
+    agreed = {person for person, yes in last.items() if yes and not (person == "ops-1" and proposer == "ops1")}
+    for one in found.roles:
+        assert one.need == max(policy.rules[kind].get(one.role, 0) for kind in kinds)
+        assert set(one.people) == {person for person in agreed if ROLE_OF[person] == one.role}
+    vetoed = last.get("sec-1") is False
+    enough = all(
+        sum(ROLE_OF[person] == role for person in agreed) >= need
+        for kind in kinds
+        for role, need in policy.rules[kind].items()
+    )
+    assert found.met == (enough and not vetoed)
+    # A word more that agrees never loses what was met; a kind more never asks for less.
+    if found.met and not vetoed:
+        assert stood(policy, tuple(sorted(kinds)), (*(word(*one) for one in words), word("ops-2", True)), proposer).met
+    for kind in KINDS:
+        wider = needs_of(policy, {*kinds, kind})
+        assert all(wider[role] >= need for role, need in needs_of(policy, kinds).items())

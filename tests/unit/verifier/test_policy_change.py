@@ -21,6 +21,7 @@ from verifier.policy_change import Founding, differences, found_anew, policy_cha
 from verifier.queue import waiting_items
 from verifier.review import policy_text as review_policy
 from verifier.standing import standing_of
+from verifier.status import status_of
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +165,10 @@ def test_root_writes_the_journal_and_every_verb_says_so(place: Place) -> None:
     assert caught.value.finding == "policy-unproved"
     with pytest.raises(UntrustedError, match="did not put it there"):
         place.approve("policy", "ops-3")
+    status = status_of(place.open(), (), None, place.clock.at)
+    assert status.text.startswith("! policy 3 is in the journal, and the people of the policy before did not put it")
+    assert status.error is not None
+    assert status.error.exit_code == 4
 
 
 RULES = ("minor", "major", "channel", "contract", "policy", "offboard", "irreversible")
