@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,12 @@ from manifests.enrolment import verify_enrolment
 from manifests.errors import MalformedError, RefusedError, UntrustedError
 from manifests.keys import encode_private
 from manifests.trust import Chain, parse_root
+from tests.place import make_place
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import CONSIGNMENT, RELEASE, Vendor
+from verifier.arrivals import receive_paths
+from verifier.offboard import agree, ask, end, finish
+from verifier.report import write_report
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 ONE = Vendor(version="1.0.0", sequence=1)
@@ -125,7 +130,9 @@ def test_up_the_ladder(engine: Engine, site: Reporter, tmp_path: Path) -> None:
     bring(engine, tmp_path, said(site, challenge=note.challenge_digest), now=NOW + DAY)
     proven.append("acknowledged")
     check()
-    assert bring(engine, tmp_path, last(site, ENDED, challenge=note.challenge_digest), now=NOW + 2 * DAY) == []
+    assert bring(engine, tmp_path, last(site, ENDED, challenge=note.challenge_digest), now=NOW + 2 * DAY) == [
+        "clock-behind"
+    ]
     proven.append("exercised")
     check()
     closed = close_site(engine, east(engine), "ended", ROOT, (CONSIGNMENT,), "support-1", NOW + 3 * DAY)
@@ -216,6 +223,35 @@ def test_without_the_contract_nothing_is_deleted(engine: Engine, site: Reporter,
     close_site(engine, east(engine), "ended", ROOT, (CONSIGNMENT,), "support-1", NOW)
     with pytest.raises(RefusedError, match="is not in the ledger"):
         purge(engine, east(engine), NOW + 4000 * DAY)
+
+
+def test_a_real_site_that_ends(engine: Engine, tmp_path: Path) -> None:
+    """Asked by a note, agreed to by its people, tried with what it really believed, told in its last report."""
+    place = make_place(tmp_path / "site", ONE)
+    place.tell = lambda site, cause: write_report(site, site.disk, place.clock.at, cause=cause)
+    enroll(engine, verify_enrolment((place.path / "outbox" / "enrolment.json").read_bytes()), NOW, fingerprint=None)
+    bundle = ONE.write(tmp_path / "1.tar")
+    place.bring(bundle)
+    request_end(engine, east(engine), "retired", "support-1", NOW)
+    send(engine, tmp_path / "medium", NOW)
+    with place.hold() as site:
+        receive_paths(site, (tmp_path / "medium",), keep=False, watch=lambda _: nullcontext(lambda _: None))
+    with place.hold() as site:
+        ask(site, "retired")
+        agree(site, place.people["ops-1"])
+        end(site)
+        finish(site, place.clock.at)
+    home = tmp_path / "home"
+    home.mkdir()
+    for path in (place.path / "outbox").glob("*.report.json"):
+        (home / path.name).write_bytes(path.read_bytes())
+    done = import_paths(engine, (bundle, home), NOW + DAY)
+    assert not done.alarms
+    found = ending_of(engine, east(engine))
+    assert found is not None
+    assert [one.standing for one in found.steps] == [*["proven"] * 5, "unproven"]
+    closed = close_site(engine, east(engine), "retired", ROOT, (CONSIGNMENT,), "support-1", NOW + DAY)
+    assert {one.standing for one in closed.steps} == {"proven"}
 
 
 # --- the ladder alone
