@@ -6,6 +6,7 @@ The layout is docs/format.md, section "The head"; numbers such as F-12 in commen
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -353,6 +354,9 @@ def open_head(path: Path) -> Head:
             finding="not-a-bundle",
         )
     with path.open("rb", buffering=0) as file:
+        # No read-ahead: the head decides alone, and a slow drive is not asked for bulk that may never be wanted.
+        with suppress(OSError):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
         return read_head(lambda count: file.read(count) or b"", str(path))
 
 
