@@ -267,7 +267,7 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
     """Take in what is found in PATHS: bundles, whose releases wait from then on, the consignment for this site, newer
     root documents and revocation lists of the vendor, which are in force at once.
 
-    Names of files mean nothing. After a consignment there is a new report, which answers its challenge.
+    Names of files mean nothing. What came is told in a new report, which also answers a consignment's challenge.
     """
     from verifier.arrivals import receive_paths
     from verifier.offboarding import check_served
@@ -282,12 +282,13 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
     report = None
     with _hold(place, "receive") as site:
         check_served(site.state)
+        before = site.state.consignment
         try:
             found = receive_paths(site, paths, keep=keep, watch=watch, say=say)
         finally:
-            # Also when a bundle beside the consignment was refused: its challenge is answered all the same.
+            # Also when a bundle was refused: what came beside it is told all the same, and so is an alarm.
             if site.state.owes_report:
-                report = _tell(site, "consignment")
+                report = _tell(site, "consignment" if site.state.consignment != before else "received")
         waiting = waiting_items(site)
     return _received(found, report, [one.item for one in waiting], queue_text(waiting))
 

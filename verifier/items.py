@@ -7,7 +7,7 @@ from verifier.change import CONFIG, Change, Route, change_of, route_of
 from verifier.events import Proposed
 from verifier.export import export_item, export_question
 from verifier.host import owner_of
-from verifier.offboarding import offboard_plan
+from verifier.offboarding import check_served, offboard_plan
 from verifier.policy import Question
 from verifier.policy_change import ITEM as POLICY
 from verifier.policy_change import PolicyChange, policy_change
@@ -25,6 +25,7 @@ def asked_about(site: Site, items: tuple[str, ...]) -> Change | Route | PolicyCh
         WaybillError: It cannot be done here; the message says why.
     """
     if len(items) != 1:
+        check_served(site.state)
         return route_of(site, items)
     (item,) = items
     if item == POLICY:
@@ -33,6 +34,9 @@ def asked_about(site: Site, items: tuple[str, ...]) -> Change | Route | PolicyCh
         return offboard_question(site)
     if item == export_item(site.state.report_seq) and site.state.report_head is not None:
         return export_question(site)
+    if not item.startswith("b-"):
+        # A way back is the customer's own; everything else comes from a vendor.
+        check_served(site.state)
     return change_of(site, item)
 
 

@@ -53,7 +53,9 @@ class Waiting:
 
 def waiting_items(site: Site) -> tuple[Waiting, ...]:
     """Everything that could be approved or installed now, oldest first."""
-    return (*_releases(site), *_config(site), *_policy(site), *_offboard(site), *_spoken(site))
+    # Without a vendor nothing is installed any more, and a changed site.yaml would be an install too.
+    served = () if site.state.offboarded else (*_releases(site), *_config(site))
+    return (*served, *_policy(site), *_offboard(site), *_spoken(site))
 
 
 def _releases(site: Site) -> list[Waiting]:
@@ -182,7 +184,7 @@ def _spoken(site: Site) -> list[Waiting]:
         if item.startswith("b-") and (generation := state.generation(int(item[2:]))) is not None:
             if generation.number != state.current and generation.state == State.SETTLED:
                 kind, digest, version = "rollback", generation.release, generation.version
-        elif item == export_item(state.report_seq) and site.policy.rules["export"]:
+        elif item == export_item(state.report_seq) and site.policy.rules["export"] and state.left != state.report_head:
             kind, digest = "export", state.report_head or ""
         if kind:
             weighed = _weighed(site, (item,), item, kind, digest, version, max(said.at, _since(site, None)))

@@ -42,6 +42,7 @@ from verifier.state import Generation, SiteState
 from verifier.table import State
 from verifier.trust import running_revoked
 from verifier.verify import VERIFIER_VERSION
+from verifier.why import contract_in_force
 
 T = TypeVar("T")
 MAX_GENERATIONS = 32
@@ -59,7 +60,8 @@ class Observed:
         enrolment: Digest of the enrolment's file.
         succession: Every rotation since that enrolment, oldest first.
         seal: Of the config in force, under the site's salt; None without a config.
-        held: What the store holds; None where the site withholds it.
+        held: What the store holds; None where it may not leave.
+        withheld: Words of the core that the contract would let leave and `site.yaml` does not.
         kit: Digest of the one file that this program runs from.
         revoked: The release that runs is revoked.
         remains: What stays, of a site whose vendor's access was ended.
@@ -79,6 +81,7 @@ class Observed:
     kit: str | None = None
     revoked: bool = False
     remains: r.Remains | None = None
+    withheld: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
 
 
@@ -123,7 +126,10 @@ def plan_report(state: SiteState, observed: Observed, former: Former | None, *, 
             r.RequestResult(consignment=one.consignment, request=one.request, handler=one.handler, outcome=one.outcome)
             for one in state.answered[-256:]
         ),
-        dropped=tuple(r.Dropped(what=what, reason="unreadable", count=1) for what in observed.unseen),
+        dropped=(
+            *(r.Dropped(what=what, reason="withheld", count=1) for what in observed.withheld),
+            *(r.Dropped(what=what, reason="unreadable", count=1) for what in observed.unseen),
+        ),
         verifier=r.VerifierState(version=VERIFIER_VERSION, format=FORMAT, kit=observed.kit),
         store=None if observed.held is None else r.Store(releases=observed.held),
     )
@@ -461,6 +467,9 @@ def observe_site(site: Site) -> Observed:
     unseen: list[str] = []
     installed = _try(lambda: _installed(site), unseen, "install")
     components = _components(site, installed, unseen) if installed else ()
+    optional = _try(lambda: _optional(site), unseen, "contract") or ()
+    withheld = tuple(one for one in optional if installed and one in installed.settings.telemetry.withhold)
+    store = "store" in optional and "store" not in withheld
     return Observed(
         enrolment=digest,
         succession=succession_of(site),
@@ -471,12 +480,21 @@ def observe_site(site: Site) -> Observed:
         seal=config_seal(site, installed.config) if installed and installed.config is not None else None,
         waiting=tuple(_try(lambda: tuple(waiting_of(site)), unseen, "waiting") or ()),
         health=tuple(probe_results(site)),
-        held=_try(lambda: held_releases(site), unseen, "store"),
+        held=_try(lambda: held_releases(site), unseen, "store") if store else None,
         kit=_try(lambda: _digest_of_kit(site), unseen, "verifier"),
         revoked=bool(_try(lambda: running_revoked(site), unseen, "revoked")),
         remains=_remains(site) if site.state.offboarded else None,
+        withheld=withheld,
         unseen=tuple(unseen),
     )
+
+
+def _optional(site: Site) -> tuple[str, ...]:
+    """Words of the core that may leave only where the contract says so; none without a contract."""
+    contract, _ = contract_in_force(site)
+    if contract is None:
+        return ()
+    return next(one.optional for one in contract.signals if one.kind == "deployment-state")
 
 
 def _remains(site: Site) -> r.Remains:
@@ -700,7 +718,8 @@ def export_reports(
 ) -> tuple[Path, ...]:
     """Copy the newest ``most`` reports that home is not known to hold, oldest first; the newest in any case.
 
-    Their names tell sites apart; the journal says what left.
+    Their names tell sites apart; the journal says what left. Where the medium has a folder ``back/`` for this site, as
+    support lays it out, they go there.
 
     Args:
         signers: People who agree to it now, where the policy asks for people.
@@ -712,6 +731,8 @@ def export_reports(
     """
     if not folder.is_dir():
         raise RefusedError("not a folder", where=str(folder), remedy="name the medium's folder", finding="no-folder")
+    name = site.state.site.replace("/", ".")
+    folder = back if (back := folder / "back" / name).is_dir() else folder
     told = told_of(site)
     held = site.state.acknowledged[0] if site.state.acknowledged else 0
     told = tuple(one for one in told if one.seq > held)[-most:] or told[-1:]
@@ -721,7 +742,7 @@ def export_reports(
         if event is not told[-1] and not report_path(site, event.seq).is_file():
             continue
         raw = read_report(site, event.seq, event.digest).raw
-        target = folder / f"{site.state.site.replace('/', '.')}.{report_name(site.state, event.seq)}"
+        target = folder / f"{name}.{report_name(site.state, event.seq)}"
         if target.exists() and read_capped(target, MAX_BUNDLE) != raw:
             raise RefusedError(
                 "holds something else, and nothing is overwritten", where=str(target), remedy="name another folder"

@@ -151,7 +151,8 @@ def _signed(site: "Site") -> "SignedReport":
 def _why(site: "Site") -> Result:
     from verifier.why import contract_in_force, explain, why_text
 
-    why = explain(_signed(site).report, *contract_in_force(site))
+    report = _planned(site)[0] if site.state.report_head is None else _signed(site).report
+    why = explain(report, *contract_in_force(site))
     data = {
         "contract": None
         if why.contract is None
@@ -163,13 +164,21 @@ def _why(site: "Site") -> Result:
     return Result(why_text(why), data)
 
 
-def _preview(site: "Site") -> Result:
+def _planned(site: "Site") -> "tuple[Report, bytes]":
+    """What a report would say now, and the bytes that would be signed."""
     from manifests.report import encode_report
+    from verifier.offboarding import check_served
     from verifier.report import observe_site, plan_report, read_former
 
+    if site.state.offboarding is not None and site.state.offboarding.final is not None:
+        check_served(site.state)
     observed = observe_site(site)
     report = plan_report(site.state, observed, read_former(site), cause="requested", now=utc_now())
-    core = encode_report(report, observed.enrolment)
+    return report, encode_report(report, observed.enrolment)
+
+
+def _preview(site: "Site") -> Result:
+    report, core = _planned(site)
     text = json.dumps(json.loads(core), indent=2, ensure_ascii=False)
     return Result(
         f"{text}\n\nnot signed: {len(core)} bytes would be, as report {report.chain.seq}",
@@ -195,6 +204,7 @@ def _shown(signed: "SignedReport", path: Path) -> str:
         lines.append(f"  {one.kind:<9}  {one.name}: {seen}, {one.observed or one.expected}")
     lines += [f"  probe      {one.probe}: {one.state}" for one in report.health]
     for item in report.waiting:
-        lines.append(f"  waits      {item.item}, since report {item.since_seq}")
+        asked = ", ".join(f"{one.role} {one.have} of {one.need}" for one in item.roles)
+        lines.append(f"  waits      {item.item}{f' for {asked}' if asked else ''}, since report {item.since_seq}")
     lines += [f"  digest     {signed.digest}", f"  file       {path}"]
     return "\n".join(lines)

@@ -291,7 +291,8 @@ class SiteState:
         acknowledged: Number and digest of the newest report that home is known to hold.
         newest: What the vendor has for this site, by channel, as the last consignment said.
         answered: Requests whose result no acknowledged report tells of.
-        owes_report: A consignment came after the last report was written.
+        owes_report: Something came in after the last report, or happened to what is believed, that is still to be told.
+        left: Digest of the newest report that somebody carried away.
         enrolment: Digest of the enrolment on which the reports stand; ``line``: of which key epoch it is.
         former_keys: Those that signed reports since that enrolment, oldest first.
         offboarding: The end of the vendor's access, asked for or in force; None before.
@@ -345,6 +346,7 @@ class SiteState:
     newest: tuple[tuple[str, Mark], ...] = ()
     answered: tuple[Answered, ...] = ()
     owes_report: bool = False
+    left: str | None = None
     enrolment: str | None = None
     line: int = 1
     former_keys: tuple[FormerKey, ...] = ()
@@ -468,7 +470,7 @@ def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteS
         case RootInForce():
             if event.pin.version <= state.root.version:
                 raise _impossible(record, f"root {event.pin.version} after root {state.root.version}")
-            return replace(_changed(state, record, digest), root=event.pin)
+            return replace(_changed(state, record, digest), root=event.pin, owes_report=True)
         case RootReplaced():
             line = state.root_line + 1
             return replace(_changed(state, record, digest), root=event.pin, root_line=line, root_reason=event.reason)
@@ -478,13 +480,14 @@ def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteS
         case RevocationsInForce():
             if state.revocations is not None and event.version <= state.revocations[0]:
                 raise _impossible(record, f"revocation list {event.version} after list {state.revocations[0]}")
-            return replace(_changed(state, record, digest), revocations=(event.version, event.digest))
+            changed = _changed(state, record, digest)
+            return replace(changed, revocations=(event.version, event.digest), owes_report=True)
         case Received():
             return _received(state, event, record)
         case Consigned():
             return _consigned(state, event, record)
         case Alarm():
-            return replace(state, alarms=(*state.alarms, event))
+            return replace(state, alarms=(*state.alarms, event), owes_report=True)
         case Verdict():
             return replace(state, verdicts=(*state.verdicts, _said(event, record)))
         case Reported():
@@ -496,8 +499,8 @@ def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteS
             return _offboarding(state, event, record)
         case Torn():
             return replace(state, torn=state.torn + 1)
-        case Note():
-            return state
+        case Note(code=code):
+            return replace(state, left=state.report_head) if code == "exported" else state
         case Planned():
             return _planned(state, event, record)
         case _:
@@ -672,7 +675,13 @@ def _received(state: SiteState, event: Received, record: Record) -> SiteState:
         seq=record.seq,
     )
     others = tuple(one for one in state.releases if one.release != event.release)
-    return replace(state, streams=_with_stream(state, stream), releases=(*others, release))
+    new = len(others) == len(state.releases)
+    return replace(
+        state,
+        streams=_with_stream(state, stream),
+        releases=(*others, release),
+        owes_report=state.owes_report or new,
+    )
 
 
 def _consigned(state: SiteState, event: Consigned, record: Record) -> SiteState:

@@ -100,6 +100,7 @@ def status_of(
         lines.append(f"clock      went backwards {state.clock_back} times")
     for alarm in state.alarms:
         lines.append(f"alarm      {alarm.code}: {alarm.detail}")
+    lines += _offboarding(state)
     lines.append(f"verifier   {VERIFIER_VERSION}")
     lines += ["", queue_text(waiting), "", generations_text(state)]
     error: WaybillError | None = None

@@ -58,10 +58,13 @@ def contract_in_force(site: Site) -> tuple[Contract | None, str | None]:
     """
     from verifier.crew import installed_of
 
-    digest, running = site.state.contract, site.state.running
-    if digest is None or running is None:
+    state = site.state
+    # During a trial the contract of the generation before it is in force still.
+    before = state.generation(state.former) if state.former else None
+    agreed = next((one for one in (state.running, before) if one and one.contract == state.contract), None)
+    if agreed is None:
         return None, None
-    blob = installed_of(site, running).release.contract
+    blob = installed_of(site, agreed).release.contract
     data = get_blob(site.blobs, blob, MAX_CONTRACT)
     return parse_contract(data), blob.digest
 
@@ -70,8 +73,8 @@ def why_text(why: Why) -> str:
     """For people: one line a field."""
     if why.contract is None:
         head = [
-            "no telemetry contract is approved yet: until the first install a report tells of the enrolment, what",
-            "waits and the site's own counters, and nothing of a release",
+            "no telemetry contract is in force, because nothing is installed: a report tells of the enrolment, of what",
+            "waits or failed, and of the site's own counters; what a contract may withhold does not leave",
         ]
     else:
         head = [

@@ -20,7 +20,7 @@ from manifests.policy import Person
 from tests.consignments import consignment_for, signed
 from tests.faults.crash import recording, states
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk, RecordingDisk
-from tests.place import Place, make_place
+from tests.place import Place, make_place, nobody
 from tests.vendor import Vendor
 from verifier.arrivals import receive_paths
 from verifier.cli import history_command, offboard_command, receive_command, status_command
@@ -31,6 +31,7 @@ from verifier.newkey import rotate_key
 from verifier.offboard import agree, ask, end, finish
 from verifier.offboarding import check_served
 from verifier.queue import waiting_items
+from verifier.receive import receive_bundle
 from verifier.report import read_report, write_report
 from verifier.report_cli import report_command
 from verifier.site import EVIDENCE, SITE_KEY
@@ -184,14 +185,18 @@ def test_what_is_refused_afterwards(place: Place) -> None:
     assert run(report_command, place, "--new", code=5)["error"]["finding"] == "offboarded"
     assert run(offboard_command, place, "--reason", "again") is not None  # done already; says so again
     for item in ("r-1.2.0",):
-        with pytest.raises(UntrustedError):
+        with pytest.raises(RefusedError, match="the access of small-works was ended"):
             place.install(item)
-        with pytest.raises(UntrustedError):
+        with pytest.raises(RefusedError, match="the access of small-works was ended"):
             place.approve(item)
     yaml = place.path / "site.yaml"
     yaml.write_text(yaml.read_text().replace("target: other", "target: vm"))
-    with pytest.raises(UntrustedError):
+    with pytest.raises(RefusedError, match="the access of small-works was ended"):
         place.install("config")
+    # Above the refusal of the verbs there is that of trust itself, whichever way a release comes in.
+    with place.hold() as site, pytest.raises(UntrustedError):
+        receive_bundle(site, world / "3.tar", keep=False, advance=nobody)
+    assert run(report_command, place, "--preview", code=5)["error"]["finding"] == "offboarded"
     with place.hold() as site, pytest.raises(RefusedError):
         check_served(site.state)
     # The last report may be handed out as often as somebody carries it.
@@ -201,7 +206,11 @@ def test_what_is_refused_afterwards(place: Place) -> None:
     assert run(report_command, place, "--text")["report"]["trust"]["offboarding"]["final"]
     shown = run(status_command, place)
     assert (shown["report"], shown["version"]) == (4, "1.1.0")
-    assert [one["item"] for one in shown["waiting"] if not one["problem"]] == []
+    assert shown["waiting"] == []
+    said = CliRunner().invoke(status_command, ["--site", str(place.path)]).stdout
+    assert "vendor     its access ended at 2026-03-01T12:00:" in said
+    assert f"(ended); {sum(map(len, tried(place).values()))} refused" in said
+    assert last(place).waiting == ()
     run(history_command, place)
 
 

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 
 from manifests import report as r
+from manifests.contract import Contract
 from manifests.digest import digest_of
 from manifests.enrolment import verify_enrolment
 from manifests.envelope import INTOTO, verify_statement
@@ -46,6 +47,14 @@ from verifier.state import SiteState
 ONE = Vendor(version="1.0.0", sequence=1)
 TWO = Vendor(version="1.1.0", sequence=2, service={"hello.txt": b"hello, world\n", "run.py": b"print('hi')\n"})
 OTHER = "sha256:" + "77" * 32
+
+
+class Closed(Vendor):
+    """A vendor whose contract lets nothing leave that it might withhold."""
+
+    def contract(self) -> Contract:
+        open_ = super().contract()
+        return replace(open_, signals=tuple(replace(one, optional=()) for one in open_.signals))
 
 
 @pytest.fixture
@@ -454,6 +463,28 @@ def test_a_never_is_told_as_never(place: Place, tmp_path: Path) -> None:
     yaml.write_text(yaml.read_text().replace("every: 30d}", "every: never}"))
     place.bring(ONE.write(tmp_path / "1.tar"))
     assert newest(place).identity.report_every_seconds == 0
+
+
+def test_what_may_be_withheld_is_and_the_report_says_so(place: Place, tmp_path: Path) -> None:
+    """`store` leaves where the contract lets it and `site.yaml` does not hold it back; else it is absent."""
+    yaml = place.path / "site.yaml"
+    open_ = yaml.read_text()
+    yaml.write_text(open_.replace("report: {every: 30d}", "telemetry: {withhold: [store]}\nreport: {every: 30d}"))
+    place.bring(ONE.write(tmp_path / "1.tar"))
+    said = newest(place)
+    assert said.store is None
+    assert said.dropped == (r.Dropped(what="store", reason="withheld", count=1),)
+    yaml.write_text(open_)
+    place.approve("config")
+    place.install("config")
+    said = newest(place)
+    assert said.store is not None
+    assert said.dropped == ()
+    # Another contract, which does not list it: nothing is held back, because nothing may leave.
+    place.bring(Closed(version="1.1.0", sequence=2).write(tmp_path / "2.tar"))
+    said = newest(place)
+    assert said.store is None
+    assert said.dropped == ()
 
 
 def test_a_report_says_which_program_made_it(place: Place, tmp_path: Path) -> None:

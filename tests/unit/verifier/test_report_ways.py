@@ -20,6 +20,7 @@ from manifests.telephone import parse_line, site_code
 from tests.place import Place, make_place
 from tests.vendor import Vendor
 from verifier.events import Note
+from verifier.queue import waiting_items
 from verifier.report import write_report
 from verifier.report_cli import report_command
 
@@ -102,6 +103,15 @@ def test_pictures_overwrite_nothing(place: Place, tmp_path: Path) -> None:
     assert all(len(read_symbols(Path(one).read_bytes(), one)) == 1 for one in first)
 
 
+def test_a_medium_of_many_sites_has_a_folder_for_the_way_back(place: Place, tmp_path: Path) -> None:
+    for name in ("northern-grid.small.production.east", "northern-grid.small.production.west"):
+        (tmp_path / "medium" / "back" / name).mkdir(parents=True)
+    (copied,) = asked(place, "--out", str(tmp_path / "medium"))["copied"]
+    name = "northern-grid.small.production.east"
+    assert Path(copied) == tmp_path / "medium" / "back" / name / f"{name}.1.report.json"
+    assert Path(copied).read_bytes() == newest(place)
+
+
 def test_one_way_at_a_time(place: Place, tmp_path: Path) -> None:
     for words in (("--text", "--line"), ("--qr", "--out", str(tmp_path)), ("--why", "--new"), ("--preview", "--text")):
         asked(place, *words, code=2)
@@ -128,12 +138,16 @@ def test_why_each_field_may_leave(place: Place) -> None:
 
 
 def test_why_before_the_first_install(tmp_path: Path) -> None:
+    """Also before the first report: then it is about the one that would be written."""
     place = make_place(tmp_path, ONE)
-    asked(place, "--why", code=5)
+    first = asked(place, "--why")
     asked(place, "--new")
-    shown = asked(place, "--why")
-    assert shown["contract"] is None
-    assert {one["line"] for one in shown["fields"]} == {None}
+    assert asked(place, "--why") == first
+    assert first["contract"] is None
+    assert {one["line"] for one in first["fields"]} == {None}
+    assert "no telemetry contract is in force" in typed(place, "--why")
+    # What a contract may withhold does not leave while there is none.
+    assert [one["field"] for one in first["fields"] if not one["there"]][-1] == "store"
 
 
 def rule(place: Place, tmp_path: Path, **needs: int) -> dict[str, str]:
@@ -182,6 +196,8 @@ def test_a_policy_that_asks_people_is_obeyed_on_every_way(place: Place, tmp_path
     asked(place, "--out", str(out), "--key", keys["sec-2"])
     assert len(list(out.iterdir())) == 1
     typed(place, "--text")
+    # What has left waits no more, and the next report does not say that it does.
+    assert "e-1" not in {one.item for one in waiting_items(place.open())}
     # A later report is another plan.
     asked(place, "--new")
     assert asked(place, "--text", code=9)["error"]["problem"].startswith("e-2 waits")
