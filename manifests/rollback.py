@@ -67,6 +67,7 @@ class RollbackFile(Document, frozen=True, kw_only=True):
     back_to: Annotated[tuple[Range, ...], Meta(max_length=64)] = ()
     class_: Class = field(name="class")
     offered_for: str
+    services: Literal["stopped", "running"] = "stopped"
     state: tuple[State, ...] = ()
     backup: tuple[BackupFile, ...] = ()
     steps: tuple[StepFile, ...] = ()
@@ -104,6 +105,8 @@ class Rollback(Document, frozen=True, kw_only=True, tag_field="type", tag=ROLLBA
     Attributes:
         back_to: Ranges of versions to which going back is promised.
         offered_for_seconds: How long old blobs and backups are kept after CONFIRMED.
+        services: Whether what the former generation keeps running is stopped from the first backup until the switch.
+            Running, whoever writes the programs answers for what is written meanwhile.
         no_return: Name of the step after which only ``restore`` is left, or ``none``.
         loses: In words, what going back loses.
     """
@@ -111,6 +114,7 @@ class Rollback(Document, frozen=True, kw_only=True, tag_field="type", tag=ROLLBA
     back_to: Annotated[tuple[Range, ...], Meta(max_length=64)] = ()
     class_: Class = field(name="class")
     offered_for_seconds: Positive
+    services: Literal["stopped", "running"] = "stopped"
     state: Annotated[tuple[State, ...], Meta(max_length=64)] = ()
     backup: Annotated[tuple[Backup, ...], Meta(max_length=64)] = ()
     steps: Annotated[tuple[Step, ...], Meta(max_length=256)] = ()
@@ -138,6 +142,7 @@ def compile_rollback(file: "Handwritten") -> Rollback:
         back_to=source.back_to,
         class_=source.class_,
         offered_for_seconds=parse_duration(source.offered_for, file.at("$.offered_for")),
+        services=source.services,
         state=source.state,
         backup=tuple(
             Backup(

@@ -21,10 +21,11 @@ from verifier.events import Actor, PolicyInForce
 from verifier.fsops import Disk
 from verifier.host import Host
 from verifier.install import Ended, confirm, install, recover, rollback
-from verifier.machine import Tools
+from verifier.machine import Perform, Tools
 from verifier.probes import ProbeContext, ProbeResult, run_probe
 from verifier.receive import Taken, receive_bundle
 from verifier.site import Site, hold_site, open_site
+from verifier.tools import perform_part
 
 NAMES = Names("northern-grid", "small", "production", "east")
 
@@ -71,10 +72,11 @@ class Place:
     real: bool = False
     told: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    perform: Perform = perform_part
     tell: Callable[[Site, str], Path] | None = None
 
     def tools(self) -> Tools:
-        return Tools(load=load_driver, look=self.look, say=self.said.append)
+        return Tools(load=load_driver, look=self.look, perform=self.perform, say=self.said.append)
 
     def look(self, probe: Probe, context: ProbeContext) -> ProbeResult:
         if probe.name in self.health:
@@ -132,9 +134,9 @@ class Place:
         with self.hold() as site:
             return confirm(site, self.tools(), signer=self.people[person] if person else None, tell=self._tell)
 
-    def recover(self) -> tuple[str, Ended]:
+    def recover(self, *, due: bool = False) -> tuple[str, Ended]:
         with self.hold() as site:
-            return recover(site, self.tools(), tell=self._tell)
+            return recover(site, self.tools(), tell=self._tell, due=due)
 
     def put_policy(self, policy: Policy, *people: str) -> None:
         """Put a compiled policy in force as `install policy` does, with the approvals of ``people``."""

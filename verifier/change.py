@@ -17,7 +17,7 @@ from manifests.errors import RefusedError, UsageError
 from manifests.plan import Plan, parse_plan
 from manifests.policy import Kind
 from manifests.release import Release
-from manifests.rollback import MAX_ROLLBACK, Rollback
+from manifests.rollback import Rollback
 from manifests.trust import Mark
 from manifests.version import in_any
 from verifier.crew import LoadDriver, Work, crew_of, installed_of
@@ -33,6 +33,7 @@ from verifier.state import Generation, SiteState
 from verifier.store import get_blob
 from verifier.table import State
 from verifier.verify import Finding, SiteFacts, judge_release, judge_way, refusal
+from verifier.way_back import Back, changes_data, data_way, rollback_document
 from verifier.windows import check_dates, effective_now
 
 CONFIG = "config"
@@ -50,6 +51,7 @@ class Change:
         proposers: Accounts that received it or own the file that proposes it.
         source: Where its bytes were last seen.
         more_leaves: What leaves by the new settings and did not before, in words.
+        back: Of a rollback, how the data go back; None of an install.
     """
 
     item: str
@@ -78,6 +80,7 @@ class Change:
     @property
     def then(self) -> str:
         return f"rollback --to {self.target}" if self.action == "rollback" else f"install {self.item}"
+    back: Back | None = None
 
     @property
     def release(self) -> Release:
@@ -357,8 +360,7 @@ def _install(
     state, release = site.state, head.release
     check_release(site.policy, release, item)
     contract = parse(get_blob(site.blobs, release.contract, MAX_CONTRACT), Contract, "contract", max_bytes=MAX_CONTRACT)
-    rollback = _rollback_document(site, release)
-    _check_undoable(rollback, item)
+    rollback = rollback_document(site, release)
     schema = None if release.config is None else get_blob(site.blobs, release.config.schema, MAX_SCHEMA)
     config = validate_config(proposal, schema)
     config_digest = None if config is None else digest_of(config)
@@ -382,6 +384,7 @@ def _install(
             remedy="edit site.yaml first",
             finding="nothing-to-do",
         )
+    former = None if base.before is None else base.before.digest
     plan = Plan(
         site=state.site,
         site_key=state.site_key.keyid,
@@ -413,6 +416,7 @@ def _install(
         contract=release.contract.digest,
         policy=state.policy,
         kinds=kinds,
+        document=base.target if changes_data(rollback, former, head.release_digest) else 0,
     )
     installed = Installed(number=base.target, release=release, settings=proposal.site, config=config)
     return Change(
@@ -445,7 +449,7 @@ def rollback_change(site: Site, number: int) -> Change:
         raise AssertionError("checked above")
     installed = installed_of(site, target)
     leaving = installed_of(site, running)
-    rollback = _rollback_document(site, leaving.release)
+    rollback = rollback_document(site, leaving.release)
     if running.release != target.release and not in_any(target.version, rollback.back_to):
         raise RefusedError(
             f"{running.version} cannot be left for {target.version}, only for "
@@ -454,7 +458,7 @@ def rollback_change(site: Site, number: int) -> Change:
             remedy=f"to go forward, waybill install r-{target.version}",
             finding="back-to",
         )
-    _check_undoable(rollback, item)
+    back = data_way(site, target, running, item)
     contract = parse(
         get_blob(site.blobs, installed.release.contract, MAX_CONTRACT), Contract, "contract", max_bytes=MAX_CONTRACT
     )
@@ -490,6 +494,7 @@ def rollback_change(site: Site, number: int) -> Change:
         contract=target.contract,
         policy=state.policy,
         kinds=kinds,
+        document=back.document,
     )
     return Change(
         item=item,
@@ -502,6 +507,7 @@ def rollback_change(site: Site, number: int) -> Change:
         rollback=rollback,
         proposers=(),
         source="",
+        back=back,
     )
 
 
@@ -532,23 +538,6 @@ def _check_target(state: SiteState, target: Generation | None, number: int, item
             where=item,
             remedy="going below the floor needs the vendor's rollback authorisation",
             finding="below-floor",
-        )
-
-
-def _rollback_document(site: Site, release: Release) -> Rollback:
-    data = get_blob(site.blobs, release.rollback, MAX_ROLLBACK)
-    return parse(data, Rollback, "rollback", max_bytes=MAX_ROLLBACK)
-
-
-def _check_undoable(rollback: Rollback, item: str) -> None:
-    """Backups are made and migrations run by the `program` driver, which this verifier does not have."""
-    if rollback.backup:
-        raise RefusedError(
-            f"the release wants a backup ({', '.join(one.name for one in rollback.backup)}) and this verifier "
-            "makes none yet",
-            where=item,
-            remedy="use a verifier that does; nothing was changed",
-            finding="backup-not-judged",
         )
 
 

@@ -652,6 +652,7 @@ def _ended(ended: "Ended", verb_: str) -> Result:
         lines.append(
             f"new blobs: {len(ended.need.missing)}; at most {ended.need.bytes} bytes and {ended.need.inodes} files"
         )
+    lines += ended.lines
     if ended.report is not None:
         lines.append(f"report: {ended.report}")
     data: dict[str, Any] = {
@@ -659,6 +660,7 @@ def _ended(ended: "Ended", verb_: str) -> Result:
         "version": now.version if now else None,
         "release": now.release if now else None,
         "report": str(ended.report) if ended.report else None,
+        "way": list(ended.lines),
     }
     return Result("\n".join(lines), data, ended.error)
 
@@ -711,13 +713,17 @@ def rollback_command(
 
 
 @verb(short_help="Finish what a crash interrupted.")
+@click.option("--due", is_flag=True, help="For timers and the boot: also end a trial whose time is up.")
 @site_option
-def recover_command(place: Path | None) -> Result:
-    """Finish or undo what was cut off; the site is old or new afterwards. Safe to run at any time."""
+def recover_command(due: bool, place: Path | None) -> Result:
+    """Finish or undo what was cut off; the site is old or new afterwards. Safe to run at any time.
+
+    Out of INCONSISTENT it tries once more, on your word; with --due it leaves that alone, because nobody is there.
+    """
     from verifier.install import recover
 
     with _hold(place, "recover") as site:
-        what, ended = recover(site, _tools(), tell=_tell)
+        what, ended = recover(site, _tools(), tell=_tell, due=due)
     result = _ended(ended, "runs")
     return Result(f"{what}\n{result.text}", {"action": what, **result.data}, result.error)
 

@@ -15,7 +15,24 @@ from manifests.keys import PublicKey
 from manifests.report import ArtefactKind, OffboardReason, ProbeOutcome
 from manifests.trust import Mark, Pin
 
-Act = Literal["stage", "switch", "activate", "probe", "settle", "retreat", "switch-back", "deactivate", "reactivate"]
+Act = Literal[
+    "stage",
+    "pause",
+    "resume",
+    "backup",
+    "try",
+    "migrate",
+    "undo",
+    "restore",
+    "switch",
+    "activate",
+    "probe",
+    "settle",
+    "retreat",
+    "switch-back",
+    "deactivate",
+    "reactivate",
+]
 Action = Literal["install", "rollback"]
 ItemId = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9._+-]{0,127}\Z")]
 
@@ -214,6 +231,8 @@ class Planned(Document, frozen=True, kw_only=True, tag_field="event", tag="plann
         config: Digest of the validated config document, absent where the release has no schema.
         settings: Digest of what ``site.yaml`` says besides ``config``.
         outside_window: Why it is done outside of the policy's windows; absent inside of one.
+        document: The generation by whose rollback document the data are changed or taken back; 0 when no data are.
+        authorisation: Digest of the vendor's permission to go below the floor; used up by the switch.
     """
 
     action: Action
@@ -235,6 +254,8 @@ class Planned(Document, frozen=True, kw_only=True, tag_field="event", tag="plann
     kinds: Annotated[tuple[Word, ...], Meta(max_length=16)] = ()
     reason: Text | None = None
     outside_window: Text | None = None
+    document: Count = 0
+    authorisation: Digest | None = None
 
 
 class Approved(Document, frozen=True, kw_only=True, tag_field="event", tag="approved"):
@@ -245,7 +266,12 @@ class Approved(Document, frozen=True, kw_only=True, tag_field="event", tag="appr
 
 
 class Intent(Document, frozen=True, kw_only=True, tag_field="event", tag="intent"):
-    """Synced before the act begins; ``step`` for the part of it that one driver does, ``code`` for why it is done."""
+    """Synced before the act begins.
+
+    Attributes:
+        step: The part of it that one driver does, or the backup or step of the rollback document.
+        code: Why it is done.
+    """
 
     act: Act
     step: Name | None = None
@@ -258,6 +284,7 @@ class Outcome(Document, frozen=True, kw_only=True, tag_field="event", tag="outco
     Attributes:
         code: Stable word for programs and reports; ``detail`` is for people at the site and never leaves.
         seconds: Running time of the act.
+        digest, size: Of the backup that was made.
     """
 
     act: Act
@@ -266,6 +293,8 @@ class Outcome(Document, frozen=True, kw_only=True, tag_field="event", tag="outco
     code: Word = "ok"
     detail: Text = ""
     seconds: Count = 0
+    digest: Digest | None = None
+    size: Count = 0
 
 
 class Confirmed(Document, frozen=True, kw_only=True, tag_field="event", tag="confirmed"):
@@ -287,6 +316,17 @@ class Confirmed(Document, frozen=True, kw_only=True, tag_field="event", tag="con
 class Inconsistent(Document, frozen=True, kw_only=True, tag_field="event", tag="inconsistent"):
     code: Word
     detail: Text = ""
+
+
+class AskedAgain(Document, frozen=True, kw_only=True, tag_field="event", tag="again"):
+    """A person has looked at what was inconsistent and asks for one more try; never written without a person.
+
+    Attributes:
+        way: ``back`` to the former generation, or ``forward`` with the one that `current` names, where the data are
+            this one's and nothing leads back.
+    """
+
+    way: Literal["back", "forward"]
 
 
 class Reported(Document, frozen=True, kw_only=True, tag_field="event", tag="reported"):
@@ -370,6 +410,7 @@ Event = (
     | Outcome
     | Confirmed
     | Inconsistent
+    | AskedAgain
     | Reported
     | OffboardAsked
     | Offboarded

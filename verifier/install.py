@@ -22,6 +22,7 @@ from manifests.errors import (
 from manifests.keys import Signer
 from manifests.policy import Policy
 from manifests.units import show_size
+from manifests.units import show_duration, show_size
 from verifier.approve import say_verdict
 from verifier.change import Change, Route, crew_for, rollback_change
 from verifier.crew import Work, crew_of, installed_of
@@ -33,10 +34,19 @@ from verifier.policy import Standing, require
 from verifier.site import OVERHEAD, OVERHEAD_FILES, Site, check_space
 from verifier.standing import standing_of
 from verifier.state import Generation
+from verifier.steps import check_ground, ground_of
 from verifier.store import ingest, missing_blobs, space_for
 from verifier.table import State
 from verifier.windows import check_window, effective_now
 
+from verifier.table import BEFORE_CHANGE, State
+from verifier.way_back import backup_need, check_former, name_blobs
+
+# Notes that the time of a trial was counted.
+TICK = "tick"
+# The journal, the generation's own files, and the report that follows.
+OVERHEAD = 4 << 20
+OVERHEAD_FILES = 64
 Advance = Callable[[int], None]
 # Writes the report after a change; gets the site and what the change was.
 Tell = Callable[[Site, str], Path]
@@ -44,11 +54,17 @@ Tell = Callable[[Site, str], Path]
 
 @dataclass(frozen=True)
 class Need:
-    """What staging will take: counted before the first write."""
+    """What it will take: counted before the first write.
+
+    Attributes:
+        backups: Bytes that the backups may take, in the folder ``where``.
+    """
 
     missing: tuple[Blob, ...]
     bytes: int
     inodes: int
+    backups: int = 0
+    where: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -59,12 +75,14 @@ class Ended:
         generation: What runs now; None for nothing.
         error: Why that is not what was asked for, or what a person should know.
         report: The report that tells of it, None when it could not be written.
+        lines: What a person should know of the way there, or back.
     """
 
     generation: Generation | None
     error: WaybillError | None
     report: Path | None
     need: Need | None = None
+    lines: tuple[str, ...] = ()
 
 
 def finish_former(site: Site, tools: Tools) -> None:
@@ -88,7 +106,7 @@ def check_idle(site: Site) -> None:
     error = outcome_of(site.state)
     if site.state.inconsistent and error is not None:
         raise error
-    if now is None or not now.open or not now.switched:
+    if now is None or now.state in (*BEFORE_CHANGE, State.SETTLED, State.ROLLED_BACK):
         return
     if now.state == State.PROBING and now.passed and now.act is None:
         raise RefusedError(
@@ -116,15 +134,47 @@ def plan_need(site: Site, change: Change, crew: tuple[Work, ...], told: Advance)
     block = site.disk.space(site.blobs).block
     size, inodes = space_for(missing, block)
     drivers = (sum(work.plan.bytes_needed for work in crew), sum(work.plan.inodes_needed for work in crew))
-    check_space(
-        site.disk,
-        (
-            (site.blobs, size, inodes),
-            (site.path / "generations", OVERHEAD, OVERHEAD_FILES),
-            (site.path, *drivers),
-        ),
+    wanted = [
+        (site.blobs, size, inodes),
+        (site.path / "generations", OVERHEAD, OVERHEAD_FILES),
+        (site.path, *drivers),
+    ]
+    backups: tuple[Path | None, int, int] = (None, 0, 0)
+    if change.planned.document:
+        found = backup_need(site, change.installed, change.rollback, fresh=not change.planned.source)
+        wanted.append(found)
+        backups = found
+    check_space(site.disk, tuple(wanted))
+    return Need(
+        missing=missing,
+        bytes=size + drivers[0] + OVERHEAD + backups[1],
+        inodes=inodes + drivers[1] + OVERHEAD_FILES + backups[2],
+        backups=backups[1],
+        where=backups[0],
     )
-    return Need(missing=missing, bytes=size + drivers[0] + OVERHEAD, inodes=inodes + drivers[1] + OVERHEAD_FILES)
+
+
+def check_way_back(
+    site: Site, change: Change, tools: Tools, missing: tuple[Blob, ...], told: Advance
+) -> tuple[str, ...]:
+    """That a failure after the switch, or of a migration, would find what it needs; in words what was found.
+
+    Steps: 1 the former generation is here, whole; 2 the programs of the rollback document could run here.
+
+    Raises:
+        WaybillError: Says what is missing; nothing was changed.
+    """
+    lines: tuple[str, ...] = ()
+    running = site.state.running
+    if running is not None:  # 1
+        lines = check_former(site, running, tools.load, brought=frozenset(one.digest for one in missing), told=told)
+    if change.planned.document:  # 2
+        check_ground(ground_of(site.path, site.blobs, site.disk, change.installed, ours=os.geteuid()), change.rollback)
+        document = change.rollback
+        for one in document.backup if running is not None else ():
+            lines += (f"backup {one.name}: at most {show_size(one.at_most_bytes)}, proven before the switch",)
+        lines += tuple(f"migration {step.name}: {' '.join(step.do)}" for step in document.steps)
+    return lines
 
 
 def install(
@@ -144,6 +194,9 @@ def install(
     Steps: 1 what was cut off is finished, nothing else is on its way; 2 work out the change; 3 the people have agreed,
     and it is the time for it; 4 a first install names its contract; 5 it fits; 6 plan and approvals go into the
     journal; 7 stage, switch, activate, probe, confirm, settle. 5 to 7 for each release.
+    Steps: 1 what was cut off is finished, nothing else is on its way; 2 work out the change; 3 the people have agreed;
+    4 a first install names its contract; 5 it fits, and it could go back; 6 plan and approvals go into the journal;
+    7 stage, back up, migrate, switch, activate, probe, confirm, settle.
 
     Args:
         media: Where the bulk is; None for where it was received from.
@@ -151,7 +204,7 @@ def install(
         outside_window: Why it is done now, outside of the policy's windows.
 
     Raises:
-        WaybillError: Before the switch; nothing was changed.
+        WaybillError: Before anything was changed.
     """
     finish_former(site, tools)  # 1
     check_idle(site)
@@ -201,6 +254,11 @@ def _install_one(
     told: Advance,
 ) -> Ended:
     need = plan_need(site, change, crew, told)  # 5
+        _check_contract(change, contract)
+    need = plan_need(site, change, crew, told)  # 5
+    lines = check_way_back(site, change, tools, need.missing, told)
+    if dry_run:
+        return Ended(site.state.running, None, None, need, lines)
     tools.say(f"{len(need.missing)} blobs are new here; {show_size(need.bytes)} in all")
     site.keep_document(encode(route.plan))  # 6
     site.record(planned)
@@ -302,13 +360,22 @@ def rollback(
     """
     now = site.state.transaction
     machine = Machine(site, tools)
-    if now is not None and now.switched and now.state in (State.PROBING, State.SWITCHED) and not dry_run:
+    lost = now is not None and now.state == State.INCONSISTENT and now.action == "install"
+    if now is not None and ((now.switched and now.state in (State.PROBING, State.SWITCHED)) or lost) and not dry_run:
         if number not in (None, now.planned.source):
             raise RefusedError(
                 f"generation {now.planned.target} is on trial; the way back is generation {now.planned.source}",
                 where="--to",
                 remedy="waybill rollback, without --to",
                 finding="trial",
+            )
+        blocked = None if lost else machine.why_no_way_back()
+        if blocked is not None:
+            raise RefusedError(
+                f"nothing leads back from generation {now.planned.target}: {blocked.detail}",
+                where="rollback",
+                remedy="its rollback document says what people can do; it goes on running",
+                finding="no-way-back",
             )
         machine.leave_trial(reason)
         return _ended(site, tell, "rollback", None, expected_back=True)
@@ -333,9 +400,9 @@ def rollback(
     missing = missing_blobs(site.blobs, change.release.members)
     if missing:
         raise DamagedError(
-            f"{len(missing)} blobs of generation {target} are missing or damaged",
+            name_blobs(change.release, missing),
             where=change.item,
-            remedy=f"bring the medium: waybill receive BUNDLE --keep (release {change.release.version})",
+            remedy=f"bring the medium of {change.release.version}: waybill receive BUNDLE --keep; nothing was changed",
             finding="blobs-missing",
         )
     if dry_run:
@@ -401,13 +468,28 @@ def who_confirms(policy: Policy, signer: Signer | None) -> str:
     return person
 
 
-def recover(site: Site, tools: Tools, *, tell: Tell) -> tuple[str, Ended]:
-    """Finish or undo what was cut off; what was done, in words, and how it ended. Safe to run at any time."""
+def recover(site: Site, tools: Tools, *, tell: Tell, due: bool = False) -> tuple[str, Ended]:
+    """Finish or undo what was cut off; what was done, in words, and how it ended. Safe to run at any time.
+
+    Args:
+        due: Nobody is here: end a trial whose time is up, count the time of one that goes on, and leave alone what
+            only a person may try again.
+    """
     before = site.state
     if before.open_transaction is not None:
         site.make_room()
-    rest = Machine(site, tools).drive(forward=False, again=True)
+    machine = Machine(site, tools)
+    rest = machine.drive(forward=False, again="" if due else "any", due=due)
     after = site.state
+    if rest.why == "person" and due:
+        # What the clock of this boot counted must not be lost with the boot.
+        site.record(Note(code=TICK))
+        left = machine.trial_left()
+        words = (
+            f"{show_duration(left)} of its trial are left" if left > 0 else "its trial is late, and nothing leads back"
+        )
+        if after.seq == before.seq:
+            return f"a person's word is awaited; {words}", Ended(after.running, outcome_of(after), None)
     if after.seq == before.seq and rest.why == "idle" and (again := _start_again(site, tools)):
         return f"started again: {', '.join(again)}", _ended(site, tell, "recover", None, expected_back=True)
     if after.seq == before.seq:

@@ -1,7 +1,8 @@
 """The hands of an install and of a rollback: does what `recover.decide` says, one act at a time.
 
 Around every act: its intent is in the journal and synced before, its outcome after. Whatever goes wrong after the
-switch leads back to the former generation, by the same steps that a crash would lead to.
+first change of data or after the switch leads back to the former generation, by the same steps that a crash would
+lead to.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING, Literal
 
 from manifests.errors import HostError, InconsistentError, RolledBackError, TrialError, WaybillError
 from manifests.release import Probe, Release
+from manifests.rollback import MAX_ROLLBACK, Rollback, parse_rollback
 from manifests.trust import Mark
 from manifests.units import parse_size
+from verifier.backups import discard, plan_discard
 from verifier.crew import LoadDriver, Work, crew_of, installed_of
 from verifier.drivers import Component, DriverContext, DriverPlan
-from verifier.events import Act, Confirmed, Event, Inconsistent, Intent, Note, Outcome, Planned
+from verifier.events import Act, AskedAgain, Confirmed, Event, Inconsistent, Intent, Note, Outcome, Planned
 from verifier.generations import Installed, read_generation
 from verifier.heads import waiting_blobs
 from verifier.recover import Close, Confirm, Do, GiveUp, Observed, Relink, Rest, decide
@@ -26,6 +29,13 @@ from verifier.state import Generation, SiteState, Transaction
 from verifier.state import Release as Received
 from verifier.store import sweep
 from verifier.table import BEFORE_SWITCH, TRIAL, State
+from verifier.heads import read_kept_head, small_documents
+from verifier.recover import Ask, Close, Confirm, Do, GiveUp, Observed, Relink, Rest, Script, act_of, decide, leads_back
+from verifier.site import CURRENT, Site
+from verifier.state import SiteState, Transaction
+from verifier.steps import Made, Part, Settled, Stop
+from verifier.store import get_blob, sweep
+from verifier.table import BEFORE_CHANGE, TRIAL, State
 
 if TYPE_CHECKING:
     from verifier.probes import ProbeContext, ProbeResult
@@ -35,16 +45,30 @@ SETTLE_SECONDS = 20
 # A vendor's date counts as time passed only this far beyond what was known (design, section 5).
 MAX_TIME_STEP = timedelta(days=400)
 
+# While the rollback document has a say.
+SCRIPTED = (
+    State.STAGED,
+    State.BACKED_UP,
+    State.MIGRATING,
+    State.SWITCHED,
+    State.PROBING,
+    State.ROLLING_BACK,
+    State.INCONSISTENT,
+)
+
 Say = Callable[[str], None]
 Look = Callable[[Probe, "ProbeContext"], "ProbeResult"]
+# Does one part of the rollback document that the generation's release brings; what a backup came to.
+Perform = Callable[[Site, Installed, Part], Made | None]
 
 
 @dataclass(frozen=True)
 class Tools:
-    """What the machine works with besides the site: drivers, probes, and somebody to tell."""
+    """What the machine works with besides the site: drivers, probes, programs of a release, and somebody to tell."""
 
     load: LoadDriver
     look: Look
+    perform: Perform
     say: Say
 
 
@@ -67,7 +91,8 @@ class Machine:
         self,
         *,
         forward: bool,
-        again: bool = False,
+        again: Literal["", "any", "back"] = "",
+        due: bool = False,
         stage: Callable[[], None] | None = None,
         confirmed_by: str | None = None,
     ) -> Rest:
@@ -75,16 +100,17 @@ class Machine:
 
         Args:
             forward: Switch, when everything is staged.
-            again: One more try to go back, out of INCONSISTENT.
+            again: One more try, out of INCONSISTENT, on a person's word; ``back`` to the former generation.
+            due: End a trial whose time is up, also when a person's word is awaited.
             stage: How to stage; without it nothing is staged.
             confirmed_by: The person who ends a trial that waits for one; empty when no key was used.
 
         Raises:
             HostError: The journal cannot be written; `waybill recover` goes on from there.
-            WaybillError, OSError: Staging failed, and nothing was changed.
+            WaybillError, OSError: It failed before anything was changed, data included.
         """
         try:
-            return self._drive(forward=forward, again=again, stage=stage, confirmed_by=confirmed_by)
+            return self._drive(forward=forward, again=again, due=due, stage=stage, confirmed_by=confirmed_by)
         except _JournalError as broken:
             error = broken.args[0]
             switched = "after the switch" if self._now.switched else "before the switch"
@@ -100,18 +126,47 @@ class Machine:
         if reason:
             self._site.record(Note(code="reason", detail=one_line(reason)))
         self._left = True
-        return self.drive(forward=False)
+        return self.drive(forward=False, again="back")
 
-    def _drive(self, *, forward: bool, again: bool, stage: Callable[[], None] | None, confirmed_by: str | None) -> Rest:
+    def why_no_way_back(self) -> GiveUp | None:
+        """Why the transaction under way cannot be taken back; None when it can."""
+        return leads_back(self._script())
+
+    def trial_left(self) -> int:
+        """Seconds of running time that the trial still has; negative when its time is up."""
+        state, host = self._site.state, self._site.host
+        spent = self._now.running + state.elapsed(host.boot, host.monotonic())
+        return self._target.release.trial.at_most_seconds - spent
+
+    def _drive(
+        self,
+        *,
+        forward: bool,
+        again: Literal["", "any", "back"],
+        due: bool,
+        stage: Callable[[], None] | None,
+        confirmed_by: str | None,
+    ) -> Rest:
         site = self._site
+        failure: Exception | None = None
         while True:
-            observed = Observed(current=site.pointed())
+            observed = Observed(current=site.pointed(), boot=site.host.boot)
             person = confirmed_by is None and site.state.transaction is not None and self._asks_person()
-            decision = decide(site.state, observed, forward=forward, person=person, again=again)
+            decision = decide(
+                site.state,
+                observed,
+                forward=forward and failure is None,
+                person=person,
+                again=again,
+                late=due and person and self.trial_left() <= 0,
+                script=self._script(),
+            )
             if self._left and isinstance(decision, Do | Rest | Confirm) and self._now.state in TRIAL:
-                decision = Do("retreat")
+                decision = Do("retreat", code="by-hand")
             match decision:
                 case Rest() as rest:
+                    if failure is not None and self._now.state in BEFORE_CHANGE:
+                        raise failure
                     return rest
                 case Close(act, result):
                     self._close(act, result)
@@ -121,25 +176,43 @@ class Machine:
                 case Confirm():
                     self._confirm(confirmed_by)
                 case GiveUp(code, detail):
+                    # Whoever asked did not know of this yet.
+                    again = ""
                     self._write(Inconsistent(code=code, detail=detail))
+                case Ask(way):
+                    again = ""
+                    self._write(AskedAgain(way=way))
                 case Do("stage"):
                     if stage is None:
                         return Rest(str(State.APPROVED))
                     with self._act("stage"):
                         stage()
+                case Do(act, part) if part is not None:
+                    try:
+                        self._do_part(act, part)
+                    except _JournalError:
+                        raise
+                    # A bug too must not leave the data between two formats.
+                    except Exception as error:  # noqa: BLE001
+                        failure = failure or error
+                        self._tools.say(f"{act} failed: {error}")
+                case Do("pause"):
+                    failure = self._tried("pause", self._pause) or failure
+                case Do("resume", code=code):
+                    self._tried("resume", self._resume, code)
                 case Do("switch"):
-                    self._switch()
+                    failure = self._tried("switch", self._switch) or failure
                 case Do("settle"):
-                    if not self._tried("settle", self._settle):
+                    if self._tried("settle", self._settle):
                         return Rest("unsettled")
                 case Do("activate"):
                     self._tried("activate", self._activate)
                 case Do("probe"):
                     self._tried("probe", self._probe)
-                case Do("retreat"):
-                    again, leaving = False, "by-hand" if self._left and self._now.state in TRIAL else None
+                case Do("retreat", code=code):
+                    again = ""
                     self._tools.say(f"going back to generation {self._now.planned.source or 'nothing'}")
-                    self._tried("retreat", self._retreat, leaving)
+                    self._tried("retreat", self._retreat, code)
 
     def _confirm(self, person: str | None) -> None:
         """End the trial; the floor rises here and nowhere else."""
@@ -177,8 +250,8 @@ class Machine:
             raise
         self._write(Outcome(act=act, result="done", seconds=self._seconds(begun)))
 
-    def _tried(self, act: Act, work: Callable[[], None], code: str | None = None) -> bool:
-        """The act; a failure is in the journal and decides what comes next, so it is not raised."""
+    def _tried(self, act: Act, work: Callable[[], None], code: str | None = None) -> Exception | None:
+        """The act; a failure is in the journal and decides what comes next, so it is not raised but returned."""
         try:
             with self._act(act, code):
                 work()
@@ -187,8 +260,22 @@ class Machine:
         # A bug in a driver must not leave the site between two generations: it too leads back.
         except Exception as error:  # noqa: BLE001
             self._tools.say(f"{act} failed: {error}")
-            return False
-        return True
+            return error
+        return None
+
+    def _do_part(self, act: Act, part: Part) -> None:
+        """One part of the rollback document, by a program of the release that brings it."""
+        _, name = act_of(part)
+        self._tools.say(f"{act} {name}")
+        self._write(Intent(act=act, step=name))
+        begun = self._site.host.monotonic()
+        try:
+            made = self._tools.perform(self._site, self._of_document, part)
+        except Exception as error:
+            self._write(_failed(act, name, error, self._seconds(begun)))
+            raise
+        digest, size = (made.digest, made.size) if made is not None else (None, 0)
+        self._write(Outcome(act=act, step=name, result="done", seconds=self._seconds(begun), digest=digest, size=size))
 
     def _step(self, act: Act, work: Work, do: Callable[[DriverPlan, DriverContext], None]) -> None:
         """One driver's part of an act, with its own intent and outcome."""
@@ -213,19 +300,41 @@ class Machine:
             # The link that was seen may not have reached the disk.
             self._site.disk.sync_folder(self._site.path)
         code = "ok" if result == "done" else "interrupted"
-        self._write(Outcome(act=act, result=result, code=code, detail="found by a later process"))
+        step = self._now.part or None
+        self._write(Outcome(act=act, step=step, result=result, code=code, detail="found by a later process"))
+
+    def _pause(self) -> None:
+        """What the running generation keeps running is stopped, so that nobody writes what is backed up or changed."""
+        for work in reversed(self._source_crew):
+            if work.plan.step.keep_running is not None:
+                self._tools.say(f"{work.step}: stopping for the migration")
+                self._step("deactivate", work, work.driver.deactivate)
+
+    def _resume(self) -> None:
+        """Nothing was changed: what was stopped runs again, and the backups of nothing are removed."""
+        self._start_source()
+        if self._now.action == "install" and self._now.planned.document:
+            self._discard_backups(self._target)
+        self._look(self._source_crew)
+
+    def _start_source(self) -> None:
+        for work in self._source_crew:
+            if work.plan.step.keep_running is not None:
+                self._step("reactivate", work, work.driver.activate)
+
+    def _discard_backups(self, installed: Installed) -> None:
+        discard(self._site.disk, self._site.path, (installed,))
 
     def _switch(self) -> None:
         site, planned = self._site, self._now.planned
         self._tools.say(f"switching to generation {planned.target}")
-        with self._act("switch"):
-            try:
-                self._point(planned.target)
-            except OSError:
-                # Whether the new link is durable is unknown; the old one is put back while nobody has acted on it.
-                if site.pointed() == planned.target:
-                    self._point(planned.source)
-                raise
+        try:
+            self._point(planned.target)
+        except OSError:
+            # Whether the new link is durable is unknown; the old one is put back while nobody has acted on it.
+            if site.pointed() == planned.target:
+                self._point(planned.source)
+            raise
 
     def _point(self, number: int) -> None:
         """The one atomic point."""
@@ -248,19 +357,51 @@ class Machine:
         self._look(self._target_crew)  # 3
 
     def _retreat(self) -> None:
-        """1. the new generation's steps in reverse; 2. the link; 3. the former generation's steps; 4. look."""
-        site = self._site
+        """1. the new generation's steps in reverse, or what still runs of the former one; 2. the data; 3. the link;
+        4. the former generation's steps; 5. look."""
+        site, switched = self._site, self._now.switched
         site.make_room()
-        for work in reversed(self._target_crew):  # 1
-            self._step("deactivate", work, work.driver.deactivate)
+        if switched:  # 1
+            for work in reversed(self._target_crew):
+                self._step("deactivate", work, work.driver.deactivate)
+        elif self._is_paused_for():
+            self._pause()
+        if self._now.action == "install":  # 2
+            self._take_back()
         source = self._now.planned.source
-        if site.state.current != source or site.pointed() != source:  # 2
+        if site.state.current != source or site.pointed() != source:  # 3
             self._write(Intent(act="switch-back"))
             self._point(source)
             self._write(Outcome(act="switch-back", result="done"))
-        for work in self._source_crew:  # 3
-            self._step("reactivate", work, work.driver.activate)
-        self._look(self._source_crew)  # 4
+        if switched:  # 4
+            for work in self._source_crew:
+                self._step("reactivate", work, work.driver.activate)
+        else:
+            self._start_source()
+        self._look(self._source_crew)  # 5
+
+    def _is_paused_for(self) -> bool:
+        script = self._script()
+        return script is not None and script.document.services == "stopped"
+
+    def _take_back(self) -> None:
+        """Undo and restore, as the document says; what fails is in the journal and decides which part is next."""
+        while (script := self._script()) is not None:
+            part = script.next(back=True)
+            if isinstance(part, Settled):
+                return
+            if isinstance(part, Stop):
+                raise HostError(
+                    part.detail,
+                    where="rollback.yaml",
+                    remedy="do what the rollback document says under `inconsistent`, then waybill recover",
+                    finding=part.code,
+                )
+            act, _ = act_of(part)
+            try:
+                self._do_part(act, part)
+            except (WaybillError, OSError) as error:
+                self._tools.say(f"{act} failed: {error}")
 
     def _look(self, crew: tuple[Work, ...]) -> None:
         """Whether every component is what the release says; a service may take a moment to be seen running."""
@@ -297,7 +438,7 @@ class Machine:
                 authorities=site_authorities(site.path),
             ),
             sleep=site.host.sleep,
-            deadline_seconds=max(1, trial.at_most_seconds - self._now.running),
+            deadline_seconds=max(1, self.trial_left()),
             monotonic=site.host.monotonic,
             look=self._tools.look,
         )
@@ -321,11 +462,16 @@ class Machine:
         """What no kept generation needs is removed; the reserve is set aside again."""
         site = self._site
         keep = self._kept()
+        discard(site.disk, site.path, plan_discard(site, keep))
         for generation in site.state.generations:
             if generation.number in keep or not site.generation_folder(generation.number).exists():
                 continue
-            for work in reversed(crew_of(site, installed_of(site, generation), self._tools.load)):
-                work.driver.discard(work.plan, work.context)
+            try:
+                for work in reversed(crew_of(site, installed_of(site, generation), self._tools.load)):
+                    work.driver.discard(work.plan, work.context)
+            except WaybillError as error:
+                # It is damaged and nobody needs it: what its drivers placed may stay, the site may not.
+                self._tools.say(f"generation {generation.number} is removed without its drivers: {error}")
             site.disk.remove_tree(site.generation_folder(generation.number))
             site.disk.sync_folder(site.generation_folder(generation.number).parent)
         sweep(site.disk, site.blobs, self._needed(keep))
@@ -369,6 +515,32 @@ class Machine:
     def _source_crew(self) -> tuple[Work, ...]:
         source = self._site.state.generation(self._now.planned.source)
         return () if source is None else crew_of(self._site, installed_of(self._site, source), self._tools.load)
+
+    @property
+    def _of_document(self) -> Installed:
+        """The generation by whose rollback document the data are changed or taken back."""
+        number = self._now.planned.document
+        known = self._site.state.generation(number)
+        if number == self._now.planned.target or known is None:
+            return self._target
+        return installed_of(self._site, known)
+
+    def _script(self) -> Script | None:
+        now = self._site.state.transaction
+        # Before staging its folder is not there, afterwards nothing is left to be decided.
+        if now is None or not now.planned.document or now.state not in SCRIPTED:
+            return None
+        return Script(
+            document=self._document,
+            deeds=self._site.state.deeds_of(now.planned.document),
+            back=now.action == "rollback",
+            fresh=now.planned.source == 0,
+        )
+
+    @cached_property
+    def _document(self) -> Rollback:
+        data = get_blob(self._site.blobs, self._of_document.release.rollback, MAX_ROLLBACK)
+        return parse_rollback(data)
 
     def _asks_person(self) -> bool:
         """Whether the policy in force or the release wants a person to end the trial."""
@@ -472,7 +644,7 @@ def outcome_of(state: SiteState) -> WaybillError | None:
             remedy="waybill confirm, or waybill rollback",
             finding="trial",
         )
-    if now.state in BEFORE_SWITCH:
+    if now.state in BEFORE_CHANGE:
         return None
     return InconsistentError(
         f"generation {target} is in state {now.state}",

@@ -8,11 +8,13 @@ from manifests.errors import UntrustedError
 from manifests.keys import PublicKey
 from manifests.trust import Mark, Pin
 from verifier.emergency import Use
+from verifier.deeds import PART_ACTS, Again, Deed, Deeds
 from verifier.events import (
     Act,
     Action,
     Alarm,
     Approved,
+    AskedAgain,
     Confirmed,
     Consigned,
     Enrolled,
@@ -40,7 +42,7 @@ from verifier.events import (
     Tried,
     Verdict,
 )
-from verifier.table import BEFORE_SWITCH, MOVES, RESTING, TABLE, State
+from verifier.table import BEFORE_CHANGE, MOVES, RESTING, TABLE, TRIAL, State
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Generation:
         since: When it was last switched to; ``seq`` of the entry that did.
         approvals: Digests of the approvals that it was installed with.
         outside_window: It was installed outside of the policy's windows; the journal says why.
+        confirmed: Running time of the site when its trial ended, as ``SiteState.ran`` counts it.
     """
 
     number: int
@@ -93,6 +96,7 @@ class Generation:
     since: str
     seq: int
     outside_window: bool = False
+    confirmed: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,13 +106,19 @@ class Transaction:
     Attributes:
         planned: What it set out to do.
         state: Where it stands in ``TABLE``.
-        act: The act whose intent has no outcome yet.
+        act: The act whose intent has no outcome yet; ``part``: the backup or step that it is about.
         steps: Driver steps of that act with their result: ``begun``, ``done``, ``failed``.
-        attempts: How often ``activate`` was begun; ``retreats``: how often going back was begun.
+        attempts: How often ``activate`` was begun; ``retreats``: how often going back was begun; ``switches``: how
+            often the switch failed or was cut off.
+        touched: Something was paused or backed up since staging, and neither switched nor resumed.
+        paused: The boot in which the former generation's services were stopped for this; None while they run.
         passed: The probes have passed, and a person's word is awaited.
         code, detail: Of the last failure.
         running: Seconds of running time since the switch, as far as the journal counted them.
         rule: The emergency rule by which it was approved; empty for the ordinary ones.
+        running: Seconds of running time on trial: between two entries of one boot what its clock counted, after a
+            reboot what the new boot counted. The wall clock has no part in it.
+        asked: How often a person asked for one more try.
     """
 
     planned: Planned
@@ -117,15 +127,20 @@ class Transaction:
     seq: int
     approvals: tuple[str, ...] = ()
     act: Act | None = None
+    part: str = ""
     steps: tuple[tuple[str, str], ...] = ()
     attempts: int = 0
     retreats: int = 0
+    switches: int = 0
+    touched: bool = False
+    paused: str | None = None
     passed: bool = False
     switched: bool = False
     code: str = ""
     detail: str = ""
     running: int = 0
     rule: str = ""
+    asked: int = 0
 
     @property
     def action(self) -> Action:
@@ -133,7 +148,7 @@ class Transaction:
 
     @property
     def open(self) -> bool:
-        return self.state not in RESTING
+        return self.state not in RESTING or self.touched
 
 
 @dataclass(frozen=True)
@@ -191,6 +206,7 @@ class RolledBack:
     code: str
     at: str
     seq: int
+    below_floor: bool = False
 
 
 @dataclass(frozen=True)
@@ -296,6 +312,10 @@ class SiteState:
         enrolment: Digest of the enrolment on which the reports stand; ``line``: of which key epoch it is.
         former_keys: Those that signed reports since that enrolment, oldest first.
         offboarding: The end of the vendor's access, asked for or in force; None before.
+        boot, uptime: Of the last entry; ``ran``: seconds that the host ran while it was a site, as far as the journal
+            counted them.
+        deeds: By generation, what was done of its rollback document.
+        spent: Digests of the authorisations that were used.
     """
 
     site: str
@@ -360,6 +380,11 @@ class SiteState:
     def key_of_report(self, seq: int) -> PublicKey:
         """The key by which report ``seq`` of this line was, or will be, signed."""
         return next((one.key for one in self.former_keys if seq <= one.after), self.site_key)
+    boot: str = ""
+    uptime: int = 0
+    ran: int = 0
+    deeds: tuple[tuple[int, Deeds], ...] = ()
+    spent: tuple[str, ...] = ()
 
     @property
     def customer(self) -> str:
@@ -424,6 +449,22 @@ class SiteState:
     def generation(self, number: int) -> Generation | None:
         return next((one for one in self.generations if one.number == number), None)
 
+    def deeds_of(self, number: int) -> Deeds:
+        """What was done of the rollback document that generation ``number`` brought."""
+        return next((deeds for one, deeds in self.deeds if one == number), ())
+
+    @property
+    def below_floor(self) -> bool:
+        """Whether what runs lies below the floor, by the permission of both sides."""
+        stream = self.stream_of(self.running.channel) if self.running else None
+        if self.running is None or stream is None or stream.floor is None:
+            return False
+        return self.running.mark < stream.floor
+
+    def elapsed(self, boot: str, uptime: float) -> int:
+        """Seconds that the host ran since the last entry, when its clocks say this now."""
+        return max(0, int(uptime) - (self.uptime if boot == self.boot else 0))
+
     def received(self, item: str) -> Release | None:
         """The newest release received under this item."""
         return next((one for one in reversed(self.releases) if one.item == item), None)
@@ -453,7 +494,20 @@ def apply(state: SiteState | None, record: Record, digest: str) -> SiteState:
     if state is None:
         raise _impossible(record, "the first entry is not the enrolment")
     back = state.clock_back + (record.at < state.last_at)
-    state = replace(state, head=digest, seq=record.seq, last_at=record.at, clock_back=back)
+    elapsed = state.elapsed(record.boot, record.uptime)
+    state = replace(
+        state,
+        head=digest,
+        seq=record.seq,
+        last_at=record.at,
+        clock_back=back,
+        boot=record.boot,
+        uptime=record.uptime,
+        ran=state.ran + elapsed,
+    )
+    now = state.transaction
+    if now is not None and now.state in TRIAL:
+        state = replace(state, transaction=replace(now, running=now.running + elapsed))
     return _apply(state, event, record, digest)
 
 
@@ -517,7 +571,7 @@ def _transaction(state: SiteState, event: Event, record: Record, digest: str) ->
                 raise _impossible(record, f"approved in state {now.state}")
             return _approved(state, now, event, record)
         case Intent():
-            return replace(state, transaction=_intent(now, event, record))
+            return _intent(state, now, event, record)
         case Outcome():
             return _outcome(state, now, event, record, digest)
         case Confirmed():
@@ -525,6 +579,8 @@ def _transaction(state: SiteState, event: Event, record: Record, digest: str) ->
         case Inconsistent():
             failed = replace(now, state=State.INCONSISTENT, act=None, code=event.code, detail=event.detail)
             return _mark_generation(replace(state, transaction=failed), now.planned.target, State.INCONSISTENT)
+        case AskedAgain():
+            return _asked(state, now, event, record)
         case _:
             raise AssertionError(event)
 
@@ -614,6 +670,8 @@ def _renewed(state: SiteState, event: KeyRenewed, record: Record) -> SiteState:
         challenge=None,
         answered=tuple(replace(one, after=0) for one in state.answered),
         owes_report=True,
+        boot=record.boot,
+        uptime=record.uptime,
     )
 
 
@@ -729,7 +787,7 @@ def _said(event: Verdict, record: Record) -> Said:
 def _planned(state: SiteState, event: Planned, record: Record) -> SiteState:
     now = state.transaction
     # Only what never became visible may be replaced.
-    if now is not None and now.state not in (*BEFORE_SWITCH, State.SETTLED, State.ROLLED_BACK):
+    if now is not None and now.state not in (*BEFORE_CHANGE, State.SETTLED, State.ROLLED_BACK):
         raise _impossible(record, f"planned in state {now.state}")
     if event.source != state.current:
         raise _impossible(record, f"planned from generation {event.source} while {state.current} runs")
@@ -737,26 +795,68 @@ def _planned(state: SiteState, event: Planned, record: Record) -> SiteState:
         raise _impossible(record, f"generation {event.target} planned, {state.next_generation} is next")
     if event.action == "rollback" and state.generation(event.target) is None:
         raise _impossible(record, f"generation {event.target} does not exist")
+    if now is not None and now.touched:
+        raise _impossible(record, "planned while something is paused")
     planned = Transaction(planned=event, state=State.PLANNED, begun_at=record.at, seq=record.seq)
     return replace(state, transaction=planned)
 
 
-def _intent(now: Transaction, event: Intent, record: Record) -> Transaction:
-    if event.step is not None or event.act == "switch-back":
+def _asked(state: SiteState, now: Transaction, event: AskedAgain, record: Record) -> SiteState:
+    if now.state != State.INCONSISTENT:
+        raise _impossible(record, f"asked again in state {now.state}")
+    if event.way == "forward":
+        return replace(
+            state, transaction=replace(now, state=State.SWITCHED, attempts=0, passed=False, asked=now.asked + 1)
+        )
+    # A rollback by hand that stopped over its data goes on with them; everything else goes back.
+    to = State.MIGRATING if now.action == "rollback" and not now.switched else State.ROLLING_BACK
+    state = _did(state, now.planned.document, Again())
+    return replace(state, transaction=replace(now, state=to, asked=now.asked + 1))
+
+
+def _did(state: SiteState, number: int, deed: Deed | Again) -> SiteState:
+    others = tuple(one for one in state.deeds if one[0] != number)
+    return replace(state, deeds=(*others, (number, (*state.deeds_of(number), deed)))) if number else state
+
+
+def _intent(state: SiteState, now: Transaction, event: Intent, record: Record) -> SiteState:
+    deed = _deed(event, record)
+    if deed is not None:
+        state = _did(state, now.planned.document, deed)
+    if now.act is not None or event.act == "switch-back":
         step = event.step or event.act
-        return replace(now, steps=(*(one for one in now.steps if one[0] != step), (step, "begun")))
+        steps = (*(one for one in now.steps if one[0] != step), (step, "begun"))
+        return replace(state, transaction=replace(now, steps=steps))
     move = MOVES.get((now.state, event.act))
     if move is None:
         raise _impossible(record, f"{event.act} begun in state {now.state}")
-    return replace(
+    if event.act == "stage" and now.action == "install":
+        # Its backups are made anew.
+        state = replace(state, deeds=tuple(one for one in state.deeds if one[0] != now.planned.document))
+    moved = replace(
         now,
         act=event.act,
+        part=event.step or "",
         state=move.during,
         steps=(),
         attempts=now.attempts + (event.act == "activate"),
         retreats=now.retreats + (event.act == "retreat"),
+        touched=now.touched or event.act == "pause" or deed is not None,
         code=event.code or now.code,
     )
+    return replace(state, transaction=moved)
+
+
+def _deed(event: Intent | Outcome, record: Record) -> Deed | None:
+    """What the entry says of a part of the rollback document, if it is about one."""
+    act = next((one for one in PART_ACTS if one == event.act), None)
+    if act is None:
+        return None
+    if event.step is None:
+        raise _impossible(record, f"{event.act} of nothing")
+    if isinstance(event, Intent):
+        return Deed(act, event.step, "begun")
+    return Deed(act, event.step, event.result, event.digest or "", event.size)
 
 
 def _outcome(state: SiteState, now: Transaction, event: Outcome, record: Record, digest: str) -> SiteState:
@@ -769,8 +869,13 @@ def _outcome(state: SiteState, now: Transaction, event: Outcome, record: Record,
         state = _changed(state, record, digest)
         return replace(state, current=planned.source, former=_former(state, planned.source))
     if event.step is not None:
+        return replace(state, current=planned.source, former=_former(state, planned.source), last_change=digest)
+    deed = _deed(event, record)
+    if deed is not None:
+        state = _did(state, planned.document, deed)
+    if event.step is not None and (now.act, now.part) != (event.act, event.step):
         steps = (*(one for one in now.steps if one[0] != event.step), (event.step, event.result))
-        state = replace(state, transaction=replace(now, steps=steps, running=now.running + event.seconds))
+        state = replace(state, transaction=replace(now, steps=steps))
         return _probed(state, event, event.step, record) if event.act == "probe" else state
     if now.act != event.act:
         raise _impossible(record, f"outcome of {event.act} without its intent")
@@ -779,17 +884,25 @@ def _outcome(state: SiteState, now: Transaction, event: Outcome, record: Record,
     if event.result == "interrupted" and event.act in ("activate", "probe"):
         # Not a failure of the release: the next process tries again, and counts the attempts.
         after = State.SWITCHED
-    moved = replace(now, act=None, state=after, running=now.running + event.seconds)
+    moved = replace(now, act=None, part="", state=after)
     if event.result != "done":
         moved = replace(moved, code=event.code, detail=event.detail)
+    if event.act == "switch" and event.result != "done":
+        moved = replace(moved, switches=now.switches + 1)
+    if event.act == "pause" and event.result == "done":
+        moved = replace(moved, paused=record.boot)
+    if event.act == "resume" and event.result == "done":
+        moved = replace(moved, touched=False, paused=None)
     if event.act == "probe" and event.result == "done":
         moved = replace(moved, passed=True)
     if event.act == "switch" and event.result == "done":
-        moved = replace(moved, switched=True)
+        moved = replace(moved, switched=True, touched=False, paused=None)
+        if planned.authorisation is not None:
+            state = replace(state, spent=(*state.spent, planned.authorisation))
         return _switched(replace(state, transaction=moved), now, record, digest)
     state = replace(state, transaction=moved)
     if after == State.ROLLED_BACK:
-        return _rolled_back(state, moved, record)
+        return _rolled_back(state, moved, record, digest)
     if after in (State.PROBING, State.SETTLED, State.ROLLING_BACK):
         return _mark_generation(state, planned.target, after)
     return state
@@ -861,17 +974,26 @@ def _confirmed(state: SiteState, now: Transaction, event: Confirmed, record: Rec
         time_claimed=event.claimed or state.time_claimed,
     )
     state = _mark_generation(state, event.generation, State.CONFIRMED)
+    generations = tuple(
+        replace(one, confirmed=state.ran) if one.number == event.generation else one for one in state.generations
+    )
+    state = replace(state, generations=generations)
     if now.action == "rollback":
-        left = RolledBack(now.planned.source, now.planned.target, False, "by-hand", record.at, record.seq)
+        below = now.planned.authorisation is not None
+        left = RolledBack(now.planned.source, now.planned.target, False, "by-hand", record.at, record.seq, below)
         state = replace(state, rollbacks=(*state.rollbacks, left))
     return state
 
 
-def _rolled_back(state: SiteState, now: Transaction, record: Record) -> SiteState:
+def _rolled_back(state: SiteState, now: Transaction, record: Record, digest: str) -> SiteState:
     planned = now.planned
     code = now.code or "failed"
     back = RolledBack(planned.target, planned.source, code != "by-hand", code, record.at, record.seq)
-    state = replace(state, rollbacks=(*state.rollbacks, back))
+    moved = replace(now, touched=False, paused=None)
+    state = replace(state, transaction=moved, rollbacks=(*state.rollbacks, back), last_change=digest)
+    if state.generation(planned.target) is None:
+        # It changed data and never ran: its number is used up all the same, and so are its approvals.
+        state = replace(state, generations=(*state.generations, _generation(now, record)))
     # A rollback by hand that failed its own probes leaves an older generation as good as it was before.
     kept = State.SETTLED if now.action == "rollback" else State.ROLLED_BACK
     return _mark_generation(state, planned.target, kept)

@@ -21,6 +21,7 @@ from typing import BinaryIO, Literal
 from manifests.errors import DamagedError, HostError, RefusedError, WaybillError
 from manifests.release import Program, Release
 from manifests.rollback import Backup, Command, Rollback, Step
+from verifier.deeds import Again, Deed, Deeds, PartAct
 from verifier.fsops import Disk
 from verifier.generations import Installed
 from verifier.runner import (
@@ -40,7 +41,6 @@ from verifier.runner import (
     this_platform,
 )
 
-PartAct = Literal["backup", "try", "migrate", "undo", "restore"]
 Way = Literal["undo", "restore", "repeat", "keep", "stop"]
 # A part that a crash cut off is begun so often; a part that failed by itself is not begun again.
 MAX_TRIES = 3
@@ -54,27 +54,6 @@ KEPT_OUTPUT = 4096
 
 
 # --- what the journal holds ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Deed:
-    """One entry about one part: its intent (``begun``), or what became of it.
-
-    Attributes:
-        name: Of the backup or step.
-        digest: Of the backup, in the outcome of ``backup``; ``size`` likewise.
-    """
-
-    act: PartAct
-    name: str
-    result: Literal["begun", "done", "failed", "interrupted"]
-    digest: str = ""
-    size: int = 0
-
-
-@dataclass(frozen=True)
-class Again:
-    """A person has done what the recovery plan says and asks for one more try. Never written without a person."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +204,7 @@ def _fold(deeds: Iterable[Deed | Again]) -> _History:
 # --- what comes next ----------------------------------------------------------------------------------------------
 
 
-def next_part(document: Rollback, deeds: tuple[Deed | Again, ...], *, back: bool, fresh: bool) -> Part:
+def next_part(document: Rollback, deeds: Deeds, *, back: bool, fresh: bool) -> Part:
     """The one next part.
 
     Args:
@@ -569,13 +548,13 @@ def try_restore(ground: Ground, backup: Backup, made: Made) -> Ran:
         DamagedError: The file is not what was written.
         HostError: It cannot be restored.
     """
-    with _backup_file(ground, made) as file:
+    with _backup_file(ground.backups, made) as file:
         return _demand(_run(ground, backup.try_, backup.takes_seconds, stdin=file), "try", backup.name, backup.try_)
 
 
 def restore_backup(ground: Ground, backup: Backup, made: Made) -> Ran:
     """Put the old data back. Raises as ``try_restore``."""
-    with _backup_file(ground, made) as file:
+    with _backup_file(ground.backups, made) as file:
         ran = _run(ground, backup.restore, backup.takes_seconds, stdin=file)
         return _demand(ran, "restore", backup.name, backup.restore)
 
@@ -601,6 +580,47 @@ def undo_step(ground: Ground, step: Step) -> Ran:
     if step.undo is None:
         raise AssertionError(f"{step.name} has no undo")
     return _demand(_run(ground, step.undo, step.takes_seconds), "undo", step.name, step.undo)
+
+
+def check_backup(folder: Path, made: Made) -> None:
+    """That a backup is what was written, every byte. Raises DamagedError."""
+    with _backup_file(folder, made):
+        pass
+
+
+def perform(ground: Ground, part: Part) -> Made | None:
+    """Do one part, whichever it is; what a backup came to."""
+    match part:
+        case MakeBackup(backup):
+            return make_backup(ground, backup)
+        case TryRestore(backup, made):
+            try_restore(ground, backup, made)
+        case Apply(step):
+            apply_step(ground, step)
+        case Undo(step):
+            undo_step(ground, step)
+        case Restore(backup, made):
+            restore_backup(ground, backup, made)
+        case _:
+            raise AssertionError(part)
+    return None
+
+
+def plan_back(document: Rollback, deeds: Deeds, *, fresh: bool = False) -> tuple[Part, ...]:
+    """Everything that going back would do if nothing failed; a ``Stop`` at the end where it would not get there."""
+    parts: list[Part] = []
+    while not isinstance(part := next_part(document, deeds, back=True, fresh=fresh), Settled):
+        parts.append(part)
+        match part:
+            case Undo(step):
+                deeds = (*deeds, Deed("undo", step.name, "done"))
+            case Apply(step):
+                deeds = (*deeds, Deed("migrate", step.name, "done"))
+            case Restore(backup, _):
+                deeds = (*deeds, Deed("restore", backup.name, "done"))
+            case _:
+                break
+    return tuple(parts)
 
 
 def discard_backups(disk: Disk, folder: Path) -> None:
@@ -647,9 +667,9 @@ def _run(
 
 
 @contextmanager
-def _backup_file(ground: Ground, made: Made) -> Iterator[BinaryIO]:
+def _backup_file(folder: Path, made: Made) -> Iterator[BinaryIO]:
     """The file, every byte checked, ready to be read from its beginning: what was checked is what is fed."""
-    path = ground.backups / made.name
+    path = folder / made.name
     try:
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK), "rb", buffering=0)
     except FileNotFoundError:

@@ -35,22 +35,42 @@ class Move:
     failed: State
 
 
-# A failure before the switch leaves nothing visible behind: the transaction rests, approved, and can be tried again.
-# A failure after it goes back. Going back is repeated until it is done, or until the attempts are used up.
+# Until the first migration nothing is changed: what fails leaves the transaction at rest, approved, and what was paused
+# is resumed. From the first migration on, the rollback document says what a failure or a crash leads to. A failure
+# after the switch goes back. Going back is repeated until it is done, or until the attempts are used up.
 TABLE: tuple[Move, ...] = (
     Move(State.APPROVED, "stage", State.STAGING, State.STAGED, State.APPROVED),
+    Move(State.STAGED, "pause", State.STAGED, State.STAGED, State.APPROVED),
+    Move(State.STAGED, "backup", State.STAGED, State.STAGED, State.APPROVED),
+    Move(State.STAGED, "try", State.STAGED, State.BACKED_UP, State.APPROVED),
+    Move(State.BACKED_UP, "backup", State.STAGED, State.STAGED, State.APPROVED),
+    Move(State.BACKED_UP, "pause", State.BACKED_UP, State.BACKED_UP, State.APPROVED),
+    Move(State.STAGED, "migrate", State.MIGRATING, State.MIGRATING, State.MIGRATING),
+    Move(State.BACKED_UP, "migrate", State.MIGRATING, State.MIGRATING, State.MIGRATING),
+    Move(State.MIGRATING, "migrate", State.MIGRATING, State.MIGRATING, State.MIGRATING),
+    # On the way of a rollback by hand: the data go back before the link does.
+    Move(State.STAGED, "undo", State.MIGRATING, State.MIGRATING, State.MIGRATING),
+    Move(State.MIGRATING, "undo", State.MIGRATING, State.MIGRATING, State.MIGRATING),
+    Move(State.STAGED, "restore", State.MIGRATING, State.MIGRATING, State.MIGRATING),
+    Move(State.MIGRATING, "restore", State.MIGRATING, State.MIGRATING, State.MIGRATING),
+    Move(State.MIGRATING, "pause", State.MIGRATING, State.MIGRATING, State.ROLLING_BACK),
+    Move(State.APPROVED, "resume", State.APPROVED, State.APPROVED, State.ROLLING_BACK),
+    Move(State.STAGED, "resume", State.STAGED, State.APPROVED, State.ROLLING_BACK),
+    Move(State.BACKED_UP, "resume", State.BACKED_UP, State.APPROVED, State.ROLLING_BACK),
     Move(State.STAGED, "switch", State.STAGED, State.SWITCHED, State.APPROVED),
+    Move(State.BACKED_UP, "switch", State.BACKED_UP, State.SWITCHED, State.APPROVED),
+    Move(State.MIGRATING, "switch", State.MIGRATING, State.SWITCHED, State.MIGRATING),
+    Move(State.MIGRATING, "retreat", State.ROLLING_BACK, State.ROLLED_BACK, State.ROLLING_BACK),
     Move(State.SWITCHED, "activate", State.SWITCHED, State.PROBING, State.ROLLING_BACK),
     Move(State.PROBING, "probe", State.PROBING, State.PROBING, State.ROLLING_BACK),
     Move(State.PROBING, "retreat", State.ROLLING_BACK, State.ROLLED_BACK, State.ROLLING_BACK),
     Move(State.SWITCHED, "retreat", State.ROLLING_BACK, State.ROLLED_BACK, State.ROLLING_BACK),
     Move(State.CONFIRMED, "settle", State.CONFIRMED, State.SETTLED, State.CONFIRMED),
     Move(State.ROLLING_BACK, "retreat", State.ROLLING_BACK, State.ROLLED_BACK, State.ROLLING_BACK),
-    # A person has looked and asks for one more try.
-    Move(State.INCONSISTENT, "retreat", State.ROLLING_BACK, State.ROLLED_BACK, State.ROLLING_BACK),
 )
 MOVES = {(move.state, move.act): move for move in TABLE}
 # Nothing is left to be done by itself in these.
 RESTING = (State.PLANNED, State.APPROVED, State.SETTLED, State.ROLLED_BACK, State.INCONSISTENT)
-BEFORE_SWITCH = (State.PLANNED, State.APPROVED, State.STAGING, State.STAGED)
+# Nothing that anybody can see was changed in these, the data included.
+BEFORE_CHANGE = (State.PLANNED, State.APPROVED, State.STAGING, State.STAGED, State.BACKED_UP)
 TRIAL = (State.SWITCHED, State.PROBING)

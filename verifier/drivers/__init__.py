@@ -138,6 +138,7 @@ class Driver(Protocol):
 # By name, imported when asked for: a site with one driver pays for one.
 DRIVERS = {
     "files": ("verifier.drivers.files", "FilesDriver"),
+    "program": ("verifier.drivers.program", "ProgramDriver"),
     "registry": ("verifier.drivers.registry", "RegistryDriver"),
     "store": ("verifier.drivers.store", "StoreDriver"),
 }

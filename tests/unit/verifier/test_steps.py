@@ -22,6 +22,7 @@ from manifests.rollback import Backup, Formats, Rollback, State, Step
 from tests.faults.model import FailingDisk, PluggedDisk, PulledPlugError, RecordingDisk
 from tests.vendor import Vendor
 from verifier import steps
+from verifier.deeds import Again, Deed, PartAct
 from verifier.drivers import ABSENT, DriverContext
 from verifier.drivers.program import ProgramDriver
 from verifier.fsops import Disk
@@ -29,14 +30,11 @@ from verifier.generations import Installed
 from verifier.runner import Account, check_sandbox, find_account, this_platform
 from verifier.steps import (
     MAX_TRIES,
-    Again,
     Apply,
-    Deed,
     Ground,
     Made,
     MakeBackup,
     Part,
-    PartAct,
     Restore,
     Settled,
     Status,
