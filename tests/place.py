@@ -21,11 +21,11 @@ from verifier.events import Actor, PolicyInForce
 from verifier.fsops import Disk
 from verifier.host import Host
 from verifier.install import Ended, confirm, install, recover, rollback
-from verifier.machine import Perform, Tools
+from verifier.machine import Programs, Tools
 from verifier.probes import ProbeContext, ProbeResult, run_probe
 from verifier.receive import Taken, receive_bundle
 from verifier.site import Site, hold_site, open_site
-from verifier.tools import perform_part
+from verifier.tools import RealPrograms
 
 NAMES = Names("northern-grid", "small", "production", "east")
 
@@ -40,6 +40,7 @@ class Clock:
 
     at: datetime = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
     running: float = 1000.0
+    boot: str = "11111111-2222-3333-4444-555555555555"
 
     def sleep(self, seconds: float) -> None:
         self.at += timedelta(seconds=seconds)
@@ -50,7 +51,7 @@ class Clock:
             now=lambda: self.at.replace(microsecond=0),
             monotonic=lambda: self.running,
             sleep=self.sleep,
-            boot="11111111-2222-3333-4444-555555555555",
+            boot=self.boot,
             actor=Actor(account=account, uid=1000),
         )
 
@@ -72,11 +73,11 @@ class Place:
     real: bool = False
     told: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
-    perform: Perform = perform_part
+    programs: Programs = field(default_factory=RealPrograms)
     tell: Callable[[Site, str], Path] | None = None
 
     def tools(self) -> Tools:
-        return Tools(load=load_driver, look=self.look, perform=self.perform, say=self.said.append)
+        return Tools(load=load_driver, look=self.look, programs=self.programs, say=self.said.append)
 
     def look(self, probe: Probe, context: ProbeContext) -> ProbeResult:
         if probe.name in self.health:

@@ -34,7 +34,6 @@ from verifier.policy import Standing, require
 from verifier.site import OVERHEAD, OVERHEAD_FILES, Site, check_space
 from verifier.standing import standing_of
 from verifier.state import Generation
-from verifier.steps import check_ground, ground_of
 from verifier.store import ingest, missing_blobs, space_for
 from verifier.table import State
 from verifier.windows import check_window, effective_now
@@ -169,7 +168,7 @@ def check_way_back(
     if running is not None:  # 1
         lines = check_former(site, running, tools.load, brought=frozenset(one.digest for one in missing), told=told)
     if change.planned.document:  # 2
-        check_ground(ground_of(site.path, site.blobs, site.disk, change.installed, ours=os.geteuid()), change.rollback)
+        tools.programs.check(site, change.installed, change.rollback)
         document = change.rollback
         for one in document.backup if running is not None else ():
             lines += (f"backup {one.name}: at most {show_size(one.at_most_bytes)}, proven before the switch",)
@@ -481,23 +480,24 @@ def recover(site: Site, tools: Tools, *, tell: Tell, due: bool = False) -> tuple
     machine = Machine(site, tools)
     rest = machine.drive(forward=False, again="" if due else "any", due=due)
     after = site.state
+    awaited = ""
     if rest.why == "person" and due:
         # What the clock of this boot counted must not be lost with the boot.
         site.record(Note(code=TICK))
-        left = machine.trial_left()
-        words = (
-            f"{show_duration(left)} of its trial are left" if left > 0 else "its trial is late, and nothing leads back"
-        )
-        if after.seq == before.seq:
-            return f"a person's word is awaited; {words}", Ended(after.running, outcome_of(after), None)
-    if after.seq == before.seq and rest.why == "idle" and (again := _start_again(site, tools)):
+        awaited = _awaited(machine.trial_left())
+    if after.seq == before.seq and rest.why in ("idle", "person") and (again := _start_again(site, tools)):
         return f"started again: {', '.join(again)}", _ended(site, tell, "recover", None, expected_back=True)
     if after.seq == before.seq:
         what = "nothing was unfinished" if rest.why in ("idle", "person") else f"at rest: {rest.why}"
-        return what, Ended(after.running, outcome_of(after), None)
+        return awaited or what, Ended(after.running, outcome_of(after), None)
     now = after.transaction
     what = f"now {now.state}" if now is not None else "current was set right"
     return what, _ended(site, tell, "recover", None)
+
+
+def _awaited(left: int) -> str:
+    words = f"{show_duration(left)} of its trial are left" if left > 0 else "its trial is late, and nothing leads back"
+    return f"a person's word is awaited; {words}"
 
 
 def _start_again(site: Site, tools: Tools) -> tuple[str, ...]:

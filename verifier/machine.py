@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from manifests.errors import HostError, InconsistentError, RolledBackError, TrialError, WaybillError
 from manifests.release import Probe, Release
@@ -58,8 +58,18 @@ SCRIPTED = (
 
 Say = Callable[[str], None]
 Look = Callable[[Probe, "ProbeContext"], "ProbeResult"]
-# Does one part of the rollback document that the generation's release brings; what a backup came to.
-Perform = Callable[[Site, Installed, Part], Made | None]
+
+
+class Programs(Protocol):
+    """Runs what the rollback document of a generation's release asks for."""
+
+    def check(self, site: Site, installed: Installed, document: Rollback) -> None:
+        """That all of it could be run here; raises RefusedError, changes nothing."""
+        ...
+
+    def perform(self, site: Site, installed: Installed, part: Part) -> Made | None:
+        """Do one part; what a backup came to."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ class Tools:
 
     load: LoadDriver
     look: Look
-    perform: Perform
+    programs: Programs
     say: Say
 
 
@@ -270,7 +280,7 @@ class Machine:
         self._write(Intent(act=act, step=name))
         begun = self._site.host.monotonic()
         try:
-            made = self._tools.perform(self._site, self._of_document, part)
+            made = self._tools.programs.perform(self._site, self._of_document, part)
         except Exception as error:
             self._write(_failed(act, name, error, self._seconds(begun)))
             raise
