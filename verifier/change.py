@@ -80,6 +80,7 @@ class Change:
     @property
     def then(self) -> str:
         return f"rollback --to {self.target}" if self.action == "rollback" else f"install {self.item}"
+
     back: Back | None = None
 
     @property

@@ -21,7 +21,6 @@ from manifests.errors import (
 )
 from manifests.keys import Signer
 from manifests.policy import Policy
-from manifests.units import show_size
 from manifests.units import show_duration, show_size
 from verifier.approve import say_verdict
 from verifier.change import Change, Route, crew_for, rollback_change
@@ -35,17 +34,12 @@ from verifier.site import OVERHEAD, OVERHEAD_FILES, Site, check_space
 from verifier.standing import standing_of
 from verifier.state import Generation
 from verifier.store import ingest, missing_blobs, space_for
-from verifier.table import State
-from verifier.windows import check_window, effective_now
-
 from verifier.table import BEFORE_CHANGE, State
 from verifier.way_back import backup_need, check_former, name_blobs
+from verifier.windows import check_window, effective_now
 
 # Notes that the time of a trial was counted.
 TICK = "tick"
-# The journal, the generation's own files, and the report that follows.
-OVERHEAD = 4 << 20
-OVERHEAD_FILES = 64
 Advance = Callable[[int], None]
 # Writes the report after a change; gets the site and what the change was.
 Tell = Callable[[Site, str], Path]
@@ -191,11 +185,9 @@ def install(
     """Install an item, or several releases one after the other, and see each through its trial.
 
     Steps: 1 what was cut off is finished, nothing else is on its way; 2 work out the change; 3 the people have agreed,
-    and it is the time for it; 4 a first install names its contract; 5 it fits; 6 plan and approvals go into the
-    journal; 7 stage, switch, activate, probe, confirm, settle. 5 to 7 for each release.
-    Steps: 1 what was cut off is finished, nothing else is on its way; 2 work out the change; 3 the people have agreed;
-    4 a first install names its contract; 5 it fits, and it could go back; 6 plan and approvals go into the journal;
-    7 stage, back up, migrate, switch, activate, probe, confirm, settle.
+    and it is the time for it; 4 a first install names its contract; 5 it fits, and it could go back; 6 plan and
+    approvals go into the journal; 7 stage, back up, migrate, switch, activate, probe, confirm, settle. 5 to 7 for each
+    release.
 
     Args:
         media: Where the bulk is; None for where it was received from.
@@ -217,7 +209,9 @@ def install(
     if site.state.contract is None and not dry_run:  # 4
         _check_contract(route.hops[0], contract)
     if dry_run:
-        return Ended(site.state.running, None, None, plan_need(site, route.hops[0], crews[0], told))
+        need = plan_need(site, route.hops[0], crews[0], told)
+        lines = check_way_back(site, route.hops[0], tools, need.missing, told)
+        return Ended(site.state.running, None, None, need, lines)
     ended = Ended(site.state.running, None, None)
     for i, hop in enumerate(route.hops):
         crew = crews[0] if i == 0 else crew_for(site, hop, tools.load)
@@ -253,11 +247,7 @@ def _install_one(
     told: Advance,
 ) -> Ended:
     need = plan_need(site, change, crew, told)  # 5
-        _check_contract(change, contract)
-    need = plan_need(site, change, crew, told)  # 5
-    lines = check_way_back(site, change, tools, need.missing, told)
-    if dry_run:
-        return Ended(site.state.running, None, None, need, lines)
+    check_way_back(site, change, tools, need.missing, told)
     tools.say(f"{len(need.missing)} blobs are new here; {show_size(need.bytes)} in all")
     site.keep_document(encode(route.plan))  # 6
     site.record(planned)

@@ -23,16 +23,10 @@ from verifier.drivers import Component, DriverContext, DriverPlan
 from verifier.events import Act, AskedAgain, Confirmed, Event, Inconsistent, Intent, Note, Outcome, Planned
 from verifier.generations import Installed, read_generation
 from verifier.heads import waiting_blobs
-from verifier.recover import Close, Confirm, Do, GiveUp, Observed, Relink, Rest, decide
+from verifier.recover import Ask, Close, Confirm, Do, GiveUp, Observed, Relink, Rest, Script, act_of, decide, leads_back
 from verifier.site import CURRENT, Site
 from verifier.state import Generation, SiteState, Transaction
 from verifier.state import Release as Received
-from verifier.store import sweep
-from verifier.table import BEFORE_SWITCH, TRIAL, State
-from verifier.heads import read_kept_head, small_documents
-from verifier.recover import Ask, Close, Confirm, Do, GiveUp, Observed, Relink, Rest, Script, act_of, decide, leads_back
-from verifier.site import CURRENT, Site
-from verifier.state import SiteState, Transaction
 from verifier.steps import Made, Part, Settled, Stop
 from verifier.store import get_blob, sweep
 from verifier.table import BEFORE_CHANGE, TRIAL, State

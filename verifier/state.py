@@ -7,8 +7,8 @@ from typing import Literal
 from manifests.errors import UntrustedError
 from manifests.keys import PublicKey
 from manifests.trust import Mark, Pin
-from verifier.emergency import Use
 from verifier.deeds import PART_ACTS, Again, Deed, Deeds
+from verifier.emergency import Use
 from verifier.events import (
     Act,
     Action,
@@ -380,6 +380,7 @@ class SiteState:
     def key_of_report(self, seq: int) -> PublicKey:
         """The key by which report ``seq`` of this line was, or will be, signed."""
         return next((one.key for one in self.former_keys if seq <= one.after), self.site_key)
+
     boot: str = ""
     uptime: int = 0
     ran: int = 0
@@ -868,8 +869,6 @@ def _outcome(state: SiteState, now: Transaction, event: Outcome, record: Record,
             return state
         state = _changed(state, record, digest)
         return replace(state, current=planned.source, former=_former(state, planned.source))
-    if event.step is not None:
-        return replace(state, current=planned.source, former=_former(state, planned.source), last_change=digest)
     deed = _deed(event, record)
     if deed is not None:
         state = _did(state, planned.document, deed)
@@ -990,7 +989,8 @@ def _rolled_back(state: SiteState, now: Transaction, record: Record, digest: str
     code = now.code or "failed"
     back = RolledBack(planned.target, planned.source, code != "by-hand", code, record.at, record.seq)
     moved = replace(now, touched=False, paused=None)
-    state = replace(state, transaction=moved, rollbacks=(*state.rollbacks, back), last_change=digest)
+    state = _changed(state, record, digest)
+    state = replace(state, transaction=moved, rollbacks=(*state.rollbacks, back))
     if state.generation(planned.target) is None:
         # It changed data and never ran: its number is used up all the same, and so are its approvals.
         state = replace(state, generations=(*state.generations, _generation(now, record)))

@@ -30,7 +30,6 @@ from verifier.enroll import enroll, read_offer
 from verifier.events import Alarm, Note
 from verifier.host import Host
 from verifier.install import rollback
-from verifier.machine import Tools
 from verifier.probes import ProbeContext, ProbeResult
 from verifier.queue import waiting_items
 from verifier.report import write_report
@@ -125,7 +124,7 @@ def live(place: Place, tmp_path: Path) -> None:
     place.install(again)
     place.approve("b-1", agrees)
     with place.hold() as site:
-        tools = Tools(load=load_driver, look=place.look, say=place.said.append)
+        tools = place.tools()
         rollback(site, 1, tools, signer=None, reason=canary("rollback-reason"), tell=place._tell)
         site.record(Alarm(code="sequence-twice", digest=digest_of(b"x"), detail=canary("alarm-detail")))
         site.record(Note(code="clock", detail=canary("note-detail")))
