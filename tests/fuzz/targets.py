@@ -15,12 +15,13 @@ from content.oci import OCI_INDEX, OCI_MANIFEST, parse_oci, read_json
 from content.signatures import open_bundle
 from manifests.approval import APPROVAL_TYPE, Approval, sign_approval, verify_approval
 from manifests.armour import find_armour, open_armour
-from manifests.canonical import encode, parse
+from manifests.canonical import decode, encode, parse
 from manifests.consignment import CONSIGNMENT_TYPE, Consignment, sign_consignment, verify_consignment
 from manifests.contract import parse_contract
 from manifests.digest import digest_of
 from manifests.enrolment import ENROLMENT_TYPE, Enrolment, sign_enrolment, verify_enrolment
 from manifests.envelope import (
+    Envelope,
     Statement,
     add_signatures,
     bundle_payload,
@@ -239,7 +240,10 @@ def approval(data: bytes) -> None:
 
 
 def revocations(data: bytes) -> None:
-    assert encode(verify_revocations(data, chain(), "fuzz")) in good_payloads()
+    found = verify_revocations(data, chain(), "fuzz")
+    # The vectors' root key signs lists of their own as well, so what is read need not be the one of the corpus.
+    assert encode(found) == decode(data, Envelope, "fuzz").payload_bytes
+    assert found.vendor == chain().newest.vendor
 
 
 def bundle_of_others(data: bytes) -> None:
