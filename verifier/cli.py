@@ -91,6 +91,7 @@ def _signer(uri: str | None, passphrase_fd: int | None) -> "Signer":
 @click.option("--practice", is_flag=True, help="Trust a practice root.")
 @click.option("--minimum-sequence", "minimum", type=click.IntRange(min=1), metavar="N",
               help="Lowest sequence to accept, as the paper says; keeps old media from a new site.")  # fmt: skip
+@click.option("--report-every", "every", metavar="30d|never", help="How often it promises to report; else 30d.")
 @click.option("--new-root", metavar="REASON", help="Of a site: trust another chain of the vendor, by its fingerprint.")
 @click.option("--rotate", is_flag=True, help="Of a site: give it another key, which its old one vouches for.")
 @click.option("--renew", metavar="REASON", help="Of a site: give it another key without the old one's word.")
@@ -106,6 +107,7 @@ def enroll_command(
     channel: str | None,
     practice: bool,
     minimum: int | None,
+    every: str | None,
     new_root: str | None,
     rotate: bool,
     renew: str | None,
@@ -123,10 +125,12 @@ def enroll_command(
     and --fingerprint is on a new paper. Marks, floors and the revocation list stay.
     """
     if new_root is not None:
-        alone = not any((customer, product, environment, name, people, channel, practice, minimum, rotate, renew))
+        alone = not any(
+            (customer, product, environment, name, people, channel, practice, minimum, every, rotate, renew)
+        )
         return _another_root(place, media, fingerprint, new_root, alone=alone)
     if rotate or renew:
-        others = (media, fingerprint, customer, product, environment, name, people, channel, practice, minimum)
+        others = (media, fingerprint, customer, product, environment, name, people, channel, practice, minimum, every)
         return _another_key(place, renew, alone=not any(others) and not (rotate and renew))
     given = {
         "MEDIA": media,
@@ -140,7 +144,7 @@ def enroll_command(
     if media is None or missing:
         raise UsageError(f"missing {', '.join(missing)}", where="enroll", remedy="waybill enroll --help")
     from manifests.fingerprint import parse_fingerprint
-    from verifier.enroll import Names, enroll, read_offer, read_people
+    from verifier.enroll import MONTHLY, Names, enroll, read_offer, read_people
     from verifier.fsops import Disk
     from verifier.host import this_host
     from verifier.site import state_folders
@@ -157,6 +161,7 @@ def enroll_command(
         disk=Disk(),
         host=this_host(),
         minimum=minimum,
+        every=every or MONTHLY,
     )
     return _enrolled(made.path, made.enrolment)
 

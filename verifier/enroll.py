@@ -26,6 +26,7 @@ from verifier.receive import files_below, find_bundles, looks_like_bundle
 from verifier.verify import VERIFIER_VERSION
 
 OPERATOR = "operator"
+MONTHLY = "30d"
 
 
 @dataclass(frozen=True)
@@ -111,16 +112,20 @@ def enroll(
     disk: Disk,
     host: Host,
     minimum: int | None = None,
+    every: str = MONTHLY,
 ) -> NewSite:
     """Make the site's folder at ``target``: built beside it and renamed, so it is there whole or not at all.
 
     Args:
+        every: How often the site promises to report, as in ``7d``; ``never`` is a promise too.
         minimum: The lowest sequence of the channel that is acceptable, as the vendor's paper says it.
 
     Raises:
         RefusedError: The folder is in use, the root is a practice root, or does not speak for the product.
     """
     check_names(names)
+    if every != "never":
+        parse_duration(every, "--report-every")
     root = offer.chain.newest
     if root.practice and not practice:
         raise UntrustedError(
@@ -145,7 +150,7 @@ def enroll(
     staging = target.with_name(f".{target.name}.new")
     disk.make_folder(target.parent)
     disk.remove_tree(staging)
-    made = _build(staging, offer, names, keys, practice=practice, disk=disk, host=host, minimum=minimum)
+    made = _build(staging, offer, names, keys, practice=practice, disk=disk, host=host, minimum=minimum, every=every)
     disk.rename(staging, target)
     disk.sync_folder(target.parent)
     return NewSite(
@@ -192,6 +197,7 @@ def _build(
     disk: Disk,
     host: Host,
     minimum: int | None,
+    every: str,
 ) -> PublicKey:
     disk.make_folder(folder)
     for name, mode in (
@@ -213,7 +219,7 @@ def _build(
         disk.make_folder(folder / name, mode)
     for name, key in keys.items():
         disk.write_new(folder / "people" / f"{name}.pub", key.pem.encode())
-    disk.write_new(folder / "site.yaml", _site_yaml(names, offer.channel).encode())
+    disk.write_new(folder / "site.yaml", _site_yaml(names, offer.channel, every).encode())
     policy_yaml = _policy_yaml(tuple(keys)).encode()
     disk.write_new(folder / "policy.yaml", policy_yaml)
     policy = compile_policy(parse_handwritten(policy_yaml, "policy.yaml"), lambda path: read_public(folder / path))
@@ -274,7 +280,7 @@ def read_people(given: tuple[str, ...]) -> dict[str, Path]:
     return people
 
 
-def _site_yaml(names: Names, channel: str) -> str:
+def _site_yaml(names: Names, channel: str, every: str) -> str:
     return f"""\
 # site.yaml: what is true of this one installation. The operator keeps it.
 # An edit is a proposal: `waybill review` shows it, and it takes effect as a new generation, never by itself.
@@ -292,7 +298,7 @@ endpoints: {{}}                                      # the only addresses that p
 
 config: {{}}                                         # for the product; judged by the schema in its release
 
-report: {{every: 30d}}                               # what is promised; support counts silence from it
+report: {{every: {every}}}{" " * max(1, 34 - len(every))}# what is promised; support counts silence from it
 keep: {{generations: 3, backups: 30d, reserve: 16MiB}}
 """
 

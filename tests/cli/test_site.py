@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from manifests import release as r
+from manifests.enrolment import verify_enrolment
 from manifests.fingerprint import as_groups, as_words
 from tests.vendor import Vendor
 
@@ -134,6 +135,22 @@ def test_a_practice_root_needs_the_word(bare: Shell) -> None:
 def test_a_wrong_fingerprint(bare: Shell, fingerprint: str, code: int) -> None:
     bare.run(*enroll_words(bare, fingerprint), "--practice", code=code, hint=False)
     assert not (bare.folder / "site").exists()
+
+
+def test_what_a_site_promises_is_in_its_enrolment_and_in_its_file(bare: Shell) -> None:
+    """One that never reports can say so by its enrolment alone."""
+    words = (*enroll_words(bare, as_words(FIRST.pin().digest)), "--practice", "--report-every")
+    bare.run(*words, "sometimes", code=3)
+    assert not (bare.folder / "site").exists()
+    bare.run(*words, "never")
+    enrolment = verify_enrolment((bare.folder / "site" / "outbox" / "enrolment.json").read_bytes()).enrolment
+    assert enrolment.report_every_seconds == 0
+    assert "report: {every: never} " in (bare.folder / "site" / "site.yaml").read_text()
+    assert json.loads(bare.run("report", "--preview").stdout.rpartition("\n\n")[0])["predicate"]["identity"] == {
+        "key_epoch": 1,
+        "report_every_seconds": 0,
+        "site": "northern-grid/small/production/east",
+    }
 
 
 def test_twice_in_one_folder(shell: Shell) -> None:
