@@ -210,6 +210,16 @@ def support_reads(vendor: Shell) -> None:
     vendor(f"waybill fleet show {SITE_ID} --fleet ledger")
 
 
+def support_writes(vendor: Shell, site: Shell) -> None:
+    say("Support answers: a signed note for this one site, with a challenge that nobody could know before.")
+    vendor(f"waybill fleet consign {SITE_ID} -o medium-4 --key vendor/keys/consignment-1.key --fleet ledger")
+    say("At the site it is one medium more. The next report echoes the challenge, so support knows when it was made.")
+    site("waybill receive ../medium-4")
+    site("waybill report --out ../medium-4")
+    vendor("waybill fleet import medium-4 --fleet ledger")
+    vendor(f"waybill fleet show {SITE_ID} --fleet ledger")
+
+
 def stop_service(folder: Path) -> None:
     """End what the site keeps running, by its own pid."""
     for path in (folder / "site").rglob("*.pid"):
@@ -241,6 +251,7 @@ def main() -> None:
         site_begins(site, paper["words"], port)
         site_installs(site, port)
         support_reads(vendor)
+        support_writes(vendor, site)
     finally:
         stop_service(folder)
     say(f"Done in {time.monotonic() - begun:.0f} seconds. Play with {folder}; the service is stopped.")

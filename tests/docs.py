@@ -15,6 +15,8 @@ from waybill import VERBS, cli
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 100
+# As `waybill` itself: a command keeps the help option that it was first asked for.
+HELP = cli.context_settings["help_option_names"]
 MARKED = re.compile(r"(<!-- from the program: (\S+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
 
 
@@ -31,7 +33,9 @@ def verbs() -> Iterator[tuple[str, click.Command]]:
 
 
 def help_of(command: click.Command, name: str) -> str:
-    return command.get_help(click.Context(command, info_name=name, max_content_width=WIDTH, terminal_width=WIDTH))
+    return command.get_help(
+        click.Context(command, info_name=name, max_content_width=WIDTH, terminal_width=WIDTH, help_option_names=HELP)
+    )
 
 
 def helps() -> str:
@@ -39,10 +43,16 @@ def helps() -> str:
     parts = []
     for name, command in verbs():
         with click.Context(
-            command, info_name=f"waybill {name}", max_content_width=WIDTH, terminal_width=WIDTH
+            command,
+            info_name=f"waybill {name}",
+            max_content_width=WIDTH,
+            terminal_width=WIDTH,
+            help_option_names=HELP,
         ) as context:
             text = command.get_help(context)
-        kept = [line for line in text.splitlines() if not re.match(r" +--(json|quiet|verbose|no-color|help)\b", line)]
+        kept = [
+            line for line in text.splitlines() if not re.match(r" +(-h, )?--(json|quiet|verbose|no-color|help)\b", line)
+        ]
         parts.append(
             f"### waybill {name}\n\n```\n" + "\n".join(kept).replace("\n\nOptions:\n```", "").rstrip() + "\n```\n"
         )
@@ -52,7 +62,11 @@ def helps() -> str:
 def table() -> str:
     return (
         "```\n"
-        + cli.get_help(click.Context(cli, info_name="waybill", max_content_width=WIDTH, terminal_width=WIDTH))
+        + cli.get_help(
+            click.Context(
+                cli, info_name="waybill", max_content_width=WIDTH, terminal_width=WIDTH, help_option_names=HELP
+            )
+        )
         + "\n```\n"
     )
 

@@ -25,10 +25,27 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 def test_tests_that_the_threats_name_exist() -> None:
-    named = re.findall(r"`(tests/[\w/.*-]+)`", (ROOT / "docs" / "threats.md").read_text())
+    named = re.findall(r"`(tests/[\w/.*-]+)(?:::\w+)?`", (ROOT / "docs" / "threats.md").read_text())
     assert named
     for name in named:
         assert list(ROOT.glob(name.rstrip("/"))), name
+
+
+def functions_of(path: Path) -> set[str]:
+    return set(re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE))
+
+
+def test_single_tests_that_the_threats_name_exist() -> None:
+    text = (ROOT / "docs" / "threats.md").read_text()
+    for name, test in re.findall(r"`(tests/[\w/.-]+\.py)::(test_\w+)`", text):
+        assert test in functions_of(ROOT / name), (name, test)
+
+
+def test_every_attack_that_is_tested_has_its_line_in_the_threats_and_the_other_way_round() -> None:
+    table = (ROOT / "docs" / "threats.md").read_text().partition("## Attacks, by name")[2].partition("\n## ")[0]
+    named = re.findall(r"`(test_\w+)`", table)
+    assert len(named) == len(set(named))
+    assert set(named) == functions_of(ROOT / "tests" / "unit" / "test_attacks.py")
 
 
 def commands(text: str) -> list[tuple[str, frozenset[str]]]:
