@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MINUTES ?= 5
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
-TOOLS := docker-registry skopeo umoci mmdebstrap strace libarchive-tools openssl softhsm2 libfuse2
+TOOLS := docker-registry skopeo umoci mmdebstrap strace libarchive-tools openssl softhsm2 libfuse2 chromium
 
 .PHONY: demo test fast check format bench fuzz tools docs clean
 

@@ -59,16 +59,29 @@ def say(text: str) -> None:
 
 def visible(text: str) -> str:
     """Text from a document, with control and bidirectional characters shown instead of obeyed."""
-    return "".join(c if c == "\n" or not _hidden(ord(c)) else f"\\u{ord(c):04x}" for c in text)
+    return "".join(c if c == "\n" or not _hidden(ord(c)) else _escaped(ord(c)) for c in text)
+
+
+def one_line(text: str) -> str:
+    """The same, and line breaks too: a value that could otherwise look like another line of ours."""
+    return visible(text).replace("\n", "\\u000a")
+
+
+def _escaped(code: int) -> str:
+    return f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
 
 
 def _hidden(code: int) -> bool:
     return (
         code < 32
         or 127 <= code < 160
-        or 0x200E <= code <= 0x200F
-        or 0x202A <= code <= 0x202E
-        or 0x2066 <= code <= 0x2069
+        or code in (0xAD, 0x61C, 0x180E, 0xFEFF)
+        or 0x200B <= code <= 0x200F
+        or 0x2028 <= code <= 0x202E
+        or 0x2060 <= code <= 0x206F
+        or 0xD800 <= code <= 0xDFFF
+        or 0xFFF9 <= code <= 0xFFFB
+        or 0xE0000 <= code <= 0xE007F
     )
 
 
@@ -265,6 +278,7 @@ __all__ = [
     "age",
     "ask_passphrase",
     "host_error",
+    "one_line",
     "passphrase_option",
     "print_error",
     "progress",

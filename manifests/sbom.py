@@ -5,6 +5,7 @@ a large document costs little memory.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
@@ -85,26 +86,84 @@ def check_sbom(data: bytes, what: str) -> SbomFormat:
     )
 
 
-class _Versioned(Struct, frozen=True):
-    name: _Named
+class Component(Struct, frozen=True, kw_only=True, order=True):
+    """What an SBOM lists.
+
+    Attributes:
+        identity: What stays the same when only the version changes: the package URL without version, qualifiers and
+            subpath (package-url specification, "Rules for each purl component"), else the name.
+        version: Empty where the SBOM gives none.
+    """
+
+    identity: str
     version: str = ""
-    version_info: str = field(name="versionInfo", default="")
 
 
 class _Listed(Struct, frozen=True):
-    components: list[_Versioned] = []
-    packages: list[_Versioned] = []
+    """A CycloneDX component, with those that it is assembled from."""
+
+    name: _Named
+    version: str = ""
+    group: str = ""
+    purl: str = ""
+    components: list["_Listed"] = []
 
 
-def read_components(data: bytes, what: str) -> tuple[tuple[str, str], ...]:
-    """(name, version) of everything that an SBOM of either format lists; nested components are not looked into.
+class _Reference(Struct, frozen=True):
+    type: str = field(name="referenceType", default="")
+    locator: str = field(name="referenceLocator", default="")
+
+
+class _SpdxListed(Struct, frozen=True):
+    name: _Named
+    version: str = field(name="versionInfo", default="")
+    references: list[_Reference] = field(name="externalRefs", default_factory=list)
+
+
+class _Lists(Struct, frozen=True):
+    components: list[_Listed] = []
+    packages: list[_SpdxListed] = []
+
+
+def read_components(data: bytes, what: str) -> tuple[Component, ...]:
+    """Everything that an SBOM of either format lists, sorted, each once.
 
     Raises:
         MalformedError: As ``check_sbom``.
     """
     check_sbom(data, what)
-    listed = _decode(data, _Listed, what)
-    return tuple((one.name, one.version or one.version_info) for one in (*listed.components, *listed.packages))
+    listed = _decode(data, _Lists, what)
+    found = {one for top in listed.components for one in _with_parts(top)}
+    for package in listed.packages:
+        purl = next((one.locator for one in package.references if one.type == "purl"), "")
+        found.add(_component(purl, package.name, package.version))
+    return tuple(sorted(found))
+
+
+def _with_parts(top: _Listed) -> Iterator[Component]:
+    yield _component(top.purl, f"{top.group}/{top.name}" if top.group else top.name, top.version)
+    for part in top.components:
+        yield from _with_parts(part)
+
+
+def _unquote(text: str) -> str:
+    """Percent-encoding undone (RFC 3986, section 2.1); what is no UTF-8 is left as it is."""
+    try:
+        raw = re.sub(rb"%([0-9A-Fa-f]{2})", lambda match: bytes.fromhex(match[1].decode()), text.encode())
+        return raw.decode()
+    except UnicodeError:
+        return text
+
+
+def _component(purl: str, name: str, version: str) -> Component:
+    if not purl.startswith("pkg:"):
+        return Component(identity=name, version=version)
+    plain = purl.partition("#")[0].partition("?")[0]
+    head, at, tail = plain.rpartition("@")
+    # A scope that was written as @scope/name instead of %40scope/name is no version.
+    if not at or "/" in tail:
+        head, tail = plain, ""
+    return Component(identity=_unquote(head), version=_unquote(tail) or version)
 
 
 def _check_filled(count: int, what_it_lists: str, what: str) -> None:

@@ -5,11 +5,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from manifests.console import Result, ask_passphrase, passphrase_option, progress, say, utc_now, verb
+from manifests.console import Result, ask_passphrase, one_line, passphrase_option, progress, say, utc_now, verb
 from manifests.errors import AttentionError, UsageError, WaybillError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from verifier.change import Change
     from verifier.install import Ended
     from verifier.machine import Tools
+    from verifier.policy_change import PolicyChange
     from verifier.site import Site
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -41,7 +42,7 @@ def _find(place: Path | None) -> Path:
     return find_site(place, os.environ, Path.cwd())
 
 
-def _open(place: Path | None) -> "Site":
+def open_here(place: Path | None) -> "Site":
     from verifier.fsops import Disk
     from verifier.host import this_host
     from verifier.site import open_site
@@ -49,7 +50,7 @@ def _open(place: Path | None) -> "Site":
     return open_site(_find(place), Disk(), this_host())
 
 
-def _hold(place: Path | None, command: str) -> Any:
+def hold_here(place: Path | None, command: str) -> Any:
     """The context manager of ``hold_site``."""
     from verifier.fsops import Disk
     from verifier.host import this_host
@@ -58,7 +59,7 @@ def _hold(place: Path | None, command: str) -> Any:
     return hold_site(_find(place), Disk(), this_host(), command)
 
 
-def _tools() -> "Tools":
+def tools_here() -> "Tools":
     from verifier.tools import site_tools
 
     return site_tools(say)
@@ -70,7 +71,7 @@ def _tell(site: "Site", cause: str) -> Path:
     return write_report(site, site.disk, utc_now(), cause=cause)
 
 
-def _signer(uri: str | None, passphrase_fd: int | None) -> "Signer":
+def signer_of(uri: str | None, passphrase_fd: int | None) -> "Signer":
     from content.signers import open_signer
 
     named = uri or os.environ.get("WAYBILL_KEY")
@@ -181,7 +182,7 @@ def _another_root(
             remedy='waybill enroll MEDIA --fingerprint WORDS --new-root "why the old root is given up"',
         )
     chain = read_offer(media, parse_fingerprint(fingerprint), None).chain
-    with _hold(place, "enroll") as site:
+    with hold_here(place, "enroll") as site:
         former = site.state.root
         replace_root(site, chain, one_line(reason))
         report = _tell(site, "root-replaced")
@@ -208,7 +209,7 @@ def _another_key(place: Path | None, reason: str | None, *, alone: bool) -> Resu
     known = {str(one): one for one in RENEW_REASONS}
     if reason is not None and reason not in known:
         raise UsageError(f"{reason!r} is none of {', '.join(known)}", where="--renew")
-    with _hold(place, "enroll") as site:
+    with hold_here(place, "enroll") as site:
         check_served(site.state)
         if reason is None:
             check_idle(site)
@@ -285,7 +286,7 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
             yield bar.advance
 
     report = None
-    with _hold(place, "receive") as site:
+    with hold_here(place, "receive") as site:
         check_served(site.state)
         before = site.state.consignment
         try:
@@ -368,86 +369,7 @@ def _trust_lines(found: "Arrivals") -> list[str]:
     return lines
 
 
-@verb(short_help="Say what waits.")
-@items_argument(required=False)
-@site_option
-def review_command(items: tuple[str, ...], place: Path | None) -> Result:
-    """Without ITEM: what waits, and for whom. With it: everything to know before agreeing.
-
-    Several releases on the way to a newer one are one plan: name them in order.
-    """
-    from verifier.queue import waiting_items
-    from verifier.review import queue_text
-
-    site = _open(place)
-    if not items:
-        waiting = waiting_items(site)
-        return Result(queue_text(waiting), {"waiting": [_waiting(one) for one in waiting]})
-    return _review(site, items)
-
-
-def _review(site: "Site", items: tuple[str, ...]) -> Result:
-    from verifier.change import Change, Route
-    from verifier.items import asked_about
-    from verifier.policy_change import PolicyChange
-    from verifier.review import policy_text, standing_lines
-    from verifier.standing import standing_of
-
-    asked = asked_about(site, items)
-    standing = standing_of(site, asked)
-    data = {
-        "item": asked.item,
-        "items": list(items),
-        "kinds": list(asked.plan.kinds),
-        "plan": asked.plan.digest,
-        "agreed": standing.met,
-        "rule": standing.rule or None,
-        "roles": [{"role": one.role, "have": one.have, "need": one.need} for one in standing.roles],
-        "rejected": list(standing.rejected),
-        "void": [{"person": one.person, "finding": one.finding} for one in standing.void],
-    }
-    if isinstance(asked, PolicyChange):
-        data |= {"policy": asked.digest, "number": asked.proposed.number}
-        return Result(policy_text(asked, standing), data)
-    if not isinstance(asked, Change | Route):
-        first = f"{asked.item}: rule {', '.join(asked.plan.kinds)}"
-        return Result("\n".join([first, *standing_lines(asked, standing)]), data)
-    hops = asked.hops if isinstance(asked, Route) else (asked,)
-    last = hops[-1]
-    data |= {
-        "version": last.release.version,
-        "release": last.planned.release,
-        "contract": last.planned.contract,
-    }
-    texts = _review_changes(site, hops)
-    return Result("\n".join([*texts, *standing_lines(asked, standing)]), data)
-
-
-def _review_changes(site: "Site", hops: "tuple[Change, ...]") -> list[str]:
-    """Each release against the one before it; the first against what runs."""
-    from manifests.canonical import parse
-    from manifests.contract import MAX_CONTRACT, Contract
-    from verifier.change import crew_for
-    from verifier.crew import installed_of
-    from verifier.review import review_text
-    from verifier.store import get_blob
-
-    running = site.state.running
-    before = installed_of(site, running) if running else None
-    known = None
-    if before is not None:
-        data = get_blob(site.blobs, before.release.contract, MAX_CONTRACT)
-        known = parse(data, Contract, "contract", max_bytes=MAX_CONTRACT)
-    texts = []
-    for i, hop in enumerate(hops):
-        texts += [f"step {i + 1} of {len(hops)}"] if len(hops) > 1 else []
-        texts.append(review_text(hop, crew_for(site, hop, _tools().load), before, known))
-        texts += [""] if hop is not hops[-1] else []
-        before, known = hop.installed, hop.contract
-    return texts
-
-
-def _waiting(one: Any) -> dict[str, Any]:
+def waiting_data(one: Any) -> dict[str, Any]:
     return {
         "item": one.item,
         "kind": one.kind,
@@ -461,65 +383,6 @@ def _waiting(one: Any) -> dict[str, Any]:
         "roles": [{"role": role.role, "have": role.have, "need": role.need} for role in one.roles],
         "problem": one.problem,
     }
-
-
-@verb(short_help="Agree to an item.")
-@items_argument(required=True)
-@key_option
-@passphrase_option
-@click.option("--condition", metavar="TEXT", help="Kept with the approval, for people.")
-@site_option
-def approve_command(
-    items: tuple[str, ...], key: str | None, passphrase_fd: int | None, condition: str | None, place: Path | None
-) -> Result:
-    """Sign the plan of ITEM with your key. The policy in force says whose key it is and whether it counts.
-
-    Several releases on the way to a newer one are one plan with one approval: name them in order.
-    """
-    return _say_verdict(place, items, "approve", key, passphrase_fd, condition)
-
-
-@verb(short_help="Say no to an item.")
-@items_argument(required=True)
-@key_option
-@passphrase_option
-@click.option("--reason", metavar="TEXT", help="Kept with the rejection, for people.")
-@site_option
-def reject_command(
-    items: tuple[str, ...], key: str | None, passphrase_fd: int | None, reason: str | None, place: Path | None
-) -> Result:
-    """Reject ITEM, or take your own approval back."""
-    return _say_verdict(place, items, "reject", key, passphrase_fd, reason)
-
-
-def _say_verdict(
-    place: Path | None,
-    items: tuple[str, ...],
-    verdict: Literal["approve", "reject"],
-    key: str | None,
-    passphrase_fd: int | None,
-    words: str | None,
-) -> Result:
-    from verifier.approve import say_verdict
-    from verifier.review import standing_lines
-
-    signer = _signer(key, passphrase_fd)
-    with _hold(place, verdict) as site:
-        said = say_verdict(site, items, signer, verdict, condition=words, load=_tools().load)
-    done = "approved" if verdict == "approve" else "rejected"
-    first = f"{done} {' '.join(items)} as {said.person} ({said.role})"
-    data = {
-        "item": said.asked.item,
-        "items": list(items),
-        "verdict": verdict,
-        "person": said.person,
-        "role": said.role,
-        "plan": said.asked.plan.digest,
-        "agreed": said.standing.met,
-        "missing": said.standing.missing,
-        "rule": said.standing.rule or None,
-    }
-    return Result("\n".join([first, *standing_lines(said.asked, said.standing)]), data)
 
 
 @verb(short_help="Install what was approved.")
@@ -555,13 +418,13 @@ def install_command(
         return _install_policy(place, items, gone, reason, fingerprint, dry_run=dry_run)
     if gone or reason is not None or fingerprint is not None:
         raise UsageError("--gone, --reason and --fingerprint are for the item `policy`", where="install")
-    with _hold(place, "install") as site:
+    with hold_here(place, "install") as site:
         media, items = _receive_first(site, media, items)
         with progress(items[-1], 0) as bar:
             ended = install(
                 site,
                 items,
-                _tools(),
+                tools_here(),
                 media=media,
                 contract=_ask_contract(contract),
                 tell=_tell,
@@ -600,7 +463,7 @@ def _install_policy(
     dry_run: bool,
 ) -> Result:
     from manifests.fingerprint import parse_fingerprint
-    from verifier.policy_change import Founding, differences, found_anew, policy_change, put_in_force
+    from verifier.policy_change import Founding, found_anew, policy_change, put_in_force
 
     if items != ("policy",):
         raise UsageError("a policy comes into force alone", where="policy", remedy="waybill install policy")
@@ -612,17 +475,17 @@ def _install_policy(
             remedy="without them, the people of the policy in force agree to it",
         )
     if dry_run:
-        site = _open(place)
+        site = open_here(place)
         change = policy_change(site)
-        return Result("\n".join(differences(change.in_force, change.proposed)), {"policy": change.digest})
-    with _hold(place, "install") as site:
+        return Result("\n".join(_policy_lines(change)), {"policy": change.digest})
+    with hold_here(place, "install") as site:
         if reason is not None and fingerprint is not None:
             paper = parse_fingerprint(fingerprint)
             change = found_anew(site, Founding(gone=gone, reason=reason, paper=paper))
         else:
             change = put_in_force(site)
         report = _tell(site, "policy")
-    lines = [f"policy {change.proposed.number} is in force", *differences(change.in_force, change.proposed)]
+    lines = [f"policy {change.proposed.number} is in force", *_policy_lines(change)]
     error = None
     if gone:
         error = AttentionError(
@@ -633,6 +496,12 @@ def _install_policy(
         )
     data = {"policy": change.digest, "number": change.proposed.number, "gone": list(gone), "report": str(report)}
     return Result("\n".join([*lines, f"report: {report}"]), data, error)
+
+
+def _policy_lines(change: "PolicyChange") -> list[str]:
+    from verifier.differences import policy_differences
+
+    return [one_line(one.line()) for one in policy_differences(change.in_force, change.proposed)]
 
 
 def _ask_contract(given: str | None) -> "Callable[[Change], str]":
@@ -682,15 +551,15 @@ def confirm_command(key: str | None, passphrase_fd: int | None, claimed: str | N
     """
     from verifier.install import confirm
 
-    signer = _signer(key, passphrase_fd) if key or os.environ.get("WAYBILL_KEY") else None
+    signer = signer_of(key, passphrase_fd) if key or os.environ.get("WAYBILL_KEY") else None
     if claimed is not None:
         from verifier.claimed import acknowledge_time
 
-        with _hold(place, "confirm") as site:
+        with hold_here(place, "confirm") as site:
             acknowledge_time(site, claimed, signer)
             return Result(f"time has passed until {claimed}", {"time_floor": site.state.time_floor})
-    with _hold(place, "confirm") as site:
-        return _ended(confirm(site, _tools(), signer=signer, tell=_tell), "confirmed")
+    with hold_here(place, "confirm") as site:
+        return _ended(confirm(site, tools_here(), signer=signer, tell=_tell), "confirmed")
 
 
 @verb(short_help="Go back.")
@@ -711,9 +580,9 @@ def rollback_command(
     """Go back to an earlier generation, with the config that it had. Out of a trial that needs nobody's word."""
     from verifier.install import rollback
 
-    signer = _signer(key, passphrase_fd) if key else None
-    with _hold(place, "rollback") as site:
-        ended = rollback(site, number, _tools(), signer=signer, reason=reason, tell=_tell, dry_run=dry_run)
+    signer = signer_of(key, passphrase_fd) if key else None
+    with hold_here(place, "rollback") as site:
+        ended = rollback(site, number, tools_here(), signer=signer, reason=reason, tell=_tell, dry_run=dry_run)
     return _ended(ended, "runs")
 
 
@@ -727,8 +596,8 @@ def recover_command(due: bool, place: Path | None) -> Result:
     """
     from verifier.install import recover
 
-    with _hold(place, "recover") as site:
-        what, ended = recover(site, _tools(), tell=_tell, due=due)
+    with hold_here(place, "recover") as site:
+        what, ended = recover(site, tools_here(), tell=_tell, due=due)
     result = _ended(ended, "runs")
     return Result(f"{what}\n{result.text}", {"action": what, **result.data}, result.error)
 
@@ -742,11 +611,11 @@ def status_command(fast: bool, place: Path | None) -> Result:
     from verifier.queue import waiting_items
     from verifier.status import status_of
 
-    site = _open(place)
+    site = open_here(place)
     components, unseen = None, ""
     if not fast:
         try:
-            components = observe(site, _tools().load)
+            components = observe(site, tools_here().load)
         except WaybillError as error:
             unseen = str(error)
     waiting = waiting_items(site)
@@ -764,43 +633,13 @@ def status_command(fast: bool, place: Path | None) -> Result:
         "mark": state.mark.sequence if state.mark else None,
         "report": state.report_seq,
         "policy": state.policy_number,
-        "waiting": [_waiting(one) for one in waiting],
+        "waiting": [waiting_data(one) for one in waiting],
         "unseen": unseen,
         "components": [
             {"step": one.step, "name": one.name, "level": one.level, "problem": one.problem} for one in components or ()
         ],
     }
     return Result(found.text, data, found.error)
-
-
-@verb(short_help="Print the journal.")
-@click.option("--all", "every", is_flag=True, help="Every entry of the journal, with its fields.")
-@click.option("--since", type=click.IntRange(min=1), default=1, metavar="N", help="From entry N on.")
-@site_option
-def history_command(every: bool, since: int, place: Path | None) -> Result:
-    """Check the journal's chain first, then print it. Changes nothing."""
-    from verifier.status import history_text
-
-    site = _open(place)
-    records = tuple(entry.record for entry in site.entries if entry.record.seq >= since)
-    state = site.state
-    first = f"chain of {state.seq} entries holds; head {state.head}"
-    if site.torn:
-        first += f"\nits last line was cut off by a crash ({site.torn} bytes); waybill recover cuts and notes it"
-    data = {
-        "entries": state.seq,
-        "head": state.head,
-        "records": [
-            {"seq": one.seq, "at": one.at, "account": one.actor.account, "event": _event(one.event)} for one in records
-        ],
-    }
-    return Result(f"{first}\n\n{history_text(records, every=every)}", data)
-
-
-def _event(event: Any) -> Any:
-    import msgspec
-
-    return msgspec.to_builtins(event)
 
 
 @verb(short_help="End the vendor's access.")
@@ -819,8 +658,8 @@ def offboard_command(
     """
     from verifier.offboard import agree, ask, end, finish
 
-    signers = [_signer(uri, passphrase_fd) for uri in keys]
-    with _hold(place, "offboard") as site:
+    signers = [signer_of(uri, passphrase_fd) for uri in keys]
+    with hold_here(place, "offboard") as site:
         if not site.state.offboarded:
             if reason is not None and ask(site, reason):
                 _tell(site, "offboard-asked")

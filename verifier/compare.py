@@ -1,126 +1,161 @@
-"""What differs between two releases, part by part, from their bundles."""
+"""What differs between two files of one kind: bundles, roots, policies, contracts, reports, other signed documents.
+
+Neither is verified by this: it says what the two files say.
+"""
 
 import os
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+from msgspec import Struct
+
+from content.archive import BLOCK, header
 from content.bulk import find_places, open_bundle, read_blob
-from content.head import open_head
-from manifests.canonical import parse
-from manifests.contract import MAX_CONTRACT, Contract
-from manifests.errors import DamagedError
-from manifests.release import Release, parse_release
-from manifests.rollback import MAX_ROLLBACK, Rollback
-from manifests.sbom import MAX_SBOM, read_components
+from content.head import OCI_LAYOUT, open_head
+from manifests.canonical import check_depth, decode
+from manifests.config_schema import Json
+from manifests.contract import CONTRACT_TYPE, Contract, parse_contract
+from manifests.digest import Blob, digest_of
+from manifests.envelope import Envelope, bundle_payload
+from manifests.errors import DamagedError, MalformedError, UsageError
+from manifests.keys import read_capped, read_public
+from manifests.policy import POLICY_TYPE, Policy, compile_policy, parse_policy
+from manifests.release import parse_release
+from manifests.trust import Root, parse_root
+from verifier.differences import (
+    PARTS,
+    Difference,
+    contract_differences,
+    document_differences,
+    policy_differences,
+    release_differences,
+    root_differences,
+)
+from verifier.sides import Side, read_side
+
+MAX_DOCUMENT = 16 << 20
+Document = Side | Root | Policy | Contract | dict[str, Json]
+
+
+class _Typed(Struct):
+    """Just enough of a JSON file to know what it is."""
+
+    payload_type: str = msgspec.field(name="payloadType", default="")
+    type: str = ""
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Attributes: part: what kind of thing; name: which; how: ``added``, ``removed`` or ``changed``."""
+class Compared:
+    """Attributes: unread: What could not be read and so was not compared, in words."""
 
-    part: str
-    name: str
-    how: str
-    detail: str = ""
-
-    def line(self) -> str:
-        return f"{self.part:<10} {self.how:<8} {self.name}" + (f": {self.detail}" if self.detail else "")
+    differences: tuple[Difference, ...]
+    unread: tuple[str, ...] = ()
 
 
-class _Side:
-    """One bundle: its release, and small documents of its bulk on demand."""
+def compare_files(old: Path, new: Path, only: frozenset[str] = frozenset()) -> Compared:
+    """Every difference, or those of the parts ``only``.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.release: Release = parse_release(open_head(path).release, str(path))
-        self._descriptor = open_bundle(path)
-        self._places = {
-            place.blob.digest: place for place in find_places(self._descriptor, self.release, str(path)).present
-        }
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-    def read(self, digest: str, limit: int) -> bytes:
-        if digest not in self._places:
-            raise DamagedError(f"{digest} is not in the bundle", where=str(self.path))
-        return read_blob(self._descriptor, self._places[digest], limit)
-
-    def components(self) -> dict[str, str]:
-        """From ``image component`` to its versions, over the SBOMs of all images."""
-        found: dict[str, set[str]] = {}
-        for image in self.release.images:
-            for sbom in image.sboms:
-                for name, version in read_components(self.read(sbom.digest, MAX_SBOM), sbom.digest):
-                    found.setdefault(f"{image.name} {name}", set()).add(version)
-        return {name: ", ".join(sorted(versions)) for name, versions in found.items()}
+    Raises:
+        UsageError: The two are not of one kind, or a part is unknown.
+    """
+    unknown = sorted(only - set(PARTS))
+    if unknown:
+        raise UsageError(f"no part {unknown[0]!r}", where="--only", remedy=f"the parts are {', '.join(PARTS)}")
+    before, after = read_document(old), read_document(new)
+    if type(before) is not type(after):
+        raise UsageError(
+            f"{old} is a {_kind(before)} and {new} is a {_kind(after)}",
+            where="compare",
+            remedy="compare two files of one kind",
+        )
+    found = tuple(one for one in _differences(before, after) if not only or one.part in only)
+    return Compared(found, (*getattr(before, "unread", ()), *getattr(after, "unread", ())))
 
 
-def compare_releases(old: Path, new: Path) -> tuple[Difference, ...]:
-    """Every difference that an approver or a release engineer would ask about."""
-    before, after = _Side(old), _Side(new)
+def _differences(before: Document, after: Document) -> tuple[Difference, ...]:
+    match before, after:
+        case Side(), Side():
+            return release_differences(before, after)
+        case Root(), Root():
+            return root_differences(before, after)
+        case Policy(), Policy():
+            return policy_differences(before, after)
+        case Contract(), Contract():
+            return tuple(contract_differences(before, after))
+        case dict(), dict():
+            return document_differences(before, after)
+        case _:
+            raise AssertionError("two kinds")
+
+
+def _kind(document: Document) -> str:
+    if isinstance(document, Side):
+        return "bundle"
+    return "document" if isinstance(document, dict) else type(document).__name__.lower()
+
+
+def read_document(path: Path) -> Document:
+    """Read a file, known by its content.
+
+    Raises:
+        MalformedError: Not something of ours.
+    """
+    if path.is_dir():
+        open_head(path)
+    with path.open("rb") as file:
+        start = file.read(BLOCK)
+    if start == header("oci-layout", len(OCI_LAYOUT)):
+        return _bundle(path)
+    data = read_capped(path, MAX_DOCUMENT)
+    return _json(data, str(path)) if data[:1] == b"{" else _yaml(path)
+
+
+def _bundle(path: Path) -> Side:
+    raw = open_head(path).release
+    release = parse_release(raw, str(path))
+    descriptor = open_bundle(path)
     try:
-        return tuple(_differences(before, after))
+        places = {place.blob.digest: place for place in find_places(descriptor, release, str(path)).present}
+
+        def read(blob: Blob, limit: int) -> bytes:
+            if blob.digest not in places:
+                raise DamagedError(f"{blob.digest} is not in the bundle", where=str(path))
+            return read_blob(descriptor, places[blob.digest], limit)
+
+        return read_side(release, digest_of(raw), read)
     finally:
-        before.close()
-        after.close()
+        os.close(descriptor)
 
 
-def _differences(before: _Side, after: _Side) -> Iterator[Difference]:
-    old, new = before.release, after.release
-    facts = ("product", "version", "channel", "sequence", "floor", "issued_at")
-    yield from _maps("release", {k: str(getattr(old, k)) for k in facts}, {k: str(getattr(new, k)) for k in facts})
-    for part in ("images", "charts"):
-        was = {one.name: _digest(one) for one in getattr(old, part)}
-        now = {one.name: _digest(one) for one in getattr(new, part)}
-        yield from _maps(part.removesuffix("s"), was, now)
-    yield from _maps("file", _files(old), _files(new))
-    yield from _maps("component", before.components(), after.components())
-    yield from _maps("fix", {f.advisory: f.severity for f in old.fixes}, {f.advisory: f.severity for f in new.fixes})
-    yield from _maps("config", _config(old), _config(new))
-    yield from _maps("signal", _signals(before), _signals(after))
-    yield from _maps("handler", {h.name: h.risk for h in old.handlers}, {h.name: h.risk for h in new.handlers})
-    ways = [
-        {"class": one.class_, "back to": ", ".join(one.back_to), "loses": one.loses, "no return": one.no_return}
-        for one in (_rollback(before), _rollback(after))
-    ]
-    yield from _maps("rollback", ways[0], ways[1])
+def _json(data: bytes, what: str) -> Document:
+    seen = decode(data, _Typed, what)
+    if seen.payload_type == "application/vnd.waybill.root.v1+json":
+        return parse_root(data, what).root
+    if seen.type == POLICY_TYPE:
+        return parse_policy(data, what)
+    if seen.type == CONTRACT_TYPE:
+        return parse_contract(data, what)
+    if seen.payload_type:
+        payload = decode(data, Envelope, what).payload_bytes
+    elif seen.type:
+        payload = data
+    else:
+        payload = bundle_payload(data, what)
+    check_depth(payload, what)
+    return decode(payload, dict[str, Json], what)
 
 
-def _maps(part: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
-    for name in sorted(old.keys() | new.keys()):
-        if name not in new:
-            yield Difference(part, name, "removed", old[name])
-        elif name not in old:
-            yield Difference(part, name, "added", new[name])
-        elif old[name] != new[name]:
-            yield Difference(part, name, "changed", f"{old[name]} to {new[name]}")
+def _yaml(path: Path) -> Document:
+    from manifests.contract import compile_contract
+    from manifests.handwritten import read_handwritten
 
-
-def _digest(one: object) -> str:
-    manifest = getattr(one, "manifest", None)
-    digest: str = manifest.digest if manifest is not None else getattr(one, "digest")  # noqa: B009 - images, charts
-    return digest
-
-
-def _files(release: Release) -> dict[str, str]:
-    return {f"{one.name}/{entry.path}": entry.digest for one in release.files for entry in one.entries}
-
-
-def _config(release: Release) -> dict[str, str]:
-    if release.config is None:
-        return {}
-    return {"version": str(release.config.version), "schema": release.config.schema.digest}
-
-
-def _signals(side: _Side) -> dict[str, str]:
-    contract = parse(
-        side.read(side.release.contract.digest, MAX_CONTRACT), Contract, "contract", max_bytes=MAX_CONTRACT
-    )
-    return {one.name: f"{one.kind} {', '.join(sorted(one.fields) or one.core)}" for one in contract.signals}
-
-
-def _rollback(side: _Side) -> Rollback:
-    raw = side.read(side.release.rollback.digest, MAX_ROLLBACK)
-    return parse(raw, Rollback, "rollback", max_bytes=MAX_ROLLBACK)
+    file = read_handwritten(path)
+    keys = set(file.plain) if isinstance(file.plain, dict) else set()
+    if "contract" in keys:
+        return compile_contract(file)
+    if "policy" in keys:
+        return compile_policy(file, lambda key: read_public(path.parent / key))
+    if isinstance(file.plain, dict):
+        return decode(msgspec.json.encode(file.plain), dict[str, Json], str(path))
+    raise MalformedError("neither a bundle nor a document", where=str(path), remedy="name two files of one kind")

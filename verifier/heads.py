@@ -61,7 +61,8 @@ def small_documents(release: Release) -> tuple[Blob, ...]:
         found.append(release.config.schema)
     if release.notes is not None:
         found.append(release.notes)
-    return tuple(found)
+    found += [Blob(digest=one.digest, size=one.size) for image in release.images for one in image.sboms]
+    return (*found, *release.advisories)
 
 
 def head_path(site: Site, release: str) -> Path:

@@ -126,25 +126,23 @@ def plan_need(site: Site, change: Change, crew: tuple[Work, ...], told: Advance)
     missing = missing_blobs(site.blobs, change.release.members, told=told)
     block = site.disk.space(site.blobs).block
     size, inodes = space_for(missing, block)
-    drivers = (sum(work.plan.bytes_needed for work in crew), sum(work.plan.inodes_needed for work in crew))
-    wanted = [
+    wanted = space_wanted(site, change, crew, size, inodes)
+    check_space(site.disk, wanted)
+    return Need(missing=missing, bytes=sum(one[1] for one in wanted), inodes=sum(one[2] for one in wanted))
+
+
+def space_wanted(
+    site: Site, change: Change, crew: tuple[Work, ...], size: int, inodes: int
+) -> tuple[tuple[Path, int, int], ...]:
+    """``(place, bytes, inodes)`` of everything that is written; ``size`` and ``inodes`` are those of new blobs."""
+    wanted = (
         (site.blobs, size, inodes),
         (site.path / "generations", OVERHEAD, OVERHEAD_FILES),
-        (site.path, *drivers),
-    ]
-    backups: tuple[Path | None, int, int] = (None, 0, 0)
-    if change.planned.document:
-        found = backup_need(site, change.installed, change.rollback, fresh=not change.planned.source)
-        wanted.append(found)
-        backups = found
-    check_space(site.disk, tuple(wanted))
-    return Need(
-        missing=missing,
-        bytes=size + drivers[0] + OVERHEAD + backups[1],
-        inodes=inodes + drivers[1] + OVERHEAD_FILES + backups[2],
-        backups=backups[1],
-        where=backups[0],
+        (site.path, sum(work.plan.bytes_needed for work in crew), sum(work.plan.inodes_needed for work in crew)),
     )
+    if not change.planned.document:
+        return wanted
+    return (*wanted, backup_need(site, change.installed, change.rollback, fresh=not change.planned.source))
 
 
 def check_way_back(

@@ -4,7 +4,6 @@ The people whom the policy in force names decide, by its rule `policy`. When the
 left found the policy anew, with a reason and with the fingerprint from the customer's paper; that is told everywhere.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from manifests.canonical import encode
@@ -12,7 +11,7 @@ from manifests.digest import digest_of
 from manifests.errors import RefusedError, UsageError, WaitingError
 from manifests.keys import read_capped
 from manifests.plan import Plan
-from manifests.policy import KINDS, Policy
+from manifests.policy import Policy
 from manifests.trust import MAX_ROOT, parse_root
 from verifier.events import Alarm, PolicyInForce
 from verifier.host import owner_of
@@ -119,94 +118,8 @@ def vendor_keys(site: Site) -> frozenset[str]:
     return frozenset(keyid for one in (*pinned, *others) for keyid in one.root.keys)
 
 
-def differences(old: Policy, new: Policy) -> tuple[str, ...]:
-    """What the new policy changes, one line each: people first, then rule by rule."""
-    return (*_people(old, new), *_rules(old, new), *_others(old, new))
-
-
-def _people(old: Policy, new: Policy) -> Iterable[str]:
-    for name in sorted({*old.people, *new.people}):
-        a, b = old.people.get(name), new.people.get(name)
-        if a is None and b is not None:
-            yield f"+ {name} joins as {b.role}, keys {_keys(k.keyid for k in b.keys)}"
-        elif b is None and a is not None:
-            yield f"- {name} leaves ({a.role})"
-        elif a is not None and b is not None and a != b:
-            said = [f"{a.role} to {b.role}"] if a.role != b.role else []
-            had, has = {k.keyid for k in a.keys}, {k.keyid for k in b.keys}
-            said += [f"new key {_keys(has - had)}"] if has - had else []
-            said += [f"key {_keys(had - has)} goes"] if had - has else []
-            said += [f"accounts {_words(a.accounts)} to {_words(b.accounts)}"] if a.accounts != b.accounts else []
-            yield f"~ {name}: {'; '.join(said) or 'order of keys'}"
-
-
-def _rules(old: Policy, new: Policy) -> Iterable[str]:
-    for kind in KINDS:
-        if old.rules[kind] != new.rules[kind]:
-            yield f"~ rule {kind}: {show_needs(old.rules[kind])} to {show_needs(new.rules[kind])}"
-    before = {one.name: one for one in old.emergency}
-    for rule in new.emergency:
-        known = before.pop(rule.name, None)
-        if known is None:
-            yield f"+ emergency rule {rule.name}: {_emergency(new, rule.name)}"
-        elif known != rule:
-            yield f"~ emergency rule {rule.name}: {_emergency(old, rule.name)} to {_emergency(new, rule.name)}"
-    yield from (f"- emergency rule {name}" for name in before)
-    for name in sorted({*old.commands, *new.commands}):
-        a, b = old.commands.get(name), new.commands.get(name)
-        if a != b:
-            yield f"~ command {name}: {_command(a)} to {_command(b)}"
-
-
-def _others(old: Policy, new: Policy) -> Iterable[str]:
-    if old.veto != new.veto:
-        yield f"~ veto: {_words(old.veto)} to {_words(new.veto)}"
-    if old.proposer_counts != new.proposer_counts:
-        yield f"~ proposer_counts: {_truth(old.proposer_counts)} to {_truth(new.proposer_counts)}"
-    if old.confirm != new.confirm:
-        was, now = (f"{one.by}, or {one.or_person or 'anybody'}" for one in (old.confirm, new.confirm))
-        yield f"~ confirm: {was} to {now}"
-    if old.time != new.time:
-        yield f"~ time: {old.time} to {new.time}"
-    if old.windows != new.windows:
-        was, now = (
-            f"{_words(one.times)} ({'enforced' if one.enforce else 'not enforced'})"
-            for one in (old.windows, new.windows)
-        )
-        yield f"~ windows: {was} to {now}"
-    for name in ("everyone_audience", "unsigned_images"):
-        a, b = getattr(old.refuse, name), getattr(new.refuse, name)
-        if a != b:
-            yield f"~ refuse {name}: {_truth(a)} to {_truth(b)}"
-
-
 def show_needs(needs: dict[str, int]) -> str:
     return ", ".join(f"{count} {role}" for role, count in sorted(needs.items())) or "nobody"
-
-
-def _emergency(policy: Policy, name: str) -> str:
-    rule = next(one for one in policy.emergency if one.name == name)
-    never = f", never {', '.join(rule.never)}" if rule.never else ""
-    return (
-        f"{'/'.join(rule.when.severity)} {rule.when.change} ({'/'.join(rule.when.rollback)}){never} needs "
-        f"{show_needs(rule.needs)}, {rule.uses} times within {rule.until_installs} installs"
-    )
-
-
-def _command(needs: dict[str, int] | None) -> str:
-    return "refused" if needs is None else show_needs(needs) if needs else "allowed"
-
-
-def _keys(keyids: Iterable[str]) -> str:
-    return ", ".join(sorted(keyid[:12] for keyid in keyids))
-
-
-def _words(names: tuple[str, ...]) -> str:
-    return " and ".join(names) or "none"
-
-
-def _truth(value: bool) -> str:
-    return "true" if value else "false"
 
 
 def put_in_force(site: Site) -> PolicyChange:

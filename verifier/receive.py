@@ -11,6 +11,7 @@ from content.bulk import Bulk, find_places, open_bundle, read_blob, verify_frame
 from content.head import OCI_LAYOUT, open_head
 from content.oci import MAX_MANIFEST_BYTES
 from manifests.errors import HostError, MalformedError, RefusedError, WaybillError
+from manifests.sbom import MAX_SBOM
 from verifier.events import Alarm, Received
 from verifier.facts import facts_of, proposed_channel
 from verifier.heads import keep_head, small_documents
@@ -21,7 +22,7 @@ from verifier.verify import Finding, VerifiedBundle, refusal, verify_path
 
 MAX_FILES = 10_000
 MAX_DEPTH = 4
-MAX_SMALL = 16 << 20
+MAX_SMALL = MAX_SBOM
 
 
 @dataclass(frozen=True)

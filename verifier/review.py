@@ -1,214 +1,398 @@
-"""What a person must know before agreeing, as plain text."""
+"""What a person must know before agreeing: one value, worked out from a plan and the documents that it names. Pure.
 
-from manifests.contract import Contract, Signal
-from manifests.fingerprint import as_groups, as_words
-from manifests.release import Release
+The same value is shown at the site and at an approver's desk; `review_paper` turns it into text or a page.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from manifests.contract import Contract
+from manifests.fingerprint import as_groups
+from manifests.plan import Plan
+from manifests.policy import Policy
+from manifests.release import Probe, Release
+from manifests.rollback import Rollback
 from manifests.units import show_duration, show_size
-from verifier.change import Change
-from verifier.crew import Work
-from verifier.generations import Installed
-from verifier.policy import Asked, Standing
-from verifier.policy_change import PolicyChange, differences
+from verifier.differences import (
+    Advisories,
+    Difference,
+    advisories_between,
+    argv,
+    handler_facts,
+    policy_differences,
+    probe_facts,
+    release_differences,
+    signal_facts,
+)
 from verifier.queue import Waiting
+from verifier.sides import Side
+from verifier.verify import Finding
+
+How = Literal["added", "removed", "changed", "same"]
 
 
-def review_text(change: Change, crew: tuple[Work, ...], before: Installed | None, known: Contract | None) -> str:
-    """What one release, or a way back, changes; ``standing_lines`` says who must agree.
+@dataclass(frozen=True)
+class Room:
+    """What is needed on one file system, and what is free there.
 
-    Args:
-        before: What runs now.
-        known: The contract in force, None before the first install.
+    Attributes:
+        places: What of the site lies on it.
     """
-    release = change.release
-    lines = [f"{change.item}: {_title(change, before)}", ""]
-    lines += _facts(change, release)
-    lines += _differences(release, before)
-    lines += _contract(change.contract, known, change.planned.contract)
-    lines += _config(change, before)
-    lines += [f"  more leaves: {words}" for words in change.more_leaves]
-    lines += ["", "what will be done"]
-    lines += [f"  {work.step} ({work.driver.name}): {line}" for work in crew for line in work.plan.lines]
-    lines += [f"  probe {probe.name}, {probe.passes} times in a row" for probe in release.probes]
-    lines += _way_back(change)
-    lines += [f"  {one.level}: {one.text}" for one in change.findings if one.level == "warning"]
-    return "\n".join(lines)
+
+    places: tuple[str, ...]
+    bytes: int
+    inodes: int
+    free_bytes: int
+    free_inodes: int
 
 
-def policy_text(change: PolicyChange, standing: Standing) -> str:
-    """A proposed policy against the one in force, and its fingerprint."""
-    lines = [f"policy: {change.proposed.number} instead of {change.in_force.number}", ""]
-    lines += [f"  {line}" for line in differences(change.in_force, change.proposed)] or ["  only its number"]
-    lines += ["", f"  digest       {change.digest}", f"  fingerprint  {as_groups(change.digest)}"]
-    lines.append(f"               {as_words(change.digest)}")
-    return "\n".join([*lines, *standing_lines(change, standing)])
+@dataclass(frozen=True)
+class Vouched:
+    """Who vouches for a release. Attributes: by: who verified that, in words; empty where nobody was asked."""
+
+    release: str
+    signers: tuple[str, ...]
+    practice: bool
+    by: str
 
 
-def standing_lines(asked: Asked, standing: Standing) -> list[str]:
-    """Who must agree, who has, who is missing."""
-    by = f"emergency rule {standing.rule}" if standing.rule else f"policy rules: {', '.join(asked.plan.kinds)}"
-    lines = ["", f"who must agree ({by})"]
-    if standing.rule:
-        lines.append(f"  instead of the ordinary rules; uses left, with this one: {standing.uses_left}")
-    for one in standing.roles:
-        names = f": {', '.join(one.people)}" if one.people else ""
-        lines.append(f"  {one.role}: {one.have} of {one.need}{names}")
-    lines += [f"  {person}, on condition: {words}" for person, words in standing.conditions]
-    if standing.not_counted:
-        lines.append(f"  not counted, because they brought it: {', '.join(standing.not_counted)}")
-    if standing.rejected:
-        lines.append(f"  rejected by: {', '.join(standing.rejected)}")
-    for void in standing.void:
-        word = "approval" if void.verdict == "approve" else "rejection"
-        lines.append(f"  void: {word} of {void.person}, {void.why} ({void.finding})")
-    lines.append(f"plan {asked.plan.digest}")
-    named = asked.then.removeprefix("install ") if asked.then.startswith("install ") else asked.item
-    if standing.vetoed:
-        lines.append("rejected; nothing will be installed")
-    elif standing.met:
-        lines.append(f"agreed: waybill {asked.then}")
-    else:
-        lines.append(f"waits for {standing.missing}: waybill approve {named} --key KEY")
-    return lines
+@dataclass(frozen=True)
+class Matter:
+    """Everything that a review is made of.
+
+    Attributes:
+        before: What runs now; None before the first install.
+        way: The releases of the plan in order; the last one is to run.
+        between: Releases that a way back gives up besides the one that runs, as far as the site holds them.
+        policy: The one in force; ``proposed``: the one that the plan would put in force.
+        vouched: For each release of ``way``.
+        work: What the drivers will do, in words.
+        more_leaves: What ``site.yaml`` lets leave that did not leave before, in words.
+        rooms: Space; None where nobody looked.
+        unread: What should have been looked at besides, and could not be read.
+    """
+
+    item: str
+    plan: Plan
+    policy: Policy
+    before: Side | None = None
+    way: tuple[Side, ...] = ()
+    between: tuple[Release, ...] = ()
+    proposed: Policy | None = None
+    vouched: tuple[Vouched, ...] = ()
+    work: tuple[str, ...] = ()
+    more_leaves: tuple[str, ...] = ()
+    rooms: tuple[Room, ...] | None = None
+    findings: tuple[Finding, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
-def _title(change: Change, before: Installed | None) -> str:
-    release = change.release
-    if change.action == "rollback":
-        return f"back to generation {change.target}, {release.product} {release.version}"
+@dataclass(frozen=True)
+class Leaving:
+    """One signal that will leave. Attributes: how: against the contract in force; facts: all that bounds it."""
+
+    name: str
+    how: How
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Named:
+    """One handler that can be asked for. Attributes: how: against the release that runs."""
+
+    name: str
+    how: How
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One release on the way: what is known of it and who vouches for it."""
+
+    release: str
+    version: str
+    facts: dict[str, str]
+    class_: str
+    loses: str
+    no_return: str
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """How to leave again what is installed.
+
+    Attributes:
+        no_return: The step after which only a backup helps, or ``none``; ``beyond``: what is left after it.
+        reopens: Advisories that going back opens again.
+        steps, backups: In words; ``takes_seconds``: the vendor's estimate for all of them.
+    """
+
+    class_: str
+    back_to: tuple[str, ...]
+    loses: str
+    no_return: str
+    beyond: str
+    rehearsal: str
+    reopens: tuple[str, ...]
+    steps: tuple[str, ...]
+    backups: tuple[str, ...]
+    backup_bytes: int
+    takes_seconds: int
+    offered_for_seconds: int
+    trial_seconds: int
+    confirm: str
+
+
+@dataclass(frozen=True)
+class Review:
+    """What is shown. Empty parts are those that the plan does not touch.
+
+    Attributes:
+        subject: Digest of what it is about when that is no release, such as a policy.
+        downtime_seconds: What the releases on the way state, together.
+        unread: What should have been compared and could not be read.
+    """
+
+    item: str
+    site: str
+    action: str
+    title: str
+    plan: str
+    kinds: tuple[str, ...]
+    policy: int
+    generation: int | None
+    version: str
+    release: str
+    subject: str
+    contract: str
+    contract_words: str
+    contract_about: str
+    way: tuple[Hop, ...]
+    differences: tuple[Difference, ...]
+    unchanged_images: int
+    advisories: Advisories
+    signals: tuple[Leaving, ...]
+    handlers: tuple[Named, ...]
+    config: str
+    probes: tuple[str, ...]
+    work: tuple[str, ...]
+    more_leaves: tuple[str, ...]
+    back: WayBack | None
+    downtime_seconds: int
+    rooms: tuple[Room, ...] | None
+    findings: tuple[tuple[str, str, str], ...]
+    unread: tuple[str, ...]
+
+    def part(self, *parts: str) -> tuple[Difference, ...]:
+        return tuple(one for one in self.differences if one.part in parts)
+
+
+def make_review(matter: Matter) -> Review:
+    """Work out the review. Who has agreed is no part of it: that moves while the plan stands still."""
+    plan, after = matter.plan, matter.way[-1] if matter.way else None
+    differences = release_differences(matter.before, after) if after else ()
+    if matter.proposed is not None:
+        differences = (*differences, *policy_differences(matter.policy, matter.proposed))
+    known = matter.before.contract if matter.before else None
+    hops = tuple(_hop(side, matter) for side in matter.way)
+    advisories = _gained(matter)
+    return Review(
+        item=matter.item,
+        site=plan.site,
+        action=plan.action,
+        title=_title(matter),
+        plan=plan.digest,
+        kinds=plan.kinds,
+        policy=matter.policy.number,
+        generation=plan.generation,
+        version=after.release.version if after else "",
+        release=after.digest if after else "",
+        subject=plan.subject or "",
+        contract=plan.contract or "",
+        contract_words=as_groups(plan.contract) if plan.contract and after else "",
+        contract_about=_about(after.contract if after else None),
+        way=hops,
+        differences=differences,
+        unchanged_images=_unchanged(matter.before, after),
+        advisories=advisories,
+        signals=_signals(known, after.contract if after else None),
+        handlers=_handlers(matter.before.release if matter.before else None, after.release if after else None),
+        config=_config(matter, after),
+        probes=tuple(_probe(one) for one in after.release.probes) if after else (),
+        work=matter.work,
+        more_leaves=matter.more_leaves,
+        back=_way_back(matter, after),
+        downtime_seconds=sum(_downtime(side.release) for side in matter.way),
+        rooms=matter.rooms,
+        findings=tuple((one.level, one.id, one.text) for one in matter.findings),
+        unread=(*matter.unread, *(one for side in (matter.before, *matter.way) if side for one in side.unread)),
+    )
+
+
+def _title(matter: Matter) -> str:
+    plan, before = matter.plan, matter.before
+    if not matter.way:
+        words = {"policy": "a new policy", "export": "a report leaves", "offboard": "the site leaves the vendor"}
+        found = words.get(plan.action, plan.action)
+        if matter.proposed is not None:
+            found = f"policy {matter.policy.number} to {matter.proposed.number}"
+        return found
+    release = matter.way[-1].release
+    if plan.action == "rollback":
+        return f"back to generation {plan.generation}, {release.product} {release.version}"
     if before is None:
         return f"first install of {release.product} {release.version}"
-    if before.release.version == release.version:
+    if before.digest == matter.way[-1].digest:
         return f"new configuration of {release.product} {release.version}"
-    return f"{release.product} {before.release.version} to {release.version}"
+    over = "".join(f" over {side.release.version}" for side in matter.way[:-1])
+    return f"{release.product} {before.release.version} to {release.version}{over}"
 
 
-def _facts(change: Change, release: Release) -> list[str]:
-    head = change.head
-    lines = [
-        f"  release    {change.planned.release}",
-        f"  sequence   {release.channel} {release.sequence}, floor {release.floor} once confirmed",
-        f"  issued     {release.issued_at}",
-        f"  size       {show_size(sum(one.size for one in release.members))} in {len(release.members)} members",
-    ]
-    if head is not None:
-        practice = " (practice)" if head.practice else ""
-        lines.insert(1, f"  signed by  {', '.join(keyid[:12] for keyid in head.signers)}{practice}")
+def _hop(side: Side, matter: Matter) -> Hop:
+    release = side.release
+    vouched = next((one for one in matter.vouched if one.release == side.digest), None)
+    facts = {
+        "release": side.digest,
+        "signed by": _vouched(vouched),
+        "sequence": f"{release.channel} {release.sequence}, floor {release.floor} once confirmed",
+        "issued": release.issued_at,
+        "size": f"{show_size(sum(one.size for one in release.members))} in {len(release.members)} members",
+        "audience": "everyone"
+        if release.audience.everyone
+        else f"{', '.join(release.audience.customers)} in {', '.join(release.audience.environments)}",
+    }
+    if release.supported_until:
+        facts["supported until"] = release.supported_until
     if release.fixes:
-        lines.append(
-            f"  fixes      {', '.join(f'{one.advisory} ({one.severity}, {one.in_})' for one in release.fixes)}"
-        )
-    if release.audience.everyone:
-        lines.append("  audience   everyone")
-    return lines
-
-
-def _differences(release: Release, before: Installed | None) -> list[str]:
-    old = {one.name: one for one in before.release.images} if before else {}
-    lines = ["", "images"] if release.images or old else []
-    for image in release.images:
-        known = old.pop(image.name, None)
-        digest = image.manifest.digest[:19]
-        if known is None:
-            lines.append(f"  + {image.name}  {image.to}  {digest}")
-        elif known.manifest.digest != image.manifest.digest:
-            lines.append(f"  ~ {image.name}  {image.to}  {known.manifest.digest[:19]} to {digest}")
-        else:
-            lines.append(f"  = {image.name}  {image.to}  {digest}")
-    lines += [f"  - {name}" for name in old]
-    files = {one.name: one for one in before.release.files} if before else {}
-    if release.files or files:
-        lines += ["", "files"]
-    for found in release.files:
-        had = files.pop(found.name, None)
-        now = {one.path: one.digest for one in found.entries}
-        then = {one.path: one.digest for one in had.entries} if had else {}
-        changed = sum(1 for path, digest in now.items() if path in then and then[path] != digest)
-        lines.append(
-            f"  {found.name}: {len(now.keys() - then.keys())} new, {changed} changed, "
-            f"{len(then.keys() - now.keys())} gone, {len(now)} in all"
-        )
-    lines += [f"  - {name}" for name in files]
-    known_handlers = {one.name: one for one in before.release.handlers} if before else {}
-    new = [one for one in release.handlers if known_handlers.get(one.name) != one]
-    if new:
-        lines += ["", "handlers that were not there before"]
-        lines += [f"  {one.name}: {one.does} ({one.risk}; may {', '.join(one.may)})" for one in new]
-    return lines
-
-
-def _contract(contract: Contract, known: Contract | None, digest: str) -> list[str]:
-    """Every signal that will leave, and which of them are new."""
-    lines = ["", f"telemetry contract {contract.contract} version {contract.version}: {contract.purpose}"]
-    lines += [f"  digest {digest}", f"         {as_groups(digest)}"]
-    if known == contract:
-        return [*lines, "  as in force"]
-    old = {one.name: one for one in known.signals} if known else {}
-    for signal in contract.signals:
-        had = old.pop(signal.name, None)
-        mark = "+" if had is None else "=" if had == signal else "~"
-        lines.append(f"  {mark} {signal.name} ({signal.kind}): {_leaves(signal)}; {signal.why}")
-    return [*lines, *(f"  - {name}" for name in old)]
-
-
-def _leaves(signal: Signal) -> str:
-    if signal.core:
-        return f"{len(signal.core)} fields of the report itself"
-    fields = [f"{name} {_values(value.enum, value.integer)}" for name, value in signal.fields.items()]
-    labels = [f"by {name} {_values(value.enum, value.integer)}" for name, value in signal.labels.items()]
-    return ", ".join([*fields, *labels])
-
-
-def _values(enum: tuple[str, ...] | None, integer: tuple[int, ...] | None) -> str:
-    return f"({'|'.join(enum)})" if enum else f"({integer[0]}..{integer[1]})" if integer else ""
-
-
-def _config(change: Change, before: Installed | None) -> list[str]:
-    """Names of what differs, not the values: they may be secrets, and a review is printed and handed around."""
-    import json
-
-    new = json.loads(change.installed.config) if change.installed.config else {}
-    old = json.loads(before.config) if before and before.config else {}
-    paths = sorted(_changed(old, new, ""))
-    version = change.planned.config_version
-    lines = ["", f"config (schema version {version})" if version else "config: the release takes none"]
-    if before is None and version:
-        lines.append(f"  {len(list(_changed({}, new, '')))} values from site.yaml, valid by the schema")
-    elif version:
-        lines += [f"  changes: {path}" for path in paths] or ["  unchanged"]
-    if before is not None and before.settings != change.installed.settings:
-        lines.append("  site.yaml changes outside of `config` too")
-    if change.action == "rollback":
-        lines.append("  the config of that generation comes back with it")
-    return lines
-
-
-def _changed(old: object, new: object, path: str) -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        found: list[str] = []
-        for key in sorted({*old, *new}):
-            found += _changed(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
-        return found
-    return [] if old == new else [path or "(all of it)"]
-
-
-def _way_back(change: Change) -> list[str]:
-    document = change.rollback
-    trial = change.release.trial
-    downtime = sum(step.downtime_seconds for step in change.release.install)
-    lines = ["", "way back"]
-    if change.action == "rollback":
-        return [*lines, f"  loses: {document.loses}"]
-    lines.append(f"  class {document.class_}; back to {' or '.join(document.back_to) or 'nothing'}")
-    lines.append(f"  going back later loses: {document.loses}")
-    if document.no_return != "none":
-        lines.append(f"  no return after step {document.no_return}")
-    lines.append("  rehearsed by the vendor" if document.rehearsal else "  not rehearsed")
-    lines.append(
-        f"  trial of at most {show_duration(trial.at_most_seconds)}, ended by {trial.confirm}; goes back by itself"
+        facts["fixes"] = ", ".join(f"{one.advisory} ({one.severity}, {one.in_})" for one in release.fixes)
+    if release.absent:
+        facts["left out"] = ", ".join(sorted({one.platform for one in release.absent}))
+    return Hop(
+        release=side.digest,
+        version=release.version,
+        facts=facts,
+        class_=side.rollback.class_ if side.rollback else "not known",
+        loses=side.rollback.loses if side.rollback else "not known",
+        no_return=side.rollback.no_return if side.rollback else "not known",
     )
-    if downtime:
-        lines.append(f"  downtime of about {show_duration(downtime)}")
-    return lines
+
+
+def _vouched(one: Vouched | None) -> str:
+    if one is None:
+        return "not verified again: it was when it was installed"
+    if not one.by:
+        return "not verified"
+    practice = " (practice)" if one.practice else ""
+    return f"{', '.join(keyid[:12] for keyid in one.signers)}{practice}, {one.by}"
+
+
+def _gained(matter: Matter) -> Advisories:
+    if not matter.way:
+        return Advisories((), ())
+    on_the_way = tuple(side.release for side in matter.way[:-1])
+    return advisories_between(matter.before, matter.way[-1], left=(*on_the_way, *matter.between))
+
+
+def _about(contract: Contract | None) -> str:
+    return f"{contract.contract} version {contract.version}: {contract.purpose}" if contract else ""
+
+
+def _unchanged(before: Side | None, after: Side | None) -> int:
+    if before is None or after is None:
+        return 0
+    known = {(one.name, one.manifest.digest) for one in before.release.images}
+    return sum((one.name, one.manifest.digest) in known for one in after.release.images)
+
+
+def _signals(known: Contract | None, contract: Contract | None) -> tuple[Leaving, ...]:
+    """Every signal that will leave, marked against the contract in force, and those that leave no longer."""
+    if contract is None:
+        return ()
+    old = {one.name: signal_facts(one) for one in known.signals} if known else {}
+    new = {one.name: signal_facts(one) for one in contract.signals}
+    gone = (Leaving(name, "removed", facts) for name, facts in old.items() if name not in new)
+    return (*(Leaving(name, _how(old.get(name), facts), facts) for name, facts in new.items()), *gone)
+
+
+def _handlers(before: Release | None, after: Release | None) -> tuple[Named, ...]:
+    old = {one.name: handler_facts(one) for one in before.handlers} if before else {}
+    new = {one.name: handler_facts(one) for one in after.handlers} if after else {}
+    gone = (Named(name, "removed", facts) for name, facts in old.items() if name not in new)
+    return (*(Named(name, _how(old.get(name), facts), facts) for name, facts in new.items()), *gone)
+
+
+def _how(old: object, new: object) -> How:
+    return "added" if old is None else "same" if old == new else "changed"
+
+
+def _config(matter: Matter, after: Side | None) -> str:
+    if after is None:
+        return ""
+    config = after.release.config
+    said = f"schema version {config.version}" if config else "the release takes no config"
+    if matter.plan.action == "rollback":
+        said += "; the config of that generation comes back with it"
+    return said
+
+
+def _probe(probe: Probe) -> str:
+    facts = probe_facts(probe)
+    return f"{probe.name}: {facts['looks at']}, {facts['passes']}"
+
+
+def _downtime(release: Release) -> int:
+    return sum(step.downtime_seconds for step in release.install)
+
+
+def _way_back(matter: Matter, after: Side | None) -> WayBack | None:
+    """Of an install: how the new release is left again. Of a rollback: what leaving the running one means."""
+    leaving = matter.before if matter.plan.action == "rollback" else after
+    if after is None or leaving is None or leaving.rollback is None:
+        return None
+    document = leaving.rollback
+    return WayBack(
+        class_=document.class_,
+        back_to=document.back_to,
+        loses=document.loses,
+        no_return=document.no_return,
+        beyond=_beyond(document),
+        rehearsal=document.rehearsal or "",
+        reopens=_reopens(matter, after),
+        steps=tuple(
+            f"{one.name}: {argv(one.do)}; {f'undone by {argv(one.undo)}' if one.undo else 'cannot be undone'}; "
+            f"about {show_duration(one.takes_seconds)}; after a crash: {one.after_crash}"
+            for one in document.steps
+        ),
+        backups=tuple(
+            f"{one.name}: {argv(one.make)}; tried by {argv(one.try_)}; at most {show_size(one.at_most_bytes)}; "
+            f"about {show_duration(one.takes_seconds)}"
+            for one in document.backup
+        ),
+        backup_bytes=sum(one.at_most_bytes for one in document.backup),
+        takes_seconds=sum(one.takes_seconds for one in document.steps)
+        + sum(one.takes_seconds for one in document.backup),
+        offered_for_seconds=document.offered_for_seconds,
+        trial_seconds=after.release.trial.at_most_seconds,
+        confirm=after.release.trial.confirm,
+    )
+
+
+def _beyond(document: Rollback) -> str:
+    if document.no_return == "none":
+        return ""
+    if document.backup:
+        return f"only the backup is left ({', '.join(one.name for one in document.backup)})"
+    return "nothing is left: there is no backup"
+
+
+def _reopens(matter: Matter, after: Side) -> tuple[str, ...]:
+    """Of a rollback: what it opens again. Of an install: what going back from it would open again."""
+    if matter.plan.action == "rollback":
+        return _gained(matter).reopened
+    if matter.before is None or matter.before.digest == after.digest:
+        return ()
+    on_the_way = tuple(side.release for side in matter.way[:-1])
+    return advisories_between(after, matter.before, left=(*on_the_way, *matter.between)).reopened
 
 
 def queue_text(waiting: tuple[Waiting, ...]) -> str:

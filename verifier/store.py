@@ -43,6 +43,14 @@ def missing_blobs(
     return tuple(one for one in unique if one.digest not in clean)
 
 
+def is_held(blobs: Path, blob: Blob) -> bool:
+    """Whether a blob of that name and length is there; its bytes are not looked at."""
+    try:
+        return blob_path(blobs, blob.digest).stat().st_size == blob.size
+    except OSError:
+        return False
+
+
 def space_for(missing: Iterable[Blob], block: int) -> tuple[int, int]:
     """Bytes, in whole blocks, and inodes that these blobs will take."""
     sizes = [one.size for one in missing]

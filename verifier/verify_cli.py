@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from content.head import Known, VerifiedHead, open_head, verify_head
-from manifests.console import Result, progress, utc_now, verb
+from manifests.console import Result, one_line, progress, utc_now, verb
 from manifests.digest import digest_of
 from manifests.envelope import MAX_BUNDLE, Envelope
 from manifests.errors import HostError, MalformedError, UsageError, WaybillError
@@ -307,13 +307,23 @@ def _show_root(found: SignedRoot, file: Path, role: str | None) -> Result:
 
 
 @verb(short_help="Say what differs.")
-@click.argument("old", type=click.Path(path_type=Path))
-@click.argument("new", type=click.Path(path_type=Path))
-def compare_command(old: Path, new: Path) -> Result:
-    """Say what differs between the bundles OLD and NEW; neither is verified by this."""
-    from verifier.compare import compare_releases
+@click.argument("old", type=click.Path(path_type=Path, exists=True))
+@click.argument("new", type=click.Path(path_type=Path, exists=True))
+@click.option("--only", metavar="PARTS", help="Only these, joined by commas: images,sbom,schema,contract,handlers,...")
+def compare_command(old: Path, new: Path, only: str | None) -> Result:
+    """Say what differs between OLD and NEW: two bundles, or two roots, policies, contracts, reports.
 
-    differences = compare_releases(old, new)
-    lines = ["not verified: a comparison of what the two bundles say", *(one.line() for one in differences)]
-    data = {"verified": False, "differences": [msgspec.to_builtins(one) for one in differences]}
+    Neither is verified by this.
+    """
+    from verifier.compare import compare_files
+
+    found = compare_files(old, new, frozenset(only.split(",")) if only else frozenset())
+    lines = ["not verified: a comparison of what the two files say"]
+    lines += [f"cannot be compared: {one_line(one)}" for one in found.unread]
+    lines += [one_line(one.line()) for one in found.differences] or ["no difference"]
+    data = {
+        "verified": False,
+        "differences": [msgspec.to_builtins(one) for one in found.differences],
+        "not_compared": list(found.unread),
+    }
     return Result("\n".join(lines), data)

@@ -33,7 +33,6 @@ from verifier.drivers import load_driver
 from verifier.enroll import enroll, read_offer, read_people
 from verifier.events import Alarm
 from verifier.queue import waiting_items
-from verifier.review import review_text
 from verifier.site import find_site, open_site
 from verifier.table import State
 
@@ -723,31 +722,6 @@ def test_a_generation_edited_on_disk_is_found(place: Place) -> None:
     place.receive(bundle(place, second()))
     with pytest.raises(DamagedError, match="was changed"):
         place.approve("r-1.1.0")
-
-
-def test_the_review_says_what_an_approver_must_know(place: Place) -> None:
-    from verifier.change import change_of, crew_for
-    from verifier.review import standing_lines
-    from verifier.standing import standing_of
-
-    place.receive(bundle(place, FIRST))
-    site = place.open()
-    change = change_of(site, "r-1.0.0")
-    text = review_text(change, crew_for(site, change, load_driver), None, None)
-    text += "\n".join(standing_lines(change, standing_of(site, change)))
-    for said in (
-        "first install of small 1.0.0",
-        "+ api",
-        "service: 2 new, 0 changed, 0 gone, 2 in all",
-        "telemetry contract small-telemetry version 1",
-        "+ install_state",
-        change.planned.contract,
-        "class stateless",
-        "operator: 0 of 1",
-        "waybill approve r-1.0.0 --key KEY",
-    ):
-        assert said in text
-    assert change.plan.digest in text
 
 
 def test_no_such_item(place: Place) -> None:

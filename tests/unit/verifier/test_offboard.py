@@ -23,9 +23,10 @@ from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk, Recordin
 from tests.place import Place, make_place, nobody
 from tests.vendor import Vendor
 from verifier.arrivals import receive_paths
-from verifier.cli import history_command, offboard_command, receive_command, status_command
+from verifier.cli import offboard_command, receive_command, status_command
 from verifier.consignment import look, receive_consignment
 from verifier.events import Alarm, OffboardDone, Tried
+from verifier.history_cli import history_command
 from verifier.items import offboard_question
 from verifier.newkey import rotate_key
 from verifier.offboard import agree, ask, end, finish

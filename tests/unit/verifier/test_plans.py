@@ -449,13 +449,13 @@ def test_offboarding_is_asked_like_everything_else(place: Place) -> None:
 
 
 def test_a_condition_is_shown_with_the_approval(place: Place) -> None:
+    from verifier.agreement import agreement_text
     from verifier.approve import say_verdict
     from verifier.drivers import load_driver
-    from verifier.review import standing_lines
 
     receive(place, HOPS[0])
     with place.hold() as site:
         said = say_verdict(
             site, ("r-1.1.0",), place.people["ops-1"], "approve", condition="after the backup", load=load_driver
         )
-    assert "  ops-1, on condition: after the backup" in standing_lines(said.asked, said.standing)
+    assert "  ops-1, on condition: after the backup" in agreement_text(said.asked, said.standing)

@@ -15,11 +15,17 @@ from tests.faults.model import QuickDisk
 from tests.governed import PEOPLE, TAIL, agree, govern, policy_text, write_policy
 from tests.place import Place, make_place
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, Vendor
+from verifier.agreement import agreement_section
+from verifier.differences import policy_differences
+from verifier.drivers import load_driver
 from verifier.events import PolicyInForce
 from verifier.items import asked_about, note_proposals
-from verifier.policy_change import Founding, differences, found_anew, policy_change, put_in_force
+from verifier.matter import matter_of
+from verifier.paper import as_text
+from verifier.policy_change import Founding, found_anew, policy_change, put_in_force
 from verifier.queue import waiting_items
-from verifier.review import policy_text as review_policy
+from verifier.review import make_review
+from verifier.review_paper import review_paper
 from verifier.standing import standing_of
 from verifier.status import status_of
 
@@ -80,22 +86,30 @@ def test_the_review_says_who_joins_and_leaves_and_what_each_rule_becomes(place: 
     write_policy(place, policy_text(3, people=people, rules=rules, tail=tail))
     site = place.open()
     change = policy_change(site)
-    text = review_policy(change, standing_of(site, change))
-    for line in (
-        "policy: 3 instead of 2",
-        "+ ops-3 joins as operator, keys",
-        "- ops-2 leaves (operator)",
-        "~ dpo-1: privacy to security",
-        "~ rule patch: 1 operator to 1 security",
-        "~ rule major: 2 operator, 1 security to 1 operator",
-        "~ veto: security to none",
-        "~ time: warn to enforce",
-        f"digest       {change.digest}",
-        "security: 0 of 1",
-        "waybill approve policy --key KEY",
-    ):
-        assert line in text
-    assert differences(site.policy, site.policy) == ()
+    review = make_review(matter_of(site, change, load_driver))
+    assert review.subject == change.digest
+    said = {one.name: (one.how, one.before, one.after) for one in review.part("policy")}
+    assert {name: words[0] for name, words in said.items()} == {
+        "number": "changed",
+        "person ops-3": "added",
+        "person ops-2": "removed",
+        "person dpo-1": "changed",
+        "rule patch": "changed",
+        "rule contract": "changed",
+        "rule major": "changed",
+        "rule irreversible": "changed",
+        "veto": "changed",
+        "time": "changed",
+    }
+    assert said["rule patch"][1:] == ("1 operator", "1 security")
+    assert said["rule major"][1:] == ("2 operator, 1 security", "1 operator")
+    assert said["veto"][1:] == ("security", "nobody")
+    assert said["person ops-3"][2].startswith("operator, key ")
+    assert said["person dpo-1"][1].startswith("privacy, key ")
+    text = as_text(review_paper(review, agreement_section(change, standing_of(site, change))))
+    for words in ("policy: policy 2 to 3", "rule patch", "1 operator", "waybill approve policy --key KEY"):
+        assert words in text
+    assert policy_differences(site.policy, site.policy) == ()
 
 
 @pytest.mark.parametrize("number", [1, 2, 4])

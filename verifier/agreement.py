@@ -1,0 +1,36 @@
+"""Who must agree to a plan, who has, under which condition, and who is missing: one section, the same everywhere."""
+
+from verifier.paper import Row, Section, Table, section_text
+from verifier.policy import Asked, Standing
+
+
+def agreement_section(asked: Asked, standing: Standing) -> Section:
+    """Ends with what to do next."""
+    lines = [f"policy rules: {', '.join(asked.plan.kinds)}"]
+    if standing.rule:
+        lines = [
+            f"emergency rule {standing.rule}, instead of the ordinary rules ({', '.join(asked.plan.kinds)})",
+            f"uses left, with this one: {standing.uses_left}",
+        ]
+    rows = tuple(Row((one.role, f"{one.have} of {one.need}", ", ".join(one.people))) for one in standing.roles)
+    after = [f"{person}, on condition: {words}" for person, words in standing.conditions]
+    if standing.not_counted:
+        after.append(f"not counted, because they brought it: {', '.join(standing.not_counted)}")
+    if standing.rejected:
+        after.append(f"rejected by: {', '.join(standing.rejected)}")
+    for void in standing.void:
+        word = "approval" if void.verdict == "approve" else "rejection"
+        after.append(f"void: {word} of {void.person}, {void.why} ({void.finding})")
+    after.append(f"plan {asked.plan.digest}")
+    named = asked.then.removeprefix("install ") if asked.then.startswith("install ") else asked.item
+    if standing.vetoed:
+        after.append("rejected; nothing will be done")
+    elif standing.met:
+        after.append(f"agreed: waybill {asked.then}")
+    else:
+        after.append(f"waits for {standing.missing}: waybill approve {named} --key KEY")
+    return Section("who must agree", tuple(lines), table=Table(("role", "agreed", "who"), rows), after=tuple(after))
+
+
+def agreement_text(asked: Asked, standing: Standing) -> str:
+    return "\n".join(section_text(agreement_section(asked, standing)))
