@@ -22,6 +22,7 @@ class Approval(Document, frozen=True, kw_only=True, tag_field="type", tag=APPROV
         plan: Digest of the plan's bytes, which name the site, the releases and the policy.
         role: The role in which the key's owner speaks.
         condition: In their words; shown and kept, judged by nobody but people.
+        request: Digest of the request that it answers, when it was signed away from the site: it is taken in once.
     """
 
     plan: Digest
@@ -29,6 +30,7 @@ class Approval(Document, frozen=True, kw_only=True, tag_field="type", tag=APPROV
     keyid: KeyId
     role: Name
     condition: Text | None = None
+    request: Digest | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ Positive = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Integer = Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]  # F-23
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9._-]{0,127}\Z")]  # F-27
 Version = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9._+-]{0,127}\Z")]
+# What waits for people: `r-1.4.2`, `config`, `b-3`.
+ItemId = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9._+-]{0,127}\Z")]
 Word = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 SiteId = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9._-]{0,127}(/[a-z0-9][a-z0-9._-]{0,127}){3}\Z")]
 Time = Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")]

@@ -4,8 +4,8 @@ from verifier.paper import Row, Section, Table, section_text
 from verifier.policy import Asked, Standing
 
 
-def agreement_section(asked: Asked, standing: Standing) -> Section:
-    """Ends with what to do next."""
+def agreement_section(asked: Asked, standing: Standing, name: str = "") -> Section:
+    """Ends with what to do next. Args: name: What `approve` is given, instead of the item."""
     lines = [f"policy rules: {', '.join(asked.plan.kinds)}"]
     if standing.rule:
         lines = [
@@ -22,7 +22,7 @@ def agreement_section(asked: Asked, standing: Standing) -> Section:
         word = "approval" if void.verdict == "approve" else "rejection"
         after.append(f"void: {word} of {void.person}, {void.why} ({void.finding})")
     after.append(f"plan {asked.plan.digest}")
-    named = asked.then.removeprefix("install ") if asked.then.startswith("install ") else asked.item
+    named = name or (asked.then.removeprefix("install ") if asked.then.startswith("install ") else asked.item)
     if standing.vetoed:
         after.append("rejected; nothing will be done")
     elif standing.met:

@@ -7,10 +7,9 @@ from manifests.approval import Approval, sign_approval, verify_approval
 from manifests.canonical import encode
 from manifests.errors import RefusedError
 from manifests.keys import Signer
-from verifier.change import Change, Route, crew_for
 from verifier.crew import LoadDriver
 from verifier.events import Verdict
-from verifier.items import asked_about, note_proposals
+from verifier.items import asked_about, check_feasible, note_proposals
 from verifier.policy import Asked, Standing
 from verifier.site import Site
 from verifier.standing import standing_of
@@ -55,8 +54,7 @@ def say_verdict(
     person, about = found
     note_proposals(site)
     asked = asked_about(site, items)
-    for change in asked.hops if isinstance(asked, Route) else (asked,) if isinstance(asked, Change) else ():
-        crew_for(site, change, load)
+    check_feasible(site, asked, load)
     approval = Approval(plan=asked.plan.digest, verdict=verdict, keyid=keyid, role=about.role, condition=condition)
     envelope = sign_approval(approval, signer)
     verify_approval(envelope, site.policy)

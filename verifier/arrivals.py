@@ -1,12 +1,15 @@
-"""Everything of ours on what came: roots, lists, consignments for this site, bundles. Known by content, not by name."""
+"""Everything of ours on what came: roots, lists, consignments, bundles, answers. Known by content, not by name."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.errors import MalformedError, UntrustedError, WaybillError
+from manifests.errors import MalformedError, RefusedError, UntrustedError, WaybillError
+from verifier.answer import TakenAnswer, is_answer, receive_answer
 from verifier.consignment import Arrived, Seen, is_consignment, look, receive_consignment
+from verifier.crew import LoadDriver
+from verifier.drivers import load_driver
 from verifier.lone import Lone, TakenTrust, kind_of, receive_trust
 from verifier.receive import Taken, files_below, looks_like_bundle, receive_bundle
 from verifier.site import Site
@@ -21,13 +24,15 @@ class Arrivals:
 
     Attributes:
         trust: What came of root documents and revocation lists that came alone.
-        others: How many consignments were for other sites.
+        answers: What approvers elsewhere said to a request of this site.
+        others: How many consignments and answers were for other sites.
         unread: What claims to be a consignment and cannot be read; for whom it was, nobody can say.
         refused: Why a consignment was not taken in; the rest was, all the same.
     """
 
     taken: tuple[Taken, ...]
     consignments: tuple[Arrived, ...]
+    answers: tuple[TakenAnswer, ...]
     trust: TakenTrust
     others: int
     unread: tuple[WaybillError, ...]
@@ -42,11 +47,14 @@ class _Found:
     named: bool
 
 
-def receive_paths(site: Site, paths: tuple[Path, ...], *, keep: bool, watch: Watch, say: Say = silent) -> Arrivals:
+def receive_paths(
+    site: Site, paths: tuple[Path, ...], *, keep: bool, watch: Watch, say: Say = silent, load: LoadDriver = load_driver
+) -> Arrivals:
     """Take in what lies below ``paths``.
 
     Steps: 1 root documents and revocation lists, since they judge all the rest; 2 consignments for this site, oldest
-    first; 3 bundles; 4 those of 1 and 2 again whose keys were not known before a bundle brought a newer root.
+    first; 3 bundles; 4 those of 1 and 2 again whose keys were not known before a bundle brought a newer root; 5 answers
+    to requests, which may be about what came with them.
 
     Args:
         say: Told who joins and leaves, and what is revoked, before it is in force.
@@ -57,21 +65,26 @@ def receive_paths(site: Site, paths: tuple[Path, ...], *, keep: bool, watch: Wat
     """
     bundles: list[Path] = []
     notes: list[_Found] = []
+    said: list[_Found] = []
     lone: list[Lone] = []
     for path in paths:
         found = list(_find(path))
         if not found:
             raise MalformedError(
-                "no bundle, consignment, root document or revocation list here",
+                "no bundle, consignment, root document, revocation list or answer here",
                 where=str(path),
                 remedy="name the file itself, or another folder",
                 finding="nothing-found",
             )
         kinds = [(one, kind_of(one.path)) for one in found]
         lone += [Lone(one.path, kind, one.named) for one, kind in kinds if kind]
-        others_found = [one for one, kind in kinds if not kind]
-        notes += [one for one in others_found if is_consignment(one.path)]
-        bundles += [one.path for one in others_found if not is_consignment(one.path)]
+        for one in (one for one, kind in kinds if not kind):
+            if is_consignment(one.path):
+                notes.append(one)
+            elif is_answer(one.path):
+                said.append(one)
+            else:
+                bundles.append(one.path)
     refused: list[WaybillError] = []
     trust = receive_trust(site, lone, say)  # 1
     seen, others, unread = _sort(site, notes)
@@ -89,7 +102,10 @@ def receive_paths(site: Site, paths: tuple[Path, ...], *, keep: bool, watch: Wat
     trust.known += again.known
     refused += [*trust.refused, *again.refused, *(error for _, error in again.later)]
     refused += [error for _, error in later]
-    return Arrivals(tuple(taken), tuple(arrived), trust, others, (*trust.unread, *unread), tuple(refused))
+    answers, strange = _answers(site, said, load, refused)  # 5
+    return Arrivals(
+        tuple(taken), tuple(arrived), answers, trust, others + strange, (*trust.unread, *unread), tuple(refused)
+    )
 
 
 def _find(path: Path) -> Iterator[_Found]:
@@ -98,7 +114,7 @@ def _find(path: Path) -> Iterator[_Found]:
         yield _Found(path, named=True)
         return
     for one in files_below(path):
-        if kind_of(one) or is_consignment(one) or looks_like_bundle(one):
+        if kind_of(one) or is_consignment(one) or is_answer(one) or looks_like_bundle(one):
             yield _Found(one, named=False)
 
 
@@ -136,3 +152,30 @@ def _receive(
         except WaybillError as error:
             refused.append(error)
     return arrived, later
+
+
+def _answers(
+    site: Site, files: list[_Found], load: LoadDriver, refused: list[WaybillError]
+) -> tuple[tuple[TakenAnswer, ...], int]:
+    """Those that are for this site; how many are for others."""
+    taken, others = [], 0
+    for one in files:
+        try:
+            answer = receive_answer(site, one.path, load)
+        except WaybillError as error:
+            refused.append(error)
+            continue
+        if answer is not None:
+            taken.append(answer)
+        elif one.named:
+            refused.append(
+                RefusedError(
+                    f"an answer to another site; this is {site.state.site}",
+                    where=str(one.path),
+                    remedy="take it to that site",
+                    finding="answer-other-site",
+                )
+            )
+        else:
+            others += 1
+    return tuple(taken), others

@@ -271,7 +271,7 @@ def _enrolled(path: Path, enrolment: Path) -> Result:
 @site_option
 def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> Result:
     """Take in what is found in PATHS: bundles, whose releases wait from then on, the consignment for this site, newer
-    root documents and revocation lists of the vendor, which are in force at once.
+    root documents and revocation lists of the vendor, which are in force at once, and answers of approvers elsewhere.
 
     Names of files mean nothing. What came is told in a new report, which also answers a consignment's challenge.
     """
@@ -290,7 +290,7 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
         check_served(site.state)
         before = site.state.consignment
         try:
-            found = receive_paths(site, paths, keep=keep, watch=watch, say=say)
+            found = receive_paths(site, paths, keep=keep, watch=watch, load=tools_here().load, say=say)
         finally:
             # Also when a bundle was refused: what came beside it is told all the same, and so is an alarm.
             if site.state.owes_report:
@@ -309,6 +309,11 @@ def _received(found: "Arrivals", report: Path | None, waiting: list[str], queue:
         if note.acknowledged is not None:
             lines.append(f"  home holds report {note.acknowledged}")
         lines += [f"  request {one.request}, {one.handler}: {one.outcome.replace('-', ' ')}" for one in note.answers]
+    for said in found.answers:
+        done = "approval" if said.verdict == "approve" else "rejection"
+        lines.append(
+            f"{'received' if said.new else 'known already'}: {done} of {said.item} by {said.person} ({said.role})"
+        )
     if found.others:
         lines.append(f"left alone: {found.others} for other sites")
     lines += [f"cannot be read: {error}" for error in found.unread]
@@ -328,6 +333,17 @@ def _received(found: "Arrivals", report: Path | None, waiting: list[str], queue:
                 "requests": {answer.request: answer.outcome for answer in one.answers},
             }
             for one in found.consignments
+        ],
+        "answers": [
+            {
+                "item": one.item,
+                "verdict": one.verdict,
+                "person": one.person,
+                "role": one.role,
+                "new": one.new,
+                "path": str(one.path),
+            }
+            for one in found.answers
         ],
         "roots": [
             {

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from manifests.consignment import Newest
-from manifests.digest import Count, Digest, KeyId, Name, Positive, SiteId, Text, Time, Version, Word
+from manifests.digest import Count, Digest, ItemId, KeyId, Name, Positive, SiteId, Text, Time, Version, Word
 from manifests.document import Document
 from manifests.enrolment import RenewReason
 from manifests.keys import PublicKey
@@ -34,7 +34,6 @@ Act = Literal[
     "reactivate",
 ]
 Action = Literal["install", "rollback"]
-ItemId = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9._+-]{0,127}\Z")]
 
 
 class Actor(Document, frozen=True, kw_only=True):

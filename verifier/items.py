@@ -3,7 +3,8 @@
 from manifests.canonical import encode
 from manifests.digest import digest_of
 from manifests.errors import WaybillError
-from verifier.change import CONFIG, Change, Route, change_of, route_of
+from verifier.change import CONFIG, Change, Route, change_of, crew_for, route_of
+from verifier.crew import LoadDriver
 from verifier.events import Proposed
 from verifier.export import export_item, export_question
 from verifier.host import owner_of
@@ -15,9 +16,11 @@ from verifier.proposals import read_policy_yaml, read_site_yaml
 from verifier.site import POLICY_YAML, SITE_YAML, Site
 
 OFFBOARD = "offboard"
+# Whatever people can be asked about at a site.
+AnyItem = Change | Route | PolicyChange | Question
 
 
-def asked_about(site: Site, items: tuple[str, ...]) -> Change | Route | PolicyChange | Question:
+def asked_about(site: Site, items: tuple[str, ...]) -> AnyItem:
     """What the item is; several releases are one plan.
 
     Raises:
@@ -38,6 +41,12 @@ def asked_about(site: Site, items: tuple[str, ...]) -> Change | Route | PolicyCh
         # A way back is the customer's own; everything else comes from a vendor.
         check_served(site.state)
     return change_of(site, item)
+
+
+def check_feasible(site: Site, asked: AnyItem, load: LoadDriver) -> None:
+    """Raises RefusedError when this site lacks a driver that the item needs: nobody should agree to it in vain."""
+    for change in asked.hops if isinstance(asked, Route) else (asked,) if isinstance(asked, Change) else ():
+        crew_for(site, change, load)
 
 
 def offboard_question(site: Site) -> Question:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from content.head import VerifiedHead
 from manifests.canonical import encode
-from manifests.digest import Blob
 from manifests.errors import WaybillError
 from manifests.release import Release
 from manifests.trust import Mark
@@ -12,28 +11,36 @@ from verifier.change import Change, Route, crew_for
 from verifier.crew import LoadDriver, Work, installed_of
 from verifier.heads import read_kept_head
 from verifier.install import space_wanted
-from verifier.policy import Question
+from verifier.items import AnyItem
 from verifier.policy_change import PolicyChange
 from verifier.review import Matter, Room, Vouched
-from verifier.sides import ALL_IMAGES, Side, read_side
+from verifier.sides import ALL_IMAGES, Read, Side, read_side
 from verifier.site import Site
 from verifier.state import Generation
 from verifier.store import get_blob, is_held, space_for
 
 
-def matter_of(site: Site, asked: Change | Route | PolicyChange | Question, load: LoadDriver) -> Matter:
+def matter_of(site: Site, asked: AnyItem, load: LoadDriver, read: Read | None = None) -> Matter:
     """Everything that people judge ``asked`` by.
+
+    Args:
+        read: Instead of the store, when whoever asks wants to know what was read.
 
     Raises:
         RefusedError: This site lacks a driver that a release needs.
     """
     if isinstance(asked, Change | Route):
-        return _of_releases(site, asked, load)
+        return _of_releases(site, asked, load, read or store_of(site))
     proposed = asked.proposed if isinstance(asked, PolicyChange) else None
     return Matter(item=asked.item, plan=asked.plan, policy=site.policy, proposed=proposed)
 
 
-def _of_releases(site: Site, asked: Change | Route, load: LoadDriver) -> Matter:
+def store_of(site: Site) -> Read:
+    """Reads what the site holds."""
+    return lambda blob, limit: get_blob(site.blobs, blob, limit)
+
+
+def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read) -> Matter:
     hops = asked.hops if isinstance(asked, Route) else (asked,)
     change = hops[-1]
     crews = tuple(crew_for(site, hop, load) for hop in hops)
@@ -41,8 +48,8 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver) -> Matter:
     names = () if change.action == "rollback" else tuple(hop.planned.release for hop in hops)
     heads = {one: read_kept_head(site, one) for one in names}
     now = installed_of(site, running).release if running else None
-    same = frozenset(one.name for one in change.release.images if now and one in now.images)
-    before = side_of(site, running, same) if running else None
+    same = same_images(now, change.release)
+    before = side_of(site, running, read, same) if running else None
     between, lost = _between(site, change, heads)
     several = len(hops) > 1
     return Matter(
@@ -50,7 +57,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver) -> Matter:
         plan=asked.plan,
         policy=site.policy,
         before=before,
-        way=_way(site, hops, same),
+        way=_way(hops, read, same),
         between=between,
         vouched=tuple(_vouched(one) for one in heads.values()),
         work=tuple(
@@ -66,23 +73,20 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver) -> Matter:
     )
 
 
-def side_of(site: Site, generation: Generation, same: frozenset[str] = frozenset()) -> Side:
+def side_of(site: Site, generation: Generation, read: Read, same: frozenset[str] = frozenset()) -> Side:
     """An installed generation with what belongs to it; ``same`` as for ``read_side``."""
     installed = installed_of(site, generation)
     return read_side(
         installed.release,
         generation.release,
-        lambda blob, limit: get_blob(site.blobs, blob, limit),
+        read,
         config=installed.config,
         settings=encode(installed.settings),
         same=same,
     )
 
 
-def _way(site: Site, hops: tuple[Change, ...], same: frozenset[str]) -> tuple[Side, ...]:
-    def read(blob: Blob, limit: int) -> bytes:
-        return get_blob(site.blobs, blob, limit)
-
+def _way(hops: tuple[Change, ...], read: Read, same: frozenset[str]) -> tuple[Side, ...]:
     *passed, change = hops
     last = read_side(
         change.release,
@@ -120,6 +124,11 @@ def _between(site: Site, change: Change, heads: dict[str, VerifiedHead]) -> tupl
 
 def _order(mark: Mark) -> tuple[int, int]:
     return mark.epoch, mark.sequence
+
+
+def same_images(before: Release | None, after: Release) -> frozenset[str]:
+    """Names of the images that are the very same in both: what is in them need not be compared."""
+    return frozenset(one.name for one in after.images if before and one in before.images)
 
 
 def rooms_of(site: Site, hops: tuple[Change, ...], crews: tuple[tuple[Work, ...], ...]) -> tuple[Room, ...]:

@@ -20,6 +20,7 @@ from verifier.cli import (
 )
 
 if TYPE_CHECKING:
+    from verifier.desk import OpenRequest
     from verifier.paper import Paper
     from verifier.policy import Standing
     from verifier.review import Review
@@ -29,41 +30,146 @@ if TYPE_CHECKING:
 @verb(short_help="Say what waits.")
 @items_argument(required=False)
 @click.option("--page", type=click.Path(path_type=Path), metavar="FILE", help="Write it as one HTML page.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Make a request folder for approvers elsewhere."
+)
+@click.option(
+    "--fingerprint", metavar="WORDS", help="Of a request folder: of the vendor's root, as printed on the paper."
+)
 @site_option
-def review_command(items: tuple[str, ...], page: Path | None, place: Path | None) -> Result:
+def review_command(
+    items: tuple[str, ...], page: Path | None, out: Path | None, fingerprint: str | None, place: Path | None
+) -> Result:
     """Without ITEM: what waits, and for whom. With it: everything to know before agreeing.
 
-    Several releases on the way to a newer one are one plan: name them in order.
+    Several releases on the way to a newer one are one plan: name them in order. ITEM may be a request folder that
+    `--out` made: it is checked and shown wherever it was carried, without a site.
     """
     from verifier.queue import waiting_items
     from verifier.review import queue_text
 
+    folder = request_folder(items)
+    if folder is not None:
+        if out is not None:
+            raise UsageError("a request is made at the site", where="--out", remedy="waybill review ITEM --out DIR")
+        return _review_request(folder, fingerprint, page)
+    if fingerprint is not None:
+        raise UsageError("is for a request folder", where="--fingerprint", remedy="waybill review DIR")
     site = open_here(place)
     if not items:
-        if page is not None:
-            raise UsageError("a page is about one item", where="--page", remedy="waybill review ITEM --page FILE")
+        if page is not None or out is not None:
+            raise UsageError(
+                "a page or a request is about one item", where="ITEM", remedy="waybill review ITEM --page FILE"
+            )
         waiting = waiting_items(site)
         return Result(queue_text(waiting), {"waiting": [waiting_data(one) for one in waiting]})
-    return _review(site, items, page)
+    return _review(site, items, page, out)
 
 
-def _review(site: "Site", items: tuple[str, ...], page: Path | None) -> Result:
+def request_folder(items: tuple[str, ...]) -> Path | None:
+    """The request folder that a person names instead of an item.
+
+    Raises:
+        UsageError: It looks like a path and is none.
+    """
+    from verifier.desk import is_request_folder
+
+    found = next((Path(one) for one in items if is_request_folder(Path(one)) or "/" in one), None)
+    if found is None:
+        return None
+    if len(items) > 1:
+        raise UsageError("a request folder is named alone", where="ITEM", remedy=f"waybill review {found}")
+    if not is_request_folder(found):
+        raise UsageError(
+            f"{found} is no request folder", where="ITEM", remedy="waybill review ITEM --out DIR makes one, at the site"
+        )
+    return found
+
+
+def _review(site: "Site", items: tuple[str, ...], page: Path | None, out: Path | None) -> Result:
     from verifier.agreement import agreement_section
     from verifier.items import asked_about
     from verifier.matter import matter_of
-    from verifier.paper import as_text
-    from verifier.review import make_review
+    from verifier.paper import Paper, as_page, as_text
+    from verifier.review import Matter, Review, make_review
     from verifier.review_paper import review_paper
     from verifier.standing import standing_of
 
     asked = asked_about(site, items)
-    review = make_review(matter_of(site, asked, tools_here().load))
     standing = standing_of(site, asked)
-    paper = review_paper(review, agreement_section(asked, standing), _subject_lines(review), _about())
-    text = as_text(paper)
+
+    def paper_of(matter: Matter) -> tuple[Review, Paper]:
+        review = make_review(matter)
+        return review, review_paper(review, agreement_section(asked, standing), _subject_lines(review), _about())
+
+    if out is None:
+        review, paper = paper_of(matter_of(site, asked, tools_here().load))
+        data = {**review_data(review, standing), "item": asked.item, "items": list(items)}
+        return _shown(paper, data, page)
+    from verifier.request import REQUEST, write_request
+
+    made: list[tuple[Review, Paper]] = []
+
+    def pages(matter: Matter) -> dict[str, bytes]:
+        made.append(paper_of(matter))
+        paper = made[0][1]
+        return {"review.html": as_page(paper).encode(), "review.txt": (as_text(paper) + "\n").encode()}
+
+    signed = write_request(site, asked, items, out, tools_here().load, pages)
+    ((review, paper),) = made
+    data = {**review_data(review, standing), "item": asked.item, "items": list(items)}
     if page is not None:
-        text = f"written: {write_page(page, paper)}"
-    return Result(text, {**review_data(review, standing), "item": asked.item, "items": list(items)})
+        write_page(page, paper)
+    lines = (
+        f"request: {out}  for {asked.item}, plan {asked.plan.digest}",
+        f"carry it to an approver, who runs: waybill review {out.name}",
+        "and bring the answer back: waybill receive " + str(out / "answers"),
+    )
+    return Result("\n".join(lines), {**data, "request": signed.digest, "path": str(out / REQUEST)})
+
+
+def _shown(paper: "Paper", data: dict[str, Any], page: Path | None) -> Result:
+    from verifier.paper import as_text
+
+    return Result(as_text(paper) if page is None else f"written: {write_page(page, paper)}", data)
+
+
+def _review_request(folder: Path, fingerprint: str | None, page: Path | None) -> Result:
+    from verifier.agreement import agreement_section
+    from verifier.desk import open_request
+    from verifier.review import make_review
+    from verifier.review_paper import review_paper
+
+    request = open_request(folder, _digest_of_paper(fingerprint))
+    review = make_review(request.matter)
+    lead = (
+        f"request {request.signed.digest}, made {request.request.made_at}",
+        f"signed by the key of {review.site}: {_words_of_key(request)}",
+        f"the vendor: {request.root}",
+        *_subject_lines(review),
+    )
+    section = agreement_section(request.asked, request.standing, str(folder))
+    data = {
+        **review_data(review, request.standing),
+        "item": request.asked.item,
+        "items": list(request.request.items),
+        "request": request.signed.digest,
+        "made_at": request.request.made_at,
+        "site_key": request.request.key.keyid,
+    }
+    return _shown(review_paper(review, section, lead, _about()), data, page)
+
+
+def _digest_of_paper(fingerprint: str | None) -> str:
+    from manifests.fingerprint import parse_fingerprint
+
+    return parse_fingerprint(fingerprint) if fingerprint is not None else ""
+
+
+def _words_of_key(request: "OpenRequest") -> str:
+    from manifests.enrolment import key_groups
+
+    return key_groups(request.request.key)
 
 
 def _subject_lines(review: "Review") -> tuple[str, ...]:
@@ -107,20 +213,35 @@ def review_data(review: "Review", standing: "Standing") -> dict[str, Any]:
     }
 
 
+answer_option = click.option(
+    "--answer",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Of a request folder: where the answer goes instead.",
+)
+
+
 @verb(short_help="Agree to an item.")
 @items_argument(required=True)
 @key_option
 @passphrase_option
 @click.option("--condition", metavar="TEXT", help="Kept with the approval, for people.")
+@answer_option
 @site_option
 def approve_command(
-    items: tuple[str, ...], key: str | None, passphrase_fd: int | None, condition: str | None, place: Path | None
+    items: tuple[str, ...],
+    key: str | None,
+    passphrase_fd: int | None,
+    condition: str | None,
+    answer: Path | None,
+    place: Path | None,
 ) -> Result:
     """Sign the plan of ITEM with your key. The policy in force says whose key it is and whether it counts.
 
-    Several releases on the way to a newer one are one plan with one approval: name them in order.
+    Several releases on the way to a newer one are one plan with one approval: name them in order. ITEM may be a request
+    folder: the answer is put into it, and `waybill receive` takes it in at the site.
     """
-    return _say_verdict(place, items, "approve", key, passphrase_fd, condition)
+    return _say_verdict(place, items, "approve", key, passphrase_fd, condition, answer)
 
 
 @verb(short_help="Say no to an item.")
@@ -128,12 +249,18 @@ def approve_command(
 @key_option
 @passphrase_option
 @click.option("--reason", metavar="TEXT", help="Kept with the rejection, for people.")
+@answer_option
 @site_option
 def reject_command(
-    items: tuple[str, ...], key: str | None, passphrase_fd: int | None, reason: str | None, place: Path | None
+    items: tuple[str, ...],
+    key: str | None,
+    passphrase_fd: int | None,
+    reason: str | None,
+    answer: Path | None,
+    place: Path | None,
 ) -> Result:
-    """Reject ITEM, or take your own approval back."""
-    return _say_verdict(place, items, "reject", key, passphrase_fd, reason)
+    """Reject ITEM, or take your own approval back. ITEM may be a request folder."""
+    return _say_verdict(place, items, "reject", key, passphrase_fd, reason, answer)
 
 
 def _say_verdict(
@@ -143,10 +270,16 @@ def _say_verdict(
     key: str | None,
     passphrase_fd: int | None,
     words: str | None,
+    answer: Path | None,
 ) -> Result:
     from verifier.agreement import agreement_text
     from verifier.approve import say_verdict
 
+    folder = request_folder(items)
+    if folder is not None:
+        return _answer(folder, verdict, key, passphrase_fd, words, answer)
+    if answer is not None:
+        raise UsageError("is for a request folder", where="--answer", remedy="at the site nothing is carried")
     signer = signer_of(key, passphrase_fd)
     with hold_here(place, verdict) as site:
         said = say_verdict(site, items, signer, verdict, condition=words, load=tools_here().load)
@@ -164,3 +297,37 @@ def _say_verdict(
         "rule": said.standing.rule or None,
     }
     return Result(f"{first}\n\n{agreement_text(said.asked, said.standing)}", data)
+
+
+def _answer(
+    folder: Path,
+    verdict: Literal["approve", "reject"],
+    key: str | None,
+    passphrase_fd: int | None,
+    words: str | None,
+    out: Path | None,
+) -> Result:
+    from verifier.answer import sign_answer
+    from verifier.desk import open_request
+
+    request = open_request(folder)
+    person, path = sign_answer(request, signer_of(key, passphrase_fd), verdict, words, out)
+    role = request.policy.people[person].role
+    done = "approved" if verdict == "approve" else "rejected"
+    item, plan = request.asked.item, request.request.plan
+    lines = (
+        f"{done} {item} of {plan.site} as {person} ({role})",
+        f"plan {plan.digest}",
+        f"answer: {path}  (carry it back: waybill receive {path.name})",
+    )
+    data = {
+        "item": item,
+        "items": list(request.request.items),
+        "verdict": verdict,
+        "person": person,
+        "role": role,
+        "plan": plan.digest,
+        "request": request.signed.digest,
+        "answer": str(path),
+    }
+    return Result("\n".join(lines), data)

@@ -1,0 +1,66 @@
+"""An approver at another desk: a request goes out, an answer comes back. Real processes, two homes."""
+
+from pathlib import Path
+
+import pytest
+
+from manifests.fingerprint import as_groups, as_words
+from tests.cli.test_site import FIRST, Shell, enroll_words
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    (tmp_path / "passphrase").write_text("correct horse\n")
+    (tmp_path / "passphrase").chmod(0o600)
+    shell = Shell(tmp_path, tmp_path / "ops-1.key")
+    for name in ("ops-1", "stranger"):
+        shell.run("keygen", tmp_path / f"{name}.key")
+    FIRST.write(tmp_path / "b1.tar")
+    shell.run(*enroll_words(shell, as_words(FIRST.pin().digest)), "--practice")
+    shell.run("receive", "b1.tar")
+    return shell
+
+
+def test_a_request_goes_out_and_an_answer_comes_back(shell: Shell, tmp_path: Path) -> None:
+    contract = shell.contract()
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    made = shell.json("review", "r-1.0.0", "--out", stick / "ask")
+    assert made["items"] == ["r-1.0.0"]
+    assert shell.json("status")["waiting"]
+    # From here on, without a site.
+    (tmp_path / "site").rename(tmp_path / "elsewhere")
+    shown = shell.run("review", stick / "ask").stdout
+    assert "first install of small 1.0.0" in shown
+    assert f"waits for 1 operator: waybill approve {stick / 'ask'} --key KEY" in shown
+    assert f"{as_groups(FIRST.pin().digest)}, which the site trusts; compare it with the paper" in shown
+    shell.run("review", stick / "ask", "--fingerprint", as_words(FIRST.pin().digest))
+    shell.run("review", stick / "ask", "--fingerprint", as_words("sha256:" + "0" * 64), code=4)
+    page = (stick / "ask" / "review.html").read_text()
+    assert str(shell.json("review", stick / "ask")["plan"]) in page
+    assert "nobody" in shell.run("approve", stick / "ask", "--key", tmp_path / "stranger.key", code=5).stderr
+    done = shell.json("approve", stick / "ask", "--key", shell.key, "--condition", "after lunch")
+    assert done["plan"] == made["plan"]
+    shell.run("approve", stick / "ask", "--key", shell.key, code=5)
+    # Usage.
+    shell.run("review", stick / "nothing", code=2)
+    shell.run("review", stick / "ask", "--out", stick / "more", code=2)
+    shell.run("approve", "r-1.0.0", "--answer", stick, "--key", shell.key, code=2)
+    # Back at the site: the whole stick is named, and only what is for the site is taken.
+    (tmp_path / "elsewhere").rename(tmp_path / "site")
+    taken = shell.json("receive", stick)
+    assert taken["answers"] == [
+        {
+            "item": "r-1.0.0",
+            "verdict": "approve",
+            "person": "ops-1",
+            "role": "operator",
+            "new": True,
+            "path": done["answer"],
+        }
+    ]
+    assert "known already: approval of r-1.0.0 by ops-1 (operator)" in shell.run("receive", stick).stdout
+    assert "ops-1, on condition: after lunch" in shell.run("review", "r-1.0.0").stdout
+    shell.run("install", "r-1.0.0", "--contract", contract)
+    found = shell.run("receive", stick, code=5, hint=True).stderr
+    assert "answers what cannot be done here now" in found
