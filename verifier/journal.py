@@ -1,7 +1,7 @@
 """The journal: append-only lines of canonical JSON, each naming the digest of the line before, in closed segments.
 
-An unfinished last line is what a pulled plug leaves behind: it was never acknowledged, and is cut and noted. Anything
-else that does not fit is an alarm and is never repaired by itself.
+An unfinished last line, cut short or with zeros in it, is what a pulled plug leaves behind: it was never acknowledged,
+and is cut and noted. Anything else that does not fit is an alarm and is never repaired by itself.
 """
 
 import errno
@@ -72,7 +72,7 @@ def read_journal(folder: Path) -> tuple[tuple[Entry, ...], Tail]:
         if segment.name != _name(tail.seq + 1):
             raise _broken(tail.seq + 1, f"the next segment is {segment.name}")
         data = read_capped(segment, MAX_SEGMENT)
-        end = data.rfind(b"\n") + 1
+        end = _finished(data)
         for line in data[:end].split(b"\n")[:-1]:
             entry = _entry(line, tail.seq + 1, tail.digest)
             entries.append(entry)
@@ -92,6 +92,17 @@ def segments(folder: Path) -> list[Path]:
             remedy="check who owns the folder",
             finding="journal-unreadable",
         ) from None
+
+
+def _finished(data: bytes) -> int:
+    """Where the last line ends that was written whole.
+
+    Blocks reach the disk in any order. One that never did reads as zeros, and no line of ours has a zero in it: a last
+    line with one is as unfinished as a line without its end.
+    """
+    end = data.rfind(b"\n") + 1
+    start = data.rfind(b"\n", 0, max(0, end - 1)) + 1
+    return start if b"\0" in data[start:end] else end
 
 
 def _name(seq: int) -> str:

@@ -1,18 +1,42 @@
-"""The invariants of a site after a crash, checked by the real `recover` and the real report."""
+"""What must hold of a site after a crash: eight invariants by name, checked on the real `recover` and the real report.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+I1  `current` names one generation that is whole, every byte of it, and what it placed is there.
+I2  What was acknowledged is not lost: no journal entry whose sync had returned, nor what such an entry says was done.
+I3  Floor, mark, time floor and the number of the last report never fall.
+I4  After `recover` the transaction is at rest or on trial.
+I5  The generation before, its files and blobs, is whole for as long as going back to it is offered.
+I6  Nothing runs that was not verified and approved.
+I7  What the service keeps is as it was, or as a finished migration left it; never a mix.
+I8  The next report tells what runs, and follows the one before it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+from manifests import report as r
+from manifests.digest import digest_of
 from manifests.errors import WaybillError
-from tests.faults.model import Crash, Model, Op, QuickDisk, RecordingDisk
+from manifests.units import parse_size
+from tests.faults.model import Crash, Model, Op, QuickDisk
 from tests.place import Place
-from verifier.crew import installed_of, observe
+from verifier.crew import crew_of, installed_of, observe
 from verifier.drivers import load_driver
-from verifier.journal import read_journal
-from verifier.state import SiteState
+from verifier.drivers.folder import look
+from verifier.events import Approved, Planned
+from verifier.generations import Installed, read_generation
+from verifier.heads import read_kept_head
+from verifier.journal import Entry, read_journal
+from verifier.queue import waiting_items
+from verifier.report import read_report, report_path, write_report
+from verifier.site import Site
+from verifier.state import Generation, SiteState, fold
 from verifier.store import missing_blobs
 from verifier.table import RESTING, TRIAL, State
+
+# What a service keeps, in every scene that says nothing else.
+KEPT = {"app/ledger.txt": b"one line that must not be lost\n"}
 
 
 @dataclass(frozen=True)
@@ -22,6 +46,7 @@ class Recording:
     Attributes:
         lines: The journal's lines at the end, in order.
         promised: By number of effects done, how many lines had been synced.
+        stored: The item that was received with all its blobs.
     """
 
     before: Model
@@ -29,38 +54,66 @@ class Recording:
     ops: tuple[Op, ...]
     lines: tuple[str, ...]
     promised: tuple[int, ...]
+    stored: str = ""
 
     def model(self) -> Model:
         return Model(self.root)
 
 
-def recording(before: Path, disk: RecordingDisk, final: Path) -> Recording:
+def recording(before: Path, ops: tuple[Op, ...], final: Path) -> Recording:
     """``before`` is a copy of the site's folder as it was; ``final`` the folder after the run."""
     entries, _ = read_journal(final / "journal")
     known, _ = read_journal(before / "journal")
     promised = [len(known)]
-    for op in disk.ops:
-        count = promised[-1]
-        if op.kind in ("append", "write") and op.path.startswith("journal/") and op.path.endswith(".jsonl"):
-            count += 1
-        promised.append(count)
-    # A line is promised once the sync that follows its append has returned: one effect later.
-    shifted = [promised[0], *promised[:-1]]
+    waiting = 0
+    for op in ops:
+        in_journal = op.path.startswith("journal/") and op.path.endswith(".jsonl")
+        waiting += in_journal and op.kind in ("append", "write")
+        # An entry is promised once the sync that follows its write has returned, and its file's name is durable.
+        done = waiting if op.kind == "sync" and in_journal else 0
+        waiting -= done
+        promised.append(promised[-1] + done)
     return Recording(
         before=Model(before),
         root=before,
-        ops=tuple(disk.ops),
+        ops=ops,
         lines=tuple(one.digest for one in entries),
-        promised=tuple(shifted),
+        promised=_named(ops, promised),
     )
 
 
-def states(run: Recording, *, without: int | None = None, seen: set[tuple[str, int]]) -> Iterator[tuple[int, Crash]]:
-    """Each new state of the run, cut after every effect; with ``without``, that effect (a sync) does nothing."""
+def _named(ops: tuple[Op, ...], promised: list[int]) -> tuple[int, ...]:
+    """The first entry of a segment is promised only when the segment's name is synced too."""
+    found = list(promised)
+    for i, op in enumerate(ops):
+        if op.kind == "create" and op.path.startswith("journal/") and op.path.endswith(".jsonl"):
+            end = next(j for j in range(i, len(ops)) if ops[j].kind == "sync-folder" and ops[j].path == "journal")
+            for j in range(i, end + 1):
+                found[j] = found[i]
+    return tuple(found)
+
+
+def states(
+    run: Recording,
+    *,
+    seen: set[tuple[int, int]],
+    without: int | None = None,
+    promises: bool = False,
+    extremes: bool = False,
+) -> Iterator[tuple[int, Crash]]:
+    """Each new state of the run, cut after every effect.
+
+    Args:
+        seen: States that need not come again; those that come are added.
+        without: This effect, a sync, does nothing.
+        promises: Only where something was promised just now, which is where most damage shows first.
+        extremes: All that was not synced is there, or all of it is lost.
+    """
     model = run.model()
     for cut in range(len(run.ops) + 1):
-        if without is None or cut > without:
-            for crash in model.crashes():
+        newly = cut == len(run.ops) or run.promised[cut] > run.promised[cut - 1]
+        if (without is None or cut > without) and (newly or not promises):
+            for crash in model.extremes() if extremes else model.crashes():
                 key = (crash.key(), run.promised[cut])
                 if key not in seen:
                     seen.add(key)
@@ -69,71 +122,303 @@ def states(run: Recording, *, without: int | None = None, seen: set[tuple[str, i
             model.do(run.ops[cut])
 
 
-def check(run: Recording, cut: int, crash: Crash, folder: Path, place: Place) -> str:
-    """Recover this state with the real thing; what is wrong afterwards, or nothing."""
+@dataclass(frozen=True)
+class Seen:
+    """A site before and after `recover`.
+
+    Attributes:
+        promised: Digests of the entries that the crashed process had been told were durable.
+        found: The journal as the crash left it.
+        kept: What the service's files may hold: one of these, whole.
+        stored: The item whose blobs are in the store once its entry is.
+    """
+
+    place: Place
+    promised: tuple[str, ...]
+    found: tuple[Entry, ...]
+    kept: tuple[dict[str, bytes], ...] = (KEPT,)
+    stored: str = ""
+
+    @cached_property
+    def known(self) -> SiteState:
+        """The state as of the last promised entry."""
+        return fold((one.digest, one.record) for one in self.found[: len(self.promised)])
+
+    @cached_property
+    def site(self) -> Site:
+        """Read once: nothing changes while the invariants are looked at, and the last of them writes a report."""
+        return self.place.open()
+
+
+def check(
+    run: Recording, cut: int, crash: Crash, folder: Path, place: Place, kept: tuple[dict[str, bytes], ...] = (KEPT,)
+) -> str:
+    """Recover this state with the real thing; the first invariant that does not hold, or nothing."""
     crash.materialise(folder)
-    # The journal may lose its unfinished end, and nothing that was promised (I2, I3).
+    # What the probes say is a fact of the world, and a crash does not change it.
     after = Place(path=folder, disk=QuickDisk(), clock=place.clock, people=place.people)
+    return check_folder(after, run.lines[: run.promised[cut]], kept, run.stored)
+
+
+def check_folder(
+    place: Place, promised: tuple[str, ...], kept: tuple[dict[str, bytes], ...] = (KEPT,), stored: str = ""
+) -> str:
+    """The same for a folder that a crash, of whatever kind, has left."""
     try:
-        entries, _ = read_journal(folder / "journal")
-        promised = run.promised[cut]
-        if tuple(one.digest for one in entries)[:promised] != run.lines[:promised]:
-            return f"{promised} entries were promised, {len(entries)} are there"
-        if problem := _link(after):
+        entries, _ = read_journal(place.path / "journal")
+    except (WaybillError, OSError) as error:
+        return f"I2: {error}"
+    seen = Seen(place, promised, entries, kept, stored)
+    try:
+        if problem := before_recovery(seen):
             return problem
-        after.recover()
-        return problems(after)
+        place.recover()
+        return after_recovery(replace(seen))
     except (WaybillError, OSError, AssertionError) as error:
         return f"{type(error).__name__}: {error}"
 
 
-def _link(place: Place) -> str:
-    """Whoever reads `current` before `recover` ran finds what the journal says, unless a switch is under way (I2)."""
-    site = place.open()
-    now = site.state.transaction
-    if now is not None and (now.act in ("switch", "retreat") or now.state == State.ROLLING_BACK):
+def problems(place: Place, kept: tuple[dict[str, bytes], ...] | None = None) -> str:
+    """What of the invariants does not hold of a site at rest, nothing being known of before."""
+    entries, _ = read_journal(place.path / "journal")
+    found = kept if kept is not None else (_data(place),)
+    return after_recovery(Seen(place, tuple(one.digest for one in entries), entries, found))
+
+
+def before_recovery(seen: Seen) -> str:
+    """Whoever looks before `recover` ran sees nothing false either."""
+    return first(seen, {"I2": lambda one: acknowledged(one) or reserved(one), "I6": approved_only})
+
+
+def after_recovery(seen: Seen) -> str:
+    return first(seen, INVARIANTS)
+
+
+Invariant = Callable[[Seen], str]
+
+
+def first(seen: Seen, invariants: dict[str, Invariant]) -> str:
+    for name, invariant in invariants.items():
+        try:
+            problem = invariant(seen)
+        except (WaybillError, OSError) as error:
+            problem = f"{type(error).__name__}: {error}"
+        if problem:
+            return f"{name}: {problem}"
+    return ""
+
+
+def runs_whole(seen: Seen) -> str:
+    """I1."""
+    site = seen.site
+    state = site.state
+    if site.pointed() != state.current:
+        return f"current names {site.pointed()}, the journal {state.current}"
+    if not state.current:
         return ""
-    return "" if site.pointed() == site.state.current else f"I2: current names {site.pointed()} before recovery"
+    if problem := _clean(site, state.generation(state.current)):
+        return problem
+    wrong = [one.problem for one in observe(site, load_driver, thorough=True) if one.problem]
+    return wrong[0] if wrong else ""
 
 
-def problems(place: Place) -> str:
-    """What of the invariants does not hold after `recover`."""
-    site = place.open()
+def acknowledged(seen: Seen) -> str:
+    """I2. Before and after `recover`."""
+    site = seen.site
+    there = tuple(one.digest for one in site.entries)
+    if there[: len(seen.promised)] != seen.promised:
+        return f"{len(seen.promised)} entries were promised, {len(there)} are there and others"
+    # What waits can be read: heads, plans, approvals; so can the last report.
+    waiting_items(site)
+    for received in site.state.releases:
+        read_kept_head(site, received.release)
+    if site.state.report_head:
+        read_report(site, site.state.report_seq, site.state.report_head)
+    now = site.state.transaction
+    under_way = now is not None and (now.act in ("switch", "retreat") or now.state == State.ROLLING_BACK)
+    if not under_way and site.pointed() != site.state.current:
+        return f"current names {site.pointed()}, the journal says {site.state.current}"
+    if now is not None and now.state == State.STAGED and now.act is None:
+        return _staged(site, now.planned)
+    if now is None or now.state in (State.SETTLED, State.ROLLED_BACK):
+        wrong = [one.problem for one in observe(site, load_driver) if one.problem]
+        if wrong:
+            return f"what was done is not there: {wrong[0]}"
+    if now is not None and now.state == State.SETTLED:
+        collected = {one.number for one in site.state.generations if not site.generation_folder(one.number).exists()}
+        left = [one for one in sorted((site.path / "srv").glob("*/*")) if one.name in map(str, collected)]
+        if left:
+            return f"{left[0]} was said to be removed"
+    waiting = site.state.received(seen.stored) if seen.stored else None
+    if waiting is not None:
+        lost = missing_blobs(site.blobs, read_kept_head(site, waiting.release).release.members)
+        return f"{len(lost)} blobs were said to be kept, and are not" if lost else ""
+    return ""
+
+
+def reserved(seen: Seen) -> str:
+    """What was settled has set its reserve aside; a later way back may spend it."""
+    site = seen.site
+    now, running = site.state.transaction, site.state.running
+    if now is None or running is None or now.state != State.SETTLED:
+        return ""
+    size = parse_size(installed_of(site, running).settings.keep.reserve)
+    reserve = site.path / "reserve"
+    found = reserve.stat().st_size if reserve.exists() else 0
+    return "" if found == size else f"{found} bytes are reserved, {size} were said to be"
+
+
+def never_less(seen: Seen) -> str:
+    """I3."""
+    before, after = seen.known, seen.site.state
+    if after.report_seq < before.report_seq:
+        return f"report {after.report_seq} after report {before.report_seq}"
+    if before.time_floor and (after.time_floor or "") < before.time_floor:
+        return f"time floor {after.time_floor} after {before.time_floor}"
+    if after.next_generation < before.next_generation or after.policy_number < before.policy_number:
+        return "a number is used again"
+    for stream in before.streams:
+        now = after.stream_of(stream.channel)
+        if now is None or now.mark < stream.mark:
+            return f"mark fell below {stream.mark}"
+        if stream.floor is not None and (now.floor is None or now.floor < stream.floor):
+            return f"floor fell below {stream.floor}"
+    return ""
+
+
+def rests(seen: Seen) -> str:
+    """I4. Neither is INCONSISTENT an end that a crash alone may lead to."""
+    now = seen.site.state.transaction
+    if now is None or (now.state in (*RESTING, State.STAGED) and now.state != State.INCONSISTENT):
+        return ""
+    if now.state in TRIAL and now.passed:
+        return ""
+    return f"{now.state} is no state to rest in: {now.detail}"
+
+
+def way_back(seen: Seen) -> str:
+    """I5."""
+    site = seen.site
     state = site.state
     now = state.transaction
-    if now is not None and now.state not in (*RESTING, State.STAGED) and not (now.state in TRIAL and now.passed):
-        return f"I4: {now.state} is no state to rest in"
-    if site.pointed() != state.current:
-        return f"I1: current names {site.pointed()}, the journal {state.current}"
-    if state.inconsistent:
-        return f"inconsistent: {now.detail if now else ''}"
-    for number in {state.current, state.former} - {0}:
-        problem = _clean(place, state, number)
-        if problem:
-            return problem
-    if state.current:
-        for component in observe(site, load_driver, thorough=True):
-            if component.problem:
-                return f"I1: {component.problem}"
-    return _report(place, state)
+    wanted = {state.former}
+    if now is not None and now.switched and now.state in TRIAL:
+        wanted.add(now.planned.source)
+    for number in sorted(wanted - {0}):
+        if problem := _clean(site, state.generation(number)):
+            return f"generation {number}: {problem}"
+    return ""
 
 
-def _clean(place: Place, state: SiteState, number: int) -> str:
-    """Generation ``number`` is whole, every byte (I1 for the one that runs, I5 for the one before it)."""
-    site = place.open()
-    generation = state.generation(number)
+def approved_only(seen: Seen) -> str:
+    """I6. What a driver made visible belongs to a plan that the journal says was approved. Before and after."""
+    site = seen.site
+    state = site.state
+    good: set[int] = set()
+    planned: Planned | None = None
+    for entry in site.entries:
+        event = entry.record.event
+        if isinstance(event, Planned):
+            planned = event
+        elif isinstance(event, Approved) and planned is not None:
+            if not event.approvals:
+                return f"generation {planned.target} was approved by nobody"
+            good.add(planned.target)
+    for link in sorted((site.path / "srv").glob("*/current")):
+        target = str(link.readlink())
+        if not target.isdigit() or int(target) not in good:
+            return f"{link.parent.name} shows {target}, approved are {sorted(good)}"
+    pointed = site.pointed()
+    if pointed is None or (pointed and pointed not in good):
+        return f"current names {pointed}, approved are {sorted(good)}"
+    for generation in state.generations:
+        if generation.number in good and any(one not in _documents(site) for one in generation.approvals):
+            return f"an approval of generation {generation.number} is gone"
+    return ""
+
+
+def data_whole(seen: Seen) -> str:
+    """I7."""
+    found = _data(seen.place)
+    return "" if found in seen.kept else f"the service's data are {found}"
+
+
+def told(seen: Seen) -> str:
+    """I8. Writes that report."""
+    before = seen.site.state
+    with seen.place.hold() as site:
+        write_report(site, site.disk, seen.place.clock.at)
+        state = site.state
+        said = read_report(site, state.report_seq, state.report_head or "").report
+    # One that was written and not yet journalled when the plug was pulled keeps its number.
+    if state.report_seq not in (before.report_seq + 1, before.report_seq + 2):
+        return f"report {state.report_seq} after report {before.report_seq}"
+    chained = before.report_head
+    for number in range(before.report_seq + 1, state.report_seq + 1):
+        raw = report_path(site, number).read_bytes()
+        chain = r.verify_report(raw, state.key_of_report(number), str(number)).report.chain
+        if chained is not None and chain.previous != chained:
+            return f"report {number} does not follow the one before it"
+        chained = digest_of(raw)
+    install = said.install
+    number = install.release.generation if install.release else 0
+    if number != state.current:
+        return f"the report says {number}, {state.current} runs"
+    failed = [one for one in state.rollbacks if one.automatic]
+    if failed and not said.rollbacks:
+        return "the report is silent about a rollback"
+    return ""
+
+
+INVARIANTS: dict[str, Invariant] = {
+    "I1": runs_whole,
+    "I2": acknowledged,
+    "I3": never_less,
+    "I4": rests,
+    "I5": way_back,
+    "I6": approved_only,
+    "I7": data_whole,
+    "I8": told,
+}
+
+
+def _data(place: Place) -> dict[str, bytes]:
+    folder = place.path / "data"
+    return {str(one.relative_to(folder)): one.read_bytes() for one in sorted(folder.rglob("*")) if one.is_file()}
+
+
+def _documents(site: Site) -> frozenset[str]:
+    return frozenset("sha256:" + one.name for one in site.documents.iterdir())
+
+
+def _clean(site: Site, generation: Generation | None) -> str:
+    """A generation is whole: its own files, and every byte of every blob."""
     if generation is None:
-        return f"I5: generation {number} is unknown"
-    missing = missing_blobs(site.blobs, installed_of(site, generation).release.members)
-    return f"I1: {len(missing)} blobs of generation {number} are missing or damaged" if missing else ""
+        return "the generation is unknown"
+    return _blobs(site, installed_of(site, generation))
 
 
-def _report(place: Place, state: SiteState) -> str:
-    """The next report tells it (I8)."""
-    from verifier.report import read_report, write_report
+def _blobs(site: Site, installed: Installed) -> str:
+    missing = missing_blobs(site.blobs, installed.release.members)
+    return f"{len(missing)} blobs of generation {installed.number} are missing or damaged" if missing else ""
 
-    with place.hold() as site:
-        write_report(site, site.disk, place.clock.at)
-        said = read_report(site, site.state.report_seq, site.state.report_head or "").report.install
-    told = said.release.generation if said.release else 0
-    return "" if told == state.current else f"I8: the report says {told}, {state.current} runs"
+
+def _staged(site: Site, planned: Planned) -> str:
+    """What the journal calls staged is there, so that the switch may rely on it."""
+    made = site.state.generation(planned.target)
+    installed = read_generation(
+        site.generation_folder(planned.target),
+        planned.target,
+        release=planned.release,
+        settings=planned.settings,
+        config=planned.config,
+        plan=made.plan if made else planned.plan,
+    )
+    if problem := _blobs(site, installed):
+        return problem
+    for work in crew_of(site, installed, load_driver):
+        sets = tuple(installed.release.file_set(name) for name in work.plan.step.files)
+        for name, one in look(site.path / "srv" / work.step / str(planned.target), sets).items():
+            if one.detail or one.observed == "absent":
+                return f"{name} of {work.step} was said to be staged: {one.observed} {one.detail}"
+    return ""

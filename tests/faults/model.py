@@ -4,7 +4,6 @@ Legal, after ALICE (Pillai et al., OSDI 2014) and the letter of fsync(2): the by
 there up to any point; an entry of a folder that was not synced is there or not, each independently of the others.
 """
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -225,12 +224,21 @@ class Model:
 
     def crashes(self) -> Iterator["Crash"]:
         """Every state that may be found after the plug is pulled now."""
-        folders = list(self._folders(self.top, ""))
-        changes = [(path, i) for path, folder in folders for i in range(len(folder.pending))]
-        files = [file for file in self._files(self.top, set()) if file.now != file.synced]
+        changes, files = self.unsynced()
         for lost in _subsets(changes):
             for data in _data(files):
                 yield Crash(self.top, frozenset(lost), data)
+
+    def extremes(self) -> Iterator["Crash"]:
+        """Everything that was not synced is there, or nothing of it."""
+        changes, files = self.unsynced()
+        yield Crash(self.top, frozenset(), {})
+        yield Crash(self.top, frozenset(changes), {id(one): one.synced for one in files})
+
+    def unsynced(self) -> tuple[list[tuple[str, int]], list[File]]:
+        """What a plug pulled now may lose: changes of folders, and files whose bytes are not all durable."""
+        changes = [(path, i) for path, folder in self._folders(self.top, "") for i in range(len(folder.pending))]
+        return changes, [file for file in self._files(self.top, set()) if file.now != file.synced]
 
     def _folders(self, folder: Folder, path: str) -> Iterator[tuple[str, Folder]]:
         yield path, folder
@@ -261,20 +269,35 @@ def _subsets(changes: list[tuple[str, int]]) -> Iterator[tuple[tuple[str, int], 
 
 
 def _data(files: list[File]) -> Iterator[dict[int, bytes]]:
-    """What unsynced files hold: all nothing new, all everything, all half; then each alone."""
-    yield {id(one): one.synced for one in files}
-    if files:
-        yield {id(one): one.now for one in files}
-        yield {id(one): _half(one) for one in files}
-    if len(files) > 1:
-        for lost in files:
-            yield {id(one): one.synced if one is lost else one.now for one in files}
+    """What unsynced files hold: each every variant of its own while the others are old, and while they are new."""
+    if not files:
+        yield {}
+        return
+    for base in (lambda one: one.synced, lambda one: one.now) if len(files) > 1 else (lambda one: one.now,):
+        others = {id(one): base(one) for one in files}
+        for file in files:
+            for data in contents(file):
+                yield {**others, id(file): data}
 
 
-def _half(file: File) -> bytes:
-    if len(file.now) <= len(file.synced):
-        return file.now
-    return file.now[: (len(file.synced) + len(file.now) + 1) // 2]
+def contents(file: File) -> Iterator[bytes]:
+    """Everything that may be found of a file that was not synced.
+
+    A prefix of what was written; or the new length, with zeros where blocks were given and never written: all of
+    them, or those before the last ones, because blocks are written in any order.
+    """
+    old, new = file.synced, file.now
+    if not new.startswith(old):
+        yield old
+        yield new
+        return
+    grown = len(new) - len(old)
+    for length in sorted({0, min(1, grown), grown // 2, max(0, grown - 1), grown}):
+        yield new[: len(old) + length]
+    if grown > 1:
+        yield old + bytes(grown)
+        half = len(old) + grown // 2
+        yield old + bytes(grown // 2) + new[half:]
 
 
 @dataclass(frozen=True)
@@ -292,21 +315,20 @@ class Crash:
                 _apply(entries, change)
         return entries
 
-    def key(self) -> str:
-        digest = hashlib.sha256()
-        self._hash(self.top, "", digest.update)
-        return digest.hexdigest()
+    def key(self) -> int:
+        """The same for two states that look the same; bytes remember their hash, so this is cheap."""
+        return hash(self._shape(self.top, ""))
 
-    def _hash(self, folder: Folder, path: str, update: Callable[[bytes], None]) -> None:
+    def _shape(self, folder: Folder, path: str) -> tuple[object, ...]:
+        found: list[object] = []
         for name, one in sorted(self._entries(folder, path).items()):
             if isinstance(one, Folder):
-                update(f"{path}/{name}/\0".encode())
-                self._hash(one, f"{path}/{name}", update)
-            elif isinstance(one, Link):
-                update(f"{path}/{name}\0{one.target}\0".encode())
+                found.append((name, self._shape(one, f"{path}/{name}")))
             elif isinstance(one, File):
-                data = self.data.get(id(one), one.now)
-                update(f"{path}/{name}\0{len(data)}\0".encode() + data)
+                found.append((name, self.data.get(id(one), one.now)))
+            else:
+                found.append((name, one))
+        return tuple(found)
 
     def materialise(self, root: Path) -> None:
         self._write(self.top, root, "", {})

@@ -61,14 +61,16 @@ def parents(path: str) -> tuple[str, ...]:
 def build(disk: Disk, blobs: Path, sets: Sequence[FileSet], folder: Path) -> None:
     """Copy every file to ``folder``, which must not exist; each copy is hashed and durable on return.
 
+    All of it but the folder's own name, for the caller renames it once it is whole.
+
     Raises:
         DamagedError: A blob is missing or has other bytes; ``folder`` is incomplete then.
     """
-    disk.make_folder(folder)
+    disk.make_folder(folder, durable=False)
     entries = [entry for files in sets for entry in files.entries]
     made = sorted({parent for entry in entries for parent in parents(entry.path)})
     for name in made:
-        disk.make_folder(folder / name)
+        disk.make_folder(folder / name, durable=False)
     for entry in entries:
         _copy(disk, blobs, entry, folder / entry.path)
     for path in (*(folder / name for name in reversed(made)), folder):
