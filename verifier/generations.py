@@ -65,21 +65,6 @@ def write_generation(
     disk.sync_folder(folder.parent)
 
 
-def remove_generation(disk: Disk, folder: Path) -> None:
-    """Out of sight first, in one go, then removed: a generation that is half there could not be read any more."""
-    gone = folder.with_name(f".{folder.name}.gone")
-    disk.remove_tree(gone)
-    disk.rename(folder, gone)
-    disk.sync_folder(folder.parent)
-    disk.remove_tree(gone)
-
-
-def remove_rest(disk: Disk, folder: Path) -> None:
-    """What a removal that was cut short left behind."""
-    for one in sorted(folder.glob(".*.gone")):
-        disk.remove_tree(one)
-
-
 def _about(number: int, release: str, settings: str, config: str | None, plan: str) -> bytes:
     return encode(GenerationFile(number=number, release=release, settings=settings, config=config, plan=plan))
 

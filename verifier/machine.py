@@ -21,7 +21,7 @@ from verifier.backups import discard, plan_discard
 from verifier.crew import LoadDriver, Work, crew_of, installed_of
 from verifier.drivers import Component, DriverContext, DriverPlan
 from verifier.events import Act, AskedAgain, Confirmed, Event, Inconsistent, Intent, Note, Outcome, Planned
-from verifier.generations import Installed, read_generation, remove_generation, remove_rest
+from verifier.generations import Installed, read_generation
 from verifier.heads import waiting_blobs
 from verifier.recover import Ask, Close, Confirm, Do, GiveUp, Observed, Relink, Rest, Script, act_of, decide, leads_back
 from verifier.site import CURRENT, Site
@@ -476,8 +476,8 @@ class Machine:
             except WaybillError as error:
                 # It is damaged and nobody needs it: what its drivers placed may stay, the site may not.
                 self._tools.say(f"generation {generation.number} is removed without its drivers: {error}")
-            remove_generation(site.disk, site.generation_folder(generation.number))
-        remove_rest(site.disk, site.path / "generations")
+            # Not synced: what a pulled plug brings back is garbage again, and collected the next time.
+            site.disk.remove_tree(site.generation_folder(generation.number))
         sweep(site.disk, site.blobs, self._needed(keep))
         site.renew_reserve(parse_size(self._target.settings.keep.reserve))
 

@@ -273,8 +273,8 @@ def _data(files: list[File]) -> Iterator[dict[int, bytes]]:
     if not files:
         yield {}
         return
-    for base in (lambda one: one.synced, lambda one: one.now) if len(files) > 1 else (lambda one: one.now,):
-        others = {id(one): base(one) for one in files}
+    for old in (True, False) if len(files) > 1 else (False,):
+        others = {id(one): one.synced if old else one.now for one in files}
         for file in files:
             for data in contents(file):
                 yield {**others, id(file): data}

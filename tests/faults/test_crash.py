@@ -258,7 +258,7 @@ def _loses(model: Model, folder: Path, read: tuple[str, ...]) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["upgrade", "failing upgrade", "rollback"])
+@pytest.mark.parametrize("name", ["failing upgrade", "rollback"])
 def test_the_plug_is_pulled_again_during_recovery(name: str, fast: Path) -> None:
     """At every effect of the recovery of every state; what was not synced then is all there, or all of it is lost."""
     place, run = record(SCENES[name], fast)

@@ -231,7 +231,7 @@ def test_a_plug_pulled_in_the_middle_leaves_a_key(change: Callable[[Site], objec
     with place.hold() as site:
         change(site)
     new = place.open().state.site_key
-    run = recording(before, disk, place.path)
+    run = recording(before, tuple(disk.ops), place.path)
     found = {old.keyid: 0, new.keyid: 0}
     for cut, crash in states(run, seen=set()):
         crash.materialise(fast / "state")

@@ -398,7 +398,7 @@ def test_whatever_is_lost_the_end_stays_the_end(template: Place, fast: Path) -> 
     disk = RecordingDisk(place.path)
     place.disk = disk
     go(place, "retired")
-    recorded = recording(fast / "before", disk, place.path)
+    recorded = recording(fast / "before", tuple(disk.ops), place.path)
     count = 0
     for _, crash in states(recorded, seen=set()):
         crash.materialise(fast / "state")
