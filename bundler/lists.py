@@ -18,7 +18,7 @@ from manifests.revocations import (
     parse_revocations,
     verify_revocations,
 )
-from manifests.trust import Chain
+from manifests.trust import Chain, Identity
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,13 @@ def newest_list(folder: Path, chain: Chain) -> bytes | None:
     return data
 
 
+def _id_of(name: str, trust: TrustFile, keys: dict[str, PublicKey]) -> str:
+    one = trust.keys[name]
+    if one.identity is not None and one.issuer is not None:
+        return Identity(identity=one.identity, issuer=one.issuer).id
+    return keys[name].keyid
+
+
 def plan_list(trust: TrustFile, keys: dict[str, PublicKey], before: bytes | None) -> NextList | None:
     """The next list, or None where ``revoked`` in trust.yaml says what the newest one says: pure.
 
@@ -81,7 +88,7 @@ def plan_list(trust: TrustFile, keys: dict[str, PublicKey], before: bytes | None
     found = Revocations(
         vendor=trust.vendor,
         version=old.version + 1 if old else 1,
-        keys=tuple(sorted({keys[name].keyid for name in trust.revoked.keys})),
+        keys=tuple(sorted({_id_of(name, trust, keys) for name in trust.revoked.keys})),
         releases=tuple(sorted(set(trust.revoked.releases))),
         handlers=tuple(sorted(set(trust.revoked.handlers))),
     )

@@ -19,6 +19,7 @@ from manifests.trust import (
     ROLES,
     ROOT_TYPE,
     Chain,
+    Identity,
     Leaver,
     Pin,
     Role,
@@ -118,7 +119,12 @@ def plan_root(
         RefusedError: Nothing changed; or what changed would be refused by every site, or says too little.
     """
     old = parse_root(before, "the newest root document").root if before is not None else None
-    ids = {name: key.keyid for name, key in keys.items()}
+    identities = {
+        name: Identity(identity=one.identity, issuer=one.issuer)
+        for name, one in trust.keys.items()
+        if one.identity is not None and one.issuer is not None
+    }
+    ids = {name: key.keyid for name, key in keys.items()} | {name: one.id for name, one in identities.items()}
     roles = {
         name: Role(
             keys=tuple(sorted(ids[key] for key in role.keys)),
@@ -134,6 +140,7 @@ def plan_root(
         practice=trust.practice,
         previous=digest_of(before) if before is not None else None,
         keys={key.keyid: key for key in keys.values()},
+        identities={one.id: one for one in identities.values()},
         roles=roles,
         leave={ids[one.key]: Leaver(how=one.how, last=one.last) for one in trust.leave},
         sigstore=tuple(sorted(set(sigstore))),
@@ -183,6 +190,8 @@ def public_keys(trust: TrustFile, file: Handwritten, folder: Path) -> dict[str, 
     """The public halves that trust.yaml names; one key under two names is refused."""
     keys: dict[str, PublicKey] = {}
     for name, one in trust.keys.items():
+        if one.public is None:
+            continue  # an identity
         key = read_public(folder / one.public)
         twin = next((other for other, held in keys.items() if held == key), None)
         if twin is not None:

@@ -19,6 +19,8 @@ from manifests.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE, Revocations
 from manifests.trust import MAX_ROOT, ROOT_TYPE, Root, check_root
 
 RELEASE, STATEMENT, ROOT, ROOT_TEXT = "release.json", "statement.pae", "root.pae", "root.json"
+# What an identity signs, with a program that knows Fulcio; and its answer.
+STATEMENT_TEXT, STATEMENT_SIGNED = "statement.json", "statement.sigstore.json"
 LIST, LIST_TEXT = "revocations.pae", "revocations.json"
 MAX_SIGNATURE = 4096
 README = """\
@@ -32,8 +34,15 @@ Each of these files needs a signature of its own, by one and the same key:
 {commands}
 
 Or, which also looks at what is signed:   waybill sign THIS-FOLDER --key KEY
-
+{identity}
 Carry the folder back, then:              waybill sign FILE --attach THIS-FOLDER
+"""
+
+
+IDENTITY = f"""
+An identity of the role, instead of a key, signs {STATEMENT_TEXT} alone:
+
+  cosign attest-blob --statement {STATEMENT_TEXT} --bundle {STATEMENT_SIGNED} {RELEASE}
 """
 
 
@@ -71,8 +80,9 @@ def request_release(data: bytes) -> Request:
     """Both byte strings of a release; refuses bytes that are not one."""
     release = parse_release(data)
     digest = digest_of(data)
-    message = pae(INTOTO, encode(release_statement(release, digest)))
-    return Request(f"{release.product} {release.version}, {digest}", ((RELEASE, data), (STATEMENT, message)))
+    payload = encode(release_statement(release, digest))
+    to_sign = ((RELEASE, data), (STATEMENT, pae(INTOTO, payload)))
+    return Request(f"{release.product} {release.version}, {digest}", to_sign, ((STATEMENT_TEXT, payload),))
 
 
 def request_root(payload: bytes) -> Request:
@@ -109,7 +119,8 @@ def write_request(request: Request, folder: Path) -> None:
     except OSError as error:
         raise HostError((error.strerror or str(error)).lower(), where=str(folder)) from None
     commands = "\n".join(f"  openssl dgst -sha256 -sign KEY.pem -out {name}.sig {name}" for name, _ in request.to_sign)
-    readme = README.format(what=request.what, commands=commands).encode()
+    identity = IDENTITY if any(name == STATEMENT_TEXT for name, _ in request.beside) else ""
+    readme = README.format(what=request.what, commands=commands, identity=identity).encode()
     for name, data in (*request.to_sign, *request.beside, ("README.txt", readme)):
         _write(folder / name, data)
 

@@ -46,6 +46,8 @@ OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 RESERVE = 192 << 10
 MAX_SIGNATURES = 128
 MAX_SIG = 1 << 20
+TRUSTED_ROOT = "trust/trusted_root.json"
+MAX_TRUSTED_ROOT = 1 << 20
 
 VERIFY_TXT = b"""\
 This is a Waybill bundle: a release of software for a site without a network.
@@ -87,10 +89,15 @@ _ROOT_NAME = re.compile(r"trust/([1-9][0-9]{0,4})\.root\.json")
 
 @dataclass(frozen=True)
 class Signature:
-    """One signer's pair of files."""
+    """One signer's pair of files; of an identity the Sigstore bundle alone.
+
+    Attributes:
+        keyid: Id of the key; of an identity SHA-256 of its certificate, which is new each time.
+        sig: None for an identity.
+    """
 
     keyid: str
-    sig: bytes
+    sig: bytes | None
     bundle: bytes
 
 
@@ -100,6 +107,7 @@ class Head:
 
     Attributes:
         first_root: Version in the name of the first root document.
+        trusted_root: Says who vouches for identities; there exactly when an identity has signed.
     """
 
     release: bytes
@@ -108,6 +116,7 @@ class Head:
     bulk_at: int
     first_root: int = 1
     revocations: bytes | None = None
+    trusted_root: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -166,8 +175,12 @@ def members_of(head: Head) -> list[tuple[str, bytes]]:
     """The head's members in order, without the reserve."""
     members = [("oci-layout", OCI_LAYOUT), ("release.json", head.release)]
     for one in sorted(head.signatures, key=lambda one: one.keyid):
-        members += [(f"signatures/{one.keyid}.sig", one.sig), (f"signatures/{one.keyid}.sigstore.json", one.bundle)]
+        if one.sig is not None:
+            members.append((f"signatures/{one.keyid}.sig", one.sig))
+        members.append((f"signatures/{one.keyid}.sigstore.json", one.bundle))
     members += [(f"trust/{head.first_root + i}.root.json", root) for i, root in enumerate(head.roots)]
+    if head.trusted_root is not None:
+        members.append((TRUSTED_ROOT, head.trusted_root))
     if head.revocations is not None:
         members.append(("revocations.json", head.revocations))
     return members
@@ -227,35 +240,49 @@ def read_head(read: Callable[[int], bytes], what: str = "bundle") -> Head:
     roots: list[bytes] = []
     first_root = 0
     revocations: bytes | None = None
+    trusted_root: bytes | None = None
     while True:
         name, size = reader.next_header()
         if name == "reserve":
             break
         if match := _SIGNATURE_NAME.fullmatch(name):
-            if roots or revocations is not None or match[2] != "sig" or len(signatures) >= MAX_SIGNATURES:  # F-08
+            if roots or revocations is not None or len(signatures) >= MAX_SIGNATURES:  # F-08
                 raise MalformedError("signatures are pairs, before the root documents", where=f"{what} {name}")
             keyid = match[1]
+            if (
+                signatures and keyid == signatures[-1].keyid and signatures[-1].sig is None and match[2] == "sig"
+            ):  # F-08
+                raise MalformedError("of a signer's two files the .sig comes first", where=f"{what} {name}")
             if signatures and keyid == signatures[-1].keyid:  # F-08
                 problem = "a key has signed twice; keys are counted, not signatures"
                 raise MalformedError(problem, where=f"{what} {name}", finding="signature-twice")
             if signatures and keyid < signatures[-1].keyid:  # F-08
                 raise MalformedError("signatures are not in order of key ids", where=f"{what} {name}")
-            sig = reader.body(name, size, MAX_SIG)
-            _, bundle = reader.member({f"signatures/{keyid}.sigstore.json": MAX_BUNDLE})
+            sig = None
+            if match[2] == "sig":
+                sig = reader.body(name, size, MAX_SIG)
+                _, bundle = reader.member({f"signatures/{keyid}.sigstore.json": MAX_BUNDLE})
+            else:  # F-202
+                bundle = reader.body(name, size, MAX_BUNDLE)
             signatures.append(Signature(keyid=keyid, sig=sig, bundle=bundle))
         elif match := _ROOT_NAME.fullmatch(name):
             version = int(match[1])
             # F-09
-            if revocations is not None or len(roots) >= MAX_ROOTS or (roots and version != first_root + len(roots)):
+            late = revocations is not None or trusted_root is not None
+            if late or len(roots) >= MAX_ROOTS or (roots and version != first_root + len(roots)):
                 raise MalformedError("root documents are consecutive, at most 256", where=f"{what} {name}")
             first_root = first_root or version
             roots.append(reader.body(name, size, MAX_ROOT))
+        elif name == TRUSTED_ROOT and roots and revocations is None and trusted_root is None:  # F-203
+            trusted_root = reader.body(name, size, MAX_TRUSTED_ROOT)
         elif name == "revocations.json" and revocations is None:  # F-11
             revocations = reader.body(name, size, MAX_REVOCATIONS)
         else:
             raise MalformedError("a name that the head does not have here", where=f"{what} {name}")  # F-13
     if not roots:  # F-09
         raise MalformedError("the head holds no root document", where=what)
+    if (trusted_root is not None) != any(one.sig is None for one in signatures):  # F-203
+        raise MalformedError("identities and their trusted root go together", where=f"{what} {TRUSTED_ROOT}")
     bulk_at = reader.offset + size
     if bulk_at % BULK_STEP or bulk_at > MAX_HEAD:  # F-12
         raise MalformedError(f"the head ends at {bulk_at}, expected a multiple of {BULK_STEP}", where=what)
@@ -268,6 +295,7 @@ def read_head(read: Callable[[int], bytes], what: str = "bundle") -> Head:
         bulk_at=bulk_at,
         first_root=first_root,
         revocations=revocations,
+        trusted_root=trusted_root,
     )
 
 
@@ -447,39 +475,47 @@ def _verify_signers(head: Head, chain: Chain) -> tuple[Statement[Predicate], Quo
 
     Every pair is looked at before the first wrong one is refused, so that the refusal can say who signed well.
     """
-    good: dict[str, Statement[Predicate]] = {}
+    good: list[tuple[str, Statement[Predicate]]] = []
     not_evaluated = []
     wrong: MalformedError | UntrustedError | None = None
     for one in head.signatures:
         try:
-            found = _verify_pair(one, head.release, chain)
+            found = (
+                _verify_pair(one, one.sig, head.release, chain)
+                if one.sig is not None
+                else _verify_identity(one, head, chain)
+            )
         except (MalformedError, UntrustedError) as error:
             wrong = wrong or error
             continue
         if found is None:
             not_evaluated.append(one.keyid)
         else:
-            good[one.keyid] = found
-    first = next(iter(good.values()), None)
+            good.append(found)
+    first = good[0][1] if good else None
     at = Mark(epoch=first.predicate.epoch, sequence=first.predicate.sequence) if first else None
-    quorum = weigh(chain, "release", good, at=at, not_evaluated=tuple(not_evaluated))
+    quorum = weigh(chain, "release", dict(good), at=at, not_evaluated=tuple(not_evaluated))
     if wrong is not None:
         if isinstance(wrong, UntrustedError):
             wrong.problem += f"; besides, the release is signed by {quorum.text}"
         raise wrong
     remedy = "waybill sign BUNDLE --key KEY, at the vendor"
+    if not quorum.met and any(one.sig is None and one.keyid in not_evaluated for one in head.signatures):
+        from content.release_identities import check_can_judge
+
+        check_can_judge(quorum)
     if first is None:
         require(quorum, "the release", where="signatures", remedy=remedy)
         raise AssertionError("a release without a signature was not refused")
-    if any(other != first for other in good.values()):  # F-73
+    if any(other != first for _, other in good):  # F-73
         raise UntrustedError("two signers made different statements", where="signatures", finding="signature-wrong")
     _check_root_of(first.predicate, chain)
     require(quorum, "the release", where="signatures", remedy=remedy)  # F-75
     return first, quorum
 
 
-def _verify_pair(one: Signature, release: bytes, chain: Chain) -> Statement[Predicate] | None:
-    """What the signer said, or None when its algorithm is beyond this verifier."""
+def _verify_pair(one: Signature, sig: bytes, release: bytes, chain: Chain) -> tuple[str, Statement[Predicate]] | None:
+    """Who signed and what was said, or None when the algorithm is beyond this verifier."""
     name = f"signatures/{one.keyid}"
     key = chain.key(one.keyid)
     if key is None:  # F-71
@@ -491,8 +527,22 @@ def _verify_pair(one: Signature, release: bytes, chain: Chain) -> Statement[Pred
         )
     if not key.known:  # F-72
         return None
-    key.verify(one.sig, release, f"{name}.sig")  # F-70
+    key.verify(sig, release, f"{name}.sig")  # F-70
     payload = verify_statement(one.bundle, key, f"{name}.sigstore.json")
+    return one.keyid, _parse_statement(payload, name)
+
+
+def _verify_identity(one: Signature, head: Head, chain: Chain) -> tuple[str, Statement[Predicate]] | None:
+    """The same for an identity: None where it cannot be judged, or under this trusted root no longer."""
+    from content.release_identities import verify_identity  # a release signed by keys alone does not pay for it
+
+    name = f"signatures/{one.keyid}"
+    assert head.trusted_root is not None  # F-203
+    found = verify_identity(one.bundle, one.keyid, head.trusted_root, chain, f"{name}.sigstore.json")
+    return None if found is None else (found[0], _parse_statement(found[1], name))
+
+
+def _parse_statement(payload: bytes, name: str) -> Statement[Predicate]:
     said = parse(payload, Statement[Predicate], f"{name}.sigstore.json", max_bytes=MAX_BUNDLE)
     if said.predicate_type != PREDICATE_TYPE:  # F-44
         raise UntrustedError(f"a statement of type {said.predicate_type}, expected {PREDICATE_TYPE}", where=name)

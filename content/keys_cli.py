@@ -12,6 +12,7 @@ import msgspec
 from click.core import ParameterSource
 
 from content.detached import (
+    STATEMENT_SIGNED,
     Request,
     answer_request,
     read_answer,
@@ -20,12 +21,12 @@ from content.detached import (
     request_root_of,
     write_request,
 )
-from content.head import add_signature, open_head, rewrite_head, sign_release
+from content.head import MAX_TRUSTED_ROOT, add_signature, open_head, rewrite_head, sign_release
 from content.signers import open_signer
 from manifests.canonical import decode
 from manifests.console import Result, ask_passphrase, passphrase_option, verb
 from manifests.digest import digest_of
-from manifests.envelope import Envelope, add_signatures
+from manifests.envelope import MAX_BUNDLE, Envelope, add_signatures
 from manifests.errors import MalformedError, RefusedError, UsageError
 from manifests.fingerprint import as_groups, as_words
 from manifests.keys import FileSigner, PublicKey, Signer, encode_private, generate_key, read_capped
@@ -81,9 +82,16 @@ def write_key(file: Path, signer: FileSigner, passphrase: bytes | None) -> None:
               help="Write what is to be signed elsewhere into a new folder DIR.")  # fmt: skip
 @click.option("--attach", type=click.Path(path_type=Path, exists=True), metavar="DIR",
               help="Add the signatures that came back in DIR, after checking them.")  # fmt: skip
+@click.option("--trusted-root", "trusted_root", type=click.Path(path_type=Path, exists=True), metavar="FILE",
+              help="With --attach, for an identity: the trusted_root.json that says who vouches for it.")  # fmt: skip
 @passphrase_option
 def sign_command(
-    file: Path, keys: tuple[str, ...], prepare: Path | None, attach: Path | None, passphrase_fd: int | None
+    file: Path,
+    keys: tuple[str, ...],
+    prepare: Path | None,
+    attach: Path | None,
+    trusted_root: Path | None,
+    passphrase_fd: int | None,
 ) -> Result:
     """Add a signature to FILE: a bundle (only its head is rewritten), a root document, a revocation list, or a folder
     from --prepare.
@@ -96,6 +104,12 @@ def sign_command(
     kind = _kind_of(file)
     if prepare is not None:
         return _prepare(file, prepare, kind)
+    if attach is not None and kind == "bundle" and (attach / STATEMENT_SIGNED).exists():
+        return _attach_identity(file, attach / STATEMENT_SIGNED, trusted_root)
+    if trusted_root is not None:
+        raise UsageError(
+            f"belongs to --attach of a folder with {STATEMENT_SIGNED}", where="--trusted-root", remedy="leave it out"
+        )
     if attach is not None:
         keys_of = {"root": _root_keys, "list": _list_keys, "bundle": _release_keys}[kind](file)
         signers: tuple[Signer, ...] = (read_answer(attach, _request(file, kind), keys_of),)
@@ -164,7 +178,8 @@ def _answer(folder: Path, signers: tuple[Signer, ...]) -> Result:
 
 def _release_keys(file: Path) -> tuple[PublicKey, ...]:
     root = parse_root(open_head(file).roots[-1], "trust").root
-    return tuple(key for keyid in root.roles["release"].keys if (key := root.keys[keyid]).known)
+    held = root.roles["release"].keys
+    return tuple(key for keyid in held if (key := root.keys.get(keyid)) is not None and key.known)
 
 
 def _root_keys(file: Path) -> tuple[PublicKey, ...]:
@@ -199,6 +214,26 @@ def _sign_bundle(file: Path, signers: tuple[Signer, ...]) -> Result:
     signed = {one.keyid for one in head.signatures}
     text = [f"signed       {release.product} {release.version}, {digest_of(head.release)}"]
     return _standing(text, signed, role.keys, role.threshold)
+
+
+def _attach_identity(file: Path, answer: Path, trusted_root: Path | None) -> Result:
+    from content.release_identities import attach_identity
+
+    head = open_head(file)
+    trusted = head.trusted_root if trusted_root is None else read_capped(trusted_root, MAX_TRUSTED_ROOT)
+    if trusted is None:
+        raise UsageError(
+            "an identity needs the file that says who vouches for it", where="--trusted-root",
+            remedy="--trusted-root trusted_root.json, one that trust.yaml pins",
+        )  # fmt: skip
+    head, signed = attach_identity(head, read_capped(answer, MAX_BUNDLE), trusted, str(answer))
+    rewrite_head(file, head)
+    release = parse_release(head.release)
+    role = parse_root(head.roots[-1], "trust").root.roles["release"]
+    text = [f"signed       {release.product} {release.version}, {digest_of(head.release)}"]
+    text += [f"identity     {name}" for name in signed.values()]
+    keys = {one.keyid for one in head.signatures if one.sig is not None}
+    return _standing(text, keys | set(signed), role.keys, role.threshold)
 
 
 def _sign_root(file: Path, signers: tuple[Signer, ...]) -> Result:

@@ -160,6 +160,8 @@ def _trust(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
     trust = file.to(TrustFile)
     yield from trust_problems(file, trust)
     for name, key in trust.keys.items():
+        if key.public is None:
+            continue  # an identity
         if not (folder / key.public).exists():
             yield MalformedError(f"there is no {key.public}", where=file.at(f"$.keys.{name}"))
             continue

@@ -61,7 +61,7 @@ class Opened:
     Attributes:
         raw: The bytes as they lie in the image; whoever verifies verifies these.
         hint: Key id that it claims, or empty.
-        keyless: It brings a certificate instead.
+        certificate: DER of the certificate that it brings instead, or empty; before 0.3 there may be a chain of them.
         payload_type: Of the DSSE envelope; empty for a signature over the manifest itself.
         payload: Of the envelope, or empty.
         digest: SHA-256 that a signature over the manifest claims to be about, 32 bytes, or empty.
@@ -70,12 +70,16 @@ class Opened:
 
     raw: bytes
     hint: str
-    keyless: bool
+    certificate: bytes
     payload_type: str
     payload: bytes
     digest: bytes
     signature: bytes
     entries: object = ()
+
+    @property
+    def keyless(self) -> bool:
+        return bool(self.certificate)
 
     @property
     def is_envelope(self) -> bool:
@@ -447,8 +451,8 @@ def open_bundle(data: bytes, media_types: tuple[str, ...] = BUNDLES) -> Opened:
         raise MalformedError(f"media type is {plain_text(fields.get('mediaType'))}", where="bundle")
     material = _object(fields, "verificationMaterial")
     hint = _object(material, "publicKey").get("hint", "")
-    keyless = "certificate" in material or "x509CertificateChain" in material
-    if ("publicKey" in material) == keyless or not isinstance(hint, str):
+    certificate = _certificate(material)
+    if ("publicKey" in material) == bool(certificate) or not isinstance(hint, str):
         raise MalformedError("neither a key nor a certificate, or both", where="bundle")
     if ("dsseEnvelope" in fields) == ("messageSignature" in fields):
         raise MalformedError("neither an envelope nor a signature, or both", where="bundle")
@@ -467,7 +471,7 @@ def open_bundle(data: bytes, media_types: tuple[str, ...] = BUNDLES) -> Opened:
         return Opened(
             raw=data,
             hint=claimed,
-            keyless=keyless,
+            certificate=certificate,
             payload_type=payload_type,
             payload=decode_base64(_word(envelope, "payload"), "payload"),
             digest=b"",
@@ -481,13 +485,20 @@ def open_bundle(data: bytes, media_types: tuple[str, ...] = BUNDLES) -> Opened:
     return Opened(
         raw=data,
         hint=claimed,
-        keyless=keyless,
+        certificate=certificate,
         payload_type="",
         payload=b"",
         digest=decode_base64(_word(about, "digest"), "digest"),
         signature=decode_base64(_word(message, "signature"), "signature"),
         entries=entries,
     )
+
+
+def _certificate(material: Mapping[str, object]) -> bytes:
+    chain = _object(material, "x509CertificateChain").get("certificates")
+    found = chain[0] if isinstance(chain, list) and chain else material.get("certificate")
+    raw = found.get("rawBytes") if isinstance(found, dict) else None
+    return decode_base64(raw, "certificate") if isinstance(raw, str) else b""
 
 
 def _statement(payload: bytes) -> dict[str, object]:

@@ -623,10 +623,21 @@ def _leaves(path: str) -> bool:
 
 
 class TrustKeyFile(Document, frozen=True, kw_only=True):
-    """Attributes: public: path of the PEM file; use: where this vendor signs with it (``file:PATH``)."""
+    """A key, or an identity instead of one.
 
-    public: PathText
+    Attributes:
+        public: Path of the PEM file.
+        use: Where this vendor signs with it (``file:PATH``).
+    """
+
+    public: PathText | None = None
     use: PathText | None = None
+    identity: Text | None = None
+    issuer: Text | None = None
+
+    @property
+    def is_identity(self) -> bool:
+        return self.identity is not None
 
 
 class TrustRoleFile(Document, frozen=True, kw_only=True):
@@ -670,6 +681,19 @@ class TrustFile(Document, frozen=True, kw_only=True):
 
 def trust_problems(file: Handwritten, trust: TrustFile) -> Iterator[MalformedError]:
     """Everything that cannot hold inside ``trust.yaml``, each with ``file:line``."""
+    for name, one in trust.keys.items():
+        by_identity = one.identity is not None and one.issuer is not None
+        half = (one.identity is None) != (one.issuer is None) or (one.use is not None and one.public is None)
+        if (one.public is not None) == by_identity or half:
+            yield MalformedError(
+                f"{name!r} needs either public, or identity and issuer", where=file.at(f"$.keys.{name}")
+            )
+        if by_identity and not trust.sigstore:
+            yield MalformedError(
+                f"{name!r} is an identity, and nothing says who vouches for it",
+                where=file.at(f"$.keys.{name}"),
+                remedy="sigstore: [PATH of a trusted_root.json]",
+            )
     for name in ROLES:
         if name not in trust.roles:
             yield MalformedError(f"role {name!r} is missing", where=file.at("$.roles"))
@@ -680,6 +704,10 @@ def trust_problems(file: Handwritten, trust: TrustFile) -> Iterator[MalformedErr
         for key in role.keys:
             if key not in trust.keys:
                 yield MalformedError(f"{key!r} is not under `keys`", where=file.at(f"{path}.keys"))
+            elif name != "release" and trust.keys[key].is_identity:
+                yield MalformedError(
+                    f"{key!r} is an identity, and only the role release has those", where=file.at(f"{path}.keys")
+                )
         for group, names in (("keys", role.keys), ("products", role.products)):
             if len(set(names)) != len(names):
                 yield MalformedError("a name is given twice", where=file.at(f"{path}.{group}"))

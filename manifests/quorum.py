@@ -1,10 +1,10 @@
 """A role's signatures weighed: how many must sign, who has, who is missing, and why a good signature did not count."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from manifests.errors import UntrustedError
-from manifests.trust import Chain, Counts, Mark, short
+from manifests.trust import Chain, Counts, Mark
 
 # What decides the finding when too few count, the most telling first.
 _WHY: tuple[tuple[Counts, str, str], ...] = (
@@ -25,6 +25,7 @@ class Quorum:
         counted: Those that signed and count.
         others: Good signatures that do not count, with the reason.
         not_evaluated: Signers whose algorithm is not known here.
+        names: Of those that are no keys but identities.
     """
 
     role: str
@@ -34,6 +35,7 @@ class Quorum:
     counted: tuple[str, ...]
     others: tuple[tuple[str, Counts], ...] = ()
     not_evaluated: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def met(self) -> bool:
@@ -48,18 +50,21 @@ class Quorum:
     @property
     def text(self) -> str:
         """How many must sign, who has, who has not."""
-        parts = [f"signed: {short(self.counted)}", f"missing: {short(self.missing)}"]
+        parts = [f"signed: {self._names(self.counted)}", f"missing: {self._names(self.missing)}"]
         parts += [
-            f"{words}: {short(found)}"
+            f"{words}: {self._names(found)}"
             for why, _, words in _WHY
             if (found := [keyid for keyid, other in self.others if other == why])
         ]
         if self.not_evaluated:
-            parts.append(f"of an unknown algorithm: {short(self.not_evaluated)}")
+            parts.append(f"not evaluated: {self._names(self.not_evaluated)}")
         return (
             f"{len(self.counted)} of the {self.threshold} {self.role} keys that root {self.version} asks for "
             f"({'; '.join(parts)})"
         )
+
+    def _names(self, found: Iterable[str]) -> str:
+        return ", ".join(self.names.get(one, one[:12]) for one in found) or "none"
 
     @property
     def finding(self) -> str:
@@ -82,6 +87,7 @@ def weigh(
         counted=tuple(keyid for keyid, why in weighed.items() if why == "counted"),
         others=tuple((keyid, why) for keyid, why in weighed.items() if why != "counted"),
         not_evaluated=not_evaluated,
+        names={id_: one.name for id_, one in chain.identities.items()},
     )
 
 

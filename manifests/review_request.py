@@ -31,10 +31,10 @@ Lines = Annotated[tuple[Text, ...], Meta(max_length=4096)]
 
 
 class Pair(Document, frozen=True, kw_only=True):
-    """One signer's pair of files of a release's head."""
+    """One signer's pair of files of a release's head; of an identity the Sigstore bundle alone."""
 
     keyid: KeyId
-    sig: Blob
+    sig: Blob | None = None
     bundle: Blob
 
 
@@ -44,11 +44,13 @@ class Stated(Document, frozen=True, kw_only=True):
     Attributes:
         release: ``release.json``.
         signatures: Those that it came with; empty for what is installed already, which was verified then.
+        trusted_root: Says who vouches for identities, where one has signed.
         config, settings: Absent for a release that is only passed through.
     """
 
     release: Blob
     signatures: Annotated[tuple[Pair, ...], Meta(max_length=128)] = ()
+    trusted_root: Blob | None = None
     config: Blob | None = None
     settings: Blob | None = None
 

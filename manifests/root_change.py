@@ -1,7 +1,7 @@
 """What one version of a root changes, in words: who joins, who leaves, what else is different."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from manifests.trust import Leaver, Root
 
@@ -14,12 +14,14 @@ class RootChange:
         joins, leaves: (role, key id) pairs, sorted; for ``sigstore`` the digest of a ``trusted_root.json``.
         how: In which way keys have left, by key id.
         others: Everything else, in words.
+        identities: Names of those among them that are no keys, by id.
     """
 
     joins: tuple[tuple[str, str], ...]
     leaves: tuple[tuple[str, str], ...]
     how: Mapping[str, Leaver]
     others: tuple[str, ...]
+    identities: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -29,7 +31,7 @@ class RootChange:
         """One line each; ``names`` are the vendor's own for its keys."""
 
         def name(keyid: str) -> str:
-            shown = keyid[:12] if len(keyid) == 64 else keyid
+            shown = self.identities.get(keyid, keyid[:12] if len(keyid) == 64 else keyid)
             return f"{shown} ({names[keyid]})" if keyid in names else shown
 
         joins = [f"joins        {role}: {name(keyid)}" for role, keyid in self.joins]
@@ -51,8 +53,13 @@ def change_of_roots(before: Root | None, after: Root) -> RootChange:
     now |= {("sigstore", digest) for digest in after.sigstore}
     was |= {("sigstore", digest) for digest in (before.sigstore if before else ())}
     others = [] if before is None else _others(before, after)
+    identities = {**(before.identities if before else {}), **after.identities}
     return RootChange(
-        joins=tuple(sorted(now - was)), leaves=tuple(sorted(was - now)), how=dict(after.leave), others=tuple(others)
+        joins=tuple(sorted(now - was)),
+        leaves=tuple(sorted(was - now)),
+        how=dict(after.leave),
+        others=tuple(others),
+        identities={id_: one.name for id_, one in identities.items()},
     )
 
 

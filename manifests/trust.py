@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from manifests.canonical import encode, parse
-from manifests.digest import Count, Digest, KeyId, Name, Positive, Word, digest_of
+from manifests.digest import Count, Digest, KeyId, Name, Positive, Text, Word, digest_of
 from manifests.document import Document
 from manifests.envelope import Envelope, parse_envelope, verify_signature
 from manifests.errors import MalformedError, UntrustedError
@@ -35,8 +35,26 @@ class Mark(Document, frozen=True, kw_only=True, order=True):
     sequence: Positive
 
 
+class Identity(Document, frozen=True, kw_only=True):
+    """Somebody whom certificates name: a subject and who vouched for it, both compared exactly."""
+
+    identity: Annotated[Text, Meta(min_length=1)]
+    issuer: Annotated[Text, Meta(min_length=1)]
+
+    @property
+    def id(self) -> str:
+        """What stands for it where a key id would: SHA-256 over its canonical bytes."""
+        return digest_of(encode(self)).removeprefix("sha256:")  # F-200
+
+    @property
+    def name(self) -> str:
+        return f"{self.identity} ({self.issuer})"
+
+
 class Role(Document, frozen=True, kw_only=True):
-    """Who may act in a role: sorted key ids, how many of them must, and (``release`` alone) for which products."""
+    """Who may act in a role: sorted ids of keys (and, in ``release``, identities), how many of them must, and
+    (``release`` alone) for which products.
+    """
 
     keys: Annotated[tuple[KeyId, ...], Meta(min_length=1, max_length=64)]
     threshold: Annotated[int, Meta(ge=1, le=64)]
@@ -59,7 +77,8 @@ class Root(Document, frozen=True, kw_only=True, tag_field="type", tag=ROOT_TYPE)
         practice: Made by ``init``; whatever it vouches for is called practice.
         previous: Digest of the whole file of version - 1; absent in version 1.
         keys: From key id (SHA-256 of the SPKI) to the key.
-        leave: Keys that left, by key id.
+        identities: People and pipelines without a key of their own, by id; they sign releases and nothing else.
+        leave: Keys and identities that left, by id.
         sigstore: Digests of the ``trusted_root.json`` files that may vouch for identities, sorted.
     """
 
@@ -69,6 +88,7 @@ class Root(Document, frozen=True, kw_only=True, tag_field="type", tag=ROOT_TYPE)
     practice: bool = False
     previous: Digest | None = None
     keys: Annotated[dict[KeyId, PublicKey], Meta(min_length=1, max_length=256)]
+    identities: Annotated[dict[KeyId, Identity], Meta(max_length=64)] = {}
     roles: Annotated[dict[Word, Role], Meta(min_length=1, max_length=64)]
     leave: Annotated[dict[KeyId, Leaver], Meta(max_length=1024)] = {}
     sigstore: Annotated[tuple[Digest, ...], Meta(max_length=16)] = ()
@@ -119,6 +139,16 @@ class Chain:
         """The key that some document of the chain records."""
         return next((one.root.keys[keyid] for one in self.roots if keyid in one.root.keys), None)
 
+    @property
+    def identities(self) -> dict[str, Identity]:
+        """Every identity that some document of the chain records, by id."""
+        return {id_: one for signed in self.roots for id_, one in signed.root.identities.items()}
+
+    def who(self, keyid: str) -> str:
+        """A signer as people know it: the beginning of a key id, or an identity."""
+        identity = self.identities.get(keyid)
+        return keyid[:12] if identity is None else identity.name
+
     def counts(self, role: str, keyid: str, at: Mark | None) -> Counts:
         """Whether a good signature by ``keyid`` counts for ``role``, for a release at ``at``; if not, why not."""
         leaver = self.newest.leave.get(keyid)  # F-63
@@ -154,11 +184,16 @@ def check_root(root: Root, what: str) -> None:
     for keyid, key in root.keys.items():
         if key.keyid != keyid:  # F-52
             raise MalformedError(f"key is listed as {keyid} and is {key.keyid}", where=what)
+    for id_, identity in root.identities.items():
+        if identity.id != id_ or id_ in root.keys:  # F-200
+            raise MalformedError(f"identity is listed as {id_} and is {identity.id}", where=what)
     for name in ROLES:
         if name not in root.roles:  # F-50
             raise MalformedError(f"role {name!r} is missing", where=what)
     for name, role in root.roles.items():
-        if list(role.keys) != sorted(set(role.keys)) or not set(role.keys) <= set(root.keys):  # F-51
+        # F-201: whoever signs roots, consignments and rollbacks has a key.
+        listed = set(root.keys) | (set(root.identities) if name not in ROLES or name == "release" else set())
+        if list(role.keys) != sorted(set(role.keys)) or not set(role.keys) <= listed:  # F-51
             raise MalformedError(f"keys of role {name!r} are not sorted, not each once, or not listed", where=what)
         if name in ROLES and role.threshold > len(role.keys):  # F-51, F-62
             raise MalformedError(f"role {name!r} asks for {role.threshold} of {len(role.keys)} keys", where=what)

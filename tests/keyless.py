@@ -79,11 +79,13 @@ class Sigstore:
         number: Where its keys begin; other instances have other keys.
         rekor: Which kind of log its signers use.
         stamps: Whether its trusted root names the time-stamp authority.
+        signer: Which key the next signer makes up; another one gets another certificate.
     """
 
     number: int = 300
     rekor: int = 1
     stamps: bool = True
+    signer: int = 10
 
     def key(self, offset: int) -> ec.EllipticCurvePrivateKey:
         return derived(self.number + offset).key
@@ -244,7 +246,7 @@ class Sigstore:
 
     def sign_statement(self, payload: bytes, **options: Any) -> bytes:
         """A bundle around a DSSE envelope, as `cosign sign` makes it: a `dsse` entry, in Rekor 2 a `hashedrekord`."""
-        key = self.key(10)
+        key = self.key(self.signer)
         certificate = self.certificate(key, **options)
         message = pae(INTOTO, payload)
         signature = sign(key, message)
@@ -261,7 +263,7 @@ class Sigstore:
 
     def sign_message(self, message: bytes, **options: Any) -> bytes:
         """A bundle with a bare signature and a `hashedrekord` entry."""
-        key = self.key(11)
+        key = self.key(self.signer + 1)
         certificate = self.certificate(key, **options)
         signature = sign(key, message)
         entry = self._record(certificate, message, signature)

@@ -7,7 +7,7 @@ here once more.
 from dataclasses import dataclass
 from pathlib import Path
 
-from content.head import MAX_SIG, Head, Known, Signature, VerifiedHead, verify_head
+from content.head import MAX_SIG, MAX_TRUSTED_ROOT, Head, Known, Signature, VerifiedHead, verify_head
 from manifests.approval import MAX_APPROVAL, SignedApproval, verify_approval
 from manifests.digest import Blob, digest_of
 from manifests.envelope import MAX_BUNDLE
@@ -231,12 +231,15 @@ def _verified(stated: Stated, release: Release, request: ReviewRequest, read: Re
     head = Head(
         release=read(stated.release, MAX_RELEASE),
         signatures=tuple(
-            Signature(keyid=one.keyid, sig=read(one.sig, MAX_SIG), bundle=read(one.bundle, MAX_BUNDLE))
+            Signature(
+                keyid=one.keyid, sig=read(one.sig, MAX_SIG) if one.sig else None, bundle=read(one.bundle, MAX_BUNDLE)
+            )
             for one in stated.signatures
         ),
         roots=roots,
         bulk_at=release.bulk_at,
         first_root=_first(roots),
+        trusted_root=read(stated.trusted_root, MAX_TRUSTED_ROOT) if stated.trusted_root else None,
     )
     return verify_head(head, pin, Known(revocations=_revocations(request, read)))
 

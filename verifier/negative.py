@@ -80,11 +80,13 @@ def _signatures(site: Site, path: Path) -> Iterator[Artefact]:
     except WaybillError:
         return
     for one in head.signatures:
-        yield Artefact(
-            "signature",
-            digest_of(one.sig),
-            partial(_believe, site, one.keyid, one.sig, head.release),
-        )
+        # An identity has no key that could be tried apart from its bundle; the release as a whole is.
+        if one.sig is not None:
+            yield Artefact(
+                "signature",
+                digest_of(one.sig),
+                partial(_believe, site, one.keyid, one.sig, head.release),
+            )
 
 
 def _take_in(site: Site, path: Path) -> None:

@@ -181,8 +181,10 @@ def _stated(shelf: _Shelf, side: Side, head: VerifiedHead | None) -> Stated:
     return Stated(
         release=shelf.put(head.head.release if head else encode(side.release)),
         signatures=tuple(
-            Pair(keyid=one.keyid, sig=shelf.put(one.sig), bundle=shelf.put(one.bundle)) for one in signatures
+            Pair(keyid=one.keyid, sig=None if one.sig is None else shelf.put(one.sig), bundle=shelf.put(one.bundle))
+            for one in signatures
         ),
+        trusted_root=shelf.put(head.head.trusted_root) if head and head.head.trusted_root else None,
         config=shelf.put(side.config) if side.config is not None else None,
         settings=shelf.put(side.settings) if side.settings is not None else None,
     )

@@ -127,7 +127,7 @@ def judge_release(verified: VerifiedHead, site: SiteFacts | None, *, now: dateti
     root = verified.chain.newest
     findings = [
         _ok("root", f"{root.vendor}, root {root.version}"),
-        _ok("signatures", f"release signed by {', '.join(keyid[:12] for keyid in verified.signers)}"),
+        _ok("signatures", f"release signed by {', '.join(verified.chain.who(keyid) for keyid in verified.signers)}"),
     ]
     findings += [
         Finding("signature-not-evaluated", "warning", f"key {keyid[:12]}: its algorithm is not known here, not counted")

@@ -184,7 +184,7 @@ def show_command(file: Path, root: Path | None, fingerprint: str | None, site: P
         first = "not verified: nothing says whom to trust (--fingerprint, --root or --site)"
         return _show_release(first, release, digest_of(head.release), None)
     verified = verify_head(head, found[0], found[2])
-    by = ", ".join(keyid[:12] for keyid in verified.signers)
+    by = ", ".join(verified.chain.who(keyid) for keyid in verified.signers)
     practice = " (practice)" * verified.practice
     first = f"head verified: {verified.chain.newest.vendor}{practice}, signed by {by}; the bulk was not read"
     return _show_release(first, verified.release, verified.release_digest, verified)
@@ -288,7 +288,8 @@ def _show_root(found: SignedRoot, file: Path, role: str | None) -> Result:
     if role is not None:
         if role not in found.root.roles:
             raise UsageError(f"no role {role!r}, the roles are {', '.join(sorted(found.root.roles))}", where="--pem")
-        keys: list[PublicKey] = [found.root.keys[keyid] for keyid in found.root.roles[role].keys]
+        held_keys = found.root.roles[role].keys
+        keys: list[PublicKey] = [found.root.keys[keyid] for keyid in held_keys if keyid in found.root.keys]
         return Result("".join(key.pem for key in keys).rstrip("\n"), {"pem": [key.pem for key in keys]})
     rows = [
         f"not verified: compare this fingerprint with the vendor's paper before you trust {file.name}",
@@ -298,7 +299,9 @@ def _show_root(found: SignedRoot, file: Path, role: str | None) -> Result:
     ]
     for name, held in sorted(found.root.roles.items()):
         products = f" for {', '.join(held.products)}" if held.products else ""
-        rows.append(f"role      {name}: {held.threshold} of {', '.join(keyid[:12] for keyid in held.keys)}{products}")
+        names = {id_: one.name for id_, one in found.root.identities.items()}
+        who = ", ".join(names.get(keyid, keyid[:12]) for keyid in held.keys)
+        rows.append(f"role      {name}: {held.threshold} of {who}{products}")
     rows += [f"left      {keyid[:12]}: {leaver.how}" for keyid, leaver in sorted(found.root.leave.items())]
     signed = ", ".join(one.keyid[:12] for one in found.envelope.signatures)
     rows.append(f"signed by {signed or 'nobody'}")

@@ -124,7 +124,7 @@ def _envelope() -> Iterator[tuple[int, bytes]]:
         yield 2, one.bundle
         yield 3, one.bundle
         yield 8, one.bundle
-        yield 10, one.sig
+        yield 10, one.sig or b""
     yield 9, base64.b64encode(bytes(range(99)))
     for case in _cases():
         try:

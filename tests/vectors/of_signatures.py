@@ -70,7 +70,7 @@ def with_pairs(
 
 
 def in_sig(change: Callable[[bytes], bytes]) -> Callable[[], Case]:
-    return with_pairs(lambda pairs: (replace(pairs[0], sig=change(pairs[0].sig)), *pairs[1:]))
+    return with_pairs(lambda pairs: (replace(pairs[0], sig=change(pairs[0].sig or b"")), *pairs[1:]))
 
 
 def _sigstore(change: Callable[[dict[str, object]], None]) -> Callable[[bytes], bytes]:

@@ -75,6 +75,7 @@ def test_both_signatures_say_the_same() -> None:
     release, _, _ = Vendor().release()
     data = encode(release)
     made = sign_release(data, RELEASE)
+    assert made.sig is not None
     RELEASE.public.verify(made.sig, data, "sig")
     assert bundle_payload(made.bundle, "x") == encode(release_statement(release, digest_of(data)))
 
