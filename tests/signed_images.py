@@ -112,6 +112,7 @@ class Hanging:
     subject: dict[str, object]
     put: Callable[[bytes], str]
     top: list[dict[str, object]]
+    repository: str = "small/api"
 
     def target(self, media_type: str, data: bytes, **more: object) -> dict[str, object]:
         return {"mediaType": media_type, "digest": self.put(data), "size": len(data), **more}
@@ -131,7 +132,7 @@ class Hanging:
             "config": self.target(OCI_CONFIG, b'{"a":1}'),
             "layers": layers,
         }
-        name = f"small/api:{(about or self.digest).replace(':', '-')}{tag}"
+        name = f"{self.repository}:{(about or self.digest).replace(':', '-')}{tag}"
         self.top.append({**self.target(OCI_MANIFEST, dump(document)), "annotations": {REF_NAME: name}})
 
     def signed(self, key: PrivateKey, about: str = "") -> None:

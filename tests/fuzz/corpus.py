@@ -5,14 +5,17 @@ import json
 from collections.abc import Iterator
 
 from content.archive import header
+from manifests.approval import Approval, sign_approval
 from manifests.armour import armour_report
-from manifests.canonical import encode
-from manifests.envelope import bundle_payload
+from manifests.canonical import decode, encode
+from manifests.envelope import Envelope, bundle_payload
 from manifests.errors import WaybillError
 from manifests.packed import pack_report
 from manifests.plan import Plan
+from manifests.review_request import ApprovalAnswer
+from manifests.rotation import Rotation
 from manifests.symbols import cut_report
-from tests.fuzz.targets import TARGETS, bulk_of_release, policy, release, sealed, vendor
+from tests.fuzz.targets import TARGETS, bulk_of_release, policy, release, review_request, sealed, vendor
 from tests.unit.fleet.reporter import Reporter
 from tests.vectors.make import frozen, topics
 from tests.vectors.surgery import Case, split
@@ -37,6 +40,14 @@ VEX = (
     b'{"@context":"https://openvex.dev/ns/v0.2.0","@id":"x","author":"a","statements":[{"status":"fixed",'
     b'"vulnerability":{"name":"CVE-2026-1"}}],"timestamp":"2026-01-02T03:04:05Z","version":1}'
 )
+
+
+def answer() -> ApprovalAnswer:
+    said = Approval(
+        plan=PLAN.digest, verdict="approve", keyid=derived(150).public.keyid, role="operator", request=ZEROS
+    )
+    envelope = decode(sign_approval(said, derived(150)), Envelope, "seed")
+    return ApprovalAnswer(approval=envelope, items=("r-1.0.0",), plan=PLAN)
 
 
 def seeds(target: str) -> Iterator[bytes]:
@@ -89,6 +100,12 @@ def _document() -> Iterator[tuple[int, bytes]]:
     yield 18, pack_report(report)
     yield 19, armour_report(report).encode()
     yield 20, "\n".join(cut_report(report)).encode()
+    yield 21, encode(review_request())
+    key = derived(150).public
+    made = "2026-01-02T03:04:05Z"
+    changed = Rotation(site=PLAN.site, former="1" * 64, key=key, key_epoch=2, after_seq=3, after=ZEROS, made_at=made)
+    yield 22, encode(changed)
+    yield 23, encode(answer())
     for case in _cases():
         try:
             parts = split(case.bundle)
@@ -119,7 +136,7 @@ def _payload(data: bytes) -> bytes:
 def _envelope() -> Iterator[tuple[int, bytes]]:
     for which, (_, _, data) in enumerate(sealed()):
         yield 0, bytes((which,)) + data
-        yield (4, 5, 7, 6, 1)[which], data
+        yield (4, 5, 7, 6, 1, 11)[which], data
     for one in vendor().head().signatures:
         yield 2, one.bundle
         yield 3, one.bundle

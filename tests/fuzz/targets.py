@@ -18,7 +18,7 @@ from manifests.armour import find_armour, open_armour
 from manifests.canonical import decode, encode, parse
 from manifests.consignment import CONSIGNMENT_TYPE, Consignment, sign_consignment, verify_consignment
 from manifests.contract import parse_contract
-from manifests.digest import digest_of
+from manifests.digest import Blob, digest_of
 from manifests.enrolment import ENROLMENT_TYPE, Enrolment, sign_enrolment, verify_enrolment
 from manifests.envelope import (
     Envelope,
@@ -34,12 +34,14 @@ from manifests.handwritten import parse_handwritten
 from manifests.keys import decode_base64, encode_base64
 from manifests.openvex import check_openvex
 from manifests.packed import unpack_report
-from manifests.plan import parse_plan
+from manifests.plan import Plan, parse_plan
 from manifests.policy import KINDS, Policy, compile_policy, parse_policy
 from manifests.release import Predicate, Release, parse_release
 from manifests.report import ReportStatement, verify_report
+from manifests.review_request import REQUEST_TYPE, ReviewRequest, parse_answer, sign_request, verify_request
 from manifests.revocations import REVOCATIONS_TYPE, Revocations, verify_revocations
 from manifests.rollback import parse_rollback
+from manifests.rotation import Rotation
 from manifests.sbom import read_components
 from manifests.symbols import parse_symbol
 from manifests.telephone import parse_line
@@ -183,6 +185,31 @@ def sealed() -> tuple[tuple[str, bytes, bytes], ...]:
         (REVOCATIONS_TYPE, encode(gone), seal(encode(gone), REVOCATIONS_TYPE, (ROOT,))),
         (APPROVAL_TYPE, encode(said), sign_approval(said, KEY)),
         (ROOT_TYPE, encode_root(vendor().root()), vendor().root_file()),
+        (REQUEST_TYPE, encode(review_request()), sign_request(review_request(), KEY)),
+    )
+
+
+def review_request() -> ReviewRequest:
+    digest = digest_of(b"anything")
+    plan = Plan(
+        site="a/small/production/b",
+        site_key=KEY.public.keyid,
+        action="policy",
+        last_change=digest,
+        policy=digest,
+        subject=digest,
+        kinds=("policy",),
+    )
+    blob = Blob(digest=digest, size=8)
+    return ReviewRequest(
+        items=("policy",),
+        plan=plan,
+        then="install policy",
+        key=KEY.public,
+        made_at="2026-01-02T03:04:05Z",
+        root=pin(),
+        policy=blob,
+        proposed=blob,
     )
 
 
@@ -239,6 +266,14 @@ def approval(data: bytes) -> None:
     assert encode(verify_approval(data, policy(), "fuzz").approval) in good_payloads()
 
 
+def request(data: bytes) -> None:
+    assert encode(verify_request(data, "fuzz").request) in good_payloads()
+
+
+def answer(data: bytes) -> None:
+    assert encode(parse_answer(data, "fuzz")[0]) == data
+
+
 def revocations(data: bytes) -> None:
     found = verify_revocations(data, chain(), "fuzz")
     # The vectors' root key signs lists of their own as well, so what is read need not be the one of the corpus.
@@ -285,6 +320,9 @@ TARGETS: dict[str, tuple[Reader, ...]] = {
         lambda data: unpack_report(data, "fuzz"),
         armour,
         spoken,
+        of_type(ReviewRequest),
+        of_type(Rotation),
+        answer,
     ),
     "envelope": (
         any_envelope,
@@ -298,6 +336,7 @@ TARGETS: dict[str, tuple[Reader, ...]] = {
         bundle_of_others,
         base64_text,
         signature,
+        request,
     ),
 }
 
