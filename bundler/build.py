@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bundler.authorisations import check_authorisations
 from bundler.collect import Access, Finding, Sources, collect
 from bundler.compile import compile_release, list_images, order_members
 from bundler.earlier import check_earlier
@@ -103,6 +104,7 @@ def build(
     mark = Mark(epoch=chain.newest.epoch, sequence=source.sequence)
     keyids = check_signers(chain, signers, source.product, mark)
     earlier = tuple(one.release for one in after)
+    check_authorisations(file, source, chain, mark, folder)
     findings = check_earlier(file, source, rollback, mark.epoch, earlier)
 
     parts = Parts()

@@ -15,6 +15,7 @@ from content.layout import Extent, Layout, open_archive, open_layout
 from content.lint import MAX_NOTES, check_notes
 from content.reference import parse_reference
 from manifests.authored import ATTACHED, NONE, ImageFile, ReleaseFile, SignerFile, parse_from
+from manifests.authorisation import MAX_AUTHORISATION, parse_authorisation
 from manifests.canonical import encode
 from manifests.config_schema import MAX_SCHEMA, check_config_schema
 from manifests.contract import Contract
@@ -47,6 +48,7 @@ class Collected:
     notes: Blob | None
     config: Config | None
     advisories: tuple[Blob, ...]
+    authorisations: tuple[Blob, ...]
     signers: dict[str, ImageSigner]
     sigstore: Blob | None
     images: tuple[CollectedImage, ...]
@@ -158,6 +160,9 @@ def collect(
         notes=None if release.notes is None else parts.document(folder / release.notes, MAX_NOTES, check_notes),
         config=config,
         advisories=tuple(parts.document(folder / one, MAX_OPENVEX, check_openvex) for one in release.advisories),
+        authorisations=tuple(
+            parts.document(folder / one, MAX_AUTHORISATION, parse_authorisation) for one in release.authorisations
+        ),
         files=tuple(collect_files(one.name, folder / one.from_, parts) for one in release.files),
         charts=tuple(charts),
         programs=tuple(

@@ -109,6 +109,7 @@ def compile_release(
         floor=source.floor,
         fixes=source.fixes,
         advisories=collected.advisories,
+        authorisations=collected.authorisations,
         signers=collected.signers,
         sigstore=collected.sigstore,
         images=tuple(one.image for one in collected.images),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from content.head import release_statement
+from manifests.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, Authorisation, check_authorisation
 from manifests.canonical import encode, parse
 from manifests.digest import digest_of
 from manifests.envelope import INTOTO, Envelope, pae
@@ -22,6 +23,7 @@ RELEASE, STATEMENT, ROOT, ROOT_TEXT = "release.json", "statement.pae", "root.pae
 # What an identity signs, with a program that knows Fulcio; and its answer.
 STATEMENT_TEXT, STATEMENT_SIGNED = "statement.json", "statement.sigstore.json"
 LIST, LIST_TEXT = "revocations.pae", "revocations.json"
+PERMIT, PERMIT_TEXT = "authorisation.pae", "authorisation.json"
 MAX_SIGNATURE = 4096
 README = """\
 To be signed: {what}
@@ -106,6 +108,19 @@ def request_list(payload: bytes) -> Request:
     return Request(what, ((LIST, pae(REVOCATIONS_TYPE, payload)),), ((LIST_TEXT, payload),))
 
 
+def request_authorisation(payload: bytes) -> Request:
+    """The byte string of an authorisation; refuses bytes that are not one."""
+    found = parse(payload, Authorisation, PERMIT_TEXT, max_bytes=MAX_AUTHORISATION)
+    check_authorisation(found, PERMIT_TEXT)
+    what = (
+        f"authorisation {found.number} of {found.vendor}: from {found.product} {found.leaves.channel} "
+        f"{found.leaves.mark.sequence} back to {found.goes_to.version}, below the floor, once, "
+        f"at {', '.join(found.sites) or 'every site of the release that carries it'}; because: {found.why}; "
+        f"fingerprint {digest_of(payload)}"
+    )
+    return Request(what, ((PERMIT, pae(AUTHORISATION_TYPE, payload)),), ((PERMIT_TEXT, payload),))
+
+
 def write_request(request: Request, folder: Path) -> None:
     """Make the folder with what is to be signed.
 
@@ -137,6 +152,8 @@ def read_request(folder: Path) -> Request:
         request = request_root(read_capped(folder / ROOT_TEXT, MAX_ROOT))
     elif (folder / LIST_TEXT).exists():
         request = request_list(read_capped(folder / LIST_TEXT, MAX_REVOCATIONS))
+    elif (folder / PERMIT_TEXT).exists():
+        request = request_authorisation(read_capped(folder / PERMIT_TEXT, MAX_AUTHORISATION))
     else:
         raise MalformedError(
             "holds nothing to sign", where=str(folder), remedy="name a folder that `waybill sign --prepare` wrote"

@@ -11,11 +11,13 @@ import click
 import msgspec
 from click.core import ParameterSource
 
+from content.authorise import made_authorisation, rollback_role, sign_authorisation
 from content.detached import (
     STATEMENT_SIGNED,
     Request,
     answer_request,
     read_answer,
+    request_authorisation,
     request_list,
     request_release,
     request_root_of,
@@ -23,6 +25,7 @@ from content.detached import (
 )
 from content.head import MAX_TRUSTED_ROOT, add_signature, open_head, rewrite_head, sign_release
 from content.signers import open_signer
+from manifests.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, parse_authorisation
 from manifests.canonical import decode
 from manifests.console import Result, ask_passphrase, passphrase_option, verb
 from manifests.digest import digest_of
@@ -93,14 +96,15 @@ def sign_command(
     trusted_root: Path | None,
     passphrase_fd: int | None,
 ) -> Result:
-    """Add a signature to FILE: a bundle (only its head is rewritten), a root document, a revocation list, or a folder
-    from --prepare.
+    """Add a signature to FILE: a bundle (only its head is rewritten), a root document, a revocation list, an
+    authorisation (its .yaml makes the .json beside it), or a folder from --prepare.
     """
     typed = click.get_current_context().get_parameter_source("keys") == ParameterSource.COMMANDLINE
     if (prepare is not None) + (attach is not None) + typed > 1:
         raise UsageError("--key, --prepare and --attach exclude each other", where="sign")
     if file.is_dir():
         return _answer(file, _open_keys(keys, passphrase_fd))
+    file = made_authorisation(file)
     kind = _kind_of(file)
     if prepare is not None:
         return _prepare(file, prepare, kind)
@@ -111,10 +115,14 @@ def sign_command(
             f"belongs to --attach of a folder with {STATEMENT_SIGNED}", where="--trusted-root", remedy="leave it out"
         )
     if attach is not None:
-        keys_of = {"root": _root_keys, "list": _list_keys, "bundle": _release_keys}[kind](file)
+        keys_of = {
+            "root": _root_keys, "list": _list_keys, "bundle": _release_keys, "authorisation": rollback_keys
+        }[kind](file)  # fmt: skip
         signers: tuple[Signer, ...] = (read_answer(attach, _request(file, kind), keys_of),)
     else:
         signers = _open_keys(keys, passphrase_fd)
+    if kind == "authorisation":
+        return _sign_authorisation(file, signers)
     return {"root": _sign_root, "list": _sign_list, "bundle": _sign_bundle}[kind](file, signers)
 
 
@@ -124,12 +132,12 @@ class _Typed(msgspec.Struct):
     payload_type: str = msgspec.field(name="payloadType", default="")
 
 
-def _kind_of(file: Path) -> Literal["bundle", "root", "list"]:
+def _kind_of(file: Path) -> Literal["bundle", "root", "list", "authorisation"]:
     with file.open("rb") as opened:
         if opened.read(1) != b"{":
             return "bundle"
     kind = decode(read_capped(file, MAX_REVOCATIONS), _Typed, str(file)).payload_type
-    return "list" if kind == REVOCATIONS_TYPE else "root"
+    return "list" if kind == REVOCATIONS_TYPE else "authorisation" if kind == AUTHORISATION_TYPE else "root"
 
 
 def _open_keys(keys: tuple[str, ...], passphrase_fd: int | None) -> tuple[Signer, ...]:
@@ -146,6 +154,10 @@ def open_key(uri: str, passphrase_fd: int | None, beside: Path | None = None) ->
 def _request(file: Path, kind: str) -> Request:
     if kind == "list":
         return request_list(_read_list(file)[0].payload_bytes)
+    if kind == "authorisation":
+        return request_authorisation(
+            parse_authorisation(read_capped(file, MAX_AUTHORISATION), str(file))[0].payload_bytes
+        )
     if kind == "root":
         return request_root_of(parse_root(read_capped(file, MAX_ROOT), str(file)).envelope)
     return request_release(open_head(file).release)
@@ -262,17 +274,50 @@ def _read_list(file: Path) -> tuple[Envelope, Revocations]:
 
 def _list_judge(file: Path) -> Root:
     """The newest root document that lies beside a revocation list: its root keys sign the list."""
+    return newest_root(file.parent)
+
+
+def newest_root(folder: Path) -> Root:
+    """The newest root document in a folder of a vendor. Raises RefusedError when there is none."""
     found: Root | None = None
-    while (path := file.with_name(f"{found.version + 1 if found else 1}.root.json")).exists():
+    while (path := folder / f"{found.version + 1 if found else 1}.root.json").exists():
         found = parse_root(read_capped(path, MAX_ROOT), str(path)).root
     if found is None:
         raise RefusedError(
-            "no root document lies beside it, so nobody knows who may sign it",
-            where=str(file.parent),
-            remedy="put 1.root.json and its successors beside it",
+            "no root document lies here, so nobody knows who may sign",
+            where=str(folder),
+            remedy="put 1.root.json and its successors there",
             finding="root-missing",
         )
     return found
+
+
+def rollback_keys(file: Path) -> tuple[PublicKey, ...]:
+    root = newest_root(rollback_role(file))
+    return tuple(key for keyid in root.roles["rollback"].keys if (key := root.keys[keyid]).known)
+
+
+def _sign_authorisation(file: Path, signers: tuple[Signer, ...]) -> Result:
+    judge = newest_root(rollback_role(file))
+    role = judge.roles["rollback"]
+    for signer in signers:
+        if signer.public.keyid not in role.keys:
+            raise RefusedError(
+                f"key {signer.public.keyid[:12]} is not a rollback key of root {judge.version}",
+                where=str(file),
+                remedy=f"the rollback keys are {short(role.keys)}",
+                finding="signature-role",
+            )
+    data = sign_authorisation(file, signers)
+    replace_file(file, data)
+    envelope, found = parse_authorisation(data, str(file))
+    text = [
+        f"signed       authorisation {found.number}: {found.product} {found.leaves.channel} "
+        f"{found.leaves.mark.sequence} back to {found.goes_to.version}",
+        f"wrote        {file}",
+    ]
+    result = _standing(text, {one.keyid for one in envelope.signatures}, role.keys, role.threshold)
+    return Result(result.text, {**result.data, "authorisation": found.number, "path": str(file)})
 
 
 def _list_keys(file: Path) -> tuple[PublicKey, ...]:

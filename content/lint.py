@@ -92,6 +92,7 @@ def _release(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
 
 def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Iterator[WaybillError]:
     """Everything that ``release.yaml`` names is there; small documents are what they should be."""
+    from manifests.authorisation import MAX_AUTHORISATION, parse_authorisation
     from manifests.config_schema import MAX_SCHEMA, check_config_schema
     from manifests.openvex import MAX_OPENVEX, check_openvex
     from manifests.sbom import MAX_SBOM, check_sbom
@@ -117,6 +118,8 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
         yield from document(release.config.schema, "$.config.schema", MAX_SCHEMA, check_config_schema)
     for i, text in enumerate(release.advisories):
         yield from document(text, f"$.advisories[{i}]", MAX_OPENVEX, check_openvex)
+    for i, text in enumerate(release.authorisations):
+        yield from document(text, f"$.authorisations[{i}]", MAX_AUTHORISATION, parse_authorisation)
     for name, signer in release.signers.items():
         if signer.key is not None:
             yield from document(signer.key, f"$.signers.{name}", MAX_KEY_FILE, parse_carried_pem)

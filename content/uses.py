@@ -33,6 +33,8 @@ def _uses(release: Release, read: Callable[[str], bytes]) -> Iterator[tuple[str,
         yield release.config.schema.digest, "the config schema"
     for blob in release.advisories:
         yield blob.digest, "an advisory"
+    for blob in release.authorisations:
+        yield blob.digest, "an authorisation to go below the floor"
     for files in release.files:
         yield from ((one.digest, f"file {one.path} of {files.name}") for one in files.entries)
     for chart in release.charts:

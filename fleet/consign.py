@@ -16,16 +16,17 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 from content.keys_cli import replace_file
 from fleet.ledger.tables import closures, consignments, enrolments, keys, releases, reports, roots, sites, standings
 from fleet.views import SiteRow
-from manifests.canonical import decode, parse
+from manifests.authorisation import verify_authorisation
+from manifests.canonical import decode
 from manifests.consignment import Consignment, Newest, Request, sign_consignment, verify_consignment
 from manifests.console import rfc3339
 from manifests.digest import digest_of
-from manifests.envelope import Envelope, verify_signature
-from manifests.errors import RefusedError, UntrustedError, UsageError
+from manifests.envelope import Envelope
+from manifests.errors import RefusedError, UsageError
 from manifests.keys import Signer
 from manifests.release import Audience
 from manifests.report import Acknowledged
-from manifests.revocations import MAX_REVOCATIONS, verify_revocations
+from manifests.revocations import verify_revocations
 from manifests.trust import Chain, Mark, SignedRoot, parse_root
 
 FILE = "consignment.json"
@@ -104,29 +105,24 @@ def carried_list(root: SignedRoot, data: bytes, what: str) -> Envelope:
     return decode(data, Envelope, what)
 
 
-def carried_authorisation(root: SignedRoot, data: bytes, what: str) -> Envelope:
-    """A document that a threshold of the rollback role signed, as it is carried; what it allows, the site judges.
+def carried_authorisation(root: SignedRoot, data: bytes, what: str, sites: tuple[str, ...]) -> Envelope:
+    """A permission to go below the floor, as it is carried; a threshold of the rollback role signed it.
 
     Raises:
-        MalformedError: Not an envelope of ours.
+        MalformedError: Not an authorisation.
         UntrustedError: Signed by others, or by too few.
+        RefusedError: It does not name one of ``sites``, which would refuse the whole consignment.
     """
-    envelope = parse(data, Envelope, what, max_bytes=MAX_REVOCATIONS)
-    role = root.root.roles["rollback"]
-    good = set()
-    for one in envelope.signatures:
-        key = root.root.keys.get(one.keyid)
-        if key is not None and key.known and one.keyid in role.keys:
-            verify_signature(envelope, one, key, what)
-            good.add(one.keyid)
-    if len(good) < role.threshold:
-        raise UntrustedError(
-            f"signed by {len(good)} of the {role.threshold} rollback keys that root {root.root.version} asks for",
+    said = verify_authorisation(data, Chain(roots=(root,)), what).authorisation
+    others = [site for site in sites if site not in said.sites]
+    if others:
+        raise RefusedError(
+            f"authorisation {said.number} does not name {', '.join(others)}",
             where=what,
-            remedy=f"sign with {' or '.join(one[:16] for one in role.keys)}",
-            finding="signature-missing",
+            remedy="name the site under `sites` and sign it anew, or consign to each site its own",
+            finding="authorisation-other-site",
         )
-    return envelope
+    return decode(data, Envelope, what)
 
 
 def parse_request(text: str, number: int) -> Request:

@@ -82,7 +82,8 @@ def consign_command(
         carried = None if revocations is None else read_capped(revocations, MAX_REVOCATIONS)
         listed = None if carried is None else carried_list(judge, carried, str(revocations))
         papers = tuple(
-            carried_authorisation(judge, read_capped(one, MAX_REVOCATIONS), str(one)) for one in authorisations
+            carried_authorisation(judge, read_capped(one, MAX_REVOCATIONS), str(one), tuple(row.site for row in rows))
+            for one in authorisations
         )
         signers = tuple(open_key(uri, passphrase_fd) for uri in keys)
         check_signers(judge, signers)

@@ -165,6 +165,7 @@ class ReleaseFile(Document, frozen=True, kw_only=True):
     floor: Positive
     fixes: Annotated[tuple[Fix, ...], Meta(max_length=10000)] = ()
     advisories: Annotated[tuple[PathText, ...], Meta(max_length=1024)] = ()
+    authorisations: Annotated[tuple[PathText, ...], Meta(max_length=16)] = ()
     signers: Annotated[dict[Word, SignerFile], Meta(max_length=256)] = {}
     sigstore: PathText | None = None
     images: Annotated[tuple[ImageFile, ...], Meta(max_length=10000)] = ()

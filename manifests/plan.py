@@ -29,7 +29,8 @@ class Plan(Document, frozen=True, kw_only=True, tag_field="type", tag=PLAN_TYPE)
         config: Digest of the validated config document; ``settings``: of what else ``site.yaml`` says.
         policy: Digest of the policy in force, by which the approvals will be counted.
         contract: Digest of the telemetry contract that will be in force.
-        subject: What the plan is about when that is no release: a policy, an export, an offboarding.
+        subject: What the plan is about when that is no release: a policy, an export, an offboarding. Of a way back
+            below the floor, the vendor's authorisation.
         kinds: What it changes, sorted.
     """
 

@@ -245,6 +245,7 @@ class Release(Document, frozen=True, kw_only=True, tag_field="type", tag=RELEASE
     Attributes:
         bulk_at: Length of the head in bytes, a multiple of 65536.
         members: What follows the head, in order: index.json, VERIFY.txt, then blobs, no digest twice.
+        authorisations: Permissions, in envelopes of their own, to leave this very release for one below its floor.
         kits: Digests of the verifiers that read this format.
         sigstore: The ``trusted_root.json`` for signers that are identities; the root decides whether it may be.
     """
@@ -273,6 +274,7 @@ class Release(Document, frozen=True, kw_only=True, tag_field="type", tag=RELEASE
     config: Config | None = None
     contract: Blob
     rollback: Blob
+    authorisations: Annotated[tuple[Blob, ...], Meta(max_length=16)] = ()
     handlers: Annotated[tuple[Handler, ...], Meta(max_length=1024)] = ()
     install: Annotated[tuple[InstallStep, ...], Meta(min_length=1, max_length=1024)]
     probes: Annotated[tuple[Probe, ...], Meta(max_length=1024)] = ()
@@ -381,6 +383,8 @@ def referenced(release: Release) -> Iterator[tuple[str, Blob]]:
         yield "config.schema", release.config.schema
     for i, blob in enumerate(release.advisories):
         yield f"advisories[{i}]", blob
+    for i, blob in enumerate(release.authorisations):
+        yield f"authorisations[{i}]", blob
     for i, image in enumerate(release.images):
         if not image.platforms:
             yield f"images[{i}].manifest", Blob(digest=image.manifest.digest, size=image.manifest.size)

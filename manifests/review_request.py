@@ -83,6 +83,7 @@ class ReviewRequest(Document, frozen=True, kw_only=True, tag_field="type", tag=R
         root: What the site trusts; ``roots`` are the documents up to it, oldest first.
         policy: The one in force; ``proposed``: the one that the plan would put in force.
         before: What runs now; ``way``: the releases of the plan in order, without those that are installed already.
+        authorisation: Of a way back below the floor; its envelope.
         between: Releases that a way back gives up besides the one that runs.
         documents: Whatever belongs to the releases and is at the site.
         said: Approvals and rejections of this very plan so far.
@@ -103,6 +104,7 @@ class ReviewRequest(Document, frozen=True, kw_only=True, tag_field="type", tag=R
     proposed: Blob | None = None
     before: Stated | None = None
     way: Annotated[tuple[Stated, ...], Meta(max_length=MAX_ITEMS)] = ()
+    authorisation: Blob | None = None
     between: Annotated[tuple[Blob, ...], Meta(max_length=1024)] = ()
     documents: Annotated[tuple[Blob, ...], Meta(max_length=16384)] = ()
     said: Annotated[tuple[Blob, ...], Meta(max_length=1024)] = ()

@@ -9,6 +9,7 @@ from datetime import datetime
 import msgspec
 
 from content.head import VerifiedHead
+from manifests.authorisation import SignedAuthorisation
 from manifests.canonical import parse
 from manifests.config_schema import MAX_SCHEMA
 from manifests.contract import MAX_CONTRACT, Contract
@@ -20,6 +21,7 @@ from manifests.release import Release
 from manifests.rollback import Rollback
 from manifests.trust import Mark
 from manifests.version import in_any
+from verifier.authorisation import find_authorisation
 from verifier.crew import LoadDriver, Work, crew_of, installed_of
 from verifier.events import Action, Planned
 from verifier.facts import facts_of, proposed_channel
@@ -52,6 +54,7 @@ class Change:
         source: Where its bytes were last seen.
         more_leaves: What leaves by the new settings and did not before, in words.
         back: Of a rollback, how the data go back; None of an install.
+        authorised: Of a rollback below the floor, the vendor's permission.
     """
 
     item: str
@@ -82,6 +85,7 @@ class Change:
         return f"rollback --to {self.target}" if self.action == "rollback" else f"install {self.item}"
 
     back: Back | None = None
+    authorised: SignedAuthorisation | None = None
 
     @property
     def release(self) -> Release:
@@ -440,7 +444,8 @@ def rollback_change(site: Site, number: int) -> Change:
     """Going back to an earlier generation, with the config that it had.
 
     Raises:
-        RefusedError: It is not there, never worked, lies below the floor, or the running release cannot be left so.
+        RefusedError: It is not there, never worked, lies below the floor and nothing here authorises that, or the
+            running release cannot be left so.
     """
     state = site.state
     target, running = state.generation(number), state.running
@@ -459,11 +464,18 @@ def rollback_change(site: Site, number: int) -> Change:
             remedy=f"to go forward, waybill install r-{target.version}",
             finding="back-to",
         )
+    floor = state.floor_of(target.channel)
+    below = floor is not None and target.mark < floor
+    authorised = find_authorisation(site, running, target, item) if below else None
     back = data_way(site, target, running, item)
     contract = parse(
         get_blob(site.blobs, installed.release.contract, MAX_CONTRACT), Contract, "contract", max_bytes=MAX_CONTRACT
     )
-    kinds: tuple[Kind, ...] = ("rollback",) if target.channel == state.channel else ("channel", "rollback")
+    more: tuple[Kind, ...] = (
+        *(("below-floor",) if below else ()),
+        *(("channel",) if target.channel != state.channel else ()),
+    )
+    kinds: tuple[Kind, ...] = (*more, "rollback")
     plan = Plan(
         site=state.site,
         site_key=state.site_key.keyid,
@@ -475,6 +487,7 @@ def rollback_change(site: Site, number: int) -> Change:
         settings=target.settings,
         policy=state.policy,
         contract=target.contract,
+        subject=authorised.fingerprint if authorised else None,
         kinds=kinds,
     )
     planned = Planned(
@@ -496,6 +509,7 @@ def rollback_change(site: Site, number: int) -> Change:
         policy=state.policy,
         kinds=kinds,
         document=back.document,
+        authorisation=authorised.fingerprint if authorised else None,
     )
     return Change(
         item=item,
@@ -509,6 +523,7 @@ def rollback_change(site: Site, number: int) -> Change:
         proposers=(),
         source="",
         back=back,
+        authorised=authorised,
     )
 
 
@@ -531,14 +546,6 @@ def _check_target(state: SiteState, target: Generation | None, number: int, item
             where=item,
             remedy="choose one that was confirmed",
             finding="never-confirmed",
-        )
-    floor = state.floor_of(target.channel)
-    if floor is not None and target.mark < floor:
-        raise RefusedError(
-            f"generation {number} has sequence {target.mark.sequence}, below the floor {floor.sequence}",
-            where=item,
-            remedy="going below the floor needs the vendor's rollback authorisation",
-            finding="below-floor",
         )
 
 

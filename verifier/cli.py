@@ -306,6 +306,11 @@ def _received(found: "Arrivals", report: Path | None, waiting: list[str], queue:
         lines.append(f"{'received' if one.new else 'known already'}: {one.item}  {one.release}")
     for note in found.consignments:
         lines.append(f"{'received' if note.new else 'known already'}: consignment {note.number}")
+        lines += [
+            f"  authorisation {one.number}: from {one.leaves.channel} {one.leaves.mark.sequence} back to "
+            f"{one.goes_to.version}, below the floor, once; {one.why}"
+            for one in note.authorisations
+        ]
         if note.acknowledged is not None:
             lines.append(f"  home holds report {note.acknowledged}")
         lines += [f"  request {one.request}, {one.handler}: {one.outcome.replace('-', ' ')}" for one in note.answers]
@@ -331,6 +336,7 @@ def _received(found: "Arrivals", report: Path | None, waiting: list[str], queue:
                 "acknowledged": one.acknowledged,
                 "path": str(one.path),
                 "requests": {answer.request: answer.outcome for answer in one.answers},
+                "authorisations": [said.number for said in one.authorisations],
             }
             for one in found.consignments
         ],
@@ -598,8 +604,30 @@ def rollback_command(
 
     signer = signer_of(key, passphrase_fd) if key else None
     with hold_here(place, "rollback") as site:
+        means = _going_back(site, number)
         ended = rollback(site, number, tools_here(), signer=signer, reason=reason, tell=_tell, dry_run=dry_run)
-    return _ended(ended, "runs")
+    result = _ended(ended, "runs")
+    return Result("\n".join((result.text, *means)), result.data, result.error)
+
+
+def _going_back(site: "Site", number: int | None) -> list[str]:
+    """What it means: by whose word, what is lost, which advisories open again. Out of a trial nothing was promised."""
+    from verifier.change import rollback_change
+    from verifier.matter import matter_of
+    from verifier.paper import section_text
+    from verifier.review import make_review
+    from verifier.review_paper import back_section
+    from verifier.table import State
+
+    now = site.state.transaction
+    if now is not None and now.state not in (State.SETTLED, State.ROLLED_BACK):
+        return []
+    target = number or site.state.former
+    try:
+        asked = rollback_change(site, target)
+        return section_text(back_section(make_review(matter_of(site, asked, tools_here().load))))
+    except WaybillError:
+        return []  # `rollback` itself says what is wrong
 
 
 @verb(short_help="Finish what a crash interrupted.")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from manifests.authorisation import Authorisation
 from manifests.canonical import encode
 from manifests.consignment import (
     CONSIGNMENT_TYPE,
@@ -12,8 +13,9 @@ from manifests.consignment import (
     peek_consignment,
     verify_consignment,
 )
-from manifests.errors import NewerError, RefusedError, WaybillError
+from manifests.errors import RefusedError, WaybillError
 from manifests.keys import read_capped
+from verifier.authorisation import judge_carried
 from verifier.events import Alarm, Answer, Consigned, Event
 from verifier.journal import read_journal
 from verifier.report import told_of
@@ -42,6 +44,7 @@ class Arrived:
     Attributes:
         new: False when the very same one was taken in before.
         answers: What becomes of its requests.
+        authorisations: Ways back below the floor that it brought.
     """
 
     path: Path
@@ -49,6 +52,7 @@ class Arrived:
     new: bool
     acknowledged: int | None
     answers: tuple[Answer, ...]
+    authorisations: tuple[Authorisation, ...] = ()
 
 
 def is_consignment(path: Path) -> bool:
@@ -73,14 +77,13 @@ def receive_consignment(site: Site, seen: Seen, say: Say = silent) -> Arrived:
 
     Steps: 1 a revocation list in it, which has signatures of its own, is in force before anything else is believed;
     2 the vendor's consignment role signed the rest; 3 it is for this site and its key; 4 its number is above the last;
-    5 the report that it acknowledges is one of ours; 6 what it carries can be judged here; 7 the document is kept,
-    then journalled.
+    5 the report that it acknowledges is one of ours; 6 the authorisations that it carries are the vendor's and for this
+    site; 7 the documents are kept, then journalled.
 
     Raises:
         UntrustedError: Not signed by the role.
         RefusedError: For another site, older than the last, or about a report that this site never wrote, which is
             also recorded as an alarm for home.
-        NewerError: It carries what this verifier cannot judge.
     """
     if seen.said.revocations is not None:
         adopt_revocations(site, encode(seen.said.revocations), f"{seen.path} $.revocations", say)  # 1
@@ -97,7 +100,7 @@ def receive_consignment(site: Site, seen: Seen, say: Say = silent) -> Arrived:
     except RefusedError as error:
         _alarm(site, said, error)
         raise
-    check_carried(said, where)  # 6
+    carried = judge_carried(site, said, where)  # 6
     answers = answer_requests(said.requests, _handlers(site))
     site.record(  # 7
         Consigned(
@@ -109,9 +112,11 @@ def receive_consignment(site: Site, seen: Seen, say: Say = silent) -> Arrived:
             acknowledged_digest=said.acknowledged.digest if said.acknowledged else None,
             newest=said.newest,
             answers=answers,
+            authorisations=tuple(site.keep_document(one.raw) for one in carried),
         )
     )
-    return Arrived(seen.path, said.number, True, said.acknowledged.seq if said.acknowledged else None, answers)
+    acknowledged = said.acknowledged.seq if said.acknowledged else None
+    return Arrived(seen.path, said.number, True, acknowledged, answers, tuple(one.authorisation for one in carried))
 
 
 def check_for(said: Consignment, state: SiteState, where: str) -> None:
@@ -154,17 +159,6 @@ def check_acknowledged(said: Consignment, reported: dict[int, str], where: str) 
             remedy="home holds a report that this folder never wrote: was it restored from a backup, or copied? "
             "Tell support",
             finding="acknowledgement-unknown",
-        )
-
-
-def check_carried(said: Consignment, where: str) -> None:
-    """Raises when it carries something that would have to be judged and cannot be."""
-    if said.authorisations:
-        raise NewerError(
-            f"carries {len(said.authorisations)} authorisations, which this verifier does not judge yet",
-            where=f"{where} $.authorisations",
-            remedy="use a newer verifier",
-            finding="authorisations-not-judged",
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from content.head import MAX_SIG, MAX_TRUSTED_ROOT, Head, Known, Signature, VerifiedHead, verify_head
 from manifests.approval import MAX_APPROVAL, SignedApproval, verify_approval
+from manifests.authorisation import MAX_AUTHORISATION, SignedAuthorisation, verify_authorisation
 from manifests.digest import Blob, digest_of
 from manifests.envelope import MAX_BUNDLE
 from manifests.errors import DamagedError, MalformedError, RefusedError
@@ -17,9 +18,9 @@ from manifests.keys import read_capped
 from manifests.policy import MAX_POLICY, Policy, parse_policy
 from manifests.release import MAX_RELEASE, Release, parse_release
 from manifests.review_request import MAX_REQUEST, ReviewRequest, SignedRequest, Stated, Told, verify_request
-from manifests.revocations import MAX_REVOCATIONS, Revocations, parse_revocations
+from manifests.revocations import MAX_REVOCATIONS, Revocations, parse_revocations, revoke
 from manifests.sbom import MAX_SBOM
-from manifests.trust import MAX_ROOT, Pin, parse_root
+from manifests.trust import MAX_ROOT, Pin, parse_root, verify_chain
 from verifier.generations import MAX_CONFIG
 from verifier.matter import same_images
 from verifier.policy import Question, Standing, needs_of, stand
@@ -166,6 +167,7 @@ def _matter(
                     "it lacks a config that its plan names", where=where, finding="request-contradicts"
                 )
         way.append(_side(stated, release, read, same_images(before, release) if last else None))
+    authorised = _authorised(request, read, pin, where)
     stands = heads[-1].chain.newest if heads else None
     root = f"root {request.root.version}, {as_groups(request.root.digest)}"
     if stands is not None:
@@ -192,6 +194,7 @@ def _matter(
                 for one in heads
             ),
             work=request.work,
+            authorised=authorised,
             more_leaves=request.more_leaves,
             rooms=None
             if request.rooms is None
@@ -242,6 +245,22 @@ def _verified(stated: Stated, release: Release, request: ReviewRequest, read: Re
         trusted_root=read(stated.trusted_root, MAX_TRUSTED_ROOT) if stated.trusted_root else None,
     )
     return verify_head(head, pin, Known(revocations=_revocations(request, read)))
+
+
+def _authorised(request: ReviewRequest, read: Read, pin: Pin, where: str) -> SignedAuthorisation | None:
+    """Of a way back below the floor: the very authorisation that the plan names, verified again."""
+    if ("below-floor" in request.plan.kinds) != (request.authorisation is not None):
+        raise MalformedError("a way back below the floor and its authorisation go together", where=where)
+    if request.authorisation is None:
+        return None
+    roots = tuple(read(one, MAX_ROOT) for one in request.roots)
+    chain = revoke(verify_chain(roots, pin), _revocations(request, read))
+    one = verify_authorisation(read(request.authorisation, MAX_AUTHORISATION), chain)
+    if one.fingerprint != request.plan.subject:
+        raise MalformedError(
+            "its authorisation is not the one that its plan names", where=where, finding="request-contradicts"
+        )
+    return one
 
 
 def _first(roots: tuple[bytes, ...]) -> int:

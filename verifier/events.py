@@ -187,6 +187,7 @@ class Consigned(Document, frozen=True, kw_only=True, tag_field="event", tag="con
         challenge: Digest of the challenge, as reports echo it.
         acknowledged, acknowledged_digest: The report that home holds; both or neither.
         newest: By channel, what the vendor has for this site.
+        authorisations: Of ways back below the floor; digests of their envelopes, which are among the documents.
     """
 
     number: Positive
@@ -197,6 +198,7 @@ class Consigned(Document, frozen=True, kw_only=True, tag_field="event", tag="con
     acknowledged_digest: Digest | None = None
     newest: Annotated[tuple[Newest, ...], Meta(max_length=64)] = ()
     answers: Annotated[tuple[Answer, ...], Meta(max_length=64)] = ()
+    authorisations: Annotated[tuple[Digest, ...], Meta(max_length=16)] = ()
 
 
 class Alarm(Document, frozen=True, kw_only=True, tag_field="event", tag="alarm"):

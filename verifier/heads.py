@@ -62,7 +62,7 @@ def small_documents(release: Release) -> tuple[Blob, ...]:
     if release.notes is not None:
         found.append(release.notes)
     found += [Blob(digest=one.digest, size=one.size) for image in release.images for one in image.sboms]
-    return (*found, *release.advisories)
+    return (*found, *release.advisories, *release.authorisations)
 
 
 def head_path(site: Site, release: str) -> Path:

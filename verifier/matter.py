@@ -66,6 +66,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
             for work in crew
             for line in work.plan.lines
         ),
+        authorised=change.authorised,
         more_leaves=tuple(words for hop in hops for words in hop.more_leaves),
         rooms=rooms_of(site, hops, crews),
         findings=tuple(one for hop in hops for one in hop.findings),

@@ -145,7 +145,7 @@ def _collect(
     documents = tuple(shelf.held.values())
     heads = {one.release: read_kept_head(site, one.release) for one in matter.vouched}
     roots = {one.root.version: one.raw for head in heads.values() for one in head.chain.roots}
-    if not roots:
+    if not roots and matter.way:
         roots = dict(enumerate(root_documents(site), 1))
     lists = list_in_force(site)
     request = ReviewRequest(
@@ -161,6 +161,7 @@ def _collect(
         proposed=shelf.put(encode(matter.proposed)) if matter.proposed is not None else None,
         before=_stated(shelf, matter.before, None) if matter.before else None,
         way=tuple(_stated(shelf, side, heads.get(side.digest)) for side in matter.way),
+        authorisation=shelf.put(matter.authorised.raw) if matter.authorised else None,
         between=tuple(shelf.put(encode(one)) for one in matter.between),
         documents=documents,
         said=tuple(shelf.put(one.raw) for one in verdicts_on(site, site.policy, asked.plan)),

@@ -6,6 +6,7 @@ The same value is shown at the site and at an approver's desk; `review_paper` tu
 from dataclasses import dataclass
 from typing import Literal
 
+from manifests.authorisation import SignedAuthorisation
 from manifests.contract import Contract
 from manifests.fingerprint import as_groups
 from manifests.plan import Plan
@@ -13,6 +14,7 @@ from manifests.policy import Policy
 from manifests.release import Probe, Release
 from manifests.rollback import Rollback
 from manifests.units import show_duration, show_size
+from verifier.authorisation import authorisation_facts
 from verifier.differences import (
     Advisories,
     Difference,
@@ -67,6 +69,7 @@ class Matter:
         policy: The one in force; ``proposed``: the one that the plan would put in force.
         vouched: For each release of ``way``.
         work: What the drivers will do, in words.
+        authorised: Of a way back below the floor: the vendor's permission.
         more_leaves: What ``site.yaml`` lets leave that did not leave before, in words.
         rooms: Space; None where nobody looked.
         unread: What should have been looked at besides, and could not be read.
@@ -81,6 +84,7 @@ class Matter:
     proposed: Policy | None = None
     vouched: tuple[Vouched, ...] = ()
     work: tuple[str, ...] = ()
+    authorised: SignedAuthorisation | None = None
     more_leaves: tuple[str, ...] = ()
     rooms: tuple[Room, ...] | None = None
     findings: tuple[Finding, ...] = ()
@@ -124,6 +128,7 @@ class WayBack:
     Attributes:
         no_return: The step after which only a backup helps, or ``none``; ``beyond``: what is left after it.
         reopens: Advisories that going back opens again.
+        authorised: Of a way back below the floor: by what, why, and what the vendor says of it.
         steps, backups: In words; ``takes_seconds``: the vendor's estimate for all of them.
     """
 
@@ -134,6 +139,7 @@ class WayBack:
     beyond: str
     rehearsal: str
     reopens: tuple[str, ...]
+    authorised: tuple[tuple[str, str], ...]
     steps: tuple[str, ...]
     backups: tuple[str, ...]
     backup_bytes: int
@@ -358,6 +364,7 @@ def _way_back(matter: Matter, after: Side | None) -> WayBack | None:
         beyond=_beyond(document),
         rehearsal=document.rehearsal or "",
         reopens=_reopens(matter, after),
+        authorised=authorisation_facts(matter.authorised) if matter.authorised else (),
         steps=tuple(
             f"{one.name}: {argv(one.do)}; {f'undone by {argv(one.undo)}' if one.undo else 'cannot be undone'}; "
             f"about {show_duration(one.takes_seconds)}; after a crash: {one.after_crash}"

@@ -30,7 +30,7 @@ def review_paper(review: Review, agreement: Section, lead: tuple[str, ...] = (),
         _config(review),
         _table("steps and probes", review, ("steps", "probes"), ("name", "before", "after")),
         _done(review),
-        _back(review),
+        back_section(review),
         _needs(review),
         _table("policy", review, ("policy",), ("what", "before", "after")),
         _findings(review),
@@ -157,13 +157,19 @@ def _done(review: Review) -> Section:
     return Section("what will be done", (*review.work, *(f"probe {one}" for one in review.probes)))
 
 
-def _back(review: Review) -> Section:
+def back_section(review: Review) -> Section:
+    """How a release is left, or what going back means."""
     back = review.back
     if back is None:
         return Section("way back")
     if review.action == "rollback":
-        facts = [("loses", back.loses), ("opens again", ", ".join(back.reopens) or "no advisory that is known")]
+        facts = [
+            *back.authorised,
+            ("loses", back.loses),
+            ("opens again", ", ".join(back.reopens) or "no advisory that is known"),
+        ]
         facts += [("steps", one) for one in back.steps]
+        facts.append(("config", review.config))
         return Section("what going back means", facts=tuple(facts))
     facts = [
         ("class", back.class_),

@@ -315,7 +315,8 @@ class SiteState:
         boot, uptime: Of the last entry; ``ran``: seconds that the host ran while it was a site, as far as the journal
             counted them.
         deeds: By generation, what was done of its rollback document.
-        spent: Digests of the authorisations that were used.
+        authorisations: Envelopes of ways back below the floor that consignments brought, by digest, oldest first.
+        spent: Fingerprints of the authorisations that were used.
     """
 
     site: str
@@ -385,6 +386,7 @@ class SiteState:
     uptime: int = 0
     ran: int = 0
     deeds: tuple[tuple[int, Deeds], ...] = ()
+    authorisations: tuple[str, ...] = ()
     spent: tuple[str, ...] = ()
 
     @property
@@ -763,6 +765,7 @@ def _consigned(state: SiteState, event: Consigned, record: Record) -> SiteState:
         acknowledged=acknowledged,
         newest=tuple((one.channel, one.mark) for one in event.newest),
         answered=(*(one for one in state.answered if one.after >= told), *new),
+        authorisations=tuple(dict.fromkeys((*state.authorisations, *event.authorisations))),
     )
 
 
@@ -798,6 +801,8 @@ def _planned(state: SiteState, event: Planned, record: Record) -> SiteState:
         raise _impossible(record, f"generation {event.target} does not exist")
     if now is not None and now.touched:
         raise _impossible(record, "planned while something is paused")
+    if event.authorisation is not None and event.authorisation in state.spent:
+        raise _impossible(record, "an authorisation is used again")
     planned = Transaction(planned=event, state=State.PLANNED, begun_at=record.at, seq=record.seq)
     return replace(state, transaction=planned)
 

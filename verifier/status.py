@@ -69,6 +69,8 @@ def status_of(
             f"runs       {running.product} {running.version}, generation {running.number}, "
             f"for {age(running.since, now)} ({running.state})"
         )
+    if state.below_floor:
+        lines.append("           below the floor, by the vendor's authorisation and the word of the people here")
     if revoked := running_revoked(site):
         lines.append(f"           running revoked: {revoked}")
     for one in components or ():

@@ -15,7 +15,7 @@ from manifests.plan import Plan
 from manifests.review_request import ApprovalAnswer
 from manifests.rotation import Rotation
 from manifests.symbols import cut_report
-from tests.fuzz.targets import TARGETS, bulk_of_release, policy, release, review_request, sealed, vendor
+from tests.fuzz.targets import TARGETS, bulk_of_release, permit, policy, release, review_request, sealed, vendor
 from tests.unit.fleet.reporter import Reporter
 from tests.vectors.make import frozen, topics
 from tests.vectors.surgery import Case, split
@@ -106,6 +106,7 @@ def _document() -> Iterator[tuple[int, bytes]]:
     changed = Rotation(site=PLAN.site, former="1" * 64, key=key, key_epoch=2, after_seq=3, after=ZEROS, made_at=made)
     yield 22, encode(changed)
     yield 23, encode(answer())
+    yield 24, encode(permit())
     for case in _cases():
         try:
             parts = split(case.bundle)
@@ -136,7 +137,7 @@ def _payload(data: bytes) -> bytes:
 def _envelope() -> Iterator[tuple[int, bytes]]:
     for which, (_, _, data) in enumerate(sealed()):
         yield 0, bytes((which,)) + data
-        yield (4, 5, 7, 6, 1, 11)[which], data
+        yield (4, 5, 7, 6, 1, 12, 11)[which], data
     for one in vendor().head().signatures:
         yield 2, one.bundle
         yield 3, one.bundle

@@ -15,6 +15,7 @@ from content.oci import OCI_INDEX, OCI_MANIFEST, parse_oci, read_json
 from content.signatures import open_bundle
 from manifests.approval import APPROVAL_TYPE, Approval, sign_approval, verify_approval
 from manifests.armour import find_armour, open_armour
+from manifests.authorisation import AUTHORISATION_TYPE, Authorisation, Left, Reached, verify_authorisation
 from manifests.canonical import decode, encode, parse
 from manifests.consignment import CONSIGNMENT_TYPE, Consignment, sign_consignment, verify_consignment
 from manifests.contract import parse_contract
@@ -45,8 +46,19 @@ from manifests.rotation import Rotation
 from manifests.sbom import read_components
 from manifests.symbols import parse_symbol
 from manifests.telephone import parse_line
-from manifests.trust import MAX_ROOT, ROOT_TYPE, Chain, Pin, Root, check_root, encode_root, parse_root, verify_chain
-from tests.vendor import CONSIGNMENT, ROOT, Vendor, derived
+from manifests.trust import (
+    MAX_ROOT,
+    ROOT_TYPE,
+    Chain,
+    Mark,
+    Pin,
+    Root,
+    check_root,
+    encode_root,
+    parse_root,
+    verify_chain,
+)
+from tests.vendor import CONSIGNMENT, ROLLBACK, ROOT, Vendor, derived
 
 KEY = derived(160)  # signs what is below, and nothing else anywhere
 Reader = Callable[[bytes], object]
@@ -185,7 +197,24 @@ def sealed() -> tuple[tuple[str, bytes, bytes], ...]:
         (REVOCATIONS_TYPE, encode(gone), seal(encode(gone), REVOCATIONS_TYPE, (ROOT,))),
         (APPROVAL_TYPE, encode(said), sign_approval(said, KEY)),
         (ROOT_TYPE, encode_root(vendor().root()), vendor().root_file()),
+        (AUTHORISATION_TYPE, encode(permit()), seal(encode(permit()), AUTHORISATION_TYPE, (ROLLBACK,))),
         (REQUEST_TYPE, encode(review_request()), sign_request(review_request(), KEY)),
+    )
+
+
+def permit() -> Authorisation:
+    low, high = Mark(epoch=1, sequence=1), Mark(epoch=1, sequence=2)
+    return Authorisation(
+        vendor="small-works",
+        number=1,
+        product="small",
+        sites=("a/small/production/b",),
+        leaves=Left(channel="stable", mark=high),
+        goes_to=Reached(release=digest_of(b"anything"), version="1.0.0", channel="stable", mark=low),
+        why="a fault",
+        loses="nothing",
+        reopens=("CVE-2026-0001",),
+        issued_at="2026-01-02T03:04:05Z",
     )
 
 
@@ -266,6 +295,10 @@ def approval(data: bytes) -> None:
     assert encode(verify_approval(data, policy(), "fuzz").approval) in good_payloads()
 
 
+def authorisation(data: bytes) -> None:
+    assert encode(verify_authorisation(data, chain(), "fuzz").authorisation) in good_payloads()
+
+
 def request(data: bytes) -> None:
     assert encode(verify_request(data, "fuzz").request) in good_payloads()
 
@@ -323,6 +356,7 @@ TARGETS: dict[str, tuple[Reader, ...]] = {
         of_type(ReviewRequest),
         of_type(Rotation),
         answer,
+        of_type(Authorisation),
     ),
     "envelope": (
         any_envelope,
@@ -337,6 +371,7 @@ TARGETS: dict[str, tuple[Reader, ...]] = {
         base64_text,
         signature,
         request,
+        authorisation,
     ),
 }
 

@@ -1,0 +1,51 @@
+"""A vendor writes and signs the permission to go below the floor: from ``authorisation.yaml`` to its envelope."""
+
+from pathlib import Path
+
+from manifests.authorisation import (
+    AUTHORISATION_TYPE,
+    MAX_AUTHORISATION,
+    compile_authorisation,
+    encode_authorisation,
+    parse_authorisation,
+)
+from manifests.envelope import add_signatures, seal
+from manifests.errors import RefusedError
+from manifests.keys import Signer, read_capped
+
+
+def made_authorisation(file: Path) -> Path:
+    """Of an ``authorisation.yaml`` the envelope beside it, made when it is not there yet; any other file is itself.
+
+    Raises:
+        MalformedError: With ``file:line``.
+        RefusedError: The envelope there is of another text, which people have signed perhaps.
+    """
+    if file.suffix not in (".yaml", ".yml"):
+        return file
+    from manifests.handwritten import read_handwritten
+
+    payload = encode_authorisation(compile_authorisation(read_handwritten(file)))
+    envelope = file.with_suffix(".json")
+    if not envelope.exists():
+        with envelope.open("xb") as made:
+            made.write(seal(payload, AUTHORISATION_TYPE, ()))
+        return envelope
+    if parse_authorisation(read_capped(envelope, MAX_AUTHORISATION), str(envelope))[0].payload_bytes != payload:
+        raise RefusedError(
+            f"says something else than {file.name}",
+            where=str(envelope),
+            remedy="a changed text is another authorisation: give it another number and another file name",
+            finding="exists",
+        )
+    return envelope
+
+
+def rollback_role(file: Path) -> Path:
+    """The folder of the vendor's root documents: beside the file, or in ``trust`` there."""
+    return file.parent if (file.parent / "1.root.json").exists() else file.parent / "trust"
+
+
+def sign_authorisation(file: Path, signers: tuple[Signer, ...]) -> bytes:
+    """The envelope with the signatures added."""
+    return add_signatures(parse_authorisation(read_capped(file, MAX_AUTHORISATION), str(file))[0], signers)

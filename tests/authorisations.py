@@ -1,0 +1,41 @@
+"""Authorisations as a vendor makes them, and wrong ones: change one thing to break one thing."""
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from manifests.authorisation import AUTHORISATION_TYPE, Authorisation, Left, Reached
+from manifests.canonical import decode, encode
+from manifests.envelope import Envelope, seal
+from manifests.keys import Signer
+from manifests.trust import Mark
+from tests.vendor import ROLLBACK
+from verifier.state import Generation
+
+SITE = "northern-grid/small/production/east"
+
+
+def authorisation(target: Generation, running: Generation | None = None, **changes: Any) -> Authorisation:
+    """From ``running``, or from the second release of the channel, back to ``target``."""
+    leaves = running.mark if running else Mark(epoch=1, sequence=2)
+    said = Authorisation(
+        vendor="small-works",
+        number=7,
+        product="small",
+        sites=(SITE,),
+        leaves=Left(channel="stable", mark=leaves),
+        goes_to=Reached(release=target.release, version=target.version, channel=target.channel, mark=target.mark),
+        why="1.1.0 loses orders at midnight",
+        loses="orders typed since the upgrade",
+        reopens=("CVE-2026-0001",),
+        issued_at="2026-03-01T10:00:00Z",
+    )
+    return replace(said, **changes)
+
+
+def sealed(said: Authorisation, *signers: Signer) -> bytes:
+    return seal(encode(said), AUTHORISATION_TYPE, signers or (ROLLBACK,))
+
+
+def carried(said: Authorisation, *signers: Signer) -> Envelope:
+    return decode(sealed(said, *signers), Envelope, "test")
