@@ -24,7 +24,7 @@ from manifests.envelope import sign_statement, statement
 from manifests.keys import generate_key
 from manifests.trust import Mark, parse_root
 from tests.unit.fleet.reporter import Reporter
-from tests.vendor import Vendor
+from tests.vendor import Vendor, derived
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 ONE = Vendor(version="1.0.0", sequence=1)
@@ -418,10 +418,12 @@ def test_a_damaged_head_teaches_nothing(engine: Engine, site: Reporter, medium: 
 
 def test_a_hostile_medium_loses_nothing_good(engine: Engine, site: Reporter, medium: Path) -> None:
     good = [site.report(), site.report(ONE), site.report(TWO)]
-    for i in range(3000):
+    for i in range(5000):
         put(medium, f"junk-{i}.json", b'{"dsseEnvelope":' + os.urandom(40))
-    for i in range(3000):
+    for i in range(4500):
         put(medium, f"photo-{i}.jpg", os.urandom(60))
+    for i in range(500):  # well-formed to the last byte, and signed by a stranger under the site's name
+        put(medium, f"forged-{i}.json", Reporter(site=site.site, signer=derived(300 + i % 7), root=ONE.pin()).report())
     with (medium / "huge.report.json").open("wb") as file:
         file.write(b'{"dsseEnvelope"')
         file.truncate(8 << 30)
@@ -452,9 +454,9 @@ def test_a_hostile_medium_loses_nothing_good(engine: Engine, site: Reporter, med
         done = import_paths(engine, (medium,), NOW)
     assert done.counts["report"] == 3
     assert done.counts["release"] == 2
-    assert done.counts["quarantined"] == 3000 + 3
+    assert done.counts["quarantined"] == 5000 + 500 + 3
     assert done.counts["unreadable"] == 1
-    assert done.counts["skipped"] == 3000 + 4
+    assert done.counts["skipped"] == 4500 + 4
     assert (row(engine).version, row(engine).seq, row(engine).missing) == ("1.1.0", 3, 0)
     assert len(done.outcomes) < 2100
 

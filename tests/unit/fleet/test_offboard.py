@@ -58,6 +58,11 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 def site(engine: Engine, tmp_path: Path) -> Reporter:
+    return known(engine, tmp_path)
+
+
+def known(engine: Engine, tmp_path: Path) -> Reporter:
+    """A site of which home holds a report."""
     site = Reporter(root=ONE.pin())
     enroll(engine, verify_enrolment(site.enrolment), NOW, fingerprint=None)
     bundle = ONE.write(tmp_path / "1.tar")

@@ -1,7 +1,8 @@
 """The same ledger in PostgreSQL: same code, same migrations, same findings."""
 
+import inspect
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,16 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import create_engine, make_url, text
 
-from fleet.enrol import enroll
+from fleet.enrol import enroll, pin_root
 from fleet.intake import import_paths
 from fleet.ledger.opening import find_fleet, open_fleet
 from fleet.ledger.tables import metadata
 from fleet.views import count_quarantined, list_sites, show_site
 from manifests.enrolment import verify_enrolment
 from manifests.errors import RefusedError
+from tests.unit.fleet import test_consign, test_offboard, test_resolve
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
 
@@ -35,6 +37,53 @@ def url() -> Iterator[str]:
         Path(outer).chmod(0o755)
         with server.get_server(Path(outer) / "data", cleanup_mode="stop") as running:
             yield running.get_uri().replace("postgresql://", "postgresql+psycopg://")
+
+
+# What the verbs promise on SQLite, they promise here: the very tests, on a database of its own each.
+VERBS: tuple[Callable[..., None], ...] = (
+    test_consign.test_thirty_sites_on_one_medium,
+    test_consign.test_what_a_note_says,
+    test_consign.test_a_lost_number_breaks_nothing_and_nothing_is_overwritten,
+    test_consign.test_an_echo_makes_an_interval,
+    test_consign.test_a_forked_site_gets_no_acknowledgement,
+    test_offboard.test_up_the_ladder,
+    test_offboard.test_a_later_report_is_kept_and_an_alarm,
+    test_offboard.test_what_the_contract_says_is_deleted_then_and_not_before,
+    test_resolve.test_a_copied_folder_is_settled_by_a_person,
+    test_resolve.test_a_restored_backup_renews_its_key,
+    test_resolve.test_quarantine_has_two_ways_out,
+    test_resolve.test_an_alarm_that_was_looked_into,
+)
+
+
+def database(url: str, name: str) -> str:
+    """A new one on the same server; its URL."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f'CREATE DATABASE "{name}"'))
+    engine.dispose()
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda one: one.__name__)
+def test_a_verb_on_postgresql(verb: Callable[..., None], url: str, tmp_path: Path) -> None:
+    own = database(url, verb.__name__[:60])
+    wanted = inspect.signature(verb).parameters
+    have: dict[str, Any] = {"tmp_path": tmp_path}
+    if "home" in wanted:
+        have["home"] = test_resolve.Home(tmp_path, own)
+        if "place" in wanted:
+            have["place"] = test_resolve.settled(tmp_path, have["home"])
+    else:
+        have["engine"] = open_fleet(find_fleet(own, {}, tmp_path, create=True))
+        pin_root(have["engine"], test_consign.ROOT_ONE, NOW)
+        if "site" in wanted:
+            have["site"] = test_offboard.known(have["engine"], tmp_path)
+    try:
+        verb(**{name: have[name] for name in wanted})
+    finally:
+        if "engine" in have:
+            have["engine"].dispose()
 
 
 def test_the_loop_on_postgresql(url: str, tmp_path: Path) -> None:

@@ -48,14 +48,13 @@ def copy_of(place: Place, folder: Path) -> Place:
 class Home:
     """Support: a ledger, and everything that is brought to it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fleet: str = "") -> None:
         self.folder = folder
+        self.fleet = fleet or str(folder / "ledger")
         self.media = 0
 
     def __call__(self, *words: str, code: int = 0) -> dict[str, Any]:
-        found = CliRunner().invoke(
-            fleet_group, [*words, "--fleet", str(self.folder / "ledger"), "--json"], catch_exceptions=False
-        )
+        found = CliRunner().invoke(fleet_group, [*words, "--fleet", self.fleet, "--json"], catch_exceptions=False)
         assert found.exit_code == code, found.output
         shown: dict[str, Any] = json.loads(found.stdout)
         return shown
@@ -78,7 +77,7 @@ class Home:
         return found
 
     def engine(self) -> Engine:
-        return open_fleet(find_fleet(str(self.folder / "ledger"), {}, self.folder))
+        return open_fleet(find_fleet(self.fleet, {}, self.folder))
 
 
 @pytest.fixture
@@ -88,6 +87,11 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 @pytest.fixture
 def place(tmp_path: Path, home: Home) -> Place:
+    return settled(tmp_path, home)
+
+
+def settled(tmp_path: Path, home: Home) -> Place:
+    """A site that runs a release that home knows."""
     place = told(make_place(tmp_path / "site", ONE))
     home("enroll", str(place.path / "outbox" / "enrolment.json"))
     bundle = ONE.write(tmp_path / "1.tar")
