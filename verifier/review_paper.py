@@ -70,7 +70,7 @@ def _way(review: Review) -> list[Section]:
 
 def _advisories(review: Review) -> Section:
     rows = [Row((name, f"fixed ({severity})"), "added") for name, severity in review.advisories.fixed]
-    rows += [Row((name, "open again"), "removed") for name in review.advisories.reopened]
+    rows += [Row((name, "open again"), "warning") for name in review.advisories.reopened]
     seen = {row.cells[0] for row in rows}
     for one in review.part("advisories"):
         if one.name not in seen:

@@ -1,0 +1,88 @@
+"""The review's page in a real browser: nothing is fetched or run, light and dark, on paper."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.unit.verifier.test_review import HOSTILE, first_vendor, matter, next_vendor, papers, side
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs chromium")]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = matter(side(first_vendor()), side(next_vendor()), unread=(HOSTILE,))
+    path = tmp_path_factory.mktemp("page") / "review.html"
+    path.write_text(papers(found)[2])
+    return path
+
+
+def browse(page: Path, *words: str) -> str:
+    """Run the browser without a profile and without a network; what it printed."""
+    done = subprocess.run(
+        [
+            str(BROWSER),
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--proxy-server=127.0.0.1:9",
+            f"--user-data-dir={page.parent / 'profile'}",
+            "--window-size=1100,1600",
+            *words,
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def ground(path: Path) -> tuple[int, ...]:
+    with Image.open(path) as shot:
+        found = shot.convert("RGB").getpixel((5, 5))
+    assert isinstance(found, tuple)
+    return tuple(int(one) for one in found)
+
+
+def test_light_and_dark(page: Path, tmp_path: Path) -> None:
+    browse(page, f"--screenshot={tmp_path / 'light.png'}")
+    # 0 is dark: what a reader's system says (prefers-color-scheme).
+    browse(page, "--blink-settings=preferredColorScheme=0", f"--screenshot={tmp_path / 'dark.png'}")
+    assert min(ground(tmp_path / "light.png")) > 240
+    assert max(ground(tmp_path / "dark.png")) < 40
+
+
+def test_what_a_document_says_runs_nothing(page: Path) -> None:
+    """The hostile text is there as text: what a browser made of the page has no script, no image, no handler in it."""
+    made = browse(page, "--dump-dom")
+    assert not re.findall(r"<(script|img|iframe|object|link|form|svg)\b", made)
+    assert not re.findall(r"<[a-z][^>]*\son[a-z]+=", made)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in made
+
+
+def test_printed(page: Path, tmp_path: Path) -> None:
+    browse(page, "--no-pdf-header-footer", f"--print-to-pdf={tmp_path / 'page.pdf'}")
+    data = (tmp_path / "page.pdf").read_bytes()
+    assert data.startswith(b"%PDF-")
+    assert len(re.findall(rb"/Type\s*/Page\b", data)) >= 2
+
+
+def test_no_word_is_cut_off_on_a_narrow_screen(page: Path, tmp_path: Path) -> None:
+    """Tables scroll inside of themselves; the page never does."""
+    script = page.with_name("measured.html")
+    source = page.read_text()
+    # The page allows no script, so what is measured is a copy that allows this one.
+    source = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", source)
+    probe = "<script>document.title=String(document.documentElement.scrollWidth<=window.innerWidth)</script>"
+    script.write_text(source.replace("</body>", f"{probe}</body>"))
+    made = browse(script, "--window-size=500,900", "--dump-dom")
+    assert "<title>true</title>" in made
