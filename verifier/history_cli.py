@@ -6,33 +6,59 @@ from typing import Any
 import click
 import msgspec
 
-from manifests.console import Result, verb
+from manifests.console import Result, rfc3339, utc_now, verb
 from verifier.cli import open_here, site_option
 
 
 @verb(short_help="Print the journal.")
-@click.option("--all", "every", is_flag=True, help="Every entry of the journal, with its fields.")
+@click.option("--all", "every", is_flag=True, help="Every entry of the journal, with its fields and whole digests.")
 @click.option("--since", type=click.IntRange(min=1), default=1, metavar="N", help="From entry N on.")
+@click.option("--page", type=click.Path(path_type=Path), metavar="FILE", help="Write it as one HTML page.")
 @site_option
-def history_command(every: bool, since: int, place: Path | None) -> Result:
-    """Check the journal's chain first, then print it. Changes nothing."""
-    from verifier.status import history_text
+def history_command(every: bool, since: int, page: Path | None, place: Path | None) -> Result:
+    """Check the journal's chain first, then print it: when, by which account, by whose key, with which inputs, and what
+    came of it. Changes nothing.
+    """
+    from verifier.history import history_paper, lines_of
+    from verifier.paper import as_page, as_text, write_new
+    from verifier.verify import VERIFIER_VERSION
 
     site = open_here(place)
-    records = tuple(entry.record for entry in site.entries if entry.record.seq >= since)
     state = site.state
-    first = f"chain of {state.seq} entries holds; head {state.head}"
+    lines = tuple(one for one in lines_of(entry.record for entry in site.entries) if one.record.seq >= since)
+    lead = [f"chain of {state.seq} entries holds; head {state.head}"]
     if site.torn:
-        first += f"\nits last line was cut off by a crash ({site.torn} bytes); waybill recover cuts and notes it"
+        lead.append(f"its last line was cut off by a crash ({site.torn} bytes); waybill recover cuts and notes it")
+    about = f"written by waybill {VERIFIER_VERSION}, {rfc3339(utc_now())}"
+    paper = history_paper(state.site, tuple(lead), lines, every=every, about=about)
+    text = as_text(paper)
+    if page is not None:
+        text = f"written: {write_new(page, as_page(paper).encode())}"
     data = {
         "entries": state.seq,
         "head": state.head,
+        "torn": site.torn,
         "records": [
-            {"seq": one.seq, "at": one.at, "account": one.actor.account, "event": _event(one.event)} for one in records
+            {
+                "seq": one.record.seq,
+                "at": one.record.at,
+                "boot": one.record.boot,
+                "account": one.record.actor.account,
+                "uid": one.record.actor.uid,
+                "sudo": one.record.actor.sudo,
+                "person": one.person or None,
+                "inputs": [list(pair) for pair in one.inputs],
+                "result": one.result or None,
+                "words": one.words or None,
+                "event": _event(one.record.event),
+            }
+            for one in lines
         ],
     }
-    return Result(f"{first}\n\n{history_text(records, every=every)}", data)
+    return Result(text, data)
 
 
 def _event(event: Any) -> Any:
-    return msgspec.to_builtins(event)
+    from verifier.history import SALT
+
+    return {key: value for key, value in msgspec.to_builtins(event).items() if key != SALT}

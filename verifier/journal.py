@@ -62,9 +62,10 @@ def read_journal(folder: Path) -> tuple[tuple[Entry, ...], Tail]:
 
     Raises:
         UntrustedError: A line is missing, changed or out of order.
-        NewerError: A line is of a kind that only a newer verifier knows.
+        NewerError: The chain holds, and a line of it is of a kind that only a newer verifier knows.
     """
     entries: list[Entry] = []
+    newer: NewerError | None = None
     tail = Tail(segment=None, length=0, torn=0, seq=0, digest=GENESIS)
     for segment in segments(folder):
         if tail.torn:
@@ -74,10 +75,15 @@ def read_journal(folder: Path) -> tuple[tuple[Entry, ...], Tail]:
         data = read_capped(segment, MAX_SEGMENT)
         end = _finished(data)
         for line in data[:end].split(b"\n")[:-1]:
-            entry = _entry(line, tail.seq + 1, tail.digest)
-            entries.append(entry)
-            tail = Tail(segment=None, length=0, torn=0, seq=entry.record.seq, digest=entry.digest)
+            try:
+                entries.append(_entry(line, tail.seq + 1, tail.digest))
+            except NewerError as error:
+                # An edited line looks like this too; then the one after it does not follow.
+                newer = newer or error
+            tail = Tail(segment=None, length=0, torn=0, seq=tail.seq + 1, digest=digest_of(line))
         tail = Tail(segment=segment, length=end, torn=len(data) - end, seq=tail.seq, digest=tail.digest)
+    if newer is not None:
+        raise newer
     return tuple(entries), tail
 
 

@@ -1,35 +1,14 @@
 """What runs at a site, what is unfinished, what waits. Reads, writes nothing, and so works on a full disk."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from manifests.console import age, table
 from manifests.errors import AttentionError, WaybillError
+from manifests.units import parse_duration
+from verifier.crew import installed_of
 from verifier.drivers import Component
-from verifier.events import (
-    Approved,
-    Confirmed,
-    Enrolled,
-    Intent,
-    KeyRenewed,
-    KeyRotated,
-    Note,
-    OffboardAsked,
-    OffboardDone,
-    Offboarded,
-    Outcome,
-    Planned,
-    PolicyInForce,
-    Received,
-    Record,
-    Reported,
-    RevocationsInForce,
-    RootInForce,
-    RootReplaced,
-    TimeAcknowledged,
-    Tried,
-    Verdict,
-)
+from verifier.events import Note
 from verifier.install import check_idle
 from verifier.machine import outcome_of
 from verifier.queue import Waiting
@@ -39,6 +18,7 @@ from verifier.state import SiteState
 from verifier.table import State
 from verifier.trust import running_revoked
 from verifier.verify import VERIFIER_VERSION
+from verifier.windows import effective_now, passed_dates
 
 
 @dataclass(frozen=True)
@@ -96,6 +76,7 @@ def status_of(
     if state.consignment:
         newest = ", ".join(f"{channel} {mark.sequence}" for channel, mark in state.newest) or "nothing newer known"
         lines.append(f"vendor     consignment {state.consignment}; has {newest}")
+    lines += [f"late       {one}" for one in late_of(site, now)]
     if state.torn or site.torn:
         lines.append(f"journal    {state.torn + bool(site.torn)} times its last line was cut off by a crash")
     if state.clock_back:
@@ -129,6 +110,33 @@ def status_of(
             finding="running-revoked",
         )
     return Status(text="\n".join(lines).rstrip(), error=error)
+
+
+def late_of(site: Site, now: datetime) -> tuple[str, ...]:
+    """What should have happened by now, by the later of this host's clock and what confirmed releases prove; in words.
+
+    A damaged generation has no dates to speak of; `status` says elsewhere that it is damaged.
+    """
+    state = site.state
+    if state.running is None or state.offboarded:
+        return ()
+    at = effective_now(now, state.time_floor)
+    try:
+        installed = installed_of(site, state.running)
+    except WaybillError:
+        return ()
+    found = [f"{installed.release.version}: {words}" for _, words in passed_dates(installed.release, at)]
+    every = installed.settings.report.every
+    left = [entry.record.at for entry in site.entries if _is_export(entry.record.event)]
+    since = left[-1] if left else site.entries[0].record.at
+    if every != "never" and datetime.fromisoformat(since) + timedelta(seconds=parse_duration(every)) < at:
+        last = f"the last one left {since}" if left else "none has left yet"
+        found.append(f"a report is promised every {every}; {last}")
+    return tuple(found)
+
+
+def _is_export(event: object) -> bool:
+    return isinstance(event, Note) and event.code == "exported"
 
 
 def _offboarding(state: SiteState) -> list[str]:
@@ -175,86 +183,3 @@ def generations_text(state: SiteState) -> str:
         here = "runs" if one.number == state.current else "former" if one.number == state.former else ""
         rows.append((str(one.number), one.version, str(one.state), one.since, here))
     return table(rows, ("generation", "version", "state", "since", ""))
-
-
-def history_text(records: tuple[Record, ...], *, every: bool = False) -> str:
-    """One line per entry: when, who, what. Without ``every`` in words, and without the steps that simply succeeded."""
-    rows: list[tuple[str, ...]] = []
-    for record in records:
-        actor = record.actor.account + (f" (sudo by {record.actor.sudo})" if record.actor.sudo else "")
-        said = _told(record) if every else _in_words(record)
-        if said:
-            rows.append((str(record.seq), record.at, actor, said))
-    return table(rows, ("entry", "time", "account", "event"))
-
-
-def _in_words(record: Record) -> str:
-    """What an officer wants to know of an entry; empty for one that only matters after a crash."""
-    match record.event:
-        case Enrolled(site=site, vendor=vendor):
-            return f"enrolled as {site}, trusting {vendor}"
-        case Received(item=item, product=product, version=version, channel=channel, mark=mark):
-            return f"received {item}: {product} {version}, {channel} {mark.sequence}"
-        case Verdict(item=item, person=person, role=role, verdict=verdict, condition=condition):
-            word = "approved" if verdict == "approve" else "rejected"
-            return f"{person} ({role}) {word} {item}" + (f": {condition}" if condition else "")
-        case Planned(action=action, item=item, source=source, target=target, version=version, reason=reason) as begun:
-            why = f": {reason}" if reason else ""
-            why += f"; outside of the window: {begun.outside_window}" if begun.outside_window else ""
-            return f"{action} of {item} begins, generation {source} to {target} ({version}){why}"
-        case Approved(rule=rule) if rule is not None:
-            return f"agreed by the emergency rule {rule}"
-        case Intent() | Approved():
-            return ""
-        case Outcome(act=act, step=step, result="done"):
-            return {"switch": "switched", "retreat": "went back"}.get(act, "") if step is None else ""
-        case Outcome(act=act, step=step, detail=detail):
-            return f"{act}{f' of {step}' if step else ''} failed: {detail}"
-        case Confirmed(generation=generation, by=by, floor=floor):
-            return f"generation {generation} confirmed by {by}" + (f", floor {floor.sequence}" if floor else "")
-        case Reported(seq=seq):
-            return f"report {seq} written"
-        case KeyRotated(key_epoch=epoch):
-            return f"the site speaks by key {epoch}, which the one before vouches for"
-        case KeyRenewed(key_epoch=epoch, reason=reason):
-            return f"the site speaks by key {epoch} ({reason}); its reports begin anew"
-        case RootReplaced(pin=pin, reason=reason):
-            return f"root replaced on paper by version {pin.version}, {pin.digest[:19]}: {reason}"
-        case RootInForce(pin=pin):
-            return f"root {pin.version} in force"
-        case RevocationsInForce(version=version):
-            return f"revocation list {version} in force"
-        case TimeAcknowledged(time=time, person=person):
-            return f"{person} says that time has passed until {time}"
-        case OffboardAsked(reason=reason, detail=detail):
-            return f"asked that the vendor's access ends ({reason}): {detail}"
-        case Offboarded(reason=reason):
-            return f"the vendor's access ended ({reason}); nothing of it is believed from here on"
-        case Tried(kind=kind, outcome=outcome, detail=detail):
-            return f"{kind} that was believed before: {outcome}: {detail}"
-        case OffboardDone(report=seq, key=key):
-            return f"offboarding complete: report {seq} is the last one, the site's key is {key}"
-        case PolicyInForce(number=number, gone=gone, reason=reason) if reason is not None:
-            return f"policy {number} in force, founded anew without {', '.join(gone)}: {reason}"
-        case PolicyInForce(number=number):
-            return f"policy {number} in force"
-        case Note(code=code, detail=detail):
-            return f"{code}: {detail}" if detail else str(code)
-        case _:
-            return _told(record)
-
-
-def _told(record: Record) -> str:
-    """The event's kind and those of its fields that are not digests, in the journal's own words."""
-    event = record.event
-    kind = type(event).__struct_config__.tag
-    parts = []
-    for name in event.__struct_fields__:
-        value = getattr(event, name)
-        if value is None or value is False or value in ("", ()):
-            continue
-        if isinstance(value, str) and value.startswith("sha256:"):
-            value = value[:19]
-        if isinstance(value, str | int):
-            parts.append(f"{name}={value}")
-    return " ".join([str(kind), *parts])

@@ -137,6 +137,16 @@ def test_a_kind_of_a_later_version_is_newer_not_broken(tmp_path: Path) -> None:
         read_journal(tmp_path / "j")
 
 
+def test_an_entry_edited_into_a_later_kind_breaks_the_chain(tmp_path: Path) -> None:
+    made(tmp_path / "j", 3)
+    file = segments(tmp_path / "j")[0]
+    lines = file.read_bytes().split(b"\n")[:-1]
+    lines[-2] = lines[-2].replace(b'"event":"note"', b'"event":"dream"')
+    file.write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(UntrustedError, match="the chain is broken at entry 4"):
+        read_journal(tmp_path / "j")
+
+
 def test_what_could_not_be_read_back_is_never_written(tmp_path: Path) -> None:
     journal = made(tmp_path / "j", 0)
     before = segments(tmp_path / "j")[0].read_bytes()
