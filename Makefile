@@ -7,7 +7,7 @@ MINUTES ?= 5
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 TOOLS := docker-registry skopeo umoci mmdebstrap strace libarchive-tools openssl softhsm2 libfuse2 chromium
 
-.PHONY: demo test fast check format bench fuzz tools docs clean
+.PHONY: demo test fast check format bench fuzz sweep tools docs clean
 
 demo: $(STAMP)  ## the whole loop on a real product; leaves ./demo behind to play with
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py demo
@@ -34,6 +34,9 @@ bench: $(STAMP)  ## speed, as ratios against public tools in the same run
 fuzz: $(STAMP)  ## coverage-guided fuzzing of archive, document and envelope readers, MINUTES each; keeps what it finds
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[fuzz]'
 	for target in archive document envelope; do $(BIN)/python -m tests.fuzz $$target $(MINUTES) || exit 1; done
+
+sweep: $(STAMP)  ## every fault at every call that changes a file, and a second one in each recovery; about an hour
+	$(BIN)/python -m tests.faults.sweep
 
 docs: $(STAMP)  ## write docs/cli.md and the drawings from the program
 	$(BIN)/python -m tests.docs --write
