@@ -7,7 +7,7 @@ MINUTES ?= 5
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 TOOLS := docker-registry skopeo umoci mmdebstrap strace libarchive-tools openssl softhsm2 libfuse2 chromium
 
-.PHONY: demo test fast check format bench fuzz sweep tools docs clean
+.PHONY: demo test fast check format bench fuzz sweep plug-pull tools docs clean
 
 demo: $(STAMP)  ## the whole loop on a real product; leaves ./demo behind to play with
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py demo
@@ -37,6 +37,9 @@ fuzz: $(STAMP)  ## coverage-guided fuzzing of archive, document and envelope rea
 
 sweep: $(STAMP)  ## every fault at every call that changes a file, and a second one in each recovery; about an hour
 	$(BIN)/python -m tests.faults.sweep
+
+plug-pull: $(STAMP)  ## pulls the plug of a site 200 times, and some of what was not synced is lost each time
+	$(BIN)/python -m tests.faults.plug_pull $(PULLS) $(SEED)
 
 docs: $(STAMP)  ## write docs/cli.md and the drawings from the program
 	$(BIN)/python -m tests.docs --write

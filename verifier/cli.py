@@ -622,7 +622,7 @@ def _going_back(site: "Site", number: int | None) -> list[str]:
     now = site.state.transaction
     if now is not None and now.state not in (State.SETTLED, State.ROLLED_BACK):
         return []
-    target = number or site.state.former
+    target = number or site.former()
     try:
         asked = rollback_change(site, target)
         return section_text(back_section(make_review(matter_of(site, asked, tools_here().load))))

@@ -370,7 +370,7 @@ def rollback(
     check_idle(site)
     if signer is not None and not dry_run:
         site.make_room()
-    target = number if number is not None else site.state.former
+    target = number if number is not None else site.former()
     if not target:
         raise RefusedError(
             "there is no earlier generation to go back to",

@@ -471,11 +471,13 @@ class Machine:
             if generation.number in keep or not site.generation_folder(generation.number).exists():
                 continue
             try:
-                for work in reversed(crew_of(site, installed_of(site, generation), self._tools.load)):
-                    work.driver.discard(work.plan, work.context)
+                crew = crew_of(site, installed_of(site, generation), self._tools.load)
             except WaybillError as error:
                 # It is damaged and nobody needs it: what its drivers placed may stay, the site may not.
                 self._tools.say(f"generation {generation.number} is removed without its drivers: {error}")
+                crew = ()
+            for work in reversed(crew):
+                work.driver.discard(work.plan, work.context)
             # Not synced: what a pulled plug brings back is garbage again, and collected the next time.
             site.disk.remove_tree(site.generation_folder(generation.number))
         sweep(site.disk, site.blobs, self._needed(keep))

@@ -23,6 +23,7 @@ from verifier.host import Host
 from verifier.journal import Entry, Journal, read_journal
 from verifier.policies import prove_policies
 from verifier.state import SiteState, fold
+from verifier.table import State
 
 T = TypeVar("T")
 MAX_DOCUMENT = 16 << 20
@@ -184,6 +185,15 @@ class Site:
             remedy="restore the key from a backup; without it waybill enroll --renew key-lost makes another one",
             finding="site-key",
         )
+
+    def former(self) -> int:
+        """Where `rollback` goes without being told: the newest confirmed generation below the running one that is kept
+        here; 0 for none. The journal knows what worked, the disk what was not cleared away since.
+        """
+        state = self.state
+        good = (one.number for one in state.generations if one.state in (State.SETTLED, State.CONFIRMED))
+        here = (one for one in good if one < state.current and self.generation_folder(one).is_dir())
+        return max(here, default=0)
 
     def generation_folder(self, number: int) -> Path:
         return self.path / "generations" / str(number)

@@ -85,7 +85,7 @@ def status_of(
         lines.append(f"alarm      {alarm.code}: {alarm.detail}")
     lines += _offboarding(state)
     lines.append(f"verifier   {VERIFIER_VERSION}")
-    lines += ["", queue_text(waiting), "", generations_text(state)]
+    lines += ["", queue_text(waiting), "", generations_text(site)]
     error: WaybillError | None = None
     try:
         _ = site.policy
@@ -175,11 +175,15 @@ def _unfinished(site: Site) -> list[str]:
     return [f"! {now.action} of {now.planned.item} has not switched ({now.state}){why}; nothing was changed", ""]
 
 
-def generations_text(state: SiteState) -> str:
+def generations_text(site: Site) -> str:
+    """Each with what it is now: the one that runs, where `rollback` goes, what was cleared away."""
+    state, former = site.state, site.former()
     if not state.generations:
         return ""
     rows: list[tuple[str, ...]] = []
     for one in state.generations:
-        here = "runs" if one.number == state.current else "former" if one.number == state.former else ""
+        here = "runs" if one.number == state.current else "former" if one.number == former else ""
+        if not here and not site.generation_folder(one.number).is_dir():
+            here = "cleared away"
         rows.append((str(one.number), one.version, str(one.state), one.since, here))
     return table(rows, ("generation", "version", "state", "since", ""))

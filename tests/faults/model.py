@@ -5,6 +5,7 @@ there up to any point; an entry of a folder that was not synced is there or not,
 """
 
 import os
+import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -234,6 +235,12 @@ class Model:
         changes, files = self.unsynced()
         yield Crash(self.top, frozenset(), {})
         yield Crash(self.top, frozenset(changes), {id(one): one.synced for one in files})
+
+    def any_crash(self, chance: random.Random) -> "Crash":
+        """One of the legal states, by chance: each change is there or not, each file holds some legal part."""
+        changes, files = self.unsynced()
+        lost = frozenset(one for one in changes if chance.random() < 0.5)
+        return Crash(self.top, lost, {id(one): chance.choice(tuple(contents(one))) for one in files})
 
     def unsynced(self) -> tuple[list[tuple[str, int]], list[File]]:
         """What a plug pulled now may lose: changes of folders, and files whose bytes are not all durable."""
