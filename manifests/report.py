@@ -269,6 +269,7 @@ class Install(Document, frozen=True, kw_only=True):
         generations: The newest ones, oldest first.
         blocked: Releases that failed here and need a new approval.
         revoked: The vendor withdrew the release, or every key that vouched for it; it runs all the same.
+        below_floor: It lies below the floor of its channel; ``rollbacks`` say by which authorisation.
     """
 
     state: InstallState
@@ -277,6 +278,7 @@ class Install(Document, frozen=True, kw_only=True):
     generations: Annotated[tuple[Generation, ...], Meta(max_length=32)] = ()
     blocked: Annotated[tuple[Digest, ...], Meta(max_length=32)] = ()
     revoked: bool = False
+    below_floor: bool = False
 
 
 class Component(Document, frozen=True, kw_only=True):
@@ -360,7 +362,8 @@ class Rollback(Document, frozen=True, kw_only=True):
     Attributes:
         left: Digest of the release that was left.
         cause: ``probe-failed``, ``by-hand``, …
-        below_floor: It went below the floor, by an authorisation of both sides.
+        authorisation: Of a way below the floor, or out of its failed trial: fingerprint of the vendor's permission,
+            which it spent.
     """
 
     from_generation: Positive
@@ -369,7 +372,7 @@ class Rollback(Document, frozen=True, kw_only=True):
     cause: Word
     automatic: bool
     at: Time
-    below_floor: bool = False
+    authorisation: Digest | None = None
 
 
 class RequestResult(Document, frozen=True, kw_only=True):
@@ -554,6 +557,8 @@ def check_report(report: Report, what: str) -> None:
         raise refuse(f"state is {install.state!r}, which does not agree with `release`", "install.state")
     if install.revoked and install.release is None:  # F-175
         raise refuse("nothing is installed, and it is revoked", "install.revoked")
+    if install.below_floor and install.release is None:  # F-175
+        raise refuse("nothing is installed, and it is below the floor", "install.below_floor")
     numbers = [one.number for one in install.generations]
     if numbers != sorted(set(numbers)):
         raise refuse("generations are not in order, each once", "install.generations")

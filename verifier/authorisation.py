@@ -1,16 +1,28 @@
 """A site's use of the vendor's permissions to go below the floor: which are here, and which one fits a way back."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from manifests.authorisation import MAX_AUTHORISATION, Authorisation, SignedAuthorisation, verify_authorisation
+from manifests.authorisation import (
+    MAX_AUTHORISATION,
+    Authorisation,
+    SignedAuthorisation,
+    parse_authorisation,
+    verify_authorisation,
+)
 from manifests.canonical import encode
 from manifests.consignment import Consignment
 from manifests.errors import RefusedError, WaybillError
+from manifests.trust import Mark
 from verifier.crew import installed_of
+from verifier.offboarding import check_served
 from verifier.site import Site
 from verifier.state import Generation
 from verifier.store import get_blob
+from verifier.table import State
 from verifier.trust import list_in_force, own_chain
+
+_WORKED = (State.CONFIRMED, State.SETTLED)
 
 
 def judge_carried(site: Site, said: Consignment, where: str) -> tuple[SignedAuthorisation, ...]:
@@ -41,22 +53,28 @@ def find_authorisation(site: Site, running: Generation, target: Generation, item
     """The authorisation of the way back from ``running`` to ``target``, verified with the root in force right now.
 
     Raises:
-        RefusedError: There is none; or it was used already; or the vendor withdrew what it leads to.
+        RefusedError: There is none; or it was used already; or the vendor withdrew what it leads to; or the vendor is
+            not trusted any more.
         UntrustedError: It would fit, and its keys do not count any more.
     """
+    check_served(site.state)
     refusals: list[WaybillError] = []
+    others = []
     for raw, carried in _held(site, running):
         try:
+            said = parse_authorisation(raw, item)[1]
+            if not _fits(site, said, running, target, carried=carried):
+                others.append(said)
+                continue
+            # Last: what would not fit anyway says nothing about this way, whoever signed it.
             one = verify_authorisation(raw, own_chain(site), item)
         except WaybillError as error:
             refusals.append(error)
             continue
-        if not _fits(site, one.authorisation, running, target, carried=carried):
-            continue
         if one.fingerprint in site.state.spent:  # F-215
             refusals.append(
                 RefusedError(
-                    f"authorisation {one.authorisation.number} was used already",
+                    f"authorisation {said.number} was used already",
                     where=item,
                     remedy="ask the vendor for another one",
                     finding="authorisation-spent",
@@ -68,14 +86,72 @@ def find_authorisation(site: Site, running: Generation, target: Generation, item
     if refusals:
         raise refusals[-1]
     floor = site.state.floor_of(target.channel)
+    here = "; ".join(
+        f"authorisation {one.number} is from {_place(one.leaves.channel, one.leaves.mark)} to {one.goes_to.version}"
+        for one in others[-3:]
+    )
     raise RefusedError(
         f"generation {target.number} has sequence {target.mark.sequence}, below the floor "
-        f"{floor.sequence if floor else 0}",
+        f"{floor.sequence if floor else 0}" + (f"; {here}" if here else ""),
         where=item,
-        remedy=f"it needs the vendor's authorisation for {site.state.site} from {running.version} to {target.version}; "
-        "receive the medium that brings it",
+        remedy=f"it needs the vendor's authorisation for {site.state.site} from {running.version} "
+        f"({_place(running.channel, running.mark)}) to {target.version}; receive the medium that brings it",
         finding="below-floor",
     )
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What an authorisation is good for at this site, now.
+
+    Attributes:
+        finding: ``usable``, or a stable id of why it is not.
+    """
+
+    number: int
+    finding: str
+    text: str
+
+
+def fate_of(site: Site, one: SignedAuthorisation) -> Fate:
+    """What came, judged against what runs here; that may change with the next install. Raises nothing."""
+    said, running = one.authorisation, site.state.running
+    way = f"from {_place(said.leaves.channel, said.leaves.mark)} back to {said.goes_to.version}, below the floor, once"
+
+    def fate(finding: str, text: str) -> Fate:
+        return Fate(said.number, finding, f"authorisation {said.number}, {way}: {text}")
+
+    if one.fingerprint in site.state.spent:
+        return fate("authorisation-spent", "it was used already")
+    listed = list_in_force(site)
+    if listed is not None and said.goes_to.release in listed.releases:
+        return fate("release-revoked", f"list {listed.version} revokes where it leads")
+    if running is None or not _leaves(said, running):
+        runs = "nothing" if running is None else _place(running.channel, running.mark)
+        return fate("authorisation-other-way", f"{runs} runs here now")
+    targets = [one for one in site.state.generations if _reaches(said, one) and one.state in _WORKED]
+    if not targets:
+        return fate("authorisation-other-way", f"{said.goes_to.version} never worked here")
+    return fate(
+        "usable", f"waybill rollback --to {targets[-1].number}, when the people here agree; because: {said.why}"
+    )
+
+
+def ways_below(site: Site) -> tuple[tuple[Generation, SignedAuthorisation], ...]:
+    """Generations below the floor to which the vendor allows this site to go back now."""
+    running = site.state.running
+    if running is None:
+        return ()
+    found = []
+    for target in site.state.generations:
+        floor = site.state.floor_of(target.channel)
+        if target.number == site.state.current or target.state not in _WORKED or floor is None or target.mark >= floor:
+            continue
+        try:
+            found.append((target, find_authorisation(site, running, target, f"b-{target.number}")))
+        except WaybillError:
+            continue
+    return tuple(found)
 
 
 def _held(site: Site, running: Generation) -> Iterator[tuple[bytes, bool]]:
@@ -88,13 +164,20 @@ def _held(site: Site, running: Generation) -> Iterator[tuple[bytes, bool]]:
 
 def _fits(site: Site, one: Authorisation, running: Generation, target: Generation, *, carried: bool) -> bool:
     named = site.state.site in one.sites or (carried and not one.sites)  # F-212
-    leaves, goes_to = one.leaves, one.goes_to
-    return (
-        named
-        and one.product == running.product
-        and (leaves.channel, leaves.mark) == (running.channel, running.mark)  # F-213
-        and (goes_to.release, goes_to.channel, goes_to.mark) == (target.release, target.channel, target.mark)  # F-214
-    )
+    return named and one.product == running.product and _leaves(one, running) and _reaches(one, target)
+
+
+def _leaves(one: Authorisation, running: Generation) -> bool:
+    return (one.leaves.channel, one.leaves.mark) == (running.channel, running.mark)  # F-213
+
+
+def _reaches(one: Authorisation, target: Generation) -> bool:
+    goes_to = one.goes_to
+    return (goes_to.release, goes_to.channel, goes_to.mark) == (target.release, target.channel, target.mark)  # F-214
+
+
+def _place(channel: str, mark: Mark) -> str:
+    return f"{channel} {mark.sequence}" + (f" of epoch {mark.epoch}" if mark.epoch > 1 else "")
 
 
 def _check_target(site: Site, target: Generation, item: str) -> None:

@@ -306,11 +306,7 @@ def _received(found: "Arrivals", report: Path | None, waiting: list[str], queue:
         lines.append(f"{'received' if one.new else 'known already'}: {one.item}  {one.release}")
     for note in found.consignments:
         lines.append(f"{'received' if note.new else 'known already'}: consignment {note.number}")
-        lines += [
-            f"  authorisation {one.number}: from {one.leaves.channel} {one.leaves.mark.sequence} back to "
-            f"{one.goes_to.version}, below the floor, once; {one.why}"
-            for one in note.authorisations
-        ]
+        lines += [f"  {one.text}" for one in note.authorisations]
         if note.acknowledged is not None:
             lines.append(f"  home holds report {note.acknowledged}")
         lines += [f"  request {one.request}, {one.handler}: {one.outcome.replace('-', ' ')}" for one in note.answers]
@@ -336,7 +332,7 @@ def _received(found: "Arrivals", report: Path | None, waiting: list[str], queue:
                 "acknowledged": one.acknowledged,
                 "path": str(one.path),
                 "requests": {answer.request: answer.outcome for answer in one.answers},
-                "authorisations": [said.number for said in one.authorisations],
+                "authorisations": {str(said.number): said.finding for said in one.authorisations},
             }
             for one in found.consignments
         ],

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.authorisation import Authorisation
 from manifests.canonical import encode
 from manifests.consignment import (
     CONSIGNMENT_TYPE,
@@ -15,7 +14,7 @@ from manifests.consignment import (
 )
 from manifests.errors import RefusedError, WaybillError
 from manifests.keys import read_capped
-from verifier.authorisation import judge_carried
+from verifier.authorisation import Fate, fate_of, judge_carried
 from verifier.events import Alarm, Answer, Consigned, Event
 from verifier.journal import read_journal
 from verifier.report import told_of
@@ -44,7 +43,7 @@ class Arrived:
     Attributes:
         new: False when the very same one was taken in before.
         answers: What becomes of its requests.
-        authorisations: Ways back below the floor that it brought.
+        authorisations: Ways back below the floor that it brought, and what each is good for now.
     """
 
     path: Path
@@ -52,7 +51,7 @@ class Arrived:
     new: bool
     acknowledged: int | None
     answers: tuple[Answer, ...]
-    authorisations: tuple[Authorisation, ...] = ()
+    authorisations: tuple[Fate, ...] = ()
 
 
 def is_consignment(path: Path) -> bool:
@@ -116,7 +115,7 @@ def receive_consignment(site: Site, seen: Seen, say: Say = silent) -> Arrived:
         )
     )
     acknowledged = said.acknowledged.seq if said.acknowledged else None
-    return Arrived(seen.path, said.number, True, acknowledged, answers, tuple(one.authorisation for one in carried))
+    return Arrived(seen.path, said.number, True, acknowledged, answers, tuple(fate_of(site, one) for one in carried))
 
 
 def check_for(said: Consignment, state: SiteState, where: str) -> None:

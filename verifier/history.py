@@ -175,7 +175,8 @@ def _in_words(record: Record) -> str:
             word = "approved" if verdict == "approve" else "rejected"
             return f"{word} {item}" + (f": {condition}" if condition else "")
         case Planned(action=action, item=item, source=source, target=target, version=version, reason=reason) as begun:
-            why = f": {reason}" if reason else ""
+            why = f", below the floor by authorisation {begun.authorisation[:19]}" if begun.authorisation else ""
+            why += f": {reason}" if reason else ""
             why += f"; outside of the window: {begun.outside_window}" if begun.outside_window else ""
             return f"{action} of {item} begins, generation {source} to {target} ({version}){why}"
         case Approved(rule=rule) if rule is not None:

@@ -112,7 +112,7 @@ def plan_report(state: SiteState, observed: Observed, former: Former | None, *, 
         chain=_chain(state, observed, former, cause, now),
         trust=_trust(state, observed, now),
         policy=_policy(state) if state.policy_number else None,
-        install=replace(_install(state), revoked=observed.revoked),
+        install=replace(_install(state), revoked=observed.revoked, below_floor=state.below_floor),
         components=r.Components(listed=observed.components),
         config=r.ConfigState(
             schema_version=state.running.config_version if state.running else None,
@@ -315,6 +315,7 @@ def _rollbacks(state: SiteState) -> tuple[r.Rollback, ...]:
             cause=one.code,
             automatic=one.automatic,
             at=one.at,
+            authorisation=one.authorisation,
         )
         for one in state.rollbacks[-64:]
         if one.source in releases

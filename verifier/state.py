@@ -198,7 +198,11 @@ class Proposal:
 
 @dataclass(frozen=True)
 class RolledBack:
-    """One way back, for the record: automatic (trial failed) or by hand."""
+    """One way back, for the record: automatic (trial failed) or by hand.
+
+    Attributes:
+        authorisation: Of a way below the floor, or out of its failed trial: what it spent.
+    """
 
     source: int
     target: int
@@ -206,7 +210,7 @@ class RolledBack:
     code: str
     at: str
     seq: int
-    below_floor: bool = False
+    authorisation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -458,11 +462,9 @@ class SiteState:
 
     @property
     def below_floor(self) -> bool:
-        """Whether what runs lies below the floor, by the permission of both sides."""
-        stream = self.stream_of(self.running.channel) if self.running else None
-        if self.running is None or stream is None or stream.floor is None:
-            return False
-        return self.running.mark < stream.floor
+        """Whether what runs lies below the floor of its channel."""
+        floor = self.floor_of(self.running.channel) if self.running else None
+        return self.running is not None and floor is not None and self.running.mark < floor
 
     def elapsed(self, boot: str, uptime: float) -> int:
         """Seconds that the host ran since the last entry, when its clocks say this now."""
@@ -983,8 +985,8 @@ def _confirmed(state: SiteState, now: Transaction, event: Confirmed, record: Rec
     )
     state = replace(state, generations=generations)
     if now.action == "rollback":
-        below = now.planned.authorisation is not None
-        left = RolledBack(now.planned.source, now.planned.target, False, "by-hand", record.at, record.seq, below)
+        by = now.planned.authorisation
+        left = RolledBack(now.planned.source, now.planned.target, False, "by-hand", record.at, record.seq, by)
         state = replace(state, rollbacks=(*state.rollbacks, left))
     return state
 
@@ -992,7 +994,8 @@ def _confirmed(state: SiteState, now: Transaction, event: Confirmed, record: Rec
 def _rolled_back(state: SiteState, now: Transaction, record: Record, digest: str) -> SiteState:
     planned = now.planned
     code = now.code or "failed"
-    back = RolledBack(planned.target, planned.source, code != "by-hand", code, record.at, record.seq)
+    spent = planned.authorisation if now.switched else None
+    back = RolledBack(planned.target, planned.source, code != "by-hand", code, record.at, record.seq, spent)
     moved = replace(now, touched=False, paused=None)
     state = _changed(state, record, digest)
     state = replace(state, transaction=moved, rollbacks=(*state.rollbacks, back))

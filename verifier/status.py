@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from manifests.console import age, table
 from manifests.errors import AttentionError, WaybillError
 from manifests.units import parse_duration
+from verifier.authorisation import ways_below
 from verifier.crew import installed_of
 from verifier.drivers import Component
 from verifier.events import Note
@@ -49,8 +50,7 @@ def status_of(
             f"runs       {running.product} {running.version}, generation {running.number}, "
             f"for {age(running.since, now)} ({running.state})"
         )
-    if state.below_floor:
-        lines.append("           below the floor, by the vendor's authorisation and the word of the people here")
+    lines += _below(site)
     if revoked := running_revoked(site):
         lines.append(f"           running revoked: {revoked}")
     for one in components or ():
@@ -110,6 +110,33 @@ def status_of(
             finding="running-revoked",
         )
     return Status(text="\n".join(lines).rstrip(), error=error)
+
+
+def _below(site: Site) -> list[str]:
+    """Whether what runs lies below the floor, and which ways below it the vendor allows."""
+    state = site.state
+    lines = []
+    if state.running is not None and state.below_floor:
+        floor = state.floor_of(state.running.channel)
+        lines.append(f"           below the floor {floor.sequence if floor else 0}, {_allowed(state)}")
+    if not state.offboarded:
+        lines += [
+            f"           may go back below the floor to {target.version}, once, by authorisation "
+            f"{one.authorisation.number}: waybill rollback --to {target.number}"
+            for target, one in ways_below(site)
+        ]
+    return lines
+
+
+def _allowed(state: SiteState) -> str:
+    planned = state.transaction.planned if state.transaction else None
+    if planned is not None and planned.target == state.current and planned.authorisation is not None:
+        by: str | None = planned.authorisation
+    else:
+        by = next((one.authorisation for one in reversed(state.rollbacks) if one.authorisation), None)
+    if by is None:
+        return "which was raised since it was installed"
+    return f"by the vendor's authorisation {by[:19]} and the word of the people here"
 
 
 def late_of(site: Site, now: datetime) -> tuple[str, ...]:

@@ -249,7 +249,7 @@ def _judge_step(release: Release, digest: str, site: SiteFacts) -> list[Finding]
             remedy="two different releases claim one place; tell the vendor before anything else",
         )
         findings.append(_no("sequence-twice", error))
-    if site.floor is not None and mark < site.floor:  # F-165
+    if site.floor is not None and mark < site.floor and digest != site.running_release:  # F-165
         error = RefusedError(
             f"sequence {mark.sequence} is below the floor {site.floor.sequence} of this site",
             where="sequence",

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from manifests import release as r
+from manifests import report as r_report
 from manifests.authorisation import (
     AUTHORISATION_TYPE,
     Authorisation,
@@ -22,29 +23,44 @@ from manifests.authorisation import (
 from manifests.canonical import encode
 from manifests.digest import Blob, digest_of
 from manifests.envelope import Envelope, pae, seal
-from manifests.errors import MalformedError, RefusedError, UntrustedError, WaitingError, WaybillError
-from manifests.keys import decode_base64, encode_base64, low_s
+from manifests.errors import (
+    MalformedError,
+    RefusedError,
+    RolledBackError,
+    UntrustedError,
+    WaitingError,
+    WaybillError,
+)
+from manifests.keys import decode_base64, encode_base64, generate_key, low_s
 from manifests.plan import parse_plan
+from manifests.policy import Person
 from manifests.review_request import sign_request
 from manifests.revocations import REVOCATIONS_TYPE, Revocations
-from manifests.trust import Mark, verify_chain
+from manifests.trust import Mark, Role, verify_chain
 from tests.authorisations import SITE, authorisation, carried, sealed
 from tests.consignments import consignment_for, signed
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
 from tests.place import Place, make_place
+from tests.rootwork import NEW_ROOT, next_root
 from tests.unit.verifier.test_request import answer, ask, told
 from tests.unit.verifier.watching import unwatched
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, STRANGER, Vendor
 from verifier.arrivals import receive_paths
 from verifier.change import rollback_change
-from verifier.consignment import look, receive_consignment
+from verifier.consignment import Arrived, look, receive_consignment
 from verifier.desk import open_request
 from verifier.drivers import load_driver
+from verifier.history import lines_of
 from verifier.matter import matter_of
+from verifier.offboard import agree as agree_to_end
+from verifier.offboard import ask as ask_to_end
+from verifier.offboard import end
 from verifier.paper import section_text
-from verifier.report import write_report
+from verifier.report import read_report, write_report
 from verifier.review import make_review
 from verifier.review_paper import back_section
+from verifier.status import status_of
+from verifier.trust import adopt_roots
 
 PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
 FIRST = Vendor(images=False, change={"probes": (PROBE,)})
@@ -73,7 +89,7 @@ def said_for(place: Place, **changes: Any) -> Authorisation:
     return authorisation(first, **changes)
 
 
-def bring(place: Place, *envelopes: Envelope, number: int = 0, revocations: bytes | None = None) -> None:
+def bring(place: Place, *envelopes: Envelope, number: int = 0, revocations: bytes | None = None) -> Arrived:
     state = place.open().state
     number = number or state.consignment + 1
     note = consignment_for(state, number, authorisations=envelopes)
@@ -82,7 +98,7 @@ def bring(place: Place, *envelopes: Envelope, number: int = 0, revocations: byte
     path = place.path.parent / f"note-{number}.json"
     path.write_bytes(signed(note))
     with place.hold() as site:
-        receive_consignment(site, look(path))
+        return receive_consignment(site, look(path))
 
 
 def refused(place: Place) -> WaybillError:
@@ -99,7 +115,7 @@ def refused(place: Place) -> WaybillError:
 def test_nothing_leads_below_the_floor_by_the_customers_word_alone(place: Place) -> None:
     error = refused(place)
     assert error.finding == "below-floor"
-    assert f"the vendor's authorisation for {SITE} from 1.1.0 to 1.0.0" in error.remedy
+    assert f"the vendor's authorisation for {SITE} from 1.1.0 (stable 2) to 1.0.0" in error.remedy
 
 
 def test_below_the_floor_by_the_word_of_both_once(place: Place) -> None:
@@ -124,7 +140,7 @@ def test_below_the_floor_by_the_word_of_both_once(place: Place) -> None:
     assert (state.current, state.below_floor) == (1, True)
     assert state.floor == Mark(epoch=1, sequence=2)
     assert state.spent == (change.planned.authorisation,)
-    assert state.rollbacks[-1].below_floor
+    assert state.rollbacks[-1].authorisation == change.planned.authorisation
     with place.hold() as site:
         write_report(site, site.disk, site.host.now())
     # Forward again, and not a second time.
@@ -339,3 +355,150 @@ def test_verify_names_what_it_judged() -> None:
     found = verify_authorisation(sealed(said), chain)
     assert (found.authorisation, found.fingerprint) == (said, digest_of(encode(said)))
     assert found.signers == (ROLLBACK.public.keyid,)
+
+
+# --- beside everything else -----------------------------------------------------------------------------------------
+
+
+def report_of(place: Place) -> r_report.Report:
+    with place.hold() as site:
+        write_report(site, site.disk, site.host.now())
+        return read_report(site, site.state.report_seq, site.state.report_head or "").report
+
+
+def status(place: Place) -> str:
+    return status_of(place.open(), (), None, place.clock.at).text
+
+
+def test_status_report_and_journal_tell_it(place: Place) -> None:
+    bring(place, carried(said_for(place)))
+    assert "may go back below the floor to 1.0.0, once, by authorisation 7: waybill rollback --to 1" in status(place)
+    assert place.rollback(1, "ops-1").error is None
+    (by,) = place.open().state.spent
+    text = status(place)
+    assert f"below the floor 2, by the vendor's authorisation {by[:19]} and the word of the people here" in text
+    assert "may go back" not in text
+    report = report_of(place)
+    assert report.install.below_floor
+    assert report.trust.floor == Mark(epoch=1, sequence=2)
+    assert report.rollbacks[-1].authorisation == by
+    told = [one.words for one in lines_of(entry.record for entry in place.open().entries)]
+    assert any(f"begins, generation 2 to 1 (1.0.0), below the floor by authorisation {by[:19]}" in one for one in told)
+    place.approve("r-1.1.0")
+    assert place.install("r-1.1.0").error is None
+    report = report_of(place)
+    assert not report.install.below_floor
+    assert report.rollbacks[-1].authorisation == by, "what was done stays told"
+
+
+def test_receive_says_what_each_is_good_for(place: Place) -> None:
+    first = place.open().state.generation(1)
+    assert first is not None
+    other = Reached(release=digest_of(b"x"), version="0.9.0", channel="stable", mark=Mark(epoch=1, sequence=1))
+    later = Left(channel="stable", mark=Mark(epoch=1, sequence=3))
+    for said, finding, words in (
+        (said_for(place), "usable", "waybill rollback --to 1, when the people here agree"),
+        (said_for(place, leaves=later), "authorisation-other-way", "stable 2 runs here now"),
+        (said_for(place, goes_to=other), "authorisation-other-way", "0.9.0 never worked here"),
+    ):
+        (fate,) = bring(place, carried(said)).authorisations
+        assert (fate.finding, words in fate.text) == (finding, True), fate
+    # What does not fit is named when there is nothing that does.
+    assert place.rollback(1, "ops-1").error is None
+    (fate,) = bring(place, carried(said_for(place))).authorisations
+    assert fate.finding == "authorisation-spent"
+    place.approve("r-1.1.0")
+    assert place.install("r-1.1.0").error is None
+    gone = encode(Revocations(vendor="small-works", version=1, releases=(first.release,)))
+    listed = seal(gone, REVOCATIONS_TYPE, (ROOT,))
+    (fate,) = bring(place, carried(said_for(place, number=9)), revocations=listed).authorisations
+    assert fate.finding == "release-revoked"
+
+
+def test_the_refusal_names_what_is_here_instead(place: Place) -> None:
+    bring(place, carried(said_for(place, leaves=Left(channel="stable", mark=Mark(epoch=1, sequence=3)))))
+    error = refused(place)
+    assert error.finding == "below-floor"
+    assert "authorisation 7 is from stable 3 to 1.0.0" in error.problem
+
+
+def test_a_key_that_left_the_role_with_a_newer_root(place: Place) -> None:
+    """F-210: it counted when it came, and does not when it is used."""
+    bring(place, carried(said_for(place)))
+    old = FIRST.root()
+    keys = {**old.keys, NEW_ROOT.public.keyid: NEW_ROOT.public}
+    roles = {
+        **old.roles,
+        "root": Role(keys=(NEW_ROOT.public.keyid,), threshold=1),
+        "rollback": Role(keys=(NEW_ROOT.public.keyid,), threshold=1),
+    }
+    with place.hold() as site:
+        adopt_roots(site, (next_root(FIRST.root_file(), keys=keys, roles=roles),))
+    assert refused(place).finding == "signature-role"
+    # By the new key, and the older one beside it says nothing any more about a way that is authorised.
+    bring(place, carried(said_for(place, number=8), NEW_ROOT))
+    assert place.rollback(1, "ops-1").error is None
+
+
+def test_the_customers_rule_for_it_asks_whom_it_names(place: Place) -> None:
+    guard = generate_key()
+    place.people["sec-1"] = guard
+    policy = place.open().policy
+    rules = {**policy.rules, "below-floor": {"operator": 1, "security": 1}}
+    people = {**policy.people, "sec-1": Person(role="security", keys=(guard.public,))}
+    place.put_policy(msgspec.structs.replace(policy, number=policy.number + 1, rules=rules, people=people))
+    bring(place, carried(said_for(place)))
+    with pytest.raises(WaitingError, match="security"):
+        place.rollback(1, "ops-1")
+    place.approve("b-1", "sec-1")
+    assert place.rollback(1).error is None
+
+
+def test_a_way_back_that_fails_its_trial_is_spent_and_told(place: Place) -> None:
+    bring(place, carried(said_for(place)))
+    place.health["up"] = "failing"
+    assert isinstance(place.rollback(1, "ops-1").error, RolledBackError)
+    state = place.open().state
+    assert (state.current, state.below_floor, len(state.spent)) == (2, False, 1)
+    assert state.rollbacks[-1].authorisation == state.spent[0]
+    assert report_of(place).rollbacks[-1].authorisation == state.spent[0]
+    place.health.clear()
+    assert refused(place).finding == "authorisation-spent"
+
+
+def test_forward_from_below_the_floor_and_back_by_itself(place: Place) -> None:
+    """A trial that fails goes back to what ran, wherever that lies; nothing is spent by it."""
+    bring(place, carried(said_for(place)))
+    assert place.rollback(1, "ops-1").error is None
+    place.health["up"] = "failing"
+    place.approve("r-1.1.0")
+    assert isinstance(place.install("r-1.1.0").error, RolledBackError)
+    state = place.open().state
+    assert (state.current, state.below_floor, len(state.spent)) == (1, True, 1)
+    assert state.rollbacks[-1].authorisation is None
+    assert "below the floor 2, by the vendor's authorisation" in status(place)
+
+
+def test_what_runs_below_the_floor_can_be_configured_and_repaired(place: Place, tmp_path: Path) -> None:
+    """F-165: it runs already. Nothing else comes in below the floor."""
+    bring(place, carried(said_for(place)))
+    assert place.rollback(1, "ops-1").error is None
+    assert not place.receive(FIRST.write(tmp_path / "again.tar")).new
+    yaml = place.path / "site.yaml"
+    yaml.write_text(yaml.read_text().replace("every: ", "every: 9"))
+    place.approve("config")
+    assert place.install("config").error is None
+    state = place.open().state
+    assert (state.current, state.below_floor) == (3, True)
+    assert state.floor == Mark(epoch=1, sequence=2)
+    assert "below the floor 2, by the vendor's authorisation" in status(place)
+
+
+def test_nothing_is_authorised_after_the_end(place: Place) -> None:
+    bring(place, carried(said_for(place)))
+    with place.hold() as site:
+        ask_to_end(site, "the contract ended")
+        agree_to_end(site, place.people["ops-1"])
+        end(site)
+    assert refused(place).finding == "offboarded"
+    assert "may go back" not in status(place)
