@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fleet.outcome import Imported
     from fleet.spoken import Heard
     from fleet.views import Sent, SitePage, SiteRow
+    from manifests.report import Report
 
 
 @click.group("fleet", help="Support's ledger: which site runs what.")
@@ -358,7 +359,7 @@ def _page(page: "SitePage") -> str:
     if report is not None:
         fields += [
             ("release", row.release or "-"),
-            ("channel", row.channel),
+            ("channel", row.channel + _floor(report)),
             ("config", f"schema {row.config_version}" if row.config_version is not None else "-"),
             ("root", f"{report.trust.root.version}  {report.trust.root.digest}"),
             ("verifier", report.verifier.version),
@@ -389,6 +390,12 @@ def _page(page: "SitePage") -> str:
     ]
     lines.append(table(shown, ("report", "site's clock", "what", "")) if shown else "nothing was reported yet")
     return "\n".join(lines)
+
+
+def _floor(report: "Report") -> str:
+    floor = report.trust.floor
+    below = "; what runs lies below it" if report.install.below_floor else ""
+    return f", floor {floor.sequence}{below}" if floor else ""
 
 
 def _interval(row: "SiteRow", page: "SitePage") -> str:

@@ -15,9 +15,10 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from content.keys_cli import replace_file
 from fleet.ledger.tables import closures, consignments, enrolments, keys, releases, reports, roots, sites, standings
+from fleet.lines import stored_report
 from fleet.views import SiteRow
-from manifests.authorisation import verify_authorisation
-from manifests.canonical import decode
+from manifests.authorisation import parse_authorisation, verify_authorisation
+from manifests.canonical import decode, encode
 from manifests.consignment import Consignment, Newest, Request, sign_consignment, verify_consignment
 from manifests.console import rfc3339
 from manifests.digest import digest_of
@@ -125,6 +126,29 @@ def carried_authorisation(root: SignedRoot, data: bytes, what: str, sites: tuple
     return decode(data, Envelope, what)
 
 
+def _misfit(connection: Connection, row: SiteRow, paper: Envelope) -> str:
+    """Why an authorisation does not fit the site's newest report; that may be old, so it is carried all the same."""
+    query = select(reports.c.raw).join(standings, standings.c.report == reports.c.digest)
+    raw = connection.execute(query.where(standings.c.enrolment_id == row.enrolment_id)).scalar()
+    if raw is None:
+        return ""
+    said = parse_authorisation(encode(paper))[1]
+    install = stored_report(raw).install
+    runs, leaves = install.release, said.leaves
+    if runs is None or (runs.channel, runs.epoch, runs.sequence) != (
+        leaves.channel,
+        leaves.mark.epoch,
+        leaves.mark.sequence,
+    ):
+        now = "nothing" if runs is None else f"{runs.channel} {runs.sequence}"
+        return (
+            f"authorisation {said.number} leaves {leaves.channel} {leaves.mark.sequence}, its newest report runs {now}"
+        )
+    if said.goes_to.release not in (one.release for one in install.generations):
+        return f"authorisation {said.number} leads to {said.goes_to.version}, which its newest report does not have"
+    return ""
+
+
 def parse_request(text: str, number: int) -> Request:
     """``HANDLER name=value …`` as a person types it, split at spaces: nothing here passes a shell.
 
@@ -211,6 +235,7 @@ def consign(
     with engine.begin() as connection:
         for row in rows:
             said, note = _plan(connection, row, newest, now, challenge())
+            note = "; ".join(filter(None, (note, *(_misfit(connection, row, one) for one in authorisations))))
             asked = (*requests, *_asked_to_end(connection, row))
             said = replace(said, revocations=revocations, requests=asked, authorisations=authorisations)
             raw = sign_consignment(said, signers)

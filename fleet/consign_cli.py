@@ -72,6 +72,7 @@ def consign_command(
             write_medium,
         )
         from fleet.views import find_site
+        from manifests.authorisation import MAX_AUTHORISATION
         from manifests.keys import read_capped
         from manifests.revocations import MAX_REVOCATIONS
 
@@ -82,7 +83,7 @@ def consign_command(
         carried = None if revocations is None else read_capped(revocations, MAX_REVOCATIONS)
         listed = None if carried is None else carried_list(judge, carried, str(revocations))
         papers = tuple(
-            carried_authorisation(judge, read_capped(one, MAX_REVOCATIONS), str(one), tuple(row.site for row in rows))
+            carried_authorisation(judge, read_capped(one, MAX_AUTHORISATION), str(one), tuple(row.site for row in rows))
             for one in authorisations
         )
         signers = tuple(open_key(uri, passphrase_fd) for uri in keys)

@@ -112,6 +112,8 @@ def _rollbacks(before: Report | None, report: Report) -> Iterable[tuple[str, str
                 one.to_generation, "nothing" if one.to_generation == 0 else f"generation {one.to_generation}"
             )
             how = f"by itself: {one.cause.replace('-', ' ')}" if one.automatic else "by hand"
+            if one.authorisation is not None and not one.automatic:
+                how += f", below its floor by authorisation {one.authorisation[:19]}"
             yield "rollback", f"went back from {source} to {target} {how}"
 
 

@@ -86,6 +86,8 @@ class Line:
         closed_at: When the site was closed.
         acknowledged: Digests of the reports that consignments acknowledged.
         asked: Handler of each request, by the consignment's number and the request's name.
+        authorised: Ways below the floor that consignments carried: number of the consignment by fingerprint.
+        sealing: Releases that carry such ways themselves.
     """
 
     site: str
@@ -102,14 +104,16 @@ class Line:
     closed_at: str | None = None
     acknowledged: set[str] = field(default_factory=set)
     asked: dict[tuple[int, str], str] = field(default_factory=dict)
+    authorised: dict[str, int] = field(default_factory=dict)
+    sealing: set[str] = field(default_factory=set)
 
     def before(self, seq: int) -> Report | None:
         at = bisect_left(self.held, seq)
-        return self.bodies.get(self.held[at - 1]) if at else None
+        return self.bodies[self.held[at - 1]] if at else None
 
     def after(self, seq: int) -> Report | None:
         at = bisect_right(self.held, seq)
-        return self.bodies.get(self.held[at]) if at < len(self.held) else None
+        return self.bodies[self.held[at]] if at < len(self.held) else None
 
     @property
     def newest(self) -> int:
@@ -189,6 +193,7 @@ def judge(signed: SignedReport, line: Line, library: Library, now: datetime) -> 
     found += _trust(report, before, library)
     found += _offboarding(report, before)
     found += _installed(report, library)
+    found += _below(report, before, line)
     found += _breach(report, library)
     found += _components(report, library)
     if datetime.fromisoformat(report.chain.made_at) > now + CLOCK_SLACK:
@@ -432,6 +437,36 @@ def _installed(report: Report, library: Library) -> Iterator[Finding]:
     contract = report.policy.contract if report.policy else None
     if contract is not None and contract not in library.contracts:
         yield Finding("contract-unknown", False, f"contract {contract[:19]} belongs to no release of the ledger")
+
+
+def _below(report: Report, before: Report | None, line: Line) -> Iterator[Finding]:
+    """Each way below the floor is told once, with whoever allowed it as far as the ledger knows."""
+    installed, floor = report.install.release, report.trust.floor
+    if installed is not None and floor is not None and installed.channel == report.trust.channel:
+        mark = (installed.epoch, installed.sequence)
+        if report.install.below_floor != (mark < _place(floor)):
+            said = "below" if report.install.below_floor else "not below"
+            yield Finding(
+                "floor-contradicts",
+                True,
+                f"it says that it runs {said} its floor, and runs sequence {mark[1]} with floor {floor.sequence}",
+            )
+    known = set(before.rollbacks) if before else set()
+    for one in report.rollbacks:
+        if one.authorisation is None or one in known:
+            continue
+        done = "tried to go back" if one.automatic else "went back"
+        words = f"it {done} below its floor by authorisation {one.authorisation[:19]}"
+        number = line.authorised.get(one.authorisation)
+        if number is not None:
+            yield Finding("below-floor", False, f"{words}, which consignment {number} carried")
+        elif one.left in line.sealing or one.automatic:
+            yield Finding("below-floor", False, f"{words}, as one that the release itself carries may allow")
+        else:
+            yield Finding("below-floor-unknown", True, f"{words}, which nothing in this ledger carried")
+    told = any(one.authorisation for one in report.rollbacks) or any(one.what == "rollbacks" for one in report.dropped)
+    if report.install.below_floor and not told and not (before and before.install.below_floor):
+        yield Finding("below-floor-unknown", True, "it runs below its floor, and names no authorisation")
 
 
 def _breach(report: Report, library: Library) -> Iterator[Finding]:

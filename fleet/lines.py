@@ -29,13 +29,17 @@ from manifests.canonical import decode
 from manifests.consignment import peek_consignment
 from manifests.console import rfc3339
 from manifests.contract import parse_contract
+from manifests.digest import digest_of
 from manifests.envelope import SigstoreBundle
 from manifests.keys import decode_base64
+from manifests.release import parse_release
 from manifests.report import Expected, Report, ReportStatement, SignedReport
 
 Row = dict[str, Any]
 # Values in one question; a database has a bound for them.
 MAX_ASKED = 4000
+# So many of a site's newest consignments are looked into for an authorisation.
+MAX_CARRIERS = 256
 
 Good = tuple[File, Speaker, SignedReport]
 
@@ -231,6 +235,7 @@ def _lines(connection: Connection, good: list[Good]) -> tuple[dict[int, Line], d
     _load_acknowledged(connection, good, lines)
     _load_challenges(connection, lines)
     _load_asked(connection, good, lines)
+    _load_authorised(connection, good, lines)
     return lines, standing
 
 
@@ -327,6 +332,34 @@ def _load_asked(connection: Connection, good: list[Good], lines: Mapping[int, Li
         for number, raw in connection.execute(query):
             for request in peek_consignment(raw, f"consignment {number}").requests:
                 lines[enrolment_id].asked[number, request.request] = request.handler
+
+
+def _load_authorised(connection: Connection, good: list[Good], lines: Mapping[int, Line]) -> None:
+    """Who may have allowed the ways below the floor that this batch tells of first."""
+    left: dict[int, set[str]] = {}
+    for _, speaker, signed in good:
+        before = lines[speaker.enrolment_id].before(signed.report.chain.seq)
+        known = set(before.rollbacks) if before else set()
+        new = {one.left for one in signed.report.rollbacks if one.authorisation and one not in known}
+        if new:
+            left.setdefault(speaker.enrolment_id, set()).update(new)
+    for enrolment_id, digests in left.items():
+        line = lines[enrolment_id]
+        query = (
+            select(consignments.c.number, consignments.c.raw)
+            .join(enrolments, enrolments.c.site_id == consignments.c.site_id)
+            .where(enrolments.c.id == enrolment_id)
+            .order_by(consignments.c.number.desc())
+            .limit(MAX_CARRIERS)
+        )
+        for number, raw in connection.execute(query):
+            for envelope in peek_consignment(raw, f"consignment {number}").authorisations:
+                line.authorised[digest_of(envelope.payload_bytes)] = number
+        for raw in connection.execute(
+            select(releases.c.raw).where(releases.c.digest.in_(sorted(digests)[:MAX_CARRIERS]))
+        ).scalars():
+            if parse_release(raw).authorisations:
+                line.sealing.add(digest_of(raw))
 
 
 def _library(connection: Connection, parts: Mapping[str, Mapping[tuple[str, str, str], Expected]]) -> Library:

@@ -30,6 +30,7 @@ from fleet.intake import import_paths
 from fleet.ledger.opening import find_fleet, open_fleet
 from fleet.ledger.tables import consignments
 from fleet.views import find_site, list_sites, show_site
+from manifests import report as r
 from manifests.authorisation import AUTHORISATION_TYPE, Authorisation, Left, Reached
 from manifests.canonical import encode
 from manifests.consignment import Consignment, challenge_digest, peek_consignment
@@ -143,6 +144,60 @@ def test_what_a_note_says(engine: Engine, tmp_path: Path) -> None:
         {"component": "api", "times": "2"},
     )
     assert encode(said.authorisations[0]) == paper
+    # The site took it, and home knows whose word that was.
+    back = r.Rollback(
+        from_generation=2,
+        to_generation=1,
+        left=digest_of(b"2"),
+        cause="by-hand",
+        automatic=False,
+        at="2026-05-04T03:02:01Z",
+        authorisation=digest_of(encode(allowed)),
+    )
+    done = bring(engine, tmp_path / "c", site.report(rollbacks=(back,)))
+    ((_, found),) = done.sites[site.site].findings
+    assert (found.finding, found.alarm) == ("below-floor", False)
+    assert found.text.endswith("which consignment 1 carried")
+
+
+def test_an_authorisation_that_does_not_fit_the_newest_report_is_carried_and_said(
+    engine: Engine, tmp_path: Path
+) -> None:
+    (site,) = sites_of(engine, 1)
+    bring(engine, tmp_path / "a", site.report(ONE), site.report(TWO))
+    first = site.generations[0].release
+    notes = []
+    for release, sequence in ((first, 2), (digest_of(b"x"), 2), (first, 3)):
+        allowed = Authorisation(
+            vendor="small-works",
+            number=1,
+            product="small",
+            sites=(site.site,),
+            leaves=Left(channel="stable", mark=Mark(epoch=1, sequence=sequence)),
+            goes_to=Reached(release=release, version="1.0.0", channel="stable", mark=Mark(epoch=1, sequence=1)),
+            why="a fault",
+            loses="nothing",
+            issued_at="2026-03-01T10:00:00Z",
+        )
+        paper = carried_authorisation(
+            ROOT_ONE, seal(encode(allowed), AUTHORISATION_TYPE, (ROLLBACK,)), "paper", (site.site,)
+        )
+        rows = (find_site(engine, site.site),)
+        (made,) = consign(
+            engine,
+            rows,
+            ROOT_ONE,
+            (CONSIGNMENT,),
+            NOW,
+            challenge=lambda: secrets.token_bytes(32),
+            authorisations=(paper,),
+        )
+        notes.append(made.note)
+    assert notes == [
+        "",
+        "authorisation 1 leads to 1.0.0, which its newest report does not have",
+        "authorisation 1 leaves stable 3, its newest report runs stable 2",
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "Restart", "restart component", "restart a=1 a=2", "restart a=b;c", "restart =x"])

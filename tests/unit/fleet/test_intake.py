@@ -18,9 +18,10 @@ from fleet.outcome import Imported
 from fleet.views import SiteRow, find_site, list_sites, show_site
 from manifests import release as rel
 from manifests import report as r
-from manifests.digest import digest_of
+from manifests.digest import Blob, digest_of
 from manifests.enrolment import verify_enrolment
 from manifests.envelope import sign_statement, statement
+from manifests.errors import MalformedError
 from manifests.keys import generate_key
 from manifests.trust import Mark, parse_root
 from tests.unit.fleet.reporter import Reporter
@@ -536,3 +537,92 @@ def test_a_site_that_ended_goes_on_no_more(engine: Engine, site: Reporter, mediu
     (news,) = import_paths(engine, (medium,), NOW).sites.values()
     found = [(seq, one.finding) for seq, one in news.findings if one.alarm]
     assert found == [(2, "still-believed"), (3, "report-after-end")]
+
+
+def test_a_late_report_is_judged_beside_its_neighbours(engine: Engine, site: Reporter, medium: Path) -> None:
+    """Also when neither of them came in with it."""
+    floors = (2, 1, 2, 2)
+    files = []
+    for floor in floors:
+        site.floor = Mark(epoch=1, sequence=floor)
+        files.append(site.report())
+    bring(engine, medium, files[0], files[2])
+    bring(engine, medium, files[3])
+    assert "state-went-back" in names(bring(engine, medium, files[1]))
+
+
+# --- below the floor --------------------------------------------------------------------------------------------------
+
+ALLOWED = digest_of(b"permit")
+
+
+def below(site: Reporter, *, automatic: bool = False, by: str | None = ALLOWED) -> bytes:
+    """A report after the way back from the second release to the first, whose floor is above it."""
+    first, left = site.generations[0], site.current
+    assert left is not None
+    site.floor = Mark(epoch=1, sequence=2)
+    if not automatic:
+        site.current = replace(left, generation=1, digest=first.release, version=first.version, sequence=1)
+    back = r.Rollback(
+        from_generation=1 if automatic else 2,
+        to_generation=2 if automatic else 1,
+        left=left.digest,
+        cause="probe-failed" if automatic else "by-hand",
+        automatic=automatic,
+        at="2026-05-04T03:02:01Z",
+        authorisation=by,
+    )
+    site.rollbacks = (back,)
+    said = site.next()
+    return site.sign(replace(said, install=replace(said.install, below_floor=not automatic)))
+
+
+def only_floor(done: Imported) -> list[tuple[str, bool, str]]:
+    found = [one for news in done.sites.values() for _, one in news.findings]
+    return [(one.finding, one.alarm, one.text) for one in found if "floor" in one.finding]
+
+
+def test_a_way_below_the_floor_that_nobody_here_allowed(engine: Engine, site: Reporter, medium: Path) -> None:
+    files = (ONE.bundle(), TWO.bundle(), site.report(ONE), site.report(TWO))
+    assert only_floor(bring(engine, medium, *files)) == []
+    words = f"it went back below its floor by authorisation {ALLOWED[:19]}, which nothing in this ledger carried"
+    assert only_floor(bring(engine, medium, below(site))) == [("below-floor-unknown", True, words)]
+    # Told once; the story and the page say it for ever.
+    again = site.next()
+    again = replace(again, install=replace(again.install, below_floor=True))
+    assert only_floor(bring(engine, medium, site.sign(again))) == []
+    text = [one.text for one in show_site(engine, site.site).history if one.kind == "rollback"]
+    assert text == [f"went back from 1.1.0 to 1.0.0 by hand, below its floor by authorisation {ALLOWED[:19]}"]
+
+
+def test_a_way_that_the_release_itself_carried(engine: Engine, site: Reporter, medium: Path) -> None:
+    sealed = b"an envelope"
+    blob = Blob(digest=digest_of(sealed), size=len(sealed))
+    two = TWO.but(extra={"way": sealed}, change={"authorisations": (blob,)})
+    bring(engine, medium, ONE.bundle(), two.bundle(), site.report(ONE), site.report(two))
+    ((finding, alarm, words),) = only_floor(bring(engine, medium, below(site)))
+    assert (finding, alarm) == ("below-floor", False)
+    assert "as one that the release itself carries may allow" in words
+
+
+def test_a_trial_of_such_a_way_that_failed(engine: Engine, site: Reporter, medium: Path) -> None:
+    bring(engine, medium, ONE.bundle(), TWO.bundle(), site.report(ONE), site.report(TWO))
+    ((finding, alarm, words),) = only_floor(bring(engine, medium, below(site, automatic=True)))
+    assert (finding, alarm, "tried to go back" in words) == ("below-floor", False, True)
+
+
+def test_a_floor_that_contradicts_what_runs(engine: Engine, site: Reporter, medium: Path) -> None:
+    """F-175 and the floor: said to be below it and above it, below it and not said, below it by nobody's word."""
+    bring(engine, medium, ONE.bundle(), TWO.bundle(), site.report(ONE), site.report(TWO))
+    site.floor = Mark(epoch=1, sequence=2)
+    said = site.next()
+    lie = site.sign(replace(said, install=replace(said.install, below_floor=True)))
+    assert [one[0] for one in only_floor(bring(engine, medium, lie))] == ["floor-contradicts", "below-floor-unknown"]
+    site.floor = Mark(epoch=1, sequence=3)
+    found = only_floor(bring(engine, medium, site.report()))
+    assert found == [
+        ("floor-contradicts", True, "it says that it runs not below its floor, and runs sequence 2 with floor 3")
+    ]
+    empty = Reporter().next()
+    with pytest.raises(MalformedError, match="nothing is installed, and it is below the floor"):
+        r.encode_report(replace(empty, install=replace(empty.install, below_floor=True)), OTHER)
