@@ -67,3 +67,16 @@ def test_the_demo_runs_what_the_readme_shows() -> None:
     assert len(shown) > 15
     for verb, options in shown:
         assert any(verb == other and options <= given for other, given in run), (verb, options)
+
+
+def test_tests_that_the_pains_name_exist() -> None:
+    text = (ROOT / "docs" / "pains.md").read_text()
+    rows = re.findall(r"^\| ([0-9]+) \|.*$", text, re.MULTILINE)
+    assert rows == [str(number) for number in range(1, 27)]
+    for line in text.splitlines():
+        if re.match(r"\| [0-9]+ \|", line):
+            named = re.findall(r"`(tests/[\w/.-]+\.py)(?:::(test_\w+))?`", line)
+            assert named, line
+            for name, test in named:
+                assert (ROOT / name).is_file(), name
+                assert not test or test in functions_of(ROOT / name), (name, test)
