@@ -456,7 +456,11 @@ def rollback_change(site: Site, number: int) -> Change:
     installed = installed_of(site, target)
     leaving = installed_of(site, running)
     rollback = rollback_document(site, leaving.release)
-    if running.release != target.release and not in_any(target.version, rollback.back_to):
+    floor = state.floor_of(target.channel)
+    below = floor is not None and target.mark < floor
+    # It names both ends of the way, which `back_to` cannot promise below the floor. F-217
+    authorised = find_authorisation(site, running, target, item) if below else None
+    if running.release != target.release and not below and not in_any(target.version, rollback.back_to):
         raise RefusedError(
             f"{running.version} cannot be left for {target.version}, only for "
             f"{' or '.join(rollback.back_to) or 'nothing'}",
@@ -464,9 +468,6 @@ def rollback_change(site: Site, number: int) -> Change:
             remedy=f"to go forward, waybill install r-{target.version}",
             finding="back-to",
         )
-    floor = state.floor_of(target.channel)
-    below = floor is not None and target.mark < floor
-    authorised = find_authorisation(site, running, target, item) if below else None
     back = data_way(site, target, running, item)
     contract = parse(
         get_blob(site.blobs, installed.release.contract, MAX_CONTRACT), Contract, "contract", max_bytes=MAX_CONTRACT

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from content.head import Known, VerifiedHead, open_head, verify_head
+from manifests.authorisation import AUTHORISATION_TYPE, parse_authorisation
 from manifests.console import Result, one_line, progress, utc_now, verb
 from manifests.digest import digest_of
 from manifests.envelope import MAX_BUNDLE, Envelope
@@ -252,6 +253,8 @@ def _show_json(file: Path, role: str | None) -> Result:
         raise UsageError("--pem is for root documents", where="--pem")
     if kind == REVOCATIONS_TYPE:
         return _show_list(data, file)
+    if kind == AUTHORISATION_TYPE:
+        return _show_authorisation(data, file)
     if kind:
         envelope = decode(data, Envelope, str(file))
         payload = envelope.payload_bytes
@@ -281,6 +284,28 @@ def _show_list(data: bytes, file: Path) -> Result:
     rows += [f"release   {one}" for one in found.releases]
     rows += [f"handler   {one}" for one in found.handlers]
     rows.append(f"signed by {signed}")
+    return Result("\n".join(rows), {"verified": False, "document": msgspec.to_builtins(found)})
+
+
+def _show_authorisation(data: bytes, file: Path) -> Result:
+    envelope, found = parse_authorisation(data, str(file))
+    leaves, goes_to = found.leaves, found.goes_to
+    signed = ", ".join(one.keyid[:12] for one in envelope.signatures) or "nobody"
+    rows = [
+        "not verified: a site judges it by the root that it trusts",
+        f"permits    a way back below the floor, once: authorisation {found.number} of {found.vendor}",
+        f"at         {', '.join(found.sites) or 'every site that runs the release which carries it'}",
+        f"leaves     {found.product}, {leaves.channel} {leaves.mark.sequence} of epoch {leaves.mark.epoch}",
+        f"back to    {found.product} {goes_to.version}, {goes_to.channel} {goes_to.mark.sequence} of epoch "
+        f"{goes_to.mark.epoch}",
+        f"           {goes_to.release}",
+        f"because    {one_line(found.why)}",
+        f"loses      {one_line(found.loses)}",
+        f"reopens    {one_line(', '.join(found.reopens)) or 'no advisory'}",
+        f"issued     {found.issued_at}",
+        f"spent as   {digest_of(envelope.payload_bytes)}",
+        f"signed by  {signed}",
+    ]
     return Result("\n".join(rows), {"verified": False, "document": msgspec.to_builtins(found)})
 
 

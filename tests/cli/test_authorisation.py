@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from manifests.authorisation import parse_authorisation
-from tests.waybill import waybill
+from tests.waybill import Done, waybill
 
 TEXT = """\
 waybill: 1
@@ -96,3 +96,117 @@ def test_what_is_written_wrong(shop: Path) -> None:
     assert waybill("sign", source, "--key", key).code == 0
     source.write_text(TEXT.replace("loses orders", "loses all orders"))
     assert finding("sign", source, "--key", key) == "exists"
+
+
+SITE = "first-customer/small/production/east"
+PERMIT = """\
+waybill: 1
+authorisation: 1
+vendor: VENDOR
+product: small
+sites: [SITE]
+leaves: {channel: stable, epoch: 1, sequence: 2}
+goes_to: {version: 0.1.0, release: "RELEASE", channel: stable, epoch: 1, sequence: 1}
+why: 0.2.0 loses orders at midnight
+loses: orders typed since the upgrade
+reopens: [CVE-2026-0001]
+issued_at: "2026-12-01T10:00:00Z"
+""".replace("SITE", SITE)
+
+
+def ok(*words: object, code: int = 0) -> Done:
+    done = waybill(*words)
+    assert done.code == code, (words, done)
+    return done
+
+
+def two_releases(shop: Path) -> tuple[str, Path, Path]:
+    """The second one raises the floor above the first. Digest of the first, and both bundles."""
+    release, rollback = shop / "release.yaml", shop / "rollback.yaml"
+    text = re.sub(r", keep_running: \[.*\]", "", release.read_text())
+    text = re.sub(r"(?m)^  - \{name: answers.*$", "  - {name: answers, step: service}", text)
+    release.write_text(text)
+    first = json.loads(ok("build", release, "-o", shop / "m1", "--json").out)["release"]
+    for old, new in (
+        ('version: "0.1.0"', 'version: "0.2.0"'),
+        ("sequence: 1 ", "sequence: 2 "),
+        ("floor: 1 ", "floor: 2 "),
+        ("from: [] ", 'from: [">=0.1.0, <0.2.0"] '),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    release.write_text(text)
+    (shop / "service" / "new.txt").write_text("second\n")
+    assert "back_to: []" in rollback.read_text()
+    one, two = shop / "m1" / "small-0.1.0.tar", shop / "m2" / "small-0.2.0.tar"
+    ok("build", release, "-o", shop / "m2", "--after", one)
+    return str(first), one, two
+
+
+@pytest.mark.slow
+def test_the_whole_way_from_a_text_at_the_vendor_to_the_word_at_home(shop: Path, tmp_path: Path) -> None:
+    """Two organisations and a courier, by the command line alone."""
+    keys, fleet, site, ops = shop / "keys", tmp_path / "fleet", tmp_path / "site", tmp_path / "ops-1.key"
+    first, *bundles = two_releases(shop)
+    ok("keygen", ops, "--no-passphrase")
+    words = json.loads(ok("show", shop / "trust" / "1.root.json", "--json").out)
+    names = ("--customer", "first-customer", "--product", "small", "--environment", "production", "--name", "east")
+    person = ("--person", f"ops-1={tmp_path / 'ops-1.pub'}", "--practice", "--site", site)
+    ok("enroll", bundles[0], "--fingerprint", words["fingerprint"], *names, *person)
+    yaml = site / "site.yaml"
+    yaml.write_text(re.sub(r"(?m)^config:.*$", "config: {port: 8641}", yaml.read_text()))
+    for bundle, version in zip(bundles, ("0.1.0", "0.2.0"), strict=True):
+        ok("receive", bundle, "--site", site)
+        review = ok("review", f"r-{version}", "--site", site, "--json").out
+        ok("approve", f"r-{version}", "--key", ops, "--site", site)
+        contract = ("--contract", review.split('"contract": "')[1][:71]) if version == "0.1.0" else ()
+        ok("install", f"r-{version}", *contract, "--site", site)
+    ok(
+        "fleet",
+        "enroll",
+        site / "outbox" / "enrolment.json",
+        "--root",
+        shop / "trust" / "1.root.json",
+        "--fleet",
+        fleet,
+    )
+    ok("fleet", "import", *bundles, site / "outbox", "--fleet", fleet)
+    # Nobody's word at the site is enough.
+    refused = ok("rollback", "--to", "1", "--key", ops, "--site", site, code=5)
+    assert "needs the vendor's authorisation" in refused.err
+    # The vendor writes, signs and sends; the site is told what it is good for.
+    vendor = words["document"]["vendor"]
+    (shop / "back.yaml").write_text(PERMIT.replace("VENDOR", vendor).replace("RELEASE", first))
+    ok("sign", shop / "back.yaml", "--key", keys / "rollback-1.key")
+    shown = ok("show", shop / "back.json").out
+    assert "not verified" in shown
+    assert "back to    small 0.1.0" in shown
+    carried = ("--key", keys / "consignment-1.key", "--authorisation", shop / "back.json", "--fleet", fleet)
+    ok("fleet", "consign", SITE, "-o", tmp_path / "medium", *carried)
+    came = ok("receive", tmp_path / "medium", "--site", site).out
+    assert "authorisation 1, from stable 2 back to 0.1.0, below the floor, once: waybill rollback --to 1" in came
+    review = ok("review", "b-1", "--site", site).out
+    for words in (
+        "0.2.0 loses orders at midnight",
+        "orders typed since the upgrade",
+        "CVE-2026-0001",
+        "the config of that generation comes back",
+    ):
+        assert words in review
+    ok("rollback", "--to", "1", "--site", site, code=9)
+    done = ok("rollback", "--to", "1", "--key", ops, "--site", site).out
+    assert "0.2.0 loses orders at midnight" in done
+    assert not (site / "srv" / "service" / "current" / "new.txt").exists()
+    assert "below the floor 2, by the vendor's authorisation sha256:" in ok("status", "--site", site).out
+    assert "below the floor by authorisation sha256:" in ok("history", "--site", site).out
+    # Home knows whose word that was, and the floor stands.
+    told = ok("fleet", "import", site / "outbox", "--fleet", fleet).out
+    assert "which consignment 1 carried" in told
+    page = ok("fleet", "show", SITE, "--fleet", fleet).out
+    assert "floor 2; what runs lies below it" in page
+    assert "went back from 0.2.0 to 0.1.0 by hand, below its floor" in page
+    ok("receive", tmp_path / "medium", "--site", site)
+    ok("approve", "r-0.2.0", "--key", ops, "--site", site)
+    ok("install", "r-0.2.0", "--site", site)
+    again = ok("rollback", "--to", "1", "--key", ops, "--site", site, code=5)
+    assert "authorisation 1 was used already" in again.err

@@ -1,6 +1,7 @@
 """A way back below the floor (F-210 to F-215): the vendor's word and the customer's, for this site, this way, once."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from manifests.plan import parse_plan
 from manifests.policy import Person
 from manifests.review_request import sign_request
 from manifests.revocations import REVOCATIONS_TYPE, Revocations
+from manifests.rollback import Rollback
 from manifests.trust import Mark, Role, verify_chain
 from tests.authorisations import SITE, authorisation, carried, sealed
 from tests.consignments import consignment_for, signed
@@ -62,10 +64,20 @@ from verifier.review_paper import back_section
 from verifier.status import status_of
 from verifier.trust import adopt_roots
 
+
+@dataclass(frozen=True)
+class Raised(Vendor):
+    """It raises the floor above the release before it, and so promises no way back (F-217)."""
+
+    floor: int = 2
+
+    def rollback(self) -> Rollback:
+        return msgspec.structs.replace(super().rollback(), back_to=())
+
+
 PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
 FIRST = Vendor(images=False, change={"probes": (PROBE,)})
-# It raises the floor above the release before it.
-SECOND = FIRST.but(version="1.1.0", sequence=2, floor=2, service={"hello.txt": b"second\n"})
+SECOND = Raised(images=False, change=FIRST.change, version="1.1.0", sequence=2, service={"hello.txt": b"second\n"})
 
 
 @pytest.fixture(scope="module")
