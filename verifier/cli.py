@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from verifier.change import Change
     from verifier.install import Ended
     from verifier.machine import Tools
+    from verifier.paper import Paper, Row
     from verifier.policy_change import PolicyChange
     from verifier.site import Site
 
@@ -685,18 +686,23 @@ def status_command(fast: bool, place: Path | None) -> Result:
 @verb(short_help="End the vendor's access.")
 @click.option("--reason", metavar="TEXT", help="Why; `retired` when the site itself goes. It stays here.")
 @click.option("--key", "keys", multiple=True, metavar="URI", help="Agree to it with this key.")
+@click.option("--page", type=click.Path(path_type=Path), metavar="FILE", help="Write the statement as one HTML page.")
 @passphrase_option
 @site_option
 def offboard_command(
-    reason: str | None, keys: tuple[str, ...], passphrase_fd: int | None, place: Path | None
+    reason: str | None, keys: tuple[str, ...], page: Path | None, passphrase_fd: int | None, place: Path | None
 ) -> Result:
     """Ask that the vendor's access ends; do it once the people whom the policy names have agreed; prove it.
 
     Data, images, running software and local rollback stay. The vendor's former bundles, consignments, requests and
     signatures are tried once more, and each has to be refused. The last report says so. Cut off in the middle, the
-    same verb goes on.
+    same verb goes on; afterwards it prints the statement of what stays where again.
     """
+    from manifests.console import rfc3339
+    from verifier.farewell_paper import farewell_paper
     from verifier.offboard import agree, ask, end, finish
+    from verifier.paper import as_page, as_text, write_new
+    from verifier.verify import VERIFIER_VERSION
 
     signers = [signer_of(uri, passphrase_fd) for uri in keys]
     with hold_here(place, "offboard") as site:
@@ -709,10 +715,12 @@ def offboard_command(
         done = finish(site, utc_now())
         state = site.state
         now = state.offboarding
-    tried = now.tried if now else ()
-    lines = [f"{state.vendor} has no access to {state.site} any more"]
-    lines += [f"  {one.kind:<12} {one.outcome}" + (f": {one.finding}" if one.finding else "") for one in tried]
-    lines += [f"  report       {done.report}  (the last one; carry it: waybill report --out MEDIUM)"]
+        tried = now.tried if now else ()
+    # Anew: the held site knows no entries of its own making.
+    paper = farewell_paper(open_here(place), f"written by waybill {VERIFIER_VERSION}, {rfc3339(utc_now())}")
+    lines = [as_text(paper), "", f"report: {done.report}  (the last one; carry it: waybill report --out MEDIUM)"]
+    if page is not None:
+        lines.append(f"written: {write_new(page, as_page(paper).encode())}")
     data = {
         "site": state.site,
         "reason": now.asked.reason if now else None,
@@ -721,5 +729,11 @@ def offboard_command(
             for one in tried
         ],
         "report": str(done.report),
+        "stays": [{"what": row.cells[0], "where": row.cells[2]} for row in _rows_of(paper, "what stays, and where")],
     }
     return Result("\n".join(lines), data, done.error)
+
+
+def _rows_of(paper: "Paper", title: str) -> tuple["Row", ...]:
+    table = next(one.table for one in paper.sections if one.title == title)
+    return table.rows if table else ()

@@ -94,7 +94,7 @@ def _person(event: Event, people: dict[str, str]) -> str:
             return f"{person} ({role})"
         case TimeAcknowledged(person=person):
             return str(person)
-        case Approved(approvals=approvals) | PolicyInForce(approvals=approvals):
+        case Approved(approvals=approvals) | PolicyInForce(approvals=approvals) | Offboarded(approvals=approvals):
             return ", ".join(people.get(one, one[:19]) for one in approvals)
         case _:
             return ""

@@ -179,6 +179,36 @@ def run(command: Any, place: Place, *words: str, code: int = 0) -> dict[str, Any
     return shown
 
 
+def test_the_statement_says_what_stays_where(place: Place) -> None:
+    """From the journal and the folder: nothing is called there that is not, and nothing that is there is left out."""
+    go(place)
+    page = place.path.parent / "statement.html"
+    shown = run(offboard_command, place, "--page", str(page))
+    text = CliRunner().invoke(offboard_command, ["--site", str(place.path)], catch_exceptions=False).stdout
+    for words in (
+        "small-works has no access to northern-grid/small/production/east any more",
+        "agreed to by",
+        "ops-1 (operator)",
+        "what was tried once more",
+        "refused",
+        "the software that runs",
+        "what still works",
+        "the last report",
+    ):
+        assert words in text
+        assert words in page.read_text()
+    named = {one["where"]: one["what"] for one in shown["stays"]}
+    for where in named:
+        if where != str(place.path / "keys" / "site.key"):
+            assert Path(where).exists() or Path(where).is_symlink(), where
+    top = {one.name for one in place.path.iterdir()}
+    told = {Path(where).relative_to(place.path).parts[0] for where in named}
+    # What is of no use to anybody but the program itself is not told.
+    assert top - told <= {"lock", "reserve", "trust", "run"}
+    found = CliRunner().invoke(offboard_command, ["--site", str(place.path), "--page", str(page)])
+    assert found.exit_code == 5
+
+
 def test_what_is_refused_afterwards(place: Place) -> None:
     go(place)
     world = place.path.parent
