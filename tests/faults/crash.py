@@ -47,6 +47,7 @@ class Recording:
         lines: The journal's lines at the end, in order.
         promised: By number of effects done, how many lines had been synced.
         stored: The item that was received with all its blobs.
+        kept: What the service's files may hold; see ``Seen``.
     """
 
     before: Model
@@ -55,6 +56,7 @@ class Recording:
     lines: tuple[str, ...]
     promised: tuple[int, ...]
     stored: str = ""
+    kept: tuple[dict[str, bytes], ...] = (KEPT,)
 
     def model(self) -> Model:
         return Model(self.root)
@@ -129,7 +131,7 @@ class Seen:
     Attributes:
         promised: Digests of the entries that the crashed process had been told were durable.
         found: The journal as the crash left it.
-        kept: What the service's files may hold: one of these, whole.
+        kept: What the service's files may hold, whole; of several, each belongs to one generation, the first to 1.
         stored: The item whose blobs are in the store once its entry is.
     """
 
@@ -150,14 +152,12 @@ class Seen:
         return self.place.open()
 
 
-def check(
-    run: Recording, cut: int, crash: Crash, folder: Path, place: Place, kept: tuple[dict[str, bytes], ...] = (KEPT,)
-) -> str:
+def check(run: Recording, cut: int, crash: Crash, folder: Path, place: Place) -> str:
     """Recover this state with the real thing; the first invariant that does not hold, or nothing."""
     crash.materialise(folder)
     # What the probes say is a fact of the world, and a crash does not change it.
-    after = Place(path=folder, disk=QuickDisk(), clock=place.clock, people=place.people)
-    return check_folder(after, run.lines[: run.promised[cut]], kept, run.stored)
+    after = Place(path=folder, disk=QuickDisk(), clock=place.clock, people=place.people, programs=place.programs)
+    return check_folder(after, run.lines[: run.promised[cut]], run.kept, run.stored)
 
 
 def check_folder(
@@ -344,8 +344,10 @@ def approved_only(seen: Seen) -> str:
 
 
 def data_whole(seen: Seen) -> str:
-    """I7."""
+    """I7. Where there is one state of the data for each generation, it is the running one's."""
     found = _data(seen.place)
+    if len(seen.kept) > 1 and found != seen.kept[seen.site.state.current - 1]:
+        return f"generation {seen.site.state.current} runs on {found}"
     return "" if found in seen.kept else f"the service's data are {found}"
 
 

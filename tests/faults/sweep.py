@@ -52,7 +52,8 @@ def main(names: list[str]) -> None:
         sys.exit("error: needs strace\nhint: make tools")
     memory = Path("/dev/shm")
     for work in (traced, modelled):
-        for name in names or SCENES:
+        # Programs of a release are the real runner's business: tests/unit/verifier/test_steps.py.
+        for name in names or [one for one in SCENES if work is modelled or not one.endswith("of data")]:
             with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
                 print(work(name, Path(folder)), flush=True)
 

@@ -13,6 +13,7 @@ from manifests import release as r
 from manifests.errors import UntrustedError
 from tests.faults.crash import INVARIANTS, KEPT, Recording, Seen, check, recording, states
 from tests.faults.model import SYNCS, Model, Op, PluggedDisk, PulledPlugError, QuickDisk, RecordingDisk
+from tests.migrating import OLD, FakePrograms, migrating, step
 from tests.place import Place, make_place
 from tests.vendor import Vendor
 from verifier.crew import installed_of
@@ -25,12 +26,20 @@ PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
 
 @dataclass(frozen=True)
 class Scene:
-    """What happens before, and what is recorded; ``stored`` is an item whose blobs are all kept by it."""
+    """What happens before, and what is recorded.
+
+    Attributes:
+        stored: An item whose blobs are all kept by it.
+        first: What is installed at the beginning, where it is not the usual one.
+        kept: What the service keeps, generation by generation, where data change with it.
+    """
 
     prepare: Callable[[Place, Path], None]
     act: Callable[[Place], object]
     images: bool = False
     stored: str = ""
+    first: Vendor | None = None
+    kept: tuple[dict[str, bytes], ...] = (KEPT,)
 
 
 def vendor(images: bool = False, confirm: str = "probes") -> Vendor:
@@ -106,7 +115,33 @@ def prepare_back(place: Place, folder: Path) -> None:
     place.approve("b-1")
 
 
+LAST = migrating("1.0.0", 1)
+NEXT = migrating("1.1.0", 2, step("two", 2), step("three", 3))
+DATA = tuple({"app/db": data} for data in (OLD, OLD.replace(b"1", b"3", 1)))
+
+
+def prepare_data(place: Place, folder: Path) -> None:
+    one_installed(place, folder, LAST)
+    approved(place, folder, NEXT)
+
+
+def prepare_data_failing(place: Place, folder: Path) -> None:
+    prepare_data(place, folder)
+    place.health["up"] = "failing"
+
+
+def prepare_data_back(place: Place, folder: Path) -> None:
+    prepare_data(place, folder)
+    assert place.install("r-1.1.0").error is None
+    place.approve("b-1")
+
+
 SCENES = {
+    "upgrade of data": Scene(prepare_data, lambda place: place.install("r-1.1.0"), first=LAST, kept=DATA),
+    "failing upgrade of data": Scene(
+        prepare_data_failing, lambda place: place.install("r-1.1.0"), first=LAST, kept=DATA
+    ),
+    "rollback of data": Scene(prepare_data_back, lambda place: place.rollback(1), first=LAST, kept=DATA),
     "first install": Scene(prepare_first, lambda place: place.install("r-1.0.0")),
     "upgrade": Scene(prepare_upgrade, lambda place: place.install("r-1.1.0")),
     "upgrade of images": Scene(prepare_images, lambda place: place.install("r-1.1.0"), images=True),
@@ -141,17 +176,19 @@ def record(scene: Scene, fast: Path) -> tuple[Place, Recording]:
     disk = RecordingDisk(place.path)
     place.disk = disk
     scene.act(place)
-    return place, replace(recording(before, tuple(disk.ops), place.path), stored=scene.stored)
+    run = recording(before, tuple(disk.ops), place.path)
+    return place, replace(run, stored=scene.stored, kept=scene.kept)
 
 
 def ready(scene: Scene, fast: Path) -> Place:
     """Everything but the act itself; what the service keeps is there too."""
-    place = make_place(fast / "world", vendor(scene.images), disk=QuickDisk(), reserve="4KiB")
-    scene.prepare(place, fast)
-    for name, data in KEPT.items():
+    place = make_place(fast / "world", scene.first or vendor(scene.images), disk=QuickDisk(), reserve="4KiB")
+    place.programs = FakePrograms()
+    for name, data in scene.kept[0].items():
         path = place.path / "data" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+    scene.prepare(place, fast)
     return place
 
 
@@ -172,7 +209,11 @@ def scenes(*slow: str) -> list[object]:
 
 
 @pytest.mark.parametrize(
-    "name", scenes("first install", "failing first install", "failing upgrade", "upgrade of images", "collect garbage")
+    "name",
+    scenes(
+        *("first install", "failing first install", "failing upgrade", "upgrade of images", "collect garbage"),
+        *("upgrade of data", "failing upgrade of data", "rollback of data"),
+    ),
 )
 def test_every_crash_leaves_old_or_new(name: str, fast: Path) -> None:
     place, run = record(SCENES[name], fast)
@@ -194,7 +235,8 @@ ELSEWHERE = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [one for one in SCENES if one != "upgrade of images"])
+# How a backup is synced is tested in tests/unit/verifier/test_steps.py; the data's own syncs are the service's.
+@pytest.mark.parametrize("name", [one for one in SCENES if not one.endswith(("of images", "of data"))])
 def test_each_sync_is_needed(name: str, fast: Path) -> None:
     """The model is worth something only if it finds the damage of one sync left out, whichever it is."""
     place, run = record(SCENES[name], fast)
