@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from manifests.console import age, table
-from manifests.errors import AttentionError, WaybillError
+from manifests.errors import AttentionError, DamagedError, WaybillError
 from manifests.units import parse_duration
 from verifier.authorisation import ways_below
 from verifier.crew import installed_of
@@ -40,7 +40,12 @@ def status_of(
 ) -> Status:
     """``components`` is None when they were not looked at; ``unseen`` says why they could not be."""
     state = site.state
-    lines = [*_unproved(site), *_unfinished(site)]
+    foreign = foreign_of(site)
+    lines = [
+        *([f"! {foreign.problem}", f"  {foreign.remedy}", ""] if foreign else []),
+        *_unproved(site),
+        *_unfinished(site),
+    ]
     running = state.running
     lines.append(f"site       {state.site}{'  (practice)' if state.practice else ''}")
     if running is None:
@@ -86,14 +91,14 @@ def status_of(
     lines += _offboarding(state)
     lines.append(f"verifier   {VERIFIER_VERSION}")
     lines += ["", queue_text(waiting), "", generations_text(site)]
-    error: WaybillError | None = None
+    error = foreign
     try:
         _ = site.policy
         check_idle(site)
         if state.inconsistent:
-            error = outcome_of(state)
+            error = foreign or outcome_of(state)
     except WaybillError as found:
-        error = outcome_of(state) or found
+        error = foreign or outcome_of(state) or found
     wrong = [f"{one.step}/{one.name}: {one.problem}" for one in components or () if one.problem]
     if error is None and wrong:
         error = AttentionError(
@@ -137,6 +142,19 @@ def _allowed(state: SiteState) -> str:
     if by is None:
         return "which was raised since it was installed"
     return f"by the vendor's authorisation {by[:19]} and the word of the people here"
+
+
+def foreign_of(site: Site) -> WaybillError | None:
+    """Journal and key are of two sites, or of two times of one; an account that may not read the key cannot tell."""
+    if site.state.offboarded:
+        return None
+    try:
+        site.signer()
+    except DamagedError as error:
+        return error
+    except (WaybillError, OSError):
+        return None
+    return None
 
 
 def late_of(site: Site, now: datetime) -> tuple[str, ...]:

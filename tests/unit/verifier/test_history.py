@@ -12,10 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from manifests import release as r
-from manifests.errors import RolledBackError
+from manifests.errors import DamagedError, RolledBackError, WaybillError
 from tests.faults.model import QuickDisk
 from tests.place import Clock, Place, make_place
 from tests.vendor import Vendor
+from verifier.crew import installed_of
 from verifier.history import history_paper, lines_of
 from verifier.history_cli import history_command
 from verifier.host import this_host
@@ -163,3 +164,37 @@ def test_what_is_late(made: Place, tmp_path: Path) -> None:
         write_report(held, held.disk, place.clock.at)
         export_reports(held, held.disk, tmp_path, most=50)
     assert late_of(place.open(), place.clock.at) in ((), ("1.0.0: a newer release was expected by 2026-04-01",))
+
+
+# --- what does not belong together ----------------------------------------------------------------------------------
+
+
+def test_a_journal_from_another_site(made: Place, tmp_path: Path) -> None:
+    """It is whole and believed by itself, and nothing of this folder belongs to it: said first, and nothing is signed."""
+    shutil.copytree(made.path, tmp_path / "site", symlinks=True)
+    other = make_place(tmp_path / "other", FIRST, disk=QuickDisk())
+    shutil.rmtree(tmp_path / "site" / "journal")
+    shutil.copytree(other.path / "journal", tmp_path / "site" / "journal")
+    place = Place(path=tmp_path / "site", disk=QuickDisk(), people=made.people)
+    found = status_of(place.open(), (), None, made.clock.at)
+    assert found.text.startswith("! the key that this site was enrolled with is not here")
+    assert isinstance(found.error, DamagedError)
+    with pytest.raises(WaybillError), place.hold() as site:
+        write_report(site, site.disk, place.clock.at)
+    with pytest.raises(WaybillError):
+        place.rollback(1, "ops-1")
+
+
+def test_two_generations_under_one_number(made: Place, tmp_path: Path) -> None:
+    """A folder that was put in the place of a generation is not the one that the journal names."""
+    shutil.copytree(made.path, tmp_path / "site", symlinks=True)
+    place = Place(path=tmp_path / "site", disk=QuickDisk(), people=made.people)
+    here, again = tmp_path / "site" / "generations" / "1", tmp_path / "again"
+    here.rename(again)
+    twin = make_place(tmp_path / "twin", SECOND, disk=QuickDisk())
+    assert twin.bring(SECOND.write(tmp_path / "twin" / "2.tar")).error is None
+    shutil.copytree(twin.path / "generations" / "1", here)
+    with pytest.raises(DamagedError):
+        installed_of(place.open(), place.open().state.generations[0])
+    with pytest.raises(WaybillError):
+        place.install("r-1.1.0")
