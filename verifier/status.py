@@ -41,11 +41,8 @@ def status_of(
     """``components`` is None when they were not looked at; ``unseen`` says why they could not be."""
     state = site.state
     foreign = foreign_of(site)
-    lines = [
-        *([f"! {foreign.problem}", f"  {foreign.remedy}", ""] if foreign else []),
-        *_unproved(site),
-        *_unfinished(site),
-    ]
+    lines = [f"! {foreign.problem}", f"  {foreign.remedy}", ""] if foreign else []
+    lines += [*_unproved(site), *_unfinished(site)]
     running = state.running
     lines.append(f"site       {state.site}{'  (practice)' if state.practice else ''}")
     if running is None:

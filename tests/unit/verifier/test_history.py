@@ -170,7 +170,7 @@ def test_what_is_late(made: Place, tmp_path: Path) -> None:
 
 
 def test_a_journal_from_another_site(made: Place, tmp_path: Path) -> None:
-    """It is whole and believed by itself, and nothing of this folder belongs to it: said first, and nothing is signed."""
+    """It is whole, and nothing of this folder belongs to it: said first, and nothing is signed."""
     shutil.copytree(made.path, tmp_path / "site", symlinks=True)
     other = make_place(tmp_path / "other", FIRST, disk=QuickDisk())
     shutil.rmtree(tmp_path / "site" / "journal")
