@@ -340,6 +340,10 @@ def _backwards(older: Report, newer: Report, challenges: Mapping[str, str]) -> I
     a_policy, b_policy = older.policy, newer.policy
     if a_policy and b_policy and a_policy.number == b_policy.number and a_policy.digest != b_policy.digest:
         yield Finding("policy-swapped", True, f"policy {b_policy.number} has another digest {seqs}")
+    told = {one.number: one.release for one in older.install.generations}
+    reused = [one.number for one in newer.install.generations if told.get(one.number, one.release) != one.release]
+    if reused:
+        yield Finding("generation-swapped", True, f"generation {reused[0]} is another release {seqs}")
 
 
 def _policy(report: Report, before: Report | None) -> Iterator[Finding]:

@@ -51,13 +51,13 @@ def open_here(place: Path | None) -> "Site":
     return open_site(_find(place), Disk(), this_host())
 
 
-def hold_here(place: Path | None, command: str) -> Any:
+def hold_here(place: Path | None, command: str, *, any_key: bool = False) -> Any:
     """The context manager of ``hold_site``."""
     from verifier.fsops import Disk
     from verifier.host import this_host
     from verifier.site import hold_site
 
-    return hold_site(_find(place), Disk(), this_host(), command)
+    return hold_site(_find(place), Disk(), this_host(), command, any_key=any_key)
 
 
 def tools_here() -> "Tools":
@@ -210,7 +210,7 @@ def _another_key(place: Path | None, reason: str | None, *, alone: bool) -> Resu
     known = {str(one): one for one in RENEW_REASONS}
     if reason is not None and reason not in known:
         raise UsageError(f"{reason!r} is none of {', '.join(known)}", where="--renew")
-    with hold_here(place, "enroll") as site:
+    with hold_here(place, "enroll", any_key=reason is not None) as site:
         check_served(site.state)
         if reason is None:
             check_idle(site)

@@ -175,6 +175,9 @@ class Machine:
                 case Close(act, result):
                     self._close(act, result)
                 case Relink(to):
+                    known = site.state.generation(to)
+                    if known is not None:
+                        installed_of(site, known)  # what is not here, whole, is not shown to anybody
                     self._point(to)
                     self._write(Note(code="current-restored", detail=f"from {observed.current} to {to}"))
                 case Confirm():

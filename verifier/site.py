@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from manifests.canonical import parse
 from manifests.digest import digest_of
-from manifests.errors import BusyError, DamagedError, HostError, UsageError, WaybillError
+from manifests.errors import BusyError, DamagedError, HostError, UntrustedError, UsageError, WaybillError
 from manifests.keys import FileSigner, read_capped, read_signer
 from manifests.policy import Policy
 from manifests.units import show_size
@@ -169,22 +169,49 @@ class Site:
 
     def signer(self) -> FileSigner:
         """The site's own key: the one that the journal names, also when a change of it was cut short."""
-        path = self.path / "keys" / SITE_KEY
-        unread: WaybillError | None = None
-        for one in (path, path.with_name(NEXT_KEY)):
-            try:
-                signer = read_signer(one, lambda: b"") if one.exists() else None
-            except WaybillError as error:
-                unread = unread or error
-                continue
-            if signer is not None and signer.public == self.state.site_key:
+        found, unread = self._keys()
+        for signer in found:
+            if signer.public == self.state.site_key:
                 return signer
+        self.check_key()
         raise unread or DamagedError(
             "the key that this site was enrolled with is not here",
-            where=str(path),
+            where=str(self.path / "keys" / SITE_KEY),
             remedy="restore the key from a backup; without it waybill enroll --renew key-lost makes another one",
             finding="site-key",
         )
+
+    def check_key(self) -> None:
+        """That the journal is the one that belongs to the key which lies here; a key that is lost is not asked.
+
+        Raises:
+            UntrustedError: The journal is that of another site, or the key is.
+        """
+        found, unread = self._keys()
+        ours = self.state.site_key
+        if found and unread is None and all(one.public != ours for one in found):
+            raise UntrustedError(
+                f"the journal is that of {self.state.site} with key {ours.keyid}, found key {found[0].public.keyid}",
+                where=str(self.path),
+                remedy="put the journal or the key back that belongs here; if the key was exchanged on purpose, "
+                "waybill enroll --renew key-lost",
+                finding="journal-foreign",
+            )
+
+    def _keys(self) -> tuple[tuple[FileSigner, ...], WaybillError | None]:
+        """The keys in the folder, and why one of them could not be read."""
+        path = self.path / "keys" / SITE_KEY
+        found: list[FileSigner] = []
+        unread: WaybillError | None = None
+        for one in (path, path.with_name(NEXT_KEY)):
+            try:
+                if one.exists():
+                    found.append(read_signer(one, lambda: b""))
+            except WaybillError as error:
+                unread = unread or error
+            except OSError as error:
+                unread = unread or HostError((error.strerror or "cannot be read").lower(), where=str(one))
+        return tuple(found), unread
 
     def former(self) -> int:
         """Where `rollback` goes without being told: the newest confirmed generation below the running one that is kept
@@ -262,16 +289,20 @@ def open_site(path: Path, disk: Disk, host: Host) -> Site:
 
 
 @contextmanager
-def hold_site(path: Path, disk: Disk, host: Host, command: str) -> Iterator[Site]:
+def hold_site(path: Path, disk: Disk, host: Host, command: str, *, any_key: bool = False) -> Iterator[Site]:
     """The site, and nobody else has it until the block ends; the kernel lets go when this process dies.
+
+    Args:
+        any_key: The key is about to be renewed, so it need not be the one that the journal names.
 
     Raises:
         BusyError: Another process has it; says which.
+        UntrustedError: Its journal was edited or damaged, or is that of another site.
     """
     descriptor = _lock(path / "lock", command, host)
     try:
         journal = Journal.open(path / "journal", disk, host)
-        yield Site(
+        site = Site(
             path=path,
             disk=disk,
             host=host,
@@ -280,6 +311,9 @@ def hold_site(path: Path, disk: Disk, host: Host, command: str) -> Iterator[Site
             _state=journal.state,
             _journal=journal,
         )
+        if not any_key:
+            site.check_key()
+        yield site
     finally:
         os.close(descriptor)
 

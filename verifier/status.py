@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from manifests.console import age, table
-from manifests.errors import AttentionError, DamagedError, WaybillError
+from manifests.errors import AttentionError, DamagedError, UntrustedError, WaybillError
 from manifests.units import parse_duration
 from verifier.authorisation import ways_below
 from verifier.crew import installed_of
@@ -147,7 +147,7 @@ def foreign_of(site: Site) -> WaybillError | None:
         return None
     try:
         site.signer()
-    except DamagedError as error:
+    except (DamagedError, UntrustedError) as error:
         return error
     except (WaybillError, OSError):
         return None

@@ -350,6 +350,16 @@ def test_what_may_only_grow(engine: Engine, site: Reporter, medium: Path) -> Non
     assert row(engine).alarms == 3
 
 
+def test_two_generations_with_one_number(engine: Engine, site: Reporter, medium: Path) -> None:
+    two = ONE.but(version="1.1.0", sequence=2)
+    bring(engine, medium, ONE.bundle(), two.bundle(), site.report(ONE))
+    said = site.next(two)
+    assert said.install.release is not None
+    again = replace(said.install.generations[-1], number=1)
+    install = replace(said.install, generations=(again,), release=replace(said.install.release, generation=1))
+    assert names(bring(engine, medium, site.sign(replace(said, install=install)))) == ["generation-swapped"]
+
+
 def test_the_other_neighbour_of_a_late_report_is_compared_too(engine: Engine, site: Reporter, medium: Path) -> None:
     bring(engine, medium, ONE.bundle())
     files = [site.report()]

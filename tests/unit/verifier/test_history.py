@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from manifests import release as r
-from manifests.errors import DamagedError, RolledBackError, WaybillError
+from manifests.errors import DamagedError, RolledBackError, UntrustedError, WaybillError
 from tests.faults.model import QuickDisk
 from tests.place import Clock, Place, make_place
 from tests.vendor import Vendor
@@ -177,8 +177,8 @@ def test_a_journal_from_another_site(made: Place, tmp_path: Path) -> None:
     shutil.copytree(other.path / "journal", tmp_path / "site" / "journal")
     place = Place(path=tmp_path / "site", disk=QuickDisk(), people=made.people)
     found = status_of(place.open(), (), None, made.clock.at)
-    assert found.text.startswith("! the key that this site was enrolled with is not here")
-    assert isinstance(found.error, DamagedError)
+    assert found.text.startswith("! the journal is that of")
+    assert isinstance(found.error, UntrustedError)
     with pytest.raises(WaybillError), place.hold() as site:
         write_report(site, site.disk, place.clock.at)
     with pytest.raises(WaybillError):

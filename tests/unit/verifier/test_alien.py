@@ -1,0 +1,103 @@
+"""Parts of one site's folder in another's: a journal, a generation, a key; each is found before anything is done."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from manifests.errors import DamagedError, UntrustedError, WaybillError
+from tests.faults.crash import problems
+from tests.faults.model import QuickDisk
+from tests.place import Place, make_place
+from tests.vendor import Vendor
+from verifier.newkey import renew_key
+from verifier.report import write_report
+from verifier.site import hold_site
+from verifier.status import status_of
+
+A = Vendor(images=False, service={"hello.txt": b"hello\n"})
+B = A.but(version="1.1.0", sequence=2, service={"hello.txt": b"hello again\n"})
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Place, Place]:
+    """Two sites of one vendor: here A runs, there B runs after A."""
+    here, there = (make_place(tmp_path / name, A, disk=QuickDisk(), reserve="4KiB") for name in ("here", "there"))
+    for place, vendors in ((here, (A,)), (there, (A, B))):
+        for vendor in vendors:
+            assert place.bring(vendor.write(place.path.parent / f"{vendor.version}.tar")).error is None
+    return here, there
+
+
+def put(source: Path, target: Path) -> None:
+    shutil.rmtree(target)
+    shutil.copytree(source, target, symlinks=True)
+
+
+def said(place: Place) -> tuple[str, WaybillError | None]:
+    found = status_of(place.open(), (), None, place.clock.at)
+    return found.text, found.error
+
+
+ACTS: dict[str, Callable[[Place], object]] = {
+    "receive": lambda place: place.receive(place.path.parent / "1.0.0.tar"),
+    "approve": lambda place: place.approve("b-1"),
+    "install": lambda place: place.install("r-1.1.0"),
+    "rollback": lambda place: place.rollback(1),
+    "recover": lambda place: place.recover(),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_the_journal_of_another_site_is_believed_by_no_command(two: tuple[Place, Place], act: str) -> None:
+    here, there = two
+    put(there.path / "journal", here.path / "journal")
+    with pytest.raises(UntrustedError, match=r"the journal is that of .* with key .*, found key") as caught:
+        ACTS[act](here)
+    assert caught.value.finding == "journal-foreign"
+    # Looking is always possible, and says so first.
+    text, error = said(here)
+    assert text.startswith("! the journal is that of")
+    assert error is not None
+    assert error.finding == "journal-foreign"
+    assert here.path.joinpath("current").readlink().name == "1"
+
+
+def test_put_back_everything_is_well(two: tuple[Place, Place], tmp_path: Path) -> None:
+    here, there = two
+    shutil.copytree(here.path / "journal", tmp_path / "mine")
+    put(there.path / "journal", here.path / "journal")
+    put(tmp_path / "mine", here.path / "journal")
+    assert here.recover()[1].error is None
+    assert problems(here) == ""
+
+
+def test_a_key_of_another_site_is_renewed(two: tuple[Place, Place]) -> None:
+    """The key was lost, and somebody put a wrong one there: the way out of a lost key leads out of that as well."""
+    here, there = two
+    shutil.copy(there.path / "keys" / "site.key", here.path / "keys" / "site.key")
+    with pytest.raises(UntrustedError, match="the journal is that of"):
+        here.recover()
+    with hold_site(here.path, here.disk, here.clock.host(), "test", any_key=True) as site:
+        renew_key(site, "key-lost")
+    assert here.recover()[1].error is None
+    with here.hold() as site:
+        write_report(site, site.disk, here.clock.at)
+
+
+def test_a_lost_key_does_not_keep_a_site_from_going_back(two: tuple[Place, Place]) -> None:
+    _, there = two
+    (there.path / "keys" / "site.key").unlink()
+    there.approve("b-1")
+    assert there.rollback(1).error is None
+
+
+def test_a_link_is_not_mended_to_what_is_not_there(two: tuple[Place, Place]) -> None:
+    """`current` was lost and the generation with it: pointing there would only make it look whole."""
+    _, there = two
+    there.path.joinpath("current").unlink()
+    (there.path / "generations" / "2" / "release.json").unlink()
+    with pytest.raises(DamagedError, match="missing"):
+        there.recover()
+    assert not there.path.joinpath("current").is_symlink()
