@@ -338,10 +338,12 @@ def _load_authorised(connection: Connection, good: list[Good], lines: Mapping[in
     """Who may have allowed the ways below the floor that this batch tells of first."""
     left: dict[int, set[str]] = {}
     for _, speaker, signed in good:
+        told = [one for one in signed.report.rollbacks if one.authorisation]
+        if not told:
+            continue
         before = lines[speaker.enrolment_id].before(signed.report.chain.seq)
         known = set(before.rollbacks) if before else set()
-        new = {one.left for one in signed.report.rollbacks if one.authorisation and one not in known}
-        if new:
+        if new := {one.left for one in told if one not in known}:
             left.setdefault(speaker.enrolment_id, set()).update(new)
     for enrolment_id, digests in left.items():
         line = lines[enrolment_id]

@@ -9,7 +9,10 @@ from manifests.canonical import decode, encode
 from manifests.envelope import Envelope, seal
 from manifests.keys import Signer
 from manifests.trust import Mark
+from tests.consignments import consignment_for, signed
+from tests.place import Place
 from tests.vendor import ROLLBACK
+from verifier.consignment import Arrived, look, receive_consignment
 from verifier.state import Generation
 
 SITE = "northern-grid/small/production/east"
@@ -39,3 +42,16 @@ def sealed(said: Authorisation, *signers: Signer) -> bytes:
 
 def carried(said: Authorisation, *signers: Signer) -> Envelope:
     return decode(sealed(said, *signers), Envelope, "test")
+
+
+def bring(place: Place, *envelopes: Envelope, number: int = 0, revocations: bytes | None = None) -> Arrived:
+    """By the next consignment for this site."""
+    state = place.open().state
+    number = number or state.consignment + 1
+    note = consignment_for(state, number, authorisations=envelopes)
+    if revocations is not None:
+        note = replace(note, revocations=decode(revocations, Envelope, "test"))
+    path = place.path.parent / f"note-{number}.json"
+    path.write_bytes(signed(note))
+    with place.hold() as site:
+        return receive_consignment(site, look(path))

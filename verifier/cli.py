@@ -604,7 +604,7 @@ def rollback_command(
         means = _going_back(site, number)
         ended = rollback(site, number, tools_here(), signer=signer, reason=reason, tell=_tell, dry_run=dry_run)
     result = _ended(ended, "runs")
-    return Result("\n".join((result.text, *means)), result.data, result.error)
+    return Result("\n".join((result.text, *means)), {**result.data, "means": means}, result.error)
 
 
 def _going_back(site: "Site", number: int | None) -> list[str]:
@@ -671,6 +671,7 @@ def status_command(fast: bool, place: Path | None) -> Result:
         "state": str(running.state) if running else "none",
         "transaction": str(state.transaction.state) if state.transaction else None,
         "floor": state.floor.sequence if state.floor else None,
+        "below_floor": state.below_floor,
         "mark": state.mark.sequence if state.mark else None,
         "report": state.report_seq,
         "policy": state.policy_number,

@@ -198,6 +198,7 @@ def test_the_whole_way_from_a_text_at_the_vendor_to_the_word_at_home(shop: Path,
     assert "0.2.0 loses orders at midnight" in done
     assert not (site / "srv" / "service" / "current" / "new.txt").exists()
     assert "below the floor 2, by the vendor's authorisation sha256:" in ok("status", "--site", site).out
+    assert json.loads(ok("status", "--site", site, "--json").out)["below_floor"]
     assert "below the floor by authorisation sha256:" in ok("history", "--site", site).out
     # Home knows whose word that was, and the floor stands.
     told = ok("fleet", "import", site / "outbox", "--fleet", fleet).out

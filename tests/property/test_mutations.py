@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from manifests.authorisation import AUTHORISATION_TYPE, verify_authorisation
 from manifests.canonical import encode
 from manifests.digest import digest_of
 from manifests.envelope import seal
@@ -19,7 +20,7 @@ from manifests.errors import WaybillError
 from manifests.keys import FileSigner
 from manifests.trust import ROOT_TYPE, Pin, Root, encode_root, verify_chain
 from tests.fuzz.corpus import seeds
-from tests.fuzz.targets import TARGETS, run
+from tests.fuzz.targets import TARGETS, permit, run
 from tests.vectors.surgery import Case, from_file, from_pipe, sign_bytes, signed
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, SECOND, STRANGER, Vendor
 
@@ -245,3 +246,26 @@ def test_signers_in_every_combination(data: Any) -> None:
     )
     assert found.good == (bool(chosen & {0, 1}) and 2 not in chosen)
     assert b64decode(json.loads(encode(json.loads(head.signatures[0].bundle)))["dsseEnvelope"]["payload"]) == payload
+
+
+PERMIT = permit()
+
+
+@settings(max_examples=150, suppress_health_check=SLOW)
+@given(st.data())
+def test_an_authorisation_that_was_signed_and_should_not_have_been(data: Any) -> None:
+    """Whoever holds the rollback key can say another way, and what is believed is what was said (F-210 to F-215)."""
+    payload = spelled(data.draw(reshaped(json.loads(encode(PERMIT)))))
+    signers = data.draw(st.sampled_from(((ROLLBACK,), (ROLLBACK,), (RELEASE,), (ROLLBACK, STRANGER), ())))
+    chain = verify_chain((VENDOR.root_file(),), VENDOR.pin())
+    try:
+        found = verify_authorisation(seal(payload, AUTHORISATION_TYPE, signers), chain)
+    except WaybillError as error:
+        assert error.exit_code in (3, 4, 8), error
+        return
+    assert signers == (ROLLBACK,)
+    assert encode(found.authorisation) == payload
+    assert found.fingerprint == digest_of(payload)
+    said = found.authorisation
+    assert all(one.split("/")[1] == said.product for one in said.sites)
+    assert said.leaves.channel != said.goes_to.channel or said.goes_to.mark < said.leaves.mark

@@ -5,15 +5,21 @@ import tempfile
 from pathlib import Path
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from manifests import release as r
+from manifests.authorisation import Left
 from manifests.errors import RefusedError, RolledBackError, UsageError, WaitingError, WaybillError
+from manifests.trust import Mark
+from tests.authorisations import authorisation, bring, carried
 from tests.faults.crash import problems
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
 from tests.place import Place, make_place
 from tests.vendor import Vendor
+from verifier.state import Generation
+from verifier.table import State
 
 PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
 COUNT = 4
@@ -41,6 +47,9 @@ class Life(RuleBasedStateMachine):
         self.runs = 0
         self.floor = 0
         self.mark = 0
+        self.spent = 0
+        self.number = 0
+        self.ways: list[tuple[int, int]] = []  # authorised and not yet gone: from which release to which
 
     @initialize()
     def enrol(self) -> None:
@@ -55,7 +64,7 @@ class Life(RuleBasedStateMachine):
     def receive(self, number: int) -> None:
         try:
             self.place.receive(self.folder / f"{number}.tar")
-            assert number >= self.floor
+            assert number >= self.floor or number == self.runs
             self.mark = max(self.mark, number)
         except RefusedError as error:
             assert error.finding == "below-floor"
@@ -113,6 +122,64 @@ class Life(RuleBasedStateMachine):
         assert former.mark.sequence >= self.floor
         self.runs = former.mark.sequence
 
+    def below(self) -> list[Generation]:
+        state = self.place.open().state
+        worked = (State.CONFIRMED, State.SETTLED)
+        return [one for one in state.generations if one.mark.sequence < self.floor and one.state in worked]
+
+    def authorise(self, target: Generation, *, astray: bool = False) -> None:
+        """By the vendor, for the way from what runs; or, ``astray``, from what does not run."""
+        running = self.place.open().state.running
+        assert running is not None
+        self.number += 1
+        self.ways.append((running.mark.sequence + astray, target.mark.sequence))
+        leaves = Left(channel="stable", mark=Mark(epoch=1, sequence=running.mark.sequence + astray))
+        bring(self.place, carried(authorisation(target, number=self.number, leaves=leaves)))
+
+    def sink(self) -> list[Generation]:
+        """Generations below the floor that do not run; so that there are some, what raises the floor is installed."""
+        for number in (1, 2, 4):
+            if not self.below() and number > self.runs and number >= self.floor:
+                self.install(number, agreed=True)
+        return [one for one in self.below() if one.mark.sequence != self.runs]
+
+    @rule(data=st.data(), word=st.sampled_from(["good", "good", "astray", "plug", "failing"]))
+    def back_below_the_floor(self, data: st.DataObject, word: str) -> None:
+        """Only by the vendor's word for this very way, once; the floor stays."""
+        if not (below := self.sink()):
+            return
+        target = data.draw(st.sampled_from(below))
+        way = (self.runs, target.mark.sequence)
+        self.place.health.clear()
+        if way not in self.ways:
+            self.authorise(target, astray=True)
+            with pytest.raises(RefusedError) as caught:
+                self.place.rollback(target.number, person="ops-1")
+            assert caught.value.finding in ("below-floor", "authorisation-spent")
+        if word == "astray":
+            return
+        self.authorise(target)
+        if word == "plug":
+            self.place.disk = PluggedDisk(data.draw(st.integers(0, 90)))
+        self.place.health = {"up": "failing"} if word == "failing" else {}
+        try:
+            ended = self.place.rollback(target.number, person="ops-1")
+            assert (ended.error is None) == (word != "failing")
+        except PulledPlugError:
+            self.place.disk = QuickDisk()
+            self.place.recover()
+        self.place.disk = QuickDisk()
+        self.place.health = {}
+        state = self.place.open().state
+        switched = len(state.spent) > self.spent
+        assert switched or word == "plug"
+        gone = switched and word != "failing" and state.current == target.number
+        assert gone or word in ("plug", "failing")
+        self.spent += switched
+        if switched:
+            self.ways.remove(way)
+        self.runs = target.mark.sequence if gone else self.runs
+
     @rule(at=st.integers(0, 90), number=st.integers(1, COUNT), failing=st.booleans())
     def plug(self, at: int, number: int, failing: bool) -> None:
         """The plug is pulled in the middle of an install, then somebody runs `recover`."""
@@ -158,6 +225,8 @@ class Life(RuleBasedStateMachine):
         assert (state.floor.sequence if state.floor else 0) == self.floor
         assert (state.mark.sequence if state.mark else 0) == self.mark
         assert state.policy_number == 1
+        assert len(state.spent) == len(set(state.spent)) == self.spent
+        assert state.below_floor == (0 < self.runs < self.floor)
         file = self.place.path / "srv" / "app" / "current" / "hello.txt"
         assert (int(file.read_bytes()) if file.exists() else 0) == self.runs
         assert problems(self.place) == ""

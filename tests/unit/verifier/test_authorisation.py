@@ -23,7 +23,7 @@ from manifests.authorisation import (
 )
 from manifests.canonical import encode
 from manifests.digest import Blob, digest_of
-from manifests.envelope import Envelope, pae, seal
+from manifests.envelope import pae, seal
 from manifests.errors import (
     MalformedError,
     RefusedError,
@@ -39,8 +39,7 @@ from manifests.review_request import sign_request
 from manifests.revocations import REVOCATIONS_TYPE, Revocations
 from manifests.rollback import Rollback
 from manifests.trust import Mark, Role, verify_chain
-from tests.authorisations import SITE, authorisation, carried, sealed
-from tests.consignments import consignment_for, signed
+from tests.authorisations import SITE, authorisation, bring, carried, sealed
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
 from tests.place import Place, make_place
 from tests.rootwork import NEW_ROOT, next_root
@@ -49,7 +48,6 @@ from tests.unit.verifier.watching import unwatched
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, STRANGER, Vendor
 from verifier.arrivals import receive_paths
 from verifier.change import rollback_change
-from verifier.consignment import Arrived, look, receive_consignment
 from verifier.desk import open_request
 from verifier.drivers import load_driver
 from verifier.history import lines_of
@@ -99,18 +97,6 @@ def said_for(place: Place, **changes: Any) -> Authorisation:
     first = place.open().state.generation(1)
     assert first is not None
     return authorisation(first, **changes)
-
-
-def bring(place: Place, *envelopes: Envelope, number: int = 0, revocations: bytes | None = None) -> Arrived:
-    state = place.open().state
-    number = number or state.consignment + 1
-    note = consignment_for(state, number, authorisations=envelopes)
-    if revocations is not None:
-        note = msgspec.structs.replace(note, revocations=msgspec.json.decode(revocations, type=Envelope))
-    path = place.path.parent / f"note-{number}.json"
-    path.write_bytes(signed(note))
-    with place.hold() as site:
-        return receive_consignment(site, look(path))
 
 
 def refused(place: Place) -> WaybillError:
@@ -449,6 +435,28 @@ def test_a_key_that_left_the_role_with_a_newer_root(place: Place) -> None:
     assert refused(place).finding == "signature-role"
     # By the new key, and the older one beside it says nothing any more about a way that is authorised.
     bring(place, carried(said_for(place, number=8), NEW_ROOT))
+    assert place.rollback(1, "ops-1").error is None
+
+
+def test_a_role_of_two_needs_both(place: Place) -> None:
+    old = FIRST.root()
+    keys = {**old.keys, NEW_ROOT.public.keyid: NEW_ROOT.public}
+    both = tuple(sorted((ROLLBACK.public.keyid, NEW_ROOT.public.keyid)))
+    roles = {
+        **old.roles,
+        "root": Role(keys=(NEW_ROOT.public.keyid,), threshold=1),
+        "rollback": Role(keys=both, threshold=2),
+    }
+    with place.hold() as site:
+        adopt_roots(site, (next_root(FIRST.root_file(), keys=keys, roles=roles, leave={}),))
+    twice = carried(said_for(place), ROLLBACK)
+    twice = msgspec.structs.replace(twice, signatures=twice.signatures * 2)
+    with pytest.raises(MalformedError, match="a key has signed twice"):
+        bring(place, twice)
+    with pytest.raises(UntrustedError) as caught:
+        bring(place, carried(said_for(place), ROLLBACK))
+    assert NEW_ROOT.public.keyid[:12] in caught.value.problem, "says who is missing"
+    bring(place, carried(said_for(place), ROLLBACK, NEW_ROOT))
     assert place.rollback(1, "ops-1").error is None
 
 
