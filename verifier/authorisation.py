@@ -86,6 +86,12 @@ def find_authorisation(site: Site, running: Generation, target: Generation, item
     if refusals:
         raise refusals[-1]
     floor = site.state.floor_of(target.channel)
+    remedy = (
+        f"it needs the vendor's authorisation for {site.state.site} from {running.version} "
+        f"({_place(running.channel, running.mark)}) to {target.version}; receive the medium that brings it"
+    )
+    if target.channel == running.channel and target.mark >= running.mark:  # F-213
+        remedy = "an authorisation only leads back; go forward by installing what is not below the floor"
     here = "; ".join(
         f"authorisation {one.number} is from {_place(one.leaves.channel, one.leaves.mark)} to {one.goes_to.version}"
         for one in others[-3:]
@@ -94,8 +100,7 @@ def find_authorisation(site: Site, running: Generation, target: Generation, item
         f"generation {target.number} has sequence {target.mark.sequence}, below the floor "
         f"{floor.sequence if floor else 0}" + (f"; {here}" if here else ""),
         where=item,
-        remedy=f"it needs the vendor's authorisation for {site.state.site} from {running.version} "
-        f"({_place(running.channel, running.mark)}) to {target.version}; receive the medium that brings it",
+        remedy=remedy,
         finding="below-floor",
     )
 

@@ -457,7 +457,8 @@ def rollback_change(site: Site, number: int) -> Change:
     leaving = installed_of(site, running)
     rollback = rollback_document(site, leaving.release)
     floor = state.floor_of(target.channel)
-    below = floor is not None and target.mark < floor
+    # To another configuration of what runs, nothing new comes in below the floor. F-165
+    below = floor is not None and target.mark < floor and target.release != running.release
     # It names both ends of the way, which `back_to` cannot promise below the floor. F-217
     authorised = find_authorisation(site, running, target, item) if below else None
     if running.release != target.release and not below and not in_any(target.version, rollback.back_to):

@@ -137,11 +137,11 @@ class Life(RuleBasedStateMachine):
         bring(self.place, carried(authorisation(target, number=self.number, leaves=leaves)))
 
     def sink(self) -> list[Generation]:
-        """Generations below the floor that do not run; so that there are some, what raises the floor is installed."""
+        """Generations below the floor, older than what runs; there are some once what raises the floor is installed."""
         for number in (1, 2, 4):
             if not self.below() and number > self.runs and number >= self.floor:
                 self.install(number, agreed=True)
-        return [one for one in self.below() if one.mark.sequence != self.runs]
+        return [one for one in self.below() if one.mark.sequence < self.runs]
 
     @rule(data=st.data(), word=st.sampled_from(["good", "good", "astray", "plug", "failing"]))
     def back_below_the_floor(self, data: st.DataObject, word: str) -> None:

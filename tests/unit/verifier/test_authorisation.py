@@ -512,6 +512,22 @@ def test_what_runs_below_the_floor_can_be_configured_and_repaired(place: Place, 
     assert (state.current, state.below_floor) == (3, True)
     assert state.floor == Mark(epoch=1, sequence=2)
     assert "below the floor 2, by the vendor's authorisation" in status(place)
+    # Back to the configuration before; the release stays, so nobody's permission is used.
+    assert place.rollback(1, "ops-1").error is None
+    state = place.open().state
+    assert (state.current, state.below_floor, len(state.spent)) == (1, True, 1)
+    assert state.rollbacks[-1].authorisation is None
+
+
+def test_an_authorisation_only_leads_back(place: Place, tmp_path: Path) -> None:
+    """F-213: forward from below the floor leads what is not below it."""
+    third = SECOND.but(version="1.2.0", sequence=3, floor=3, service={"hello.txt": b"third\n"})
+    assert place.bring(third.write(tmp_path / "3.tar")).error is None
+    bring(place, carried(said_for(place, leaves=Left(channel="stable", mark=Mark(epoch=1, sequence=3)))))
+    assert place.rollback(1, "ops-1").error is None
+    with pytest.raises(RefusedError, match="below the floor 3") as caught:
+        place.rollback(2, "ops-1")
+    assert "only leads back" in caught.value.remedy
 
 
 def test_nothing_is_authorised_after_the_end(place: Place) -> None:
