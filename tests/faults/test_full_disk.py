@@ -1,6 +1,7 @@
 """A file system that is really full, and one that is really read-only."""
 
 import errno
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from manifests.errors import HostError, WaybillError
+from manifests.errors import HostError
 from tests.faults.crash import problems
 from tests.place import Place, make_place
 from tests.vendor import Vendor
@@ -17,6 +18,7 @@ from verifier.drivers import load_driver
 from verifier.fsops import Disk
 from verifier.queue import waiting_items
 
+BLOCK = 4096
 FIRST = Vendor()
 SECOND = FIRST.but(version="1.1.0", sequence=2, service={"hello.txt": b"second\n", "big.bin": bytes(range(256)) * 4096})
 
@@ -94,40 +96,70 @@ def test_a_rollback_and_its_report_finish_on_a_full_disk(room: Path) -> None:
     assert place.open().state.current == 1
 
 
+def upgrade_waits(room: Path) -> Place:
+    place = make_place(room / "world", FIRST, disk=Disk(), reserve="64KiB")
+    place.bring(FIRST.write(room / "first.tar"))
+    place.approve(place.receive(SECOND.write(room / "second.tar")).item)
+    return place
+
+
+def leave(place: Place, room: Path, size: int) -> None:
+    """So many bytes are free afterwards, and no more."""
+    with (room / "filler").open("wb") as file:
+        file.write(bytes(place.disk.space(room).bytes - size))
+    assert place.disk.space(room).bytes == size
+
+
 def test_around_the_exact_size(tmp_path: Path) -> None:
-    """Whatever is free: refused before the first write, or installed, or left as it was; never half."""
-    outcomes: set[str] = set()
-    for step, free in enumerate(range(3 << 20, 9 << 20, 512 << 10)):
-        with tmpfs(tmp_path / f"room{step}", "size=24m") as room:
-            place = make_place(room / "world", FIRST, disk=Disk(), reserve="64KiB")
-            place.bring(FIRST.write(room / "first.tar"))
-            place.approve(place.receive(SECOND.write(room / "second.tar")).item)
-            space = place.disk.space(room).bytes
-            with (room / "filler").open("wb") as file:
-                file.write(b"x" * (space - free))
-            try:
-                place.install("r-1.1.0")
-                outcomes.add("installed")
-                assert place.open().state.current == 2
-            except (WaybillError, OSError) as error:
-                outcomes.add(getattr(error, "finding", "") or "late")
-                assert place.open().state.current == 1
-            (room / "filler").unlink()
-            place.recover()
-            assert problems(place) == ""
-    assert outcomes == {"space", "installed"}
-
-
-def test_inodes_are_counted(tmp_path: Path) -> None:
-    with tmpfs(tmp_path / "room", "size=24m,nr_inodes=300") as room:
-        place = make_place(room / "world", FIRST, disk=Disk(), reserve="64KiB")
-        place.bring(FIRST.write(room / "first.tar"))
-        place.approve(place.receive(SECOND.write(room / "second.tar")).item)
-        for i in range(place.disk.space(room).inodes - 50):
-            (room / f"filler{i}").touch()
-        with pytest.raises(HostError, match=r"needs \d+ new files, \d+ are left"):
+    """One block less than was counted is refused before the first write; exactly that is enough, to the end."""
+    with tmpfs(tmp_path / "counted", "size=24m") as room:
+        place = upgrade_waits(room)
+        leave(place, room, 1 << 20)
+        with pytest.raises(HostError, match="are free") as caught:
             place.install("r-1.1.0")
-        assert place.open().state.current == 1
+        found = re.search(r"\((\d+) bytes\), .*\((\d+) bytes\) are free", str(caught.value))
+        assert found is not None
+        need = -(-int(found[1]) // BLOCK) * BLOCK
+        assert int(found[2]) == 1 << 20
+    for blocks in (-1, 0, 1):
+        with tmpfs(tmp_path / f"room{blocks}", "size=24m") as room:
+            place = upgrade_waits(room)
+            leave(place, room, need + blocks * BLOCK)
+            before = place.open().state.seq
+            if blocks < 0:
+                with pytest.raises(HostError, match=f"needs .* \\({found[1]} bytes\\)"):
+                    place.install("r-1.1.0")
+                assert place.open().state.seq == before
+            else:
+                assert place.install("r-1.1.0").error is None
+                assert place.open().state.current == 2
+            assert problems(place) == ""
+
+
+def test_around_the_exact_number_of_inodes(tmp_path: Path) -> None:
+    def leave_inodes(place: Place, room: Path, count: int) -> None:
+        for i in range(place.disk.space(room).inodes - count):
+            (room / f"filler{i}").touch()
+
+    with tmpfs(tmp_path / "counted", "size=24m,nr_inodes=400") as room:
+        place = upgrade_waits(room)
+        leave_inodes(place, room, 1)
+        with pytest.raises(HostError, match=r"needs \d+ new files, 1 are left") as caught:
+            place.install("r-1.1.0")
+        need = int(str(caught.value).split("needs ")[1].split()[0])
+    for more in (-1, 0):
+        with tmpfs(tmp_path / f"room{more}", "size=24m,nr_inodes=400") as room:
+            place = upgrade_waits(room)
+            leave_inodes(place, room, need + more)
+            if more < 0:
+                with pytest.raises(HostError, match=f"needs {need} new files, {need - 1} are left"):
+                    place.install("r-1.1.0")
+                assert place.open().state.current == 1
+            else:
+                assert place.install("r-1.1.0").error is None
+            for filler in room.glob("filler*"):
+                filler.unlink()
+            assert problems(place) == ""
 
 
 def test_a_read_only_file_system(room: Path) -> None:
