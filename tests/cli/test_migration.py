@@ -1,0 +1,82 @@
+"""An upgrade that changes data, and the way back, on the command line: the release's own program, in its sandbox."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from manifests.fingerprint import as_words
+from tests.cli.test_site import Shell, enroll_words
+from tests.migrating import OLD, Migrating, database, migrating, put_database, step
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    *(pytest.mark.skipif(shutil.which(name) is None, reason=f"needs {name}") for name in ("setpriv", "unshare")),
+]
+NOBODY = 65534
+
+
+def release(version: str, sequence: int, *steps: object) -> Migrating:
+    made = migrating(version, sequence, *steps, practice=True)  # type: ignore[arg-type]  # steps
+    return made.but(change={**made.change, "probes": ()})  # type: ignore[return-value]  # a Migrating
+
+
+FIRST = release("1.0.0", 1)
+SECOND = release("1.1.0", 2, step("two", 2), step("three", 3))
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    (tmp_path / "passphrase").write_text("correct horse\n")
+    (tmp_path / "passphrase").chmod(0o600)
+    shell = Shell(tmp_path, tmp_path / "ops-1.key")
+    shell.run("keygen", shell.key)
+    FIRST.write(tmp_path / "b1.tar")
+    SECOND.write(tmp_path / "b2.tar")
+    shell.run(*enroll_words(shell, as_words(FIRST.pin().digest)), "--practice")
+    site = tmp_path / "site"
+    yaml = site / "site.yaml"
+    yaml.write_text(
+        yaml.read_text().replace("  files: {root: srv}", f"  program: {{user: {NOBODY}}}\n  files: {{root: srv}}")
+    )
+    db = put_database(site)
+    for path in (db.parent, db):
+        os.chown(path, NOBODY, NOBODY)
+    for folder in db.parents:
+        if folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o011)
+    shell.run("receive", "b1.tar")
+    shell.run("approve", "r-1.0.0", "--key", shell.key)
+    shell.run("install", "r-1.0.0", "--contract", shell.contract())
+    shell.run("receive", "b2.tar")
+    shell.run("approve", "r-1.1.0", "--key", shell.key)
+    return shell
+
+
+def test_there_and_back(shell: Shell) -> None:
+    site = shell.folder / "site"
+    shown = shell.run("review", "r-1.1.0").stdout
+    assert "two: admin migrate 2; undone by admin undo 1; about 1s; after a crash: repeat" in shown
+    assert "database: admin dump; tried by admin load --scratch; at most 1.0 MiB; about 1s" in shown
+    shell.run("install", "r-1.1.0")
+    assert database(site).read_bytes() == OLD.replace(b"1", b"3", 1)
+    assert (site / "backups" / "2" / "database").read_bytes() == OLD
+    done = shell.run("rollback", "--key", shell.key)
+    assert "what going back means" in done.stdout
+    assert "what was written since" in done.stdout
+    assert database(site).read_bytes() == OLD
+    told = shell.run("history").stdout
+    assert "rollback of b-1 begins, generation 2 to 1" in told
+
+
+@pytest.mark.parametrize("fate", ["broken", "undumped"])
+def test_a_migration_that_fails_leaves_the_old_release_and_its_data(shell: Shell, fate: str) -> None:
+    site = shell.folder / "site"
+    (site / "data" / "app" / "fate").write_text(fate)
+    (site / "data" / "app" / "fate").chmod(0o644)
+    found = shell.run("install", "r-1.1.0", code=10).stderr
+    assert "taken back" in found
+    assert database(site).read_bytes() == OLD
+    assert shell.json("status")["version"] == "1.0.0"
