@@ -94,7 +94,8 @@ def _way(hops: tuple[Change, ...], read: Read, same: frozenset[str]) -> tuple[Si
         change.planned.release,
         read,
         config=change.installed.config,
-        settings=encode(change.installed.settings),
+        # What site.yaml says besides its config, which stands by itself.
+        settings=change.settings or encode(change.installed.settings),
         same=same,
     )
     return (*(read_side(one.release, one.planned.release, read, same=ALL_IMAGES) for one in passed), last)

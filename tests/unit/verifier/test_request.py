@@ -11,8 +11,9 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
+from manifests import release as r
 from manifests.canonical import encode
-from manifests.digest import digest_of
+from manifests.digest import Blob, digest_of
 from manifests.envelope import add_signatures, parse_envelope, seal
 from manifests.errors import DamagedError, HostError, MalformedError, RefusedError, UntrustedError, WaybillError
 from manifests.keys import decode_base64, encode_base64, generate_key
@@ -28,7 +29,7 @@ from manifests.review_request import (
 from tests.faults.model import QuickDisk
 from tests.governed import EMERGENCY, TAIL, agree, govern, policy_text, write_policy
 from tests.place import Place, make_place
-from tests.unit.verifier.test_review import first_vendor, fix
+from tests.unit.verifier.test_review import SCHEMA, first_vendor, fix
 from tests.vendor import Vendor
 from verifier.answer import sign_answer
 from verifier.arrivals import Arrivals, receive_paths
@@ -130,6 +131,31 @@ def test_the_desk_shows_exactly_what_the_site_shows(place: Place, tmp_path: Path
     assert at_the_desk.advisories.fixed
     assert found.standing == standing_of(site, asked_about(site, (NEXT,)))
     assert "root 1 of small-works" in found.root
+
+
+def test_a_config_is_carried_and_shown_once_and_its_secrets_are_not(tmp_path: Path) -> None:
+    blob = Blob(digest=digest_of(SCHEMA), size=len(SCHEMA))
+    vendor = first_vendor()
+    vendor = vendor.but(
+        extra={**vendor.extra, "schema": SCHEMA},
+        change={**vendor.change, "config": r.Config(schema=blob, version=1)},
+    )
+    place = make_place(tmp_path / "world", vendor, disk=QuickDisk())
+    yaml = place.path / "site.yaml"
+    assert "config: {}" in yaml.read_text()
+    yaml.write_text(yaml.read_text().replace("config: {}", 'config: {pin: "4711", host: east.example}'))
+    place.receive(vendor.write(tmp_path / "1.tar"))
+    found = ask(place, "r-1.0.0", tmp_path / "desk")
+    review = make_review(found.matter)
+    site = place.open()
+    assert told(review) == told(make_review(matter_of(site, asked_about(site, ("r-1.0.0",)), load_driver)))
+    shown = {one.name: one.after for one in review.part("config", "settings")}
+    assert shown["host"] == "east.example"
+    assert "4711" not in str(msgspec.to_builtins(review))
+    assert not [name for name in shown if name.startswith("config")]
+    answer(place, tmp_path / "desk", "ops-1")
+    receive(place, tmp_path / "desk")
+    assert place.install("r-1.0.0").error is None
 
 
 def test_an_answer_comes_back_and_counts(place: Place, tmp_path: Path) -> None:
