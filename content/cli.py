@@ -14,8 +14,8 @@ from manifests.errors import MalformedError, UsageError
 def lint_command(files: tuple[Path, ...], schema: str | None) -> Result:
     """Judge FILES written by hand, and every file that they name.
 
-    Release, trust, site, policy, contract and rollback files are known by their content, and so are the JSON files that
-    a release names: configuration schema, advisories, SBOMs.
+    Release, trust, site, policy, contract, rollback and authorisation files are known by their content, and so are the
+    JSON files that a release names: configuration schema, advisories, SBOMs, authorisations.
     """
     from content.lint import lint, shape_schema
 

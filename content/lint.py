@@ -191,8 +191,16 @@ def _policy(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
     yield from ()
 
 
-# Looked for in this order: release.yaml has a key `contract` too.
+def _authorisation(file: Handwritten, _: Path) -> Iterator[WaybillError]:
+    from manifests.authorisation import compile_authorisation
+
+    compile_authorisation(file)
+    yield from ()
+
+
+# Looked for in this order: an authorisation has a key `product` too, and release.yaml a key `contract`.
 _MARKS = (
+    ("authorisation", "authorisation"),
     ("product", "release"),
     ("vendor", "trust"),
     ("site", "site"),
@@ -207,12 +215,14 @@ _CHECKS: dict[str, Callable[[Handwritten, Path], Iterator[WaybillError]]] = {
     "policy": _policy,
     "contract": _contract,
     "rollback": _rollback,
+    "authorisation": _authorisation,
 }
-SHAPES = ("release", "trust", "site", "policy", "contract", "rollback")
+SHAPES = ("release", "trust", "site", "policy", "contract", "rollback", "authorisation")
 
 
 def _lint_json(path: Path) -> Linted:
-    """A document that release.yaml names: schema, advisory or SBOM."""
+    """A document that release.yaml names: schema, advisory, SBOM or authorisation."""
+    from manifests.authorisation import AUTHORISATION_TYPE, parse_authorisation
     from manifests.config_schema import check_config_schema
     from manifests.openvex import check_openvex
     from manifests.sbom import MAX_SBOM, check_sbom
@@ -221,6 +231,8 @@ def _lint_json(path: Path) -> Linted:
         data = read_capped(path, MAX_SBOM)
         if b'"https://openvex.dev/ns' in data[:65536]:
             kind, check = "advisory", check_openvex
+        elif AUTHORISATION_TYPE.encode() in data:
+            kind, check = "authorisation", parse_authorisation  # type: ignore[assignment]  # as below
         elif b'"bomFormat"' in data or b'"spdxVersion"' in data:
             kind, check = "sbom", check_sbom  # type: ignore[assignment]  # all of them are called alike
         else:
@@ -248,6 +260,10 @@ def shape_schema(kind: str) -> dict[str, object]:
         from manifests.policy import PolicyFile
 
         shape: type = PolicyFile
+    elif kind == "authorisation":
+        from manifests.authorisation import AuthorisationFile
+
+        shape = AuthorisationFile
     else:
         shape = {
             "release": ReleaseFile,

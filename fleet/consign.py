@@ -27,7 +27,7 @@ from manifests.errors import RefusedError, UsageError
 from manifests.keys import Signer
 from manifests.release import Audience
 from manifests.report import Acknowledged
-from manifests.revocations import verify_revocations
+from manifests.revocations import parse_revocations, revoke, verify_revocations
 from manifests.trust import Chain, Mark, SignedRoot, parse_root
 
 FILE = "consignment.json"
@@ -106,15 +106,23 @@ def carried_list(root: SignedRoot, data: bytes, what: str) -> Envelope:
     return decode(data, Envelope, what)
 
 
-def carried_authorisation(root: SignedRoot, data: bytes, what: str, sites: tuple[str, ...]) -> Envelope:
+def carried_authorisation(
+    root: SignedRoot, data: bytes, what: str, sites: tuple[str, ...], listed: Envelope | None = None
+) -> Envelope:
     """A permission to go below the floor, as it is carried; a threshold of the rollback role signed it.
+
+    Args:
+        listed: The revocation list that travels with it, by which the sites will judge it.
 
     Raises:
         MalformedError: Not an authorisation.
         UntrustedError: Signed by others, or by too few.
         RefusedError: It does not name one of ``sites``, which would refuse the whole consignment.
     """
-    said = verify_authorisation(data, Chain(roots=(root,)), what).authorisation
+    chain = Chain(roots=(root,))
+    if listed is not None:
+        chain = revoke(chain, parse_revocations(encode(listed), "list")[1])
+    said = verify_authorisation(data, chain, what).authorisation
     others = [site for site in sites if site not in said.sites]
     if others:
         raise RefusedError(

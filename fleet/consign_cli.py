@@ -82,8 +82,9 @@ def consign_command(
         check_medium(medium, rows)
         carried = None if revocations is None else read_capped(revocations, MAX_REVOCATIONS)
         listed = None if carried is None else carried_list(judge, carried, str(revocations))
+        named = tuple(row.site for row in rows)
         papers = tuple(
-            carried_authorisation(judge, read_capped(one, MAX_AUTHORISATION), str(one), tuple(row.site for row in rows))
+            carried_authorisation(judge, read_capped(one, MAX_AUTHORISATION), str(one), named, listed)
             for one in authorisations
         )
         signers = tuple(open_key(uri, passphrase_fd) for uri in keys)

@@ -92,7 +92,15 @@ def test_what_is_written_wrong(shop: Path) -> None:
         source.write_text(TEXT.replace(old, new))
         done = waybill("sign", source, "--key", key)
         assert (done.code, words in done.err) == (3, True), done.err
+        judged = waybill("lint", source)
+        assert (judged.code, words in judged.out) == (3, True), judged
     source.write_text(TEXT)
+    assert waybill("sign", source, "--key", key).code == 0
+    lines = ok("lint", source, source.with_suffix(".json")).out.splitlines()
+    assert [line.rsplit(": ", 1)[1] for line in lines] == ["good (authorisation)"] * 2
+    source.with_suffix(".json").rename(shop / "cut.json")
+    (shop / "cut.json").write_bytes((shop / "cut.json").read_bytes()[:-9])
+    assert waybill("lint", shop / "cut.json").code == 3
     assert waybill("sign", source, "--key", key).code == 0
     source.write_text(TEXT.replace("loses orders", "loses all orders"))
     assert finding("sign", source, "--key", key) == "exists"

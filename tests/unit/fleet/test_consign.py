@@ -126,6 +126,10 @@ def test_what_a_note_says(engine: Engine, tmp_path: Path) -> None:
     paper = seal(encode(allowed), AUTHORISATION_TYPE, (ROLLBACK,))
     with pytest.raises(RefusedError, match="does not name a/small/production/x"):
         carried_authorisation(ROOT_ONE, paper, "paper", (site.site, "a/small/production/x"))
+    gone = Revocations(vendor="small-works", version=4, keys=(ROLLBACK.public.keyid,))
+    gone_list = carried_list(ROOT_ONE, seal(encode(gone), REVOCATIONS_TYPE, (ROOT,)), "list")
+    with pytest.raises(UntrustedError, match="revoked"):
+        carried_authorisation(ROOT_ONE, paper, "paper", (site.site,), gone_list)
     (said,) = send(
         engine,
         tmp_path / "medium",
