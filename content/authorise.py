@@ -1,17 +1,21 @@
 """A vendor writes and signs the permission to go below the floor: from ``authorisation.yaml`` to its envelope."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from manifests.authorisation import (
     AUTHORISATION_TYPE,
     MAX_AUTHORISATION,
+    Reached,
     compile_authorisation,
     encode_authorisation,
     parse_authorisation,
 )
+from manifests.digest import digest_of
 from manifests.envelope import add_signatures, seal
-from manifests.errors import RefusedError
+from manifests.errors import MalformedError, RefusedError
 from manifests.keys import Signer, read_capped
+from manifests.release import parse_release
 
 
 def made_authorisation(file: Path) -> Path:
@@ -25,7 +29,7 @@ def made_authorisation(file: Path) -> Path:
         return file
     from manifests.handwritten import read_handwritten
 
-    payload = encode_authorisation(compile_authorisation(read_handwritten(file)))
+    payload = encode_authorisation(compile_authorisation(read_handwritten(file), look_beside(file.parent)))
     envelope = file.with_suffix(".json")
     if not envelope.exists():
         with envelope.open("xb") as made:
@@ -39,6 +43,21 @@ def made_authorisation(file: Path) -> Path:
             finding="exists",
         )
     return envelope
+
+
+def look_beside(folder: Path) -> Callable[[str], tuple[str, Reached]]:
+    """Reads the heads of bundles, by their paths from ``folder``. Nobody vouches for them here: `waybill show` what is signed."""
+    from content.head import open_head
+
+    def look(text: str) -> tuple[str, Reached]:
+        if not (folder / text).exists():
+            raise MalformedError(f"there is no {text}", where=str(folder))
+        raw = open_head(folder / text).release
+        release = parse_release(raw)
+        found = Reached(release=digest_of(raw), version=release.version, channel=release.channel, mark=release.mark)
+        return release.product, found
+
+    return look
 
 
 def rollback_role(file: Path) -> Path:

@@ -191,10 +191,11 @@ def _policy(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
     yield from ()
 
 
-def _authorisation(file: Handwritten, _: Path) -> Iterator[WaybillError]:
+def _authorisation(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
+    from content.authorise import look_beside
     from manifests.authorisation import compile_authorisation
 
-    compile_authorisation(file)
+    compile_authorisation(file, look_beside(folder))
     yield from ()
 
 

@@ -5,6 +5,7 @@ It is the vendor's word and nobody else's: the customer's people agree to the wa
 envelope. It is carried by a consignment to the sites that it names, or lies sealed in the very release that it leaves.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -67,19 +68,18 @@ class Authorisation(Document, frozen=True, kw_only=True, tag_field="type", tag=A
     issued_at: Time
 
 
-class MarkFile(Document, frozen=True, kw_only=True):
-    channel: Name
-    epoch: Positive
-    sequence: Positive
+class PlaceFile(Document, frozen=True, kw_only=True):
+    """A release: by its bundle, or by its place in the stream while there is no bundle yet."""
 
-    @property
-    def mark(self) -> Mark:
-        return Mark(epoch=self.epoch, sequence=self.sequence)
+    bundle: Said | None = None
+    channel: Name | None = None
+    epoch: Positive | None = None
+    sequence: Positive | None = None
 
 
-class ReachedFile(MarkFile, frozen=True, kw_only=True):
-    version: Version
-    release: Digest
+class ReachedFile(PlaceFile, frozen=True, kw_only=True):
+    version: Version | None = None
+    release: Digest | None = None
 
 
 class AuthorisationFile(Document, frozen=True, kw_only=True):
@@ -90,12 +90,16 @@ class AuthorisationFile(Document, frozen=True, kw_only=True):
     vendor: Name
     product: Name
     sites: Annotated[tuple[SiteId, ...], Meta(max_length=MAX_SITES)] = ()
-    leaves: MarkFile
+    leaves: PlaceFile
     goes_to: ReachedFile
     why: Said
     loses: Said
     reopens: Advisories = ()
     issued_at: Time
+
+
+# From the path in the file to product and place of the release in that bundle.
+Look = Callable[[str], tuple[str, Reached]]
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def check_authorisation(found: Authorisation, what: str) -> None:
         raise MalformedError("it does not lead back", where=f"{what} $.goes_to")
 
 
-def compile_authorisation(file: "Handwritten") -> Authorisation:
+def compile_authorisation(file: "Handwritten", look: Look) -> Authorisation:
     """Check ``authorisation.yaml``. Raises MalformedError with ``file:line`` for the first thing that cannot hold."""
     source = file.to(AuthorisationFile)
     made = Authorisation(
@@ -136,13 +140,8 @@ def compile_authorisation(file: "Handwritten") -> Authorisation:
         number=source.authorisation,
         product=source.product,
         sites=tuple(sorted(source.sites)),
-        leaves=Left(channel=source.leaves.channel, mark=source.leaves.mark),
-        goes_to=Reached(
-            release=source.goes_to.release,
-            version=source.goes_to.version,
-            channel=source.goes_to.channel,
-            mark=source.goes_to.mark,
-        ),
+        leaves=_left(file, source, look),
+        goes_to=_reached(file, source, look),
         why=source.why,
         loses=source.loses,
         reopens=tuple(sorted(source.reopens)),
@@ -150,6 +149,46 @@ def compile_authorisation(file: "Handwritten") -> Authorisation:
     )
     check_authorisation(made, file.name)
     return made
+
+
+def _left(file: "Handwritten", source: AuthorisationFile, look: Look) -> Left:
+    said = source.leaves
+    if (found := _of_bundle(file, source, "leaves", look)) is not None:
+        return Left(channel=found.channel, mark=found.mark)
+    if said.channel is None or said.epoch is None or said.sequence is None:
+        raise _lacks(file, said, "leaves")
+    return Left(channel=said.channel, mark=Mark(epoch=said.epoch, sequence=said.sequence))
+
+
+def _reached(file: "Handwritten", source: AuthorisationFile, look: Look) -> Reached:
+    said = source.goes_to
+    if (found := _of_bundle(file, source, "goes_to", look)) is not None:
+        return found
+    if said.channel is None or said.epoch is None or said.sequence is None or not said.version or not said.release:
+        raise _lacks(file, said, "goes_to")
+    mark = Mark(epoch=said.epoch, sequence=said.sequence)
+    return Reached(release=said.release, version=said.version, channel=said.channel, mark=mark)
+
+
+def _of_bundle(file: "Handwritten", source: AuthorisationFile, name: str, look: Look) -> Reached | None:
+    said: PlaceFile = getattr(source, name)
+    if said.bundle is None:
+        return None
+    if more := [one for one in said.__struct_fields__ if one != "bundle" and getattr(said, one) is not None]:
+        raise MalformedError(f"`bundle` says {', '.join(more)} already", where=file.at(f"$.{name}"))
+    product, found = look(said.bundle)
+    if product != source.product:
+        raise MalformedError(f"{said.bundle} is of {product}", where=file.at(f"$.{name}.bundle"))
+    return found
+
+
+def _lacks(file: "Handwritten", said: PlaceFile, name: str) -> MalformedError:
+    lacks = [one for one in said.__struct_fields__ if one != "bundle" and getattr(said, one) is None]
+    return MalformedError(
+        f"lacks {', '.join(lacks)}",
+        where=file.at(f"$.{name}"),
+        remedy="name `bundle`, a file of the release, which says all of it",
+    )
 
 
 def parse_authorisation(data: bytes, what: str = "authorisation") -> tuple[Envelope, Authorisation]:

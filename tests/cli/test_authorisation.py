@@ -87,6 +87,10 @@ def test_what_is_written_wrong(shop: Path) -> None:
     for old, new, words in (
         ("why:", "reason:", "authorisation.yaml:"),
         ("channel: preview, epoch: 1, sequence: 4", "channel: stable, epoch: 1, sequence: 1", "does not lead back"),
+        ("sequence: 1}\ngoes", "sequence: 1, bundle: x.tar}\ngoes", "`bundle` says channel, epoch, sequence already"),
+        (", channel: preview, epoch: 1, sequence: 4}", "}", "lacks channel, epoch, sequence"),
+        ("leaves: {channel: stable, epoch: 1, sequence: 1}", "leaves: {bundle: NOTES.md}", "NOTES.md"),
+        ("leaves: {channel: stable, epoch: 1, sequence: 1}", "leaves: {bundle: gone.tar}", "there is no gone.tar"),
         ("sites: []", "sites: [northern-grid/other/production/east]", "no site of small"),
     ):
         source.write_text(TEXT.replace(old, new))
@@ -113,8 +117,8 @@ authorisation: 1
 vendor: VENDOR
 product: small
 sites: [SITE]
-leaves: {channel: stable, epoch: 1, sequence: 2}
-goes_to: {version: 0.1.0, release: "RELEASE", channel: stable, epoch: 1, sequence: 1}
+leaves: {bundle: m2/small-0.2.0.tar}
+goes_to: {bundle: m1/small-0.1.0.tar}
 why: 0.2.0 loses orders at midnight
 loses: orders typed since the upgrade
 reopens: [CVE-2026-0001]
@@ -184,11 +188,12 @@ def test_the_whole_way_from_a_text_at_the_vendor_to_the_word_at_home(shop: Path,
     assert "needs the vendor's authorisation" in refused.err
     # The vendor writes, signs and sends; the site is told what it is good for.
     vendor = words["document"]["vendor"]
-    (shop / "back.yaml").write_text(PERMIT.replace("VENDOR", vendor).replace("RELEASE", first))
+    (shop / "back.yaml").write_text(PERMIT.replace("VENDOR", vendor))
     ok("sign", shop / "back.yaml", "--key", keys / "rollback-1.key")
     shown = ok("show", shop / "back.json").out
     assert "not verified" in shown
     assert "back to    small 0.1.0" in shown
+    assert first in shown
     carried = ("--key", keys / "consignment-1.key", "--authorisation", shop / "back.json", "--fleet", fleet)
     ok("fleet", "consign", SITE, "-o", tmp_path / "medium", *carried)
     came = ok("receive", tmp_path / "medium", "--site", site).out
