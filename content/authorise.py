@@ -46,7 +46,7 @@ def made_authorisation(file: Path) -> Path:
 
 
 def look_beside(folder: Path) -> Callable[[str], tuple[str, Reached]]:
-    """Reads the heads of bundles, by their paths from ``folder``. Nobody vouches for them here: `waybill show` what is signed."""
+    """Reads the heads of bundles, by their paths from ``folder``. Nobody vouches for them: look at what is signed."""
     from content.head import open_head
 
     def look(text: str) -> tuple[str, Reached]:
