@@ -10,7 +10,7 @@ from tests.faults.traced import ERRORS, KILL, SHORT, points, short_points, stage
 
 __all__ = ["fast"]
 # Every n-th call, beginning with another one in each scene, so that together they meet each kind of call.
-SHARE = 9
+SHARE = 12
 SCENES = ("upgrade", "confirm", "rollback", "collect garbage", "report")
 
 pytestmark = [
@@ -19,7 +19,9 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(("name", "share"), [("upgrade", 1), ("failing upgrade", 3), ("leave a trial", 2)])
+@pytest.mark.parametrize(
+    ("name", "share"), [("upgrade", 3), ("upgrade of images", 12), ("failing upgrade", 6), ("leave a trial", 4)]
+)
 def test_killed_at_calls_that_change_a_file(name: str, share: int, fast: Path) -> None:
     scene = stage(name, fast)
     found = points(scene)
