@@ -14,9 +14,9 @@ from msgspec import Meta
 from manifests.canonical import encode, parse
 from manifests.digest import Digest, Name, Positive, SiteId, Text, Time, Version, digest_of
 from manifests.document import Document
-from manifests.envelope import Envelope, parse_envelope, verify_signature
+from manifests.envelope import Envelope, parse_envelope
 from manifests.errors import MalformedError, UntrustedError
-from manifests.quorum import require, weigh
+from manifests.quorum import good_signers, require, weigh
 from manifests.trust import Chain, Mark
 
 if TYPE_CHECKING:
@@ -207,22 +207,8 @@ def verify_authorisation(data: bytes, chain: Chain, what: str = "authorisation")
         UntrustedError: A signature is wrong or by a stranger, there are too few of the role, or it is another vendor's.
     """
     envelope, found = parse_authorisation(data, what)
-    good, others = [], []
-    for one in envelope.signatures:
-        key = chain.key(one.keyid)
-        if key is None:
-            raise UntrustedError(
-                f"signed by unknown key {one.keyid[:16]}",
-                where=what,
-                remedy="receive the newest root document first, if the vendor has new keys; else this is a stranger's",
-                finding="signature-unknown",
-            )
-        if key.known:
-            verify_signature(envelope, one, key, what)
-            good.append(one.keyid)
-        else:
-            others.append(one.keyid)
-    quorum = weigh(chain, "rollback", good, not_evaluated=tuple(others))
+    good, others = good_signers(envelope, chain, what)
+    quorum = weigh(chain, "rollback", good, not_evaluated=others)
     remedy = "waybill sign authorisation.yaml --key KEY, at the vendor"
     require(quorum, "the authorisation", where=what, remedy=remedy)  # F-210
     if found.vendor != chain.newest.vendor:  # F-211

@@ -12,9 +12,10 @@ from msgspec import Meta
 from manifests.canonical import encode, parse
 from manifests.digest import KeyId, Name, Positive, SiteId, Time, Word, digest_of
 from manifests.document import Document
-from manifests.envelope import Envelope, parse_envelope, seal, verify_signature
+from manifests.envelope import Envelope, parse_envelope, seal
 from manifests.errors import MalformedError, UntrustedError
 from manifests.keys import Signer
+from manifests.quorum import good_signers, require, weigh
 from manifests.report import Acknowledged
 from manifests.revocations import MAX_REVOCATIONS
 from manifests.trust import Chain, Mark
@@ -130,30 +131,12 @@ def verify_consignment(data: bytes, chain: Chain, what: str = "consignment") -> 
         UntrustedError: A signature is wrong or by a stranger, or there are too few of the role.
     """
     envelope = parse_envelope(data, CONSIGNMENT_TYPE, what, max_bytes=MAX_CONSIGNMENT)
-    role = chain.newest.roles["consignment"]
-    good = set()
-    for one in envelope.signatures:
-        key = chain.key(one.keyid)
-        if key is None:
-            raise UntrustedError(
-                f"signed by unknown key {one.keyid[:16]}",
-                where=what,
-                remedy="receive the newest bundle first, if the vendor has new keys; else this is a stranger's",
-                finding="signature-unknown",
-            )
-        if key.known:
-            verify_signature(envelope, one, key, what)
-            if chain.counted("consignment", one.keyid, None):
-                good.add(one.keyid)
-    if len(good) < role.threshold:
-        raise UntrustedError(
-            f"signed by {len(good)} of the {role.threshold} consignment keys that root {chain.newest.version} asks for",
-            where=what,
-            remedy="a key of another role does not speak here; ask the vendor for it again",
-            finding="signature-missing",
-        )
+    good, others = good_signers(envelope, chain, what)
+    quorum = weigh(chain, "consignment", good, not_evaluated=others)
+    remedy = "a key of another role does not speak here; ask the vendor for it again"
+    require(quorum, "the consignment", where=what, remedy=remedy)
     found = parse(envelope.payload_bytes, Consignment, what, max_bytes=MAX_CONSIGNMENT)
     check_consignment(found, what)
     if found.vendor != chain.newest.vendor:
         raise UntrustedError(f"of {found.vendor}, expected {chain.newest.vendor}", where=what, finding="vendor-differs")
-    return SignedConsignment(raw=data, consignment=found, signers=tuple(sorted(good)))
+    return SignedConsignment(raw=data, consignment=found, signers=quorum.counted)

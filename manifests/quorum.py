@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from manifests.envelope import Envelope, verify_signature
 from manifests.errors import UntrustedError
 from manifests.trust import Chain, Counts, Mark
 
@@ -71,6 +72,30 @@ class Quorum:
         """The id of what is wrong when it is not met."""
         found = {why for _, why in self.others}
         return next((finding for why, finding, _ in _WHY if why in found), "signature-missing")
+
+
+def good_signers(envelope: Envelope, chain: Chain, what: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Whose signatures on the envelope hold, and who signed with an algorithm that is not known here.
+
+    Raises:
+        UntrustedError: A signature is wrong, or by a key that no document of the chain records.
+    """
+    good, others = [], []
+    for one in envelope.signatures:
+        key = chain.key(one.keyid)
+        if key is None:
+            raise UntrustedError(
+                f"signed by unknown key {one.keyid}",
+                where=what,
+                remedy="receive the newest root document first, if the vendor has new keys; else this is a stranger's",
+                finding="signature-unknown",
+            )
+        if key.known:
+            verify_signature(envelope, one, key, what)
+            good.append(one.keyid)
+        else:
+            others.append(one.keyid)
+    return tuple(good), tuple(others)
 
 
 def weigh(

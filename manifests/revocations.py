@@ -8,9 +8,9 @@ from msgspec import Meta
 from manifests.canonical import encode, parse
 from manifests.digest import Digest, KeyId, Name, Positive, digest_of
 from manifests.document import Document
-from manifests.envelope import Envelope, parse_envelope, verify_signature
+from manifests.envelope import Envelope, parse_envelope
 from manifests.errors import MalformedError, UntrustedError
-from manifests.quorum import Quorum, require, weigh
+from manifests.quorum import Quorum, good_signers, require, weigh
 from manifests.release import Handler
 from manifests.trust import Chain
 
@@ -83,19 +83,7 @@ def weigh_revocations(data: bytes, chain: Chain, what: str = "revocations.json")
         UntrustedError: Nobody signed it, a signature is wrong or by a stranger, or it is another vendor's.
     """
     envelope = parse_envelope(data, REVOCATIONS_TYPE, what, max_bytes=MAX_REVOCATIONS)
-    good = []
-    for one in envelope.signatures:
-        key = chain.key(one.keyid)
-        if key is None:
-            raise UntrustedError(
-                f"signed by unknown key {one.keyid}",
-                where=what,
-                remedy="receive the newest root document first, if the vendor has new keys; else this is a stranger's",
-                finding="signature-unknown",
-            )
-        if key.known:
-            verify_signature(envelope, one, key, what)
-            good.append(one.keyid)
+    good, _ = good_signers(envelope, chain, what)
     if not good:
         _require(weigh(chain, "root", good), what)
     _, found = parse_revocations(data, what)

@@ -182,7 +182,7 @@ def test_an_acknowledgement_of_what_was_never_sent_is_told_at_home(place: Place,
 def test_another_role_does_not_speak_here(place: Place, tmp_path: Path, signer: Any) -> None:
     raw = signed(consignment_for(place.open().state), signer)
     shown = receive(place, put(tmp_path / "note", raw), code=4)
-    assert shown["error"]["finding"] == "signature-missing"
+    assert shown["error"]["finding"] == "signature-role"
     assert taken(place) == []
 
 
