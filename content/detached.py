@@ -42,7 +42,7 @@ Carry the folder back, then:              waybill sign FILE --attach THIS-FOLDER
 
 
 IDENTITY = f"""
-An identity of the role, instead of a key, signs {STATEMENT_TEXT} alone:
+An identity of the role, instead of a key, signs {STATEMENT_TEXT} alone (cosign 3; 2.6 with --new-bundle-format):
 
   cosign attest-blob --statement {STATEMENT_TEXT} --bundle {STATEMENT_SIGNED} {RELEASE}
 """

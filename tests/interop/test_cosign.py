@@ -14,7 +14,7 @@ import tarfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -22,7 +22,8 @@ from content.bulk import no_progress
 from content.head import VERIFY_TXT
 from content.oci import OCI_INDEX, OCI_MANIFEST
 from content.registry import Registry
-from content.signatures import PROVENANCE_V1
+from content.signatures import PROVENANCE_V1, open_bundle
+from manifests.envelope import bundle_payload
 from tests.interop.cosign_made import REPOSITORY, image, pieces
 from tests.real import docker_registry, tool
 from tests.signed_images import CI, Hanging, SignedVendor, pem
@@ -160,6 +161,60 @@ def test_the_text_in_the_bundle(cosign: str, unpacked: Path) -> None:
     done = run(cosign, script, unpacked)
     assert done.returncode == 0, done.stderr
     assert "Verified OK" in done.stderr
+
+
+@pytest.mark.parametrize("rekor", [1, 2])
+def test_a_release_signed_by_an_identity(cosign: str, rekor: Literal[1, 2], tmp_path: Path) -> None:
+    """The page's commands, under the private Sigstore that our own judge is tested with."""
+    pytest.importorskip("sigstore", reason="sigstore is not installed")
+    from tests.keyless import IDENTITY, ISSUER, Sigstore
+    from tests.unit.content.test_release_identities import IdentityVendor
+
+    private = Sigstore(rekor=rekor)
+    vendor = IdentityVendor(trusted=private.trusted_root(), sign=lambda said: (private.sign_statement(said),))
+    bundle = vendor.write(tmp_path / "BUNDLE.tar")
+    assert refusal(verify_path(bundle, vendor.pin(), None, now=NOW, advance=no_progress).findings) is None
+    with tarfile.open(bundle) as tar:
+        tar.extractall(tmp_path, filter="data")
+    older = major(cosign) != "3"
+    script = commands("2.6 identity" if older else "3 identity")
+    for word, text in (
+        ("CERTIFICATE", vendor.head().signatures[0].keyid),
+        (" IDENTITY ", f" {IDENTITY} "),
+        ("ISSUER", ISSUER),
+    ):
+        assert word in script
+        script = script.replace(word, text)
+    if older and rekor == 2:
+        script = script.replace("--new-bundle-format", "--new-bundle-format --use-signed-timestamps")
+    done = run(cosign, script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Verified OK" in done.stderr
+    done = run(cosign, script.replace(IDENTITY, IDENTITY[:-1]), tmp_path)
+    assert done.returncode != 0
+    assert "expected SAN value" in done.stderr
+    release = tmp_path / "release.json"
+    release.write_bytes(release.read_bytes().replace(b'"sequence":1', b'"sequence":2'))
+    done = run(cosign, script, tmp_path)
+    assert done.returncode != 0
+    assert re.search(r"provided artifact digests? do(es)? not match", done.stderr)
+
+
+def test_what_it_attests_is_the_statement_byte_for_byte(cosign: str, tmp_path: Path) -> None:
+    """As docs/keys.md has it, by a key: an identity needs a Fulcio, and signs the same bytes."""
+    head = Vendor().head()
+    said = bundle_payload(head.signatures[0].bundle, "test")
+    (tmp_path / "statement.json").write_bytes(said)
+    (tmp_path / "release.json").write_bytes(head.release)
+    found = re.search(r"^cosign attest-blob .*$", (PAGE.parent / "keys.md").read_text(), re.MULTILINE)
+    assert found is not None
+    form = "--use-signing-config=false" if major(cosign) == "3" else "--new-bundle-format"
+    script = (
+        f"export COSIGN_PASSWORD=x\ncosign generate-key-pair\n{found[0]} --key cosign.key --tlog-upload=false {form}"
+    )
+    done = run(cosign, script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert open_bundle((tmp_path / "statement.sigstore.json").read_bytes()).payload == said
 
 
 @pytest.fixture
