@@ -201,7 +201,8 @@ def authorisation_facts(one: SignedAuthorisation) -> tuple[tuple[str, str], ...]
     said = one.authorisation
     signers = ", ".join(keyid[:12] for keyid in one.signers)
     return (
-        ("below the floor", f"by authorisation {said.number} of {said.vendor}, signed by {signers}; good once"),
+        ("below the floor", f"by authorisation {said.number} of {said.vendor}, signed by {signers}"),
+        ("good for", "this way, once; the floor stays where it is"),
         ("why", said.why),
         ("the vendor says it loses", said.loses),
         ("the vendor says it opens again", ", ".join(said.reopens) or "no advisory"),

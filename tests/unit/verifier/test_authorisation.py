@@ -130,6 +130,7 @@ def test_below_the_floor_by_the_word_of_both_once(place: Place) -> None:
         "1.1.0 loses orders at midnight",
         "orders typed since the upgrade",
         "CVE-2026-0001",
+        "this way, once; the floor stays where it is",
         "the config of that generation comes back with it",
     ):
         assert words in text
