@@ -22,6 +22,7 @@ from manifests.units import parse_size
 from tests.faults.model import Crash, Model, Op, QuickDisk
 from tests.place import Place
 from verifier.crew import crew_of, installed_of, observe
+from verifier.deeds import Deed
 from verifier.drivers import load_driver
 from verifier.drivers.folder import look
 from verifier.events import Approved, Planned
@@ -234,6 +235,8 @@ def acknowledged(seen: Seen) -> str:
         read_kept_head(site, received.release)
     if site.state.report_head:
         read_report(site, site.state.report_seq, site.state.report_head)
+    if problem := _backed_up(site):
+        return problem
     now = site.state.transaction
     under_way = now is not None and (now.act in ("switch", "retreat") or now.state == State.ROLLING_BACK)
     if not under_way and site.pointed() != site.state.current:
@@ -253,6 +256,24 @@ def acknowledged(seen: Seen) -> str:
     if waiting is not None:
         lost = missing_blobs(site.blobs, read_kept_head(site, waiting.release).release.members)
         return f"{len(lost)} blobs were said to be kept, and are not" if lost else ""
+    return ""
+
+
+def _backed_up(site: Site) -> str:
+    """From the first migration on the backups are the only copy of the old data."""
+    now = site.state.transaction
+    if now is None or not now.planned.document or now.state not in (State.BACKED_UP, State.MIGRATING, *TRIAL):
+        return ""
+    number = now.planned.document
+    made = {
+        one.name: one
+        for one in site.state.deeds_of(number)
+        if isinstance(one, Deed) and one.act == "backup" and one.result == "done"
+    }
+    for name, one in made.items():
+        path = site.path / "backups" / str(number) / name
+        if not path.is_file() or digest_of(path.read_bytes()) != one.digest:
+            return f"backup {name} was said to be made, and is not"
     return ""
 
 
