@@ -2,16 +2,19 @@
 
 import errno
 import itertools
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from manifests.digest import digest_of
 from manifests.errors import HostError, WaybillError
 from tests.faults.crash import problems
 from tests.faults.model import FailingDisk, QuickDisk
 from tests.faults.test_crash import SCENES, Scene, fast, vendor
 from tests.place import Place, make_place
+from verifier.fsops import Disk
 
 __all__ = ["fast"]
 
@@ -115,3 +118,40 @@ def test_the_reserve_pays_for_the_way_back(name: str, fast: Path) -> None:
     scene.act(here)
     assert here.open().state.current == 1
     assert problems(here) == ""
+
+
+@pytest.mark.parametrize("shortcut", ["copy_file_range", "sendfile", "neither"])
+def test_a_copy_that_the_kernel_cuts_short_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shortcut: str
+) -> None:
+    """Each of the three ways may move less than it was asked for, and ends with the bytes that were there."""
+    data = bytes(range(256)) * 40
+    source = tmp_path / "source"
+    source.write_bytes(b"before" + data + b"behind")
+    moved: list[int] = []
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EXDEV, "not here")
+
+    def range_less(source: int, target: int, count: int, *offsets: int) -> int:
+        moved.append(real_range(source, target, min(count, 1000), *offsets))
+        return moved[-1]
+
+    def file_less(target: int, source: int, offset: int, count: int) -> int:
+        moved.append(real_file(target, source, offset, min(count, 1000)))
+        return moved[-1]
+
+    def read_less(source: int, count: int, offset: int) -> bytes:
+        chunk = real_read(source, min(count, 1000), offset)
+        moved.append(len(chunk))
+        return chunk
+
+    real_range, real_file, real_read = os.copy_file_range, os.sendfile, os.pread
+    monkeypatch.setattr(os, "copy_file_range", range_less if shortcut == "copy_file_range" else refuse)
+    monkeypatch.setattr(os, "sendfile", file_less if shortcut == "sendfile" else refuse)
+    monkeypatch.setattr(os, "pread", read_less)
+    with source.open("rb") as file:
+        digest = Disk().copy(file.fileno(), len(b"before"), len(data), tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == data
+    assert digest == digest_of(data)
+    assert len(moved) > len(data) // 1000
