@@ -164,6 +164,27 @@ def test_a_release_carries_its_own_way_back_sealed_until_the_people_open_it(tmp_
     assert refused_after_forward(place, tmp_path, raw).finding == "below-floor"
 
 
+def test_what_a_release_carries_is_judged_like_anything_else(tmp_path: Path) -> None:
+    """F-212, F-216: for another site, for another product, no authorisation at all, by another role."""
+    place = make_place(tmp_path, FIRST, disk=QuickDisk())
+    assert place.bring(FIRST.write(tmp_path / "1.tar")).error is None
+    west = sealed(said_for(place, sites=("northern-grid/small/production/west",)))
+    other = sealed(said_for(place, sites=(), product="other"))
+    later = Left(channel="stable", mark=Mark(epoch=1, sequence=3))
+    unsigned = sealed(said_for(place, sites=(), leaves=later), RELEASE)
+    held = {"a": west, "b": other, "c": b"{}", "d": unsigned}
+    blobs = tuple(Blob(digest=digest_of(raw), size=len(raw)) for raw in held.values())
+    carrier = SECOND.but(extra=held, change={**SECOND.change, "authorisations": blobs[:2]})
+    assert place.bring(carrier.write(tmp_path / "2.tar")).error is None
+    error = refused(place)
+    assert error.finding == "below-floor"
+    assert "authorisation 7 is from stable 2 to 1.0.0" in error.problem
+    more = carrier.but(version="1.2.0", sequence=3, change={**SECOND.change, "authorisations": blobs})
+    assert place.bring(more.write(tmp_path / "3.tar")).error is None
+    assert refused(place).finding == "signature-role"
+    assert status(place).count("may go back") == 0
+
+
 def refused_after_forward(place: Place, tmp_path: Path, raw: bytes) -> WaybillError:
     third = SECOND.but(version="1.2.0", sequence=3, floor=3, service={"hello.txt": b"third\n"}, extra={"way": raw})
     third = third.but(change={**SECOND.change, "authorisations": (Blob(digest=digest_of(raw), size=len(raw)),)})
