@@ -77,7 +77,10 @@ def test_verification_cannot_reach_a_network() -> None:
     assert not {(path.name, name) for path in files for name in tops(path) & NETWORK}
 
 
-HEAVY = {"sigstore", "oras", "requests", "sqlalchemy", "alembic", "starlette", "jsonschema", "rich", "mnemonic", "yaml"}
+HEAVY = {
+    *("sigstore", "oras", "requests", "sqlalchemy", "alembic", "starlette", "jsonschema", "rich", "mnemonic", "yaml"),
+    *("jinja2", "segno", "PIL"),
+}
 
 
 def loaded(*args: str) -> set[str]:
