@@ -45,7 +45,7 @@ from manifests.keys import read_signer
 from tests.faults.test_crash import SCENES
 from tests.place import Place
 path, name, short, *health = sys.argv[1:]
-key = read_signer(Path(path).with_name("ops-1.key"), lambda: b"")
+key = read_signer(Path(path).parents[1] / "ops-1.key", lambda: b"")
 place = Place(path=Path(path), health=dict(item.split("=") for item in health), people={"ops-1": key})
 real, writes, fired = os.write, 0, False
 def less(descriptor, data):
@@ -137,7 +137,7 @@ def points(scene: Stage, before: Path | None = None, act: str = "") -> list[Poin
 
 
 def _points(scene: Stage, before: Path | None, act: str) -> list[Point]:
-    world, trace = scene.fast / "traced", scene.fast / "trace"
+    world, trace = scene.fast / "traced" / "site", scene.fast / "trace"
     shutil.copytree(before or scene.before, world, symlinks=True)
     tracer = ("strace", "-qq", "-f", "-y", "--seccomp-bpf", "-o", str(trace), f"--trace={CALLS},openat")
     done = run(world, act or scene.name, dict(scene.place.health), *tracer)
@@ -167,7 +167,7 @@ def _points(scene: Stage, before: Path | None, act: str) -> list[Point]:
 
 def short_points(scene: Stage) -> list[Point]:
     """The writes of the process, counted by itself."""
-    world = scene.fast / "counted"
+    world = scene.fast / "counted" / "site"
     shutil.copytree(scene.before, world, symlinks=True)
     done = run(world, scene.name, dict(scene.place.health), short=10**6)
     assert done.returncode == NEVER, done.stderr.decode()
@@ -204,7 +204,7 @@ def sweep(scene: Stage, how: str, chosen: Iterable[Point], states: dict[object, 
     """
     ended = set()
     for point in chosen:
-        world = scene.fast / "cut"
+        world = scene.fast / "cut" / "site"
         injected(scene, how, point, world)
         if states is not None and (key := looks(world)) not in states:
             states[key] = Path(shutil.copytree(world, scene.fast / f"state-{len(states)}", symlinks=True))
@@ -234,7 +234,7 @@ def second(scene: Stage, left: Path) -> int:
     """Kill the recovery of this folder at each of its calls, then recover again; how many calls that were."""
     found = points(scene, left, "recover")
     for point in found:
-        world = scene.fast / "again"
+        world = scene.fast / "again" / "site"
         shutil.copytree(left, world, symlinks=True)
         tracer = point.tracer(world, "signal=SIGKILL", Path("/dev/null"))
         done = run(world, "recover", dict(scene.place.health), *tracer)
