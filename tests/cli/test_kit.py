@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit import PYTHONS, interpreters, kit_file
-from tests.vendor import Vendor
+from tests.vendor import RELEASE, Vendor
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +47,24 @@ def test_runs_without_a_network(version: str, tmp_path: Path) -> None:
     folder = next(one for one in (tmp_path / "cache").iterdir() if one.name.endswith("x86_64"))
     code = f"import sys; sys.path.insert(0, {str(folder)!r}); {loads}"
     assert subprocess.run([python, "-I", "-c", code], check=False).returncode == 0
+
+
+def test_a_release_signed_by_an_identity_is_refused_by_name_or_counted_without_it(tmp_path: Path) -> None:
+    """The kit has no sigstore: an identity alone is refused and why; what a key signed as well is good (F-207)."""
+    pytest.importorskip("sigstore", reason="sigstore is not installed")
+    from tests.unit.content.test_release_identities import IdentityVendor
+
+    python = next(iter(interpreters().values()), None)
+    if python is None:
+        pytest.skip("no Python of the kit")
+    ends = {}
+    for name, vendor in (("alone", IdentityVendor()), ("beside", IdentityVendor(signers=(RELEASE,)))):
+        bundle = vendor.write(tmp_path / f"{name}.tar")
+        root = tmp_path / f"{name}.json"
+        root.write_bytes(vendor.root_file())
+        done = run_kit(python, kit_file(), tmp_path / "cache", "verify", bundle, "--root", root, "--json")
+        ends[name] = (done.returncode, (json.loads(done.stdout).get("error") or {}).get("finding"))
+    assert ends == {"alone": (5, "signature-keyless-unavailable"), "beside": (0, None)}
 
 
 def test_is_the_same_file_when_made_again(tmp_path: Path) -> None:
