@@ -582,7 +582,7 @@ def confirm_command(key: str | None, passphrase_fd: int | None, claimed: str | N
 
 
 @verb(short_help="Go back.")
-@click.option("--to", "number", type=click.IntRange(min=1), metavar="N", help="To this generation; else the former.")
+@click.option("--to", "number", type=click.IntRange(min=1), metavar="N", help="To this one; else to what ran before.")
 @click.option("--reason", metavar="TEXT", help="Kept in the journal.")
 @click.option("--key", metavar="URI", help="Approve it with this key at once.")
 @passphrase_option

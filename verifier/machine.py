@@ -490,7 +490,7 @@ class Machine:
         state = self._site.state
         good = [one.number for one in state.generations if one.state in (State.CONFIRMED, State.SETTLED)]
         newest = good[-self._target.settings.keep.generations :]
-        return frozenset((*newest, state.current, state.former))
+        return frozenset((*newest, state.current, self._site.former()))
 
     def _needed(self, keep: frozenset[int]) -> frozenset[str]:
         """Digests that the kept generations and the releases that still wait refer to."""

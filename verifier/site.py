@@ -23,7 +23,6 @@ from verifier.host import Host
 from verifier.journal import Entry, Journal, read_journal
 from verifier.policies import prove_policies
 from verifier.state import SiteState, fold
-from verifier.table import State
 
 T = TypeVar("T")
 MAX_DOCUMENT = 16 << 20
@@ -214,13 +213,11 @@ class Site:
         return tuple(found), unread
 
     def former(self) -> int:
-        """Where `rollback` goes without being told: the newest confirmed generation below the running one that is kept
-        here; 0 for none. The journal knows what worked, the disk what was not cleared away since.
+        """Where `rollback` goes without being told: the nearest on the running generation's line that is kept here; 0
+        for none. The journal knows what it was made from, the disk what was not cleared away since.
         """
-        state = self.state
-        good = (one.number for one in state.generations if one.state in (State.SETTLED, State.CONFIRMED))
-        here = (one for one in good if one < state.current and self.generation_folder(one).is_dir())
-        return max(here, default=0)
+        before = (one.number for one in self.state.lineage(self.state.current)[1:])
+        return next((one for one in before if self.generation_folder(one).is_dir()), 0)
 
     def generation_folder(self, number: int) -> Path:
         return self.path / "generations" / str(number)

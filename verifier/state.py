@@ -69,16 +69,19 @@ class Generation:
     Attributes:
         state: Where it stands: SWITCHED or PROBING in trial, CONFIRMED or SETTLED once kept, ROLLED_BACK when its
             trial failed. A generation that was left for another keeps its state; ``current`` of the site tells.
+        source: The generation that ran when this one was made, 0 for none; its data are what this one began with.
         release, config, settings, contract, policy, plan: Digests.
         floor: What the release states.
         since: When it was last switched to; ``seq`` of the entry that did.
         approvals: Digests of the approvals that it was installed with.
         outside_window: It was installed outside of the policy's windows; the journal says why.
         confirmed: Running time of the site when its trial ended, as ``SiteState.ran`` counts it.
+        taken_back: A rollback left it, and took back what it had done to the data.
     """
 
     number: int
     state: State
+    source: int
     release: str
     product: str
     version: str
@@ -97,6 +100,7 @@ class Generation:
     seq: int
     outside_window: bool = False
     confirmed: int = 0
+    taken_back: bool = False
 
 
 @dataclass(frozen=True)
@@ -301,7 +305,7 @@ class SiteState:
         proposed: Proposals in files as they were first seen, the newest of each item.
         contract: Digest of the contract of the newest confirmed generation, None before the first.
         time_floor: Not earlier than this (RFC 3339), None until something was confirmed.
-        current: Number of the generation that runs, 0 for none; ``former``: the one before it, 0 for none.
+        current: Number of the generation that runs, 0 for none.
         next_generation: The number the next install will create.
         transaction: The last one, open or ended; None before the first.
         releases: Those received, oldest first.
@@ -354,7 +358,6 @@ class SiteState:
     streams: tuple[Stream, ...] = ()
     generations: tuple[Generation, ...] = ()
     current: int = 0
-    former: int = 0
     transaction: Transaction | None = None
     releases: tuple[Release, ...] = ()
     verdicts: tuple[Said, ...] = ()
@@ -417,6 +420,17 @@ class SiteState:
     def running(self) -> Generation | None:
         """The generation that ``current`` points at, in trial or not."""
         return self.generation(self.current)
+
+    def lineage(self, number: int) -> tuple[Generation, ...]:
+        """Generation ``number``, the one that it was made from, and so on: whose data its own stand on, newest first.
+
+        Not those with lower numbers that were left again before it was made.
+        """
+        found: list[Generation] = []
+        while (one := self.generation(number)) is not None:
+            found.append(one)
+            number = one.source if one.source < number else 0
+        return tuple(found)
 
     @property
     def open_transaction(self) -> Transaction | None:
@@ -875,7 +889,7 @@ def _outcome(state: SiteState, now: Transaction, event: Outcome, record: Record,
         if event.result != "done":
             return state
         state = _changed(state, record, digest)
-        return replace(state, current=planned.source, former=_former(state, planned.source))
+        return replace(state, current=planned.source)
     deed = _deed(event, record)
     if deed is not None:
         state = _did(state, planned.document, deed)
@@ -930,12 +944,15 @@ def _switched(state: SiteState, now: Transaction, record: Record, digest: str) -
         generation = replace(known, state=State.SWITCHED, since=record.at, seq=record.seq)
     else:
         generation = _generation(now, record)
-    others = (one for one in state.generations if one.number != planned.target)
+    others = (
+        replace(one, taken_back=True) if planned.action == "rollback" and one.number == planned.document else one
+        for one in state.generations
+        if one.number != planned.target
+    )
     generations = tuple(sorted((*others, generation), key=lambda one: one.number))
     installs = state.installs + (now.action == "install")
     state = _changed(state, record, digest)
-    state = replace(state, generations=generations, current=planned.target, installs=installs, health=())
-    return replace(state, former=planned.source if now.action == "install" else _former(state, planned.target))
+    return replace(state, generations=generations, current=planned.target, installs=installs, health=())
 
 
 def _generation(now: Transaction, record: Record) -> Generation:
@@ -943,6 +960,7 @@ def _generation(now: Transaction, record: Record) -> Generation:
     return Generation(
         number=planned.target,
         state=State.SWITCHED,
+        source=planned.source,
         release=planned.release,
         product=planned.product,
         version=planned.version,
@@ -1005,12 +1023,6 @@ def _rolled_back(state: SiteState, now: Transaction, record: Record, digest: str
     # A rollback by hand that failed its own probes leaves an older generation as good as it was before.
     kept = State.SETTLED if now.action == "rollback" else State.ROLLED_BACK
     return _mark_generation(state, planned.target, kept)
-
-
-def _former(state: SiteState, current: int) -> int:
-    """The confirmed generation below ``current``: where `rollback` goes without being told."""
-    kept = [one.number for one in state.generations if one.state in (State.SETTLED, State.CONFIRMED)]
-    return max((number for number in kept if number < current), default=0)
 
 
 def _mark_generation(state: SiteState, number: int, to: State) -> SiteState:

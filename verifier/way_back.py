@@ -10,14 +10,12 @@ from manifests.rollback import MAX_ROLLBACK, Rollback, parse_rollback
 from manifests.units import show_size
 from verifier.backups import backup_folder
 from verifier.crew import LoadDriver, crew_of, installed_of
-from verifier.deeds import Deed
 from verifier.generations import Installed
 from verifier.recover import act_of
 from verifier.site import Site
-from verifier.state import Generation, SiteState
+from verifier.state import Generation
 from verifier.steps import Part, Restore, Stop, Undo, check_backup, plan_back
 from verifier.store import Told, get_blob, missing_blobs, nobody
-from verifier.table import State
 
 
 @dataclass(frozen=True)
@@ -55,16 +53,15 @@ def data_way(site: Site, target: Generation, running: Generation, item: str) -> 
         DamagedError: A backup that is needed is gone or damaged.
     """
     state = site.state
-    if target.number > running.number:
-        _check_forward(state, target, running, item)
-        return Back()
-    open_ = [(one, parts) for one in _between(state, target, running) if (parts := _parts_of(site, one))]
+    there = state.lineage(target.number)
+    _check_there(there, item)
+    ours = [one for one in state.lineage(running.number) if one not in there]
+    open_ = [(one, parts) for one in ours if state.deeds_of(one.number) and (parts := _parts_of(site, one))]
     if not open_:
         return Back()
-    owner, parts = open_[-1]
+    owner, parts = open_[0]
     if len(open_) > 1 or owner.release != running.release:
-        former = max(one.number for one in state.generations if one.number < owner.number and _worked(one))
-        nearer = former if owner.release == running.release else owner.number
+        nearer = owner.source if owner.release == running.release else owner.number
         raise RefusedError(
             f"the data of {len(open_)} releases would have to be taken back, and each release knows only its own way",
             where=item,
@@ -93,34 +90,20 @@ def data_way(site: Site, target: Generation, running: Generation, item: str) -> 
     return Back(document=owner.number, parts=parts)
 
 
-def _worked(one: Generation) -> bool:
-    return one.state in (State.CONFIRMED, State.SETTLED)
-
-
-def _between(state: SiteState, target: Generation, running: Generation) -> list[Generation]:
-    """Generations above ``target``, up to the running one, that did something of their rollback document."""
-    return [
-        one
-        for one in state.generations
-        if target.number < one.number <= running.number and _worked(one) and state.deeds_of(one.number)
-    ]
-
-
 def _parts_of(site: Site, generation: Generation) -> tuple[Part, ...]:
     """What of its data is still to be taken back."""
     document = rollback_document(site, installed_of(site, generation).release)
     return plan_back(document, site.state.deeds_of(generation.number))
 
 
-def _check_forward(state: SiteState, target: Generation, running: Generation, item: str) -> None:
-    """Going to a later generation again migrates nothing, so its data must not have been taken back."""
-    for number, deeds in state.deeds:
-        gone = any(isinstance(one, Deed) and one.act in ("undo", "restore") for one in deeds)
-        if running.number < number <= target.number and gone:
+def _check_there(line: tuple[Generation, ...], item: str) -> None:
+    """Going to a generation again migrates nothing, so the data that it stands on must not have been taken back."""
+    for one in line:
+        if one.taken_back:
             raise RefusedError(
-                f"the data of generation {number} were taken back",
+                f"the data of generation {one.number} were taken back",
                 where=item,
-                remedy=f"waybill install r-{target.version}, which migrates them again",
+                remedy=f"waybill install r-{line[0].version}, which migrates them again",
                 finding="data-taken-back",
             )
 

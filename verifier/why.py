@@ -59,8 +59,8 @@ def contract_in_force(site: Site) -> tuple[Contract | None, str | None]:
     from verifier.crew import installed_of
 
     state = site.state
-    # During a trial the contract of the generation before it is in force still.
-    before = state.generation(state.former) if state.former else None
+    # During a trial that of the generation before it, which may have the higher number, is in force still.
+    before = state.generation(state.transaction.planned.source) if state.transaction else None
     agreed = next((one for one in (state.running, before) if one and one.contract == state.contract), None)
     if agreed is None:
         return None, None

@@ -322,13 +322,14 @@ def way_back(seen: Seen) -> str:
     site = seen.site
     state = site.state
     now = state.transaction
-    wanted = {state.former}
+    former = next((one.number for one in state.lineage(state.current)[1:]), 0)
+    wanted = {former}
     if now is not None and now.switched and now.state in TRIAL:
         wanted.add(now.planned.source)
     good = sorted(one.number for one in state.generations if one.state in (State.CONFIRMED, State.SETTLED))
     kept = good[-installed_of(site, state.running).settings.keep.generations :] if state.running else []
     for number in sorted(wanted - {0}):
-        if number not in kept and number == state.former and not site.generation_folder(number).exists():
+        if number not in kept and number == former and not site.generation_folder(number).exists():
             continue  # cleared away before this transaction began, when newer ones were kept
         if problem := _clean(site, state.generation(number)):
             return f"generation {number}: {problem}"

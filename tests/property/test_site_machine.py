@@ -1,4 +1,4 @@
-"""A site's life at random, against a small model: what runs, the floor, and that the plug never leaves a between."""
+"""A site's life at random, against a small model: what runs, on which data, the floor, and never a between."""
 
 import shutil
 import tempfile
@@ -9,36 +9,51 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from manifests import release as r
 from manifests.authorisation import Left
-from manifests.errors import RefusedError, RolledBackError, UsageError, WaitingError, WaybillError
+from manifests.errors import InconsistentError, RefusedError, RolledBackError, UsageError, WaitingError, WaybillError
 from manifests.trust import Mark
 from tests.authorisations import authorisation, bring, carried
 from tests.faults.crash import problems
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
+from tests.migrating import FakePrograms, Migrating, database, migrating, put_database, step
 from tests.place import Place, make_place
-from tests.vendor import Vendor
+from verifier.generations import Installed
+from verifier.site import Site
 from verifier.state import Generation
+from verifier.steps import Apply, Made, Part
 from verifier.table import State
 
-PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
 COUNT = 4
+WORKED = (State.CONFIRMED, State.SETTLED)
+START = b"as delivered\n"
 
 
-def vendor(number: int) -> Vendor:
-    """Release ``number``; every second one raises the floor to itself, once it is confirmed."""
-    return Vendor(
-        version=f"1.{number}.0",
-        sequence=number,
+def vendor(number: int) -> Migrating:
+    """Release ``number``; the second and fourth raise the floor to themselves, the third has no migration."""
+    return migrating(
+        f"1.{number}.0",
+        number,
+        *(() if number == 3 else (step("up", number),)),
         floor=number if number % 2 == 0 else 1,
-        images=False,
         service={"hello.txt": b"%d\n" % number},
-        change={"probes": (PROBE,)},
+        backups=(),
     )
 
 
+class Stack(FakePrograms):
+    """The data are a line for each migration that they went through, the newest first, by which generation it was."""
+
+    def perform(self, site: Site, installed: Installed, part: Part) -> Made | None:
+        top, half = b"generation %d\n" % installed.number, b"half of generation %d\n" % installed.number
+        path = database(site.path)
+        below = b"".join(one for one in path.read_bytes().splitlines(keepends=True) if one not in (top, half))
+        site.disk.write(path, half + below)
+        site.disk.write(path, top + below if isinstance(part, Apply) else below)
+        return None
+
+
 class Life(RuleBasedStateMachine):
-    """The model: ``runs`` and ``floor`` are sequences, ``kept`` those that were confirmed, in order of generations."""
+    """The model: ``runs`` and ``floor`` are sequences, ``data`` what each generation found when it began to run."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,10 +65,13 @@ class Life(RuleBasedStateMachine):
         self.spent = 0
         self.number = 0
         self.ways: list[tuple[int, int]] = []  # authorised and not yet gone: from which release to which
+        self.data = {0: START}
 
     @initialize()
     def enrol(self) -> None:
         self.place: Place = make_place(self.folder, vendor(1), disk=QuickDisk(), reserve="4KiB")
+        self.place.programs = Stack()
+        put_database(self.place.path, START)
         for number in range(1, COUNT + 1):
             vendor(number).write(self.folder / f"{number}.tar")
 
@@ -84,6 +102,7 @@ class Life(RuleBasedStateMachine):
         except (RefusedError, UsageError, WaitingError):
             return self.runs
         if ended.error is None:
+            self.runs_on_its_data()
             self.floor = max(self.floor, vendor(number).floor)
             return number
         assert isinstance(ended.error, RolledBackError)
@@ -107,25 +126,68 @@ class Life(RuleBasedStateMachine):
         floor, self.runs = self.floor, self._install(number)
         assert floor == self.floor
 
+    def stack(self) -> bytes:
+        return database(self.place.path).read_bytes()
+
+    def runs_on_its_data(self) -> None:
+        """What each generation found when it first ran is what it finds when it runs again."""
+        stack = self.stack()
+        assert self.data.setdefault(self.place.open().state.current, stack) == stack
+        assert b"half" not in stack
+
+    def kept(self, number: int) -> bool:
+        return self.place.open().generation_folder(number).is_dir()
+
+    def reachable(self, target: int) -> bool:
+        """It was not cleared away, and its data are there once the release that runs has taken back its own part."""
+        return self.kept(target) and self.data[target] in (self.stack(), self.stack().partition(b"\n")[2])
+
+    def way(self, target: int) -> tuple[int, int]:
+        found = self.place.open().state.generation(target)
+        assert found is not None
+        return self.runs, found.mark.sequence
+
+    def rollback(self, number: int | None, target: int) -> None:
+        """It goes exactly where the floor, or the vendor's word, and the data allow it."""
+        self.place.health.clear()
+        way = self.way(target)
+        below = way[1] < self.floor and way[0] != way[1]
+        try:
+            ended = self.place.rollback(number, person="ops-1")
+        except WaybillError:
+            assert (below and way not in self.ways) or not self.reachable(target)
+            return
+        assert ended.error is None
+        assert self.place.open().state.current == target
+        if below:
+            self.ways.remove(way)
+            self.spent += 1
+        self.runs = way[1]
+
     @precondition(lambda self: self.runs)
     @rule()
     def back(self) -> None:
-        self.place.health.clear()
-        state = self.place.open().state
-        try:
-            ended = self.place.rollback(person="ops-1")
-        except WaybillError:
+        """Without a number: to what ran when the running one was made."""
+        if (former := self.place.open().former()) == 0:
+            with pytest.raises(RefusedError, match="no earlier generation"):
+                self.place.rollback(person="ops-1")
             return
-        assert ended.error is None
-        former = state.generation(state.former)
-        assert former is not None
-        assert former.mark.sequence >= self.floor
-        self.runs = former.mark.sequence
+        self.rollback(None, former)
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data())
+    def back_to(self, data: st.DataObject) -> None:
+        """To any that ever worked, with a lower number or a higher."""
+        state = self.place.open().state
+        others = [one.number for one in state.generations if one.state in WORKED and one.number != state.current]
+        if others:
+            target = data.draw(st.sampled_from(others))
+            self.rollback(target, target)
 
     def below(self) -> list[Generation]:
-        state = self.place.open().state
-        worked = (State.CONFIRMED, State.SETTLED)
-        return [one for one in state.generations if one.mark.sequence < self.floor and one.state in worked]
+        """What worked here, lies below the floor and was not cleared away."""
+        found = (one for one in self.place.open().state.generations if one.mark.sequence < self.floor)
+        return [one for one in found if one.state in WORKED and self.kept(one.number)]
 
     def authorise(self, target: Generation, *, astray: bool = False) -> None:
         """By the vendor, for the way from what runs; or, ``astray``, from what does not run."""
@@ -159,12 +221,23 @@ class Life(RuleBasedStateMachine):
         if word == "astray":
             return
         self.authorise(target)
+        if not self.reachable(target.number):
+            with pytest.raises(RefusedError) as caught:
+                self.place.rollback(target.number, person="ops-1")
+            assert caught.value.finding in ("data-taken-back", "way-back-steps")
+            return
         if word == "plug":
             self.place.disk = PluggedDisk(data.draw(st.integers(0, 90)))
         self.place.health = {"up": "failing"} if word == "failing" else {}
+        # Once the data are taken back, what ran before would run on data that are not its own.
+        stays = word != "failing" or self.data[target.number] != self.stack()
         try:
             ended = self.place.rollback(target.number, person="ops-1")
             assert (ended.error is None) == (word != "failing")
+            if word == "failing" and stays:
+                assert isinstance(ended.error, InconsistentError)
+                self.place.health = {}
+                self.place.recover()
         except PulledPlugError:
             self.place.disk = QuickDisk()
             self.place.recover()
@@ -173,8 +246,8 @@ class Life(RuleBasedStateMachine):
         state = self.place.open().state
         switched = len(state.spent) > self.spent
         assert switched or word == "plug"
-        gone = switched and word != "failing" and state.current == target.number
-        assert gone or word in ("plug", "failing")
+        gone = switched and stays and state.current == target.number
+        assert gone or word == "plug" or not stays
         self.spent += switched
         if switched:
             self.ways.remove(way)
@@ -229,6 +302,7 @@ class Life(RuleBasedStateMachine):
         assert state.below_floor == (0 < self.runs < self.floor)
         file = self.place.path / "srv" / "app" / "current" / "hello.txt"
         assert (int(file.read_bytes()) if file.exists() else 0) == self.runs
+        self.runs_on_its_data()
         assert problems(self.place) == ""
 
 

@@ -218,6 +218,44 @@ def test_back_one_at_a_time(place: Place) -> None:
     assert data(place) == OLD
 
 
+def test_a_generation_that_was_left_is_not_the_former_one(place: Place) -> None:
+    """Generation 2 was left and its data taken back; what follows stands on the data of 1, whatever the numbers say."""
+    assert upgrade(place)[0] is None
+    assert place.rollback(person="ops-1").error is None
+    assert upgrade(place, migrating("1.2.0", 3, step("four", 4, undo=("admin", "undo", "1"))))[0] is None
+    assert place.open().former() == 1
+    with pytest.raises(RefusedError) as caught:
+        place.rollback(2, person="ops-1")
+    assert (caught.value.finding, caught.value.problem) == (
+        "data-taken-back",
+        "the data of generation 2 were taken back",
+    )
+    assert data(place) == OLD.replace(b"1", b"4", 1)
+    assert place.rollback(person="ops-1").error is None
+    assert (data(place), place.open().state.current) == (OLD, 1)
+
+
+def test_the_same_release_again_goes_back_to_what_it_replaced(place: Place) -> None:
+    """Not to its own first install, which would run it on the old data."""
+    assert upgrade(place)[0] is None
+    assert place.rollback(person="ops-1").error is None
+    assert upgrade(place)[0] is None
+    assert place.open().former() == 1
+    with pytest.raises(RefusedError, match="the data of generation 2 were taken back"):
+        place.rollback(2, person="ops-1")
+    assert place.rollback(person="ops-1").error is None
+    assert (data(place), place.open().state.current) == (OLD, 1)
+
+
+def test_what_took_nothing_back_can_be_gone_to_again(place: Place) -> None:
+    """A step whose undo was never asked for, because another release did not touch the data."""
+    assert upgrade(place)[0] is None
+    assert upgrade(place, migrating("1.2.0", 3, backups=()))[0] is None
+    assert place.rollback(2, person="ops-1").error is None
+    assert place.rollback(3, person="ops-1").error is None
+    assert (data(place), place.open().state.current, place.open().former()) == (NEW, 3, 2)
+
+
 def test_a_backup_that_was_changed_is_found_before_anything_is_touched(place: Place, fake: FakePrograms) -> None:
     only = migrating("1.1.0", 2, step("two", 2, undo=None))
     assert upgrade(place, only)[0] is None

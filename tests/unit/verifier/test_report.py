@@ -17,7 +17,8 @@ from manifests.contract import Contract
 from manifests.digest import digest_of
 from manifests.enrolment import verify_enrolment
 from manifests.envelope import INTOTO, verify_statement
-from manifests.errors import DamagedError, RefusedError
+from manifests.errors import DamagedError, RefusedError, TrialError
+from manifests.release import Trial
 from manifests.symbols import cut_report
 from tests.bench.report import many_installed
 from tests.consignments import consignment_for, signed
@@ -43,6 +44,7 @@ from verifier.report import (
 from verifier.report_cli import report_command
 from verifier.site import Site, hold_site
 from verifier.state import SiteState
+from verifier.why import contract_in_force
 
 ONE = Vendor(version="1.0.0", sequence=1)
 TWO = Vendor(version="1.1.0", sequence=2, service={"hello.txt": b"hello, world\n", "run.py": b"print('hi')\n"})
@@ -89,6 +91,19 @@ def test_the_first_report_stands_on_the_enrolment(place: Place) -> None:
     assert report.trust.root.digest == ONE.pin().digest
     assert report.policy is not None
     assert (report.policy.number, report.policy.contract) == (1, None)
+
+
+def test_while_a_way_back_is_on_trial_the_contract_of_what_was_left_binds(place: Place, tmp_path: Path) -> None:
+    """Until somebody confirms it; then that of the generation which runs again."""
+    trial = {"trial": Trial(at_most_seconds=600, confirm="person")}
+    place.bring(ONE.but(change=trial).write(tmp_path / "1.tar"))
+    place.confirm("ops-1")
+    place.bring(Closed(version="1.1.0", sequence=2).write(tmp_path / "2.tar"))
+    state = place.open().state
+    assert isinstance(place.rollback(person="ops-1").error, TrialError)
+    assert (place.open().state.current, contract_in_force(place.open())[1]) == (1, state.contract)
+    assert place.confirm("ops-1").error is None
+    assert contract_in_force(place.open())[1] == ONE.release()[0].contract.digest
 
 
 def test_every_change_is_told(place: Place, tmp_path: Path) -> None:
