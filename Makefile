@@ -35,7 +35,7 @@ fuzz: $(STAMP)  ## coverage-guided fuzzing of archive, document and envelope rea
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[fuzz]'
 	for target in archive document envelope; do $(BIN)/python -m tests.fuzz $$target $(MINUTES) || exit 1; done
 
-sweep: $(STAMP)  ## every fault at every call that changes a file, and a second one in each recovery; about an hour
+sweep: $(STAMP)  ## every fault at every call that changes a file, and a second one in each recovery; about half an hour
 	$(BIN)/python -m tests.faults.sweep
 
 plug-pull: $(STAMP)  ## pulls the plug of a site 200 times, and some of what was not synced is lost each time

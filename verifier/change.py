@@ -14,7 +14,7 @@ from manifests.canonical import parse
 from manifests.config_schema import MAX_SCHEMA
 from manifests.contract import MAX_CONTRACT, Contract
 from manifests.digest import digest_of
-from manifests.errors import RefusedError, UsageError
+from manifests.errors import DamagedError, RefusedError, UsageError
 from manifests.plan import Plan, parse_plan
 from manifests.policy import Kind
 from manifests.release import Release
@@ -23,6 +23,7 @@ from manifests.trust import Mark
 from manifests.version import in_any
 from verifier.authorisation import find_authorisation
 from verifier.crew import LoadDriver, Work, crew_of, installed_of
+from verifier.drivers.blobs import blob_path
 from verifier.events import Action, Planned
 from verifier.facts import facts_of, proposed_channel
 from verifier.generations import Installed
@@ -353,6 +354,18 @@ def _config_change(site: Site, now: datetime) -> Change:
     return replace(change, proposers=(proposer_of_config(site),))
 
 
+def _check_here(site: Site, release: Release, item: str) -> None:
+    """A release that was passed by is cleared away, and may be ahead again after a way back."""
+    schema = () if release.config is None else (release.config.schema,)
+    if any(not blob_path(site.blobs, one.digest).exists() for one in (release.contract, release.rollback, *schema)):
+        raise DamagedError(
+            f"documents of {release.version} are not kept here any more",
+            where=item,
+            remedy="bring its medium again: waybill receive BUNDLE",
+            finding="release-gone",
+        )
+
+
 def _install(
     site: Site,
     item: str,
@@ -364,6 +377,7 @@ def _install(
 ) -> Change:
     state, release = site.state, head.release
     check_release(site.policy, release, item)
+    _check_here(site, release, item)
     contract = parse(get_blob(site.blobs, release.contract, MAX_CONTRACT), Contract, "contract", max_bytes=MAX_CONTRACT)
     rollback = rollback_document(site, release)
     schema = None if release.config is None else get_blob(site.blobs, release.config.schema, MAX_SCHEMA)

@@ -265,11 +265,10 @@ def _backed_up(site: Site) -> str:
     if now is None or not now.planned.document or now.state not in (State.BACKED_UP, State.MIGRATING, *TRIAL):
         return ""
     number = now.planned.document
-    made = {
-        one.name: one
-        for one in site.state.deeds_of(number)
-        if isinstance(one, Deed) and one.act == "backup" and one.result == "done"
-    }
+    deeds = [one for one in site.state.deeds_of(number) if isinstance(one, Deed)]
+    if not any(one.act == "migrate" for one in deeds):
+        return ""
+    made = {one.name: one for one in deeds if one.act == "backup" and one.result == "done"}
     for name, one in made.items():
         path = site.path / "backups" / str(number) / name
         if not path.is_file() or digest_of(path.read_bytes()) != one.digest:

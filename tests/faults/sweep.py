@@ -1,4 +1,4 @@
-"""`make sweep`: the full product of scenes, faults and calls, and what was left each time. Takes about an hour.
+"""`make sweep`: the full product of scenes, faults and calls, and what was left each time. Takes about half an hour.
 
 For each scene: killed, ENOSPC, EIO, a short write, at every call that changes a file; then each distinct folder that a
 kill has left is killed again at every call of its recovery. Last, in the model: every state of the scenes of which the
@@ -10,27 +10,30 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.faults.actor import Actor
 from tests.faults.crash import states
 from tests.faults.test_crash import SCENES, judge, record, twice
-from tests.faults.traced import ERRORS, KILL, SHORT, Stage, points, second, short_points, stage, sweep
+from tests.faults.traced import ERRORS, KILL, SHORT, points, second, short_points, stage, sweep
 
 TWICE = ("upgrade", "failing upgrade", "rollback")
 
 
 def traced(name: str, fast: Path) -> str:
     """One scene under strace; a line of counts."""
-    scene: Stage = stage(name, fast)
-    found = points(scene)
-    left: dict[object, Path] | None = {} if name in TWICE else None
-    sweep(scene, KILL, found, left)
-    for how in ERRORS:
-        sweep(scene, how, found)
-    short = short_points(scene)
-    sweep(scene, SHORT, short)
-    line = f"{name:<24} {len(found):>5} killed  {len(found):>5} ENOSPC  {len(found):>5} EIO  {len(short):>4} short"
-    if left is not None:
-        line += f"  {len(left):>4} folders killed again at {sum(second(scene, one) for one in left.values())} calls"
-    return line
+    with Actor(fast) as actor:
+        scene = stage(name, fast, actor)
+        found = points(scene)
+        left: dict[object, Path] = {}
+        sweep(scene, KILL, found, left)
+        for how in ERRORS:
+            sweep(scene, how, found)
+        short = short_points(scene)
+        sweep(scene, SHORT, short)
+        again = sum(second(scene, one) for one in left.values())
+    return (
+        f"{name:<24} {len(found):>5} killed  {len(found):>5} ENOSPC  {len(found):>5} EIO  {len(short):>4} short  "
+        f"{len(left):>4} folders killed again at {again} calls"
+    )
 
 
 def modelled(name: str, fast: Path) -> str:
@@ -52,8 +55,7 @@ def main(names: list[str]) -> None:
         sys.exit("error: needs strace\nhint: make tools")
     memory = Path("/dev/shm")
     for work in (traced, modelled):
-        # Programs of a release are the real runner's business: tests/unit/verifier/test_steps.py.
-        for name in names or [one for one in SCENES if work is modelled or not one.endswith("of data")]:
+        for name in names or SCENES:
             with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
                 print(work(name, Path(folder)), flush=True)
 

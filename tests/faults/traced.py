@@ -1,73 +1,33 @@
 """A real process under strace, one of whose calls is cut short: by a kill, or by an error that the kernel gives back.
 
 strace counts calls by number and thread, so each injection is checked to have fired: it did, or it proves nothing.
-How often files are opened varies with what Python imports, and blobs are copied by several threads; so a call that
-creates a file, or that another thread makes, is counted by the file's name. Names that are another in each run, such as
-digests of signatures, are left out.
-
-Errors are injected with --seccomp-bpf, which lets every other call run at full speed. Kills are not: strace 6.1 then
-never sends the signal.
+Blobs are copied by several threads; so a call that creates a file, or that another thread makes, is counted by the
+file's name. Names that are another in each run, such as digests of signatures, are left out.
 
 A short write cannot be made by strace, which can only claim one; here the process itself asks the kernel for less.
 """
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.keys import encode_private
-from tests.faults.crash import problems
+from tests.faults.actor import DONE, FAILED, NEVER, Act, Actor, Ended
+from tests.faults.crash import check_folder, problems
 from tests.faults.model import QuickDisk
-from tests.faults.test_crash import SCENES, vendor
-from tests.place import Place, make_place
+from tests.faults.test_crash import SCENES, Scene, ready
+from tests.place import Place
+from verifier.journal import read_journal
 
-ROOT = Path(__file__).parents[2]
 CALLS = (
     "write,pwrite64,ftruncate,fallocate,fsync,fdatasync,rename,link,symlink,unlink,mkdir,rmdir,copy_file_range,sendfile,"
     "chmod"
 )
 KILL, SHORT = "kill", "short write"
 ERRORS = ("ENOSPC", "EIO")
-FAILED, NEVER = 3, 4
-# Runs the very act in a process of its own; `host` is the real one, the site and its people are given. A failure of the
-# two kinds that the command line turns into one `error:` line ends it with FAILED.
-ACT = """
-import os, sys
-from pathlib import Path
-from manifests.errors import WaybillError
-from manifests.keys import read_signer
-from tests.faults.test_crash import SCENES
-from tests.place import Place
-path, name, short, *health = sys.argv[1:]
-key = read_signer(Path(path).parents[1] / "ops-1.key", lambda: b"")
-place = Place(path=Path(path), health=dict(item.split("=") for item in health), people={"ops-1": key})
-real, writes, fired = os.write, 0, False
-def less(descriptor, data):
-    global writes, fired
-    writes += 1
-    if writes == int(short) and len(data) > 1:
-        fired = True
-        return real(descriptor, bytes(data)[: len(data) // 2])
-    return real(descriptor, data)
-if int(short):
-    os.write = less
-try:
-    place.recover() if name == "recover" else SCENES[name].act(place)
-except (OSError, WaybillError) as error:
-    print(type(error).__name__, error, file=sys.stderr)
-    sys.exit(3)
-finally:
-    os.write = real
-if int(short) and not fired:
-    print(writes)
-    sys.exit(4)
-"""
 
 
 @dataclass(frozen=True)
@@ -82,10 +42,10 @@ class Point:
     count: int
     path: str = ""
 
-    def tracer(self, world: Path, what: str, out: Path, *options: str) -> tuple[str, ...]:
+    def tracer(self, world: Path, what: str, out: Path) -> tuple[str, ...]:
         only = ("-P", str(world / self.path)) if self.path else ()
         inject = f"--inject={self.call}:{what}:when={self.count}"
-        return ("strace", "-qq", "-f", *options, *only, "-o", str(out), f"--trace={self.call}", inject)
+        return ("strace", "-f", *only, "-o", str(out), f"--trace={self.call}", inject)
 
 
 @dataclass
@@ -95,39 +55,58 @@ class Stage:
     Attributes:
         before: The site's folder; never touched.
         fast: A folder for copies.
+        promised: The journal as it is there, whose entries no fault may lose.
     """
 
     name: str
+    scene: Scene
     place: Place
     before: Path
     fast: Path
+    actor: Actor
+    promised: tuple[str, ...]
+
+    def act(self, world: Path, name: str = "", short: int = 0) -> Act:
+        return Act(world, name or self.name, short, dict(self.place.health))
+
+    def problem(self, world: Path, how: str) -> str:
+        """Recover for real, then look at the eight invariants; the first that does not hold.
+
+        After a kill they are looked at before the recovery too; an error may have spent the reserve by then.
+        """
+        place = self.copied(world)
+        if how == KILL:
+            return check_folder(place, self.promised, self.scene.kept, self.scene.stored)
+        place.recover()
+        return problems(place, self.scene.kept)
 
     def copied(self, path: Path) -> Place:
-        return Place(path=path, disk=QuickDisk(), clock=self.place.clock, people=self.place.people)
+        return Place(
+            path=path, disk=QuickDisk(), clock=self.place.clock, people=self.place.people, programs=self.place.programs
+        )
 
-    def running(self) -> int:
-        return self.copied(self.before).open().state.current
+    def running(self, world: Path) -> int:
+        return self.copied(world).open().state.current
 
 
-def stage(name: str, fast: Path) -> Stage:
-    place = make_place(fast / "world", vendor(), disk=QuickDisk(), reserve="4KiB")
-    SCENES[name].prepare(place, fast)
+def stage(name: str, fast: Path, actor: Actor) -> Stage:
+    place = ready(SCENES[name], fast)
     key = fast / "ops-1.key"
     key.touch(mode=0o600)
     key.write_bytes(encode_private(place.people["ops-1"], None))
-    return Stage(name, place, place.path.rename(fast / "before"), fast)
+    before = place.path.rename(fast / "before")
+    entries, _ = read_journal(before / "journal")
+    made = Stage(name, SCENES[name], place, before, fast, actor, tuple(one.digest for one in entries))
+    world = copy(made, "first")
+    done = actor.run(made.act(world))
+    assert done.code == DONE, done.said
+    shutil.rmtree(world)
+    return made
 
 
-def run(
-    world: Path, name: str, health: Mapping[str, str], *tracer: str, short: int = 0
-) -> subprocess.CompletedProcess[bytes]:
-    words = [f"{probe}={word}" for probe, word in health.items()]
-    return subprocess.run(
-        [*tracer, sys.executable, "-X", "frozen_modules=on", "-c", ACT, str(world), name, str(short), *words],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-    )
+def copy(scene: Stage, name: str, before: Path | None = None) -> Path:
+    """A site for one run; always under the same path, since points name files by it."""
+    return Path(shutil.copytree(before or scene.before, scene.fast / name / "site", symlinks=True))
 
 
 def points(scene: Stage, before: Path | None = None, act: str = "") -> list[Point]:
@@ -137,11 +116,9 @@ def points(scene: Stage, before: Path | None = None, act: str = "") -> list[Poin
 
 
 def _points(scene: Stage, before: Path | None, act: str) -> list[Point]:
-    world, trace = scene.fast / "traced" / "site", scene.fast / "trace"
-    shutil.copytree(before or scene.before, world, symlinks=True)
-    tracer = ("strace", "-qq", "-f", "-y", "--seccomp-bpf", "-o", str(trace), f"--trace={CALLS},openat")
-    done = run(world, act or scene.name, dict(scene.place.health), *tracer)
-    assert done.returncode == 0, done.stderr.decode()
+    world, trace = copy(scene, "traced", before), scene.fast / "trace"
+    done = scene.actor.run(scene.act(world, act), "strace", "-f", "-y", "-o", str(trace), f"--trace={CALLS},openat")
+    assert done.code == DONE, done.said
     lines = trace.read_text(errors="replace").splitlines()
     main = lines[0].split()[0] if lines else ""
     counts: Counter[str] = Counter()
@@ -167,32 +144,28 @@ def _points(scene: Stage, before: Path | None, act: str) -> list[Point]:
 
 def short_points(scene: Stage) -> list[Point]:
     """The writes of the process, counted by itself."""
-    world = scene.fast / "counted" / "site"
-    shutil.copytree(scene.before, world, symlinks=True)
-    done = run(world, scene.name, dict(scene.place.health), short=10**6)
-    assert done.returncode == NEVER, done.stderr.decode()
+    world = copy(scene, "counted")
+    done = scene.actor.run(scene.act(world, short=10**6))
+    assert done.code == NEVER, done.said
     shutil.rmtree(world)
-    return [Point("write", number) for number in range(1, int(done.stdout) + 1)]
+    return [Point("write", number) for number in range(1, int(done.said) + 1)]
 
 
-def injected(scene: Stage, how: str, point: Point, world: Path) -> subprocess.CompletedProcess[bytes]:
-    """Run the act with one call cut short, in a copy at ``world``; it must have fired."""
-    shutil.copytree(scene.before, world, symlinks=True)
-    health = dict(scene.place.health)
+def injected(scene: Stage, how: str, point: Point, world: Path, act: str = "") -> Ended:
+    """Run the act with one call cut short; it must have fired."""
     if how == SHORT:
-        done = run(world, scene.name, health, short=point.count)
+        done = scene.actor.run(scene.act(world, act, short=point.count))
         # A write of one byte cannot be shortened.
-        assert done.returncode in (0, NEVER), done.stderr.decode()
+        assert done.code in (DONE, NEVER), done.said
         return done
     what = "signal=SIGKILL" if how == KILL else f"error={how}"
     trace = scene.fast / "fired"
-    fast = () if how == KILL else ("--seccomp-bpf",)
-    done = run(world, scene.name, health, *point.tracer(world, what, trace, *fast))
+    done = scene.actor.run(scene.act(world, act), *point.tracer(world, what, trace))
     if how == KILL:
-        assert done.returncode in (-9, 137), f"{point} never fired: {done.stderr.decode()}"
+        assert done.code == -9, f"{point} never fired: {done.code} {done.said}"
     else:
         assert "(INJECTED)" in trace.read_text(errors="replace"), f"{point} never fired"
-        assert done.returncode in (0, FAILED), f"{how} at {point}: {done.stderr.decode()}"
+        assert done.code in (DONE, FAILED), f"{how} at {point}: {done.said}"
     return done
 
 
@@ -204,15 +177,13 @@ def sweep(scene: Stage, how: str, chosen: Iterable[Point], states: dict[object, 
     """
     ended = set()
     for point in chosen:
-        world = scene.fast / "cut" / "site"
+        world = copy(scene, "cut")
         injected(scene, how, point, world)
         if states is not None and (key := looks(world)) not in states:
             states[key] = Path(shutil.copytree(world, scene.fast / f"state-{len(states)}", symlinks=True))
-        here = scene.copied(world)
-        here.recover()
-        problem = problems(here)
-        assert not problem, f"{scene.name}: {how} at {point.call} number {point.count}: {problem}"
-        ended.add(here.open().state.current)
+        problem = scene.problem(world, how)
+        assert not problem, f"{scene.name}: {how} at {point.call} number {point.count} {point.path}: {problem}"
+        ended.add(scene.running(world))
         shutil.rmtree(world)
     return ended
 
@@ -234,14 +205,9 @@ def second(scene: Stage, left: Path) -> int:
     """Kill the recovery of this folder at each of its calls, then recover again; how many calls that were."""
     found = points(scene, left, "recover")
     for point in found:
-        world = scene.fast / "again" / "site"
-        shutil.copytree(left, world, symlinks=True)
-        tracer = point.tracer(world, "signal=SIGKILL", Path("/dev/null"))
-        done = run(world, "recover", dict(scene.place.health), *tracer)
-        assert done.returncode in (-9, 137), f"{point} never fired: {done.stderr.decode()}"
-        here = scene.copied(world)
-        here.recover()
-        problem = problems(here)
+        world = copy(scene, "again", left)
+        injected(scene, KILL, point, world, "recover")
+        problem = scene.problem(world, KILL)
         assert not problem, f"{scene.name}: killed again at {point.call} number {point.count}: {problem}"
         shutil.rmtree(world)
     return len(found)

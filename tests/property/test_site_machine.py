@@ -10,7 +10,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from manifests.authorisation import Left
-from manifests.errors import InconsistentError, RefusedError, RolledBackError, UsageError, WaitingError, WaybillError
+from manifests.errors import (
+    DamagedError,
+    InconsistentError,
+    RefusedError,
+    RolledBackError,
+    UsageError,
+    WaitingError,
+    WaybillError,
+)
 from manifests.trust import Mark
 from tests.authorisations import authorisation, bring, carried
 from tests.faults.crash import problems
@@ -63,6 +71,7 @@ class Life(RuleBasedStateMachine):
         self.floor = 0
         self.mark = 0
         self.spent = 0
+        self.highest = 0
         self.number = 0
         self.ways: list[tuple[int, int]] = []  # authorised and not yet gone: from which release to which
         self.data = {0: START}
@@ -92,17 +101,25 @@ class Life(RuleBasedStateMachine):
     def approve(self, number: int, verdict: str) -> None:
         try:
             self.place.approve(f"r-1.{number}.0", verdict=verdict)
-        except (RefusedError, UsageError):
-            return
+        except (RefusedError, UsageError, DamagedError) as error:
+            self.passed_by(error, number)
+
+    def passed_by(self, error: WaybillError, number: int) -> None:
+        """Nothing is ever damaged here; but a release that was passed by is cleared away, and said to be."""
+        if isinstance(error, DamagedError):
+            assert error.finding == "release-gone"
+            assert number < self.highest
 
     def _install(self, number: int) -> int:
         """What runs afterwards, by the answer alone."""
         try:
             ended = self.place.install(f"r-1.{number}.0")
-        except (RefusedError, UsageError, WaitingError):
+        except (RefusedError, UsageError, WaitingError, DamagedError) as error:
+            self.passed_by(error, number)
             return self.runs
         if ended.error is None:
             self.runs_on_its_data()
+            self.highest = max(self.highest, number)
             self.floor = max(self.floor, vendor(number).floor)
             return number
         assert isinstance(ended.error, RolledBackError)
@@ -271,6 +288,7 @@ class Life(RuleBasedStateMachine):
         running = state.running
         assert state.current in (before.current, before.next_generation)
         self.runs = running.mark.sequence if running else 0
+        self.highest = max(self.highest, self.runs)
         self.floor = state.floor.sequence if state.floor else 0
         assert self.floor >= (before.floor.sequence if before.floor else 0)
 

@@ -256,6 +256,19 @@ def test_what_took_nothing_back_can_be_gone_to_again(place: Place) -> None:
     assert (data(place), place.open().state.current, place.open().former()) == (NEW, 3, 2)
 
 
+def test_a_release_that_was_passed_by_is_gone_until_it_comes_again(place: Place) -> None:
+    medium = bundle(place, B)
+    place.receive(medium)
+    assert upgrade(place, migrating("1.2.0", 3, step("two", 2)))[0] is None
+    assert place.rollback(person="ops-1").error is None
+    with pytest.raises(DamagedError) as caught:
+        place.approve("r-1.1.0")
+    assert (caught.value.finding, caught.value.where) == ("release-gone", "r-1.1.0")
+    assert "receive BUNDLE" in caught.value.remedy
+    assert place.bring(medium).error is None
+    assert data(place) == NEW
+
+
 def test_a_backup_that_was_changed_is_found_before_anything_is_touched(place: Place, fake: FakePrograms) -> None:
     only = migrating("1.1.0", 2, step("two", 2, undo=None))
     assert upgrade(place, only)[0] is None
