@@ -62,8 +62,9 @@ def data_way(site: Site, target: Generation, running: Generation, item: str) -> 
     owner, parts = open_[0]
     if len(open_) > 1 or owner.release != running.release:
         nearer = owner.source if owner.release == running.release else owner.number
+        changed = " and ".join(one.version for one, _ in reversed(open_))
         raise RefusedError(
-            f"the data of {len(open_)} releases would have to be taken back, and each release knows only its own way",
+            f"what {changed} did to the data would have to be taken back, and each release knows only its own way",
             where=item,
             remedy=f"go back one at a time: waybill rollback --to {nearer}",
             finding="way-back-steps",

@@ -157,7 +157,10 @@ class Life(RuleBasedStateMachine):
 
     def reachable(self, target: int) -> bool:
         """It was not cleared away, and its data are there once the release that runs has taken back its own part."""
-        return self.kept(target) and self.data[target] in (self.stack(), self.stack().partition(b"\n")[2])
+        top, _, below = self.stack().partition(b"\n")
+        owner = self.place.open().state.generation(int(top.split()[-1])) if below else None
+        left = below if owner is not None and owner.mark.sequence == self.runs else self.stack()
+        return self.kept(target) and self.data[target] in (self.stack(), left)
 
     def way(self, target: int) -> tuple[int, int]:
         found = self.place.open().state.generation(target)
