@@ -11,6 +11,7 @@ from verifier.consignment import Arrived, Seen, is_consignment, look, receive_co
 from verifier.crew import LoadDriver
 from verifier.drivers import load_driver
 from verifier.lone import Lone, TakenTrust, kind_of, receive_trust
+from verifier.offboarding import check_served
 from verifier.receive import Taken, files_below, looks_like_bundle, receive_bundle
 from verifier.site import Site
 from verifier.trust import Say, silent
@@ -48,7 +49,14 @@ class _Found:
 
 
 def receive_paths(
-    site: Site, paths: tuple[Path, ...], *, keep: bool, watch: Watch, say: Say = silent, load: LoadDriver = load_driver
+    site: Site,
+    paths: tuple[Path, ...],
+    *,
+    keep: bool,
+    watch: Watch,
+    say: Say = silent,
+    load: LoadDriver = load_driver,
+    served: bool = True,
 ) -> Arrivals:
     """Take in what lies below ``paths``.
 
@@ -58,8 +66,10 @@ def receive_paths(
 
     Args:
         say: Told who joins and leaves, and what is revoked, before it is in force.
+        served: Whether the site takes anything of its vendor. What its own people answer is taken in any case.
 
     Raises:
+        RefusedError: Something of a vendor is there whose access was ended.
         MalformedError: Nothing of ours is there.
         WaybillError: A bundle is refused; what came before it was taken in.
     """
@@ -85,6 +95,8 @@ def receive_paths(
                 said.append(one)
             else:
                 bundles.append(one.path)
+    if not served and (lone or notes or bundles):
+        check_served(site.state)
     refused: list[WaybillError] = []
     trust = receive_trust(site, lone, say)  # 1
     seen, others, unread = _sort(site, notes)

@@ -274,10 +274,10 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
     """Take in what is found in PATHS: bundles, whose releases wait from then on, the consignment for this site, newer
     root documents and revocation lists of the vendor, which are in force at once, and answers of approvers elsewhere.
 
-    Names of files mean nothing. What came is told in a new report, which also answers a consignment's challenge.
+    Names of files mean nothing. What came is told in a new report, which also answers a consignment's challenge. Where
+    the vendor's access was ended, answers are all that is taken in: a way back is the customer's own.
     """
     from verifier.arrivals import receive_paths
-    from verifier.offboarding import check_served
     from verifier.queue import waiting_items
     from verifier.review import queue_text
 
@@ -288,10 +288,9 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
 
     report = None
     with hold_here(place, "receive") as site:
-        check_served(site.state)
-        before = site.state.consignment
+        before, served = site.state.consignment, not site.state.offboarded
         try:
-            found = receive_paths(site, paths, keep=keep, watch=watch, load=tools_here().load, say=say)
+            found = receive_paths(site, paths, keep=keep, watch=watch, load=tools_here().load, say=say, served=served)
         finally:
             # Also when a bundle was refused: what came beside it is told all the same, and so is an alarm.
             if site.state.owes_report:

@@ -134,8 +134,8 @@ def _works(site: Site, now: Offboarding) -> Section:
     return Section(
         "what still works",
         (
-            "status, history, rollback to a generation that is here, recover, review of that, the last report",
-            "receive, install, a new report and a change of key are refused",
+            "status, history, rollback to what is here, with answers from elsewhere; recover, the last report",
+            "receive of all else, install, a new report and a change of key are refused",
             "the site's key is destroyed: nothing can speak for this site any more"
             if gone
             else f"{site.state.site} is nobody's site from here on; for a vendor again, enrol a new folder",

@@ -22,12 +22,15 @@ from tests.faults.crash import recording, states
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk, RecordingDisk
 from tests.place import Place, make_place, nobody
 from tests.vendor import Vendor
+from verifier.answer import sign_answer
 from verifier.arrivals import receive_paths
 from verifier.cli import offboard_command, receive_command, status_command
 from verifier.consignment import look, receive_consignment
+from verifier.desk import open_request
+from verifier.drivers import load_driver
 from verifier.events import Alarm, OffboardDone, Tried
 from verifier.history_cli import history_command
-from verifier.items import offboard_question
+from verifier.items import asked_about, offboard_question
 from verifier.newkey import rotate_key
 from verifier.offboard import agree, ask, end, finish
 from verifier.offboarding import check_served
@@ -35,6 +38,7 @@ from verifier.queue import waiting_items
 from verifier.receive import receive_bundle
 from verifier.report import read_report, write_report
 from verifier.report_cli import report_command
+from verifier.request import write_request
 from verifier.site import EVIDENCE, SITE_KEY
 from verifier.standing import standing_of
 
@@ -438,3 +442,22 @@ def test_whatever_is_lost_the_end_stays_the_end(template: Place, fast: Path) -> 
         shutil.rmtree(fast / "state")
         count += 1
     assert count > 40
+
+
+def test_a_way_back_may_still_be_agreed_to_elsewhere(place: Place) -> None:
+    """The customer's own people answer for the customer's own way back; anything of a vendor beside it is refused."""
+    go(place)
+    desk = place.path.parent / "desk"
+    site = place.open()
+    write_request(
+        site, asked_about(site, ("b-1",)), ("b-1",), desk, load_driver, lambda _: {"review.txt": b"to read\n"}
+    )
+    sign_answer(open_request(desk), place.people["ops-1"], "approve", None, None)
+    with pytest.raises(WaitingError):
+        place.rollback(1)
+    medium = str(place.path.parent / "3.tar")
+    assert run(receive_command, place, str(desk), medium, code=5)["error"]["finding"] == "offboarded"
+    shown = run(receive_command, place, str(desk))
+    assert [(one["item"], one["person"], one["new"]) for one in shown["answers"]] == [("b-1", "ops-1", True)]
+    assert place.rollback(1).error is None
+    assert place.open().state.current == 1
