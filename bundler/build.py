@@ -100,6 +100,7 @@ def build(
             f"the release asks for root {source.needs.trust_root}, the newest here is {chain.newest.version}",
             where=file.at("$.needs.trust_root"),
             finding="root-missing",
+            remedy="waybill trust makes the next root document, its root keys sign it; or ask for an older one",
         )
     mark = Mark(epoch=chain.newest.epoch, sequence=source.sequence)
     keyids = check_signers(chain, signers, source.product, mark)

@@ -132,7 +132,11 @@ def compile_release(
     # The place is stated in the bytes whose length decides it: the longest number that it can be stands in for it.
     size = len(encode(release))
     if size > MAX_RELEASE:
-        raise RefusedError(f"release.json would have {size} bytes, at most {MAX_RELEASE} are allowed", where="release")
+        raise RefusedError(
+            f"release.json would have {size} bytes, at most {MAX_RELEASE} are allowed",
+            where="release",
+            remedy="fewer images and files in one release",
+        )
     bulk_at = choose_bulk_at(size, roots, revocations, reserve)
     assert bulk_at % BULK_STEP == 0
     return replace(release, bulk_at=bulk_at)

@@ -46,6 +46,7 @@ def _check_stream(file: Handwritten, release: ReleaseFile, epoch: int, one: Rele
             f"{one.product} {one.channel} is given as an earlier release of {release.product} {release.channel}",
             where="--after",
             finding="other-stream",
+            remedy="--after takes releases of this product and channel",
         )
     if one.mark >= Mark(epoch=epoch, sequence=release.sequence):
         raise RefusedError(
@@ -57,7 +58,10 @@ def _check_stream(file: Handwritten, release: ReleaseFile, epoch: int, one: Rele
         )
     if one.version == release.version:
         raise RefusedError(
-            f"{one.version} is an earlier release already", where=file.at("$.version"), finding="version-used"
+            f"{one.version} is an earlier release already",
+            where=file.at("$.version"),
+            finding="version-used",
+            remedy="every release has a version of its own",
         )
 
 

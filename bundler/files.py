@@ -74,7 +74,11 @@ def regular_files(path: Path) -> Iterator[tuple[str, Path]]:
                     _check_mode(path / inside, mode)
                     count += 1
                     if count > MAX_FILES:
-                        raise RefusedError(f"more than {MAX_FILES} files", where=str(path))
+                        raise RefusedError(
+                            f"more than {MAX_FILES} files",
+                            where=str(path),
+                            remedy="put them into an image or an archive, or leave some out",
+                        )
                     yield inside, path / inside
     except OSError as error:
         raise HostError(

@@ -195,7 +195,11 @@ def public_keys(trust: TrustFile, file: Handwritten, folder: Path) -> dict[str, 
         key = read_public(folder / one.public)
         twin = next((other for other, held in keys.items() if held == key), None)
         if twin is not None:
-            raise RefusedError(f"{name} and {twin} are one key", where=file.at(f"$.keys.{name}"))
+            raise RefusedError(
+                f"{name} and {twin} are one key",
+                where=file.at(f"$.keys.{name}"),
+                remedy="each name needs a key of its own: waybill keygen",
+            )
         keys[name] = key
     return keys
 

@@ -74,7 +74,12 @@ class LayoutSource:
     def tagged(self, tag: str) -> Descriptor | None:
         found = {one.digest: one for one in self.layout.named(tag)}
         if len(found) > 1:
-            raise RefusedError(f"{len(found)} manifests are called {tag}", where=self.name, finding="image-ambiguous")
+            raise RefusedError(
+                f"{len(found)} manifests are called {tag}",
+                where=self.name,
+                finding="image-ambiguous",
+                remedy="name the image by its digest",
+            )
         return next(iter(found.values()), None)
 
     @cached_property

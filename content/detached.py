@@ -130,7 +130,12 @@ def write_request(request: Request, folder: Path) -> None:
     try:
         folder.mkdir()
     except FileExistsError:
-        raise RefusedError("exists already", where=str(folder), finding="exists") from None
+        raise RefusedError(
+            "exists already",
+            where=str(folder),
+            finding="exists",
+            remedy="nothing is overwritten: name another folder, or take it away first",
+        ) from None
     except OSError as error:
         raise HostError((error.strerror or str(error)).lower(), where=str(folder)) from None
     commands = "\n".join(f"  openssl dgst -sha256 -sign KEY.pem -out {name}.sig {name}" for name, _ in request.to_sign)
@@ -217,7 +222,12 @@ def _write(path: Path, data: bytes) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
     except FileExistsError:
-        raise RefusedError("exists already", where=str(path), finding="exists") from None
+        raise RefusedError(
+            "exists already",
+            where=str(path),
+            finding="exists",
+            remedy="nothing is overwritten: name another file, or take it away first",
+        ) from None
     except OSError as error:
         raise HostError((error.strerror or str(error)).lower(), where=str(path)) from None
     with os.fdopen(descriptor, "wb") as file:

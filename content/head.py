@@ -218,7 +218,11 @@ def choose_bulk_at(
     used = sum(map(member_length, known)) + BLOCK + reserve  # F-17
     bulk_at = -(-used // BULK_STEP) * BULK_STEP
     if bulk_at > MAX_HEAD:
-        raise RefusedError(f"the head would take {bulk_at} bytes, at most {MAX_HEAD} are allowed", where="release.json")
+        raise RefusedError(
+            f"the head would take {bulk_at} bytes, at most {MAX_HEAD} are allowed",
+            where="release.json",
+            remedy="a smaller reserve, or fewer images and files in one release",
+        )
     return bulk_at
 
 

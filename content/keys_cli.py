@@ -259,6 +259,7 @@ def _sign_root(file: Path, signers: tuple[Signer, ...]) -> Result:
                 f"key {signer.public.keyid[:12]} is not a root key of this version or the one before",
                 where=str(file),
                 finding="signature-unknown",
+                remedy="waybill show of the document lists its root keys",
             )
     data = add_signatures(found.envelope, signers)
     again = parse_root(data, str(file))

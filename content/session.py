@@ -533,7 +533,11 @@ def _origin(url: str) -> Origin:
     except ValueError:
         parts, port = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-        raise RefusedError(f"found {printable(url)!r}, expected an http or https address", finding="foreign-host")
+        raise RefusedError(
+            f"found {printable(url)!r}, expected an http or https address",
+            finding="foreign-host",
+            remedy="the registry sends us elsewhere: ask who runs it",
+        )
     return parts.scheme, parts.hostname.lower(), port or (443 if parts.scheme == "https" else 80)
 
 
@@ -541,7 +545,11 @@ def _join(base: str, location: str) -> str:
     try:
         return urljoin(base, location)
     except ValueError:
-        raise RefusedError(f"found {printable(location)!r}, expected an address", finding="foreign-host") from None
+        raise RefusedError(
+            f"found {printable(location)!r}, expected an address",
+            finding="foreign-host",
+            remedy="the registry sends us elsewhere: ask who runs it",
+        ) from None
 
 
 def _place(origin: Origin) -> str:

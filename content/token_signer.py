@@ -174,10 +174,18 @@ def _session(where: TokenKey, pin: str) -> "Iterator[pkcs11.Session]":
         token = pkcs11.lib(where.module).get_token(token_label=where.token, token_serial=where.serial)
         session = token.open(user_pin=pin)
     except (exceptions.PinIncorrect, exceptions.PinLenRange, exceptions.PinInvalid):
-        raise RefusedError("wrong PIN", where=where.uri, finding="passphrase-wrong") from None
+        raise RefusedError(
+            "wrong PIN",
+            where=where.uri,
+            finding="passphrase-wrong",
+            remedy="try again: most tokens lock themselves after a few wrong ones",
+        ) from None
     except exceptions.PinLocked:
         raise RefusedError(
-            "the token is locked after wrong PINs", where=where.uri, finding="passphrase-wrong"
+            "the token is locked after wrong PINs",
+            where=where.uri,
+            finding="passphrase-wrong",
+            remedy="unlock it with its security officer's PIN, as its maker says",
         ) from None
     except (exceptions.PKCS11Error, RuntimeError) as error:
         raise _unusable(error, where) from None

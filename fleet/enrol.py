@@ -145,7 +145,12 @@ def _check_root(connection: Connection, signed: SignedEnrolment, now: datetime) 
             finding="root-unknown",
         )
     if found.practice and not enrolment.practice:
-        raise RefusedError("the site calls a practice root earnest", where=enrolment.site, finding="root-practice")
+        raise RefusedError(
+            "the site calls a practice root earnest",
+            where=enrolment.site,
+            finding="root-practice",
+            remedy="nothing was enrolled; ask the site which root it was given, and enrol it anew",
+        )
     return False
 
 

@@ -222,7 +222,13 @@ def identify(
             f"its key belongs to {speaker.site} (key {speaker.key_epoch})",
             where=file.name,
             finding="site-mismatch",
+            remedy="it was made by hand or by another site; ask the site for its last report",
         )
     if signed.report.install.release is None and signed.subject != speaker.enrolment:
-        raise RefusedError("it is about another enrolment of the site", where=file.name, finding="enrolment-mismatch")
+        raise RefusedError(
+            "it is about another enrolment of the site",
+            where=file.name,
+            finding="enrolment-mismatch",
+            remedy="the site was enrolled anew: import that enrolment first",
+        )
     return speaker, signed

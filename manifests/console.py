@@ -113,11 +113,11 @@ def _run(function: Callable[[], Result | None], *, as_json: bool, verbose: bool)
         result = function() or Result("")
     except WaybillError as error:
         if verbose:
-            traceback.print_exc()
+            click.echo(visible(traceback.format_exc()), err=True)
         result = Result("", {}, error)
     except OSError as error:
         if verbose:
-            traceback.print_exc()
+            click.echo(visible(traceback.format_exc()), err=True)
         result = Result("", {}, host_error(error))
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
@@ -210,7 +210,9 @@ def ask_passphrase(prompt: str, *, descriptor: int | None, twice: bool = False) 
 def _first_line(data: bytes, where: str) -> bytes:
     line = data.split(b"\n", 1)[0].rstrip(b"\r")
     if not line or len(line) > 4096:
-        raise RefusedError("the passphrase is empty or longer than 4096 bytes", where=where)
+        raise RefusedError(
+            "the passphrase is empty or longer than 4096 bytes", where=where, remedy="give one line of 1 to 4096 bytes"
+        )
     return line
 
 

@@ -27,6 +27,7 @@ class WaybillError(Exception):
 
     Attributes:
         exit_code: What the process ends with; a public promise.
+        usual: What to do next where nothing better is known; empty where that always depends.
         problem: What was found, then what was expected; lower case, no full stop.
         where: The place: a document's path (``$.images[2].digest``), a file and line, a member name.
         remedy: What to do next, printed as the ``hint:``.
@@ -34,12 +35,13 @@ class WaybillError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    usual: ClassVar[str] = ""
 
     def __init__(self, problem: str, *, where: str = "", remedy: str = "", finding: str = "") -> None:
         super().__init__(problem)
         self.problem = problem
         self.where = where
-        self.remedy = remedy
+        self.remedy = remedy or self.usual
         self.finding = finding or type(self).__name__.removesuffix("Error").lower()
 
     def __str__(self) -> str:
@@ -48,14 +50,17 @@ class WaybillError(Exception):
 
 class UsageError(WaybillError):
     exit_code = 2
+    usual = "the verb's --help says what it takes"
 
 
 class MalformedError(WaybillError):
     exit_code = 3
+    usual = "mend this place if you wrote it; if it came from somebody, have it made and sent again"
 
 
 class UntrustedError(WaybillError):
     exit_code = 4
+    usual = "believe nothing of it; ask whom it should be from, by another way than it came"
 
 
 class RefusedError(WaybillError):
@@ -64,6 +69,7 @@ class RefusedError(WaybillError):
 
 class HostError(WaybillError):
     exit_code = 6
+    usual = "see that it is there and that this account may use it, then run the same command again"
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ class DamagedError(WaybillError):
     """``pieces``: what exactly, where that is known."""
 
     exit_code = 7
+    usual = "bring it again, from another medium if there is one"
 
     def __init__(
         self, problem: str, *, where: str = "", remedy: str = "", finding: str = "", pieces: tuple[Piece, ...] = ()
@@ -96,6 +103,7 @@ class DamagedError(WaybillError):
 
 class NewerError(WaybillError):
     exit_code = 8
+    usual = "use the vendor's newer verifier"
 
 
 class WaitingError(WaybillError):

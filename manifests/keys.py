@@ -320,7 +320,10 @@ def read_signer(path: Path, passphrase: Callable[[], bytes]) -> FileSigner:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         if encrypted:
             raise RefusedError(
-                "wrong passphrase, or the key file is damaged", where=str(path), finding="passphrase-wrong"
+                "wrong passphrase, or the key file is damaged",
+                where=str(path),
+                finding="passphrase-wrong",
+                remedy="type the passphrase again; if that does not help, use the copy of the key that was put away",
             ) from None
         raise MalformedError("not a private key in PKCS#8 PEM", where=str(path)) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):

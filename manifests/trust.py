@@ -370,4 +370,5 @@ def check_vendor_product(root: Root, product: str) -> None:
             f"the release keys speak for {', '.join(products)}, not for {product}",
             where="product",
             finding="product-not-covered",
+            remedy="ask the vendor: its root does not let these keys sign this product",
         )

@@ -206,10 +206,18 @@ def _another_key(place: Path | None, reason: str | None, *, alone: bool) -> Resu
     from verifier.offboarding import check_served
 
     if not alone:
-        raise UsageError("--rotate and --renew stand alone, with --site at most", where="enroll")
+        raise UsageError(
+            "--rotate and --renew stand alone, with --site at most",
+            where="enroll",
+            remedy="one of them, and --site where it is not the only one",
+        )
     known = {str(one): one for one in RENEW_REASONS}
     if reason is not None and reason not in known:
-        raise UsageError(f"{reason!r} is none of {', '.join(known)}", where="--renew")
+        raise UsageError(
+            f"{reason!r} is none of {', '.join(known)}",
+            where="--renew",
+            remedy="the reasons are listed in enroll --help",
+        )
     with hold_here(place, "enroll", any_key=reason is not None) as site:
         check_served(site.state)
         if reason is None:
@@ -435,7 +443,11 @@ def install_command(
     if "policy" in items:
         return _install_policy(place, items, gone, reason, fingerprint, dry_run=dry_run)
     if gone or reason is not None or fingerprint is not None:
-        raise UsageError("--gone, --reason and --fingerprint are for the item `policy`", where="install")
+        raise UsageError(
+            "--gone, --reason and --fingerprint are for the item `policy`",
+            where="install",
+            remedy="leave them out for any other item",
+        )
     with hold_here(place, "install") as site:
         media, items = _receive_first(site, media, items)
         with progress(items[-1], 0) as bar:

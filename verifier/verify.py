@@ -175,7 +175,11 @@ def _judge_understood(release: Release, verified: VerifiedHead) -> list[Finding]
         findings.append(_no("verifier-too-old", error))
     for name, extension in sorted(release.extensions.items()):
         if extension.critical and name not in KNOWN_EXTENSIONS:  # F-100
-            error = NewerError(f"critical extension {name!r} is unknown here", where="extensions")
+            error = NewerError(
+                f"critical extension {name!r} is unknown here",
+                where="extensions",
+                remedy="use the vendor's newer verifier; an older one cannot judge this release",
+            )
             findings.append(_no("extension-critical", error))
         else:
             findings.append(
@@ -219,7 +223,11 @@ def _judge_revoked(verified: VerifiedHead, site: SiteFacts | None) -> list[Findi
 
 def _judge_audience(release: Release, site: SiteFacts) -> list[Finding]:
     if release.product != site.product:
-        error = RefusedError(f"a release of {release.product}, this site runs {site.product}", where="product")
+        error = RefusedError(
+            f"a release of {release.product}, this site runs {site.product}",
+            where="product",
+            remedy="it was cut for another site; ask the vendor for this one's",
+        )
         return [_no("product", error)]
     audience = release.audience
     meant = audience.everyone or (site.customer in audience.customers and site.environment in audience.environments)
@@ -233,7 +241,11 @@ def _judge_audience(release: Release, site: SiteFacts) -> list[Finding]:
         return [_no("audience", error)]
     findings = [_ok("audience", "everyone" if audience.everyone else f"{site.customer} in {site.environment}")]
     if release.channel != site.channel:  # F-163
-        error = RefusedError(f"channel {release.channel}, this site follows {site.channel}", where="channel")
+        error = RefusedError(
+            f"channel {release.channel}, this site follows {site.channel}",
+            where="channel",
+            remedy=f"to change the channel, edit site.yaml: channel: {release.channel}",
+        )
         findings.append(_no("channel", error))
     return findings
 
@@ -258,7 +270,11 @@ def _judge_step(release: Release, digest: str, site: SiteFacts) -> list[Finding]
         findings.append(_no("below-floor", error))
     top = site.highest or site.floor
     if top is not None and mark.epoch == top.epoch and mark.sequence > top.sequence + MAX_JUMP:  # F-166
-        error = RefusedError(f"sequence jumps from {top.sequence} to {mark.sequence}", where="sequence")
+        error = RefusedError(
+            f"sequence jumps from {top.sequence} to {mark.sequence}",
+            where="sequence",
+            remedy="nobody publishes so many at once: ask the vendor whether this release is theirs",
+        )
         findings.append(_no("sequence-jump", error))
     if top is not None and mark < top:
         findings.append(Finding("newer-known", "warning", f"sequence {top.sequence} is already known here"))
@@ -270,7 +286,11 @@ def judge_way(release: Release, site: SiteFacts) -> tuple[Finding, ...]:
     if not site.running:
         if release.needs.fresh:
             return (_ok("from", "may be a first release"),)
-        error = RefusedError("it may not be a site's first release", where="needs.fresh")
+        error = RefusedError(
+            "it may not be a site's first release",
+            where="needs.fresh",
+            remedy="install the release first that the vendor names for new sites",
+        )
         return (_no("from", error),)
     if not in_any(site.running, release.needs.from_):
         error = RefusedError(

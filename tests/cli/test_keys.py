@@ -137,3 +137,33 @@ def test_a_wrong_passphrase_says_so(tmp_path: Path) -> None:
     assert done.code == 5
     assert done.json["error"]["finding"] == "passphrase-wrong"
     assert "right" not in done.out + done.err
+
+
+@pytest.mark.parametrize("how", [(), ("--verbose",), ("--json",)])
+def test_no_secret_is_ever_printed(tmp_path: Path, how: tuple[str, ...]) -> None:
+    """Neither a passphrase, the right one or not, nor a line of a key file; whatever goes wrong."""
+    from content.keys_cli import write_key
+
+    bundle = Vendor(signers=(RELEASE,)).write(tmp_path / "small.tar")
+    key, cut, document = tmp_path / "second.key", tmp_path / "cut.key", tmp_path / "document.json"
+    write_key(key, SECOND, b"right-horse")
+    cut.touch(mode=0o600)
+    cut.write_bytes(key.read_bytes()[:-60])
+    document.write_bytes(key.read_bytes())
+    secrets = {"right-horse", "wrong-horse", *(line for line in key.read_text().splitlines() if "---" not in line)}
+    sign = ("sign", bundle, "--passphrase-fd", "0", *how)
+    runs = [
+        (waybill(*sign, "--key", key, stdin=b"wrong-horse\n"), 5),
+        (waybill(*sign, "--key", cut, stdin=b"right-horse\n"), 5),
+        (waybill(*sign, "--key", f"exec:{key}?public={key.with_suffix('.pub')}", stdin=b"right-horse\n"), 6),
+        (waybill("show", key, *how), 3),
+        (waybill("verify", bundle, "--root", document, *how), 3),
+        (waybill("keygen", key, "--passphrase-fd", "0", *how, stdin=b"right-horse\n"), 5),
+        (waybill("keygen", tmp_path / "new.key", "--passphrase-fd", "0", *how, stdin=b"right-horse\n"), 0),
+        (waybill(*sign, "--key", key, stdin=b"right-horse\n"), 0),
+    ]
+    assert [done.code for done, _ in runs] == [code for _, code in runs]
+    secrets |= {line for line in (tmp_path / "new.key").read_text().splitlines() if "---" not in line}
+    assert len(secrets) > 6
+    for done, _ in runs:
+        assert not [one for one in secrets if one in done.out + done.err]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from manifests import errors
+
 ROOT = Path(__file__).parents[2]
 BASE = {"manifests", "content"}
 MAY_IMPORT = {"manifests": set(), "content": {"manifests"}, "bundler": BASE, "verifier": BASE, "fleet": BASE}
@@ -121,3 +123,13 @@ def test_the_table_of_verbs_says_what_the_verbs_say() -> None:
         command = getattr(import_module(module), name)
         assert command.help, verb
         assert line.endswith("."), verb
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_failure_says_what_to_do_next(path: Path) -> None:
+    """Its class does where that is always the same; else the line that raises it does."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            kind = getattr(errors, node.func.id, None)
+            if isinstance(kind, type) and issubclass(kind, errors.WaybillError) and not kind.usual:
+                assert {one.arg for one in node.keywords} & {"remedy", None}, f"{path}:{node.lineno}"

@@ -227,7 +227,10 @@ def _annotated(entry: Descriptor, key: str, value: str) -> Descriptor:
 def _write_index(context: DriverContext, entries: Iterable[Descriptor]) -> None:
     data = encode_index(entries)
     if len(data) > MAX_INDEX:
-        raise RefusedError(f"the layout's index would have {len(data)} bytes, at most {MAX_INDEX} are read again")
+        raise RefusedError(
+            f"the layout's index would have {len(data)} bytes, at most {MAX_INDEX} are read again",
+            remedy="fewer images in one release, or fewer generations kept",
+        )
     context.disk.write(_folder(context) / "index.json", data)
 
 

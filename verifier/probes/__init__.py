@@ -129,7 +129,11 @@ def _address(endpoint: str, context: ProbeContext) -> str:
     address = context.endpoints.get(endpoint)
     if address is None:
         known = ", ".join(sorted(context.endpoints)) or "none"
-        raise WaybillError(f"site.yaml has no endpoint {endpoint!r}, it has {known}", where="site.yaml $.endpoints")
+        raise WaybillError(
+            f"site.yaml has no endpoint {endpoint!r}, it has {known}",
+            where="site.yaml $.endpoints",
+            remedy="name it there: waybill review config shows what changes",
+        )
     return address
 
 
