@@ -6,6 +6,7 @@ Neither is verified by this: it says what the two files say.
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -143,7 +144,7 @@ def _json(data: bytes, what: str) -> Document:
     else:
         payload = bundle_payload(data, what)
     check_depth(payload, what)
-    return decode(payload, dict[str, Json], what)
+    return decode(payload, dict[str, Any], what)
 
 
 def _yaml(path: Path) -> Document:
@@ -157,5 +158,5 @@ def _yaml(path: Path) -> Document:
     if "policy" in keys:
         return compile_policy(file, lambda key: read_public(path.parent / key))
     if isinstance(file.plain, dict):
-        return decode(msgspec.json.encode(file.plain), dict[str, Json], str(path))
+        return decode(msgspec.json.encode(file.plain), dict[str, Any], str(path))
     raise MalformedError("neither a bundle nor a document", where=str(path), remedy="name two files of one kind")

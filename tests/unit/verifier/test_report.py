@@ -44,6 +44,7 @@ from verifier.report import (
 from verifier.report_cli import report_command
 from verifier.site import Site, hold_site
 from verifier.state import SiteState
+from verifier.verify_cli import compare_command
 from verifier.why import contract_in_force
 
 ONE = Vendor(version="1.0.0", sequence=1)
@@ -575,3 +576,14 @@ def test_it_is_an_in_toto_statement_in_a_sigstore_bundle(place: Place) -> None:
     found = json.loads(write(place).raw)
     assert found["mediaType"] == "application/vnd.dev.sigstore.bundle.v0.3+json"
     assert found["dsseEnvelope"]["payloadType"] == INTOTO
+
+
+def test_two_reports_can_be_compared(place: Place) -> None:
+    for _ in range(2):
+        write(place)
+    files = [str(place.path / "outbox" / f"{number}.report.json") for number in (1, 2)]
+    found = CliRunner().invoke(compare_command, files, catch_exceptions=False)
+    assert found.exit_code == 0
+    assert "predicate.chain.seq: 1 to 2" in found.stdout
+    yaml = str(place.path / "site.yaml")
+    assert "no difference" in CliRunner().invoke(compare_command, [yaml, yaml], catch_exceptions=False).stdout
