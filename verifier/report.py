@@ -20,7 +20,7 @@ from manifests.console import rfc3339
 from manifests.digest import digest_of, is_digest
 from manifests.enrolment import Enrolment, verify_enrolment
 from manifests.envelope import MAX_BUNDLE
-from manifests.errors import DamagedError, RefusedError, WaybillError
+from manifests.errors import DamagedError, RefusedError, UntrustedError, WaybillError
 from manifests.keys import Signer, read_capped
 from manifests.release import FORMAT, Release
 from manifests.rotation import MAX_SUCCESSION, SignedRotation
@@ -698,7 +698,15 @@ def _put(disk: Disk, path: Path, raw: bytes) -> None:
 
 def take_over(site: Site) -> None:
     """A file with the next number is what a crash left between writing it and journalling it."""
-    path = report_path(site, site.state.report_seq + 1)
+    path, beyond = (report_path(site, site.state.report_seq + number) for number in (1, 2))
+    if beyond.is_file():
+        # A crash leaves one at most; this site has told more than its journal knows.
+        raise UntrustedError(
+            f"the journal ends before report {site.state.report_seq + 2}, which this site has signed",
+            where=str(beyond),
+            remedy="an older journal was put back: waybill enroll --renew backup-restored",
+            finding="journal-behind",
+        )
     if not path.is_file():
         return
     digest, _ = enrolment_of(site)

@@ -17,7 +17,7 @@ from manifests.contract import Contract
 from manifests.digest import digest_of
 from manifests.enrolment import verify_enrolment
 from manifests.envelope import INTOTO, verify_statement
-from manifests.errors import DamagedError, RefusedError, TrialError
+from manifests.errors import DamagedError, RefusedError, TrialError, UntrustedError
 from manifests.release import Trial
 from manifests.symbols import cut_report
 from tests.bench.report import many_installed
@@ -29,6 +29,7 @@ from verifier.consignment import look, receive_consignment
 from verifier.events import Reported
 from verifier.fsops import Disk
 from verifier.journal import read_journal
+from verifier.newkey import renew_key
 from verifier.report import (
     Former,
     Observed,
@@ -587,3 +588,21 @@ def test_two_reports_can_be_compared(place: Place) -> None:
     assert "predicate.chain.seq: 1 to 2" in found.stdout
     yaml = str(place.path / "site.yaml")
     assert "no difference" in CliRunner().invoke(compare_command, [yaml, yaml], catch_exceptions=False).stdout
+
+
+def test_an_older_journal_overwrites_no_report(place: Place) -> None:
+    """Put back from a backup, it would sign a number twice."""
+    write(place)
+    (segment,) = (place.path / "journal").glob("*.jsonl")
+    older = segment.read_bytes()
+    for _ in range(2):
+        write(place)
+    told = {path: path.read_bytes() for path in (place.path / "outbox").iterdir()}
+    segment.write_bytes(older)
+    with pytest.raises(UntrustedError) as caught:
+        write(place)
+    assert caught.value.finding == "journal-behind"
+    assert {path: path.read_bytes() for path in (place.path / "outbox").iterdir()} == told
+    with place.hold() as site:
+        renew_key(site, "backup-restored")
+    assert write(place).report.chain.seq == 1
