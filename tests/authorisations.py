@@ -1,21 +1,39 @@
 """Authorisations as a vendor makes them, and wrong ones: change one thing to break one thing."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace
 
+from manifests import release as r
 from manifests.authorisation import AUTHORISATION_TYPE, Authorisation, Left, Reached
 from manifests.canonical import decode, encode
 from manifests.envelope import Envelope, seal
 from manifests.keys import Signer
+from manifests.rollback import Rollback
 from manifests.trust import Mark
 from tests.consignments import consignment_for, signed
 from tests.place import Place
-from tests.vendor import ROLLBACK
+from tests.vendor import ROLLBACK, Vendor
 from verifier.consignment import Arrived, look, receive_consignment
 from verifier.state import Generation
 
 SITE = "northern-grid/small/production/east"
+
+
+@dataclass(frozen=True)
+class Raised(Vendor):
+    """It raises the floor above the release before it, and so promises no way back (F-217)."""
+
+    floor: int = 2
+
+    def rollback(self) -> Rollback:
+        return replace(super().rollback(), back_to=())
+
+
+PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
+FIRST = Vendor(images=False, change={"probes": (PROBE,)})
+SECOND = Raised(images=False, change=FIRST.change, version="1.1.0", sequence=2, service={"hello.txt": b"second\n"})
 
 
 def authorisation(target: Generation, running: Generation | None = None, **changes: Any) -> Authorisation:

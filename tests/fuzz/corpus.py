@@ -18,7 +18,7 @@ from manifests.symbols import cut_report
 from tests.fuzz.targets import TARGETS, bulk_of_release, permit, policy, release, review_request, sealed, vendor
 from tests.unit.fleet.reporter import Reporter
 from tests.vectors.make import frozen, topics
-from tests.vectors.surgery import Case, split
+from tests.vectors.surgery import Case, Paper, split
 from tests.vendor import CONTRACT_YAML, Vendor, derived
 
 # The archive's vectors are whole heads and bulks; more of one kind teach a fuzzer nothing and make it slow.
@@ -62,8 +62,15 @@ def seeds(target: str) -> Iterator[bytes]:
 def _cases() -> Iterator[Case]:
     for topic in topics().values():
         for make in list(topic.variants.values())[::EVERY]:
-            yield make()
+            if isinstance(made := make(), Case):
+                yield made
     yield from frozen().values()
+
+
+def _papers(topic: str) -> Iterator[Paper]:
+    for make in topics()[topic].variants.values():
+        if isinstance(made := make(), Paper) and len(made.raw) <= SMALL:
+            yield made
 
 
 def _archive() -> Iterator[tuple[int, bytes]]:
@@ -76,7 +83,9 @@ def _archive() -> Iterator[tuple[int, bytes]]:
     for name, topic in topics().items():
         if name.startswith(("tar-", "head-", "bulk-", "not-")):
             for make in topic.variants.values():
-                data = make().bundle
+                made = make()
+                assert isinstance(made, Case)
+                data = made.bundle
                 yield 0, data[:SMALL]
                 yield 2, data[-SMALL:]
                 yield 3, data[-SMALL:]
@@ -107,6 +116,8 @@ def _document() -> Iterator[tuple[int, bytes]]:
     yield 22, encode(changed)
     yield 23, encode(answer())
     yield 24, encode(permit())
+    for paper in _papers("authorisation"):
+        yield 24, _payload(paper.raw)
     for case in _cases():
         try:
             parts = split(case.bundle)

@@ -1,4 +1,5 @@
-"""The vectors: every way in which a bundle can be wrong, and the right ones beside it, made from published keys.
+"""The vectors: every way in which a bundle, or a document beside one, can be wrong, and the right ones, made from
+published keys.
 
 A folder here is one topic: README says what is done to the bundle and which rules of docs/format.md it is about,
 `expect` has one line for each variant, `<variant>: <verdict>`. `python -m tests.vectors.make --write` adds what a new
@@ -8,13 +9,13 @@ a later version of this project must read them as this one does.
 
 import lzma
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.vectors.surgery import Case, from_file
+from tests.vectors.surgery import Case, Paper, from_file, verdict
 
 HERE = Path(__file__).parent
-Variants = dict[str, Callable[[], Case]]
+Variants = Mapping[str, Callable[[], Case | Paper]]
 
 
 class Topic:
@@ -27,6 +28,7 @@ class Topic:
 
 def topics() -> dict[str, Topic]:
     from tests.vectors import (
+        of_authorisations,
         of_documents,
         of_image_signatures,
         of_images,
@@ -47,6 +49,7 @@ def topics() -> dict[str, Topic]:
         of_images,
         of_image_signatures,
         of_sites,
+        of_authorisations,
     ):
         for name, (text, variants) in module.TOPICS.items():
             assert name not in found
@@ -79,7 +82,7 @@ def write() -> None:
         folder.mkdir(exist_ok=True)
         (folder / "README").write_text(topic.text + "\n")
         known = read_expect(folder) if (folder / "expect").exists() else {}
-        lines = [f"{one}: {known.get(one) or from_file(make()).line}\n" for one, make in topic.variants.items()]
+        lines = [f"{one}: {known.get(one) or verdict(make()).line}\n" for one, make in topic.variants.items()]
         (folder / "expect").write_text("".join(lines))
     for name, (text, make) in FROZEN.items():
         folder = HERE / name

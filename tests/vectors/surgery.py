@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from content.archive import BLOCK, END, header, padded, parse_header
 from content.bulk import no_progress
@@ -36,6 +37,20 @@ class Case:
     def but(self, bundle: bytes) -> "Case":
         """Another bundle before the same reader."""
         return replace(self, bundle=bundle)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A document that is no part of a bundle, and before whom it comes.
+
+    Attributes:
+        raw: Its bytes, from published keys and fixed dates.
+        judge: Asks the program itself, and passes on what that raises; says what came of a good one, if there is more
+            than one way to be good.
+    """
+
+    raw: bytes
+    judge: Callable[[bytes], str]
 
 
 @dataclass(frozen=True)
@@ -178,7 +193,27 @@ def outcome(judge: Callable[[], VerifiedBundle]) -> Outcome:
 
 def _failed(error: WaybillError) -> Outcome:
     where = re.sub(r"/proc/self/fd/[0-9]+|standard input", "bundle", error.where)
+    where = re.sub(r"\S*/vector-[^/]+/", "", where)
     return Outcome(f"{type(error).__name__} {error.finding}", where, str(error))
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """An empty folder that is gone afterwards, and is not named in a verdict."""
+    with TemporaryDirectory(prefix="vector-") as name:
+        yield Path(name)
+
+
+def from_paper(paper: Paper) -> Outcome:
+    try:
+        return Outcome(f"ok {paper.judge(paper.raw)}".strip())
+    except WaybillError as error:
+        return _failed(error)
+
+
+def verdict(made: Case | Paper) -> Outcome:
+    """Of a bundle, as a file."""
+    return from_file(made) if isinstance(made, Case) else from_paper(made)
 
 
 def from_file(case: Case) -> Outcome:

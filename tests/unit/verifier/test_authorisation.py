@@ -1,7 +1,6 @@
 """A way back below the floor (F-210 to F-215): the vendor's word and the customer's, for this site, this way, once."""
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
-from manifests import release as r
 from manifests import report as r_report
 from manifests.authorisation import (
     AUTHORISATION_TYPE,
@@ -37,15 +35,14 @@ from manifests.plan import parse_plan
 from manifests.policy import Person
 from manifests.review_request import sign_request
 from manifests.revocations import REVOCATIONS_TYPE, Revocations
-from manifests.rollback import Rollback
 from manifests.trust import Mark, Role, verify_chain
-from tests.authorisations import SITE, authorisation, bring, carried, sealed
+from tests.authorisations import FIRST, SECOND, SITE, authorisation, bring, carried, sealed
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
 from tests.place import Place, make_place
 from tests.rootwork import NEW_ROOT, next_root
 from tests.unit.verifier.test_request import answer, ask, told
 from tests.unit.verifier.watching import unwatched
-from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, STRANGER, Vendor
+from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, STRANGER
 from verifier.arrivals import receive_paths
 from verifier.change import rollback_change
 from verifier.desk import open_request
@@ -61,21 +58,6 @@ from verifier.review import make_review
 from verifier.review_paper import back_section
 from verifier.status import status_of
 from verifier.trust import adopt_roots
-
-
-@dataclass(frozen=True)
-class Raised(Vendor):
-    """It raises the floor above the release before it, and so promises no way back (F-217)."""
-
-    floor: int = 2
-
-    def rollback(self) -> Rollback:
-        return msgspec.structs.replace(super().rollback(), back_to=())
-
-
-PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
-FIRST = Vendor(images=False, change={"probes": (PROBE,)})
-SECOND = Raised(images=False, change=FIRST.change, version="1.1.0", sequence=2, service={"hello.txt": b"second\n"})
 
 
 @pytest.fixture(scope="module")
