@@ -9,13 +9,11 @@ a later version of this project must read them as this one does.
 
 import lzma
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.vectors.surgery import Case, Paper, from_file, verdict
+from tests.vectors.surgery import Case, Variants, from_file, verdict
 
 HERE = Path(__file__).parent
-Variants = Mapping[str, Callable[[], Case | Paper]]
 
 
 class Topic:
@@ -33,6 +31,7 @@ def topics() -> dict[str, Topic]:
         of_image_signatures,
         of_images,
         of_releases,
+        of_reports,
         of_roots,
         of_signatures,
         of_sites,
@@ -50,6 +49,7 @@ def topics() -> dict[str, Topic]:
         of_image_signatures,
         of_sites,
         of_authorisations,
+        of_reports,
     ):
         for name, (text, variants) in module.TOPICS.items():
             assert name not in found

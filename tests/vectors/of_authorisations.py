@@ -265,8 +265,9 @@ def packed(raw: bytes) -> Callable[[], Paper]:
 TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
     "authorisation": (
         "An authorisation before the chain that judges it: signed by the threshold of the newest root's role rollback "
-        "and by nobody unknown (F-210), in an envelope of its own kind, each key once and in order (F-45), in order "
-        "itself and of the root's vendor (F-211), for sites of its product (F-212), and leading back (F-213).",
+        "and by nobody unknown (F-210), in an envelope of its own kind, each key once and in order (F-45), no longer "
+        "than it may be (F-29), in order itself and of the root's vendor (F-211), for sites of its product (F-212), "
+        "and leading back (F-213).",
         {
             "good": said(PERMIT),
             "two-sites": said(saying(sites=(SITE, WEST))),

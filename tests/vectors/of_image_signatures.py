@@ -24,6 +24,7 @@ from tests.signed_images import (
     statement,
 )
 from tests.vectors.surgery import Case
+from tests.vendor import bulk
 
 Hang = Callable[[Hanging], None]
 PRIVATE, SECOND_KIND = Sigstore(), Sigstore(rekor=2)
@@ -216,6 +217,19 @@ def case(hang: Hang, **fields: Any) -> Callable[[], Case]:
     return make
 
 
+def held(hang: Hang) -> Callable[[], Case]:
+    """A delta without its JSON documents, before a reader that says it holds them and cannot read them."""
+
+    def make() -> Case:
+        vendor = SignedVendor(hang=hang)
+        release, blobs, index = vendor.release()
+        ours = tuple(digest for digest, data in blobs.items() if data[:1] == b"{")
+        made = vendor.bundle()[: release.bulk_at] + bulk(release, blobs, index, skip=ours)
+        return Case(made, vendor.pin(), held=frozenset(ours))
+
+    return make
+
+
 def keyless(hang: Hang, **fields: Any) -> Callable[[], Case]:
     def make() -> Case:
         vendor = KeylessVendor(hang=hang, **fields)
@@ -246,7 +260,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     "image-signatures": (
         "An image names a signer by key (F-190, F-191). A simple-signing payload is of one type and about this "
         "image (F-192), a Sigstore bundle holds a statement or a signature about it (F-193). Missing, by others alone "
-        "and wrong are three findings (F-196).",
+        "and wrong are three findings (F-196). What was not judged is refused (F-167).",
         {
             "tag": case(lambda on: on.signed(CI)),
             "referrer": case(lambda on: on.refer(envelope_bundle(CI, statement(on.digest)))),
@@ -256,6 +270,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             **{f"missing-{spelled(one.__name__)}": case(one, index=True) for one in MISSING},
             "missing-typed-by-the-index-alone": case(typed_by_the_index),
             "stripped-annotation": case(stripped),
+            "held-elsewhere-and-not-judged": held(lambda on: on.refer(envelope_bundle(CI, statement(on.digest)))),
             **{f"unknown-{spelled(one.__name__)}": case(one, index=True) for one in UNKNOWN},
             **{f"wrong-{spelled(one.__name__)}": case(one, index=True) for one in WRONG},
         },

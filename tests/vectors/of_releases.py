@@ -198,8 +198,9 @@ def of_documents(version: str) -> Callable[[], Case]:
 
 TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     "release-fields": (
-        "Fields of release.json beyond their type or bounds (F-85), times that are in no calendar (F-86), versions and "
-        "ranges that are none (F-99).",
+        "Fields of release.json beyond their type or bounds (F-85): keys of maps (F-25), defaults that are written out "
+        "(F-26), names (F-27), text (F-28), digests (F-30); times that are in no calendar (F-86), versions and ranges "
+        "that are none (F-99).",
         {
             "title-in-any-script": saying(put("images.0.reason", "prêt · готово · 準備 · e\u0301")),
             "text-with-escape": saying(put("images.0.reason", "red \x1b[31m")),
@@ -234,6 +235,9 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "default-written": saying(put("needs.from", [])),
             "default-written-kits": saying(put("kits", [])),
             "key-of-map": saying(put("extensions", {"späť": {"critical": False, "digest": ZEROS, "size": 1}})),
+            "key-of-map-slash-first": saying(
+                put("extensions", {"/x": {"critical": False, "digest": ZEROS, "size": 1}})
+            ),
             "key-of-map-long": saying(put("extensions", {"x" * 129: {"critical": False, "digest": ZEROS, "size": 1}})),
             "issued-in-february-30": saying(put("issued_at", "2026-02-30T00:00:00Z")),
             "issued-at-25": saying(put("issued_at", "2026-02-03T25:00:00Z")),

@@ -269,9 +269,10 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     ),
     "root-document": (
         "One root contradicts itself: a role missing (F-50), keys not listed or a threshold that cannot be met "
-        "(F-51), a key under another id (F-52), products where they do not belong (F-53), leavers that are neither "
-        "retired nor revoked (F-54), a predecessor of version 1 (F-55), a key that is no P-256 key in its one form "
-        "(F-37), trusted roots of others not in order (F-91). It is well signed and its fingerprint is on the paper.",
+        "(F-51), a key under another id (F-36, F-52), products where they do not belong (F-53), leavers that are "
+        "neither retired nor revoked (F-54), a predecessor of version 1 (F-55), a key that is no P-256 key in its one "
+        "form (F-37), trusted roots of others not in order (F-91). It is well signed and its fingerprint is on the "
+        "paper.",
         {
             **{
                 f"no-role-{name}": of_root(without_role(name))
@@ -309,9 +310,10 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "root-chain": (
-        "Versions follow each other without a gap (F-56), the fingerprint on the paper is one of them (F-57), each "
-        "names the whole file before it (F-58), keeps the vendor and never lowers the epoch (F-59), is signed by its "
-        "own root keys and its predecessor's (F-60), and by nobody whom neither records (F-61).",
+        "Versions follow each other without a gap (F-56) in files named after them (F-10), the fingerprint on the "
+        "paper is one of them (F-57), each names the whole file before it (F-58), keeps the vendor and never lowers "
+        "the epoch (F-59), is signed by its own root keys and its predecessor's (F-60), and by nobody whom neither "
+        "records (F-61).",
         {
             "two": chain(),
             "three": chain(length=3),
@@ -354,7 +356,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "root-growth": (
-        "An algorithm or a role that this verifier does not know is kept and never counted (F-62): the chain goes on.",
+        "An algorithm or a role that this verifier does not know is kept and never counted (F-62): the chain goes on. "
+        "The algorithm is the one of the key's record, whatever the key and the signature look like (F-39).",
         {
             "algorithm": of_root(with_key(LATER.keyid, LATER)),
             "algorithm-in-role": of_root(
@@ -364,6 +367,9 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             ),
             "algorithm-only": of_root(
                 lambda root: with_role("release", keys=(LATER.keyid,))(with_key(LATER.keyid, LATER)(root))
+            ),
+            "algorithm-unknown-of-a-key-like-ours": of_root(
+                with_key(RELEASE.public.keyid, PublicKey(algorithm="ed25519", public=RELEASE.public.public))
             ),
             "role": of_root(
                 lambda root: struct_replace(

@@ -12,7 +12,7 @@ from manifests.digest import digest_of
 from manifests.envelope import INTOTO, bundle_payload, pae, seal, wrap_signature
 from manifests.keys import P256_ORDER, FileSigner, decode_base64, encode_base64
 from manifests.trust import ROOT_TYPE, Leaver, Mark, encode_root
-from tests.vectors.surgery import Case, edit, sign_bytes, signed, swap
+from tests.vectors.surgery import Case, Paper, Variants, edit, sign_bytes, signed, swap
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, SECOND, STRANGER, Vendor
 
 GOOD = Vendor(signers=(RELEASE, SECOND))
@@ -234,12 +234,67 @@ REVOKED = Leaver(how="revoked")
 RETIRED = Leaver(how="retired", last=Mark(epoch=1, sequence=5))
 
 
+def judged_by_newest(
+    *signers: FileSigner, held: tuple[FileSigner, ...], threshold: int = 1, before: int = 1
+) -> Callable[[], Case]:
+    """Root 1 asks for ``before`` of RELEASE and SECOND, root 2 for ``threshold`` of ``held``."""
+    from msgspec.structs import replace as struct_replace
+
+    def make() -> Case:
+        old = Vendor(threshold=before)
+        first = old.root_file()
+        role = struct_replace(
+            old.root().roles["release"], keys=tuple(sorted(one.public.keyid for one in held)), threshold=threshold
+        )
+        second = struct_replace(
+            old.root(), version=2, previous=digest_of(first), roles={**old.root().roles, "release": role}
+        )
+        vendor = Vendor(signers=signers)
+        head = replace(vendor.head(), roots=(first, seal(encode_root(second), ROOT_TYPE, (ROOT,))))
+        return Case(vendor.bundle(head), old.pin())
+
+    return make
+
+
+GARBAGE = {
+    "empty": b"",
+    "open": b"{",
+    "no-text": b"\xff" * 100,
+    "deep": b"[" * 30_000,
+    "of-a-later-format": b'{"format":2}',
+}
+
+
+def garbage(release: bytes, *signers: FileSigner, format_: int = 1) -> Callable[[], Case]:
+    """Anything in the place of release.json, signed all the same; by nobody: beside the signature of the good one."""
+
+    def make() -> Case:
+        head = Vendor().head()
+        said = json.loads(bundle_payload(head.signatures[0].bundle, "vector"))
+        said["subject"][0]["digest"]["sha256"] = digest_of(release)[7:]
+        said["predicate"]["format"] = format_
+        pairs = tuple(sign_bytes(release, encode(said), one) for one in signers) or head.signatures
+        return Case(Vendor().bundle(replace(head, release=release, signatures=pairs)), Vendor().pin())
+
+    return make
+
+
+def offered(raw: bytes) -> Callable[[], Paper]:
+    """Bytes that a release key is asked to sign."""
+
+    def judge(data: bytes) -> str:
+        sign_release(data, RELEASE)
+        return ""
+
+    return lambda: Paper(raw, judge)
+
+
 def root_signed_by(*signers: FileSigner) -> Callable[[], Case]:
     file = seal(encode_root(GOOD.root()), ROOT_TYPE, signers)
     return with_head(lambda head: replace(head, roots=(file,)))
 
 
-TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
+TOPICS: dict[str, tuple[str, Variants]] = {
     "signature-encodings": (
         "A signature has one spelling: strict DER, no number longer than it must be, s at most half the order (F-38).",
         {
@@ -353,7 +408,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     ),
     "leavers": (
         "A revoked key counts for nothing, a retired one up to its last release (F-64); both must still sign rightly "
-        "(F-70). Root 1 holds both keys, root 2 let the first one go.",
+        "(F-70). Root 1 holds both keys, root 2 let the first one go. The newest root judges, whatever the older ones "
+        "say (F-63).",
         {
             "revoked-alone": leaving(REVOKED, RELEASE),
             "revoked-and-good": leaving(REVOKED, RELEASE, SECOND),
@@ -366,6 +422,39 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "retired-too-late-and-good": leaving(RETIRED, RELEASE, SECOND, sequence=6),
             "never-in-the-role": leaving(RETIRED, CONSIGNMENT),
             "still-in-the-role": leaving(RETIRED, SECOND, sequence=6),
+            "not-in-the-newest-role": judged_by_newest(RELEASE, held=(SECOND,)),
+            "in-the-newest-role": judged_by_newest(SECOND, held=(SECOND,)),
+            "newest-asks-for-two": judged_by_newest(SECOND, held=(RELEASE, SECOND), threshold=2),
+            "newest-asks-for-two-of-two": judged_by_newest(RELEASE, SECOND, held=(RELEASE, SECOND), threshold=2),
+            "newest-asks-for-one": judged_by_newest(SECOND, held=(RELEASE, SECOND), before=2),
+        },
+    ),
+    "release-unread": (
+        "Garbage in the place of release.json. Its signatures are judged before one byte of it is parsed (F-82): as "
+        "long as nobody who counts has signed it, that is what is said; a later format is for a newer verifier (F-80).",
+        {
+            **{f"{name}-signed-by-nobody": garbage(data) for name, data in GARBAGE.items()},
+            **{f"{name}-signed-by-stranger": garbage(data, STRANGER) for name, data in GARBAGE.items()},
+            **{f"{name}-signed-by-vendor": garbage(data, RELEASE) for name, data in GARBAGE.items()},
+            **{f"{name}-signed-as-a-later-format": garbage(data, RELEASE, format_=2) for name, data in GARBAGE.items()},
+        },
+    ),
+    "signing": (
+        "What a release key is asked to sign: a canonical release.json that holds every rule, and nothing else (F-81).",
+        {
+            "release": offered(GOOD.head().release),
+            "nothing": offered(b""),
+            "object": offered(b"{}"),
+            "encoding-of-another-envelope": offered(pae("text/plain", b"x")),
+            "encoding-of-its-statement": offered(
+                pae(INTOTO, bundle_payload(GOOD.head().signatures[0].bundle, "vector"))
+            ),
+            "statement": offered(bundle_payload(GOOD.head().signatures[0].bundle, "vector")),
+            "root": offered(encode_root(GOOD.root())),
+            "contract": offered(encode(GOOD.contract())),
+            "release-with-a-space": offered(GOOD.head().release.replace(b":", b": ", 1)),
+            "release-and-more": offered(GOOD.head().release + b"\n"),
+            "release-that-contradicts-itself": offered(encode(Vendor(change={"floor": 9}).release()[0])),
         },
     ),
     "scope": (

@@ -89,6 +89,19 @@ RELEASE_KEY = RELEASE.public.keyid
 BOTH = VENDOR.but(signers=(RELEASE, SECOND))
 
 
+def rotten(make: Callable[[], Case]) -> Callable[[], Case]:
+    """The same head before a bulk that is no tar at all."""
+
+    def spoiled() -> Case:
+        case = make()
+        return case.but(case.bundle[:BULK_AT] + b"\xff" * 70_000)
+
+    return spoiled
+
+
+BULK_AT = VENDOR.release()[0].bulk_at
+
+
 TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     "site": (
         "What a site says of a trusted release: of which product and for whom it is (F-162), on which channel (F-163), "
@@ -117,6 +130,21 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "verifier-just-right": anywhere(needing("0.1.0")),
             "verifier-too-old-and-other-channel": at(needing("99.0"), channel="beta"),
             "practice-and-other-channel": at(VENDOR.but(practice=True), channel="beta"),
+        },
+    ),
+    "bulk-unread": (
+        "What follows the head is garbage, and nothing of it is read before the head is trusted and nothing in it "
+        "refuses (F-117): the verdict is that of the head.",
+        {
+            "trusted-and-for-this-site": rotten(at()),
+            "signed-by-stranger": rotten(anywhere(VENDOR.but(signers=(STRANGER,)))),
+            "signed-by-nobody": rotten(anywhere(VENDOR.but(signers=()))),
+            "pinned-to-another-root": rotten(lambda: replace(at()(), pin=VENDOR.but(practice=True).pin())),
+            "other-customer": rotten(at(customer="southern-grid")),
+            "other-channel": rotten(at(channel="beta")),
+            "below-floor": rotten(at(floor=Mark(epoch=9, sequence=9))),
+            "verifier-too-old": rotten(anywhere(needing("99.0"))),
+            "revoked": rotten(brought(listing(releases=(THIS_RELEASE,)))),
         },
     ),
     "practice": (

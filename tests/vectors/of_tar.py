@@ -268,7 +268,8 @@ def signature(at: int) -> str:
 
 TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     "good": (
-        "Right bundles, to show that what follows is refused for its own reason.",
+        "Right bundles, to show that what follows is refused for its own reason; like all the rest, with one verdict "
+        "from a file and from a pipe (F-113).",
         {
             "two-signers": good,
             "one-signer": lambda: Case(Vendor().bundle(), Vendor().pin()),

@@ -3,7 +3,7 @@
 import io
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -51,6 +51,9 @@ class Paper:
 
     raw: bytes
     judge: Callable[[bytes], str]
+
+
+Variants = Mapping[str, Callable[[], Case | Paper]]
 
 
 @dataclass(frozen=True)

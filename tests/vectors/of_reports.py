@@ -1,0 +1,282 @@
+"""Vectors: what a site says of itself: reports, enrolments, and rotations of its key."""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from manifests import report as r
+from manifests.canonical import decode, encode
+from manifests.digest import digest_of
+from manifests.enrolment import ENROLMENT_TYPE, Enrolment, Renewed, verify_enrolment
+from manifests.envelope import INTOTO, bundle_payload, pae, seal, sign_statement, statement, wrap_signature
+from manifests.keys import FileSigner, PublicKey
+from manifests.rotation import Rotation, SignedRotation, sign_rotation, verify_rotation
+from tests.unit.fleet.reporter import Reporter
+from tests.vectors.surgery import Paper
+from tests.vendor import Vendor, derived
+
+OLD, NEW, THIRD = derived(301), derived(302), derived(303)
+ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+SITE = "northern-grid/small/production/east"
+ENROLMENT = digest_of(Reporter(signer=OLD).enrolment)
+LATER = PublicKey(algorithm="ml-dsa-65", public=NEW.public.public)
+
+
+# --- reports ----------------------------------------------------------------------------------------------------------
+
+
+def before(raw: bytes, key: FileSigner = OLD) -> Callable[[], Paper]:
+    """A report before whoever knows this key of the site."""
+
+    def judge(data: bytes) -> str:
+        r.verify_report(data, key.public)
+        return ""
+
+    return lambda: Paper(raw, judge)
+
+
+def first() -> r.Report:
+    """A site on which nothing is installed."""
+    return Reporter(signer=OLD).next()
+
+
+def third() -> r.Report:
+    """A site that says for the third time what it runs."""
+    site = Reporter(signer=OLD)
+    site.report()
+    site.report(Vendor())
+    return site.next()
+
+
+EMPTY, RUNS = first(), third()
+CHAIN = RUNS.chain
+COMPONENT = RUNS.components.listed[0]
+INSTALLED = RUNS.install.release
+assert INSTALLED is not None
+
+
+def signed(said: r.Report, signer: FileSigner = OLD) -> bytes:
+    """Also one that contradicts itself."""
+    return sign_statement(r.report_statement(said, ENROLMENT), signer)
+
+
+def saying(said: r.Report = RUNS, **changes: Any) -> Callable[[], Paper]:
+    return before(signed(replace(said, **changes)))
+
+
+def chained(**changes: Any) -> Callable[[], Paper]:
+    return saying(chain=replace(CHAIN, **changes))
+
+
+def running(**changes: Any) -> Callable[[], Paper]:
+    return saying(install=replace(RUNS.install, **changes))
+
+
+def listing(*listed: r.Component) -> Callable[[], Paper]:
+    return saying(components=r.Components(listed=listed))
+
+
+def about(name: str, digest: str, said: r.Report = RUNS, type_: str = r.REPORT_TYPE) -> Callable[[], Paper]:
+    return before(sign_statement(statement(said, type_, name=name, digest=digest), OLD))
+
+
+def of_another_kind(type_: str, predicate: object = EMPTY) -> Callable[[], Paper]:
+    return before(sign_statement(statement(predicate, type_, name="enrolment.json", digest=ENROLMENT), OLD))
+
+
+def forged() -> bytes:
+    """By a stranger, who names the site's key."""
+    payload = bundle_payload(signed(RUNS), "vector")
+    return wrap_signature(payload, THIRD.sign(pae(INTOTO, payload)), OLD.public)
+
+
+def rotation(former: FileSigner = OLD, new: FileSigner = NEW, **changes: Any) -> SignedRotation:
+    said = Rotation(
+        site=SITE,
+        former=former.public.keyid,
+        key=new.public,
+        key_epoch=2,
+        after_seq=1,
+        after=ONE,
+        made_at="2026-03-01T12:00:00Z",
+    )
+    return sign_rotation(replace(said, **changes), former, new)
+
+
+SECOND_KEY = rotation()
+THIRD_KEY = rotation(NEW, THIRD, key_epoch=3, after_seq=2)
+
+
+def succeeding(*run: SignedRotation, epoch: int = 2, signer: FileSigner = NEW) -> Callable[[], Paper]:
+    identity = replace(RUNS.identity, key_epoch=epoch, succession=run)
+    return before(signed(replace(RUNS, identity=identity), signer), signer)
+
+
+PLAN = digest_of(b"plan")
+TRIED = r.NegativeProbe(kind="bundle", artefact=digest_of(b"b"), outcome="refused", finding="root-unknown")
+GONE = r.Offboarding(reason="retired", plan=PLAN, removed=True, probes=(TRIED,), final=True, key="destroyed")
+
+
+def ending(**changes: Any) -> Callable[[], Paper]:
+    return saying(trust=replace(RUNS.trust, offboarding=replace(GONE, **changes)))
+
+
+# --- enrolments and rotations -----------------------------------------------------------------------------------------
+
+ENROLLED = Enrolment(
+    site=SITE,
+    key=OLD.public,
+    key_epoch=1,
+    root=Reporter(signer=OLD).root,
+    channel="stable",
+    report_every_seconds=0,
+    created_at="2026-01-02T03:04:05Z",
+)
+RENEWS = Renewed(reason="key-lost", former=OLD.public.keyid, former_epoch=1, last_seq=3, last=ONE)
+RENEWED = replace(ENROLLED, key=NEW.public, key_epoch=2, renews=RENEWS)
+
+
+def enrolling(said: Enrolment, *signers: FileSigner, type_: str = ENROLMENT_TYPE) -> Callable[[], Paper]:
+    def judge(data: bytes) -> str:
+        verify_enrolment(data)
+        return ""
+
+    return lambda: Paper(seal(encode(said), type_, signers), judge)
+
+
+def rotating(one: SignedRotation, key: FileSigner = OLD) -> Callable[[], Paper]:
+    def judge(data: bytes) -> str:
+        verify_rotation(decode(data, SignedRotation, "rotation"), key.public)
+        return ""
+
+    return lambda: Paper(encode(one), judge)
+
+
+def rewritten(one: SignedRotation, **changes: Any) -> SignedRotation:
+    """Other words under the same signatures."""
+    return replace(one, rotation=replace(one.rotation, **changes))
+
+
+TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
+    "report": (
+        "A report before the key that is enrolled for its site: no longer than it may be (F-170), signed by that key "
+        "(F-171), of a kind that is known (F-172), about what is installed (F-173), with one unbroken run of earlier "
+        "reports (F-174), of one mind (F-175), with a run of rotations that ends with the key that signs (F-176), and "
+        "with no end before its time (F-177).",
+        {
+            "good": saying(),
+            "nothing-installed": saying(EMPTY),
+            # F-170
+            "too-long": listing(*(replace(COMPONENT, name=f"{n:04d}-" + "x" * 100) for n in range(260))),
+            "file-too-long": before(signed(RUNS) + b" " * r.MAX_REPORT),
+            # F-171
+            "by-another-key": before(signed(RUNS, THIRD)),
+            "by-another-key-in-its-name": before(forged()),
+            "before-another-key": before(signed(RUNS), THIRD),
+            # F-172
+            "of-a-later-kind": of_another_kind("urn:waybill:report:2"),
+            "of-a-later-kind-and-form": of_another_kind("urn:waybill:report:2", {"entirely": "different"}),
+            "of-a-release": of_another_kind("urn:waybill:release:1"),
+            # F-173
+            "about-another-release": about("release.json", TWO),
+            "about-the-enrolment-and-runs": about("enrolment.json", ENROLMENT),
+            "about-a-release-and-runs-none": about("release.json", ONE, EMPTY),
+            # F-174
+            "gap": chained(earlier=(CHAIN.earlier[0], replace(CHAIN.earlier[1], seq=3))),
+            "begins-late": chained(earlier=CHAIN.earlier[1:]),
+            "ends-early": chained(earlier=CHAIN.earlier[:1]),
+            "none-earlier": chained(earlier=()),
+            "out-of-order": chained(earlier=tuple(reversed(CHAIN.earlier))),
+            "one-twice": chained(earlier=(*CHAIN.earlier, CHAIN.earlier[1])),
+            "previous-is-another": chained(previous=TWO),
+            "acknowledged-and-told-again": chained(acknowledged=r.Acknowledged(seq=1, digest=ONE)),
+            "acknowledged": chained(
+                acknowledged=r.Acknowledged(seq=1, digest=CHAIN.earlier[0].digest), earlier=CHAIN.earlier[1:]
+            ),
+            "omitted-turned": chained(omitted=r.Omitted(first=2, last=1, digest=ONE)),
+            "omitted": chained(
+                omitted=r.Omitted(first=1, last=1, digest=CHAIN.earlier[0].digest), earlier=CHAIN.earlier[1:]
+            ),
+            # F-175
+            "runs-and-none": running(state="none"),
+            "none-and-runs": saying(EMPTY, install=r.Install(state="confirmed")),
+            "none-and-revoked": saying(EMPTY, install=replace(EMPTY.install, revoked=True)),
+            "none-and-below-the-floor": saying(EMPTY, install=replace(EMPTY.install, below_floor=True)),
+            "current-is-no-generation": running(generations=()),
+            "current-is-another-generation": running(release=replace(INSTALLED, digest=TWO)),
+            "generation-twice": running(generations=RUNS.install.generations * 2),
+            "components-of-nothing": saying(EMPTY, components=r.Components(more_same=1)),
+            "components-out-of-order": listing(*reversed(RUNS.components.listed)),
+            "component-twice": listing(COMPONENT, COMPONENT),
+            "differs-and-not-seen": listing(replace(COMPONENT, found="differs")),
+            "differs-in-nothing": listing(replace(COMPONENT, found="differs", observed=COMPONENT.expected)),
+            "waits-since-later": saying(
+                waiting=(r.WaitingItem(item="r-1", kind="release", since="2026-01-02T03:04:05Z", since_seq=9),)
+            ),
+            "name-twice": saying(health=(r.Health(probe="a", state="passing"),) * 2),
+            # F-176
+            "succession": succeeding(SECOND_KEY),
+            "succession-of-two": succeeding(SECOND_KEY, THIRD_KEY, epoch=3, signer=THIRD),
+            "succession-to-another-key": succeeding(SECOND_KEY, signer=THIRD),
+            "succession-to-another-epoch": succeeding(SECOND_KEY, epoch=3),
+            "succession-with-a-gap": succeeding(SECOND_KEY, rotation(NEW, THIRD, key_epoch=4), epoch=4, signer=THIRD),
+            "succession-out-of-order": succeeding(THIRD_KEY, SECOND_KEY),
+            "succession-of-another-key": succeeding(
+                SECOND_KEY, rotation(OLD, THIRD, key_epoch=3), epoch=3, signer=THIRD
+            ),
+            "succession-of-another-site": succeeding(rotation(site="northern-grid/small/production/west")),
+            "succession-in-the-future": succeeding(rotation(after_seq=3)),
+            # F-177
+            "ended": ending(),
+            "tried-before-the-trust-was-removed": ending(removed=False, final=False, reason="ended", key="kept"),
+            "final-before-the-trust-was-removed": ending(removed=False, probes=(), reason="ended", key="kept"),
+            "key-destroyed-and-not-final": ending(final=False),
+            "key-destroyed-and-not-retired": ending(reason="ended"),
+            "refused-and-not-why": ending(probes=(replace(TRIED, finding=None),)),
+            "refused-and-not-what": ending(probes=(replace(TRIED, artefact=None),)),
+            "probes-out-of-order": ending(probes=(replace(TRIED, kind="signature"), TRIED)),
+        },
+    ),
+    "enrolment": (
+        "An enrolment proves that somebody holds the key that it names: one signature by that key (F-180), of an "
+        "algorithm that is known (F-181), and by a later key only with what it renews (F-182).",
+        {
+            "good": enrolling(ENROLLED, OLD),
+            "by-nobody": enrolling(ENROLLED),
+            "by-another-key": enrolling(ENROLLED, NEW),
+            "by-two": enrolling(ENROLLED, OLD, NEW),
+            "of-another-type": enrolling(ENROLLED, OLD, type_="application/json"),
+            "site-of-three-names": enrolling(replace(ENROLLED, site="northern-grid/small/production"), OLD),
+            "algorithm-unknown": enrolling(replace(ENROLLED, key=LATER), OLD),
+            "key-is-no-key": enrolling(replace(ENROLLED, key=replace(OLD.public, public="AAAA")), OLD),
+            "renewed": enrolling(RENEWED, NEW),
+            "later-key-renews-nothing": enrolling(replace(RENEWED, renews=None), NEW),
+            "first-key-renews": enrolling(replace(RENEWED, key_epoch=1), NEW),
+            "renews-itself": enrolling(replace(RENEWED, renews=replace(RENEWS, former=NEW.public.keyid)), NEW),
+            "renews-its-own-epoch": enrolling(replace(RENEWED, renews=replace(RENEWS, former_epoch=2)), NEW),
+            "renews-a-last-report-that-is-not-named": enrolling(
+                replace(RENEWED, renews=replace(RENEWS, last=None)), NEW
+            ),
+            "renews-by-the-former-key": enrolling(RENEWED, OLD),
+        },
+    ),
+    "rotation": (
+        "A rotation is signed by the key that is trusted for the site and by the one that follows (F-183), whose "
+        "algorithm is known (F-181).",
+        {
+            "good": rotating(SECOND_KEY),
+            "by-former-alone": rotating(replace(SECOND_KEY, by_key=SECOND_KEY.by_former)),
+            "by-new-alone": rotating(replace(SECOND_KEY, by_former=SECOND_KEY.by_key)),
+            "of-another-key": rotating(SECOND_KEY, THIRD),
+            "of-a-former-key": rotating(SECOND_KEY, NEW),
+            "to-itself": rotating(rotation(OLD, OLD)),
+            "to-an-unknown-algorithm": rotating(rewritten(SECOND_KEY, key=LATER)),
+            "other-site": rotating(rewritten(SECOND_KEY, site="northern-grid/small/production/west")),
+            "other-epoch": rotating(rewritten(SECOND_KEY, key_epoch=3)),
+            "other-place": rotating(rewritten(SECOND_KEY, after_seq=2)),
+            "other-report": rotating(rewritten(SECOND_KEY, after=TWO)),
+            "other-key": rotating(rewritten(SECOND_KEY, key=THIRD.public)),
+        },
+    ),
+}
