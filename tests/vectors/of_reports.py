@@ -227,6 +227,12 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
             ),
             "succession-of-another-site": succeeding(rotation(site="northern-grid/small/production/west")),
             "succession-in-the-future": succeeding(rotation(after_seq=3)),
+            "succession-that-goes-back": succeeding(
+                rotation(after_seq=2), rotation(NEW, THIRD, key_epoch=3), epoch=3, signer=THIRD
+            ),
+            "succession-from-another-site": succeeding(
+                rotation(site="northern-grid/small/production/west"), THIRD_KEY, epoch=3, signer=THIRD
+            ),
             # F-177
             "ended": ending(),
             "tried-before-the-trust-was-removed": ending(removed=False, final=False, reason="ended", key="kept"),
