@@ -7,7 +7,9 @@ the time; Rekor 2 knows no time, so a stamp (RFC 3161) says it. No network, no t
 
 import base64
 import hashlib
+import json
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,13 +20,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from content.head import Head, Signature, release_statement
+from manifests.canonical import encode
 from manifests.digest import Blob, digest_of
 from manifests.envelope import BUNDLE, INTOTO, pae
-from manifests.release import Image, ImageSigner, Release
-from manifests.trust import Root
+from manifests.keys import FileSigner, decode_base64
+from manifests.release import Image, ImageSigner, Release, parse_release
+from manifests.trust import Identity, Root
 from tests.signed_images import SignedVendor, b64, dump, pem
 from tests.timestamps import Authority
-from tests.vendor import derived
+from tests.vendor import RELEASE, Vendor, derived
 
 AT = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 IDENTITY = "https://git.example/small/.ci/release.yml@refs/heads/main"
@@ -337,3 +342,48 @@ class KeylessVendor(SignedVendor):
     def release(self) -> tuple[Release, dict[str, bytes], bytes]:
         blob = Blob(digest=digest_of(self.trusted), size=len(self.trusted))
         return SignedVendor.release(self.but(change={**self.change, "sigstore": blob}))  # type: ignore[arg-type]
+
+
+PIPELINE = Identity(identity=IDENTITY, issuer=ISSUER)
+
+
+def bundle_signature(data: bytes) -> Signature:
+    certificate = decode_base64(json.loads(data)["verificationMaterial"]["certificate"]["rawBytes"], "test")
+    return Signature(keyid=hashlib.sha256(certificate).hexdigest(), sig=None, bundle=data)
+
+
+@dataclass(frozen=True)
+class IdentityVendor(Vendor):
+    """A vendor whose releases an identity signs.
+
+    Attributes:
+        known: Identities of the root.
+        held: Those with the role.
+        sign: From the Statement to Sigstore bundles.
+    """
+
+    signers: tuple[FileSigner, ...] = ()
+    recorded: tuple[FileSigner, ...] = (RELEASE,)
+    known: tuple[Identity, ...] = (PIPELINE,)
+    held: tuple[Identity, ...] = (PIPELINE,)
+    trusted: bytes = field(default_factory=Sigstore().trusted_root)
+    pinned: tuple[str, ...] | None = None
+    sign: Callable[[bytes], tuple[bytes, ...]] = lambda said: (Sigstore().sign_statement(said),)
+
+    def root(self) -> Root:
+        made = super().root()
+        role = made.roles["release"]
+        keys = tuple(sorted((*role.keys, *(one.id for one in self.held if one.id not in self.leave))))
+        return msgspec.structs.replace(
+            made,
+            identities={one.id: one for one in self.known},
+            roles={**made.roles, "release": msgspec.structs.replace(role, keys=keys)},
+            sigstore=(digest_of(self.trusted),) if self.pinned is None else self.pinned,
+        )
+
+    def head(self) -> Head:
+        made = super().head()
+        said = encode(release_statement(parse_release(made.release), digest_of(made.release)))
+        pairs = (*made.signatures, *(bundle_signature(one) for one in self.sign(said)))
+        pairs = tuple(sorted(pairs, key=lambda one: one.keyid))
+        return replace(made, signatures=pairs, trusted_root=self.trusted if self.sign(said) else None)

@@ -167,8 +167,7 @@ def test_the_text_in_the_bundle(cosign: str, unpacked: Path) -> None:
 def test_a_release_signed_by_an_identity(cosign: str, rekor: Literal[1, 2], tmp_path: Path) -> None:
     """The page's commands, under the private Sigstore that our own judge is tested with."""
     pytest.importorskip("sigstore", reason="sigstore is not installed")
-    from tests.keyless import IDENTITY, ISSUER, Sigstore
-    from tests.unit.content.test_release_identities import IdentityVendor
+    from tests.keyless import IDENTITY, ISSUER, IdentityVendor, Sigstore
 
     private = Sigstore(rekor=rekor)
     vendor = IdentityVendor(trusted=private.trusted_root(), sign=lambda said: (private.sign_statement(said),))

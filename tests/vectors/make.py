@@ -28,6 +28,7 @@ def topics() -> dict[str, Topic]:
     from tests.vectors import (
         of_authorisations,
         of_documents,
+        of_identities,
         of_image_signatures,
         of_images,
         of_releases,
@@ -47,6 +48,7 @@ def topics() -> dict[str, Topic]:
         of_releases,
         of_images,
         of_image_signatures,
+        of_identities,
         of_sites,
         of_authorisations,
         of_reports,
