@@ -75,6 +75,18 @@ def retired(sequence: int) -> Callable[[], Case]:
     return make
 
 
+def pinned_no_more(vendor: IdentityVendor) -> Callable[[], Case]:
+    """Root 1 pins the trusted root, root 2 does not."""
+
+    def make() -> Case:
+        first = vendor.root_file()
+        second = struct_replace(vendor.root(), version=2, previous=digest_of(first), sigstore=())
+        head = replace(vendor.head(), roots=(first, seal(encode_root(second), ROOT_TYPE, (ROOT,))))
+        return Case(vendor.bundle(head), vendor.pin())
+
+    return make
+
+
 def another_name(head: Head) -> Head:
     return replace(head, signatures=(replace(head.signatures[0], keyid="0" * 64),))
 
@@ -101,9 +113,9 @@ def with_role(name: str) -> Callable[[Root], Root]:
 TOPICS: dict[str, tuple[str, Variants]] = {
     "release-identities": (
         "A release signed by an identity, with one file named by its certificate (F-202) and one trusted root beside "
-        "it (F-203), which a root of the chain pins (F-204). Its bundle holds that certificate and the Statement that "
-        "everyone else made (F-205); name and issuer exactly, and all that vouches for them, must hold (F-206). Needs "
-        "sigstore.",
+        "it (F-203), which a root of the chain pins; what the newest one pins no more is not evaluated (F-204). Its "
+        "bundle holds that certificate and the Statement that everyone else made (F-205); name and issuer exactly, "
+        "and all that vouches for them, must hold (F-206). Needs sigstore.",
         {
             "rekor-1": signing(by()),
             "rekor-2": of(IdentityVendor(trusted=SECOND_KIND.trusted_root(), sign=by(SECOND_KIND))),
@@ -123,6 +135,8 @@ TOPICS: dict[str, tuple[str, Variants]] = {
             "key-without-its-bare-signature": of(IdentityVendor(signers=(RELEASE,), sign=nobody), without_its_sig),
             # F-204
             "trusted-root-not-pinned": signing(by(), pinned=()),
+            "trusted-root-pinned-no-more": pinned_no_more(IdentityVendor()),
+            "trusted-root-pinned-no-more-beside-a-key": pinned_no_more(IdentityVendor(signers=(RELEASE,))),
             # F-205
             "bare-signature": signing(lambda said: (PRIVATE.sign_message(said),)),
             "another-statement": over(b'"sequence":1', b'"sequence":2'),
