@@ -7,7 +7,7 @@ from content.layout import read_extent
 from content.oci import MAX_MANIFEST_BYTES
 from content.signatures import Judged, judge_images
 from manifests.digest import digest_of
-from manifests.errors import DamagedError, MalformedError
+from manifests.errors import CHANGED_SOURCE, DamagedError, MalformedError
 from manifests.release import Release
 from manifests.trust import Root
 
@@ -49,5 +49,7 @@ def _read(parts: Parts, digest: str) -> bytes:
         return data
     data = read_extent(part.origin)
     if digest_of(data) != digest:
-        raise DamagedError(f"found bytes with {digest_of(data)}, expected {digest}", where=part.where)
+        raise DamagedError(
+            f"found bytes with {digest_of(data)}, expected {digest}", where=part.where, remedy=CHANGED_SOURCE
+        )
     return data

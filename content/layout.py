@@ -25,7 +25,7 @@ from content.oci import (
     read_json,
 )
 from manifests.digest import blob_name, is_digest
-from manifests.errors import DamagedError, HostError, MalformedError, RefusedError
+from manifests.errors import CHANGED_SOURCE, DamagedError, HostError, MalformedError, RefusedError
 
 BLOCK = 512
 MAX_ENTRIES = 200_000
@@ -230,7 +230,7 @@ def read_extent(extent: Extent) -> bytes:
     except OSError as error:
         raise HostError(f"cannot read: {(error.strerror or str(error)).lower()}", where=str(extent.path)) from None
     if len(data) != extent.size:
-        raise DamagedError(f"ends {extent.size - len(data)} bytes early", where=str(extent.path))
+        raise DamagedError(f"ends {extent.size - len(data)} bytes early", where=str(extent.path), remedy=CHANGED_SOURCE)
     return data
 
 

@@ -35,7 +35,7 @@ from content.reference import check_host, check_repository, check_tag
 from content.reference import parse_reference as parse_reference
 from content.session import ATTEMPTS, Answer, Body, BrokenError, Session, pause_after
 from manifests.digest import digest_of, is_digest
-from manifests.errors import DamagedError, HostError, MalformedError
+from manifests.errors import CHANGED_SOURCE, DamagedError, HostError, MalformedError
 
 MAX_REFERRERS = 4096
 MAX_TAGS = 100_000
@@ -311,7 +311,7 @@ class Registry:
     ) -> Mapping[str, str]:
         path = _manifest_path(repository, reference)
         if is_digest(reference) and digest_of(data) != reference:
-            raise DamagedError(f"the manifest has {digest_of(data)}", where=reference)
+            raise DamagedError(f"the manifest has {digest_of(data)}", where=reference, remedy=CHANGED_SOURCE)
         if len(data) > MAX_MANIFEST_BYTES:
             raise MalformedError(f"manifest of {len(data)} bytes, at most {MAX_MANIFEST_BYTES} are sent")
         headers = {"Content-Type": media_type}
@@ -548,7 +548,7 @@ def checked_chunks(chunks: Iterator[bytes], digest: str, size: int, *, skip: int
         for chunk in chunks:
             seen += len(chunk)
             if seen > size:
-                raise DamagedError(f"more than {size} bytes", where=digest)
+                raise DamagedError(f"more than {size} bytes", where=digest, remedy=CHANGED_SOURCE)
             found.update(chunk)
             fresh = chunk[max(0, skip - (seen - len(chunk))) :]
             if fresh:
@@ -559,9 +559,9 @@ def checked_chunks(chunks: Iterator[bytes], digest: str, size: int, *, skip: int
         # Named here: the libraries below would take it for a failure of the network.
         raise HostError(f"cannot read what is to be uploaded: {error.strerror}", where=digest) from error
     if seen != size:
-        raise DamagedError(f"found {seen} bytes, expected {size}", where=digest)
+        raise DamagedError(f"found {seen} bytes, expected {size}", where=digest, remedy=CHANGED_SOURCE)
     if f"sha256:{found.hexdigest()}" != digest:
-        raise DamagedError(f"found bytes with sha256:{found.hexdigest()}", where=digest)
+        raise DamagedError(f"found bytes with sha256:{found.hexdigest()}", where=digest, remedy=CHANGED_SOURCE)
     if held:
         yield held
 

@@ -63,10 +63,20 @@ class TokenSigner:
         with _session(self.where, self.pin) as session:
             key = _find(session, self.where, pkcs11.ObjectClass.PRIVATE_KEY)
             if not isinstance(key, pkcs11.SignMixin):
-                raise HostError("the key cannot sign", where=self.where.uri, finding="token-unusable")
+                raise HostError(
+                    "the key cannot sign",
+                    where=self.where.uri,
+                    remedy="name another key of the token, or make one that may sign",
+                    finding="token-unusable",
+                )
             raw = bytes(key.sign(hashlib.sha256(message).digest(), mechanism=pkcs11.Mechanism.ECDSA))
         if len(raw) != 64:
-            raise HostError(f"the token answered with {len(raw)} bytes, expected 64", where=self.where.uri)
+            raise HostError(
+                f"the token answered with {len(raw)} bytes, expected 64",
+                where=self.where.uri,
+                remedy="the key has to be of ECDSA on P-256, and the module the token's own",
+                finding="token-unusable",
+            )
         signature = encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
         return checked(signature, message, self.key, self.where.uri)
 

@@ -72,6 +72,10 @@ class HostError(WaybillError):
     usual = "see that it is there and that this account may use it, then run the same command again"
 
 
+# Of bytes that are not what they were a moment before, here or at the other end of a line.
+CHANGED_SOURCE = "it changed while it was read, or the disk or the line errs: run the same command again"
+
+
 @dataclass(frozen=True)
 class Piece:
     """Bytes ``start`` to ``end`` (not included) of a file on a medium that must be cut again.

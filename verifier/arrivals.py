@@ -56,7 +56,6 @@ def receive_paths(
     watch: Watch,
     say: Say = silent,
     load: LoadDriver = load_driver,
-    served: bool = True,
 ) -> Arrivals:
     """Take in what lies below ``paths``.
 
@@ -66,10 +65,9 @@ def receive_paths(
 
     Args:
         say: Told who joins and leaves, and what is revoked, before it is in force.
-        served: Whether the site takes anything of its vendor. What its own people answer is taken in any case.
 
     Raises:
-        RefusedError: Something of a vendor is there whose access was ended.
+        RefusedError: Something of a vendor is there whose access was ended; what people answer is taken in any case.
         MalformedError: Nothing of ours is there.
         WaybillError: A bundle is refused; what came before it was taken in.
     """
@@ -95,7 +93,7 @@ def receive_paths(
                 said.append(one)
             else:
                 bundles.append(one.path)
-    if not served and (lone or notes or bundles):
+    if lone or notes or bundles:
         check_served(site.state)
     refused: list[WaybillError] = []
     trust = receive_trust(site, lone, say)  # 1

@@ -296,9 +296,9 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
 
     report = None
     with hold_here(place, "receive") as site:
-        before, served = site.state.consignment, not site.state.offboarded
+        before = site.state.consignment
         try:
-            found = receive_paths(site, paths, keep=keep, watch=watch, load=tools_here().load, say=say, served=served)
+            found = receive_paths(site, paths, keep=keep, watch=watch, load=tools_here().load, say=say)
         finally:
             # Also when a bundle was refused: what came beside it is told all the same, and so is an alarm.
             if site.state.owes_report:

@@ -18,8 +18,9 @@ from verifier.install import check_idle
 from verifier.items import OFFBOARD, offboard_question
 from verifier.negative import try_again
 from verifier.offboarding import check_served
+from verifier.outbox import report_path
 from verifier.policy import require
-from verifier.report import report_path, take_over, write_report
+from verifier.report import take_over, write_report
 from verifier.site import EVIDENCE, NEXT_KEY, SITE_KEY, Site
 from verifier.standing import standing_of
 

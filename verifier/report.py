@@ -20,7 +20,7 @@ from manifests.console import rfc3339
 from manifests.digest import digest_of, is_digest
 from manifests.enrolment import Enrolment, verify_enrolment
 from manifests.envelope import MAX_BUNDLE
-from manifests.errors import DamagedError, RefusedError, UntrustedError, WaybillError
+from manifests.errors import DamagedError, RefusedError, WaybillError
 from manifests.keys import Signer, read_capped
 from manifests.release import FORMAT, Release
 from manifests.rotation import MAX_SUCCESSION, SignedRotation
@@ -35,6 +35,7 @@ from verifier.generations import Installed
 from verifier.items import note_proposals
 from verifier.journal import read_journal
 from verifier.offboarding import check_served, told_offboarding
+from verifier.outbox import report_name, report_path
 from verifier.queue import waiting_items
 from verifier.site import EVIDENCE, Site
 from verifier.sitekey import finish_key, succession_of
@@ -405,17 +406,13 @@ def enrolment_of(site: Site) -> tuple[str, Enrolment]:
     """The digest of the enrolment file on which the site's reports stand, and what it says."""
     digest = site.state.enrolment
     if digest is None:
-        raise DamagedError("the journal does not name the site's enrolment", where="journal", finding="no-enrolment")
+        raise DamagedError(
+            "the journal does not name the site's enrolment",
+            where="journal",
+            remedy="keep the folder as it is and tell support",
+            finding="no-enrolment",
+        )
     return digest, verify_enrolment(site.document(digest)).enrolment
-
-
-def report_path(site: Site, seq: int) -> Path:
-    return site.outbox / report_name(site.state, seq)
-
-
-def report_name(state: SiteState, seq: int) -> str:
-    """Numbers begin anew with a renewed key; those of the site's first line are just numbers."""
-    return f"{seq}.report.json" if state.line == 1 else f"{state.line}-{seq}.report.json"
 
 
 def told_of(site: Site) -> tuple[Reported, ...]:
@@ -574,7 +571,12 @@ def config_seal(site: Site, config: bytes) -> str:
     """Tells a changed config from an unchanged one to those who do not have the salt, and nothing else."""
     first = site.entries[0].record.event
     if not isinstance(first, Enrolled):
-        raise DamagedError("the journal does not begin with the enrolment", where="journal")
+        raise DamagedError(
+            "the journal does not begin with the enrolment",
+            where="journal",
+            remedy="keep the folder as it is and tell support",
+            finding="no-enrolment",
+        )
     salt = bytes.fromhex(first.salt.removeprefix("sha256:"))
     return "sha256:" + hmac.new(salt, b"waybill config seal\0" + config, hashlib.sha256).hexdigest()
 
@@ -698,15 +700,7 @@ def _put(disk: Disk, path: Path, raw: bytes) -> None:
 
 def take_over(site: Site) -> None:
     """A file with the next number is what a crash left between writing it and journalling it."""
-    path, beyond = (report_path(site, site.state.report_seq + number) for number in (1, 2))
-    if beyond.is_file():
-        # A crash leaves one at most; this site has told more than its journal knows.
-        raise UntrustedError(
-            f"the journal ends before report {site.state.report_seq + 2}, which this site has signed",
-            where=str(beyond),
-            remedy="an older journal was put back: waybill enroll --renew backup-restored",
-            finding="journal-behind",
-        )
+    path = report_path(site, site.state.report_seq + 1)
     if not path.is_file():
         return
     digest, _ = enrolment_of(site)

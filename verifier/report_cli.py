@@ -130,7 +130,7 @@ def _copy(site: "Site", target: Path, result: Result, signers: "tuple[Signer, ..
 
 
 def _last(site: "Site") -> Result:
-    from verifier.report import report_path
+    from verifier.outbox import report_path
 
     signed = _signed(site)
     path = report_path(site, site.state.report_seq)

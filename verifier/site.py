@@ -21,6 +21,7 @@ from verifier.events import Event
 from verifier.fsops import Disk
 from verifier.host import Host
 from verifier.journal import Entry, Journal, read_journal
+from verifier.outbox import check_not_behind
 from verifier.policies import prove_policies
 from verifier.state import SiteState, fold
 
@@ -180,6 +181,15 @@ class Site:
             finding="site-key",
         )
 
+    def check_ours(self) -> None:
+        """That the journal is this site's, and not an older one that was put back.
+
+        Raises:
+            UntrustedError: It is that of another site, or older than a report that lies here.
+        """
+        self.check_key()
+        check_not_behind(self)
+
     def check_key(self) -> None:
         """That the journal is the one that belongs to the key which lies here; a key that is lost is not asked.
 
@@ -290,11 +300,12 @@ def hold_site(path: Path, disk: Disk, host: Host, command: str, *, any_key: bool
     """The site, and nobody else has it until the block ends; the kernel lets go when this process dies.
 
     Args:
-        any_key: The key is about to be renewed, so it need not be the one that the journal names.
+        any_key: The key is about to be renewed, so it need not be the one that the journal names; a site whose older
+            journal was put back begins anew in the same way.
 
     Raises:
         BusyError: Another process has it; says which.
-        UntrustedError: Its journal was edited or damaged, or is that of another site.
+        UntrustedError: Its journal was edited or damaged, is that of another site, or an older one of this.
     """
     descriptor = _lock(path / "lock", command, host)
     try:
@@ -309,7 +320,7 @@ def hold_site(path: Path, disk: Disk, host: Host, command: str, *, any_key: bool
             _journal=journal,
         )
         if not any_key:
-            site.check_key()
+            site.check_ours()
         yield site
     finally:
         os.close(descriptor)

@@ -146,6 +146,7 @@ def foreign_of(site: Site) -> WaybillError | None:
     if site.state.offboarded:
         return None
     try:
+        site.check_ours()
         site.signer()
     except (DamagedError, UntrustedError) as error:
         return error

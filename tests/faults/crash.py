@@ -29,8 +29,9 @@ from verifier.events import Approved, Planned
 from verifier.generations import Installed, read_generation
 from verifier.heads import read_kept_head
 from verifier.journal import Entry, read_journal
+from verifier.outbox import report_path
 from verifier.queue import waiting_items
-from verifier.report import read_report, report_path, write_report
+from verifier.report import read_report, write_report
 from verifier.site import Site
 from verifier.state import Generation, SiteState, fold
 from verifier.store import missing_blobs

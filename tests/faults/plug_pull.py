@@ -26,7 +26,8 @@ from tests.place import Place, make_place
 from tests.vendor import Vendor
 from verifier.heads import read_kept_head
 from verifier.items import asked_about
-from verifier.report import report_path, write_report
+from verifier.outbox import report_path
+from verifier.report import write_report
 
 
 @dataclass(frozen=True)

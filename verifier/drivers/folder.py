@@ -128,13 +128,21 @@ class _Found:
 def _walk(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, _Found]]:
     """Everything that is not a folder, by its path as text; a name that is not UTF-8 is shown escaped."""
     if depth > 256:
-        raise HostError("folders are nested deeper than 256", where=str(folder))
+        raise HostError(
+            "folders are nested deeper than 256",
+            where=str(folder),
+            remedy="see who else writes there; a folder that a release places holds nothing else",
+        )
     count = 0
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda one: one.name):
             count += 1
             if count > MAX_SEEN:
-                raise HostError(f"more than {MAX_SEEN} files", where=str(folder))
+                raise HostError(
+                    f"more than {MAX_SEEN} files",
+                    where=str(folder),
+                    remedy="see who else writes there; a folder that a release places holds nothing else",
+                )
             name = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
             status = entry.stat(follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):

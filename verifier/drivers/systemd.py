@@ -148,7 +148,11 @@ def run_systemctl(words: Sequence[str], search_path: str) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise HostError(f"systemctl {words[0]} did not end within {COMMAND_SECONDS} s", where=words[-1]) from None
+        raise HostError(
+            f"systemctl {words[0]} did not end within {COMMAND_SECONDS} s",
+            where=words[-1],
+            remedy="see `journalctl -u` of the unit, then waybill recover",
+        ) from None
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise HostError(

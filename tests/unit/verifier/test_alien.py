@@ -64,6 +64,48 @@ def test_the_journal_of_another_site_is_believed_by_no_command(two: tuple[Place,
     assert here.path.joinpath("current").readlink().name == "1"
 
 
+@pytest.mark.parametrize("reports", [1, 2, 5])
+@pytest.mark.parametrize("act", ACTS)
+def test_an_older_journal_of_this_site_is_gone_on_with_by_no_command(
+    two: tuple[Place, Place], act: str, reports: int
+) -> None:
+    """What was done since would be done again, and a number signed twice; the outbox shows that more was told."""
+    _, there = two
+    shutil.copytree(there.path / "journal", there.path.parent / "older")
+    there.approve("b-1")
+    assert there.rollback(1).error is None
+    for _ in range(reports):
+        with there.hold() as site:
+            write_report(site, site.disk, there.clock.at)
+    shutil.copytree(there.path / "journal", there.path.parent / "newer")
+    put(there.path.parent / "older", there.path / "journal")
+    before = {path: path.read_bytes() for path in there.path.rglob("*") if path.is_file() and path.name != "lock"}
+    with pytest.raises(UntrustedError, match=f"the journal ends before report {reports}, which") as caught:
+        ACTS[act](there)
+    assert caught.value.finding == "journal-behind"
+    text, error = said(there)
+    assert text.startswith(f"! the journal ends before report {reports}")
+    assert error is not None
+    assert error.finding == "journal-behind"
+    assert {one: one.read_bytes() for one in before} == before
+    put(there.path.parent / "newer", there.path / "journal")
+    assert there.recover()[1].error is None
+
+
+def test_where_the_newer_journal_is_lost_the_site_begins_anew(two: tuple[Place, Place]) -> None:
+    _, there = two
+    shutil.copytree(there.path / "journal", there.path.parent / "older")
+    with there.hold() as site:
+        told = write_report(site, site.disk, there.clock.at)
+    signed = told.read_bytes()
+    put(there.path.parent / "older", there.path / "journal")
+    with hold_site(there.path, there.disk, there.clock.host(), "test", any_key=True) as site:
+        renew_key(site, "backup-restored")
+    with there.hold() as site:
+        assert write_report(site, site.disk, there.clock.at).name == "2-1.report.json"
+    assert told.read_bytes() == signed
+
+
 def test_put_back_everything_is_well(two: tuple[Place, Place], tmp_path: Path) -> None:
     here, there = two
     shutil.copytree(here.path / "journal", tmp_path / "mine")

@@ -9,7 +9,8 @@ from manifests import report as r
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.report import report_path, write_report
+from verifier.outbox import report_path
+from verifier.report import write_report
 
 FIRST = Vendor(images=False, change={"issued_at": "2026-02-01T00:00:00Z"})
 SECOND = FIRST.but(

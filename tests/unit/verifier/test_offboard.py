@@ -134,15 +134,17 @@ def test_the_very_same_files_were_taken_before(place: Place) -> None:
     with place.hold() as site:
         for name in ("1.tar", "2.tar", "3.tar"):
             with pytest.raises(UntrustedError) as caught:
-                receive_paths(site, (world / name,), keep=False, watch=watch)
+                receive_bundle(site, world / name, keep=False, advance=nobody)
             assert caught.value.finding == "root-unknown"
-        found = receive_paths(site, (world / "note",), keep=False, watch=watch)
-        assert [one.finding for one in found.refused] == ["root-unknown"]
+            with pytest.raises(RefusedError) as refused:
+                receive_paths(site, (world / name,), keep=False, watch=watch)
+            assert refused.value.finding == "offboarded"
         newer = world / "newer"
         newer.write_bytes(signed(consignment_for(site.state, 2)))
-        assert [one.finding for one in receive_paths(site, (newer,), keep=False, watch=watch).refused] == [
-            "root-unknown"
-        ]
+        for note in (world / "note", newer):
+            with pytest.raises(UntrustedError) as caught:
+                receive_consignment(site, look(note))
+            assert caught.value.finding == "root-unknown"
 
 
 def watch(path: Path) -> Any:
