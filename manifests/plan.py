@@ -30,13 +30,14 @@ class Plan(Document, frozen=True, kw_only=True, tag_field="type", tag=PLAN_TYPE)
         policy: Digest of the policy in force, by which the approvals will be counted.
         contract: Digest of the telemetry contract that will be in force.
         subject: What the plan is about when that is no release: a policy, an export, an offboarding. Of a way back
-            below the floor, the vendor's authorisation.
-        kinds: What it changes, sorted.
+            below the floor, the vendor's authorisation; of the end of a trial, the plan that is on trial; of a time,
+            its text.
+        kinds: What it changes, sorted; empty for the end of a trial and for a time, which ask for one person's word.
     """
 
     site: SiteId
     site_key: KeyId
-    action: Literal["install", "rollback", "policy", "export", "offboard"]
+    action: Literal["install", "rollback", "confirm", "time", "policy", "export", "offboard"]
     generation: Positive | None = None
     last_change: Digest
     releases: Annotated[tuple[Digest, ...], Meta(max_length=64)] = ()
@@ -45,7 +46,11 @@ class Plan(Document, frozen=True, kw_only=True, tag_field="type", tag=PLAN_TYPE)
     policy: Digest
     contract: Digest | None = None
     subject: Digest | None = None
-    kinds: Annotated[tuple[Kind, ...], Meta(min_length=1, max_length=16)]
+    kinds: Annotated[tuple[Kind, ...], Meta(max_length=16)] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.kinds) == (self.action in ("confirm", "time")):
+            raise ValueError("the kinds of a change, and of nothing else, are named")
 
     @property
     def digest(self) -> str:

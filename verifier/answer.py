@@ -12,13 +12,13 @@ from manifests.keys import Signer, read_capped
 from manifests.review_request import ANSWER_TYPE, MAX_ANSWER, ApprovalAnswer, parse_answer
 from verifier.crew import LoadDriver
 from verifier.desk import OpenRequest, check_desk
-from verifier.events import Verdict
 from verifier.items import AnyItem, asked_about, check_feasible, note_proposals
 from verifier.paper import write_new
 from verifier.policy import Asked
 from verifier.request import ANSWERS
 from verifier.site import Site
 from verifier.standing import verdicts_on
+from verifier.word import record_verdict
 
 # Canonical JSON sorts keys, so an answer begins with the envelope and ends with its type.
 _BEGIN = b'{"approval":{"payload":"'
@@ -105,19 +105,7 @@ def receive_answer(site: Site, path: Path, load: LoadDriver) -> TakenAnswer | No
     before = _before(site, asked, signed, where)  # 5
     if not before:
         check_feasible(site, asked, load)  # 6
-        site.keep_document(encode(answer.plan))
-        site.record(
-            Verdict(
-                item=asked.item,
-                plan=said.plan,
-                envelope=site.keep_document(signed.raw),
-                keyid=said.keyid,
-                person=signed.person,
-                role=said.role,
-                verdict=said.verdict,
-                condition=said.condition,
-            )
-        )
+        record_verdict(site, asked.item, answer.plan, signed)
     return TakenAnswer(path, item, said.verdict, signed.person, said.role, not before)
 
 

@@ -222,7 +222,18 @@ def _joined(hops: list[Change]) -> Plan:
 
 
 def _begun(site: Site, items: tuple[str, ...]) -> tuple[Plan, int] | None:
-    """The plan under which a part of ``items`` was installed, and how many; None when they are a plan of their own.
+    """The plan under which a part of ``items`` was installed, and how many; None when they are a plan of their own."""
+    found = _under_way(site)
+    if found is None:
+        return None
+    plan, done = found
+    received = [site.state.received(item) for item in items]
+    named = tuple(one.release for one in received if one is not None)
+    return found if named in (plan.releases, plan.releases[done:]) else None
+
+
+def _under_way(site: Site) -> tuple[Plan, int] | None:
+    """The plan by which what runs was installed and by which more is to follow, and how many of it are installed.
 
     Only while the install of what runs is the last thing that happened to the site: neither a way back nor another
     policy, root or revocation list came after it.
@@ -234,13 +245,23 @@ def _begun(site: Site, items: tuple[str, ...]) -> tuple[Plan, int] | None:
     if last.action != "install" or last.planned.plan != running.plan:
         return None
     plan = parse_plan(site.document(running.plan))
-    received = [state.received(item) for item in items]
-    named = tuple(one.release for one in received if one is not None)
     if running.release not in plan.releases:
         return None
     done = plan.releases.index(running.release) + 1
-    left = plan.releases[done:]
-    return (plan, done) if left and named in (plan.releases, left) else None
+    return (plan, done) if done < len(plan.releases) else None
+
+
+def items_of_plan(site: Site, plan: Plan) -> tuple[str, ...]:
+    """The items by which people know the plan's releases, in order; empty when one was never received here."""
+    items = {one.release: one.item for one in site.state.releases}
+    found = tuple(items.get(one, "") for one in plan.releases)
+    return found if all(found) else ()
+
+
+def items_under_way(site: Site) -> tuple[str, ...]:
+    """What to name to `install` to go on with a plan of several releases that was stopped; empty where none was."""
+    found = _under_way(site)
+    return () if found is None else items_of_plan(site, found[0])
 
 
 def crew_for(site: Site, change: Change, load: LoadDriver) -> tuple[Work, ...]:

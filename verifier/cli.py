@@ -395,22 +395,6 @@ def _trust_lines(found: "Arrivals") -> list[str]:
     return lines
 
 
-def waiting_data(one: Any) -> dict[str, Any]:
-    return {
-        "item": one.item,
-        "kind": one.kind,
-        "version": one.version,
-        "digest": one.digest,
-        "since": one.since,
-        "kinds": list(one.kinds),
-        "items": list(one.items or (one.item,)),
-        "rule": one.rule or None,
-        "agreed": one.met,
-        "roles": [{"role": role.role, "have": role.have, "need": role.need} for role in one.roles],
-        "problem": one.problem,
-    }
-
-
 @verb(short_help="Install what was approved.")
 @items_argument(required=True)
 @media_option
@@ -583,7 +567,7 @@ def confirm_command(key: str | None, passphrase_fd: int | None, claimed: str | N
 
     signer = signer_of(key, passphrase_fd) if key or os.environ.get("WAYBILL_KEY") else None
     if claimed is not None:
-        from verifier.claimed import acknowledge_time
+        from verifier.confirmation import acknowledge_time
 
         with hold_here(place, "confirm") as site:
             acknowledge_time(site, claimed, signer)
@@ -672,27 +656,7 @@ def status_command(fast: bool, place: Path | None) -> Result:
             unseen = str(error)
     waiting = waiting_items(site)
     found = status_of(site, waiting, components, utc_now(), unseen=unseen)
-    state, running = site.state, site.state.running
-    data: dict[str, Any] = {
-        "site": state.site,
-        "practice": state.practice,
-        "generation": state.current,
-        "version": running.version if running else None,
-        "release": running.release if running else None,
-        "state": str(running.state) if running else "none",
-        "transaction": str(state.transaction.state) if state.transaction else None,
-        "floor": state.floor.sequence if state.floor else None,
-        "below_floor": state.below_floor,
-        "mark": state.mark.sequence if state.mark else None,
-        "report": state.report_seq,
-        "policy": state.policy_number,
-        "waiting": [waiting_data(one) for one in waiting],
-        "unseen": unseen,
-        "components": [
-            {"step": one.step, "name": one.name, "level": one.level, "problem": one.problem} for one in components or ()
-        ],
-    }
-    return Result(found.text, data, found.error)
+    return Result(found.text, found.data, found.error)
 
 
 @verb(short_help="End the vendor's access.")

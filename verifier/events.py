@@ -139,10 +139,17 @@ class RootReplaced(Document, frozen=True, kw_only=True, tag_field="event", tag="
 
 
 class TimeAcknowledged(Document, frozen=True, kw_only=True, tag_field="event", tag="time"):
-    """A person says that a time far ahead, which a confirmed release claimed, is right."""
+    """A person says that a time far ahead, which a confirmed release claimed, is right.
+
+    Attributes:
+        envelope: Digest of what they signed.
+    """
 
     time: Time
     person: Name
+    role: Name | None = None
+    keyid: KeyId | None = None
+    envelope: Digest | None = None
 
 
 class RevocationsInForce(Document, frozen=True, kw_only=True, tag_field="event", tag="revocations"):
@@ -299,9 +306,11 @@ class Outcome(Document, frozen=True, kw_only=True, tag_field="event", tag="outco
 
 
 class Confirmed(Document, frozen=True, kw_only=True, tag_field="event", tag="confirmed"):
-    """The trial ended well; ``floor`` is in force from here on. ``person`` where a person said so.
+    """The trial ended well; ``floor`` is in force from here on.
 
     Attributes:
+        by: ``person`` where somebody said so; who, is known where a key was used.
+        envelope: Digest of what that person signed.
         time_floor: It is not earlier than this, because the vendor signed it; never far beyond the host's clock.
         claimed: The time that the vendor signed, where it is so far ahead that it proves nothing.
     """
@@ -312,6 +321,9 @@ class Confirmed(Document, frozen=True, kw_only=True, tag_field="event", tag="con
     claimed: Time | None = None
     by: Literal["probes", "person"]
     person: Name | None = None
+    role: Name | None = None
+    keyid: KeyId | None = None
+    envelope: Digest | None = None
 
 
 class Inconsistent(Document, frozen=True, kw_only=True, tag_field="event", tag="inconsistent"):

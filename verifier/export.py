@@ -4,16 +4,13 @@ The rule `automatic` means that whoever may run the verb may carry a report out.
 signs at the moment of leaving, with the key that the policy lists; the plan they sign names the report by its digest.
 """
 
-from manifests.approval import Approval, sign_approval
-from manifests.canonical import encode
-from manifests.errors import RefusedError
 from manifests.keys import Signer
 from manifests.plan import Plan
-from manifests.policy import Policy
-from verifier.events import Note, Verdict
+from verifier.events import Note
 from verifier.policy import Question, require
 from verifier.site import Site
 from verifier.standing import standing_of
+from verifier.word import record_verdict, sign_word
 
 
 def export_item(seq: int) -> str:
@@ -47,38 +44,11 @@ def let_leave(site: Site, signers: tuple[Signer, ...], how: str) -> None:
         WaitingError: The policy asks for more people; those who signed are recorded.
         RefusedError: A key is nobody's, or somebody who may do so said no.
     """
-    policy = site.policy
-    if policy.rules["export"] or signers:
+    if site.policy.rules["export"] or signers:
         question = export_question(site)
         for signer in signers:
-            _record(site, policy, question.plan, signer)
+            record_verdict(site, question.item, question.plan, sign_word(site, question.plan, signer))
         require(standing_of(site, question), question.item)
     # Before it leaves: what left and is not in the journal would be worse than what is in the journal and did not.
     where = how if how.isprintable() else "elsewhere"
     site.record(Note(code="exported", detail=f"reports up to {site.state.report_seq} {where}"[:1000]))
-
-
-def _record(site: Site, policy: Policy, plan: Plan, signer: Signer) -> None:
-    keyid = signer.public.keyid
-    found = policy.person_of(keyid)
-    if found is None:
-        raise RefusedError(
-            f"key {keyid[:12]} belongs to nobody in policy {policy.number}",
-            where="--key",
-            remedy=f"the policy lists {', '.join(sorted(policy.people))}",
-            finding="approver-unknown",
-        )
-    person, about = found
-    approval = Approval(plan=plan.digest, verdict="approve", keyid=keyid, role=about.role)
-    site.keep_document(encode(plan))
-    site.record(
-        Verdict(
-            item=export_item(site.state.report_seq),
-            plan=plan.digest,
-            envelope=site.keep_document(sign_approval(approval, signer)),
-            keyid=keyid,
-            person=person,
-            role=about.role,
-            verdict="approve",
-        )
-    )

@@ -92,8 +92,8 @@ def _person(event: Event, people: dict[str, str]) -> str:
     match event:
         case Verdict(person=person, role=role):
             return f"{person} ({role})"
-        case TimeAcknowledged(person=person):
-            return str(person)
+        case TimeAcknowledged(person=str(person), role=role) | Confirmed(person=str(person), role=role):
+            return f"{person} ({role})" if role else person
         case Approved(approvals=approvals) | PolicyInForce(approvals=approvals) | Offboarded(approvals=approvals):
             return ", ".join(people.get(one, one[:19]) for one in approvals)
         case _:

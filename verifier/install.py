@@ -15,26 +15,28 @@ from manifests.errors import (
     DamagedError,
     InconsistentError,
     RefusedError,
+    TrialError,
     UsageError,
     WaitingError,
     WaybillError,
 )
 from manifests.keys import Signer
-from manifests.policy import Policy
-from manifests.units import show_duration, show_size
+from manifests.units import show_size
 from verifier.approve import say_verdict
-from verifier.change import Change, Route, crew_for, rollback_change
+from verifier.change import Change, Route, crew_for, items_under_way, rollback_change
+from verifier.confirmation import confirming, trial_plan
 from verifier.crew import Work, crew_of, installed_of
 from verifier.events import Approved, Note, Planned
 from verifier.generations import write_generation
 from verifier.items import asked_about, note_proposals
-from verifier.machine import Machine, Tools, one_line, outcome_of
+from verifier.machine import ByHand, Machine, Tools, one_line
 from verifier.policy import Standing, require
 from verifier.site import OVERHEAD, OVERHEAD_FILES, Site, check_space
 from verifier.standing import standing_of
 from verifier.state import Generation
 from verifier.store import ingest, missing_blobs, space_for
 from verifier.table import BEFORE_CHANGE, State
+from verifier.under_way import how_to_confirm, outcome_of, trial_words
 from verifier.way_back import backup_need, check_former, name_blobs
 from verifier.windows import check_window, effective_now
 
@@ -96,7 +98,7 @@ def check_idle(site: Site) -> None:
         RefusedError: One is on trial.
     """
     now = site.state.transaction
-    error = outcome_of(site.state)
+    error = outcome_of(site)
     if site.state.inconsistent and error is not None:
         raise error
     if now is None or now.state in (*BEFORE_CHANGE, State.SETTLED, State.ROLLED_BACK):
@@ -105,7 +107,7 @@ def check_idle(site: Site) -> None:
         raise RefusedError(
             f"generation {now.planned.target} is on trial",
             where="site",
-            remedy="waybill confirm, or waybill rollback",
+            remedy=f"{how_to_confirm(site)}, or waybill rollback",
             finding="trial",
         )
     if now.state != State.CONFIRMED:
@@ -217,7 +219,7 @@ def install(
         ended = _install_one(site, hop, planned, route, standing, crew, tools, media=media, tell=tell, told=told)
         now = site.state.transaction
         if now is None or now.state not in (State.SETTLED, State.CONFIRMED):
-            return ended if len(route.hops) == 1 else _stopped(ended, route, i)
+            return ended if len(route.hops) == 1 else _stopped(site, ended, route, i)
     return ended
 
 
@@ -258,12 +260,14 @@ def _install_one(
     return _ended(site, tell, "emergency" if standing.rule else "install", need)
 
 
-def _stopped(ended: Ended, route: Route, at: int) -> Ended:
-    """Which of several releases is installed, when a later one was not."""
+def _stopped(site: Site, ended: Ended, route: Route, at: int) -> Ended:
+    """Which of several releases is installed, when a later one was not, and how to go on by the same approval."""
     hop, error = route.hops[at], ended.error
     if error is not None:
         of = len(route.hops) + route.done
         error.problem = f"{at + route.done} of {of} releases were installed, {hop.item} was not: {error.problem}"
+        if isinstance(error, TrialError) and (items := items_under_way(site)):
+            error.remedy += f"; after that waybill install {' '.join(items)} goes on, with the same approval"
     return ended
 
 
@@ -416,43 +420,10 @@ def confirm(site: Site, tools: Tools, *, signer: Signer | None, tell: Tell) -> E
     now = site.state.transaction
     if now is None or now.state != State.PROBING or not now.passed:
         raise RefusedError("nothing waits to be confirmed", where="confirm", remedy="waybill status", finding="idle")
-    person = who_confirms(site.policy, signer)
-    Machine(site, tools).drive(forward=False, confirmed_by=person)
+    site.make_room()
+    word = confirming(site, trial_plan(site, now), signer)
+    Machine(site, tools).drive(forward=False, confirmed=ByHand(word))
     return _ended(site, tell, "confirm", None)
-
-
-def who_confirms(policy: Policy, signer: Signer | None) -> str:
-    """Name of the person who may say so; empty where nobody in particular has to.
-
-    Raises:
-        RefusedError: The key's owner is not among those who may.
-        UsageError: Somebody has to, and no key was named.
-    """
-    person = ""
-    if signer is not None:
-        found = policy.person_of(signer.public.keyid)
-        if found is None:
-            raise RefusedError(
-                "the key belongs to nobody in the policy in force",
-                where="--key",
-                remedy=f"the policy lists {', '.join(sorted(policy.people))}",
-                finding="approver-unknown",
-            )
-        person, about = found
-        if policy.confirm.or_person not in (None, about.role):
-            raise RefusedError(
-                f"{person} is {about.role}; a trial is confirmed by {policy.confirm.or_person}",
-                where="--key",
-                remedy=f"ask somebody who is {policy.confirm.or_person}",
-                finding="confirm-role",
-            )
-    elif policy.confirm.or_person is not None:
-        raise UsageError(
-            f"a trial is confirmed by {policy.confirm.or_person}",
-            where="--key",
-            remedy="waybill confirm --key KEY",
-        )
-    return person
 
 
 def recover(site: Site, tools: Tools, *, tell: Tell, due: bool = False) -> tuple[str, Ended]:
@@ -472,20 +443,15 @@ def recover(site: Site, tools: Tools, *, tell: Tell, due: bool = False) -> tuple
     if rest.why == "person" and due:
         # What the clock of this boot counted must not be lost with the boot.
         site.record(Note(code=TICK))
-        awaited = _awaited(machine.trial_left())
+        awaited = f"a person's word is awaited; {trial_words(site)}"
     if after.seq == before.seq and rest.why in ("idle", "person") and (again := _start_again(site, tools)):
         return f"started again: {', '.join(again)}", _ended(site, tell, "recover", None, expected_back=True)
     if after.seq == before.seq:
         what = "nothing was unfinished" if rest.why in ("idle", "person") else f"at rest: {rest.why}"
-        return awaited or what, Ended(after.running, outcome_of(after), None)
+        return awaited or what, Ended(after.running, outcome_of(site), None)
     now = after.transaction
     what = f"now {now.state}" if now is not None else "current was set right"
     return what, _ended(site, tell, "recover", None)
-
-
-def _awaited(left: int) -> str:
-    words = f"{show_duration(left)} of its trial are left" if left > 0 else "its trial is late, and nothing leads back"
-    return f"a person's word is awaited; {words}"
 
 
 def _start_again(site: Site, tools: Tools) -> tuple[str, ...]:
@@ -506,7 +472,7 @@ def _start_again(site: Site, tools: Tools) -> tuple[str, ...]:
 
 def _ended(site: Site, tell: Tell, cause: str, need: Need | None, *, expected_back: bool = False) -> Ended:
     """Tell support, and say how it ended; a report that cannot be written never hides the outcome."""
-    error = outcome_of(site.state)
+    error = outcome_of(site)
     now = site.state.transaction
     if expected_back and now is not None and now.state == State.ROLLED_BACK:
         error = None

@@ -12,24 +12,26 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from manifests.errors import HostError, InconsistentError, RolledBackError, TrialError, WaybillError
+from manifests.approval import SignedApproval
+from manifests.errors import HostError, WaybillError
 from manifests.release import Probe, Release
-from manifests.rollback import MAX_ROLLBACK, Rollback, parse_rollback
+from manifests.rollback import Rollback
 from manifests.trust import Mark
 from manifests.units import parse_size
 from verifier.backups import discard, plan_discard
 from verifier.crew import LoadDriver, Work, crew_of, installed_of
 from verifier.drivers import Component, DriverContext, DriverPlan
-from verifier.events import Act, AskedAgain, Confirmed, Event, Inconsistent, Intent, Note, Outcome, Planned
-from verifier.generations import Installed, read_generation
+from verifier.events import Act, AskedAgain, Confirmed, Event, Inconsistent, Intent, Note, Outcome
+from verifier.generations import Installed
 from verifier.heads import waiting_blobs
 from verifier.recover import Ask, Close, Confirm, Do, GiveUp, Observed, Relink, Rest, Script, act_of, decide, leads_back
 from verifier.site import CURRENT, Site
-from verifier.state import Generation, SiteState, Transaction
+from verifier.state import Generation, Transaction
 from verifier.state import Release as Received
 from verifier.steps import Made, Part, Settled, Stop
-from verifier.store import get_blob, sweep
+from verifier.store import sweep
 from verifier.table import BEFORE_CHANGE, TRIAL, State
+from verifier.under_way import document_owner, read_document, script_of, target_of, trial_left
 
 if TYPE_CHECKING:
     from verifier.probes import ProbeContext, ProbeResult
@@ -38,17 +40,6 @@ if TYPE_CHECKING:
 SETTLE_SECONDS = 20
 # A vendor's date counts as time passed only this far beyond what was known (design, section 5).
 MAX_TIME_STEP = timedelta(days=400)
-
-# While the rollback document has a say.
-SCRIPTED = (
-    State.STAGED,
-    State.BACKED_UP,
-    State.MIGRATING,
-    State.SWITCHED,
-    State.PROBING,
-    State.ROLLING_BACK,
-    State.INCONSISTENT,
-)
 
 Say = Callable[[str], None]
 Look = Callable[[Probe, "ProbeContext"], "ProbeResult"]
@@ -76,6 +67,13 @@ class Tools:
     say: Say
 
 
+@dataclass(frozen=True)
+class ByHand:
+    """A person ends the trial. Attributes: word: What they signed, where a key was used."""
+
+    word: SignedApproval | None
+
+
 class Machine:
     """One transaction of a site that is held."""
 
@@ -98,7 +96,7 @@ class Machine:
         again: Literal["", "any", "back"] = "",
         due: bool = False,
         stage: Callable[[], None] | None = None,
-        confirmed_by: str | None = None,
+        confirmed: ByHand | None = None,
     ) -> Rest:
         """Go on until nothing happens by itself any more.
 
@@ -107,14 +105,14 @@ class Machine:
             again: One more try, out of INCONSISTENT, on a person's word; ``back`` to the former generation.
             due: End a trial whose time is up, also when a person's word is awaited.
             stage: How to stage; without it nothing is staged.
-            confirmed_by: The person who ends a trial that waits for one; empty when no key was used.
+            confirmed: Somebody ends a trial that waits for a person.
 
         Raises:
             HostError: The journal cannot be written; `waybill recover` goes on from there.
             WaybillError, OSError: It failed before anything was changed, data included.
         """
         try:
-            return self._drive(forward=forward, again=again, due=due, stage=stage, confirmed_by=confirmed_by)
+            return self._drive(forward=forward, again=again, due=due, stage=stage, confirmed=confirmed)
         except _JournalError as broken:
             error = broken.args[0]
             switched = "after the switch" if self._now.switched else "before the switch"
@@ -136,12 +134,6 @@ class Machine:
         """Why the transaction under way cannot be taken back; None when it can."""
         return leads_back(self._script())
 
-    def trial_left(self) -> int:
-        """Seconds of running time that the trial still has; negative when its time is up."""
-        state, host = self._site.state, self._site.host
-        spent = self._now.running + state.elapsed(host.boot, host.monotonic())
-        return self._target.release.trial.at_most_seconds - spent
-
     def _drive(
         self,
         *,
@@ -149,20 +141,20 @@ class Machine:
         again: Literal["", "any", "back"],
         due: bool,
         stage: Callable[[], None] | None,
-        confirmed_by: str | None,
+        confirmed: ByHand | None,
     ) -> Rest:
         site = self._site
         failure: Exception | None = None
         while True:
             observed = Observed(current=site.pointed(), boot=site.host.boot)
-            person = confirmed_by is None and site.state.transaction is not None and self._asks_person()
+            person = confirmed is None and site.state.transaction is not None and self._asks_person()
             decision = decide(
                 site.state,
                 observed,
                 forward=forward and failure is None,
                 person=person,
                 again=again,
-                late=due and person and self.trial_left() <= 0,
+                late=due and person and (trial_left(site) or 0) <= 0,
                 script=self._script(),
             )
             if self._left and isinstance(decision, Do | Rest | Confirm) and self._now.state in TRIAL:
@@ -181,7 +173,7 @@ class Machine:
                     self._point(to)
                     self._write(Note(code="current-restored", detail=f"from {observed.current} to {to}"))
                 case Confirm():
-                    self._confirm(confirmed_by)
+                    self._confirm(confirmed)
                 case GiveUp(code, detail):
                     # Whoever asked did not know of this yet.
                     again = ""
@@ -221,8 +213,9 @@ class Machine:
                     self._tools.say(f"going back to generation {self._now.planned.source or 'nothing'}")
                     self._tried("retreat", self._retreat, code)
 
-    def _confirm(self, person: str | None) -> None:
+    def _confirm(self, by: ByHand | None) -> None:
         """End the trial; the floor rises here and nowhere else."""
+        word = by.word if by else None
         planned, state = self._now.planned, self._site.state
         release = self._target.release
         floor = Mark(epoch=planned.mark.epoch, sequence=planned.floor)
@@ -236,8 +229,11 @@ class Machine:
                 floor=floor,
                 time_floor=time_floor(release, known, now),
                 claimed=release.issued_at if far_ahead(release, known, now) else None,
-                by="probes" if person is None else "person",
-                person=person or None,
+                by="person" if by else "probes",
+                person=word.person if word else None,
+                role=word.approval.role if word else None,
+                keyid=word.approval.keyid if word else None,
+                envelope=word.digest if word else None,
             )
         )
 
@@ -445,7 +441,7 @@ class Machine:
                 authorities=site_authorities(site.path),
             ),
             sleep=site.host.sleep,
-            deadline_seconds=max(1, self.trial_left()),
+            deadline_seconds=max(1, trial_left(site) or 0),
             monotonic=site.host.monotonic,
             look=self._tools.look,
         )
@@ -509,12 +505,7 @@ class Machine:
 
     @cached_property
     def _target(self) -> Installed:
-        planned = self._now.planned
-        known = self._site.state.generation(planned.target)
-        # A rollback goes to a generation as it was made, under the plan of that time.
-        if planned.action == "rollback" and known is not None:
-            return installed_of(self._site, known)
-        return _planned_installed(self._site, planned)
+        return target_of(self._site, self._now.planned)
 
     @cached_property
     def _target_crew(self) -> tuple[Work, ...]:
@@ -525,31 +516,16 @@ class Machine:
         source = self._site.state.generation(self._now.planned.source)
         return () if source is None else crew_of(self._site, installed_of(self._site, source), self._tools.load)
 
-    @property
+    @cached_property
     def _of_document(self) -> Installed:
-        """The generation by whose rollback document the data are changed or taken back."""
-        number = self._now.planned.document
-        known = self._site.state.generation(number)
-        if number == self._now.planned.target or known is None:
-            return self._target
-        return installed_of(self._site, known)
-
-    def _script(self) -> Script | None:
-        now = self._site.state.transaction
-        # Before staging its folder is not there, afterwards nothing is left to be decided.
-        if now is None or not now.planned.document or now.state not in SCRIPTED:
-            return None
-        return Script(
-            document=self._document,
-            deeds=self._site.state.deeds_of(now.planned.document),
-            back=now.action == "rollback",
-            fresh=now.planned.source == 0,
-        )
+        return document_owner(self._site, self._now.planned)
 
     @cached_property
     def _document(self) -> Rollback:
-        data = get_blob(self._site.blobs, self._of_document.release.rollback, MAX_ROLLBACK)
-        return parse_rollback(data)
+        return read_document(self._site, self._of_document)
+
+    def _script(self) -> Script | None:
+        return script_of(self._site, lambda: self._document)
 
     def _asks_person(self) -> bool:
         """Whether the policy in force or the release wants a person to end the trial."""
@@ -564,19 +540,6 @@ class Machine:
 
 class _JournalError(Exception):
     """The journal could not be written: nothing more may be done, not even going back."""
-
-
-def _planned_installed(site: Site, planned: Planned) -> Installed:
-    # A generation keeps the plan that made it; going back to it is another plan.
-    made = site.state.generation(planned.target)
-    return read_generation(
-        site.generation_folder(planned.target),
-        planned.target,
-        release=planned.release,
-        settings=planned.settings,
-        config=planned.config,
-        plan=made.plan if made else planned.plan,
-    )
 
 
 def _waits(received: Received, running: Generation) -> bool:
@@ -622,42 +585,3 @@ def one_line(text: str) -> str:
 
 def _problems(wrong: list[Component]) -> str:
     return "; ".join(f"{one.step}: {one.problem}" for one in wrong[:4])
-
-
-def outcome_of(state: SiteState) -> WaybillError | None:
-    """How the last transaction ended, as the failure that the command ends with; None when all is well."""
-    now = state.transaction
-    if now is None or now.state in (State.SETTLED, State.CONFIRMED):
-        return None
-    target = now.planned.target
-    if now.state == State.ROLLED_BACK:
-        running = state.running
-        back = f"generation {running.number} ({running.version}) runs again" if running else "nothing is installed"
-        return RolledBackError(
-            f"generation {target} ({now.planned.version}) failed and was taken back: {now.detail or now.code}; {back}",
-            where=now.planned.item,
-            remedy="the report tells the vendor; a new attempt needs a new approval",
-            finding=now.code or "rolled-back",
-        )
-    if now.state == State.INCONSISTENT:
-        return InconsistentError(
-            f"neither generation {now.planned.source} nor {target} runs as it should: {now.detail or now.code}",
-            where=now.planned.item,
-            remedy="do what the rollback document says under `inconsistent`, then waybill recover",
-            finding=now.code or "inconsistent",
-        )
-    if now.state == State.PROBING and now.passed:
-        return TrialError(
-            f"generation {target} ({now.planned.version}) runs on trial and passed its probes",
-            where=now.planned.item,
-            remedy="waybill confirm, or waybill rollback",
-            finding="trial",
-        )
-    if now.state in BEFORE_CHANGE:
-        return None
-    return InconsistentError(
-        f"generation {target} is in state {now.state}",
-        where=now.planned.item,
-        remedy="waybill recover",
-        finding="unfinished",
-    )

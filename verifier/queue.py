@@ -1,11 +1,12 @@
 """What waits at a site: items with their ids, who is needed and who has agreed. Reads, writes nothing."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from manifests.canonical import encode
 from manifests.digest import digest_of
 from manifests.errors import WaybillError
-from verifier.change import CONFIG
+from verifier.change import CONFIG, items_under_way
 from verifier.export import export_item
 from verifier.facts import proposed_channel
 from verifier.heads import read_kept_head
@@ -35,6 +36,7 @@ class Waiting:
         items: What to name to `review`, `approve` and `install`: the releases on the way, where there are several.
         rule: The emergency rule that is asked; empty for the ordinary ones.
         rejected: People who said no.
+        conditions: (person, words) of those who agreed under one.
     """
 
     item: str
@@ -49,13 +51,32 @@ class Waiting:
     items: tuple[str, ...] = ()
     rule: str = ""
     rejected: tuple[str, ...] = ()
+    conditions: tuple[tuple[str, str], ...] = ()
+
+
+def waiting_data(one: Waiting) -> dict[str, Any]:
+    return {
+        "item": one.item,
+        "kind": one.kind,
+        "version": one.version,
+        "digest": one.digest,
+        "since": one.since,
+        "kinds": list(one.kinds),
+        "items": list(one.items or (one.item,)),
+        "rule": one.rule or None,
+        "agreed": one.met,
+        "roles": [{"role": role.role, "have": role.have, "need": role.need} for role in one.roles],
+        "conditions": [{"person": person, "condition": words} for person, words in one.conditions],
+        "rejected": list(one.rejected),
+        "problem": one.problem,
+    }
 
 
 def waiting_items(site: Site) -> tuple[Waiting, ...]:
     """Everything that could be approved or installed now, oldest first."""
     # Without a vendor nothing is installed any more, and a changed site.yaml would be an install too.
     served = () if site.state.offboarded else (*_releases(site), *_config(site))
-    return (*served, *_policy(site), *_offboard(site), *_spoken(site))
+    return (*served, *_policy(site), *_offboard(site), *_ways_back(site), *_export(site))
 
 
 def _releases(site: Site) -> list[Waiting]:
@@ -75,6 +96,9 @@ def _ahead(site: Site, one: Release) -> bool:
 
 def _release(site: Site, one: Release, others: list[Release]) -> Waiting:
     since = max(one.received_at, _since(site, CONFIG if _edited(site) else None))
+    begun = items_under_way(site)
+    if begun and begun[-1] == one.item:
+        return _weighed(site, begun, one.item, "release", one.release, one.version, since)
     try:
         standing, kinds = _weigh(site, (one.item,))
     except WaybillError as error:
@@ -174,22 +198,28 @@ def _offboard(site: Site) -> list[Waiting]:
     return [_weighed(site, (OFFBOARD,), OFFBOARD, OFFBOARD, "", "", now.asked_at)]
 
 
-def _spoken(site: Site) -> list[Waiting]:
-    """What nobody proposes to anybody, and on which somebody has spoken: ways back, an export."""
+def _export(site: Site) -> list[Waiting]:
+    """The newest report, where the policy asks somebody before one leaves, until it has left."""
+    state = site.state
+    if state.report_head is None or state.left == state.report_head or not site.policy.rules["export"]:
+        return []
+    item = export_item(state.report_seq)
+    return [_weighed(site, (item,), item, "export", state.report_head, "", max(state.report_at, _since(site, None)))]
+
+
+def _ways_back(site: Site) -> list[Waiting]:
+    """Those on which somebody has spoken: nobody proposes one to anybody before."""
     state = site.state
     found = []
-    for item in sorted({said.item for said in state.verdicts}):
+    for item in sorted({said.item for said in state.verdicts if said.item.startswith("b-")}):
         said = next(one for one in state.verdicts if one.item == item)
-        kind, digest, version = "", "", ""
-        if item.startswith("b-") and (generation := state.generation(int(item[2:]))) is not None:
-            if generation.number != state.current and generation.state == State.SETTLED:
-                kind, digest, version = "rollback", generation.release, generation.version
-        elif item == export_item(state.report_seq) and site.policy.rules["export"] and state.left != state.report_head:
-            kind, digest = "export", state.report_head or ""
-        if kind:
-            weighed = _weighed(site, (item,), item, kind, digest, version, max(said.at, _since(site, None)))
-            if any(one.have for one in weighed.roles):
-                found.append(weighed)
+        to = state.generation(int(item[2:]))
+        if to is None or to.number == state.current or to.state != State.SETTLED:
+            continue
+        since = max(said.at, _since(site, None))
+        weighed = _weighed(site, (item,), item, "rollback", to.release, to.version, since)
+        if any(one.have for one in weighed.roles):
+            found.append(weighed)
     return found
 
 
@@ -230,6 +260,7 @@ def _agreed(
         items=items,
         rule=standing.rule,
         rejected=standing.rejected,
+        conditions=standing.conditions,
     )
 
 

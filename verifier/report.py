@@ -9,7 +9,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,13 +44,12 @@ from verifier.table import State
 from verifier.trust import running_revoked
 from verifier.verify import VERIFIER_VERSION
 from verifier.why import contract_in_force
+from verifier.windows import clock_verdict
 
 T = TypeVar("T")
 MAX_GENERATIONS = 32
 MAX_STORED = 16
 HISTORY = 12
-# A time that lies so far beyond the proved one is more likely a broken clock than a patient customer.
-FAR_AHEAD = timedelta(days=400)
 
 
 @dataclass(frozen=True)
@@ -212,16 +211,6 @@ def _trust(state: SiteState, observed: Observed, now: datetime) -> r.Trust:
         alarms=tuple(r.SeenAlarm(code=one.code, digest=one.digest) for one in state.alarms[-32:]),
         offboarding=told_offboarding(state, observed.remains),
     )
-
-
-def clock_verdict(time_floor: str | None, now: datetime) -> r.Clock:
-    """The host's clock against the latest time that a vendor document proved."""
-    if time_floor is None:
-        return "plausible"
-    floor = datetime.fromisoformat(time_floor)
-    if now < floor:
-        return "behind"
-    return "ahead" if now > floor + FAR_AHEAD else "plausible"
 
 
 def _install(state: SiteState) -> r.Install:
@@ -584,6 +573,8 @@ def config_seal(site: Site, config: bytes) -> str:
 def waiting_of(site: Site) -> Iterable[r.WaitingItem]:
     """What waits, with the roles that are asked. A proposal's digest stays here: it could be that of the config."""
     for one in waiting_items(site):
+        if one.kind == "export":
+            continue  # that the report before has not left says this one, by its number
         yield r.WaitingItem(
             item=one.item,
             kind=f"{one.kind}-refused" if one.problem else one.kind,

@@ -421,4 +421,5 @@ def queue_text(waiting: tuple[Waiting, ...]) -> str:
             lines.append(f"  by the emergency rule {one.rule}")
         if one.rejected:
             lines.append(f"  rejected by {', '.join(one.rejected)}")
+        lines += [f"  {person} agreed on condition: {words}" for person, words in one.conditions]
     return "\n".join(lines)

@@ -16,7 +16,6 @@ from verifier.cli import (
     signer_of,
     site_option,
     tools_here,
-    waiting_data,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def review_command(
     Several releases on the way to a newer one are one plan: name them in order. ITEM may be a request folder that
     `--out` made: it is checked and shown wherever it was carried, without a site.
     """
-    from verifier.queue import waiting_items
+    from verifier.queue import waiting_data, waiting_items
     from verifier.review import queue_text
 
     folder = request_folder(items)

@@ -79,6 +79,11 @@ class Site:
     def outbox(self) -> Path:
         return self.path / "outbox"
 
+    @property
+    def reserve(self) -> Path:
+        """Blocks set aside, so that a way back and a report finish on a full disk; absent once they were given back."""
+        return self.path / "reserve"
+
     def record(self, event: Event) -> Entry:
         """Append to the journal; durable on return. A full disk costs the reserve before it costs the entry."""
         if self._journal is None:
@@ -92,7 +97,7 @@ class Site:
 
     def spend_reserve(self) -> bool:
         """Give the reserved blocks back to the file system; whether there were any."""
-        reserve = self.path / "reserve"
+        reserve = self.reserve
         if not reserve.exists():
             return False
         self.disk.remove(reserve)
@@ -106,7 +111,7 @@ class Site:
 
     def renew_reserve(self, size: int) -> None:
         """Set blocks aside again, when there is room for them; without room that is not an error of its own."""
-        reserve = self.path / "reserve"
+        reserve = self.reserve
         if reserve.exists() and reserve.stat().st_size == size:
             return
         staging = reserve.with_name(".reserve.new")

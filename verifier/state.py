@@ -310,6 +310,7 @@ class SiteState:
         transaction: The last one, open or ended; None before the first.
         releases: Those received, oldest first.
         report_seq, report_head: Number and digest of the last report written; 0 and None before the first.
+        report_at: When that was.
         clock_back: How often the wall clock went backwards between two entries.
         consignment: Number of the last consignment, 0 before the first; ``challenge``: the digest that reports echo.
         acknowledged: Number and digest of the newest report that home is known to hold.
@@ -366,6 +367,7 @@ class SiteState:
     health: tuple[Health, ...] = ()
     report_seq: int = 0
     report_head: str | None = None
+    report_at: str = ""
     torn: int = 0
     clock_back: int = 0
     consignment: int = 0
@@ -566,7 +568,9 @@ def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteS
         case Reported():
             if event.seq <= state.report_seq:
                 raise _impossible(record, f"report {event.seq} after report {state.report_seq}")
-            state = replace(state, report_seq=event.seq, report_head=event.digest, owes_report=False)
+            state = replace(
+                state, report_seq=event.seq, report_head=event.digest, report_at=record.at, owes_report=False
+            )
             return _told_last(state, event)
         case OffboardAsked() | Offboarded() | Tried() | OffboardDone():
             return _offboarding(state, event, record)

@@ -2,31 +2,36 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from manifests.console import age, table
+from manifests.console import age, rfc3339, table
 from manifests.errors import AttentionError, DamagedError, UntrustedError, WaybillError
+from manifests.plan import parse_plan
 from manifests.units import parse_duration
 from verifier.authorisation import ways_below
+from verifier.change import items_of_plan
 from verifier.crew import installed_of
 from verifier.drivers import Component
+from verifier.emergency import uses_left
 from verifier.events import Note
 from verifier.install import check_idle
-from verifier.machine import outcome_of
-from verifier.queue import Waiting
+from verifier.queue import Waiting, waiting_data
 from verifier.review import queue_text
 from verifier.site import Site
-from verifier.state import SiteState
+from verifier.state import SiteState, Transaction
 from verifier.table import State
 from verifier.trust import running_revoked
+from verifier.under_way import outcome_of, trial_left
 from verifier.verify import VERIFIER_VERSION
-from verifier.windows import effective_now, passed_dates
+from verifier.windows import FAR_AHEAD, clock_verdict, effective_now, passed_dates
 
 
 @dataclass(frozen=True)
 class Status:
-    """Attributes: error: the unfinished or failed transaction, which is said first."""
+    """Attributes: error: the unfinished or failed transaction, which is said first; data: the same for programs."""
 
     text: str
+    data: dict[str, Any]
     error: WaybillError | None
 
 
@@ -39,12 +44,19 @@ def status_of(
     unseen: str = "",
 ) -> Status:
     """``components`` is None when they were not looked at; ``unseen`` says why they could not be."""
-    state = site.state
     foreign = foreign_of(site)
     lines = [f"! {foreign.problem}", f"  {foreign.remedy}", ""] if foreign else []
     lines += [*_unproved(site), *_unfinished(site)]
-    running = state.running
-    lines.append(f"site       {state.site}{'  (practice)' if state.practice else ''}")
+    lines += [*_runs(site, components or (), now, unseen), *_in_force(site), *_spoken_of(site, now)]
+    lines += ["", queue_text(waiting), "", generations_text(site)]
+    error = foreign or _unsettled(site) or _attention(site, components or ())
+    return Status("\n".join(lines).rstrip(), _data(site, waiting, components or (), now, unseen), error)
+
+
+def _runs(site: Site, components: tuple[Component, ...], now: datetime, unseen: str) -> list[str]:
+    """What runs, and how it does."""
+    state, running = site.state, site.state.running
+    lines = [f"site       {state.site}{'  (practice)' if state.practice else ''}"]
     if running is None:
         lines.append("runs       nothing is installed")
     else:
@@ -55,63 +67,172 @@ def status_of(
     lines += _below(site)
     if revoked := running_revoked(site):
         lines.append(f"           running revoked: {revoked}")
-    for one in components or ():
-        lines.append(f"           {one.step}/{one.name}: {one.problem or one.level}")
+    lines += [f"           {one.step}/{one.name}: {one.problem or one.level}" for one in components]
     if unseen:
         lines.append(f"           what is there cannot be seen: {unseen}")
     for health in state.health:
         failing = f", {health.failures} times in a row" if health.failures else ""
         lines.append(f"           probe {health.probe}: {health.state}{failing}")
+    return lines
+
+
+def _in_force(site: Site) -> list[str]:
+    """What this site believes and by which rules."""
+    state = site.state
     mark = f"{state.channel} {state.mark.sequence}" if state.mark else f"{state.channel}, nothing received"
-    lines.append(f"known      {mark}; floor {state.floor.sequence if state.floor else 'none yet'}")
     root = "no root is believed" if state.offboarded else f"root {state.root.version or 1} of {state.vendor}"
-    lines.append(f"policy     number {state.policy_number}; {root}")
+    lines = [
+        f"known      {mark}; floor {state.floor.sequence if state.floor else 'none yet'}",
+        f"policy     number {state.policy_number}; {root}",
+    ]
     if state.root_line:
         lines.append(f"           replaced on paper {state.root_line} times, last because: {state.root_reason}")
+    lines += [f"           emergency rule {one.words}" for one in emergency_rules(site)]
     if state.time_claimed:
         lines.append(
-            f"time       {state.time_claimed} is claimed; waybill confirm --time {state.time_claimed} believes it"
+            f"time       {state.time_claimed} is claimed; "
+            f"waybill confirm --time {state.time_claimed} --key KEY believes it"
         )
     lines.append(f"revoked    by list {state.revocations[0]}" if state.revocations else "revoked    no list yet")
+    return lines
+
+
+def _spoken_of(site: Site, now: datetime) -> list[str]:
+    """What was told and heard, what is late, and what is wrong with this host."""
+    state = site.state
     held = f"; home holds {state.acknowledged[0]}" if state.acknowledged else ""
-    lines.append(f"report     number {state.report_seq}{held}" if state.report_seq else "report     none yet")
+    lines = [f"report     number {state.report_seq}{held}" if state.report_seq else "report     none yet"]
     if state.consignment:
         newest = ", ".join(f"{channel} {mark.sequence}" for channel, mark in state.newest) or "nothing newer known"
         lines.append(f"vendor     consignment {state.consignment}; has {newest}")
     lines += [f"late       {one}" for one in late_of(site, now)]
     if state.torn or site.torn:
         lines.append(f"journal    {state.torn + bool(site.torn)} times its last line was cut off by a crash")
+    verdict = clock_verdict(state.time_floor, now)
+    if verdict == "behind":
+        lines.append(
+            f"clock      {rfc3339(now)} is behind: a confirmed release proves that it is {state.time_floor} or later"
+        )
+    elif verdict == "ahead":
+        lines.append(
+            f"clock      {rfc3339(now)} is {FAR_AHEAD.days} days or more beyond {state.time_floor}, "
+            "the latest time that a confirmed release proves"
+        )
     if state.clock_back:
         lines.append(f"clock      went backwards {state.clock_back} times")
-    for alarm in state.alarms:
-        lines.append(f"alarm      {alarm.code}: {alarm.detail}")
-    lines += _offboarding(state)
-    lines.append(f"verifier   {VERIFIER_VERSION}")
-    lines += ["", queue_text(waiting), "", generations_text(site)]
-    error = foreign
+    if not site.reserve.exists():
+        lines.append("reserve    spent on a full disk; it is set aside again by the next report, once there is room")
+    lines += [f"alarm      {alarm.code}: {alarm.detail}" for alarm in state.alarms]
+    return [*lines, *_offboarding(state), f"verifier   {VERIFIER_VERSION}"]
+
+
+@dataclass(frozen=True)
+class EmergencyRule:
+    """A rule of the policy in force, and how often it may still be used."""
+
+    name: str
+    uses: int
+    left: int
+
+    @property
+    def words(self) -> str:
+        return f"{self.name}: {self.left} of {self.uses} uses left" if self.left else f"{self.name}: spent"
+
+
+def emergency_rules(site: Site) -> tuple[EmergencyRule, ...]:
+    """None while the policy cannot be proved: `status` says so elsewhere."""
+    state = site.state
+    try:
+        rules = site.policy.emergency
+    except WaybillError:
+        return ()
+    return tuple(
+        EmergencyRule(
+            one.name,
+            one.uses,
+            uses_left(one, state.uses, policy=state.policy, plan="", installs=state.installs),
+        )
+        for one in rules
+    )
+
+
+def _unsettled(site: Site) -> WaybillError | None:
+    """Why nothing new can begin here, or what a process that was cut off left to be finished."""
     try:
         _ = site.policy
         check_idle(site)
-        if state.inconsistent:
-            error = foreign or outcome_of(state)
+        if site.state.inconsistent:
+            return outcome_of(site)
     except WaybillError as found:
-        error = foreign or outcome_of(state) or found
-    wrong = [f"{one.step}/{one.name}: {one.problem}" for one in components or () if one.problem]
-    if error is None and wrong:
-        error = AttentionError(
+        return outcome_of(site) or found
+    now = site.state.transaction
+    if now is not None and now.act is not None and now.state != State.SETTLED:
+        return AttentionError(
+            f"{now.action} of {now.planned.item} was cut off while it was to {now.act}",
+            where=now.planned.item,
+            remedy="waybill recover",
+            finding="unfinished",
+        )
+    return None
+
+
+def _attention(site: Site, components: tuple[Component, ...]) -> WaybillError | None:
+    running = site.state.running
+    wrong = [f"{one.step}/{one.name}: {one.problem}" for one in components if one.problem]
+    if wrong:
+        return AttentionError(
             "; ".join(wrong),
             where="components",
             remedy="waybill recover starts again what should run",
             finding="drift",
         )
-    if error is None and revoked:
-        error = AttentionError(
+    if revoked := running_revoked(site):
+        return AttentionError(
             f"{running.version if running else ''} is running revoked: {revoked}",
             where="release",
             remedy="install the release that replaces it, or waybill rollback; until then everything goes on",
             finding="running-revoked",
         )
-    return Status(text="\n".join(lines).rstrip(), error=error)
+    return None
+
+
+def _data(
+    site: Site, waiting: tuple[Waiting, ...], components: tuple[Component, ...], now: datetime, unseen: str
+) -> dict[str, Any]:
+    state, running = site.state, site.state.running
+    try:
+        left = trial_left(site)
+    except WaybillError:
+        left = None
+    return {
+        "site": state.site,
+        "practice": state.practice,
+        "generation": state.current,
+        "version": running.version if running else None,
+        "release": running.release if running else None,
+        "state": str(running.state) if running else "none",
+        "transaction": str(state.transaction.state) if state.transaction else None,
+        "trial_left_seconds": left,
+        "floor": state.floor.sequence if state.floor else None,
+        "below_floor": state.below_floor,
+        "mark": state.mark.sequence if state.mark else None,
+        "report": state.report_seq,
+        "acknowledged": state.acknowledged[0] if state.acknowledged else None,
+        "policy": state.policy_number,
+        "emergency": [{"rule": one.name, "uses": one.uses, "left": one.left} for one in emergency_rules(site)],
+        "waiting": [waiting_data(one) for one in waiting],
+        "late": list(late_of(site, now)),
+        "clock": clock_verdict(state.time_floor, now),
+        "time_floor": state.time_floor,
+        "time_claimed": state.time_claimed,
+        "reserve": site.reserve.exists(),
+        "alarms": [{"code": one.code, "detail": one.detail} for one in state.alarms],
+        "unseen": unseen,
+        "components": [
+            {"step": one.step, "name": one.name, "level": one.level, "problem": one.problem} for one in components
+        ],
+        "verifier": VERIFIER_VERSION,
+    }
 
 
 def _below(site: Site) -> list[str]:
@@ -209,13 +330,36 @@ def _unfinished(site: Site) -> list[str]:
     now = site.state.transaction
     if now is None or now.state == State.SETTLED:
         return []
-    error = outcome_of(site.state)
+    error = outcome_of(site)
     if error is not None:
         return [f"! {error.problem}", f"  {error.remedy}", ""]
     if now.state == State.CONFIRMED:
-        return [f"! generation {now.planned.target} is confirmed; cleaning up is unfinished: {now.detail}", ""]
+        why = f": {now.detail}" if now.detail else ""
+        return [
+            f"! generation {now.planned.target} is confirmed; cleaning up is unfinished{why}",
+            "  waybill recover goes on with it",
+            "",
+        ]
     why = f": {now.detail}" if now.detail else ""
-    return [f"! {now.action} of {now.planned.item} has not switched ({now.state}){why}; nothing was changed", ""]
+    how = f"was cut off while it was to {now.act}" if now.act else f"has not switched ({now.state}){why}"
+    so_far = "what it stopped is not started again yet" if now.touched else "nothing was changed"
+    return [
+        f"! {now.action} of {now.planned.item} {how}; {so_far}",
+        f"  waybill {_again(site, now)} goes on with it",
+        "",
+    ]
+
+
+def _again(site: Site, now: Transaction) -> str:
+    """The command that began it, as it would have to be typed to begin again."""
+    planned = now.planned
+    if now.action == "rollback":
+        return f"rollback --to {planned.target}"
+    try:
+        items = items_of_plan(site, parse_plan(site.document(planned.plan)))
+    except WaybillError:
+        items = ()
+    return f"install {' '.join(items) if len(items) > 1 else planned.item}"
 
 
 def generations_text(site: Site) -> str:

@@ -1,4 +1,4 @@
-"""When installs are meant to happen, and what a passed date does: the two rules of a policy that look at a clock. Pure.
+"""Whether the clock can be right, when installs are meant to happen, and what a passed date does. Pure.
 
 The clock is the later of the host's and the time floor. It is a gate only where the customer's own policy says so.
 """
@@ -8,14 +8,27 @@ from datetime import UTC, datetime, timedelta
 from manifests.errors import RefusedError
 from manifests.policy import Policy, Windows
 from manifests.release import Release
+from manifests.report import Clock
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY = timedelta(days=1)
+# A time that lies so far beyond the proved one is more likely a broken clock than a patient customer.
+FAR_AHEAD = timedelta(days=400)
 
 
 def effective_now(now: datetime, time_floor: str | None) -> datetime:
     """The later of the host's clock and the latest time that a confirmed release proved."""
     return max(now, datetime.fromisoformat(time_floor)) if time_floor else now
+
+
+def clock_verdict(time_floor: str | None, now: datetime) -> Clock:
+    """The host's clock against the latest time that a confirmed release proved."""
+    if time_floor is None:
+        return "plausible"
+    floor = datetime.fromisoformat(time_floor)
+    if now < floor:
+        return "behind"
+    return "ahead" if now > floor + FAR_AHEAD else "plausible"
 
 
 def in_window(times: tuple[str, ...], now: datetime) -> bool:

@@ -3,11 +3,13 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from manifests import release as r
+from manifests.approval import verify_approval
 from manifests.digest import Blob, digest_of
 from manifests.errors import (
     AttentionError,
@@ -23,7 +25,9 @@ from manifests.errors import (
     WaitingError,
     WaybillError,
 )
-from manifests.keys import generate_key
+from manifests.keys import FileSigner, PublicKey, generate_key
+from manifests.plan import parse_plan
+from manifests.trust import Mark
 from manifests.units import parse_size
 from tests.faults.model import QuickDisk
 from tests.place import NAMES, Place, make_place
@@ -32,6 +36,7 @@ from verifier.crew import observe
 from verifier.drivers import load_driver
 from verifier.enroll import enroll, read_offer, read_people
 from verifier.events import Alarm
+from verifier.history import lines_of
 from verifier.queue import waiting_items
 from verifier.site import find_site, open_site
 from verifier.table import State
@@ -246,6 +251,17 @@ def test_a_number_that_was_only_staged_is_used_by_the_next(place: Place, monkeyp
 # --- a person ends the trial ----------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Liar(FileSigner):
+    """Names somebody else's key, as any program that signs could."""
+
+    claimed: PublicKey
+
+    @property
+    def public(self) -> PublicKey:
+        return self.claimed
+
+
 def on_trial(place: Place) -> None:
     place.bring(bundle(place, FIRST))
     trial = r.Trial(at_most_seconds=5, confirm="person")
@@ -264,8 +280,21 @@ def test_a_person_confirms(place: Place) -> None:
     with pytest.raises(RefusedError, match="belongs to nobody"):
         place.confirm("stranger")
     assert place.recover()[0] == "nothing was unfinished"
+    place.people["liar"] = Liar(generate_key().key, place.people["ops-1"].public)
+    with pytest.raises(UntrustedError, match="signature does not match"):
+        place.confirm("liar")
+    assert place.open().state.floor == Mark(epoch=1, sequence=1)
     ended = place.confirm("ops-1")
     assert ended.error is None
+    site = place.open()
+    (said,) = (one for one in lines_of(entry.record for entry in site.entries) if "confirmed by person" in one.words)
+    assert said.person == "ops-1 (operator)"
+    inputs = dict(said.inputs)
+    assert inputs["keyid"] == place.people["ops-1"].public.keyid
+    word = verify_approval(site.document(inputs["envelope"]), site.policy)
+    plan = parse_plan(site.document(word.approval.plan))
+    assert (plan.action, plan.generation, plan.kinds) == ("confirm", 2, ())
+    assert [plan.subject] == [site.state.generations[-1].plan]
     assert place.open().state.transaction is not None
     with pytest.raises(RefusedError, match="nothing waits to be confirmed"):
         place.confirm("ops-1")

@@ -351,7 +351,7 @@ def test_nobody_confirmed_in_time(place: Place) -> None:
     trial(place)
     place.clock.running += 590
     what, ended = place.recover(due=True)
-    assert "of its trial are left" in what
+    assert "of its running time are left" in what
     assert isinstance(ended.error, TrialError)
     told = list(place.told)
     place.clock.at = place.clock.at.replace(year=2100)

@@ -32,7 +32,6 @@ from verifier.journal import read_journal
 from verifier.report import (
     Former,
     Observed,
-    clock_verdict,
     config_seal,
     export_reports,
     fit,
@@ -46,6 +45,7 @@ from verifier.site import Site, hold_site
 from verifier.state import SiteState
 from verifier.verify_cli import compare_command
 from verifier.why import contract_in_force
+from verifier.windows import clock_verdict
 
 ONE = Vendor(version="1.0.0", sequence=1)
 TWO = Vendor(version="1.1.0", sequence=2, service={"hello.txt": b"hello, world\n", "run.py": b"print('hi')\n"})

@@ -18,7 +18,7 @@ from tests.place import Place, make_place
 from tests.rootwork import FIRST, NEW_ROOT, SECOND_ROOT_FILE, THIRD_ROOT_FILE, bring, listing, next_root, with_chain
 from tests.vendor import RELEASE, ROOT, SECOND, derived, roles
 from verifier.change import change_of
-from verifier.claimed import acknowledge_time
+from verifier.confirmation import acknowledge_time
 from verifier.newroot import check_new_root, replace_root
 from verifier.report import write_report
 from verifier.site import Site
