@@ -24,7 +24,7 @@ from manifests.errors import DamagedError, RefusedError, WaybillError
 from manifests.keys import Signer, read_capped
 from manifests.release import FORMAT, Release
 from manifests.rotation import MAX_SUCCESSION, SignedRotation
-from manifests.units import parse_duration
+from manifests.units import parse_duration, parse_size
 from verifier.crew import installed_of, observe
 from verifier.drivers import ABSENT, Component, load_driver
 from verifier.drivers.blobs import blob_path
@@ -37,7 +37,7 @@ from verifier.journal import read_journal
 from verifier.offboarding import check_served, told_offboarding
 from verifier.outbox import report_name, report_path
 from verifier.queue import waiting_items
-from verifier.site import EVIDENCE, Site
+from verifier.site import EVIDENCE, LITTLE, Site
 from verifier.sitekey import finish_key, succession_of
 from verifier.state import Generation, SiteState
 from verifier.table import State
@@ -635,7 +635,8 @@ def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "request
     """Write the next report of a held site into its outbox.
 
     Steps: 1 take over a file that was written and not journalled; 2 look; 3 plan; 4 sign; 5 the file, durable; 6 the
-    journal; 7 what need not be handed out again is removed. A full disk costs the reserve before it costs the report.
+    journal; 7 what need not be handed out again is removed; 8 a reserve that was spent is set aside again. A full disk
+    costs the reserve before it costs the report.
 
     Returns:
         The file; its number is one above the last.
@@ -662,6 +663,7 @@ def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "request
         _put(disk, path, raw)
     site.record(Reported(seq=report.chain.seq, digest=digest_of(raw), previous=report.chain.previous))  # 6
     _clear_away(site, disk)  # 7
+    _renew_reserve(site)  # 8
     return path
 
 
@@ -682,6 +684,19 @@ def _clear_away(site: Site, disk: Disk) -> None:
     for one in told_of(site):
         if one.seq <= last:
             disk.remove(report_path(site, one.seq))
+
+
+def _renew_reserve(site: Site) -> None:
+    """Once there is room beside it; never from under a transaction, which may still need what was given back."""
+    try:
+        installed = _installed(site)
+    except WaybillError:
+        return
+    if installed is None or site.state.open_transaction is not None:
+        return
+    size = parse_size(installed.settings.keep.reserve)
+    if site.disk.space(site.path).bytes >= size + LITTLE:
+        site.renew_reserve(size)
 
 
 def _put(disk: Disk, path: Path, raw: bytes) -> None:

@@ -27,7 +27,7 @@ from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
 from verifier.consignment import look, receive_consignment
 from verifier.events import Reported
-from verifier.fsops import Disk
+from verifier.fsops import Disk, Space
 from verifier.journal import read_journal
 from verifier.report import (
     Former,
@@ -291,9 +291,12 @@ def test_a_cut_at_any_effect_never_gives_a_number_two_contents(place: Place, tmp
 
 
 class FullDisk(Disk):
-    """Nothing can be written until the reserve is given back."""
+    """Nothing can be written until the reserve is given back, and then there is little left."""
 
     freed = False
+
+    def space(self, path: Path) -> Space:
+        return replace_data(super().space(path), bytes=0)
 
     def _effect(self, kind, path, act):  # type: ignore[no-untyped-def]  # as the class it stands in for
         if kind == "unlink" and path.name == "reserve":

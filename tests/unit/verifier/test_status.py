@@ -1,0 +1,181 @@
+"""What `status` says of a site, at each of the moments at which somebody would look."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from manifests import release as r
+from manifests.errors import AttentionError, TrialError
+from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
+from tests.governed import EMERGENCY, TAIL, govern, policy_text, write_policy
+from tests.place import Place, make_place
+from tests.vendor import Vendor
+from verifier.queue import waiting_items
+from verifier.report import export_reports, write_report
+from verifier.review import queue_text
+from verifier.status import Status, status_of
+
+FIRST = Vendor(images=False)
+NEXT = FIRST.but(version="1.1.0", sequence=2, service={"hello.txt": b"next\n"})
+ON_TRIAL = NEXT.but(change={"trial": r.Trial(at_most_seconds=600, confirm="person")})
+FIX = r.Fix(advisory="CVE-2026-1", severity="critical", in_="service")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    place = make_place(tmp_path, FIRST, disk=QuickDisk(), reserve="4KiB")
+    assert place.bring(FIRST.write(tmp_path / "1.tar")).error is None
+    return place
+
+
+def status(place: Place, *, later: timedelta = timedelta(0)) -> Status:
+    site = place.open()
+    return status_of(site, waiting_items(site), None, place.clock.at + later)
+
+
+def receive(place: Place, vendor: Vendor) -> str:
+    return place.receive(vendor.write(place.path.parent / f"{vendor.version}.tar")).item
+
+
+def test_a_quiet_site(place: Place) -> None:
+    found = status(place)
+    assert found.error is None
+    assert found.text.startswith("site       northern-grid/small/production/east\nruns       small 1.0.0, generation 1")
+    for word in ("clock", "time", "late", "reserve", "alarm", "emergency"):
+        assert f"\n{word} " not in found.text
+    assert (found.data["clock"], found.data["reserve"], found.data["trial_left_seconds"]) == ("plausible", True, None)
+    assert found.data["emergency"] == found.data["alarms"] == found.data["late"] == []
+
+
+def test_a_trial_says_how_long_it_lasts_and_what_comes_then(place: Place) -> None:
+    place.approve(receive(place, ON_TRIAL))
+    assert isinstance(place.install("r-1.1.0").error, TrialError)
+    place.clock.running += 120
+    # Time in which nothing ran is no part of it: the boot is another one, the clock is a month on.
+    place.clock.at += timedelta(days=30)
+    found = status(place)
+    assert isinstance(found.error, TrialError)
+    assert "of its running time are left, then it goes back by itself" in found.text.splitlines()[0]
+    assert "waybill confirm" in found.text.splitlines()[1]
+    assert 0 < found.data["trial_left_seconds"] <= 600
+    place.clock.running += 1000
+    found = status(place)
+    assert "its time is up: it goes back by itself, with waybill recover --due" in found.text
+    assert found.data["trial_left_seconds"] <= 0
+
+
+def test_what_was_cut_off_is_said_first(place: Place) -> None:
+    place.approve(receive(place, NEXT))
+    place.disk = PluggedDisk(12)
+    with pytest.raises(PulledPlugError):
+        place.install("r-1.1.0")
+    place.disk = QuickDisk()
+    found = status(place)
+    assert found.text.startswith("! install of r-1.1.0 was cut off while it was to stage; nothing was changed")
+    assert "  waybill install r-1.1.0 goes on with it" in found.text
+    assert isinstance(found.error, AttentionError)
+    assert found.error.finding == "unfinished"
+    assert place.recover()[1].error is None
+    assert place.install("r-1.1.0").error is None
+    assert status(place).error is None
+
+
+def test_the_clock_is_judged_by_what_releases_prove(place: Place) -> None:
+    assert status(place, later=-timedelta(days=20000)).data["clock"] == "behind"
+    early = status(place, later=-timedelta(days=20000)).text
+    assert "\nclock      1971-" in early
+    assert "is behind: a confirmed release proves that it is" in early
+    late = status(place, later=timedelta(days=27000))
+    assert late.data["clock"] == "ahead"
+    assert "\nclock      2100-" in late.text
+    assert "beyond" in late.text
+    # Neither stops anything.
+    assert late.error is None
+
+
+def test_a_reserve_that_was_spent_comes_back_with_the_next_report(place: Place) -> None:
+    (place.path / "reserve").unlink()
+    found = status(place)
+    assert not found.data["reserve"]
+    assert "\nreserve    spent on a full disk; it is set aside again by the next report" in found.text
+    with place.hold() as site:
+        write_report(site, site.disk, place.clock.at)
+    assert (place.path / "reserve").stat().st_size == 4096
+    assert status(place).data["reserve"]
+
+
+def test_a_reserve_is_left_to_a_transaction_that_may_need_it(place: Place) -> None:
+    place.approve(receive(place, ON_TRIAL))
+    assert isinstance(place.install("r-1.1.0").error, TrialError)
+    (place.path / "reserve").unlink()
+    with place.hold() as site:
+        write_report(site, site.disk, place.clock.at)
+    assert not (place.path / "reserve").exists()
+    assert place.confirm("ops-1").error is None
+    assert (place.path / "reserve").exists()
+
+
+def test_what_an_emergency_rule_has_left(place: Place) -> None:
+    govern(place)
+    rule = EMERGENCY.replace("uses: 2", "uses: 1")
+    place.put_policy(write_policy(place, policy_text(3, tail=TAIL + rule)), "ops-1", "sec-1")
+    assert "emergency rule critical-fix: 1 of 1 uses left" in status(place).text
+    place.approve(receive(place, NEXT.but(change={"fixes": (FIX,)})))
+    assert place.install("r-1.1.0").error is None
+    found = status(place)
+    assert "emergency rule critical-fix: spent" in found.text
+    assert found.data["emergency"] == [{"rule": "critical-fix", "uses": 1, "left": 0}]
+
+
+def test_a_report_waits_for_those_who_let_it_leave(place: Place, tmp_path: Path) -> None:
+    govern(place, policy_text(2, rules={"export": "{security: 1}"}))
+    with place.hold() as site:
+        write_report(site, site.disk, place.clock.at)
+    (row,) = status(place).data["waiting"]
+    assert (row["item"], row["kind"], row["agreed"]) == ("e-1", "export", False)
+    assert row["roles"] == [{"role": "security", "have": 0, "need": 1}]
+    assert "e-1" in status(place).text
+    place.approve("e-1", "sec-1")
+    assert status(place).data["waiting"][0]["agreed"]
+    with place.hold() as site:
+        (left,) = export_reports(site, site.disk, tmp_path, most=1)
+    assert left.is_file()
+    assert status(place).data["waiting"] == []
+
+
+def test_conditions_are_read_before_anybody_installs(place: Place) -> None:
+    from verifier.approve import say_verdict
+    from verifier.drivers import load_driver
+
+    item = receive(place, NEXT)
+    with place.hold() as site:
+        say_verdict(site, (item,), place.people["ops-1"], "approve", condition="after the audit", load=load_driver)
+    found = status(place)
+    assert "ops-1 agreed on condition: after the audit" in found.text
+    assert found.data["waiting"][0]["conditions"] == [{"person": "ops-1", "condition": "after the audit"}]
+
+
+def test_a_plan_of_several_releases_that_stopped_is_begun_again_as_a_whole(place: Place) -> None:
+    hops = [
+        FIRST.but(
+            version=f"1.{n}.0",
+            sequence=n + 1,
+            service={"hello.txt": b"%d\n" % n},
+            needs_from=(f">=1.{n - 1}.0, <1.{n}.0",),
+            fresh=False,
+            change={"trial": r.Trial(at_most_seconds=600, confirm="person")} if n == 1 else {},
+        )
+        for n in (1, 2)
+    ]
+    for one in hops:
+        receive(place, one)
+    place.approve("r-1.1.0 r-1.2.0")
+    assert isinstance(place.install("r-1.1.0 r-1.2.0").error, TrialError)
+    (row,) = [one for one in waiting_items(place.open()) if one.item == "r-1.2.0"]
+    assert row.items == ("r-1.1.0", "r-1.2.0")
+    assert row.met
+    assert "r-1.1.0 r-1.2.0" in queue_text((row,))
+    assert place.confirm("ops-1").error is None
+    assert place.install("r-1.1.0 r-1.2.0").error is None
+    assert place.open().state.current == 3
