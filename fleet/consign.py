@@ -25,6 +25,7 @@ from manifests.digest import digest_of
 from manifests.envelope import Envelope
 from manifests.errors import RefusedError, UsageError
 from manifests.keys import Signer
+from manifests.medium import folder_on
 from manifests.release import Audience
 from manifests.report import Acknowledged
 from manifests.revocations import parse_revocations, revoke, verify_revocations
@@ -189,7 +190,7 @@ def check_medium(medium: Path, rows: tuple[SiteRow, ...]) -> None:
 
     Raises:
         UsageError: Two sites would share a folder.
-        RefusedError: A consignment lies there already, or a site was closed.
+        RefusedError: A consignment lies there already, the place leads off the medium, or a site was closed.
     """
     names: dict[str, str] = {}
     for row in rows:
@@ -207,7 +208,8 @@ def check_medium(medium: Path, rows: tuple[SiteRow, ...]) -> None:
                 where="SITE",
                 remedy="write them to two media",
             )
-        target = medium / "for" / folder / FILE
+        folder_on(medium, "back", folder)
+        target = folder_on(medium, "for", folder) / FILE
         if target.exists() or target.is_symlink():
             raise RefusedError(
                 "lies there already, and nothing is overwritten",

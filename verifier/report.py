@@ -22,6 +22,7 @@ from manifests.enrolment import Enrolment, verify_enrolment
 from manifests.envelope import MAX_BUNDLE
 from manifests.errors import DamagedError, RefusedError, WaybillError
 from manifests.keys import Signer, read_capped
+from manifests.medium import folder_on
 from manifests.release import FORMAT, Release
 from manifests.rotation import MAX_SUCCESSION, SignedRotation
 from manifests.units import parse_duration, parse_size
@@ -734,14 +735,15 @@ def export_reports(
         signers: People who agree to it now, where the policy asks for people.
 
     Raises:
-        RefusedError: ``folder`` is none, or a file of that name holds something else.
+        RefusedError: ``folder`` is none, leads off the medium, or a file of that name holds something else.
         WaitingError: The policy asks for more people.
         DamagedError: A report of the outbox is not the one that the journal names.
     """
     if not folder.is_dir():
         raise RefusedError("not a folder", where=str(folder), remedy="name the medium's folder", finding="no-folder")
     name = site.state.site.replace("/", ".")
-    folder = back if (back := folder / "back" / name).is_dir() else folder
+    back = folder_on(folder, "back", name)
+    folder = back if back.is_dir() else folder
     told = told_of(site)
     held = site.state.acknowledged[0] if site.state.acknowledged else 0
     told = tuple(one for one in told if one.seq > held)[-most:] or told[-1:]

@@ -373,6 +373,15 @@ def test_support_asks_the_site_answers(tmp_path: Path, monkeypatch: pytest.Monke
     made = fleet(tmp_path, *words)["consignments"][0]
     assert (made["number"], made["acknowledged"]) == (1, 1)
     assert fleet(tmp_path, *words, code=5)["error"]["finding"] == "exists"
+    # A medium that came back from somebody does not say where else this machine writes to.
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("for", "back"):
+        hostile = tmp_path / f"hostile-{name}"
+        hostile.mkdir()
+        (hostile / name).symlink_to(tmp_path / "elsewhere")
+        again = ("consign", "east", "-o", str(hostile), "--key", str(key))
+        assert fleet(tmp_path, *again, code=5)["error"]["finding"] == "not-a-folder"
+    assert [*(tmp_path / "elsewhere").iterdir()] == []
     found = taken(place, medium)
     assert [(one.number, one.new) for one in found.consignments] == [(1, True)]
     hand_out(place, tmp_path / "home-2")

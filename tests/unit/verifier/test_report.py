@@ -465,6 +465,19 @@ def test_handing_out_is_a_copy_and_overwrites_nothing(place: Place, tmp_path: Pa
         export_reports(site, site.disk, tmp_path / "nowhere", most=3)
 
 
+@pytest.mark.parametrize("link", ["back", "back/northern-grid.small.production.east"])
+def test_a_medium_cannot_have_reports_written_elsewhere(place: Place, tmp_path: Path, link: str) -> None:
+    write(place)
+    elsewhere, medium = tmp_path / "elsewhere", tmp_path / "medium"
+    (elsewhere / "northern-grid.small.production.east").mkdir(parents=True)
+    (medium / link).parent.mkdir(parents=True)
+    (medium / link).symlink_to(elsewhere)
+    with place.hold() as site, pytest.raises(RefusedError, match="only a real folder is written into") as caught:
+        export_reports(site, site.disk, medium, most=1)
+    assert caught.value.where == str(medium / link)
+    assert [*elsewhere.rglob("*.json")] == []
+
+
 def test_the_outbox_keeps_what_may_have_to_be_sent_again(place: Place, tmp_path: Path) -> None:
     """As many as `history` says, none that home holds, and always the newest."""
     yaml = place.path / "site.yaml"
