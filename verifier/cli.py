@@ -51,6 +51,15 @@ def open_here(place: Path | None) -> "Site":
     return open_site(_find(place), Disk(), this_host())
 
 
+def look_here(place: Path | None) -> "Site":
+    """As ``open_here``, for what only shows: also a site whose journal is broken, up to the break."""
+    from verifier.fsops import Disk
+    from verifier.host import this_host
+    from verifier.site import look_at_site
+
+    return look_at_site(_find(place), Disk(), this_host())
+
+
 def hold_here(place: Path | None, command: str, *, any_key: bool = False) -> Any:
     """The context manager of ``hold_site``."""
     from verifier.fsops import Disk
@@ -645,9 +654,12 @@ def status_command(fast: bool, place: Path | None) -> Result:
     """What is unfinished, what runs, what waits. Changes nothing."""
     from verifier.crew import observe
     from verifier.queue import waiting_items
-    from verifier.status import status_of
+    from verifier.status import broken_status, status_of
 
-    site = open_here(place)
+    site = look_here(place)
+    if site.broken is not None:
+        found = broken_status(site, site.broken)
+        return Result(found.text, found.data, found.error)
     components, unseen = None, ""
     if not fast:
         try:

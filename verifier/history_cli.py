@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from manifests.console import Result, rfc3339, utc_now, verb
-from verifier.cli import open_here, site_option
+from verifier.cli import look_here, site_option
 
 
 @verb(short_help="Print the journal.")
@@ -17,16 +17,21 @@ from verifier.cli import open_here, site_option
 @site_option
 def history_command(every: bool, since: int, page: Path | None, place: Path | None) -> Result:
     """Check the journal's chain first, then print it: when, by which account, by whose key, with which inputs, and what
-    came of it. Changes nothing.
+    came of it. Of a chain that is broken, what comes before the break. Changes nothing.
     """
     from verifier.history import history_paper, lines_of
     from verifier.paper import as_page, as_text, write_new
     from verifier.verify import VERIFIER_VERSION
 
-    site = open_here(place)
+    site = look_here(place)
     state = site.state
     lines = tuple(one for one in lines_of(entry.record for entry in site.entries) if one.record.seq >= since)
     lead = [f"chain of {state.seq} entries holds; head {state.head}"]
+    if site.broken is not None:
+        lead = [
+            f"! {site.broken.problem}",
+            f"  these {state.seq} entries follow each other; what came after them, nothing says",
+        ]
     if site.torn:
         lead.append(f"its last line was cut off by a crash ({site.torn} bytes); waybill recover cuts and notes it")
     about = f"written by waybill {VERIFIER_VERSION}, {rfc3339(utc_now())}"
@@ -35,6 +40,7 @@ def history_command(every: bool, since: int, page: Path | None, place: Path | No
     if page is not None:
         text = f"written: {write_new(page, as_page(paper).encode())}"
     data = {
+        "broken": site.broken.problem if site.broken else None,
         "entries": state.seq,
         "head": state.head,
         "torn": site.torn,
@@ -55,7 +61,7 @@ def history_command(every: bool, since: int, page: Path | None, place: Path | No
             for one in lines
         ],
     }
-    return Result(text, data)
+    return Result(text, data, site.broken)
 
 
 def _event(event: Any) -> Any:

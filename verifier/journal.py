@@ -24,6 +24,7 @@ GENESIS = digest_of(b"")
 MAX_LINE = 64 << 10
 SEGMENT = 1 << 20
 MAX_SEGMENT = SEGMENT + MAX_LINE
+BROKEN = "journal-broken"
 
 
 class _Link(Struct, frozen=True):
@@ -65,6 +66,25 @@ def read_journal(folder: Path) -> tuple[tuple[Entry, ...], Tail]:
         NewerError: The chain holds, and a line of it is of a kind that only a newer verifier knows.
     """
     entries: list[Entry] = []
+    tail = _walk(folder, entries)
+    return tuple(entries), tail
+
+
+def read_as_far_as_it_holds(folder: Path) -> tuple[tuple[Entry, ...], UntrustedError]:
+    """The entries before the break of a journal that ``read_journal`` refuses as broken, and that refusal.
+
+    That they follow each other is all that is known of them: nothing says how many there were, or what came after.
+    """
+    entries: list[Entry] = []
+    try:
+        _walk(folder, entries)
+    except UntrustedError as error:
+        return tuple(entries), error
+    raise ValueError("the journal is not broken")
+
+
+def _walk(folder: Path, entries: list[Entry]) -> Tail:
+    """Put every entry into ``entries`` that follows the one before it; up to the first of a later kind."""
     newer: NewerError | None = None
     tail = Tail(segment=None, length=0, torn=0, seq=0, digest=GENESIS)
     for segment in segments(folder):
@@ -76,7 +96,9 @@ def read_journal(folder: Path) -> tuple[tuple[Entry, ...], Tail]:
         end = _finished(data)
         for line in data[:end].split(b"\n")[:-1]:
             try:
-                entries.append(_entry(line, tail.seq + 1, tail.digest))
+                entry = _entry(line, tail.seq + 1, tail.digest)
+                if newer is None:
+                    entries.append(entry)
             except NewerError as error:
                 # An edited line looks like this too; then the one after it does not follow.
                 newer = newer or error
@@ -84,7 +106,7 @@ def read_journal(folder: Path) -> tuple[tuple[Entry, ...], Tail]:
         tail = Tail(segment=segment, length=end, torn=len(data) - end, seq=tail.seq, digest=tail.digest)
     if newer is not None:
         raise newer
-    return tuple(entries), tail
+    return tail
 
 
 def segments(folder: Path) -> list[Path]:
@@ -146,8 +168,9 @@ def _broken(seq: int, problem: str) -> UntrustedError:
     return UntrustedError(
         f"the chain is broken at entry {seq}: {problem}",
         where="journal",
-        remedy="the journal was edited or damaged; keep the folder as it is and tell support",
-        finding="journal-broken",
+        remedy="the journal was edited or damaged; waybill history shows what still holds, "
+        "docs/operations.md (When the journal is damaged) what to do",
+        finding=BROKEN,
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from manifests.envelope import MAX_BUNDLE
 from manifests.errors import UntrustedError, WaybillError
 from manifests.keys import read_capped
-from manifests.report import verify_report
+from manifests.report import SignedReport, verify_report
 from verifier.state import SiteState
 
 if TYPE_CHECKING:
@@ -23,6 +23,20 @@ def report_name(state: SiteState, seq: int) -> str:
 
 def report_path(site: "Site", seq: int) -> Path:
     return site.outbox / report_name(site.state, seq)
+
+
+def newest_report(site: "Site") -> SignedReport | None:
+    """The report of this line with the highest number that lies here, signed by a key of this site; None for none.
+
+    The journal is not asked: where it is broken, the signature is all that vouches for the report.
+    """
+    for number in sorted(_numbers(site), reverse=True):
+        path = report_path(site, number)
+        try:
+            return verify_report(read_capped(path, MAX_BUNDLE), site.state.key_of_report(number), str(path))
+        except WaybillError:
+            continue
+    return None
 
 
 def check_not_behind(site: "Site") -> None:

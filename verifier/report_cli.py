@@ -12,6 +12,7 @@ from manifests.console import Result, ask_passphrase, passphrase_option, utc_now
 from manifests.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
+    from manifests.errors import UntrustedError
     from manifests.keys import Signer
     from manifests.report import Report, SignedReport
     from verifier.site import Site
@@ -48,7 +49,7 @@ def report_command(
 ) -> Result:
     from verifier.fsops import Disk
     from verifier.host import this_host
-    from verifier.site import find_site, hold_site, open_site
+    from verifier.site import find_site, hold_site, look_at_site, open_site
 
     ways = [
         way for way, asked in (("text", text), ("line", line), ("qr", qr), ("qr-out", qr_out), ("out", out)) if asked
@@ -62,7 +63,8 @@ def report_command(
         site = open_site(path, Disk(), this_host())
         return _preview(site) if preview else _why(site)
     if not new and not ways:
-        return _last(open_site(path, Disk(), this_host()))
+        site = look_at_site(path, Disk(), this_host())
+        return _last(site) if site.broken is None else _found(site, site.broken)
     signers = tuple(_signer(uri, passphrase_fd) for uri in keys)
     with hold_site(path, Disk(), this_host(), "report") as site:
         return _hand_out(site, signers, new=new, way=ways[0] if ways else "", target=out or qr_out)
@@ -135,6 +137,22 @@ def _last(site: "Site") -> Result:
     signed = _signed(site)
     path = report_path(site, site.state.report_seq)
     return Result(_shown(signed, path), {**_data(signed.report), "digest": signed.digest, "file": str(path)})
+
+
+def _found(site: "Site", broken: "UntrustedError") -> Result:
+    """The newest report that lies here, of a site whose journal is broken: by its signature alone."""
+    from verifier.outbox import newest_report, report_path
+
+    signed = newest_report(site)
+    if signed is None:
+        raise broken
+    path = report_path(site, signed.report.chain.seq)
+    lead = (
+        f"! {broken.problem}\n"
+        "  the journal no more says that this is the last report; the signature of this site's key holds\n"
+    )
+    data = {**_data(signed.report), "digest": signed.digest, "file": str(path), "broken": broken.problem}
+    return Result(f"{lead}\n{_shown(signed, path)}", data, broken)
 
 
 def _signed(site: "Site") -> "SignedReport":

@@ -20,7 +20,7 @@ from manifests.units import show_size
 from verifier.events import Event
 from verifier.fsops import Disk
 from verifier.host import Host
-from verifier.journal import Entry, Journal, read_journal
+from verifier.journal import BROKEN, Entry, Journal, read_as_far_as_it_holds, read_journal
 from verifier.outbox import check_not_behind
 from verifier.policies import prove_policies
 from verifier.state import SiteState, fold
@@ -50,6 +50,7 @@ class Site:
         path: The folder, absolute.
         entries: The journal as it was when the site was opened, its chain checked.
         torn: Bytes of an unfinished last line that are still there; 0 for a site that is held.
+        broken: Where the chain of the journal breaks, of a site that is only looked at; state and entries end there.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class Site:
     _state: SiteState
     _journal: Journal | None = None
     _proved: tuple[str, Policy] | None = None
+    broken: UntrustedError | None = None
 
     @property
     def state(self) -> SiteState:
@@ -298,6 +300,24 @@ def open_site(path: Path, disk: Disk, host: Host) -> Site:
     entries, tail = read_journal(path / "journal")
     state = fold((one.digest, one.record) for one in entries)
     return Site(path=path, disk=disk, host=host, entries=entries, torn=tail.torn, _state=state)
+
+
+def look_at_site(path: Path, disk: Disk, host: Host) -> Site:
+    """As ``open_site``, for commands that only show: a journal that is broken is read up to where it breaks.
+
+    Raises:
+        UntrustedError: Not even its first entry can be believed.
+    """
+    try:
+        return open_site(path, disk, host)
+    except UntrustedError as error:
+        if error.finding != BROKEN:
+            raise
+    entries, broken = read_as_far_as_it_holds(path / "journal")
+    if not entries:
+        raise broken
+    state = fold((one.digest, one.record) for one in entries)
+    return Site(path=path, disk=disk, host=host, entries=entries, torn=0, _state=state, broken=broken)
 
 
 @contextmanager

@@ -15,10 +15,11 @@ from verifier.drivers import Component
 from verifier.emergency import uses_left
 from verifier.events import Note
 from verifier.install import check_idle
+from verifier.outbox import newest_report, report_path
 from verifier.queue import Waiting, waiting_data
 from verifier.review import queue_text
 from verifier.site import Site
-from verifier.state import SiteState, Transaction
+from verifier.state import Generation, SiteState, Transaction
 from verifier.table import State
 from verifier.trust import running_revoked
 from verifier.under_way import outcome_of, trial_left
@@ -51,6 +52,56 @@ def status_of(
     lines += ["", queue_text(waiting), "", generations_text(site)]
     error = foreign or _unsettled(site) or _attention(site, components or ())
     return Status("\n".join(lines).rstrip(), _data(site, waiting, components or (), now, unseen), error)
+
+
+def broken_status(site: Site, broken: WaybillError) -> Status:
+    """Of a site whose journal is broken: what can be seen without believing more of it than holds."""
+    state, last = site.state, site.entries[-1].record
+    pointed = site.pointed()
+    known = state.generation(pointed) if pointed else None
+    signed = newest_report(site)
+    lines = [
+        f"! {broken.problem}",
+        f"  {broken.remedy}",
+        "",
+        f"site       {state.site}{'  (practice)' if state.practice else ''}",
+        f"journal    holds up to entry {last.seq}, of {last.at}; {_then(site)}",
+        f"current    {_points(pointed, known)}",
+    ]
+    if signed is None:
+        lines.append("report     none lies here that a key of this site signed")
+    else:
+        report = signed.report
+        lines.append(
+            f"report     {report_path(site, report.chain.seq)}, of {report.chain.made_at}, signed by this site's key; "
+            "a copy of the file tells support"
+        )
+    lines.append("what runs goes on; nothing new is installed, confirmed or taken back by Waybill")
+    lines.append(f"verifier   {VERIFIER_VERSION}")
+    data = {
+        "site": state.site,
+        "practice": state.practice,
+        "broken": broken.problem,
+        "entries": last.seq,
+        "current": pointed,
+        "version": known.version if known else None,
+        "report": signed.report.chain.seq if signed else None,
+        "verifier": VERIFIER_VERSION,
+    }
+    return Status("\n".join(lines), data, broken)
+
+
+def _then(site: Site) -> str:
+    running = site.state.running
+    return f"generation {running.number} ({running.version}) ran then" if running else "nothing was installed then"
+
+
+def _points(pointed: int | None, known: Generation | None) -> str:
+    if pointed is None:
+        return "is not a link that Waybill made"
+    if pointed == 0:
+        return "is not there: nothing is installed"
+    return f"points at generation {pointed}, {known.version if known else 'which came after the break'}"
 
 
 def _runs(site: Site, components: tuple[Component, ...], now: datetime, unseen: str) -> list[str]:
