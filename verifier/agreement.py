@@ -1,7 +1,7 @@
 """Who must agree to a plan, who has, under which condition, and who is missing: one section, the same everywhere."""
 
 from verifier.paper import Row, Section, Table, section_text
-from verifier.policy import Asked, Standing
+from verifier.policy import OTHERS, Asked, Standing
 
 
 def agreement_section(asked: Asked, standing: Standing, name: str = "") -> Section:
@@ -12,7 +12,7 @@ def agreement_section(asked: Asked, standing: Standing, name: str = "") -> Secti
             f"emergency rule {standing.rule}, instead of the ordinary rules ({', '.join(asked.plan.kinds)})",
             f"uses left, with this one: {standing.uses_left}",
         ]
-    rows = tuple(Row((one.role, f"{one.have} of {one.need}", ", ".join(one.people))) for one in standing.roles)
+    rows = tuple(Row((one.role, one.counted, ", ".join(one.people))) for one in standing.roles)
     after = [f"{person}, on condition: {words}" for person, words in standing.conditions]
     if standing.not_counted:
         after.append(f"not counted, because they brought it: {', '.join(standing.not_counted)}")
@@ -27,6 +27,8 @@ def agreement_section(asked: Asked, standing: Standing, name: str = "") -> Secti
         after.append("rejected; nothing will be done")
     elif standing.met:
         after.append(f"agreed: waybill {asked.then}")
+    elif not standing.possible:
+        after.append(f"waits for {standing.missing}, and nobody is left who could: {OTHERS}")
     else:
         after.append(f"waits for {standing.missing}: waybill approve {named} --key KEY")
     return Section("who must agree", tuple(lines), table=Table(("role", "agreed", "who"), rows), after=tuple(after))

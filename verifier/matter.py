@@ -1,10 +1,12 @@
 """What a review needs of an item, gathered at the site. Reads, writes nothing."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from content.head import VerifiedHead
 from manifests.canonical import encode
 from manifests.errors import WaybillError
+from manifests.policy import Policy
 from manifests.release import Release
 from manifests.trust import Mark
 from verifier.change import Change, Route, crew_for
@@ -12,12 +14,14 @@ from verifier.crew import LoadDriver, Work, installed_of
 from verifier.heads import read_kept_head
 from verifier.install import space_wanted
 from verifier.items import AnyItem
+from verifier.policy import tight_roles
 from verifier.policy_change import PolicyChange
 from verifier.review import Matter, Room, Vouched
 from verifier.sides import ALL_IMAGES, Read, Side, read_side
 from verifier.site import Site
 from verifier.state import Generation
 from verifier.store import get_blob, is_held, space_for
+from verifier.verify import Finding
 
 
 def matter_of(site: Site, asked: AnyItem, load: LoadDriver, read: Read | None = None) -> Matter:
@@ -32,7 +36,26 @@ def matter_of(site: Site, asked: AnyItem, load: LoadDriver, read: Read | None = 
     if isinstance(asked, Change | Route):
         return _of_releases(site, asked, load, read or store_of(site))
     proposed = asked.proposed if isinstance(asked, PolicyChange) else None
-    return Matter(item=asked.item, plan=asked.plan, policy=site.policy, proposed=proposed)
+    findings = () if proposed is None else tuple(_tight(proposed))
+    return Matter(item=asked.item, plan=asked.plan, policy=site.policy, proposed=proposed, findings=findings)
+
+
+def _tight(policy: Policy) -> Iterator[Finding]:
+    """Where one lost key is enough, and only the way out of a lost quorum leads on."""
+    for role, people, kinds in tight_roles(policy):
+        who = f"all {people} people of role {role}" if people > 1 else f"the only person of role {role}"
+        alone = "" if policy.proposer_counts else ", also when one of them brought it and does not count"
+        yield Finding("tight-quorum", "warning", f"{', '.join(kinds)}: needs {who}{alone}")
+
+
+def _left_before(site: Site, hops: tuple[Change, ...]) -> list[Finding]:
+    """What became of these releases the last time that they ran here."""
+    found = []
+    for hop in hops:
+        left = site.state.left_before(hop.planned.release) if hop.action == "install" else None
+        if left is not None:
+            found.append(Finding("left-before", "warning", f"{hop.release.version}: {left.words}"))
+    return found
 
 
 def store_of(site: Site) -> Read:
@@ -69,7 +92,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         authorised=change.authorised,
         more_leaves=tuple(words for hop in hops for words in hop.more_leaves),
         rooms=rooms_of(site, hops, crews),
-        findings=tuple(one for hop in hops for one in hop.findings),
+        findings=(*_left_before(site, hops), *(one for hop in hops for one in hop.findings)),
         unread=lost,
     )
 

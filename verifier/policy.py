@@ -12,9 +12,12 @@ from manifests.authored import SiteFile
 from manifests.contract import Contract
 from manifests.errors import RefusedError, WaitingError
 from manifests.plan import Plan
-from manifests.policy import Kind, Policy
+from manifests.policy import KINDS, Kind, Person, Policy
 from manifests.release import Release
 from manifests.version import change_kind
+
+# What helps where those who brought a change are the ones who would have to agree.
+OTHERS = "another account brings it with waybill receive, or a new policy lists more people"
 
 
 class Asked(Protocol):
@@ -132,11 +135,16 @@ def _schema(before: Release, release: Release) -> set[Kind]:
 
 @dataclass(frozen=True)
 class RoleStanding:
-    """One role: how many are needed, and the people who agreed."""
+    """One role: how many are needed, and the people who agreed.
+
+    Attributes:
+        can: How many people of the role could agree to this; those who brought it may not count.
+    """
 
     role: str
     need: int
     people: tuple[str, ...]
+    can: int
 
     @property
     def have(self) -> int:
@@ -145,6 +153,11 @@ class RoleStanding:
     @property
     def missing(self) -> int:
         return max(0, self.need - self.have)
+
+    @property
+    def counted(self) -> str:
+        stuck = "" if self.can >= self.need else f", and only {self.can} could: who brought it does not count"
+        return f"{self.have} of {self.need}{stuck}"
 
 
 @dataclass(frozen=True)
@@ -190,6 +203,11 @@ class Standing:
         return not self.vetoed and all(one.missing == 0 for one in self.roles)
 
     @property
+    def possible(self) -> bool:
+        """Whether there are people enough who could agree."""
+        return all(one.can >= one.need for one in self.roles)
+
+    @property
     def missing(self) -> str:
         """Who is still to be asked, in words."""
         return ", ".join(f"{one.missing} {one.role}" for one in self.roles if one.missing)
@@ -202,6 +220,17 @@ def needs_of(policy: Policy, kinds: Iterable[Kind]) -> dict[str, int]:
         for role, count in policy.rules[kind].items():
             needs[role] = max(needs.get(role, 0), count)
     return needs
+
+
+def tight_roles(policy: Policy) -> tuple[tuple[str, int, tuple[Kind, ...]], ...]:
+    """Roles of which some rule needs every person: (role, people, kinds of those rules)."""
+    listed = [one.role for one in policy.people.values()]
+    found = []
+    for role in sorted(set(listed)):
+        kinds = tuple(kind for kind in KINDS if policy.rules[kind].get(role, 0) >= listed.count(role))
+        if kinds:
+            found.append((role, listed.count(role), kinds))
+    return tuple(found)
 
 
 def stand(
@@ -229,15 +258,17 @@ def stand(
             rejected.append(name)
             if person.role in policy.veto:
                 vetoed.append(name)
-        elif not policy.proposer_counts and not set(person.accounts).isdisjoint(proposers):
+        elif _brought(policy, person, proposers):
             not_counted.append(name)
         else:
             agreed.setdefault(person.role, []).append(name)
             counted.append(one)
             if one.approval.condition:
                 conditions.append((name, one.approval.condition))
+    able = [one.role for one in policy.people.values() if not _brought(policy, one, proposers)]
     roles = tuple(
-        RoleStanding(role=role, need=need, people=tuple(agreed.get(role, ()))) for role, need in sorted(needs.items())
+        RoleStanding(role=role, need=need, people=tuple(agreed.get(role, ())), can=able.count(role))
+        for role, need in sorted(needs.items())
     )
     return Standing(
         roles=roles,
@@ -249,6 +280,11 @@ def stand(
         rule=rule,
         uses_left=uses_left,
     )
+
+
+def _brought(policy: Policy, person: Person, proposers: Collection[str]) -> bool:
+    """Whether the person proposed the change, under a policy by which that counts against them."""
+    return not policy.proposer_counts and not set(person.accounts).isdisjoint(proposers)
 
 
 def require(standing: Standing, item: str) -> None:
@@ -266,12 +302,14 @@ def require(standing: Standing, item: str) -> None:
             finding="vetoed",
         )
     if not standing.met:
-        have = "; ".join(f"{one.role}: {one.have} of {one.need}" for one in standing.roles)
+        have = "; ".join(f"{one.role}: {one.counted}" for one in standing.roles)
         aside = f"; not counted, because they brought it: {', '.join(standing.not_counted)}"
         raise WaitingError(
             f"{item} waits for {standing.missing} ({have}{aside if standing.not_counted else ''})",
             where="policy",
-            remedy=f"waybill review {item}, then waybill approve {item} --key KEY",
+            remedy=f"waybill review {item}, then waybill approve {item} --key KEY"
+            if standing.possible
+            else f"nobody is left who could: {OTHERS}",
             finding="approvals-missing",
         )
 

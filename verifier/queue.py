@@ -1,6 +1,6 @@
 """What waits at a site: items with their ids, who is needed and who has agreed. Reads, writes nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from manifests.canonical import encode
@@ -16,7 +16,7 @@ from verifier.policy_change import ITEM as POLICY
 from verifier.proposals import SiteProposal, read_policy_yaml, read_site_yaml, validate_config
 from verifier.site import Site
 from verifier.standing import standing_of
-from verifier.state import Release
+from verifier.state import Release, SiteState
 from verifier.store import get_blob
 from verifier.table import State
 from verifier.way import Stop, find_way
@@ -37,6 +37,7 @@ class Waiting:
         rule: The emergency rule that is asked; empty for the ordinary ones.
         rejected: People who said no.
         conditions: (person, words) of those who agreed under one.
+        before: What became of it the last time that it ran here; empty when it never did.
     """
 
     item: str
@@ -52,6 +53,7 @@ class Waiting:
     rule: str = ""
     rejected: tuple[str, ...] = ()
     conditions: tuple[tuple[str, str], ...] = ()
+    before: str = ""
 
 
 def waiting_data(one: Waiting) -> dict[str, Any]:
@@ -65,9 +67,10 @@ def waiting_data(one: Waiting) -> dict[str, Any]:
         "items": list(one.items or (one.item,)),
         "rule": one.rule or None,
         "agreed": one.met,
-        "roles": [{"role": role.role, "have": role.have, "need": role.need} for role in one.roles],
+        "roles": [{"role": role.role, "have": role.have, "need": role.need, "can": role.can} for role in one.roles],
         "conditions": [{"person": person, "condition": words} for person, words in one.conditions],
         "rejected": list(one.rejected),
+        "before": one.before or None,
         "problem": one.problem,
     }
 
@@ -84,7 +87,12 @@ def _releases(site: Site) -> list[Waiting]:
     followed = {state.channel, proposed_channel(site.path)}
     newest = {one.item: one for one in state.releases}
     here = [one for one in newest.values() if one.channel in followed and _ahead(site, one)]
-    return [_release(site, one, here) for one in here]
+    return [replace(_release(site, one, here), before=_before(state, one)) for one in here]
+
+
+def _before(state: SiteState, one: Release) -> str:
+    left = state.left_before(one.release)
+    return left.words if left else ""
 
 
 def _ahead(site: Site, one: Release) -> bool:

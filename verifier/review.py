@@ -411,7 +411,7 @@ def queue_text(waiting: tuple[Waiting, ...]) -> str:
         if one.problem:
             lines.append(f"{one.item}  cannot be installed: {one.problem}")
             continue
-        roles = ", ".join(f"{role.role} {role.have} of {role.need}" for role in one.roles) or "nobody"
+        roles = ", ".join(f"{role.role} {role.counted}" for role in one.roles) or "nobody"
         state = "agreed" if one.met else "waits"
         lines.append(
             f"{' '.join(one.items or (one.item,))}  {one.kind} {one.version}  {', '.join(one.kinds)}  "
@@ -419,6 +419,8 @@ def queue_text(waiting: tuple[Waiting, ...]) -> str:
         )
         if one.rule:
             lines.append(f"  by the emergency rule {one.rule}")
+        if one.before:
+            lines.append(f"  {one.before}")
         if one.rejected:
             lines.append(f"  rejected by {', '.join(one.rejected)}")
         lines += [f"  {person} agreed on condition: {words}" for person, words in one.conditions]

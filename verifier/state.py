@@ -216,6 +216,11 @@ class RolledBack:
     seq: int
     authorisation: str | None = None
 
+    @property
+    def words(self) -> str:
+        how = "by itself" if self.automatic else "by hand"
+        return f"it was installed here before; the site went back {how} at {self.at}: {self.code.replace('-', ' ')}"
+
 
 @dataclass(frozen=True)
 class Health:
@@ -471,6 +476,11 @@ class SiteState:
 
     def generation(self, number: int) -> Generation | None:
         return next((one for one in self.generations if one.number == number), None)
+
+    def left_before(self, release: str) -> RolledBack | None:
+        """The last time that the site went back from this release; None when it never ran here, or never was left."""
+        numbers = {one.number for one in self.generations if one.release == release}
+        return next((one for one in reversed(self.rollbacks) if one.source in numbers), None)
 
     def deeds_of(self, number: int) -> Deeds:
         """What was done of the rollback document that generation ``number`` brought."""

@@ -16,8 +16,10 @@ from functools import cached_property
 from pathlib import Path
 
 from manifests import report as r
+from manifests.approval import verify_approval
 from manifests.digest import digest_of
 from manifests.errors import WaybillError
+from manifests.plan import parse_plan
 from manifests.units import parse_size
 from tests.faults.model import Crash, Model, Op, QuickDisk
 from tests.place import Place
@@ -25,7 +27,7 @@ from verifier.crew import crew_of, installed_of, observe
 from verifier.deeds import Deed
 from verifier.drivers import load_driver
 from verifier.drivers.folder import look
-from verifier.events import Approved, Planned
+from verifier.events import Approved, Confirmed, Planned, TimeAcknowledged
 from verifier.generations import Installed, read_generation
 from verifier.heads import read_kept_head
 from verifier.journal import Entry, read_journal
@@ -230,12 +232,16 @@ def acknowledged(seen: Seen) -> str:
     there = tuple(one.digest for one in site.entries)
     if there[: len(seen.promised)] != seen.promised:
         return f"{len(seen.promised)} entries were promised, {len(there)} are there and others"
-    # What waits can be read: heads, plans, approvals; so can the last report.
+    # What waits can be read: heads, plans, approvals; so can the last report, and what people confirmed.
     waiting_items(site)
     for received in site.state.releases:
         read_kept_head(site, received.release)
     if site.state.report_head:
         read_report(site, site.state.report_seq, site.state.report_head)
+    for entry in site.entries:
+        if isinstance(entry.record.event, Confirmed | TimeAcknowledged) and entry.record.event.envelope:
+            said = verify_approval(site.document(entry.record.event.envelope), site.policy, "what was confirmed")
+            parse_plan(site.document(said.approval.plan))
     if problem := _backed_up(site):
         return problem
     now = site.state.transaction

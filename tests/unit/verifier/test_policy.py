@@ -13,7 +13,7 @@ from manifests.policy import KINDS, Kind, Policy
 from manifests.release import Config, Handler, Limits, Release
 from tests.unit.manifests.test_policy import KEYS, PLAN, TEXT, approval, compiled
 from tests.vendor import Vendor
-from verifier.policy import Before, Standing, kinds_of, needs_of, require, stand
+from verifier.policy import Before, Standing, kinds_of, needs_of, require, stand, tight_roles
 
 SETTINGS = digest_of(b"settings")
 
@@ -123,7 +123,19 @@ def test_who_received_it_does_not_count() -> None:
     assert found.not_counted == ("ops-1",)
     with pytest.raises(WaitingError, match="not counted, because they brought it: ops-1"):
         require(found, "r-2.0.0")
+    # Of the two operators that are asked, one brought it: waiting for somebody would be waiting for ever.
+    assert not found.possible
+    with pytest.raises(WaitingError, match=r"operator: 1 of 2, and only 1 could: who brought it does not") as caught:
+        require(found, "r-2.0.0")
+    assert "nobody is left who could: another account brings it" in caught.value.remedy
     assert stood(compiled(TEXT.replace("counts: false", "counts: true")), ("major",), both, "ops1").met
+
+
+def test_where_one_lost_key_is_enough_is_told() -> None:
+    listed = {role: (people, kinds) for role, people, kinds in tight_roles(compiled())}
+    assert listed["operator"][0] == 2
+    assert "major" in listed["operator"][1]
+    assert "patch" not in listed["operator"][1]
 
 
 def test_the_last_word_counts() -> None:

@@ -21,7 +21,7 @@ from verifier.drivers import load_driver
 from verifier.events import PolicyInForce
 from verifier.items import asked_about, note_proposals
 from verifier.matter import matter_of
-from verifier.paper import as_text
+from verifier.paper import Section, as_text
 from verifier.policy_change import Founding, found_anew, policy_change, put_in_force
 from verifier.queue import waiting_items
 from verifier.review import make_review
@@ -313,6 +313,17 @@ def test_what_it_does_not_do(place: Place) -> None:
     place.approve("policy", "sec-1", verdict="reject")
     with pytest.raises(RefusedError, match="was rejected by sec-1"):
         found(place, founding(place, "dpo-1", "ops-1", "ops-2"))
+
+
+def test_where_one_lost_key_is_enough_is_to_be_weighed(place: Place) -> None:
+    write_policy(place, policy_text(3))
+    review = make_review(matter_of(place.open(), policy_change(place.open()), load_driver))
+    text = as_text(review_paper(review, Section("who must agree")))
+    assert "contract: needs the only person of role privacy" in text.partition("\nwho must agree")[0]
+    assert "major, irreversible: needs all 2 people of role operator" in text
+    write_policy(place, policy_text(3, tail=TAIL.replace("proposer_counts: true", "proposer_counts: false")))
+    review = make_review(matter_of(place.open(), policy_change(place.open()), load_driver))
+    assert "also when one of them brought it and does not count" in review.findings[0][2]
 
 
 # --- the proposer ---------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from manifests import release as r
-from manifests.errors import AttentionError, TrialError
+from manifests.errors import AttentionError, RolledBackError, TrialError
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
 from tests.governed import EMERGENCY, TAIL, govern, policy_text, write_policy
 from tests.place import Place, make_place
@@ -134,7 +134,7 @@ def test_a_report_waits_for_those_who_let_it_leave(place: Place, tmp_path: Path)
         write_report(site, site.disk, place.clock.at)
     (row,) = status(place).data["waiting"]
     assert (row["item"], row["kind"], row["agreed"]) == ("e-1", "export", False)
-    assert row["roles"] == [{"role": "security", "have": 0, "need": 1}]
+    assert row["roles"] == [{"role": "security", "have": 0, "need": 1, "can": 1}]
     assert "e-1" in status(place).text
     place.approve("e-1", "sec-1")
     assert status(place).data["waiting"][0]["agreed"]
@@ -154,6 +154,25 @@ def test_conditions_are_read_before_anybody_installs(place: Place) -> None:
     found = status(place)
     assert "ops-1 agreed on condition: after the audit" in found.text
     assert found.data["waiting"][0]["conditions"] == [{"person": "ops-1", "condition": "after the audit"}]
+
+
+def test_what_failed_here_before_is_said_to_whoever_is_asked_again(place: Place) -> None:
+    from verifier.change import change_of
+    from verifier.drivers import load_driver
+    from verifier.matter import matter_of
+
+    probed = NEXT.but(change={"probes": (r.Probe(name="up", tcp=r.TcpProbe(endpoint="api")),)})
+    place.approve(receive(place, probed))
+    place.health["up"] = "failing"
+    assert isinstance(place.install("r-1.1.0").error, RolledBackError)
+    words = "it was installed here before; the site went back by itself at 2026-03-01T12:00:"
+    (row,) = status(place).data["waiting"]
+    assert row["before"].startswith(words)
+    assert row["before"].endswith(": probe failed")
+    assert f"  {words}" in status(place).text
+    site = place.open()
+    found = [one.text for one in matter_of(site, change_of(site, "r-1.1.0"), load_driver).findings]
+    assert found[0].startswith(f"1.1.0: {words}")
 
 
 def test_a_plan_of_several_releases_that_stopped_is_begun_again_as_a_whole(place: Place) -> None:
