@@ -345,9 +345,13 @@ def show_command(site: str, place: str | None) -> Result:
 
 def _page(page: "SitePage") -> str:
     from fleet.views import images_of, shown_age
+    from manifests.report_text import answered, heeded, left_out
 
     row = page.row
-    lines = [f"{row.site}{' (practice)' if row.practice else ''}", ""]
+    lines = [f"{row.site}{' (practice)' if row.practice else ''}"]
+    if page.report is not None:
+        lines += [f"! {one}" for one in heeded(page.report)]
+    lines.append("")
     fields = [
         ("key", page.enrolment.groups + ("" if row.compared else "  (nobody compared it)")),
         ("enrolled", row.enrolled_at),
@@ -369,6 +373,8 @@ def _page(page: "SitePage") -> str:
                 (f"waits {one.item}", ", ".join(f"{r.role} {r.have} of {r.need}" for r in one.roles) or one.kind)
                 for one in report.waiting
             ),
+            *((f"answer {one.consignment}", answered(one)) for one in report.requests),
+            *(("left out", left_out(one)) for one in report.dropped),
         ]
     fields += [
         (
