@@ -71,7 +71,7 @@ def build_command(
         progress=progress,
     )
     for one in built.findings:
-        say(f"{one.finding}: {one.text}")
+        say(f"warning: {one.text} ({one.finding})")
     release = built.release
     lines = [
         f"built    {built.path} ({show_size(built.size)})",

@@ -103,7 +103,11 @@ def sign_command(
     if (prepare is not None) + (attach is not None) + typed > 1:
         raise UsageError("--key, --prepare and --attach exclude each other", where="sign")
     if file.is_dir():
+        if not keys:
+            raise UsageError("no key is named", where="--key", remedy=f"waybill sign {file} --key KEY")
         return _answer(file, _open_keys(keys, passphrase_fd))
+    if prepare is None and attach is None and not keys:
+        raise _no_key(file)
     file = made_authorisation(file)
     kind = _kind_of(file)
     if prepare is not None:
@@ -140,9 +144,14 @@ def _kind_of(file: Path) -> Literal["bundle", "root", "list", "authorisation"]:
     return "list" if kind == REVOCATIONS_TYPE else "authorisation" if kind == AUTHORISATION_TYPE else "root"
 
 
+def _no_key(file: Path) -> UsageError:
+    """Before anything is written; the hint names a key of the role whose document it is."""
+    kind = "authorisation" if file.suffix in (".yaml", ".yml") else _kind_of(file)
+    role = {"authorisation": "rollback", "bundle": "release"}.get(kind, "root")
+    return UsageError("no key is named", where="--key", remedy=f"waybill sign {file} --key keys/{role}-1.key")
+
+
 def _open_keys(keys: tuple[str, ...], passphrase_fd: int | None) -> tuple[Signer, ...]:
-    if not keys:
-        raise UsageError("no key is named", where="--key", remedy="waybill sign FILE --key keys/release-1.key")
     return tuple(open_key(uri, passphrase_fd) for uri in keys)
 
 

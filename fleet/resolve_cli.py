@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleet.ledger_cli import account, fleet_option, with_ledger
-from manifests.console import Result, table, utc_now, verb
+from manifests.console import Result, in_words, table, utc_now, verb
 from manifests.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ LISTS = ("alarms", "consignments", "quarantine", "releases", "reports", "resolut
               help="A report of the branch that counts, the renewed enrolment, or a quarantined file.")  # fmt: skip
 @click.option("--close", "closing", metavar="DIGEST|FINDING", help="Quarantined files that nobody waits for.")
 @click.option("--alarm", "alarm", type=int, metavar="NUMBER", help="An alarm of SITE that was looked into.")
-@click.option("--reason", required=True, metavar="TEXT", help="Why; kept with who and when.")
+@click.option("--reason", required=True, callback=in_words, metavar="TEXT", help="Why; kept with who and when.")
 @fleet_option
 def resolve_command(
     site: str | None, accept: str | None, closing: str | None, alarm: int | None, reason: str, place: str | None

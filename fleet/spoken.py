@@ -35,7 +35,7 @@ def hear(engine: Engine, text: str, now: datetime) -> Heard:
     """Note a telephone line. Saying the same again changes nothing.
 
     Raises:
-        MalformedError: It was misheard; names the groups.
+        UsageError: It was misheard or mistyped; names the groups.
         RefusedError: No enrolled site has that key, or several have.
     """
     said = parse_line(text)

@@ -221,6 +221,26 @@ passphrase_option = click.option(
 )
 
 
+MAX_WORDS = 1000
+
+
+def in_words(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Of an option (its ``callback``): what a person says there is kept word for word, so it is one line of text.
+
+    Raises:
+        click.BadParameter: It is longer than 1,000 characters, or has one that cannot be shown.
+    """
+    if value is None:
+        return None
+    if len(value) > MAX_WORDS:
+        raise click.BadParameter(f"{len(value)} characters, at most {MAX_WORDS} are kept", context, parameter)
+    hidden = next(((i, ord(c)) for i, c in enumerate(value, 1) if _hidden(ord(c))), None)
+    if hidden is not None:
+        problem = f"character {hidden[0]} ({_escaped(hidden[1])}) cannot be shown; write one line of text"
+        raise click.BadParameter(problem, context, parameter)
+    return value
+
+
 class Progress:
     """Told how far long work has come; the base does nothing."""
 
@@ -280,6 +300,7 @@ __all__ = [
     "age",
     "ask_passphrase",
     "host_error",
+    "in_words",
     "one_line",
     "passphrase_option",
     "print_error",

@@ -4,13 +4,14 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from manifests.errors import MalformedError
+from manifests.errors import UsageError
 
 if TYPE_CHECKING:
     from mnemonic import Mnemonic
 
 # ISO/IEC 7064 MOD 37-2 would need letters outside hex; a check *letter* also tells a group from plain hex.
 _CHECK = "ghjkmnpqrstuvwxyz"
+_AGAIN = "type it as printed on the paper"
 
 
 def check_character(position: int, group: str) -> str:
@@ -39,7 +40,7 @@ def parse_fingerprint(text: str) -> str:
     """The digest that a person typed, as groups, words, or bare hex with ``sha256:`` before it.
 
     Raises:
-        MalformedError: Which group or word is mistyped, or that the checksum of the words does not hold.
+        UsageError: Which group or word is mistyped, or that the checksum of the words does not hold.
     """
     parts = re.split(r"[\s,]+", text.strip().lower())
     if len(parts) == 1 and re.fullmatch(r"sha256:[0-9a-f]{64}", parts[0]):
@@ -49,14 +50,14 @@ def parse_fingerprint(text: str) -> str:
     if len(parts) == 1 and len(parts[0]) == 80:
         parts = [parts[0][i : i + 5] for i in range(0, 80, 5)]
     if len(parts) != 16:
-        raise MalformedError(
+        raise UsageError(
             f"{len(parts)} groups, a fingerprint has 16 groups or 24 words",
             where="fingerprint",
-            remedy="type it as printed on the paper",
+            remedy=_AGAIN,
         )
     for i, part in enumerate(parts):
         if not re.fullmatch(r"[0-9a-f]{4}[a-z]", part) or check_character(i, part[:4]) != part[4]:
-            raise MalformedError(f"group {i + 1} ({part!r}) is mistyped", where="fingerprint")
+            raise UsageError(f"group {i + 1} ({part!r}) is mistyped", where="fingerprint", remedy=_AGAIN)
     return "sha256:" + "".join(part[:4] for part in parts)
 
 
@@ -65,12 +66,12 @@ def _from_words(parts: list[str]) -> str:
     known = set(words.wordlist)
     for i, part in enumerate(parts):
         if part not in known:
-            raise MalformedError(f"word {i + 1} ({part!r}) is not in the list", where="fingerprint")
+            raise UsageError(f"word {i + 1} ({part!r}) is not in the list", where="fingerprint", remedy=_AGAIN)
     try:
         return "sha256:" + bytes(words.to_entropy(parts)).hex()
     except ValueError:
-        raise MalformedError(
-            "a word is mistyped or out of order: the checksum does not hold", where="fingerprint"
+        raise UsageError(
+            "a word is mistyped or out of order: the checksum does not hold", where="fingerprint", remedy=_AGAIN
         ) from None
 
 

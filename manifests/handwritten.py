@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,15}")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,15})\.[0-9]{1,15}")
+_ZEROS = re.compile(r"0+[1-9][0-9]*")
 # What YAML 1.1 or 1.2 readers, or a hurried person, would not take for text.
 _AMBIGUOUS = (
     (
@@ -187,7 +188,8 @@ class _Reader:
             return Decimal(text)
         for pattern, kind in _AMBIGUOUS:
             if pattern.fullmatch(text):
-                raise self._wrong(event, f"{text} could be a {kind}", f'write "{text}" if it is text')
+                number = f"write {text.lstrip('0')} if it is a number, " if _ZEROS.fullmatch(text) else "write "
+                raise self._wrong(event, f"{text} could be a {kind}", f'{number}"{text}" if it is text')
         return text
 
 

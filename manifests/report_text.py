@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from manifests.report import Dropped, Report, RequestResult
+from manifests.units import show_times
 
 
 def heeded(report: Report) -> tuple[str, ...]:
@@ -21,7 +22,7 @@ def _heeded(report: Report) -> Iterator[str]:
         if policy.refounded is not None:
             yield f"policy {policy.refounded} was founded anew, without the quorum of the one before"
     if trust.roots_replaced:
-        yield f"the vendor's root was replaced on paper, {_times(trust.roots_replaced)}"
+        yield f"the vendor's root was replaced on paper, {show_times(trust.roots_replaced)}"
     if install.state == "inconsistent":
         yield "neither the old nor the new release is whole here: the site is inconsistent"
     elif install.state == "trial":
@@ -34,15 +35,11 @@ def _heeded(report: Report) -> Iterator[str]:
         way = "behind" if trust.clock == "behind" else "far ahead of"
         yield f"the site's clock is {way} the latest time that a document of the vendor proved"
     if trust.clock_back:
-        yield f"the site's clock went backwards, {_times(trust.clock_back)}"
+        yield f"the site's clock went backwards, {show_times(trust.clock_back)}"
     for code, count in Counter(one.code for one in trust.alarms).items():
-        yield f"alarm {code.replace('-', ' ')}{f', {_times(count)}' if count > 1 else ''}"
+        yield f"alarm {code.replace('-', ' ')}{f', {show_times(count)}' if count > 1 else ''}"
     if report.chain.journal.torn:
-        yield f"the end of the journal was torn off, {_times(report.chain.journal.torn)}"
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
+        yield f"the end of the journal was torn off, {show_times(report.chain.journal.torn)}"
 
 
 def answered(one: RequestResult) -> str:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from manifests.checked_text import LETTERS, as_letters, letter_values
-from manifests.errors import MalformedError, RefusedError
+from manifests.errors import RefusedError, UsageError
 
 _GROUPS = 8
 MAX_SEQ = (1 << 30) - 1
@@ -58,11 +58,11 @@ def parse_line(text: str) -> SpokenLine:
     """What was said. Small letters, spaces and dashes are as good; O is 0, I and L are 1.
 
     Raises:
-        MalformedError: Which groups were misheard or mistyped.
+        UsageError: Which groups were misheard or mistyped.
     """
     letters = re.sub(r"[\s-]", "", text)
     if len(letters) != 5 * _GROUPS:
-        raise MalformedError(
+        raise UsageError(
             f"{len(letters)} letters, a line has {5 * _GROUPS}",
             where="line",
             remedy="eight groups of five, as `waybill report --line` prints them",
@@ -71,7 +71,7 @@ def parse_line(text: str) -> SpokenLine:
     groups = [letters[at : at + 5] for at in range(0, len(letters), 5)]
     wrong = [str(i + 1) for i, group in enumerate(groups) if not _holds(i, group)]
     if wrong:
-        raise MalformedError(
+        raise UsageError(
             f"group{'' if len(wrong) == 1 else 's'} {', '.join(wrong)} of {_GROUPS} misheard or mistyped",
             where="line",
             remedy="ask for that group again",

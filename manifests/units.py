@@ -40,6 +40,11 @@ def show_size(count: int) -> str:
     return f"{value:.1f} TiB"
 
 
+def show_times(count: int) -> str:
+    """How often something was seen, as ``once`` or ``3 times``."""
+    return "once" if count == 1 else f"{count} times"
+
+
 def show_duration(seconds: int) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= length:

@@ -177,8 +177,14 @@ def _leaves(one: Authorisation, running: Generation) -> bool:
 
 
 def _reaches(one: Authorisation, target: Generation) -> bool:
-    goes_to = one.goes_to
-    return (goes_to.release, goes_to.channel, goes_to.mark) == (target.release, target.channel, target.mark)  # F-214
+    # The version too: it is what people read before they agree.
+    said = one.goes_to
+    return (said.release, said.version, said.channel, said.mark) == (  # F-214
+        target.release,
+        target.version,
+        target.channel,
+        target.mark,
+    )
 
 
 def _place(channel: str, mark: Mark) -> str:

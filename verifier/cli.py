@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from manifests.console import Result, ask_passphrase, one_line, passphrase_option, progress, say, utc_now, verb
+from manifests.console import (
+    Result,
+    ask_passphrase,
+    in_words,
+    one_line,
+    passphrase_option,
+    progress,
+    say,
+    utc_now,
+    verb,
+)
 from manifests.errors import AttentionError, UsageError, WaybillError
 
 if TYPE_CHECKING:
@@ -103,7 +113,12 @@ def signer_of(uri: str | None, passphrase_fd: int | None) -> "Signer":
 @click.option("--minimum-sequence", "minimum", type=click.IntRange(min=1), metavar="N",
               help="Lowest sequence to accept, as the paper says; keeps old media from a new site.")  # fmt: skip
 @click.option("--report-every", "every", metavar="30d|never", help="How often it promises to report; else 30d.")
-@click.option("--new-root", metavar="REASON", help="Of a site: trust another chain of the vendor, by its fingerprint.")
+@click.option(
+    "--new-root",
+    callback=in_words,
+    metavar="REASON",
+    help="Of a site: trust another chain of the vendor, by its fingerprint.",
+)
 @click.option("--rotate", is_flag=True, help="Of a site: give it another key, which its old one vouches for.")
 @click.option("--renew", metavar="REASON", help="Of a site: give it another key without the old one's word.")
 @site_option
@@ -408,9 +423,16 @@ def _trust_lines(found: "Arrivals") -> list[str]:
 @items_argument(required=True)
 @media_option
 @click.option("--contract", metavar="DIGEST", help="Of the telemetry contract; a first install asks for it.")
-@click.option("--outside-window", metavar="REASON", help="Why it is done now, outside of the policy's windows.")
+@click.option(
+    "--outside-window", callback=in_words, metavar="REASON", help="Why it is done now, outside of the policy's windows."
+)
 @click.option("--gone", multiple=True, metavar="NAME", help="Of `policy` alone: whose word cannot be had any more.")
-@click.option("--reason", metavar="TEXT", help="With --gone: why; it is kept, and support is told that it was so.")
+@click.option(
+    "--reason",
+    callback=in_words,
+    metavar="TEXT",
+    help="With --gone: why; it is kept, and support is told of it.",
+)
 @click.option("--fingerprint", metavar="WORDS", help="With --gone: of the new policy, from the customer's paper.")
 @click.option("--dry-run", is_flag=True, help="Check everything and count the space; change nothing.")
 @site_option
@@ -587,7 +609,7 @@ def confirm_command(key: str | None, passphrase_fd: int | None, claimed: str | N
 
 @verb(short_help="Go back.")
 @click.option("--to", "number", type=click.IntRange(min=1), metavar="N", help="To this one; else to what ran before.")
-@click.option("--reason", metavar="TEXT", help="Kept in the journal.")
+@click.option("--reason", callback=in_words, metavar="TEXT", help="Kept in the journal.")
 @click.option("--key", metavar="URI", help="Approve it with this key at once.")
 @passphrase_option
 @click.option("--dry-run", is_flag=True, help="Check whether it could be done; change nothing.")
@@ -672,7 +694,9 @@ def status_command(fast: bool, place: Path | None) -> Result:
 
 
 @verb(short_help="End the vendor's access.")
-@click.option("--reason", metavar="TEXT", help="Why; `retired` when the site itself goes. It stays here.")
+@click.option(
+    "--reason", callback=in_words, metavar="TEXT", help="Why; `retired` when the site itself goes. It stays here."
+)
 @click.option("--key", "keys", multiple=True, metavar="URI", help="Agree to it with this key.")
 @click.option("--page", type=click.Path(path_type=Path), metavar="FILE", help="Write the statement as one HTML page.")
 @passphrase_option

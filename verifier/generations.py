@@ -82,7 +82,7 @@ def read_generation(
         raise RefusedError(
             f"generation {number} is no longer here",
             where=str(folder),
-            remedy="`waybill history` lists what is kept",
+            remedy="waybill status lists what is kept",
             finding="generation-gone",
         )
     about = _about(number, release, settings, config, plan)

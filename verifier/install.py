@@ -253,7 +253,9 @@ def _install_one(
     site.record(planned)
     site.record(Approved(approvals=tuple(one.digest for one in standing.approvals), rule=standing.rule or None))
     if standing.rule:
-        tools.say(f"by the emergency rule {standing.rule}; {standing.uses_left - 1} uses are left after this one")
+        left = standing.uses_left - 1
+        uses = "1 use is" if left == 1 else f"{left} uses are"
+        tools.say(f"by the emergency rule {standing.rule}; {uses} left after this one")
     machine = Machine(site, tools)  # 7
     plan = route.plan.digest
     machine.drive(forward=True, stage=lambda: _stage(site, change, plan, crew, need.missing, media, tools, told))

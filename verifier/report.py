@@ -740,7 +740,13 @@ def export_reports(
         DamagedError: A report of the outbox is not the one that the journal names.
     """
     if not folder.is_dir():
-        raise RefusedError("not a folder", where=str(folder), remedy="name the medium's folder", finding="no-folder")
+        there = folder.exists()
+        raise RefusedError(
+            "not a folder" if there else "there is no such folder",
+            where=str(folder),
+            remedy="name the medium's folder" + ("" if there else f", or make this one: mkdir {folder}"),
+            finding="no-folder",
+        )
     name = site.state.site.replace("/", ".")
     back = folder_on(folder, "back", name)
     folder = back if back.is_dir() else folder

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 import msgspec
 
-from manifests.console import Result, passphrase_option, utc_now, verb
+from manifests.console import Result, in_words, passphrase_option, utc_now, verb
 from manifests.errors import UsageError
 from verifier.cli import (
     hold_here,
@@ -224,7 +224,7 @@ answer_option = click.option(
 @items_argument(required=True)
 @key_option
 @passphrase_option
-@click.option("--condition", metavar="TEXT", help="Kept with the approval, for people.")
+@click.option("--condition", callback=in_words, metavar="TEXT", help="Kept with the approval, for people.")
 @answer_option
 @site_option
 def approve_command(
@@ -247,7 +247,7 @@ def approve_command(
 @items_argument(required=True)
 @key_option
 @passphrase_option
-@click.option("--reason", metavar="TEXT", help="Kept with the rejection, for people.")
+@click.option("--reason", callback=in_words, metavar="TEXT", help="Kept with the rejection, for people.")
 @answer_option
 @site_option
 def reject_command(
@@ -298,6 +298,13 @@ def _say_verdict(
     return Result(f"{first}\n\n{agreement_text(said.asked, said.standing)}", data)
 
 
+def _carried(answer: Path) -> str:
+    """How it is named from the medium: the request folder is carried back with the answer in it."""
+    from verifier.request import ANSWERS
+
+    return f"{ANSWERS}/{answer.name}" if answer.parent.name == ANSWERS else answer.name
+
+
 def _answer(
     folder: Path,
     verdict: Literal["approve", "reject"],
@@ -317,7 +324,7 @@ def _answer(
     lines = (
         f"{done} {item} of {plan.site} as {person} ({role})",
         f"plan {plan.digest}",
-        f"answer: {path}  (carry it back: waybill receive {path.name})",
+        f"answer: {path}  (carry it back: waybill receive {_carried(path)})",
     )
     data = {
         "item": item,

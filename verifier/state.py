@@ -219,7 +219,8 @@ class RolledBack:
     @property
     def words(self) -> str:
         how = "by itself" if self.automatic else "by hand"
-        return f"it was installed here before; the site went back {how} at {self.at}: {self.code.replace('-', ' ')}"
+        why = "" if self.code == "by-hand" else f": {self.code.replace('-', ' ')}"
+        return f"it was installed here before; the site went back {how} at {self.at}{why}"
 
 
 @dataclass(frozen=True)

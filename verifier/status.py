@@ -1,5 +1,6 @@
 """What runs at a site, what is unfinished, what waits. Reads, writes nothing, and so works on a full disk."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from manifests.console import age, rfc3339, table
 from manifests.errors import AttentionError, DamagedError, UntrustedError, WaybillError
 from manifests.plan import parse_plan
-from manifests.units import parse_duration
+from manifests.units import parse_duration, show_times
 from verifier.authorisation import ways_below
 from verifier.change import items_of_plan
 from verifier.crew import installed_of
@@ -170,10 +171,11 @@ def _spoken_of(site: Site, now: datetime) -> list[str]:
             "the latest time that a confirmed release proves"
         )
     if state.clock_back:
-        lines.append(f"clock      went backwards {state.clock_back} times")
+        lines.append(f"clock      went backwards {show_times(state.clock_back)}")
     if not site.reserve.exists():
         lines.append("reserve    spent on a full disk; it is set aside again by the next report, once there is room")
-    lines += [f"alarm      {alarm.code}: {alarm.detail}" for alarm in state.alarms]
+    for (code, detail), count in Counter((one.code, one.detail) for one in state.alarms).items():
+        lines.append(f"alarm      {code}: {detail}{f' ({show_times(count)})' if count > 1 else ''}")
     return [*lines, *_offboarding(state), f"verifier   {VERIFIER_VERSION}"]
 
 

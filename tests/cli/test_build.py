@@ -139,7 +139,12 @@ def test_after(shop: Workshop, tmp_path: Path) -> None:
     head.write_bytes(old.read_bytes()[: open_head(old).bulk_at])
     shop.release["floor"] = 3
     shop.save()
-    assert waybill("build", shop.path / "release.yaml", "-o", tmp_path, "--after", head).code == 0
+    assert waybill("build", shop.path / "release.yaml", "-o", tmp_path / "good", "--after", head).code == 0
+    shop.rollback |= {"back_to": []}
+    shop.save()
+    done = waybill("build", shop.path / "release.yaml", "-o", tmp_path / "warned", "--after", head)
+    assert done.code == 0, done.err
+    assert "warning: a site that comes from 0.9.0 cannot go back to it (no-way-back)" in done.err
 
 
 def test_after_another_vendors_release(shop: Workshop, tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ def test_a_request_goes_out_and_an_answer_comes_back(shell: Shell, tmp_path: Pat
     assert "nobody" in shell.run("approve", stick / "ask", "--key", tmp_path / "stranger.key", code=5).stderr
     done = shell.json("approve", stick / "ask", "--key", shell.key, "--condition", "after lunch")
     assert done["plan"] == made["plan"]
+    named = shell.run("reject", stick / "ask", "--key", shell.key, "--reason", "on second thoughts").stdout
+    assert "(carry it back: waybill receive answers/ops-1-reject-" in named
+    next((stick / "ask" / "answers").glob("*-reject-*")).unlink()
     shell.run("approve", stick / "ask", "--key", shell.key, code=5)
     # Usage.
     shell.run("review", stick / "nothing", code=2)

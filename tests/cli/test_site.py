@@ -114,7 +114,8 @@ def test_the_whole_life(shell: Shell) -> None:
     assert "generation 2 (1.1.0) runs again" in done.stderr
     status = shell.run("status").stdout
     assert status.startswith("! generation 3 (1.2.0) failed and was taken back")
-    done = shell.run("rollback", "--key", shell.key, "--reason", "a drill\x1b[31m")
+    shell.run("rollback", "--key", shell.key, "--reason", "a drill\x1b[31m", code=2)
+    done = shell.run("rollback", "--key", shell.key, "--reason", "a drill [31m")
     assert "generation 1, small 1.0.0" in done.stdout
     assert shell.json("status")["version"] == "1.0.0"
     assert "generation 2 to 1 (1.0.0): a drill [31m" in shell.run("history").stdout
@@ -131,7 +132,7 @@ def test_a_practice_root_needs_the_word(bare: Shell) -> None:
     assert not (bare.folder / "site").exists()
 
 
-@pytest.mark.parametrize(("fingerprint", "code"), [("sha256:" + "0" * 64, 4), ("zoo " * 24, 3), ("", 3), ("1234x", 3)])
+@pytest.mark.parametrize(("fingerprint", "code"), [("sha256:" + "0" * 64, 4), ("zoo " * 24, 2), ("", 2), ("1234x", 2)])
 def test_a_wrong_fingerprint(bare: Shell, fingerprint: str, code: int) -> None:
     bare.run(*enroll_words(bare, fingerprint), "--practice", code=code, hint=False)
     assert not (bare.folder / "site").exists()
@@ -176,6 +177,18 @@ def test_nothing_to_do_is_refused_in_words(shell: Shell) -> None:
     shell.run("review", "r-7.0.0", code=2)
     shell.run("receive", "passphrase", code=3, hint=False)
     shell.run("approve", "r-1.0.0", code=2)
+    for words, said in (
+        ("two\nlines", "character 4 (\\u000a) cannot be shown"),
+        ("to the \u202eleft", "character 8 (\\u202e) cannot be shown"),
+        ("x" * 1001, "1001 characters, at most 1000 are kept"),
+    ):
+        for option in (
+            ("approve", "r-1.0.0", "--condition"),
+            ("reject", "r-1.0.0", "--reason"),
+            ("rollback", "--reason"),
+        ):
+            assert said in shell.run(*option, words, "--key", shell.key, code=2).stderr
+    assert "make this one: mkdir" in shell.run("report", "--out", shell.folder / "nowhere", "--new", code=5).stderr
 
 
 def test_a_tampered_bundle_is_refused_and_nothing_waits(shell: Shell) -> None:

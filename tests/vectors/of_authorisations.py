@@ -394,7 +394,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
             "to-another-sequence": brought(
                 signed(leaving(sequence=3, goes_to=reaching(sequence=2).goes_to)), runs=THIRD
             ),
-            "to-another-version-by-name": brought(signed(reaching(version="0.9.0"))),
+            "to-another-version": brought(signed(reaching(version="0.9.0"))),
             # F-215
             "used": brought(GOOD, going_back, going_forward),
             "used-and-its-trial-failed": brought(GOOD, failing_to_go_back),

@@ -401,7 +401,7 @@ def test_lines_on_the_command_line(engine: Engine, site: Reporter, tmp_path: Pat
     first = asked("--line", line)
     assert first["lines"][0]["standing"] == "claimed"  # type: ignore[index]  # JSON
     swapped = " ".join([*line.split()[:2][::-1], *line.split()[2:]])
-    error = asked("--line", swapped, code=3)["error"]
+    error = asked("--line", swapped, code=2)["error"]
     assert error["finding"] == "line-group"  # type: ignore[index]  # JSON
     stranger = spoken_line(Reporter().signer.public.keyid, 1, digest_of(raw))
     assert asked("--line", stranger, code=5)["error"]["finding"] == "site-unknown"  # type: ignore[index]  # JSON

@@ -63,7 +63,7 @@ def test_a_typed_fingerprint_is_compared(tmp_path: Path, site: Reporter) -> None
 
 
 def test_a_mistyped_fingerprint_makes_no_fleet(tmp_path: Path, site: Reporter) -> None:
-    run(tmp_path / "fleet", "enroll", str(tmp_path / "east.enrolment.json"), "--fingerprint", "abandon", code=3)
+    run(tmp_path / "fleet", "enroll", str(tmp_path / "east.enrolment.json"), "--fingerprint", "abandon", code=2)
     assert not (tmp_path / "fleet").exists()
 
 

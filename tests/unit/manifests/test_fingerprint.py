@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.errors import MalformedError
+from manifests.errors import UsageError
 from manifests.fingerprint import as_groups, as_words, check_character, parse_fingerprint
 
 DIGESTS = st.binary(min_size=32, max_size=32).map(lambda data: "sha256:" + data.hex())
@@ -27,7 +27,7 @@ def test_one_wrong_character_is_found_and_its_group_named(digest: str, data: st.
     place = data.draw(st.integers(0, 4))
     other = data.draw(st.sampled_from([c for c in "0123456789abcdefghjkmnpqrstuvwxyz" if c != groups[at][place]]))
     groups[at] = groups[at][:place] + other + groups[at][place + 1 :]
-    with pytest.raises(MalformedError, match=rf"group {at + 1} \("):
+    with pytest.raises(UsageError, match=rf"group {at + 1} \("):
         parse_fingerprint(" ".join(groups))
 
 
@@ -38,7 +38,7 @@ def test_two_neighbouring_digits_swapped_are_found(digest: str, at: int, place: 
     groups[at] = group[:place] + group[place + 1] + group[place] + group[place + 2 :]
     if groups[at] == group:
         return
-    with pytest.raises(MalformedError, match=f"group {at + 1}"):
+    with pytest.raises(UsageError, match=f"group {at + 1}"):
         parse_fingerprint(" ".join(groups))
 
 
@@ -48,27 +48,27 @@ def test_two_groups_swapped_are_found(digest: str, first: int, second: int) -> N
     if first == second:
         return
     groups[first], groups[second] = groups[second], groups[first]
-    with pytest.raises(MalformedError, match="is mistyped"):
+    with pytest.raises(UsageError, match="is mistyped"):
         parse_fingerprint(" ".join(groups))
 
 
 def test_a_wrong_word_is_named() -> None:
     words = as_words(ONE).split()
     words[4] = "waybill"
-    with pytest.raises(MalformedError, match=r"word 5 \('waybill'\) is not in the list"):
+    with pytest.raises(UsageError, match=r"word 5 \('waybill'\) is not in the list"):
         parse_fingerprint(" ".join(words))
 
 
 def test_words_out_of_order_break_the_checksum() -> None:
     words = as_words(ONE).split()
     words[0], words[23] = words[23], words[0]
-    with pytest.raises(MalformedError, match="checksum"):
+    with pytest.raises(UsageError, match="checksum"):
         parse_fingerprint(" ".join(words))
 
 
 @pytest.mark.parametrize("text", ["", "abc", "0123g", ONE[7:], ONE + "0", "SHA512:" + ONE[7:], "word " * 23])
 def test_what_is_no_fingerprint_is_malformed(text: str) -> None:
-    with pytest.raises(MalformedError) as caught:
+    with pytest.raises(UsageError) as caught:
         parse_fingerprint(text)
     assert caught.value.where == "fingerprint"
 

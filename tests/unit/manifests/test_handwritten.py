@@ -1,5 +1,6 @@
 """YAML as people write it: what two readers could take for two things is an error with the right spelling."""
 
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ def test_ambiguous_values_show_the_right_spelling(value: str, place: str) -> Non
     with pytest.raises(MalformedError, match="could be a") as caught:
         read("# first\n" + place.format(value))
     assert caught.value.where == "file.yaml:2"
-    assert caught.value.remedy == f'write "{value}" if it is text'
+    number = f"{value.lstrip('0')} if it is a number, " if re.fullmatch("0+[1-9][0-9]*", value) else ""
+    assert caught.value.remedy == f'write {number}"{value}" if it is text'
 
 
 @pytest.mark.parametrize("value", AMBIGUOUS)

@@ -6,7 +6,7 @@ import pytest
 
 from manifests.checked_text import LETTERS
 from manifests.digest import digest_of
-from manifests.errors import MalformedError, RefusedError
+from manifests.errors import RefusedError, UsageError
 from manifests.telephone import MAX_SEQ, parse_line, site_code, spoken_line
 from tests.vendor import derived
 
@@ -37,7 +37,7 @@ def test_every_wrong_letter_names_its_group() -> None:
         for other in LETTERS:
             if other == right:
                 continue
-            with pytest.raises(MalformedError, match=f"group {at // 5 + 1} of 8") as caught:
+            with pytest.raises(UsageError, match=f"group {at // 5 + 1} of 8") as caught:
                 parse_line(letters[:at] + other + letters[at + 1 :])
             assert caught.value.finding == "line-group"
 
@@ -49,18 +49,18 @@ def test_swapped_letters_and_swapped_groups_show() -> None:
         for at in range(39):
             a, b = letters[at], letters[at + 1]
             if a != b and at % 5 != 4:
-                with pytest.raises(MalformedError, match=f"group {at // 5 + 1} of 8"):
+                with pytest.raises(UsageError, match=f"group {at // 5 + 1} of 8"):
                     parse_line(letters[:at] + b + a + letters[at + 2 :])
         groups = line.split()
         for i in range(8):
             for j in range(i):
                 swapped = list(groups)
                 swapped[i], swapped[j] = groups[j], groups[i]
-                with pytest.raises(MalformedError, match=f"groups {j + 1}, {i + 1} of 8"):
+                with pytest.raises(UsageError, match=f"groups {j + 1}, {i + 1} of 8"):
                     parse_line(" ".join(swapped))
 
 
 @pytest.mark.parametrize("text", ["", "A", LINE[:-1], LINE + "A", "U" * 40, "é" * 40, "\u0660" * 40])
 def test_what_is_no_line(text: str) -> None:
-    with pytest.raises(MalformedError):
+    with pytest.raises(UsageError):
         parse_line(text)

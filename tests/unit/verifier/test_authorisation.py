@@ -261,6 +261,7 @@ def test_one_for_another_way(place: Place) -> None:
         said_for(place, leaves=Left(channel="fast", mark=second.mark)),
         said_for(place, goes_to=msgspec.structs.replace(good.goes_to, release=second.release)),
         said_for(place, goes_to=msgspec.structs.replace(good.goes_to, channel="fast")),
+        said_for(place, goes_to=msgspec.structs.replace(good.goes_to, version="0.9.0")),
     )
     for one in others:
         bring(place, carried(one))

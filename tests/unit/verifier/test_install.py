@@ -730,8 +730,9 @@ def test_old_generations_are_cleared_away_and_their_blobs_with_them(place: Place
     assert not (blobs / digest_of(b"1\n")[7:]).exists()
     assert (blobs / digest_of(b"4\n")[7:]).exists()
     assert place.rollback(person="ops-1").error is None
-    with pytest.raises(RefusedError, match="generation 2 is no longer here"):
+    with pytest.raises(RefusedError, match="generation 2 is no longer here") as caught:
         place.rollback(2, person="ops-1")
+    assert caught.value.remedy == "waybill status lists what is kept"
 
 
 def test_a_damaged_former_generation_is_no_way_back(place: Place) -> None:

@@ -296,7 +296,7 @@ def test_an_emergency_rule_is_applied_counted_and_spent(place: Place) -> None:
     place.approve("r-1.1.0")
     assert place.install("r-1.1.0").error is None
     assert place.told == ["emergency"]
-    assert "by the emergency rule critical-fix; 1 uses are left after this one" in place.said
+    assert "by the emergency rule critical-fix; 1 use is left after this one" in place.said
     approved = [one.record.event for one in place.open().entries if isinstance(one.record.event, Approved)]
     assert approved[-1].rule == "critical-fix"
     assert [one.rule for one in place.open().state.uses] == ["critical-fix"]

@@ -461,7 +461,7 @@ def test_handing_out_is_a_copy_and_overwrites_nothing(place: Place, tmp_path: Pa
     with place.hold() as site, pytest.raises(RefusedError, match="nothing is overwritten"):
         export_reports(site, site.disk, out, most=4)
     assert not (out / "northern-grid.small.production.east.1.report.json").exists()
-    with place.hold() as site, pytest.raises(RefusedError, match="not a folder"):
+    with place.hold() as site, pytest.raises(RefusedError, match="no such folder"):
         export_reports(site, site.disk, tmp_path / "nowhere", most=3)
 
 

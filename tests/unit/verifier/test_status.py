@@ -11,6 +11,7 @@ from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
 from tests.governed import EMERGENCY, TAIL, govern, policy_text, write_policy
 from tests.place import Place, make_place
 from tests.vendor import Vendor
+from verifier.events import Alarm
 from verifier.queue import waiting_items
 from verifier.report import export_reports, write_report
 from verifier.review import queue_text
@@ -46,6 +47,16 @@ def test_a_quiet_site(place: Place) -> None:
         assert f"\n{word} " not in found.text
     assert (found.data["clock"], found.data["reserve"], found.data["trial_left_seconds"]) == ("plausible", True, None)
     assert found.data["emergency"] == found.data["alarms"] == found.data["late"] == []
+
+
+def test_an_alarm_that_came_again_is_shown_once_with_its_count(place: Place) -> None:
+    with place.hold() as site:
+        for detail in ("first", "second", "first", "first"):
+            site.record(Alarm(code="sequence-twice", detail=detail))
+    found = status(place)
+    shown = [line for line in found.text.splitlines() if line.startswith("alarm ")]
+    assert shown == ["alarm      sequence-twice: first (3 times)", "alarm      sequence-twice: second"]
+    assert len(found.data["alarms"]) == 4
 
 
 def test_a_trial_says_how_long_it_lasts_and_what_comes_then(place: Place) -> None:
