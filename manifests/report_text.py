@@ -1,4 +1,4 @@
-"""What a report says that nobody may overlook, in one order: at the site and at home it leads everything else."""
+"""A report in words, the same wherever a person reads it; first what nobody may overlook."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -51,3 +51,24 @@ def answered(one: RequestResult) -> str:
 def left_out(one: Dropped) -> str:
     """What the report does not hold, how much of it and why, in a line."""
     return f"{one.count} of {one.what.replace('-', ' ')}: {one.reason.replace('-', ' ')}"
+
+
+def report_lines(report: Report) -> tuple[str, ...]:
+    """The report as lines under a title, without its digest."""
+    release = report.install.release
+    runs = "nothing" if release is None else f"{release.product} {release.version}, {report.install.state}"
+    lines = [f"! {one}" for one in heeded(report)]
+    lines += [
+        f"made at    {report.chain.made_at}, {report.chain.cause.replace('-', ' ')}",
+        f"installed  {runs}",
+    ]
+    for one in report.components.listed:
+        seen = one.level if one.found == "same" else one.found
+        lines.append(f"{one.kind:<9}  {one.name}: {seen}, {one.observed or one.expected}")
+    lines += [f"probe      {one.probe}: {one.state}" for one in report.health]
+    for item in report.waiting:
+        asked = ", ".join(f"{one.role} {one.have} of {one.need}" for one in item.roles)
+        lines.append(f"waits      {item.item}{f' for {asked}' if asked else ''}, since report {item.since_seq}")
+    lines += [f"answer {one.consignment:<3} {answered(one)}" for one in report.requests]
+    lines += [f"left out   {left_out(one)}" for one in report.dropped]
+    return tuple(lines)

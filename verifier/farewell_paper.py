@@ -10,6 +10,7 @@ from pathlib import Path
 
 from manifests.units import show_size
 from verifier.history import lines_of
+from verifier.offboarding import REFUSED_FROM_THEN, WORKS_ON
 from verifier.paper import Paper, Row, Section, Table
 from verifier.site import EVIDENCE, SITE_KEY, Site
 from verifier.state import Offboarding
@@ -134,8 +135,8 @@ def _works(site: Site, now: Offboarding) -> Section:
     return Section(
         "what still works",
         (
-            "status, history, rollback to what is here, with answers from elsewhere; recover, the last report",
-            "receive of all else, install, a new report and a change of key are refused",
+            WORKS_ON,
+            REFUSED_FROM_THEN,
             "the site's key is destroyed: nothing can speak for this site any more"
             if gone
             else f"{site.state.site} is nobody's site from here on; for a vendor again, enrol a new folder",

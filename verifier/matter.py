@@ -1,6 +1,7 @@
 """What a review needs of an item, gathered at the site. Reads, writes nothing."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from content.head import VerifiedHead
@@ -8,14 +9,18 @@ from manifests.canonical import encode
 from manifests.errors import WaybillError
 from manifests.policy import Policy
 from manifests.release import Release
+from manifests.report_text import report_lines
 from manifests.trust import Mark
+from manifests.units import show_size
 from verifier.change import Change, Route, crew_for
 from verifier.crew import LoadDriver, Work, installed_of
 from verifier.heads import read_kept_head
 from verifier.install import space_wanted
 from verifier.items import AnyItem
+from verifier.offboarding import beforehand
 from verifier.policy import tight_roles
 from verifier.policy_change import PolicyChange
+from verifier.report import history_of, read_report, to_carry
 from verifier.review import Matter, Room, Vouched
 from verifier.sides import ALL_IMAGES, Read, Side, read_side
 from verifier.site import Site
@@ -35,9 +40,26 @@ def matter_of(site: Site, asked: AnyItem, load: LoadDriver, read: Read | None = 
     """
     if isinstance(asked, Change | Route):
         return _of_releases(site, asked, load, read or store_of(site))
-    proposed = asked.proposed if isinstance(asked, PolicyChange) else None
-    findings = () if proposed is None else tuple(_tight(proposed))
-    return Matter(item=asked.item, plan=asked.plan, policy=site.policy, proposed=proposed, findings=findings)
+    matter = Matter(item=asked.item, plan=asked.plan, policy=site.policy)
+    if isinstance(asked, PolicyChange):
+        return replace(matter, proposed=asked.proposed, findings=tuple(_tight(asked.proposed)))
+    if asked.plan.action == "offboard":
+        done, forever = beforehand(site.state)
+        return replace(matter, work=done, findings=tuple(Finding("for-ever", "warning", one) for one in forever))
+    return replace(matter, work=tuple(_leaves(site)))
+
+
+def _leaves(site: Site) -> Iterator[str]:
+    """What the newest report would carry out, and how it may leave."""
+    state = site.state
+    if state.report_head is None:
+        raise ValueError("no report could leave")
+    signed = read_report(site, state.report_seq, state.report_head)
+    yield f"report {state.report_seq} leaves, {show_size(len(signed.raw))}, {signed.digest}"
+    *before, _ = to_carry(site, history_of(site))
+    if before:
+        yield f"with it go those from report {before[0].seq} on, which home is not known to hold"
+    yield from report_lines(signed.report)
 
 
 def _tight(policy: Policy) -> Iterator[Finding]:

@@ -8,6 +8,8 @@ from manifests.plan import Plan
 from verifier.state import SiteState
 
 MAX_PROBES = 16
+WORKS_ON = "works on: status, history, rollback to what is here, with answers from elsewhere; recover, the last report"
+REFUSED_FROM_THEN = "refused from then on: receive of all else, install, a new report, a change of key"
 
 
 def offboard_plan(state: SiteState) -> Plan:
@@ -46,6 +48,32 @@ def check_served(state: SiteState) -> None:
             remedy="status, history and rollback still work; for a vendor again, waybill enroll a new folder",
             finding="offboarded",
         )
+
+
+def beforehand(state: SiteState) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What people must know before they agree to the end: what will be done, and what nothing takes back."""
+    now = state.offboarding
+    if now is None:
+        raise ValueError("nobody has asked")
+    running, retires = state.running, now.asked.reason == "retired"
+    kept = ", ".join(str(one.number) for one in state.generations)
+    runs = f"the software that runs ({running.product} {running.version}), " if running else ""
+    done = (
+        f"asked at {now.asked_at}, because: {now.asked.detail}",
+        f"root {state.root.version} of {state.vendor} is believed no more; its documents stay as evidence",
+        "what was believed before is tried once more; each has to be refused, and the last report says so",
+        f"stays: {runs}data, images, backups, journal" + (f", generations {kept}" if kept else ""),
+        WORKS_ON,
+        REFUSED_FROM_THEN,
+        "a last report is written; support closes the site when it comes",
+    )
+    forever = [f"nothing takes it back: for {state.vendor} again, a new folder is enrolled under another name"]
+    if retires:
+        forever.append("the site retires: its key is destroyed, and nothing can speak for it any more")
+    waiting = [one.version for one in state.releases if running is None or one.mark > running.mark]
+    if waiting:
+        forever.append(f"{', '.join(waiting)} can be installed no more")
+    return done, tuple(forever)
 
 
 def told_offboarding(state: SiteState, remains: r.Remains | None) -> r.Offboarding | None:

@@ -417,6 +417,13 @@ def told_of(site: Site) -> tuple[Reported, ...]:
     return tuple(told)
 
 
+def to_carry(site: Site, most: int) -> tuple[Reported, ...]:
+    """The newest ``most`` reports that home is not known to hold, oldest first; the newest in any case."""
+    told = told_of(site)
+    held = site.state.acknowledged[0] if site.state.acknowledged else 0
+    return tuple(one for one in told if one.seq > held)[-most:] or told[-1:]
+
+
 def read_former(site: Site) -> Former | None:
     """The last report, None before the first. Its digest is the journal's; a changed file says nothing."""
     state = site.state
@@ -750,9 +757,7 @@ def export_reports(
     name = site.state.site.replace("/", ".")
     back = folder_on(folder, "back", name)
     folder = back if back.is_dir() else folder
-    told = told_of(site)
-    held = site.state.acknowledged[0] if site.state.acknowledged else 0
-    told = tuple(one for one in told if one.seq > held)[-most:] or told[-1:]
+    told = to_carry(site, most)
     ready: list[tuple[Path, bytes]] = []
     for event in told:
         # An older one may have been cleared away; the newest sums it up.

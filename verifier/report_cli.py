@@ -209,25 +209,13 @@ def _data(report: "Report") -> dict[str, Any]:
 
 
 def _shown(signed: "SignedReport", path: Path) -> str:
-    from manifests.report_text import answered, heeded, left_out
+    from manifests.report_text import report_lines
 
     report = signed.report
-    release = report.install.release
-    runs = "nothing" if release is None else f"{release.product} {release.version}, {report.install.state}"
     lines = [
         f"report {report.chain.seq} of {report.identity.site}",
-        *(f"! {one}" for one in heeded(report)),
-        f"  made at    {report.chain.made_at}, {report.chain.cause.replace('-', ' ')}",
-        f"  installed  {runs}",
+        *(one if one.startswith("! ") else f"  {one}" for one in report_lines(report)),
+        f"  digest     {signed.digest}",
+        f"  file       {path}",
     ]
-    for one in report.components.listed:
-        seen = one.level if one.found == "same" else one.found
-        lines.append(f"  {one.kind:<9}  {one.name}: {seen}, {one.observed or one.expected}")
-    lines += [f"  probe      {one.probe}: {one.state}" for one in report.health]
-    for item in report.waiting:
-        asked = ", ".join(f"{one.role} {one.have} of {one.need}" for one in item.roles)
-        lines.append(f"  waits      {item.item}{f' for {asked}' if asked else ''}, since report {item.since_seq}")
-    lines += [f"  answer {one.consignment:<3} {answered(one)}" for one in report.requests]
-    lines += [f"  left out   {left_out(one)}" for one in report.dropped]
-    lines += [f"  digest     {signed.digest}", f"  file       {path}"]
     return "\n".join(lines)

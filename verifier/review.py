@@ -238,7 +238,7 @@ def make_review(matter: Matter) -> Review:
 def _title(matter: Matter) -> str:
     plan, before = matter.plan, matter.before
     if not matter.way:
-        words = {"policy": "a new policy", "export": "a report leaves", "offboard": "the site leaves the vendor"}
+        words = {"policy": "a new policy", "export": "a report leaves", "offboard": "the vendor's access ends"}
         found = words.get(plan.action, plan.action)
         if matter.proposed is not None:
             found = f"policy {matter.policy.number} to {matter.proposed.number}"

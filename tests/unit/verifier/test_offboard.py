@@ -39,6 +39,7 @@ from verifier.receive import receive_bundle
 from verifier.report import read_report, write_report
 from verifier.report_cli import report_command
 from verifier.request import write_request
+from verifier.review_cli import review_command
 from verifier.site import EVIDENCE, SITE_KEY
 from verifier.standing import standing_of
 
@@ -463,3 +464,42 @@ def test_a_way_back_may_still_be_agreed_to_elsewhere(place: Place) -> None:
     assert [(one["item"], one["person"], one["new"]) for one in shown["answers"]] == [("b-1", "ops-1", True)]
     assert place.rollback(1).error is None
     assert place.open().state.current == 1
+
+
+def test_who_is_asked_reads_what_ends_what_stays_and_what_is_for_ever(place: Place, tmp_path: Path) -> None:
+    """At the site, and word for word the same at a desk."""
+    for words, extra in (("the contract ended", ()), ("retired", ("its key is destroyed",))):
+        with place.hold() as site:
+            ask(site, words)
+        site = place.open()
+        shown = json.loads(CliRunner().invoke(review_command, ["offboard", "--site", str(place.path), "--json"]).stdout)
+        assert shown["title"] == "the vendor's access ends"
+        work = shown["work"]
+        assert work[0] == f"asked at {site.state.offboarding.asked_at}, because: {words}"  # type: ignore[union-attr]  # asked
+        assert work[1].startswith(f"root 1 of {site.state.vendor} is believed no more")
+        assert "stays: the software that runs (small 1.1.0), data, images, backups, journal, generations 1, 2" in work
+        text = CliRunner().invoke(review_command, ["offboard", "--site", str(place.path)]).stdout
+        for one in ("nothing takes it back", "1.2.0 can be installed no more", *extra):
+            assert one in text.split("what will be done")[0], text
+        assert ("its key is destroyed" in text) == bool(extra)
+        desk = tmp_path / words.split()[0]
+        args = ["offboard", "--out", str(desk), "--site", str(place.path)]
+        assert CliRunner().invoke(review_command, args, catch_exceptions=False).exit_code == 0
+        away = CliRunner().invoke(review_command, [str(desk)], catch_exceptions=False).stdout
+        for line in work:
+            assert line in away
+        assert "nothing takes it back" in away.split("what will be done")[0]
+
+
+def test_who_lets_a_report_leave_reads_what_leaves(place: Place) -> None:
+    with place.hold() as site:
+        write_report(site, site.disk, place.clock.at)
+    site = place.open()
+    state = site.state
+    found = json.loads(
+        CliRunner().invoke(review_command, [f"e-{state.report_seq}", "--site", str(place.path), "--json"]).stdout
+    )
+    assert found["work"][0].startswith(f"report {state.report_seq} leaves, ")
+    assert found["work"][0].endswith(str(state.report_head))
+    assert any(one.startswith("with it go those from report ") for one in found["work"])
+    assert "installed  small 1.1.0, confirmed" in found["work"]
