@@ -10,6 +10,7 @@ from pathlib import Path
 
 from manifests.units import show_size
 from verifier.history import lines_of
+from verifier.negative import MAX_EACH
 from verifier.offboarding import REFUSED_FROM_THEN, WORKS_ON
 from verifier.paper import Paper, Row, Section, Table
 from verifier.site import EVIDENCE, SITE_KEY, Site
@@ -90,7 +91,10 @@ def _tried(now: Offboarding) -> Section:
         )
         for one in now.tried
     )
-    lines = ("what the vendor really sent, and was believed before; each had to be refused",)
+    lines = (
+        f"what the vendor really sent, and was believed before, of each kind the newest {MAX_EACH}; "
+        "each had to be refused",
+    )
     return Section("what was tried once more", lines, table=Table(("kind", "artefact", "outcome", "finding"), rows))
 
 
