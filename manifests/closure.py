@@ -12,9 +12,10 @@ from msgspec import Meta
 from manifests.canonical import encode, parse
 from manifests.digest import Count, Digest, KeyId, Name, Positive, SiteId, Time, Word, digest_of
 from manifests.document import Document
-from manifests.envelope import parse_envelope, seal, verify_signature
+from manifests.envelope import Envelope, parse_envelope, seal
 from manifests.errors import MalformedError, UntrustedError
 from manifests.keys import Signer
+from manifests.quorum import good_signers, require, weigh
 from manifests.report import Acknowledged, OffboardReason
 from manifests.trust import Chain
 
@@ -100,6 +101,14 @@ def sign_closure(closure: Closure, signers: tuple[Signer, ...]) -> bytes:
     return seal(encode(closure), CLOSURE_TYPE, signers)
 
 
+def parse_closure(data: bytes, what: str = "closure") -> tuple[Envelope, Closure]:
+    """Read one; its signatures are judged by ``verify_closure``."""
+    envelope = parse_envelope(data, CLOSURE_TYPE, what, max_bytes=MAX_CLOSURE)
+    found = parse(envelope.payload_bytes, Closure, what, max_bytes=MAX_CLOSURE)
+    check_closure(found, what)
+    return envelope, found
+
+
 def verify_closure(data: bytes, chain: Chain, what: str = "closure") -> SignedClosure:
     """The receipt, when a threshold of the newest root's consignment role signed it.
 
@@ -107,25 +116,10 @@ def verify_closure(data: bytes, chain: Chain, what: str = "closure") -> SignedCl
         MalformedError: Not a receipt in our form.
         UntrustedError: A signature is wrong or by a stranger, or there are too few of the role.
     """
-    envelope = parse_envelope(data, CLOSURE_TYPE, what, max_bytes=MAX_CLOSURE)
-    role = chain.newest.roles["consignment"]
-    good = set()
-    for one in envelope.signatures:
-        key = chain.key(one.keyid)
-        if key is None:
-            raise UntrustedError(f"signed by unknown key {one.keyid[:16]}", where=what, finding="signature-unknown")
-        if key.known:
-            verify_signature(envelope, one, key, what)
-            if chain.counted("consignment", one.keyid, None):
-                good.add(one.keyid)
-    if len(good) < role.threshold:
-        raise UntrustedError(
-            f"signed by {len(good)} of the {role.threshold} consignment keys that root {chain.newest.version} asks for",
-            where=what,
-            finding="signature-missing",
-        )
-    found = parse(envelope.payload_bytes, Closure, what, max_bytes=MAX_CLOSURE)
-    check_closure(found, what)
+    envelope, found = parse_closure(data, what)
+    good, others = good_signers(envelope, chain, what)
+    quorum = weigh(chain, "consignment", good, not_evaluated=others)
+    require(quorum, "the receipt", where=what, remedy="ask the vendor for it again")
     if found.vendor != chain.newest.vendor:
         raise UntrustedError(f"of {found.vendor}, expected {chain.newest.vendor}", where=what, finding="vendor-differs")
-    return SignedClosure(raw=data, closure=found, signers=tuple(sorted(good)))
+    return SignedClosure(raw=data, closure=found, signers=quorum.counted)

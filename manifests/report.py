@@ -17,7 +17,7 @@ from manifests.canonical import decode, encode, parse
 from manifests.digest import Count, Digest, KeyId, Name, Positive, SiteId, Time, Version, Word, digest_of
 from manifests.document import Document
 from manifests.enrolment import Cadence
-from manifests.envelope import Statement, sign_statement, statement, verify_statement
+from manifests.envelope import Statement, bundle_payload, sign_statement, statement, verify_statement
 from manifests.errors import MalformedError, NewerError
 from manifests.keys import PublicKey, Signer
 from manifests.release import Release
@@ -527,6 +527,20 @@ def _parse_statement(payload: bytes, what: str) -> Statement[Report]:
         if said.predicate_type.startswith("urn:waybill:report:"):
             raise _newer(said.predicate_type, what)
         raise MalformedError(f"a statement of type {said.predicate_type!r}, expected {REPORT_TYPE}", where=what)
+    return said
+
+
+def peek_report(data: bytes, what: str = "report") -> Report:
+    """What a report file claims, unverified: good for finding whose it is, and for showing that it was not verified.
+
+    Raises:
+        MalformedError: Not a report in our form.
+        NewerError: A report of a later kind than this program knows.
+    """
+    if len(data) > MAX_REPORT:
+        raise MalformedError(f"{len(data)} bytes, at most {MAX_REPORT} are allowed", where=what)
+    said = _parse_statement(bundle_payload(data, what), what).predicate
+    check_report(said, what)
     return said
 
 

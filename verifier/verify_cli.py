@@ -8,24 +8,27 @@ from typing import Any
 import click
 import msgspec
 
-from content.head import Known, VerifiedHead, open_head, verify_head
-from manifests.authorisation import AUTHORISATION_TYPE, parse_authorisation
+from content.head import VerifiedHead, open_head, verify_head
 from manifests.console import Result, one_line, progress, utc_now, verb
 from manifests.digest import digest_of
-from manifests.envelope import MAX_BUNDLE, Envelope
-from manifests.errors import HostError, MalformedError, UsageError, WaybillError
-from manifests.fingerprint import as_groups, as_words, parse_fingerprint
-from manifests.keys import PublicKey, read_capped
+from manifests.errors import HostError, RefusedError, UsageError, WaybillError
+from manifests.keys import read_capped
 from manifests.release import Release, parse_release
-from manifests.revocations import REVOCATIONS_TYPE, handler_digest, parse_revocations
-from manifests.trust import MAX_ROOT, Pin, SignedRoot, parse_root
+from manifests.revocations import handler_digest
+from manifests.trust import MAX_ROOT, parse_root
 from manifests.units import show_size
-from verifier.verify import Finding, SiteFacts, VerifiedBundle, refusal, verify_path, verify_pipe
+from verifier.verify import Finding, VerifiedBundle, refusal, verify_path, verify_pipe
+from verifier.whom import Whom, find_whom
 
 trust_options = (
     click.option("--root", "root", type=click.Path(path_type=Path), help="A root document that you trust."),
-    click.option("--fingerprint", metavar="WORDS", help="Fingerprint of the root: groups or words from the paper."),
+    click.option(
+        "--fingerprint",
+        metavar="WORDS",
+        help="Fingerprint of the root, from the paper; of an enrolment, that of the site's key.",
+    ),
     click.option("--site", type=click.Path(path_type=Path), help="Judge as this site would."),
+    click.option("--enrolment", type=click.Path(path_type=Path), help="Of a report: the enrolment of its site."),
 )
 
 
@@ -35,51 +38,25 @@ def _with_trust(function: Any) -> Any:
     return function
 
 
-def find_pin(
-    root: Path | None, fingerprint: str | None, site: Path | None
-) -> tuple[Pin, SiteFacts | None, Known] | None:
-    """Whom to trust: --root or --fingerprint, else the site's; None when nothing says so.
-
-    Raises:
-        UsageError: Two say so.
-    """
-    if sum(given is not None for given in (root, fingerprint, site)) > 1:
-        raise UsageError("--root, --fingerprint and --site are three answers to one question, give one", where="trust")
-    if root is not None:
-        document = parse_root(read_capped(root, MAX_ROOT), str(root))
-        return Pin(version=document.root.version, digest=document.fingerprint), None, Known(roots=(document.raw,))
-    if fingerprint is not None:
-        return Pin(version=0, digest=parse_fingerprint(fingerprint)), None, Known()
-    from verifier.facts import facts_of, proposed_channel
-    from verifier.fsops import Disk
-    from verifier.host import this_host
-    from verifier.site import find_site, open_site
-    from verifier.trust import known_of
-
-    try:
-        found = find_site(site, os.environ, Path.cwd())
-    except UsageError:
-        if site is not None or os.environ.get("WAYBILL_SITE"):
-            raise
-        return None
-    opened = open_site(found, Disk(), this_host())
-    facts = facts_of(opened.state, proposed_channel(found))
-    return facts.pin, facts, known_of(opened)
-
-
-@verb(short_help="Check a bundle.")
+@verb(short_help="Check a bundle or a signed document.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @_with_trust
 @click.option("--head", "head_file", type=click.Path(path_type=Path), help="Take the head from this file instead.")
 def verify_command(
-    files: tuple[str, ...], root: Path | None, fingerprint: str | None, site: Path | None, head_file: Path | None
+    files: tuple[str, ...],
+    root: Path | None,
+    fingerprint: str | None,
+    site: Path | None,
+    enrolment: Path | None,
+    head_file: Path | None,
 ) -> Result:
-    """Check that each bundle FILE is trusted, meant for here, and whole; - reads a pipe.
+    """Check that each bundle FILE is trusted, meant for here, and whole; - reads a pipe. Nothing is remembered.
 
-    Trust is decided on the first bytes; a wrong bundle of any size is refused at once. Nothing is remembered.
+    Trust is decided on the first bytes; a wrong bundle of any size is refused at once. FILE may also be a signed
+    document: root, revocation list, authorisation, consignment, receipt, enrolment, report, request, answer.
     """
-    found = find_pin(root, fingerprint, site)
-    if found is None:
+    whom = find_whom(root, fingerprint, site) if enrolment is None or any((root, fingerprint, site)) else None
+    if whom is None and enrolment is None:
         raise UsageError(
             "nothing says whom to trust",
             where="trust",
@@ -87,16 +64,26 @@ def verify_command(
         )
     if head_file is not None and len(files) > 1:
         raise UsageError("--head belongs to one bundle", where="--head")
-    results = [_verify_one(file, *found, head_file) for file in files]
+    results = [_verify_one(file, whom, enrolment, head_file) for file in files]
     text = "\n\n".join(result.text for result in results)
     error = next((result.error for result in results if result.error), None)
-    data = results[0].data if len(results) == 1 else {"bundles": [result.data for result in results]}
+    data = results[0].data if len(results) == 1 else {"files": [result.data for result in results]}
     return Result(text, data, error)
 
 
-def _verify_one(file: str, pin: Pin, facts: SiteFacts | None, known: Known, head_file: Path | None) -> Result:
+def _verify_one(file: str, whom: Whom | None, enrolment: Path | None, head_file: Path | None) -> Result:
     try:
-        bundle = _verify_file(file, pin, facts, known, head_file)
+        if is_document(file):
+            return _verify_document(file, whom, enrolment)
+        if whom is None:
+            raise UsageError(
+                "an enrolment vouches for what a site signed, not for a bundle",
+                where=file,
+                remedy="--fingerprint with the words of the vendor's paper, or --root, or --site",
+            )
+        bundle = _verify_file(file, whom, head_file)
+    except UsageError:
+        raise
     except (WaybillError, FileNotFoundError) as wrong:
         error = wrong if isinstance(wrong, WaybillError) else HostError("no such file", where=file)
         finding = Finding(error.finding, "refused", error.problem, error)
@@ -104,8 +91,39 @@ def _verify_one(file: str, pin: Pin, facts: SiteFacts | None, known: Known, head
     return verdict_of(file, bundle)
 
 
-def _verify_file(file: str, pin: Pin, facts: SiteFacts | None, known: Known, head_file: Path | None) -> VerifiedBundle:
-    now = utc_now()
+def is_document(file: str) -> bool:
+    """Whether it is JSON; a bundle never begins with a brace. A pipe is read as a bundle."""
+    path = Path(file)
+    if file == "-" or not path.is_file():
+        return False
+    with path.open("rb") as opened:
+        return opened.read(1) == b"{"
+
+
+def _verify_document(file: str, whom: Whom | None, enrolment: Path | None) -> Result:
+    from verifier.documents import Judge, document_data, judge_document, read_document
+
+    data, said = read_document(Path(file))
+    vouched = judge_document(Path(file), data, said, Judge(whom, enrolment))
+    finding = Finding("signatures", "ok", vouched.by)
+    practice = ", practice" if vouched.practice else ""
+    lines = [finding.line(), f"verdict: verified {said.kind}, {one_line(said.title)}{practice} ({said.digest})"]
+    facts = document_data(said)
+    return Result(
+        "\n".join(lines),
+        {
+            "file": file,
+            "verdict": "verified",
+            "practice": vouched.practice,
+            "signers": list(vouched.signers),
+            "findings": [_finding(finding)],
+            **{name: value for name, value in facts.items() if name != "document"},
+        },
+    )
+
+
+def _verify_file(file: str, whom: Whom, head_file: Path | None) -> VerifiedBundle:
+    now, pin, facts, known = utc_now(), whom.pin, whom.facts, whom.known
     if file == "-":
         head = open_head(head_file) if head_file else None
         with progress("verifying", 0) as bar, os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0) as stream:
@@ -166,29 +184,64 @@ def verdict_of(file: str, bundle: VerifiedBundle) -> Result:
 @click.argument("file", type=click.Path(path_type=Path))
 @_with_trust
 @click.option("--pem", "role", metavar="ROLE", help="Of a root document: the public keys of ROLE in PEM.")
-def show_command(file: Path, root: Path | None, fingerprint: str | None, site: Path | None, role: str | None) -> Result:
-    """Say in words what FILE means; the first line says who vouches for it, or that nobody was asked."""
+def show_command(
+    file: Path,
+    root: Path | None,
+    fingerprint: str | None,
+    site: Path | None,
+    enrolment: Path | None,
+    role: str | None,
+) -> Result:
+    """Say in words what FILE means: a bundle, or a signed document of any kind.
+
+    The first line says who vouches for it, or that nobody was asked.
+    """
     if file.is_dir():
         open_head(file)
     with file.open("rb") as opened:
-        start = opened.read(1)
-    if start == b"{":
-        return _show_json(file, role)
-    if role is not None:
+        document = opened.read(1) == b"{"
+    if role is not None and not document:
         raise UsageError(
             "--pem is for root documents", where="--pem", remedy="waybill show trust/1.root.json --pem release"
         )
+    if role is not None:
+        return _pems(file, role)
+    whom = find_whom(root, fingerprint, site)
+    if document:
+        return _show_document(file, whom, enrolment)
     head = open_head(file)
-    found = find_pin(root, fingerprint, site)
-    if found is None:
+    if whom is None:
         release = parse_release(head.release)
         first = "not verified: nothing says whom to trust (--fingerprint, --root or --site)"
         return _show_release(first, release, digest_of(head.release), None)
-    verified = verify_head(head, found[0], found[2])
+    verified = verify_head(head, whom.pin, whom.known)
     by = ", ".join(verified.chain.who(keyid) for keyid in verified.signers)
     practice = " (practice)" * verified.practice
     first = f"head verified: {verified.chain.newest.vendor}{practice}, signed by {by}; the bulk was not read"
     return _show_release(first, verified.release, verified.release_digest, verified)
+
+
+def _show_document(file: Path, whom: Whom | None, enrolment: Path | None) -> Result:
+    from verifier.documents import Judge, document_data, document_text, judge_document, read_document
+
+    data, said = read_document(file)
+    by: str | None = None
+    try:
+        by = judge_document(file, data, said, Judge(whom, enrolment)).by
+        first = f"verified: {by}"
+    except (UsageError, RefusedError) as error:
+        first = f"not verified: {error.problem} ({error.remedy})"
+    if by is None and said.fingerprint and whom is None:
+        first = f"not verified: compare this fingerprint with the vendor's paper before you trust {file.name}"
+    return Result(document_text(first, said), {"verified": by is not None, "by": by, **document_data(said)})
+
+
+def _pems(file: Path, role: str) -> Result:
+    found = parse_root(read_capped(file, MAX_ROOT), str(file)).root
+    if role not in found.roles:
+        raise UsageError(f"no role {role!r}, the roles are {', '.join(sorted(found.roles))}", where="--pem")
+    keys = [found.keys[keyid] for keyid in found.roles[role].keys if keyid in found.keys]
+    return Result("".join(key.pem for key in keys).rstrip("\n"), {"pem": [key.pem for key in keys]})
 
 
 def _show_release(first: str, release: Release, digest: str, verified: VerifiedHead | None) -> Result:
@@ -234,104 +287,6 @@ def _audience(release: Release) -> str:
     if release.audience.everyone:
         return "everyone"
     return f"{', '.join(release.audience.customers)} in {', '.join(release.audience.environments)}"
-
-
-class _Typed(msgspec.Struct):
-    """Just enough of a JSON file to know what it is."""
-
-    payload_type: str = msgspec.field(name="payloadType", default="")
-
-
-def _show_json(file: Path, role: str | None) -> Result:
-    data = read_capped(file, 16 << 20)
-    from manifests.canonical import decode
-
-    kind = decode(data, _Typed, str(file)).payload_type
-    if kind == "application/vnd.waybill.root.v1+json":
-        return _show_root(parse_root(data, str(file)), file, role)
-    if role is not None:
-        raise UsageError("--pem is for root documents", where="--pem")
-    if kind == REVOCATIONS_TYPE:
-        return _show_list(data, file)
-    if kind == AUTHORISATION_TYPE:
-        return _show_authorisation(data, file)
-    if kind:
-        envelope = decode(data, Envelope, str(file))
-        payload = envelope.payload_bytes
-        signed = ", ".join(one.keyid[:12] for one in envelope.signatures) or "nobody"
-        first = f"not verified: a signed document of type {kind}, its signatures say {signed}"
-    else:
-        from manifests.envelope import bundle_payload
-
-        payload = bundle_payload(data, str(file)) if len(data) <= MAX_BUNDLE * 2 else b""
-        first = "not verified: a signed statement"
-    try:
-        document = msgspec.json.decode(payload)
-    except (msgspec.DecodeError, RecursionError):
-        raise MalformedError("not a document of Waybill", where=str(file)) from None
-    text = msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2).decode()
-    return Result(f"{first}\n{text}", {"verified": False, "document": document})
-
-
-def _show_list(data: bytes, file: Path) -> Result:
-    envelope, found = parse_revocations(data, str(file))
-    signed = ", ".join(one.keyid[:12] for one in envelope.signatures) or "nobody"
-    rows = [
-        "not verified: a site judges it by the root that it trusts",
-        f"list      {found.vendor}, revocation list {found.version}",
-    ]
-    rows += [f"key       {one}" for one in found.keys]
-    rows += [f"release   {one}" for one in found.releases]
-    rows += [f"handler   {one}" for one in found.handlers]
-    rows.append(f"signed by {signed}")
-    return Result("\n".join(rows), {"verified": False, "document": msgspec.to_builtins(found)})
-
-
-def _show_authorisation(data: bytes, file: Path) -> Result:
-    envelope, found = parse_authorisation(data, str(file))
-    leaves, goes_to = found.leaves, found.goes_to
-    signed = ", ".join(one.keyid[:12] for one in envelope.signatures) or "nobody"
-    rows = [
-        "not verified: a site judges it by the root that it trusts",
-        f"permits    a way back below the floor, once: authorisation {found.number} of {found.vendor}",
-        f"at         {', '.join(found.sites) or 'every site that runs the release which carries it'}",
-        f"leaves     {found.product}, {leaves.channel} {leaves.mark.sequence} of epoch {leaves.mark.epoch}",
-        f"back to    {found.product} {goes_to.version}, {goes_to.channel} {goes_to.mark.sequence} of epoch "
-        f"{goes_to.mark.epoch}",
-        f"           {goes_to.release}",
-        f"because    {one_line(found.why)}",
-        f"loses      {one_line(found.loses)}",
-        f"reopens    {one_line(', '.join(found.reopens)) or 'no advisory'}",
-        f"issued     {found.issued_at}",
-        f"spent as   {digest_of(envelope.payload_bytes)}",
-        f"signed by  {signed}",
-    ]
-    return Result("\n".join(rows), {"verified": False, "document": msgspec.to_builtins(found)})
-
-
-def _show_root(found: SignedRoot, file: Path, role: str | None) -> Result:
-    if role is not None:
-        if role not in found.root.roles:
-            raise UsageError(f"no role {role!r}, the roles are {', '.join(sorted(found.root.roles))}", where="--pem")
-        held_keys = found.root.roles[role].keys
-        keys: list[PublicKey] = [found.root.keys[keyid] for keyid in held_keys if keyid in found.root.keys]
-        return Result("".join(key.pem for key in keys).rstrip("\n"), {"pem": [key.pem for key in keys]})
-    rows = [
-        f"not verified: compare this fingerprint with the vendor's paper before you trust {file.name}",
-        f"root      {found.root.vendor}, version {found.root.version}" + " (practice)" * found.root.practice,
-        f"groups    {as_groups(found.fingerprint)}",
-        f"words     {as_words(found.fingerprint)}",
-    ]
-    for name, held in sorted(found.root.roles.items()):
-        products = f" for {', '.join(held.products)}" if held.products else ""
-        names = {id_: one.name for id_, one in found.root.identities.items()}
-        who = ", ".join(names.get(keyid, keyid[:12]) for keyid in held.keys)
-        rows.append(f"role      {name}: {held.threshold} of {who}{products}")
-    rows += [f"left      {keyid[:12]}: {leaver.how}" for keyid, leaver in sorted(found.root.leave.items())]
-    signed = ", ".join(one.keyid[:12] for one in found.envelope.signatures)
-    rows.append(f"signed by {signed or 'nobody'}")
-    data = {"verified": False, "fingerprint": found.fingerprint, "document": msgspec.to_builtins(found.root)}
-    return Result("\n".join(rows), data)
 
 
 @verb(short_help="Say what differs.")

@@ -1,0 +1,301 @@
+"""`show` and `verify` of every signed document: who vouches for it, and what is no reason to believe it."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from content.head import open_head
+from manifests.canonical import encode
+from manifests.closure import LADDER, Closure, Kept, Step, sign_closure
+from manifests.consignment import Request
+from manifests.envelope import seal
+from manifests.fingerprint import as_words
+from manifests.keys import Signer, generate_key
+from manifests.report import Acknowledged
+from manifests.revocations import REVOCATIONS_TYPE, Revocations, encode_revocations
+from manifests.trust import ROOT_TYPE
+from tests.authorisations import authorisation, carried, sealed
+from tests.consignments import consignment_for, signed
+from tests.faults.model import QuickDisk
+from tests.place import Place, make_place
+from tests.vendor import CONSIGNMENT, RELEASE, ROOT, STRANGER, Vendor
+from verifier.answer import sign_answer
+from verifier.desk import open_request
+from verifier.drivers import load_driver
+from verifier.items import asked_about
+from verifier.newkey import rotate_key
+from verifier.outbox import report_path
+from verifier.report import write_report
+from verifier.request import write_request
+from verifier.sitekey import enrolment_path
+from verifier.verify_cli import show_command, verify_command
+
+ONE = Vendor(version="1.0.0", sequence=1)
+TWO = ONE.but(version="1.1.0", sequence=2, service={"hello.txt": b"two\n"})
+
+
+@dataclass
+class World:
+    """A site, its vendor's papers, and one file of every kind."""
+
+    folder: Path
+    place: Place
+    files: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Path:
+        return self.files["root"]
+
+    def write(self, name: str, data: bytes) -> Path:
+        self.files[name] = self.folder / f"{name}.json"
+        self.files[name].write_bytes(data)
+        return self.files[name]
+
+    def trust(self, kind: str) -> tuple[str, ...]:
+        """Options that name whom to trust for a file of that kind, without a site."""
+        if kind == "report":
+            return ("--enrolment", str(self.files["enrolment"]))
+        if kind == "enrolment":
+            return ("--fingerprint", as_words(f"sha256:{self.place.open().state.site_key.keyid}"))
+        if kind in ("answer", "approval"):
+            return ("--site", str(self.place.path))
+        return ("--root", str(self.root))
+
+
+KINDS = {
+    "root": "small-works, version 1",
+    "revocations": "small-works, revocation list 3",
+    "authorisation": "small-works, number 7, for small",
+    "statement": "one signature of the release small 1.0.0",
+    "consignment": "number 1 of small-works for northern-grid/small/production/east",
+    "receipt": "small-works closed northern-grid/small/production/east",
+    "enrolment": "northern-grid/small/production/east",
+    "report": "number 1 of northern-grid/small/production/east",
+    "request": "r-1.1.0 of northern-grid/small/production/east",
+    "answer": "approve r-1.1.0 of northern-grid/small/production/east",
+    "approval": "approve, as operator",
+}
+
+
+def receipt(place: Place, signer: Signer = CONSIGNMENT, vendor: str = "small-works") -> bytes:
+    state = place.open().state
+    said = Closure(
+        vendor=vendor,
+        site=state.site,
+        site_key=state.site_key.keyid,
+        reason="ended",
+        requested_at="2026-03-01T10:00:00Z",
+        closed_at="2026-04-01T10:00:00Z",
+        last_report=Acknowledged(seq=1, digest=state.report_head or ""),
+        steps=tuple(
+            Step(step=one, standing="unproven" if one == "carried" else "proven")  # type: ignore[arg-type]  # a rung
+            for one in LADDER
+        ),
+        unanswered=(2,),
+        kept=(Kept(what="reports", count=4, until="2027-04-01T10:00:00Z"),),
+    )
+    return sign_closure(said, (signer,))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("documents")
+    place = make_place(folder, ONE, disk=QuickDisk(), reserve="4KiB")
+    place.bring(ONE.write(folder / "1.tar"))
+    place.receive(TWO.write(folder / "2.tar"))
+    with place.hold() as site:
+        write_report(site, site.disk, place.clock.at)
+    site = place.open()
+    state = site.state
+    world = World(folder, place)
+    first = state.generation(1)
+    assert first is not None
+    permit = authorisation(first)
+    listed = encode_revocations(Revocations(vendor="small-works", version=3, keys=("f" * 64,)))
+    raw_list = seal(listed, REVOCATIONS_TYPE, (ROOT,))
+    world.write("root", ONE.root_file())
+    world.write("revocations", raw_list)
+    world.write("authorisation", sealed(permit))
+    world.write("statement", open_head(folder / "1.tar").signatures[0].bundle)
+    asked = (Request(request="q1", handler="restart", parameters={"unit": "api"}),)
+    note = consignment_for(state, acknowledge=True, requests=asked, authorisations=(carried(permit),))
+    world.write("consignment", signed(note))
+    world.write("receipt", receipt(place))
+    world.write("enrolment", enrolment_path(site).read_bytes())
+    world.write("report", report_path(site, 1).read_bytes())
+    desk = folder / "desk"
+    write_request(site, asked_about(site, ("r-1.1.0",)), ("r-1.1.0",), desk, load_driver, lambda _: {})
+    world.files["request"] = desk / "request.json"
+    world.files["answer"] = sign_answer(open_request(desk), place.people["ops-1"], "approve", "after lunch", None)[1]
+    place.approve("r-1.1.0")
+    world.files["approval"] = place.open().document_path(place.open().state.verdicts[-1].envelope)
+    return world
+
+
+def run(command: Any, *words: object, code: int = 0) -> dict[str, Any]:
+    found = CliRunner().invoke(command, [*(str(one) for one in words), "--json"], catch_exceptions=False)
+    assert found.exit_code == code, found.output
+    data: dict[str, Any] = json.loads(found.stdout)
+    return data
+
+
+def text(command: Any, *words: object) -> str:
+    return CliRunner().invoke(command, [str(one) for one in words], catch_exceptions=False).stdout
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_is_known_by_its_content_and_vouched_for(world: World, kind: str) -> None:
+    path, trust = world.files[kind], world.trust(kind)
+    found = run(verify_command, path, *trust)
+    assert (found["verdict"], found["kind"]) == ("verified", kind)
+    assert found["signers"]
+    assert text(verify_command, path, *trust).splitlines()[-1].startswith(f"verdict: verified {kind}, {KINDS[kind]}")
+    shown = text(show_command, path, *trust).splitlines()
+    assert shown[0].startswith("verified: ")
+    assert shown[1] == f"{kind:<10} {KINDS[kind]}"
+    assert run(show_command, path, *trust)["verified"] is True
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_trust_nothing_is_called_verified(world: World, kind: str) -> None:
+    path = world.files[kind]
+    assert run(verify_command, path, code=2)["error"]["hint"]
+    found = run(show_command, path)
+    assert (found["verified"], found["by"]) == (False, None)
+    assert text(show_command, path).splitlines()[0].startswith("not verified: ")
+
+
+@pytest.mark.parametrize("kind", [one for one in KINDS if one != "request"])
+def test_the_site_judges_what_is_meant_for_it(world: World, kind: str) -> None:
+    if kind == "revocations":
+        # The site has no list yet; by its root this one holds.
+        assert run(verify_command, world.files[kind], "--site", world.place.path)["kind"] == kind
+        return
+    found = run(verify_command, world.files[kind], "--site", world.place.path)
+    assert found["verdict"] == "verified"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_changed_byte_of_a_signature_or_a_payload(world: World, kind: str, tmp_path: Path) -> None:
+    raw = world.files[kind].read_bytes()
+    place = raw.index(b'"sig":"') + 40
+    changed = raw[:place] + (b"A" if raw[place : place + 1] != b"A" else b"B") + raw[place + 1 :]
+    if kind == "request":
+        path = tmp_path / "desk" / "request.json"
+        path.parent.mkdir()
+        (path.parent / "documents").symlink_to(world.files[kind].parent / "documents")
+    else:
+        path = tmp_path / "x.json"
+    path.write_bytes(changed)
+    found = CliRunner().invoke(verify_command, [str(path), *world.trust(kind), "--json"], catch_exceptions=False)
+    assert found.exit_code in (3, 4), found.output
+    assert json.loads(found.stdout)["verdict"] == "refused"
+
+
+def test_by_a_stranger_or_for_another_vendor(world: World, tmp_path: Path) -> None:
+    state = world.place.open().state
+    root = ("--root", world.root)
+    for data, finding in (
+        (signed(consignment_for(state), STRANGER), "signature-unknown"),
+        (signed(consignment_for(state), RELEASE), "signature-role"),
+        (signed(consignment_for(state, vendor="large-works")), "vendor-differs"),
+        (receipt(world.place, STRANGER), "signature-unknown"),
+        (receipt(world.place, RELEASE), "signature-role"),
+        (receipt(world.place, vendor="large-works"), "vendor-differs"),
+    ):
+        (tmp_path / "x.json").write_bytes(data)
+        found = run(verify_command, tmp_path / "x.json", *root, code=4)
+        assert found["findings"][0]["id"] == finding
+    other = seal(encode(ONE.but(practice=True).root()), ROOT_TYPE, (ROOT,))
+    (tmp_path / "other.json").write_bytes(other)
+    assert run(verify_command, tmp_path / "other.json", *root, code=4)
+
+
+def test_for_another_site(world: World, tmp_path: Path) -> None:
+    state = world.place.open().state
+    here = ("--site", world.place.path)
+    west = "northern-grid/small/production/west"
+    first = state.generation(1)
+    assert first is not None
+    for data in (
+        signed(consignment_for(state, site=west)),
+        signed(consignment_for(state, site_key="0" * 64)),
+        sealed(authorisation(first, sites=(west,))),
+    ):
+        (tmp_path / "x.json").write_bytes(data)
+        found = run(verify_command, tmp_path / "x.json", *here, code=5)
+        assert found["findings"][0]["id"] == "other-site"
+        assert text(show_command, tmp_path / "x.json", *here).startswith("not verified: is for northern-grid/small/")
+        assert run(verify_command, tmp_path / "x.json", "--root", world.root)["verdict"] == "verified"
+
+
+def test_what_a_consignment_and_a_receipt_say(world: World) -> None:
+    note = text(show_command, world.files["consignment"])
+    assert "asks       q1: restart with unit=api" in note
+    assert "brings     authorisation 7: back to 1.0.0" in note
+    assert "holds      report 1, sha256:" in note
+    closed = text(show_command, world.files["receipt"])
+    assert "step       carried: unproven" in closed
+    assert "unanswered consignments 2" in closed
+    assert "keeps      4 reports, until 2027-04-01T10:00:00Z" in closed
+    permit = text(show_command, world.files["authorisation"])
+    assert "permits    a way back below the floor, once: authorisation 7 of small-works" in permit
+    assert "condition  after lunch" in text(show_command, world.files["answer"])
+    assert "           installed  small 1.0.0, confirmed" in text(show_command, world.files["report"])
+
+
+def test_a_report_by_a_later_key_is_led_to_from_the_enrolment(tmp_path: Path) -> None:
+    place = make_place(tmp_path, ONE, disk=QuickDisk(), reserve="4KiB")
+    enrolment = tmp_path / "enrolment.json"
+    enrolment.write_bytes(enrolment_path(place.open()).read_bytes())
+    with place.hold() as site:
+        write_report(site, site.disk, place.clock.at)
+        rotate_key(site)
+    with place.hold() as site:
+        write_report(site, site.disk, place.clock.at)
+    path = report_path(place.open(), 2)
+    assert "through one change of key" in text(verify_command, path, "--enrolment", enrolment)
+    assert "verified report" in text(verify_command, path, "--site", place.path)
+    assert "verified report" in text(verify_command, report_path(place.open(), 1), "--site", place.path)
+
+
+def test_an_enrolment_vouches_for_its_own_site_alone(world: World, tmp_path: Path) -> None:
+    other = make_place(tmp_path, ONE, disk=QuickDisk(), reserve="4KiB")
+    foreign = enrolment_path(other.open())
+    assert run(verify_command, world.files["report"], "--enrolment", foreign, code=4)
+    assert run(verify_command, foreign, *world.trust("enrolment"), code=4)["findings"][0]["id"] == "fingerprint-differs"
+    assert run(verify_command, foreign, "--root", world.root, code=2)
+    bundle = tmp_path / "b.tar"
+    ONE.write(bundle)
+    assert run(verify_command, bundle, "--enrolment", world.files["enrolment"], code=2)
+
+
+def test_an_answer_by_somebody_the_policy_does_not_know(world: World, tmp_path: Path) -> None:
+    site = world.place.open()
+    desk = tmp_path / "desk"
+    write_request(site, asked_about(site, ("r-1.1.0",)), ("r-1.1.0",), desk, load_driver, lambda _: {})
+    raw = sign_answer(open_request(desk), world.place.people["ops-1"], "approve", None, None)[1].read_bytes()
+    stranger = make_place(tmp_path / "else", ONE, disk=QuickDisk(), reserve="4KiB")
+    (tmp_path / "x.json").write_bytes(raw)
+    found = run(verify_command, tmp_path / "x.json", "--site", stranger.path, code=5)
+    assert found["findings"][0]["id"] == "approver-unknown"
+    assert generate_key().public.keyid not in found["findings"][0]["text"]
+
+
+@pytest.mark.parametrize("data", [b"{}", b'{"type":"x"}', b'{"payloadType":"application/json"}', b"{", b"[]", b"\x00"])
+def test_what_is_none_of_ours(world: World, tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "x").write_bytes(data)
+    for command in (verify_command, show_command):
+        found = CliRunner().invoke(command, [str(tmp_path / "x"), "--root", str(world.root)], catch_exceptions=False)
+        assert found.exit_code == 3, found.output
+
+
+def test_several_files_at_once(world: World) -> None:
+    found = run(
+        verify_command, world.files["consignment"], world.files["receipt"], world.folder / "1.tar", "--root", world.root
+    )
+    assert [one["verdict"] for one in found["files"]] == ["verified"] * 3
