@@ -17,8 +17,11 @@ VERBS = {
     "sign": ("content.keys_cli:sign_command", "Add a signature to a bundle, a root document or a revocation list."),
     "kit": ("bundler.kit_cli:kit_command", "Write the verifier as one file that runs at a site."),
     "show": ("verifier.verify_cli:show_command", "Say what a document means, and who vouches for it."),
-    "verify": ("verifier.verify_cli:verify_command", "Check that a bundle is trusted, meant for here, and whole."),
-    "compare": ("verifier.verify_cli:compare_command", "Say what differs between two bundles."),
+    "verify": (
+        "verifier.verify_cli:verify_command",
+        "Check that a bundle or a signed document is trusted, and whole.",
+    ),
+    "compare": ("verifier.verify_cli:compare_command", "Say what differs between two files of one kind."),
     "enroll": ("verifier.cli:enroll_command", "Make this folder a site that trusts one vendor."),
     "receive": ("verifier.cli:receive_command", "Take in what came on a medium."),
     "review": ("verifier.review_cli:review_command", "Say what waits, what it would change, and who must agree."),

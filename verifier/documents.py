@@ -379,7 +379,7 @@ def _judge_report(data: bytes, judge: Judge, where: str) -> Vouched:
         ).enrolment
         if enrolled.site != site:
             raise UntrustedError(
-                f"is by {site}, the enrolment is of {enrolled.site}", where=where, finding="site-other"
+                f"is by {site}, the enrolment is of {enrolled.site}", where=where, finding="other-site"
             )
         led = follow(site, enrolled.key, enrolled.key_epoch, claimed_succession(data), where)
         key = led[-1].key if led else enrolled.key

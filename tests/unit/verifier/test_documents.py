@@ -1,18 +1,23 @@
 """`show` and `verify` of every signed document: who vouches for it, and what is no reason to believe it."""
 
+import base64
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from content.head import open_head
 from manifests.canonical import encode
 from manifests.closure import LADDER, Closure, Kept, Step, sign_closure
 from manifests.consignment import Request
 from manifests.envelope import seal
+from manifests.errors import WaybillError
 from manifests.fingerprint import as_words
 from manifests.keys import Signer, generate_key
 from manifests.report import Acknowledged
@@ -25,6 +30,7 @@ from tests.place import Place, make_place
 from tests.vendor import CONSIGNMENT, RELEASE, ROOT, STRANGER, Vendor
 from verifier.answer import sign_answer
 from verifier.desk import open_request
+from verifier.documents import Judge, document_data, document_text, judge_document, read_document
 from verifier.drivers import load_driver
 from verifier.items import asked_about
 from verifier.newkey import rotate_key
@@ -33,6 +39,7 @@ from verifier.report import write_report
 from verifier.request import write_request
 from verifier.sitekey import enrolment_path
 from verifier.verify_cli import show_command, verify_command
+from verifier.whom import find_whom
 
 ONE = Vendor(version="1.0.0", sequence=1)
 TWO = ONE.but(version="1.1.0", sequence=2, service={"hello.txt": b"two\n"})
@@ -299,3 +306,31 @@ def test_several_files_at_once(world: World) -> None:
         verify_command, world.files["consignment"], world.files["receipt"], world.folder / "1.tar", "--root", world.root
     )
     assert [one["verdict"] for one in found["files"]] == ["verified"] * 3
+
+
+@given(kind=st.sampled_from(sorted(KINDS)), data=st.data())
+@settings(max_examples=300)
+def test_whatever_is_in_it_ends_in_words(world: World, kind: str, data: st.DataObject) -> None:
+    """Bytes changed in the file, or in what is signed: it is read, or refused as every wrong file is."""
+    raw = world.files[kind].read_bytes()
+    inner = re.search(rb'"payload":"([A-Za-z0-9+/=]+)"', raw)
+    assert inner is not None
+    where = data.draw(st.sampled_from(("file", "payload")))
+    text = raw if where == "file" else base64.b64decode(inner[1])
+    at = data.draw(st.integers(0, len(text) - 1))
+    new = data.draw(st.binary(max_size=4))
+    text = text[:at] + new + text[at + data.draw(st.integers(0, 4)) :]
+    if where == "payload":
+        text = raw[: inner.start(1)] + base64.b64encode(text) + raw[inner.end(1) :]
+    path = world.files["request"].parent / "changed.json"
+    path.write_bytes(text)
+    try:
+        read, said = read_document(path)
+        document_text("not verified", said)
+        json.dumps(document_data(said))
+        site = find_whom(None, None, world.place.path)
+        judge_document(path, read, said, Judge(site, world.files["enrolment"]))
+    except WaybillError as error:
+        assert error.problem
+        return
+    assert text == raw
