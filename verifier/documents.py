@@ -1,4 +1,4 @@
-"""Every signed document but a bundle: what it says in words, and who vouches for it. Writes nothing, remembers nothing.
+"""Every document but a bundle: what it says in words, and who vouches for it. Writes nothing, remembers nothing.
 
 A document of the vendor is judged by its root; one of a site by the site's key, which an enrolment names; one of a
 person by the policy in force at the site.
@@ -14,6 +14,7 @@ import msgspec
 from manifests import approval, authorisation, closure, consignment, enrolment, review_request, revocations
 from manifests.canonical import decode, encode, parse
 from manifests.console import one_line
+from manifests.contract import CONTRACT_TYPE, parse_contract
 from manifests.digest import digest_of
 from manifests.envelope import (
     BUNDLE,
@@ -27,10 +28,12 @@ from manifests.envelope import (
 from manifests.errors import MalformedError, RefusedError, UntrustedError, UsageError
 from manifests.fingerprint import as_groups, as_words
 from manifests.keys import PublicKey, read_capped
-from manifests.plan import Plan
+from manifests.plan import PLAN_TYPE, Plan, parse_plan
+from manifests.policy import POLICY_TYPE, parse_policy
 from manifests.release import PREDICATE_TYPE, ReleaseStatement
 from manifests.report import REPORT_TYPE, peek_report, verify_report
 from manifests.report_text import report_lines
+from manifests.rollback import ROLLBACK_TYPE, parse_rollback
 from manifests.rotation import claimed_succession, follow
 from manifests.trust import ROOT_TYPE, Chain, Mark, parse_root
 from manifests.units import show_duration
@@ -131,7 +134,7 @@ def _kind_of(data: bytes, where: str) -> str:
         if one.type in said:
             return kind
     raise MalformedError(
-        "not a signed document of Waybill",
+        "not a document of Waybill",
         where=where,
         remedy=f"this looks at bundles and at {', '.join(sorted(_KINDS))} files",
     )
@@ -479,6 +482,29 @@ def _by_person(data: bytes, whom: Whom, where: str) -> Vouched:
     return Vouched(f"signed by {word.person} ({said.role}), by policy {policy.number} in force", (said.keyid,))
 
 
+# --- what others name by its digest ---------------------------------------------------------------------------------
+
+
+def _unsigned(kind: str, parse_it: Callable[[bytes, str], msgspec.Struct]) -> Callable[[bytes, str], Said]:
+    def read(data: bytes, where: str) -> Said:
+        found = parse_it(data, where)
+        lines = msgspec.json.format(data, indent=2).decode().splitlines()
+        return Said(kind, f"{len(data)} bytes", tuple(("", line) for line in lines), found, digest_of(data))
+
+    return read
+
+
+def _read_plan(data: bytes, where: str) -> Said:
+    found = parse_plan(data, where)
+    return Said("plan", f"{found.action} at {found.site}", tuple(_plan_rows(found)), found, found.digest)
+
+
+def _nobody(_data: bytes, _judge: Judge, where: str) -> Vouched:
+    raise UsageError(
+        "nobody signs it by itself", where=where, remedy="whatever names its digest vouches for it: compare that"
+    )
+
+
 # --- together -------------------------------------------------------------------------------------------------------
 
 _VENDOR = "--root with the vendor's newest root document, or --site"
@@ -504,6 +530,10 @@ _KINDS = {
     "request": _Kind(review_request.REQUEST_TYPE, _read_request, _judge_request),
     "answer": _Kind(review_request.ANSWER_TYPE, _read_answer, _judge_answer),
     "approval": _Kind(approval.APPROVAL_TYPE, _read_approval, _judge_approval),
+    "plan": _Kind(PLAN_TYPE, _read_plan, _nobody),
+    "policy": _Kind(POLICY_TYPE, _unsigned("policy", parse_policy), _nobody),
+    "contract": _Kind(CONTRACT_TYPE, _unsigned("contract", parse_contract), _nobody),
+    "rollback": _Kind(ROLLBACK_TYPE, _unsigned("rollback", parse_rollback), _nobody),
 }
 
 

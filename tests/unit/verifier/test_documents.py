@@ -293,6 +293,29 @@ def test_an_answer_by_somebody_the_policy_does_not_know(world: World, tmp_path: 
     assert generate_key().public.keyid not in found["findings"][0]["text"]
 
 
+def test_what_others_name_by_its_digest_is_shown_and_never_verified(world: World) -> None:
+    site = world.place.open()
+    state = site.state
+    plan = state.verdicts[-1].plan
+    for digest, kind, said in (
+        (plan, "plan", "install at northern-grid/small/production/east"),
+        (state.policy, "policy", '"number": 1'),
+    ):
+        path = site.document_path(digest)
+        shown = text(show_command, path, "--site", world.place.path)
+        assert shown.startswith("not verified: nobody signs it by itself (whatever names its digest vouches for it")
+        assert said in shown
+        assert f"digest     {digest}" in shown
+        assert run(show_command, path)["kind"] == kind
+        assert run(verify_command, path, "--site", world.place.path, code=2)
+    contract = world.folder / "contract.json"
+    contract.write_bytes(encode(ONE.contract()))
+    assert run(show_command, contract)["document"]["contract"] == "small-telemetry"
+    way_back = world.folder / "rollback.json"
+    way_back.write_bytes(encode(ONE.rollback()))
+    assert run(show_command, way_back)["kind"] == "rollback"
+
+
 @pytest.mark.parametrize("data", [b"{}", b'{"type":"x"}', b'{"payloadType":"application/json"}', b"{", b"[]", b"\x00"])
 def test_what_is_none_of_ours(world: World, tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x").write_bytes(data)
