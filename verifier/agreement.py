@@ -1,11 +1,11 @@
 """Who must agree to a plan, who has, under which condition, and who is missing: one section, the same everywhere."""
 
 from verifier.paper import Row, Section, Table, section_text
-from verifier.policy import OTHERS, Asked, Standing
+from verifier.policy import OTHERS, Asked, Standing, named
 
 
-def agreement_section(asked: Asked, standing: Standing, name: str = "") -> Section:
-    """Ends with what to do next. Args: name: What `approve` is given, instead of the item."""
+def agreement_section(asked: Asked, standing: Standing, folder: str = "") -> Section:
+    """Ends with what to do next. Args: folder: The request folder, which `approve` is given instead."""
     lines = [f"policy rules: {', '.join(asked.plan.kinds)}"]
     if standing.rule:
         lines = [
@@ -22,7 +22,6 @@ def agreement_section(asked: Asked, standing: Standing, name: str = "") -> Secti
         word = "approval" if void.verdict == "approve" else "rejection"
         after.append(f"void: {word} of {void.person}, {void.why} ({void.finding})")
     after.append(f"plan {asked.plan.digest}")
-    named = name or (asked.then.removeprefix("install ") if asked.then.startswith("install ") else asked.item)
     if standing.vetoed:
         after.append("rejected; nothing will be done")
     elif standing.met:
@@ -30,7 +29,9 @@ def agreement_section(asked: Asked, standing: Standing, name: str = "") -> Secti
     elif not standing.possible:
         after.append(f"waits for {standing.missing}, and nobody is left who could: {OTHERS}")
     else:
-        after.append(f"waits for {standing.missing}: waybill approve {named} --key KEY")
+        # At the site the item may become another plan before somebody signs; a request folder stays what it is.
+        what = folder or f"{named(asked)} --plan {asked.plan.digest}"
+        after.append(f"waits for {standing.missing}: waybill approve {what} --key KEY")
     return Section("who must agree", tuple(lines), table=Table(("role", "agreed", "who"), rows), after=tuple(after))
 
 

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from manifests.errors import RefusedError
 from manifests.keys import Signer
 from verifier.crew import LoadDriver
 from verifier.items import asked_about, check_feasible, note_proposals
-from verifier.policy import Asked, Standing
+from verifier.policy import Asked, Standing, named
 from verifier.site import Site
 from verifier.standing import standing_of
 from verifier.word import person_of, record_verdict, sign_word
@@ -30,19 +31,33 @@ def say_verdict(
     *,
     condition: str | None,
     load: LoadDriver,
+    plan: str | None = None,
 ) -> Said:
     """Sign and record. The person is the one whom the policy in force lists for the key.
 
     Args:
         items: One item, or several releases as one plan.
+        plan: Digest of the plan that the person has reviewed; None signs what the item is now.
 
     Raises:
-        RefusedError: The key is nobody's, or the item cannot be installed here anyway.
+        RefusedError: The key is nobody's, the item cannot be installed here anyway, or it is another plan by now.
     """
     person_of(site.policy, signer)
     note_proposals(site)
     asked = asked_about(site, items)
+    check_reviewed(asked, plan)
     check_feasible(site, asked, load)
     word = sign_word(site, asked.plan, signer, verdict, condition)
     record_verdict(site, asked.item, asked.plan, word)
     return Said(asked=asked, person=word.person, role=word.approval.role, standing=standing_of(site, asked))
+
+
+def check_reviewed(asked: Asked, plan: str | None) -> None:
+    """Raise RefusedError when ``asked`` is not the plan that was reviewed; None was not said."""
+    if plan is not None and asked.plan.digest != plan:
+        raise RefusedError(
+            f"is plan {asked.plan.digest[:19]} now, not the {plan[:19]} that was reviewed; nothing was signed",
+            where=asked.item,
+            remedy=f"something has changed since: waybill review {named(asked)}",
+            finding="plan-changed",
+        )

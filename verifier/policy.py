@@ -44,6 +44,11 @@ class Asked(Protocol):
     def then(self) -> str: ...
 
 
+def named(asked: Asked) -> str:
+    """What people type to name it: the item, or several releases in order."""
+    return asked.then.removeprefix("install ") if asked.then.startswith("install ") else asked.item
+
+
 @dataclass(frozen=True)
 class Question:
     """Something that is asked and that is about no release: an export, an offboarding."""

@@ -1,5 +1,6 @@
 """The command line of judging: `review`, `approve`, `reject`; at the site, or at a desk with a request folder."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -212,6 +213,15 @@ def review_data(review: "Review", standing: "Standing") -> dict[str, Any]:
     }
 
 
+def _digest(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"sha256:[0-9a-f]{64}", value):
+        raise click.BadParameter("expected sha256: and 64 hex digits, as `review` prints it", context, parameter)
+    return value
+
+
+plan_option = click.option(
+    "--plan", callback=_digest, metavar="DIGEST", help="Only if it is still the plan that was reviewed."
+)
 answer_option = click.option(
     "--answer",
     type=click.Path(path_type=Path, file_okay=False),
@@ -224,6 +234,7 @@ answer_option = click.option(
 @items_argument(required=True)
 @key_option
 @passphrase_option
+@plan_option
 @click.option("--condition", callback=in_words, metavar="TEXT", help="Kept with the approval, for people.")
 @answer_option
 @site_option
@@ -231,6 +242,7 @@ def approve_command(
     items: tuple[str, ...],
     key: str | None,
     passphrase_fd: int | None,
+    plan: str | None,
     condition: str | None,
     answer: Path | None,
     place: Path | None,
@@ -240,13 +252,14 @@ def approve_command(
     Several releases on the way to a newer one are one plan with one approval: name them in order. ITEM may be a request
     folder: the answer is put into it, and `waybill receive` takes it in at the site.
     """
-    return _say_verdict(place, items, "approve", key, passphrase_fd, condition, answer)
+    return _say_verdict(place, items, "approve", key, passphrase_fd, plan, condition, answer)
 
 
 @verb(short_help="Say no to an item.")
 @items_argument(required=True)
 @key_option
 @passphrase_option
+@plan_option
 @click.option("--reason", callback=in_words, metavar="TEXT", help="Kept with the rejection, for people.")
 @answer_option
 @site_option
@@ -254,12 +267,13 @@ def reject_command(
     items: tuple[str, ...],
     key: str | None,
     passphrase_fd: int | None,
+    plan: str | None,
     reason: str | None,
     answer: Path | None,
     place: Path | None,
 ) -> Result:
     """Reject ITEM, or take your own approval back. ITEM may be a request folder."""
-    return _say_verdict(place, items, "reject", key, passphrase_fd, reason, answer)
+    return _say_verdict(place, items, "reject", key, passphrase_fd, plan, reason, answer)
 
 
 def _say_verdict(
@@ -268,6 +282,7 @@ def _say_verdict(
     verdict: Literal["approve", "reject"],
     key: str | None,
     passphrase_fd: int | None,
+    plan: str | None,
     words: str | None,
     answer: Path | None,
 ) -> Result:
@@ -276,12 +291,12 @@ def _say_verdict(
 
     folder = request_folder(items)
     if folder is not None:
-        return _answer(folder, verdict, key, passphrase_fd, words, answer)
+        return _answer(folder, verdict, key, passphrase_fd, plan, words, answer)
     if answer is not None:
         raise UsageError("is for a request folder", where="--answer", remedy="at the site nothing is carried")
     signer = signer_of(key, passphrase_fd)
     with hold_here(place, verdict) as site:
-        said = say_verdict(site, items, signer, verdict, condition=words, load=tools_here().load)
+        said = say_verdict(site, items, signer, verdict, condition=words, load=tools_here().load, plan=plan)
     done = "approved" if verdict == "approve" else "rejected"
     first = f"{done} {' '.join(items)} as {said.person} ({said.role})"
     data = {
@@ -310,13 +325,16 @@ def _answer(
     verdict: Literal["approve", "reject"],
     key: str | None,
     passphrase_fd: int | None,
+    reviewed: str | None,
     words: str | None,
     out: Path | None,
 ) -> Result:
     from verifier.answer import sign_answer
+    from verifier.approve import check_reviewed
     from verifier.desk import open_request
 
     request = open_request(folder)
+    check_reviewed(request.asked, reviewed)
     person, path = sign_answer(request, signer_of(key, passphrase_fd), verdict, words, out)
     role = request.policy.people[person].role
     done = "approved" if verdict == "approve" else "rejected"

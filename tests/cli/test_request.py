@@ -39,7 +39,10 @@ def test_a_request_goes_out_and_an_answer_comes_back(shell: Shell, tmp_path: Pat
     page = (stick / "ask" / "review.html").read_text()
     assert str(shell.json("review", stick / "ask")["plan"]) in page
     assert "nobody" in shell.run("approve", stick / "ask", "--key", tmp_path / "stranger.key", code=5).stderr
-    done = shell.json("approve", stick / "ask", "--key", shell.key, "--condition", "after lunch")
+    other = ("--plan", "sha256:" + "0" * 64)
+    assert "not the sha256:0000" in shell.run("approve", stick / "ask", "--key", shell.key, *other, code=5).stderr
+    this = ("--plan", made["plan"])
+    done = shell.json("approve", stick / "ask", "--key", shell.key, "--condition", "after lunch", *this)
     assert done["plan"] == made["plan"]
     named = shell.run("reject", stick / "ask", "--key", shell.key, "--reason", "on second thoughts").stdout
     assert "(carry it back: waybill receive answers/ops-1-reject-" in named

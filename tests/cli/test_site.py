@@ -191,6 +191,25 @@ def test_nothing_to_do_is_refused_in_words(shell: Shell) -> None:
     assert "make this one: mkdir" in shell.run("report", "--out", shell.folder / "nowhere", "--new", code=5).stderr
 
 
+def test_what_is_signed_is_what_was_reviewed(shell: Shell) -> None:
+    """`review` ends with the command for this very plan; once site.yaml says something else, it signs nothing."""
+    shell.run("receive", "b1.tar")
+    line = shell.run("review", "r-1.0.0").stdout.splitlines()[-1]
+    command = line.partition("waybill ")[2].replace("KEY", str(shell.key)).split()
+    assert command[:3] == ["approve", "r-1.0.0", "--plan"]
+    yaml = shell.folder / "site" / "site.yaml"
+    before = yaml.read_text()
+    yaml.write_text(before.replace("generations: 3", "generations: 2"))
+    for words in (command, ["reject", *command[1:]]):
+        found = shell.json(*words, code=5)["error"]
+        assert found["finding"] == "plan-changed"  # type: ignore[index]  # JSON
+        assert found["hint"] == "something has changed since: waybill review r-1.0.0"  # type: ignore[index]  # JSON
+    assert not shell.json("review", "r-1.0.0")["agreed"]
+    yaml.write_text(before)
+    assert "approved r-1.0.0 as ops-1" in shell.run(*command).stdout
+    assert "64 hex digits" in shell.run("approve", "r-1.0.0", "--plan", "f98a", "--key", shell.key, code=2).stderr
+
+
 def test_a_tampered_bundle_is_refused_and_nothing_waits(shell: Shell) -> None:
     path = shell.folder / "b1.tar"
     data = path.read_bytes()

@@ -107,7 +107,7 @@ def test_the_review_says_who_joins_and_leaves_and_what_each_rule_becomes(place: 
     assert said["person ops-3"][2].startswith("operator, key ")
     assert said["person dpo-1"][1].startswith("privacy, key ")
     text = as_text(review_paper(review, agreement_section(change, standing_of(site, change))))
-    for words in ("policy: policy 2 to 3", "rule patch", "1 operator", "waybill approve policy --key KEY"):
+    for words in ("policy: policy 2 to 3", "rule patch", "1 operator", "waybill approve policy --plan sha256:"):
         assert words in text
     assert policy_differences(site.policy, site.policy) == ()
 

@@ -600,7 +600,7 @@ def test_the_review_at_the_site(tmp_path: Path) -> None:
     assert sum(room.bytes for room in review.rooms) > 4 << 20
     assert review.part("settings", "config") == ()
     paper: Paper = review_paper(review, agreement_section(change, standing_of(site, change)))
-    assert "waits for 1 operator: waybill approve r-1.1.0 --key KEY" in as_text(paper)
+    assert "waits for 1 operator: waybill approve r-1.1.0 --plan sha256:" in as_text(paper)
     place.bring(tmp_path / "3.tar")
     site = place.open()
     back = change_of(site, "b-1")
