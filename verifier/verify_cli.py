@@ -74,6 +74,8 @@ def verify_command(
 def _verify_one(file: str, whom: Whom | None, enrolment: Path | None, head_file: Path | None) -> Result:
     try:
         if is_document(file):
+            if head_file is not None:
+                raise UsageError("belongs to a bundle", where="--head", remedy=f"waybill verify {file}, without it")
             return _verify_document(file, whom, enrolment)
         if whom is None:
             raise UsageError(
@@ -82,8 +84,6 @@ def _verify_one(file: str, whom: Whom | None, enrolment: Path | None, head_file:
                 remedy="--fingerprint with the words of the vendor's paper, or --root, or --site",
             )
         bundle = _verify_file(file, whom, head_file)
-    except UsageError:
-        raise
     except (WaybillError, FileNotFoundError) as wrong:
         error = wrong if isinstance(wrong, WaybillError) else HostError("no such file", where=file)
         finding = Finding(error.finding, "refused", error.problem, error)
@@ -134,7 +134,15 @@ def _verify_file(file: str, whom: Whom, head_file: Path | None) -> VerifiedBundl
         return verify_path(path, pin, facts, now=now, head_file=head_file, advance=bar.advance, known=known)
 
 
-_VERDICTS = {3: "malformed", 4: "untrusted", 5: "refused", 6: "not judged:", 7: "damaged or incomplete", 8: "too new"}
+_VERDICTS = {
+    2: "not judged:",
+    3: "malformed",
+    4: "untrusted",
+    5: "refused",
+    6: "not judged:",
+    7: "damaged or incomplete",
+    8: "too new",
+}
 
 
 def _verdict(error: WaybillError) -> str:
@@ -142,7 +150,8 @@ def _verdict(error: WaybillError) -> str:
 
 
 def _failed(file: str, finding: Finding) -> dict[str, Any]:
-    return {"file": file, "verdict": "refused", "findings": [_finding(finding)]}
+    judged = finding.error is None or not _verdict(finding.error).startswith("not judged")
+    return {"file": file, "verdict": "refused" if judged else "not judged", "findings": [_finding(finding)]}
 
 
 def _finding(one: Finding) -> dict[str, Any]:

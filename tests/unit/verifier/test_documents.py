@@ -329,6 +329,12 @@ def test_several_files_at_once(world: World) -> None:
         verify_command, world.files["consignment"], world.files["receipt"], world.folder / "1.tar", "--root", world.root
     )
     assert [one["verdict"] for one in found["files"]] == ["verified"] * 3
+    # One that cannot be judged keeps nobody from judging the others.
+    files = (world.files["report"], world.files["consignment"], world.folder / "nowhere.json")
+    found = run(verify_command, *files, "--root", world.root, code=2)
+    assert [one["verdict"] for one in found["files"]] == ["not judged", "verified", "not judged"]
+    head = ("--head", world.folder / "1.tar")
+    assert run(verify_command, world.files["report"], "--root", world.root, *head, code=2)["error"]["where"] == "--head"
 
 
 @given(kind=st.sampled_from(sorted(KINDS)), data=st.data())
