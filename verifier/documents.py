@@ -30,7 +30,7 @@ from manifests.fingerprint import as_groups, as_words
 from manifests.keys import PublicKey, read_capped
 from manifests.plan import PLAN_TYPE, Plan, parse_plan
 from manifests.policy import POLICY_TYPE, parse_policy
-from manifests.release import PREDICATE_TYPE, ReleaseStatement
+from manifests.release import PREDICATE_TYPE, RELEASE_TYPE, ReleaseStatement, parse_release
 from manifests.report import REPORT_TYPE, peek_report, verify_report
 from manifests.report_text import report_lines
 from manifests.rollback import ROLLBACK_TYPE, parse_rollback
@@ -530,6 +530,7 @@ _KINDS = {
     "request": _Kind(review_request.REQUEST_TYPE, _read_request, _judge_request),
     "answer": _Kind(review_request.ANSWER_TYPE, _read_answer, _judge_answer),
     "approval": _Kind(approval.APPROVAL_TYPE, _read_approval, _judge_approval),
+    "release": _Kind(RELEASE_TYPE, _unsigned("release", parse_release), _nobody),
     "plan": _Kind(PLAN_TYPE, _read_plan, _nobody),
     "policy": _Kind(POLICY_TYPE, _unsigned("policy", parse_policy), _nobody),
     "contract": _Kind(CONTRACT_TYPE, _unsigned("contract", parse_contract), _nobody),

@@ -311,6 +311,9 @@ def test_what_others_name_by_its_digest_is_shown_and_never_verified(world: World
     contract = world.folder / "contract.json"
     contract.write_bytes(encode(ONE.contract()))
     assert run(show_command, contract)["document"]["contract"] == "small-telemetry"
+    release = world.folder / "release.json"
+    release.write_bytes(open_head(world.folder / "1.tar").release)
+    assert run(show_command, release)["document"]["version"] == "1.0.0"
     way_back = world.folder / "rollback.json"
     way_back.write_bytes(encode(ONE.rollback()))
     assert run(show_command, way_back)["kind"] == "rollback"
