@@ -11,10 +11,14 @@ from typing import Any
 import msgspec
 
 from verifier.events import (
+    Alarm,
     Approved,
+    AskedAgain,
     Confirmed,
+    Consigned,
     Enrolled,
     Event,
+    Inconsistent,
     Intent,
     KeyRenewed,
     KeyRotated,
@@ -25,6 +29,7 @@ from verifier.events import (
     Outcome,
     Planned,
     PolicyInForce,
+    Proposed,
     Received,
     Record,
     Reported,
@@ -32,6 +37,7 @@ from verifier.events import (
     RootInForce,
     RootReplaced,
     TimeAcknowledged,
+    Torn,
     Tried,
     Verdict,
 )
@@ -126,6 +132,10 @@ def _result(event: Event) -> str:
             return str(outcome)
         case Verdict(verdict=verdict):
             return "agreed" if verdict == "approve" else "rejected"
+        case Alarm():
+            return "alarm"
+        case Inconsistent():
+            return "inconsistent"
         case _:
             return ""
 
@@ -155,7 +165,7 @@ def _row(line: Line, *, every: bool) -> Row:
     record = line.record
     words = _told(record) if every else line.words
     inputs = ", ".join(f"{name} {value if every else _short(value)}" for name, value in line.inputs)
-    failed = line.result in ("failed", "interrupted", "accepted")
+    failed = line.result in ("failed", "interrupted", "accepted", "alarm", "inconsistent")
     cells = (str(record.seq), record.at, line.who, line.person, words, inputs, line.result)
     return Row(cells, "warning" if failed else "")
 
@@ -217,10 +227,28 @@ def _in_words(record: Record) -> str:
             return f"policy {number} in force, founded anew without {', '.join(gone)}: {reason}"
         case PolicyInForce(number=number):
             return f"policy {number} in force"
-        case Note(code=code, detail=detail):
+        case Proposed(item=item, account=account):
+            what = "policy.yaml" if item == "policy" else "site.yaml"
+            return f"{what}, which is {account}'s, says something that is not in force"
+        case Consigned() as came:
+            return _consigned(came)
+        case Alarm(code=code, detail=detail) | Note(code=code, detail=detail):
             return f"{code}: {detail}" if detail else str(code)
-        case _:
-            return _told(record)
+        case Inconsistent(code=code, detail=detail):
+            return f"neither the old nor the new generation could be reached: {detail or code}"
+        case AskedAgain(way=way):
+            return f"one more try is asked for, {way}"
+        case Torn(bytes=count):
+            return f"an unfinished last entry was cut off, {count} bytes: the plug was pulled while it was written"
+
+
+def _consigned(came: Consigned) -> str:
+    parts = [f"home holds report {came.acknowledged}"] if came.acknowledged is not None else []
+    parts += [f"newest for this site {one.channel} {one.mark.sequence}" for one in came.newest]
+    parts += [f"request {one.request} ({one.handler}): {one.outcome.replace('-', ' ')}" for one in came.answers]
+    if came.authorisations:
+        parts.append(f"authorisations of ways below the floor: {len(came.authorisations)}")
+    return f"consignment {came.number} of {came.issued_at}" + (f": {'; '.join(parts)}" if parts else "")
 
 
 def _told(record: Record) -> str:

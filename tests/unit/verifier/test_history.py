@@ -8,15 +8,19 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from manifests import release as r
+from manifests.consignment import Newest
 from manifests.errors import DamagedError, RolledBackError, UntrustedError, WaybillError
+from manifests.trust import Mark
 from tests.faults.model import QuickDisk
 from tests.place import Clock, Place, make_place
 from tests.vendor import Vendor
 from verifier.crew import installed_of
+from verifier.events import Alarm, Answer, AskedAgain, Consigned, Event, Inconsistent, Proposed, Torn
 from verifier.history import history_paper, lines_of
 from verifier.history_cli import history_command
 from verifier.host import this_host
@@ -89,6 +93,43 @@ def test_every_entry_with_whole_digests_and_never_the_salt(made: Place) -> None:
     for place in (text, told(made), shown):
         assert salt not in place
         assert salt[:12] not in place
+
+
+D = "sha256:" + "d" * 64
+WORDS: list[tuple[Event, str, bool]] = [
+    (Alarm(code="sequence-twice", detail="two of them"), "sequence-twice: two of them", True),
+    (Inconsistent(code="retreat-failed", detail="no disk"), "neither the old nor the new generation could be", True),
+    (AskedAgain(way="back"), "one more try is asked for, back", False),
+    (Proposed(item="policy", subject=D, account="mallory"), "policy.yaml, which is mallory's, says something", False),
+    (Proposed(item="config", subject=D, account="ops1"), "site.yaml, which is ops1's, says something", False),
+    (Torn(bytes=17), "an unfinished last entry was cut off, 17 bytes", False),
+    (
+        Consigned(
+            number=3,
+            digest=D,
+            issued_at="2026-03-01T10:00:00Z",
+            challenge=D,
+            acknowledged=7,
+            acknowledged_digest=D,
+            newest=(Newest(channel="stable", mark=Mark(epoch=1, sequence=9)),),
+            answers=(Answer(request="q1", handler="restart", outcome="no-such-handler"),),
+            authorisations=(D,),
+        ),
+        "consignment 3 of 2026-03-01T10:00:00Z: home holds report 7; newest for this site stable 9; "
+        "request q1 (restart): no such handler; authorisations of ways below the floor: 1",
+        False,
+    ),
+    (Consigned(number=4, digest=D, issued_at="2026-03-01T10:00:00Z", challenge=D), "consignment 4 of 2026-03", False),
+]
+
+
+@pytest.mark.parametrize(("event", "words", "marked"), WORDS)
+def test_every_event_is_told_in_words(made: Place, event: Event, words: str, marked: bool) -> None:
+    record = msgspec.structs.replace(made.open().entries[-1].record, event=event)
+    (line,) = lines_of([record])
+    assert line.words.startswith(words)
+    text = as_text(history_paper("s", (), (line,), every=False))
+    assert ("\n  ! " in text) == marked
 
 
 def test_for_programs_and_as_a_page(made: Place, tmp_path: Path) -> None:
