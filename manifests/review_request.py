@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from manifests.approval import Approval
 from manifests.canonical import encode, parse
-from manifests.digest import Blob, Count, ItemId, KeyId, Name, Size, Text, Time, Word, digest_of
+from manifests.digest import Blob, Count, ItemId, KeyId, Name, Positive, Size, Text, Time, Word, digest_of
 from manifests.document import Document
 from manifests.envelope import Envelope, parse_envelope, seal, verify_signature
 from manifests.errors import MalformedError, NewerError
@@ -28,6 +28,13 @@ MAX_ITEMS = 64
 
 Items = Annotated[tuple[ItemId, ...], Meta(min_length=1, max_length=MAX_ITEMS)]
 Lines = Annotated[tuple[Text, ...], Meta(max_length=4096)]
+
+
+class Spare(Document, frozen=True, kw_only=True):
+    """An emergency rule that is about the change and not spent. Attributes: uses_left: this one included."""
+
+    rule: Name
+    uses_left: Positive
 
 
 class Pair(Document, frozen=True, kw_only=True):
@@ -88,7 +95,7 @@ class ReviewRequest(Document, frozen=True, kw_only=True, tag_field="type", tag=R
         documents: Whatever belongs to the releases and is at the site.
         said: Approvals and rejections of this very plan so far.
         proposers: Accounts that brought it.
-        rule: The emergency rule that is asked; ``uses_left``: this use included.
+        emergency: The rules that somebody at the site could ask for instead of the ordinary ones.
         work, more_leaves, rooms, findings, unread: What only the site can know, in its words.
     """
 
@@ -109,8 +116,7 @@ class ReviewRequest(Document, frozen=True, kw_only=True, tag_field="type", tag=R
     documents: Annotated[tuple[Blob, ...], Meta(max_length=16384)] = ()
     said: Annotated[tuple[Blob, ...], Meta(max_length=1024)] = ()
     proposers: Lines = ()
-    rule: Name | None = None
-    uses_left: Count = 0
+    emergency: Annotated[tuple[Spare, ...], Meta(max_length=64)] = ()
     work: Lines = ()
     more_leaves: Lines = ()
     rooms: Annotated[tuple[Space, ...], Meta(max_length=64)] | None = None

@@ -45,6 +45,10 @@ def show_times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
+def show_uses(count: int) -> str:
+    return "1 use" if count == 1 else f"{count} uses"
+
+
 def show_duration(seconds: int) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= length:

@@ -105,7 +105,13 @@ class Place:
             say_verdict(site, tuple(item.split()), self.people[person], verdict, condition=None, load=load_driver)  # type: ignore[arg-type]  # tests give one of the two words
 
     def install(
-        self, item: str, *, media: Path | None = None, contract: str | None = None, outside_window: str | None = None
+        self,
+        item: str,
+        *,
+        media: Path | None = None,
+        contract: str | None = None,
+        outside_window: str | None = None,
+        emergency: str = "",
     ) -> Ended:
         """``item`` may be several, with spaces between."""
         with self.hold() as site:
@@ -118,6 +124,7 @@ class Place:
                 tell=self._tell,
                 told=nobody,
                 outside_window=outside_window,
+                emergency=emergency,
             )
 
     def rollback(self, number: int | None = None, person: str | None = None) -> Ended:

@@ -426,6 +426,11 @@ def _trust_lines(found: "Arrivals") -> list[str]:
 @click.option(
     "--outside-window", callback=in_words, metavar="REASON", help="Why it is done now, outside of the policy's windows."
 )
+@click.option(
+    "--emergency",
+    metavar="RULE",
+    help="By this emergency rule of the policy instead; a use of it.",
+)
 @click.option("--gone", multiple=True, metavar="NAME", help="Of `policy` alone: whose word cannot be had any more.")
 @click.option(
     "--reason",
@@ -441,6 +446,7 @@ def install_command(
     media: Path | None,
     contract: str | None,
     outside_window: str | None,
+    emergency: str | None,
     gone: tuple[str, ...],
     reason: str | None,
     fingerprint: str | None,
@@ -455,6 +461,8 @@ def install_command(
     """
     from verifier.install import install
 
+    if "policy" in items and emergency is not None:
+        raise UsageError("is about releases", where="--emergency", remedy="waybill install policy, without it")
     if "policy" in items:
         return _install_policy(place, items, gone, reason, fingerprint, dry_run=dry_run)
     if gone or reason is not None or fingerprint is not None:
@@ -475,6 +483,7 @@ def install_command(
                 tell=_tell,
                 told=bar.advance,
                 outside_window=outside_window,
+                emergency=emergency or "",
                 dry_run=dry_run,
             )
     return _ended(ended, "would fit" if dry_run else "runs")

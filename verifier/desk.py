@@ -4,7 +4,7 @@ Nothing in the folder is believed that is not named by digest under the site's s
 here once more.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from content.head import MAX_SIG, MAX_TRUSTED_ROOT, Head, Known, Signature, VerifiedHead, verify_head
@@ -283,16 +283,22 @@ def _said(request: ReviewRequest, data: bytes, policy: Policy) -> SignedApproval
 
 
 def _standing(request: ReviewRequest, policy: Policy, said: tuple[SignedApproval, ...], where: str) -> Standing:
-    if request.rule is None:
-        return stand(policy, needs_of(policy, request.plan.kinds), said, request.proposers)
-    rule = next((one for one in policy.emergency if one.name == request.rule), None)
-    if rule is None:
+    ordinary = stand(policy, needs_of(policy, request.plan.kinds), said, request.proposers)
+    rules = {one.name: one for one in policy.emergency}
+    unknown = next((one.rule for one in request.emergency if one.rule not in rules), None)
+    if unknown is not None:
         raise MalformedError(
-            f"it names the emergency rule {request.rule}, which its policy does not have",
+            f"it names the emergency rule {unknown}, which its policy does not have",
             where=where,
             finding="request-contradicts",
         )
-    return stand(policy, rule.needs, said, request.proposers, rule=rule.name, uses_left=request.uses_left)
+    if ordinary.met or ordinary.vetoed:
+        return ordinary
+    spare = (
+        stand(policy, rules[one.rule].needs, said, request.proposers, rule=one.rule, uses_left=one.uses_left)
+        for one in request.emergency
+    )
+    return replace(ordinary, emergency=tuple(spare))
 
 
 def check_desk(request: OpenRequest, keyid: str) -> str:

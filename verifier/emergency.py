@@ -5,11 +5,12 @@ policy came into force; with the next policy the count begins anew.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from manifests.approval import SignedApproval
+from manifests.errors import RefusedError
 from manifests.policy import Emergency, Kind, Policy
-from verifier.policy import Asked, Standing, needs_of, stand
+from verifier.policy import Asked, Standing, named, needs_of, stand
 
 _SIZE = {"patch": 0, "minor": 1, "major": 2}
 
@@ -25,20 +26,25 @@ class Use:
     at: str
 
 
-def applies(rule: Emergency, kinds: Iterable[Kind], severities: Iterable[str], classes: tuple[str, ...]) -> bool:
-    """Whether ``rule`` is about such a change: all that it names must hold, for every release on the way.
+def why_not(rule: Emergency, kinds: Iterable[Kind], severities: Iterable[str], classes: tuple[str, ...]) -> str:
+    """Why ``rule`` is not about such a change, in words; empty when it is: all that it names holds, for every release
+    on the way.
 
     A release of a smaller kind than ``when.change`` is covered too; a rule never covers what is no release.
     """
-    sizes = [_SIZE[kind] for kind in kinds if kind in _SIZE]
-    return (
-        bool(classes)
-        and bool(sizes)
-        and max(sizes) <= _SIZE[rule.when.change]
-        and set(classes) <= set(rule.when.rollback)
-        and not set(severities).isdisjoint(rule.when.severity)
-        and set(rule.never).isdisjoint(kinds)
-    )
+    when = rule.when
+    sizes = sorted((kind for kind in kinds if kind in _SIZE), key=lambda kind: _SIZE[kind])
+    if not classes or not sizes:
+        return "it is about releases alone"
+    if _SIZE[sizes[-1]] > _SIZE[when.change]:
+        return f"the change is {sizes[-1]}, the rule covers {when.change} at most"
+    if others := sorted(set(classes) - set(when.rollback)):
+        return f"it goes back {', '.join(others)}, the rule covers {', '.join(when.rollback)}"
+    if set(severities).isdisjoint(when.severity):
+        return f"no fix of these releases is {' or '.join(when.severity)}"
+    if never := sorted(set(rule.never) & set(kinds)):
+        return f"the change is {', '.join(never)} too, which the rule never covers"
+    return ""
 
 
 def uses_left(rule: Emergency, uses: Iterable[Use], *, policy: str, plan: str, installs: int) -> int:
@@ -56,23 +62,47 @@ def uses_left(rule: Emergency, uses: Iterable[Use], *, policy: str, plan: str, i
 
 
 def weigh(
-    policy: Policy, asked: Asked, said: tuple[SignedApproval, ...], uses: tuple[Use, ...], installs: int
+    policy: Policy,
+    asked: Asked,
+    said: tuple[SignedApproval, ...],
+    uses: tuple[Use, ...],
+    installs: int,
+    rule: str = "",
 ) -> Standing:
-    """Where the item stands: by the ordinary rules, or by an emergency rule that asks for less and is not spent.
+    """Where the item stands by the ordinary rules, and by each emergency rule that could be asked for instead.
 
-    When the ordinary rules are met no use is spent.
+    Nothing is a use of such a rule but asking for it by name; where the ordinary rules are met even that is none.
+
+    Args:
+        rule: The emergency rule that somebody asks for; the item then stands by it alone.
+
+    Raises:
+        RefusedError: The policy has no such rule, it is about other changes, or it is spent.
     """
     kinds = asked.plan.kinds
     ordinary = stand(policy, needs_of(policy, kinds), said, asked.proposers)
     if ordinary.met or ordinary.vetoed:
         return ordinary
-    found = ordinary
-    for rule in policy.emergency:
-        left = uses_left(rule, uses, policy=asked.plan.policy, plan=asked.plan.digest, installs=installs)
-        if not left or not applies(rule, kinds, asked.severities, asked.classes):
-            continue
-        standing = stand(policy, rule.needs, said, asked.proposers, rule=rule.name, uses_left=left)
-        if standing.met:
-            return standing
-        found = standing if found is ordinary else found
-    return found
+    found = {}
+    for one in policy.emergency:
+        left = uses_left(one, uses, policy=asked.plan.policy, plan=asked.plan.digest, installs=installs)
+        if left and not why_not(one, kinds, asked.severities, asked.classes):
+            found[one.name] = stand(policy, one.needs, said, asked.proposers, rule=one.name, uses_left=left)
+    if not rule:
+        return replace(ordinary, emergency=tuple(found.values()))
+    if rule not in found:
+        raise _not_this_rule(policy, asked, ordinary, rule)
+    return found[rule]
+
+
+def _not_this_rule(policy: Policy, asked: Asked, ordinary: Standing, name: str) -> RefusedError:
+    rule = next((one for one in policy.emergency if one.name == name), None)
+    remedy = f"the ordinary rules ask for {ordinary.missing}: waybill review {named(asked)}"
+    if rule is None:
+        names = ", ".join(one.name for one in policy.emergency) or "none"
+        problem, finding = f"policy {policy.number} has no emergency rule {name}; it has {names}", "emergency-unknown"
+    elif why := why_not(rule, asked.plan.kinds, asked.severities, asked.classes):
+        problem, finding = f"the emergency rule {name} is not about this: {why}", "emergency-other"
+    else:
+        problem, finding = f"the emergency rule {name} of policy {policy.number} is spent", "emergency-spent"
+    return RefusedError(problem, where="--emergency", remedy=remedy, finding=finding)

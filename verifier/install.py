@@ -21,7 +21,8 @@ from manifests.errors import (
     WaybillError,
 )
 from manifests.keys import Signer
-from manifests.units import show_size
+from manifests.plan import Plan
+from manifests.units import show_size, show_uses
 from verifier.approve import say_verdict
 from verifier.change import Change, Route, crew_for, items_under_way, rollback_change
 from verifier.confirmation import confirming, trial_plan
@@ -180,6 +181,7 @@ def install(
     tell: Tell,
     told: Advance,
     outside_window: str | None = None,
+    emergency: str = "",
     dry_run: bool = False,
 ) -> Ended:
     """Install an item, or several releases one after the other, and see each through its trial.
@@ -193,6 +195,7 @@ def install(
         media: Where the bulk is; None for where it was received from.
         contract: Asks for the digest of the contract of a first install.
         outside_window: Why it is done now, outside of the policy's windows.
+        emergency: The rule of the policy that is asked for instead of the ordinary ones.
 
     Raises:
         WaybillError: Before anything was changed.
@@ -203,7 +206,7 @@ def install(
         note_proposals(site)
     route = _route(site, items)  # 2
     crews = [crew_for(site, hop, tools.load) for hop in route.hops]
-    standing = standing_of(site, route)  # 3
+    standing = standing_of(site, route, emergency or _used_for(site, route.plan))  # 3
     require(standing, " ".join(items))
     late = check_window(site.policy.windows, effective_now(site.host.now(), site.state.time_floor), outside_window)
     if site.state.contract is None and not dry_run:  # 4
@@ -221,6 +224,11 @@ def install(
         if now is None or now.state not in (State.SETTLED, State.CONFIRMED):
             return ended if len(route.hops) == 1 else _stopped(site, ended, route, i)
     return ended
+
+
+def _used_for(site: Site, plan: Plan) -> str:
+    """The emergency rule by which this very plan was begun before; going on with it is no second use."""
+    return next((one.rule for one in reversed(site.state.uses) if one.plan == plan.digest), "")
 
 
 def _route(site: Site, items: tuple[str, ...]) -> Route:
@@ -253,9 +261,7 @@ def _install_one(
     site.record(planned)
     site.record(Approved(approvals=tuple(one.digest for one in standing.approvals), rule=standing.rule or None))
     if standing.rule:
-        left = standing.uses_left - 1
-        uses = "1 use is" if left == 1 else f"{left} uses are"
-        tools.say(f"by the emergency rule {standing.rule}; {uses} left after this one")
+        tools.say(f"by the emergency rule {standing.rule}; after this one, {show_uses(standing.uses_left - 1)} left")
     machine = Machine(site, tools)  # 7
     plan = route.plan.digest
     machine.drive(forward=True, stage=lambda: _stage(site, change, plan, crew, need.missing, media, tools, told))

@@ -190,6 +190,7 @@ class Standing:
         conditions: (person, words) of those who agreed under one.
         rule: Name of the emergency rule that is asked instead of the ordinary ones; empty for those.
         uses_left: Of that rule, this one included.
+        emergency: Where it would stand by each emergency rule that somebody could ask for instead.
         void: What was said about another plan of this item.
     """
 
@@ -201,6 +202,7 @@ class Standing:
     conditions: tuple[tuple[str, str], ...] = ()
     rule: str = ""
     uses_left: int = 0
+    emergency: tuple["Standing", ...] = ()
     void: tuple[Void, ...] = ()
 
     @property
@@ -309,12 +311,17 @@ def require(standing: Standing, item: str) -> None:
     if not standing.met:
         have = "; ".join(f"{one.role}: {one.counted}" for one in standing.roles)
         aside = f"; not counted, because they brought it: {', '.join(standing.not_counted)}"
+        rule = f", by the emergency rule {standing.rule}" if standing.rule else ""
+        remedy = f"waybill review {item}, then waybill approve {item} --key KEY"
+        if not standing.possible:
+            remedy = f"nobody is left who could: {OTHERS}"
+        for one in standing.emergency:
+            remedy += f"; or by the emergency rule {one.rule}, "
+            remedy += f"waybill install {item} --emergency {one.rule}" if one.met else f"which waits for {one.missing}"
         raise WaitingError(
-            f"{item} waits for {standing.missing} ({have}{aside if standing.not_counted else ''})",
+            f"{item} waits for {standing.missing}{rule} ({have}{aside if standing.not_counted else ''})",
             where="policy",
-            remedy=f"waybill review {item}, then waybill approve {item} --key KEY"
-            if standing.possible
-            else f"nobody is left who could: {OTHERS}",
+            remedy=remedy,
             finding="approvals-missing",
         )
 

@@ -34,7 +34,7 @@ class Waiting:
         since: When it came, or when the plan that people are asked about came to be what it is (RFC 3339).
         kinds, roles: Empty when it cannot be done here; ``problem`` then says why.
         items: What to name to `review`, `approve` and `install`: the releases on the way, where there are several.
-        rule: The emergency rule that is asked; empty for the ordinary ones.
+        emergency: Where it would stand by each emergency rule that somebody could ask for instead.
         rejected: People who said no.
         conditions: (person, words) of those who agreed under one.
         before: What became of it the last time that it ran here; empty when it never did.
@@ -50,7 +50,7 @@ class Waiting:
     met: bool = False
     problem: str = ""
     items: tuple[str, ...] = ()
-    rule: str = ""
+    emergency: tuple[Standing, ...] = ()
     rejected: tuple[str, ...] = ()
     conditions: tuple[tuple[str, str], ...] = ()
     before: str = ""
@@ -65,14 +65,25 @@ def waiting_data(one: Waiting) -> dict[str, Any]:
         "since": one.since,
         "kinds": list(one.kinds),
         "items": list(one.items or (one.item,)),
-        "rule": one.rule or None,
         "agreed": one.met,
-        "roles": [{"role": role.role, "have": role.have, "need": role.need, "can": role.can} for role in one.roles],
+        "roles": roles_data(one.roles),
+        "emergency": emergency_data(one.emergency),
         "conditions": [{"person": person, "condition": words} for person, words in one.conditions],
         "rejected": list(one.rejected),
         "before": one.before or None,
         "problem": one.problem,
     }
+
+
+def roles_data(roles: tuple[RoleStanding, ...]) -> list[dict[str, Any]]:
+    return [{"role": one.role, "have": one.have, "need": one.need, "can": one.can} for one in roles]
+
+
+def emergency_data(found: tuple[Standing, ...]) -> list[dict[str, Any]]:
+    return [
+        {"rule": one.rule, "uses_left": one.uses_left, "agreed": one.met, "roles": roles_data(one.roles)}
+        for one in found
+    ]
 
 
 def waiting_items(site: Site) -> tuple[Waiting, ...]:
@@ -266,7 +277,7 @@ def _agreed(
         standing.roles,
         standing.met,
         items=items,
-        rule=standing.rule,
+        emergency=standing.emergency,
         rejected=standing.rejected,
         conditions=standing.conditions,
     )

@@ -417,8 +417,9 @@ def queue_text(waiting: tuple[Waiting, ...]) -> str:
             f"{' '.join(one.items or (one.item,))}  {one.kind} {one.version}  {', '.join(one.kinds)}  "
             f"{state}: {roles}  since {one.since}"
         )
-        if one.rule:
-            lines.append(f"  by the emergency rule {one.rule}")
+        for rule in one.emergency:
+            asked = ", ".join(f"{role.role} {role.counted}" for role in rule.roles)
+            lines.append(f"  or by the emergency rule {rule.rule}: {asked}")
         if one.before:
             lines.append(f"  {one.before}")
         if one.rejected:

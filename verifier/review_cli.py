@@ -198,6 +198,8 @@ def write_page(path: Path, paper: "Paper") -> Path:
 
 def review_data(review: "Review", standing: "Standing") -> dict[str, Any]:
     """Everything that the text says, for programs."""
+    from verifier.queue import emergency_data
+
     found: dict[str, Any] = msgspec.to_builtins(review)
     return {
         **found,
@@ -205,7 +207,7 @@ def review_data(review: "Review", standing: "Standing") -> dict[str, Any]:
         "roles": [
             {"role": one.role, "have": one.have, "need": one.need, "people": list(one.people)} for one in standing.roles
         ],
-        "rule": standing.rule or None,
+        "emergency": emergency_data(standing.emergency),
         "not_counted": list(standing.not_counted),
         "rejected": list(standing.rejected),
         "void": [{"person": one.person, "finding": one.finding} for one in standing.void],
@@ -288,6 +290,7 @@ def _say_verdict(
 ) -> Result:
     from verifier.agreement import agreement_text
     from verifier.approve import say_verdict
+    from verifier.queue import emergency_data
 
     folder = request_folder(items)
     if folder is not None:
@@ -308,7 +311,7 @@ def _say_verdict(
         "plan": said.asked.plan.digest,
         "agreed": said.standing.met,
         "missing": said.standing.missing,
-        "rule": said.standing.rule or None,
+        "emergency": emergency_data(said.standing.emergency),
     }
     return Result(f"{first}\n\n{agreement_text(said.asked, said.standing)}", data)
 

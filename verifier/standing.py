@@ -39,11 +39,18 @@ def verdicts_on(site: Site, policy: Policy, plan: Plan) -> tuple[SignedApproval,
     return tuple(found)
 
 
-def standing_of(site: Site, asked: Asked) -> Standing:
-    """Who must agree to it, who has, and what was said that counts no more."""
+def standing_of(site: Site, asked: Asked, rule: str = "") -> Standing:
+    """Who must agree to it, who has, and what was said that counts no more.
+
+    Args:
+        rule: An emergency rule that is asked for by name, instead of the ordinary ones.
+
+    Raises:
+        RefusedError: That rule is none of the policy in force, about other changes, or spent.
+    """
     state, policy = site.state, site.policy
     said = verdicts_on(site, policy, asked.plan)
-    standing = weigh(policy, asked, said, state.uses, state.installs)
+    standing = weigh(policy, asked, said, state.uses, state.installs, rule)
     return replace(standing, void=voids_of(site, policy, asked))
 
 

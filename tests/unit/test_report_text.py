@@ -114,7 +114,7 @@ def test_the_report_at_the_site_leads_with_it(tmp_path: Path) -> None:
     govern(place)
     place.put_policy(write_policy(place, policy_text(3, tail=TAIL + EMERGENCY)), "ops-1", "sec-1")
     place.approve(place.receive(urgent.write(tmp_path / "2.tar")).item)
-    assert place.install("r-1.1.0").error is None
+    assert place.install("r-1.1.0", emergency="critical-fix").error is None
     assert shown(place)[1].startswith("! emergency rule 'critical-fix' of policy 3 was used for 1.1.0 at ")
 
 

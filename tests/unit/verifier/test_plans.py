@@ -19,6 +19,7 @@ from verifier.items import asked_about, offboard_question
 from verifier.offboard import ask
 from verifier.policy import require
 from verifier.queue import Waiting, waiting_items
+from verifier.review import queue_text
 from verifier.standing import standing_of
 from verifier.store import missing_blobs
 from verifier.table import State
@@ -279,6 +280,7 @@ def test_a_failed_trial_of_another_channel_returns_to_the_old_one(place: Place) 
 # --- emergency ------------------------------------------------------------------------------------------------------
 
 FIX = r.Fix(advisory="CVE-2026-1", severity="critical", in_="service")
+LESSER = r.Fix(advisory="CVE-2026-1", severity="high", in_="service")
 CURED = {"fixes": (FIX,), "probes": (PROBE,)}
 CURE = FIRST.but(version="1.1.0", sequence=2, service={"hello.txt": b"cure\n"}, change=CURED)
 
@@ -288,15 +290,38 @@ def emergency(place: Place, text: str = EMERGENCY) -> Place:
     return place
 
 
-def test_an_emergency_rule_is_applied_counted_and_spent(place: Place) -> None:
+def spare(place: Place, name: str) -> list[str]:
+    """The emergency rules that somebody could ask for."""
+    return [one.rule for one in item(place, name).emergency]
+
+
+def test_an_emergency_rule_is_asked_for_by_name_counted_and_spent(place: Place) -> None:
     emergency(place)
     receive(place, CURE)
     waits = item(place, "r-1.1.0")
-    assert (waits.rule, [(one.role, one.need) for one in waits.roles]) == ("critical-fix", [("operator", 1)])
+    assert [(one.role, one.need) for one in waits.roles] == [("operator", 1), ("security", 1)]
+    (rule,) = waits.emergency
+    assert (rule.rule, rule.uses_left, [(one.role, one.need) for one in rule.roles]) == (
+        "critical-fix",
+        2,
+        [("operator", 1)],
+    )
+    with pytest.raises(WaitingError) as caught:
+        place.install("r-1.1.0", emergency="critical-fix")
+    assert "waits for 1 operator, by the emergency rule critical-fix" in caught.value.problem
     place.approve("r-1.1.0")
-    assert place.install("r-1.1.0").error is None
+    # Who does not ask for it gets the ordinary rules, and is told of it.
+    with pytest.raises(WaitingError, match="waits for 1 security") as caught:
+        place.install("r-1.1.0")
+    assert caught.value.remedy.endswith(
+        "or by the emergency rule critical-fix, waybill install r-1.1.0 --emergency critical-fix"
+    )
+    assert place.open().state.uses == ()
+    assert not item(place, "r-1.1.0").met
+    assert "  or by the emergency rule critical-fix: operator 1 of 1" in queue_text(waiting_items(place.open()))
+    assert place.install("r-1.1.0", emergency="critical-fix").error is None
     assert place.told == ["emergency"]
-    assert "by the emergency rule critical-fix; 1 use is left after this one" in place.said
+    assert "by the emergency rule critical-fix; after this one, 1 use left" in place.said
     approved = [one.record.event for one in place.open().entries if isinstance(one.record.event, Approved)]
     assert approved[-1].rule == "critical-fix"
     assert [one.rule for one in place.open().state.uses] == ["critical-fix"]
@@ -305,11 +330,18 @@ def test_an_emergency_rule_is_applied_counted_and_spent(place: Place) -> None:
     # The second use; it is taken back by its probes and was a use all the same.
     place.approve("r-1.2.0")
     place.health["up"] = "failing"
-    assert isinstance(place.install("r-1.2.0").error, RolledBackError)
-    assert item(place, "r-1.3.0").rule == ""
+    assert isinstance(place.install("r-1.2.0", emergency="critical-fix").error, RolledBackError)
+    assert spare(place, "r-1.3.0") == []
     place.approve("r-1.3.0")
     with pytest.raises(WaitingError, match="1 security"):
         place.install("r-1.3.0")
+    with pytest.raises(RefusedError, match="critical-fix of policy 3 is spent") as refused:
+        place.install("r-1.3.0", emergency="critical-fix")
+    assert (refused.value.finding, refused.value.where) == ("emergency-spent", "--emergency")
+    assert refused.value.remedy == "the ordinary rules ask for 1 security: waybill review r-1.3.0"
+    with pytest.raises(RefusedError, match="has no emergency rule other; it has critical-fix") as refused:
+        place.install("r-1.3.0", emergency="other")
+    assert refused.value.finding == "emergency-unknown"
     # A new policy, agreed to by its people, is what renews it.
     write_policy(place, policy_text(4, tail=TAIL + EMERGENCY))
     agree(place, "policy", "ops-1", "sec-1")
@@ -317,14 +349,15 @@ def test_an_emergency_rule_is_applied_counted_and_spent(place: Place) -> None:
         from verifier.policy_change import put_in_force
 
         put_in_force(site)
-    assert item(place, "r-1.3.0").rule == "critical-fix"
+    assert spare(place, "r-1.3.0") == ["critical-fix"]
 
 
 def test_where_the_ordinary_rules_are_met_no_use_is_spent(place: Place) -> None:
     emergency(place)
     receive(place, CURE)
     agree(place, "r-1.1.0", "ops-1", "sec-1")
-    assert place.install("r-1.1.0").error is None
+    assert spare(place, "r-1.1.0") == []
+    assert place.install("r-1.1.0", emergency="critical-fix").error is None
     assert place.open().state.uses == ()
     assert place.told == ["install"]
 
@@ -337,27 +370,42 @@ def test_a_second_attempt_under_one_plan_is_one_use(place: Place) -> None:
     away = bundle.rename(bundle.with_suffix(".away"))
     ended = None
     with pytest.raises(Exception, match="medium"):
-        ended = place.install("r-1.1.0")
+        ended = place.install("r-1.1.0", emergency="critical-fix")
     assert ended is None
     assert len(place.open().state.uses) == 1
     away.rename(bundle)
+    # It goes on by what was asked for when it began.
     assert place.install("r-1.1.0").error is None
+    assert {one.rule for one in place.open().state.uses} == {"critical-fix"}
+    assert len({one.plan for one in place.open().state.uses}) == 1
 
 
 @pytest.mark.parametrize(
-    ("vendor", "rule"),
+    ("vendor", "rule", "why"),
     [
-        (CURE.but(change={"fixes": (r.Fix(advisory="CVE-2026-1", severity="high", in_="service"),)}), EMERGENCY),
-        (CURE.but(change={}), EMERGENCY),
-        (CURE.but(version="2.0.0"), EMERGENCY),
-        (CURE, EMERGENCY.replace("change: minor", "change: patch")),
-        (CURE, EMERGENCY.replace("[stateless]", "[reversible]")),
-        (CURE, EMERGENCY.replace("[contract, handlers]", "[minor]")),
-        (CURE, EMERGENCY.replace("until_installs: 20", "until_installs: 1").replace("uses: 2", "uses: 9")),
+        (
+            CURE.but(change={"fixes": (r.Fix(advisory="CVE-2026-1", severity="high", in_="service"),)}),
+            EMERGENCY,
+            "no fix of these releases is critical",
+        ),
+        (CURE.but(change={}), EMERGENCY, "no fix of these releases is critical"),
+        (CURE.but(version="2.0.0"), EMERGENCY, "the change is major, the rule covers minor at most"),
+        (
+            CURE,
+            EMERGENCY.replace("change: minor", "change: patch"),
+            "the change is minor, the rule covers patch at most",
+        ),
+        (CURE, EMERGENCY.replace("[stateless]", "[reversible]"), "it goes back stateless, the rule covers reversible"),
+        (
+            CURE,
+            EMERGENCY.replace("[contract, handlers]", "[minor]"),
+            "is minor too, which the rule never covers",
+        ),
+        (CURE, EMERGENCY.replace("until_installs: 20", "until_installs: 1").replace("uses: 2", "uses: 9"), "is spent"),
     ],
     ids=["severity", "no fix", "larger", "kind", "class", "never", "installs"],
 )
-def test_when_it_does_not_apply(place: Place, vendor: Vendor, rule: str) -> None:
+def test_when_it_does_not_apply(place: Place, vendor: Vendor, rule: str, why: str) -> None:
     emergency(place, rule)
     if "until_installs: 1\n" in rule:
         edit(place, "endpoints: {} ", 'endpoints: {api: "http://127.0.0.1:1"} ')
@@ -365,8 +413,11 @@ def test_when_it_does_not_apply(place: Place, vendor: Vendor, rule: str) -> None
         place.install("config")
     receive(place, vendor)
     found = item(place, f"r-{vendor.version}")
-    assert found.rule == ""
-    assert found.problem == ""
+    assert (found.emergency, found.problem) == ((), "")
+    place.approve(f"r-{vendor.version}")
+    with pytest.raises(RefusedError, match=why) as caught:
+        place.install(f"r-{vendor.version}", emergency="critical-fix")
+    assert caught.value.finding == ("emergency-spent" if "until_installs: 1\n" in rule else "emergency-other")
 
 
 def test_a_veto_stands_above_an_emergency(place: Place) -> None:
@@ -374,8 +425,9 @@ def test_a_veto_stands_above_an_emergency(place: Place) -> None:
     receive(place, CURE)
     place.approve("r-1.1.0", "ops-1")
     place.approve("r-1.1.0", "sec-1", verdict="reject")
-    with pytest.raises(RefusedError, match="was rejected by sec-1"):
-        place.install("r-1.1.0")
+    for rule in ("", "critical-fix"):
+        with pytest.raises(RefusedError, match="was rejected by sec-1"):
+            place.install("r-1.1.0", emergency=rule)
 
 
 # --- windows and dates ----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from manifests import release as r
@@ -22,6 +23,7 @@ from manifests.review_request import (
     REQUEST_TYPE,
     ApprovalAnswer,
     ReviewRequest,
+    Spare,
     parse_answer,
     sign_request,
     verify_request,
@@ -41,6 +43,7 @@ from verifier.matter import matter_of
 from verifier.report import write_report
 from verifier.request import DOCUMENTS, write_request
 from verifier.review import Review, make_review
+from verifier.review_cli import review_command
 from verifier.standing import standing_of
 
 NEXT = "r-1.1.0"
@@ -215,8 +218,10 @@ def test_who_agreed_already_and_an_emergency_rule_are_in_the_request(place: Plac
     found = ask(place, "r-1.1.1", tmp_path / "fix")
     site = place.open()
     assert found.standing == standing_of(site, asked_about(site, ("r-1.1.1",)))
-    assert found.standing.rule == "critical-fix"
+    assert [one.rule for one in found.standing.emergency] == ["critical-fix"]
     assert [one.people for one in found.standing.roles if one.role == "operator"] == [("ops-2",)]
+    text = CliRunner().invoke(review_command, [str(tmp_path / "fix")], catch_exceptions=False).stdout
+    assert "or by the emergency rule critical-fix (2 uses left): operator 1 of 1: waybill install r-1.1.1" in text
 
 
 def test_the_vendors_root_can_be_named_from_the_paper(place: Place, tmp_path: Path) -> None:
@@ -287,7 +292,7 @@ def test_a_request_of_another_key_is_for_another_site(place: Place, tmp_path: Pa
         lambda request, _: {"way": (msgspec.structs.replace(request.way[0], settings=None),)},
         lambda request, _: {"way": (msgspec.structs.replace(request.way[0], settings=request.policy),)},
         lambda request, _: {"roots": ()},
-        lambda request, _: {"rule": "no-such-rule"},
+        lambda request, _: {"emergency": (Spare(rule="no-such-rule", uses_left=1),)},
         lambda request, other: {"said": (other,)},
     ],
 )

@@ -133,7 +133,7 @@ def test_what_an_emergency_rule_has_left(place: Place) -> None:
     place.put_policy(write_policy(place, policy_text(3, tail=TAIL + rule)), "ops-1", "sec-1")
     assert "emergency rule critical-fix: 1 of 1 uses left" in status(place).text
     place.approve(receive(place, NEXT.but(change={"fixes": (FIX,)})))
-    assert place.install("r-1.1.0").error is None
+    assert place.install("r-1.1.0", emergency="critical-fix").error is None
     found = status(place)
     assert "emergency rule critical-fix: spent" in found.text
     assert found.data["emergency"] == [{"rule": "critical-fix", "uses": 1, "left": 0}]
