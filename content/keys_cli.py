@@ -102,12 +102,10 @@ def sign_command(
     typed = click.get_current_context().get_parameter_source("keys") == ParameterSource.COMMANDLINE
     if (prepare is not None) + (attach is not None) + typed > 1:
         raise UsageError("--key, --prepare and --attach exclude each other", where="sign")
-    if file.is_dir():
-        if not keys:
-            raise UsageError("no key is named", where="--key", remedy=f"waybill sign {file} --key KEY")
-        return _answer(file, _open_keys(keys, passphrase_fd))
     if prepare is None and attach is None and not keys:
         raise _no_key(file)
+    if file.is_dir():
+        return _answer(file, _open_keys(keys, passphrase_fd))
     file = made_authorisation(file)
     kind = _kind_of(file)
     if prepare is not None:
@@ -146,9 +144,12 @@ def _kind_of(file: Path) -> Literal["bundle", "root", "list", "authorisation"]:
 
 def _no_key(file: Path) -> UsageError:
     """Before anything is written; the hint names a key of the role whose document it is."""
-    kind = "authorisation" if file.suffix in (".yaml", ".yml") else _kind_of(file)
-    role = {"authorisation": "rollback", "bundle": "release"}.get(kind, "root")
-    return UsageError("no key is named", where="--key", remedy=f"waybill sign {file} --key keys/{role}-1.key")
+    key = "KEY"
+    if not file.is_dir():
+        kind = "authorisation" if file.suffix in (".yaml", ".yml") else _kind_of(file)
+        role = {"authorisation": "rollback", "bundle": "release"}.get(kind, "root")
+        key = f"keys/{role}-1.key"
+    return UsageError("no key is named", where="--key", remedy=f"waybill sign {file} --key {key}")
 
 
 def _open_keys(keys: tuple[str, ...], passphrase_fd: int | None) -> tuple[Signer, ...]:

@@ -4,7 +4,7 @@ Such a rule was agreed beforehand, because the policy was. Uses and installs are
 policy came into force; with the next policy the count begins anew.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from manifests.approval import SignedApproval
@@ -26,7 +26,7 @@ class Use:
     at: str
 
 
-def why_not(rule: Emergency, kinds: Iterable[Kind], severities: Iterable[str], classes: tuple[str, ...]) -> str:
+def why_not(rule: Emergency, kinds: Collection[Kind], severities: Iterable[str], classes: tuple[str, ...]) -> str:
     """Why ``rule`` is not about such a change, in words; empty when it is: all that it names holds, for every release
     on the way.
 

@@ -26,8 +26,7 @@ from verifier.generations import Installed
 from verifier.heads import waiting_blobs
 from verifier.recover import Ask, Close, Confirm, Do, GiveUp, Observed, Relink, Rest, Script, act_of, decide, leads_back
 from verifier.site import CURRENT, Site
-from verifier.state import Generation, Transaction
-from verifier.state import Release as Received
+from verifier.state import Transaction
 from verifier.steps import Made, Part, Settled, Stop
 from verifier.store import sweep
 from verifier.table import BEFORE_CHANGE, TRIAL, State
@@ -497,7 +496,7 @@ class Machine:
                 needed |= {one.digest for one in installed_of(site, generation).release.members}
         running = site.state.running
         for received in site.state.releases:
-            if running is None or _waits(received, running):
+            if running is None or running.before(received):
                 needed |= waiting_blobs(site, received.release)
         return frozenset(needed)
 
@@ -540,13 +539,6 @@ class Machine:
 
 class _JournalError(Exception):
     """The journal could not be written: nothing more may be done, not even going back."""
-
-
-def _waits(received: Received, running: Generation) -> bool:
-    """Whether a received release may still be installed: further on in its channel, or of one that came since."""
-    if received.channel == running.channel:
-        return received.mark > running.mark
-    return received.seq > running.seq
 
 
 def time_floor(release: Release, known: str | None, now: datetime) -> str | None:

@@ -56,13 +56,12 @@ def beforehand(state: SiteState) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if now is None:
         raise ValueError("nobody has asked")
     running, retires = state.running, now.asked.reason == "retired"
-    kept = ", ".join(str(one.number) for one in state.generations)
     runs = f"the software that runs ({running.product} {running.version}), " if running else ""
     done = (
         f"asked at {now.asked_at}, because: {now.asked.detail}",
         f"root {state.root.version} of {state.vendor} is believed no more; its documents stay as evidence",
         "what was believed before is tried once more; each has to be refused, and the last report says so",
-        f"stays: {runs}data, images, backups, journal" + (f", generations {kept}" if kept else ""),
+        f"stays: {runs}data, images, backups, journal, the generations that are kept here",
         WORKS_ON,
         REFUSED_FROM_THEN,
         "a last report is written; support closes the site when it comes",
@@ -70,7 +69,7 @@ def beforehand(state: SiteState) -> tuple[tuple[str, ...], tuple[str, ...]]:
     forever = [f"nothing takes it back: for {state.vendor} again, a new folder is enrolled under another name"]
     if retires:
         forever.append("the site retires: its key is destroyed, and nothing can speak for it any more")
-    waiting = [one.version for one in state.releases if running is None or one.mark > running.mark]
+    waiting = [one.version for one in state.releases if running is None or running.before(one)]
     if waiting:
         forever.append(f"{', '.join(waiting)} can be installed no more")
     return done, tuple(forever)

@@ -102,6 +102,14 @@ class Generation:
     confirmed: int = 0
     taken_back: bool = False
 
+    def before(self, received: "Release") -> bool:
+        """Whether a received release may still be installed over this: further on in its channel, or of another one and
+        come since.
+        """
+        if received.channel == self.channel:
+            return received.mark > self.mark
+        return received.seq > self.seq
+
 
 @dataclass(frozen=True)
 class Transaction:
@@ -118,7 +126,6 @@ class Transaction:
         paused: The boot in which the former generation's services were stopped for this; None while they run.
         passed: The probes have passed, and a person's word is awaited.
         code, detail: Of the last failure.
-        running: Seconds of running time since the switch, as far as the journal counted them.
         rule: The emergency rule by which it was approved; empty for the ordinary ones.
         running: Seconds of running time on trial: between two entries of one boot what its clock counted, after a
             reboot what the new boot counted. The wall clock has no part in it.

@@ -5,7 +5,7 @@ The order is docs/format.md, "Order of checks". Nothing here can open a network 
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -103,10 +103,14 @@ class VerifiedBundle:
 
 
 def refusal(findings: tuple[Finding, ...]) -> WaybillError | None:
-    """The failure that decides the exit code: 4, then 8, then 5, then 7 (design, section 9)."""
-    order = {4: 0, 8: 1, 5: 2, 7: 3}  # F-160
-    errors = [one.error for one in findings if one.error is not None]
-    return min(errors, key=lambda error: order.get(error.exit_code, 9), default=None)
+    """The failure that decides the exit code."""
+    return gravest(one.error for one in findings)
+
+
+def gravest(errors: Iterable[WaybillError | None]) -> WaybillError | None:
+    """Of several failures the one that decides the exit code: 3, then 4, then 8, then 5, then 7 (design, section 9)."""
+    order = {3: 0, 4: 1, 8: 2, 5: 3, 7: 4}  # F-160
+    return min((one for one in errors if one), key=lambda error: order.get(error.exit_code, 9), default=None)
 
 
 def _ok(id_: str, text: str) -> Finding:

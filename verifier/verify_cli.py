@@ -17,7 +17,7 @@ from manifests.release import Release, parse_release
 from manifests.revocations import handler_digest
 from manifests.trust import MAX_ROOT, parse_root
 from manifests.units import show_size
-from verifier.verify import Finding, VerifiedBundle, refusal, verify_path, verify_pipe
+from verifier.verify import Finding, VerifiedBundle, gravest, refusal, verify_path, verify_pipe
 from verifier.whom import Whom, find_whom
 
 trust_options = (
@@ -66,7 +66,7 @@ def verify_command(
         raise UsageError("--head belongs to one bundle", where="--head")
     results = [_verify_one(file, whom, enrolment, head_file) for file in files]
     text = "\n\n".join(result.text for result in results)
-    error = next((result.error for result in results if result.error), None)
+    error = gravest(result.error for result in results)
     data = results[0].data if len(results) == 1 else {"files": [result.data for result in results]}
     return Result(text, data, error)
 
@@ -86,8 +86,12 @@ def _verify_one(file: str, whom: Whom | None, enrolment: Path | None, head_file:
         bundle = _verify_file(file, whom, head_file)
     except (WaybillError, FileNotFoundError) as wrong:
         error = wrong if isinstance(wrong, WaybillError) else HostError("no such file", where=file)
+        if error.exit_code in _NOT_JUDGED:
+            text = f"verdict: not judged: {file}: {error.problem}"
+            return Result(text, {"file": file, "verdict": "not judged", "findings": []}, error)
         finding = Finding(error.finding, "refused", error.problem, error)
-        return Result(f"{finding.line()}\nverdict: {_verdict(error)} {file}", _failed(file, finding), error)
+        data = {"file": file, "verdict": "refused", "findings": [_finding(finding)]}
+        return Result(f"{finding.line()}\nverdict: {_verdict(error)} {file}", data, error)
     return verdict_of(file, bundle)
 
 
@@ -134,24 +138,13 @@ def _verify_file(file: str, whom: Whom, head_file: Path | None) -> VerifiedBundl
         return verify_path(path, pin, facts, now=now, head_file=head_file, advance=bar.advance, known=known)
 
 
-_VERDICTS = {
-    2: "not judged:",
-    3: "malformed",
-    4: "untrusted",
-    5: "refused",
-    6: "not judged:",
-    7: "damaged or incomplete",
-    8: "too new",
-}
+_VERDICTS = {3: "malformed", 4: "untrusted", 5: "refused", 7: "damaged or incomplete", 8: "too new"}
+# Wrong usage, and a host that failed, say nothing about the file.
+_NOT_JUDGED = (2, 6)
 
 
 def _verdict(error: WaybillError) -> str:
     return _VERDICTS.get(error.exit_code, "refused")
-
-
-def _failed(file: str, finding: Finding) -> dict[str, Any]:
-    judged = finding.error is None or not _verdict(finding.error).startswith("not judged")
-    return {"file": file, "verdict": "refused" if judged else "not judged", "findings": [_finding(finding)]}
 
 
 def _finding(one: Finding) -> dict[str, Any]:

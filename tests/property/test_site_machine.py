@@ -15,6 +15,7 @@ from manifests.errors import (
     InconsistentError,
     RefusedError,
     RolledBackError,
+    TrialError,
     UsageError,
     WaitingError,
     WaybillError,
@@ -37,11 +38,14 @@ START = b"as delivered\n"
 
 
 def vendor(number: int) -> Migrating:
-    """Release ``number``; the second and fourth raise the floor to themselves, the third has no migration."""
+    """Release ``number``; the second and fourth raise the floor to themselves, the third has no migration and asks for
+    a person to end its trial.
+    """
     return migrating(
         f"1.{number}.0",
         number,
         *(() if number == 3 else (step("up", number),)),
+        trial="person" if number == 3 else "probes",
         floor=number if number % 2 == 0 else 1,
         service={"hello.txt": b"%d\n" % number},
         backups=(),
@@ -73,6 +77,7 @@ class Life(RuleBasedStateMachine):
         self.spent = 0
         self.highest = 0
         self.number = 0
+        self.word = "confirm"  # what a person will say of the next trial that waits for one
         self.ways: list[tuple[int, int]] = []  # authorised and not yet gone: from which release to which
         self.data = {0: START}
 
@@ -117,13 +122,38 @@ class Life(RuleBasedStateMachine):
         except (RefusedError, UsageError, WaitingError, DamagedError) as error:
             self.passed_by(error, number)
             return self.runs
-        if ended.error is None:
+        if isinstance(ended.error, TrialError) and not self.a_person_stays():
+            return self.runs
+        if ended.error is None or isinstance(ended.error, TrialError):
             self.runs_on_its_data()
             self.highest = max(self.highest, number)
             self.floor = max(self.floor, vendor(number).floor)
             return number
         assert isinstance(ended.error, RolledBackError)
         return self.runs
+
+    def a_person_stays(self) -> bool:
+        """What an install that waits for a person comes to; until they have spoken nothing else is installed."""
+        with pytest.raises(WaybillError):
+            self.place.install("r-1.4.0")
+        if self.word == "leave":
+            assert self.place.rollback().error is None
+        elif self.word == "late":
+            self.place.clock.running += 1000
+            assert isinstance(self.place.recover(due=True)[1].error, RolledBackError)
+        else:
+            self.confirm()
+        return self.word == "confirm"
+
+    def confirm(self) -> None:
+        """A trial that waits is ended by a person who stays, whatever came before; there may be none."""
+        now = self.place.open().state.transaction
+        if now is not None and now.state == State.PROBING:
+            assert self.place.confirm("ops-1").error is None
+
+    @rule(word=st.sampled_from(["confirm", "leave", "late"]))
+    def a_person_will(self, word: str) -> None:
+        self.word = word
 
     @rule(number=st.integers(1, COUNT), agreed=st.booleans())
     def install(self, number: int, agreed: bool) -> None:
@@ -177,7 +207,8 @@ class Life(RuleBasedStateMachine):
         except WaybillError:
             assert (below and way not in self.ways) or not self.reachable(target)
             return
-        assert ended.error is None
+        assert ended.error is None or isinstance(ended.error, TrialError)
+        self.confirm()
         assert self.place.open().state.current == target
         if below:
             self.ways.remove(way)
@@ -253,7 +284,7 @@ class Life(RuleBasedStateMachine):
         stays = word != "failing" or self.data[target.number] != self.stack()
         try:
             ended = self.place.rollback(target.number, person="ops-1")
-            assert (ended.error is None) == (word != "failing")
+            assert (ended.error is None or isinstance(ended.error, TrialError)) == (word != "failing")
             if word == "failing" and stays:
                 assert isinstance(ended.error, InconsistentError)
                 self.place.health = {}
@@ -263,6 +294,7 @@ class Life(RuleBasedStateMachine):
             self.place.recover()
         self.place.disk = QuickDisk()
         self.place.health = {}
+        self.confirm()
         state = self.place.open().state
         switched = len(state.spent) > self.spent
         assert switched or word == "plug"
@@ -284,9 +316,16 @@ class Life(RuleBasedStateMachine):
             self.place.install(f"r-1.{number}.0")
         except (PulledPlugError, WaybillError):
             """What it had come to is seen after the recovery."""
-        self.place.disk = QuickDisk()
+        self.place.disk = PluggedDisk(at // 4)
         self.place.health = {}
+        try:
+            self.place.recover()
+            self.confirm()
+        except PulledPlugError:
+            """Pulled again, in the recovery or while a person ends the trial."""
+        self.place.disk = QuickDisk()
         self.place.recover()
+        self.confirm()
         state = self.place.open().state
         running = state.running
         assert state.current in (before.current, before.next_generation)

@@ -336,6 +336,11 @@ def test_several_files_at_once(world: World) -> None:
     files = (world.files["report"], world.files["consignment"], world.folder / "nowhere.json")
     found = run(verify_command, *files, "--root", world.root, code=2)
     assert [one["verdict"] for one in found["files"]] == ["not judged", "verified", "not judged"]
+    assert "refused" not in text(verify_command, *files, "--root", world.root)
+    # The gravest decides the exit code, wherever it stands among the others.
+    strange = world.folder / "strange.json"
+    strange.write_bytes(signed(consignment_for(world.place.open().state), STRANGER))
+    assert run(verify_command, world.files["report"], strange, "--root", world.root, code=4)
     head = ("--head", world.folder / "1.tar")
     assert run(verify_command, world.files["report"], "--root", world.root, *head, code=2)["error"]["where"] == "--head"
 
