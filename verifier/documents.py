@@ -37,6 +37,7 @@ from manifests.rollback import ROLLBACK_TYPE, parse_rollback
 from manifests.rotation import claimed_succession, follow
 from manifests.trust import ROOT_TYPE, Chain, Mark, parse_root
 from manifests.units import show_duration
+from verifier.site import Site
 from verifier.whom import Whom
 
 MAX_DOCUMENT = 16 << 20
@@ -79,10 +80,12 @@ class Judge:
 
     Attributes:
         whom: None where nothing says whom to trust.
+        site: The site that judges; None away from one.
         enrolment: Of a site, for what its key signed.
     """
 
     whom: Whom | None = None
+    site: Site | None = None
     enrolment: Path | None = None
 
 
@@ -217,8 +220,8 @@ def _judge_authorisation(data: bytes, judge: Judge, where: str) -> Vouched:
     chain = whom.chain()
     found = authorisation.verify_authorisation(data, chain, where)
     sites = found.authorisation.sites
-    if whom.site is not None and sites:
-        _meant(whom, whom.site.state.site in sites, ", ".join(sites), where)
+    if judge.site is not None and sites:
+        _meant(judge, judge.site.state.site in sites, ", ".join(sites), where)
     return _by_chain(chain, "rollback", found.signers)
 
 
@@ -252,9 +255,9 @@ def _judge_consignment(data: bytes, judge: Judge, where: str) -> Vouched:
     chain = whom.chain()
     found = consignment.verify_consignment(data, chain, where)
     said = found.consignment
-    if whom.site is not None:
-        ours = (said.site, said.site_key) == (whom.site.state.site, whom.site.state.site_key.keyid)
-        _meant(whom, ours, f"{said.site} with key {said.site_key[:12]}", where)
+    if judge.site is not None:
+        ours = (said.site, said.site_key) == (judge.site.state.site, judge.site.state.site_key.keyid)
+        _meant(judge, ours, f"{said.site} with key {said.site_key[:12]}", where)
     return _by_chain(chain, "consignment", found.signers)
 
 
@@ -286,8 +289,8 @@ def _judge_closure(data: bytes, judge: Judge, where: str) -> Vouched:
     whom = _whom(judge, _VENDOR)
     chain = whom.chain()
     found = closure.verify_closure(data, chain, where)
-    if whom.site is not None:
-        _meant(whom, found.closure.site == whom.site.state.site, found.closure.site, where)
+    if judge.site is not None:
+        _meant(judge, found.closure.site == judge.site.state.site, found.closure.site, where)
     return _by_chain(chain, "consignment", found.signers)
 
 
@@ -349,8 +352,8 @@ def _judge_enrolment(data: bytes, judge: Judge, where: str) -> Vouched:
     whom = _whom(judge, "--fingerprint with the words of its key, as the customer tells them by another way; or --site")
     found = enrolment.verify_enrolment(data, where).enrolment
     trusted = f"sha256:{found.key.keyid}" == whom.pin.digest
-    if whom.site is not None:
-        trusted = found.key == whom.site.state.site_key
+    if judge.site is not None:
+        trusted = found.key == judge.site.state.site_key
     elif not whom.typed:
         raise UsageError(
             "a root document says nothing about a site's key",
@@ -389,14 +392,13 @@ def _judge_report(data: bytes, judge: Judge, where: str) -> Vouched:
         _check_report(data, key, where)
         way = f", through {len(led)} changes of key" if len(led) > 1 else ", through one change of key" * len(led)
         return Vouched(f"signed by key {key.keyid[:12]} of {site}, by the enrolment{way}", (key.keyid,))
-    whom = judge.whom
-    if whom is None or whom.site is None:
+    if judge.whom is None or judge.site is None:
         raise UsageError(
             "nothing says which key the site has",
             where=where,
             remedy="--enrolment FILE, whose fingerprint was compared; or --site",
         )
-    state = whom.site.state
+    state = judge.site.state
     if site != state.site:
         raise UsageError(f"is by {site}, this site is {state.site}", where=where, remedy="--enrolment of that site")
     key = state.key_of_report(seq)
@@ -436,8 +438,8 @@ def _judge_request(data: bytes, judge: Judge, where: str) -> Vouched:
 
     whom = _whom(judge, "--fingerprint with the words of the vendor's paper, or --root, or --site")
     key = review_request.verify_request(data, where).request.key
-    if whom.site is not None:
-        _meant(whom, key == whom.site.state.site_key, f"a site with key {key.keyid[:12]}", where)
+    if judge.site is not None:
+        _meant(judge, key == judge.site.state.site_key, f"a site with key {key.keyid[:12]}", where)
     site = open_request(Path(where).parent, whom.pin.digest).request.plan.site
     by = f"signed by key {key.keyid[:12]} of {site}; whole, and its releases hold under the root that you trust"
     return Vouched(by, (key.keyid,))
@@ -455,10 +457,10 @@ def _read_answer(data: bytes, where: str) -> Said:
 
 def _judge_answer(data: bytes, judge: Judge, where: str) -> Vouched:
     answer = review_request.parse_answer(data, where)[0]
-    whom = _whom(judge, _PEOPLE)
-    if whom.site is not None:
-        _meant(whom, answer.plan.site == whom.site.state.site, answer.plan.site, where)
-    return _by_person(encode(answer.approval), whom, where)
+    _whom(judge, _PEOPLE)
+    if judge.site is not None:
+        _meant(judge, answer.plan.site == judge.site.state.site, answer.plan.site, where)
+    return _by_person(encode(answer.approval), judge, where)
 
 
 def _read_approval(data: bytes, where: str) -> Said:
@@ -470,13 +472,14 @@ def _read_approval(data: bytes, where: str) -> Said:
 
 
 def _judge_approval(data: bytes, judge: Judge, where: str) -> Vouched:
-    return _by_person(data, _whom(judge, _PEOPLE), where)
+    _whom(judge, _PEOPLE)
+    return _by_person(data, judge, where)
 
 
-def _by_person(data: bytes, whom: Whom, where: str) -> Vouched:
-    if whom.site is None:
+def _by_person(data: bytes, judge: Judge, where: str) -> Vouched:
+    if judge.site is None:
         raise UsageError("people are known by the policy of their site", where=where, remedy=_PEOPLE)
-    policy = whom.site.policy
+    policy = judge.site.policy
     word = approval.verify_approval(data, policy, where)
     said = word.approval
     return Vouched(f"signed by {word.person} ({said.role}), by policy {policy.number} in force", (said.keyid,))
@@ -552,10 +555,10 @@ def _by_chain(chain: Chain, role: str, signers: tuple[str, ...]) -> Vouched:
     return Vouched(by, signers, root.practice)
 
 
-def _meant(whom: Whom, ours: bool, others: str, where: str) -> None:
-    if not ours and whom.site is not None:
+def _meant(judge: Judge, ours: bool, others: str, where: str) -> None:
+    if not ours and judge.site is not None:
         raise RefusedError(
-            f"is for {others}, this is {whom.site.state.site}",
+            f"is for {others}, this is {judge.site.state.site}",
             where=where,
             remedy="look at it there, or with --root, which asks no site",
             finding="other-site",

@@ -188,15 +188,6 @@ class Site:
             finding="site-key",
         )
 
-    def check_ours(self) -> None:
-        """That the journal is this site's, and not an older one that was put back.
-
-        Raises:
-            UntrustedError: It is that of another site, or older than a report that lies here.
-        """
-        self.check_key()
-        check_not_behind(self)
-
     def check_key(self) -> None:
         """That the journal is the one that belongs to the key which lies here; a key that is lost is not asked.
 
@@ -345,10 +336,20 @@ def hold_site(path: Path, disk: Disk, host: Host, command: str, *, any_key: bool
             _journal=journal,
         )
         if not any_key:
-            site.check_ours()
+            check_ours(site)
         yield site
     finally:
         os.close(descriptor)
+
+
+def check_ours(site: Site) -> None:
+    """That the journal is this site's, and not an older one that was put back.
+
+    Raises:
+        UntrustedError: It is that of another site, or older than a report that lies here.
+    """
+    site.check_key()
+    check_not_behind(site)
 
 
 def _lock(path: Path, command: str, host: Host) -> int:

@@ -19,7 +19,7 @@ from verifier.install import check_idle
 from verifier.outbox import newest_report, report_path
 from verifier.queue import Waiting, waiting_data
 from verifier.review import queue_text
-from verifier.site import Site
+from verifier.site import Site, check_ours
 from verifier.state import Generation, SiteState, Transaction
 from verifier.table import State
 from verifier.trust import running_revoked
@@ -320,7 +320,7 @@ def foreign_of(site: Site) -> WaybillError | None:
     if site.state.offboarded:
         return None
     try:
-        site.check_ours()
+        check_ours(site)
         site.signer()
     except (DamagedError, UntrustedError) as error:
         return error

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -18,7 +18,10 @@ from manifests.revocations import handler_digest
 from manifests.trust import MAX_ROOT, parse_root
 from manifests.units import show_size
 from verifier.verify import Finding, VerifiedBundle, gravest, refusal, verify_path, verify_pipe
-from verifier.whom import Whom, find_whom
+from verifier.whom import Whom, named_anchor
+
+if TYPE_CHECKING:
+    from verifier.site import Site
 
 trust_options = (
     click.option("--root", "root", type=click.Path(path_type=Path), help="A root document that you trust."),
@@ -38,6 +41,24 @@ def _with_trust(function: Any) -> Any:
     return function
 
 
+def find_trust(root: Path | None, fingerprint: str | None, given: Path | None) -> "tuple[Whom | None, Site | None]":
+    """Whom to trust: --root or --fingerprint, else the site that judges; two times None when nothing says so.
+
+    Raises:
+        UsageError: Two say so.
+    """
+    if sum(one is not None for one in (root, fingerprint, given)) > 1:
+        raise UsageError("--root, --fingerprint and --site are three answers to one question, give one", where="trust")
+    anchor = named_anchor(root, fingerprint)
+    if anchor is not None:
+        return anchor, None
+    # Away from a site, a verdict needs none of the site's code: an auditor reads what is loaded.
+    from verifier.site_view import find_judging_site, site_anchor
+
+    site = find_judging_site(given)
+    return (None, None) if site is None else (site_anchor(site), site)
+
+
 @verb(short_help="Check a bundle or a signed document.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @_with_trust
@@ -55,7 +76,9 @@ def verify_command(
     Trust is decided on the first bytes; a wrong bundle of any size is refused at once. FILE may also be a signed
     document: root, revocation list, authorisation, consignment, receipt, enrolment, report, request, answer.
     """
-    whom = find_whom(root, fingerprint, site) if enrolment is None or any((root, fingerprint, site)) else None
+    whom, judging = None, None
+    if enrolment is None or any((root, fingerprint, site)):
+        whom, judging = find_trust(root, fingerprint, site)
     if whom is None and enrolment is None:
         raise UsageError(
             "nothing says whom to trust",
@@ -64,19 +87,21 @@ def verify_command(
         )
     if head_file is not None and len(files) > 1:
         raise UsageError("--head belongs to one bundle", where="--head")
-    results = [_verify_one(file, whom, enrolment, head_file) for file in files]
+    results = [_verify_one(file, whom, judging, enrolment, head_file) for file in files]
     text = "\n\n".join(result.text for result in results)
     error = gravest(result.error for result in results)
     data = results[0].data if len(results) == 1 else {"files": [result.data for result in results]}
     return Result(text, data, error)
 
 
-def _verify_one(file: str, whom: Whom | None, enrolment: Path | None, head_file: Path | None) -> Result:
+def _verify_one(
+    file: str, whom: Whom | None, site: "Site | None", enrolment: Path | None, head_file: Path | None
+) -> Result:
     try:
         if is_document(file):
             if head_file is not None:
                 raise UsageError("belongs to a bundle", where="--head", remedy=f"waybill verify {file}, without it")
-            return _verify_document(file, whom, enrolment)
+            return _verify_document(file, whom, site, enrolment)
         if whom is None:
             raise UsageError(
                 "an enrolment vouches for what a site signed, not for a bundle",
@@ -104,11 +129,11 @@ def is_document(file: str) -> bool:
         return opened.read(1) == b"{"
 
 
-def _verify_document(file: str, whom: Whom | None, enrolment: Path | None) -> Result:
+def _verify_document(file: str, whom: Whom | None, site: "Site | None", enrolment: Path | None) -> Result:
     from verifier.documents import Judge, document_data, judge_document, read_document
 
     data, said = read_document(Path(file))
-    vouched = judge_document(Path(file), data, said, Judge(whom, enrolment))
+    vouched = judge_document(Path(file), data, said, Judge(whom, site, enrolment))
     finding = Finding("signatures", "ok", vouched.by)
     practice = ", practice" if vouched.practice else ""
     lines = [finding.line(), f"verdict: verified {said.kind}, {one_line(said.title)}{practice} ({said.digest})"]
@@ -208,9 +233,9 @@ def show_command(
         )
     if role is not None:
         return _pems(file, role)
-    whom = find_whom(root, fingerprint, site)
+    whom, judging = find_trust(root, fingerprint, site)
     if document:
-        return _show_document(file, whom, enrolment)
+        return _show_document(file, whom, judging, enrolment)
     head = open_head(file)
     if whom is None:
         release = parse_release(head.release)
@@ -223,13 +248,13 @@ def show_command(
     return _show_release(first, verified.release, verified.release_digest, verified)
 
 
-def _show_document(file: Path, whom: Whom | None, enrolment: Path | None) -> Result:
+def _show_document(file: Path, whom: Whom | None, site: "Site | None", enrolment: Path | None) -> Result:
     from verifier.documents import Judge, document_data, document_text, judge_document, read_document
 
     data, said = read_document(file)
     by: str | None = None
     try:
-        by = judge_document(file, data, said, Judge(whom, enrolment)).by
+        by = judge_document(file, data, said, Judge(whom, site, enrolment)).by
         first = f"verified: {by}"
     except (UsageError, RefusedError) as error:
         first = f"not verified: {error.problem} ({error.remedy})"

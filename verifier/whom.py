@@ -1,9 +1,7 @@
 """Whom a person trusts who looks at a file: a root document, a typed fingerprint, or what a site trusts."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from content.head import Known
 from manifests.errors import UsageError
@@ -13,9 +11,6 @@ from manifests.revocations import revoke
 from manifests.trust import MAX_ROOT, Chain, Pin, join_roots, parse_root, verify_chain
 from verifier.verify import SiteFacts
 
-if TYPE_CHECKING:
-    from verifier.site import Site
-
 
 @dataclass(frozen=True)
 class Whom:
@@ -23,14 +18,13 @@ class Whom:
 
     Attributes:
         typed: It is a fingerprint that a person typed, and nothing else is known.
-        site, facts: Of the site that judges, if one does.
+        facts: Of the site that judges, if one does.
     """
 
     pin: Pin
     known: Known = field(default_factory=Known)
     typed: bool = False
     facts: SiteFacts | None = None
-    site: "Site | None" = None
 
     def chain(self, offered: tuple[bytes, ...] = ()) -> Chain:
         """The vendor's chain from the pin on, as far as what is known here and ``offered`` leads.
@@ -49,32 +43,12 @@ class Whom:
         return revoke(verify_chain(roots, self.pin), self.known.revocations)
 
 
-def find_whom(root: Path | None, fingerprint: str | None, site: Path | None) -> Whom | None:
-    """Whom to trust: --root or --fingerprint, else the site's; None when nothing says so.
-
-    Raises:
-        UsageError: Two say so.
-    """
-    if sum(given is not None for given in (root, fingerprint, site)) > 1:
-        raise UsageError("--root, --fingerprint and --site are three answers to one question, give one", where="trust")
+def named_anchor(root: Path | None, fingerprint: str | None) -> Whom | None:
+    """The anchor that --root or --fingerprint names; None when neither is given."""
     if root is not None:
         document = parse_root(read_capped(root, MAX_ROOT), str(root))
         pin = Pin(version=document.root.version, digest=document.fingerprint)
         return Whom(pin, Known(roots=(document.raw,)))
     if fingerprint is not None:
         return Whom(Pin(version=0, digest=parse_fingerprint(fingerprint)), typed=True)
-    from verifier.facts import facts_of, proposed_channel
-    from verifier.fsops import Disk
-    from verifier.host import this_host
-    from verifier.site import find_site, open_site
-    from verifier.trust import known_of
-
-    try:
-        found = find_site(site, os.environ, Path.cwd())
-    except UsageError:
-        if site is not None or os.environ.get("WAYBILL_SITE"):
-            raise
-        return None
-    opened = open_site(found, Disk(), this_host())
-    facts = facts_of(opened.state, proposed_channel(found))
-    return Whom(facts.pin, known_of(opened), facts=facts, site=opened)
+    return None

@@ -37,9 +37,9 @@ from verifier.newkey import rotate_key
 from verifier.outbox import report_path
 from verifier.report import write_report
 from verifier.request import write_request
+from verifier.site_view import find_judging_site, site_anchor
 from verifier.sitekey import enrolment_path
 from verifier.verify_cli import show_command, verify_command
-from verifier.whom import find_whom
 
 ONE = Vendor(version="1.0.0", sequence=1)
 TWO = ONE.but(version="1.1.0", sequence=2, service={"hello.txt": b"two\n"})
@@ -365,8 +365,9 @@ def test_whatever_is_in_it_ends_in_words(world: World, kind: str, data: st.DataO
         read, said = read_document(path)
         document_text("not verified", said)
         json.dumps(document_data(said))
-        site = find_whom(None, None, world.place.path)
-        judge_document(path, read, said, Judge(site, world.files["enrolment"]))
+        site = find_judging_site(world.place.path)
+        assert site is not None
+        judge_document(path, read, said, Judge(site_anchor(site), site, world.files["enrolment"]))
     except WaybillError as error:
         assert error.problem
         return
