@@ -9,33 +9,42 @@ import click
 # verb: (module:command, one line of help). A verb whose package is absent (the kit has no bundler and no fleet) is
 # not listed. Nothing of ours is imported before its verb is called.
 VERBS = {
-    "init": ("bundler.trust_cli:init_command", "Write a vendor folder that can be built at once."),
-    "keygen": ("content.keys_cli:keygen_command", "Make a signing key: FILE, and its public half beside it."),
-    "trust": ("bundler.trust_cli:trust_command", "Write the next root document and revocation list from trust.yaml."),
-    "lint": ("content.cli:lint_command", "Check what people write by hand."),
-    "build": ("bundler.cli:build_command", "Pack a release into one bundle."),
-    "sign": ("content.keys_cli:sign_command", "Add a signature to a bundle, a root document or a revocation list."),
-    "kit": ("bundler.kit_cli:kit_command", "Write the verifier as one file that runs at a site."),
-    "show": ("verifier.verify_cli:show_command", "Say what a document means, and who vouches for it."),
+    "init": ("bundler.commands.init:init_command", "Write a vendor folder that can be built at once."),
+    "keygen": ("content.commands.keygen:keygen_command", "Make a signing key: FILE, and its public half beside it."),
+    "trust": (
+        "bundler.commands.trust:trust_command",
+        "Write the next root document and revocation list from trust.yaml.",
+    ),
+    "lint": ("content.commands.lint:lint_command", "Check what people write by hand."),
+    "build": ("bundler.commands.build:build_command", "Pack a release into one bundle."),
+    "sign": (
+        "content.commands.sign:sign_command",
+        "Add a signature to a bundle, a root document or a revocation list.",
+    ),
+    "kit": ("bundler.commands.kit:kit_command", "Write the verifier as one file that runs at a site."),
+    "show": ("verifier.commands.show:show_command", "Say what a document means, and who vouches for it."),
     "verify": (
-        "verifier.verify_cli:verify_command",
+        "verifier.commands.verify:verify_command",
         "Check that a bundle or a signed document is trusted, and whole.",
     ),
-    "compare": ("verifier.verify_cli:compare_command", "Say what differs between two files of one kind."),
-    "enroll": ("verifier.cli:enroll_command", "Make this folder a site that trusts one vendor."),
-    "receive": ("verifier.cli:receive_command", "Take in what came on a medium."),
-    "review": ("verifier.review_cli:review_command", "Say what waits, what it would change, and who must agree."),
-    "approve": ("verifier.review_cli:approve_command", "Agree to an item, with your key."),
-    "reject": ("verifier.review_cli:reject_command", "Say no to an item, or take your approval back."),
-    "install": ("verifier.cli:install_command", "Install what was approved; go back by itself if it fails."),
-    "confirm": ("verifier.cli:confirm_command", "End a trial that waits for a person."),
-    "rollback": ("verifier.cli:rollback_command", "Go back to the former generation."),
-    "recover": ("verifier.cli:recover_command", "Finish or undo what a crash interrupted."),
-    "status": ("verifier.cli:status_command", "Say what runs here and what waits."),
-    "history": ("verifier.history_cli:history_command", "Check the journal and print it."),
-    "report": ("verifier.report_cli:report_command", "Print or hand out the signed report of this site."),
-    "offboard": ("verifier.cli:offboard_command", "End the vendor's access to this site, and prove it."),
-    "fleet": ("fleet.cli:fleet_group", "What support knows, and what it writes to sites."),
+    "compare": ("verifier.commands.compare:compare_command", "Say what differs between two files of one kind."),
+    "enroll": ("verifier.commands.enroll:enroll_command", "Make this folder a site that trusts one vendor."),
+    "receive": ("verifier.commands.receive:receive_command", "Take in what came on a medium."),
+    "review": ("verifier.commands.review:review_command", "Say what waits, what it would change, and who must agree."),
+    "approve": ("verifier.commands.approve:approve_command", "Agree to an item, with your key."),
+    "reject": ("verifier.commands.approve:reject_command", "Say no to an item, or take your approval back."),
+    "install": (
+        "verifier.commands.install:install_command",
+        "Install what was approved; go back by itself if it fails.",
+    ),
+    "confirm": ("verifier.commands.confirm:confirm_command", "End a trial that waits for a person."),
+    "rollback": ("verifier.commands.rollback:rollback_command", "Go back to the former generation."),
+    "recover": ("verifier.commands.recover:recover_command", "Finish or undo what a crash interrupted."),
+    "status": ("verifier.commands.status:status_command", "Say what runs here and what waits."),
+    "history": ("verifier.commands.history:history_command", "Check the journal and print it."),
+    "report": ("verifier.commands.report:report_command", "Print or hand out the signed report of this site."),
+    "offboard": ("verifier.commands.offboard:offboard_command", "End the vendor's access to this site, and prove it."),
+    "fleet": ("fleet.commands.group:fleet_group", "What support knows, and what it writes to sites."),
 }
 
 
@@ -74,7 +83,7 @@ def main() -> None:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except click.ClickException as wrong:
-        from manifests.console import usage_error
+        from console.output import usage_error
 
         sys.exit(usage_error(wrong, as_json="--json" in sys.argv))
 

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from manifests.authored import ReleaseFile
-from manifests.authorisation import MAX_AUTHORISATION, verify_authorisation
-from manifests.errors import RefusedError
-from manifests.handwritten import Handwritten
-from manifests.keys import read_capped
-from manifests.trust import Chain, Mark
+from manifests.authored.handwritten import Handwritten
+from manifests.authored.release_yaml import ReleaseFile
+from manifests.documents.authorisation import MAX_AUTHORISATION, verify_authorisation
+from manifests.trust.keys import read_capped
+from manifests.trust.root import Chain, Mark
+from manifests.words.errors import RefusedError
 
 
 def check_authorisations(file: Handwritten, release: ReleaseFile, chain: Chain, mark: Mark, folder: Path) -> None:

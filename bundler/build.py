@@ -14,19 +14,23 @@ from bundler.image_signatures import check_image_signatures
 from bundler.parts import Part, Parts
 from bundler.signers import check_signers
 from bundler.write import check_room, held, plan_bulk, refuse_existing, write_bundle
-from content.head import VERIFY_TXT, Head, VerifiedHead, encode_head, sign_release
-from manifests.authored import ReleaseFile, reference_problems, release_problems
-from manifests.canonical import encode
-from manifests.console import Progress, rfc3339
-from manifests.contract import compile_contract
-from manifests.digest import Blob, digest_of
-from manifests.errors import HostError, MalformedError, RefusedError, UsageError
-from manifests.handwritten import read_handwritten
-from manifests.keys import Signer
-from manifests.release import Release
-from manifests.revocations import revoke, verify_revocations
-from manifests.rollback import compile_rollback
-from manifests.trust import Chain, Mark
+from content.bundle.head import VERIFY_TXT, Head
+from content.bundle.head_writer import encode_head, sign_release
+from content.trust.head import VerifiedHead
+from manifests.authored.contract_yaml import compile_contract
+from manifests.authored.handwritten import read_handwritten
+from manifests.authored.release_yaml import ReleaseFile
+from manifests.authored.release_yaml_checks import reference_problems, release_problems
+from manifests.authored.rollback_yaml import compile_rollback
+from manifests.documents.release import Release
+from manifests.trust.private_keys import Signer
+from manifests.trust.revocations import revoke, verify_revocations
+from manifests.trust.root import Chain, Mark
+from manifests.words.canonical import encode
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import HostError, MalformedError, RefusedError, UsageError
+from manifests.words.progress import Progress
+from manifests.words.time import rfc3339
 
 ShowProgress = Callable[[str, int], AbstractContextManager[Progress]]
 

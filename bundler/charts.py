@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 
 from bundler.files import regular_files
-from manifests.errors import DamagedError, MalformedError
-from manifests.keys import read_capped
+from manifests.trust.keys import read_capped
+from manifests.words.errors import DamagedError, MalformedError
 
 # Charts are kept in memory while a release is packed; what they install travels as images.
 MAX_CHART = 16 << 20

@@ -10,25 +10,26 @@ from bundler.files import collect_files
 from bundler.images import MAX_KEPT, CollectedImage, GivenSbom, collect_image
 from bundler.parts import Held, Parts, hash_file
 from bundler.source import LayoutSource, RegistrySource, Source
-from content.keyless import MAX_TRUSTED_ROOT, check_trusted_root
-from content.layout import Extent, Layout, open_archive, open_layout
-from content.lint import MAX_NOTES, check_notes
-from content.reference import parse_reference
-from manifests.authored import ATTACHED, NONE, ImageFile, ReleaseFile, SignerFile, parse_from
-from manifests.authorisation import MAX_AUTHORISATION, parse_authorisation
-from manifests.canonical import encode
-from manifests.config_schema import MAX_SCHEMA, check_config_schema
-from manifests.contract import Contract
-from manifests.digest import Blob, Digest, digest_of
-from manifests.errors import MalformedError
-from manifests.keys import MAX_KEY_FILE, parse_carried_pem, read_capped
-from manifests.openvex import MAX_OPENVEX, check_openvex
-from manifests.release import Chart, Config, FileSet, ImageSigner, Program
-from manifests.rollback import Rollback
-from manifests.sbom import MAX_SBOM, check_sbom
+from content.bundle.layout import Extent, Layout, open_archive, open_layout
+from content.registry.reference import parse_reference
+from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
+from manifests.authored.notes import MAX_NOTES, check_notes
+from manifests.authored.release_yaml import ATTACHED, NONE, ImageFile, ReleaseFile, SignerFile, parse_from
+from manifests.documents.authorisation import MAX_AUTHORISATION, parse_authorisation
+from manifests.documents.contract import Contract
+from manifests.documents.release import Chart, Config, FileSet, ImageSigner, Program
+from manifests.documents.rollback import Rollback
+from manifests.foreign.config_schema import MAX_SCHEMA, check_config_schema
+from manifests.foreign.openvex import MAX_OPENVEX, check_openvex
+from manifests.foreign.sbom import MAX_SBOM, check_sbom
+from manifests.trust.image_keys import parse_carried_pem
+from manifests.trust.keys import MAX_KEY_FILE, read_capped
+from manifests.words.canonical import encode
+from manifests.words.digest import Blob, Digest, digest_of
+from manifests.words.errors import MalformedError
 
 if TYPE_CHECKING:
-    from content.registry import Registry
+    from content.registry.client import Registry
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Sources:
         return self._sources.setdefault((*key, wanted.ref), LayoutSource(self._layouts[key], wanted.ref))
 
     def _registry(self, text: str, where: str) -> Source:
-        from content.registry import Registry
+        from content.registry.client import Registry
 
         try:
             reference = parse_reference(text)

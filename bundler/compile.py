@@ -6,13 +6,11 @@ from msgspec.structs import replace
 
 from bundler.collect import Collected
 from bundler.parts import Part
-from content.head import RESERVE, choose_bulk_at
-from content.oci import REF_NAME, Descriptor, encode_index
-from manifests.authored import HandlerFile, ProbeFile, ReleaseFile, StepFile
-from manifests.canonical import encode
-from manifests.digest import Blob
-from manifests.errors import RefusedError
-from manifests.release import (
+from content.bundle.head_writer import RESERVE, choose_bulk_at
+from content.bundle.oci import REF_NAME, Descriptor
+from content.bundle.oci_writer import encode_index
+from manifests.authored.release_yaml import HandlerFile, ProbeFile, ReleaseFile, StepFile
+from manifests.documents.release import (
     BULK_STEP,
     MAX_HEAD,
     MAX_MEMBERS,
@@ -25,9 +23,12 @@ from manifests.release import (
     Probe,
     Release,
     Trial,
-    check_release,
 )
-from manifests.units import parse_duration, parse_size
+from manifests.documents.release_reader import check_release
+from manifests.words.canonical import encode
+from manifests.words.digest import Blob
+from manifests.words.errors import RefusedError
+from manifests.words.units import parse_duration, parse_size
 
 SMALL = 1 << 20
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 from bundler.collect import Finding
-from manifests.authored import ReleaseFile
-from manifests.errors import RefusedError
-from manifests.handwritten import Handwritten
-from manifests.release import Release
-from manifests.rollback import Rollback
-from manifests.trust import Mark
-from manifests.version import in_any, in_range
+from manifests.authored.handwritten import Handwritten
+from manifests.authored.release_yaml import ReleaseFile
+from manifests.documents.release import Release
+from manifests.documents.rollback import Rollback
+from manifests.trust.root import Mark
+from manifests.words.errors import RefusedError
+from manifests.words.version import in_any, in_range
 
 
 def check_earlier(

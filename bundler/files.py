@@ -10,8 +10,8 @@ from typing import get_args
 from msgspec import Meta
 
 from bundler.parts import Parts
-from manifests.errors import HostError, MalformedError, RefusedError
-from manifests.release import FileEntry, FilePath, FileSet
+from manifests.documents.release import FileEntry, FilePath, FileSet
+from manifests.words.errors import HostError, MalformedError, RefusedError
 
 MAX_FILES = 100_000
 

@@ -1,15 +1,15 @@
 """Whether every image is signed by whom the release names, asked before a byte is packed, as every site will ask."""
 
 from bundler.parts import Fetched, Held, Parts
-from content.graph import walk
-from content.image_signers import judge_of
-from content.layout import read_extent
-from content.oci import MAX_MANIFEST_BYTES
-from content.signatures import Judged, judge_images
-from manifests.digest import digest_of
-from manifests.errors import CHANGED_SOURCE, DamagedError, MalformedError
-from manifests.release import Release
-from manifests.trust import Root
+from content.bundle.graph import walk
+from content.bundle.layout import read_extent
+from content.bundle.oci import MAX_MANIFEST_BYTES
+from content.sigstore.image_signers import judge_of
+from content.sigstore.signatures import Judged, judge_images
+from manifests.documents.release import Release
+from manifests.trust.root import Root
+from manifests.words.digest import digest_of
+from manifests.words.errors import CHANGED_SOURCE, DamagedError, MalformedError
 
 
 def check_image_signatures(release: Release, index: bytes, parts: Parts, root: Root) -> tuple[Judged, ...]:

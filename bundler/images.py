@@ -6,25 +6,14 @@ from pathlib import Path
 
 from bundler.parts import Held, Parts
 from bundler.source import Source
-from content.graph import MAX_DEPTH
-from content.oci import (
-    EMPTY,
-    EMPTY_BYTES,
-    OCI_MANIFEST,
-    REF_NAME,
-    Descriptor,
-    ImageIndex,
-    ImageManifest,
-    describe,
-    encode_manifest,
-    parse_oci,
-    read_json,
-)
-from manifests.authored import ATTACHED, NONE, ImageFile
-from manifests.digest import Blob, digest_of
-from manifests.errors import MalformedError, RefusedError
-from manifests.release import Absent, Image, Sbom, Target
-from manifests.sbom import MAX_SBOM, MEDIA_TYPES, SbomFormat, check_sbom, format_of
+from content.bundle.graph import MAX_DEPTH
+from content.bundle.oci import OCI_MANIFEST, REF_NAME, Descriptor, ImageIndex, ImageManifest, parse_oci, read_json
+from content.bundle.oci_writer import EMPTY, EMPTY_BYTES, describe, encode_manifest
+from manifests.authored.release_yaml import ATTACHED, NONE, ImageFile
+from manifests.documents.release import Absent, Image, Sbom, Target
+from manifests.foreign.sbom import MAX_SBOM, MEDIA_TYPES, SbomFormat, check_sbom, format_of
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import MalformedError, RefusedError
 
 BASE_NAME = "org.opencontainers.image.base.name"
 TITLE = "org.opencontainers.image.title"

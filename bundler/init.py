@@ -8,9 +8,9 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from manifests.digest import NAME
-from manifests.errors import HostError, MalformedError, RefusedError, UsageError
-from manifests.handwritten import parse_handwritten
+from manifests.authored.handwritten import parse_handwritten
+from manifests.words.digest import NAME
+from manifests.words.errors import HostError, MalformedError, RefusedError, UsageError
 
 # Packaging tools pass over files whose names begin with a dot.
 _WRITTEN_AS = {"gitignore": ".gitignore"}

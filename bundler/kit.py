@@ -19,12 +19,12 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from content.keys_cli import replace_file
-from manifests.errors import HostError, RefusedError
+from content.signing.files import replace_file
+from manifests.words.errors import HostError, RefusedError
 
 PYTHONS = ("3.11", "3.12", "3.13")
 MACHINES = ("x86_64", "aarch64")
-ROOMS = ("manifests", "content", "verifier")
+ROOMS = ("console", "manifests", "content", "verifier")
 DISTRIBUTION = "airgap-waybill"
 # The oldest C library that cryptography still builds for comes first, so that old sites are served.
 PLATFORMS = ("manylinux2014", "manylinux_2_17", "manylinux_2_28")

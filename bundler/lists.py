@@ -5,20 +5,20 @@ from pathlib import Path
 
 import msgspec
 
-from content.keys_cli import replace_file
-from manifests.authored import TrustFile
-from manifests.envelope import seal
-from manifests.errors import RefusedError, UntrustedError
-from manifests.keys import PublicKey, read_capped
-from manifests.revocations import (
+from content.signing.files import replace_file
+from manifests.authored.trust_yaml import TrustFile
+from manifests.trust.envelope_writer import seal
+from manifests.trust.keys import PublicKey, read_capped
+from manifests.trust.revocations import (
     MAX_REVOCATIONS,
     REVOCATIONS_TYPE,
     Revocations,
-    encode_revocations,
     parse_revocations,
     verify_revocations,
 )
-from manifests.trust import Chain, Identity
+from manifests.trust.root import Chain, Identity
+from manifests.trust.root_writer import encode_revocations
+from manifests.words.errors import RefusedError, UntrustedError
 
 
 @dataclass(frozen=True)
@@ -120,3 +120,18 @@ def write_list(folder: Path, planned: NextList) -> Path:
     target.parent.mkdir(exist_ok=True)
     replace_file(target, seal(encode_revocations(planned.found), REVOCATIONS_TYPE, ()))
     return target
+
+
+def check_list_finished(lists: tuple[bytes, ...], chain: Chain | None, folder: Path) -> None:
+    if not lists or chain is None:
+        return
+    path = folder / "trust" / f"{len(lists)}.revocations.json"
+    try:
+        verify_revocations(lists[-1], chain, path.name)
+    except UntrustedError as error:
+        raise RefusedError(
+            f"list {len(lists)} is not finished ({error.problem})",
+            where=str(path),
+            remedy=f"waybill sign {path} --key KEY, or delete it if nobody has it",
+            finding="revocations-unfinished",
+        ) from None

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from content.layout import Extent
-from manifests.digest import Blob, digest_of
-from manifests.errors import HostError, MalformedError
-from manifests.keys import read_capped
+from content.bundle.layout import Extent
+from manifests.trust.keys import read_capped
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import HostError, MalformedError
 
 
 @dataclass(frozen=True, slots=True)

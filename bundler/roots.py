@@ -5,16 +5,13 @@ from pathlib import Path
 
 import msgspec
 
-from content.keyless import MAX_TRUSTED_ROOT, check_trusted_root
-from content.keys_cli import replace_file
-from manifests.authored import TrustFile, trust_problems
-from manifests.digest import digest_of
-from manifests.envelope import seal
-from manifests.errors import RefusedError
-from manifests.handwritten import Handwritten, read_handwritten
-from manifests.keys import PublicKey, read_capped, read_public
-from manifests.root_change import RootChange, change_of_roots
-from manifests.trust import (
+from content.signing.files import replace_file
+from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
+from manifests.authored.handwritten import Handwritten, read_handwritten
+from manifests.authored.trust_yaml import TrustFile, trust_problems
+from manifests.trust.envelope_writer import seal
+from manifests.trust.keys import PublicKey, read_capped, read_public
+from manifests.trust.root import (
     MAX_ROOT,
     ROLES,
     ROOT_TYPE,
@@ -24,11 +21,14 @@ from manifests.trust import (
     Pin,
     Role,
     Root,
-    encode_root,
     parse_root,
     short,
     verify_chain,
 )
+from manifests.trust.root_change import RootChange, change_of_roots
+from manifests.trust.root_writer import encode_root
+from manifests.words.digest import digest_of
+from manifests.words.errors import RefusedError, UntrustedError
 
 
 @dataclass(frozen=True)
@@ -224,3 +224,24 @@ def write_root(folder: Path, planned: NextRoot) -> Path:
     target.parent.mkdir(exist_ok=True)
     replace_file(target, seal(encode_root(planned.root), ROOT_TYPE, ()))
     return target
+
+
+def finished_chain(documents: tuple[bytes, ...], file: Path) -> Chain | None:
+    """The chain to go on from; None before the first version.
+
+    Raises:
+        RefusedError: Its newest version is not signed by enough.
+    """
+    if not documents:
+        return None
+    first = parse_root(documents[0], "trust/1.root.json")
+    try:
+        return verify_chain(documents, Pin(version=1, digest=first.fingerprint))
+    except UntrustedError as error:
+        raise RefusedError(
+            f"version {len(documents)} is not finished ({error.problem})",
+            where=str(file),
+            remedy=f"waybill sign {file.parent}/trust/{len(documents)}.root.json --key KEY, "
+            "or delete it if nobody has it",
+            finding="root-unfinished",
+        ) from None

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from bundler.roots import read_trust
-from content.keys_cli import open_key
-from manifests.errors import RefusedError, UsageError
-from manifests.keys import Signer
-from manifests.trust import Chain, Mark, check_vendor_product
+from content.commands.open_key import open_key
+from manifests.trust.private_keys import Signer
+from manifests.trust.root import Chain, Mark, check_vendor_product
+from manifests.words.errors import RefusedError, UsageError
 
 
 def open_signers(keys: tuple[str, ...], trust_yaml: Path, passphrase_fd: int | None) -> tuple[Signer, ...]:

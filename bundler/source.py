@@ -5,13 +5,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from bundler.parts import Fetched, Origin
-from content.layout import Layout, companion_of
-from content.oci import MAX_MANIFEST_BYTES, Descriptor, ImageIndex, describe
-from content.reference import Reference
-from manifests.errors import MalformedError, RefusedError
+from content.bundle.layout import Layout, companion_of
+from content.bundle.oci import MAX_MANIFEST_BYTES, Descriptor, ImageIndex
+from content.bundle.oci_writer import describe
+from content.registry.reference import Reference
+from manifests.words.errors import MalformedError, RefusedError
 
 if TYPE_CHECKING:
-    from content.registry import Registry
+    from content.registry.client import Registry
 
 
 class Source(Protocol):

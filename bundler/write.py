@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.parts import Fetched, Held, Part
-from content.archive import BLOCK, END, header, member_length
-from content.bulk import member_name
-from content.layout import Extent
-from manifests.digest import Blob
-from manifests.errors import DamagedError, HostError, RefusedError
-from manifests.units import show_size
+from content.bundle.archive import BLOCK, END, header, member_length
+from content.bundle.layout import Extent
+from content.bundle.places import member_name
+from manifests.words.digest import Blob
+from manifests.words.errors import DamagedError, HostError, RefusedError
+from manifests.words.units import show_size
 
 BUFFER = 1 << 20
 STEP = 8 << 20

@@ -5,18 +5,19 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from manifests import release as r
-from manifests.authorisation import AUTHORISATION_TYPE, Authorisation, Left, Reached
-from manifests.canonical import decode, encode
-from manifests.envelope import Envelope, seal
-from manifests.keys import Signer
-from manifests.rollback import Rollback
-from manifests.trust import Mark
+from manifests.documents import release as r
+from manifests.documents.authorisation import AUTHORISATION_TYPE, Authorisation, Left, Reached
+from manifests.documents.rollback import Rollback
+from manifests.trust.envelope import Envelope
+from manifests.trust.envelope_writer import seal
+from manifests.trust.private_keys import Signer
+from manifests.trust.root import Mark
+from manifests.words.canonical import decode, encode
 from tests.consignments import consignment_for, signed
 from tests.place import Place
 from tests.vendor import ROLLBACK, Vendor
-from verifier.consignment import Arrived, look, receive_consignment
-from verifier.state import Generation
+from verifier.intake.consignments import Arrived, look, receive_consignment
+from verifier.site.journal.state import Generation
 
 SITE = "northern-grid/small/production/east"
 
@@ -65,7 +66,7 @@ def carried(said: Authorisation, *signers: Signer) -> Envelope:
 def bring(place: Place, *envelopes: Envelope, number: int = 0, revocations: bytes | None = None) -> Arrived:
     """By the next consignment for this site."""
     state = place.open().state
-    number = number or state.consignment + 1
+    number = number or state.reports.consignment + 1
     note = consignment_for(state, number, authorisations=envelopes)
     if revocations is not None:
         note = replace(note, revocations=decode(revocations, Envelope, "test"))

@@ -5,11 +5,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from manifests.consignment import Consignment, sign_consignment
-from manifests.keys import Signer
-from manifests.report import Acknowledged
+from manifests.documents.consignment import Consignment, sign_consignment
+from manifests.documents.report import Acknowledged
+from manifests.trust.private_keys import Signer
 from tests.vendor import CONSIGNMENT
-from verifier.state import SiteState
+from verifier.site.journal.state import SiteState
 
 
 def challenge_of(number: int) -> str:
@@ -24,7 +24,7 @@ def consignment_for(state: SiteState, number: int = 1, *, acknowledge: bool = Fa
         number=number,
         issued_at="2026-03-01T10:00:00Z",
         challenge=challenge_of(number),
-        acknowledged=Acknowledged(seq=state.report_seq, digest=state.report_head or "") if acknowledge else None,
+        acknowledged=Acknowledged(seq=state.reports.seq, digest=state.reports.head or "") if acknowledge else None,
     )
     return replace(said, **changes)
 

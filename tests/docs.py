@@ -72,7 +72,7 @@ def table() -> str:
 
 
 def machine() -> str:
-    from verifier.table import TABLE
+    from verifier.site.journal.transitions import TABLE
 
     rows = ["| in state | the act | meanwhile | when done | when it fails |", "|---|---|---|---|---|"]
     rows += [f"| {one.state} | {one.act} | {one.during} | {one.done} | {one.failed} |" for one in TABLE]

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from manifests.handwritten import read_handwritten
-from manifests.keys import generate_key, read_public
-from manifests.policy import KINDS, Policy, compile_policy
+from manifests.authored.handwritten import read_handwritten
+from manifests.authored.policy_yaml import compile_policy
+from manifests.documents.policy import KINDS, Policy
+from manifests.trust.keys import read_public
+from manifests.trust.private_keys import generate_key
 from tests.place import Place
 
 PEOPLE = {"ops-1": "operator", "ops-2": "operator", "sec-1": "security", "dpo-1": "privacy"}

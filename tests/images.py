@@ -19,20 +19,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from content.oci import (
-    EMPTY,
-    EMPTY_BYTES,
-    OCI_CONFIG,
-    OCI_INDEX,
-    OCI_LAYER_GZIP,
-    OCI_MANIFEST,
-    REF_NAME,
-    Descriptor,
-    describe,
-    encode_index,
-    encode_manifest,
-)
-from manifests.digest import blob_name, digest_of
+from content.bundle.oci import OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, REF_NAME, Descriptor
+from content.bundle.oci_writer import EMPTY, EMPTY_BYTES, describe, encode_index, encode_manifest
+from manifests.words.digest import blob_name, digest_of
 from tests.real import CACHE, tool
 
 CYCLONEDX = "application/vnd.cyclonedx+json"

@@ -20,13 +20,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from content.head import Head, Signature, release_statement
-from manifests.canonical import encode
-from manifests.digest import Blob, digest_of
-from manifests.envelope import BUNDLE, INTOTO, pae
-from manifests.keys import FileSigner, decode_base64
-from manifests.release import Image, ImageSigner, Release, parse_release
-from manifests.trust import Identity, Root
+from content.bundle.head import Head, Signature
+from manifests.documents.release import Image, ImageSigner, Release, release_statement
+from manifests.documents.release_reader import parse_release
+from manifests.trust.envelope import BUNDLE, INTOTO, pae
+from manifests.trust.keys import decode_base64
+from manifests.trust.private_keys import FileSigner
+from manifests.trust.root import Identity, Root
+from manifests.words.canonical import encode
+from manifests.words.digest import Blob, digest_of
 from tests.signed_images import SignedVendor, b64, dump, pem
 from tests.timestamps import Authority
 from tests.vendor import RELEASE, Vendor, derived

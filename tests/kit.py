@@ -17,7 +17,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 def kit_file() -> Path:
     """The path of waybill.pyz; skips where the wheels cannot be had."""
     from bundler.kit import ROOMS, default_wheelhouse, fetch_wheels, wanted_distributions, write_kit
-    from manifests.errors import HostError
+    from manifests.words.errors import HostError
 
     hashed = hashlib.sha256()
     for path in sorted(one for room in (*ROOMS, "bundler") for one in (ROOT / room).rglob("*.py")):

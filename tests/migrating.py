@@ -7,16 +7,16 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from manifests import release as r
-from manifests.digest import Blob, digest_of
-from manifests.errors import HostError
-from manifests.rollback import Backup, Formats, Rollback, State, Step
+from manifests.documents import release as r
+from manifests.documents.rollback import Backup, Formats, Rollback, State, Step
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import HostError
 from tests.vendor import Vendor
-from verifier.backups import backup_folder
-from verifier.generations import Installed
-from verifier.runner import this_platform
-from verifier.site import Site
-from verifier.steps import Apply, Made, MakeBackup, Part, Restore, TryRestore, Undo
+from verifier.change.backups import backup_folder
+from verifier.runtime.program_files import this_platform
+from verifier.site.folder import Site
+from verifier.site.generations import Installed
+from verifier.site.journal.transitions import Apply, Made, MakeBackup, Part, Restore, TryRestore, Undo
 
 PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
 OLD = b"schema 1\nsignature\n"

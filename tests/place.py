@@ -7,25 +7,29 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from manifests.approval import Approval, sign_approval
-from manifests.canonical import encode
-from manifests.keys import FileSigner, generate_key
-from manifests.plan import Plan
-from manifests.policy import Policy
-from manifests.release import Probe
+from manifests.documents.approval import Approval, sign_approval
+from manifests.documents.plan import Plan
+from manifests.documents.policy import Policy
+from manifests.documents.release import Probe
+from manifests.trust.private_keys import FileSigner, generate_key
+from manifests.words.canonical import encode
 from tests.vendor import Vendor
-from verifier.approve import say_verdict
-from verifier.drivers import load_driver
-from verifier.enroll import Names, enroll, read_offer
-from verifier.events import Actor, PolicyInForce
-from verifier.fsops import Disk
-from verifier.host import Host
-from verifier.install import Ended, confirm, install, recover, rollback
-from verifier.machine import Programs, Tools
-from verifier.probes import ProbeContext, ProbeResult, run_probe
-from verifier.receive import Taken, receive_bundle
-from verifier.site import Site, hold_site, open_site
-from verifier.tools import RealPrograms
+from verifier.approval.approve import say_verdict
+from verifier.install.confirm import confirm
+from verifier.install.install import install
+from verifier.install.recover import recover
+from verifier.install.result import Ended
+from verifier.install.rollback import rollback
+from verifier.install.wiring import Programs, RealPrograms, Tools
+from verifier.intake.bundles import Taken, receive_bundle
+from verifier.intake.enrolment import Names, enroll, read_offer
+from verifier.runtime.drivers.driver import load_driver
+from verifier.runtime.probes.probe import ProbeContext, ProbeResult, run_probe
+from verifier.site.disk import Disk
+from verifier.site.folder import Site, open_site
+from verifier.site.host import Host
+from verifier.site.journal.events import Actor, PolicyInForce
+from verifier.site.lock import hold_site
 
 NAMES = Names("northern-grid", "small", "production", "east")
 
@@ -156,7 +160,7 @@ class Place:
                 site_key=state.site_key.keyid,
                 action="policy",
                 last_change=state.last_change,
-                policy=state.policy,
+                policy=state.trust.policy,
                 subject=digest,
                 kinds=("policy",),
             )

@@ -5,15 +5,16 @@ from dataclasses import replace
 
 from msgspec.structs import replace as struct_replace
 
-from content.bulk import no_progress
-from manifests.digest import digest_of
-from manifests.envelope import seal
-from manifests.keys import FileSigner
-from manifests.revocations import REVOCATIONS_TYPE, Revocations, encode_revocations
-from manifests.trust import ROOT_TYPE, Leaver, Role, encode_root, parse_root
+from content.bundle.bulk import no_progress
+from manifests.trust.envelope_writer import seal
+from manifests.trust.private_keys import FileSigner
+from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
+from manifests.trust.root import ROOT_TYPE, Leaver, Role, parse_root
+from manifests.trust.root_writer import encode_revocations, encode_root
+from manifests.words.digest import digest_of
 from tests.place import Place
 from tests.vendor import ROOT, Vendor, derived
-from verifier.arrivals import Arrivals, receive_paths
+from verifier.intake.media import Arrivals, receive_paths
 
 FIRST = Vendor()
 NEW_ROOT = derived(401)

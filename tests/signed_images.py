@@ -13,12 +13,15 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
-from content.oci import EMPTY_BYTES, OCI_CONFIG, OCI_EMPTY, OCI_INDEX, OCI_MANIFEST, REF_NAME
-from content.signatures import DSSE_LAYER, PROVENANCE_V1, SIGN_V1, SIGNATURE, SIMPLE_SIGNING
-from manifests.digest import digest_of
-from manifests.envelope import BUNDLE, INTOTO, STATEMENT, pae
-from manifests.keys import PublicKey, keyid_of, parse_carried_pem
-from manifests.release import Image, ImageSigner, Release
+from content.bundle.oci import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, REF_NAME
+from content.bundle.oci_writer import EMPTY_BYTES, OCI_EMPTY
+from content.sigstore.judge import SIGNATURE
+from content.sigstore.signatures import DSSE_LAYER, PROVENANCE_V1, SIGN_V1, SIMPLE_SIGNING
+from manifests.documents.release import Image, ImageSigner, Release
+from manifests.trust.envelope import BUNDLE, INTOTO, STATEMENT, pae
+from manifests.trust.image_keys import parse_carried_pem
+from manifests.trust.keys import PublicKey, keyid_of
+from manifests.words.digest import digest_of
 from tests.images import simple_signing
 from tests.vendor import Vendor, derived
 

@@ -12,26 +12,23 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from content.archive import END, header, padded
-from content.bulk import member_name
-from content.head import VERIFY_TXT, Head, Signature, choose_bulk_at, encode_head, sign_release
-from content.oci import (
-    OCI_CONFIG,
-    OCI_EMPTY,
-    OCI_INDEX,
-    OCI_LAYER_GZIP,
-    OCI_MANIFEST,
-    REF_NAME,
-)
-from manifests import release as r
-from manifests.canonical import encode
-from manifests.contract import Contract, compile_contract
-from manifests.digest import Blob, digest_of
-from manifests.envelope import seal
-from manifests.handwritten import parse_handwritten
-from manifests.keys import FileSigner
-from manifests.rollback import Rollback
-from manifests.trust import ROLES, ROOT_TYPE, Leaver, Pin, Role, Root, encode_root
+from content.bundle.archive import END, header, padded
+from content.bundle.head import VERIFY_TXT, Head, Signature
+from content.bundle.head_writer import choose_bulk_at, encode_head, sign_release
+from content.bundle.oci import OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, REF_NAME
+from content.bundle.oci_writer import OCI_EMPTY
+from content.bundle.places import member_name
+from manifests.authored.contract_yaml import compile_contract
+from manifests.authored.handwritten import parse_handwritten
+from manifests.documents import release as r
+from manifests.documents.contract import Contract
+from manifests.documents.rollback import Rollback
+from manifests.trust.envelope_writer import seal
+from manifests.trust.private_keys import FileSigner
+from manifests.trust.root import ROLES, ROOT_TYPE, Leaver, Pin, Role, Root
+from manifests.trust.root_writer import encode_root
+from manifests.words.canonical import encode
+from manifests.words.digest import Blob, digest_of
 
 CYCLONEDX = "application/vnd.cyclonedx+json"
 CONTRACT_YAML = b"""\

@@ -9,10 +9,11 @@ from typing import Any
 from bundler.build import Built, build
 from bundler.collect import Access
 from bundler.roots import own_chain
-from content.head import VerifiedHead, open_head, verify_head
-from manifests.console import Progress
-from manifests.keys import FileSigner
-from manifests.trust import Pin
+from content.bundle.head import open_head
+from content.trust.head import VerifiedHead, verify_head
+from manifests.trust.private_keys import FileSigner
+from manifests.trust.root import Pin
+from manifests.words.progress import Progress
 from tests.images import full_layout, sbom, tiny_layout
 from tests.vendor import CONTRACT_YAML, RELEASE, Vendor
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from manifests.document import Document
-from manifests.errors import HostError, MalformedError, NewerError, RefusedError, UsageError
-from manifests.handwritten import read_handwritten
+from manifests.authored.handwritten import read_handwritten
+from manifests.words.document import Document
+from manifests.words.errors import HostError, MalformedError, NewerError, RefusedError, UsageError
 
 # The newest migration; a test compares it with the folder.
 SCHEMA = "0003"

@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from manifests.units import show_size
+from manifests.words.units import show_size
 from tests.bench.payload import many_members, vendor_folder
 
 ROOT = Path(__file__).parents[2]
@@ -191,11 +191,12 @@ def bench_start(bench: Bench, small: Path, trust: list[str], many: Path, many_tr
 INSTALL = """
 import os, sys, time
 from pathlib import Path
-from content.bulk import find_places, open_bundle
-from content.head import open_head
-from manifests.release import parse_release
-from verifier.fsops import Disk
-from verifier.store import ingest
+from content.bundle.bulk import open_bundle
+from content.bundle.head import open_head
+from content.bundle.places import find_places
+from manifests.documents.release_reader import parse_release
+from verifier.site.disk import Disk
+from verifier.site.store import ingest
 bundle, target = Path(sys.argv[1]), Path(sys.argv[2])
 release = parse_release(open_head(bundle).release)
 descriptor = open_bundle(bundle)

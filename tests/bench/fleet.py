@@ -17,7 +17,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from manifests import report as r
+from manifests.documents import report as r
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
 
@@ -91,9 +91,9 @@ def enrol(folder: Path) -> None:
     """In one process: enrolling is a person's work, file by file, and not what is measured."""
     from datetime import UTC, datetime
 
-    from fleet.enrol import enroll
     from fleet.ledger.opening import find_fleet, open_fleet
-    from manifests.enrolment import verify_enrolment
+    from fleet.outgoing.enrol import enroll
+    from manifests.documents.enrolment import verify_enrolment
 
     engine = open_fleet(find_fleet(str(folder / "fleet"), {}, folder, create=True))
     for one in (folder / "enrolments").iterdir():

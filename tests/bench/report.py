@@ -14,15 +14,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from content.oci import OCI_CONFIG, OCI_EMPTY, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, REF_NAME
-from manifests import release as r
-from manifests.canonical import encode
-from manifests.digest import digest_of
-from manifests.report import MAX_CORE, encode_report, verify_report
+from content.bundle.oci import OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, REF_NAME
+from content.bundle.oci_writer import OCI_EMPTY
+from manifests.documents import release as r
+from manifests.documents.report import MAX_CORE
+from manifests.documents.report_reader import verify_report
+from manifests.documents.report_writer import encode_report
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
 from tests.vendor import CYCLONEDX, Vendor, small_layer
-from verifier.report import write_report
+from verifier.reporting.report_write import write_report
 
 ROOT = Path(__file__).parents[2]
 LAYERS = 3
@@ -110,9 +113,9 @@ def main() -> None:
             subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
             took.append(time.monotonic() - begin)
         state = place.open().state
-        raw = (place.path / "outbox" / f"{state.report_seq}.report.json").read_bytes()
+        raw = (place.path / "outbox" / f"{state.reports.seq}.report.json").read_bytes()
         report = verify_report(raw, state.site_key).report
-        core = len(encode_report(report, state.enrolment or ""))
+        core = len(encode_report(report, state.reports.enrolment or ""))
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         print(
             f"report of {count} images: {statistics.median(took):.2f} s ({min(took):.2f}-{max(took):.2f}), whole "

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
-from content.oci import OCI_INDEX
-from manifests import release as r
-from manifests.digest import digest_of
+from content.bundle.oci import OCI_INDEX
+from manifests.documents import release as r
+from manifests.words.digest import digest_of
 from tests.bench.report import ManyImages
 from tests.signed_images import CI, Hanging, dump, envelope_bundle, record, statement
 

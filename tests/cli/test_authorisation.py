@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from manifests.authorisation import parse_authorisation
+from manifests.documents.authorisation import parse_authorisation
 from tests.waybill import Done, waybill
 
 TEXT = """\

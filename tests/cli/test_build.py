@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from content.head import open_head
-from manifests.digest import digest_of
-from manifests.keys import encode_private
+from content.bundle.head import open_head
+from manifests.trust.private_keys import encode_private
+from manifests.words.digest import digest_of
 from tests.real import docker_registry, tool
 from tests.vendor import RELEASE, SECOND, Vendor
 from tests.waybill import ROOT, waybill
@@ -234,7 +234,7 @@ def push(skopeo: str, layout: Path, ref: str, to: str) -> None:
 
 def push_referrers(host: str, repository: str, layout: Path) -> None:
     """Push what has a subject, with our own client, which also keeps the fallback tag."""
-    from content.registry import Registry
+    from content.registry.client import Registry
 
     with Registry(host, plain_http=True) as registry:
         for path in (layout / "blobs" / "sha256").iterdir():

@@ -95,7 +95,7 @@ def test_a_second_signature_rewrites_the_head_alone(tmp_path: Path) -> None:
     vendor = Vendor(signers=(RELEASE,))
     both = Vendor(signers=(RELEASE, SECOND))
     bundle = vendor.write(tmp_path / "small.tar")
-    from content.keys_cli import write_key
+    from content.signing.files import write_key
 
     write_key(tmp_path / "second.key", SECOND, None)
     before = bundle.read_bytes()
@@ -142,7 +142,7 @@ def test_a_wrong_passphrase_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", [(), ("--verbose",), ("--json",)])
 def test_no_secret_is_ever_printed(tmp_path: Path, how: tuple[str, ...]) -> None:
     """Neither a passphrase, the right one or not, nor a line of a key file; whatever goes wrong."""
-    from content.keys_cli import write_key
+    from content.signing.files import write_key
 
     bundle = Vendor(signers=(RELEASE,)).write(tmp_path / "small.tar")
     key, cut, document = tmp_path / "second.key", tmp_path / "cut.key", tmp_path / "document.json"

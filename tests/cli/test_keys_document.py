@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from manifests.fingerprint import as_words
-from manifests.trust import parse_root
-from verifier.fsops import Disk
-from verifier.host import this_host
-from verifier.site import open_site
+from manifests.trust.root import parse_root
+from manifests.words.fingerprint import as_words
+from verifier.site.disk import Disk
+from verifier.site.folder import open_site
+from verifier.site.host import this_host
 from waybill import cli
 
 TEXT = (Path(__file__).parents[2] / "docs" / "keys.md").read_text()
@@ -146,9 +146,9 @@ def test_trust_says_what_is_missing(reader: Reader) -> None:
 
 def test_the_site_ends_where_the_page_says(reader: Reader) -> None:
     state = open_site(reader.home / "works" / "site", Disk(), this_host()).state
-    assert (state.root.version, state.root_line) == (1, 1)
-    assert state.revocations is not None
-    assert state.root_reason == "two of three root keys burned"
+    assert (state.trust.root.version, state.trust.root_line) == (1, 1)
+    assert state.trust.revocations is not None
+    assert state.trust.root_reason == "two of three root keys burned"
     assert "root replaced on paper" in said(reader, "The quorum is lost", "waybill history")
     assert "revoked    by list 1" in said(reader, "A release must never be installed again", "waybill status")
 

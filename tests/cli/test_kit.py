@@ -43,7 +43,8 @@ def test_runs_without_a_network(version: str, tmp_path: Path) -> None:
     assert "enroll" in shown
     assert "fleet" not in shown
     assert "build" not in shown
-    loads = "import jsonschema, oras.provider, requests, rich, supervisor.supervisord, yaml, mnemonic, verifier.cli"
+    libraries = "jsonschema, oras.provider, requests, rich, supervisor.supervisord, yaml, mnemonic"
+    loads = f"import {libraries}, verifier.commands.install"
     folder = next(one for one in (tmp_path / "cache").iterdir() if one.name.endswith("x86_64"))
     code = f"import sys; sys.path.insert(0, {str(folder)!r}); {loads}"
     assert subprocess.run([python, "-I", "-c", code], check=False).returncode == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from manifests.fingerprint import as_words
+from manifests.words.fingerprint import as_words
 from tests.cli.test_site import Shell, enroll_words
 from tests.migrating import OLD, Migrating, database, migrating, put_database, step
 

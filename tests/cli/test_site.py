@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from manifests import release as r
-from manifests.enrolment import verify_enrolment
-from manifests.fingerprint import as_groups, as_words
+from manifests.documents import release as r
+from manifests.documents.enrolment import verify_enrolment
+from manifests.words.fingerprint import as_groups, as_words
 from tests.vendor import Vendor
 
 ROOT = Path(__file__).parents[2]
@@ -239,9 +239,9 @@ def test_another_process_holds_the_site(shell: Shell) -> None:
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from verifier.fsops import Disk\n"
-        "from verifier.host import this_host\n"
-        "from verifier.site import hold_site\n"
+        "from verifier.site.disk import Disk\n"
+        "from verifier.site.host import this_host\n"
+        "from verifier.site.lock import hold_site\n"
         "with hold_site(Path(sys.argv[1]), Disk(), this_host(), 'install'):\n"
         "    print('held', flush=True)\n"
         "    sys.stdin.read()\n"

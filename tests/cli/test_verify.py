@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from manifests.fingerprint import as_groups, as_words
+from manifests.words.fingerprint import as_groups, as_words
 from tests.vendor import RELEASE, STRANGER, Vendor
 from tests.waybill import waybill
 

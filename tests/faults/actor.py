@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from manifests.errors import WaybillError
-from manifests.keys import read_signer
+from manifests.trust.private_keys import read_signer
+from manifests.words.errors import WaybillError
 from tests.faults.test_crash import SCENES
 from tests.migrating import FakePrograms
 from tests.place import Place

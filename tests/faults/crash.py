@@ -15,29 +15,29 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from manifests import report as r
-from manifests.approval import verify_approval
-from manifests.digest import digest_of
-from manifests.errors import WaybillError
-from manifests.plan import parse_plan
-from manifests.units import parse_size
+from manifests.documents import report_reader as r
+from manifests.documents.approval import verify_approval
+from manifests.documents.plan import parse_plan
+from manifests.words.digest import digest_of
+from manifests.words.errors import WaybillError
+from manifests.words.units import parse_size
 from tests.faults.model import Crash, Model, Op, QuickDisk
 from tests.place import Place
-from verifier.crew import crew_of, installed_of, observe
-from verifier.deeds import Deed
-from verifier.drivers import load_driver
-from verifier.drivers.folder import look
-from verifier.events import Approved, Confirmed, Planned, TimeAcknowledged
-from verifier.generations import Installed, read_generation
-from verifier.heads import read_kept_head
-from verifier.journal import Entry, read_journal
-from verifier.outbox import report_path
-from verifier.queue import waiting_items
-from verifier.report import read_report, write_report
-from verifier.site import Site
-from verifier.state import Generation, SiteState, fold
-from verifier.store import missing_blobs
-from verifier.table import RESTING, TRIAL, State
+from verifier.approval.queue import waiting_items
+from verifier.change.driver_steps import crew_of, observe
+from verifier.reporting.report_write import write_report
+from verifier.runtime.drivers.driver import load_driver
+from verifier.runtime.drivers.folder import look
+from verifier.site.folder import Site
+from verifier.site.generations import Installed, installed_of, read_generation
+from verifier.site.journal.chain import Entry, read_journal
+from verifier.site.journal.events import Approved, Confirmed, Planned, TimeAcknowledged
+from verifier.site.journal.fold import fold
+from verifier.site.journal.state import Generation, SiteState
+from verifier.site.journal.transitions import RESTING, TRIAL, Deed, State
+from verifier.site.release_heads import read_kept_head
+from verifier.site.report_files import read_report, report_path
+from verifier.site.store import missing_blobs
 
 # What a service keeps, in every scene that says nothing else.
 KEPT = {"app/ledger.txt": b"one line that must not be lost\n"}
@@ -216,11 +216,11 @@ def runs_whole(seen: Seen) -> str:
     """I1."""
     site = seen.site
     state = site.state
-    if site.pointed() != state.current:
-        return f"current names {site.pointed()}, the journal {state.current}"
-    if not state.current:
+    if site.pointed() != state.installs.current:
+        return f"current names {site.pointed()}, the journal {state.installs.current}"
+    if not state.installs.current:
         return ""
-    if problem := _clean(site, state.generation(state.current)):
+    if problem := _clean(site, state.installs.generation(state.installs.current)):
         return problem
     wrong = [one.problem for one in observe(site, load_driver, thorough=True) if one.problem]
     return wrong[0] if wrong else ""
@@ -234,20 +234,20 @@ def acknowledged(seen: Seen) -> str:
         return f"{len(seen.promised)} entries were promised, {len(there)} are there and others"
     # What waits can be read: heads, plans, approvals; so can the last report, and what people confirmed.
     waiting_items(site)
-    for received in site.state.releases:
+    for received in site.state.installs.releases:
         read_kept_head(site, received.release)
-    if site.state.report_head:
-        read_report(site, site.state.report_seq, site.state.report_head)
+    if site.state.reports.head:
+        read_report(site, site.state.reports.seq, site.state.reports.head)
     for entry in site.entries:
         if isinstance(entry.record.event, Confirmed | TimeAcknowledged) and entry.record.event.envelope:
             said = verify_approval(site.document(entry.record.event.envelope), site.policy, "what was confirmed")
             parse_plan(site.document(said.approval.plan))
     if problem := _backed_up(site):
         return problem
-    now = site.state.transaction
+    now = site.state.installs.transaction
     under_way = now is not None and (now.act in ("switch", "retreat") or now.state == State.ROLLING_BACK)
-    if not under_way and site.pointed() != site.state.current:
-        return f"current names {site.pointed()}, the journal says {site.state.current}"
+    if not under_way and site.pointed() != site.state.installs.current:
+        return f"current names {site.pointed()}, the journal says {site.state.installs.current}"
     if now is not None and now.state == State.STAGED and now.act is None:
         return _staged(site, now.planned)
     if now is None or now.state in (State.SETTLED, State.ROLLED_BACK):
@@ -255,11 +255,13 @@ def acknowledged(seen: Seen) -> str:
         if wrong:
             return f"what was done is not there: {wrong[0]}"
     if now is not None and now.state == State.SETTLED:
-        collected = {one.number for one in site.state.generations if not site.generation_folder(one.number).exists()}
+        collected = {
+            one.number for one in site.state.installs.generations if not site.generation_folder(one.number).exists()
+        }
         left = [one for one in sorted((site.path / "srv").glob("*/*")) if one.name in map(str, collected)]
         if left:
             return f"{left[0]} was said to be removed"
-    waiting = site.state.received(seen.stored) if seen.stored else None
+    waiting = site.state.installs.received(seen.stored) if seen.stored else None
     if waiting is not None:
         lost = missing_blobs(site.blobs, read_kept_head(site, waiting.release).release.members)
         return f"{len(lost)} blobs were said to be kept, and are not" if lost else ""
@@ -268,11 +270,11 @@ def acknowledged(seen: Seen) -> str:
 
 def _backed_up(site: Site) -> str:
     """From the first migration on the backups are the only copy of the old data."""
-    now = site.state.transaction
+    now = site.state.installs.transaction
     if now is None or not now.planned.document or now.state not in (State.BACKED_UP, State.MIGRATING, *TRIAL):
         return ""
     number = now.planned.document
-    deeds = [one for one in site.state.deeds_of(number) if isinstance(one, Deed)]
+    deeds = [one for one in site.state.installs.deeds_of(number) if isinstance(one, Deed)]
     if not any(one.act == "migrate" for one in deeds):
         return ""
     made = {one.name: one for one in deeds if one.act == "backup" and one.result == "done"}
@@ -286,7 +288,7 @@ def _backed_up(site: Site) -> str:
 def reserved(seen: Seen) -> str:
     """What was settled has set its reserve aside; a later way back may spend it."""
     site = seen.site
-    now, running = site.state.transaction, site.state.running
+    now, running = site.state.installs.transaction, site.state.installs.running
     if now is None or running is None or now.state != State.SETTLED:
         return ""
     size = parse_size(installed_of(site, running).settings.keep.reserve)
@@ -298,14 +300,17 @@ def reserved(seen: Seen) -> str:
 def never_less(seen: Seen) -> str:
     """I3."""
     before, after = seen.known, seen.site.state
-    if after.report_seq < before.report_seq:
-        return f"report {after.report_seq} after report {before.report_seq}"
-    if before.time_floor and (after.time_floor or "") < before.time_floor:
-        return f"time floor {after.time_floor} after {before.time_floor}"
-    if after.next_generation < before.next_generation or after.policy_number < before.policy_number:
+    if after.reports.seq < before.reports.seq:
+        return f"report {after.reports.seq} after report {before.reports.seq}"
+    if before.trust.time_floor and (after.trust.time_floor or "") < before.trust.time_floor:
+        return f"time floor {after.trust.time_floor} after {before.trust.time_floor}"
+    if (
+        after.installs.next_generation < before.installs.next_generation
+        or after.trust.policy_number < before.trust.policy_number
+    ):
         return "a number is used again"
-    for stream in before.streams:
-        now = after.stream_of(stream.channel)
+    for stream in before.installs.streams:
+        now = after.installs.stream_of(stream.channel)
         if now is None or now.mark < stream.mark:
             return f"mark fell below {stream.mark}"
         if stream.floor is not None and (now.floor is None or now.floor < stream.floor):
@@ -315,7 +320,7 @@ def never_less(seen: Seen) -> str:
 
 def rests(seen: Seen) -> str:
     """I4. Neither is INCONSISTENT an end that a crash alone may lead to."""
-    now = seen.site.state.transaction
+    now = seen.site.state.installs.transaction
     if now is None or (now.state in (*RESTING, State.STAGED) and now.state != State.INCONSISTENT):
         return ""
     if now.state in TRIAL and now.passed:
@@ -327,17 +332,19 @@ def way_back(seen: Seen) -> str:
     """I5."""
     site = seen.site
     state = site.state
-    now = state.transaction
-    former = next((one.number for one in state.lineage(state.current)[1:]), 0)
+    now = state.installs.transaction
+    former = next((one.number for one in state.installs.lineage(state.installs.current)[1:]), 0)
     wanted = {former}
     if now is not None and now.switched and now.state in TRIAL:
         wanted.add(now.planned.source)
-    good = sorted(one.number for one in state.generations if one.state in (State.CONFIRMED, State.SETTLED))
-    kept = good[-installed_of(site, state.running).settings.keep.generations :] if state.running else []
+    good = sorted(one.number for one in state.installs.generations if one.state in (State.CONFIRMED, State.SETTLED))
+    kept = (
+        good[-installed_of(site, state.installs.running).settings.keep.generations :] if state.installs.running else []
+    )
     for number in sorted(wanted - {0}):
         if number not in kept and number == former and not site.generation_folder(number).exists():
             continue  # cleared away before this transaction began, when newer ones were kept
-        if problem := _clean(site, state.generation(number)):
+        if problem := _clean(site, state.installs.generation(number)):
             return f"generation {number}: {problem}"
     return ""
 
@@ -365,7 +372,7 @@ def approved_only(seen: Seen) -> str:
     pointed = site.pointed()
     if pointed is None or (pointed and pointed not in good):
         return f"current names {pointed}, approved are {sorted(good)}"
-    for generation in state.generations:
+    for generation in state.installs.generations:
         if generation.number in good and any(one not in _documents(site) for one in generation.approvals):
             return f"an approval of generation {generation.number} is gone"
     return ""
@@ -374,8 +381,8 @@ def approved_only(seen: Seen) -> str:
 def data_whole(seen: Seen) -> str:
     """I7. Where there is one state of the data for each generation, it is the running one's."""
     found = _data(seen.place)
-    if len(seen.kept) > 1 and found != seen.kept[seen.site.state.current - 1]:
-        return f"generation {seen.site.state.current} runs on {found}"
+    if len(seen.kept) > 1 and found != seen.kept[seen.site.state.installs.current - 1]:
+        return f"generation {seen.site.state.installs.current} runs on {found}"
     return "" if found in seen.kept else f"the service's data are {found}"
 
 
@@ -385,12 +392,12 @@ def told(seen: Seen) -> str:
     with seen.place.hold() as site:
         write_report(site, site.disk, seen.place.clock.at)
         state = site.state
-        said = read_report(site, state.report_seq, state.report_head or "").report
+        said = read_report(site, state.reports.seq, state.reports.head or "").report
     # One that was written and not yet journalled when the plug was pulled keeps its number.
-    if state.report_seq not in (before.report_seq + 1, before.report_seq + 2):
-        return f"report {state.report_seq} after report {before.report_seq}"
-    chained = before.report_head
-    for number in range(before.report_seq + 1, state.report_seq + 1):
+    if state.reports.seq not in (before.reports.seq + 1, before.reports.seq + 2):
+        return f"report {state.reports.seq} after report {before.reports.seq}"
+    chained = before.reports.head
+    for number in range(before.reports.seq + 1, state.reports.seq + 1):
         raw = report_path(site, number).read_bytes()
         chain = r.verify_report(raw, state.key_of_report(number), str(number)).report.chain
         if chained is not None and chain.previous != chained:
@@ -398,9 +405,9 @@ def told(seen: Seen) -> str:
         chained = digest_of(raw)
     install = said.install
     number = install.release.generation if install.release else 0
-    if number != state.current:
-        return f"the report says {number}, {state.current} runs"
-    failed = [one for one in state.rollbacks if one.automatic]
+    if number != state.installs.current:
+        return f"the report says {number}, {state.installs.current} runs"
+    failed = [one for one in state.installs.rollbacks if one.automatic]
     if failed and not said.rollbacks:
         return "the report is silent about a rollback"
     return ""
@@ -441,7 +448,7 @@ def _blobs(site: Site, installed: Installed) -> str:
 
 def _staged(site: Site, planned: Planned) -> str:
     """What the journal calls staged is there, so that the switch may rely on it."""
-    made = site.state.generation(planned.target)
+    made = site.state.installs.generation(planned.target)
     installed = read_generation(
         site.generation_folder(planned.target),
         planned.target,

@@ -13,7 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TypeVar
 
-from verifier.fsops import Disk
+from verifier.site.disk import Disk
 
 T = TypeVar("T")
 SYNCS = ("sync", "sync-folder")

@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from manifests import release as r
-from manifests.errors import WaybillError
-from manifests.report import verify_report
+from manifests.documents import release as r
+from manifests.documents.report_reader import verify_report
+from manifests.words.errors import WaybillError
 from tests.faults.crash import check_folder, recording
 from tests.faults.model import QuickDisk, RecordingDisk
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.heads import read_kept_head
-from verifier.items import asked_about
-from verifier.outbox import report_path
-from verifier.report import write_report
+from verifier.approval.items import asked_about
+from verifier.reporting.report_write import write_report
+from verifier.site.release_heads import read_kept_head
+from verifier.site.report_files import report_path
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ Act = Callable[[Place], object]
 def acts(place: Place, media: tuple[Path, ...]) -> Iterator[tuple[str, Act]]:
     """What could be done now."""
     site = place.open()
-    items = [one.item for one in site.state.releases]
-    items += [f"b-{one.number}" for one in site.state.generations]
+    items = [one.item for one in site.state.installs.releases]
+    items += [f"b-{one.number}" for one in site.state.installs.generations]
     for item in items:
         try:
             asked_about(site, (item,))
@@ -96,11 +96,11 @@ def pull(place: Place, chance: random.Random, media: tuple[Path, ...], folder: P
     shutil.copytree(place.path, before, symlinks=True)
     what, act = chance.choice(sorted(acts(place, media), key=lambda one: one[0]))
     place.health = {name: chance.choice(("passing", "passing", "passing", "failing")) for name in _probes(place)}
-    old = place.open().state.current
+    old = place.open().state.installs.current
     disk = RecordingDisk(place.path)
     place.disk = disk
     act(place)
-    new = place.open().state.current
+    new = place.open().state.installs.current
     run = recording(before, tuple(disk.ops), place.path)
     cut = chance.randint(0, len(run.ops))
     model = run.model()
@@ -115,16 +115,18 @@ def pull(place: Place, chance: random.Random, media: tuple[Path, ...], folder: P
     place.disk = QuickDisk()
     problem = check_folder(place, run.lines[: run.promised[cut]], (_data(place.path),))
     state = place.open().state
-    found = problem or ("new" if state.current == new and new != old else "old" if state.current == old else "")
-    raw = report_path(place.open(), state.report_seq).read_bytes()
-    told = verify_report(raw, state.key_of_report(state.report_seq)).report.install.release
+    found = problem or (
+        "new" if state.installs.current == new and new != old else "old" if state.installs.current == old else ""
+    )
+    raw = report_path(place.open(), state.reports.seq).read_bytes()
+    told = verify_report(raw, state.key_of_report(state.reports.seq)).report.install.release
     return Pull(
         what=what,
         at=cut,
         of=len(run.ops),
         lost=f"{len(crash.lost) + short} of {len(changes) + len(files)}",
-        found=found or f"generation {state.current}, neither {old} nor {new}",
-        report=state.report_seq,
+        found=found or f"generation {state.installs.current}, neither {old} nor {new}",
+        report=state.reports.seq,
         generation=told.generation if told else 0,
     )
 
@@ -132,7 +134,7 @@ def pull(place: Place, chance: random.Random, media: tuple[Path, ...], folder: P
 def _probes(place: Place) -> tuple[str, ...]:
     """Of every release that was received here."""
     site = place.open()
-    heads = (read_kept_head(site, one.release) for one in site.state.releases)
+    heads = (read_kept_head(site, one.release) for one in site.state.installs.releases)
     names = {probe.name for head in heads for probe in head.release.probes}
     return tuple(sorted(names))
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from manifests import release as r
-from manifests.errors import UntrustedError
+from manifests.documents import release as r
+from manifests.words.errors import UntrustedError
 from tests.faults.crash import INVARIANTS, KEPT, Recording, Seen, check, recording, states
 from tests.faults.model import SYNCS, Model, Op, PluggedDisk, PulledPlugError, QuickDisk, RecordingDisk
 from tests.migrating import OLD, FakePrograms, migrating, step
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.crew import installed_of
-from verifier.events import Torn
-from verifier.journal import read_journal, segments
-from verifier.report import write_report
+from verifier.reporting.report_write import write_report
+from verifier.site.generations import installed_of
+from verifier.site.journal.chain import read_journal, segments
+from verifier.site.journal.events import Torn
 
 PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
 
@@ -379,7 +379,7 @@ def test_each_invariant_can_be_broken(name: str, fast: Path, monkeypatch: pytest
     assert INVARIANTS.keys() == INSIDE
     assert INVARIANTS[name](Seen(place, lines, entries)) == ""
     site = place.open()
-    running, former = (installed_of(site, site.state.generations[i]).release for i in (1, 0))
+    running, former = (installed_of(site, site.state.installs.generations[i]).release for i in (1, 0))
     match name:
         case "I1":
             flip(site.blobs, running.members[-1].digest)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from manifests.digest import digest_of
-from manifests.errors import HostError, WaybillError
+from manifests.words.digest import digest_of
+from manifests.words.errors import HostError, WaybillError
 from tests.faults.crash import problems
 from tests.faults.model import FailingDisk, QuickDisk
 from tests.faults.test_crash import SCENES, Scene, fast, vendor
 from tests.place import Place, make_place
-from verifier.fsops import Disk
+from verifier.site.disk import Disk
 
 __all__ = ["fast"]
 
@@ -43,7 +43,7 @@ def prepared(scene: Scene, fast: Path) -> tuple[Place, Path]:
 def test_one_effect_fails(name: str, error: int, after: bool, fast: Path) -> None:
     scene = SCENES[name]
     place, before = prepared(scene, fast)
-    running = place.open().state.current
+    running = place.open().state.installs.current
     ended: set[int] = set()
     for at in itertools.count():
         world = fast / str(at)
@@ -61,11 +61,11 @@ def test_one_effect_fails(name: str, error: int, after: bool, fast: Path) -> Non
         here.recover()
         problem = problems(here)
         assert not problem, f"effect {at} ({disk.kinds[-1]}): {problem}"
-        ended.add(here.open().state.current)
+        ended.add(here.open().state.installs.current)
         shutil.rmtree(world)
     print(f"{name}: {at} effects failed, one at a time")
     assert at > 5
-    assert ended <= {running, place.open().state.current, *(1, 2, 3)}
+    assert ended <= {running, place.open().state.installs.current, *(1, 2, 3)}
     assert running in ended or name == "leave a trial"
 
 
@@ -83,11 +83,11 @@ def test_a_full_disk_before_the_switch_changes_nothing_and_can_be_tried_again(fa
             refusals += 1
         else:
             # It was a journal entry that did not fit: the reserve paid for it, and was set aside again.
-            assert here.open().state.current == 2
+            assert here.open().state.installs.current == 2
             assert (world / "reserve").stat().st_size == 4096
             shutil.rmtree(world)
             continue
-        assert here.open().state.current == 1
+        assert here.open().state.installs.current == 1
         here.disk = QuickDisk()
         # The approval still holds: nothing that it was given for has changed.
         ended = here.install("r-1.1.0")
@@ -116,7 +116,7 @@ def test_the_reserve_pays_for_the_way_back(name: str, fast: Path) -> None:
     shutil.copytree(before, world, symlinks=True)
     here = Place(path=world, disk=FullUntilSpent(), clock=place.clock, people=place.people, health=place.health)
     scene.act(here)
-    assert here.open().state.current == 1
+    assert here.open().state.installs.current == 1
     assert problems(here) == ""
 
 

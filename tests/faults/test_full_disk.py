@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from manifests.errors import HostError
+from manifests.words.errors import HostError
 from tests.faults.crash import problems
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.crew import observe
-from verifier.drivers import load_driver
-from verifier.fsops import Disk
-from verifier.queue import waiting_items
+from verifier.approval.queue import waiting_items
+from verifier.change.driver_steps import observe
+from verifier.runtime.drivers.driver import load_driver
+from verifier.site.disk import Disk
 
 BLOCK = 4096
 FIRST = Vendor()
@@ -68,7 +68,7 @@ def test_everything_that_reads_works_on_a_full_disk(room: Path) -> None:
     site = place.open()
     assert waiting_items(site) == ()
     assert not [one for one in observe(site, load_driver) if one.problem]
-    assert site.state.current == 2
+    assert site.state.installs.current == 2
 
 
 def test_a_full_disk_refuses_an_install_with_numbers_and_changes_nothing(room: Path) -> None:
@@ -78,12 +78,12 @@ def test_a_full_disk_refuses_an_install_with_numbers_and_changes_nothing(room: P
     fill(room)
     with pytest.raises(HostError, match=r"needs .* \(\d+ bytes\), .* are free"):
         place.install("r-1.2.0")
-    assert place.open().state.current == 2
+    assert place.open().state.installs.current == 2
     assert (place.path / "reserve").exists()
 
 
 def test_a_rollback_and_its_report_finish_on_a_full_disk(room: Path) -> None:
-    from verifier.report import write_report
+    from verifier.reporting.report_write import write_report
 
     place = two_installed(room)
     place.tell = lambda site, cause: write_report(site, site.disk, place.clock.at, cause=cause)
@@ -93,7 +93,7 @@ def test_a_rollback_and_its_report_finish_on_a_full_disk(room: Path) -> None:
     assert ended.report is not None
     assert ended.report.exists()
     assert problems(place) == ""
-    assert place.open().state.current == 1
+    assert place.open().state.installs.current == 1
 
 
 def upgrade_waits(room: Path) -> Place:
@@ -132,7 +132,7 @@ def test_around_the_exact_size(tmp_path: Path) -> None:
                 assert place.open().state.seq == before
             else:
                 assert place.install("r-1.1.0").error is None
-                assert place.open().state.current == 2
+                assert place.open().state.installs.current == 2
             assert problems(place) == ""
 
 
@@ -154,7 +154,7 @@ def test_around_the_exact_number_of_inodes(tmp_path: Path) -> None:
             if more < 0:
                 with pytest.raises(HostError, match=f"needs {need} new files, {need - 1} are left"):
                     place.install("r-1.1.0")
-                assert place.open().state.current == 1
+                assert place.open().state.installs.current == 1
             else:
                 assert place.install("r-1.1.0").error is None
             for filler in room.glob("filler*"):
@@ -167,7 +167,7 @@ def test_a_read_only_file_system(room: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", room], check=True)
     try:
         site = place.open()
-        assert site.state.current == 2
+        assert site.state.installs.current == 2
         assert not [one for one in observe(site, load_driver) if one.problem]
         with pytest.raises(OSError, match="Read-only file system"):
             place.rollback(person="ops-1")

@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import pytest
 
-from content.archive import BLOCK, padded
-from content.bulk import Place as Spot
-from content.bulk import complete_places
-from manifests.errors import DamagedError, HostError, Piece
+from content.bundle.archive import BLOCK, padded
+from content.bundle.places import Place as Spot
+from content.bundle.places import complete_places
+from manifests.words.errors import DamagedError, HostError, Piece
 from tests.faults.crash import problems
 from tests.faults.medium import Medium, mounted
 from tests.faults.model import PulledPlugError, QuickDisk, RecordingDisk
@@ -221,7 +221,7 @@ def test_a_medium_that_changes_between_receive_and_install_changes_nothing(enrol
         with pytest.raises(DamagedError) as caught:
             place.install(item)
         assert caught.value.exit_code == 7, name
-        assert place.open().state.current == 0
+        assert place.open().state.installs.current == 0
         assert not (site / "current").exists()
         assert stored(place) <= {one.blob.digest for one in SPOTS}, name
         VENDOR.write(bundle)
@@ -270,7 +270,7 @@ def receive_paths_of(place: Place, path: Path) -> Iterator[object]:
     """As the command line does it, for a file or a folder."""
     from contextlib import nullcontext
 
-    from verifier.arrivals import receive_paths
+    from verifier.intake.media import receive_paths
 
     with place.hold() as site:
         yield receive_paths(site, (path,), keep=False, watch=lambda _: nullcontext(lambda _: None))
@@ -286,7 +286,7 @@ def test_a_drive_that_fails_during_the_install(drive: Medium, place: Place, tmp_
     drive.spoil(("bundle.tar", big.offset + 8192, big.offset + 8193))
     with pytest.raises(DamagedError, match=r"\(file big.bin of service\) is unreadable, bytes"):
         place.install(item)
-    assert place.open().state.current == 0
+    assert place.open().state.installs.current == 0
     assert stored(place) == {one.blob.digest for one in SPOTS} - {big.blob.digest}
     drive.spoil()
     disk = RecordingDisk(place.path)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from manifests.errors import BusyError, RefusedError, UsageError, WaitingError, WaybillError
+from manifests.words.errors import BusyError, RefusedError, UsageError, WaitingError, WaybillError
 from tests.faults.crash import problems
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.report import write_report
+from verifier.reporting.report_write import write_report
 
 A = Vendor(images=False, service={"hello.txt": b"hello\n"})
 B = A.but(version="1.1.0", sequence=2, service={"hello.txt": b"hello again\n"})
@@ -86,8 +86,8 @@ def test_one_works_and_the_others_are_told(tmp_path: Path, acts: tuple[Act, ...]
     assert told.total() == len(acts)
     assert told["busy"] < len(acts)
     state = place.open().state
-    assert state.current in ends
-    assert state.next_generation == before.next_generation + told["install done"]
+    assert state.installs.current in ends
+    assert state.installs.next_generation == before.installs.next_generation + told["install done"]
     assert problems(place) == ""
 
 

@@ -14,13 +14,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.keys import encode_private
+from manifests.trust.private_keys import encode_private
 from tests.faults.actor import DONE, FAILED, NEVER, Act, Actor, Ended
 from tests.faults.crash import check_folder, problems
 from tests.faults.model import QuickDisk
 from tests.faults.test_crash import SCENES, Scene, ready
 from tests.place import Place
-from verifier.journal import read_journal
+from verifier.site.journal.chain import read_journal
 
 CALLS = (
     "write,pwrite64,ftruncate,fallocate,fsync,fdatasync,rename,link,symlink,unlink,mkdir,rmdir,copy_file_range,sendfile,"
@@ -86,7 +86,7 @@ class Stage:
         )
 
     def running(self, world: Path) -> int:
-        return self.copied(world).open().state.current
+        return self.copied(world).open().state.installs.current
 
 
 def stage(name: str, fast: Path, actor: Actor) -> Stage:

@@ -4,17 +4,17 @@ import base64
 import json
 from collections.abc import Iterator
 
-from content.archive import header
-from manifests.approval import Approval, sign_approval
-from manifests.armour import armour_report
-from manifests.canonical import decode, encode
-from manifests.envelope import Envelope, bundle_payload
-from manifests.errors import WaybillError
-from manifests.packed import pack_report
-from manifests.plan import Plan
-from manifests.review_request import ApprovalAnswer
-from manifests.rotation import Rotation
-from manifests.symbols import cut_report
+from content.bundle.archive import header
+from manifests.documents.approval import Approval, sign_approval
+from manifests.documents.plan import Plan
+from manifests.documents.review_request import ApprovalAnswer
+from manifests.transport.armour import armour_report
+from manifests.transport.packed import pack_report
+from manifests.transport.symbols import cut_report
+from manifests.trust.envelope import Envelope, bundle_payload
+from manifests.trust.rotation import Rotation
+from manifests.words.canonical import decode, encode
+from manifests.words.errors import WaybillError
 from tests.fuzz.targets import TARGETS, bulk_of_release, permit, policy, release, review_request, sealed, vendor
 from tests.unit.fleet.reporter import Reporter
 from tests.vectors.make import frozen, topics

@@ -8,56 +8,44 @@ import os
 from collections.abc import Callable
 from functools import cache
 
-from content.archive import BLOCK, header, parse_header
-from content.bulk import find_places, no_progress, verify_file, verify_stream
-from content.head import encode_head, read_head
-from content.oci import OCI_INDEX, OCI_MANIFEST, parse_oci, read_json
-from content.signatures import open_bundle
-from manifests.approval import APPROVAL_TYPE, Approval, sign_approval, verify_approval
-from manifests.armour import find_armour, open_armour
-from manifests.authorisation import AUTHORISATION_TYPE, Authorisation, Left, Reached, verify_authorisation
-from manifests.canonical import decode, encode, parse
-from manifests.consignment import CONSIGNMENT_TYPE, Consignment, sign_consignment, verify_consignment
-from manifests.contract import parse_contract
-from manifests.digest import Blob, digest_of
-from manifests.enrolment import ENROLMENT_TYPE, Enrolment, sign_enrolment, verify_enrolment
-from manifests.envelope import (
-    Envelope,
-    Statement,
-    add_signatures,
-    bundle_payload,
-    parse_envelope,
-    seal,
-    verify_statement,
-)
-from manifests.errors import WaybillError
-from manifests.handwritten import parse_handwritten
-from manifests.keys import decode_base64, encode_base64
-from manifests.openvex import check_openvex
-from manifests.packed import unpack_report
-from manifests.plan import Plan, parse_plan
-from manifests.policy import KINDS, Policy, compile_policy, parse_policy
-from manifests.release import Predicate, Release, parse_release
-from manifests.report import ReportStatement, verify_report
-from manifests.review_request import REQUEST_TYPE, ReviewRequest, parse_answer, sign_request, verify_request
-from manifests.revocations import REVOCATIONS_TYPE, Revocations, verify_revocations
-from manifests.rollback import parse_rollback
-from manifests.rotation import Rotation
-from manifests.sbom import read_components
-from manifests.symbols import parse_symbol
-from manifests.telephone import parse_line
-from manifests.trust import (
-    MAX_ROOT,
-    ROOT_TYPE,
-    Chain,
-    Mark,
-    Pin,
-    Root,
-    check_root,
-    encode_root,
-    parse_root,
-    verify_chain,
-)
+from content.bundle.archive import BLOCK, header, parse_header
+from content.bundle.bulk import no_progress, verify_file, verify_stream
+from content.bundle.head import read_head
+from content.bundle.head_writer import encode_head
+from content.bundle.oci import OCI_INDEX, OCI_MANIFEST, parse_oci, read_json
+from content.bundle.places import find_places
+from content.sigstore.sigstore_bundle import open_bundle
+from manifests.authored.handwritten import parse_handwritten
+from manifests.authored.policy_yaml import compile_policy
+from manifests.documents.approval import APPROVAL_TYPE, Approval, sign_approval, verify_approval
+from manifests.documents.authorisation import AUTHORISATION_TYPE, Authorisation, Left, Reached, verify_authorisation
+from manifests.documents.consignment import CONSIGNMENT_TYPE, Consignment, sign_consignment, verify_consignment
+from manifests.documents.contract import parse_contract
+from manifests.documents.enrolment import ENROLMENT_TYPE, Enrolment, sign_enrolment, verify_enrolment
+from manifests.documents.plan import Plan, parse_plan
+from manifests.documents.policy import KINDS, Policy, parse_policy
+from manifests.documents.release import Predicate, Release
+from manifests.documents.release_reader import parse_release
+from manifests.documents.report import ReportStatement
+from manifests.documents.report_reader import verify_report
+from manifests.documents.review_request import REQUEST_TYPE, ReviewRequest, parse_answer, sign_request, verify_request
+from manifests.documents.rollback import parse_rollback
+from manifests.foreign.openvex import check_openvex
+from manifests.foreign.sbom import read_components
+from manifests.transport.armour import find_armour, open_armour
+from manifests.transport.packed import unpack_report
+from manifests.transport.symbols import parse_symbol
+from manifests.transport.telephone import parse_line
+from manifests.trust.envelope import Envelope, Statement, bundle_payload, parse_envelope, verify_statement
+from manifests.trust.envelope_writer import add_signatures, seal
+from manifests.trust.keys import decode_base64, encode_base64
+from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations, verify_revocations
+from manifests.trust.root import MAX_ROOT, ROOT_TYPE, Chain, Mark, Pin, Root, check_root, parse_root, verify_chain
+from manifests.trust.root_writer import encode_root
+from manifests.trust.rotation import Rotation
+from manifests.words.canonical import decode, encode, parse
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import WaybillError
 from tests.vendor import CONSIGNMENT, ROLLBACK, ROOT, Vendor, derived
 
 KEY = derived(160)  # signs what is below, and nothing else anywhere

@@ -2,7 +2,7 @@
 
 import pytest
 
-from manifests.errors import WaybillError
+from manifests.words.errors import WaybillError
 from tests.fuzz.__main__ import FINDINGS
 from tests.fuzz.corpus import seeds
 from tests.fuzz.targets import TARGETS, run

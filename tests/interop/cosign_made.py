@@ -19,9 +19,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 
-from content.oci import OCI_MANIFEST
-from content.registry import Registry
-from manifests.digest import digest_of
+from content.bundle.oci import OCI_MANIFEST
+from content.registry.client import Registry
+from manifests.words.digest import digest_of
 from tests.real import docker_registry
 from tests.signed_images import CI, record
 from tests.vendor import Vendor

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from content.archive import END, header, member_length
-from content.head import VERIFY_TXT
-from content.oci import OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST
-from manifests.digest import digest_of
+from content.bundle.archive import END, header, member_length
+from content.bundle.head import VERIFY_TXT
+from content.bundle.oci import OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST
+from manifests.words.digest import digest_of
 from tests.vectors.of_images import Fields, Images, Shelf
 from tests.vectors.surgery import split
 from tests.vendor import RELEASE, SECOND, STRANGER, Vendor, small_layer

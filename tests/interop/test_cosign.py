@@ -18,18 +18,20 @@ from typing import Any, Literal
 
 import pytest
 
-from content.bulk import no_progress
-from content.head import VERIFY_TXT
-from content.oci import OCI_INDEX, OCI_MANIFEST
-from content.registry import Registry
-from content.signatures import PROVENANCE_V1, open_bundle
-from manifests.envelope import bundle_payload
+from content.bundle.bulk import no_progress
+from content.bundle.head import VERIFY_TXT
+from content.bundle.oci import OCI_INDEX, OCI_MANIFEST
+from content.registry.client import Registry
+from content.sigstore.signatures import PROVENANCE_V1
+from content.sigstore.sigstore_bundle import open_bundle
+from manifests.trust.envelope import bundle_payload
 from tests.interop.cosign_made import REPOSITORY, image, pieces
 from tests.real import docker_registry, tool
 from tests.signed_images import CI, Hanging, SignedVendor, pem
 from tests.vectors.surgery import NOW
 from tests.vendor import RELEASE, SECOND, Vendor
-from verifier.verify import VerifiedBundle, refusal, verify_path
+from verifier.trust.bundle import VerifiedBundle, verify_path
+from verifier.trust.findings import refusal
 
 HERE = Path(__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "verify-without-us.md"

@@ -20,12 +20,14 @@ from tuf.api.exceptions import RepositoryError
 from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 from tuf.ngclient.config import EnvelopeType
 
-from manifests.canonical import encode
-from manifests.digest import digest_of
-from manifests.envelope import Envelope, KeySignature, pae
-from manifests.errors import WaybillError
-from manifests.keys import FileSigner, encode_base64
-from manifests.trust import ROOT_TYPE, Pin, Role, Root, encode_root, verify_chain
+from manifests.trust.envelope import Envelope, KeySignature, pae
+from manifests.trust.keys import encode_base64
+from manifests.trust.private_keys import FileSigner
+from manifests.trust.root import ROOT_TYPE, Pin, Role, Root, verify_chain
+from manifests.trust.root_writer import encode_root
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
+from manifests.words.errors import WaybillError
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, derived, roles
 
 CHAINS = 2000

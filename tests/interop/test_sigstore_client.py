@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from manifests.digest import digest_of
+from manifests.words.digest import digest_of
 from tests.keyless import IDENTITY, ISSUER, Sigstore
 from tests.signed_images import (
     CI,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from manifests.keys import FileSigner
+from manifests.trust.private_keys import FileSigner
 from tests.keyless import IDENTITY, Sigstore
 from tests.real import CACHE, tool
 from tests.signed_images import CI, b64, message_bundle, statement

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from content.archive import BLOCK, END, header
-from content.head import read_head, verify_head
-from manifests.errors import DamagedError, MalformedError, WaybillError
+from content.bundle.archive import BLOCK, END, header
+from content.bundle.head import read_head
+from content.trust.head import verify_head
+from manifests.words.errors import DamagedError, MalformedError, WaybillError
 from tests.vectors.surgery import Case, Part, from_file, from_pipe, join, split
 from tests.vendor import RELEASE, SECOND, Vendor
 
@@ -122,7 +123,7 @@ def test_members_of_a_head_in_any_order_are_a_head_or_malformed(edits: Any, data
 @given(st.data())
 def test_the_bundle_does_not_hang_on_where_a_pipe_stops_for_breath(data: Any) -> None:
     """Reads of any size give the verdict of one read."""
-    from content.bulk import no_progress, verify_stream
+    from content.bundle.bulk import no_progress, verify_stream
 
     release, _, _ = Vendor().release()
     raw = Vendor().bundle()[release.bulk_at :]

@@ -12,13 +12,14 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from manifests.authorisation import AUTHORISATION_TYPE, verify_authorisation
-from manifests.canonical import encode
-from manifests.digest import digest_of
-from manifests.envelope import seal
-from manifests.errors import WaybillError
-from manifests.keys import FileSigner
-from manifests.trust import ROOT_TYPE, Pin, Root, encode_root, verify_chain
+from manifests.documents.authorisation import AUTHORISATION_TYPE, verify_authorisation
+from manifests.trust.envelope_writer import seal
+from manifests.trust.private_keys import FileSigner
+from manifests.trust.root import ROOT_TYPE, Pin, Root, verify_chain
+from manifests.trust.root_writer import encode_root
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
+from manifests.words.errors import WaybillError
 from tests.fuzz.corpus import seeds
 from tests.fuzz.targets import TARGETS, permit, run
 from tests.vectors.surgery import Case, from_file, from_pipe, sign_bytes, signed
@@ -231,8 +232,8 @@ def test_signers_in_every_combination(data: Any) -> None:
     """Any set of signers over the true release: good with one of the two, refused with a stranger or nobody."""
     from dataclasses import replace
 
-    from content.head import encode_head
-    from manifests.envelope import bundle_payload
+    from content.bundle.head_writer import encode_head
+    from manifests.trust.envelope import bundle_payload
     from tests.vendor import bulk
 
     chosen = data.draw(st.sets(st.sampled_from(range(5))))

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from manifests.authorisation import Left
-from manifests.errors import (
+from manifests.documents.authorisation import Left
+from manifests.trust.root import Mark
+from manifests.words.errors import (
     DamagedError,
     InconsistentError,
     RefusedError,
@@ -20,17 +21,15 @@ from manifests.errors import (
     WaitingError,
     WaybillError,
 )
-from manifests.trust import Mark
 from tests.authorisations import authorisation, bring, carried
 from tests.faults.crash import problems
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
 from tests.migrating import FakePrograms, Migrating, database, migrating, put_database, step
 from tests.place import Place, make_place
-from verifier.generations import Installed
-from verifier.site import Site
-from verifier.state import Generation
-from verifier.steps import Apply, Made, Part
-from verifier.table import State
+from verifier.site.folder import Site
+from verifier.site.generations import Installed
+from verifier.site.journal.state import Generation
+from verifier.site.journal.transitions import Apply, Made, Part, State
 
 COUNT = 4
 WORKED = (State.CONFIRMED, State.SETTLED)
@@ -147,7 +146,7 @@ class Life(RuleBasedStateMachine):
 
     def confirm(self) -> None:
         """A trial that waits is ended by a person who stays, whatever came before; there may be none."""
-        now = self.place.open().state.transaction
+        now = self.place.open().state.installs.transaction
         if now is not None and now.state == State.PROBING:
             assert self.place.confirm("ops-1").error is None
 
@@ -179,7 +178,7 @@ class Life(RuleBasedStateMachine):
     def runs_on_its_data(self) -> None:
         """What each generation found when it first ran is what it finds when it runs again."""
         stack = self.stack()
-        assert self.data.setdefault(self.place.open().state.current, stack) == stack
+        assert self.data.setdefault(self.place.open().state.installs.current, stack) == stack
         assert b"half" not in stack
 
     def kept(self, number: int) -> bool:
@@ -188,12 +187,12 @@ class Life(RuleBasedStateMachine):
     def reachable(self, target: int) -> bool:
         """It was not cleared away, and its data are there once the release that runs has taken back its own part."""
         top, _, below = self.stack().partition(b"\n")
-        owner = self.place.open().state.generation(int(top.split()[-1])) if below else None
+        owner = self.place.open().state.installs.generation(int(top.split()[-1])) if below else None
         left = below if owner is not None and owner.mark.sequence == self.runs else self.stack()
         return self.kept(target) and self.data[target] in (self.stack(), left)
 
     def way(self, target: int) -> tuple[int, int]:
-        found = self.place.open().state.generation(target)
+        found = self.place.open().state.installs.generation(target)
         assert found is not None
         return self.runs, found.mark.sequence
 
@@ -209,7 +208,7 @@ class Life(RuleBasedStateMachine):
             return
         assert ended.error is None or isinstance(ended.error, TrialError)
         self.confirm()
-        assert self.place.open().state.current == target
+        assert self.place.open().state.installs.current == target
         if below:
             self.ways.remove(way)
             self.spent += 1
@@ -230,19 +229,23 @@ class Life(RuleBasedStateMachine):
     def back_to(self, data: st.DataObject) -> None:
         """To any that ever worked, with a lower number or a higher."""
         state = self.place.open().state
-        others = [one.number for one in state.generations if one.state in WORKED and one.number != state.current]
+        others = [
+            one.number
+            for one in state.installs.generations
+            if one.state in WORKED and one.number != state.installs.current
+        ]
         if others:
             target = data.draw(st.sampled_from(others))
             self.rollback(target, target)
 
     def below(self) -> list[Generation]:
         """What worked here, lies below the floor and was not cleared away."""
-        found = (one for one in self.place.open().state.generations if one.mark.sequence < self.floor)
+        found = (one for one in self.place.open().state.installs.generations if one.mark.sequence < self.floor)
         return [one for one in found if one.state in WORKED and self.kept(one.number)]
 
     def authorise(self, target: Generation, *, astray: bool = False) -> None:
         """By the vendor, for the way from what runs; or, ``astray``, from what does not run."""
-        running = self.place.open().state.running
+        running = self.place.open().state.installs.running
         assert running is not None
         self.number += 1
         self.ways.append((running.mark.sequence + astray, target.mark.sequence))
@@ -296,9 +299,9 @@ class Life(RuleBasedStateMachine):
         self.place.health = {}
         self.confirm()
         state = self.place.open().state
-        switched = len(state.spent) > self.spent
+        switched = len(state.trust.spent) > self.spent
         assert switched or word == "plug"
-        gone = switched and stays and state.current == target.number
+        gone = switched and stays and state.installs.current == target.number
         assert gone or word == "plug" or not stays
         self.spent += switched
         if switched:
@@ -327,8 +330,8 @@ class Life(RuleBasedStateMachine):
         self.place.recover()
         self.confirm()
         state = self.place.open().state
-        running = state.running
-        assert state.current in (before.current, before.next_generation)
+        running = state.installs.running
+        assert state.installs.current in (before.installs.current, before.installs.next_generation)
         self.runs = running.mark.sequence if running else 0
         self.highest = max(self.highest, self.runs)
         self.floor = state.floor.sequence if state.floor else 0
@@ -353,12 +356,12 @@ class Life(RuleBasedStateMachine):
         if not hasattr(self, "place"):
             return
         state = self.place.open().state
-        running = state.running
+        running = state.installs.running
         assert (running.mark.sequence if running else 0) == self.runs
         assert (state.floor.sequence if state.floor else 0) == self.floor
         assert (state.mark.sequence if state.mark else 0) == self.mark
-        assert state.policy_number == 1
-        assert len(state.spent) == len(set(state.spent)) == self.spent
+        assert state.trust.policy_number == 1
+        assert len(state.trust.spent) == len(set(state.trust.spent)) == self.spent
         assert state.below_floor == (0 < self.runs < self.floor)
         file = self.place.path / "srv" / "app" / "current" / "hello.txt"
         assert (int(file.read_bytes()) if file.exists() else 0) == self.runs

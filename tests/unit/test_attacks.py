@@ -14,19 +14,22 @@ import pytest
 from msgspec.structs import replace as struct_replace
 from sqlalchemy import Engine
 
-from content.archive import header
-from content.bulk import no_progress
-from content.head import MAX_SIG
-from fleet.enrol import enroll as enroll_at_home
-from fleet.intake import import_paths
+from content.bundle.archive import header
+from content.bundle.bulk import no_progress
+from content.bundle.head import MAX_SIG
+from fleet.intake.intake import import_paths
+from fleet.intake.result import Imported
 from fleet.ledger.opening import find_fleet, open_fleet
-from fleet.outcome import Imported
-from fleet.views import list_sites
-from manifests import release as r
-from manifests.consignment import Newest
-from manifests.digest import digest_of
-from manifests.enrolment import verify_enrolment
-from manifests.errors import (
+from fleet.outgoing.enrol import enroll as enroll_at_home
+from fleet.outgoing.views import list_sites
+from manifests.documents import release as r
+from manifests.documents.consignment import Newest
+from manifests.documents.enrolment import verify_enrolment
+from manifests.documents.report_reader import verify_report
+from manifests.trust.private_keys import generate_key
+from manifests.trust.root import Leaver, Mark
+from manifests.words.digest import digest_of
+from manifests.words.errors import (
     DamagedError,
     MalformedError,
     RefusedError,
@@ -34,9 +37,6 @@ from manifests.errors import (
     WaitingError,
     WaybillError,
 )
-from manifests.keys import generate_key
-from manifests.report import verify_report
-from manifests.trust import Leaver, Mark
 from tests.consignments import consignment_for, signed
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
@@ -44,10 +44,10 @@ from tests.rootwork import FIRST, NEW_ROOT, SECOND_ROOT_FILE, bring, listing, ne
 from tests.unit.fleet.reporter import Reporter
 from tests.vectors.surgery import Part, edit, join, split
 from tests.vendor import CONSIGNMENT, RELEASE, ROOT, SECOND, STRANGER, bulk, roles
-from verifier.arrivals import receive_paths
-from verifier.report import write_report
-from verifier.status import status_of
-from verifier.trust import running_revoked
+from verifier.intake.media import receive_paths
+from verifier.reporting.report_write import write_report
+from verifier.reporting.status import status_of
+from verifier.site.release_heads import running_revoked
 
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 NEXT = FIRST.but(version="1.1.0", sequence=2, service={"hello.txt": b"second\n"})
@@ -73,8 +73,8 @@ def received(place: Place, data: bytes) -> str:
         place.receive(path)
     except WaybillError as error:
         after = place.open().state
-        assert after.releases == before.releases
-        assert after.current == before.current
+        assert after.installs.releases == before.installs.releases
+        assert after.installs.current == before.installs.current
         return error.finding
     return ""
 
@@ -167,7 +167,7 @@ def test_rollback_of_the_root(place: Place) -> None:
     """Prevented: an older chain is read with the newest root that is known, and never put in force."""
     bring(place, ("2", SECOND_ROOT_FILE))
     assert received(place, FIRST.bundle()) == ""
-    assert place.open().state.root.version == 2
+    assert place.open().state.trust.root.version == 2
 
 
 def test_rollback_of_the_revocation_list(place: Place) -> None:
@@ -238,13 +238,13 @@ def test_fast_forward_of_the_clock(running: Place) -> None:
     far = NEXT.but(change={"issued_at": "2099-01-01T00:00:00Z"})
     assert running.bring(far.write(running.path.parent / "far.tar")).error is None
     state = running.open().state
-    assert state.time_claimed == "2099-01-01T00:00:00Z"
-    assert (state.time_floor or "") < "2027"
+    assert state.trust.time_claimed == "2099-01-01T00:00:00Z"
+    assert (state.trust.time_floor or "") < "2027"
 
 
 def test_a_clock_that_goes_backwards(running: Place) -> None:
     """Detected at the site: signed times are a floor, and a clock below it is called behind. It gates nothing."""
-    floor = running.open().state.time_floor
+    floor = running.open().state.trust.time_floor
     assert floor is not None
     running.clock.at = datetime.fromisoformat(floor) - timedelta(days=900)
     taken = running.receive(NEXT.write(running.path.parent / "next.tar"))
@@ -365,7 +365,7 @@ def test_wrong_recipient_of_a_consignment(place: Place) -> None:
     said = struct_replace(consignment_for(place.open().state), site="northern-grid/small/production/west")
     found, _ = bring(place, ("note", signed(said)))
     assert found.others == 1
-    assert place.open().state.consignment == 0
+    assert place.open().state.reports.consignment == 0
     key = struct_replace(consignment_for(place.open().state), site_key="0" * 64)
     found, _ = bring(place, ("note", signed(key)))
     assert [one.finding for one in found.refused] == ["consignment-other-key"]
@@ -473,7 +473,7 @@ def test_deny_by_a_release_that_does_not_work(running: Place) -> None:
     bad = NEXT.but(change={"probes": (probe,), "trial": r.Trial(at_most_seconds=1, confirm="probes")})
     ended = running.bring(bad.write(running.path.parent / "bad.tar"))
     assert isinstance(ended.error, RolledBackError)
-    now = running.open().state.running
+    now = running.open().state.installs.running
     assert now is not None
     assert now.version == "1.0.0"
 
@@ -490,7 +490,7 @@ def test_deny_by_filling_the_medium_with_files(place: Place, tmp_path: Path, mon
     """Prevented: so many files are looked at, and no more."""
     folder = tmp_path / "crowd"
     folder.mkdir()
-    monkeypatch.setattr("verifier.receive.MAX_FILES", 100)
+    monkeypatch.setattr("verifier.intake.bundles.MAX_FILES", 100)
     for i in range(101):
         (folder / str(i)).touch()
     with place.hold() as site, pytest.raises(RefusedError, match="more than 100 files"):

@@ -23,9 +23,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from manifests.contract import compile_contract
-from manifests.handwritten import parse_handwritten, read_handwritten
-from manifests.rollback import compile_rollback
+from manifests.authored.contract_yaml import compile_contract
+from manifests.authored.handwritten import parse_handwritten, read_handwritten
+from manifests.authored.rollback_yaml import compile_rollback
 
 MAKE = Path(__file__).parents[2] / "examples" / "inkwell" / "make.py"
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0")

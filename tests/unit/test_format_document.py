@@ -9,30 +9,19 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from content import bulk, graph, head, oci
-from manifests import (
-    canonical,
-    contract,
-    document,
-    enrolment,
-    envelope,
-    release,
-    report,
-    revocations,
-    rollback,
-    rotation,
-    trust,
-)
+from content.bundle import bulk, graph, head, oci
+from manifests.documents import contract, enrolment, release, report, rollback
+from manifests.trust import envelope, revocations, root, rotation
+from manifests.words import canonical, document
+from tests.rooms import PACKAGES
 from tests.vectors.example import example, in_document
-from verifier import verify
+from verifier.trust import release_rules
 
 ROOT = Path(__file__).parents[2]
 FORMAT = (ROOT / "docs" / "format.md").read_text()
 CITED = re.compile(r"(?<![A-Za-z0-9])F-[0-9]{2,3}(?![0-9])")
 DEFINED = re.findall(r"^- \*\*(F-[0-9]{2,3})\*\* ", FORMAT, re.MULTILINE)
-CODE = [
-    path for name in ("manifests", "content", "bundler", "verifier", "fleet") for path in (ROOT / name).rglob("*.py")
-]
+CODE = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
 TESTS = [path for path in (ROOT / "tests").rglob("*") if path.suffix == ".py" or path.name == "README"]
 
 
@@ -107,7 +96,7 @@ def test_every_field_of_a_release_is_in_the_tables() -> None:
 @pytest.mark.parametrize(
     ("table", "type_"),
     [
-        ("field of the root", trust.Root),
+        ("field of the root", root.Root),
         ("field of the predicate", release.Predicate),
         ("field of the contract", contract.Contract),
         ("field of the rollback document", rollback.Rollback),
@@ -126,8 +115,8 @@ def test_every_field_of_a_document_is_in_its_table(table: str, type_: type[msgsp
         ("at most 16 MiB", release.MAX_RELEASE == 16 << 20),
         ("at most 128, each with two files", head.MAX_SIGNATURES == 128),
         ("at most 1 MiB each; the key ids MUST rise", head.MAX_SIG == envelope.MAX_BUNDLE == 1 << 20),
-        ("at most 256 root documents, `trust/<n>.root.json`, at most 256 KiB each", trust.MAX_ROOTS == 256),
-        ("at most 256 KiB each", trust.MAX_ROOT == 256 << 10),
+        ("at most 256 root documents, `trust/<n>.root.json`, at most 256 KiB each", root.MAX_ROOTS == 256),
+        ("at most 256 KiB each", root.MAX_ROOT == 256 << 10),
         ("`revocations.json`, at most 1 MiB", revocations.MAX_REVOCATIONS == 1 << 20),
         ("the head as a whole, 32 MiB", release.MAX_HEAD == 32 << 20),
         ("nested deeper than 32 levels", canonical.MAX_DEPTH == 32),
@@ -137,7 +126,7 @@ def test_every_field_of_a_document_is_in_its_table(table: str, type_: type[msgsp
         ("canonical JSON, at most 1 MiB each", contract.MAX_CONTRACT == rollback.MAX_ROLLBACK == 1 << 20),
         ("longer than 65,536 bytes, its file not longer than 131,072", report.MAX_CORE == 65536),
         ("its file not longer than 131,072", report.MAX_REPORT == 131072),
-        ("a sequence more than 10,000 above", verify.MAX_JUMP == 10_000),
+        ("a sequence more than 10,000 above", release_rules.MAX_JUMP == 10_000),
         (head.OCI_LAYOUT.decode(), True),
         ("2 … 100,000 blobs", release.MAX_MEMBERS == 100_000),
     ],
@@ -182,7 +171,7 @@ def _walk(info: Any, place: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
     [
         release.Release,
         release.ReleaseStatement,
-        trust.Root,
+        root.Root,
         contract.Contract,
         rollback.Rollback,
         revocations.Revocations,

@@ -9,9 +9,10 @@ from functools import cache
 
 import pytest
 
-from content.archive import BLOCK, header
-from content.head import read_head, verify_head
-from manifests.errors import WaybillError
+from content.bundle.archive import BLOCK, header
+from content.bundle.head import read_head
+from content.trust.head import verify_head
+from manifests.words.errors import WaybillError
 from tests.vectors.surgery import (
     Case,
     Part,

@@ -7,17 +7,17 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from fleet.cli import fleet_group
-from manifests import release as r_release
-from manifests import report as r
-from manifests.digest import digest_of
-from manifests.report_text import heeded
+from fleet.commands.group import fleet_group
+from manifests.documents import release as r_release
+from manifests.documents import report as r
+from manifests.documents.report_text import heeded
+from manifests.words.digest import digest_of
 from tests.faults.model import QuickDisk
 from tests.governed import EMERGENCY, TAIL, govern, policy_text, write_policy
 from tests.place import Place, make_place
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
-from verifier.report_cli import report_command
+from verifier.commands.report import report_command
 
 ONE = Vendor(version="1.0.0", sequence=1)
 PLAN = digest_of(b"plan")

@@ -7,10 +7,10 @@ import sys
 import textwrap
 from pathlib import Path
 
-from content.archive import BLOCK, END
-from manifests.digest import digest_of
-from manifests.envelope import Envelope, bundle_payload, pae
-from manifests.trust import ROOT_TYPE
+from content.bundle.archive import BLOCK, END
+from manifests.trust.envelope import Envelope, bundle_payload, pae
+from manifests.trust.root import ROOT_TYPE
+from manifests.words.digest import digest_of
 from tests.vectors.surgery import Part, split
 from tests.vendor import Vendor
 
@@ -53,7 +53,7 @@ def example() -> str:
     release = _named(parts, "release.json")
     sig, sigstore = parts[2], parts[3]
     root = EXAMPLE.root_file()
-    from manifests.canonical import decode
+    from manifests.words.canonical import decode
 
     envelope = decode(root, Envelope, "root")
     payload = bundle_payload(sigstore.data, "bundle")

@@ -67,7 +67,7 @@ def read_expect(folder: Path) -> dict[str, str]:
 
 def frozen() -> dict[str, Case]:
     """Bundles kept as bytes: from folder to case."""
-    from manifests.trust import Pin
+    from manifests.trust.root import Pin
 
     found = {}
     for path in sorted(HERE.glob("*/bundle.tar.xz")):

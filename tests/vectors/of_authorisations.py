@@ -8,8 +8,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from bundler.authorisations import check_authorisations
-from manifests.authored import ReleaseFile
-from manifests.authorisation import (
+from manifests.authored.handwritten import parse_handwritten
+from manifests.authored.release_yaml import ReleaseFile
+from manifests.documents.authorisation import (
     AUTHORISATION_TYPE,
     MAX_AUTHORISATION,
     Authorisation,
@@ -17,15 +18,16 @@ from manifests.authorisation import (
     Reached,
     verify_authorisation,
 )
-from manifests.canonical import decode, encode
-from manifests.digest import Blob, digest_of
-from manifests.envelope import Envelope, seal
-from manifests.errors import RolledBackError
-from manifests.handwritten import parse_handwritten
-from manifests.keys import FileSigner, encode_base64
-from manifests.revocations import Revocations, revoke
-from manifests.rollback import Step
-from manifests.trust import Chain, Leaver, Mark, Role, verify_chain
+from manifests.documents.rollback import Step
+from manifests.trust.envelope import Envelope
+from manifests.trust.envelope_writer import seal
+from manifests.trust.keys import encode_base64
+from manifests.trust.private_keys import FileSigner
+from manifests.trust.revocations import Revocations, revoke
+from manifests.trust.root import Chain, Leaver, Mark, Role, verify_chain
+from manifests.words.canonical import decode, encode
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import RolledBackError
 from tests.authorisations import FIRST, SECOND, SITE, bring
 from tests.faults.model import QuickDisk
 from tests.migrating import BACKUP, FakePrograms, migrating, put_database, step
@@ -35,8 +37,8 @@ from tests.vectors.of_documents import NUMBERS, SPELLINGS
 from tests.vectors.of_roots import LATER
 from tests.vectors.surgery import Paper, folder
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, STRANGER, Vendor
-from verifier.change import rollback_change
-from verifier.trust import adopt_roots
+from verifier.change.rollback_plan import rollback_change
+from verifier.site.vendor_trust import adopt_roots
 
 WEST = "northern-grid/small/production/west"
 # From 1.1.0, which has raised the floor, back to 1.0.0, at one site.

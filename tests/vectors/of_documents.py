@@ -5,13 +5,14 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from content.head import Head
-from manifests.canonical import encode
-from manifests.digest import digest_of
-from manifests.envelope import seal
-from manifests.keys import encode_base64
-from manifests.revocations import REVOCATIONS_TYPE, Revocations
-from manifests.trust import ROOT_TYPE, Pin, encode_root
+from content.bundle.head import Head
+from manifests.trust.envelope_writer import seal
+from manifests.trust.keys import encode_base64
+from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
+from manifests.trust.root import ROOT_TYPE, Pin
+from manifests.trust.root_writer import encode_root
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
 from tests.vectors.of_tar import signature
 from tests.vectors.surgery import Case, edit, signed
 from tests.vendor import RELEASE, ROOT, SECOND, Vendor

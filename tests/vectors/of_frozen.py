@@ -9,13 +9,14 @@ from dataclasses import replace
 
 from msgspec.structs import replace as struct_replace
 
-from content.archive import END
-from content.head import Head, Signature, encode_head
-from manifests.canonical import encode
-from manifests.digest import digest_of
-from manifests.envelope import bundle_payload
-from manifests.keys import encode_base64
-from manifests.trust import Pin, Role
+from content.bundle.archive import END
+from content.bundle.head import Head, Signature
+from content.bundle.head_writer import encode_head
+from manifests.trust.envelope import bundle_payload
+from manifests.trust.keys import encode_base64
+from manifests.trust.root import Pin, Role
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
 from tests.vectors.of_roots import LATER, VENDOR, sealed, with_key, with_role
 from tests.vectors.surgery import Case, Part, join, sign_bytes
 from tests.vendor import RELEASE, ROOT, SECOND, Vendor

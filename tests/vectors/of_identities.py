@@ -7,11 +7,12 @@ from typing import Any
 
 from msgspec.structs import replace as struct_replace
 
-from content.head import Head
-from manifests.canonical import encode
-from manifests.digest import digest_of
-from manifests.envelope import seal
-from manifests.trust import ROOT_TYPE, Identity, Leaver, Mark, Role, Root, encode_root
+from content.bundle.head import Head
+from manifests.trust.envelope_writer import seal
+from manifests.trust.root import ROOT_TYPE, Identity, Leaver, Mark, Role, Root
+from manifests.trust.root_writer import encode_root
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
 from tests.keyless import IDENTITY, ISSUER, PIPELINE, IdentityVendor, Sigstore
 from tests.signed_images import dump
 from tests.vectors.of_image_signatures import PRIVATE, SECOND_KIND

@@ -4,9 +4,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from content.signatures import CERTIFICATE, SIGN_V1, SIMPLE_SIGNING, STATEMENT_V01
-from manifests.digest import digest_of
-from manifests.envelope import BUNDLE
+from content.sigstore.judge import CERTIFICATE
+from content.sigstore.signatures import SIGN_V1, SIMPLE_SIGNING, STATEMENT_V01
+from manifests.trust.envelope import BUNDLE
+from manifests.words.digest import digest_of
 from tests.images import simple_signing
 from tests.keyless import IDENTITY, ISSUER, KeylessVendor, Sigstore
 from tests.signed_images import (

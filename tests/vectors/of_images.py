@@ -6,20 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from content.oci import (
+from content.bundle.oci import (
     DOCKER_CONFIG,
     DOCKER_LAYER_GZIP,
     DOCKER_MANIFEST,
     OCI_CONFIG,
-    OCI_EMPTY,
     OCI_INDEX,
     OCI_LAYER_GZIP,
     OCI_MANIFEST,
     REF_NAME,
 )
-from manifests import release as r
-from manifests.canonical import encode
-from manifests.digest import digest_of
+from content.bundle.oci_writer import OCI_EMPTY
+from manifests.documents import release as r
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
 from tests.vectors.surgery import Case
 from tests.vendor import CYCLONEDX, Vendor, small_layer
 

@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from manifests.canonical import encode
-from manifests.contract import Contract, Keep, Signal, Values
-from manifests.digest import digest_of
-from manifests.rollback import Backup, Formats, Rollback, State, Step
+from manifests.documents.contract import Contract, Keep, Signal, Values
+from manifests.documents.rollback import Backup, Formats, Rollback, State, Step
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
 from tests.vectors.surgery import Case, Part, join, signed, split
 from tests.vendor import RELEASE, SECOND, Vendor
 
@@ -130,7 +130,7 @@ _CORE: Signal = Vendor().contract().signals[0]
 
 
 def _signal(**changes: object) -> tuple[Signal, ...]:
-    from manifests.contract import Source
+    from manifests.documents.contract import Source
 
     given: dict[str, Any] = {
         "name": "up",

@@ -5,13 +5,17 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from manifests import report as r
-from manifests.canonical import decode, encode
-from manifests.digest import digest_of
-from manifests.enrolment import ENROLMENT_TYPE, Enrolment, Renewed, verify_enrolment
-from manifests.envelope import INTOTO, bundle_payload, pae, seal, sign_statement, statement, wrap_signature
-from manifests.keys import FileSigner, PublicKey
-from manifests.rotation import Rotation, SignedRotation, sign_rotation, verify_rotation
+from manifests.documents import report as r
+from manifests.documents import report_reader as r_report_reader
+from manifests.documents import report_writer as r_report_writer
+from manifests.documents.enrolment import ENROLMENT_TYPE, Enrolment, Renewed, verify_enrolment
+from manifests.trust.envelope import INTOTO, bundle_payload, pae, statement
+from manifests.trust.envelope_writer import seal, sign_statement, wrap_signature
+from manifests.trust.keys import PublicKey
+from manifests.trust.private_keys import FileSigner
+from manifests.trust.rotation import Rotation, SignedRotation, sign_rotation, verify_rotation
+from manifests.words.canonical import decode, encode
+from manifests.words.digest import digest_of
 from tests.unit.fleet.reporter import Reporter
 from tests.vectors.surgery import Paper
 from tests.vendor import Vendor, derived
@@ -30,7 +34,7 @@ def before(raw: bytes, key: FileSigner = OLD) -> Callable[[], Paper]:
     """A report before whoever knows this key of the site."""
 
     def judge(data: bytes) -> str:
-        r.verify_report(data, key.public)
+        r_report_reader.verify_report(data, key.public)
         return ""
 
     return lambda: Paper(raw, judge)
@@ -58,7 +62,7 @@ assert INSTALLED is not None
 
 def signed(said: r.Report, signer: FileSigner = OLD) -> bytes:
     """Also one that contradicts itself."""
-    return sign_statement(r.report_statement(said, ENROLMENT), signer)
+    return sign_statement(r_report_writer.report_statement(said, ENROLMENT), signer)
 
 
 def saying(said: r.Report = RUNS, **changes: Any) -> Callable[[], Paper]:

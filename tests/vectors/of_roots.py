@@ -7,12 +7,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec.structs import replace as struct_replace
 
-from content.head import Known
-from manifests.canonical import encode
-from manifests.digest import digest_of
-from manifests.envelope import seal
-from manifests.keys import FileSigner, PublicKey, encode_base64
-from manifests.trust import ROOT_TYPE, Leaver, Mark, Pin, Role, Root
+from content.trust.head import Known
+from manifests.trust.envelope_writer import seal
+from manifests.trust.keys import PublicKey, encode_base64
+from manifests.trust.private_keys import FileSigner
+from manifests.trust.root import ROOT_TYPE, Leaver, Mark, Pin, Role, Root
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
 from tests.vectors.surgery import Case
 from tests.vendor import CONSIGNMENT, RELEASE, ROOT, SECOND, STRANGER, Vendor, derived
 
@@ -24,8 +25,8 @@ LATER = PublicKey(algorithm="ml-dsa-65", public=encode_base64(b"a key of an algo
 
 def case(files: tuple[bytes, ...], pinned: bytes | None = None, *, version: int = 1, first: int = 1) -> Case:
     """The vendor's bundle with these root documents; the paper names the payload of ``pinned`` (the first one)."""
-    from manifests.canonical import decode
-    from manifests.envelope import Envelope
+    from manifests.trust.envelope import Envelope
+    from manifests.words.canonical import decode
 
     payload = decode(pinned or files[0], Envelope, "pinned").payload_bytes
     head = replace(VENDOR.head(), roots=files, first_root=first)
@@ -395,7 +396,7 @@ def _signed_by_later() -> Case:
 
 
 def _released_by_later(*, alone: bool) -> Case:
-    from content.head import Signature
+    from content.bundle.head import Signature
 
     root = with_role("release", keys=tuple(sorted((*VENDOR.root().roles["release"].keys, LATER.keyid))))(
         with_key(LATER.keyid, LATER)(VENDOR.root())

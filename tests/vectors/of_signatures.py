@@ -6,12 +6,16 @@ from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
-from content.head import Head, Signature, sign_release
-from manifests.canonical import encode
-from manifests.digest import digest_of
-from manifests.envelope import INTOTO, bundle_payload, pae, seal, wrap_signature
-from manifests.keys import P256_ORDER, FileSigner, decode_base64, encode_base64
-from manifests.trust import ROOT_TYPE, Leaver, Mark, encode_root
+from content.bundle.head import Head, Signature
+from content.bundle.head_writer import sign_release
+from manifests.trust.envelope import INTOTO, bundle_payload, pae
+from manifests.trust.envelope_writer import seal, wrap_signature
+from manifests.trust.keys import P256_ORDER, decode_base64, encode_base64
+from manifests.trust.private_keys import FileSigner
+from manifests.trust.root import ROOT_TYPE, Leaver, Mark
+from manifests.trust.root_writer import encode_root
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
 from tests.vectors.surgery import Case, Paper, Variants, edit, sign_bytes, signed, swap
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, SECOND, STRANGER, Vendor
 
@@ -493,6 +497,6 @@ def _under_first_epoch() -> Head:
 
 
 def _needs(root: int) -> object:
-    from manifests.release import Needs
+    from manifests.documents.release import Needs
 
     return Needs(verifier="0.1", trust_root=root, fresh=True)

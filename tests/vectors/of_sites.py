@@ -4,17 +4,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from content.head import Known
-from manifests import release as r
-from manifests.canonical import encode
-from manifests.digest import digest_of
-from manifests.envelope import seal
-from manifests.keys import FileSigner
-from manifests.revocations import REVOCATIONS_TYPE, Revocations
-from manifests.trust import Mark
+from content.trust.head import Known
+from manifests.documents import release as r
+from manifests.trust.envelope_writer import seal
+from manifests.trust.private_keys import FileSigner
+from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
+from manifests.trust.root import Mark
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
 from tests.vectors.surgery import Case
 from tests.vendor import RELEASE, ROOT, SECOND, STRANGER, Vendor
-from verifier.verify import SiteFacts
+from verifier.trust.release_rules import SiteFacts
 
 VENDOR = Vendor(sequence=7, floor=5)
 SITE = SiteFacts(

@@ -6,8 +6,8 @@ import tarfile
 from collections.abc import Callable
 from functools import cache
 
-from content.archive import BLOCK, END, header
-from manifests.release import MAX_HEAD
+from content.bundle.archive import BLOCK, END, header
+from manifests.documents.release import MAX_HEAD
 from tests.vectors.surgery import Case, Part, edit, join, refit, split, swap
 from tests.vendor import RELEASE, SECOND, Vendor
 

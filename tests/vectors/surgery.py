@@ -10,16 +10,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from content.archive import BLOCK, END, header, padded, parse_header
-from content.bulk import no_progress
-from content.head import Head, Known, Signature, encode_head
-from manifests.digest import digest_of
-from manifests.envelope import INTOTO, pae, wrap_signature
-from manifests.errors import WaybillError
-from manifests.keys import FileSigner
-from manifests.trust import Pin
+from content.bundle.archive import BLOCK, END, header, padded, parse_header
+from content.bundle.bulk import no_progress
+from content.bundle.head import Head, Signature
+from content.bundle.head_writer import encode_head
+from content.trust.head import Known
+from manifests.trust.envelope import INTOTO, pae
+from manifests.trust.envelope_writer import wrap_signature
+from manifests.trust.private_keys import FileSigner
+from manifests.trust.root import Pin
+from manifests.words.digest import digest_of
+from manifests.words.errors import WaybillError
 from tests.vendor import Vendor, bulk
-from verifier.verify import SiteFacts, VerifiedBundle, refusal, verify_path, verify_pipe
+from verifier.trust.bundle import VerifiedBundle, verify_path, verify_pipe
+from verifier.trust.findings import refusal
+from verifier.trust.release_rules import SiteFacts
 
 NOW = datetime(2026, 1, 3, tzinfo=UTC)
 
@@ -130,7 +135,7 @@ def signed(
     raw = release(made.release) if release else made.release
     pairs = []
     for signer in vendor.signers:
-        from manifests.envelope import bundle_payload
+        from manifests.trust.envelope import bundle_payload
 
         said = next(one for one in made.signatures if one.keyid == signer.public.keyid)
         text = bundle_payload(said.bundle, "statement")

@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from content.head import open_head, verify_head
-from content.oci import REF_NAME
-from manifests.digest import digest_of
-from manifests.errors import DamagedError, HostError, MalformedError, RefusedError, UntrustedError, UsageError
+from content.bundle.head import open_head
+from content.bundle.oci import REF_NAME
+from content.trust.head import verify_head
+from manifests.words.digest import digest_of
+from manifests.words.errors import DamagedError, HostError, MalformedError, RefusedError, UntrustedError, UsageError
 from tests.images import LayoutWriter, full_layout, sbom, tiny_layout
 from tests.vendor import RELEASE, ROOT, SECOND, STRANGER, Vendor
 from tests.workshop import Workshop, earlier
-from verifier.verify import VerifiedBundle, verify_path
+from verifier.trust.bundle import VerifiedBundle, verify_path
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 
@@ -148,7 +149,8 @@ def test_fallback_tag_lists_referrers(shop: Workshop) -> None:
 def test_cosign_sbom_tag_becomes_a_referrer_too(shop: Workshop) -> None:
     writer = LayoutWriter(shop.path / "dist" / "app")
     image = writer.tag(writer.image([{"a": b"1"}]), "1.0.0")
-    from content.oci import OCI_MANIFEST, encode_manifest
+    from content.bundle.oci import OCI_MANIFEST
+    from content.bundle.oci_writer import encode_manifest
 
     config = writer.blob(b"{}", "application/vnd.oci.image.config.v1+json")
     document = writer.blob(b"", "text/plain")
@@ -332,7 +334,7 @@ def test_signed_by_two_is_unsigned_signed_twice(shop: Workshop) -> None:
     assert (unsigned.signers, unsigned.missing) == ((), 1)
     with pytest.raises(UntrustedError, match="the release is not signed"):
         verify_head(open_head(unsigned.path), shop.pin())
-    from content.head import add_signature, rewrite_head, sign_release
+    from content.bundle.head_writer import add_signature, rewrite_head, sign_release
 
     for signer in (RELEASE, SECOND):
         head = open_head(unsigned.path)
@@ -360,8 +362,9 @@ def test_root_that_is_too_old(shop: Workshop) -> None:
 
 
 def test_unsigned_root(shop: Workshop) -> None:
-    from manifests.envelope import seal
-    from manifests.trust import ROOT_TYPE, encode_root
+    from manifests.trust.envelope_writer import seal
+    from manifests.trust.root import ROOT_TYPE
+    from manifests.trust.root_writer import encode_root
 
     shop.write("trust/1.root.json", seal(encode_root(shop.vendor.root()), ROOT_TYPE, ()))
     with pytest.raises(UntrustedError, match="signed by 0 of the 1 root keys"):

@@ -8,7 +8,7 @@ import pytest
 
 from bundler.files import collect_files
 from bundler.parts import Parts
-from manifests.errors import HostError, MalformedError, RefusedError
+from manifests.words.errors import HostError, MalformedError, RefusedError
 
 
 @pytest.fixture

@@ -9,19 +9,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from content.bulk import no_progress
-from content.oci import Descriptor
-from manifests.digest import digest_of
-from manifests.envelope import BUNDLE
-from manifests.errors import MalformedError, UntrustedError
-from manifests.trust import Root
+from content.bundle.bulk import no_progress
+from content.bundle.oci import Descriptor
+from manifests.trust.envelope import BUNDLE
+from manifests.trust.root import Root
+from manifests.words.digest import digest_of
+from manifests.words.errors import MalformedError, UntrustedError
 from tests.images import CYCLONEDX, LayoutWriter, app_files, sbom, simple_signing
 from tests.keyless import IDENTITY, ISSUER, Sigstore
 from tests.signed_images import CI, OTHER, envelope_bundle, pem, provenance, sign, statement
 from tests.vendor import Vendor
 from tests.waybill import waybill
 from tests.workshop import Workshop
-from verifier.verify import refusal, verify_path
+from verifier.trust.bundle import verify_path
+from verifier.trust.findings import refusal
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 

@@ -15,10 +15,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from bundler.init import init_folder, suggest_product
-from manifests.contract import compile_contract
-from manifests.errors import HostError, RefusedError, UsageError
-from manifests.handwritten import Handwritten, Plain, parse_handwritten, read_handwritten
-from manifests.rollback import compile_rollback
+from manifests.authored.contract_yaml import compile_contract
+from manifests.authored.handwritten import Handwritten, Plain, parse_handwritten, read_handwritten
+from manifests.authored.rollback_yaml import compile_rollback
+from manifests.words.errors import HostError, RefusedError, UsageError
 
 EXPECTED = {
     ".gitignore",

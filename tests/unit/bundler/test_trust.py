@@ -12,11 +12,12 @@ from click.testing import CliRunner
 from bundler.build import build
 from bundler.lists import list_files, newest_list, plan_list
 from bundler.roots import own_chain, plan_root, public_keys, read_trust
-from content.head import open_head, verify_head
-from manifests.errors import RefusedError
-from manifests.keys import read_capped
-from manifests.revocations import parse_revocations
-from manifests.trust import Pin, parse_root
+from content.bundle.head import open_head
+from content.trust.head import verify_head
+from manifests.trust.keys import read_capped
+from manifests.trust.revocations import parse_revocations
+from manifests.trust.root import Pin, parse_root
+from manifests.words.errors import RefusedError
 from tests.workshop import Workshop
 from waybill import cli
 
@@ -90,7 +91,7 @@ def begun(vendor: Vendor) -> Vendor:
 
 
 def id_of(vendor: Vendor, name: str) -> str:
-    from manifests.keys import read_public
+    from manifests.trust.keys import read_public
 
     return read_public(vendor.path / "keys" / f"{name}.pub").keyid
 
@@ -210,8 +211,9 @@ def test_new_root_keys_must_sign_the_list_anew(begun: Vendor) -> None:
 
 
 def test_build_packs_the_newest_list_and_does_not_sign_with_a_revoked_key(tmp_path: Path) -> None:
-    from manifests.envelope import seal
-    from manifests.revocations import REVOCATIONS_TYPE, Revocations, encode_revocations
+    from manifests.trust.envelope_writer import seal
+    from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
+    from manifests.trust.root_writer import encode_revocations
     from tests.vendor import RELEASE, ROOT, SECOND
 
     def listing(**named: tuple[str, ...]) -> bytes:
@@ -223,7 +225,7 @@ def test_build_packs_the_newest_list_and_does_not_sign_with_a_revoked_key(tmp_pa
     make: Callable[..., Any] = build
     from contextlib import nullcontext
 
-    from manifests.console import Progress
+    from manifests.words.progress import Progress
 
     def built(revocations: bytes, signer: Any, out: str) -> Any:
         return make(

@@ -13,9 +13,9 @@ import pytest
 
 from bundler.parts import Fetched, Held, Part
 from bundler.write import held, plan_bulk, write_bundle
-from content.archive import BLOCK, header
-from manifests.digest import Blob, digest_of
-from manifests.errors import DamagedError, HostError, RefusedError
+from content.bundle.archive import BLOCK, header
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import DamagedError, HostError, RefusedError
 from tests.waybill import ROOT
 
 HEAD = bytes(65536)
@@ -120,7 +120,7 @@ import time
 from pathlib import Path
 from bundler.parts import Fetched, Part
 from bundler.write import held, plan_bulk, write_bundle
-from manifests.digest import Blob, digest_of
+from manifests.words.digest import Blob, digest_of
 def slow():
     print("begun", flush=True)
     time.sleep(60)

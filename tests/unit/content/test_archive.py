@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from content.archive import BLOCK, END, header, member_length, padded, parse_header
-from manifests.digest import MAX_INTEGER
-from manifests.errors import MalformedError
+from content.bundle.archive import BLOCK, END, header, member_length, padded, parse_header
+from manifests.words.digest import MAX_INTEGER
+from manifests.words.errors import MalformedError
 
 NAMES = st.from_regex(r"\A[a-z0-9][a-z0-9./-]{0,98}\Z").filter(lambda name: not name.endswith("/"))
 SIZES = st.integers(0, 8**11 - 1) | st.integers(8**11, MAX_INTEGER)

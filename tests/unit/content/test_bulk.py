@@ -8,24 +8,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from content import bulk
-from content.archive import BLOCK, END, header, member_length, padded
-from content.bulk import (
-    MAX_KEPT,
-    Kept,
-    bundle_length,
-    complete_places,
-    find_places,
-    member_name,
-    no_progress,
-    open_bundle,
-    read_blob,
-    verify_file,
-    verify_stream,
-)
-from manifests.digest import Blob, digest_of
-from manifests.errors import DamagedError, MalformedError, RefusedError
-from manifests.release import Release
+from content.bundle import bulk
+from content.bundle import places as bulk_places
+from content.bundle.archive import BLOCK, END, header, member_length, padded
+from content.bundle.bulk import MAX_KEPT, Kept, no_progress, open_bundle, read_blob, verify_file, verify_stream
+from content.bundle.places import bundle_length, complete_places, find_places, member_name
+from manifests.documents.release import Release
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import DamagedError, MalformedError, RefusedError
 from tests.vendor import Vendor
 
 VENDOR = Vendor()
@@ -245,7 +235,7 @@ def test_a_single_large_blob_is_read_ahead_and_judged_alike(tmp_path: Path, monk
         path.write_bytes(changed)
         descriptor = bulk.open_bundle(path)
         try:
-            found = bulk.find_places(descriptor, release, "small.tar")
+            found = bulk_places.find_places(descriptor, release, "small.tar")
             if at is None:
                 bulk.verify_file(descriptor, found, "small.tar", workers=64, advance=bulk.no_progress)
                 continue

@@ -2,9 +2,9 @@
 
 import pytest
 
-from content.graph import blobs_of, walk
-from content.oci import ImageManifest
-from manifests.errors import MalformedError
+from content.bundle.graph import blobs_of, walk
+from content.bundle.oci import ImageManifest
+from manifests.words.errors import MalformedError
 from tests.vectors.of_images import Fields, Images, Shelf
 from tests.vendor import CYCLONEDX, Vendor
 

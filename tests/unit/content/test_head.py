@@ -6,22 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from content.archive import BLOCK, header
-from content.head import (
-    OCI_LAYOUT,
-    Head,
-    add_signature,
-    choose_bulk_at,
-    encode_head,
-    open_head,
-    read_head,
-    rewrite_head,
-    sign_release,
-    verify_head,
-)
-from manifests.digest import digest_of
-from manifests.errors import DamagedError, MalformedError, NewerError, RefusedError, UntrustedError
-from manifests.release import BULK_STEP, MAX_HEAD
+from content.bundle.archive import BLOCK, header
+from content.bundle.head import OCI_LAYOUT, Head, open_head, read_head
+from content.bundle.head_writer import add_signature, choose_bulk_at, encode_head, rewrite_head, sign_release
+from content.trust.head import verify_head
+from manifests.documents.release import BULK_STEP, MAX_HEAD
+from manifests.words.digest import digest_of
+from manifests.words.errors import DamagedError, MalformedError, NewerError, RefusedError, UntrustedError
 from tests.vectors.surgery import sign_bytes
 from tests.vendor import RELEASE, SECOND, STRANGER, Vendor
 
@@ -174,8 +165,8 @@ def test_a_folder_is_named_for_what_it_is(tmp_path: Path) -> None:
 def statement_of(vendor: Vendor, release: bytes, **changes: object) -> bytes:
     import json
 
-    from manifests.canonical import encode
-    from manifests.envelope import bundle_payload
+    from manifests.trust.envelope import bundle_payload
+    from manifests.words.canonical import encode
 
     said = json.loads(bundle_payload(vendor.head().signatures[0].bundle, "x"))
     said["predicate"].update(changes)

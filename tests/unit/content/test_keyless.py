@@ -14,19 +14,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from content import keyless
-from content.bulk import no_progress
-from content.keyless import check_trusted_root, identity_judge
-from content.signatures import CERTIFICATE, PROVENANCE_V1
-from manifests.digest import digest_of
-from manifests.errors import MalformedError, RefusedError
-from manifests.release import check_release
+from content.bundle.bulk import no_progress
+from content.sigstore import keyless
+from content.sigstore.judge import CERTIFICATE
+from content.sigstore.keyless import check_trusted_root, identity_judge
+from content.sigstore.signatures import PROVENANCE_V1
+from manifests.documents.release_reader import check_release
+from manifests.words.digest import digest_of
+from manifests.words.errors import MalformedError, RefusedError
 from tests.images import simple_signing
 from tests.keyless import AT, IDENTITY, ISSUER, KeylessVendor, Sigstore
 from tests.signed_images import CI, Hanging, SignedVendor, b64, dump, envelope_bundle, provenance, sign, statement
 from tests.timestamps import Authority
 from tests.vendor import Vendor
-from verifier.verify import VerifiedBundle, refusal, verify_path, verify_pipe
+from verifier.trust.bundle import VerifiedBundle, verify_path, verify_pipe
+from verifier.trust.findings import refusal
 
 pytest.importorskip("sigstore", reason="sigstore is not installed")
 

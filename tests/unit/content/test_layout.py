@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from content.layout import Layout, companion_of, open_archive, open_layout, read_extent
-from content.oci import REF_NAME, Descriptor
-from manifests.errors import DamagedError, HostError, MalformedError, RefusedError, WaybillError
+from content.bundle.layout import Layout, companion_of, open_archive, open_layout, read_extent
+from content.bundle.oci import REF_NAME, Descriptor
+from manifests.words.errors import DamagedError, HostError, MalformedError, RefusedError, WaybillError
 from tests.images import LayoutWriter, full_layout, tiny_layout
 from tests.real import tool
 

@@ -9,29 +9,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from content.oci import (
+from content.bundle.oci import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
-    EMPTY,
-    EMPTY_BYTES,
     MAX_MANIFEST_BYTES,
     OCI_CONFIG,
-    OCI_EMPTY,
     OCI_INDEX,
     OCI_LAYER_GZIP,
     OCI_MANIFEST,
     Descriptor,
     ImageIndex,
     ImageManifest,
+    parse_oci,
+    read_json,
+)
+from content.bundle.oci_writer import (
+    EMPTY,
+    EMPTY_BYTES,
+    OCI_EMPTY,
     append_to_index,
     describe,
     encode_index,
     encode_manifest,
-    parse_oci,
-    read_json,
 )
-from manifests.digest import digest_of
-from manifests.errors import MalformedError
+from manifests.words.digest import digest_of
+from manifests.words.errors import MalformedError
 
 DIGEST = digest_of(b"x")
 CONFIG: dict[str, object] = {"mediaType": OCI_CONFIG, "digest": DIGEST, "size": 1}

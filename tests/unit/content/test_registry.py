@@ -15,20 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from content.oci import (
-    EMPTY,
-    EMPTY_BYTES,
-    OCI_INDEX,
-    OCI_LAYER,
-    OCI_MANIFEST,
-    Descriptor,
-    describe,
-    encode_manifest,
-    parse_oci,
-)
-from content.registry import Registry, checked_chunks
-from manifests.digest import blob_name, digest_of
-from manifests.errors import DamagedError, HostError, MalformedError
+from content.bundle.oci import OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor, parse_oci
+from content.bundle.oci_writer import EMPTY, EMPTY_BYTES, describe, encode_manifest
+from content.registry.client import Registry, checked_chunks
+from manifests.words.digest import blob_name, digest_of
+from manifests.words.errors import DamagedError, HostError, MalformedError
 from tests.images import CYCLONEDX, LayoutWriter, debian_images, full_layout, sbom
 from tests.real import ROOT, docker_registry, free_port, referrers_registry, tool
 from tests.referrers_server import ReferrersRegistry, referrers_server
@@ -447,7 +438,7 @@ def test_oras_pulls_what_we_wrote(tmp_path: Path) -> None:
 FLAT = """
 import hashlib, re, sys
 from pathlib import Path
-from content.registry import Registry
+from content.registry.client import Registry
 
 size, block = int(sys.argv[2]), b"0123456789abcdef" * 65536
 def chunks():

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from content.auth import Credentials, auth_files, find_credentials, read_credentials
-from content.oci import OCI_MANIFEST
-from content.registry import Registry
-from manifests.digest import digest_of
-from manifests.errors import HostError, MalformedError, RefusedError, WaybillError
+from content.bundle.oci import OCI_MANIFEST
+from content.registry.auth import Credentials, auth_files, find_credentials, read_credentials
+from content.registry.client import Registry
+from manifests.words.digest import digest_of
+from manifests.words.errors import HostError, MalformedError, RefusedError, WaybillError
 from tests.real import docker_registry
 from tests.referrers_server import Handler, ReferrersRegistry, referrers_server, serving
 

@@ -9,11 +9,13 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from content.oci import EMPTY, OCI_INDEX, OCI_MANIFEST, describe, encode_index, encode_manifest
-from content.registry import Registry
-from content.session import PAUSES, printable
-from manifests.digest import digest_of
-from manifests.errors import DamagedError, HostError, MalformedError, RefusedError, WaybillError
+from content.bundle.oci import OCI_INDEX, OCI_MANIFEST
+from content.bundle.oci_writer import EMPTY, describe, encode_index, encode_manifest
+from content.registry.addresses import printable
+from content.registry.client import Registry
+from content.registry.session import PAUSES
+from manifests.words.digest import digest_of
+from manifests.words.errors import DamagedError, HostError, MalformedError, RefusedError, WaybillError
 from tests.referrers_server import Handler, ReferrersRegistry, referrers_server, serving
 
 NAME = "team/app"
@@ -70,7 +72,7 @@ def upload(registry: Registry, data: bytes = BLOB) -> None:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("content.session.PAUSES", (0.02,))
+    monkeypatch.setattr("content.registry.session.PAUSES", (0.02,))
 
 
 # -- lies --------------------------------------------------------------------------------------------
@@ -337,7 +339,7 @@ def test_what_can_heal_is_repeated(status: int) -> None:
 
 
 def test_what_does_not_heal_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("content.session.PAUSES", PAUSES)
+    monkeypatch.setattr("content.registry.session.PAUSES", PAUSES)
     with hostile(lambda web: web.answer(503)) as (registry, seen):
         started = time.monotonic()
         with pytest.raises(HostError, match="answered 503 to GET"):
@@ -373,7 +375,7 @@ def test_a_server_that_stops_in_the_middle() -> None:
 
 
 def test_a_trickle_runs_past_no_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("content.session.MIN_BYTES_PER_SECOND", 1 << 20)
+    monkeypatch.setattr("content.registry.session.MIN_BYTES_PER_SECOND", 1 << 20)
 
     def respond(web: Scripted) -> None:
         web.start(200, ("Content-Length", str(len(BLOB))))

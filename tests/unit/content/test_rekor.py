@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from content.bulk import no_progress
-from content.rekor import BUNDLE, Signed, read_logs, verify_entries
-from manifests.digest import Blob, digest_of
-from manifests.envelope import INTOTO, pae
-from manifests.errors import MalformedError, UntrustedError
-from manifests.release import Image, Release
-from manifests.trust import Root
+from content.bundle.bulk import no_progress
+from content.sigstore.rekor import BUNDLE, Signed, read_logs, verify_entries
+from manifests.documents.release import Image, Release
+from manifests.trust.envelope import INTOTO, pae
+from manifests.trust.root import Root
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import MalformedError, UntrustedError
 from tests.images import simple_signing
 from tests.keyless import Sigstore, spki
 from tests.signed_images import (
@@ -35,7 +35,8 @@ from tests.signed_images import (
     sign,
     statement,
 )
-from verifier.verify import refusal, verify_path
+from verifier.trust.bundle import verify_path
+from verifier.trust.findings import refusal
 
 NOW = datetime(2026, 1, 3, tzinfo=UTC)
 FIRST, SECOND = Sigstore(), Sigstore(rekor=2)

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from content import release_identities
-from content.detached import STATEMENT_SIGNED, STATEMENT_TEXT
-from content.head import Head, encode_head, open_head, read_head
-from manifests.canonical import encode
-from manifests.errors import MalformedError, WaybillError
-from manifests.trust import Role, Root, check_root
+from content.bundle.head import Head, open_head, read_head
+from content.bundle.head_writer import encode_head
+from content.signing.detached import STATEMENT_SIGNED, STATEMENT_TEXT
+from content.trust import identities
+from manifests.trust.root import Role, Root, check_root
+from manifests.words.canonical import encode
+from manifests.words.errors import MalformedError, WaybillError
 from tests.keyless import IDENTITY, ISSUER, PIPELINE, IdentityVendor, Sigstore
 from tests.signed_images import CI, envelope_bundle
 from tests.vectors.surgery import Case, Outcome, from_file, from_pipe
@@ -97,7 +98,7 @@ def test_a_keys_bundle_without_its_other_half() -> None:
 
 # F-207
 def test_without_the_library_it_is_not_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release_identities, "find_spec", lambda _: None)
+    monkeypatch.setattr(identities, "find_spec", lambda _: None)
     assert judged(IdentityVendor(signers=(RELEASE,))).kind == "ok"
     found = judged(IdentityVendor())
     assert found.kind == "RefusedError signature-keyless-unavailable"

@@ -10,13 +10,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
-from content.bulk import no_progress
-from content.signatures import MAX_CANDIDATES, PROVENANCE_V1, STATEMENT_V01
-from manifests.digest import digest_of
-from manifests.envelope import BUNDLE, STATEMENT
-from manifests.errors import MalformedError, NewerError
-from manifests.keys import P256_ORDER, PublicKey, encode_base64, load_carried, parse_carried_pem
-from manifests.release import ImageSigner
+from content.bundle.bulk import no_progress
+from content.sigstore.signatures import MAX_CANDIDATES, PROVENANCE_V1, STATEMENT_V01
+from manifests.documents.release import ImageSigner
+from manifests.trust.envelope import BUNDLE, STATEMENT
+from manifests.trust.image_keys import load_carried, parse_carried_pem
+from manifests.trust.keys import P256_ORDER, PublicKey, encode_base64
+from manifests.words.digest import digest_of
+from manifests.words.errors import MalformedError, NewerError
 from tests.images import simple_signing
 from tests.signed_images import (
     CI,
@@ -35,7 +36,8 @@ from tests.signed_images import (
     statement,
 )
 from tests.vectors.of_image_signatures import JUNK, MISSING, UNKNOWN, WRONG
-from verifier.verify import VerifiedBundle, refusal, verify_path, verify_pipe
+from verifier.trust.bundle import VerifiedBundle, verify_path, verify_pipe
+from verifier.trust.findings import refusal
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 Hang = Callable[[Hanging], None]

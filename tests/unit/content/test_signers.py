@@ -14,12 +14,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
-from content.exec_signer import ExecSigner
-from content.keys_cli import write_key
-from content.signers import open_signer, split_uri, unescape
-from content.token_signer import TokenSigner, parse_token_uri
-from manifests.errors import HostError, MalformedError, RefusedError, UsageError, WaybillError
-from manifests.keys import P256_ORDER, FileSigner, Signer, generate_key
+from content.signing.files import write_key
+from content.signing.program import ExecSigner
+from content.signing.signers import open_signer
+from content.signing.token import TokenSigner, parse_token_uri
+from content.signing.uri import split_uri, unescape
+from manifests.trust.keys import P256_ORDER
+from manifests.trust.private_keys import FileSigner, Signer, generate_key
+from manifests.words.errors import HostError, MalformedError, RefusedError, UsageError, WaybillError
 from tests.real import tool
 from tests.vendor import RELEASE, ROOT, SECOND, STRANGER, Vendor
 from tests.waybill import Done, waybill
@@ -399,8 +401,9 @@ def test_a_bundle_signed_elsewhere(by: By, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("by", [by_openssl, by_waybill, by_hand])
 def test_a_root_signed_elsewhere(by: By, tmp_path: Path) -> None:
-    from manifests.envelope import seal
-    from manifests.trust import ROOT_TYPE, encode_root
+    from manifests.trust.envelope_writer import seal
+    from manifests.trust.root import ROOT_TYPE
+    from manifests.trust.root_writer import encode_root
 
     root = tmp_path / "1.root.json"
     root.write_bytes(seal(encode_root(Vendor().root()), ROOT_TYPE, ()))

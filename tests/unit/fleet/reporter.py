@@ -6,12 +6,23 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from manifests import report as r
-from manifests.canonical import encode
-from manifests.digest import digest_of
-from manifests.enrolment import Enrolment, sign_enrolment
-from manifests.keys import FileSigner, generate_key
-from manifests.trust import Mark, Pin
+from manifests.documents import (
+    report as r,
+)
+from manifests.documents import (
+    report_components as r_report_components,
+)
+from manifests.documents import (
+    report_reader as r_report_reader,
+)
+from manifests.documents import (
+    report_writer as r_report_writer,
+)
+from manifests.documents.enrolment import Enrolment, sign_enrolment
+from manifests.trust.private_keys import FileSigner, generate_key
+from manifests.trust.root import Mark, Pin
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
 from tests.vendor import Vendor
 
 FAR_ROOT = Pin(version=1, digest="sha256:" + "ab" * 32)
@@ -26,7 +37,7 @@ class Reporter:
     root: Pin = FAR_ROOT
     practice: bool = False
     made_at: str = "2026-05-04T03:02:01Z"
-    last: r.SignedReport | None = None
+    last: r_report_reader.SignedReport | None = None
     journal: int = 3
     generations: tuple[r.Generation, ...] = ()
     rollbacks: tuple[r.Rollback, ...] = ()
@@ -74,7 +85,7 @@ class Reporter:
                 r.Component(
                     kind=one.kind, name=one.name, step=one.step, expected=one.digest, found="same", level="placed"
                 )
-                for one in r.expected_components(release)
+                for one in r_report_components.expected_components(release)
             )
         elif self.last is not None:
             components = self.last.report.components.listed
@@ -109,8 +120,8 @@ class Reporter:
 
     def sign(self, report: r.Report) -> bytes:
         """Sign a report that may be wrong in itself; the chain moves on to it."""
-        raw = r.sign_report(report, digest_of(self.enrolment), self.signer)
-        self.last = r.verify_report(raw, self.signer.public)
+        raw = r_report_writer.sign_report(report, digest_of(self.enrolment), self.signer)
+        self.last = r_report_reader.verify_report(raw, self.signer.public)
         return raw
 
     def report(self, vendor: Vendor | None = None, state: r.InstallState = "confirmed", **changes: Any) -> bytes:

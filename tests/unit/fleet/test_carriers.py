@@ -19,26 +19,35 @@ from msgspec.structs import replace
 from PIL import Image, ImageDraw
 from sqlalchemy import Engine, select
 
-from fleet.cli import fleet_group
-from fleet.enrol import enroll
-from fleet.intake import import_paths
+from fleet.commands.group import fleet_group
+from fleet.intake.intake import import_paths
+from fleet.intake.pictures import MAX_PIXELS, read_symbols
+from fleet.intake.result import Imported
+from fleet.intake.telephone import hear
 from fleet.ledger.opening import find_fleet, open_fleet
 from fleet.ledger.tables import quarantine, reports
-from fleet.outcome import Imported
-from fleet.pictures import MAX_PIXELS, read_symbols
-from fleet.spoken import hear
-from fleet.views import show_site
-from manifests import report as r
-from manifests.armour import armour_report
-from manifests.digest import digest_of
-from manifests.enrolment import verify_enrolment
-from manifests.errors import HostError, MalformedError, RefusedError
-from manifests.packed import pack_report
-from manifests.symbols import MAX_PIECE, MAX_SYMBOLS, base45, cut_report, gather, join_report, parse_symbol, unbase45
-from manifests.telephone import spoken_line
+from fleet.outgoing.enrol import enroll
+from fleet.outgoing.views import show_site
+from manifests.documents import report as r
+from manifests.documents.enrolment import verify_enrolment
+from manifests.transport.armour import armour_report
+from manifests.transport.packed import pack_report
+from manifests.transport.symbols import (
+    MAX_PIECE,
+    MAX_SYMBOLS,
+    base45,
+    cut_report,
+    gather,
+    join_report,
+    parse_symbol,
+    unbase45,
+)
+from manifests.transport.telephone import spoken_line
+from manifests.words.digest import digest_of
+from manifests.words.errors import HostError, MalformedError, RefusedError
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
-from verifier.qr import as_blocks, as_png, draw
+from verifier.reporting.qr import as_blocks, as_png, draw
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 ONE = Vendor(version="1.0.0", sequence=1)
@@ -269,7 +278,7 @@ def test_lines_of_a_hand_scanner(engine: Engine, site: Reporter, medium: Path) -
 
 def test_symbols_that_contradict_each_other(engine: Engine, site: Reporter, medium: Path) -> None:
     """Somebody drew a second symbol under the name of the first: nothing is joined by guessing."""
-    from manifests.checked_text import check_letters
+    from manifests.transport.checked_text import check_letters
 
     raw = with_images(site, 20)
     texts = list(cut_report(raw))

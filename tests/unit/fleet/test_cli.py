@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from fleet.cli import fleet_group
-from manifests.enrolment import verify_enrolment
+from fleet.commands.group import fleet_group
+from manifests.documents.enrolment import verify_enrolment
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
 

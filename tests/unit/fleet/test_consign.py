@@ -13,9 +13,12 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 from sqlalchemy import Engine, select
 
-from fleet import consign_cli
-from fleet.cli import fleet_group
-from fleet.consign import (
+from fleet.commands import consign as consign_module
+from fleet.commands.group import fleet_group
+from fleet.intake.intake import import_paths
+from fleet.ledger.opening import find_fleet, open_fleet
+from fleet.ledger.tables import consignments
+from fleet.outgoing.consign import (
     carried_authorisation,
     carried_list,
     check_medium,
@@ -25,27 +28,24 @@ from fleet.consign import (
     signing_root,
     write_medium,
 )
-from fleet.enrol import enroll, pin_root
-from fleet.intake import import_paths
-from fleet.ledger.opening import find_fleet, open_fleet
-from fleet.ledger.tables import consignments
-from fleet.views import find_site, list_sites, show_site
-from manifests import report as r
-from manifests.authorisation import AUTHORISATION_TYPE, Authorisation, Left, Reached
-from manifests.canonical import encode
-from manifests.consignment import Consignment, challenge_digest, peek_consignment
-from manifests.digest import digest_of
-from manifests.enrolment import verify_enrolment
-from manifests.envelope import seal
-from manifests.errors import MalformedError, RefusedError, UntrustedError, UsageError
-from manifests.keys import encode_private
-from manifests.revocations import REVOCATIONS_TYPE, Revocations
-from manifests.trust import Mark, parse_root
+from fleet.outgoing.enrol import enroll, pin_root
+from fleet.outgoing.views import find_site, list_sites, show_site
+from manifests.documents import report as r
+from manifests.documents.authorisation import AUTHORISATION_TYPE, Authorisation, Left, Reached
+from manifests.documents.consignment import Consignment, challenge_digest, peek_consignment
+from manifests.documents.enrolment import verify_enrolment
+from manifests.trust.envelope_writer import seal
+from manifests.trust.private_keys import encode_private
+from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
+from manifests.trust.root import Mark, parse_root
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
+from manifests.words.errors import MalformedError, RefusedError, UntrustedError, UsageError
 from tests.place import Place, make_place
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, Vendor
-from verifier.arrivals import receive_paths
-from verifier.report import export_reports, write_report
+from verifier.intake.media import receive_paths
+from verifier.reporting.report_write import export_reports, write_report
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 ONE = Vendor(version="1.0.0", sequence=1)
@@ -369,7 +369,7 @@ def test_support_asks_the_site_answers(tmp_path: Path, monkeypatch: pytest.Monke
     medium = tmp_path / "medium"
     assert fleet(tmp_path, "consign", "east", "-o", str(medium), code=2)["error"]["where"] == "--key"
     words = ("consign", "east", "-o", str(medium), "--key", str(key), "--request", "restart-component component=api")
-    monkeypatch.setattr(consign_cli, "utc_now", lambda: datetime(2026, 3, 2, tzinfo=UTC))
+    monkeypatch.setattr(consign_module, "utc_now", lambda: datetime(2026, 3, 2, tzinfo=UTC))
     made = fleet(tmp_path, *words)["consignments"][0]
     assert (made["number"], made["acknowledged"]) == (1, 1)
     assert fleet(tmp_path, *words, code=5)["error"]["finding"] == "exists"

@@ -2,9 +2,10 @@
 
 from msgspec.structs import replace
 
-from fleet.history import Told, tell
-from manifests import report as r
-from manifests.digest import digest_of
+from fleet.rules.history import Told, tell
+from manifests.documents import report as r
+from manifests.documents import report_reader as r_report_reader
+from manifests.words.digest import digest_of
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
 
@@ -13,7 +14,9 @@ TWO = Vendor(version="1.1.0", sequence=2)
 
 
 def told(site: Reporter, raw: bytes, *alarms: str) -> Told:
-    return Told(digest_of(raw), "2026-06-01T00:00:00Z", r.verify_report(raw, site.signer.public).report, alarms)
+    return Told(
+        digest_of(raw), "2026-06-01T00:00:00Z", r_report_reader.verify_report(raw, site.signer.public).report, alarms
+    )
 
 
 def story(*reports: Told, places: dict[int, frozenset[str]] | None = None) -> list[tuple[int, int, str, str]]:

@@ -10,20 +10,22 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import Engine, select
 
-from fleet.enrol import enroll, pin_root
-from fleet.intake import import_paths
+from fleet.intake.intake import import_paths
+from fleet.intake.result import Imported
 from fleet.ledger.opening import FleetPlace, find_fleet, open_fleet
 from fleet.ledger.tables import positions, quarantine, reports
-from fleet.outcome import Imported
-from fleet.views import SiteRow, find_site, list_sites, show_site
-from manifests import release as rel
-from manifests import report as r
-from manifests.digest import Blob, digest_of
-from manifests.enrolment import verify_enrolment
-from manifests.envelope import sign_statement, statement
-from manifests.errors import MalformedError
-from manifests.keys import generate_key
-from manifests.trust import Mark, parse_root
+from fleet.outgoing.enrol import enroll, pin_root
+from fleet.outgoing.views import SiteRow, find_site, list_sites, show_site
+from manifests.documents import release as rel
+from manifests.documents import report as r
+from manifests.documents import report_writer as r_report_writer
+from manifests.documents.enrolment import verify_enrolment
+from manifests.trust.envelope import statement
+from manifests.trust.envelope_writer import sign_statement
+from manifests.trust.private_keys import generate_key
+from manifests.trust.root import Mark, parse_root
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import MalformedError
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor, derived
 
@@ -279,7 +281,7 @@ def test_a_key_speaks_for_its_own_site_only(engine: Engine, site: Reporter, medi
 
 def test_a_report_about_another_enrolment_is_refused(engine: Engine, site: Reporter, medium: Path) -> None:
     said = site.next()
-    raw = r.sign_report(said, OTHER, site.signer)
+    raw = r_report_writer.sign_report(said, OTHER, site.signer)
     assert names(bring(engine, medium, raw)) == ["enrolment-mismatch"]
 
 
@@ -493,7 +495,7 @@ def test_what_fails_in_the_middle_leaves_whole_files_only(
     engine: Engine, site: Reporter, medium: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A batch that the database refuses is in the ledger as a whole or not at all."""
-    import fleet.lines
+    import fleet.intake.report_chains
 
     class StopError(Exception):
         pass
@@ -504,7 +506,7 @@ def test_what_fails_in_the_middle_leaves_whole_files_only(
     files = [site.report(), site.report(ONE)]
     before = everything(engine)
     with monkeypatch.context() as patch:
-        patch.setattr(fleet.lines, "_update_standings", stop)
+        patch.setattr(fleet.intake.report_chains, "_update_standings", stop)
         with pytest.raises(StopError):
             bring(engine, medium, *files)
     assert everything(engine) == before
@@ -530,7 +532,7 @@ def test_the_order_of_files_does_not_matter(engine: Engine, tmp_path: Path, medi
 
 
 def test_a_thousand_days_later_the_row_says_so(engine: Engine, site: Reporter, medium: Path) -> None:
-    from fleet.views import shown_age
+    from fleet.outgoing.views import shown_age
 
     bring(engine, medium, site.report())
     assert shown_age(row(engine), NOW + timedelta(days=1000)) == "1027d"
@@ -635,4 +637,4 @@ def test_a_floor_that_contradicts_what_runs(engine: Engine, site: Reporter, medi
     ]
     empty = Reporter().next()
     with pytest.raises(MalformedError, match="nothing is installed, and it is below the floor"):
-        r.encode_report(replace(empty, install=replace(empty.install, below_floor=True)), OTHER)
+        r_report_writer.encode_report(replace(empty, install=replace(empty.install, below_floor=True)), OTHER)

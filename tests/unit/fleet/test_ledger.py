@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from fleet.ledger import opening
 from fleet.ledger.opening import MIGRATIONS, SCHEMA, find_fleet, open_fleet
 from fleet.ledger.tables import metadata
-from manifests.errors import HostError, MalformedError, NewerError, RefusedError, UsageError
+from manifests.words.errors import HostError, MalformedError, NewerError, RefusedError, UsageError
 
 
 def made(folder: Path) -> Engine:

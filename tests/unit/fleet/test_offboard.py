@@ -12,29 +12,29 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 from sqlalchemy import Engine, select
 
-from fleet.cli import fleet_group
-from fleet.consign import check_medium, consign, write_medium
-from fleet.enrol import enroll, pin_root
-from fleet.intake import import_paths
-from fleet.ladder import Asked, Climbed, Told, climb
+from fleet.commands.group import fleet_group
+from fleet.intake.intake import import_paths
 from fleet.ledger.opening import find_fleet, open_fleet
 from fleet.ledger.tables import contracts, quarantine, reports
-from fleet.offboard import close_site, ending_of, purge, request_end
-from fleet.views import SiteRow, find_site
-from manifests import report as r
-from manifests.closure import verify_closure
-from manifests.consignment import peek_consignment
-from manifests.digest import digest_of
-from manifests.enrolment import verify_enrolment
-from manifests.errors import MalformedError, RefusedError, UntrustedError
-from manifests.keys import encode_private
-from manifests.trust import Chain, parse_root
+from fleet.outgoing.consign import check_medium, consign, write_medium
+from fleet.outgoing.enrol import enroll, pin_root
+from fleet.outgoing.offboard import close_site, ending_of, purge, request_end
+from fleet.outgoing.views import SiteRow, find_site
+from fleet.rules.offboarding_steps import Asked, Climbed, Told, climb
+from manifests.documents import report as r
+from manifests.documents.closure import verify_closure
+from manifests.documents.consignment import peek_consignment
+from manifests.documents.enrolment import verify_enrolment
+from manifests.trust.private_keys import encode_private
+from manifests.trust.root import Chain, parse_root
+from manifests.words.digest import digest_of
+from manifests.words.errors import MalformedError, RefusedError, UntrustedError
 from tests.place import make_place
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import CONSIGNMENT, RELEASE, Vendor
-from verifier.arrivals import receive_paths
-from verifier.offboard import agree, ask, end, finish
-from verifier.report import write_report
+from verifier.intake.media import receive_paths
+from verifier.reporting.offboarding import agree, ask, end, finish
+from verifier.reporting.report_write import write_report
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 ONE = Vendor(version="1.0.0", sequence=1)

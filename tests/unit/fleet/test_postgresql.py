@@ -12,13 +12,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, make_url, text
 
-from fleet.enrol import enroll, pin_root
-from fleet.intake import import_paths
+from fleet.intake.intake import import_paths
 from fleet.ledger.opening import find_fleet, open_fleet
 from fleet.ledger.tables import metadata
-from fleet.views import count_quarantined, list_sites, show_site
-from manifests.enrolment import verify_enrolment
-from manifests.errors import RefusedError
+from fleet.outgoing.enrol import enroll, pin_root
+from fleet.outgoing.views import count_quarantined, list_sites, show_site
+from manifests.documents.enrolment import verify_enrolment
+from manifests.words.errors import RefusedError
 from tests.unit.fleet import test_consign, test_offboard, test_resolve
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
-from fleet.branch import choose
-from fleet.cli import fleet_group
+from fleet.commands.group import fleet_group
 from fleet.ledger.opening import find_fleet, open_fleet
 from fleet.ledger.tables import keys, reports
-from manifests.digest import digest_of
+from fleet.rules.forks import choose
+from manifests.words.digest import digest_of
 from tests.place import Place, make_place
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
-from verifier.newkey import renew_key, rotate_key
-from verifier.report import export_reports, write_report
+from verifier.reporting.key_change import renew_key, rotate_key
+from verifier.reporting.report_write import export_reports, write_report
 
 ONE = Vendor(version="1.0.0", sequence=1)
 TWO = Vendor(version="1.1.0", sequence=2)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from fleet.cli import fleet_group
+from fleet.commands.group import fleet_group
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.report import export_reports, write_report
+from verifier.reporting.report_write import export_reports, write_report
 
 ONE = Vendor(version="1.0.0", sequence=1, practice=True)
 TWO = ONE.but(version="1.1.0", sequence=2, service={"hello.txt": b"hello, world\n", "run.py": b"print('hi')\n"})

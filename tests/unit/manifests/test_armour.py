@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from manifests import report as r
-from manifests.armour import BEGIN, END, Block, armour_report, find_armour, open_armour
-from manifests.digest import digest_of
-from manifests.errors import MalformedError
-from manifests.packed import MAX_PACKED, pack_report, unpack_report
+from manifests.documents import report as r
+from manifests.transport.armour import BEGIN, END, Block, armour_report, find_armour, open_armour
+from manifests.transport.packed import MAX_PACKED, pack_report, unpack_report
+from manifests.words.digest import digest_of
+from manifests.words.errors import MalformedError
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
 
@@ -123,7 +123,7 @@ def test_an_unfinished_text() -> None:
 
 def test_a_header_about_another_report() -> None:
     """The header is for people, so it must not tell them anything else than the report does."""
-    from manifests.checked_text import check_letters
+    from manifests.transport.checked_text import check_letters
 
     changed = [line.replace("Report: 1", "Report: 2") for line in LINES]
     at = next(i for i, line in enumerate(changed) if line.startswith("Checks"))

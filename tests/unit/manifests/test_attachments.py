@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from manifests.config_schema import check_config_schema
-from manifests.errors import MalformedError
-from manifests.openvex import check_openvex
-from manifests.sbom import check_sbom, format_of
+from manifests.foreign.config_schema import check_config_schema
+from manifests.foreign.openvex import check_openvex
+from manifests.foreign.sbom import check_sbom, format_of
+from manifests.words.errors import MalformedError
 
 CYCLONEDX = {"bomFormat": "CycloneDX", "specVersion": "1.6", "components": [{"name": "a", "version": "1"}]}
 SPDX = {"spdxVersion": "SPDX-2.3", "packages": [{"name": "a", "versionInfo": "1"}]}

@@ -7,21 +7,14 @@ from typing import Any
 
 import pytest
 
-from manifests.authored import (
-    ImageFrom,
-    ReleaseFile,
-    SiteFile,
-    TrustFile,
-    parse_from,
-    reference_problems,
-    release_problems,
-    site_problems,
-    trust_problems,
-)
-from manifests.contract import compile_contract
-from manifests.errors import MalformedError
-from manifests.handwritten import Handwritten, parse_handwritten
-from manifests.rollback import compile_rollback
+from manifests.authored.contract_yaml import compile_contract
+from manifests.authored.handwritten import Handwritten, parse_handwritten
+from manifests.authored.release_yaml import ImageFrom, ReleaseFile, parse_from
+from manifests.authored.release_yaml_checks import reference_problems, release_problems
+from manifests.authored.rollback_yaml import compile_rollback
+from manifests.authored.site_yaml import SiteFile, site_problems
+from manifests.authored.trust_yaml import TrustFile, trust_problems
+from manifests.words.errors import MalformedError
 from tests.vendor import CONTRACT_YAML
 from tests.workshop import ROLLBACK, plain_release
 

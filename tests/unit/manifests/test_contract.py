@@ -2,10 +2,11 @@
 
 import pytest
 
-from manifests.canonical import encode
-from manifests.contract import CORE_FIELDS, Contract, compile_contract, parse_contract
-from manifests.errors import MalformedError
-from manifests.handwritten import parse_handwritten
+from manifests.authored.contract_yaml import compile_contract
+from manifests.authored.handwritten import parse_handwritten
+from manifests.documents.contract import CORE_FIELDS, Contract, parse_contract
+from manifests.words.canonical import encode
+from manifests.words.errors import MalformedError
 
 FILE = f"""\
 waybill: 1

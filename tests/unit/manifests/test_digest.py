@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from manifests import digest as d
-from manifests.canonical import decode, encode
-from manifests.errors import MalformedError
+from manifests.words import digest as d
+from manifests.words.canonical import decode, encode
+from manifests.words.errors import MalformedError
 
 HEX = "0123456789abcdef" * 4
 

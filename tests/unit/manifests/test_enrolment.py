@@ -3,13 +3,15 @@
 import pytest
 from msgspec.structs import replace
 
-from manifests.canonical import encode
-from manifests.enrolment import ENROLMENT_TYPE, Enrolment, sign_enrolment, verify_enrolment
-from manifests.envelope import parse_envelope, seal
-from manifests.errors import MalformedError, NewerError, UntrustedError, WaybillError
-from manifests.fingerprint import parse_fingerprint
-from manifests.keys import PublicKey, generate_key
-from manifests.trust import Pin
+from manifests.documents.enrolment import ENROLMENT_TYPE, Enrolment, sign_enrolment, verify_enrolment
+from manifests.trust.envelope import parse_envelope
+from manifests.trust.envelope_writer import seal
+from manifests.trust.keys import PublicKey
+from manifests.trust.private_keys import generate_key
+from manifests.trust.root import Pin
+from manifests.words.canonical import encode
+from manifests.words.errors import MalformedError, NewerError, UntrustedError, WaybillError
+from manifests.words.fingerprint import parse_fingerprint
 
 KEY = generate_key()
 SAID = Enrolment(

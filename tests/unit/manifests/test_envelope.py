@@ -4,25 +4,22 @@ import json
 
 import pytest
 
-from manifests.canonical import encode
-from manifests.digest import digest_of
-from manifests.envelope import (
+from manifests.trust.envelope import (
     INTOTO,
     Statement,
-    add_signatures,
     bundle_hint,
     bundle_payload,
     pae,
     parse_envelope,
-    seal,
-    sign_statement,
     statement,
     verify_signature,
     verify_statement,
-    wrap_signature,
 )
-from manifests.errors import MalformedError, UntrustedError
-from manifests.trust import Mark
+from manifests.trust.envelope_writer import add_signatures, seal, sign_statement, wrap_signature
+from manifests.trust.root import Mark
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
+from manifests.words.errors import MalformedError, UntrustedError
 from tests.vendor import RELEASE, SECOND, STRANGER
 
 KIND = "application/vnd.waybill.test.v1+json"

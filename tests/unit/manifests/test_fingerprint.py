@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.errors import UsageError
-from manifests.fingerprint import as_groups, as_words, check_character, parse_fingerprint
+from manifests.words.errors import UsageError
+from manifests.words.fingerprint import as_groups, as_words, check_character, parse_fingerprint
 
 DIGESTS = st.binary(min_size=32, max_size=32).map(lambda data: "sha256:" + data.hex())
 ONE = "sha256:" + "0123456789abcdef" * 4

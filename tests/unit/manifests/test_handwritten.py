@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from manifests.errors import HostError, MalformedError
-from manifests.handwritten import MAX_BYTES, parse_handwritten, read_handwritten
+from manifests.authored.handwritten import MAX_BYTES, parse_handwritten, read_handwritten
+from manifests.words.errors import HostError, MalformedError
 
 AMBIGUOUS = [
     *("1.5", "1.0", ".5", "5.", "1e3", "1.5e-3", "+1", "-0", "007", "017", "0o17", "0x1F", "-0x1f", "0b101", "1_000"),

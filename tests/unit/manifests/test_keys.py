@@ -11,23 +11,18 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.errors import HostError, MalformedError, RefusedError, UntrustedError, UsageError
-from manifests.keys import (
+from manifests.trust.keys import (
     P256_ORDER,
-    FileSigner,
     PublicKey,
     decode_base64,
     encode_base64,
-    encode_private,
-    generate_key,
-    key_path,
     keyid_of,
     load_public,
-    low_s,
     parse_public_pem,
     read_capped,
-    read_signer,
 )
+from manifests.trust.private_keys import FileSigner, encode_private, generate_key, key_path, low_s, read_signer
+from manifests.words.errors import HostError, MalformedError, RefusedError, UntrustedError, UsageError
 from tests.vendor import RELEASE, SECOND
 
 PASSPHRASE = b"correct horse"

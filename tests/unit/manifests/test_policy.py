@@ -5,14 +5,16 @@ import re
 import msgspec
 import pytest
 
-from manifests.approval import Approval, sign_approval, verify_approval
-from manifests.canonical import encode
-from manifests.digest import digest_of
-from manifests.errors import MalformedError, RefusedError, UntrustedError
-from manifests.handwritten import parse_handwritten
-from manifests.keys import PublicKey, generate_key
-from manifests.plan import Plan, parse_plan
-from manifests.policy import KINDS, Policy, compile_policy, parse_policy
+from manifests.authored.handwritten import parse_handwritten
+from manifests.authored.policy_yaml import compile_policy
+from manifests.documents.approval import Approval, sign_approval, verify_approval
+from manifests.documents.plan import Plan, parse_plan
+from manifests.documents.policy import KINDS, Policy, parse_policy
+from manifests.trust.keys import PublicKey
+from manifests.trust.private_keys import generate_key
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
+from manifests.words.errors import MalformedError, RefusedError, UntrustedError
 
 RULES = "\n".join(f"  {kind}: {{operator: 1}}" for kind in KINDS if kind not in ("major", "export"))
 TEXT = f"""\
@@ -180,8 +182,8 @@ def test_a_signature_by_another_key_of_the_same_person_is_not_the_named_one() ->
     said = Approval(plan=PLAN.digest, verdict="approve", keyid=first.public.keyid, role="security")
     with pytest.raises(ValueError, match="signed by the key that it names"):
         sign_approval(said, spare)
-    from manifests.approval import APPROVAL_TYPE
-    from manifests.envelope import seal
+    from manifests.documents.approval import APPROVAL_TYPE
+    from manifests.trust.envelope_writer import seal
 
     with pytest.raises(MalformedError, match="exactly the key that it names"):
         verify_approval(seal(encode(said), APPROVAL_TYPE, (spare,)), compiled())

@@ -4,13 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from content.head import release_statement, sign_release
-from manifests.canonical import encode
-from manifests.digest import digest_of
-from manifests.envelope import bundle_payload
-from manifests.errors import MalformedError
-from manifests.release import parse_release, predicate_of, referenced
-from manifests.trust import Mark
+from content.bundle.head_writer import sign_release
+from manifests.documents.release import predicate_of, referenced, release_statement
+from manifests.documents.release_reader import parse_release
+from manifests.trust.envelope import bundle_payload
+from manifests.trust.root import Mark
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
+from manifests.words.errors import MalformedError
 from tests.vendor import RELEASE, Vendor
 
 

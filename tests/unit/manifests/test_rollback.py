@@ -2,10 +2,11 @@
 
 import pytest
 
-from manifests.canonical import encode
-from manifests.errors import MalformedError
-from manifests.handwritten import parse_handwritten
-from manifests.rollback import Rollback, compile_rollback, parse_rollback
+from manifests.authored.handwritten import parse_handwritten
+from manifests.authored.rollback_yaml import compile_rollback
+from manifests.documents.rollback import Rollback, parse_rollback
+from manifests.words.canonical import encode
+from manifests.words.errors import MalformedError
 
 FILE = """\
 waybill: 1

@@ -3,12 +3,12 @@
 import pytest
 from msgspec.structs import replace
 
-from manifests.digest import digest_of
-from manifests.enrolment import Renewed, sign_enrolment, verify_enrolment
-from manifests.errors import MalformedError, NewerError, UntrustedError
-from manifests.keys import FileSigner, PublicKey
-from manifests.report import sign_report, verify_report
-from manifests.rotation import (
+from manifests.documents.enrolment import Renewed, sign_enrolment, verify_enrolment
+from manifests.documents.report_reader import verify_report
+from manifests.documents.report_writer import sign_report
+from manifests.trust.keys import PublicKey
+from manifests.trust.private_keys import FileSigner
+from manifests.trust.rotation import (
     Rotation,
     SignedRotation,
     check_succession,
@@ -17,6 +17,8 @@ from manifests.rotation import (
     sign_rotation,
     verify_rotation,
 )
+from manifests.words.digest import digest_of
+from manifests.words.errors import MalformedError, NewerError, UntrustedError
 from tests.unit.fleet.reporter import Reporter
 from tests.unit.manifests.test_enrolment import SAID
 from tests.vendor import derived

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from manifests.checked_text import LETTERS
-from manifests.digest import digest_of
-from manifests.errors import RefusedError, UsageError
-from manifests.telephone import MAX_SEQ, parse_line, site_code, spoken_line
+from manifests.transport.checked_text import LETTERS
+from manifests.transport.telephone import MAX_SEQ, parse_line, site_code, spoken_line
+from manifests.words.digest import digest_of
+from manifests.words.errors import RefusedError, UsageError
 from tests.vendor import derived
 
 KEY = derived(107).public.keyid

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.digest import MAX_INTEGER
-from manifests.errors import MalformedError
-from manifests.units import parse_duration, parse_size, show_duration, show_size
+from manifests.words.digest import MAX_INTEGER
+from manifests.words.errors import MalformedError
+from manifests.words.units import parse_duration, parse_size, show_duration, show_size
 
 
 @pytest.mark.parametrize(

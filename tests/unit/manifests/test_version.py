@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.errors import MalformedError
-from manifests.version import change_kind, in_any, in_range, parse_range, parse_version
+from manifests.words.errors import MalformedError
+from manifests.words.version import change_kind, in_any, in_range, parse_range, parse_version
 
 NUMBERS = st.tuples(*[st.integers(0, 99)] * 3)
 

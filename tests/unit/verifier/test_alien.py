@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from manifests.errors import DamagedError, UntrustedError, WaybillError
+from manifests.words.errors import DamagedError, UntrustedError, WaybillError
 from tests.faults.crash import problems
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.newkey import renew_key
-from verifier.report import write_report
-from verifier.site import hold_site
-from verifier.status import status_of
+from verifier.reporting.key_change import renew_key
+from verifier.reporting.report_write import write_report
+from verifier.reporting.status import status_of
+from verifier.site.lock import hold_site
 
 A = Vendor(images=False, service={"hello.txt": b"hello\n"})
 B = A.but(version="1.1.0", sequence=2, service={"hello.txt": b"hello again\n"})

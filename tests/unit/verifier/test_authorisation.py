@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
-from manifests import report as r_report
-from manifests.authorisation import (
+from manifests.documents import report as r_report
+from manifests.documents.authorisation import (
     AUTHORISATION_TYPE,
     Authorisation,
     Left,
@@ -19,10 +19,18 @@ from manifests.authorisation import (
     parse_authorisation,
     verify_authorisation,
 )
-from manifests.canonical import encode
-from manifests.digest import Blob, digest_of
-from manifests.envelope import pae, seal
-from manifests.errors import (
+from manifests.documents.plan import parse_plan
+from manifests.documents.policy import Person
+from manifests.documents.review_request import sign_request
+from manifests.trust.envelope import pae
+from manifests.trust.envelope_writer import seal
+from manifests.trust.keys import decode_base64, encode_base64
+from manifests.trust.private_keys import generate_key, low_s
+from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
+from manifests.trust.root import Mark, Role, verify_chain
+from manifests.words.canonical import encode
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import (
     MalformedError,
     RefusedError,
     RolledBackError,
@@ -30,12 +38,6 @@ from manifests.errors import (
     WaitingError,
     WaybillError,
 )
-from manifests.keys import decode_base64, encode_base64, generate_key, low_s
-from manifests.plan import parse_plan
-from manifests.policy import Person
-from manifests.review_request import sign_request
-from manifests.revocations import REVOCATIONS_TYPE, Revocations
-from manifests.trust import Mark, Role, verify_chain
 from tests.authorisations import FIRST, SECOND, SITE, authorisation, bring, carried, sealed
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
 from tests.place import Place, make_place
@@ -43,21 +45,22 @@ from tests.rootwork import NEW_ROOT, next_root
 from tests.unit.verifier.test_request import answer, ask, told
 from tests.unit.verifier.watching import unwatched
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, STRANGER
-from verifier.arrivals import receive_paths
-from verifier.change import rollback_change
-from verifier.desk import open_request
-from verifier.drivers import load_driver
-from verifier.history import lines_of
-from verifier.matter import matter_of
-from verifier.offboard import agree as agree_to_end
-from verifier.offboard import ask as ask_to_end
-from verifier.offboard import end
-from verifier.paper import section_text
-from verifier.report import read_report, write_report
-from verifier.review import make_review
-from verifier.review_paper import back_section
-from verifier.status import status_of
-from verifier.trust import adopt_roots
+from verifier.approval.page import section_text
+from verifier.approval.request_reader import open_request
+from verifier.approval.review import make_review
+from verifier.approval.review_input import matter_of
+from verifier.approval.review_page import back_section
+from verifier.change.rollback_plan import rollback_change
+from verifier.intake.media import receive_paths
+from verifier.reporting.history import lines_of
+from verifier.reporting.offboarding import agree as agree_to_end
+from verifier.reporting.offboarding import ask as ask_to_end
+from verifier.reporting.offboarding import end
+from verifier.reporting.report_write import write_report
+from verifier.reporting.status import status_of
+from verifier.runtime.drivers.driver import load_driver
+from verifier.site.report_files import read_report
+from verifier.site.vendor_trust import adopt_roots
 
 
 @pytest.fixture(scope="module")
@@ -76,16 +79,16 @@ def place(made: Place, tmp_path: Path) -> Place:
 
 
 def said_for(place: Place, **changes: Any) -> Authorisation:
-    first = place.open().state.generation(1)
+    first = place.open().state.installs.generation(1)
     assert first is not None
     return authorisation(first, **changes)
 
 
 def refused(place: Place) -> WaybillError:
-    before = place.open().state.current
+    before = place.open().state.installs.current
     with pytest.raises(WaybillError) as caught:
         place.rollback(1, "ops-1")
-    assert place.open().state.current == before
+    assert place.open().state.installs.current == before
     return caught.value
 
 
@@ -118,10 +121,10 @@ def test_below_the_floor_by_the_word_of_both_once(place: Place) -> None:
         assert words in text
     assert place.rollback(1, "ops-1").error is None
     state = place.open().state
-    assert (state.current, state.below_floor) == (1, True)
+    assert (state.installs.current, state.below_floor) == (1, True)
     assert state.floor == Mark(epoch=1, sequence=2)
-    assert state.spent == (change.planned.authorisation,)
-    assert state.rollbacks[-1].authorisation == change.planned.authorisation
+    assert state.trust.spent == (change.planned.authorisation,)
+    assert state.installs.rollbacks[-1].authorisation == change.planned.authorisation
     with place.hold() as site:
         write_report(site, site.disk, site.host.now())
     # Forward again, and not a second time.
@@ -190,7 +193,7 @@ def test_a_plug_pulled_at_any_effect_spends_it_at_most_once(place: Place, tmp_pa
         else:
             break
         state = here.open().state
-        ended.add((state.current, len(state.spent)))
+        ended.add((state.installs.current, len(state.trust.spent)))
         shutil.rmtree(world)
     assert ended == {(2, 0), (1, 1)}
 
@@ -252,7 +255,7 @@ def test_one_for_another_site(place: Place) -> None:
 
 def test_one_for_another_way(place: Place) -> None:
     """F-213, F-214."""
-    first, second = place.open().state.generation(1), place.open().state.generation(2)
+    first, second = place.open().state.installs.generation(1), place.open().state.installs.generation(2)
     assert first is not None
     assert second is not None
     good = said_for(place)
@@ -293,7 +296,7 @@ def test_a_key_revoked_later_takes_its_word_with_it(place: Place) -> None:
 
 def test_a_release_revoked_later_is_no_goal(place: Place) -> None:
     bring(place, carried(said_for(place)))
-    first = place.open().state.generation(1)
+    first = place.open().state.installs.generation(1)
     assert first is not None
     gone = encode(Revocations(vendor="small-works", version=1, releases=(first.release,)))
     bring(place, revocations=seal(gone, REVOCATIONS_TYPE, (ROOT,)))
@@ -325,7 +328,7 @@ def test_an_approval_is_for_the_way_that_was_authorised(place: Place) -> None:
     bring(place, carried(said_for(place)))
     place.approve("b-1")
     plan = rollback_change(place.open(), 1).plan
-    assert parse_plan(place.open().document(place.open().state.verdicts[-1].plan)) == plan
+    assert parse_plan(place.open().document(place.open().state.trust.verdicts[-1].plan)) == plan
     bring(place, carried(said_for(place, number=8, why="another reason")))
     # The first one still fits, and what people agreed to is what is done.
     assert rollback_change(place.open(), 1).plan == plan
@@ -336,7 +339,7 @@ def test_what_the_journal_cannot_tell(place: Place) -> None:
     """A journal that spends one twice was edited."""
     bring(place, carried(said_for(place)))
     assert place.rollback(1, "ops-1").error is None
-    now = place.open().state.transaction
+    now = place.open().state.installs.transaction
     assert now is not None
     again = msgspec.structs.replace(now.planned, source=1, target=2)
     with place.hold() as site, pytest.raises(UntrustedError):
@@ -366,7 +369,7 @@ def test_verify_names_what_it_judged() -> None:
 def report_of(place: Place) -> r_report.Report:
     with place.hold() as site:
         write_report(site, site.disk, site.host.now())
-        return read_report(site, site.state.report_seq, site.state.report_head or "").report
+        return read_report(site, site.state.reports.seq, site.state.reports.head or "").report
 
 
 def status(place: Place) -> str:
@@ -377,7 +380,7 @@ def test_status_report_and_journal_tell_it(place: Place) -> None:
     bring(place, carried(said_for(place)))
     assert "may go back below the floor to 1.0.0, once, by authorisation 7: waybill rollback --to 1" in status(place)
     assert place.rollback(1, "ops-1").error is None
-    (by,) = place.open().state.spent
+    (by,) = place.open().state.trust.spent
     text = status(place)
     assert f"below the floor 2, by the vendor's authorisation {by[:19]} and the word of the people here" in text
     assert "may go back" not in text
@@ -395,7 +398,7 @@ def test_status_report_and_journal_tell_it(place: Place) -> None:
 
 
 def test_receive_says_what_each_is_good_for(place: Place) -> None:
-    first = place.open().state.generation(1)
+    first = place.open().state.installs.generation(1)
     assert first is not None
     other = Reached(release=digest_of(b"x"), version="0.9.0", channel="stable", mark=Mark(epoch=1, sequence=1))
     later = Left(channel="stable", mark=Mark(epoch=1, sequence=3))
@@ -484,9 +487,9 @@ def test_a_way_back_that_fails_its_trial_is_spent_and_told(place: Place) -> None
     place.health["up"] = "failing"
     assert isinstance(place.rollback(1, "ops-1").error, RolledBackError)
     state = place.open().state
-    assert (state.current, state.below_floor, len(state.spent)) == (2, False, 1)
-    assert state.rollbacks[-1].authorisation == state.spent[0]
-    assert report_of(place).rollbacks[-1].authorisation == state.spent[0]
+    assert (state.installs.current, state.below_floor, len(state.trust.spent)) == (2, False, 1)
+    assert state.installs.rollbacks[-1].authorisation == state.trust.spent[0]
+    assert report_of(place).rollbacks[-1].authorisation == state.trust.spent[0]
     place.health.clear()
     assert refused(place).finding == "authorisation-spent"
 
@@ -499,8 +502,8 @@ def test_forward_from_below_the_floor_and_back_by_itself(place: Place) -> None:
     place.approve("r-1.1.0")
     assert isinstance(place.install("r-1.1.0").error, RolledBackError)
     state = place.open().state
-    assert (state.current, state.below_floor, len(state.spent)) == (1, True, 1)
-    assert state.rollbacks[-1].authorisation is None
+    assert (state.installs.current, state.below_floor, len(state.trust.spent)) == (1, True, 1)
+    assert state.installs.rollbacks[-1].authorisation is None
     assert "below the floor 2, by the vendor's authorisation" in status(place)
 
 
@@ -514,14 +517,14 @@ def test_what_runs_below_the_floor_can_be_configured_and_repaired(place: Place, 
     place.approve("config")
     assert place.install("config").error is None
     state = place.open().state
-    assert (state.current, state.below_floor) == (3, True)
+    assert (state.installs.current, state.below_floor) == (3, True)
     assert state.floor == Mark(epoch=1, sequence=2)
     assert "below the floor 2, by the vendor's authorisation" in status(place)
     # Back to the configuration before; the release stays, so nobody's permission is used.
     assert place.rollback(1, "ops-1").error is None
     state = place.open().state
-    assert (state.current, state.below_floor, len(state.spent)) == (1, True, 1)
-    assert state.rollbacks[-1].authorisation is None
+    assert (state.installs.current, state.below_floor, len(state.trust.spent)) == (1, True, 1)
+    assert state.installs.rollbacks[-1].authorisation is None
 
 
 def test_an_authorisation_only_leads_back(place: Place, tmp_path: Path) -> None:

@@ -8,16 +8,20 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from manifests.errors import UntrustedError
+from manifests.words.errors import UntrustedError
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.cli import install_command, receive_command, recover_command, rollback_command, status_command
-from verifier.history_cli import history_command
-from verifier.journal import read_as_far_as_it_holds, read_journal, segments
-from verifier.report import write_report
-from verifier.report_cli import report_command
-from verifier.site import look_at_site
+from verifier.commands.history import history_command
+from verifier.commands.install import install_command
+from verifier.commands.receive import receive_command
+from verifier.commands.recover import recover_command
+from verifier.commands.report import report_command
+from verifier.commands.rollback import rollback_command
+from verifier.commands.status import status_command
+from verifier.reporting.report_write import write_report
+from verifier.site.folder import look_at_site
+from verifier.site.journal.chain import read_as_far_as_it_holds, read_journal, segments
 
 FIRST = Vendor(images=False)
 SECOND = FIRST.but(version="1.1.0", sequence=2, service={"hello.txt": b"second\n"})

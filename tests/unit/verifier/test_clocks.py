@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from manifests import report as r
+from manifests.documents import report as r
+from manifests.documents import report_reader as r_report_reader
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.outbox import report_path
-from verifier.report import write_report
+from verifier.reporting.report_write import write_report
+from verifier.site.report_files import report_path
 
 FIRST = Vendor(images=False, change={"issued_at": "2026-02-01T00:00:00Z"})
 SECOND = FIRST.but(
@@ -26,8 +27,8 @@ def told(place: Place) -> r.Report:
     with place.hold() as site:
         write_report(site, site.disk, site.host.now())
         state = site.state
-        raw = report_path(site, state.report_seq).read_bytes()
-    return r.verify_report(raw, state.key_of_report(state.report_seq)).report
+        raw = report_path(site, state.reports.seq).read_bytes()
+    return r_report_reader.verify_report(raw, state.key_of_report(state.reports.seq)).report
 
 
 @pytest.mark.parametrize(("first", "then"), [(EPOCH, FAR), (FAR, EPOCH), (EPOCH, EPOCH), (FAR, FAR)])
@@ -39,14 +40,17 @@ def test_the_whole_life_by_a_wrong_clock(tmp_path: Path, first: datetime, then: 
     # unless a person says so; it is kept as a claim, and stops nothing.
     state = place.open().state
     believed = "2026-02-01T00:00:00Z" if first == FAR else None
-    assert (state.time_floor, state.time_claimed) == (believed, None if believed else "2026-02-01T00:00:00Z")
+    assert (state.trust.time_floor, state.trust.time_claimed) == (
+        believed,
+        None if believed else "2026-02-01T00:00:00Z",
+    )
     place.clock.at = then
     assert place.bring(SECOND.write(tmp_path / "2.tar")).error is None
     believed = "2026-02-20T00:00:00Z" if FAR in (first, then) else None
-    assert place.open().state.time_floor == believed
+    assert place.open().state.trust.time_floor == believed
     assert place.rollback(1, "ops-1").error is None
     state = place.open().state
-    assert (state.current, state.time_floor) == (1, believed)
+    assert (state.installs.current, state.trust.time_floor) == (1, believed)
     assert state.clock_back == (first == EPOCH) + (then < first)  # enrolled in 2026
     # Back to a right clock: nothing that the wrong one said is left.
     place.clock.at = datetime(2026, 3, 5, tzinfo=UTC)

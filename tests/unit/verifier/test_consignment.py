@@ -8,25 +8,28 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from manifests import report as r
-from manifests.canonical import decode, encode
-from manifests.consignment import CONSIGNMENT_TYPE, Consignment, Newest, Request
-from manifests.digest import digest_of
-from manifests.envelope import Envelope, seal
-from manifests.errors import WaybillError
-from manifests.keys import generate_key
-from manifests.report import Acknowledged
-from manifests.revocations import REVOCATIONS_TYPE, Revocations
-from manifests.trust import Mark
+from manifests.documents import report as r
+from manifests.documents import report_reader as r_report_reader
+from manifests.documents.consignment import CONSIGNMENT_TYPE, Consignment, Newest, Request
+from manifests.documents.report import Acknowledged
+from manifests.trust.envelope import Envelope
+from manifests.trust.envelope_writer import seal
+from manifests.trust.private_keys import generate_key
+from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
+from manifests.trust.root import Mark
+from manifests.words.canonical import decode, encode
+from manifests.words.digest import digest_of
+from manifests.words.errors import WaybillError
 from tests.consignments import challenge_of, consignment_for, signed
 from tests.place import Place, make_place
 from tests.unit.verifier.watching import unwatched
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, STRANGER, Vendor
-from verifier.arrivals import receive_paths
-from verifier.cli import receive_command, status_command
-from verifier.consignment import answer_requests
-from verifier.events import Alarm, Consigned
-from verifier.report import export_reports, write_report
+from verifier.commands.receive import receive_command
+from verifier.commands.status import status_command
+from verifier.intake.consignments import answer_requests
+from verifier.intake.media import receive_paths
+from verifier.reporting.report_write import export_reports, write_report
+from verifier.site.journal.events import Alarm, Consigned
 
 ONE = Vendor(version="1.0.0", sequence=1)
 OTHER = "sha256:" + "77" * 32
@@ -42,17 +45,17 @@ def told(place: Place) -> Place:
     return place
 
 
-def write(place: Place, count: int = 1) -> r.SignedReport:
+def write(place: Place, count: int = 1) -> r_report_reader.SignedReport:
     with place.hold() as site:
         for _ in range(count):
             path = write_report(site, site.disk, place.clock.at)
-    return r.verify_report(path.read_bytes(), place.open().state.site_key)
+    return r_report_reader.verify_report(path.read_bytes(), place.open().state.site_key)
 
 
 def newest(place: Place) -> r.Report:
     state = place.open().state
-    raw = (place.path / "outbox" / f"{state.report_seq}.report.json").read_bytes()
-    return r.verify_report(raw, state.site_key).report
+    raw = (place.path / "outbox" / f"{state.reports.seq}.report.json").read_bytes()
+    return r_report_reader.verify_report(raw, state.site_key).report
 
 
 def receive(place: Place, *paths: Path, code: int = 0) -> dict[str, Any]:
@@ -161,9 +164,9 @@ def test_what_is_refused(place: Place, tmp_path: Path, changes: dict[str, Any], 
     shown = receive(place, put(tmp_path / "wrong", signed(wrong)), code=5)
     assert shown["error"]["finding"] == finding
     after = place.open().state
-    assert (after.consignment, after.challenge) == (5, before.challenge)
+    assert (after.reports.consignment, after.reports.challenge) == (5, before.reports.challenge)
     # Only what home must hear of is told.
-    assert after.report_seq == before.report_seq + (finding == "acknowledgement-unknown")
+    assert after.reports.seq == before.reports.seq + (finding == "acknowledgement-unknown")
     assert len(taken(place)) == 1
 
 
@@ -219,7 +222,7 @@ def test_every_byte_of_a_consignment_flipped_is_refused(place: Place, tmp_path: 
                 except WaybillError:
                     continue
                 assert found.refused, at
-        assert site.state.consignment == 0
+        assert site.state.reports.consignment == 0
 
 
 def test_a_medium_for_thirty_sites(place: Place, tmp_path: Path) -> None:

@@ -12,34 +12,37 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from content.head import open_head
-from manifests.canonical import encode
-from manifests.closure import LADDER, Closure, Kept, Step, sign_closure
-from manifests.consignment import Request
-from manifests.envelope import seal
-from manifests.errors import WaybillError
-from manifests.fingerprint import as_words
-from manifests.keys import Signer, generate_key
-from manifests.report import Acknowledged
-from manifests.revocations import REVOCATIONS_TYPE, Revocations, encode_revocations
-from manifests.trust import ROOT_TYPE
+from content.bundle.head import open_head
+from manifests.documents.closure import LADDER, Closure, Kept, Step, sign_closure
+from manifests.documents.consignment import Request
+from manifests.documents.report import Acknowledged
+from manifests.trust.envelope_writer import seal
+from manifests.trust.private_keys import Signer, generate_key
+from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
+from manifests.trust.root import ROOT_TYPE
+from manifests.trust.root_writer import encode_revocations
+from manifests.words.canonical import encode
+from manifests.words.errors import WaybillError
+from manifests.words.fingerprint import as_words
 from tests.authorisations import authorisation, carried, sealed
 from tests.consignments import consignment_for, signed
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
 from tests.vendor import CONSIGNMENT, RELEASE, ROOT, STRANGER, Vendor
-from verifier.answer import sign_answer
-from verifier.desk import open_request
-from verifier.documents import Judge, document_data, document_text, judge_document, read_document
-from verifier.drivers import load_driver
-from verifier.items import asked_about
-from verifier.newkey import rotate_key
-from verifier.outbox import report_path
-from verifier.report import write_report
-from verifier.request import write_request
-from verifier.site_view import find_judging_site, site_anchor
-from verifier.sitekey import enrolment_path
-from verifier.verify_cli import show_command, verify_command
+from verifier.approval.answers import sign_answer
+from verifier.approval.items import asked_about
+from verifier.approval.request_reader import open_request
+from verifier.approval.request_writer import write_request
+from verifier.commands.show import show_command
+from verifier.commands.verify import verify_command
+from verifier.documents.registry import document_data, document_text, judge_document, read_document
+from verifier.documents.site_view import find_judging_site, site_anchor
+from verifier.documents.values import Judge
+from verifier.reporting.key_change import rotate_key
+from verifier.reporting.report_write import write_report
+from verifier.runtime.drivers.driver import load_driver
+from verifier.site.keys import enrolment_path
+from verifier.site.report_files import report_path
 
 ONE = Vendor(version="1.0.0", sequence=1)
 TWO = ONE.but(version="1.1.0", sequence=2, service={"hello.txt": b"two\n"})
@@ -97,7 +100,7 @@ def receipt(place: Place, signer: Signer = CONSIGNMENT, vendor: str = "small-wor
         reason="ended",
         requested_at="2026-03-01T10:00:00Z",
         closed_at="2026-04-01T10:00:00Z",
-        last_report=Acknowledged(seq=1, digest=state.report_head or ""),
+        last_report=Acknowledged(seq=1, digest=state.reports.head or ""),
         steps=tuple(
             Step(step=one, standing="unproven" if one == "carried" else "proven")  # type: ignore[arg-type]  # a rung
             for one in LADDER
@@ -119,7 +122,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     site = place.open()
     state = site.state
     world = World(folder, place)
-    first = state.generation(1)
+    first = state.installs.generation(1)
     assert first is not None
     permit = authorisation(first)
     listed = encode_revocations(Revocations(vendor="small-works", version=3, keys=("f" * 64,)))
@@ -139,7 +142,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     world.files["request"] = desk / "request.json"
     world.files["answer"] = sign_answer(open_request(desk), place.people["ops-1"], "approve", "after lunch", None)[1]
     place.approve("r-1.1.0")
-    world.files["approval"] = place.open().document_path(place.open().state.verdicts[-1].envelope)
+    world.files["approval"] = place.open().document_path(place.open().state.trust.verdicts[-1].envelope)
     return world
 
 
@@ -226,7 +229,7 @@ def test_for_another_site(world: World, tmp_path: Path) -> None:
     state = world.place.open().state
     here = ("--site", world.place.path)
     west = "northern-grid/small/production/west"
-    first = state.generation(1)
+    first = state.installs.generation(1)
     assert first is not None
     for data in (
         signed(consignment_for(state, site=west)),
@@ -296,10 +299,10 @@ def test_an_answer_by_somebody_the_policy_does_not_know(world: World, tmp_path: 
 def test_what_others_name_by_its_digest_is_shown_and_never_verified(world: World) -> None:
     site = world.place.open()
     state = site.state
-    plan = state.verdicts[-1].plan
+    plan = state.trust.verdicts[-1].plan
     for digest, kind, said in (
         (plan, "plan", "install at northern-grid/small/production/east"),
-        (state.policy, "policy", '"number": 1'),
+        (state.trust.policy, "policy", '"number": 1'),
     ):
         path = site.document_path(digest)
         shown = text(show_command, path, "--site", world.place.path)

@@ -12,22 +12,22 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from manifests import release as r
-from manifests.consignment import Newest
-from manifests.errors import DamagedError, RolledBackError, UntrustedError, WaybillError
-from manifests.trust import Mark
+from manifests.documents import release as r
+from manifests.documents.consignment import Newest
+from manifests.trust.root import Mark
+from manifests.words.errors import DamagedError, RolledBackError, UntrustedError, WaybillError
 from tests.faults.model import QuickDisk
 from tests.place import Clock, Place, make_place
 from tests.vendor import Vendor
-from verifier.crew import installed_of
-from verifier.events import Alarm, Answer, AskedAgain, Consigned, Event, Inconsistent, Proposed, Torn
-from verifier.history import history_paper, lines_of
-from verifier.history_cli import history_command
-from verifier.host import this_host
-from verifier.paper import as_page, as_text
-from verifier.report import export_reports, write_report
-from verifier.site import hold_site
-from verifier.status import late_of, status_of
+from verifier.approval.page import as_page, as_text
+from verifier.commands.history import history_command
+from verifier.reporting.history import history_paper, lines_of
+from verifier.reporting.report_write import export_reports, write_report
+from verifier.reporting.status import late_of, status_of
+from verifier.site.generations import installed_of
+from verifier.site.host import this_host
+from verifier.site.journal.events import Alarm, Answer, AskedAgain, Consigned, Event, Inconsistent, Proposed, Torn
+from verifier.site.lock import hold_site
 
 PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
 FIRST = Vendor(
@@ -67,7 +67,7 @@ def told(place: Place, *, every: bool = False) -> str:
 def test_who_by_whose_key_with_which_inputs_and_what_came_of_it(made: Place) -> None:
     text = told(made)
     site = made.open()
-    release = site.state.releases[0].release[7:19]
+    release = site.state.installs.releases[0].release[7:19]
     assert "ops1 (uid 1000)" in text
     assert "ops-1 (operator)" in text
     assert "received r-1.0.0: small 1.0.0, stable 1" in text
@@ -86,7 +86,7 @@ def test_every_entry_with_whole_digests_and_never_the_salt(made: Place) -> None:
     text = told(made, every=True)
     state = site.state
     assert len(re.findall(r"(?m)^  [ !]? *[0-9]+ +2026-", text)) == state.seq
-    assert state.releases[0].release in text
+    assert state.installs.releases[0].release in text
     (salt,) = [entry.record.event.salt for entry in site.entries if hasattr(entry.record.event, "salt")]
     words = ["--all", "--site", str(made.path), "--json"]
     shown = CliRunner().invoke(history_command, words, catch_exceptions=False).stdout
@@ -237,6 +237,6 @@ def test_two_generations_under_one_number(made: Place, tmp_path: Path) -> None:
     assert twin.bring(SECOND.write(tmp_path / "twin" / "2.tar")).error is None
     shutil.copytree(twin.path / "generations" / "1", here)
     with pytest.raises(DamagedError):
-        installed_of(place.open(), place.open().state.generations[0])
+        installed_of(place.open(), place.open().state.installs.generations[0])
     with pytest.raises(WaybillError):
         place.install("r-1.1.0")

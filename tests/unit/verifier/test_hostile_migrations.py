@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from manifests.errors import InconsistentError, RefusedError, RolledBackError
+from manifests.words.errors import InconsistentError, RefusedError, RolledBackError
 from tests.faults.crash import problems
 from tests.faults.test_full_disk import tmpfs
 from tests.migrating import OLD, database, migrating, put_database, step
 from tests.place import Place, make_place
-from verifier import steps
-from verifier.events import Outcome
-from verifier.runner import check_sandbox, find_account
-from verifier.table import State
+from verifier.runtime import migrations
+from verifier.runtime.program_files import find_account
+from verifier.runtime.sandbox import check_sandbox
+from verifier.site.journal.events import Outcome
+from verifier.site.journal.transitions import State
 
 A = migrating("1.0.0", 1)
 B = migrating("1.1.0", 2, step("two", 2))
@@ -32,8 +33,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         check_sandbox(find_account(USER, ours=os.geteuid()))
     except RefusedError as error:
         pytest.skip(f"needs {error.finding}")
-    monkeypatch.setattr(steps, "PATIENCE", 1)
-    monkeypatch.setattr(steps, "GRACE_SECONDS", 1)
+    monkeypatch.setattr(migrations, "PATIENCE", 1)
+    monkeypatch.setattr(migrations, "GRACE_SECONDS", 1)
     with tmpfs(tmp_path / "room", "size=40m") as room:
         for folder in (room, *room.parents):
             if folder != Path("/"):
@@ -93,9 +94,9 @@ def test_it_is_ended_and_the_old_release_runs_with_its_data(place: Place, word: 
     assert processes() == []
     assert database(place.path).read_bytes() == OLD
     state = place.open().state
-    assert state.current == 1
-    assert state.transaction is not None
-    assert state.transaction.state == State.ROLLED_BACK
+    assert state.installs.current == 1
+    assert state.installs.transaction is not None
+    assert state.installs.transaction.state == State.ROLLED_BACK
     assert problems(place) == ""
     # The next try, once it behaves, is another plan that needs another word.
     fate(place, "")
@@ -125,5 +126,5 @@ def test_where_nothing_is_left_for_the_way_back_either_a_person_makes_room(place
         fate(place, "")
         assert isinstance(place.recover()[1].error, RolledBackError)
         assert database(place.path).read_bytes() == OLD
-        assert place.open().state.current == 1
+        assert place.open().state.installs.current == 1
         assert problems(place) == ""

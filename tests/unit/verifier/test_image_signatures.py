@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from content.bulk import no_progress
-from manifests.digest import Blob, digest_of
-from manifests.errors import DamagedError
+from content.bundle.bulk import no_progress
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import DamagedError
 from tests.signed_images import CI, OTHER, Hanging, SignedVendor, envelope_bundle, statement
 from tests.vendor import bulk
-from verifier.verify import VerifiedBundle, refusal, verify_path
+from verifier.trust.bundle import VerifiedBundle, verify_path
+from verifier.trust.findings import refusal
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from manifests import release as r
-from manifests.approval import verify_approval
-from manifests.digest import Blob, digest_of
-from manifests.errors import (
+from manifests.documents import release as r
+from manifests.documents.approval import verify_approval
+from manifests.documents.plan import parse_plan
+from manifests.trust.keys import PublicKey
+from manifests.trust.private_keys import FileSigner, generate_key
+from manifests.trust.root import Mark
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import (
     AttentionError,
     BusyError,
     DamagedError,
@@ -25,21 +29,18 @@ from manifests.errors import (
     WaitingError,
     WaybillError,
 )
-from manifests.keys import FileSigner, PublicKey, generate_key
-from manifests.plan import parse_plan
-from manifests.trust import Mark
-from manifests.units import parse_size
+from manifests.words.units import parse_size
 from tests.faults.model import QuickDisk
 from tests.place import NAMES, Place, make_place
 from tests.vendor import RELEASE, Vendor
-from verifier.crew import observe
-from verifier.drivers import load_driver
-from verifier.enroll import enroll, read_offer, read_people
-from verifier.events import Alarm
-from verifier.history import lines_of
-from verifier.queue import waiting_items
-from verifier.site import find_site, open_site
-from verifier.table import State
+from verifier.approval.queue import waiting_items
+from verifier.change.driver_steps import observe
+from verifier.intake.enrolment import enroll, read_offer, read_people
+from verifier.reporting.history import lines_of
+from verifier.runtime.drivers.driver import load_driver
+from verifier.site.folder import find_site, open_site
+from verifier.site.journal.events import Alarm
+from verifier.site.journal.transitions import State
 
 PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
 SCHEMA = b"""{"type":"object","additionalProperties":false,"required":["replicas"],
@@ -81,13 +82,13 @@ def test_install_upgrade_and_back(place: Place) -> None:
     assert place.bring(bundle(place, second())).error is None
     assert hello(place) == b"second\n"
     state = place.open().state
-    assert (state.current, place.open().former(), state.mark and state.mark.sequence) == (2, 1, 2)
+    assert (state.installs.current, place.open().former(), state.mark and state.mark.sequence) == (2, 1, 2)
     assert place.rollback(person="ops-1").error is None
     assert hello(place) == b"hello\n"
     state = place.open().state
-    assert (state.current, place.open().former()) == (1, 0)
-    assert [str(one.state) for one in state.generations] == ["settled"] * 2
-    assert state.rollbacks[-1].automatic is False
+    assert (state.installs.current, place.open().former()) == (1, 0)
+    assert [str(one.state) for one in state.installs.generations] == ["settled"] * 2
+    assert state.installs.rollbacks[-1].automatic is False
     assert place.told == ["install", "install", "rollback"]
     assert not [one.problem for one in observe(place.open(), load_driver, thorough=True) if one.problem]
 
@@ -102,9 +103,9 @@ def test_what_failed_goes_back_by_itself_and_needs_a_new_approval(place: Place) 
     assert "nothing was changed" not in str(ended.error) + ended.error.remedy
     assert hello(place) == b"hello\n"
     state = place.open().state
-    assert (state.current, state.next_generation, state.floor and state.floor.sequence) == (1, 3, 1)
-    assert state.rollbacks[-1].automatic
-    assert state.health == () or state.health[0].state == "failing"
+    assert (state.installs.current, state.installs.next_generation, state.floor and state.floor.sequence) == (1, 3, 1)
+    assert state.installs.rollbacks[-1].automatic
+    assert state.installs.health == () or state.installs.health[0].state == "failing"
     place.health.clear()
     with pytest.raises(WaitingError):
         place.install("r-1.1.0")
@@ -146,7 +147,7 @@ def test_the_floor_rises_only_when_confirmed_and_never_falls(place: Place) -> No
 
 
 def test_a_bug_in_a_driver_leads_back_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from verifier.drivers.files import FilesDriver
+    from verifier.runtime.drivers.files import FilesDriver
 
     place.bring(bundle(place, FIRST))
     original = FilesDriver.activate
@@ -164,7 +165,7 @@ def test_a_bug_in_a_driver_leads_back_too(place: Place, monkeypatch: pytest.Monk
 
 
 def test_when_even_the_way_back_fails_a_person_decides(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from verifier.drivers.files import FilesDriver
+    from verifier.runtime.drivers.files import FilesDriver
 
     place.bring(bundle(place, FIRST))
     place.receive(bundle(place, second()))
@@ -211,7 +212,7 @@ def test_after_a_crash_at_the_switch_another_install_begins_from_rest(place: Pla
         if place.open().pointed() == 2:
             break
         shutil.rmtree(place.path)
-    now = place.open().state.transaction
+    now = place.open().state.installs.transaction
     assert now is not None
     assert (now.state, now.act) == (State.STAGED, "switch")
     place.disk = QuickDisk()
@@ -225,7 +226,7 @@ def test_after_a_crash_at_the_switch_another_install_begins_from_rest(place: Pla
 
 
 def test_a_number_that_was_only_staged_is_used_by_the_next(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from verifier.drivers.files import FilesDriver
+    from verifier.runtime.drivers.files import FilesDriver
 
     place.bring(bundle(place, FIRST))
     for vendor in (second(), second(version="1.2.0", sequence=3, service={"hello.txt": b"third\n"})):
@@ -294,8 +295,8 @@ def test_a_person_confirms(place: Place) -> None:
     word = verify_approval(site.document(inputs["envelope"]), site.policy)
     plan = parse_plan(site.document(word.approval.plan))
     assert (plan.action, plan.generation, plan.kinds) == ("confirm", 2, ())
-    assert [plan.subject] == [site.state.generations[-1].plan]
-    assert place.open().state.transaction is not None
+    assert [plan.subject] == [site.state.installs.generations[-1].plan]
+    assert place.open().state.installs.transaction is not None
     with pytest.raises(RefusedError, match="nothing waits to be confirmed"):
         place.confirm("ops-1")
 
@@ -307,7 +308,7 @@ def test_out_of_a_trial_nobody_needs_to_agree(place: Place) -> None:
     ended = place.rollback()
     assert ended.error is None
     assert hello(place) == b"hello\n"
-    assert place.open().state.rollbacks[-1].automatic is False
+    assert place.open().state.installs.rollbacks[-1].automatic is False
 
 
 # --- approvals ------------------------------------------------------------------------------------------------------
@@ -344,11 +345,11 @@ def test_approved_on_tuesday_installed_on_saturday(place: Place) -> None:
     place.approve("r-1.1.0")
     place.clock.sleep(5 * 86400)
     with place.hold() as site:
-        from verifier.report import write_report
+        from verifier.reporting.report_write import write_report
 
         write_report(site, site.disk, place.clock.at)
     place.recover()
-    assert place.open().state.report_seq == 1
+    assert place.open().state.reports.seq == 1
     yaml = place.path / "site.yaml"
     text = yaml.read_text()
     yaml.write_text(text.replace("endpoints: {} ", 'endpoints: {api: "http://127.0.0.1:1"}'))
@@ -361,7 +362,7 @@ def test_approved_on_tuesday_installed_on_saturday(place: Place) -> None:
 def test_a_changed_approval_on_disk_is_found(place: Place) -> None:
     place.receive(bundle(place, FIRST))
     place.approve("r-1.0.0")
-    envelope = place.open().state.verdicts[-1].envelope
+    envelope = place.open().state.trust.verdicts[-1].envelope
     path = place.path / "journal" / "documents" / envelope[7:]
     data = bytearray(path.read_bytes())
     data[100] ^= 1
@@ -381,7 +382,7 @@ def test_a_policy_lowered_on_the_host_changes_nothing(place: Place) -> None:
         place.approve("r-1.0.0", "root")
     items = {one.item: one for one in waiting_items(place.open())}
     assert "policy.yaml has number 1, policy 1 is in force" in items["policy"].problem
-    policy_document = place.path / "journal" / "documents" / place.open().state.policy[7:]
+    policy_document = place.path / "journal" / "documents" / place.open().state.trust.policy[7:]
     policy_document.write_bytes(policy_document.read_bytes().replace(b"operator", b"oberator"))
     with pytest.raises(DamagedError, match="was changed"):
         place.approve("r-1.0.0")
@@ -393,7 +394,7 @@ def test_the_first_install_names_the_contract(place: Place) -> None:
     with pytest.raises(RefusedError, match="the release brings contract sha256:"):
         place.install("r-1.0.0", contract=digest_of(b"another"))
     from tests.place import nobody
-    from verifier.install import install
+    from verifier.install.install import install
 
     with place.hold() as site, pytest.raises(WaitingError, match="small-telemetry version 1"):
         install(site, ("r-1.0.0",), place.tools(), media=None, contract=lambda _: "", tell=place._tell, told=nobody)
@@ -426,7 +427,7 @@ def test_config_is_judged_by_the_schema_before_anything_changes(place: Place) ->
             place.approve("r-1.0.0")
         assert problem in caught.value.problem
         assert "site.yaml:" in caught.value.where
-    assert place.open().state.verdicts == ()
+    assert place.open().state.trust.verdicts == ()
     configure(place, "{replicas: 0.3}")
     place.approve("r-1.0.0")
     assert place.install("r-1.0.0").error is None
@@ -443,12 +444,15 @@ def test_a_new_config_is_a_new_generation_and_comes_back_with_the_old_one(place:
     place.approve("config")
     assert place.install("config").error is None
     state = place.open().state
-    assert (state.current, {one.release for one in state.generations}) == (2, {state.generations[0].release})
+    assert (state.installs.current, {one.release for one in state.installs.generations}) == (
+        2,
+        {state.installs.generations[0].release},
+    )
     config = place.path / "srv" / "app"
     assert b'"replicas":2' in next(config.glob("2.config.json")).read_bytes()
     assert place.rollback(person="ops-1").error is None
     assert [one.item for one in waiting_items(place.open())] == ["config"]
-    running = place.open().state.running
+    running = place.open().state.installs.running
     assert running is not None
     assert running.config == digest_of(b'{"replicas":1}')
 
@@ -484,7 +488,7 @@ def test_site_yaml_cannot_become_another_site(place: Place) -> None:
 
 
 def test_receive_knows_bundles_by_content(place: Place, tmp_path: Path) -> None:
-    from verifier.receive import find_bundles
+    from verifier.intake.bundles import find_bundles
 
     folder = tmp_path / "stick" / "DIR"
     folder.mkdir(parents=True)
@@ -513,7 +517,7 @@ def test_two_releases_under_one_sequence_are_an_alarm(place: Place) -> None:
 def test_a_release_for_others_is_refused(place: Place, change: dict[str, object]) -> None:
     with pytest.raises(RefusedError, match="this site is northern-grid in production"):
         place.receive(bundle(place, FIRST.but(**change)))
-    assert place.open().state.releases == ()
+    assert place.open().state.installs.releases == ()
 
 
 def test_a_medium_that_changed_since_receive_changes_nothing(place: Place) -> None:
@@ -567,7 +571,7 @@ def test_only_what_is_missing_is_copied_and_damage_in_the_store_is_mended(place:
 def test_a_practice_root_needs_practice(tmp_path: Path) -> None:
     vendor = FIRST.but(practice=True)
     place = make_place(tmp_path, vendor, disk=QuickDisk())
-    assert place.open().state.practice
+    assert place.open().state.trust.practice
     place.bring(bundle(place, vendor))
     offer = read_offer(bundle(place, vendor), vendor.pin().digest, None)
     pub = tmp_path / "ops-1.pub"
@@ -653,9 +657,9 @@ def test_a_dead_holder_holds_nothing(place: Place) -> None:
     code = (
         "import sys, os, signal\n"
         "from pathlib import Path\n"
-        "from verifier.fsops import Disk\n"
-        "from verifier.host import this_host\n"
-        "from verifier.site import hold_site\n"
+        "from verifier.site.disk import Disk\n"
+        "from verifier.site.host import this_host\n"
+        "from verifier.site.lock import hold_site\n"
         "with hold_site(Path(sys.argv[1]), Disk(), this_host(), 'install'):\n"
         "    print('held', flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -685,7 +689,7 @@ class ReadOnly(QuickDisk):
 
 
 def test_too_little_space_is_refused_with_numbers_before_the_first_write(place: Place) -> None:
-    from verifier.fsops import Space
+    from verifier.site.disk import Space
 
     place.receive(bundle(place, FIRST))
     place.approve("r-1.0.0")
@@ -715,7 +719,7 @@ def test_the_report_that_cannot_be_written_does_not_hide_the_outcome(place: Plac
     ended = place.bring(bundle(place, FIRST))
     assert isinstance(ended.error, AttentionError)
     assert ended.error.exit_code == 14
-    assert place.open().state.current == 1
+    assert place.open().state.installs.current == 1
 
 
 def test_old_generations_are_cleared_away_and_their_blobs_with_them(place: Place) -> None:
@@ -763,7 +767,7 @@ def test_no_such_item(place: Place) -> None:
 
 def test_time_moves_only_so_far(place: Place) -> None:
     place.bring(bundle(place, FIRST))
-    assert place.open().state.time_floor == "2026-01-02T03:04:05Z"
+    assert place.open().state.trust.time_floor == "2026-01-02T03:04:05Z"
     far = second(change={**FIRST.change, "issued_at": "2099-01-01T00:00:00Z"})
     assert place.bring(bundle(place, far)).error is None
-    assert place.open().state.time_floor == "2026-01-02T03:04:05Z"
+    assert place.open().state.trust.time_floor == "2026-01-02T03:04:05Z"

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from manifests.digest import digest_of
-from manifests.errors import NewerError, UntrustedError
-from manifests.keys import generate_key
-from manifests.trust import Pin
+from manifests.trust.private_keys import generate_key
+from manifests.trust.root import Pin
+from manifests.words.digest import digest_of
+from manifests.words.errors import NewerError, UntrustedError
 from tests.faults.model import QuickDisk
 from tests.place import Clock
-from verifier import journal as journal_module
-from verifier.events import Enrolled, Note, Torn
-from verifier.journal import GENESIS, Journal, read_journal, segments
+from verifier.site.journal import chain as journal_module
+from verifier.site.journal.chain import GENESIS, Journal, read_journal, segments
+from verifier.site.journal.events import Enrolled, Note, Torn
 
 KEY = generate_key().public
 

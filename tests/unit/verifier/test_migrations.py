@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from manifests.errors import DamagedError, HostError, InconsistentError, RefusedError, RolledBackError, TrialError
+from manifests.words.errors import DamagedError, HostError, InconsistentError, RefusedError, RolledBackError, TrialError
 from tests.faults.model import QuickDisk
 from tests.migrating import OLD, FakePrograms, Migrating, database, migrating, put_database, step
 from tests.place import Place, make_place
-from verifier.events import AskedAgain, Intent, Outcome
-from verifier.table import State
+from verifier.site.journal.events import AskedAgain, Intent, Outcome
+from verifier.site.journal.transitions import State
 
 A = migrating("1.0.0", 1)
 B = migrating("1.1.0", 2, step("two", 2), step("three", 3))
@@ -85,13 +85,13 @@ def test_there_and_back_by_hand(place: Place, fake: FakePrograms) -> None:
     assert place.rollback(person="ops-1").error is None
     assert acts(place, since) == ["stage", "pause", "undo three", "undo two", "switch", *TRIAL]
     assert data(place) == OLD
-    assert place.open().state.current == 1
+    assert place.open().state.installs.current == 1
     # Forward again is a new install with new backups, not a rollback to the number that was left.
     with pytest.raises(RefusedError, match="the data of generation 2 were taken back"):
         place.rollback(2)
     assert place.bring(bundle(place, B)).error is None
     assert data(place) == NEW
-    assert place.open().state.current == 3
+    assert place.open().state.installs.current == 3
     assert "backups/3/database" in backups(place)
 
 
@@ -115,8 +115,8 @@ def test_a_part_that_fails_before_the_switch(
     assert done == [*FORWARD[: FORWARD.index(fails) + 1], f"-{fails}", *then]
     assert data(place) == OLD
     state = place.open().state
-    assert state.current == 1
-    now = state.transaction
+    assert state.installs.current == 1
+    now = state.installs.transaction
     assert now is not None
     assert now.state == (State.APPROVED if kind is HostError else State.ROLLED_BACK)
     fake.fails = set()
@@ -128,7 +128,7 @@ def test_a_part_that_fails_before_the_switch(
             place.install("r-1.1.0")
         place.approve("r-1.1.0")
         assert place.install("r-1.1.0").error is None
-        assert place.open().state.current == 3
+        assert place.open().state.installs.current == 3
     assert data(place) == NEW
 
 
@@ -165,11 +165,11 @@ def test_when_nothing_brings_the_data_back_a_person_decides(place: Place, fake: 
     fake.fails = set()
     place.health.clear()
     since = place.open().state.seq
-    assert place.open().state.current == state.current
+    assert place.open().state.installs.current == state.installs.current
     assert isinstance(place.recover()[1].error, RolledBackError)
     assert acts(place, since)[0] == "?back"
     assert data(place) == OLD
-    assert place.open().state.current == 1
+    assert place.open().state.installs.current == 1
 
 
 def test_irreversible_is_honoured(place: Place, fake: FakePrograms) -> None:
@@ -180,7 +180,7 @@ def test_irreversible_is_honoured(place: Place, fake: FakePrograms) -> None:
     error, done = upgrade(place, vendor)
     assert isinstance(error, InconsistentError)
     assert "retreat" not in done
-    assert place.open().state.current == 2
+    assert place.open().state.installs.current == 2
     assert data(place) == TWO
     # What was wrong was the endpoint: a person says so, and the trial is held again.
     place.health.clear()
@@ -190,7 +190,7 @@ def test_irreversible_is_honoured(place: Place, fake: FakePrograms) -> None:
     with pytest.raises(RefusedError, match="has no way back for its data") as caught:
         place.rollback(person="ops-1")
     assert caught.value.finding == "no-way-back"
-    assert place.open().state.current == 2
+    assert place.open().state.installs.current == 2
 
 
 def test_a_rollback_by_hand_that_fails_its_trial_stays_with_the_data(place: Place) -> None:
@@ -201,10 +201,10 @@ def test_a_rollback_by_hand_that_fails_its_trial_stays_with_the_data(place: Plac
     assert isinstance(ended.error, InconsistentError)
     assert ended.error.finding == "data-taken-back"
     assert data(place) == OLD
-    assert place.open().state.current == 1
+    assert place.open().state.installs.current == 1
     place.health.clear()
     assert place.recover()[1].error is None
-    assert place.open().state.current == 1
+    assert place.open().state.installs.current == 1
 
 
 def test_back_one_at_a_time(place: Place) -> None:
@@ -232,7 +232,7 @@ def test_a_generation_that_was_left_is_not_the_former_one(place: Place) -> None:
     )
     assert data(place) == OLD.replace(b"1", b"4", 1)
     assert place.rollback(person="ops-1").error is None
-    assert (data(place), place.open().state.current) == (OLD, 1)
+    assert (data(place), place.open().state.installs.current) == (OLD, 1)
 
 
 def test_the_same_release_again_goes_back_to_what_it_replaced(place: Place) -> None:
@@ -244,7 +244,7 @@ def test_the_same_release_again_goes_back_to_what_it_replaced(place: Place) -> N
     with pytest.raises(RefusedError, match="the data of generation 2 were taken back"):
         place.rollback(2, person="ops-1")
     assert place.rollback(person="ops-1").error is None
-    assert (data(place), place.open().state.current) == (OLD, 1)
+    assert (data(place), place.open().state.installs.current) == (OLD, 1)
 
 
 def test_what_took_nothing_back_can_be_gone_to_again(place: Place) -> None:
@@ -253,7 +253,7 @@ def test_what_took_nothing_back_can_be_gone_to_again(place: Place) -> None:
     assert upgrade(place, migrating("1.2.0", 3, backups=()))[0] is None
     assert place.rollback(2, person="ops-1").error is None
     assert place.rollback(3, person="ops-1").error is None
-    assert (data(place), place.open().state.current, place.open().former()) == (NEW, 3, 2)
+    assert (data(place), place.open().state.installs.current, place.open().former()) == (NEW, 3, 2)
 
 
 def test_a_release_that_was_passed_by_is_gone_until_it_comes_again(place: Place) -> None:
@@ -362,8 +362,8 @@ def test_nobody_confirmed_in_time(place: Place) -> None:
     assert isinstance(place.recover()[1].error, TrialError)
     what, ended = place.recover(due=True)
     assert isinstance(ended.error, RolledBackError)
-    assert place.open().state.rollbacks[-1].code == "unconfirmed"
-    assert place.open().state.rollbacks[-1].automatic
+    assert place.open().state.installs.rollbacks[-1].code == "unconfirmed"
+    assert place.open().state.installs.rollbacks[-1].automatic
     assert data(place) == OLD
 
 
@@ -383,7 +383,7 @@ def test_confirmed_in_time(place: Place) -> None:
     assert place.confirm("ops-1").error is None
     place.clock.running += 3000
     assert place.recover(due=True)[1].error is None
-    assert place.open().state.current == 2
+    assert place.open().state.installs.current == 2
 
 
 def test_a_trial_that_cannot_go_back_waits_on(place: Place) -> None:

@@ -9,23 +9,25 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from manifests.digest import digest_of
-from manifests.enrolment import verify_enrolment
-from manifests.errors import DamagedError, RefusedError, WaitingError, WaybillError
-from manifests.keys import PublicKey
-from manifests.report import Acknowledged, SignedReport, verify_report
-from manifests.rotation import claimed_succession, follow
+from manifests.documents.enrolment import verify_enrolment
+from manifests.documents.report import Acknowledged
+from manifests.documents.report_reader import SignedReport, verify_report
+from manifests.trust.keys import PublicKey
+from manifests.trust.rotation import claimed_succession, follow
+from manifests.words.digest import digest_of
+from manifests.words.errors import DamagedError, RefusedError, WaitingError, WaybillError
 from tests.consignments import consignment_for, signed
 from tests.faults.crash import recording, states
 from tests.faults.model import QuickDisk, RecordingDisk
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.cli import enroll_command
-from verifier.consignment import look, receive_consignment
-from verifier.newkey import renew_key, rotate_key
-from verifier.report import export_reports, read_report, write_report
-from verifier.site import NEXT_KEY, SITE_KEY, Site
-from verifier.sitekey import enrolment_path
+from verifier.commands.enroll import enroll_command
+from verifier.intake.consignments import look, receive_consignment
+from verifier.reporting.key_change import renew_key, rotate_key
+from verifier.reporting.report_write import export_reports, write_report
+from verifier.site.folder import NEXT_KEY, SITE_KEY, Site
+from verifier.site.keys import enrolment_path
+from verifier.site.report_files import read_report
 
 ONE = Vendor(version="1.0.0", sequence=1)
 
@@ -62,7 +64,7 @@ def believed(place: Place, raw: bytes, key: PublicKey, epoch: int = 1) -> Signed
 
 def acknowledge(place: Place, seq: int, digest: str, **changes: object) -> None:
     state = place.open().state
-    said = consignment_for(state, state.consignment + 1, acknowledged=Acknowledged(seq=seq, digest=digest))
+    said = consignment_for(state, state.reports.consignment + 1, acknowledged=Acknowledged(seq=seq, digest=digest))
     path = place.path.parent / "note"
     path.write_bytes(signed(replace(said, **changes)))
     with place.hold() as site:
@@ -76,7 +78,7 @@ def test_a_rotated_key_is_believed_by_who_knows_the_first(place: Place) -> None:
     third = rotate(place)
     two, three = write(place), write(place)
     state = place.open().state
-    assert (state.site_key, state.key_epoch, state.report_seq, state.line) == (third, 3, 3, 1)
+    assert (state.site_key, state.key_epoch, state.reports.seq, state.reports.line) == (third, 3, 3, 1)
     assert len({first.keyid, second.keyid, third.keyid}) == 3
     assert verify_report(one, first).report.identity.succession == ()
     found = believed(place, two, first)
@@ -128,7 +130,7 @@ def test_home_must_hear_before_the_ninth(place: Place) -> None:
     with pytest.raises(RefusedError, match="8 changes") as caught:
         rotate(place)
     assert caught.value.finding == "rotations-untold"
-    report = believed(place, write(place), place.open().state.former_keys[0].key).report
+    report = believed(place, write(place), place.open().state.reports.former_keys[0].key).report
     assert len(report.identity.succession) == 8
 
 
@@ -152,7 +154,7 @@ def test_a_renewed_key_begins_a_line(place: Place, tmp_path: Path) -> None:
     assert (said.renews.former, said.renews.last_seq, said.renews.last) == (
         before.site_key.keyid,
         2,
-        before.report_head,
+        before.reports.head,
     )
     first = verify_report(write(place), said.key).report
     assert (first.chain.seq, first.chain.previous, first.chain.earlier) == (1, enrolment.digest, ())
@@ -239,10 +241,10 @@ def test_a_plug_pulled_in_the_middle_leaves_a_key(change: Callable[[Site], objec
         key = after.open().signer().public
         found[key.keyid] += 1
         assert key == after.open().state.site_key, cut
-        seq = after.open().state.report_seq
+        seq = after.open().state.reports.seq
         report = believed(after, write(after), after.open().state.site_key, after.open().state.key_epoch).report
         assert report.chain.seq == seq + 1
-        assert digest_of(enrolment_path(after.open()).read_bytes()) == after.open().state.enrolment
+        assert digest_of(enrolment_path(after.open()).read_bytes()) == after.open().state.reports.enrolment
         with after.hold() as site:  # it can be done, or done again
             change(site)
         shutil.rmtree(fast / "state")

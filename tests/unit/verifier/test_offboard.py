@@ -10,38 +10,42 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from manifests import report as r
-from manifests.canonical import encode
-from manifests.consignment import Request
-from manifests.digest import digest_of
-from manifests.errors import AttentionError, RefusedError, UntrustedError, WaitingError
-from manifests.keys import encode_private, generate_key
-from manifests.policy import Person
+from manifests.documents import report as r
+from manifests.documents import report_reader as r_report_reader
+from manifests.documents.consignment import Request
+from manifests.documents.policy import Person
+from manifests.trust.private_keys import encode_private, generate_key
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
+from manifests.words.errors import AttentionError, RefusedError, UntrustedError, WaitingError
 from tests.consignments import consignment_for, signed
 from tests.faults.crash import recording, states
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk, RecordingDisk
 from tests.place import Place, make_place, nobody
 from tests.vendor import Vendor
-from verifier.answer import sign_answer
-from verifier.arrivals import receive_paths
-from verifier.cli import offboard_command, receive_command, status_command
-from verifier.consignment import look, receive_consignment
-from verifier.desk import open_request
-from verifier.drivers import load_driver
-from verifier.events import Alarm, OffboardDone, Tried
-from verifier.history_cli import history_command
-from verifier.items import asked_about, offboard_question
-from verifier.newkey import rotate_key
-from verifier.offboard import agree, ask, end, finish
-from verifier.offboarding import check_served
-from verifier.queue import waiting_items
-from verifier.receive import receive_bundle
-from verifier.report import read_report, write_report
-from verifier.report_cli import report_command
-from verifier.request import write_request
-from verifier.review_cli import review_command
-from verifier.site import EVIDENCE, SITE_KEY
-from verifier.standing import standing_of
+from verifier.approval.answers import sign_answer
+from verifier.approval.items import asked_about, offboard_question
+from verifier.approval.queue import waiting_items
+from verifier.approval.request_reader import open_request
+from verifier.approval.request_writer import write_request
+from verifier.approval.verdicts import standing_of
+from verifier.commands.history import history_command
+from verifier.commands.offboard import offboard_command
+from verifier.commands.receive import receive_command
+from verifier.commands.report import report_command
+from verifier.commands.review import review_command
+from verifier.commands.status import status_command
+from verifier.intake.bundles import receive_bundle
+from verifier.intake.consignments import look, receive_consignment
+from verifier.intake.media import receive_paths
+from verifier.reporting.key_change import rotate_key
+from verifier.reporting.offboarding import agree, ask, end, finish
+from verifier.reporting.report_write import write_report
+from verifier.runtime.drivers.driver import load_driver
+from verifier.site.folder import EVIDENCE, SITE_KEY
+from verifier.site.journal.events import Alarm, OffboardDone, Tried
+from verifier.site.report_files import read_report
+from verifier.site.vendor_access import check_served
 
 ONE = Vendor(version="1.0.0", sequence=1)
 TWO = ONE.but(version="1.1.0", sequence=2, service={"hello.txt": b"two\n"})
@@ -91,7 +95,7 @@ def go(place: Place, words: str = "the contract ended") -> Any:
 
 def last(place: Place) -> r.Report:
     site = place.open()
-    return read_report(site, site.state.report_seq, site.state.report_head or "").report
+    return read_report(site, site.state.reports.seq, site.state.reports.head or "").report
 
 
 def tried(place: Place) -> dict[str, list[str]]:
@@ -123,9 +127,9 @@ def test_what_was_believed_is_refused_and_the_report_says_so(place: Place) -> No
     assert {one.artefact for one in said.probes if one.kind in ("consignment", "request")} == {note}
     assert said.remains == r.Remains(generations=2, releases=2, evidence=4)
     # Support still sees which root was believed last, and no counter fell.
-    assert last(place).trust.root.digest == before.root.digest
+    assert last(place).trust.root.digest == before.trust.root.digest
     assert last(place).install.release is not None
-    assert place.open().state.report_seq == before.report_seq + 1
+    assert place.open().state.reports.seq == before.reports.seq + 1
 
 
 def test_the_very_same_files_were_taken_before(place: Place) -> None:
@@ -171,12 +175,12 @@ def test_what_is_the_customers_stays_and_works(place: Place) -> None:
     assert list((place.path / "trust").iterdir()) == []
     assert place.rollback(1, "ops-1").error is None
     state = place.open().state
-    assert (state.current, state.inconsistent) == (1, False)
+    assert (state.installs.current, state.installs.inconsistent) == (1, False)
     assert (place.path / "srv" / "app" / "current" / "hello.txt").read_bytes() == b"hello\n"
     assert place.rollback(2, "ops-1").error is None
     assert place.recover()[1].error is None
     # Nobody is told: the last report was the last.
-    assert place.open().state.report_seq == 4
+    assert place.open().state.reports.seq == 4
 
 
 def run(command: Any, place: Place, *words: str, code: int = 0) -> dict[str, Any]:
@@ -278,10 +282,10 @@ def test_what_is_damaged_proves_nothing(place: Place) -> None:
 
 def test_what_is_still_believed_is_an_alarm(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A verifier that forgot to forget: the probes say so, the report says so, and the verb does not end well."""
-    from verifier import state as state_
+    from verifier.site.journal import fold
 
-    monkeypatch.setattr(state_, "NOBODY", place.open().state.root)
-    monkeypatch.setattr("verifier.offboard._set_aside", lambda site: None)
+    monkeypatch.setattr(fold, "NOBODY", place.open().state.trust.root)
+    monkeypatch.setattr("verifier.reporting.offboarding._set_aside", lambda site: None)
     found = go(place)
     assert isinstance(found.error, AttentionError)
     assert set(tried(place)["bundle"]) == set(tried(place)["signature"]) == {"accepted"}
@@ -359,8 +363,8 @@ def test_a_rotated_key_signs_the_last_report(place: Place) -> None:
         key = rotate_key(site).key
     go(place)
     site = place.open()
-    raw = (place.path / "outbox" / f"{site.state.report_seq}.report.json").read_bytes()
-    assert r.verify_report(raw, key).report.trust.offboarding is not None
+    raw = (place.path / "outbox" / f"{site.state.reports.seq}.report.json").read_bytes()
+    assert r_report_reader.verify_report(raw, key).report.trust.offboarding is not None
 
 
 @pytest.fixture
@@ -463,7 +467,7 @@ def test_a_way_back_may_still_be_agreed_to_elsewhere(place: Place) -> None:
     shown = run(receive_command, place, str(desk))
     assert [(one["item"], one["person"], one["new"]) for one in shown["answers"]] == [("b-1", "ops-1", True)]
     assert place.rollback(1).error is None
-    assert place.open().state.current == 1
+    assert place.open().state.installs.current == 1
 
 
 def test_who_is_asked_reads_what_ends_what_stays_and_what_is_for_ever(place: Place, tmp_path: Path) -> None:
@@ -476,7 +480,7 @@ def test_who_is_asked_reads_what_ends_what_stays_and_what_is_for_ever(place: Pla
         assert shown["title"] == "the vendor's access ends"
         work = shown["work"]
         assert work[0] == f"asked at {site.state.offboarding.asked_at}, because: {words}"  # type: ignore[union-attr]  # asked
-        assert work[1].startswith(f"root 1 of {site.state.vendor} is believed no more")
+        assert work[1].startswith(f"root 1 of {site.state.trust.vendor} is believed no more")
         kept = "data, images, backups, journal, the generations that are kept here"
         assert f"stays: the software that runs (small 1.1.0), {kept}" in work
         text = CliRunner().invoke(review_command, ["offboard", "--site", str(place.path)]).stdout
@@ -498,9 +502,9 @@ def test_who_lets_a_report_leave_reads_what_leaves(place: Place) -> None:
     site = place.open()
     state = site.state
     found = json.loads(
-        CliRunner().invoke(review_command, [f"e-{state.report_seq}", "--site", str(place.path), "--json"]).stdout
+        CliRunner().invoke(review_command, [f"e-{state.reports.seq}", "--site", str(place.path), "--json"]).stdout
     )
-    assert found["work"][0].startswith(f"report {state.report_seq} leaves, ")
-    assert found["work"][0].endswith(str(state.report_head))
+    assert found["work"][0].startswith(f"report {state.reports.seq} leaves, ")
+    assert found["work"][0].endswith(str(state.reports.head))
     assert any(one.startswith("with it go those from report ") for one in found["work"])
     assert "installed  small 1.1.0, confirmed" in found["work"]

@@ -6,24 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from manifests import release as r
-from manifests.errors import RefusedError, RolledBackError, TrialError, UsageError, WaitingError
-from manifests.trust import Mark
+from manifests.documents import release as r
+from manifests.trust.root import Mark
+from manifests.words.errors import RefusedError, RolledBackError, TrialError, UsageError, WaitingError
 from tests.faults.model import QuickDisk
 from tests.governed import EMERGENCY, TAIL, agree, govern, policy_text, write_policy
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.change import route_of
-from verifier.events import Approved, Planned
-from verifier.items import asked_about, offboard_question
-from verifier.offboard import ask
-from verifier.policy import require
-from verifier.queue import Waiting, waiting_items
-from verifier.review import queue_text
-from verifier.standing import standing_of
-from verifier.store import missing_blobs
-from verifier.table import State
-from verifier.way import Stop, find_way
+from verifier.approval.items import asked_about, offboard_question
+from verifier.approval.queue import Waiting, waiting_items
+from verifier.approval.review import queue_text
+from verifier.approval.verdicts import standing_of
+from verifier.change.route import route_of
+from verifier.reporting.offboarding import ask
+from verifier.rules.agreement import require
+from verifier.rules.upgrade_path import Stop, find_way
+from verifier.site.journal.events import Approved, Planned
+from verifier.site.journal.transitions import State
+from verifier.site.store import missing_blobs
 
 PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
 FIRST = Vendor(images=False, change={"probes": (PROBE,)})
@@ -89,12 +89,12 @@ def test_three_versions_behind_with_one_approval(place: Place) -> None:
     assert ended.error is None
     assert hello(place) == b"3\n"
     state = place.open().state
-    assert [(one.number, one.version, str(one.state)) for one in state.generations[1:]] == [
+    assert [(one.number, one.version, str(one.state)) for one in state.installs.generations[1:]] == [
         (2, "1.1.0", "settled"),
         (3, "1.2.0", "settled"),
         (4, "1.3.0", "settled"),
     ]
-    assert len({one.plan for one in state.generations[1:]}) == 1
+    assert len({one.plan for one in state.installs.generations[1:]}) == 1
     assert place.told.count("install") == 3
     assert waiting_items(place.open()) == ()
 
@@ -232,7 +232,7 @@ def test_another_channel_end_to_end_and_back(place: Place) -> None:
     assert place.install("r-1.0.5").error is None
     state = place.open().state
     assert (state.channel, state.mark and state.mark.sequence) == ("long", 40)
-    assert {one.channel: one.mark.sequence for one in state.streams} == {"stable": 1, "long": 40}
+    assert {one.channel: one.mark.sequence for one in state.installs.streams} == {"stable": 1, "long": 40}
     assert waiting_items(place.open()) == ()
     # A release of the old channel is refused now, and one of the new one judged by its own marks.
     with pytest.raises(RefusedError, match="channel stable, this site follows long"):
@@ -316,7 +316,7 @@ def test_an_emergency_rule_is_asked_for_by_name_counted_and_spent(place: Place) 
     assert caught.value.remedy.endswith(
         "or by the emergency rule critical-fix, waybill install r-1.1.0 --emergency critical-fix"
     )
-    assert place.open().state.uses == ()
+    assert place.open().state.trust.uses == ()
     assert not item(place, "r-1.1.0").met
     assert "  or by the emergency rule critical-fix: operator 1 of 1" in queue_text(waiting_items(place.open()))
     assert place.install("r-1.1.0", emergency="critical-fix").error is None
@@ -324,7 +324,7 @@ def test_an_emergency_rule_is_asked_for_by_name_counted_and_spent(place: Place) 
     assert "by the emergency rule critical-fix; after this one, 1 use left" in place.said
     approved = [one.record.event for one in place.open().entries if isinstance(one.record.event, Approved)]
     assert approved[-1].rule == "critical-fix"
-    assert [one.rule for one in place.open().state.uses] == ["critical-fix"]
+    assert [one.rule for one in place.open().state.trust.uses] == ["critical-fix"]
     for n in (2, 3):
         receive(place, CURE.but(version=f"1.{n}.0", sequence=n + 1))
     # The second use; it is taken back by its probes and was a use all the same.
@@ -346,7 +346,7 @@ def test_an_emergency_rule_is_asked_for_by_name_counted_and_spent(place: Place) 
     write_policy(place, policy_text(4, tail=TAIL + EMERGENCY))
     agree(place, "policy", "ops-1", "sec-1")
     with place.hold() as site:
-        from verifier.policy_change import put_in_force
+        from verifier.approval.policy_change import put_in_force
 
         put_in_force(site)
     assert spare(place, "r-1.3.0") == ["critical-fix"]
@@ -358,7 +358,7 @@ def test_where_the_ordinary_rules_are_met_no_use_is_spent(place: Place) -> None:
     agree(place, "r-1.1.0", "ops-1", "sec-1")
     assert spare(place, "r-1.1.0") == []
     assert place.install("r-1.1.0", emergency="critical-fix").error is None
-    assert place.open().state.uses == ()
+    assert place.open().state.trust.uses == ()
     assert place.told == ["install"]
 
 
@@ -372,12 +372,12 @@ def test_a_second_attempt_under_one_plan_is_one_use(place: Place) -> None:
     with pytest.raises(Exception, match="medium"):
         ended = place.install("r-1.1.0", emergency="critical-fix")
     assert ended is None
-    assert len(place.open().state.uses) == 1
+    assert len(place.open().state.trust.uses) == 1
     away.rename(bundle)
     # It goes on by what was asked for when it began.
     assert place.install("r-1.1.0").error is None
-    assert {one.rule for one in place.open().state.uses} == {"critical-fix"}
-    assert len({one.plan for one in place.open().state.uses}) == 1
+    assert {one.rule for one in place.open().state.trust.uses} == {"critical-fix"}
+    assert len({one.plan for one in place.open().state.trust.uses}) == 1
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def test_outside_of_a_window_a_reason_is_asked_for_and_kept(place: Place) -> Non
     assert place.install("r-1.1.0", outside_window="the customer calls").error is None
     planned = [one.record.event for one in place.open().entries if isinstance(one.record.event, Planned)]
     assert planned[-1].outside_window == "the customer calls"
-    assert place.open().state.generations[-1].outside_window
+    assert place.open().state.installs.generations[-1].outside_window
 
 
 def test_an_enforced_window_takes_no_reason(place: Place) -> None:
@@ -458,7 +458,7 @@ def test_an_enforced_window_takes_no_reason(place: Place) -> None:
         place.install("r-1.1.0", outside_window="please")
     place.clock.at = datetime(2026, 3, 15, 3, 59, tzinfo=UTC)
     assert place.install("r-1.1.0").error is None
-    assert not place.open().state.generations[-1].outside_window
+    assert not place.open().state.installs.generations[-1].outside_window
 
 
 @pytest.mark.parametrize("field", ["supported_until", "next_expected_by"])
@@ -478,7 +478,7 @@ def test_what_a_passed_date_does(place: Place, field: str) -> None:
     assert caught.value.finding == finding
     # A clock that was set back is no way around it: the time floor of what was confirmed counts.
     place.clock.at = datetime(1970, 1, 1, tzinfo=UTC)
-    assert place.open().state.time_floor is not None
+    assert place.open().state.trust.time_floor is not None
 
 
 # --- the end, and leaving -------------------------------------------------------------------------------------------
@@ -496,14 +496,14 @@ def test_offboarding_is_asked_like_everything_else(place: Place) -> None:
     agree(place, "offboard", "sec-1")
     site = place.open()
     require(standing_of(site, offboard_question(site)), "offboard")
-    assert site.state.transaction is not None
-    assert site.state.transaction.state == State.SETTLED
+    assert site.state.installs.transaction is not None
+    assert site.state.installs.transaction.state == State.SETTLED
 
 
 def test_a_condition_is_shown_with_the_approval(place: Place) -> None:
-    from verifier.agreement import agreement_text
-    from verifier.approve import say_verdict
-    from verifier.drivers import load_driver
+    from verifier.approval.approve import say_verdict
+    from verifier.approval.review_page import agreement_text
+    from verifier.runtime.drivers.driver import load_driver
 
     receive(place, HOPS[0])
     with place.hold() as site:

@@ -6,14 +6,15 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from manifests.approval import SignedApproval, verify_approval
-from manifests.digest import Blob, digest_of
-from manifests.errors import RefusedError, WaitingError
-from manifests.policy import KINDS, Kind, Policy
-from manifests.release import Config, Handler, Limits, Release
+from manifests.documents.approval import SignedApproval, verify_approval
+from manifests.documents.policy import KINDS, Kind, Policy
+from manifests.documents.release import Config, Handler, Limits, Release
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import RefusedError, WaitingError
 from tests.unit.manifests.test_policy import KEYS, PLAN, TEXT, approval, compiled
 from tests.vendor import Vendor
-from verifier.policy import Before, Standing, kinds_of, needs_of, require, stand, tight_roles
+from verifier.rules.agreement import Standing, needs_of, require, stand, tight_roles
+from verifier.rules.change_kinds import Before, kinds_of
 
 SETTINGS = digest_of(b"settings")
 

@@ -5,29 +5,28 @@ from pathlib import Path
 
 import pytest
 
-from manifests.approval import Approval, sign_approval
-from manifests.canonical import encode
-from manifests.digest import digest_of
-from manifests.errors import MalformedError, RefusedError, UntrustedError, UsageError, WaitingError
-from manifests.keys import generate_key
-from manifests.plan import Plan
+from manifests.documents.approval import Approval, sign_approval
+from manifests.documents.plan import Plan
+from manifests.trust.private_keys import generate_key
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
+from manifests.words.errors import MalformedError, RefusedError, UntrustedError, UsageError, WaitingError
 from tests.faults.model import QuickDisk
 from tests.governed import PEOPLE, TAIL, agree, govern, policy_text, write_policy
 from tests.place import Place, make_place
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, Vendor
-from verifier.agreement import agreement_section
-from verifier.differences import policy_differences
-from verifier.drivers import load_driver
-from verifier.events import PolicyInForce
-from verifier.items import asked_about, note_proposals
-from verifier.matter import matter_of
-from verifier.paper import Section, as_text
-from verifier.policy_change import Founding, found_anew, policy_change, put_in_force
-from verifier.queue import waiting_items
-from verifier.review import make_review
-from verifier.review_paper import review_paper
-from verifier.standing import standing_of
-from verifier.status import status_of
+from verifier.approval.differences.policy import policy_differences
+from verifier.approval.items import asked_about, note_proposals
+from verifier.approval.page import Section, as_text
+from verifier.approval.policy_change import Founding, found_anew, policy_change, put_in_force
+from verifier.approval.queue import waiting_items
+from verifier.approval.review import make_review
+from verifier.approval.review_input import matter_of
+from verifier.approval.review_page import agreement_section, review_paper
+from verifier.approval.verdicts import standing_of
+from verifier.reporting.status import status_of
+from verifier.runtime.drivers.driver import load_driver
+from verifier.site.journal.events import PolicyInForce
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ def test_a_change_binds_when_the_people_of_the_policy_in_force_agree(place: Plac
     put(place)
     site = place.open()
     assert site.policy == proposed
-    event = site.state.policies[-1]
+    event = site.state.trust.policies[-1]
     assert (event.number, len(event.approvals), event.reason, event.gone) == (3, 2, None, ())
     assert waiting_items(site) == ()
     place.receive(Vendor().write(place.path.parent / "1.tar"))
@@ -202,7 +201,7 @@ def test_root_signs_for_it_with_a_key_of_their_own_policy(place: Place) -> None:
             site_key=state.site_key.keyid,
             action="policy",
             last_change=state.last_change,
-            policy=state.policy,
+            policy=state.trust.policy,
             subject=digest_of(encode(mine)),
             kinds=("policy",),
         )
@@ -281,8 +280,8 @@ def test_those_who_are_left_found_it_anew_and_it_is_told(place: Place) -> None:
     found(place, founding(place, "sec-1"))
     state = place.open().state
     assert place.open().policy == proposed
-    assert (state.policies[-1].gone, state.policies[-1].reason) == (("sec-1",), "both left the company")
-    assert [(one.code, one.digest) for one in state.alarms] == [("policy-refounded", state.policy)]
+    assert (state.trust.policies[-1].gone, state.trust.policies[-1].reason) == (("sec-1",), "both left the company")
+    assert [(one.code, one.digest) for one in state.alarms] == [("policy-refounded", state.trust.policy)]
     assert "without sec-1: both left the company" in state.alarms[0].detail
 
 
@@ -340,13 +339,13 @@ def test_who_owns_the_file_is_the_proposer_and_stays_so(place: Place) -> None:
     agree(place, "policy", "ops-1", "sec-1")
     site = place.open()
     assert standing_of(site, policy_change(site)).not_counted == ("ops-1",)
-    (noted,) = site.state.proposed
+    (noted,) = site.state.trust.proposed
     assert (noted.item, noted.account) == ("policy", me)
     (item,) = waiting_items(site)
     assert item.since == noted.at
     place.approve("policy", "ops-2")
     put(place)
-    assert place.open().state.proposed == ()
+    assert place.open().state.trust.proposed == ()
 
 
 def test_a_proposal_is_noted_once(place: Place) -> None:

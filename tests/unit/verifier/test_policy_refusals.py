@@ -3,12 +3,12 @@
 import pytest
 from msgspec.structs import replace
 
-from manifests import release as r
-from manifests.errors import RefusedError
-from manifests.policy import Policy
+from manifests.documents import release as r
+from manifests.documents.policy import Policy
+from manifests.words.errors import RefusedError
 from tests.unit.manifests.test_policy import compiled
 from tests.vendor import Vendor
-from verifier.policy import check_release
+from verifier.rules.change_kinds import check_release
 
 
 def policy(*, everyone: bool = False, unsigned: bool = False) -> Policy:

@@ -2,13 +2,25 @@
 
 import pytest
 
-from manifests.digest import digest_of
-from manifests.keys import generate_key
-from manifests.trust import Mark, Pin
-from verifier.events import Act, Planned
-from verifier.recover import MAX_ATTEMPTS, MAX_RETREATS, Ask, Close, Confirm, Do, GiveUp, Observed, Relink, Rest, decide
-from verifier.state import SiteState, Transaction
-from verifier.table import BEFORE_CHANGE, MOVES, RESTING, TABLE, State
+from manifests.trust.private_keys import generate_key
+from manifests.trust.root import Mark, Pin
+from manifests.words.digest import digest_of
+from verifier.change.recovery import (
+    MAX_ATTEMPTS,
+    MAX_RETREATS,
+    Ask,
+    Close,
+    Confirm,
+    Do,
+    GiveUp,
+    Observed,
+    Relink,
+    Rest,
+    decide,
+)
+from verifier.site.journal.events import Act, Planned
+from verifier.site.journal.state import InstallState, SiteState, Transaction, TrustState
+from verifier.site.journal.transitions import BEFORE_CHANGE, MOVES, RESTING, TABLE, State
 
 D = digest_of(b"x")
 KEY = generate_key().public
@@ -37,22 +49,19 @@ def site(state: State | None, *, act: Act | None = None, current: int = 1, **mor
         now = Transaction(**given)  # type: ignore[arg-type]  # by name
     return SiteState(
         site="a/b/c/d",
-        vendor="v",
         enrolled_channel="stable",
         site_key=KEY,
         key_epoch=1,
-        practice=False,
         enrolled_at="",
         verifier="",
-        root=Pin(version=1, digest=D),
         head=D,
         seq=1,
         last_change=D,
         last_change_seq=1,
         last_change_at="",
         last_at="",
-        current=current,
-        transaction=now,
+        trust=TrustState(vendor="v", practice=False, root=Pin(version=1, digest=D)),
+        installs=InstallState(current=current, transaction=now),
     )
 
 
@@ -129,7 +138,7 @@ def test_after_the_switch_a_lost_link_is_set_right_and_a_strange_one_stops(state
 @pytest.mark.parametrize("move", TABLE, ids=lambda move: f"{move.state} {move.act}")
 @pytest.mark.parametrize("observed", [1, 2])
 def test_every_act_that_was_cut_off_is_closed(move: object, observed: int) -> None:
-    from verifier.table import Move
+    from verifier.site.journal.transitions import Move
 
     assert isinstance(move, Move)
     found = what(site(move.during, act=move.act, current=observed), observed)

@@ -12,40 +12,36 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from manifests import report as r
-from manifests.contract import Contract
-from manifests.digest import digest_of
-from manifests.enrolment import verify_enrolment
-from manifests.envelope import INTOTO, verify_statement
-from manifests.errors import DamagedError, RefusedError, TrialError, UntrustedError
-from manifests.release import Trial
-from manifests.symbols import cut_report
+from manifests.documents import report as r
+from manifests.documents import report_reader as r_report_reader
+from manifests.documents import report_writer as r_report_writer
+from manifests.documents.contract import Contract
+from manifests.documents.enrolment import verify_enrolment
+from manifests.documents.release import Trial
+from manifests.transport.symbols import cut_report
+from manifests.trust.envelope import INTOTO, verify_statement
+from manifests.words.digest import digest_of
+from manifests.words.errors import DamagedError, RefusedError, TrialError, UntrustedError
 from tests.bench.report import many_installed
 from tests.consignments import consignment_for, signed
 from tests.place import Place, make_place
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
-from verifier.consignment import look, receive_consignment
-from verifier.events import Reported
-from verifier.fsops import Disk, Space
-from verifier.journal import read_journal
-from verifier.report import (
-    Former,
-    Observed,
-    config_seal,
-    export_reports,
-    fit,
-    observe_site,
-    plan_report,
-    read_former,
-    write_report,
-)
-from verifier.report_cli import report_command
-from verifier.site import Site, hold_site
-from verifier.state import SiteState
-from verifier.verify_cli import compare_command
-from verifier.why import contract_in_force
-from verifier.windows import clock_verdict
+from verifier.commands.compare import compare_command
+from verifier.commands.report import report_command
+from verifier.intake.consignments import look, receive_consignment
+from verifier.reporting.field_sources import contract_in_force
+from verifier.reporting.report_observe import observe_site, read_former
+from verifier.reporting.report_plan import Former, Observed, config_seal, plan_report
+from verifier.reporting.report_reduce import fit
+from verifier.reporting.report_write import export_reports, write_report
+from verifier.rules.time import clock_verdict
+from verifier.site.disk import Disk, Space
+from verifier.site.folder import Site
+from verifier.site.journal.chain import read_journal
+from verifier.site.journal.events import Reported
+from verifier.site.journal.state import SiteState
+from verifier.site.lock import hold_site
 
 ONE = Vendor(version="1.0.0", sequence=1)
 TWO = Vendor(version="1.1.0", sequence=2, service={"hello.txt": b"hello, world\n", "run.py": b"print('hi')\n"})
@@ -67,18 +63,18 @@ def place(tmp_path: Path) -> Place:
     return place
 
 
-def write(place: Place, cause: str = "requested") -> r.SignedReport:
+def write(place: Place, cause: str = "requested") -> r_report_reader.SignedReport:
     with place.hold() as site:
         return verified(place, write_report(site, site.disk, place.clock.at, cause=cause))
 
 
-def verified(place: Place, path: Path) -> r.SignedReport:
-    return r.verify_report(path.read_bytes(), place.open().state.site_key)
+def verified(place: Place, path: Path) -> r_report_reader.SignedReport:
+    return r_report_reader.verify_report(path.read_bytes(), place.open().state.site_key)
 
 
 def newest(place: Place) -> r.Report:
     state = place.open().state
-    return verified(place, place.path / "outbox" / f"{state.report_seq}.report.json").report
+    return verified(place, place.path / "outbox" / f"{state.reports.seq}.report.json").report
 
 
 def test_the_first_report_stands_on_the_enrolment(place: Place) -> None:
@@ -102,7 +98,7 @@ def test_while_a_way_back_is_on_trial_the_contract_of_what_was_left_binds(place:
     place.bring(Closed(version="1.1.0", sequence=2).write(tmp_path / "2.tar"))
     state = place.open().state
     assert isinstance(place.rollback(person="ops-1").error, TrialError)
-    assert (place.open().state.current, contract_in_force(place.open())[1]) == (1, state.contract)
+    assert (place.open().state.installs.current, contract_in_force(place.open())[1]) == (1, state.installs.contract)
     assert place.confirm("ops-1").error is None
     assert contract_in_force(place.open())[1] == ONE.release()[0].contract.digest
 
@@ -142,7 +138,7 @@ def test_every_change_is_told(place: Place, tmp_path: Path) -> None:
 
 
 def test_a_failed_trial_is_told_with_its_cause(place: Place, tmp_path: Path) -> None:
-    from manifests import release as rel
+    from manifests.documents import release as rel
 
     probe = rel.Probe(name="answers", tcp=rel.TcpProbe(endpoint="api"))
     yaml = place.path / "site.yaml"
@@ -313,7 +309,7 @@ def test_a_full_disk_costs_the_reserve_before_it_costs_the_report(place: Place) 
     full = Place(path=place.path, disk=FullDisk(), clock=place.clock)
     with pytest.raises(OSError, match="No space"):
         write(full)
-    assert place.open().state.report_seq == 1
+    assert place.open().state.reports.seq == 1
 
 
 def stray(place: Place) -> bytes:
@@ -366,7 +362,7 @@ def test_the_summary_of_unacknowledged_reports_is_whole_or_says_what_it_omits(pl
             cause="requested",
             now=datetime(2026, 3, 1, tzinfo=UTC),
         )
-        r.check_report(report, "report")
+        r_report_reader.check_report(report, "report")
         former = Former(seq=seq, digest=digest_of(b"%d" % seq), report=report)
     chain = report.chain
     assert chain.omitted == r.Omitted(first=1, last=99 - r.MAX_EARLIER, digest=digest_of(b"%d" % (99 - r.MAX_EARLIER)))
@@ -374,7 +370,7 @@ def test_the_summary_of_unacknowledged_reports_is_whole_or_says_what_it_omits(pl
 
 
 def replaced(state: SiteState, seq: int) -> SiteState:
-    return replace_data(state, report_seq=seq)
+    return replace_data(state, reports=replace_data(state.reports, seq=seq))
 
 
 def test_what_does_not_fit_is_counted() -> None:
@@ -404,7 +400,7 @@ def test_what_does_not_fit_is_counted() -> None:
         ),
     )
     found = fit(large, OTHER)
-    assert len(r.encode_report(found, OTHER)) <= r.MAX_CORE
+    assert len(r_report_writer.encode_report(found, OTHER)) <= r.MAX_CORE
     parts = found.components
     assert len(parts.listed) + parts.more_same + parts.more_other == 940
     assert set(bad) <= set(parts.listed)  # what went wrong goes last
@@ -430,7 +426,7 @@ def test_two_hundred_real_images_fit_into_a_core_and_into_sixteen_symbols(tmp_pa
     assert [one.found for one in found.components.listed] == ["same"] * 201
     assert (found.components.more_same, found.components.more_other, found.dropped) == (0, 0, ())
     assert found.store == r.Store(releases=(r.Held(release=found.install.release.digest),))  # type: ignore[union-attr]  # it is installed
-    assert len(r.encode_report(found, OTHER)) < r.MAX_CORE
+    assert len(r_report_writer.encode_report(found, OTHER)) < r.MAX_CORE
     assert len(cut_report((place.path / "outbox" / "1.report.json").read_bytes())) <= 16
 
 
@@ -555,7 +551,7 @@ def test_the_verb(place: Place, tmp_path: Path) -> None:
     assert run(place, code=5)["error"]["finding"] == "no-report"  # type: ignore[index]  # the error's object
     preview = run(place, "--preview")
     assert preview["signed"] is False
-    assert place.open().state.report_seq == 0
+    assert place.open().state.reports.seq == 0
     first = run(place, "--new")
     assert first["report"]["chain"]["seq"] == 1  # type: ignore[index]  # the report's object
     assert run(place) == first

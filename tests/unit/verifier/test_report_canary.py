@@ -12,28 +12,28 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace as with_
 
-from fleet.pictures import read_symbols
-from manifests import release as rel
-from manifests.armour import find_armour, open_armour
-from manifests.consignment import Request
-from manifests.digest import Blob, digest_of
-from manifests.keys import generate_key
-from manifests.symbols import gather, join_report, parse_symbol
+from fleet.intake.pictures import read_symbols
+from manifests.documents import release as rel
+from manifests.documents.consignment import Request
+from manifests.transport.armour import find_armour, open_armour
+from manifests.transport.symbols import gather, join_report, parse_symbol
+from manifests.trust.private_keys import generate_key
+from manifests.words.digest import Blob, digest_of
 from tests.consignments import consignment_for, signed
 from tests.faults.model import QuickDisk
 from tests.place import NAMES, Clock, Place
 from tests.vendor import Vendor
-from verifier.approve import say_verdict
-from verifier.consignment import look, receive_consignment
-from verifier.drivers import load_driver
-from verifier.enroll import enroll, read_offer
-from verifier.events import Alarm, Note
-from verifier.host import Host
-from verifier.install import rollback
-from verifier.probes import ProbeContext, ProbeResult
-from verifier.queue import waiting_items
-from verifier.report import write_report
-from verifier.report_cli import report_command
+from verifier.approval.approve import say_verdict
+from verifier.approval.queue import waiting_items
+from verifier.commands.report import report_command
+from verifier.install.rollback import rollback
+from verifier.intake.consignments import look, receive_consignment
+from verifier.intake.enrolment import enroll, read_offer
+from verifier.reporting.report_write import write_report
+from verifier.runtime.drivers.driver import load_driver
+from verifier.runtime.probes.probe import ProbeContext, ProbeResult
+from verifier.site.host import Host
+from verifier.site.journal.events import Alarm, Note
 
 SCHEMA = b'{"type":"object","additionalProperties":true}'
 PROBE = rel.Probe(name="up", tcp=rel.TcpProbe(endpoint="api"))
@@ -211,7 +211,7 @@ def test_no_secret_leaves_in_any_form(place: Place, tmp_path: Path) -> None:
     layers = [layer for data in inside for layer in unfolded(data)] if unknown else []
     assert [one for one in unknown if not any(canary(one).encode() in layer for layer in layers)] == []
     state = place.open().state
-    configs = {one.config for one in state.generations} | {one.settings for one in state.generations}
+    configs = {one.config for one in state.installs.generations} | {one.settings for one in state.installs.generations}
     secrets = [(one, shape) for one in PLANTED for shape in shapes(canary(one))]
     # Nobody may try values against these: they are sealed, or they stay.
     secrets += [("digest of a config", str(one).removeprefix("sha256:").encode()) for one in configs if one]

@@ -8,21 +8,21 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from fleet.cli import fleet_group
-from fleet.pictures import read_symbols
-from manifests.armour import find_armour, open_armour
-from manifests.canonical import encode
-from manifests.contract import CORE_FIELDS, OPTIONAL_CORE_FIELDS, parse_contract
-from manifests.keys import FileSigner, encode_private, generate_key
-from manifests.policy import Person
-from manifests.symbols import cut_report
-from manifests.telephone import parse_line, site_code
+from fleet.commands.group import fleet_group
+from fleet.intake.pictures import read_symbols
+from manifests.documents.contract import CORE_FIELDS, OPTIONAL_CORE_FIELDS, parse_contract
+from manifests.documents.policy import Person
+from manifests.transport.armour import find_armour, open_armour
+from manifests.transport.symbols import cut_report
+from manifests.transport.telephone import parse_line, site_code
+from manifests.trust.private_keys import FileSigner, encode_private, generate_key
+from manifests.words.canonical import encode
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.events import Note
-from verifier.queue import waiting_items
-from verifier.report import write_report
-from verifier.report_cli import report_command
+from verifier.approval.queue import waiting_items
+from verifier.commands.report import report_command
+from verifier.reporting.report_write import write_report
+from verifier.site.journal.events import Note
 
 ONE = Vendor(version="1.0.0", sequence=1)
 
@@ -47,7 +47,7 @@ def asked(place: Place, *words: str, code: int = 0) -> dict[str, Any]:
 
 
 def newest(place: Place) -> bytes:
-    return (place.path / "outbox" / f"{place.open().state.report_seq}.report.json").read_bytes()
+    return (place.path / "outbox" / f"{place.open().state.reports.seq}.report.json").read_bytes()
 
 
 def notes(place: Place) -> list[str]:
@@ -68,7 +68,7 @@ def test_text_line_and_pictures_reach_support(place: Place, tmp_path: Path) -> N
     line = asked(place, "--line")["line"]
     state = place.open().state
     said = parse_line(line)
-    assert (said.code, said.seq) == (site_code(state.site_key.keyid), state.report_seq)
+    assert (said.code, said.seq) == (site_code(state.site_key.keyid), state.reports.seq)
     assert notes(place)[-3:] == [
         "reports up to 1 as text",
         f"reports up to 1 as {len(drawn)} QR symbols",
@@ -120,13 +120,13 @@ def test_one_way_at_a_time(place: Place, tmp_path: Path) -> None:
 def test_a_new_one_by_text(place: Place) -> None:
     shown = asked(place, "--new", "--text")
     assert shown["report"]["chain"]["seq"] == 2
-    assert place.open().state.report_seq == 2
+    assert place.open().state.reports.seq == 2
 
 
 def test_why_each_field_may_leave(place: Place) -> None:
     """The lines are places in the contract whose digest is said: what stands there is the field."""
     shown = asked(place, "--why")
-    assert shown["contract"]["digest"] == place.open().state.contract
+    assert shown["contract"]["digest"] == place.open().state.installs.contract
     contract = parse_contract(encode(ONE.contract()))
     assert shown["purpose"] == contract.signals[0].why
     assert [one["field"] for one in shown["fields"]] == [*CORE_FIELDS, *OPTIONAL_CORE_FIELDS]

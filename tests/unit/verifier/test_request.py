@@ -12,14 +12,9 @@ import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
-from manifests import release as r
-from manifests.canonical import encode
-from manifests.digest import Blob, digest_of
-from manifests.envelope import add_signatures, parse_envelope, seal
-from manifests.errors import DamagedError, HostError, MalformedError, RefusedError, UntrustedError, WaybillError
-from manifests.keys import decode_base64, encode_base64, generate_key
-from manifests.release import Severity
-from manifests.review_request import (
+from manifests.documents import release as r
+from manifests.documents.release import Severity
+from manifests.documents.review_request import (
     REQUEST_TYPE,
     ApprovalAnswer,
     ReviewRequest,
@@ -28,23 +23,31 @@ from manifests.review_request import (
     sign_request,
     verify_request,
 )
+from manifests.trust.envelope import parse_envelope
+from manifests.trust.envelope_writer import add_signatures, seal
+from manifests.trust.keys import decode_base64, encode_base64
+from manifests.trust.private_keys import generate_key
+from manifests.words.canonical import encode
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import DamagedError, HostError, MalformedError, RefusedError, UntrustedError, WaybillError
 from tests.faults.model import QuickDisk
 from tests.governed import EMERGENCY, TAIL, agree, govern, policy_text, write_policy
 from tests.place import Place, make_place
 from tests.unit.verifier.test_review import SCHEMA, first_vendor, fix
 from tests.vendor import Vendor
-from verifier.answer import sign_answer
-from verifier.arrivals import Arrivals, receive_paths
-from verifier.desk import OpenRequest, open_request
-from verifier.drivers import load_driver
-from verifier.fsops import Disk
-from verifier.items import asked_about
-from verifier.matter import matter_of
-from verifier.report import write_report
-from verifier.request import DOCUMENTS, write_request
-from verifier.review import Review, make_review
-from verifier.review_cli import review_command
-from verifier.standing import standing_of
+from verifier.approval.answers import sign_answer
+from verifier.approval.items import asked_about
+from verifier.approval.request_folder import DOCUMENTS
+from verifier.approval.request_reader import OpenRequest, open_request
+from verifier.approval.request_writer import write_request
+from verifier.approval.review import Review, make_review
+from verifier.approval.review_input import matter_of
+from verifier.approval.verdicts import standing_of
+from verifier.commands.review import review_command
+from verifier.intake.media import Arrivals, receive_paths
+from verifier.reporting.report_write import write_report
+from verifier.runtime.drivers.driver import load_driver
+from verifier.site.disk import Disk
 
 NEXT = "r-1.1.0"
 SERVICE = {"hello.txt": b"second\n", "run.py": b"print('hi')\n"}
@@ -107,9 +110,9 @@ def told(review: Review) -> object:
 
 
 def refusal(place: Place, path: Path) -> WaybillError:
-    before = place.open().state.verdicts
+    before = place.open().state.trust.verdicts
     found = receive(place, path)
-    assert (found.answers, place.open().state.verdicts) == ((), before)
+    assert (found.answers, place.open().state.trust.verdicts) == ((), before)
     (error,) = found.refused
     return error
 
@@ -225,7 +228,7 @@ def test_who_agreed_already_and_an_emergency_rule_are_in_the_request(place: Plac
 
 
 def test_the_vendors_root_can_be_named_from_the_paper(place: Place, tmp_path: Path) -> None:
-    pin = place.open().state.root
+    pin = place.open().state.trust.root
     assert "by the fingerprint that you gave" in open_request(tmp_path / "desk", pin.digest).root
     with pytest.raises(UntrustedError) as caught:
         open_request(tmp_path / "desk", digest_of(b"another vendor"))
@@ -302,7 +305,7 @@ def test_a_request_that_contradicts_its_plan(place: Place, tmp_path: Path, chang
     site = place.open()
     path = folder / "request.json"
     request = verify_request(path.read_bytes()).request
-    data = site.document(site.state.verdicts[0].envelope)
+    data = site.document(site.state.trust.verdicts[0].envelope)
     (folder / DOCUMENTS / digest_of(data)[7:]).write_bytes(data)
     other = msgspec.structs.replace(request.policy, digest=digest_of(data), size=len(data))
     fields = change(request, other)  # type: ignore[operator]  # a lambda of the table above
@@ -425,7 +428,7 @@ def test_an_approval_that_comes_after_the_rejection_of_the_same_request(place: P
 
 def test_what_was_signed_at_the_site_is_no_answer(place: Place, tmp_path: Path) -> None:
     place.approve(NEXT, "sec-1")
-    said = place.open().state.verdicts[-1]
+    said = place.open().state.trust.verdicts[-1]
     raw = place.open().document(said.envelope)
     path = answer(place, tmp_path / "desk", "sec-1")
     found = msgspec.json.decode(path.read_bytes(), type=ApprovalAnswer)

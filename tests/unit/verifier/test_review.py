@@ -8,39 +8,34 @@ from pathlib import Path
 
 import msgspec
 
-from manifests import release as r
-from manifests.canonical import encode
-from manifests.contract import Keep, Signal, Source, Values
-from manifests.digest import Blob, digest_of
-from manifests.errors import DamagedError
-from manifests.keys import generate_key
-from manifests.plan import Plan
-from manifests.policy import KINDS, Confirm, Person, Policy, Refuse, Windows
-from manifests.rollback import Backup, Rollback, Step
-from manifests.sbom import Component, read_components
+from manifests.documents import release as r
+from manifests.documents.contract import Keep, Signal, Source, Values
+from manifests.documents.plan import Plan
+from manifests.documents.policy import KINDS, Confirm, Person, Policy, Refuse, Windows
+from manifests.documents.rollback import Backup, Rollback, Step
+from manifests.foreign.sbom import Component, read_components
+from manifests.trust.private_keys import generate_key
+from manifests.words.canonical import encode
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import DamagedError
 from tests.faults.model import QuickDisk
 from tests.place import make_place
 from tests.vendor import Vendor
-from verifier.agreement import agreement_section
-from verifier.change import change_of
-from verifier.differences import (
-    HIDDEN,
-    Difference,
-    advisories_between,
-    component_differences,
-    config_differences,
-    policy_differences,
-    release_differences,
-)
-from verifier.drivers import load_driver
-from verifier.matter import matter_of
-from verifier.paper import Paper, as_page, as_text
-from verifier.policy import Question, needs_of, stand
-from verifier.review import Matter, Review, Room, make_review
-from verifier.review_paper import review_paper
-from verifier.sides import Side, read_side
-from verifier.standing import standing_of
-from verifier.verify import Finding
+from verifier.approval.differences.compare_values import HIDDEN, Difference
+from verifier.approval.differences.config import config_differences
+from verifier.approval.differences.policy import policy_differences
+from verifier.approval.differences.release import advisories_between, component_differences, release_differences
+from verifier.approval.page import Paper, as_page, as_text
+from verifier.approval.release_documents import Side, read_side
+from verifier.approval.review import Review, make_review
+from verifier.approval.review_input import Matter, matter_of
+from verifier.approval.review_page import agreement_section, review_paper
+from verifier.approval.verdicts import standing_of
+from verifier.change.route import change_of
+from verifier.change.space import Room
+from verifier.rules.agreement import Question, needs_of, stand
+from verifier.runtime.drivers.driver import load_driver
+from verifier.trust.findings import Finding
 
 HOSTILE = "evil\x1b[31m\u202e\u200b\n  agreed: yes <script>alert(1)</script> \"&'"
 SCHEMA = encode(

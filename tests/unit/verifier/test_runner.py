@@ -17,26 +17,24 @@ from pathlib import Path
 
 import pytest
 
-from manifests.digest import Blob, digest_of
-from manifests.errors import DamagedError, HostError, RefusedError, WaybillError
-from manifests.release import Program
+from manifests.documents.release import Program
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import DamagedError, HostError, RefusedError, WaybillError
 from tests.faults.model import FailingDisk
-from verifier import runner
-from verifier.fsops import Disk
-from verifier.runner import (
+from verifier.runtime import program_output as runner_program_output
+from verifier.runtime import sandbox
+from verifier.runtime.program_files import (
     Account,
-    Kept,
     Limits,
-    NewFile,
     OnDisk,
-    Ran,
-    check_sandbox,
     choose_file,
     find_account,
     place_program,
     platform_of,
-    run,
 )
+from verifier.runtime.program_output import Kept, NewFile, Ran
+from verifier.runtime.sandbox import check_sandbox, run
+from verifier.site.disk import Disk
 
 ROOT = os.geteuid() == 0
 NOBODY = 65534
@@ -386,7 +384,7 @@ except OSError as error:
     ran = run(python(tmp_path, text), ("tool",), account=account, limits=LIMITS)
     number, count = ran.output.split()
     assert int(number) == errno.EAGAIN
-    assert int(count) <= runner.MAX_PROCESSES
+    assert int(count) <= sandbox.MAX_PROCESSES
     assert alive(word) == []
 
 
@@ -434,7 +432,7 @@ def test_the_end_of_stderr_is_kept_and_cannot_act_on_a_terminal(tmp_path: Path, 
     ran = run(shell(tmp_path, text), ("tool",), account=account, limits=LIMITS)
     assert (ran.outcome, ran.output) == ("done", b"out\n")
     assert ran.errors.endswith(" [31mred the end")
-    assert len(ran.errors) <= runner.KEPT_ERRORS
+    assert len(ran.errors) <= runner_program_output.KEPT_ERRORS
 
 
 def test_files_have_a_bound(tmp_path: Path, account: Account) -> None:
@@ -512,8 +510,9 @@ def test_many_at_once(tmp_path: Path, account: Account) -> None:
 PARENT = """
 import os, sys
 from pathlib import Path
-from manifests.digest import Blob
-from verifier.runner import *
+from manifests.words.digest import Blob
+from verifier.runtime.program_files import *
+from verifier.runtime.sandbox import *
 path, digest, size, uid, word = sys.argv[1:]
 program = OnDisk("tool", Path(path), Blob(digest=digest, size=int(size)))
 account = find_account(int(uid), ours=os.geteuid())
@@ -581,7 +580,7 @@ def test_a_launcher_that_is_killed_is_told_and_takes_the_program_along(tmp_path:
     class Killing(Kept):
         def write(self, data: bytes) -> None:
             launcher = [
-                pid for pid in children(os.getpid()) if b"launch.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+                pid for pid in children(os.getpid()) if b"launcher.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
             ]
             killed.extend(launcher)
             os.kill(launcher[0], signal.SIGKILL)
@@ -699,8 +698,9 @@ def test_accounts_that_are_refused(user: str | int | None, ours: int, words: str
 
 CHECK = """
 import os, sys
-from manifests.errors import WaybillError
-from verifier.runner import check_sandbox, find_account
+from manifests.words.errors import WaybillError
+from verifier.runtime.program_files import find_account
+from verifier.runtime.sandbox import check_sandbox
 try:
     check_sandbox(find_account(int(sys.argv[1]), ours=os.geteuid()))
 except WaybillError as error:
@@ -776,7 +776,7 @@ def test_what_is_refused_was_not_run(tmp_path: Path, account: Account, monkeypat
     for folder in (tmp_path, *tmp_path.parents):
         if ROOT and folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o011)
-    real = runner._job
+    real = sandbox._job
     orders: dict[str, dict[str, object]] = {
         "sandbox-parent": {"parent": 1},
         "sandbox-account": {"uid": 0, "gid": 0},
@@ -787,12 +787,12 @@ def test_what_is_refused_was_not_run(tmp_path: Path, account: Account, monkeypat
     for finding, change in orders.items():
         if not ROOT and finding == "sandbox-account":
             continue
-        monkeypatch.setattr(runner, "_job", lambda *args, change=change: real(*args) | change)
+        monkeypatch.setattr(sandbox, "_job", lambda *args, change=change: real(*args) | change)
         with pytest.raises(WaybillError) as found:
             run(program, ("tool",), account=account, limits=LIMITS)
         assert found.value.finding == finding
     assert not (open_ / "ran").exists()
-    monkeypatch.setattr(runner, "_job", real)
+    monkeypatch.setattr(sandbox, "_job", real)
     run(program, ("tool",), account=account, limits=LIMITS)
     assert (open_ / "ran").exists()
 

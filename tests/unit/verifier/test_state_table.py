@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from manifests.errors import HostError, WaybillError
+from manifests.words.errors import HostError, WaybillError
 from tests.faults.model import PulledPlugError, QuickDisk
 from tests.migrating import OLD, FakePrograms, database, migrating, put_database, step
 from tests.place import Place, make_place
-from verifier.drivers.files import FilesDriver
-from verifier.events import AskedAgain, Confirmed, Inconsistent, Intent, Outcome
-from verifier.machine import Machine
-from verifier.recover import act_of
-from verifier.table import TABLE
+from verifier.change.recovery import act_of
+from verifier.install.machine import Machine
+from verifier.runtime.drivers.files import FilesDriver
+from verifier.site.journal.events import AskedAgain, Confirmed, Inconsistent, Intent, Outcome
+from verifier.site.journal.transitions import TABLE
 
 A = migrating("1.0.0", 1)
 B = migrating("1.1.0", 2, step("two", 2), step("three", 3))
@@ -116,12 +116,12 @@ def play(
             told.append(type(error).__name__)
     told += story(place, since)
     site = place.open()
-    now = site.state.transaction
+    now = site.state.installs.transaction
     assert now is not None
     data = database(place.path).read_bytes()
     words = {OLD: "old data", NEW: "new data"}.get(data, "other data")
-    assert site.pointed() == site.state.current
-    return ", ".join(told), f"{now.state}, generation {site.state.current}, {words}"
+    assert site.pointed() == site.state.installs.current
+    return ", ".join(told), f"{now.state}, generation {site.state.installs.current}, {words}"
 
 
 TRIED = "stage, pause, backup database, try database, migrate two, migrate three, switch, activate, probe, "

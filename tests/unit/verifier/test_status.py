@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from manifests import release as r
-from manifests.errors import AttentionError, RolledBackError, TrialError
+from manifests.documents import release as r
+from manifests.words.errors import AttentionError, RolledBackError, TrialError
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
 from tests.governed import EMERGENCY, TAIL, govern, policy_text, write_policy
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.events import Alarm
-from verifier.queue import waiting_items
-from verifier.report import export_reports, write_report
-from verifier.review import queue_text
-from verifier.status import Status, status_of
+from verifier.approval.queue import waiting_items
+from verifier.approval.review import queue_text
+from verifier.reporting.report_write import export_reports, write_report
+from verifier.reporting.status import Status, status_of
+from verifier.site.journal.events import Alarm
 
 FIRST = Vendor(images=False)
 NEXT = FIRST.but(version="1.1.0", sequence=2, service={"hello.txt": b"next\n"})
@@ -156,8 +156,8 @@ def test_a_report_waits_for_those_who_let_it_leave(place: Place, tmp_path: Path)
 
 
 def test_conditions_are_read_before_anybody_installs(place: Place) -> None:
-    from verifier.approve import say_verdict
-    from verifier.drivers import load_driver
+    from verifier.approval.approve import say_verdict
+    from verifier.runtime.drivers.driver import load_driver
 
     item = receive(place, NEXT)
     with place.hold() as site:
@@ -168,9 +168,9 @@ def test_conditions_are_read_before_anybody_installs(place: Place) -> None:
 
 
 def test_what_failed_here_before_is_said_to_whoever_is_asked_again(place: Place) -> None:
-    from verifier.change import change_of
-    from verifier.drivers import load_driver
-    from verifier.matter import matter_of
+    from verifier.approval.review_input import matter_of
+    from verifier.change.route import change_of
+    from verifier.runtime.drivers.driver import load_driver
 
     probed = NEXT.but(change={"probes": (r.Probe(name="up", tcp=r.TcpProbe(endpoint="api")),)})
     place.approve(receive(place, probed))
@@ -208,4 +208,4 @@ def test_a_plan_of_several_releases_that_stopped_is_begun_again_as_a_whole(place
     assert "r-1.1.0 r-1.2.0" in queue_text((row,))
     assert place.confirm("ops-1").error is None
     assert place.install("r-1.1.0 r-1.2.0").error is None
-    assert place.open().state.current == 3
+    assert place.open().state.installs.current == 3

@@ -13,28 +13,42 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from manifests.authored import DriversFile, ProgramDriverFile, SiteFile
-from manifests.canonical import encode
-from manifests.digest import Blob, digest_of
-from manifests.errors import DamagedError, HostError, RefusedError, WaybillError
-from manifests.release import InstallStep, Program, Release
-from manifests.rollback import Backup, Formats, Rollback, State, Step
+from manifests.authored.site_yaml import DriversFile, ProgramDriverFile, SiteFile
+from manifests.documents.release import InstallStep, Program, Release
+from manifests.documents.rollback import Backup, Formats, Rollback, State, Step
+from manifests.words.canonical import encode
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import DamagedError, HostError, RefusedError, WaybillError
 from tests.faults.model import FailingDisk, PluggedDisk, PulledPlugError, RecordingDisk
 from tests.vendor import Vendor
-from verifier import steps
-from verifier.deeds import Again, Deed, PartAct
-from verifier.drivers import ABSENT, DriverContext
-from verifier.drivers.program import ProgramDriver
-from verifier.fsops import Disk
-from verifier.generations import Installed
-from verifier.runner import Account, check_sandbox, find_account, this_platform
-from verifier.steps import (
+from verifier.change.rollback_script import after_crash, next_part, plan_backups, way_back
+from verifier.runtime import migrations
+from verifier.runtime.drivers.driver import ABSENT, DriverContext
+from verifier.runtime.drivers.program import ProgramDriver
+from verifier.runtime.migrations import (
     MAX_TRIES,
-    Apply,
     Ground,
+    apply_step,
+    check_ground,
+    discard_backups,
+    ground_of,
+    make_backup,
+    restore_backup,
+    try_restore,
+    undo_step,
+)
+from verifier.runtime.program_files import Account, find_account, this_platform
+from verifier.runtime.sandbox import check_sandbox
+from verifier.site.disk import Disk
+from verifier.site.generations import Installed
+from verifier.site.journal.transitions import (
+    Again,
+    Apply,
+    Deed,
     Made,
     MakeBackup,
     Part,
+    PartAct,
     Restore,
     Settled,
     Status,
@@ -43,18 +57,6 @@ from verifier.steps import (
     TurnBack,
     Undo,
     Way,
-    after_crash,
-    apply_step,
-    check_ground,
-    discard_backups,
-    ground_of,
-    make_backup,
-    next_part,
-    plan_backups,
-    restore_backup,
-    try_restore,
-    undo_step,
-    way_back,
 )
 
 ROOT = os.geteuid() == 0
@@ -749,8 +751,8 @@ def test_the_whole_way_there_and_back(lab: Lab) -> None:
 def test_a_backup_that_cannot_be_made_leaves_nothing(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, fate: str, at_most: int, finding: str, words: str
 ) -> None:
-    monkeypatch.setattr(steps, "GRACE_SECONDS", 1)
-    monkeypatch.setattr(steps, "PATIENCE", 1)
+    monkeypatch.setattr(migrations, "GRACE_SECONDS", 1)
+    monkeypatch.setattr(migrations, "PATIENCE", 1)
     lab.fate(fate)
     with pytest.raises(HostError, match=words) as found:
         make_backup(lab.ground, backup(at_most=at_most))

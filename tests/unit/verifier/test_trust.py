@@ -5,26 +5,28 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace as struct_replace
 
-from content.bulk import no_progress
-from manifests.canonical import encode
-from manifests.digest import digest_of
-from manifests.envelope import seal
-from manifests.errors import RefusedError, UntrustedError, WaybillError
-from manifests.revocations import handler_digest
-from manifests.trust import ROOT_TYPE, Chain, Leaver, Mark, Pin, encode_root, parse_root, verify_chain
-from manifests.trust import Role as RootRole
+from content.bundle.bulk import no_progress
+from manifests.documents.release import handler_digest
+from manifests.trust.envelope_writer import seal
+from manifests.trust.root import ROOT_TYPE, Chain, Leaver, Mark, Pin, parse_root, verify_chain
+from manifests.trust.root import Role as RootRole
+from manifests.trust.root_writer import encode_root
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
+from manifests.words.errors import RefusedError, UntrustedError, WaybillError
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
 from tests.rootwork import FIRST, NEW_ROOT, SECOND_ROOT_FILE, THIRD_ROOT_FILE, bring, listing, next_root, with_chain
 from tests.vendor import RELEASE, ROOT, SECOND, derived, roles
-from verifier.change import change_of
-from verifier.confirmation import acknowledge_time
-from verifier.newroot import check_new_root, replace_root
-from verifier.report import write_report
-from verifier.site import Site
-from verifier.status import status_of
-from verifier.trust import adopt_revocations, adopt_roots, list_in_force, own_chain, root_documents, running_revoked
-from verifier.verify import verify_path
+from verifier.approval.confirmation import acknowledge_time
+from verifier.change.route import change_of
+from verifier.intake.root_replacement import check_new_root, replace_root
+from verifier.reporting.report_write import write_report
+from verifier.reporting.status import status_of
+from verifier.site.folder import Site
+from verifier.site.release_heads import running_revoked
+from verifier.site.vendor_trust import adopt_revocations, adopt_roots, list_in_force, own_chain, root_documents
+from verifier.trust.bundle import verify_path
 
 RUNS = digest_of(FIRST.head().release)
 
@@ -43,13 +45,13 @@ def running(place: Place) -> Place:
 def test_a_root_that_comes_alone_is_followed_and_said_before_it_is_in_force(place: Place) -> None:
     seen: list[int] = []
     with place.hold() as site:
-        found = adopt_roots(site, (SECOND_ROOT_FILE,), lambda _: seen.append(site.state.root.version))
+        found = adopt_roots(site, (SECOND_ROOT_FILE,), lambda _: seen.append(site.state.trust.root.version))
     assert set(seen) == {1}, "told while the older root was still in force"
     (one,) = found
     assert one.change.joins == (("root", NEW_ROOT.public.keyid),)
     assert one.change.leaves == (("root", ROOT.public.keyid),)
     state = place.open().state
-    assert (state.root.version, state.root.digest) == (2, one.fingerprint)
+    assert (state.trust.root.version, state.trust.root.digest) == (2, one.fingerprint)
     assert own_chain(place.open()).newest.version == 2
 
 
@@ -58,7 +60,7 @@ def test_a_chain_on_a_medium_is_walked_in_order_whatever_the_names(place: Place)
     assert [one.version for one in found.trust.roots] == [2, 3]
     assert found.trust.known == 1
     assert not found.refused
-    assert place.open().state.root.version == 3
+    assert place.open().state.trust.root.version == 3
     assert any("revoked" in line for line in said)
 
 
@@ -67,13 +69,13 @@ def test_a_gap_is_refused_by_the_missing_version_and_mended_by_what_a_bundle_bri
     (error,) = found.refused
     assert (error.finding, error.exit_code) == ("root-gap", 4)
     assert "root 2 is missing" in error.problem
-    assert place.open().state.root.version == 1
+    assert place.open().state.trust.root.version == 1
     other = FIRST.but(version="1.1.0", sequence=2)
     found, _ = bring(
         place, ("3.root.json", THIRD_ROOT_FILE), ("b.tar", with_chain(other, (FIRST.root_file(), SECOND_ROOT_FILE)))
     )
     assert not found.refused
-    assert place.open().state.root.version == 3
+    assert place.open().state.trust.root.version == 3
 
 
 def test_a_fork_is_refused_and_told_at_home(place: Place) -> None:
@@ -83,7 +85,7 @@ def test_a_fork_is_refused_and_told_at_home(place: Place) -> None:
     assert [one.finding for one in found.refused] == ["root-fork"]
     state = place.open().state
     assert [one.code for one in state.alarms] == ["root-fork"]
-    assert state.root.version == 2
+    assert state.trust.root.version == 2
     bring(place, ("2", other))
     assert len(place.open().state.alarms) == 1, "told once"
 
@@ -101,7 +103,7 @@ def test_a_root_that_names_a_key_of_the_customer_is_refused(place: Place) -> Non
         bundle.write_bytes(with_chain(FIRST, (FIRST.root_file(), named)))
         with pytest.raises(RefusedError, match="a key of this site or of its people"):
             place.receive(bundle)
-    assert place.open().state.root.version == 1
+    assert place.open().state.trust.root.version == 1
 
 
 def test_another_vendors_documents_are_left_alone(place: Place) -> None:
@@ -126,7 +128,7 @@ def test_an_older_medium_is_judged_with_the_newest_root_that_is_known(place: Pla
 
 def test_a_root_left_out_of_the_medium_fails_closed(place: Place) -> None:
     """F-74 at the site: `needs.trust_root` names the root that must judge it."""
-    from manifests import release as r
+    from manifests.documents import release as r
 
     needs = r.Needs(verifier="0.1", trust_root=2, from_=(), fresh=True)
     bundle = FIRST.but(change={"needs": needs}).write(place.path.parent / "needs-2.tar")
@@ -145,7 +147,7 @@ def test_a_root_and_a_list_are_stored_also_when_what_came_with_them_is_refused(p
     with pytest.raises(WaybillError):
         place.receive(bundle)
     state = place.open().state
-    assert (state.root.version, state.revocations is not None) == (2, True)
+    assert (state.trust.root.version, state.trust.revocations is not None) == (2, True)
 
 
 def test_a_revoked_release_is_refused_at_receive_and_at_install(place: Place) -> None:
@@ -160,7 +162,7 @@ def test_a_revoked_release_is_refused_at_receive_and_at_install(place: Place) ->
     with pytest.raises(RefusedError) as caught:
         place.receive(FIRST.write(place.path.parent / "again.tar"))
     assert caught.value.finding == "release-revoked"
-    assert place.open().state.running is None
+    assert place.open().state.installs.running is None
 
 
 def test_a_revoked_key_counts_nowhere(place: Place) -> None:
@@ -201,7 +203,7 @@ def test_a_running_release_whose_signer_is_revoked_is_called_so(running: Place) 
 
 
 def reported(place: Place):  # type: ignore[no-untyped-def]  # the report's type is said where it is read
-    from manifests.report import verify_report
+    from manifests.documents.report_reader import verify_report
 
     with place.hold() as site:
         path = write_report(site, site.disk, place.clock.at)
@@ -232,9 +234,9 @@ def test_a_list_of_an_older_roots_quorum_is_ignored_and_named(place: Place) -> N
     bring(place, ("2", SECOND_ROOT_FILE))
     found, _ = bring(place, ("list", listing(9, ROOT)))
     assert [one.ignored for one in found.trust.lists] == ["list 9 was signed under an older root and is ignored"]
-    assert place.open().state.revocations is None
+    assert place.open().state.trust.revocations is None
     found, _ = bring(place, ("list", listing(9, NEW_ROOT)))
-    assert place.open().state.revocations is not None
+    assert place.open().state.trust.revocations is not None
 
 
 def test_a_list_in_force_stays_when_the_root_keys_change(place: Place) -> None:
@@ -245,8 +247,8 @@ def test_a_list_in_force_stays_when_the_root_keys_change(place: Place) -> None:
 
 
 def test_verify_judges_with_what_the_site_holds_and_stores_nothing(place: Place) -> None:
-    from verifier.facts import facts_of
-    from verifier.trust import known_of
+    from verifier.site.facts import facts_of
+    from verifier.site.vendor_trust import known_of
 
     bring(place, ("list", listing(2, releases=("sha256:" + "0" * 64,))))
     bundle = place.path.parent / "newer-root.tar"
@@ -254,7 +256,7 @@ def test_verify_judges_with_what_the_site_holds_and_stores_nothing(place: Place)
     site = place.open()
     found = verify_path(
         bundle,
-        site.state.root,
+        site.state.trust.root,
         facts_of(site.state),
         now=place.clock.at,
         advance=no_progress,
@@ -263,7 +265,7 @@ def test_verify_judges_with_what_the_site_holds_and_stores_nothing(place: Place)
     assert found.head.chain.newest.version == 2
     assert [one.id for one in found.findings if one.error] == ["release-revoked"]
     after = place.open().state
-    assert (after.seq, after.root.version) == (site.state.seq, 1)
+    assert (after.seq, after.trust.root.version) == (site.state.seq, 1)
 
 
 def test_a_crash_between_file_and_journal_leaves_the_old_root_in_force(place: Place) -> None:
@@ -284,7 +286,7 @@ def test_changed_documents_of_trust_are_seen(place: Place) -> None:
     with pytest.raises(UntrustedError):
         own_chain(site)
     path.write_bytes(SECOND_ROOT_FILE)
-    _, digest = site.state.revocations or (0, "")
+    _, digest = site.state.trust.revocations or (0, "")
     (site.documents / digest[7:]).write_bytes(listing(1, NEW_ROOT, releases=(RUNS,)))
     with pytest.raises(WaybillError, match="was changed"):
         list_in_force(site)
@@ -292,7 +294,7 @@ def test_changed_documents_of_trust_are_seen(place: Place) -> None:
 
 def test_revoked_handlers_are_named_by_their_entry() -> None:
     """F-156."""
-    from manifests import release as r
+    from manifests.documents import release as r
 
     handler = r.Handler(
         name="restart",
@@ -369,7 +371,7 @@ def test_a_lost_quorum_is_replaced_on_paper_and_said_everywhere(running: Place) 
     with running.hold() as site:
         replace_root(site, chain_of(data), "two of three keys burned")
     site = running.open()
-    assert site.state.root == chain_of(data).pin
+    assert site.state.trust.root == chain_of(data).pin
     assert own_chain(site).pin == chain_of(data).pin
     assert (
         "replaced on paper 1 times, last because: two of three keys burned"
@@ -377,7 +379,7 @@ def test_a_lost_quorum_is_replaced_on_paper_and_said_everywhere(running: Place) 
     )
     assert reported(running).trust.roots_replaced == 1
     # Marks, floor and list stay; what the old root vouched for is not believed any more, and what runs goes on.
-    assert site.state.revocations is not None
+    assert site.state.trust.revocations is not None
     assert site.state.floor == Mark(epoch=1, sequence=1)
     with pytest.raises(UntrustedError):
         running.install(item)
@@ -391,7 +393,7 @@ def test_a_lost_quorum_is_replaced_on_paper_and_said_everywhere(running: Place) 
     # The new line is followed like any other.
     following = third_root_of(data)
     bring(running, ("2", following))
-    assert running.open().state.root.version == 2
+    assert running.open().state.trust.root.version == 2
 
 
 def third_root_of(before: bytes) -> bytes:
@@ -419,7 +421,7 @@ def test_not_every_root_may_take_the_place_of_another(place: Place) -> None:
                 chain = verify_chain((FIRST.root_file(), data), FIRST.pin())
             check_new_root(site, chain)
         assert caught.value.finding == finding
-    assert place.open().state.root_line == 0
+    assert place.open().state.trust.root_line == 0
 
 
 def test_a_time_far_ahead_is_claimed_until_a_person_says_so(place: Place) -> None:
@@ -427,7 +429,7 @@ def test_a_time_far_ahead_is_claimed_until_a_person_says_so(place: Place) -> Non
     far = FIRST.but(change={"issued_at": "2099-01-01T00:00:00Z"})
     assert place.bring(far.write(place.path.parent / "far.tar")).error is None
     state = place.open().state
-    assert (state.time_floor, state.time_claimed) == (None, "2099-01-01T00:00:00Z")
+    assert (state.trust.time_floor, state.trust.time_claimed) == (None, "2099-01-01T00:00:00Z")
     assert "2099-01-01T00:00:00Z is claimed" in status_of(place.open(), (), None, place.clock.at).text
     with place.hold() as site:
         with pytest.raises(RefusedError, match="is not claimed"):
@@ -436,4 +438,4 @@ def test_a_time_far_ahead_is_claimed_until_a_person_says_so(place: Place) -> Non
             acknowledge_time(site, "2099-01-01T00:00:00Z", LOST)
         acknowledge_time(site, "2099-01-01T00:00:00Z", place.people["ops-1"])
     state = place.open().state
-    assert (state.time_floor, state.time_claimed) == ("2099-01-01T00:00:00Z", None)
+    assert (state.trust.time_floor, state.trust.time_claimed) == ("2099-01-01T00:00:00Z", None)

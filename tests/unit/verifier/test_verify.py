@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from content.bulk import no_progress
-from content.head import Head, add_signature, encode_head, sign_release
-from manifests.errors import (
+from content.bundle.bulk import no_progress
+from content.bundle.head import Head
+from content.bundle.head_writer import add_signature, encode_head, sign_release
+from manifests.trust.root import Mark, Pin
+from manifests.words.errors import (
     DamagedError,
     HostError,
     MalformedError,
@@ -20,20 +22,12 @@ from manifests.errors import (
     UntrustedError,
     WaybillError,
 )
-from manifests.trust import Mark, Pin
 from tests.vectors.of_sites import SITE, VENDOR
 from tests.vectors.surgery import NOW
 from tests.vendor import RELEASE, SECOND, Vendor
-from verifier.verify import (
-    Finding,
-    SiteFacts,
-    VerifiedBundle,
-    judge_release,
-    judge_way,
-    refusal,
-    verify_path,
-    verify_pipe,
-)
+from verifier.trust.bundle import VerifiedBundle, verify_path, verify_pipe
+from verifier.trust.findings import Finding, refusal
+from verifier.trust.release_rules import SiteFacts, judge_release, judge_way
 
 
 def verified(path: Path, site: SiteFacts | None = SITE, pin: Pin | None = None, **more: object) -> VerifiedBundle:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import msgspec
 
-from content.head import VERIFY_TXT
-from manifests.digest import blob_name, digest_of
-from manifests.release import InstallStep, Release
+from content.bundle.head import VERIFY_TXT
+from manifests.documents.release import InstallStep, Release
+from manifests.words.digest import blob_name, digest_of
 from tests.vendor import Vendor
-from verifier.drivers import Driver, DriverContext, DriverPlan
-from verifier.fsops import Disk
+from verifier.runtime.drivers.driver import Driver, DriverContext, DriverPlan
+from verifier.site.disk import Disk
 
 # Answers its version, its own number and its folder; `fate` in the configuration makes it fail in a chosen way.
 SERVICE = b"""\

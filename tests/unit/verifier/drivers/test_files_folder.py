@@ -8,14 +8,14 @@ from typing import TypeVar
 
 import pytest
 
-from manifests.digest import blob_name, digest_of
-from manifests.errors import DamagedError, HostError, RefusedError
-from manifests.release import FileEntry, FileSet, InstallStep
+from manifests.documents.release import FileEntry, FileSet, InstallStep
+from manifests.words.digest import blob_name, digest_of
+from manifests.words.errors import DamagedError, HostError, RefusedError
 from tests.unit.verifier.drivers.place import Site, Turn, release_of
 from tests.vendor import Vendor
-from verifier.drivers import load_driver
-from verifier.drivers.folder import check_sets, file_set_digest
-from verifier.fsops import Disk
+from verifier.runtime.drivers.driver import load_driver
+from verifier.runtime.drivers.folder import check_sets, file_set_digest
+from verifier.site.disk import Disk
 
 T = TypeVar("T")
 STEP = InstallStep(step="app", driver="files", files=("service",))

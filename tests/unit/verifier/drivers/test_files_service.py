@@ -19,14 +19,14 @@ from typing import Any
 
 import pytest
 
-from manifests.canonical import parse
-from manifests.errors import HostError, RefusedError
-from manifests.release import InstallStep
+from manifests.documents.release import InstallStep
+from manifests.words.canonical import parse
+from manifests.words.errors import HostError, RefusedError
 from tests.unit.verifier.drivers.place import SERVICE, Site, Turn, free_port, service_settings
 from tests.vendor import Vendor
-from verifier.drivers import load_driver
-from verifier.drivers.processes import Identity, identify, is_alive, marked
-from verifier.drivers.supervisord import MAX_SOCKET, Daemon, socket_path
+from verifier.runtime.drivers.driver import load_driver
+from verifier.runtime.drivers.processes import Identity, identify, is_alive, marked
+from verifier.runtime.drivers.supervisord import MAX_SOCKET, Daemon, socket_path
 
 STEP = InstallStep(step="app", driver="files", files=("service",), keep_running=("python3", "-B", "serve.py"))
 
@@ -210,7 +210,7 @@ def test_port_taken_by_a_stranger(lab: Lab) -> None:
 
 
 def test_a_service_that_ignores_sigterm_is_ended(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("verifier.drivers.supervisord.STOP_SECONDS", 1)
+    monkeypatch.setattr("verifier.runtime.drivers.service.STOP_SECONDS", 1)
     turn = lab.turn(1, "1.0.0", fate="deaf").stage().activate()
     pid = wait(lambda: ask(lab.port))["pid"]
     turn.deactivate()
@@ -262,7 +262,7 @@ def test_record_of_an_earlier_boot_ends_nobody(lab: Lab) -> None:
         run = lab.site.folder / "run"
         run.mkdir()
         earlier = Identity(pid=identity.pid, boot="00000000-0000-0000-0000-000000000000", ticks=identity.ticks)
-        from manifests.canonical import encode
+        from manifests.words.canonical import encode
 
         record = Daemon(process=earlier, socket=str(run / "supervisor.sock"))
         (run / "supervisord.json").write_bytes(encode(record))

@@ -11,16 +11,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from content.oci import OCI_INDEX, REF_NAME, Descriptor, encode_index, parse_oci
-from content.registry import Registry
-from manifests.digest import Blob, blob_name, digest_of
-from manifests.errors import DamagedError, HostError, RefusedError
-from manifests.release import Absent, Image, InstallStep, Release, Target
+from content.bundle.oci import OCI_INDEX, REF_NAME, Descriptor, parse_oci
+from content.bundle.oci_writer import encode_index
+from content.registry.client import Registry
+from manifests.documents.release import Absent, Image, InstallStep, Release, Target
+from manifests.words.digest import Blob, blob_name, digest_of
+from manifests.words.errors import DamagedError, HostError, RefusedError
 from tests.images import CYCLONEDX, LayoutWriter, app_files, sbom
 from tests.real import RunningRegistry, docker_registry, referrers_registry
 from tests.unit.verifier.drivers.place import Site, Turn
 from tests.vendor import Vendor
-from verifier.drivers import DriverContext, load_driver
+from verifier.runtime.drivers.driver import DriverContext, load_driver
 
 STEP = InstallStep(step="images", driver="registry", images=("api", "worker"))
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from content.oci import REF_NAME, ImageIndex, parse_oci
-from manifests.digest import blob_name, digest_of
-from manifests.errors import DamagedError, RefusedError
-from manifests.release import InstallStep
+from content.bundle.oci import REF_NAME, ImageIndex, parse_oci
+from manifests.documents.release import InstallStep
+from manifests.words.digest import blob_name, digest_of
+from manifests.words.errors import DamagedError, RefusedError
 from tests.unit.verifier.drivers.place import Site, Turn
 from tests.vendor import Vendor
-from verifier.drivers import load_driver
+from verifier.runtime.drivers.driver import load_driver
 
 STEP = InstallStep(step="images", driver="store", images=("api",))
 

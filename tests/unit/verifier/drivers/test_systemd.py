@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from manifests.errors import HostError, RefusedError
-from manifests.release import InstallStep
+from manifests.documents.release import InstallStep
+from manifests.words.errors import HostError, RefusedError
 from tests.unit.verifier.drivers.place import Site, Turn
 from tests.vendor import Vendor
-from verifier.drivers import load_driver
-from verifier.drivers.service import Launch, Service
-from verifier.drivers.systemd import Systemd, is_usable, unit_name, unit_text
-from verifier.fsops import Disk
+from verifier.runtime.drivers.driver import load_driver
+from verifier.runtime.drivers.service import Launch, Service
+from verifier.runtime.drivers.systemd import Systemd, is_usable, unit_name, unit_text
+from verifier.site.disk import Disk
 
 ROOT = Path(__file__).parents[4]
 WORDS = ("a ;b", "# c", "%d %h", 'it\'s "quoted"', "$HOME ${HOME} `id` \\", "ü", "", "\\x41")

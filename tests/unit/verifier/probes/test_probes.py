@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from manifests.release import FileProbe, HttpProbe, InstallStep, Probe, TcpProbe
+from manifests.documents.release import FileProbe, HttpProbe, InstallStep, Probe, TcpProbe
 from tests.unit.verifier.drivers.place import Site, Turn, free_port
 from tests.vendor import Vendor
-from verifier.drivers import load_driver
-from verifier.probes import ProbeContext, ProbeResult, run_probe, run_probes, site_authorities
+from verifier.runtime.drivers.driver import load_driver
+from verifier.runtime.probes.probe import ProbeContext, ProbeResult, run_probe, run_probes, site_authorities
 
 HTTP = Probe(name="api", http=HttpProbe(endpoint="api", path="/healthz", status=200))
 TCP = Probe(name="port", tcp=TcpProbe(endpoint="api"))

@@ -1,0 +1,1 @@
+"""The commands `build`, `kit`, `init` and `trust`, one module for each."""

@@ -1,0 +1,1 @@
+"""What commands share: results, output, options, progress, passphrases."""

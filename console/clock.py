@@ -1,0 +1,8 @@
+"""Read the clock; code below the command line gets the time as an argument."""
+
+from datetime import UTC, datetime
+
+
+def utc_now() -> datetime:
+    """The only clock; everything below the command line gets the time as an argument."""
+    return datetime.now(UTC).replace(microsecond=0)

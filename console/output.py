@@ -1,0 +1,73 @@
+"""Print results and errors: the result to stdout, everything else to stderr."""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from console.result import Result
+from manifests.words.errors import DamagedError, HostError, UsageError, WaybillError
+from manifests.words.text import visible
+
+
+def say(text: str) -> None:
+    """A message for people, on stderr; silent with --quiet."""
+    context = click.get_current_context(silent=True)
+    if context is None or not context.meta.get("waybill.quiet"):
+        click.echo(visible(text), err=True)
+
+
+def print_result(result: Result, *, as_json: bool) -> None:
+    error = result.error
+    try:
+        if as_json:
+            shown: dict[str, Any] = {"ok": error is None, "exit_code": error.exit_code if error else 0, **result.data}
+            if error:
+                shown["error"] = {
+                    "finding": error.finding,
+                    "problem": error.problem,
+                    "where": error.where,
+                    "hint": error.remedy,
+                }
+                if isinstance(error, DamagedError) and error.pieces:
+                    shown["error"]["pieces"] = [asdict(one) for one in error.pieces]
+            click.echo(json.dumps(shown, indent=2, ensure_ascii=False, sort_keys=True))
+        elif result.text:
+            click.echo(visible(result.text))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader went away; closing stdout later must not print a traceback about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error and not as_json:
+        print_error(error)
+
+
+def print_error(error: WaybillError) -> None:
+    click.echo(click.style("error:", fg="red", bold=True) + f" {visible(str(error))}", err=True)
+    if error.remedy:
+        click.echo(click.style("hint:", fg="cyan") + f" {visible(error.remedy)}", err=True)
+
+
+def usage_error(wrong: click.ClickException, *, as_json: bool) -> int:
+    """Print click's own complaint about the command line in our form; exit code 2."""
+    message = wrong.format_message()
+    message = message[:1].lower() + message[1:].rstrip(".")
+    context = getattr(wrong, "ctx", None)
+    hint = f"{context.command_path} --help" if context is not None else "waybill --help"
+    print_result(Result("", {}, UsageError(message, remedy=hint)), as_json=as_json)
+    return 2
+
+
+def host_error(error: OSError) -> HostError:
+    """An operating system's refusal in our words."""
+    hints = {
+        28: "make space and run the same command again",
+        30: "the file system is read-only",
+        13: "check who owns the folder",
+        1: "check who owns the folder",
+    }
+    problem = (error.strerror or str(error)).lower()
+    return HostError(problem, where=str(error.filename or ""), remedy=hints.get(error.errno or 0, ""), finding="host")

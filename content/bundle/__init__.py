@@ -1,0 +1,1 @@
+"""The file format of a bundle: tar, head, bulk, OCI documents."""

@@ -1,0 +1,263 @@
+"""Read the head of a bundle: its first ``bulk_at`` bytes, on which trust is decided.
+
+The layout is docs/format.md, section "The head"; numbers such as F-12 in comments are its rules.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from content.bundle.archive import BLOCK, header, padded, parse_header
+from manifests.documents.release import BULK_STEP, MAX_HEAD, MAX_RELEASE
+from manifests.trust.envelope import MAX_BUNDLE
+from manifests.trust.revocations import MAX_REVOCATIONS
+from manifests.trust.root import MAX_ROOT, MAX_ROOTS
+from manifests.words.errors import HostError, MalformedError
+
+OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+
+
+MAX_SIGNATURES = 128
+MAX_SIG = 1 << 20
+TRUSTED_ROOT = "trust/trusted_root.json"
+MAX_TRUSTED_ROOT = 1 << 20
+
+
+VERIFY_TXT = b"""\
+This is a Waybill bundle: a release of software for a site without a network.
+
+Nothing in this file was checked yet, and neither was this text. A key or a
+program that lies beside a bundle proves nothing: whoever could change the
+bundle could change them too. The key comes from the vendor by another way,
+on the paper or from a root document whose fingerprint was compared:
+
+    waybill show trust/1.root.json --pem release > vendor.pub
+
+With Waybill (its program has a digest on the paper too):
+
+    waybill verify BUNDLE.tar --fingerprint WORDS
+
+Without Waybill, unpack the head and look at the release with openssl:
+
+    tar -xf BUNDLE.tar release.json signatures
+    for s in signatures/*.sig; do
+      openssl dgst -sha256 -verify vendor.pub -signature "$s" release.json
+    done
+
+or with cosign 3.0.4 or newer:
+
+    for s in signatures/*.sigstore.json; do
+      cosign verify-blob-attestation --key vendor.pub --bundle "$s" \\
+        --insecure-ignore-tlog --type urn:waybill:release:1 release.json
+    done
+
+One "Verified OK" for each key that must have signed is what you want; a key
+that is not the vendor's says so. release.json lists every other file of the
+bundle with its SHA-256 under "members", in the order in which they follow:
+index.json, VERIFY.txt, then blobs/sha256/*.
+"""
+
+
+_SIGNATURE_NAME = re.compile(r"signatures/([0-9a-f]{64})\.(sig|sigstore\.json)")
+_ROOT_NAME = re.compile(r"trust/([1-9][0-9]{0,4})\.root\.json")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One signer's pair of files; of an identity the Sigstore bundle alone.
+
+    Attributes:
+        keyid: Id of the key; of an identity SHA-256 of its certificate, which is new each time.
+        sig: None for an identity.
+    """
+
+    keyid: str
+    sig: bytes | None
+    bundle: bytes
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head as received: well-formed as a tar, and not believed in anything.
+
+    Attributes:
+        first_root: Version in the name of the first root document.
+        trusted_root: Says who vouches for identities; there exactly when an identity has signed.
+    """
+
+    release: bytes
+    signatures: tuple[Signature, ...]
+    roots: tuple[bytes, ...]
+    bulk_at: int
+    first_root: int = 1
+    revocations: bytes | None = None
+    trusted_root: bytes | None = None
+
+
+def read_head(read: Callable[[int], bytes], what: str = "bundle") -> Head:
+    """Read the head from the start of a bundle; ``read(n)`` returns at most n bytes, fewer only at the end.
+
+    Reads not one byte past the head. Every length is checked against its cap before it is read.
+
+    Raises:
+        MalformedError: Anything that our writer would not have written.
+        HostError: The medium cannot be read.
+    """
+    reader = _Reader(_named(read, what), what)
+    name, data = reader.member({"oci-layout": len(OCI_LAYOUT)})
+    if data != OCI_LAYOUT:  # F-06
+        raise MalformedError("oci-layout is not the constant of the format", where=what)
+    name, release = reader.member({"release.json": MAX_RELEASE})  # F-07
+    signatures: list[Signature] = []
+    roots: list[bytes] = []
+    first_root = 0
+    revocations: bytes | None = None
+    trusted_root: bytes | None = None
+    while True:
+        name, size = reader.next_header()
+        if name == "reserve":
+            break
+        if match := _SIGNATURE_NAME.fullmatch(name):
+            if roots or revocations is not None or len(signatures) >= MAX_SIGNATURES:  # F-08
+                raise MalformedError("signatures are pairs, before the root documents", where=f"{what} {name}")
+            keyid = match[1]
+            if (
+                signatures and keyid == signatures[-1].keyid and signatures[-1].sig is None and match[2] == "sig"
+            ):  # F-08
+                raise MalformedError("of a signer's two files the .sig comes first", where=f"{what} {name}")
+            if signatures and keyid == signatures[-1].keyid:  # F-08
+                problem = "a key has signed twice; keys are counted, not signatures"
+                raise MalformedError(problem, where=f"{what} {name}", finding="signature-twice")
+            if signatures and keyid < signatures[-1].keyid:  # F-08
+                raise MalformedError("signatures are not in order of key ids", where=f"{what} {name}")
+            sig = None
+            if match[2] == "sig":
+                sig = reader.body(name, size, MAX_SIG)
+                _, bundle = reader.member({f"signatures/{keyid}.sigstore.json": MAX_BUNDLE})
+            else:  # F-202
+                bundle = reader.body(name, size, MAX_BUNDLE)
+            signatures.append(Signature(keyid=keyid, sig=sig, bundle=bundle))
+        elif match := _ROOT_NAME.fullmatch(name):
+            version = int(match[1])
+            # F-09
+            late = revocations is not None or trusted_root is not None
+            if late or len(roots) >= MAX_ROOTS or (roots and version != first_root + len(roots)):
+                raise MalformedError("root documents are consecutive, at most 256", where=f"{what} {name}")
+            first_root = first_root or version
+            roots.append(reader.body(name, size, MAX_ROOT))
+        elif name == TRUSTED_ROOT and roots and revocations is None and trusted_root is None:  # F-203
+            trusted_root = reader.body(name, size, MAX_TRUSTED_ROOT)
+        elif name == "revocations.json" and revocations is None:  # F-11
+            revocations = reader.body(name, size, MAX_REVOCATIONS)
+        else:
+            raise MalformedError("a name that the head does not have here", where=f"{what} {name}")  # F-13
+    if not roots:  # F-09
+        raise MalformedError("the head holds no root document", where=what)
+    if (trusted_root is not None) != any(one.sig is None for one in signatures):  # F-203
+        raise MalformedError("identities and their trusted root go together", where=f"{what} {TRUSTED_ROOT}")
+    bulk_at = reader.offset + size
+    if bulk_at % BULK_STEP or bulk_at > MAX_HEAD:  # F-12
+        raise MalformedError(f"the head ends at {bulk_at}, expected a multiple of {BULK_STEP}", where=what)
+    if reader.body("reserve", size, MAX_HEAD).strip(b"\0"):  # F-12
+        raise MalformedError("the reserve holds other bytes than zeros", where=what)
+    return Head(
+        release=release,
+        signatures=tuple(signatures),
+        roots=tuple(roots),
+        bulk_at=bulk_at,
+        first_root=first_root,
+        revocations=revocations,
+        trusted_root=trusted_root,
+    )
+
+
+class _Reader:
+    """Members one after the other, never a byte too far."""
+
+    def __init__(self, read: Callable[[int], bytes], what: str) -> None:
+        self._read = read
+        self._what = what
+        self.offset = 0
+
+    def take(self, count: int) -> bytes:
+        parts = []
+        while count:  # F-15
+            part = self._read(count)
+            if not part:
+                raise MalformedError(f"ends after {self.offset} bytes, inside its head", where=self._what)
+            self.offset += len(part)
+            count -= len(part)
+            parts.append(part)
+        return b"".join(parts)
+
+    def next_header(self) -> tuple[str, int]:
+        at = self.offset
+        block = self.take(BLOCK)
+        if at == 0 and block != header("oci-layout", len(OCI_LAYOUT)):  # F-05
+            raise MalformedError(
+                "not a Waybill bundle",
+                where=self._what,
+                remedy=_look_alike(block),
+                finding="not-a-bundle",
+            )
+        return parse_header(block, f"{self._what} at byte {at}")
+
+    def body(self, name: str, size: int, limit: int) -> bytes:
+        limit = min(limit, MAX_HEAD - self.offset)  # F-14
+        if size > limit:
+            raise MalformedError(f"{size} bytes, at most {limit} are allowed", where=f"{self._what} {name}")
+        data = self.take(size)
+        if self.take(padded(size) - size).strip(b"\0"):  # F-04
+            raise MalformedError("padding holds other bytes than zeros", where=f"{self._what} {name}")
+        return data
+
+    def member(self, wanted: dict[str, int]) -> tuple[str, bytes]:
+        name, size = self.next_header()
+        if name not in wanted:
+            raise MalformedError(f"found {name}, expected {' or '.join(wanted)}", where=self._what)
+        return name, self.body(name, size, wanted[name])
+
+
+def _look_alike(block: bytes) -> str:
+    """What the file probably is instead."""
+    if block[:2] == b"\x1f\x8b" or block[:4] == b"\x28\xb5\x2f\xfd":
+        return "it is compressed; a bundle is a plain tar: unpack that layer first"
+    if block[257:262] == b"ustar":
+        return "it is a tar that another program wrote or packed again; ask for the original file"
+    return "name a file that `waybill build` wrote"
+
+
+def _named(read: Callable[[int], bytes], what: str) -> Callable[[int], bytes]:
+    """``read``, whose failures say what it was that could not be read."""
+
+    def reading(count: int) -> bytes:
+        try:
+            return read(count)
+        except OSError as error:
+            raise HostError(
+                f"cannot be read: {(error.strerror or str(error)).lower()}",
+                where=what,
+                remedy="try another drive, or ask for the medium again",
+                finding="medium-unreadable",
+            ) from None
+
+    return reading
+
+
+def open_head(path: Path) -> Head:
+    """The head of the bundle file at ``path``."""
+    if path.is_dir():
+        raise MalformedError(
+            "a folder, not a bundle",
+            where=str(path),
+            remedy="name the .tar itself; a bundle that a browser or file manager unpacked must be copied again",
+            finding="not-a-bundle",
+        )
+    with path.open("rb", buffering=0) as file:
+        # No read-ahead: the head decides alone, and a slow drive is not asked for bulk that may never be wanted.
+        with suppress(OSError):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        return read_head(lambda count: file.read(count) or b"", str(path))

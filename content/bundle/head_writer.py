@@ -1,0 +1,119 @@
+"""Write the head of a bundle, and add signatures to it."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from content.bundle.archive import BLOCK, header, member_length, padded
+from content.bundle.head import OCI_LAYOUT, TRUSTED_ROOT, Head, Signature
+from manifests.documents.release import BULK_STEP, MAX_HEAD, release_statement
+from manifests.documents.release_reader import parse_release
+from manifests.trust.envelope_writer import sign_statement
+from manifests.trust.private_keys import Signer
+from manifests.words.digest import digest_of
+from manifests.words.errors import DamagedError, RefusedError
+
+RESERVE = 192 << 10
+
+
+def members_of(head: Head) -> list[tuple[str, bytes]]:
+    """The head's members in order, without the reserve."""
+    members = [("oci-layout", OCI_LAYOUT), ("release.json", head.release)]
+    for one in sorted(head.signatures, key=lambda one: one.keyid):
+        if one.sig is not None:
+            members.append((f"signatures/{one.keyid}.sig", one.sig))
+        members.append((f"signatures/{one.keyid}.sigstore.json", one.bundle))
+    members += [(f"trust/{head.first_root + i}.root.json", root) for i, root in enumerate(head.roots)]
+    if head.trusted_root is not None:
+        members.append((TRUSTED_ROOT, head.trusted_root))
+    if head.revocations is not None:
+        members.append(("revocations.json", head.revocations))
+    return members
+
+
+def encode_head(head: Head) -> bytes:
+    """Exactly ``head.bulk_at`` bytes.
+
+    Raises:
+        RefusedError: The reserve is full; the bundle must be built again with a longer one.
+    """
+    parts = []
+    for name, data in members_of(head):
+        parts += [header(name, len(data)), data, bytes(padded(len(data)) - len(data))]
+    used = sum(map(len, parts))
+    room = head.bulk_at - used - BLOCK
+    if room < 0:
+        raise RefusedError(
+            f"the head needs {used + BLOCK} bytes and has {head.bulk_at}",
+            where="reserve",
+            remedy="build the release again; the new head gets a longer reserve",
+            finding="reserve-full",
+        )
+    return b"".join([*parts, header("reserve", room), bytes(room)])
+
+
+def choose_bulk_at(
+    release_size: int, roots: tuple[bytes, ...], revocations: bytes | None, reserve: int = RESERVE
+) -> int:
+    """Where the bulk begins: room for what is known and ``reserve`` bytes more, in steps of 64 KiB.
+
+    It must not depend on the signatures, or two signers would not make the bundle that one and then the other make.
+    """
+    known = [len(OCI_LAYOUT), release_size, *map(len, roots)] + ([len(revocations)] if revocations is not None else [])
+    used = sum(map(member_length, known)) + BLOCK + reserve  # F-17
+    bulk_at = -(-used // BULK_STEP) * BULK_STEP
+    if bulk_at > MAX_HEAD:
+        raise RefusedError(
+            f"the head would take {bulk_at} bytes, at most {MAX_HEAD} are allowed",
+            where="release.json",
+            remedy="a smaller reserve, or fewer images and files in one release",
+        )
+    return bulk_at
+
+
+def sign_release(data: bytes, signer: Signer) -> Signature:
+    """Both signatures of one signer over ``release.json``; refuses bytes that are not a release."""
+    release = parse_release(data)  # F-81
+    bundle = sign_statement(release_statement(release, digest_of(data)), signer)
+    return Signature(keyid=signer.public.keyid, sig=signer.sign(data), bundle=bundle)
+
+
+def add_signature(head: Head, signature: Signature) -> Head:
+    """The head with one more signer; the same signer again replaces the former pair."""
+    others = tuple(one for one in head.signatures if one.keyid != signature.keyid)
+    return replace(head, signatures=tuple(sorted((*others, signature), key=lambda one: one.keyid)))
+
+
+def rewrite_head(path: Path, head: Head) -> None:
+    """Put a changed head into the finished bundle at ``path``: beside it, synced, then in place.
+
+    Only the first ``bulk_at`` bytes change. A plug pulled during the write leaves ``NAME.head`` beside the bundle,
+    from which the next call for this bundle, or ``--head``, takes the whole new head.
+
+    Raises:
+        DamagedError: The bundle is shorter than its head.
+    """
+    data = encode_head(head)
+    beside = path.with_name(path.name + ".head")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_folder(path.parent)
+    with path.open("r+b") as bundle:
+        if os.fstat(bundle.fileno()).st_size < len(data):
+            raise DamagedError("shorter than its own head", where=str(path))
+        bundle.write(data)
+        bundle.flush()
+        os.fsync(bundle.fileno())
+    beside.unlink()
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,330 @@
+"""Read images from an OCI image layout: a folder, or a tar of one (image-spec, image-layout.md)."""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from content.bundle.oci import (
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    MAX_MANIFEST_BYTES,
+    OCI_INDEX,
+    REF_NAME,
+    Descriptor,
+    ImageIndex,
+    ImageManifest,
+    parse_oci,
+    read_json,
+)
+from manifests.words.digest import blob_name, is_digest
+from manifests.words.errors import CHANGED_SOURCE, DamagedError, HostError, MalformedError, RefusedError
+
+BLOCK = 512
+MAX_ENTRIES = 200_000
+MAX_LONG_NAME = 64 << 10
+# `sha256-<hex>` lists referrers (distribution-spec, referrers tag schema); with an ending it is cosign's.
+COMPANION_TAG = re.compile(r"(?:.*:)?sha256-([0-9a-f]{64})(\.sig|\.att|\.sbom)?")
+
+
+_SIZE_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} size=([0-9]{1,19})\n")
+_PATH_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} path=([^\n]*)\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """``size`` bytes of the file at ``path``, from ``offset`` on; ``whole`` when the file has no others."""
+
+    path: Path
+    offset: int
+    size: int
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout that was opened. Its blobs are believed only by their digest.
+
+    Attributes:
+        name: As the user wrote it, for messages.
+        find: From a name inside the layout to where its bytes lie.
+    """
+
+    name: str
+    find: Callable[[str], Extent | None]
+    index: ImageIndex
+
+    def extent(self, descriptor: Descriptor) -> Extent:
+        """Where a blob lies.
+
+        Raises:
+            DamagedError: It is missing, or has another size.
+        """
+        found = self.find(blob_name(descriptor.digest))
+        if found is None:
+            raise DamagedError(
+                f"{descriptor.digest} is missing",
+                where=self.name,
+                remedy="copy the image into the layout again",
+                finding="blob-missing",
+            )
+        if found.size != descriptor.size:
+            raise DamagedError(
+                f"{descriptor.digest} has {found.size} bytes, expected {descriptor.size}",
+                where=self.name,
+                remedy="copy the image into the layout again",
+                finding="blob-damaged",
+            )
+        return found
+
+    def read(self, descriptor: Descriptor, max_bytes: int = MAX_MANIFEST_BYTES) -> bytes:
+        """The bytes of a small blob, hashed.
+
+        Raises:
+            MalformedError: Longer than ``max_bytes``.
+            DamagedError: Other bytes than its digest says.
+        """
+        if descriptor.size > max_bytes:
+            raise MalformedError(
+                f"{descriptor.digest} has {descriptor.size} bytes, at most {max_bytes} are read", where=self.name
+            )
+        data = read_extent(self.extent(descriptor))
+        found = "sha256:" + hashlib.sha256(data).hexdigest()
+        if found != descriptor.digest:
+            raise DamagedError(
+                f"found bytes with {found}, expected {descriptor.digest}",
+                where=self.name,
+                remedy="copy the image into the layout again",
+                finding="blob-damaged",
+            )
+        return data
+
+    def named(self, tag: str) -> tuple[Descriptor, ...]:
+        """Entries of index.json that bear the name ``tag``, alone or behind a repository (``repo:tag``)."""
+        return tuple(
+            one
+            for one in self.index.manifests
+            if (name := one.annotation(REF_NAME)) == tag or name.rpartition(":")[2] == tag
+        )
+
+    def pick(self, ref: str) -> Descriptor:
+        """The image called ``ref``, or the only one when ``ref`` is empty.
+
+        Signatures, attestations, SBOMs and lists of referrers are not images in this sense.
+
+        Raises:
+            RefusedError: None, or more than one.
+        """
+        entries = {one.digest: one for one in self.index.manifests if not self._is_companion(one)}
+        if ref:
+            exact = [one for one in self.index.manifests if ref in (one.annotation(REF_NAME), one.digest)]
+            entries = {one.digest: one for one in exact or self.named(ref)}
+        if len(entries) == 1:
+            return next(iter(entries.values()))
+        names = sorted({one.annotation(REF_NAME) or one.digest for one in self.index.manifests})
+        shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+        wanted = f"called {ref!r}" if ref else "that could be meant"
+        raise RefusedError(
+            f"{len(entries) or 'no'} images {wanted}, expected one",
+            where=self.name,
+            remedy=f"add :REF to say which; here are {shown or 'none at all'}",
+            finding="image-ambiguous" if entries else "image-missing",
+        )
+
+    def _is_companion(self, entry: Descriptor) -> bool:
+        if COMPANION_TAG.fullmatch(entry.annotation(REF_NAME)) or entry.artifact_type:
+            return True
+        document = self.parse(entry)
+        return document is None or document.subject is not None
+
+    def parse(self, entry: Descriptor) -> ImageManifest | ImageIndex | None:
+        """A manifest or index that index.json lists; None for an entry that is neither."""
+        if entry.media_type not in MANIFEST_TYPES | INDEX_TYPES:
+            return None
+        try:
+            return parse_oci(self.read(entry), media_type=entry.media_type)
+        except MalformedError as error:
+            where = f"{self.name} {entry.digest} {error.where}"
+            raise MalformedError(error.problem, where=where, remedy=error.remedy) from None
+
+
+def open_layout(path: Path) -> Layout:
+    """Open the layout in the folder ``path``.
+
+    Raises:
+        HostError: It cannot be read.
+        MalformedError: Not an OCI image layout.
+    """
+
+    def find(name: str) -> Extent | None:
+        try:
+            found = (path / name).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not stat.S_ISREG(found.st_mode):
+            raise MalformedError("not a regular file", where=str(path / name))
+        return Extent(path=path / name, offset=0, size=found.st_size, whole=True)
+
+    if not path.is_dir():
+        problem = "not a folder" if path.exists() else "no such folder"
+        raise HostError(problem, where=str(path), remedy="for a tar of a layout write oci-archive:FILE")
+    return _opened(str(path), find)
+
+
+def open_archive(path: Path) -> Layout:
+    """Open the layout in the tar at ``path``: walk its headers, take nothing out.
+
+    Raises:
+        HostError: It cannot be read.
+        MalformedError: Not a tar of an OCI image layout, or one that two readers could read as two things.
+    """
+    try:
+        with path.open("rb") as file:
+            entries = _walk(file, path)
+    except OSError as error:
+        raise HostError(f"cannot read: {(error.strerror or str(error)).lower()}", where=str(path)) from None
+    return _opened(str(path), entries.get)
+
+
+def _opened(name: str, find: Callable[[str], Extent | None]) -> Layout:
+    layout = _small(name, find, "oci-layout", 4096)
+    version = read_json(layout, where=f"{name} oci-layout").get("imageLayoutVersion")
+    if version != "1.0.0":
+        raise MalformedError(f"imageLayoutVersion is {version!r}, expected 1.0.0", where=f"{name} oci-layout")
+    try:
+        index = parse_oci(_small(name, find, "index.json", MAX_MANIFEST_BYTES), media_type=OCI_INDEX)
+    except MalformedError as error:
+        raise MalformedError(error.problem, where=f"{name} index.json {error.where}", remedy=error.remedy) from None
+    assert isinstance(index, ImageIndex)
+    return Layout(name=name, find=find, index=index)
+
+
+def _small(layout: str, find: Callable[[str], Extent | None], name: str, cap: int) -> bytes:
+    extent = find(name)
+    if extent is None:
+        raise MalformedError(
+            f"holds no {name}", where=layout, remedy="name an OCI image layout (skopeo copy ... oci:PATH)"
+        )
+    if extent.size > cap:
+        raise MalformedError(f"{name} has {extent.size} bytes, at most {cap} are read", where=layout)
+    return read_extent(extent)
+
+
+def read_extent(extent: Extent) -> bytes:
+    """All bytes of a small extent.
+
+    Raises:
+        HostError: It cannot be read.
+        DamagedError: The file ends before.
+    """
+    try:
+        with extent.path.open("rb") as file:
+            file.seek(extent.offset)
+            data = file.read(extent.size)
+    except OSError as error:
+        raise HostError(f"cannot read: {(error.strerror or str(error)).lower()}", where=str(extent.path)) from None
+    if len(data) != extent.size:
+        raise DamagedError(f"ends {extent.size - len(data)} bytes early", where=str(extent.path), remedy=CHANGED_SOURCE)
+    return data
+
+
+def _walk(file: BinaryIO, path: Path) -> Mapping[str, Extent]:
+    """Every regular file of a tar by name. USTAR, GNU long names and sizes, and pax sizes and paths are understood."""
+    length = os.fstat(file.fileno()).st_size
+    entries: dict[str, Extent] = {}
+    offset = 0
+    override: dict[str, bytes] = {}
+    for _ in range(MAX_ENTRIES):
+        where = f"{path} at byte {offset}"
+        file.seek(offset)
+        block = file.read(BLOCK)
+        # Some writers leave the zeros at the end out; a blob that is missing for it shows by its name.
+        if not block.strip(b"\0") and (len(block) == BLOCK or entries):
+            return entries
+        if len(block) < BLOCK or not _checksum_holds(block):
+            raise MalformedError("not a tar header", where=where, remedy=_not_a_tar(block), finding="tar-header")
+        kind = block[156:157]
+        size = _number(block[124:136], where)
+        body = offset + BLOCK
+        if kind in (b"x", b"g", b"L"):
+            if size > MAX_LONG_NAME:
+                raise MalformedError(f"an extended header of {size} bytes", where=where)
+            file.seek(body)
+            record = file.read(size)
+            if kind == b"x":
+                override |= _pax(record)
+            elif kind == b"L":
+                override["path"] = record.rstrip(b"\0")
+            offset = body + _rounded(size)
+            continue
+        if "size" in override:
+            size = int(override["size"])
+        name = _name(override.get("path") or _plain_name(block), where)
+        override = {}
+        if body + size > length:
+            raise DamagedError(f"ends inside of {name}", where=str(path), finding="archive-truncated")
+        if kind in (b"0", b"\0", b"7"):
+            if name in entries:
+                raise MalformedError(f"{name} is there twice", where=where)
+            entries[name] = Extent(path=path, offset=body, size=size)
+        elif kind != b"5":
+            raise MalformedError(f"{name} is neither a file nor a folder (type {kind!r})", where=where)
+        offset = body + (_rounded(size) if kind != b"5" else 0)
+    raise MalformedError(f"more than {MAX_ENTRIES} entries", where=str(path))
+
+
+def _rounded(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
+
+
+def _checksum_holds(block: bytes) -> bool:
+    field = block[148:156].strip(b" \0")
+    return bool(re.fullmatch(rb"[0-7]{1,8}", field)) and int(field, 8) == sum(block[:148]) + 256 + sum(block[156:])
+
+
+def _number(field: bytes, where: str) -> int:
+    if field[:1] == b"\x80":
+        return int.from_bytes(field[1:], "big")
+    text = field.strip(b" \0")
+    if not re.fullmatch(rb"[0-7]{1,12}", text):
+        raise MalformedError("a size that is no number", where=where)
+    return int(text, 8)
+
+
+def _pax(record: bytes) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for name, pattern in (("size", _SIZE_RECORD), ("path", _PATH_RECORD)):
+        if match := pattern.search(record):
+            found[name] = match[1]
+    return found
+
+
+def _plain_name(block: bytes) -> bytes:
+    name = block[:100].split(b"\0", 1)[0]
+    prefix = block[345:500].split(b"\0", 1)[0] if block[257:263] == b"ustar\0" else b""
+    return prefix + b"/" + name if prefix else name
+
+
+def _name(raw: bytes, where: str) -> str:
+    text = raw.decode("utf-8", "backslashreplace").removeprefix("./").rstrip("/")
+    if text.startswith("/") or ".." in text.split("/"):
+        raise MalformedError(f"the name {text!r} leads out of the archive", where=where)
+    return text
+
+
+def _not_a_tar(block: bytes) -> str:
+    if block[:2] == b"\x1f\x8b" or block[:4] == b"\x28\xb5\x2f\xfd" or block[:6] == b"\xfd7zXZ\0":
+        return "it is compressed; unpack that layer first"
+    return "name a tar of an OCI image layout (skopeo copy ... oci-archive:FILE)"
+
+
+def companion_of(entry: Descriptor) -> tuple[str, str] | None:
+    """What a cosign or fallback tag belongs to, as (digest, ending); None when the entry bears another name."""
+    match = COMPANION_TAG.fullmatch(entry.annotation(REF_NAME))
+    if match is None or not is_digest(f"sha256:{match[1]}"):
+        return None
+    return f"sha256:{match[1]}", match[2] or ""

@@ -1,0 +1,367 @@
+"""Read OCI descriptors, image manifests and indexes, leniently but within bounds.
+
+Fields that we do not know are passed over. The bytes that travel are always the bytes received, never a re-encoding.
+Docker's schema 2 documents have the same shape and are read by the same code.
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from manifests.words.canonical import check_depth
+from manifests.words.digest import MAX_INTEGER, digest_of, is_digest
+from manifests.words.errors import MalformedError
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+
+
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+
+MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_INDEX})
+# In the order in which a registry should prefer them: whole indexes first.
+ACCEPTED = (OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST)
+
+
+REF_NAME = "org.opencontainers.image.ref.name"
+CREATED = "org.opencontainers.image.created"
+
+
+MAX_MANIFEST_BYTES = 4 << 20
+
+
+_MEDIA_TYPE = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}(;[ -~]{1,100})?"
+)
+_PLATFORM_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# Readers in Go take a field under any capitalisation, so another spelling would mean one thing to us and
+# another to a runtime.
+_DOCUMENT_FIELDS = frozenset(
+    {
+        "schemaVersion",
+        "mediaType",
+        "manifests",
+        "config",
+        "layers",
+        "fsLayers",
+        "blobs",
+        "subject",
+        "artifactType",
+    }
+    | {"annotations"}
+)
+_DESCRIPTOR_FIELDS = frozenset(
+    {"mediaType", "digest", "size", "urls", "data", "platform", "artifactType", "annotations"}
+)
+_PLATFORM_FIELDS = frozenset({"os", "architecture", "variant"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descriptor:
+    """A typed, sized pointer to a blob (OCI image-spec, descriptor.md).
+
+    Attributes:
+        platform: ``os/architecture`` or ``os/architecture/variant``; empty where none is stated.
+        annotations: Pairs, sorted by key.
+    """
+
+    media_type: str
+    digest: str
+    size: int
+    artifact_type: str = ""
+    annotations: tuple[tuple[str, str], ...] = ()
+    platform: str = ""
+
+    def annotation(self, key: str) -> str:
+        """The value under ``key``, or an empty string."""
+        return dict(self.annotations).get(key, "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageManifest:
+    """What an image manifest points at.
+
+    Attributes:
+        media_type: As the document says, else as its descriptor says, else OCI's.
+    """
+
+    media_type: str
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    subject: Descriptor | None = None
+    artifact_type: str = ""
+    annotations: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def referrer_type(self) -> str:
+        """``artifactType``, else the config's media type, as a list of referrers says it (distribution-spec)."""
+        return self.artifact_type or self.config.media_type
+
+    @property
+    def children(self) -> tuple[Descriptor, ...]:
+        """Every blob that the image needs, config first; the subject is not one of them."""
+        return (self.config, *self.layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageIndex:
+    """What an image index, also a layout's ``index.json`` or a list of referrers, points at."""
+
+    media_type: str
+    manifests: tuple[Descriptor, ...]
+    subject: Descriptor | None = None
+    artifact_type: str = ""
+    annotations: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def referrer_type(self) -> str:
+        return self.artifact_type
+
+    @property
+    def children(self) -> tuple[Descriptor, ...]:
+        return self.manifests
+
+
+def read_json(data: bytes, *, max_bytes: int = MAX_MANIFEST_BYTES, where: str = "") -> dict[str, object]:
+    """One JSON object of somebody else's, with size, depth and encoding checked before it is parsed.
+
+    Unlike our own documents it need not be canonical, but it must mean one thing: UTF-8, no duplicate
+    keys, no NaN, nothing after it.
+
+    Raises:
+        MalformedError: Anything else.
+    """
+    if len(data) > max_bytes:  # F-128
+        raise MalformedError(f"document has {len(data)} bytes, at most {max_bytes} are read", where=where)
+    check_depth(data, where)
+    try:
+        # Decoded here: json.loads would also take UTF-16 and UTF-32.
+        # F-133
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_object, parse_constant=_refuse_constant)
+    except (UnicodeDecodeError, ValueError) as error:
+        raise MalformedError(f"not JSON: {_reason(error)}", where=where) from error
+    if not isinstance(value, dict):
+        raise MalformedError(f"found a JSON {_kind(value)}, expected an object", where=where)
+    return value
+
+
+def parse_oci(data: bytes, *, media_type: str = "") -> ImageManifest | ImageIndex:
+    """Read an image manifest or index.
+
+    Args:
+        data: The raw bytes; the caller has compared their digest.
+        media_type: What the descriptor or the registry called it. A document may leave its own
+            ``mediaType`` out (image-spec 1.0 did not know it) but may not contradict this one.
+
+    Raises:
+        MalformedError: Not a document of either kind, or one that could be read as both.
+    """
+    fields = read_json(data, where="$")
+    _refuse_other_spelling(fields, _DOCUMENT_FIELDS, "$")
+    version = fields.get("schemaVersion")
+    if type(version) is not int or version != 2:  # F-121
+        raise MalformedError(f"schemaVersion is {_shown(version)}, expected 2", where="$.schemaVersion")
+    own_type = _media_type(fields, "mediaType", "$")
+    if own_type and media_type and own_type != media_type:  # F-122
+        raise MalformedError(
+            f"the document calls itself {own_type}, its descriptor says {media_type}", where="$.mediaType"
+        )
+    of_index = "manifests" in fields
+    of_manifest = sorted(fields.keys() & {"config", "layers", "fsLayers", "blobs"})
+    # Two readers could take such a document for two things (CVE-2021-41190).
+    if of_index and of_manifest:  # F-123
+        raise MalformedError(f"one document has both manifests and {of_manifest[0]}", where="$")
+    found_type = own_type or media_type or (OCI_INDEX if of_index else OCI_MANIFEST)
+    if found_type in INDEX_TYPES:
+        if not of_index:
+            raise MalformedError(f"{found_type} without manifests", where="$")
+        return ImageIndex(
+            media_type=found_type,
+            manifests=_descriptors(fields, "manifests"),
+            subject=_subject(fields),
+            artifact_type=_media_type(fields, "artifactType", "$"),
+            annotations=_annotations(fields, "$"),
+        )
+    if found_type not in MANIFEST_TYPES:
+        raise MalformedError(
+            f"media type is {found_type}, expected an image manifest or an image index", where="$.mediaType"
+        )
+    if of_index:
+        raise MalformedError(f"{found_type} with manifests instead of config and layers", where="$")
+    if "config" not in fields or "layers" not in fields:
+        missing = "config" if "config" not in fields else "layers"
+        raise MalformedError(f"{found_type} without {missing}", where="$")
+    if "fsLayers" in fields:  # F-123
+        raise MalformedError("fsLayers is of schema version 1", where="$.fsLayers")
+    return ImageManifest(
+        media_type=found_type,
+        config=_descriptor(fields["config"], "$.config"),
+        layers=_descriptors(fields, "layers"),
+        subject=_subject(fields),
+        artifact_type=_media_type(fields, "artifactType", "$"),
+        annotations=_annotations(fields, "$"),
+    )
+
+
+def _unique_object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {_shown(key)} appears twice in one object")
+        found[key] = value
+    return found
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _reason(error: ValueError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"no UTF-8 at byte {error.start}"
+    return str(error)[:200]
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    kinds = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+    return kinds[type(value)]
+
+
+def _shown(value: object) -> str:
+    """A value in a message: short, escaped, of any type."""
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _refuse_other_spelling(fields: dict[str, object], known: frozenset[str], where: str) -> None:
+    folded = {name.casefold(): name for name in known}
+    for key in fields:
+        meant = folded.get(key.casefold(), key)
+        if meant != key:
+            raise MalformedError(f"field {_shown(key)} is spelled {meant}", where=where)
+
+
+def _text(fields: dict[str, object], key: str, where: str) -> str:
+    value = fields.get(key)
+    if value is None:
+        return ""
+    return _checked_text(value, f"{where}.{key}")
+
+
+def _checked_text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise MalformedError(f"found a JSON {_kind(value)}, expected a string", where=where)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise MalformedError("text holds half of a surrogate pair", where=where) from error
+    return value
+
+
+def _media_type(fields: dict[str, object], key: str, where: str) -> str:
+    text = _text(fields, key, where)
+    if text and not _MEDIA_TYPE.fullmatch(text):
+        raise MalformedError(f"found {_shown(text)}, expected a media type", where=f"{where}.{key}")
+    return text
+
+
+def _annotations(fields: dict[str, object], where: str) -> tuple[tuple[str, str], ...]:
+    value = fields.get("annotations")
+    where = f"{where}.annotations"
+    if value is None:
+        return ()
+    if not isinstance(value, dict):
+        raise MalformedError(f"found a JSON {_kind(value)}, expected an object", where=where)
+    return tuple(sorted((_checked_text(key, where), _checked_text(text, where)) for key, text in value.items()))
+
+
+def _subject(fields: dict[str, object]) -> Descriptor | None:
+    value = fields.get("subject")
+    return None if value is None else _descriptor(value, "$.subject")
+
+
+def _descriptors(fields: dict[str, object], key: str) -> tuple[Descriptor, ...]:
+    value = fields[key]
+    if value is None:  # how Go writes an empty list
+        return ()
+    if not isinstance(value, list):
+        raise MalformedError(f"found a JSON {_kind(value)}, expected an array", where=f"$.{key}")
+    return tuple(_descriptor(entry, f"$.{key}[{n}]") for n, entry in enumerate(value))
+
+
+def _descriptor(value: object, where: str) -> Descriptor:
+    if not isinstance(value, dict):
+        raise MalformedError(f"found a JSON {_kind(value)}, expected a descriptor", where=where)
+    fields: dict[str, object] = value
+    _refuse_other_spelling(fields, _DESCRIPTOR_FIELDS, where)
+    media_type = _media_type(fields, "mediaType", where)
+    if not media_type:
+        raise MalformedError("a descriptor without mediaType", where=where)
+    digest = _text(fields, "digest", where)
+    if not is_digest(digest):  # F-124
+        raise MalformedError(
+            f"digest is {_shown(digest)}, expected sha256: and 64 lower-case hex digits",
+            where=f"{where}.digest",
+        )
+    size = fields.get("size")
+    if type(size) is not int or not 0 <= size <= MAX_INTEGER:
+        raise MalformedError(f"size is {_shown(size)}, expected an integer from 0 to 2^53-1", where=f"{where}.size")
+    # Bytes that a descriptor sends a reader to fetch elsewhere do not travel (CVE-2020-15157).
+    if fields.get("urls") not in (None, []):  # F-124
+        raise MalformedError("the descriptor names urls, expected content of this place", where=f"{where}.urls")
+    _check_data(fields, digest, size, where)
+    return Descriptor(
+        media_type=media_type,
+        digest=digest,
+        size=size,
+        artifact_type=_media_type(fields, "artifactType", where),
+        annotations=_annotations(fields, where),
+        platform=_platform(fields, where),
+    )
+
+
+def _check_data(fields: dict[str, object], digest: str, size: int, where: str) -> None:
+    """Content carried inside a descriptor is the content that the digest names, or a lie."""
+    value = fields.get("data")
+    if value is None:
+        return
+    try:
+        data = base64.b64decode(_checked_text(value, f"{where}.data"), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise MalformedError("found no base64", where=f"{where}.data") from error
+    if len(data) != size or digest_of(data) != digest:
+        raise MalformedError(
+            f"embedded data has {len(data)} bytes and {digest_of(data)}, expected {size} bytes and {digest}",
+            where=f"{where}.data",
+        )
+
+
+def _platform(fields: dict[str, object], where: str) -> str:
+    value = fields.get("platform")
+    where = f"{where}.platform"
+    if value is None:
+        return ""
+    if not isinstance(value, dict):
+        raise MalformedError(f"found a JSON {_kind(value)}, expected an object", where=where)
+    _refuse_other_spelling(value, _PLATFORM_FIELDS, where)
+    parts = [_text(value, key, where) for key in ("os", "architecture", "variant")]
+    if not parts[2]:
+        parts.pop()
+    for part in parts:
+        if not _PLATFORM_PART.fullmatch(part):
+            raise MalformedError(f"found {_shown(part)}, expected the name of a platform", where=where)
+    return "/".join(parts)

@@ -1,0 +1,149 @@
+"""Where each member of the bulk lies in the file of a bundle."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from content.bundle.archive import BLOCK, END, header, member_length, parse_header
+from content.bundle.damage import Hurt
+from manifests.documents.release import Release
+from manifests.words.digest import Blob, blob_name
+from manifests.words.errors import DamagedError, HostError, MalformedError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a member's bytes begin in the bundle file; its header is the block before."""
+
+    name: str
+    blob: Blob
+    offset: int
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """What of a release lies in a bundle.
+
+    Attributes:
+        present: Members that are there, in order.
+        missing: Members that are not (a delta, or damage).
+        length: Bytes of the whole bundle.
+        cut: The archive ends before its end mark, so it is no delta, whatever the site holds.
+    """
+
+    release: Release
+    present: tuple[Place, ...]
+    missing: tuple[Blob, ...]
+    length: int
+    cut: bool = False
+
+
+def member_name(index: int, blob: Blob) -> str:
+    """The name of ``members[index]``: index.json, VERIFY.txt, then blobs by digest."""
+    return ("index.json", "VERIFY.txt")[index] if index < 2 else blob_name(blob.digest)  # F-111
+
+
+def bundle_length(release: Release) -> int:
+    """Bytes of a complete bundle of ``release``."""
+    return release.bulk_at + sum(member_length(one.size) for one in release.members) + len(END)
+
+
+def complete_places(release: Release) -> tuple[Place, ...]:
+    """Where everything is in a complete bundle; follows from ``release.json`` alone."""
+    places = []
+    at = release.bulk_at
+    for i, blob in enumerate(release.members):
+        places.append(Place(name=member_name(i, blob), blob=blob, offset=at + BLOCK))
+        at += member_length(blob.size)
+    return tuple(places)
+
+
+def find_places(descriptor: int, release: Release, what: str) -> Bulk:
+    """Which members a bundle file holds, from its length or, when that is not the complete one, from its headers.
+
+    Raises:
+        DamagedError: Something that is not a member in its place, or that does not end where its last member does.
+        HostError: The medium cannot be read.
+    """
+    length = os.fstat(descriptor).st_size
+    try:
+        return _find_places(descriptor, release, length, what)
+    except OSError as error:
+        raise HostError(
+            f"cannot be read: {(error.strerror or str(error)).lower()}",
+            where=what,
+            remedy="try another drive, or ask for the medium again",
+            finding="medium-unreadable",
+        ) from None
+
+
+def _find_places(descriptor: int, release: Release, length: int, what: str) -> Bulk:
+    if length == bundle_length(release):
+        return Bulk(release=release, present=complete_places(release), missing=(), length=length)
+    present: list[Place] = []
+    missing: list[Blob] = []
+    at = release.bulk_at
+    wanted = enumerate(release.members)
+    cut = False
+    while True:
+        if at + BLOCK > length:
+            cut = True
+            break
+        block = os.pread(descriptor, BLOCK, at)
+        if not block.strip(b"\0"):
+            break
+        place = next_place(block, at, wanted, missing, what)
+        if at + member_length(place.blob.size) > length:
+            missing.append(place.blob)
+            cut = True
+            break
+        present.append(place)
+        at += member_length(place.blob.size)
+    missing += [blob for _, blob in wanted]
+    if not cut and os.pread(descriptor, len(END) + 1, at) != END:  # F-01
+        raise damaged_error("the archive does not end where its last member does", f"{what} at byte {at}")
+    return make_bulk(release, present, missing, length, cut, what)
+
+
+def next_place(block: bytes, at: int, wanted: Iterator[tuple[int, Blob]], missing: list[Blob], what: str) -> Place:
+    """The member whose header is ``block``; those that ``wanted`` passes over on the way to it are missing."""
+    name = _name_at(block, at, what)
+    for i, blob in wanted:
+        if member_name(i, blob) == name:
+            break
+        missing.append(blob)
+    else:
+        raise damaged_error(f"{name} is not a member, or not in its place", f"{what} at byte {at}")  # F-110
+    if block != header(name, blob.size):  # F-111
+        raise damaged_error(f"{name} has another size than the release says", f"{what} at byte {at}")
+    return Place(name=name, blob=blob, offset=at + BLOCK)
+
+
+def make_bulk(release: Release, present: list[Place], missing: list[Blob], length: int, cut: bool, what: str) -> Bulk:
+    if cut and not missing:  # F-114
+        raise damaged_error("the end of the archive is missing", what)
+    return Bulk(release=release, present=tuple(present), missing=tuple(missing), length=length, cut=cut)
+
+
+def _name_at(block: bytes, at: int, what: str) -> str:
+    try:
+        return parse_header(block, what)[0]
+    except MalformedError:
+        raise damaged_error("a member's header was changed", f"{what} at byte {at}") from None
+
+
+def damaged_error(problem: str, where: str) -> DamagedError:
+    return DamagedError(
+        problem,
+        where=where,
+        remedy="accident and attack look alike here; ask for the medium again",
+        finding="bulk-damaged",
+    )
+
+
+def hurt_at(place: Place, start: int, end: int, how: str = "changed") -> Hurt:
+    return Hurt(place.name, place.blob.digest, start, end, how)
+
+
+def end_of(place: Place) -> int:
+    return place.offset + place.blob.size

@@ -1,0 +1,1 @@
+"""The commands keygen, sign and lint."""

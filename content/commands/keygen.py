@@ -1,0 +1,37 @@
+"""The command ``waybill keygen``."""
+
+from pathlib import Path
+
+import click
+
+from console.options import passphrase_option, verb
+from console.passphrase import ask_passphrase
+from console.result import Result
+from content.signing.files import write_key
+from manifests.trust.private_keys import generate_key
+from manifests.words.errors import RefusedError
+from manifests.words.fingerprint import as_groups, as_words
+
+
+@verb(short_help="Make a signing key.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--no-passphrase", is_flag=True, help="Leave it unencrypted, for a machine that signs unattended.")
+@passphrase_option
+def keygen_command(file: Path, no_passphrase: bool, passphrase_fd: int | None) -> Result:
+    """Make a P-256 key: FILE holds the private half, FILE with the ending .pub the public one."""
+    public = file.with_suffix(".pub")
+    for path in (file, public):
+        if path.exists():
+            raise RefusedError("exists already", where=str(path), remedy="choose another name", finding="exists")
+    passphrase = (
+        None if no_passphrase else ask_passphrase(f"New passphrase for {file}", descriptor=passphrase_fd, twice=True)
+    )
+    signer = generate_key()
+    write_key(file, signer, passphrase)
+    keyid = signer.public.keyid
+    text = "\n".join(
+        (f"private key  {file}", f"public key   {public}", f"key id       {keyid}", f"             {as_groups(keyid)}",
+         f"             {as_words(keyid)}")
+    )  # fmt: skip
+    data = {"private": str(file), "public": str(public), "keyid": keyid, "groups": as_groups(keyid)}
+    return Result(text, {**data, "words": as_words(keyid)})

@@ -1,0 +1,63 @@
+"""Check the addresses that a registry session connects to, and its TLS settings."""
+
+import ssl
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+from manifests.words.errors import HostError, RefusedError
+
+Origin = tuple[str, str, int]
+
+
+def printable(text: str) -> str:
+    """A server's words for an error message: one line, at most 200 characters, nothing a terminal obeys."""
+    short = text if len(text) <= 200 else text[:197] + "..."
+    return "".join(letter if letter.isprintable() else "?" for letter in short)
+
+
+def tls_context(ca: Path | None) -> ssl.SSLContext:
+    """The system's roots, or this one authority and no other."""
+    try:
+        return ssl.create_default_context(cafile=str(ca) if ca else None)
+    except (OSError, ssl.SSLError) as error:
+        raise HostError(
+            "cannot read the certificate of the authority", where=str(ca), remedy="expected a PEM file"
+        ) from error
+
+
+def origin_of(url: str) -> Origin:
+    """Scheme, host and port of a URL that somebody else wrote.
+
+    Raises:
+        RefusedError: No plain http(s) URL; one with a password in it is refused too.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise RefusedError(
+            f"found {printable(url)!r}, expected an http or https address",
+            finding="foreign-host",
+            remedy="the registry sends us elsewhere: ask who runs it",
+        )
+    return parts.scheme, parts.hostname.lower(), port or (443 if parts.scheme == "https" else 80)
+
+
+def join_url(base: str, location: str) -> str:
+    try:
+        return urljoin(base, location)
+    except ValueError:
+        raise RefusedError(
+            f"found {printable(location)!r}, expected an address",
+            finding="foreign-host",
+            remedy="the registry sends us elsewhere: ask who runs it",
+        ) from None
+
+
+def place_of(origin: Origin) -> str:
+    scheme, name, port = origin
+    name = f"[{name}]" if ":" in name else name
+    usual = port == (443 if scheme == "https" else 80)
+    return f"{'http://' if scheme == 'http' else ''}{name}{'' if usual else f':{port}'}"

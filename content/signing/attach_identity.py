@@ -1,0 +1,70 @@
+"""Add the signature of an identity to the head of a bundle."""
+
+from dataclasses import replace
+from hashlib import sha256
+from importlib.util import find_spec
+
+from content.bundle.head import Head, Signature
+from content.sigstore.sigstore_bundle import open_bundle
+from content.trust.identities import library_missing, verify_identity
+from manifests.documents.release import release_statement
+from manifests.documents.release_reader import parse_release
+from manifests.trust.root import Pin, parse_root, verify_chain
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
+from manifests.words.errors import RefusedError
+
+
+def attach_identity(head: Head, data: bytes, trusted_root: bytes, where: str) -> tuple[Head, dict[str, str]]:
+    """The head with an identity's bundle, and the identities that have signed it, by id; a former one is replaced.
+
+    Raises:
+        RefusedError: It cannot be judged here; or by somebody who may not, or over something else; or the head has
+            another trusted root already.
+        MalformedError, UntrustedError: As ``verify_identity``.
+    """
+    if head.trusted_root not in (None, trusted_root):
+        raise RefusedError(
+            "the bundle has another trusted root, under which an identity has signed it",
+            where=where,
+            remedy="sign again under the same one, or build again and sign under the new one",
+            finding="trusted-root-other",
+        )
+    first = parse_root(head.roots[0], "trust")
+    chain = verify_chain(head.roots, Pin(version=first.root.version, digest=first.fingerprint))
+    newest = chain.newest
+    made = Signature(keyid=sha256(open_bundle(data).certificate).hexdigest(), sig=None, bundle=data)
+    found = verify_identity(data, made.keyid, trusted_root, chain, where)
+    if found is None:
+        if find_spec("sigstore") is None:
+            raise library_missing("an identity is to be judged")
+        raise RefusedError(
+            f"root {newest.version} does not pin this trusted root any more",
+            where=where,
+            remedy="sign under one that trust.yaml names",
+            finding="trusted-root-unknown",
+        )
+    id_, payload = found
+    if id_ not in newest.roles["release"].keys:
+        raise RefusedError(
+            f"{chain.who(id_)} has no release role in root {newest.version} of this bundle",
+            where=where,
+            remedy="give it the role in trust.yaml, and build under the new root",
+            finding="signature-role",
+        )
+    if payload != encode(release_statement(parse_release(head.release), digest_of(head.release))):
+        raise RefusedError(
+            "signed over another statement than this bundle's",
+            where=where,
+            remedy="sign statement.json of `waybill sign BUNDLE --prepare DIR`",
+            finding="signature-wrong",
+        )
+    signed, others = {id_: chain.who(id_)}, []
+    for one in head.signatures:
+        by = verify_identity(one.bundle, one.keyid, trusted_root, chain, where) if one.sig is None else None
+        if by is None or by[0] != id_:
+            others.append(one)
+        if by is not None:
+            signed[by[0]] = chain.who(by[0])
+    pairs = tuple(sorted((*others, made), key=lambda one: one.keyid))
+    return replace(head, signatures=pairs, trusted_root=trusted_root), signed

@@ -1,0 +1,28 @@
+"""Open the signer that a key URI names: a file, a token (PKCS#11) or a program."""
+
+from pathlib import Path
+
+from content.signing.uri import Ask, split_uri
+from manifests.trust.private_keys import Signer, key_path, read_signer
+
+
+def open_signer(uri: str, ask: Ask, beside: Path) -> Signer:
+    """The signer behind ``file:PATH``, ``pkcs11:…``, ``exec:…`` or a plain path.
+
+    Args:
+        ask: For a passphrase or PIN; gets the question.
+        beside: Where relative paths begin.
+
+    Raises:
+        WaybillError: As the kind says.
+    """
+    if uri.startswith("exec:"):
+        from content.signing.program import open_program
+
+        return open_program(split_uri(uri), beside)
+    if uri.startswith("pkcs11:"):
+        from content.signing.token import open_token
+
+        return open_token(split_uri(uri), ask, beside)
+    path = key_path(uri, beside)
+    return read_signer(path, lambda: ask(f"Passphrase for {path}"))

@@ -1,0 +1,68 @@
+"""Parse key URIs, and check what a token or a program signed."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from manifests.trust.keys import PublicKey
+from manifests.trust.private_keys import low_s
+from manifests.words.errors import RefusedError, UntrustedError, UsageError
+
+Ask = Callable[[str], bytes]
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+# What stands unescaped in the values of such a URI (RFC 3986, unreserved, and what paths are made of).
+_VALUE = re.compile(r"(?:[A-Za-z0-9._~!$'()*+,:@/ -]|%[0-9A-Fa-f]{2})*")
+
+
+@dataclass(frozen=True)
+class KeyUri:
+    """A URI in pieces: ``scheme:path?name=value&name=value``, values still escaped."""
+
+    text: str
+    path: str
+    query: tuple[tuple[str, str], ...]
+
+    def value(self, name: str) -> str | None:
+        """The value of a query attribute that may be given once."""
+        found = [value for key, value in self.query if key == name]
+        if len(found) > 1:
+            raise UsageError(f"{name} is given twice", where=self.text)
+        return unescape(found[0], self.text).decode() if found else None
+
+
+def split_uri(uri: str) -> KeyUri:
+    """Raises UsageError unless every query attribute is ``name=value`` with what is special escaped."""
+    path, _, query = uri.partition(":")[2].partition("?")
+    pairs = []
+    for one in query.split("&") if query else ():
+        name, equals, value = one.partition("=")
+        if not name or not equals or not _VALUE.fullmatch(value):
+            raise UsageError(f"{one!r} is not name=value", where=uri, remedy="escape what is special as %XX")
+        pairs.append((name, value))
+    return KeyUri(text=uri, path=path, query=tuple(pairs))
+
+
+def unescape(text: str, where: str) -> bytes:
+    """Percent-decoding (RFC 3986, section 2.1)."""
+    if not _VALUE.fullmatch(text):
+        raise UsageError(f"{text!r} holds characters that must be escaped", where=where, remedy="write them as %XX")
+    return _ESCAPE.sub(lambda match: bytes.fromhex(match[1]).decode("latin-1"), text).encode("latin-1")
+
+
+def checked(signature: bytes, message: bytes, key: PublicKey, what: str) -> bytes:
+    """What a token or a program answered, in the one form of the format, after it was verified.
+
+    Raises:
+        RefusedError: It is no signature by ``key`` over ``message``.
+    """
+    try:
+        normal = low_s(signature)
+        key.verify(normal, message, what)
+    except (ValueError, UntrustedError):
+        raise RefusedError(
+            f"what came back is no signature by key {key.keyid[:12]}",
+            where=what,
+            remedy="the public half that is named belongs to another key, or it signed something else",
+            finding="signer-wrong",
+        ) from None
+    return normal

@@ -1,0 +1,1 @@
+"""Signatures of carried images, judged offline."""

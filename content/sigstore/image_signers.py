@@ -1,0 +1,59 @@
+"""Choose the judge for each signer of images: a key, or an identity under a trusted root that the vendor pins."""
+
+from collections.abc import Iterator
+
+from content.sigstore.judge import Judge, JudgeOf, Read
+from content.sigstore.key_judge import key_judge
+from content.sigstore.keyless import check_available, identity_judge
+from content.sigstore.rekor import read_logs
+from content.sigstore.signatures import NONE
+from manifests.documents.release import ImageSigner, Release
+from manifests.trust.root import Root
+from manifests.words.errors import UntrustedError, WaybillError
+
+
+def signer_problems(release: Release, root: Root) -> Iterator[WaybillError]:
+    """Why signers of this release cannot be judged here; the head alone says so, before any bulk is read."""
+    for name in sorted({image.signed_by for image in release.images} - {NONE}):
+        signer = release.signers[name]
+        try:
+            if release.sigstore is not None:
+                check_pinned(release, root)
+            if signer.key is not None:
+                key_judge(name, signer)
+            else:
+                check_available(signer.identity or "")
+        except WaybillError as error:
+            yield error
+
+
+def judge_of(release: Release, root: Root, read: Read) -> JudgeOf:
+    """From a signer's name and record to its judge; ``read`` gives the release's ``trusted_root.json``."""
+
+    def find(name: str, signer: ImageSigner) -> Judge:
+        if signer.key is not None:
+            trusted = None if release.sigstore is None else read(check_pinned(release, root))
+            return key_judge(name, signer, None if trusted is None else read_logs(trusted, "trusted_root.json"))
+        digest = check_pinned(release, root)
+        return identity_judge(name, signer.identity or "", signer.issuer or "", read(digest))
+
+    return find
+
+
+def check_pinned(release: Release, root: Root) -> str:
+    """The digest of the release's ``trusted_root.json``, which the newest root must pin: a release cannot choose it.
+
+    Raises:
+        UntrustedError: It does not.
+    """
+    assert release.sigstore is not None  # check_release
+    digest = release.sigstore.digest
+    if digest not in root.sigstore:  # F-92
+        raise UntrustedError(
+            f"{digest} says who vouches for identities, and root {root.version} does not pin it",
+            where="release.json $.sigstore",
+            remedy="a root document was left out of the medium, or the vendor must add the file to `sigstore` of "
+            "trust.yaml",
+            finding="image-signer-trusted-root",
+        )
+    return digest

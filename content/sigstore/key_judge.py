@@ -1,0 +1,87 @@
+"""Judge signatures of images by a public key."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Literal
+
+from content.bundle.oci import Descriptor
+from content.sigstore.judge import CERTIFICATE, SIGNATURE, NotBySigner, Opened
+from content.sigstore.rekor import BUNDLE as REKOR
+from content.sigstore.rekor import Logs, Signed, verify_entries, verify_promise
+from manifests.documents.release import ImageSigner
+from manifests.trust.image_keys import CarriedKey, load_carried
+from manifests.trust.keys import decode_base64
+from manifests.words.errors import MalformedError, NewerError, UntrustedError
+
+
+@dataclass(frozen=True)
+class KeyJudge:
+    """Judges by one pinned key. Key ids in signatures are only good for telling a stranger's from a broken one.
+
+    Attributes:
+        logs: The transparency logs that a pinned trusted root names; without one their entries are not looked at.
+    """
+
+    signer: str
+    key: CarriedKey
+    logs: Logs | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.signer}, key {self.key.record.keyid[:12]}"
+
+    def simple(self, layer: Descriptor, payload: bytes) -> None:
+        try:
+            signature = decode_base64(layer.annotation(SIGNATURE), "signature")
+        except MalformedError:
+            raise NotBySigner("wrong", "its signature is not base64") from None
+        if not signature:
+            raise NotBySigner("wrong", "its signature is empty")
+        by = "made without a key (by a certificate)" if layer.annotation(CERTIFICATE) else "by none of this key"
+        self._verify(signature, payload, "unknown", by)
+        promise = layer.annotation(REKOR)
+        if self.logs is not None and promise:
+            about = Signed(sha256(payload).digest(), b"", signature, self.key.record.spki)
+            self._logged(lambda logs: verify_promise(promise, logs, about, "image"))
+
+    def envelope(self, message: bytes, signature: bytes) -> None:
+        self._verify(signature, message, "unknown", "by none of this key")
+
+    def bundle(self, opened: Opened, message: bytes) -> None:
+        ours = opened.hint == self.key.record.keyid
+        by = "by a certificate" if opened.keyless else f"by key {opened.hint[:12] or '?'}"
+        self._verify(opened.signature, message, "wrong" if ours else "unknown", "does not match" if ours else by)
+        if self.logs is not None:
+            about = Signed(sha256(message).digest(), opened.payload, opened.signature, self.key.record.spki)
+            self._logged(lambda logs: verify_entries(opened.entries, logs, about, "image"))
+
+    def _logged(self, check: Callable[[Logs], None]) -> None:
+        """An entry of a log that is there must hold (F-198)."""
+        assert self.logs is not None
+        try:
+            check(self.logs)
+        except (MalformedError, UntrustedError) as error:
+            raise NotBySigner("wrong", f"and logged wrongly: {error.problem}") from None
+
+    def _verify(self, signature: bytes, message: bytes, else_: Literal["wrong", "unknown"], text: str) -> None:
+        try:
+            self.key.verify(signature, message, "image")
+        except UntrustedError:
+            raise NotBySigner(else_, text) from None
+
+
+def key_judge(name: str, signer: ImageSigner, logs: Logs | None = None) -> KeyJudge:
+    """The judge of a signer that is a key.
+
+    Raises:
+        MalformedError: The record is no key.
+        NewerError: Its kind is not known here.
+    """
+    assert signer.key is not None
+    where = f"release.json $.signers.{name}"
+    try:
+        return KeyJudge(signer=name, key=load_carried(signer.key, where), logs=logs)
+    except NewerError as error:
+        error.finding = "image-signer-algorithm"
+        raise

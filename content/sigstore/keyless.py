@@ -1,0 +1,155 @@
+"""Judge signatures by identities (Fulcio certificates) offline, with sigstore-python and a pinned trusted root.
+
+The only module that names sigstore, and only inside its functions: the library is an extra that the kit does not hold,
+and whoever verifies keys alone never loads it. Time comes from the log entry or its stamps, never from this host.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, TypeVar
+
+from content.bundle.oci import Descriptor, read_json
+from content.sigstore.judge import CERTIFICATE, NotBySigner, Opened, plain_text
+from manifests.words.digest import digest_of
+from manifests.words.errors import MalformedError, RefusedError
+
+if TYPE_CHECKING:
+    from sigstore.models import Bundle
+    from sigstore.verify import Verifier
+    from sigstore.verify.policy import VerificationPolicy
+
+TRUSTED_ROOT = "application/vnd.dev.sigstore.trustedroot"
+MAX_TRUSTED_ROOT = 1 << 20
+
+
+T = TypeVar("T")
+
+
+def check_trusted_root(data: bytes, what: str) -> None:
+    """Raise MalformedError unless this may be a ``trusted_root.json``: one meaning, and named as one."""
+    found = read_json(data, max_bytes=MAX_TRUSTED_ROOT, where=what).get("mediaType")
+    if not isinstance(found, str) or not found.startswith(TRUSTED_ROOT):
+        raise MalformedError(f"media type is {plain_text(found)}, expected {TRUSTED_ROOT}+json;...", where=what)
+
+
+def check_available(identity: str) -> None:
+    """Raise RefusedError where the library is not installed; nothing is imported."""
+    if find_spec("sigstore") is None:
+        raise RefusedError(
+            f"images are signed by the identity {identity}, and this program was installed without sigstore",
+            where="images",
+            remedy="pip install 'airgap-waybill[vendor]' where this is judged, or ask the vendor to sign with a key",
+            finding="image-signer-keyless-unavailable",
+        )
+
+
+@dataclass(frozen=True)
+class IdentityJudge:
+    """Judges by an identity and its issuer, both compared exactly.
+
+    Attributes:
+        trusted_root: Digest of the ``trusted_root.json`` that says who may vouch for identities.
+    """
+
+    signer: str
+    identity: str
+    issuer: str
+    trusted_root: str
+    _verifier: "Verifier"
+    _policy: "VerificationPolicy"
+
+    @property
+    def name(self) -> str:
+        who = f"{plain_text(self.identity)} by {plain_text(self.issuer)}"
+        return f"{self.signer}, {who}, trusted root {self.trusted_root[7:19]}"
+
+    def simple(self, layer: Descriptor, payload: bytes) -> None:
+        """The older form brings a promise of the log and no proof, which the library rightly does not take."""
+        by = "by a certificate without a proof of the log" if layer.annotation(CERTIFICATE) else "by a key"
+        raise NotBySigner("unknown", by)
+
+    def envelope(self, message: bytes, signature: bytes) -> None:
+        raise NotBySigner("unknown", "without a proof of the log")
+
+    def bundle(self, opened: Opened, message: bytes) -> None:
+        if not opened.keyless:
+            raise NotBySigner("unknown", f"by key {opened.hint[:12] or '?'}")
+        bundle = self._parse(opened)  # F-194
+        if opened.is_envelope:
+            said = _guard(lambda: self._verifier.verify_dsse(bundle, self._policy))
+            # The library checked what it parsed itself: it must be what was parsed here.
+            if said != (opened.payload_type, opened.payload):
+                raise NotBySigner("wrong", "in a way that two readers understand differently")
+        else:
+            _guard(lambda: self._verify_digest(bundle, sha256(message).digest()))
+
+    def digest(self, opened: Opened, digest: bytes) -> None:
+        """A Sigstore bundle over bytes with this SHA-256. Raises NotBySigner."""
+        bundle = self._parse(opened)
+        _guard(lambda: self._verify_digest(bundle, digest))
+
+    def _verify_digest(self, bundle: "Bundle", digest: bytes) -> None:
+        from sigstore.hashes import Hashed
+        from sigstore_models.common.v1 import HashAlgorithm
+
+        self._verifier.verify_artifact(Hashed(algorithm=HashAlgorithm.SHA2_256, digest=digest), bundle, self._policy)
+
+    def _parse(self, opened: Opened) -> "Bundle":
+        """The bundle, if its certificate names the signer at all; what it names is not believed yet."""
+        from sigstore.models import Bundle
+
+        bundle = _guard(lambda: Bundle.from_json(opened.raw))
+        try:
+            self._policy.verify(bundle.signing_certificate)
+        except Exception:  # noqa: BLE001 - the library raises its own errors, and x509's and ASN.1's for odd certificates
+            raise NotBySigner("unknown", "by another identity") from None
+        return bundle
+
+
+def identity_judge(name: str, identity: str, issuer: str, trusted_root: bytes) -> IdentityJudge:
+    """The judge of a signer that is an identity.
+
+    Raises:
+        MalformedError: ``trusted_root`` is not one that the library can use.
+        RefusedError: The library is not installed.
+    """
+    what = "trusted_root.json"
+    check_available(identity)
+    check_trusted_root(trusted_root, what)
+    from sigstore.models import TrustedRoot
+    from sigstore.verify import Verifier
+    from sigstore.verify.policy import AllOf, AnyOf, Identity, OIDCIssuer, OIDCIssuerV2
+
+    try:
+        verifier = Verifier(trusted_root=_in_memory(trusted_root, TrustedRoot.from_file))
+    except Exception as error:  # noqa: BLE001 - pydantic, x509, OpenSSL: whatever the file provokes means the same
+        raise MalformedError(f"not usable by sigstore: {plain_text(str(error))}", where=what) from None
+    return IdentityJudge(
+        signer=name,
+        identity=identity,
+        issuer=issuer,
+        trusted_root=digest_of(trusted_root),
+        _verifier=verifier,
+        # Fulcio writes the issuer in two extensions, of which the first is deprecated.
+        _policy=AllOf([Identity(identity=identity), AnyOf([OIDCIssuer(issuer), OIDCIssuerV2(issuer)])]),
+    )
+
+
+def _in_memory(data: bytes, read: Callable[[str], T]) -> T:
+    """Let ``read``, which takes the path of a file, read bytes that were hashed, without a file on any disk."""
+    descriptor = os.memfd_create("trusted_root.json", os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        return read(f"/proc/self/fd/{descriptor}")
+
+
+def _guard(call: Callable[[], T]) -> T:
+    """Whatever the library raises over bytes of strangers is one verdict: not verified."""
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001 - besides its own errors pydantic's, ASN.1's, AttributeError (seen)
+        raise NotBySigner("wrong", f"and not verified: {plain_text(str(error))}") from None

@@ -1,0 +1,304 @@
+"""Judge signatures and attestations of carried images offline, by the signer that the signed release names.
+
+Two forms lie in a bundle, and both are read (cosign's SIGNATURE_SPEC and BUNDLE_SPEC): the tag ``sha256-<hex>.sig``
+with simple-signing payloads, and OCI 1.1 referrers that hold Sigstore bundles. One good signature by the named signer
+over the digest that installs is required; whatever else hangs there was put there by whoever could write to a
+registry, so it is said and decides nothing. A signature over an index covers what the index names.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from content.bundle.graph import Graph, Node
+from content.bundle.oci import REF_NAME, Descriptor, ImageIndex, ImageManifest, read_json
+from content.sigstore.judge import Judge, JudgeOf, NotBySigner, Opened, Read, plain_text
+from content.sigstore.sigstore_bundle import BUNDLES, MAX_SIGNED, json_object, open_bundle, text_field
+from manifests.documents.release import Image, Release
+from manifests.trust.envelope import INTOTO, STATEMENT, pae
+from manifests.trust.keys import decode_base64
+from manifests.words.errors import MalformedError, UntrustedError, WaybillError
+
+SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
+DSSE_LAYER = "application/vnd.dsse.envelope.v1+json"
+
+
+SIGN_V1 = "https://sigstore.dev/cosign/sign/v1"
+PROVENANCE_V1 = "https://slsa.dev/provenance/v1"
+# cosign's older attestations say this; a signature never does.
+STATEMENT_V01 = "https://in-toto.io/Statement/v0.1"
+SIMPLE_TYPE = "cosign container image signature"
+NONE = "none"
+
+
+MAX_SUBJECTS = 1024
+MAX_CANDIDATES = 1024
+MAX_SAID = 16
+_MARKS = (b'"critical"', b'"payloadType"', b'"dsseEnvelope"', b'"messageSignature"')
+
+
+Opinion = Literal["good", "wrong", "unknown", "junk"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One thing that was looked at; ``refused`` carries its failure. The ids are a public promise (docs/cli.md)."""
+
+    id: str
+    level: Literal["ok", "warning", "refused"]
+    text: str
+    error: WaybillError | None = None
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """One layer that could be a signature or an attestation, with the digest of what it hangs on."""
+
+    layer: Descriptor
+    subject: str
+    form: str
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What one candidate turned out to be; ``attests`` is the predicate type when it is no signature."""
+
+    candidate: _Candidate
+    opinion: Opinion
+    text: str
+    attests: str = ""
+
+
+def looks_signed(data: bytes) -> bool:
+    """Whether these bytes can be one of the documents that are read here; anything else is not even parsed."""
+    return any(mark in data for mark in _MARKS)
+
+
+def judge_images(release: Release, graph: Graph, read: Read, judge_of: JudgeOf) -> tuple[Judged, ...]:
+    """Judge every image that names a signer, in the order of the release.
+
+    Args:
+        read: Hashed bytes of a member by digest.
+        judge_of: From the name and record of a signer to whoever judges it; asked once per signer.
+
+    Raises:
+        WaybillError: As ``judge_of``.
+    """
+    hanging = _hanging(graph)
+    judges: dict[str, Judge] = {}
+    findings: list[Judged] = []
+    for image in release.images:
+        if image.signed_by == NONE:
+            continue
+        if image.signed_by not in judges:
+            judges[image.signed_by] = judge_of(image.signed_by, release.signers[image.signed_by])
+        findings += _judge(image, graph, hanging, read, judges[image.signed_by])
+    return tuple(findings)
+
+
+def _hanging(graph: Graph) -> Mapping[str, tuple[Node, ...]]:
+    """Referrers by the digest of their subject, and cosign's tags by their name, ``<to>:sha256-<hex>.sig``."""
+    found: dict[str, dict[str, Node]] = {}
+    for entry in graph.top:
+        node = graph.nodes.get(entry.digest)
+        if node is None:
+            continue
+        if node.document.subject is not None:
+            found.setdefault(node.document.subject.digest, {})[entry.digest] = node
+        name = entry.annotation(REF_NAME)
+        if name.endswith((".sig", ".att")):
+            found.setdefault(name, {})[entry.digest] = node
+    return {key: tuple(nodes.values()) for key, nodes in found.items()}
+
+
+def _candidates(image: Image, subject: str, hanging: Mapping[str, tuple[Node, ...]]) -> Iterator[_Candidate]:
+    tag = f"{image.to}:{subject.replace(':', '-')}"
+    for key, form in ((f"{tag}.sig", "signature tag"), (f"{tag}.att", "attestation tag"), (subject, "referrer")):
+        for node in hanging.get(key, ()):
+            if not isinstance(node.document, ImageManifest):
+                continue
+            # artifactType of the manifest, else its config's media type; never what an index says about it.
+            whole = node.document.referrer_type in BUNDLES
+            for layer in node.document.layers:
+                if whole or layer.media_type in (SIMPLE_SIGNING, DSSE_LAYER, *BUNDLES):
+                    yield _Candidate(layer=layer, subject=subject, form=form)
+
+
+def _below(graph: Graph, digest: str) -> tuple[str, ...]:
+    """The manifests and indexes below an index that are in the bundle, each once."""
+    found: dict[str, None] = {}
+    queue = [digest]
+    while queue:
+        document = graph.nodes[queue.pop(0)].document
+        for child in document.children if isinstance(document, ImageIndex) else ():
+            if child.digest in graph.nodes and child.digest not in found:
+                found[child.digest] = None
+                queue.append(child.digest)
+    return tuple(found)
+
+
+def _judge(
+    image: Image, graph: Graph, hanging: Mapping[str, tuple[Node, ...]], read: Read, judge: Judge
+) -> Iterator[Judged]:
+    """The findings of one image: the signature first, then attestations, then what was of no use."""
+    below = _below(graph, image.manifest.digest)
+    candidates = list(_candidates(image, image.manifest.digest, hanging))
+    # On a platform only attestations are looked at: what is signed is the index.
+    platforms = [one for digest in below for one in _candidates(image, digest, hanging)]
+    looked = [_look(one, read, judge) for one in candidates[:MAX_CANDIDATES]]
+    attested = [one for one in (_look(one, read, judge) for one in platforms[:MAX_CANDIDATES]) if one.attests]
+    signatures = [one for one in looked if not one.attests]
+    # F-190
+    good = next((one for one in signatures if one.opinion == "good"), None)
+    if good is None:
+        yield _refuse(image, signatures, judge)
+    else:
+        covered = f", which covers the {len(below)} manifests below it" if below else ""
+        yield Judged("image-signature", "ok", f"{image.name}: signed by {judge.name} ({good.candidate.form}){covered}")
+    said: dict[str, Judged] = {}
+    for one in (*looked, *attested):
+        if one.attests and one.opinion == "good":
+            text = f"{image.name}: {one.text}, by {judge.name}"
+            said.setdefault(text, Judged("image-attestation", "ok", text))
+        elif one.attests:
+            text = f"{image.name}: attestation {one.attests} {one.text}; it says nothing"
+            said.setdefault(text, Judged("image-attestation-unverified", "warning", text))
+        elif one.opinion != "good":
+            text = f"{image.name}: {one.candidate.form} {one.candidate.layer.digest[:19]} {one.text}; it does not count"
+            said.setdefault(text, Judged("image-signature-extra", "warning", text))
+    found = sorted(said.values(), key=lambda one: one.level != "ok")
+    yield from found[:MAX_SAID]
+    left = len(found[MAX_SAID:]) + len(candidates[MAX_CANDIDATES:]) + len(platforms[MAX_CANDIDATES:])
+    if left:
+        yield Judged("image-signature-extra", "warning", f"{image.name}: {left} more things like these, not listed")
+
+
+def _refuse(image: Image, signatures: list[_Looked], judge: Judge) -> Judged:
+    """Missing, somebody else's, or wrong: three ids, because three different people have to act (F-196)."""
+    wrong = [one for one in signatures if one.opinion == "wrong"]
+    unknown = [one for one in signatures if one.opinion == "unknown"]
+    needs = f"it needs one by {judge.name}"
+    if wrong:
+        id_, problem = "image-signature-wrong", f"a signature of image {image.name} is wrong ({wrong[0].text}); {needs}"
+    elif unknown:
+        id_ = "image-signature-unknown"
+        problem = f"image {image.name} is signed by others alone ({unknown[0].text}); {needs}"
+    else:
+        id_, problem = "image-signature-missing", f"image {image.name} is not signed; {needs}"
+    error = UntrustedError(
+        problem,
+        where=f"images {image.name} {image.manifest.digest}",
+        remedy="sign the image and build again; at a site, ask the vendor for a corrected release",
+        finding=id_,
+    )
+    return Judged(id_, "refused", problem, error)
+
+
+def _look(candidate: _Candidate, read: Read, judge: Judge) -> _Looked:
+    """Judge one candidate; nothing that it holds can raise."""
+    junk = _Looked(candidate, "junk", "is no signature")
+    if candidate.layer.size > MAX_SIGNED:  # F-195
+        return _Looked(candidate, "junk", f"has more than {MAX_SIGNED} bytes")
+    try:
+        data = read(candidate.layer.digest)
+        if not looks_signed(data):
+            return junk
+        if candidate.layer.media_type == SIMPLE_SIGNING:
+            return _look_simple(candidate, data, judge)
+        if candidate.layer.media_type == DSSE_LAYER:
+            return _look_envelope(candidate, data, judge)
+        opened = open_bundle(data)
+        message = pae(opened.payload_type, opened.payload) if opened.is_envelope else read(candidate.subject)
+        return _look_bundle(candidate, opened, message, judge)
+    except MalformedError:
+        return junk
+
+
+def _look_simple(candidate: _Candidate, data: bytes, judge: Judge) -> _Looked:
+    try:
+        judge.simple(candidate.layer, data)
+    except NotBySigner as not_by:
+        return _Looked(candidate, not_by.opinion, not_by.text)
+    critical = json_object(read_json(data, max_bytes=MAX_SIGNED), "critical")
+    about = json_object(critical, "image").get("docker-manifest-digest")
+    if critical.get("type") != SIMPLE_TYPE:  # F-192
+        return _Looked(candidate, "wrong", "is signed and of another type")
+    if about != candidate.subject:
+        return _Looked(candidate, "wrong", f"is signed over {plain_text(about)}")
+    return _Looked(candidate, "good", "")
+
+
+def _look_bundle(candidate: _Candidate, opened: Opened, message: bytes, judge: Judge) -> _Looked:
+    attests = ""
+    if opened.is_envelope:
+        said = _statement(opened.payload) if opened.payload_type == INTOTO else {}
+        claimed = said.get("predicateType")
+        attests = "" if claimed == SIGN_V1 or opened.payload_type != INTOTO else plain_text(claimed)
+    try:
+        judge.bundle(opened, message)
+    except NotBySigner as not_by:
+        return _Looked(candidate, not_by.opinion, f"is signed {not_by.text}", attests)
+    if not opened.is_envelope:  # F-193
+        if f"sha256:{opened.digest.hex()}" != candidate.subject:
+            return _Looked(candidate, "wrong", "claims another digest")
+        return _Looked(candidate, "good", "")
+    if opened.payload_type != INTOTO:
+        return _Looked(candidate, "wrong", f"is signed and of type {plain_text(opened.payload_type)}")
+    return _look_statement(candidate, opened.payload, attests, "signed ")
+
+
+def _look_envelope(candidate: _Candidate, data: bytes, judge: Judge) -> _Looked:
+    """An attestation of cosign's older form: a bare DSSE envelope, any of whose signatures may be the signer's."""
+    fields = read_json(data, max_bytes=MAX_SIGNED)
+    payload_type, payload = text_field(fields, "payloadType"), decode_base64(text_field(fields, "payload"), "payload")
+    if payload_type != INTOTO:
+        return _Looked(candidate, "junk", f"is of type {plain_text(payload_type)}")
+    attests = plain_text(_statement(payload).get("predicateType"))
+    signatures = fields.get("signatures")
+    text = "by nobody"
+    for one in signatures[:64] if isinstance(signatures, list) else ():
+        if not isinstance(one, dict):
+            continue
+        try:
+            judge.envelope(pae(payload_type, payload), decode_base64(text_field(one, "sig"), "sig"))
+        except NotBySigner as not_by:
+            text = not_by.text
+        else:
+            return _look_statement(candidate, payload, attests, "signed ")
+    return _Looked(candidate, "unknown", f"is signed {text}", attests)
+
+
+def _look_statement(candidate: _Candidate, payload: bytes, attests: str, how: str) -> _Looked:
+    """What the signer said, now that it is theirs: about this digest, and about nothing else when it is a signature."""
+    said = _statement(payload)
+    subjects = said.get("subject")
+    digests = [_digest(one) for one in subjects] if isinstance(subjects, list) else []
+    # F-193, F-197
+    if said.get("_type") not in ((STATEMENT, STATEMENT_V01) if attests else (STATEMENT,)):
+        return _Looked(candidate, "wrong", "is signed and no Statement", attests)
+    if len(digests) > MAX_SUBJECTS or candidate.subject not in digests or (not attests and len(digests) != 1):
+        return _Looked(candidate, "wrong", f"is signed and about {plain_text(next(iter(digests), 'nothing'))}", attests)
+    text = f"{how}{attests}{_summary(said) if attests == PROVENANCE_V1 else ''}" if attests else ""
+    return _Looked(candidate, "good", text, attests)
+
+
+def _summary(said: dict[str, object]) -> str:
+    """Who built it, and from what: the builder's id and the source of SLSA provenance v1."""
+    predicate = json_object(said, "predicate")
+    builder = json_object(json_object(predicate, "runDetails"), "builder").get("id")
+    definition = json_object(predicate, "buildDefinition")
+    parameters = json_object(definition, "externalParameters")
+    workflow = json_object(parameters, "workflow")
+    dependencies = definition.get("resolvedDependencies")
+    first = dependencies[0] if isinstance(dependencies, list) and dependencies else None
+    source = workflow.get("repository") or parameters.get("source") or (json_object({"": first}, "").get("uri"))
+    return f", built by {plain_text(builder)} from {plain_text(source)}"
+
+
+def _statement(payload: bytes) -> dict[str, object]:
+    return read_json(payload, max_bytes=MAX_SIGNED, where="statement")
+
+
+def _digest(subject: object) -> str:
+    value = json_object(json_object({"": subject}, ""), "digest").get("sha256")
+    return f"sha256:{value}" if isinstance(value, str) else ""

@@ -1,0 +1,91 @@
+"""Parse Sigstore bundles of others, within bounds."""
+
+from collections.abc import Mapping
+
+from content.bundle.oci import read_json
+from content.sigstore.judge import Opened, plain_text
+from manifests.trust.envelope import BUNDLE
+from manifests.trust.keys import decode_base64
+from manifests.words.errors import MalformedError
+
+BUNDLES = (BUNDLE, "application/vnd.dev.sigstore.bundle+json;version=0.3")
+
+
+MAX_SIGNED = 4 << 20  # an attestation may hold a whole SBOM
+
+
+def open_bundle(data: bytes, media_types: tuple[str, ...] = BUNDLES) -> Opened:
+    """Parse a Sigstore bundle v0.3 strictly: no duplicate key, exactly one content, exactly one signature.
+
+    Args:
+        media_types: Which versions are taken; before 0.3 a certificate came with its chain.
+
+    Raises:
+        MalformedError: Anything else.
+    """
+    fields = read_json(data, max_bytes=MAX_SIGNED, where="bundle")
+    if fields.get("mediaType") not in media_types:
+        raise MalformedError(f"media type is {plain_text(fields.get('mediaType'))}", where="bundle")
+    material = json_object(fields, "verificationMaterial")
+    hint = json_object(material, "publicKey").get("hint", "")
+    certificate = _certificate(material)
+    if ("publicKey" in material) == bool(certificate) or not isinstance(hint, str):
+        raise MalformedError("neither a key nor a certificate, or both", where="bundle")
+    if ("dsseEnvelope" in fields) == ("messageSignature" in fields):
+        raise MalformedError("neither an envelope nor a signature, or both", where="bundle")
+    # The hint is opaque text to the specification; cosign writes the digest of the key.
+    try:
+        claimed = decode_base64(hint, "hint").hex()
+    except MalformedError:
+        claimed = ""
+    entries = material.get("tlogEntries", [])
+    if "dsseEnvelope" in fields:
+        envelope = json_object(fields, "dsseEnvelope")
+        signatures = envelope.get("signatures")
+        if not isinstance(signatures, list) or len(signatures) != 1 or not isinstance(signatures[0], dict):
+            raise MalformedError("an envelope has exactly one signature", where="bundle")
+        payload_type = text_field(envelope, "payloadType")
+        return Opened(
+            raw=data,
+            hint=claimed,
+            certificate=certificate,
+            payload_type=payload_type,
+            payload=decode_base64(text_field(envelope, "payload"), "payload"),
+            digest=b"",
+            signature=decode_base64(text_field(signatures[0], "sig"), "sig"),
+            entries=entries,
+        )
+    message = json_object(fields, "messageSignature")
+    about = json_object(message, "messageDigest")
+    if about.get("algorithm") != "SHA2_256":
+        raise MalformedError(f"digest is {plain_text(about.get('algorithm'))}, expected SHA2_256", where="bundle")
+    return Opened(
+        raw=data,
+        hint=claimed,
+        certificate=certificate,
+        payload_type="",
+        payload=b"",
+        digest=decode_base64(text_field(about, "digest"), "digest"),
+        signature=decode_base64(text_field(message, "signature"), "signature"),
+        entries=entries,
+    )
+
+
+def _certificate(material: Mapping[str, object]) -> bytes:
+    chain = json_object(material, "x509CertificateChain").get("certificates")
+    found = chain[0] if isinstance(chain, list) and chain else material.get("certificate")
+    raw = found.get("rawBytes") if isinstance(found, dict) else None
+    return decode_base64(raw, "certificate") if isinstance(raw, str) else b""
+
+
+def json_object(fields: Mapping[str, object], key: str) -> dict[str, object]:
+    """The object under ``key``, or an empty one: what is not there matches nothing."""
+    value = fields.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def text_field(fields: Mapping[str, object], key: str) -> str:
+    value = fields.get(key)
+    if not isinstance(value, str) or not value:
+        raise MalformedError(f"{key} is missing", where="bundle")
+    return value

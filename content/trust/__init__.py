@@ -1,0 +1,1 @@
+"""The decision whether the head of a bundle is trusted."""

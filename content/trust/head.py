@@ -1,0 +1,232 @@
+"""Decide whether the head of a bundle is trusted: root chain, revocations, signatures, threshold, predicate.
+
+Numbers such as F-71 in comments are rules of docs/format.md.
+"""
+
+from dataclasses import dataclass
+
+from content.bundle.head import Head, Signature
+from manifests.documents.release import FORMAT, PREDICATE_TYPE, Predicate, Release, release_statement
+from manifests.documents.release_reader import parse_release
+from manifests.trust.envelope import MAX_BUNDLE, Statement, verify_statement
+from manifests.trust.quorum import Quorum, require, weigh
+from manifests.trust.revocations import Judged, Revocations, judge_revocations, revoke
+from manifests.trust.root import Chain, Mark, Pin, Root, check_vendor_product, join_roots, parse_root, verify_chain
+from manifests.words.canonical import parse
+from manifests.words.digest import digest_of
+from manifests.words.errors import MalformedError, NewerError, RefusedError, UntrustedError
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a reader holds already, besides its pin.
+
+    Attributes:
+        roots: Root documents, oldest first; with those of a medium they make the chain.
+        revocations: The list in force, which judges unless a newer one comes.
+        own_keys: Key ids of the reader's own people and site; a vendor's root that names one is refused.
+    """
+
+    roots: tuple[bytes, ...] = ()
+    revocations: Revocations | None = None
+    own_keys: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class VerifiedHead:
+    """A head that the pinned root vouches for.
+
+    Attributes:
+        quorum: Of the role ``release``: who was counted, who signed well and was not, and why.
+        lists: The revocation list that judges, and what became of the one in the head.
+        practice: The root is a practice root, which vouches for nothing in earnest.
+    """
+
+    head: Head
+    release: Release
+    release_digest: str
+    chain: Chain
+    quorum: Quorum
+    lists: Judged
+
+    @property
+    def signers(self) -> tuple[str, ...]:
+        """Key ids whose signatures counted, sorted."""
+        return self.quorum.counted
+
+    @property
+    def not_evaluated(self) -> tuple[str, ...]:
+        """Signers whose algorithm this verifier lacks; they did not count."""
+        return self.quorum.not_evaluated
+
+    @property
+    def revocations(self) -> Revocations | None:
+        """The list that judges."""
+        return self.lists.newest
+
+    @property
+    def practice(self) -> bool:
+        return self.chain.newest.practice
+
+
+def verify_head(head: Head, pin: Pin, known: Known | None = None) -> VerifiedHead:
+    """Decide trust on the head alone.
+
+    Steps: 1 root chain from the pin, of the documents here and those that are known; 2 the revocation list that judges;
+    3 both signatures of every signer; 4 threshold and product; 5 the predicate's format; 6 the subject is
+    ``release.json``; 7 parse it; 8 predicate and ``bulk_at`` agree with it. Nothing of a later step is looked at before
+    the earlier one held. Whether the release itself is revoked is the reader's to say: one that runs may go on.
+
+    Raises:
+        MalformedError, UntrustedError, RefusedError, NewerError: As the step says.
+    """
+    known = known or Known()
+    chain = reach_chain(head, pin, known)  # 1
+    lists = judge_revocations(head.revocations, chain, known.revocations, "revocations.json")  # 2
+    chain = revoke(chain, lists.newest)
+    release_digest = digest_of(head.release)
+    said, quorum = _verify_signers(head, chain)  # 3
+    check_vendor_product(chain.newest, said.predicate.product)  # 4
+    if said.predicate.format > FORMAT:  # 5, F-80
+        raise NewerError(
+            f"the release is of format {said.predicate.format}, this verifier reads up to {FORMAT}",
+            where="release",
+            remedy=f"use the vendor's newer verifier: {', '.join(said.predicate.kits) or 'ask the vendor'}",
+            finding="format-newer",
+        )
+    if said.subject[0].digest.sha256 != release_digest.removeprefix("sha256:"):  # 6, F-78
+        raise UntrustedError("what was signed is another release.json", where="release.json", finding="signature-wrong")
+    release = parse_release(head.release)  # 7, F-82
+    if said != release_statement(release, release_digest):  # 8, F-79
+        raise MalformedError("the signed statement and release.json disagree", where="release.json")
+    if release.bulk_at != head.bulk_at:  # F-16
+        raise MalformedError(f"the head ends at {head.bulk_at}, release.json says {release.bulk_at}", where="reserve")
+    return VerifiedHead(
+        head=head, release=release, release_digest=release_digest, chain=chain, quorum=quorum, lists=lists
+    )
+
+
+def reach_chain(head: Head, pin: Pin, known: Known) -> Chain:
+    """The chain up to the newest root that can be reached: of the head's documents and those that are known.
+
+    Raises:
+        MalformedError, UntrustedError: As ``join_roots`` and ``verify_chain``.
+        RefusedError: The newest root names a key of the reader's own.
+    """
+    chain = verify_chain(join_roots(known.roots, head.roots), pin)
+    first = chain.roots[0] if not known.roots else parse_root(head.roots[0], "the first root document")
+    if first.root.version != head.first_root:  # F-10
+        raise MalformedError(f"root {first.root.version} is named {head.first_root}", where="trust")
+    check_own_keys(chain.newest, known.own_keys)
+    return chain
+
+
+def check_own_keys(root: Root, own_keys: frozenset[str]) -> None:
+    """Raises RefusedError when a vendor's root names a key of the customer."""
+    shared = sorted(set(root.keys) & own_keys)
+    if shared:
+        raise RefusedError(  # F-67
+            f"root {root.version} of {root.vendor} names {', '.join(one[:12] for one in shared)}, a key of this site "
+            "or of its people",
+            where="trust",
+            remedy="a vendor does not speak with a customer's key; tell both, by another way than this medium",
+            finding="own-key-in-root",
+        )
+
+
+def _verify_signers(head: Head, chain: Chain) -> tuple[Statement[Predicate], Quorum]:
+    """The one statement that every signer made, and that enough of them did.
+
+    Every pair is looked at before the first wrong one is refused, so that the refusal can say who signed well.
+    """
+    good: list[tuple[str, Statement[Predicate]]] = []
+    not_evaluated = []
+    wrong: MalformedError | UntrustedError | None = None
+    for one in head.signatures:
+        try:
+            found = (
+                _verify_pair(one, one.sig, head.release, chain)
+                if one.sig is not None
+                else _verify_identity(one, head, chain)
+            )
+        except (MalformedError, UntrustedError) as error:
+            wrong = wrong or error
+            continue
+        if found is None:
+            not_evaluated.append(one.keyid)
+        else:
+            good.append(found)
+    first = good[0][1] if good else None
+    at = Mark(epoch=first.predicate.epoch, sequence=first.predicate.sequence) if first else None
+    quorum = weigh(chain, "release", dict(good), at=at, not_evaluated=tuple(not_evaluated))
+    if wrong is not None:
+        if isinstance(wrong, UntrustedError):
+            wrong.problem += f"; besides, the release is signed by {quorum.text}"
+        raise wrong
+    remedy = "waybill sign BUNDLE --key KEY, at the vendor"
+    if not quorum.met and any(one.sig is None and one.keyid in not_evaluated for one in head.signatures):
+        from content.trust.identities import check_can_judge
+
+        check_can_judge(quorum)
+    if first is None:
+        require(quorum, "the release", where="signatures", remedy=remedy)
+        raise AssertionError("a release without a signature was not refused")
+    if any(other != first for _, other in good):  # F-73
+        raise UntrustedError("two signers made different statements", where="signatures", finding="signature-wrong")
+    _check_root_of(first.predicate, chain)
+    require(quorum, "the release", where="signatures", remedy=remedy)  # F-75
+    return first, quorum
+
+
+def _verify_pair(one: Signature, sig: bytes, release: bytes, chain: Chain) -> tuple[str, Statement[Predicate]] | None:
+    """Who signed and what was said, or None when the algorithm is beyond this verifier."""
+    name = f"signatures/{one.keyid}"
+    key = chain.key(one.keyid)
+    if key is None:  # F-71
+        raise UntrustedError(
+            f"signed by a key that the vendor's root does not know: {one.keyid}",
+            where=name,
+            remedy="somebody added it; ask for the medium again",
+            finding="signature-unknown",
+        )
+    if not key.known:  # F-72
+        return None
+    key.verify(sig, release, f"{name}.sig")  # F-70
+    payload = verify_statement(one.bundle, key, f"{name}.sigstore.json")
+    return one.keyid, _parse_statement(payload, name)
+
+
+def _verify_identity(one: Signature, head: Head, chain: Chain) -> tuple[str, Statement[Predicate]] | None:
+    """The same for an identity: None where it cannot be judged, or under this trusted root no longer."""
+    from content.trust.identities import verify_identity
+
+    name = f"signatures/{one.keyid}"
+    assert head.trusted_root is not None  # F-203
+    found = verify_identity(one.bundle, one.keyid, head.trusted_root, chain, f"{name}.sigstore.json")
+    return None if found is None else (found[0], _parse_statement(found[1], name))
+
+
+def _parse_statement(payload: bytes, name: str) -> Statement[Predicate]:
+    said = parse(payload, Statement[Predicate], f"{name}.sigstore.json", max_bytes=MAX_BUNDLE)
+    if said.predicate_type != PREDICATE_TYPE:  # F-44
+        raise UntrustedError(f"a statement of type {said.predicate_type}, expected {PREDICATE_TYPE}", where=name)
+    return said
+
+
+def _check_root_of(predicate: Predicate, chain: Chain) -> None:
+    if predicate.root_version > chain.newest.version:  # F-74
+        raise UntrustedError(
+            f"the release asks for root {predicate.root_version}, the newest here is {chain.newest.version}",
+            where="trust",
+            remedy="a root document was left out of the medium; ask for it again",
+            finding="root-missing",
+        )
+    # Otherwise one stolen release key could lift the marks of all sites beyond every later release.
+    if predicate.epoch > chain.newest.epoch:  # F-77
+        raise UntrustedError(
+            f"the release is of epoch {predicate.epoch}, root {chain.newest.version} has begun epoch "
+            f"{chain.newest.epoch}",
+            where="trust",
+            remedy="only a new root begins an epoch; a root document was left out, or the release is not the vendor's",
+            finding="epoch-unknown",
+        )

@@ -1,0 +1,1 @@
+"""The commands of `waybill fleet`, one module for each."""

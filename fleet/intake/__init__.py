@@ -1,0 +1,1 @@
+"""What came back on the medium: found, verified, judged and written into the ledger."""

@@ -1,0 +1,1 @@
+"""What goes to sites, and what support reads and decides."""

@@ -1,0 +1,1 @@
+"""What reports mean: values in, findings out, without the ledger and without a clock."""

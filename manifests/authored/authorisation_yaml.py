@@ -1,0 +1,116 @@
+"""Compile ``authorisation.yaml`` to an authorisation."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from msgspec import Meta
+
+from manifests.documents.authorisation import (
+    MAX_SITES,
+    Advisories,
+    Authorisation,
+    Left,
+    Reached,
+    Said,
+    check_authorisation,
+)
+from manifests.trust.root import Mark
+from manifests.words.digest import Digest, Name, Positive, SiteId, Time, Version
+from manifests.words.document import Document
+from manifests.words.errors import MalformedError
+
+if TYPE_CHECKING:
+    from manifests.authored.handwritten import Handwritten
+
+
+class PlaceFile(Document, frozen=True, kw_only=True):
+    """A release: by its bundle, or by its place in the stream while there is no bundle yet."""
+
+    bundle: Said | None = None
+    channel: Name | None = None
+    epoch: Positive | None = None
+    sequence: Positive | None = None
+
+
+class ReachedFile(PlaceFile, frozen=True, kw_only=True):
+    version: Version | None = None
+    release: Digest | None = None
+
+
+class AuthorisationFile(Document, frozen=True, kw_only=True):
+    """``authorisation.yaml``."""
+
+    waybill: Literal[1]
+    authorisation: Positive
+    vendor: Name
+    product: Name
+    sites: Annotated[tuple[SiteId, ...], Meta(max_length=MAX_SITES)] = ()
+    leaves: PlaceFile
+    goes_to: ReachedFile
+    why: Said
+    loses: Said
+    reopens: Advisories = ()
+    issued_at: Time
+
+
+# From the path in the file to product and place of the release in that bundle.
+Look = Callable[[str], tuple[str, Reached]]
+
+
+def compile_authorisation(file: "Handwritten", look: Look) -> Authorisation:
+    """Check ``authorisation.yaml``. Raises MalformedError with ``file:line`` for the first thing that cannot hold."""
+    source = file.to(AuthorisationFile)
+    made = Authorisation(
+        vendor=source.vendor,
+        number=source.authorisation,
+        product=source.product,
+        sites=tuple(sorted(source.sites)),
+        leaves=_left(file, source, look),
+        goes_to=_reached(file, source, look),
+        why=source.why,
+        loses=source.loses,
+        reopens=tuple(sorted(source.reopens)),
+        issued_at=source.issued_at,
+    )
+    check_authorisation(made, file.name)
+    return made
+
+
+def _left(file: "Handwritten", source: AuthorisationFile, look: Look) -> Left:
+    said = source.leaves
+    if (found := _of_bundle(file, source, "leaves", look)) is not None:
+        return Left(channel=found.channel, mark=found.mark)
+    if said.channel is None or said.epoch is None or said.sequence is None:
+        raise _lacks(file, said, "leaves")
+    return Left(channel=said.channel, mark=Mark(epoch=said.epoch, sequence=said.sequence))
+
+
+def _reached(file: "Handwritten", source: AuthorisationFile, look: Look) -> Reached:
+    said = source.goes_to
+    if (found := _of_bundle(file, source, "goes_to", look)) is not None:
+        return found
+    if said.channel is None or said.epoch is None or said.sequence is None or not said.version or not said.release:
+        raise _lacks(file, said, "goes_to")
+    mark = Mark(epoch=said.epoch, sequence=said.sequence)
+    return Reached(release=said.release, version=said.version, channel=said.channel, mark=mark)
+
+
+def _of_bundle(file: "Handwritten", source: AuthorisationFile, name: str, look: Look) -> Reached | None:
+    said: PlaceFile = getattr(source, name)
+    if said.bundle is None:
+        return None
+    if more := [one for one in said.__struct_fields__ if one != "bundle" and getattr(said, one) is not None]:
+        raise MalformedError(f"`bundle` says {', '.join(more)} already", where=file.at(f"$.{name}"))
+    product, found = look(said.bundle)
+    if product != source.product:
+        raise MalformedError(f"{said.bundle} is of {product}", where=file.at(f"$.{name}.bundle"))
+    return found
+
+
+def _lacks(file: "Handwritten", said: PlaceFile, name: str) -> MalformedError:
+    lacks = [one for one in said.__struct_fields__ if one != "bundle" and getattr(said, one) is None]
+    return MalformedError(
+        f"lacks {', '.join(lacks)}",
+        where=file.at(f"$.{name}"),
+        remedy="name `bundle`, a file of the release, which says all of it",
+    )

@@ -1,0 +1,200 @@
+"""Read YAML that people write: a small subset, strictly, with the line of every value.
+
+At most 256 KiB, 32 levels, no aliases, no tags, no duplicate keys, one document. Values are text, integers, true and
+false. What another reader would take for a float, a date, an octal number, a time, a truth value or nothing at all is
+an error that shows the spelling that was probably meant.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from manifests.trust.keys import read_capped
+from manifests.words.errors import MalformedError
+
+MAX_BYTES = 256 << 10
+MAX_DEPTH = 32
+
+
+Plain = str | int | bool | Decimal | list["Plain"] | dict[str, "Plain"]
+T = TypeVar("T")
+
+
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,15}")
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,15})\.[0-9]{1,15}")
+_ZEROS = re.compile(r"0+[1-9][0-9]*")
+# What YAML 1.1 or 1.2 readers, or a hurried person, would not take for text.
+_AMBIGUOUS = (
+    (
+        re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+        "number",
+    ),
+    (re.compile(r"[-+]?0[xob][0-9a-fA-F_]+"), "number"),
+    (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?"), "date"),
+    (re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"), "time"),
+    (re.compile(r"(?i:y|n|yes|no|on|off)|True|TRUE|False|FALSE"), "truth value"),
+)
+
+
+@dataclass(frozen=True)
+class Handwritten:
+    """A parsed file: plain values, and the line on which each begins.
+
+    Attributes:
+        name: The file's name as the user gave it, for messages.
+        plain: Nested dicts, lists, text, integers, truth values.
+        lines: From a path such as ``$.images[0].to`` to a line number, counted from 1.
+    """
+
+    name: str
+    plain: Plain
+    lines: dict[str, int] = field(repr=False)
+
+    def line(self, path: str) -> int:
+        """The line of ``path``, or of the nearest thing around it."""
+        while path not in self.lines and path not in ("", "$"):
+            path = re.sub(r"(\.[^.\[]*|\[[^\]]*\])$", "", path) if re.search(r"[.\[]", path) else "$"
+        return self.lines.get(path, 1)
+
+    def at(self, path: str) -> str:
+        """``file:line`` for a message about ``path``."""
+        return f"{self.name}:{self.line(path)}"
+
+    def to(self, type_: type[T]) -> T:
+        """The values as ``type_``; raises MalformedError with file and line of the first that does not fit."""
+        try:
+            return msgspec.convert(self.plain, type_, strict=True)
+        except msgspec.ValidationError as error:
+            problem, _, place = str(error).partition(" - at `")
+            path = place.rstrip("`").removeprefix("key` in `") or "$"
+            unknown = re.search(r"unknown field `([^`]+)`", problem)
+            if unknown:
+                path = f"{path}.{unknown[1]}"
+            problem = problem[:1].lower() + problem[1:]
+            for python, ours in (
+                ("`array`", "a list"),
+                ("`object`", "named values"),
+                ("`str`", "text"),
+                ("`int`", "a number"),
+            ):
+                problem = problem.replace(python, ours)
+            raise MalformedError(f"{problem} ({path})", where=self.at(path)) from None
+
+
+def read_handwritten(path: Path, *, decimals_under: str = "") -> Handwritten:
+    return parse_handwritten(read_capped(path, MAX_BYTES), str(path), decimals_under=decimals_under)
+
+
+def parse_handwritten(data: bytes, name: str, *, decimals_under: str = "") -> Handwritten:
+    """Read the YAML text ``data``; below the top-level key ``decimals_under`` decimals are allowed.
+
+    Raises:
+        MalformedError: With ``file:line`` and the right spelling where there is one.
+    """
+    if len(data) > MAX_BYTES:
+        raise MalformedError(f"{len(data)} bytes, at most {MAX_BYTES} are read", where=name)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MalformedError(f"not UTF-8 at byte {error.start}", where=name) from None
+    reader = _Reader(name, decimals_under)
+    try:
+        events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        plain = reader.document(iter(events))
+    except yaml.MarkedYAMLError as error:
+        mark: Any = error.problem_mark
+        line = mark.line + 1 if mark else 1
+        raise MalformedError(f"not YAML: {error.problem or error.context}", where=f"{name}:{line}") from None
+    except yaml.YAMLError as error:
+        raise MalformedError(f"not YAML: {' '.join(str(error).split())}", where=name) from None
+    return Handwritten(name=name, plain=plain, lines=reader.lines)
+
+
+class _Reader:
+    """Builds plain values straight from parser events: nothing is constructed before it was bounded."""
+
+    def __init__(self, name: str, decimals_under: str) -> None:
+        self.name = name
+        self.decimals_under = decimals_under
+        self.lines: dict[str, int] = {}
+
+    def document(self, events: Iterator[Any]) -> Plain:
+        plain: Plain | None = None
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                if plain is not None:
+                    raise self._wrong(event, "a second document begins", "one document in one file")
+                plain = self._value(next(events), events, "$", 0)
+        if plain is None:
+            raise MalformedError("the file is empty", where=self.name)
+        return plain
+
+    def _wrong(self, event: Any, problem: str, remedy: str = "") -> MalformedError:
+        return MalformedError(problem, where=f"{self.name}:{_line(event)}", remedy=remedy)
+
+    def _value(self, event: Any, events: Iterator[Any], path: str, depth: int) -> Plain:
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise self._wrong(event, "anchors and aliases (& and *) are not allowed", "write the value out")
+        if getattr(event, "tag", None) and event.tag != "!":
+            raise self._wrong(event, f"tags ({event.tag}) are not allowed")
+        if depth > MAX_DEPTH:
+            raise self._wrong(event, f"nested deeper than {MAX_DEPTH} levels")
+        self.lines.setdefault(path, _line(event))
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(events, path, depth)
+        if isinstance(event, yaml.SequenceStartEvent):
+            items: list[Plain] = []
+            for item in events:
+                if isinstance(item, yaml.SequenceEndEvent):
+                    break
+                items.append(self._value(item, events, f"{path}[{len(items)}]", depth + 1))
+            return items
+        return self._scalar(event, path)
+
+    def _mapping(self, events: Iterator[Any], path: str, depth: int) -> dict[str, Plain]:
+        found: dict[str, Plain] = {}
+        for event in events:
+            if isinstance(event, yaml.MappingEndEvent):
+                break
+            if not isinstance(event, yaml.ScalarEvent):
+                raise self._wrong(event, "a key must be a word")
+            key = event.value
+            if event.anchor or (event.tag and event.tag != "!"):
+                raise self._wrong(event, "anchors and tags (& and !) are not allowed", "write the key alone")
+            if not event.style and key in ("<<", "", "~", "null", "Null", "NULL"):
+                raise self._wrong(event, f"{key!r} is not a key", "write every key out; nothing is merged")
+            if key in found:
+                raise self._wrong(event, f"{key!r} is given twice")
+            below = f"{path}.{key}"
+            self.lines[below] = _line(event)
+            found[key] = self._value(next(events), events, below, depth + 1)
+        return found
+
+    def _scalar(self, event: Any, path: str) -> Plain:
+        text: str = event.value
+        if event.style:  # the C parser says "" for plain, the Python one None
+            return text
+        if text in ("true", "false"):
+            return text == "true"
+        if _INTEGER.fullmatch(text):
+            return int(text)
+        if text in ("", "~", "null", "Null", "NULL"):
+            raise self._wrong(event, "the value is empty", 'leave the line out, or write "" for empty text')
+        if self.decimals_under and path.startswith(f"$.{self.decimals_under}.") and _DECIMAL.fullmatch(text):
+            return Decimal(text)
+        for pattern, kind in _AMBIGUOUS:
+            if pattern.fullmatch(text):
+                number = f"write {text.lstrip('0')} if it is a number, " if _ZEROS.fullmatch(text) else "write "
+                raise self._wrong(event, f"{text} could be a {kind}", f'{number}"{text}" if it is text')
+        return text
+
+
+def _line(event: Any) -> int:
+    line: int = event.start_mark.line + 1
+    return line

@@ -1,0 +1,187 @@
+"""The values of ``release.yaml``."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from manifests.authored.fields import PathText
+from manifests.documents.contract import Values
+from manifests.documents.release import Audience, FilePath, Fix, HttpProbe, Needs, TcpProbe
+from manifests.documents.rollback import Command
+from manifests.words.digest import Date, Name, Platform, Positive, Repository, Text, Time, Version, Word
+from manifests.words.document import Document
+from manifests.words.errors import MalformedError
+
+NONE = "none"
+ATTACHED = "attached"
+
+
+# --- release.yaml ---------------------------------------------------------------------------------------------------
+
+
+class SignerFile(Document, frozen=True, kw_only=True):
+    """A key (path of a PEM file), or an identity and its issuer."""
+
+    key: PathText | None = None
+    identity: Text | None = None
+    issuer: Text | None = None
+
+
+class ImageFile(Document, frozen=True, kw_only=True):
+    """Attributes: from_: a registry reference, ``oci:PATH[:REF]`` or ``oci-archive:FILE[:REF]``; sbom: ``attached``,
+    ``none`` with a reason, or the path of a file."""
+
+    name: Name
+    from_: PathText = field(name="from")
+    platforms: Annotated[tuple[Platform, ...], Meta(max_length=64)] = ()
+    to: Repository
+    signed_by: Word
+    reason: Text | None = None
+    sbom: PathText = ATTACHED
+    sbom_reason: Text | None = None
+    base: Text | None = None
+
+
+class FilesFile(Document, frozen=True, kw_only=True):
+    name: Name
+    from_: PathText = field(name="from")
+
+
+class ChartFile(Document, frozen=True, kw_only=True):
+    name: Name
+    from_: PathText = field(name="from")
+    registry_value: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{1,128}\Z")] | None = None
+
+
+class ProgramFile(Document, frozen=True, kw_only=True):
+    name: Name
+    files: Annotated[dict[Platform, PathText], Meta(min_length=1, max_length=64)]
+
+
+class ConfigFile(Document, frozen=True, kw_only=True):
+    schema: PathText
+    version: Positive
+
+
+class LimitsFile(Document, frozen=True, kw_only=True):
+    time: Text
+    memory: Text
+    output: Text
+
+
+class HandlerFile(Document, frozen=True, kw_only=True):
+    name: Name
+    does: Text
+    source: Text
+    run: Command
+    parameters: Annotated[dict[Word, Values], Meta(max_length=64)] = {}
+    may: Annotated[tuple[Text, ...], Meta(max_length=64)]
+    risk: Literal["read-only", "reversible", "disruptive", "changes-data"]
+    repeatable: bool
+    limits: LimitsFile
+    returns: Word | None = None
+
+
+class StepFile(Document, frozen=True, kw_only=True):
+    step: Name
+    driver: Name
+    files: Annotated[tuple[Name, ...], Meta(max_length=256)] = ()
+    images: Annotated[tuple[Name, ...], Meta(max_length=1024)] = ()
+    chart: Name | None = None
+    migration: Name | None = None
+    keep_running: Command | None = None
+    after: Annotated[tuple[Name, ...], Meta(max_length=256)] = ()
+    downtime: Text | None = None
+
+
+class FileProbeFile(Document, frozen=True, kw_only=True):
+    files: Name
+    path: FilePath
+
+
+class ProbeFile(Document, frozen=True, kw_only=True):
+    name: Name
+    http: HttpProbe | None = None
+    tcp: TcpProbe | None = None
+    file: FileProbeFile | None = None
+    step: Name | None = None
+    every: Text | None = None
+    passes: Annotated[int, Meta(ge=1, le=1000)] = 1
+
+
+class TrialFile(Document, frozen=True, kw_only=True):
+    at_most: Text
+    confirm: Literal["probes", "person"]
+
+
+class ReleaseFile(Document, frozen=True, kw_only=True):
+    """``release.yaml``. Paths are relative to it."""
+
+    waybill: Literal[1]
+    product: Name
+    version: Version
+    channel: Name
+    sequence: Positive
+    issued_at: Time | None = None
+    next_expected_by: Date | None = None
+    supported_until: Date | None = None
+    notes: PathText | None = None
+    audience: Audience
+    needs: Needs
+    floor: Positive
+    fixes: Annotated[tuple[Fix, ...], Meta(max_length=10000)] = ()
+    advisories: Annotated[tuple[PathText, ...], Meta(max_length=1024)] = ()
+    authorisations: Annotated[tuple[PathText, ...], Meta(max_length=16)] = ()
+    signers: Annotated[dict[Word, SignerFile], Meta(max_length=256)] = {}
+    sigstore: PathText | None = None
+    images: Annotated[tuple[ImageFile, ...], Meta(max_length=10000)] = ()
+    files: Annotated[tuple[FilesFile, ...], Meta(max_length=1024)] = ()
+    charts: Annotated[tuple[ChartFile, ...], Meta(max_length=1024)] = ()
+    programs: Annotated[tuple[ProgramFile, ...], Meta(max_length=1024)] = ()
+    config: ConfigFile | None = None
+    contract: PathText
+    rollback: PathText
+    handlers: Annotated[tuple[HandlerFile, ...], Meta(max_length=1024)] = ()
+    install: Annotated[tuple[StepFile, ...], Meta(min_length=1, max_length=1024)]
+    probes: Annotated[tuple[ProbeFile, ...], Meta(max_length=1024)] = ()
+    trial: TrialFile
+
+
+@dataclass(frozen=True)
+class ImageFrom:
+    """Where an image comes from.
+
+    Attributes:
+        kind: ``oci`` (a layout folder), ``oci-archive`` (a tar of one) or ``registry``.
+        place: The path, or the whole registry reference.
+        ref: The name inside a layout; empty when the layout holds exactly one image.
+    """
+
+    kind: Literal["oci", "oci-archive", "registry"]
+    place: str
+    ref: str = ""
+
+
+def parse_from(text: str, where: str = "from") -> ImageFrom:
+    """Read the ``from`` of an image. A path cannot hold a colon: as with skopeo, REF begins after the first one.
+
+    Raises:
+        MalformedError: With the spellings that are understood.
+    """
+    remedy = "write oci:PATH[:REF], oci-archive:FILE[:REF], or host/name:tag, host/name@sha256:..."
+    for kind in ("oci", "oci-archive"):
+        if text.startswith(f"{kind}:"):
+            place, colon, ref = text.removeprefix(f"{kind}:").partition(":")
+            if not place or (colon and not ref):
+                raise MalformedError(f"{text!r} names no image", where=where, remedy=remedy)
+            return ImageFrom(kind="oci" if kind == "oci" else "oci-archive", place=place, ref=ref)
+    if text.startswith(("docker://", "http://", "https://")):
+        raise MalformedError(
+            f"{text!r} is an address, expected a reference",
+            where=where,
+            remedy=f"leave {text.partition('//')[0]}// out",
+        )
+    if text.startswith((".", "/")) or "/" not in text:
+        raise MalformedError(f"{text!r} names no registry and no layout", where=where, remedy=remedy)
+    return ImageFrom(kind="registry", place=text)

@@ -1,0 +1,272 @@
+"""Check ``release.yaml``, alone and against the files that it names."""
+
+import re
+from collections.abc import Iterator
+from datetime import date, datetime
+
+from manifests.authored.fields import parse_problems, unit_problems
+from manifests.authored.handwritten import Handwritten
+from manifests.authored.release_yaml import NONE, HandlerFile, ImageFile, ProbeFile, ReleaseFile, parse_from
+from manifests.documents.contract import Contract
+from manifests.documents.rollback import Rollback
+from manifests.words.errors import MalformedError
+from manifests.words.units import parse_duration, parse_size
+from manifests.words.version import parse_range, parse_version
+
+# What each driver takes from one install step.
+DRIVERS = {"store": "images", "registry": "images", "files": "files", "program": "migration", "helm": "chart"}
+
+
+_PARAMETER = re.compile(r"\{(.*)\}")
+
+
+def release_problems(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
+    """Everything that cannot hold inside ``release.yaml``, each with ``file:line``."""
+    yield from _facts(file, release)
+    yield from _names(file, release)
+    for i, image in enumerate(release.images):
+        yield from _image(file, f"$.images[{i}]", image, release)
+    for name, signer in release.signers.items():
+        by_identity = signer.identity is not None and signer.issuer is not None
+        if (signer.key is not None) == by_identity or (signer.identity is None) != (signer.issuer is None):
+            yield MalformedError(
+                f"signer {name!r} needs either key, or identity and issuer", where=file.at(f"$.signers.{name}")
+            )
+    identities = any(one.key is None for one in release.signers.values())
+    if identities > (release.sigstore is not None) or (release.sigstore is not None and not release.signers):
+        yield MalformedError(
+            "`sigstore` and signers that are identities go together",
+            where=file.at("$.sigstore" if release.sigstore is not None else "$.signers"),
+            remedy="sigstore: PATH of the trusted_root.json that says who vouches for identities",
+        )
+    for i, handler in enumerate(release.handlers):
+        yield from _handler(file, f"$.handlers[{i}]", handler, release)
+    yield from _install(file, release)
+    for i, probe in enumerate(release.probes):
+        yield from _probe(file, f"$.probes[{i}]", probe, release)
+    yield from unit_problems(parse_duration, release.trial.at_most, file, "$.trial.at_most")
+    if release.trial.confirm == "probes" and not release.probes:
+        yield MalformedError(
+            "probes are to confirm the trial, and there are none",
+            where=file.at("$.trial"),
+            remedy="add a probe, or write confirm: person",
+        )
+
+
+def reference_problems(
+    file: Handwritten, release: ReleaseFile, contract: Contract, rollback: Rollback
+) -> Iterator[MalformedError]:
+    """What the release says of its contract and rollback document, and they of it, must be there."""
+    programs = {one.name for one in release.programs}
+    probes = {one.name for one in release.probes}
+    handlers = {one.name for one in release.handlers}
+    signals = {one.name: one for one in contract.signals}
+    for signal in contract.signals:
+        source = signal.source
+        if source is not None and source.probe is not None and source.probe not in probes:
+            yield MalformedError(
+                f"signal {signal.name!r} of {release.contract} reads probe {source.probe!r}, which is not here",
+                where=file.at("$.contract"),
+            )
+        if source is not None and source.handler is not None and source.handler not in handlers:
+            yield MalformedError(
+                f"signal {signal.name!r} of {release.contract} needs handler {source.handler!r}, which is not here",
+                where=file.at("$.contract"),
+            )
+    for i, handler in enumerate(release.handlers):
+        if handler.returns is None:
+            continue
+        returned = signals.get(handler.returns)
+        if returned is None or returned.source is None or returned.source.handler != handler.name:
+            yield MalformedError(
+                f"handler {handler.name!r} returns {handler.returns!r}, which {release.contract} does not take from it",
+                where=file.at(f"$.handlers[{i}].returns"),
+            )
+    steps = {one.name for one in rollback.steps}
+    migrations = [one.migration for one in release.install if one.migration is not None]
+    for i, step in enumerate(release.install):
+        if step.migration is not None and step.migration not in steps:
+            yield MalformedError(
+                f"migration {step.migration!r} is not a step of {release.rollback}",
+                where=file.at(f"$.install[{i}].migration"),
+            )
+    for name in sorted(steps - set(migrations)):
+        yield MalformedError(
+            f"step {name!r} of {release.rollback} is run by no install step",
+            where=file.at("$.rollback"),
+            remedy=f"add {{step: {name}, driver: program, migration: {name}}} to `install`",
+        )
+    if len(set(migrations)) != len(migrations):
+        yield MalformedError("a migration is run twice", where=file.at("$.install"))
+    for what, command in _commands(rollback):
+        if command[0] not in programs:
+            yield MalformedError(
+                f"{what} of {release.rollback} runs {command[0]!r}, which is not a program of this release",
+                where=file.at("$.rollback"),
+            )
+
+
+def _commands(rollback: Rollback) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for step in rollback.steps:
+        for word, command in (("do", step.do), ("undo", step.undo), ("check", step.check)):
+            if command is not None:
+                yield f"{word} of step {step.name!r}", command
+    for backup in rollback.backup:
+        for word, command in (("make", backup.make), ("restore", backup.restore), ("try", backup.try_)):
+            yield f"{word} of backup {backup.name!r}", command
+
+
+def _facts(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
+    yield from parse_problems(parse_version, release.version, file, "$.version")
+    for i, one in enumerate(release.needs.from_):
+        yield from parse_problems(parse_range, one, file, f"$.needs.from[{i}]")
+    for name, day in (
+        ("next_expected_by", release.next_expected_by),
+        ("supported_until", release.supported_until),
+        ("issued_at", release.issued_at),
+    ):
+        if day is not None and not _is_day(day):
+            yield MalformedError(f"{day} is not in the calendar", where=file.at(f"$.{name}"))
+    audience = release.audience
+    if audience.everyone == bool(audience.customers or audience.environments) or bool(audience.customers) != bool(
+        audience.environments
+    ):
+        yield MalformedError(
+            "the audience is either `everyone: true`, or customers and environments", where=file.at("$.audience")
+        )
+    if release.floor > release.sequence:
+        yield MalformedError(
+            f"floor {release.floor} is above the release's own sequence {release.sequence}", where=file.at("$.floor")
+        )
+    if not release.needs.fresh and not release.needs.from_:
+        yield MalformedError(
+            "nothing may go to this release: neither `fresh: true` nor a range in `from`", where=file.at("$.needs")
+        )
+    parts = {one.name for group in (release.images, release.files, release.charts, release.programs) for one in group}
+    for i, fix in enumerate(release.fixes):
+        if fix.in_ not in parts:
+            yield MalformedError(
+                f"{fix.in_!r} is not an image, file set, chart or program of this release",
+                where=file.at(f"$.fixes[{i}].in"),
+            )
+
+
+def _names(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
+    groups: tuple[tuple[str, str, list[str]], ...] = (
+        ("images", "name", [one.name for one in release.images]),
+        ("images", "to", [one.to for one in release.images]),
+        ("files", "name", [one.name for one in release.files]),
+        ("charts", "name", [one.name for one in release.charts]),
+        ("programs", "name", [one.name for one in release.programs]),
+        ("handlers", "name", [one.name for one in release.handlers]),
+        ("install", "step", [one.step for one in release.install]),
+        ("probes", "name", [one.name for one in release.probes]),
+    )
+    for group, key, names in groups:
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                yield MalformedError(f"{key} {name!r} is given twice", where=file.at(f"$.{group}[{i}].{key}"))
+
+
+def _image(file: Handwritten, path: str, image: ImageFile, release: ReleaseFile) -> Iterator[MalformedError]:
+    yield from parse_problems(parse_from, image.from_, file, f"{path}.from")
+    if len(set(image.platforms)) != len(image.platforms):
+        yield MalformedError("a platform is given twice", where=file.at(f"{path}.platforms"))
+    if image.signed_by == NONE and not image.reason:
+        yield MalformedError("an image that nobody signed needs a `reason`", where=file.at(f"{path}.signed_by"))
+    if image.signed_by != NONE and image.signed_by not in release.signers:
+        yield MalformedError(f"{image.signed_by!r} is not under `signers`", where=file.at(f"{path}.signed_by"))
+    if (image.sbom == NONE) != (image.sbom_reason is not None):
+        yield MalformedError(
+            "`sbom: none` and `sbom_reason` go together",
+            where=file.at(f"{path}.sbom"),
+            remedy="an image has an SBOM, or says why not",
+        )
+
+
+def _handler(file: Handwritten, path: str, handler: HandlerFile, release: ReleaseFile) -> Iterator[MalformedError]:
+    if handler.run[0] not in {one.name for one in release.programs}:
+        yield MalformedError(f"{handler.run[0]!r} is not a program of this release", where=file.at(f"{path}.run"))
+    used = [match[1] for word in handler.run[1:] if (match := _PARAMETER.fullmatch(word))]
+    for name in used:
+        if name not in handler.parameters:
+            yield MalformedError(f"{{{name}}} is not under `parameters`", where=file.at(f"{path}.run"))
+    for word in handler.run[1:]:
+        if _PARAMETER.search(word) and not _PARAMETER.fullmatch(word):
+            yield MalformedError(
+                f"{word!r} mixes a parameter with other text",
+                where=file.at(f"{path}.run"),
+                remedy="a parameter is a word of its own",
+            )
+    for name, values in handler.parameters.items():
+        at = file.at(f"{path}.parameters.{name}")
+        if name not in used:
+            yield MalformedError(f"parameter {name!r} is not used in `run`", where=at)
+        if (values.enum is None) == (values.integer is None):
+            yield MalformedError(f"parameter {name!r} needs either enum or integer", where=at)
+        if values.integer is not None and values.integer[0] > values.integer[1]:
+            yield MalformedError(f"parameter {name!r} has its lower bound above its upper bound", where=at)
+    yield from unit_problems(parse_duration, handler.limits.time, file, f"{path}.limits.time")
+    yield from unit_problems(parse_size, handler.limits.memory, file, f"{path}.limits.memory")
+    yield from unit_problems(parse_size, handler.limits.output, file, f"{path}.limits.output")
+
+
+def _install(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
+    known = {
+        "images": {one.name for one in release.images},
+        "files": {one.name for one in release.files},
+        "chart": {one.name for one in release.charts},
+    }
+    done: set[str] = set()
+    for i, step in enumerate(release.install):
+        path = f"$.install[{i}]"
+        if step.driver not in DRIVERS:
+            yield MalformedError(
+                f"driver is {step.driver!r}, expected one of {', '.join(DRIVERS)}", where=file.at(f"{path}.driver")
+            )
+            continue
+        wanted = DRIVERS[step.driver]
+        given = [name for name in ("images", "files", "chart", "migration") if getattr(step, name)]
+        if given != [wanted]:
+            yield MalformedError(
+                f"driver {step.driver} takes `{wanted}` and nothing else, found {', '.join(given) or 'nothing'}",
+                where=file.at(path),
+            )
+        if step.keep_running is not None and step.driver != "files":
+            yield MalformedError("only driver files keeps a program running", where=file.at(f"{path}.keep_running"))
+        given_names: list[tuple[str, str, str]] = [(f"images[{k}]", "images", one) for k, one in enumerate(step.images)]
+        given_names += [(f"files[{k}]", "files", one) for k, one in enumerate(step.files)]
+        given_names += [("chart", "chart", step.chart)] if step.chart is not None else []
+        for place, group, name in given_names:
+            if name not in known[group]:
+                yield MalformedError(f"{name!r} is not in this release", where=file.at(f"{path}.{place}"))
+        for name in step.after:
+            if name not in done:
+                yield MalformedError(
+                    f"`after` names {name!r}, which is not a step above this one", where=file.at(f"{path}.after")
+                )
+        if step.downtime is not None:
+            yield from unit_problems(parse_duration, step.downtime, file, f"{path}.downtime")
+        done.add(step.step)
+
+
+def _probe(file: Handwritten, path: str, probe: ProbeFile, release: ReleaseFile) -> Iterator[MalformedError]:
+    if sum(one is not None for one in (probe.http, probe.tcp, probe.file, probe.step)) != 1:
+        yield MalformedError("a probe is exactly one of http, tcp, file, step", where=file.at(path))
+    if probe.step is not None and probe.step not in {one.step for one in release.install}:
+        yield MalformedError(f"{probe.step!r} is not a step of `install`", where=file.at(f"{path}.step"))
+    if probe.file is not None and probe.file.files not in {one.name for one in release.files}:
+        yield MalformedError(f"{probe.file.files!r} is not under `files`", where=file.at(f"{path}.file"))
+    if probe.every is not None:
+        yield from unit_problems(parse_duration, probe.every, file, f"{path}.every")
+
+
+def _is_day(text: str) -> bool:
+    try:
+        if "T" in text:
+            datetime.fromisoformat(text)
+        else:
+            date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

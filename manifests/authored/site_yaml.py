@@ -1,0 +1,157 @@
+"""The values of ``site.yaml``, and their checks."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from manifests.authored.fields import PathText, unit_problems
+from manifests.authored.handwritten import Handwritten
+from manifests.words.digest import Count, Name, Repository, SiteId, Text, Word
+from manifests.words.document import Document
+from manifests.words.errors import MalformedError
+from manifests.words.units import parse_duration, parse_size
+
+Secret = Annotated[str, Meta(max_length=1024, pattern=r"\Afile:[^\x00-\x1f\x7f]+\Z")]
+AbsolutePath = Annotated[str, Meta(max_length=512, pattern="\\A/[^\x00-\x1f]*\\Z")]
+HostPort = Annotated[
+    str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?\Z|\A\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?\Z")
+]
+Address = Annotated[str, Meta(max_length=2048, pattern=r"\A(https?://|tcp://|file:/)[!-~]+\Z")]
+
+
+# --- site.yaml ------------------------------------------------------------------------------------------------------
+
+
+class SecretFile(Document, frozen=True, kw_only=True):
+    """Points at a file of the site; the secret itself is never written in a document."""
+
+    secret: Secret
+
+
+class StoreDriverFile(Document, frozen=True, kw_only=True):
+    """``drivers: {store: …}``: where the OCI layout lies, below the site's folder."""
+
+    folder: PathText = "oci"
+
+
+class RegistryDriverFile(Document, frozen=True, kw_only=True):
+    """``drivers: {registry: …}``.
+
+    Attributes:
+        endpoint: ``name[:port]``; the only address that is spoken to.
+        prefix: Put before the repository that the release names.
+        ca: PEM file of the authorities to trust instead of the system's.
+        login: A secret: an auth file as login tools write it, or ``{"username": …, "password": …}``.
+        plain_http: Without TLS.
+        token_hosts: Other hosts that may issue tokens, and so see the credentials.
+        parallel: Uploads at once.
+    """
+
+    endpoint: HostPort
+    prefix: Repository | None = None
+    ca: PathText | None = None
+    login: SecretFile | None = None
+    plain_http: bool = False
+    token_hosts: Annotated[tuple[HostPort, ...], Meta(max_length=16)] = ()
+    parallel: Annotated[int, Meta(ge=1, le=32)] = 4
+
+
+class HelmDriverFile(Document, frozen=True, kw_only=True):
+    kubeconfig: SecretFile
+    namespace: Name
+
+
+class FilesDriverFile(Document, frozen=True, kw_only=True):
+    """``drivers: {files: …}``.
+
+    Attributes:
+        root: Where versioned folders live, below the site's folder.
+        keeper: Who keeps services running; left out, systemd where it runs, else supervisord.
+        user: Account that services run as; left out, the one that installs.
+        programs: Absolute paths for program names that a release may ask for.
+        runtime: Short folder for the supervisor's socket, where the site's path is too long for one.
+    """
+
+    root: PathText = "srv"
+    keeper: Literal["systemd", "supervisord"] | None = None
+    user: Annotated[str, Meta(pattern=r"\A[a-z_][a-z0-9_-]{0,31}\Z")] | None = None
+    programs: Annotated[dict[Word, AbsolutePath], Meta(max_length=64)] = {}
+    runtime: AbsolutePath | None = None
+
+
+class ProgramDriverFile(Document, frozen=True, kw_only=True):
+    """Attributes: user: name or number of an unprivileged account."""
+
+    user: Word | Count
+
+
+class DriversFile(Document, frozen=True, kw_only=True):
+    store: StoreDriverFile | None = None
+    registry: RegistryDriverFile | None = None
+    helm: HelmDriverFile | None = None
+    files: FilesDriverFile | None = None
+    program: ProgramDriverFile | None = None
+
+
+class TelemetryFile(Document, frozen=True, kw_only=True):
+    withhold: Annotated[tuple[Word, ...], Meta(max_length=256)] = ()
+
+
+class ReportFile(Document, frozen=True, kw_only=True):
+    """Attributes: every: a duration, or ``never``; history: how many reports are kept to be sent again."""
+
+    every: Text
+    history: Annotated[int, Meta(ge=1, le=1000)] = 12
+
+
+class KeepFile(Document, frozen=True, kw_only=True):
+    generations: Annotated[int, Meta(ge=1, le=1000)] = 3
+    backups: Text = "30d"
+    reserve: Text = "64MiB"
+
+
+class SiteFile(Document, frozen=True, kw_only=True):
+    """``site.yaml``.
+
+    Attributes:
+        config: For the product; judged by the release's schema, not here.
+    """
+
+    waybill: Literal[1]
+    site: SiteId
+    channel: Name
+    target: Literal["aws", "gcp", "azure", "kubernetes", "vm", "appliance", "other"]
+    labels: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
+    drivers: DriversFile = DriversFile()
+    endpoints: Annotated[dict[Name, Address], Meta(max_length=256)] = {}
+    config: dict[str, object] = {}
+    telemetry: TelemetryFile = TelemetryFile()
+    report: ReportFile = ReportFile(every="30d")
+    keep: KeepFile = KeepFile()
+    backups: PathText = "backups"
+
+
+def site_problems(file: Handwritten, site: SiteFile) -> Iterator[MalformedError]:
+    """Everything that cannot hold inside ``site.yaml``, each with ``file:line``."""
+    if site.report.every != "never":
+        yield from unit_problems(parse_duration, site.report.every, file, "$.report.every")
+    yield from unit_problems(parse_duration, site.keep.backups, file, "$.keep.backups")
+    yield from unit_problems(parse_size, site.keep.reserve, file, "$.keep.reserve")
+    for path, names in (("$.labels", site.labels), ("$.telemetry.withhold", site.telemetry.withhold)):
+        if len(set(names)) != len(names):
+            yield MalformedError("a name is given twice", where=file.at(path))
+    if site.drivers.files is not None and _leaves(site.drivers.files.root):
+        yield MalformedError(
+            f"root {site.drivers.files.root!r} is outside of the site's folder", where=file.at("$.drivers.files.root")
+        )
+    if site.drivers.program is not None and site.drivers.program.user in ("root", 0):
+        yield MalformedError(
+            "programs of a release never run as root",
+            where=file.at("$.drivers.program.user"),
+            remedy="name an account without rights, or its number",
+        )
+
+
+def _leaves(path: str) -> bool:
+    return path.startswith("/") or ".." in path.split("/")

@@ -1,0 +1,1 @@
+"""The signed documents: their values, and how they are read, checked and signed."""

@@ -1,0 +1,123 @@
+"""The vendor's single-use authorisation of a rollback below the floor, signed by the role ``rollback``."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+from manifests.trust.envelope import Envelope, parse_envelope
+from manifests.trust.quorum import good_signers, require, weigh
+from manifests.trust.root import Chain, Mark
+from manifests.words.canonical import encode, parse
+from manifests.words.digest import Digest, Name, Positive, SiteId, Text, Time, Version, digest_of
+from manifests.words.document import Document
+from manifests.words.errors import MalformedError, UntrustedError
+
+AUTHORISATION_TYPE = "application/vnd.waybill.authorisation.v1+json"
+MAX_AUTHORISATION = 256 << 10
+MAX_SITES = 256
+
+
+Said = Annotated[Text, Meta(min_length=1)]
+Advisories = Annotated[tuple[Said, ...], Meta(max_length=1024)]
+
+
+class Left(Document, frozen=True, kw_only=True):
+    """The release that is left: its place in the stream, which only one release ever has."""
+
+    channel: Name
+    mark: Mark
+
+
+class Reached(Document, frozen=True, kw_only=True):
+    """The release that is to run again."""
+
+    release: Digest
+    version: Version
+    channel: Name
+    mark: Mark
+
+
+class Authorisation(Document, frozen=True, kw_only=True, tag_field="type", tag=AUTHORISATION_TYPE):
+    """What is signed.
+
+    Attributes:
+        number: The vendor's own, for people to speak of it.
+        sites: Where it is good, sorted; empty for every site that the release which carries it is for.
+        why, loses: In the vendor's words, shown to whoever agrees.
+        reopens: Advisories that the way back opens again, as far as the vendor knows, sorted.
+    """
+
+    vendor: Name
+    number: Positive
+    product: Name
+    sites: Annotated[tuple[SiteId, ...], Meta(max_length=MAX_SITES)] = ()
+    leaves: Left
+    goes_to: Reached
+    why: Said
+    loses: Said
+    reopens: Advisories = ()
+    issued_at: Time
+
+
+@dataclass(frozen=True)
+class SignedAuthorisation:
+    """An authorisation that a threshold of the rollback role signed.
+
+    Attributes:
+        raw: The envelope as received.
+        fingerprint: Digest of what was signed. It is spent under this name, since an envelope can be put together anew.
+        signers: Key ids that were counted.
+    """
+
+    raw: bytes
+    authorisation: Authorisation
+    fingerprint: str
+    signers: tuple[str, ...]
+
+
+def check_authorisation(found: Authorisation, what: str) -> None:
+    """Raise MalformedError unless every rule inside the document holds."""
+    for name in ("sites", "reopens"):
+        held = getattr(found, name)
+        if list(held) != sorted(set(held)):  # F-211
+            raise MalformedError("not sorted, each once", where=f"{what} $.{name}")
+    for site in found.sites:
+        if site.split("/")[1] != found.product:  # F-212
+            raise MalformedError(f"{site} is no site of {found.product}", where=f"{what} $.sites")
+    leaves, goes_to = found.leaves, found.goes_to
+    if leaves.channel == goes_to.channel and goes_to.mark >= leaves.mark:  # F-213
+        raise MalformedError("it does not lead back", where=f"{what} $.goes_to")
+
+
+def parse_authorisation(data: bytes, what: str = "authorisation") -> tuple[Envelope, Authorisation]:
+    """Read one; its signatures are judged by ``verify_authorisation``."""
+    envelope = parse_envelope(data, AUTHORISATION_TYPE, what, max_bytes=MAX_AUTHORISATION)
+    found = parse(envelope.payload_bytes, Authorisation, what, max_bytes=MAX_AUTHORISATION)
+    check_authorisation(found, what)
+    return envelope, found
+
+
+def verify_authorisation(data: bytes, chain: Chain, what: str = "authorisation") -> SignedAuthorisation:
+    """The authorisation, when a threshold of the newest root's rollback role signed it, and no key that was revoked.
+
+    Raises:
+        MalformedError: Not an authorisation in our form.
+        UntrustedError: A signature is wrong or by a stranger, there are too few of the role, or it is another vendor's.
+    """
+    envelope, found = parse_authorisation(data, what)
+    good, others = good_signers(envelope, chain, what)
+    quorum = weigh(chain, "rollback", good, not_evaluated=others)
+    remedy = "waybill sign authorisation.yaml --key KEY, at the vendor"
+    require(quorum, "the authorisation", where=what, remedy=remedy)  # F-210
+    if found.vendor != chain.newest.vendor:  # F-211
+        raise UntrustedError(
+            f"an authorisation of {found.vendor}, expected {chain.newest.vendor}", where=what, finding="vendor-differs"
+        )
+    fingerprint = digest_of(envelope.payload_bytes)  # F-215
+    return SignedAuthorisation(data, found, fingerprint, quorum.counted)
+
+
+def encode_authorisation(found: Authorisation) -> bytes:
+    check_authorisation(found, f"authorisation {found.number}")
+    return encode(found)

@@ -1,0 +1,123 @@
+"""The receipt of a closed site, signed by the vendor: what is proved, and what the vendor keeps for how long."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from manifests.documents.report import Acknowledged, OffboardReason
+from manifests.trust.envelope import Envelope, parse_envelope
+from manifests.trust.envelope_writer import seal
+from manifests.trust.private_keys import Signer
+from manifests.trust.quorum import good_signers, require, weigh
+from manifests.trust.root import Chain
+from manifests.words.canonical import encode, parse
+from manifests.words.digest import Count, Digest, KeyId, Name, Positive, SiteId, Time, Word, digest_of
+from manifests.words.document import Document
+from manifests.words.errors import MalformedError, UntrustedError
+
+CLOSURE_TYPE = "application/vnd.waybill.closure.v1+json"
+MAX_CLOSURE = 64 << 10
+LADDER = ("requested", "issued", "carried", "acknowledged", "exercised", "closed")
+
+
+Rung = Literal["requested", "issued", "carried", "acknowledged", "exercised", "closed"]
+Standing = Literal["proven", "unproven", "not-needed"]
+
+
+class Step(Document, frozen=True, kw_only=True):
+    """One rung of the ladder.
+
+    Attributes:
+        standing: ``unproven`` where evidence is missing: that is never the same as revoked.
+        at: When the evidence arose; by home's clock.
+        report: The report that proves it.
+        consignment: The note that asked.
+    """
+
+    step: Rung
+    standing: Standing
+    at: Time | None = None
+    report: Positive | None = None
+    consignment: Positive | None = None
+
+
+class Kept(Document, frozen=True, kw_only=True):
+    """What the vendor still holds of the site; ``until`` is absent where no contract sets an end."""
+
+    what: Word
+    count: Count
+    until: Time | None = None
+
+
+class Closure(Document, frozen=True, kw_only=True, tag_field="type", tag=CLOSURE_TYPE):
+    """What is signed.
+
+    Attributes:
+        site_key: Key id that spoke last.
+        last_report: The newest report of the site that came home.
+        unanswered: Numbers of consignments that no report proves to have arrived.
+        kept: By name, each once.
+    """
+
+    vendor: Name
+    site: SiteId
+    site_key: KeyId
+    reason: OffboardReason
+    requested_at: Time
+    closed_at: Time
+    last_report: Acknowledged | None = None
+    steps: Annotated[tuple[Step, ...], Meta(min_length=6, max_length=6)]
+    unanswered: Annotated[tuple[Positive, ...], Meta(max_length=1024)] = ()
+    kept: Annotated[tuple[Kept, ...], Meta(max_length=32)] = ()
+    contract: Digest | None = None
+
+
+@dataclass(frozen=True)
+class SignedClosure:
+    raw: bytes
+    closure: Closure
+    signers: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.raw)
+
+
+def check_closure(closure: Closure, what: str) -> None:
+    """Raise MalformedError unless the six rungs are there, in order, and the rest is sorted."""
+    if tuple(one.step for one in closure.steps) != LADDER:
+        raise MalformedError(f"the steps are not {', '.join(LADDER)}", where=f"{what} $.steps")
+    names = [one.what for one in closure.kept]
+    if names != sorted(set(names)):
+        raise MalformedError("not sorted, each once", where=f"{what} $.kept")
+
+
+def sign_closure(closure: Closure, signers: tuple[Signer, ...]) -> bytes:
+    """The file: one DSSE envelope with a signature of each signer."""
+    check_closure(closure, "closure")
+    return seal(encode(closure), CLOSURE_TYPE, signers)
+
+
+def parse_closure(data: bytes, what: str = "closure") -> tuple[Envelope, Closure]:
+    """Read one; its signatures are judged by ``verify_closure``."""
+    envelope = parse_envelope(data, CLOSURE_TYPE, what, max_bytes=MAX_CLOSURE)
+    found = parse(envelope.payload_bytes, Closure, what, max_bytes=MAX_CLOSURE)
+    check_closure(found, what)
+    return envelope, found
+
+
+def verify_closure(data: bytes, chain: Chain, what: str = "closure") -> SignedClosure:
+    """The receipt, when a threshold of the newest root's consignment role signed it.
+
+    Raises:
+        MalformedError: Not a receipt in our form.
+        UntrustedError: A signature is wrong or by a stranger, or there are too few of the role.
+    """
+    envelope, found = parse_closure(data, what)
+    good, others = good_signers(envelope, chain, what)
+    quorum = weigh(chain, "consignment", good, not_evaluated=others)
+    require(quorum, "the receipt", where=what, remedy="ask the vendor for it again")
+    if found.vendor != chain.newest.vendor:
+        raise UntrustedError(f"of {found.vendor}, expected {chain.newest.vendor}", where=what, finding="vendor-differs")
+    return SignedClosure(raw=data, closure=found, signers=quorum.counted)

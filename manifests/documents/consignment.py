@@ -1,0 +1,140 @@
+"""The consignment: a signed message of the vendor to one site."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+from manifests.documents.report import Acknowledged
+from manifests.trust.envelope import Envelope, parse_envelope
+from manifests.trust.envelope_writer import seal
+from manifests.trust.private_keys import Signer
+from manifests.trust.quorum import good_signers, require, weigh
+from manifests.trust.revocations import MAX_REVOCATIONS
+from manifests.trust.root import Chain, Mark
+from manifests.words.canonical import encode, parse
+from manifests.words.digest import KeyId, Name, Positive, SiteId, Time, Word, digest_of
+from manifests.words.document import Document
+from manifests.words.errors import MalformedError, UntrustedError
+
+CONSIGNMENT_TYPE = "application/vnd.waybill.consignment.v1+json"
+MAX_CONSIGNMENT = 4 * MAX_REVOCATIONS
+MAX_REQUESTS = 64
+
+
+HexChallenge = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
+
+class Newest(Document, frozen=True, kw_only=True):
+    """The newest release of a channel that is meant for the site; what it holds may be older."""
+
+    channel: Name
+    mark: Mark
+
+
+class Request(Document, frozen=True, kw_only=True):
+    """Use of a named handler: what the site's people are asked to allow.
+
+    Attributes:
+        request: Its name in the consignment, by which the report answers.
+        parameters: Words for the handler's parameters.
+    """
+
+    request: Word
+    handler: Name
+    parameters: Annotated[dict[Word, Word], Meta(max_length=64)] = {}
+
+
+class Consignment(Document, frozen=True, kw_only=True, tag_field="type", tag=CONSIGNMENT_TYPE):
+    """What is signed.
+
+    Attributes:
+        site_key: Key id of the site, so that a site set up anew under an old name takes nothing that was meant for
+            the old one.
+        number: Grows with each consignment for the site.
+        challenge: 32 random bytes; the site's reports name their digest until a newer one comes.
+        acknowledged: The newest report of the site that came home; it and all before it need not be summed up again.
+        revocations: The vendor's list in its own envelope, signed by root.
+        newest: By channel, each once.
+        authorisations: Documents of the rollback role in their own envelopes.
+    """
+
+    vendor: Name
+    site: SiteId
+    site_key: KeyId
+    number: Positive
+    issued_at: Time
+    challenge: HexChallenge
+    acknowledged: Acknowledged | None = None
+    revocations: Envelope | None = None
+    newest: Annotated[tuple[Newest, ...], Meta(max_length=64)] = ()
+    requests: Annotated[tuple[Request, ...], Meta(max_length=MAX_REQUESTS)] = ()
+    authorisations: Annotated[tuple[Envelope, ...], Meta(max_length=16)] = ()
+
+    @property
+    def challenge_digest(self) -> str:
+        """What a report echoes."""
+        return challenge_digest(bytes.fromhex(self.challenge))
+
+
+@dataclass(frozen=True)
+class SignedConsignment:
+    """A consignment that a threshold of the consignment role signed.
+
+    Attributes:
+        raw: The file as received; ``digest`` is over it.
+        signers: Key ids that were counted.
+    """
+
+    raw: bytes
+    consignment: Consignment
+    signers: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.raw)
+
+
+def challenge_digest(challenge: bytes) -> str:
+    return digest_of(challenge)
+
+
+def check_consignment(consignment: Consignment, what: str) -> None:
+    """Raise MalformedError unless every rule inside the document holds."""
+    channels = [one.channel for one in consignment.newest]
+    if channels != sorted(set(channels)):
+        raise MalformedError("channels are not sorted, each once", where=f"{what} $.newest")
+    names = [one.request for one in consignment.requests]
+    if len(set(names)) != len(names):
+        raise MalformedError("a request is named twice", where=f"{what} $.requests")
+
+
+def sign_consignment(consignment: Consignment, signers: tuple[Signer, ...]) -> bytes:
+    """The file: one DSSE envelope with a signature of each signer."""
+    check_consignment(consignment, "consignment")
+    return seal(encode(consignment), CONSIGNMENT_TYPE, signers)
+
+
+def peek_consignment(data: bytes, what: str) -> Consignment:
+    """What a file claims, unverified: good for choosing which to verify, and for nothing else."""
+    envelope = parse_envelope(data, CONSIGNMENT_TYPE, what, max_bytes=MAX_CONSIGNMENT)
+    return parse(envelope.payload_bytes, Consignment, what, max_bytes=MAX_CONSIGNMENT)
+
+
+def verify_consignment(data: bytes, chain: Chain, what: str = "consignment") -> SignedConsignment:
+    """The consignment, when a threshold of the newest root's consignment role signed it.
+
+    Raises:
+        MalformedError: Not a consignment in our form.
+        UntrustedError: A signature is wrong or by a stranger, or there are too few of the role.
+    """
+    envelope = parse_envelope(data, CONSIGNMENT_TYPE, what, max_bytes=MAX_CONSIGNMENT)
+    good, others = good_signers(envelope, chain, what)
+    quorum = weigh(chain, "consignment", good, not_evaluated=others)
+    remedy = "a key of another role does not speak here; ask the vendor for it again"
+    require(quorum, "the consignment", where=what, remedy=remedy)
+    found = parse(envelope.payload_bytes, Consignment, what, max_bytes=MAX_CONSIGNMENT)
+    check_consignment(found, what)
+    if found.vendor != chain.newest.vendor:
+        raise UntrustedError(f"of {found.vendor}, expected {chain.newest.vendor}", where=what, finding="vendor-differs")
+    return SignedConsignment(raw=data, consignment=found, signers=quorum.counted)

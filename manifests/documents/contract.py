@@ -1,0 +1,146 @@
+"""The compiled telemetry contract: the upper bound of everything that a report may say.
+
+The customer approves its digest. There is no text type: every field is an enumeration or a bounded integer.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from manifests.words.canonical import parse
+from manifests.words.digest import Integer, Name, Positive, Text, Word
+from manifests.words.document import Document
+from manifests.words.errors import MalformedError
+
+CONTRACT_TYPE = "application/vnd.waybill.contract.v1+json"
+MAX_CONTRACT = 1 << 20
+CORE_FIELDS = (
+    "identity",
+    "chain",
+    "trust",
+    "policy",
+    "install",
+    "components",
+    "config",
+    "waiting",
+    "approvals",
+    "health",
+    "rollbacks",
+    "requests",
+    "dropped",
+    "verifier",
+)
+OPTIONAL_CORE_FIELDS = ("store",)
+
+
+Kind = Literal["deployment-state", "health", "metrics", "logs", "traces", "command-result"]
+SOURCE_OF_KIND = {
+    "health": ("probe",),
+    "metrics": ("prometheus", "series"),
+    "logs": ("journal", "patterns"),
+    "traces": ("otlp", "operation"),
+    "command-result": ("handler",),
+}
+
+
+class Source(Document, frozen=True, kw_only=True):
+    """Where a signal's values come from at the site; which of these are set depends on the kind."""
+
+    probe: Name | None = None
+    prometheus: Name | None = None
+    series: Annotated[str, Meta(pattern=r"\A[a-zA-Z_:][a-zA-Z0-9_:]{0,127}\Z")] | None = None
+    journal: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9@:._-]{1,128}\Z")] | None = None
+    patterns: Annotated[dict[Word, Text], Meta(min_length=1, max_length=256)] | None = None
+    otlp: Name | None = None
+    operation: Word | None = None
+    handler: Name | None = None
+
+
+class Values(Document, frozen=True, kw_only=True):
+    """What one field or label may be: one of ``enum``, or an integer within ``integer`` (both ends included)."""
+
+    enum: Annotated[tuple[Word, ...], Meta(min_length=1, max_length=256)] | None = None
+    integer: Annotated[tuple[Integer, ...], Meta(min_length=2, max_length=2)] | None = None
+    unit: Text | None = None
+
+
+class Keep(Document, frozen=True, kw_only=True):
+    """How long values are kept, in seconds, at the site and by the vendor."""
+
+    site: Positive
+    vendor: Positive
+
+
+class Signal(Document, frozen=True, kw_only=True):
+    """One signal. ``core`` names fields of the report's own core; ``fields`` bound the values of any other kind.
+
+    Attributes:
+        per_seconds: Length of one row's interval.
+        rows: At most so many rows in one report.
+    """
+
+    name: Word
+    kind: Kind
+    source: Source | None = None
+    labels: Annotated[dict[Word, Values], Meta(max_length=64)] = {}
+    per_seconds: Positive | None = None
+    rows: Positive | None = None
+    core: Annotated[tuple[Word, ...], Meta(max_length=64)] = ()
+    optional: Annotated[tuple[Word, ...], Meta(max_length=64)] = ()
+    fields: Annotated[dict[Word, Values], Meta(max_length=64)] = {}
+    keep: Keep
+    why: Text
+
+
+class Contract(Document, frozen=True, kw_only=True, tag_field="type", tag=CONTRACT_TYPE):
+    """The compiled contract: canonical, carried as a blob, approved by its digest."""
+
+    contract: Name
+    version: Positive
+    purpose: Text
+    telemetry_bytes: Positive
+    keep: Keep
+    signals: Annotated[tuple[Signal, ...], Meta(min_length=1, max_length=256)]
+
+
+def parse_contract(data: bytes, what: str = "contract") -> Contract:
+    """Read a compiled contract and check it against itself.
+
+    Raises:
+        MalformedError: Not a contract, or one that contradicts itself.
+    """
+    contract = parse(data, Contract, what, max_bytes=MAX_CONTRACT)  # F-140
+    names = [one.name for one in contract.signals]
+    if len(set(names)) != len(names):
+        raise MalformedError("a signal is given twice", where=f"{what} $.signals")
+    if [one.kind for one in contract.signals].count("deployment-state") != 1:
+        raise MalformedError("exactly one signal must be of kind deployment-state", where=f"{what} $.signals")
+    for i, one in enumerate(contract.signals):
+        place = f"{what} $.signals[{i}]"
+        state = one.kind == "deployment-state"
+        if state and (one.core != CORE_FIELDS or not set(one.optional) <= set(OPTIONAL_CORE_FIELDS)):
+            raise MalformedError("deployment-state lists the report's core as it is", where=place)
+        if state == bool(one.fields) or (not state and (one.core or one.optional)):
+            raise MalformedError("values are bounded by `fields`, and deployment-state has none", where=place)
+        if state and (one.source or one.labels):
+            raise MalformedError("deployment-state comes from the site itself", where=place)
+        if not state and source_fields(one.source) != set(SOURCE_OF_KIND[one.kind]):
+            wanted = " and ".join(SOURCE_OF_KIND[one.kind])
+            raise MalformedError(f"a signal of kind {one.kind} comes from {wanted}", where=place)
+        for name, value in (*one.fields.items(), *one.labels.items()):
+            check_values(value, f"{place} {name}", name)
+    return contract
+
+
+def source_fields(source: Source | None) -> set[str]:
+    return set() if source is None else {name for name in source.__struct_fields__ if getattr(source, name) is not None}
+
+
+def check_values(value: Values, where: str, name: str) -> None:
+    """Raise MalformedError unless the bounds are one list of words or one range of integers."""
+    if (value.enum is None) == (value.integer is None):
+        raise MalformedError(f"{name!r} needs either enum or integer", where=where)
+    if value.integer is not None and value.integer[0] > value.integer[1]:
+        raise MalformedError(f"{name!r} has its lower bound above its upper bound", where=where)
+    if value.enum is not None and len(set(value.enum)) != len(value.enum):
+        raise MalformedError(f"{name!r} lists a value twice", where=where)

@@ -1,0 +1,58 @@
+"""The plan: what an install or a rollback would do, reduced to what people approve."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from manifests.documents.policy import Kind
+from manifests.words.canonical import encode, parse
+from manifests.words.digest import Digest, KeyId, Positive, SiteId, digest_of
+from manifests.words.document import Document
+
+PLAN_TYPE = "application/vnd.waybill.plan.v1+json"
+MAX_PLAN = 256 << 10
+
+
+class Plan(Document, frozen=True, kw_only=True, tag_field="type", tag=PLAN_TYPE):
+    """What people sign.
+
+    Attributes:
+        site_key: Key id of the site, so that a site set up anew under an old name is another site.
+        generation: Of an install, the number that it will create, never used again; of a rollback, where it goes.
+        last_change: Digest of the journal entry that last switched a generation or put a policy, root or revocation
+            list in force.
+        releases: In the order in which they are installed; the last one is to run.
+        config: Digest of the validated config document; ``settings``: of what else ``site.yaml`` says.
+        policy: Digest of the policy in force, by which the approvals will be counted.
+        contract: Digest of the telemetry contract that will be in force.
+        subject: What the plan is about when that is no release: a policy, an export, an offboarding. Of a way back
+            below the floor, the vendor's authorisation; of the end of a trial, the plan that is on trial; of a time,
+            its text.
+        kinds: What it changes, sorted; empty for the end of a trial and for a time, which ask for one person's word.
+    """
+
+    site: SiteId
+    site_key: KeyId
+    action: Literal["install", "rollback", "confirm", "time", "policy", "export", "offboard"]
+    generation: Positive | None = None
+    last_change: Digest
+    releases: Annotated[tuple[Digest, ...], Meta(max_length=64)] = ()
+    config: Digest | None = None
+    settings: Digest | None = None
+    policy: Digest
+    contract: Digest | None = None
+    subject: Digest | None = None
+    kinds: Annotated[tuple[Kind, ...], Meta(max_length=16)] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.kinds) == (self.action in ("confirm", "time")):
+            raise ValueError("the kinds of a change, and of nothing else, are named")
+
+    @property
+    def digest(self) -> str:
+        return digest_of(encode(self))
+
+
+def parse_plan(data: bytes, what: str = "plan") -> Plan:
+    """Raises MalformedError."""
+    return parse(data, Plan, what, max_bytes=MAX_PLAN)

@@ -1,0 +1,142 @@
+"""Parse ``release.json`` and check it against itself."""
+
+from datetime import datetime
+
+from manifests.documents.contract import check_values
+from manifests.documents.release import MAX_RELEASE, Refuse, Release, referenced
+from manifests.words.canonical import parse
+from manifests.words.errors import MalformedError
+from manifests.words.version import parse_range, parse_version
+
+
+def parse_release(data: bytes, what: str = "release.json") -> Release:
+    """Read ``release.json``, which must be trusted already, and check it against itself.
+
+    Raises:
+        MalformedError: Not a release of this format, or one that contradicts itself.
+    """
+    release = parse(data, Release, what, max_bytes=MAX_RELEASE)  # F-85
+    check_release(release, what)
+    return release
+
+
+def check_release(release: Release, what: str) -> None:
+    """Every rule that ties one part of ``release.json`` to another."""
+
+    def refuse(problem: str, place: str) -> MalformedError:
+        return MalformedError(problem, where=f"{what} $.{place}")
+
+    parse_version(release.version, f"{what} $.version")  # F-99
+    for i, one in enumerate(release.needs.from_):
+        parse_range(one, f"{what} $.needs.from[{i}]")
+    named = [bool(release.audience.customers), bool(release.audience.environments)]
+    if named != [not release.audience.everyone] * 2:  # F-87
+        raise refuse("either `everyone`, or customers and environments", "audience")
+    _check_times(release, refuse)
+    if release.floor > release.sequence:  # F-88
+        raise refuse(f"floor {release.floor} is above the release's own sequence {release.sequence}", "floor")
+    if not release.needs.fresh and not release.needs.from_:  # F-89
+        raise refuse("nothing may go to this release: neither `fresh` nor a range in `from`", "needs")
+    _check_members(release, refuse)
+    _check_names(release, refuse)
+    _check_parts(release, refuse, what)
+    _check_plan(release, refuse)
+
+
+def _check_members(release: Release, refuse: Refuse) -> None:
+    digests = [one.digest for one in release.members[2:]]
+    if len(set(digests)) != len(digests):  # F-102
+        raise refuse("a digest is listed twice", "members")
+    sizes = {one.digest: one.size for one in release.members[2:]}
+    for place, blob in referenced(release):
+        if sizes.get(blob.digest) != blob.size:  # F-103
+            raise refuse(f"{blob.digest} of {blob.size} bytes is not among the members", place)
+
+
+def _check_times(release: Release, refuse: Refuse) -> None:
+    for place in ("issued_at", "next_expected_by", "supported_until"):
+        value = getattr(release, place)
+        try:
+            if value is not None:
+                datetime.fromisoformat(value)  # F-86
+        except ValueError:
+            raise refuse(f"{value} is not in the calendar", place) from None
+
+
+def _check_names(release: Release, refuse: Refuse) -> None:
+    for place, names in (
+        ("images", [one.name for one in release.images]),
+        ("files", [one.name for one in release.files]),
+        ("charts", [one.name for one in release.charts]),
+        ("programs", [one.name for one in release.programs]),
+        ("handlers", [one.name for one in release.handlers]),
+        ("install", [one.step for one in release.install]),
+        ("probes", [one.name for one in release.probes]),
+        ("images to", [one.to for one in release.images]),
+    ):
+        if len(set(names)) != len(names):  # F-104
+            raise refuse("a name is given twice", place)
+
+
+def _check_parts(release: Release, refuse: Refuse, what: str) -> None:
+    for i, image in enumerate(release.images):
+        if image.signed_by != "none" and image.signed_by not in release.signers:  # F-105
+            raise refuse(f"signer {image.signed_by!r} is not among the signers", f"images[{i}].signed_by")
+        if image.signed_by == "none" and not image.reason:
+            raise refuse("an image that nobody signed needs a reason", f"images[{i}].reason")
+        if bool(image.sboms) == bool(image.sbom_reason):  # F-105
+            raise refuse("an image has an SBOM, or a reason why not", f"images[{i}].sboms")
+    if "none" in release.signers:  # F-106
+        raise refuse("`none` says that nobody signed, it cannot name a signer", "signers")
+    for name, signer in release.signers.items():
+        by_identity = signer.identity is not None and signer.issuer is not None
+        if (signer.key is not None) == by_identity or (signer.identity is None) != (signer.issuer is None):  # F-106
+            raise refuse("either a key, or identity and issuer", f"signers.{name}")
+    identities = any(one.key is None for one in release.signers.values())
+    if identities > (release.sigstore is not None) or (release.sigstore is not None and not release.signers):  # F-90
+        raise refuse("signers that are identities need a trusted root, and without signers there is none", "sigstore")
+    for i, files in enumerate(release.files):
+        paths = [entry.path for entry in files.entries]
+        if paths != sorted(set(paths)):  # F-95
+            raise refuse("entries are not sorted by path, each once", f"files[{i}].entries")
+        folders = {path.rsplit("/", n)[0] for path in paths for n in range(1, path.count("/") + 1)}
+        if folders & set(paths):  # F-95
+            raise refuse("a path is both a file and a folder", f"files[{i}].entries")
+    programs = {one.name for one in release.programs}
+    for i, handler in enumerate(release.handlers):
+        if handler.run[0] not in programs:  # F-96
+            raise refuse(f"{handler.run[0]!r} is not a program of this release", f"handlers[{i}].run")
+        for name, values in handler.parameters.items():
+            check_values(values, f"{what} $.handlers[{i}].parameters.{name}", name)
+        for word in handler.run[1:]:
+            if word.startswith("{") and word.endswith("}") and word[1:-1] not in handler.parameters:
+                raise refuse(f"{word} is not a parameter", f"handlers[{i}].run")
+
+
+def _check_plan(release: Release, refuse: Refuse) -> None:
+    """Steps come after the steps that they name, and name things that the release has."""
+    names = {
+        "files": {one.name for one in release.files},
+        "images": {one.name for one in release.images},
+    }
+    charts = {one.name for one in release.charts}
+    done: set[str] = set()
+    for i, step in enumerate(release.install):
+        for field_, known in names.items():
+            missing = set(getattr(step, field_)) - known
+            if missing:
+                raise refuse(f"{', '.join(sorted(missing))} is not among the {field_}", f"install[{i}].{field_}")
+        if step.chart is not None and step.chart not in charts:
+            raise refuse(f"{step.chart!r} is not among the charts", f"install[{i}].chart")
+        if not set(step.after) <= done:  # F-97
+            raise refuse("`after` names a step that does not come before this one", f"install[{i}].after")
+        done.add(step.step)
+    for i, probe in enumerate(release.probes):
+        if sum(kind is not None for kind in (probe.http, probe.tcp, probe.file, probe.step)) != 1:  # F-98
+            raise refuse("a probe is exactly one of http, tcp, file, step", f"probes[{i}]")
+        if probe.step is not None and probe.step not in done:
+            raise refuse(f"{probe.step!r} is not a step", f"probes[{i}].step")
+        if probe.file is not None:
+            files = next((one for one in release.files if one.name == probe.file.files), None)
+            if files is None or probe.file.path not in {entry.path for entry in files.entries}:
+                raise refuse("no such file in the release", f"probes[{i}].file")

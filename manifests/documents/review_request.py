@@ -1,0 +1,203 @@
+"""A review request that is carried to an approver elsewhere, and the answer to it."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+from manifests.documents.approval import Approval
+from manifests.documents.plan import Plan
+from manifests.trust.envelope import Envelope, parse_envelope, verify_signature
+from manifests.trust.envelope_writer import seal
+from manifests.trust.keys import PublicKey, load_public
+from manifests.trust.private_keys import Signer
+from manifests.trust.root import Pin
+from manifests.words.canonical import encode, parse
+from manifests.words.digest import Blob, Count, ItemId, KeyId, Name, Positive, Size, Text, Time, Word, digest_of
+from manifests.words.document import Document
+from manifests.words.errors import MalformedError, NewerError
+
+REQUEST_TYPE = "application/vnd.waybill.review-request.v1+json"
+ANSWER_TYPE = "application/vnd.waybill.answer.v1+json"
+MAX_REQUEST = 4 << 20
+MAX_ANSWER = 512 << 10
+MAX_ITEMS = 64
+
+
+Items = Annotated[tuple[ItemId, ...], Meta(min_length=1, max_length=MAX_ITEMS)]
+Lines = Annotated[tuple[Text, ...], Meta(max_length=4096)]
+
+
+class Spare(Document, frozen=True, kw_only=True):
+    """An emergency rule that is about the change and not spent. Attributes: uses_left: this one included."""
+
+    rule: Name
+    uses_left: Positive
+
+
+class Pair(Document, frozen=True, kw_only=True):
+    """One signer's pair of files of a release's head; of an identity the Sigstore bundle alone."""
+
+    keyid: KeyId
+    sig: Blob | None = None
+    bundle: Blob
+
+
+class Stated(Document, frozen=True, kw_only=True):
+    """A release of a comparison, and what the site says for it.
+
+    Attributes:
+        release: ``release.json``.
+        signatures: Those that it came with; empty for what is installed already, which was verified then.
+        trusted_root: Says who vouches for identities, where one has signed.
+        config, settings: Absent for a release that is only passed through.
+    """
+
+    release: Blob
+    signatures: Annotated[tuple[Pair, ...], Meta(max_length=128)] = ()
+    trusted_root: Blob | None = None
+    config: Blob | None = None
+    settings: Blob | None = None
+
+
+class Space(Document, frozen=True, kw_only=True):
+    """What is needed on one file system of the site, and what is free there."""
+
+    places: Lines
+    bytes: Size
+    inodes: Count
+    free_bytes: Size
+    free_inodes: Count
+
+
+class Told(Document, frozen=True, kw_only=True):
+    """One thing that was looked at, at the site."""
+
+    finding: Word
+    level: Word
+    text: Text
+
+
+class ReviewRequest(Document, frozen=True, kw_only=True, tag_field="type", tag=REQUEST_TYPE):
+    """What an approver elsewhere needs. Documents are named here and lie beside it, by digest.
+
+    Attributes:
+        items: What people at the site name to `review`; ``then`` is the verb that does it once they agree.
+        key: The site's; its key id is the plan's ``site_key``.
+        made_at: By the site's clock. Two requests are never the same one.
+        root: What the site trusts; ``roots`` are the documents up to it, oldest first.
+        policy: The one in force; ``proposed``: the one that the plan would put in force.
+        before: What runs now; ``way``: the releases of the plan in order, without those that are installed already.
+        authorisation: Of a way back below the floor; its envelope.
+        between: Releases that a way back gives up besides the one that runs.
+        documents: Whatever belongs to the releases and is at the site.
+        said: Approvals and rejections of this very plan so far.
+        proposers: Accounts that brought it.
+        emergency: The rules that somebody at the site could ask for instead of the ordinary ones.
+        work, more_leaves, rooms, findings, unread: What only the site can know, in its words.
+    """
+
+    items: Items
+    plan: Plan
+    then: Text
+    key: PublicKey
+    made_at: Time
+    root: Pin
+    roots: Annotated[tuple[Blob, ...], Meta(max_length=256)] = ()
+    revocations: Blob | None = None
+    policy: Blob
+    proposed: Blob | None = None
+    before: Stated | None = None
+    way: Annotated[tuple[Stated, ...], Meta(max_length=MAX_ITEMS)] = ()
+    authorisation: Blob | None = None
+    between: Annotated[tuple[Blob, ...], Meta(max_length=1024)] = ()
+    documents: Annotated[tuple[Blob, ...], Meta(max_length=16384)] = ()
+    said: Annotated[tuple[Blob, ...], Meta(max_length=1024)] = ()
+    proposers: Lines = ()
+    emergency: Annotated[tuple[Spare, ...], Meta(max_length=64)] = ()
+    work: Lines = ()
+    more_leaves: Lines = ()
+    rooms: Annotated[tuple[Space, ...], Meta(max_length=64)] | None = None
+    findings: Annotated[tuple[Told, ...], Meta(max_length=4096)] = ()
+    unread: Lines = ()
+
+
+@dataclass(frozen=True)
+class SignedRequest:
+    """A request whose signature was verified with the key that its plan names."""
+
+    raw: bytes
+    request: ReviewRequest
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.raw)
+
+
+class ApprovalAnswer(Document, frozen=True, kw_only=True, tag_field="type", tag=ANSWER_TYPE):
+    """What an approver sends back. Attributes: approval: their signed word, in its envelope."""
+
+    approval: Envelope
+    items: Items
+    plan: Plan
+
+
+def sign_request(request: ReviewRequest, signer: Signer) -> bytes:
+    """The request file: one DSSE envelope with one signature, by the key inside."""
+    if signer.public != request.key:
+        raise ValueError("a request is signed by the site's key")
+    return seal(encode(request), REQUEST_TYPE, (signer,))
+
+
+def verify_request(data: bytes, what: str = "request") -> SignedRequest:
+    """Read a request and verify that the site of its plan signed it.
+
+    Raises:
+        MalformedError: Not a request, or not signed by exactly the key that its plan names.
+        NewerError: The key's algorithm is unknown here.
+        UntrustedError: The signature does not match.
+    """
+    envelope = parse_envelope(data, REQUEST_TYPE, what, max_bytes=MAX_REQUEST)
+    request = parse(envelope.payload_bytes, ReviewRequest, what, max_bytes=MAX_REQUEST)
+    key = request.key
+    if key.keyid != request.plan.site_key or [one.keyid for one in envelope.signatures] != [key.keyid]:
+        raise MalformedError(
+            "not signed by exactly the key of the site that its plan names",
+            where=what,
+            remedy="ask the site for a new one: waybill review ITEM --out DIR",
+            finding="request-signature",
+        )
+    if not key.known:
+        raise NewerError(
+            f"the site's key is of the unknown algorithm {key.algorithm!r}",
+            where=what,
+            remedy="use a newer version of waybill",
+        )
+    load_public(key)
+    verify_signature(envelope, envelope.signatures[0], key, what)
+    return SignedRequest(raw=data, request=request)
+
+
+def parse_answer(data: bytes, what: str = "answer") -> tuple[ApprovalAnswer, Approval]:
+    """The answer, and the approval in it, whose signature nobody has verified.
+
+    Raises:
+        MalformedError: Not an answer, or its parts disagree.
+    """
+    answer = parse(data, ApprovalAnswer, what, max_bytes=MAX_ANSWER)
+    approval = parse(answer.approval.payload_bytes, Approval, what, max_bytes=MAX_ANSWER)
+    if approval.plan != answer.plan.digest:
+        raise MalformedError(
+            f"signed for plan {approval.plan[:19]}, beside it lies plan {answer.plan.digest[:19]}",
+            where=what,
+            remedy="somebody changed it; ask the approver for the file again",
+            finding="answer-changed",
+        )
+    if approval.request is None:
+        raise MalformedError(
+            "the approval in it answers no request",
+            where=what,
+            remedy="answer a request that waybill review ITEM --out DIR wrote",
+            finding="answer-without-request",
+        )
+    return answer, approval

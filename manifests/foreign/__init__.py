@@ -1,0 +1,1 @@
+"""Documents in formats of others, checked and never re-encoded."""

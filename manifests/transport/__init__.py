@@ -1,0 +1,1 @@
+"""How a report travels as text, symbols or speech."""

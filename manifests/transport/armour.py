@@ -1,0 +1,196 @@
+"""Armour: a report as lines of e-mail text, each with its own check."""
+
+import base64
+import re
+from binascii import Error as Base64Error
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from manifests.transport.checked_text import check_letters
+from manifests.transport.packed import MAX_PACKED, pack_report, unpack_report
+from manifests.trust.envelope import bundle_payload
+from manifests.words.canonical import decode
+from manifests.words.digest import digest_of
+from manifests.words.errors import MalformedError
+
+BEGIN = "-----BEGIN WAYBILL REPORT-----"
+END = "-----END WAYBILL REPORT-----"
+_PIECE = 45  # bytes in a line: 60 letters of base64
+_WIDTH = 72  # mail programs break longer lines
+MAX_LINES = -(-MAX_PACKED // _PIECE)
+MAX_BLOCKS = 64
+_MOST = MAX_LINES + 8
+# What mail programs put before a quoted line; no line of ours begins with it.
+_QUOTE = "> \t"
+_LINE = re.compile(r"([0-9]{4}) +([A-Za-z0-9+/]{2,60}={0,2}) +([0-9A-HJKMNP-TV-Z]{4})")
+_NAMED = 5
+
+
+class _Identity(msgspec.Struct, frozen=True):
+    site: str
+
+
+class _Chain(msgspec.Struct, frozen=True):
+    seq: int
+
+
+class _Predicate(msgspec.Struct, frozen=True):
+    identity: _Identity
+    chain: _Chain
+
+
+class _Statement(msgspec.Struct, frozen=True):
+    """Just enough of a report to put a name on the envelope."""
+
+    predicate: _Predicate
+
+
+@dataclass(frozen=True)
+class Block:
+    """One armoured report as it was found.
+
+    Attributes:
+        first: Number of its BEGIN line in the text, from 1.
+        lines: (number in the text, line without quote marks and outer spaces) between BEGIN and END; no empty ones.
+        ended: Its END line is there.
+    """
+
+    first: int
+    lines: tuple[tuple[int, str], ...]
+    ended: bool
+
+
+def armour_report(raw: bytes, what: str = "report") -> str:
+    """The report file ``raw`` as text.
+
+    Raises:
+        MalformedError: It is not a report file in our form.
+    """
+    packed = pack_report(raw, what)
+    digest = digest_of(raw)
+    pieces = [base64.b64encode(packed[at : at + _PIECE]).decode() for at in range(0, len(packed), _PIECE)]
+    header = _header(raw, digest, len(pieces), what)
+    checks = "Checks: " + " ".join(check_letters(line) for line in header)
+    body = [
+        f"{number:04} {piece} {check_letters(digest, str(number), piece)}" for number, piece in enumerate(pieces, 1)
+    ]
+    return "\n".join([BEGIN, *header, checks, *body, END]) + "\n"
+
+
+def _header(raw: bytes, digest: str, count: int, what: str) -> tuple[str, ...]:
+    said = decode(bundle_payload(raw, what), _Statement, what).predicate
+    site = f"Site: {said.identity.site}"
+    facts = (f"Report: {said.chain.seq}", f"Digest: {digest.removeprefix('sha256:')}", f"Lines: {count}")
+    # A name that a mail program would break is left out: the report says it too.
+    return (site, *facts) if len(site) <= _WIDTH else facts
+
+
+def find_armour(data: bytes) -> Iterator[Block]:
+    """Every armoured report in a text; what stands around them is left alone."""
+    first = 0
+    lines: list[tuple[int, str]] = []
+    count = 0
+    for number, whole in enumerate(data.decode("latin-1").splitlines(), 1):
+        line = whole.lstrip(_QUOTE).rstrip()
+        if line in (BEGIN, END) and first:
+            yield Block(first, tuple(lines), ended=line == END)
+            count += 1
+            first = 0
+            if count >= MAX_BLOCKS:
+                return
+        if line == BEGIN:
+            first, lines = number, []
+        elif first and line and len(lines) <= _MOST:
+            lines.append((number, line))
+    if first:
+        yield Block(first, tuple(lines), ended=False)
+
+
+def open_armour(block: Block, what: str) -> bytes:
+    """The report file, not yet verified.
+
+    Raises:
+        MalformedError: Names the lines that were changed, lost or moved.
+    """
+    if len(block.lines) > _MOST:
+        raise _wrong(f"more than {_MOST} lines after line {block.first}", what)
+    at = next((i for i, (_, line) in enumerate(block.lines) if line.startswith("Checks:")), len(block.lines))
+    header = _read_header(block, at, what)
+    digest, count = "sha256:" + header["Digest"], int(header["Lines"])
+    packed = _read_body(block.lines[at + 1 :], digest, count, what)
+    if not block.ended:
+        raise _wrong(f"the END line of the text that begins in line {block.first} is missing", what)
+    raw = unpack_report(packed, what)
+    if digest_of(raw) != digest:
+        raise _wrong(f"holds {digest_of(raw)}, its header says {digest}", what)
+    said = _header(raw, digest, count, what)
+    if tuple(line for _, line in block.lines[:at]) != said:
+        raise _wrong(f"its header speaks of another report than it holds, which is {', '.join(said[:-2])}", what)
+    return raw
+
+
+def _read_header(block: Block, at: int, what: str) -> dict[str, str]:
+    if at == len(block.lines):
+        raise _wrong(f"the Checks line after line {block.first} is missing or was changed", what)
+    number, line = block.lines[at]
+    checks = line.removeprefix("Checks:").split()
+    if len(checks) != at:
+        raise _wrong(f"{at} header lines, and {len(checks)} checks in line {number}", what)
+    wrong = [
+        str(number)
+        for (number, line), check in zip(block.lines[:at], checks, strict=True)
+        if check_letters(line) != check
+    ]
+    if wrong:
+        raise _damaged(wrong, what)
+    fields = dict(line.partition(": ")[::2] for _, line in block.lines[:at])
+    count = fields.get("Lines", "")
+    good = re.fullmatch(r"[0-9a-f]{64}", fields.get("Digest", "")) and re.fullmatch(r"[1-9][0-9]{0,3}", count)
+    if not good or int(count) > MAX_LINES:
+        raise _wrong(f"the header after line {block.first} does not say digest and number of lines", what)
+    return fields
+
+
+def _read_body(lines: tuple[tuple[int, str], ...], digest: str, count: int, what: str) -> bytes:
+    wrong: list[str] = []
+    found: dict[int, bytes] = {}
+    for at, line in lines:
+        match = _LINE.fullmatch(line)
+        number = int(match[1]) if match else 0
+        if match is None or check_letters(digest, str(number), match[2]) != match[3]:
+            wrong.append(str(at))
+            continue
+        if number <= max(found, default=0):
+            wrong.append(f"{at} (out of order)")
+            continue
+        try:
+            found[number] = base64.b64decode(match[2], validate=True)
+        except (Base64Error, ValueError):
+            wrong.append(str(at))
+    if wrong:
+        raise _damaged(wrong, what)
+    missing = [number for number in range(1, count + 1) if number not in found]
+    if missing or len(found) != count:
+        shown = ", ".join(f"{one:04}" for one in missing[:_NAMED])
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise _wrong(
+            f"{len(found)} lines of {count} are here, missing are {shown}{more}"
+            if missing
+            else f"{len(found)} lines, its header says {count}",
+            what,
+        )
+    return b"".join(found[number] for number in range(1, count + 1))
+
+
+def _damaged(lines: list[str], what: str) -> MalformedError:
+    more = f" and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
+    word = "line" if len(lines) == 1 else "lines"
+    return _wrong(f"{word} {', '.join(lines[:_NAMED])}{more} of the text changed on the way", what, "armour-line")
+
+
+def _wrong(problem: str, what: str, finding: str = "armour-broken") -> MalformedError:
+    return MalformedError(
+        problem, where=what, remedy="compare with the site's text, or ask for it again as a file", finding=finding
+    )

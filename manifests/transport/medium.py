@@ -1,0 +1,24 @@
+"""Choose a safe folder to write to on a removable medium."""
+
+from pathlib import Path
+
+from manifests.words.errors import RefusedError
+
+
+def folder_on(medium: Path, *names: str) -> Path:
+    """The folder below ``medium``, which nothing on the medium may lead elsewhere; it need not be there yet.
+
+    Raises:
+        RefusedError: A name on the way is a symbolic link, or a file: what is written there would land elsewhere.
+    """
+    path = medium
+    for name in names:
+        path = path / name
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            raise RefusedError(
+                "on a medium, only a real folder is written into",
+                where=str(path),
+                remedy="remove it from the medium, or name another one",
+                finding="not-a-folder",
+            )
+    return path

@@ -1,0 +1,129 @@
+"""The telephone line: forty letters by which a site names its newest report, without a signature.
+
+It holds no signature: whoever can speak can say it. It is worth something once the report that it names has come.
+
+Eight groups of five: four letters and a check letter, so that a misheard group is named. Six letters are the beginning
+of the site key's id, six the report's number, twenty (100 bits) the beginning of the report's digest.
+"""
+
+import re
+from dataclasses import dataclass
+
+from manifests.transport.checked_text import LETTERS, as_letters, letter_values
+from manifests.words.errors import RefusedError, UsageError
+
+_GROUPS = 8
+MAX_SEQ = (1 << 30) - 1
+_DIGEST_BITS = 100
+
+
+@dataclass(frozen=True)
+class SpokenLine:
+    """What a line says.
+
+    Attributes:
+        code: The first six letters of the site key's id, as ``site_code`` has them.
+        digest: The first 25 hex digits of the report's digest.
+    """
+
+    code: str
+    seq: int
+    digest: str
+
+
+def site_code(keyid: str) -> str:
+    """Six letters that stand for a site's key: its first 30 bits."""
+    return as_letters(int(keyid[:8], 16) >> 2, 6)
+
+
+def spoken_line(keyid: str, seq: int, digest: str) -> str:
+    """The line for report ``seq`` with ``digest``, in groups.
+
+    Raises:
+        RefusedError: The number is beyond what six letters hold.
+    """
+    if seq > MAX_SEQ:
+        raise RefusedError(
+            f"report {seq}, a line holds numbers up to {MAX_SEQ}",
+            where="--line",
+            remedy="waybill report --text",
+            finding="line-number",
+        )
+    letters = site_code(keyid) + as_letters(seq, 6) + as_letters(int(digest.removeprefix("sha256:")[:25], 16), 20)
+    groups = [letters[at : at + 4] for at in range(0, 32, 4)]
+    return " ".join(group + _check(i, group) for i, group in enumerate(groups))
+
+
+def parse_line(text: str) -> SpokenLine:
+    """What was said. Small letters, spaces and dashes are as good; O is 0, I and L are 1.
+
+    Raises:
+        UsageError: Which groups were misheard or mistyped.
+    """
+    letters = re.sub(r"[\s-]", "", text)
+    if len(letters) != 5 * _GROUPS:
+        raise UsageError(
+            f"{len(letters)} letters, a line has {5 * _GROUPS}",
+            where="line",
+            remedy="eight groups of five, as `waybill report --line` prints them",
+            finding="line-length",
+        )
+    groups = [letters[at : at + 5] for at in range(0, len(letters), 5)]
+    wrong = [str(i + 1) for i, group in enumerate(groups) if not _holds(i, group)]
+    if wrong:
+        raise UsageError(
+            f"group{'' if len(wrong) == 1 else 's'} {', '.join(wrong)} of {_GROUPS} misheard or mistyped",
+            where="line",
+            remedy="ask for that group again",
+            finding="line-group",
+        )
+    said = "".join(_plain(group[:4]) for group in groups)
+    values = letter_values(said) or ()
+    number = 0
+    for value in values:
+        number = number << 5 | value
+    return SpokenLine(
+        code=said[:6],
+        seq=number >> _DIGEST_BITS & MAX_SEQ,
+        digest=f"{number & (1 << _DIGEST_BITS) - 1:025x}",
+    )
+
+
+def _plain(group: str) -> str:
+    return "".join(LETTERS[value] for value in letter_values(group) or ())
+
+
+def _holds(place: int, group: str) -> bool:
+    values = letter_values(group)
+    return values is not None and LETTERS[values[4]] == _check(place, _plain(group[:4]))
+
+
+def _check(place: int, group: str) -> str:
+    """A letter over the four and their place, in the field of 32 elements.
+
+    The weights are different powers of x, so one wrong letter and any two swapped ones always change it; the place is
+    added with another weight, so that two swapped groups show too.
+    """
+    total = _times(_power(5), place + 1)
+    for i, value in enumerate(letter_values(group) or ()):
+        total ^= _times(_power(i + 1), value)
+    return LETTERS[total]
+
+
+def _power(exponent: int) -> int:
+    value = 1
+    for _ in range(exponent):
+        value = _times(value, 2)
+    return value
+
+
+def _times(a: int, b: int) -> int:
+    """Product of two polynomials over GF(2) modulo x^5 + x^2 + 1."""
+    product = 0
+    for i in range(5):
+        if b >> i & 1:
+            product ^= a << i
+    for i in reversed(range(5, 9)):
+        if product >> i & 1:
+            product ^= 0b100101 << (i - 5)
+    return product

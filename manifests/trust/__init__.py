@@ -1,0 +1,1 @@
+"""Keys, signatures, and the vendor's root, revocations and quorum."""

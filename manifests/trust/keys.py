@@ -1,0 +1,162 @@
+"""Public keys: parse them and verify signatures with them.
+
+The algorithm comes from the pinned record, never from a signature. P-256 with SHA-256 is the only algorithm that
+stock cosign, @sigstore/verify and openssl all agree on for both signature files of a release.
+"""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from msgspec import Meta
+
+from manifests.words.digest import Word
+from manifests.words.document import Document
+from manifests.words.errors import HostError, MalformedError, UntrustedError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+ECDSA_P256 = "ecdsa-p256-sha256"
+
+
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+MAX_KEY_FILE = 64 << 10
+
+
+Base64 = Annotated[str, Meta(pattern=r"\A(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")]
+
+
+def decode_base64(text: str, what: str) -> bytes:
+    """Standard base64 with canonical padding and no slack bits (RFC 4648, sections 3.5 and 4)."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise MalformedError("not base64", where=what) from None
+    if base64.b64encode(data).decode() != text:  # F-35
+        raise MalformedError("base64 is not in its canonical form", where=what)
+    return data
+
+
+def encode_base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def keyid_of(spki: bytes) -> str:
+    """64 lower-case hex digits: SHA-256 over the DER SubjectPublicKeyInfo, as in cosign's hint."""
+    return hashlib.sha256(spki).hexdigest()  # F-36
+
+
+class PublicKey(Document, frozen=True, kw_only=True):
+    """A key as documents record it.
+
+    Attributes:
+        algorithm: ``ecdsa-p256-sha256``; another word is kept and never counted, but for a signer of carried images,
+            who may have any of ``CARRIED``.
+        public: base64 of the DER SubjectPublicKeyInfo (RFC 5280, section 4.1).
+    """
+
+    algorithm: Word
+    public: Base64
+
+    @property
+    def spki(self) -> bytes:
+        return decode_base64(self.public, "public key")
+
+    @property
+    def keyid(self) -> str:
+        return keyid_of(self.spki)
+
+    @property
+    def known(self) -> bool:
+        """Whether this verifier can judge signatures of this algorithm."""
+        return self.algorithm == ECDSA_P256
+
+    @property
+    def pem(self) -> str:
+        body = base64.encodebytes(self.spki).decode().replace("\n", "")
+        lines = [body[i : i + 64] for i in range(0, len(body), 64)]
+        return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
+
+    def verify(self, signature: bytes, message: bytes, what: str) -> None:
+        """Raise unless ``signature`` is strict, low-s DER ECDSA by this key over ``message``.
+
+        Raises:
+            UntrustedError: Not a signature by this key, or another encoding of one.
+        """
+        wrong = UntrustedError(
+            "signature does not match its key",
+            where=what,
+            remedy="the file was changed or is not what was signed; ask for the medium again",
+            finding="signature-wrong",
+        )
+        try:
+            r, s = decode_dss_signature(signature)
+        except ValueError:
+            raise wrong from None
+        # (r, n-s) verifies as well: one signature must have one spelling (format.md, normalised DER).
+        if s > P256_ORDER // 2 or encode_dss_signature(r, s) != signature:  # F-38
+            raise wrong
+        try:
+            load_public(self).verify(signature, message, ec.ECDSA(hashes.SHA256()))  # F-39
+        except InvalidSignature:
+            raise wrong from None
+
+
+def load_public(key: PublicKey) -> ec.EllipticCurvePublicKey:
+    """Raises MalformedError unless the record holds a P-256 key in its one DER form."""
+    try:
+        loaded = serialization.load_der_public_key(key.spki)
+    except (ValueError, UnsupportedAlgorithm):
+        raise MalformedError("not a public key", where="public key") from None
+    if not isinstance(loaded, ec.EllipticCurvePublicKey) or not isinstance(loaded.curve, ec.SECP256R1):
+        raise MalformedError("not a P-256 key", where="public key", remedy="make one with `waybill keygen`")
+    if spki_of(loaded) != key.spki:  # F-37
+        raise MalformedError("not the one DER form of this key", where="public key")
+    return loaded
+
+
+def spki_of(key: "ec.EllipticCurvePublicKey | Ed25519PublicKey | RSAPublicKey") -> bytes:
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def public_key(key: ec.EllipticCurvePublicKey) -> PublicKey:
+    return PublicKey(algorithm=ECDSA_P256, public=encode_base64(spki_of(key)))
+
+
+def parse_public_pem(data: bytes, what: str) -> PublicKey:
+    """A P-256 public key from PEM text. Raises MalformedError for anything else."""
+    try:
+        loaded = serialization.load_pem_public_key(data)
+    except (ValueError, UnsupportedAlgorithm):
+        raise MalformedError("not a public key in PEM", where=what, remedy="`waybill keygen` writes NAME.pub") from None
+    if not isinstance(loaded, ec.EllipticCurvePublicKey) or not isinstance(loaded.curve, ec.SECP256R1):
+        raise MalformedError("not a P-256 key", where=what, remedy="make one with `waybill keygen`")
+    return public_key(loaded)
+
+
+def read_public(path: Path) -> PublicKey:
+    return parse_public_pem(read_capped(path, MAX_KEY_FILE), str(path))
+
+
+def read_capped(path: Path, max_bytes: int) -> bytes:
+    """The whole of a small file, never more than ``max_bytes`` of it.
+
+    Raises:
+        HostError: It cannot be read.
+        MalformedError: It is longer.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise HostError(f"cannot read: {(error.strerror or str(error)).lower()}", where=str(path)) from None
+    if len(data) > max_bytes:
+        raise MalformedError(f"longer than {max_bytes} bytes", where=str(path))
+    return data

@@ -1,0 +1,370 @@
+"""The vendor's root document: its roles and keys, and the chain of its versions.
+
+The design follows TUF's root role (TUF specification 1.0.33, section 5.3): version N+1 is signed by thresholds of N
+and of N+1. Different from TUF: no expiry (a courier may be slow), the file of N is fixed by its digest in N+1, and
+algorithms and roles that this verifier does not know are kept and never counted.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from manifests.trust.envelope import Envelope, parse_envelope, verify_signature
+from manifests.trust.keys import PublicKey
+from manifests.words.canonical import encode, parse
+from manifests.words.digest import Count, Digest, KeyId, Name, Positive, Text, Word, digest_of
+from manifests.words.document import Document
+from manifests.words.errors import MalformedError, UntrustedError
+
+ROOT_TYPE = "application/vnd.waybill.root.v1+json"
+MAX_ROOT = 256 << 10
+MAX_ROOTS = 256
+ROLES = ("root", "release", "consignment", "rollback")
+
+
+# Why a good signature counts, or does not.
+Counts = Literal["counted", "revoked", "retired", "role"]
+
+
+class Mark(Document, frozen=True, kw_only=True, order=True):
+    """A place in a stream of releases; a later epoch is above every sequence of an earlier one."""
+
+    epoch: Positive
+    sequence: Positive
+
+
+class Identity(Document, frozen=True, kw_only=True):
+    """Somebody whom certificates name: a subject and who vouched for it, both compared exactly."""
+
+    identity: Annotated[Text, Meta(min_length=1)]
+    issuer: Annotated[Text, Meta(min_length=1)]
+
+    @property
+    def id(self) -> str:
+        """What stands for it where a key id would: SHA-256 over its canonical bytes."""
+        return digest_of(encode(self)).removeprefix("sha256:")  # F-200
+
+    @property
+    def name(self) -> str:
+        return f"{self.identity} ({self.issuer})"
+
+
+class Role(Document, frozen=True, kw_only=True):
+    """Who may act in a role: sorted ids of keys (and, in ``release``, identities), how many of them must, and
+    (``release`` alone) for which products.
+    """
+
+    keys: Annotated[tuple[KeyId, ...], Meta(min_length=1, max_length=64)]
+    threshold: Annotated[int, Meta(ge=1, le=64)]
+    products: Annotated[tuple[Name, ...], Meta(max_length=256)] = ()
+
+
+class Leaver(Document, frozen=True, kw_only=True):
+    """A key that may no longer sign: ``retired`` keeps what it signed up to ``last``; ``revoked`` nothing."""
+
+    how: Literal["retired", "revoked"]
+    last: Mark | None = None
+
+
+class Root(Document, frozen=True, kw_only=True, tag_field="type", tag=ROOT_TYPE):
+    """One version of the vendor's root document.
+
+    Attributes:
+        vendor: The vendor's name, stated here and nowhere else.
+        epoch: Grows only to start the release sequences anew.
+        practice: Made by ``init``; whatever it vouches for is called practice.
+        previous: Digest of the whole file of version - 1; absent in version 1.
+        keys: From key id (SHA-256 of the SPKI) to the key.
+        identities: People and pipelines without a key of their own, by id; they sign releases and nothing else.
+        leave: Keys and identities that left, by id.
+        sigstore: Digests of the ``trusted_root.json`` files that may vouch for identities, sorted.
+    """
+
+    vendor: Name
+    version: Annotated[int, Meta(ge=1, le=99999)]
+    epoch: Positive
+    practice: bool = False
+    previous: Digest | None = None
+    keys: Annotated[dict[KeyId, PublicKey], Meta(min_length=1, max_length=256)]
+    identities: Annotated[dict[KeyId, Identity], Meta(max_length=64)] = {}
+    roles: Annotated[dict[Word, Role], Meta(min_length=1, max_length=64)]
+    leave: Annotated[dict[KeyId, Leaver], Meta(max_length=1024)] = {}
+    sigstore: Annotated[tuple[Digest, ...], Meta(max_length=16)] = ()
+
+
+class Pin(Document, frozen=True, kw_only=True):
+    """What a site's paper says: the digest of one root's payload; the version is 0 while only the digest is known."""
+
+    version: Count
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class SignedRoot:
+    """A root document as received."""
+
+    raw: bytes
+    envelope: Envelope
+    root: Root
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the payload; late signatures do not change it."""
+        return digest_of(self.envelope.payload_bytes)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Root documents with consecutive versions, believed from a pin on.
+
+    Attributes:
+        roots: Oldest first; the last one judges.
+        revoked: Keys on the newest revocation list; they count for no role, whatever a root says.
+    """
+
+    roots: tuple[SignedRoot, ...]
+    revoked: frozenset[str] = frozenset()
+
+    @property
+    def newest(self) -> Root:
+        return self.roots[-1].root
+
+    @property
+    def pin(self) -> Pin:
+        return Pin(version=self.newest.version, digest=self.roots[-1].fingerprint)
+
+    def key(self, keyid: str) -> PublicKey | None:
+        """The key that some document of the chain records."""
+        return next((one.root.keys[keyid] for one in self.roots if keyid in one.root.keys), None)
+
+    @property
+    def identities(self) -> dict[str, Identity]:
+        """Every identity that some document of the chain records, by id."""
+        return {id_: one for signed in self.roots for id_, one in signed.root.identities.items()}
+
+    def who(self, keyid: str) -> str:
+        """A signer as people know it: the beginning of a key id, or an identity."""
+        identity = self.identities.get(keyid)
+        return keyid[:12] if identity is None else identity.name
+
+    def counts(self, role: str, keyid: str, at: Mark | None) -> Counts:
+        """Whether a good signature by ``keyid`` counts for ``role``, for a release at ``at``; if not, why not."""
+        leaver = self.newest.leave.get(keyid)  # F-63
+        if keyid in self.revoked or (leaver is not None and leaver.how == "revoked"):  # F-153
+            return "revoked"
+        if leaver is None:
+            return "counted" if keyid in self.newest.roles[role].keys else "role"
+        was_in = any(role in one.root.roles and keyid in one.root.roles[role].keys for one in self.roots)
+        if not was_in:
+            return "role"
+        # F-64
+        return "counted" if leaver.last is not None and at is not None and at <= leaver.last else "retired"
+
+    def counted(self, role: str, keyid: str, at: Mark | None) -> bool:
+        """Whether a good signature by ``keyid`` counts for ``role``, for a release at ``at``."""
+        return self.counts(role, keyid, at) == "counted"
+
+
+def parse_root(data: bytes, what: str) -> SignedRoot:
+    """Read one root document; its signatures are judged by ``verify_chain``.
+
+    Raises:
+        MalformedError: Not a root document, or one that contradicts itself.
+    """
+    envelope = parse_envelope(data, ROOT_TYPE, what, max_bytes=MAX_ROOT)
+    root = parse(envelope.payload_bytes, Root, what, max_bytes=MAX_ROOT)
+    check_root(root, what)
+    return SignedRoot(raw=data, envelope=envelope, root=root)
+
+
+def check_root(root: Root, what: str) -> None:
+    """Raise MalformedError unless every rule inside one document holds."""
+    for keyid, key in root.keys.items():
+        if key.keyid != keyid:  # F-52
+            raise MalformedError(f"key is listed as {keyid} and is {key.keyid}", where=what)
+    for id_, identity in root.identities.items():
+        if identity.id != id_ or id_ in root.keys:  # F-200
+            raise MalformedError(f"identity is listed as {id_} and is {identity.id}", where=what)
+    for name in ROLES:
+        if name not in root.roles:  # F-50
+            raise MalformedError(f"role {name!r} is missing", where=what)
+    for name, role in root.roles.items():
+        # F-201: whoever signs roots, consignments and rollbacks has a key.
+        listed = set(root.keys) | (set(root.identities) if name not in ROLES or name == "release" else set())
+        if list(role.keys) != sorted(set(role.keys)) or not set(role.keys) <= listed:  # F-51
+            raise MalformedError(f"keys of role {name!r} are not sorted, not each once, or not listed", where=what)
+        if name in ROLES and role.threshold > len(role.keys):  # F-51, F-62
+            raise MalformedError(f"role {name!r} asks for {role.threshold} of {len(role.keys)} keys", where=what)
+        if set(role.keys) & set(root.leave):  # F-54
+            raise MalformedError(f"role {name!r} holds a key that left", where=what)
+        if list(role.products) != sorted(set(role.products)) or bool(role.products) != (name == "release"):  # F-53
+            raise MalformedError(f"role {name!r}: `products` is for release alone, sorted, each once", where=what)
+    if (root.version == 1) != (root.previous is None):  # F-55
+        raise MalformedError("`previous` is absent in version 1 and present in every other", where=what)
+    if list(root.sigstore) != sorted(set(root.sigstore)):  # F-91
+        raise MalformedError("`sigstore` is not sorted, each once", where=what)
+    for leaver in root.leave.values():
+        if (leaver.how == "retired") != (leaver.last is not None):  # F-54
+            raise MalformedError("a retired key has `last`, a revoked one has not", where=what)
+
+
+def verify_chain(documents: tuple[bytes, ...], pin: Pin) -> Chain:
+    """Believe a chain of root documents, oldest first, from the pinned one on.
+
+    Steps: 1 consecutive versions; 2 the pinned payload is among them; 3 every older file is the one that its
+    successor names; 4 every version from the pin on is signed by its own threshold, every one above the pin also by
+    its predecessor's; 5 no signature by a key that neither it nor its predecessor records.
+
+    Raises:
+        MalformedError: A document is not a root document, or versions are not consecutive.
+        UntrustedError: The pin is not in the chain, or signatures do not suffice.
+    """
+    roots = tuple(parse_root(data, f"root document {i + 1}") for i, data in enumerate(documents))
+    for before, after in pairwise(roots):
+        if after.root.version != before.root.version + 1:  # F-56
+            raise MalformedError(f"root {after.root.version} follows root {before.root.version}", where="trust")
+    at = next((i for i, one in enumerate(roots) if one.fingerprint == pin.digest), None)
+    if at is None:  # F-57
+        raise UntrustedError(
+            "no root document here is the one that is pinned",
+            where="trust",
+            remedy="compare the fingerprint with the vendor's paper; this may be another vendor's medium",
+            finding="root-unknown",
+        )
+    if pin.version not in (0, roots[at].root.version):
+        problem = f"pinned root {pin.version} calls itself {roots[at].root.version}"
+        raise UntrustedError(problem, where="trust", finding="root-chain")
+    for before, after in pairwise(roots):
+        _follow(before, after)
+    for i in range(len(roots)):
+        _signatures(roots[i], roots[i - 1] if i else None, must_count_own=i >= at, must_count_previous=i > at)
+    return Chain(roots=roots)
+
+
+def join_roots(known: tuple[bytes, ...], offered: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """One chain of the documents that a reader has and those that a medium brings, oldest first; nothing is believed.
+
+    Where both have a version and only late signatures differ, the one that the next version names is taken.
+
+    Raises:
+        MalformedError: A document is not a root document.
+        UntrustedError: ``root-fork`` when the vendor's own quorum signed two documents of one version, ``root-gap``
+            when a version is missing between them, ``root-unknown`` when they are two vendors' chains.
+    """
+    if not known or not offered:
+        return known or offered
+    ours = {one.root.version: one for one in (parse_root(data, "a root document known here") for data in known)}
+    numbered = (parse_root(data, f"root document {i}") for i, data in enumerate(offered, 1))
+    theirs = {one.root.version: one for one in numbered}
+    for version in sorted(set(ours) & set(theirs)):
+        if ours[version].fingerprint != theirs[version].fingerprint:
+            raise _two_of(version, ours, theirs)
+    versions = range(min(*ours, *theirs), max(*ours, *theirs) + 1)
+    missing = next((one for one in versions if one not in ours and one not in theirs), None)
+    if missing is not None:  # F-56
+        raise UntrustedError(
+            f"root {missing} is missing: {max(ours)} is known here, {max(theirs)} came",
+            where="trust",
+            remedy=f"ask the vendor for trust/{missing}.root.json and receive it with the others",
+            finding="root-gap",
+        )
+    joined: list[SignedRoot] = []
+    for version in reversed(versions):
+        choices = [one[version] for one in (theirs, ours) if version in one]
+        named = joined[-1].root.previous if joined else None
+        joined.append(next((one for one in choices if digest_of(one.raw) == named), choices[0]))
+        for passed in choices:
+            # One that is not taken is still accounted for: each of its signatures must hold.
+            before = theirs.get(version - 1) or ours.get(version - 1)
+            _signatures(passed, before, must_count_own=False, must_count_previous=False)  # F-65
+    return tuple(one.raw for one in reversed(joined))
+
+
+def _two_of(version: int, ours: dict[int, SignedRoot], theirs: dict[int, SignedRoot]) -> UntrustedError:
+    """Another document under a version that is known: by the vendor's own people, or by anybody."""
+    before, other = ours.get(version - 1), theirs[version]
+    if before is not None:
+        try:
+            verify_chain((before.raw, other.raw), Pin(version=version - 1, digest=before.fingerprint))
+        except (MalformedError, UntrustedError) as error:
+            if isinstance(error, UntrustedError):
+                return error
+        else:
+            return UntrustedError(  # F-66
+                f"there are two documents of root {version}, {ours[version].fingerprint} is known here and "
+                f"{other.fingerprint} came; the vendor's root keys signed both",
+                where="trust",
+                remedy="receive nothing more of this vendor before its people have explained it, by another way",
+                finding="root-fork",
+            )
+    return UntrustedError(  # F-57
+        f"root {version} here is {ours[version].fingerprint}, another one came: {other.fingerprint}",
+        where="trust",
+        remedy="compare the fingerprint with the vendor's paper; this may be another vendor's medium",
+        finding="root-unknown",
+    )
+
+
+def _follow(before: SignedRoot, after: SignedRoot) -> None:
+    what = f"root {after.root.version}"
+    if after.root.previous != digest_of(before.raw):  # F-58
+        raise UntrustedError(
+            f"its predecessor is {after.root.previous}, not the file here", where=what, finding="root-chain"
+        )
+    if after.root.vendor != before.root.vendor:  # F-59
+        problem = f"vendor changes from {before.root.vendor} to {after.root.vendor}"
+        raise UntrustedError(problem, where=what, finding="root-chain")
+    if after.root.epoch < before.root.epoch:
+        problem = f"epoch falls from {before.root.epoch} to {after.root.epoch}"
+        raise UntrustedError(problem, where=what, finding="root-chain")
+
+
+def _signatures(one: SignedRoot, before: SignedRoot | None, *, must_count_own: bool, must_count_previous: bool) -> None:
+    what = f"root {one.root.version}"
+    good = set()
+    for signature in one.envelope.signatures:
+        key = one.root.keys.get(signature.keyid) or (before.root.keys.get(signature.keyid) if before else None)
+        if key is None:  # F-61
+            raise UntrustedError(f"signed by unknown key {signature.keyid}", where=what, finding="signature-unknown")
+        if key.known:  # F-62
+            verify_signature(one.envelope, signature, key, what)
+            good.add(signature.keyid)
+    if must_count_own:
+        _count(one.root, good, what)
+    if must_count_previous and before is not None:
+        _count(before.root, good, what)
+
+
+def _count(judge: Root, good: set[str], what: str) -> None:
+    role = judge.roles["root"]
+    have = sorted(good & set(role.keys))
+    if len(have) < role.threshold:  # F-60
+        missing = sorted(set(role.keys) - set(have))
+        raise UntrustedError(
+            f"signed by {len(have)} of the {role.threshold} root keys that root {judge.version} asks for "
+            f"(signed: {short(have)}; missing: {short(missing)})",
+            where=what,
+            remedy=f"the vendor's root keys must sign it: waybill sign trust/{what.removeprefix('root ')}.root.json "
+            "--key KEY",
+            finding="root-signatures-missing",
+        )
+
+
+def short(keyids: Iterable[str]) -> str:
+    """Key ids as people compare them."""
+    return ", ".join(one[:12] for one in keyids) or "none"
+
+
+def check_vendor_product(root: Root, product: str) -> None:
+    """Raise UntrustedError unless the release role speaks for ``product``."""
+    products = root.roles["release"].products
+    if product not in products:  # F-76
+        raise UntrustedError(
+            f"the release keys speak for {', '.join(products)}, not for {product}",
+            where="product",
+            finding="product-not-covered",
+            remedy="ask the vendor: its root does not let these keys sign this product",
+        )

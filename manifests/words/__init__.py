@@ -1,0 +1,1 @@
+"""Words of the format: errors, digests, canonical JSON, units, versions, text."""

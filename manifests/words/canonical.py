@@ -1,0 +1,89 @@
+"""Read and write canonical JSON: RFC 8785, restricted to strings, bounded integers, booleans, arrays and objects.
+
+The only place where raw JSON of ours is read or written. The restriction makes "sorted keys, no space" equal to
+RFC 8785: keys are ASCII, and there are no floats. Whatever re-encodes to other bytes than were received is refused,
+which covers duplicate keys, escapes, spaces, ``-0``, explicit defaults and missing defaults alike.
+"""
+
+import re
+from typing import TypeVar
+
+import msgspec
+
+from manifests.words.errors import MalformedError
+
+MAX_DEPTH = 32
+
+
+# Strings, ended or not, are skipped as a whole. Possessive: no input makes it go back over what it has read.
+_NESTING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
+_OPEN = b"[{"
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+T = TypeVar("T")
+
+
+_ENCODER = msgspec.json.Encoder(order="sorted")
+
+
+def check_depth(data: bytes, what: str, *, depth: int = MAX_DEPTH) -> None:
+    """Bound the nesting of JSON text before a recursive decoder sees it.
+
+    Raises:
+        MalformedError: Deeper than ``depth`` arrays and objects.
+    """
+    if b"\\" in data:
+        brackets = b"".join(token for token in _NESTING.findall(data) if token[:1] != b'"')
+    else:
+        # Without escapes every second piece between quotes is inside a string.
+        brackets = b"".join(data.split(b'"')[::2]).translate(None, _NOT_BRACKETS)
+    level = 0
+    for bracket in brackets:
+        if bracket in _OPEN:
+            level += 1
+            if level > depth:  # F-21
+                raise MalformedError(f"nested deeper than {depth} levels", where=what)
+        else:
+            level -= 1
+
+
+def decode(data: bytes, type_: type[T], what: str) -> T:
+    """Read JSON of a known shape that others wrote, not canonical; unknown fields are up to ``type_``.
+
+    Raises:
+        MalformedError: Not UTF-8 JSON of that shape, or nested too deeply.
+    """
+    check_depth(data, what)
+    try:
+        return msgspec.json.decode(data, type=type_, strict=True)  # F-20, F-23, F-24
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `")
+        raise MalformedError(_lower(problem), where=f"{what} {place.replace('`', '')}".strip()) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise MalformedError(f"not valid JSON: {_lower(str(error))}", where=what) from None
+
+
+def parse(data: bytes, type_: type[T], what: str, *, max_bytes: int) -> T:
+    """Read a document of ours: size, depth, shape, then byte-for-byte canonical form.
+
+    Raises:
+        MalformedError: Longer than ``max_bytes``, not of the shape of ``type_``, or another spelling of it.
+    """
+    if len(data) > max_bytes:  # F-29
+        raise MalformedError(f"{len(data)} bytes, at most {max_bytes} are allowed", where=what)
+    value = decode(data, type_, what)
+    again = encode(value)
+    if again != data:  # F-22, F-26
+        at = next((i for i, (a, b) in enumerate(zip(again, data, strict=False)) if a != b), min(len(again), len(data)))
+        raise MalformedError(f"not in canonical form from byte {at} on", where=what)
+    return value
+
+
+def encode(value: object) -> bytes:
+    """The canonical bytes of a document."""
+    return _ENCODER.encode(value)
+
+
+def _lower(text: str) -> str:
+    return text if text[:2].isupper() else text[:1].lower() + text[1:]

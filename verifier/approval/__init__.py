@@ -1,0 +1,1 @@
+"""Who must agree, who has, and what do they need to see? Reads the site, records verdicts."""

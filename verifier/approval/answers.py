@@ -1,0 +1,171 @@
+"""An approver's answer: signed at the desk beside the request, taken in at the site by what it says."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from manifests.documents.approval import Approval, SignedApproval, sign_approval, verify_approval
+from manifests.documents.review_request import ANSWER_TYPE, MAX_ANSWER, ApprovalAnswer, parse_answer
+from manifests.trust.envelope import Envelope
+from manifests.trust.keys import read_capped
+from manifests.trust.private_keys import Signer
+from manifests.words.canonical import encode, parse
+from manifests.words.errors import RefusedError, WaybillError
+from verifier.approval.items import AnyItem, asked_about, check_feasible, note_proposals
+from verifier.approval.page import write_new
+from verifier.approval.request_folder import ANSWERS
+from verifier.approval.request_reader import OpenRequest, check_desk
+from verifier.approval.verdicts import record_verdict, verdicts_on
+from verifier.change.driver_steps import LoadDriver
+from verifier.rules.agreement import Asked
+from verifier.site.folder import Site
+
+# Canonical JSON sorts keys, so an answer begins with the envelope and ends with its type.
+_BEGIN = b'{"approval":{"payload":"'
+_TYPE = f'"type":"{ANSWER_TYPE}"'.encode()
+
+
+def sign_answer(
+    request: OpenRequest, signer: Signer, verdict: Literal["approve", "reject"], condition: str | None, out: Path | None
+) -> tuple[str, Path]:
+    """Sign the plan of a request and write the answer, by default into the request folder; who signed, and the file.
+
+    Raises:
+        RefusedError: The key is nobody's by the policy of the site, or the file is there already.
+    """
+    keyid = signer.public.keyid
+    person = check_desk(request, keyid)
+    approval = Approval(
+        plan=request.request.plan.digest,
+        verdict=verdict,
+        keyid=keyid,
+        role=request.policy.people[person].role,
+        condition=condition,
+        request=request.signed.digest,
+    )
+    envelope = sign_approval(approval, signer)
+    verify_approval(envelope, request.policy)
+    answer = ApprovalAnswer(
+        items=request.request.items,
+        plan=request.request.plan,
+        approval=parse(envelope, Envelope, "approval", max_bytes=MAX_ANSWER),
+    )
+    folder = request.folder / ANSWERS if out is None else out
+    folder.mkdir(exist_ok=True)
+    return person, write_new(folder / f"{person}-{verdict}-{approval.plan[7:19]}.json", encode(answer))
+
+
+@dataclass(frozen=True)
+class TakenAnswer:
+    """An answer that came. Attributes: new: False when it was taken in before."""
+
+    path: Path
+    item: str
+    verdict: str
+    person: str
+    role: str
+    new: bool
+
+
+def is_answer(path: Path) -> bool:
+    """By content, and without believing it."""
+    try:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_ANSWER:
+            return False
+        with path.open("rb") as file:
+            return file.read(len(_BEGIN)) == _BEGIN and _TYPE in file.read(MAX_ANSWER)
+    except OSError:
+        return False
+
+
+def receive_answer(site: Site, path: Path, load: LoadDriver) -> TakenAnswer | None:
+    """Verify an answer and record the verdict in it, at a held site; None when it is for another site.
+
+    Steps: 1 its parts agree; 2 it is for this site; 3 the policy in force lists the key, and the signature is by it;
+    4 the item's plan is still the one that was signed; 5 it was not taken in before; 6 the item can be done here.
+
+    Raises:
+        MalformedError, RefusedError, UntrustedError: As the step says; nothing was changed.
+    """
+    where = str(path)
+    answer, said = parse_answer(read_capped(path, MAX_ANSWER), where)  # 1
+    if answer.plan.site != site.state.site:  # 2
+        return None
+    if answer.plan.site_key != site.state.site_key.keyid:
+        raise RefusedError(
+            f"for this site with key {answer.plan.site_key[:16]}, now it has {site.state.site_key.keyid[:16]}",
+            where=where,
+            remedy="it was given before the key changed; ask again: waybill review ITEM --out DIR",
+            finding="answer-other-key",
+        )
+    signed = verify_approval(encode(answer.approval), site.policy, where)  # 3
+    note_proposals(site)
+    asked = _asked(site, answer, where)  # 4
+    item = " ".join(answer.items)
+    before = _before(site, asked, signed, where)  # 5
+    if not before:
+        check_feasible(site, asked, load)  # 6
+        record_verdict(site, asked.item, answer.plan, signed)
+    return TakenAnswer(path, item, said.verdict, signed.person, said.role, not before)
+
+
+def _asked(site: Site, answer: ApprovalAnswer, where: str) -> AnyItem:
+    """What the items are now; it must be what was signed.
+
+    Raises:
+        RefusedError: Something has changed since.
+    """
+    try:
+        asked = asked_about(site, answer.items)
+    except WaybillError as error:
+        raise RefusedError(
+            f"answers what cannot be done here now: {error.problem}",
+            where=where,
+            remedy=error.remedy or "waybill review lists what waits",
+            finding="answer-not-asked",
+        ) from None
+    if asked.plan.digest == answer.plan.digest:
+        return asked
+    now, then = asked.plan, answer.plan
+    changed = [
+        words
+        for words, differs in (
+            ("another policy is in force", now.policy != then.policy),
+            ("another config", now.config != then.config),
+            ("site.yaml says something else", now.settings != then.settings),
+            ("another proposal", now.subject != then.subject),
+            ("other releases", now.releases != then.releases),
+            ("another telemetry contract", now.contract != then.contract),
+            ("something was put in force since", now.last_change != then.last_change),
+        )
+        if differs
+    ]
+    raise RefusedError(
+        f"answers another plan than {' '.join(answer.items)} is now: {'; '.join(changed) or 'it was changed'}",
+        where=where,
+        remedy=f"ask again: waybill review {' '.join(answer.items)} --out DIR",
+        finding="answer-older-policy" if now.policy != then.policy else "answer-other-plan",
+    )
+
+
+def _before(site: Site, asked: Asked, signed: SignedApproval, where: str) -> bool:
+    """Whether this very answer was taken in. Told by what was signed, since one signature has many spellings.
+
+    Raises:
+        RefusedError: It approves what the same person has rejected later, in answer to the same request.
+    """
+    earlier = [
+        one.approval
+        for one in verdicts_on(site, site.policy, asked.plan)
+        if (one.person, one.approval.request) == (signed.person, signed.approval.request)
+    ]
+    if any(one.verdict == signed.approval.verdict for one in earlier):
+        return True
+    if signed.approval.verdict == "approve" and earlier:
+        raise RefusedError(
+            f"{signed.person} has rejected the same request",
+            where=where,
+            remedy=f"who changes their mind answers a new request: waybill review {asked.item} --out DIR",
+            finding="answer-after-rejection",
+        )
+    return False

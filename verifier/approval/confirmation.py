@@ -1,0 +1,91 @@
+"""What one person confirms with their key: that a trial has gone well, or that a time which a release claims is right.
+
+One mis-dated build must not move a site, and no probe knows what people know.
+"""
+
+from manifests.documents.approval import SignedApproval
+from manifests.documents.plan import Plan
+from manifests.trust.private_keys import Signer
+from manifests.words.digest import digest_of
+from manifests.words.errors import RefusedError, UsageError
+from verifier.approval.verdicts import keep_word, person_of, sign_word
+from verifier.site.folder import Site
+from verifier.site.journal.events import TimeAcknowledged
+from verifier.site.journal.state import Transaction
+
+
+def trial_plan(site: Site, now: Transaction) -> Plan:
+    """What is signed at the end of a trial: this switch to this generation, under the plan that was agreed to."""
+    state, planned = site.state, now.planned
+    return Plan(
+        site=state.site,
+        site_key=state.site_key.keyid,
+        action="confirm",
+        generation=planned.target,
+        last_change=state.last_change,
+        releases=(planned.release,),
+        policy=state.trust.policy,
+        contract=planned.contract,
+        subject=planned.plan,
+    )
+
+
+def time_plan(site: Site, time: str) -> Plan:
+    state = site.state
+    return Plan(
+        site=state.site,
+        site_key=state.site_key.keyid,
+        action="time",
+        last_change=state.last_change,
+        policy=state.trust.policy,
+        subject=digest_of(time.encode()),
+    )
+
+
+def confirming(site: Site, plan: Plan, signer: Signer | None) -> SignedApproval | None:
+    """Who says so, with their signature over ``plan``, kept at a held site; None where no key is needed or named.
+
+    Raises:
+        RefusedError: The key's owner is not among those who may.
+        UsageError: Somebody has to, and no key was named.
+    """
+    role = site.policy.confirm.or_person
+    if signer is None:
+        if role is not None:
+            raise UsageError(
+                f"a trial is confirmed by {role}", where="--key", remedy="waybill confirm --key KEY, or WAYBILL_KEY"
+            )
+        return None
+    person, about = person_of(site.policy, signer)
+    if role not in (None, about.role):
+        raise RefusedError(
+            f"{person} is {about.role}; a trial is confirmed by {role}",
+            where="--key",
+            remedy=f"ask somebody who is {role}",
+            finding="confirm-role",
+        )
+    word = sign_word(site, plan, signer)
+    keep_word(site, plan, word)
+    return word
+
+
+def acknowledge_time(site: Site, time: str, signer: Signer | None) -> None:
+    """Let a claimed time become the floor.
+
+    Raises:
+        RefusedError: It is not the time that is claimed, or the key's owner may not say so.
+        UsageError: No key is named, and the journal is to hold who said it.
+    """
+    claimed = site.state.trust.time_claimed
+    if claimed is None or time != claimed:
+        raise RefusedError(
+            f"{time} is not claimed by anything here, {claimed or 'nothing'} is",
+            where="--time",
+            remedy="waybill status shows it",
+            finding="time-not-claimed",
+        )
+    word = confirming(site, time_plan(site, time), signer)
+    if word is None:
+        raise UsageError("who says so has to sign", where="--key", remedy=f"waybill confirm --time {time} --key KEY")
+    said = word.approval
+    site.record(TimeAcknowledged(time=time, person=word.person, role=said.role, keyid=said.keyid, envelope=word.digest))

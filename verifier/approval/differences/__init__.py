@@ -1,0 +1,1 @@
+"""What differs between two releases, configs, policies or contracts."""

@@ -1,0 +1,111 @@
+"""One difference, and how two lists of facts are compared."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from manifests.documents.contract import Values
+from manifests.documents.release import Image, Release
+
+How = Literal["added", "removed", "changed"]
+PARTS = (
+    "release",
+    "advisories",
+    "images",
+    "sbom",
+    "charts",
+    "files",
+    "programs",
+    "schema",
+    "config",
+    "settings",
+    "contract",
+    "handlers",
+    "steps",
+    "probes",
+    "rollback",
+    "policy",
+    "root",
+    "document",
+)
+HIDDEN = "(not shown)"
+
+
+At = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Attributes: part: one of ``PARTS``; name: which thing of it; before, after: in words, empty for nothing."""
+
+    part: str
+    name: str
+    how: How
+    before: str = ""
+    after: str = ""
+
+    def line(self) -> str:
+        said = f"{self.before} to {self.after}" if self.how == "changed" else self.before or self.after
+        return f"{self.part:<10} {self.how:<8} {self.name}" + (f": {said}" if said else "")
+
+
+def values(part: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
+    """Differences of two maps from a name to what is said of it."""
+    for name in sorted(old.keys() | new.keys()):
+        if name not in new:
+            yield Difference(part, name, "removed", before=old[name])
+        elif name not in old:
+            yield Difference(part, name, "added", after=new[name])
+        elif old[name] != new[name]:
+            yield Difference(part, name, "changed", old[name], new[name])
+
+
+def things(
+    part: str, old: Mapping[str, Mapping[str, str]], new: Mapping[str, Mapping[str, str]]
+) -> Iterator[Difference]:
+    """The same for things with several facts each; a changed one says only the facts that changed."""
+    for name in sorted(old.keys() | new.keys()):
+        was, now = old.get(name), new.get(name)
+        if now is None and was is not None:
+            yield Difference(part, name, "removed", before=said(was))
+        elif was is None and now is not None:
+            yield Difference(part, name, "added", after=said(now))
+        elif was is not None and now is not None and was != now:
+            changed = [fact for fact in sorted(was.keys() | now.keys()) if was.get(fact) != now.get(fact)]
+            yield Difference(
+                part,
+                name,
+                "changed",
+                said({fact: was.get(fact, "none") for fact in changed}),
+                said({fact: now.get(fact, "none") for fact in changed}),
+            )
+
+
+def said(facts: Mapping[str, str]) -> str:
+    return "; ".join(f"{name} {value}" for name, value in facts.items() if value)
+
+
+def compare_each(
+    release: Release | None, part: str, facts: Callable[..., Mapping[str, str]], key: str = "name"
+) -> dict[str, Mapping[str, str]]:
+    if release is None:
+        return {}
+    return {getattr(one, key): facts(one, release) for one in getattr(release, part)}
+
+
+def signed_by(image: Image, release: Release) -> str:
+    """Whose signature over the image the release's policy asks for; it was checked at build and is at the site."""
+    if image.signed_by == "none":
+        return f"nobody ({image.reason or 'no reason given'})"
+    signer = release.signers.get(image.signed_by)
+    if signer is None:
+        return image.signed_by
+    who = f"key {signer.key.keyid[:12]}" if signer.key else f"{signer.identity} by {signer.issuer}"
+    return f"{image.signed_by} ({who})"
+
+
+def show_values(value: Values) -> str:
+    unit = f" {value.unit}" if value.unit else ""
+    if value.enum:
+        return f"({'|'.join(value.enum)}){unit}"
+    return f"({value.integer[0]}..{value.integer[1]}){unit}" if value.integer else ""

@@ -1,0 +1,122 @@
+"""Differences between two configs; secrets are hidden."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from manifests.foreign.config_schema import Json
+from verifier.approval.differences.compare_values import HIDDEN, At, Difference
+
+# A value under such a name should be a reference; where somebody wrote the secret itself, it is not printed.
+_SECRET_NAME = re.compile(r"(pass(word|phrase|wd)?|secret|token|credentials?|private.?key|api.?key)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One value of a JSON document: what it is, and what may be shown of it."""
+
+    value: Json
+    shown: str
+
+
+def config_differences(
+    old: bytes | None, new: bytes | None, schemas: tuple[bytes | None, bytes | None], part: str = "config"
+) -> Iterator[Difference]:
+    """Path by path. A secret is never shown: a reference to one is shown as the reference that it is."""
+    was = leaves(json.loads(old), hidden_by(schemas[0])) if old else {}
+    now = leaves(json.loads(new), hidden_by(schemas[1])) if new else {}
+    for path in sorted(was.keys() | now.keys()):
+        before, after = was.get(path), now.get(path)
+        if after is None and before is not None:
+            yield Difference(part, path, "removed", before=before.shown)
+        elif before is None and after is not None:
+            yield Difference(part, path, "added", after=after.shown)
+        elif before is not None and after is not None and _differ(before.value, after.value):
+            # What one of the two schemas hides is hidden on both sides.
+            secret = HIDDEN in (before.shown, after.shown) and "{secret:" not in before.shown + after.shown
+            shown = (HIDDEN, f"{HIDDEN}, another value") if secret else (before.shown, after.shown)
+            yield Difference(part, path, "changed", *shown)
+
+
+def _differ(one: Json, other: Json) -> bool:
+    """True and 1 are two values, though Python finds them equal."""
+    return json.dumps(one, sort_keys=True) != json.dumps(other, sort_keys=True)
+
+
+def leaves(value: Json, hidden: Callable[[At], bool] = lambda _: False, at: At = ()) -> dict[str, Leaf]:
+    """Every value of a JSON document by its path; a list of plain values is one value."""
+    if isinstance(value, dict) and set(value) == {"secret"} and isinstance(value["secret"], str):
+        return {show_path(at): Leaf(value, f"{{secret: {value['secret']}}}")}
+    if hidden(at):
+        return {show_path(at): Leaf(value, HIDDEN)}
+    below: list[tuple[str | int, Json]] = []
+    if isinstance(value, dict):
+        below = list(value.items())
+    elif isinstance(value, list) and any(isinstance(one, dict | list) for one in value):
+        below = list(enumerate(value))
+    if below:
+        found: dict[str, Leaf] = {}
+        for key, one in below:
+            found |= leaves(one, hidden, (*at, key))
+        return found
+    named = next((part for part in reversed(at) if isinstance(part, str)), "")
+    secret = not isinstance(value, bool | None) and bool(value) and bool(_SECRET_NAME.search(named))
+    return {show_path(at): Leaf(value, HIDDEN if secret else _plain(value))}
+
+
+def show_path(at: At) -> str:
+    """``a.b[0]``; a name that could be taken for a path is quoted, so that two paths never look the same."""
+    text = ""
+    for part in at:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            name = part if re.fullmatch(r"[A-Za-z0-9_$-]+", part) else json.dumps(part, ensure_ascii=False)
+            text += f".{name}" if text else name
+    return text or "(all of it)"
+
+
+def _plain(value: Json) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+
+
+def hidden_by(schema: bytes | None) -> Callable[[At], bool]:
+    """Whether the schema says of a path that its value is not for showing: ``writeOnly``, or ``format: password``."""
+    if schema is None:
+        return lambda _: False
+    top: Json = json.loads(schema)
+
+    def node(at: At) -> Json:
+        now = _resolved(top, top)
+        for part in at:
+            if not isinstance(now, dict):
+                return None
+            properties = now.get("properties")
+            if isinstance(part, int):
+                now = now.get("items")
+            elif isinstance(properties, dict) and part in properties:
+                now = properties[part]
+            else:
+                now = now.get("additionalProperties")
+            now = _resolved(top, now)
+        return now
+
+    def hidden(at: At) -> bool:
+        found = node(at)
+        return isinstance(found, dict) and (found.get("writeOnly") is True or found.get("format") == "password")
+
+    return hidden
+
+
+def _resolved(top: Json, node: Json) -> Json:
+    """The node, or the one in the same file that it refers to (check_config_schema allows no other)."""
+    for _ in range(32):
+        target = node.get("$ref") if isinstance(node, dict) else None
+        if not isinstance(target, str):
+            return node
+        node = top
+        for part in target.removeprefix("#").split("/")[1:]:
+            key = part.replace("~1", "/").replace("~0", "~")
+            node = node.get(key) if isinstance(node, dict) else None
+    return None

@@ -1,0 +1,279 @@
+"""What differs between two releases, two configs, two contracts, two policies or two roots, part by part. Pure.
+
+`review` and `compare` both say what they say from here.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from manifests.documents.release import Handler, Image, InstallStep, Probe, Release
+from manifests.documents.rollback import Rollback
+from manifests.foreign.sbom import Component
+from manifests.words.units import show_duration, show_size
+from verifier.approval.differences.compare_values import (
+    Difference,
+    How,
+    compare_each,
+    show_values,
+    signed_by,
+    things,
+    values,
+)
+from verifier.approval.differences.config import config_differences, leaves
+from verifier.approval.differences.contract import contract_differences
+from verifier.approval.release_documents import Side
+
+
+@dataclass(frozen=True)
+class Advisories:
+    """Attributes: fixed: what the new side fixes, with its severity; reopened: what was fixed and is not any more."""
+
+    fixed: tuple[tuple[str, str], ...]
+    reopened: tuple[str, ...]
+
+
+def release_differences(old: Side | None, new: Side) -> tuple[Difference, ...]:
+    """Every difference between two releases with what belongs to them; ``old`` is None where nothing was before."""
+    return tuple(_release_differences(old, new))
+
+
+def _release_differences(old: Side | None, new: Side) -> Iterator[Difference]:
+    before, after = (old.release if old else None), new.release
+    yield from values("release", _facts(before), _facts(after))
+    yield from _advisories(old, new)
+    yield from things("images", compare_each(before, "images", image_facts), compare_each(after, "images", image_facts))
+    yield from component_differences(old.components if old else {}, new.components)
+    for part in ("charts", "programs"):
+        yield from things(part, compare_each(before, part, _digests), compare_each(after, part, _digests))
+    yield from values("files", _files(before), _files(after))
+    yield from values("schema", _schema(old), _schema(new))
+    if new.config is not None or (old and old.config is not None):
+        yield from config_differences(
+            old.config if old else None, new.config, (old.schema if old else None, new.schema)
+        )
+    if new.settings is not None or (old and old.settings is not None):
+        yield from config_differences(old.settings if old else None, new.settings, (None, None), part="settings")
+    yield from contract_differences(old.contract if old else None, new.contract)
+    yield from things(
+        "handlers", compare_each(before, "handlers", handler_facts), compare_each(after, "handlers", handler_facts)
+    )
+    yield from things(
+        "steps",
+        compare_each(before, "install", _step_facts, "step"),
+        compare_each(after, "install", _step_facts, "step"),
+    )
+    yield from things("probes", compare_each(before, "probes", probe_facts), compare_each(after, "probes", probe_facts))
+    yield from values("rollback", _rollback(old.rollback if old else None), _rollback(new.rollback))
+
+
+def _facts(release: Release | None) -> dict[str, str]:
+    if release is None:
+        return {}
+    facts = ("product", "version", "channel", "epoch", "sequence", "floor", "issued_at", "supported_until")
+    found = {
+        name.replace("_", " "): str(getattr(release, name)) for name in facts if getattr(release, name) is not None
+    }
+    audience = release.audience
+    to = "everyone" if audience.everyone else f"{' '.join(audience.customers)} in {' '.join(audience.environments)}"
+    return {
+        **found,
+        "audience": to,
+        "from": " or ".join((*release.needs.from_, *(["nothing"] if release.needs.fresh else []))),
+        "verifier": release.needs.verifier,
+        "trust root": str(release.needs.trust_root),
+        "trial": f"{show_duration(release.trial.at_most_seconds)}, ended by {release.trial.confirm}",
+    }
+
+
+def image_facts(image: Image, release: Release) -> dict[str, str]:
+    """By digest, and who signed it."""
+    facts = {"to": image.to, "digest": image.manifest.digest, "signed by": signed_by(image, release)}
+    if image.platforms:
+        facts["platforms"] = ", ".join(image.platforms)
+    if image.sbom_reason:
+        facts["no SBOM"] = image.sbom_reason
+    return facts
+
+
+def _digests(one: object, _: Release) -> dict[str, str]:
+    found = getattr(one, "files", None)
+    if found is not None:
+        return {platform: blob.digest for platform, blob in found.items()}
+    return {"digest": str(getattr(one, "digest", ""))}
+
+
+def _files(release: Release | None) -> dict[str, str]:
+    if release is None:
+        return {}
+    return {
+        f"{one.name}/{entry.path}": entry.digest + (" executable" if entry.executable else "")
+        for one in release.files
+        for entry in one.entries
+    }
+
+
+def component_differences(
+    old: Mapping[str, tuple[Component, ...]], new: Mapping[str, tuple[Component, ...]]
+) -> Iterator[Difference]:
+    """Components added, removed and changed; the same change in several images is said once, with the images."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for image in sorted(old.keys() | new.keys()):
+        was, now = _versions(old.get(image, ())), _versions(new.get(image, ()))
+        for identity in was.keys() | now.keys():
+            change = (identity, was.get(identity, ""), now.get(identity, ""))
+            if change[1] != change[2]:
+                found.setdefault(change, []).append(image)
+    for (identity, before, after), images in sorted(found.items()):
+        how: How = "added" if not before else "removed" if not after else "changed"
+        yield Difference("sbom", f"{identity} in {', '.join(images)}", how, before, after)
+
+
+def _versions(components: Iterable[Component]) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    for one in components:
+        found.setdefault(one.identity, []).append(one.version or "no version")
+    return {identity: ", ".join(sorted(versions)) for identity, versions in found.items()}
+
+
+def advisories_between(old: Side | None, new: Side, *, left: tuple[Release, ...] = ()) -> Advisories:
+    """What going from ``old`` to ``new`` fixes and re-opens.
+
+    A release lists what it fixes; its successors need not repeat that. So a fix is lost only on the way back: when the
+    new side comes before the old one, or where its own OpenVEX says that it is affected.
+
+    Args:
+        left: Releases between the two that are given up on the way back, or taken in on the way forward.
+    """
+    severities = {fix.advisory: fix.severity for one in (*left, new.release) for fix in one.fixes}
+    fixed_by_new = _fixed(new)
+    if old is None:
+        return Advisories(tuple(sorted((name, severities.get(name, "none")) for name in fixed_by_new)), ())
+    back = new.release.mark < old.release.mark
+    fixed_by_old = _fixed(old)
+    if back:
+        given_up = fixed_by_old | {fix.advisory for one in left for fix in one.fixes}
+        reopened = (
+            given_up - fixed_by_new - {name for name, said_ in new.advisories.items() if said_ == {"not_affected"}}
+        )
+        return Advisories(
+            tuple(sorted((name, _severity(severities, name)) for name in fixed_by_new - fixed_by_old)),
+            tuple(sorted(reopened)),
+        )
+    gained = (fixed_by_new | {fix.advisory for one in left for fix in one.fixes}) - fixed_by_old
+    cleared = fixed_by_old | {name for name, said_ in old.advisories.items() if said_ <= {"fixed", "not_affected"}}
+    reopened = {name for name in cleared if new.advisories.get(name, frozenset()) & {"affected", "under_investigation"}}
+    return Advisories(
+        tuple(sorted((name, _severity(severities, name)) for name in gained - reopened)), tuple(sorted(reopened))
+    )
+
+
+def _severity(severities: Mapping[str, str], name: str) -> str:
+    return severities.get(name, "not stated")
+
+
+def _fixed(side: Side) -> set[str]:
+    return {fix.advisory for fix in side.release.fixes} | {
+        name for name, statuses in side.advisories.items() if statuses == {"fixed"}
+    }
+
+
+def _advisories(old: Side | None, new: Side) -> Iterator[Difference]:
+    found = advisories_between(old, new)
+    for name, severity in found.fixed:
+        yield Difference("advisories", name, "added", after=f"fixed ({severity})")
+    for name in found.reopened:
+        yield Difference("advisories", name, "removed", before="fixed")
+    if old is None:
+        return
+    told = {name for name, _ in found.fixed} | set(found.reopened)
+    for name in sorted(new.advisories.keys() - told):
+        was, now = old.advisories.get(name), new.advisories[name]
+        if was != now:
+            yield Difference(
+                "advisories", name, "changed" if was else "added", _statuses(was or frozenset()), _statuses(now)
+            )
+
+
+def _statuses(statuses: frozenset[str]) -> str:
+    return ", ".join(sorted(one.replace("_", " ") for one in statuses))
+
+
+def _schema(side: Side | None) -> dict[str, str]:
+    if side is None or side.release.config is None:
+        return {}
+    found = {"version": str(side.release.config.version), "digest": side.release.config.schema.digest}
+    if side.schema is not None:
+        found |= {path: leaf.shown for path, leaf in leaves(json.loads(side.schema)).items()}
+    return found
+
+
+def handler_facts(handler: Handler, _: Release | None = None) -> dict[str, str]:
+    """What a named command does, what it may, and exactly what is run."""
+    limits = handler.limits
+    return {
+        "does": handler.does,
+        "risk": handler.risk,
+        "may": ", ".join(handler.may) or "nothing",
+        "runs": argv(handler.run),
+        "with": ", ".join(f"{name} {show_values(value)}" for name, value in sorted(handler.parameters.items())),
+        "repeatable": "yes" if handler.repeatable else "no",
+        "at most": f"{show_duration(limits.seconds)}, {show_size(limits.memory_bytes)} of memory, "
+        f"{show_size(limits.output_bytes)} of output",
+        "returns": handler.returns or "",
+        "source": handler.source,
+    }
+
+
+def argv(words: tuple[str, ...]) -> str:
+    """Fixed words, each set apart when it holds a space; there is no shell."""
+    return " ".join(
+        json.dumps(one, ensure_ascii=False) if not one or " " in one or '"' in one else one for one in words
+    )
+
+
+def _step_facts(step: InstallStep, _: Release) -> dict[str, str]:
+    return {
+        "driver": step.driver,
+        "images": ", ".join(step.images),
+        "files": ", ".join(step.files),
+        "chart": step.chart or "",
+        "migration": step.migration or "",
+        "keeps running": argv(step.keep_running) if step.keep_running else "",
+        "after": ", ".join(step.after),
+        "downtime": show_duration(step.downtime_seconds) if step.downtime_seconds else "",
+    }
+
+
+def probe_facts(probe: Probe, _: Release | None = None) -> dict[str, str]:
+    what = ""
+    if probe.http:
+        what = f"http {probe.http.endpoint} {probe.http.path} answers {probe.http.status}"
+    elif probe.tcp:
+        what = f"tcp {probe.tcp.endpoint}"
+    elif probe.file:
+        what = f"file {probe.file.files}/{probe.file.path} is as released"
+    elif probe.step:
+        what = f"step {probe.step} is as released"
+    return {"looks at": what, "passes": f"{probe.passes} in a row, every {show_duration(probe.every_seconds)}"}
+
+
+def _rollback(document: Rollback | None) -> dict[str, str]:
+    if document is None:
+        return {}
+    found = {
+        "class": document.class_,
+        "back to": " or ".join(document.back_to) or "nothing",
+        "loses": document.loses,
+        "no return": document.no_return,
+        "offered for": show_duration(document.offered_for_seconds),
+        "rehearsal": document.rehearsal or "not rehearsed",
+    }
+    for backup in document.backup:
+        found[f"backup {backup.name}"] = f"{argv(backup.make)}; at most {show_size(backup.at_most_bytes)}"
+    for step in document.steps:
+        undo = f"undo {argv(step.undo)}" if step.undo else "no undo"
+        found[f"migration {step.name}"] = f"{argv(step.do)}; {undo}; after a crash: {step.after_crash}"
+    for state in document.state:
+        found[f"state {state.name}"] = f"format {state.before.writes} to {state.after.writes}"
+    return found

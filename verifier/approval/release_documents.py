@@ -1,0 +1,123 @@
+"""One side of a comparison: a release with the small documents that people judge it by, wherever they are read from."""
+
+from collections.abc import Callable, Container
+from dataclasses import dataclass, field
+
+from manifests.documents.contract import MAX_CONTRACT, Contract, parse_contract
+from manifests.documents.release import Release
+from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
+from manifests.foreign.config_schema import MAX_SCHEMA
+from manifests.foreign.openvex import MAX_OPENVEX, check_openvex
+from manifests.foreign.sbom import MAX_SBOM, Component, read_components
+from manifests.words.digest import Blob
+from manifests.words.errors import WaybillError
+
+# Reads a blob of at most so many bytes and checks its digest.
+Read = Callable[[Blob, int], bytes]
+
+
+class _Everything:
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+# For a release on the way, which is passed through: the last one is compared with the one that runs.
+ALL_IMAGES: Container[str] = _Everything()
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is compared.
+
+    Attributes:
+        digest: Of ``release.json``.
+        contract, rollback, schema: None where they could not be read; ``unread`` then says so.
+        config, settings: What a site says for it; None where no site is asked.
+        components: What is in each image, by the image's name; without images that need not or could not be read.
+        advisories: From advisory to what the release's OpenVEX documents say of it.
+        unread: What could not be read and so was not compared, in words.
+    """
+
+    release: Release
+    digest: str
+    contract: Contract | None = None
+    rollback: Rollback | None = None
+    schema: bytes | None = None
+    config: bytes | None = None
+    settings: bytes | None = None
+    components: dict[str, tuple[Component, ...]] = field(default_factory=dict)
+    advisories: dict[str, frozenset[str]] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+
+
+def read_side(
+    release: Release,
+    digest: str,
+    read: Read,
+    *,
+    config: bytes | None = None,
+    settings: bytes | None = None,
+    same: Container[str] = frozenset(),
+) -> Side:
+    """Read what belongs to ``release``; what is not at hand is said in ``unread`` and never passed over.
+
+    Args:
+        same: Names of images that are the very same on both sides: what is in them need not be read.
+    """
+    unread: list[str] = []
+
+    def small(blob: Blob, limit: int, what: str) -> bytes | None:
+        try:
+            return read(blob, limit)
+        except WaybillError as error:
+            unread.append(f"{what} of {release.version}: {error.problem}")
+            return None
+
+    contract = small(release.contract, MAX_CONTRACT, "telemetry contract")
+    rollback = small(release.rollback, MAX_ROLLBACK, "rollback document")
+    schema = small(release.config.schema, MAX_SCHEMA, "config schema") if release.config else None
+    components: dict[str, tuple[Component, ...]] = {}
+    for image in release.images:
+        if image.name in same:
+            continue
+        found: set[Component] = set()
+        for sbom in image.sboms:
+            what = f"SBOM of image {image.name}"
+            data = small(Blob(digest=sbom.digest, size=sbom.size), MAX_SBOM, what)
+            try:
+                found |= set(read_components(data, sbom.digest)) if data is not None else set()
+            except WaybillError as error:
+                unread.append(f"{what} of {release.version}: {error.problem}")
+        if found:
+            components[image.name] = tuple(sorted(found))
+    return Side(
+        release=release,
+        digest=digest,
+        contract=parse_contract(contract) if contract is not None else None,
+        rollback=parse_rollback(rollback) if rollback is not None else None,
+        schema=schema,
+        config=config,
+        settings=settings,
+        components=components,
+        advisories=_advisories(release, small, unread),
+        unread=tuple(unread),
+    )
+
+
+def _advisories(
+    release: Release, small: Callable[[Blob, int, str], bytes | None], unread: list[str]
+) -> dict[str, frozenset[str]]:
+    said: dict[str, set[str]] = {}
+    for blob in release.advisories:
+        data = small(blob, MAX_OPENVEX, "advisories")
+        if data is None:
+            continue
+        try:
+            document = check_openvex(data, blob.digest)
+        except WaybillError as error:
+            unread.append(f"advisories of {release.version}: {error.problem}")
+            continue
+        for one in document.statements:
+            name = one.vulnerability if isinstance(one.vulnerability, str) else one.vulnerability.name
+            said.setdefault(name, set()).add(one.status)
+    return {name: frozenset(statuses) for name, statuses in said.items()}

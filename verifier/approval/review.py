@@ -1,0 +1,368 @@
+"""What a person must know before agreeing: one value, worked out from a plan and the documents that it names. Pure.
+
+The same value is shown at the site and at an approver's desk; `review_paper` turns it into text or a page.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from manifests.documents.contract import Contract
+from manifests.documents.release import Probe, Release
+from manifests.documents.rollback import Rollback
+from manifests.words.fingerprint import as_groups
+from manifests.words.units import show_duration, show_size
+from verifier.approval.differences.compare_values import Difference
+from verifier.approval.differences.contract import signal_facts
+from verifier.approval.differences.policy import policy_differences
+from verifier.approval.differences.release import (
+    Advisories,
+    advisories_between,
+    argv,
+    handler_facts,
+    probe_facts,
+    release_differences,
+)
+from verifier.approval.queue import Waiting
+from verifier.approval.release_documents import Side
+from verifier.approval.review_input import Matter, Vouched
+from verifier.change.below_floor import authorisation_facts
+from verifier.change.space import Room
+
+How = Literal["added", "removed", "changed", "same"]
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """One signal that will leave. Attributes: how: against the contract in force; facts: all that bounds it."""
+
+    name: str
+    how: How
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Named:
+    """One handler that can be asked for. Attributes: how: against the release that runs."""
+
+    name: str
+    how: How
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One release on the way: what is known of it and who vouches for it."""
+
+    release: str
+    version: str
+    facts: dict[str, str]
+    class_: str
+    loses: str
+    no_return: str
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """How to leave again what is installed.
+
+    Attributes:
+        no_return: The step after which only a backup helps, or ``none``; ``beyond``: what is left after it.
+        reopens: Advisories that going back opens again.
+        authorised: Of a way back below the floor: by what, why, and what the vendor says of it.
+        steps, backups: In words; ``takes_seconds``: the vendor's estimate for all of them.
+    """
+
+    class_: str
+    back_to: tuple[str, ...]
+    loses: str
+    no_return: str
+    beyond: str
+    rehearsal: str
+    reopens: tuple[str, ...]
+    authorised: tuple[tuple[str, str], ...]
+    steps: tuple[str, ...]
+    backups: tuple[str, ...]
+    backup_bytes: int
+    takes_seconds: int
+    offered_for_seconds: int
+    trial_seconds: int
+    confirm: str
+
+
+@dataclass(frozen=True)
+class Review:
+    """What is shown. Empty parts are those that the plan does not touch.
+
+    Attributes:
+        subject: Digest of what it is about when that is no release, such as a policy.
+        downtime_seconds: What the releases on the way state, together.
+        unread: What should have been compared and could not be read.
+    """
+
+    item: str
+    site: str
+    action: str
+    title: str
+    plan: str
+    kinds: tuple[str, ...]
+    policy: int
+    generation: int | None
+    version: str
+    release: str
+    subject: str
+    contract: str
+    contract_words: str
+    contract_about: str
+    way: tuple[Hop, ...]
+    differences: tuple[Difference, ...]
+    unchanged_images: int
+    advisories: Advisories
+    signals: tuple[Leaving, ...]
+    handlers: tuple[Named, ...]
+    config: str
+    probes: tuple[str, ...]
+    work: tuple[str, ...]
+    more_leaves: tuple[str, ...]
+    back: WayBack | None
+    downtime_seconds: int
+    rooms: tuple[Room, ...] | None
+    findings: tuple[tuple[str, str, str], ...]
+    unread: tuple[str, ...]
+
+    def part(self, *parts: str) -> tuple[Difference, ...]:
+        return tuple(one for one in self.differences if one.part in parts)
+
+
+def make_review(matter: Matter) -> Review:
+    """Work out the review. Who has agreed is no part of it: that moves while the plan stands still."""
+    plan, after = matter.plan, matter.way[-1] if matter.way else None
+    differences = release_differences(matter.before, after) if after else ()
+    if matter.proposed is not None:
+        differences = (*differences, *policy_differences(matter.policy, matter.proposed))
+    known = matter.before.contract if matter.before else None
+    hops = tuple(_hop(side, matter) for side in matter.way)
+    advisories = _gained(matter)
+    return Review(
+        item=matter.item,
+        site=plan.site,
+        action=plan.action,
+        title=_title(matter),
+        plan=plan.digest,
+        kinds=plan.kinds,
+        policy=matter.policy.number,
+        generation=plan.generation,
+        version=after.release.version if after else "",
+        release=after.digest if after else "",
+        subject=plan.subject or "",
+        contract=plan.contract or "",
+        contract_words=as_groups(plan.contract) if plan.contract and after else "",
+        contract_about=_about(after.contract if after else None),
+        way=hops,
+        differences=differences,
+        unchanged_images=_unchanged(matter.before, after),
+        advisories=advisories,
+        signals=_signals(known, after.contract if after else None),
+        handlers=_handlers(matter.before.release if matter.before else None, after.release if after else None),
+        config=_config(matter, after),
+        probes=tuple(_probe(one) for one in after.release.probes) if after else (),
+        work=matter.work,
+        more_leaves=matter.more_leaves,
+        back=_way_back(matter, after),
+        downtime_seconds=sum(_downtime(side.release) for side in matter.way),
+        rooms=matter.rooms,
+        findings=tuple((one.level, one.id, one.text) for one in matter.findings),
+        unread=(*matter.unread, *(one for side in (matter.before, *matter.way) if side for one in side.unread)),
+    )
+
+
+def _title(matter: Matter) -> str:
+    plan, before = matter.plan, matter.before
+    if not matter.way:
+        words = {"policy": "a new policy", "export": "a report leaves", "offboard": "the vendor's access ends"}
+        found = words.get(plan.action, plan.action)
+        if matter.proposed is not None:
+            found = f"policy {matter.policy.number} to {matter.proposed.number}"
+        return found
+    release = matter.way[-1].release
+    if plan.action == "rollback":
+        return f"back to generation {plan.generation}, {release.product} {release.version}"
+    if before is None:
+        return f"first install of {release.product} {release.version}"
+    if before.digest == matter.way[-1].digest:
+        return f"new configuration of {release.product} {release.version}"
+    over = "".join(f" over {side.release.version}" for side in matter.way[:-1])
+    return f"{release.product} {before.release.version} to {release.version}{over}"
+
+
+def _hop(side: Side, matter: Matter) -> Hop:
+    release = side.release
+    vouched = next((one for one in matter.vouched if one.release == side.digest), None)
+    facts = {
+        "release": side.digest,
+        "signed by": _vouched(vouched),
+        "sequence": f"{release.channel} {release.sequence}, floor {release.floor} once confirmed",
+        "issued": release.issued_at,
+        "size": f"{show_size(sum(one.size for one in release.members))} in {len(release.members)} members",
+        "audience": "everyone"
+        if release.audience.everyone
+        else f"{', '.join(release.audience.customers)} in {', '.join(release.audience.environments)}",
+    }
+    if release.supported_until:
+        facts["supported until"] = release.supported_until
+    if release.fixes:
+        facts["fixes"] = ", ".join(f"{one.advisory} ({one.severity}, {one.in_})" for one in release.fixes)
+    if release.absent:
+        facts["left out"] = ", ".join(sorted({one.platform for one in release.absent}))
+    return Hop(
+        release=side.digest,
+        version=release.version,
+        facts=facts,
+        class_=side.rollback.class_ if side.rollback else "not known",
+        loses=side.rollback.loses if side.rollback else "not known",
+        no_return=side.rollback.no_return if side.rollback else "not known",
+    )
+
+
+def _vouched(one: Vouched | None) -> str:
+    if one is None:
+        return "not verified again: it was when it was installed"
+    if not one.by:
+        return "not verified"
+    practice = " (practice)" if one.practice else ""
+    return f"{', '.join(keyid[:12] for keyid in one.signers)}{practice}, {one.by}"
+
+
+def _gained(matter: Matter) -> Advisories:
+    if not matter.way:
+        return Advisories((), ())
+    on_the_way = tuple(side.release for side in matter.way[:-1])
+    return advisories_between(matter.before, matter.way[-1], left=(*on_the_way, *matter.between))
+
+
+def _about(contract: Contract | None) -> str:
+    return f"{contract.contract} version {contract.version}: {contract.purpose}" if contract else ""
+
+
+def _unchanged(before: Side | None, after: Side | None) -> int:
+    if before is None or after is None:
+        return 0
+    known = {(one.name, one.manifest.digest) for one in before.release.images}
+    return sum((one.name, one.manifest.digest) in known for one in after.release.images)
+
+
+def _signals(known: Contract | None, contract: Contract | None) -> tuple[Leaving, ...]:
+    """Every signal that will leave, marked against the contract in force, and those that leave no longer."""
+    if contract is None:
+        return ()
+    old = {one.name: signal_facts(one) for one in known.signals} if known else {}
+    new = {one.name: signal_facts(one) for one in contract.signals}
+    gone = (Leaving(name, "removed", facts) for name, facts in old.items() if name not in new)
+    return (*(Leaving(name, _how(old.get(name), facts), facts) for name, facts in new.items()), *gone)
+
+
+def _handlers(before: Release | None, after: Release | None) -> tuple[Named, ...]:
+    old = {one.name: handler_facts(one) for one in before.handlers} if before else {}
+    new = {one.name: handler_facts(one) for one in after.handlers} if after else {}
+    gone = (Named(name, "removed", facts) for name, facts in old.items() if name not in new)
+    return (*(Named(name, _how(old.get(name), facts), facts) for name, facts in new.items()), *gone)
+
+
+def _how(old: object, new: object) -> How:
+    return "added" if old is None else "same" if old == new else "changed"
+
+
+def _config(matter: Matter, after: Side | None) -> str:
+    if after is None:
+        return ""
+    config = after.release.config
+    said = f"schema version {config.version}" if config else "the release takes no config"
+    if matter.plan.action == "rollback":
+        said += "; the config of that generation comes back with it"
+    return said
+
+
+def _probe(probe: Probe) -> str:
+    facts = probe_facts(probe)
+    return f"{probe.name}: {facts['looks at']}, {facts['passes']}"
+
+
+def _downtime(release: Release) -> int:
+    return sum(step.downtime_seconds for step in release.install)
+
+
+def _way_back(matter: Matter, after: Side | None) -> WayBack | None:
+    """Of an install: how the new release is left again. Of a rollback: what leaving the running one means."""
+    leaving = matter.before if matter.plan.action == "rollback" else after
+    if after is None or leaving is None or leaving.rollback is None:
+        return None
+    document = leaving.rollback
+    return WayBack(
+        class_=document.class_,
+        back_to=document.back_to,
+        loses=document.loses,
+        no_return=document.no_return,
+        beyond=_beyond(document),
+        rehearsal=document.rehearsal or "",
+        reopens=_reopens(matter, after),
+        authorised=authorisation_facts(matter.authorised) if matter.authorised else (),
+        steps=tuple(
+            f"{one.name}: {argv(one.do)}; {f'undone by {argv(one.undo)}' if one.undo else 'cannot be undone'}; "
+            f"about {show_duration(one.takes_seconds)}; after a crash: {one.after_crash}"
+            for one in document.steps
+        ),
+        backups=tuple(
+            f"{one.name}: {argv(one.make)}; tried by {argv(one.try_)}; at most {show_size(one.at_most_bytes)}; "
+            f"about {show_duration(one.takes_seconds)}"
+            for one in document.backup
+        ),
+        backup_bytes=sum(one.at_most_bytes for one in document.backup),
+        takes_seconds=sum(one.takes_seconds for one in document.steps)
+        + sum(one.takes_seconds for one in document.backup),
+        offered_for_seconds=document.offered_for_seconds,
+        trial_seconds=after.release.trial.at_most_seconds,
+        confirm=after.release.trial.confirm,
+    )
+
+
+def _beyond(document: Rollback) -> str:
+    if document.no_return == "none":
+        return ""
+    if document.backup:
+        return f"only the backup is left ({', '.join(one.name for one in document.backup)})"
+    return "nothing is left: there is no backup"
+
+
+def _reopens(matter: Matter, after: Side) -> tuple[str, ...]:
+    """Of a rollback: what it opens again. Of an install: what going back from it would open again."""
+    if matter.plan.action == "rollback":
+        return _gained(matter).reopened
+    if matter.before is None or matter.before.digest == after.digest:
+        return ()
+    on_the_way = tuple(side.release for side in matter.way[:-1])
+    return advisories_between(after, matter.before, left=(*on_the_way, *matter.between)).reopened
+
+
+def queue_text(waiting: tuple[Waiting, ...]) -> str:
+    """One line per item, then what to do next."""
+    if not waiting:
+        return "nothing waits"
+    lines = []
+    for one in waiting:
+        if one.problem:
+            lines.append(f"{one.item}  cannot be installed: {one.problem}")
+            continue
+        roles = ", ".join(f"{role.role} {role.counted}" for role in one.roles) or "nobody"
+        state = "agreed" if one.met else "waits"
+        lines.append(
+            f"{' '.join(one.items or (one.item,))}  {one.kind} {one.version}  {', '.join(one.kinds)}  "
+            f"{state}: {roles}  since {one.since}"
+        )
+        for rule in one.emergency:
+            asked = ", ".join(f"{role.role} {role.counted}" for role in rule.roles)
+            lines.append(f"  or by the emergency rule {rule.rule}: {asked}")
+        if one.before:
+            lines.append(f"  {one.before}")
+        if one.rejected:
+            lines.append(f"  rejected by {', '.join(one.rejected)}")
+        lines += [f"  {person} agreed on condition: {words}" for person, words in one.conditions]
+    return "\n".join(lines)

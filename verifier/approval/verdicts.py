@@ -1,0 +1,143 @@
+"""One person's word: signed with their key over a plan, judged by the policy in force, and kept.
+
+The key is used each time: naming it proves nothing.
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+from manifests.documents.approval import Approval, SignedApproval, sign_approval, verify_approval
+from manifests.documents.plan import Plan, parse_plan
+from manifests.documents.policy import Person, Policy
+from manifests.trust.private_keys import Signer
+from manifests.words.canonical import encode
+from manifests.words.errors import RefusedError, UntrustedError, WaybillError
+from verifier.rules.agreement import Asked, Standing, Void
+from verifier.rules.emergency import weigh
+from verifier.site.folder import Site
+from verifier.site.journal.events import Verdict
+from verifier.site.journal.state import Said
+
+VerdictKind = Literal["approve", "reject"]
+
+
+def person_of(policy: Policy, signer: Signer) -> tuple[str, Person]:
+    """Whose key it is.
+
+    Raises:
+        RefusedError: Nobody's.
+    """
+    keyid = signer.public.keyid
+    found = policy.person_of(keyid)
+    if found is None:
+        raise RefusedError(
+            f"key {keyid[:12]} belongs to nobody in policy {policy.number}",
+            where="--key",
+            remedy=f"the policy lists {', '.join(sorted(policy.people))}",
+            finding="approver-unknown",
+        )
+    return found
+
+
+def sign_word(
+    site: Site, plan: Plan, signer: Signer, verdict: VerdictKind = "approve", condition: str | None = None
+) -> SignedApproval:
+    """Sign the plan and verify what was signed. Writes nothing.
+
+    Raises:
+        RefusedError: The key is nobody's in the policy in force.
+        UntrustedError: What the signer gave is no signature by that key.
+    """
+    _, about = person_of(site.policy, signer)
+    keyid = signer.public.keyid
+    said = Approval(plan=plan.digest, verdict=verdict, keyid=keyid, role=about.role, condition=condition)
+    return verify_approval(sign_approval(said, signer), site.policy)
+
+
+def keep_word(site: Site, plan: Plan, word: SignedApproval) -> str:
+    """Keep what was signed beside what it is about, durably; the digest by which the journal names it."""
+    site.keep_document(encode(plan))
+    return site.keep_document(word.raw)
+
+
+def record_verdict(site: Site, item: str, plan: Plan, word: SignedApproval) -> None:
+    """Keep it, and enter it into the journal of a held site."""
+    said = word.approval
+    site.record(
+        Verdict(
+            item=item,
+            plan=plan.digest,
+            envelope=keep_word(site, plan, word),
+            keyid=said.keyid,
+            person=word.person,
+            role=said.role,
+            verdict=said.verdict,
+            condition=said.condition,
+        )
+    )
+
+
+def verdicts_on(site: Site, policy: Policy, plan: Plan) -> tuple[SignedApproval, ...]:
+    """What people of the policy in force said about this very plan, oldest first, each signature verified again.
+
+    Raises:
+        UntrustedError: What the journal records was not signed so: it was edited.
+        DamagedError: An envelope is gone, or is another.
+    """
+    found = []
+    for said in site.state.trust.verdicts:
+        if said.plan != plan.digest:
+            continue
+        try:
+            one = verify_approval(site.document(said.envelope), policy, f"approval of {said.person}")
+        except RefusedError:
+            continue
+        recorded = (said.plan, said.verdict, said.person, said.keyid)
+        if (one.approval.plan, one.approval.verdict, one.person, one.approval.keyid) != recorded:
+            raise UntrustedError(
+                f"what {said.person} signed is not what the journal says of it",
+                where="journal",
+                remedy="the journal was edited; keep the folder as it is and tell support",
+                finding="approval-not-as-recorded",
+            )
+        found.append(one)
+    return tuple(found)
+
+
+def standing_of(site: Site, asked: Asked, rule: str = "") -> Standing:
+    """Who must agree to it, who has, and what was said that counts no more.
+
+    Args:
+        rule: An emergency rule that is asked for by name, instead of the ordinary ones.
+
+    Raises:
+        RefusedError: That rule is none of the policy in force, about other changes, or spent.
+    """
+    state, policy = site.state, site.policy
+    said = verdicts_on(site, policy, asked.plan)
+    standing = weigh(policy, asked, said, state.trust.uses, state.trust.installs_since, rule)
+    return replace(standing, void=voids_of(site, policy, asked))
+
+
+def voids_of(site: Site, policy: Policy, asked: Asked) -> tuple[Void, ...]:
+    """Each person's last word on this item under another plan, and why it is void; none of who has spoken since."""
+    now = {one.person for one in site.state.trust.verdicts if one.plan == asked.plan.digest}
+    last: dict[str, Said] = {}
+    for said in site.state.trust.verdicts:
+        if said.item == asked.item and said.person not in now:
+            last[said.person] = said
+    return tuple(_void(site, policy, said) for _, said in sorted(last.items()))
+
+
+def _void(site: Site, policy: Policy, said: Said) -> Void:
+    if policy.person_of(said.keyid) is None:
+        return Void(said.person, said.verdict, "approval-person-left", f"policy {policy.number} does not list that key")
+    try:
+        under = parse_plan(site.document(said.plan)).policy
+    except WaybillError:
+        under = ""
+    if under and under != site.state.trust.policy:
+        return Void(
+            said.person, said.verdict, "approval-older-policy", "given under a policy that is no longer in force"
+        )
+    return Void(said.person, said.verdict, "approval-other-plan", "given for another plan: something has changed since")

@@ -1,0 +1,1 @@
+"""What would this install or rollback do, and what comes next? Reads the site, writes nothing."""

@@ -1,0 +1,94 @@
+"""The drivers of a generation: each step of its release with the driver that does it and what that driver may know."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from manifests.authored.site_yaml import SiteFile
+from manifests.documents.release import InstallStep
+from manifests.words.errors import RefusedError
+from verifier.runtime.drivers.driver import Component, Driver, DriverContext, DriverPlan
+from verifier.site.disk import Disk
+from verifier.site.folder import Site
+from verifier.site.generations import Installed, installed_of
+
+LoadDriver = Callable[[str, str], Driver]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One step, ready to be done."""
+
+    driver: Driver
+    plan: DriverPlan
+    context: DriverContext
+
+    @property
+    def step(self) -> str:
+        return self.plan.step.step
+
+
+def context_of(
+    site: Path,
+    blobs: Path,
+    disk: Disk,
+    installed: Installed,
+    step: InstallStep,
+    *,
+    thorough: bool = False,
+) -> DriverContext:
+    return DriverContext(
+        site=site,
+        release=installed.release,
+        generation=installed.number,
+        blobs=blobs,
+        settings=settings_for(installed.settings, step),
+        config=installed.config,
+        disk=disk,
+        thorough=thorough,
+    )
+
+
+def settings_for(settings: SiteFile, step: InstallStep) -> dict[str, object]:
+    """What ``site.yaml`` says for the step's driver.
+
+    Raises:
+        RefusedError: Nothing: this site does not have that driver.
+    """
+    known = {name: getattr(settings.drivers, name) for name in settings.drivers.__struct_fields__}
+    found = known.get(step.driver)
+    if found is None:
+        have = ", ".join(sorted(name for name, value in known.items() if value is not None)) or "none"
+        raise RefusedError(
+            f"step {step.step!r} needs the driver {step.driver!r}, this site has {have}",
+            where="site.yaml $.drivers",
+            remedy=f"add `{step.driver}:` under drivers, with its settings",
+            finding="driver-missing",
+        )
+    converted: dict[str, object] = msgspec.to_builtins(found)
+    return converted
+
+
+def crew_of(site: Site, installed: Installed, load: LoadDriver, *, thorough: bool = False) -> tuple[Work, ...]:
+    """One ``Work`` per step of the release, in order.
+
+    Raises:
+        RefusedError: This verifier or this site lacks a driver that the release needs.
+    """
+    crew = []
+    for i, step in enumerate(installed.release.install):
+        driver = load(step.driver, f"install[{i}]")
+        context = context_of(site.path, site.blobs, site.disk, installed, step, thorough=thorough)
+        crew.append(Work(driver=driver, plan=driver.plan(step, context), context=context))
+    return tuple(crew)
+
+
+def observe(site: Site, load: LoadDriver, *, thorough: bool = False) -> tuple[Component, ...]:
+    """What is really there of the generation that runs; nothing before the first install. Changes nothing."""
+    running = site.state.installs.running
+    if running is None:
+        return ()
+    crew = crew_of(site, installed_of(site, running), load, thorough=thorough)
+    return tuple(component for work in crew for component in work.driver.observe(work.plan, work.context))

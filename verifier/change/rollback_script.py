@@ -1,0 +1,339 @@
+"""Decide which backup, step or restore comes next, and in which order a rollback undoes them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from manifests.documents.rollback import Backup, Rollback, Step
+from verifier.runtime.migrations import MAX_TRIES
+from verifier.site.journal.transitions import (
+    Again,
+    Apply,
+    Deed,
+    Deeds,
+    Made,
+    MakeBackup,
+    Part,
+    PartAct,
+    Restore,
+    Settled,
+    Status,
+    Stop,
+    TryRestore,
+    TurnBack,
+    Undo,
+    Way,
+)
+
+
+@dataclass
+class _History:
+    """The deeds, folded."""
+
+    status: dict[str, Status] = field(default_factory=dict)
+    tries: dict[tuple[PartAct, str], int] = field(default_factory=dict)
+    made: dict[str, Made] = field(default_factory=dict)
+    tried: set[str] = field(default_factory=set)
+    failed: dict[tuple[PartAct, str], str] = field(default_factory=dict)
+    restored: set[str] = field(default_factory=set)
+    half_restored: set[str] = field(default_factory=set)
+    said: set[str] = field(default_factory=set)
+
+    def take(self, deed: Deed) -> None:
+        key = (deed.act, deed.name)
+        if deed.result == "begun":
+            self.tries[key] = self.tries.get(key, 0) + 1
+        if deed.result == "failed":
+            self.failed[key] = deed.act
+        else:
+            self.failed.pop(key, None)
+        open_ = deed.result in ("begun", "interrupted")
+        match deed.act:
+            case "backup":
+                self.made.pop(deed.name, None)
+                self.tried.discard(deed.name)
+                if deed.result == "done":
+                    self.made[deed.name] = Made(deed.name, deed.digest, deed.size)
+            case "try":
+                self.tried.discard(deed.name)
+                if deed.result == "done":
+                    self.tried.add(deed.name)
+            case "migrate":
+                done = Status.DONE if deed.result == "done" else Status.FAILED
+                self._step(deed.name, Status.CUT if open_ else done)
+            case "undo":
+                done = Status.BACK if deed.result == "done" else Status.UNDO_FAILED
+                self._step(deed.name, Status.UNDO_CUT if open_ else done)
+            case "restore":
+                self.restored.discard(deed.name)
+                self.half_restored.add(deed.name)
+                if deed.result == "done":
+                    self.half_restored.discard(deed.name)
+                    self.restored.add(deed.name)
+
+    def take_again(self) -> None:
+        self.tries.clear()
+        self.failed.clear()
+        self.said = set(self.status)
+
+    def _step(self, name: str, status: Status) -> None:
+        self.status[name] = status
+        self.said.discard(name)
+
+    def of(self, step: Step) -> Status:
+        return self.status.get(step.name, Status.UNTOUCHED)
+
+    def count(self, act: PartAct, name: str) -> int:
+        return self.tries.get((act, name), 0)
+
+
+def _fold(deeds: Iterable[Deed | Again]) -> _History:
+    history = _History()
+    for deed in deeds:
+        if isinstance(deed, Again):
+            history.take_again()
+        else:
+            history.take(deed)
+    return history
+
+
+# --- what comes next ----------------------------------------------------------------------------------------------
+
+
+def next_part(document: Rollback, deeds: Deeds, *, back: bool, fresh: bool) -> Part:
+    """The one next part.
+
+    Args:
+        deeds: Everything about this generation's parts, oldest first, since its backups were last begun; of the
+            rollback that leaves it too. An intent without an outcome is a part that was cut off.
+        back: Whether the way leads back to the former data.
+        fresh: Whether there is no former generation, so nothing to back up.
+    """
+    history = _fold(deeds)
+    return (_back if back else _forward)(document, history, fresh=fresh)
+
+
+def _forward(document: Rollback, history: _History, *, fresh: bool) -> Part:
+    """1. the backups, each proven; 2. the steps in order."""
+    if not history.status and not fresh:  # 1
+        for backup in document.backup:
+            for act in ("backup", "try"):
+                if (act, backup.name) in history.failed:
+                    return TurnBack(f"{act}-failed", f"{act} of {backup.name} failed")
+            made = history.made.get(backup.name)
+            if made is None:
+                return _unless_tried(history, "backup", backup.name, MakeBackup(backup))
+            if backup.name not in history.tried:
+                return _unless_tried(history, "try", backup.name, TryRestore(backup, made))
+    if history.restored or history.half_restored:
+        return TurnBack("restored", "data were restored already")
+    for step in document.steps:  # 2
+        match history.of(step):
+            case Status.UNTOUCHED:
+                return Apply(step)
+            case Status.CUT:
+                return after_crash(step, history.count("migrate", step.name))
+            case Status.FAILED:
+                return TurnBack("step-failed", f"step {step.name} failed")
+            case Status.UNDO_CUT | Status.UNDO_FAILED | Status.BACK:
+                return TurnBack("step-undone", f"step {step.name} was being undone")
+    return Settled()
+
+
+def _unless_tried(history: _History, act: PartAct, name: str, part: Part) -> Part:
+    if history.count(act, name) >= MAX_TRIES:
+        return TurnBack(f"{act}-interrupted", f"{act} of {name} was cut off {MAX_TRIES} times")
+    return part
+
+
+def after_crash(step: Step, tries: int) -> Apply | TurnBack | Stop:
+    """What it means on the way forward that the step was begun, and nobody saw its end.
+
+    Args:
+        tries: How often it was begun.
+    """
+    match step.after_crash:
+        case "stop":
+            return Stop("step-interrupted", f"step {step.name} was cut off, and says `after_crash: stop`")
+        case "repeat" if step.repeatable and tries < MAX_TRIES:
+            return Apply(step)
+        case "repeat" if step.repeatable:
+            return TurnBack("step-interrupted", f"step {step.name} was cut off {tries} times")
+    return TurnBack("step-interrupted", f"step {step.name} was cut off")
+
+
+def _back(document: Rollback, history: _History, *, fresh: bool) -> Part:
+    """1. where each step goes; 2. a stop comes before anything else is touched; 3. undo, the last step first;
+    4. restore, with all that shares data with it; the backups are older than every step."""
+    ways = _ways(document, history, fresh=fresh)  # 1
+    restored = _closure(document, history, ways)
+    for step in reversed(document.steps):  # 2
+        way = ways.get(step.name)
+        if way == "stop" or (step.name in restored and not _covered(document, step, history)):
+            return Stop(
+                f"step-{history.of(step)}",
+                f"step {step.name} is {history.of(step)}, and the document has no way back from there",
+            )
+    names = {name for step in document.steps if step.name in restored for name in _touched(document, step)}
+    names = (names - history.restored) | history.half_restored
+    for name in sorted(names):
+        if ("restore", name) in history.failed:
+            return Stop("restore-failed", f"restoring {name} failed")
+        if history.count("restore", name) >= MAX_TRIES:
+            return Stop("restore-interrupted", f"restoring {name} was cut off {MAX_TRIES} times")
+    for step in reversed(document.steps):  # 3
+        if step.name not in restored:
+            match ways.get(step.name):
+                case "undo":
+                    return Undo(step)
+                case "repeat":
+                    return Apply(step)
+    for backup in document.backup:  # 4
+        if backup.name in names:
+            return Restore(backup, history.made[backup.name])
+    return Settled()
+
+
+def _ways(document: Rollback, history: _History, *, fresh: bool) -> dict[str, Way]:
+    """For each step that was begun and is not back."""
+    last = next((i for i, step in enumerate(document.steps) if step.name == document.no_return), None)
+    beyond = last is not None and history.of(document.steps[last]) == Status.DONE
+    ways: dict[str, Way] = {}
+    for step in document.steps:
+        status = history.of(step)
+        touched = _touched(document, step)
+        if status in (Status.UNTOUCHED, Status.BACK) or (touched and touched <= history.restored):
+            continue
+        act: PartAct = "undo" if status == Status.UNDO_CUT else "migrate"
+        ways[step.name] = way_back(
+            step,
+            status,
+            covered=_covered(document, step, history),
+            beyond=beyond,
+            compatible=document.class_ == "compatible",
+            tries=history.count(act, step.name),
+            said=step.name in history.said,
+            fresh=fresh,
+        )
+    return ways
+
+
+def way_back(
+    step: Step,
+    status: Status,
+    *,
+    covered: bool,
+    beyond: bool,
+    compatible: bool,
+    tries: int,
+    said: bool = False,
+    fresh: bool = False,
+) -> Way:
+    """How one step is taken back.
+
+    Args:
+        covered: Whether all that it touches is in the backups.
+        beyond: Whether the step after which only a restore is left has been done.
+        compatible: Whether the old release reads what the step leaves.
+        tries: How often the part that was cut off was begun.
+        said: Whether a person asked for one more try since; where the document has no way, they have seen to the data.
+        fresh: Whether there are no former data, so what is left behind harms nothing.
+    """
+    rule = step.after_crash
+    last: Way = "restore" if covered else "keep" if said or fresh else "stop"
+    can_undo = step.undo is not None and not beyond
+    if rule == "stop" and status in (Status.CUT, Status.FAILED, Status.UNDO_CUT):
+        return last if said else "stop"
+    match status:
+        case Status.DONE:
+            return "undo" if can_undo else "keep" if compatible else last
+        # Half done, whether it says so itself or nobody saw it: the document says which way is safe from there.
+        case Status.CUT | Status.FAILED:
+            if rule != "restore" and can_undo:
+                return "undo"
+            again = rule == "repeat" and step.repeatable and status == Status.CUT and tries < MAX_TRIES
+            return "repeat" if not covered and compatible and again else last
+        case Status.UNDO_CUT:
+            return "undo" if _may_undo_again(step) and tries < MAX_TRIES else last
+        case Status.UNDO_FAILED:
+            return "undo" if said else last
+    return "keep"
+
+
+def _may_undo_again(step: Step) -> bool:
+    """An undo that was cut off leaves a half-done step: it may run again if it is good for those, or repeatable."""
+    return step.after_crash == "undo" or (step.repeatable and step.after_crash == "repeat")
+
+
+def _touched(document: Rollback, step: Step) -> frozenset[str]:
+    """A step that does not say what it touches is taken to touch everything."""
+    return frozenset(step.touches or [one.name for one in document.state] or [one.name for one in document.backup])
+
+
+def _covered(document: Rollback, step: Step, history: _History) -> bool:
+    touched = _touched(document, step)
+    return bool(touched) and touched <= set(history.made)
+
+
+def _closure(document: Rollback, history: _History, ways: dict[str, Way]) -> frozenset[str]:
+    """The steps to restore: with one of them every other that was begun and touches the same data."""
+    chosen = {name for name, way in ways.items() if way == "restore"}
+    names: set[str] = set(history.half_restored)
+    while True:
+        names |= {name for step in document.steps if step.name in chosen for name in _touched(document, step)}
+        more = {step.name for step in document.steps if step.name in ways and _touched(document, step) & names}
+        if more <= chosen:
+            return frozenset(chosen)
+        chosen |= more
+
+
+# --- before it begins ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BackupPlan:
+    """What the backups will take, on the file system of ``folder``.
+
+    Attributes:
+        takes_seconds: As the document says, for people.
+    """
+
+    folder: Path
+    backups: tuple[Backup, ...]
+    bytes_needed: int
+    inodes_needed: int
+    takes_seconds: int
+    lines: tuple[str, ...]
+
+
+def plan_backups(document: Rollback, folder: Path, *, fresh: bool, block: int) -> BackupPlan:
+    """Pure. ``folder`` is where this generation's backups go, ``block`` the file system's block size."""
+    backups = () if fresh else document.backup
+    return BackupPlan(
+        folder=folder,
+        backups=backups,
+        bytes_needed=sum(-(-one.at_most_bytes // block) * block for one in backups) + block * bool(backups),
+        inodes_needed=len(backups) + 2 if backups else 0,
+        takes_seconds=sum(one.takes_seconds for one in backups),
+        lines=tuple(
+            f"back up {one.name} to {folder / one.name}, at most {one.at_most_bytes} bytes, and try to restore it"
+            for one in backups
+        ),
+    )
+
+
+def plan_back(document: Rollback, deeds: Deeds, *, fresh: bool = False) -> tuple[Part, ...]:
+    """Everything that going back would do if nothing failed; a ``Stop`` at the end where it would not get there."""
+    parts: list[Part] = []
+    while not isinstance(part := next_part(document, deeds, back=True, fresh=fresh), Settled):
+        parts.append(part)
+        match part:
+            case Undo(step):
+                deeds = (*deeds, Deed("undo", step.name, "done"))
+            case Apply(step):
+                deeds = (*deeds, Deed("migrate", step.name, "done"))
+            case Restore(backup, _):
+                deeds = (*deeds, Deed("restore", backup.name, "done"))
+            case _:
+                break
+    return tuple(parts)

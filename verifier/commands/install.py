@@ -1,0 +1,196 @@
+"""waybill install"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from console.options import in_words, verb
+from console.output import say
+from console.progress import progress
+from console.result import Result
+from manifests.words.errors import AttentionError, UsageError
+from manifests.words.fingerprint import parse_fingerprint
+from manifests.words.text import one_line
+from verifier.approval.differences.policy import policy_differences
+from verifier.approval.policy_change import Founding, PolicyChange, found_anew, policy_change, put_in_force
+from verifier.change.values import Change
+from verifier.commands.site_options import (
+    hold_here,
+    items_argument,
+    media_option,
+    open_here,
+    site_option,
+    tools_here,
+    write_report_after,
+)
+from verifier.install.install import install
+from verifier.install.result import Ended
+from verifier.intake.bundles import receive_bundle
+from verifier.site.folder import Site
+
+
+@verb(short_help="Install what was approved.")
+@items_argument(required=True)
+@media_option
+@click.option("--contract", metavar="DIGEST", help="Of the telemetry contract; a first install asks for it.")
+@click.option(
+    "--outside-window", callback=in_words, metavar="REASON", help="Why it is done now, outside of the policy's windows."
+)
+@click.option(
+    "--emergency",
+    metavar="RULE",
+    help="By this emergency rule of the policy instead; a use of it.",
+)
+@click.option("--gone", multiple=True, metavar="NAME", help="Of `policy` alone: whose word cannot be had any more.")
+@click.option(
+    "--reason",
+    callback=in_words,
+    metavar="TEXT",
+    help="With --gone: why; it is kept, and support is told of it.",
+)
+@click.option("--fingerprint", metavar="WORDS", help="With --gone: of the new policy, from the customer's paper.")
+@click.option("--dry-run", is_flag=True, help="Check everything and count the space; change nothing.")
+@site_option
+def install_command(
+    items: tuple[str, ...],
+    media: Path | None,
+    contract: str | None,
+    outside_window: str | None,
+    emergency: str | None,
+    gone: tuple[str, ...],
+    reason: str | None,
+    fingerprint: str | None,
+    dry_run: bool,
+    place: Path | None,
+) -> Result:
+    """Install ITEM, watch it through its trial, and go back by itself if it fails.
+
+    ITEM is an item of the queue, or the path of a bundle, which is received first. Several releases are installed one
+    after the other. The item `policy` comes into force. When so many of its people are gone that they can no longer
+    agree to another one, those who are left found it anew: --gone, --reason and --fingerprint.
+    """
+    if "policy" in items and emergency is not None:
+        raise UsageError("is about releases", where="--emergency", remedy="waybill install policy, without it")
+    if "policy" in items:
+        return _install_policy(place, items, gone, reason, fingerprint, dry_run=dry_run)
+    if gone or reason is not None or fingerprint is not None:
+        raise UsageError(
+            "--gone, --reason and --fingerprint are for the item `policy`",
+            where="install",
+            remedy="leave them out for any other item",
+        )
+    with hold_here(place, "install") as site:
+        media, items = _receive_first(site, media, items)
+        with progress(items[-1], 0) as bar:
+            ended = install(
+                site,
+                items,
+                tools_here(),
+                media=media,
+                contract=_ask_contract(contract),
+                tell=write_report_after,
+                told=bar.advance,
+                outside_window=outside_window,
+                emergency=emergency or "",
+                dry_run=dry_run,
+            )
+    return install_output(ended, "would fit" if dry_run else "runs")
+
+
+def _receive_first(site: Site, media: Path | None, items: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:
+    """A single item may be the path of a bundle."""
+    bundle = Path(items[0])
+    if len(items) > 1 and media is not None:
+        raise UsageError(
+            "--media names one bundle, and several releases are asked for",
+            where="--media",
+            remedy="waybill receive MEDIA first, which remembers where each of them is",
+        )
+    if len(items) > 1 or not ("/" in items[0] or bundle.is_file()):
+        return media, items
+    with progress(bundle.name, bundle.stat().st_size) as bar:
+        item = receive_bundle(site, bundle, keep=False, advance=bar.advance, say=say).item
+    return media or bundle, (item,)
+
+
+def _install_policy(
+    place: Path | None,
+    items: tuple[str, ...],
+    gone: tuple[str, ...],
+    reason: str | None,
+    fingerprint: str | None,
+    *,
+    dry_run: bool,
+) -> Result:
+    if items != ("policy",):
+        raise UsageError("a policy comes into force alone", where="policy", remedy="waybill install policy")
+    given = [bool(gone), reason is not None, fingerprint is not None]
+    if any(given) and not all(given):
+        raise UsageError(
+            "--gone, --reason and --fingerprint go together",
+            where="policy",
+            remedy="without them, the people of the policy in force agree to it",
+        )
+    if dry_run:
+        site = open_here(place)
+        change = policy_change(site)
+        return Result("\n".join(_policy_lines(change)), {"policy": change.digest})
+    with hold_here(place, "install") as site:
+        if reason is not None and fingerprint is not None:
+            paper = parse_fingerprint(fingerprint)
+            change = found_anew(site, Founding(gone=gone, reason=reason, paper=paper))
+        else:
+            change = put_in_force(site)
+        report = write_report_after(site, "policy")
+    lines = [f"policy {change.proposed.number} is in force", *_policy_lines(change)]
+    error = None
+    if gone:
+        error = AttentionError(
+            f"it was founded anew, without {', '.join(gone)}; the report says so, and so does `waybill status`",
+            where="policy",
+            remedy="tell support, and keep the signed paper",
+            finding="policy-refounded",
+        )
+    data = {"policy": change.digest, "number": change.proposed.number, "gone": list(gone), "report": str(report)}
+    return Result("\n".join([*lines, f"report: {report}"]), data, error)
+
+
+def _policy_lines(change: PolicyChange) -> list[str]:
+    return [one_line(one.line()) for one in policy_differences(change.in_force, change.proposed)]
+
+
+def _ask_contract(given: str | None) -> Callable[[Change], str]:
+    """The digest that was named, else typed on a terminal; never shown first."""
+
+    def ask(change: Change) -> str:
+        text = given
+        if text is None and sys.stdin.isatty():
+            say(f"telemetry contract {change.contract.contract} version {change.contract.version} will be in force")
+            text = click.prompt("its digest, as agreed", default="", show_default=False, err=True)
+        return parse_fingerprint(text) if text else ""
+
+    return ask
+
+
+def install_output(ended: Ended, verb_: str) -> Result:
+    now = ended.generation
+    what = f"generation {now.number}, {now.product} {now.version}" if now else "nothing is installed"
+    lines = [f"{verb_}: {what}"]
+    if ended.need is not None:
+        lines.append(
+            f"new blobs: {len(ended.need.missing)}; at most {ended.need.bytes} bytes and {ended.need.inodes} files"
+        )
+    lines += ended.lines
+    if ended.report is not None:
+        lines.append(f"report: {ended.report}")
+    data: dict[str, Any] = {
+        "generation": now.number if now else 0,
+        "version": now.version if now else None,
+        "release": now.release if now else None,
+        "report": str(ended.report) if ended.report else None,
+        "way": list(ended.lines),
+    }
+    return Result("\n".join(lines), data, ended.error)

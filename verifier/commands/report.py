@@ -1,0 +1,206 @@
+"""The command line of the report: print it, make a new one, look at what it would say, hand it out."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from console.clock import utc_now
+from console.options import passphrase_option, verb
+from console.passphrase import ask_passphrase
+from console.result import Result
+from content.signing.signers import open_signer
+from manifests.documents.report import Report
+from manifests.documents.report_reader import SignedReport
+from manifests.documents.report_text import report_lines
+from manifests.documents.report_writer import encode_report
+from manifests.transport.armour import armour_report
+from manifests.transport.telephone import spoken_line
+from manifests.trust.private_keys import Signer
+from manifests.words.errors import RefusedError, UntrustedError, UsageError
+from verifier.approval.export import let_leave
+from verifier.reporting.field_sources import contract_in_force, explain, why_text
+from verifier.reporting.qr import as_blocks, check_free, draw, picture_names, write_pictures
+from verifier.reporting.report_observe import observe_site, read_former
+from verifier.reporting.report_plan import plan_report
+from verifier.reporting.report_write import export_reports, write_report
+from verifier.site.disk import Disk
+from verifier.site.folder import Site, find_site, look_at_site, open_site
+from verifier.site.host import this_host
+from verifier.site.lock import hold_site
+from verifier.site.report_files import history_of, newest_report, read_report, report_path
+from verifier.site.vendor_access import check_served
+
+
+@verb(help="Print the last report of this site; make a new one; hand it out as files, text, pictures or by telephone.")
+@click.option("--site", "place", type=click.Path(path_type=Path), metavar="DIR", help="The site's folder.")
+@click.option("--new", is_flag=True, help="Write and sign a new report first.")
+@click.option("--preview", is_flag=True, help="Show what a new report would say; nothing is signed or numbered.")
+@click.option("--why", is_flag=True, help="Say by which line of the contract each field may leave.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Copy the newest reports to DIR.")
+@click.option("--text", is_flag=True, help="Print it as armoured text for an e-mail.")
+@click.option("--line", is_flag=True, help="Print forty letters to read out by telephone.")
+@click.option("--qr", is_flag=True, help="Draw it as QR symbols in the terminal.")
+@click.option(
+    "--qr-out", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw it as QR symbols in pictures."
+)
+@click.option(
+    "--key", "keys", multiple=True, metavar="URI", help="Agree to its leaving, where the policy asks for people."
+)
+@passphrase_option
+def report_command(
+    place: Path | None,
+    new: bool,
+    preview: bool,
+    why: bool,
+    out: Path | None,
+    text: bool,
+    line: bool,
+    qr: bool,
+    qr_out: Path | None,
+    keys: tuple[str, ...],
+    passphrase_fd: int | None,
+) -> Result:
+    ways = [
+        way for way, asked in (("text", text), ("line", line), ("qr", qr), ("qr-out", qr_out), ("out", out)) if asked
+    ]
+    if len(ways) > 1:
+        raise UsageError(f"--{ways[0]} and --{ways[1]}: one way at a time", where="report")
+    if (preview or why) and (new or ways or (preview and why)):
+        raise UsageError("--preview and --why neither write nor hand out", where="report")
+    path = find_site(place, os.environ, Path.cwd())
+    if preview or why:
+        site = open_site(path, Disk(), this_host())
+        return _preview(site) if preview else _why(site)
+    if not new and not ways:
+        site = look_at_site(path, Disk(), this_host())
+        return _last(site) if site.broken is None else _found(site, site.broken)
+    signers = tuple(_signer(uri, passphrase_fd) for uri in keys)
+    with hold_site(path, Disk(), this_host(), "report") as site:
+        return _hand_out(site, signers, new=new, way=ways[0] if ways else "", target=out or qr_out)
+
+
+def _signer(uri: str, passphrase_fd: int | None) -> Signer:
+    return open_signer(uri, lambda question: ask_passphrase(question, descriptor=passphrase_fd), Path.cwd())
+
+
+def _hand_out(site: Site, signers: "tuple[Signer, ...]", *, new: bool, way: str, target: Path | None) -> Result:
+    if new or site.state.reports.head is None:
+        write_report(site, site.disk, utc_now())
+    result = _last(site)
+    head = site.state.reports.head
+    if not way or head is None:
+        return result
+    if way == "out" and target is not None:
+        return _copy(site, target, result, signers)
+    raw = read_report(site, site.state.reports.seq, head).raw
+    if way == "text":
+        shown = armour_report(raw).rstrip("\n")
+        let_leave(site, signers, "as text")
+        return Result(shown, {**result.data, "text": shown})
+    if way == "line":
+        shown = spoken_line(site.state.site_key.keyid, site.state.reports.seq, head)
+        let_leave(site, signers, "as a telephone line")
+        text = f"{shown}\n\nreport {site.state.reports.seq}; it proves nothing until the report itself has come"
+        return Result(text, {**result.data, "line": shown})
+    return _draw(site, raw, result, signers, target)
+
+
+def _draw(site: Site, raw: bytes, result: Result, signers: "tuple[Signer, ...]", target: Path | None) -> Result:
+    symbols = draw(raw)
+    names = picture_names(target, len(symbols)) if target else ()
+    check_free(names)
+    let_leave(site, signers, f"as {len(symbols)} QR symbols")
+    if target is None:
+        blocks = [f"{as_blocks(one)}\nsymbol {i} of {len(symbols)}" for i, one in enumerate(symbols, 1)]
+        return Result("\n\n".join(blocks), {**result.data, "symbols": len(symbols)})
+    write_pictures(site.disk, symbols, names)
+    shown = [str(one) for one in names]
+    text = "\n".join([result.text, "", "drawn:", *(f"  {name}" for name in shown)])
+    return Result(text, {**result.data, "symbols": len(symbols), "pictures": shown})
+
+
+def _copy(site: Site, target: Path, result: Result, signers: "tuple[Signer, ...]") -> Result:
+    copied = export_reports(site, site.disk, target, most=history_of(site), signers=signers)
+    names = [str(one) for one in copied]
+    text = "\n".join([result.text, "", "handed out:", *(f"  {name}" for name in names)])
+    return Result(text, {**result.data, "copied": names})
+
+
+def _last(site: Site) -> Result:
+    signed = _signed(site)
+    path = report_path(site, site.state.reports.seq)
+    return Result(_shown(signed, path), {**_data(signed.report), "digest": signed.digest, "file": str(path)})
+
+
+def _found(site: Site, broken: UntrustedError) -> Result:
+    """The newest report that lies here, of a site whose journal is broken: by its signature alone."""
+    signed = newest_report(site)
+    if signed is None:
+        raise broken
+    path = report_path(site, signed.report.chain.seq)
+    lead = (
+        f"! {broken.problem}\n"
+        "  the journal no more says that this is the last report; the signature of this site's key holds\n"
+    )
+    data = {**_data(signed.report), "digest": signed.digest, "file": str(path), "broken": broken.problem}
+    return Result(f"{lead}\n{_shown(signed, path)}", data, broken)
+
+
+def _signed(site: Site) -> SignedReport:
+    state = site.state
+    if state.reports.head is None:
+        raise RefusedError(
+            "this site has not reported yet", where=str(site.path), remedy="waybill report --new", finding="no-report"
+        )
+    return read_report(site, state.reports.seq, state.reports.head)
+
+
+def _why(site: Site) -> Result:
+    report = _planned(site)[0] if site.state.reports.head is None else _signed(site).report
+    why = explain(report, *contract_in_force(site))
+    data = {
+        "contract": None
+        if why.contract is None
+        else {"contract": why.contract.contract, "version": why.contract.version, "digest": why.digest},
+        "signal": why.signal or None,
+        "purpose": why.purpose or None,
+        "fields": [{"field": one.field, "line": one.line or None, "there": one.there} for one in why.reasons],
+    }
+    return Result(why_text(why), data)
+
+
+def _planned(site: Site) -> tuple[Report, bytes]:
+    """What a report would say now, and the bytes that would be signed."""
+    if site.state.offboarding is not None and site.state.offboarding.final is not None:
+        check_served(site.state)
+    observed = observe_site(site)
+    report = plan_report(site.state, observed, read_former(site), cause="requested", now=utc_now())
+    return report, encode_report(report, observed.enrolment)
+
+
+def _preview(site: Site) -> Result:
+    report, core = _planned(site)
+    text = json.dumps(json.loads(core), indent=2, ensure_ascii=False)
+    return Result(
+        f"{text}\n\nnot signed: {len(core)} bytes would be, as report {report.chain.seq}",
+        {**_data(report), "signed": False, "bytes": len(core)},
+    )
+
+
+def _data(report: Report) -> dict[str, Any]:
+    return {"report": msgspec.to_builtins(report)}
+
+
+def _shown(signed: SignedReport, path: Path) -> str:
+    report = signed.report
+    lines = [
+        f"report {report.chain.seq} of {report.identity.site}",
+        *(one if one.startswith("! ") else f"  {one}" for one in report_lines(report)),
+        f"  digest     {signed.digest}",
+        f"  file       {path}",
+    ]
+    return "\n".join(lines)

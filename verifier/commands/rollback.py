@@ -1,0 +1,58 @@
+"""waybill rollback"""
+
+from pathlib import Path
+
+import click
+
+from console.options import in_words, passphrase_option, verb
+from console.result import Result
+from manifests.words.errors import WaybillError
+from verifier.approval.page import section_text
+from verifier.approval.review import make_review
+from verifier.approval.review_input import matter_of
+from verifier.approval.review_page import back_section
+from verifier.change.rollback_plan import rollback_change
+from verifier.commands.install import install_output
+from verifier.commands.site_options import hold_here, signer_of, site_option, tools_here, write_report_after
+from verifier.install.rollback import rollback
+from verifier.site.folder import Site
+from verifier.site.journal.transitions import State
+
+
+@verb(short_help="Go back.")
+@click.option("--to", "number", type=click.IntRange(min=1), metavar="N", help="To this one; else to what ran before.")
+@click.option("--reason", callback=in_words, metavar="TEXT", help="Kept in the journal.")
+@click.option("--key", metavar="URI", help="Approve it with this key at once.")
+@passphrase_option
+@click.option("--dry-run", is_flag=True, help="Check whether it could be done; change nothing.")
+@site_option
+def rollback_command(
+    number: int | None,
+    reason: str | None,
+    key: str | None,
+    passphrase_fd: int | None,
+    dry_run: bool,
+    place: Path | None,
+) -> Result:
+    """Go back to an earlier generation, with the config that it had. Out of a trial that needs nobody's word."""
+    signer = signer_of(key, passphrase_fd) if key else None
+    with hold_here(place, "rollback") as site:
+        means = _going_back(site, number)
+        ended = rollback(
+            site, number, tools_here(), signer=signer, reason=reason, tell=write_report_after, dry_run=dry_run
+        )
+    result = install_output(ended, "runs")
+    return Result("\n".join((result.text, *means)), {**result.data, "means": means}, result.error)
+
+
+def _going_back(site: Site, number: int | None) -> list[str]:
+    """What it means: by whose word, what is lost, which advisories open again. Out of a trial nothing was promised."""
+    now = site.state.installs.transaction
+    if now is not None and now.state not in (State.SETTLED, State.ROLLED_BACK):
+        return []
+    target = number or site.former()
+    try:
+        asked = rollback_change(site, target)
+        return section_text(back_section(make_review(matter_of(site, asked, tools_here().load))))
+    except WaybillError:
+        return []  # `rollback` itself says what is wrong

@@ -1,0 +1,134 @@
+"""waybill show"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from console.options import verb
+from console.result import Result
+from content.bundle.head import open_head
+from content.trust.head import VerifiedHead, verify_head
+from manifests.documents.release import Release, handler_digest
+from manifests.documents.release_reader import parse_release
+from manifests.trust.keys import read_capped
+from manifests.trust.root import MAX_ROOT, parse_root
+from manifests.words.digest import digest_of
+from manifests.words.errors import RefusedError, UsageError
+from manifests.words.units import show_size
+from verifier.commands.trust_options import find_trust, with_trust
+from verifier.trust.anchor import Whom
+
+if TYPE_CHECKING:
+    from verifier.site.folder import Site
+
+
+@verb(short_help="Say what a document means.")
+@click.argument("file", type=click.Path(path_type=Path))
+@with_trust
+@click.option("--pem", "role", metavar="ROLE", help="Of a root document: the public keys of ROLE in PEM.")
+def show_command(
+    file: Path,
+    root: Path | None,
+    fingerprint: str | None,
+    site: Path | None,
+    enrolment: Path | None,
+    role: str | None,
+) -> Result:
+    """Say in words what FILE means: a bundle, or a signed document of any kind.
+
+    The first line says who vouches for it, or that nobody was asked.
+    """
+    if file.is_dir():
+        open_head(file)
+    with file.open("rb") as opened:
+        document = opened.read(1) == b"{"
+    if role is not None and not document:
+        raise UsageError(
+            "--pem is for root documents", where="--pem", remedy="waybill show trust/1.root.json --pem release"
+        )
+    if role is not None:
+        return _pems(file, role)
+    whom, judging = find_trust(root, fingerprint, site)
+    if document:
+        return _show_document(file, whom, judging, enrolment)
+    head = open_head(file)
+    if whom is None:
+        release = parse_release(head.release)
+        first = "not verified: nothing says whom to trust (--fingerprint, --root or --site)"
+        return _show_release(first, release, digest_of(head.release), None)
+    verified = verify_head(head, whom.pin, whom.known)
+    by = ", ".join(verified.chain.who(keyid) for keyid in verified.signers)
+    practice = " (practice)" * verified.practice
+    first = f"head verified: {verified.chain.newest.vendor}{practice}, signed by {by}; the bulk was not read"
+    return _show_release(first, verified.release, verified.release_digest, verified)
+
+
+def _show_document(file: Path, whom: Whom | None, site: "Site | None", enrolment: Path | None) -> Result:
+    from verifier.documents.registry import document_data, document_text, judge_document, read_document
+    from verifier.documents.values import Judge
+
+    data, said = read_document(file)
+    by: str | None = None
+    try:
+        by = judge_document(file, data, said, Judge(whom, site, enrolment)).by
+        first = f"verified: {by}"
+    except (UsageError, RefusedError) as error:
+        first = f"not verified: {error.problem} ({error.remedy})"
+    if by is None and said.fingerprint and whom is None:
+        first = f"not verified: compare this fingerprint with the vendor's paper before you trust {file.name}"
+    return Result(document_text(first, said), {"verified": by is not None, "by": by, **document_data(said)})
+
+
+def _pems(file: Path, role: str) -> Result:
+    found = parse_root(read_capped(file, MAX_ROOT), str(file)).root
+    if role not in found.roles:
+        raise UsageError(f"no role {role!r}, the roles are {', '.join(sorted(found.roles))}", where="--pem")
+    keys = [found.keys[keyid] for keyid in found.roles[role].keys if keyid in found.keys]
+    return Result("".join(key.pem for key in keys).rstrip("\n"), {"pem": [key.pem for key in keys]})
+
+
+def _show_release(first: str, release: Release, digest: str, verified: VerifiedHead | None) -> Result:
+    size = sum(blob.size for blob in release.members)
+    rows = [
+        (
+            "release",
+            f"{release.product} {release.version}, {release.channel} {release.sequence}, issued {release.issued_at}",
+        ),
+        ("digest", digest),
+        ("size", f"{len(release.members)} members, {show_size(size)}"),
+        ("for", _audience(release)),
+        ("from", " or ".join(release.needs.from_) + (" or nothing" if release.needs.fresh else "")),
+        ("floor", str(release.floor)),
+    ]
+    rows += [("fixes", f"{one.advisory} ({one.severity}) in {one.in_}") for one in release.fixes]
+    rows += [
+        ("image", f"{one.to}:{release.version} {one.manifest.digest}, signed by {one.signed_by}")
+        for one in release.images
+    ]
+    rows += [("files", f"{one.name}: {len(one.entries)} files") for one in release.files]
+    rows += [("chart", one.name) for one in release.charts]
+    rows += [("program", f"{one.name}: {', '.join(sorted(one.files))}") for one in release.programs]
+    if release.config is not None:
+        rows.append(("config", f"schema version {release.config.version}"))
+    rows += [("contract", release.contract.digest), ("rollback", release.rollback.digest)]
+    rows += [("handler", f"{one.name}: {one.does} ({one.risk}) {handler_digest(one)}") for one in release.handlers]
+    rows += [("step", f"{one.step}: {one.driver}") for one in release.install]
+    rows += [("absent", f"{one.platform} of {one.parent[:19]}") for one in release.absent]
+    rows += [("kit", kit) for kit in release.kits]
+    text = "\n".join([first, *(f"{name:<9} {value}" for name, value in rows)])
+    data = {
+        "verified": verified is not None,
+        "signers": list(verified.signers) if verified else [],
+        "practice": verified.practice if verified else None,
+        "release": digest,
+        "document": msgspec.to_builtins(release),
+    }
+    return Result(text, data)
+
+
+def _audience(release: Release) -> str:
+    if release.audience.everyone:
+        return "everyone"
+    return f"{', '.join(release.audience.customers)} in {', '.join(release.audience.environments)}"

@@ -1,0 +1,76 @@
+"""Options of commands that work on a site, and how a command opens one."""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from console.clock import utc_now
+from console.output import say
+from console.passphrase import ask_passphrase
+from content.signing.signers import open_signer
+from manifests.trust.private_keys import Signer
+from manifests.words.errors import UsageError
+from verifier.approval.page import Paper, Row
+from verifier.install.wiring import Tools, site_tools
+from verifier.reporting.report_write import write_report
+from verifier.site.disk import Disk
+from verifier.site.folder import Site, find_site, look_at_site, open_site
+from verifier.site.host import this_host
+from verifier.site.lock import hold_site
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+site_option = click.option("--site", "place", type=click.Path(path_type=Path), metavar="DIR", help="The site's folder.")
+key_option = click.option("--key", metavar="URI", help="Your key; else WAYBILL_KEY.")
+
+
+def items_argument(*, required: bool) -> "Callable[[_Command], _Command]":
+    return click.argument("items", metavar="ITEM...", nargs=-1, required=required)
+
+
+media_option = click.option(
+    "--media", type=click.Path(path_type=Path), metavar="PATH", help="Where the bundle is now, if it was moved."
+)
+
+
+def _find(place: Path | None) -> Path:
+    return find_site(place, os.environ, Path.cwd())
+
+
+def open_here(place: Path | None) -> Site:
+    return open_site(_find(place), Disk(), this_host())
+
+
+def look_here(place: Path | None) -> Site:
+    """As ``open_here``, for what only shows: also a site whose journal is broken, up to the break."""
+    return look_at_site(_find(place), Disk(), this_host())
+
+
+def hold_here(place: Path | None, command: str, *, any_key: bool = False) -> AbstractContextManager[Site]:
+    """Hold the site until the block ends; see ``hold_site``."""
+    return hold_site(_find(place), Disk(), this_host(), command, any_key=any_key)
+
+
+def tools_here() -> Tools:
+    return site_tools(say)
+
+
+def write_report_after(site: Site, cause: str) -> Path:
+    return write_report(site, site.disk, utc_now(), cause=cause)
+
+
+def signer_of(uri: str | None, passphrase_fd: int | None) -> Signer:
+    named = uri or os.environ.get("WAYBILL_KEY")
+    if not named:
+        raise UsageError("no key is named", where="--key", remedy="--key file:PATH, or WAYBILL_KEY")
+    return open_signer(named, lambda prompt: ask_passphrase(prompt, descriptor=passphrase_fd), Path.cwd())
+
+
+def table_rows(paper: Paper, title: str) -> tuple["Row", ...]:
+    table = next(one.table for one in paper.sections if one.title == title)
+    return table.rows if table else ()

@@ -1,0 +1,34 @@
+"""waybill status"""
+
+from pathlib import Path
+
+import click
+
+from console.clock import utc_now
+from console.options import verb
+from console.result import Result
+from manifests.words.errors import WaybillError
+from verifier.approval.queue import waiting_items
+from verifier.change.driver_steps import observe
+from verifier.commands.site_options import look_here, site_option, tools_here
+from verifier.reporting.status import broken_status, status_of
+
+
+@verb(short_help="Say what runs.")
+@click.option("--fast", is_flag=True, help="Do not look at what the drivers placed.")
+@site_option
+def status_command(fast: bool, place: Path | None) -> Result:
+    """What is unfinished, what runs, what waits. Changes nothing."""
+    site = look_here(place)
+    if site.broken is not None:
+        found = broken_status(site, site.broken)
+        return Result(found.text, found.data, found.error)
+    components, unseen = None, ""
+    if not fast:
+        try:
+            components = observe(site, tools_here().load)
+        except WaybillError as error:
+            unseen = str(error)
+    waiting = waiting_items(site)
+    found = status_of(site, waiting, components, utc_now(), unseen=unseen)
+    return Result(found.text, found.data, found.error)

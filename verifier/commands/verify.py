@@ -1,0 +1,172 @@
+"""waybill verify"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from console.clock import utc_now
+from console.options import verb
+from console.progress import progress
+from console.result import Result
+from content.bundle.head import open_head
+from manifests.words.errors import HostError, UsageError, WaybillError
+from manifests.words.text import one_line
+from verifier.commands.trust_options import find_trust, with_trust
+from verifier.trust.anchor import Whom
+from verifier.trust.bundle import VerifiedBundle, verify_path, verify_pipe
+from verifier.trust.findings import Finding, gravest, refusal
+
+if TYPE_CHECKING:
+    from verifier.site.folder import Site
+
+
+@verb(short_help="Check a bundle or a signed document.")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@with_trust
+@click.option("--head", "head_file", type=click.Path(path_type=Path), help="Take the head from this file instead.")
+def verify_command(
+    files: tuple[str, ...],
+    root: Path | None,
+    fingerprint: str | None,
+    site: Path | None,
+    enrolment: Path | None,
+    head_file: Path | None,
+) -> Result:
+    """Check that each bundle FILE is trusted, meant for here, and whole; - reads a pipe. Nothing is remembered.
+
+    Trust is decided on the first bytes; a wrong bundle of any size is refused at once. FILE may also be a signed
+    document: root, revocation list, authorisation, consignment, receipt, enrolment, report, request, answer.
+    """
+    whom, judging = None, None
+    if enrolment is None or any((root, fingerprint, site)):
+        whom, judging = find_trust(root, fingerprint, site)
+    if whom is None and enrolment is None:
+        raise UsageError(
+            "nothing says whom to trust",
+            where="trust",
+            remedy="--fingerprint with the words of the vendor's paper, or --root, or --site",
+        )
+    if head_file is not None and len(files) > 1:
+        raise UsageError("--head belongs to one bundle", where="--head")
+    results = [_verify_one(file, whom, judging, enrolment, head_file) for file in files]
+    text = "\n\n".join(result.text for result in results)
+    error = gravest(result.error for result in results)
+    data = results[0].data if len(results) == 1 else {"files": [result.data for result in results]}
+    return Result(text, data, error)
+
+
+def _verify_one(
+    file: str, whom: Whom | None, site: "Site | None", enrolment: Path | None, head_file: Path | None
+) -> Result:
+    try:
+        if is_document(file):
+            if head_file is not None:
+                raise UsageError("belongs to a bundle", where="--head", remedy=f"waybill verify {file}, without it")
+            return _verify_document(file, whom, site, enrolment)
+        if whom is None:
+            raise UsageError(
+                "an enrolment vouches for what a site signed, not for a bundle",
+                where=file,
+                remedy="--fingerprint with the words of the vendor's paper, or --root, or --site",
+            )
+        bundle = _verify_file(file, whom, head_file)
+    except (WaybillError, FileNotFoundError) as wrong:
+        error = wrong if isinstance(wrong, WaybillError) else HostError("no such file", where=file)
+        if error.exit_code in _NOT_JUDGED:
+            text = f"verdict: not judged: {file}: {error.problem}"
+            return Result(text, {"file": file, "verdict": "not judged", "findings": []}, error)
+        finding = Finding(error.finding, "refused", error.problem, error)
+        data = {"file": file, "verdict": "refused", "findings": [_finding(finding)]}
+        return Result(f"{finding.line()}\nverdict: {_verdict(error)} {file}", data, error)
+    return verdict_of(file, bundle)
+
+
+def is_document(file: str) -> bool:
+    """Whether it is JSON; a bundle never begins with a brace. A pipe is read as a bundle."""
+    path = Path(file)
+    if file == "-" or not path.is_file():
+        return False
+    with path.open("rb") as opened:
+        return opened.read(1) == b"{"
+
+
+def _verify_document(file: str, whom: Whom | None, site: "Site | None", enrolment: Path | None) -> Result:
+    from verifier.documents.registry import document_data, judge_document, read_document
+    from verifier.documents.values import Judge
+
+    data, said = read_document(Path(file))
+    vouched = judge_document(Path(file), data, said, Judge(whom, site, enrolment))
+    finding = Finding("signatures", "ok", vouched.by)
+    practice = ", practice" if vouched.practice else ""
+    lines = [finding.line(), f"verdict: verified {said.kind}, {one_line(said.title)}{practice} ({said.digest})"]
+    facts = document_data(said)
+    return Result(
+        "\n".join(lines),
+        {
+            "file": file,
+            "verdict": "verified",
+            "practice": vouched.practice,
+            "signers": list(vouched.signers),
+            "findings": [_finding(finding)],
+            **{name: value for name, value in facts.items() if name != "document"},
+        },
+    )
+
+
+def _verify_file(file: str, whom: Whom, head_file: Path | None) -> VerifiedBundle:
+    now, pin, facts, known = utc_now(), whom.pin, whom.facts, whom.known
+    if file == "-":
+        head = open_head(head_file) if head_file else None
+        with progress("verifying", 0) as bar, os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0) as stream:
+            return verify_pipe(stream, pin, facts, now=now, advance=bar.advance, head=head, known=known)
+    path = Path(file)
+    size = path.stat().st_size
+    with progress(f"verifying {path.name}", size) as bar:
+        return verify_path(path, pin, facts, now=now, head_file=head_file, advance=bar.advance, known=known)
+
+
+_VERDICTS = {3: "malformed", 4: "untrusted", 5: "refused", 7: "damaged or incomplete", 8: "too new"}
+# Wrong usage, and a host that failed, say nothing about the file.
+_NOT_JUDGED = (2, 6)
+
+
+def _verdict(error: WaybillError) -> str:
+    return _VERDICTS.get(error.exit_code, "refused")
+
+
+def _finding(one: Finding) -> dict[str, Any]:
+    return {"id": one.id, "level": one.level, "text": one.text}
+
+
+def verdict_of(file: str, bundle: VerifiedBundle) -> Result:
+    """One line per finding, then the verdict."""
+    release = bundle.head.release
+    error = refusal(bundle.findings)
+    name = f"{release.product} {release.version}"
+    if error is not None:
+        verdict = f"{_verdict(error)} {name}"
+    else:
+        practice = ", practice" if bundle.head.practice else ""
+        verdict = f"verified {name}, {bundle.end}{practice}"
+    lines = [one.line() for one in bundle.findings]
+    lines.append(f"verdict: {verdict} ({bundle.head.release_digest})")
+    data = {
+        "file": file,
+        "verdict": "refused" if error else "verified",
+        "practice": bundle.head.practice,
+        "product": release.product,
+        "version": release.version,
+        "channel": release.channel,
+        "sequence": release.sequence,
+        "release": bundle.head.release_digest,
+        "vendor": bundle.head.chain.newest.vendor,
+        "root_version": bundle.head.chain.newest.version,
+        "signers": list(bundle.head.signers),
+        "end": bundle.end,
+        "missing": [blob.digest for blob in bundle.missing][:1000],
+        "findings": [_finding(one) for one in bundle.findings],
+    }
+    return Result("\n".join(lines), data, error)

@@ -1,0 +1,158 @@
+"""What differs between two files of one kind: bundles, roots, policies, contracts, reports, other signed documents.
+
+Neither is verified by this: it says what the two files say.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from content.bundle.archive import BLOCK, header
+from content.bundle.bulk import open_bundle, read_blob
+from content.bundle.head import OCI_LAYOUT, open_head
+from content.bundle.places import find_places
+from manifests.authored.contract_yaml import compile_contract
+from manifests.authored.handwritten import read_handwritten
+from manifests.authored.policy_yaml import compile_policy
+from manifests.documents.contract import CONTRACT_TYPE, Contract, parse_contract
+from manifests.documents.policy import POLICY_TYPE, Policy, parse_policy
+from manifests.documents.release_reader import parse_release
+from manifests.foreign.config_schema import Json
+from manifests.trust.envelope import Envelope, bundle_payload
+from manifests.trust.keys import read_capped, read_public
+from manifests.trust.root import Root, parse_root
+from manifests.words.canonical import check_depth, decode
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import DamagedError, MalformedError, UsageError
+from verifier.approval.differences.compare_values import PARTS, Difference
+from verifier.approval.differences.contract import contract_differences
+from verifier.approval.differences.policy import document_differences, policy_differences, root_differences
+from verifier.approval.differences.release import release_differences
+from verifier.approval.release_documents import Side, read_side
+
+MAX_DOCUMENT = 16 << 20
+Document = Side | Root | Policy | Contract | dict[str, Json]
+
+
+class _Typed(Struct):
+    """Just enough of a JSON file to know what it is."""
+
+    payload_type: str = msgspec.field(name="payloadType", default="")
+    type: str = ""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Attributes: unread: What could not be read and so was not compared, in words."""
+
+    differences: tuple[Difference, ...]
+    unread: tuple[str, ...] = ()
+
+
+def compare_files(old: Path, new: Path, only: frozenset[str] = frozenset()) -> Compared:
+    """Every difference, or those of the parts ``only``.
+
+    Raises:
+        UsageError: The two are not of one kind, or a part is unknown.
+    """
+    unknown = sorted(only - set(PARTS))
+    if unknown:
+        raise UsageError(f"no part {unknown[0]!r}", where="--only", remedy=f"the parts are {', '.join(PARTS)}")
+    before, after = read_document(old), read_document(new)
+    if type(before) is not type(after):
+        raise UsageError(
+            f"{old} is a {_kind(before)} and {new} is a {_kind(after)}",
+            where="compare",
+            remedy="compare two files of one kind",
+        )
+    found = tuple(one for one in _differences(before, after) if not only or one.part in only)
+    return Compared(found, (*getattr(before, "unread", ()), *getattr(after, "unread", ())))
+
+
+def _differences(before: Document, after: Document) -> tuple[Difference, ...]:
+    match before, after:
+        case Side(), Side():
+            return release_differences(before, after)
+        case Root(), Root():
+            return root_differences(before, after)
+        case Policy(), Policy():
+            return policy_differences(before, after)
+        case Contract(), Contract():
+            return tuple(contract_differences(before, after))
+        case dict(), dict():
+            return document_differences(before, after)
+        case _:
+            raise AssertionError("two kinds")
+
+
+def _kind(document: Document) -> str:
+    if isinstance(document, Side):
+        return "bundle"
+    return "document" if isinstance(document, dict) else type(document).__name__.lower()
+
+
+def read_document(path: Path) -> Document:
+    """Read a file, known by its content.
+
+    Raises:
+        MalformedError: Not something of ours.
+    """
+    if path.is_dir():
+        open_head(path)
+    with path.open("rb") as file:
+        start = file.read(BLOCK)
+    if start == header("oci-layout", len(OCI_LAYOUT)):
+        return _bundle(path)
+    data = read_capped(path, MAX_DOCUMENT)
+    return _json(data, str(path)) if data[:1] == b"{" else _yaml(path)
+
+
+def _bundle(path: Path) -> Side:
+    raw = open_head(path).release
+    release = parse_release(raw, str(path))
+    descriptor = open_bundle(path)
+    try:
+        places = {place.blob.digest: place for place in find_places(descriptor, release, str(path)).present}
+
+        def read(blob: Blob, limit: int) -> bytes:
+            if blob.digest not in places:
+                raise DamagedError(f"{blob.digest} is not in the bundle", where=str(path))
+            return read_blob(descriptor, places[blob.digest], limit)
+
+        return read_side(release, digest_of(raw), read)
+    finally:
+        os.close(descriptor)
+
+
+def _json(data: bytes, what: str) -> Document:
+    seen = decode(data, _Typed, what)
+    if seen.payload_type == "application/vnd.waybill.root.v1+json":
+        return parse_root(data, what).root
+    if seen.type == POLICY_TYPE:
+        return parse_policy(data, what)
+    if seen.type == CONTRACT_TYPE:
+        return parse_contract(data, what)
+    if seen.payload_type:
+        payload = decode(data, Envelope, what).payload_bytes
+    elif seen.type:
+        payload = data
+    else:
+        payload = bundle_payload(data, what)
+    check_depth(payload, what)
+    return decode(payload, dict[str, Any], what)
+
+
+def _yaml(path: Path) -> Document:
+    file = read_handwritten(path)
+    keys = set(file.plain) if isinstance(file.plain, dict) else set()
+    if "contract" in keys:
+        return compile_contract(file)
+    if "policy" in keys:
+        return compile_policy(file, lambda key: read_public(path.parent / key))
+    if isinstance(file.plain, dict):
+        return decode(msgspec.json.encode(file.plain), dict[str, Any], str(path))
+    raise MalformedError("neither a bundle nor a document", where=str(path), remedy="name two files of one kind")

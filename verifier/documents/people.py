@@ -1,0 +1,85 @@
+"""Documents that people sign, and documents that others name by digest."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from manifests.documents import approval, review_request
+from manifests.documents.plan import parse_plan
+from manifests.trust.envelope import parse_envelope
+from manifests.words.canonical import encode, parse
+from manifests.words.digest import digest_of
+from manifests.words.errors import UsageError
+from verifier.documents.values import (
+    PEOPLE_REMEDY,
+    Judge,
+    Said,
+    Vouched,
+    approval_rows,
+    check_meant_for,
+    claimed_signers,
+    plan_rows,
+    require_anchor,
+)
+
+# --- people's -------------------------------------------------------------------------------------------------------
+
+
+def read_answer(data: bytes, where: str) -> Said:
+    answer, word = review_request.parse_answer(data, where)
+    rows = (*approval_rows(word), *plan_rows(answer.plan))
+    title = f"{word.verdict} {' '.join(answer.items)} of {answer.plan.site}"
+    return Said("answer", title, rows, answer, digest_of(data), claimed_signers(answer.approval))
+
+
+def judge_answer(data: bytes, judge: Judge, where: str) -> Vouched:
+    answer = review_request.parse_answer(data, where)[0]
+    require_anchor(judge, PEOPLE_REMEDY)
+    if judge.site is not None:
+        check_meant_for(judge, answer.plan.site == judge.site.state.site, answer.plan.site, where)
+    return _by_person(encode(answer.approval), judge, where)
+
+
+def read_approval(data: bytes, where: str) -> Said:
+    envelope = parse_envelope(data, approval.APPROVAL_TYPE, where, max_bytes=approval.MAX_APPROVAL)
+    found = parse(envelope.payload_bytes, approval.Approval, where, max_bytes=approval.MAX_APPROVAL)
+    title = f"{found.verdict}, as {found.role}"
+    rows = (*approval_rows(found), ("plan", found.plan))
+    return Said("approval", title, rows, found, digest_of(data), claimed_signers(envelope))
+
+
+def judge_approval(data: bytes, judge: Judge, where: str) -> Vouched:
+    require_anchor(judge, PEOPLE_REMEDY)
+    return _by_person(data, judge, where)
+
+
+def _by_person(data: bytes, judge: Judge, where: str) -> Vouched:
+    if judge.site is None:
+        raise UsageError("people are known by the policy of their site", where=where, remedy=PEOPLE_REMEDY)
+    policy = judge.site.policy
+    word = approval.verify_approval(data, policy, where)
+    said = word.approval
+    return Vouched(f"signed by {word.person} ({said.role}), by policy {policy.number} in force", (said.keyid,))
+
+
+# --- what others name by its digest ---------------------------------------------------------------------------------
+
+
+def read_unsigned(kind: str, parse_it: Callable[[bytes, str], msgspec.Struct]) -> Callable[[bytes, str], Said]:
+    def read(data: bytes, where: str) -> Said:
+        found = parse_it(data, where)
+        lines = msgspec.json.format(data, indent=2).decode().splitlines()
+        return Said(kind, f"{len(data)} bytes", tuple(("", line) for line in lines), found, digest_of(data))
+
+    return read
+
+
+def read_plan(data: bytes, where: str) -> Said:
+    found = parse_plan(data, where)
+    return Said("plan", f"{found.action} at {found.site}", tuple(plan_rows(found)), found, found.digest)
+
+
+def judge_unsigned(_data: bytes, _judge: Judge, where: str) -> Vouched:
+    raise UsageError(
+        "nobody signs it by itself", where=where, remedy="whatever names its digest vouches for it: compare that"
+    )

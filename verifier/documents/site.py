@@ -1,0 +1,133 @@
+"""Documents that a site signs."""
+
+from pathlib import Path
+
+from manifests.documents import enrolment, review_request
+from manifests.documents.report_reader import peek_report, verify_report
+from manifests.documents.report_text import report_lines
+from manifests.trust.envelope import bundle_hint
+from manifests.trust.keys import PublicKey, read_capped
+from manifests.trust.rotation import claimed_succession, follow
+from manifests.words.digest import digest_of
+from manifests.words.errors import UntrustedError, UsageError
+from manifests.words.fingerprint import as_groups
+from manifests.words.units import show_duration
+from verifier.approval.request_reader import open_request
+from verifier.documents.values import Judge, Said, Vouched, check_meant_for, ordinal, plan_rows, require_anchor
+
+# --- a site's -------------------------------------------------------------------------------------------------------
+
+
+def read_enrolment(data: bytes, where: str) -> Said:
+    signed = enrolment.verify_enrolment(data, where)
+    found = signed.enrolment
+    every = found.report_every_seconds
+    rows = [
+        ("key", f"{signed.groups}, the site's {ordinal(found.key_epoch)}"),
+        ("words", signed.words),
+        ("channel", found.channel),
+        ("trusts", f"root {found.root.version}, {found.root.digest}" + ", or a practice root" * found.practice),
+        ("reports", f"every {show_duration(every)}" if every else "when it likes"),
+        ("made at", found.created_at),
+    ]
+    if found.renews is not None:
+        renews = found.renews
+        rows.append(("renews", f"key {renews.former[:12]}, {renews.reason}; its last report was {renews.last_seq}"))
+    return Said("enrolment", found.site, tuple(rows), found, signed.digest, (found.key.keyid,))
+
+
+def judge_enrolment(data: bytes, judge: Judge, where: str) -> Vouched:
+    whom = require_anchor(
+        judge, "--fingerprint with the words of its key, as the customer tells them by another way; or --site"
+    )
+    found = enrolment.verify_enrolment(data, where).enrolment
+    trusted = f"sha256:{found.key.keyid}" == whom.pin.digest
+    if judge.site is not None:
+        trusted = found.key == judge.site.state.site_key
+    elif not whom.typed:
+        raise UsageError(
+            "a root document says nothing about a site's key",
+            where=where,
+            remedy="--fingerprint with the words of its key, as the customer tells them by another way",
+        )
+    if not trusted:
+        raise UntrustedError(
+            f"its key is {found.key.keyid[:12]}, not the one that is trusted",
+            where=where,
+            remedy="ask the customer again; this may be another site, or somebody else's",
+            finding="fingerprint-differs",
+        )
+    return Vouched(f"signed by the key that it names, {found.key.keyid[:12]}, which you trust", (found.key.keyid,))
+
+
+def read_report(data: bytes, where: str) -> Said:
+    found = peek_report(data, where)
+    rows = tuple(("", one) for one in report_lines(found))
+    return Said("report", f"number {found.chain.seq} of {found.identity.site}", rows, found, digest_of(data))
+
+
+def judge_report(data: bytes, judge: Judge, where: str) -> Vouched:
+    said = peek_report(data, where)
+    site, seq = said.identity.site, said.chain.seq
+    if judge.enrolment is not None:
+        enrolled = enrolment.verify_enrolment(
+            read_capped(judge.enrolment, enrolment.MAX_ENROLMENT), str(judge.enrolment)
+        ).enrolment
+        if enrolled.site != site:
+            raise UntrustedError(
+                f"is by {site}, the enrolment is of {enrolled.site}", where=where, finding="other-site"
+            )
+        led = follow(site, enrolled.key, enrolled.key_epoch, claimed_succession(data), where)
+        key = led[-1].key if led else enrolled.key
+        _check_report(data, key, where)
+        way = f", through {len(led)} changes of key" if len(led) > 1 else ", through one change of key" * len(led)
+        return Vouched(f"signed by key {key.keyid[:12]} of {site}, by the enrolment{way}", (key.keyid,))
+    if judge.whom is None or judge.site is None:
+        raise UsageError(
+            "nothing says which key the site has",
+            where=where,
+            remedy="--enrolment FILE, whose fingerprint was compared; or --site",
+        )
+    state = judge.site.state
+    if site != state.site:
+        raise UsageError(f"is by {site}, this site is {state.site}", where=where, remedy="--enrolment of that site")
+    key = state.key_of_report(seq)
+    _check_report(data, key, where)
+    return Vouched(f"signed by this site's key {key.keyid[:12]}", (key.keyid,))
+
+
+def _check_report(data: bytes, key: PublicKey, where: str) -> None:
+    claimed = bundle_hint(data, where)
+    if claimed != key.keyid:
+        raise UntrustedError(
+            f"signed by key {claimed[:12]}, the site's key is {key.keyid[:12]}",
+            where=where,
+            remedy="this is by another site of that name, or of before or after a renewal: compare its enrolment",
+            finding="signature-unknown",
+        )
+    verify_report(data, key, where)
+
+
+def read_request(data: bytes, where: str) -> Said:
+    signed = review_request.verify_request(data, where)
+    found = signed.request
+    rows = (
+        *plan_rows(found.plan),
+        ("items", " ".join(found.items)),
+        ("made at", found.made_at),
+        ("site key", enrolment.key_groups(found.key)),
+        ("vendor", f"root {found.root.version}, {as_groups(found.root.digest)}"),
+        ("documents", f"{len(found.documents)} beside it; waybill review FOLDER shows all of it"),
+    )
+    title = f"{' '.join(found.items)} of {found.plan.site}"
+    return Said("request", title, rows, found, signed.digest, (found.key.keyid,))
+
+
+def judge_request(data: bytes, judge: Judge, where: str) -> Vouched:
+    whom = require_anchor(judge, "--fingerprint with the words of the vendor's paper, or --root, or --site")
+    key = review_request.verify_request(data, where).request.key
+    if judge.site is not None:
+        check_meant_for(judge, key == judge.site.state.site_key, f"a site with key {key.keyid[:12]}", where)
+    site = open_request(Path(where).parent, whom.pin.digest).request.plan.site
+    by = f"signed by key {key.keyid[:12]} of {site}; whole, and its releases hold under the root that you trust"
+    return Vouched(by, (key.keyid,))

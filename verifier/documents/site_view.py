@@ -1,0 +1,33 @@
+"""The site that judges a document, and the trust anchor that it gives."""
+
+import os
+from pathlib import Path
+
+from manifests.words.errors import UsageError
+from verifier.site.disk import Disk
+from verifier.site.facts import facts_of, proposed_channel
+from verifier.site.folder import Site, find_site, open_site
+from verifier.site.host import this_host
+from verifier.site.vendor_trust import known_of
+from verifier.trust.anchor import Whom
+
+
+def find_judging_site(given: Path | None) -> Site | None:
+    """The site that --site, WAYBILL_SITE, the current folder or the host names; None when there is not exactly one.
+
+    Raises:
+        UsageError: --site or WAYBILL_SITE names a folder that is not a site.
+    """
+    try:
+        path = find_site(given, os.environ, Path.cwd())
+    except UsageError:
+        if given is not None or os.environ.get("WAYBILL_SITE"):
+            raise
+        return None
+    return open_site(path, Disk(), this_host())
+
+
+def site_anchor(site: Site) -> Whom:
+    """What ``site`` trusts: its pin, the documents that it knows, and the facts by which it judges a release."""
+    facts = facts_of(site.state, proposed_channel(site.path))
+    return Whom(facts.pin, known_of(site), facts=facts)

@@ -1,0 +1,1 @@
+"""Install, confirm, roll back, recover: the only room that changes what runs."""

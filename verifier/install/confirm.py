@@ -1,0 +1,25 @@
+"""End a trial."""
+
+from manifests.trust.private_keys import Signer
+from manifests.words.errors import RefusedError
+from verifier.approval.confirmation import confirming, trial_plan
+from verifier.install.machine import ByHand, Machine
+from verifier.install.result import Ended, Tell, result_of
+from verifier.install.wiring import Tools
+from verifier.site.folder import Site
+from verifier.site.journal.transitions import State
+
+
+def confirm(site: Site, tools: Tools, *, signer: Signer | None, tell: Tell) -> Ended:
+    """End a trial that waits for a person.
+
+    Raises:
+        RefusedError: Nothing is on trial, or the key's owner is not among those who may say so.
+    """
+    now = site.state.installs.transaction
+    if now is None or now.state != State.PROBING or not now.passed:
+        raise RefusedError("nothing waits to be confirmed", where="confirm", remedy="waybill status", finding="idle")
+    site.make_room()
+    word = confirming(site, trial_plan(site, now), signer)
+    Machine(site, tools).drive(forward=False, confirmed=ByHand(word))
+    return result_of(site, tell, "confirm", None)

@@ -1,0 +1,201 @@
+"""The one door in: what lies on a medium is known by its content, verified whole, and put in the queue."""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from content.bundle.archive import BLOCK, header
+from content.bundle.bulk import open_bundle, read_blob, verify_frame
+from content.bundle.head import OCI_LAYOUT, open_head
+from content.bundle.oci import MAX_MANIFEST_BYTES
+from content.bundle.places import Bulk, find_places
+from manifests.foreign.sbom import MAX_SBOM
+from manifests.words.errors import HostError, MalformedError, RefusedError, WaybillError
+from verifier.site.facts import facts_of, proposed_channel
+from verifier.site.folder import OVERHEAD, OVERHEAD_FILES, Site, check_space
+from verifier.site.journal.events import Alarm, Received
+from verifier.site.release_heads import keep_head, small_documents
+from verifier.site.store import get_blob, ingest, missing_blobs, put_blob, space_for
+from verifier.site.vendor_trust import Say, adopt_revocations, adopt_roots, known_of, silent
+from verifier.trust.bundle import VerifiedBundle, verify_path
+from verifier.trust.findings import Finding, refusal
+
+MAX_FILES = 10_000
+MAX_DEPTH = 4
+MAX_SMALL = MAX_SBOM
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was taken in from one file.
+
+    Attributes:
+        new: False when the very same release waited here already.
+    """
+
+    path: Path
+    item: str
+    version: str
+    release: str
+    new: bool
+    findings: tuple[Finding, ...]
+
+
+def find_bundles(path: Path) -> list[Path]:
+    """The bundles in a file or folder, by their first block; names, case and suffixes mean nothing.
+
+    Raises:
+        MalformedError: There is none.
+    """
+    if not path.is_dir():
+        return [path]
+    found = [one for one in files_below(path) if looks_like_bundle(one)]
+    if not found:
+        raise MalformedError(
+            "no bundle here", where=str(path), remedy="name the file itself, or another folder", finding="nothing-found"
+        )
+    return found
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    count = 0
+    for root, folders, names in os.walk(folder, followlinks=False):
+        folders.sort()
+        if len(Path(root).relative_to(folder).parts) >= MAX_DEPTH:
+            folders.clear()
+        for name in sorted(names):
+            count += 1
+            if count > MAX_FILES:
+                raise RefusedError(f"more than {MAX_FILES} files", where=str(folder), remedy="name the bundle itself")
+            yield Path(root) / name
+
+
+def looks_like_bundle(path: Path) -> bool:
+    try:
+        if path.is_symlink() or not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(BLOCK) == header("oci-layout", len(OCI_LAYOUT))
+    except OSError as error:
+        if error.errno != errno.EIO:
+            return False
+        raise HostError(
+            "cannot be read: input/output error",
+            where=str(path),
+            remedy="try another drive, or ask for the medium again",
+            finding="medium-unreadable",
+        ) from None
+
+
+def receive_bundle(site: Site, path: Path, *, keep: bool, advance: Callable[[int], None], say: Say = silent) -> Taken:
+    """Verify a bundle to its last byte and put its release in the queue.
+
+    Steps: 1 a newer root and a newer revocation list are stored before anything else is believed; 2 verify, against
+    them and the counters of this site; 3 the head and the small documents are kept; 4 the journal says so, which raises
+    the mark.
+
+    Args:
+        keep: Also copy the bulk into the store now, for a medium that will not be here at the install. It is still
+            read once; what was good of a damaged one stays.
+        say: Told who joins and leaves with a newer root, and what a newer list revokes, before either is in force.
+
+    Raises:
+        WaybillError: As `verify`; an alarm about a sequence used twice is in the journal.
+    """
+    head = open_head(path)  # 1
+    adopt_roots(site, head.roots, say)
+    if head.revocations is not None:
+        adopt_revocations(site, head.revocations, f"{path} revocations.json", say)
+    state = site.state
+    held = frozenset("sha256:" + one.name for one in site.blobs.iterdir()) if site.blobs.is_dir() else frozenset[str]()
+    bundle = verify_path(  # 2
+        path,
+        state.trust.root,
+        facts_of(state, proposed_channel(site.path)),
+        now=site.host.now(),
+        held=held,
+        stored=lambda blob: get_blob(site.blobs, blob, MAX_MANIFEST_BYTES),
+        take=(lambda descriptor, bulk: _take(site, path, descriptor, bulk, advance)) if keep else None,
+        advance=advance,
+        known=known_of(site),
+    )
+    error = refusal(bundle.findings)
+    if error is not None:
+        _alarm(site, bundle, error)
+        raise error
+    verified, release = bundle.head, bundle.head.release
+    keep_head(site, verified)  # 3
+    if not keep:
+        _keep_small(site, path, bundle)
+    item = f"r-{release.version}"
+    before = site.state.installs.received(item)
+    source = _text(path.absolute())
+    new = before is None or before.release != verified.release_digest
+    if new or (before is not None and before.source != source):
+        site.record(  # 4
+            Received(
+                item=item,
+                release=verified.release_digest,
+                product=release.product,
+                version=release.version,
+                channel=release.channel,
+                mark=release.mark,
+                root=verified.chain.newest.version,
+                contract=release.contract.digest,
+                signers=verified.signers,
+                practice=verified.practice,
+                issued_at=release.issued_at,
+                source=source,
+            )
+        )
+    return Taken(
+        path=path,
+        item=item,
+        version=release.version,
+        release=verified.release_digest,
+        new=new,
+        findings=bundle.findings,
+    )
+
+
+def _take(site: Site, path: Path, descriptor: int, bulk: Bulk, advance: Callable[[int], None]) -> None:
+    """The one read of the medium: what the store lacks is copied and the copy hashed; what it has is hashed there.
+
+    Stopped or damaged half-way, the next call goes on with the blobs that are still missing.
+    """
+    members = bulk.release.members if not bulk.missing else tuple(place.blob for place in bulk.present)
+    missing = missing_blobs(site.blobs, members, told=advance)
+    size, inodes = space_for(missing, site.disk.space(site.blobs).block)
+    check_space(site.disk, ((site.blobs, size + OVERHEAD, inodes + OVERHEAD_FILES),))
+    verify_frame(descriptor, bulk, str(path))
+    ingest(site.disk, descriptor, bulk, missing, site.blobs, str(path), told=advance)
+
+
+def _keep_small(site: Site, path: Path, bundle: VerifiedBundle) -> None:
+    release = bundle.head.release
+    descriptor = open_bundle(path)
+    try:
+        bulk = find_places(descriptor, release, str(path))
+        places = {place.blob.digest: place for place in bulk.present}
+        for blob in small_documents(release):
+            if blob.digest in places:
+                put_blob(site.disk, site.blobs, read_blob(descriptor, places[blob.digest], MAX_SMALL))
+    finally:
+        os.close(descriptor)
+
+
+def _alarm(site: Site, bundle: VerifiedBundle, error: WaybillError) -> None:
+    """Two releases under one sequence is never an accident; home must hear of it."""
+    if error.finding == "sequence-twice":
+        digest = bundle.head.release_digest
+        if all(one.digest != digest for one in site.state.alarms):
+            site.record(Alarm(code="sequence-twice", digest=digest, detail=error.problem))
+
+
+def _text(path: Path) -> str:
+    """A path as the journal can hold it; one that is no text is not remembered."""
+    text = str(path)
+    plain = text.isprintable() and len(text) <= 4096
+    return text if plain else "-"

@@ -1,0 +1,198 @@
+"""Taking in a consignment: for this site, newer than the last, about a report that was really written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from manifests.documents.consignment import (
+    CONSIGNMENT_TYPE,
+    MAX_CONSIGNMENT,
+    Consignment,
+    Request,
+    peek_consignment,
+    verify_consignment,
+)
+from manifests.trust.keys import read_capped
+from manifests.words.canonical import encode
+from manifests.words.errors import RefusedError, WaybillError
+from verifier.change.below_floor import Fate, fate_of, judge_carried
+from verifier.site.folder import Site
+from verifier.site.generations import installed_of
+from verifier.site.journal.chain import read_journal
+from verifier.site.journal.events import Alarm, Answer, Consigned, Event
+from verifier.site.journal.state import SiteState
+from verifier.site.report_files import told_of
+from verifier.site.vendor_trust import Say, adopt_revocations, own_chain, silent
+
+# Canonical JSON sorts keys, so a DSSE envelope of ours begins with its payload and ends with type and signatures.
+BEGIN = b'{"payload":"'
+_TYPE = f'"payloadType":"{CONSIGNMENT_TYPE}"'.encode()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A file that claims to be a consignment. Nothing in ``said`` is believed."""
+
+    path: Path
+    raw: bytes
+    said: Consignment
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A consignment that was taken in.
+
+    Attributes:
+        new: False when the very same one was taken in before.
+        answers: What becomes of its requests.
+        authorisations: Ways back below the floor that it brought, and what each is good for now.
+    """
+
+    path: Path
+    number: int
+    new: bool
+    acknowledged: int | None
+    answers: tuple[Answer, ...]
+    authorisations: tuple[Fate, ...] = ()
+
+
+def is_consignment(path: Path) -> bool:
+    """By content, and without believing it."""
+    try:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_CONSIGNMENT:
+            return False
+        with path.open("rb") as file:
+            return file.read(len(BEGIN)) == BEGIN and _TYPE in file.read(MAX_CONSIGNMENT)
+    except OSError:
+        return False
+
+
+def look(path: Path) -> Seen:
+    """Read a file that claims to be a consignment. Raises MalformedError when it is none."""
+    raw = read_capped(path, MAX_CONSIGNMENT)
+    return Seen(path, raw, peek_consignment(raw, str(path)))
+
+
+def receive_consignment(site: Site, seen: Seen, say: Say = silent) -> Arrived:
+    """Verify a consignment and put it in the journal of a held site.
+
+    Steps: 1 a revocation list in it, which has signatures of its own, is in force before anything else is believed;
+    2 the vendor's consignment role signed the rest; 3 it is for this site and its key; 4 its number is above the last;
+    5 the report that it acknowledges is one of ours; 6 the authorisations that it carries are the vendor's and for this
+    site; 7 the documents are kept, then journalled.
+
+    Raises:
+        UntrustedError: Not signed by the role.
+        RefusedError: For another site, older than the last, or about a report that this site never wrote, which is
+            also recorded as an alarm for home.
+    """
+    if seen.said.revocations is not None:
+        adopt_revocations(site, encode(seen.said.revocations), f"{seen.path} $.revocations", say)  # 1
+    signed = verify_consignment(seen.raw, own_chain(site), str(seen.path))  # 2
+    said, state = signed.consignment, site.state
+    where = str(seen.path)
+    check_for(said, state, where)  # 3
+    before = _taken(site, signed.digest)
+    if before is not None:
+        return Arrived(seen.path, before.number, False, before.acknowledged, before.answers)
+    check_number(said, state, where)  # 4
+    try:
+        check_acknowledged(said, {one.seq: one.digest for one in told_of(site)}, where)  # 5
+    except RefusedError as error:
+        _alarm(site, said, error)
+        raise
+    carried = judge_carried(site, said, where)  # 6
+    answers = answer_requests(said.requests, _handlers(site))
+    site.record(  # 7
+        Consigned(
+            number=said.number,
+            digest=site.keep_document(seen.raw),
+            issued_at=said.issued_at,
+            challenge=said.challenge_digest,
+            acknowledged=said.acknowledged.seq if said.acknowledged else None,
+            acknowledged_digest=said.acknowledged.digest if said.acknowledged else None,
+            newest=said.newest,
+            answers=answers,
+            authorisations=tuple(site.keep_document(one.raw) for one in carried),
+        )
+    )
+    acknowledged = said.acknowledged.seq if said.acknowledged else None
+    return Arrived(seen.path, said.number, True, acknowledged, answers, tuple(fate_of(site, one) for one in carried))
+
+
+def check_for(said: Consignment, state: SiteState, where: str) -> None:
+    """Raises RefusedError unless it is for this very site."""
+    if said.site != state.site:
+        raise RefusedError(
+            f"for {said.site}, this is {state.site}",
+            where=where,
+            remedy="take it to that site",
+            finding="consignment-other-site",
+        )
+    # What was sent before home heard of a rotation is for this site all the same; a renewed key is another line.
+    if said.site_key not in {state.site_key.keyid, *(one.key.keyid for one in state.reports.former_keys)}:
+        raise RefusedError(
+            f"for a site with key {said.site_key[:16]}, this one has {state.site_key.keyid[:16]}",
+            where=where,
+            remedy="it was made for a former set-up of this site; ask support for one for this key",
+            finding="consignment-other-key",
+        )
+
+
+def check_number(said: Consignment, state: SiteState, where: str) -> None:
+    """Raises RefusedError unless its number is above the last one's."""
+    if said.number <= state.reports.consignment:
+        raise RefusedError(
+            f"consignment {said.number}, this site has taken in {state.reports.consignment}",
+            where=where,
+            remedy="an old one is worth nothing; the newest medium has a newer one",
+            finding="consignment-old",
+        )
+
+
+def check_acknowledged(said: Consignment, reported: dict[int, str], where: str) -> None:
+    """Raises RefusedError when it acknowledges a report that this site did not write."""
+    one = said.acknowledged
+    if one is not None and reported.get(one.seq) != one.digest:
+        raise RefusedError(
+            f"acknowledges report {one.seq} as {one.digest[:19]}, here it is {reported.get(one.seq, 'unknown')[:19]}",
+            where=where,
+            remedy="home holds a report that this folder never wrote: was it restored from a backup, or copied? "
+            "Tell support",
+            finding="acknowledgement-unknown",
+        )
+
+
+def answer_requests(requests: tuple[Request, ...], handlers: frozenset[str]) -> tuple[Answer, ...]:
+    """No handler runs in this version: one that the release brings is refused, another does not exist. Pure."""
+    return tuple(
+        Answer(
+            request=one.request,
+            handler=one.handler,
+            outcome="refused" if one.handler in handlers else "no-such-handler",
+        )
+        for one in requests
+    )
+
+
+def _handlers(site: Site) -> frozenset[str]:
+    """Names of the handlers that the running release brings."""
+    running = site.state.installs.running
+    if running is None:
+        return frozenset()
+    return frozenset(one.name for one in installed_of(site, running).release.handlers)
+
+
+def _taken(site: Site, digest: str) -> Consigned | None:
+    return next((one for one in _events(site) if isinstance(one, Consigned) and one.digest == digest), None)
+
+
+def _events(site: Site) -> list[Event]:
+    """Read anew: what was recorded since the site was opened counts too."""
+    return [entry.record.event for entry in read_journal(site.path / "journal")[0]]
+
+
+def _alarm(site: Site, said: Consignment, error: WaybillError) -> None:
+    """Home must hear of it, once."""
+    one = said.acknowledged
+    if one is not None and all(alarm.digest != one.digest for alarm in site.state.alarms):
+        site.record(Alarm(code="acknowledgement-unknown", digest=one.digest, detail=error.problem))

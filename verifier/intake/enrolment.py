@@ -1,0 +1,330 @@
+"""Enrolment: a folder becomes a site that trusts one vendor's root and one policy, and owns a key made here."""
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from content.bundle.archive import BLOCK, header
+from content.bundle.head import OCI_LAYOUT, open_head
+from content.trust.head import verify_head
+from manifests.authored.handwritten import parse_handwritten
+from manifests.authored.policy_yaml import compile_policy
+from manifests.documents.enrolment import Enrolment, sign_enrolment
+from manifests.documents.policy import KINDS
+from manifests.trust.keys import PublicKey, read_capped, read_public
+from manifests.trust.private_keys import encode_private, generate_key
+from manifests.trust.root import MAX_ROOT, Chain, Mark, Pin, check_vendor_product, parse_root, verify_chain
+from manifests.words.canonical import encode
+from manifests.words.digest import NAME, digest_of
+from manifests.words.errors import RefusedError, UntrustedError, UsageError
+from manifests.words.units import parse_duration, parse_size
+from verifier.intake.bundles import files_below, find_bundles, looks_like_bundle
+from verifier.intake.trust_files import kind_of
+from verifier.site.disk import Disk
+from verifier.site.host import Host
+from verifier.site.journal.chain import Journal
+from verifier.site.journal.events import Enrolled, PolicyInForce
+from verifier.site.proposals import read_site_yaml
+from verifier.trust.findings import VERIFIER_VERSION
+
+OPERATOR = "operator"
+MONTHLY = "30d"
+
+
+@dataclass(frozen=True)
+class Names:
+    """The four names of a site."""
+
+    customer: str
+    product: str
+    environment: str
+    name: str
+
+    @property
+    def site(self) -> str:
+        return f"{self.customer}/{self.product}/{self.environment}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a medium says about the vendor, believed because its fingerprint was typed."""
+
+    chain: Chain
+    channel: str
+
+
+@dataclass(frozen=True)
+class NewSite:
+    path: Path
+    enrolment: Path
+    names: Names
+    key: PublicKey
+    vendor: str
+    pin: Pin
+    practice: bool
+
+
+def check_names(names: Names) -> None:
+    for option, value in vars(names).items():
+        if NAME.fullmatch(value) is None:
+            raise UsageError(
+                f"{value!r} is not a name",
+                where=f"--{option}",
+                remedy="small letters, digits, dot, dash and underscore; begins with a letter or digit",
+            )
+
+
+def read_offer(media: Path, fingerprint: str, channel: str | None) -> Offer:
+    """The vendor's root chain from a bundle, a folder with one, or a root document.
+
+    Raises:
+        UntrustedError: Nothing there has the typed fingerprint.
+    """
+    pin = Pin(version=0, digest=fingerprint)
+    if documents := _root_documents(media):
+        return Offer(chain=verify_chain(documents, pin), channel=channel or "stable")
+    bundles = find_bundles(media)
+    verified = verify_head(open_head(bundles[0]), pin)
+    return Offer(chain=verified.chain, channel=channel or verified.release.channel)
+
+
+def _root_documents(media: Path) -> tuple[bytes, ...]:
+    """The root documents of a file, or of a folder that holds no bundle; oldest first."""
+    if media.is_file():
+        return () if _is_bundle(media) else (read_capped(media, MAX_ROOT),)
+    files = list(files_below(media))
+    if any(looks_like_bundle(one) for one in files):
+        return ()
+    found = {read_capped(one, MAX_ROOT) for one in files if kind_of(one) == "root"}
+    return tuple(sorted(found, key=lambda data: parse_root(data, str(media)).root.version))
+
+
+def _is_bundle(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(BLOCK) == header("oci-layout", len(OCI_LAYOUT))
+
+
+def enroll(
+    offer: Offer,
+    names: Names,
+    people: dict[str, Path],
+    target: Path,
+    *,
+    practice: bool,
+    disk: Disk,
+    host: Host,
+    minimum: int | None = None,
+    every: str = MONTHLY,
+) -> NewSite:
+    """Make the site's folder at ``target``: built beside it and renamed, so it is there whole or not at all.
+
+    Args:
+        every: How often the site promises to report, as in ``7d``; ``never`` is a promise too.
+        minimum: The lowest sequence of the channel that is acceptable, as the vendor's paper says it.
+
+    Raises:
+        RefusedError: The folder is in use, the root is a practice root, or does not speak for the product.
+    """
+    check_names(names)
+    if every != "never":
+        parse_duration(every, "--report-every")
+    root = offer.chain.newest
+    if root.practice and not practice:
+        raise UntrustedError(
+            "this is a practice root, which vouches for nothing in earnest",
+            where="trust",
+            remedy="ask the vendor for the real root; to practise, enroll with --practice",
+            finding="practice",
+        )
+    if practice and not root.practice:
+        raise RefusedError(
+            "--practice, and this is a real root",
+            where="trust",
+            remedy="leave --practice out",
+            finding="not-practice",
+        )
+    check_vendor_product(root, names.product)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise RefusedError(
+            "exists already and is not empty", where=str(target), remedy="name another folder with --site"
+        )
+    keys = _people(people, offer.chain)
+    staging = target.with_name(f".{target.name}.new")
+    disk.make_folder(target.parent)
+    disk.remove_tree(staging)
+    made = _build(staging, offer, names, keys, practice=practice, disk=disk, host=host, minimum=minimum, every=every)
+    disk.rename(staging, target)
+    disk.sync_folder(target.parent)
+    return NewSite(
+        path=target,
+        enrolment=target / "outbox" / "enrolment.json",
+        names=names,
+        key=made,
+        vendor=root.vendor,
+        pin=offer.chain.pin,
+        practice=practice,
+    )
+
+
+def _people(people: dict[str, Path], chain: Chain) -> dict[str, PublicKey]:
+    if not people:
+        raise UsageError(
+            "nobody is named who may approve",
+            where="--person",
+            remedy="--person ops-1=ops-1.pub, once for each; `waybill keygen` makes the key",
+        )
+    keys = {}
+    for name, path in people.items():
+        if NAME.fullmatch(name) is None:
+            raise UsageError(f"{name!r} is not a name", where="--person", remedy="--person ops-1=ops-1.pub")
+        keys[name] = read_public(path)
+        # A vendor that could approve its own releases would make the policy a formality.
+        if chain.key(keys[name].keyid) is not None:
+            raise RefusedError(
+                f"the key of {name} is one of the vendor's",
+                where=str(path),
+                remedy="name people of the customer; a vendor does not approve its own releases",
+                finding="vendor-approves",
+            )
+    return keys
+
+
+def _build(
+    folder: Path,
+    offer: Offer,
+    names: Names,
+    keys: dict[str, PublicKey],
+    *,
+    practice: bool,
+    disk: Disk,
+    host: Host,
+    minimum: int | None,
+    every: str,
+) -> PublicKey:
+    disk.make_folder(folder)
+    for name, mode in (
+        ("people", 0o755),
+        ("tls", 0o755),
+        ("secrets", 0o700),
+        ("keys", 0o700),
+        ("trust", 0o755),
+        ("heads", 0o755),
+        ("journal", 0o755),
+        ("journal/documents", 0o755),
+        ("store", 0o755),
+        ("store/blobs", 0o755),
+        ("store/blobs/sha256", 0o755),
+        ("generations", 0o755),
+        ("outbox", 0o755),
+        ("backups", 0o700),
+    ):
+        disk.make_folder(folder / name, mode)
+    for name, key in keys.items():
+        disk.write_new(folder / "people" / f"{name}.pub", key.pem.encode())
+    disk.write_new(folder / "site.yaml", _site_yaml(names, offer.channel, every).encode())
+    policy_yaml = _policy_yaml(tuple(keys)).encode()
+    disk.write_new(folder / "policy.yaml", policy_yaml)
+    policy = compile_policy(parse_handwritten(policy_yaml, "policy.yaml"), lambda path: read_public(folder / path))
+    for one in offer.chain.roots:
+        disk.write_new(folder / "trust" / f"{one.root.version}.root.json", one.raw)
+    signer = generate_key()
+    # Reports are signed unattended, so this one key has no passphrase; it speaks for the site and for nobody else.
+    disk.write_new(folder / "keys" / "site.key", encode_private(signer, None), 0o600)
+    site = read_site_yaml(folder).site
+    enrolment = sign_enrolment(
+        Enrolment(
+            site=names.site,
+            key=signer.public,
+            key_epoch=1,
+            root=offer.chain.pin,
+            channel=offer.channel,
+            report_every_seconds=0 if site.report.every == "never" else parse_duration(site.report.every),
+            practice=practice,
+            created_at=host.stamp(),
+        ),
+        signer,
+    )
+    disk.write_new(folder / "outbox" / "enrolment.json", enrolment)
+    for document in (enrolment, encode(policy)):
+        disk.write_new(folder / "journal" / "documents" / digest_of(document)[7:], document)
+    disk.reserve(folder / "reserve", parse_size(site.keep.reserve))
+    journal = Journal.create(folder / "journal", disk, host)
+    journal.append(
+        Enrolled(
+            site=names.site,
+            vendor=offer.chain.newest.vendor,
+            channel=offer.channel,
+            site_key=signer.public,
+            root=offer.chain.pin,
+            practice=practice,
+            verifier=VERIFIER_VERSION,
+            salt=digest_of(secrets.token_bytes(32)),
+            enrolment=digest_of(enrolment),
+            minimum=None if minimum is None else Mark(epoch=offer.chain.newest.epoch, sequence=minimum),
+        )
+    )
+    journal.append(PolicyInForce(number=policy.number, digest=digest_of(encode(policy))))
+    for root, _, _ in os.walk(folder):
+        disk.sync_folder(Path(root))
+    return signer.public
+
+
+def read_people(given: tuple[str, ...]) -> dict[str, Path]:
+    """``NAME=FILE`` pairs."""
+    people: dict[str, Path] = {}
+    for one in given:
+        name, equals, path = one.partition("=")
+        if not equals or not path:
+            raise UsageError(f"{one!r} is not NAME=FILE", where="--person", remedy="--person ops-1=ops-1.pub")
+        if name in people:
+            raise UsageError(f"{name} is named twice", where="--person", remedy="name each person once")
+        people[name] = Path(path)
+    return people
+
+
+def _site_yaml(names: Names, channel: str, every: str) -> str:
+    return f"""\
+# site.yaml: what is true of this one installation. The operator keeps it.
+# An edit is a proposal: `waybill review` shows it, and it takes effect as a new generation, never by itself.
+waybill: 1
+site: {names.site}
+channel: "{channel}"
+target: other                                      # aws | gcp | azure | kubernetes | vm | appliance | other
+
+drivers:                                           # what a release may use here
+  store: {{}}
+  files: {{root: srv}}                               # versioned folders and one link live below this folder of the site
+
+endpoints: {{}}                                      # the only addresses that probes may open, as in
+                                                   # {{api: "http://127.0.0.1:8080"}}
+
+config: {{}}                                         # for the product; judged by the schema in its release
+
+report: {{every: {every}}}{" " * max(1, 34 - len(every))}# what is promised; support counts silence from it
+keep: {{generations: 3, backups: 30d, reserve: 16MiB}}
+"""
+
+
+def _policy_yaml(people: tuple[str, ...]) -> str:
+    listed = "\n".join(f'  "{name}": {{role: {OPERATOR}, keys: ["people/{name}.pub"]}}' for name in people)
+    rules = "\n".join(f"  {kind}: {{{OPERATOR}: 1}}" for kind in KINDS if kind != "export")
+    return f"""\
+# policy.yaml: who at the customer decides what. Owned by the customer; the vendor appears nowhere in it.
+# An edit is a proposal too: it binds when the people of the policy in force have approved it.
+waybill: 1
+policy: 1                                          # grows by one
+
+people:                                            # people are counted, not keys
+{listed}
+
+rules:                                             # a change of several kinds needs the most that any of them asks
+{rules}
+  export: automatic                                # reports leave when somebody carries them; or {{operator: 1}}
+veto: []
+proposer_counts: true                              # who received a change may be among its approvers
+
+confirm: {{by: probes, or_person: {OPERATOR}}}
+time: warn                                         # warn | enforce | ignore: what a passed date does
+windows: {{enforce: false}}
+"""

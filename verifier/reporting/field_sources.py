@@ -1,0 +1,92 @@
+"""By which line of which contract each field of a report may leave."""
+
+from dataclasses import dataclass
+
+from manifests.documents.contract import CORE_FIELDS, MAX_CONTRACT, OPTIONAL_CORE_FIELDS, Contract, parse_contract
+from manifests.documents.report import Report
+from verifier.site.folder import Site
+from verifier.site.generations import installed_of
+from verifier.site.store import get_blob
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why one field of the core may leave.
+
+    Attributes:
+        line: Its place in the compiled contract; empty where no contract has been approved yet.
+        there: The report has something to say in it.
+    """
+
+    field: str
+    line: str
+    there: bool
+
+
+@dataclass(frozen=True)
+class Why:
+    """Attributes: contract: None before the first install, when there is nothing to tell of but the enrolment."""
+
+    contract: Contract | None
+    digest: str | None
+    signal: str
+    purpose: str
+    reasons: tuple[Reason, ...]
+
+
+def explain(report: Report, contract: Contract | None, digest: str | None) -> Why:
+    """Every field of the core of ``report``, in the order in which a contract lists them. Pure."""
+    places: dict[str, str] = {}
+    signal, purpose = "", ""
+    for i, one in enumerate(contract.signals if contract else ()):
+        if one.kind == "deployment-state":
+            signal, purpose = one.name, one.why
+            for group in ("core", "optional"):
+                for j, name in enumerate(getattr(one, group)):
+                    places[name] = f"$.signals[{i}].{group}[{j}]"
+    reasons = tuple(
+        Reason(name, places.get(name, ""), getattr(report, name) not in (None, ()))
+        for name in (*CORE_FIELDS, *OPTIONAL_CORE_FIELDS)
+    )
+    return Why(contract=contract, digest=digest, signal=signal, purpose=purpose, reasons=reasons)
+
+
+def contract_in_force(site: Site) -> tuple[Contract | None, str | None]:
+    """The telemetry contract that the site's people approved, and its digest; None, None before the first install.
+
+    Raises:
+        DamagedError: Its bytes are not in the store any more.
+    """
+    state = site.state
+    # During a trial that of the generation before it, which may have the higher number, is in force still.
+    before = (
+        state.installs.generation(state.installs.transaction.planned.source) if state.installs.transaction else None
+    )
+    agreed = next(
+        (one for one in (state.installs.running, before) if one and one.contract == state.installs.contract), None
+    )
+    if agreed is None:
+        return None, None
+    blob = installed_of(site, agreed).release.contract
+    data = get_blob(site.blobs, blob, MAX_CONTRACT)
+    return parse_contract(data), blob.digest
+
+
+def why_text(why: Why) -> str:
+    """For people: one line a field."""
+    if why.contract is None:
+        head = [
+            "no telemetry contract is in force, because nothing is installed: a report tells of the enrolment, of what",
+            "waits or failed, and of the site's own counters; what a contract may withhold does not leave",
+        ]
+    else:
+        head = [
+            f"contract {why.contract.contract} version {why.contract.version}, {why.digest}",
+            f"signal {why.signal}: {why.purpose}",
+        ]
+    width = max(len(one.field) for one in why.reasons)
+    lines = [
+        f"  {one.field.ljust(width)}  {one.line or '-'}{'' if one.there else '  (nothing in this report)'}"
+        for one in why.reasons
+    ]
+    return "\n".join([*head, *lines])

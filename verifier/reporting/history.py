@@ -1,0 +1,266 @@
+"""The journal for people: who did what, when, with which inputs, and what came of it. Pure.
+
+The account is what the host says, a witness and no more; the person is whose key the policy lists.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from verifier.approval.page import Paper, Row, Section, Table
+from verifier.site.journal.events import (
+    Alarm,
+    Approved,
+    AskedAgain,
+    Confirmed,
+    Consigned,
+    Enrolled,
+    Event,
+    Inconsistent,
+    Intent,
+    KeyRenewed,
+    KeyRotated,
+    Note,
+    OffboardAsked,
+    OffboardDone,
+    Offboarded,
+    Outcome,
+    Planned,
+    PolicyInForce,
+    Proposed,
+    Received,
+    Record,
+    Reported,
+    RevocationsInForce,
+    RootInForce,
+    RootReplaced,
+    TimeAcknowledged,
+    Torn,
+    Tried,
+    Verdict,
+)
+
+# Keeps the sealed config from being guessed; it is not told, for a history is carried to auditors.
+SALT = "salt"
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_KEYID = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One entry, told.
+
+    Attributes:
+        person: Whose key was used; empty where none was.
+        inputs: (name, digest) of all that the entry names by digest.
+        result: Of an act, a probe, a verdict; empty for what simply happened.
+        words: Empty for an entry that matters only after a crash.
+    """
+
+    record: Record
+    who: str
+    person: str
+    words: str
+    inputs: tuple[tuple[str, str], ...]
+    result: str
+
+
+def lines_of(records: Iterable[Record]) -> tuple[Line, ...]:
+    """Every entry, oldest first; whose approvals were counted is told from the verdicts before."""
+    people: dict[str, str] = {}
+    found = []
+    for record in records:
+        event = record.event
+        if isinstance(event, Verdict):
+            people[event.envelope] = f"{event.person} ({event.role})"
+        found.append(
+            Line(
+                record=record,
+                who=actor_text(record),
+                person=_person(event, people),
+                words=_in_words(record),
+                inputs=tuple(_inputs(event)),
+                result=_result(event),
+            )
+        )
+    return tuple(found)
+
+
+def actor_text(record: Record) -> str:
+    actor = record.actor
+    return f"{actor.account} (uid {actor.uid}{f', sudo by {actor.sudo}' if actor.sudo else ''})"
+
+
+def _person(event: Event, people: dict[str, str]) -> str:
+    match event:
+        case Verdict(person=person, role=role):
+            return f"{person} ({role})"
+        case TimeAcknowledged(person=str(person), role=role) | Confirmed(person=str(person), role=role):
+            return f"{person} ({role})" if role else person
+        case Approved(approvals=approvals) | PolicyInForce(approvals=approvals) | Offboarded(approvals=approvals):
+            return ", ".join(people.get(one, one[:19]) for one in approvals)
+        case _:
+            return ""
+
+
+def _inputs(event: Event) -> Iterable[tuple[str, str]]:
+    for name, value in _fields(msgspec.to_builtins(event)):
+        named = isinstance(value, str) and (_DIGEST.fullmatch(value) or _KEYID.fullmatch(value))
+        if named and name != SALT:
+            yield name, value
+
+
+def _fields(value: Any, name: str = "") -> Iterable[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, one in value.items():
+            yield from _fields(one, f"{name}.{key}" if name else key)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _fields(one, name)
+    else:
+        yield name, value
+
+
+def _result(event: Event) -> str:
+    match event:
+        case Outcome(result=result):
+            return str(result)
+        case Tried(outcome=outcome):
+            return str(outcome)
+        case Verdict(verdict=verdict):
+            return "agreed" if verdict == "approve" else "rejected"
+        case Alarm():
+            return "alarm"
+        case Inconsistent():
+            return "inconsistent"
+        case _:
+            return ""
+
+
+def history_paper(site: str, lead: tuple[str, ...], lines: tuple[Line, ...], *, every: bool, about: str = "") -> Paper:
+    """One section for each time that the host was started.
+
+    Args:
+        every: Also what only matters after a crash, in the journal's own words and with whole digests.
+    """
+    sections = []
+    boots: list[tuple[str, list[Line]]] = []
+    for line in lines:
+        if not boots or boots[-1][0] != line.record.boot:
+            boots.append((line.record.boot, []))
+        boots[-1][1].append(line)
+    for boot, of_boot in boots:
+        rows = tuple(_row(line, every=every) for line in of_boot if every or line.words)
+        sections.append(Section(f"boot {boot}", table=Table(_HEAD, rows)))
+    return Paper(title=f"journal of {site}", lead=lead, sections=tuple(sections), about=about)
+
+
+_HEAD = ("entry", "time", "account", "person", "event", "inputs", "result")
+
+
+def _row(line: Line, *, every: bool) -> Row:
+    record = line.record
+    words = _told(record) if every else line.words
+    inputs = ", ".join(f"{name} {value if every else _short(value)}" for name, value in line.inputs)
+    failed = line.result in ("failed", "interrupted", "accepted", "alarm", "inconsistent")
+    cells = (str(record.seq), record.at, line.who, line.person, words, inputs, line.result)
+    return Row(cells, "warning" if failed else "")
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:12]
+
+
+def _in_words(record: Record) -> str:
+    """What an officer wants to know of an entry; empty for one that only matters after a crash."""
+    match record.event:
+        case Enrolled(site=site, vendor=vendor):
+            return f"enrolled as {site}, trusting {vendor}"
+        case Received(item=item, product=product, version=version, channel=channel, mark=mark):
+            return f"received {item}: {product} {version}, {channel} {mark.sequence}"
+        case Verdict(item=item, verdict=verdict, condition=condition):
+            word = "approved" if verdict == "approve" else "rejected"
+            return f"{word} {item}" + (f": {condition}" if condition else "")
+        case Planned(action=action, item=item, source=source, target=target, version=version, reason=reason) as begun:
+            why = f", below the floor by authorisation {begun.authorisation[:19]}" if begun.authorisation else ""
+            why += f": {reason}" if reason else ""
+            why += f"; outside of the window: {begun.outside_window}" if begun.outside_window else ""
+            return f"{action} of {item} begins, generation {source} to {target} ({version}){why}"
+        case Approved(rule=rule) if rule is not None:
+            return f"agreed by the emergency rule {rule}"
+        case Approved(approvals=approvals) if approvals:
+            return "that was agreed to"
+        case Intent() | Approved():
+            return ""
+        case Outcome(act=act, step=step, result="done"):
+            return {"switch": "switched", "retreat": "went back"}.get(act, "") if step is None else ""
+        case Outcome(act=act, step=step, detail=detail):
+            return f"{act}{f' of {step}' if step else ''} failed: {detail}"
+        case Confirmed(generation=generation, by=by, floor=floor):
+            return f"generation {generation} confirmed by {by}" + (f", floor {floor.sequence}" if floor else "")
+        case Reported(seq=seq):
+            return f"report {seq} written"
+        case KeyRotated(key_epoch=epoch):
+            return f"the site speaks by key {epoch}, which the one before vouches for"
+        case KeyRenewed(key_epoch=epoch, reason=reason):
+            return f"the site speaks by key {epoch} ({reason}); its reports begin anew"
+        case RootReplaced(pin=pin, reason=reason):
+            return f"root replaced on paper by version {pin.version}, {pin.digest[:19]}: {reason}"
+        case RootInForce(pin=pin):
+            return f"root {pin.version} in force"
+        case RevocationsInForce(version=version):
+            return f"revocation list {version} in force"
+        case TimeAcknowledged(time=time, person=person):
+            return f"{person} says that time has passed until {time}"
+        case OffboardAsked(reason=reason, detail=detail):
+            return f"asked that the vendor's access ends ({reason}): {detail}"
+        case Offboarded(reason=reason):
+            return f"the vendor's access ended ({reason}); nothing of it is believed from here on"
+        case Tried(kind=kind, outcome=outcome, detail=detail):
+            return f"{kind} that was believed before: {outcome}: {detail}"
+        case OffboardDone(report=seq, key=key):
+            return f"offboarding complete: report {seq} is the last one, the site's key is {key}"
+        case PolicyInForce(number=number, gone=gone, reason=reason) if reason is not None:
+            return f"policy {number} in force, founded anew without {', '.join(gone)}: {reason}"
+        case PolicyInForce(number=number):
+            return f"policy {number} in force"
+        case Proposed(item=item, account=account):
+            what = "policy.yaml" if item == "policy" else "site.yaml"
+            return f"{what}, which is {account}'s, says something that is not in force"
+        case Consigned() as came:
+            return _consigned(came)
+        case Alarm(code=code, detail=detail) | Note(code=code, detail=detail):
+            return f"{code}: {detail}" if detail else str(code)
+        case Inconsistent(code=code, detail=detail):
+            return f"neither the old nor the new generation could be reached: {detail or code}"
+        case AskedAgain(way=way):
+            return f"one more try is asked for, {way}"
+        case Torn(bytes=count):
+            return f"an unfinished last entry was cut off, {count} bytes: the plug was pulled while it was written"
+
+
+def _consigned(came: Consigned) -> str:
+    parts = [f"home holds report {came.acknowledged}"] if came.acknowledged is not None else []
+    parts += [f"newest for this site {one.channel} {one.mark.sequence}" for one in came.newest]
+    parts += [f"request {one.request} ({one.handler}): {one.outcome.replace('-', ' ')}" for one in came.answers]
+    if came.authorisations:
+        parts.append(f"authorisations of ways below the floor: {len(came.authorisations)}")
+    return f"consignment {came.number} of {came.issued_at}" + (f": {'; '.join(parts)}" if parts else "")
+
+
+def _told(record: Record) -> str:
+    """The event's kind and those of its fields that are not digests, in the journal's own words."""
+    event = record.event
+    kind = type(event).__struct_config__.tag
+    parts = []
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if value is None or value is False or value in ("", ()):
+            continue
+        # Digests stand under inputs.
+        if isinstance(value, str | int) and not _DIGEST.fullmatch(str(value)) and not _KEYID.fullmatch(str(value)):
+            parts.append(f"{name}={value}")
+    return " ".join([str(kind), *parts])

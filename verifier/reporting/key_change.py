@@ -1,0 +1,107 @@
+"""Another key for the site: rotated while the old one is here, renewed when it is not.
+
+Two phases, so that a plug pulled in the middle leaves the old key or the new one, never none: the new key is written
+beside the old one; the journal's entry makes it the site's; the rename over the old one only tidies up.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from manifests.documents.enrolment import Renewed, RenewReason, sign_enrolment, verify_enrolment
+from manifests.trust.keys import PublicKey
+from manifests.trust.private_keys import FileSigner, encode_private, generate_key
+from manifests.trust.rotation import MAX_SUCCESSION, Rotation, sign_rotation
+from manifests.words.canonical import encode
+from manifests.words.errors import RefusedError
+from verifier.reporting.report_write import take_over
+from verifier.site.folder import NEXT_KEY, Site
+from verifier.site.journal.events import KeyRenewed, KeyRotated
+from verifier.site.keys import enrolment_path, finish_key
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """Attributes: enrolment: The file to carry to support, after a renewal."""
+
+    key: PublicKey
+    key_epoch: int
+    enrolment: Path | None = None
+
+
+def rotate_key(site: Site) -> NewKey:
+    """Give a held site another key, which the one that it has vouches for.
+
+    Raises:
+        RefusedError: Home has not heard of the last eight changes yet.
+        DamagedError: The old key is not here: then only a renewal is left.
+    """
+    finish_key(site)
+    take_over(site)
+    state = site.state
+    if len(_untold(site)) >= MAX_SUCCESSION:
+        raise RefusedError(
+            f"{MAX_SUCCESSION} changes of the key are not acknowledged by home",
+            where="keys",
+            remedy="carry a report home and receive the consignment that answers it first",
+            finding="rotations-untold",
+        )
+    old, new = site.signer(), _next_key(site)
+    rotation = Rotation(
+        site=state.site,
+        former=old.public.keyid,
+        key=new.public,
+        key_epoch=state.key_epoch + 1,
+        after_seq=state.reports.seq,
+        after=state.reports.head or state.reports.enrolment or "",
+        made_at=site.host.stamp(),
+    )
+    document = site.keep_document(encode(sign_rotation(rotation, old, new)))
+    site.record(KeyRotated(key=new.public, key_epoch=rotation.key_epoch, rotation=document))
+    finish_key(site)
+    return NewKey(new.public, rotation.key_epoch)
+
+
+def renew_key(site: Site, reason: RenewReason) -> NewKey:
+    """Give a held site another key that nothing vouches for; its reports begin anew when home accepts it.
+
+    Where the old key is still here it is not asked: after a restored backup nobody can tell what it signed elsewhere.
+    """
+    finish_key(site)
+    state, new = site.state, _next_key(site)
+    former = verify_enrolment(site.document(state.reports.enrolment or "")).enrolment
+    enrolment = sign_enrolment(
+        replace(
+            former,
+            key=new.public,
+            key_epoch=state.key_epoch + 1,
+            root=replace(state.trust.root, version=max(state.trust.root.version, 1)),
+            channel=state.channel,
+            created_at=site.host.stamp(),
+            renews=Renewed(
+                reason=reason,
+                former=state.site_key.keyid,
+                former_epoch=state.key_epoch,
+                last_seq=state.reports.seq,
+                last=state.reports.head,
+            ),
+        ),
+        new,
+    )
+    digest = site.keep_document(enrolment)
+    site.record(KeyRenewed(key=new.public, key_epoch=state.key_epoch + 1, reason=reason, enrolment=digest))
+    finish_key(site)
+    return NewKey(new.public, state.key_epoch + 1, enrolment_path(site))
+
+
+def _next_key(site: Site) -> FileSigner:
+    """A new key beside the old one, durable. One that a crash left there was nobody's yet, and is written over."""
+    signer = generate_key()
+    site.disk.write(site.path / "keys" / NEXT_KEY, encode_private(signer, None), 0o600)
+    return signer
+
+
+def _untold(site: Site) -> list[int]:
+    told = site.state.reports.acknowledged[0] if site.state.reports.acknowledged else 0
+    return [one.after for one in site.state.reports.former_keys if one.after >= told]

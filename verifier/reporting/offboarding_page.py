@@ -1,0 +1,166 @@
+"""The statement of a site whose vendor's access has ended: what was ended, how that was tried, and what stays where.
+
+For the customer's files. It is made from the journal and from what lies in the folder right now; nobody signs it, the
+site's last report is what is signed.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from manifests.words.units import show_size
+from verifier.approval.page import Paper, Row, Section, Table
+from verifier.reporting.access_probes import MAX_EACH
+from verifier.reporting.history import lines_of
+from verifier.site.folder import EVIDENCE, SITE_KEY, Site
+from verifier.site.journal.state import Offboarding
+from verifier.site.vendor_access import REFUSED_FROM_THEN, WORKS_ON
+
+# So many entries of a folder are counted; a statement must not take an hour.
+MOST = 1_000_000
+
+
+@dataclass(frozen=True)
+class Held:
+    """What lies below a folder. Attributes: more: there is more than was counted."""
+
+    files: int
+    size: int
+    more: bool = False
+
+    @property
+    def text(self) -> str:
+        if not self.files:
+            return "nothing"
+        return f"{'more than ' * self.more}{self.files} files, {show_size(self.size)}"
+
+
+def held(path: Path) -> Held:
+    """Files and their bytes, links not followed; a folder that may not be read holds nothing that can be told."""
+    files = size = 0
+    if path.is_file():
+        return Held(1, path.stat().st_size)
+    for root, _, names in os.walk(path, followlinks=False):
+        for name in names:
+            try:
+                size += (Path(root) / name).lstat().st_size
+            except OSError:
+                continue
+            files += 1
+            if files >= MOST:
+                return Held(files, size, more=True)
+    return Held(files, size)
+
+
+def farewell_paper(site: Site, about: str = "") -> Paper:
+    """Of a site whose vendor's access was ended."""
+    state = site.state
+    now = state.offboarding
+    if now is None or now.done is None:
+        raise ValueError("nothing was ended here")
+    sections = (_ended(site, now), _tried(now), _stays(site), _works(site, now), _elsewhere(site, now))
+    return Paper(
+        title=f"{state.trust.vendor} has no access to {state.site} any more",
+        sections=sections,
+        lead=(f"since {now.done_at}, entry by entry in the journal, whose head is {state.head}",),
+        about=about,
+    )
+
+
+def _ended(site: Site, now: Offboarding) -> Section:
+    done = now.done
+    people = next(
+        (one.person for one in lines_of(entry.record for entry in site.entries) if one.record.event == done), ""
+    )
+    facts = [
+        ("reason", f"{now.asked.reason}: {now.asked.detail}"),
+        ("asked", now.asked_at),
+        ("agreed to by", people or "nobody had to agree, by the policy in force"),
+        ("plan", done.plan if done else ""),
+    ]
+    if now.root is not None:
+        facts.append(("believed until then", f"root {now.root.version}, {now.root.digest}"))
+    return Section("what was ended", facts=tuple(facts))
+
+
+def _tried(now: Offboarding) -> Section:
+    rows = tuple(
+        Row(
+            (one.kind, one.artefact or "none was held", one.outcome, one.finding or ""),
+            "warning" if one.outcome == "accepted" else "",
+        )
+        for one in now.tried
+    )
+    lines = (
+        f"what the vendor really sent, and was believed before, of each kind the newest {MAX_EACH}; "
+        "each had to be refused",
+    )
+    return Section("what was tried once more", lines, table=Table(("kind", "artefact", "outcome", "finding"), rows))
+
+
+def _stays(site: Site) -> Section:
+    state, path = site.state, site.path
+    running = state.installs.running
+    rows = []
+    if running is not None:
+        rows.append(("the software that runs", f"{running.product} {running.version}", str(path / "current"), ""))
+    for one in state.installs.generations:
+        folder = site.generation_folder(one.number)
+        if folder.is_dir():
+            rows.append((f"generation {one.number}", one.version, str(folder), held(folder).text))
+    for what, name in (
+        ("files of the service", "srv"),
+        ("data of the service", "data"),
+        ("image layouts", "oci"),
+        ("blobs of releases", "store"),
+        ("backups", "backups"),
+        ("secrets", "secrets"),
+        ("certificates", "tls"),
+        ("public keys of people", "people"),
+        ("configuration", "site.yaml"),
+        ("policy", "policy.yaml"),
+        ("the journal and what people signed", "journal"),
+        ("heads of all accepted releases", "heads"),
+        ("root documents, as evidence", EVIDENCE),
+        ("reports", "outbox"),
+        ("logs", "logs"),
+    ):
+        if (path / name).exists():
+            rows.append((what, "", str(path / name), held(path / name).text))
+    key = path / "keys" / SITE_KEY
+    rows.append(("the site's key", "kept; signs nothing more" if key.exists() else "destroyed", str(key), ""))
+    table = Table(("what", "", "where", "how much"), tuple(Row(one) for one in rows))
+    outside = "What drivers placed outside of this folder, such as images in a registry, stays there too."
+    return Section("what stays, and where", (outside,), table=table)
+
+
+def _works(site: Site, now: Offboarding) -> Section:
+    gone = now.asked.reason == "retired"
+    return Section(
+        "what still works",
+        (
+            WORKS_ON,
+            REFUSED_FROM_THEN,
+            "the site's key is destroyed: nothing can speak for this site any more"
+            if gone
+            else f"{site.state.site} is nobody's site from here on; for a vendor again, enrol a new folder",
+        ),
+    )
+
+
+def _elsewhere(site: Site, now: Offboarding) -> Section:
+    final = f"report {now.final}, in {site.outbox}" if now.final else "not written yet: waybill offboard"
+    lines = (
+        "Reports that left hold what the telemetry contract allowed, which is in the store.",
+        "What the vendor keeps of them, and until when, says the receipt that the vendor's support signs: ask for it.",
+    )
+    return Section("what is not here", lines, (("the last report", final), ("reports that left", _left(site))))
+
+
+def _left(site: Site) -> str:
+    state = site.state
+    if state.reports.left is None:
+        return "none, as far as the journal tells"
+    return (
+        "all up to the last" if state.reports.left == state.reports.head else "some; the last report did not leave yet"
+    )

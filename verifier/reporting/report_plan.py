@@ -1,0 +1,289 @@
+"""Plan a report: what it says, from the state and from what was observed."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from manifests.documents import report as r
+from manifests.documents.release import FORMAT
+from manifests.trust.rotation import MAX_SUCCESSION, SignedRotation
+from manifests.words.errors import DamagedError
+from manifests.words.time import rfc3339
+from verifier.reporting.report_reduce import fit, shorten_chain
+from verifier.rules.time import clock_verdict
+from verifier.site.folder import Site
+from verifier.site.journal.events import Enrolled
+from verifier.site.journal.state import SiteState
+from verifier.site.journal.transitions import State
+from verifier.site.vendor_access import told_offboarding
+from verifier.trust.findings import VERIFIER_VERSION
+
+MAX_GENERATIONS = 32
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was seen at the site when the report was made; everything else is a fold of the journal.
+
+    Attributes:
+        enrolment: Digest of the enrolment's file.
+        succession: Every rotation since that enrolment, oldest first.
+        seal: Of the config in force, under the site's salt; None without a config.
+        held: What the store holds; None where it may not leave.
+        withheld: Words of the core that the contract would let leave and `site.yaml` does not.
+        kit: Digest of the one file that this program runs from.
+        revoked: The release that runs is revoked.
+        remains: What stays, of a site whose vendor's access was ended.
+        unseen: What could not be looked at, by name of the core's field.
+    """
+
+    enrolment: str
+    report_every_seconds: int
+    succession: tuple[SignedRotation, ...] = ()
+    target: str | None = None
+    labels: tuple[str, ...] = ()
+    components: tuple[r.Component, ...] = ()
+    seal: str | None = None
+    waiting: tuple[r.WaitingItem, ...] = ()
+    health: tuple[r.Health, ...] = ()
+    held: tuple[r.Held, ...] | None = None
+    kit: str | None = None
+    revoked: bool = False
+    remains: r.Remains | None = None
+    withheld: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Former:
+    """The report before: its file's digest, and what it said; ``report`` is None when the file is gone."""
+
+    seq: int
+    digest: str
+    report: r.Report | None
+
+
+def plan_report(state: SiteState, observed: Observed, former: Former | None, *, cause: str, now: datetime) -> r.Report:
+    """The next report, small enough to be signed. Touches nothing.
+
+    Args:
+        former: The last report; None before the first.
+    """
+    report = r.Report(
+        identity=r.Identity(
+            site=state.site,
+            key_epoch=state.key_epoch,
+            target=observed.target,
+            labels=observed.labels,
+            report_every_seconds=observed.report_every_seconds,
+            succession=_succession(state, observed),
+        ),
+        chain=_chain(state, observed, former, cause, now),
+        trust=_trust(state, observed, now),
+        policy=_policy(state) if state.trust.policy_number else None,
+        install=replace(_install(state), revoked=observed.revoked, below_floor=state.below_floor),
+        components=r.Components(listed=observed.components),
+        config=r.ConfigState(
+            schema_version=state.installs.running.config_version if state.installs.running else None,
+            seal=observed.seal,
+        ),
+        waiting=_waiting(observed, former, state.reports.seq + 1),
+        approvals=tuple(_approvals(state)),
+        health=observed.health[:256],
+        rollbacks=_rollbacks(state),
+        requests=tuple(
+            r.RequestResult(consignment=one.consignment, request=one.request, handler=one.handler, outcome=one.outcome)
+            for one in state.reports.answered[-256:]
+        ),
+        dropped=(
+            *(r.Dropped(what=what, reason="withheld", count=1) for what in observed.withheld),
+            *(r.Dropped(what=what, reason="unreadable", count=1) for what in observed.unseen),
+        ),
+        verifier=r.VerifierState(version=VERIFIER_VERSION, format=FORMAT, kit=observed.kit),
+        store=None if observed.held is None else r.Store(releases=observed.held),
+    )
+    return fit(report, observed.enrolment)
+
+
+def _succession(state: SiteState, observed: Observed) -> tuple[SignedRotation, ...]:
+    """What home needs to believe the key that signs: until it acknowledged a report by that key."""
+    told = state.reports.acknowledged[0] if state.reports.acknowledged else 0
+    return tuple(one for one in observed.succession if one.rotation.after_seq >= told)[-MAX_SUCCESSION:]
+
+
+def _chain(state: SiteState, observed: Observed, former: Former | None, cause: str, now: datetime) -> r.ChainLink:
+    earlier, omitted, acknowledged = _earlier(former, state.reports.acknowledged)
+    return r.ChainLink(
+        seq=state.reports.seq + 1,
+        previous=former.digest if former else observed.enrolment,
+        made_at=rfc3339(now),
+        cause=cause,
+        challenge=state.reports.challenge,
+        acknowledged=acknowledged,
+        earlier=earlier,
+        omitted=omitted,
+        journal=r.Journal(entries=state.seq, head=state.head, torn=state.torn),
+    )
+
+
+def _earlier(
+    former: Former | None, known: tuple[int, str] | None
+) -> tuple[tuple[r.Earlier, ...], r.Omitted | None, r.Acknowledged | None]:
+    """Every report since the last acknowledged one, in short; the oldest give way when there are too many."""
+    acknowledged = None if known is None else r.Acknowledged(seq=known[0], digest=known[1])
+    told = acknowledged.seq if acknowledged else 0
+    if former is None or former.seq == told:
+        return (), None, acknowledged
+    if former.report is None:
+        return (), r.Omitted(first=told + 1, last=former.seq, digest=former.digest), acknowledged
+    chain, install = former.report.chain, former.report.install
+    last = r.Earlier(
+        seq=former.seq,
+        digest=former.digest,
+        made_at=chain.made_at,
+        cause=chain.cause,
+        release=install.release.digest if install.release else None,
+        state=install.state,
+    )
+    since = tuple(one for one in (*chain.earlier, last) if one.seq > told)
+    gone = chain.omitted
+    if gone is not None:
+        gone = replace(gone, first=max(gone.first, told + 1)) if gone.last > told else None
+    earlier, omitted = shorten_chain(since, gone, r.MAX_EARLIER, acknowledged)
+    return earlier, omitted, acknowledged
+
+
+def _trust(state: SiteState, observed: Observed, now: datetime) -> r.Trust:
+    ended = state.offboarding if state.offboarded else None
+    root = ended.root if ended and ended.root else state.trust.root
+    return r.Trust(
+        root=r.ReportedRoot(version=max(root.version, 1), digest=root.digest),
+        practice=state.trust.practice,
+        channel=state.channel,
+        mark=state.mark,
+        floor=state.floor,
+        roots_replaced=state.trust.root_line,
+        revocations=ended.revocations if ended else state.trust.revocations[0] if state.trust.revocations else 0,
+        time_floor=state.trust.time_floor,
+        clock=clock_verdict(state.trust.time_floor, now),
+        clock_back=state.clock_back,
+        alarms=tuple(r.SeenAlarm(code=one.code, digest=one.digest) for one in state.alarms[-32:]),
+        offboarding=told_offboarding(state, observed.remains),
+    )
+
+
+def _install(state: SiteState) -> r.Install:
+    running = state.installs.running
+    shown = state.installs.generations[-MAX_GENERATIONS:]
+    if running is not None and running not in shown:
+        shown = (running, *shown[1:])
+    blocked = {one.release for one in state.installs.generations if one.state == State.ROLLED_BACK}
+    kept = {one.release for one in state.installs.generations if one.state in (State.CONFIRMED, State.SETTLED)}
+    now = state.installs.transaction
+    return r.Install(
+        state=_install_state(state),
+        release=None
+        if running is None
+        else r.Installed(
+            generation=running.number,
+            digest=running.release,
+            product=running.product,
+            version=running.version,
+            channel=running.channel,
+            epoch=running.mark.epoch,
+            sequence=running.mark.sequence,
+        ),
+        trial_attempts=now.attempts if now is not None and now.open and now.switched else 0,
+        generations=tuple(
+            r.Generation(
+                number=one.number,
+                release=one.release,
+                version=one.version,
+                state=str(one.state),
+                outside_window=one.outside_window,
+            )
+            for one in shown
+        ),
+        blocked=tuple(sorted(blocked - kept))[:32],
+    )
+
+
+def _install_state(state: SiteState) -> r.InstallState:
+    running = state.installs.running
+    if running is None:
+        return "none"
+    if state.installs.inconsistent:
+        return "inconsistent"
+    return "confirmed" if running.state in (State.CONFIRMED, State.SETTLED) else "trial"
+
+
+def _policy(state: SiteState) -> r.PolicyState:
+    """The policy in force; what emergency rules were used for leads it."""
+    numbers = {one.digest: one.number for one in state.trust.policies}
+    uses = {(one.rule, one.plan): one for one in state.trust.uses}
+    founded = [one.number for one in state.trust.policies if one.reason is not None]
+    return r.PolicyState(
+        emergency=tuple(
+            r.EmergencyUse(rule=one.rule, policy=numbers[one.policy], release=one.release, plan=one.plan, at=one.at)
+            for one in [*uses.values()][-16:]
+        ),
+        number=state.trust.policy_number,
+        digest=state.trust.policy,
+        contract=state.installs.contract,
+        refounded=founded[-1] if founded else None,
+    )
+
+
+def _waiting(observed: Observed, former: Former | None, seq: int) -> tuple[r.WaitingItem, ...]:
+    """What waits keeps the number of the report that said so first, as long as people are asked about the same."""
+    rows = former.report.waiting if former and former.report else ()
+    old = {(one.item, one.digest, one.since): one for one in rows}
+    return tuple(
+        replace(one, since_seq=known.since_seq)
+        if (known := old.get((one.item, one.digest, one.since)))
+        else replace(one, since_seq=seq)
+        for one in observed.waiting[:64]
+    )
+
+
+def _approvals(state: SiteState) -> Iterable[r.Approval]:
+    """By whose agreement the running generation was installed: roles and keys, never names."""
+    if state.installs.running is not None:
+        for one in state.trust.verdicts:
+            if one.envelope in state.installs.running.approvals:
+                yield r.Approval(plan=one.plan, role=one.role, key=one.keyid)
+
+
+def _rollbacks(state: SiteState) -> tuple[r.Rollback, ...]:
+    releases = {one.number: one.release for one in state.installs.generations}
+    return tuple(
+        r.Rollback(
+            from_generation=one.source,
+            to_generation=one.target,
+            left=releases[one.source],
+            cause=one.code,
+            automatic=one.automatic,
+            at=one.at,
+            authorisation=one.authorisation,
+        )
+        for one in state.installs.rollbacks[-64:]
+        if one.source in releases
+    )
+
+
+def config_seal(site: Site, config: bytes) -> str:
+    """Tells a changed config from an unchanged one to those who do not have the salt, and nothing else."""
+    first = site.entries[0].record.event
+    if not isinstance(first, Enrolled):
+        raise DamagedError(
+            "the journal does not begin with the enrolment",
+            where="journal",
+            remedy="keep the folder as it is and tell support",
+            finding="no-enrolment",
+        )
+    salt = bytes.fromhex(first.salt.removeprefix("sha256:"))
+    return "sha256:" + hmac.new(salt, b"waybill config seal\0" + config, hashlib.sha256).hexdigest()

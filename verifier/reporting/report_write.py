@@ -1,0 +1,163 @@
+"""Number, sign, write and hand out reports."""
+
+import errno
+from datetime import UTC, datetime
+from pathlib import Path
+
+from manifests.documents import report_reader as r_report_reader
+from manifests.documents import report_writer as r
+from manifests.transport.medium import folder_on
+from manifests.trust.envelope import MAX_BUNDLE
+from manifests.trust.keys import read_capped
+from manifests.trust.private_keys import Signer
+from manifests.words.digest import digest_of
+from manifests.words.errors import DamagedError, RefusedError, WaybillError
+from manifests.words.units import parse_size
+from verifier.approval.export import let_leave
+from verifier.approval.items import note_proposals
+from verifier.reporting.report_observe import observe_site, read_former
+from verifier.reporting.report_plan import plan_report
+from verifier.site.disk import Disk
+from verifier.site.folder import LITTLE, Site
+from verifier.site.generations import read_running
+from verifier.site.journal.events import Reported
+from verifier.site.keys import finish_key
+from verifier.site.report_files import (
+    enrolment_of,
+    history_of,
+    read_report,
+    report_name,
+    report_path,
+    to_carry,
+    told_of,
+)
+from verifier.site.vendor_access import check_served
+
+
+def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "requested") -> Path:
+    """Write the next report of a held site into its outbox.
+
+    Steps: 1 take over a file that was written and not journalled; 2 look; 3 plan; 4 sign; 5 the file, durable; 6 the
+    journal; 7 what need not be handed out again is removed; 8 a reserve that was spent is set aside again. A full disk
+    costs the reserve before it costs the report.
+
+    Returns:
+        The file; its number is one above the last.
+
+    Raises:
+        RefusedError: The vendor's access was ended, and the report that says so is written.
+    """
+    now = now.astimezone(UTC)
+    if site.state.offboarding is not None and site.state.offboarding.final is not None:
+        check_served(site.state)
+    finish_key(site)
+    take_over(site)  # 1
+    note_proposals(site)
+    observed = observe_site(site)  # 2
+    former = read_former(site)
+    report = plan_report(site.state, observed, former, cause=cause, now=now)  # 3
+    raw = r.sign_report(report, observed.enrolment, site.signer())  # 4
+    path = report_path(site, report.chain.seq)
+    try:
+        _put(disk, path, raw)  # 5
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not site.spend_reserve():
+            raise
+        _put(disk, path, raw)
+    site.record(Reported(seq=report.chain.seq, digest=digest_of(raw), previous=report.chain.previous))  # 6
+    _clear_away(site, disk)  # 7
+    _renew_reserve(site)  # 8
+    return path
+
+
+def _clear_away(site: Site, disk: Disk) -> None:
+    """Remove reports of the line that home holds, and those beyond the history; never the newest."""
+    state = site.state
+    held = state.reports.acknowledged[0] if state.reports.acknowledged else 0
+    last = min(max(held, state.reports.seq - history_of(site)), state.reports.seq - 1)
+    for one in told_of(site):
+        if one.seq <= last:
+            disk.remove(report_path(site, one.seq))
+
+
+def _renew_reserve(site: Site) -> None:
+    """Once there is room beside it; never from under a transaction, which may still need what was given back."""
+    try:
+        installed = read_running(site)
+    except WaybillError:
+        return
+    if installed is None or site.state.installs.open_transaction is not None:
+        return
+    size = parse_size(installed.settings.keep.reserve)
+    if site.disk.space(site.path).bytes >= size + LITTLE:
+        site.renew_reserve(size)
+
+
+def _put(disk: Disk, path: Path, raw: bytes) -> None:
+    disk.make_folder(path.parent)
+    disk.write(path, raw)
+
+
+def take_over(site: Site) -> None:
+    """A file with the next number is what a crash left between writing it and journalling it."""
+    path = report_path(site, site.state.reports.seq + 1)
+    if not path.is_file():
+        return
+    digest, _ = enrolment_of(site)
+    signed = r_report_reader.verify_report(read_capped(path, MAX_BUNDLE), site.state.site_key, str(path))
+    chain = signed.report.chain
+    if (chain.seq, chain.previous) != (site.state.reports.seq + 1, site.state.reports.head or digest):
+        raise DamagedError(
+            "a report that does not follow the last one of the journal",
+            where=str(path),
+            remedy="keep the folder as it is and tell support",
+            finding="report-stray",
+        )
+    site.record(Reported(seq=chain.seq, digest=signed.digest, previous=chain.previous))
+
+
+def export_reports(
+    site: Site, disk: Disk, folder: Path, *, most: int, signers: tuple[Signer, ...] = ()
+) -> tuple[Path, ...]:
+    """Copy the newest ``most`` reports that home is not known to hold, oldest first; the newest in any case.
+
+    Their names tell sites apart; the journal says what left. Where the medium has a folder ``back/`` for this site, as
+    support lays it out, they go there.
+
+    Args:
+        signers: People who agree to it now, where the policy asks for people.
+
+    Raises:
+        RefusedError: ``folder`` is none, leads off the medium, or a file of that name holds something else.
+        WaitingError: The policy asks for more people.
+        DamagedError: A report of the outbox is not the one that the journal names.
+    """
+    if not folder.is_dir():
+        there = folder.exists()
+        raise RefusedError(
+            "not a folder" if there else "there is no such folder",
+            where=str(folder),
+            remedy="name the medium's folder" + ("" if there else f", or make this one: mkdir {folder}"),
+            finding="no-folder",
+        )
+    name = site.state.site.replace("/", ".")
+    back = folder_on(folder, "back", name)
+    folder = back if back.is_dir() else folder
+    told = to_carry(site, most)
+    ready: list[tuple[Path, bytes]] = []
+    for event in told:
+        # An older one may have been cleared away; the newest sums it up.
+        if event is not told[-1] and not report_path(site, event.seq).is_file():
+            continue
+        raw = read_report(site, event.seq, event.digest).raw
+        target = folder / f"{name}.{report_name(site.state, event.seq)}"
+        if target.exists() and read_capped(target, MAX_BUNDLE) != raw:
+            raise RefusedError(
+                "holds something else, and nothing is overwritten", where=str(target), remedy="name another folder"
+            )
+        ready.append((target, raw))
+    let_leave(site, signers, f"to {folder}")
+    for target, raw in ready:
+        if not target.exists():
+            disk.write(target, raw)
+    return tuple(target for target, _ in ready)

@@ -1,0 +1,440 @@
+"""What runs at a site, what is unfinished, what waits. Reads, writes nothing, and so works on a full disk."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from manifests.documents.plan import parse_plan
+from manifests.words.errors import AttentionError, DamagedError, UntrustedError, WaybillError
+from manifests.words.text import table
+from manifests.words.time import age, rfc3339
+from manifests.words.units import parse_duration, show_times
+from verifier.approval.queue import Waiting, waiting_data
+from verifier.approval.review import queue_text
+from verifier.change.below_floor import ways_below
+from verifier.change.route import items_of_plan
+from verifier.change.transaction import outcome_of, trial_left
+from verifier.install.result import check_idle
+from verifier.rules.emergency import uses_left
+from verifier.rules.time import FAR_AHEAD, clock_verdict, effective_now, passed_dates
+from verifier.runtime.drivers.driver import Component
+from verifier.site.folder import Site
+from verifier.site.generations import installed_of
+from verifier.site.journal.events import Note
+from verifier.site.journal.state import Generation, SiteState, Transaction
+from verifier.site.journal.transitions import State
+from verifier.site.lock import check_ours
+from verifier.site.release_heads import running_revoked
+from verifier.site.report_files import newest_report, report_path
+from verifier.trust.findings import VERIFIER_VERSION
+
+
+@dataclass(frozen=True)
+class Status:
+    """Attributes: error: the unfinished or failed transaction, which is said first; data: the same for programs."""
+
+    text: str
+    data: dict[str, Any]
+    error: WaybillError | None
+
+
+def status_of(
+    site: Site,
+    waiting: tuple[Waiting, ...],
+    components: tuple[Component, ...] | None,
+    now: datetime,
+    *,
+    unseen: str = "",
+) -> Status:
+    """``components`` is None when they were not looked at; ``unseen`` says why they could not be."""
+    foreign = foreign_of(site)
+    lines = [f"! {foreign.problem}", f"  {foreign.remedy}", ""] if foreign else []
+    lines += [*_unproved(site), *_unfinished(site)]
+    lines += [*_runs(site, components or (), now, unseen), *_in_force(site), *_spoken_of(site, now)]
+    lines += ["", queue_text(waiting), "", generations_text(site)]
+    error = foreign or _unsettled(site) or _attention(site, components or ())
+    return Status("\n".join(lines).rstrip(), _data(site, waiting, components or (), now, unseen), error)
+
+
+def broken_status(site: Site, broken: WaybillError) -> Status:
+    """Of a site whose journal is broken: what can be seen without believing more of it than holds."""
+    state, last = site.state, site.entries[-1].record
+    pointed = site.pointed()
+    known = state.installs.generation(pointed) if pointed else None
+    signed = newest_report(site)
+    lines = [
+        f"! {broken.problem}",
+        f"  {broken.remedy}",
+        "",
+        f"site       {state.site}{'  (practice)' if state.trust.practice else ''}",
+        f"journal    holds up to entry {last.seq}, of {last.at}; {_then(site)}",
+        f"current    {_points(pointed, known)}",
+    ]
+    if signed is None:
+        lines.append("report     none lies here that a key of this site signed")
+    else:
+        report = signed.report
+        lines.append(
+            f"report     {report_path(site, report.chain.seq)}, of {report.chain.made_at}, signed by this site's key; "
+            "a copy of the file tells support"
+        )
+    lines.append("what runs goes on; nothing new is installed, confirmed or taken back by Waybill")
+    lines.append(f"verifier   {VERIFIER_VERSION}")
+    data = {
+        "site": state.site,
+        "practice": state.trust.practice,
+        "broken": broken.problem,
+        "entries": last.seq,
+        "current": pointed,
+        "version": known.version if known else None,
+        "report": signed.report.chain.seq if signed else None,
+        "verifier": VERIFIER_VERSION,
+    }
+    return Status("\n".join(lines), data, broken)
+
+
+def _then(site: Site) -> str:
+    running = site.state.installs.running
+    return f"generation {running.number} ({running.version}) ran then" if running else "nothing was installed then"
+
+
+def _points(pointed: int | None, known: Generation | None) -> str:
+    if pointed is None:
+        return "is not a link that Waybill made"
+    if pointed == 0:
+        return "is not there: nothing is installed"
+    return f"points at generation {pointed}, {known.version if known else 'which came after the break'}"
+
+
+def _runs(site: Site, components: tuple[Component, ...], now: datetime, unseen: str) -> list[str]:
+    """What runs, and how it does."""
+    state, running = site.state, site.state.installs.running
+    lines = [f"site       {state.site}{'  (practice)' if state.trust.practice else ''}"]
+    if running is None:
+        lines.append("runs       nothing is installed")
+    else:
+        lines.append(
+            f"runs       {running.product} {running.version}, generation {running.number}, "
+            f"for {age(running.since, now)} ({running.state})"
+        )
+    lines += _below(site)
+    if revoked := running_revoked(site):
+        lines.append(f"           running revoked: {revoked}")
+    lines += [f"           {one.step}/{one.name}: {one.problem or one.level}" for one in components]
+    if unseen:
+        lines.append(f"           what is there cannot be seen: {unseen}")
+    for health in state.installs.health:
+        failing = f", {health.failures} times in a row" if health.failures else ""
+        lines.append(f"           probe {health.probe}: {health.state}{failing}")
+    return lines
+
+
+def _in_force(site: Site) -> list[str]:
+    """What this site believes and by which rules."""
+    state = site.state
+    mark = f"{state.channel} {state.mark.sequence}" if state.mark else f"{state.channel}, nothing received"
+    root = (
+        "no root is believed" if state.offboarded else f"root {state.trust.root.version or 1} of {state.trust.vendor}"
+    )
+    lines = [
+        f"known      {mark}; floor {state.floor.sequence if state.floor else 'none yet'}",
+        f"policy     number {state.trust.policy_number}; {root}",
+    ]
+    if state.trust.root_line:
+        lines.append(
+            f"           replaced on paper {state.trust.root_line} times, last because: {state.trust.root_reason}"
+        )
+    lines += [f"           emergency rule {one.words}" for one in emergency_rules(site)]
+    if state.trust.time_claimed:
+        lines.append(
+            f"time       {state.trust.time_claimed} is claimed; "
+            f"waybill confirm --time {state.trust.time_claimed} --key KEY believes it"
+        )
+    lines.append(
+        f"revoked    by list {state.trust.revocations[0]}" if state.trust.revocations else "revoked    no list yet"
+    )
+    return lines
+
+
+def _spoken_of(site: Site, now: datetime) -> list[str]:
+    """What was told and heard, what is late, and what is wrong with this host."""
+    state = site.state
+    held = f"; home holds {state.reports.acknowledged[0]}" if state.reports.acknowledged else ""
+    lines = [f"report     number {state.reports.seq}{held}" if state.reports.seq else "report     none yet"]
+    if state.reports.consignment:
+        newest = (
+            ", ".join(f"{channel} {mark.sequence}" for channel, mark in state.trust.newest) or "nothing newer known"
+        )
+        lines.append(f"vendor     consignment {state.reports.consignment}; has {newest}")
+    lines += [f"late       {one}" for one in late_of(site, now)]
+    if state.torn or site.torn:
+        lines.append(f"journal    {state.torn + bool(site.torn)} times its last line was cut off by a crash")
+    verdict = clock_verdict(state.trust.time_floor, now)
+    if verdict == "behind":
+        lines.append(
+            f"clock      {rfc3339(now)} is behind: a confirmed release proves "
+            f"that it is {state.trust.time_floor} or later"
+        )
+    elif verdict == "ahead":
+        lines.append(
+            f"clock      {rfc3339(now)} is {FAR_AHEAD.days} days or more beyond {state.trust.time_floor}, "
+            "the latest time that a confirmed release proves"
+        )
+    if state.clock_back:
+        lines.append(f"clock      went backwards {show_times(state.clock_back)}")
+    if not site.reserve.exists():
+        lines.append("reserve    spent on a full disk; it is set aside again by the next report, once there is room")
+    for (code, detail), count in Counter((one.code, one.detail) for one in state.alarms).items():
+        lines.append(f"alarm      {code}: {detail}{f' ({show_times(count)})' if count > 1 else ''}")
+    return [*lines, *_offboarding(state), f"verifier   {VERIFIER_VERSION}"]
+
+
+@dataclass(frozen=True)
+class EmergencyRule:
+    """A rule of the policy in force, and how often it may still be used."""
+
+    name: str
+    uses: int
+    left: int
+
+    @property
+    def words(self) -> str:
+        return f"{self.name}: {self.left} of {self.uses} uses left" if self.left else f"{self.name}: spent"
+
+
+def emergency_rules(site: Site) -> tuple[EmergencyRule, ...]:
+    """None while the policy cannot be proved: `status` says so elsewhere."""
+    state = site.state
+    try:
+        rules = site.policy.emergency
+    except WaybillError:
+        return ()
+    return tuple(
+        EmergencyRule(
+            one.name,
+            one.uses,
+            uses_left(one, state.trust.uses, policy=state.trust.policy, plan="", installs=state.trust.installs_since),
+        )
+        for one in rules
+    )
+
+
+def _unsettled(site: Site) -> WaybillError | None:
+    """Why nothing new can begin here, or what a process that was cut off left to be finished."""
+    try:
+        _ = site.policy
+        check_idle(site)
+        if site.state.installs.inconsistent:
+            return outcome_of(site)
+    except WaybillError as found:
+        return outcome_of(site) or found
+    now = site.state.installs.transaction
+    if now is not None and now.act is not None and now.state != State.SETTLED:
+        return AttentionError(
+            f"{now.action} of {now.planned.item} was cut off while it was to {now.act}",
+            where=now.planned.item,
+            remedy="waybill recover",
+            finding="unfinished",
+        )
+    return None
+
+
+def _attention(site: Site, components: tuple[Component, ...]) -> WaybillError | None:
+    running = site.state.installs.running
+    wrong = [f"{one.step}/{one.name}: {one.problem}" for one in components if one.problem]
+    if wrong:
+        return AttentionError(
+            "; ".join(wrong),
+            where="components",
+            remedy="waybill recover starts again what should run",
+            finding="drift",
+        )
+    if revoked := running_revoked(site):
+        return AttentionError(
+            f"{running.version if running else ''} is running revoked: {revoked}",
+            where="release",
+            remedy="install the release that replaces it, or waybill rollback; until then everything goes on",
+            finding="running-revoked",
+        )
+    return None
+
+
+def _data(
+    site: Site, waiting: tuple[Waiting, ...], components: tuple[Component, ...], now: datetime, unseen: str
+) -> dict[str, Any]:
+    state, running = site.state, site.state.installs.running
+    try:
+        left = trial_left(site)
+    except WaybillError:
+        left = None
+    return {
+        "site": state.site,
+        "practice": state.trust.practice,
+        "generation": state.installs.current,
+        "version": running.version if running else None,
+        "release": running.release if running else None,
+        "state": str(running.state) if running else "none",
+        "transaction": str(state.installs.transaction.state) if state.installs.transaction else None,
+        "trial_left_seconds": left,
+        "floor": state.floor.sequence if state.floor else None,
+        "below_floor": state.below_floor,
+        "mark": state.mark.sequence if state.mark else None,
+        "report": state.reports.seq,
+        "acknowledged": state.reports.acknowledged[0] if state.reports.acknowledged else None,
+        "policy": state.trust.policy_number,
+        "emergency": [{"rule": one.name, "uses": one.uses, "left": one.left} for one in emergency_rules(site)],
+        "waiting": [waiting_data(one) for one in waiting],
+        "late": list(late_of(site, now)),
+        "clock": clock_verdict(state.trust.time_floor, now),
+        "time_floor": state.trust.time_floor,
+        "time_claimed": state.trust.time_claimed,
+        "reserve": site.reserve.exists(),
+        "alarms": [{"code": one.code, "detail": one.detail} for one in state.alarms],
+        "unseen": unseen,
+        "components": [
+            {"step": one.step, "name": one.name, "level": one.level, "problem": one.problem} for one in components
+        ],
+        "verifier": VERIFIER_VERSION,
+    }
+
+
+def _below(site: Site) -> list[str]:
+    """Whether what runs lies below the floor, and which ways below it the vendor allows."""
+    state = site.state
+    lines = []
+    if state.installs.running is not None and state.below_floor:
+        floor = state.floor_of(state.installs.running.channel)
+        lines.append(f"           below the floor {floor.sequence if floor else 0}, {_allowed(state)}")
+    if not state.offboarded:
+        lines += [
+            f"           may go back below the floor to {target.version}, once, by authorisation "
+            f"{one.authorisation.number}: waybill rollback --to {target.number}"
+            for target, one in ways_below(site)
+        ]
+    return lines
+
+
+def _allowed(state: SiteState) -> str:
+    planned = state.installs.transaction.planned if state.installs.transaction else None
+    if planned is not None and planned.target == state.installs.current and planned.authorisation is not None:
+        by: str | None = planned.authorisation
+    else:
+        by = next((one.authorisation for one in reversed(state.installs.rollbacks) if one.authorisation), None)
+    if by is None:
+        return "which was raised since it was installed"
+    return f"by the vendor's authorisation {by[:19]} and the word of the people here"
+
+
+def foreign_of(site: Site) -> WaybillError | None:
+    """Journal and key are of two sites, or of two times of one; an account that may not read the key cannot tell."""
+    if site.state.offboarded:
+        return None
+    try:
+        check_ours(site)
+        site.signer()
+    except (DamagedError, UntrustedError) as error:
+        return error
+    except (WaybillError, OSError):
+        return None
+    return None
+
+
+def late_of(site: Site, now: datetime) -> tuple[str, ...]:
+    """What should have happened by now, by the later of this host's clock and what confirmed releases prove; in words.
+
+    A damaged generation has no dates to speak of; `status` says elsewhere that it is damaged.
+    """
+    state = site.state
+    if state.installs.running is None or state.offboarded:
+        return ()
+    at = effective_now(now, state.trust.time_floor)
+    try:
+        installed = installed_of(site, state.installs.running)
+    except WaybillError:
+        return ()
+    found = [f"{installed.release.version}: {words}" for _, words in passed_dates(installed.release, at)]
+    every = installed.settings.report.every
+    left = [entry.record.at for entry in site.entries if _is_export(entry.record.event)]
+    since = left[-1] if left else site.entries[0].record.at
+    if every != "never" and datetime.fromisoformat(since) + timedelta(seconds=parse_duration(every)) < at:
+        last = f"the last one left {since}" if left else "none has left yet"
+        found.append(f"a report is promised every {every}; {last}")
+    return tuple(found)
+
+
+def _is_export(event: object) -> bool:
+    return isinstance(event, Note) and event.code == "exported"
+
+
+def _offboarding(state: SiteState) -> list[str]:
+    """How far the end of the vendor's access is."""
+    now = state.offboarding
+    if now is None:
+        return []
+    if now.done is None:
+        return [f"vendor     asked at {now.asked_at} that its access ends ({now.asked.reason}): {now.asked.detail}"]
+    count = {word: sum(one.outcome == word for one in now.tried) for word in ("refused", "unproven", "accepted")}
+    proof = ", ".join(f"{number} {word}" for word, number in count.items() if number) or "nothing tried yet"
+    unfinished = "" if now.ended else "; unfinished: waybill offboard goes on"
+    return [f"vendor     its access ended at {now.done_at} ({now.done.reason}); {proof}{unfinished}"]
+
+
+def _unproved(site: Site) -> list[str]:
+    """Before anything else: the journal names a policy to which its people did not agree."""
+    try:
+        _ = site.policy
+    except WaybillError as error:
+        return [f"! {error.problem}", f"  {error.remedy}", ""]
+    return []
+
+
+def _unfinished(site: Site) -> list[str]:
+    """The last transaction, when it did not simply succeed: always the first thing that is said."""
+    now = site.state.installs.transaction
+    if now is None or now.state == State.SETTLED:
+        return []
+    error = outcome_of(site)
+    if error is not None:
+        return [f"! {error.problem}", f"  {error.remedy}", ""]
+    if now.state == State.CONFIRMED:
+        why = f": {now.detail}" if now.detail else ""
+        return [
+            f"! generation {now.planned.target} is confirmed; cleaning up is unfinished{why}",
+            "  waybill recover goes on with it",
+            "",
+        ]
+    why = f": {now.detail}" if now.detail else ""
+    how = f"was cut off while it was to {now.act}" if now.act else f"has not switched ({now.state}){why}"
+    so_far = "what it stopped is not started again yet" if now.touched else "nothing was changed"
+    return [
+        f"! {now.action} of {now.planned.item} {how}; {so_far}",
+        f"  waybill {_again(site, now)} goes on with it",
+        "",
+    ]
+
+
+def _again(site: Site, now: Transaction) -> str:
+    """The command that began it, as it would have to be typed to begin again."""
+    planned = now.planned
+    if now.action == "rollback":
+        return f"rollback --to {planned.target}"
+    try:
+        items = items_of_plan(site, parse_plan(site.document(planned.plan)))
+    except WaybillError:
+        items = ()
+    return f"install {' '.join(items) if len(items) > 1 else planned.item}"
+
+
+def generations_text(site: Site) -> str:
+    """Each with what it is now: the one that runs, where `rollback` goes, what was cleared away."""
+    state, former = site.state, site.former()
+    if not state.installs.generations:
+        return ""
+    rows: list[tuple[str, ...]] = []
+    for one in state.installs.generations:
+        here = "runs" if one.number == state.installs.current else "former" if one.number == former else ""
+        if not here and not site.generation_folder(one.number).is_dir():
+            here = "cleared away"
+        rows.append((str(one.number), one.version, str(one.state), one.since, here))
+    return table(rows, ("generation", "version", "state", "since", ""))

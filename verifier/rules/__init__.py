@@ -1,0 +1,1 @@
+"""What do policy, calendar and versions say? Values in, values out."""

@@ -1,0 +1,113 @@
+"""Whether the clock can be right, when installs are meant to happen, and what a passed date does. Pure.
+
+The clock is the later of the host's and the time floor. It is a gate only where the customer's own policy says so.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from manifests.documents.policy import Policy, Windows
+from manifests.documents.release import Release
+from manifests.documents.report import Clock
+from manifests.words.errors import RefusedError
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DAY = timedelta(days=1)
+# A time that lies so far beyond the proved one is more likely a broken clock than a patient customer.
+FAR_AHEAD = timedelta(days=400)
+
+
+def effective_now(now: datetime, time_floor: str | None) -> datetime:
+    """The later of the host's clock and the latest time that a confirmed release proved."""
+    return max(now, datetime.fromisoformat(time_floor)) if time_floor else now
+
+
+def clock_verdict(time_floor: str | None, now: datetime) -> Clock:
+    """The host's clock against the latest time that a confirmed release proved."""
+    if time_floor is None:
+        return "plausible"
+    floor = datetime.fromisoformat(time_floor)
+    if now < floor:
+        return "behind"
+    return "ahead" if now > floor + FAR_AHEAD else "plausible"
+
+
+def in_window(times: tuple[str, ...], now: datetime) -> bool:
+    """Whether ``now`` lies in one of the windows, each as in ``sat 22:00-04:00 UTC``; without any it always does.
+
+    A window whose end is not after its beginning ends on the next day.
+    """
+    return not times or any(_inside(one, now.astimezone(UTC)) for one in times)
+
+
+def _inside(window: str, now: datetime) -> bool:
+    day, span, _ = window.split(" ")
+    first, last = (_minutes(one) for one in span.split("-"))
+    length = last - first if last > first else last - first + 24 * 60
+    for back in (0, 1):
+        midnight = (now - back * DAY).replace(hour=0, minute=0, second=0, microsecond=0)
+        if day in ("daily", _DAYS[midnight.weekday()]):
+            begins = midnight + timedelta(minutes=first)
+            if begins <= now < begins + timedelta(minutes=length):
+                return True
+    return False
+
+
+def _minutes(text: str) -> int:
+    hours, minutes = text.split(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def check_window(windows: Windows, now: datetime, reason: str | None) -> str | None:
+    """The reason to keep when an install happens outside of every window; None inside of one.
+
+    Raises:
+        RefusedError: Outside, and the policy trusts the clock, or no reason is given.
+    """
+    if in_window(windows.times, now):
+        return None
+    when = f"{now:%a %H:%M} UTC is outside of {' and '.join(windows.times)}"
+    if windows.enforce:
+        raise RefusedError(
+            f"{when}, and the policy enforces its windows",
+            where="windows",
+            remedy="install within one; what is approved stays approved",
+            finding="outside-window",
+        )
+    if not reason:
+        raise RefusedError(
+            when,
+            where="windows",
+            remedy="install within one, or say why not: --outside-window REASON",
+            finding="outside-window",
+        )
+    return reason
+
+
+def passed_dates(release: Release, now: datetime) -> tuple[tuple[str, str], ...]:
+    """(finding, words) for each date of the release that has passed."""
+    found = []
+    for finding, date, words in (
+        ("late", release.next_expected_by, "a newer release was expected by"),
+        ("support-ended", release.supported_until, "it is supported until"),
+    ):
+        if date is not None and now >= datetime.fromisoformat(date).replace(tzinfo=UTC) + DAY:
+            found.append((finding, f"{words} {date}"))
+    return tuple(found)
+
+
+def check_dates(policy: Policy, release: Release, now: datetime, item: str) -> tuple[tuple[str, str], ...]:
+    """The dates that have passed, to be warned of; none where the policy ignores them.
+
+    Raises:
+        RefusedError: One has passed, and the policy says `time: enforce`.
+    """
+    passed = () if policy.time == "ignore" else passed_dates(release, now)
+    if passed and policy.time == "enforce":
+        finding, words = passed[0]
+        raise RefusedError(
+            f"{release.version}: {words}, and the policy enforces dates; it is {now:%F} here",
+            where=item,
+            remedy="receive a newer release; or the people whom the policy names change `time`",
+            finding=finding,
+        )
+    return passed

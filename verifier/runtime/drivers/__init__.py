@@ -1,0 +1,1 @@
+"""Drivers: how a payload reaches its runtime."""

@@ -1,0 +1,371 @@
+"""The ``files`` driver: a versioned folder for each generation, a link to the current one, a service kept running.
+
+srv/<step>/<generation>/              the files, checked one by one
+srv/<step>/<generation>.config.json   the site's configuration for it
+srv/<step>/<generation>.launch.json   how its service is started
+srv/<step>/current -> <generation>
+data/<step>/                          what the service keeps; outlives versions
+"""
+
+import os
+import pwd
+import re
+from pathlib import Path
+from typing import Literal
+
+from manifests.authored.site_yaml import FilesDriverFile
+from manifests.documents.release import FileSet, InstallStep
+from manifests.words.canonical import encode, parse
+from manifests.words.errors import MalformedError, RefusedError, WaybillError
+from verifier.runtime.drivers.driver import ABSENT, Component, DriverContext, DriverPlan
+from verifier.runtime.drivers.folder import (
+    Seen,
+    build,
+    check_sets,
+    clear,
+    file_set_digest,
+    guarded,
+    look,
+    parents,
+    set_mode,
+)
+from verifier.runtime.drivers.service import (
+    Account,
+    Keeper,
+    Launch,
+    Service,
+    Status,
+    check_own_program,
+    check_path,
+    environment,
+    find_program,
+)
+from verifier.runtime.drivers.settings import read_settings, under_site
+from verifier.runtime.drivers.supervisord import Supervisor
+from verifier.runtime.drivers.systemd import Systemd, is_usable
+
+MAX_LAUNCH = 1 << 20
+_BLOCK = 4096
+_GENERATION = re.compile(r"[1-9][0-9]{0,15}")
+
+
+class FilesDriver:
+    name = "files"
+
+    def plan(self, step: InstallStep, context: DriverContext) -> DriverPlan:
+        sets = _sets(step, context)
+        where = f"release.json install step {step.step}"
+        if step.images or step.chart or step.migration or not sets:
+            raise RefusedError(
+                "the driver 'files' takes file sets, and at most one program to keep running",
+                where=where,
+                remedy="ask the vendor for a corrected release; nothing was changed",
+                finding="driver-step",
+            )
+        check_sets(sets, where)
+        settings = read_settings(context, self.name, FilesDriverFile)
+        base = _base(context, step)
+        entries = [entry for files in sets for entry in files.entries]
+        folders = {parent for entry in entries for parent in parents(entry.path)}
+        lines = [f"put {len(entries)} files into {base / str(context.generation)} and point {base}/current at it"]
+        if step.keep_running is not None:
+            if "/" in step.keep_running[0]:
+                check_own_program(step.keep_running[0], sets)
+            check_path(base)
+            lines.append(
+                f"keep running by {_keeper_name(settings)}, as {settings.user or 'this account'}: {_shown(step)}"
+            )
+        return DriverPlan(
+            step=step,
+            driver=self.name,
+            bytes_needed=sum(-(-entry.size // _BLOCK) * _BLOCK for entry in entries)
+            + _BLOCK * (len(folders) + 8)
+            + len(context.config or b""),
+            inodes_needed=len(entries) + len(folders) + 16,
+            lines=tuple(lines),
+        )
+
+    def stage(self, plan: DriverPlan, context: DriverContext) -> None:
+        """1. the folder; 2. the configuration; 3. the record of the start. Each is found done if it is."""
+        base = _base(context, plan.step)
+        guarded(lambda: self._stage(plan, context, base), base)
+
+    def activate(self, plan: DriverPlan, context: DriverContext) -> None:
+        """Stop whatever another generation keeps running, move the link, start this one."""
+        step = plan.step
+        base = _base(context, step)
+        service = _service(context, step)
+        former = _current(base)
+        if former is not None and former != context.generation:
+            old = _recorded_service(context, step, former)
+            # A keeper that starts a service takes the step's other generations out itself; another keeper does not.
+            if old is not None and (service is None or service.record.keeper != old.record.keeper):
+                _keeper_of(context, old).stop(old)
+        guarded(lambda: context.disk.point(base / "current", str(context.generation)), base)
+        if service is not None:
+            _keeper_of(context, service).start(service)
+
+    def deactivate(self, plan: DriverPlan, context: DriverContext) -> None:
+        """Stop the service and take the link away, if they are this generation's."""
+        step = plan.step
+        base = _base(context, step)
+        if (service := _recorded_service(context, step, context.generation)) is not None:
+            _keeper_of(context, service).stop(service)
+        if _current(base) == context.generation:
+
+            def unlink() -> None:
+                context.disk.remove(base / "current")
+                context.disk.sync_folder(base)
+
+            guarded(unlink, base)
+
+    def observe(self, plan: DriverPlan, context: DriverContext) -> tuple[Component, ...]:
+        step = plan.step
+        sets = _sets(step, context)
+        base = _base(context, step)
+        current = _current(base)
+        if current != context.generation:
+            words = "no generation" if current is None else f"generation {current}"
+            seen = {files.name: Seen(ABSENT, f"{base}/current names {words}") for files in sets}
+        else:
+            seen = look(base / str(context.generation), sets)
+        status = self._status(context, step)
+        return tuple(
+            Component(
+                name=files.name,
+                expected=file_set_digest(files),
+                observed=seen[files.name].observed,
+                level="running" if status is not None and status.state == "running" else "placed",
+                step=step.step,
+                wanted="placed" if status is None else "running",
+                detail="; ".join(word for word in (seen[files.name].detail, status.detail if status else "") if word),
+            )
+            for files in sets
+        )
+
+    def discard(self, plan: DriverPlan, context: DriverContext) -> None:
+        base = _base(context, plan.step)
+        if _current(base) == context.generation:
+            raise RefusedError(
+                f"generation {context.generation} is the current one",
+                where=str(base),
+                remedy="install or roll back to another one first",
+            )
+
+        def remove() -> None:
+            for path in (_staging(base, context), base / str(context.generation)):
+                clear(context.disk, path)
+            for path in (_config_path(base, context), _launch_path(base, context.generation)):
+                context.disk.remove(path)
+
+        guarded(remove, base)
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    def _stage(self, plan: DriverPlan, context: DriverContext, base: Path) -> None:
+        disk = context.disk
+        settings = read_settings(context, self.name, FilesDriverFile)
+        sets = _sets(plan.step, context)
+        folder = base / str(context.generation)
+        disk.make_folder(base)
+        staging = _staging(base, context)
+        disk.remove_tree(staging)
+        if not _is_whole(folder, sets):
+            try:
+                build(disk, context.blobs, sets, staging)
+            except (WaybillError, OSError):
+                disk.remove_tree(staging)
+                raise
+            clear(disk, folder)
+            disk.rename(staging, folder)
+            disk.sync_folder(base)
+        owner = _account(settings.user)
+        if owner is not None:
+            _check_way(folder, owner)
+        if context.config is not None:
+            _place(context, _config_path(base, context), context.config, 0o600, owner)
+        if plan.step.keep_running is not None:
+            data = context.site / "data" / plan.step.step
+            disk.make_folder(data.parent)
+            disk.make_folder(data, 0o700)
+            _own(context, data, owner)
+            record = self._record(plan.step, context, settings, folder, data)
+            _place(context, _launch_path(base, context.generation), encode(record), 0o644, None)
+
+    def _record(
+        self, step: InstallStep, context: DriverContext, settings: FilesDriverFile, folder: Path, data: Path
+    ) -> Launch:
+        assert step.keep_running is not None
+        sets = _sets(step, context)
+        program = find_program(step.keep_running[0], folder, sets, settings.programs, context.search_path)
+        return Launch(
+            argv=(program, *step.keep_running[1:]),
+            environment=environment(
+                step,
+                folder=folder,
+                data=data,
+                version=context.release.version,
+                config=None if context.config is None else _config_path(folder.parent, context),
+                search_path=context.search_path,
+            ),
+            folder=str(folder),
+            keeper=_keeper_name(settings),
+            account=_account(settings.user),
+        )
+
+    def _status(self, context: DriverContext, step: InstallStep) -> Status | None:
+        """None where nothing is kept running."""
+        if step.keep_running is None:
+            return None
+        try:
+            service = _service(context, step)
+            assert service is not None
+            return _keeper_of(context, service).status(service)
+        except (WaybillError, OSError) as error:
+            return Status("unknown", str(error))
+
+
+def placed_folder(step: InstallStep, context: DriverContext) -> Path | None:
+    """The folder of this generation, if it is the current one."""
+    base = _base(context, step)
+    return base / str(context.generation) if _current(base) == context.generation else None
+
+
+def _sets(step: InstallStep, context: DriverContext) -> tuple[FileSet, ...]:
+    return tuple(context.release.file_set(name) for name in step.files)
+
+
+def _base(context: DriverContext, step: InstallStep) -> Path:
+    settings = read_settings(context, "files", FilesDriverFile)
+    return under_site(context, settings.root, "files.root") / step.step
+
+
+def _staging(base: Path, context: DriverContext) -> Path:
+    return base / f".{context.generation}.staging"
+
+
+def _config_path(base: Path, context: DriverContext) -> Path:
+    return base / f"{context.generation}.config.json"
+
+
+def _launch_path(base: Path, generation: int) -> Path:
+    return base / f"{generation}.launch.json"
+
+
+def _current(base: Path) -> int | None:
+    """The generation that the link names; None where there is no link of ours."""
+    try:
+        target = str((base / "current").readlink())
+    except OSError:
+        return None
+    return int(target) if _GENERATION.fullmatch(target) else None
+
+
+def _is_whole(folder: Path, sets: tuple[FileSet, ...]) -> bool:
+    if not folder.is_dir():
+        return False
+    seen = look(folder, sets)
+    return all(seen[files.name].observed == file_set_digest(files) for files in sets)
+
+
+def _service(context: DriverContext, step: InstallStep) -> Service | None:
+    """The service of this generation as it was staged; None where the step keeps nothing running."""
+    if step.keep_running is None:
+        return None
+    service = _recorded_service(context, step, context.generation)
+    if service is None:
+        path = _launch_path(_base(context, step), context.generation)
+        raise RefusedError("the service was not staged", where=str(path), remedy="run `waybill recover`")
+    return service
+
+
+def _recorded_service(context: DriverContext, step: InstallStep, generation: int) -> Service | None:
+    """A service by its record, whatever the release of this context says; None where none was staged."""
+    path = _launch_path(_base(context, step), generation)
+    try:
+        record = parse(path.read_bytes(), Launch, str(path), max_bytes=MAX_LAUNCH)
+    except FileNotFoundError:
+        return None
+    except MalformedError as error:
+        raise RefusedError(error.problem, where=str(path), remedy="run `waybill repair`") from error
+    return Service(
+        site=context.site,
+        step=step.step,
+        generation=generation,
+        title=f"{context.release.product} {record.environment.get('WAYBILL_VERSION', '')}, {step.step}",
+        launch=path,
+        record=record,
+        log=context.site / "logs" / f"{step.step}.log",
+    )
+
+
+def _keeper_name(settings: FilesDriverFile) -> Literal["systemd", "supervisord"]:
+    return settings.keeper or ("systemd" if is_usable(os.geteuid()) else "supervisord")
+
+
+def _keeper_of(context: DriverContext, service: Service) -> Keeper:
+    """Whoever keeps this service running, as was decided when it was staged."""
+    if service.record.keeper == "systemd":
+        return Systemd(site=context.site, disk=context.disk, search_path=context.search_path)
+    settings = read_settings(context, "files", FilesDriverFile)
+    return Supervisor(
+        site=context.site,
+        disk=context.disk,
+        search_path=context.search_path,
+        runtime=Path(settings.runtime) if settings.runtime else None,
+    )
+
+
+def _account(user: str | None) -> Account | None:
+    if user is None:
+        return None
+    try:
+        found = pwd.getpwnam(user)
+    except KeyError:
+        raise RefusedError(
+            f"this host has no account {user!r}",
+            where="site.yaml $.drivers.files.user",
+            remedy=f"create it, for example with `useradd --system {user}`, or name another one",
+        ) from None
+    if os.geteuid() not in (0, found.pw_uid):
+        raise RefusedError(
+            f"only root can run a service as {user!r}", where="site.yaml $.drivers.files.user", remedy="install as root"
+        )
+    return Account(name=user, uid=found.pw_uid, gid=found.pw_gid)
+
+
+def _check_way(path: Path, account: Account) -> None:
+    """That the account can enter every folder above ``path``.
+
+    Raises:
+        RefusedError: It cannot; the service could not start.
+    """
+    for folder in path.parents:
+        status = folder.stat()
+        bit = 0o100 if status.st_uid == account.uid else 0o010 if status.st_gid == account.gid else 0o001
+        if account.uid != 0 and not status.st_mode & bit:
+            raise RefusedError(
+                f"the account {account.name!r} cannot enter {folder}",
+                where="site.yaml $.drivers.files.user",
+                remedy=f"let it pass, for example with `chmod o+x {folder}`",
+                finding="driver-settings",
+            )
+
+
+def _place(context: DriverContext, path: Path, data: bytes, mode: int, owner: Account | None) -> None:
+    if not path.exists() or path.read_bytes() != data:
+        context.disk.write(path, data, mode)
+    set_mode(context.disk, path, mode)
+    _own(context, path, owner)
+
+
+def _own(context: DriverContext, path: Path, owner: Account | None) -> None:
+    status = path.stat()
+    if owner is not None and (status.st_uid, status.st_gid) != (owner.uid, owner.gid):
+        context.disk._effect("chown", path, lambda: os.chown(path, owner.uid, owner.gid))
+
+
+def _shown(step: InstallStep) -> str:
+    import shlex
+
+    return shlex.join(step.keep_running or ())

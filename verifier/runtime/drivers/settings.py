@@ -1,0 +1,89 @@
+"""Settings of a driver: ``drivers[name]`` of ``site.yaml`` read into a closed shape."""
+
+import os
+import re
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from manifests.words.errors import HostError, RefusedError
+from verifier.runtime.drivers.driver import DriverContext
+
+MAX_SECRET = 64 << 10
+_SECRET = re.compile(r"file:(.+)")
+
+
+T = TypeVar("T")
+
+
+def read_settings(context: DriverContext, driver: str, type_: type[T]) -> T:
+    """The driver's settings.
+
+    Raises:
+        RefusedError: A field is unknown, missing, or of another kind.
+    """
+    try:
+        return msgspec.convert(dict(context.settings), type_)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$")
+        raise RefusedError(
+            problem[:1].lower() + problem[1:],
+            where=f"site.yaml $.drivers.{driver}{place.rstrip('`')}",
+            remedy="correct it in site.yaml",
+            finding="driver-settings",
+        ) from None
+
+
+def under_site(context: DriverContext, text: str, where: str) -> Path:
+    """``text`` as a path below the site's folder.
+
+    Raises:
+        RefusedError: It is absolute or leaves the folder.
+    """
+    parts = text.split("/")
+    if text.startswith("/") or not text or any(part in ("", ".", "..") for part in parts) or "\0" in text:
+        raise RefusedError(
+            f"found {text!r}, expected a path below the site's folder, without . or ..",
+            where=f"site.yaml $.drivers.{where}",
+            remedy="correct it in site.yaml",
+            finding="driver-settings",
+        )
+    return context.site.joinpath(*parts)
+
+
+def read_secret(context: DriverContext, reference: str, where: str) -> tuple[Path, bytes]:
+    """The file behind ``file:PATH`` and its bytes; the path is below the site's folder or absolute.
+
+    Raises:
+        RefusedError: Another kind of reference, a file that others can read, or an oversized one.
+        HostError: It cannot be read.
+    """
+    place = f"site.yaml $.drivers.{where}"
+    match = _SECRET.fullmatch(reference)
+    if match is None:
+        raise RefusedError(
+            f"found {reference!r}, expected file:PATH", where=place, remedy="name a file of the site's secrets/ folder"
+        )
+    text = match.group(1)
+    path = Path(text) if text.startswith("/") else under_site(context, text, where)
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_mode & 0o077:
+                raise RefusedError(
+                    f"mode {status.st_mode & 0o777:04o} lets others read it, expected 0600",
+                    where=str(path),
+                    remedy=f"chmod 600 {path}",
+                    finding="secret-readable",
+                )
+            data = file.read(MAX_SECRET + 1)
+    except OSError as error:
+        raise HostError(
+            f"the secret cannot be read: {(error.strerror or str(error)).lower()}",
+            where=str(path),
+            remedy=f"see {place}",
+        ) from error
+    if len(data) > MAX_SECRET:
+        raise RefusedError(f"more than {MAX_SECRET} bytes", where=str(path), remedy=f"see {place}")
+    return path, data

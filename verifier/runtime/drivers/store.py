@@ -1,0 +1,291 @@
+"""The ``store`` driver: the generation's images as an OCI layout inside the site, for any tool that reads one.
+
+``oci/index.json`` lists what the visible generation has and nothing else; its blobs are links into the site's
+store, so that a tool which tidies the layout takes away links and not the store.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from content.bundle.oci import MAX_MANIFEST_BYTES, REF_NAME, Descriptor, ImageIndex, parse_oci
+from content.bundle.oci_writer import encode_index
+from manifests.authored.site_yaml import StoreDriverFile
+from manifests.documents.release import InstallStep
+from manifests.words.digest import Blob, blob_name
+from manifests.words.errors import DamagedError, MalformedError, RefusedError, WaybillError
+from verifier.runtime.drivers.driver import ABSENT, UNREADABLE, Component, DriverContext, DriverPlan
+from verifier.runtime.drivers.folder import guarded
+from verifier.runtime.drivers.images import ImageParts, blobs_of_parts, check_step, image_parts
+from verifier.runtime.drivers.settings import read_settings, under_site
+from verifier.site.blobs import blob_path, check_blob, check_blobs, check_size, read_blob
+
+LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+# On each entry of our index.json: which generation and which of its steps put it there.
+GENERATION = "vnd.waybill.generation"
+STEPS = "vnd.waybill.steps"
+MAX_INDEX = 16 << 20
+
+
+class StoreDriver:
+    name = "store"
+
+    def plan(self, step: InstallStep, context: DriverContext) -> DriverPlan:
+        check_step(step, self.name)
+        folder = _folder(context)
+        images = [context.release.image(name) for name in step.images]
+        lines = [f"list {one.to}:{context.release.version} in the OCI layout {folder}" for one in images]
+        return DriverPlan(
+            step=step,
+            driver=self.name,
+            # The index is rewritten whole beside the old one; blobs are links and take no bytes.
+            bytes_needed=64 << 10,
+            inodes_needed=8,
+            lines=tuple(lines),
+        )
+
+    def stage(self, plan: DriverPlan, context: DriverContext) -> None:
+        """Hash every blob of the step again and link it into the layout; nothing lists it yet."""
+        blobs = blobs_of_parts(image_parts(context, plan.step))
+        check_blobs(context.blobs, blobs)
+        guarded(lambda: _link(context, blobs), _folder(context))
+
+    def activate(self, plan: DriverPlan, context: DriverContext) -> None:
+        guarded(lambda: self._activate(plan, context), _folder(context))
+
+    def _activate(self, plan: DriverPlan, context: DriverContext) -> None:
+        parts = image_parts(context, plan.step)
+        blobs = blobs_of_parts(parts)
+        for blob in blobs:
+            check_size(context.blobs, blob)
+        _link(context, blobs)
+        generation = str(context.generation)
+        kept = [one for one in _readable_entries(_folder(context)) if one.annotation(GENERATION) == generation]
+        _write_index(context, _merge(_without(kept, plan.step.step), _own(parts, generation, plan.step.step)))
+        _tidy(context)
+
+    def deactivate(self, plan: DriverPlan, context: DriverContext) -> None:
+        guarded(lambda: self._deactivate(plan, context), _folder(context))
+
+    def _deactivate(self, plan: DriverPlan, context: DriverContext) -> None:
+        found = _readable_entries(_folder(context))
+        generation = str(context.generation)
+        others = [one for one in found if one.annotation(GENERATION) != generation]
+        own = [one for one in found if one.annotation(GENERATION) == generation]
+        kept = [*others, *_without(own, plan.step.step)]
+        if kept != found:
+            _write_index(context, kept)
+            _tidy(context)
+
+    def observe(self, plan: DriverPlan, context: DriverContext) -> tuple[Component, ...]:
+        listed: dict[str, list[str]] = {}
+        problem = ""
+        try:
+            for entry in _entries(_folder(context)):
+                if name := entry.annotation(REF_NAME):
+                    listed.setdefault(name, []).append(entry.digest)
+            parts = {one.image.name: one for one in image_parts(context, plan.step)}
+        except (WaybillError, OSError) as error:
+            parts, problem = {}, str(error)
+        found = []
+        for name in plan.step.images:
+            image = context.release.image(name)
+            expected = image.manifest.digest
+            if problem:
+                observed, detail = UNREADABLE, problem
+            else:
+                digests = listed.get(f"{image.to}:{context.release.version}", [])
+                observed, detail = _observed(context, parts[name], digests)
+            found.append(
+                Component(
+                    name=name,
+                    expected=expected,
+                    observed=observed,
+                    level="placed",
+                    step=plan.step.step,
+                    detail=detail,
+                )
+            )
+        return tuple(found)
+
+    def discard(self, plan: DriverPlan, context: DriverContext) -> None:
+        """Links that nothing lists go; those of the visible generation stay."""
+        guarded(lambda: _tidy(context), _folder(context))
+
+
+def _folder(context: DriverContext) -> Path:
+    settings = read_settings(context, "store", StoreDriverFile)
+    return under_site(context, settings.folder, "store.folder")
+
+
+def _link(context: DriverContext, blobs: Iterable[Blob]) -> None:
+    """Put every blob and the layout's marker in place; what is there already is left.
+
+    Raises:
+        OSError: With EXDEV where the layout's folder is on another file system than the store.
+    """
+    folder = _folder(context)
+    target = folder / "blobs" / "sha256"
+    disk = context.disk
+    disk.make_folder(target)
+    linked = False
+    for blob in blobs:
+        path = folder / blob_name(blob.digest)
+        source = blob_path(context.blobs, blob.digest)
+        if not _same(path, source):
+            disk.link(source, path)
+            linked = True
+    if linked:
+        disk.sync_folder(target)
+    if not (folder / "oci-layout").exists():
+        disk.write(folder / "oci-layout", LAYOUT)
+    if not (folder / "index.json").exists():
+        disk.write(folder / "index.json", encode_index(()))
+
+
+def _entries(folder: Path) -> list[Descriptor]:
+    """What index.json lists; nothing where there is none.
+
+    Raises:
+        MalformedError: Somebody wrote something else there.
+    """
+    path = folder / "index.json"
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_INDEX + 1)
+    except FileNotFoundError:
+        return []
+    try:
+        document = parse_oci(data)
+    except MalformedError as error:
+        raise DamagedError(
+            str(error), where=str(path), remedy="remove the file; activating a generation writes it anew"
+        ) from error
+    if not isinstance(document, ImageIndex):
+        raise DamagedError("not an image index", where=str(path), remedy="remove the file and run again")
+    return list(document.manifests)
+
+
+def _readable_entries(folder: Path) -> list[Descriptor]:
+    """The same, or nothing: what cannot be read is about to be written anew."""
+    try:
+        return _entries(folder)
+    except DamagedError:
+        return []
+
+
+def _own(parts: Iterable[ImageParts], generation: str, step: str) -> list[Descriptor]:
+    """The entries of one step: each image under its name, its cosign tags, its referrers without a name."""
+    found = []
+    for part in parts:
+        named = {REF_NAME: f"{part.image.to}:{part.version}"}
+        found.append(_entry(part.top.descriptor, named, generation, step))
+        for tag, node in part.cosign:
+            found.append(_entry(node.descriptor, {REF_NAME: f"{part.image.to}:{tag}"}, generation, step))
+        for node in part.referrers:
+            artifact = replace(node.descriptor, artifact_type=node.document.referrer_type)
+            found.append(_entry(artifact, {}, generation, step))
+    return found
+
+
+def _entry(descriptor: Descriptor, names: dict[str, str], generation: str, step: str) -> Descriptor:
+    kept = {key: value for key, value in descriptor.annotations if key != REF_NAME}
+    marks = {GENERATION: generation, STEPS: step}
+    return replace(descriptor, annotations=tuple(sorted((kept | names | marks).items())))
+
+
+def _without(entries: Iterable[Descriptor], step: str) -> list[Descriptor]:
+    """The entries without what ``step`` put there; one that another step shares stays for that one."""
+    found = []
+    for entry in entries:
+        steps = [one for one in entry.annotation(STEPS).split(",") if one != step]
+        if steps != [""] and steps:
+            found.append(_annotated(entry, STEPS, ",".join(steps)))
+    return found
+
+
+def _merge(kept: Iterable[Descriptor], added: Iterable[Descriptor]) -> list[Descriptor]:
+    """Both, in a fixed order; what two steps list is listed once, for both."""
+    found: dict[tuple[str, str], Descriptor] = {}
+    for entry in (*kept, *added):
+        key = (entry.annotation(REF_NAME), entry.digest)
+        steps = {*entry.annotation(STEPS).split(","), *found.get(key, entry).annotation(STEPS).split(",")}
+        found[key] = _annotated(entry, STEPS, ",".join(sorted(steps)))
+    return [found[key] for key in sorted(found)]
+
+
+def _annotated(entry: Descriptor, key: str, value: str) -> Descriptor:
+    return replace(entry, annotations=tuple(sorted((dict(entry.annotations) | {key: value}).items())))
+
+
+def _write_index(context: DriverContext, entries: Iterable[Descriptor]) -> None:
+    data = encode_index(entries)
+    if len(data) > MAX_INDEX:
+        raise RefusedError(
+            f"the layout's index would have {len(data)} bytes, at most {MAX_INDEX} are read again",
+            remedy="fewer images in one release, or fewer generations kept",
+        )
+    context.disk.write(_folder(context) / "index.json", data)
+
+
+def _tidy(context: DriverContext) -> None:
+    """Take away links to blobs that nothing listed needs. The store itself is not touched."""
+    folder = _folder(context)
+    target = folder / "blobs" / "sha256"
+    if not target.is_dir():
+        return
+    needed = {blob_path(target, digest).name for digest in _reach(folder)}
+    for path in sorted(target.iterdir()):
+        if path.name not in needed:
+            context.disk.remove(path)
+
+
+def _reach(folder: Path) -> set[str]:
+    """Digests of all that index.json leads to inside the layout.
+
+    Raises:
+        DamagedError: A listed document is not what its digest says; then nothing is known to be useless.
+    """
+    target = folder / "blobs" / "sha256"
+    queue = [entry.digest for entry in _entries(folder)]
+    found: set[str] = set()
+    while queue:
+        digest = queue.pop()
+        if digest in found or not blob_path(target, digest).exists():
+            continue
+        found.add(digest)
+        document = parse_oci(read_blob(target, digest, MAX_MANIFEST_BYTES))
+        if isinstance(document, ImageIndex):
+            queue += [child.digest for child in document.manifests]
+        else:
+            found |= {child.digest for child in document.children}
+    return found
+
+
+def _observed(context: DriverContext, part: ImageParts, listed: list[str]) -> tuple[str, str]:
+    """The digest under the image's name if all below it is there, and what is wrong if not."""
+    folder = _folder(context)
+    if not listed:
+        return ABSENT, "index.json does not list it"
+    if len(listed) > 1:
+        return UNREADABLE, f"index.json lists it {len(listed)} times"
+    if listed[0] != part.image.manifest.digest:
+        return listed[0], ""
+    target = folder / "blobs" / "sha256"
+    documents = {node.descriptor.digest for node in part.documents}
+    for blob in blobs_of_parts((part,)):
+        try:
+            if context.thorough or blob.digest in documents:
+                check_blob(target, blob)
+            else:
+                check_size(target, blob)
+        except WaybillError as error:
+            return UNREADABLE, str(error)
+    return listed[0], ""
+
+
+def _same(path: Path, source: Path) -> bool:
+    try:
+        return path.samefile(source)
+    except FileNotFoundError:
+        return False

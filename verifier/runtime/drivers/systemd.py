@@ -1,0 +1,164 @@
+"""Keep a service running with systemd, where it runs and this account may tell it so.
+
+The unit file lies in the site and is linked from there; it names one generation and is rewritten for the next.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from manifests.words.digest import digest_of
+from manifests.words.errors import HostError
+from verifier.runtime.drivers.folder import guarded
+from verifier.runtime.drivers.service import STOP_SECONDS, Service, Status, check_path
+from verifier.site.disk import Disk
+
+BOOTED = Path("/run/systemd/system")
+COMMAND_SECONDS = STOP_SECONDS + 50
+
+
+@dataclass(frozen=True)
+class Systemd:
+    """The keeper. Its log is the journal, which systemd bounds."""
+
+    site: Path
+    disk: Disk
+    search_path: str
+
+    def start(self, service: Service) -> None:
+        check_path(self.site)
+        unit = unit_name(self.site, service.step)
+        path = self._folder / unit
+
+        def write() -> None:
+            self.disk.make_folder(self._folder)
+            self.disk.write(path, unit_text(service, self.search_path).encode())
+
+        guarded(write, path)
+        self._systemctl("enable", "--force", str(path))
+        self._systemctl("daemon-reload")
+        self._systemctl("restart", unit)
+
+    def stop(self, service: Service) -> None:
+        unit = unit_name(self.site, service.step)
+        path = self._folder / unit
+        if not path.exists() or not self._is_of(path, service):
+            return
+        self._systemctl("disable", "--now", unit)
+        guarded(lambda: self.disk.remove(path), path)
+        self._systemctl("daemon-reload")
+
+    def status(self, service: Service) -> Status:
+        unit = unit_name(self.site, service.step)
+        try:
+            shown = self._systemctl("show", "--property=ActiveState,SubState,WorkingDirectory,NRestarts", unit)
+        except HostError as error:
+            return Status("unknown", error.problem)
+        values = dict(line.partition("=")[::2] for line in shown.splitlines())
+        state = values.get("ActiveState", "")
+        detail = f"{unit} is {state or 'unknown'} ({values.get('SubState', '')})"
+        if values.get("WorkingDirectory") != service.record.folder:
+            return Status("stopped", f"{unit} does not run this generation")
+        if state == "active":
+            return Status("running", detail)
+        if state in ("activating", "reloading"):
+            # Between two attempts a unit that fails at once is "activating (auto-restart)".
+            return Status("failing" if values.get("SubState") == "auto-restart" else "starting", detail)
+        return Status("failing" if state == "failed" else "stopped", detail)
+
+    @property
+    def _folder(self) -> Path:
+        return self.site / "run" / "units"
+
+    def _is_of(self, path: Path, service: Service) -> bool:
+        return f"WorkingDirectory={_escaped(service.record.folder)}\n" in path.read_text("utf-8")
+
+    def _systemctl(self, *words: str) -> str:
+        return run_systemctl(words, self.search_path)
+
+
+def is_usable(uid: int, booted: Path = BOOTED) -> bool:
+    """Whether systemd is this host's first process and takes units from this account (sd_booted(3))."""
+    return uid == 0 and booted.is_dir()
+
+
+def unit_name(site: Path, step: str) -> str:
+    return f"waybill-{digest_of(bytes(site)).removeprefix('sha256:')[:12]}-{step}.service"
+
+
+def unit_text(service: Service, search_path: str) -> str:
+    """The unit file; quoting as in systemd.service(5) and systemd.exec(5)."""
+    variables = {**service.record.environment, "PATH": search_path}
+    lines = [
+        "[Unit]",
+        f"Description=Waybill: {_escaped(service.title)}",
+        "After=network-online.target",
+        "Wants=network-online.target",
+        "StartLimitIntervalSec=0",
+        "",
+        "[Service]",
+        "Type=exec",
+        f"ExecStart={' '.join(_word(one) for one in service.record.argv)}",
+        f"WorkingDirectory={_escaped(service.record.folder)}",
+        *(f"Environment={_quoted(f'{key}={value}')}" for key, value in sorted(variables.items())),
+        *([f"User={account.name}"] if (account := service.record.account) else []),
+        "Restart=always",
+        "RestartSec=1",
+        f"TimeoutStopSec={STOP_SECONDS}",
+        "KillMode=control-group",
+        "NoNewPrivileges=yes",
+        "",
+        "[Install]",
+        "WantedBy=multi-user.target",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _quoted(text: str) -> str:
+    return '"' + _escaped(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _word(text: str) -> str:
+    """A word of a command line; a dollar sign would name a variable there."""
+    return _quoted(text).replace("$", "$$")
+
+
+def run_systemctl(words: Sequence[str], search_path: str) -> str:
+    """What systemctl prints.
+
+    Raises:
+        HostError: It is not there, does not end, or says no.
+    """
+    program = shutil.which("systemctl", path=search_path)
+    if program is None:
+        raise HostError(f"found no systemctl in {search_path}", remedy="set drivers: {files: {keeper: supervisord}}")
+    try:
+        done = subprocess.run(
+            (program, "--no-pager", "--no-ask-password", *words),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise HostError(
+            f"systemctl {words[0]} did not end within {COMMAND_SECONDS} s",
+            where=words[-1],
+            remedy="see `journalctl -u` of the unit, then waybill recover",
+        ) from None
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise HostError(
+            f"systemctl {words[0]} failed: {said[-1] if said else f'exit {done.returncode}'}",
+            where=words[-1],
+            remedy="see `journalctl -u` of the unit",
+            finding="keeper-failed",
+        )
+    return done.stdout.decode("utf-8", "replace")

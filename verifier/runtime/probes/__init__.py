@@ -1,0 +1,1 @@
+"""Probes: whether what was installed works."""

@@ -1,0 +1,172 @@
+"""Probes: one look each at whether a release works at this site, and the loop that looks until the trial ends.
+
+A probe opens no address but those that ``endpoints`` of ``site.yaml`` lists; a release names an endpoint, never an
+address. A look that could not be made is ``unknown``, and never counts as passing.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from manifests.documents.release import FileProbe, Probe
+from manifests.words.errors import WaybillError
+from verifier.runtime.drivers.driver import UNREADABLE, Driver, DriverContext, DriverPlan
+from verifier.runtime.drivers.files import placed_folder
+from verifier.runtime.probes.network import look_http, look_tcp
+from verifier.site.blobs import hash_file
+
+State = Literal["passing", "failing", "unknown"]
+TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """One look. ``detail`` is a line for people at the site; never leaves it."""
+
+    name: str
+    state: State
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a trial: each probe's last look; ``missing`` are those that did not pass often enough."""
+
+    results: tuple[ProbeResult, ...]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return not self.missing
+
+
+class Placed(Protocol):
+    """One step of the generation in trial, with the driver that did it."""
+
+    @property
+    def driver(self) -> Driver: ...
+    @property
+    def plan(self) -> DriverPlan: ...
+    @property
+    def context(self) -> DriverContext: ...
+
+
+@dataclass(frozen=True)
+class ProbeContext:
+    """Attributes: endpoints: of site.yaml; steps: of the generation; authorities: PEM files besides the system's."""
+
+    endpoints: Mapping[str, str]
+    steps: Sequence[Placed]
+    authorities: tuple[Path, ...] = ()
+    timeout_seconds: float = TIMEOUT_SECONDS
+
+
+def site_authorities(site: Path) -> tuple[Path, ...]:
+    """The certificates that a site trusts on top of the host's: ``tls/*.pem``."""
+    return tuple(sorted((site / "tls").glob("*.pem")))
+
+
+def run_probe(probe: Probe, context: ProbeContext) -> ProbeResult:
+    """Look once. Whatever goes wrong is a result."""
+    try:
+        state, detail = _look(probe, context)
+    except (WaybillError, OSError) as error:
+        state, detail = "unknown", str(error)
+    return ProbeResult(probe.name, state, detail)
+
+
+def run_probes(
+    probes: Sequence[Probe],
+    context: ProbeContext,
+    *,
+    sleep: Callable[[float], None],
+    deadline_seconds: float,
+    monotonic: Callable[[], float],
+    look: Callable[[Probe, ProbeContext], ProbeResult] = run_probe,
+) -> Verdict:
+    """Look until every probe has passed as often in a row as it asks, or no further look fits before the deadline."""
+    begun = monotonic()
+    due = dict.fromkeys((probe.name for probe in probes), begun)
+    row = dict.fromkeys(due, 0)
+    last = {name: ProbeResult(name, "unknown", "never looked") for name in due}
+    waiting = list(probes)
+    while waiting:
+        at = min(due[probe.name] for probe in waiting)
+        if at > begun + deadline_seconds:
+            break
+        sleep(max(0.0, at - monotonic()))
+        probe = next(one for one in waiting if due[one.name] == at)
+        if monotonic() > begun + deadline_seconds:
+            break
+        last[probe.name] = look(probe, context)
+        row[probe.name] = row[probe.name] + 1 if last[probe.name].state == "passing" else 0
+        due[probe.name] = max(at + probe.every_seconds, monotonic())
+        if row[probe.name] >= probe.passes:
+            waiting.remove(probe)
+    return Verdict(tuple(last[probe.name] for probe in probes), tuple(probe.name for probe in waiting))
+
+
+def _look(probe: Probe, context: ProbeContext) -> tuple[State, str]:
+    if probe.http is not None:
+        return look_http(
+            _address(probe.http.endpoint, context),
+            probe.http.path,
+            probe.http.status,
+            context.authorities,
+            context.timeout_seconds,
+        )
+    if probe.tcp is not None:
+        return look_tcp(_address(probe.tcp.endpoint, context), context.timeout_seconds)
+    if probe.file is not None:
+        return _look_at_file(probe.file, context)
+    assert probe.step is not None  # a probe is exactly one of the four (manifests/documents/release.py)
+    return _look_at_step(probe.step, context)
+
+
+def _address(endpoint: str, context: ProbeContext) -> str:
+    address = context.endpoints.get(endpoint)
+    if address is None:
+        known = ", ".join(sorted(context.endpoints)) or "none"
+        raise WaybillError(
+            f"site.yaml has no endpoint {endpoint!r}, it has {known}",
+            where="site.yaml $.endpoints",
+            remedy="name it there: waybill review config shows what changes",
+        )
+    return address
+
+
+def _look_at_file(probe: FileProbe, context: ProbeContext) -> tuple[State, str]:
+    for placed in context.steps:
+        step, release = placed.plan.step, placed.context.release
+        if step.driver != "files" or probe.files not in step.files:
+            continue
+        entry = next(one for one in release.file_set(probe.files).entries if one.path == probe.path)
+        folder = placed_folder(step, placed.context)
+        if folder is None:
+            return "failing", f"step {step.step} has not placed this generation"
+        path = folder / probe.path
+        # A folder on the way that became a link would show a file that is not of the release.
+        if Path(os.path.realpath(path.parent)) != Path(os.path.realpath(folder), probe.path).parent:
+            return "failing", f"{path} lies behind a link"
+        try:
+            found = hash_file(path)
+        except FileNotFoundError:
+            return "failing", f"{path} is missing"
+        if found != entry.digest:
+            return "failing", f"{path} has digest {found}, expected {entry.digest}"
+        return "passing", f"{path} is as released"
+    return "unknown", f"no step places the file set {probe.files!r}"
+
+
+def _look_at_step(name: str, context: ProbeContext) -> tuple[State, str]:
+    for placed in context.steps:
+        if placed.plan.step.step == name:
+            seen = placed.driver.observe(placed.plan, placed.context)
+            wrong = [one for one in seen if one.problem]
+            if not wrong:
+                return "passing", f"{len(seen)} of {len(seen)} components are as released"
+            state: State = "unknown" if any(one.observed == UNREADABLE for one in wrong) else "failing"
+            return state, "; ".join(one.problem for one in wrong)
+    return "unknown", f"there is no step {name!r}"

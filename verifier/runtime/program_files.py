@@ -1,0 +1,233 @@
+"""Programs of a release on disk: choose the file for this platform, place it, check it."""
+
+import hashlib
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from manifests.documents.release import Program, Release
+from manifests.documents.rollback import Command
+from manifests.words.digest import Blob
+from manifests.words.errors import DamagedError, HostError, RefusedError
+from verifier.runtime.drivers.folder import set_mode
+from verifier.runtime.program_output import CHUNK
+from verifier.site.blobs import blob_path, different, missing, unreadable
+from verifier.site.disk import Disk
+
+PROGRAMS = "programs"
+
+
+_MACHINES = {
+    "aarch64": "arm64",
+    "armv6l": "arm/v6",
+    "armv7l": "arm/v7",
+    "i386": "386",
+    "i686": "386",
+    "loongarch64": "loong64",
+    "x86_64": "amd64",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Attributes: memory_bytes: of each process; output_bytes: of stdout; file_bytes: of each file that it writes."""
+
+    seconds: float
+    memory_bytes: int
+    output_bytes: int
+    file_bytes: int = 64 << 30
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who a program runs as; never root."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """A program of a release where it lies at the site; it is hashed again each time it is run."""
+
+    name: str
+    path: Path
+    blob: Blob
+
+
+# --- which file, which account ------------------------------------------------------------------------------------
+
+
+def platform_of(system: str, machine: str) -> str:
+    """``uname``'s two words as OCI writes a platform."""
+    return f"{system.lower()}/{_MACHINES.get(machine, machine)}"
+
+
+def this_platform() -> str:
+    found = os.uname()
+    return platform_of(found.sysname, found.machine)
+
+
+def choose_file(program: Program, platform: str) -> Blob:
+    """The program's file for this platform.
+
+    Raises:
+        RefusedError: The release has none.
+    """
+    try:
+        return program.files[platform]
+    except KeyError:
+        raise RefusedError(
+            f"the program {program.name!r} is for {', '.join(sorted(program.files))}, this host is {platform}",
+            where=f"programs {program.name}",
+            remedy="ask the vendor for a release that has it for this platform; nothing was changed",
+            finding="program-platform",
+        ) from None
+
+
+def place_program(disk: Disk, blobs: Path, folder: Path, program: Program, platform: str) -> OnDisk:
+    """The program's file in ``folder``, the generation's; copied out of the store when it is not there, or not clean.
+
+    Raises:
+        DamagedError: The blob is missing or has other bytes.
+        RefusedError: No file for this platform.
+    """
+    blob = choose_file(program, platform)
+    path = folder / PROGRAMS / program.name
+    if not _is_clean(path, blob):
+        disk.make_folder(path.parent)
+        staging = path.with_name(f".{path.name}.new")
+        disk.remove(staging)
+        _copy(disk, blob_path(blobs, blob.digest), blob, staging)
+        disk.rename(staging, path)
+        disk.sync_folder(path.parent)
+    return OnDisk(program.name, path, blob)
+
+
+def _copy(disk: Disk, source: Path, blob: Blob, path: Path) -> None:
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise missing(blob.digest) from None
+    except OSError as error:
+        raise unreadable(source, error) from error
+    try:
+        found = disk.copy(descriptor, 0, blob.size, path, mode=0o555)
+    finally:
+        os.close(descriptor)
+    if found != blob.digest:
+        disk.remove(path)
+        raise different(source, found, blob.digest)
+    set_mode(disk, path, 0o555)
+
+
+def _is_clean(path: Path, blob: Blob) -> bool:
+    try:
+        with open_checked(OnDisk(path.name, path, blob)):
+            return True
+    except (DamagedError, RefusedError, HostError):
+        return False
+
+
+def find_account(user: str | int | None, *, ours: int) -> Account:
+    """The account that programs get, by name or by number; a number needs no entry in the account database.
+
+    Args:
+        user: ``drivers.program.user`` of ``site.yaml``.
+        ours: Our own effective number. Without root there is only one account to run as, and it must be named.
+
+    Raises:
+        RefusedError: None is named, it does not exist, it is root, or only root could become it.
+    """
+    where, remedy = "site.yaml $.drivers.program.user", "name an account without rights, or its number"
+    if user is None:
+        raise no_account_error("no account is named for the programs of a release", "site.yaml $.drivers", remedy)
+    try:
+        found = pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
+        account = Account(found.pw_name, found.pw_uid, found.pw_gid)
+    except (KeyError, OverflowError):
+        if not isinstance(user, int) and not (user.isascii() and user.isdigit()):
+            raise no_account_error(
+                f"this host has no account {user!r}", where, f"create it, for example with `useradd --system {user}`"
+            ) from None
+        account = Account(str(user), int(user), int(user))
+    if account.uid == 0 or account.gid == 0:
+        raise no_account_error(f"{account.name} is root or in root's group", where, remedy)
+    # The highest number means `leave it as it is` to setresuid(2).
+    if not 0 < account.uid < 2**32 - 1 or not 0 < account.gid < 2**32 - 1:
+        raise no_account_error(f"{account.uid} is not an account's number", where, remedy)
+    if ours == account.uid:
+        return Account(account.name, account.uid, os.getegid())
+    if ours != 0:
+        raise no_account_error(
+            f"only root can run a program as {account.name}, this is account {ours}",
+            where,
+            "run the command as root, or name this very account: then the programs may do what it may",
+        )
+    return account
+
+
+def no_account_error(problem: str, where: str, remedy: str) -> RefusedError:
+    return RefusedError(problem, where=where, remedy=remedy, finding="sandbox-account")
+
+
+@contextmanager
+def open_checked(program: OnDisk) -> Iterator[tuple[int, bool]]:
+    """Its descriptor, every byte checked, and whether it is a script."""
+    where, again = str(program.path), "run the command again with the medium at hand"
+    try:
+        descriptor = os.open(program.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise DamagedError("the program is missing", where=where, remedy=again, finding="program-missing") from None
+    except OSError as error:
+        raise unreadable(program.path, error) from error
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise DamagedError("the program is not a file", where=where, remedy=again, finding="program-changed")
+        # Whoever can write to it could change it between the check and the start.
+        if found.st_mode & 0o022 or found.st_uid not in (0, os.geteuid()):
+            raise RefusedError(
+                f"others may write to the program: mode {stat.S_IMODE(found.st_mode):04o}, owner {found.st_uid}",
+                where=where,
+                remedy="find out who changed that, then remove the file and run the command again",
+                finding="program-writable",
+            )
+        digest = hashlib.sha256()
+        at, first = 0, b""
+        while at <= program.blob.size and (data := os.pread(descriptor, CHUNK, at)):
+            first = first or data[:2]
+            digest.update(data)
+            at += len(data)
+        if (at, "sha256:" + digest.hexdigest()) != (program.blob.size, program.blob.digest):
+            raise DamagedError(
+                f"the program is not the release's: found sha256:{digest.hexdigest()}, expected {program.blob.digest}",
+                where=where,
+                remedy=again,
+                finding="program-changed",
+            )
+        yield descriptor, first == b"#!"
+    finally:
+        os.close(descriptor)
+
+
+def program_of(release: Release, command: Command) -> Program:
+    """The program that a command's first word names.
+
+    Raises:
+        RefusedError: The release has none of that name.
+    """
+    for program in release.programs:
+        if program.name == command[0]:
+            return program
+    raise RefusedError(
+        f"{command[0]!r} is not a program of this release",
+        where="rollback.yaml",
+        remedy="ask the vendor for a corrected release; nothing was run",
+        finding="program-unknown",
+    )

@@ -1,0 +1,100 @@
+"""Blobs of the site's store, read so that a changed byte is an error and never an answer."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import DamagedError, HostError
+
+BUFFER = 1 << 20
+_REMEDY = "run `waybill repair` with the bundle at hand; nothing of it was used"
+
+
+def blob_path(blobs: Path, digest: str) -> Path:
+    return blobs / digest.removeprefix("sha256:")
+
+
+def read_blob(blobs: Path, digest: str, max_bytes: int) -> bytes:
+    """The whole blob, hashed.
+
+    Raises:
+        DamagedError: Missing, longer than ``max_bytes``, or other bytes.
+    """
+    path = blob_path(blobs, digest)
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except FileNotFoundError:
+        raise missing(digest) from None
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if len(data) > max_bytes:
+        raise DamagedError(f"blob {digest} is longer than {max_bytes} bytes", where=str(path), remedy=_REMEDY)
+    if digest_of(data) != digest:
+        raise different(path, digest_of(data), digest)
+    return data
+
+
+def hash_file(path: Path) -> str:
+    """The digest of a regular file that is not a link."""
+    found = hashlib.sha256()
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as file:
+        while chunk := file.read(BUFFER):
+            found.update(chunk)
+    return "sha256:" + found.hexdigest()
+
+
+def check_blob(blobs: Path, blob: Blob) -> None:
+    """Hash one blob of the store.
+
+    Raises:
+        DamagedError: Missing, another length, or other bytes.
+    """
+    path = blob_path(blobs, blob.digest)
+    try:
+        check_size(blobs, blob)
+        found = hash_file(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if found != blob.digest:
+        raise different(path, found, blob.digest)
+
+
+def check_size(blobs: Path, blob: Blob) -> None:
+    """That the blob is there with its length.
+
+    Raises:
+        DamagedError: It is not.
+    """
+    path = blob_path(blobs, blob.digest)
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise missing(blob.digest) from None
+    if size != blob.size:
+        raise DamagedError(f"{size} bytes, expected {blob.size}", where=str(path), remedy=_REMEDY)
+
+
+def check_blobs(blobs: Path, wanted: Iterable[Blob]) -> None:
+    """Hash many, on all cores, the largest first. Raises as ``check_blob``."""
+    ordered = sorted(wanted, key=lambda one: -one.size)
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(lambda one: check_blob(blobs, one), ordered):
+            pass
+
+
+def missing(digest: str) -> DamagedError:
+    return DamagedError(f"blob {digest} is not in the store", remedy=_REMEDY, finding="blob-missing")
+
+
+def different(path: Path, found: str, expected: str) -> DamagedError:
+    return DamagedError(f"the file has digest {found}, expected {expected}", where=str(path), remedy=_REMEDY)
+
+
+def unreadable(path: Path, error: OSError) -> HostError:
+    return HostError(
+        f"cannot be read: {(error.strerror or str(error)).lower()}", where=str(path), remedy="see the disk"
+    )

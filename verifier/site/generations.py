@@ -1,0 +1,138 @@
+"""Generations on disk: ``generations/<n>/``, written once, read only through digests that the journal holds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from manifests.authored.site_yaml import SiteFile
+from manifests.documents.release import MAX_RELEASE, Release
+from manifests.documents.release_reader import parse_release
+from manifests.trust.keys import read_capped
+from manifests.words.canonical import encode, parse
+from manifests.words.digest import Digest, Positive, digest_of
+from manifests.words.document import Document
+from manifests.words.errors import DamagedError, RefusedError
+from verifier.site.disk import Disk
+from verifier.site.folder import Site
+from verifier.site.journal.state import Generation
+
+GENERATION_TYPE = "application/vnd.waybill.generation.v1+json"
+MAX_CONFIG = 1 << 20
+FILES = ("release.json", "settings.json", "config.json", "generation.json")
+
+
+class GenerationFile(Document, frozen=True, kw_only=True, tag_field="type", tag=GENERATION_TYPE):
+    """``generation.json``: what the other files are; for people and tools, the journal decides."""
+
+    number: Positive
+    release: Digest
+    settings: Digest
+    config: Digest | None = None
+    plan: Digest
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A generation as it lies on disk, every file checked against the journal."""
+
+    number: int
+    release: Release
+    settings: SiteFile
+    config: bytes | None
+
+
+def write_generation(
+    disk: Disk, folder: Path, release: bytes, settings: bytes, config: bytes | None, *, plan: str
+) -> None:
+    """A generation's folder, whole and durable on return; what a former attempt left is removed first."""
+    staging = folder.with_name(f".{folder.name}.new")
+    disk.make_folder(folder.parent)
+    disk.remove_tree(staging)
+    disk.remove_tree(folder)
+    disk.make_folder(staging, durable=False)
+    disk.write_new(staging / "release.json", release)
+    disk.write_new(staging / "settings.json", settings, 0o640)
+    if config is not None:
+        # It may name secrets; those who run the site read it, nobody else.
+        disk.write_new(staging / "config.json", config, 0o640)
+    about = _about(
+        int(folder.name),
+        digest_of(release),
+        digest_of(settings),
+        None if config is None else digest_of(config),
+        plan,
+    )
+    disk.write_new(staging / "generation.json", about)
+    disk.sync_folder(staging)
+    disk.rename(staging, folder)
+    disk.sync_folder(folder.parent)
+
+
+def _about(number: int, release: str, settings: str, config: str | None, plan: str) -> bytes:
+    return encode(GenerationFile(number=number, release=release, settings=settings, config=config, plan=plan))
+
+
+def read_generation(
+    folder: Path, number: int, *, release: str, settings: str, config: str | None, plan: str
+) -> Installed:
+    """Read a generation back, each file checked against the digest that the journal holds.
+
+    Raises:
+        RefusedError: Its folder is gone; it was kept as long as ``keep`` of ``site.yaml`` says.
+        DamagedError: A file is missing or was changed.
+    """
+    if not folder.is_dir():
+        raise RefusedError(
+            f"generation {number} is no longer here",
+            where=str(folder),
+            remedy="waybill status lists what is kept",
+            finding="generation-gone",
+        )
+    about = _about(number, release, settings, config, plan)
+    _checked(folder / "generation.json", digest_of(about), len(about))
+    found = _checked(folder / "release.json", release, MAX_RELEASE)
+    config_bytes = None if config is None else _checked(folder / "config.json", config, MAX_CONFIG)
+    return Installed(
+        number=number,
+        release=parse_release(found, str(folder / "release.json")),
+        settings=parse_settings(_checked(folder / "settings.json", settings, MAX_CONFIG)),
+        config=config_bytes,
+    )
+
+
+def _checked(path: Path, digest: str, max_bytes: int) -> bytes:
+    if not path.is_file():
+        raise DamagedError("missing", where=str(path), remedy="install the release again", finding="generation-damaged")
+    data = read_capped(path, max_bytes)
+    if digest_of(data) != digest:
+        raise DamagedError(
+            f"was changed: found {digest_of(data)}, expected {digest}",
+            where=str(path),
+            remedy="install the release again",
+            finding="generation-damaged",
+        )
+    return data
+
+
+def installed_of(site: Site, generation: Generation) -> Installed:
+    """A generation read back from disk, checked."""
+    return read_generation(
+        site.generation_folder(generation.number),
+        generation.number,
+        release=generation.release,
+        settings=generation.settings,
+        config=generation.config,
+        plan=generation.plan,
+    )
+
+
+def read_running(site: Site) -> Installed | None:
+    running = site.state.installs.running
+    return None if running is None else installed_of(site, running)
+
+
+MAX_SETTINGS = 1 << 20
+
+
+def parse_settings(data: bytes) -> SiteFile:
+    """The settings of a generation, whose digest was checked."""
+    return parse(data, SiteFile, "settings", max_bytes=MAX_SETTINGS)

@@ -1,0 +1,71 @@
+"""What the machine says about itself: time, boot, account. Handed in, so that tests can be another machine."""
+
+import os
+import pwd
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from verifier.site.journal.events import Actor
+
+
+@dataclass(frozen=True)
+class Host:
+    """Who and what runs this program.
+
+    Attributes:
+        now: The wall clock.
+        monotonic: Seconds that never go back.
+        boot: The kernel's id of this boot.
+        kit: The one file that this program runs from; None for an installed package.
+    """
+
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    sleep: Callable[[float], None]
+    boot: str
+    actor: Actor
+    kit: Path | None = None
+
+    def stamp(self) -> str:
+        """The wall clock as documents write it (RFC 3339)."""
+        return self.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def this_host() -> Host:
+    return Host(
+        now=lambda: datetime.now(UTC).replace(microsecond=0),
+        monotonic=time.monotonic,
+        sleep=time.sleep,
+        boot=_boot_id(),
+        actor=Actor(
+            account=_account(os.getuid()), uid=os.getuid(), sudo=_printable(os.environ.get("SUDO_USER", "")) or None
+        ),
+        kit=Path(os.environ["WAYBILL_KIT"]) if os.environ.get("WAYBILL_KIT") else None,
+    )
+
+
+def owner_of(path: Path) -> str:
+    """The account that owns the file; its number where it has no name."""
+    return _account(path.stat().st_uid)
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"
+
+
+def _printable(text: str) -> str:
+    """The environment is the caller's: what cannot be shown is not kept."""
+    return "".join(c for c in text[:64] if c.isascii() and c.isprintable())
+
+
+def _account(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,0 +1,280 @@
+"""The journal: append-only lines of canonical JSON, each naming the digest of the line before, in closed segments.
+
+An unfinished last line, cut short or with zeros in it, is what a pulled plug leaves behind: it was never acknowledged,
+and is cut and noted. Anything else that does not fit is an alarm and is never repaired by itself.
+"""
+
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from manifests.trust.keys import read_capped
+from manifests.words.canonical import decode, encode, parse
+from manifests.words.digest import digest_of
+from manifests.words.errors import HostError, MalformedError, NewerError, UntrustedError, WaybillError
+from verifier.site.disk import Disk
+from verifier.site.host import Host
+from verifier.site.journal.events import Event, Record, Torn
+from verifier.site.journal.fold import apply, empty_journal
+from verifier.site.journal.state import SiteState
+
+GENESIS = digest_of(b"")
+MAX_LINE = 64 << 10
+SEGMENT = 1 << 20
+MAX_SEGMENT = SEGMENT + MAX_LINE
+BROKEN = "journal-broken"
+
+
+class _Link(Struct, frozen=True):
+    """What every line of every version of the journal has."""
+
+    prev: Annotated[str, Meta(max_length=71)]
+    seq: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record with the digest of its line."""
+
+    digest: str
+    record: Record
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Where the next line goes.
+
+    Attributes:
+        segment: The last segment's file, None before the first.
+        length: Its length up to the last finished line; ``torn``: bytes behind that.
+    """
+
+    segment: Path | None
+    length: int
+    torn: int
+    seq: int
+    digest: str
+
+
+def read_journal(folder: Path) -> tuple[tuple[Entry, ...], Tail]:
+    """All entries, their chain checked, and where the next one goes. Changes nothing.
+
+    Raises:
+        UntrustedError: A line is missing, changed or out of order.
+        NewerError: The chain holds, and a line of it is of a kind that only a newer verifier knows.
+    """
+    entries: list[Entry] = []
+    tail = _walk(folder, entries)
+    return tuple(entries), tail
+
+
+def read_as_far_as_it_holds(folder: Path) -> tuple[tuple[Entry, ...], UntrustedError]:
+    """The entries before the break of a journal that ``read_journal`` refuses as broken, and that refusal.
+
+    That they follow each other is all that is known of them: nothing says how many there were, or what came after.
+    """
+    entries: list[Entry] = []
+    try:
+        _walk(folder, entries)
+    except UntrustedError as error:
+        return tuple(entries), error
+    raise ValueError("the journal is not broken")
+
+
+def _walk(folder: Path, entries: list[Entry]) -> Tail:
+    """Put every entry into ``entries`` that follows the one before it; up to the first of a later kind."""
+    newer: NewerError | None = None
+    tail = Tail(segment=None, length=0, torn=0, seq=0, digest=GENESIS)
+    for segment in segments(folder):
+        if tail.torn:
+            raise _broken(tail.seq + 1, f"an unfinished line inside {tail.segment and tail.segment.name}")
+        if segment.name != _name(tail.seq + 1):
+            raise _broken(tail.seq + 1, f"the next segment is {segment.name}")
+        data = read_capped(segment, MAX_SEGMENT)
+        end = _finished(data)
+        for line in data[:end].split(b"\n")[:-1]:
+            try:
+                entry = _entry(line, tail.seq + 1, tail.digest)
+                if newer is None:
+                    entries.append(entry)
+            except NewerError as error:
+                # An edited line looks like this too; then the one after it does not follow.
+                newer = newer or error
+            tail = Tail(segment=None, length=0, torn=0, seq=tail.seq + 1, digest=digest_of(line))
+        tail = Tail(segment=segment, length=end, torn=len(data) - end, seq=tail.seq, digest=tail.digest)
+    if newer is not None:
+        raise newer
+    return tail
+
+
+def segments(folder: Path) -> list[Path]:
+    """Their files, oldest first; each is named by the number of its first entry."""
+    try:
+        return sorted(one for one in folder.iterdir() if one.suffix == ".jsonl")
+    except OSError as error:
+        raise HostError(
+            f"cannot read the journal: {(error.strerror or '').lower()}",
+            where=str(folder),
+            remedy="check who owns the folder",
+            finding="journal-unreadable",
+        ) from None
+
+
+def _finished(data: bytes) -> int:
+    """Where the last line ends that was written whole.
+
+    Blocks reach the disk in any order. One that never did reads as zeros, and no line of ours has a zero in it: a last
+    line with one is as unfinished as a line without its end.
+    """
+    end = data.rfind(b"\n") + 1
+    start = data.rfind(b"\n", 0, max(0, end - 1)) + 1
+    return start if b"\0" in data[start:end] else end
+
+
+def _name(seq: int) -> str:
+    return f"{seq:010}.jsonl"
+
+
+def _entry(line: bytes, seq: int, prev: str) -> Entry:
+    try:
+        record = parse(line, Record, f"journal entry {seq}", max_bytes=MAX_LINE)
+    except MalformedError as error:
+        if _follows(line, seq, prev):
+            raise NewerError(
+                f"entry {seq} is of a kind that this verifier does not know",
+                where="journal",
+                remedy="use the verifier that wrote it, or a newer one",
+            ) from None
+        raise _broken(seq, str(error)) from None
+    if record.seq != seq:
+        raise _broken(seq, f"found entry {record.seq}")
+    if record.prev != prev:
+        raise _broken(seq, "it does not follow the entry before it")
+    return Entry(digest=digest_of(line), record=record)
+
+
+def _follows(line: bytes, seq: int, prev: str) -> bool:
+    """Whether a line of an unknown kind is at least canonical, and the one that has to come here."""
+    try:
+        link = decode(line, _Link, "journal")
+        return (link.seq, link.prev) == (seq, prev) and encode(decode(line, dict[str, object], "journal")) == line
+    except MalformedError:
+        return False
+
+
+def _broken(seq: int, problem: str) -> UntrustedError:
+    return UntrustedError(
+        f"the chain is broken at entry {seq}: {problem}",
+        where="journal",
+        remedy="the journal was edited or damaged; waybill history shows what still holds, "
+        "docs/operations.md (When the journal is damaged) what to do",
+        finding=BROKEN,
+    )
+
+
+class Journal:
+    """A journal that may be appended to: whoever has one holds the site's lock.
+
+    Attributes:
+        entries: Those that were there when it was opened.
+    """
+
+    entries: tuple[Entry, ...] = ()
+
+    def __init__(self, folder: Path, disk: Disk, host: Host, state: SiteState | None, tail: Tail) -> None:
+        self._folder = folder
+        self._disk = disk
+        self._host = host
+        self._tail = tail
+        self._state = state
+        self._stuck = False
+
+    @classmethod
+    def create(cls, folder: Path, disk: Disk, host: Host) -> "Journal":
+        """An empty one; the folder must be there."""
+        return cls(folder, disk, host, None, Tail(segment=None, length=0, torn=0, seq=0, digest=GENESIS))
+
+    @classmethod
+    def open(cls, folder: Path, disk: Disk, host: Host) -> "Journal":
+        """Read, check, and cut off and note an unfinished last line."""
+        entries, tail = read_journal(folder)
+        state: SiteState | None = None
+        for entry in entries:
+            state = apply(state, entry.record, entry.digest)
+        journal = cls(folder, disk, host, state, tail)
+        journal.entries = entries
+        if tail.segment is not None:
+            # A process that was killed may have written what it did not sync; what is read here must not get lost.
+            disk.sync(tail.segment)
+            disk.sync_folder(folder)
+        if tail.torn and tail.segment is not None:
+            disk.cut(tail.segment, tail.length)
+            journal.append(Torn(bytes=tail.torn))
+        return journal
+
+    @property
+    def state(self) -> SiteState:
+        if self._state is None:
+            raise empty_journal()
+        return self._state
+
+    def append(self, event: Event) -> Entry:
+        """Write one entry; it is durable when this returns, and only then may anybody be told.
+
+        Raises:
+            OSError: It could not be written; the journal is as it was.
+        """
+        tail = self._tail
+        record = Record(
+            seq=tail.seq + 1,
+            prev=tail.digest,
+            at=self._host.stamp(),
+            boot=self._host.boot,
+            uptime=max(0, int(self._host.monotonic())),
+            actor=self._host.actor,
+            event=event,
+        )
+        line = encode(record)
+        if len(line) > MAX_LINE:
+            raise ValueError(f"journal entry of {len(line)} bytes")
+        # What could not be read back, or what the fold refuses, must not reach the disk.
+        try:
+            _entry(line, record.seq, tail.digest)
+        except WaybillError as error:
+            raise ValueError(f"not a journal entry: {error}") from error
+        entry = Entry(digest=digest_of(line), record=record)
+        state = apply(self._state, record, entry.digest)
+        segment, length = tail.segment, tail.length
+        if segment is None or length + len(line) > SEGMENT:
+            segment, length = self._folder / _name(record.seq), 0
+        self._write(segment, length, line + b"\n")
+        self._tail = Tail(segment=segment, length=length + len(line) + 1, torn=0, seq=record.seq, digest=entry.digest)
+        self._state = state
+        return entry
+
+    def _write(self, segment: Path, length: int, line: bytes) -> None:
+        """The line, durable; after a failure either the segment is as it was, or this journal takes nothing more."""
+        if self._stuck:
+            raise OSError(errno.EIO, "an earlier entry may be half written", str(segment))
+        try:
+            if length == 0 and not segment.exists():
+                self._disk.write_new(segment, line)
+                self._disk.sync_folder(self._folder)
+            else:
+                self._disk.append(segment, line)
+        except BaseException:
+            self._stuck = True
+            if length == 0:
+                self._disk.remove(segment)
+            found = segment.stat().st_size if segment.exists() else 0
+            self._stuck = found != length
+            raise
+
+
+def one_line(text: str) -> str:
+    """The text as one line that fits into a journal entry, without control characters."""
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    return plain if len(plain) <= 1000 else plain[:997] + "..."

@@ -1,0 +1,372 @@
+"""What a site is: a fold of its journal, and of nothing else."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from manifests.words.errors import UntrustedError
+from verifier.site.journal.events import (
+    Alarm,
+    Consigned,
+    Enrolled,
+    Event,
+    KeyRenewed,
+    KeyRotated,
+    Note,
+    OffboardAsked,
+    OffboardDone,
+    Offboarded,
+    Planned,
+    PolicyInForce,
+    Proposed,
+    Received,
+    Record,
+    Reported,
+    RevocationsInForce,
+    RootInForce,
+    RootReplaced,
+    TimeAcknowledged,
+    Torn,
+    Tried,
+    Verdict,
+)
+from verifier.site.journal.fold_transaction import (
+    apply_planned,
+    apply_to_transaction,
+    impossible_entry,
+    record_change,
+    replace_stream,
+)
+from verifier.site.journal.state import (
+    NOBODY,
+    Answered,
+    FormerKey,
+    Offboarding,
+    Proposal,
+    Release,
+    ReportState,
+    Said,
+    SiteState,
+    Stream,
+    TrustState,
+)
+from verifier.site.journal.transitions import TRIAL
+
+
+def fold(records: Iterable[tuple[str, Record]]) -> SiteState:
+    """The state after all ``records``, each with the digest of its line.
+
+    Raises:
+        UntrustedError: The journal tells an impossible story, such as a switch that was never planned.
+    """
+    state: SiteState | None = None
+    for digest, record in records:
+        state = apply(state, record, digest)
+    if state is None:
+        raise empty_journal()
+    return state
+
+
+def apply(state: SiteState | None, record: Record, digest: str) -> SiteState:
+    """The state after one more record."""
+    event = record.event
+    if isinstance(event, Enrolled):
+        if state is not None:
+            raise impossible_entry(record, "a second enrolment")
+        return _enrolled(event, record, digest)
+    if state is None:
+        raise impossible_entry(record, "the first entry is not the enrolment")
+    back = state.clock_back + (record.at < state.last_at)
+    elapsed = state.elapsed(record.boot, record.uptime)
+    state = replace(
+        state,
+        head=digest,
+        seq=record.seq,
+        last_at=record.at,
+        clock_back=back,
+        boot=record.boot,
+        uptime=record.uptime,
+        ran=state.ran + elapsed,
+    )
+    now = state.installs.transaction
+    if now is not None and now.state in TRIAL:
+        state = replace(
+            state, installs=replace(state.installs, transaction=replace(now, running=now.running + elapsed))
+        )
+    return _apply(state, event, record, digest)
+
+
+def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteState:
+    match event:
+        case KeyRotated():
+            return _rotated(state, event, record)
+        case KeyRenewed():
+            return _renewed(state, event, record)
+        case PolicyInForce():
+            return _policy(record_change(state, record, digest), event, record)
+        case Proposed():
+            return _proposed(state, event, record)
+        case RootInForce():
+            if event.pin.version <= state.trust.root.version:
+                raise impossible_entry(record, f"root {event.pin.version} after root {state.trust.root.version}")
+            return replace(
+                record_change(state, record, digest),
+                trust=replace(state.trust, root=event.pin),
+                reports=replace(state.reports, owed=True),
+            )
+        case RootReplaced():
+            line = state.trust.root_line + 1
+            return replace(
+                record_change(state, record, digest),
+                trust=replace(state.trust, root=event.pin, root_line=line, root_reason=event.reason),
+            )
+        case TimeAcknowledged():
+            floor = max(filter(None, (state.trust.time_floor, event.time)))
+            return replace(state, trust=replace(state.trust, time_floor=floor, time_claimed=None))
+        case RevocationsInForce():
+            if state.trust.revocations is not None and event.version <= state.trust.revocations[0]:
+                raise impossible_entry(
+                    record, f"revocation list {event.version} after list {state.trust.revocations[0]}"
+                )
+            changed = record_change(state, record, digest)
+            return replace(
+                changed,
+                trust=replace(changed.trust, revocations=(event.version, event.digest)),
+                reports=replace(changed.reports, owed=True),
+            )
+        case Received():
+            return _received(state, event, record)
+        case Consigned():
+            return _consigned(state, event, record)
+        case Alarm():
+            return replace(state, alarms=(*state.alarms, event), reports=replace(state.reports, owed=True))
+        case Verdict():
+            return replace(state, trust=replace(state.trust, verdicts=(*state.trust.verdicts, _said(event, record))))
+        case Reported():
+            if event.seq <= state.reports.seq:
+                raise impossible_entry(record, f"report {event.seq} after report {state.reports.seq}")
+            state = replace(
+                state, reports=replace(state.reports, seq=event.seq, head=event.digest, at=record.at, owed=False)
+            )
+            return _told_last(state, event)
+        case OffboardAsked() | Offboarded() | Tried() | OffboardDone():
+            return _offboarding(state, event, record)
+        case Torn():
+            return replace(state, torn=state.torn + 1)
+        case Note(code=code):
+            return (
+                replace(state, reports=replace(state.reports, left=state.reports.head)) if code == "exported" else state
+            )
+        case Planned():
+            return apply_planned(state, event, record)
+        case _:
+            return apply_to_transaction(state, event, record, digest)
+
+
+def _policy(state: SiteState, event: PolicyInForce, record: Record) -> SiteState:
+    if event.number <= state.trust.policy_number:
+        raise impossible_entry(record, f"policy {event.number} after policy {state.trust.policy_number}")
+    return replace(
+        state,
+        trust=replace(
+            state.trust,
+            policy=event.digest,
+            policy_number=event.number,
+            policies=(*state.trust.policies, event),
+            installs_since=0,
+            proposed=tuple(one for one in state.trust.proposed if one.item != "policy"),
+        ),
+    )
+
+
+def _proposed(state: SiteState, event: Proposed, record: Record) -> SiteState:
+    others = tuple(one for one in state.trust.proposed if one.item != event.item)
+    return replace(
+        state,
+        trust=replace(state.trust, proposed=(*others, Proposal(event.item, event.subject, event.account, record.at))),
+    )
+
+
+def _enrolled(event: Enrolled, record: Record, digest: str) -> SiteState:
+    return SiteState(
+        site=event.site,
+        enrolled_channel=event.channel,
+        site_key=event.site_key,
+        key_epoch=event.key_epoch,
+        enrolled_at=record.at,
+        verifier=event.verifier,
+        head=digest,
+        seq=record.seq,
+        last_change=digest,
+        last_change_seq=record.seq,
+        last_change_at=record.at,
+        last_at=record.at,
+        trust=TrustState(
+            vendor=event.vendor,
+            practice=event.practice,
+            root=event.root,
+            minimum=(event.channel, event.minimum) if event.minimum else None,
+        ),
+        reports=ReportState(enrolment=event.enrolment, line=event.key_epoch),
+    )
+
+
+def _rotated(state: SiteState, event: KeyRotated, record: Record) -> SiteState:
+    if event.key_epoch != state.key_epoch + 1 or event.key == state.site_key:
+        raise impossible_entry(record, f"key {event.key_epoch} after key {state.key_epoch}")
+    former = FormerKey(state.site_key, state.reports.seq, event.rotation)
+    return replace(
+        state,
+        site_key=event.key,
+        key_epoch=event.key_epoch,
+        reports=replace(state.reports, former_keys=(*state.reports.former_keys, former), owed=True),
+    )
+
+
+def _renewed(state: SiteState, event: KeyRenewed, record: Record) -> SiteState:
+    """The reports begin anew: nobody at home can tell which of the former ones this folder wrote."""
+    if event.key_epoch <= state.key_epoch or event.key == state.site_key:
+        raise impossible_entry(record, f"key {event.key_epoch} after key {state.key_epoch}")
+    return replace(
+        state,
+        site_key=event.key,
+        key_epoch=event.key_epoch,
+        boot=record.boot,
+        uptime=record.uptime,
+        reports=replace(
+            state.reports,
+            enrolment=event.enrolment,
+            line=event.key_epoch,
+            former_keys=(),
+            seq=0,
+            head=None,
+            acknowledged=None,
+            challenge=None,
+            answered=tuple(replace(one, after=0) for one in state.reports.answered),
+            owed=True,
+        ),
+    )
+
+
+def _offboarding(
+    state: SiteState, event: OffboardAsked | Offboarded | Tried | OffboardDone, record: Record
+) -> SiteState:
+    now = state.offboarding
+    if isinstance(event, OffboardAsked):
+        if state.offboarded:
+            raise impossible_entry(record, "asked to end what has ended")
+        return replace(state, offboarding=Offboarding(asked=event, asked_at=record.at))
+    if now is None or state.offboarded == isinstance(event, Offboarded) or now.ended is not None:
+        raise impossible_entry(record, f"{event.__struct_config__.tag} before it was asked for, or again")
+    match event:
+        case Offboarded():
+            before = state.trust.revocations[0] if state.trust.revocations else 0
+            done = replace(
+                now, done=event, done_at=record.at, root=state.trust.root, revocations=before, before=state.reports.seq
+            )
+            return replace(
+                state,
+                offboarding=done,
+                trust=replace(state.trust, root=NOBODY, revocations=None),
+                reports=replace(state.reports, owed=True),
+            )
+        case Tried():
+            return replace(state, offboarding=replace(now, tried=(*now.tried, event)))
+        case OffboardDone():
+            return replace(state, offboarding=replace(now, ended=event))
+
+
+def _told_last(state: SiteState, event: Reported) -> SiteState:
+    """The first report after the end is the last one."""
+    now = state.offboarding
+    if now is None or now.done is None or now.final is not None:
+        return state
+    return replace(state, offboarding=replace(now, final=event.seq))
+
+
+def _received(state: SiteState, event: Received, record: Record) -> SiteState:
+    known = state.installs.stream_of(event.channel)
+    used = known.used if known else ()
+    stream = Stream(
+        vendor=state.trust.vendor,
+        product=event.product,
+        channel=event.channel,
+        mark=max(known.mark, event.mark) if known else event.mark,
+        floor=known.floor if known else None,
+        used=used if (event.mark, event.release) in used else (*used, (event.mark, event.release)),
+    )
+    release = Release(
+        item=event.item,
+        release=event.release,
+        product=event.product,
+        version=event.version,
+        channel=event.channel,
+        mark=event.mark,
+        contract=event.contract,
+        signers=event.signers,
+        practice=event.practice,
+        source=event.source,
+        received_at=record.at,
+        received_by=record.actor.sudo or record.actor.account,
+        seq=record.seq,
+    )
+    others = tuple(one for one in state.installs.releases if one.release != event.release)
+    new = len(others) == len(state.installs.releases)
+    return replace(
+        state,
+        reports=replace(state.reports, owed=state.reports.owed or new),
+        installs=replace(state.installs, streams=replace_stream(state, stream), releases=(*others, release)),
+    )
+
+
+def _consigned(state: SiteState, event: Consigned, record: Record) -> SiteState:
+    if event.number <= state.reports.consignment:
+        raise impossible_entry(record, f"consignment {event.number} after consignment {state.reports.consignment}")
+    acknowledged = state.reports.acknowledged
+    if event.acknowledged is not None and event.acknowledged_digest is not None:
+        if event.acknowledged > state.reports.seq:
+            raise impossible_entry(record, f"report {event.acknowledged} acknowledged, {state.reports.seq} is the last")
+        acknowledged = max(acknowledged or (0, ""), (event.acknowledged, event.acknowledged_digest))
+    new = tuple(
+        Answered(event.number, one.request, one.handler, one.outcome, state.reports.seq) for one in event.answers
+    )
+    told = acknowledged[0] if acknowledged else 0
+    return replace(
+        state,
+        reports=replace(
+            state.reports,
+            consignment=event.number,
+            challenge=event.challenge,
+            owed=True,
+            acknowledged=acknowledged,
+            answered=(*(one for one in state.reports.answered if one.after >= told), *new),
+        ),
+        trust=replace(
+            state.trust,
+            newest=tuple((one.channel, one.mark) for one in event.newest),
+            authorisations=tuple(dict.fromkeys((*state.trust.authorisations, *event.authorisations))),
+        ),
+    )
+
+
+def _said(event: Verdict, record: Record) -> Said:
+    return Said(
+        item=event.item,
+        plan=event.plan,
+        envelope=event.envelope,
+        keyid=event.keyid,
+        person=event.person,
+        role=event.role,
+        verdict=event.verdict,
+        condition=event.condition,
+        at=record.at,
+        seq=record.seq,
+    )
+
+
+def empty_journal() -> UntrustedError:
+    return UntrustedError(
+        "the journal is empty",
+        where="journal",
+        remedy="restore the folder from a backup, or enroll anew; tell support either way",
+        finding="journal-empty",
+    )

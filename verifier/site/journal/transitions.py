@@ -1,0 +1,186 @@
+"""States of a transaction, the moves between them, and the records of its parts."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from manifests.documents.rollback import Backup, Step
+from verifier.site.journal.events import Act
+
+
+class State(StrEnum):
+    RECEIVED = "received"
+    VERIFIED = "verified"
+    PLANNED = "planned"
+    APPROVED = "approved"
+    STAGING = "staging"
+    STAGED = "staged"
+    BACKED_UP = "backed-up"
+    MIGRATING = "migrating"
+    SWITCHED = "switched"
+    PROBING = "probing"
+    CONFIRMED = "confirmed"
+    SETTLED = "settled"
+    ROLLING_BACK = "rolling-back"
+    ROLLED_BACK = "rolled-back"
+    INCONSISTENT = "inconsistent"
+
+
+@dataclass(frozen=True)
+class Move:
+    """One row: ``act`` may begin in ``state``; while it runs the state is ``during``; then ``done`` or ``failed``."""
+
+    state: State
+    act: Act
+    during: State
+    done: State
+    failed: State
+
+
+# Until the first migration nothing is changed: what fails leaves the transaction at rest, approved, and what was paused
+# is resumed. From the first migration on, the rollback document says what a failure or a crash leads to. A failure
+# after the switch goes back. Going back is repeated until it is done, or until the attempts are used up.
+TABLE: tuple[Move, ...] = (
+    Move(State.APPROVED, "stage", State.STAGING, State.STAGED, State.APPROVED),
+    Move(State.STAGED, "pause", State.STAGED, State.STAGED, State.APPROVED),
+    Move(State.STAGED, "backup", State.STAGED, State.STAGED, State.APPROVED),
+    Move(State.STAGED, "try", State.STAGED, State.BACKED_UP, State.APPROVED),
+    Move(State.BACKED_UP, "backup", State.STAGED, State.STAGED, State.APPROVED),
+    Move(State.BACKED_UP, "pause", State.BACKED_UP, State.BACKED_UP, State.APPROVED),
+    Move(State.STAGED, "migrate", State.MIGRATING, State.MIGRATING, State.MIGRATING),
+    Move(State.BACKED_UP, "migrate", State.MIGRATING, State.MIGRATING, State.MIGRATING),
+    Move(State.MIGRATING, "migrate", State.MIGRATING, State.MIGRATING, State.MIGRATING),
+    # On the way of a rollback by hand: the data go back before the link does.
+    Move(State.STAGED, "undo", State.MIGRATING, State.MIGRATING, State.MIGRATING),
+    Move(State.MIGRATING, "undo", State.MIGRATING, State.MIGRATING, State.MIGRATING),
+    Move(State.STAGED, "restore", State.MIGRATING, State.MIGRATING, State.MIGRATING),
+    Move(State.MIGRATING, "restore", State.MIGRATING, State.MIGRATING, State.MIGRATING),
+    Move(State.MIGRATING, "pause", State.MIGRATING, State.MIGRATING, State.ROLLING_BACK),
+    Move(State.APPROVED, "resume", State.APPROVED, State.APPROVED, State.ROLLING_BACK),
+    Move(State.STAGED, "resume", State.STAGED, State.APPROVED, State.ROLLING_BACK),
+    Move(State.BACKED_UP, "resume", State.BACKED_UP, State.APPROVED, State.ROLLING_BACK),
+    Move(State.STAGED, "switch", State.STAGED, State.SWITCHED, State.APPROVED),
+    Move(State.BACKED_UP, "switch", State.BACKED_UP, State.SWITCHED, State.APPROVED),
+    Move(State.MIGRATING, "switch", State.MIGRATING, State.SWITCHED, State.MIGRATING),
+    Move(State.MIGRATING, "retreat", State.ROLLING_BACK, State.ROLLED_BACK, State.ROLLING_BACK),
+    Move(State.SWITCHED, "activate", State.SWITCHED, State.PROBING, State.ROLLING_BACK),
+    Move(State.PROBING, "probe", State.PROBING, State.PROBING, State.ROLLING_BACK),
+    Move(State.PROBING, "retreat", State.ROLLING_BACK, State.ROLLED_BACK, State.ROLLING_BACK),
+    Move(State.SWITCHED, "retreat", State.ROLLING_BACK, State.ROLLED_BACK, State.ROLLING_BACK),
+    Move(State.CONFIRMED, "settle", State.CONFIRMED, State.SETTLED, State.CONFIRMED),
+    Move(State.ROLLING_BACK, "retreat", State.ROLLING_BACK, State.ROLLED_BACK, State.ROLLING_BACK),
+)
+MOVES = {(move.state, move.act): move for move in TABLE}
+# Nothing is left to be done by itself in these.
+RESTING = (State.PLANNED, State.APPROVED, State.SETTLED, State.ROLLED_BACK, State.INCONSISTENT)
+# Nothing that anybody can see was changed in these, the data included.
+BEFORE_CHANGE = (State.PLANNED, State.APPROVED, State.STAGING, State.STAGED, State.BACKED_UP)
+TRIAL = (State.SWITCHED, State.PROBING)
+
+
+PartAct = Literal["backup", "try", "migrate", "undo", "restore"]
+PART_ACTS: tuple[PartAct, ...] = ("backup", "try", "migrate", "undo", "restore")
+
+
+@dataclass(frozen=True)
+class Deed:
+    """One entry about one part: its intent (``begun``), or what became of it.
+
+    Attributes:
+        name: Of the backup or step.
+        digest: Of the backup, in the outcome of ``backup``; ``size`` likewise.
+    """
+
+    act: PartAct
+    name: str
+    result: Literal["begun", "done", "failed", "interrupted"]
+    digest: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Again:
+    """A person has done what the recovery plan says and asks for one more try. Never written without a person."""
+
+
+Deeds = tuple[Deed | Again, ...]
+
+
+Way = Literal["undo", "restore", "repeat", "keep", "stop"]
+
+
+# --- what the journal holds ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Made:
+    """A backup as it was written."""
+
+    name: str
+    digest: str
+    size: int
+
+
+class Status(StrEnum):
+    """How far a step is: ``CUT`` and ``UNDO_CUT`` were begun, and nobody saw the end."""
+
+    UNTOUCHED = "untouched"
+    CUT = "cut"
+    FAILED = "failed"
+    DONE = "done"
+    UNDO_CUT = "undo-cut"
+    UNDO_FAILED = "undo-failed"
+    BACK = "back"
+
+
+@dataclass(frozen=True)
+class MakeBackup:
+    backup: Backup
+
+
+@dataclass(frozen=True)
+class TryRestore:
+    """Prove that it could be restored, before anything depends on it."""
+
+    backup: Backup
+    made: Made
+
+
+@dataclass(frozen=True)
+class Apply:
+    step: Step
+
+
+@dataclass(frozen=True)
+class Undo:
+    step: Step
+
+
+@dataclass(frozen=True)
+class Restore:
+    backup: Backup
+    made: Made
+
+
+@dataclass(frozen=True)
+class Settled:
+    """All of it is done; going back, all of it is taken back."""
+
+
+@dataclass(frozen=True)
+class TurnBack:
+    """It does not go on; from here on ask with ``back``."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Nothing that the document allows leads on from here: a person must look."""
+
+    code: str
+    detail: str
+
+
+Part = MakeBackup | TryRestore | Apply | Undo | Restore | Settled | TurnBack | Stop

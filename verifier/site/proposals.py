@@ -1,0 +1,130 @@
+"""What lies in the site's folder as a proposal: ``site.yaml`` and ``policy.yaml`` as they are right now."""
+
+import json
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+from manifests.authored.handwritten import Handwritten, read_handwritten
+from manifests.authored.policy_yaml import compile_policy
+from manifests.authored.site_yaml import SiteFile, site_problems
+from manifests.documents.policy import Policy
+from manifests.foreign.config_schema import check_config_schema
+from manifests.trust.keys import read_public
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
+from manifests.words.errors import MalformedError, RefusedError
+from verifier.site.folder import POLICY_YAML, SITE_YAML
+from verifier.site.journal.state import SiteState
+
+_CONFIG = msgspec.json.Encoder(order="sorted", decimal_format="number")
+
+
+@dataclass(frozen=True)
+class SiteProposal:
+    """``site.yaml`` as written.
+
+    Attributes:
+        settings: The canonical bytes of all of it but ``config``.
+        config: The canonical bytes of ``config``; a blob of its own, not one of our documents.
+    """
+
+    file: Handwritten
+    site: SiteFile
+    settings: bytes
+    config: bytes
+
+    @property
+    def digest(self) -> str:
+        """Tells one proposal from another; stays at the site."""
+        return digest_of(self.settings + b"\0" + self.config)
+
+
+def read_site_yaml(folder: Path) -> SiteProposal:
+    """Raises MalformedError with ``file:line`` for the first thing that cannot hold."""
+    file = read_handwritten(folder / SITE_YAML, decimals_under="config")
+    site = file.to(SiteFile)
+    for problem in site_problems(file, site):
+        raise problem
+    without = msgspec.structs.replace(site, config={})
+    return SiteProposal(file=file, site=site, settings=encode(without), config=_CONFIG.encode(site.config))
+
+
+def check_identity(proposal: SiteProposal, state: SiteState, channel: str) -> None:
+    """Raises RefusedError when ``site.yaml`` calls itself another site, or follows another channel than ``channel``.
+
+    Args:
+        channel: Of the release that is to run.
+    """
+    if proposal.site.site != state.site:
+        raise RefusedError(
+            f"says {proposal.site.site}, this site is enrolled as {state.site}",
+            where=proposal.file.at("$.site"),
+            remedy="a site keeps its name; enrol another one for another name",
+            finding="site-name",
+        )
+    wanted = proposal.site.channel
+    if wanted != channel:
+        raise RefusedError(
+            f"says channel {wanted}, and the release is of channel {channel}",
+            where=proposal.file.at("$.channel"),
+            remedy=f"a channel changes with the first release of it: receive one of {wanted}; or write {channel}",
+            finding="channel-waits",
+        )
+
+
+def validate_config(proposal: SiteProposal, schema: bytes | None) -> bytes | None:
+    """The config document for a release with this schema; None for a release without one.
+
+    Raises:
+        RefusedError: The config does not fit the schema, with ``file:line``; or there is no schema to check it by.
+    """
+    if schema is None:
+        if proposal.site.config:
+            raise RefusedError(
+                "there is a config, and the release has no schema for one",
+                where=proposal.file.at("$.config"),
+                remedy="remove `config` from site.yaml: it would reach nobody",
+                finding="config-invalid",
+            )
+        return None
+    from jsonschema import Draft202012Validator
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
+    check_config_schema(schema, "config schema")
+    # Decimals on both sides, so that 0.1 is a tenth; an empty registry, so that nothing is ever fetched.
+    validator = Draft202012Validator(
+        json.loads(schema, parse_float=Decimal),
+        registry=Registry(),
+        format_checker=Draft202012Validator.FORMAT_CHECKER,
+    )
+    instance = json.loads(proposal.config, parse_float=Decimal)
+    try:
+        errors = sorted(validator.iter_errors(instance), key=lambda one: one.json_path)
+    except (Unresolvable, RecursionError, re.error) as error:
+        raise MalformedError(
+            f"cannot be applied: {' '.join(str(error).split())[:200]}",
+            where="config schema",
+            remedy="ask the vendor for a corrected release; nothing was changed",
+        ) from None
+    if errors:
+        first = errors[0]
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        message = first.message if len(first.message) < 300 else first.message[:300] + "…"
+        raise RefusedError(
+            f"{first.json_path[2:] or 'config'}: {message}{more}",
+            where=proposal.file.at("$.config" + first.json_path[1:]),
+            remedy="correct `config` in site.yaml; nothing was changed",
+            finding="config-invalid",
+        )
+    return proposal.config
+
+
+def read_policy_yaml(folder: Path) -> Policy:
+    """``policy.yaml`` and the keys that it names, compiled. Raises MalformedError with ``file:line``."""
+    file = read_handwritten(folder / POLICY_YAML)
+    return compile_policy(file, lambda path: read_public(folder / path))

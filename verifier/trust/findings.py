@@ -1,0 +1,45 @@
+"""Findings: what a check says, and the error that a refusal becomes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from manifests.words.errors import WaybillError
+
+VERIFIER_VERSION = "0.1.0"
+
+
+Level = Literal["ok", "warning", "refused"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. ``id`` is stable; a ``refused`` one carries its failure."""
+
+    id: str
+    level: Level
+    text: str
+    error: WaybillError | None = None
+
+    def line(self) -> str:
+        return f"{self.level:<8} {self.id:<20} {self.text}"
+
+
+def refusal(findings: tuple[Finding, ...]) -> WaybillError | None:
+    """The failure that decides the exit code."""
+    return gravest(one.error for one in findings)
+
+
+def gravest(errors: Iterable[WaybillError | None]) -> WaybillError | None:
+    """Of several failures the one that decides the exit code: 3, then 4, then 8, then 5, then 7 (design, section 9)."""
+    order = {3: 0, 4: 1, 8: 2, 5: 3, 7: 4}  # F-160
+    return min((one for one in errors if one), key=lambda error: order.get(error.exit_code, 9), default=None)
+
+
+def ok(id_: str, text: str) -> Finding:
+    return Finding(id=id_, level="ok", text=text)
+
+
+def refused(id_: str, error: WaybillError) -> Finding:
+    error.finding = id_
+    return Finding(id=id_, level="refused", text=error.problem, error=error)
