@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bundler.authorisations import check_authorisations
-from bundler.collect import Access, Finding, Sources, collect
+from bundler.collect import Access, BuildFinding, Sources, collect
 from bundler.compile import compile_release, list_images, order_members
 from bundler.earlier import check_earlier
 from bundler.image_signatures import check_image_signatures
@@ -52,7 +52,7 @@ class Built:
     signers: tuple[str, ...]
     missing: int
     practice: bool
-    findings: tuple[Finding, ...]
+    findings: tuple[BuildFinding, ...]
 
 
 def build(
@@ -152,7 +152,7 @@ def build(
         signers=keyids,
         missing=max(0, threshold - len(keyids)),
         practice=chain.newest.practice,
-        findings=(*collected.findings, *findings, *(Finding(one.id, one.text) for one in judged)),
+        findings=(*collected.findings, *findings, *(BuildFinding(one.id, one.text) for one in judged)),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bundler.charts import collect_chart
 from bundler.files import collect_files
 from bundler.images import MAX_KEPT, CollectedImage, GivenSbom, collect_image
-from bundler.parts import Held, Parts, hash_file
+from bundler.parts import HeldPart, Parts, hash_file
 from bundler.source import LayoutSource, RegistrySource, Source
 from content.bundle.layout import Extent, Layout, open_archive, open_layout
 from content.registry.reference import parse_reference
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Finding:
+class BuildFinding:
     """Something that a person should know and that stops nothing. ``finding`` is a stable id."""
 
     finding: str
@@ -57,7 +57,7 @@ class Collected:
     charts: tuple[Chart, ...]
     programs: tuple[Program, ...]
     kits: tuple[Digest, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[BuildFinding, ...]
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def collect(
         name: Of ``release.yaml``, for messages.
         folder: Where its paths begin.
     """
-    findings: list[Finding] = []
+    findings: list[BuildFinding] = []
     config = None
     if release.config is not None:
         schema = parts.document(folder / release.config.schema, MAX_SCHEMA, check_config_schema)
@@ -151,10 +151,12 @@ def collect(
         blob = parts.hold(collect_chart(folder / one.from_), str(folder / one.from_))
         charts.append(Chart(name=one.name, digest=blob.digest, size=blob.size, registry_value=one.registry_value))
         findings.append(
-            Finding("chart-not-rendered", f"chart {one.name} was packed without looking which images it asks for")
+            BuildFinding("chart-not-rendered", f"chart {one.name} was packed without looking which images it asks for")
         )
         if (folder / one.from_ / ".helmignore").is_file():
-            findings.append(Finding("helmignore-not-applied", f"chart {one.name} was packed whole, .helmignore too"))
+            findings.append(
+                BuildFinding("helmignore-not-applied", f"chart {one.name} was packed whole, .helmignore too")
+            )
     return Collected(
         contract=parts.hold(encode(contract), release.contract),
         rollback=parts.hold(encode(rollback), release.rollback),
@@ -205,7 +207,7 @@ def _given(spec: ImageFile, folder: Path, parts: Parts) -> GivenSbom | None:
     data = read_capped(path, MAX_SBOM)
     kind = check_sbom(data, str(path))
     blob = Blob(digest=digest_of(data), size=len(data))
-    origin = Held(data) if len(data) <= MAX_KEPT else Extent(path=path, offset=0, size=len(data), whole=True)
+    origin = HeldPart(data) if len(data) <= MAX_KEPT else Extent(path=path, offset=0, size=len(data), whole=True)
     return GivenSbom(path=path, blob=parts.add(blob, origin, str(path), document=True), format=kind)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bundler.collect import Finding
+from bundler.collect import BuildFinding
 from manifests.authored.handwritten import Handwritten
 from manifests.authored.release_yaml import ReleaseFile
 from manifests.documents.release import Release
@@ -14,7 +14,7 @@ from manifests.words.version import in_any, in_range
 
 def check_earlier(
     file: Handwritten, release: ReleaseFile, rollback: Rollback, epoch: int, earlier: tuple[Release, ...]
-) -> tuple[Finding, ...]:
+) -> tuple[BuildFinding, ...]:
     """Hold ``needs.from``, ``back_to`` and ``floor`` against releases that sites may run.
 
     Args:
@@ -67,7 +67,7 @@ def _check_stream(file: Handwritten, release: ReleaseFile, epoch: int, one: Rele
 
 def _check_ways(
     file: Handwritten, release: ReleaseFile, rollback: Rollback, epoch: int, earlier: tuple[Release, ...]
-) -> Iterator[Finding]:
+) -> Iterator[BuildFinding]:
     for one in earlier:
         comes, goes = in_any(one.version, release.needs.from_), in_any(one.version, rollback.back_to)
         if goes and not comes:
@@ -86,7 +86,7 @@ def _check_ways(
                 finding="floor-above-way-back",
             )
         if comes and not goes:
-            yield Finding("no-way-back", f"a site that comes from {one.version} cannot go back to it")
+            yield BuildFinding("no-way-back", f"a site that comes from {one.version} cannot go back to it")
 
 
 def _list(earlier: tuple[Release, ...]) -> str:

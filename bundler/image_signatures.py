@@ -1,18 +1,18 @@
 """Whether every image is signed by whom the release names, asked before a byte is packed, as every site will ask."""
 
-from bundler.parts import Fetched, Held, Parts
+from bundler.parts import Fetched, HeldPart, Parts
 from content.bundle.graph import walk
 from content.bundle.layout import read_extent
 from content.bundle.oci import MAX_MANIFEST_BYTES
 from content.sigstore.image_signers import judge_of
-from content.sigstore.signatures import Judged, judge_images
+from content.sigstore.signatures import JudgedImages, judge_images
 from manifests.documents.release import Release
 from manifests.trust.root import Root
 from manifests.words.digest import digest_of
 from manifests.words.errors import CHANGED_SOURCE, DamagedError, MalformedError
 
 
-def check_image_signatures(release: Release, index: bytes, parts: Parts, root: Root) -> tuple[Judged, ...]:
+def check_image_signatures(release: Release, index: bytes, parts: Parts, root: Root) -> tuple[JudgedImages, ...]:
     """Judge the images that name a signer; what comes back stops nothing.
 
     Args:
@@ -41,11 +41,11 @@ def _read(parts: Parts, digest: str) -> bytes:
     part = parts.found[digest]
     if part.blob.size > MAX_MANIFEST_BYTES:
         raise MalformedError(f"{digest} has {part.blob.size} bytes, at most {MAX_MANIFEST_BYTES} are read")
-    if isinstance(part.origin, Held):
+    if isinstance(part.origin, HeldPart):
         return part.origin.data
     if isinstance(part.origin, Fetched):
         data = b"".join(part.origin.open())
-        parts.add(part.blob, Held(data), part.where, document=part.document)
+        parts.add(part.blob, HeldPart(data), part.where, document=part.document)
         return data
     data = read_extent(part.origin)
     if digest_of(data) != digest:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bundler.parts import Held, Parts
+from bundler.parts import HeldPart, Parts
 from bundler.source import Source
 from content.bundle.graph import MAX_DEPTH
 from content.bundle.oci import OCI_MANIFEST, REF_NAME, Descriptor, ImageIndex, ImageManifest, parse_oci, read_json
@@ -181,12 +181,12 @@ class _Walk:
 
     def _document(self, descriptor: Descriptor) -> ImageManifest | ImageIndex:
         known = self.parts.found.get(descriptor.digest)
-        held = known is not None and isinstance(known.origin, Held) and known.blob.size == descriptor.size
-        data = known.origin.data if known and held and isinstance(known.origin, Held) else None
+        held = known is not None and isinstance(known.origin, HeldPart) and known.blob.size == descriptor.size
+        data = known.origin.data if known and held and isinstance(known.origin, HeldPart) else None
         if data is None:
             data = self.source.document(descriptor)
             blob = Blob(digest=descriptor.digest, size=descriptor.size)
-            self.parts.add(blob, Held(data), self.source.name, document=True)
+            self.parts.add(blob, HeldPart(data), self.source.name, document=True)
         try:
             return parse_oci(data, media_type=descriptor.media_type)
         except MalformedError as error:
@@ -197,7 +197,7 @@ class _Walk:
     def _add(self, descriptor: Descriptor, *, document: bool) -> None:
         if descriptor.digest not in self.parts.found:
             blob = Blob(digest=descriptor.digest, size=descriptor.size)
-            origin = Held(EMPTY_BYTES) if descriptor.digest == EMPTY.digest else self.source.origin(descriptor)
+            origin = HeldPart(EMPTY_BYTES) if descriptor.digest == EMPTY.digest else self.source.origin(descriptor)
             self.parts.add(blob, origin, self.source.name, document=document)
         else:
             self.parts.add(
@@ -301,10 +301,10 @@ class _Walk:
 
     def _check(self, layer: Descriptor) -> SbomFormat:
         known = self.parts.found[layer.digest].origin
-        data = known.data if isinstance(known, Held) else self.source.blob(layer, MAX_SBOM)
+        data = known.data if isinstance(known, HeldPart) else self.source.blob(layer, MAX_SBOM)
         if len(data) <= MAX_KEPT:
             blob = Blob(digest=layer.digest, size=layer.size)
-            self.parts.add(blob, Held(data), self.source.name, document=True)
+            self.parts.add(blob, HeldPart(data), self.source.name, document=True)
         return check_sbom(data, f"{self.source.name} {layer.digest}")
 
     def base(self, root: Descriptor) -> str | None:

@@ -12,7 +12,7 @@ from manifests.words.errors import HostError, MalformedError
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldPart:
     """Bytes in memory: what we made ourselves, and small documents that were read already."""
 
     data: bytes
@@ -25,7 +25,7 @@ class Fetched:
     open: Callable[[], Iterator[bytes]]
 
 
-Origin = Extent | Held | Fetched
+PartOrigin = Extent | HeldPart | Fetched
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Part:
     """
 
     blob: Blob
-    origin: Origin
+    origin: PartOrigin
     where: str
     document: bool
 
@@ -49,13 +49,13 @@ class Parts:
 
     found: dict[str, Part] = field(default_factory=dict)
 
-    def add(self, blob: Blob, origin: Origin, where: str, *, document: bool) -> Blob:
+    def add(self, blob: Blob, origin: PartOrigin, where: str, *, document: bool) -> Blob:
         """Raises MalformedError when the same digest comes with another size."""
         known = self.found.get(blob.digest)
         if known is not None and known.blob.size != blob.size:
             raise MalformedError(f"{blob.digest} is said to have {blob.size} and {known.blob.size} bytes", where=where)
         # One that is in memory needs no second reading; one that is a document anywhere is one.
-        if known is None or (isinstance(origin, Held) and not isinstance(known.origin, Held)):
+        if known is None or (isinstance(origin, HeldPart) and not isinstance(known.origin, HeldPart)):
             document = document or (known is not None and known.document)
             self.found[blob.digest] = Part(blob=blob, origin=origin, where=where, document=document)
         elif document and not known.document:
@@ -64,7 +64,7 @@ class Parts:
 
     def hold(self, data: bytes, where: str) -> Blob:
         """Add a document that is in memory."""
-        return self.add(Blob(digest=digest_of(data), size=len(data)), Held(data), where, document=True)
+        return self.add(Blob(digest=digest_of(data), size=len(data)), HeldPart(data), where, document=True)
 
     def document(self, path: Path, cap: int, check: Callable[[bytes, str], object]) -> Blob:
         """Add a small file after ``check(data, name)``."""

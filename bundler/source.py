@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from bundler.parts import Fetched, Origin
+from bundler.parts import Fetched, PartOrigin
 from content.bundle.layout import Layout, companion_of
 from content.bundle.oci import MAX_MANIFEST_BYTES, Descriptor, ImageIndex
 from content.bundle.oci_writer import describe
@@ -33,7 +33,7 @@ class Source(Protocol):
         """A small blob that is no manifest, hashed."""
         ...
 
-    def origin(self, descriptor: Descriptor) -> Origin:
+    def origin(self, descriptor: Descriptor) -> PartOrigin:
         """Where the bytes of a blob will be read from."""
         ...
 
@@ -66,7 +66,7 @@ class LayoutSource:
     def blob(self, descriptor: Descriptor, max_bytes: int) -> bytes:
         return self.layout.read(descriptor, max_bytes)
 
-    def origin(self, descriptor: Descriptor) -> Origin:
+    def origin(self, descriptor: Descriptor) -> PartOrigin:
         return self.layout.extent(descriptor)
 
     def referrers(self, digest: str) -> tuple[Descriptor, ...]:
@@ -138,7 +138,7 @@ class RegistrySource:
             )
         return b"".join(self.registry.blob(self.reference.repository, descriptor.digest, descriptor.size))
 
-    def origin(self, descriptor: Descriptor) -> Origin:
+    def origin(self, descriptor: Descriptor) -> PartOrigin:
         repository, digest, size = self.reference.repository, descriptor.digest, descriptor.size
         return Fetched(lambda: self.registry.blob(repository, digest, size))
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.parts import Fetched, Held, Part
+from bundler.parts import Fetched, HeldPart, Part
 from content.bundle.archive import BLOCK, END, header, member_length
 from content.bundle.layout import Extent
 from content.bundle.places import member_name
@@ -34,7 +34,7 @@ _NO_KERNEL_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedMember:
     """A member and where its header begins in the bundle."""
 
     name: str
@@ -43,22 +43,22 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BulkPlan:
     """Attributes: placed: in the order of the bundle; length: of the whole bundle; bulk_at: where the bulk begins."""
 
-    placed: tuple[Placed, ...]
+    placed: tuple[PlacedMember, ...]
     bulk_at: int
     length: int
 
 
-def plan_bulk(members: tuple[Part, ...], bulk_at: int) -> Plan:
+def plan_bulk(members: tuple[Part, ...], bulk_at: int) -> BulkPlan:
     """Give each member its place; ``members`` are in order, index.json and VERIFY.txt first."""
     placed = []
     at = bulk_at
     for i, part in enumerate(members):
-        placed.append(Placed(name=member_name(i, part.blob), part=part, at=at))
+        placed.append(PlacedMember(name=member_name(i, part.blob), part=part, at=at))
         at += member_length(part.blob.size)
-    return Plan(placed=tuple(placed), bulk_at=bulk_at, length=at + len(END))
+    return BulkPlan(placed=tuple(placed), bulk_at=bulk_at, length=at + len(END))
 
 
 def check_room(folder: Path, length: int) -> None:
@@ -77,7 +77,7 @@ def check_room(folder: Path, length: int) -> None:
         )
 
 
-def write_bundle(out: Path, plan: Plan, make_head: Callable[[], bytes], advance: Callable[[int], None]) -> None:
+def write_bundle(out: Path, plan: BulkPlan, make_head: Callable[[], bytes], advance: Callable[[int], None]) -> None:
     """Write the bundle that ``plan`` describes to ``out``, which must not exist.
 
     Args:
@@ -172,7 +172,7 @@ def _reserve(descriptor: int, length: int, out: Path) -> None:
         ) from None
 
 
-def _write_bulk(descriptor: int, plan: Plan, advance: Callable[[int], None]) -> None:
+def _write_bulk(descriptor: int, plan: BulkPlan, advance: Callable[[int], None]) -> None:
     """Padding and end are zeros that the reserved file holds already."""
     waiting = deque(sorted(plan.placed, key=lambda one: -one.part.blob.size))
     stop = threading.Event()
@@ -201,7 +201,7 @@ def _write_bulk(descriptor: int, plan: Plan, advance: Callable[[int], None]) -> 
 
 
 def _write_member(
-    descriptor: int, one: Placed, buffer: bytearray, stop: threading.Event, advance: Callable[[int], None]
+    descriptor: int, one: PlacedMember, buffer: bytearray, stop: threading.Event, advance: Callable[[int], None]
 ) -> None:
     blob = one.part.blob
     _write_at(descriptor, header(one.name, blob.size), one.at)
@@ -284,7 +284,7 @@ def _kernel_copied(descriptor: int, extent: Extent, buffer: bytearray, at: int) 
 def _pieces(part: Part, buffer: bytearray) -> Iterator[bytes | memoryview]:
     """The bytes of a part; a piece is good until the next one is asked for."""
     origin = part.origin
-    if isinstance(origin, Held):
+    if isinstance(origin, HeldPart):
         yield origin.data
     elif isinstance(origin, Fetched):
         yield from origin.open()
@@ -345,4 +345,4 @@ def _damaged(part: Part, problem: str) -> DamagedError:
 
 def held(data: bytes, blob: Blob, where: str) -> Part:
     """A member that we make ourselves."""
-    return Part(blob=blob, origin=Held(data), where=where, document=True)
+    return Part(blob=blob, origin=HeldPart(data), where=where, document=True)

@@ -16,7 +16,7 @@ from manifests.words.canonical import decode, encode
 from tests.consignments import consignment_for, signed
 from tests.place import Place
 from tests.vendor import ROLLBACK, Vendor
-from verifier.intake.consignments import Arrived, look, receive_consignment
+from verifier.intake.consignments import ReceivedConsignment, peek_consignment_file, receive_consignment
 from verifier.site.journal.state import Generation
 
 SITE = "northern-grid/small/production/east"
@@ -63,7 +63,7 @@ def carried(said: Authorisation, *signers: Signer) -> Envelope:
     return decode(sealed(said, *signers), Envelope, "test")
 
 
-def bring(place: Place, *envelopes: Envelope, number: int = 0, revocations: bytes | None = None) -> Arrived:
+def bring(place: Place, *envelopes: Envelope, number: int = 0, revocations: bytes | None = None) -> ReceivedConsignment:
     """By the next consignment for this site."""
     state = place.open().state
     number = number or state.reports.consignment + 1
@@ -73,4 +73,4 @@ def bring(place: Place, *envelopes: Envelope, number: int = 0, revocations: byte
     path = place.path.parent / f"note-{number}.json"
     path.write_bytes(signed(note))
     with place.hold() as site:
-        return receive_consignment(site, look(path))
+        return receive_consignment(site, peek_consignment_file(path))

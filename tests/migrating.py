@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from manifests.documents import release as r
-from manifests.documents.rollback import Backup, Formats, Rollback, State, Step
+from manifests.documents.rollback import Backup, Formats, Rollback, StateFormats, Step
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import HostError
 from tests.vendor import Vendor
@@ -16,7 +16,7 @@ from verifier.change.backups import backup_folder
 from verifier.runtime.program_files import this_platform
 from verifier.site.folder import Site
 from verifier.site.generations import Installed
-from verifier.site.journal.transitions import Apply, Made, MakeBackup, Part, Restore, TryRestore, Undo
+from verifier.site.journal.transitions import Apply, BackupRecord, MakeBackup, NextPart, Restore, TryRestore, Undo
 
 PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
 OLD = b"schema 1\nsignature\n"
@@ -83,7 +83,7 @@ class Migrating(Vendor):
             "back_to": self.needs_from,
             "class_": "reversible" if all(one.undo for one in self.steps) else "restore-only",
             "offered_for_seconds": 86400,
-            "state": (State(name="database", before=formats, after=formats),),
+            "state": (StateFormats(name="database", before=formats, after=formats),),
             "backup": self.backups,
             "steps": self.steps,
             "loses": "what was written since",
@@ -124,7 +124,7 @@ class FakePrograms:
     def check(self, site: Site, installed: Installed, document: Rollback) -> None:
         """Everything can be run here."""
 
-    def perform(self, site: Site, installed: Installed, part: Part) -> Made | None:
+    def perform(self, site: Site, installed: Installed, part: NextPart) -> BackupRecord | None:
         folder, disk = backup_folder(site.path, installed), site.disk
         match part:
             case MakeBackup(backup):
@@ -132,7 +132,7 @@ class FakePrograms:
                 data = database(site.path).read_bytes()
                 disk.make_folder(folder, 0o700)
                 disk.write(folder / backup.name, data, 0o600)
-                return Made(backup.name, digest_of(data), len(data))
+                return BackupRecord(backup.name, digest_of(data), len(data))
             case TryRestore(backup, made):
                 self._begin("try", backup.name)
                 assert digest_of((folder / backup.name).read_bytes()) == made.digest

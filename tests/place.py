@@ -14,15 +14,15 @@ from manifests.documents.release import Probe
 from manifests.trust.private_keys import FileSigner, generate_key
 from manifests.words.canonical import encode
 from tests.vendor import Vendor
-from verifier.approval.approve import say_verdict
+from verifier.approval.approve import give_verdict
 from verifier.install.confirm import confirm
 from verifier.install.install import install
 from verifier.install.recover import recover
-from verifier.install.result import Ended
+from verifier.install.result import InstallResult
 from verifier.install.rollback import rollback
-from verifier.install.wiring import Programs, RealPrograms, Tools
-from verifier.intake.bundles import Taken, receive_bundle
-from verifier.intake.enrolment import Names, enroll, read_offer
+from verifier.install.wiring import Programs, RealPrograms, Runtime
+from verifier.intake.bundles import ReceivedBundle, receive_bundle
+from verifier.intake.enrolment import SiteNames, enroll, read_offer
 from verifier.runtime.drivers.driver import load_driver
 from verifier.runtime.probes.probe import ProbeContext, ProbeResult, run_probe
 from verifier.site.disk import Disk
@@ -31,7 +31,7 @@ from verifier.site.host import Host
 from verifier.site.journal.events import Actor, PolicyInForce
 from verifier.site.lock import hold_site
 
-NAMES = Names("northern-grid", "small", "production", "east")
+NAMES = SiteNames("northern-grid", "small", "production", "east")
 
 
 def nobody(_: int) -> None:
@@ -80,8 +80,8 @@ class Place:
     programs: Programs = field(default_factory=RealPrograms)
     tell: Callable[[Site, str], Path] | None = None
 
-    def tools(self) -> Tools:
-        return Tools(load=load_driver, look=self.look, programs=self.programs, say=self.said.append)
+    def tools(self) -> Runtime:
+        return Runtime(load=load_driver, look=self.look, programs=self.programs, say=self.said.append)
 
     def look(self, probe: Probe, context: ProbeContext) -> ProbeResult:
         if probe.name in self.health:
@@ -100,13 +100,13 @@ class Place:
     def open(self) -> Site:
         return open_site(self.path, self.disk, self.clock.host())
 
-    def receive(self, bundle: Path, *, keep: bool = False) -> Taken:
+    def receive(self, bundle: Path, *, keep: bool = False) -> ReceivedBundle:
         with self.hold() as site:
             return receive_bundle(site, bundle, keep=keep, advance=nobody)
 
     def approve(self, item: str, person: str = "ops-1", verdict: str = "approve") -> None:
         with self.hold() as site:
-            say_verdict(site, tuple(item.split()), self.people[person], verdict, condition=None, load=load_driver)  # type: ignore[arg-type]  # tests give one of the two words
+            give_verdict(site, tuple(item.split()), self.people[person], verdict, condition=None, load=load_driver)  # type: ignore[arg-type]  # tests give one of the two words
 
     def install(
         self,
@@ -116,7 +116,7 @@ class Place:
         contract: str | None = None,
         outside_window: str | None = None,
         emergency: str = "",
-    ) -> Ended:
+    ) -> InstallResult:
         """``item`` may be several, with spaces between."""
         with self.hold() as site:
             return install(
@@ -131,7 +131,7 @@ class Place:
                 emergency=emergency,
             )
 
-    def rollback(self, number: int | None = None, person: str | None = None) -> Ended:
+    def rollback(self, number: int | None = None, person: str | None = None) -> InstallResult:
         with self.hold() as site:
             return rollback(
                 site,
@@ -142,11 +142,11 @@ class Place:
                 tell=self._tell,
             )
 
-    def confirm(self, person: str | None = None) -> Ended:
+    def confirm(self, person: str | None = None) -> InstallResult:
         with self.hold() as site:
             return confirm(site, self.tools(), signer=self.people[person] if person else None, tell=self._tell)
 
-    def recover(self, *, due: bool = False) -> tuple[str, Ended]:
+    def recover(self, *, due: bool = False) -> tuple[str, InstallResult]:
         with self.hold() as site:
             return recover(site, self.tools(), tell=self._tell, due=due)
 
@@ -172,7 +172,7 @@ class Place:
             kept = site.keep_document(encode(plan))
             site.record(PolicyInForce(number=policy.number, digest=digest, plan=kept, approvals=tuple(approvals)))
 
-    def bring(self, bundle: Path) -> Ended:
+    def bring(self, bundle: Path) -> InstallResult:
         """Receive, approve and install in one go."""
         item = self.receive(bundle).item
         self.approve(item)

@@ -14,7 +14,7 @@ from manifests.trust.root_writer import encode_revocations, encode_root
 from manifests.words.digest import digest_of
 from tests.place import Place
 from tests.vendor import ROOT, Vendor, derived
-from verifier.intake.media import Arrivals, receive_paths
+from verifier.intake.media import ReceivedMedia, receive_media
 
 FIRST = Vendor()
 NEW_ROOT = derived(401)
@@ -53,7 +53,7 @@ SECOND_ROOT_FILE = next_root(FIRST.root_file())
 THIRD_ROOT_FILE = third_root(SECOND_ROOT_FILE)
 
 
-def bring(place: Place, *files: tuple[str, bytes]) -> tuple[Arrivals, list[str]]:
+def bring(place: Place, *files: tuple[str, bytes]) -> tuple[ReceivedMedia, list[str]]:
     folder = place.path.parent / "medium"
     folder.mkdir(exist_ok=True)
     for old in folder.iterdir():
@@ -63,5 +63,5 @@ def bring(place: Place, *files: tuple[str, bytes]) -> tuple[Arrivals, list[str]]
     said: list[str] = []
 
     with place.hold() as site:
-        found = receive_paths(site, (folder,), keep=False, watch=lambda _: nullcontext(no_progress), say=said.append)
+        found = receive_media(site, (folder,), keep=False, watch=lambda _: nullcontext(no_progress), say=said.append)
     return found, said

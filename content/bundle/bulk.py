@@ -12,8 +12,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from content.bundle.archive import BLOCK, END, header, member_length, padded
-from content.bundle.damage import Hurt, damage, unreadable
-from content.bundle.places import Bulk, Place, complete_places, damaged_error, end_of, hurt_at, make_bulk, next_place
+from content.bundle.damage import DamagedRange, damage, unreadable
+from content.bundle.places import (
+    Bulk,
+    MemberLocation,
+    complete_places,
+    damaged_error,
+    end_of,
+    hurt_at,
+    make_bulk,
+    next_place,
+)
 from content.bundle.read_ahead import BUFFER, ReadAhead, Region
 from manifests.documents.release import Release
 from manifests.words.digest import Blob
@@ -25,7 +34,7 @@ MAX_KEPT_BLOB = 4 << 20
 MAX_KEPT = 48 << 20
 
 
-Advance = Callable[[int], None]
+ProgressCallback = Callable[[int], None]
 
 
 def no_progress(_: int) -> None:
@@ -33,7 +42,7 @@ def no_progress(_: int) -> None:
 
 
 @dataclass
-class Kept:
+class SmallDocuments:
     """Small documents seen while reading a pipe: those asked for, and all that could be a manifest.
 
     A manifest is a JSON object with ``schemaVersion`` (written plainly or with escapes); SBOMs, which may be many,
@@ -60,7 +69,9 @@ class Kept:
         self.blobs[digest] = data
 
 
-def verify_file(descriptor: int, bulk: Bulk, what: str, *, workers: int | None = None, advance: Advance) -> None:
+def verify_file(
+    descriptor: int, bulk: Bulk, what: str, *, workers: int | None = None, advance: ProgressCallback
+) -> None:
     """Hash every member that is present, in parallel; the page cache of what was read is dropped.
 
     Raises:
@@ -71,7 +82,7 @@ def verify_file(descriptor: int, bulk: Bulk, what: str, *, workers: int | None =
     # With fewer large blobs than cores an idle core reads ahead for the one that hashes.
     ahead = sum(place.blob.size >= DROP_EVERY for place in bulk.present) < workers
 
-    def check(place: Place) -> tuple[Hurt, ...]:
+    def check(place: MemberLocation) -> tuple[DamagedRange, ...]:
         return _check(descriptor, place, advance, ahead=ahead and place.blob.size >= DROP_EVERY)
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
@@ -100,7 +111,7 @@ def _check_end(descriptor: int, bulk: Bulk, what: str) -> None:
         raise damaged_error("the archive does not end with zeros", f"{what} at byte {bulk.length - len(END)}")
 
 
-def damaged_file(descriptor: int, bulk: Bulk, hurts: list[Hurt], what: str) -> DamagedError:
+def damaged_file(descriptor: int, bulk: Bulk, hurts: list[DamagedRange], what: str) -> DamagedError:
     """The failure that names each piece, also by what it is for as far as the bundle's own documents tell."""
     from content.bundle.uses import uses_of
 
@@ -110,7 +121,7 @@ def damaged_file(descriptor: int, bulk: Bulk, hurts: list[Hurt], what: str) -> D
     )
 
 
-def lost_tail(bulk: Bulk) -> list[Hurt]:
+def lost_tail(bulk: Bulk) -> list[DamagedRange]:
     """Where the missing members of a complete bundle that was cut short would lie; nothing for a delta."""
     places = complete_places(bulk.release)
     if not bulk.cut or places[: len(bulk.present)] != bulk.present:
@@ -121,7 +132,7 @@ def lost_tail(bulk: Bulk) -> list[Hurt]:
     ]
 
 
-def _check_header(descriptor: int, place: Place) -> tuple[Hurt, ...]:
+def _check_header(descriptor: int, place: MemberLocation) -> tuple[DamagedRange, ...]:
     start = place.offset - BLOCK
     try:
         same = os.pread(descriptor, BLOCK, start) == header(place.name, place.blob.size)
@@ -130,7 +141,7 @@ def _check_header(descriptor: int, place: Place) -> tuple[Hurt, ...]:
     return () if same else (hurt_at(place, start, place.offset),)
 
 
-def _padding(descriptor: int, place: Place) -> tuple[Hurt, ...]:
+def _padding(descriptor: int, place: MemberLocation) -> tuple[DamagedRange, ...]:
     start, count = place.offset + place.blob.size, padded(place.blob.size) - place.blob.size
     if not count:
         return ()
@@ -141,7 +152,9 @@ def _padding(descriptor: int, place: Place) -> tuple[Hurt, ...]:
     return () if same else (hurt_at(place, start, start + count),)
 
 
-def _check(descriptor: int, place: Place, advance: Advance, *, ahead: bool) -> tuple[Hurt, ...]:
+def _check(
+    descriptor: int, place: MemberLocation, advance: ProgressCallback, *, ahead: bool
+) -> tuple[DamagedRange, ...]:
     """What is wrong with a member; ``ahead`` reads in a thread of its own."""
     if wrong := _check_header(descriptor, place):
         return wrong
@@ -171,7 +184,7 @@ def _check(descriptor: int, place: Place, advance: Advance, *, ahead: bool) -> t
     return ()
 
 
-def _read(descriptor: int, place: Place) -> Iterator[memoryview]:
+def _read(descriptor: int, place: MemberLocation) -> Iterator[memoryview]:
     """The blob's bytes through one buffer; fewer when the file ends before."""
     at, left = place.offset, place.blob.size
     view = memoryview(bytearray(min(BUFFER, max(left, 1))))
@@ -181,12 +194,12 @@ def _read(descriptor: int, place: Place) -> Iterator[memoryview]:
         left -= count
 
 
-def _read_ahead(descriptor: int, place: Place) -> Iterator[memoryview]:
+def _read_ahead(descriptor: int, place: MemberLocation) -> Iterator[memoryview]:
     with ReadAhead(Region(descriptor, place)) as source:
         yield from source.pieces(place.blob.size)
 
 
-def read_blob(descriptor: int, place: Place, limit: int) -> bytes:
+def read_blob(descriptor: int, place: MemberLocation, limit: int) -> bytes:
     """A small member's bytes, hashed in this very read. Raises DamagedError when they differ."""
     if place.blob.size > limit:
         raise MalformedError(f"{place.blob.size} bytes, at most {limit} are read", where=place.name)
@@ -205,8 +218,8 @@ def verify_stream(
     what: str,
     *,
     also: Callable[[bytes], bool] | None = None,
-    advance: Advance,
-) -> tuple[Bulk, Kept]:
+    advance: ProgressCallback,
+) -> tuple[Bulk, SmallDocuments]:
     """Check the bulk from a pipe that stands right after the head; one thread reads, one hashes.
 
     Args:
@@ -218,13 +231,13 @@ def verify_stream(
     asked = frozenset((release.members[0].digest, release.contract.digest, release.rollback.digest))
     if release.sigstore is not None:
         asked |= {release.sigstore.digest}
-    kept = Kept(asked=asked, also=also)
-    present: list[Place] = []
+    kept = SmallDocuments(asked=asked, also=also)
+    present: list[MemberLocation] = []
     missing: list[Blob] = []
     wanted = enumerate(release.members)
     at = release.bulk_at
     cut = False
-    place: Place | None = None
+    place: MemberLocation | None = None
     with ReadAhead(stream) as source:
         try:
             while True:
@@ -250,20 +263,20 @@ def verify_stream(
             if place is not None and here < end_of(place):
                 raise _damaged_stream(release, kept, hurt_at(place, here, end_of(place), "unreadable"), what) from None
             raise _damaged_stream(
-                release, kept, Hurt("the archive", "", here, here + BLOCK, "unreadable"), what
+                release, kept, DamagedRange("the archive", "", here, here + BLOCK, "unreadable"), what
             ) from None
         length = source.taken
     missing += [blob for _, blob in wanted]
     return make_bulk(release, present, missing, release.bulk_at + length, cut, what), kept
 
 
-def _damaged_stream(release: Release, kept: Kept, hurt: Hurt, what: str) -> DamagedError:
+def _damaged_stream(release: Release, kept: SmallDocuments, hurt: DamagedRange, what: str) -> DamagedError:
     from content.bundle.uses import uses_of
 
     return damage([hurt], what, uses_of(release, kept.blobs.__getitem__))
 
 
-def _check_stream(source: "ReadAhead", place: Place, kept: Kept, advance: Advance) -> bool:
+def _check_stream(source: "ReadAhead", place: MemberLocation, kept: SmallDocuments, advance: ProgressCallback) -> bool:
     """Whether the bytes are right; a stream that ends too early says so in ``ended``."""
     hashed = hashlib.sha256()
     parts: list[bytes] | None = [] if place.blob.size <= MAX_KEPT_BLOB else None

@@ -18,7 +18,7 @@ HOW = {"changed": "not what the release says", "unreadable": "unreadable", "cut-
 
 
 @dataclass(frozen=True)
-class Hurt:
+class DamagedRange:
     """Bytes ``start`` to ``end`` (not included) of a bundle file, and the member that they belong to."""
 
     name: str
@@ -70,7 +70,7 @@ def _merged(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return tuple(merged)
 
 
-def damage(hurts: Iterable[Hurt], what: str, uses: Mapping[str, str]) -> DamagedError:
+def damage(hurts: Iterable[DamagedRange], what: str, uses: Mapping[str, str]) -> DamagedError:
     """The failure that names every piece, first in the bundle first.
 
     Args:

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from content.bundle.archive import BLOCK, END, header, member_length, parse_header
-from content.bundle.damage import Hurt
+from content.bundle.damage import DamagedRange
 from manifests.documents.release import Release
 from manifests.words.digest import Blob, blob_name
 from manifests.words.errors import DamagedError, HostError, MalformedError
 
 
 @dataclass(frozen=True)
-class Place:
+class MemberLocation:
     """Where a member's bytes begin in the bundle file; its header is the block before."""
 
     name: str
@@ -32,7 +32,7 @@ class Bulk:
     """
 
     release: Release
-    present: tuple[Place, ...]
+    present: tuple[MemberLocation, ...]
     missing: tuple[Blob, ...]
     length: int
     cut: bool = False
@@ -48,12 +48,12 @@ def bundle_length(release: Release) -> int:
     return release.bulk_at + sum(member_length(one.size) for one in release.members) + len(END)
 
 
-def complete_places(release: Release) -> tuple[Place, ...]:
+def complete_places(release: Release) -> tuple[MemberLocation, ...]:
     """Where everything is in a complete bundle; follows from ``release.json`` alone."""
     places = []
     at = release.bulk_at
     for i, blob in enumerate(release.members):
-        places.append(Place(name=member_name(i, blob), blob=blob, offset=at + BLOCK))
+        places.append(MemberLocation(name=member_name(i, blob), blob=blob, offset=at + BLOCK))
         at += member_length(blob.size)
     return tuple(places)
 
@@ -80,7 +80,7 @@ def find_places(descriptor: int, release: Release, what: str) -> Bulk:
 def _find_places(descriptor: int, release: Release, length: int, what: str) -> Bulk:
     if length == bundle_length(release):
         return Bulk(release=release, present=complete_places(release), missing=(), length=length)
-    present: list[Place] = []
+    present: list[MemberLocation] = []
     missing: list[Blob] = []
     at = release.bulk_at
     wanted = enumerate(release.members)
@@ -105,7 +105,9 @@ def _find_places(descriptor: int, release: Release, length: int, what: str) -> B
     return make_bulk(release, present, missing, length, cut, what)
 
 
-def next_place(block: bytes, at: int, wanted: Iterator[tuple[int, Blob]], missing: list[Blob], what: str) -> Place:
+def next_place(
+    block: bytes, at: int, wanted: Iterator[tuple[int, Blob]], missing: list[Blob], what: str
+) -> MemberLocation:
     """The member whose header is ``block``; those that ``wanted`` passes over on the way to it are missing."""
     name = _name_at(block, at, what)
     for i, blob in wanted:
@@ -116,10 +118,12 @@ def next_place(block: bytes, at: int, wanted: Iterator[tuple[int, Blob]], missin
         raise damaged_error(f"{name} is not a member, or not in its place", f"{what} at byte {at}")  # F-110
     if block != header(name, blob.size):  # F-111
         raise damaged_error(f"{name} has another size than the release says", f"{what} at byte {at}")
-    return Place(name=name, blob=blob, offset=at + BLOCK)
+    return MemberLocation(name=name, blob=blob, offset=at + BLOCK)
 
 
-def make_bulk(release: Release, present: list[Place], missing: list[Blob], length: int, cut: bool, what: str) -> Bulk:
+def make_bulk(
+    release: Release, present: list[MemberLocation], missing: list[Blob], length: int, cut: bool, what: str
+) -> Bulk:
     if cut and not missing:  # F-114
         raise damaged_error("the end of the archive is missing", what)
     return Bulk(release=release, present=tuple(present), missing=tuple(missing), length=length, cut=cut)
@@ -141,9 +145,9 @@ def damaged_error(problem: str, where: str) -> DamagedError:
     )
 
 
-def hurt_at(place: Place, start: int, end: int, how: str = "changed") -> Hurt:
-    return Hurt(place.name, place.blob.digest, start, end, how)
+def hurt_at(place: MemberLocation, start: int, end: int, how: str = "changed") -> DamagedRange:
+    return DamagedRange(place.name, place.blob.digest, start, end, how)
 
 
-def end_of(place: Place) -> int:
+def end_of(place: MemberLocation) -> int:
     return place.offset + place.blob.size

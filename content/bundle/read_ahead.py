@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import Protocol
 
-from content.bundle.places import Place
+from content.bundle.places import MemberLocation
 
 BUFFER = 1 << 20
 
@@ -14,7 +14,7 @@ BUFFER = 1 << 20
 class Region:
     """A blob of the bundle file as a stream."""
 
-    def __init__(self, descriptor: int, place: Place) -> None:
+    def __init__(self, descriptor: int, place: MemberLocation) -> None:
         self._descriptor = descriptor
         self._at = place.offset
         self._end = place.offset + place.blob.size

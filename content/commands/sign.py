@@ -26,7 +26,7 @@ from content.signing.allowed_keys import (
 from content.signing.authorisations import made_authorisation, rollback_role, sign_authorisation
 from content.signing.detached import (
     STATEMENT_SIGNED,
-    Request,
+    DetachedRequest,
     answer_request,
     read_answer,
     request_authorisation,
@@ -124,7 +124,7 @@ def _no_key(file: Path) -> UsageError:
     return UsageError("no key is named", where="--key", remedy=f"waybill sign {file} --key {key}")
 
 
-def _request(file: Path, kind: str) -> Request:
+def _request(file: Path, kind: str) -> DetachedRequest:
     if kind == "list":
         return request_list(_read_list(file)[0].payload_bytes)
     if kind == "authorisation":

@@ -50,7 +50,7 @@ An identity of the role, instead of a key, signs {STATEMENT_TEXT} alone (cosign 
 
 
 @dataclass(frozen=True)
-class Request:
+class DetachedRequest:
     """What somebody elsewhere has to sign.
 
     Attributes:
@@ -79,37 +79,37 @@ class AnsweredSigner:
         return self.signatures[message]
 
 
-def request_release(data: bytes) -> Request:
+def request_release(data: bytes) -> DetachedRequest:
     """Both byte strings of a release; refuses bytes that are not one."""
     release = parse_release(data)
     digest = digest_of(data)
     payload = encode(release_statement(release, digest))
     to_sign = ((RELEASE, data), (STATEMENT, pae(INTOTO, payload)))
-    return Request(f"{release.product} {release.version}, {digest}", to_sign, ((STATEMENT_TEXT, payload),))
+    return DetachedRequest(f"{release.product} {release.version}, {digest}", to_sign, ((STATEMENT_TEXT, payload),))
 
 
-def request_root(payload: bytes) -> Request:
+def request_root(payload: bytes) -> DetachedRequest:
     """The byte string of a root document; refuses bytes that are not one."""
     root = parse(payload, Root, ROOT_TEXT, max_bytes=MAX_ROOT)
     check_root(root, ROOT_TEXT)
     what = f"root {root.version} of {root.vendor}, fingerprint {digest_of(payload)}"
-    return Request(what, ((ROOT, pae(ROOT_TYPE, payload)),), ((ROOT_TEXT, payload),))
+    return DetachedRequest(what, ((ROOT, pae(ROOT_TYPE, payload)),), ((ROOT_TEXT, payload),))
 
 
-def request_root_of(envelope: Envelope) -> Request:
+def request_root_of(envelope: Envelope) -> DetachedRequest:
     return request_root(envelope.payload_bytes)
 
 
-def request_list(payload: bytes) -> Request:
+def request_list(payload: bytes) -> DetachedRequest:
     """The byte string of a revocation list; refuses bytes that are not one."""
     found = parse(payload, Revocations, LIST_TEXT, max_bytes=MAX_REVOCATIONS)
     check_revocations(found, LIST_TEXT)
     counts = f"{len(found.keys)} keys, {len(found.releases)} releases, {len(found.handlers)} handlers"
     what = f"revocation list {found.version} of {found.vendor} ({counts}), fingerprint {digest_of(payload)}"
-    return Request(what, ((LIST, pae(REVOCATIONS_TYPE, payload)),), ((LIST_TEXT, payload),))
+    return DetachedRequest(what, ((LIST, pae(REVOCATIONS_TYPE, payload)),), ((LIST_TEXT, payload),))
 
 
-def request_authorisation(payload: bytes) -> Request:
+def request_authorisation(payload: bytes) -> DetachedRequest:
     """The byte string of an authorisation; refuses bytes that are not one."""
     found = parse(payload, Authorisation, PERMIT_TEXT, max_bytes=MAX_AUTHORISATION)
     check_authorisation(found, PERMIT_TEXT)
@@ -119,10 +119,10 @@ def request_authorisation(payload: bytes) -> Request:
         f"at {', '.join(found.sites) or 'every site of the release that carries it'}; because: {found.why}; "
         f"fingerprint {digest_of(payload)}"
     )
-    return Request(what, ((PERMIT, pae(AUTHORISATION_TYPE, payload)),), ((PERMIT_TEXT, payload),))
+    return DetachedRequest(what, ((PERMIT, pae(AUTHORISATION_TYPE, payload)),), ((PERMIT_TEXT, payload),))
 
 
-def write_request(request: Request, folder: Path) -> None:
+def write_request(request: DetachedRequest, folder: Path) -> None:
     """Make the folder with what is to be signed.
 
     Raises:
@@ -146,7 +146,7 @@ def write_request(request: Request, folder: Path) -> None:
         _write(folder / name, data)
 
 
-def read_request(folder: Path) -> Request:
+def read_request(folder: Path) -> DetachedRequest:
     """What a request asks to sign, made anew from its document: a key of ours signs nothing that it did not read.
 
     Raises:
@@ -170,7 +170,7 @@ def read_request(folder: Path) -> Request:
     return request
 
 
-def answer_request(folder: Path, signer: Signer) -> Request:
+def answer_request(folder: Path, signer: Signer) -> DetachedRequest:
     """Sign a request, on the machine that has the key. Raises RefusedError when an answer lies there already."""
     request = read_request(folder)
     for name, data in request.to_sign:
@@ -178,7 +178,7 @@ def answer_request(folder: Path, signer: Signer) -> Request:
     return request
 
 
-def read_answer(folder: Path, request: Request, keys: tuple[PublicKey, ...]) -> AnsweredSigner:
+def read_answer(folder: Path, request: DetachedRequest, keys: tuple[PublicKey, ...]) -> AnsweredSigner:
     """The answer to ``request``, which was made here; nothing of the folder but the signatures is used.
 
     Args:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from content.signing.uri import Ask, split_uri
+from content.signing.uri import AskPassphrase, split_uri
 from manifests.trust.private_keys import Signer, key_path, read_signer
 
 
-def open_signer(uri: str, ask: Ask, beside: Path) -> Signer:
+def open_signer(uri: str, ask: AskPassphrase, beside: Path) -> Signer:
     """The signer behind ``file:PATH``, ``pkcs11:…``, ``exec:…`` or a plain path.
 
     Args:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pkcs11
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from content.signing.uri import Ask, KeyUri, checked, unescape
+from content.signing.uri import AskPassphrase, KeyUri, checked, unescape
 from manifests.trust.keys import ECDSA_P256, PublicKey, encode_base64, load_public, read_capped
 from manifests.trust.private_keys import check_private_mode
 from manifests.words.errors import HostError, MalformedError, RefusedError, UsageError
@@ -79,7 +79,7 @@ class TokenSigner:
         return checked(signature, message, self.key, self.where.uri)
 
 
-def open_token(uri: KeyUri, ask: Ask, beside: Path) -> TokenSigner:
+def open_token(uri: KeyUri, ask: AskPassphrase, beside: Path) -> TokenSigner:
     """Find the key and its public half.
 
     Raises:
@@ -157,7 +157,7 @@ def parse_token_uri(uri: KeyUri) -> TokenKey:
     )
 
 
-def _pin(uri: KeyUri, where: TokenKey, ask: Ask, beside: Path) -> str:
+def _pin(uri: KeyUri, where: TokenKey, ask: AskPassphrase, beside: Path) -> str:
     source = uri.value("pin-source")
     if source is None:
         data = ask(f"PIN for key {where.name}")

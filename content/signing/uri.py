@@ -8,7 +8,7 @@ from manifests.trust.keys import PublicKey
 from manifests.trust.private_keys import low_s
 from manifests.words.errors import RefusedError, UntrustedError, UsageError
 
-Ask = Callable[[str], bytes]
+AskPassphrase = Callable[[str], bytes]
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 # What stands unescaped in the values of such a URI (RFC 3986, unreserved, and what paths are made of).
 _VALUE = re.compile(r"(?:[A-Za-z0-9._~!$'()*+,:@/ -]|%[0-9A-Fa-f]{2})*")

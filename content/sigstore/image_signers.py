@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from content.sigstore.judge import Judge, JudgeOf, Read
+from content.sigstore.judge import ImageJudge, JudgeOf, Read
 from content.sigstore.key_judge import key_judge
 from content.sigstore.keyless import check_available, identity_judge
 from content.sigstore.rekor import read_logs
@@ -30,7 +30,7 @@ def signer_problems(release: Release, root: Root) -> Iterator[WaybillError]:
 def judge_of(release: Release, root: Root, read: Read) -> JudgeOf:
     """From a signer's name and record to its judge; ``read`` gives the release's ``trusted_root.json``."""
 
-    def find(name: str, signer: ImageSigner) -> Judge:
+    def find(name: str, signer: ImageSigner) -> ImageJudge:
         if signer.key is not None:
             trusted = None if release.sigstore is None else read(check_pinned(release, root))
             return key_judge(name, signer, None if trusted is None else read_logs(trusted, "trusted_root.json"))

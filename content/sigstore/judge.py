@@ -13,7 +13,7 @@ CERTIFICATE = "dev.sigstore.cosign/certificate"
 
 
 Read = Callable[[str], bytes]
-JudgeOf = Callable[[str, ImageSigner], "Judge"]
+JudgeOf = Callable[[str, ImageSigner], "ImageJudge"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Opened:
         return bool(self.payload_type)
 
 
-class Judge(Protocol):
+class ImageJudge(Protocol):
     """Whoever can say whether something was signed by one signer. A method that returns has verified."""
 
     @property

@@ -12,7 +12,7 @@ from typing import Literal
 
 from content.bundle.graph import Graph, Node
 from content.bundle.oci import REF_NAME, Descriptor, ImageIndex, ImageManifest, read_json
-from content.sigstore.judge import Judge, JudgeOf, NotBySigner, Opened, Read, plain_text
+from content.sigstore.judge import ImageJudge, JudgeOf, NotBySigner, Opened, Read, plain_text
 from content.sigstore.sigstore_bundle import BUNDLES, MAX_SIGNED, json_object, open_bundle, text_field
 from manifests.documents.release import Image, Release
 from manifests.trust.envelope import INTOTO, STATEMENT, pae
@@ -41,7 +41,7 @@ Opinion = Literal["good", "wrong", "unknown", "junk"]
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedImages:
     """One thing that was looked at; ``refused`` carries its failure. The ids are a public promise (docs/cli.md)."""
 
     id: str
@@ -74,7 +74,7 @@ def looks_signed(data: bytes) -> bool:
     return any(mark in data for mark in _MARKS)
 
 
-def judge_images(release: Release, graph: Graph, read: Read, judge_of: JudgeOf) -> tuple[Judged, ...]:
+def judge_images(release: Release, graph: Graph, read: Read, judge_of: JudgeOf) -> tuple[JudgedImages, ...]:
     """Judge every image that names a signer, in the order of the release.
 
     Args:
@@ -85,8 +85,8 @@ def judge_images(release: Release, graph: Graph, read: Read, judge_of: JudgeOf) 
         WaybillError: As ``judge_of``.
     """
     hanging = _hanging(graph)
-    judges: dict[str, Judge] = {}
-    findings: list[Judged] = []
+    judges: dict[str, ImageJudge] = {}
+    findings: list[JudgedImages] = []
     for image in release.images:
         if image.signed_by == NONE:
             continue
@@ -138,8 +138,8 @@ def _below(graph: Graph, digest: str) -> tuple[str, ...]:
 
 
 def _judge(
-    image: Image, graph: Graph, hanging: Mapping[str, tuple[Node, ...]], read: Read, judge: Judge
-) -> Iterator[Judged]:
+    image: Image, graph: Graph, hanging: Mapping[str, tuple[Node, ...]], read: Read, judge: ImageJudge
+) -> Iterator[JudgedImages]:
     """The findings of one image: the signature first, then attestations, then what was of no use."""
     below = _below(graph, image.manifest.digest)
     candidates = list(_candidates(image, image.manifest.digest, hanging))
@@ -154,26 +154,30 @@ def _judge(
         yield _refuse(image, signatures, judge)
     else:
         covered = f", which covers the {len(below)} manifests below it" if below else ""
-        yield Judged("image-signature", "ok", f"{image.name}: signed by {judge.name} ({good.candidate.form}){covered}")
-    said: dict[str, Judged] = {}
+        yield JudgedImages(
+            "image-signature", "ok", f"{image.name}: signed by {judge.name} ({good.candidate.form}){covered}"
+        )
+    said: dict[str, JudgedImages] = {}
     for one in (*looked, *attested):
         if one.attests and one.opinion == "good":
             text = f"{image.name}: {one.text}, by {judge.name}"
-            said.setdefault(text, Judged("image-attestation", "ok", text))
+            said.setdefault(text, JudgedImages("image-attestation", "ok", text))
         elif one.attests:
             text = f"{image.name}: attestation {one.attests} {one.text}; it says nothing"
-            said.setdefault(text, Judged("image-attestation-unverified", "warning", text))
+            said.setdefault(text, JudgedImages("image-attestation-unverified", "warning", text))
         elif one.opinion != "good":
             text = f"{image.name}: {one.candidate.form} {one.candidate.layer.digest[:19]} {one.text}; it does not count"
-            said.setdefault(text, Judged("image-signature-extra", "warning", text))
+            said.setdefault(text, JudgedImages("image-signature-extra", "warning", text))
     found = sorted(said.values(), key=lambda one: one.level != "ok")
     yield from found[:MAX_SAID]
     left = len(found[MAX_SAID:]) + len(candidates[MAX_CANDIDATES:]) + len(platforms[MAX_CANDIDATES:])
     if left:
-        yield Judged("image-signature-extra", "warning", f"{image.name}: {left} more things like these, not listed")
+        yield JudgedImages(
+            "image-signature-extra", "warning", f"{image.name}: {left} more things like these, not listed"
+        )
 
 
-def _refuse(image: Image, signatures: list[_Looked], judge: Judge) -> Judged:
+def _refuse(image: Image, signatures: list[_Looked], judge: ImageJudge) -> JudgedImages:
     """Missing, somebody else's, or wrong: three ids, because three different people have to act (F-196)."""
     wrong = [one for one in signatures if one.opinion == "wrong"]
     unknown = [one for one in signatures if one.opinion == "unknown"]
@@ -191,10 +195,10 @@ def _refuse(image: Image, signatures: list[_Looked], judge: Judge) -> Judged:
         remedy="sign the image and build again; at a site, ask the vendor for a corrected release",
         finding=id_,
     )
-    return Judged(id_, "refused", problem, error)
+    return JudgedImages(id_, "refused", problem, error)
 
 
-def _look(candidate: _Candidate, read: Read, judge: Judge) -> _Looked:
+def _look(candidate: _Candidate, read: Read, judge: ImageJudge) -> _Looked:
     """Judge one candidate; nothing that it holds can raise."""
     junk = _Looked(candidate, "junk", "is no signature")
     if candidate.layer.size > MAX_SIGNED:  # F-195
@@ -214,7 +218,7 @@ def _look(candidate: _Candidate, read: Read, judge: Judge) -> _Looked:
         return junk
 
 
-def _look_simple(candidate: _Candidate, data: bytes, judge: Judge) -> _Looked:
+def _look_simple(candidate: _Candidate, data: bytes, judge: ImageJudge) -> _Looked:
     try:
         judge.simple(candidate.layer, data)
     except NotBySigner as not_by:
@@ -228,7 +232,7 @@ def _look_simple(candidate: _Candidate, data: bytes, judge: Judge) -> _Looked:
     return _Looked(candidate, "good", "")
 
 
-def _look_bundle(candidate: _Candidate, opened: Opened, message: bytes, judge: Judge) -> _Looked:
+def _look_bundle(candidate: _Candidate, opened: Opened, message: bytes, judge: ImageJudge) -> _Looked:
     attests = ""
     if opened.is_envelope:
         said = _statement(opened.payload) if opened.payload_type == INTOTO else {}
@@ -247,7 +251,7 @@ def _look_bundle(candidate: _Candidate, opened: Opened, message: bytes, judge: J
     return _look_statement(candidate, opened.payload, attests, "signed ")
 
 
-def _look_envelope(candidate: _Candidate, data: bytes, judge: Judge) -> _Looked:
+def _look_envelope(candidate: _Candidate, data: bytes, judge: ImageJudge) -> _Looked:
     """An attestation of cosign's older form: a bare DSSE envelope, any of whose signatures may be the signer's."""
     fields = read_json(data, max_bytes=MAX_SIGNED)
     payload_type, payload = text_field(fields, "payloadType"), decode_base64(text_field(fields, "payload"), "payload")

@@ -10,7 +10,7 @@ from manifests.documents.release import FORMAT, PREDICATE_TYPE, Predicate, Relea
 from manifests.documents.release_reader import parse_release
 from manifests.trust.envelope import MAX_BUNDLE, Statement, verify_statement
 from manifests.trust.quorum import Quorum, require, weigh
-from manifests.trust.revocations import Judged, Revocations, judge_revocations, revoke
+from manifests.trust.revocations import RevocationCheck, Revocations, judge_revocations, revoke
 from manifests.trust.root import Chain, Mark, Pin, Root, check_vendor_product, join_roots, parse_root, verify_chain
 from manifests.words.canonical import parse
 from manifests.words.digest import digest_of
@@ -47,7 +47,7 @@ class VerifiedHead:
     release_digest: str
     chain: Chain
     quorum: Quorum
-    lists: Judged
+    lists: RevocationCheck
 
     @property
     def signers(self) -> tuple[str, ...]:

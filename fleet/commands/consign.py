@@ -15,7 +15,7 @@ from manifests.words.errors import UsageError
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from fleet.outgoing.consign import Made
+    from fleet.outgoing.consign import WrittenConsignments
 
 
 @verb(
@@ -99,7 +99,7 @@ def consign_command(
     return with_ledger(place, work)
 
 
-def _told(made: "tuple[Made, ...]", written: tuple[Path, ...]) -> Result:
+def _told(made: "tuple[WrittenConsignments, ...]", written: tuple[Path, ...]) -> Result:
     lines = []
     for one, path in zip(made, written, strict=True):
         said = "" if one.acknowledged is None else f", acknowledges report {one.acknowledged}"

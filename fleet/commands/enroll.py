@@ -15,7 +15,7 @@ from manifests.words.errors import AttentionError
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from fleet.outgoing.enrol import Enrolled
+    from fleet.outgoing.enrol import EnrolledSite
 
 
 @verb(name="enroll", help="Take in the site of ENROLMENT. In an empty folder this makes the ledger.")
@@ -69,7 +69,7 @@ def enroll_command(enrolment: Path, fingerprint: str | None, root: Path | None, 
     return with_ledger(place, work, create=True)
 
 
-def _renewal(done: "Enrolled") -> AttentionError | None:
+def _renewal(done: "EnrolledSite") -> AttentionError | None:
     """Both keys stand until a person has spoken with the customer."""
     if done.renews is None:
         return None

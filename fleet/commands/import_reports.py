@@ -32,13 +32,13 @@ def import_command(paths: tuple[Path, ...], spoken: tuple[str, ...], root: Path 
 
     def work(engine: "Engine") -> Result:
         from fleet.intake.intake import import_paths
-        from fleet.intake.telephone import hear
+        from fleet.intake.telephone import record_claim
 
         for path in paths:
             if not path.exists():
                 raise HostError("no such file or folder", where=str(path))
         pin(engine, root)
-        heard = [hear(engine, one, utc_now()) for one in spoken]
+        heard = [record_claim(engine, one, utc_now()) for one in spoken]
         done = import_paths(engine, paths, utc_now())
         lines = [claim_text(one) for one in heard]
         text = "\n".join([*lines, *([import_text(done)] if paths else [])])

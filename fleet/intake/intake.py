@@ -20,10 +20,10 @@ from sqlalchemy.exc import DBAPIError
 from fleet.intake.pictures import MAX_PICTURE, is_picture, read_symbols
 from fleet.intake.quarantine import File, put_aside
 from fleet.intake.releases import learn_bundle
-from fleet.intake.report_chains import Good, Shelf, known_digests, note_replay, write_reports
-from fleet.intake.reporting_keys import Speaker, find_speakers, identify, learn_rotations
-from fleet.intake.result import Imported, Outcome
-from fleet.intake.scan import Entry, claimed_key, is_release_signature, read_start, recognise, walk
+from fleet.intake.report_chains import Good, ReleaseLibrary, known_digests, note_replay, write_reports
+from fleet.intake.reporting_keys import ReportingKey, find_reporting_keys, identify, learn_rotations
+from fleet.intake.result import FileResult, Imported
+from fleet.intake.scan import ScannedFile, claimed_key, is_release_signature, read_start, recognise, walk
 from fleet.intake.signature_pool import Checked, Checker, checker, collect
 from fleet.intake.transports import Carried, Pool, from_armour, scanned_texts
 from fleet.ledger.opening import database_error
@@ -51,9 +51,9 @@ def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> Impo
             elif entry.kind == "small":
                 small.append(entry.path)
             elif entry.kind == "unreadable":
-                result.add(Outcome(entry.path, "unreadable", entry.why, "file-unreadable"))
+                result.add(FileResult(entry.path, "unreadable", entry.why, "file-unreadable"))
             elif entry.kind == "special":
-                result.add(Outcome(entry.path, "skipped", entry.why))
+                result.add(FileResult(entry.path, "skipped", entry.why))
             else:
                 _large(engine, entry, now, result, pool)
         with checker(len(small)) as hands:
@@ -83,7 +83,7 @@ def _take(
     engine: Engine, batches: Iterable[list[File]], hands: Checker, now: datetime, result: Imported
 ) -> frozenset[str]:
     """Batch by batch: the next one's signatures are checked while one is written. Returns the keys learned."""
-    shelf = Shelf()
+    shelf = ReleaseLibrary()
     learned: frozenset[str] = frozenset()
     ahead = None
     for files in batches:
@@ -121,7 +121,7 @@ class _Begun:
     """
 
     files: list[File]
-    speakers: list[Speaker | WaybillError | None]
+    speakers: list[ReportingKey | WaybillError | None]
     parts: list[Future[list[Checked]]]
     checked: list[int]
 
@@ -129,17 +129,17 @@ class _Begun:
 def _begin(engine: Engine, files: list[File], hands: Checker) -> _Begun:
     with engine.connect().execution_options(waybill_reading=True) as connection:
         known = known_digests(connection, [one.digest for one in files])
-        keys = find_speakers(connection, [one for one in files if one.digest not in known])
+        keys = find_reporting_keys(connection, [one for one in files if one.digest not in known])
     speakers = [keys.get(one.keyid or "") for one in files]
     jobs, checked = [], []
     for i, (file, speaker) in enumerate(zip(files, speakers, strict=True)):
-        if isinstance(speaker, Speaker) and file.digest not in known:
+        if isinstance(speaker, ReportingKey) and file.digest not in known:
             jobs.append((file.raw, speaker.key, file.name))
             checked.append(i)
     return _Begun(files=files, speakers=speakers, parts=hands.submit(jobs), checked=checked)
 
 
-def _finish(engine: Engine, begun: _Begun, shelf: Shelf, now: datetime, result: Imported) -> frozenset[str]:
+def _finish(engine: Engine, begun: _Begun, shelf: ReleaseLibrary, now: datetime, result: Imported) -> frozenset[str]:
     """Judge and write one batch; returns the keys that it made known."""
     learned: frozenset[str] = frozenset()
     checked = dict(zip(begun.checked, collect(begun.parts), strict=True))
@@ -157,7 +157,7 @@ def _finish(engine: Engine, begun: _Begun, shelf: Shelf, now: datetime, result: 
                 good.append((file, found, signed))
             except WaybillError as error:
                 if error.finding == "site-unknown" and is_release_signature(file.raw):
-                    result.add(Outcome(file.name, "skipped", "a signature of a release"))
+                    result.add(FileResult(file.name, "skipped", "a signature of a release"))
                 else:
                     refused.append((file, len(file.raw), error))
         good.sort(key=lambda one: (one[1].enrolment_id, one[2].report.chain.seq, one[0].name))
@@ -171,7 +171,9 @@ def _files(paths: list[str], pool: Pool, result: Imported) -> Iterator[list[File
     for batch in _batches(paths):
         yield list(_read(batch, pool, result))
     if pool.left_out:
-        result.add(Outcome(f"{pool.left_out} QR symbols", "unreadable", "more than one import takes in", "qr-too-many"))
+        result.add(
+            FileResult(f"{pool.left_out} QR symbols", "unreadable", "more than one import takes in", "qr-too-many")
+        )
     yield [one for carried in pool.reports() for one in _of_symbols(carried, result)]
 
 
@@ -181,7 +183,7 @@ def _of_symbols(carried: Carried, result: Imported) -> Iterator[File]:
         yield File(carried.name, carried.found, digest_of(carried.found), claimed_key(carried.found))
     else:
         error = carried.found
-        result.add(Outcome(carried.name, "unreadable", error.problem, error.finding, error.remedy))
+        result.add(FileResult(carried.name, "unreadable", error.problem, error.finding, error.remedy))
 
 
 def _of_text(raw: bytes, path: str) -> Iterator[File]:
@@ -201,12 +203,12 @@ def _look(raw: bytes, path: str, pool: Pool, result: Imported) -> None:
         problems = [error]
     _name(problems, path, result)
     if not problems and len(pool.symbols) + pool.left_out == before:
-        result.add(Outcome(path, "skipped", "a picture without a symbol of ours"))
+        result.add(FileResult(path, "skipped", "a picture without a symbol of ours"))
 
 
 def _name(problems: list[WaybillError], path: str, result: Imported) -> None:
     for error in problems:
-        result.add(Outcome(path, "unreadable", error.problem, error.finding, error.remedy))
+        result.add(FileResult(path, "unreadable", error.problem, error.finding, error.remedy))
 
 
 def _batches(paths: Iterable[str]) -> Iterator[list[str]]:
@@ -220,7 +222,7 @@ def _read(batch: list[str], pool: Pool, result: Imported) -> Iterator[File]:
         try:
             raw = read_start(path, MAX_REPORT + 1)
         except OSError as error:
-            result.add(Outcome(path, "unreadable", (error.strerror or str(error)).lower(), "file-unreadable"))
+            result.add(FileResult(path, "unreadable", (error.strerror or str(error)).lower(), "file-unreadable"))
             continue
         claim = recognise(raw)
         if claim == "report":
@@ -233,14 +235,14 @@ def _read(batch: list[str], pool: Pool, result: Imported) -> Iterator[File]:
             _name(list(pool.add(scanned_texts(raw), path)), path, result)
         elif claim == "enrolment":
             hint = f"compare its fingerprint with the customer: waybill fleet enroll {path}"
-            result.add(Outcome(path, "skipped", "an enrolment", "enrolment-found", hint))
+            result.add(FileResult(path, "skipped", "an enrolment", "enrolment-found", hint))
         elif claim == "other":
-            result.add(Outcome(path, "skipped", "a document that the ledger does not take"))
+            result.add(FileResult(path, "skipped", "a document that the ledger does not take"))
         else:
-            result.add(Outcome(path, "skipped", "not ours"))
+            result.add(FileResult(path, "skipped", "not ours"))
 
 
-def _large(engine: Engine, entry: Entry, now: datetime, result: Imported, pool: Pool) -> None:
+def _large(engine: Engine, entry: ScannedFile, now: datetime, result: Imported, pool: Pool) -> None:
     """A file too long for a report: a picture, foreign, or a report that somebody lengthened."""
     try:
         raw = read_start(entry.path, MAX_REPORT)
@@ -249,10 +251,10 @@ def _large(engine: Engine, entry: Entry, now: datetime, result: Imported, pool: 
             _look(read_start(entry.path, MAX_PICTURE), entry.path, pool, result)
             return
     except OSError as error:
-        result.add(Outcome(entry.path, "unreadable", (error.strerror or str(error)).lower(), "file-unreadable"))
+        result.add(FileResult(entry.path, "unreadable", (error.strerror or str(error)).lower(), "file-unreadable"))
         return
     if not raw.startswith(b'{"dsseEnvelope"'):
-        result.add(Outcome(entry.path, "skipped", "not ours"))
+        result.add(FileResult(entry.path, "skipped", "not ours"))
         return
     long = MalformedError(f"{size} bytes, a report has at most {MAX_REPORT}", finding="report-too-long")
     with engine.begin() as connection:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from fleet.intake.result import Imported, Outcome
+from fleet.intake.result import FileResult, Imported
 from fleet.ledger.tables import quarantine
 from manifests.words.errors import WaybillError
 from manifests.words.time import rfc3339
@@ -39,7 +39,7 @@ def put_aside(
     known = set(connection.execute(query, {"digests": digests}).scalars())
     rows: list[dict[str, Any]] = []
     for file, size, error in refused:
-        result.add(Outcome(file.name, "quarantined", error.problem, error.finding, error.remedy))
+        result.add(FileResult(file.name, "quarantined", error.problem, error.finding, error.remedy))
         if file.digest in known:
             continue
         known.add(file.digest)

@@ -11,8 +11,8 @@ from content.bundle.head import open_head
 from content.bundle.places import find_places
 from content.trust.head import VerifiedHead, verify_head
 from fleet.intake.quarantine import File, put_aside, settle
-from fleet.intake.result import Imported, Outcome
-from fleet.intake.scan import Entry, read_start
+from fleet.intake.result import FileResult, Imported
+from fleet.intake.scan import ScannedFile, read_start
 from fleet.ledger.tables import components, contracts, releases, roots
 from manifests.documents.contract import MAX_CONTRACT, parse_contract
 from manifests.documents.report import MAX_REPORT
@@ -23,13 +23,13 @@ from manifests.words.errors import RefusedError, UntrustedError, WaybillError
 from manifests.words.time import rfc3339
 
 
-def learn_bundle(engine: Engine, entry: Entry, now: datetime) -> Outcome:
+def learn_bundle(engine: Engine, entry: ScannedFile, now: datetime) -> FileResult:
     """Learn a release from the head of its bundle, and its telemetry contract from where that says it is."""
     try:
         raw = read_start(entry.path, MAX_REPORT)
         size = Path(entry.path).stat().st_size
     except OSError as error:
-        return Outcome(entry.path, "unreadable", (error.strerror or str(error)).lower(), "file-unreadable")
+        return FileResult(entry.path, "unreadable", (error.strerror or str(error)).lower(), "file-unreadable")
     file = File(entry.path, raw, digest_of(raw), None)
     with engine.begin() as connection:
         try:
@@ -62,12 +62,12 @@ def _verified(connection: Connection, path: Path) -> VerifiedHead:
     )
 
 
-def _learn(connection: Connection, head: VerifiedHead, name: str, now: datetime) -> Outcome:
+def _learn(connection: Connection, head: VerifiedHead, name: str, now: datetime) -> FileResult:
     release = head.release
     shown = f"{release.product} {release.version}, {release.channel} {release.sequence}"
     if connection.execute(select(releases.c.digest).where(releases.c.digest == head.release_digest)).first():
         _learn_roots(connection, head, now)
-        return Outcome(name, "known", f"{shown}: already known", "release-known")
+        return FileResult(name, "known", f"{shown}: already known", "release-known")
     same = (
         (releases.c.vendor == head.chain.newest.vendor)
         & (releases.c.product == release.product)
@@ -113,7 +113,7 @@ def _learn(connection: Connection, head: VerifiedHead, name: str, now: datetime)
     ]
     if rows:
         connection.execute(insert(components), rows)
-    return Outcome(name, "release", shown + (" (practice)" if head.practice else ""))
+    return FileResult(name, "release", shown + (" (practice)" if head.practice else ""))
 
 
 def _learn_contract(connection: Connection, head: VerifiedHead, path: Path, now: datetime) -> None:

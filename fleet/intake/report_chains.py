@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
 
-from fleet.intake.equivocation import Told
+from fleet.intake.equivocation import ReleaseClaims
 from fleet.intake.quarantine import File, settle
-from fleet.intake.reporting_keys import Speaker
-from fleet.intake.result import Imported, Outcome, SiteNews
+from fleet.intake.reporting_keys import ReportingKey
+from fleet.intake.result import FileResult, Imported, SiteNews
 from fleet.intake.telephone import judge_spoken, load_spoken
 from fleet.ledger.tables import (
     components,
@@ -25,7 +25,7 @@ from fleet.ledger.tables import (
     standings,
 )
 from fleet.rules.report_rules import count_running, is_as_released, judge
-from fleet.rules.values import KnownRelease, Library, Line, claims
+from fleet.rules.values import KnownRelease, Library, ReportChain, claims
 from manifests.documents.consignment import peek_consignment
 from manifests.documents.contract import parse_contract
 from manifests.documents.release_reader import parse_release
@@ -38,14 +38,14 @@ from manifests.words.canonical import decode
 from manifests.words.digest import digest_of
 from manifests.words.time import rfc3339
 
-Row = dict[str, Any]
+ReportRow = dict[str, Any]
 # Values in one question; a database has a bound for them.
 MAX_ASKED = 4000
 # So many of a site's newest consignments are looked into for an authorisation.
 MAX_CARRIERS = 256
 
 
-Good = tuple[File, Speaker, SignedReport]
+Good = tuple[File, ReportingKey, SignedReport]
 
 
 def known_digests(connection: Connection, digests: list[str]) -> dict[str, tuple[str, int, str]]:
@@ -61,14 +61,14 @@ def known_digests(connection: Connection, digests: list[str]) -> dict[str, tuple
 def note_replay(file: File, known: tuple[str, int, str], result: Imported) -> None:
     site, seq, at = known
     result.sites.setdefault(site, SiteNews()).known += 1
-    result.add(Outcome(file.name, "known", f"{site}: report {seq} came before, at {at}", "report-replayed"))
+    result.add(FileResult(file.name, "known", f"{site}: report {seq} came before, at {at}", "report-replayed"))
 
 
-class Shelf:
+class ReleaseLibrary:
     """What the vendor made, read from the ledger once for a whole import; components only of what is named."""
 
     def __init__(self) -> None:
-        self.unknown = Told(stored_report)
+        self.unknown = ReleaseClaims(stored_report)
         self._library: Library | None = None
         self._parts: dict[str, dict[tuple[str, str, str], Expected]] = {}
 
@@ -84,7 +84,9 @@ class Shelf:
         return self._library
 
 
-def write_reports(connection: Connection, shelf: Shelf, good: list[Good], now: datetime, result: Imported) -> None:
+def write_reports(
+    connection: Connection, shelf: ReleaseLibrary, good: list[Good], now: datetime, result: Imported
+) -> None:
     """Judge reports whose signatures have held, and write them with all that follows from them."""
     if not good:
         return
@@ -92,9 +94,9 @@ def write_reports(connection: Connection, shelf: Shelf, good: list[Good], now: d
     library = shelf.library(
         connection, {one.report.install.release.digest for _, _, one in good if one.report.install.release}
     )
-    rows: list[Row] = []
-    places: list[Row] = []
-    noted: list[Row] = []
+    rows: list[ReportRow] = []
+    places: list[ReportRow] = []
+    noted: list[ReportRow] = []
     taken: dict[str, tuple[str, int, str]] = {}
     told = load_spoken(connection, sorted(lines))
     at = rfc3339(now)
@@ -148,14 +150,14 @@ def write_reports(connection: Connection, shelf: Shelf, good: list[Good], now: d
 
 def _row(
     file: File,
-    speaker: Speaker,
+    speaker: ReportingKey,
     signed: SignedReport,
     library: Library,
     at: str,
     not_before: str | None,
     *,
     aside: bool,
-) -> Row:
+) -> ReportRow:
     report = signed.report
     installed = report.install.release
     running, parts = count_running(report)
@@ -183,7 +185,7 @@ def _row(
     }
 
 
-def _update_standings(connection: Connection, standing: Mapping[int, Row]) -> None:
+def _update_standings(connection: Connection, standing: Mapping[int, ReportRow]) -> None:
     values: dict[str, Any] = {
         name: bindparam(f"to_{name}") for name in ("report", "newest_seq", "places_held", "forked_at", "alarms")
     }
@@ -214,11 +216,11 @@ def stored_report(raw: bytes) -> Report:
     return decode(payload, ReportStatement, "report").predicate
 
 
-def _lines(connection: Connection, good: list[Good]) -> tuple[dict[int, Line], dict[int, Row]]:
+def _lines(connection: Connection, good: list[Good]) -> tuple[dict[int, ReportChain], dict[int, ReportRow]]:
     """The part of each site's line that this batch touches, and where the line stands."""
     touched: dict[int, set[int]] = {}
     lowest: dict[int, int] = {}
-    speakers: dict[int, Speaker] = {}
+    speakers: dict[int, ReportingKey] = {}
     for _, speaker, signed in good:
         # The one that knows most: a rotation that this batch brings counts for all of it.
         if len(speaker.held) > len(speakers[speaker.enrolment_id].held if speaker.enrolment_id in speakers else ()):
@@ -228,7 +230,7 @@ def _lines(connection: Connection, good: list[Good]) -> tuple[dict[int, Line], d
     ids = sorted(speakers)
     query = select(standings, reports.c.raw).outerjoin(reports, standings.c.report == reports.c.digest)
     query = query.where(standings.c.enrolment_id.in_(bindparam("ids", expanding=True)))
-    standing: dict[int, Row] = {}
+    standing: dict[int, ReportRow] = {}
     newest: dict[int, bytes | None] = {}
     # Two importers on one PostgreSQL must not both read a standing and then both write it.
     for row in connection.execute(query.with_for_update(of=standings), {"ids": ids}).mappings():
@@ -260,14 +262,16 @@ _HELD = (
 )
 
 
-def _line(connection: Connection, speaker: Speaker, lowest: int, standing: Row, newest: bytes | None) -> Line:
+def _line(
+    connection: Connection, speaker: ReportingKey, lowest: int, standing: ReportRow, newest: bytes | None
+) -> ReportChain:
     bodies = _Bodies(connection, speaker.enrolment_id)
     held = [standing["newest_seq"]] if newest is not None else []
     if newest is not None and lowest <= standing["newest_seq"]:
         held = sorted(connection.execute(_HELD, {"one": speaker.enrolment_id, "low": lowest}).scalars())
     if newest is not None:
         bodies[standing["newest_seq"]] = stored_report(newest)
-    return Line(
+    return ReportChain(
         site=speaker.site,
         key_epoch=speaker.key_epoch,
         enrolment=speaker.enrolment,
@@ -281,7 +285,7 @@ def _line(connection: Connection, speaker: Speaker, lowest: int, standing: Row, 
     )
 
 
-def _load_places(connection: Connection, touched: Mapping[int, set[int]], lines: Mapping[int, Line]) -> None:
+def _load_places(connection: Connection, touched: Mapping[int, set[int]], lines: Mapping[int, ReportChain]) -> None:
     """What is known to stand at the places that this batch speaks of; one question for all sites."""
     pairs = sorted((one, seq) for one, seqs in touched.items() for seq in seqs)
     columns = (positions.c.enrolment_id, positions.c.seq, positions.c.digest, positions.c.refused)
@@ -294,7 +298,7 @@ def _load_places(connection: Connection, touched: Mapping[int, set[int]], lines:
             (line.refused if refused else line.places).setdefault(seq, set()).add(digest)
 
 
-def _load_acknowledged(connection: Connection, good: list[Good], lines: Mapping[int, Line]) -> None:
+def _load_acknowledged(connection: Connection, good: list[Good], lines: Mapping[int, ReportChain]) -> None:
     """Of the acknowledgements that this batch holds: which reports are here, and which were really acknowledged."""
     said = sorted({one.report.chain.acknowledged.digest for _, _, one in good if one.report.chain.acknowledged})
     for at in range(0, len(said), MAX_ASKED):
@@ -312,7 +316,7 @@ def _load_acknowledged(connection: Connection, good: list[Good], lines: Mapping[
             lines[enrolment_id].acknowledged.add(digest)
 
 
-def _load_challenges(connection: Connection, lines: Mapping[int, Line]) -> None:
+def _load_challenges(connection: Connection, lines: Mapping[int, ReportChain]) -> None:
     """When each challenge for these sites was made, by the digest that a report echoes."""
     query = (
         select(enrolments.c.id, consignments.c.challenge, consignments.c.issued_at)
@@ -323,7 +327,7 @@ def _load_challenges(connection: Connection, lines: Mapping[int, Line]) -> None:
         lines[enrolment_id].challenges[challenge] = issued_at
 
 
-def _load_asked(connection: Connection, good: list[Good], lines: Mapping[int, Line]) -> None:
+def _load_asked(connection: Connection, good: list[Good], lines: Mapping[int, ReportChain]) -> None:
     """The requests that the answers of this batch are to."""
     wanted = {(speaker.enrolment_id, one.consignment) for _, speaker, signed in good for one in signed.report.requests}
     for enrolment_id in sorted({one for one, _ in wanted}):
@@ -338,7 +342,7 @@ def _load_asked(connection: Connection, good: list[Good], lines: Mapping[int, Li
                 lines[enrolment_id].asked[number, request.request] = request.handler
 
 
-def _load_authorised(connection: Connection, good: list[Good], lines: Mapping[int, Line]) -> None:
+def _load_authorised(connection: Connection, good: list[Good], lines: Mapping[int, ReportChain]) -> None:
     """Who may have allowed the ways below the floor that this batch tells of first."""
     left: dict[int, set[str]] = {}
     for _, speaker, signed in good:

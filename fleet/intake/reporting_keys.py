@@ -19,7 +19,7 @@ from manifests.words.time import rfc3339
 
 
 @dataclass(frozen=True)
-class Holder:
+class KeySpan:
     """One key of a line, and the numbers that it may sign: above ``after``, up to ``until``."""
 
     key: PublicKey
@@ -29,7 +29,7 @@ class Holder:
 
 
 @dataclass(frozen=True)
-class Speaker:
+class ReportingKey:
     """A key that speaks for a site.
 
     Attributes:
@@ -45,8 +45,8 @@ class Speaker:
     site: str
     standing: str
     closed_at: str | None
-    holder: Holder
-    held: tuple[Holder, ...]
+    holder: KeySpan
+    held: tuple[KeySpan, ...]
     learned: tuple[SignedRotation, ...] = field(default=())
 
     @property
@@ -58,7 +58,7 @@ class Speaker:
         return self.holder.key_epoch
 
 
-def find_speakers(connection: Connection, files: Iterable[File]) -> dict[str, Speaker | WaybillError]:
+def find_reporting_keys(connection: Connection, files: Iterable[File]) -> dict[str, ReportingKey | WaybillError]:
     """By key id, for every file whose hint names a key of a site, or one that a known key passed its place to.
 
     Where no file leads to a key, the reason is given instead; a file that claims nonsense cannot take the way from
@@ -68,7 +68,7 @@ def find_speakers(connection: Connection, files: Iterable[File]) -> dict[str, Sp
     for one in files:
         if one.keyid is not None:
             named.setdefault(one.keyid, []).append(one)
-    found: dict[str, Speaker | WaybillError] = dict(_known(connection, set(named)))
+    found: dict[str, ReportingKey | WaybillError] = dict(_known(connection, set(named)))
     claims = {
         keyid: [(run, one.name) for one in mine if (run := claimed_succession(one.raw))]
         for keyid, mine in named.items()
@@ -78,13 +78,13 @@ def find_speakers(connection: Connection, files: Iterable[File]) -> dict[str, Sp
     for keyid, runs in claims.items():
         for run, name in runs:
             former = next((formers[one.rotation.former] for one in run if one.rotation.former in formers), None)
-            if former is None or isinstance(found.get(keyid), Speaker):
+            if former is None or isinstance(found.get(keyid), ReportingKey):
                 continue
             found[keyid] = _led(former, run, keyid, name)
     return found
 
 
-def _led(former: Speaker, run: tuple[SignedRotation, ...], keyid: str, where: str) -> Speaker | WaybillError:
+def _led(former: ReportingKey, run: tuple[SignedRotation, ...], keyid: str, where: str) -> ReportingKey | WaybillError:
     """The new key, once every rotation from the line's newest key on has held."""
     newest = former.held[-1]
     try:
@@ -101,9 +101,9 @@ def _led(former: Speaker, run: tuple[SignedRotation, ...], keyid: str, where: st
     held = list(former.held)
     for one in rotations:
         last = held[-1]
-        held[-1] = Holder(last.key, last.key_epoch, last.after, one.after_seq)
-        held.append(Holder(one.key, one.key_epoch, one.after_seq))
-    return Speaker(
+        held[-1] = KeySpan(last.key, last.key_epoch, last.after, one.after_seq)
+        held.append(KeySpan(one.key, one.key_epoch, one.after_seq))
+    return ReportingKey(
         enrolment_id=former.enrolment_id,
         enrolment=former.enrolment,
         site=former.site,
@@ -115,7 +115,7 @@ def _led(former: Speaker, run: tuple[SignedRotation, ...], keyid: str, where: st
     )
 
 
-def _known(connection: Connection, keyids: set[str]) -> dict[str, Speaker]:
+def _known(connection: Connection, keyids: set[str]) -> dict[str, ReportingKey]:
     if not keyids:
         return {}
     wanted: BindParameter[str] = bindparam("keys", expanding=True)
@@ -129,16 +129,16 @@ def _known(connection: Connection, keyids: set[str]) -> dict[str, Speaker]:
     )
     rows = connection.execute(query, {"keys": sorted(keyids)}).all()
     later = rotations_of(connection, [row.id for row in rows])
-    found: dict[str, Speaker] = {}
+    found: dict[str, ReportingKey] = {}
     for row in rows:
-        held = [Holder(verify_enrolment(row.raw).enrolment.key, row.key_epoch)]
+        held = [KeySpan(verify_enrolment(row.raw).enrolment.key, row.key_epoch)]
         for one in later.get(row.id, ()):
             last = held[-1]
-            held[-1] = Holder(last.key, last.key_epoch, last.after, one.rotation.after_seq)
-            held.append(Holder(one.rotation.key, one.rotation.key_epoch, one.rotation.after_seq))
+            held[-1] = KeySpan(last.key, last.key_epoch, last.after, one.rotation.after_seq)
+            held.append(KeySpan(one.rotation.key, one.rotation.key_epoch, one.rotation.after_seq))
         for one_held in held:
             if one_held.key.keyid in keyids:
-                found[one_held.key.keyid] = Speaker(
+                found[one_held.key.keyid] = ReportingKey(
                     enrolment_id=row.id,
                     enrolment=row.digest,
                     site=row.site,
@@ -159,7 +159,7 @@ def rotations_of(connection: Connection, ids: list[int]) -> dict[int, list[Signe
     return found
 
 
-def learn_rotations(connection: Connection, speaker: Speaker, now: datetime) -> frozenset[str]:
+def learn_rotations(connection: Connection, speaker: ReportingKey, now: datetime) -> frozenset[str]:
     """Note the keys that a report led to, and return them; what was noted since is left as it is.
 
     Raises:
@@ -196,8 +196,8 @@ def learn_rotations(connection: Connection, speaker: Speaker, now: datetime) -> 
 
 
 def identify(
-    file: File, speaker: Speaker | WaybillError | None, checked: Checked | None
-) -> tuple[Speaker, SignedReport]:
+    file: File, speaker: ReportingKey | WaybillError | None, checked: Checked | None
+) -> tuple[ReportingKey, SignedReport]:
     """The report and whose it is, once its signature has held."""
     if file.refused is not None:
         raise file.refused

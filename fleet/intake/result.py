@@ -3,22 +3,22 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fleet.rules.values import Finding
+from fleet.rules.values import ReportFinding
 
 # Rows of each sort that a result lists; the rest is counted.
 MAX_LISTED = 1000
 MAX_FOREIGN = 20
 
 
-Status = Literal["release", "report", "known", "quarantined", "unreadable", "skipped"]
+FileStatus = Literal["release", "report", "known", "quarantined", "unreadable", "skipped"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FileResult:
     """What became of one file."""
 
     name: str
-    status: Status
+    status: FileStatus
     text: str
     finding: str = ""
     hint: str = ""
@@ -30,18 +30,18 @@ class SiteNews:
 
     new: list[int] = field(default_factory=list)
     known: int = 0
-    findings: list[tuple[int, Finding]] = field(default_factory=list)
+    findings: list[tuple[int, ReportFinding]] = field(default_factory=list)
 
 
 @dataclass
 class Imported:
     """The result of one import; lists are capped, counts are not."""
 
-    counts: dict[Status, int] = field(default_factory=dict)
-    outcomes: list[Outcome] = field(default_factory=list)
+    counts: dict[FileStatus, int] = field(default_factory=dict)
+    outcomes: list[FileResult] = field(default_factory=list)
     sites: dict[str, SiteNews] = field(default_factory=dict)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: FileResult) -> None:
         self.counts[outcome.status] = self.counts.get(outcome.status, 0) + 1
         # Photographs and kits must not push the one refused report out of sight.
         most = MAX_FOREIGN if outcome.status == "skipped" and not outcome.finding else MAX_LISTED

@@ -6,10 +6,10 @@ from manifests.words.errors import AttentionError
 
 if TYPE_CHECKING:
     from fleet.intake.result import Imported
-    from fleet.intake.telephone import Heard
+    from fleet.intake.telephone import TelephoneClaim
 
 
-def claim_text(one: "Heard") -> str:
+def claim_text(one: "TelephoneClaim") -> str:
     said = f"{one.site}: report {one.seq} is sha256:{one.digest[:12]}…, by telephone"
     return {
         "claimed": f"{said}; noted, and proven by nothing until that report has come",
@@ -18,7 +18,7 @@ def claim_text(one: "Heard") -> str:
     }[one.standing]
 
 
-def contradiction(heard: "list[Heard]") -> AttentionError | None:
+def contradiction(heard: "list[TelephoneClaim]") -> AttentionError | None:
     wrong = [one.site for one in heard if one.standing == "contradicted"]
     if not wrong:
         return None

@@ -23,21 +23,21 @@ MAX_ENTRIES = 1_000_000
 MAX_DEPTH = 32
 
 
-Kind = Literal["bundle", "small", "large", "special", "unreadable"]
+FileKind = Literal["bundle", "small", "large", "special", "unreadable"]
 _BUNDLE = header("oci-layout", len(OCI_LAYOUT))
 _DIGITS = re.compile(r"[0-9]+")
 
 
 @dataclass(frozen=True)
-class Entry:
+class ScannedFile:
     """Something found below a path; ``why`` it is left alone, where it is."""
 
     path: str
-    kind: Kind
+    kind: FileKind
     why: str = ""
 
 
-def walk(paths: tuple[Path, ...]) -> Iterator[Entry]:
+def walk(paths: tuple[Path, ...]) -> Iterator[ScannedFile]:
     """Every file below ``paths``, report 10 after report 9; symlinks and special files are named and left alone.
 
     Raises:
@@ -57,30 +57,30 @@ def walk(paths: tuple[Path, ...]) -> Iterator[Entry]:
             yield entry
 
 
-def _below(path: str, depth: int) -> Iterator[Entry]:
+def _below(path: str, depth: int) -> Iterator[ScannedFile]:
     try:
         mode = os.lstat(path)
         if stat.S_ISDIR(mode.st_mode):
             if depth >= MAX_DEPTH:
-                yield Entry(path, "unreadable", f"deeper than {MAX_DEPTH} folders")
+                yield ScannedFile(path, "unreadable", f"deeper than {MAX_DEPTH} folders")
                 return
             with os.scandir(path) as found:
                 children = sorted((one.path for one in found), key=_by_number)
             for child in children:
                 yield from _below(child, depth + 1)
         elif stat.S_ISREG(mode.st_mode):
-            yield Entry(path, _kind(path, mode.st_size))
+            yield ScannedFile(path, _kind(path, mode.st_size))
         else:
-            yield Entry(path, "special", "a link" if stat.S_ISLNK(mode.st_mode) else "not a regular file")
+            yield ScannedFile(path, "special", "a link" if stat.S_ISLNK(mode.st_mode) else "not a regular file")
     except OSError as error:
-        yield Entry(path, "unreadable", (error.strerror or str(error)).lower())
+        yield ScannedFile(path, "unreadable", (error.strerror or str(error)).lower())
 
 
 def _by_number(path: str) -> str:
     return _DIGITS.sub(lambda match: match[0].zfill(12), path)
 
 
-def _kind(path: str, size: int) -> Kind:
+def _kind(path: str, size: int) -> FileKind:
     if size >= BULK_STEP and read_start(path, BLOCK) == _BUNDLE:
         return "bundle"
     return "small" if size <= MAX_REPORT else "large"

@@ -18,11 +18,11 @@ from manifests.words.errors import WaybillError
 MANY = 1500
 
 
-Job = tuple[bytes, PublicKey, str]
+CheckJob = tuple[bytes, PublicKey, str]
 Checked = SignedReport | WaybillError
 
 
-def check(jobs: list[Job]) -> list[Checked]:
+def check(jobs: list[CheckJob]) -> list[Checked]:
     """Each report verified, or the reason why not, in the order of ``jobs``."""
     return [_check(raw, key, name) for raw, key, name in jobs]
 
@@ -34,7 +34,7 @@ def _check(raw: bytes, key: PublicKey, name: str) -> Checked:
         return error.with_traceback(None)
 
 
-def _check_apart(jobs: list[Job]) -> list[Checked]:
+def _check_apart(jobs: list[CheckJob]) -> list[Checked]:
     """As ``check``, in a worker; the bytes stay where they came from."""
     return [one if isinstance(one, WaybillError) else replace(one, raw=b"") for one in check(jobs)]
 
@@ -46,7 +46,7 @@ class Checker:
         self._executor = executor
         self._workers = workers
 
-    def submit(self, jobs: list[Job]) -> "list[Future[list[Checked]]]":
+    def submit(self, jobs: list[CheckJob]) -> "list[Future[list[Checked]]]":
         """Begin; ``collect`` waits for the end."""
         if self._executor is None:
             done: Future[list[Checked]] = Future()

@@ -7,16 +7,16 @@ from typing import Literal
 from sqlalchemy import Connection, Engine, bindparam, insert, select
 
 from fleet.ledger.tables import enrolments, reports, sites, spoken
-from fleet.rules.values import Finding
+from fleet.rules.values import ReportFinding
 from manifests.transport.telephone import SpokenLine, parse_line, site_code
 from manifests.words.errors import RefusedError
 from manifests.words.time import rfc3339
 
-Standing = Literal["claimed", "proven", "contradicted"]
+ClaimStatus = Literal["claimed", "proven", "contradicted"]
 
 
 @dataclass(frozen=True)
-class Heard:
+class TelephoneClaim:
     """A line that was understood.
 
     Attributes:
@@ -28,10 +28,10 @@ class Heard:
     seq: int
     digest: str
     heard_at: str
-    standing: Standing
+    standing: ClaimStatus
 
 
-def hear(engine: Engine, text: str, now: datetime) -> Heard:
+def record_claim(engine: Engine, text: str, now: datetime) -> TelephoneClaim:
     """Note a telephone line. Saying the same again changes nothing.
 
     Raises:
@@ -49,7 +49,7 @@ def hear(engine: Engine, text: str, now: datetime) -> Heard:
             connection.execute(insert(spoken).values(**line, heard_at=at))
         here = (reports.c.enrolment_id == enrolment_id) & (reports.c.seq == said.seq)
         digests = connection.execute(select(reports.c.digest).where(here)).scalars().all()
-    return Heard(site, said.seq, said.digest, before or at, _standing(said.digest, list(digests)))
+    return TelephoneClaim(site, said.seq, said.digest, before or at, _standing(said.digest, list(digests)))
 
 
 def _speaker(connection: Connection, said: SpokenLine) -> tuple[int, str]:
@@ -73,13 +73,13 @@ def _speaker(connection: Connection, said: SpokenLine) -> tuple[int, str]:
     )
 
 
-def _standing(digest: str, held: list[str]) -> Standing:
+def _standing(digest: str, held: list[str]) -> ClaimStatus:
     if not held:
         return "claimed"
     return "proven" if any(one[7:32] == digest for one in held) else "contradicted"
 
 
-def lines_of(connection: Connection, enrolment_id: int, site: str) -> tuple[Heard, ...]:
+def lines_of(connection: Connection, enrolment_id: int, site: str) -> tuple[TelephoneClaim, ...]:
     """What a site said, newest last."""
     mine = spoken.c.enrolment_id == enrolment_id
     held: dict[int, list[str]] = {}
@@ -90,7 +90,8 @@ def lines_of(connection: Connection, enrolment_id: int, site: str) -> tuple[Hear
         held.setdefault(seq, []).append(digest)
     rows = connection.execute(select(spoken).where(mine).order_by(spoken.c.id)).all()
     return tuple(
-        Heard(site, row.seq, row.digest, row.heard_at, _standing(row.digest, held.get(row.seq, []))) for row in rows
+        TelephoneClaim(site, row.seq, row.digest, row.heard_at, _standing(row.digest, held.get(row.seq, [])))
+        for row in rows
     )
 
 
@@ -103,13 +104,13 @@ def load_spoken(connection: Connection, ids: list[int]) -> dict[tuple[int, int],
     return found
 
 
-def judge_spoken(said: set[str], seq: int, digest: str) -> Finding | None:
+def judge_spoken(said: set[str], seq: int, digest: str) -> ReportFinding | None:
     """What a report that has come makes of the lines about its number."""
     if not said:
         return None
     if digest[7:32] in said:
-        return Finding("line-proven", False, f"report {seq} is the one that was told by telephone")
-    return Finding(
+        return ReportFinding("line-proven", False, f"report {seq} is the one that was told by telephone")
+    return ReportFinding(
         "line-contradicted",
         True,
         f"report {seq} is {digest[:19]}, by telephone it was told to be sha256:{min(said)[:12]}: "

@@ -37,7 +37,7 @@ END = "offboard"
 
 
 @dataclass(frozen=True)
-class Made:
+class WrittenConsignments:
     """A consignment that was signed.
 
     Attributes:
@@ -230,7 +230,7 @@ def consign(
     revocations: Envelope | None = None,
     requests: tuple[Request, ...] = (),
     authorisations: tuple[Envelope, ...] = (),
-) -> tuple[Made, ...]:
+) -> tuple[WrittenConsignments, ...]:
     """Number, sign and record one consignment for each of the sites; all or none.
 
     Args:
@@ -263,11 +263,13 @@ def consign(
                 )
             )
             seq = said.acknowledged.seq if said.acknowledged else None
-            made.append(Made(row.site, said.number, raw, seq, note))
+            made.append(WrittenConsignments(row.site, said.number, raw, seq, note))
     return tuple(made)
 
 
-def write_medium(engine: Engine, medium: Path, made: tuple[Made, ...], now: datetime) -> tuple[Path, ...]:
+def write_medium(
+    engine: Engine, medium: Path, made: tuple[WrittenConsignments, ...], now: datetime
+) -> tuple[Path, ...]:
     """Lay the files out, one folder for each site and an empty one for what it sends back; the ledger notes it.
 
     A medium that breaks off keeps what it holds, and the ledger knows which that is.

@@ -19,7 +19,7 @@ from manifests.documents.report_reader import SignedReport
 from manifests.words.errors import RefusedError, UsageError
 from manifests.words.time import rfc3339
 
-Kind = Literal["branch", "renewal", "release", "close", "alarm"]
+DecisionKind = Literal["branch", "renewal", "release", "close", "alarm"]
 FORKS = ("report-forked", "site-forked", "branch-refused")
 MIN_PREFIX = 8
 
@@ -48,7 +48,7 @@ class Resolved:
     """
 
     number: int
-    kind: Kind
+    kind: DecisionKind
     accepted: str | None
     text: tuple[str, ...]
 
@@ -189,7 +189,7 @@ def _lines_of(connection: Connection, site: _Site) -> int:
 
 
 def _record(
-    connection: Connection, site: _Site | None, kind: Kind, accepted: str | None, aside: str, decision: Decision
+    connection: Connection, site: _Site | None, kind: DecisionKind, accepted: str | None, aside: str, decision: Decision
 ) -> int:
     number: int = connection.execute(
         insert(resolutions)

@@ -15,7 +15,7 @@ from manifests.words.time import rfc3339
 
 
 @dataclass(frozen=True)
-class Enrolled:
+class EnrolledSite:
     """What `fleet enroll` did.
 
     Attributes:
@@ -32,7 +32,7 @@ class Enrolled:
     renews: str | None = None
 
 
-def enroll(engine: Engine, signed: SignedEnrolment, now: datetime, *, fingerprint: str | None) -> Enrolled:
+def enroll(engine: Engine, signed: SignedEnrolment, now: datetime, *, fingerprint: str | None) -> EnrolledSite:
     """Enrol the site, for the first time or once more with the same file.
 
     Args:
@@ -55,13 +55,13 @@ def enroll(engine: Engine, signed: SignedEnrolment, now: datetime, *, fingerprin
             if fingerprint is not None:
                 here = enrolments.c.digest == signed.digest
                 connection.execute(update(enrolments).where(here).values(compared=True))
-            return Enrolled(signed=signed, new=False, pinned=False, again=Imported())
+            return EnrolledSite(signed=signed, new=False, pinned=False, again=Imported())
         site_id = _check_new(connection, signed)
         pinned = _check_root(connection, signed, now)
         former = None if site_id is None else _current_key(connection, site_id)
         _add(connection, signed, now, site_id=site_id, compared=fingerprint is not None)
     again = import_again(engine, key.keyid, now)
-    return Enrolled(signed=signed, new=True, pinned=pinned, again=again, renews=former)
+    return EnrolledSite(signed=signed, new=True, pinned=pinned, again=again, renews=former)
 
 
 def pin_root(engine: Engine, root: SignedRoot, now: datetime) -> bool:

@@ -26,8 +26,16 @@ from fleet.ledger.tables import (
 )
 from fleet.outgoing.consign import END, check_signers, site_key
 from fleet.outgoing.views import SiteRow
-from fleet.rules.offboarding_steps import Asked, Climbed, Told, climb
-from manifests.documents.closure import CLOSURE_TYPE, MAX_CLOSURE, Closure, Kept, Step, sign_closure, verify_closure
+from fleet.rules.offboarding_steps import EndReported, EndRequested, OffboardingStep, offboarding_steps
+from manifests.documents.closure import (
+    CLOSURE_TYPE,
+    MAX_CLOSURE,
+    Closure,
+    ClosureStep,
+    KeptReports,
+    sign_closure,
+    verify_closure,
+)
 from manifests.documents.consignment import peek_consignment
 from manifests.documents.contract import parse_contract
 from manifests.documents.report import Acknowledged, OffboardReason
@@ -57,8 +65,8 @@ class Ending:
     requested_at: str | None
     requested_by: str | None
     closed_at: str | None
-    steps: tuple[Climbed, ...]
-    kept: tuple[Kept, ...]
+    steps: tuple[OffboardingStep, ...]
+    kept: tuple[KeptReports, ...]
     contract: str | None
     keep_until: str | None
     unanswered: tuple[int, ...]
@@ -138,7 +146,9 @@ def close_site(
             closed_at=at,
             last_report=report,
             steps=tuple(
-                Step(step=one.step, standing=one.standing, at=one.at, report=one.report, consignment=one.consignment)
+                ClosureStep(
+                    step=one.step, standing=one.standing, at=one.at, report=one.report, consignment=one.consignment
+                )
                 for one in found.steps
             ),
             unanswered=found.unanswered,
@@ -234,7 +244,9 @@ def _ending(connection: Connection, row: SiteRow) -> Ending:
         requested_at=closure.requested_at if closure else None,
         requested_by=closure.requested_by if closure else None,
         closed_at=closure.closed_at if closure else None,
-        steps=climb(closure.requested_at if closure else None, asked, told, closure.closed_at if closure else None),
+        steps=offboarding_steps(
+            closure.requested_at if closure else None, asked, told, closure.closed_at if closure else None
+        ),
         kept=_kept(connection, row, site_id, until),
         contract=contract,
         keep_until=until,
@@ -244,7 +256,7 @@ def _ending(connection: Connection, row: SiteRow) -> Ending:
     )
 
 
-def _asked(connection: Connection, row: SiteRow, site_id: int, since: str) -> Asked | None:
+def _asked(connection: Connection, row: SiteRow, site_id: int, since: str) -> EndRequested | None:
     """The first note since the request that asks the site to end."""
     query = (
         select(consignments)
@@ -262,7 +274,7 @@ def _asked(connection: Connection, row: SiteRow, site_id: int, since: str) -> As
                 .order_by(reports.c.seq)
                 .limit(1)
             ).first()
-            return Asked(
+            return EndRequested(
                 number=one.number,
                 issued_at=one.issued_at,
                 written_at=one.written_at,
@@ -272,7 +284,7 @@ def _asked(connection: Connection, row: SiteRow, site_id: int, since: str) -> As
     return None
 
 
-def _told(connection: Connection, row: SiteRow) -> Told | None:
+def _told(connection: Connection, row: SiteRow) -> EndReported | None:
     """The newest report in which the site speaks of its end; nothing is said of one that a fork makes doubtful."""
     query = (
         select(reports.c.seq, reports.c.received_at, reports.c.raw)
@@ -282,7 +294,7 @@ def _told(connection: Connection, row: SiteRow) -> Told | None:
     )
     one = connection.execute(query).first()
     said = None if one is None or row.forked_at is not None else stored_report(one.raw).trust.offboarding
-    return None if one is None or said is None else Told(one.seq, one.received_at, said)
+    return None if one is None or said is None else EndReported(one.seq, one.received_at, said)
 
 
 def _contract(connection: Connection, row: SiteRow) -> str | None:
@@ -325,7 +337,7 @@ def _until(connection: Connection, row: SiteRow, contract: str | None) -> str | 
         return None
 
 
-def _kept(connection: Connection, row: SiteRow, site_id: int, until: str | None) -> tuple[Kept, ...]:
+def _kept(connection: Connection, row: SiteRow, site_id: int, until: str | None) -> tuple[KeptReports, ...]:
     lines = _lines(connection, row)
     counts = {
         "consignments": select(func.count()).select_from(consignments).where(consignments.c.site_id == site_id),
@@ -337,7 +349,9 @@ def _kept(connection: Connection, row: SiteRow, site_id: int, until: str | None)
     }
     timed = ("findings", "reports", "telephone-lines")
     return tuple(
-        Kept(what=what, count=int(connection.execute(query).scalar_one()), until=until if what in timed else None)
+        KeptReports(
+            what=what, count=int(connection.execute(query).scalar_one()), until=until if what in timed else None
+        )
         for what, query in counts.items()
     )
 

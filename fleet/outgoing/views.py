@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
 
 from fleet.intake.report_chains import stored_report
-from fleet.intake.telephone import Heard, lines_of
+from fleet.intake.telephone import TelephoneClaim, lines_of
 from fleet.ledger.tables import (
     closures,
     consignments,
@@ -20,7 +20,7 @@ from fleet.ledger.tables import (
     sites,
     standings,
 )
-from fleet.rules.history import Happening, Told, tell
+from fleet.rules.history import Happening, SiteReport, site_history
 from manifests.documents.enrolment import SignedEnrolment, verify_enrolment
 from manifests.documents.report import Report
 from manifests.words.errors import UsageError
@@ -149,7 +149,7 @@ class SitePage:
     report: Report | None
     history: tuple[Happening, ...]
     gaps: tuple[tuple[int, int], ...]
-    spoken: tuple[Heard, ...]
+    spoken: tuple[TelephoneClaim, ...]
     sent: tuple[Sent, ...]
 
 
@@ -250,7 +250,7 @@ def show_site(engine: Engine, text: str) -> SitePage:
             select(*columns).where(own).order_by(reports.c.seq.desc(), reports.c.received_at.desc()).limit(MAX_HISTORY)
         )
         told = [
-            Told(one.digest, one.received_at, stored_report(one.raw), tuple(noted.get(one.digest, ())))
+            SiteReport(one.digest, one.received_at, stored_report(one.raw), tuple(noted.get(one.digest, ())))
             for one in reversed(connection.execute(newest).all())
         ]
         low = told[0].report.chain.seq if told else 0
@@ -266,7 +266,7 @@ def show_site(engine: Engine, text: str) -> SitePage:
         row=row,
         enrolment=verify_enrolment(raw, "ledger"),
         report=current,
-        history=tell(told, {seq: frozenset(found) for seq, found in places.items()}),
+        history=site_history(told, {seq: frozenset(found) for seq, found in places.items()}),
         gaps=tuple(_gaps(held)),
         spoken=said,
         sent=sent,

@@ -7,7 +7,7 @@ from manifests.documents.report import Earlier, Install, Report
 
 
 @dataclass(frozen=True)
-class Told:
+class SiteReport:
     """One report of the ledger."""
 
     digest: str
@@ -33,7 +33,7 @@ class Happening:
     at: str = ""
 
 
-def tell(reports: Iterable[Told], places: Mapping[int, frozenset[str]]) -> tuple[Happening, ...]:
+def site_history(reports: Iterable[SiteReport], places: Mapping[int, frozenset[str]]) -> tuple[Happening, ...]:
     """The whole line, oldest first.
 
     Args:
@@ -41,13 +41,13 @@ def tell(reports: Iterable[Told], places: Mapping[int, frozenset[str]]) -> tuple
         places: Digests known at each place; two at one place are a fork.
     """
     story: list[Happening] = []
-    by_digest: dict[str, Told] = {}
+    by_digest: dict[str, SiteReport] = {}
     summed: dict[int, Earlier] = {}
     held = list(reports)
     for one in held:
         for earlier in one.report.chain.earlier:
             summed.setdefault(earlier.seq, earlier)
-    last: Told | None = None
+    last: SiteReport | None = None
     for one in held:
         seq = one.report.chain.seq
         if last is None or seq > last.report.chain.seq + 1:
@@ -85,7 +85,7 @@ def _missing(first: int, last: int, summed: Mapping[int, Earlier]) -> Iterable[H
         at = until + 1
 
 
-def _changes(before: Told | None, one: Told, branch: str) -> Iterable[Happening]:
+def _changes(before: SiteReport | None, one: SiteReport, branch: str) -> Iterable[Happening]:
     report = one.report
     seq, at = report.chain.seq, report.chain.made_at
     old = before.report.install if before else Install(state="none")

@@ -11,7 +11,7 @@ from manifests.documents.report_reader import SignedReport
 
 
 @dataclass(frozen=True)
-class Finding:
+class ReportFinding:
     """Something that a rule noticed.
 
     Attributes:
@@ -63,7 +63,7 @@ class Library:
 
 
 @dataclass
-class Line:
+class ReportChain:
     """One site's line of reports while an import runs: what is held, and what others say stands where.
 
     Attributes:

@@ -11,7 +11,7 @@ from manifests.documents.authorisation import (
     Authorisation,
     Left,
     Reached,
-    Said,
+    StatedReason,
     check_authorisation,
 )
 from manifests.trust.root import Mark
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class PlaceFile(Document, frozen=True, kw_only=True):
     """A release: by its bundle, or by its place in the stream while there is no bundle yet."""
 
-    bundle: Said | None = None
+    bundle: StatedReason | None = None
     channel: Name | None = None
     epoch: Positive | None = None
     sequence: Positive | None = None
@@ -47,8 +47,8 @@ class AuthorisationFile(Document, frozen=True, kw_only=True):
     sites: Annotated[tuple[SiteId, ...], Meta(max_length=MAX_SITES)] = ()
     leaves: PlaceFile
     goes_to: ReachedFile
-    why: Said
-    loses: Said
+    why: StatedReason
+    loses: StatedReason
     reopens: Advisories = ()
     issued_at: Time
 

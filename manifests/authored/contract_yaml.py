@@ -10,9 +10,9 @@ from manifests.documents.contract import (
     SOURCE_OF_KIND,
     Contract,
     Keep,
-    Kind,
     Signal,
-    Source,
+    SignalKind,
+    SignalSource,
     Values,
     check_values,
     parse_contract,
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 class SignalFile(Document, frozen=True, kw_only=True):
     name: Word
-    kind: Kind
-    source: Source | None = field(default=None, name="from")
+    kind: SignalKind
+    source: SignalSource | None = field(default=None, name="from")
     labels: dict[Word, Values] = {}
     per: str | None = None
     rows: Annotated[int, Meta(ge=1, le=100000)] | None = None

@@ -7,7 +7,18 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from manifests.authored.handwritten import Handwritten
-from manifests.documents.policy import KINDS, Account, Confirm, Emergency, Kind, Needs, Person, Policy, Refuse, Windows
+from manifests.documents.policy import (
+    KINDS,
+    Account,
+    ChangeRule,
+    ConfirmRule,
+    Emergency,
+    Person,
+    Policy,
+    RefusedReleases,
+    RoleNeeds,
+    Windows,
+)
 from manifests.trust.keys import PublicKey
 from manifests.words.digest import Name, Positive
 from manifests.words.document import Document
@@ -33,15 +44,15 @@ class PolicyFile(Document, frozen=True, kw_only=True):
     waybill: Literal[1]
     policy: Positive
     people: Annotated[dict[Name, PersonFile], Meta(min_length=1, max_length=256)]
-    rules: dict[Kind, Needs | Literal["automatic"]]
+    rules: dict[ChangeRule, RoleNeeds | Literal["automatic"]]
     veto: Annotated[tuple[Name, ...], Meta(max_length=16)] = ()
     proposer_counts: bool
     emergency: Annotated[tuple[Emergency, ...], Meta(max_length=16)] = ()
-    commands: Annotated[dict[Name, Literal["allowed"] | Needs], Meta(max_length=1024)] = {}
-    confirm: Confirm
+    commands: Annotated[dict[Name, Literal["allowed"] | RoleNeeds], Meta(max_length=1024)] = {}
+    confirm: ConfirmRule
     time: Literal["warn", "enforce", "ignore"]
     windows: Windows
-    refuse: Refuse = Refuse()
+    refuse: RefusedReleases = RefusedReleases()
 
 
 def compile_policy(file: Handwritten, read_key: Callable[[str], PublicKey]) -> Policy:
@@ -84,7 +95,7 @@ def compile_policy(file: Handwritten, read_key: Callable[[str], PublicKey]) -> P
     )
 
 
-def _rule(file: Handwritten, kind: Kind, rule: dict[str, int] | Literal["automatic"]) -> dict[str, int]:
+def _rule(file: Handwritten, kind: ChangeRule, rule: dict[str, int] | Literal["automatic"]) -> dict[str, int]:
     if rule == "automatic":
         if kind != "export":
             raise MalformedError(
@@ -113,7 +124,7 @@ def _check_keys(file: Handwritten, people: dict[str, Person]) -> None:
 
 
 def _check_roles(
-    file: Handwritten, source: PolicyFile, rules: dict[Kind, dict[str, int]], people: dict[str, Person]
+    file: Handwritten, source: PolicyFile, rules: dict[ChangeRule, dict[str, int]], people: dict[str, Person]
 ) -> None:
     """No rule may ask for a quorum that cannot be met."""
     count: dict[str, int] = {}

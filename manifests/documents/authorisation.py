@@ -18,8 +18,8 @@ MAX_AUTHORISATION = 256 << 10
 MAX_SITES = 256
 
 
-Said = Annotated[Text, Meta(min_length=1)]
-Advisories = Annotated[tuple[Said, ...], Meta(max_length=1024)]
+StatedReason = Annotated[Text, Meta(min_length=1)]
+Advisories = Annotated[tuple[StatedReason, ...], Meta(max_length=1024)]
 
 
 class Left(Document, frozen=True, kw_only=True):
@@ -54,8 +54,8 @@ class Authorisation(Document, frozen=True, kw_only=True, tag_field="type", tag=A
     sites: Annotated[tuple[SiteId, ...], Meta(max_length=MAX_SITES)] = ()
     leaves: Left
     goes_to: Reached
-    why: Said
-    loses: Said
+    why: StatedReason
+    loses: StatedReason
     reopens: Advisories = ()
     issued_at: Time
 

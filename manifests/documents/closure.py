@@ -21,11 +21,11 @@ MAX_CLOSURE = 64 << 10
 LADDER = ("requested", "issued", "carried", "acknowledged", "exercised", "closed")
 
 
-Rung = Literal["requested", "issued", "carried", "acknowledged", "exercised", "closed"]
-Standing = Literal["proven", "unproven", "not-needed"]
+StepName = Literal["requested", "issued", "carried", "acknowledged", "exercised", "closed"]
+StepStanding = Literal["proven", "unproven", "not-needed"]
 
 
-class Step(Document, frozen=True, kw_only=True):
+class ClosureStep(Document, frozen=True, kw_only=True):
     """One rung of the ladder.
 
     Attributes:
@@ -35,14 +35,14 @@ class Step(Document, frozen=True, kw_only=True):
         consignment: The note that asked.
     """
 
-    step: Rung
-    standing: Standing
+    step: StepName
+    standing: StepStanding
     at: Time | None = None
     report: Positive | None = None
     consignment: Positive | None = None
 
 
-class Kept(Document, frozen=True, kw_only=True):
+class KeptReports(Document, frozen=True, kw_only=True):
     """What the vendor still holds of the site; ``until`` is absent where no contract sets an end."""
 
     what: Word
@@ -67,9 +67,9 @@ class Closure(Document, frozen=True, kw_only=True, tag_field="type", tag=CLOSURE
     requested_at: Time
     closed_at: Time
     last_report: Acknowledged | None = None
-    steps: Annotated[tuple[Step, ...], Meta(min_length=6, max_length=6)]
+    steps: Annotated[tuple[ClosureStep, ...], Meta(min_length=6, max_length=6)]
     unanswered: Annotated[tuple[Positive, ...], Meta(max_length=1024)] = ()
-    kept: Annotated[tuple[Kept, ...], Meta(max_length=32)] = ()
+    kept: Annotated[tuple[KeptReports, ...], Meta(max_length=32)] = ()
     contract: Digest | None = None
 
 

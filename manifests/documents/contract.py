@@ -33,7 +33,7 @@ CORE_FIELDS = (
 OPTIONAL_CORE_FIELDS = ("store",)
 
 
-Kind = Literal["deployment-state", "health", "metrics", "logs", "traces", "command-result"]
+SignalKind = Literal["deployment-state", "health", "metrics", "logs", "traces", "command-result"]
 SOURCE_OF_KIND = {
     "health": ("probe",),
     "metrics": ("prometheus", "series"),
@@ -43,7 +43,7 @@ SOURCE_OF_KIND = {
 }
 
 
-class Source(Document, frozen=True, kw_only=True):
+class SignalSource(Document, frozen=True, kw_only=True):
     """Where a signal's values come from at the site; which of these are set depends on the kind."""
 
     probe: Name | None = None
@@ -80,8 +80,8 @@ class Signal(Document, frozen=True, kw_only=True):
     """
 
     name: Word
-    kind: Kind
-    source: Source | None = None
+    kind: SignalKind
+    source: SignalSource | None = None
     labels: Annotated[dict[Word, Values], Meta(max_length=64)] = {}
     per_seconds: Positive | None = None
     rows: Positive | None = None
@@ -132,7 +132,7 @@ def parse_contract(data: bytes, what: str = "contract") -> Contract:
     return contract
 
 
-def source_fields(source: Source | None) -> set[str]:
+def source_fields(source: SignalSource | None) -> set[str]:
     return set() if source is None else {name for name in source.__struct_fields__ if getattr(source, name) is not None}
 
 

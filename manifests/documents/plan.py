@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from manifests.documents.policy import Kind
+from manifests.documents.policy import ChangeRule
 from manifests.words.canonical import encode, parse
 from manifests.words.digest import Digest, KeyId, Positive, SiteId, digest_of
 from manifests.words.document import Document
@@ -42,7 +42,7 @@ class Plan(Document, frozen=True, kw_only=True, tag_field="type", tag=PLAN_TYPE)
     policy: Digest
     contract: Digest | None = None
     subject: Digest | None = None
-    kinds: Annotated[tuple[Kind, ...], Meta(max_length=16)] = ()
+    kinds: Annotated[tuple[ChangeRule, ...], Meta(max_length=16)] = ()
 
     def __post_init__(self) -> None:
         if bool(self.kinds) == (self.action in ("confirm", "time")):

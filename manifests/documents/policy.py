@@ -14,7 +14,7 @@ POLICY_TYPE = "application/vnd.waybill.policy.v1+json"
 MAX_POLICY = 1 << 20
 
 
-Kind = Literal[
+ChangeRule = Literal[
     "patch",
     "minor",
     "major",
@@ -30,7 +30,7 @@ Kind = Literal[
     "policy",
     "offboard",
 ]
-KINDS: tuple[Kind, ...] = (
+KINDS: tuple[ChangeRule, ...] = (
     "patch",
     "minor",
     "major",
@@ -48,7 +48,7 @@ KINDS: tuple[Kind, ...] = (
 )
 People = Annotated[int, Meta(ge=1, le=64)]
 # How many people of which role; empty means nobody is asked.
-Needs = Annotated[dict[Name, People], Meta(max_length=16)]
+RoleNeeds = Annotated[dict[Name, People], Meta(max_length=16)]
 
 
 Account = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}\Z")]
@@ -68,13 +68,13 @@ class Emergency(Document, frozen=True, kw_only=True):
 
     name: Name
     when: When
-    never: Annotated[tuple[Kind, ...], Meta(max_length=16)] = ()
-    needs: Needs
+    never: Annotated[tuple[ChangeRule, ...], Meta(max_length=16)] = ()
+    needs: RoleNeeds
     uses: Positive
     until_installs: Positive
 
 
-class Confirm(Document, frozen=True, kw_only=True):
+class ConfirmRule(Document, frozen=True, kw_only=True):
     """Who ends a trial: the probes, or a person; ``or_person`` is the role that may in either case."""
 
     by: Literal["probes", "person"]
@@ -88,7 +88,7 @@ class Windows(Document, frozen=True, kw_only=True):
     times: Annotated[tuple[Text, ...], Meta(max_length=32)] = ()
 
 
-class Refuse(Document, frozen=True, kw_only=True):
+class RefusedReleases(Document, frozen=True, kw_only=True):
     everyone_audience: bool = False
     unsigned_images: bool = False
 
@@ -118,15 +118,15 @@ class Policy(Document, frozen=True, kw_only=True, tag_field="type", tag=POLICY_T
 
     number: Positive
     people: Annotated[dict[Name, Person], Meta(min_length=1, max_length=256)]
-    rules: dict[Kind, Needs]
+    rules: dict[ChangeRule, RoleNeeds]
     veto: Annotated[tuple[Name, ...], Meta(max_length=16)] = ()
     proposer_counts: bool
     emergency: Annotated[tuple[Emergency, ...], Meta(max_length=16)] = ()
-    commands: Annotated[dict[Name, Needs], Meta(max_length=1024)] = {}
-    confirm: Confirm
+    commands: Annotated[dict[Name, RoleNeeds], Meta(max_length=1024)] = {}
+    confirm: ConfirmRule
     time: Literal["warn", "enforce", "ignore"]
     windows: Windows
-    refuse: Refuse
+    refuse: RefusedReleases
 
     def person_of(self, keyid: str) -> tuple[str, Person] | None:
         """Whose key that is."""

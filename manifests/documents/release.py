@@ -35,7 +35,7 @@ from manifests.words.errors import MalformedError
 RELEASE_TYPE = "application/vnd.waybill.release.v1+json"
 PREDICATE_TYPE = "urn:waybill:release:1"
 FORMAT = 1
-Refuse = Callable[[str, str], MalformedError]
+WrongRelease = Callable[[str, str], MalformedError]
 MAX_RELEASE = 16 << 20
 MAX_MEMBERS = 100_000
 BULK_STEP = 64 << 10

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from manifests.documents.contract import check_values
-from manifests.documents.release import MAX_RELEASE, Refuse, Release, referenced
+from manifests.documents.release import MAX_RELEASE, Release, WrongRelease, referenced
 from manifests.words.canonical import parse
 from manifests.words.errors import MalformedError
 from manifests.words.version import parse_range, parse_version
@@ -43,7 +43,7 @@ def check_release(release: Release, what: str) -> None:
     _check_plan(release, refuse)
 
 
-def _check_members(release: Release, refuse: Refuse) -> None:
+def _check_members(release: Release, refuse: WrongRelease) -> None:
     digests = [one.digest for one in release.members[2:]]
     if len(set(digests)) != len(digests):  # F-102
         raise refuse("a digest is listed twice", "members")
@@ -53,7 +53,7 @@ def _check_members(release: Release, refuse: Refuse) -> None:
             raise refuse(f"{blob.digest} of {blob.size} bytes is not among the members", place)
 
 
-def _check_times(release: Release, refuse: Refuse) -> None:
+def _check_times(release: Release, refuse: WrongRelease) -> None:
     for place in ("issued_at", "next_expected_by", "supported_until"):
         value = getattr(release, place)
         try:
@@ -63,7 +63,7 @@ def _check_times(release: Release, refuse: Refuse) -> None:
             raise refuse(f"{value} is not in the calendar", place) from None
 
 
-def _check_names(release: Release, refuse: Refuse) -> None:
+def _check_names(release: Release, refuse: WrongRelease) -> None:
     for place, names in (
         ("images", [one.name for one in release.images]),
         ("files", [one.name for one in release.files]),
@@ -78,7 +78,7 @@ def _check_names(release: Release, refuse: Refuse) -> None:
             raise refuse("a name is given twice", place)
 
 
-def _check_parts(release: Release, refuse: Refuse, what: str) -> None:
+def _check_parts(release: Release, refuse: WrongRelease, what: str) -> None:
     for i, image in enumerate(release.images):
         if image.signed_by != "none" and image.signed_by not in release.signers:  # F-105
             raise refuse(f"signer {image.signed_by!r} is not among the signers", f"images[{i}].signed_by")
@@ -113,7 +113,7 @@ def _check_parts(release: Release, refuse: Refuse, what: str) -> None:
                 raise refuse(f"{word} is not a parameter", f"handlers[{i}].run")
 
 
-def _check_plan(release: Release, refuse: Refuse) -> None:
+def _check_plan(release: Release, refuse: WrongRelease) -> None:
     """Steps come after the steps that they name, and name things that the release has."""
     names = {
         "files": {one.name for one in release.files},

@@ -26,7 +26,7 @@ MAX_EARLIER = 64
 Level = Literal["placed", "running"]
 Found = Literal["same", "differs", "missing", "unreadable"]
 ComponentKind = Literal["image", "files", "chart"]
-InstallState = Literal["none", "trial", "confirmed", "inconsistent"]
+ReportedInstallState = Literal["none", "trial", "confirmed", "inconsistent"]
 Clock = Literal["plausible", "behind", "ahead"]
 ProbeState = Literal["passing", "failing", "unknown"]
 OffboardReason = Literal["ended", "retired"]
@@ -35,7 +35,7 @@ ProbeOutcome = Literal["refused", "accepted", "unproven"]
 Outcome = Literal["accepted", "refused", "no-such-handler", "ran", "timed-out", "unknown", "waiting"]
 
 
-class Identity(Document, frozen=True, kw_only=True):
+class SiteIdentity(Document, frozen=True, kw_only=True):
     """Who speaks.
 
     Attributes:
@@ -63,7 +63,7 @@ class Earlier(Document, frozen=True, kw_only=True):
     made_at: Time
     cause: Word
     release: Digest | None = None
-    state: InstallState
+    state: ReportedInstallState
 
 
 class Acknowledged(Document, frozen=True, kw_only=True):
@@ -81,7 +81,7 @@ class Omitted(Document, frozen=True, kw_only=True):
     digest: Digest
 
 
-class Journal(Document, frozen=True, kw_only=True):
+class ReportedJournal(Document, frozen=True, kw_only=True):
     """The site's log as of this report: how many entries, the digest of the last, how often its end was torn off."""
 
     entries: Count
@@ -110,7 +110,7 @@ class ChainLink(Document, frozen=True, kw_only=True):
     acknowledged: Acknowledged | None = None
     earlier: Annotated[tuple[Earlier, ...], Meta(max_length=MAX_EARLIER)] = ()
     omitted: Omitted | None = None
-    journal: Journal
+    journal: ReportedJournal
 
 
 class SeenAlarm(Document, frozen=True, kw_only=True):
@@ -143,7 +143,7 @@ class Remains(Document, frozen=True, kw_only=True):
     evidence: Count = 0
 
 
-class Offboarding(Document, frozen=True, kw_only=True):
+class ReportedOffboarding(Document, frozen=True, kw_only=True):
     """The site ends the vendor's access.
 
     Attributes:
@@ -194,7 +194,7 @@ class Trust(Document, frozen=True, kw_only=True):
     clock: Clock
     clock_back: Count = 0
     alarms: Annotated[tuple[SeenAlarm, ...], Meta(max_length=32)] = ()
-    offboarding: Offboarding | None = None
+    offboarding: ReportedOffboarding | None = None
 
 
 class EmergencyUse(Document, frozen=True, kw_only=True):
@@ -227,7 +227,7 @@ class PolicyState(Document, frozen=True, kw_only=True):
     refounded: Positive | None = None
 
 
-class Generation(Document, frozen=True, kw_only=True):
+class ReportedGeneration(Document, frozen=True, kw_only=True):
     """One installed state: which release, and how it ended.
 
     Attributes:
@@ -241,7 +241,7 @@ class Generation(Document, frozen=True, kw_only=True):
     outside_window: bool = False
 
 
-class Installed(Document, frozen=True, kw_only=True):
+class ReportedInstalled(Document, frozen=True, kw_only=True):
     """The release that ``current`` points at."""
 
     generation: Positive
@@ -265,16 +265,16 @@ class Install(Document, frozen=True, kw_only=True):
         below_floor: It lies below the floor of its channel; ``rollbacks`` say by which authorisation.
     """
 
-    state: InstallState
-    release: Installed | None = None
+    state: ReportedInstallState
+    release: ReportedInstalled | None = None
     trial_attempts: Count = 0
-    generations: Annotated[tuple[Generation, ...], Meta(max_length=32)] = ()
+    generations: Annotated[tuple[ReportedGeneration, ...], Meta(max_length=32)] = ()
     blocked: Annotated[tuple[Digest, ...], Meta(max_length=32)] = ()
     revoked: bool = False
     below_floor: bool = False
 
 
-class Component(Document, frozen=True, kw_only=True):
+class ReportedComponent(Document, frozen=True, kw_only=True):
     """One part of the release at the site, as one step of its install plan brought it there.
 
     Attributes:
@@ -296,7 +296,7 @@ class Component(Document, frozen=True, kw_only=True):
 class Components(Document, frozen=True, kw_only=True):
     """Every part of the installed release, sorted by kind, name, step; ``more_*`` count what did not fit."""
 
-    listed: Annotated[tuple[Component, ...], Meta(max_length=1024)] = ()
+    listed: Annotated[tuple[ReportedComponent, ...], Meta(max_length=1024)] = ()
     more_same: Count = 0
     more_other: Count = 0
 
@@ -334,7 +334,7 @@ class WaitingItem(Document, frozen=True, kw_only=True):
     since_seq: Positive
 
 
-class Approval(Document, frozen=True, kw_only=True):
+class ReportedApproval(Document, frozen=True, kw_only=True):
     """An approval that was used for what is installed: which role, by which key. No name leaves the site."""
 
     plan: Digest
@@ -343,13 +343,13 @@ class Approval(Document, frozen=True, kw_only=True):
     verdict: Literal["approve", "reject"] = "approve"
 
 
-class Health(Document, frozen=True, kw_only=True):
+class ReportedHealth(Document, frozen=True, kw_only=True):
     probe: Name
     state: ProbeState
     failures: Count = 0
 
 
-class Rollback(Document, frozen=True, kw_only=True):
+class ReportedRollback(Document, frozen=True, kw_only=True):
     """The site went back.
 
     Attributes:
@@ -400,7 +400,7 @@ class VerifierState(Document, frozen=True, kw_only=True):
     kit: Digest | None = None
 
 
-class Held(Document, frozen=True, kw_only=True):
+class HeldRelease(Document, frozen=True, kw_only=True):
     """A release that the store holds, but for ``missing``."""
 
     release: Digest
@@ -408,13 +408,13 @@ class Held(Document, frozen=True, kw_only=True):
 
 
 class Store(Document, frozen=True, kw_only=True):
-    releases: Annotated[tuple[Held, ...], Meta(max_length=64)] = ()
+    releases: Annotated[tuple[HeldRelease, ...], Meta(max_length=64)] = ()
 
 
 class Report(Document, frozen=True, kw_only=True):
     """The predicate. Its fields are ``CORE_FIELDS`` and ``OPTIONAL_CORE_FIELDS`` of the contract."""
 
-    identity: Identity
+    identity: SiteIdentity
     chain: ChainLink
     trust: Trust
     policy: PolicyState | None = None
@@ -422,9 +422,9 @@ class Report(Document, frozen=True, kw_only=True):
     components: Components
     config: ConfigState
     waiting: Annotated[tuple[WaitingItem, ...], Meta(max_length=64)] = ()
-    approvals: Annotated[tuple[Approval, ...], Meta(max_length=128)] = ()
-    health: Annotated[tuple[Health, ...], Meta(max_length=256)] = ()
-    rollbacks: Annotated[tuple[Rollback, ...], Meta(max_length=64)] = ()
+    approvals: Annotated[tuple[ReportedApproval, ...], Meta(max_length=128)] = ()
+    health: Annotated[tuple[ReportedHealth, ...], Meta(max_length=256)] = ()
+    rollbacks: Annotated[tuple[ReportedRollback, ...], Meta(max_length=64)] = ()
     requests: Annotated[tuple[RequestResult, ...], Meta(max_length=256)] = ()
     dropped: Annotated[tuple[Dropped, ...], Meta(max_length=256)] = ()
     verifier: VerifierState

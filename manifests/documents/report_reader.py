@@ -11,8 +11,8 @@ from manifests.documents.report import (
     MAX_REPORT,
     REPORT_TYPE,
     ChainLink,
-    Offboarding,
     Report,
+    ReportedOffboarding,
     ReportStatement,
 )
 from manifests.trust.envelope import Statement, bundle_payload, verify_statement
@@ -166,7 +166,7 @@ def _check_identity(report: Report, refuse: Callable[[str, str], MalformedError]
         raise refuse("does not lead to the key that speaks", "identity.succession")
 
 
-def _check_offboarding(said: Offboarding | None, refuse: Callable[[str, str], MalformedError]) -> None:
+def _check_offboarding(said: ReportedOffboarding | None, refuse: Callable[[str, str], MalformedError]) -> None:
     if said is None:
         return
     kinds = [one.kind for one in said.probes]

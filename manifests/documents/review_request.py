@@ -60,7 +60,7 @@ class Stated(Document, frozen=True, kw_only=True):
     settings: Blob | None = None
 
 
-class Space(Document, frozen=True, kw_only=True):
+class StatedSpace(Document, frozen=True, kw_only=True):
     """What is needed on one file system of the site, and what is free there."""
 
     places: Lines
@@ -70,7 +70,7 @@ class Space(Document, frozen=True, kw_only=True):
     free_inodes: Count
 
 
-class Told(Document, frozen=True, kw_only=True):
+class ToldBefore(Document, frozen=True, kw_only=True):
     """One thing that was looked at, at the site."""
 
     finding: Word
@@ -117,8 +117,8 @@ class ReviewRequest(Document, frozen=True, kw_only=True, tag_field="type", tag=R
     emergency: Annotated[tuple[Spare, ...], Meta(max_length=64)] = ()
     work: Lines = ()
     more_leaves: Lines = ()
-    rooms: Annotated[tuple[Space, ...], Meta(max_length=64)] | None = None
-    findings: Annotated[tuple[Told, ...], Meta(max_length=4096)] = ()
+    rooms: Annotated[tuple[StatedSpace, ...], Meta(max_length=64)] | None = None
+    findings: Annotated[tuple[ToldBefore, ...], Meta(max_length=4096)] = ()
     unread: Lines = ()
 
 

@@ -27,7 +27,7 @@ class Formats(Document, frozen=True, kw_only=True):
     writes: Count
 
 
-class State(Document, frozen=True, kw_only=True):
+class StateFormats(Document, frozen=True, kw_only=True):
     name: Name
     before: Formats
     after: Formats
@@ -61,7 +61,7 @@ class RollbackFile(Document, frozen=True, kw_only=True):
     class_: Class = field(name="class")
     offered_for: str
     services: Literal["stopped", "running"] = "stopped"
-    state: tuple[State, ...] = ()
+    state: tuple[StateFormats, ...] = ()
     backup: tuple[BackupFile, ...] = ()
     steps: tuple[StepFile, ...] = ()
     no_return: Name = "none"
@@ -108,7 +108,7 @@ class Rollback(Document, frozen=True, kw_only=True, tag_field="type", tag=ROLLBA
     class_: Class = field(name="class")
     offered_for_seconds: Positive
     services: Literal["stopped", "running"] = "stopped"
-    state: Annotated[tuple[State, ...], Meta(max_length=64)] = ()
+    state: Annotated[tuple[StateFormats, ...], Meta(max_length=64)] = ()
     backup: Annotated[tuple[Backup, ...], Meta(max_length=64)] = ()
     steps: Annotated[tuple[Step, ...], Meta(max_length=256)] = ()
     no_return: Name = "none"

@@ -18,7 +18,7 @@ class Vulnerability(Struct, frozen=True):
     name: _Named
 
 
-class Statement(Struct, frozen=True):
+class VexStatement(Struct, frozen=True):
     """One statement; the early specification wrote the vulnerability as plain text."""
 
     vulnerability: Vulnerability | str
@@ -34,7 +34,7 @@ class OpenVex(Struct, frozen=True):
     author: _Named
     timestamp: _Named
     version: int | str
-    statements: Annotated[list[Statement], Meta(min_length=1)]
+    statements: Annotated[list[VexStatement], Meta(min_length=1)]
 
 
 def check_openvex(data: bytes, what: str) -> OpenVex:

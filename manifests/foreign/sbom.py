@@ -44,7 +44,7 @@ class _Spdx(Struct, frozen=True):
     packages: list[_Package] = []
 
 
-class _Kind(Struct, frozen=True):
+class _SbomKind(Struct, frozen=True):
     bom_format: str = field(name="bomFormat", default="")
     spdx_version: str = field(name="spdxVersion", default="")
 
@@ -66,7 +66,7 @@ def check_sbom(data: bytes, what: str) -> SbomFormat:
     if len(data) > MAX_SBOM:
         raise MalformedError(f"{len(data)} bytes, an SBOM has at most {MAX_SBOM}", where=what)
     check_depth(data, what, depth=MAX_DEPTH)
-    kind = _decode(data, _Kind, what)
+    kind = _decode(data, _SbomKind, what)
     if kind.bom_format == "CycloneDX":
         cyclonedx = _decode(data, _CycloneDx, what)
         if not re.fullmatch(r"1\.[2-9]", cyclonedx.spec_version):
@@ -87,7 +87,7 @@ def check_sbom(data: bytes, what: str) -> SbomFormat:
     )
 
 
-class Component(Struct, frozen=True, kw_only=True, order=True):
+class SbomComponent(Struct, frozen=True, kw_only=True, order=True):
     """What an SBOM lists.
 
     Attributes:
@@ -126,7 +126,7 @@ class _Lists(Struct, frozen=True):
     packages: list[_SpdxListed] = []
 
 
-def read_components(data: bytes, what: str) -> tuple[Component, ...]:
+def read_components(data: bytes, what: str) -> tuple[SbomComponent, ...]:
     """Everything that an SBOM of either format lists, sorted, each once.
 
     Raises:
@@ -141,7 +141,7 @@ def read_components(data: bytes, what: str) -> tuple[Component, ...]:
     return tuple(sorted(found))
 
 
-def _with_parts(top: _Listed) -> Iterator[Component]:
+def _with_parts(top: _Listed) -> Iterator[SbomComponent]:
     yield _component(top.purl, f"{top.group}/{top.name}" if top.group else top.name, top.version)
     for part in top.components:
         yield from _with_parts(part)
@@ -156,15 +156,15 @@ def _unquote(text: str) -> str:
         return text
 
 
-def _component(purl: str, name: str, version: str) -> Component:
+def _component(purl: str, name: str, version: str) -> SbomComponent:
     if not purl.startswith("pkg:"):
-        return Component(identity=name, version=version)
+        return SbomComponent(identity=name, version=version)
     plain = purl.partition("#")[0].partition("?")[0]
     head, at, tail = plain.rpartition("@")
     # A scope that was written as @scope/name instead of %40scope/name is no version.
     if not at or "/" in tail:
         head, tail = plain, ""
-    return Component(identity=_unquote(head), version=_unquote(tail) or version)
+    return SbomComponent(identity=_unquote(head), version=_unquote(tail) or version)
 
 
 def _check_filled(count: int, what_it_lists: str, what: str) -> None:

@@ -28,7 +28,7 @@ _LINE = re.compile(r"([0-9]{4}) +([A-Za-z0-9+/]{2,60}={0,2}) +([0-9A-HJKMNP-TV-Z
 _NAMED = 5
 
 
-class _Identity(msgspec.Struct, frozen=True):
+class _ClaimedIdentity(msgspec.Struct, frozen=True):
     site: str
 
 
@@ -37,7 +37,7 @@ class _Chain(msgspec.Struct, frozen=True):
 
 
 class _Predicate(msgspec.Struct, frozen=True):
-    identity: _Identity
+    identity: _ClaimedIdentity
     chain: _Chain
 
 

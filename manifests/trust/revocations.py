@@ -34,7 +34,7 @@ class Revocations(Document, frozen=True, kw_only=True, tag_field="type", tag=REV
 
 
 @dataclass(frozen=True)
-class Judged:
+class RevocationCheck:
     """The list that judges, out of the one that a reader holds and the one that came.
 
     Attributes:
@@ -99,19 +99,19 @@ def verify_revocations(data: bytes, chain: Chain, what: str = "revocations.json"
     return found
 
 
-def judge_revocations(data: bytes | None, chain: Chain, held: Revocations | None, what: str) -> Judged:
+def judge_revocations(data: bytes | None, chain: Chain, held: Revocations | None, what: str) -> RevocationCheck:
     """Which list judges: the newer of the one ``held`` and the one that came as ``data``.
 
     Raises:
         MalformedError, UntrustedError: As ``verify_revocations``; or there are two lists of one version.
     """
     if data is None:
-        return Judged(held)
+        return RevocationCheck(held)
     found, quorum = weigh_revocations(data, chain, what)
     if held is not None and found.version < held.version:  # F-152
-        return Judged(held, ignored=f"list {found.version} is older than list {held.version} and is ignored")
+        return RevocationCheck(held, ignored=f"list {found.version} is older than list {held.version} and is ignored")
     if not quorum.met and _of_older_root(quorum, chain):
-        return Judged(held, ignored=f"list {found.version} was signed under an older root and is ignored")
+        return RevocationCheck(held, ignored=f"list {found.version} was signed under an older root and is ignored")
     _require(quorum, what)
     if held is not None and found.version == held.version:
         if found != held:  # F-155
@@ -121,8 +121,8 @@ def judge_revocations(data: bytes | None, chain: Chain, held: Revocations | None
                 remedy="receive nothing more of this vendor before its people have explained it, by another way",
                 finding="revocations-twice",
             )
-        return Judged(held)
-    return Judged(found, came=found)
+        return RevocationCheck(held)
+    return RevocationCheck(found, came=found)
 
 
 def _of_older_root(quorum: Quorum, chain: Chain) -> bool:

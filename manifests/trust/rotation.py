@@ -20,7 +20,7 @@ MAX_SUCCESSION = 8
 
 
 # DER of two 32-byte integers is at most 72 bytes; bounded here because it travels inside a report.
-Signature = Annotated[
+RotationSignature = Annotated[
     str, Meta(max_length=200, pattern=r"\A(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
 ]
 
@@ -50,8 +50,8 @@ class SignedRotation(Document, frozen=True, kw_only=True):
     """A rotation with its two DSSE signatures, over its canonical bytes; nothing is proved until it was verified."""
 
     rotation: Rotation
-    by_former: Signature
-    by_key: Signature
+    by_former: RotationSignature
+    by_key: RotationSignature
 
 
 def sign_rotation(rotation: Rotation, former: Signer, new: Signer) -> SignedRotation:

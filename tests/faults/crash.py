@@ -24,17 +24,17 @@ from manifests.words.units import parse_size
 from tests.faults.model import Crash, Model, Op, QuickDisk
 from tests.place import Place
 from verifier.approval.queue import waiting_items
-from verifier.change.driver_steps import crew_of, observe
+from verifier.change.driver_steps import driver_steps, observe
 from verifier.reporting.report_write import write_report
 from verifier.runtime.drivers.driver import load_driver
 from verifier.runtime.drivers.folder import look
 from verifier.site.folder import Site
-from verifier.site.generations import Installed, installed_of, read_generation
+from verifier.site.generations import Installed, read_generation, read_installed
 from verifier.site.journal.chain import Entry, read_journal
 from verifier.site.journal.events import Approved, Confirmed, Planned, TimeAcknowledged
 from verifier.site.journal.fold import fold
 from verifier.site.journal.state import Generation, SiteState
-from verifier.site.journal.transitions import RESTING, TRIAL, Deed, State
+from verifier.site.journal.transitions import RESTING, TRIAL, PartRecord, State
 from verifier.site.release_heads import read_kept_head
 from verifier.site.report_files import read_report, report_path
 from verifier.site.store import missing_blobs
@@ -274,7 +274,7 @@ def _backed_up(site: Site) -> str:
     if now is None or not now.planned.document or now.state not in (State.BACKED_UP, State.MIGRATING, *TRIAL):
         return ""
     number = now.planned.document
-    deeds = [one for one in site.state.installs.deeds_of(number) if isinstance(one, Deed)]
+    deeds = [one for one in site.state.installs.deeds_of(number) if isinstance(one, PartRecord)]
     if not any(one.act == "migrate" for one in deeds):
         return ""
     made = {one.name: one for one in deeds if one.act == "backup" and one.result == "done"}
@@ -291,7 +291,7 @@ def reserved(seen: Seen) -> str:
     now, running = site.state.installs.transaction, site.state.installs.running
     if now is None or running is None or now.state != State.SETTLED:
         return ""
-    size = parse_size(installed_of(site, running).settings.keep.reserve)
+    size = parse_size(read_installed(site, running).settings.keep.reserve)
     reserve = site.path / "reserve"
     found = reserve.stat().st_size if reserve.exists() else 0
     return "" if found == size else f"{found} bytes are reserved, {size} were said to be"
@@ -339,7 +339,9 @@ def way_back(seen: Seen) -> str:
         wanted.add(now.planned.source)
     good = sorted(one.number for one in state.installs.generations if one.state in (State.CONFIRMED, State.SETTLED))
     kept = (
-        good[-installed_of(site, state.installs.running).settings.keep.generations :] if state.installs.running else []
+        good[-read_installed(site, state.installs.running).settings.keep.generations :]
+        if state.installs.running
+        else []
     )
     for number in sorted(wanted - {0}):
         if number not in kept and number == former and not site.generation_folder(number).exists():
@@ -438,7 +440,7 @@ def _clean(site: Site, generation: Generation | None) -> str:
     """A generation is whole: its own files, and every byte of every blob."""
     if generation is None:
         return "the generation is unknown"
-    return _blobs(site, installed_of(site, generation))
+    return _blobs(site, read_installed(site, generation))
 
 
 def _blobs(site: Site, installed: Installed) -> str:
@@ -459,7 +461,7 @@ def _staged(site: Site, planned: Planned) -> str:
     )
     if problem := _blobs(site, installed):
         return problem
-    for work in crew_of(site, installed, load_driver):
+    for work in driver_steps(site, installed, load_driver):
         sets = tuple(installed.release.file_set(name) for name in work.plan.step.files)
         for name, one in look(site.path / "srv" / work.step / str(planned.target), sets).items():
             if one.detail or one.observed == "absent":

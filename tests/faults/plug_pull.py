@@ -24,7 +24,7 @@ from tests.faults.crash import check_folder, recording
 from tests.faults.model import QuickDisk, RecordingDisk
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.approval.items import asked_about
+from verifier.approval.items import approvable_of
 from verifier.reporting.report_write import write_report
 from verifier.site.release_heads import read_kept_head
 from verifier.site.report_files import report_path
@@ -66,7 +66,7 @@ def acts(place: Place, media: tuple[Path, ...]) -> Iterator[tuple[str, Act]]:
     items += [f"b-{one.number}" for one in site.state.installs.generations]
     for item in items:
         try:
-            asked_about(site, (item,))
+            approvable_of(site, (item,))
         except WaybillError:
             continue
         number = int(item[2:]) if item.startswith("b-") else None

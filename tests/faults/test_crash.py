@@ -17,7 +17,7 @@ from tests.migrating import OLD, FakePrograms, migrating, step
 from tests.place import Place, make_place
 from tests.vendor import Vendor
 from verifier.reporting.report_write import write_report
-from verifier.site.generations import installed_of
+from verifier.site.generations import read_installed
 from verifier.site.journal.chain import read_journal, segments
 from verifier.site.journal.events import Torn
 
@@ -379,7 +379,7 @@ def test_each_invariant_can_be_broken(name: str, fast: Path, monkeypatch: pytest
     assert INVARIANTS.keys() == INSIDE
     assert INVARIANTS[name](Seen(place, lines, entries)) == ""
     site = place.open()
-    running, former = (installed_of(site, site.state.installs.generations[i]).release for i in (1, 0))
+    running, former = (read_installed(site, site.state.installs.generations[i]).release for i in (1, 0))
     match name:
         case "I1":
             flip(site.blobs, running.members[-1].digest)

@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 
 from content.bundle.archive import BLOCK, padded
-from content.bundle.places import Place as Spot
+from content.bundle.places import MemberLocation as Spot
 from content.bundle.places import complete_places
 from manifests.words.errors import DamagedError, HostError, Piece
 from tests.faults.crash import problems
@@ -270,10 +270,10 @@ def receive_paths_of(place: Place, path: Path) -> Iterator[object]:
     """As the command line does it, for a file or a folder."""
     from contextlib import nullcontext
 
-    from verifier.intake.media import receive_paths
+    from verifier.intake.media import receive_media
 
     with place.hold() as site:
-        yield receive_paths(site, (path,), keep=False, watch=lambda _: nullcontext(lambda _: None))
+        yield receive_media(site, (path,), keep=False, watch=lambda _: nullcontext(lambda _: None))
 
 
 def test_a_drive_that_fails_during_the_install(drive: Medium, place: Place, tmp_path: Path) -> None:

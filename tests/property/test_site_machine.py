@@ -29,7 +29,7 @@ from tests.place import Place, make_place
 from verifier.site.folder import Site
 from verifier.site.generations import Installed
 from verifier.site.journal.state import Generation
-from verifier.site.journal.transitions import Apply, Made, Part, State
+from verifier.site.journal.transitions import Apply, BackupRecord, NextPart, State
 
 COUNT = 4
 WORKED = (State.CONFIRMED, State.SETTLED)
@@ -54,7 +54,7 @@ def vendor(number: int) -> Migrating:
 class Stack(FakePrograms):
     """The data are a line for each migration that they went through, the newest first, by which generation it was."""
 
-    def perform(self, site: Site, installed: Installed, part: Part) -> Made | None:
+    def perform(self, site: Site, installed: Installed, part: NextPart) -> BackupRecord | None:
         top, half = b"generation %d\n" % installed.number, b"half of generation %d\n" % installed.number
         path = database(site.path)
         below = b"".join(one for one in path.read_bytes().splitlines(keepends=True) if one not in (top, half))

@@ -44,9 +44,9 @@ from tests.rootwork import FIRST, NEW_ROOT, SECOND_ROOT_FILE, bring, listing, ne
 from tests.unit.fleet.reporter import Reporter
 from tests.vectors.surgery import Part, edit, join, split
 from tests.vendor import CONSIGNMENT, RELEASE, ROOT, SECOND, STRANGER, bulk, roles
-from verifier.intake.media import receive_paths
+from verifier.intake.media import receive_media
 from verifier.reporting.report_write import write_report
-from verifier.reporting.status import status_of
+from verifier.reporting.status import read_status
 from verifier.site.release_heads import running_revoked
 
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -195,7 +195,7 @@ def test_freeze_shows_at_the_site(running: Place) -> None:
     assert "late" in [one.id for one in taken.findings]
     said = consignment_for(running.open().state, newest=(Newest(channel="stable", mark=Mark(epoch=1, sequence=9)),))
     bring(running, ("note", signed(said)))
-    assert "has stable 9" in status_of(running.open(), (), None, running.clock.at).text
+    assert "has stable 9" in read_status(running.open(), (), None, running.clock.at).text
 
 
 def test_freeze_shows_at_home(home: Home) -> None:
@@ -494,7 +494,7 @@ def test_deny_by_filling_the_medium_with_files(place: Place, tmp_path: Path, mon
     for i in range(101):
         (folder / str(i)).touch()
     with place.hold() as site, pytest.raises(RefusedError, match="more than 100 files"):
-        receive_paths(site, (folder,), keep=False, watch=lambda _: nullcontext(no_progress))
+        receive_media(site, (folder,), keep=False, watch=lambda _: nullcontext(no_progress))
 
 
 def test_a_customers_key_in_the_vendors_root(place: Place) -> None:

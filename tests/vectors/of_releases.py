@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from manifests.documents.contract import Contract, Keep, Signal, Values
-from manifests.documents.rollback import Backup, Formats, Rollback, State, Step
+from manifests.documents.rollback import Backup, Formats, Rollback, StateFormats, Step
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from tests.vectors.surgery import Case, Part, join, signed, split
@@ -123,19 +123,19 @@ class Documents(Vendor):
 
 
 _KEEP = Keep(site=1, vendor=1)
-_STATE = State(name="db", before=Formats(reads=(1, 2), writes=2), after=Formats(reads=(2, 3), writes=3))
+_STATE = StateFormats(name="db", before=Formats(reads=(1, 2), writes=2), after=Formats(reads=(2, 3), writes=3))
 _STEP = Step(name="move", do=("x",), repeatable=True, after_crash="stop", takes_seconds=1)
 _BACKUP = Backup(name="dump", make=("x",), restore=("x",), try_=("x",), at_most_bytes=1, takes_seconds=1)
 _CORE: Signal = Vendor().contract().signals[0]
 
 
 def _signal(**changes: object) -> tuple[Signal, ...]:
-    from manifests.documents.contract import Source
+    from manifests.documents.contract import SignalSource
 
     given: dict[str, Any] = {
         "name": "up",
         "kind": "health",
-        "source": Source(probe="up"),
+        "source": SignalSource(probe="up"),
         "fields": {"n": Values(integer=(0, 1))},
         "keep": _KEEP,
         "why": "x",

@@ -77,7 +77,7 @@ def running(**changes: Any) -> Callable[[], Paper]:
     return saying(install=replace(RUNS.install, **changes))
 
 
-def listing(*listed: r.Component) -> Callable[[], Paper]:
+def listing(*listed: r.ReportedComponent) -> Callable[[], Paper]:
     return saying(components=r.Components(listed=listed))
 
 
@@ -119,7 +119,7 @@ def succeeding(*run: SignedRotation, epoch: int = 2, signer: FileSigner = NEW) -
 
 PLAN = digest_of(b"plan")
 TRIED = r.NegativeProbe(kind="bundle", artefact=digest_of(b"b"), outcome="refused", finding="root-unknown")
-GONE = r.Offboarding(reason="retired", plan=PLAN, removed=True, probes=(TRIED,), final=True, key="destroyed")
+GONE = r.ReportedOffboarding(reason="retired", plan=PLAN, removed=True, probes=(TRIED,), final=True, key="destroyed")
 
 
 def ending(**changes: Any) -> Callable[[], Paper]:
@@ -218,7 +218,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
             "waits-since-later": saying(
                 waiting=(r.WaitingItem(item="r-1", kind="release", since="2026-01-02T03:04:05Z", since_seq=9),)
             ),
-            "name-twice": saying(health=(r.Health(probe="a", state="passing"),) * 2),
+            "name-twice": saying(health=(r.ReportedHealth(probe="a", state="passing"),) * 2),
             # F-176
             "succession": succeeding(SECOND_KEY),
             "succession-of-two": succeeding(SECOND_KEY, THIRD_KEY, epoch=3, signer=THIRD),

@@ -11,13 +11,13 @@ from manifests.trust.keys import read_capped
 from manifests.trust.private_keys import Signer
 from manifests.words.canonical import encode, parse
 from manifests.words.errors import RefusedError, WaybillError
-from verifier.approval.items import AnyItem, asked_about, check_feasible, note_proposals
+from verifier.approval.items import AnyItem, approvable_of, check_feasible, note_proposals
 from verifier.approval.page import write_new
 from verifier.approval.request_folder import ANSWERS
 from verifier.approval.request_reader import OpenRequest, check_desk
 from verifier.approval.verdicts import record_verdict, verdicts_on
 from verifier.change.driver_steps import LoadDriver
-from verifier.rules.agreement import Asked
+from verifier.rules.agreement import Approvable
 from verifier.site.folder import Site
 
 # Canonical JSON sorts keys, so an answer begins with the envelope and ends with its type.
@@ -56,7 +56,7 @@ def sign_answer(
 
 
 @dataclass(frozen=True)
-class TakenAnswer:
+class ReceivedAnswer:
     """An answer that came. Attributes: new: False when it was taken in before."""
 
     path: Path
@@ -78,7 +78,7 @@ def is_answer(path: Path) -> bool:
         return False
 
 
-def receive_answer(site: Site, path: Path, load: LoadDriver) -> TakenAnswer | None:
+def receive_answer(site: Site, path: Path, load: LoadDriver) -> ReceivedAnswer | None:
     """Verify an answer and record the verdict in it, at a held site; None when it is for another site.
 
     Steps: 1 its parts agree; 2 it is for this site; 3 the policy in force lists the key, and the signature is by it;
@@ -106,7 +106,7 @@ def receive_answer(site: Site, path: Path, load: LoadDriver) -> TakenAnswer | No
     if not before:
         check_feasible(site, asked, load)  # 6
         record_verdict(site, asked.item, answer.plan, signed)
-    return TakenAnswer(path, item, said.verdict, signed.person, said.role, not before)
+    return ReceivedAnswer(path, item, said.verdict, signed.person, said.role, not before)
 
 
 def _asked(site: Site, answer: ApprovalAnswer, where: str) -> AnyItem:
@@ -116,7 +116,7 @@ def _asked(site: Site, answer: ApprovalAnswer, where: str) -> AnyItem:
         RefusedError: Something has changed since.
     """
     try:
-        asked = asked_about(site, answer.items)
+        asked = approvable_of(site, answer.items)
     except WaybillError as error:
         raise RefusedError(
             f"answers what cannot be done here now: {error.problem}",
@@ -148,7 +148,7 @@ def _asked(site: Site, answer: ApprovalAnswer, where: str) -> AnyItem:
     )
 
 
-def _before(site: Site, asked: Asked, signed: SignedApproval, where: str) -> bool:
+def _before(site: Site, asked: Approvable, signed: SignedApproval, where: str) -> bool:
     """Whether this very answer was taken in. Told by what was signed, since one signature has many spellings.
 
     Raises:

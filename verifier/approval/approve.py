@@ -5,24 +5,24 @@ from typing import Literal
 
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError
-from verifier.approval.items import asked_about, check_feasible, note_proposals
-from verifier.approval.verdicts import person_of, record_verdict, sign_word, standing_of
+from verifier.approval.items import approvable_of, check_feasible, note_proposals
+from verifier.approval.verdicts import approval_status, person_of_key, record_verdict, sign_verdict
 from verifier.change.driver_steps import LoadDriver
-from verifier.rules.agreement import Asked, Standing, named
+from verifier.rules.agreement import Approvable, ApprovalStatus, named
 from verifier.site.folder import Site
 
 
 @dataclass(frozen=True)
-class Said:
+class VerdictResult:
     """What was signed, by whom, and who is still asked."""
 
-    asked: Asked
+    asked: Approvable
     person: str
     role: str
-    standing: Standing
+    standing: ApprovalStatus
 
 
-def say_verdict(
+def give_verdict(
     site: Site,
     items: tuple[str, ...],
     signer: Signer,
@@ -31,7 +31,7 @@ def say_verdict(
     condition: str | None,
     load: LoadDriver,
     plan: str | None = None,
-) -> Said:
+) -> VerdictResult:
     """Sign and record. The person is the one whom the policy in force lists for the key.
 
     Args:
@@ -41,17 +41,19 @@ def say_verdict(
     Raises:
         RefusedError: The key is nobody's, the item cannot be installed here anyway, or it is another plan by now.
     """
-    person_of(site.policy, signer)
+    person_of_key(site.policy, signer)
     note_proposals(site)
-    asked = asked_about(site, items)
+    asked = approvable_of(site, items)
     check_reviewed(asked, plan)
     check_feasible(site, asked, load)
-    word = sign_word(site, asked.plan, signer, verdict, condition)
+    word = sign_verdict(site, asked.plan, signer, verdict, condition)
     record_verdict(site, asked.item, asked.plan, word)
-    return Said(asked=asked, person=word.person, role=word.approval.role, standing=standing_of(site, asked))
+    return VerdictResult(
+        asked=asked, person=word.person, role=word.approval.role, standing=approval_status(site, asked)
+    )
 
 
-def check_reviewed(asked: Asked, plan: str | None) -> None:
+def check_reviewed(asked: Approvable, plan: str | None) -> None:
     """Raise RefusedError when ``asked`` is not the plan that was reviewed; None was not said."""
     if plan is not None and asked.plan.digest != plan:
         raise RefusedError(

@@ -8,7 +8,7 @@ from manifests.documents.plan import Plan
 from manifests.trust.private_keys import Signer
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UsageError
-from verifier.approval.verdicts import keep_word, person_of, sign_word
+from verifier.approval.verdicts import keep_verdict, person_of_key, sign_verdict
 from verifier.site.folder import Site
 from verifier.site.journal.events import TimeAcknowledged
 from verifier.site.journal.state import Transaction
@@ -56,7 +56,7 @@ def confirming(site: Site, plan: Plan, signer: Signer | None) -> SignedApproval 
                 f"a trial is confirmed by {role}", where="--key", remedy="waybill confirm --key KEY, or WAYBILL_KEY"
             )
         return None
-    person, about = person_of(site.policy, signer)
+    person, about = person_of_key(site.policy, signer)
     if role not in (None, about.role):
         raise RefusedError(
             f"{person} is {about.role}; a trial is confirmed by {role}",
@@ -64,8 +64,8 @@ def confirming(site: Site, plan: Plan, signer: Signer | None) -> SignedApproval 
             remedy=f"ask somebody who is {role}",
             finding="confirm-role",
         )
-    word = sign_word(site, plan, signer)
-    keep_word(site, plan, word)
+    word = sign_verdict(site, plan, signer)
+    keep_verdict(site, plan, word)
     return word
 
 

@@ -6,8 +6,8 @@ signs at the moment of leaving, with the key that the policy lists; the plan the
 
 from manifests.documents.plan import Plan
 from manifests.trust.private_keys import Signer
-from verifier.approval.verdicts import record_verdict, sign_word, standing_of
-from verifier.rules.agreement import Question, require
+from verifier.approval.verdicts import approval_status, record_verdict, sign_verdict
+from verifier.rules.agreement import ApprovalRequest, require
 from verifier.site.folder import Site
 from verifier.site.journal.events import Note
 
@@ -31,9 +31,9 @@ def export_plan(site: Site) -> Plan:
     )
 
 
-def export_question(site: Site) -> Question:
+def export_question(site: Site) -> ApprovalRequest:
     """The plan of ``export_plan`` as an item of the queue, so that people elsewhere can agree to it beforehand."""
-    return Question(item=export_item(site.state.reports.seq), plan=export_plan(site), then="report --out MEDIA")
+    return ApprovalRequest(item=export_item(site.state.reports.seq), plan=export_plan(site), then="report --out MEDIA")
 
 
 def let_leave(site: Site, signers: tuple[Signer, ...], how: str) -> None:
@@ -46,8 +46,8 @@ def let_leave(site: Site, signers: tuple[Signer, ...], how: str) -> None:
     if site.policy.rules["export"] or signers:
         question = export_question(site)
         for signer in signers:
-            record_verdict(site, question.item, question.plan, sign_word(site, question.plan, signer))
-        require(standing_of(site, question), question.item)
+            record_verdict(site, question.item, question.plan, sign_verdict(site, question.plan, signer))
+        require(approval_status(site, question), question.item)
     # Before it leaves: what left and is not in the journal would be worse than what is in the journal and did not.
     where = how if how.isprintable() else "elsewhere"
     site.record(Note(code="exported", detail=f"reports up to {site.state.reports.seq} {where}"[:1000]))

@@ -7,10 +7,10 @@ from verifier.approval.export import export_item, export_question
 from verifier.approval.policy_change import ITEM as POLICY
 from verifier.approval.policy_change import PolicyChange, policy_change
 from verifier.change.driver_steps import LoadDriver
-from verifier.change.install_plan import crew_for
-from verifier.change.route import Route, change_of, route_of
+from verifier.change.install_plan import driver_steps_for
+from verifier.change.route import Route, plan_change, route_of
 from verifier.change.values import CONFIG, Change
-from verifier.rules.agreement import Question
+from verifier.rules.agreement import ApprovalRequest
 from verifier.site.folder import POLICY_YAML, SITE_YAML, Site
 from verifier.site.host import owner_of
 from verifier.site.journal.events import Proposed
@@ -19,10 +19,10 @@ from verifier.site.vendor_access import check_served, offboard_plan
 
 OFFBOARD = "offboard"
 # Whatever people can be asked about at a site.
-AnyItem = Change | Route | PolicyChange | Question
+AnyItem = Change | Route | PolicyChange | ApprovalRequest
 
 
-def asked_about(site: Site, items: tuple[str, ...]) -> AnyItem:
+def approvable_of(site: Site, items: tuple[str, ...]) -> AnyItem:
     """What the item is; several releases are one plan.
 
     Raises:
@@ -42,18 +42,18 @@ def asked_about(site: Site, items: tuple[str, ...]) -> AnyItem:
     if not item.startswith("b-"):
         # A way back is the customer's own; everything else comes from a vendor.
         check_served(site.state)
-    return change_of(site, item)
+    return plan_change(site, item)
 
 
 def check_feasible(site: Site, asked: AnyItem, load: LoadDriver) -> None:
     """Raises RefusedError when this site lacks a driver that the item needs: nobody should agree to it in vain."""
     for change in asked.hops if isinstance(asked, Route) else (asked,) if isinstance(asked, Change) else ():
-        crew_for(site, change, load)
+        driver_steps_for(site, change, load)
 
 
-def offboard_question(site: Site) -> Question:
+def offboard_question(site: Site) -> ApprovalRequest:
     """Whether the vendor's access ends, for the reason that was given; what is asked is the rule `offboard`."""
-    return Question(item=OFFBOARD, plan=offboard_plan(site.state), then="offboard")
+    return ApprovalRequest(item=OFFBOARD, plan=offboard_plan(site.state), then="offboard")
 
 
 def note_proposals(site: Site) -> None:

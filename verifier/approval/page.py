@@ -11,8 +11,8 @@ from typing import Literal
 from manifests.words.errors import RefusedError
 from manifests.words.text import one_line
 
-Mark = Literal["", "added", "removed", "changed", "same", "warning"]
-SIGNS: dict[Mark, str] = {"": " ", "added": "+", "removed": "-", "changed": "~", "same": "=", "warning": "!"}
+RowMark = Literal["", "added", "removed", "changed", "same", "warning"]
+SIGNS: dict[RowMark, str] = {"": " ", "added": "+", "removed": "-", "changed": "~", "same": "=", "warning": "!"}
 # Wider cells are not padded to: one long name must not push every other line off the screen.
 WIDEST = 40
 
@@ -22,7 +22,7 @@ class Row:
     """Attributes: mark: what happened to it; in the page a word of its own, never only a colour."""
 
     cells: tuple[str, ...]
-    mark: Mark = ""
+    mark: RowMark = ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Paper:
+class Page:
     """Attributes: title: the first line; about: who made it, of which version, when."""
 
     title: str
@@ -67,7 +67,7 @@ class Paper:
     about: str = ""
 
 
-def as_text(paper: Paper) -> str:
+def as_text(paper: Page) -> str:
     """Plain lines; every value is on one line of its own."""
     lines = [one_line(paper.title), *(one_line(line) for line in paper.lead)]
     for section in paper.sections:
@@ -101,7 +101,7 @@ def _rows(table: Table) -> list[str]:
     ]
 
 
-def as_page(paper: Paper) -> str:
+def as_page(paper: Page) -> str:
     """One HTML file: no script, nothing fetched, printable, light and dark as the reader's system is."""
     from importlib import resources
 

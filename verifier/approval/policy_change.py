@@ -13,8 +13,8 @@ from manifests.trust.root import MAX_ROOT, parse_root
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UsageError, WaitingError
-from verifier.approval.verdicts import standing_of, verdicts_on
-from verifier.rules.agreement import Standing, needs_of, require, stand
+from verifier.approval.verdicts import approval_status, verdicts_on
+from verifier.rules.agreement import ApprovalStatus, count_approvals, require, roles_needed
 from verifier.site.folder import EVIDENCE, POLICY_YAML, Site
 from verifier.site.host import owner_of
 from verifier.site.journal.chain import one_line
@@ -129,7 +129,7 @@ def put_in_force(site: Site) -> PolicyChange:
         WaitingError, RefusedError: They have not; nothing was changed.
     """
     change = policy_change(site)
-    standing = standing_of(site, change)
+    standing = approval_status(site, change)
     require(standing, ITEM)
     _record(site, change, standing)
     return change
@@ -177,7 +177,7 @@ def found_anew(site: Site, founding: Founding) -> PolicyChange:
             finding="policy-other",
         )
     needs = needs_without(policy, change.plan, gone)
-    if needs == needs_of(policy, change.plan.kinds):
+    if needs == roles_needed(policy, change.plan.kinds):
         raise RefusedError(
             f"those who are left can still meet the rule `policy`: {show_needs(needs)}",
             where="--gone",
@@ -185,7 +185,7 @@ def found_anew(site: Site, founding: Founding) -> PolicyChange:
             finding="quorum-possible",
         )
     said = tuple(one for one in verdicts_on(site, policy, change.plan) if one.person not in gone)
-    standing = stand(policy, needs, said)
+    standing = count_approvals(policy, needs, said)
     if standing.vetoed or not standing.met:
         try:
             require(standing, ITEM)
@@ -197,7 +197,7 @@ def found_anew(site: Site, founding: Founding) -> PolicyChange:
 
 
 def _record(
-    site: Site, change: PolicyChange, standing: Standing, *, gone: tuple[str, ...] = (), reason: str | None = None
+    site: Site, change: PolicyChange, standing: ApprovalStatus, *, gone: tuple[str, ...] = (), reason: str | None = None
 ) -> None:
     """The documents first, then the one entry; an alarm beside it when fewer agreed than the rule asks."""
     site.keep_document(change.data)

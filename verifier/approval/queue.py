@@ -7,16 +7,16 @@ from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import WaybillError
 from verifier.approval.export import export_item
-from verifier.approval.items import OFFBOARD, asked_about
+from verifier.approval.items import OFFBOARD, approvable_of
 from verifier.approval.policy_change import ITEM as POLICY
-from verifier.approval.verdicts import standing_of
+from verifier.approval.verdicts import approval_status
 from verifier.change.route import items_under_way
 from verifier.change.values import CONFIG
-from verifier.rules.agreement import RoleStanding, Standing
-from verifier.rules.upgrade_path import Stop, find_way
+from verifier.rules.agreement import ApprovalStatus, RoleApprovals
+from verifier.rules.upgrade_path import UpgradeCandidate, find_upgrade_path
 from verifier.site.facts import proposed_channel
 from verifier.site.folder import Site
-from verifier.site.generations import installed_of
+from verifier.site.generations import read_installed
 from verifier.site.journal.state import Release, SiteState
 from verifier.site.journal.transitions import State
 from verifier.site.proposals import SiteProposal, read_policy_yaml, read_site_yaml, validate_config
@@ -48,11 +48,11 @@ class Waiting:
     version: str
     since: str
     kinds: tuple[str, ...] = ()
-    roles: tuple[RoleStanding, ...] = ()
+    roles: tuple[RoleApprovals, ...] = ()
     met: bool = False
     problem: str = ""
     items: tuple[str, ...] = ()
-    emergency: tuple[Standing, ...] = ()
+    emergency: tuple[ApprovalStatus, ...] = ()
     rejected: tuple[str, ...] = ()
     conditions: tuple[tuple[str, str], ...] = ()
     before: str = ""
@@ -77,11 +77,11 @@ def waiting_data(one: Waiting) -> dict[str, Any]:
     }
 
 
-def roles_data(roles: tuple[RoleStanding, ...]) -> list[dict[str, Any]]:
+def roles_data(roles: tuple[RoleApprovals, ...]) -> list[dict[str, Any]]:
     return [{"role": one.role, "have": one.have, "need": one.need, "can": one.can} for one in roles]
 
 
-def emergency_data(found: tuple[Standing, ...]) -> list[dict[str, Any]]:
+def emergency_data(found: tuple[ApprovalStatus, ...]) -> list[dict[str, Any]]:
     return [
         {"rule": one.rule, "uses_left": one.uses_left, "agreed": one.met, "roles": roles_data(one.roles)}
         for one in found
@@ -141,8 +141,8 @@ def _way(site: Site, one: Release, others: list[Release]) -> tuple[str, ...]:
             ranges = read_kept_head(site, other.release).release.needs.from_
         except WaybillError:
             continue
-        stops.append(Stop(other.item, other.version, other.channel, other.mark, ranges))
-    return find_way(running.version, one.item, tuple(stops))
+        stops.append(UpgradeCandidate(other.item, other.version, other.channel, other.mark, ranges))
+    return find_upgrade_path(running.version, one.item, tuple(stops))
 
 
 def _since(site: Site, item: str | None) -> str:
@@ -191,7 +191,7 @@ def _config(site: Site) -> list[Waiting]:
 
 def _schema(site: Site) -> bytes | None:
     running = site.state.installs.running
-    release = installed_of(site, running).release if running is not None else None
+    release = read_installed(site, running).release if running is not None else None
     if release is None or release.config is None:
         return None
     return get_blob(site.blobs, release.config.schema, MAX_SCHEMA_BYTES)
@@ -244,9 +244,9 @@ def _ways_back(site: Site) -> list[Waiting]:
     return found
 
 
-def _weigh(site: Site, items: tuple[str, ...]) -> tuple[Standing, tuple[str, ...]]:
-    asked = asked_about(site, items)
-    return standing_of(site, asked), asked.plan.kinds
+def _weigh(site: Site, items: tuple[str, ...]) -> tuple[ApprovalStatus, tuple[str, ...]]:
+    asked = approvable_of(site, items)
+    return approval_status(site, asked), asked.plan.kinds
 
 
 def _weighed(
@@ -265,7 +265,7 @@ def _agreed(
     digest: str,
     version: str,
     since: str,
-    standing: Standing,
+    standing: ApprovalStatus,
     kinds: tuple[str, ...],
     items: tuple[str, ...],
 ) -> Waiting:

@@ -8,12 +8,12 @@ from manifests.documents.release import Release
 from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
 from manifests.foreign.config_schema import MAX_SCHEMA
 from manifests.foreign.openvex import MAX_OPENVEX, check_openvex
-from manifests.foreign.sbom import MAX_SBOM, Component, read_components
+from manifests.foreign.sbom import MAX_SBOM, SbomComponent, read_components
 from manifests.words.digest import Blob
 from manifests.words.errors import WaybillError
 
 # Reads a blob of at most so many bytes and checks its digest.
-Read = Callable[[Blob, int], bytes]
+ReadBlob = Callable[[Blob, int], bytes]
 
 
 class _Everything:
@@ -26,7 +26,7 @@ ALL_IMAGES: Container[str] = _Everything()
 
 
 @dataclass(frozen=True)
-class Side:
+class ReleaseDocuments:
     """What is compared.
 
     Attributes:
@@ -45,20 +45,20 @@ class Side:
     schema: bytes | None = None
     config: bytes | None = None
     settings: bytes | None = None
-    components: dict[str, tuple[Component, ...]] = field(default_factory=dict)
+    components: dict[str, tuple[SbomComponent, ...]] = field(default_factory=dict)
     advisories: dict[str, frozenset[str]] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
 
 
-def read_side(
+def read_release_documents(
     release: Release,
     digest: str,
-    read: Read,
+    read: ReadBlob,
     *,
     config: bytes | None = None,
     settings: bytes | None = None,
     same: Container[str] = frozenset(),
-) -> Side:
+) -> ReleaseDocuments:
     """Read what belongs to ``release``; what is not at hand is said in ``unread`` and never passed over.
 
     Args:
@@ -76,11 +76,11 @@ def read_side(
     contract = small(release.contract, MAX_CONTRACT, "telemetry contract")
     rollback = small(release.rollback, MAX_ROLLBACK, "rollback document")
     schema = small(release.config.schema, MAX_SCHEMA, "config schema") if release.config else None
-    components: dict[str, tuple[Component, ...]] = {}
+    components: dict[str, tuple[SbomComponent, ...]] = {}
     for image in release.images:
         if image.name in same:
             continue
-        found: set[Component] = set()
+        found: set[SbomComponent] = set()
         for sbom in image.sboms:
             what = f"SBOM of image {image.name}"
             data = small(Blob(digest=sbom.digest, size=sbom.size), MAX_SBOM, what)
@@ -90,7 +90,7 @@ def read_side(
                 unread.append(f"{what} of {release.version}: {error.problem}")
         if found:
             components[image.name] = tuple(sorted(found))
-    return Side(
+    return ReleaseDocuments(
         release=release,
         digest=digest,
         contract=parse_contract(contract) if contract is not None else None,

@@ -14,7 +14,14 @@ from manifests.documents.authorisation import MAX_AUTHORISATION, SignedAuthorisa
 from manifests.documents.policy import MAX_POLICY, Policy, parse_policy
 from manifests.documents.release import MAX_RELEASE, Release
 from manifests.documents.release_reader import parse_release
-from manifests.documents.review_request import MAX_REQUEST, ReviewRequest, SignedRequest, Stated, Told, verify_request
+from manifests.documents.review_request import (
+    MAX_REQUEST,
+    ReviewRequest,
+    SignedRequest,
+    Stated,
+    ToldBefore,
+    verify_request,
+)
 from manifests.foreign.sbom import MAX_SBOM
 from manifests.trust.envelope import MAX_BUNDLE
 from manifests.trust.keys import read_capped
@@ -23,11 +30,11 @@ from manifests.trust.root import MAX_ROOT, Pin, parse_root, verify_chain
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, MalformedError, RefusedError
 from manifests.words.fingerprint import as_groups
-from verifier.approval.release_documents import ALL_IMAGES, Read, Side, read_side
+from verifier.approval.release_documents import ALL_IMAGES, ReadBlob, ReleaseDocuments, read_release_documents
 from verifier.approval.request_folder import DOCUMENTS, REQUEST
-from verifier.approval.review_input import Matter, Vouched, same_images
-from verifier.change.space import Room
-from verifier.rules.agreement import Question, Standing, needs_of, stand
+from verifier.approval.review_input import ReleaseSigners, ReviewInput, same_images
+from verifier.change.space import SpaceNeed
+from verifier.rules.agreement import ApprovalRequest, ApprovalStatus, count_approvals, roles_needed
 from verifier.site.generations import MAX_CONFIG
 from verifier.trust.findings import Finding
 
@@ -45,9 +52,9 @@ class OpenRequest:
     folder: Path
     signed: SignedRequest
     policy: Policy
-    matter: Matter
-    asked: Question
-    standing: Standing
+    matter: ReviewInput
+    asked: ApprovalRequest
+    standing: ApprovalStatus
     root: str
 
     @property
@@ -90,13 +97,15 @@ def open_request(folder: Path, fingerprint: str = "") -> OpenRequest:
         signed=signed,
         policy=policy,
         matter=matter,
-        asked=Question(item=" ".join(request.items), plan=request.plan, then=request.then, proposers=request.proposers),
+        asked=ApprovalRequest(
+            item=" ".join(request.items), plan=request.plan, then=request.then, proposers=request.proposers
+        ),
         standing=_standing(request, policy, said, str(path)),
         root=root,
     )
 
 
-def _reader(folder: Path) -> Read:
+def _reader(folder: Path) -> ReadBlob:
     def read(blob: Blob, limit: int) -> bytes:
         path = folder / DOCUMENTS / blob.digest.removeprefix("sha256:")
         if blob.size > limit:
@@ -127,14 +136,14 @@ def _must_be(blob: Blob, digest: str | None, what: str, where: str) -> None:
         )
 
 
-def _policy(request: ReviewRequest, read: Read, where: str) -> Policy:
+def _policy(request: ReviewRequest, read: ReadBlob, where: str) -> Policy:
     _must_be(request.policy, request.plan.policy, "policy", where)
     return parse_policy(read(request.policy, MAX_POLICY), "policy")
 
 
 def _matter(
-    request: ReviewRequest, read: Read, policy: Policy, proposed: Policy | None, fingerprint: str, where: str
-) -> tuple[Matter, str]:
+    request: ReviewRequest, read: ReadBlob, policy: Policy, proposed: Policy | None, fingerprint: str, where: str
+) -> tuple[ReviewInput, str]:
     plan = request.plan
     digests = tuple(one.release.digest for one in request.way)
     # A part of several releases may be installed already.
@@ -155,7 +164,7 @@ def _matter(
     )
     if plan.action == "install" and len(heads) < len(releases):
         raise MalformedError("it holds no signatures of a release", where=where, finding="request-contradicts")
-    way: list[Side] = []
+    way: list[ReleaseDocuments] = []
     for i, (stated, release) in enumerate(zip(request.way, releases, strict=True)):
         last = i == len(releases) - 1
         if last:
@@ -176,7 +185,7 @@ def _matter(
         root = f"root {stands.version} of {stands.vendor}, {as_groups(heads[-1].chain.pin.digest)}"
     how = "by the fingerprint that you gave" if fingerprint else "which the site trusts; compare it with the paper"
     return (
-        Matter(
+        ReviewInput(
             item=" ".join(request.items),
             plan=plan,
             policy=policy,
@@ -187,7 +196,7 @@ def _matter(
             between=tuple(parse_release(read(blob, MAX_RELEASE)) for blob in request.between),
             proposed=proposed,
             vouched=tuple(
-                Vouched(
+                ReleaseSigners(
                     one.release_digest,
                     one.signers,
                     one.practice,
@@ -201,7 +210,7 @@ def _matter(
             rooms=None
             if request.rooms is None
             else tuple(
-                Room(one.places, one.bytes, one.inodes, one.free_bytes, one.free_inodes) for one in request.rooms
+                SpaceNeed(one.places, one.bytes, one.inodes, one.free_bytes, one.free_inodes) for one in request.rooms
             ),
             findings=tuple(_finding(one) for one in request.findings),
             unread=request.unread,
@@ -210,18 +219,18 @@ def _matter(
     )
 
 
-def _finding(told: Told) -> Finding:
+def _finding(told: ToldBefore) -> Finding:
     # What an item was refused for at the site is never asked about, so there is no third level here.
     return Finding(told.finding, "warning" if told.level == "warning" else "ok", told.text)
 
 
-def _release(stated: Stated, read: Read) -> Release:
+def _release(stated: Stated, read: ReadBlob) -> Release:
     return parse_release(read(stated.release, MAX_RELEASE))
 
 
-def _side(stated: Stated, release: Release, read: Read, same: frozenset[str] | None) -> Side:
+def _side(stated: Stated, release: Release, read: ReadBlob, same: frozenset[str] | None) -> ReleaseDocuments:
     """``same``: None for a release that is only passed through."""
-    return read_side(
+    return read_release_documents(
         release,
         stated.release.digest,
         read,
@@ -231,7 +240,7 @@ def _side(stated: Stated, release: Release, read: Read, same: frozenset[str] | N
     )
 
 
-def _verified(stated: Stated, release: Release, request: ReviewRequest, read: Read, pin: Pin) -> VerifiedHead:
+def _verified(stated: Stated, release: Release, request: ReviewRequest, read: ReadBlob, pin: Pin) -> VerifiedHead:
     roots = tuple(read(one, MAX_ROOT) for one in request.roots)
     head = Head(
         release=read(stated.release, MAX_RELEASE),
@@ -249,7 +258,7 @@ def _verified(stated: Stated, release: Release, request: ReviewRequest, read: Re
     return verify_head(head, pin, Known(revocations=_revocations(request, read)))
 
 
-def _authorised(request: ReviewRequest, read: Read, pin: Pin, where: str) -> SignedAuthorisation | None:
+def _authorised(request: ReviewRequest, read: ReadBlob, pin: Pin, where: str) -> SignedAuthorisation | None:
     """Of a way back below the floor: the very authorisation that the plan names, verified again."""
     if ("below-floor" in request.plan.kinds) != (request.authorisation is not None):
         raise MalformedError("a way back below the floor and its authorisation go together", where=where)
@@ -271,7 +280,7 @@ def _first(roots: tuple[bytes, ...]) -> int:
     return parse_root(roots[0], "the first root document").root.version
 
 
-def _revocations(request: ReviewRequest, read: Read) -> Revocations | None:
+def _revocations(request: ReviewRequest, read: ReadBlob) -> Revocations | None:
     if request.revocations is None:
         return None
     return parse_revocations(read(request.revocations, MAX_REVOCATIONS), "revocation list")[1]
@@ -284,8 +293,8 @@ def _said(request: ReviewRequest, data: bytes, policy: Policy) -> SignedApproval
     return one
 
 
-def _standing(request: ReviewRequest, policy: Policy, said: tuple[SignedApproval, ...], where: str) -> Standing:
-    ordinary = stand(policy, needs_of(policy, request.plan.kinds), said, request.proposers)
+def _standing(request: ReviewRequest, policy: Policy, said: tuple[SignedApproval, ...], where: str) -> ApprovalStatus:
+    ordinary = count_approvals(policy, roles_needed(policy, request.plan.kinds), said, request.proposers)
     rules = {one.name: one for one in policy.emergency}
     unknown = next((one.rule for one in request.emergency if one.rule not in rules), None)
     if unknown is not None:
@@ -297,7 +306,7 @@ def _standing(request: ReviewRequest, policy: Policy, said: tuple[SignedApproval
     if ordinary.met or ordinary.vetoed:
         return ordinary
     spare = (
-        stand(policy, rules[one.rule].needs, said, request.proposers, rule=one.rule, uses_left=one.uses_left)
+        count_approvals(policy, rules[one.rule].needs, said, request.proposers, rule=one.rule, uses_left=one.uses_left)
         for one in request.emergency
     )
     return replace(ordinary, emergency=tuple(spare))

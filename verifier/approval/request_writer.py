@@ -10,10 +10,10 @@ from manifests.documents.review_request import (
     Pair,
     ReviewRequest,
     SignedRequest,
-    Space,
     Spare,
     Stated,
-    Told,
+    StatedSpace,
+    ToldBefore,
     sign_request,
 )
 from manifests.words.canonical import encode
@@ -22,12 +22,12 @@ from manifests.words.errors import HostError, RefusedError
 from manifests.words.text import one_line
 from manifests.words.time import rfc3339
 from verifier.approval.items import AnyItem
-from verifier.approval.release_documents import Read, Side
+from verifier.approval.release_documents import ReadBlob, ReleaseDocuments
 from verifier.approval.request_folder import ANSWERS, DOCUMENTS, REQUEST
-from verifier.approval.review_input import Matter, matter_of, store_of
-from verifier.approval.verdicts import standing_of, verdicts_on
+from verifier.approval.review_input import ReviewInput, read_review_input, store_of
+from verifier.approval.verdicts import approval_status, verdicts_on
 from verifier.change.driver_steps import LoadDriver
-from verifier.change.space import Room
+from verifier.change.space import SpaceNeed
 from verifier.site.disk import Disk
 from verifier.site.folder import Site
 from verifier.site.release_heads import read_kept_head
@@ -73,7 +73,7 @@ class _Shelf:
             self.held[blob.digest] = blob
         return blob
 
-    def reading(self, read: Read) -> Read:
+    def reading(self, read: ReadBlob) -> ReadBlob:
         """``read``, which keeps a copy here of whatever could be read."""
 
         def keep(blob: Blob, limit: int) -> bytes:
@@ -90,7 +90,7 @@ def write_request(
     items: tuple[str, ...],
     folder: Path,
     load: LoadDriver,
-    pages: Callable[[Matter], dict[str, bytes]],
+    pages: Callable[[ReviewInput], dict[str, bytes]],
 ) -> SignedRequest:
     """Write a new request folder. The site is not changed by it.
 
@@ -139,10 +139,10 @@ def write_request(
 
 def _collect(
     site: Site, asked: AnyItem, items: tuple[str, ...], shelf: _Shelf, load: LoadDriver
-) -> tuple[ReviewRequest, Matter]:
+) -> tuple[ReviewRequest, ReviewInput]:
     state = site.state
-    matter = matter_of(site, asked, load, shelf.reading(store_of(site)))
-    standing = standing_of(site, asked)
+    matter = read_review_input(site, asked, load, shelf.reading(store_of(site)))
+    standing = approval_status(site, asked)
     documents = tuple(shelf.held.values())
     heads = {one.release: read_kept_head(site, one.release) for one in matter.vouched}
     roots = {one.root.version: one.raw for head in heads.values() for one in head.chain.roots}
@@ -171,13 +171,13 @@ def _collect(
         work=_texts(matter.work),
         more_leaves=_texts(matter.more_leaves),
         rooms=None if matter.rooms is None else tuple(_space(one) for one in matter.rooms),
-        findings=tuple(Told(finding=one.id, level=one.level, text=_text(one.text)) for one in matter.findings),
+        findings=tuple(ToldBefore(finding=one.id, level=one.level, text=_text(one.text)) for one in matter.findings),
         unread=_texts(matter.unread),
     )
     return request, matter
 
 
-def _stated(shelf: _Shelf, side: Side, head: VerifiedHead | None) -> Stated:
+def _stated(shelf: _Shelf, side: ReleaseDocuments, head: VerifiedHead | None) -> Stated:
     signatures = head.head.signatures if head else ()
     return Stated(
         release=shelf.put(head.head.release if head else encode(side.release)),
@@ -191,8 +191,8 @@ def _stated(shelf: _Shelf, side: Side, head: VerifiedHead | None) -> Stated:
     )
 
 
-def _space(room: Room) -> Space:
-    return Space(
+def _space(room: SpaceNeed) -> StatedSpace:
+    return StatedSpace(
         places=_texts(room.places),
         bytes=room.bytes,
         inodes=room.inodes,

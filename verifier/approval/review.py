@@ -23,12 +23,12 @@ from verifier.approval.differences.release import (
     release_differences,
 )
 from verifier.approval.queue import Waiting
-from verifier.approval.release_documents import Side
-from verifier.approval.review_input import Matter, Vouched
+from verifier.approval.release_documents import ReleaseDocuments
+from verifier.approval.review_input import ReleaseSigners, ReviewInput
 from verifier.change.below_floor import authorisation_facts
-from verifier.change.space import Room
+from verifier.change.space import SpaceNeed
 
-How = Literal["added", "removed", "changed", "same"]
+ChangeKind = Literal["added", "removed", "changed", "same"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Leaving:
     """One signal that will leave. Attributes: how: against the contract in force; facts: all that bounds it."""
 
     name: str
-    how: How
+    how: ChangeKind
     facts: dict[str, str]
 
 
@@ -45,12 +45,12 @@ class Named:
     """One handler that can be asked for. Attributes: how: against the release that runs."""
 
     name: str
-    how: How
+    how: ChangeKind
     facts: dict[str, str]
 
 
 @dataclass(frozen=True)
-class Hop:
+class UpgradeStep:
     """One release on the way: what is known of it and who vouches for it."""
 
     release: str
@@ -62,7 +62,7 @@ class Hop:
 
 
 @dataclass(frozen=True)
-class WayBack:
+class RollbackOutlook:
     """How to leave again what is installed.
 
     Attributes:
@@ -113,7 +113,7 @@ class Review:
     contract: str
     contract_words: str
     contract_about: str
-    way: tuple[Hop, ...]
+    way: tuple[UpgradeStep, ...]
     differences: tuple[Difference, ...]
     unchanged_images: int
     advisories: Advisories
@@ -123,9 +123,9 @@ class Review:
     probes: tuple[str, ...]
     work: tuple[str, ...]
     more_leaves: tuple[str, ...]
-    back: WayBack | None
+    back: RollbackOutlook | None
     downtime_seconds: int
-    rooms: tuple[Room, ...] | None
+    rooms: tuple[SpaceNeed, ...] | None
     findings: tuple[tuple[str, str, str], ...]
     unread: tuple[str, ...]
 
@@ -133,7 +133,7 @@ class Review:
         return tuple(one for one in self.differences if one.part in parts)
 
 
-def make_review(matter: Matter) -> Review:
+def make_review(matter: ReviewInput) -> Review:
     """Work out the review. Who has agreed is no part of it: that moves while the plan stands still."""
     plan, after = matter.plan, matter.way[-1] if matter.way else None
     differences = release_differences(matter.before, after) if after else ()
@@ -175,7 +175,7 @@ def make_review(matter: Matter) -> Review:
     )
 
 
-def _title(matter: Matter) -> str:
+def _title(matter: ReviewInput) -> str:
     plan, before = matter.plan, matter.before
     if not matter.way:
         words = {"policy": "a new policy", "export": "a report leaves", "offboard": "the vendor's access ends"}
@@ -194,7 +194,7 @@ def _title(matter: Matter) -> str:
     return f"{release.product} {before.release.version} to {release.version}{over}"
 
 
-def _hop(side: Side, matter: Matter) -> Hop:
+def _hop(side: ReleaseDocuments, matter: ReviewInput) -> UpgradeStep:
     release = side.release
     vouched = next((one for one in matter.vouched if one.release == side.digest), None)
     facts = {
@@ -213,7 +213,7 @@ def _hop(side: Side, matter: Matter) -> Hop:
         facts["fixes"] = ", ".join(f"{one.advisory} ({one.severity}, {one.in_})" for one in release.fixes)
     if release.absent:
         facts["left out"] = ", ".join(sorted({one.platform for one in release.absent}))
-    return Hop(
+    return UpgradeStep(
         release=side.digest,
         version=release.version,
         facts=facts,
@@ -223,7 +223,7 @@ def _hop(side: Side, matter: Matter) -> Hop:
     )
 
 
-def _vouched(one: Vouched | None) -> str:
+def _vouched(one: ReleaseSigners | None) -> str:
     if one is None:
         return "not verified again: it was when it was installed"
     if not one.by:
@@ -232,7 +232,7 @@ def _vouched(one: Vouched | None) -> str:
     return f"{', '.join(keyid[:12] for keyid in one.signers)}{practice}, {one.by}"
 
 
-def _gained(matter: Matter) -> Advisories:
+def _gained(matter: ReviewInput) -> Advisories:
     if not matter.way:
         return Advisories((), ())
     on_the_way = tuple(side.release for side in matter.way[:-1])
@@ -243,7 +243,7 @@ def _about(contract: Contract | None) -> str:
     return f"{contract.contract} version {contract.version}: {contract.purpose}" if contract else ""
 
 
-def _unchanged(before: Side | None, after: Side | None) -> int:
+def _unchanged(before: ReleaseDocuments | None, after: ReleaseDocuments | None) -> int:
     if before is None or after is None:
         return 0
     known = {(one.name, one.manifest.digest) for one in before.release.images}
@@ -267,11 +267,11 @@ def _handlers(before: Release | None, after: Release | None) -> tuple[Named, ...
     return (*(Named(name, _how(old.get(name), facts), facts) for name, facts in new.items()), *gone)
 
 
-def _how(old: object, new: object) -> How:
+def _how(old: object, new: object) -> ChangeKind:
     return "added" if old is None else "same" if old == new else "changed"
 
 
-def _config(matter: Matter, after: Side | None) -> str:
+def _config(matter: ReviewInput, after: ReleaseDocuments | None) -> str:
     if after is None:
         return ""
     config = after.release.config
@@ -290,13 +290,13 @@ def _downtime(release: Release) -> int:
     return sum(step.downtime_seconds for step in release.install)
 
 
-def _way_back(matter: Matter, after: Side | None) -> WayBack | None:
+def _way_back(matter: ReviewInput, after: ReleaseDocuments | None) -> RollbackOutlook | None:
     """Of an install: how the new release is left again. Of a rollback: what leaving the running one means."""
     leaving = matter.before if matter.plan.action == "rollback" else after
     if after is None or leaving is None or leaving.rollback is None:
         return None
     document = leaving.rollback
-    return WayBack(
+    return RollbackOutlook(
         class_=document.class_,
         back_to=document.back_to,
         loses=document.loses,
@@ -332,7 +332,7 @@ def _beyond(document: Rollback) -> str:
     return "nothing is left: there is no backup"
 
 
-def _reopens(matter: Matter, after: Side) -> tuple[str, ...]:
+def _reopens(matter: ReviewInput, after: ReleaseDocuments) -> tuple[str, ...]:
     """Of a rollback: what it opens again. Of an install: what going back from it would open again."""
     if matter.plan.action == "rollback":
         return _gained(matter).reopened

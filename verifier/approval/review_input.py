@@ -18,25 +18,25 @@ from manifests.words.errors import WaybillError
 from manifests.words.units import show_size
 from verifier.approval.items import AnyItem
 from verifier.approval.policy_change import PolicyChange
-from verifier.approval.release_documents import ALL_IMAGES, Read, Side, read_side
+from verifier.approval.release_documents import ALL_IMAGES, ReadBlob, ReleaseDocuments, read_release_documents
 from verifier.change.driver_steps import LoadDriver
-from verifier.change.install_plan import crew_for
+from verifier.change.install_plan import driver_steps_for
 from verifier.change.route import Route
-from verifier.change.space import Room, rooms_of
+from verifier.change.space import SpaceNeed, space_needs
 from verifier.change.values import Change
 from verifier.rules.agreement import tight_roles
 from verifier.site.folder import Site
-from verifier.site.generations import installed_of
+from verifier.site.generations import read_installed
 from verifier.site.journal.state import Generation
 from verifier.site.release_heads import read_kept_head
-from verifier.site.report_files import history_of, read_report, to_carry
+from verifier.site.report_files import read_report, report_history, reports_to_carry
 from verifier.site.store import get_blob
 from verifier.site.vendor_access import beforehand
 from verifier.trust.findings import Finding
 
 
 @dataclass(frozen=True)
-class Vouched:
+class ReleaseSigners:
     """Who vouches for a release. Attributes: by: who verified that, in words; empty where nobody was asked."""
 
     release: str
@@ -46,7 +46,7 @@ class Vouched:
 
 
 @dataclass(frozen=True)
-class Matter:
+class ReviewInput:
     """Everything that a review is made of.
 
     Attributes:
@@ -65,20 +65,20 @@ class Matter:
     item: str
     plan: Plan
     policy: Policy
-    before: Side | None = None
-    way: tuple[Side, ...] = ()
+    before: ReleaseDocuments | None = None
+    way: tuple[ReleaseDocuments, ...] = ()
     between: tuple[Release, ...] = ()
     proposed: Policy | None = None
-    vouched: tuple[Vouched, ...] = ()
+    vouched: tuple[ReleaseSigners, ...] = ()
     work: tuple[str, ...] = ()
     authorised: SignedAuthorisation | None = None
     more_leaves: tuple[str, ...] = ()
-    rooms: tuple[Room, ...] | None = None
+    rooms: tuple[SpaceNeed, ...] | None = None
     findings: tuple[Finding, ...] = ()
     unread: tuple[str, ...] = ()
 
 
-def matter_of(site: Site, asked: AnyItem, load: LoadDriver, read: Read | None = None) -> Matter:
+def read_review_input(site: Site, asked: AnyItem, load: LoadDriver, read: ReadBlob | None = None) -> ReviewInput:
     """Everything that people judge ``asked`` by.
 
     Args:
@@ -89,7 +89,7 @@ def matter_of(site: Site, asked: AnyItem, load: LoadDriver, read: Read | None = 
     """
     if isinstance(asked, Change | Route):
         return _of_releases(site, asked, load, read or store_of(site))
-    matter = Matter(item=asked.item, plan=asked.plan, policy=site.policy)
+    matter = ReviewInput(item=asked.item, plan=asked.plan, policy=site.policy)
     if isinstance(asked, PolicyChange):
         return replace(matter, proposed=asked.proposed, findings=tuple(_tight(asked.proposed)))
     if asked.plan.action == "offboard":
@@ -105,7 +105,7 @@ def _leaves(site: Site) -> Iterator[str]:
         raise ValueError("no report could leave")
     signed = read_report(site, state.reports.seq, state.reports.head)
     yield f"report {state.reports.seq} leaves, {show_size(len(signed.raw))}, {signed.digest}"
-    *before, _ = to_carry(site, history_of(site))
+    *before, _ = reports_to_carry(site, report_history(site))
     if before:
         yield f"with it go those from report {before[0].seq} on, which home is not known to hold"
     yield from report_lines(signed.report)
@@ -129,24 +129,24 @@ def _left_before(site: Site, hops: tuple[Change, ...]) -> list[Finding]:
     return found
 
 
-def store_of(site: Site) -> Read:
+def store_of(site: Site) -> ReadBlob:
     """Reads what the site holds."""
     return lambda blob, limit: get_blob(site.blobs, blob, limit)
 
 
-def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read) -> Matter:
+def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: ReadBlob) -> ReviewInput:
     hops = asked.hops if isinstance(asked, Route) else (asked,)
     change = hops[-1]
-    crews = tuple(crew_for(site, hop, load) for hop in hops)
+    crews = tuple(driver_steps_for(site, hop, load) for hop in hops)
     running = site.state.installs.running
     names = () if change.action == "rollback" else tuple(hop.planned.release for hop in hops)
     heads = {one: read_kept_head(site, one) for one in names}
-    now = installed_of(site, running).release if running else None
+    now = read_installed(site, running).release if running else None
     same = same_images(now, change.release)
     before = side_of(site, running, read, same) if running else None
     between, lost = _between(site, change, heads)
     several = len(hops) > 1
-    return Matter(
+    return ReviewInput(
         item=" ".join(hop.item for hop in hops),
         plan=asked.plan,
         policy=site.policy,
@@ -162,16 +162,16 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         ),
         authorised=change.authorised,
         more_leaves=tuple(words for hop in hops for words in hop.more_leaves),
-        rooms=rooms_of(site, hops, crews),
+        rooms=space_needs(site, hops, crews),
         findings=(*_left_before(site, hops), *(one for hop in hops for one in hop.findings)),
         unread=lost,
     )
 
 
-def side_of(site: Site, generation: Generation, read: Read, same: frozenset[str] = frozenset()) -> Side:
-    """An installed generation with what belongs to it; ``same`` as for ``read_side``."""
-    installed = installed_of(site, generation)
-    return read_side(
+def side_of(site: Site, generation: Generation, read: ReadBlob, same: frozenset[str] = frozenset()) -> ReleaseDocuments:
+    """An installed generation with what belongs to it; ``same`` as for ``read_release_documents``."""
+    installed = read_installed(site, generation)
+    return read_release_documents(
         installed.release,
         generation.release,
         read,
@@ -181,9 +181,9 @@ def side_of(site: Site, generation: Generation, read: Read, same: frozenset[str]
     )
 
 
-def _way(hops: tuple[Change, ...], read: Read, same: frozenset[str]) -> tuple[Side, ...]:
+def _way(hops: tuple[Change, ...], read: ReadBlob, same: frozenset[str]) -> tuple[ReleaseDocuments, ...]:
     *passed, change = hops
-    last = read_side(
+    last = read_release_documents(
         change.release,
         change.planned.release,
         read,
@@ -192,12 +192,12 @@ def _way(hops: tuple[Change, ...], read: Read, same: frozenset[str]) -> tuple[Si
         settings=change.settings or encode(change.installed.settings),
         same=same,
     )
-    return (*(read_side(one.release, one.planned.release, read, same=ALL_IMAGES) for one in passed), last)
+    return (*(read_release_documents(one.release, one.planned.release, read, same=ALL_IMAGES) for one in passed), last)
 
 
-def _vouched(head: VerifiedHead) -> Vouched:
+def _vouched(head: VerifiedHead) -> ReleaseSigners:
     root = head.chain.newest
-    return Vouched(
+    return ReleaseSigners(
         head.release_digest, head.signers, head.practice, f"verified with root {root.version} of {root.vendor}"
     )
 

@@ -2,16 +2,16 @@
 
 from manifests.words.units import show_duration, show_size, show_uses
 from verifier.approval.differences.compare_values import Difference, said
-from verifier.approval.page import Paper, Row, Section, Table, section_text
+from verifier.approval.page import Page, Row, Section, Table, section_text
 from verifier.approval.review import Leaving, Named, Review
-from verifier.change.space import Room
-from verifier.rules.agreement import OTHERS, Asked, Standing, named
+from verifier.change.space import SpaceNeed
+from verifier.rules.agreement import OTHERS, Approvable, ApprovalStatus, named
 
 # So many new things are listed by name; a first install may bring thousands, and nobody reads them.
 MANY = 20
 
 
-def review_paper(review: Review, agreement: Section, lead: tuple[str, ...] = (), about: str = "") -> Paper:
+def review_paper(review: Review, agreement: Section, lead: tuple[str, ...] = (), about: str = "") -> Page:
     """``agreement``: who must agree; ``lead``: more lines under the title, such as where a request comes from."""
     sections = (
         _warnings(review),
@@ -40,7 +40,7 @@ def review_paper(review: Review, agreement: Section, lead: tuple[str, ...] = (),
     )
     title = f"{review.item}: {review.title}"
     first = (f"{review.site}, {review.action}; kinds of change: {', '.join(review.kinds)}", f"plan {review.plan}")
-    return Paper(title=title, sections=sections, lead=(*first, *lead), about=about)
+    return Page(title=title, sections=sections, lead=(*first, *lead), about=about)
 
 
 def _warnings(review: Review) -> Section:
@@ -203,7 +203,7 @@ def _needs(review: Review) -> Section:
     return Section("downtime and space", facts=tuple(facts))
 
 
-def _room(one: Room) -> str:
+def _room(one: SpaceNeed) -> str:
     enough = one.bytes <= one.free_bytes and one.inodes <= one.free_inodes
     return (
         f"{show_size(one.bytes)} ({one.bytes} bytes) and {one.inodes} files; "
@@ -217,7 +217,7 @@ def _findings(review: Review) -> Section:
     )
 
 
-def agreement_section(asked: Asked, standing: Standing, folder: str = "") -> Section:
+def agreement_section(asked: Approvable, standing: ApprovalStatus, folder: str = "") -> Section:
     """Ends with what to do next. Args: folder: The request folder, which `approve` is given instead."""
     lines = [f"policy rules: {', '.join(asked.plan.kinds)}"]
     rows = tuple(Row((one.role, one.counted, ", ".join(one.people))) for one in standing.roles)
@@ -247,5 +247,5 @@ def agreement_section(asked: Asked, standing: Standing, folder: str = "") -> Sec
     return Section("who must agree", tuple(lines), table=Table(("role", "agreed", "who"), rows), after=tuple(after))
 
 
-def agreement_text(asked: Asked, standing: Standing) -> str:
+def agreement_text(asked: Approvable, standing: ApprovalStatus) -> str:
     return "\n".join(section_text(agreement_section(asked, standing)))

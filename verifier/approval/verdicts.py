@@ -12,16 +12,16 @@ from manifests.documents.policy import Person, Policy
 from manifests.trust.private_keys import Signer
 from manifests.words.canonical import encode
 from manifests.words.errors import RefusedError, UntrustedError, WaybillError
-from verifier.rules.agreement import Asked, Standing, Void
-from verifier.rules.emergency import weigh
+from verifier.rules.agreement import Approvable, ApprovalStatus, Void
+from verifier.rules.emergency import weigh_emergency
 from verifier.site.folder import Site
 from verifier.site.journal.events import Verdict
-from verifier.site.journal.state import Said
+from verifier.site.journal.state import RecordedVerdict
 
 VerdictKind = Literal["approve", "reject"]
 
 
-def person_of(policy: Policy, signer: Signer) -> tuple[str, Person]:
+def person_of_key(policy: Policy, signer: Signer) -> tuple[str, Person]:
     """Whose key it is.
 
     Raises:
@@ -39,7 +39,7 @@ def person_of(policy: Policy, signer: Signer) -> tuple[str, Person]:
     return found
 
 
-def sign_word(
+def sign_verdict(
     site: Site, plan: Plan, signer: Signer, verdict: VerdictKind = "approve", condition: str | None = None
 ) -> SignedApproval:
     """Sign the plan and verify what was signed. Writes nothing.
@@ -48,13 +48,13 @@ def sign_word(
         RefusedError: The key is nobody's in the policy in force.
         UntrustedError: What the signer gave is no signature by that key.
     """
-    _, about = person_of(site.policy, signer)
+    _, about = person_of_key(site.policy, signer)
     keyid = signer.public.keyid
     said = Approval(plan=plan.digest, verdict=verdict, keyid=keyid, role=about.role, condition=condition)
     return verify_approval(sign_approval(said, signer), site.policy)
 
 
-def keep_word(site: Site, plan: Plan, word: SignedApproval) -> str:
+def keep_verdict(site: Site, plan: Plan, word: SignedApproval) -> str:
     """Keep what was signed beside what it is about, durably; the digest by which the journal names it."""
     site.keep_document(encode(plan))
     return site.keep_document(word.raw)
@@ -67,7 +67,7 @@ def record_verdict(site: Site, item: str, plan: Plan, word: SignedApproval) -> N
         Verdict(
             item=item,
             plan=plan.digest,
-            envelope=keep_word(site, plan, word),
+            envelope=keep_verdict(site, plan, word),
             keyid=said.keyid,
             person=word.person,
             role=said.role,
@@ -104,7 +104,7 @@ def verdicts_on(site: Site, policy: Policy, plan: Plan) -> tuple[SignedApproval,
     return tuple(found)
 
 
-def standing_of(site: Site, asked: Asked, rule: str = "") -> Standing:
+def approval_status(site: Site, asked: Approvable, rule: str = "") -> ApprovalStatus:
     """Who must agree to it, who has, and what was said that counts no more.
 
     Args:
@@ -115,21 +115,21 @@ def standing_of(site: Site, asked: Asked, rule: str = "") -> Standing:
     """
     state, policy = site.state, site.policy
     said = verdicts_on(site, policy, asked.plan)
-    standing = weigh(policy, asked, said, state.trust.uses, state.trust.installs_since, rule)
+    standing = weigh_emergency(policy, asked, said, state.trust.uses, state.trust.installs_since, rule)
     return replace(standing, void=voids_of(site, policy, asked))
 
 
-def voids_of(site: Site, policy: Policy, asked: Asked) -> tuple[Void, ...]:
+def voids_of(site: Site, policy: Policy, asked: Approvable) -> tuple[Void, ...]:
     """Each person's last word on this item under another plan, and why it is void; none of who has spoken since."""
     now = {one.person for one in site.state.trust.verdicts if one.plan == asked.plan.digest}
-    last: dict[str, Said] = {}
+    last: dict[str, RecordedVerdict] = {}
     for said in site.state.trust.verdicts:
         if said.item == asked.item and said.person not in now:
             last[said.person] = said
     return tuple(_void(site, policy, said) for _, said in sorted(last.items()))
 
 
-def _void(site: Site, policy: Policy, said: Said) -> Void:
+def _void(site: Site, policy: Policy, said: RecordedVerdict) -> Void:
     if policy.person_of(said.keyid) is None:
         return Void(said.person, said.verdict, "approval-person-left", f"policy {policy.number} does not list that key")
     try:

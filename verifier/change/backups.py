@@ -11,7 +11,7 @@ from manifests.words.units import parse_duration
 from verifier.runtime.migrations import discard_backups
 from verifier.site.disk import Disk
 from verifier.site.folder import Site
-from verifier.site.generations import Installed, installed_of
+from verifier.site.generations import Installed, read_installed
 from verifier.site.journal.state import Generation, SiteState
 from verifier.site.journal.transitions import State
 from verifier.site.store import get_blob
@@ -45,7 +45,7 @@ def plan_discard(site: Site, keep: frozenset[int]) -> tuple[Installed, ...]:
         if not site.generation_folder(generation.number).is_dir():
             continue
         try:
-            installed = installed_of(site, generation)
+            installed = read_installed(site, generation)
             if not backup_folder(site.path, installed).is_dir():
                 continue
             document = parse_rollback(get_blob(site.blobs, installed.release.rollback, MAX_ROLLBACK))

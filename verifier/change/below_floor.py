@@ -15,7 +15,7 @@ from manifests.trust.root import Mark
 from manifests.words.canonical import encode
 from manifests.words.errors import RefusedError, WaybillError
 from verifier.site.folder import Site
-from verifier.site.generations import installed_of
+from verifier.site.generations import read_installed
 from verifier.site.journal.state import Generation
 from verifier.site.journal.transitions import State
 from verifier.site.store import get_blob
@@ -106,7 +106,7 @@ def find_authorisation(site: Site, running: Generation, target: Generation, item
 
 
 @dataclass(frozen=True)
-class Fate:
+class AuthorisationStatus:
     """What an authorisation is good for at this site, now.
 
     Attributes:
@@ -118,13 +118,13 @@ class Fate:
     text: str
 
 
-def fate_of(site: Site, one: SignedAuthorisation) -> Fate:
+def authorisation_status(site: Site, one: SignedAuthorisation) -> AuthorisationStatus:
     """What came, judged against what runs here; that may change with the next install. Raises nothing."""
     said, running = one.authorisation, site.state.installs.running
     way = f"from {_place(said.leaves.channel, said.leaves.mark)} back to {said.goes_to.version}, below the floor, once"
 
-    def fate(finding: str, text: str) -> Fate:
-        return Fate(said.number, finding, f"authorisation {said.number}, {way}: {text}")
+    def fate(finding: str, text: str) -> AuthorisationStatus:
+        return AuthorisationStatus(said.number, finding, f"authorisation {said.number}, {way}: {text}")
 
     if one.fingerprint in site.state.trust.spent:
         return fate("authorisation-spent", "it was used already")
@@ -142,7 +142,7 @@ def fate_of(site: Site, one: SignedAuthorisation) -> Fate:
     )
 
 
-def ways_below(site: Site) -> tuple[tuple[Generation, SignedAuthorisation], ...]:
+def open_authorisations(site: Site) -> tuple[tuple[Generation, SignedAuthorisation], ...]:
     """Generations below the floor to which the vendor allows this site to go back now."""
     running = site.state.installs.running
     if running is None:
@@ -168,7 +168,7 @@ def _held(site: Site, running: Generation) -> Iterator[tuple[bytes, bool]]:
     """Envelopes that consignments brought, the newest last; then those that the running release carries."""
     for document in site.state.trust.authorisations:
         yield site.document(document), False
-    for blob in installed_of(site, running).release.authorisations:
+    for blob in read_installed(site, running).release.authorisations:
         yield get_blob(site.blobs, blob, MAX_AUTHORISATION), True
 
 

@@ -8,19 +8,19 @@ from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from manifests.words.units import show_size
 from verifier.change.backups import backup_folder
-from verifier.change.driver_steps import LoadDriver, crew_of
-from verifier.change.recovery import act_of
+from verifier.change.driver_steps import LoadDriver, driver_steps
+from verifier.change.recovery import act_of_part
 from verifier.change.rollback_script import plan_back
 from verifier.runtime.migrations import check_backup
 from verifier.site.folder import Site
-from verifier.site.generations import installed_of
+from verifier.site.generations import read_installed
 from verifier.site.journal.state import Generation
-from verifier.site.journal.transitions import Part, Restore, Stop, Undo
-from verifier.site.store import Told, get_blob, missing_blobs, nobody
+from verifier.site.journal.transitions import Blocked, NextPart, Restore, Undo
+from verifier.site.store import ProgressCallback, get_blob, missing_blobs, no_progress
 
 
 @dataclass(frozen=True)
-class Back:
+class DataReturn:
     """How the data go back with a rollback by hand.
 
     Attributes:
@@ -29,7 +29,7 @@ class Back:
     """
 
     document: int = 0
-    parts: tuple[Part, ...] = ()
+    parts: tuple[NextPart, ...] = ()
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -46,7 +46,7 @@ def changes_data(document: Rollback, before: str | None, release: str) -> bool:
     return before != release and bool(document.backup or document.steps)
 
 
-def data_way(site: Site, target: Generation, running: Generation, item: str) -> Back:
+def plan_data_return(site: Site, target: Generation, running: Generation, item: str) -> DataReturn:
     """How the data come back to what ``target`` had.
 
     Raises:
@@ -59,7 +59,7 @@ def data_way(site: Site, target: Generation, running: Generation, item: str) -> 
     ours = [one for one in state.installs.lineage(running.number) if one not in there]
     open_ = [(one, parts) for one in ours if state.installs.deeds_of(one.number) and (parts := _parts_of(site, one))]
     if not open_:
-        return Back()
+        return DataReturn()
     owner, parts = open_[0]
     if len(open_) > 1 or owner.release != running.release:
         nearer = owner.source if owner.release == running.release else owner.number
@@ -70,14 +70,14 @@ def data_way(site: Site, target: Generation, running: Generation, item: str) -> 
             remedy=f"go back one at a time: waybill rollback --to {nearer}",
             finding="way-back-steps",
         )
-    if isinstance(stop := parts[-1], Stop):
+    if isinstance(stop := parts[-1], Blocked):
         raise RefusedError(
             f"{running.version} has no way back for its data: {stop.detail}",
             where=item,
             remedy="the recovery plan of its rollback document says what people can do",
             finding="no-way-back",
         )
-    installed = installed_of(site, owner)
+    installed = read_installed(site, owner)
     document = rollback_document(site, installed.release)
     restores = [one for one in parts if isinstance(one, Restore)]
     if document.class_ == "irreversible" and not restores:
@@ -89,12 +89,12 @@ def data_way(site: Site, target: Generation, running: Generation, item: str) -> 
         )
     for one in restores:
         check_backup(backup_folder(site.path, installed), one.made)
-    return Back(document=owner.number, parts=parts)
+    return DataReturn(document=owner.number, parts=parts)
 
 
-def _parts_of(site: Site, generation: Generation) -> tuple[Part, ...]:
+def _parts_of(site: Site, generation: Generation) -> tuple[NextPart, ...]:
     """What of its data is still to be taken back."""
-    document = rollback_document(site, installed_of(site, generation).release)
+    document = rollback_document(site, read_installed(site, generation).release)
     return plan_back(document, site.state.installs.deeds_of(generation.number))
 
 
@@ -110,23 +110,28 @@ def _check_there(line: tuple[Generation, ...], item: str) -> None:
             )
 
 
-def _line(part: Part) -> str:
+def _line(part: NextPart) -> str:
     match part:
         case Undo(step):
             return f"undo {step.name}: {' '.join(step.undo or ())}"
         case Restore(backup, made):
             return f"restore {backup.name} from its backup of {show_size(made.size)}: {' '.join(backup.restore)}"
-        case Stop(_, detail):
+        case Blocked(_, detail):
             return detail
-    act, name = act_of(part)
+    act, name = act_of_part(part)
     return f"{act} {name}"
 
 
 # --- before an upgrade --------------------------------------------------------------------------------------------
 
 
-def check_former(
-    site: Site, generation: Generation, load: LoadDriver, *, brought: frozenset[str], told: Told = nobody
+def check_previous_generation(
+    site: Site,
+    generation: Generation,
+    load: LoadDriver,
+    *,
+    brought: frozenset[str],
+    told: ProgressCallback = no_progress,
 ) -> tuple[str, ...]:
     """That the generation which runs could be gone back to with what is here, without a network; says so in words.
 
@@ -138,7 +143,7 @@ def check_former(
         RefusedError: This verifier or this site lacks a driver that it needs.
     """
     try:
-        installed = installed_of(site, generation)
+        installed = read_installed(site, generation)
     except WaybillError as error:
         raise DamagedError(
             f"generation {generation.number} ({generation.version}) could not be gone back to: {error}",
@@ -147,7 +152,7 @@ def check_former(
             "nothing was changed",
             finding="way-back",
         ) from error
-    crew_of(site, installed, load)
+    driver_steps(site, installed, load)
     lost = [one for one in missing_blobs(site.blobs, installed.release.members, told=told) if one.digest not in brought]
     if lost:
         raise DamagedError(

@@ -12,13 +12,13 @@ from manifests.words.errors import RefusedError
 from verifier.runtime.drivers.driver import Component, Driver, DriverContext, DriverPlan
 from verifier.site.disk import Disk
 from verifier.site.folder import Site
-from verifier.site.generations import Installed, installed_of
+from verifier.site.generations import Installed, read_installed
 
 LoadDriver = Callable[[str, str], Driver]
 
 
 @dataclass(frozen=True)
-class Work:
+class DriverStep:
     """One step, ready to be done."""
 
     driver: Driver
@@ -71,8 +71,10 @@ def settings_for(settings: SiteFile, step: InstallStep) -> dict[str, object]:
     return converted
 
 
-def crew_of(site: Site, installed: Installed, load: LoadDriver, *, thorough: bool = False) -> tuple[Work, ...]:
-    """One ``Work`` per step of the release, in order.
+def driver_steps(
+    site: Site, installed: Installed, load: LoadDriver, *, thorough: bool = False
+) -> tuple[DriverStep, ...]:
+    """One ``DriverStep`` per step of the release, in order.
 
     Raises:
         RefusedError: This verifier or this site lacks a driver that the release needs.
@@ -81,7 +83,7 @@ def crew_of(site: Site, installed: Installed, load: LoadDriver, *, thorough: boo
     for i, step in enumerate(installed.release.install):
         driver = load(step.driver, f"install[{i}]")
         context = context_of(site.path, site.blobs, site.disk, installed, step, thorough=thorough)
-        crew.append(Work(driver=driver, plan=driver.plan(step, context), context=context))
+        crew.append(DriverStep(driver=driver, plan=driver.plan(step, context), context=context))
     return tuple(crew)
 
 
@@ -90,5 +92,5 @@ def observe(site: Site, load: LoadDriver, *, thorough: bool = False) -> tuple[Co
     running = site.state.installs.running
     if running is None:
         return ()
-    crew = crew_of(site, installed_of(site, running), load, thorough=thorough)
+    crew = driver_steps(site, read_installed(site, running), load, thorough=thorough)
     return tuple(component for work in crew for component in work.driver.observe(work.plan, work.context))

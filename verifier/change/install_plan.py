@@ -16,14 +16,14 @@ from manifests.words.canonical import parse
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, RefusedError, UsageError
 from verifier.change.data_return import changes_data, rollback_document
-from verifier.change.driver_steps import LoadDriver, Work, crew_of
+from verifier.change.driver_steps import DriverStep, LoadDriver, driver_steps
 from verifier.change.values import CONFIG, Base, Change
 from verifier.rules.change_kinds import Before, check_release, kinds_of, lets_more_leave
 from verifier.rules.time import check_dates, effective_now
 from verifier.site.blobs import blob_path
 from verifier.site.facts import facts_of, proposed_channel
 from verifier.site.folder import SITE_YAML, Site
-from verifier.site.generations import Installed, installed_of
+from verifier.site.generations import Installed, read_installed
 from verifier.site.host import owner_of
 from verifier.site.journal.events import Planned
 from verifier.site.proposals import SiteProposal, check_identity, read_site_yaml, validate_config
@@ -33,9 +33,9 @@ from verifier.trust.findings import Finding, refusal
 from verifier.trust.release_rules import SiteFacts, judge_release, judge_way
 
 
-def crew_for(site: Site, change: Change, load: LoadDriver) -> tuple[Work, ...]:
+def driver_steps_for(site: Site, change: Change, load: LoadDriver) -> tuple[DriverStep, ...]:
     """The drivers that the change needs. Raises RefusedError for one that this site lacks."""
-    return crew_of(site, change.installed, load)
+    return driver_steps(site, change.installed, load)
 
 
 def release_change(site: Site, item: str, now: datetime, after: Change | None, *, last: bool = True) -> Change:
@@ -248,7 +248,7 @@ def before_change(site: Site) -> Before | None:
     running = site.state.installs.running
     if running is None:
         return None
-    installed = installed_of(site, running)
+    installed = read_installed(site, running)
     return Before(
         release=installed.release,
         digest=running.release,

@@ -12,17 +12,17 @@ from verifier.site.journal.state import SiteState, Transaction
 from verifier.site.journal.transitions import (
     BEFORE_CHANGE,
     Apply,
-    Deed,
-    Deeds,
+    Blocked,
+    GoBack,
     MakeBackup,
-    Part,
+    NextPart,
     PartAct,
+    PartHistory,
+    PartRecord,
     Restore,
     Settled,
     State,
-    Stop,
     TryRestore,
-    TurnBack,
     Undo,
 )
 
@@ -33,7 +33,7 @@ MAX_RETREATS = 3
 
 
 @dataclass(frozen=True)
-class Observed:
+class DiskState:
     """What is seen now.
 
     Attributes:
@@ -46,7 +46,7 @@ class Observed:
 
 
 @dataclass(frozen=True)
-class Script:
+class RollbackScript:
     """A rollback document and what was done of it.
 
     Attributes:
@@ -55,28 +55,28 @@ class Script:
     """
 
     document: Rollback
-    deeds: Deeds
+    deeds: PartHistory
     back: bool = False
     fresh: bool = False
 
-    def next(self, *, back: bool) -> Part:
+    def next(self, *, back: bool) -> NextPart:
         return next_part(self.document, self.deeds, back=back, fresh=self.fresh)
 
     @property
     def taken_back(self) -> bool:
         """Whether taking data back was begun at least."""
-        return any(isinstance(one, Deed) and one.act in ("undo", "restore") for one in self.deeds)
+        return any(isinstance(one, PartRecord) and one.act in ("undo", "restore") for one in self.deeds)
 
 
 @dataclass(frozen=True)
-class Rest:
+class Idle:
     """Nothing happens by itself; ``why`` is ``idle``, ``person`` (trial passed, a word is awaited) or the state."""
 
     why: str
 
 
 @dataclass(frozen=True)
-class Close:
+class CloseAct:
     """An act has an intent and no outcome: write down what became of it."""
 
     act: Act
@@ -84,53 +84,53 @@ class Close:
 
 
 @dataclass(frozen=True)
-class Relink:
+class RepairLink:
     """``current`` names another generation than the journal, which is the truth: set it right."""
 
     to: int
 
 
 @dataclass(frozen=True)
-class Do:
+class RunAct:
     """Attributes: part: what of the rollback document; code: why, where that is not a failure."""
 
     act: Act
-    part: Part | None = None
+    part: NextPart | None = None
     code: str | None = None
 
 
 @dataclass(frozen=True)
-class Confirm:
+class ConfirmTrial:
     """The trial has passed and nobody else is asked."""
 
 
 @dataclass(frozen=True)
-class Ask:
+class RecordRetry:
     """Write down that a person asks for one more try, and which way it goes."""
 
     way: Literal["back", "forward"]
 
 
 @dataclass(frozen=True)
-class GiveUp:
+class MarkInconsistent:
     """Neither old nor new can be reached from here."""
 
     code: str
     detail: str
 
 
-Decision = Rest | Close | Relink | Do | Confirm | Ask | GiveUp
+Decision = Idle | CloseAct | RepairLink | RunAct | ConfirmTrial | RecordRetry | MarkInconsistent
 
 
 def decide(
     state: SiteState,
-    observed: Observed,
+    observed: DiskState,
     *,
     forward: bool,
     person: bool,
     again: Literal["", "any", "back"] = "",
     late: bool = False,
-    script: Script | None = None,
+    script: RollbackScript | None = None,
 ) -> Decision:
     """The one next thing.
 
@@ -150,51 +150,53 @@ def decide(
         return _close(now, now.act, observed)
     match now.state:
         case State.INCONSISTENT if not again:
-            return Rest("inconsistent")
+            return Idle("inconsistent")
         case State.INCONSISTENT:
             return _ask(now, observed, again, script)
         case _ if now.state in BEFORE_CHANGE and now.touched and not (forward and now.state != State.APPROVED):
-            return Do("resume")
+            return RunAct("resume")
         case State.STAGED | State.BACKED_UP if forward:
             return _parts(now, observed, script)
         case State.APPROVED if forward:
-            return Do("stage")
+            return RunAct("stage")
         case _ if now.state in BEFORE_CHANGE:
             return _at_rest(state, observed, str(now.state))
     # From here on `current` must be the one or the other, and the journal knows which.
     if observed.current not in (now.planned.target, now.planned.source):
-        return GiveUp("current-foreign", f"current names {observed.current}, expected {now.planned.target}")
+        return MarkInconsistent("current-foreign", f"current names {observed.current}, expected {now.planned.target}")
     if now.state != State.ROLLING_BACK and observed.current != state.installs.current:
-        return Relink(state.installs.current)
+        return RepairLink(state.installs.current)
     match now.state:
         case State.MIGRATING:
             return _parts(now, observed, script)
         case State.SWITCHED:
-            return Do("activate") if now.attempts < MAX_ATTEMPTS else _retreat(script)
+            return RunAct("activate") if now.attempts < MAX_ATTEMPTS else _retreat(script)
         case State.PROBING if not now.passed:
-            return Do("probe")
+            return RunAct("probe")
         case State.PROBING if person and late:
             back = _retreat(script, "unconfirmed")
             # Nothing leads back, and it works: then it waits on.
-            return back if isinstance(back, Do) else Rest("person")
+            return back if isinstance(back, RunAct) else Idle("person")
         case State.PROBING:
-            return Rest("person") if person else Confirm()
+            return Idle("person") if person else ConfirmTrial()
         case State.CONFIRMED:
-            return Do("settle")
+            return RunAct("settle")
         case State.ROLLING_BACK:
             if now.retreats >= MAX_RETREATS + now.asked:
-                return GiveUp("retreat-failed", f"going back failed {now.retreats} times: {now.detail}"[:1000])
+                return MarkInconsistent(
+                    "retreat-failed", f"going back failed {now.retreats} times: {now.detail}"[:1000]
+                )
             return _retreat(script)
     raise AssertionError(now.state)
 
 
-def leads_back(script: Script | None) -> GiveUp | None:
+def leads_back(script: RollbackScript | None) -> MarkInconsistent | None:
     """Why nothing leads back to the former generation; None when something does."""
     found = _retreat(script)
-    return found if isinstance(found, GiveUp) else None
+    return found if isinstance(found, MarkInconsistent) else None
 
 
-def act_of(part: Part) -> tuple[PartAct, str]:
+def act_of_part(part: NextPart) -> tuple[PartAct, str]:
     """The act and the name under which the journal knows a part."""
     match part:
         case MakeBackup(backup):
@@ -210,59 +212,59 @@ def act_of(part: Part) -> tuple[PartAct, str]:
     raise AssertionError(part)
 
 
-def _parts(now: Transaction, observed: Observed, script: Script | None) -> Decision:
+def _parts(now: Transaction, observed: DiskState, script: RollbackScript | None) -> Decision:
     """Between staging and the switch: the parts of the rollback document, one after the other."""
     if script is None:
-        return Do("switch")
+        return RunAct("switch")
     part = script.next(back=script.back)
     match part:
-        case Stop(code, detail):
-            return GiveUp(code, detail)
-        case TurnBack(code, _):
+        case Blocked(code, detail):
+            return MarkInconsistent(code, detail)
+        case GoBack(code, _):
             # What failed has said why already; what was cut off could not.
             why = code if now.code in ("", "interrupted") else None
-            return _retreat(script, why) if now.state == State.MIGRATING else Do("resume", code=why)
+            return _retreat(script, why) if now.state == State.MIGRATING else RunAct("resume", code=why)
         case Settled():
-            return Do("switch") if now.switches < MAX_ATTEMPTS else _retreat(script, "switch-failed")
+            return RunAct("switch") if now.switches < MAX_ATTEMPTS else _retreat(script, "switch-failed")
     pauses = script.document.services == "stopped" and now.planned.source != 0
     if pauses and now.paused != observed.boot:
-        return Do("pause")
-    return Do(act_of(part)[0], part)
+        return RunAct("pause")
+    return RunAct(act_of_part(part)[0], part)
 
 
-def _retreat(script: Script | None, code: str | None = None) -> Do | GiveUp:
+def _retreat(script: RollbackScript | None, code: str | None = None) -> RunAct | MarkInconsistent:
     """Back to the former generation, unless that would run its code on data that are not its own."""
     if script is not None and script.back:
         if script.taken_back:
-            return GiveUp("data-taken-back", "the data are the older generation's, and it does not run well")
+            return MarkInconsistent("data-taken-back", "the data are the older generation's, and it does not run well")
     elif script is not None:
         part = script.next(back=True)
-        if isinstance(part, Stop):
-            return GiveUp(part.code, part.detail)
-    return Do("retreat", code=code)
+        if isinstance(part, Blocked):
+            return MarkInconsistent(part.code, part.detail)
+    return RunAct("retreat", code=code)
 
 
-def _ask(now: Transaction, observed: Observed, again: str, script: Script | None) -> Ask:
+def _ask(now: Transaction, observed: DiskState, again: str, script: RollbackScript | None) -> RecordRetry:
     """Forward only where the data are those of the generation that `current` names, and nothing leads back."""
     if now.switched and again != "back" and observed.current == now.planned.target and script is not None:
         whole = script.taken_back if script.back else not script.taken_back
         if whole and leads_back(script) is not None:
-            return Ask("forward")
-    return Ask("back")
+            return RecordRetry("forward")
+    return RecordRetry("back")
 
 
-def _at_rest(state: SiteState, observed: Observed, why: str) -> Decision:
+def _at_rest(state: SiteState, observed: DiskState, why: str) -> Decision:
     if observed.current != state.installs.current:
-        return Relink(state.installs.current)
-    return Rest(why)
+        return RepairLink(state.installs.current)
+    return Idle(why)
 
 
-def _close(now: Transaction, act: Act, observed: Observed) -> Decision:
+def _close(now: Transaction, act: Act, observed: DiskState) -> Decision:
     """Only the switch can have happened without an outcome in a way that matters: the link itself tells."""
     if act == "switch":
         if observed.current == now.planned.target:
-            return Close(act, "done")
+            return CloseAct(act, "done")
         if observed.current == now.planned.source:
-            return Close(act, "interrupted")
-        return GiveUp("current-foreign", f"current names {observed.current}, expected {now.planned.source}")
-    return Close(act, "interrupted")
+            return CloseAct(act, "interrupted")
+        return MarkInconsistent("current-foreign", f"current names {observed.current}, expected {now.planned.source}")
+    return CloseAct(act, "interrupted")

@@ -2,15 +2,15 @@
 
 from manifests.documents.contract import MAX_CONTRACT, Contract
 from manifests.documents.plan import Plan
-from manifests.documents.policy import Kind
+from manifests.documents.policy import ChangeRule
 from manifests.words.canonical import parse
 from manifests.words.errors import RefusedError
 from manifests.words.version import in_any
 from verifier.change.below_floor import find_authorisation
-from verifier.change.data_return import data_way, rollback_document
+from verifier.change.data_return import plan_data_return, rollback_document
 from verifier.change.values import Change
 from verifier.site.folder import Site
-from verifier.site.generations import installed_of
+from verifier.site.generations import read_installed
 from verifier.site.journal.events import Planned
 from verifier.site.journal.state import Generation, SiteState
 from verifier.site.journal.transitions import State
@@ -30,8 +30,8 @@ def rollback_change(site: Site, number: int) -> Change:
     check_target(state, target, number, item)
     if target is None or running is None:
         raise AssertionError("checked above")
-    installed = installed_of(site, target)
-    leaving = installed_of(site, running)
+    installed = read_installed(site, target)
+    leaving = read_installed(site, running)
     rollback = rollback_document(site, leaving.release)
     floor = state.floor_of(target.channel)
     # To another configuration of what runs, nothing new comes in below the floor. F-165
@@ -46,15 +46,15 @@ def rollback_change(site: Site, number: int) -> Change:
             remedy=f"to go forward, waybill install r-{target.version}",
             finding="back-to",
         )
-    back = data_way(site, target, running, item)
+    back = plan_data_return(site, target, running, item)
     contract = parse(
         get_blob(site.blobs, installed.release.contract, MAX_CONTRACT), Contract, "contract", max_bytes=MAX_CONTRACT
     )
-    more: tuple[Kind, ...] = (
+    more: tuple[ChangeRule, ...] = (
         *(("below-floor",) if below else ()),
         *(("channel",) if target.channel != state.channel else ()),
     )
-    kinds: tuple[Kind, ...] = (*more, "rollback")
+    kinds: tuple[ChangeRule, ...] = (*more, "rollback")
     plan = Plan(
         site=state.site,
         site_key=state.site_key.keyid,

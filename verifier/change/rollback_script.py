@@ -7,22 +7,22 @@ from pathlib import Path
 from manifests.documents.rollback import Backup, Rollback, Step
 from verifier.runtime.migrations import MAX_TRIES
 from verifier.site.journal.transitions import (
-    Again,
     Apply,
-    Deed,
-    Deeds,
-    Made,
+    BackupRecord,
+    Blocked,
+    GoBack,
     MakeBackup,
-    Part,
+    NextPart,
     PartAct,
+    PartHistory,
+    PartRecord,
+    PartStatus,
     Restore,
+    RetryRequested,
     Settled,
-    Status,
-    Stop,
     TryRestore,
-    TurnBack,
     Undo,
-    Way,
+    UndoMethod,
 )
 
 
@@ -30,16 +30,16 @@ from verifier.site.journal.transitions import (
 class _History:
     """The deeds, folded."""
 
-    status: dict[str, Status] = field(default_factory=dict)
+    status: dict[str, PartStatus] = field(default_factory=dict)
     tries: dict[tuple[PartAct, str], int] = field(default_factory=dict)
-    made: dict[str, Made] = field(default_factory=dict)
+    made: dict[str, BackupRecord] = field(default_factory=dict)
     tried: set[str] = field(default_factory=set)
     failed: dict[tuple[PartAct, str], str] = field(default_factory=dict)
     restored: set[str] = field(default_factory=set)
     half_restored: set[str] = field(default_factory=set)
     said: set[str] = field(default_factory=set)
 
-    def take(self, deed: Deed) -> None:
+    def take(self, deed: PartRecord) -> None:
         key = (deed.act, deed.name)
         if deed.result == "begun":
             self.tries[key] = self.tries.get(key, 0) + 1
@@ -53,17 +53,17 @@ class _History:
                 self.made.pop(deed.name, None)
                 self.tried.discard(deed.name)
                 if deed.result == "done":
-                    self.made[deed.name] = Made(deed.name, deed.digest, deed.size)
+                    self.made[deed.name] = BackupRecord(deed.name, deed.digest, deed.size)
             case "try":
                 self.tried.discard(deed.name)
                 if deed.result == "done":
                     self.tried.add(deed.name)
             case "migrate":
-                done = Status.DONE if deed.result == "done" else Status.FAILED
-                self._step(deed.name, Status.CUT if open_ else done)
+                done = PartStatus.DONE if deed.result == "done" else PartStatus.FAILED
+                self._step(deed.name, PartStatus.CUT if open_ else done)
             case "undo":
-                done = Status.BACK if deed.result == "done" else Status.UNDO_FAILED
-                self._step(deed.name, Status.UNDO_CUT if open_ else done)
+                done = PartStatus.BACK if deed.result == "done" else PartStatus.UNDO_FAILED
+                self._step(deed.name, PartStatus.UNDO_CUT if open_ else done)
             case "restore":
                 self.restored.discard(deed.name)
                 self.half_restored.add(deed.name)
@@ -76,21 +76,21 @@ class _History:
         self.failed.clear()
         self.said = set(self.status)
 
-    def _step(self, name: str, status: Status) -> None:
+    def _step(self, name: str, status: PartStatus) -> None:
         self.status[name] = status
         self.said.discard(name)
 
-    def of(self, step: Step) -> Status:
-        return self.status.get(step.name, Status.UNTOUCHED)
+    def of(self, step: Step) -> PartStatus:
+        return self.status.get(step.name, PartStatus.UNTOUCHED)
 
     def count(self, act: PartAct, name: str) -> int:
         return self.tries.get((act, name), 0)
 
 
-def _fold(deeds: Iterable[Deed | Again]) -> _History:
+def _fold(deeds: Iterable[PartRecord | RetryRequested]) -> _History:
     history = _History()
     for deed in deeds:
-        if isinstance(deed, Again):
+        if isinstance(deed, RetryRequested):
             history.take_again()
         else:
             history.take(deed)
@@ -100,7 +100,7 @@ def _fold(deeds: Iterable[Deed | Again]) -> _History:
 # --- what comes next ----------------------------------------------------------------------------------------------
 
 
-def next_part(document: Rollback, deeds: Deeds, *, back: bool, fresh: bool) -> Part:
+def next_part(document: Rollback, deeds: PartHistory, *, back: bool, fresh: bool) -> NextPart:
     """The one next part.
 
     Args:
@@ -113,40 +113,40 @@ def next_part(document: Rollback, deeds: Deeds, *, back: bool, fresh: bool) -> P
     return (_back if back else _forward)(document, history, fresh=fresh)
 
 
-def _forward(document: Rollback, history: _History, *, fresh: bool) -> Part:
+def _forward(document: Rollback, history: _History, *, fresh: bool) -> NextPart:
     """1. the backups, each proven; 2. the steps in order."""
     if not history.status and not fresh:  # 1
         for backup in document.backup:
             for act in ("backup", "try"):
                 if (act, backup.name) in history.failed:
-                    return TurnBack(f"{act}-failed", f"{act} of {backup.name} failed")
+                    return GoBack(f"{act}-failed", f"{act} of {backup.name} failed")
             made = history.made.get(backup.name)
             if made is None:
                 return _unless_tried(history, "backup", backup.name, MakeBackup(backup))
             if backup.name not in history.tried:
                 return _unless_tried(history, "try", backup.name, TryRestore(backup, made))
     if history.restored or history.half_restored:
-        return TurnBack("restored", "data were restored already")
+        return GoBack("restored", "data were restored already")
     for step in document.steps:  # 2
         match history.of(step):
-            case Status.UNTOUCHED:
+            case PartStatus.UNTOUCHED:
                 return Apply(step)
-            case Status.CUT:
+            case PartStatus.CUT:
                 return after_crash(step, history.count("migrate", step.name))
-            case Status.FAILED:
-                return TurnBack("step-failed", f"step {step.name} failed")
-            case Status.UNDO_CUT | Status.UNDO_FAILED | Status.BACK:
-                return TurnBack("step-undone", f"step {step.name} was being undone")
+            case PartStatus.FAILED:
+                return GoBack("step-failed", f"step {step.name} failed")
+            case PartStatus.UNDO_CUT | PartStatus.UNDO_FAILED | PartStatus.BACK:
+                return GoBack("step-undone", f"step {step.name} was being undone")
     return Settled()
 
 
-def _unless_tried(history: _History, act: PartAct, name: str, part: Part) -> Part:
+def _unless_tried(history: _History, act: PartAct, name: str, part: NextPart) -> NextPart:
     if history.count(act, name) >= MAX_TRIES:
-        return TurnBack(f"{act}-interrupted", f"{act} of {name} was cut off {MAX_TRIES} times")
+        return GoBack(f"{act}-interrupted", f"{act} of {name} was cut off {MAX_TRIES} times")
     return part
 
 
-def after_crash(step: Step, tries: int) -> Apply | TurnBack | Stop:
+def after_crash(step: Step, tries: int) -> Apply | GoBack | Blocked:
     """What it means on the way forward that the step was begun, and nobody saw its end.
 
     Args:
@@ -154,15 +154,15 @@ def after_crash(step: Step, tries: int) -> Apply | TurnBack | Stop:
     """
     match step.after_crash:
         case "stop":
-            return Stop("step-interrupted", f"step {step.name} was cut off, and says `after_crash: stop`")
+            return Blocked("step-interrupted", f"step {step.name} was cut off, and says `after_crash: stop`")
         case "repeat" if step.repeatable and tries < MAX_TRIES:
             return Apply(step)
         case "repeat" if step.repeatable:
-            return TurnBack("step-interrupted", f"step {step.name} was cut off {tries} times")
-    return TurnBack("step-interrupted", f"step {step.name} was cut off")
+            return GoBack("step-interrupted", f"step {step.name} was cut off {tries} times")
+    return GoBack("step-interrupted", f"step {step.name} was cut off")
 
 
-def _back(document: Rollback, history: _History, *, fresh: bool) -> Part:
+def _back(document: Rollback, history: _History, *, fresh: bool) -> NextPart:
     """1. where each step goes; 2. a stop comes before anything else is touched; 3. undo, the last step first;
     4. restore, with all that shares data with it; the backups are older than every step."""
     ways = _ways(document, history, fresh=fresh)  # 1
@@ -170,7 +170,7 @@ def _back(document: Rollback, history: _History, *, fresh: bool) -> Part:
     for step in reversed(document.steps):  # 2
         way = ways.get(step.name)
         if way == "stop" or (step.name in restored and not _covered(document, step, history)):
-            return Stop(
+            return Blocked(
                 f"step-{history.of(step)}",
                 f"step {step.name} is {history.of(step)}, and the document has no way back from there",
             )
@@ -178,9 +178,9 @@ def _back(document: Rollback, history: _History, *, fresh: bool) -> Part:
     names = (names - history.restored) | history.half_restored
     for name in sorted(names):
         if ("restore", name) in history.failed:
-            return Stop("restore-failed", f"restoring {name} failed")
+            return Blocked("restore-failed", f"restoring {name} failed")
         if history.count("restore", name) >= MAX_TRIES:
-            return Stop("restore-interrupted", f"restoring {name} was cut off {MAX_TRIES} times")
+            return Blocked("restore-interrupted", f"restoring {name} was cut off {MAX_TRIES} times")
     for step in reversed(document.steps):  # 3
         if step.name not in restored:
             match ways.get(step.name):
@@ -194,18 +194,18 @@ def _back(document: Rollback, history: _History, *, fresh: bool) -> Part:
     return Settled()
 
 
-def _ways(document: Rollback, history: _History, *, fresh: bool) -> dict[str, Way]:
+def _ways(document: Rollback, history: _History, *, fresh: bool) -> dict[str, UndoMethod]:
     """For each step that was begun and is not back."""
     last = next((i for i, step in enumerate(document.steps) if step.name == document.no_return), None)
-    beyond = last is not None and history.of(document.steps[last]) == Status.DONE
-    ways: dict[str, Way] = {}
+    beyond = last is not None and history.of(document.steps[last]) == PartStatus.DONE
+    ways: dict[str, UndoMethod] = {}
     for step in document.steps:
         status = history.of(step)
         touched = _touched(document, step)
-        if status in (Status.UNTOUCHED, Status.BACK) or (touched and touched <= history.restored):
+        if status in (PartStatus.UNTOUCHED, PartStatus.BACK) or (touched and touched <= history.restored):
             continue
-        act: PartAct = "undo" if status == Status.UNDO_CUT else "migrate"
-        ways[step.name] = way_back(
+        act: PartAct = "undo" if status == PartStatus.UNDO_CUT else "migrate"
+        ways[step.name] = rollback_action(
             step,
             status,
             covered=_covered(document, step, history),
@@ -218,9 +218,9 @@ def _ways(document: Rollback, history: _History, *, fresh: bool) -> dict[str, Wa
     return ways
 
 
-def way_back(
+def rollback_action(
     step: Step,
-    status: Status,
+    status: PartStatus,
     *,
     covered: bool,
     beyond: bool,
@@ -228,7 +228,7 @@ def way_back(
     tries: int,
     said: bool = False,
     fresh: bool = False,
-) -> Way:
+) -> UndoMethod:
     """How one step is taken back.
 
     Args:
@@ -240,22 +240,22 @@ def way_back(
         fresh: Whether there are no former data, so what is left behind harms nothing.
     """
     rule = step.after_crash
-    last: Way = "restore" if covered else "keep" if said or fresh else "stop"
+    last: UndoMethod = "restore" if covered else "keep" if said or fresh else "stop"
     can_undo = step.undo is not None and not beyond
-    if rule == "stop" and status in (Status.CUT, Status.FAILED, Status.UNDO_CUT):
+    if rule == "stop" and status in (PartStatus.CUT, PartStatus.FAILED, PartStatus.UNDO_CUT):
         return last if said else "stop"
     match status:
-        case Status.DONE:
+        case PartStatus.DONE:
             return "undo" if can_undo else "keep" if compatible else last
         # Half done, whether it says so itself or nobody saw it: the document says which way is safe from there.
-        case Status.CUT | Status.FAILED:
+        case PartStatus.CUT | PartStatus.FAILED:
             if rule != "restore" and can_undo:
                 return "undo"
-            again = rule == "repeat" and step.repeatable and status == Status.CUT and tries < MAX_TRIES
+            again = rule == "repeat" and step.repeatable and status == PartStatus.CUT and tries < MAX_TRIES
             return "repeat" if not covered and compatible and again else last
-        case Status.UNDO_CUT:
+        case PartStatus.UNDO_CUT:
             return "undo" if _may_undo_again(step) and tries < MAX_TRIES else last
-        case Status.UNDO_FAILED:
+        case PartStatus.UNDO_FAILED:
             return "undo" if said else last
     return "keep"
 
@@ -275,7 +275,7 @@ def _covered(document: Rollback, step: Step, history: _History) -> bool:
     return bool(touched) and touched <= set(history.made)
 
 
-def _closure(document: Rollback, history: _History, ways: dict[str, Way]) -> frozenset[str]:
+def _closure(document: Rollback, history: _History, ways: dict[str, UndoMethod]) -> frozenset[str]:
     """The steps to restore: with one of them every other that was begun and touches the same data."""
     chosen = {name for name, way in ways.items() if way == "restore"}
     names: set[str] = set(history.half_restored)
@@ -322,18 +322,18 @@ def plan_backups(document: Rollback, folder: Path, *, fresh: bool, block: int) -
     )
 
 
-def plan_back(document: Rollback, deeds: Deeds, *, fresh: bool = False) -> tuple[Part, ...]:
-    """Everything that going back would do if nothing failed; a ``Stop`` at the end where it would not get there."""
-    parts: list[Part] = []
+def plan_back(document: Rollback, deeds: PartHistory, *, fresh: bool = False) -> tuple[NextPart, ...]:
+    """Everything that going back would do if nothing failed; a ``Blocked`` at the end where it would not get there."""
+    parts: list[NextPart] = []
     while not isinstance(part := next_part(document, deeds, back=True, fresh=fresh), Settled):
         parts.append(part)
         match part:
             case Undo(step):
-                deeds = (*deeds, Deed("undo", step.name, "done"))
+                deeds = (*deeds, PartRecord("undo", step.name, "done"))
             case Apply(step):
-                deeds = (*deeds, Deed("migrate", step.name, "done"))
+                deeds = (*deeds, PartRecord("migrate", step.name, "done"))
             case Restore(backup, _):
-                deeds = (*deeds, Deed("restore", backup.name, "done"))
+                deeds = (*deeds, PartRecord("restore", backup.name, "done"))
             case _:
                 break
     return tuple(parts)

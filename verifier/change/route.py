@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from manifests.documents.plan import Plan, parse_plan
-from manifests.documents.policy import Kind
+from manifests.documents.policy import ChangeRule
 from manifests.words.errors import RefusedError, UsageError
 from verifier.change.install_plan import config_change, release_change
 from verifier.change.rollback_plan import rollback_change
@@ -51,7 +51,7 @@ class Route:
         return f"install {' '.join(self.items)}"
 
 
-def change_of(site: Site, item: str) -> Change:
+def plan_change(site: Site, item: str) -> Change:
     """Work out the item with this id.
 
     Raises:
@@ -107,7 +107,7 @@ def route_of(site: Site, items: tuple[str, ...]) -> Route:
 
 def _joined(hops: list[Change]) -> Plan:
     first, last = hops[0].plan, hops[-1].plan
-    kinds: set[Kind] = {kind for one in hops for kind in one.plan.kinds}
+    kinds: set[ChangeRule] = {kind for one in hops for kind in one.plan.kinds}
     return msgspec.structs.replace(
         first,
         releases=tuple(release for one in hops for release in one.plan.releases),

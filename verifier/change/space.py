@@ -7,7 +7,7 @@ from pathlib import Path
 from manifests.documents.rollback import Rollback
 from manifests.words.digest import Blob
 from verifier.change.backups import backup_folder
-from verifier.change.driver_steps import Work
+from verifier.change.driver_steps import DriverStep
 from verifier.change.rollback_script import plan_backups
 from verifier.change.values import Change
 from verifier.site.folder import OVERHEAD, OVERHEAD_FILES, Site, check_space
@@ -16,7 +16,7 @@ from verifier.site.store import is_held, missing_blobs, space_for
 
 
 @dataclass(frozen=True)
-class Room:
+class SpaceNeed:
     """What is needed on one file system, and what is free there.
 
     Attributes:
@@ -30,11 +30,11 @@ class Room:
     free_inodes: int
 
 
-Advance = Callable[[int], None]
+ProgressCallback = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Need:
+class InstallNeed:
     """What it will take: counted before the first write.
 
     Attributes:
@@ -48,7 +48,7 @@ class Need:
     where: Path | None = None
 
 
-def plan_need(site: Site, change: Change, crew: tuple[Work, ...], told: Advance) -> Need:
+def plan_need(site: Site, change: Change, crew: tuple[DriverStep, ...], told: ProgressCallback) -> InstallNeed:
     """Bytes and inodes that staging takes. Reads every blob that is there already, and writes nothing.
 
     Raises:
@@ -59,11 +59,11 @@ def plan_need(site: Site, change: Change, crew: tuple[Work, ...], told: Advance)
     size, inodes = space_for(missing, block)
     wanted = space_wanted(site, change, crew, size, inodes)
     check_space(site.disk, wanted)
-    return Need(missing=missing, bytes=sum(one[1] for one in wanted), inodes=sum(one[2] for one in wanted))
+    return InstallNeed(missing=missing, bytes=sum(one[1] for one in wanted), inodes=sum(one[2] for one in wanted))
 
 
 def space_wanted(
-    site: Site, change: Change, crew: tuple[Work, ...], size: int, inodes: int
+    site: Site, change: Change, crew: tuple[DriverStep, ...], size: int, inodes: int
 ) -> tuple[tuple[Path, int, int], ...]:
     """``(place, bytes, inodes)`` of everything that is written; ``size`` and ``inodes`` are those of new blobs."""
     wanted = (
@@ -76,7 +76,9 @@ def space_wanted(
     return (*wanted, backup_need(site, change.installed, change.rollback, fresh=not change.planned.source))
 
 
-def rooms_of(site: Site, hops: tuple[Change, ...], crews: tuple[tuple[Work, ...], ...]) -> tuple[Room, ...]:
+def space_needs(
+    site: Site, hops: tuple[Change, ...], crews: tuple[tuple[DriverStep, ...], ...]
+) -> tuple[SpaceNeed, ...]:
     """Space on each file system, by the sizes of what is not held; an install hashes what is and counts again."""
     members = {one.digest: one for hop in hops for one in hop.release.members}
     missing = tuple(one for one in members.values() if not is_held(site.blobs, one))
@@ -92,7 +94,7 @@ def rooms_of(site: Site, hops: tuple[Change, ...], crews: tuple[tuple[Work, ...]
         free = site.disk.space(wanted[0][0])
         names = sorted({place_name(site, place) for place, _, _ in wanted})
         found.append(
-            Room(
+            SpaceNeed(
                 places=tuple(names),
                 bytes=sum(one[1] for one in wanted),
                 inodes=sum(one[2] for one in wanted),

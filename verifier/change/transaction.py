@@ -5,9 +5,9 @@ from collections.abc import Callable
 from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
 from manifests.words.errors import InconsistentError, RolledBackError, TrialError, WaybillError
 from manifests.words.units import show_duration
-from verifier.change.recovery import Script, leads_back
+from verifier.change.recovery import RollbackScript, leads_back
 from verifier.site.folder import Site
-from verifier.site.generations import Installed, installed_of, read_generation
+from verifier.site.generations import Installed, read_generation, read_installed
 from verifier.site.journal.events import Planned
 from verifier.site.journal.transitions import BEFORE_CHANGE, State
 from verifier.site.store import get_blob
@@ -32,7 +32,7 @@ def target_of(site: Site, planned: Planned) -> Installed:
     """
     made = site.state.installs.generation(planned.target)
     if planned.action == "rollback" and made is not None:
-        return installed_of(site, made)
+        return read_installed(site, made)
     return read_generation(
         site.generation_folder(planned.target),
         planned.target,
@@ -49,14 +49,14 @@ def document_owner(site: Site, planned: Planned) -> Installed:
     known = site.state.installs.generation(planned.document)
     if planned.document == planned.target or known is None:
         return target_of(site, planned)
-    return installed_of(site, known)
+    return read_installed(site, known)
 
 
 def read_document(site: Site, owner: Installed) -> Rollback:
     return parse_rollback(get_blob(site.blobs, owner.release.rollback, MAX_ROLLBACK))
 
 
-def script_of(site: Site, document: Callable[[], Rollback] | None = None) -> Script | None:
+def script_of(site: Site, document: Callable[[], Rollback] | None = None) -> RollbackScript | None:
     """What the rollback document says of where things are; None while it has no say.
 
     Args:
@@ -65,7 +65,7 @@ def script_of(site: Site, document: Callable[[], Rollback] | None = None) -> Scr
     now = site.state.installs.transaction
     if now is None or not now.planned.document or now.state not in SCRIPTED:
         return None
-    return Script(
+    return RollbackScript(
         document=document() if document else read_document(site, document_owner(site, now.planned)),
         deeds=site.state.installs.deeds_of(now.planned.document),
         back=now.action == "rollback",

@@ -8,7 +8,7 @@ from manifests.documents.contract import Contract
 from manifests.documents.plan import Plan
 from manifests.documents.release import Release
 from manifests.documents.rollback import Rollback
-from verifier.change.data_return import Back
+from verifier.change.data_return import DataReturn
 from verifier.rules.change_kinds import Before
 from verifier.site.generations import Installed
 from verifier.site.journal.events import Action, Planned
@@ -60,7 +60,7 @@ class Change:
     def then(self) -> str:
         return f"rollback --to {self.target}" if self.action == "rollback" else f"install {self.item}"
 
-    back: Back | None = None
+    back: DataReturn | None = None
     authorised: SignedAuthorisation | None = None
 
     @property

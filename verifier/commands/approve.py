@@ -9,13 +9,13 @@ from console.options import in_words, passphrase_option, verb
 from console.result import Result
 from manifests.words.errors import UsageError
 from verifier.approval.answers import sign_answer
-from verifier.approval.approve import check_reviewed, say_verdict
+from verifier.approval.approve import check_reviewed, give_verdict
 from verifier.approval.queue import emergency_data
 from verifier.approval.request_folder import ANSWERS
 from verifier.approval.request_reader import open_request
 from verifier.approval.review_page import agreement_text
 from verifier.commands.review import digest_argument, request_folder
-from verifier.commands.site_options import hold_here, items_argument, key_option, signer_of, site_option, tools_here
+from verifier.commands.site_options import hold_here, items_argument, key_option, runtime_here, signer_of, site_option
 
 plan_option = click.option(
     "--plan", callback=digest_argument, metavar="DIGEST", help="Only if it is still the plan that was reviewed."
@@ -91,7 +91,7 @@ def _say_verdict(
         raise UsageError("is for a request folder", where="--answer", remedy="at the site nothing is carried")
     signer = signer_of(key, passphrase_fd)
     with hold_here(place, verdict) as site:
-        said = say_verdict(site, items, signer, verdict, condition=words, load=tools_here().load, plan=plan)
+        said = give_verdict(site, items, signer, verdict, condition=words, load=runtime_here().load, plan=plan)
     done = "approved" if verdict == "approve" else "rejected"
     first = f"{done} {' '.join(items)} as {said.person} ({said.role})"
     data = {

@@ -9,7 +9,14 @@ from console.options import passphrase_option, verb
 from console.result import Result
 from verifier.approval.confirmation import acknowledge_time
 from verifier.commands.install import install_output
-from verifier.commands.site_options import hold_here, key_option, signer_of, site_option, tools_here, write_report_after
+from verifier.commands.site_options import (
+    hold_here,
+    key_option,
+    runtime_here,
+    signer_of,
+    site_option,
+    write_report_after,
+)
 from verifier.install.confirm import confirm
 
 
@@ -29,4 +36,4 @@ def confirm_command(key: str | None, passphrase_fd: int | None, claimed: str | N
             acknowledge_time(site, claimed, signer)
             return Result(f"time has passed until {claimed}", {"time_floor": site.state.trust.time_floor})
     with hold_here(place, "confirm") as site:
-        return install_output(confirm(site, tools_here(), signer=signer, tell=write_report_after), "confirmed")
+        return install_output(confirm(site, runtime_here(), signer=signer, tell=write_report_after), "confirmed")

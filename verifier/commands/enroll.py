@@ -13,7 +13,7 @@ from manifests.words.errors import UsageError
 from manifests.words.fingerprint import parse_fingerprint
 from verifier.commands.site_options import hold_here, site_option, write_report_after
 from verifier.install.result import check_idle
-from verifier.intake.enrolment import MONTHLY, Names, enroll, read_offer, read_people
+from verifier.intake.enrolment import MONTHLY, SiteNames, enroll, read_offer, read_people
 from verifier.intake.root_replacement import replace_root
 from verifier.reporting.key_change import renew_key, rotate_key
 from verifier.site.disk import Disk
@@ -92,7 +92,7 @@ def enroll_command(
     missing = [option for option, value in given.items() if value is None]
     if media is None or missing:
         raise UsageError(f"missing {', '.join(missing)}", where="enroll", remedy="waybill enroll --help")
-    names = Names(customer or "", product or "", environment or "", name or "")
+    names = SiteNames(customer or "", product or "", environment or "", name or "")
     offer = read_offer(media, parse_fingerprint(fingerprint or ""), channel)
     target = place or state_folders(os.environ)[0 if os.geteuid() == 0 else -1] / names.site.replace("/", ".")
     made = enroll(

@@ -12,7 +12,7 @@ from console.result import Result
 from manifests.words.time import rfc3339
 from verifier.approval.page import as_page, as_text, write_new
 from verifier.commands.site_options import look_here, site_option
-from verifier.reporting.history import SALT, history_paper, lines_of
+from verifier.reporting.history import SALT, history_lines, history_page
 from verifier.trust.findings import VERIFIER_VERSION
 
 
@@ -27,7 +27,7 @@ def history_command(every: bool, since: int, page: Path | None, place: Path | No
     """
     site = look_here(place)
     state = site.state
-    lines = tuple(one for one in lines_of(entry.record for entry in site.entries) if one.record.seq >= since)
+    lines = tuple(one for one in history_lines(entry.record for entry in site.entries) if one.record.seq >= since)
     lead = [f"chain of {state.seq} entries holds; head {state.head}"]
     if site.broken is not None:
         lead = [
@@ -37,7 +37,7 @@ def history_command(every: bool, since: int, page: Path | None, place: Path | No
     if site.torn:
         lead.append(f"its last line was cut off by a crash ({site.torn} bytes); waybill recover cuts and notes it")
     about = f"written by waybill {VERIFIER_VERSION}, {rfc3339(utc_now())}"
-    paper = history_paper(state.site, tuple(lead), lines, every=every, about=about)
+    paper = history_page(state.site, tuple(lead), lines, every=every, about=about)
     text = as_text(paper)
     if page is not None:
         text = f"written: {write_new(page, as_page(paper).encode())}"

@@ -22,12 +22,12 @@ from verifier.commands.site_options import (
     items_argument,
     media_option,
     open_here,
+    runtime_here,
     site_option,
-    tools_here,
     write_report_after,
 )
 from verifier.install.install import install
-from verifier.install.result import Ended
+from verifier.install.result import InstallResult
 from verifier.intake.bundles import receive_bundle
 from verifier.site.folder import Site
 
@@ -88,7 +88,7 @@ def install_command(
             ended = install(
                 site,
                 items,
-                tools_here(),
+                runtime_here(),
                 media=media,
                 contract=_ask_contract(contract),
                 tell=write_report_after,
@@ -175,7 +175,7 @@ def _ask_contract(given: str | None) -> Callable[[Change], str]:
     return ask
 
 
-def install_output(ended: Ended, verb_: str) -> Result:
+def install_output(ended: InstallResult, verb_: str) -> Result:
     now = ended.generation
     what = f"generation {now.number}, {now.product} {now.version}" if now else "nothing is installed"
     lines = [f"{verb_}: {what}"]

@@ -10,8 +10,8 @@ from console.result import Result
 from manifests.words.time import rfc3339
 from verifier.approval.page import as_page, as_text, write_new
 from verifier.commands.site_options import hold_here, open_here, signer_of, site_option, table_rows, write_report_after
-from verifier.reporting.offboarding import agree, ask, end, finish
-from verifier.reporting.offboarding_page import farewell_paper
+from verifier.reporting.offboarding import agree_offboarding, ask_offboarding, end_access, finish_offboarding
+from verifier.reporting.offboarding_page import offboarding_page
 from verifier.trust.findings import VERIFIER_VERSION
 
 
@@ -35,17 +35,17 @@ def offboard_command(
     signers = [signer_of(uri, passphrase_fd) for uri in keys]
     with hold_here(place, "offboard") as site:
         if not site.state.offboarded:
-            if reason is not None and ask(site, reason):
+            if reason is not None and ask_offboarding(site, reason):
                 write_report_after(site, "offboard-asked")
             for signer in signers:
-                agree(site, signer)
-            end(site)
-        done = finish(site, utc_now())
+                agree_offboarding(site, signer)
+            end_access(site)
+        done = finish_offboarding(site, utc_now())
         state = site.state
         now = state.offboarding
         tried = now.tried if now else ()
     # Anew: the held site knows no entries of its own making.
-    paper = farewell_paper(open_here(place), f"written by waybill {VERIFIER_VERSION}, {rfc3339(utc_now())}")
+    paper = offboarding_page(open_here(place), f"written by waybill {VERIFIER_VERSION}, {rfc3339(utc_now())}")
     lines = [as_text(paper), "", f"report: {done.report}  (the last one; carry it: waybill report --out MEDIUM)"]
     if page is not None:
         lines.append(f"written: {write_new(page, as_page(paper).encode())}")

@@ -13,8 +13,8 @@ from console.result import Result
 from manifests.words.errors import AttentionError
 from verifier.approval.queue import waiting_items
 from verifier.approval.review import queue_text
-from verifier.commands.site_options import hold_here, site_option, tools_here, write_report_after
-from verifier.intake.media import Arrivals, receive_paths
+from verifier.commands.site_options import hold_here, runtime_here, site_option, write_report_after
+from verifier.intake.media import ReceivedMedia, receive_media
 
 
 @verb(short_help="Take in what came.")
@@ -38,7 +38,7 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
     with hold_here(place, "receive") as site:
         before = site.state.reports.consignment
         try:
-            found = receive_paths(site, paths, keep=keep, watch=watch, load=tools_here().load, say=say)
+            found = receive_media(site, paths, keep=keep, watch=watch, load=runtime_here().load, say=say)
         finally:
             # Also when a bundle was refused: what came beside it is told all the same, and so is an alarm.
             if site.state.reports.owed:
@@ -49,7 +49,7 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
     return _received(found, report, [one.item for one in waiting], queue_text(waiting))
 
 
-def _received(found: Arrivals, report: Path | None, waiting: list[str], queue: str) -> Result:
+def _received(found: ReceivedMedia, report: Path | None, waiting: list[str], queue: str) -> Result:
     lines = _trust_lines(found)
     for one in found.taken:
         lines += [finding.line() for finding in one.findings]
@@ -123,7 +123,7 @@ def _received(found: Arrivals, report: Path | None, waiting: list[str], queue: s
     return Result("\n".join([*lines, "", queue]), data, error)
 
 
-def _trust_lines(found: Arrivals) -> list[str]:
+def _trust_lines(found: ReceivedMedia) -> list[str]:
     """Root documents and lists that came alone; who joined and left was said before they were in force."""
     trust = found.trust
     lines = [f"in force: root {one.version}  {one.fingerprint}" for one in trust.roots]

@@ -7,7 +7,7 @@ import click
 from console.options import verb
 from console.result import Result
 from verifier.commands.install import install_output
-from verifier.commands.site_options import hold_here, site_option, tools_here, write_report_after
+from verifier.commands.site_options import hold_here, runtime_here, site_option, write_report_after
 from verifier.install.recover import recover
 
 
@@ -20,6 +20,6 @@ def recover_command(due: bool, place: Path | None) -> Result:
     Out of INCONSISTENT it tries once more, on your word; with --due it leaves that alone, because nobody is there.
     """
     with hold_here(place, "recover") as site:
-        what, ended = recover(site, tools_here(), tell=write_report_after, due=due)
+        what, ended = recover(site, runtime_here(), tell=write_report_after, due=due)
     result = install_output(ended, "runs")
     return Result(f"{what}\n{result.text}", {"action": what, **result.data}, result.error)

@@ -22,16 +22,16 @@ from manifests.transport.telephone import spoken_line
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError, UntrustedError, UsageError
 from verifier.approval.export import let_leave
-from verifier.reporting.field_sources import contract_in_force, explain, why_text
+from verifier.reporting.field_sources import contract_in_force, explain, field_sources_text
 from verifier.reporting.qr import as_blocks, check_free, draw, picture_names, write_pictures
-from verifier.reporting.report_observe import observe_site, read_former
+from verifier.reporting.report_observe import observe_site, read_previous_report
 from verifier.reporting.report_plan import plan_report
 from verifier.reporting.report_write import export_reports, write_report
 from verifier.site.disk import Disk
 from verifier.site.folder import Site, find_site, look_at_site, open_site
 from verifier.site.host import this_host
 from verifier.site.lock import hold_site
-from verifier.site.report_files import history_of, newest_report, read_report, report_path
+from verifier.site.report_files import newest_report, read_report, report_history, report_path
 from verifier.site.vendor_access import check_served
 
 
@@ -124,7 +124,7 @@ def _draw(site: Site, raw: bytes, result: Result, signers: "tuple[Signer, ...]",
 
 
 def _copy(site: Site, target: Path, result: Result, signers: "tuple[Signer, ...]") -> Result:
-    copied = export_reports(site, site.disk, target, most=history_of(site), signers=signers)
+    copied = export_reports(site, site.disk, target, most=report_history(site), signers=signers)
     names = [str(one) for one in copied]
     text = "\n".join([result.text, "", "handed out:", *(f"  {name}" for name in names)])
     return Result(text, {**result.data, "copied": names})
@@ -170,7 +170,7 @@ def _why(site: Site) -> Result:
         "purpose": why.purpose or None,
         "fields": [{"field": one.field, "line": one.line or None, "there": one.there} for one in why.reasons],
     }
-    return Result(why_text(why), data)
+    return Result(field_sources_text(why), data)
 
 
 def _planned(site: Site) -> tuple[Report, bytes]:
@@ -178,7 +178,7 @@ def _planned(site: Site) -> tuple[Report, bytes]:
     if site.state.offboarding is not None and site.state.offboarding.final is not None:
         check_served(site.state)
     observed = observe_site(site)
-    report = plan_report(site.state, observed, read_former(site), cause="requested", now=utc_now())
+    report = plan_report(site.state, observed, read_previous_report(site), cause="requested", now=utc_now())
     return report, encode_report(report, observed.enrolment)
 
 

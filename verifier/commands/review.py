@@ -14,18 +14,18 @@ from manifests.documents.enrolment import key_groups
 from manifests.words.errors import UsageError
 from manifests.words.fingerprint import as_groups, as_words, parse_fingerprint
 from manifests.words.time import rfc3339
-from verifier.approval.items import asked_about
-from verifier.approval.page import Paper, as_page, as_text, write_new
+from verifier.approval.items import approvable_of
+from verifier.approval.page import Page, as_page, as_text, write_new
 from verifier.approval.queue import emergency_data, waiting_data, waiting_items
 from verifier.approval.request_folder import REQUEST
 from verifier.approval.request_reader import OpenRequest, is_request_folder, open_request
 from verifier.approval.request_writer import write_request
 from verifier.approval.review import Review, make_review, queue_text
-from verifier.approval.review_input import Matter, matter_of
+from verifier.approval.review_input import ReviewInput, read_review_input
 from verifier.approval.review_page import agreement_section, review_paper
-from verifier.approval.verdicts import standing_of
-from verifier.commands.site_options import items_argument, open_here, site_option, tools_here
-from verifier.rules.agreement import Standing
+from verifier.approval.verdicts import approval_status
+from verifier.commands.site_options import items_argument, open_here, runtime_here, site_option
+from verifier.rules.agreement import ApprovalStatus
 from verifier.site.folder import Site
 from verifier.trust.findings import VERIFIER_VERSION
 
@@ -85,25 +85,25 @@ def request_folder(items: tuple[str, ...]) -> Path | None:
 
 
 def _review(site: Site, items: tuple[str, ...], page: Path | None, out: Path | None) -> Result:
-    asked = asked_about(site, items)
-    standing = standing_of(site, asked)
+    asked = approvable_of(site, items)
+    standing = approval_status(site, asked)
 
-    def paper_of(matter: Matter) -> tuple[Review, Paper]:
+    def paper_of(matter: ReviewInput) -> tuple[Review, Page]:
         review = make_review(matter)
         return review, review_paper(review, agreement_section(asked, standing), _subject_lines(review), _about())
 
     if out is None:
-        review, paper = paper_of(matter_of(site, asked, tools_here().load))
+        review, paper = paper_of(read_review_input(site, asked, runtime_here().load))
         data = {**review_data(review, standing), "item": asked.item, "items": list(items)}
         return _shown(paper, data, page)
-    made: list[tuple[Review, Paper]] = []
+    made: list[tuple[Review, Page]] = []
 
-    def pages(matter: Matter) -> dict[str, bytes]:
+    def pages(matter: ReviewInput) -> dict[str, bytes]:
         made.append(paper_of(matter))
         paper = made[0][1]
         return {"review.html": as_page(paper).encode(), "review.txt": (as_text(paper) + "\n").encode()}
 
-    signed = write_request(site, asked, items, out, tools_here().load, pages)
+    signed = write_request(site, asked, items, out, runtime_here().load, pages)
     ((review, paper),) = made
     data = {**review_data(review, standing), "item": asked.item, "items": list(items)}
     if page is not None:
@@ -116,7 +116,7 @@ def _review(site: Site, items: tuple[str, ...], page: Path | None, out: Path | N
     return Result("\n".join(lines), {**data, "request": signed.digest, "path": str(out / REQUEST)})
 
 
-def _shown(paper: Paper, data: dict[str, Any], page: Path | None) -> Result:
+def _shown(paper: Page, data: dict[str, Any], page: Path | None) -> Result:
     return Result(as_text(paper) if page is None else f"written: {write_page(page, paper)}", data)
 
 
@@ -161,12 +161,12 @@ def _about() -> str:
     return f"written by waybill {VERIFIER_VERSION}, {rfc3339(utc_now())}"
 
 
-def write_page(path: Path, paper: Paper) -> Path:
+def write_page(path: Path, paper: Page) -> Path:
     """A new file; one that is there already is never written over."""
     return write_new(path, as_page(paper).encode())
 
 
-def review_data(review: Review, standing: Standing) -> dict[str, Any]:
+def review_data(review: Review, standing: ApprovalStatus) -> dict[str, Any]:
     """Everything that the text says, for programs."""
     found: dict[str, Any] = msgspec.to_builtins(review)
     return {

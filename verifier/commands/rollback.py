@@ -9,11 +9,11 @@ from console.result import Result
 from manifests.words.errors import WaybillError
 from verifier.approval.page import section_text
 from verifier.approval.review import make_review
-from verifier.approval.review_input import matter_of
+from verifier.approval.review_input import read_review_input
 from verifier.approval.review_page import back_section
 from verifier.change.rollback_plan import rollback_change
 from verifier.commands.install import install_output
-from verifier.commands.site_options import hold_here, signer_of, site_option, tools_here, write_report_after
+from verifier.commands.site_options import hold_here, runtime_here, signer_of, site_option, write_report_after
 from verifier.install.rollback import rollback
 from verifier.site.folder import Site
 from verifier.site.journal.transitions import State
@@ -39,7 +39,7 @@ def rollback_command(
     with hold_here(place, "rollback") as site:
         means = _going_back(site, number)
         ended = rollback(
-            site, number, tools_here(), signer=signer, reason=reason, tell=write_report_after, dry_run=dry_run
+            site, number, runtime_here(), signer=signer, reason=reason, tell=write_report_after, dry_run=dry_run
         )
     result = install_output(ended, "runs")
     return Result("\n".join((result.text, *means)), {**result.data, "means": means}, result.error)
@@ -53,6 +53,6 @@ def _going_back(site: Site, number: int | None) -> list[str]:
     target = number or site.former()
     try:
         asked = rollback_change(site, target)
-        return section_text(back_section(make_review(matter_of(site, asked, tools_here().load))))
+        return section_text(back_section(make_review(read_review_input(site, asked, runtime_here().load))))
     except WaybillError:
         return []  # `rollback` itself says what is wrong

@@ -18,7 +18,7 @@ from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UsageError
 from manifests.words.units import show_size
 from verifier.commands.trust_options import find_trust, with_trust
-from verifier.trust.anchor import Whom
+from verifier.trust.anchor import TrustAnchor
 
 if TYPE_CHECKING:
     from verifier.site.folder import Site
@@ -65,14 +65,14 @@ def show_command(
     return _show_release(first, verified.release, verified.release_digest, verified)
 
 
-def _show_document(file: Path, whom: Whom | None, site: "Site | None", enrolment: Path | None) -> Result:
+def _show_document(file: Path, whom: TrustAnchor | None, site: "Site | None", enrolment: Path | None) -> Result:
     from verifier.documents.registry import document_data, document_text, judge_document, read_document
-    from verifier.documents.values import Judge
+    from verifier.documents.values import DocumentJudge
 
     data, said = read_document(file)
     by: str | None = None
     try:
-        by = judge_document(file, data, said, Judge(whom, site, enrolment)).by
+        by = judge_document(file, data, said, DocumentJudge(whom, site, enrolment)).by
         first = f"verified: {by}"
     except (UsageError, RefusedError) as error:
         first = f"not verified: {error.problem} ({error.remedy})"

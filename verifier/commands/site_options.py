@@ -14,8 +14,8 @@ from console.passphrase import ask_passphrase
 from content.signing.signers import open_signer
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import UsageError
-from verifier.approval.page import Paper, Row
-from verifier.install.wiring import Tools, site_tools
+from verifier.approval.page import Page, Row
+from verifier.install.wiring import Runtime, site_runtime
 from verifier.reporting.report_write import write_report
 from verifier.site.disk import Disk
 from verifier.site.folder import Site, find_site, look_at_site, open_site
@@ -56,8 +56,8 @@ def hold_here(place: Path | None, command: str, *, any_key: bool = False) -> Abs
     return hold_site(_find(place), Disk(), this_host(), command, any_key=any_key)
 
 
-def tools_here() -> Tools:
-    return site_tools(say)
+def runtime_here() -> Runtime:
+    return site_runtime(say)
 
 
 def write_report_after(site: Site, cause: str) -> Path:
@@ -71,6 +71,6 @@ def signer_of(uri: str | None, passphrase_fd: int | None) -> Signer:
     return open_signer(named, lambda prompt: ask_passphrase(prompt, descriptor=passphrase_fd), Path.cwd())
 
 
-def table_rows(paper: Paper, title: str) -> tuple["Row", ...]:
+def table_rows(paper: Page, title: str) -> tuple["Row", ...]:
     table = next(one.table for one in paper.sections if one.title == title)
     return table.rows if table else ()

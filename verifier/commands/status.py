@@ -10,8 +10,8 @@ from console.result import Result
 from manifests.words.errors import WaybillError
 from verifier.approval.queue import waiting_items
 from verifier.change.driver_steps import observe
-from verifier.commands.site_options import look_here, site_option, tools_here
-from verifier.reporting.status import broken_status, status_of
+from verifier.commands.site_options import look_here, runtime_here, site_option
+from verifier.reporting.status import broken_status, read_status
 
 
 @verb(short_help="Say what runs.")
@@ -26,9 +26,9 @@ def status_command(fast: bool, place: Path | None) -> Result:
     components, unseen = None, ""
     if not fast:
         try:
-            components = observe(site, tools_here().load)
+            components = observe(site, runtime_here().load)
         except WaybillError as error:
             unseen = str(error)
     waiting = waiting_items(site)
-    found = status_of(site, waiting, components, utc_now(), unseen=unseen)
+    found = read_status(site, waiting, components, utc_now(), unseen=unseen)
     return Result(found.text, found.data, found.error)

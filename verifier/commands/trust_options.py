@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from manifests.words.errors import UsageError
-from verifier.trust.anchor import Whom, named_anchor
+from verifier.trust.anchor import TrustAnchor, named_anchor
 
 if TYPE_CHECKING:
     from verifier.site.folder import Site
@@ -29,7 +29,9 @@ def with_trust(function: Any) -> Any:
     return function
 
 
-def find_trust(root: Path | None, fingerprint: str | None, given: Path | None) -> "tuple[Whom | None, Site | None]":
+def find_trust(
+    root: Path | None, fingerprint: str | None, given: Path | None
+) -> "tuple[TrustAnchor | None, Site | None]":
     """Whom to trust: --root or --fingerprint, else the site that judges; two times None when nothing says so.
 
     Raises:

@@ -15,7 +15,7 @@ from content.bundle.head import open_head
 from manifests.words.errors import HostError, UsageError, WaybillError
 from manifests.words.text import one_line
 from verifier.commands.trust_options import find_trust, with_trust
-from verifier.trust.anchor import Whom
+from verifier.trust.anchor import TrustAnchor
 from verifier.trust.bundle import VerifiedBundle, verify_path, verify_pipe
 from verifier.trust.findings import Finding, gravest, refusal
 
@@ -59,7 +59,7 @@ def verify_command(
 
 
 def _verify_one(
-    file: str, whom: Whom | None, site: "Site | None", enrolment: Path | None, head_file: Path | None
+    file: str, whom: TrustAnchor | None, site: "Site | None", enrolment: Path | None, head_file: Path | None
 ) -> Result:
     try:
         if is_document(file):
@@ -93,12 +93,12 @@ def is_document(file: str) -> bool:
         return opened.read(1) == b"{"
 
 
-def _verify_document(file: str, whom: Whom | None, site: "Site | None", enrolment: Path | None) -> Result:
+def _verify_document(file: str, whom: TrustAnchor | None, site: "Site | None", enrolment: Path | None) -> Result:
     from verifier.documents.registry import document_data, judge_document, read_document
-    from verifier.documents.values import Judge
+    from verifier.documents.values import DocumentJudge
 
     data, said = read_document(Path(file))
-    vouched = judge_document(Path(file), data, said, Judge(whom, site, enrolment))
+    vouched = judge_document(Path(file), data, said, DocumentJudge(whom, site, enrolment))
     finding = Finding("signatures", "ok", vouched.by)
     practice = ", practice" if vouched.practice else ""
     lines = [finding.line(), f"verdict: verified {said.kind}, {one_line(said.title)}{practice} ({said.digest})"]
@@ -116,7 +116,7 @@ def _verify_document(file: str, whom: Whom | None, site: "Site | None", enrolmen
     )
 
 
-def _verify_file(file: str, whom: Whom, head_file: Path | None) -> VerifiedBundle:
+def _verify_file(file: str, whom: TrustAnchor, head_file: Path | None) -> VerifiedBundle:
     now, pin, facts, known = utc_now(), whom.pin, whom.facts, whom.known
     if file == "-":
         head = open_head(head_file) if head_file else None

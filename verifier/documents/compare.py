@@ -32,13 +32,13 @@ from verifier.approval.differences.compare_values import PARTS, Difference
 from verifier.approval.differences.contract import contract_differences
 from verifier.approval.differences.policy import document_differences, policy_differences, root_differences
 from verifier.approval.differences.release import release_differences
-from verifier.approval.release_documents import Side, read_side
+from verifier.approval.release_documents import ReleaseDocuments, read_release_documents
 
 MAX_DOCUMENT = 16 << 20
-Document = Side | Root | Policy | Contract | dict[str, Json]
+AnyDocument = ReleaseDocuments | Root | Policy | Contract | dict[str, Json]
 
 
-class _Typed(Struct):
+class _TypedName(Struct):
     """Just enough of a JSON file to know what it is."""
 
     payload_type: str = msgspec.field(name="payloadType", default="")
@@ -73,9 +73,9 @@ def compare_files(old: Path, new: Path, only: frozenset[str] = frozenset()) -> C
     return Compared(found, (*getattr(before, "unread", ()), *getattr(after, "unread", ())))
 
 
-def _differences(before: Document, after: Document) -> tuple[Difference, ...]:
+def _differences(before: AnyDocument, after: AnyDocument) -> tuple[Difference, ...]:
     match before, after:
-        case Side(), Side():
+        case ReleaseDocuments(), ReleaseDocuments():
             return release_differences(before, after)
         case Root(), Root():
             return root_differences(before, after)
@@ -89,13 +89,13 @@ def _differences(before: Document, after: Document) -> tuple[Difference, ...]:
             raise AssertionError("two kinds")
 
 
-def _kind(document: Document) -> str:
-    if isinstance(document, Side):
+def _kind(document: AnyDocument) -> str:
+    if isinstance(document, ReleaseDocuments):
         return "bundle"
     return "document" if isinstance(document, dict) else type(document).__name__.lower()
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path) -> AnyDocument:
     """Read a file, known by its content.
 
     Raises:
@@ -111,7 +111,7 @@ def read_document(path: Path) -> Document:
     return _json(data, str(path)) if data[:1] == b"{" else _yaml(path)
 
 
-def _bundle(path: Path) -> Side:
+def _bundle(path: Path) -> ReleaseDocuments:
     raw = open_head(path).release
     release = parse_release(raw, str(path))
     descriptor = open_bundle(path)
@@ -123,13 +123,13 @@ def _bundle(path: Path) -> Side:
                 raise DamagedError(f"{blob.digest} is not in the bundle", where=str(path))
             return read_blob(descriptor, places[blob.digest], limit)
 
-        return read_side(release, digest_of(raw), read)
+        return read_release_documents(release, digest_of(raw), read)
     finally:
         os.close(descriptor)
 
 
-def _json(data: bytes, what: str) -> Document:
-    seen = decode(data, _Typed, what)
+def _json(data: bytes, what: str) -> AnyDocument:
+    seen = decode(data, _TypedName, what)
     if seen.payload_type == "application/vnd.waybill.root.v1+json":
         return parse_root(data, what).root
     if seen.type == POLICY_TYPE:
@@ -146,7 +146,7 @@ def _json(data: bytes, what: str) -> Document:
     return decode(payload, dict[str, Any], what)
 
 
-def _yaml(path: Path) -> Document:
+def _yaml(path: Path) -> AnyDocument:
     file = read_handwritten(path)
     keys = set(file.plain) if isinstance(file.plain, dict) else set()
     if "contract" in keys:

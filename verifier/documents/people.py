@@ -12,9 +12,9 @@ from manifests.words.digest import digest_of
 from manifests.words.errors import UsageError
 from verifier.documents.values import (
     PEOPLE_REMEDY,
-    Judge,
-    Said,
-    Vouched,
+    DocumentJudge,
+    DocumentSummary,
+    SignedBy,
     approval_rows,
     check_meant_for,
     claimed_signers,
@@ -25,14 +25,14 @@ from verifier.documents.values import (
 # --- people's -------------------------------------------------------------------------------------------------------
 
 
-def read_answer(data: bytes, where: str) -> Said:
+def read_answer(data: bytes, where: str) -> DocumentSummary:
     answer, word = review_request.parse_answer(data, where)
     rows = (*approval_rows(word), *plan_rows(answer.plan))
     title = f"{word.verdict} {' '.join(answer.items)} of {answer.plan.site}"
-    return Said("answer", title, rows, answer, digest_of(data), claimed_signers(answer.approval))
+    return DocumentSummary("answer", title, rows, answer, digest_of(data), claimed_signers(answer.approval))
 
 
-def judge_answer(data: bytes, judge: Judge, where: str) -> Vouched:
+def judge_answer(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     answer = review_request.parse_answer(data, where)[0]
     require_anchor(judge, PEOPLE_REMEDY)
     if judge.site is not None:
@@ -40,46 +40,48 @@ def judge_answer(data: bytes, judge: Judge, where: str) -> Vouched:
     return _by_person(encode(answer.approval), judge, where)
 
 
-def read_approval(data: bytes, where: str) -> Said:
+def read_approval(data: bytes, where: str) -> DocumentSummary:
     envelope = parse_envelope(data, approval.APPROVAL_TYPE, where, max_bytes=approval.MAX_APPROVAL)
     found = parse(envelope.payload_bytes, approval.Approval, where, max_bytes=approval.MAX_APPROVAL)
     title = f"{found.verdict}, as {found.role}"
     rows = (*approval_rows(found), ("plan", found.plan))
-    return Said("approval", title, rows, found, digest_of(data), claimed_signers(envelope))
+    return DocumentSummary("approval", title, rows, found, digest_of(data), claimed_signers(envelope))
 
 
-def judge_approval(data: bytes, judge: Judge, where: str) -> Vouched:
+def judge_approval(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     require_anchor(judge, PEOPLE_REMEDY)
     return _by_person(data, judge, where)
 
 
-def _by_person(data: bytes, judge: Judge, where: str) -> Vouched:
+def _by_person(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     if judge.site is None:
         raise UsageError("people are known by the policy of their site", where=where, remedy=PEOPLE_REMEDY)
     policy = judge.site.policy
     word = approval.verify_approval(data, policy, where)
     said = word.approval
-    return Vouched(f"signed by {word.person} ({said.role}), by policy {policy.number} in force", (said.keyid,))
+    return SignedBy(f"signed by {word.person} ({said.role}), by policy {policy.number} in force", (said.keyid,))
 
 
 # --- what others name by its digest ---------------------------------------------------------------------------------
 
 
-def read_unsigned(kind: str, parse_it: Callable[[bytes, str], msgspec.Struct]) -> Callable[[bytes, str], Said]:
-    def read(data: bytes, where: str) -> Said:
+def read_unsigned(
+    kind: str, parse_it: Callable[[bytes, str], msgspec.Struct]
+) -> Callable[[bytes, str], DocumentSummary]:
+    def read(data: bytes, where: str) -> DocumentSummary:
         found = parse_it(data, where)
         lines = msgspec.json.format(data, indent=2).decode().splitlines()
-        return Said(kind, f"{len(data)} bytes", tuple(("", line) for line in lines), found, digest_of(data))
+        return DocumentSummary(kind, f"{len(data)} bytes", tuple(("", line) for line in lines), found, digest_of(data))
 
     return read
 
 
-def read_plan(data: bytes, where: str) -> Said:
+def read_plan(data: bytes, where: str) -> DocumentSummary:
     found = parse_plan(data, where)
-    return Said("plan", f"{found.action} at {found.site}", tuple(plan_rows(found)), found, found.digest)
+    return DocumentSummary("plan", f"{found.action} at {found.site}", tuple(plan_rows(found)), found, found.digest)
 
 
-def judge_unsigned(_data: bytes, _judge: Judge, where: str) -> Vouched:
+def judge_unsigned(_data: bytes, _judge: DocumentJudge, where: str) -> SignedBy:
     raise UsageError(
         "nobody signs it by itself", where=where, remedy="whatever names its digest vouches for it: compare that"
     )

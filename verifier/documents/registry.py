@@ -43,7 +43,7 @@ from verifier.documents.site import (
     read_report,
     read_request,
 )
-from verifier.documents.values import MAX_DOCUMENT, Judge, Said, Statement, Typed, Vouched
+from verifier.documents.values import MAX_DOCUMENT, DocumentJudge, DocumentSummary, SignedBy, Statement, Typed
 from verifier.documents.vendor import (
     judge_authorisation,
     judge_closure,
@@ -60,7 +60,7 @@ from verifier.documents.vendor import (
 )
 
 
-def read_document(path: Path) -> tuple[bytes, Said]:
+def read_document(path: Path) -> tuple[bytes, DocumentSummary]:
     """Read a signed JSON document, known by its content.
 
     Raises:
@@ -72,7 +72,7 @@ def read_document(path: Path) -> tuple[bytes, Said]:
     return data, _KINDS[kind].read(data, str(path))
 
 
-def judge_document(path: Path, data: bytes, said: Said, judge: Judge) -> Vouched:
+def judge_document(path: Path, data: bytes, said: DocumentSummary, judge: DocumentJudge) -> SignedBy:
     """Who vouches for the document that ``read_document`` read.
 
     Raises:
@@ -101,33 +101,33 @@ def _kind_of(data: bytes, where: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Kind:
+class _DocumentKind:
     type: str
-    read: Callable[[bytes, str], Said]
-    judge: Callable[[bytes, Judge, str], Vouched]
+    read: Callable[[bytes, str], DocumentSummary]
+    judge: Callable[[bytes, DocumentJudge, str], SignedBy]
 
 
 _KINDS = {
-    "root": _Kind(ROOT_TYPE, read_root, judge_root),
-    "revocations": _Kind(revocations.REVOCATIONS_TYPE, read_list, judge_list),
-    "authorisation": _Kind(authorisation.AUTHORISATION_TYPE, read_authorisation, judge_authorisation),
-    "statement": _Kind(PREDICATE_TYPE, read_statement, judge_statement),
-    "consignment": _Kind(consignment.CONSIGNMENT_TYPE, read_consignment, judge_consignment),
-    "receipt": _Kind(closure.CLOSURE_TYPE, read_closure, judge_closure),
-    "enrolment": _Kind(enrolment.ENROLMENT_TYPE, read_enrolment, judge_enrolment),
-    "report": _Kind(REPORT_TYPE, read_report, judge_report),
-    "request": _Kind(review_request.REQUEST_TYPE, read_request, judge_request),
-    "answer": _Kind(review_request.ANSWER_TYPE, read_answer, judge_answer),
-    "approval": _Kind(approval.APPROVAL_TYPE, read_approval, judge_approval),
-    "release": _Kind(RELEASE_TYPE, read_unsigned("release", parse_release), judge_unsigned),
-    "plan": _Kind(PLAN_TYPE, read_plan, judge_unsigned),
-    "policy": _Kind(POLICY_TYPE, read_unsigned("policy", parse_policy), judge_unsigned),
-    "contract": _Kind(CONTRACT_TYPE, read_unsigned("contract", parse_contract), judge_unsigned),
-    "rollback": _Kind(ROLLBACK_TYPE, read_unsigned("rollback", parse_rollback), judge_unsigned),
+    "root": _DocumentKind(ROOT_TYPE, read_root, judge_root),
+    "revocations": _DocumentKind(revocations.REVOCATIONS_TYPE, read_list, judge_list),
+    "authorisation": _DocumentKind(authorisation.AUTHORISATION_TYPE, read_authorisation, judge_authorisation),
+    "statement": _DocumentKind(PREDICATE_TYPE, read_statement, judge_statement),
+    "consignment": _DocumentKind(consignment.CONSIGNMENT_TYPE, read_consignment, judge_consignment),
+    "receipt": _DocumentKind(closure.CLOSURE_TYPE, read_closure, judge_closure),
+    "enrolment": _DocumentKind(enrolment.ENROLMENT_TYPE, read_enrolment, judge_enrolment),
+    "report": _DocumentKind(REPORT_TYPE, read_report, judge_report),
+    "request": _DocumentKind(review_request.REQUEST_TYPE, read_request, judge_request),
+    "answer": _DocumentKind(review_request.ANSWER_TYPE, read_answer, judge_answer),
+    "approval": _DocumentKind(approval.APPROVAL_TYPE, read_approval, judge_approval),
+    "release": _DocumentKind(RELEASE_TYPE, read_unsigned("release", parse_release), judge_unsigned),
+    "plan": _DocumentKind(PLAN_TYPE, read_plan, judge_unsigned),
+    "policy": _DocumentKind(POLICY_TYPE, read_unsigned("policy", parse_policy), judge_unsigned),
+    "contract": _DocumentKind(CONTRACT_TYPE, read_unsigned("contract", parse_contract), judge_unsigned),
+    "rollback": _DocumentKind(ROLLBACK_TYPE, read_unsigned("rollback", parse_rollback), judge_unsigned),
 }
 
 
-def document_text(first: str, said: Said) -> str:
+def document_text(first: str, said: DocumentSummary) -> str:
     """What `show` prints: who vouches for it or that nobody was asked, what it is, what it says."""
     lines = [first, f"{said.kind:<10} {one_line(said.title)}"]
     lines += [f"{name:<10} {one_line(value)}" if name else f"           {one_line(value)}" for name, value in said.rows]
@@ -137,7 +137,7 @@ def document_text(first: str, said: Said) -> str:
     return "\n".join(lines)
 
 
-def document_data(said: Said) -> dict[str, Any]:
+def document_data(said: DocumentSummary) -> dict[str, Any]:
     return {
         "kind": said.kind,
         "digest": said.digest,

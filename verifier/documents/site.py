@@ -13,12 +13,20 @@ from manifests.words.errors import UntrustedError, UsageError
 from manifests.words.fingerprint import as_groups
 from manifests.words.units import show_duration
 from verifier.approval.request_reader import open_request
-from verifier.documents.values import Judge, Said, Vouched, check_meant_for, ordinal, plan_rows, require_anchor
+from verifier.documents.values import (
+    DocumentJudge,
+    DocumentSummary,
+    SignedBy,
+    check_meant_for,
+    ordinal,
+    plan_rows,
+    require_anchor,
+)
 
 # --- a site's -------------------------------------------------------------------------------------------------------
 
 
-def read_enrolment(data: bytes, where: str) -> Said:
+def read_enrolment(data: bytes, where: str) -> DocumentSummary:
     signed = enrolment.verify_enrolment(data, where)
     found = signed.enrolment
     every = found.report_every_seconds
@@ -33,10 +41,10 @@ def read_enrolment(data: bytes, where: str) -> Said:
     if found.renews is not None:
         renews = found.renews
         rows.append(("renews", f"key {renews.former[:12]}, {renews.reason}; its last report was {renews.last_seq}"))
-    return Said("enrolment", found.site, tuple(rows), found, signed.digest, (found.key.keyid,))
+    return DocumentSummary("enrolment", found.site, tuple(rows), found, signed.digest, (found.key.keyid,))
 
 
-def judge_enrolment(data: bytes, judge: Judge, where: str) -> Vouched:
+def judge_enrolment(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     whom = require_anchor(
         judge, "--fingerprint with the words of its key, as the customer tells them by another way; or --site"
     )
@@ -57,16 +65,16 @@ def judge_enrolment(data: bytes, judge: Judge, where: str) -> Vouched:
             remedy="ask the customer again; this may be another site, or somebody else's",
             finding="fingerprint-differs",
         )
-    return Vouched(f"signed by the key that it names, {found.key.keyid[:12]}, which you trust", (found.key.keyid,))
+    return SignedBy(f"signed by the key that it names, {found.key.keyid[:12]}, which you trust", (found.key.keyid,))
 
 
-def read_report(data: bytes, where: str) -> Said:
+def read_report(data: bytes, where: str) -> DocumentSummary:
     found = peek_report(data, where)
     rows = tuple(("", one) for one in report_lines(found))
-    return Said("report", f"number {found.chain.seq} of {found.identity.site}", rows, found, digest_of(data))
+    return DocumentSummary("report", f"number {found.chain.seq} of {found.identity.site}", rows, found, digest_of(data))
 
 
-def judge_report(data: bytes, judge: Judge, where: str) -> Vouched:
+def judge_report(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     said = peek_report(data, where)
     site, seq = said.identity.site, said.chain.seq
     if judge.enrolment is not None:
@@ -81,7 +89,7 @@ def judge_report(data: bytes, judge: Judge, where: str) -> Vouched:
         key = led[-1].key if led else enrolled.key
         _check_report(data, key, where)
         way = f", through {len(led)} changes of key" if len(led) > 1 else ", through one change of key" * len(led)
-        return Vouched(f"signed by key {key.keyid[:12]} of {site}, by the enrolment{way}", (key.keyid,))
+        return SignedBy(f"signed by key {key.keyid[:12]} of {site}, by the enrolment{way}", (key.keyid,))
     if judge.whom is None or judge.site is None:
         raise UsageError(
             "nothing says which key the site has",
@@ -93,7 +101,7 @@ def judge_report(data: bytes, judge: Judge, where: str) -> Vouched:
         raise UsageError(f"is by {site}, this site is {state.site}", where=where, remedy="--enrolment of that site")
     key = state.key_of_report(seq)
     _check_report(data, key, where)
-    return Vouched(f"signed by this site's key {key.keyid[:12]}", (key.keyid,))
+    return SignedBy(f"signed by this site's key {key.keyid[:12]}", (key.keyid,))
 
 
 def _check_report(data: bytes, key: PublicKey, where: str) -> None:
@@ -108,7 +116,7 @@ def _check_report(data: bytes, key: PublicKey, where: str) -> None:
     verify_report(data, key, where)
 
 
-def read_request(data: bytes, where: str) -> Said:
+def read_request(data: bytes, where: str) -> DocumentSummary:
     signed = review_request.verify_request(data, where)
     found = signed.request
     rows = (
@@ -120,14 +128,14 @@ def read_request(data: bytes, where: str) -> Said:
         ("documents", f"{len(found.documents)} beside it; waybill review FOLDER shows all of it"),
     )
     title = f"{' '.join(found.items)} of {found.plan.site}"
-    return Said("request", title, rows, found, signed.digest, (found.key.keyid,))
+    return DocumentSummary("request", title, rows, found, signed.digest, (found.key.keyid,))
 
 
-def judge_request(data: bytes, judge: Judge, where: str) -> Vouched:
+def judge_request(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     whom = require_anchor(judge, "--fingerprint with the words of the vendor's paper, or --root, or --site")
     key = review_request.verify_request(data, where).request.key
     if judge.site is not None:
         check_meant_for(judge, key == judge.site.state.site_key, f"a site with key {key.keyid[:12]}", where)
     site = open_request(Path(where).parent, whom.pin.digest).request.plan.site
     by = f"signed by key {key.keyid[:12]} of {site}; whole, and its releases hold under the root that you trust"
-    return Vouched(by, (key.keyid,))
+    return SignedBy(by, (key.keyid,))

@@ -8,8 +8,8 @@ from verifier.site.disk import Disk
 from verifier.site.facts import facts_of, proposed_channel
 from verifier.site.folder import Site, find_site, open_site
 from verifier.site.host import this_host
-from verifier.site.vendor_trust import known_of
-from verifier.trust.anchor import Whom
+from verifier.site.vendor_trust import known_trust
+from verifier.trust.anchor import TrustAnchor
 
 
 def find_judging_site(given: Path | None) -> Site | None:
@@ -27,7 +27,7 @@ def find_judging_site(given: Path | None) -> Site | None:
     return open_site(path, Disk(), this_host())
 
 
-def site_anchor(site: Site) -> Whom:
+def site_anchor(site: Site) -> TrustAnchor:
     """What ``site`` trusts: its pin, the documents that it knows, and the facts by which it judges a release."""
     facts = facts_of(site.state, proposed_channel(site.path))
-    return Whom(facts.pin, known_of(site), facts=facts)
+    return TrustAnchor(facts.pin, known_trust(site), facts=facts)

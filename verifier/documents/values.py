@@ -12,14 +12,14 @@ from manifests.trust.envelope import Envelope
 from manifests.trust.root import Chain, Mark
 from manifests.words.errors import RefusedError, UsageError
 from verifier.site.folder import Site
-from verifier.trust.anchor import Whom
+from verifier.trust.anchor import TrustAnchor
 
 MAX_DOCUMENT = 16 << 20
 Rows = Iterable[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Said:
+class DocumentSummary:
     """What a document says; nobody vouches for it yet.
 
     Attributes:
@@ -40,7 +40,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Vouched:
+class SignedBy:
     """Who vouches for a document. Attributes: by: in words; signers: key ids that were counted."""
 
     by: str
@@ -49,7 +49,7 @@ class Vouched:
 
 
 @dataclass(frozen=True)
-class Judge:
+class DocumentJudge:
     """Everything that a judgement may rest on.
 
     Attributes:
@@ -58,7 +58,7 @@ class Judge:
         enrolment: Of a site, for what its key signed.
     """
 
-    whom: Whom | None = None
+    whom: TrustAnchor | None = None
     site: Site | None = None
     enrolment: Path | None = None
 
@@ -83,21 +83,21 @@ VENDOR_REMEDY = "--root with the vendor's newest root document, or --site"
 PEOPLE_REMEDY = "--site, whose policy in force says whose keys they are"
 
 
-def require_anchor(judge: Judge, remedy: str) -> Whom:
+def require_anchor(judge: DocumentJudge, remedy: str) -> TrustAnchor:
     if judge.whom is None:
         raise UsageError("nothing says whom to trust", where="trust", remedy=remedy)
     return judge.whom
 
 
-def signed_by_chain(chain: Chain, role: str, signers: tuple[str, ...]) -> Vouched:
+def signed_by_chain(chain: Chain, role: str, signers: tuple[str, ...]) -> SignedBy:
     root = chain.newest
     who = ", ".join(chain.who(keyid) for keyid in signers)
     practice = " (practice)" * root.practice
     by = f"signed by {who}, role {role} of root {root.version} of {root.vendor}{practice}"
-    return Vouched(by, signers, root.practice)
+    return SignedBy(by, signers, root.practice)
 
 
-def check_meant_for(judge: Judge, ours: bool, others: str, where: str) -> None:
+def check_meant_for(judge: DocumentJudge, ours: bool, others: str, where: str) -> None:
     if not ours and judge.site is not None:
         raise RefusedError(
             f"is for {others}, this is {judge.site.state.site}",

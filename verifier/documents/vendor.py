@@ -11,9 +11,9 @@ from manifests.words.errors import UntrustedError
 from manifests.words.fingerprint import as_groups, as_words
 from verifier.documents.values import (
     VENDOR_REMEDY,
-    Judge,
-    Said,
-    Vouched,
+    DocumentJudge,
+    DocumentSummary,
+    SignedBy,
     check_meant_for,
     claimed_signers,
     place_text,
@@ -24,7 +24,7 @@ from verifier.documents.values import (
 # --- the vendor's ---------------------------------------------------------------------------------------------------
 
 
-def read_root(data: bytes, where: str) -> Said:
+def read_root(data: bytes, where: str) -> DocumentSummary:
     found = parse_root(data, where)
     rows = [("groups", as_groups(found.fingerprint)), ("words", as_words(found.fingerprint))]
     names = {id_: one.name for id_, one in found.root.identities.items()}
@@ -34,7 +34,7 @@ def read_root(data: bytes, where: str) -> Said:
         rows.append(("role", f"{name}: {held.threshold} of {who}{products}"))
     rows += [("left", f"{keyid[:12]}: {leaver.how}") for keyid, leaver in sorted(found.root.leave.items())]
     practice = " (practice)" * found.root.practice
-    return Said(
+    return DocumentSummary(
         "root",
         f"{found.root.vendor}, version {found.root.version}{practice}",
         tuple(rows),
@@ -45,19 +45,19 @@ def read_root(data: bytes, where: str) -> Said:
     )
 
 
-def judge_root(data: bytes, judge: Judge, where: str) -> Vouched:
+def judge_root(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     chain = require_anchor(judge, VENDOR_REMEDY).chain((data,))
     signers = tuple(one.keyid for one in parse_root(data, where).envelope.signatures)
     who = ", ".join(keyid[:12] for keyid in signers)
     newest = chain.newest
-    return Vouched(
+    return SignedBy(
         f"in the chain of {newest.vendor} that is trusted, known up to root {newest.version}; signed by {who}",
         signers,
         newest.practice,
     )
 
 
-def read_list(data: bytes, where: str) -> Said:
+def read_list(data: bytes, where: str) -> DocumentSummary:
     envelope, found = revocations.parse_revocations(data, where)
     rows = [
         *(("key", one) for one in found.keys),
@@ -65,16 +65,16 @@ def read_list(data: bytes, where: str) -> Said:
         *(("handler", one) for one in found.handlers),
     ]
     title = f"{found.vendor}, revocation list {found.version}"
-    return Said("revocations", title, tuple(rows), found, digest_of(data), claimed_signers(envelope))
+    return DocumentSummary("revocations", title, tuple(rows), found, digest_of(data), claimed_signers(envelope))
 
 
-def judge_list(data: bytes, judge: Judge, where: str) -> Vouched:
+def judge_list(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     chain = require_anchor(judge, VENDOR_REMEDY).chain()
     revocations.verify_revocations(data, chain, where)
     return signed_by_chain(chain, "root", revocations.weigh_revocations(data, chain, where)[1].counted)
 
 
-def read_authorisation(data: bytes, where: str) -> Said:
+def read_authorisation(data: bytes, where: str) -> DocumentSummary:
     envelope, found = authorisation.parse_authorisation(data, where)
     leaves, goes_to = found.leaves, found.goes_to
     rows = (
@@ -90,10 +90,10 @@ def read_authorisation(data: bytes, where: str) -> Said:
         ("spent as", digest_of(envelope.payload_bytes)),
     )
     title = f"{found.vendor}, number {found.number}, for {found.product}"
-    return Said("authorisation", title, rows, found, digest_of(data), claimed_signers(envelope))
+    return DocumentSummary("authorisation", title, rows, found, digest_of(data), claimed_signers(envelope))
 
 
-def judge_authorisation(data: bytes, judge: Judge, where: str) -> Vouched:
+def judge_authorisation(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     whom = require_anchor(judge, VENDOR_REMEDY)
     chain = whom.chain()
     found = authorisation.verify_authorisation(data, chain, where)
@@ -103,7 +103,7 @@ def judge_authorisation(data: bytes, judge: Judge, where: str) -> Vouched:
     return signed_by_chain(chain, "rollback", found.signers)
 
 
-def read_consignment(data: bytes, where: str) -> Said:
+def read_consignment(data: bytes, where: str) -> DocumentSummary:
     envelope = parse_envelope(data, consignment.CONSIGNMENT_TYPE, where, max_bytes=consignment.MAX_CONSIGNMENT)
     found = consignment.peek_consignment(data, where)
     consignment.check_consignment(found, where)
@@ -125,10 +125,10 @@ def read_consignment(data: bytes, where: str) -> Said:
         permit = authorisation.parse_authorisation(encode(carried), f"{where} $.authorisations[{i}]")[1]
         rows.append(("brings", f"authorisation {permit.number}: back to {permit.goes_to.version}"))
     title = f"number {found.number} of {found.vendor} for {found.site}"
-    return Said("consignment", title, tuple(rows), found, digest_of(data), claimed_signers(envelope))
+    return DocumentSummary("consignment", title, tuple(rows), found, digest_of(data), claimed_signers(envelope))
 
 
-def judge_consignment(data: bytes, judge: Judge, where: str) -> Vouched:
+def judge_consignment(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     whom = require_anchor(judge, VENDOR_REMEDY)
     chain = whom.chain()
     found = consignment.verify_consignment(data, chain, where)
@@ -139,7 +139,7 @@ def judge_consignment(data: bytes, judge: Judge, where: str) -> Vouched:
     return signed_by_chain(chain, "consignment", found.signers)
 
 
-def read_closure(data: bytes, where: str) -> Said:
+def read_closure(data: bytes, where: str) -> DocumentSummary:
     envelope, found = closure.parse_closure(data, where)
     rows = [
         ("site", f"{found.site}, which spoke last by key {found.site_key}"),
@@ -160,10 +160,10 @@ def read_closure(data: bytes, where: str) -> Said:
     if found.contract is not None:
         rows.append(("contract", found.contract))
     title = f"{found.vendor} closed {found.site}"
-    return Said("receipt", title, tuple(rows), found, digest_of(data), claimed_signers(envelope))
+    return DocumentSummary("receipt", title, tuple(rows), found, digest_of(data), claimed_signers(envelope))
 
 
-def judge_closure(data: bytes, judge: Judge, where: str) -> Vouched:
+def judge_closure(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     whom = require_anchor(judge, VENDOR_REMEDY)
     chain = whom.chain()
     found = closure.verify_closure(data, chain, where)
@@ -172,7 +172,7 @@ def judge_closure(data: bytes, judge: Judge, where: str) -> Vouched:
     return signed_by_chain(chain, "consignment", found.signers)
 
 
-def read_statement(data: bytes, where: str) -> Said:
+def read_statement(data: bytes, where: str) -> DocumentSummary:
     found = parse(bundle_payload(data, where), ReleaseStatement, where, max_bytes=MAX_BUNDLE)
     said = found.predicate
     rows = (
@@ -182,10 +182,10 @@ def read_statement(data: bytes, where: str) -> Said:
         *(("kit", one) for one in said.kits),
     )
     title = f"one signature of the release {said.product} {said.version}"
-    return Said("statement", title, rows, found, digest_of(data), (bundle_hint(data, where),))
+    return DocumentSummary("statement", title, rows, found, digest_of(data), (bundle_hint(data, where),))
 
 
-def judge_statement(data: bytes, judge: Judge, where: str) -> Vouched:
+def judge_statement(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     chain = require_anchor(judge, VENDOR_REMEDY).chain()
     keyid = bundle_hint(data, where)
     key = chain.key(keyid)

@@ -3,14 +3,14 @@
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError
 from verifier.approval.confirmation import confirming, trial_plan
-from verifier.install.machine import ByHand, Machine
-from verifier.install.result import Ended, Tell, result_of
-from verifier.install.wiring import Tools
+from verifier.install.machine import Machine, ManualConfirmation
+from verifier.install.result import InstallResult, WriteReport, result_of
+from verifier.install.wiring import Runtime
 from verifier.site.folder import Site
 from verifier.site.journal.transitions import State
 
 
-def confirm(site: Site, tools: Tools, *, signer: Signer | None, tell: Tell) -> Ended:
+def confirm(site: Site, tools: Runtime, *, signer: Signer | None, tell: WriteReport) -> InstallResult:
     """End a trial that waits for a person.
 
     Raises:
@@ -21,5 +21,5 @@ def confirm(site: Site, tools: Tools, *, signer: Signer | None, tell: Tell) -> E
         raise RefusedError("nothing waits to be confirmed", where="confirm", remedy="waybill status", finding="idle")
     site.make_room()
     word = confirming(site, trial_plan(site, now), signer)
-    Machine(site, tools).drive(forward=False, confirmed=ByHand(word))
+    Machine(site, tools).drive(forward=False, confirmed=ManualConfirmation(word))
     return result_of(site, tell, "confirm", None)

@@ -13,17 +13,25 @@ from manifests.words.canonical import encode
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, RefusedError, UsageError, WaitingError
 from manifests.words.units import show_size, show_uses
-from verifier.approval.items import asked_about, note_proposals
-from verifier.approval.verdicts import standing_of
-from verifier.change.driver_steps import Work
-from verifier.change.install_plan import crew_for
+from verifier.approval.items import approvable_of, note_proposals
+from verifier.approval.verdicts import approval_status
+from verifier.change.driver_steps import DriverStep
+from verifier.change.install_plan import driver_steps_for
 from verifier.change.route import Route
-from verifier.change.space import Advance, plan_need
+from verifier.change.space import ProgressCallback, plan_need
 from verifier.change.values import Change
 from verifier.install.machine import Machine
-from verifier.install.result import Ended, Tell, check_idle, check_way_back, finish_former, result_of, stopped_result
-from verifier.install.wiring import Tools
-from verifier.rules.agreement import Standing, require
+from verifier.install.result import (
+    InstallResult,
+    WriteReport,
+    check_idle,
+    check_rollback_possible,
+    finish_previous,
+    result_of,
+    stopped_result,
+)
+from verifier.install.wiring import Runtime
+from verifier.rules.agreement import ApprovalStatus, require
 from verifier.rules.time import check_window, effective_now
 from verifier.site.folder import Site
 from verifier.site.generations import write_generation
@@ -36,16 +44,16 @@ from verifier.site.store import ingest
 def install(
     site: Site,
     items: tuple[str, ...],
-    tools: Tools,
+    tools: Runtime,
     *,
     media: Path | None,
     contract: Callable[[Change], str] | None,
-    tell: Tell,
-    told: Advance,
+    tell: WriteReport,
+    told: ProgressCallback,
     outside_window: str | None = None,
     emergency: str = "",
     dry_run: bool = False,
-) -> Ended:
+) -> InstallResult:
     """Install an item, or several releases one after the other, and see each through its trial.
 
     Steps: 1 what was cut off is finished, nothing else is on its way; 2 work out the change; 3 the people have agreed,
@@ -62,13 +70,13 @@ def install(
     Raises:
         WaybillError: Before anything was changed.
     """
-    finish_former(site, tools)  # 1
+    finish_previous(site, tools)  # 1
     check_idle(site)
     if not dry_run:
         note_proposals(site)
     route = _route(site, items)  # 2
-    crews = [crew_for(site, hop, tools.load) for hop in route.hops]
-    standing = standing_of(site, route, emergency or _used_for(site, route.plan))  # 3
+    crews = [driver_steps_for(site, hop, tools.load) for hop in route.hops]
+    standing = approval_status(site, route, emergency or _used_for(site, route.plan))  # 3
     require(standing, " ".join(items))
     late = check_window(
         site.policy.windows, effective_now(site.host.now(), site.state.trust.time_floor), outside_window
@@ -77,11 +85,11 @@ def install(
         _check_contract(route.hops[0], contract)
     if dry_run:
         need = plan_need(site, route.hops[0], crews[0], told)
-        lines = check_way_back(site, route.hops[0], tools, need.missing, told)
-        return Ended(site.state.installs.running, None, None, need, lines)
-    ended = Ended(site.state.installs.running, None, None)
+        lines = check_rollback_possible(site, route.hops[0], tools, need.missing, told)
+        return InstallResult(site.state.installs.running, None, None, need, lines)
+    ended = InstallResult(site.state.installs.running, None, None)
     for i, hop in enumerate(route.hops):
-        crew = crews[0] if i == 0 else crew_for(site, hop, tools.load)
+        crew = crews[0] if i == 0 else driver_steps_for(site, hop, tools.load)
         planned = replace(hop.planned, outside_window=one_line(late) if late else None)
         ended = _install_one(site, hop, planned, route, standing, crew, tools, media=media, tell=tell, told=told)
         now = site.state.installs.transaction
@@ -97,7 +105,7 @@ def _used_for(site: Site, plan: Plan) -> str:
 
 def _route(site: Site, items: tuple[str, ...]) -> Route:
     """One change is a route of one hop. Raises UsageError for what is done by another verb."""
-    asked = asked_about(site, items)
+    asked = approvable_of(site, items)
     if isinstance(asked, Route):
         return asked
     if not isinstance(asked, Change) or asked.action != "install":
@@ -110,16 +118,16 @@ def _install_one(
     change: Change,
     planned: Planned,
     route: Route,
-    standing: Standing,
-    crew: tuple[Work, ...],
-    tools: Tools,
+    standing: ApprovalStatus,
+    crew: tuple[DriverStep, ...],
+    tools: Runtime,
     *,
     media: Path | None,
-    tell: Tell,
-    told: Advance,
-) -> Ended:
+    tell: WriteReport,
+    told: ProgressCallback,
+) -> InstallResult:
     need = plan_need(site, change, crew, told)  # 5
-    check_way_back(site, change, tools, need.missing, told)
+    check_rollback_possible(site, change, tools, need.missing, told)
     tools.say(f"{len(need.missing)} blobs are new here; {show_size(need.bytes)} in all")
     site.keep_document(encode(route.plan))  # 6
     site.record(planned)
@@ -156,11 +164,11 @@ def _stage(
     site: Site,
     change: Change,
     plan: str,
-    crew: tuple[Work, ...],
+    crew: tuple[DriverStep, ...],
     missing: tuple[Blob, ...],
     media: Path | None,
-    tools: Tools,
-    told: Advance,
+    tools: Runtime,
+    told: ProgressCallback,
 ) -> None:
     """1. blobs; 2. the generation's folder; 3. what the drivers can do unseen. All of it can be done again."""
     head = change.head

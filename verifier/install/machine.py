@@ -19,31 +19,31 @@ from manifests.trust.root import Mark
 from manifests.words.errors import HostError, WaybillError
 from manifests.words.units import parse_size
 from verifier.change.backups import discard, plan_discard
-from verifier.change.driver_steps import Work, crew_of
+from verifier.change.driver_steps import DriverStep, driver_steps
 from verifier.change.recovery import (
-    Ask,
-    Close,
-    Confirm,
-    Do,
-    GiveUp,
-    Observed,
-    Relink,
-    Rest,
-    Script,
-    act_of,
+    CloseAct,
+    ConfirmTrial,
+    DiskState,
+    Idle,
+    MarkInconsistent,
+    RecordRetry,
+    RepairLink,
+    RollbackScript,
+    RunAct,
+    act_of_part,
     decide,
     leads_back,
 )
 from verifier.change.transaction import document_owner, read_document, script_of, target_of, trial_left
-from verifier.install.wiring import Tools
+from verifier.install.wiring import Runtime
 from verifier.runtime.drivers.driver import Component, DriverContext, DriverPlan
 from verifier.runtime.probes.probe import ProbeContext, run_probes, site_authorities
 from verifier.site.folder import CURRENT, Site
-from verifier.site.generations import Installed, installed_of
+from verifier.site.generations import Installed, read_installed
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Act, AskedAgain, Confirmed, Event, Inconsistent, Intent, Note, Outcome
 from verifier.site.journal.state import Transaction
-from verifier.site.journal.transitions import BEFORE_CHANGE, TRIAL, Part, Settled, State, Stop
+from verifier.site.journal.transitions import BEFORE_CHANGE, TRIAL, Blocked, NextPart, Settled, State
 from verifier.site.release_heads import waiting_blobs
 from verifier.site.store import sweep
 
@@ -54,7 +54,7 @@ MAX_TIME_STEP = timedelta(days=400)
 
 
 @dataclass(frozen=True)
-class ByHand:
+class ManualConfirmation:
     """A person ends the trial. Attributes: word: What they signed, where a key was used."""
 
     word: SignedApproval | None
@@ -63,7 +63,7 @@ class ByHand:
 class Machine:
     """One transaction of a site that is held."""
 
-    def __init__(self, site: Site, tools: Tools) -> None:
+    def __init__(self, site: Site, tools: Runtime) -> None:
         self._site = site
         self._tools = tools
         self._left = False
@@ -82,8 +82,8 @@ class Machine:
         again: Literal["", "any", "back"] = "",
         due: bool = False,
         stage: Callable[[], None] | None = None,
-        confirmed: ByHand | None = None,
-    ) -> Rest:
+        confirmed: ManualConfirmation | None = None,
+    ) -> Idle:
         """Go on until nothing happens by itself any more.
 
         Args:
@@ -109,14 +109,14 @@ class Machine:
                 finding="journal-unwritable",
             ) from error
 
-    def leave_trial(self, reason: str | None) -> Rest:
+    def leave_trial(self, reason: str | None) -> Idle:
         """End a trial on a person's word, and see the way back through."""
         if reason:
             self._site.record(Note(code="reason", detail=one_line(reason)))
         self._left = True
         return self.drive(forward=False, again="back")
 
-    def why_no_way_back(self) -> GiveUp | None:
+    def why_no_way_back(self) -> MarkInconsistent | None:
         """Why the transaction under way cannot be taken back; None when it can."""
         return leads_back(self._script())
 
@@ -127,12 +127,12 @@ class Machine:
         again: Literal["", "any", "back"],
         due: bool,
         stage: Callable[[], None] | None,
-        confirmed: ByHand | None,
-    ) -> Rest:
+        confirmed: ManualConfirmation | None,
+    ) -> Idle:
         site = self._site
         failure: Exception | None = None
         while True:
-            observed = Observed(current=site.pointed(), boot=site.host.boot)
+            observed = DiskState(current=site.pointed(), boot=site.host.boot)
             person = confirmed is None and site.state.installs.transaction is not None and self._asks_person()
             decision = decide(
                 site.state,
@@ -143,36 +143,36 @@ class Machine:
                 late=due and person and (trial_left(site) or 0) <= 0,
                 script=self._script(),
             )
-            if self._left and isinstance(decision, Do | Rest | Confirm) and self._now.state in TRIAL:
-                decision = Do("retreat", code="by-hand")
+            if self._left and isinstance(decision, RunAct | Idle | ConfirmTrial) and self._now.state in TRIAL:
+                decision = RunAct("retreat", code="by-hand")
             match decision:
-                case Rest() as rest:
+                case Idle() as rest:
                     if failure is not None and self._now.state in BEFORE_CHANGE:
                         raise failure
                     return rest
-                case Close(act, result):
+                case CloseAct(act, result):
                     self._close(act, result)
-                case Relink(to):
+                case RepairLink(to):
                     known = site.state.installs.generation(to)
                     if known is not None:
-                        installed_of(site, known)  # what is not here, whole, is not shown to anybody
+                        read_installed(site, known)  # what is not here, whole, is not shown to anybody
                     self._point(to)
                     self._write(Note(code="current-restored", detail=f"from {observed.current} to {to}"))
-                case Confirm():
+                case ConfirmTrial():
                     self._confirm(confirmed)
-                case GiveUp(code, detail):
+                case MarkInconsistent(code, detail):
                     # Whoever asked did not know of this yet.
                     again = ""
                     self._write(Inconsistent(code=code, detail=detail))
-                case Ask(way):
+                case RecordRetry(way):
                     again = ""
                     self._write(AskedAgain(way=way))
-                case Do("stage"):
+                case RunAct("stage"):
                     if stage is None:
-                        return Rest(str(State.APPROVED))
+                        return Idle(str(State.APPROVED))
                     with self._act("stage"):
                         stage()
-                case Do(act, part) if part is not None:
+                case RunAct(act, part) if part is not None:
                     try:
                         self._do_part(act, part)
                     except _JournalError:
@@ -181,25 +181,25 @@ class Machine:
                     except Exception as error:  # noqa: BLE001
                         failure = failure or error
                         self._tools.say(f"{act} failed: {error}")
-                case Do("pause"):
+                case RunAct("pause"):
                     failure = self._tried("pause", self._pause) or failure
-                case Do("resume", code=code):
+                case RunAct("resume", code=code):
                     self._tried("resume", self._resume, code)
-                case Do("switch"):
+                case RunAct("switch"):
                     failure = self._tried("switch", self._switch) or failure
-                case Do("settle"):
+                case RunAct("settle"):
                     if self._tried("settle", self._settle):
-                        return Rest("unsettled")
-                case Do("activate"):
+                        return Idle("unsettled")
+                case RunAct("activate"):
                     self._tried("activate", self._activate)
-                case Do("probe"):
+                case RunAct("probe"):
                     self._tried("probe", self._probe)
-                case Do("retreat", code=code):
+                case RunAct("retreat", code=code):
                     again = ""
                     self._tools.say(f"going back to generation {self._now.planned.source or 'nothing'}")
                     self._tried("retreat", self._retreat, code)
 
-    def _confirm(self, by: ByHand | None) -> None:
+    def _confirm(self, by: ManualConfirmation | None) -> None:
         """End the trial; the floor rises here and nowhere else."""
         word = by.word if by else None
         planned, state = self._now.planned, self._site.state
@@ -252,9 +252,9 @@ class Machine:
             return error
         return None
 
-    def _do_part(self, act: Act, part: Part) -> None:
+    def _do_part(self, act: Act, part: NextPart) -> None:
         """One part of the rollback document, by a program of the release that brings it."""
-        _, name = act_of(part)
+        _, name = act_of_part(part)
         self._tools.say(f"{act} {name}")
         self._write(Intent(act=act, step=name))
         begun = self._site.host.monotonic()
@@ -266,7 +266,7 @@ class Machine:
         digest, size = (made.digest, made.size) if made is not None else (None, 0)
         self._write(Outcome(act=act, step=name, result="done", seconds=self._seconds(begun), digest=digest, size=size))
 
-    def _step(self, act: Act, work: Work, do: Callable[[DriverPlan, DriverContext], None]) -> None:
+    def _step(self, act: Act, work: DriverStep, do: Callable[[DriverPlan, DriverContext], None]) -> None:
         """One driver's part of an act, with its own intent and outcome."""
         self._write(Intent(act=act, step=work.step))
         begun = self._site.host.monotonic()
@@ -379,20 +379,20 @@ class Machine:
             part = script.next(back=True)
             if isinstance(part, Settled):
                 return
-            if isinstance(part, Stop):
+            if isinstance(part, Blocked):
                 raise HostError(
                     part.detail,
                     where="rollback.yaml",
                     remedy="do what the rollback document says under `inconsistent`, then waybill recover",
                     finding=part.code,
                 )
-            act, _ = act_of(part)
+            act, _ = act_of_part(part)
             try:
                 self._do_part(act, part)
             except (WaybillError, OSError) as error:
                 self._tools.say(f"{act} failed: {error}")
 
-    def _look(self, crew: tuple[Work, ...]) -> None:
+    def _look(self, crew: tuple[DriverStep, ...]) -> None:
         """Whether every component is what the release says; a service may take a moment to be seen running."""
         host = self._site.host
         until = host.monotonic() + SETTLE_SECONDS
@@ -454,7 +454,7 @@ class Machine:
             if generation.number in keep or not site.generation_folder(generation.number).exists():
                 continue
             try:
-                crew = crew_of(site, installed_of(site, generation), self._tools.load)
+                crew = driver_steps(site, read_installed(site, generation), self._tools.load)
             except WaybillError as error:
                 # It is damaged and nobody needs it: what its drivers placed may stay, the site may not.
                 self._tools.say(f"generation {generation.number} is removed without its drivers: {error}")
@@ -478,7 +478,7 @@ class Machine:
         needed: set[str] = set()
         for generation in site.state.installs.generations:
             if generation.number in keep and site.generation_folder(generation.number).exists():
-                needed |= {one.digest for one in installed_of(site, generation).release.members}
+                needed |= {one.digest for one in read_installed(site, generation).release.members}
         running = site.state.installs.running
         for received in site.state.installs.releases:
             if running is None or running.before(received):
@@ -492,13 +492,13 @@ class Machine:
         return target_of(self._site, self._now.planned)
 
     @cached_property
-    def _target_crew(self) -> tuple[Work, ...]:
-        return crew_of(self._site, self._target, self._tools.load)
+    def _target_crew(self) -> tuple[DriverStep, ...]:
+        return driver_steps(self._site, self._target, self._tools.load)
 
     @cached_property
-    def _source_crew(self) -> tuple[Work, ...]:
+    def _source_crew(self) -> tuple[DriverStep, ...]:
         source = self._site.state.installs.generation(self._now.planned.source)
-        return () if source is None else crew_of(self._site, installed_of(self._site, source), self._tools.load)
+        return () if source is None else driver_steps(self._site, read_installed(self._site, source), self._tools.load)
 
     @cached_property
     def _of_document(self) -> Installed:
@@ -508,7 +508,7 @@ class Machine:
     def _document(self) -> Rollback:
         return read_document(self._site, self._of_document)
 
-    def _script(self) -> Script | None:
+    def _script(self) -> RollbackScript | None:
         return script_of(self._site, lambda: self._document)
 
     def _asks_person(self) -> bool:

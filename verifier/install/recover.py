@@ -1,17 +1,17 @@
 """Finish what a crash or a reboot interrupted."""
 
-from verifier.change.driver_steps import crew_of
+from verifier.change.driver_steps import driver_steps
 from verifier.change.transaction import outcome_of, trial_words
 from verifier.install.machine import Machine
-from verifier.install.result import TICK, Ended, Tell, result_of
-from verifier.install.wiring import Tools
+from verifier.install.result import TICK, InstallResult, WriteReport, result_of
+from verifier.install.wiring import Runtime
 from verifier.site.folder import Site
-from verifier.site.generations import installed_of
+from verifier.site.generations import read_installed
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Note
 
 
-def recover(site: Site, tools: Tools, *, tell: Tell, due: bool = False) -> tuple[str, Ended]:
+def recover(site: Site, tools: Runtime, *, tell: WriteReport, due: bool = False) -> tuple[str, InstallResult]:
     """Finish or undo what was cut off; what was done, in words, and how it ended. Safe to run at any time.
 
     Args:
@@ -33,19 +33,19 @@ def recover(site: Site, tools: Tools, *, tell: Tell, due: bool = False) -> tuple
         return f"started again: {', '.join(again)}", result_of(site, tell, "recover", None, expected_back=True)
     if after.seq == before.seq:
         what = "nothing was unfinished" if rest.why in ("idle", "person") else f"at rest: {rest.why}"
-        return awaited or what, Ended(after.installs.running, outcome_of(site), None)
+        return awaited or what, InstallResult(after.installs.running, outcome_of(site), None)
     now = after.installs.transaction
     what = f"now {now.state}" if now is not None else "current was set right"
     return what, result_of(site, tell, "recover", None)
 
 
-def _start_again(site: Site, tools: Tools) -> tuple[str, ...]:
+def _start_again(site: Site, tools: Runtime) -> tuple[str, ...]:
     """Activate those steps of the generation that runs which are not as they should be, such as after a reboot."""
     running = site.state.installs.running
     if running is None:
         return ()
     done = []
-    for work in crew_of(site, installed_of(site, running), tools.load):
+    for work in driver_steps(site, read_installed(site, running), tools.load):
         wrong = [one.problem for one in work.driver.observe(work.plan, work.context) if one.problem]
         if wrong:
             tools.say(f"{work.step}: {'; '.join(wrong)}; starting it again")

@@ -7,13 +7,13 @@ from pathlib import Path
 from manifests.words.digest import Blob
 from manifests.words.errors import AttentionError, InconsistentError, RefusedError, TrialError, WaybillError
 from manifests.words.units import show_size
-from verifier.change.data_return import check_former
+from verifier.change.data_return import check_previous_generation
 from verifier.change.route import Route, items_under_way
-from verifier.change.space import Advance, Need
+from verifier.change.space import InstallNeed, ProgressCallback
 from verifier.change.transaction import how_to_confirm, outcome_of
 from verifier.change.values import Change
 from verifier.install.machine import Machine
-from verifier.install.wiring import Tools
+from verifier.install.wiring import Runtime
 from verifier.site.folder import Site
 from verifier.site.journal.state import Generation
 from verifier.site.journal.transitions import BEFORE_CHANGE, State
@@ -23,11 +23,11 @@ TICK = "tick"
 
 
 # Writes the report after a change; gets the site and what the change was.
-Tell = Callable[[Site, str], Path]
+WriteReport = Callable[[Site, str], Path]
 
 
 @dataclass(frozen=True)
-class Ended:
+class InstallResult:
     """How it ended.
 
     Attributes:
@@ -40,11 +40,11 @@ class Ended:
     generation: Generation | None
     error: WaybillError | None
     report: Path | None
-    need: Need | None = None
+    need: InstallNeed | None = None
     lines: tuple[str, ...] = ()
 
 
-def finish_former(site: Site, tools: Tools) -> None:
+def finish_previous(site: Site, tools: Runtime) -> None:
     """What an earlier process left unfinished comes first: a new transaction begins from a state of rest."""
     now = site.state.installs.transaction
     waits = now is not None and now.state == State.PROBING and now.passed and now.act is None
@@ -83,8 +83,8 @@ def check_idle(site: Site) -> None:
         )
 
 
-def check_way_back(
-    site: Site, change: Change, tools: Tools, missing: tuple[Blob, ...], told: Advance
+def check_rollback_possible(
+    site: Site, change: Change, tools: Runtime, missing: tuple[Blob, ...], told: ProgressCallback
 ) -> tuple[str, ...]:
     """That a failure after the switch, or of a migration, would find what it needs; in words what was found.
 
@@ -96,7 +96,9 @@ def check_way_back(
     lines: tuple[str, ...] = ()
     running = site.state.installs.running
     if running is not None:  # 1
-        lines = check_former(site, running, tools.load, brought=frozenset(one.digest for one in missing), told=told)
+        lines = check_previous_generation(
+            site, running, tools.load, brought=frozenset(one.digest for one in missing), told=told
+        )
     if change.planned.document:  # 2
         tools.programs.check(site, change.installed, change.rollback)
         document = change.rollback
@@ -106,7 +108,7 @@ def check_way_back(
     return lines
 
 
-def stopped_result(site: Site, ended: Ended, route: Route, at: int) -> Ended:
+def stopped_result(site: Site, ended: InstallResult, route: Route, at: int) -> InstallResult:
     """Which of several releases is installed, when a later one was not, and how to go on by the same approval."""
     hop, error = route.hops[at], ended.error
     if error is not None:
@@ -117,7 +119,9 @@ def stopped_result(site: Site, ended: Ended, route: Route, at: int) -> Ended:
     return ended
 
 
-def result_of(site: Site, tell: Tell, cause: str, need: Need | None, *, expected_back: bool = False) -> Ended:
+def result_of(
+    site: Site, tell: WriteReport, cause: str, need: InstallNeed | None, *, expected_back: bool = False
+) -> InstallResult:
     """Tell support, and say how it ended; a report that cannot be written never hides the outcome."""
     error = outcome_of(site)
     now = site.state.installs.transaction
@@ -142,4 +146,4 @@ def result_of(site: Site, tell: Tell, cause: str, need: Need | None, *, expected
             remedy="waybill recover tries again",
             finding="unsettled",
         )
-    return Ended(site.state.installs.running, error, report, need)
+    return InstallResult(site.state.installs.running, error, report, need)

@@ -5,14 +5,14 @@ from msgspec.structs import replace
 from manifests.trust.private_keys import Signer
 from manifests.words.canonical import encode
 from manifests.words.errors import DamagedError, RefusedError
-from verifier.approval.approve import say_verdict
-from verifier.approval.verdicts import standing_of
+from verifier.approval.approve import give_verdict
+from verifier.approval.verdicts import approval_status
 from verifier.change.data_return import name_blobs
-from verifier.change.install_plan import crew_for
+from verifier.change.install_plan import driver_steps_for
 from verifier.change.rollback_plan import rollback_change
 from verifier.install.machine import Machine
-from verifier.install.result import Ended, Tell, check_idle, finish_former, result_of
-from verifier.install.wiring import Tools
+from verifier.install.result import InstallResult, WriteReport, check_idle, finish_previous, result_of
+from verifier.install.wiring import Runtime
 from verifier.rules.agreement import require
 from verifier.site.folder import Site
 from verifier.site.journal.chain import one_line
@@ -24,13 +24,13 @@ from verifier.site.store import missing_blobs
 def rollback(
     site: Site,
     number: int | None,
-    tools: Tools,
+    tools: Runtime,
     *,
     signer: Signer | None,
     reason: str | None,
-    tell: Tell,
+    tell: WriteReport,
     dry_run: bool = False,
-) -> Ended:
+) -> InstallResult:
     """Go back: out of a trial always, else to an earlier generation when the people whom `rollback` names agree.
 
     Args:
@@ -58,7 +58,7 @@ def rollback(
             )
         machine.leave_trial(reason)
         return result_of(site, tell, "rollback", None, expected_back=True)
-    finish_former(site, tools)
+    finish_previous(site, tools)
     check_idle(site)
     if signer is not None and not dry_run:
         site.make_room()
@@ -71,10 +71,10 @@ def rollback(
             finding="no-generation",
         )
     change = rollback_change(site, target)
-    crew = crew_for(site, change, tools.load)
+    crew = driver_steps_for(site, change, tools.load)
     if signer is not None:
-        say_verdict(site, (change.item,), signer, "approve", condition=None, load=tools.load)
-    standing = standing_of(site, change)
+        give_verdict(site, (change.item,), signer, "approve", condition=None, load=tools.load)
+    standing = approval_status(site, change)
     require(standing, change.item)
     missing = missing_blobs(site.blobs, change.release.members)
     if missing:
@@ -85,7 +85,7 @@ def rollback(
             finding="blobs-missing",
         )
     if dry_run:
-        return Ended(site.state.installs.running, None, None)
+        return InstallResult(site.state.installs.running, None, None)
     site.make_room()
     site.keep_document(encode(change.plan))
     site.record(replace(change.planned, reason=one_line(reason) if reason else None))

@@ -14,14 +14,14 @@ from manifests.documents.release import Probe
 from manifests.documents.rollback import Rollback
 from verifier.change.driver_steps import LoadDriver
 from verifier.runtime.drivers.driver import load_driver
-from verifier.runtime.migrations import Ground, check_ground, ground_of, perform
+from verifier.runtime.migrations import MigrationContext, check_migration_context, migration_context, perform
 from verifier.runtime.probes.probe import ProbeContext, ProbeResult, run_probe
 from verifier.site.folder import Site
 from verifier.site.generations import Installed
-from verifier.site.journal.transitions import Made, Part
+from verifier.site.journal.transitions import BackupRecord, NextPart
 
-Say = Callable[[str], None]
-Look = Callable[[Probe, "ProbeContext"], "ProbeResult"]
+Notify = Callable[[str], None]
+RunProbe = Callable[[Probe, "ProbeContext"], "ProbeResult"]
 
 
 class Programs(Protocol):
@@ -31,33 +31,33 @@ class Programs(Protocol):
         """That all of it could be run here; raises RefusedError, changes nothing."""
         ...
 
-    def perform(self, site: Site, installed: Installed, part: Part) -> Made | None:
+    def perform(self, site: Site, installed: Installed, part: NextPart) -> BackupRecord | None:
         """Do one part; what a backup came to."""
         ...
 
 
 @dataclass(frozen=True)
-class Tools:
+class Runtime:
     """What the machine works with besides the site: drivers, probes, programs of a release, and somebody to tell."""
 
     load: LoadDriver
-    look: Look
+    look: RunProbe
     programs: Programs
-    say: Say
+    say: Notify
 
 
-def site_tools(say: Callable[[str], None]) -> Tools:
-    return Tools(load=load_driver, look=run_probe, programs=RealPrograms(), say=say)
+def site_runtime(say: Callable[[str], None]) -> Runtime:
+    return Runtime(load=load_driver, look=run_probe, programs=RealPrograms(), say=say)
 
 
 class RealPrograms:
     """Programs of the release, each in its sandbox."""
 
     def check(self, site: Site, installed: Installed, document: Rollback) -> None:
-        check_ground(self._ground(site, installed), document)
+        check_migration_context(self._ground(site, installed), document)
 
-    def perform(self, site: Site, installed: Installed, part: Part) -> Made | None:
+    def perform(self, site: Site, installed: Installed, part: NextPart) -> BackupRecord | None:
         return perform(self._ground(site, installed), part)
 
-    def _ground(self, site: Site, installed: Installed) -> Ground:
-        return ground_of(site.path, site.blobs, site.disk, installed, ours=os.geteuid())
+    def _ground(self, site: Site, installed: Installed) -> MigrationContext:
+        return migration_context(site.path, site.blobs, site.disk, installed, ours=os.geteuid())

@@ -18,7 +18,7 @@ from verifier.site.folder import OVERHEAD, OVERHEAD_FILES, Site, check_space
 from verifier.site.journal.events import Alarm, Received
 from verifier.site.release_heads import keep_head, small_documents
 from verifier.site.store import get_blob, ingest, missing_blobs, put_blob, space_for
-from verifier.site.vendor_trust import Say, adopt_revocations, adopt_roots, known_of, silent
+from verifier.site.vendor_trust import Notify, adopt_revocations, adopt_roots, known_trust, silent
 from verifier.trust.bundle import VerifiedBundle, verify_path
 from verifier.trust.findings import Finding, refusal
 
@@ -28,7 +28,7 @@ MAX_SMALL = MAX_SBOM
 
 
 @dataclass(frozen=True)
-class Taken:
+class ReceivedBundle:
     """What was taken in from one file.
 
     Attributes:
@@ -89,7 +89,9 @@ def looks_like_bundle(path: Path) -> bool:
         ) from None
 
 
-def receive_bundle(site: Site, path: Path, *, keep: bool, advance: Callable[[int], None], say: Say = silent) -> Taken:
+def receive_bundle(
+    site: Site, path: Path, *, keep: bool, advance: Callable[[int], None], say: Notify = silent
+) -> ReceivedBundle:
     """Verify a bundle to its last byte and put its release in the queue.
 
     Steps: 1 a newer root and a newer revocation list are stored before anything else is believed; 2 verify, against
@@ -119,7 +121,7 @@ def receive_bundle(site: Site, path: Path, *, keep: bool, advance: Callable[[int
         stored=lambda blob: get_blob(site.blobs, blob, MAX_MANIFEST_BYTES),
         take=(lambda descriptor, bulk: _take(site, path, descriptor, bulk, advance)) if keep else None,
         advance=advance,
-        known=known_of(site),
+        known=known_trust(site),
     )
     error = refusal(bundle.findings)
     if error is not None:
@@ -150,7 +152,7 @@ def receive_bundle(site: Site, path: Path, *, keep: bool, advance: Callable[[int
                 source=source,
             )
         )
-    return Taken(
+    return ReceivedBundle(
         path=path,
         item=item,
         version=release.version,

@@ -14,14 +14,14 @@ from manifests.documents.consignment import (
 from manifests.trust.keys import read_capped
 from manifests.words.canonical import encode
 from manifests.words.errors import RefusedError, WaybillError
-from verifier.change.below_floor import Fate, fate_of, judge_carried
+from verifier.change.below_floor import AuthorisationStatus, authorisation_status, judge_carried
 from verifier.site.folder import Site
-from verifier.site.generations import installed_of
+from verifier.site.generations import read_installed
 from verifier.site.journal.chain import read_journal
 from verifier.site.journal.events import Alarm, Answer, Consigned, Event
 from verifier.site.journal.state import SiteState
-from verifier.site.report_files import told_of
-from verifier.site.vendor_trust import Say, adopt_revocations, own_chain, silent
+from verifier.site.report_files import reports_written
+from verifier.site.vendor_trust import Notify, adopt_revocations, own_chain, silent
 
 # Canonical JSON sorts keys, so a DSSE envelope of ours begins with its payload and ends with type and signatures.
 BEGIN = b'{"payload":"'
@@ -29,7 +29,7 @@ _TYPE = f'"payloadType":"{CONSIGNMENT_TYPE}"'.encode()
 
 
 @dataclass(frozen=True)
-class Seen:
+class ParsedConsignment:
     """A file that claims to be a consignment. Nothing in ``said`` is believed."""
 
     path: Path
@@ -38,7 +38,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Arrived:
+class ReceivedConsignment:
     """A consignment that was taken in.
 
     Attributes:
@@ -52,7 +52,7 @@ class Arrived:
     new: bool
     acknowledged: int | None
     answers: tuple[Answer, ...]
-    authorisations: tuple[Fate, ...] = ()
+    authorisations: tuple[AuthorisationStatus, ...] = ()
 
 
 def is_consignment(path: Path) -> bool:
@@ -66,13 +66,13 @@ def is_consignment(path: Path) -> bool:
         return False
 
 
-def look(path: Path) -> Seen:
+def peek_consignment_file(path: Path) -> ParsedConsignment:
     """Read a file that claims to be a consignment. Raises MalformedError when it is none."""
     raw = read_capped(path, MAX_CONSIGNMENT)
-    return Seen(path, raw, peek_consignment(raw, str(path)))
+    return ParsedConsignment(path, raw, peek_consignment(raw, str(path)))
 
 
-def receive_consignment(site: Site, seen: Seen, say: Say = silent) -> Arrived:
+def receive_consignment(site: Site, seen: ParsedConsignment, say: Notify = silent) -> ReceivedConsignment:
     """Verify a consignment and put it in the journal of a held site.
 
     Steps: 1 a revocation list in it, which has signatures of its own, is in force before anything else is believed;
@@ -93,10 +93,10 @@ def receive_consignment(site: Site, seen: Seen, say: Say = silent) -> Arrived:
     check_for(said, state, where)  # 3
     before = _taken(site, signed.digest)
     if before is not None:
-        return Arrived(seen.path, before.number, False, before.acknowledged, before.answers)
+        return ReceivedConsignment(seen.path, before.number, False, before.acknowledged, before.answers)
     check_number(said, state, where)  # 4
     try:
-        check_acknowledged(said, {one.seq: one.digest for one in told_of(site)}, where)  # 5
+        check_acknowledged(said, {one.seq: one.digest for one in reports_written(site)}, where)  # 5
     except RefusedError as error:
         _alarm(site, said, error)
         raise
@@ -116,7 +116,9 @@ def receive_consignment(site: Site, seen: Seen, say: Say = silent) -> Arrived:
         )
     )
     acknowledged = said.acknowledged.seq if said.acknowledged else None
-    return Arrived(seen.path, said.number, True, acknowledged, answers, tuple(fate_of(site, one) for one in carried))
+    return ReceivedConsignment(
+        seen.path, said.number, True, acknowledged, answers, tuple(authorisation_status(site, one) for one in carried)
+    )
 
 
 def check_for(said: Consignment, state: SiteState, where: str) -> None:
@@ -179,7 +181,7 @@ def _handlers(site: Site) -> frozenset[str]:
     running = site.state.installs.running
     if running is None:
         return frozenset()
-    return frozenset(one.name for one in installed_of(site, running).release.handlers)
+    return frozenset(one.name for one in read_installed(site, running).release.handlers)
 
 
 def _taken(site: Site, digest: str) -> Consigned | None:

@@ -33,7 +33,7 @@ MONTHLY = "30d"
 
 
 @dataclass(frozen=True)
-class Names:
+class SiteNames:
     """The four names of a site."""
 
     customer: str
@@ -47,7 +47,7 @@ class Names:
 
 
 @dataclass(frozen=True)
-class Offer:
+class VendorOffer:
     """What a medium says about the vendor, believed because its fingerprint was typed."""
 
     chain: Chain
@@ -58,14 +58,14 @@ class Offer:
 class NewSite:
     path: Path
     enrolment: Path
-    names: Names
+    names: SiteNames
     key: PublicKey
     vendor: str
     pin: Pin
     practice: bool
 
 
-def check_names(names: Names) -> None:
+def check_names(names: SiteNames) -> None:
     for option, value in vars(names).items():
         if NAME.fullmatch(value) is None:
             raise UsageError(
@@ -75,7 +75,7 @@ def check_names(names: Names) -> None:
             )
 
 
-def read_offer(media: Path, fingerprint: str, channel: str | None) -> Offer:
+def read_offer(media: Path, fingerprint: str, channel: str | None) -> VendorOffer:
     """The vendor's root chain from a bundle, a folder with one, or a root document.
 
     Raises:
@@ -83,10 +83,10 @@ def read_offer(media: Path, fingerprint: str, channel: str | None) -> Offer:
     """
     pin = Pin(version=0, digest=fingerprint)
     if documents := _root_documents(media):
-        return Offer(chain=verify_chain(documents, pin), channel=channel or "stable")
+        return VendorOffer(chain=verify_chain(documents, pin), channel=channel or "stable")
     bundles = find_bundles(media)
     verified = verify_head(open_head(bundles[0]), pin)
-    return Offer(chain=verified.chain, channel=channel or verified.release.channel)
+    return VendorOffer(chain=verified.chain, channel=channel or verified.release.channel)
 
 
 def _root_documents(media: Path) -> tuple[bytes, ...]:
@@ -106,8 +106,8 @@ def _is_bundle(path: Path) -> bool:
 
 
 def enroll(
-    offer: Offer,
-    names: Names,
+    offer: VendorOffer,
+    names: SiteNames,
     people: dict[str, Path],
     target: Path,
     *,
@@ -192,8 +192,8 @@ def _people(people: dict[str, Path], chain: Chain) -> dict[str, PublicKey]:
 
 def _build(
     folder: Path,
-    offer: Offer,
-    names: Names,
+    offer: VendorOffer,
+    names: SiteNames,
     keys: dict[str, PublicKey],
     *,
     practice: bool,
@@ -283,7 +283,7 @@ def read_people(given: tuple[str, ...]) -> dict[str, Path]:
     return people
 
 
-def _site_yaml(names: Names, channel: str, every: str) -> str:
+def _site_yaml(names: SiteNames, channel: str, every: str) -> str:
     return f"""\
 # site.yaml: what is true of this one installation. The operator keeps it.
 # An edit is a proposal: `waybill review` shows it, and it takes effect as a new generation, never by itself.

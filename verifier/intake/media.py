@@ -6,21 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.words.errors import MalformedError, RefusedError, UntrustedError, WaybillError
-from verifier.approval.answers import TakenAnswer, is_answer, receive_answer
+from verifier.approval.answers import ReceivedAnswer, is_answer, receive_answer
 from verifier.change.driver_steps import LoadDriver
-from verifier.intake.bundles import Taken, files_below, looks_like_bundle, receive_bundle
-from verifier.intake.consignments import Arrived, Seen, is_consignment, look, receive_consignment
-from verifier.intake.trust_files import Lone, TakenTrust, kind_of, receive_trust
+from verifier.intake.bundles import ReceivedBundle, files_below, looks_like_bundle, receive_bundle
+from verifier.intake.consignments import (
+    ParsedConsignment,
+    ReceivedConsignment,
+    is_consignment,
+    peek_consignment_file,
+    receive_consignment,
+)
+from verifier.intake.trust_files import ReceivedTrust, TrustFile, kind_of, receive_trust
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.folder import Site
 from verifier.site.vendor_access import check_served
-from verifier.site.vendor_trust import Say, silent
+from verifier.site.vendor_trust import Notify, silent
 
-Watch = Callable[[Path], AbstractContextManager[Callable[[int], None]]]
+ShowProgress = Callable[[Path], AbstractContextManager[Callable[[int], None]]]
 
 
 @dataclass(frozen=True)
-class Arrivals:
+class ReceivedMedia:
     """What was taken in.
 
     Attributes:
@@ -31,32 +37,32 @@ class Arrivals:
         refused: Why a consignment was not taken in; the rest was, all the same.
     """
 
-    taken: tuple[Taken, ...]
-    consignments: tuple[Arrived, ...]
-    answers: tuple[TakenAnswer, ...]
-    trust: TakenTrust
+    taken: tuple[ReceivedBundle, ...]
+    consignments: tuple[ReceivedConsignment, ...]
+    answers: tuple[ReceivedAnswer, ...]
+    trust: ReceivedTrust
     others: int
     unread: tuple[WaybillError, ...]
     refused: tuple[WaybillError, ...]
 
 
 @dataclass(frozen=True)
-class _Found:
+class _ClaimedFiles:
     """Attributes: named: A person named this very file, so it is for this site or an error."""
 
     path: Path
     named: bool
 
 
-def receive_paths(
+def receive_media(
     site: Site,
     paths: tuple[Path, ...],
     *,
     keep: bool,
-    watch: Watch,
-    say: Say = silent,
+    watch: ShowProgress,
+    say: Notify = silent,
     load: LoadDriver = load_driver,
-) -> Arrivals:
+) -> ReceivedMedia:
     """Take in what lies below ``paths``.
 
     Steps: 1 root documents and revocation lists, since they judge all the rest; 2 consignments for this site, oldest
@@ -72,9 +78,9 @@ def receive_paths(
         WaybillError: A bundle is refused; what came before it was taken in.
     """
     bundles: list[Path] = []
-    notes: list[_Found] = []
-    said: list[_Found] = []
-    lone: list[Lone] = []
+    notes: list[_ClaimedFiles] = []
+    said: list[_ClaimedFiles] = []
+    lone: list[TrustFile] = []
     for path in paths:
         found = list(_find(path))
         if not found:
@@ -85,7 +91,7 @@ def receive_paths(
                 finding="nothing-found",
             )
         kinds = [(one, kind_of(one.path)) for one in found]
-        lone += [Lone(one.path, kind, one.named) for one, kind in kinds if kind]
+        lone += [TrustFile(one.path, kind, one.named) for one, kind in kinds if kind]
         for one in (one for one, kind in kinds if not kind):
             if is_consignment(one.path):
                 notes.append(one)
@@ -113,27 +119,27 @@ def receive_paths(
     refused += [*trust.refused, *again.refused, *(error for _, error in again.later)]
     refused += [error for _, error in later]
     answers, strange = _answers(site, said, load, refused)  # 5
-    return Arrivals(
+    return ReceivedMedia(
         tuple(taken), tuple(arrived), answers, trust, others + strange, (*trust.unread, *unread), tuple(refused)
     )
 
 
-def _find(path: Path) -> Iterator[_Found]:
+def _find(path: Path) -> Iterator[_ClaimedFiles]:
     if not path.is_dir():
         # Not a consignment: then it is to be a bundle, and its reader says what is wrong with it.
-        yield _Found(path, named=True)
+        yield _ClaimedFiles(path, named=True)
         return
     for one in files_below(path):
         if kind_of(one) or is_consignment(one) or is_answer(one) or looks_like_bundle(one):
-            yield _Found(one, named=False)
+            yield _ClaimedFiles(one, named=False)
 
 
-def _sort(site: Site, notes: list[_Found]) -> tuple[list[Seen], int, tuple[WaybillError, ...]]:
+def _sort(site: Site, notes: list[_ClaimedFiles]) -> tuple[list[ParsedConsignment], int, tuple[WaybillError, ...]]:
     """Those that claim to be for this site or were named, oldest first; how many others; what cannot be read."""
     seen, others, unread = [], 0, []
     for note in notes:
         try:
-            one = look(note.path)
+            one = peek_consignment_file(note.path)
         except WaybillError as error:
             if note.named:
                 raise
@@ -147,10 +153,10 @@ def _sort(site: Site, notes: list[_Found]) -> tuple[list[Seen], int, tuple[Waybi
 
 
 def _receive(
-    site: Site, seen: list[Seen], refused: list[WaybillError], say: Say
-) -> tuple[list[Arrived], list[tuple[Seen, WaybillError]]]:
-    arrived: list[Arrived] = []
-    later: list[tuple[Seen, WaybillError]] = []
+    site: Site, seen: list[ParsedConsignment], refused: list[WaybillError], say: Notify
+) -> tuple[list[ReceivedConsignment], list[tuple[ParsedConsignment, WaybillError]]]:
+    arrived: list[ReceivedConsignment] = []
+    later: list[tuple[ParsedConsignment, WaybillError]] = []
     for one in seen:
         try:
             arrived.append(receive_consignment(site, one, say))
@@ -165,8 +171,8 @@ def _receive(
 
 
 def _answers(
-    site: Site, files: list[_Found], load: LoadDriver, refused: list[WaybillError]
-) -> tuple[tuple[TakenAnswer, ...], int]:
+    site: Site, files: list[_ClaimedFiles], load: LoadDriver, refused: list[WaybillError]
+) -> tuple[tuple[ReceivedAnswer, ...], int]:
     """Those that are for this site; how many are for others."""
     taken, others = [], 0
     for one in files:

@@ -8,7 +8,7 @@ from manifests.words.errors import RefusedError, UntrustedError
 from verifier.site.folder import Site
 from verifier.site.journal.events import RootReplaced
 from verifier.site.vendor_access import check_served
-from verifier.site.vendor_trust import known_of
+from verifier.site.vendor_trust import known_trust
 
 
 def check_new_root(site: Site, chain: Chain) -> None:
@@ -37,7 +37,7 @@ def check_new_root(site: Site, chain: Chain) -> None:
             finding="practice",
         )
     check_vendor_product(newest, state.product)
-    check_own_keys(newest, known_of(site).own_keys)
+    check_own_keys(newest, known_trust(site).own_keys)
 
 
 def replace_root(site: Site, chain: Chain, reason: str) -> Path:

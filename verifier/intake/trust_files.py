@@ -10,12 +10,12 @@ from manifests.trust.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE, parse
 from manifests.trust.root import MAX_ROOT, ROOT_TYPE, parse_root
 from manifests.words.errors import UntrustedError, WaybillError
 from verifier.site.folder import Site
-from verifier.site.vendor_trust import NewList, NewRoot, Say, adopt_revocations, adopt_roots
+from verifier.site.vendor_trust import NewList, NewRoot, Notify, adopt_revocations, adopt_roots
 
-Kind = Literal["root", "revocations"]
+TrustFileKind = Literal["root", "revocations"]
 # Canonical JSON sorts keys, so a DSSE envelope of ours begins with its payload and ends with type and signatures.
 _BEGIN = b'{"payload":"'
-_TYPES: tuple[tuple[Kind, bytes, int], ...] = (
+_TYPES: tuple[tuple[TrustFileKind, bytes, int], ...] = (
     ("root", f'"payloadType":"{ROOT_TYPE}"'.encode(), MAX_ROOT),
     ("revocations", f'"payloadType":"{REVOCATIONS_TYPE}"'.encode(), MAX_REVOCATIONS),
 )
@@ -24,7 +24,7 @@ _LATER = frozenset({"root-gap", "signature-unknown"})
 
 
 @dataclass(frozen=True)
-class Lone:
+class TrustFile:
     """A file that claims to be one of these. Nothing in it is believed.
 
     Attributes:
@@ -32,12 +32,12 @@ class Lone:
     """
 
     path: Path
-    kind: Kind
+    kind: TrustFileKind
     named: bool
 
 
 @dataclass
-class TakenTrust:
+class ReceivedTrust:
     """What came of them.
 
     Attributes:
@@ -50,12 +50,12 @@ class TakenTrust:
     lists: list[NewList] = field(default_factory=list)
     known: int = 0
     others: int = 0
-    later: list[tuple[Lone, WaybillError]] = field(default_factory=list)
+    later: list[tuple[TrustFile, WaybillError]] = field(default_factory=list)
     unread: list[WaybillError] = field(default_factory=list)
     refused: list[WaybillError] = field(default_factory=list)
 
 
-def kind_of(path: Path) -> Kind | None:
+def kind_of(path: Path) -> TrustFileKind | None:
     """By content, and without believing it."""
     try:
         if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_REVOCATIONS:
@@ -69,14 +69,14 @@ def kind_of(path: Path) -> Kind | None:
     return next((kind for kind, mark, most in _TYPES if mark in rest and len(rest) <= most), None)
 
 
-def receive_trust(site: Site, files: Iterable[Lone], say: Say) -> TakenTrust:
+def receive_trust(site: Site, files: Iterable[TrustFile], say: Notify) -> ReceivedTrust:
     """Take in what came alone: root documents by version, then lists by version.
 
     Raises:
         MalformedError: A file that a person named is not what it claims to be.
     """
-    result = TakenTrust()
-    ordered: list[tuple[bool, int, Lone, bytes]] = []
+    result = ReceivedTrust()
+    ordered: list[tuple[bool, int, TrustFile, bytes]] = []
     for one in files:
         try:
             raw = read_capped(one.path, MAX_REVOCATIONS)
@@ -103,7 +103,7 @@ def receive_trust(site: Site, files: Iterable[Lone], say: Say) -> TakenTrust:
     return result
 
 
-def _claims(one: Lone, raw: bytes) -> tuple[str, int]:
+def _claims(one: TrustFile, raw: bytes) -> tuple[str, int]:
     if one.kind == "root":
         root = parse_root(raw, str(one.path)).root
         return root.vendor, root.version
@@ -111,7 +111,7 @@ def _claims(one: Lone, raw: bytes) -> tuple[str, int]:
     return found.vendor, found.version
 
 
-def _take(site: Site, one: Lone, raw: bytes, say: Say, result: TakenTrust) -> None:
+def _take(site: Site, one: TrustFile, raw: bytes, say: Notify, result: ReceivedTrust) -> None:
     if one.kind == "root":
         new = adopt_roots(site, (raw,), say)
         result.roots += new

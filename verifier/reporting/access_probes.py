@@ -14,12 +14,12 @@ from manifests.documents.plan import parse_plan
 from manifests.documents.report import ArtefactKind
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, HostError, MalformedError, UntrustedError, WaybillError
-from verifier.change.route import change_of
-from verifier.intake.consignments import look, receive_consignment
+from verifier.change.route import plan_change
+from verifier.intake.consignments import peek_consignment_file, receive_consignment
 from verifier.site.folder import Site
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Consigned, Tried
-from verifier.site.journal.state import Said
+from verifier.site.journal.state import RecordedVerdict
 from verifier.site.release_heads import head_path, read_kept_head
 from verifier.site.vendor_access import MAX_PROBES
 from verifier.site.vendor_trust import own_chain
@@ -30,7 +30,7 @@ MAX_EACH = MAX_PROBES // len(KINDS)
 
 
 @dataclass(frozen=True)
-class Artefact:
+class AccessProbe:
     """Something to try.
 
     Attributes:
@@ -43,28 +43,28 @@ class Artefact:
     attempt: Callable[[], object]
 
 
-def artefacts(site: Site) -> Iterator[Artefact]:
+def access_probes(site: Site) -> Iterator[AccessProbe]:
     """What this site once accepted and still holds, newest first."""
     for received in reversed(site.state.installs.releases):
         path = head_path(site, received.release)
         if path.is_file():
-            yield Artefact("bundle", received.release, partial(read_kept_head, site, received.release))
+            yield AccessProbe("bundle", received.release, partial(read_kept_head, site, received.release))
             yield from _signatures(site, path)
     notes = [one for one in _events(site) if isinstance(one, Consigned)]
     for note in reversed(notes):
         path = site.document_path(note.digest)
         if not path.is_file():
             continue
-        yield Artefact("consignment", note.digest, partial(_take_in, site, path))
+        yield AccessProbe("consignment", note.digest, partial(_take_in, site, path))
         if note.answers:
-            yield Artefact("request", note.digest, partial(_take_in, site, path))
+            yield AccessProbe("request", note.digest, partial(_take_in, site, path))
     for said in reversed(site.state.trust.verdicts):
         release = _agreed_release(site, said) if said.verdict == "approve" else None
         if release is not None:
-            yield Artefact("approval", said.envelope, partial(_use_approval, site, said.item, release))
+            yield AccessProbe("approval", said.envelope, partial(_use_approval, site, said.item, release))
 
 
-def _agreed_release(site: Site, said: Said) -> str | None:
+def _agreed_release(site: Site, said: RecordedVerdict) -> str | None:
     """The release that a person agreed to install; None for a rollback, an export, or a plan that is gone."""
     try:
         plan = parse_plan(site.document(said.plan))
@@ -73,7 +73,7 @@ def _agreed_release(site: Site, said: Said) -> str | None:
     return plan.releases[-1] if plan.action == "install" and plan.releases else None
 
 
-def _signatures(site: Site, path: Path) -> Iterator[Artefact]:
+def _signatures(site: Site, path: Path) -> Iterator[AccessProbe]:
     """A signature by the vendor's key, apart from the bundle that it was on: does any key that counts here match it?"""
     try:
         head = open_head(path)
@@ -82,7 +82,7 @@ def _signatures(site: Site, path: Path) -> Iterator[Artefact]:
     for one in head.signatures:
         # An identity has no key that could be tried apart from its bundle; the release as a whole is.
         if one.sig is not None:
-            yield Artefact(
+            yield AccessProbe(
                 "signature",
                 digest_of(one.sig),
                 partial(_believe, site, one.keyid, one.sig, head.release),
@@ -90,7 +90,7 @@ def _signatures(site: Site, path: Path) -> Iterator[Artefact]:
 
 
 def _take_in(site: Site, path: Path) -> None:
-    receive_consignment(site, look(path))
+    receive_consignment(site, peek_consignment_file(path))
 
 
 def _believe(site: Site, keyid: str, signature: bytes, message: bytes) -> None:
@@ -105,14 +105,14 @@ def _believe(site: Site, keyid: str, signature: bytes, message: bytes) -> None:
 def _use_approval(site: Site, item: str, release: str) -> None:
     """People agreed to this once; what they agreed to is only installed when its release is believed."""
     read_kept_head(site, release)
-    change_of(site, item)
+    plan_change(site, item)
 
 
 def _events(site: Site) -> Iterator[object]:
     return (entry.record.event for entry in site.entries)
 
 
-def try_again(site: Site) -> tuple[Tried, ...]:
+def run_access_probes(site: Site) -> tuple[Tried, ...]:
     """Try what was not tried yet, and record each outcome; of a held site whose vendor's access was ended.
 
     Returns:
@@ -123,7 +123,7 @@ def try_again(site: Site) -> tuple[Tried, ...]:
         raise RuntimeError("the vendor's access was not ended")
     count = {kind: sum(one.kind == kind for one in now.tried) for kind in KINDS}
     known = {(one.kind, one.artefact) for one in now.tried}
-    for one in artefacts(site):
+    for one in access_probes(site):
         if count[one.kind] < MAX_EACH and (one.kind, one.digest) not in known:
             known.add((one.kind, one.digest))
             found = _try(one)
@@ -137,7 +137,7 @@ def try_again(site: Site) -> tuple[Tried, ...]:
     return after.tried if after else ()
 
 
-def _try(one: Artefact) -> Tried | None:
+def _try(one: AccessProbe) -> Tried | None:
     """What became of it; None for one that is damaged, whose refusal would say nothing."""
     try:
         one.attempt()

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from manifests.documents.contract import CORE_FIELDS, MAX_CONTRACT, OPTIONAL_CORE_FIELDS, Contract, parse_contract
 from manifests.documents.report import Report
 from verifier.site.folder import Site
-from verifier.site.generations import installed_of
+from verifier.site.generations import read_installed
 from verifier.site.store import get_blob
 
 
 @dataclass(frozen=True)
-class Reason:
+class FieldSource:
     """Why one field of the core may leave.
 
     Attributes:
@@ -24,17 +24,17 @@ class Reason:
 
 
 @dataclass(frozen=True)
-class Why:
+class FieldSources:
     """Attributes: contract: None before the first install, when there is nothing to tell of but the enrolment."""
 
     contract: Contract | None
     digest: str | None
     signal: str
     purpose: str
-    reasons: tuple[Reason, ...]
+    reasons: tuple[FieldSource, ...]
 
 
-def explain(report: Report, contract: Contract | None, digest: str | None) -> Why:
+def explain(report: Report, contract: Contract | None, digest: str | None) -> FieldSources:
     """Every field of the core of ``report``, in the order in which a contract lists them. Pure."""
     places: dict[str, str] = {}
     signal, purpose = "", ""
@@ -45,10 +45,10 @@ def explain(report: Report, contract: Contract | None, digest: str | None) -> Wh
                 for j, name in enumerate(getattr(one, group)):
                     places[name] = f"$.signals[{i}].{group}[{j}]"
     reasons = tuple(
-        Reason(name, places.get(name, ""), getattr(report, name) not in (None, ()))
+        FieldSource(name, places.get(name, ""), getattr(report, name) not in (None, ()))
         for name in (*CORE_FIELDS, *OPTIONAL_CORE_FIELDS)
     )
-    return Why(contract=contract, digest=digest, signal=signal, purpose=purpose, reasons=reasons)
+    return FieldSources(contract=contract, digest=digest, signal=signal, purpose=purpose, reasons=reasons)
 
 
 def contract_in_force(site: Site) -> tuple[Contract | None, str | None]:
@@ -67,12 +67,12 @@ def contract_in_force(site: Site) -> tuple[Contract | None, str | None]:
     )
     if agreed is None:
         return None, None
-    blob = installed_of(site, agreed).release.contract
+    blob = read_installed(site, agreed).release.contract
     data = get_blob(site.blobs, blob, MAX_CONTRACT)
     return parse_contract(data), blob.digest
 
 
-def why_text(why: Why) -> str:
+def field_sources_text(why: FieldSources) -> str:
     """For people: one line a field."""
     if why.contract is None:
         head = [

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from verifier.approval.page import Paper, Row, Section, Table
+from verifier.approval.page import Page, Row, Section, Table
 from verifier.site.journal.events import (
     Alarm,
     Approved,
@@ -50,7 +50,7 @@ _KEYID = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Line:
+class HistoryLine:
     """One entry, told.
 
     Attributes:
@@ -68,7 +68,7 @@ class Line:
     result: str
 
 
-def lines_of(records: Iterable[Record]) -> tuple[Line, ...]:
+def history_lines(records: Iterable[Record]) -> tuple[HistoryLine, ...]:
     """Every entry, oldest first; whose approvals were counted is told from the verdicts before."""
     people: dict[str, str] = {}
     found = []
@@ -77,7 +77,7 @@ def lines_of(records: Iterable[Record]) -> tuple[Line, ...]:
         if isinstance(event, Verdict):
             people[event.envelope] = f"{event.person} ({event.role})"
         found.append(
-            Line(
+            HistoryLine(
                 record=record,
                 who=actor_text(record),
                 person=_person(event, people),
@@ -140,14 +140,16 @@ def _result(event: Event) -> str:
             return ""
 
 
-def history_paper(site: str, lead: tuple[str, ...], lines: tuple[Line, ...], *, every: bool, about: str = "") -> Paper:
+def history_page(
+    site: str, lead: tuple[str, ...], lines: tuple[HistoryLine, ...], *, every: bool, about: str = ""
+) -> Page:
     """One section for each time that the host was started.
 
     Args:
         every: Also what only matters after a crash, in the journal's own words and with whole digests.
     """
     sections = []
-    boots: list[tuple[str, list[Line]]] = []
+    boots: list[tuple[str, list[HistoryLine]]] = []
     for line in lines:
         if not boots or boots[-1][0] != line.record.boot:
             boots.append((line.record.boot, []))
@@ -155,13 +157,13 @@ def history_paper(site: str, lead: tuple[str, ...], lines: tuple[Line, ...], *, 
     for boot, of_boot in boots:
         rows = tuple(_row(line, every=every) for line in of_boot if every or line.words)
         sections.append(Section(f"boot {boot}", table=Table(_HEAD, rows)))
-    return Paper(title=f"journal of {site}", lead=lead, sections=tuple(sections), about=about)
+    return Page(title=f"journal of {site}", lead=lead, sections=tuple(sections), about=about)
 
 
 _HEAD = ("entry", "time", "account", "person", "event", "inputs", "result")
 
 
-def _row(line: Line, *, every: bool) -> Row:
+def _row(line: HistoryLine, *, every: bool) -> Row:
     record = line.record
     words = _told(record) if every else line.words
     inputs = ", ".join(f"{name} {value if every else _short(value)}" for name, value in line.inputs)

@@ -11,11 +11,11 @@ from pathlib import Path
 from manifests.documents.report import OffboardReason
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import AttentionError, WaybillError
-from verifier.approval.approve import say_verdict
+from verifier.approval.approve import give_verdict
 from verifier.approval.items import OFFBOARD, offboard_question
-from verifier.approval.verdicts import standing_of
+from verifier.approval.verdicts import approval_status
 from verifier.install.result import check_idle
-from verifier.reporting.access_probes import try_again
+from verifier.reporting.access_probes import run_access_probes
 from verifier.reporting.report_write import take_over, write_report
 from verifier.rules.agreement import require
 from verifier.runtime.drivers.driver import load_driver
@@ -28,7 +28,7 @@ RETIRED = "retired"
 
 
 @dataclass(frozen=True)
-class Farewell:
+class OffboardResult:
     """What `offboard` did.
 
     Attributes:
@@ -40,7 +40,7 @@ class Farewell:
     error: WaybillError | None
 
 
-def ask(site: Site, words: str) -> bool:
+def ask_offboarding(site: Site, words: str) -> bool:
     """Ask that the vendor's access ends, for a reason in words; ``retired`` is the one word with a meaning.
 
     Returns:
@@ -59,13 +59,13 @@ def ask(site: Site, words: str) -> bool:
     return True
 
 
-def agree(site: Site, signer: Signer) -> None:
+def agree_offboarding(site: Site, signer: Signer) -> None:
     """Record one person's word on it, as `waybill approve offboard` does."""
-    say_verdict(site, (OFFBOARD,), signer, "approve", condition=None, load=load_driver)
+    give_verdict(site, (OFFBOARD,), signer, "approve", condition=None, load=load_driver)
 
 
-def end(site: Site) -> None:
-    """Put the end in force, when the people who are asked have agreed. Everything else is ``finish``'s.
+def end_access(site: Site) -> None:
+    """Put the end in force, when the people who are asked have agreed. Everything else is ``finish_offboarding``'s.
 
     Raises:
         WaitingError: They have not.
@@ -74,7 +74,7 @@ def end(site: Site) -> None:
     """
     check_idle(site)
     question = offboard_question(site)
-    counted = standing_of(site, question)
+    counted = approval_status(site, question)
     require(counted, OFFBOARD)
     site.signer()
     take_over(site)
@@ -88,7 +88,7 @@ def end(site: Site) -> None:
     )
 
 
-def finish(site: Site, now: datetime) -> Farewell:
+def finish_offboarding(site: Site, now: datetime) -> OffboardResult:
     """What follows the end, from wherever it was cut short.
 
     Steps: 1 the roots become evidence; 2 what was believed once is tried again; 3 the final report; 4 of a site that
@@ -110,7 +110,7 @@ def finish(site: Site, now: datetime) -> Farewell:
         raise AssertionError("the final report was written")
     if state.ended is None:  # 5
         site.record(OffboardDone(report=state.final, key="destroyed" if retires else "kept"))
-    return Farewell(report_path(site, state.final), error)
+    return OffboardResult(report_path(site, state.final), error)
 
 
 def _set_aside(site: Site) -> None:
@@ -123,7 +123,7 @@ def _set_aside(site: Site) -> None:
 
 
 def _prove(site: Site) -> WaybillError | None:
-    believed = [one for one in try_again(site) if one.outcome == "accepted"]
+    believed = [one for one in run_access_probes(site) if one.outcome == "accepted"]
     for one in believed:
         if all(alarm.digest != one.artefact for alarm in site.state.alarms):
             site.record(Alarm(code="still-believed", digest=one.artefact, detail=f"{one.kind}: {one.detail}"))

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.words.units import show_size
-from verifier.approval.page import Paper, Row, Section, Table
+from verifier.approval.page import Page, Row, Section, Table
 from verifier.reporting.access_probes import MAX_EACH
-from verifier.reporting.history import lines_of
+from verifier.reporting.history import history_lines
 from verifier.site.folder import EVIDENCE, SITE_KEY, Site
 from verifier.site.journal.state import Offboarding
 from verifier.site.vendor_access import REFUSED_FROM_THEN, WORKS_ON
@@ -21,7 +21,7 @@ MOST = 1_000_000
 
 
 @dataclass(frozen=True)
-class Held:
+class KeptData:
     """What lies below a folder. Attributes: more: there is more than was counted."""
 
     files: int
@@ -35,11 +35,11 @@ class Held:
         return f"{'more than ' * self.more}{self.files} files, {show_size(self.size)}"
 
 
-def held(path: Path) -> Held:
+def read_kept_data(path: Path) -> KeptData:
     """Files and their bytes, links not followed; a folder that may not be read holds nothing that can be told."""
     files = size = 0
     if path.is_file():
-        return Held(1, path.stat().st_size)
+        return KeptData(1, path.stat().st_size)
     for root, _, names in os.walk(path, followlinks=False):
         for name in names:
             try:
@@ -48,18 +48,18 @@ def held(path: Path) -> Held:
                 continue
             files += 1
             if files >= MOST:
-                return Held(files, size, more=True)
-    return Held(files, size)
+                return KeptData(files, size, more=True)
+    return KeptData(files, size)
 
 
-def farewell_paper(site: Site, about: str = "") -> Paper:
+def offboarding_page(site: Site, about: str = "") -> Page:
     """Of a site whose vendor's access was ended."""
     state = site.state
     now = state.offboarding
     if now is None or now.done is None:
         raise ValueError("nothing was ended here")
     sections = (_ended(site, now), _tried(now), _stays(site), _works(site, now), _elsewhere(site, now))
-    return Paper(
+    return Page(
         title=f"{state.trust.vendor} has no access to {state.site} any more",
         sections=sections,
         lead=(f"since {now.done_at}, entry by entry in the journal, whose head is {state.head}",),
@@ -70,7 +70,7 @@ def farewell_paper(site: Site, about: str = "") -> Paper:
 def _ended(site: Site, now: Offboarding) -> Section:
     done = now.done
     people = next(
-        (one.person for one in lines_of(entry.record for entry in site.entries) if one.record.event == done), ""
+        (one.person for one in history_lines(entry.record for entry in site.entries) if one.record.event == done), ""
     )
     facts = [
         ("reason", f"{now.asked.reason}: {now.asked.detail}"),
@@ -107,7 +107,7 @@ def _stays(site: Site) -> Section:
     for one in state.installs.generations:
         folder = site.generation_folder(one.number)
         if folder.is_dir():
-            rows.append((f"generation {one.number}", one.version, str(folder), held(folder).text))
+            rows.append((f"generation {one.number}", one.version, str(folder), read_kept_data(folder).text))
     for what, name in (
         ("files of the service", "srv"),
         ("data of the service", "data"),
@@ -126,7 +126,7 @@ def _stays(site: Site) -> Section:
         ("logs", "logs"),
     ):
         if (path / name).exists():
-            rows.append((what, "", str(path / name), held(path / name).text))
+            rows.append((what, "", str(path / name), read_kept_data(path / name).text))
     key = path / "keys" / SITE_KEY
     rows.append(("the site's key", "kept; signs nothing more" if key.exists() else "destroyed", str(key), ""))
     table = Table(("what", "", "where", "how much"), tuple(Row(one) for one in rows))

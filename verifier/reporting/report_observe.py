@@ -14,11 +14,11 @@ from manifests.words.units import parse_duration
 from verifier.approval.queue import waiting_items
 from verifier.change.driver_steps import observe
 from verifier.reporting.field_sources import contract_in_force
-from verifier.reporting.report_plan import Former, Observed, config_seal
+from verifier.reporting.report_plan import PreviousReport, SiteObservation, config_seal
 from verifier.runtime.drivers.driver import ABSENT, Component, load_driver
 from verifier.site.blobs import blob_path
 from verifier.site.folder import EVIDENCE, Site
-from verifier.site.generations import Installed, installed_of, read_running
+from verifier.site.generations import Installed, read_installed, read_running
 from verifier.site.journal.chain import read_journal
 from verifier.site.journal.events import Outcome
 from verifier.site.journal.state import Generation
@@ -32,7 +32,7 @@ T = TypeVar("T")
 MAX_STORED = 16
 
 
-def read_former(site: Site) -> Former | None:
+def read_previous_report(site: Site) -> PreviousReport | None:
     """The last report, None before the first. Its digest is the journal's; a changed file says nothing."""
     state = site.state
     if state.reports.head is None:
@@ -40,11 +40,11 @@ def read_former(site: Site) -> Former | None:
     try:
         signed = read_report(site, state.reports.seq, state.reports.head)
     except WaybillError:
-        return Former(seq=state.reports.seq, digest=state.reports.head, report=None)
-    return Former(seq=state.reports.seq, digest=signed.digest, report=signed.report)
+        return PreviousReport(seq=state.reports.seq, digest=state.reports.head, report=None)
+    return PreviousReport(seq=state.reports.seq, digest=signed.digest, report=signed.report)
 
 
-def observe_site(site: Site) -> Observed:
+def observe_site(site: Site) -> SiteObservation:
     """Look at everything that a report tells of; what cannot be looked at is named, and is no reason to be silent."""
     digest, enrolment = enrolment_of(site)
     unseen: list[str] = []
@@ -53,7 +53,7 @@ def observe_site(site: Site) -> Observed:
     optional = _try(lambda: _optional(site), unseen, "contract") or ()
     withheld = tuple(one for one in optional if installed and one in installed.settings.telemetry.withhold)
     store = "store" in optional and "store" not in withheld
-    return Observed(
+    return SiteObservation(
         enrolment=digest,
         succession=succession_of(site),
         report_every_seconds=_cadence(installed.settings.report.every) if installed else enrolment.report_every_seconds,
@@ -113,13 +113,13 @@ def _cadence(every: str) -> int:
     return 0 if every == "never" else parse_duration(every, "report.every")
 
 
-def _components(site: Site, installed: Installed, unseen: list[str]) -> tuple[r.Component, ...]:
+def _components(site: Site, installed: Installed, unseen: list[str]) -> tuple[r.ReportedComponent, ...]:
     """Every component that the release brings, with what its driver saw; unseen ones are said to be so."""
     seen = _try(lambda: observe(site, load_driver), unseen, "components") or ()
     found: dict[tuple[str, str], list[Component]] = {}
     for one in seen:
         found.setdefault((one.step, one.name), []).append(one)
-    listed: list[r.Component] = []
+    listed: list[r.ReportedComponent] = []
     for want in r_report_components.expected_components(installed.release):
         # A step may place an image and a file set of one name; what tells them apart is what was expected.
         candidates = found.get((want.step, want.name), [])
@@ -127,7 +127,7 @@ def _components(site: Site, installed: Installed, unseen: list[str]) -> tuple[r.
     return tuple(listed)
 
 
-def _component(want: r_report_components.Expected, seen: Component | None) -> r.Component:
+def _component(want: r_report_components.Expected, seen: Component | None) -> r.ReportedComponent:
     found: r.Found = "unreadable"
     observed = None
     if seen is not None and seen.observed == want.digest:
@@ -136,7 +136,7 @@ def _component(want: r_report_components.Expected, seen: Component | None) -> r.
         found, observed = "differs", seen.observed
     elif seen is not None and seen.observed == ABSENT:
         found = "missing"
-    return r.Component(
+    return r.ReportedComponent(
         kind=want.kind,
         name=want.name,
         step=want.step,
@@ -162,7 +162,7 @@ def waiting_of(site: Site) -> Iterable[r.WaitingItem]:
         )
 
 
-def probe_results(site: Site) -> Iterable[r.Health]:
+def probe_results(site: Site) -> Iterable[r.ReportedHealth]:
     """The last result of each probe since the running generation was switched to."""
     running = site.state.installs.running
     if running is None:
@@ -176,12 +176,12 @@ def probe_results(site: Site) -> Iterable[r.Health]:
             last[event.step] = event.result == "done"
             failures[event.step] = failures.get(event.step, 0) + (event.result == "failed")
     for name in sorted(last):
-        yield r.Health(probe=name, state="passing" if last[name] else "failing", failures=failures[name])
+        yield r.ReportedHealth(probe=name, state="passing" if last[name] else "failing", failures=failures[name])
 
 
-def held_releases(site: Site) -> tuple[r.Held, ...]:
+def held_releases(site: Site) -> tuple[r.HeldRelease, ...]:
     """The releases whose blobs the store holds, by name and size; up to 64 missing ones are named."""
-    found: dict[str, r.Held] = {}
+    found: dict[str, r.HeldRelease] = {}
     for generation in reversed(site.state.installs.generations):
         if generation.release in found or len(found) >= MAX_STORED:
             continue
@@ -191,9 +191,9 @@ def held_releases(site: Site) -> tuple[r.Held, ...]:
     return tuple(found[digest] for digest in sorted(found))
 
 
-def _held(site: Site, generation: Generation) -> r.Held | None:
+def _held(site: Site, generation: Generation) -> r.HeldRelease | None:
     try:
-        release: Release = installed_of(site, generation).release
+        release: Release = read_installed(site, generation).release
     except (DamagedError, RefusedError):
         return None
     missing = [
@@ -201,7 +201,7 @@ def _held(site: Site, generation: Generation) -> r.Held | None:
         for one in dict.fromkeys(release.members[2:])
         if not _has(blob_path(site.blobs, one.digest), one.size)
     ]
-    return r.Held(release=generation.release, missing=tuple(missing)) if len(missing) <= 64 else None
+    return r.HeldRelease(release=generation.release, missing=tuple(missing)) if len(missing) <= 64 else None
 
 
 def _has(path: Path, size: int) -> bool:

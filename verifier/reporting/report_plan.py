@@ -26,7 +26,7 @@ MAX_GENERATIONS = 32
 
 
 @dataclass(frozen=True)
-class Observed:
+class SiteObservation:
     """What was seen at the site when the report was made; everything else is a fold of the journal.
 
     Attributes:
@@ -46,11 +46,11 @@ class Observed:
     succession: tuple[SignedRotation, ...] = ()
     target: str | None = None
     labels: tuple[str, ...] = ()
-    components: tuple[r.Component, ...] = ()
+    components: tuple[r.ReportedComponent, ...] = ()
     seal: str | None = None
     waiting: tuple[r.WaitingItem, ...] = ()
-    health: tuple[r.Health, ...] = ()
-    held: tuple[r.Held, ...] | None = None
+    health: tuple[r.ReportedHealth, ...] = ()
+    held: tuple[r.HeldRelease, ...] | None = None
     kit: str | None = None
     revoked: bool = False
     remains: r.Remains | None = None
@@ -59,7 +59,7 @@ class Observed:
 
 
 @dataclass(frozen=True)
-class Former:
+class PreviousReport:
     """The report before: its file's digest, and what it said; ``report`` is None when the file is gone."""
 
     seq: int
@@ -67,14 +67,16 @@ class Former:
     report: r.Report | None
 
 
-def plan_report(state: SiteState, observed: Observed, former: Former | None, *, cause: str, now: datetime) -> r.Report:
+def plan_report(
+    state: SiteState, observed: SiteObservation, former: PreviousReport | None, *, cause: str, now: datetime
+) -> r.Report:
     """The next report, small enough to be signed. Touches nothing.
 
     Args:
         former: The last report; None before the first.
     """
     report = r.Report(
-        identity=r.Identity(
+        identity=r.SiteIdentity(
             site=state.site,
             key_epoch=state.key_epoch,
             target=observed.target,
@@ -109,13 +111,15 @@ def plan_report(state: SiteState, observed: Observed, former: Former | None, *, 
     return fit(report, observed.enrolment)
 
 
-def _succession(state: SiteState, observed: Observed) -> tuple[SignedRotation, ...]:
+def _succession(state: SiteState, observed: SiteObservation) -> tuple[SignedRotation, ...]:
     """What home needs to believe the key that signs: until it acknowledged a report by that key."""
     told = state.reports.acknowledged[0] if state.reports.acknowledged else 0
     return tuple(one for one in observed.succession if one.rotation.after_seq >= told)[-MAX_SUCCESSION:]
 
 
-def _chain(state: SiteState, observed: Observed, former: Former | None, cause: str, now: datetime) -> r.ChainLink:
+def _chain(
+    state: SiteState, observed: SiteObservation, former: PreviousReport | None, cause: str, now: datetime
+) -> r.ChainLink:
     earlier, omitted, acknowledged = _earlier(former, state.reports.acknowledged)
     return r.ChainLink(
         seq=state.reports.seq + 1,
@@ -126,12 +130,12 @@ def _chain(state: SiteState, observed: Observed, former: Former | None, cause: s
         acknowledged=acknowledged,
         earlier=earlier,
         omitted=omitted,
-        journal=r.Journal(entries=state.seq, head=state.head, torn=state.torn),
+        journal=r.ReportedJournal(entries=state.seq, head=state.head, torn=state.torn),
     )
 
 
 def _earlier(
-    former: Former | None, known: tuple[int, str] | None
+    former: PreviousReport | None, known: tuple[int, str] | None
 ) -> tuple[tuple[r.Earlier, ...], r.Omitted | None, r.Acknowledged | None]:
     """Every report since the last acknowledged one, in short; the oldest give way when there are too many."""
     acknowledged = None if known is None else r.Acknowledged(seq=known[0], digest=known[1])
@@ -157,7 +161,7 @@ def _earlier(
     return earlier, omitted, acknowledged
 
 
-def _trust(state: SiteState, observed: Observed, now: datetime) -> r.Trust:
+def _trust(state: SiteState, observed: SiteObservation, now: datetime) -> r.Trust:
     ended = state.offboarding if state.offboarded else None
     root = ended.root if ended and ended.root else state.trust.root
     return r.Trust(
@@ -188,7 +192,7 @@ def _install(state: SiteState) -> r.Install:
         state=_install_state(state),
         release=None
         if running is None
-        else r.Installed(
+        else r.ReportedInstalled(
             generation=running.number,
             digest=running.release,
             product=running.product,
@@ -199,7 +203,7 @@ def _install(state: SiteState) -> r.Install:
         ),
         trial_attempts=now.attempts if now is not None and now.open and now.switched else 0,
         generations=tuple(
-            r.Generation(
+            r.ReportedGeneration(
                 number=one.number,
                 release=one.release,
                 version=one.version,
@@ -212,7 +216,7 @@ def _install(state: SiteState) -> r.Install:
     )
 
 
-def _install_state(state: SiteState) -> r.InstallState:
+def _install_state(state: SiteState) -> r.ReportedInstallState:
     running = state.installs.running
     if running is None:
         return "none"
@@ -238,7 +242,7 @@ def _policy(state: SiteState) -> r.PolicyState:
     )
 
 
-def _waiting(observed: Observed, former: Former | None, seq: int) -> tuple[r.WaitingItem, ...]:
+def _waiting(observed: SiteObservation, former: PreviousReport | None, seq: int) -> tuple[r.WaitingItem, ...]:
     """What waits keeps the number of the report that said so first, as long as people are asked about the same."""
     rows = former.report.waiting if former and former.report else ()
     old = {(one.item, one.digest, one.since): one for one in rows}
@@ -250,18 +254,18 @@ def _waiting(observed: Observed, former: Former | None, seq: int) -> tuple[r.Wai
     )
 
 
-def _approvals(state: SiteState) -> Iterable[r.Approval]:
+def _approvals(state: SiteState) -> Iterable[r.ReportedApproval]:
     """By whose agreement the running generation was installed: roles and keys, never names."""
     if state.installs.running is not None:
         for one in state.trust.verdicts:
             if one.envelope in state.installs.running.approvals:
-                yield r.Approval(plan=one.plan, role=one.role, key=one.keyid)
+                yield r.ReportedApproval(plan=one.plan, role=one.role, key=one.keyid)
 
 
-def _rollbacks(state: SiteState) -> tuple[r.Rollback, ...]:
+def _rollbacks(state: SiteState) -> tuple[r.ReportedRollback, ...]:
     releases = {one.number: one.release for one in state.installs.generations}
     return tuple(
-        r.Rollback(
+        r.ReportedRollback(
             from_generation=one.source,
             to_generation=one.target,
             left=releases[one.source],

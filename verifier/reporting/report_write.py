@@ -15,7 +15,7 @@ from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from manifests.words.units import parse_size
 from verifier.approval.export import let_leave
 from verifier.approval.items import note_proposals
-from verifier.reporting.report_observe import observe_site, read_former
+from verifier.reporting.report_observe import observe_site, read_previous_report
 from verifier.reporting.report_plan import plan_report
 from verifier.site.disk import Disk
 from verifier.site.folder import LITTLE, Site
@@ -24,12 +24,12 @@ from verifier.site.journal.events import Reported
 from verifier.site.keys import finish_key
 from verifier.site.report_files import (
     enrolment_of,
-    history_of,
     read_report,
+    report_history,
     report_name,
     report_path,
-    to_carry,
-    told_of,
+    reports_to_carry,
+    reports_written,
 )
 from verifier.site.vendor_access import check_served
 
@@ -54,7 +54,7 @@ def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "request
     take_over(site)  # 1
     note_proposals(site)
     observed = observe_site(site)  # 2
-    former = read_former(site)
+    former = read_previous_report(site)
     report = plan_report(site.state, observed, former, cause=cause, now=now)  # 3
     raw = r.sign_report(report, observed.enrolment, site.signer())  # 4
     path = report_path(site, report.chain.seq)
@@ -74,8 +74,8 @@ def _clear_away(site: Site, disk: Disk) -> None:
     """Remove reports of the line that home holds, and those beyond the history; never the newest."""
     state = site.state
     held = state.reports.acknowledged[0] if state.reports.acknowledged else 0
-    last = min(max(held, state.reports.seq - history_of(site)), state.reports.seq - 1)
-    for one in told_of(site):
+    last = min(max(held, state.reports.seq - report_history(site)), state.reports.seq - 1)
+    for one in reports_written(site):
         if one.seq <= last:
             disk.remove(report_path(site, one.seq))
 
@@ -143,7 +143,7 @@ def export_reports(
     name = site.state.site.replace("/", ".")
     back = folder_on(folder, "back", name)
     folder = back if back.is_dir() else folder
-    told = to_carry(site, most)
+    told = reports_to_carry(site, most)
     ready: list[tuple[Path, bytes]] = []
     for event in told:
         # An older one may have been cleared away; the newest sums it up.

@@ -12,7 +12,7 @@ from manifests.words.time import age, rfc3339
 from manifests.words.units import parse_duration, show_times
 from verifier.approval.queue import Waiting, waiting_data
 from verifier.approval.review import queue_text
-from verifier.change.below_floor import ways_below
+from verifier.change.below_floor import open_authorisations
 from verifier.change.route import items_of_plan
 from verifier.change.transaction import outcome_of, trial_left
 from verifier.install.result import check_idle
@@ -20,7 +20,7 @@ from verifier.rules.emergency import uses_left
 from verifier.rules.time import FAR_AHEAD, clock_verdict, effective_now, passed_dates
 from verifier.runtime.drivers.driver import Component
 from verifier.site.folder import Site
-from verifier.site.generations import installed_of
+from verifier.site.generations import read_installed
 from verifier.site.journal.events import Note
 from verifier.site.journal.state import Generation, SiteState, Transaction
 from verifier.site.journal.transitions import State
@@ -31,7 +31,7 @@ from verifier.trust.findings import VERIFIER_VERSION
 
 
 @dataclass(frozen=True)
-class Status:
+class SiteStatus:
     """Attributes: error: the unfinished or failed transaction, which is said first; data: the same for programs."""
 
     text: str
@@ -39,14 +39,14 @@ class Status:
     error: WaybillError | None
 
 
-def status_of(
+def read_status(
     site: Site,
     waiting: tuple[Waiting, ...],
     components: tuple[Component, ...] | None,
     now: datetime,
     *,
     unseen: str = "",
-) -> Status:
+) -> SiteStatus:
     """``components`` is None when they were not looked at; ``unseen`` says why they could not be."""
     foreign = foreign_of(site)
     lines = [f"! {foreign.problem}", f"  {foreign.remedy}", ""] if foreign else []
@@ -54,10 +54,10 @@ def status_of(
     lines += [*_runs(site, components or (), now, unseen), *_in_force(site), *_spoken_of(site, now)]
     lines += ["", queue_text(waiting), "", generations_text(site)]
     error = foreign or _unsettled(site) or _attention(site, components or ())
-    return Status("\n".join(lines).rstrip(), _data(site, waiting, components or (), now, unseen), error)
+    return SiteStatus("\n".join(lines).rstrip(), _data(site, waiting, components or (), now, unseen), error)
 
 
-def broken_status(site: Site, broken: WaybillError) -> Status:
+def broken_status(site: Site, broken: WaybillError) -> SiteStatus:
     """Of a site whose journal is broken: what can be seen without believing more of it than holds."""
     state, last = site.state, site.entries[-1].record
     pointed = site.pointed()
@@ -91,7 +91,7 @@ def broken_status(site: Site, broken: WaybillError) -> Status:
         "report": signed.report.chain.seq if signed else None,
         "verifier": VERIFIER_VERSION,
     }
-    return Status("\n".join(lines), data, broken)
+    return SiteStatus("\n".join(lines), data, broken)
 
 
 def _then(site: Site) -> str:
@@ -310,7 +310,7 @@ def _below(site: Site) -> list[str]:
         lines += [
             f"           may go back below the floor to {target.version}, once, by authorisation "
             f"{one.authorisation.number}: waybill rollback --to {target.number}"
-            for target, one in ways_below(site)
+            for target, one in open_authorisations(site)
         ]
     return lines
 
@@ -350,7 +350,7 @@ def late_of(site: Site, now: datetime) -> tuple[str, ...]:
         return ()
     at = effective_now(now, state.trust.time_floor)
     try:
-        installed = installed_of(site, state.installs.running)
+        installed = read_installed(site, state.installs.running)
     except WaybillError:
         return ()
     found = [f"{installed.release.version}: {words}" for _, words in passed_dates(installed.release, at)]

@@ -9,14 +9,14 @@ from typing import Protocol
 
 from manifests.documents.approval import SignedApproval
 from manifests.documents.plan import Plan
-from manifests.documents.policy import KINDS, Kind, Person, Policy
+from manifests.documents.policy import KINDS, ChangeRule, Person, Policy
 from manifests.words.errors import RefusedError, WaitingError
 
 # What helps where those who brought a change are the ones who would have to agree.
 OTHERS = "another account brings it with waybill receive, or a new policy lists more people"
 
 
-class Asked(Protocol):
+class Approvable(Protocol):
     """What people are asked to agree to.
 
     Attributes:
@@ -40,13 +40,13 @@ class Asked(Protocol):
     def then(self) -> str: ...
 
 
-def named(asked: Asked) -> str:
+def named(asked: Approvable) -> str:
     """What people type to name it: the item, or several releases in order."""
     return asked.then.removeprefix("install ") if asked.then.startswith("install ") else asked.item
 
 
 @dataclass(frozen=True)
-class Question:
+class ApprovalRequest:
     """Something that is asked and that is about no release: an export, an offboarding."""
 
     item: str
@@ -58,7 +58,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class RoleStanding:
+class RoleApprovals:
     """One role: how many are needed, and the people who agreed.
 
     Attributes:
@@ -99,7 +99,7 @@ class Void:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ApprovalStatus:
     """Where an item stands.
 
     Attributes:
@@ -113,7 +113,7 @@ class Standing:
         void: What was said about another plan of this item.
     """
 
-    roles: tuple[RoleStanding, ...]
+    roles: tuple[RoleApprovals, ...]
     approvals: tuple[SignedApproval, ...]
     rejected: tuple[str, ...]
     vetoed: tuple[str, ...]
@@ -121,7 +121,7 @@ class Standing:
     conditions: tuple[tuple[str, str], ...] = ()
     rule: str = ""
     uses_left: int = 0
-    emergency: tuple["Standing", ...] = ()
+    emergency: tuple["ApprovalStatus", ...] = ()
     void: tuple[Void, ...] = ()
 
     @property
@@ -139,7 +139,7 @@ class Standing:
         return ", ".join(f"{one.missing} {one.role}" for one in self.roles if one.missing)
 
 
-def needs_of(policy: Policy, kinds: Iterable[Kind]) -> dict[str, int]:
+def roles_needed(policy: Policy, kinds: Iterable[ChangeRule]) -> dict[str, int]:
     """The most that any of the kinds asks, role by role."""
     needs: dict[str, int] = {}
     for kind in kinds:
@@ -148,7 +148,7 @@ def needs_of(policy: Policy, kinds: Iterable[Kind]) -> dict[str, int]:
     return needs
 
 
-def tight_roles(policy: Policy) -> tuple[tuple[str, int, tuple[Kind, ...]], ...]:
+def tight_roles(policy: Policy) -> tuple[tuple[str, int, tuple[ChangeRule, ...]], ...]:
     """Roles of which some rule needs every person: (role, people, kinds of those rules)."""
     listed = [one.role for one in policy.people.values()]
     found = []
@@ -159,7 +159,7 @@ def tight_roles(policy: Policy) -> tuple[tuple[str, int, tuple[Kind, ...]], ...]
     return tuple(found)
 
 
-def stand(
+def count_approvals(
     policy: Policy,
     needs: Mapping[str, int],
     said: Iterable[SignedApproval],
@@ -167,11 +167,11 @@ def stand(
     *,
     rule: str = "",
     uses_left: int = 0,
-) -> Standing:
+) -> ApprovalStatus:
     """Count the verdicts on one plan, oldest first, each verified against ``policy``.
 
     Args:
-        needs: How many people of which roles; see ``needs_of``.
+        needs: How many people of which roles; see ``roles_needed``.
         proposers: Accounts that brought the change; empty when nobody is held to be the proposer.
     """
     last = {one.person: one for one in said}
@@ -193,10 +193,10 @@ def stand(
                 conditions.append((name, one.approval.condition))
     able = [one.role for one in policy.people.values() if not _brought(policy, one, proposers)]
     roles = tuple(
-        RoleStanding(role=role, need=need, people=tuple(agreed.get(role, ())), can=able.count(role))
+        RoleApprovals(role=role, need=need, people=tuple(agreed.get(role, ())), can=able.count(role))
         for role, need in sorted(needs.items())
     )
-    return Standing(
+    return ApprovalStatus(
         roles=roles,
         approvals=tuple(counted),
         rejected=tuple(rejected),
@@ -213,7 +213,7 @@ def _brought(policy: Policy, person: Person, proposers: Collection[str]) -> bool
     return not policy.proposer_counts and not set(person.accounts).isdisjoint(proposers)
 
 
-def require(standing: Standing, item: str) -> None:
+def require(standing: ApprovalStatus, item: str) -> None:
     """Raise unless the people who are asked have agreed.
 
     Raises:

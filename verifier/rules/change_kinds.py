@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from manifests.authored.site_yaml import SiteFile
 from manifests.documents.contract import Contract
-from manifests.documents.policy import Kind, Policy
+from manifests.documents.policy import ChangeRule, Policy
 from manifests.documents.release import Release
 from manifests.words.errors import RefusedError
 from manifests.words.version import change_kind
@@ -32,7 +32,7 @@ def kinds_of(
     irreversible: bool,
     channel: str,
     more_leaves: bool = False,
-) -> tuple[Kind, ...]:
+) -> tuple[ChangeRule, ...]:
     """What kinds of change it is to go from ``before`` to ``release``; ``contract`` is the one in force.
 
     A first install is ``major`` and ``contract``, whatever else it is.
@@ -41,7 +41,7 @@ def kinds_of(
         channel: The one that the site follows.
         more_leaves: The new settings let more leave than the old ones, under one and the same contract.
     """
-    found: set[Kind] = set()
+    found: set[ChangeRule] = set()
     if release.channel != channel:
         found.add("channel")
     if before is None:
@@ -83,7 +83,7 @@ def lets_more_leave(old: SiteFile, new: SiteFile, contract: Contract) -> tuple[s
     return tuple(found)
 
 
-def _schema(before: Release, release: Release) -> set[Kind]:
+def _schema(before: Release, release: Release) -> set[ChangeRule]:
     return {"config-schema"} if before.config != release.config else set()
 
 

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from manifests.documents.approval import SignedApproval
-from manifests.documents.policy import Emergency, Kind, Policy
+from manifests.documents.policy import ChangeRule, Emergency, Policy
 from manifests.words.errors import RefusedError
-from verifier.rules.agreement import Asked, Standing, named, needs_of, stand
+from verifier.rules.agreement import Approvable, ApprovalStatus, count_approvals, named, roles_needed
 
 _SIZE = {"patch": 0, "minor": 1, "major": 2}
 
@@ -26,7 +26,7 @@ class Use:
     at: str
 
 
-def why_not(rule: Emergency, kinds: Collection[Kind], severities: Iterable[str], classes: tuple[str, ...]) -> str:
+def why_not(rule: Emergency, kinds: Collection[ChangeRule], severities: Iterable[str], classes: tuple[str, ...]) -> str:
     """Why ``rule`` is not about such a change, in words; empty when it is: all that it names holds, for every release
     on the way.
 
@@ -61,14 +61,14 @@ def uses_left(rule: Emergency, uses: Iterable[Use], *, policy: str, plan: str, i
     return max(0, rule.uses - len(used - {plan}))
 
 
-def weigh(
+def weigh_emergency(
     policy: Policy,
-    asked: Asked,
+    asked: Approvable,
     said: tuple[SignedApproval, ...],
     uses: tuple[Use, ...],
     installs: int,
     rule: str = "",
-) -> Standing:
+) -> ApprovalStatus:
     """Where the item stands by the ordinary rules, and by each emergency rule that could be asked for instead.
 
     Nothing is a use of such a rule but asking for it by name; where the ordinary rules are met even that is none.
@@ -80,14 +80,14 @@ def weigh(
         RefusedError: The policy has no such rule, it is about other changes, or it is spent.
     """
     kinds = asked.plan.kinds
-    ordinary = stand(policy, needs_of(policy, kinds), said, asked.proposers)
+    ordinary = count_approvals(policy, roles_needed(policy, kinds), said, asked.proposers)
     if ordinary.met or ordinary.vetoed:
         return ordinary
     found = {}
     for one in policy.emergency:
         left = uses_left(one, uses, policy=asked.plan.policy, plan=asked.plan.digest, installs=installs)
         if left and not why_not(one, kinds, asked.severities, asked.classes):
-            found[one.name] = stand(policy, one.needs, said, asked.proposers, rule=one.name, uses_left=left)
+            found[one.name] = count_approvals(policy, one.needs, said, asked.proposers, rule=one.name, uses_left=left)
     if not rule:
         return replace(ordinary, emergency=tuple(found.values()))
     if rule not in found:
@@ -95,7 +95,7 @@ def weigh(
     return found[rule]
 
 
-def _not_this_rule(policy: Policy, asked: Asked, ordinary: Standing, name: str) -> RefusedError:
+def _not_this_rule(policy: Policy, asked: Approvable, ordinary: ApprovalStatus, name: str) -> RefusedError:
     rule = next((one for one in policy.emergency if one.name == name), None)
     remedy = f"the ordinary rules ask for {ordinary.missing}: waybill review {named(asked)}"
     if rule is None:

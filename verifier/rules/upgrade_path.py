@@ -8,7 +8,7 @@ from manifests.words.version import in_any
 
 
 @dataclass(frozen=True)
-class Stop:
+class UpgradeCandidate:
     """A release that could be on the way.
 
     Attributes:
@@ -22,12 +22,12 @@ class Stop:
     ranges: tuple[str, ...]
 
 
-def find_way(running: str, target: str, stops: tuple[Stop, ...]) -> tuple[str, ...]:
+def find_upgrade_path(running: str, target: str, stops: tuple[UpgradeCandidate, ...]) -> tuple[str, ...]:
     """The fewest items that lead from version ``running`` to the item ``target``, in order; empty when none do.
 
     Sequences of one channel only grow on the way.
     """
-    queue: deque[tuple[Stop, ...]] = deque([()])
+    queue: deque[tuple[UpgradeCandidate, ...]] = deque([()])
     seen: set[str] = set()
     while queue:
         way = queue.popleft()

@@ -279,7 +279,7 @@ def _end(act: Callable[[], None]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """``launch.py JOB STATUS``: two descriptors."""
+    """``launcher.py JOB STATUS``: two descriptors."""
     source, status = (int(one) for one in arguments)
     with os.fdopen(source, "rb") as file:
         found = json.loads(file.read(MAX_JOB))

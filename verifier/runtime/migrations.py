@@ -13,19 +13,19 @@ from manifests.documents.release import Release
 from manifests.documents.rollback import Backup, Command, Rollback, Step
 from manifests.words.errors import DamagedError, HostError, WaybillError
 from verifier.runtime.program_files import (
-    Account,
-    Limits,
+    ProgramAccount,
+    ProgramLimits,
     choose_file,
     find_account,
     place_program,
     program_of,
     this_platform,
 )
-from verifier.runtime.program_output import CHUNK, Kept, NewFile, Ran, Sink
+from verifier.runtime.program_output import CHUNK, NewFile, ProgramResult, Sink, TailBuffer
 from verifier.runtime.sandbox import SCRATCH, check_sandbox, run
 from verifier.site.disk import Disk
 from verifier.site.generations import Installed
-from verifier.site.journal.transitions import Apply, Made, MakeBackup, Part, Restore, TryRestore, Undo
+from verifier.site.journal.transitions import Apply, BackupRecord, MakeBackup, NextPart, Restore, TryRestore, Undo
 
 # A part that a crash cut off is begun so often; a part that failed by itself is not begun again.
 MAX_TRIES = 3
@@ -39,7 +39,7 @@ KEPT_OUTPUT = 4096
 
 
 @dataclass(frozen=True)
-class Ground:
+class MigrationContext:
     """Where and as whom the parts of one generation's document run.
 
     Attributes:
@@ -57,12 +57,12 @@ class Ground:
     blobs: Path
     release: Release
     config: bytes | None
-    account: Account
+    account: ProgramAccount
     platform: str
     scratch: Path = SCRATCH
 
 
-def ground_of(site: Path, blobs: Path, disk: Disk, installed: Installed, *, ours: int) -> Ground:
+def migration_context(site: Path, blobs: Path, disk: Disk, installed: Installed, *, ours: int) -> MigrationContext:
     """For a generation as it lies on disk.
 
     Args:
@@ -72,7 +72,7 @@ def ground_of(site: Path, blobs: Path, disk: Disk, installed: Installed, *, ours
         RefusedError: ``site.yaml`` names no account that programs could run as.
     """
     program = installed.settings.drivers.program
-    return Ground(
+    return MigrationContext(
         disk=disk,
         site=site,
         generation=installed.number,
@@ -94,7 +94,7 @@ def commands_of(document: Rollback) -> tuple[Command, ...]:
     return (*backups, *steps)
 
 
-def check_ground(ground: Ground, document: Rollback) -> None:
+def check_migration_context(ground: MigrationContext, document: Rollback) -> None:
     """That everything could be run here, the way back included. Runs nothing and changes nothing that lasts.
 
     Raises:
@@ -110,7 +110,7 @@ def check_ground(ground: Ground, document: Rollback) -> None:
 # --- hands --------------------------------------------------------------------------------------------------------
 
 
-def make_backup(ground: Ground, backup: Backup) -> Made:
+def make_backup(ground: MigrationContext, backup: Backup) -> BackupRecord:
     """Write it, hashed on the way; durable on return. What a former attempt left is replaced.
 
     Raises:
@@ -133,10 +133,10 @@ def make_backup(ground: Ground, backup: Backup) -> Made:
         except (WaybillError, OSError):
             disk.remove(part)
             raise
-    return Made(backup.name, ran.digest, ran.size)
+    return BackupRecord(backup.name, ran.digest, ran.size)
 
 
-def try_restore(ground: Ground, backup: Backup, made: Made) -> Ran:
+def try_restore(ground: MigrationContext, backup: Backup, made: BackupRecord) -> ProgramResult:
     """Feed the file, read back from disk, to the program that proves it.
 
     Raises:
@@ -147,14 +147,14 @@ def try_restore(ground: Ground, backup: Backup, made: Made) -> Ran:
         return _demand(_run(ground, backup.try_, backup.takes_seconds, stdin=file), "try", backup.name, backup.try_)
 
 
-def restore_backup(ground: Ground, backup: Backup, made: Made) -> Ran:
+def restore_backup(ground: MigrationContext, backup: Backup, made: BackupRecord) -> ProgramResult:
     """Put the old data back. Raises as ``try_restore``."""
     with _backup_file(ground.backups, made) as file:
         ran = _run(ground, backup.restore, backup.takes_seconds, stdin=file)
         return _demand(ran, "restore", backup.name, backup.restore)
 
 
-def apply_step(ground: Ground, step: Step) -> Ran:
+def apply_step(ground: MigrationContext, step: Step) -> ProgramResult:
     """Do the step, then let its check say that it is done.
 
     Raises:
@@ -166,7 +166,7 @@ def apply_step(ground: Ground, step: Step) -> Ran:
     return ran
 
 
-def undo_step(ground: Ground, step: Step) -> Ran:
+def undo_step(ground: MigrationContext, step: Step) -> ProgramResult:
     """Undo the step, whole or half done.
 
     Raises:
@@ -177,13 +177,13 @@ def undo_step(ground: Ground, step: Step) -> Ran:
     return _demand(_run(ground, step.undo, step.takes_seconds), "undo", step.name, step.undo)
 
 
-def check_backup(folder: Path, made: Made) -> None:
+def check_backup(folder: Path, made: BackupRecord) -> None:
     """That a backup is what was written, every byte. Raises DamagedError."""
     with _backup_file(folder, made):
         pass
 
 
-def perform(ground: Ground, part: Part) -> Made | None:
+def perform(ground: MigrationContext, part: NextPart) -> BackupRecord | None:
     """Do one part, whichever it is; what a backup came to."""
     match part:
         case MakeBackup(backup):
@@ -214,14 +214,14 @@ def seconds_for(takes: int) -> int:
 
 
 def _run(
-    ground: Ground,
+    ground: MigrationContext,
     command: Command,
     takes: int,
     *,
     stdin: BinaryIO | None = None,
     sink: Sink | None = None,
     output_bytes: int = STEP_OUTPUT,
-) -> Ran:
+) -> ProgramResult:
     program = place_program(
         ground.disk, ground.blobs, ground.folder, program_of(ground.release, command), ground.platform
     )
@@ -230,9 +230,9 @@ def _run(
         program,
         command,
         account=ground.account,
-        limits=Limits(seconds=seconds_for(takes), memory_bytes=STEP_MEMORY, output_bytes=output_bytes),
+        limits=ProgramLimits(seconds=seconds_for(takes), memory_bytes=STEP_MEMORY, output_bytes=output_bytes),
         stdin=stdin,
-        sink=Kept(KEPT_OUTPUT) if sink is None else sink,
+        sink=TailBuffer(KEPT_OUTPUT) if sink is None else sink,
         cwd=data if data.is_dir() else None,
         environment={
             "WAYBILL_DATA": str(data),
@@ -245,7 +245,7 @@ def _run(
 
 
 @contextmanager
-def _backup_file(folder: Path, made: Made) -> Iterator[BinaryIO]:
+def _backup_file(folder: Path, made: BackupRecord) -> Iterator[BinaryIO]:
     """The file, every byte checked, ready to be read from its beginning: what was checked is what is fed."""
     path = folder / made.name
     try:
@@ -289,7 +289,7 @@ def _of_this_host(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _demand(ran: Ran, act: str, name: str, command: Command) -> Ran:
+def _demand(ran: ProgramResult, act: str, name: str, command: Command) -> ProgramResult:
     """It ended well.
 
     Raises:

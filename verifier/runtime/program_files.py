@@ -33,7 +33,7 @@ _MACHINES = {
 
 
 @dataclass(frozen=True)
-class Limits:
+class ProgramLimits:
     """Attributes: memory_bytes: of each process; output_bytes: of stdout; file_bytes: of each file that it writes."""
 
     seconds: float
@@ -43,7 +43,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Account:
+class ProgramAccount:
     """Who a program runs as; never root."""
 
     name: str
@@ -52,7 +52,7 @@ class Account:
 
 
 @dataclass(frozen=True)
-class OnDisk:
+class PlacedProgram:
     """A program of a release where it lies at the site; it is hashed again each time it is run."""
 
     name: str
@@ -90,7 +90,7 @@ def choose_file(program: Program, platform: str) -> Blob:
         ) from None
 
 
-def place_program(disk: Disk, blobs: Path, folder: Path, program: Program, platform: str) -> OnDisk:
+def place_program(disk: Disk, blobs: Path, folder: Path, program: Program, platform: str) -> PlacedProgram:
     """The program's file in ``folder``, the generation's; copied out of the store when it is not there, or not clean.
 
     Raises:
@@ -106,7 +106,7 @@ def place_program(disk: Disk, blobs: Path, folder: Path, program: Program, platf
         _copy(disk, blob_path(blobs, blob.digest), blob, staging)
         disk.rename(staging, path)
         disk.sync_folder(path.parent)
-    return OnDisk(program.name, path, blob)
+    return PlacedProgram(program.name, path, blob)
 
 
 def _copy(disk: Disk, source: Path, blob: Blob, path: Path) -> None:
@@ -128,13 +128,13 @@ def _copy(disk: Disk, source: Path, blob: Blob, path: Path) -> None:
 
 def _is_clean(path: Path, blob: Blob) -> bool:
     try:
-        with open_checked(OnDisk(path.name, path, blob)):
+        with open_checked(PlacedProgram(path.name, path, blob)):
             return True
     except (DamagedError, RefusedError, HostError):
         return False
 
 
-def find_account(user: str | int | None, *, ours: int) -> Account:
+def find_account(user: str | int | None, *, ours: int) -> ProgramAccount:
     """The account that programs get, by name or by number; a number needs no entry in the account database.
 
     Args:
@@ -149,20 +149,20 @@ def find_account(user: str | int | None, *, ours: int) -> Account:
         raise no_account_error("no account is named for the programs of a release", "site.yaml $.drivers", remedy)
     try:
         found = pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
-        account = Account(found.pw_name, found.pw_uid, found.pw_gid)
+        account = ProgramAccount(found.pw_name, found.pw_uid, found.pw_gid)
     except (KeyError, OverflowError):
         if not isinstance(user, int) and not (user.isascii() and user.isdigit()):
             raise no_account_error(
                 f"this host has no account {user!r}", where, f"create it, for example with `useradd --system {user}`"
             ) from None
-        account = Account(str(user), int(user), int(user))
+        account = ProgramAccount(str(user), int(user), int(user))
     if account.uid == 0 or account.gid == 0:
         raise no_account_error(f"{account.name} is root or in root's group", where, remedy)
     # The highest number means `leave it as it is` to setresuid(2).
     if not 0 < account.uid < 2**32 - 1 or not 0 < account.gid < 2**32 - 1:
         raise no_account_error(f"{account.uid} is not an account's number", where, remedy)
     if ours == account.uid:
-        return Account(account.name, account.uid, os.getegid())
+        return ProgramAccount(account.name, account.uid, os.getegid())
     if ours != 0:
         raise no_account_error(
             f"only root can run a program as {account.name}, this is account {ours}",
@@ -177,7 +177,7 @@ def no_account_error(problem: str, where: str, remedy: str) -> RefusedError:
 
 
 @contextmanager
-def open_checked(program: OnDisk) -> Iterator[tuple[int, bool]]:
+def open_checked(program: PlacedProgram) -> Iterator[tuple[int, bool]]:
     """Its descriptor, every byte checked, and whether it is a script."""
     where, again = str(program.path), "run the command again with the medium at hand"
     try:

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from verifier.site.disk import Disk, write_all
 
-Outcome = Literal["done", "failed", "timed-out", "output-too-long", "killed"]
+ProgramEnd = Literal["done", "failed", "timed-out", "output-too-long", "killed"]
 
 
 CHUNK = 1 << 20
@@ -15,7 +15,7 @@ KEPT_ERRORS = 4096
 
 
 @dataclass(frozen=True)
-class Ran:
+class ProgramResult:
     """What became of it.
 
     Attributes:
@@ -25,7 +25,7 @@ class Ran:
         errors: The end of stderr as printable text, for people at the site.
     """
 
-    outcome: Outcome
+    outcome: ProgramEnd
     code: int
     seconds: float
     output: bytes
@@ -40,7 +40,7 @@ class Sink(Protocol):
     def write(self, data: bytes) -> None: ...
 
 
-class Kept:
+class TailBuffer:
     """The last ``most`` bytes."""
 
     def __init__(self, most: int) -> None:

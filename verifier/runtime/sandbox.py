@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import BinaryIO, Literal, NoReturn
 
 from manifests.words.errors import HostError, RefusedError
-from verifier.runtime.program_files import Account, Limits, OnDisk, no_account_error, open_checked
-from verifier.runtime.program_output import CHUNK, KEPT_ERRORS, Kept, Outcome, Ran, Sink, printable
+from verifier.runtime.program_files import PlacedProgram, ProgramAccount, ProgramLimits, no_account_error, open_checked
+from verifier.runtime.program_output import CHUNK, KEPT_ERRORS, ProgramEnd, ProgramResult, Sink, TailBuffer, printable
 from verifier.site.disk import write_all
 
 # Sticky, and on every Linux (Filesystem Hierarchy Standard 3.0, section 3.18).
@@ -55,34 +55,34 @@ _NOTHING: Mapping[str, str] = {}
 # --- run ----------------------------------------------------------------------------------------------------------
 
 
-def check_sandbox(account: Account, *, scratch: Path = SCRATCH) -> None:
+def check_sandbox(account: ProgramAccount, *, scratch: Path = SCRATCH) -> None:
     """Set the whole sandbox up once and run nothing in it.
 
     Raises:
         RefusedError: Which part of it this host cannot give.
     """
-    limits = Limits(seconds=30, memory_bytes=1 << 30, output_bytes=1)
+    limits = ProgramLimits(seconds=30, memory_bytes=1 << 30, output_bytes=1)
     with _scratch(scratch, account, None) as (folder, variables), ExitStack() as stack:
         here = _folder(stack, folder, "")
         program = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         stack.callback(os.close, program)
         job = _job(program, False, here, ("probe",), variables, account, limits) | {"probe": True}
-        _drive(job, (program, here), limits, None, Kept(0), "the sandbox")
+        _drive(job, (program, here), limits, None, TailBuffer(0), "the sandbox")
 
 
 def run(
-    program: OnDisk,
+    program: PlacedProgram,
     argv: tuple[str, ...],
     *,
-    account: Account,
-    limits: Limits,
+    account: ProgramAccount,
+    limits: ProgramLimits,
     stdin: BinaryIO | None = None,
     sink: Sink | None = None,
     cwd: Path | None = None,
     environment: Mapping[str, str] = _NOTHING,
     config: bytes | None = None,
     scratch: Path = SCRATCH,
-) -> Ran:
+) -> ProgramResult:
     """Run it to its end, or end it; none of its processes is left on return.
 
     Args:
@@ -107,12 +107,12 @@ def run(
         own, variables = stack.enter_context(_scratch(scratch, account, config))
         here = _folder(stack, cwd or own, program.name)
         job = _job(descriptor, script, here, argv, {**variables, **environment}, account, limits)
-        kept = Kept(limits.output_bytes) if sink is None else sink
+        kept = TailBuffer(limits.output_bytes) if sink is None else sink
         return _drive(job, (descriptor, here), limits, stdin, kept, program.name)
 
 
 @contextmanager
-def _scratch(base: Path, account: Account, config: bytes | None) -> Iterator[tuple[Path, dict[str, str]]]:
+def _scratch(base: Path, account: ProgramAccount, config: bytes | None) -> Iterator[tuple[Path, dict[str, str]]]:
     """A folder of the program's own and all that its environment holds; the folder is gone afterwards."""
     _sweep(base)
     with ExitStack() as stack:
@@ -164,7 +164,7 @@ def _furnish(folder: Path, config: bytes | None) -> tuple[Path, dict[str, str]]:
     return home, variables
 
 
-def _hand_over(folder: Path, account: Account) -> None:
+def _hand_over(folder: Path, account: ProgramAccount) -> None:
     """What is in the folder is the account's; the folder itself is ours, and no other account can enter it."""
     try:
         for one in folder.iterdir():
@@ -199,8 +199,8 @@ def _job(
     folder: int,
     argv: tuple[str, ...],
     variables: Mapping[str, str],
-    account: Account,
-    limits: Limits,
+    account: ProgramAccount,
+    limits: ProgramLimits,
 ) -> dict[str, object]:
     """`launch.Job`, which shares no code with us."""
     return {
@@ -228,11 +228,11 @@ def _job(
 def _drive(
     job: dict[str, object],
     descriptors: tuple[int, ...],
-    limits: Limits,
+    limits: ProgramLimits,
     stdin: BinaryIO | None,
     sink: Sink,
     what: str,
-) -> Ran:
+) -> ProgramResult:
     """Start the launcher, take what comes, and see that nothing is left."""
     begun = time.monotonic()
     told, status = os.pipe()
@@ -282,9 +282,9 @@ class _Took:
     ended: Literal["", "timed-out", "output-too-long"] = ""
 
 
-def _take(process: subprocess.Popen[bytes], told: int, limits: Limits, begun: float, sink: Sink) -> _Took:
+def _take(process: subprocess.Popen[bytes], told: int, limits: ProgramLimits, begun: float, sink: Sink) -> _Took:
     """Read until all three pipes are closed, which they are once no process of the program is left."""
-    took, digest, errors = _Took(), hashlib.sha256(), Kept(KEPT_ERRORS)
+    took, digest, errors = _Took(), hashlib.sha256(), TailBuffer(KEPT_ERRORS)
     assert process.stdout is not None
     assert process.stderr is not None
     out, err = process.stdout.fileno(), process.stderr.fileno()
@@ -347,7 +347,7 @@ def _see_it_gone(process: subprocess.Popen[bytes], what: str) -> None:
         ) from None
 
 
-def _judge(took: _Took, begun: float, sink: Sink, what: str) -> Ran:
+def _judge(took: _Took, begun: float, sink: Sink, what: str) -> ProgramResult:
     """From what the launcher told."""
     code: int | None = None
     started = False
@@ -357,7 +357,7 @@ def _judge(took: _Took, begun: float, sink: Sink, what: str) -> Ran:
             _refuse(str(told["refused"]), str(told["words"]), what)
         started = started or "starting" in told
         code = int(told["ended"]) if "ended" in told else code
-    outcome: Outcome
+    outcome: ProgramEnd
     if took.ended:
         outcome, code = took.ended, -signal.SIGKILL
     elif code is None or not started:
@@ -369,11 +369,11 @@ def _judge(took: _Took, begun: float, sink: Sink, what: str) -> Ran:
         )
     else:
         outcome = "done" if code == 0 else "failed" if code > 0 else "killed"
-    return Ran(
+    return ProgramResult(
         outcome=outcome,
         code=code,
         seconds=time.monotonic() - begun,
-        output=bytes(sink) if isinstance(sink, Kept) else b"",
+        output=bytes(sink) if isinstance(sink, TailBuffer) else b"",
         size=took.size,
         digest=took.digest,
         errors=took.errors,

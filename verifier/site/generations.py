@@ -113,7 +113,7 @@ def _checked(path: Path, digest: str, max_bytes: int) -> bytes:
     return data
 
 
-def installed_of(site: Site, generation: Generation) -> Installed:
+def read_installed(site: Site, generation: Generation) -> Installed:
     """A generation read back from disk, checked."""
     return read_generation(
         site.generation_folder(generation.number),
@@ -127,7 +127,7 @@ def installed_of(site: Site, generation: Generation) -> Installed:
 
 def read_running(site: Site) -> Installed | None:
     running = site.state.installs.running
-    return None if running is None else installed_of(site, running)
+    return None if running is None else read_installed(site, running)
 
 
 MAX_SETTINGS = 1 << 20

@@ -12,13 +12,13 @@ from manifests.documents.approval import verify_approval
 from manifests.documents.plan import Plan, parse_plan
 from manifests.documents.policy import Policy, parse_policy
 from manifests.words.errors import RefusedError, UntrustedError
-from verifier.rules.agreement import needs_of, stand
+from verifier.rules.agreement import count_approvals, roles_needed
 from verifier.site.journal.events import PolicyInForce
 
-Document = Callable[[str], bytes]
+ReadDocument = Callable[[str], bytes]
 
 
-def prove_policies(events: tuple[PolicyInForce, ...], site: str, document: Document) -> Policy:
+def prove_policies(events: tuple[PolicyInForce, ...], site: str, document: ReadDocument) -> Policy:
     """The last of ``events``, every step to it checked.
 
     Args:
@@ -40,14 +40,14 @@ def prove_policies(events: tuple[PolicyInForce, ...], site: str, document: Docum
     return policy
 
 
-def _read(event: PolicyInForce, document: Document) -> Policy:
+def _read(event: PolicyInForce, document: ReadDocument) -> Policy:
     policy = parse_policy(document(event.digest), f"policy {event.number}")
     if policy.number != event.number:
         raise _unproved(f"it calls itself {policy.number}", event.number)
     return policy
 
 
-def _check(before: PolicyInForce, policy: Policy, event: PolicyInForce, site: str, document: Document) -> None:
+def _check(before: PolicyInForce, policy: Policy, event: PolicyInForce, site: str, document: ReadDocument) -> None:
     if event.plan is None:
         raise _unproved("nobody was asked", event.number)
     plan = parse_plan(document(event.plan))
@@ -61,8 +61,8 @@ def _check(before: PolicyInForce, policy: Policy, event: PolicyInForce, site: st
             raise _unproved(error.problem, event.number) from None
         if one.approval.plan == plan.digest and one.approval.verdict == "approve":
             said.append(one)
-    needs = needs_without(policy, plan, event.gone) if event.reason else needs_of(policy, plan.kinds)
-    standing = stand(policy, needs, said)
+    needs = needs_without(policy, plan, event.gone) if event.reason else roles_needed(policy, plan.kinds)
+    standing = count_approvals(policy, needs, said)
     if not standing.met:
         raise _unproved(f"{standing.missing} never agreed", event.number)
 
@@ -70,7 +70,7 @@ def _check(before: PolicyInForce, policy: Policy, event: PolicyInForce, site: st
 def needs_without(policy: Policy, plan: Plan, gone: tuple[str, ...]) -> dict[str, int]:
     """What the rules ask of those who are left: as many as they say, or all of the role when it has fewer."""
     left = [person.role for name, person in policy.people.items() if name not in gone]
-    asked = {role: min(need, left.count(role)) for role, need in needs_of(policy, plan.kinds).items()}
+    asked = {role: min(need, left.count(role)) for role, need in roles_needed(policy, plan.kinds).items()}
     return {role: need for role, need in asked.items() if need}
 
 

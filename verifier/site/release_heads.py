@@ -9,7 +9,7 @@ from manifests.documents.release import Release
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, RefusedError, UntrustedError, WaybillError
 from verifier.site.folder import Site
-from verifier.site.vendor_trust import known_of, list_in_force
+from verifier.site.vendor_trust import known_trust, list_in_force
 
 
 def keep_head(site: Site, verified: VerifiedHead) -> None:
@@ -35,7 +35,7 @@ def read_kept_head(site: Site, release: str) -> VerifiedHead:
             remedy="waybill receive BUNDLE",
             finding="not-received",
         )
-    verified = verify_head(open_head(path), site.state.trust.root, known_of(site))
+    verified = verify_head(open_head(path), site.state.trust.root, known_trust(site))
     if verified.release_digest != release:
         raise DamagedError(
             f"holds release {verified.release_digest}, expected {release}",

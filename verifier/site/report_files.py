@@ -96,7 +96,7 @@ def enrolment_of(site: Site) -> tuple[str, Enrolment]:
     return digest, verify_enrolment(site.document(digest)).enrolment
 
 
-def told_of(site: Site) -> tuple[Reported, ...]:
+def reports_written(site: Site) -> tuple[Reported, ...]:
     """Every report of the line that home can follow, oldest first. Read anew: also what was recorded just now."""
     told: list[Reported] = []
     for entry in read_journal(site.path / "journal")[0]:
@@ -108,9 +108,9 @@ def told_of(site: Site) -> tuple[Reported, ...]:
     return tuple(told)
 
 
-def to_carry(site: Site, most: int) -> tuple[Reported, ...]:
+def reports_to_carry(site: Site, most: int) -> tuple[Reported, ...]:
     """The newest ``most`` reports that home is not known to hold, oldest first; the newest in any case."""
-    told = told_of(site)
+    told = reports_written(site)
     held = site.state.reports.acknowledged[0] if site.state.reports.acknowledged else 0
     return tuple(one for one in told if one.seq > held)[-most:] or told[-1:]
 
@@ -135,7 +135,7 @@ def read_report(site: Site, seq: int, digest: str) -> r.SignedReport:
     return r.verify_report(raw, site.state.key_of_report(seq), str(path))
 
 
-def history_of(site: Site) -> int:
+def report_history(site: Site) -> int:
     """How many reports are kept, to be handed out again until they are acknowledged."""
     try:
         installed = read_running(site)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from content.bundle.bulk import damaged_file, lost_tail
-from content.bundle.damage import Hurt, unreadable
+from content.bundle.damage import DamagedRange, unreadable
 from content.bundle.places import Bulk, hurt_at
 from manifests.trust.keys import read_capped
 from manifests.words.digest import Blob, digest_of
@@ -16,15 +16,15 @@ from verifier.site.disk import Disk
 
 # Two at once keep a disk and a core busy each; more only make the disk seek.
 WORKERS = 2
-Told = Callable[[int], None]
+ProgressCallback = Callable[[int], None]
 
 
-def nobody(_: int) -> None:
+def no_progress(_: int) -> None:
     """Nobody watches."""
 
 
 def missing_blobs(
-    blobs: Path, wanted: Iterable[Blob], *, told: Told = nobody, workers: int = WORKERS
+    blobs: Path, wanted: Iterable[Blob], *, told: ProgressCallback = no_progress, workers: int = WORKERS
 ) -> tuple[Blob, ...]:
     """Those of ``wanted`` that are not in the store, or not clean: every byte that is there is hashed again."""
 
@@ -66,7 +66,7 @@ def ingest(
     blobs: Path,
     what: str,
     *,
-    told: Told = nobody,
+    told: ProgressCallback = no_progress,
     workers: int = WORKERS,
 ) -> None:
     """Copy the ``missing`` blobs out of a bundle; what is in the store when this returns is durable.
@@ -83,7 +83,7 @@ def ingest(
     for leftover in blobs.glob("*.part"):
         disk.remove(leftover)
 
-    def take(blob: Blob) -> tuple[Hurt, ...]:
+    def take(blob: Blob) -> tuple[DamagedRange, ...]:
         place = places[blob.digest]
         end = place.offset + blob.size
         final = blob_path(blobs, blob.digest)

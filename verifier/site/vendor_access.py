@@ -75,18 +75,18 @@ def beforehand(state: SiteState) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return done, tuple(forever)
 
 
-def told_offboarding(state: SiteState, remains: r.Remains | None) -> r.Offboarding | None:
+def told_offboarding(state: SiteState, remains: r.Remains | None) -> r.ReportedOffboarding | None:
     """What the next report says of it; once the access has ended, that report is the last one."""
     now = state.offboarding
     if now is None:
         return None
     if now.done is None:
-        return r.Offboarding(reason=now.asked.reason, plan=offboard_plan(state).digest)
+        return r.ReportedOffboarding(reason=now.asked.reason, plan=offboard_plan(state).digest)
     probes = tuple(
         r.NegativeProbe(kind=one.kind, artefact=one.artefact, outcome=one.outcome, finding=one.finding)
         for one in sorted(now.tried, key=lambda one: one.kind)
     )
-    return r.Offboarding(
+    return r.ReportedOffboarding(
         reason=now.done.reason,
         plan=now.done.plan,
         removed=True,

@@ -18,7 +18,7 @@ from manifests.words.errors import UntrustedError, WaybillError
 from verifier.site.folder import Site
 from verifier.site.journal.events import Alarm, RevocationsInForce, RootInForce
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def own_chain(site: Site) -> Chain:
     return revoke(verify_chain(root_documents(site), site.state.trust.root), list_in_force(site))
 
 
-def known_of(site: Site) -> Known:
+def known_trust(site: Site) -> Known:
     """What this site brings to the judgement of a medium."""
     people = {key.keyid for person in site.policy.people.values() for key in person.keys}
     return Known(
@@ -91,7 +91,7 @@ def known_of(site: Site) -> Known:
     )
 
 
-def adopt_roots(site: Site, offered: tuple[bytes, ...], say: Say = silent) -> tuple[NewRoot, ...]:
+def adopt_roots(site: Site, offered: tuple[bytes, ...], say: Notify = silent) -> tuple[NewRoot, ...]:
     """Follow the chain as far as ``offered`` leads, and put its newest root in force.
 
     Steps: 1 join with what is here, and verify from the pin; 2 a root must suit this site; 3 say who joins and who
@@ -111,7 +111,7 @@ def adopt_roots(site: Site, offered: tuple[bytes, ...], say: Say = silent) -> tu
     new = [one for one in chain.roots if one.root.version > state.trust.root.version]
     if not new:
         return ()
-    known = known_of(site)
+    known = known_trust(site)
     for one in new:  # 2
         check_own_keys(one.root, known.own_keys)
     _check_practice(chain.newest, practice=state.trust.practice)
@@ -144,7 +144,7 @@ def _check_practice(root: Root, *, practice: bool) -> None:
         )
 
 
-def adopt_revocations(site: Site, data: bytes, what: str, say: Say = silent) -> NewList:
+def adopt_revocations(site: Site, data: bytes, what: str, say: Notify = silent) -> NewList:
     """Put a revocation list in force when it is newer than the one here.
 
     Raises:

@@ -13,7 +13,7 @@ from verifier.trust.release_rules import SiteFacts
 
 
 @dataclass(frozen=True)
-class Whom:
+class TrustAnchor:
     """Where trust comes from; never from the file that is looked at.
 
     Attributes:
@@ -43,12 +43,12 @@ class Whom:
         return revoke(verify_chain(roots, self.pin), self.known.revocations)
 
 
-def named_anchor(root: Path | None, fingerprint: str | None) -> Whom | None:
+def named_anchor(root: Path | None, fingerprint: str | None) -> TrustAnchor | None:
     """The anchor that --root or --fingerprint names; None when neither is given."""
     if root is not None:
         document = parse_root(read_capped(root, MAX_ROOT), str(root))
         pin = Pin(version=document.root.version, digest=document.fingerprint)
-        return Whom(pin, Known(roots=(document.raw,)))
+        return TrustAnchor(pin, Known(roots=(document.raw,)))
     if fingerprint is not None:
-        return Whom(Pin(version=0, digest=parse_fingerprint(fingerprint)), typed=True)
+        return TrustAnchor(Pin(version=0, digest=parse_fingerprint(fingerprint)), typed=True)
     return None

@@ -12,7 +12,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from content.bundle.bulk import Advance, Kept, lost_tail, open_bundle, read_blob, verify_file, verify_stream
+from content.bundle.bulk import (
+    ProgressCallback,
+    SmallDocuments,
+    lost_tail,
+    open_bundle,
+    read_blob,
+    verify_file,
+    verify_stream,
+)
 from content.bundle.damage import damage, recut
 from content.bundle.graph import Graph, walk
 from content.bundle.head import VERIFY_TXT, Head, open_head, read_head
@@ -64,7 +72,7 @@ def verify_path(
     held: frozenset[str] = frozenset(),
     stored: Stored | None = None,
     take: Take | None = None,
-    advance: Advance,
+    advance: ProgressCallback,
     known: Known | None = None,
 ) -> VerifiedBundle:
     """Verify the bundle file at ``path``, with its head or the one in ``head_file``.
@@ -116,7 +124,7 @@ def verify_pipe(
     site: SiteFacts | None,
     *,
     now: datetime,
-    advance: Advance,
+    advance: ProgressCallback,
     head: Head | None = None,
     held: frozenset[str] = frozenset(),
     known: Known | None = None,
@@ -150,7 +158,7 @@ def _skip(stream: BinaryIO, count: int) -> None:
         count -= len(part)
 
 
-def _kept(kept: Kept, digest: str) -> bytes:
+def _kept(kept: SmallDocuments, digest: str) -> bytes:
     if digest not in kept.blobs:
         raise MalformedError(f"{digest} should be JSON of at most {MAX_MANIFEST_BYTES} bytes", where="bundle")
     return kept.blobs[digest]

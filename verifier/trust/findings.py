@@ -9,7 +9,7 @@ from manifests.words.errors import WaybillError
 VERIFIER_VERSION = "0.1.0"
 
 
-Level = Literal["ok", "warning", "refused"]
+FindingLevel = Literal["ok", "warning", "refused"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Finding:
     """One thing that was looked at. ``id`` is stable; a ``refused`` one carries its failure."""
 
     id: str
-    level: Level
+    level: FindingLevel
     text: str
     error: WaybillError | None = None
 

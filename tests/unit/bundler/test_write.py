@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.parts import Fetched, Held, Part
+from bundler.parts import Fetched, HeldPart, Part
 from bundler.write import held, plan_bulk, write_bundle
 from content.bundle.archive import BLOCK, header
 from manifests.words.digest import Blob, digest_of
@@ -56,7 +56,7 @@ def test_bytes(out: Path) -> None:
     write_bundle(out, plan, lambda: HEAD, seen.append)
     expected = HEAD
     for i, one in enumerate(MEMBERS):
-        assert isinstance(one.origin, Held)
+        assert isinstance(one.origin, HeldPart)
         name = ("index.json", "VERIFY.txt")[i] if i < 2 else f"blobs/sha256/{one.blob.digest[7:]}"
         data = one.origin.data
         expected += header(name, len(data)) + data + bytes(-len(data) % BLOCK)
@@ -75,7 +75,7 @@ def test_nothing_is_signed_before_the_last_byte(out: Path) -> None:
         asked.append(True)
         return HEAD
 
-    bad = Part(blob=MEMBERS[3].blob, origin=Held(b"y" * 513), where="here", document=True)
+    bad = Part(blob=MEMBERS[3].blob, origin=HeldPart(b"y" * 513), where="here", document=True)
     with pytest.raises(DamagedError, match="has bytes with") as caught:
         write_bundle(out, plan_bulk((*MEMBERS[:3], bad), len(HEAD)), head, quiet)
     assert (caught.value.where, asked, names(out.parent)) == ("here", [], [])

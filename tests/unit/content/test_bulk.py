@@ -11,7 +11,15 @@ from msgspec.structs import replace
 from content.bundle import bulk
 from content.bundle import places as bulk_places
 from content.bundle.archive import BLOCK, END, header, member_length, padded
-from content.bundle.bulk import MAX_KEPT, Kept, no_progress, open_bundle, read_blob, verify_file, verify_stream
+from content.bundle.bulk import (
+    MAX_KEPT,
+    SmallDocuments,
+    no_progress,
+    open_bundle,
+    read_blob,
+    verify_file,
+    verify_stream,
+)
 from content.bundle.places import bundle_length, complete_places, find_places, member_name
 from manifests.documents.release import Release
 from manifests.words.digest import Blob, digest_of
@@ -188,7 +196,7 @@ def test_threads_end_with_the_read() -> None:
 
 
 def test_a_pipe_keeps_manifests_and_not_sboms() -> None:
-    kept = Kept(asked=frozenset({"sha256:asked"}))
+    kept = SmallDocuments(asked=frozenset({"sha256:asked"}))
     for digest, data in {
         "sha256:asked": b"anything",
         "sha256:manifest": b'{"schemaVersion":2}',
@@ -203,7 +211,7 @@ def test_a_pipe_keeps_manifests_and_not_sboms() -> None:
 
 def test_a_pipe_has_an_end_to_what_it_keeps() -> None:
     """F-113 names this one difference."""
-    kept = Kept(asked=frozenset())
+    kept = SmallDocuments(asked=frozenset())
     big = b'{"schemaVersion":2}'.ljust(4 << 20)
     with pytest.raises(RefusedError, match=f"more than {MAX_KEPT} bytes") as caught:
         for n in range(13):

@@ -39,11 +39,11 @@ class Reporter:
     made_at: str = "2026-05-04T03:02:01Z"
     last: r_report_reader.SignedReport | None = None
     journal: int = 3
-    generations: tuple[r.Generation, ...] = ()
-    rollbacks: tuple[r.Rollback, ...] = ()
+    generations: tuple[r.ReportedGeneration, ...] = ()
+    rollbacks: tuple[r.ReportedRollback, ...] = ()
     mark: Mark | None = None
     floor: Mark | None = None
-    current: r.Installed | None = None
+    current: r.ReportedInstalled | None = None
 
     @property
     def enrolment(self) -> bytes:
@@ -62,17 +62,19 @@ class Reporter:
     def clone(self) -> "Reporter":
         return copy.deepcopy(self, {id(self.signer): self.signer})
 
-    def next(self, vendor: Vendor | None = None, state: r.InstallState = "confirmed", **changes: Any) -> r.Report:
+    def next(
+        self, vendor: Vendor | None = None, state: r.ReportedInstallState = "confirmed", **changes: Any
+    ) -> r.Report:
         """What the next report would say; ``vendor`` has just been installed."""
-        components: tuple[r.Component, ...] = ()
+        components: tuple[r.ReportedComponent, ...] = ()
         if vendor is not None:
             release, _, _ = vendor.release()
             digest = digest_of(encode(release))
             number = len(self.generations) + 1
-            generation = r.Generation(number=number, release=digest, version=release.version, state=state)
+            generation = r.ReportedGeneration(number=number, release=digest, version=release.version, state=state)
             self.generations = (*self.generations, generation)
             self.mark = max(self.mark or release.mark, release.mark)
-            self.current = r.Installed(
+            self.current = r.ReportedInstalled(
                 generation=number,
                 digest=digest,
                 product=release.product,
@@ -82,7 +84,7 @@ class Reporter:
                 sequence=release.sequence,
             )
             components = tuple(
-                r.Component(
+                r.ReportedComponent(
                     kind=one.kind, name=one.name, step=one.step, expected=one.digest, found="same", level="placed"
                 )
                 for one in r_report_components.expected_components(release)
@@ -91,14 +93,14 @@ class Reporter:
             components = self.last.report.components.listed
         self.journal += 4
         report = r.Report(
-            identity=r.Identity(site=self.site, key_epoch=1, report_every_seconds=86400),
+            identity=r.SiteIdentity(site=self.site, key_epoch=1, report_every_seconds=86400),
             chain=r.ChainLink(
                 seq=self.last.report.chain.seq + 1 if self.last else 1,
                 previous=self.last.digest if self.last else digest_of(self.enrolment),
                 made_at=self.made_at,
                 cause="install" if vendor else "requested",
                 earlier=self._earlier(),
-                journal=r.Journal(entries=self.journal, head=digest_of(b"%d" % self.journal)),
+                journal=r.ReportedJournal(entries=self.journal, head=digest_of(b"%d" % self.journal)),
             ),
             trust=r.Trust(
                 root=r.ReportedRoot(version=self.root.version, digest=self.root.digest),
@@ -124,7 +126,9 @@ class Reporter:
         self.last = r_report_reader.verify_report(raw, self.signer.public)
         return raw
 
-    def report(self, vendor: Vendor | None = None, state: r.InstallState = "confirmed", **changes: Any) -> bytes:
+    def report(
+        self, vendor: Vendor | None = None, state: r.ReportedInstallState = "confirmed", **changes: Any
+    ) -> bytes:
         return self.sign(self.next(vendor, state, **changes))
 
     def _earlier(self) -> tuple[r.Earlier, ...]:

@@ -23,7 +23,7 @@ from fleet.commands.group import fleet_group
 from fleet.intake.intake import import_paths
 from fleet.intake.pictures import MAX_PIXELS, read_symbols
 from fleet.intake.result import Imported
-from fleet.intake.telephone import hear
+from fleet.intake.telephone import record_claim
 from fleet.ledger.opening import find_fleet, open_fleet
 from fleet.ledger.tables import quarantine, reports
 from fleet.outgoing.enrol import enroll
@@ -83,7 +83,7 @@ def bring(engine: Engine, *paths: Path) -> Imported:
 
 def with_images(site: Reporter, count: int) -> bytes:
     parts = tuple(
-        r.Component(
+        r.ReportedComponent(
             kind="image",
             name=f"svc{i:04}",
             step="images",
@@ -369,9 +369,9 @@ def test_without_the_decoder_pictures_are_refused_by_name(
 def test_a_line_is_a_claim_until_the_report_comes(engine: Engine, site: Reporter, medium: Path) -> None:
     raw = site.report()
     line = spoken_line(site.signer.public.keyid, 1, digest_of(raw))
-    heard = hear(engine, line.lower(), NOW)
+    heard = record_claim(engine, line.lower(), NOW)
     assert (heard.site, heard.seq, heard.standing) == (site.site, 1, "claimed")
-    assert hear(engine, line, NOW) == heard
+    assert record_claim(engine, line, NOW) == heard
     page = show_site(engine, site.site)
     assert [one.standing for one in page.spoken] == ["claimed"]
     assert (page.row.made_at, page.row.shown_release) == (None, "never reported")
@@ -387,7 +387,7 @@ def test_a_line_is_a_claim_until_the_report_comes(engine: Engine, site: Reporter
 def test_a_line_that_its_report_contradicts_is_an_alarm(engine: Engine, site: Reporter, medium: Path) -> None:
     other = site.clone()
     other.made_at = "2026-05-09T00:00:00Z"
-    hear(engine, spoken_line(site.signer.public.keyid, 1, digest_of(other.report())), NOW)
+    record_claim(engine, spoken_line(site.signer.public.keyid, 1, digest_of(other.report())), NOW)
     (medium / "1.json").write_bytes(site.report())
     done = bring(engine, medium)
     assert "line-contradicted" in [one.finding for _, one in done.sites[site.site].findings]

@@ -44,7 +44,7 @@ from manifests.words.errors import MalformedError, RefusedError, UntrustedError,
 from tests.place import Place, make_place
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, Vendor
-from verifier.intake.media import receive_paths
+from verifier.intake.media import receive_media
 from verifier.reporting.report_write import export_reports, write_report
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -149,7 +149,7 @@ def test_what_a_note_says(engine: Engine, tmp_path: Path) -> None:
     )
     assert encode(said.authorisations[0]) == paper
     # The site took it, and home knows whose word that was.
-    back = r.Rollback(
+    back = r.ReportedRollback(
         from_generation=2,
         to_generation=1,
         left=digest_of(b"2"),
@@ -344,7 +344,7 @@ def taken(place: Place, medium: Path) -> Any:
     from contextlib import nullcontext
 
     with place.hold() as site:
-        found = receive_paths(site, (medium,), keep=False, watch=lambda _: nullcontext(lambda _: None))
+        found = receive_media(site, (medium,), keep=False, watch=lambda _: nullcontext(lambda _: None))
         write_report(site, site.disk, place.clock.at, cause="consignment")
     return found
 

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from fleet.rules.history import Told, tell
+from fleet.rules.history import SiteReport, site_history
 from manifests.documents import report as r
 from manifests.documents import report_reader as r_report_reader
 from manifests.words.digest import digest_of
@@ -13,14 +13,14 @@ ONE = Vendor(version="1.0.0", sequence=1)
 TWO = Vendor(version="1.1.0", sequence=2)
 
 
-def told(site: Reporter, raw: bytes, *alarms: str) -> Told:
-    return Told(
+def told(site: Reporter, raw: bytes, *alarms: str) -> SiteReport:
+    return SiteReport(
         digest_of(raw), "2026-06-01T00:00:00Z", r_report_reader.verify_report(raw, site.signer.public).report, alarms
     )
 
 
-def story(*reports: Told, places: dict[int, frozenset[str]] | None = None) -> list[tuple[int, int, str, str]]:
-    return [(one.first, one.last, one.kind, one.text) for one in tell(reports, places or {})]
+def story(*reports: SiteReport, places: dict[int, frozenset[str]] | None = None) -> list[tuple[int, int, str, str]]:
+    return [(one.first, one.last, one.kind, one.text) for one in site_history(reports, places or {})]
 
 
 def test_nothing_tells_nothing() -> None:
@@ -35,7 +35,7 @@ def test_a_trial_that_failed_and_went_back() -> None:
     assert before is not None
     site.current = before
     site.rollbacks = (
-        r.Rollback(
+        r.ReportedRollback(
             from_generation=2,
             to_generation=1,
             left=digest_of(b"two"),

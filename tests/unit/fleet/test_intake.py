@@ -542,7 +542,7 @@ def test_a_site_that_ended_goes_on_no_more(engine: Engine, site: Reporter, mediu
     """What is asked for is no finding; what was still believed, and what comes after the last report, are alarms."""
     plan = digest_of(b"plan")
     tried = r.NegativeProbe(kind="bundle", artefact=digest_of(b"1"), outcome="accepted")
-    said = r.Offboarding(reason="ended", plan=plan)
+    said = r.ReportedOffboarding(reason="ended", plan=plan)
     for i, one in enumerate((said, replace(said, removed=True, probes=(tried,), final=True), said)):
         report = site.next()
         put(medium, f"{i}", site.sign(replace(report, trust=replace(report.trust, offboarding=one))))
@@ -575,7 +575,7 @@ def below(site: Reporter, *, automatic: bool = False, by: str | None = ALLOWED) 
     site.floor = Mark(epoch=1, sequence=2)
     if not automatic:
         site.current = replace(left, generation=1, digest=first.release, version=first.version, sequence=1)
-    back = r.Rollback(
+    back = r.ReportedRollback(
         from_generation=1 if automatic else 2,
         to_generation=2 if automatic else 1,
         left=left.digest,

@@ -20,7 +20,7 @@ from fleet.outgoing.consign import check_medium, consign, write_medium
 from fleet.outgoing.enrol import enroll, pin_root
 from fleet.outgoing.offboard import close_site, ending_of, purge, request_end
 from fleet.outgoing.views import SiteRow, find_site
-from fleet.rules.offboarding_steps import Asked, Climbed, Told, climb
+from fleet.rules.offboarding_steps import EndReported, EndRequested, OffboardingStep, offboarding_steps
 from manifests.documents import report as r
 from manifests.documents.closure import verify_closure
 from manifests.documents.consignment import peek_consignment
@@ -32,8 +32,8 @@ from manifests.words.errors import MalformedError, RefusedError, UntrustedError
 from tests.place import make_place
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import CONSIGNMENT, RELEASE, Vendor
-from verifier.intake.media import receive_paths
-from verifier.reporting.offboarding import agree, ask, end, finish
+from verifier.intake.media import receive_media
+from verifier.reporting.offboarding import agree_offboarding, ask_offboarding, end_access, finish_offboarding
 from verifier.reporting.report_write import write_report
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -45,7 +45,7 @@ TRIED = tuple(
     r.NegativeProbe(kind=kind, artefact="sha256:" + "1" * 64, outcome="refused", finding="root-unknown")
     for kind in ("bundle", "consignment", "signature")
 )
-ENDED = r.Offboarding(reason="ended", plan="sha256:" + "2" * 64, removed=True, probes=TRIED, final=True)
+ENDED = r.ReportedOffboarding(reason="ended", plan="sha256:" + "2" * 64, removed=True, probes=TRIED, final=True)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def said(site: Reporter, vendor: Vendor | None = None, **chain: Any) -> bytes:
     return site.sign(replace(report, policy=policy, chain=replace(report.chain, **chain)))
 
 
-def last(site: Reporter, ending: r.Offboarding, **chain: Any) -> bytes:
+def last(site: Reporter, ending: r.ReportedOffboarding, **chain: Any) -> bytes:
     report = site.next()
     trust = replace(report.trust, offboarding=ending)
     return site.sign(replace(report, trust=trust, chain=replace(report.chain, **chain)))
@@ -240,12 +240,12 @@ def test_a_real_site_that_ends(engine: Engine, tmp_path: Path) -> None:
     request_end(engine, east(engine), "retired", "support-1", NOW)
     send(engine, tmp_path / "medium", NOW)
     with place.hold() as site:
-        receive_paths(site, (tmp_path / "medium",), keep=False, watch=lambda _: nullcontext(lambda _: None))
+        receive_media(site, (tmp_path / "medium",), keep=False, watch=lambda _: nullcontext(lambda _: None))
     with place.hold() as site:
-        ask(site, "retired")
-        agree(site, place.people["ops-1"])
-        end(site)
-        finish(site, place.clock.at)
+        ask_offboarding(site, "retired")
+        agree_offboarding(site, place.people["ops-1"])
+        end_access(site)
+        finish_offboarding(site, place.clock.at)
     home = tmp_path / "home"
     home.mkdir()
     for path in (place.path / "outbox").glob("*.report.json"):
@@ -262,20 +262,20 @@ def test_a_real_site_that_ends(engine: Engine, tmp_path: Path) -> None:
 # --- the ladder alone
 
 
-def rung(step: str, **known: Any) -> Climbed:
+def rung(step: str, **known: Any) -> OffboardingStep:
     facts: dict[str, Any] = {"requested_at": None, "asked": None, "told": None, "closed_at": None} | known
-    return next(one for one in climb(**facts) if one.step == step)
+    return next(one for one in offboarding_steps(**facts) if one.step == step)
 
 
 def test_a_customer_who_began_it_needed_no_note() -> None:
-    told = Told(7, "2026-06-01T00:00:00Z", ENDED)
-    assert [one.standing for one in climb(None, None, told, None)] == [
+    told = EndReported(7, "2026-06-01T00:00:00Z", ENDED)
+    assert [one.standing for one in offboarding_steps(None, None, told, None)] == [
         "proven", "not-needed", "not-needed", "proven", "proven", "unproven",
     ]  # fmt: skip
 
 
 def test_a_note_on_no_medium_is_not_carried() -> None:
-    asked = Asked(3, "2026-06-01T00:00:00Z", None, None, None)
+    asked = EndRequested(3, "2026-06-01T00:00:00Z", None, None, None)
     assert rung("issued", asked=asked).standing == "proven"
     assert rung("carried", asked=asked).standing == "unproven"
     assert rung("acknowledged", asked=asked).standing == "unproven"
@@ -292,8 +292,8 @@ def test_a_note_on_no_medium_is_not_carried() -> None:
     ],
     ids=range(5),
 )
-def test_missing_evidence_is_unproven(ending: r.Offboarding, text: str) -> None:
-    found = rung("exercised", told=Told(7, "2026-06-01T00:00:00Z", ending))
+def test_missing_evidence_is_unproven(ending: r.ReportedOffboarding, text: str) -> None:
+    found = rung("exercised", told=EndReported(7, "2026-06-01T00:00:00Z", ending))
     assert found.standing == "unproven"
     assert text in found.text
 

@@ -39,7 +39,7 @@ def images(count: int) -> bytes:
     """A real report of so many images."""
     site = Reporter(root=Vendor().pin())
     parts = tuple(
-        r.Component(
+        r.ReportedComponent(
             kind="image",
             name=f"svc{i:04}",
             step="images",

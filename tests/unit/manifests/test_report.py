@@ -46,7 +46,7 @@ def test_every_field_has_its_import_rule() -> None:
         name for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.partition("| ")[2].split("|")[0])
     }
     parts = {
-        "identity": r.Identity,
+        "identity": r.SiteIdentity,
         "chain": r.ChainLink,
         "trust": r.Trust,
         "policy": r.PolicyState,
@@ -67,7 +67,7 @@ def test_every_part_has_its_import_rule() -> None:
         for row in text.partition("\n\nWhat a release is")[0].splitlines()
         if row.startswith("| `")
     }
-    above = {r.Report, r.Identity, r.ChainLink, r.Trust, r.PolicyState, r.Install, r.Components, r.ConfigState}
+    above = {r.Report, r.SiteIdentity, r.ChainLink, r.Trust, r.PolicyState, r.Install, r.Components, r.ConfigState}
     parts = {one.__name__: [name.encode_name for name in msgspec.structs.fields(one)] for one in _structs(r.Report)}
     assert told == {name: fields for name, fields in parts.items() if name not in {one.__name__ for one in above}}
 
@@ -198,9 +198,9 @@ CHAIN = r.ChainLink(
     made_at="2026-01-02T03:04:05Z",
     cause="install",
     earlier=earlier(1, 2),
-    journal=r.Journal(entries=1, head=ONE),
+    journal=r.ReportedJournal(entries=1, head=ONE),
 )
-COMPONENT = r.Component(kind="image", name="api", step="app", expected=ONE, found="same", level="placed")
+COMPONENT = r.ReportedComponent(kind="image", name="api", step="app", expected=ONE, found="same", level="placed")
 
 
 # F-174, F-175
@@ -221,14 +221,14 @@ COMPONENT = r.Component(kind="image", name="api", step="app", expected=ONE, foun
             {"waiting": (r.WaitingItem(item="r-1", kind="release", since="2026-01-02T03:04:05Z", since_seq=9),)},
             "waits since report 9",
         ),
-        ({"health": (r.Health(probe="a", state="passing"),) * 2}, "given twice"),
+        ({"health": (r.ReportedHealth(probe="a", state="passing"),) * 2}, "given twice"),
         (
             {
                 "install": r.Install(
                     state="none",
                     generations=(
-                        r.Generation(number=2, release=ONE, version="1", state="a"),
-                        r.Generation(number=1, release=ONE, version="1", state="a"),
+                        r.ReportedGeneration(number=2, release=ONE, version="1", state="a"),
+                        r.ReportedGeneration(number=1, release=ONE, version="1", state="a"),
                     ),
                 )
             },
@@ -259,7 +259,7 @@ def test_a_contradiction_is_refused_by_writer_and_reader(change: dict[str, Any],
     ],
     ids=["differs unseen", "same but seen", "differs in nothing", "unsorted", "twice"],
 )
-def test_components_say_what_was_seen_exactly_when_it_differs(listed: tuple[r.Component, ...]) -> None:
+def test_components_say_what_was_seen_exactly_when_it_differs(listed: tuple[r.ReportedComponent, ...]) -> None:
     good = Reporter().next(Vendor())
     with pytest.raises(MalformedError):
         r_report_reader.check_report(replace(good, components=r.Components(listed=listed)), "report")
@@ -301,15 +301,17 @@ def test_components_of_a_release_are_those_of_its_steps() -> None:
 def test_an_offboarding_claims_nothing_before_its_time() -> None:
     plan = digest_of(b"plan")
     tried = r.NegativeProbe(kind="bundle", artefact=digest_of(b"b"), outcome="refused", finding="root-unknown")
-    good = r.Offboarding(reason="retired", plan=plan, removed=True, probes=(tried,), final=True, key="destroyed")
+    good = r.ReportedOffboarding(
+        reason="retired", plan=plan, removed=True, probes=(tried,), final=True, key="destroyed"
+    )
     site = Reporter()
     said = site.next()
 
-    def with_(one: r.Offboarding) -> r.Report:
+    def with_(one: r.ReportedOffboarding) -> r.Report:
         return replace(said, trust=replace(said.trust, offboarding=one))
 
     r_report_reader.check_report(with_(good), "report")
-    r_report_reader.check_report(with_(r.Offboarding(reason="ended", plan=plan)), "report")
+    r_report_reader.check_report(with_(r.ReportedOffboarding(reason="ended", plan=plan)), "report")
     for wrong in (
         replace(good, removed=False),
         replace(good, reason="ended"),

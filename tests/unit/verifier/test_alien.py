@@ -13,7 +13,7 @@ from tests.place import Place, make_place
 from tests.vendor import Vendor
 from verifier.reporting.key_change import renew_key
 from verifier.reporting.report_write import write_report
-from verifier.reporting.status import status_of
+from verifier.reporting.status import read_status
 from verifier.site.lock import hold_site
 
 A = Vendor(images=False, service={"hello.txt": b"hello\n"})
@@ -36,7 +36,7 @@ def put(source: Path, target: Path) -> None:
 
 
 def said(place: Place) -> tuple[str, WaybillError | None]:
-    found = status_of(place.open(), (), None, place.clock.at)
+    found = read_status(place.open(), (), None, place.clock.at)
     return found.text, found.error
 
 

@@ -48,16 +48,16 @@ from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, STRANGER
 from verifier.approval.page import section_text
 from verifier.approval.request_reader import open_request
 from verifier.approval.review import make_review
-from verifier.approval.review_input import matter_of
+from verifier.approval.review_input import read_review_input
 from verifier.approval.review_page import back_section
 from verifier.change.rollback_plan import rollback_change
-from verifier.intake.media import receive_paths
-from verifier.reporting.history import lines_of
-from verifier.reporting.offboarding import agree as agree_to_end
-from verifier.reporting.offboarding import ask as ask_to_end
-from verifier.reporting.offboarding import end
+from verifier.intake.media import receive_media
+from verifier.reporting.history import history_lines
+from verifier.reporting.offboarding import agree_offboarding as agree_to_end
+from verifier.reporting.offboarding import ask_offboarding as ask_to_end
+from verifier.reporting.offboarding import end_access
 from verifier.reporting.report_write import write_report
-from verifier.reporting.status import status_of
+from verifier.reporting.status import read_status
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.report_files import read_report
 from verifier.site.vendor_trust import adopt_roots
@@ -108,7 +108,7 @@ def test_below_the_floor_by_the_word_of_both_once(place: Place) -> None:
     change = rollback_change(place.open(), 1)
     assert change.plan.kinds == ("below-floor", "rollback")
     assert change.plan.subject == change.planned.authorisation
-    review = make_review(matter_of(place.open(), change, load_driver))
+    review = make_review(read_review_input(place.open(), change, load_driver))
     text = "\n".join(section_text(back_section(review)))
     for words in (
         "by authorisation 7 of small-works",
@@ -201,11 +201,11 @@ def test_a_plug_pulled_at_any_effect_spends_it_at_most_once(place: Place, tmp_pa
 def test_an_approver_elsewhere_judges_the_very_authorisation(place: Place, tmp_path: Path) -> None:
     bring(place, carried(said_for(place)))
     found = ask(place, "b-1", tmp_path / "desk")
-    at_the_site = make_review(matter_of(place.open(), rollback_change(place.open(), 1), load_driver))
+    at_the_site = make_review(read_review_input(place.open(), rollback_change(place.open(), 1), load_driver))
     assert told(make_review(found.matter)) == told(at_the_site)
     answer(place, tmp_path / "desk", "ops-1")
     with place.hold() as site:
-        receive_paths(site, (tmp_path / "desk",), keep=False, watch=unwatched)
+        receive_media(site, (tmp_path / "desk",), keep=False, watch=unwatched)
     assert place.rollback(1).error is None
     # Somebody takes it out of the request, or puts another one in.
     request = found.request
@@ -373,7 +373,7 @@ def report_of(place: Place) -> r_report.Report:
 
 
 def status(place: Place) -> str:
-    return status_of(place.open(), (), None, place.clock.at).text
+    return read_status(place.open(), (), None, place.clock.at).text
 
 
 def test_status_report_and_journal_tell_it(place: Place) -> None:
@@ -388,7 +388,7 @@ def test_status_report_and_journal_tell_it(place: Place) -> None:
     assert report.install.below_floor
     assert report.trust.floor == Mark(epoch=1, sequence=2)
     assert report.rollbacks[-1].authorisation == by
-    told = [one.words for one in lines_of(entry.record for entry in place.open().entries)]
+    told = [one.words for one in history_lines(entry.record for entry in place.open().entries)]
     assert any(f"begins, generation 2 to 1 (1.0.0), below the floor by authorisation {by[:19]}" in one for one in told)
     place.approve("r-1.1.0")
     assert place.install("r-1.1.0").error is None
@@ -543,6 +543,6 @@ def test_nothing_is_authorised_after_the_end(place: Place) -> None:
     with place.hold() as site:
         ask_to_end(site, "the contract ended")
         agree_to_end(site, place.people["ops-1"])
-        end(site)
+        end_access(site)
     assert refused(place).finding == "offboarded"
     assert "may go back" not in status(place)

@@ -27,7 +27,7 @@ from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, STRANGER, Vendor
 from verifier.commands.receive import receive_command
 from verifier.commands.status import status_command
 from verifier.intake.consignments import answer_requests
-from verifier.intake.media import receive_paths
+from verifier.intake.media import receive_media
 from verifier.reporting.report_write import export_reports, write_report
 from verifier.site.journal.events import Alarm, Consigned
 
@@ -218,7 +218,7 @@ def test_every_byte_of_a_consignment_flipped_is_refused(place: Place, tmp_path: 
             for bit in (1, 0x80):
                 note.write_bytes(raw[:at] + bytes([raw[at] ^ bit]) + raw[at + 1 :])
                 try:
-                    found = receive_paths(site, (note,), keep=False, watch=unwatched)
+                    found = receive_media(site, (note,), keep=False, watch=unwatched)
                 except WaybillError:
                     continue
                 assert found.refused, at

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from content.bundle.head import open_head
-from manifests.documents.closure import LADDER, Closure, Kept, Step, sign_closure
+from manifests.documents.closure import LADDER, Closure, ClosureStep, KeptReports, sign_closure
 from manifests.documents.consignment import Request
 from manifests.documents.report import Acknowledged
 from manifests.trust.envelope_writer import seal
@@ -30,14 +30,14 @@ from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
 from tests.vendor import CONSIGNMENT, RELEASE, ROOT, STRANGER, Vendor
 from verifier.approval.answers import sign_answer
-from verifier.approval.items import asked_about
+from verifier.approval.items import approvable_of
 from verifier.approval.request_reader import open_request
 from verifier.approval.request_writer import write_request
 from verifier.commands.show import show_command
 from verifier.commands.verify import verify_command
 from verifier.documents.registry import document_data, document_text, judge_document, read_document
 from verifier.documents.site_view import find_judging_site, site_anchor
-from verifier.documents.values import Judge
+from verifier.documents.values import DocumentJudge
 from verifier.reporting.key_change import rotate_key
 from verifier.reporting.report_write import write_report
 from verifier.runtime.drivers.driver import load_driver
@@ -102,11 +102,11 @@ def receipt(place: Place, signer: Signer = CONSIGNMENT, vendor: str = "small-wor
         closed_at="2026-04-01T10:00:00Z",
         last_report=Acknowledged(seq=1, digest=state.reports.head or ""),
         steps=tuple(
-            Step(step=one, standing="unproven" if one == "carried" else "proven")  # type: ignore[arg-type]  # a rung
+            ClosureStep(step=one, standing="unproven" if one == "carried" else "proven")  # type: ignore[arg-type]  # a rung
             for one in LADDER
         ),
         unanswered=(2,),
-        kept=(Kept(what="reports", count=4, until="2027-04-01T10:00:00Z"),),
+        kept=(KeptReports(what="reports", count=4, until="2027-04-01T10:00:00Z"),),
     )
     return sign_closure(said, (signer,))
 
@@ -138,7 +138,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     world.write("enrolment", enrolment_path(site).read_bytes())
     world.write("report", report_path(site, 1).read_bytes())
     desk = folder / "desk"
-    write_request(site, asked_about(site, ("r-1.1.0",)), ("r-1.1.0",), desk, load_driver, lambda _: {})
+    write_request(site, approvable_of(site, ("r-1.1.0",)), ("r-1.1.0",), desk, load_driver, lambda _: {})
     world.files["request"] = desk / "request.json"
     world.files["answer"] = sign_answer(open_request(desk), place.people["ops-1"], "approve", "after lunch", None)[1]
     place.approve("r-1.1.0")
@@ -287,7 +287,7 @@ def test_an_enrolment_vouches_for_its_own_site_alone(world: World, tmp_path: Pat
 def test_an_answer_by_somebody_the_policy_does_not_know(world: World, tmp_path: Path) -> None:
     site = world.place.open()
     desk = tmp_path / "desk"
-    write_request(site, asked_about(site, ("r-1.1.0",)), ("r-1.1.0",), desk, load_driver, lambda _: {})
+    write_request(site, approvable_of(site, ("r-1.1.0",)), ("r-1.1.0",), desk, load_driver, lambda _: {})
     raw = sign_answer(open_request(desk), world.place.people["ops-1"], "approve", None, None)[1].read_bytes()
     stranger = make_place(tmp_path / "else", ONE, disk=QuickDisk(), reserve="4KiB")
     (tmp_path / "x.json").write_bytes(raw)
@@ -370,7 +370,7 @@ def test_whatever_is_in_it_ends_in_words(world: World, kind: str, data: st.DataO
         json.dumps(document_data(said))
         site = find_judging_site(world.place.path)
         assert site is not None
-        judge_document(path, read, said, Judge(site_anchor(site), site, world.files["enrolment"]))
+        judge_document(path, read, said, DocumentJudge(site_anchor(site), site, world.files["enrolment"]))
     except WaybillError as error:
         assert error.problem
         return

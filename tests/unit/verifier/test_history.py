@@ -21,10 +21,10 @@ from tests.place import Clock, Place, make_place
 from tests.vendor import Vendor
 from verifier.approval.page import as_page, as_text
 from verifier.commands.history import history_command
-from verifier.reporting.history import history_paper, lines_of
+from verifier.reporting.history import history_lines, history_page
 from verifier.reporting.report_write import export_reports, write_report
-from verifier.reporting.status import late_of, status_of
-from verifier.site.generations import installed_of
+from verifier.reporting.status import late_of, read_status
+from verifier.site.generations import read_installed
 from verifier.site.host import this_host
 from verifier.site.journal.events import Alarm, Answer, AskedAgain, Consigned, Event, Inconsistent, Proposed, Torn
 from verifier.site.lock import hold_site
@@ -60,8 +60,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 def told(place: Place, *, every: bool = False) -> str:
     site = place.open()
-    lines = lines_of(entry.record for entry in site.entries)
-    return as_text(history_paper(site.state.site, (), lines, every=every))
+    lines = history_lines(entry.record for entry in site.entries)
+    return as_text(history_page(site.state.site, (), lines, every=every))
 
 
 def test_who_by_whose_key_with_which_inputs_and_what_came_of_it(made: Place) -> None:
@@ -126,9 +126,9 @@ WORDS: list[tuple[Event, str, bool]] = [
 @pytest.mark.parametrize(("event", "words", "marked"), WORDS)
 def test_every_event_is_told_in_words(made: Place, event: Event, words: str, marked: bool) -> None:
     record = msgspec.structs.replace(made.open().entries[-1].record, event=event)
-    (line,) = lines_of([record])
+    (line,) = history_lines([record])
     assert line.words.startswith(words)
-    text = as_text(history_paper("s", (), (line,), every=False))
+    text = as_text(history_page("s", (), (line,), every=False))
     assert ("\n  ! " in text) == marked
 
 
@@ -171,9 +171,9 @@ def test_sudo_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_hostile_words_stay_on_their_line(made: Place) -> None:
-    lines = lines_of(entry.record for entry in made.open().entries)
+    lines = history_lines(entry.record for entry in made.open().entries)
     evil = replace(lines[3], words="x\x1b[31m\n  agreed <script>alert(1)</script>")
-    paper = history_paper("site", (), (evil,), every=False)
+    paper = history_page("site", (), (evil,), every=False)
     assert "\x1b" not in as_text(paper)
     assert len(as_text(paper).splitlines()) == 4
     assert "<script>" not in as_page(paper)
@@ -196,7 +196,7 @@ def test_what_is_late(made: Place, tmp_path: Path) -> None:
         "1.0.0: a newer release was expected by 2026-04-01",
         "1.0.0: it is supported until 2026-06-01",
     )
-    text = status_of(site, (), None, now + timedelta(days=100)).text
+    text = read_status(site, (), None, now + timedelta(days=100)).text
     assert "late       1.0.0: a newer release was expected by 2026-04-01" in text
     # A clock that went back to 1970 makes nothing timely that a confirmed release has proved to be late, and none of it
     # stops anything.
@@ -218,7 +218,7 @@ def test_a_journal_from_another_site(made: Place, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "site" / "journal")
     shutil.copytree(other.path / "journal", tmp_path / "site" / "journal")
     place = Place(path=tmp_path / "site", disk=QuickDisk(), people=made.people)
-    found = status_of(place.open(), (), None, made.clock.at)
+    found = read_status(place.open(), (), None, made.clock.at)
     assert found.text.startswith("! the journal is that of")
     assert isinstance(found.error, UntrustedError)
     with pytest.raises(WaybillError), place.hold() as site:
@@ -237,6 +237,6 @@ def test_two_generations_under_one_number(made: Place, tmp_path: Path) -> None:
     assert twin.bring(SECOND.write(tmp_path / "twin" / "2.tar")).error is None
     shutil.copytree(twin.path / "generations" / "1", here)
     with pytest.raises(DamagedError):
-        installed_of(place.open(), place.open().state.installs.generations[0])
+        read_installed(place.open(), place.open().state.installs.generations[0])
     with pytest.raises(WaybillError):
         place.install("r-1.1.0")

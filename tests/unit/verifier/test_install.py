@@ -36,7 +36,7 @@ from tests.vendor import RELEASE, Vendor
 from verifier.approval.queue import waiting_items
 from verifier.change.driver_steps import observe
 from verifier.intake.enrolment import enroll, read_offer, read_people
-from verifier.reporting.history import lines_of
+from verifier.reporting.history import history_lines
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.folder import find_site, open_site
 from verifier.site.journal.events import Alarm
@@ -288,7 +288,9 @@ def test_a_person_confirms(place: Place) -> None:
     ended = place.confirm("ops-1")
     assert ended.error is None
     site = place.open()
-    (said,) = (one for one in lines_of(entry.record for entry in site.entries) if "confirmed by person" in one.words)
+    (said,) = (
+        one for one in history_lines(entry.record for entry in site.entries) if "confirmed by person" in one.words
+    )
     assert said.person == "ops-1 (operator)"
     inputs = dict(said.inputs)
     assert inputs["keyid"] == place.people["ops-1"].public.keyid

@@ -22,7 +22,7 @@ from tests.faults.model import QuickDisk, RecordingDisk
 from tests.place import Place, make_place
 from tests.vendor import Vendor
 from verifier.commands.enroll import enroll_command
-from verifier.intake.consignments import look, receive_consignment
+from verifier.intake.consignments import peek_consignment_file, receive_consignment
 from verifier.reporting.key_change import renew_key, rotate_key
 from verifier.reporting.report_write import export_reports, write_report
 from verifier.site.folder import NEXT_KEY, SITE_KEY, Site
@@ -68,7 +68,7 @@ def acknowledge(place: Place, seq: int, digest: str, **changes: object) -> None:
     path = place.path.parent / "note"
     path.write_bytes(signed(replace(said, **changes)))
     with place.hold() as site:
-        receive_consignment(site, look(path))
+        receive_consignment(site, peek_consignment_file(path))
 
 
 def test_a_rotated_key_is_believed_by_who_knows_the_first(place: Place) -> None:

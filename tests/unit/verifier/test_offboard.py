@@ -24,11 +24,11 @@ from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk, Recordin
 from tests.place import Place, make_place, nobody
 from tests.vendor import Vendor
 from verifier.approval.answers import sign_answer
-from verifier.approval.items import asked_about, offboard_question
+from verifier.approval.items import approvable_of, offboard_question
 from verifier.approval.queue import waiting_items
 from verifier.approval.request_reader import open_request
 from verifier.approval.request_writer import write_request
-from verifier.approval.verdicts import standing_of
+from verifier.approval.verdicts import approval_status
 from verifier.commands.history import history_command
 from verifier.commands.offboard import offboard_command
 from verifier.commands.receive import receive_command
@@ -36,10 +36,10 @@ from verifier.commands.report import report_command
 from verifier.commands.review import review_command
 from verifier.commands.status import status_command
 from verifier.intake.bundles import receive_bundle
-from verifier.intake.consignments import look, receive_consignment
-from verifier.intake.media import receive_paths
+from verifier.intake.consignments import peek_consignment_file, receive_consignment
+from verifier.intake.media import receive_media
 from verifier.reporting.key_change import rotate_key
-from verifier.reporting.offboarding import agree, ask, end, finish
+from verifier.reporting.offboarding import agree_offboarding, ask_offboarding, end_access, finish_offboarding
 from verifier.reporting.report_write import write_report
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.folder import EVIDENCE, SITE_KEY
@@ -62,7 +62,7 @@ def served(folder: Path) -> Place:
     asked = (Request(request="q1", handler="restart"),)
     (folder / "note").write_bytes(signed(consignment_for(place.open().state, acknowledge=True, requests=asked)))
     with place.hold() as site:
-        receive_consignment(site, look(folder / "note"))
+        receive_consignment(site, peek_consignment_file(folder / "note"))
         write_report(site, site.disk, place.clock.at)
     return place
 
@@ -87,10 +87,10 @@ def copied(place: Place, path: Path) -> Place:
 
 def go(place: Place, words: str = "the contract ended") -> Any:
     with place.hold() as site:
-        ask(site, words)
-        agree(site, place.people["ops-1"])
-        end(site)
-        return finish(site, place.clock.at)
+        ask_offboarding(site, words)
+        agree_offboarding(site, place.people["ops-1"])
+        end_access(site)
+        return finish_offboarding(site, place.clock.at)
 
 
 def last(place: Place) -> r.Report:
@@ -142,13 +142,13 @@ def test_the_very_same_files_were_taken_before(place: Place) -> None:
                 receive_bundle(site, world / name, keep=False, advance=nobody)
             assert caught.value.finding == "root-unknown"
             with pytest.raises(RefusedError) as refused:
-                receive_paths(site, (world / name,), keep=False, watch=watch)
+                receive_media(site, (world / name,), keep=False, watch=watch)
             assert refused.value.finding == "offboarded"
         newer = world / "newer"
         newer.write_bytes(signed(consignment_for(site.state, 2)))
         for note in (world / "note", newer):
             with pytest.raises(UntrustedError) as caught:
-                receive_consignment(site, look(note))
+                receive_consignment(site, peek_consignment_file(note))
             assert caught.value.finding == "root-unknown"
 
 
@@ -304,23 +304,23 @@ def test_people_are_asked(place: Place) -> None:
     place.put_policy(replace(old, number=2, people={**old.people, **listed}, rules=rules))
     with place.hold() as site:
         with pytest.raises(RefusedError, match="nobody has asked"):
-            end(site)
-        assert ask(site, "the contract ended")
-        assert not ask(site, "the contract ended")
-        agree(site, place.people["ops-1"])
+            end_access(site)
+        assert ask_offboarding(site, "the contract ended")
+        assert not ask_offboarding(site, "the contract ended")
+        agree_offboarding(site, place.people["ops-1"])
         with pytest.raises(WaitingError, match="waits for 2 security"):
-            end(site)
-        agree(site, people["sec-1"])
-        ask(site, "another reason")  # what the first one agreed to is not this
-        agree(site, people["sec-2"])
-        assert standing_of(site, offboard_question(site)).missing == "1 security"
+            end_access(site)
+        agree_offboarding(site, people["sec-1"])
+        ask_offboarding(site, "another reason")  # what the first one agreed to is not this
+        agree_offboarding(site, people["sec-2"])
+        assert approval_status(site, offboard_question(site)).missing == "1 security"
         (waits,) = [one for one in waiting_items(site) if one.kind == "offboard"]
         assert [(one.role, one.have, one.need) for one in waits.roles] == [("security", 1, 2)]
-        agree(site, people["sec-1"])
-        end(site)
+        agree_offboarding(site, people["sec-1"])
+        end_access(site)
         assert site.state.offboarded
         with pytest.raises(RefusedError) as caught:
-            ask(site, "once more")
+            ask_offboarding(site, "once more")
         assert caught.value.finding == "offboarded"
 
 
@@ -351,10 +351,10 @@ def test_a_site_that_retires_destroys_its_key(place: Place) -> None:
 def test_nothing_ends_while_the_key_is_missing_or_a_change_is_under_way(place: Place) -> None:
     (place.path / "keys" / SITE_KEY).rename(place.path / "keys" / "away")
     with place.hold() as site:
-        ask(site, "x")
-        agree(site, place.people["ops-1"])
+        ask_offboarding(site, "x")
+        agree_offboarding(site, place.people["ops-1"])
         with pytest.raises(Exception, match="is not here"):
-            end(site)
+            end_access(site)
         assert not site.state.offboarded
 
 
@@ -406,10 +406,10 @@ def resume(place: Place) -> None:
     """What the verb does: agree again where it is needed, or go on."""
     with place.hold() as site:
         if not site.state.offboarded:
-            ask(site, "retired")
-            agree(site, place.people["ops-1"])
-            end(site)
-        finish(site, place.clock.at)
+            ask_offboarding(site, "retired")
+            agree_offboarding(site, place.people["ops-1"])
+            end_access(site)
+        finish_offboarding(site, place.clock.at)
 
 
 def check_ended(place: Place) -> None:
@@ -457,7 +457,7 @@ def test_a_way_back_may_still_be_agreed_to_elsewhere(place: Place) -> None:
     desk = place.path.parent / "desk"
     site = place.open()
     write_request(
-        site, asked_about(site, ("b-1",)), ("b-1",), desk, load_driver, lambda _: {"review.txt": b"to read\n"}
+        site, approvable_of(site, ("b-1",)), ("b-1",), desk, load_driver, lambda _: {"review.txt": b"to read\n"}
     )
     sign_answer(open_request(desk), place.people["ops-1"], "approve", None, None)
     with pytest.raises(WaitingError):
@@ -474,7 +474,7 @@ def test_who_is_asked_reads_what_ends_what_stays_and_what_is_for_ever(place: Pla
     """At the site, and word for word the same at a desk."""
     for words, extra in (("the contract ended", ()), ("retired", ("its key is destroyed",))):
         with place.hold() as site:
-            ask(site, words)
+            ask_offboarding(site, words)
         site = place.open()
         shown = json.loads(CliRunner().invoke(review_command, ["offboard", "--site", str(place.path), "--json"]).stdout)
         assert shown["title"] == "the vendor's access ends"

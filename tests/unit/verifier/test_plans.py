@@ -13,14 +13,14 @@ from tests.faults.model import QuickDisk
 from tests.governed import EMERGENCY, TAIL, agree, govern, policy_text, write_policy
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.approval.items import asked_about, offboard_question
+from verifier.approval.items import approvable_of, offboard_question
 from verifier.approval.queue import Waiting, waiting_items
 from verifier.approval.review import queue_text
-from verifier.approval.verdicts import standing_of
+from verifier.approval.verdicts import approval_status
 from verifier.change.route import route_of
-from verifier.reporting.offboarding import ask
+from verifier.reporting.offboarding import ask_offboarding
 from verifier.rules.agreement import require
-from verifier.rules.upgrade_path import Stop, find_way
+from verifier.rules.upgrade_path import UpgradeCandidate, find_upgrade_path
 from verifier.site.journal.events import Approved, Planned
 from verifier.site.journal.transitions import State
 from verifier.site.store import missing_blobs
@@ -126,7 +126,7 @@ def test_what_was_cut_off_between_two_hops_goes_on_under_the_same_approval(place
     assert place.confirm("ops-1").error is None
     route = route_of(place.open(), ("r-1.2.0", "r-1.3.0"))
     assert (route.done, route.items) == (1, ("r-1.2.0", "r-1.3.0"))
-    assert standing_of(place.open(), route).met
+    assert approval_status(place.open(), route).met
     assert place.install(ALL).error is None
     assert hello(place) == b"3\n"
 
@@ -176,8 +176,8 @@ def test_what_was_kept_for_a_later_hop_stays_in_the_store(place: Place) -> None:
 
 
 def test_the_fewest_releases_on_the_way() -> None:
-    def stop(version: str, sequence: int, *ranges: str, channel: str = "stable") -> Stop:
-        return Stop(f"r-{version}", version, channel, Mark(epoch=1, sequence=sequence), ranges)
+    def stop(version: str, sequence: int, *ranges: str, channel: str = "stable") -> UpgradeCandidate:
+        return UpgradeCandidate(f"r-{version}", version, channel, Mark(epoch=1, sequence=sequence), ranges)
 
     stops = (
         stop("1.1.0", 2, ">=1.0.0, <1.1.0"),
@@ -186,10 +186,10 @@ def test_the_fewest_releases_on_the_way() -> None:
         stop("2.0.0", 1, ">=1.3.0", channel="next"),
         stop("9.0.0", 9, ">=8.0.0"),
     )
-    assert find_way("1.0.0", "r-1.3.0", stops) == ("r-1.1.0", "r-1.3.0")
-    assert find_way("1.0.0", "r-2.0.0", stops) == ("r-1.1.0", "r-1.3.0", "r-2.0.0")
-    assert find_way("1.2.0", "r-1.1.0", stops) == ()
-    assert find_way("1.0.0", "r-9.0.0", stops) == ()
+    assert find_upgrade_path("1.0.0", "r-1.3.0", stops) == ("r-1.1.0", "r-1.3.0")
+    assert find_upgrade_path("1.0.0", "r-2.0.0", stops) == ("r-1.1.0", "r-1.3.0", "r-2.0.0")
+    assert find_upgrade_path("1.2.0", "r-1.1.0", stops) == ()
+    assert find_upgrade_path("1.0.0", "r-9.0.0", stops) == ()
 
 
 # --- site.yaml ------------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_settings_that_let_more_leave_ask_for_the_contracts_people_too(place: Pl
     assert place.install("config").error is None
     edit(place, "telemetry: {withhold: [store]}\n", "labels: [east]\n")
     assert item(place, "config").kinds == ("config", "contract")
-    change = asked_about(place.open(), ("config",))
+    change = approvable_of(place.open(), ("config",))
     assert change.more_leaves == ("store is no longer withheld", "label east will be seen")  # type: ignore[union-attr]  # a Change
     place.approve("config")
     with pytest.raises(WaitingError, match="1 privacy, 1 security"):
@@ -465,13 +465,13 @@ def test_an_enforced_window_takes_no_reason(place: Place) -> None:
 def test_what_a_passed_date_does(place: Place, field: str) -> None:
     receive(place, HOPS[0].but(change={field: "2026-02-01"}))
     finding = "support-ended" if field == "supported_until" else "late"
-    change = asked_about(place.open(), ("r-1.1.0",))
+    change = approvable_of(place.open(), ("r-1.1.0",))
     assert finding in [one.id for one in change.findings]  # type: ignore[union-attr]  # a Change
     for number, word in ((3, "ignore"), (4, "enforce")):
         tail = TAIL.replace("time: warn", f"time: {word}")
         place.put_policy(write_policy(place, policy_text(number, tail=tail)), "ops-1", "sec-1")
         if word == "ignore":
-            change = asked_about(place.open(), ("r-1.1.0",))
+            change = approvable_of(place.open(), ("r-1.1.0",))
             assert finding not in [one.id for one in change.findings]  # type: ignore[union-attr]  # a Change
     with pytest.raises(RefusedError, match="2026-02-01, and the policy enforces dates") as caught:
         place.approve("r-1.1.0")
@@ -486,28 +486,28 @@ def test_what_a_passed_date_does(place: Place, field: str) -> None:
 
 def test_offboarding_is_asked_like_everything_else(place: Place) -> None:
     with place.hold() as site:
-        ask(site, "retired")
+        ask_offboarding(site, "retired")
     site = place.open()
     with pytest.raises(WaitingError, match="offboard waits for 1 operator, 1 security"):
-        require(standing_of(site, offboard_question(site)), "offboard")
+        require(approval_status(site, offboard_question(site)), "offboard")
     agree(place, "offboard", "ops-1")
     waits = item(place, "offboard")
     assert {one.role: one.have for one in waits.roles} == {"operator": 1, "security": 0}
     agree(place, "offboard", "sec-1")
     site = place.open()
-    require(standing_of(site, offboard_question(site)), "offboard")
+    require(approval_status(site, offboard_question(site)), "offboard")
     assert site.state.installs.transaction is not None
     assert site.state.installs.transaction.state == State.SETTLED
 
 
 def test_a_condition_is_shown_with_the_approval(place: Place) -> None:
-    from verifier.approval.approve import say_verdict
+    from verifier.approval.approve import give_verdict
     from verifier.approval.review_page import agreement_text
     from verifier.runtime.drivers.driver import load_driver
 
     receive(place, HOPS[0])
     with place.hold() as site:
-        said = say_verdict(
+        said = give_verdict(
             site, ("r-1.1.0",), place.people["ops-1"], "approve", condition="after the backup", load=load_driver
         )
     assert "  ops-1, on condition: after the backup" in agreement_text(said.asked, said.standing)

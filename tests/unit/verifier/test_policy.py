@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 
 from manifests.documents.approval import SignedApproval, verify_approval
-from manifests.documents.policy import KINDS, Kind, Policy
+from manifests.documents.policy import KINDS, ChangeRule, Policy
 from manifests.documents.release import Config, Handler, Limits, Release
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import RefusedError, WaitingError
 from tests.unit.manifests.test_policy import KEYS, PLAN, TEXT, approval, compiled
 from tests.vendor import Vendor
-from verifier.rules.agreement import Standing, needs_of, require, stand, tight_roles
+from verifier.rules.agreement import ApprovalStatus, count_approvals, require, roles_needed, tight_roles
 from verifier.rules.change_kinds import Before, kinds_of
 
 SETTINGS = digest_of(b"settings")
@@ -83,12 +83,14 @@ def test_kinds_of_config() -> None:
 
 
 def test_several_kinds_ask_for_the_most_that_any_asks() -> None:
-    assert needs_of(compiled(), ("major", "patch")) == {"operator": 2, "security": 1}
-    assert needs_of(compiled(), ("patch",)) == {"operator": 1}
+    assert roles_needed(compiled(), ("major", "patch")) == {"operator": 2, "security": 1}
+    assert roles_needed(compiled(), ("patch",)) == {"operator": 1}
 
 
-def stood(policy: Policy, kinds: tuple[Kind, ...], verdicts: tuple[SignedApproval, ...], *proposers: str) -> Standing:
-    return stand(policy, needs_of(policy, kinds), verdicts, proposers)
+def stood(
+    policy: Policy, kinds: tuple[ChangeRule, ...], verdicts: tuple[SignedApproval, ...], *proposers: str
+) -> ApprovalStatus:
+    return count_approvals(policy, roles_needed(policy, kinds), verdicts, proposers)
 
 
 def said(*verdicts: tuple[str, str]) -> tuple[SignedApproval, ...]:
@@ -176,7 +178,7 @@ def word(key: str, yes: bool) -> SignedApproval:
 
 @given(kinds=st.sets(st.sampled_from(KINDS), min_size=1), words=WORDS, proposer=st.sampled_from(["ops1", "nobody"]))
 @settings(deadline=None, max_examples=300)
-def test_the_laws_of_counting(kinds: set[Kind], words: list[tuple[str, bool]], proposer: str) -> None:
+def test_the_laws_of_counting(kinds: set[ChangeRule], words: list[tuple[str, bool]], proposer: str) -> None:
     """Against a model of a few lines: each person's last word, by whatever key; the most that any kind asks."""
     policy = compiled()
     found = stood(policy, tuple(sorted(kinds)), tuple(word(*one) for one in words), proposer)
@@ -196,5 +198,5 @@ def test_the_laws_of_counting(kinds: set[Kind], words: list[tuple[str, bool]], p
     if found.met and not vetoed:
         assert stood(policy, tuple(sorted(kinds)), (*(word(*one) for one in words), word("ops-2", True)), proposer).met
     for kind in KINDS:
-        wider = needs_of(policy, {*kinds, kind})
-        assert all(wider[role] >= need for role, need in needs_of(policy, kinds).items())
+        wider = roles_needed(policy, {*kinds, kind})
+        assert all(wider[role] >= need for role, need in roles_needed(policy, kinds).items())

@@ -16,15 +16,15 @@ from tests.governed import PEOPLE, TAIL, agree, govern, policy_text, write_polic
 from tests.place import Place, make_place
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, Vendor
 from verifier.approval.differences.policy import policy_differences
-from verifier.approval.items import asked_about, note_proposals
+from verifier.approval.items import approvable_of, note_proposals
 from verifier.approval.page import Section, as_text
 from verifier.approval.policy_change import Founding, found_anew, policy_change, put_in_force
 from verifier.approval.queue import waiting_items
 from verifier.approval.review import make_review
-from verifier.approval.review_input import matter_of
+from verifier.approval.review_input import read_review_input
 from verifier.approval.review_page import agreement_section, review_paper
-from verifier.approval.verdicts import standing_of
-from verifier.reporting.status import status_of
+from verifier.approval.verdicts import approval_status
+from verifier.reporting.status import read_status
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.journal.events import PolicyInForce
 
@@ -85,7 +85,7 @@ def test_the_review_says_who_joins_and_leaves_and_what_each_rule_becomes(place: 
     write_policy(place, policy_text(3, people=people, rules=rules, tail=tail))
     site = place.open()
     change = policy_change(site)
-    review = make_review(matter_of(site, change, load_driver))
+    review = make_review(read_review_input(site, change, load_driver))
     assert review.subject == change.digest
     said = {one.name: (one.how, one.before, one.after) for one in review.part("policy")}
     assert {name: words[0] for name, words in said.items()} == {
@@ -105,7 +105,7 @@ def test_the_review_says_who_joins_and_leaves_and_what_each_rule_becomes(place: 
     assert said["veto"][1:] == ("security", "nobody")
     assert said["person ops-3"][2].startswith("operator, key ")
     assert said["person dpo-1"][1].startswith("privacy, key ")
-    text = as_text(review_paper(review, agreement_section(change, standing_of(site, change))))
+    text = as_text(review_paper(review, agreement_section(change, approval_status(site, change))))
     for words in ("policy: policy 2 to 3", "rule patch", "1 operator", "waybill approve policy --plan sha256:"):
         assert words in text
     assert policy_differences(site.policy, site.policy) == ()
@@ -178,7 +178,7 @@ def test_root_writes_the_journal_and_every_verb_says_so(place: Place) -> None:
     assert caught.value.finding == "policy-unproved"
     with pytest.raises(UntrustedError, match="did not put it there"):
         place.approve("policy", "ops-3")
-    status = status_of(place.open(), (), None, place.clock.at)
+    status = read_status(place.open(), (), None, place.clock.at)
     assert status.text.startswith("! policy 3 is in the journal, and the people of the policy before did not put it")
     assert status.error is not None
     assert status.error.exit_code == 4
@@ -221,7 +221,7 @@ def test_approvals_of_one_policy_do_not_carry_another(place: Place) -> None:
     with pytest.raises(WaitingError, match="1 operator, 1 security"):
         put(place)
     site = place.open()
-    standing = standing_of(site, asked_about(site, ("policy",)))
+    standing = approval_status(site, approvable_of(site, ("policy",)))
     assert [(one.person, one.finding) for one in standing.void] == [
         ("ops-1", "approval-other-plan"),
         ("sec-1", "approval-other-plan"),
@@ -235,7 +235,7 @@ def test_approvals_under_an_older_policy_and_by_people_who_left_are_void(place: 
     place.receive(Vendor().write(place.path.parent / "1.tar"))
     agree(place, "r-1.0.0", "ops-1", "ops-2", "sec-1", "dpo-1")
     site = place.open()
-    assert standing_of(site, asked_about(site, ("r-1.0.0",))).met
+    assert approval_status(site, approvable_of(site, ("r-1.0.0",))).met
     write_policy(
         place,
         policy_text(3, people={"ops-1": "operator", "ops-3": "operator", "sec-1": "security", "dpo-1": "privacy"}),
@@ -243,7 +243,7 @@ def test_approvals_under_an_older_policy_and_by_people_who_left_are_void(place: 
     agree(place, "policy", "ops-1", "sec-1")
     put(place)
     site = place.open()
-    standing = standing_of(site, asked_about(site, ("r-1.0.0",)))
+    standing = approval_status(site, approvable_of(site, ("r-1.0.0",)))
     assert not standing.met
     assert {one.person: one.finding for one in standing.void} == {
         "ops-1": "approval-older-policy",
@@ -316,12 +316,12 @@ def test_what_it_does_not_do(place: Place) -> None:
 
 def test_where_one_lost_key_is_enough_is_to_be_weighed(place: Place) -> None:
     write_policy(place, policy_text(3))
-    review = make_review(matter_of(place.open(), policy_change(place.open()), load_driver))
+    review = make_review(read_review_input(place.open(), policy_change(place.open()), load_driver))
     text = as_text(review_paper(review, Section("who must agree")))
     assert "contract: needs the only person of role privacy" in text.partition("\nwho must agree")[0]
     assert "major, irreversible: needs all 2 people of role operator" in text
     write_policy(place, policy_text(3, tail=TAIL.replace("proposer_counts: true", "proposer_counts: false")))
-    review = make_review(matter_of(place.open(), policy_change(place.open()), load_driver))
+    review = make_review(read_review_input(place.open(), policy_change(place.open()), load_driver))
     assert "also when one of them brought it and does not count" in review.findings[0][2]
 
 
@@ -338,7 +338,7 @@ def test_who_owns_the_file_is_the_proposer_and_stays_so(place: Place) -> None:
     write_policy(place, text.replace("policy: 3", "policy: 4"))
     agree(place, "policy", "ops-1", "sec-1")
     site = place.open()
-    assert standing_of(site, policy_change(site)).not_counted == ("ops-1",)
+    assert approval_status(site, policy_change(site)).not_counted == ("ops-1",)
     (noted,) = site.state.trust.proposed
     assert (noted.item, noted.account) == ("policy", me)
     (item,) = waiting_items(site)

@@ -8,14 +8,14 @@ from manifests.words.digest import digest_of
 from verifier.change.recovery import (
     MAX_ATTEMPTS,
     MAX_RETREATS,
-    Ask,
-    Close,
-    Confirm,
-    Do,
-    GiveUp,
-    Observed,
-    Relink,
-    Rest,
+    CloseAct,
+    ConfirmTrial,
+    DiskState,
+    Idle,
+    MarkInconsistent,
+    RecordRetry,
+    RepairLink,
+    RunAct,
     decide,
 )
 from verifier.site.journal.events import Act, Planned
@@ -66,73 +66,73 @@ def site(state: State | None, *, act: Act | None = None, current: int = 1, **mor
 
 
 def what(state: SiteState, observed: int | None, *, forward: bool = False, person: bool = False) -> object:
-    return decide(state, Observed(observed), forward=forward, person=person)
+    return decide(state, DiskState(observed), forward=forward, person=person)
 
 
 def test_nothing_was_ever_planned() -> None:
-    assert what(site(None), 1) == Rest("idle")
-    assert what(site(None, current=0), 0) == Rest("idle")
+    assert what(site(None), 1) == Idle("idle")
+    assert what(site(None, current=0), 0) == Idle("idle")
 
 
 @pytest.mark.parametrize("state", [None, State.SETTLED, State.ROLLED_BACK, State.PLANNED, State.APPROVED, State.STAGED])
 @pytest.mark.parametrize("observed", [0, 2, 7, None])
 def test_at_rest_the_journal_sets_the_link_right(state: State | None, observed: int | None) -> None:
-    assert what(site(state), observed) == Relink(1)
+    assert what(site(state), observed) == RepairLink(1)
 
 
 @pytest.mark.parametrize("state", BEFORE_CHANGE)
 def test_a_crash_before_the_switch_goes_no_further_by_itself(state: State) -> None:
     act: Act | None = "stage" if state == State.STAGING else None
     found = what(site(state, act=act), 1)
-    assert found == (Close("stage", "interrupted") if act else Rest(str(state)))
+    assert found == (CloseAct("stage", "interrupted") if act else Idle(str(state)))
 
 
 @pytest.mark.parametrize(("state", "act"), [(State.APPROVED, "stage"), (State.STAGED, "switch")])
 def test_forward_it_goes_on(state: State, act: Act) -> None:
-    assert what(site(state), 1, forward=True) == Do(act)
+    assert what(site(state), 1, forward=True) == RunAct(act)
 
 
 def test_the_link_tells_whether_the_switch_happened() -> None:
     cut = site(State.STAGED, act="switch")
-    assert what(cut, 2) == Close("switch", "done")
-    assert what(cut, 1) == Close("switch", "interrupted")
-    assert isinstance(what(cut, 9), GiveUp)
-    assert isinstance(what(cut, None), GiveUp)
+    assert what(cut, 2) == CloseAct("switch", "done")
+    assert what(cut, 1) == CloseAct("switch", "interrupted")
+    assert isinstance(what(cut, 9), MarkInconsistent)
+    assert isinstance(what(cut, None), MarkInconsistent)
 
 
 def test_a_cut_activation_is_repeated_and_then_taken_back() -> None:
     for attempts in range(MAX_ATTEMPTS):
-        assert what(site(State.SWITCHED, current=2, attempts=attempts), 2) == Do("activate")
-    assert what(site(State.SWITCHED, current=2, attempts=MAX_ATTEMPTS), 2) == Do("retreat")
+        assert what(site(State.SWITCHED, current=2, attempts=attempts), 2) == RunAct("activate")
+    assert what(site(State.SWITCHED, current=2, attempts=MAX_ATTEMPTS), 2) == RunAct("retreat")
 
 
 def test_going_back_ends_for_a_person_and_not_in_a_loop() -> None:
     for retreats in range(MAX_RETREATS):
-        assert what(site(State.ROLLING_BACK, current=2, retreats=retreats), 1) == Do("retreat")
+        assert what(site(State.ROLLING_BACK, current=2, retreats=retreats), 1) == RunAct("retreat")
     found = what(site(State.ROLLING_BACK, current=2, retreats=MAX_RETREATS), 1)
-    assert isinstance(found, GiveUp)
+    assert isinstance(found, MarkInconsistent)
     assert found.code == "retreat-failed"
 
 
 def test_inconsistent_rests_until_a_person_asks() -> None:
     lost = site(State.INCONSISTENT, current=2)
-    assert what(lost, 2) == Rest("inconsistent")
-    assert what(lost, 2, forward=True) == Rest("inconsistent")
-    assert decide(lost, Observed(2), forward=False, person=False, again="any") == Ask("back")
+    assert what(lost, 2) == Idle("inconsistent")
+    assert what(lost, 2, forward=True) == Idle("inconsistent")
+    assert decide(lost, DiskState(2), forward=False, person=False, again="any") == RecordRetry("back")
 
 
 def test_a_trial() -> None:
-    assert what(site(State.PROBING, current=2), 2) == Do("probe")
-    assert what(site(State.PROBING, current=2, passed=True), 2) == Confirm()
-    assert what(site(State.PROBING, current=2, passed=True), 2, person=True) == Rest("person")
-    assert what(site(State.CONFIRMED, current=2), 2) == Do("settle")
+    assert what(site(State.PROBING, current=2), 2) == RunAct("probe")
+    assert what(site(State.PROBING, current=2, passed=True), 2) == ConfirmTrial()
+    assert what(site(State.PROBING, current=2, passed=True), 2, person=True) == Idle("person")
+    assert what(site(State.CONFIRMED, current=2), 2) == RunAct("settle")
 
 
 @pytest.mark.parametrize("state", [State.SWITCHED, State.PROBING, State.CONFIRMED])
 def test_after_the_switch_a_lost_link_is_set_right_and_a_strange_one_stops(state: State) -> None:
-    assert what(site(state, current=2), 1) == Relink(2)
-    assert isinstance(what(site(state, current=2), 5), GiveUp)
-    assert isinstance(what(site(state, current=2), None), GiveUp)
+    assert what(site(state, current=2), 1) == RepairLink(2)
+    assert isinstance(what(site(state, current=2), 5), MarkInconsistent)
+    assert isinstance(what(site(state, current=2), None), MarkInconsistent)
 
 
 @pytest.mark.parametrize("move", TABLE, ids=lambda move: f"{move.state} {move.act}")
@@ -142,7 +142,7 @@ def test_every_act_that_was_cut_off_is_closed(move: object, observed: int) -> No
 
     assert isinstance(move, Move)
     found = what(site(move.during, act=move.act, current=observed), observed)
-    assert isinstance(found, Close)
+    assert isinstance(found, CloseAct)
     assert found.act == move.act
 
 

@@ -29,10 +29,10 @@ from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
 from verifier.commands.compare import compare_command
 from verifier.commands.report import report_command
-from verifier.intake.consignments import look, receive_consignment
+from verifier.intake.consignments import peek_consignment_file, receive_consignment
 from verifier.reporting.field_sources import contract_in_force
-from verifier.reporting.report_observe import observe_site, read_former
-from verifier.reporting.report_plan import Former, Observed, config_seal, plan_report
+from verifier.reporting.report_observe import observe_site, read_previous_report
+from verifier.reporting.report_plan import PreviousReport, SiteObservation, config_seal, plan_report
 from verifier.reporting.report_reduce import fit
 from verifier.reporting.report_write import export_reports, write_report
 from verifier.rules.time import clock_verdict
@@ -119,7 +119,7 @@ def test_every_change_is_told(place: Place, tmp_path: Path) -> None:
     assert first.policy.contract == release.contract.digest
     assert [one.role for one in first.approvals] == ["operator"]
     assert first.approvals[0].key == place.people["ops-1"].public.keyid
-    assert first.store == r.Store(releases=(r.Held(release=first.install.release.digest),))
+    assert first.store == r.Store(releases=(r.HeldRelease(release=first.install.release.digest),))
     place.bring(TWO.write(tmp_path / "2.tar"))
     second = newest(place)
     assert second.install.release is not None
@@ -337,8 +337,8 @@ def test_a_copy_of_the_last_report_is_not_the_next_one(place: Place) -> None:
         write(place)
 
 
-def observed(**changes: object) -> Observed:
-    return Observed(enrolment=OTHER, report_every_seconds=0, **changes)  # type: ignore[arg-type]  # names of its fields
+def observed(**changes: object) -> SiteObservation:
+    return SiteObservation(enrolment=OTHER, report_every_seconds=0, **changes)  # type: ignore[arg-type]  # names of its fields
 
 
 def test_planning_touches_nothing(place: Place) -> None:
@@ -353,7 +353,7 @@ def test_planning_touches_nothing(place: Place) -> None:
 
 def test_the_summary_of_unacknowledged_reports_is_whole_or_says_what_it_omits(place: Place) -> None:
     state = place.open().state
-    former: Former | None = None
+    former: PreviousReport | None = None
     for seq in range(1, 101):
         report = plan_report(
             replaced(state, seq - 1),
@@ -363,7 +363,7 @@ def test_the_summary_of_unacknowledged_reports_is_whole_or_says_what_it_omits(pl
             now=datetime(2026, 3, 1, tzinfo=UTC),
         )
         r_report_reader.check_report(report, "report")
-        former = Former(seq=seq, digest=digest_of(b"%d" % seq), report=report)
+        former = PreviousReport(seq=seq, digest=digest_of(b"%d" % seq), report=report)
     chain = report.chain
     assert chain.omitted == r.Omitted(first=1, last=99 - r.MAX_EARLIER, digest=digest_of(b"%d" % (99 - r.MAX_EARLIER)))
     assert [one.seq for one in chain.earlier] == list(range(100 - r.MAX_EARLIER, 100))
@@ -378,17 +378,19 @@ def test_what_does_not_fit_is_counted() -> None:
     site = Reporter()
     good = site.next(ONE)
     many = tuple(
-        r.Component(kind="image", name=f"{i:04}-{'x' * 60}", step="app", expected=OTHER, found="same", level="placed")
+        r.ReportedComponent(
+            kind="image", name=f"{i:04}-{'x' * 60}", step="app", expected=OTHER, found="same", level="placed"
+        )
         for i in range(900)
     )
     bad = tuple(replace(one, name=f"bad-{one.name}", found="missing") for one in many[:40])
     large = replace(
         good,
         components=r.Components(listed=tuple(sorted((*many, *bad), key=lambda one: one.name))),
-        approvals=tuple(r.Approval(plan=OTHER, role="operator", key=f"{i:064x}") for i in range(128)),
-        health=tuple(r.Health(probe=f"{i}", state="passing") for i in range(256)),
+        approvals=tuple(r.ReportedApproval(plan=OTHER, role="operator", key=f"{i:064x}") for i in range(128)),
+        health=tuple(r.ReportedHealth(probe=f"{i}", state="passing") for i in range(256)),
         rollbacks=tuple(
-            r.Rollback(
+            r.ReportedRollback(
                 from_generation=i + 1,
                 to_generation=i,
                 left=OTHER,
@@ -413,7 +415,9 @@ def test_what_does_not_fit_is_counted() -> None:
 def test_two_hundred_images_lose_nothing() -> None:
     good = Reporter().next(ONE)
     many = tuple(
-        r.Component(kind="image", name=f"image-{i:03}", step="app", expected=OTHER, found="same", level="running")
+        r.ReportedComponent(
+            kind="image", name=f"image-{i:03}", step="app", expected=OTHER, found="same", level="running"
+        )
         for i in range(200)
     )
     large = replace(good, components=r.Components(listed=many))
@@ -425,7 +429,7 @@ def test_two_hundred_real_images_fit_into_a_core_and_into_sixteen_symbols(tmp_pa
     found = newest(place)
     assert [one.found for one in found.components.listed] == ["same"] * 201
     assert (found.components.more_same, found.components.more_other, found.dropped) == (0, 0, ())
-    assert found.store == r.Store(releases=(r.Held(release=found.install.release.digest),))  # type: ignore[union-attr]  # it is installed
+    assert found.store == r.Store(releases=(r.HeldRelease(release=found.install.release.digest),))  # type: ignore[union-attr]  # it is installed
     assert len(r_report_writer.encode_report(found, OTHER)) < r.MAX_CORE
     assert len(cut_report((place.path / "outbox" / "1.report.json").read_bytes())) <= 16
 
@@ -488,7 +492,7 @@ def test_the_outbox_keeps_what_may_have_to_be_sent_again(place: Place, tmp_path:
     note = consignment_for(place.open().state, acknowledged=r.Acknowledged(seq=4, digest=digests[2]))
     (tmp_path / "note").write_bytes(signed(note))
     with place.hold() as site:
-        receive_consignment(site, look(tmp_path / "note"))
+        receive_consignment(site, peek_consignment_file(tmp_path / "note"))
     assert [one.seq for one in write(place).report.chain.earlier] == [5]
     assert there() == ["5.report.json", "6.report.json"]
 
@@ -585,10 +589,10 @@ def test_reading_needs_no_write(place: Place) -> None:
 
 
 def test_the_former_report_is_read_back(place: Place) -> None:
-    assert read_former(place.open()) is None
+    assert read_previous_report(place.open()) is None
     signed = write(place)
-    former = read_former(place.open())
-    assert former == Former(seq=1, digest=signed.digest, report=signed.report)
+    former = read_previous_report(place.open())
+    assert former == PreviousReport(seq=1, digest=signed.digest, report=signed.report)
 
 
 def test_it_is_an_in_toto_statement_in_a_sigstore_bundle(place: Place) -> None:

@@ -23,11 +23,11 @@ from tests.consignments import consignment_for, signed
 from tests.faults.model import QuickDisk
 from tests.place import NAMES, Clock, Place
 from tests.vendor import Vendor
-from verifier.approval.approve import say_verdict
+from verifier.approval.approve import give_verdict
 from verifier.approval.queue import waiting_items
 from verifier.commands.report import report_command
 from verifier.install.rollback import rollback
-from verifier.intake.consignments import look, receive_consignment
+from verifier.intake.consignments import peek_consignment_file, receive_consignment
 from verifier.intake.enrolment import enroll, read_offer
 from verifier.reporting.report_write import write_report
 from verifier.runtime.drivers.driver import load_driver
@@ -134,7 +134,7 @@ def live(place: Place, tmp_path: Path) -> None:
     )
     (medium / "note").write_bytes(signed(said))
     with place.hold() as site:
-        receive_consignment(site, look(medium / "note"))
+        receive_consignment(site, peek_consignment_file(medium / "note"))
     placed = next(one for one in (place.path / canary("driver-folder")).rglob("hello.txt") if not one.is_symlink())
     placed.chmod(0o644)
     placed.write_text(canary("drifted-content"))
@@ -147,7 +147,7 @@ def live(place: Place, tmp_path: Path) -> None:
 
 def say(place: Place, item: str, person: str, verdict: str, words: str) -> None:
     with place.hold() as site:
-        say_verdict(site, (item,), place.people[person], verdict, condition=words, load=load_driver)  # type: ignore[arg-type]  # one of the two words
+        give_verdict(site, (item,), place.people[person], verdict, condition=words, load=load_driver)  # type: ignore[arg-type]  # one of the two words
 
 
 def ways_out(place: Place, tmp_path: Path) -> Iterator[tuple[str, bytes]]:

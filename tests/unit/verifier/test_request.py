@@ -36,15 +36,15 @@ from tests.place import Place, make_place
 from tests.unit.verifier.test_review import SCHEMA, first_vendor, fix
 from tests.vendor import Vendor
 from verifier.approval.answers import sign_answer
-from verifier.approval.items import asked_about
+from verifier.approval.items import approvable_of
 from verifier.approval.request_folder import DOCUMENTS
 from verifier.approval.request_reader import OpenRequest, open_request
 from verifier.approval.request_writer import write_request
 from verifier.approval.review import Review, make_review
-from verifier.approval.review_input import matter_of
-from verifier.approval.verdicts import standing_of
+from verifier.approval.review_input import read_review_input
+from verifier.approval.verdicts import approval_status
 from verifier.commands.review import review_command
-from verifier.intake.media import Arrivals, receive_paths
+from verifier.intake.media import ReceivedMedia, receive_media
 from verifier.reporting.report_write import write_report
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.disk import Disk
@@ -84,7 +84,7 @@ def ask(place: Place, items: str, folder: Path) -> OpenRequest:
     names = tuple(items.split())
     site = place.open()
     write_request(
-        site, asked_about(site, names), names, folder, load_driver, lambda _: {"review.txt": b"for reading\n"}
+        site, approvable_of(site, names), names, folder, load_driver, lambda _: {"review.txt": b"for reading\n"}
     )
     return open_request(folder)
 
@@ -93,14 +93,14 @@ def answer(place: Place, folder: Path, person: str, verdict: str = "approve", co
     return sign_answer(open_request(folder), place.people[person], verdict, condition, None)[1]  # type: ignore[arg-type]  # one of the two words
 
 
-def receive(place: Place, *paths: Path) -> Arrivals:
+def receive(place: Place, *paths: Path) -> ReceivedMedia:
     with place.hold() as site:
-        return receive_paths(site, paths, keep=False, watch=lambda _: nullcontext(lambda _: None))
+        return receive_media(site, paths, keep=False, watch=lambda _: nullcontext(lambda _: None))
 
 
 def agreed(place: Place, item: str = NEXT) -> dict[str, tuple[str, ...]]:
     site = place.open()
-    return {one.role: one.people for one in standing_of(site, asked_about(site, (item,))).roles if one.people}
+    return {one.role: one.people for one in approval_status(site, approvable_of(site, (item,))).roles if one.people}
 
 
 def told(review: Review) -> object:
@@ -129,13 +129,13 @@ def changed(path: Path, change: Callable[[ApprovalAnswer], ApprovalAnswer]) -> P
 def test_the_desk_shows_exactly_what_the_site_shows(place: Place, tmp_path: Path) -> None:
     found = ask(place, NEXT, tmp_path / "other")
     site = place.open()
-    at_the_site = make_review(matter_of(site, asked_about(site, (NEXT,)), load_driver))
+    at_the_site = make_review(read_review_input(site, approvable_of(site, (NEXT,)), load_driver))
     at_the_desk = make_review(found.matter)
     assert told(at_the_desk) == told(at_the_site)
     assert at_the_desk.part("sbom")
     assert at_the_desk.part("files")
     assert at_the_desk.advisories.fixed
-    assert found.standing == standing_of(site, asked_about(site, (NEXT,)))
+    assert found.standing == approval_status(site, approvable_of(site, (NEXT,)))
     assert "root 1 of small-works" in found.root
 
 
@@ -154,7 +154,7 @@ def test_a_config_is_carried_and_shown_once_and_its_secrets_are_not(tmp_path: Pa
     found = ask(place, "r-1.0.0", tmp_path / "desk")
     review = make_review(found.matter)
     site = place.open()
-    assert told(review) == told(make_review(matter_of(site, asked_about(site, ("r-1.0.0",)), load_driver)))
+    assert told(review) == told(make_review(read_review_input(site, approvable_of(site, ("r-1.0.0",)), load_driver)))
     shown = {one.name: one.after for one in review.part("config", "settings")}
     assert shown["host"] == "east.example"
     assert "4711" not in str(msgspec.to_builtins(review))
@@ -174,7 +174,7 @@ def test_an_answer_comes_back_and_counts(place: Place, tmp_path: Path) -> None:
     assert (found.refused, found.others, found.unread) == ((), 0, ())
     assert agreed(place) == {"operator": ("ops-2",), "security": ("sec-1",)}
     site = place.open()
-    assert ("sec-1", "a backup first") in standing_of(site, asked_about(site, (NEXT,))).conditions
+    assert ("sec-1", "a backup first") in approval_status(site, approvable_of(site, (NEXT,))).conditions
     assert place.install(NEXT).error is None
     # Carried home twice, or found again on the stick: nothing new, and after the install no approval of anything.
     assert {one.finding for one in receive(place, *files).refused} == {"answer-not-asked"}
@@ -200,7 +200,7 @@ def test_a_plan_of_several_releases_a_policy_and_a_way_back(place: Place, tmp_pa
     review = make_review(policy.matter)
     assert review.part("policy")
     site = place.open()
-    assert told(review) == told(make_review(matter_of(site, asked_about(site, ("policy",)), load_driver)))
+    assert told(review) == told(make_review(read_review_input(site, approvable_of(site, ("policy",)), load_driver)))
     answer(place, tmp_path / "policy", "sec-1")
     receive(place, tmp_path / "policy")
     assert agreed(place, "policy") == {"security": ("sec-1",)}
@@ -220,7 +220,7 @@ def test_who_agreed_already_and_an_emergency_rule_are_in_the_request(place: Plac
     agree(place, "r-1.1.1", "ops-2")
     found = ask(place, "r-1.1.1", tmp_path / "fix")
     site = place.open()
-    assert found.standing == standing_of(site, asked_about(site, ("r-1.1.1",)))
+    assert found.standing == approval_status(site, approvable_of(site, ("r-1.1.1",)))
     assert [one.rule for one in found.standing.emergency] == ["critical-fix"]
     assert [one.people for one in found.standing.roles if one.role == "operator"] == [("ops-2",)]
     text = CliRunner().invoke(review_command, [str(tmp_path / "fix")], catch_exceptions=False).stdout

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 
 from manifests.documents import release as r
-from manifests.documents.contract import Keep, Signal, Source, Values
+from manifests.documents.contract import Keep, Signal, SignalSource, Values
 from manifests.documents.plan import Plan
-from manifests.documents.policy import KINDS, Confirm, Person, Policy, Refuse, Windows
+from manifests.documents.policy import KINDS, ConfirmRule, Person, Policy, RefusedReleases, Windows
 from manifests.documents.rollback import Backup, Rollback, Step
-from manifests.foreign.sbom import Component, read_components
+from manifests.foreign.sbom import SbomComponent, read_components
 from manifests.trust.private_keys import generate_key
 from manifests.words.canonical import encode
 from manifests.words.digest import Blob, digest_of
@@ -25,15 +25,15 @@ from verifier.approval.differences.compare_values import HIDDEN, Difference
 from verifier.approval.differences.config import config_differences
 from verifier.approval.differences.policy import policy_differences
 from verifier.approval.differences.release import advisories_between, component_differences, release_differences
-from verifier.approval.page import Paper, as_page, as_text
-from verifier.approval.release_documents import Side, read_side
+from verifier.approval.page import Page, as_page, as_text
+from verifier.approval.release_documents import ReleaseDocuments, read_release_documents
 from verifier.approval.review import Review, make_review
-from verifier.approval.review_input import Matter, matter_of
+from verifier.approval.review_input import ReviewInput, read_review_input
 from verifier.approval.review_page import agreement_section, review_paper
-from verifier.approval.verdicts import standing_of
-from verifier.change.route import change_of
-from verifier.change.space import Room
-from verifier.rules.agreement import Question, needs_of, stand
+from verifier.approval.verdicts import approval_status
+from verifier.change.route import plan_change
+from verifier.change.space import SpaceNeed
+from verifier.rules.agreement import ApprovalRequest, count_approvals, roles_needed
 from verifier.runtime.drivers.driver import load_driver
 from verifier.trust.findings import Finding
 
@@ -50,7 +50,7 @@ SCHEMA = encode(
 )
 
 
-def side(vendor: Vendor, **site: bytes) -> Side:
+def side(vendor: Vendor, **site: bytes) -> ReleaseDocuments:
     release, blobs, _ = vendor.release()
 
     def read(blob: Blob, limit: int) -> bytes:
@@ -59,7 +59,7 @@ def side(vendor: Vendor, **site: bytes) -> Side:
         assert len(blobs[blob.digest]) <= limit
         return blobs[blob.digest]
 
-    return read_side(release, digest_of(encode(release)), read, **site)  # type: ignore[arg-type]  # bytes alone are given
+    return read_release_documents(release, digest_of(encode(release)), read, **site)  # type: ignore[arg-type]  # bytes alone are given
 
 
 ADMIN = b"#!/bin/sh\n"
@@ -105,7 +105,7 @@ def health(**changes: object) -> Signal:
     made = Signal(
         name="api_health",
         kind="health",
-        source=Source(probe="up"),
+        source=SignalSource(probe="up"),
         fields={"state": Values(enum=("passing", "failing"))},
         keep=Keep(site=86400, vendor=172800),
         why="first question",
@@ -187,10 +187,10 @@ def policy(number: int = 1, **changes: object) -> Policy:
         },
         rules={kind: {"operator": 1} for kind in KINDS},
         proposer_counts=True,
-        confirm=Confirm(by="probes"),
+        confirm=ConfirmRule(by="probes"),
         time="warn",
         windows=Windows(enforce=False),
-        refuse=Refuse(),
+        refuse=RefusedReleases(),
     )
     return msgspec.structs.replace(made, **changes)
 
@@ -199,7 +199,7 @@ KEYS = {name: generate_key() for name in ("ops-1", "sec-1")}
 POLICY = policy()
 
 
-def matter(before: Side | None, *way: Side, **changes: object) -> Matter:
+def matter(before: ReleaseDocuments | None, *way: ReleaseDocuments, **changes: object) -> ReviewInput:
     plan = Plan(
         site="northern-grid/small/production/east",
         site_key=KEYS["ops-1"].public.keyid,
@@ -211,14 +211,14 @@ def matter(before: Side | None, *way: Side, **changes: object) -> Matter:
         contract=digest_of(encode(way[-1].contract)) if way else None,
         kinds=("minor",),
     )
-    made = Matter(item="r-1.1.0", plan=plan, policy=POLICY, before=before, way=way)
+    made = ReviewInput(item="r-1.1.0", plan=plan, policy=POLICY, before=before, way=way)
     return replace(made, **changes)  # type: ignore[arg-type]  # names are checked at run time
 
 
-def papers(found: Matter) -> tuple[Review, str, str]:
+def papers(found: ReviewInput) -> tuple[Review, str, str]:
     review = make_review(found)
-    standing = stand(POLICY, needs_of(POLICY, found.plan.kinds), ())
-    asked = Question(item=found.item, plan=found.plan, then="install r-1.1.0")
+    standing = count_approvals(POLICY, roles_needed(POLICY, found.plan.kinds), ())
+    asked = ApprovalRequest(item=found.item, plan=found.plan, then="install r-1.1.0")
     paper = review_paper(review, agreement_section(asked, standing))
     return review, as_text(paper), as_page(paper)
 
@@ -258,19 +258,19 @@ def test_components_of_both_formats_by_package_url() -> None:
         ],
     }
     assert read_components(json.dumps(cyclonedx).encode(), "sbom") == (
-        Component(identity="inner", version="3"),
-        Component(identity="org.example/plain", version="7"),
-        Component(identity="pkg:npm/@scope/core", version="1.2+x"),
-        Component(identity="pkg:npm/@scope/raw"),
+        SbomComponent(identity="inner", version="3"),
+        SbomComponent(identity="org.example/plain", version="7"),
+        SbomComponent(identity="pkg:npm/@scope/core", version="1.2+x"),
+        SbomComponent(identity="pkg:npm/@scope/raw"),
     )
     assert read_components(json.dumps(spdx).encode(), "sbom") == (
-        Component(identity="pkg:deb/debian/openssl", version="3.0.11"),
+        SbomComponent(identity="pkg:deb/debian/openssl", version="3.0.11"),
     )
 
 
 def test_components_are_told_once_for_all_images() -> None:
-    def made(**versions: str) -> tuple[Component, ...]:
-        return tuple(Component(identity=name, version=version) for name, version in versions.items())
+    def made(**versions: str) -> tuple[SbomComponent, ...]:
+        return tuple(SbomComponent(identity=name, version=version) for name, version in versions.items())
 
     old = {"a": made(ssl="1", zlib="1"), "b": made(ssl="1", gone="4")}
     new = {"a": made(ssl="2", zlib="1"), "b": made(ssl="2"), "c": made(new="9")}
@@ -283,7 +283,7 @@ def test_components_are_told_once_for_all_images() -> None:
 
 
 def test_one_component_in_two_versions_is_not_lost() -> None:
-    two = (Component(identity="ssl", version="1"), Component(identity="ssl", version="3"))
+    two = (SbomComponent(identity="ssl", version="1"), SbomComponent(identity="ssl", version="3"))
     (found,) = component_differences({"a": two}, {"a": two[1:]})
     assert (found.how, found.before, found.after) == ("changed", "1, 3", "3")
 
@@ -354,7 +354,7 @@ def test_every_bound_of_a_signal_is_a_difference() -> None:
         {"per_seconds": 3600},
         {"rows": 4},
         {"keep": Keep(site=86400, vendor=864000)},
-        {"source": Source(probe="other")},
+        {"source": SignalSource(probe="other")},
         {"kind": "metrics"},
         {"why": "another"},
     ):
@@ -388,7 +388,7 @@ def test_what_cannot_be_read_is_said_and_not_passed_over() -> None:
             raise DamagedError("not here", where=wanted.digest)
         return blobs[wanted.digest]
 
-    found = read_side(release, digest_of(encode(release)), read)
+    found = read_release_documents(release, digest_of(encode(release)), read)
     assert found.unread == ("SBOM of image api of 1.0.0: not here",)
     assert found.contract is not None
     _, text, page = papers(matter(None, found))
@@ -416,7 +416,7 @@ def test_the_review_of_an_upgrade() -> None:
     found = matter(
         side(first_vendor()),
         side(next_vendor(), config=b'{"host":"a"}', settings=b'{"labels":["x"]}'),
-        rooms=(Room(("store",), 5000, 7, 4000, 10),),
+        rooms=(SpaceNeed(("store",), 5000, 7, 4000, 10),),
         findings=(
             Finding("late", "warning", "a newer release was expected"),
             Finding("root", "ok", "small-works, root 1"),
@@ -521,11 +521,11 @@ class Tags(HTMLParser):
         self.seen.append((tag, dict(attrs)))
 
 
-def hostile_side() -> Side:
+def hostile_side() -> ReleaseDocuments:
     contract = msgspec.structs.replace(Vendor().contract(), purpose=HOSTILE, signals=(health(why=HOSTILE),))
     rollback = msgspec.structs.replace(Vendor().rollback(), loses=HOSTILE)
     made = side(Vendor(change={"handlers": (handler(does=HOSTILE, may=(HOSTILE,), run=("x", HOSTILE)),)}))
-    components: dict[str, tuple[Component, ...]] = {"api": (Component(identity=HOSTILE, version=HOSTILE),)}
+    components: dict[str, tuple[SbomComponent, ...]] = {"api": (SbomComponent(identity=HOSTILE, version=HOSTILE),)}
     config = json.dumps({HOSTILE: HOSTILE}).encode()
     return replace(
         made,
@@ -583,8 +583,8 @@ def test_the_review_at_the_site(tmp_path: Path) -> None:
     upgrade = Vendor(version="1.1.0", sequence=3, change={"fixes": (fix("CVE-3"),)})
     place.receive(upgrade.write(tmp_path / "3.tar"))
     site = place.open()
-    change = change_of(site, "r-1.1.0")
-    found = matter_of(site, change, load_driver)
+    change = plan_change(site, "r-1.1.0")
+    found = read_review_input(site, change, load_driver)
     assert found.unread == ()
     review = make_review(found)
     assert {one.name: (one.before, one.after) for one in review.part("sbom")} == {"thing in api": ("1.0.0", "1.1.0")}
@@ -594,12 +594,12 @@ def test_the_review_at_the_site(tmp_path: Path) -> None:
     assert review.rooms is not None
     assert sum(room.bytes for room in review.rooms) > 4 << 20
     assert review.part("settings", "config") == ()
-    paper: Paper = review_paper(review, agreement_section(change, standing_of(site, change)))
+    paper: Page = review_paper(review, agreement_section(change, approval_status(site, change)))
     assert "waits for 1 operator: waybill approve r-1.1.0 --plan sha256:" in as_text(paper)
     place.bring(tmp_path / "3.tar")
     site = place.open()
-    back = change_of(site, "b-1")
-    review = make_review(matter_of(site, back, load_driver))
+    back = plan_change(site, "b-1")
+    review = make_review(read_review_input(site, back, load_driver))
     assert review.title == "back to generation 1, small 1.0.0"
     assert review.advisories.reopened == ("CVE-3", "CVE-9")
-    assert "opens again" in as_text(review_paper(review, agreement_section(back, standing_of(site, back))))
+    assert "opens again" in as_text(review_paper(review, agreement_section(back, approval_status(site, back))))

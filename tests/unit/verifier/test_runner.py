@@ -24,15 +24,15 @@ from tests.faults.model import FailingDisk
 from verifier.runtime import program_output as runner_program_output
 from verifier.runtime import sandbox
 from verifier.runtime.program_files import (
-    Account,
-    Limits,
-    OnDisk,
+    PlacedProgram,
+    ProgramAccount,
+    ProgramLimits,
     choose_file,
     find_account,
     place_program,
     platform_of,
 )
-from verifier.runtime.program_output import Kept, NewFile, Ran
+from verifier.runtime.program_output import NewFile, ProgramResult, TailBuffer
 from verifier.runtime.sandbox import check_sandbox, run
 from verifier.site.disk import Disk
 
@@ -46,12 +46,12 @@ needs_python = pytest.mark.skipif(PYTHON is None, reason="needs python3 in /usr/
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 needs_setpriv = pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
 needs_unshare = pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
-LIMITS = Limits(seconds=20, memory_bytes=256 << 20, output_bytes=1 << 20)
+LIMITS = ProgramLimits(seconds=20, memory_bytes=256 << 20, output_bytes=1 << 20)
 MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def account() -> Account:
+def account() -> ProgramAccount:
     # An account of this process alone: how many processes it may have is counted over all that run as it.
     found = find_account(1_000_000 + os.getpid() if ROOT else os.geteuid(), ours=os.geteuid())
     try:
@@ -61,23 +61,23 @@ def account() -> Account:
     return found
 
 
-def put(folder: Path, data: bytes, name: str = "tool") -> OnDisk:
+def put(folder: Path, data: bytes, name: str = "tool") -> PlacedProgram:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     path.write_bytes(data)
     path.chmod(0o555)
-    return OnDisk(name, path, Blob(digest=digest_of(data), size=len(data)))
+    return PlacedProgram(name, path, Blob(digest=digest_of(data), size=len(data)))
 
 
-def python(folder: Path, text: str) -> OnDisk:
+def python(folder: Path, text: str) -> PlacedProgram:
     return put(folder, f"#!{PYTHON} -I\n{text}".encode())
 
 
-def shell(folder: Path, text: str) -> OnDisk:
+def shell(folder: Path, text: str) -> PlacedProgram:
     return put(folder, f"#!/bin/sh\n{text}".encode())
 
 
-def binary(folder: Path, name: str) -> OnDisk:
+def binary(folder: Path, name: str) -> PlacedProgram:
     """A copy of a program of this host: the vendor's are compiled ones too."""
     found = shutil.which(name)
     if found is None:
@@ -133,7 +133,7 @@ print(json.dumps({
 
 
 @needs_python
-def test_what_a_program_gets(tmp_path: Path, account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_program_gets(tmp_path: Path, account: ProgramAccount, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAYBILL_KEY", "secret")
     monkeypatch.setenv("LD_PRELOAD", "")
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
@@ -185,7 +185,9 @@ def test_what_a_program_gets(tmp_path: Path, account: Account, monkeypatch: pyte
     assert seen["config"] == '{"replicas": 2}'
 
 
-def test_a_compiled_program_gets_three_descriptors_and_no_strange_signals(tmp_path: Path, account: Account) -> None:
+def test_a_compiled_program_gets_three_descriptors_and_no_strange_signals(
+    tmp_path: Path, account: ProgramAccount
+) -> None:
     with (tmp_path / "open").open("w") as left_open:
         os.set_inheritable(left_open.fileno(), True)
         ran = run(binary(tmp_path, "ls"), ("ls", "/proc/self/fd"), account=account, limits=LIMITS)
@@ -202,7 +204,7 @@ def test_a_compiled_program_gets_three_descriptors_and_no_strange_signals(tmp_pa
     assert [int(status[name], 16) & ours for name in ("SigBlk", "SigIgn", "SigCgt")] == [0, 0, 0]
 
 
-def test_the_working_folder_can_be_given(tmp_path: Path, account: Account) -> None:
+def test_the_working_folder_can_be_given(tmp_path: Path, account: ProgramAccount) -> None:
     state = tmp_path / "state"
     state.mkdir()
     (state / "there").touch()
@@ -213,14 +215,14 @@ def test_the_working_folder_can_be_given(tmp_path: Path, account: Account) -> No
     assert found.value.finding == "sandbox-folder"
 
 
-def test_only_our_own_variables_can_be_added(tmp_path: Path, account: Account) -> None:
+def test_only_our_own_variables_can_be_added(tmp_path: Path, account: ProgramAccount) -> None:
     with pytest.raises(ValueError, match="WAYBILL_"):
         run(shell(tmp_path, ""), ("tool",), account=account, limits=LIMITS, environment={"LD_PRELOAD": "x"})
 
 
 @needs_root
 @needs_python
-def test_what_it_cannot_do_as_that_account(tmp_path: Path, account: Account) -> None:
+def test_what_it_cannot_do_as_that_account(tmp_path: Path, account: ProgramAccount) -> None:
     secret = tmp_path / "secret"
     secret.write_text("x")
     secret.chmod(0o600)
@@ -240,7 +242,7 @@ print(json.dumps([fails(lambda: os.setuid(0)), fails(lambda: open({str(secret)!r
 
 
 @needs_root
-def test_a_set_uid_program_gains_nothing(tmp_path: Path, account: Account) -> None:
+def test_a_set_uid_program_gains_nothing(tmp_path: Path, account: ProgramAccount) -> None:
     # Where set-uid counts at all; the control run without the sandbox shows whether it does here.
     shown = tmp_path / "id"
     shown.write_bytes(Path(shutil.which("id") or "/usr/bin/id").read_bytes())
@@ -284,7 +286,7 @@ def listening() -> Iterator[tuple[str, str]]:
 
 
 @needs_python
-def test_no_network_not_even_loopback(tmp_path: Path, account: Account, listening: tuple[str, str]) -> None:
+def test_no_network_not_even_loopback(tmp_path: Path, account: ProgramAccount, listening: tuple[str, str]) -> None:
     program = python(tmp_path, CALL)
     outside = subprocess.run([program.path, *listening], capture_output=True, check=True)
     free = json.loads(outside.stdout)
@@ -311,13 +313,13 @@ def test_no_network_not_even_loopback(tmp_path: Path, account: Account, listenin
         ("kill -KILL 1; exit 4", "failed", 4),
     ],
 )
-def test_outcomes(tmp_path: Path, account: Account, text: str, outcome: str, code: int) -> None:
+def test_outcomes(tmp_path: Path, account: ProgramAccount, text: str, outcome: str, code: int) -> None:
     ran = run(shell(tmp_path, text), ("tool",), account=account, limits=LIMITS)
     assert (ran.outcome, ran.code) == (outcome, code)
 
 
 @needs_python
-def test_time_ends_everything_that_it_started(tmp_path: Path, account: Account) -> None:
+def test_time_ends_everything_that_it_started(tmp_path: Path, account: ProgramAccount) -> None:
     """Deaf to SIGTERM, children in sessions of their own, orphans: all of it is gone on return."""
     word = unique()
     text = f"""
@@ -335,7 +337,7 @@ time.sleep(600)
 """
     seen: list[int] = []
 
-    class Watching(Kept):
+    class Watching(TailBuffer):
         def write(self, data: bytes) -> None:
             super().write(data)
             until(lambda: len(alive(word)) == 3)
@@ -343,7 +345,7 @@ time.sleep(600)
 
     begun = time.monotonic()
     sink = Watching(100)
-    limits = Limits(seconds=2, memory_bytes=256 * MIB, output_bytes=100)
+    limits = ProgramLimits(seconds=2, memory_bytes=256 * MIB, output_bytes=100)
     ran = run(python(tmp_path, text), ("tool",), account=account, limits=limits, sink=sink)
     assert (ran.outcome, bytes(sink)) == ("timed-out", b"ready\n")
     assert 2 <= ran.seconds < 8
@@ -352,7 +354,7 @@ time.sleep(600)
     assert alive(word) == []
 
 
-def test_nothing_outlives_a_program_that_ends_well(tmp_path: Path, account: Account) -> None:
+def test_nothing_outlives_a_program_that_ends_well(tmp_path: Path, account: ProgramAccount) -> None:
     word = unique()
     text = f"setsid sleep {word} >/dev/null 2>&1 </dev/null &\nsleep 0.2\necho left\n"
     ran = run(shell(tmp_path, text), ("tool",), account=account, limits=LIMITS)
@@ -361,14 +363,14 @@ def test_nothing_outlives_a_program_that_ends_well(tmp_path: Path, account: Acco
     assert alive(word) == []
 
 
-def test_a_child_that_keeps_stdout_open_does_not_keep_us(tmp_path: Path, account: Account) -> None:
+def test_a_child_that_keeps_stdout_open_does_not_keep_us(tmp_path: Path, account: ProgramAccount) -> None:
     ran = run(shell(tmp_path, f"sleep {unique()} &\necho out\n"), ("tool",), account=account, limits=LIMITS)
     assert (ran.outcome, ran.output) == ("done", b"out\n")
     assert ran.seconds < 10
 
 
 @needs_python
-def test_forks_have_an_end(tmp_path: Path, account: Account) -> None:
+def test_forks_have_an_end(tmp_path: Path, account: ProgramAccount) -> None:
     word = unique()
     text = f"""
 import os, sys, time
@@ -389,10 +391,10 @@ except OSError as error:
 
 
 @needs_python
-def test_memory(tmp_path: Path, account: Account) -> None:
+def test_memory(tmp_path: Path, account: ProgramAccount) -> None:
     text = "import sys\nx = bytearray(int(sys.argv[1]))\nprint(len(x))\n"
     program = python(tmp_path, text)
-    limits = Limits(seconds=20, memory_bytes=64 * MIB, output_bytes=1000)
+    limits = ProgramLimits(seconds=20, memory_bytes=64 * MIB, output_bytes=1000)
     assert run(program, ("tool", str(16 * MIB)), account=account, limits=limits).outcome == "done"
     ran = run(program, ("tool", str(96 * MIB)), account=account, limits=limits)
     assert ran.outcome == "failed"
@@ -407,9 +409,9 @@ def test_memory(tmp_path: Path, account: Account) -> None:
 
 
 @pytest.mark.parametrize(("extra", "outcome"), [(0, "done"), (1, "output-too-long")])
-def test_output_to_the_byte(tmp_path: Path, account: Account, extra: int, outcome: str) -> None:
+def test_output_to_the_byte(tmp_path: Path, account: ProgramAccount, extra: int, outcome: str) -> None:
     most = 300_000
-    limits = Limits(seconds=20, memory_bytes=256 * MIB, output_bytes=most)
+    limits = ProgramLimits(seconds=20, memory_bytes=256 * MIB, output_bytes=most)
     program = binary(tmp_path, "head")
     ran = run(program, ("head", "-c", str(most + extra), "/dev/zero"), account=account, limits=limits)
     assert ran.outcome == outcome
@@ -418,8 +420,8 @@ def test_output_to_the_byte(tmp_path: Path, account: Account, extra: int, outcom
         assert (ran.output, ran.digest) == (bytes(most), digest_of(bytes(most)))
 
 
-def test_endless_output_is_ended(tmp_path: Path, account: Account) -> None:
-    limits = Limits(seconds=20, memory_bytes=256 * MIB, output_bytes=5 * MIB)
+def test_endless_output_is_ended(tmp_path: Path, account: ProgramAccount) -> None:
+    limits = ProgramLimits(seconds=20, memory_bytes=256 * MIB, output_bytes=5 * MIB)
     with NewFile(Disk(), tmp_path / "out") as file:
         ran = run(binary(tmp_path, "yes"), ("yes", "x" * 1000), account=account, limits=limits, sink=file)
     assert ran.outcome == "output-too-long"
@@ -427,7 +429,7 @@ def test_endless_output_is_ended(tmp_path: Path, account: Account) -> None:
     assert ran.seconds < 10
 
 
-def test_the_end_of_stderr_is_kept_and_cannot_act_on_a_terminal(tmp_path: Path, account: Account) -> None:
+def test_the_end_of_stderr_is_kept_and_cannot_act_on_a_terminal(tmp_path: Path, account: ProgramAccount) -> None:
     text = 'head -c 3000000 /dev/zero | tr "\\000" x >&2\nprintf "\\033[31mred\\nthe end\\007" >&2\necho out\n'
     ran = run(shell(tmp_path, text), ("tool",), account=account, limits=LIMITS)
     assert (ran.outcome, ran.output) == ("done", b"out\n")
@@ -435,8 +437,8 @@ def test_the_end_of_stderr_is_kept_and_cannot_act_on_a_terminal(tmp_path: Path, 
     assert len(ran.errors) <= runner_program_output.KEPT_ERRORS
 
 
-def test_files_have_a_bound(tmp_path: Path, account: Account) -> None:
-    limits = Limits(seconds=20, memory_bytes=256 * MIB, output_bytes=1000, file_bytes=MIB)
+def test_files_have_a_bound(tmp_path: Path, account: ProgramAccount) -> None:
+    limits = ProgramLimits(seconds=20, memory_bytes=256 * MIB, output_bytes=1000, file_bytes=MIB)
     ran = run(
         shell(tmp_path, "exec dd if=/dev/zero of=big bs=65536 count=64"), ("tool",), account=account, limits=limits
     )
@@ -444,11 +446,11 @@ def test_files_have_a_bound(tmp_path: Path, account: Account) -> None:
     assert ran.code in (-signal.SIGXFSZ, 1)
 
 
-def test_stdin_and_a_file_as_stdout(tmp_path: Path, account: Account) -> None:
+def test_stdin_and_a_file_as_stdout(tmp_path: Path, account: ProgramAccount) -> None:
     data = os.urandom(3 * MIB)
     (tmp_path / "in").write_bytes(data)
     (tmp_path / "in").chmod(0o600)
-    limits = Limits(seconds=20, memory_bytes=256 * MIB, output_bytes=4 * MIB)
+    limits = ProgramLimits(seconds=20, memory_bytes=256 * MIB, output_bytes=4 * MIB)
     with (tmp_path / "in").open("rb") as source, NewFile(Disk(), tmp_path / "out") as file:
         ran = run(binary(tmp_path, "cat"), ("cat",), account=account, limits=limits, stdin=source, sink=file)
         file.finish()
@@ -457,7 +459,7 @@ def test_stdin_and_a_file_as_stdout(tmp_path: Path, account: Account) -> None:
     assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o600
 
 
-def test_stdin_cannot_be_opened_again_for_writing(tmp_path: Path, account: Account) -> None:
+def test_stdin_cannot_be_opened_again_for_writing(tmp_path: Path, account: ProgramAccount) -> None:
     if not ROOT:
         pytest.skip("needs root")
     (tmp_path / "in").write_bytes(b"backup")
@@ -468,7 +470,7 @@ def test_stdin_cannot_be_opened_again_for_writing(tmp_path: Path, account: Accou
     assert (tmp_path / "in").read_bytes() == b"backup"
 
 
-def test_a_full_disk_leaves_nothing_running(tmp_path: Path, account: Account) -> None:
+def test_a_full_disk_leaves_nothing_running(tmp_path: Path, account: ProgramAccount) -> None:
     program, word = shell(tmp_path, 'sleep "$1" & while :; do echo more; done'), unique()
     disk = FailingDisk(3, errno.ENOSPC)
     with NewFile(disk, tmp_path / "out") as file, pytest.raises(OSError, match="No space") as found:
@@ -478,10 +480,10 @@ def test_a_full_disk_leaves_nothing_running(tmp_path: Path, account: Account) ->
     assert alive(word) == []
 
 
-def test_an_interrupt_leaves_nothing_running(tmp_path: Path, account: Account) -> None:
+def test_an_interrupt_leaves_nothing_running(tmp_path: Path, account: ProgramAccount) -> None:
     word = unique()
 
-    class Pressed(Kept):
+    class Pressed(TailBuffer):
         def write(self, data: bytes) -> None:
             assert until(lambda: alive(word))
             raise KeyboardInterrupt
@@ -497,10 +499,10 @@ def test_an_interrupt_leaves_nothing_running(tmp_path: Path, account: Account) -
     assert alive(word) == []
 
 
-def test_many_at_once(tmp_path: Path, account: Account) -> None:
+def test_many_at_once(tmp_path: Path, account: ProgramAccount) -> None:
     program = shell(tmp_path, 'sleep 0.1; echo "$1"')
 
-    def one(number: int) -> Ran:
+    def one(number: int) -> ProgramResult:
         return run(program, ("tool", str(number)), account=account, limits=LIMITS)
 
     with ThreadPoolExecutor(max_workers=4) as pool:
@@ -520,7 +522,7 @@ run(program, ("tool", word), account=account, limits=Limits(600, 1 << 28, 1000))
 """
 
 
-def other_process(program: OnDisk, account: Account, word: str) -> subprocess.Popen[bytes]:
+def other_process(program: PlacedProgram, account: ProgramAccount, word: str) -> subprocess.Popen[bytes]:
     blob = program.blob
     return subprocess.Popen(
         [sys.executable, "-c", PARENT, str(program.path), blob.digest, str(blob.size), str(account.uid), word],
@@ -530,7 +532,7 @@ def other_process(program: OnDisk, account: Account, word: str) -> subprocess.Po
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_nothing_outlives_a_verifier_that_is_killed(tmp_path: Path, account: Account, number: int) -> None:
+def test_nothing_outlives_a_verifier_that_is_killed(tmp_path: Path, account: ProgramAccount, number: int) -> None:
     word = unique()
     program = shell(tmp_path, 'trap "" TERM HUP INT; setsid sleep "$1" & exec sleep "$1"')
     process = other_process(program, account, word)
@@ -541,7 +543,7 @@ def test_nothing_outlives_a_verifier_that_is_killed(tmp_path: Path, account: Acc
     assert until(lambda: alive(word) == [], 5)
 
 
-def test_what_a_killed_verifier_left_is_removed_by_the_next(tmp_path: Path, account: Account) -> None:
+def test_what_a_killed_verifier_left_is_removed_by_the_next(tmp_path: Path, account: ProgramAccount) -> None:
     """Its folder may hold the configuration; a folder that is in use, young, or of others stays."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -557,7 +559,7 @@ def test_what_a_killed_verifier_left_is_removed_by_the_next(tmp_path: Path, acco
     link = scratch / "waybill-run-link"
     link.symlink_to(foreign)
 
-    class Aged(Kept):
+    class Aged(TailBuffer):
         def write(self, data: bytes) -> None:
             used = Path(data.decode().strip()).parent
             os.utime(used, (0, 0))
@@ -574,10 +576,10 @@ def children(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def test_a_launcher_that_is_killed_is_told_and_takes_the_program_along(tmp_path: Path, account: Account) -> None:
+def test_a_launcher_that_is_killed_is_told_and_takes_the_program_along(tmp_path: Path, account: ProgramAccount) -> None:
     word, killed = unique(), []
 
-    class Killing(Kept):
+    class Killing(TailBuffer):
         def write(self, data: bytes) -> None:
             launcher = [
                 pid for pid in children(os.getpid()) if b"launcher.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -597,7 +599,7 @@ def test_a_launcher_that_is_killed_is_told_and_takes_the_program_along(tmp_path:
 # --- what is not run ----------------------------------------------------------------------------------------------
 
 
-def test_a_program_that_is_not_the_releases(tmp_path: Path, account: Account) -> None:
+def test_a_program_that_is_not_the_releases(tmp_path: Path, account: ProgramAccount) -> None:
     good = shell(tmp_path, f"touch {tmp_path}/ran")
     longer = put(tmp_path / "l", good.path.read_bytes() + b"#")
     changed = put(tmp_path / "c", good.path.read_bytes().replace(b"touch", b"rm -f"))
@@ -614,15 +616,15 @@ def test_a_program_that_is_not_the_releases(tmp_path: Path, account: Account) ->
     }
     for path, finding in cases.items():
         with pytest.raises(DamagedError) as found:
-            run(OnDisk("tool", path, good.blob), ("tool",), account=account, limits=LIMITS)
+            run(PlacedProgram("tool", path, good.blob), ("tool",), account=account, limits=LIMITS)
         assert found.value.finding == finding
     with pytest.raises(HostError):
-        run(OnDisk("tool", link, good.blob), ("tool",), account=account, limits=LIMITS)
+        run(PlacedProgram("tool", link, good.blob), ("tool",), account=account, limits=LIMITS)
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("mode", [0o757, 0o775, 0o777])
-def test_a_program_that_others_may_write_to(tmp_path: Path, account: Account, mode: int) -> None:
+def test_a_program_that_others_may_write_to(tmp_path: Path, account: ProgramAccount, mode: int) -> None:
     program = shell(tmp_path, "exit 0")
     program.path.chmod(mode)
     with pytest.raises(RefusedError, match="others may write") as found:
@@ -631,7 +633,7 @@ def test_a_program_that_others_may_write_to(tmp_path: Path, account: Account, mo
 
 
 @needs_root
-def test_a_program_of_another_owner(tmp_path: Path, account: Account) -> None:
+def test_a_program_of_another_owner(tmp_path: Path, account: ProgramAccount) -> None:
     program = shell(tmp_path, "exit 0")
     os.chown(program.path, NOBODY, NOBODY)
     with pytest.raises(RefusedError, match="owner 65534"):
@@ -647,13 +649,13 @@ def test_a_program_of_another_owner(tmp_path: Path, account: Account) -> None:
         (b"#!/nowhere/interpreter\n", "no such file or directory"),
     ],
 )
-def test_a_program_that_cannot_be_started(tmp_path: Path, account: Account, data: bytes, words: str) -> None:
+def test_a_program_that_cannot_be_started(tmp_path: Path, account: ProgramAccount, data: bytes, words: str) -> None:
     with pytest.raises(RefusedError, match=words) as found:
         run(put(tmp_path, data), ("tool",), account=account, limits=LIMITS)
     assert found.value.finding == "program-unusable"
 
 
-def test_a_program_that_may_not_be_executed(tmp_path: Path, account: Account) -> None:
+def test_a_program_that_may_not_be_executed(tmp_path: Path, account: ProgramAccount) -> None:
     program = shell(tmp_path, "exit 0")
     program.path.chmod(0o444)
     with pytest.raises(RefusedError, match="permission denied") as found:
@@ -666,7 +668,7 @@ def test_a_program_that_may_not_be_executed(tmp_path: Path, account: Account) ->
 
 def test_accounts() -> None:
     number = 4_000_000_000
-    assert find_account(number, ours=0) == Account(str(number), number, number)
+    assert find_account(number, ours=0) == ProgramAccount(str(number), number, number)
     assert find_account(str(number), ours=0) == find_account(number, ours=0)
     mine = find_account(NOBODY, ours=NOBODY)
     assert (mine.uid, mine.gid) == (NOBODY, os.getegid())
@@ -726,19 +728,19 @@ def checked_under(*before: str, uid: int, interpreter: str = sys.executable, pat
 
 @needs_root
 @needs_setpriv
-def test_root_in_a_container_without_the_right(account: Account) -> None:
+def test_root_in_a_container_without_the_right(account: ProgramAccount) -> None:
     assert checked_under("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-all", uid=NOBODY) == "sandbox-network"
 
 
 @needs_root
 @needs_setpriv
-def test_root_that_may_not_change_accounts(account: Account) -> None:
+def test_root_that_may_not_change_accounts(account: ProgramAccount) -> None:
     assert checked_under("setpriv", "--bounding-set=-setuid", "--inh-caps=-all", uid=NOBODY) == "sandbox-account"
     assert checked_under("setpriv", "--bounding-set=-setgid", "--inh-caps=-all", uid=NOBODY) == "sandbox-account"
 
 
 @needs_unshare
-def test_root_of_a_user_namespace_without_that_account(account: Account) -> None:
+def test_root_of_a_user_namespace_without_that_account(account: ProgramAccount) -> None:
     assert checked_under("unshare", "--user", "--map-root-user", uid=4_000_000_000) == "sandbox-account"
 
 
@@ -759,7 +761,7 @@ def test_root_of_a_user_namespace_without_that_account(account: Account) -> None
         ("prlimit64:error=EPERM:when=1+", "limits"),
     ],
 )
-def test_each_part_is_refused_by_its_name(account: Account, injected: str, part: str) -> None:
+def test_each_part_is_refused_by_its_name(account: ProgramAccount, injected: str, part: str) -> None:
     if not ROOT:
         pytest.skip("needs root")
     calls = injected.partition(":")[0]
@@ -767,7 +769,7 @@ def test_each_part_is_refused_by_its_name(account: Account, injected: str, part:
     assert checked_under(*before, uid=NOBODY) == f"sandbox-{part}"
 
 
-def test_what_is_refused_was_not_run(tmp_path: Path, account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_refused_was_not_run(tmp_path: Path, account: ProgramAccount, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each broken order ends in a name, and never in the program."""
     open_ = tmp_path / "open"
     open_.mkdir()
@@ -798,7 +800,7 @@ def test_what_is_refused_was_not_run(tmp_path: Path, account: Account, monkeypat
 
 
 @needs_root
-def test_without_root_it_is_the_same_sandbox_by_user_namespaces(tmp_path: Path, account: Account) -> None:
+def test_without_root_it_is_the_same_sandbox_by_user_namespaces(tmp_path: Path, account: ProgramAccount) -> None:
     """An unprivileged account runs the program as itself, which `site.yaml` must say."""
     import msgspec
 
@@ -854,7 +856,7 @@ def test_a_program_is_placed_once_and_mended(tmp_path: Path) -> None:
     (blobs / blob.digest.removeprefix("sha256:")).write_bytes(data)
     program = Program(name="admin", files={"linux/amd64": blob})
 
-    def place() -> OnDisk:
+    def place() -> PlacedProgram:
         return place_program(Disk(), blobs, tmp_path / "g", program, "linux/amd64")
 
     before = os.umask(0o077)

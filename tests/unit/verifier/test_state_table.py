@@ -15,7 +15,7 @@ from manifests.words.errors import HostError, WaybillError
 from tests.faults.model import PulledPlugError, QuickDisk
 from tests.migrating import OLD, FakePrograms, database, migrating, put_database, step
 from tests.place import Place, make_place
-from verifier.change.recovery import act_of
+from verifier.change.recovery import act_of_part
 from verifier.install.machine import Machine
 from verifier.runtime.drivers.files import FilesDriver
 from verifier.site.journal.events import AskedAgain, Confirmed, Inconsistent, Intent, Outcome
@@ -79,7 +79,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, place: Place, act: str, how: str) ->
         real = place.programs.perform
 
         def perform(site: Any, installed: Any, part: Any) -> Any:
-            doing = fault(real) if " ".join(act_of(part)) == act else real
+            doing = fault(real) if " ".join(act_of_part(part)) == act else real
             return doing(site, installed, part)
 
         monkeypatch.setattr(place.programs, "perform", perform)

@@ -14,7 +14,7 @@ from tests.vendor import Vendor
 from verifier.approval.queue import waiting_items
 from verifier.approval.review import queue_text
 from verifier.reporting.report_write import export_reports, write_report
-from verifier.reporting.status import Status, status_of
+from verifier.reporting.status import SiteStatus, read_status
 from verifier.site.journal.events import Alarm
 
 FIRST = Vendor(images=False)
@@ -30,9 +30,9 @@ def place(tmp_path: Path) -> Place:
     return place
 
 
-def status(place: Place, *, later: timedelta = timedelta(0)) -> Status:
+def status(place: Place, *, later: timedelta = timedelta(0)) -> SiteStatus:
     site = place.open()
-    return status_of(site, waiting_items(site), None, place.clock.at + later)
+    return read_status(site, waiting_items(site), None, place.clock.at + later)
 
 
 def receive(place: Place, vendor: Vendor) -> str:
@@ -156,20 +156,20 @@ def test_a_report_waits_for_those_who_let_it_leave(place: Place, tmp_path: Path)
 
 
 def test_conditions_are_read_before_anybody_installs(place: Place) -> None:
-    from verifier.approval.approve import say_verdict
+    from verifier.approval.approve import give_verdict
     from verifier.runtime.drivers.driver import load_driver
 
     item = receive(place, NEXT)
     with place.hold() as site:
-        say_verdict(site, (item,), place.people["ops-1"], "approve", condition="after the audit", load=load_driver)
+        give_verdict(site, (item,), place.people["ops-1"], "approve", condition="after the audit", load=load_driver)
     found = status(place)
     assert "ops-1 agreed on condition: after the audit" in found.text
     assert found.data["waiting"][0]["conditions"] == [{"person": "ops-1", "condition": "after the audit"}]
 
 
 def test_what_failed_here_before_is_said_to_whoever_is_asked_again(place: Place) -> None:
-    from verifier.approval.review_input import matter_of
-    from verifier.change.route import change_of
+    from verifier.approval.review_input import read_review_input
+    from verifier.change.route import plan_change
     from verifier.runtime.drivers.driver import load_driver
 
     probed = NEXT.but(change={"probes": (r.Probe(name="up", tcp=r.TcpProbe(endpoint="api")),)})
@@ -182,7 +182,7 @@ def test_what_failed_here_before_is_said_to_whoever_is_asked_again(place: Place)
     assert row["before"].endswith(": probe failed")
     assert f"  {words}" in status(place).text
     site = place.open()
-    found = [one.text for one in matter_of(site, change_of(site, "r-1.1.0"), load_driver).findings]
+    found = [one.text for one in read_review_input(site, plan_change(site, "r-1.1.0"), load_driver).findings]
     assert found[0].startswith(f"1.1.0: {words}")
 
 

@@ -15,48 +15,48 @@ import pytest
 
 from manifests.authored.site_yaml import DriversFile, ProgramDriverFile, SiteFile
 from manifests.documents.release import InstallStep, Program, Release
-from manifests.documents.rollback import Backup, Formats, Rollback, State, Step
+from manifests.documents.rollback import Backup, Formats, Rollback, StateFormats, Step
 from manifests.words.canonical import encode
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, HostError, RefusedError, WaybillError
 from tests.faults.model import FailingDisk, PluggedDisk, PulledPlugError, RecordingDisk
 from tests.vendor import Vendor
-from verifier.change.rollback_script import after_crash, next_part, plan_backups, way_back
+from verifier.change.rollback_script import after_crash, next_part, plan_backups, rollback_action
 from verifier.runtime import migrations
 from verifier.runtime.drivers.driver import ABSENT, DriverContext
 from verifier.runtime.drivers.program import ProgramDriver
 from verifier.runtime.migrations import (
     MAX_TRIES,
-    Ground,
+    MigrationContext,
     apply_step,
-    check_ground,
+    check_migration_context,
     discard_backups,
-    ground_of,
     make_backup,
+    migration_context,
     restore_backup,
     try_restore,
     undo_step,
 )
-from verifier.runtime.program_files import Account, find_account, this_platform
+from verifier.runtime.program_files import ProgramAccount, find_account, this_platform
 from verifier.runtime.sandbox import check_sandbox
 from verifier.site.disk import Disk
 from verifier.site.generations import Installed
 from verifier.site.journal.transitions import (
-    Again,
     Apply,
-    Deed,
-    Made,
+    BackupRecord,
+    Blocked,
+    GoBack,
     MakeBackup,
-    Part,
+    NextPart,
     PartAct,
+    PartRecord,
+    PartStatus,
     Restore,
+    RetryRequested,
     Settled,
-    Status,
-    Stop,
     TryRestore,
-    TurnBack,
     Undo,
-    Way,
+    UndoMethod,
 )
 
 ROOT = os.geteuid() == 0
@@ -103,7 +103,7 @@ def document(
     return Rollback(
         class_=class_,  # type: ignore[arg-type]  # one of the five words
         offered_for_seconds=86400,
-        state=tuple(State(name=name, before=formats, after=formats) for name in names),
+        state=tuple(StateFormats(name=name, before=formats, after=formats) for name in names),
         backup=backups,
         steps=parts,
         no_return=no_return,
@@ -112,17 +112,17 @@ def document(
     )
 
 
-def begun(act: PartAct, name: str) -> Deed:
-    return Deed(act, name, "begun")
+def begun(act: PartAct, name: str) -> PartRecord:
+    return PartRecord(act, name, "begun")
 
 
-def done(act: PartAct, name: str) -> tuple[Deed, Deed]:
+def done(act: PartAct, name: str) -> tuple[PartRecord, PartRecord]:
     digest = digest_of(name.encode()) if act == "backup" else ""
-    return begun(act, name), Deed(act, name, "done", digest, len(name) if digest else 0)
+    return begun(act, name), PartRecord(act, name, "done", digest, len(name) if digest else 0)
 
 
-def failed(act: PartAct, name: str) -> tuple[Deed, Deed]:
-    return begun(act, name), Deed(act, name, "failed")
+def failed(act: PartAct, name: str) -> tuple[PartRecord, PartRecord]:
+    return begun(act, name), PartRecord(act, name, "failed")
 
 
 SAVED = (*done("backup", "database"), *done("try", "database"))
@@ -131,7 +131,7 @@ SAVED = (*done("backup", "database"), *done("try", "database"))
 # --- the table ----------------------------------------------------------------------------------------------------
 
 # What a step's half state means, on the way back: rule, status, has undo, covered by a backup -> the way.
-HALF: dict[tuple[str, str, bool, bool], Way] = {
+HALF: dict[tuple[str, str, bool, bool], UndoMethod] = {
     ("repeat", "cut", True, True): "undo",
     ("repeat", "cut", True, False): "undo",
     ("repeat", "cut", False, True): "restore",
@@ -174,20 +174,20 @@ HALF: dict[tuple[str, str, bool, bool], Way] = {
 @pytest.mark.parametrize("row", HALF, ids=lambda row: "-".join(str(one) for one in row))
 def test_the_way_back_of_one_step(row: tuple[str, str, bool, bool]) -> None:
     rule, status, undo, covered = row
-    found = way_back(
-        step(rule=rule, undo=undo), Status(status), covered=covered, beyond=False, compatible=False, tries=1
+    found = rollback_action(
+        step(rule=rule, undo=undo), PartStatus(status), covered=covered, beyond=False, compatible=False, tries=1
     )
     assert found == HALF[row]
     if status == "cut":
         # A step that failed by itself is as half done as one that was cut off.
-        half = way_back(
-            step(rule=rule, undo=undo), Status.FAILED, covered=covered, beyond=False, compatible=False, tries=1
+        half = rollback_action(
+            step(rule=rule, undo=undo), PartStatus.FAILED, covered=covered, beyond=False, compatible=False, tries=1
         )
         assert half == HALF[row]
     if status == "done":
         for other in RULES:
-            same = way_back(
-                step(rule=other, undo=undo), Status.DONE, covered=covered, beyond=False, compatible=False, tries=1
+            same = rollback_action(
+                step(rule=other, undo=undo), PartStatus.DONE, covered=covered, beyond=False, compatible=False, tries=1
             )
             assert same == HALF[row], "a rule for crashes says nothing about a step that was done"
 
@@ -195,20 +195,20 @@ def test_the_way_back_of_one_step(row: tuple[str, str, bool, bool]) -> None:
 def test_laws_of_the_way_back() -> None:
     """All of it, row by row."""
     bools = (False, True)
-    half = (Status.CUT, Status.FAILED, Status.UNDO_CUT)
+    half = (PartStatus.CUT, PartStatus.FAILED, PartStatus.UNDO_CUT)
     count = 0
     for status, rule, flags, tries in itertools.product(
-        (Status.CUT, Status.FAILED, Status.DONE, Status.UNDO_CUT, Status.UNDO_FAILED),
+        (PartStatus.CUT, PartStatus.FAILED, PartStatus.DONE, PartStatus.UNDO_CUT, PartStatus.UNDO_FAILED),
         RULES,
         itertools.product(bools, repeat=7),
         (1, MAX_TRIES),
     ):
         undo, covered, beyond, compatible, repeatable, said, fresh = flags
-        undoing = status in (Status.UNDO_CUT, Status.UNDO_FAILED)
+        undoing = status in (PartStatus.UNDO_CUT, PartStatus.UNDO_FAILED)
         if undoing and (beyond or not undo):
             continue
         count += 1
-        way = way_back(
+        way = rollback_action(
             step(rule=rule, undo=undo, repeatable=repeatable),
             status,
             covered=covered,
@@ -221,22 +221,22 @@ def test_laws_of_the_way_back() -> None:
         if way == "undo":
             assert undo
             assert not beyond
-            assert rule != "restore" or status in (Status.DONE, Status.UNDO_FAILED)
+            assert rule != "restore" or status in (PartStatus.DONE, PartStatus.UNDO_FAILED)
         if way == "restore":
             assert covered
         if way == "repeat":
-            assert (rule, repeatable, status, compatible) == ("repeat", True, Status.CUT, True)
+            assert (rule, repeatable, status, compatible) == ("repeat", True, PartStatus.CUT, True)
             assert tries < MAX_TRIES
         if way == "keep":
-            assert (compatible and status == Status.DONE) or said or fresh
+            assert (compatible and status == PartStatus.DONE) or said or fresh
         if way == "stop":
             assert not said
             assert not covered or (rule == "stop" and status in half)
         if rule == "stop" and status in half and not said:
             assert way == "stop"
-        if status == Status.UNDO_CUT and tries >= MAX_TRIES:
+        if status == PartStatus.UNDO_CUT and tries >= MAX_TRIES:
             assert way != "undo"
-        if status == Status.UNDO_FAILED and not said:
+        if status == PartStatus.UNDO_FAILED and not said:
             assert way != "undo"
     assert count == 3 * 4 * 2**7 * 2 + 2 * 4 * 2**5 * 2 == 3584
 
@@ -246,14 +246,14 @@ def test_laws_of_the_way_back() -> None:
     [
         ("repeat", True, 1, Apply),
         ("repeat", True, MAX_TRIES - 1, Apply),
-        ("repeat", True, MAX_TRIES, TurnBack),
-        ("repeat", False, 1, TurnBack),
-        ("undo", True, 1, TurnBack),
-        ("undo", False, 1, TurnBack),
-        ("restore", True, 1, TurnBack),
-        ("restore", False, 1, TurnBack),
-        ("stop", True, 1, Stop),
-        ("stop", False, 1, Stop),
+        ("repeat", True, MAX_TRIES, GoBack),
+        ("repeat", False, 1, GoBack),
+        ("undo", True, 1, GoBack),
+        ("undo", False, 1, GoBack),
+        ("restore", True, 1, GoBack),
+        ("restore", False, 1, GoBack),
+        ("stop", True, 1, Blocked),
+        ("stop", False, 1, Blocked),
     ],
 )
 def test_a_crash_on_the_way_forward(rule: str, repeatable: bool, tries: int, kind: type) -> None:
@@ -263,7 +263,7 @@ def test_a_crash_on_the_way_forward(rule: str, repeatable: bool, tries: int, kin
 # --- the order of things ------------------------------------------------------------------------------------------
 
 
-def ask(doc: Rollback, *deeds: Deed | Again, back: bool = False, fresh: bool = False) -> Part:
+def ask(doc: Rollback, *deeds: PartRecord | RetryRequested, back: bool = False, fresh: bool = False) -> NextPart:
     return next_part(doc, deeds, back=back, fresh=fresh)
 
 
@@ -271,8 +271,8 @@ def test_forward_in_order() -> None:
     one, two = step("one"), step("two")
     first, second = backup("database"), backup("files")
     doc = document(one, two, backups=(first, second))
-    deeds: list[Deed] = []
-    made = Made("database", digest_of(b"database"), 8)
+    deeds: list[PartRecord] = []
+    made = BackupRecord("database", digest_of(b"database"), 8)
     assert ask(doc) == MakeBackup(first)
     deeds += done("backup", "database")
     assert ask(doc, *deeds) == TryRestore(first, made)
@@ -300,7 +300,7 @@ def test_a_first_install_has_nothing_to_back_up() -> None:
 def test_a_first_install_never_stops_over_data_that_were_not_there_before() -> None:
     doc = document(step(undo=False), backups=(backup(),))
     assert ask(doc, *failed("migrate", "widen"), back=True, fresh=True) == Settled()
-    assert isinstance(ask(doc, *failed("migrate", "widen"), back=True), Stop)
+    assert isinstance(ask(doc, *failed("migrate", "widen"), back=True), Blocked)
 
 
 def test_backups_are_never_made_again_once_a_step_has_begun() -> None:
@@ -325,19 +325,19 @@ def test_what_failed_turns_back_and_is_named() -> None:
         ((*SAVED, *done("restore", "database")), "restored"),
     ):
         found = ask(doc, *deeds)
-        assert isinstance(found, TurnBack), code
+        assert isinstance(found, GoBack), code
         assert found.code == code
 
 
 def test_no_return() -> None:
     one, two = step("one"), step("two")
     doc = document(one, two, backups=(backup(),), no_return="one")
-    made = Made("database", digest_of(b"database"), 8)
+    made = BackupRecord("database", digest_of(b"database"), 8)
     assert ask(doc, *SAVED, begun("migrate", "one"), back=True) == Undo(one)
     for more in (done("migrate", "one"), (*done("migrate", "one"), *failed("migrate", "two"))):
         assert ask(doc, *SAVED, *more, back=True) == Restore(backup(), made)
     bare = document(one, two, no_return="one", class_="irreversible")
-    assert isinstance(ask(bare, *done("migrate", "one"), back=True), Stop)
+    assert isinstance(ask(bare, *done("migrate", "one"), back=True), Blocked)
 
 
 def test_a_step_that_shares_data_with_a_restored_one_is_restored_with_it() -> None:
@@ -345,7 +345,7 @@ def test_a_step_that_shares_data_with_a_restored_one_is_restored_with_it() -> No
     one, two = step("one", touches=("files",)), step("two", "restore", touches=both)
     apart = step("apart", touches=("elsewhere",))
     doc = document(one, apart, two, backups=(backup("database"), backup("files")))
-    deeds: list[Deed] = [*SAVED, *done("backup", "files"), *done("try", "files")]
+    deeds: list[PartRecord] = [*SAVED, *done("backup", "files"), *done("try", "files")]
     deeds += [*done("migrate", "one"), *done("migrate", "apart"), begun("migrate", "two")]
     assert ask(doc, *deeds, back=True) == Undo(apart), "what shares nothing is undone, and first"
     deeds += done("undo", "apart")
@@ -361,18 +361,18 @@ def test_half_of_a_restore_is_not_enough() -> None:
     one, two = step("one", touches=("files",)), step("two", "restore", touches=("database", "files"))
     doc = document(one, two, backups=(backup("database"),))
     found = ask(doc, *SAVED, *done("migrate", "one"), begun("migrate", "two"), back=True)
-    assert isinstance(found, Stop), "the files are in no backup, so nothing is touched"
+    assert isinstance(found, Blocked), "the files are in no backup, so nothing is touched"
 
 
 def test_a_restore_that_was_cut_off_is_always_done_again() -> None:
     doc = document(step(rule="restore"), backups=(backup(),))
-    made = Made("database", digest_of(b"database"), 8)
-    deeds: tuple[Deed, ...] = (*SAVED, begun("migrate", "widen"), begun("restore", "database"))
+    made = BackupRecord("database", digest_of(b"database"), 8)
+    deeds: tuple[PartRecord, ...] = (*SAVED, begun("migrate", "widen"), begun("restore", "database"))
     assert ask(doc, *deeds, back=True) == Restore(backup(), made)
     found = ask(doc, *deeds, *[begun("restore", "database")] * (MAX_TRIES - 1), back=True)
-    assert (type(found), getattr(found, "code", "")) == (Stop, "restore-interrupted")
-    found = ask(doc, *deeds, Deed("restore", "database", "failed"), back=True)
-    assert (type(found), getattr(found, "code", "")) == (Stop, "restore-failed")
+    assert (type(found), getattr(found, "code", "")) == (Blocked, "restore-interrupted")
+    found = ask(doc, *deeds, PartRecord("restore", "database", "failed"), back=True)
+    assert (type(found), getattr(found, "code", "")) == (Blocked, "restore-failed")
     # Data that were half restored are never left for an undo.
     undone = document(step(), backups=(backup(),))
     assert ask(undone, *SAVED, *done("migrate", "widen"), begun("restore", "database"), back=True) == Restore(
@@ -385,29 +385,29 @@ def test_an_undo_that_failed_falls_back_to_the_backup() -> None:
     deeds = (*SAVED, *done("migrate", "widen"), *failed("undo", "widen"))
     assert isinstance(ask(doc, *deeds, back=True), Restore)
     bare = document(step(), class_="reversible")
-    assert isinstance(ask(bare, *done("migrate", "widen"), *failed("undo", "widen"), back=True), Stop)
+    assert isinstance(ask(bare, *done("migrate", "widen"), *failed("undo", "widen"), back=True), Blocked)
 
 
 def test_a_person_who_asks_again_is_a_way_out() -> None:
     bare = document(step(), class_="reversible")
-    deeds = (*done("migrate", "widen"), *failed("undo", "widen"), Again())
+    deeds = (*done("migrate", "widen"), *failed("undo", "widen"), RetryRequested())
     assert ask(bare, *deeds, back=True) == Undo(step())
-    assert isinstance(ask(bare, *deeds, *failed("undo", "widen"), back=True), Stop), "one more try, not for ever"
+    assert isinstance(ask(bare, *deeds, *failed("undo", "widen"), back=True), Blocked), "one more try, not for ever"
     stop = document(step(rule="stop"), class_="reversible")
-    assert isinstance(ask(stop, begun("migrate", "widen"), back=True), Stop)
-    assert ask(stop, begun("migrate", "widen"), Again(), back=True) == Settled(), "they have seen to the data"
+    assert isinstance(ask(stop, begun("migrate", "widen"), back=True), Blocked)
+    assert ask(stop, begun("migrate", "widen"), RetryRequested(), back=True) == Settled(), "they have seen to the data"
     saved = document(step(rule="stop"), backups=(backup(),))
-    assert isinstance(ask(saved, *SAVED, begun("migrate", "widen"), Again(), back=True), Restore)
+    assert isinstance(ask(saved, *SAVED, begun("migrate", "widen"), RetryRequested(), back=True), Restore)
     deeds2 = (*SAVED, begun("migrate", "widen"), *failed("restore", "database"))
-    assert isinstance(ask(saved, *deeds2, back=True), Stop)
-    assert isinstance(ask(saved, *deeds2, Again(), back=True), Restore)
+    assert isinstance(ask(saved, *deeds2, back=True), Blocked)
+    assert isinstance(ask(saved, *deeds2, RetryRequested(), back=True), Restore)
 
 
 def test_a_compatible_step_may_stay() -> None:
     doc = document(step(undo=False), class_="compatible")
     assert ask(doc, *done("migrate", "widen"), back=True) == Settled()
     assert ask(doc, begun("migrate", "widen"), back=True) == Apply(step(undo=False)), "whole, so that it is compatible"
-    assert isinstance(ask(doc, *failed("migrate", "widen"), back=True), Stop)
+    assert isinstance(ask(doc, *failed("migrate", "widen"), back=True), Blocked)
 
 
 def test_a_step_that_says_not_what_it_touches_touches_everything() -> None:
@@ -415,7 +415,7 @@ def test_a_step_that_says_not_what_it_touches_touches_everything() -> None:
     doc = document(one, two, backups=(backup("database"),))
     assert isinstance(ask(doc, *SAVED, begun("migrate", "two"), back=True), Restore)
     more = document(step("one", touches=("files",)), two, backups=(backup("database"),))
-    assert isinstance(ask(more, *SAVED, begun("migrate", "two"), back=True), Stop)
+    assert isinstance(ask(more, *SAVED, begun("migrate", "two"), back=True), Blocked)
 
 
 # --- a play: the plug is pulled before, within and after every part -----------------------------------------------
@@ -435,7 +435,7 @@ class World:
     half: dict[str, str] = field(default_factory=dict)
     saved: set[str] = field(default_factory=set)
 
-    def begin(self, part: Part) -> tuple[PartAct, str]:
+    def begin(self, part: NextPart) -> tuple[PartAct, str]:
         match part:
             case MakeBackup(one):
                 assert not any(self.done.values()), "a backup of data that were changed"
@@ -493,7 +493,7 @@ class World:
 
 def play(doc: Rollback, pulls: frozenset[int], fails: frozenset[tuple[str, str]]) -> tuple[str, World, int]:
     """How it ends, the data, and how many instants there were."""
-    world, deeds, back, instant = World(doc, fails), list[Deed | Again](), False, 0
+    world, deeds, back, instant = World(doc, fails), list[PartRecord | RetryRequested](), False, 0
 
     def pulled() -> bool:
         nonlocal instant
@@ -505,9 +505,9 @@ def play(doc: Rollback, pulls: frozenset[int], fails: frozenset[tuple[str, str]]
         match part:
             case Settled():
                 return ("back" if back else "forward"), world, instant
-            case Stop():
+            case Blocked():
                 return "stop", world, instant
-            case TurnBack():
+            case GoBack():
                 assert not back
                 back = True
                 continue
@@ -520,12 +520,12 @@ def play(doc: Rollback, pulls: frozenset[int], fails: frozenset[tuple[str, str]]
             continue
         if (act, name) in fails:
             world.act(act, name, whole=False)
-            deeds.append(Deed(act, name, "failed"))
+            deeds.append(PartRecord(act, name, "failed"))
             continue
         world.act(act, name, whole=True)
         if pulled():
             continue
-        deeds.append(Deed(act, name, "done", "sha256:" + "0" * 64 if act == "backup" else "", 1))
+        deeds.append(PartRecord(act, name, "done", "sha256:" + "0" * 64 if act == "backup" else "", 1))
     raise AssertionError("it never ends")
 
 
@@ -631,7 +631,7 @@ esac
 
 
 @pytest.fixture(scope="module")
-def account() -> Account:
+def account() -> ProgramAccount:
     # An account of this process alone: how many processes it may have is counted over all that run as it.
     found = find_account(1_000_000 + os.getpid() if ROOT else os.geteuid(), ours=os.geteuid())
     try:
@@ -643,7 +643,7 @@ def account() -> Account:
 
 @dataclass
 class Lab:
-    ground: Ground
+    ground: MigrationContext
 
     @property
     def app(self) -> Path:
@@ -661,7 +661,7 @@ class Lab:
         folder = self.ground.backups
         return {one.name: one.read_bytes() for one in folder.iterdir()} if folder.is_dir() else {}
 
-    def with_disk(self, disk: Disk) -> Ground:
+    def with_disk(self, disk: Disk) -> MigrationContext:
         from dataclasses import replace
 
         return replace(self.ground, disk=disk)
@@ -686,11 +686,11 @@ def put_blob(blobs: Path, data: bytes) -> Blob:
 
 
 @pytest.fixture
-def lab(tmp_path: Path, account: Account) -> Lab:
+def lab(tmp_path: Path, account: ProgramAccount) -> Lab:
     site = tmp_path / "site"
     blobs = site / "store" / "blobs" / "sha256"
     put_blob(blobs, ADMIN.encode())
-    ground = Ground(
+    ground = MigrationContext(
         disk=Disk(),
         site=site,
         generation=2,
@@ -717,7 +717,7 @@ def lab(tmp_path: Path, account: Account) -> Lab:
 def test_the_whole_way_there_and_back(lab: Lab) -> None:
     ground, one, saved = lab.ground, step(), backup()
     made = make_backup(ground, saved)
-    assert made == Made("database", digest_of(OLD), len(OLD))
+    assert made == BackupRecord("database", digest_of(OLD), len(OLD))
     assert lab.files() == {"database": OLD}
     assert stat.S_IMODE((ground.backups / "database").stat().st_mode) == 0o600
     assert stat.S_IMODE(ground.backups.stat().st_mode) == 0o700
@@ -869,15 +869,15 @@ def test_an_undo_that_fails(lab: Lab) -> None:
 def test_the_document_drives_the_hands(lab: Lab) -> None:
     """Forward, a failure, and back: by nothing but `next_part`, on real data."""
     doc = document(step("one"), step("two", "restore"), backups=(backup(),))
-    deeds: list[Deed | Again] = []
+    deeds: list[PartRecord | RetryRequested] = []
     back, ran = False, []
     lab.fate("")
     while True:
         part = next_part(doc, tuple(deeds), back=back, fresh=False)
-        if isinstance(part, TurnBack):
+        if isinstance(part, GoBack):
             back = True
             continue
-        if isinstance(part, Settled | Stop):
+        if isinstance(part, Settled | Blocked):
             break
         act, name = World(doc, frozenset(), saved={"database"}).begin(part)
         ran.append(act)
@@ -898,9 +898,9 @@ def test_the_document_drives_the_hands(lab: Lab) -> None:
                 case Undo(one):
                     undo_step(lab.ground, one)
         except WaybillError:
-            deeds.append(Deed(act, name, "failed"))
+            deeds.append(PartRecord(act, name, "failed"))
         else:
-            deeds.append(Deed(act, name, "done", made.digest if made else "", made.size if made else 0))
+            deeds.append(PartRecord(act, name, "done", made.digest if made else "", made.size if made else 0))
     assert part == Settled()
     assert ran == ["backup", "try", "migrate", "migrate", "restore"]
     assert lab.database.read_bytes() == OLD
@@ -922,17 +922,17 @@ def test_the_ground_is_checked_whole(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
     from dataclasses import replace
 
     doc = document(step(), backups=(backup(),))
-    check_ground(lab.ground, doc)
+    check_migration_context(lab.ground, doc)
     assert not lab.ground.folder.exists()
     for release, platform, finding in (
         (msgspec.structs.replace(lab.ground.release, programs=()), lab.ground.platform, "program-unknown"),
         (lab.ground.release, "plan9/mips", "program-platform"),
     ):
         with pytest.raises(RefusedError) as found:
-            check_ground(replace(lab.ground, release=release, platform=platform), doc)
+            check_migration_context(replace(lab.ground, release=release, platform=platform), doc)
         assert found.value.finding == finding
     # A document that runs nothing asks nothing of the host.
-    check_ground(replace(lab.ground, account=Account("root", 0, 0)), document())
+    check_migration_context(replace(lab.ground, account=ProgramAccount("root", 0, 0)), document())
 
 
 def settings(user: str | int | None, backups: str = "backups") -> SiteFile:
@@ -950,14 +950,14 @@ def settings(user: str | int | None, backups: str = "backups") -> SiteFile:
 def test_the_ground_of_a_generation(tmp_path: Path) -> None:
     release = Vendor().release()[0]
     installed = Installed(number=7, release=release, settings=settings(1234), config=None)
-    ground = ground_of(tmp_path, tmp_path / "blobs", Disk(), installed, ours=0)
+    ground = migration_context(tmp_path, tmp_path / "blobs", Disk(), installed, ours=0)
     assert (ground.folder, ground.backups) == (tmp_path / "generations" / "7", tmp_path / "backups" / "7")
     assert ground.account.uid == 1234
     elsewhere = Installed(number=7, release=release, settings=settings(1234, "/srv/backups"), config=None)
-    assert ground_of(tmp_path, tmp_path, Disk(), elsewhere, ours=0).backups == Path("/srv/backups/7")
+    assert migration_context(tmp_path, tmp_path, Disk(), elsewhere, ours=0).backups == Path("/srv/backups/7")
     nobody = Installed(number=7, release=release, settings=settings(None), config=None)
     with pytest.raises(RefusedError, match="no account is named"):
-        ground_of(tmp_path, tmp_path, Disk(), nobody, ours=0)
+        migration_context(tmp_path, tmp_path, Disk(), nobody, ours=0)
 
 
 # --- the driver ---------------------------------------------------------------------------------------------------

@@ -19,10 +19,10 @@ from tests.place import Place, make_place
 from tests.rootwork import FIRST, NEW_ROOT, SECOND_ROOT_FILE, THIRD_ROOT_FILE, bring, listing, next_root, with_chain
 from tests.vendor import RELEASE, ROOT, SECOND, derived, roles
 from verifier.approval.confirmation import acknowledge_time
-from verifier.change.route import change_of
+from verifier.change.route import plan_change
 from verifier.intake.root_replacement import check_new_root, replace_root
 from verifier.reporting.report_write import write_report
-from verifier.reporting.status import status_of
+from verifier.reporting.status import read_status
 from verifier.site.folder import Site
 from verifier.site.release_heads import running_revoked
 from verifier.site.vendor_trust import adopt_revocations, adopt_roots, list_in_force, own_chain, root_documents
@@ -176,7 +176,7 @@ def test_a_running_release_that_is_revoked_runs_on_and_is_called_so(running: Pla
     bring(running, ("list", listing(1, releases=(RUNS,))))
     site = running.open()
     assert running_revoked(site) == "revocation list 1 revokes it"
-    status = status_of(site, (), None, running.clock.at)
+    status = read_status(site, (), None, running.clock.at)
     assert "running revoked: revocation list 1 revokes it" in status.text
     assert status.error is not None
     assert (status.error.exit_code, status.error.finding) == (14, "running-revoked")
@@ -198,7 +198,7 @@ def test_a_running_release_whose_signer_is_revoked_is_called_so(running: Place) 
     yaml = running.path / "site.yaml"
     yaml.write_text(yaml.read_text().replace("every: 30d", "every: 20d"))
     with pytest.raises(UntrustedError) as caught:
-        change_of(running.open(), "config")
+        plan_change(running.open(), "config")
     assert caught.value.finding == "signature-revoked"
 
 
@@ -248,7 +248,7 @@ def test_a_list_in_force_stays_when_the_root_keys_change(place: Place) -> None:
 
 def test_verify_judges_with_what_the_site_holds_and_stores_nothing(place: Place) -> None:
     from verifier.site.facts import facts_of
-    from verifier.site.vendor_trust import known_of
+    from verifier.site.vendor_trust import known_trust
 
     bring(place, ("list", listing(2, releases=("sha256:" + "0" * 64,))))
     bundle = place.path.parent / "newer-root.tar"
@@ -260,7 +260,7 @@ def test_verify_judges_with_what_the_site_holds_and_stores_nothing(place: Place)
         facts_of(site.state),
         now=place.clock.at,
         advance=no_progress,
-        known=known_of(site),
+        known=known_trust(site),
     )
     assert found.head.chain.newest.version == 2
     assert [one.id for one in found.findings if one.error] == ["release-revoked"]
@@ -375,7 +375,7 @@ def test_a_lost_quorum_is_replaced_on_paper_and_said_everywhere(running: Place) 
     assert own_chain(site).pin == chain_of(data).pin
     assert (
         "replaced on paper 1 times, last because: two of three keys burned"
-        in status_of(site, (), None, running.clock.at).text
+        in read_status(site, (), None, running.clock.at).text
     )
     assert reported(running).trust.roots_replaced == 1
     # Marks, floor and list stay; what the old root vouched for is not believed any more, and what runs goes on.
@@ -430,7 +430,7 @@ def test_a_time_far_ahead_is_claimed_until_a_person_says_so(place: Place) -> Non
     assert place.bring(far.write(place.path.parent / "far.tar")).error is None
     state = place.open().state
     assert (state.trust.time_floor, state.trust.time_claimed) == (None, "2099-01-01T00:00:00Z")
-    assert "2099-01-01T00:00:00Z is claimed" in status_of(place.open(), (), None, place.clock.at).text
+    assert "2099-01-01T00:00:00Z is claimed" in read_status(place.open(), (), None, place.clock.at).text
     with place.hold() as site:
         with pytest.raises(RefusedError, match="is not claimed"):
             acknowledge_time(site, "2098-01-01T00:00:00Z", place.people["ops-1"])

@@ -7,7 +7,7 @@ from typing import Literal
 from manifests.documents.contract import Values
 from manifests.documents.release import Image, Release
 
-How = Literal["added", "removed", "changed"]
+DifferenceKind = Literal["added", "removed", "changed"]
 PARTS = (
     "release",
     "advisories",
@@ -40,7 +40,7 @@ class Difference:
 
     part: str
     name: str
-    how: How
+    how: DifferenceKind
     before: str = ""
     after: str = ""
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from manifests.documents.release import Handler, Image, InstallStep, Probe, Release
 from manifests.documents.rollback import Rollback
-from manifests.foreign.sbom import Component
+from manifests.foreign.sbom import SbomComponent
 from manifests.words.units import show_duration, show_size
 from verifier.approval.differences.compare_values import (
     Difference,
-    How,
+    DifferenceKind,
     compare_each,
     show_values,
     signed_by,
@@ -22,7 +22,7 @@ from verifier.approval.differences.compare_values import (
 )
 from verifier.approval.differences.config import config_differences, leaves
 from verifier.approval.differences.contract import contract_differences
-from verifier.approval.release_documents import Side
+from verifier.approval.release_documents import ReleaseDocuments
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Advisories:
     reopened: tuple[str, ...]
 
 
-def release_differences(old: Side | None, new: Side) -> tuple[Difference, ...]:
+def release_differences(old: ReleaseDocuments | None, new: ReleaseDocuments) -> tuple[Difference, ...]:
     """Every difference between two releases with what belongs to them; ``old`` is None where nothing was before."""
     return tuple(_release_differences(old, new))
 
 
-def _release_differences(old: Side | None, new: Side) -> Iterator[Difference]:
+def _release_differences(old: ReleaseDocuments | None, new: ReleaseDocuments) -> Iterator[Difference]:
     before, after = (old.release if old else None), new.release
     yield from values("release", _facts(before), _facts(after))
     yield from _advisories(old, new)
@@ -114,7 +114,7 @@ def _files(release: Release | None) -> dict[str, str]:
 
 
 def component_differences(
-    old: Mapping[str, tuple[Component, ...]], new: Mapping[str, tuple[Component, ...]]
+    old: Mapping[str, tuple[SbomComponent, ...]], new: Mapping[str, tuple[SbomComponent, ...]]
 ) -> Iterator[Difference]:
     """Components added, removed and changed; the same change in several images is said once, with the images."""
     found: dict[tuple[str, str, str], list[str]] = {}
@@ -125,18 +125,20 @@ def component_differences(
             if change[1] != change[2]:
                 found.setdefault(change, []).append(image)
     for (identity, before, after), images in sorted(found.items()):
-        how: How = "added" if not before else "removed" if not after else "changed"
+        how: DifferenceKind = "added" if not before else "removed" if not after else "changed"
         yield Difference("sbom", f"{identity} in {', '.join(images)}", how, before, after)
 
 
-def _versions(components: Iterable[Component]) -> dict[str, str]:
+def _versions(components: Iterable[SbomComponent]) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for one in components:
         found.setdefault(one.identity, []).append(one.version or "no version")
     return {identity: ", ".join(sorted(versions)) for identity, versions in found.items()}
 
 
-def advisories_between(old: Side | None, new: Side, *, left: tuple[Release, ...] = ()) -> Advisories:
+def advisories_between(
+    old: ReleaseDocuments | None, new: ReleaseDocuments, *, left: tuple[Release, ...] = ()
+) -> Advisories:
     """What going from ``old`` to ``new`` fixes and re-opens.
 
     A release lists what it fixes; its successors need not repeat that. So a fix is lost only on the way back: when the
@@ -172,13 +174,13 @@ def _severity(severities: Mapping[str, str], name: str) -> str:
     return severities.get(name, "not stated")
 
 
-def _fixed(side: Side) -> set[str]:
+def _fixed(side: ReleaseDocuments) -> set[str]:
     return {fix.advisory for fix in side.release.fixes} | {
         name for name, statuses in side.advisories.items() if statuses == {"fixed"}
     }
 
 
-def _advisories(old: Side | None, new: Side) -> Iterator[Difference]:
+def _advisories(old: ReleaseDocuments | None, new: ReleaseDocuments) -> Iterator[Difference]:
     found = advisories_between(old, new)
     for name, severity in found.fixed:
         yield Difference("advisories", name, "added", after=f"fixed ({severity})")
@@ -199,7 +201,7 @@ def _statuses(statuses: frozenset[str]) -> str:
     return ", ".join(sorted(one.replace("_", " ") for one in statuses))
 
 
-def _schema(side: Side | None) -> dict[str, str]:
+def _schema(side: ReleaseDocuments | None) -> dict[str, str]:
     if side is None or side.release.config is None:
         return {}
     found = {"version": str(side.release.config.version), "digest": side.release.config.schema.digest}

@@ -21,7 +21,7 @@ UNREADABLE = "unreadable"
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-Level = Literal["placed", "running"]
+ComponentLevel = Literal["placed", "running"]
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Component:
     name: str
     expected: str
     observed: str
-    level: Level
+    level: ComponentLevel
     step: str
-    wanted: Level = "placed"
+    wanted: ComponentLevel = "placed"
     detail: str = ""
 
     @property

@@ -19,7 +19,7 @@ from manifests.words.canonical import encode, parse
 from manifests.words.errors import MalformedError, RefusedError, WaybillError
 from verifier.runtime.drivers.driver import ABSENT, Component, DriverContext, DriverPlan
 from verifier.runtime.drivers.folder import (
-    Seen,
+    FolderContent,
     build,
     check_sets,
     clear,
@@ -30,11 +30,11 @@ from verifier.runtime.drivers.folder import (
     set_mode,
 )
 from verifier.runtime.drivers.service import (
-    Account,
     Keeper,
     Launch,
     Service,
-    Status,
+    ServiceAccount,
+    ServiceStatus,
     check_own_program,
     check_path,
     environment,
@@ -126,7 +126,7 @@ class FilesDriver:
         current = _current(base)
         if current != context.generation:
             words = "no generation" if current is None else f"generation {current}"
-            seen = {files.name: Seen(ABSENT, f"{base}/current names {words}") for files in sets}
+            seen = {files.name: FolderContent(ABSENT, f"{base}/current names {words}") for files in sets}
         else:
             seen = look(base / str(context.generation), sets)
         status = self._status(context, step)
@@ -213,7 +213,7 @@ class FilesDriver:
             account=_account(settings.user),
         )
 
-    def _status(self, context: DriverContext, step: InstallStep) -> Status | None:
+    def _status(self, context: DriverContext, step: InstallStep) -> ServiceStatus | None:
         """None where nothing is kept running."""
         if step.keep_running is None:
             return None
@@ -222,7 +222,7 @@ class FilesDriver:
             assert service is not None
             return _keeper_of(context, service).status(service)
         except (WaybillError, OSError) as error:
-            return Status("unknown", str(error))
+            return ServiceStatus("unknown", str(error))
 
 
 def placed_folder(step: InstallStep, context: DriverContext) -> Path | None:
@@ -316,7 +316,7 @@ def _keeper_of(context: DriverContext, service: Service) -> Keeper:
     )
 
 
-def _account(user: str | None) -> Account | None:
+def _account(user: str | None) -> ServiceAccount | None:
     if user is None:
         return None
     try:
@@ -331,10 +331,10 @@ def _account(user: str | None) -> Account | None:
         raise RefusedError(
             f"only root can run a service as {user!r}", where="site.yaml $.drivers.files.user", remedy="install as root"
         )
-    return Account(name=user, uid=found.pw_uid, gid=found.pw_gid)
+    return ServiceAccount(name=user, uid=found.pw_uid, gid=found.pw_gid)
 
 
-def _check_way(path: Path, account: Account) -> None:
+def _check_way(path: Path, account: ServiceAccount) -> None:
     """That the account can enter every folder above ``path``.
 
     Raises:
@@ -352,14 +352,14 @@ def _check_way(path: Path, account: Account) -> None:
             )
 
 
-def _place(context: DriverContext, path: Path, data: bytes, mode: int, owner: Account | None) -> None:
+def _place(context: DriverContext, path: Path, data: bytes, mode: int, owner: ServiceAccount | None) -> None:
     if not path.exists() or path.read_bytes() != data:
         context.disk.write(path, data, mode)
     set_mode(context.disk, path, mode)
     _own(context, path, owner)
 
 
-def _own(context: DriverContext, path: Path, owner: Account | None) -> None:
+def _own(context: DriverContext, path: Path, owner: ServiceAccount | None) -> None:
     status = path.stat()
     if owner is not None and (status.st_uid, status.st_gid) != (owner.uid, owner.gid):
         context.disk._effect("chown", path, lambda: os.chown(path, owner.uid, owner.gid))

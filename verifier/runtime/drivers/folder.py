@@ -19,7 +19,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True)
-class Seen:
+class FolderContent:
     """What one file set looks like on disk: ``observed`` as in ``Component``."""
 
     observed: str
@@ -102,30 +102,30 @@ def set_mode(disk: Disk, path: Path, mode: int) -> None:
         disk._effect("chmod", path, lambda: path.chmod(mode))
 
 
-def look(folder: Path, sets: Sequence[FileSet]) -> dict[str, Seen]:
+def look(folder: Path, sets: Sequence[FileSet]) -> dict[str, FolderContent]:
     """What is in ``folder`` of each set, every byte read. A file of no set counts against the first one."""
     if not sets:
         return {}
     try:
         if not stat.S_ISDIR(folder.lstat().st_mode):
-            return {files.name: Seen(UNREADABLE, f"{folder} is not a folder") for files in sets}
+            return {files.name: FolderContent(UNREADABLE, f"{folder} is not a folder") for files in sets}
         found = dict(_walk(folder))
     except FileNotFoundError:
-        return {files.name: Seen(ABSENT, f"{folder} does not exist") for files in sets}
+        return {files.name: FolderContent(ABSENT, f"{folder} does not exist") for files in sets}
     except (OSError, HostError) as error:
-        return {files.name: Seen(UNREADABLE, str(error)) for files in sets}
+        return {files.name: FolderContent(UNREADABLE, str(error)) for files in sets}
     known = {entry.path for files in sets for entry in files.entries}
     extra = sorted(set(found) - known)
     return {files.name: _seen(files, found, extra if n == 0 else []) for n, files in enumerate(sets)}
 
 
 @dataclass(frozen=True)
-class _Found:
+class _FolderWalk:
     path: Path
     status: os.stat_result
 
 
-def _walk(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, _Found]]:
+def _walk(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, _FolderWalk]]:
     """Everything that is not a folder, by its path as text; a name that is not UTF-8 is shown escaped."""
     if depth > 256:
         raise HostError(
@@ -148,26 +148,28 @@ def _walk(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str,
             if stat.S_ISDIR(status.st_mode):
                 yield from _walk(folder / entry.name, name + "/", depth + 1)
             else:
-                yield name, _Found(folder / entry.name, status)
+                yield name, _FolderWalk(folder / entry.name, status)
 
 
-def _seen(files: FileSet, found: dict[str, _Found], extra: list[str]) -> Seen:
+def _seen(files: FileSet, found: dict[str, _FolderWalk], extra: list[str]) -> FolderContent:
     expected = {entry.path: entry for entry in files.entries}
     entries: list[FileEntry] = []
     for path in sorted({*(path for path in expected if path in found), *extra}):
         try:
             entries.append(_entry(path, found[path]))
         except OSError as error:
-            return Seen(UNREADABLE, f"{path}: {(error.strerror or str(error)).lower()}")
+            return FolderContent(UNREADABLE, f"{path}: {(error.strerror or str(error)).lower()}")
     if not entries:
-        return Seen(ABSENT, "none of its files is there")
+        return FolderContent(ABSENT, "none of its files is there")
     changed = [one.path for one in entries if one.path in expected and one != expected[one.path]]
     absent = [path for path in expected if path not in found]
     digest = file_set_digest(FileSet(name=files.name, entries=tuple(entries)))
-    return Seen(digest, "; ".join(_words((("changed", changed), ("missing", absent), ("not of the release", extra)))))
+    return FolderContent(
+        digest, "; ".join(_words((("changed", changed), ("missing", absent), ("not of the release", extra))))
+    )
 
 
-def _entry(path: str, found: _Found) -> FileEntry:
+def _entry(path: str, found: _FolderWalk) -> FileEntry:
     if not stat.S_ISREG(found.status.st_mode):
         # Described by what it is, never followed: a link in place of a file is another file set.
         kind = f"not a regular file: {stat.filemode(found.status.st_mode)}"

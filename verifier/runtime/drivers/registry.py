@@ -52,7 +52,7 @@ class Tag(Document, frozen=True, kw_only=True):
     digests: tuple[Digest, ...]
 
 
-class Record(Document, frozen=True, kw_only=True):
+class TagRecord(Document, frozen=True, kw_only=True):
     """``run/registry/<step>.<generation>.json``: which tags a generation may have set, written before it sets them."""
 
     endpoint: str
@@ -305,14 +305,14 @@ def _stand_in(part: ImageParts) -> Node:
 # -- tags ------------------------------------------------------------------------------------------------------------
 
 
-def _record(settings: RegistryDriverFile, parts: Iterable[ImageParts]) -> Record:
+def _record(settings: RegistryDriverFile, parts: Iterable[ImageParts]) -> TagRecord:
     tags = []
     for part in parts:
         digests = tuple(
             sorted({part.top.descriptor.digest, *([_stand_in(part).descriptor.digest] if part.sparse else [])})
         )
         tags.append(Tag(repository=_repository(settings, part.image), tag=part.tag, digests=digests))
-    return Record(endpoint=settings.endpoint, tags=tuple(tags))
+    return TagRecord(endpoint=settings.endpoint, tags=tuple(tags))
 
 
 def _records(context: DriverContext) -> Path:
@@ -323,15 +323,15 @@ def _record_path(context: DriverContext, step: InstallStep, generation: int) -> 
     return _records(context) / f"{step.step}.{generation}.json"
 
 
-def _write_record(context: DriverContext, step: InstallStep, record: Record) -> None:
+def _write_record(context: DriverContext, step: InstallStep, record: TagRecord) -> None:
     context.disk.make_folder(_records(context))
     context.disk.write(_record_path(context, step, context.generation), encode(record))
 
 
-def _read_record(path: Path, settings: RegistryDriverFile) -> Record | None:
+def _read_record(path: Path, settings: RegistryDriverFile) -> TagRecord | None:
     """None where there is none, or one of another registry."""
     try:
-        record = parse(path.read_bytes(), Record, str(path), max_bytes=MAX_RECORD)
+        record = parse(path.read_bytes(), TagRecord, str(path), max_bytes=MAX_RECORD)
     except (FileNotFoundError, MalformedError):
         return None
     except OSError as error:
@@ -341,7 +341,7 @@ def _read_record(path: Path, settings: RegistryDriverFile) -> Record | None:
 
 def _later_records(
     context: DriverContext, step: InstallStep, settings: RegistryDriverFile
-) -> Iterator[tuple[Path, Record]]:
+) -> Iterator[tuple[Path, TagRecord]]:
     """Of generations after this one: left for it, so their tags are not to be found any more."""
     for path in sorted(_records(context).glob(f"{step.step}.*.json")):
         number = path.name.removeprefix(f"{step.step}.").removesuffix(".json")

@@ -14,7 +14,7 @@ from manifests.words.errors import HostError, RefusedError
 STOP_SECONDS = 10
 
 
-class Account(Document, frozen=True, kw_only=True):
+class ServiceAccount(Document, frozen=True, kw_only=True):
     """Who a service runs as."""
 
     name: str
@@ -32,7 +32,7 @@ class Launch(Document, frozen=True, kw_only=True):
     environment: dict[str, str]
     folder: str
     keeper: Literal["systemd", "supervisord"]
-    account: Account | None = None
+    account: ServiceAccount | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Service:
 
 
 @dataclass(frozen=True)
-class Status:
+class ServiceStatus:
     """What a keeper sees of a service; ``running`` only after it stayed up for a second."""
 
     state: Literal["running", "starting", "failing", "stopped", "unknown"]
@@ -76,7 +76,7 @@ class Keeper(Protocol):
         """No process of this generation of the step is left on return."""
         ...
 
-    def status(self, service: Service) -> Status:
+    def status(self, service: Service) -> ServiceStatus:
         """Changes nothing."""
         ...
 

@@ -25,7 +25,7 @@ from manifests.words.errors import HostError, MalformedError, RefusedError
 from verifier.runtime.drivers.folder import guarded
 from verifier.runtime.drivers.processes import Clock, Identity, identify, is_alive, marked
 from verifier.runtime.drivers.processes import stop as stop_processes
-from verifier.runtime.drivers.service import STOP_SECONDS, Service, Status, check_path
+from verifier.runtime.drivers.service import STOP_SECONDS, Service, ServiceStatus, check_path
 from verifier.site.disk import Disk
 
 # sun_path has 108 bytes, one of them the end (unix(7)); supervisord binds "<path>.<pid>" first and then links it.
@@ -80,14 +80,18 @@ class Supervisor:
     def stop(self, service: Service) -> None:
         guarded(lambda: self._stop(service), self.site)
 
-    def status(self, service: Service) -> Status:
+    def status(self, service: Service) -> ServiceStatus:
         path = self._socket()
         try:
             info = _call(path, "getProcessInfo", service.name, seconds=LOOK_SECONDS)
         except xmlrpc.client.Fault as fault:
-            return Status("stopped", "the supervisor does not know it") if fault.faultCode == _BAD_NAME else _odd(fault)
+            return (
+                ServiceStatus("stopped", "the supervisor does not know it")
+                if fault.faultCode == _BAD_NAME
+                else _odd(fault)
+            )
         except OSError:
-            return Status("stopped", "no supervisor runs for this site")
+            return ServiceStatus("stopped", "no supervisor runs for this site")
         except _ODD as error:
             return _odd(error)
         state = str(info.get("statename", "")) if isinstance(info, dict) else ""
@@ -96,7 +100,7 @@ class Supervisor:
         detail = f"{state.lower()}, {said}" if said else state.lower()
         if words.get(state) == "failing" and (last := last_line(service.log)):
             detail += f"; its last words: {last}"
-        return Status(words.get(state, "stopped"), detail)  # type: ignore[arg-type]  # values of `words`
+        return ServiceStatus(words.get(state, "stopped"), detail)  # type: ignore[arg-type]  # values of `words`
 
     # -- starting and stopping ---------------------------------------------------------------------------------------
 
@@ -437,5 +441,5 @@ def _call_but(path: Path, passing: Sequence[int], method: str, *arguments: objec
         ) from None
 
 
-def _odd(error: Exception) -> Status:
-    return Status("unknown", f"the supervisor answered oddly: {str(error)[:200]}")
+def _odd(error: Exception) -> ServiceStatus:
+    return ServiceStatus("unknown", f"the supervisor answered oddly: {str(error)[:200]}")

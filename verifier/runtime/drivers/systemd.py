@@ -12,7 +12,7 @@ from pathlib import Path
 from manifests.words.digest import digest_of
 from manifests.words.errors import HostError
 from verifier.runtime.drivers.folder import guarded
-from verifier.runtime.drivers.service import STOP_SECONDS, Service, Status, check_path
+from verifier.runtime.drivers.service import STOP_SECONDS, Service, ServiceStatus, check_path
 from verifier.site.disk import Disk
 
 BOOTED = Path("/run/systemd/system")
@@ -50,23 +50,23 @@ class Systemd:
         guarded(lambda: self.disk.remove(path), path)
         self._systemctl("daemon-reload")
 
-    def status(self, service: Service) -> Status:
+    def status(self, service: Service) -> ServiceStatus:
         unit = unit_name(self.site, service.step)
         try:
             shown = self._systemctl("show", "--property=ActiveState,SubState,WorkingDirectory,NRestarts", unit)
         except HostError as error:
-            return Status("unknown", error.problem)
+            return ServiceStatus("unknown", error.problem)
         values = dict(line.partition("=")[::2] for line in shown.splitlines())
         state = values.get("ActiveState", "")
         detail = f"{unit} is {state or 'unknown'} ({values.get('SubState', '')})"
         if values.get("WorkingDirectory") != service.record.folder:
-            return Status("stopped", f"{unit} does not run this generation")
+            return ServiceStatus("stopped", f"{unit} does not run this generation")
         if state == "active":
-            return Status("running", detail)
+            return ServiceStatus("running", detail)
         if state in ("activating", "reloading"):
             # Between two attempts a unit that fails at once is "activating (auto-restart)".
-            return Status("failing" if values.get("SubState") == "auto-restart" else "starting", detail)
-        return Status("failing" if state == "failed" else "stopped", detail)
+            return ServiceStatus("failing" if values.get("SubState") == "auto-restart" else "starting", detail)
+        return ServiceStatus("failing" if state == "failed" else "stopped", detail)
 
     @property
     def _folder(self) -> Path:

@@ -14,7 +14,7 @@ MAX_BODY = 64 << 10
 PORTS = {"http": 80, "https": 443}
 
 
-Seen = tuple[Literal["passing", "failing", "unknown"], str]
+Answer = tuple[Literal["passing", "failing", "unknown"], str]
 
 
 @dataclass
@@ -39,13 +39,13 @@ class _Line:
                 continue  # never connected, or gone already
 
 
-def look_http(address: str, path: str, status: int, authorities: tuple[Path, ...], timeout: float) -> Seen:
+def look_http(address: str, path: str, status: int, authorities: tuple[Path, ...], timeout: float) -> Answer:
     """GET ``path`` below ``address``; passing when the answer has exactly ``status``."""
     parts = _parts(address)
     if parts is None or parts.scheme not in PORTS:
         return "unknown", f"{address} is not an http address"
 
-    def ask(line: _Line) -> Seen:
+    def ask(line: _Line) -> Answer:
         host, port = _host_port(parts)
         connection: http.client.HTTPConnection
         if parts.scheme == "https":
@@ -68,13 +68,13 @@ def look_http(address: str, path: str, status: int, authorities: tuple[Path, ...
     return _bounded(ask, f"{address}{path}", timeout)
 
 
-def look_tcp(address: str, timeout: float) -> Seen:
+def look_tcp(address: str, timeout: float) -> Answer:
     """Passing when somebody accepts a connection."""
     parts = _parts(address)
     if parts is None:
         return "unknown", f"{address} has no host and port"
 
-    def ask(line: _Line) -> Seen:
+    def ask(line: _Line) -> Answer:
         with socket.create_connection(_host_port(parts), timeout=timeout) as found:
             line.hold(found)
         return "passing", f"{address} accepts connections"
@@ -82,10 +82,10 @@ def look_tcp(address: str, timeout: float) -> Seen:
     return _bounded(ask, address, timeout)
 
 
-def _bounded(ask: Callable[[_Line], Seen], what: str, timeout: float) -> Seen:
+def _bounded(ask: Callable[[_Line], Answer], what: str, timeout: float) -> Answer:
     """``ask`` in a thread: a name service that hangs and a server that trickles end with the time, too."""
     line = _Line()
-    found: list[Seen] = []
+    found: list[Answer] = []
 
     def work() -> None:
         try:

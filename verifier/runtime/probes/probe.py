@@ -17,7 +17,7 @@ from verifier.runtime.drivers.files import placed_folder
 from verifier.runtime.probes.network import look_http, look_tcp
 from verifier.site.blobs import hash_file
 
-State = Literal["passing", "failing", "unknown"]
+ProbeState = Literal["passing", "failing", "unknown"]
 TIMEOUT_SECONDS = 10.0
 
 
@@ -26,12 +26,12 @@ class ProbeResult:
     """One look. ``detail`` is a line for people at the site; never leaves it."""
 
     name: str
-    state: State
+    state: ProbeState
     detail: str
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ProbesVerdict:
     """What became of a trial: each probe's last look; ``missing`` are those that did not pass often enough."""
 
     results: tuple[ProbeResult, ...]
@@ -42,7 +42,7 @@ class Verdict:
         return not self.missing
 
 
-class Placed(Protocol):
+class PlacedStep(Protocol):
     """One step of the generation in trial, with the driver that did it."""
 
     @property
@@ -58,7 +58,7 @@ class ProbeContext:
     """Attributes: endpoints: of site.yaml; steps: of the generation; authorities: PEM files besides the system's."""
 
     endpoints: Mapping[str, str]
-    steps: Sequence[Placed]
+    steps: Sequence[PlacedStep]
     authorities: tuple[Path, ...] = ()
     timeout_seconds: float = TIMEOUT_SECONDS
 
@@ -85,7 +85,7 @@ def run_probes(
     deadline_seconds: float,
     monotonic: Callable[[], float],
     look: Callable[[Probe, ProbeContext], ProbeResult] = run_probe,
-) -> Verdict:
+) -> ProbesVerdict:
     """Look until every probe has passed as often in a row as it asks, or no further look fits before the deadline."""
     begun = monotonic()
     due = dict.fromkeys((probe.name for probe in probes), begun)
@@ -105,10 +105,10 @@ def run_probes(
         due[probe.name] = max(at + probe.every_seconds, monotonic())
         if row[probe.name] >= probe.passes:
             waiting.remove(probe)
-    return Verdict(tuple(last[probe.name] for probe in probes), tuple(probe.name for probe in waiting))
+    return ProbesVerdict(tuple(last[probe.name] for probe in probes), tuple(probe.name for probe in waiting))
 
 
-def _look(probe: Probe, context: ProbeContext) -> tuple[State, str]:
+def _look(probe: Probe, context: ProbeContext) -> tuple[ProbeState, str]:
     if probe.http is not None:
         return look_http(
             _address(probe.http.endpoint, context),
@@ -137,7 +137,7 @@ def _address(endpoint: str, context: ProbeContext) -> str:
     return address
 
 
-def _look_at_file(probe: FileProbe, context: ProbeContext) -> tuple[State, str]:
+def _look_at_file(probe: FileProbe, context: ProbeContext) -> tuple[ProbeState, str]:
     for placed in context.steps:
         step, release = placed.plan.step, placed.context.release
         if step.driver != "files" or probe.files not in step.files:
@@ -160,13 +160,13 @@ def _look_at_file(probe: FileProbe, context: ProbeContext) -> tuple[State, str]:
     return "unknown", f"no step places the file set {probe.files!r}"
 
 
-def _look_at_step(name: str, context: ProbeContext) -> tuple[State, str]:
+def _look_at_step(name: str, context: ProbeContext) -> tuple[ProbeState, str]:
     for placed in context.steps:
         if placed.plan.step.step == name:
             seen = placed.driver.observe(placed.plan, placed.context)
             wrong = [one for one in seen if one.problem]
             if not wrong:
                 return "passing", f"{len(seen)} of {len(seen)} components are as released"
-            state: State = "unknown" if any(one.observed == UNREADABLE for one in wrong) else "failing"
+            state: ProbeState = "unknown" if any(one.observed == UNREADABLE for one in wrong) else "failing"
             return state, "; ".join(one.problem for one in wrong)
     return "unknown", f"there is no step {name!r}"

@@ -42,9 +42,9 @@ from verifier.site.journal.state import (
     FormerKey,
     Offboarding,
     Proposal,
+    RecordedVerdict,
     Release,
     ReportState,
-    Said,
     SiteState,
     Stream,
     TrustState,
@@ -348,8 +348,8 @@ def _consigned(state: SiteState, event: Consigned, record: Record) -> SiteState:
     )
 
 
-def _said(event: Verdict, record: Record) -> Said:
-    return Said(
+def _said(event: Verdict, record: Record) -> RecordedVerdict:
+    return RecordedVerdict(
         item=event.item,
         plan=event.plan,
         envelope=event.envelope,

@@ -16,7 +16,7 @@ from verifier.site.journal.events import (
     Record,
 )
 from verifier.site.journal.state import Generation, Health, RolledBack, SiteState, Stream, Transaction
-from verifier.site.journal.transitions import BEFORE_CHANGE, MOVES, PART_ACTS, TABLE, Again, Deed, State
+from verifier.site.journal.transitions import BEFORE_CHANGE, MOVES, PART_ACTS, TABLE, PartRecord, RetryRequested, State
 
 
 def apply_to_transaction(state: SiteState, event: Event, record: Record, digest: str) -> SiteState:
@@ -97,11 +97,11 @@ def _asked(state: SiteState, now: Transaction, event: AskedAgain, record: Record
         )
     # A rollback by hand that stopped over its data goes on with them; everything else goes back.
     to = State.MIGRATING if now.action == "rollback" and not now.switched else State.ROLLING_BACK
-    state = _did(state, now.planned.document, Again())
+    state = _did(state, now.planned.document, RetryRequested())
     return replace(state, installs=replace(state.installs, transaction=replace(now, state=to, asked=now.asked + 1)))
 
 
-def _did(state: SiteState, number: int, deed: Deed | Again) -> SiteState:
+def _did(state: SiteState, number: int, deed: PartRecord | RetryRequested) -> SiteState:
     others = tuple(one for one in state.installs.deeds if one[0] != number)
     return (
         replace(
@@ -145,7 +145,7 @@ def _intent(state: SiteState, now: Transaction, event: Intent, record: Record) -
     return replace(state, installs=replace(state.installs, transaction=moved))
 
 
-def _deed(event: Intent | Outcome, record: Record) -> Deed | None:
+def _deed(event: Intent | Outcome, record: Record) -> PartRecord | None:
     """What the entry says of a part of the rollback document, if it is about one."""
     act = next((one for one in PART_ACTS if one == event.act), None)
     if act is None:
@@ -153,8 +153,8 @@ def _deed(event: Intent | Outcome, record: Record) -> Deed | None:
     if event.step is None:
         raise impossible_entry(record, f"{event.act} of nothing")
     if isinstance(event, Intent):
-        return Deed(act, event.step, "begun")
-    return Deed(act, event.step, event.result, event.digest or "", event.size)
+        return PartRecord(act, event.step, "begun")
+    return PartRecord(act, event.step, event.result, event.digest or "", event.size)
 
 
 def _outcome(state: SiteState, now: Transaction, event: Outcome, record: Record, digest: str) -> SiteState:

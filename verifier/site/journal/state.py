@@ -17,7 +17,7 @@ from verifier.site.journal.events import (
     PolicyInForce,
     Tried,
 )
-from verifier.site.journal.transitions import RESTING, Deeds, State
+from verifier.site.journal.transitions import RESTING, PartHistory, State
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Said:
+class RecordedVerdict:
     """A person's verdict on a plan, as recorded; judged against the policy in force when it is counted."""
 
     item: str
@@ -315,7 +315,7 @@ class TrustState:
     uses: tuple[Use, ...] = ()
     installs_since: int = 0
     proposed: tuple[Proposal, ...] = ()
-    verdicts: tuple[Said, ...] = ()
+    verdicts: tuple[RecordedVerdict, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -338,7 +338,7 @@ class InstallState:
     releases: tuple[Release, ...] = ()
     rollbacks: tuple[RolledBack, ...] = ()
     health: tuple[Health, ...] = ()
-    deeds: tuple[tuple[int, Deeds], ...] = ()
+    deeds: tuple[tuple[int, PartHistory], ...] = ()
 
     @property
     def next_generation(self) -> int:
@@ -379,7 +379,7 @@ class InstallState:
         numbers = {one.number for one in self.generations if one.release == release}
         return next((one for one in reversed(self.rollbacks) if one.source in numbers), None)
 
-    def deeds_of(self, number: int) -> Deeds:
+    def deeds_of(self, number: int) -> PartHistory:
         """What was done of the rollback document that generation ``number`` brought."""
         return next((deeds for one, deeds in self.deeds if one == number), ())
 

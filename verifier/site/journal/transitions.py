@@ -83,7 +83,7 @@ PART_ACTS: tuple[PartAct, ...] = ("backup", "try", "migrate", "undo", "restore")
 
 
 @dataclass(frozen=True)
-class Deed:
+class PartRecord:
     """One entry about one part: its intent (``begun``), or what became of it.
 
     Attributes:
@@ -99,21 +99,21 @@ class Deed:
 
 
 @dataclass(frozen=True)
-class Again:
+class RetryRequested:
     """A person has done what the recovery plan says and asks for one more try. Never written without a person."""
 
 
-Deeds = tuple[Deed | Again, ...]
+PartHistory = tuple[PartRecord | RetryRequested, ...]
 
 
-Way = Literal["undo", "restore", "repeat", "keep", "stop"]
+UndoMethod = Literal["undo", "restore", "repeat", "keep", "stop"]
 
 
 # --- what the journal holds ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Made:
+class BackupRecord:
     """A backup as it was written."""
 
     name: str
@@ -121,7 +121,7 @@ class Made:
     size: int
 
 
-class Status(StrEnum):
+class PartStatus(StrEnum):
     """How far a step is: ``CUT`` and ``UNDO_CUT`` were begun, and nobody saw the end."""
 
     UNTOUCHED = "untouched"
@@ -143,7 +143,7 @@ class TryRestore:
     """Prove that it could be restored, before anything depends on it."""
 
     backup: Backup
-    made: Made
+    made: BackupRecord
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Undo:
 @dataclass(frozen=True)
 class Restore:
     backup: Backup
-    made: Made
+    made: BackupRecord
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class Settled:
 
 
 @dataclass(frozen=True)
-class TurnBack:
+class GoBack:
     """It does not go on; from here on ask with ``back``."""
 
     code: str
@@ -176,11 +176,11 @@ class TurnBack:
 
 
 @dataclass(frozen=True)
-class Stop:
+class Blocked:
     """Nothing that the document allows leads on from here: a person must look."""
 
     code: str
     detail: str
 
 
-Part = MakeBackup | TryRestore | Apply | Undo | Restore | Settled | TurnBack | Stop
+NextPart = MakeBackup | TryRestore | Apply | Undo | Restore | Settled | GoBack | Blocked
