@@ -83,5 +83,4 @@ def key_judge(name: str, signer: ImageSigner, logs: Logs | None = None) -> KeyJu
     try:
         return KeyJudge(signer=name, key=load_carried(signer.key, where), logs=logs)
     except NewerError as error:
-        error.finding = "image-signer-algorithm"
-        raise
+        raise error.with_(finding="image-signer-algorithm") from None

@@ -161,7 +161,7 @@ def _verify_signers(head: Head, chain: Chain) -> tuple[Statement[Predicate], Quo
     quorum = weigh(chain, "release", dict(good), at=at, not_evaluated=tuple(not_evaluated))
     if wrong is not None:
         if isinstance(wrong, UntrustedError):
-            wrong.problem += f"; besides, the release is signed by {quorum.text}"
+            raise wrong.with_(problem=f"{wrong.problem}; besides, the release is signed by {quorum.text}")
         raise wrong
     remedy = "waybill sign BUNDLE --key KEY, at the vendor"
     if not quorum.met and any(one.sig is None and one.keyid in not_evaluated for one in head.signatures):

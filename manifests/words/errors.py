@@ -18,8 +18,9 @@
 Exit code 0 is success, 1 a bug of ours (any other exception), 130 an interrupt.
 """
 
+from copy import copy
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class WaybillError(Exception):
@@ -46,6 +47,25 @@ class WaybillError(Exception):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}" if self.where else self.problem
+
+    def with_(
+        self,
+        *,
+        problem: str | None = None,
+        where: str | None = None,
+        remedy: str | None = None,
+        finding: str | None = None,
+    ) -> Self:
+        """Return a copy of the same class that differs in what is given; an error is never changed after it was made.
+
+        Traceback and cause stay. Raise it ``from None`` inside an ``except``, or the failure is shown twice.
+        """
+        given = {"problem": problem, "where": where, "remedy": remedy, "finding": finding}
+        changed = copy(self)
+        vars(changed).update({name: value for name, value in given.items() if value is not None})
+        changed.args = (changed.problem,)
+        changed.__cause__ = self.__cause__
+        return changed.with_traceback(self.__traceback__)
 
 
 class UsageError(WaybillError):

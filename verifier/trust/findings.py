@@ -41,5 +41,4 @@ def ok(id_: str, text: str) -> Finding:
 
 
 def refused(id_: str, error: WaybillError) -> Finding:
-    error.finding = id_
-    return Finding(id=id_, level="refused", text=error.problem, error=error)
+    return Finding(id=id_, level="refused", text=error.problem, error=error.with_(finding=id_))
