@@ -1,13 +1,12 @@
-"""The front door: the `waybill` command, a lazy table of verbs, nothing else."""
+"""The front door: the `waybill` command, a table of commands, nothing else."""
 
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 
 import click
 
-# verb: (module:command, one line of help). A verb whose package is absent (the kit has no bundler and no fleet) is
-# not listed. Nothing of ours is imported before its verb is called.
+from console.table import CommandTable
+
+# command: (module:attribute, one line of help). Nothing of ours but this table is imported before a command is called.
 VERBS = {
     "init": ("bundler.commands.init:init_command", "Write a vendor folder that can be built at once."),
     "keygen": ("content.commands.keygen:keygen_command", "Make a signing key: FILE, and its public half beside it."),
@@ -48,26 +47,11 @@ VERBS = {
 }
 
 
-class Table(click.Group):
-    """Looks a verb up in the table and imports it only then."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [verb for verb, (target, _) in VERBS.items() if find_spec(target.partition(".")[0])]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
-            return None
-        module, _, name = VERBS[cmd_name][0].partition(":")
-        command: click.Command = getattr(import_module(module), name)
-        command.name = cmd_name
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
-            formatter.write_dl([(verb, VERBS[verb][1]) for verb in self.list_commands(ctx)])
-
-
-@click.group(cls=Table, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=CommandTable,
+    table=VERBS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="airgap-waybill", prog_name="waybill")
 def cli() -> None:
     """Pack a signed release for a site without a network, install it there, carry a signed report home."""

@@ -5,34 +5,69 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import Any
+from typing import Any  # click passes options by name, with values of any type
 
 import click
 
-from console.output import host_error, print_result
+from console.output import QUIET, VERBOSE, host_error, print_result
 from console.result import Result
 from manifests.words.errors import WaybillError
 from manifests.words.text import escape_character, is_hidden, visible
 
+GENERAL = ("as_json", "quiet", "verbose", "no_color")
 
-def verb(**settings: Any) -> Callable[[Callable[..., Result | None]], click.Command]:
-    """Make a click command of a function that returns a ``Result``; adds the options that every verb has."""
+
+class Command(click.Command):
+    """A command whose own options come before those of every command, and whose help ends with examples.
+
+    Attributes:
+        examples: One to three command lines that can be typed as they are, but for capital words.
+    """
+
+    def __init__(self, *args: Any, examples: tuple[str, ...] = (), **settings: Any) -> None:  # click's own arguments
+        super().__init__(*args, **settings)
+        self.examples = examples
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own: list[tuple[str, str]] = []
+        general: list[tuple[str, str]] = []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                (general if parameter.name in GENERAL or "--help" in parameter.opts else own).append(record)
+        for title, records in (("Options", own), ("Options of every command", general)):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"{'':{formatter.current_indent}}{example}\n")
+
+
+def verb(*, examples: tuple[str, ...] = (), **settings: Any) -> Callable[[Callable[..., Result | None]], click.Command]:
+    """Make a click command of a function that returns a ``Result``; adds the options of every command.
+
+    Args:
+        examples: Command lines for the end of the help.
+        settings: Of ``click.Command``.
+    """
 
     def decorate(function: Callable[..., Result | None]) -> click.Command:
         def run(*args: Any, as_json: bool, quiet: bool, verbose: bool, no_color: bool, **options: Any) -> None:
             context = click.get_current_context()
-            context.meta["waybill.quiet"] = quiet or as_json
+            context.meta[QUIET] = quiet or as_json
+            context.meta[VERBOSE] = verbose
             if no_color or os.environ.get("NO_COLOR"):
                 context.color = False
             sys.exit(_run(lambda: function(*args, **options), as_json=as_json, verbose=verbose))
 
         update_wrapper(run, function)
-        command: Any = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(run)
-        command = click.option("--quiet", is_flag=True, help="No messages and no progress.")(command)
-        command = click.option("--verbose", is_flag=True, help="Show where an error came from.")(command)
-        command = click.option("--no-color", is_flag=True, help="No colour, as with NO_COLOR.")(command)
-        made: click.Command = click.command(**settings)(command)
-        return made
+        command: Any = click.option("--no-color", is_flag=True, help="Print without colour, as with NO_COLOR.")(run)
+        command = click.option("--verbose", is_flag=True, help="Print full lists and digests.")(command)
+        command = click.option("--quiet", is_flag=True, help="Print no messages and no progress.")(command)
+        command = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
+        return click.command(cls=Command, examples=examples, **settings)(command)
 
     return decorate
 

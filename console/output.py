@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from dataclasses import asdict
 from typing import Any
@@ -12,11 +13,26 @@ from console.result import Result
 from manifests.words.errors import DamagedError, HostError, UsageError, WaybillError
 from manifests.words.text import visible
 
+QUIET = "waybill.quiet"
+VERBOSE = "waybill.verbose"
+# Where the output is not a terminal, and as the widest text on one that is wider.
+WIDTH = 100
+
+
+def is_set(name: str) -> bool:
+    """Whether the running command was given --quiet (``QUIET``) or --verbose (``VERBOSE``)."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(name))
+
+
+def screen_width() -> int:
+    """Columns to fill: those of the terminal, at most ``WIDTH``; ``WIDTH`` without a terminal."""
+    return min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+
 
 def say(text: str) -> None:
-    """A message for people, on stderr; silent with --quiet."""
-    context = click.get_current_context(silent=True)
-    if context is None or not context.meta.get("waybill.quiet"):
+    """Print a message for people to stderr; print nothing with --quiet."""
+    if not is_set(QUIET):
         click.echo(visible(text), err=True)
 
 

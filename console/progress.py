@@ -4,18 +4,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import click
-
+from console.output import QUIET, is_set
 from manifests.words.progress import Progress
 
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Progress]:
     """A bar with bytes, rate and time left on stderr when that is a terminal, else silence."""
-    context = click.get_current_context(silent=True)
-    if not sys.stderr.isatty() or (context is not None and context.meta.get("waybill.quiet")):
+    if not sys.stderr.isatty() or is_set(QUIET):
         yield Progress()
         return
+    # rich takes 50 ms to load, and most calls have no terminal on stderr or nothing to wait for.
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bar

@@ -26,8 +26,11 @@ def verbs() -> Iterator[tuple[str, click.Command]]:
         command = getattr(import_module(module), name)
         command.name = verb
         if isinstance(command, click.Group):
-            for below, one in sorted(command.commands.items()):
-                yield f"{verb} {below}", one
+            with click.Context(command) as context:
+                for below in command.list_commands(context):
+                    inner = command.get_command(context, below)
+                    assert inner is not None
+                    yield f"{verb} {below}", inner
         else:
             yield verb, command
 
@@ -50,12 +53,8 @@ def helps() -> str:
             help_option_names=HELP,
         ) as context:
             text = command.get_help(context)
-        kept = [
-            line for line in text.splitlines() if not re.match(r" +(-h, )?--(json|quiet|verbose|no-color|help)\b", line)
-        ]
-        parts.append(
-            f"### waybill {name}\n\n```\n" + "\n".join(kept).replace("\n\nOptions:\n```", "").rstrip() + "\n```\n"
-        )
+        kept = re.sub(r"\n\nOptions of every command:\n(  .*\n?)+", "\n", text).rstrip()
+        parts.append(f"### waybill {name}\n\n```\n{kept}\n```\n")
     return "\n".join(parts)
 
 
