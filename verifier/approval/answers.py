@@ -11,10 +11,10 @@ from manifests.trust.keys import read_capped
 from manifests.trust.private_keys import Signer
 from manifests.words.canonical import encode, parse
 from manifests.words.errors import RefusedError, WaybillError
-from verifier.approval.items import AnyItem, approvable_of, check_feasible, note_proposals
+from verifier.approval.items import AnyItem, approvable_of, check_feasible, record_proposals
 from verifier.approval.page import write_new
 from verifier.approval.request_folder import ANSWERS
-from verifier.approval.request_reader import OpenRequest, check_desk
+from verifier.approval.request_reader import OpenRequest, person_of_request
 from verifier.approval.verdicts import record_verdict, verdicts_on
 from verifier.change.driver_steps import LoadDriver
 from verifier.rules.agreement import Approvable
@@ -34,7 +34,7 @@ def sign_answer(
         RefusedError: The key is nobody's by the policy of the site, or the file is there already.
     """
     keyid = signer.public.keyid
-    person = check_desk(request, keyid)
+    person = person_of_request(request, keyid)
     approval = Approval(
         plan=request.request.plan.digest,
         verdict=verdict,
@@ -99,7 +99,7 @@ def receive_answer(site: Site, path: Path, load: LoadDriver) -> ReceivedAnswer |
             finding="answer-other-key",
         )
     signed = verify_approval(encode(answer.approval), site.policy, where)  # 3
-    note_proposals(site)
+    record_proposals(site)
     asked = _asked(site, answer, where)  # 4
     item = " ".join(answer.items)
     before = _before(site, asked, signed, where)  # 5

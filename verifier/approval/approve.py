@@ -5,7 +5,7 @@ from typing import Literal
 
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError
-from verifier.approval.items import approvable_of, check_feasible, note_proposals
+from verifier.approval.items import approvable_of, check_feasible, record_proposals
 from verifier.approval.verdicts import approval_status, person_of_key, record_verdict, sign_verdict
 from verifier.change.driver_steps import LoadDriver
 from verifier.rules.agreement import Approvable, ApprovalStatus, named
@@ -42,7 +42,7 @@ def give_verdict(
         RefusedError: The key is nobody's, the item cannot be installed here anyway, or it is another plan by now.
     """
     person_of_key(site.policy, signer)
-    note_proposals(site)
+    record_proposals(site)
     asked = approvable_of(site, items)
     check_reviewed(asked, plan)
     check_feasible(site, asked, load)

@@ -42,7 +42,7 @@ def time_plan(site: Site, time: str) -> Plan:
     )
 
 
-def confirming(site: Site, plan: Plan, signer: Signer | None) -> SignedApproval | None:
+def sign_confirmation(site: Site, plan: Plan, signer: Signer | None) -> SignedApproval | None:
     """Who says so, with their signature over ``plan``, kept at a held site; None where no key is needed or named.
 
     Raises:
@@ -84,7 +84,7 @@ def acknowledge_time(site: Site, time: str, signer: Signer | None) -> None:
             remedy="waybill status shows it",
             finding="time-not-claimed",
         )
-    word = confirming(site, time_plan(site, time), signer)
+    word = sign_confirmation(site, time_plan(site, time), signer)
     if word is None:
         raise UsageError("who says so has to sign", where="--key", remedy=f"waybill confirm --time {time} --key KEY")
     said = word.approval

@@ -31,12 +31,12 @@ def export_plan(site: Site) -> Plan:
     )
 
 
-def export_question(site: Site) -> ApprovalRequest:
+def export_request(site: Site) -> ApprovalRequest:
     """The plan of ``export_plan`` as an item of the queue, so that people elsewhere can agree to it beforehand."""
     return ApprovalRequest(item=export_item(site.state.reports.seq), plan=export_plan(site), then="report --out MEDIA")
 
 
-def let_leave(site: Site, signers: tuple[Signer, ...], how: str) -> None:
+def record_export(site: Site, signers: tuple[Signer, ...], how: str) -> None:
     """Record the agreement of ``signers`` and that the newest report leaves; of a held site that has a report.
 
     Raises:
@@ -44,7 +44,7 @@ def let_leave(site: Site, signers: tuple[Signer, ...], how: str) -> None:
         RefusedError: A key is nobody's, or somebody who may do so said no.
     """
     if site.policy.rules["export"] or signers:
-        question = export_question(site)
+        question = export_request(site)
         for signer in signers:
             record_verdict(site, question.item, question.plan, sign_verdict(site, question.plan, signer))
         require(approval_status(site, question), question.item)

@@ -3,7 +3,7 @@
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import WaybillError
-from verifier.approval.export import export_item, export_question
+from verifier.approval.export import export_item, export_request
 from verifier.approval.policy_change import ITEM as POLICY
 from verifier.approval.policy_change import PolicyChange, policy_change
 from verifier.change.driver_steps import LoadDriver
@@ -36,9 +36,9 @@ def approvable_of(site: Site, items: tuple[str, ...]) -> AnyItem:
     if item == POLICY:
         return policy_change(site)
     if item == OFFBOARD:
-        return offboard_question(site)
+        return offboard_request(site)
     if item == export_item(site.state.reports.seq) and site.state.reports.head is not None:
-        return export_question(site)
+        return export_request(site)
     if not item.startswith("b-"):
         # A way back is the customer's own; everything else comes from a vendor.
         check_served(site.state)
@@ -51,12 +51,12 @@ def check_feasible(site: Site, asked: AnyItem, load: LoadDriver) -> None:
         driver_steps_for(site, change, load)
 
 
-def offboard_question(site: Site) -> ApprovalRequest:
+def offboard_request(site: Site) -> ApprovalRequest:
     """Whether the vendor's access ends, for the reason that was given; what is asked is the rule `offboard`."""
     return ApprovalRequest(item=OFFBOARD, plan=offboard_plan(site.state), then="offboard")
 
 
-def note_proposals(site: Site) -> None:
+def record_proposals(site: Site) -> None:
     """Record, once, what ``site.yaml`` and ``policy.yaml`` propose and whose files they are; of a held site.
 
     From then on it is known since when the proposal waits and who brought it. A file that cannot be read proposes

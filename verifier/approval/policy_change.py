@@ -122,7 +122,7 @@ def show_needs(needs: dict[str, int]) -> str:
     return ", ".join(f"{count} {role}" for role, count in sorted(needs.items())) or "nobody"
 
 
-def put_in_force(site: Site) -> PolicyChange:
+def install_policy(site: Site) -> PolicyChange:
     """Put the proposal in force when the people of the policy in force have agreed.
 
     Raises:
@@ -136,7 +136,7 @@ def put_in_force(site: Site) -> PolicyChange:
 
 
 @dataclass(frozen=True)
-class Founding:
+class PolicyRefounding:
     """The way out of a quorum that can no longer be met.
 
     Attributes:
@@ -150,7 +150,7 @@ class Founding:
     paper: str
 
 
-def found_anew(site: Site, founding: Founding) -> PolicyChange:
+def refound_policy(site: Site, founding: PolicyRefounding) -> PolicyChange:
     """Put the proposal in force with the agreement of those who are left, because the others are gone.
 
     Raises:

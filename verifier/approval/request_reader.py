@@ -312,7 +312,7 @@ def _standing(request: ReviewRequest, policy: Policy, said: tuple[SignedApproval
     return replace(ordinary, emergency=tuple(spare))
 
 
-def check_desk(request: OpenRequest, keyid: str) -> str:
+def person_of_request(request: OpenRequest, keyid: str) -> str:
     """The person whose key it is, by the policy in the request.
 
     Raises:

@@ -24,7 +24,7 @@ from manifests.words.time import rfc3339
 from verifier.approval.items import AnyItem
 from verifier.approval.release_documents import ReadBlob, ReleaseDocuments
 from verifier.approval.request_folder import ANSWERS, DOCUMENTS, REQUEST
-from verifier.approval.review_input import ReviewInput, read_review_input, store_of
+from verifier.approval.review_input import ReviewInput, read_review_input, store_reader
 from verifier.approval.verdicts import approval_status, verdicts_on
 from verifier.change.driver_steps import LoadDriver
 from verifier.change.space import SpaceNeed
@@ -141,7 +141,7 @@ def _collect(
     site: Site, asked: AnyItem, items: tuple[str, ...], shelf: _Shelf, load: LoadDriver
 ) -> tuple[ReviewRequest, ReviewInput]:
     state = site.state
-    matter = read_review_input(site, asked, load, shelf.reading(store_of(site)))
+    matter = read_review_input(site, asked, load, shelf.reading(store_reader(site)))
     standing = approval_status(site, asked)
     documents = tuple(shelf.held.values())
     heads = {one.release: read_kept_head(site, one.release) for one in matter.vouched}

@@ -32,7 +32,7 @@ ChangeKind = Literal["added", "removed", "changed", "same"]
 
 
 @dataclass(frozen=True)
-class Leaving:
+class ReviewedSignal:
     """One signal that will leave. Attributes: how: against the contract in force; facts: all that bounds it."""
 
     name: str
@@ -41,7 +41,7 @@ class Leaving:
 
 
 @dataclass(frozen=True)
-class Named:
+class ReviewedHandler:
     """One handler that can be asked for. Attributes: how: against the release that runs."""
 
     name: str
@@ -117,8 +117,8 @@ class Review:
     differences: tuple[Difference, ...]
     unchanged_images: int
     advisories: Advisories
-    signals: tuple[Leaving, ...]
-    handlers: tuple[Named, ...]
+    signals: tuple[ReviewedSignal, ...]
+    handlers: tuple[ReviewedHandler, ...]
     config: str
     probes: tuple[str, ...]
     work: tuple[str, ...]
@@ -250,21 +250,21 @@ def _unchanged(before: ReleaseDocuments | None, after: ReleaseDocuments | None) 
     return sum((one.name, one.manifest.digest) in known for one in after.release.images)
 
 
-def _signals(known: Contract | None, contract: Contract | None) -> tuple[Leaving, ...]:
+def _signals(known: Contract | None, contract: Contract | None) -> tuple[ReviewedSignal, ...]:
     """Every signal that will leave, marked against the contract in force, and those that leave no longer."""
     if contract is None:
         return ()
     old = {one.name: signal_facts(one) for one in known.signals} if known else {}
     new = {one.name: signal_facts(one) for one in contract.signals}
-    gone = (Leaving(name, "removed", facts) for name, facts in old.items() if name not in new)
-    return (*(Leaving(name, _how(old.get(name), facts), facts) for name, facts in new.items()), *gone)
+    gone = (ReviewedSignal(name, "removed", facts) for name, facts in old.items() if name not in new)
+    return (*(ReviewedSignal(name, _how(old.get(name), facts), facts) for name, facts in new.items()), *gone)
 
 
-def _handlers(before: Release | None, after: Release | None) -> tuple[Named, ...]:
+def _handlers(before: Release | None, after: Release | None) -> tuple[ReviewedHandler, ...]:
     old = {one.name: handler_facts(one) for one in before.handlers} if before else {}
     new = {one.name: handler_facts(one) for one in after.handlers} if after else {}
-    gone = (Named(name, "removed", facts) for name, facts in old.items() if name not in new)
-    return (*(Named(name, _how(old.get(name), facts), facts) for name, facts in new.items()), *gone)
+    gone = (ReviewedHandler(name, "removed", facts) for name, facts in old.items() if name not in new)
+    return (*(ReviewedHandler(name, _how(old.get(name), facts), facts) for name, facts in new.items()), *gone)
 
 
 def _how(old: object, new: object) -> ChangeKind:

@@ -88,7 +88,7 @@ def read_review_input(site: Site, asked: AnyItem, load: LoadDriver, read: ReadBl
         RefusedError: This site lacks a driver that a release needs.
     """
     if isinstance(asked, Change | Route):
-        return _of_releases(site, asked, load, read or store_of(site))
+        return _of_releases(site, asked, load, read or store_reader(site))
     matter = ReviewInput(item=asked.item, plan=asked.plan, policy=site.policy)
     if isinstance(asked, PolicyChange):
         return replace(matter, proposed=asked.proposed, findings=tuple(_tight(asked.proposed)))
@@ -129,7 +129,7 @@ def _left_before(site: Site, hops: tuple[Change, ...]) -> list[Finding]:
     return found
 
 
-def store_of(site: Site) -> ReadBlob:
+def store_reader(site: Site) -> ReadBlob:
     """Reads what the site holds."""
     return lambda blob, limit: get_blob(site.blobs, blob, limit)
 
@@ -143,7 +143,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
     heads = {one: read_kept_head(site, one) for one in names}
     now = read_installed(site, running).release if running else None
     same = same_images(now, change.release)
-    before = side_of(site, running, read, same) if running else None
+    before = generation_documents(site, running, read, same) if running else None
     between, lost = _between(site, change, heads)
     several = len(hops) > 1
     return ReviewInput(
@@ -168,7 +168,9 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
     )
 
 
-def side_of(site: Site, generation: Generation, read: ReadBlob, same: frozenset[str] = frozenset()) -> ReleaseDocuments:
+def generation_documents(
+    site: Site, generation: Generation, read: ReadBlob, same: frozenset[str] = frozenset()
+) -> ReleaseDocuments:
     """An installed generation with what belongs to it; ``same`` as for ``read_release_documents``."""
     installed = read_installed(site, generation)
     return read_release_documents(

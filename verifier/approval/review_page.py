@@ -1,9 +1,9 @@
 """A review as a paper: what an approver reads, in the order in which it matters. Pure."""
 
 from manifests.words.units import show_duration, show_size, show_uses
-from verifier.approval.differences.compare_values import Difference, said
+from verifier.approval.differences.compare_values import Difference, join_facts
 from verifier.approval.page import Page, Row, Section, Table, section_text
-from verifier.approval.review import Leaving, Named, Review
+from verifier.approval.review import Review, ReviewedHandler, ReviewedSignal
 from verifier.change.space import SpaceNeed
 from verifier.rules.agreement import OTHERS, Approvable, ApprovalStatus, named
 
@@ -11,7 +11,7 @@ from verifier.rules.agreement import OTHERS, Approvable, ApprovalStatus, named
 MANY = 20
 
 
-def review_paper(review: Review, agreement: Section, lead: tuple[str, ...] = (), about: str = "") -> Page:
+def make_review_page(review: Review, agreement: Section, lead: tuple[str, ...] = (), about: str = "") -> Page:
     """``agreement``: who must agree; ``lead``: more lines under the title, such as where a request comes from."""
     sections = (
         _warnings(review),
@@ -32,7 +32,7 @@ def review_paper(review: Review, agreement: Section, lead: tuple[str, ...] = (),
         _config(review),
         _table("steps and probes", review, ("steps", "probes"), ("name", "before", "after")),
         _done(review),
-        back_section(review),
+        rollback_section(review),
         _needs(review),
         _table("policy", review, ("policy",), ("what", "before", "after")),
         _findings(review),
@@ -128,18 +128,18 @@ def _contract(review: Review) -> Section:
     )
 
 
-def _signal(one: Leaving) -> Row:
+def _signal(one: ReviewedSignal) -> Row:
     facts = dict(one.facts)
     kept, why = facts.pop("kept", ""), facts.pop("why", "")
-    return Row((one.name, said(facts), kept, why), one.how)
+    return Row((one.name, join_facts(facts), kept, why), one.how)
 
 
-def _named(title: str, handlers: tuple[Named, ...]) -> Section:
+def _named(title: str, handlers: tuple[ReviewedHandler, ...]) -> Section:
     rows = []
     for one in handlers:
         facts = dict(one.facts)
         does, risk, may, runs = (facts.pop(name, "") for name in ("does", "risk", "may", "runs"))
-        rows.append(Row((one.name, does, f"{risk}; may {may}", runs, said(facts)), one.how))
+        rows.append(Row((one.name, does, f"{risk}; may {may}", runs, join_facts(facts)), one.how))
     return Section(
         title, table=Table(("handler", "what it does", "risk, and what it may", "runs", "bounds"), tuple(rows))
     )
@@ -159,7 +159,7 @@ def _done(review: Review) -> Section:
     return Section("what will be done", (*review.work, *(f"probe {one}" for one in review.probes)))
 
 
-def back_section(review: Review) -> Section:
+def rollback_section(review: Review) -> Section:
     """How a release is left, or what going back means."""
     back = review.back
     if back is None:

@@ -25,7 +25,7 @@ from verifier.site.vendor_trust import list_in_force, own_chain
 _WORKED = (State.CONFIRMED, State.SETTLED)
 
 
-def judge_carried(site: Site, said: Consignment, where: str) -> tuple[SignedAuthorisation, ...]:
+def verify_carried(site: Site, said: Consignment, where: str) -> tuple[SignedAuthorisation, ...]:
     """The authorisations in a consignment, each signed by the rollback role and for this very site.
 
     Raises:

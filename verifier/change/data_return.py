@@ -10,7 +10,7 @@ from manifests.words.units import show_size
 from verifier.change.backups import backup_folder
 from verifier.change.driver_steps import LoadDriver, driver_steps
 from verifier.change.recovery import act_of_part
-from verifier.change.rollback_script import plan_back
+from verifier.change.rollback_script import plan_undo
 from verifier.runtime.migrations import check_backup
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
@@ -95,7 +95,7 @@ def plan_data_return(site: Site, target: Generation, running: Generation, item: 
 def _parts_of(site: Site, generation: Generation) -> tuple[NextPart, ...]:
     """What of its data is still to be taken back."""
     document = rollback_document(site, read_installed(site, generation).release)
-    return plan_back(document, site.state.installs.deeds_of(generation.number))
+    return plan_undo(document, site.state.installs.deeds_of(generation.number))
 
 
 def _check_there(line: tuple[Generation, ...], item: str) -> None:

@@ -190,7 +190,7 @@ def decide(
     raise AssertionError(now.state)
 
 
-def leads_back(script: RollbackScript | None) -> MarkInconsistent | None:
+def rollback_obstacle(script: RollbackScript | None) -> MarkInconsistent | None:
     """Why nothing leads back to the former generation; None when something does."""
     found = _retreat(script)
     return found if isinstance(found, MarkInconsistent) else None
@@ -248,7 +248,7 @@ def _ask(now: Transaction, observed: DiskState, again: str, script: RollbackScri
     """Forward only where the data are those of the generation that `current` names, and nothing leads back."""
     if now.switched and again != "back" and observed.current == now.planned.target and script is not None:
         whole = script.taken_back if script.back else not script.taken_back
-        if whole and leads_back(script) is not None:
+        if whole and rollback_obstacle(script) is not None:
             return RecordRetry("forward")
     return RecordRetry("back")
 

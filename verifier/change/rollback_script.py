@@ -322,7 +322,7 @@ def plan_backups(document: Rollback, folder: Path, *, fresh: bool, block: int) -
     )
 
 
-def plan_back(document: Rollback, deeds: PartHistory, *, fresh: bool = False) -> tuple[NextPart, ...]:
+def plan_undo(document: Rollback, deeds: PartHistory, *, fresh: bool = False) -> tuple[NextPart, ...]:
     """Everything that going back would do if nothing failed; a ``Blocked`` at the end where it would not get there."""
     parts: list[NextPart] = []
     while not isinstance(part := next_part(document, deeds, back=True, fresh=fresh), Settled):

@@ -48,7 +48,7 @@ class InstallNeed:
     where: Path | None = None
 
 
-def plan_need(site: Site, change: Change, crew: tuple[DriverStep, ...], told: ProgressCallback) -> InstallNeed:
+def plan_space(site: Site, change: Change, crew: tuple[DriverStep, ...], told: ProgressCallback) -> InstallNeed:
     """Bytes and inodes that staging takes. Reads every blob that is there already, and writes nothing.
 
     Raises:
@@ -57,12 +57,12 @@ def plan_need(site: Site, change: Change, crew: tuple[DriverStep, ...], told: Pr
     missing = missing_blobs(site.blobs, change.release.members, told=told)
     block = site.disk.space(site.blobs).block
     size, inodes = space_for(missing, block)
-    wanted = space_wanted(site, change, crew, size, inodes)
+    wanted = required_space(site, change, crew, size, inodes)
     check_space(site.disk, wanted)
     return InstallNeed(missing=missing, bytes=sum(one[1] for one in wanted), inodes=sum(one[2] for one in wanted))
 
 
-def space_wanted(
+def required_space(
     site: Site, change: Change, crew: tuple[DriverStep, ...], size: int, inodes: int
 ) -> tuple[tuple[Path, int, int], ...]:
     """``(place, bytes, inodes)`` of everything that is written; ``size`` and ``inodes`` are those of new blobs."""
@@ -73,7 +73,7 @@ def space_wanted(
     )
     if not change.planned.document:
         return wanted
-    return (*wanted, backup_need(site, change.installed, change.rollback, fresh=not change.planned.source))
+    return (*wanted, backup_space(site, change.installed, change.rollback, fresh=not change.planned.source))
 
 
 def space_needs(
@@ -85,7 +85,7 @@ def space_needs(
     size, inodes = space_for(missing, site.disk.space(site.blobs).block)
     wanted_all: list[tuple[Path, int, int]] = []
     for i, (hop, crew) in enumerate(zip(hops, crews, strict=True)):
-        wanted_all += space_wanted(site, hop, crew, *((size, inodes) if i == 0 else (0, 0)))
+        wanted_all += required_space(site, hop, crew, *((size, inodes) if i == 0 else (0, 0)))
     sums: dict[int, list[tuple[Path, int, int]]] = {}
     for one in wanted_all:
         sums.setdefault(site.disk.space(one[0]).device, []).append(one)
@@ -111,7 +111,7 @@ def place_name(site: Site, place: Path) -> str:
     return str(place.relative_to(site.path)) if place.is_relative_to(site.path) else str(place)
 
 
-def backup_need(site: Site, installed: Installed, document: Rollback, *, fresh: bool) -> tuple[Path, int, int]:
+def backup_space(site: Site, installed: Installed, document: Rollback, *, fresh: bool) -> tuple[Path, int, int]:
     """Where the backups go, and the bytes and inodes that they may take there."""
     folder = backup_folder(site.path, installed)
     plan = plan_backups(document, folder, fresh=fresh, block=site.disk.space(folder).block)

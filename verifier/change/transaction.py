@@ -5,7 +5,7 @@ from collections.abc import Callable
 from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
 from manifests.words.errors import InconsistentError, RolledBackError, TrialError, WaybillError
 from manifests.words.units import show_duration
-from verifier.change.recovery import RollbackScript, leads_back
+from verifier.change.recovery import RollbackScript, rollback_obstacle
 from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_generation, read_installed
 from verifier.site.journal.events import Planned
@@ -83,11 +83,11 @@ def trial_left(site: Site) -> int | None:
     return target_of(site, now.planned).release.trial.at_most_seconds - spent
 
 
-def trial_words(site: Site) -> str:
+def describe_trial(site: Site) -> str:
     """How long the trial still lasts and what comes then; empty when it cannot be told."""
     try:
         left = trial_left(site)
-        stays = left is not None and leads_back(script_of(site)) is not None
+        stays = left is not None and rollback_obstacle(script_of(site)) is not None
     except WaybillError:
         return ""
     if left is None:
@@ -99,7 +99,7 @@ def trial_words(site: Site) -> str:
     return f"{show_duration(left)} of its running time are left, then it goes back by itself"
 
 
-def how_to_confirm(site: Site) -> str:
+def confirm_command(site: Site) -> str:
     """The command that ends a trial well, as it has to be typed here."""
     try:
         asks_key = site.policy.confirm.or_person is not None
@@ -108,7 +108,7 @@ def how_to_confirm(site: Site) -> str:
     return "waybill confirm --key KEY" if asks_key else "waybill confirm"
 
 
-def outcome_of(site: Site) -> WaybillError | None:
+def transaction_error(site: Site) -> WaybillError | None:
     """How the last transaction ended, as the failure that the command ends with; None when all is well."""
     state = site.state
     now = state.installs.transaction
@@ -132,12 +132,12 @@ def outcome_of(site: Site) -> WaybillError | None:
             finding=now.code or "inconsistent",
         )
     if now.state == State.PROBING and now.passed:
-        left = trial_words(site)
+        left = describe_trial(site)
         return TrialError(
             f"generation {target} ({now.planned.version}) runs on trial and passed its probes"
             + (f"; {left}" if left else ""),
             where=now.planned.item,
-            remedy=f"{how_to_confirm(site)}, or waybill rollback",
+            remedy=f"{confirm_command(site)}, or waybill rollback",
             finding="trial",
         )
     if now.state in BEFORE_CHANGE:

@@ -15,7 +15,13 @@ from manifests.words.errors import AttentionError, UsageError
 from manifests.words.fingerprint import parse_fingerprint
 from manifests.words.text import one_line
 from verifier.approval.differences.policy import policy_differences
-from verifier.approval.policy_change import Founding, PolicyChange, found_anew, policy_change, put_in_force
+from verifier.approval.policy_change import (
+    PolicyChange,
+    PolicyRefounding,
+    install_policy,
+    policy_change,
+    refound_policy,
+)
 from verifier.change.values import Change
 from verifier.commands.site_options import (
     hold_here,
@@ -141,9 +147,9 @@ def _install_policy(
     with hold_here(place, "install") as site:
         if reason is not None and fingerprint is not None:
             paper = parse_fingerprint(fingerprint)
-            change = found_anew(site, Founding(gone=gone, reason=reason, paper=paper))
+            change = refound_policy(site, PolicyRefounding(gone=gone, reason=reason, paper=paper))
         else:
-            change = put_in_force(site)
+            change = install_policy(site)
         report = write_report_after(site, "policy")
     lines = [f"policy {change.proposed.number} is in force", *_policy_lines(change)]
     error = None

@@ -21,7 +21,7 @@ from manifests.transport.armour import armour_report
 from manifests.transport.telephone import spoken_line
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError, UntrustedError, UsageError
-from verifier.approval.export import let_leave
+from verifier.approval.export import record_export
 from verifier.reporting.field_sources import contract_in_force, explain, field_sources_text
 from verifier.reporting.qr import as_blocks, check_free, draw, picture_names, write_pictures
 from verifier.reporting.report_observe import observe_site, read_previous_report
@@ -99,11 +99,11 @@ def _hand_out(site: Site, signers: "tuple[Signer, ...]", *, new: bool, way: str,
     raw = read_report(site, site.state.reports.seq, head).raw
     if way == "text":
         shown = armour_report(raw).rstrip("\n")
-        let_leave(site, signers, "as text")
+        record_export(site, signers, "as text")
         return Result(shown, {**result.data, "text": shown})
     if way == "line":
         shown = spoken_line(site.state.site_key.keyid, site.state.reports.seq, head)
-        let_leave(site, signers, "as a telephone line")
+        record_export(site, signers, "as a telephone line")
         text = f"{shown}\n\nreport {site.state.reports.seq}; it proves nothing until the report itself has come"
         return Result(text, {**result.data, "line": shown})
     return _draw(site, raw, result, signers, target)
@@ -113,7 +113,7 @@ def _draw(site: Site, raw: bytes, result: Result, signers: "tuple[Signer, ...]",
     symbols = draw(raw)
     names = picture_names(target, len(symbols)) if target else ()
     check_free(names)
-    let_leave(site, signers, f"as {len(symbols)} QR symbols")
+    record_export(site, signers, f"as {len(symbols)} QR symbols")
     if target is None:
         blocks = [f"{as_blocks(one)}\nsymbol {i} of {len(symbols)}" for i, one in enumerate(symbols, 1)]
         return Result("\n\n".join(blocks), {**result.data, "symbols": len(symbols)})

@@ -22,7 +22,7 @@ from verifier.approval.request_reader import OpenRequest, is_request_folder, ope
 from verifier.approval.request_writer import write_request
 from verifier.approval.review import Review, make_review, queue_text
 from verifier.approval.review_input import ReviewInput, read_review_input
-from verifier.approval.review_page import agreement_section, review_paper
+from verifier.approval.review_page import agreement_section, make_review_page
 from verifier.approval.verdicts import approval_status
 from verifier.commands.site_options import items_argument, open_here, runtime_here, site_option
 from verifier.rules.agreement import ApprovalStatus
@@ -90,7 +90,7 @@ def _review(site: Site, items: tuple[str, ...], page: Path | None, out: Path | N
 
     def paper_of(matter: ReviewInput) -> tuple[Review, Page]:
         review = make_review(matter)
-        return review, review_paper(review, agreement_section(asked, standing), _subject_lines(review), _about())
+        return review, make_review_page(review, agreement_section(asked, standing), _subject_lines(review), _about())
 
     if out is None:
         review, paper = paper_of(read_review_input(site, asked, runtime_here().load))
@@ -138,7 +138,7 @@ def _review_request(folder: Path, fingerprint: str | None, page: Path | None) ->
         "made_at": request.request.made_at,
         "site_key": request.request.key.keyid,
     }
-    return _shown(review_paper(review, section, lead, _about()), data, page)
+    return _shown(make_review_page(review, section, lead, _about()), data, page)
 
 
 def _digest_of_paper(fingerprint: str | None) -> str:

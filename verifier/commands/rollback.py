@@ -10,7 +10,7 @@ from manifests.words.errors import WaybillError
 from verifier.approval.page import section_text
 from verifier.approval.review import make_review
 from verifier.approval.review_input import read_review_input
-from verifier.approval.review_page import back_section
+from verifier.approval.review_page import rollback_section
 from verifier.change.rollback_plan import rollback_change
 from verifier.commands.install import install_output
 from verifier.commands.site_options import hold_here, runtime_here, signer_of, site_option, write_report_after
@@ -53,6 +53,6 @@ def _going_back(site: Site, number: int | None) -> list[str]:
     target = number or site.former()
     try:
         asked = rollback_change(site, target)
-        return section_text(back_section(make_review(read_review_input(site, asked, runtime_here().load))))
+        return section_text(rollback_section(make_review(read_review_input(site, asked, runtime_here().load))))
     except WaybillError:
         return []  # `rollback` itself says what is wrong

@@ -2,7 +2,7 @@
 
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError
-from verifier.approval.confirmation import confirming, trial_plan
+from verifier.approval.confirmation import sign_confirmation, trial_plan
 from verifier.install.machine import Machine, ManualConfirmation
 from verifier.install.result import InstallResult, WriteReport, result_of
 from verifier.install.wiring import Runtime
@@ -20,6 +20,6 @@ def confirm(site: Site, tools: Runtime, *, signer: Signer | None, tell: WriteRep
     if now is None or now.state != State.PROBING or not now.passed:
         raise RefusedError("nothing waits to be confirmed", where="confirm", remedy="waybill status", finding="idle")
     site.make_room()
-    word = confirming(site, trial_plan(site, now), signer)
+    word = sign_confirmation(site, trial_plan(site, now), signer)
     Machine(site, tools).drive(forward=False, confirmed=ManualConfirmation(word))
     return result_of(site, tell, "confirm", None)

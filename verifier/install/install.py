@@ -13,12 +13,12 @@ from manifests.words.canonical import encode
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, RefusedError, UsageError, WaitingError
 from manifests.words.units import show_size, show_uses
-from verifier.approval.items import approvable_of, note_proposals
+from verifier.approval.items import approvable_of, record_proposals
 from verifier.approval.verdicts import approval_status
 from verifier.change.driver_steps import DriverStep
 from verifier.change.install_plan import driver_steps_for
 from verifier.change.route import Route
-from verifier.change.space import ProgressCallback, plan_need
+from verifier.change.space import ProgressCallback, plan_space
 from verifier.change.values import Change
 from verifier.install.machine import Machine
 from verifier.install.result import (
@@ -73,7 +73,7 @@ def install(
     finish_previous(site, tools)  # 1
     check_idle(site)
     if not dry_run:
-        note_proposals(site)
+        record_proposals(site)
     route = _route(site, items)  # 2
     crews = [driver_steps_for(site, hop, tools.load) for hop in route.hops]
     standing = approval_status(site, route, emergency or _used_for(site, route.plan))  # 3
@@ -84,7 +84,7 @@ def install(
     if site.state.installs.contract is None and not dry_run:  # 4
         _check_contract(route.hops[0], contract)
     if dry_run:
-        need = plan_need(site, route.hops[0], crews[0], told)
+        need = plan_space(site, route.hops[0], crews[0], told)
         lines = check_rollback_possible(site, route.hops[0], tools, need.missing, told)
         return InstallResult(site.state.installs.running, None, None, need, lines)
     ended = InstallResult(site.state.installs.running, None, None)
@@ -126,7 +126,7 @@ def _install_one(
     tell: WriteReport,
     told: ProgressCallback,
 ) -> InstallResult:
-    need = plan_need(site, change, crew, told)  # 5
+    need = plan_space(site, change, crew, told)  # 5
     check_rollback_possible(site, change, tools, need.missing, told)
     tools.say(f"{len(need.missing)} blobs are new here; {show_size(need.bytes)} in all")
     site.keep_document(encode(route.plan))  # 6

@@ -32,7 +32,7 @@ from verifier.change.recovery import (
     RunAct,
     act_of_part,
     decide,
-    leads_back,
+    rollback_obstacle,
 )
 from verifier.change.transaction import document_owner, read_document, script_of, target_of, trial_left
 from verifier.install.wiring import Runtime
@@ -118,7 +118,7 @@ class Machine:
 
     def why_no_way_back(self) -> MarkInconsistent | None:
         """Why the transaction under way cannot be taken back; None when it can."""
-        return leads_back(self._script())
+        return rollback_obstacle(self._script())
 
     def _drive(
         self,

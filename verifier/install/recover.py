@@ -1,7 +1,7 @@
 """Finish what a crash or a reboot interrupted."""
 
 from verifier.change.driver_steps import driver_steps
-from verifier.change.transaction import outcome_of, trial_words
+from verifier.change.transaction import describe_trial, transaction_error
 from verifier.install.machine import Machine
 from verifier.install.result import TICK, InstallResult, WriteReport, result_of
 from verifier.install.wiring import Runtime
@@ -28,12 +28,12 @@ def recover(site: Site, tools: Runtime, *, tell: WriteReport, due: bool = False)
     if rest.why == "person" and due:
         # What the clock of this boot counted must not be lost with the boot.
         site.record(Note(code=TICK))
-        awaited = f"a person's word is awaited; {trial_words(site)}"
+        awaited = f"a person's word is awaited; {describe_trial(site)}"
     if after.seq == before.seq and rest.why in ("idle", "person") and (again := _start_again(site, tools)):
         return f"started again: {', '.join(again)}", result_of(site, tell, "recover", None, expected_back=True)
     if after.seq == before.seq:
         what = "nothing was unfinished" if rest.why in ("idle", "person") else f"at rest: {rest.why}"
-        return awaited or what, InstallResult(after.installs.running, outcome_of(site), None)
+        return awaited or what, InstallResult(after.installs.running, transaction_error(site), None)
     now = after.installs.transaction
     what = f"now {now.state}" if now is not None else "current was set right"
     return what, result_of(site, tell, "recover", None)

@@ -10,7 +10,7 @@ from manifests.words.units import show_size
 from verifier.change.data_return import check_previous_generation
 from verifier.change.route import Route, items_under_way
 from verifier.change.space import InstallNeed, ProgressCallback
-from verifier.change.transaction import how_to_confirm, outcome_of
+from verifier.change.transaction import confirm_command, transaction_error
 from verifier.change.values import Change
 from verifier.install.machine import Machine
 from verifier.install.wiring import Runtime
@@ -62,7 +62,7 @@ def check_idle(site: Site) -> None:
         RefusedError: One is on trial.
     """
     now = site.state.installs.transaction
-    error = outcome_of(site)
+    error = transaction_error(site)
     if site.state.installs.inconsistent and error is not None:
         raise error
     if now is None or now.state in (*BEFORE_CHANGE, State.SETTLED, State.ROLLED_BACK):
@@ -71,7 +71,7 @@ def check_idle(site: Site) -> None:
         raise RefusedError(
             f"generation {now.planned.target} is on trial",
             where="site",
-            remedy=f"{how_to_confirm(site)}, or waybill rollback",
+            remedy=f"{confirm_command(site)}, or waybill rollback",
             finding="trial",
         )
     if now.state != State.CONFIRMED:
@@ -123,7 +123,7 @@ def result_of(
     site: Site, tell: WriteReport, cause: str, need: InstallNeed | None, *, expected_back: bool = False
 ) -> InstallResult:
     """Tell support, and say how it ended; a report that cannot be written never hides the outcome."""
-    error = outcome_of(site)
+    error = transaction_error(site)
     now = site.state.installs.transaction
     if expected_back and now is not None and now.state == State.ROLLED_BACK:
         error = None

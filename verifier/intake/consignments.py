@@ -14,7 +14,7 @@ from manifests.documents.consignment import (
 from manifests.trust.keys import read_capped
 from manifests.words.canonical import encode
 from manifests.words.errors import RefusedError, WaybillError
-from verifier.change.below_floor import AuthorisationStatus, authorisation_status, judge_carried
+from verifier.change.below_floor import AuthorisationStatus, authorisation_status, verify_carried
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.chain import read_journal
@@ -100,7 +100,7 @@ def receive_consignment(site: Site, seen: ParsedConsignment, say: Notify = silen
     except RefusedError as error:
         _alarm(site, said, error)
         raise
-    carried = judge_carried(site, said, where)  # 6
+    carried = verify_carried(site, said, where)  # 6
     answers = answer_requests(said.requests, _handlers(site))
     site.record(  # 7
         Consigned(

@@ -12,7 +12,7 @@ from manifests.documents.report import OffboardReason
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import AttentionError, WaybillError
 from verifier.approval.approve import give_verdict
-from verifier.approval.items import OFFBOARD, offboard_question
+from verifier.approval.items import OFFBOARD, offboard_request
 from verifier.approval.verdicts import approval_status
 from verifier.install.result import check_idle
 from verifier.reporting.access_probes import run_access_probes
@@ -73,7 +73,7 @@ def end_access(site: Site) -> None:
         DamagedError: The site's key is not here, so nobody could sign the final report.
     """
     check_idle(site)
-    question = offboard_question(site)
+    question = offboard_request(site)
     counted = approval_status(site, question)
     require(counted, OFFBOARD)
     site.signer()

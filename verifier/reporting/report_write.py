@@ -13,8 +13,8 @@ from manifests.trust.private_keys import Signer
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from manifests.words.units import parse_size
-from verifier.approval.export import let_leave
-from verifier.approval.items import note_proposals
+from verifier.approval.export import record_export
+from verifier.approval.items import record_proposals
 from verifier.reporting.report_observe import observe_site, read_previous_report
 from verifier.reporting.report_plan import plan_report
 from verifier.site.disk import Disk
@@ -52,7 +52,7 @@ def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "request
         check_served(site.state)
     finish_key(site)
     take_over(site)  # 1
-    note_proposals(site)
+    record_proposals(site)
     observed = observe_site(site)  # 2
     former = read_previous_report(site)
     report = plan_report(site.state, observed, former, cause=cause, now=now)  # 3
@@ -156,7 +156,7 @@ def export_reports(
                 "holds something else, and nothing is overwritten", where=str(target), remedy="name another folder"
             )
         ready.append((target, raw))
-    let_leave(site, signers, f"to {folder}")
+    record_export(site, signers, f"to {folder}")
     for target, raw in ready:
         if not target.exists():
             disk.write(target, raw)

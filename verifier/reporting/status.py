@@ -14,7 +14,7 @@ from verifier.approval.queue import Waiting, waiting_data
 from verifier.approval.review import queue_text
 from verifier.change.below_floor import open_authorisations
 from verifier.change.route import items_of_plan
-from verifier.change.transaction import outcome_of, trial_left
+from verifier.change.transaction import transaction_error, trial_left
 from verifier.install.result import check_idle
 from verifier.rules.emergency import uses_left
 from verifier.rules.time import FAR_AHEAD, clock_verdict, effective_now, passed_dates
@@ -226,9 +226,9 @@ def _unsettled(site: Site) -> WaybillError | None:
         _ = site.policy
         check_idle(site)
         if site.state.installs.inconsistent:
-            return outcome_of(site)
+            return transaction_error(site)
     except WaybillError as found:
-        return outcome_of(site) or found
+        return transaction_error(site) or found
     now = site.state.installs.transaction
     if now is not None and now.act is not None and now.state != State.SETTLED:
         return AttentionError(
@@ -394,7 +394,7 @@ def _unfinished(site: Site) -> list[str]:
     now = site.state.installs.transaction
     if now is None or now.state == State.SETTLED:
         return []
-    error = outcome_of(site)
+    error = transaction_error(site)
     if error is not None:
         return [f"! {error.problem}", f"  {error.remedy}", ""]
     if now.state == State.CONFIRMED:

@@ -49,7 +49,7 @@ from verifier.approval.page import section_text
 from verifier.approval.request_reader import open_request
 from verifier.approval.review import make_review
 from verifier.approval.review_input import read_review_input
-from verifier.approval.review_page import back_section
+from verifier.approval.review_page import rollback_section
 from verifier.change.rollback_plan import rollback_change
 from verifier.intake.media import receive_media
 from verifier.reporting.history import history_lines
@@ -109,7 +109,7 @@ def test_below_the_floor_by_the_word_of_both_once(place: Place) -> None:
     assert change.plan.kinds == ("below-floor", "rollback")
     assert change.plan.subject == change.planned.authorisation
     review = make_review(read_review_input(place.open(), change, load_driver))
-    text = "\n".join(section_text(back_section(review)))
+    text = "\n".join(section_text(rollback_section(review)))
     for words in (
         "by authorisation 7 of small-works",
         "1.1.0 loses orders at midnight",

@@ -24,7 +24,7 @@ from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk, Recordin
 from tests.place import Place, make_place, nobody
 from tests.vendor import Vendor
 from verifier.approval.answers import sign_answer
-from verifier.approval.items import approvable_of, offboard_question
+from verifier.approval.items import approvable_of, offboard_request
 from verifier.approval.queue import waiting_items
 from verifier.approval.request_reader import open_request
 from verifier.approval.request_writer import write_request
@@ -313,7 +313,7 @@ def test_people_are_asked(place: Place) -> None:
         agree_offboarding(site, people["sec-1"])
         ask_offboarding(site, "another reason")  # what the first one agreed to is not this
         agree_offboarding(site, people["sec-2"])
-        assert approval_status(site, offboard_question(site)).missing == "1 security"
+        assert approval_status(site, offboard_request(site)).missing == "1 security"
         (waits,) = [one for one in waiting_items(site) if one.kind == "offboard"]
         assert [(one.role, one.have, one.need) for one in waits.roles] == [("security", 1, 2)]
         agree_offboarding(site, people["sec-1"])

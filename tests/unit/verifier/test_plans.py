@@ -13,7 +13,7 @@ from tests.faults.model import QuickDisk
 from tests.governed import EMERGENCY, TAIL, agree, govern, policy_text, write_policy
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.approval.items import approvable_of, offboard_question
+from verifier.approval.items import approvable_of, offboard_request
 from verifier.approval.queue import Waiting, waiting_items
 from verifier.approval.review import queue_text
 from verifier.approval.verdicts import approval_status
@@ -346,9 +346,9 @@ def test_an_emergency_rule_is_asked_for_by_name_counted_and_spent(place: Place) 
     write_policy(place, policy_text(4, tail=TAIL + EMERGENCY))
     agree(place, "policy", "ops-1", "sec-1")
     with place.hold() as site:
-        from verifier.approval.policy_change import put_in_force
+        from verifier.approval.policy_change import install_policy
 
-        put_in_force(site)
+        install_policy(site)
     assert spare(place, "r-1.3.0") == ["critical-fix"]
 
 
@@ -489,13 +489,13 @@ def test_offboarding_is_asked_like_everything_else(place: Place) -> None:
         ask_offboarding(site, "retired")
     site = place.open()
     with pytest.raises(WaitingError, match="offboard waits for 1 operator, 1 security"):
-        require(approval_status(site, offboard_question(site)), "offboard")
+        require(approval_status(site, offboard_request(site)), "offboard")
     agree(place, "offboard", "ops-1")
     waits = item(place, "offboard")
     assert {one.role: one.have for one in waits.roles} == {"operator": 1, "security": 0}
     agree(place, "offboard", "sec-1")
     site = place.open()
-    require(approval_status(site, offboard_question(site)), "offboard")
+    require(approval_status(site, offboard_request(site)), "offboard")
     assert site.state.installs.transaction is not None
     assert site.state.installs.transaction.state == State.SETTLED
 

@@ -16,13 +16,13 @@ from tests.governed import PEOPLE, TAIL, agree, govern, policy_text, write_polic
 from tests.place import Place, make_place
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, Vendor
 from verifier.approval.differences.policy import policy_differences
-from verifier.approval.items import approvable_of, note_proposals
+from verifier.approval.items import approvable_of, record_proposals
 from verifier.approval.page import Section, as_text
-from verifier.approval.policy_change import Founding, found_anew, policy_change, put_in_force
+from verifier.approval.policy_change import PolicyRefounding, install_policy, policy_change, refound_policy
 from verifier.approval.queue import waiting_items
 from verifier.approval.review import make_review
 from verifier.approval.review_input import read_review_input
-from verifier.approval.review_page import agreement_section, review_paper
+from verifier.approval.review_page import agreement_section, make_review_page
 from verifier.approval.verdicts import approval_status
 from verifier.reporting.status import read_status
 from verifier.runtime.drivers.driver import load_driver
@@ -43,7 +43,7 @@ def place(made: Place, tmp_path: Path) -> Place:
 
 def put(place: Place) -> None:
     with place.hold() as site:
-        put_in_force(site)
+        install_policy(site)
 
 
 def test_a_change_binds_when_the_people_of_the_policy_in_force_agree(place: Place) -> None:
@@ -105,7 +105,7 @@ def test_the_review_says_who_joins_and_leaves_and_what_each_rule_becomes(place: 
     assert said["veto"][1:] == ("security", "nobody")
     assert said["person ops-3"][2].startswith("operator, key ")
     assert said["person dpo-1"][1].startswith("privacy, key ")
-    text = as_text(review_paper(review, agreement_section(change, approval_status(site, change))))
+    text = as_text(make_review_page(review, agreement_section(change, approval_status(site, change))))
     for words in ("policy: policy 2 to 3", "rule patch", "1 operator", "waybill approve policy --plan sha256:"):
         assert words in text
     assert policy_differences(site.policy, site.policy) == ()
@@ -260,13 +260,15 @@ def test_approvals_under_an_older_policy_and_by_people_who_left_are_void(place: 
 # --- a quorum that can no longer be met -----------------------------------------------------------------------------
 
 
-def founding(place: Place, *gone: str, reason: str = "both left the company", paper: str | None = None) -> Founding:
-    return Founding(gone=gone, reason=reason, paper=paper or policy_change(place.open()).digest)
+def founding(
+    place: Place, *gone: str, reason: str = "both left the company", paper: str | None = None
+) -> PolicyRefounding:
+    return PolicyRefounding(gone=gone, reason=reason, paper=paper or policy_change(place.open()).digest)
 
 
-def found(place: Place, how: Founding) -> None:
+def found(place: Place, how: PolicyRefounding) -> None:
     with place.hold() as site:
-        found_anew(site, how)
+        refound_policy(site, how)
 
 
 def test_those_who_are_left_found_it_anew_and_it_is_told(place: Place) -> None:
@@ -317,7 +319,7 @@ def test_what_it_does_not_do(place: Place) -> None:
 def test_where_one_lost_key_is_enough_is_to_be_weighed(place: Place) -> None:
     write_policy(place, policy_text(3))
     review = make_review(read_review_input(place.open(), policy_change(place.open()), load_driver))
-    text = as_text(review_paper(review, Section("who must agree")))
+    text = as_text(make_review_page(review, Section("who must agree")))
     assert "contract: needs the only person of role privacy" in text.partition("\nwho must agree")[0]
     assert "major, irreversible: needs all 2 people of role operator" in text
     write_policy(place, policy_text(3, tail=TAIL.replace("proposer_counts: true", "proposer_counts: false")))
@@ -352,7 +354,7 @@ def test_a_proposal_is_noted_once(place: Place) -> None:
     place.people["nobody"] = generate_key()
     write_policy(place, policy_text(3))
     with place.hold() as site:
-        note_proposals(site)
+        record_proposals(site)
         before = site.state.seq
-        note_proposals(site)
+        record_proposals(site)
         assert site.state.seq == before

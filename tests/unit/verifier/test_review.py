@@ -29,7 +29,7 @@ from verifier.approval.page import Page, as_page, as_text
 from verifier.approval.release_documents import ReleaseDocuments, read_release_documents
 from verifier.approval.review import Review, make_review
 from verifier.approval.review_input import ReviewInput, read_review_input
-from verifier.approval.review_page import agreement_section, review_paper
+from verifier.approval.review_page import agreement_section, make_review_page
 from verifier.approval.verdicts import approval_status
 from verifier.change.route import plan_change
 from verifier.change.space import SpaceNeed
@@ -219,7 +219,7 @@ def papers(found: ReviewInput) -> tuple[Review, str, str]:
     review = make_review(found)
     standing = count_approvals(POLICY, roles_needed(POLICY, found.plan.kinds), ())
     asked = ApprovalRequest(item=found.item, plan=found.plan, then="install r-1.1.0")
-    paper = review_paper(review, agreement_section(asked, standing))
+    paper = make_review_page(review, agreement_section(asked, standing))
     return review, as_text(paper), as_page(paper)
 
 
@@ -594,7 +594,7 @@ def test_the_review_at_the_site(tmp_path: Path) -> None:
     assert review.rooms is not None
     assert sum(room.bytes for room in review.rooms) > 4 << 20
     assert review.part("settings", "config") == ()
-    paper: Page = review_paper(review, agreement_section(change, approval_status(site, change)))
+    paper: Page = make_review_page(review, agreement_section(change, approval_status(site, change)))
     assert "waits for 1 operator: waybill approve r-1.1.0 --plan sha256:" in as_text(paper)
     place.bring(tmp_path / "3.tar")
     site = place.open()
@@ -602,4 +602,4 @@ def test_the_review_at_the_site(tmp_path: Path) -> None:
     review = make_review(read_review_input(site, back, load_driver))
     assert review.title == "back to generation 1, small 1.0.0"
     assert review.advisories.reopened == ("CVE-3", "CVE-9")
-    assert "opens again" in as_text(review_paper(review, agreement_section(back, approval_status(site, back))))
+    assert "opens again" in as_text(make_review_page(review, agreement_section(back, approval_status(site, back))))

@@ -31,7 +31,7 @@ PARTS = (
 HIDDEN = "(not shown)"
 
 
-At = tuple[str | int, ...]
+JsonPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Difference:
     after: str = ""
 
     def line(self) -> str:
-        said = f"{self.before} to {self.after}" if self.how == "changed" else self.before or self.after
-        return f"{self.part:<10} {self.how:<8} {self.name}" + (f": {said}" if said else "")
+        join_facts = f"{self.before} to {self.after}" if self.how == "changed" else self.before or self.after
+        return f"{self.part:<10} {self.how:<8} {self.name}" + (f": {join_facts}" if join_facts else "")
 
 
-def values(part: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
+def compare_facts(part: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
     """Differences of two maps from a name to what is said of it."""
     for name in sorted(old.keys() | new.keys()):
         if name not in new:
@@ -60,32 +60,32 @@ def values(part: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterato
             yield Difference(part, name, "changed", old[name], new[name])
 
 
-def things(
+def compare_items(
     part: str, old: Mapping[str, Mapping[str, str]], new: Mapping[str, Mapping[str, str]]
 ) -> Iterator[Difference]:
     """The same for things with several facts each; a changed one says only the facts that changed."""
     for name in sorted(old.keys() | new.keys()):
         was, now = old.get(name), new.get(name)
         if now is None and was is not None:
-            yield Difference(part, name, "removed", before=said(was))
+            yield Difference(part, name, "removed", before=join_facts(was))
         elif was is None and now is not None:
-            yield Difference(part, name, "added", after=said(now))
+            yield Difference(part, name, "added", after=join_facts(now))
         elif was is not None and now is not None and was != now:
             changed = [fact for fact in sorted(was.keys() | now.keys()) if was.get(fact) != now.get(fact)]
             yield Difference(
                 part,
                 name,
                 "changed",
-                said({fact: was.get(fact, "none") for fact in changed}),
-                said({fact: now.get(fact, "none") for fact in changed}),
+                join_facts({fact: was.get(fact, "none") for fact in changed}),
+                join_facts({fact: now.get(fact, "none") for fact in changed}),
             )
 
 
-def said(facts: Mapping[str, str]) -> str:
+def join_facts(facts: Mapping[str, str]) -> str:
     return "; ".join(f"{name} {value}" for name, value in facts.items() if value)
 
 
-def compare_each(
+def facts_by_name(
     release: Release | None, part: str, facts: Callable[..., Mapping[str, str]], key: str = "name"
 ) -> dict[str, Mapping[str, str]]:
     if release is None:

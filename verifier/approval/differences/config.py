@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from manifests.foreign.config_schema import Json
-from verifier.approval.differences.compare_values import HIDDEN, At, Difference
+from verifier.approval.differences.compare_values import HIDDEN, Difference, JsonPath
 
 # A value under such a name should be a reference; where somebody wrote the secret itself, it is not printed.
 _SECRET_NAME = re.compile(r"(pass(word|phrase|wd)?|secret|token|credentials?|private.?key|api.?key)$", re.IGNORECASE)
@@ -44,7 +44,7 @@ def _differ(one: Json, other: Json) -> bool:
     return json.dumps(one, sort_keys=True) != json.dumps(other, sort_keys=True)
 
 
-def leaves(value: Json, hidden: Callable[[At], bool] = lambda _: False, at: At = ()) -> dict[str, Leaf]:
+def leaves(value: Json, hidden: Callable[[JsonPath], bool] = lambda _: False, at: JsonPath = ()) -> dict[str, Leaf]:
     """Every value of a JSON document by its path; a list of plain values is one value."""
     if isinstance(value, dict) and set(value) == {"secret"} and isinstance(value["secret"], str):
         return {show_path(at): Leaf(value, f"{{secret: {value['secret']}}}")}
@@ -65,7 +65,7 @@ def leaves(value: Json, hidden: Callable[[At], bool] = lambda _: False, at: At =
     return {show_path(at): Leaf(value, HIDDEN if secret else _plain(value))}
 
 
-def show_path(at: At) -> str:
+def show_path(at: JsonPath) -> str:
     """``a.b[0]``; a name that could be taken for a path is quoted, so that two paths never look the same."""
     text = ""
     for part in at:
@@ -81,13 +81,13 @@ def _plain(value: Json) -> str:
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
-def hidden_by(schema: bytes | None) -> Callable[[At], bool]:
+def hidden_by(schema: bytes | None) -> Callable[[JsonPath], bool]:
     """Whether the schema says of a path that its value is not for showing: ``writeOnly``, or ``format: password``."""
     if schema is None:
         return lambda _: False
     top: Json = json.loads(schema)
 
-    def node(at: At) -> Json:
+    def node(at: JsonPath) -> Json:
         now = _resolved(top, top)
         for part in at:
             if not isinstance(now, dict):
@@ -102,7 +102,7 @@ def hidden_by(schema: bytes | None) -> Callable[[At], bool]:
             now = _resolved(top, now)
         return now
 
-    def hidden(at: At) -> bool:
+    def hidden(at: JsonPath) -> bool:
         found = node(at)
         return isinstance(found, dict) and (found.get("writeOnly") is True or found.get("format") == "password")
 

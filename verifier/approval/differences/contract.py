@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 from manifests.documents.contract import Contract, Signal
 from manifests.words.units import show_duration, show_size
-from verifier.approval.differences.compare_values import Difference, show_values, things, values
+from verifier.approval.differences.compare_values import Difference, compare_facts, compare_items, show_values
 
 
 def contract_differences(old: Contract | None, new: Contract | None) -> Iterator[Difference]:
     """Signals that will leave from now on, no longer, or otherwise; and the contract's own bounds."""
-    yield from values("contract", _contract_facts(old), _contract_facts(new))
+    yield from compare_facts("contract", _contract_facts(old), _contract_facts(new))
     was = {f"signal {one.name}": signal_facts(one) for one in old.signals} if old else {}
     now = {f"signal {one.name}": signal_facts(one) for one in new.signals} if new else {}
-    yield from things("contract", was, now)
+    yield from compare_items("contract", was, now)
 
 
 def _contract_facts(contract: Contract | None) -> dict[str, str]:

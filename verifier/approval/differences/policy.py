@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from manifests.documents.policy import Policy
 from manifests.foreign.config_schema import Json
 from manifests.trust.root import Root
-from verifier.approval.differences.compare_values import Difference, values
+from verifier.approval.differences.compare_values import Difference, compare_facts
 from verifier.approval.differences.config import config_differences
 
 
 def policy_differences(old: Policy | None, new: Policy) -> tuple[Difference, ...]:
     """People who join and leave, rules that ask more or less, and everything else that a policy says."""
-    return tuple(values("policy", policy_facts(old) if old else {}, policy_facts(new)))
+    return tuple(compare_facts("policy", policy_facts(old) if old else {}, policy_facts(new)))
 
 
 def policy_facts(policy: Policy) -> dict[str, str]:
@@ -48,7 +48,7 @@ def _needs(needs: Mapping[str, int]) -> str:
 
 def root_differences(old: Root, new: Root) -> tuple[Difference, ...]:
     """Who joins and who leaves, role by role."""
-    return tuple(values("root", _root_facts(old), _root_facts(new)))
+    return tuple(compare_facts("root", _root_facts(old), _root_facts(new)))
 
 
 def _root_facts(root: Root) -> dict[str, str]:

@@ -14,11 +14,11 @@ from manifests.words.units import show_duration, show_size
 from verifier.approval.differences.compare_values import (
     Difference,
     DifferenceKind,
-    compare_each,
+    compare_facts,
+    compare_items,
+    facts_by_name,
     show_values,
     signed_by,
-    things,
-    values,
 )
 from verifier.approval.differences.config import config_differences, leaves
 from verifier.approval.differences.contract import contract_differences
@@ -40,14 +40,16 @@ def release_differences(old: ReleaseDocuments | None, new: ReleaseDocuments) -> 
 
 def _release_differences(old: ReleaseDocuments | None, new: ReleaseDocuments) -> Iterator[Difference]:
     before, after = (old.release if old else None), new.release
-    yield from values("release", _facts(before), _facts(after))
+    yield from compare_facts("release", _facts(before), _facts(after))
     yield from _advisories(old, new)
-    yield from things("images", compare_each(before, "images", image_facts), compare_each(after, "images", image_facts))
+    yield from compare_items(
+        "images", facts_by_name(before, "images", image_facts), facts_by_name(after, "images", image_facts)
+    )
     yield from component_differences(old.components if old else {}, new.components)
     for part in ("charts", "programs"):
-        yield from things(part, compare_each(before, part, _digests), compare_each(after, part, _digests))
-    yield from values("files", _files(before), _files(after))
-    yield from values("schema", _schema(old), _schema(new))
+        yield from compare_items(part, facts_by_name(before, part, _digests), facts_by_name(after, part, _digests))
+    yield from compare_facts("files", _files(before), _files(after))
+    yield from compare_facts("schema", _schema(old), _schema(new))
     if new.config is not None or (old and old.config is not None):
         yield from config_differences(
             old.config if old else None, new.config, (old.schema if old else None, new.schema)
@@ -55,16 +57,18 @@ def _release_differences(old: ReleaseDocuments | None, new: ReleaseDocuments) ->
     if new.settings is not None or (old and old.settings is not None):
         yield from config_differences(old.settings if old else None, new.settings, (None, None), part="settings")
     yield from contract_differences(old.contract if old else None, new.contract)
-    yield from things(
-        "handlers", compare_each(before, "handlers", handler_facts), compare_each(after, "handlers", handler_facts)
+    yield from compare_items(
+        "handlers", facts_by_name(before, "handlers", handler_facts), facts_by_name(after, "handlers", handler_facts)
     )
-    yield from things(
+    yield from compare_items(
         "steps",
-        compare_each(before, "install", _step_facts, "step"),
-        compare_each(after, "install", _step_facts, "step"),
+        facts_by_name(before, "install", _step_facts, "step"),
+        facts_by_name(after, "install", _step_facts, "step"),
     )
-    yield from things("probes", compare_each(before, "probes", probe_facts), compare_each(after, "probes", probe_facts))
-    yield from values("rollback", _rollback(old.rollback if old else None), _rollback(new.rollback))
+    yield from compare_items(
+        "probes", facts_by_name(before, "probes", probe_facts), facts_by_name(after, "probes", probe_facts)
+    )
+    yield from compare_facts("rollback", _rollback(old.rollback if old else None), _rollback(new.rollback))
 
 
 def _facts(release: Release | None) -> dict[str, str]:
