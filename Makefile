@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MINUTES ?= 5
+VECTORS ?= build/vectors
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 TOOLS := docker-registry skopeo umoci mmdebstrap strace libarchive-tools openssl softhsm2 libfuse2 chromium
 
-.PHONY: demo test fast check format bench fuzz sweep plug-pull tools docs clean
+.PHONY: demo test fast check format bench fuzz sweep plug-pull tools docs vectors clean
 
 demo: $(STAMP)  ## the whole loop on a real product; leaves ./demo behind to play with
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py demo
@@ -43,6 +44,9 @@ plug-pull: $(STAMP)  ## pulls the plug of a site 200 times, and some of what was
 
 docs: $(STAMP)  ## write docs/cli.md and the drawings from the program
 	$(BIN)/python -m tests.docs --write
+
+vectors: $(STAMP)  ## write the test vectors as plain files into VECTORS, for verifiers in other languages
+	$(BIN)/python -m tests.vectors.published $(VECTORS)
 
 tools:  ## Debian packages that tests of real parts use; tests without their tool are skipped by its name
 	apt-get update -qq

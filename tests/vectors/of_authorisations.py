@@ -35,7 +35,7 @@ from tests.place import Place, make_place
 from tests.rootwork import NEW_ROOT, listing, next_root
 from tests.vectors.of_documents import NUMBERS, SPELLINGS
 from tests.vectors.of_roots import LATER
-from tests.vectors.surgery import Paper, folder
+from tests.vectors.surgery import Paper, folder, given_chain
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, STRANGER, Vendor
 from verifier.change.rollback_plan import rollback_change
 from verifier.site.vendor_trust import adopt_roots
@@ -106,7 +106,7 @@ def before(raw: bytes, chain: Chain = PLAIN) -> Callable[[], Paper]:
         verify_authorisation(data, chain)
         return ""
 
-    return lambda: Paper(raw, judge)
+    return lambda: Paper(raw, judge, "authorisation", given_chain(chain))
 
 
 def said(found: Authorisation, *signers: FileSigner, chain: Chain = PLAIN) -> Callable[[], Paper]:

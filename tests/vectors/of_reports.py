@@ -17,7 +17,7 @@ from manifests.trust.rotation import Rotation, SignedRotation, sign_rotation, ve
 from manifests.words.canonical import decode, encode
 from manifests.words.digest import digest_of
 from tests.unit.fleet.reporter import Reporter
-from tests.vectors.surgery import Paper
+from tests.vectors.surgery import Paper, given_key
 from tests.vendor import Vendor, derived
 
 OLD, NEW, THIRD = derived(301), derived(302), derived(303)
@@ -37,7 +37,7 @@ def before(raw: bytes, key: FileSigner = OLD) -> Callable[[], Paper]:
         r_report_reader.verify_report(data, key.public)
         return ""
 
-    return lambda: Paper(raw, judge)
+    return lambda: Paper(raw, judge, "report", given_key(key.public))
 
 
 def first() -> r.Report:
@@ -146,7 +146,7 @@ def enrolling(said: Enrolment, *signers: FileSigner, type_: str = ENROLMENT_TYPE
         verify_enrolment(data)
         return ""
 
-    return lambda: Paper(seal(encode(said), type_, signers), judge)
+    return lambda: Paper(seal(encode(said), type_, signers), judge, "enrolment")
 
 
 def rotating(one: SignedRotation, key: FileSigner = OLD) -> Callable[[], Paper]:
@@ -154,7 +154,7 @@ def rotating(one: SignedRotation, key: FileSigner = OLD) -> Callable[[], Paper]:
         verify_rotation(decode(data, SignedRotation, "rotation"), key.public)
         return ""
 
-    return lambda: Paper(encode(one), judge)
+    return lambda: Paper(encode(one), judge, "rotation", given_key(key.public))
 
 
 def rewritten(one: SignedRotation, **changes: Any) -> SignedRotation:

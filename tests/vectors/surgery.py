@@ -5,10 +5,11 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from content.bundle.archive import BLOCK, END, header, padded, parse_header
 from content.bundle.bulk import no_progress
@@ -17,8 +18,9 @@ from content.bundle.head_writer import encode_head
 from content.trust.head import Known
 from manifests.trust.envelope import INTOTO, pae
 from manifests.trust.envelope_writer import wrap_signature
+from manifests.trust.keys import PublicKey
 from manifests.trust.private_keys import FileSigner
-from manifests.trust.root import Pin
+from manifests.trust.root import Chain, Pin
 from manifests.words.digest import digest_of
 from manifests.words.errors import WaybillError
 from tests.vendor import Vendor, bulk
@@ -52,13 +54,31 @@ class Paper:
         raw: Its bytes, from published keys and fixed dates.
         judge: Asks the program itself, and passes on what that raises; says what came of a good one, if there is more
             than one way to be good.
+        kind, given: What the folder of plain files says of it; a document without a kind is not written there.
     """
 
     raw: bytes
     judge: Callable[[bytes], str]
+    kind: str = ""
+    given: Mapping[str, Any] = field(default_factory=dict)
 
 
 Variants = Mapping[str, Callable[[], Case | Paper]]
+
+
+def given_key(key: PublicKey) -> dict[str, Any]:
+    """How a public key is given to the reader of a document."""
+    return {"key": {"algorithm": key.algorithm, "public": key.public}}
+
+
+def given_chain(chain: Chain) -> dict[str, Any]:
+    """How a trust chain is given to the reader of a document: pinned to its first root document."""
+    first = chain.roots[0]
+    return {
+        "roots": tuple(one.raw for one in chain.roots),
+        "pin": {"version": first.root.version, "digest": first.fingerprint},
+        "revoked_keys": sorted(chain.revoked),
+    }
 
 
 @dataclass(frozen=True)
