@@ -22,7 +22,7 @@ def check_authorisations(file: Handwritten, release: ReleaseFile, chain: Chain, 
         path = folder / text
         said = verify_authorisation(read_capped(path, MAX_AUTHORISATION), chain, str(path)).authorisation
         leaves = said.leaves
-        if (said.product, leaves.channel, leaves.mark) != (release.product, release.channel, mark):  # F-216
+        if (said.product, leaves.channel, leaves.mark) != (release.product, release.channel, mark):  # D-6.7
             raise RefusedError(
                 f"authorisation {said.number} leaves {said.product} {leaves.channel} {leaves.mark.sequence} of epoch "
                 f"{leaves.mark.epoch}, this release is {release.product} {release.channel} {mark.sequence} of epoch "

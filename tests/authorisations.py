@@ -24,7 +24,7 @@ SITE = "northern-grid/small/production/east"
 
 @dataclass(frozen=True)
 class Raised(Vendor):
-    """It raises the floor above the release before it, and so promises no way back (F-217)."""
+    """It raises the floor above the release before it, and so promises no way back (D-6.8)."""
 
     floor: int = 2
 

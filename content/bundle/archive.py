@@ -26,7 +26,7 @@ def header(name: str, size: int) -> bytes:
 
     Sizes from 8^11 on are base-256 (a high bit, then big-endian), never the longer form for the shorter number.
     """
-    length = b"%011o\0" % size if size < _OCTAL_LIMIT else b"\x80" + size.to_bytes(11, "big")  # F-03
+    length = b"%011o\0" % size if size < _OCTAL_LIMIT else b"\x80" + size.to_bytes(11, "big")  # F-2.3
     before = b"".join(
         (name.encode("ascii").ljust(100, b"\0"), b"0000644\0", b"0000000\0", b"0000000\0", length, b"00000000000\0")
     )
@@ -42,7 +42,7 @@ def parse_header(block: bytes, where: str) -> tuple[str, int]:
     try:
         size = int.from_bytes(field[1:], "big") if field[:1] == b"\x80" else int(field[:11].decode("ascii"), 8)
         text = name.decode("ascii")
-        same = size >= 0 and header(text, size) == block  # F-02
+        same = size >= 0 and header(text, size) == block  # F-2.2
     except (ValueError, OverflowError):
         same = False
     if len(block) != BLOCK or not same:

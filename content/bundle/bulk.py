@@ -146,7 +146,7 @@ def _padding(descriptor: int, place: MemberLocation) -> tuple[DamagedRange, ...]
     if not count:
         return ()
     try:
-        same = os.pread(descriptor, count, start) == bytes(count)  # F-04
+        same = os.pread(descriptor, count, start) == bytes(count)  # F-2.4
     except OSError:
         return (hurt_at(place, start, start + count, "unreadable"),)
     return () if same else (hurt_at(place, start, start + count),)
@@ -179,7 +179,7 @@ def _check(
         return wrong
     if place.blob.size >= BUFFER:
         os.posix_fadvise(descriptor, dropped, at - dropped, os.POSIX_FADV_DONTNEED)
-    if "sha256:" + hashed.hexdigest() != place.blob.digest:  # F-112
+    if "sha256:" + hashed.hexdigest() != place.blob.digest:  # F-9.4
         return (hurt_at(place, place.offset, end),)
     return ()
 
@@ -255,7 +255,7 @@ def verify_stream(
                     raise _damaged_stream(release, kept, hurt_at(place, place.offset, end_of(place)), what)
                 present.append(place)
                 at += member_length(place.blob.size)
-            if not cut and block + source.take(len(END)) != END:  # F-01
+            if not cut and block + source.take(len(END)) != END:  # F-2.5
                 raise damaged_error("the archive does not end where its last member does", f"{what} at byte {at}")
         except OSError:
             here = release.bulk_at + source.taken

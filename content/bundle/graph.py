@@ -43,7 +43,7 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
     members = {one.digest: one.size for one in release.members[2:]}
     absent = {(one.parent, one.digest) for one in release.absent}
     index = _parse(read(release.members[0].digest), _WHERE, "")
-    if not isinstance(index, ImageIndex):  # F-120
+    if not isinstance(index, ImageIndex):  # F-10.2
         raise MalformedError("not an image index", where=_WHERE)
     nodes: dict[str, Node] = {}
     reached: set[str] = set()
@@ -53,7 +53,7 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
         below: dict[str, ImageIndex] = {}
         for descriptor, parent in level:
             if (parent, descriptor.digest) in absent:
-                left_out.add((parent, descriptor.digest))  # F-126
+                left_out.add((parent, descriptor.digest))  # F-10.8
                 continue
             _check_member(descriptor, members, parent)
             reached.add(descriptor.digest)
@@ -64,22 +64,23 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
                 for blob in (document.config, *document.layers):
                     _check_member(blob, members, descriptor.digest)
                     reached.add(blob.digest)
-        if below and depth == MAX_DEPTH:  # F-127
+        if below and depth == MAX_DEPTH:  # F-10.9
             raise MalformedError(f"indexes are nested deeper than {MAX_DEPTH}", where=min(below))
         level = [(child, parent) for parent, document in below.items() for child in document.manifests]
-    if left_out != absent:  # F-126
+    if left_out != absent:  # F-10.8
         _, digest = min(absent - left_out)
         raise MalformedError(f"{digest} is listed and no index here names it", where="release.json $.absent")
     for node in nodes.values():
         subject = node.document.subject
-        if subject and subject.digest not in members and subject.digest not in {child for _, child in absent}:  # F-129
+        # F-10.11
+        if subject and subject.digest not in members and subject.digest not in {child for _, child in absent}:
             raise MalformedError(f"its subject {subject.digest} is not in the bundle", where=node.descriptor.digest)
     graph = Graph(top=index.manifests, nodes=nodes)
     for image in release.images:
         _check_image(release, image, graph)
     reached |= {blob.digest for _, blob in referenced(release)}
     extra = set(members) - reached
-    if extra:  # F-132
+    if extra:  # F-10.14
         raise MalformedError(f"{min(extra)} is a member that nothing refers to", where="release.json $.members")
     return graph
 
@@ -90,7 +91,7 @@ def _document(
     """Parsed once; a second descriptor may not call the same bytes something else."""
     known = nodes.get(descriptor.digest)
     if known is not None:
-        if descriptor.media_type != known.descriptor.media_type:  # F-122
+        if descriptor.media_type != known.descriptor.media_type:  # F-10.4
             raise MalformedError(
                 f"called {descriptor.media_type} and {known.descriptor.media_type}", where=descriptor.digest
             )
@@ -108,7 +109,7 @@ def _parse(data: bytes, name: str, media_type: str) -> ImageManifest | ImageInde
 
 
 def _check_member(descriptor: Descriptor, members: dict[str, int], where: str) -> None:
-    if members.get(descriptor.digest) != descriptor.size:  # F-125
+    if members.get(descriptor.digest) != descriptor.size:  # F-10.7
         raise MalformedError(f"{descriptor.digest} of {descriptor.size} bytes is not a member", where=where)
 
 
@@ -117,7 +118,7 @@ def _check_image(release: Release, image: Image, graph: Graph) -> None:
     where = f"release.json image {image.name}"
     name = f"{image.to}:{release.version}"
     listed = [one for one in graph.top if dict(one.annotations).get(REF_NAME) == name]
-    if [one.digest for one in listed] != [image.manifest.digest]:  # F-130
+    if [one.digest for one in listed] != [image.manifest.digest]:  # F-10.12
         raise MalformedError(f"index.json does not list {image.manifest.digest} as {name}", where=where)
     if listed[0].size != image.manifest.size or listed[0].media_type != image.manifest.media_type:
         raise MalformedError("size or media type differs from index.json", where=where)
@@ -126,7 +127,7 @@ def _check_image(release: Release, image: Image, graph: Graph) -> None:
     if isinstance(document, ImageIndex):
         subjects |= {child.digest for child in document.manifests}
     for sbom in image.sboms:
-        if sbom.digest not in _layers_of_referrers(graph, subjects):  # F-131
+        if sbom.digest not in _layers_of_referrers(graph, subjects):  # F-10.13
             raise MalformedError(f"SBOM {sbom.digest} does not hang on the image", where=where)
 
 

@@ -1,6 +1,6 @@
 """Read the head of a bundle: its first ``bulk_at`` bytes, on which trust is decided.
 
-The layout is docs/format.md, section "The head"; numbers such as F-12 in comments are its rules.
+The layout is docs/format.md, section "The head"; numbers such as F-3.9 in comments are its rules.
 """
 
 import os
@@ -108,9 +108,9 @@ def read_head(read: Callable[[int], bytes], what: str = "bundle") -> Head:
     """
     reader = _Reader(_named(read, what), what)
     name, data = reader.member({"oci-layout": len(OCI_LAYOUT)})
-    if data != OCI_LAYOUT:  # F-06
+    if data != OCI_LAYOUT:  # F-3.1
         raise MalformedError("oci-layout is not the constant of the format", where=what)
-    name, release = reader.member({"release.json": MAX_RELEASE})  # F-07
+    name, release = reader.member({"release.json": MAX_RELEASE})  # F-3.2
     signatures: list[Signature] = []
     roots: list[bytes] = []
     first_root = 0
@@ -121,47 +121,47 @@ def read_head(read: Callable[[int], bytes], what: str = "bundle") -> Head:
         if name == "reserve":
             break
         if match := _SIGNATURE_NAME.fullmatch(name):
-            if roots or revocations is not None or len(signatures) >= MAX_SIGNATURES:  # F-08
+            if roots or revocations is not None or len(signatures) >= MAX_SIGNATURES:  # F-3.3
                 raise MalformedError("signatures are pairs, before the root documents", where=f"{what} {name}")
             keyid = match[1]
             if (
                 signatures and keyid == signatures[-1].keyid and signatures[-1].sig is None and match[2] == "sig"
-            ):  # F-08
+            ):  # F-3.3
                 raise MalformedError("of a signer's two files the .sig comes first", where=f"{what} {name}")
-            if signatures and keyid == signatures[-1].keyid:  # F-08
+            if signatures and keyid == signatures[-1].keyid:  # F-3.3
                 problem = "a key has signed twice; keys are counted, not signatures"
                 raise MalformedError(problem, where=f"{what} {name}", finding="signature-twice")
-            if signatures and keyid < signatures[-1].keyid:  # F-08
+            if signatures and keyid < signatures[-1].keyid:  # F-3.3
                 raise MalformedError("signatures are not in order of key ids", where=f"{what} {name}")
             sig = None
             if match[2] == "sig":
                 sig = reader.body(name, size, MAX_SIG)
                 _, bundle = reader.member({f"signatures/{keyid}.sigstore.json": MAX_BUNDLE})
-            else:  # F-202
+            else:  # F-3.4
                 bundle = reader.body(name, size, MAX_BUNDLE)
             signatures.append(Signature(keyid=keyid, sig=sig, bundle=bundle))
         elif match := _ROOT_NAME.fullmatch(name):
             version = int(match[1])
-            # F-09
+            # F-3.5
             late = revocations is not None or trusted_root is not None
             if late or len(roots) >= MAX_ROOTS or (roots and version != first_root + len(roots)):
                 raise MalformedError("root documents are consecutive, at most 256", where=f"{what} {name}")
             first_root = first_root or version
             roots.append(reader.body(name, size, MAX_ROOT))
-        elif name == TRUSTED_ROOT and roots and revocations is None and trusted_root is None:  # F-203
+        elif name == TRUSTED_ROOT and roots and revocations is None and trusted_root is None:  # F-3.6
             trusted_root = reader.body(name, size, MAX_TRUSTED_ROOT)
-        elif name == "revocations.json" and revocations is None:  # F-11
+        elif name == "revocations.json" and revocations is None:  # F-3.8
             revocations = reader.body(name, size, MAX_REVOCATIONS)
         else:
-            raise MalformedError("a name that the head does not have here", where=f"{what} {name}")  # F-13
-    if not roots:  # F-09
+            raise MalformedError("a name that the head does not have here", where=f"{what} {name}")  # F-3.10
+    if not roots:  # F-3.5
         raise MalformedError("the head holds no root document", where=what)
-    if (trusted_root is not None) != any(one.sig is None for one in signatures):  # F-203
+    if (trusted_root is not None) != any(one.sig is None for one in signatures):  # F-3.6
         raise MalformedError("identities and their trusted root go together", where=f"{what} {TRUSTED_ROOT}")
     bulk_at = reader.offset + size
-    if bulk_at % BULK_STEP or bulk_at > MAX_HEAD:  # F-12
+    if bulk_at % BULK_STEP or bulk_at > MAX_HEAD:  # F-3.9
         raise MalformedError(f"the head ends at {bulk_at}, expected a multiple of {BULK_STEP}", where=what)
-    if reader.body("reserve", size, MAX_HEAD).strip(b"\0"):  # F-12
+    if reader.body("reserve", size, MAX_HEAD).strip(b"\0"):  # F-3.9
         raise MalformedError("the reserve holds other bytes than zeros", where=what)
     return Head(
         release=release,
@@ -184,7 +184,7 @@ class _Reader:
 
     def take(self, count: int) -> bytes:
         parts = []
-        while count:  # F-15
+        while count:  # F-3.12
             part = self._read(count)
             if not part:
                 raise MalformedError(f"ends after {self.offset} bytes, inside its head", where=self._what)
@@ -196,7 +196,7 @@ class _Reader:
     def next_header(self) -> tuple[str, int]:
         at = self.offset
         block = self.take(BLOCK)
-        if at == 0 and block != header("oci-layout", len(OCI_LAYOUT)):  # F-05
+        if at == 0 and block != header("oci-layout", len(OCI_LAYOUT)):  # F-2.1
             raise MalformedError(
                 "not a Waybill bundle",
                 where=self._what,
@@ -206,11 +206,11 @@ class _Reader:
         return parse_header(block, f"{self._what} at byte {at}")
 
     def body(self, name: str, size: int, limit: int) -> bytes:
-        limit = min(limit, MAX_HEAD - self.offset)  # F-14
+        limit = min(limit, MAX_HEAD - self.offset)  # F-3.11
         if size > limit:
             raise MalformedError(f"{size} bytes, at most {limit} are allowed", where=f"{self._what} {name}")
         data = self.take(size)
-        if self.take(padded(size) - size).strip(b"\0"):  # F-04
+        if self.take(padded(size) - size).strip(b"\0"):  # F-2.4
             raise MalformedError("padding holds other bytes than zeros", where=f"{self._what} {name}")
         return data
 

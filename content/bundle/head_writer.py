@@ -60,7 +60,7 @@ def choose_bulk_at(
     It must not depend on the signatures, or two signers would not make the bundle that one and then the other make.
     """
     known = [len(OCI_LAYOUT), release_size, *map(len, roots)] + ([len(revocations)] if revocations is not None else [])
-    used = sum(map(member_length, known)) + BLOCK + reserve  # F-17
+    used = sum(map(member_length, known)) + BLOCK + reserve  # F-3.14
     bulk_at = -(-used // BULK_STEP) * BULK_STEP
     if bulk_at > MAX_HEAD:
         raise RefusedError(
@@ -73,7 +73,7 @@ def choose_bulk_at(
 
 def sign_release(data: bytes, signer: Signer) -> Signature:
     """Both signatures of one signer over ``release.json``; refuses bytes that are not a release."""
-    release = parse_release(data)  # F-81
+    release = parse_release(data)  # F-7.13
     bundle = sign_statement(release_statement(release, digest_of(data)), signer)
     return Signature(keyid=signer.public.keyid, sig=signer.sign(data), bundle=bundle)
 

@@ -143,12 +143,12 @@ def read_json(data: bytes, *, max_bytes: int = MAX_MANIFEST_BYTES, where: str = 
     Raises:
         MalformedError: Anything else.
     """
-    if len(data) > max_bytes:  # F-128
+    if len(data) > max_bytes:  # F-10.10
         raise MalformedError(f"document has {len(data)} bytes, at most {max_bytes} are read", where=where)
     check_depth(data, where)
     try:
         # Decoded here: json.loads would also take UTF-16 and UTF-32.
-        # F-133
+        # F-10.1
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_object, parse_constant=_refuse_constant)
     except (UnicodeDecodeError, ValueError) as error:
         raise MalformedError(f"not JSON: {_reason(error)}", where=where) from error
@@ -171,17 +171,17 @@ def parse_oci(data: bytes, *, media_type: str = "") -> ImageManifest | ImageInde
     fields = read_json(data, where="$")
     _refuse_other_spelling(fields, _DOCUMENT_FIELDS, "$")
     version = fields.get("schemaVersion")
-    if type(version) is not int or version != 2:  # F-121
+    if type(version) is not int or version != 2:  # F-10.3
         raise MalformedError(f"schemaVersion is {_shown(version)}, expected 2", where="$.schemaVersion")
     own_type = _media_type(fields, "mediaType", "$")
-    if own_type and media_type and own_type != media_type:  # F-122
+    if own_type and media_type and own_type != media_type:  # F-10.4
         raise MalformedError(
             f"the document calls itself {own_type}, its descriptor says {media_type}", where="$.mediaType"
         )
     of_index = "manifests" in fields
     of_manifest = sorted(fields.keys() & {"config", "layers", "fsLayers", "blobs"})
     # Two readers could take such a document for two things (CVE-2021-41190).
-    if of_index and of_manifest:  # F-123
+    if of_index and of_manifest:  # F-10.5
         raise MalformedError(f"one document has both manifests and {of_manifest[0]}", where="$")
     found_type = own_type or media_type or (OCI_INDEX if of_index else OCI_MANIFEST)
     if found_type in INDEX_TYPES:
@@ -203,7 +203,7 @@ def parse_oci(data: bytes, *, media_type: str = "") -> ImageManifest | ImageInde
     if "config" not in fields or "layers" not in fields:
         missing = "config" if "config" not in fields else "layers"
         raise MalformedError(f"{found_type} without {missing}", where="$")
-    if "fsLayers" in fields:  # F-123
+    if "fsLayers" in fields:  # F-10.5
         raise MalformedError("fsLayers is of schema version 1", where="$.fsLayers")
     return ImageManifest(
         media_type=found_type,
@@ -312,7 +312,7 @@ def _descriptor(value: object, where: str) -> Descriptor:
     if not media_type:
         raise MalformedError("a descriptor without mediaType", where=where)
     digest = _text(fields, "digest", where)
-    if not is_digest(digest):  # F-124
+    if not is_digest(digest):  # F-10.6
         raise MalformedError(
             f"digest is {_shown(digest)}, expected sha256: and 64 lower-case hex digits",
             where=f"{where}.digest",
@@ -321,7 +321,7 @@ def _descriptor(value: object, where: str) -> Descriptor:
     if type(size) is not int or not 0 <= size <= MAX_INTEGER:
         raise MalformedError(f"size is {_shown(size)}, expected an integer from 0 to 2^53-1", where=f"{where}.size")
     # Bytes that a descriptor sends a reader to fetch elsewhere do not travel (CVE-2020-15157).
-    if fields.get("urls") not in (None, []):  # F-124
+    if fields.get("urls") not in (None, []):  # F-10.6
         raise MalformedError("the descriptor names urls, expected content of this place", where=f"{where}.urls")
     _check_data(fields, digest, size, where)
     return Descriptor(

@@ -40,7 +40,7 @@ class Bulk:
 
 def member_name(index: int, blob: Blob) -> str:
     """The name of ``members[index]``: index.json, VERIFY.txt, then blobs by digest."""
-    return ("index.json", "VERIFY.txt")[index] if index < 2 else blob_name(blob.digest)  # F-111
+    return ("index.json", "VERIFY.txt")[index] if index < 2 else blob_name(blob.digest)  # F-9.3
 
 
 def bundle_length(release: Release) -> int:
@@ -100,7 +100,7 @@ def _find_places(descriptor: int, release: Release, length: int, what: str) -> B
         present.append(place)
         at += member_length(place.blob.size)
     missing += [blob for _, blob in wanted]
-    if not cut and os.pread(descriptor, len(END) + 1, at) != END:  # F-01
+    if not cut and os.pread(descriptor, len(END) + 1, at) != END:  # F-2.5
         raise damaged_error("the archive does not end where its last member does", f"{what} at byte {at}")
     return make_bulk(release, present, missing, length, cut, what)
 
@@ -115,8 +115,8 @@ def next_place(
             break
         missing.append(blob)
     else:
-        raise damaged_error(f"{name} is not a member, or not in its place", f"{what} at byte {at}")  # F-110
-    if block != header(name, blob.size):  # F-111
+        raise damaged_error(f"{name} is not a member, or not in its place", f"{what} at byte {at}")  # F-9.2
+    if block != header(name, blob.size):  # F-9.3
         raise damaged_error(f"{name} has another size than the release says", f"{what} at byte {at}")
     return MemberLocation(name=name, blob=blob, offset=at + BLOCK)
 
@@ -124,7 +124,7 @@ def next_place(
 def make_bulk(
     release: Release, present: list[MemberLocation], missing: list[Blob], length: int, cut: bool, what: str
 ) -> Bulk:
-    if cut and not missing:  # F-114
+    if cut and not missing:  # F-9.5
         raise damaged_error("the end of the archive is missing", what)
     return Bulk(release=release, present=tuple(present), missing=tuple(missing), length=length, cut=cut)
 

@@ -48,7 +48,7 @@ def check_pinned(release: Release, root: Root) -> str:
     """
     assert release.sigstore is not None  # check_release
     digest = release.sigstore.digest
-    if digest not in root.sigstore:  # F-92
+    if digest not in root.sigstore:  # F-8.19
         raise UntrustedError(
             f"{digest} says who vouches for identities, and root {root.version} does not pin it",
             where="release.json $.sigstore",

@@ -57,7 +57,7 @@ class KeyJudge:
             self._logged(lambda logs: verify_entries(opened.entries, logs, about, "image"))
 
     def _logged(self, check: Callable[[Logs], None]) -> None:
-        """An entry of a log that is there must hold (F-198)."""
+        """An entry of a log that is there must hold (F-11.9)."""
         assert self.logs is not None
         try:
             check(self.logs)

@@ -77,7 +77,7 @@ class IdentityJudge:
     def bundle(self, opened: Opened, message: bytes) -> None:
         if not opened.keyless:
             raise NotBySigner("unknown", f"by key {opened.hint[:12] or '?'}")
-        bundle = self._parse(opened)  # F-194
+        bundle = self._parse(opened)  # F-11.5
         if opened.is_envelope:
             said = _guard(lambda: self._verifier.verify_dsse(bundle, self._policy))
             # The library checked what it parsed itself: it must be what was parsed here.

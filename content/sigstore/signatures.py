@@ -148,7 +148,7 @@ def _judge(
     looked = [_look(one, read, judge) for one in candidates[:MAX_CANDIDATES]]
     attested = [one for one in (_look(one, read, judge) for one in platforms[:MAX_CANDIDATES]) if one.attests]
     signatures = [one for one in looked if not one.attests]
-    # F-190
+    # F-11.1
     good = next((one for one in signatures if one.opinion == "good"), None)
     if good is None:
         yield _refuse(image, signatures, judge)
@@ -178,7 +178,7 @@ def _judge(
 
 
 def _refuse(image: Image, signatures: list[_Looked], judge: ImageJudge) -> JudgedImages:
-    """Missing, somebody else's, or wrong: three ids, because three different people have to act (F-196)."""
+    """Missing, somebody else's, or wrong: three ids, because three different people have to act (F-11.7)."""
     wrong = [one for one in signatures if one.opinion == "wrong"]
     unknown = [one for one in signatures if one.opinion == "unknown"]
     needs = f"it needs one by {judge.name}"
@@ -201,7 +201,7 @@ def _refuse(image: Image, signatures: list[_Looked], judge: ImageJudge) -> Judge
 def _look(candidate: _Candidate, read: Read, judge: ImageJudge) -> _Looked:
     """Judge one candidate; nothing that it holds can raise."""
     junk = _Looked(candidate, "junk", "is no signature")
-    if candidate.layer.size > MAX_SIGNED:  # F-195
+    if candidate.layer.size > MAX_SIGNED:  # F-11.6
         return _Looked(candidate, "junk", f"has more than {MAX_SIGNED} bytes")
     try:
         data = read(candidate.layer.digest)
@@ -225,7 +225,7 @@ def _look_simple(candidate: _Candidate, data: bytes, judge: ImageJudge) -> _Look
         return _Looked(candidate, not_by.opinion, not_by.text)
     critical = json_object(read_json(data, max_bytes=MAX_SIGNED), "critical")
     about = json_object(critical, "image").get("docker-manifest-digest")
-    if critical.get("type") != SIMPLE_TYPE:  # F-192
+    if critical.get("type") != SIMPLE_TYPE:  # F-11.3
         return _Looked(candidate, "wrong", "is signed and of another type")
     if about != candidate.subject:
         return _Looked(candidate, "wrong", f"is signed over {plain_text(about)}")
@@ -242,7 +242,7 @@ def _look_bundle(candidate: _Candidate, opened: Opened, message: bytes, judge: I
         judge.bundle(opened, message)
     except NotBySigner as not_by:
         return _Looked(candidate, not_by.opinion, f"is signed {not_by.text}", attests)
-    if not opened.is_envelope:  # F-193
+    if not opened.is_envelope:  # F-11.4
         if f"sha256:{opened.digest.hex()}" != candidate.subject:
             return _Looked(candidate, "wrong", "claims another digest")
         return _Looked(candidate, "good", "")
@@ -277,7 +277,7 @@ def _look_statement(candidate: _Candidate, payload: bytes, attests: str, how: st
     said = _statement(payload)
     subjects = said.get("subject")
     digests = [_digest(one) for one in subjects] if isinstance(subjects, list) else []
-    # F-193, F-197
+    # F-11.4, F-11.8
     if said.get("_type") not in ((STATEMENT, STATEMENT_V01) if attests else (STATEMENT,)):
         return _Looked(candidate, "wrong", "is signed and no Statement", attests)
     if len(digests) > MAX_SUBJECTS or candidate.subject not in digests or (not attests and len(digests) != 1):

@@ -1,6 +1,6 @@
 """Decide whether the head of a bundle is trusted: root chain, revocations, signatures, threshold, predicate.
 
-Numbers such as F-71 in comments are rules of docs/format.md.
+Numbers such as F-7.1 in comments are rules of docs/format.md.
 """
 
 from dataclasses import dataclass
@@ -87,19 +87,19 @@ def verify_head(head: Head, pin: Pin, known: Known | None = None) -> VerifiedHea
     release_digest = digest_of(head.release)
     said, quorum = _verify_signers(head, chain)  # 3
     check_vendor_product(chain.newest, said.predicate.product)  # 4
-    if said.predicate.format > FORMAT:  # 5, F-80
+    if said.predicate.format > FORMAT:  # 5, F-7.9
         raise NewerError(
             f"the release is of format {said.predicate.format}, this verifier reads up to {FORMAT}",
             where="release",
             remedy=f"use the vendor's newer verifier: {', '.join(said.predicate.kits) or 'ask the vendor'}",
             finding="format-newer",
         )
-    if said.subject[0].digest.sha256 != release_digest.removeprefix("sha256:"):  # 6, F-78
+    if said.subject[0].digest.sha256 != release_digest.removeprefix("sha256:"):  # 6, F-7.10
         raise UntrustedError("what was signed is another release.json", where="release.json", finding="signature-wrong")
-    release = parse_release(head.release)  # 7, F-82
-    if said != release_statement(release, release_digest):  # 8, F-79
+    release = parse_release(head.release)  # 7, F-7.11
+    if said != release_statement(release, release_digest):  # 8, F-7.12
         raise MalformedError("the signed statement and release.json disagree", where="release.json")
-    if release.bulk_at != head.bulk_at:  # F-16
+    if release.bulk_at != head.bulk_at:  # F-3.13
         raise MalformedError(f"the head ends at {head.bulk_at}, release.json says {release.bulk_at}", where="reserve")
     return VerifiedHead(
         head=head, release=release, release_digest=release_digest, chain=chain, quorum=quorum, lists=lists
@@ -115,7 +115,7 @@ def reach_chain(head: Head, pin: Pin, known: Known) -> Chain:
     """
     chain = verify_chain(join_roots(known.roots, head.roots), pin)
     first = chain.roots[0] if not known.roots else parse_root(head.roots[0], "the first root document")
-    if first.root.version != head.first_root:  # F-10
+    if first.root.version != head.first_root:  # F-3.7
         raise MalformedError(f"root {first.root.version} is named {head.first_root}", where="trust")
     check_own_keys(chain.newest, known.own_keys)
     return chain
@@ -125,7 +125,7 @@ def check_own_keys(root: Root, own_keys: frozenset[str]) -> None:
     """Raises RefusedError when a vendor's root names a key of the customer."""
     shared = sorted(set(root.keys) & own_keys)
     if shared:
-        raise RefusedError(  # F-67
+        raise RefusedError(  # F-6.21
             f"root {root.version} of {root.vendor} names {', '.join(one[:12] for one in shared)}, a key of this site "
             "or of its people",
             where="trust",
@@ -171,10 +171,10 @@ def _verify_signers(head: Head, chain: Chain) -> tuple[Statement[Predicate], Quo
     if first is None:
         require(quorum, "the release", where="signatures", remedy=remedy)
         raise AssertionError("a release without a signature was not refused")
-    if any(other != first for _, other in good):  # F-73
+    if any(other != first for _, other in good):  # F-7.4
         raise UntrustedError("two signers made different statements", where="signatures", finding="signature-wrong")
     _check_root_of(first.predicate, chain)
-    require(quorum, "the release", where="signatures", remedy=remedy)  # F-75
+    require(quorum, "the release", where="signatures", remedy=remedy)  # F-7.7
     return first, quorum
 
 
@@ -182,16 +182,16 @@ def _verify_pair(one: Signature, sig: bytes, release: bytes, chain: Chain) -> tu
     """Who signed and what was said, or None when the algorithm is beyond this verifier."""
     name = f"signatures/{one.keyid}"
     key = chain.key(one.keyid)
-    if key is None:  # F-71
+    if key is None:  # F-7.1
         raise UntrustedError(
             f"signed by a key that the vendor's root does not know: {one.keyid}",
             where=name,
             remedy="somebody added it; ask for the medium again",
             finding="signature-unknown",
         )
-    if not key.known:  # F-72
+    if not key.known:  # F-7.2
         return None
-    key.verify(sig, release, f"{name}.sig")  # F-70
+    key.verify(sig, release, f"{name}.sig")  # F-7.3
     payload = verify_statement(one.bundle, key, f"{name}.sigstore.json")
     return one.keyid, _parse_statement(payload, name)
 
@@ -201,20 +201,20 @@ def _verify_identity(one: Signature, head: Head, chain: Chain) -> tuple[str, Sta
     from content.trust.identities import verify_identity
 
     name = f"signatures/{one.keyid}"
-    assert head.trusted_root is not None  # F-203
+    assert head.trusted_root is not None  # F-3.6
     found = verify_identity(one.bundle, one.keyid, head.trusted_root, chain, f"{name}.sigstore.json")
     return None if found is None else (found[0], _parse_statement(found[1], name))
 
 
 def _parse_statement(payload: bytes, name: str) -> Statement[Predicate]:
     said = parse(payload, Statement[Predicate], f"{name}.sigstore.json", max_bytes=MAX_BUNDLE)
-    if said.predicate_type != PREDICATE_TYPE:  # F-44
+    if said.predicate_type != PREDICATE_TYPE:  # F-5.10
         raise UntrustedError(f"a statement of type {said.predicate_type}, expected {PREDICATE_TYPE}", where=name)
     return said
 
 
 def _check_root_of(predicate: Predicate, chain: Chain) -> None:
-    if predicate.root_version > chain.newest.version:  # F-74
+    if predicate.root_version > chain.newest.version:  # F-7.5
         raise UntrustedError(
             f"the release asks for root {predicate.root_version}, the newest here is {chain.newest.version}",
             where="trust",
@@ -222,7 +222,7 @@ def _check_root_of(predicate: Predicate, chain: Chain) -> None:
             finding="root-missing",
         )
     # Otherwise one stolen release key could lift the marks of all sites beyond every later release.
-    if predicate.epoch > chain.newest.epoch:  # F-77
+    if predicate.epoch > chain.newest.epoch:  # F-7.6
         raise UntrustedError(
             f"the release is of epoch {predicate.epoch}, root {chain.newest.version} has begun epoch "
             f"{chain.newest.epoch}",

@@ -34,7 +34,7 @@ def verify_identity(data: bytes, name: str, trusted_root: bytes, chain: Chain, w
         UntrustedError: By nobody whom the root names, or it does not hold, or the trusted root is a stranger's.
     """
     digest = digest_of(trusted_root)
-    if not any(digest in one.root.sigstore for one in chain.roots):  # 1, F-204
+    if not any(digest in one.root.sigstore for one in chain.roots):  # 1, F-7.14
         raise UntrustedError(
             f"{digest} says who vouches for identities, and no root here pins it",
             where="trust/trusted_root.json",
@@ -42,17 +42,17 @@ def verify_identity(data: bytes, name: str, trusted_root: bytes, chain: Chain, w
             finding="trusted-root-unknown",
         )
     opened = open_bundle(data)
-    if not opened.keyless or opened.payload_type != INTOTO:  # 2, F-205
+    if not opened.keyless or opened.payload_type != INTOTO:  # 2, F-7.15
         raise MalformedError("not a statement signed by an identity; a key signs with two files", where=where)
-    if sha256(opened.certificate).hexdigest() != name:  # F-205
+    if sha256(opened.certificate).hexdigest() != name:  # F-7.15
         raise MalformedError("its certificate is another than its name says", where=where)
     check_trusted_root(trusted_root, "trust/trusted_root.json")
-    if find_spec("sigstore") is None or digest not in chain.newest.sigstore:  # 3, F-204, F-207
+    if find_spec("sigstore") is None or digest not in chain.newest.sigstore:  # 3, F-7.14, F-7.17
         return None
     for id_, identity in chain.identities.items():
         judge = identity_judge("release", identity.identity, identity.issuer, trusted_root)
         try:
-            judge.bundle(opened, b"")  # 5, F-206
+            judge.bundle(opened, b"")  # 5, F-7.16
         except NotBySigner as not_by:
             if not_by.opinion == "unknown":  # 4
                 continue
@@ -63,7 +63,7 @@ def verify_identity(data: bytes, name: str, trusted_root: bytes, chain: Chain, w
                 finding="signature-wrong",
             ) from None
         return id_, opened.payload
-    raise UntrustedError(  # F-206
+    raise UntrustedError(  # F-7.16
         "signed by an identity that the vendor's root does not know",
         where=where,
         remedy="somebody added it; ask for the medium again",
@@ -72,7 +72,7 @@ def verify_identity(data: bytes, name: str, trusted_root: bytes, chain: Chain, w
 
 
 def check_can_judge(quorum: Quorum) -> None:
-    """Raise RefusedError when what is missing may be an identity that cannot be judged here (F-207)."""
+    """Raise RefusedError when what is missing may be an identity that cannot be judged here (F-7.17)."""
     if find_spec("sigstore") is None:
         raise library_missing(f"the release is signed by {quorum.text}")
 

@@ -80,13 +80,13 @@ def check_authorisation(found: Authorisation, what: str) -> None:
     """Raise MalformedError unless every rule inside the document holds."""
     for name in ("sites", "reopens"):
         held = getattr(found, name)
-        if list(held) != sorted(set(held)):  # F-211
+        if list(held) != sorted(set(held)):  # D-6.1
             raise MalformedError("not sorted, each once", where=f"{what} $.{name}")
     for site in found.sites:
-        if site.split("/")[1] != found.product:  # F-212
+        if site.split("/")[1] != found.product:  # D-6.2
             raise MalformedError(f"{site} is no site of {found.product}", where=f"{what} $.sites")
     leaves, goes_to = found.leaves, found.goes_to
-    if leaves.channel == goes_to.channel and goes_to.mark >= leaves.mark:  # F-213
+    if leaves.channel == goes_to.channel and goes_to.mark >= leaves.mark:  # D-6.3
         raise MalformedError("it does not lead back", where=f"{what} $.goes_to")
 
 
@@ -109,12 +109,12 @@ def verify_authorisation(data: bytes, chain: Chain, what: str = "authorisation")
     good, others = good_signers(envelope, chain, what)
     quorum = weigh(chain, "rollback", good, not_evaluated=others)
     remedy = "waybill sign authorisation.yaml --key KEY, at the vendor"
-    require(quorum, "the authorisation", where=what, remedy=remedy)  # F-210
-    if found.vendor != chain.newest.vendor:  # F-211
+    require(quorum, "the authorisation", where=what, remedy=remedy)  # D-6.4
+    if found.vendor != chain.newest.vendor:  # D-6.1
         raise UntrustedError(
             f"an authorisation of {found.vendor}, expected {chain.newest.vendor}", where=what, finding="vendor-differs"
         )
-    fingerprint = digest_of(envelope.payload_bytes)  # F-215
+    fingerprint = digest_of(envelope.payload_bytes)  # D-6.6
     return SignedAuthorisation(data, found, fingerprint, quorum.counted)
 
 

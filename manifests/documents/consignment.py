@@ -102,7 +102,7 @@ def challenge_digest(challenge: bytes) -> str:
 def check_consignment(consignment: Consignment, what: str) -> None:
     """Raise MalformedError unless every rule inside the document holds."""
     channels = [one.channel for one in consignment.newest]
-    if channels != sorted(set(channels)):
+    if channels != sorted(set(channels)):  # D-5.2
         raise MalformedError("channels are not sorted, each once", where=f"{what} $.newest")
     names = [one.request for one in consignment.requests]
     if len(set(names)) != len(names):
@@ -132,7 +132,7 @@ def verify_consignment(data: bytes, chain: Chain, what: str = "consignment") -> 
     good, others = good_signers(envelope, chain, what)
     quorum = weigh(chain, "consignment", good, not_evaluated=others)
     remedy = "a key of another role does not speak here; ask the vendor for it again"
-    require(quorum, "the consignment", where=what, remedy=remedy)
+    require(quorum, "the consignment", where=what, remedy=remedy)  # D-5.1
     found = parse(envelope.payload_bytes, Consignment, what, max_bytes=MAX_CONSIGNMENT)
     check_consignment(found, what)
     if found.vendor != chain.newest.vendor:

@@ -109,7 +109,7 @@ def parse_contract(data: bytes, what: str = "contract") -> Contract:
     Raises:
         MalformedError: Not a contract, or one that contradicts itself.
     """
-    contract = parse(data, Contract, what, max_bytes=MAX_CONTRACT)  # F-140
+    contract = parse(data, Contract, what, max_bytes=MAX_CONTRACT)  # F-12.1
     names = [one.name for one in contract.signals]
     if len(set(names)) != len(names):
         raise MalformedError("a signal is given twice", where=f"{what} $.signals")

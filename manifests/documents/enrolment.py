@@ -132,7 +132,7 @@ def sign_enrolment(enrolment: Enrolment, signer: Signer) -> bytes:
 
 def _check_renewal(enrolment: Enrolment, what: str) -> None:
     renews = enrolment.renews
-    if (enrolment.key_epoch > 1) != (renews is not None):  # F-182
+    if (enrolment.key_epoch > 1) != (renews is not None):  # D-3.2
         raise MalformedError("a later key says what it renews, the first one nothing", where=f"{what} $.renews")
     if renews is not None and (
         renews.former_epoch >= enrolment.key_epoch
@@ -152,7 +152,7 @@ def verify_enrolment(data: bytes, what: str = "enrolment") -> SignedEnrolment:
     """
     envelope = parse_envelope(data, ENROLMENT_TYPE, what, max_bytes=MAX_ENROLMENT)
     enrolment = parse(envelope.payload_bytes, Enrolment, what, max_bytes=MAX_ENROLMENT)
-    if not enrolment.key.known:  # F-181
+    if not enrolment.key.known:  # D-3.1
         raise NewerError(
             f"its key is of the unknown algorithm {enrolment.key.algorithm!r}",
             where=what,
@@ -160,7 +160,7 @@ def verify_enrolment(data: bytes, what: str = "enrolment") -> SignedEnrolment:
         )
     load_public(enrolment.key)
     _check_renewal(enrolment, what)
-    if len(envelope.signatures) != 1:  # F-180
+    if len(envelope.signatures) != 1:  # D-3.3
         raise MalformedError(
             f"{len(envelope.signatures)} signatures, an enrolment has one: by the key that it names",
             where=what,

@@ -370,7 +370,7 @@ def referenced(release: Release) -> Iterator[tuple[str, Blob]]:
 
 def handler_digest(handler: Handler) -> str:
     """What a list names a handler by: the digest of its entry in ``release.json``."""
-    return digest_of(encode(handler))  # F-156
+    return digest_of(encode(handler))  # F-13.7
 
 
 def release_statement(release: Release, release_digest: str) -> Statement[Predicate]:

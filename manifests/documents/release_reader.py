@@ -15,7 +15,7 @@ def parse_release(data: bytes, what: str = "release.json") -> Release:
     Raises:
         MalformedError: Not a release of this format, or one that contradicts itself.
     """
-    release = parse(data, Release, what, max_bytes=MAX_RELEASE)  # F-85
+    release = parse(data, Release, what, max_bytes=MAX_RELEASE)  # F-8.1
     check_release(release, what)
     return release
 
@@ -26,16 +26,16 @@ def check_release(release: Release, what: str) -> None:
     def refuse(problem: str, place: str) -> MalformedError:
         return MalformedError(problem, where=f"{what} $.{place}")
 
-    parse_version(release.version, f"{what} $.version")  # F-99
+    parse_version(release.version, f"{what} $.version")  # F-8.11
     for i, one in enumerate(release.needs.from_):
         parse_range(one, f"{what} $.needs.from[{i}]")
     named = [bool(release.audience.customers), bool(release.audience.environments)]
-    if named != [not release.audience.everyone] * 2:  # F-87
+    if named != [not release.audience.everyone] * 2:  # F-8.3
         raise refuse("either `everyone`, or customers and environments", "audience")
     _check_times(release, refuse)
-    if release.floor > release.sequence:  # F-88
+    if release.floor > release.sequence:  # F-8.4
         raise refuse(f"floor {release.floor} is above the release's own sequence {release.sequence}", "floor")
-    if not release.needs.fresh and not release.needs.from_:  # F-89
+    if not release.needs.fresh and not release.needs.from_:  # F-8.5
         raise refuse("nothing may go to this release: neither `fresh` nor a range in `from`", "needs")
     _check_members(release, refuse)
     _check_names(release, refuse)
@@ -45,11 +45,11 @@ def check_release(release: Release, what: str) -> None:
 
 def _check_members(release: Release, refuse: WrongRelease) -> None:
     digests = [one.digest for one in release.members[2:]]
-    if len(set(digests)) != len(digests):  # F-102
+    if len(set(digests)) != len(digests):  # F-8.12
         raise refuse("a digest is listed twice", "members")
     sizes = {one.digest: one.size for one in release.members[2:]}
     for place, blob in referenced(release):
-        if sizes.get(blob.digest) != blob.size:  # F-103
+        if sizes.get(blob.digest) != blob.size:  # F-8.13
             raise refuse(f"{blob.digest} of {blob.size} bytes is not among the members", place)
 
 
@@ -58,7 +58,7 @@ def _check_times(release: Release, refuse: WrongRelease) -> None:
         value = getattr(release, place)
         try:
             if value is not None:
-                datetime.fromisoformat(value)  # F-86
+                datetime.fromisoformat(value)  # F-8.2
         except ValueError:
             raise refuse(f"{value} is not in the calendar", place) from None
 
@@ -74,37 +74,37 @@ def _check_names(release: Release, refuse: WrongRelease) -> None:
         ("probes", [one.name for one in release.probes]),
         ("images to", [one.to for one in release.images]),
     ):
-        if len(set(names)) != len(names):  # F-104
+        if len(set(names)) != len(names):  # F-8.14
             raise refuse("a name is given twice", place)
 
 
 def _check_parts(release: Release, refuse: WrongRelease, what: str) -> None:
     for i, image in enumerate(release.images):
-        if image.signed_by != "none" and image.signed_by not in release.signers:  # F-105
+        if image.signed_by != "none" and image.signed_by not in release.signers:  # F-8.15
             raise refuse(f"signer {image.signed_by!r} is not among the signers", f"images[{i}].signed_by")
         if image.signed_by == "none" and not image.reason:
             raise refuse("an image that nobody signed needs a reason", f"images[{i}].reason")
-        if bool(image.sboms) == bool(image.sbom_reason):  # F-105
+        if bool(image.sboms) == bool(image.sbom_reason):  # F-8.15
             raise refuse("an image has an SBOM, or a reason why not", f"images[{i}].sboms")
-    if "none" in release.signers:  # F-106
+    if "none" in release.signers:  # F-8.16
         raise refuse("`none` says that nobody signed, it cannot name a signer", "signers")
     for name, signer in release.signers.items():
         by_identity = signer.identity is not None and signer.issuer is not None
-        if (signer.key is not None) == by_identity or (signer.identity is None) != (signer.issuer is None):  # F-106
+        if (signer.key is not None) == by_identity or (signer.identity is None) != (signer.issuer is None):  # F-8.16
             raise refuse("either a key, or identity and issuer", f"signers.{name}")
     identities = any(one.key is None for one in release.signers.values())
-    if identities > (release.sigstore is not None) or (release.sigstore is not None and not release.signers):  # F-90
+    if identities > (release.sigstore is not None) or (release.sigstore is not None and not release.signers):  # F-8.6
         raise refuse("signers that are identities need a trusted root, and without signers there is none", "sigstore")
     for i, files in enumerate(release.files):
         paths = [entry.path for entry in files.entries]
-        if paths != sorted(set(paths)):  # F-95
+        if paths != sorted(set(paths)):  # F-8.7
             raise refuse("entries are not sorted by path, each once", f"files[{i}].entries")
         folders = {path.rsplit("/", n)[0] for path in paths for n in range(1, path.count("/") + 1)}
-        if folders & set(paths):  # F-95
+        if folders & set(paths):  # F-8.7
             raise refuse("a path is both a file and a folder", f"files[{i}].entries")
     programs = {one.name for one in release.programs}
     for i, handler in enumerate(release.handlers):
-        if handler.run[0] not in programs:  # F-96
+        if handler.run[0] not in programs:  # F-8.8
             raise refuse(f"{handler.run[0]!r} is not a program of this release", f"handlers[{i}].run")
         for name, values in handler.parameters.items():
             check_values(values, f"{what} $.handlers[{i}].parameters.{name}", name)
@@ -128,11 +128,11 @@ def _check_plan(release: Release, refuse: WrongRelease) -> None:
                 raise refuse(f"{', '.join(sorted(missing))} is not among the {field_}", f"install[{i}].{field_}")
         if step.chart is not None and step.chart not in charts:
             raise refuse(f"{step.chart!r} is not among the charts", f"install[{i}].chart")
-        if not set(step.after) <= done:  # F-97
+        if not set(step.after) <= done:  # F-8.9
             raise refuse("`after` names a step that does not come before this one", f"install[{i}].after")
         done.add(step.step)
     for i, probe in enumerate(release.probes):
-        if sum(kind is not None for kind in (probe.http, probe.tcp, probe.file, probe.step)) != 1:  # F-98
+        if sum(kind is not None for kind in (probe.http, probe.tcp, probe.file, probe.step)) != 1:  # F-8.10
             raise refuse("a probe is exactly one of http, tcp, file, step", f"probes[{i}]")
         if probe.step is not None and probe.step not in done:
             raise refuse(f"{probe.step!r} is not a step", f"probes[{i}].step")

@@ -54,19 +54,19 @@ def verify_report(data: bytes, key: PublicKey, what: str = "report") -> SignedRe
     """
     if len(data) > MAX_REPORT:
         raise MalformedError(f"{len(data)} bytes, at most {MAX_REPORT} are allowed", where=what)
-    payload = verify_statement(data, key, what)  # F-171
-    if len(payload) > MAX_CORE:  # F-170
+    payload = verify_statement(data, key, what)  # D-2.2
+    if len(payload) > MAX_CORE:  # D-2.1
         raise MalformedError(f"{len(payload)} bytes, at most {MAX_CORE} are allowed", where=what)
     said = _parse_statement(payload, what)
     check_report(said.predicate, what)
     succession = said.predicate.identity.succession
-    if succession and succession[-1].rotation.key != key:  # F-176
+    if succession and succession[-1].rotation.key != key:  # D-2.6
         raise MalformedError("its succession leads to another key", where=f"{what} $.predicate.identity.succession")
     installed = said.predicate.install.release
     subject = said.subject[0]
     wanted = "enrolment.json" if installed is None else "release.json"
     digest = "sha256:" + subject.digest.sha256
-    if subject.name != wanted or (installed is not None and digest != installed.digest):  # F-173
+    if subject.name != wanted or (installed is not None and digest != installed.digest):  # D-2.4
         raise MalformedError("its subject is not what the report says is installed", where=f"{what} $.subject")
     return SignedReport(raw=data, digest=digest_of(data), subject=digest, report=said.predicate)
 
@@ -76,7 +76,7 @@ def _parse_statement(payload: bytes, what: str) -> Statement[Report]:
         said = parse(payload, ReportStatement, what, max_bytes=MAX_CORE)
     except MalformedError:
         kind = decode(payload, _AnyType, what).predicate_type
-        if kind != REPORT_TYPE and kind.startswith("urn:waybill:report:"):  # F-172
+        if kind != REPORT_TYPE and kind.startswith("urn:waybill:report:"):  # D-2.3
             raise _newer(kind, what) from None
         raise
     if said.predicate_type != REPORT_TYPE:
@@ -119,15 +119,15 @@ def check_report(report: Report, what: str) -> None:
     def refuse(problem: str, place: str) -> MalformedError:
         return MalformedError(problem, where=f"{what} $.predicate.{place}", finding="report-contradiction")
 
-    _check_chain(report.chain, refuse)  # F-174
-    _check_identity(report, refuse)  # F-176
-    _check_offboarding(report.trust.offboarding, refuse)  # F-177
+    _check_chain(report.chain, refuse)  # D-2.5
+    _check_identity(report, refuse)  # D-2.6
+    _check_offboarding(report.trust.offboarding, refuse)  # D-2.7
     install = report.install
-    if (install.state == "none") != (install.release is None):  # F-175
+    if (install.state == "none") != (install.release is None):  # D-2.8
         raise refuse(f"state is {install.state!r}, which does not agree with `release`", "install.state")
-    if install.revoked and install.release is None:  # F-175
+    if install.revoked and install.release is None:  # D-2.8
         raise refuse("nothing is installed, and it is revoked", "install.revoked")
-    if install.below_floor and install.release is None:  # F-175
+    if install.below_floor and install.release is None:  # D-2.8
         raise refuse("nothing is installed, and it is below the floor", "install.below_floor")
     numbers = [one.number for one in install.generations]
     if numbers != sorted(set(numbers)):

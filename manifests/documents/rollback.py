@@ -125,7 +125,7 @@ def parse_rollback(data: bytes, what: str = "rollback") -> Rollback:
     Raises:
         MalformedError: Not a rollback document, or one that contradicts itself.
     """
-    document = parse(data, Rollback, what, max_bytes=MAX_ROLLBACK)  # F-141
+    document = parse(data, Rollback, what, max_bytes=MAX_ROLLBACK)  # F-12.2
     for one in document.back_to:
         parse_range(one, f"{what} $.back_to")
     if set(document.recovery) != {"rolled-back", "inconsistent"}:

@@ -26,7 +26,7 @@ HexDigest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 def pae(payload_type: str, payload: bytes) -> bytes:
     """What is signed: DSSE's pre-authentication encoding (protocol.md, "PAE")."""
-    return b"DSSEv1 %d %s %d %s" % (len(payload_type), payload_type.encode(), len(payload), payload)  # F-43
+    return b"DSSEv1 %d %s %d %s" % (len(payload_type), payload_type.encode(), len(payload), payload)  # F-5.9
 
 
 class Sha256(Document, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class Subject(Document, frozen=True, kw_only=True):
 class Statement(Document, Generic[P], frozen=True, kw_only=True):
     """An in-toto Statement v1 with exactly one subject."""
 
-    type: Literal["https://in-toto.io/Statement/v1"] = field(name="_type")  # F-44
+    type: Literal["https://in-toto.io/Statement/v1"] = field(name="_type")  # F-5.10
     predicate: P
     predicate_type: Annotated[str, Meta(max_length=200)] = field(name="predicateType")
     subject: Annotated[tuple[Subject, ...], Meta(min_length=1, max_length=1)]
@@ -59,7 +59,7 @@ class BundleSignature(Document, frozen=True, kw_only=True):
 
 class BundleEnvelope(Document, frozen=True, kw_only=True):
     payload: Base64
-    payload_type: Literal["application/vnd.in-toto+json"] = field(name="payloadType")  # F-42
+    payload_type: Literal["application/vnd.in-toto+json"] = field(name="payloadType")  # F-5.8
     signatures: Annotated[tuple[BundleSignature, ...], Meta(min_length=1, max_length=1)]
 
 
@@ -73,7 +73,7 @@ class VerificationMaterial(Document, frozen=True, kw_only=True):
     tlog_entries: Annotated[tuple[str, ...], Meta(max_length=0)] = field(name="tlogEntries")
 
 
-class SigstoreBundle(Document, frozen=True, kw_only=True):  # F-40
+class SigstoreBundle(Document, frozen=True, kw_only=True):  # F-5.6
     """A key-signed Sigstore bundle v0.3 around one DSSE envelope."""
 
     envelope: BundleEnvelope = field(name="dsseEnvelope")
@@ -100,7 +100,7 @@ def verify_statement(data: bytes, key: PublicKey, what: str) -> bytes:
         UntrustedError: The signature does not match.
     """
     parsed = parse(data, SigstoreBundle, what, max_bytes=MAX_BUNDLE)
-    if decode_base64(parsed.material.public_key.hint, what).hex() != key.keyid:  # F-41
+    if decode_base64(parsed.material.public_key.hint, what).hex() != key.keyid:  # F-5.7
         raise MalformedError(f"its hint names another key than {key.keyid}", where=what)
     payload = decode_base64(parsed.envelope.payload, what)
     key.verify(decode_base64(parsed.envelope.signatures[0].sig, what), pae(INTOTO, payload), what)
@@ -127,13 +127,13 @@ class Envelope(Document, frozen=True, kw_only=True):
 def parse_envelope(data: bytes, payload_type: str, what: str, *, max_bytes: int) -> Envelope:
     """Raises MalformedError unless an envelope of ``payload_type``, its signatures sorted by key id, each once."""
     envelope = parse(data, Envelope, what, max_bytes=max_bytes)
-    if envelope.payload_type != payload_type:  # F-45
+    if envelope.payload_type != payload_type:  # F-5.11
         raise MalformedError(f"payload type is {envelope.payload_type!r}, expected {payload_type!r}", where=what)
     keyids = [one.keyid for one in envelope.signatures]
-    if len(set(keyids)) < len(keyids):  # F-45
+    if len(set(keyids)) < len(keyids):  # F-5.11
         problem = "a key has signed twice; keys are counted, not signatures"
         raise MalformedError(problem, where=what, finding="signature-twice")
-    if keyids != sorted(keyids):  # F-45
+    if keyids != sorted(keyids):  # F-5.11
         raise MalformedError("signatures are not sorted by key id, each key once", where=what)
     return envelope
 

@@ -77,7 +77,7 @@ def load_carried(key: PublicKey, what: str) -> CarriedKey:
         MalformedError: The record does not hold a key of the kind that it names, in its one DER form.
         NewerError: A kind that this version does not know.
     """
-    if key.algorithm not in CARRIED:  # F-191
+    if key.algorithm not in CARRIED:  # F-11.2
         raise NewerError(
             f"keys of kind {key.algorithm!r} are not known here, expected one of {', '.join(CARRIED)}",
             where=what,

@@ -39,7 +39,7 @@ def decode_base64(text: str, what: str) -> bytes:
         data = base64.b64decode(text, validate=True)
     except ValueError:
         raise MalformedError("not base64", where=what) from None
-    if base64.b64encode(data).decode() != text:  # F-35
+    if base64.b64encode(data).decode() != text:  # F-5.1
         raise MalformedError("base64 is not in its canonical form", where=what)
     return data
 
@@ -50,7 +50,7 @@ def encode_base64(data: bytes) -> str:
 
 def keyid_of(spki: bytes) -> str:
     """64 lower-case hex digits: SHA-256 over the DER SubjectPublicKeyInfo, as in cosign's hint."""
-    return hashlib.sha256(spki).hexdigest()  # F-36
+    return hashlib.sha256(spki).hexdigest()  # F-5.2
 
 
 class PublicKey(Document, frozen=True, kw_only=True):
@@ -101,10 +101,10 @@ class PublicKey(Document, frozen=True, kw_only=True):
         except ValueError:
             raise wrong from None
         # (r, n-s) verifies as well: one signature must have one spelling (format.md, normalised DER).
-        if s > P256_ORDER // 2 or encode_dss_signature(r, s) != signature:  # F-38
+        if s > P256_ORDER // 2 or encode_dss_signature(r, s) != signature:  # F-5.4
             raise wrong
         try:
-            load_public(self).verify(signature, message, ec.ECDSA(hashes.SHA256()))  # F-39
+            load_public(self).verify(signature, message, ec.ECDSA(hashes.SHA256()))  # F-5.5
         except InvalidSignature:
             raise wrong from None
 
@@ -117,7 +117,7 @@ def load_public(key: PublicKey) -> ec.EllipticCurvePublicKey:
         raise MalformedError("not a public key", where="public key") from None
     if not isinstance(loaded, ec.EllipticCurvePublicKey) or not isinstance(loaded.curve, ec.SECP256R1):
         raise MalformedError("not a P-256 key", where="public key", remedy="make one with `waybill keygen`")
-    if spki_of(loaded) != key.spki:  # F-37
+    if spki_of(loaded) != key.spki:  # F-5.3
         raise MalformedError("not the one DER form of this key", where="public key")
     return loaded
 

@@ -52,7 +52,7 @@ def check_revocations(found: Revocations, what: str) -> None:
     """Raise MalformedError unless every rule inside the document holds."""
     for name in ("keys", "releases", "handlers"):
         held = getattr(found, name)
-        if list(held) != sorted(set(held)):  # F-154
+        if list(held) != sorted(set(held)):  # F-13.1
             raise MalformedError("not sorted, each once", where=f"{what} $.{name}")
 
 
@@ -76,7 +76,7 @@ def weigh_revocations(data: bytes, chain: Chain, what: str = "revocations.json")
     if not good:
         _require(weigh(chain, "root", good), what)
     _, found = parse_revocations(data, what)
-    if found.vendor != chain.newest.vendor:  # F-151
+    if found.vendor != chain.newest.vendor:  # F-13.2
         problem = f"a list of {found.vendor}, expected {chain.newest.vendor}"
         raise UntrustedError(problem, where=what, finding="vendor-differs")
     return found, weigh(revoke(chain, found), "root", good)
@@ -95,7 +95,7 @@ def verify_revocations(data: bytes, chain: Chain, what: str = "revocations.json"
         UntrustedError: A signature is wrong or by a stranger, or there are too few.
     """
     found, quorum = weigh_revocations(data, chain, what)
-    _require(quorum, what)  # F-150
+    _require(quorum, what)  # F-13.3
     return found
 
 
@@ -108,13 +108,13 @@ def judge_revocations(data: bytes | None, chain: Chain, held: Revocations | None
     if data is None:
         return RevocationCheck(held)
     found, quorum = weigh_revocations(data, chain, what)
-    if held is not None and found.version < held.version:  # F-152
+    if held is not None and found.version < held.version:  # F-13.4
         return RevocationCheck(held, ignored=f"list {found.version} is older than list {held.version} and is ignored")
     if not quorum.met and _of_older_root(quorum, chain):
         return RevocationCheck(held, ignored=f"list {found.version} was signed under an older root and is ignored")
     _require(quorum, what)
     if held is not None and found.version == held.version:
-        if found != held:  # F-155
+        if found != held:  # F-13.5
             raise UntrustedError(
                 f"there are two revocation lists of version {found.version}; another one is known here",
                 where=what,
@@ -134,4 +134,4 @@ def _of_older_root(quorum: Quorum, chain: Chain) -> bool:
 
 def revoke(chain: Chain, found: Revocations | None) -> Chain:
     """The chain as the list leaves it: its keys count nowhere."""
-    return chain if found is None else replace(chain, revoked=chain.revoked | set(found.keys))  # F-153
+    return chain if found is None else replace(chain, revoked=chain.revoked | set(found.keys))  # F-13.6

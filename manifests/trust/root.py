@@ -45,7 +45,7 @@ class Identity(Document, frozen=True, kw_only=True):
     @property
     def id(self) -> str:
         """What stands for it where a key id would: SHA-256 over its canonical bytes."""
-        return digest_of(encode(self)).removeprefix("sha256:")  # F-200
+        return digest_of(encode(self)).removeprefix("sha256:")  # F-6.4
 
     @property
     def name(self) -> str:
@@ -152,15 +152,15 @@ class Chain:
 
     def counts(self, role: str, keyid: str, at: Mark | None) -> Counts:
         """Whether a good signature by ``keyid`` counts for ``role``, for a release at ``at``; if not, why not."""
-        leaver = self.newest.leave.get(keyid)  # F-63
-        if keyid in self.revoked or (leaver is not None and leaver.how == "revoked"):  # F-153
+        leaver = self.newest.leave.get(keyid)  # F-6.17
+        if keyid in self.revoked or (leaver is not None and leaver.how == "revoked"):  # F-13.6
             return "revoked"
         if leaver is None:
             return "counted" if keyid in self.newest.roles[role].keys else "role"
         was_in = any(role in one.root.roles and keyid in one.root.roles[role].keys for one in self.roots)
         if not was_in:
             return "role"
-        # F-64
+        # F-6.18
         return "counted" if leaver.last is not None and at is not None and at <= leaver.last else "retired"
 
     def counted(self, role: str, keyid: str, at: Mark | None) -> bool:
@@ -183,31 +183,31 @@ def parse_root(data: bytes, what: str) -> SignedRoot:
 def check_root(root: Root, what: str) -> None:
     """Raise MalformedError unless every rule inside one document holds."""
     for keyid, key in root.keys.items():
-        if key.keyid != keyid:  # F-52
+        if key.keyid != keyid:  # F-6.3
             raise MalformedError(f"key is listed as {keyid} and is {key.keyid}", where=what)
     for id_, identity in root.identities.items():
-        if identity.id != id_ or id_ in root.keys:  # F-200
+        if identity.id != id_ or id_ in root.keys:  # F-6.4
             raise MalformedError(f"identity is listed as {id_} and is {identity.id}", where=what)
     for name in ROLES:
-        if name not in root.roles:  # F-50
+        if name not in root.roles:  # F-6.1
             raise MalformedError(f"role {name!r} is missing", where=what)
     for name, role in root.roles.items():
-        # F-201: whoever signs roots, consignments and rollbacks has a key.
+        # F-6.5: whoever signs roots, consignments and rollbacks has a key.
         listed = set(root.keys) | (set(root.identities) if name not in ROLES or name == "release" else set())
-        if list(role.keys) != sorted(set(role.keys)) or not set(role.keys) <= listed:  # F-51
+        if list(role.keys) != sorted(set(role.keys)) or not set(role.keys) <= listed:  # F-6.2
             raise MalformedError(f"keys of role {name!r} are not sorted, not each once, or not listed", where=what)
-        if name in ROLES and role.threshold > len(role.keys):  # F-51, F-62
+        if name in ROLES and role.threshold > len(role.keys):  # F-6.2, F-6.16
             raise MalformedError(f"role {name!r} asks for {role.threshold} of {len(role.keys)} keys", where=what)
-        if set(role.keys) & set(root.leave):  # F-54
+        if set(role.keys) & set(root.leave):  # F-6.7
             raise MalformedError(f"role {name!r} holds a key that left", where=what)
-        if list(role.products) != sorted(set(role.products)) or bool(role.products) != (name == "release"):  # F-53
+        if list(role.products) != sorted(set(role.products)) or bool(role.products) != (name == "release"):  # F-6.6
             raise MalformedError(f"role {name!r}: `products` is for release alone, sorted, each once", where=what)
-    if (root.version == 1) != (root.previous is None):  # F-55
+    if (root.version == 1) != (root.previous is None):  # F-6.8
         raise MalformedError("`previous` is absent in version 1 and present in every other", where=what)
-    if list(root.sigstore) != sorted(set(root.sigstore)):  # F-91
+    if list(root.sigstore) != sorted(set(root.sigstore)):  # F-6.9
         raise MalformedError("`sigstore` is not sorted, each once", where=what)
     for leaver in root.leave.values():
-        if (leaver.how == "retired") != (leaver.last is not None):  # F-54
+        if (leaver.how == "retired") != (leaver.last is not None):  # F-6.7
             raise MalformedError("a retired key has `last`, a revoked one has not", where=what)
 
 
@@ -224,10 +224,10 @@ def verify_chain(documents: tuple[bytes, ...], pin: Pin) -> Chain:
     """
     roots = tuple(parse_root(data, f"root document {i + 1}") for i, data in enumerate(documents))
     for before, after in pairwise(roots):
-        if after.root.version != before.root.version + 1:  # F-56
+        if after.root.version != before.root.version + 1:  # F-6.10
             raise MalformedError(f"root {after.root.version} follows root {before.root.version}", where="trust")
     at = next((i for i, one in enumerate(roots) if one.fingerprint == pin.digest), None)
-    if at is None:  # F-57
+    if at is None:  # F-6.11
         raise UntrustedError(
             "no root document here is the one that is pinned",
             where="trust",
@@ -264,7 +264,7 @@ def join_roots(known: tuple[bytes, ...], offered: tuple[bytes, ...]) -> tuple[by
             raise _two_of(version, ours, theirs)
     versions = range(min(*ours, *theirs), max(*ours, *theirs) + 1)
     missing = next((one for one in versions if one not in ours and one not in theirs), None)
-    if missing is not None:  # F-56
+    if missing is not None:  # F-6.10
         raise UntrustedError(
             f"root {missing} is missing: {max(ours)} is known here, {max(theirs)} came",
             where="trust",
@@ -279,7 +279,7 @@ def join_roots(known: tuple[bytes, ...], offered: tuple[bytes, ...]) -> tuple[by
         for passed in choices:
             # One that is not taken is still accounted for: each of its signatures must hold.
             before = theirs.get(version - 1) or ours.get(version - 1)
-            _signatures(passed, before, must_count_own=False, must_count_previous=False)  # F-65
+            _signatures(passed, before, must_count_own=False, must_count_previous=False)  # F-6.19
     return tuple(one.raw for one in reversed(joined))
 
 
@@ -293,14 +293,14 @@ def _two_of(version: int, ours: dict[int, SignedRoot], theirs: dict[int, SignedR
             if isinstance(error, UntrustedError):
                 return error
         else:
-            return UntrustedError(  # F-66
+            return UntrustedError(  # F-6.20
                 f"there are two documents of root {version}, {ours[version].fingerprint} is known here and "
                 f"{other.fingerprint} came; the vendor's root keys signed both",
                 where="trust",
                 remedy="receive nothing more of this vendor before its people have explained it, by another way",
                 finding="root-fork",
             )
-    return UntrustedError(  # F-57
+    return UntrustedError(  # F-6.11
         f"root {version} here is {ours[version].fingerprint}, another one came: {other.fingerprint}",
         where="trust",
         remedy="compare the fingerprint with the vendor's paper; this may be another vendor's medium",
@@ -310,11 +310,11 @@ def _two_of(version: int, ours: dict[int, SignedRoot], theirs: dict[int, SignedR
 
 def _follow(before: SignedRoot, after: SignedRoot) -> None:
     what = f"root {after.root.version}"
-    if after.root.previous != digest_of(before.raw):  # F-58
+    if after.root.previous != digest_of(before.raw):  # F-6.12
         raise UntrustedError(
             f"its predecessor is {after.root.previous}, not the file here", where=what, finding="root-chain"
         )
-    if after.root.vendor != before.root.vendor:  # F-59
+    if after.root.vendor != before.root.vendor:  # F-6.13
         problem = f"vendor changes from {before.root.vendor} to {after.root.vendor}"
         raise UntrustedError(problem, where=what, finding="root-chain")
     if after.root.epoch < before.root.epoch:
@@ -327,9 +327,9 @@ def _signatures(one: SignedRoot, before: SignedRoot | None, *, must_count_own: b
     good = set()
     for signature in one.envelope.signatures:
         key = one.root.keys.get(signature.keyid) or (before.root.keys.get(signature.keyid) if before else None)
-        if key is None:  # F-61
+        if key is None:  # F-6.14
             raise UntrustedError(f"signed by unknown key {signature.keyid}", where=what, finding="signature-unknown")
-        if key.known:  # F-62
+        if key.known:  # F-6.16
             verify_signature(one.envelope, signature, key, what)
             good.add(signature.keyid)
     if must_count_own:
@@ -341,7 +341,7 @@ def _signatures(one: SignedRoot, before: SignedRoot | None, *, must_count_own: b
 def _count(judge: Root, good: set[str], what: str) -> None:
     role = judge.roles["root"]
     have = sorted(good & set(role.keys))
-    if len(have) < role.threshold:  # F-60
+    if len(have) < role.threshold:  # F-6.15
         missing = sorted(set(role.keys) - set(have))
         raise UntrustedError(
             f"signed by {len(have)} of the {role.threshold} root keys that root {judge.version} asks for "
@@ -361,7 +361,7 @@ def short(keyids: Iterable[str]) -> str:
 def check_vendor_product(root: Root, product: str) -> None:
     """Raise UntrustedError unless the release role speaks for ``product``."""
     products = root.roles["release"].products
-    if product not in products:  # F-76
+    if product not in products:  # F-7.8
         raise UntrustedError(
             f"the release keys speak for {', '.join(products)}, not for {product}",
             where="product",

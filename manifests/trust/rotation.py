@@ -74,13 +74,13 @@ def verify_rotation(signed: SignedRotation, former: PublicKey, what: str = "rota
         UntrustedError: It is about another key, or a signature does not match.
     """
     said = signed.rotation
-    if said.former != former.keyid or said.key.keyid == said.former:  # F-183
+    if said.former != former.keyid or said.key.keyid == said.former:  # D-4.1
         raise UntrustedError(
             f"replaces key {said.former[:16]} by {said.key.keyid[:16]}, the site's key is {former.keyid[:16]}",
             where=what,
             finding="rotation-other-key",
         )
-    if not said.key.known:  # F-181
+    if not said.key.known:  # D-3.1
         raise NewerError(
             f"its new key is of the unknown algorithm {said.key.algorithm!r}",
             where=what,

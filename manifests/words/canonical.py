@@ -42,7 +42,7 @@ def check_depth(data: bytes, what: str, *, depth: int = MAX_DEPTH) -> None:
     for bracket in brackets:
         if bracket in _OPEN:
             level += 1
-            if level > depth:  # F-21
+            if level > depth:  # F-4.3
                 raise MalformedError(f"nested deeper than {depth} levels", where=what)
         else:
             level -= 1
@@ -56,7 +56,7 @@ def decode(data: bytes, type_: type[T], what: str) -> T:
     """
     check_depth(data, what)
     try:
-        return msgspec.json.decode(data, type=type_, strict=True)  # F-20, F-23, F-24
+        return msgspec.json.decode(data, type=type_, strict=True)  # F-4.2, F-4.5, F-4.6
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `")
         raise MalformedError(_lower(problem), where=f"{what} {place.replace('`', '')}".strip()) from None
@@ -70,11 +70,11 @@ def parse(data: bytes, type_: type[T], what: str, *, max_bytes: int) -> T:
     Raises:
         MalformedError: Longer than ``max_bytes``, not of the shape of ``type_``, or another spelling of it.
     """
-    if len(data) > max_bytes:  # F-29
+    if len(data) > max_bytes:  # F-4.1
         raise MalformedError(f"{len(data)} bytes, at most {max_bytes} are allowed", where=what)
     value = decode(data, type_, what)
     again = encode(value)
-    if again != data:  # F-22, F-26
+    if again != data:  # F-4.4, F-4.8
         at = next((i for i, (a, b) in enumerate(zip(again, data, strict=False)) if a != b), min(len(again), len(data)))
         raise MalformedError(f"not in canonical form from byte {at} on", where=what)
     return value

@@ -61,7 +61,7 @@ def test_signed_and_packed(shop: Path) -> None:
         waybill("verify", shop / "out" / "small-0.1.0.tar", "--root", shop / "trust" / "1.root.json", "--json").out
     )
     assert shown["ok"]
-    # F-216: one for another release, and one that too few have signed, are not packed.
+    # D-6.7: one for another release, and one that too few have signed, are not packed.
     other = TEXT.replace("sequence: 1}", "sequence: 2}").replace("authorisation: 7", "authorisation: 8")
     (shop / "other.yaml").write_text(other)
     assert waybill("sign", shop / "other.yaml", "--key", shop / "keys" / "rollback-1.key").code == 0

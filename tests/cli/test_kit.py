@@ -51,7 +51,7 @@ def test_runs_without_a_network(version: str, tmp_path: Path) -> None:
 
 
 def test_a_release_signed_by_an_identity_is_refused_by_name_or_counted_without_it(tmp_path: Path) -> None:
-    """The kit has no sigstore: an identity alone is refused and why; what a key signed as well is good (F-207)."""
+    """The kit has no sigstore: an identity alone is refused and why; what a key signed as well is good (F-7.17)."""
     pytest.importorskip("sigstore", reason="sigstore is not installed")
     from tests.keyless import IdentityVendor
 

@@ -64,7 +64,7 @@ def bulks(draw: Any) -> bytes:
 @settings(max_examples=150, suppress_health_check=SLOW)
 @given(bulks(), st.sets(st.integers(0, 11)))
 def test_a_file_and_a_pipe_get_the_same_verdict(bulk: bytes, held: set[int]) -> None:
-    """F-113: complete, a delta for this site, cut, damaged: the way in does not matter."""
+    """F-9.8: complete, a delta for this site, cut, damaged: the way in does not matter."""
     head, parts = bulk_parts()
     names = [parts[i].name.replace("blobs/sha256/", "sha256:") for i in held if i < len(parts)]
     case = Case(head + bulk, good().pin, held=frozenset(names))

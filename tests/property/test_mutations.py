@@ -255,7 +255,7 @@ PERMIT = permit()
 @settings(max_examples=150, suppress_health_check=SLOW)
 @given(st.data())
 def test_an_authorisation_that_was_signed_and_should_not_have_been(data: Any) -> None:
-    """Whoever holds the rollback key can say another way, and what is believed is what was said (F-210 to F-215)."""
+    """Whoever holds the rollback key can say another way, and what is believed is what was said (D-6.1 to D-6.6)."""
     payload = spelled(data.draw(reshaped(json.loads(encode(PERMIT)))))
     signers = data.draw(st.sampled_from(((ROLLBACK,), (ROLLBACK,), (RELEASE,), (ROLLBACK, STRANGER), ())))
     chain = verify_chain((VENDOR.root_file(),), VENDOR.pin())

@@ -1,4 +1,4 @@
-"""docs/format.md and the program are one thing: every rule is cited where it is checked, and broken somewhere."""
+"""docs/format.md and docs/documents.md agree with the program: every rule is cited where it is checked, and broken."""
 
 import re
 from collections.abc import Iterator
@@ -10,17 +10,22 @@ import msgspec
 import pytest
 
 from content.bundle import bulk, graph, head, oci
-from manifests.documents import contract, enrolment, release, report, rollback
+from manifests.documents import authorisation, consignment, contract, enrolment, release, report, rollback
 from manifests.trust import envelope, revocations, root, rotation
 from manifests.words import canonical, document
+from manifests.words.digest import digest_of
 from tests.rooms import PACKAGES
 from tests.vectors.example import example, in_document
 from verifier.trust import release_rules
 
 ROOT = Path(__file__).parents[2]
-FORMAT = (ROOT / "docs" / "format.md").read_text()
-CITED = re.compile(r"(?<![A-Za-z0-9])F-[0-9]{2,3}(?![0-9])")
-DEFINED = re.findall(r"^- \*\*(F-[0-9]{2,3})\*\* ", FORMAT, re.MULTILINE)
+WITH_OLD_NUMBERS = (ROOT / "docs" / "format.md").read_text()
+FORMAT, _, OLD_NUMBERS = WITH_OLD_NUMBERS.partition("\n## 18 Old numbers\n")
+DOCUMENTS = (ROOT / "docs" / "documents.md").read_text()
+PAGES = FORMAT + DOCUMENTS
+# The second form is that of the old numbers, which nobody may cite any more.
+CITED = re.compile(r"(?<![A-Za-z0-9])(?:[FD]-[0-9]+\.[0-9]+|F-[0-9]{2,3})(?![0-9])")
+DEFINED = re.findall(r"^- \*\*([FD]-[0-9]+\.[0-9]+)\*\* ", PAGES, re.MULTILINE)
 CODE = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
 TESTS = [path for path in (ROOT / "tests").rglob("*") if path.suffix == ".py" or path.name == "README"]
 
@@ -30,11 +35,66 @@ def cited_in(paths: tuple[Path, ...]) -> frozenset[str]:
     return frozenset(one for path in paths for one in CITED.findall(path.read_text()))
 
 
-def test_every_rule_is_defined_once_and_in_order() -> None:
-    assert len(DEFINED) > 100
-    numbers = [int(one[2:]) for one in DEFINED]
-    assert len(set(numbers)) == len(numbers)
-    assert set(CITED.findall(FORMAT)) == set(DEFINED)
+@pytest.mark.parametrize(("letter", "page"), [("F", FORMAT), ("D", DOCUMENTS)], ids=["format", "documents"])
+def test_rules_are_numbered_by_section_in_reading_order(letter: str, page: str) -> None:
+    numbers = []
+    for section, text in re.findall(r"^## ([0-9]+) .*\n((?:(?!## ).*\n)*)", page + "\n", re.MULTILINE):
+        found = re.findall(rf"^- \*\*{letter}-([0-9.]+)\*\* ", text, re.MULTILINE)
+        assert found == [f"{section}.{n}" for n in range(1, len(found) + 1)]
+        numbers += found
+    assert [f"{letter}-{one}" for one in numbers] == [one for one in DEFINED if one[0] == letter]
+
+
+def test_every_rule_that_is_cited_in_the_pages_exists() -> None:
+    assert len(DEFINED) > 150
+    assert set(CITED.findall(PAGES)) == set(DEFINED)
+
+
+def test_each_old_number_has_its_new_one() -> None:
+    pairs = re.findall(r"(F-[0-9]{2,3}) \| ([FD]-[0-9]+\.[0-9]+)", OLD_NUMBERS)
+    old, new = {one for one, _ in pairs}, {one for _, one in pairs}
+    assert len(pairs) == len(old) == len(new) == 169
+    assert new <= set(DEFINED)
+
+
+def exit_rows() -> list[tuple[str, list[str], str, str]]:
+    """Step, rules, exit code and the last column of each row of section 15."""
+    table = FORMAT.partition("| step | rule | code | finding | minimal |\n")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()[1:]]
+    return [(step, CITED.findall(rule), code, minimal) for step, rule, code, _, minimal in rows]
+
+
+def test_every_rule_of_the_format_has_its_exit_code() -> None:
+    """In the table of section 15, or among those that have none, which are named below it."""
+    rows = exit_rows()
+    without = FORMAT.partition("| step | rule | code |")[2].partition("\n\n")[2].partition("\n## 16 ")[0]
+    named = {one for _, rules, _, _ in rows for one in rules} | set(CITED.findall(without))
+    assert named == {one for one in DEFINED if one[0] == "F"} - {"F-15.1"}
+    assert [int(step) for step, _, _, _ in rows] == sorted(int(step) for step, _, _, _ in rows)
+    assert {code for _, _, code, _ in rows} == {"3", "4", "5", "7", "8", "–"}
+    assert {minimal for _, _, _, minimal in rows} == {"yes"} | {
+        f"no: {one}" for one in ("identities", "images", "known", "release", "site")
+    }
+
+
+@pytest.mark.parametrize("finding", re.findall(r"`([a-z-]+)`", "".join(re.findall(r"^\| [0-9]+ \| .*$", FORMAT, re.M))))
+def test_a_finding_of_the_table_is_one_of_the_program(finding: str) -> None:
+    code = "".join(path.read_text() for path in CODE)
+    assert f'"{finding}"' in code or finding in ("malformed", "untrusted")
+
+
+def test_verify_txt_is_given_to_the_byte() -> None:
+    shown = FORMAT.partition("`VERIFY.txt` is this text")[2]
+    assert shown.partition("```text\n")[2].partition("```\n")[0].encode() == head.VERIFY_TXT
+    assert f"{len(head.VERIFY_TXT):,} bytes" in shown.partition("```")[0]
+    assert digest_of(head.VERIFY_TXT) in shown.partition("```")[0]
+
+
+def test_the_equal_fields_are_those_of_the_predicate() -> None:
+    table = FORMAT.partition("| Statement | equals in `release.json` |")[2].partition("\n\n")[0]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| predicate")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == set(release.Predicate.__struct_fields__)
 
 
 @pytest.mark.parametrize("rule", DEFINED)
@@ -50,12 +110,13 @@ def test_rule_is_broken_by_a_vector_or_a_test(rule: str) -> None:
 
 @pytest.mark.parametrize("path", [*CODE, *TESTS, *(ROOT / "docs").rglob("*.md")], ids=lambda path: str(path)[-60:])
 def test_no_rule_is_cited_that_does_not_exist(path: Path) -> None:
-    assert set(CITED.findall(path.read_text())) <= set(DEFINED)
+    text = FORMAT if path.name == "format.md" else path.read_text()
+    assert set(CITED.findall(text)) <= set(DEFINED)
 
 
 def test_the_example_is_a_real_one() -> None:
     """`python -m tests.vectors.example --write` puts it there."""
-    assert in_document(FORMAT) == example()
+    assert in_document(WITH_OLD_NUMBERS) == example()
 
 
 def structs(type_: Any) -> Iterator[type[msgspec.Struct]]:
@@ -68,14 +129,19 @@ def structs(type_: Any) -> Iterator[type[msgspec.Struct]]:
         yield from structs(one)
 
 
+def rows_of(first: str) -> list[str]:
+    """The rows of the tables whose first column is called ``first``."""
+    tables = re.findall(rf"^\| {first} \|.*\n\|[-|]+\n((?:\|.*\n)+)", PAGES, re.MULTILINE)
+    return [row for table in tables for row in table.splitlines()]
+
+
 def fields_in_tables(first: str) -> set[tuple[str, str]]:
     """(part, field) for every row of the tables whose first column is called ``first``."""
     found = set()
-    for table in re.findall(rf"^\| {first} \|.*\n\|[-|]+\n((?:\|.*\n)+)", FORMAT, re.MULTILINE):
-        for row in table.splitlines():
-            cell = row.split("|")[1]
-            part = cell.split("`")[0].strip().rstrip(":")
-            found |= {(part, name) for name in re.findall(r"`([a-z_]+)`", cell)}
+    for row in rows_of(first):
+        cell = row.split("|")[1]
+        part = cell.split("`")[0].strip().rstrip(":")
+        found |= {(part, name) for name in re.findall(r"`([a-z_]+)`", cell)}
     return found
 
 
@@ -100,8 +166,11 @@ def test_every_field_of_a_release_is_in_the_tables() -> None:
         ("field of the predicate", release.Predicate),
         ("field of the contract", contract.Contract),
         ("field of the rollback document", rollback.Rollback),
+        ("field of the list", revocations.Revocations),
         ("field of the enrolment", enrolment.Enrolment),
         ("field of the rotation", rotation.Rotation),
+        ("field of the consignment", consignment.Consignment),
+        ("field of the authorisation", authorisation.Authorisation),
     ],
 )
 def test_every_field_of_a_document_is_in_its_table(table: str, type_: type[msgspec.Struct]) -> None:
@@ -113,7 +182,7 @@ def test_every_field_of_a_document_is_in_its_table(table: str, type_: type[msgsp
     ("text", "value"),
     [
         ("at most 16 MiB", release.MAX_RELEASE == 16 << 20),
-        ("at most 128, each with two files", head.MAX_SIGNATURES == 128),
+        ("Then come the signers, at most 128.", head.MAX_SIGNATURES == 128),
         ("at most 1 MiB each; the key ids MUST rise", head.MAX_SIG == envelope.MAX_BUNDLE == 1 << 20),
         ("at most 256 root documents, `trust/<n>.root.json`, at most 256 KiB each", root.MAX_ROOTS == 256),
         ("at most 256 KiB each", root.MAX_ROOT == 256 << 10),
@@ -124,7 +193,7 @@ def test_every_field_of_a_document_is_in_its_table(table: str, type_: type[msgsp
         ("MUST NOT be longer than 4 MiB", oci.MAX_MANIFEST_BYTES == 4 << 20),
         ("more than 48 MiB of manifests", bulk.MAX_KEPT == 48 << 20),
         ("canonical JSON, at most 1 MiB each", contract.MAX_CONTRACT == rollback.MAX_ROLLBACK == 1 << 20),
-        ("longer than 65,536 bytes, its file not longer than 131,072", report.MAX_CORE == 65536),
+        ("longer than 65,536 bytes, and its file", report.MAX_CORE == 65536),
         ("its file not longer than 131,072", report.MAX_REPORT == 131072),
         ("a sequence more than 10,000 above", release_rules.MAX_JUMP == 10_000),
         (head.OCI_LAYOUT.decode(), True),
@@ -132,8 +201,35 @@ def test_every_field_of_a_document_is_in_its_table(table: str, type_: type[msgsp
     ],
 )
 def test_numbers_in_the_text_are_those_of_the_program(text: str, value: bool) -> None:
-    assert " ".join(text.split()) in " ".join(FORMAT.split())
+    assert " ".join(text.split()) in " ".join(PAGES.split())
     assert value
+
+
+@pytest.mark.parametrize(
+    ("table", "type_"),
+    [
+        ("field of `Release`", release.Release),
+        ("field of the root", root.Root),
+        ("field of the predicate", release.Predicate),
+        ("field of the list", revocations.Revocations),
+        ("field of the contract", contract.Contract),
+        ("field of the rollback document", rollback.Rollback),
+        ("field of the consignment", consignment.Consignment),
+        ("field of the authorisation", authorisation.Authorisation),
+    ],
+)
+def test_the_tables_say_which_lists_may_be_left_out(table: str, type_: type[msgspec.Struct]) -> None:
+    """*At most* without *required* is a default, as the section on documents says; anything else has none."""
+    cells: dict[str, str] = {}
+    for row in rows_of(table):
+        names, text = re.findall(r"`([a-z_]+)`", row.split("|")[1]), row.split("|")[2]
+        parts = text.split(";") if text.count(";") == len(names) - 1 else [text] * len(names)
+        cells |= {name: part for name, part in zip(names, parts, strict=True) if name not in cells}
+    for one in msgspec.structs.fields(type_):
+        info = msgspec.inspect.type_info(one.type)
+        if isinstance(info, msgspec.inspect.VarTupleType | msgspec.inspect.DictType):
+            text = cells[one.encode_name]
+            assert ("at most" in text and "required" not in text) == (not one.required), one.encode_name
 
 
 def every_type(type_: Any, place: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
@@ -181,7 +277,7 @@ def _walk(info: Any, place: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
     ids=str,
 )
 def test_documents_are_closed_and_bounded(type_: Any) -> None:
-    """F-23 to F-28 by the types themselves: nothing open, nothing without an end, no null, no float."""
+    """F-4.5 to F-4.10 by the types themselves: nothing open, nothing without an end, no null, no float."""
     for place, info in every_type(type_, "$", set()):
         match info:
             case msgspec.inspect.AnyType() | msgspec.inspect.RawType() | msgspec.inspect.FloatType():

@@ -267,15 +267,15 @@ def packed(raw: bytes) -> Callable[[], Paper]:
 TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
     "authorisation": (
         "An authorisation before the chain that judges it: signed by the threshold of the newest root's role rollback "
-        "and by nobody unknown (F-210), in an envelope of its own kind, each key once and in order (F-45), no longer "
-        "than it may be (F-29), in order itself and of the root's vendor (F-211), for sites of its product (F-212), "
-        "and leading back (F-213).",
+        "and by nobody unknown (D-6.4), in an envelope of its own kind, each key once and in order (F-5.11), no longer "
+        "than it may be (F-4.1), in order itself and of the root's vendor (D-6.1), for sites of its product (D-6.2), "
+        "and leading back (D-6.3).",
         {
             "good": said(PERMIT),
             "two-sites": said(saying(sites=(SITE, WEST))),
             "no-site": said(saying(sites=())),
             "nothing-reopened": said(saying(reopens=())),
-            # F-210
+            # D-6.4
             "by-nobody": before(seal(encode(PERMIT), AUTHORISATION_TYPE, ())),
             "by-release-key": said(PERMIT, RELEASE),
             "by-consignment-key": said(PERMIT, CONSIGNMENT),
@@ -310,7 +310,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
             "by-unknown-algorithm-where-two-must": before(
                 envelope(by_later), under(role(OLD, LATER.keyid, threshold=2))
             ),
-            # F-45
+            # F-5.11
             "of-another-type": before(seal(encode(PERMIT), "application/json", (ROLLBACK,))),
             "of-another-type-inside": before(
                 seal(encode(PERMIT).replace(b"authorisation.v1", b"authorisation.v2"), AUTHORISATION_TYPE, (ROLLBACK,))
@@ -324,7 +324,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
             ),
             "too-long": before(signed(saying(reopens=tuple(f"{n:04d}" + "x" * 200 for n in range(1000))))),
             "not-json": before(b"PK\x03\x04"),
-            # F-211
+            # D-6.1
             "sites-not-in-order": said(saying(sites=(WEST, SITE))),
             "site-twice": said(saying(sites=(SITE, SITE))),
             "reopens-not-in-order": said(saying(reopens=("b", "a"))),
@@ -332,12 +332,12 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
             "of-another-vendor": said(saying(vendor="large-works")),
             "256-sites": said(spread(256)),
             "257-sites": said(spread(257)),
-            # F-212
+            # D-6.2
             "site-of-another-product": said(saying(sites=("northern-grid/large/production/east",))),
             "one-site-of-another-product": said(saying(sites=("northern-grid/large/production/east", SITE))),
             "last-site-of-another-product": said(saying(sites=(SITE, "southern-grid/large/production/east"))),
             "site-of-three-names": said(saying(sites=("northern-grid/small/production",))),
-            # F-213
+            # D-6.3
             "to-where-it-is": said(reaching(sequence=2)),
             "forward": said(reaching(sequence=3)),
             "forward-by-epoch": said(reaching(epoch=2)),
@@ -352,27 +352,28 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
         },
     ),
     "json-authorisation": (
-        "The authorisation is well signed and spelled wrongly. One JSON value in UTF-8 (F-20), at most 32 deep (F-21), "
-        "in canonical form (F-22), without floats, null or unbounded integers (F-23), without unknown fields (F-24).",
+        "The authorisation is well signed and spelled wrongly. One JSON value in UTF-8 (F-4.2), at most 32 deep "
+        "(F-4.3), in canonical form (F-4.4), without floats, null or unbounded integers (F-4.5), without unknown "
+        "fields (F-4.6).",
         {name: spelled(change) for table in (SPELLINGS, NUMBERS) for name, change in table.items()},
     ),
     "authorisation-at-a-site": (
         "A site has installed 1.0.0 and 1.1.0, whose floor is above 1.0.0 and which promises no way back. It asks to "
         "go back to 1.0.0; the verdict is that of the way, or of the consignment that brings the authorisation. Signed "
-        "when it comes and when it is used (F-210), for this site, or in the release that runs (F-212), from what runs "
-        "(F-213) to the very generation (F-214), once (F-215). Below the floor, and there alone, it takes the place of "
-        "what the running release promises, and of nothing else in its rollback document (F-217).",
+        "when it comes and when it is used (D-6.4), for this site, or in the release that runs (D-6.2), from what runs "
+        "(D-6.3) to the very generation (D-6.5), once (D-6.6). Below the floor, and there alone, it takes the place of "
+        "what the running release promises, and of nothing else in its rollback document (D-6.8).",
         {
             "good": brought(GOOD),
             "nothing": unbrought(SECOND),
-            # F-210
+            # D-6.4
             "by-stranger": brought(signed(PERMIT, STRANGER)),
             "by-release-key": brought(signed(PERMIT, RELEASE)),
             "key-revoked-since": brought(GOOD, listing_gone(keys=(OLD,))),
             "role-moved-since": brought(GOOD, role_moves),
             "role-moved-before-and-by-the-new-key": brought(signed(PERMIT, NEW_ROOT), earlier=role_moves),
             "goal-revoked-since": brought(GOOD, listing_gone(releases=(PERMIT.goes_to.release,))),
-            # F-212
+            # D-6.2
             "for-another-site": brought(signed(saying(sites=(WEST,)))),
             "for-another-site-too": brought(signed(saying(sites=(SITE, WEST)))),
             "for-no-site": brought(signed(saying(sites=()))),
@@ -386,25 +387,25 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
             "carried-by-the-release-before": carried(signed(leaving(sequence=3, sites=())), THIRD),
             "carried-by-release-key": carried(signed(saying(sites=()), RELEASE)),
             "carried-and-no-authorisation": carried(b"{}"),
-            # F-213
+            # D-6.3
             "from-a-later-release": brought(signed(leaving(sequence=3))),
             "from-another-epoch": brought(signed(leaving(epoch=2))),
             "from-another-channel": brought(signed(leaving(channel="beta"))),
-            # F-214
+            # D-6.5
             "to-another-release": brought(signed(reaching(release=digest_of(b"another")))),
             "to-another-channel": brought(signed(reaching(channel="beta"))),
             "to-another-sequence": brought(
                 signed(leaving(sequence=3, goes_to=reaching(sequence=2).goes_to)), runs=THIRD
             ),
             "to-another-version": brought(signed(reaching(version="0.9.0"))),
-            # F-215
+            # D-6.6
             "used": brought(GOOD, going_back, going_forward),
             "used-and-its-trial-failed": brought(GOOD, failing_to_go_back),
             "used-and-brought-again": brought(GOOD, going_back, going_forward, bringing(GOOD)),
             "used-and-in-another-envelope": brought(
                 GOOD, going_back, going_forward, bringing(signed(PERMIT, ROLLBACK, RELEASE))
             ),
-            # F-217
+            # D-6.8
             "above-the-floor": brought(GOOD, runs=SECOND.but(floor=1)),
             "above-the-floor-and-promised": unbrought(PROMISING.but(floor=1)),
             "below-the-floor-and-promised": unbrought(PROMISING),
@@ -417,7 +418,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
     ),
     "authorisation-in-a-release": (
         "An authorisation that is to be packed with 1.1.0, before the program that packs it: each leads from this very "
-        "release (F-216) and is signed as at a site (F-210).",
+        "release (D-6.7) and is signed as at a site (D-6.4).",
         {
             "good": packed(signed(saying(sites=()))),
             "for-one-site": packed(GOOD),

@@ -129,8 +129,8 @@ def _all(
 
 
 _RULES = (
-    "One JSON value in UTF-8 (F-20), at most 32 deep (F-21), in canonical form (F-22), without floats, null or "
-    "unbounded integers (F-23), without unknown fields (F-24)."
+    "One JSON value in UTF-8 (F-4.2), at most 32 deep (F-4.3), in canonical form (F-4.4), without floats, null or "
+    "unbounded integers (F-4.5), without unknown fields (F-4.6)."
 )
 
 _B64 = re.compile(rb'"(payload|sig|hint|public)":"([A-Za-z0-9+/=]+)"')
@@ -230,7 +230,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         _all(of_revocations, SPELLINGS, NUMBERS),
     ),
     "base64": (
-        "Base64 has one spelling: the standard alphabet, whole groups, padding, no slack bits (F-35).",
+        "Base64 has one spelling: the standard alphabet, whole groups, padding, no slack bits (F-5.1).",
         {
             **{f"statement-{name}": _padded_statement(change) for name, change in BASE64.items()},
             **{f"signature-{name}": _padded_sig("sigstore", change) for name, change in BASE64.items()},

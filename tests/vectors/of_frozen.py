@@ -76,13 +76,13 @@ FROZEN: dict[str, tuple[str, Callable[[], Case]]] = {
         two_signers,
     ),
     "frozen-later-format": (
-        "A made-up later format under a head of today: trusted, and for a newer verifier that the head names (F-80). A "
-        "version that knows a format 2 of its own keeps this case as an untrue one and says so here.",
+        "A made-up later format under a head of today: trusted, and for a newer verifier that the head names (F-7.9). "
+        "A version that knows a format 2 of its own keeps this case as an untrue one and says so here.",
         later_format,
     ),
     "frozen-later-root": (
         "A root with an algorithm and a role that are unknown, in counted roles and with signatures: kept and not "
-        "counted (F-62), and the release signer of that algorithm is not evaluated (F-72).",
+        "counted (F-6.16), and the release signer of that algorithm is not evaluated (F-7.2).",
         later_root,
     ),
 }

@@ -113,10 +113,10 @@ def with_role(name: str) -> Callable[[Root], Root]:
 
 TOPICS: dict[str, tuple[str, Variants]] = {
     "release-identities": (
-        "A release signed by an identity, with one file named by its certificate (F-202) and one trusted root beside "
-        "it (F-203), which a root of the chain pins; what the newest one pins no more is not evaluated (F-204). Its "
-        "bundle holds that certificate and the Statement that everyone else made (F-205); name and issuer exactly, "
-        "and all that vouches for them, must hold (F-206). Needs sigstore.",
+        "A release signed by an identity, with one file named by its certificate (F-3.4) and one trusted root beside "
+        "it (F-3.6), which a root of the chain pins; what the newest one pins no more is not evaluated (F-7.14). Its "
+        "bundle holds that certificate and the Statement that everyone else made (F-7.15); name and issuer exactly, "
+        "and all that vouches for them, must hold (F-7.16). Needs sigstore.",
         {
             "rekor-1": signing(by()),
             "rekor-2": of(IdentityVendor(trusted=SECOND_KIND.trusted_root(), sign=by(SECOND_KIND))),
@@ -126,7 +126,7 @@ TOPICS: dict[str, tuple[str, Variants]] = {
             "twice-where-two-must": signing(
                 lambda said: (*by()(said), *by(replace(PRIVATE, signer=20))(said)), threshold=2
             ),
-            # F-202, F-203
+            # F-3.4, F-3.6
             "trusted-root-missing": of(IdentityVendor(), lambda head: replace(head, trusted_root=None)),
             "trusted-root-without-identity": of(
                 IdentityVendor(signers=(RELEASE,)),
@@ -134,16 +134,16 @@ TOPICS: dict[str, tuple[str, Variants]] = {
             ),
             "name-of-another-certificate": of(IdentityVendor(), another_name),
             "key-without-its-bare-signature": of(IdentityVendor(signers=(RELEASE,), sign=nobody), without_its_sig),
-            # F-204
+            # F-7.14
             "trusted-root-not-pinned": signing(by(), pinned=()),
             "trusted-root-pinned-no-more": pinned_no_more(IdentityVendor()),
             "trusted-root-pinned-no-more-beside-a-key": pinned_no_more(IdentityVendor(signers=(RELEASE,))),
-            # F-205
+            # F-7.15
             "bare-signature": signing(lambda said: (PRIVATE.sign_message(said),)),
             "another-statement": over(b'"sequence":1', b'"sequence":2'),
             "another-predicate-type": over(b"release:1", b"release:9"),
             "statement-not-canonical": over(b'"sequence":1', b'"sequence": 1'),
-            # F-206
+            # F-7.16
             "another-identity": signing(by(identity=IDENTITY + "3")),
             "identity-in-capitals": signing(by(identity=IDENTITY.upper())),
             "another-issuer": signing(by(issuer=ISSUER + "/")),
@@ -161,8 +161,8 @@ TOPICS: dict[str, tuple[str, Variants]] = {
         },
     ),
     "root-identities": (
-        "A root that knows an identity lists it under its own id and under no other (F-200), and lets it sign releases "
-        "alone (F-201).",
+        "A root that knows an identity lists it under its own id and under no other (F-6.4), and lets it sign releases "
+        "alone (F-6.5).",
         {
             "good": root_saying(lambda root: root),
             "under-another-id": root_saying(known_as("0" * 64)),

@@ -259,9 +259,9 @@ def spelled(name: str) -> str:
 
 TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     "image-signatures": (
-        "An image names a signer by key (F-190, F-191). A simple-signing payload is of one type and about this "
-        "image (F-192), a Sigstore bundle holds a statement or a signature about it (F-193). Missing, by others alone "
-        "and wrong are three findings (F-196). What was not judged is refused (F-167).",
+        "An image names a signer by key (F-11.1, F-11.2). A simple-signing payload is of one type and about this "
+        "image (F-11.3), a Sigstore bundle holds a statement or a signature about it (F-11.4). Missing, by others "
+        "alone and wrong are three findings (F-11.7). What was not judged is refused (F-11.10).",
         {
             "tag": case(lambda on: on.signed(CI)),
             "referrer": case(lambda on: on.refer(envelope_bundle(CI, statement(on.digest)))),
@@ -278,7 +278,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     ),
     "image-signature-junk": (
         "Whoever can write to a registry can hang things on an image. Beside a good signature they are named and "
-        "decide nothing, alone they are no signature (F-190, F-195).",
+        "decide nothing, alone they are no signature (F-11.1, F-11.6).",
         {
             **{f"{spelled(name)}-alone": case(junk) for name, junk in JUNK.items()},
             **{f"{spelled(name)}-beside": beside(junk) for name, junk in JUNK.items()},
@@ -286,7 +286,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     ),
     "image-identities": (
         "A signer that is an identity: name and issuer exactly, under the trusted root that the vendor's root pins "
-        "(F-92, F-194). Needs sigstore.",
+        "(F-8.19, F-11.5). Needs sigstore.",
         {
             "rekor-1": keyless(by_identity()),
             "rekor-2-and-stamp": keyless(by_identity(SECOND_KIND)),

@@ -270,8 +270,8 @@ def without(name: str) -> Callable[[Fields], object]:
 TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     "oci-document": (
         "Manifests and indexes of others are read leniently, but each means one thing: UTF-8 JSON without duplicate "
-        "keys (F-133), schema version 2 (F-121), the media type of its descriptor (F-122), a manifest or an index and "
-        "not both (F-123), at most 4 MiB (F-128). Their bytes are kept as they are (F-31).",
+        "keys (F-10.1), schema version 2 (F-10.3), the media type of its descriptor (F-10.4), a manifest or an index "
+        "and not both (F-10.5), at most 4 MiB (F-10.10). Their bytes are kept as they are (F-4.12).",
         {
             "plain": manifest(),
             "docker": docker(),
@@ -311,7 +311,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     ),
     "oci-descriptor": (
         "A descriptor has a media type, a digest of 64 lower-case hex digits, a whole size, no urls, and data only if "
-        "that is the content (F-124); what it points at is a member of that size (F-125).",
+        "that is the content (F-10.6); what it points at is a member of that size (F-10.7).",
         {
             "digest-upper-case": layer(digest="sha256:" + "A" * 64),
             "digest-newline": layer(digest=ZEROS + "\n"),
@@ -344,9 +344,10 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "oci-graph": (
-        "index.json is an image index (F-120) that lists each image of the release by name (F-130); what it reaches is "
-        "there (F-125) or listed as absent, and nothing else is (F-126); indexes are nested twice at most (F-127); "
-        "subjects exist (F-129), SBOMs hang on their image (F-131), and every member is referred to (F-132).",
+        "index.json is an image index (F-10.2) that lists each image of the release by name (F-10.12); what it "
+        "reaches is there (F-10.7) or listed as absent, and nothing else is (F-10.8); indexes are nested twice at "
+        "most (F-10.9); subjects exist (F-10.11), SBOMs hang on their image (F-10.13), and every member is referred "
+        "to (F-10.14).",
         {
             "nested-0": nested(0),
             "nested-1": nested(1),

@@ -198,9 +198,9 @@ def of_documents(version: str) -> Callable[[], Case]:
 
 TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     "release-fields": (
-        "Fields of release.json beyond their type or bounds (F-85): keys of maps (F-25), defaults that are written out "
-        "(F-26), names (F-27), text (F-28), digests (F-30); times that are in no calendar (F-86), versions and ranges "
-        "that are none (F-99).",
+        "Fields of release.json beyond their type or bounds (F-8.1): keys of maps (F-4.7), defaults that are written "
+        "out (F-4.8), names (F-4.9), text (F-4.10), digests (F-4.11); times that are in no calendar (F-8.2), versions "
+        "and ranges that are none (F-8.11).",
         {
             "title-in-any-script": saying(put("images.0.reason", "prêt · готово · 準備 · e\u0301")),
             "text-with-escape": saying(put("images.0.reason", "red \x1b[31m")),
@@ -261,9 +261,9 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "release-contradicts": (
-        "Parts of release.json that do not agree: audience (F-87), floor (F-88), ways (F-89), members (F-102, F-103), "
-        "names given twice (F-104), images and their signers (F-90, F-105, F-106), files (F-95), handlers (F-96), the "
-        "install plan (F-97), probes (F-98).",
+        "Parts of release.json that do not agree: audience (F-8.3), floor (F-8.4), ways (F-8.5), members (F-8.12, "
+        "F-8.13), names given twice (F-8.14), images and their signers (F-8.6, F-8.15, F-8.16), files (F-8.7), "
+        "handlers (F-8.8), the install plan (F-8.9), probes (F-8.10).",
         {
             "audience-nobody": saying(put("audience", {})),
             "audience-everyone-and-some": saying(put("audience.everyone", True)),
@@ -343,7 +343,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "release-extensions": (
-        "What a later version added: an unknown critical extension refuses by name, another is kept and shown (F-100).",
+        "What a later version added: an unknown critical extension refuses by name, another is kept and shown "
+        "(F-8.18).",
         {
             "unknown": lambda: Case(
                 Vendor(extra={"colour": b"blue"}).bundle(), Vendor(extra={"colour": b"blue"}).pin()
@@ -352,15 +353,15 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "release-text": (
-        "VERIFY.txt is a constant of the format (F-116).",
+        "VERIFY.txt is a constant of the format (F-9.6).",
         {"another": another_text},
     ),
     "contract": (
-        "The telemetry contract is read back by the rules by which it was compiled (F-140).",
+        "The telemetry contract is read back by the rules by which it was compiled (F-12.1).",
         {name.removeprefix("1.0.0-"): of_documents(name) for name in CONTRACT},
     ),
     "rollback": (
-        "The rollback document is read back by the rules by which it was compiled (F-141).",
+        "The rollback document is read back by the rules by which it was compiled (F-12.2).",
         {name.removeprefix("1.0.0-"): of_documents(name) for name in ROLLBACK},
     ),
 }

@@ -164,29 +164,29 @@ def rewritten(one: SignedRotation, **changes: Any) -> SignedRotation:
 
 TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
     "report": (
-        "A report before the key that is enrolled for its site: no longer than it may be (F-170), signed by that key "
-        "(F-171), of a kind that is known (F-172), about what is installed (F-173), with one unbroken run of earlier "
-        "reports (F-174), of one mind (F-175), with a run of rotations that ends with the key that signs (F-176), and "
-        "with no end before its time (F-177).",
+        "A report before the key that is enrolled for its site: no longer than it may be (D-2.1), signed by that key "
+        "(D-2.2), of a kind that is known (D-2.3), about what is installed (D-2.4), with one unbroken run of earlier "
+        "reports (D-2.5), of one mind (D-2.8), with a run of rotations that ends with the key that signs (D-2.6), and "
+        "with no end before its time (D-2.7).",
         {
             "good": saying(),
             "nothing-installed": saying(EMPTY),
-            # F-170
+            # D-2.1
             "too-long": listing(*(replace(COMPONENT, name=f"{n:04d}-" + "x" * 100) for n in range(260))),
             "file-too-long": before(signed(RUNS) + b" " * r.MAX_REPORT),
-            # F-171
+            # D-2.2
             "by-another-key": before(signed(RUNS, THIRD)),
             "by-another-key-in-its-name": before(forged()),
             "before-another-key": before(signed(RUNS), THIRD),
-            # F-172
+            # D-2.3
             "of-a-later-kind": of_another_kind("urn:waybill:report:2"),
             "of-a-later-kind-and-form": of_another_kind("urn:waybill:report:2", {"entirely": "different"}),
             "of-a-release": of_another_kind("urn:waybill:release:1"),
-            # F-173
+            # D-2.4
             "about-another-release": about("release.json", TWO),
             "about-the-enrolment-and-runs": about("enrolment.json", ENROLMENT),
             "about-a-release-and-runs-none": about("release.json", ONE, EMPTY),
-            # F-174
+            # D-2.5
             "gap": chained(earlier=(CHAIN.earlier[0], replace(CHAIN.earlier[1], seq=3))),
             "begins-late": chained(earlier=CHAIN.earlier[1:]),
             "ends-early": chained(earlier=CHAIN.earlier[:1]),
@@ -202,7 +202,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
             "omitted": chained(
                 omitted=r.Omitted(first=1, last=1, digest=CHAIN.earlier[0].digest), earlier=CHAIN.earlier[1:]
             ),
-            # F-175
+            # D-2.8
             "runs-and-none": running(state="none"),
             "none-and-runs": saying(EMPTY, install=r.Install(state="confirmed")),
             "none-and-revoked": saying(EMPTY, install=replace(EMPTY.install, revoked=True)),
@@ -219,7 +219,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
                 waiting=(r.WaitingItem(item="r-1", kind="release", since="2026-01-02T03:04:05Z", since_seq=9),)
             ),
             "name-twice": saying(health=(r.ReportedHealth(probe="a", state="passing"),) * 2),
-            # F-176
+            # D-2.6
             "succession": succeeding(SECOND_KEY),
             "succession-of-two": succeeding(SECOND_KEY, THIRD_KEY, epoch=3, signer=THIRD),
             "succession-to-another-key": succeeding(SECOND_KEY, signer=THIRD),
@@ -237,7 +237,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
             "succession-from-another-site": succeeding(
                 rotation(site="northern-grid/small/production/west"), THIRD_KEY, epoch=3, signer=THIRD
             ),
-            # F-177
+            # D-2.7
             "ended": ending(),
             "tried-before-the-trust-was-removed": ending(removed=False, final=False, reason="ended", key="kept"),
             "final-before-the-trust-was-removed": ending(removed=False, probes=(), reason="ended", key="kept"),
@@ -249,8 +249,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
         },
     ),
     "enrolment": (
-        "An enrolment proves that somebody holds the key that it names: one signature by that key (F-180), of an "
-        "algorithm that is known (F-181), and by a later key only with what it renews (F-182).",
+        "An enrolment proves that somebody holds the key that it names: one signature by that key (D-3.3), of an "
+        "algorithm that is known (D-3.1), and by a later key only with what it renews (D-3.2).",
         {
             "good": enrolling(ENROLLED, OLD),
             "by-nobody": enrolling(ENROLLED),
@@ -272,8 +272,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
         },
     ),
     "rotation": (
-        "A rotation is signed by the key that is trusted for the site and by the one that follows (F-183), whose "
-        "algorithm is known (F-181).",
+        "A rotation is signed by the key that is trusted for the site and by the one that follows (D-4.1), whose "
+        "algorithm is known (D-3.1).",
         {
             "good": rotating(SECOND_KEY),
             "by-former-alone": rotating(replace(SECOND_KEY, by_key=SECOND_KEY.by_former)),

@@ -249,8 +249,8 @@ OTHER_TWO = Chain({2: lambda root: struct_replace(root, epoch=9)})
 TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     "root-known": (
         "A reader that holds root documents joins them with those of the medium and judges with the newest that it "
-        "can reach (F-65). Two documents of one version that the vendor's quorum signed are a fork, a missing version "
-        "is a gap (F-66). A root that names a key of the reader's own is refused (F-67).",
+        "can reach (F-6.19). Two documents of one version that the vendor's quorum signed are a fork, a missing "
+        "version is a gap (F-6.20). A root that names a key of the reader's own is refused (F-6.21).",
         {
             "medium-is-newer": known(LONG, LONG, mine=1, brought=(1, 2, 3)),
             "medium-is-older": known(LONG, LONG, mine=3, brought=(1, 2)),
@@ -269,11 +269,11 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "root-document": (
-        "One root contradicts itself: a role missing (F-50), keys not listed or a threshold that cannot be met "
-        "(F-51), a key under another id (F-36, F-52), products where they do not belong (F-53), leavers that are "
-        "neither retired nor revoked (F-54), a predecessor of version 1 (F-55), a key that is no P-256 key in its one "
-        "form (F-37), trusted roots of others not in order (F-91). It is well signed and its fingerprint is on the "
-        "paper.",
+        "One root contradicts itself: a role missing (F-6.1), keys not listed or a threshold that cannot be met "
+        "(F-6.2), a key under another id (F-5.2, F-6.3), products where they do not belong (F-6.6), leavers that are "
+        "neither retired nor revoked (F-6.7), a predecessor of version 1 (F-6.8), a key that is no P-256 key in its "
+        "one form (F-5.3), trusted roots of others not in order (F-6.9). It is well signed and its fingerprint is on "
+        "the paper.",
         {
             **{
                 f"no-role-{name}": of_root(without_role(name))
@@ -311,10 +311,10 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "root-chain": (
-        "Versions follow each other without a gap (F-56) in files named after them (F-10), the fingerprint on the "
-        "paper is one of them (F-57), each names the whole file before it (F-58), keeps the vendor and never lowers "
-        "the epoch (F-59), is signed by its own root keys and its predecessor's (F-60), and by nobody whom neither "
-        "records (F-61).",
+        "Versions follow each other without a gap (F-6.10) in files named after them (F-3.7), the fingerprint on the "
+        "paper is one of them (F-6.11), each names the whole file before it (F-6.12), keeps the vendor and never "
+        "lowers the epoch (F-6.13), is signed by its own root keys and its predecessor's (F-6.15), and by nobody whom "
+        "neither records (F-6.14).",
         {
             "two": chain(),
             "three": chain(length=3),
@@ -357,8 +357,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "root-growth": (
-        "An algorithm or a role that this verifier does not know is kept and never counted (F-62): the chain goes on. "
-        "The algorithm is the one of the key's record, whatever the key and the signature look like (F-39).",
+        "An algorithm or a role that this verifier does not know is kept and never counted (F-6.16): the chain goes "
+        "on. The algorithm is the one of the key's record, whatever the key and the signature look like (F-5.5).",
         {
             "algorithm": of_root(with_key(LATER.keyid, LATER)),
             "algorithm-in-role": of_root(

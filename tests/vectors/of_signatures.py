@@ -300,7 +300,7 @@ def root_signed_by(*signers: FileSigner) -> Callable[[], Case]:
 
 TOPICS: dict[str, tuple[str, Variants]] = {
     "signature-encodings": (
-        "A signature has one spelling: strict DER, no number longer than it must be, s at most half the order (F-38).",
+        "A signature has one spelling: strict DER, no number longer than it must be, s at most half the order (F-5.4).",
         {
             **{f"sig-{name}": in_sig(change) for name, change in ENCODINGS.items()},
             **{f"dsse-{name}": in_dsse(change) for name, change in ENCODINGS.items()},
@@ -309,8 +309,8 @@ TOPICS: dict[str, tuple[str, Variants]] = {
     ),
     "sigstore-bundle": (
         "A Sigstore bundle has one form: media type, one hint, no log entries, one DSSE envelope with one signature "
-        "(F-40), of one payload type (F-42), over its pre-authentication encoding (F-43); its hint is the key of its "
-        "file name (F-41).",
+        "(F-5.6), of one payload type (F-5.8), over its pre-authentication encoding (F-5.9); its hint is the key of "
+        "its file name (F-5.7).",
         {
             "media-type-0.2": in_sigstore(_set("mediaType", "application/vnd.dev.sigstore.bundle+json;version=0.2")),
             "media-type-missing": in_sigstore(_set("mediaType", None)),
@@ -336,8 +336,8 @@ TOPICS: dict[str, tuple[str, Variants]] = {
         },
     ),
     "statement": (
-        "The Statement is of one kind (F-44): type, predicate type, one subject that is release.json by its digest "
-        "(F-78), and a predicate that says what release.json says (F-79).",
+        "The Statement is of one kind (F-5.10): type, predicate type, one subject that is release.json by its digest "
+        "(F-7.10), and a predicate that says what release.json says (F-7.12).",
         {
             "type-0.1": saying(_set("_type", "https://in-toto.io/Statement/v0.1")),
             "predicate-type-near-miss": saying(_set("predicateType", "urn:waybill:release:1 ")),
@@ -363,8 +363,9 @@ TOPICS: dict[str, tuple[str, Variants]] = {
         },
     ),
     "signers": (
-        "Both files of every signer verify, needed or not (F-70), with a key that the root chain records; a stranger's "
-        "refuses (F-71). All make the same statement (F-73). Distinct keys are counted up to the threshold (F-75).",
+        "Both files of every signer verify, needed or not (F-7.3), with a key that the root chain records; a "
+        "stranger's refuses (F-7.1). All make the same statement (F-7.4). Distinct keys are counted up to the "
+        "threshold (F-7.7).",
         {
             "nobody": with_pairs(lambda _: ()),
             "one-of-two-needed": lambda: Case(BOTH.but(signers=(RELEASE,)).bundle(), BOTH.pin()),
@@ -411,9 +412,9 @@ TOPICS: dict[str, tuple[str, Variants]] = {
         },
     ),
     "leavers": (
-        "A revoked key counts for nothing, a retired one up to its last release (F-64); both must still sign rightly "
-        "(F-70). Root 1 holds both keys, root 2 let the first one go. The newest root judges, whatever the older ones "
-        "say (F-63).",
+        "A revoked key counts for nothing, a retired one up to its last release (F-6.18); both must still sign rightly "
+        "(F-7.3). Root 1 holds both keys, root 2 let the first one go. The newest root judges, whatever the older ones "
+        "say (F-6.17).",
         {
             "revoked-alone": leaving(REVOKED, RELEASE),
             "revoked-and-good": leaving(REVOKED, RELEASE, SECOND),
@@ -434,8 +435,9 @@ TOPICS: dict[str, tuple[str, Variants]] = {
         },
     ),
     "release-unread": (
-        "Garbage in the place of release.json. Its signatures are judged before one byte of it is parsed (F-82): as "
-        "long as nobody who counts has signed it, that is what is said; a later format is for a newer verifier (F-80).",
+        "Garbage in the place of release.json. Its signatures are judged before one byte of it is parsed (F-7.11): as "
+        "long as nobody who counts has signed it, that is what is said; a later format is for a newer verifier "
+        "(F-7.9).",
         {
             **{f"{name}-signed-by-nobody": garbage(data) for name, data in GARBAGE.items()},
             **{f"{name}-signed-by-stranger": garbage(data, STRANGER) for name, data in GARBAGE.items()},
@@ -444,7 +446,8 @@ TOPICS: dict[str, tuple[str, Variants]] = {
         },
     ),
     "signing": (
-        "What a release key is asked to sign: a canonical release.json that holds every rule, and nothing else (F-81).",
+        "What a release key is asked to sign: a canonical release.json that holds every rule, and nothing else "
+        "(F-7.13).",
         {
             "release": offered(GOOD.head().release),
             "nothing": offered(b""),
@@ -462,8 +465,8 @@ TOPICS: dict[str, tuple[str, Variants]] = {
         },
     ),
     "scope": (
-        "A release key speaks for the products that its role names (F-76), under no root older than the release asks "
-        "for (F-74), and in no epoch that a root has not begun (F-77).",
+        "A release key speaks for the products that its role names (F-7.8), under no root older than the release asks "
+        "for (F-7.5), and in no epoch that a root has not begun (F-7.6).",
         {
             "another-product": lambda: Case(Vendor(product="other").bundle(), Vendor().pin()),
             "epoch-not-begun": lambda: Case(Vendor(epoch=2).bundle(_under_first_epoch()), Vendor().pin()),
@@ -471,8 +474,8 @@ TOPICS: dict[str, tuple[str, Variants]] = {
         },
     ),
     "root-signers": (
-        "The pinned root is signed by its own threshold (F-60); every signature in it verifies with a key that it "
-        "records (F-61).",
+        "The pinned root is signed by its own threshold (F-6.15); every signature in it verifies with a key that it "
+        "records (F-6.14).",
         {
             "nobody": root_signed_by(),
             "release-key": root_signed_by(RELEASE),

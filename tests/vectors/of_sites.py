@@ -104,9 +104,10 @@ BULK_AT = VENDOR.release()[0].bulk_at
 
 TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     "site": (
-        "What a site says of a trusted release: of which product and for whom it is (F-162), on which channel (F-163), "
-        "where it stands in the stream (F-164, F-165, F-166). A verifier that is too old says so (F-101). Time is "
-        "shown and never a gate (F-168). With several findings the order of exit codes decides (F-160).",
+        "What a site says of a trusted release: of which product and for whom it is (F-14.2), on which channel "
+        "(F-14.3), where it stands in the stream (F-14.4, F-14.5, F-14.6). A verifier that is too old says so "
+        "(F-8.17). Time is shown and never a gate (F-14.7). With several findings the order of exit codes decides "
+        "(F-15.1).",
         {
             "first": at(),
             "everyone": at(VENDOR.but(audience=r.Audience(everyone=True)), customer="southern-grid"),
@@ -134,7 +135,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     ),
     "bulk-unread": (
         "What follows the head is garbage, and nothing of it is read before the head is trusted and nothing in it "
-        "refuses (F-117): the verdict is that of the head.",
+        "refuses (F-9.1): the verdict is that of the head.",
         {
             "trusted-and-for-this-site": rotten(at()),
             "signed-by-stranger": rotten(anywhere(VENDOR.but(signers=(STRANGER,)))),
@@ -148,7 +149,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "practice": (
-        "What a practice root vouches for is called practice; a site takes it only when it was enrolled so (F-161).",
+        "What a practice root vouches for is called practice; a site takes it only when it was enrolled so (F-14.1).",
         {
             "anywhere": anywhere(VENDOR.but(practice=True)),
             "at-a-site": at(VENDOR.but(practice=True)),
@@ -157,10 +158,10 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "revocations": (
-        "A revocation list is signed by the root role of the newest root alone (F-150), of this vendor (F-151). The "
-        "newest one that the reader holds or is given judges, an older one is ignored and named (F-152); its keys "
-        "count nowhere (F-153); it is in order (F-154); two lists of one version are an alarm (F-155); handlers are "
-        "named by the digest of their entry (F-156); a revoked release is refused unless it runs already (F-157).",
+        "A revocation list is signed by the root role of the newest root alone (F-13.3), of this vendor (F-13.2). The "
+        "newest one that the reader holds or is given judges, an older one is ignored and named (F-13.4); its keys "
+        "count nowhere (F-13.6); it is in order (F-13.1); two lists of one version are an alarm (F-13.5); handlers are "
+        "named by the digest of their entry (F-13.7); a revoked release is refused unless it runs already (F-13.8).",
         {
             "good": revoking(ROOT),
             "nobody": revoking(),

@@ -269,7 +269,7 @@ def signature(at: int) -> str:
 TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     "good": (
         "Right bundles, to show that what follows is refused for its own reason; like all the rest, with one verdict "
-        "from a file and from a pipe (F-113).",
+        "from a file and from a pipe (F-9.8).",
         {
             "two-signers": good,
             "one-signer": lambda: Case(Vendor().bundle(), Vendor().pin()),
@@ -279,15 +279,15 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     ),
     "tar-header-in-head": (
         "The header of release.json is one that our writer would not have made. A header is name and size and nothing "
-        "else (F-02), a size has one spelling (F-03).",
+        "else (F-2.2), a size has one spelling (F-2.3).",
         {name: with_header("release.json", change) for name, change in HEADERS.items()},
     ),
     "tar-header-in-bulk": (
-        "The same headers before a blob, under a trusted head: damage, not another format (F-02, F-03, F-111).",
+        "The same headers before a blob, under a trusted head: damage, not another format (F-2.2, F-2.3, F-9.3).",
         {name: with_header(first_blob(), change) for name, change in HEADERS.items()},
     ),
     "not-a-bundle": (
-        "Files that are something else (F-05).",
+        "Files that are something else (F-2.1).",
         {
             "empty": raw(lambda _: b""),
             "page": raw(lambda _: b"<html>" + bytes(2000)),
@@ -302,9 +302,9 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "head-members": (
-        "The head has its members in one order and no others: oci-layout is a constant (F-06), release.json follows "
-        "(F-07), signatures are pairs by key id (F-08), root documents are consecutive (F-09), revocations.json comes "
-        "after them (F-11), the reserve is last (F-12), and any other name refuses (F-13).",
+        "The head has its members in one order and no others: oci-layout is a constant (F-3.1), release.json follows "
+        "(F-3.2), signatures are pairs by key id (F-3.3), root documents are consecutive (F-3.5), revocations.json "
+        "comes after them (F-3.8), the reserve is last (F-3.9), and any other name refuses (F-3.10).",
         {
             "oci-layout-other": raw(lambda data: edit(data, "oci-layout", swap(b"1.0.0", b"1.0.1"))),
             "release-missing": without("release.json"),
@@ -337,8 +337,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     ),
     "head-caps": (
         "Each part of the head has a cap that is compared with the header before anything is read: release.json 16 "
-        "MiB (F-07), 128 signers with files of 1 MiB (F-08), 256 root documents of 256 KiB (F-09), revocations 1 MiB "
-        "(F-11), the head as a whole 32 MiB (F-14).",
+        "MiB (F-3.2), 128 signers with files of 1 MiB (F-3.3), 256 root documents of 256 KiB (F-3.5), revocations 1 "
+        "MiB (F-3.8), the head as a whole 32 MiB (F-3.11).",
         {
             "release": claims("release.json", (16 << 20) + 1),
             "release-nine-gigabytes": claims("release.json", 9 << 30),
@@ -351,13 +351,13 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "head-length": (
-        "The head is as long as the trusted release.json says (F-16).",
+        "The head is as long as the trusted release.json says (F-3.13).",
         {"longer-reserve": reserve(lambda data: data + bytes(65536))},
     ),
     "bulk-members": (
-        "After the head come exactly the members of release.json, in order (F-110), each behind its one header "
-        "(F-111), with its digest (F-112), zeros to the end of its block (F-04), and two blocks of zeros at the end "
-        "(F-01). What is missing is named (F-115).",
+        "After the head come exactly the members of release.json, in order (F-9.2), each behind its one header "
+        "(F-9.3), with its digest (F-9.4), zeros to the end of its block (F-2.4), and two blocks of zeros at the end "
+        "(F-2.5). What is missing is named (F-9.7).",
         {
             "content": bulk_edit(lambda parts: [*parts[:-1], Part(parts[-1].name, b"\1" + parts[-1].data[1:])]),
             "content-of-index": bulk_edit(lambda parts: [Part("index.json", b" " + parts[0].data[1:]), *parts[1:]]),
@@ -388,8 +388,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "cut": (
-        "A bundle that ends too early: in a header or a content of the head it is malformed (F-15), in the bulk "
-        "incomplete (F-114, F-115).",
+        "A bundle that ends too early: in a header or a content of the head it is malformed (F-3.12), in the bulk "
+        "incomplete (F-9.5, F-9.7).",
         {
             "head-after-nothing": cut_at("release.json", 0),
             "head-in-header": cut_at("release.json", 100),
@@ -404,8 +404,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     ),
     "two-readers": (
         "What one reader of tar takes for a member and another does not: extended headers that give the next member "
-        "another size or name, and names that a file system takes for the same. There is one kind of header (F-02), "
-        "and one order of members (F-08, F-110).",
+        "another size or name, and names that a file system takes for the same. There is one kind of header (F-2.2), "
+        "and one order of members (F-3.3, F-9.2).",
         {
             "head-pax-size": put_before("release.json", pax(1)),
             "head-pax-size-of-signature": put_before(signature(0), pax(4096)),
@@ -422,8 +422,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "delta": (
-        "Members may be left out for a site that holds them (F-115), but only by a bundle that ends as a bundle does: "
-        "one that was cut is incomplete whatever the site holds (F-114).",
+        "Members may be left out for a site that holds them (F-9.7), but only by a bundle that ends as a bundle does: "
+        "one that was cut is incomplete whatever the site holds (F-9.5).",
         {
             "held": held(without(last_blob()), last_blob()),
             "held-two": held(without(first_blob(), last_blob()), first_blob(), last_blob()),

@@ -2,12 +2,14 @@
 
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from manifests.words.errors import WaybillError
+from tests.vectors import minimal_verifier
 from tests.vectors.make import HERE, frozen, read_expect, topics
 from tests.vectors.of_frozen import FROZEN
 from tests.vectors.published import INDEX, Line, judge_document, publish, read_case, read_index
@@ -91,6 +93,32 @@ def test_the_command_ends_with_the_exit_code_of_the_index(published: Path) -> No
     for exit_code, line in first.items():
         done = waybill("verify", published / line["file"], "--fingerprint", line["pin"]["digest"])
         assert done.code == exit_code, (line["vector"], done)
+
+
+def test_a_verifier_that_was_written_from_the_format_alone_agrees(published: Path) -> None:
+    """Each line that asks for the minimal rules only, judged by a program that shares no code with ours."""
+    wrong = {}
+    for line in read_index(published):
+        if line["needs"]:
+            continue
+        try:
+            minimal_verifier.verify((published / line["file"]).read_bytes(), **of_pin(line["pin"]))
+            code = 0
+        except minimal_verifier.Refused as refused:
+            code = refused.code
+        if code != line["exit"]:
+            wrong[line["vector"]] = code
+    assert not wrong
+
+
+def of_pin(pin: Line) -> Line:
+    return {"pin": pin["digest"], "pin_version": pin["version"]}
+
+
+def test_that_verifier_shares_no_code_with_ours() -> None:
+    text = Path(minimal_verifier.__file__).read_text()
+    imported = set(re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE))
+    assert imported - set(sys.stdlib_module_names) == {"cryptography"}
 
 
 @pytest.mark.parametrize("name", sorted(FROZEN_CASES))

@@ -37,7 +37,7 @@ def verify_carried(site: Site, said: Consignment, where: str) -> tuple[SignedAut
     for i, envelope in enumerate(said.authorisations):
         what = f"{where} $.authorisations[{i}]"
         one = verify_authorisation(encode(envelope), chain, what)
-        if site.state.site not in one.authorisation.sites:  # F-212
+        if site.state.site not in one.authorisation.sites:  # D-6.2
             raise RefusedError(
                 f"authorisation {one.authorisation.number} is for {', '.join(one.authorisation.sites) or 'no site'}, "
                 f"this is {site.state.site}",
@@ -71,7 +71,7 @@ def find_authorisation(site: Site, running: Generation, target: Generation, item
         except WaybillError as error:
             refusals.append(error)
             continue
-        if one.fingerprint in site.state.trust.spent:  # F-215
+        if one.fingerprint in site.state.trust.spent:  # D-6.6
             refusals.append(
                 RefusedError(
                     f"authorisation {said.number} was used already",
@@ -90,7 +90,7 @@ def find_authorisation(site: Site, running: Generation, target: Generation, item
         f"it needs the vendor's authorisation for {site.state.site} from {running.version} "
         f"({_place(running.channel, running.mark)}) to {target.version}; receive the medium that brings it"
     )
-    if target.channel == running.channel and target.mark >= running.mark:  # F-213
+    if target.channel == running.channel and target.mark >= running.mark:  # D-6.3
         remedy = "an authorisation only leads back; go forward by installing what is not below the floor"
     here = "; ".join(
         f"authorisation {one.number} is from {_place(one.leaves.channel, one.leaves.mark)} to {one.goes_to.version}"
@@ -173,18 +173,18 @@ def _held(site: Site, running: Generation) -> Iterator[tuple[bytes, bool]]:
 
 
 def _fits(site: Site, one: Authorisation, running: Generation, target: Generation, *, carried: bool) -> bool:
-    named = site.state.site in one.sites or (carried and not one.sites)  # F-212
+    named = site.state.site in one.sites or (carried and not one.sites)  # D-6.2
     return named and one.product == running.product and _leaves(one, running) and _reaches(one, target)
 
 
 def _leaves(one: Authorisation, running: Generation) -> bool:
-    return (one.leaves.channel, one.leaves.mark) == (running.channel, running.mark)  # F-213
+    return (one.leaves.channel, one.leaves.mark) == (running.channel, running.mark)  # D-6.3
 
 
 def _reaches(one: Authorisation, target: Generation) -> bool:
     # The version too: it is what people read before they agree.
     said = one.goes_to
-    return (said.release, said.version, said.channel, said.mark) == (  # F-214
+    return (said.release, said.version, said.channel, said.mark) == (  # D-6.5
         target.release,
         target.version,
         target.channel,

@@ -34,9 +34,9 @@ def rollback_change(site: Site, number: int) -> Change:
     leaving = read_installed(site, running)
     rollback = rollback_document(site, leaving.release)
     floor = state.floor_of(target.channel)
-    # To another configuration of what runs, nothing new comes in below the floor. F-165
+    # To another configuration of what runs, nothing new comes in below the floor. F-14.5
     below = floor is not None and target.mark < floor and target.release != running.release
-    # It names both ends of the way, which `back_to` cannot promise below the floor. F-217
+    # It names both ends of the way, which `back_to` cannot promise below the floor. D-6.8
     authorised = find_authorisation(site, running, target, item) if below else None
     if running.release != target.release and not below and not in_any(target.version, rollback.back_to):
         raise RefusedError(

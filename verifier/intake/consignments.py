@@ -123,7 +123,7 @@ def receive_consignment(site: Site, seen: ParsedConsignment, say: Notify = silen
 
 def check_for(said: Consignment, state: SiteState, where: str) -> None:
     """Raises RefusedError unless it is for this very site."""
-    if said.site != state.site:
+    if said.site != state.site:  # D-5.3
         raise RefusedError(
             f"for {said.site}, this is {state.site}",
             where=where,
@@ -142,7 +142,7 @@ def check_for(said: Consignment, state: SiteState, where: str) -> None:
 
 def check_number(said: Consignment, state: SiteState, where: str) -> None:
     """Raises RefusedError unless its number is above the last one's."""
-    if said.number <= state.reports.consignment:
+    if said.number <= state.reports.consignment:  # D-5.3
         raise RefusedError(
             f"consignment {said.number}, this site has taken in {state.reports.consignment}",
             where=where,

@@ -95,7 +95,7 @@ def verify_path(
             head = open_head(head_file) if head_file else read_head(lambda count: file.read(count) or b"", str(path))
         verified = verify_head(head, pin, known)
         findings = judge_release(verified, site, now=now)
-        if refusal(findings) is not None:  # F-117
+        if refusal(findings) is not None:  # F-9.1
             return _unread(verified, findings)
         bulk = find_places(descriptor, verified.release, str(path))
         if take is not None:
@@ -129,7 +129,7 @@ def verify_pipe(
     held: frozenset[str] = frozenset(),
     known: Known | None = None,
 ) -> VerifiedBundle:
-    """Verify a bundle as it comes through a pipe; the same verdict as for a file (F-113)."""
+    """Verify a bundle as it comes through a pipe; the same verdict as for a file (F-9.8)."""
     if head is None:
         head = read_head(lambda count: stream.read(count) or b"", "standard input")
     else:
@@ -194,9 +194,9 @@ def conclude(
         DamagedError: index.json or VERIFY.txt is not the one of the format.
     """
     release = verified.release
-    if release.members[1].digest != digest_of(VERIFY_TXT):  # F-116
+    if release.members[1].digest != digest_of(VERIFY_TXT):  # F-9.6
         raise MalformedError("VERIFY.txt is not the constant of this format", where="VERIFY.txt")
-    # F-114, F-115
+    # F-9.5, F-9.7
     missing = bulk.missing if bulk.cut else tuple(blob for blob in bulk.missing if blob.digest not in held)
     size = show_size(sum(blob.size for blob in release.members))
     if missing:
@@ -230,7 +230,7 @@ def _unjudged() -> tuple[Finding, ...]:
         where="images",
         remedy="waybill receive, at the site that holds the rest",
     )
-    return (refused("image-signers", error),)  # F-167
+    return (refused("image-signers", error),)  # F-11.10
 
 
 def _incomplete(release: Release, bulk: Bulk, missing: tuple[Blob, ...]) -> Finding:

@@ -32,7 +32,7 @@ def refusal(findings: tuple[Finding, ...]) -> WaybillError | None:
 
 def gravest(errors: Iterable[WaybillError | None]) -> WaybillError | None:
     """Of several failures the one that decides the exit code: 3, then 4, then 8, then 5, then 7 (design, section 9)."""
-    order = {3: 0, 4: 1, 8: 2, 5: 3, 7: 4}  # F-160
+    order = {3: 0, 4: 1, 8: 2, 5: 3, 7: 4}  # F-15.1
     return min((one for one in errors if one), key=lambda error: order.get(error.exit_code, 9), default=None)
 
 

@@ -83,7 +83,7 @@ def judge_release(verified: VerifiedHead, site: SiteFacts | None, *, now: dateti
 def _judge_practice(verified: VerifiedHead, site: SiteFacts | None) -> list[Finding]:
     if not verified.practice:
         return []
-    if site is not None and not site.practice:  # F-161
+    if site is not None and not site.practice:  # F-14.1
         error = UntrustedError(
             "signed under a practice root, and this site is not enrolled for practice",
             where="trust",
@@ -98,7 +98,7 @@ def _judge_understood(release: Release, verified: VerifiedHead) -> list[Finding]
     findings = []
     error: WaybillError
     needed = tuple(int(part) for part in release.needs.verifier.split("."))
-    if needed > tuple(int(part) for part in VERIFIER_VERSION.split(".")):  # F-101
+    if needed > tuple(int(part) for part in VERIFIER_VERSION.split(".")):  # F-8.17
         error = NewerError(
             f"the release needs verifier {release.needs.verifier}, this one is {VERIFIER_VERSION}",
             where="needs.verifier",
@@ -106,7 +106,7 @@ def _judge_understood(release: Release, verified: VerifiedHead) -> list[Finding]
         )
         findings.append(refused("verifier-too-old", error))
     for name, extension in sorted(release.extensions.items()):
-        if extension.critical and name not in KNOWN_EXTENSIONS:  # F-100
+        if extension.critical and name not in KNOWN_EXTENSIONS:  # F-8.18
             error = NewerError(
                 f"critical extension {name!r} is unknown here",
                 where="extensions",
@@ -139,7 +139,7 @@ def _judge_revoked(verified: VerifiedHead, site: SiteFacts | None) -> list[Findi
         if site is not None and site.running_release == verified.release_digest:
             findings.append(Finding("running-revoked", "warning", text))
         else:
-            error = RefusedError(  # F-157
+            error = RefusedError(  # F-13.8
                 text, where="revocations", remedy="the vendor withdrew it; ask for a release that replaces it"
             )
             findings.append(refused("release-revoked", error))
@@ -161,7 +161,7 @@ def _judge_audience(release: Release, site: SiteFacts) -> list[Finding]:
         return [refused("product", error)]
     audience = release.audience
     meant = audience.everyone or (site.customer in audience.customers and site.environment in audience.environments)
-    if not meant:  # F-162
+    if not meant:  # F-14.2
         error = RefusedError(
             f"meant for {', '.join(audience.customers)} in {', '.join(audience.environments)}; "
             f"this site is {site.customer} in {site.environment}",
@@ -170,7 +170,7 @@ def _judge_audience(release: Release, site: SiteFacts) -> list[Finding]:
         )
         return [refused("audience", error)]
     findings = [ok("audience", "everyone" if audience.everyone else f"{site.customer} in {site.environment}")]
-    if release.channel != site.channel:  # F-163
+    if release.channel != site.channel:  # F-14.3
         error = RefusedError(
             f"channel {release.channel}, this site follows {site.channel}",
             where="channel",
@@ -184,14 +184,14 @@ def _judge_step(release: Release, digest: str, site: SiteFacts) -> list[Finding]
     """The stream: one digest for one mark, no jump that could be an attack, nothing below the floor, a known way."""
     mark = release.mark
     findings = []
-    if site.known.get(mark, digest) != digest:  # F-164
+    if site.known.get(mark, digest) != digest:  # F-14.4
         error = RefusedError(
             f"sequence {mark.sequence} is known here with another digest, {site.known[mark]}",
             where="sequence",
             remedy="two different releases claim one place; tell the vendor before anything else",
         )
         findings.append(refused("sequence-twice", error))
-    if site.floor is not None and mark < site.floor and digest != site.running_release:  # F-165
+    if site.floor is not None and mark < site.floor and digest != site.running_release:  # F-14.5
         error = RefusedError(
             f"sequence {mark.sequence} is below the floor {site.floor.sequence} of this site",
             where="sequence",
@@ -199,7 +199,7 @@ def _judge_step(release: Release, digest: str, site: SiteFacts) -> list[Finding]
         )
         findings.append(refused("below-floor", error))
     top = site.highest or site.floor
-    if top is not None and mark.epoch == top.epoch and mark.sequence > top.sequence + MAX_JUMP:  # F-166
+    if top is not None and mark.epoch == top.epoch and mark.sequence > top.sequence + MAX_JUMP:  # F-14.6
         error = RefusedError(
             f"sequence jumps from {top.sequence} to {mark.sequence}",
             where="sequence",
@@ -234,7 +234,7 @@ def judge_way(release: Release, site: SiteFacts) -> tuple[Finding, ...]:
 
 def _judge_time(release: Release, site: SiteFacts | None, now: datetime) -> list[Finding]:
     """Times are shown and warned about; the wall clock is never a gate."""
-    floor = site.time_floor if site is not None else ""  # F-168
+    floor = site.time_floor if site is not None else ""  # F-14.7
     effective = max(now, datetime.fromisoformat(floor)) if floor else now
     findings = []
     if floor and now < datetime.fromisoformat(floor):

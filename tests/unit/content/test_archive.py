@@ -17,7 +17,7 @@ SIZES = st.integers(0, 8**11 - 1) | st.integers(8**11, MAX_INTEGER)
 
 @given(NAMES, SIZES)
 def test_a_header_comes_back(name: str, size: int) -> None:
-    """F-02, F-03: with one block for each name and size."""
+    """F-2.2, F-2.3: with one block for each name and size."""
     block = header(name, size)
     assert len(block) == BLOCK
     assert parse_header(block, "x") == (name, size)
@@ -55,7 +55,7 @@ def test_a_header_is_a_whole_block(length: int) -> None:
 
 
 def test_the_largest_octal_and_the_smallest_binary_size() -> None:
-    """F-03."""
+    """F-2.3."""
     assert header("a", 8**11 - 1)[124:136] == b"77777777777\0"
     assert header("a", 8**11)[124:136] == b"\x80" + bytes(6) + (8**11).to_bytes(5, "big")
 

@@ -44,7 +44,7 @@ def test_places_follow_from_the_release_alone() -> None:
 
 
 def test_names() -> None:
-    """F-111."""
+    """F-9.3."""
     blob = Blob(digest="sha256:" + "a" * 64, size=1)
     assert [member_name(i, blob) for i in range(3)] == ["index.json", "VERIFY.txt", "blobs/sha256/" + "a" * 64]
 
@@ -67,7 +67,7 @@ def test_all_bytes_are_hashed_once(tmp_path: Path, workers: int) -> None:
 
 
 def test_damage_names_the_first_blob_with_its_bytes_and_counts_the_rest(tmp_path: Path) -> None:
-    """F-112."""
+    """F-9.4."""
     release, _, _ = VENDOR.release()
     data = bytearray(VENDOR.bundle())
     places = complete_places(release)
@@ -110,7 +110,7 @@ def huge_release(size: int) -> tuple[Release, Blob]:
 
 
 def test_a_sparse_blob_of_nine_gigabytes_has_its_header_and_its_place(tmp_path: Path) -> None:
-    """F-03: beyond 8 GiB - 1 a size is binary. The file takes no space."""
+    """F-2.3: beyond 8 GiB - 1 a size is binary. The file takes no space."""
     release, blob = huge_release(9 << 30)
     path = tmp_path / "b"
     start = VENDOR.bundle()[: -len(END)]
@@ -210,7 +210,7 @@ def test_a_pipe_keeps_manifests_and_not_sboms() -> None:
 
 
 def test_a_pipe_has_an_end_to_what_it_keeps() -> None:
-    """F-113 names this one difference."""
+    """F-9.8 names this one difference."""
     kept = SmallDocuments(asked=frozenset())
     big = b'{"schemaVersion":2}'.ljust(4 << 20)
     with pytest.raises(RefusedError, match=f"more than {MAX_KEPT} bytes") as caught:

@@ -45,7 +45,7 @@ def test_blobs_of_an_index_are_those_of_its_children_each_once() -> None:
 
 @pytest.mark.parametrize("upside_down", [False, True])
 def test_depth_does_not_hang_on_the_order_of_entries(upside_down: bool) -> None:
-    """F-127: an index that is listed at the top and lies too deep by another way is too deep."""
+    """F-10.9: an index that is listed at the top and lies too deep by another way is too deep."""
 
     def build(shelf: Shelf) -> Fields:
         inner = shelf.index(shelf.manifest())

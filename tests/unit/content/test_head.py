@@ -36,7 +36,7 @@ class Counting:
 
 @pytest.mark.parametrize("piece", [1, 7, 512, 1 << 20])
 def test_nothing_past_the_head_is_read(piece: int) -> None:
-    """F-15, also when the stream comes in small pieces."""
+    """F-3.12, also when the stream comes in small pieces."""
     source = Counting(GOOD.bundle(), piece)
     head = read_head(source.read)
     assert source.taken == head.bulk_at == 65536
@@ -45,7 +45,7 @@ def test_nothing_past_the_head_is_read(piece: int) -> None:
 
 
 def test_a_foreign_file_is_known_by_its_first_block() -> None:
-    """F-05."""
+    """F-2.1."""
     source = Counting(b"PK\x03\x04" + bytes(1 << 20))
     with pytest.raises(MalformedError) as caught:
         read_head(source.read)
@@ -77,7 +77,7 @@ def members(*sizes: tuple[str, int]) -> bytes:
 
 
 def test_the_caps_of_parts_do_not_add_up_to_more_than_the_head() -> None:
-    """F-14: sixteen mebibytes of release.json and seventeen of signatures are each allowed and together too much."""
+    """F-3.11: sixteen mebibytes of release.json and seventeen of signatures are each allowed and together too much."""
     signatures = [(f"signatures/{n:064x}.{kind}", 1 << 20) for n in range(9) for kind in ("sig", "sigstore.json")]
     source = Counting(members(("release.json", 16 << 20), *signatures))
     with pytest.raises(MalformedError, match="are allowed"):
@@ -86,7 +86,7 @@ def test_the_caps_of_parts_do_not_add_up_to_more_than_the_head() -> None:
 
 
 def test_a_cap_speaks_before_the_content_is_read() -> None:
-    """F-14."""
+    """F-3.11."""
     source = Counting(members(("release.json", (16 << 20) + 1)))
     with pytest.raises(MalformedError, match="16777217 bytes, at most 16777216"):
         read_head(source.read)
@@ -94,7 +94,7 @@ def test_a_cap_speaks_before_the_content_is_read() -> None:
 
 
 def test_the_name_of_a_root_is_its_version() -> None:
-    """F-10; further cases are the vector root-chain."""
+    """F-3.7; further cases are the vector root-chain."""
     head = replace(GOOD.head(), first_root=2)
     with pytest.raises(MalformedError, match="root 1 is named 2"):
         verify_head(head, GOOD.pin())
@@ -102,7 +102,7 @@ def test_the_name_of_a_root_is_its_version() -> None:
 
 @pytest.mark.parametrize("first", [RELEASE, SECOND])
 def test_signed_at_once_and_one_after_the_other_are_the_same_bytes(tmp_path: Path, first: object) -> None:
-    """F-17."""
+    """F-3.14."""
     signers = [first, SECOND if first is RELEASE else RELEASE]
     path = GOOD.but(signers=()).write(tmp_path / "bundle.tar")
     unsigned = path.read_bytes()
@@ -120,7 +120,7 @@ def test_signing_again_changes_nothing() -> None:
 
 
 def test_the_place_of_the_bulk_does_not_depend_on_signatures() -> None:
-    """F-17."""
+    """F-3.14."""
     assert {Vendor(signers=signers).release()[0].bulk_at for signers in ((), (RELEASE,), (RELEASE, SECOND))} == {65536}
     root = Vendor().root_file()
     assert choose_bulk_at(1000, (root,), None, 0) == BULK_STEP
@@ -176,7 +176,7 @@ def statement_of(vendor: Vendor, release: bytes, **changes: object) -> bytes:
 
 @pytest.mark.parametrize("release", [b"", b"{", b"\xff" * 100, b"[" * 30_000, b'{"format":2}'])
 def test_release_json_is_not_parsed_before_it_is_trusted(release: bytes) -> None:
-    """F-82: garbage that nobody signed is untrusted; that a stranger signed, too; that the vendor signed, malformed."""
+    """F-7.11: garbage is untrusted when nobody or a stranger signed it, and malformed when the vendor signed it."""
     vendor = Vendor()
     head = replace(vendor.head(), release=release)
     with pytest.raises(UntrustedError):

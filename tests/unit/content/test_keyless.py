@@ -203,7 +203,7 @@ def test_somebody_elses(case: str, tmp_path: Path) -> None:
     assert refused(verify(KeylessVendor(hang=UNKNOWN[case]), tmp_path)) == (4, "image-signature-unknown")
 
 
-# F-194
+# F-11.5
 def test_an_authority_that_the_trusted_root_does_not_name(tmp_path: Path) -> None:
     trusted = Sigstore(rekor=2, stamps=False).trusted_root()
     assert refused(verify(KeylessVendor(hang=as_statement_in_rekor_2, trusted=trusted), tmp_path)) == (
@@ -247,7 +247,7 @@ def test_provenance_by_the_identity_and_by_a_stranger(tmp_path: Path) -> None:
 # --- who says whom to trust -------------------------------------------------------------------------------------------
 
 
-# F-92
+# F-8.19
 @pytest.mark.parametrize("pinned", [(), (digest_of(b"another"),)], ids=["none", "another"])
 def test_a_release_cannot_choose_whom_to_trust(pinned: tuple[str, ...], tmp_path: Path) -> None:
     found = verify(KeylessVendor(hang=as_statement, pinned=pinned), tmp_path)
@@ -294,7 +294,7 @@ def test_a_trusted_root_is_looked_at_before_it_is_packed() -> None:
             check_trusted_root(TRUSTED_ROOTS[case], "test")
 
 
-# F-90
+# F-8.6
 def test_an_identity_and_a_trusted_root_go_together() -> None:
     release, _, _ = KeylessVendor(hang=as_statement).release()
     with pytest.raises(MalformedError, match="trusted root"):

@@ -125,7 +125,7 @@ GOOD: dict[str, Callable[[Hanging], None]] = {
 }
 
 
-# F-198
+# F-11.9
 @pytest.mark.parametrize("case", GOOD)
 def test_an_entry_that_holds(case: str, tmp_path: Path) -> None:
     assert verdict(GOOD[case], tmp_path) == "ok"

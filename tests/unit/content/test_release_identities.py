@@ -36,7 +36,7 @@ def judged(vendor: Vendor, head: Head | None = None) -> Outcome:
     return found
 
 
-# F-202, F-203, F-206
+# F-3.4, F-3.6, F-7.16
 @pytest.mark.parametrize("sigstore", [FIRST, SECOND_KIND], ids=["rekor-1", "rekor-2"])
 def test_an_identity_alone(sigstore: Sigstore) -> None:
     vendor = IdentityVendor(sign=lambda said: (sigstore.sign_statement(said),))
@@ -70,7 +70,7 @@ def test_one_identity_twice_counts_once() -> None:
     assert judged(two_bundles).kind == "UntrustedError signature-missing"
 
 
-# F-203
+# F-3.6
 def test_trusted_root_and_identities_go_together() -> None:
     vendor = IdentityVendor()
     for head in (
@@ -82,7 +82,7 @@ def test_trusted_root_and_identities_go_together() -> None:
         assert "go together" in found.text
 
 
-# F-205
+# F-7.15
 def test_a_keys_bundle_without_its_other_half() -> None:
     """The Sigstore bundle of a key in the place of an identity's; and a bundle under another name."""
     vendor = IdentityVendor(signers=(RELEASE,), sign=lambda _: ())
@@ -96,7 +96,7 @@ def test_a_keys_bundle_without_its_other_half() -> None:
     assert found.kind == "MalformedError malformed"
 
 
-# F-207
+# F-7.17
 def test_without_the_library_it_is_not_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identities, "find_spec", lambda _: None)
     assert judged(IdentityVendor(signers=(RELEASE,))).kind == "ok"
@@ -109,7 +109,7 @@ def _set(**changes: Any) -> Callable[[Root], Root]:
     return lambda root: msgspec.structs.replace(root, **changes)
 
 
-# F-200, F-201
+# F-6.4, F-6.5
 @pytest.mark.parametrize("role", ["root", "consignment", "rollback"])
 def test_identities_sign_releases_and_nothing_else(role: str) -> None:
     root = IdentityVendor().root()

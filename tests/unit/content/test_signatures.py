@@ -144,7 +144,7 @@ def test_spellings_of_others(hang: Hang, tmp_path: Path) -> None:
 # --- not signed, somebody else's, wrong -------------------------------------------------------------------------------
 
 
-# F-192, F-193, F-196
+# F-11.3, F-11.4, F-11.7
 BAD = {
     **{f"missing-{one.__name__}": (one, "image-signature-missing") for one in MISSING},
     **{f"unknown-{one.__name__}": (one, "image-signature-unknown") for one in UNKNOWN},
@@ -152,7 +152,7 @@ BAD = {
 }
 
 
-# F-192, F-193, F-196
+# F-11.3, F-11.4, F-11.7
 @pytest.mark.parametrize("case", BAD)
 def test_refused_by_name(case: str, tmp_path: Path) -> None:
     hang, finding = BAD[case]
@@ -166,7 +166,7 @@ def test_refused_by_name(case: str, tmp_path: Path) -> None:
 # --- what hangs there besides -----------------------------------------------------------------------------------------
 
 
-# F-190, F-195
+# F-11.1, F-11.6
 @pytest.mark.parametrize("case", JUNK)
 def test_junk_beside_a_good_one_is_a_warning(case: str, tmp_path: Path) -> None:
     def hang(on: Hanging) -> None:
@@ -275,8 +275,8 @@ def test_an_attestation_about_something_else_says_nothing(
     assert said(found) == [("image-signature", "ok"), ("image-attestation-unverified", "warning")]
 
 
-# F-197
-# F-197
+# F-11.8
+# F-11.8
 @pytest.mark.parametrize("form", ATTESTED)
 def test_a_strangers_attestation_says_nothing(form: str, tmp_path: Path) -> None:
     hang = with_signature(ATTESTED[form](OTHER, lambda on: provenance(on.digest)))
@@ -317,7 +317,7 @@ def test_older_statements_attest(tmp_path: Path) -> None:
 # --- signers that cannot be judged ------------------------------------------------------------------------------------
 
 
-# F-191
+# F-11.2
 def test_a_kind_of_key_of_later_times_needs_a_newer_verifier(tmp_path: Path) -> None:
     signer = ImageSigner(key=PublicKey(algorithm="ml-dsa-65", public=encode_base64(b"x" * 40)))
     found = verify(SignedVendor(hang=simple(CI), signer=signer), tmp_path)
@@ -337,7 +337,7 @@ def test_the_algorithm_is_the_records_and_not_the_keys() -> None:
     assert not record(ED).known
 
 
-# F-191
+# F-11.2
 @pytest.mark.parametrize(
     "key",
     [

@@ -624,7 +624,7 @@ def test_a_trial_of_such_a_way_that_failed(engine: Engine, site: Reporter, mediu
 
 
 def test_a_floor_that_contradicts_what_runs(engine: Engine, site: Reporter, medium: Path) -> None:
-    """F-175 and the floor: said to be below it and above it, below it and not said, below it by nobody's word."""
+    """D-2.8 and the floor: said to be below it and above it, below it and not said, below it by nobody's word."""
     bring(engine, medium, ONE.bundle(), TWO.bundle(), site.report(ONE), site.report(TWO))
     site.floor = Mark(epoch=1, sequence=2)
     said = site.next()

@@ -72,27 +72,27 @@ def test_one_changed_byte_is_another_value_or_malformed(data: Any) -> None:
 
 
 def test_the_cap_comes_before_the_parser() -> None:
-    """F-29: what is too long is not even looked at."""
+    """F-4.1: what is too long is not even looked at."""
     with pytest.raises(MalformedError, match="101 bytes, at most 100 are allowed"):
         parse(b"\xff" * 101, Small, "x", max_bytes=100)
 
 
 def test_a_default_that_is_written_is_another_spelling() -> None:
-    """F-26."""
+    """F-4.8."""
     with pytest.raises(MalformedError, match="not in canonical form from byte"):
         parse(b'{"count":0,"name":"a"}', Small, "x", max_bytes=100)
 
 
 @pytest.mark.parametrize("key", ["", "é", ".x", "a b", "a\\n", "a" * 129, "_x"])
 def test_keys_of_maps_have_an_alphabet(key: str) -> None:
-    """F-25."""
+    """F-4.7."""
     with pytest.raises(MalformedError):
         parse(b'{"inner":{"%s":1},"name":"a"}' % key.encode(), Small, "x", max_bytes=1000)
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
 def test_depth_is_bounded_before_the_parser(opening: bytes) -> None:
-    """F-21: also when it never closes, which would end in the parser's own recursion."""
+    """F-4.3: also when it never closes, which would end in the parser's own recursion."""
     check_depth(opening * MAX_DEPTH, "x")
     for count in (MAX_DEPTH + 1, 200_000):
         with pytest.raises(MalformedError, match="deeper than 32 levels"):
@@ -154,6 +154,6 @@ def test_the_message_names_the_place() -> None:
 
 @pytest.mark.parametrize("data", [b"{", b"\xff", b"", b"nul", b'{"a":"b"}{}', b'"\\ud800"'])
 def test_what_is_no_json_is_malformed(data: bytes) -> None:
-    """F-20."""
+    """F-4.2."""
     with pytest.raises(MalformedError, match="not valid JSON"):
         decode(data, dict[str, str], "x")

@@ -77,7 +77,7 @@ def test_compiled_it_has_no_units_and_no_defaults_left() -> None:
     ],
 )
 def test_errors_have_their_line(old: str, new: str, line: int, problem: str) -> None:
-    """F-140, as authors meet it."""
+    """F-12.1, as authors meet it."""
     assert old in FILE
     with pytest.raises(MalformedError) as caught:
         compiled(FILE.replace(old, new, 1))

@@ -29,7 +29,7 @@ GOOD: list[tuple[Any, list[object]]] = [
     (d.MediaType, ["application/json", "text/x; charset=utf-8"]),
     (d.Platform, ["linux/amd64", "linux/arm/v7"]),
 ]
-# F-27, F-28, F-30: what a `$` at the end of a pattern, a capital or a wider alphabet would let through.
+# F-4.9, F-4.10, F-4.11: what a `$` at the end of a pattern, a capital or a wider alphabet would let through.
 BAD: list[tuple[Any, list[object]]] = [
     (
         d.Digest,

@@ -49,7 +49,7 @@ def test_another_key_cannot_sign_it() -> None:
         verify_enrolment(seal(encode(SAID), ENROLMENT_TYPE, (other,)))
 
 
-# F-180
+# D-3.3
 @pytest.mark.parametrize("signers", [(), (KEY, generate_key())], ids=["nobody", "two"])
 def test_exactly_one_signature(signers: tuple[object, ...]) -> None:
     with pytest.raises(MalformedError, match=f"{len(signers)} signatures"):
@@ -71,7 +71,7 @@ def test_a_cut_or_lengthened_file_is_refused() -> None:
             verify_enrolment(changed)
 
 
-# F-181
+# D-3.1
 def test_an_unknown_algorithm_is_newer_not_broken() -> None:
     unknown = replace(SAID, key=PublicKey(algorithm="ml-dsa-65", public=KEY.public.public))
     with pytest.raises(NewerError, match="ml-dsa-65"):

@@ -68,7 +68,7 @@ def test_an_envelope_takes_signatures_one_by_one_or_at_once() -> None:
 
 @pytest.mark.parametrize("order", ["reversed", "twice", "many"])
 def test_signatures_of_an_envelope_are_sorted_each_once_and_few(order: str) -> None:
-    """F-45."""
+    """F-5.11."""
     fields = json.loads(seal(b"{}", KIND, (RELEASE, SECOND)))
     one, two = fields["signatures"]
     many = [{"keyid": f"{n:064x}", "sig": ""} for n in range(129)]
@@ -78,7 +78,7 @@ def test_signatures_of_an_envelope_are_sorted_each_once_and_few(order: str) -> N
 
 
 def test_the_kind_of_an_envelope_is_compared_exactly() -> None:
-    """F-45: a root cannot be handed in as a revocation list."""
+    """F-5.11: a root cannot be handed in as a revocation list."""
     with pytest.raises(MalformedError, match="payload type is"):
         parse_envelope(seal(b"{}", KIND, ()), KIND + "x", "x", max_bytes=10_000)
 

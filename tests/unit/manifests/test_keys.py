@@ -105,7 +105,7 @@ def test_a_missing_and_a_huge_file(tmp_path: Path) -> None:
 
 
 def test_a_key_id_is_the_digest_of_the_der_form() -> None:
-    """F-36, as openssl and cosign have it."""
+    """F-5.2, as openssl and cosign have it."""
     der = RELEASE.key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -133,7 +133,7 @@ def test_any_bytes_as_a_signature_are_untrusted(signature: bytes) -> None:
 
 
 def test_a_signer_with_a_high_s_is_brought_down() -> None:
-    """An HSM may return either; ours verify in one form only (F-38)."""
+    """An HSM may return either; ours verify in one form only (F-5.4)."""
     r, s = decode_dss_signature(RELEASE.sign(b"message"))
     high = encode_dss_signature(r, P256_ORDER - s)
     with pytest.raises(UntrustedError):
@@ -142,14 +142,14 @@ def test_a_signer_with_a_high_s_is_brought_down() -> None:
 
 
 def test_the_algorithm_is_the_records() -> None:
-    """F-39: a record of another algorithm never verifies by what its bytes look like."""
+    """F-5.5: a record of another algorithm never verifies by what its bytes look like."""
     other = PublicKey(algorithm="ed25519", public=RELEASE.public.public)
     assert RELEASE.public.known and not other.known
     assert other.keyid == RELEASE.public.keyid
 
 
 def test_a_record_that_is_no_p256_key_is_malformed() -> None:
-    """F-37."""
+    """F-5.3."""
     spki = RELEASE.public.spki
     for wrong in (b"", spki[:-1], spki + b"\0", spki.replace(spki[27:], bytes(64))):
         with pytest.raises(MalformedError):
@@ -163,7 +163,7 @@ def test_base64_comes_back(data: bytes) -> None:
 
 @given(st.text(alphabet="AB+/=-_\n 0", max_size=12))
 def test_base64_has_one_spelling(text: str) -> None:
-    """F-35: whatever decodes is what encoding gives."""
+    """F-5.1: whatever decodes is what encoding gives."""
     try:
         data = decode_base64(text, "x")
     except MalformedError:

@@ -39,7 +39,7 @@ def test_the_predicate_has_eight_fields_for_ever() -> None:
 
 
 def test_every_blob_that_is_named_is_found() -> None:
-    """F-103 rests on this list: each Blob, digest and size in the document but members and absent is in it."""
+    """F-8.13 rests on this list: each Blob, digest and size in the document but members and absent is in it."""
     release, _, _ = Vendor(extra={"x": b"extra"}).release()
     places = {place: blob.digest for place, blob in referenced(release)}
     assert set(places) == {
@@ -60,13 +60,13 @@ def test_every_blob_that_is_named_is_found() -> None:
     ids=["nothing", "object", "pae", "root", "contract"],
 )
 def test_a_release_key_signs_nothing_else(data: bytes) -> None:
-    """F-81."""
+    """F-7.13."""
     with pytest.raises(MalformedError):
         sign_release(data, RELEASE)
 
 
 def test_a_release_key_refuses_a_release_that_contradicts_itself() -> None:
-    """F-81."""
+    """F-7.13."""
     release, _, _ = Vendor(change={"floor": 9}).release()
     with pytest.raises(MalformedError, match="floor 9 is above"):
         sign_release(encode(release), RELEASE)

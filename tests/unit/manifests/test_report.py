@@ -143,7 +143,7 @@ def test_every_byte_counts() -> None:
             r_report_reader.verify_report(changed, site.signer.public)
 
 
-# F-171
+# D-2.2
 def test_another_key_is_not_this_site() -> None:
     site = Reporter()
     with pytest.raises(MalformedError, match="another key"):
@@ -166,7 +166,7 @@ def test_a_release_statement_is_no_report() -> None:
         r_report_reader.verify_report(signed(said, site), site.signer.public)
 
 
-# F-172
+# D-2.3
 def test_a_later_kind_is_newer_not_broken() -> None:
     site = Reporter()
     for predicate in (site.next(), {"entirely": "different"}):
@@ -175,7 +175,7 @@ def test_a_later_kind_is_newer_not_broken() -> None:
             r_report_reader.verify_report(signed(said, site), site.signer.public)
 
 
-# F-173
+# D-2.4
 def test_the_subject_is_what_is_installed() -> None:
     site = Reporter()
     said = site.next(Vendor())
@@ -203,7 +203,7 @@ CHAIN = r.ChainLink(
 COMPONENT = r.ReportedComponent(kind="image", name="api", step="app", expected=ONE, found="same", level="placed")
 
 
-# F-174, F-175
+# D-2.5, D-2.8
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -275,7 +275,7 @@ def test_two_hundred_images_fit() -> None:
     assert len(core) < r.MAX_CORE * 3 // 4
 
 
-# F-170
+# D-2.1
 def test_a_longer_core_is_neither_written_nor_read() -> None:
     site = Reporter()
     good = site.next(Vendor())
@@ -297,7 +297,7 @@ def test_components_of_a_release_are_those_of_its_steps() -> None:
     assert found[1].digest == release.images[0].manifest.digest
 
 
-# F-177
+# D-2.7
 def test_an_offboarding_claims_nothing_before_its_time() -> None:
     plan = digest_of(b"plan")
     tried = r.NegativeProbe(kind="bundle", artefact=digest_of(b"b"), outcome="refused", finding="root-unknown")

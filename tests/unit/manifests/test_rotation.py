@@ -45,7 +45,7 @@ ONE, TWO = rotation(), rotation(NEW, THIRD, 3, 4)
 
 def test_a_rotation_needs_both_keys() -> None:
     assert verify_rotation(ONE, OLD.public).key == NEW.public
-    for one in (replace(ONE, by_former=ONE.by_key), replace(ONE, by_key=ONE.by_former)):  # F-183
+    for one in (replace(ONE, by_former=ONE.by_key), replace(ONE, by_key=ONE.by_former)):  # D-4.1
         with pytest.raises(UntrustedError):
             verify_rotation(one, OLD.public)
     with pytest.raises(ValueError, match="two keys"):
@@ -92,7 +92,7 @@ def test_a_run_must_be_unbroken() -> None:
 
 
 def test_a_report_leads_to_the_key_that_signed_it() -> None:
-    """F-176: what it claims is found without believing it, and the report holds only under that key."""
+    """D-2.6: what it claims is found without believing it, and the report holds only under that key."""
     site = Reporter(signer=OLD)
     site.report()
     said = site.next()
@@ -119,7 +119,7 @@ def test_what_claims_nothing_claims_nothing(data: bytes) -> None:
     assert claimed_succession(data) == ()
 
 
-# F-182
+# D-3.2
 def test_a_later_key_says_what_it_renews() -> None:
     renews = Renewed(reason="key-lost", former=OLD.public.keyid, former_epoch=1, last_seq=3, last=digest_of(b"3"))
     later = replace(SAID, key=NEW.public, key_epoch=2, renews=renews)

@@ -38,7 +38,7 @@ def chain_of(holders: list[set[int]], thresholds: list[int], signers: list[set[i
 @settings(max_examples=60)
 @given(st.data())
 def test_a_chain_is_believed_exactly_when_every_quorum_from_the_pin_on_signed(data: Any) -> None:
-    """F-60, as TUF's client workflow has it: thresholds of N and of N + 1."""
+    """F-6.15, as TUF's client workflow has it: thresholds of N and of N + 1."""
     length = data.draw(st.integers(1, 3))
     sets = st.sets(st.integers(0, 3), min_size=1)
     holders = [data.draw(sets) for _ in range(length)]
@@ -77,7 +77,7 @@ def chain_with(leave: dict[str, Leaver], newest: tuple[FileSigner, ...]) -> Chai
 
 
 def test_the_newest_root_judges() -> None:
-    """F-63: a key that is no longer in the role counts for nothing, whatever older roots say."""
+    """F-6.17: a key that is no longer in the role counts for nothing, whatever older roots say."""
     chain = chain_with({}, (SECOND,))
     assert not chain.counted("release", RELEASE.public.keyid, Mark(epoch=1, sequence=1))
     assert chain.counted("release", SECOND.public.keyid, Mark(epoch=1, sequence=1))
@@ -97,7 +97,7 @@ def test_the_newest_root_judges() -> None:
     ],
 )
 def test_leavers(leaver: Leaver, at: Mark | None, counted: bool) -> None:
-    """F-64: what is no release has no place in a stream, so a retired key does not count for it."""
+    """F-6.18: what is no release has no place in a stream, so a retired key does not count for it."""
     chain = chain_with({RELEASE.public.keyid: leaver}, (SECOND,))
     assert chain.counted("release", RELEASE.public.keyid, at) is counted
     assert not chain.counted("consignment", RELEASE.public.keyid, Mark(epoch=1, sequence=1))

@@ -1,4 +1,4 @@
-"""A way back below the floor (F-210 to F-215): the vendor's word and the customer's, for this site, this way, once."""
+"""A way back below the floor (D-6.2 to D-6.6): the vendor's word and the customer's, for this site, this way, once."""
 
 import shutil
 from pathlib import Path
@@ -150,7 +150,7 @@ def test_a_release_carries_its_own_way_back_sealed_until_the_people_open_it(tmp_
 
 
 def test_what_a_release_carries_is_judged_like_anything_else(tmp_path: Path) -> None:
-    """F-212, F-216: for another site, for another product, no authorisation at all, by another role."""
+    """D-6.2, D-6.7: for another site, for another product, no authorisation at all, by another role."""
     place = make_place(tmp_path, FIRST, disk=QuickDisk())
     assert place.bring(FIRST.write(tmp_path / "1.tar")).error is None
     west = sealed(said_for(place, sites=("northern-grid/small/production/west",)))
@@ -223,7 +223,7 @@ def test_an_approver_elsewhere_judges_the_very_authorisation(place: Place, tmp_p
 
 @pytest.mark.parametrize("signers", [(RELEASE,), (CONSIGNMENT,), (ROOT,)], ids=["release", "consignment", "root"])
 def test_another_role_signs(place: Place, signers: tuple[Any, ...]) -> None:
-    """F-210."""
+    """D-6.4."""
     with pytest.raises(UntrustedError) as caught:
         bring(place, carried(said_for(place), *signers))
     assert caught.value.finding == "signature-role"
@@ -245,7 +245,7 @@ def test_a_stranger_nobody_or_a_changed_word(place: Place) -> None:
 
 
 def test_one_for_another_site(place: Place) -> None:
-    """F-212."""
+    """D-6.2."""
     west = "northern-grid/small/production/west"
     for sites in ((west,), ()):
         with pytest.raises(RefusedError) as caught:
@@ -254,7 +254,7 @@ def test_one_for_another_site(place: Place) -> None:
 
 
 def test_one_for_another_way(place: Place) -> None:
-    """F-213, F-214."""
+    """D-6.3, D-6.5."""
     first, second = place.open().state.installs.generation(1), place.open().state.installs.generation(2)
     assert first is not None
     assert second is not None
@@ -281,7 +281,7 @@ def test_one_for_another_way(place: Place) -> None:
     ],
 )
 def test_rules_inside_the_document(place: Place, change: dict[str, object], words: str) -> None:
-    """F-211, F-212, F-213."""
+    """D-6.1, D-6.2, D-6.3."""
     with pytest.raises(MalformedError) as caught:
         parse_authorisation(sealed(said_for(place, **change)))
     assert words in str(caught.value)
@@ -304,7 +304,7 @@ def test_a_release_revoked_later_is_no_goal(place: Place) -> None:
 
 
 def test_the_same_word_in_another_envelope_is_still_the_same(place: Place) -> None:
-    """A signature's twin (r, n-s) is refused, a second one by the same key is not: it is spent by its words (F-215)."""
+    """A signature's twin (r, n-s) is refused, a second one by the same key is not: it is spent by its words (D-6.6)."""
     good = carried(said_for(place))
     (one,) = good.signatures
     left, right = decode_dss_signature(decode_base64(one.sig, "sig"))
@@ -429,7 +429,7 @@ def test_the_refusal_names_what_is_here_instead(place: Place) -> None:
 
 
 def test_a_key_that_left_the_role_with_a_newer_root(place: Place) -> None:
-    """F-210: it counted when it came, and does not when it is used."""
+    """D-6.4: it counted when it came, and does not when it is used."""
     bring(place, carried(said_for(place)))
     old = FIRST.root()
     keys = {**old.keys, NEW_ROOT.public.keyid: NEW_ROOT.public}
@@ -508,7 +508,7 @@ def test_forward_from_below_the_floor_and_back_by_itself(place: Place) -> None:
 
 
 def test_what_runs_below_the_floor_can_be_configured_and_repaired(place: Place, tmp_path: Path) -> None:
-    """F-165: it runs already. Nothing else comes in below the floor."""
+    """F-14.5: it runs already. Nothing else comes in below the floor."""
     bring(place, carried(said_for(place)))
     assert place.rollback(1, "ops-1").error is None
     assert not place.receive(FIRST.write(tmp_path / "again.tar")).new
@@ -528,7 +528,7 @@ def test_what_runs_below_the_floor_can_be_configured_and_repaired(place: Place, 
 
 
 def test_an_authorisation_only_leads_back(place: Place, tmp_path: Path) -> None:
-    """F-213: forward from below the floor leads what is not below it."""
+    """D-6.3: forward from below the floor leads what is not below it."""
     third = SECOND.but(version="1.2.0", sequence=3, floor=3, service={"hello.txt": b"third\n"})
     assert place.bring(third.write(tmp_path / "3.tar")).error is None
     bring(place, carried(said_for(place, leaves=Left(channel="stable", mark=Mark(epoch=1, sequence=3)))))

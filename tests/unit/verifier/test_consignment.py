@@ -157,6 +157,7 @@ def test_the_same_medium_twice(place: Place, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_refused(place: Place, tmp_path: Path, changes: dict[str, Any], finding: str) -> None:
+    """For another site or key, or with an old number: D-5.3."""
     write(place)
     bring(place, tmp_path, consignment_for(place.open().state, 5))
     before = place.open().state
@@ -183,10 +184,27 @@ def test_an_acknowledgement_of_what_was_never_sent_is_told_at_home(place: Place,
 
 @pytest.mark.parametrize("signer", [RELEASE, ROLLBACK, ROOT])
 def test_another_role_does_not_speak_here(place: Place, tmp_path: Path, signer: Any) -> None:
+    """D-5.1"""
     raw = signed(consignment_for(place.open().state), signer)
     shown = receive(place, put(tmp_path / "note", raw), code=4)
     assert shown["error"]["finding"] == "signature-role"
     assert taken(place) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"newest": tuple(Newest(channel=name, mark=Mark(epoch=1, sequence=9)) for name in ("stable", "beta"))},
+        {"newest": (Newest(channel="stable", mark=Mark(epoch=1, sequence=9)),) * 2},
+        {"requests": (Request(request="one", handler="restart"),) * 2},
+    ],
+    ids=["channels-unsorted", "channel-twice", "request-twice"],
+)
+def test_one_that_is_not_in_order(place: Place, tmp_path: Path, changes: dict[str, Any]) -> None:
+    """D-5.2"""
+    wrong = replace(consignment_for(place.open().state), **changes)
+    raw = seal(encode(wrong), CONSIGNMENT_TYPE, (CONSIGNMENT,))
+    assert receive(place, put(tmp_path / "note", raw), code=3)["error"]["finding"] == "malformed"
 
 
 def test_strangers_and_changed_bytes(place: Place, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_delta_of_a_strangers_image_is_refused(tmp_path: Path) -> None:
     assert error.finding == "image-signature-unknown"
 
 
-# F-167
+# F-11.10
 def test_without_the_store_nothing_is_called_verified(tmp_path: Path) -> None:
     vendor = SignedVendor(hang=good)
     path, held = delta(vendor, tmp_path)

@@ -114,7 +114,7 @@ def test_another_vendors_documents_are_left_alone(place: Place) -> None:
 
 
 def test_an_older_medium_is_judged_with_the_newest_root_that_is_known(place: Place) -> None:
-    """F-65: what a rotated key may still vouch for comes through; what a revoked key signed does not."""
+    """F-6.19: what a rotated key may still vouch for comes through; what a revoked key signed does not."""
     keep = roles((SECOND,))
     retired = {RELEASE.public.keyid: Leaver(how="retired", last=Mark(epoch=1, sequence=1))}
     second = next_root(FIRST.root_file(), roles={**keep, "root": keep["root"]}, leave=retired, signers=(ROOT,))
@@ -127,7 +127,7 @@ def test_an_older_medium_is_judged_with_the_newest_root_that_is_known(place: Pla
 
 
 def test_a_root_left_out_of_the_medium_fails_closed(place: Place) -> None:
-    """F-74 at the site: `needs.trust_root` names the root that must judge it."""
+    """F-7.5 at the site: `needs.trust_root` names the root that must judge it."""
     from manifests.documents import release as r
 
     needs = r.Needs(verifier="0.1", trust_root=2, from_=(), fresh=True)
@@ -211,7 +211,7 @@ def reported(place: Place):  # type: ignore[no-untyped-def]  # the report's type
 
 
 def test_lists_only_grow(place: Place) -> None:
-    """F-152: across media, across restarts."""
+    """F-13.4: across media, across restarts."""
     bring(place, ("list", listing(2, releases=(RUNS,))))
     found, _ = bring(place, ("list", listing(1)))
     (one,) = found.trust.lists
@@ -293,7 +293,7 @@ def test_changed_documents_of_trust_are_seen(place: Place) -> None:
 
 
 def test_revoked_handlers_are_named_by_their_entry() -> None:
-    """F-156."""
+    """F-13.7."""
     from manifests.documents import release as r
 
     handler = r.Handler(

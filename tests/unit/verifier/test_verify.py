@@ -87,7 +87,7 @@ def counted_reads(path: Path, pin: Pin, site: SiteFacts | None, monkeypatch: pyt
 def test_of_what_is_refused_no_byte_of_the_bulk_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pin: Pin, site: SiteFacts | None, finding: str
 ) -> None:
-    """F-117. The bulk is garbage, and nobody notices."""
+    """F-9.1. The bulk is garbage, and nobody notices."""
     path = tmp_path / "b.tar"
     path.write_bytes(VENDOR.bundle()[:65536] + os.urandom(70_000))
     found, furthest = counted_reads(path, pin, site, monkeypatch)
@@ -153,7 +153,7 @@ def test_a_folder_and_a_missing_file(tmp_path: Path) -> None:
     ],
 )
 def test_the_first_of_4_8_5_7_decides(codes: tuple[type[WaybillError], ...], wins: type[WaybillError]) -> None:
-    """F-160."""
+    """F-15.1."""
     findings = tuple(Finding("x", "refused", "x", one("x")) for one in codes)
     assert type(refusal(findings)) is wins
 
@@ -187,7 +187,7 @@ def test_the_way_to_a_release(running: str, fresh: bool, ways: tuple[str, ...], 
     ],
 )
 def test_time_warns_and_never_refuses(tmp_path: Path, now: str, floor: str, warnings: set[str]) -> None:
-    """F-168: a host whose clock stands at 2001 judges by the latest time that a release proved."""
+    """F-14.7: a host whose clock stands at 2001 judges by the latest time that a release proved."""
     vendor = VENDOR.but(change={"next_expected_by": "2026-12-31"})
     head = verified(vendor.write(tmp_path / "b.tar")).head
     site = replace(SITE, time_floor=floor)
