@@ -107,7 +107,8 @@ def judge_revocations(data: bytes | None, chain: Chain, held: Revocations | None
     """
     if data is None:
         return RevocationCheck(held)
-    found, quorum = weigh_revocations(data, chain, what)
+    # A key on the list in force cannot take itself off that list. F-13.6
+    found, quorum = weigh_revocations(data, revoke(chain, held), what)
     if held is not None and found.version < held.version:  # F-13.4
         return RevocationCheck(held, ignored=f"list {found.version} is older than list {held.version} and is ignored")
     if not quorum.met and _of_older_root(quorum, chain):

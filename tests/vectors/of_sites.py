@@ -185,6 +185,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "one-of-two-signers": brought(listing(keys=(RELEASE_KEY,)), BOTH),
             "one-of-two-signers-and-both-needed": brought(listing(keys=(RELEASE_KEY,)), BOTH.but(threshold=2)),
             "its-own-signer": brought(listing(keys=(ROOT.public.keyid,))),
+            "newer-signed-by-a-key-that-the-held-list-names": held(listing(1, keys=(ROOT.public.keyid,)), listing(3)),
             "same-version-same-list": held(listing(), listing()),
             "same-version-other-list": held(listing(), listing(releases=(ZEROS,))),
             "none-came-and-one-held": held(listing()),
