@@ -16,10 +16,10 @@ from manifests.words.canonical import encode
 from tests.vendor import Vendor
 from verifier.approval.approve import give_verdict
 from verifier.install.confirm import confirm
-from verifier.install.install import install
+from verifier.install.install import InstallRequest, install
 from verifier.install.recover import recover
 from verifier.install.result import InstallResult
-from verifier.install.rollback import rollback
+from verifier.install.rollback import RollbackRequest, rollback
 from verifier.install.wiring import Programs, RealPrograms, Runtime
 from verifier.intake.bundles import ReceivedBundle, receive_bundle
 from verifier.intake.enrolment import SiteNames, enroll, read_offer
@@ -119,36 +119,29 @@ class Place:
     ) -> InstallResult:
         """``item`` may be several, with spaces between."""
         with self.hold() as site:
-            return install(
-                site,
-                tuple(item.split()),
-                self.tools(),
+            request = InstallRequest(
+                items=tuple(item.split()),
+                write_report=self._tell,
+                on_progress=nobody,
                 media=media,
                 contract=lambda change: contract or change.planned.contract,
-                tell=self._tell,
-                told=nobody,
                 outside_window=outside_window,
-                emergency=emergency,
+                emergency_rule=emergency or None,
             )
+            return install(site, request, self.tools())
 
     def rollback(self, number: int | None = None, person: str | None = None) -> InstallResult:
         with self.hold() as site:
-            return rollback(
-                site,
-                number,
-                self.tools(),
-                signer=self.people[person] if person else None,
-                reason=None,
-                tell=self._tell,
-            )
+            request = RollbackRequest(number=number, signer=self.people[person] if person else None)
+            return rollback(site, request, self.tools(), self._tell)
 
     def confirm(self, person: str | None = None) -> InstallResult:
         with self.hold() as site:
-            return confirm(site, self.tools(), signer=self.people[person] if person else None, tell=self._tell)
+            return confirm(site, self.tools(), self.people[person] if person else None, self._tell)
 
     def recover(self, *, due: bool = False) -> tuple[str, InstallResult]:
         with self.hold() as site:
-            return recover(site, self.tools(), tell=self._tell, due=due)
+            return recover(site, self.tools(), self._tell, due=due)
 
     def put_policy(self, policy: Policy, *people: str) -> None:
         """Put a compiled policy in force as `install policy` does, with the approvals of ``people``."""

@@ -36,4 +36,4 @@ def confirm_command(key: str | None, passphrase_fd: int | None, claimed: str | N
             acknowledge_time(site, claimed, signer)
             return Result(f"time has passed until {claimed}", {"time_floor": site.state.trust.time_floor})
     with hold_here(place, "confirm") as site:
-        return install_output(confirm(site, runtime_here(), signer=signer, tell=write_report_after), "confirmed")
+        return install_output(confirm(site, runtime_here(), signer, write_report_after), "confirmed")

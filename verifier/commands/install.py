@@ -32,7 +32,7 @@ from verifier.commands.site_options import (
     site_option,
     write_report_after,
 )
-from verifier.install.install import install
+from verifier.install.install import InstallRequest, install
 from verifier.install.result import InstallResult
 from verifier.intake.bundles import receive_bundle
 from verifier.site.folder import Site
@@ -91,18 +91,17 @@ def install_command(
     with hold_here(place, "install") as site:
         media, items = _receive_first(site, media, items)
         with progress(items[-1], 0) as bar:
-            ended = install(
-                site,
-                items,
-                runtime_here(),
+            request = InstallRequest(
+                items=items,
+                write_report=write_report_after,
+                on_progress=bar.advance,
                 media=media,
                 contract=_ask_contract(contract),
-                tell=write_report_after,
-                told=bar.advance,
                 outside_window=outside_window,
-                emergency=emergency or "",
+                emergency_rule=emergency,
                 dry_run=dry_run,
             )
+            ended = install(site, request, runtime_here())
     return install_output(ended, "would fit" if dry_run else "runs")
 
 
@@ -168,15 +167,15 @@ def _policy_lines(change: PolicyChange) -> list[str]:
     return [one_line(one.line()) for one in policy_differences(change.in_force, change.proposed)]
 
 
-def _ask_contract(given: str | None) -> Callable[[Change], str]:
+def _ask_contract(given: str | None) -> Callable[[Change], str | None]:
     """The digest that was named, else typed on a terminal; never shown first."""
 
-    def ask(change: Change) -> str:
+    def ask(change: Change) -> str | None:
         text = given
         if text is None and sys.stdin.isatty():
             say(f"telemetry contract {change.contract.contract} version {change.contract.version} will be in force")
             text = click.prompt("its digest, as agreed", default="", show_default=False, err=True)
-        return parse_fingerprint(text) if text else ""
+        return parse_fingerprint(text) if text else None
 
     return ask
 

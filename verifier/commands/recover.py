@@ -20,6 +20,6 @@ def recover_command(due: bool, place: Path | None) -> Result:
     Out of INCONSISTENT it tries once more, on your word; with --due it leaves that alone, because nobody is there.
     """
     with hold_here(place, "recover") as site:
-        what, ended = recover(site, runtime_here(), tell=write_report_after, due=due)
+        what, ended = recover(site, runtime_here(), write_report_after, due=due)
     result = install_output(ended, "runs")
     return Result(f"{what}\n{result.text}", {"action": what, **result.data}, result.error)

@@ -14,7 +14,7 @@ from verifier.approval.review_page import rollback_section
 from verifier.change.rollback_plan import rollback_change
 from verifier.commands.install import install_output
 from verifier.commands.site_options import hold_here, runtime_here, signer_of, site_option, write_report_after
-from verifier.install.rollback import rollback
+from verifier.install.rollback import RollbackRequest, rollback
 from verifier.site.folder import Site
 from verifier.site.journal.transitions import State
 
@@ -38,9 +38,8 @@ def rollback_command(
     signer = signer_of(key, passphrase_fd) if key else None
     with hold_here(place, "rollback") as site:
         means = _going_back(site, number)
-        ended = rollback(
-            site, number, runtime_here(), signer=signer, reason=reason, tell=write_report_after, dry_run=dry_run
-        )
+        request = RollbackRequest(number=number, signer=signer, reason=reason, dry_run=dry_run)
+        ended = rollback(site, request, runtime_here(), write_report_after)
     result = install_output(ended, "runs")
     return Result("\n".join((result.text, *means)), {**result.data, "means": means}, result.error)
 

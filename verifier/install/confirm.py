@@ -1,25 +1,27 @@
-"""End a trial."""
+"""Confirm a trial that waits for a person."""
 
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError
 from verifier.approval.confirmation import sign_confirmation, trial_plan
-from verifier.install.machine import Machine, ManualConfirmation
+from verifier.install.machine import DriveRequest, ManualConfirmation, drive
 from verifier.install.result import InstallResult, WriteReport, result_of
 from verifier.install.wiring import Runtime
 from verifier.site.folder import Site
 from verifier.site.journal.transitions import State
 
 
-def confirm(site: Site, tools: Runtime, *, signer: Signer | None, tell: WriteReport) -> InstallResult:
-    """End a trial that waits for a person.
+def confirm(site: Site, runtime: Runtime, signer: Signer | None, write_report: WriteReport) -> InstallResult:
+    """End a trial whose probes have passed and that waits for a person.
 
     Raises:
-        RefusedError: Nothing is on trial, or the key's owner is not among those who may say so.
+        RefusedError: No trial waits, or the key's owner is not one of the people who may confirm.
     """
-    now = site.state.installs.transaction
-    if now is None or now.state != State.PROBING or not now.passed:
-        raise RefusedError("nothing waits to be confirmed", where="confirm", remedy="waybill status", finding="idle")
+    transaction = site.state.installs.transaction
+    if transaction is None or transaction.state != State.PROBING or not transaction.passed:
+        raise RefusedError(
+            "no trial waits to be confirmed", where="confirm", remedy="run `waybill status`", finding="idle"
+        )
     site.make_room()
-    word = sign_confirmation(site, trial_plan(site, now), signer)
-    Machine(site, tools).drive(forward=False, confirmed=ManualConfirmation(word))
-    return result_of(site, tell, "confirm", None)
+    approval = sign_confirmation(site, trial_plan(site, transaction), signer)
+    drive(site, runtime, DriveRequest(confirmed=ManualConfirmation(approval)))
+    return result_of(site, write_report, "confirm")

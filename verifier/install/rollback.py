@@ -1,5 +1,7 @@
 """Roll a site back to an earlier generation."""
 
+from dataclasses import dataclass
+
 from msgspec.structs import replace
 
 from manifests.trust.private_keys import Signer
@@ -9,91 +11,118 @@ from verifier.approval.approve import give_verdict
 from verifier.approval.verdicts import approval_status
 from verifier.change.data_return import name_blobs
 from verifier.change.install_plan import driver_steps_for
+from verifier.change.recovery import rollback_obstacle
 from verifier.change.rollback_plan import rollback_change
-from verifier.install.machine import Machine
+from verifier.change.transaction import script_of
+from verifier.install.machine import DriveRequest, drive
 from verifier.install.result import InstallResult, WriteReport, check_idle, finish_previous, result_of
 from verifier.install.wiring import Runtime
 from verifier.rules.agreement import require
 from verifier.site.folder import Site
 from verifier.site.journal.chain import one_line
-from verifier.site.journal.events import Approved
-from verifier.site.journal.transitions import State
+from verifier.site.journal.events import Approved, Note
+from verifier.site.journal.state import Transaction
+from verifier.site.journal.transitions import TRIAL, State
 from verifier.site.store import missing_blobs
 
 
-def rollback(
-    site: Site,
-    number: int | None,
-    tools: Runtime,
-    *,
-    signer: Signer | None,
-    reason: str | None,
-    tell: WriteReport,
-    dry_run: bool = False,
-) -> InstallResult:
-    """Go back: out of a trial always, else to an earlier generation when the people whom `rollback` names agree.
+@dataclass(frozen=True)
+class RollbackRequest:
+    """What the command asks for.
 
-    Args:
-        number: The generation; None for the former one.
-        signer: Approves on the spot, with the key of somebody whom the policy lists.
+    Attributes:
+        number: The generation to go back to; None for the former one.
+        signer: Approves at once, with the key of a person whom the policy lists.
+        reason: Kept in the journal.
+        dry_run: Check everything and change nothing.
     """
-    now = site.state.installs.transaction
-    machine = Machine(site, tools)
-    lost = now is not None and now.state == State.INCONSISTENT and now.action == "install"
-    if now is not None and ((now.switched and now.state in (State.PROBING, State.SWITCHED)) or lost) and not dry_run:
-        if number not in (None, now.planned.source):
-            raise RefusedError(
-                f"generation {now.planned.target} is on trial; the way back is generation {now.planned.source}",
-                where="--to",
-                remedy="waybill rollback, without --to",
-                finding="trial",
-            )
-        blocked = None if lost else machine.why_no_way_back()
-        if blocked is not None:
-            raise RefusedError(
-                f"nothing leads back from generation {now.planned.target}: {blocked.detail}",
-                where="rollback",
-                remedy="its rollback document says what people can do; it goes on running",
-                finding="no-way-back",
-            )
-        machine.leave_trial(reason)
-        return result_of(site, tell, "rollback", None, expected_back=True)
-    finish_previous(site, tools)
+
+    number: int | None = None
+    signer: Signer | None = None
+    reason: str | None = None
+    dry_run: bool = False
+
+
+def rollback(site: Site, request: RollbackRequest, runtime: Runtime, write_report: WriteReport) -> InstallResult:
+    """Go back to an earlier generation: out of a trial without approvals, otherwise as the policy's `rollback` says.
+
+    Raises:
+        WaybillError: Before anything was changed.
+    """
+    transaction = site.state.installs.transaction
+    if transaction is not None and _can_be_abandoned(transaction) and not request.dry_run:
+        _leave_trial(site, transaction, request, runtime)
+        return result_of(site, write_report, "rollback", rollback_expected=True)
+    finish_previous(site, runtime)
     check_idle(site)
-    if signer is not None and not dry_run:
+    return _roll_back(site, request, runtime, write_report)
+
+
+def _can_be_abandoned(transaction: Transaction) -> bool:
+    """Whether it is on trial, or an install that ended INCONSISTENT: going back then needs no approval."""
+    on_trial = transaction.switched and transaction.state in TRIAL
+    return on_trial or (transaction.state == State.INCONSISTENT and transaction.action == "install")
+
+
+def _leave_trial(site: Site, transaction: Transaction, request: RollbackRequest, runtime: Runtime) -> None:
+    planned = transaction.planned
+    if request.number not in (None, planned.source):
+        raise RefusedError(
+            f"generation {planned.target} is on trial, and a rollback leads to generation {planned.source}",
+            where="--to",
+            remedy="run `waybill rollback` without --to",
+            finding="trial",
+        )
+    # Out of INCONSISTENT a person has seen to the data already, so the document's obstacles no longer count.
+    obstacle = None if transaction.state == State.INCONSISTENT else rollback_obstacle(script_of(site))
+    if obstacle is not None:
+        raise RefusedError(
+            f"generation {planned.target} cannot be rolled back: {obstacle.detail}",
+            where="rollback",
+            remedy=f"do what its rollback document says; generation {planned.target} goes on running",
+            finding="no-way-back",
+        )
+    if request.reason:
+        site.record(Note(code="reason", detail=one_line(request.reason)))
+    drive(site, runtime, DriveRequest(retry="back", leave_trial=True))
+
+
+def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_report: WriteReport) -> InstallResult:
+    """1. work out the change; 2. approvals; 3. every blob is here; 4. record plan and approvals; 5. drive."""
+    if request.signer is not None and not request.dry_run:
         site.make_room()
-    target = number if number is not None else site.former()
+    target = request.number or site.former()  # 1
     if not target:
         raise RefusedError(
-            "there is no earlier generation to go back to",
+            "no earlier generation is kept",
             where="rollback",
-            remedy="waybill status lists what is kept",
+            remedy="run `waybill status`; it lists the generations that are kept",
             finding="no-generation",
         )
     change = rollback_change(site, target)
-    crew = driver_steps_for(site, change, tools.load)
-    if signer is not None:
-        give_verdict(site, (change.item,), signer, "approve", condition=None, load=tools.load)
-    standing = approval_status(site, change)
-    require(standing, change.item)
-    missing = missing_blobs(site.blobs, change.release.members)
+    steps = driver_steps_for(site, change, runtime.load)
+    if request.signer is not None:  # 2
+        give_verdict(site, (change.item,), request.signer, "approve", condition=None, load=runtime.load)
+    approvals = approval_status(site, change)
+    require(approvals, change.item)
+    missing = missing_blobs(site.blobs, change.release.members)  # 3
     if missing:
         raise DamagedError(
             name_blobs(change.release, missing),
             where=change.item,
-            remedy=f"bring the medium of {change.release.version}: waybill receive BUNDLE --keep; nothing was changed",
+            remedy=f"run `waybill receive BUNDLE --keep` with the bundle of version {change.release.version}",
             finding="blobs-missing",
         )
-    if dry_run:
-        return InstallResult(site.state.installs.running, None, None)
-    site.make_room()
+    if request.dry_run:
+        return InstallResult(site.state.installs.running)
+    site.make_room()  # 4
     site.keep_document(encode(change.plan))
-    site.record(replace(change.planned, reason=one_line(reason) if reason else None))
-    site.record(Approved(approvals=tuple(one.digest for one in standing.approvals)))
+    site.record(replace(change.planned, reason=one_line(request.reason) if request.reason else None))
+    site.record(Approved(approvals=tuple(one.digest for one in approvals.approvals)))
 
     def stage() -> None:
-        for work in crew:
-            work.driver.stage(work.plan, work.context)
+        for step in steps:
+            step.driver.stage(step.plan, step.context)
 
-    machine.drive(forward=True, stage=stage)
-    return result_of(site, tell, "rollback", None)
+    drive(site, runtime, DriveRequest(stage=stage))  # 5
+    return result_of(site, write_report, "rollback")

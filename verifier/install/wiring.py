@@ -1,9 +1,4 @@
-"""The hands of an install and of a rollback: does what `recover.decide` says, one act at a time.
-
-Around every act: its intent is in the journal and synced before, its outcome after. Whatever goes wrong after the
-first change of data or after the switch leads back to the former generation, by the same steps that a crash would
-lead to.
-"""
+"""What an install works with besides the site: drivers, probes, programs of a release, and messages to the operator."""
 
 import os
 from collections.abc import Callable
@@ -21,24 +16,24 @@ from verifier.site.generations import Installed
 from verifier.site.journal.transitions import BackupRecord, NextPart
 
 Notify = Callable[[str], None]
-RunProbe = Callable[[Probe, "ProbeContext"], "ProbeResult"]
+RunProbe = Callable[[Probe, ProbeContext], ProbeResult]
 
 
 class Programs(Protocol):
     """Runs what the rollback document of a generation's release asks for."""
 
     def check(self, site: Site, installed: Installed, document: Rollback) -> None:
-        """That all of it could be run here; raises RefusedError, changes nothing."""
+        """Check that every program could be run here. Changes nothing. Raises RefusedError."""
         ...
 
     def perform(self, site: Site, installed: Installed, part: NextPart) -> BackupRecord | None:
-        """Do one part; what a backup came to."""
+        """Do one part; return the record of a backup, None for any other part."""
         ...
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What the machine works with besides the site: drivers, probes, programs of a release, and somebody to tell."""
+    """Attributes: load: finds a driver; look: runs a probe once; programs: of a release; say: informs the operator."""
 
     load: LoadDriver
     look: RunProbe
@@ -46,7 +41,8 @@ class Runtime:
     say: Notify
 
 
-def site_runtime(say: Callable[[str], None]) -> Runtime:
+def site_runtime(say: Notify) -> Runtime:
+    """Return the runtime of a real site: every driver, probes that look, programs in their sandbox."""
     return Runtime(load=load_driver, look=run_probe, programs=RealPrograms(), say=say)
 
 
@@ -54,10 +50,11 @@ class RealPrograms:
     """Programs of the release, each in its sandbox."""
 
     def check(self, site: Site, installed: Installed, document: Rollback) -> None:
-        check_migration_context(self._ground(site, installed), document)
+        check_migration_context(_migration_context(site, installed), document)
 
     def perform(self, site: Site, installed: Installed, part: NextPart) -> BackupRecord | None:
-        return perform(self._ground(site, installed), part)
+        return perform(_migration_context(site, installed), part)
 
-    def _ground(self, site: Site, installed: Installed) -> MigrationContext:
-        return migration_context(site.path, site.blobs, site.disk, installed, ours=os.geteuid())
+
+def _migration_context(site: Site, installed: Installed) -> MigrationContext:
+    return migration_context(site.path, site.blobs, site.disk, installed, ours=os.geteuid())

@@ -299,13 +299,13 @@ def test_a_person_confirms(place: Place) -> None:
     assert (plan.action, plan.generation, plan.kinds) == ("confirm", 2, ())
     assert [plan.subject] == [site.state.installs.generations[-1].plan]
     assert place.open().state.installs.transaction is not None
-    with pytest.raises(RefusedError, match="nothing waits to be confirmed"):
+    with pytest.raises(RefusedError, match="no trial waits to be confirmed"):
         place.confirm("ops-1")
 
 
 def test_out_of_a_trial_nobody_needs_to_agree(place: Place) -> None:
     on_trial(place)
-    with pytest.raises(RefusedError, match="the way back is generation 1"):
+    with pytest.raises(RefusedError, match="a rollback leads to generation 1"):
         place.rollback(2)
     ended = place.rollback()
     assert ended.error is None
@@ -396,10 +396,10 @@ def test_the_first_install_names_the_contract(place: Place) -> None:
     with pytest.raises(RefusedError, match="the release brings contract sha256:"):
         place.install("r-1.0.0", contract=digest_of(b"another"))
     from tests.place import nobody
-    from verifier.install.install import install
+    from verifier.install.install import InstallRequest, install
 
     with place.hold() as site, pytest.raises(WaitingError, match="small-telemetry version 1"):
-        install(site, ("r-1.0.0",), place.tools(), media=None, contract=lambda _: "", tell=place._tell, told=nobody)
+        install(site, InstallRequest(("r-1.0.0",), place._tell, nobody, contract=lambda _: None), place.tools())
     assert place.install("r-1.0.0").error is None
     place.receive(bundle(place, second()))
     place.approve("r-1.1.0")
@@ -542,7 +542,7 @@ def test_a_medium_that_is_gone(place: Place) -> None:
     place.receive(path)
     place.approve("r-1.0.0")
     moved = path.rename(path.with_name("moved.tar"))
-    with pytest.raises(DamagedError, match="the medium is not at"):
+    with pytest.raises(DamagedError, match="the bundle is not at"):
         place.install("r-1.0.0")
     assert place.install("r-1.0.0", media=moved).error is None
 

@@ -395,6 +395,6 @@ def test_a_trial_that_cannot_go_back_waits_on(place: Place) -> None:
     what, ended = place.recover(due=True)
     assert "nothing leads back" in what
     assert isinstance(ended.error, TrialError)
-    with pytest.raises(RefusedError, match="nothing leads back from generation 2"):
+    with pytest.raises(RefusedError, match="generation 2 cannot be rolled back"):
         place.rollback()
     assert place.confirm("ops-1").error is None

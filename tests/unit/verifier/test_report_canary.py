@@ -26,7 +26,7 @@ from tests.vendor import Vendor
 from verifier.approval.approve import give_verdict
 from verifier.approval.queue import waiting_items
 from verifier.commands.report import report_command
-from verifier.install.rollback import rollback
+from verifier.install.rollback import RollbackRequest, rollback
 from verifier.intake.consignments import peek_consignment_file, receive_consignment
 from verifier.intake.enrolment import enroll, read_offer
 from verifier.reporting.report_write import write_report
@@ -125,7 +125,7 @@ def live(place: Place, tmp_path: Path) -> None:
     place.approve("b-1", agrees)
     with place.hold() as site:
         tools = place.tools()
-        rollback(site, 1, tools, signer=None, reason=canary("rollback-reason"), tell=place._tell)
+        rollback(site, RollbackRequest(number=1, reason=canary("rollback-reason")), tools, place._tell)
         site.record(Alarm(code="sequence-twice", digest=digest_of(b"x"), detail=canary("alarm-detail")))
         site.record(Note(code="clock", detail=canary("note-detail")))
     said = consignment_for(

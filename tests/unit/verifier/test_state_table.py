@@ -16,7 +16,7 @@ from tests.faults.model import PulledPlugError, QuickDisk
 from tests.migrating import OLD, FakePrograms, database, migrating, put_database, step
 from tests.place import Place, make_place
 from verifier.change.recovery import act_of_part
-from verifier.install.machine import Machine
+from verifier.install.acts import ACTS
 from verifier.runtime.drivers.files import FilesDriver
 from verifier.site.journal.events import AskedAgain, Confirmed, Inconsistent, Intent, Outcome
 from verifier.site.journal.transitions import TABLE
@@ -86,7 +86,8 @@ def broken(monkeypatch: pytest.MonkeyPatch, place: Place, act: str, how: str) ->
     elif act == "stage":
         monkeypatch.setattr(FilesDriver, "stage", fault(FilesDriver.stage))
     else:
-        monkeypatch.setattr(Machine, f"_{act}", fault(getattr(Machine, f"_{act}")))
+        name = next(known for known in ACTS if known == act)
+        monkeypatch.setitem(ACTS, name, fault(ACTS[name]))
 
 
 def play(

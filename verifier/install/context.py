@@ -1,0 +1,127 @@
+"""The transaction under way: the values that its acts share, and the journal entries around each act."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Literal
+
+from manifests.documents.rollback import Rollback
+from manifests.words.errors import WaybillError
+from verifier.change.driver_steps import DriverStep, driver_steps
+from verifier.change.recovery import RollbackScript, act_of_part
+from verifier.change.transaction import document_owner, read_document, script_of, target_of
+from verifier.install.wiring import Runtime
+from verifier.runtime.drivers.driver import DriverContext, DriverPlan
+from verifier.site.folder import Site
+from verifier.site.generations import Installed, read_installed
+from verifier.site.journal.chain import one_line
+from verifier.site.journal.events import Act, Event, Intent, Outcome
+from verifier.site.journal.state import Transaction
+from verifier.site.journal.transitions import BackupRecord, NextPart
+
+
+class JournalError(Exception):
+    """The journal cannot be written. Nothing more may be done, because no later process could know of it."""
+
+
+class ActContext:
+    """One transaction of a site that is held. What is read from disk is read once."""
+
+    def __init__(self, site: Site, runtime: Runtime) -> None:
+        self.site = site
+        self.runtime = runtime
+        self.say = runtime.say
+
+    @property
+    def transaction(self) -> Transaction:
+        """The transaction as the journal has it now."""
+        transaction = self.site.state.installs.transaction
+        if transaction is None:
+            raise RuntimeError("no transaction")
+        return transaction
+
+    @cached_property
+    def target(self) -> Installed:
+        return target_of(self.site, self.transaction.planned)
+
+    @cached_property
+    def target_steps(self) -> tuple[DriverStep, ...]:
+        return driver_steps(self.site, self.target, self.runtime.load)
+
+    @cached_property
+    def source_steps(self) -> tuple[DriverStep, ...]:
+        """Driver steps of the former generation; empty before a first install."""
+        source = self.site.state.installs.generation(self.transaction.planned.source)
+        return () if source is None else driver_steps(self.site, read_installed(self.site, source), self.runtime.load)
+
+    def script(self) -> RollbackScript | None:
+        """Return the rollback document with what was done of it so far; None while it has no say."""
+        return script_of(self.site, lambda: self._document)
+
+    def write(self, event: Event) -> None:
+        try:
+            self.site.record(event)
+        except OSError as error:
+            raise JournalError(error) from error
+
+    def run(
+        self,
+        act: Act,
+        work: Callable[[], BackupRecord | None],
+        *,
+        step: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        """Do ``work`` between the intent and the outcome of ``act``, each synced; a failure is recorded and raised."""
+        self.write(Intent(act=act, step=step, code=code))
+        begun = self.site.host.monotonic()
+        try:
+            backup = work()
+        except JournalError:
+            # There is nowhere to record it; the next process finds the intent alone and treats the act as cut off.
+            raise
+        except Exception as error:
+            self.write(_failed(act, step, error, self._seconds_since(begun)))
+            raise
+        digest, size = (backup.digest, backup.size) if backup is not None else (None, 0)
+        seconds = self._seconds_since(begun)
+        self.write(Outcome(act=act, step=step, result="done", seconds=seconds, digest=digest, size=size))
+
+    def run_part(self, part: NextPart) -> None:
+        """Do one part of the rollback document, with a program of the release that brings the document."""
+        act, name = act_of_part(part)
+        self.say(f"{act} {name}")
+        self.run(act, lambda: self.runtime.programs.perform(self.site, self._document_owner, part), step=name)
+
+    def run_step(self, act: Act, step: DriverStep, method: Callable[[DriverPlan, DriverContext], None]) -> None:
+        """Do one driver's part of an act."""
+        self.run(act, lambda: method(step.plan, step.context), step=step.step)
+
+    def close(self, act: Act, result: Literal["done", "interrupted"]) -> None:
+        """Record the outcome of an act that an earlier process began and did not end."""
+        if act == "switch":
+            # The earlier process may have died before the link reached the disk.
+            self.site.disk.sync_folder(self.site.path)
+        code = "ok" if result == "done" else "interrupted"
+        step = self.transaction.part or None
+        self.write(Outcome(act=act, step=step, result=result, code=code, detail="found by a later process"))
+
+    @cached_property
+    def _document_owner(self) -> Installed:
+        return document_owner(self.site, self.transaction.planned)
+
+    @cached_property
+    def _document(self) -> Rollback:
+        return read_document(self.site, self._document_owner)
+
+    def _seconds_since(self, begun: float) -> int:
+        return max(0, int(self.site.host.monotonic() - begun))
+
+
+def _failed(act: Act, step: str | None, error: Exception, seconds: int) -> Outcome:
+    if isinstance(error, WaybillError):
+        code, detail = error.finding, str(error)
+    elif isinstance(error, OSError):
+        code, detail = "host", f"{error.filename or ''}: {error.strerror or error}"
+    else:
+        code, detail = "bug", f"{type(error).__name__}: {error}"
+    return Outcome(act=act, step=step, result="failed", code=code[:64], detail=one_line(detail), seconds=seconds)
