@@ -103,25 +103,23 @@ class Sources:
 
     def _registry(self, text: str, where: str) -> Source:
         from content.registry.client import Registry
+        from content.registry.session import RegistryOptions
 
         try:
             reference = parse_reference(text)
         except MalformedError as error:
             raise MalformedError(error.problem, where=where, remedy=error.remedy) from None
-        if not reference.pointer:
+        if reference.pointer is None:
             raise MalformedError(
                 f"{text!r} says neither a tag nor a digest", where=where, remedy="add :TAG or @sha256:..."
             )
         if reference.host not in self._registries:
-            self._registries[reference.host] = self._stack.enter_context(
-                Registry(
-                    reference.host,
-                    plain_http=reference.host in self._access.plain_http,
-                    ca=self._access.ca,
-                    auth_file=self._access.auth_file,
-                )
+            access = self._access
+            options = RegistryOptions(
+                plain_http=reference.host in access.plain_http, ca=access.ca, auth_file=access.auth_file
             )
-        return RegistrySource(self._registries[reference.host], reference)
+            self._registries[reference.host] = self._stack.enter_context(Registry(reference.host, options))
+        return RegistrySource(self._registries[reference.host], reference, reference.pointer)
 
 
 def collect(

@@ -106,6 +106,7 @@ class RegistrySource:
 
     registry: "Registry"
     reference: Reference
+    pointer: str
     _documents: dict[str, bytes] = field(default_factory=dict)
 
     @property
@@ -113,7 +114,7 @@ class RegistrySource:
         return f"{self.reference.host}/{self.reference.repository}"
 
     def resolve(self) -> Descriptor:
-        return self._descriptor(self.reference.pointer)
+        return self._descriptor(self.pointer)
 
     def document(self, descriptor: Descriptor) -> bytes:
         if descriptor.size > MAX_MANIFEST_BYTES:

@@ -10,7 +10,7 @@ Origin = tuple[str, str, int]
 
 
 def printable(text: str) -> str:
-    """A server's words for an error message: one line, at most 200 characters, nothing a terminal obeys."""
+    """Text of a server for an error message: one line, at most 200 characters, no control characters."""
     short = text if len(text) <= 200 else text[:197] + "..."
     return "".join(letter if letter.isprintable() else "?" for letter in short)
 
@@ -21,7 +21,7 @@ def tls_context(ca: Path | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(ca) if ca else None)
     except (OSError, ssl.SSLError) as error:
         raise HostError(
-            "cannot read the certificate of the authority", where=str(ca), remedy="expected a PEM file"
+            "cannot read the certificate of the authority", where=str(ca), remedy="name a PEM file"
         ) from error
 
 
@@ -37,11 +37,7 @@ def origin_of(url: str) -> Origin:
     except ValueError:
         parts, port = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-        raise RefusedError(
-            f"found {printable(url)!r}, expected an http or https address",
-            finding="foreign-host",
-            remedy="the registry sends us elsewhere: ask who runs it",
-        )
+        raise _refused(url)
     return parts.scheme, parts.hostname.lower(), port or (443 if parts.scheme == "https" else 80)
 
 
@@ -49,11 +45,7 @@ def join_url(base: str, location: str) -> str:
     try:
         return urljoin(base, location)
     except ValueError:
-        raise RefusedError(
-            f"found {printable(location)!r}, expected an address",
-            finding="foreign-host",
-            remedy="the registry sends us elsewhere: ask who runs it",
-        ) from None
+        raise _refused(location) from None
 
 
 def place_of(origin: Origin) -> str:
@@ -61,3 +53,11 @@ def place_of(origin: Origin) -> str:
     name = f"[{name}]" if ":" in name else name
     usual = port == (443 if scheme == "https" else 80)
     return f"{'http://' if scheme == 'http' else ''}{name}{'' if usual else f':{port}'}"
+
+
+def _refused(url: str) -> RefusedError:
+    return RefusedError(
+        f"the registry names the address {printable(url)!r}, expected an http or https address",
+        finding="foreign-host",
+        remedy="ask who runs the registry",
+    )

@@ -1,7 +1,7 @@
 """Read registry credentials from the file that ``docker login`` or ``podman login`` wrote.
 
-Only names and passwords that stand in the file are used. A credential helper is a program that somebody
-else chose; it is not started, and the message says so.
+Only names and passwords in the file itself are used. A credential helper is a program that somebody else chose: it is
+not started, and the error says so.
 """
 
 import base64
@@ -17,7 +17,7 @@ MAX_AUTH_BYTES = 1 << 20
 # Docker Hub answers under several names, and its tools write the oldest of them.
 _HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _HUB_KEY = "https://index.docker.io/v1/"
-_REMEDY = "log in with a name and a password into a file of its own and give that file"
+_REMEDY = "log in with name and password into another file, and name that file: --auth-file FILE"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def auth_files(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
 def find_credentials(
     host: str, *, auth_file: Path | None, environ: Mapping[str, str], home: Path
 ) -> Credentials | None:
-    """The first entry for ``host``; None where no file has one, for then the registry is asked anonymously.
+    """The first entry for ``host``, or None: the registry is then asked anonymously.
 
     Raises:
         HostError: A file that was named cannot be read.
@@ -58,11 +58,11 @@ def find_credentials(
         except FileNotFoundError:
             if not named:
                 continue
-            raise HostError("no such file of credentials", where=str(path)) from None
+            raise HostError("no such file of credentials", where=str(path), remedy="check the path") from None
         except OSError as error:
             raise HostError(f"cannot read credentials: {error.strerror}", where=str(path)) from error
-        if found := read_credentials(data, host, where=str(path)):
-            return found
+        if credentials := read_credentials(data, host, where=str(path)):
+            return credentials
     return None
 
 

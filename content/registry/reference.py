@@ -17,19 +17,16 @@ _EXAMPLE = "write it as in registry.example.com/team/app:1.0 or …/app@sha256:<
 
 @dataclass(frozen=True)
 class Reference:
-    """A parsed reference. ``tag`` and ``digest`` are empty where they were not given; nothing is filled in.
-
-    With both, the digest decides.
-    """
+    """A parsed reference; nothing is filled in that was not given. With both tag and digest, the digest decides."""
 
     host: str
     repository: str
-    tag: str
-    digest: str
+    tag: str | None
+    digest: str | None
 
     @property
-    def pointer(self) -> str:
-        """What to ask the registry for: the digest, else the tag, else an empty string."""
+    def pointer(self) -> str | None:
+        """What to ask the registry for: the digest, else the tag."""
         return self.digest or self.tag
 
     def __str__(self) -> str:
@@ -39,13 +36,15 @@ class Reference:
 
 
 def parse_reference(text: str) -> Reference:
-    """Take ``text`` apart; the registry's host is never guessed.
+    """Parse ``text``; the registry's host is never guessed.
 
     Raises:
         MalformedError: Not in the grammar of distribution-spec, or without a host.
     """
     if len(text) > 2 * _MAX_NAME + 256:
-        raise MalformedError(f"a reference of {len(text)} characters", remedy=_EXAMPLE)
+        raise MalformedError(
+            f"a reference has {len(text)} characters, at most {2 * _MAX_NAME + 256} are allowed", remedy=_EXAMPLE
+        )
     host, slash, rest = text.partition("/")
     # Without a dot, a port or the word localhost the first part could as well be a folder of a default registry.
     if not slash or not ("." in host or ":" in host or host == "localhost"):
@@ -56,13 +55,13 @@ def parse_reference(text: str) -> Reference:
         raise MalformedError(f"digest in {text!r} is not sha256: and 64 lower-case hex digits", remedy=_EXAMPLE)
     if colon:
         check_tag(tag)
-    return Reference(check_host(host), check_repository(repository), tag, digest)
+    return Reference(check_host(host), check_repository(repository), tag or None, digest or None)
 
 
 def check_host(host: str) -> str:
     """``host`` if it is a registry's name or address with an optional port, else MalformedError."""
-    found = _HOST.fullmatch(host) if len(host) <= _MAX_NAME else None
-    if not found or (found["port"] and not 0 < int(found["port"]) < 65536):
+    match = _HOST.fullmatch(host) if len(host) <= _MAX_NAME else None
+    if not match or (match["port"] and not 0 < int(match["port"]) < 65536):
         raise MalformedError(f"found {host[:300]!r}, expected the host of a registry", remedy=_EXAMPLE)
     return host
 

@@ -1,49 +1,78 @@
-"""A guarded HTTP session with one registry: allowed hosts, credentials, retries.
+"""Make guarded HTTP requests to one registry: allowed hosts, credentials, retries.
 
-oras brings the session and the exchange of credentials for a token. Everything that could go to another host,
-wait for ever or read without end is decided here, below it, in the transport adapter, so that it also holds for
-the requests that oras makes by itself.
+oras brings the session and the exchange of credentials for a token. Whatever could reach another host, wait for ever or
+read without end is decided below it, in the transport adapter. So it also holds for the requests of oras itself.
 """
 
+import os
 import re
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from content.bundle.oci import read_json
-from content.registry.addresses import join_url, origin_of, place_of, printable, tls_context
-from content.registry.auth import Credentials
-from manifests.words.errors import HostError, MalformedError, RefusedError, WaybillError
+from content.registry.addresses import join_url, origin_of, place_of, tls_context
+from content.registry.answer import MAX_PAUSE, Answer, BrokenError, Peer, repeated
+from content.registry.auth import Credentials, find_credentials
+from content.registry.reference import check_host
+from manifests.words.errors import HostError, RefusedError
 
-CHUNK = 1 << 20
+if TYPE_CHECKING:
+    from requests.adapters import _HostParams, _PoolKwargs
+
 CONNECT_TIMEOUT = 5.0
-ATTEMPTS = 4
-PAUSES = (0.2, 0.5, 1.0)
-MAX_PAUSE = 5.0
 MAX_REDIRECTS = 3
 MAX_TOKEN_BYTES = 64 << 10
-MAX_ERROR_BYTES = 16 << 10
-# Below this a server does not work but wears out whoever waits.
-MIN_BYTES_PER_SECOND = 1024
-HEALING = frozenset({429, 502, 503, 504})
+RETRIED = frozenset({429, 502, 503, 504})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 _CHALLENGE = re.compile(r'(?:^|,)\s*(basic|bearer)\s+((?:[^",]|"[^"]*"|,(?!\s*(?:basic|bearer)\s))*)', re.IGNORECASE)
 
 
-class BrokenError(HostError):
-    """A failure that may be gone in a second: a dropped connection, a server that is just starting."""
+@dataclass(frozen=True)
+class RegistryOptions:
+    """How one registry is reached.
 
-    def __init__(self, problem: str, *, where: str, remedy: str, pause: float | None = None) -> None:
-        super().__init__(problem, where=where, remedy=remedy, finding="registry-unreachable")
-        self.pause = pause
+    Attributes:
+        plain_http: Speak without TLS, for this host only.
+        ca: A PEM file whose authorities replace the system's.
+        auth_file: The only file of credentials to look at, instead of those where login tools put theirs.
+        credentials: Name and password, instead of any file.
+        timeout: Seconds without a byte after which the registry counts as hanging.
+        realm_hosts: Other hosts (``name[:port]``) that may issue its tokens, and so see the credentials.
+        content_hosts: Other hosts to which a download may be redirected, without credentials; None for any over
+            TLS. Uploads are never redirected.
+        environ: Where ``REGISTRY_AUTH_FILE``, ``XDG_RUNTIME_DIR``, ``XDG_CONFIG_HOME``, ``DOCKER_CONFIG`` and
+            ``HOME`` are looked up; the process's own if None. Proxies are not.
+    """
+
+    plain_http: bool = False
+    ca: Path | None = None
+    auth_file: Path | None = None
+    credentials: tuple[str, str] | None = None
+    timeout: float = 30.0
+    realm_hosts: frozenset[str] = frozenset()
+    content_hosts: frozenset[str] | None = frozenset()
+    environ: Mapping[str, str] | None = None
+
+    def find_credentials(self, host: str) -> Credentials | None:
+        """Raises as `content.registry.auth.find_credentials`."""
+        if self.credentials:
+            return Credentials(*self.credentials)
+        environ = os.environ if self.environ is None else self.environ
+        home = Path(environ.get("HOME") or "/")
+        return find_credentials(host, auth_file=self.auth_file, environ=environ, home=home)
+
+
+DEFAULTS = RegistryOptions()
 
 
 @dataclass(frozen=True)
@@ -60,147 +89,51 @@ class Body:
         return self.pieces()
 
 
-class Answer:
-    """A response whose body has not been read. Close it, or read it to its end."""
+@dataclass(frozen=True)
+class _Request:
+    """One request before it is authenticated. Attributes: repository: for which a token is kept."""
 
-    def __init__(self, response: "requests.Response", session: "Session") -> None:
-        self._response = response
-        self._session = session
-        self.status: int = response.status_code
-        self.headers: Mapping[str, str] = response.headers
-
-    def __enter__(self) -> "Answer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._response.close()
+    method: str
+    url: str
+    repository: str
+    headers: Mapping[str, str]
+    body: Body | bytes | None
 
     @property
-    def length(self) -> int | None:
-        """What ``Content-Length`` claims; only ever a reason to stop early."""
-        text = self.headers.get("Content-Length", "")
-        return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
-
-    def chunks(self) -> Iterator[bytes]:
-        """The body as it comes, undecoded. The caller counts.
-
-        Raises:
-            BrokenError: The connection broke.
-            HostError: Nothing for a while, or next to nothing for long.
-        """
-        waited, received = 0.0, 0
-        while True:
-            before = time.monotonic()
-            with self._session.failures():
-                # One read of the socket at a time: a longer one would let a trickle run past every timeout.
-                data: bytes = self._response.raw.read1(CHUNK, decode_content=False)
-            if not data:
-                return
-            waited += time.monotonic() - before
-            received += len(data)
-            if waited > self._session.timeout + received / MIN_BYTES_PER_SECOND:
-                raise self._session.error(f"sent {received} bytes in {waited:.0f} seconds")
-            yield data
-
-    def read(self, max_bytes: int) -> bytes:
-        """The whole body.
-
-        Raises:
-            MalformedError: It is longer than ``max_bytes``.
-        """
-        if (self.length or 0) > max_bytes:
-            self.close()
-            raise MalformedError(
-                f"document of {self.length} bytes, at most {max_bytes} are read", where=self._session.host
-            )
-        found = bytearray()
-        for chunk in self.chunks():
-            found += chunk
-            if len(found) > max_bytes:
-                self.close()
-                raise MalformedError(f"document of more than {max_bytes} bytes", where=self._session.host)
-        return bytes(found)
-
-    def discard(self) -> None:
-        """Keep the connection if what is left is short, else drop it."""
-        if (self.length or 0) <= MAX_ERROR_BYTES:
-            left = MAX_ERROR_BYTES
-            for chunk in self.chunks():
-                left -= len(chunk)
-                if left < 0:
-                    break
-        self.close()
-
-    def reason(self) -> str:
-        """What an error answer says for itself, made safe for a terminal; empty if nothing can be read."""
-        try:
-            errors = read_json(self.read(MAX_ERROR_BYTES)).get("errors")
-        except WaybillError:
-            return ""
-        finally:
-            self.close()
-        first = errors[0] if isinstance(errors, list) and errors else None
-        if not isinstance(first, dict):
-            return ""
-        return printable(" ".join(str(first[key]) for key in ("code", "message") if isinstance(first.get(key), str)))
+    def reads(self) -> bool:
+        return self.method in ("GET", "HEAD")
 
 
 class Session:
-    """Requests to one registry.
+    """Requests to one registry. Several threads may use it at once."""
 
-    May be used by several threads at once.
+    def __init__(self, host: str, options: RegistryOptions) -> None:
+        import oras.provider  # loads three times as long as all of ours; most commands reach no registry
 
-    Args:
-        credentials: Asked once, when the registry first wants to know who is there.
-        timeout: Seconds without a byte after which a server counts as hanging.
-        realm_hosts: Other hosts (``name[:port]``) that may see the credentials to issue tokens.
-        content_hosts: Other hosts from which content may come by redirect, without credentials; None for any,
-            over TLS.
-    """
-
-    def __init__(
-        self,
-        host: str,
-        *,
-        plain_http: bool,
-        ca: Path | None,
-        credentials: Callable[[], Credentials | None],
-        timeout: float,
-        realm_hosts: frozenset[str],
-        content_hosts: frozenset[str] | None,
-    ) -> None:
-        import oras.provider
-        import requests.adapters
-
-        self.host = host
-        self.timeout = timeout
-        self._scheme = "http" if plain_http else "https"
-        self.base = f"{self._scheme}://{host}"
-        self._own = origin_of(self.base)
+        self.peer = Peer(check_host(host), options.timeout)
+        self._options = options
+        self._scheme = "http" if options.plain_http else "https"
+        self._base = f"{self._scheme}://{host}"
+        self._own = origin_of(self._base)
         self._realms = frozenset(
-            origin_of(f"{scheme}://{name}") for name in realm_hosts for scheme in {"https", self._scheme}
+            origin_of(f"{scheme}://{name}") for name in options.realm_hosts for scheme in {"https", self._scheme}
         )
-        self._content = content_hosts
-        self._find_credentials = credentials
         self._credentials: Credentials | None = None
-        self._asked = False
-        self._basic = ""
+        self._credentials_read = False
+        self._basic: str | None = None
         self._tokens: dict[tuple[str, bool], str] = {}
         self._lock = threading.Lock()
-        peer = oras.provider.Registry(hostname=host, insecure=plain_http)
-        self._http: requests.Session = peer.session
-        self._auth = peer.auth
+        provider = oras.provider.Registry(hostname=host, insecure=options.plain_http)
+        self._http: requests.Session = provider.session
+        self._auth = provider.auth
         # Nothing of the environment: no proxies, no .netrc, no REQUESTS_CA_BUNDLE, which would even win over `verify`.
         self._http.trust_env = False
         # requests would read the whole body of a redirect, even one that it is told not to follow.
         self._http.get_redirect_target = lambda _response: None
         self._http.headers.update({"User-Agent": "waybill", "Accept-Encoding": "identity"})
-        adapter = _adapter(self, requests.adapters.HTTPAdapter, None if plain_http else tls_context(ca))
+        context = None if options.plain_http else tls_context(options.ca)
         for scheme in ("http://", "https://"):
-            self._http.mount(scheme, adapter)
+            self._http.mount(scheme, _Adapter(self.peer, self.check_origin, context))
 
     def close(self) -> None:
         self._http.close()
@@ -215,34 +148,22 @@ class Session:
         body: Body | bytes | None = None,
         retry: bool = True,
     ) -> Answer:
-        """One exchange, authenticated as the registry asks, repeated while a failure may heal.
+        """One exchange, authenticated as the registry asks, repeated while a retry may help.
 
-        Any status comes back that is neither 401, a redirect nor in `HEALING`.
+        Any status comes back that is neither 401, a redirect nor in `RETRIED`.
 
         Args:
             url: A path of this registry, or a URL it gave.
-            repository: For whom a token is kept.
-            retry: False where the caller has something better to do than the same again.
+            repository: The repository that a token is kept for.
+            retry: False where the caller repeats in a better way.
 
         Raises:
             HostError: No answer, or none that helps.
-            RefusedError: The registry sends us to a host that nobody allowed.
+            RefusedError: The registry redirects to a host that was not allowed.
         """
-        for attempt in range(ATTEMPTS):
-            try:
-                return self._authenticated(method, join_url(self.base, url), repository, dict(headers or {}), body)
-            except BrokenError as error:
-                if not retry or attempt == ATTEMPTS - 1:
-                    raise
-                pause_after(attempt, error)
-        raise AssertionError("the last attempt returns or raises")
-
-    def error(self, problem: str, *, remedy: str = "", finding: str = "registry-failed") -> HostError:
-        return HostError(problem, where=self.host, remedy=remedy, finding=finding)
-
-    def failures(self) -> "_Failures":
-        """Turn what the libraries below raise into our failures."""
-        return _Failures(self)
+        request = _Request(method, join_url(self._base, url), repository, headers or {}, body)
+        call = partial(self._authenticated, request)
+        return repeated(call) if retry else call()
 
     def own_url(self, base: str, location: str) -> str:
         """An address that the registry gave for the next request, such as an upload; only its own will do.
@@ -250,77 +171,73 @@ class Session:
         Raises:
             RefusedError: It is another host's.
         """
-        url = join_url(join_url(self.base, base), location)
+        url = join_url(join_url(self._base, base), location)
         if origin_of(url) != self._own:
-            raise self._refused(f"the next request would go to {place_of(origin_of(url))}")
+            raise self._refused(f"the next request would go to {place_of(origin_of(url))}", origin_of(url))
         return url
 
     def check_origin(self, url: str, *, with_credentials: bool) -> None:
-        """Refuse a request that would leave for a host nobody allowed, whoever asked for it.
+        """Refuse a request to a host that was not allowed, whether it is ours or one that oras makes.
 
         Raises:
-            RefusedError: It would.
+            RefusedError: The host was not allowed.
         """
         origin = origin_of(url)
         if origin == self._own or origin in self._realms:
             return
         if with_credentials:
-            raise self._refused(f"credentials would go to {place_of(origin)}")
-        if self._content is None:
-            if origin[0] == self._scheme or origin[0] == "https":
+            raise self._refused(f"credentials would go to {place_of(origin)}", origin)
+        allowed = self._options.content_hosts
+        if allowed is None:
+            if origin[0] in (self._scheme, "https"):
                 return
-        elif any(origin_of(f"{origin[0]}://{name}") == origin for name in self._content) and (
-            origin[0] == "https" or self._scheme == "http"
+        elif any(origin_of(f"{origin[0]}://{name}") == origin for name in allowed) and (
+            origin[0] == "https" or self._scheme == "http"  # content never leaves TLS for plain HTTP
         ):
             return
-        raise self._refused(f"content would come from {place_of(origin)}")
+        raise self._refused(f"content would come from {place_of(origin)}", origin)
 
-    def _authenticated(
-        self, method: str, url: str, repository: str, headers: dict[str, str], body: Body | bytes | None
-    ) -> Answer:
-        key = (repository, method not in ("GET", "HEAD"))
-        for last in (False, True):
-            sent = self._authorization(key)
-            answer = self._followed(method, url, headers, sent, body)
-            if answer.status != 401:
-                break
+    def _authenticated(self, request: _Request) -> Answer:
+        """Send; after a 401 do what the challenge asks, and send once more."""
+        key = (request.repository, not request.reads)
+        authorization = self._authorization(key)
+        answer = self._followed(request, authorization)
+        if answer.status == 401:
             challenge = answer.headers.get("WWW-Authenticate", "")
             answer.discard()
-            if last:
+            self._authenticate(challenge, key, already_sent=bool(authorization))
+            answer = self._followed(request, self._authorization(key))
+            if answer.status == 401:
+                answer.discard()
                 raise self._denied()
-            self._authenticate(challenge, key, sent)
-        if answer.status in HEALING:
+        if answer.status in RETRIED:
             seconds = answer.headers.get("Retry-After", "")
-            reason = answer.reason()
-            problem = f"answered {answer.status} to {method}{': ' + reason if reason else ''}"
+            problem = f"answered {answer.status} to {request.method}{answer.reason()}"
             pause = float(seconds) if re.fullmatch(r"[0-9]{1,6}", seconds) else None
             if pause is not None and pause > MAX_PAUSE:
-                raise self.error(f"{problem}, and asks for {pause:.0f} seconds of patience", remedy="try again later")
-            raise BrokenError(problem, where=self.host, remedy="the registry is overloaded; try again", pause=pause)
+                raise self.peer.error(f"{problem}, and asks to wait {pause:.0f} seconds", remedy="try again later")
+            raise BrokenError(f"the registry {problem}", where=self.peer.host, remedy="try again later", pause=pause)
         return answer
 
-    def _followed(
-        self, method: str, url: str, headers: dict[str, str], sent: dict[str, str], body: Body | bytes | None
-    ) -> Answer:
+    def _followed(self, request: _Request, authorization: dict[str, str]) -> Answer:
         """Follow redirects of downloads; credentials stay with the registry's own origin."""
+        url = request.url
         for _ in range(MAX_REDIRECTS + 1):
-            authorization = sent if origin_of(url) == self._own else {}
-            with self.failures():
-                answer = Answer(
-                    self._http.request(
-                        method, url, headers={**headers, **authorization}, data=body, stream=True, allow_redirects=False
-                    ),
-                    self,
+            headers = {**request.headers, **(authorization if origin_of(url) == self._own else {})}
+            with self.peer.failures():
+                response = self._http.request(
+                    request.method, url, headers=headers, data=request.body, stream=True, allow_redirects=False
                 )
+            answer = Answer(response, self.peer)
             if answer.status not in REDIRECTS:
                 return answer
             target = join_url(url, answer.headers.get("Location", ""))
             answer.close()
-            if method not in ("GET", "HEAD"):
-                raise self._refused(f"an upload would go to {place_of(origin_of(target))}")
+            if not request.reads:
+                raise self._refused(f"an upload would go to {place_of(origin_of(target))}", origin_of(target))
             self.check_origin(target, with_credentials=False)
             url = target
-        raise self.error(f"redirects more than {MAX_REDIRECTS} times")
+        raise self.peer.error(f"redirects more than {MAX_REDIRECTS} times")
 
     def _authorization(self, key: tuple[str, bool]) -> dict[str, str]:
         with self._lock:
@@ -329,188 +246,117 @@ class Session:
                 return {"Authorization": f"Bearer {token}"}
             return {"Authorization": f"Basic {self._basic}"} if self._basic else {}
 
-    def _authenticate(self, header: str, key: tuple[str, bool], sent: dict[str, str]) -> None:
+    def _authenticate(self, header: str, key: tuple[str, bool], *, already_sent: bool) -> None:
         """Do what the challenge asks: by its scheme, never by what a caller guessed."""
-        import oras.auth.utils
+        import oras.auth.utils  # as in __init__
 
         challenges = {scheme.lower(): rest for scheme, rest in _CHALLENGE.findall(header[:8192])}
         with self._lock:
-            if not self._asked:
-                self._credentials = self._find_credentials()
-                self._asked = True
+            if not self._credentials_read:
+                self._credentials = self._options.find_credentials(self.peer.host)
+                self._credentials_read = True
                 if self._credentials:
                     self._auth.set_basic_auth(self._credentials.username, self._credentials.password)
             if "bearer" in challenges:
-                wanted = oras.auth.utils.parse_auth_header(challenges["bearer"])
-                self._check_realm(wanted.realm or "")
+                parsed = oras.auth.utils.parse_auth_header(challenges["bearer"])
+                self._check_realm(parsed.realm or "")
                 self._tokens.pop(key, None)
-                self._tokens[key] = self._fetch_token(wanted)
+                self._tokens[key] = self._fetch_token(parsed)
             elif "basic" in challenges:
-                if not self._credentials or sent:
+                if not self._credentials or already_sent:
                     raise self._denied()
                 self._basic = oras.auth.utils.get_basic_auth(self._credentials.username, self._credentials.password)
             else:
-                raise self.error("asks for credentials in a way that is not known here, expected Basic or Bearer")
+                raise self.peer.error("asks for an unknown kind of credentials, expected Basic or Bearer")
 
     def _check_realm(self, realm: str) -> None:
-        """A realm is told the password: only the registry itself, or who was named for that."""
+        """A realm sees the password: only the registry itself, or a host that was named as its token host."""
         origin = origin_of(realm) if realm else None
         if origin is None or not (origin == self._own or origin in self._realms):
-            where = place_of(origin) if origin else "nowhere"
+            issuer = place_of(origin) if origin else "nowhere"
             raise RefusedError(
-                f"the registry wants tokens to be fetched from {where}, which is not allowed to issue them",
-                where=self.host,
-                remedy=f"if {where} really issues tokens for {self.host}, name it as its token host",
+                f"the registry wants tokens to be fetched from {issuer}, which is not allowed to issue them",
+                where=self.peer.host,
+                remedy=f"if {issuer} issues its tokens, add that host to `token_hosts` in site.yaml",
                 finding="foreign-realm",
             )
 
-    def _fetch_token(self, wanted: object) -> str:
+    def _fetch_token(self, challenge: object) -> str:
         token: object
         try:
-            with self.failures():
+            with self.peer.failures():
                 if self._credentials:
-                    token = self._auth.request_token(wanted)
+                    token = self._auth.request_token(challenge)
                 else:
-                    token = self._auth.request_anonymous_token(wanted)
+                    token = self._auth.request_anonymous_token(challenge)
         except (ValueError, AttributeError) as error:
-            raise self.error("the token service answered with something else than a token") from error
+            raise self.peer.error("names a token service whose answer holds no token") from error
         # It goes into a header: no line ends, nothing that is not ASCII (RFC 6750, section 2.1).
         if not isinstance(token, str) or not re.fullmatch(r"[A-Za-z0-9._~+/=-]{1,32768}", token):
-            raise self.error("the token service answered without a usable token")
+            raise self.peer.error("names a token service whose answer holds no usable token")
         return token
 
     def _denied(self) -> HostError:
-        who = f"the credentials of {self._credentials.username!r}" if self._credentials else "anonymous access"
-        return self.error(
-            f"does not accept {who} (401)",
-            remedy="log in, or give the file that holds the credentials for this registry",
+        user = f"the credentials of {self._credentials.username!r}" if self._credentials else "anonymous access"
+        return self.peer.error(
+            f"does not accept {user} (401)",
+            remedy=f"log in to {self.peer.host}, or name the file with its credentials: --auth-file FILE",
             finding="registry-denied",
         )
 
-    def _refused(self, problem: str) -> RefusedError:
+    def _refused(self, problem: str, origin: tuple[str, str, int]) -> RefusedError:
         return RefusedError(
-            f"the registry sends us elsewhere: {problem}",
-            where=self.host,
-            remedy="if that host belongs to this registry, allow it by name",
+            f"the registry redirects elsewhere: {problem}",
+            where=self.peer.host,
+            remedy=f"ask who runs the registry whether {place_of(origin)} belongs to it",
             finding="foreign-host",
         )
 
 
-class _Failures:
-    """A with-block that lets our failures pass and translates those of requests, urllib3 and ssl."""
+class _Adapter(HTTPAdapter):
+    """The transport below requests, and so below oras too: each request passes `check_origin` and has a timeout."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, peer: Peer, check_origin: Callable[..., None], context: ssl.SSLContext | None) -> None:
+        self._peer = peer
+        self._check_origin = check_origin
+        self._context = context
+        super().__init__(pool_connections=4, pool_maxsize=16)
 
-    def __enter__(self) -> None:
-        return None
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: object) -> None:
+        tls = {"ssl_context": self._context} if self._context else {}
+        super().init_poolmanager(connections, maxsize, block, **options, **tls)
 
-    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
-        if error is None or isinstance(error, WaybillError):
-            return
-        import requests
-        import urllib3.exceptions
+    def cert_verify(self, *_: object) -> None:
+        """Nothing to set: the context holds the roots, and certifi's are not added to them."""
 
-        if isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError | OSError):
-            raise self._translated(error) from error
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: bool | str, cert: str | tuple[str, str] | None = None
+    ) -> "tuple[_HostParams, _PoolKwargs]":
+        address, _tls_settings = super().build_connection_pool_key_attributes(request, True)
+        return address, {"cert_reqs": "CERT_REQUIRED"}
 
-    def _translated(self, error: BaseException) -> HostError:
-        import requests
-        import urllib3.exceptions as low
-
-        causes = tuple(_causes(error))
-        session = self._session
-
-        def caused_by(*kinds: type[BaseException]) -> bool:
-            return any(isinstance(cause, kinds) for cause in causes)
-
-        unreachable = "registry-unreachable"
-        if caused_by(ssl.SSLError, low.SSLError):
-            text = printable(str(causes[-1]))
-            remedy = "check the name, and give the certificate of the authority that signed the registry's"
-            if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text:
-                remedy = "if this registry really speaks plain http, say so for this host"
-            return session.error(f"no TLS connection: {text}", remedy=remedy, finding="registry-tls")
-        if caused_by(low.NameResolutionError):
-            return session.error("no such host", remedy="check the name of the registry", finding=unreachable)
-        if caused_by(ConnectionRefusedError):
-            return session.error(
-                "nothing answers there (connection refused)",
-                remedy="check the port, and whether the registry runs",
-                finding=unreachable,
-            )
-        if caused_by(low.ConnectTimeoutError):
-            return session.error("cannot be reached", remedy="check the address and the network", finding=unreachable)
-        if caused_by(low.ReadTimeoutError, requests.Timeout, TimeoutError):
-            return session.error(
-                f"no answer for {session.timeout:g} seconds",
-                remedy="try again, or look at the registry's log",
-                finding=unreachable,
-            )
-        if caused_by(low.NewConnectionError):
-            text = printable(getattr(causes[-1], "strerror", "") or str(causes[-1]))
-            return session.error(f"cannot be reached: {text}", remedy="check the address", finding=unreachable)
-        if caused_by(low.ProtocolError, ConnectionError, requests.ConnectionError):
-            return BrokenError("the connection broke", where=session.host, remedy="try again")
-        return session.error(f"no usable answer: {printable(str(error))}")
+    def send(
+        self, request: requests.PreparedRequest, stream: bool = False, *_: object, **__: object
+    ) -> requests.Response:
+        self._check_origin(request.url, with_credentials="Authorization" in request.headers)
+        seconds = self._peer.timeout
+        response = super().send(request, stream=True, timeout=(min(CONNECT_TIMEOUT, seconds), seconds), verify=True)
+        if not stream:
+            # Only oras asks for whole answers, and only for tokens.
+            _read_token(response, self._peer)
+        return response
 
 
-def pause_after(attempt: int, error: BrokenError) -> None:
-    """Wait as long as the server asked, within bounds, or a little longer each time."""
-    pause = PAUSES[min(attempt, len(PAUSES) - 1)]
-    time.sleep(min(MAX_PAUSE, pause if error.pause is None else max(pause, error.pause)))
-
-
-def _adapter(session: Session, base: type[Any], context: ssl.SSLContext | None) -> Any:
-    """The transport below the session, and so below oras too. Made here to import requests late."""
-
-    class Guard(base):  # type: ignore[misc]  # the base is a value because requests is imported late
-        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-            super().init_poolmanager(*args, **kwargs, **({"ssl_context": context} if context else {}))
-
-        def cert_verify(self, *_: Any) -> None:
-            """Nothing to set: the context holds the roots, and certifi's are not added to them."""
-
-        def build_connection_pool_key_attributes(self, request: Any, *_: Any, **__: Any) -> Any:
-            address, _tls_settings = super().build_connection_pool_key_attributes(request, True)
-            return address, {"cert_reqs": "CERT_REQUIRED"}
-
-        def send(self, request: Any, stream: bool = False, **_: Any) -> Any:
-            session.check_origin(request.url, with_credentials="Authorization" in request.headers)
-            response = super().send(
-                request, stream=True, timeout=(min(CONNECT_TIMEOUT, session.timeout), session.timeout), verify=True
-            )
-            if not stream:
-                # Only oras asks for whole answers, and only for tokens.
-                _bound_token(response, session)
-            return response
-
-    return Guard(pool_connections=4, pool_maxsize=16)
-
-
-def _bound_token(response: "requests.Response", session: Session) -> None:
-    answer = Answer(response, session)
+def _read_token(response: requests.Response, peer: Peer) -> None:
+    """Read a token answer within bounds, and leave it in ``response`` as requests itself would."""
+    answer = Answer(response, peer)
     if answer.status != 200:
-        reason = answer.reason()
-        raise session.error(
-            f"the token service answered {answer.status}{': ' + reason if reason else ''}",
-            remedy="check the name and the password for this registry",
+        raise peer.error(
+            f"names a token service that answered {answer.status}{answer.reason()}",
+            remedy=f"check the name and the password for {peer.host}",
             finding="registry-denied",
         )
     body = answer.read(MAX_TOKEN_BYTES)
-    read_json(body, max_bytes=MAX_TOKEN_BYTES, where=f"{session.host} token")
+    read_json(body, max_bytes=MAX_TOKEN_BYTES, where=f"{peer.host} token")
     response._content = body
     response._content_consumed = True  # type: ignore[attr-defined]  # what requests itself sets after reading
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and all it wraps: by chaining, as an argument, or as urllib3's ``reason``."""
-    seen: set[int] = set()
-    waiting: list[object] = [error]
-    while waiting:
-        found = waiting.pop(0)
-        if not isinstance(found, BaseException) or id(found) in seen:
-            continue
-        seen.add(id(found))
-        yield found
-        waiting += [*found.args, getattr(found, "reason", None), found.__cause__, found.__context__]

@@ -235,8 +235,9 @@ def push(skopeo: str, layout: Path, ref: str, to: str) -> None:
 def push_referrers(host: str, repository: str, layout: Path) -> None:
     """Push what has a subject, with our own client, which also keeps the fallback tag."""
     from content.registry.client import Registry
+    from content.registry.session import RegistryOptions
 
-    with Registry(host, plain_http=True) as registry:
+    with Registry(host, RegistryOptions(plain_http=True)) as registry:
         for path in (layout / "blobs" / "sha256").iterdir():
             data = path.read_bytes()
             document = json.loads(data) if data[:1] == b"{" else {}

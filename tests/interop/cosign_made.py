@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import serialization
 
 from content.bundle.oci import OCI_MANIFEST
 from content.registry.client import Registry
+from content.registry.session import RegistryOptions
 from manifests.words.digest import digest_of
 from tests.real import docker_registry
 from tests.signed_images import CI, record
@@ -65,7 +66,7 @@ def main(cosign: str) -> None:
 
         run("import-key-pair", "--key", "ci.pem")
         version = re.findall(r"v(\d[0-9.]+)", run("version"))[0]
-        with docker_registry(folder) as running, Registry(running.host, plain_http=True) as registry:
+        with docker_registry(folder) as running, Registry(running.host, RegistryOptions(plain_http=True)) as registry:
             digest, blobs = image()
             for one, data in blobs.items():
                 if one != digest:

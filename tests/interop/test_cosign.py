@@ -22,6 +22,7 @@ from content.bundle.bulk import no_progress
 from content.bundle.head import VERIFY_TXT
 from content.bundle.oci import OCI_INDEX, OCI_MANIFEST
 from content.registry.client import Registry
+from content.registry.session import RegistryOptions
 from content.sigstore.signatures import PROVENANCE_V1
 from content.sigstore.sigstore_bundle import open_bundle
 from manifests.trust.envelope import bundle_payload
@@ -221,7 +222,7 @@ def test_what_it_attests_is_the_statement_byte_for_byte(cosign: str, tmp_path: P
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
     """A site's registry with the image and what both versions hung on it."""
-    with docker_registry(tmp_path) as running, Registry(running.host, plain_http=True) as client:
+    with docker_registry(tmp_path) as running, Registry(running.host, RegistryOptions(plain_http=True)) as client:
         digest, blobs = image()
         for path in MADE:
             made = json.loads(path.read_text())

@@ -17,7 +17,9 @@ import pytest
 
 from content.bundle.oci import OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor, parse_oci
 from content.bundle.oci_writer import EMPTY, EMPTY_BYTES, describe, encode_manifest
-from content.registry.client import Registry, checked_chunks
+from content.registry.client import Registry
+from content.registry.push import checked_chunks
+from content.registry.session import RegistryOptions
 from manifests.words.digest import blob_name, digest_of
 from manifests.words.errors import DamagedError, HostError, MalformedError
 from tests.images import CYCLONEDX, LayoutWriter, debian_images, full_layout, sbom
@@ -45,7 +47,9 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registr
             ours = ReferrersRegistry(api=request.param == "ours", page=2)
             host = stack.enter_context(referrers_server(ours)).host
         yield stack.enter_context(
-            Registry(host, plain_http=ca is None, ca=ca, credentials=credentials, environ={}, timeout=10)
+            Registry(
+                host, RegistryOptions(plain_http=ca is None, ca=ca, credentials=credentials, environ={}, timeout=10)
+            )
         )
 
 
@@ -233,7 +237,10 @@ def test_mount_from_another_repository(tmp_path: Path) -> None:
     def never() -> Iterator[bytes]:
         raise AssertionError("read although the registry has it")
 
-    with docker_registry(tmp_path) as running, Registry(running.host, plain_http=True, environ={}) as registry:
+    with (
+        docker_registry(tmp_path) as running,
+        Registry(running.host, RegistryOptions(plain_http=True, environ={})) as registry,
+    ):
         data = os.urandom(1000)
         push(registry, data, "team/one")
         registry.push_blob("team/two", digest_of(data), len(data), never, mount_from="team/one")
@@ -245,7 +252,10 @@ def test_mount_from_another_repository(tmp_path: Path) -> None:
 
 
 def test_a_flipped_bit_in_the_store_is_found(tmp_path: Path) -> None:
-    with docker_registry(tmp_path) as running, Registry(running.host, plain_http=True, environ={}) as registry:
+    with (
+        docker_registry(tmp_path) as running,
+        Registry(running.host, RegistryOptions(plain_http=True, environ={})) as registry,
+    ):
         data = os.urandom(300_000)
         push(registry, data)
         stored = running.blob_path(digest_of(data))
@@ -263,7 +273,10 @@ def test_an_upload_heals_after_a_power_cut(tmp_path: Path) -> None:
     This one cannot continue inside a request: the offset in its upload address is that of the last whole one. So the
     blob goes again from its start; tests of broken registries see the rest alone being sent where that is possible.
     """
-    with docker_registry(tmp_path) as running, Registry(running.host, plain_http=True, environ={}) as registry:
+    with (
+        docker_registry(tmp_path) as running,
+        Registry(running.host, RegistryOptions(plain_http=True, environ={})) as registry,
+    ):
         data = os.urandom(24 << 20)
         starts = 0
 
@@ -290,7 +303,7 @@ def test_a_full_disk_is_the_registrys_failure(tmp_path: Path) -> None:
     try:
         with (
             docker_registry(tmp_path, root=small) as running,
-            Registry(running.host, plain_http=True, environ={}) as registry,
+            Registry(running.host, RegistryOptions(plain_http=True, environ={})) as registry,
         ):
             data = os.urandom(8 << 20)
             with pytest.raises(HostError, match="answered 500") as caught:
@@ -305,35 +318,44 @@ def test_a_full_disk_is_the_registrys_failure(tmp_path: Path) -> None:
 def test_plain_http_and_tls_are_not_mixed_up(tmp_path: Path) -> None:
     with docker_registry(tmp_path) as plain, docker_registry(tmp_path, tls=True) as secure:
         with (
-            Registry(plain.host, environ={}) as registry,
+            Registry(plain.host, RegistryOptions(environ={})) as registry,
             pytest.raises(HostError, match="no TLS connection") as caught,
         ):
             registry.tags(NAME)
-        assert "plain http" in caught.value.remedy
-        with Registry(secure.host, environ={}) as registry, pytest.raises(HostError, match="verify failed") as caught:
+        assert "plain HTTP" in caught.value.remedy
+        with (
+            Registry(secure.host, RegistryOptions(environ={})) as registry,
+            pytest.raises(HostError, match="verify failed") as caught,
+        ):
             registry.tags(NAME)
         assert caught.value.finding == "registry-tls"
-        with Registry(secure.host, plain_http=True, environ={}) as registry, pytest.raises(HostError, match="400"):
+        with (
+            Registry(secure.host, RegistryOptions(plain_http=True, environ={})) as registry,
+            pytest.raises(HostError, match="400"),
+        ):
             registry.tags(NAME)
         with pytest.raises(HostError, match="cannot read the certificate"):
-            Registry(secure.host, ca=tmp_path / "none.pem", environ={})
+            Registry(secure.host, RegistryOptions(ca=tmp_path / "none.pem", environ={}))
 
 
 def test_the_environment_does_not_choose_roots_or_proxies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with docker_registry(tmp_path, tls=True) as running:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(running.ca))
         monkeypatch.setenv("CURL_CA_BUNDLE", str(running.ca))
-        with Registry(running.host, environ={}) as registry, pytest.raises(HostError, match="verify failed"):
+        with (
+            Registry(running.host, RegistryOptions(environ={})) as registry,
+            pytest.raises(HostError, match="verify failed"),
+        ):
             registry.tags(NAME)
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
         for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, "http://127.0.0.1:9")
-        with Registry(running.host, ca=running.ca, environ={}) as registry:
+        with Registry(running.host, RegistryOptions(ca=running.ca, environ={})) as registry:
             assert not registry.blob_exists(NAME, digest_of(b"x"))
 
 
 def test_a_refused_port_answers_at_once() -> None:
-    with Registry(f"127.0.0.1:{free_port()}", plain_http=True, environ={}) as registry:
+    with Registry(f"127.0.0.1:{free_port()}", RegistryOptions(plain_http=True, environ={})) as registry:
         started = time.monotonic()
         with pytest.raises(HostError, match="connection refused") as caught:
             registry.manifest(NAME, "1.0")
@@ -342,7 +364,10 @@ def test_a_refused_port_answers_at_once() -> None:
 
 
 def test_an_unknown_host_answers_at_once() -> None:
-    with Registry("registry.invalid", environ={}) as registry, pytest.raises(HostError, match="no such host"):
+    with (
+        Registry("registry.invalid", RegistryOptions(environ={})) as registry,
+        pytest.raises(HostError, match="no such host"),
+    ):
         registry.manifest(NAME, "1.0")
 
 
@@ -361,7 +386,7 @@ def test_skopeo_reads_what_we_wrote(tmp_path: Path, tls: bool) -> None:
     writer = full_layout(tmp_path / "layout")
     with docker_registry(tmp_path, tls=tls, htpasswd={"ann": "secret"} if tls else None) as running:
         with Registry(
-            running.host, plain_http=not tls, ca=running.ca, credentials=("ann", "secret"), environ={}
+            running.host, RegistryOptions(plain_http=not tls, ca=running.ca, credentials=("ann", "secret"), environ={})
         ) as registry:
             push_layout(registry, writer)
         flags = ["--src-tls-verify=false"]
@@ -386,7 +411,10 @@ def test_skopeo_reads_what_we_wrote(tmp_path: Path, tls: bool) -> None:
 def test_we_read_what_skopeo_and_umoci_wrote(tmp_path: Path) -> None:
     skopeo = tool("skopeo")
     layout = debian_images()
-    with docker_registry(tmp_path) as running, Registry(running.host, plain_http=True, environ={}) as registry:
+    with (
+        docker_registry(tmp_path) as running,
+        Registry(running.host, RegistryOptions(plain_http=True, environ={})) as registry,
+    ):
         for version in ("1.0.0", "1.1.0"):
             subprocess.run(
                 [
@@ -415,7 +443,7 @@ def test_oras_pulls_what_we_wrote(tmp_path: Path) -> None:
     import oras.client
 
     with docker_registry(tmp_path) as running:
-        with Registry(running.host, plain_http=True, environ={}) as registry:
+        with Registry(running.host, RegistryOptions(plain_http=True, environ={})) as registry:
             data = b"a file for oras"
             push(registry, data)
             push(registry, EMPTY_BYTES)
@@ -439,6 +467,7 @@ FLAT = """
 import hashlib, re, sys
 from pathlib import Path
 from content.registry.client import Registry
+from content.registry.session import RegistryOptions
 
 size, block = int(sys.argv[2]), b"0123456789abcdef" * 65536
 def chunks():
@@ -448,7 +477,7 @@ digest = hashlib.sha256()
 for chunk in chunks():
     digest.update(chunk)
 name = "sha256:" + digest.hexdigest()
-with Registry(sys.argv[1], plain_http=True, environ={}) as registry:
+with Registry(sys.argv[1], RegistryOptions(plain_http=True, environ={})) as registry:
     registry.push_blob("big/blob", name, size, chunks)
     assert sum(len(chunk) for chunk in registry.blob("big/blob", name, size)) == size
 print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])

@@ -11,6 +11,7 @@ import pytest
 from content.bundle.oci import OCI_MANIFEST
 from content.registry.auth import Credentials, auth_files, find_credentials, read_credentials
 from content.registry.client import Registry
+from content.registry.session import RegistryOptions
 from manifests.words.digest import digest_of
 from manifests.words.errors import HostError, MalformedError, RefusedError, WaybillError
 from tests.real import docker_registry
@@ -156,19 +157,21 @@ def test_basic_from_a_login_file(tmp_path: Path) -> None:
     with docker_registry(tmp_path, tls=True, htpasswd={"ann": "pa:ss"}) as running:
         file = written(tmp_path / "docker/config.json", {"auths": {running.host: {"auth": INLINE}}})
         for options in ({"auth_file": file, "environ": {}}, {"environ": {"DOCKER_CONFIG": str(file.parent)}}):
-            with Registry(running.host, ca=running.ca, **options) as registry:
+            with Registry(running.host, RegistryOptions(ca=running.ca, **options)) as registry:
                 registry.push_blob(NAME, digest_of(BLOB), len(BLOB), lambda: iter([BLOB]))
                 assert registry.blob_exists(NAME, digest_of(BLOB))
 
 
 def test_wrong_and_missing_credentials(tmp_path: Path) -> None:
     with docker_registry(tmp_path, htpasswd={"ann": "secret"}) as running:
-        with Registry(running.host, plain_http=True, environ={}) as registry:
+        with Registry(running.host, RegistryOptions(plain_http=True, environ={})) as registry:
             with pytest.raises(HostError, match=r"does not accept anonymous access \(401\)") as caught:
                 registry.manifest(NAME, "1.0")
             assert caught.value.finding == "registry-denied"
             assert caught.value.remedy
-        with Registry(running.host, plain_http=True, credentials=("ann", "wrong"), environ={}) as registry:
+        with Registry(
+            running.host, RegistryOptions(plain_http=True, credentials=("ann", "wrong"), environ={})
+        ) as registry:
             for _ in range(2):
                 with pytest.raises(HostError, match=r"does not accept the credentials of 'ann' \(401\)") as caught:
                     registry.push_blob(NAME, digest_of(BLOB), len(BLOB), lambda: iter([BLOB]))
@@ -179,7 +182,7 @@ def test_a_helper_is_refused_only_when_it_is_needed(tmp_path: Path) -> None:
     with docker_registry(tmp_path) as open_, docker_registry(tmp_path, htpasswd={"ann": "x"}) as closed:
         for running in (open_, closed):
             file = written(tmp_path / "config.json", {"auths": {running.host: {}}, "credsStore": "desktop"})
-            with Registry(running.host, plain_http=True, auth_file=file, environ={}) as registry:
+            with Registry(running.host, RegistryOptions(plain_http=True, auth_file=file, environ={})) as registry:
                 if running is open_:
                     assert not registry.blob_exists(NAME, digest_of(BLOB))
                 else:
@@ -189,7 +192,9 @@ def test_a_helper_is_refused_only_when_it_is_needed(tmp_path: Path) -> None:
 
 def test_basic_is_not_sent_before_it_is_asked_for() -> None:
     with referrers_server() as server:
-        with Registry(server.host, plain_http=True, credentials=("ann", "secret"), environ={}) as registry:
+        with Registry(
+            server.host, RegistryOptions(plain_http=True, credentials=("ann", "secret"), environ={})
+        ) as registry:
             registry.blob_exists(NAME, digest_of(BLOB))
         assert server.authorizations == [""]
 
@@ -200,7 +205,7 @@ def test_basic_is_not_sent_before_it_is_asked_for() -> None:
 def test_a_token_for_each_repository_and_right() -> None:
     with (
         referrers_server(ReferrersRegistry(user=("ann", "secret"), bearer=True)) as server,
-        Registry(server.host, plain_http=True, credentials=("ann", "secret"), environ={}) as registry,
+        Registry(server.host, RegistryOptions(plain_http=True, credentials=("ann", "secret"), environ={})) as registry,
     ):
         for repository in ("team/one", "team/two", "team/one"):
             registry.push_blob(repository, digest_of(BLOB), len(BLOB), lambda: iter([BLOB]))
@@ -216,7 +221,7 @@ def test_a_token_for_each_repository_and_right() -> None:
 def test_an_expired_token_is_fetched_again() -> None:
     with (
         referrers_server(ReferrersRegistry(user=("ann", "secret"), bearer=True)) as server,
-        Registry(server.host, plain_http=True, credentials=("ann", "secret"), environ={}) as registry,
+        Registry(server.host, RegistryOptions(plain_http=True, credentials=("ann", "secret"), environ={})) as registry,
     ):
         server.blobs[NAME, digest_of(BLOB)] = BLOB
         for _ in range(3):
@@ -227,8 +232,8 @@ def test_an_expired_token_is_fetched_again() -> None:
 def test_wrong_credentials_at_the_token_service() -> None:
     with (
         referrers_server(ReferrersRegistry(user=("ann", "secret"), bearer=True)) as server,
-        Registry(server.host, plain_http=True, credentials=("ann", "wrong"), environ={}) as registry,
-        pytest.raises(HostError, match="the token service answered 401: UNAUTHORIZED") as caught,
+        Registry(server.host, RegistryOptions(plain_http=True, credentials=("ann", "wrong"), environ={})) as registry,
+        pytest.raises(HostError, match="a token service that answered 401: UNAUTHORIZED") as caught,
     ):
         registry.blob_exists(NAME, digest_of(BLOB))
     assert caught.value.finding == "registry-denied"
@@ -241,7 +246,9 @@ def test_a_realm_on_another_host_is_refused_unless_named() -> None:
         with referrers_server(away) as server:
             server.blobs[NAME, digest_of(BLOB)] = BLOB
             with (
-                Registry(server.host, plain_http=True, credentials=("ann", "secret"), environ={}) as registry,
+                Registry(
+                    server.host, RegistryOptions(plain_http=True, credentials=("ann", "secret"), environ={})
+                ) as registry,
                 pytest.raises(RefusedError, match="tokens to be fetched from http://127") as caught,
             ):
                 registry.blob_exists(NAME, digest_of(BLOB))
@@ -249,10 +256,9 @@ def test_a_realm_on_another_host_is_refused_unless_named() -> None:
             assert issuer.log == []
             with Registry(
                 server.host,
-                plain_http=True,
-                credentials=("ann", "secret"),
-                realm_hosts=frozenset({issuer.host}),
-                environ={},
+                RegistryOptions(
+                    plain_http=True, credentials=("ann", "secret"), realm_hosts=frozenset({issuer.host}), environ={}
+                ),
             ) as registry:
                 assert registry.blob_exists(NAME, digest_of(BLOB))
             assert issuer.log == ["GET /token"]
@@ -276,7 +282,10 @@ def test_a_realm_on_another_host_is_refused_unless_named() -> None:
 @pytest.mark.parametrize("user", [None, ("ann", "secret")])
 def test_realms_that_are_not_this_registry(realm: str, user: tuple[str, str] | None) -> None:
     server = ReferrersRegistry(user=("ann", "secret"), bearer=True)
-    with referrers_server(server), Registry(server.host, plain_http=True, credentials=user, environ={}) as registry:
+    with (
+        referrers_server(server),
+        Registry(server.host, RegistryOptions(plain_http=True, credentials=user, environ={})) as registry,
+    ):
         server.realm = realm.format(host=server.host) or "none"
         started = time.monotonic()
         with pytest.raises(WaybillError):
@@ -325,7 +334,10 @@ def test_a_token_service_that_answers_nonsense(
     reply: tuple[int, bytes, tuple[tuple[str, str], ...]], user: tuple[str, str] | None
 ) -> None:
     handler = odd('Bearer realm="http://HOST/token",service="x"', reply)
-    with serving(handler) as host, Registry(host, plain_http=True, credentials=user, environ={}) as registry:
+    with (
+        serving(handler) as host,
+        Registry(host, RegistryOptions(plain_http=True, credentials=user, environ={})) as registry,
+    ):
         handler.challenge = handler.challenge.replace("HOST", host)
         with pytest.raises(WaybillError) as caught:
             registry.blob_exists(NAME, digest_of(BLOB))
@@ -336,7 +348,7 @@ def test_a_token_service_that_answers_nonsense(
 @pytest.mark.parametrize("name", ["token", "access_token"])
 def test_both_names_of_a_token(name: str) -> None:
     handler = odd('Bearer realm="http://HOST/token"', (200, json.dumps({name: "abc"}).encode(), ()))
-    with serving(handler) as host, Registry(host, plain_http=True, environ={}) as registry:
+    with serving(handler) as host, Registry(host, RegistryOptions(plain_http=True, environ={})) as registry:
         handler.challenge = handler.challenge.replace("HOST", host)
         assert registry.blob_exists(NAME, digest_of(BLOB))
 
@@ -353,7 +365,7 @@ def test_both_names_of_a_token(name: str) -> None:
 def test_the_scheme_decides_in_any_spelling(challenge: str) -> None:
     with (
         serving(odd(challenge)) as host,
-        Registry(host, plain_http=True, credentials=("ann", "secret"), environ={}) as registry,
+        Registry(host, RegistryOptions(plain_http=True, credentials=("ann", "secret"), environ={})) as registry,
     ):
         assert registry.blob_exists(NAME, digest_of(BLOB))
 
@@ -364,7 +376,7 @@ def test_the_scheme_decides_in_any_spelling(challenge: str) -> None:
 def test_a_challenge_that_nobody_understands(challenge: str) -> None:
     with (
         serving(odd(challenge)) as host,
-        Registry(host, plain_http=True, credentials=("ann", "secret"), environ={}) as registry,
+        Registry(host, RegistryOptions(plain_http=True, credentials=("ann", "secret"), environ={})) as registry,
         pytest.raises(WaybillError),
     ):
         registry.blob_exists(NAME, digest_of(BLOB))

@@ -12,8 +12,9 @@ import pytest
 from content.bundle.oci import OCI_INDEX, OCI_MANIFEST
 from content.bundle.oci_writer import EMPTY, describe, encode_index, encode_manifest
 from content.registry.addresses import printable
+from content.registry.answer import PAUSES
 from content.registry.client import Registry
-from content.registry.session import PAUSES
+from content.registry.session import RegistryOptions
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, HostError, MalformedError, RefusedError, WaybillError
 from tests.referrers_server import Handler, ReferrersRegistry, referrers_server, serving
@@ -55,7 +56,7 @@ def hostile(respond: Callable[[Scripted], None], **options: object) -> Iterator[
     seen = ReferrersRegistry()
     settings: dict[str, object] = {"plain_http": True, "environ": {}, "timeout": 0.5, **options}
     handler = type("Bound", (Scripted,), {"registry": seen, "respond": staticmethod(respond)})
-    with serving(handler) as host, Registry(host, **settings) as registry:  # type: ignore[arg-type]  # options of one test
+    with serving(handler) as host, Registry(host, RegistryOptions(**settings)) as registry:  # type: ignore[arg-type]  # options of one test
         seen.host = host
         yield registry, seen
 
@@ -72,7 +73,7 @@ def upload(registry: Registry, data: bytes = BLOB) -> None:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("content.registry.session.PAUSES", (0.02,))
+    monkeypatch.setattr("content.registry.answer.PAUSES", (0.02,))
 
 
 # -- lies --------------------------------------------------------------------------------------------
@@ -259,7 +260,7 @@ def test_a_manifest_under_the_fallback_tag_is_not_overwritten() -> None:
         tag = subject.digest.replace(":", "-")
         server.manifests[NAME, tag] = (IMAGE, OCI_MANIFEST)
         referrer = encode_manifest(EMPTY, [EMPTY], subject=subject, artifact_type="a/b")
-        with Registry(server.host, plain_http=True, environ={}) as registry:
+        with Registry(server.host, RegistryOptions(plain_http=True, environ={})) as registry:
             with pytest.raises(MalformedError):
                 registry.push_referrer(NAME, referrer, OCI_MANIFEST)
             with pytest.raises(MalformedError):
@@ -271,7 +272,7 @@ def test_an_api_without_the_header_gets_the_fallback_tag_too() -> None:
     with referrers_server(ReferrersRegistry(subject_header=False)) as server:
         subject = describe(IMAGE, media_type=OCI_MANIFEST)
         referrer = encode_manifest(EMPTY, [EMPTY], subject=subject, artifact_type="a/b")
-        with Registry(server.host, plain_http=True, environ={}) as registry:
+        with Registry(server.host, RegistryOptions(plain_http=True, environ={})) as registry:
             entry = registry.push_referrer(NAME, referrer, OCI_MANIFEST)
             assert registry.referrers(NAME, subject.digest) == (entry,)
         assert digest_of(referrer).encode() in server.manifests[NAME, subject.digest.replace(":", "-")][0]
@@ -295,7 +296,7 @@ def test_two_writers_of_one_fallback_tag() -> None:
                 super().__setitem__(key, value)
 
         server.manifests = Racing()
-        with Registry(server.host, plain_http=True, environ={}) as registry:
+        with Registry(server.host, RegistryOptions(plain_http=True, environ={})) as registry:
             entry = registry.push_referrer(NAME, referrer, OCI_MANIFEST)
             assert set(registry.referrers(NAME, subject.digest)) == {entry, others}
         assert overwritten
@@ -339,7 +340,7 @@ def test_what_can_heal_is_repeated(status: int) -> None:
 
 
 def test_what_does_not_heal_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("content.registry.session.PAUSES", PAUSES)
+    monkeypatch.setattr("content.registry.answer.PAUSES", PAUSES)
     with hostile(lambda web: web.answer(503)) as (registry, seen):
         started = time.monotonic()
         with pytest.raises(HostError, match="answered 503 to GET"):
@@ -350,7 +351,7 @@ def test_what_does_not_heal_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_long_pause_is_not_waited_for() -> None:
     with hostile(lambda web: web.answer(429, Retry_After="3600")) as (registry, seen):
-        with pytest.raises(HostError, match="asks for 3600 seconds of patience"):
+        with pytest.raises(HostError, match="asks to wait 3600 seconds"):
             registry.manifest(NAME, "1.0")
         assert len(seen.log) == 1
 
@@ -375,7 +376,7 @@ def test_a_server_that_stops_in_the_middle() -> None:
 
 
 def test_a_trickle_runs_past_no_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("content.registry.session.MIN_BYTES_PER_SECOND", 1 << 20)
+    monkeypatch.setattr("content.registry.answer.MIN_BYTES_PER_SECOND", 1 << 20)
 
     def respond(web: Scripted) -> None:
         web.start(200, ("Content-Length", str(len(BLOB))))

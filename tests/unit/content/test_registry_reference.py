@@ -15,12 +15,12 @@ DIGEST = "sha256:" + "0a" * 32
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("registry.example.com/app:1.0", Reference("registry.example.com", "app", "1.0", "")),
-        ("127.0.0.1:5000/a/b_c/d--e", Reference("127.0.0.1:5000", "a/b_c/d--e", "", "")),
-        (f"localhost/app@{DIGEST}", Reference("localhost", "app", "", DIGEST)),
+        ("registry.example.com/app:1.0", Reference("registry.example.com", "app", "1.0", None)),
+        ("127.0.0.1:5000/a/b_c/d--e", Reference("127.0.0.1:5000", "a/b_c/d--e", None, None)),
+        (f"localhost/app@{DIGEST}", Reference("localhost", "app", None, DIGEST)),
         (f"h:1/my.org/app:v1@{DIGEST}", Reference("h:1", "my.org/app", "v1", DIGEST)),
-        ("[::1]:5000/app:_x", Reference("[::1]:5000", "app", "_x", "")),
-        ("Registry.Example.com/app", Reference("Registry.Example.com", "app", "", "")),
+        ("[::1]:5000/app:_x", Reference("[::1]:5000", "app", "_x", None)),
+        ("Registry.Example.com/app", Reference("Registry.Example.com", "app", None, None)),
     ],
 )
 def test_good(text: str, expected: Reference) -> None:

@@ -18,6 +18,7 @@ from content.bundle.oci import OCI_MANIFEST, Descriptor, ImageIndex
 from content.bundle.oci_writer import EMPTY, EMPTY_BYTES, encode_manifest
 from content.registry.client import Registry
 from content.registry.reference import check_host, check_repository
+from content.registry.session import RegistryOptions
 from manifests.authored.site_yaml import RegistryDriverFile
 from manifests.documents.release import Image, InstallStep
 from manifests.words.canonical import decode, encode, parse
@@ -197,13 +198,15 @@ def _connect(context: DriverContext, settings: RegistryDriverFile) -> Iterator[S
     auth_file, credentials = _login(context, settings)
     with SiteRegistry(
         settings.endpoint,
-        plain_http=settings.plain_http,
-        ca=ca,
-        auth_file=auth_file,
-        credentials=credentials,
-        realm_hosts=frozenset(settings.token_hosts),
-        # A site's login is what site.yaml says; what the operator's shell points at is not looked at.
-        environ={},
+        RegistryOptions(
+            plain_http=settings.plain_http,
+            ca=ca,
+            auth_file=auth_file,
+            credentials=credentials,
+            realm_hosts=frozenset(settings.token_hosts),
+            # A site's login is what site.yaml says; what the operator's shell points at is not looked at.
+            environ={},
+        ),
     ) as registry:
         yield registry
 

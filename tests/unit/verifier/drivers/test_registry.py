@@ -14,6 +14,7 @@ import pytest
 from content.bundle.oci import OCI_INDEX, REF_NAME, Descriptor, parse_oci
 from content.bundle.oci_writer import encode_index
 from content.registry.client import Registry
+from content.registry.session import RegistryOptions
 from manifests.documents.release import Absent, Image, InstallStep, Release, Target
 from manifests.words.digest import Blob, blob_name, digest_of
 from manifests.words.errors import DamagedError, HostError, RefusedError
@@ -37,7 +38,7 @@ class Place:
         return Turn(load_driver("registry"), context, STEP)
 
     def client(self) -> Registry:
-        return Registry(self.registry.host, plain_http=True)
+        return Registry(self.registry.host, RegistryOptions(plain_http=True))
 
     def tags(self, repository: str) -> tuple[str, ...]:
         """Version tags; those that name a digest are cosign's and the fallback of referrers."""

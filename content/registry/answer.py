@@ -1,0 +1,210 @@
+"""Read the answers of a registry within bounds, and turn failures of the HTTP libraries into ours."""
+
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import requests
+import urllib3.exceptions as low
+
+from content.bundle.oci import read_json
+from content.registry.addresses import printable
+from manifests.words.errors import HostError, MalformedError, WaybillError
+
+CHUNK = 1 << 20
+ATTEMPTS = 4
+PAUSES = (0.2, 0.5, 1.0)
+MAX_PAUSE = 5.0
+MAX_ERROR_BYTES = 16 << 10
+# A server that is slower than this holds up the caller without ever running into a timeout.
+MIN_BYTES_PER_SECOND = 1024
+UNREACHABLE = "registry-unreachable"
+_LOOK_AT_LOG = "look at the registry's log"
+
+T = TypeVar("T")
+
+
+class BrokenError(HostError):
+    """A failure that a retry may cure: a dropped connection, a server that is just starting."""
+
+    def __init__(self, problem: str, *, where: str, remedy: str = "try again", pause: float | None = None) -> None:
+        super().__init__(problem, where=where, remedy=remedy, finding=UNREACHABLE)
+        self.pause = pause
+
+
+@dataclass(frozen=True)
+class Peer:
+    """The registry that is spoken to, as errors name it.
+
+    Attributes:
+        host: ``name[:port]``.
+        timeout: Seconds without a byte after which it counts as hanging.
+    """
+
+    host: str
+    timeout: float
+
+    def error(self, problem: str, *, remedy: str = _LOOK_AT_LOG, finding: str = "registry-failed") -> HostError:
+        return HostError(f"the registry {problem}", where=self.host, remedy=remedy, finding=finding)
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Translate what requests, urllib3 and ssl raise inside the block; our own errors pass."""
+        try:
+            yield
+        except WaybillError:
+            raise
+        except (requests.RequestException, low.HTTPError, OSError) as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: BaseException) -> HostError:
+        """The cause that says most decides: TLS, then name, then connection, then timeouts."""
+        causes = tuple(_causes(error))
+        text = printable(str(causes[-1]))
+
+        def caused_by(*kinds: type[BaseException]) -> bool:
+            return any(isinstance(cause, kinds) for cause in causes)
+
+        if caused_by(ssl.SSLError, low.SSLError):
+            remedy = "check the host name; name its authority with --ca FILE, at a site with `ca` in site.yaml"
+            if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text:
+                remedy = f"for plain HTTP add --plain-http {self.host}, at a site `plain_http: true` in site.yaml"
+            return self.error(f"accepts no TLS connection: {text}", remedy=remedy, finding="registry-tls")
+        if caused_by(low.NameResolutionError):
+            problem, remedy = "has no known address: no such host", "check the name of the registry"
+        elif caused_by(ConnectionRefusedError):
+            problem = "does not accept connections (connection refused)"
+            remedy = "check the port, and whether the registry runs"
+        elif caused_by(low.ConnectTimeoutError):
+            problem, remedy = "cannot be reached", "check the address and the network"
+        elif caused_by(low.ReadTimeoutError, requests.Timeout, TimeoutError):
+            problem, remedy = f"sent no answer for {self.timeout:g} seconds", f"try again, or {_LOOK_AT_LOG}"
+        elif caused_by(low.NewConnectionError):
+            text = printable(getattr(causes[-1], "strerror", "") or str(causes[-1]))
+            problem, remedy = f"cannot be reached: {text}", "check the address"
+        elif caused_by(low.ProtocolError, ConnectionError, requests.ConnectionError):
+            return BrokenError("the connection broke", where=self.host)
+        else:
+            return self.error(f"sent no usable answer: {printable(str(error))}")
+        return self.error(problem, remedy=remedy, finding=UNREACHABLE)
+
+
+class Answer:
+    """A response whose body has not been read. Close it, or read it to its end."""
+
+    def __init__(self, response: requests.Response, peer: Peer) -> None:
+        self._response = response
+        self._peer = peer
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+
+    def __enter__(self) -> "Answer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._response.close()
+
+    @property
+    def length(self) -> int | None:
+        """What ``Content-Length`` claims; only ever a reason to stop early."""
+        text = self.headers.get("Content-Length", "")
+        return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body as it comes, undecoded. The caller counts.
+
+        Raises:
+            BrokenError: The connection broke.
+            HostError: No byte within the timeout, or fewer than `MIN_BYTES_PER_SECOND` for long.
+        """
+        waited, received = 0.0, 0
+        while True:
+            before = time.monotonic()
+            with self._peer.failures():
+                # One read of the socket at a time: a longer one would let a trickle run past every timeout.
+                data: bytes = self._response.raw.read1(CHUNK, decode_content=False)
+            if not data:
+                return
+            waited += time.monotonic() - before
+            received += len(data)
+            if waited > self._peer.timeout + received / MIN_BYTES_PER_SECOND:
+                raise self._peer.error(f"sent {received} bytes in {waited:.0f} seconds")
+            yield data
+
+    def read(self, max_bytes: int) -> bytes:
+        """The whole body.
+
+        Raises:
+            MalformedError: It is longer than ``max_bytes``.
+        """
+        body = bytearray()
+        if (self.length or 0) <= max_bytes:
+            for chunk in self.chunks():
+                body += chunk
+                if len(body) > max_bytes:
+                    break
+            else:
+                return bytes(body)
+        self.close()
+        size = f"{self.length}" if body == b"" else f"more than {max_bytes}"
+        raise MalformedError(f"document of {size} bytes, at most {max_bytes} are read", where=self._peer.host)
+
+    def discard(self) -> None:
+        """Keep the connection if what is left is short, else drop it."""
+        if (self.length or 0) <= MAX_ERROR_BYTES:
+            left = MAX_ERROR_BYTES
+            for chunk in self.chunks():
+                left -= len(chunk)
+                if left < 0:
+                    break
+        self.close()
+
+    def reason(self) -> str:
+        """The first error that an OCI error answer lists, as ``": text"`` safe for a terminal; else empty."""
+        try:
+            errors = read_json(self.read(MAX_ERROR_BYTES)).get("errors")
+        except WaybillError:
+            return ""
+        finally:
+            self.close()
+        first = errors[0] if isinstance(errors, list) and errors else None
+        if not isinstance(first, dict):
+            return ""
+        text = " ".join(str(first[key]) for key in ("code", "message") if isinstance(first.get(key), str))
+        return f": {printable(text)}" if text else ""
+
+
+def repeated(call: Callable[[], T]) -> T:
+    """Call until it does not raise BrokenError, at most `ATTEMPTS` times."""
+    for attempt in range(ATTEMPTS - 1):
+        try:
+            return call()
+        except BrokenError as error:
+            pause_after(attempt, error)
+    return call()
+
+
+def pause_after(attempt: int, error: BrokenError) -> None:
+    """Wait as long as the server asked, within bounds, or a little longer each time."""
+    pause = PAUSES[min(attempt, len(PAUSES) - 1)]
+    time.sleep(min(MAX_PAUSE, pause if error.pause is None else max(pause, error.pause)))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and all it wraps: by chaining, as an argument, or as urllib3's ``reason``."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        cause = waiting.pop(0)
+        if not isinstance(cause, BaseException) or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        waiting += [*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__]

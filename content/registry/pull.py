@@ -1,0 +1,246 @@
+"""Read images from a registry (OCI distribution-spec 1.1).
+
+Bytes are streamed and checked against size and digest; manifests are the raw bytes that were stored. What a registry
+says about digests is never believed: it is computed again. docs/decisions/0003-registry-client.md says which part of
+this is oras.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from content.bundle.oci import ACCEPTED, INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES, parse_oci, read_json
+from content.registry.answer import ATTEMPTS, Answer, BrokenError, pause_after, repeated
+from content.registry.reference import check_repository, check_tag
+from content.registry.session import DEFAULTS, RegistryOptions, Session
+from manifests.words.digest import digest_of, is_digest
+from manifests.words.errors import DamagedError, HostError, MalformedError
+
+MAX_TAGS = 100_000
+MAX_PAGES = 200
+MIN_PROGRESS = 1 << 20
+# How registries say that they have no referrers API; older ones take the path for something else.
+NO_REFERRERS_API = frozenset({404, 405, 501})
+_NEXT = re.compile(r'<([^<>]{1,4096})>\s*;[^,]*?\brel="?next"?')
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
+_MANIFESTS = {"Accept": ", ".join(ACCEPTED)}
+
+
+class RegistryReader:
+    """Reads from one registry host. Several threads may share it."""
+
+    def __init__(self, host: str, options: RegistryOptions = DEFAULTS) -> None:
+        self.host = host
+        self._session = Session(host, options)
+
+    def manifest(self, repository: str, reference: str, *, max_bytes: int = MAX_MANIFEST_BYTES) -> tuple[bytes, str]:
+        """The raw bytes of a manifest or index, and its media type.
+
+        Args:
+            reference: A digest, against which the bytes are checked, or a tag.
+
+        Raises:
+            DamagedError: Other bytes than the digest says.
+            MalformedError: Neither a manifest nor an index, or one that calls itself something else.
+            HostError: The registry does not have it, or does not answer.
+        """
+        manifest = self._manifest(repository, reference, max_bytes=max_bytes)
+        if manifest is None:
+            raise self._missing(f"manifest {repository} {reference}")
+        return manifest
+
+    def manifest_exists(self, repository: str, digest: str) -> bool:
+        """Whether the registry claims to have the manifest; a tag may be given too."""
+        # Without the media types some registries deny what they have.
+        return self._exists(manifest_path(repository, digest), repository, _MANIFESTS)
+
+    def blob(self, repository: str, digest: str, size: int) -> Iterator[bytes]:
+        """Stream a blob, and fail before the end unless it is exactly ``size`` bytes with this digest.
+
+        Reads at most ``size`` bytes plus one chunk, and goes on where it was when a connection breaks. Until the
+        iterator is exhausted the consumer holds untrusted bytes: write them to staging, then rename.
+
+        Raises:
+            DamagedError: Too long, too short, or another digest.
+            HostError: The registry does not have it, or does not answer.
+        """
+        hashed = hashlib.sha256()
+        received = 0
+        attempt = 0
+        while True:
+            before = received
+            try:
+                for chunk in self._blob_from(repository, digest, size, received):
+                    received += len(chunk)
+                    if received > size:
+                        raise self._damaged(f"sent more than {size} bytes", digest)
+                    hashed.update(chunk)
+                    yield chunk
+                break
+            except BrokenError as error:
+                # A long download over a bad line goes on as long as it gets somewhere each time.
+                attempt = 0 if received - before >= MIN_PROGRESS else attempt + 1
+                if attempt >= ATTEMPTS - 1:
+                    raise
+                pause_after(attempt, error)
+        if received != size:
+            raise self._damaged(f"sent {received} bytes, expected {size}", digest)
+        if f"sha256:{hashed.hexdigest()}" != digest:
+            raise self._damaged(f"sent bytes with sha256:{hashed.hexdigest()}", digest)
+
+    def blob_exists(self, repository: str, digest: str) -> bool:
+        """Whether the registry claims to have the blob."""
+        return self._exists(_blob_path(repository, digest), repository)
+
+    def tags(self, repository: str) -> tuple[str, ...]:
+        """All tags of a repository, sorted.
+
+        Raises:
+            MalformedError: More than `MAX_TAGS`, or a name that the grammar of tags does not allow.
+            HostError: No such repository.
+        """
+        tags: set[str] = set()
+        for status, document in self._pages(f"/v2/{check_repository(repository)}/tags/list?n=1000", repository, {}):
+            if status != 200:
+                raise self._missing(f"repository {repository}")
+            listed = read_json(document, where=self.host).get("tags") or []
+            if not isinstance(listed, list) or not all(isinstance(tag, str) for tag in listed):
+                raise MalformedError("the list of tags is not a list of names", where=self.host)
+            tags.update(check_tag(tag) for tag in listed)
+            if len(tags) > MAX_TAGS:
+                raise MalformedError(f"more than {MAX_TAGS} tags in {repository}", where=self.host)
+        return tuple(sorted(tags))
+
+    def _manifest(self, repository: str, reference: str, *, max_bytes: int) -> tuple[bytes, str] | None:
+        path = manifest_path(repository, reference)
+        status, headers, data = self._document(path, repository, _MANIFESTS, max_bytes)
+        if status == 404:
+            return None
+        if is_digest(reference) and digest_of(data) != reference:
+            raise self._damaged(f"sent bytes with {digest_of(data)}", reference)
+        # Some registries call every document JSON; only a name that says something can contradict.
+        named = headers.get("Content-Type", "").partition(";")[0].strip()
+        return data, parse_oci(data, media_type=named if named in MANIFEST_TYPES | INDEX_TYPES else "").media_type
+
+    def _blob_from(self, repository: str, digest: str, size: int, start: int) -> Iterator[bytes]:
+        # An offset at the very end would be answered with 416; there is nothing to ask for.
+        if start >= size > 0:
+            return
+        path = _blob_path(repository, digest)
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        with self._session.request("GET", path, repository=repository, headers=headers, retry=False) as answer:
+            if answer.status == 404:
+                raise self._missing(f"blob {digest}")
+            skip = 0
+            if answer.status == 206 and start:
+                part = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+                if not part or int(part[1]) != start:
+                    raise self._damaged(f"sent another part than the one from byte {start}", digest)
+            elif answer.status == 200:
+                skip = start
+                if answer.length is not None and answer.length != size:
+                    raise self._damaged(f"has {answer.length} bytes, expected {size}", digest)
+            else:
+                raise self._failed(answer, f"blob {digest}")
+            for chunk in answer.chunks():
+                fresh = chunk[skip:]
+                skip -= len(chunk) - len(fresh)
+                if fresh:
+                    yield fresh
+
+    def _pages(self, path: str, repository: str, headers: Mapping[str, str]) -> Iterator[tuple[int, bytes]]:
+        """A list, page by page, as ``Link`` leads (RFC 8288): status and document of each."""
+        url = path
+        for _ in range(MAX_PAGES):
+            page = self._document(url, repository, headers, MAX_MANIFEST_BYTES, without=NO_REFERRERS_API)
+            status, answer_headers, document = page
+            yield status, document
+            following = _NEXT.search(answer_headers.get("Link", "")[:8192])
+            if not following:
+                return
+            url = self._session.own_url(url, following[1])
+        raise MalformedError(f"a list of more than {MAX_PAGES} pages", where=self.host)
+
+    def _document(
+        self,
+        url: str,
+        repository: str,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        *,
+        without: frozenset[int] = frozenset({404}),
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of a short answer; asked for again when the connection breaks under it.
+
+        Args:
+            without: Statuses that mean that there is no document; the body is empty then.
+        """
+        return repeated(partial(self._read_document, url, repository, headers, max_bytes, without))
+
+    def _read_document(
+        self, url: str, repository: str, headers: Mapping[str, str], max_bytes: int, without: frozenset[int]
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        with self._session.request("GET", url, repository=repository, headers=headers, retry=False) as answer:
+            if answer.status in without:
+                answer.discard()
+                return answer.status, answer.headers, b""
+            if answer.status != 200:
+                raise self._failed(answer, _path_only(url))
+            data = answer.read(max_bytes)
+            if answer.length is not None and len(data) != answer.length:
+                raise BrokenError("the answer ended early", where=self.host)
+            return answer.status, answer.headers, data
+
+    def _exists(self, path: str, repository: str, headers: Mapping[str, str] = MappingProxyType({})) -> bool:
+        with self._session.request("HEAD", path, repository=repository, headers=headers) as answer:
+            if answer.status not in (200, 404):
+                raise self._failed(answer, _path_only(path))
+            return answer.status == 200
+
+    def _failed(self, answer: Answer, what: str) -> HostError:
+        remedy = "look at the registry's log"
+        if answer.status in (401, 403):
+            remedy = "use credentials that have the right for it"
+        elif answer.status in (500, 507):
+            remedy = "look at the registry's log and at its free space"
+        elif answer.status == 413:
+            remedy = "raise the limit for the size of uploads in the registry, or in a proxy before it"
+        return self._session.peer.error(f"answered {answer.status} for {what}{answer.reason()}", remedy=remedy)
+
+    def _missing(self, what: str) -> HostError:
+        return self._session.peer.error(
+            f"has no {what} (404)",
+            remedy="check the name and the credentials; some registries answer 404 to users without the right",
+            finding="registry-missing",
+        )
+
+    def _damaged(self, problem: str, what: str) -> DamagedError:
+        return DamagedError(
+            f"the registry {problem}",
+            where=f"{self.host} {what}",
+            remedy="fetch it from another place, or store it there again",
+        )
+
+
+def manifest_path(repository: str, reference: str) -> str:
+    pointer = reference if is_digest(reference) else check_tag(reference)
+    return f"/v2/{check_repository(repository)}/manifests/{pointer}"
+
+
+def checked_digest(digest: str) -> str:
+    """``digest`` if it is one, else MalformedError."""
+    if not is_digest(digest):
+        raise MalformedError(f"found {digest[:100]!r}, expected sha256: and 64 lower-case hex digits")
+    return digest
+
+
+def _blob_path(repository: str, digest: str) -> str:
+    return f"/v2/{check_repository(repository)}/blobs/{checked_digest(digest)}"
+
+
+def _path_only(url: str) -> str:
+    """A URL for a message, without the query, which may hold a secret state."""
+    return urlsplit(url).path[:300]
