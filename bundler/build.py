@@ -13,7 +13,7 @@ from bundler.earlier import check_earlier
 from bundler.image_signatures import check_image_signatures
 from bundler.parts import Part, Parts
 from bundler.signers import check_signers
-from bundler.write import check_room, held, plan_bulk, refuse_existing, write_bundle
+from bundler.write import check_free_space, held_part, plan_bulk, refuse_existing, write_bundle
 from content.bundle.head import VERIFY_TXT, Head
 from content.bundle.head_writer import encode_head, sign_release
 from content.trust.head import VerifiedHead
@@ -36,7 +36,7 @@ ShowProgress = Callable[[str, int], AbstractContextManager[Progress]]
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltBundle:
     """A finished bundle.
 
     Attributes:
@@ -67,7 +67,7 @@ def build(
     source_date_epoch: int | None = None,
     access: Access | None = None,
     progress: ShowProgress,
-) -> Built:
+) -> BuiltBundle:
     """Build the bundle of ``release_yaml``.
 
     Steps: 1 read and judge what was written by hand; 2 root, signers, earlier releases; 3 collect, hashing files and
@@ -140,11 +140,11 @@ def build(
             return encode_head(Head(data, signatures, roots, release.bulk_at, first, revocations))  # 8
 
         target.parent.mkdir(exist_ok=True)
-        check_room(target.parent, plan.length)
+        check_free_space(target.parent, plan.length)
         with progress(f"packing {target.name}", plan.length - plan.bulk_at) as bar:
             write_bundle(target, plan, make_head, bar.advance)  # 6
     threshold = chain.newest.roles["release"].threshold
-    return Built(
+    return BuiltBundle(
         path=target,
         release=release,
         release_digest=digest_of(data),
@@ -186,7 +186,7 @@ def _issued_at(source_date_epoch: int | None, where: str) -> str:
 
 
 def _made(data: bytes, name: str) -> Part:
-    return held(data, Blob(digest=digest_of(data), size=len(data)), name)
+    return held_part(data, Blob(digest=digest_of(data), size=len(data)), name)
 
 
 def _each_once(signers: tuple[Signer, ...]) -> Iterable[Signer]:

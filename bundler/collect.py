@@ -41,7 +41,7 @@ class BuildFinding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Collected:
+class CollectedRelease:
     """Everything that a release is made of besides what ``release.yaml`` says itself."""
 
     contract: Blob
@@ -132,7 +132,7 @@ def collect(
     sources: Sources,
     kits: tuple[Path, ...],
     parts: Parts,
-) -> Collected:
+) -> CollectedRelease:
     """Read what ``release`` names and add every blob to ``parts``.
 
     Args:
@@ -155,7 +155,7 @@ def collect(
             findings.append(
                 BuildFinding("helmignore-not-applied", f"chart {one.name} was packed whole, .helmignore too")
             )
-    return Collected(
+    return CollectedRelease(
         contract=parts.hold(encode(contract), release.contract),
         rollback=parts.hold(encode(rollback), release.rollback),
         notes=None if release.notes is None else parts.document(folder / release.notes, MAX_NOTES, check_notes),

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from bundler.collect import Collected
+from bundler.collect import CollectedRelease
 from bundler.parts import Part
 from content.bundle.head_writer import RESERVE, choose_bulk_at
 from content.bundle.oci import REF_NAME, Descriptor
@@ -33,7 +33,7 @@ from manifests.words.units import parse_duration, parse_size
 SMALL = 1 << 20
 
 
-def list_images(collected: Collected) -> bytes:
+def list_images(collected: CollectedRelease) -> bytes:
     """``index.json``: images in the order of the release, then cosign's tags by name, then referrers by digest."""
     entries: dict[tuple[bool, bool, str, str], Descriptor] = {}
     images = []
@@ -45,7 +45,7 @@ def list_images(collected: Collected) -> bytes:
     return encode_index((*images, *(entries[key] for key in sorted(entries))))
 
 
-def left_out(collected: Collected) -> tuple[Absent, ...]:
+def absent_children(collected: CollectedRelease) -> tuple[Absent, ...]:
     """Children that no image packed; one index may serve two images that name different platforms."""
     packed = frozenset[tuple[str, str]]().union(*(one.edges for one in collected.images))
     found = {
@@ -79,7 +79,7 @@ def order_members(index: Blob, verify: Blob, parts: Iterable[Part]) -> tuple[Blo
 
 def compile_release(
     source: ReleaseFile,
-    collected: Collected,
+    collected: CollectedRelease,
     *,
     members: tuple[Blob, ...],
     epoch: int,
@@ -127,7 +127,7 @@ def compile_release(
         kits=collected.kits,
         bulk_at=MAX_HEAD,
         members=members,
-        absent=left_out(collected),
+        absent=absent_children(collected),
     )
     check_release(release, "release.json")
     # The place is stated in the bytes whose length decides it: the longest number that it can be stands in for it.

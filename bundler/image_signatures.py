@@ -1,18 +1,18 @@
 """Whether every image is signed by whom the release names, asked before a byte is packed, as every site will ask."""
 
-from bundler.parts import Fetched, HeldPart, Parts
+from bundler.parts import FetchedPart, HeldPart, Parts
 from content.bundle.graph import walk
 from content.bundle.layout import read_extent
 from content.bundle.oci import MAX_MANIFEST_BYTES
-from content.sigstore.image_signers import judge_of
-from content.sigstore.signatures import JudgedImages, judge_images
+from content.sigstore.image_signers import find_judge
+from content.sigstore.signatures import ImageFinding, judge_images
 from manifests.documents.release import Release
 from manifests.trust.root import Root
 from manifests.words.digest import digest_of
 from manifests.words.errors import CHANGED_SOURCE, DamagedError, MalformedError
 
 
-def check_image_signatures(release: Release, index: bytes, parts: Parts, root: Root) -> tuple[JudgedImages, ...]:
+def check_image_signatures(release: Release, index: bytes, parts: Parts, root: Root) -> tuple[ImageFinding, ...]:
     """Judge the images that name a signer; what comes back stops nothing.
 
     Args:
@@ -29,7 +29,7 @@ def check_image_signatures(release: Release, index: bytes, parts: Parts, root: R
     def read(digest: str) -> bytes:
         return index if digest == release.members[0].digest else _read(parts, digest)
 
-    findings = judge_images(release, walk(release, read), read, judge_of(release, root, read))
+    findings = judge_images(release, walk(release, read), read, find_judge(release, root, read))
     for one in findings:
         if one.error is not None:
             raise one.error
@@ -43,7 +43,7 @@ def _read(parts: Parts, digest: str) -> bytes:
         raise MalformedError(f"{digest} has {part.blob.size} bytes, at most {MAX_MANIFEST_BYTES} are read")
     if isinstance(part.origin, HeldPart):
         return part.origin.data
-    if isinstance(part.origin, Fetched):
+    if isinstance(part.origin, FetchedPart):
         data = b"".join(part.origin.open())
         parts.add(part.blob, HeldPart(data), part.where, document=part.document)
         return data

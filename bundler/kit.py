@@ -62,7 +62,7 @@ class Kit:
     targets: tuple[str, ...]
 
 
-def wanted_distributions() -> tuple[str, ...]:
+def required_distributions() -> tuple[str, ...]:
     """``name==version`` of everything that our rooms need at a site, as installed here."""
     found: dict[str, str] = {}
     queue = [DISTRIBUTION]

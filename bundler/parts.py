@@ -19,13 +19,13 @@ class HeldPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchedPart:
     """Bytes that come over a network, once; ``open`` checks them against digest and size as they pass."""
 
     open: Callable[[], Iterator[bytes]]
 
 
-PartOrigin = Extent | HeldPart | Fetched
+PartOrigin = Extent | HeldPart | FetchedPart
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from bundler.parts import Fetched, PartOrigin
+from bundler.parts import FetchedPart, PartOrigin
 from content.bundle.layout import Layout, companion_of
 from content.bundle.oci import MAX_MANIFEST_BYTES, Descriptor, ImageIndex
 from content.bundle.oci_writer import describe
@@ -141,7 +141,7 @@ class RegistrySource:
 
     def origin(self, descriptor: Descriptor) -> PartOrigin:
         repository, digest, size = self.reference.repository, descriptor.digest, descriptor.size
-        return Fetched(lambda: self.registry.blob(repository, digest, size))
+        return FetchedPart(lambda: self.registry.blob(repository, digest, size))
 
     def referrers(self, digest: str) -> tuple[Descriptor, ...]:
         return self.registry.referrers(self.reference.repository, digest)

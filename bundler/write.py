@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.parts import Fetched, HeldPart, Part
+from bundler.parts import FetchedPart, HeldPart, Part
 from content.bundle.archive import BLOCK, END, header, member_length
 from content.bundle.layout import Extent
 from content.bundle.places import member_name
@@ -61,7 +61,7 @@ def plan_bulk(members: tuple[Part, ...], bulk_at: int) -> BulkPlan:
     return BulkPlan(placed=tuple(placed), bulk_at=bulk_at, length=at + len(END))
 
 
-def check_room(folder: Path, length: int) -> None:
+def check_free_space(folder: Path, length: int) -> None:
     """Raise HostError, with numbers, unless ``folder`` has room for ``length`` bytes."""
     try:
         found = os.statvfs(folder)
@@ -90,7 +90,7 @@ def write_bundle(out: Path, plan: BulkPlan, make_head: Callable[[], bytes], adva
         RefusedError: ``out`` exists.
     """
     refuse_existing(out)
-    check_room(out.parent, plan.length)
+    check_free_space(out.parent, plan.length)
     try:
         with _unnamed(out) as (descriptor, name_it):
             _reserve(descriptor, plan.length, out)
@@ -286,7 +286,7 @@ def _pieces(part: Part, buffer: bytearray) -> Iterator[bytes | memoryview]:
     origin = part.origin
     if isinstance(origin, HeldPart):
         yield origin.data
-    elif isinstance(origin, Fetched):
+    elif isinstance(origin, FetchedPart):
         yield from origin.open()
     else:
         yield from _read(origin, buffer)
@@ -343,6 +343,6 @@ def _damaged(part: Part, problem: str) -> DamagedError:
     )
 
 
-def held(data: bytes, blob: Blob, where: str) -> Part:
+def held_part(data: bytes, blob: Blob, where: str) -> Part:
     """A member that we make ourselves."""
     return Part(blob=blob, origin=HeldPart(data), where=where, document=True)

@@ -16,7 +16,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 @cache
 def kit_file() -> Path:
     """The path of waybill.pyz; skips where the wheels cannot be had."""
-    from bundler.kit import ROOMS, default_wheelhouse, fetch_wheels, wanted_distributions, write_kit
+    from bundler.kit import ROOMS, default_wheelhouse, fetch_wheels, required_distributions, write_kit
     from manifests.words.errors import HostError
 
     hashed = hashlib.sha256()
@@ -27,7 +27,7 @@ def kit_file() -> Path:
     if not target.exists():
         wheelhouse = default_wheelhouse()
         wheelhouse.mkdir(parents=True, exist_ok=True)
-        distributions = wanted_distributions()
+        distributions = required_distributions()
         try:
             fetch_wheels(wheelhouse, distributions)
         except HostError as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bundler.build import Built, build
+from bundler.build import BuiltBundle, build
 from bundler.collect import Access
 from bundler.roots import own_chain
 from content.bundle.head import open_head
@@ -112,7 +112,7 @@ class Workshop:
         kits: tuple[Path, ...] = (),
         source_date_epoch: int | None = None,
         access: Access | None = None,
-    ) -> Built:
+    ) -> BuiltBundle:
         return build(
             self.save(),
             out or self.path / "out",
@@ -128,7 +128,7 @@ class Workshop:
     def pin(self) -> Pin:
         return self.vendor.pin()
 
-    def head(self, built: Built) -> VerifiedHead:
+    def head(self, built: BuiltBundle) -> VerifiedHead:
         return verify_head(open_head(built.path), self.pin())
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from bundler.kit import default_wheelhouse, fetch_wheels, wanted_distributions, write_kit
+from bundler.kit import default_wheelhouse, fetch_wheels, required_distributions, write_kit
 from console.options import verb
 from console.output import say
 from console.result import Result
@@ -18,7 +18,7 @@ from manifests.words.units import show_size
 )
 def kit_command(folder: Path, wheels: Path | None) -> Result:
     """Write DIR/waybill.pyz, the verifier that runs at a site without a network, and README.txt for the operator."""
-    distributions = wanted_distributions()
+    distributions = required_distributions()
     wheelhouse = wheels or default_wheelhouse()
     if wheels is None:
         wheelhouse.mkdir(parents=True, exist_ok=True)

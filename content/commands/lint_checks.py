@@ -19,7 +19,7 @@ from manifests.words.errors import HostError, MalformedError, WaybillError
 
 
 @dataclass(frozen=True)
-class Linted:
+class LintResult:
     """Attributes: kind: what the file was taken for; problems: in the order of the file, empty when it is good."""
 
     path: Path
@@ -27,7 +27,7 @@ class Linted:
     problems: tuple[WaybillError, ...]
 
 
-def lint(path: Path) -> Linted:
+def lint(path: Path) -> LintResult:
     """Judge one file. What it is follows from its content, never from its name."""
     if path.suffix == ".json":
         return _lint_json(path)
@@ -37,8 +37,8 @@ def lint(path: Path) -> Linted:
         if kind != "site":  # only there a decimal is a value
             file = read_handwritten(path)
     except (MalformedError, HostError) as error:
-        return Linted(path=path, kind="unknown", problems=(error,))
-    return Linted(path=path, kind=kind, problems=tuple(_collected(_CHECKS[kind], file, path.parent)))
+        return LintResult(path=path, kind="unknown", problems=(error,))
+    return LintResult(path=path, kind=kind, problems=tuple(_collected(_CHECKS[kind], file, path.parent)))
 
 
 def kind_of(file: Handwritten) -> str:
@@ -172,10 +172,10 @@ def _policy(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
 
 
 def _authorisation(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
-    from content.signing.authorisations import look_beside
+    from content.signing.authorisations import bundle_reader
     from manifests.authored.authorisation_yaml import compile_authorisation
 
-    compile_authorisation(file, look_beside(folder))
+    compile_authorisation(file, bundle_reader(folder))
     yield from ()
 
 
@@ -200,7 +200,7 @@ _CHECKS: dict[str, Callable[[Handwritten, Path], Iterator[WaybillError]]] = {
 }
 
 
-def _lint_json(path: Path) -> Linted:
+def _lint_json(path: Path) -> LintResult:
     """A document that release.yaml names: schema, advisory, SBOM or authorisation."""
     from manifests.documents.authorisation import AUTHORISATION_TYPE, parse_authorisation
     from manifests.foreign.config_schema import check_config_schema
@@ -218,9 +218,9 @@ def _lint_json(path: Path) -> Linted:
         else:
             kind, check = "config schema", check_config_schema  # type: ignore[assignment]  # as above
     except (MalformedError, HostError) as error:
-        return Linted(path=path, kind="unknown", problems=(error,))
+        return LintResult(path=path, kind="unknown", problems=(error,))
     try:
         check(data, str(path))
     except MalformedError as error:
-        return Linted(path=path, kind=kind, problems=(error,))
-    return Linted(path=path, kind=kind, problems=())
+        return LintResult(path=path, kind=kind, problems=(error,))
+    return LintResult(path=path, kind=kind, problems=())

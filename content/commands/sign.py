@@ -23,7 +23,7 @@ from content.signing.allowed_keys import (
     root_and_before,
     root_keys,
 )
-from content.signing.authorisations import made_authorisation, rollback_role, sign_authorisation
+from content.signing.authorisations import authorisation_envelope, root_folder, sign_authorisation
 from content.signing.detached import (
     STATEMENT_SIGNED,
     DetachedRequest,
@@ -78,7 +78,7 @@ def sign_command(
         raise _no_key(file)
     if file.is_dir():
         return _answer(file, open_keys(keys, passphrase_fd))
-    file = made_authorisation(file)
+    file = authorisation_envelope(file)
     kind = _kind_of(file)
     if prepare is not None:
         return _prepare(file, prepare, kind)
@@ -227,7 +227,7 @@ def _read_list(file: Path) -> tuple[Envelope, Revocations]:
 
 
 def _sign_authorisation(file: Path, signers: tuple[Signer, ...]) -> Result:
-    judge = newest_root(rollback_role(file))
+    judge = newest_root(root_folder(file))
     role = judge.roles["rollback"]
     for signer in signers:
         if signer.public.keyid not in role.keys:

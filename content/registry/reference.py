@@ -42,9 +42,7 @@ def parse_reference(text: str) -> Reference:
         MalformedError: Not in the grammar of distribution-spec, or without a host.
     """
     if len(text) > 2 * _MAX_NAME + 256:
-        raise MalformedError(
-            f"a reference has {len(text)} characters, at most {2 * _MAX_NAME + 256} are allowed", remedy=_EXAMPLE
-        )
+        raise MalformedError(f"a reference has {len(text)} characters, expected fewer", remedy=_EXAMPLE)
     host, slash, rest = text.partition("/")
     # Without a dot, a port or the word localhost the first part could as well be a folder of a default registry.
     if not slash or not ("." in host or ":" in host or host == "localhost"):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from content.bundle.head import open_head
-from content.signing.authorisations import rollback_role
+from content.signing.authorisations import root_folder
 from manifests.trust.keys import PublicKey, read_capped
 from manifests.trust.root import MAX_ROOT, Root, parse_root
 from manifests.words.errors import RefusedError
@@ -50,7 +50,7 @@ def newest_root(folder: Path) -> Root:
 
 
 def rollback_keys(file: Path) -> tuple[PublicKey, ...]:
-    root = newest_root(rollback_role(file))
+    root = newest_root(root_folder(file))
     return tuple(key for keyid in root.roles["rollback"].keys if (key := root.keys[keyid]).known)
 
 

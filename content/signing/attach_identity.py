@@ -5,7 +5,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 
 from content.bundle.head import Head, Signature
-from content.sigstore.sigstore_bundle import open_bundle
+from content.sigstore.sigstore_bundle import parse_sigstore_bundle
 from content.trust.identities import library_missing, verify_identity
 from manifests.documents.release import release_statement
 from manifests.documents.release_reader import parse_release
@@ -33,7 +33,7 @@ def attach_identity(head: Head, data: bytes, trusted_root: bytes, where: str) ->
     first = parse_root(head.roots[0], "trust")
     chain = verify_chain(head.roots, Pin(version=first.root.version, digest=first.fingerprint))
     newest = chain.newest
-    made = Signature(keyid=sha256(open_bundle(data).certificate).hexdigest(), sig=None, bundle=data)
+    made = Signature(keyid=sha256(parse_sigstore_bundle(data).certificate).hexdigest(), sig=None, bundle=data)
     found = verify_identity(data, made.keyid, trusted_root, chain, where)
     if found is None:
         if find_spec("sigstore") is None:

@@ -19,7 +19,7 @@ from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, RefusedError
 
 
-def made_authorisation(file: Path) -> Path:
+def authorisation_envelope(file: Path) -> Path:
     """Of an ``authorisation.yaml`` the envelope beside it, made when it is not there yet; any other file is itself.
 
     Raises:
@@ -30,7 +30,7 @@ def made_authorisation(file: Path) -> Path:
         return file
     from manifests.authored.handwritten import read_handwritten
 
-    payload = encode_authorisation(compile_authorisation(read_handwritten(file), look_beside(file.parent)))
+    payload = encode_authorisation(compile_authorisation(read_handwritten(file), bundle_reader(file.parent)))
     envelope = file.with_suffix(".json")
     if not envelope.exists():
         with envelope.open("xb") as made:
@@ -46,7 +46,7 @@ def made_authorisation(file: Path) -> Path:
     return envelope
 
 
-def look_beside(folder: Path) -> Callable[[str], tuple[str, Reached]]:
+def bundle_reader(folder: Path) -> Callable[[str], tuple[str, Reached]]:
     """Reads the heads of bundles, by their paths from ``folder``. Nobody vouches for them: look at what is signed."""
     from content.bundle.head import open_head
 
@@ -61,7 +61,7 @@ def look_beside(folder: Path) -> Callable[[str], tuple[str, Reached]]:
     return look
 
 
-def rollback_role(file: Path) -> Path:
+def root_folder(file: Path) -> Path:
     """The folder of the vendor's root documents: beside the file, or in ``trust`` there."""
     return file.parent if (file.parent / "1.root.json").exists() else file.parent / "trust"
 

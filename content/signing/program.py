@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from content.signing.uri import KeyUri, checked, unescape
+from content.signing.uri import KeyUri, checked_signature, unescape
 from manifests.trust.keys import PublicKey, read_public
 from manifests.words.errors import HostError, RefusedError, UsageError
 
@@ -43,7 +43,7 @@ class ExecSigner:
 
     def sign(self, message: bytes) -> bytes:
         """Raises HostError when the program cannot run, fails or takes too long, RefusedError for a wrong answer."""
-        return checked(self._run(message), message, self.key, str(self.program))
+        return checked_signature(self._run(message), message, self.key, str(self.program))
 
     def _run(self, message: bytes) -> bytes:
         check_program(self.program)

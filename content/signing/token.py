@@ -13,7 +13,7 @@ from pathlib import Path
 import pkcs11
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from content.signing.uri import AskPassphrase, KeyUri, checked, unescape
+from content.signing.uri import AskPassphrase, KeyUri, checked_signature, unescape
 from manifests.trust.keys import ECDSA_P256, PublicKey, encode_base64, load_public, read_capped
 from manifests.trust.private_keys import check_private_mode
 from manifests.words.errors import HostError, MalformedError, RefusedError, UsageError
@@ -76,7 +76,7 @@ class TokenSigner:
                 finding="token-unusable",
             )
         signature = encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
-        return checked(signature, message, self.key, self.where.uri)
+        return checked_signature(signature, message, self.key, self.where.uri)
 
 
 def open_token(uri: KeyUri, ask: AskPassphrase, beside: Path) -> TokenSigner:

@@ -49,7 +49,7 @@ def unescape(text: str, where: str) -> bytes:
     return _ESCAPE.sub(lambda match: bytes.fromhex(match[1]).decode("latin-1"), text).encode("latin-1")
 
 
-def checked(signature: bytes, message: bytes, key: PublicKey, what: str) -> bytes:
+def checked_signature(signature: bytes, message: bytes, key: PublicKey, what: str) -> bytes:
     """What a token or a program answered, in the one form of the format, after it was verified.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from content.sigstore.judge import ImageJudge, JudgeOf, Read
+from content.sigstore.judge import FindJudge, ImageJudge, ReadBlob
 from content.sigstore.key_judge import key_judge
 from content.sigstore.keyless import check_available, identity_judge
 from content.sigstore.rekor import read_logs
@@ -27,7 +27,7 @@ def signer_problems(release: Release, root: Root) -> Iterator[WaybillError]:
             yield error
 
 
-def judge_of(release: Release, root: Root, read: Read) -> JudgeOf:
+def find_judge(release: Release, root: Root, read: ReadBlob) -> FindJudge:
     """From a signer's name and record to its judge; ``read`` gives the release's ``trusted_root.json``."""
 
     def find(name: str, signer: ImageSigner) -> ImageJudge:

@@ -12,12 +12,12 @@ SIGNATURE = "dev.cosignproject.cosign/signature"
 CERTIFICATE = "dev.sigstore.cosign/certificate"
 
 
-Read = Callable[[str], bytes]
-JudgeOf = Callable[[str, ImageSigner], "ImageJudge"]
+ReadBlob = Callable[[str], bytes]
+FindJudge = Callable[[str, ImageSigner], "ImageJudge"]
 
 
 @dataclass(frozen=True)
-class Opened:
+class SigstoreBundle:
     """A Sigstore bundle that was parsed strictly, and not believed.
 
     Attributes:
@@ -64,12 +64,12 @@ class ImageJudge(Protocol):
         """One signature of a DSSE envelope over ``message``, its pre-authentication encoding. Raises NotBySigner."""
         ...
 
-    def bundle(self, opened: Opened, message: bytes) -> None:
+    def bundle(self, opened: SigstoreBundle, message: bytes) -> None:
         """A Sigstore bundle over ``message``: the encoding of its envelope, or the manifest. Raises NotBySigner."""
         ...
 
 
-class NotBySigner(Exception):  # noqa: N818 - a verdict on its way, not an error that a user meets
+class NotBySignerError(Exception):
     """Not a signature by this signer.
 
     Attributes:

@@ -6,9 +6,9 @@ from hashlib import sha256
 from typing import Literal
 
 from content.bundle.oci import Descriptor
-from content.sigstore.judge import CERTIFICATE, SIGNATURE, NotBySigner, Opened
-from content.sigstore.rekor import BUNDLE as REKOR
-from content.sigstore.rekor import Logs, Signed, verify_entries, verify_promise
+from content.sigstore.judge import CERTIFICATE, SIGNATURE, NotBySignerError, SigstoreBundle
+from content.sigstore.rekor import REKOR_BUNDLE as REKOR
+from content.sigstore.rekor import ExpectedEntry, Logs, verify_entries, verify_promise
 from manifests.documents.release import ImageSigner
 from manifests.trust.image_keys import CarriedKey, load_carried
 from manifests.trust.keys import decode_base64
@@ -35,25 +35,25 @@ class KeyJudge:
         try:
             signature = decode_base64(layer.annotation(SIGNATURE), "signature")
         except MalformedError:
-            raise NotBySigner("wrong", "its signature is not base64") from None
+            raise NotBySignerError("wrong", "its signature is not base64") from None
         if not signature:
-            raise NotBySigner("wrong", "its signature is empty")
+            raise NotBySignerError("wrong", "its signature is empty")
         by = "made without a key (by a certificate)" if layer.annotation(CERTIFICATE) else "by none of this key"
         self._verify(signature, payload, "unknown", by)
         promise = layer.annotation(REKOR)
         if self.logs is not None and promise:
-            about = Signed(sha256(payload).digest(), b"", signature, self.key.record.spki)
+            about = ExpectedEntry(sha256(payload).digest(), b"", signature, self.key.record.spki)
             self._logged(lambda logs: verify_promise(promise, logs, about, "image"))
 
     def envelope(self, message: bytes, signature: bytes) -> None:
         self._verify(signature, message, "unknown", "by none of this key")
 
-    def bundle(self, opened: Opened, message: bytes) -> None:
+    def bundle(self, opened: SigstoreBundle, message: bytes) -> None:
         ours = opened.hint == self.key.record.keyid
         by = "by a certificate" if opened.keyless else f"by key {opened.hint[:12] or '?'}"
         self._verify(opened.signature, message, "wrong" if ours else "unknown", "does not match" if ours else by)
         if self.logs is not None:
-            about = Signed(sha256(message).digest(), opened.payload, opened.signature, self.key.record.spki)
+            about = ExpectedEntry(sha256(message).digest(), opened.payload, opened.signature, self.key.record.spki)
             self._logged(lambda logs: verify_entries(opened.entries, logs, about, "image"))
 
     def _logged(self, check: Callable[[Logs], None]) -> None:
@@ -62,13 +62,13 @@ class KeyJudge:
         try:
             check(self.logs)
         except (MalformedError, UntrustedError) as error:
-            raise NotBySigner("wrong", f"and logged wrongly: {error.problem}") from None
+            raise NotBySignerError("wrong", f"and logged wrongly: {error.problem}") from None
 
     def _verify(self, signature: bytes, message: bytes, else_: Literal["wrong", "unknown"], text: str) -> None:
         try:
             self.key.verify(signature, message, "image")
         except UntrustedError:
-            raise NotBySigner(else_, text) from None
+            raise NotBySignerError(else_, text) from None
 
 
 def key_judge(name: str, signer: ImageSigner, logs: Logs | None = None) -> KeyJudge:

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
 from content.bundle.oci import Descriptor, read_json
-from content.sigstore.judge import CERTIFICATE, NotBySigner, Opened, plain_text
+from content.sigstore.judge import CERTIFICATE, NotBySignerError, SigstoreBundle, plain_text
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, RefusedError
 
@@ -69,24 +69,24 @@ class IdentityJudge:
     def simple(self, layer: Descriptor, payload: bytes) -> None:
         """The older form brings a promise of the log and no proof, which the library rightly does not take."""
         by = "by a certificate without a proof of the log" if layer.annotation(CERTIFICATE) else "by a key"
-        raise NotBySigner("unknown", by)
+        raise NotBySignerError("unknown", by)
 
     def envelope(self, message: bytes, signature: bytes) -> None:
-        raise NotBySigner("unknown", "without a proof of the log")
+        raise NotBySignerError("unknown", "without a proof of the log")
 
-    def bundle(self, opened: Opened, message: bytes) -> None:
+    def bundle(self, opened: SigstoreBundle, message: bytes) -> None:
         if not opened.keyless:
-            raise NotBySigner("unknown", f"by key {opened.hint[:12] or '?'}")
+            raise NotBySignerError("unknown", f"by key {opened.hint[:12] or '?'}")
         bundle = self._parse(opened)  # F-11.5
         if opened.is_envelope:
             said = _guard(lambda: self._verifier.verify_dsse(bundle, self._policy))
             # The library checked what it parsed itself: it must be what was parsed here.
             if said != (opened.payload_type, opened.payload):
-                raise NotBySigner("wrong", "in a way that two readers understand differently")
+                raise NotBySignerError("wrong", "in a way that two readers understand differently")
         else:
             _guard(lambda: self._verify_digest(bundle, sha256(message).digest()))
 
-    def digest(self, opened: Opened, digest: bytes) -> None:
+    def digest(self, opened: SigstoreBundle, digest: bytes) -> None:
         """A Sigstore bundle over bytes with this SHA-256. Raises NotBySigner."""
         bundle = self._parse(opened)
         _guard(lambda: self._verify_digest(bundle, digest))
@@ -97,7 +97,7 @@ class IdentityJudge:
 
         self._verifier.verify_artifact(Hashed(algorithm=HashAlgorithm.SHA2_256, digest=digest), bundle, self._policy)
 
-    def _parse(self, opened: Opened) -> "Bundle":
+    def _parse(self, opened: SigstoreBundle) -> "Bundle":
         """The bundle, if its certificate names the signer at all; what it names is not believed yet."""
         from sigstore.models import Bundle
 
@@ -105,7 +105,7 @@ class IdentityJudge:
         try:
             self._policy.verify(bundle.signing_certificate)
         except Exception:  # noqa: BLE001 - the library raises its own errors, and x509's and ASN.1's for odd certificates
-            raise NotBySigner("unknown", "by another identity") from None
+            raise NotBySignerError("unknown", "by another identity") from None
         return bundle
 
 
@@ -152,4 +152,4 @@ def _guard(call: Callable[[], T]) -> T:
     try:
         return call()
     except Exception as error:  # noqa: BLE001 - besides its own errors pydantic's, ASN.1's, AttributeError (seen)
-        raise NotBySigner("wrong", f"and not verified: {plain_text(str(error))}") from None
+        raise NotBySignerError("wrong", f"and not verified: {plain_text(str(error))}") from None

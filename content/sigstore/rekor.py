@@ -22,7 +22,7 @@ from manifests.words.errors import MalformedError, UntrustedError
 MAX_TRUSTED_ROOT = 1 << 20
 MAX_ENTRIES = 32
 MAX_PATH = 64
-BUNDLE = "dev.sigstore.cosign/bundle"
+REKOR_BUNDLE = "dev.sigstore.cosign/bundle"
 
 
 LogKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
@@ -30,7 +30,7 @@ Logs = Mapping[bytes, LogKey]  # by log id
 
 
 @dataclass(frozen=True)
-class Signed:
+class ExpectedEntry:
     """What an entry must be about.
 
     Attributes:
@@ -66,7 +66,7 @@ def read_logs(trusted_root: bytes, what: str) -> Logs:
     return found
 
 
-def verify_entries(entries: object, logs: Logs, about: Signed, what: str) -> None:
+def verify_entries(entries: object, logs: Logs, about: ExpectedEntry, what: str) -> None:
     """Every entry of a bundle, none of which has to be there.
 
     Raises:
@@ -78,7 +78,7 @@ def verify_entries(entries: object, logs: Logs, about: Signed, what: str) -> Non
         _verify_entry(_object({"": one}, ""), logs, about, what)
 
 
-def verify_promise(annotation: str, logs: Logs, about: Signed, what: str) -> None:
+def verify_promise(annotation: str, logs: Logs, about: ExpectedEntry, what: str) -> None:
     """The signed promise of the log (SET) that cosign's older form keeps in an annotation.
 
     Raises:
@@ -97,7 +97,7 @@ def verify_promise(annotation: str, logs: Logs, about: Signed, what: str) -> Non
     _about(body, about, what)
 
 
-def _verify_entry(entry: Mapping[str, object], logs: Logs, about: Signed, what: str) -> None:
+def _verify_entry(entry: Mapping[str, object], logs: Logs, about: ExpectedEntry, what: str) -> None:
     """1 a log that is named; 2 its promise, when it is there; 3 its proof, when it is there; 4 what was logged."""
     log_id = decode_base64(_text(_object(entry, "logId"), "keyId"), what)
     key = _log(logs, log_id, what)  # 1
@@ -174,7 +174,7 @@ def _root(leaf: bytes, index: int, size: int, path: list[bytes], what: str) -> b
     return found
 
 
-def _about(body: bytes, about: Signed, what: str) -> None:
+def _about(body: bytes, about: ExpectedEntry, what: str) -> None:
     """What was logged is this signature by this key over this message (the lesson of CVE-2022-36056)."""
     fields = read_json(body, max_bytes=MAX_TRUSTED_ROOT, where=what)
     spec = _object(fields, "spec")

@@ -12,8 +12,8 @@ from typing import Literal
 
 from content.bundle.graph import Graph, Node
 from content.bundle.oci import REF_NAME, Descriptor, ImageIndex, ImageManifest, read_json
-from content.sigstore.judge import ImageJudge, JudgeOf, NotBySigner, Opened, Read, plain_text
-from content.sigstore.sigstore_bundle import BUNDLES, MAX_SIGNED, json_object, open_bundle, text_field
+from content.sigstore.judge import FindJudge, ImageJudge, NotBySignerError, ReadBlob, SigstoreBundle, plain_text
+from content.sigstore.sigstore_bundle import BUNDLES, MAX_SIGNED, json_object, parse_sigstore_bundle, text_field
 from manifests.documents.release import Image, Release
 from manifests.trust.envelope import INTOTO, STATEMENT, pae
 from manifests.trust.keys import decode_base64
@@ -33,7 +33,7 @@ NONE = "none"
 
 MAX_SUBJECTS = 1024
 MAX_CANDIDATES = 1024
-MAX_SAID = 16
+MAX_FINDINGS = 16
 _MARKS = (b'"critical"', b'"payloadType"', b'"dsseEnvelope"', b'"messageSignature"')
 
 
@@ -41,7 +41,7 @@ Opinion = Literal["good", "wrong", "unknown", "junk"]
 
 
 @dataclass(frozen=True)
-class JudgedImages:
+class ImageFinding:
     """One thing that was looked at; ``refused`` carries its failure. The ids are a public promise (docs/cli.md)."""
 
     id: str
@@ -60,7 +60,7 @@ class _Candidate:
 
 
 @dataclass(frozen=True)
-class _Looked:
+class _JudgedCandidate:
     """What one candidate turned out to be; ``attests`` is the predicate type when it is no signature."""
 
     candidate: _Candidate
@@ -74,7 +74,7 @@ def looks_signed(data: bytes) -> bool:
     return any(mark in data for mark in _MARKS)
 
 
-def judge_images(release: Release, graph: Graph, read: Read, judge_of: JudgeOf) -> tuple[JudgedImages, ...]:
+def judge_images(release: Release, graph: Graph, read: ReadBlob, judge_of: FindJudge) -> tuple[ImageFinding, ...]:
     """Judge every image that names a signer, in the order of the release.
 
     Args:
@@ -86,7 +86,7 @@ def judge_images(release: Release, graph: Graph, read: Read, judge_of: JudgeOf) 
     """
     hanging = _hanging(graph)
     judges: dict[str, ImageJudge] = {}
-    findings: list[JudgedImages] = []
+    findings: list[ImageFinding] = []
     for image in release.images:
         if image.signed_by == NONE:
             continue
@@ -138,8 +138,8 @@ def _below(graph: Graph, digest: str) -> tuple[str, ...]:
 
 
 def _judge(
-    image: Image, graph: Graph, hanging: Mapping[str, tuple[Node, ...]], read: Read, judge: ImageJudge
-) -> Iterator[JudgedImages]:
+    image: Image, graph: Graph, hanging: Mapping[str, tuple[Node, ...]], read: ReadBlob, judge: ImageJudge
+) -> Iterator[ImageFinding]:
     """The findings of one image: the signature first, then attestations, then what was of no use."""
     below = _below(graph, image.manifest.digest)
     candidates = list(_candidates(image, image.manifest.digest, hanging))
@@ -154,30 +154,30 @@ def _judge(
         yield _refuse(image, signatures, judge)
     else:
         covered = f", which covers the {len(below)} manifests below it" if below else ""
-        yield JudgedImages(
+        yield ImageFinding(
             "image-signature", "ok", f"{image.name}: signed by {judge.name} ({good.candidate.form}){covered}"
         )
-    said: dict[str, JudgedImages] = {}
+    said: dict[str, ImageFinding] = {}
     for one in (*looked, *attested):
         if one.attests and one.opinion == "good":
             text = f"{image.name}: {one.text}, by {judge.name}"
-            said.setdefault(text, JudgedImages("image-attestation", "ok", text))
+            said.setdefault(text, ImageFinding("image-attestation", "ok", text))
         elif one.attests:
             text = f"{image.name}: attestation {one.attests} {one.text}; it says nothing"
-            said.setdefault(text, JudgedImages("image-attestation-unverified", "warning", text))
+            said.setdefault(text, ImageFinding("image-attestation-unverified", "warning", text))
         elif one.opinion != "good":
             text = f"{image.name}: {one.candidate.form} {one.candidate.layer.digest[:19]} {one.text}; it does not count"
-            said.setdefault(text, JudgedImages("image-signature-extra", "warning", text))
+            said.setdefault(text, ImageFinding("image-signature-extra", "warning", text))
     found = sorted(said.values(), key=lambda one: one.level != "ok")
-    yield from found[:MAX_SAID]
-    left = len(found[MAX_SAID:]) + len(candidates[MAX_CANDIDATES:]) + len(platforms[MAX_CANDIDATES:])
+    yield from found[:MAX_FINDINGS]
+    left = len(found[MAX_FINDINGS:]) + len(candidates[MAX_CANDIDATES:]) + len(platforms[MAX_CANDIDATES:])
     if left:
-        yield JudgedImages(
+        yield ImageFinding(
             "image-signature-extra", "warning", f"{image.name}: {left} more things like these, not listed"
         )
 
 
-def _refuse(image: Image, signatures: list[_Looked], judge: ImageJudge) -> JudgedImages:
+def _refuse(image: Image, signatures: list[_JudgedCandidate], judge: ImageJudge) -> ImageFinding:
     """Missing, somebody else's, or wrong: three ids, because three different people have to act (F-11.7)."""
     wrong = [one for one in signatures if one.opinion == "wrong"]
     unknown = [one for one in signatures if one.opinion == "unknown"]
@@ -195,14 +195,14 @@ def _refuse(image: Image, signatures: list[_Looked], judge: ImageJudge) -> Judge
         remedy="sign the image and build again; at a site, ask the vendor for a corrected release",
         finding=id_,
     )
-    return JudgedImages(id_, "refused", problem, error)
+    return ImageFinding(id_, "refused", problem, error)
 
 
-def _look(candidate: _Candidate, read: Read, judge: ImageJudge) -> _Looked:
+def _look(candidate: _Candidate, read: ReadBlob, judge: ImageJudge) -> _JudgedCandidate:
     """Judge one candidate; nothing that it holds can raise."""
-    junk = _Looked(candidate, "junk", "is no signature")
+    junk = _JudgedCandidate(candidate, "junk", "is no signature")
     if candidate.layer.size > MAX_SIGNED:  # F-11.6
-        return _Looked(candidate, "junk", f"has more than {MAX_SIGNED} bytes")
+        return _JudgedCandidate(candidate, "junk", f"has more than {MAX_SIGNED} bytes")
     try:
         data = read(candidate.layer.digest)
         if not looks_signed(data):
@@ -211,28 +211,28 @@ def _look(candidate: _Candidate, read: Read, judge: ImageJudge) -> _Looked:
             return _look_simple(candidate, data, judge)
         if candidate.layer.media_type == DSSE_LAYER:
             return _look_envelope(candidate, data, judge)
-        opened = open_bundle(data)
+        opened = parse_sigstore_bundle(data)
         message = pae(opened.payload_type, opened.payload) if opened.is_envelope else read(candidate.subject)
         return _look_bundle(candidate, opened, message, judge)
     except MalformedError:
         return junk
 
 
-def _look_simple(candidate: _Candidate, data: bytes, judge: ImageJudge) -> _Looked:
+def _look_simple(candidate: _Candidate, data: bytes, judge: ImageJudge) -> _JudgedCandidate:
     try:
         judge.simple(candidate.layer, data)
-    except NotBySigner as not_by:
-        return _Looked(candidate, not_by.opinion, not_by.text)
+    except NotBySignerError as not_by:
+        return _JudgedCandidate(candidate, not_by.opinion, not_by.text)
     critical = json_object(read_json(data, max_bytes=MAX_SIGNED), "critical")
     about = json_object(critical, "image").get("docker-manifest-digest")
     if critical.get("type") != SIMPLE_TYPE:  # F-11.3
-        return _Looked(candidate, "wrong", "is signed and of another type")
+        return _JudgedCandidate(candidate, "wrong", "is signed and of another type")
     if about != candidate.subject:
-        return _Looked(candidate, "wrong", f"is signed over {plain_text(about)}")
-    return _Looked(candidate, "good", "")
+        return _JudgedCandidate(candidate, "wrong", f"is signed over {plain_text(about)}")
+    return _JudgedCandidate(candidate, "good", "")
 
 
-def _look_bundle(candidate: _Candidate, opened: Opened, message: bytes, judge: ImageJudge) -> _Looked:
+def _look_bundle(candidate: _Candidate, opened: SigstoreBundle, message: bytes, judge: ImageJudge) -> _JudgedCandidate:
     attests = ""
     if opened.is_envelope:
         said = _statement(opened.payload) if opened.payload_type == INTOTO else {}
@@ -240,23 +240,23 @@ def _look_bundle(candidate: _Candidate, opened: Opened, message: bytes, judge: I
         attests = "" if claimed == SIGN_V1 or opened.payload_type != INTOTO else plain_text(claimed)
     try:
         judge.bundle(opened, message)
-    except NotBySigner as not_by:
-        return _Looked(candidate, not_by.opinion, f"is signed {not_by.text}", attests)
+    except NotBySignerError as not_by:
+        return _JudgedCandidate(candidate, not_by.opinion, f"is signed {not_by.text}", attests)
     if not opened.is_envelope:  # F-11.4
         if f"sha256:{opened.digest.hex()}" != candidate.subject:
-            return _Looked(candidate, "wrong", "claims another digest")
-        return _Looked(candidate, "good", "")
+            return _JudgedCandidate(candidate, "wrong", "claims another digest")
+        return _JudgedCandidate(candidate, "good", "")
     if opened.payload_type != INTOTO:
-        return _Looked(candidate, "wrong", f"is signed and of type {plain_text(opened.payload_type)}")
+        return _JudgedCandidate(candidate, "wrong", f"is signed and of type {plain_text(opened.payload_type)}")
     return _look_statement(candidate, opened.payload, attests, "signed ")
 
 
-def _look_envelope(candidate: _Candidate, data: bytes, judge: ImageJudge) -> _Looked:
+def _look_envelope(candidate: _Candidate, data: bytes, judge: ImageJudge) -> _JudgedCandidate:
     """An attestation of cosign's older form: a bare DSSE envelope, any of whose signatures may be the signer's."""
     fields = read_json(data, max_bytes=MAX_SIGNED)
     payload_type, payload = text_field(fields, "payloadType"), decode_base64(text_field(fields, "payload"), "payload")
     if payload_type != INTOTO:
-        return _Looked(candidate, "junk", f"is of type {plain_text(payload_type)}")
+        return _JudgedCandidate(candidate, "junk", f"is of type {plain_text(payload_type)}")
     attests = plain_text(_statement(payload).get("predicateType"))
     signatures = fields.get("signatures")
     text = "by nobody"
@@ -265,25 +265,27 @@ def _look_envelope(candidate: _Candidate, data: bytes, judge: ImageJudge) -> _Lo
             continue
         try:
             judge.envelope(pae(payload_type, payload), decode_base64(text_field(one, "sig"), "sig"))
-        except NotBySigner as not_by:
+        except NotBySignerError as not_by:
             text = not_by.text
         else:
             return _look_statement(candidate, payload, attests, "signed ")
-    return _Looked(candidate, "unknown", f"is signed {text}", attests)
+    return _JudgedCandidate(candidate, "unknown", f"is signed {text}", attests)
 
 
-def _look_statement(candidate: _Candidate, payload: bytes, attests: str, how: str) -> _Looked:
+def _look_statement(candidate: _Candidate, payload: bytes, attests: str, how: str) -> _JudgedCandidate:
     """What the signer said, now that it is theirs: about this digest, and about nothing else when it is a signature."""
     said = _statement(payload)
     subjects = said.get("subject")
     digests = [_digest(one) for one in subjects] if isinstance(subjects, list) else []
     # F-11.4, F-11.8
     if said.get("_type") not in ((STATEMENT, STATEMENT_V01) if attests else (STATEMENT,)):
-        return _Looked(candidate, "wrong", "is signed and no Statement", attests)
+        return _JudgedCandidate(candidate, "wrong", "is signed and no Statement", attests)
     if len(digests) > MAX_SUBJECTS or candidate.subject not in digests or (not attests and len(digests) != 1):
-        return _Looked(candidate, "wrong", f"is signed and about {plain_text(next(iter(digests), 'nothing'))}", attests)
+        return _JudgedCandidate(
+            candidate, "wrong", f"is signed and about {plain_text(next(iter(digests), 'nothing'))}", attests
+        )
     text = f"{how}{attests}{_summary(said) if attests == PROVENANCE_V1 else ''}" if attests else ""
-    return _Looked(candidate, "good", text, attests)
+    return _JudgedCandidate(candidate, "good", text, attests)
 
 
 def _summary(said: dict[str, object]) -> str:

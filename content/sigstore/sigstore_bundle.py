@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from content.bundle.oci import read_json
-from content.sigstore.judge import Opened, plain_text
+from content.sigstore.judge import SigstoreBundle, plain_text
 from manifests.trust.envelope import BUNDLE
 from manifests.trust.keys import decode_base64
 from manifests.words.errors import MalformedError
@@ -14,7 +14,7 @@ BUNDLES = (BUNDLE, "application/vnd.dev.sigstore.bundle+json;version=0.3")
 MAX_SIGNED = 4 << 20  # an attestation may hold a whole SBOM
 
 
-def open_bundle(data: bytes, media_types: tuple[str, ...] = BUNDLES) -> Opened:
+def parse_sigstore_bundle(data: bytes, media_types: tuple[str, ...] = BUNDLES) -> SigstoreBundle:
     """Parse a Sigstore bundle v0.3 strictly: no duplicate key, exactly one content, exactly one signature.
 
     Args:
@@ -45,7 +45,7 @@ def open_bundle(data: bytes, media_types: tuple[str, ...] = BUNDLES) -> Opened:
         if not isinstance(signatures, list) or len(signatures) != 1 or not isinstance(signatures[0], dict):
             raise MalformedError("an envelope has exactly one signature", where="bundle")
         payload_type = text_field(envelope, "payloadType")
-        return Opened(
+        return SigstoreBundle(
             raw=data,
             hint=claimed,
             certificate=certificate,
@@ -59,7 +59,7 @@ def open_bundle(data: bytes, media_types: tuple[str, ...] = BUNDLES) -> Opened:
     about = json_object(message, "messageDigest")
     if about.get("algorithm") != "SHA2_256":
         raise MalformedError(f"digest is {plain_text(about.get('algorithm'))}, expected SHA2_256", where="bundle")
-    return Opened(
+    return SigstoreBundle(
         raw=data,
         hint=claimed,
         certificate=certificate,

@@ -6,9 +6,9 @@ Without the sigstore library such a signature is not evaluated and not counted.
 from hashlib import sha256
 from importlib.util import find_spec
 
-from content.sigstore.judge import NotBySigner
+from content.sigstore.judge import NotBySignerError
 from content.sigstore.keyless import check_trusted_root, identity_judge
-from content.sigstore.sigstore_bundle import open_bundle
+from content.sigstore.sigstore_bundle import parse_sigstore_bundle
 from manifests.trust.envelope import INTOTO
 from manifests.trust.quorum import Quorum
 from manifests.trust.root import Chain
@@ -41,7 +41,7 @@ def verify_identity(data: bytes, name: str, trusted_root: bytes, chain: Chain, w
             remedy="a root document was left out of the medium, or somebody changed the file; ask for it again",
             finding="trusted-root-unknown",
         )
-    opened = open_bundle(data)
+    opened = parse_sigstore_bundle(data)
     if not opened.keyless or opened.payload_type != INTOTO:  # 2, F-7.15
         raise MalformedError("not a statement signed by an identity; a key signs with two files", where=where)
     if sha256(opened.certificate).hexdigest() != name:  # F-7.15
@@ -53,7 +53,7 @@ def verify_identity(data: bytes, name: str, trusted_root: bytes, chain: Chain, w
         judge = identity_judge("release", identity.identity, identity.issuer, trusted_root)
         try:
             judge.bundle(opened, b"")  # 5, F-7.16
-        except NotBySigner as not_by:
+        except NotBySignerError as not_by:
             if not_by.opinion == "unknown":  # 4
                 continue
             raise UntrustedError(

@@ -69,10 +69,10 @@ def test_a_release_signed_by_an_identity_is_refused_by_name_or_counted_without_i
 
 
 def test_is_the_same_file_when_made_again(tmp_path: Path) -> None:
-    from bundler.kit import default_wheelhouse, wanted_distributions, write_kit
+    from bundler.kit import default_wheelhouse, required_distributions, write_kit
 
     first = kit_file().read_bytes()
-    again = write_kit(tmp_path / "waybill.pyz", default_wheelhouse(), wanted_distributions())
+    again = write_kit(tmp_path / "waybill.pyz", default_wheelhouse(), required_distributions())
     assert again.digest == "sha256:" + hashlib.sha256(first).hexdigest()
     assert again.digest.removeprefix("sha256:") in (tmp_path / "README.txt").read_text()
 

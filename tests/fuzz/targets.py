@@ -14,7 +14,7 @@ from content.bundle.head import read_head
 from content.bundle.head_writer import encode_head
 from content.bundle.oci import OCI_INDEX, OCI_MANIFEST, parse_oci, read_json
 from content.bundle.places import find_places
-from content.sigstore.sigstore_bundle import open_bundle
+from content.sigstore.sigstore_bundle import parse_sigstore_bundle
 from manifests.authored.handwritten import parse_handwritten
 from manifests.authored.policy_yaml import compile_policy
 from manifests.documents.approval import APPROVAL_TYPE, Approval, sign_approval, verify_approval
@@ -303,7 +303,7 @@ def revocations(data: bytes) -> None:
 
 
 def bundle_of_others(data: bytes) -> None:
-    opened = open_bundle(data)
+    opened = parse_sigstore_bundle(data)
     assert opened.is_envelope or opened.digest is not None
 
 

@@ -24,7 +24,7 @@ from content.bundle.oci import OCI_INDEX, OCI_MANIFEST
 from content.registry.client import Registry
 from content.registry.session import RegistryOptions
 from content.sigstore.signatures import PROVENANCE_V1
-from content.sigstore.sigstore_bundle import open_bundle
+from content.sigstore.sigstore_bundle import parse_sigstore_bundle
 from manifests.trust.envelope import bundle_payload
 from tests.interop.cosign_made import REPOSITORY, image, pieces
 from tests.real import docker_registry, tool
@@ -216,7 +216,7 @@ def test_what_it_attests_is_the_statement_byte_for_byte(cosign: str, tmp_path: P
     )
     done = run(cosign, script, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert open_bundle((tmp_path / "statement.sigstore.json").read_bytes()).payload == said
+    assert parse_sigstore_bundle((tmp_path / "statement.sigstore.json").read_bytes()).payload == said
 
 
 @pytest.fixture

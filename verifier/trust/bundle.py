@@ -26,7 +26,7 @@ from content.bundle.graph import Graph, walk
 from content.bundle.head import VERIFY_TXT, Head, open_head, read_head
 from content.bundle.oci import MAX_MANIFEST_BYTES
 from content.bundle.places import Bulk, find_places
-from content.sigstore.image_signers import judge_of
+from content.sigstore.image_signers import find_judge
 from content.sigstore.signatures import judge_images, looks_signed
 from content.trust.head import Known, VerifiedHead, verify_head
 from manifests.documents.contract import Contract, parse_contract
@@ -220,7 +220,7 @@ def conclude(
 
 def _judge_images(verified: VerifiedHead, graph: Graph, read: Callable[[str], bytes]) -> tuple[Finding, ...]:
     release = verified.release
-    judged = judge_images(release, graph, read, judge_of(release, verified.chain.newest, read))
+    judged = judge_images(release, graph, read, find_judge(release, verified.chain.newest, read))
     return tuple(Finding(one.id, one.level, one.text, one.error) for one in judged)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bundler.parts import Fetched, HeldPart, Part
-from bundler.write import held, plan_bulk, write_bundle
+from bundler.parts import FetchedPart, HeldPart, Part
+from bundler.write import held_part, plan_bulk, write_bundle
 from content.bundle.archive import BLOCK, header
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, HostError, RefusedError
@@ -22,7 +22,7 @@ HEAD = bytes(65536)
 
 
 def part(data: bytes) -> Part:
-    return held(data, Blob(digest=digest_of(data), size=len(data)), "here")
+    return held_part(data, Blob(digest=digest_of(data), size=len(data)), "here")
 
 
 MEMBERS = (part(b"index"), part(b"verify"), part(b""), part(b"x" * 513))
@@ -108,7 +108,7 @@ def test_download_that_breaks(out: Path) -> None:
         yield b"x"
         raise HostError("went away", where="registry")
 
-    part_ = Part(blob=MEMBERS[3].blob, origin=Fetched(broken), where="registry", document=False)
+    part_ = Part(blob=MEMBERS[3].blob, origin=FetchedPart(broken), where="registry", document=False)
     with pytest.raises(HostError, match="went away"):
         write_bundle(out, plan_bulk((*MEMBERS[:3], part_), len(HEAD)), lambda: HEAD, quiet)
     assert names(out.parent) == []

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from content.bundle.bulk import no_progress
-from content.sigstore.rekor import BUNDLE, Signed, read_logs, verify_entries
+from content.sigstore.rekor import REKOR_BUNDLE, ExpectedEntry, read_logs, verify_entries
 from manifests.documents.release import Image, Release
 from manifests.trust.envelope import INTOTO, pae
 from manifests.trust.root import Root
@@ -109,7 +109,7 @@ def promise_of(payload: bytes, sigstore: Sigstore = FIRST, signature: bytes = b"
 
 def older_form(on: Hanging, make: Callable[[bytes], Entry] = promise_of) -> None:
     payload = simple_signing(on.digest)
-    on.simple((payload, sign(CI, payload)), **{BUNDLE: json.dumps(make(payload))})
+    on.simple((payload, sign(CI, payload)), **{REKOR_BUNDLE: json.dumps(make(payload))})
 
 
 GOOD: dict[str, Callable[[Hanging], None]] = {
@@ -231,7 +231,7 @@ def test_proofs_of_every_shape(size: int) -> None:
     entry = FIRST.record_key(CI, message, signature)
     body = _body(entry)
     logs = read_logs(FIRST.trusted_root(), "test")
-    about = Signed(hashlib.sha256(message).digest(), b"", signature, spki(CI))
+    about = ExpectedEntry(hashlib.sha256(message).digest(), b"", signature, spki(CI))
     for index in range(size):
         leaves = [hashlib.sha256(b"\0" + (body if n == index else bytes([n]))).digest() for n in range(size)]
         root, path = _tree(leaves), _path(index, leaves)
@@ -270,4 +270,4 @@ def _path(index: int, leaves: list[bytes]) -> list[bytes]:
 @pytest.mark.parametrize("entries", [None, "x", {}, [{}] * 33], ids=["none", "text", "object", "many"])
 def test_what_is_no_list_of_entries(entries: object) -> None:
     with pytest.raises(MalformedError):
-        verify_entries(entries, {}, Signed(b"", b"", b"", b""), "test")
+        verify_entries(entries, {}, ExpectedEntry(b"", b"", b"", b""), "test")
