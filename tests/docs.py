@@ -8,9 +8,11 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from textwrap import wrap
 
 import click
 
+from tests.rooms import PACKAGES, ROOMS
 from waybill import VERBS, cli
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +22,7 @@ HELP = cli.context_settings["help_option_names"]
 MARKED = re.compile(r"(<!-- from the program: (\S+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
 
 
-def verbs() -> Iterator[tuple[str, click.Command]]:
+def commands() -> Iterator[tuple[str, click.Command]]:
     for verb, (target, _) in VERBS.items():
         module, _, name = target.partition(":")
         command = getattr(import_module(module), name)
@@ -44,7 +46,7 @@ def help_of(command: click.Command, name: str) -> str:
 def helps() -> str:
     """The help of every verb, without the options that every verb has."""
     parts = []
-    for name, command in verbs():
+    for name, command in commands():
         with click.Context(
             command,
             info_name=f"waybill {name}",
@@ -78,8 +80,29 @@ def machine() -> str:
     return "\n".join(rows) + "\n"
 
 
-PARTS = {"helps": helps, "table": table, "machine": machine}
-FILES = ("docs/cli.md", "docs/operations.md")
+def drawing() -> str:
+    """The packages as boxes with their rooms: ``a <- b`` says that b may import a and all before it."""
+    width = 98
+    lines = []
+    for package, below in PACKAGES.items():
+        imports = ", ".join(name for name in PACKAGES if name in below) or "nothing of ours"
+        lines.append(f"+-- {package} imports {imports} ".ljust(width - 1, "-") + "+")
+        lines += [f"| {row:<{width - 4}} |" for row in wrap(" <- ".join(ROOMS.get(package, {})), width - 4)]
+    lines.append(f"+{'-' * (width - 2)}+")
+    return "```\n" + "\n".join(lines) + "\n```\n"
+
+
+def rooms() -> str:
+    """A table for each package: room, the question that it answers, what it may touch."""
+    parts = []
+    for package, inside in ROOMS.items():
+        rows = [f"| `{package}/{room}/` | {question} | {may} |" for room, (question, may) in inside.items()]
+        parts.append("\n".join(["| room | the question that it answers | it may touch |", "|---|---|---|", *rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+PARTS = {"helps": helps, "table": table, "machine": machine, "drawing": drawing, "rooms": rooms}
+FILES = ("docs/cli.md", "docs/operations.md", "docs/architecture.md")
 
 
 def current(text: str) -> str:
