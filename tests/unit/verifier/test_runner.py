@@ -516,9 +516,9 @@ from manifests.words.digest import Blob
 from verifier.runtime.program_files import *
 from verifier.runtime.sandbox import *
 path, digest, size, uid, word = sys.argv[1:]
-program = OnDisk("tool", Path(path), Blob(digest=digest, size=int(size)))
+program = PlacedProgram("tool", Path(path), Blob(digest=digest, size=int(size)))
 account = find_account(int(uid), ours=os.geteuid())
-run(program, ("tool", word), account=account, limits=Limits(600, 1 << 28, 1000))
+run(program, ("tool", word), account=account, limits=ProgramLimits(600, 1 << 28, 1000))
 """
 
 
