@@ -5,13 +5,13 @@ from dataclasses import replace
 
 from msgspec.structs import replace as struct_replace
 
-from content.bundle.bulk import no_progress
 from manifests.trust.envelope_writer import seal
 from manifests.trust.private_keys import FileSigner
 from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
 from manifests.trust.root import ROOT_TYPE, Leaver, Role, parse_root
 from manifests.trust.root_writer import encode_revocations, encode_root
 from manifests.words.digest import digest_of
+from manifests.words.progress import no_progress
 from tests.place import Place
 from tests.vendor import ROOT, Vendor, derived
 from verifier.intake.media import ReceivedMedia, receive_media

@@ -27,18 +27,12 @@ from content.bundle.read_ahead import BUFFER, ReadAhead, Region
 from manifests.documents.release import Release
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, MalformedError, RefusedError
+from manifests.words.progress import ProgressCallback
 
 DROP_EVERY = 64 << 20
 # What a pipe keeps in memory, because the graph of manifests can only be walked when all of it has been read.
 MAX_KEPT_BLOB = 4 << 20
 MAX_KEPT = 48 << 20
-
-
-ProgressCallback = Callable[[int], None]
-
-
-def no_progress(_: int) -> None:
-    """Nobody watches."""
 
 
 @dataclass

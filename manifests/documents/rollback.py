@@ -42,7 +42,7 @@ class BackupFile(Document, frozen=True, kw_only=True):
     takes: str
 
 
-class StepFile(Document, frozen=True, kw_only=True):
+class RollbackStepFile(Document, frozen=True, kw_only=True):
     name: Name
     touches: tuple[Name, ...] = ()
     do: Command
@@ -63,7 +63,7 @@ class RollbackFile(Document, frozen=True, kw_only=True):
     services: Literal["stopped", "running"] = "stopped"
     state: tuple[StateFormats, ...] = ()
     backup: tuple[BackupFile, ...] = ()
-    steps: tuple[StepFile, ...] = ()
+    steps: tuple[RollbackStepFile, ...] = ()
     no_return: Name = "none"
     loses: Text
     rehearsal: str | None = None
@@ -141,7 +141,7 @@ def parse_rollback(data: bytes, what: str = "rollback") -> Rollback:
 def check_class(source: RollbackFile | Rollback, at: Callable[[str], str]) -> None:
     """The class must follow from the steps; a promise that the steps cannot keep is refused."""
     where = at("$.class")
-    steps: tuple[StepFile | Step, ...] = source.steps
+    steps: tuple[RollbackStepFile | Step, ...] = source.steps
     if source.class_ == "stateless" and (source.state or source.steps or source.backup):
         raise MalformedError("class stateless has no state, steps or backup", where=where)
     if source.class_ == "reversible" and any(one.undo is None for one in steps):

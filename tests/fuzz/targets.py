@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cache
 
 from content.bundle.archive import BLOCK, header, parse_header
-from content.bundle.bulk import no_progress, verify_file, verify_stream
+from content.bundle.bulk import verify_file, verify_stream
 from content.bundle.head import read_head
 from content.bundle.head_writer import encode_head
 from content.bundle.oci import OCI_INDEX, OCI_MANIFEST, parse_oci, read_json
@@ -46,6 +46,7 @@ from manifests.trust.rotation import Rotation
 from manifests.words.canonical import decode, encode, parse
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import WaybillError
+from manifests.words.progress import no_progress
 from tests.vendor import CONSIGNMENT, ROLLBACK, ROOT, Vendor, derived
 
 KEY = derived(160)  # signs what is below, and nothing else anywhere

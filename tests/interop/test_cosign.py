@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import pytest
 
-from content.bundle.bulk import no_progress
 from content.bundle.head import VERIFY_TXT
 from content.bundle.oci import OCI_INDEX, OCI_MANIFEST
 from content.registry.client import Registry
@@ -26,6 +25,7 @@ from content.registry.session import RegistryOptions
 from content.sigstore.signatures import PROVENANCE_V1
 from content.sigstore.sigstore_bundle import parse_sigstore_bundle
 from manifests.trust.envelope import bundle_payload
+from manifests.words.progress import no_progress
 from tests.interop.cosign_made import REPOSITORY, image, pieces
 from tests.real import docker_registry, tool
 from tests.signed_images import CI, Hanging, SignedVendor, pem

@@ -15,7 +15,6 @@ from msgspec.structs import replace as struct_replace
 from sqlalchemy import Engine
 
 from content.bundle.archive import header
-from content.bundle.bulk import no_progress
 from content.bundle.head import MAX_SIG
 from fleet.intake.intake import import_paths
 from fleet.intake.result import Imported
@@ -37,6 +36,7 @@ from manifests.words.errors import (
     WaitingError,
     WaybillError,
 )
+from manifests.words.progress import no_progress
 from tests.consignments import consignment_for, signed
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place

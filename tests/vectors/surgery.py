@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from content.bundle.archive import BLOCK, END, header, padded, parse_header
-from content.bundle.bulk import no_progress
 from content.bundle.head import Head, Signature
 from content.bundle.head_writer import encode_head
 from content.trust.head import Known
@@ -23,6 +22,7 @@ from manifests.trust.private_keys import FileSigner
 from manifests.trust.root import Chain, Pin
 from manifests.words.digest import digest_of
 from manifests.words.errors import WaybillError
+from manifests.words.progress import no_progress
 from tests.vendor import Vendor, bulk
 from verifier.trust.bundle import VerifiedBundle, verify_path, verify_pipe
 from verifier.trust.findings import refusal

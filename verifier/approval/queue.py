@@ -17,7 +17,7 @@ from verifier.rules.upgrade_path import UpgradeCandidate, find_upgrade_path
 from verifier.site.facts import proposed_channel
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
-from verifier.site.journal.state import Release, SiteState
+from verifier.site.journal.state import ReceivedRelease, SiteState
 from verifier.site.journal.transitions import State
 from verifier.site.proposals import SiteProposal, read_policy_yaml, read_site_yaml, validate_config
 from verifier.site.release_heads import read_kept_head
@@ -103,19 +103,19 @@ def _releases(site: Site) -> list[Waiting]:
     return [replace(_release(site, one, here), before=_before(state, one)) for one in here]
 
 
-def _before(state: SiteState, one: Release) -> str:
+def _before(state: SiteState, one: ReceivedRelease) -> str:
     left = state.installs.left_before(one.release)
     return left.words if left else ""
 
 
-def _ahead(site: Site, one: Release) -> bool:
+def _ahead(site: Site, one: ReceivedRelease) -> bool:
     running = site.state.installs.running
     if running is None or one.channel != running.channel:
         return True
     return one.release != running.release and one.mark > running.mark
 
 
-def _release(site: Site, one: Release, others: list[Release]) -> Waiting:
+def _release(site: Site, one: ReceivedRelease, others: list[ReceivedRelease]) -> Waiting:
     since = max(one.received_at, _since(site, CONFIG if _edited(site) else None))
     begun = items_under_way(site)
     if begun and begun[-1] == one.item:
@@ -130,7 +130,7 @@ def _release(site: Site, one: Release, others: list[Release]) -> Waiting:
     return _agreed(one.item, "release", one.release, one.version, since, standing, kinds, (one.item,))
 
 
-def _way(site: Site, one: Release, others: list[Release]) -> tuple[str, ...]:
+def _way(site: Site, one: ReceivedRelease, others: list[ReceivedRelease]) -> tuple[str, ...]:
     """The releases on the way, when what was received here leads to it in more than one step."""
     running = site.state.installs.running
     if running is None:

@@ -6,6 +6,7 @@ from manifests.documents.release import Release, referenced
 from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
+from manifests.words.progress import ProgressCallback, no_progress
 from manifests.words.units import show_size
 from verifier.change.backups import backup_folder
 from verifier.change.driver_steps import LoadDriver, driver_steps
@@ -16,7 +17,7 @@ from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.state import Generation
 from verifier.site.journal.transitions import Blocked, NextPart, Restore, Undo
-from verifier.site.store import ProgressCallback, get_blob, missing_blobs, no_progress
+from verifier.site.store import get_blob, missing_blobs
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """The space that a change needs, counted before the first write."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.documents.rollback import Rollback
 from manifests.words.digest import Blob
+from manifests.words.progress import ProgressCallback
 from verifier.change.backups import backup_folder
 from verifier.change.driver_steps import DriverStep
 from verifier.change.rollback_script import plan_backups
@@ -28,9 +28,6 @@ class SpaceNeed:
     inodes: int
     free_bytes: int
     free_inodes: int
-
-
-ProgressCallback = Callable[[int], None]
 
 
 @dataclass(frozen=True)

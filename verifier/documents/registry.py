@@ -43,7 +43,14 @@ from verifier.documents.site import (
     read_report,
     read_request,
 )
-from verifier.documents.values import MAX_DOCUMENT, DocumentJudge, DocumentSummary, SignedBy, Statement, Typed
+from verifier.documents.values import (
+    MAX_DOCUMENT,
+    DocumentHead,
+    DocumentJudge,
+    DocumentSummary,
+    SignedBy,
+    StatementHead,
+)
 from verifier.documents.vendor import (
     judge_authorisation,
     judge_closure,
@@ -84,11 +91,11 @@ def judge_document(path: Path, data: bytes, said: DocumentSummary, judge: Docume
 
 
 def _kind_of(data: bytes, where: str) -> str:
-    found = decode(data, Typed, where)
+    found = decode(data, DocumentHead, where)
     said = {found.payload_type, found.type}
     if found.media_type == BUNDLE:
         # A report of a later kind is for `peek_report` to name.
-        claims = decode(bundle_payload(data, where), Statement, where).predicate_type
+        claims = decode(bundle_payload(data, where), StatementHead, where).predicate_type
         said = {REPORT_TYPE if claims.startswith("urn:waybill:report:") else claims}
     for kind, one in _KINDS.items():
         if one.type in said:

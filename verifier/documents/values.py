@@ -63,7 +63,7 @@ class DocumentJudge:
     enrolment: Path | None = None
 
 
-class Typed(msgspec.Struct):
+class DocumentHead(msgspec.Struct):
     """Just enough of a JSON file to know what it is."""
 
     payload_type: str = msgspec.field(name="payloadType", default="")
@@ -71,7 +71,7 @@ class Typed(msgspec.Struct):
     type: str = ""
 
 
-class Statement(msgspec.Struct):
+class StatementHead(msgspec.Struct):
     """Just enough of a statement to know what it is."""
 
     predicate_type: str = msgspec.field(name="predicateType", default="")

@@ -13,13 +13,14 @@ from content.bundle.places import find_places
 from manifests.words.canonical import encode
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, RefusedError, UsageError, WaitingError
+from manifests.words.progress import ProgressCallback
 from manifests.words.units import show_size, show_uses
 from verifier.approval.items import approvable_of, record_proposals
 from verifier.approval.verdicts import approval_status
 from verifier.change.driver_steps import DriverStep
 from verifier.change.install_plan import driver_steps_for
 from verifier.change.route import Route
-from verifier.change.space import ProgressCallback, plan_space
+from verifier.change.space import plan_space
 from verifier.change.values import Change
 from verifier.install.machine import DriveRequest, drive
 from verifier.install.result import (

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from manifests.words.digest import Blob
 from manifests.words.errors import AttentionError, InconsistentError, RefusedError, TrialError, WaybillError
+from manifests.words.progress import ProgressCallback
 from manifests.words.units import show_size
 from verifier.change.data_return import check_previous_generation
 from verifier.change.route import Route, items_under_way
-from verifier.change.space import InstallNeed, ProgressCallback
+from verifier.change.space import InstallNeed
 from verifier.change.transaction import confirm_command, transaction_error
 from verifier.change.values import Change
 from verifier.install.machine import DriveRequest, drive

@@ -1,6 +1,6 @@
 """The site's store: blobs by digest. What comes in is copied, the copy is hashed and synced, then it gets its name."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -11,16 +11,12 @@ from content.bundle.places import Bulk, hurt_at
 from manifests.trust.keys import read_capped
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, HostError
+from manifests.words.progress import ProgressCallback, no_progress
 from verifier.site.blobs import blob_path, check_blob
 from verifier.site.disk import Disk
 
 # Two at once keep a disk and a core busy each; more only make the disk seek.
 WORKERS = 2
-ProgressCallback = Callable[[int], None]
-
-
-def no_progress(_: int) -> None:
-    """Nobody watches."""
 
 
 def missing_blobs(

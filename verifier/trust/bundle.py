@@ -12,15 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from content.bundle.bulk import (
-    ProgressCallback,
-    SmallDocuments,
-    lost_tail,
-    open_bundle,
-    read_blob,
-    verify_file,
-    verify_stream,
-)
+from content.bundle.bulk import SmallDocuments, lost_tail, open_bundle, read_blob, verify_file, verify_stream
 from content.bundle.damage import damage, recut
 from content.bundle.graph import Graph, walk
 from content.bundle.head import VERIFY_TXT, Head, open_head, read_head
@@ -35,6 +27,7 @@ from manifests.documents.rollback import Rollback, parse_rollback
 from manifests.trust.root import Pin
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, MalformedError, RefusedError
+from manifests.words.progress import ProgressCallback
 from manifests.words.units import show_size
 from verifier.trust.findings import Finding, ok, refusal, refused
 from verifier.trust.release_rules import SiteFacts, judge_release

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from content.bundle.bulk import no_progress
 from content.bundle.oci import Descriptor
 from manifests.trust.envelope import BUNDLE
 from manifests.trust.root import Root
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, UntrustedError
+from manifests.words.progress import no_progress
 from tests.images import CYCLONEDX, LayoutWriter, app_files, sbom, simple_signing
 from tests.keyless import IDENTITY, ISSUER, Sigstore
 from tests.signed_images import CI, OTHER, envelope_bundle, pem, provenance, sign, statement

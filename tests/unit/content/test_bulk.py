@@ -11,19 +11,12 @@ from msgspec.structs import replace
 from content.bundle import bulk
 from content.bundle import places as bulk_places
 from content.bundle.archive import BLOCK, END, header, member_length, padded
-from content.bundle.bulk import (
-    MAX_KEPT,
-    SmallDocuments,
-    no_progress,
-    open_bundle,
-    read_blob,
-    verify_file,
-    verify_stream,
-)
+from content.bundle.bulk import MAX_KEPT, SmallDocuments, open_bundle, read_blob, verify_file, verify_stream
 from content.bundle.places import bundle_length, complete_places, find_places, member_name
 from manifests.documents.release import Release
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, MalformedError, RefusedError
+from manifests.words.progress import no_progress
 from tests.vendor import Vendor
 
 VENDOR = Vendor()
@@ -245,9 +238,9 @@ def test_a_single_large_blob_is_read_ahead_and_judged_alike(tmp_path: Path, monk
         try:
             found = bulk_places.find_places(descriptor, release, "small.tar")
             if at is None:
-                bulk.verify_file(descriptor, found, "small.tar", workers=64, advance=bulk.no_progress)
+                bulk.verify_file(descriptor, found, "small.tar", workers=64, advance=no_progress)
                 continue
             with pytest.raises(DamagedError, match="is not what the release says"):
-                bulk.verify_file(descriptor, found, "small.tar", workers=64, advance=bulk.no_progress)
+                bulk.verify_file(descriptor, found, "small.tar", workers=64, advance=no_progress)
         finally:
             os.close(descriptor)

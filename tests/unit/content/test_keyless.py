@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from content.bundle.bulk import no_progress
 from content.sigstore import keyless
 from content.sigstore.judge import CERTIFICATE
 from content.sigstore.keyless import check_trusted_root, identity_judge
@@ -22,6 +21,7 @@ from content.sigstore.signatures import PROVENANCE_V1
 from manifests.documents.release_reader import check_release
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, RefusedError
+from manifests.words.progress import no_progress
 from tests.images import simple_signing
 from tests.keyless import AT, IDENTITY, ISSUER, KeylessVendor, Sigstore
 from tests.signed_images import CI, Hanging, SignedVendor, b64, dump, envelope_bundle, provenance, sign, statement

@@ -10,7 +10,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
-from content.bundle.bulk import no_progress
 from content.sigstore.signatures import MAX_CANDIDATES, PROVENANCE_V1, STATEMENT_V01
 from manifests.documents.release import ImageSigner
 from manifests.trust.envelope import BUNDLE, STATEMENT
@@ -18,6 +17,7 @@ from manifests.trust.image_keys import load_carried, parse_carried_pem
 from manifests.trust.keys import P256_ORDER, PublicKey, encode_base64
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, NewerError
+from manifests.words.progress import no_progress
 from tests.images import simple_signing
 from tests.signed_images import (
     CI,

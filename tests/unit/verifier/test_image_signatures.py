@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from content.bundle.bulk import no_progress
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError
+from manifests.words.progress import no_progress
 from tests.signed_images import CI, OTHER, Hanging, SignedVendor, envelope_bundle, statement
 from tests.vendor import bulk
 from verifier.trust.bundle import VerifiedBundle, verify_path

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace as struct_replace
 
-from content.bundle.bulk import no_progress
 from manifests.documents.release import handler_digest
 from manifests.trust.envelope_writer import seal
 from manifests.trust.root import ROOT_TYPE, Chain, Leaver, Mark, Pin, parse_root, verify_chain
@@ -14,6 +13,7 @@ from manifests.trust.root_writer import encode_root
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UntrustedError, WaybillError
+from manifests.words.progress import no_progress
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
 from tests.rootwork import FIRST, NEW_ROOT, SECOND_ROOT_FILE, THIRD_ROOT_FILE, bring, listing, next_root, with_chain

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from content.bundle.bulk import no_progress
 from content.bundle.head import Head
 from content.bundle.head_writer import add_signature, encode_head, sign_release
 from manifests.trust.root import Mark, Pin
@@ -22,6 +21,7 @@ from manifests.words.errors import (
     UntrustedError,
     WaybillError,
 )
+from manifests.words.progress import no_progress
 from tests.vectors.of_sites import SITE, VENDOR
 from tests.vectors.surgery import NOW
 from tests.vendor import RELEASE, SECOND, Vendor

@@ -14,7 +14,7 @@ PROC = Path("/proc")
 MARK = "WAYBILL_FOLDER"
 
 
-class Identity(Document, frozen=True, kw_only=True):
+class ProcessIdentity(Document, frozen=True, kw_only=True):
     """One process for ever: its number, the boot it lives in, and the tick at which it started (proc(5), stat)."""
 
     pid: int
@@ -26,7 +26,7 @@ def boot_id() -> str:
     return (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
-def identify(pid: int) -> Identity | None:
+def identify(pid: int) -> ProcessIdentity | None:
     """The process with this number now; None where there is none, or only its remains."""
     try:
         text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
@@ -36,14 +36,14 @@ def identify(pid: int) -> Identity | None:
     fields = text.rpartition(")")[2].split()
     if fields[0] in ("Z", "X"):
         return None
-    return Identity(pid=pid, boot=boot_id(), ticks=int(fields[19]))
+    return ProcessIdentity(pid=pid, boot=boot_id(), ticks=int(fields[19]))
 
 
-def is_alive(identity: Identity) -> bool:
+def is_alive(identity: ProcessIdentity) -> bool:
     return identify(identity.pid) == identity
 
 
-def marked(prefix: str) -> tuple[Identity, ...]:
+def marked(prefix: str) -> tuple[ProcessIdentity, ...]:
     """Our processes, and what they started, whose ``WAYBILL_FOLDER`` is ``prefix`` or below it."""
     wanted = os.fsencode(f"{MARK}={prefix}")
     found = []
@@ -62,7 +62,7 @@ def marked(prefix: str) -> tuple[Identity, ...]:
 
 
 @dataclass(frozen=True)
-class Clock:
+class ProcessClock:
     """Time as an argument."""
 
     monotonic: Callable[[], float] = time.monotonic
@@ -78,7 +78,7 @@ class Clock:
         return True
 
 
-def stop(identities: tuple[Identity, ...], clock: Clock, *, grace: float = 10.0) -> None:
+def stop(identities: tuple[ProcessIdentity, ...], clock: ProcessClock, *, grace: float = 10.0) -> None:
     """Ask them to end, then end them; none is left on return.
 
     Raises:
@@ -96,7 +96,7 @@ def stop(identities: tuple[Identity, ...], clock: Clock, *, grace: float = 10.0)
     raise HostError(f"process {pids} does not end", remedy="look at it with ps; the kernel may be holding it")
 
 
-def _send(identity: Identity, number: int) -> None:
+def _send(identity: ProcessIdentity, number: int) -> None:
     """Through a descriptor of the process, so that the number cannot come to mean another one in between."""
     try:
         descriptor = os.pidfd_open(identity.pid)

@@ -23,7 +23,7 @@ from manifests.words.digest import digest_of
 from manifests.words.document import Document
 from manifests.words.errors import HostError, MalformedError, RefusedError
 from verifier.runtime.drivers.folder import guarded
-from verifier.runtime.drivers.processes import Clock, Identity, identify, is_alive, marked
+from verifier.runtime.drivers.processes import ProcessClock, ProcessIdentity, identify, is_alive, marked
 from verifier.runtime.drivers.processes import stop as stop_processes
 from verifier.runtime.drivers.service import STOP_SECONDS, Service, ServiceStatus, check_path
 from verifier.site.disk import Disk
@@ -56,7 +56,7 @@ _SECTION = re.compile(r"^\[program:(.+)\]$", re.MULTILINE)
 class Daemon(Document, frozen=True, kw_only=True):
     """``run/supervisord.json``: the daemon that we started, and its socket."""
 
-    process: Identity
+    process: ProcessIdentity
     socket: str
 
 
@@ -68,7 +68,7 @@ class Supervisor:
     disk: Disk
     search_path: str
     runtime: Path | None = None
-    clock: Clock = field(default_factory=Clock)
+    clock: ProcessClock = field(default_factory=ProcessClock)
 
     # -- what a keeper does ------------------------------------------------------------------------------------------
 

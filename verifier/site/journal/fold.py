@@ -42,8 +42,8 @@ from verifier.site.journal.state import (
     FormerKey,
     Offboarding,
     Proposal,
+    ReceivedRelease,
     RecordedVerdict,
-    Release,
     ReportState,
     SiteState,
     Stream,
@@ -294,7 +294,7 @@ def _received(state: SiteState, event: Received, record: Record) -> SiteState:
         floor=known.floor if known else None,
         used=used if (event.mark, event.release) in used else (*used, (event.mark, event.release)),
     )
-    release = Release(
+    release = ReceivedRelease(
         item=event.item,
         release=event.release,
         product=event.product,

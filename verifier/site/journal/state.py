@@ -77,7 +77,7 @@ class Generation:
     confirmed: int = 0
     taken_back: bool = False
 
-    def before(self, received: "Release") -> bool:
+    def before(self, received: "ReceivedRelease") -> bool:
         """Whether a received release may still be installed over this: further on in its channel, or of another one and
         come since.
         """
@@ -138,7 +138,7 @@ class Transaction:
 
 
 @dataclass(frozen=True)
-class Release:
+class ReceivedRelease:
     """A release that was received here: an item until it is installed or overtaken."""
 
     item: str
@@ -335,7 +335,7 @@ class InstallState:
     generations: tuple[Generation, ...] = ()
     current: int = 0
     transaction: Transaction | None = None
-    releases: tuple[Release, ...] = ()
+    releases: tuple[ReceivedRelease, ...] = ()
     rollbacks: tuple[RolledBack, ...] = ()
     health: tuple[Health, ...] = ()
     deeds: tuple[tuple[int, PartHistory], ...] = ()
@@ -383,7 +383,7 @@ class InstallState:
         """What was done of the rollback document that generation ``number`` brought."""
         return next((deeds for one, deeds in self.deeds if one == number), ())
 
-    def received(self, item: str) -> Release | None:
+    def received(self, item: str) -> ReceivedRelease | None:
         """The newest release received under this item."""
         return next((one for one in reversed(self.releases) if one.item == item), None)
 

@@ -25,7 +25,7 @@ from manifests.words.errors import HostError, RefusedError
 from tests.unit.verifier.drivers.place import SERVICE, Site, Turn, free_port, service_settings
 from tests.vendor import Vendor
 from verifier.runtime.drivers.driver import load_driver
-from verifier.runtime.drivers.processes import Identity, identify, is_alive, marked
+from verifier.runtime.drivers.processes import ProcessIdentity, identify, is_alive, marked
 from verifier.runtime.drivers.supervisord import MAX_SOCKET, Daemon, socket_path
 
 STEP = InstallStep(step="app", driver="files", files=("service",), keep_running=("python3", "-B", "serve.py"))
@@ -64,7 +64,7 @@ class Lab:
         data = json.dumps({"port": self.port, **config}).encode()
         return Turn(load_driver("files"), self.site.context(vendor, generation, step, config=data), step)
 
-    def daemon(self) -> Identity:
+    def daemon(self) -> ProcessIdentity:
         path = self.site.folder / "run" / "supervisord.json"
         return parse(path.read_bytes(), Daemon, "test", max_bytes=4096).process
 
@@ -261,7 +261,7 @@ def test_record_of_an_earlier_boot_ends_nobody(lab: Lab) -> None:
         assert identity is not None
         run = lab.site.folder / "run"
         run.mkdir()
-        earlier = Identity(pid=identity.pid, boot="00000000-0000-0000-0000-000000000000", ticks=identity.ticks)
+        earlier = ProcessIdentity(pid=identity.pid, boot="00000000-0000-0000-0000-000000000000", ticks=identity.ticks)
         from manifests.words.canonical import encode
 
         record = Daemon(process=earlier, socket=str(run / "supervisor.sock"))
