@@ -93,7 +93,7 @@ class Peer:
         return self.error(problem, remedy=remedy, finding=UNREACHABLE)
 
 
-class Answer:
+class Response:
     """A response whose body has not been read. Close it, or read it to its end."""
 
     def __init__(self, response: requests.Response, peer: Peer) -> None:
@@ -102,7 +102,7 @@ class Answer:
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
 
-    def __enter__(self) -> "Answer":
+    def __enter__(self) -> "Response":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from content.bundle.oci import ACCEPTED, INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES, parse_oci, read_json
-from content.registry.answer import ATTEMPTS, Answer, BrokenError, pause_after, repeated
+from content.registry.answer import ATTEMPTS, BrokenError, Response, pause_after, repeated
 from content.registry.reference import check_repository, check_tag
 from content.registry.session import DEFAULTS, RegistryOptions, Session
 from manifests.words.digest import digest_of, is_digest
@@ -200,7 +200,7 @@ class RegistryReader:
                 raise self._failed(answer, _path_only(path))
             return answer.status == 200
 
-    def _failed(self, answer: Answer, what: str) -> HostError:
+    def _failed(self, answer: Response, what: str) -> HostError:
         remedy = "look at the registry's log"
         if answer.status in (401, 403):
             remedy = "use credentials that have the right for it"

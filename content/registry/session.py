@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 
 from content.bundle.oci import read_json
 from content.registry.addresses import join_url, origin_of, place_of, tls_context
-from content.registry.answer import MAX_PAUSE, Answer, BrokenError, Peer, repeated
+from content.registry.answer import MAX_PAUSE, BrokenError, Peer, Response, repeated
 from content.registry.auth import Credentials, find_credentials
 from content.registry.reference import check_host
 from manifests.words.errors import HostError, RefusedError
@@ -147,7 +147,7 @@ class Session:
         headers: Mapping[str, str] | None = None,
         body: Body | bytes | None = None,
         retry: bool = True,
-    ) -> Answer:
+    ) -> Response:
         """One exchange, authenticated as the registry asks, repeated while a retry may help.
 
         Any status comes back that is neither 401, a redirect nor in `RETRIED`.
@@ -197,7 +197,7 @@ class Session:
             return
         raise self._refused(f"content would come from {place_of(origin)}", origin)
 
-    def _authenticated(self, request: _Request) -> Answer:
+    def _authenticated(self, request: _Request) -> Response:
         """Send; after a 401 do what the challenge asks, and send once more."""
         key = (request.repository, not request.reads)
         authorization = self._authorization(key)
@@ -219,7 +219,7 @@ class Session:
             raise BrokenError(f"the registry {problem}", where=self.peer.host, remedy="try again later", pause=pause)
         return answer
 
-    def _followed(self, request: _Request, authorization: dict[str, str]) -> Answer:
+    def _followed(self, request: _Request, authorization: dict[str, str]) -> Response:
         """Follow redirects of downloads; credentials stay with the registry's own origin."""
         url = request.url
         for _ in range(MAX_REDIRECTS + 1):
@@ -228,7 +228,7 @@ class Session:
                 response = self._http.request(
                     request.method, url, headers=headers, data=request.body, stream=True, allow_redirects=False
                 )
-            answer = Answer(response, self.peer)
+            answer = Response(response, self.peer)
             if answer.status not in REDIRECTS:
                 return answer
             target = join_url(url, answer.headers.get("Location", ""))
@@ -349,7 +349,7 @@ class _Adapter(HTTPAdapter):
 
 def _read_token(response: requests.Response, peer: Peer) -> None:
     """Read a token answer within bounds, and leave it in ``response`` as requests itself would."""
-    answer = Answer(response, peer)
+    answer = Response(response, peer)
     if answer.status != 200:
         raise peer.error(
             f"names a token service that answered {answer.status}{answer.reason()}",

@@ -123,7 +123,8 @@ def test_members_of_a_head_in_any_order_are_a_head_or_malformed(edits: Any, data
 @given(st.data())
 def test_the_bundle_does_not_hang_on_where_a_pipe_stops_for_breath(data: Any) -> None:
     """Reads of any size give the verdict of one read."""
-    from content.bundle.bulk import no_progress, verify_stream
+    from content.bundle.bulk import verify_stream
+    from manifests.words.progress import no_progress
 
     release, _, _ = Vendor().release()
     raw = Vendor().bundle()[release.bulk_at :]

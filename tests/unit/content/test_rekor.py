@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from content.bundle.bulk import no_progress
 from content.sigstore.rekor import REKOR_BUNDLE, ExpectedEntry, read_logs, verify_entries
 from manifests.documents.release import Image, Release
 from manifests.trust.envelope import INTOTO, pae
 from manifests.trust.root import Root
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import MalformedError, UntrustedError
+from manifests.words.progress import no_progress
 from tests.images import simple_signing
 from tests.keyless import Sigstore, spki
 from tests.signed_images import (
