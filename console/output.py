@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import sys
 from dataclasses import asdict
 from typing import Any
@@ -10,24 +9,18 @@ from typing import Any
 import click
 
 from console.result import Result
+from console.screen import fit, terminal_width
 from manifests.words.errors import DamagedError, HostError, UsageError, WaybillError
 from manifests.words.text import visible
 
 QUIET = "waybill.quiet"
 VERBOSE = "waybill.verbose"
-# Where the output is not a terminal, and as the widest text on one that is wider.
-WIDTH = 100
 
 
 def is_set(name: str) -> bool:
     """Whether the running command was given --quiet (``QUIET``) or --verbose (``VERBOSE``)."""
     context = click.get_current_context(silent=True)
     return context is not None and bool(context.meta.get(name))
-
-
-def screen_width() -> int:
-    """Columns to fill: those of the terminal, at most ``WIDTH``; ``WIDTH`` without a terminal."""
-    return min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
 
 
 def say(text: str) -> None:
@@ -52,7 +45,7 @@ def print_result(result: Result, *, as_json: bool) -> None:
                     shown["error"]["pieces"] = [asdict(one) for one in error.pieces]
             click.echo(json.dumps(shown, indent=2, ensure_ascii=False, sort_keys=True))
         elif result.text:
-            click.echo(visible(result.text))
+            click.echo(visible(result.text) if result.exact else _fit(result.text))
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader went away; closing stdout later must not print a traceback about it.
@@ -62,9 +55,14 @@ def print_result(result: Result, *, as_json: bool) -> None:
 
 
 def print_error(error: WaybillError) -> None:
-    click.echo(click.style("error:", fg="red", bold=True) + f" {visible(str(error))}", err=True)
+    text = _fit(f"error: {error}")
+    click.echo(click.style("error:", fg="red", bold=True) + text.removeprefix("error:"), err=True)
     if error.remedy:
         click.echo(click.style("hint:", fg="cyan") + f" {visible(error.remedy)}", err=True)
+
+
+def _fit(text: str) -> str:
+    return fit(text, terminal_width(), verbose=is_set(VERBOSE))
 
 
 def usage_error(wrong: click.ClickException, *, as_json: bool) -> int:

@@ -11,11 +11,13 @@ class Result:
     """What a command found.
 
     Attributes:
-        text: For people: lines without a trailing line break.
+        text: For people: lines without a trailing line break, with full digests; ``table`` makes rows.
         data: The same for programs.
+        exact: The text is a document or a picture: it is printed as it is, neither shortened nor folded.
         error: Set when the command did its work and the answer is still a failure (findings, then a verdict).
     """
 
     text: str
     data: dict[str, Any] = field(default_factory=dict)
     error: WaybillError | None = None
+    exact: bool = False

@@ -27,7 +27,7 @@ def lint_command(files: tuple[Path, ...], schema: str | None) -> Result:
         import json
 
         found = shape_schema(schema)
-        return Result(json.dumps(found, indent=2, sort_keys=True), {"schema": found})
+        return Result(json.dumps(found, indent=2, sort_keys=True), {"schema": found}, exact=True)
     results = [lint(path) for path in files]
     problems = [problem for one in results for problem in one.problems]
     lines = [f"{problem}" + (f" ({problem.remedy})" if problem.remedy else "") for problem in problems]

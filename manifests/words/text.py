@@ -1,4 +1,22 @@
-"""Format text for a terminal: control characters made visible, columns aligned."""
+"""Format text for a terminal: control characters made visible, digests shortened, columns aligned."""
+
+import re
+
+SHORT_DIGEST = 12
+# Between the cells of a row. `one_line` escapes it, so no text from a document can look like one.
+CELL = "\x1f"
+# A digest or key id that stands alone. The value of an option stays whole, because a person pastes it; so does a path.
+_WHOLE = re.compile(r"(?<![\w/-])(--[a-z-]+[ =])?(sha256:)?([0-9a-f]{64})(?!\w)")
+
+
+def short_digest(digest: str) -> str:
+    """The first twelve hex digits of a digest or key id: its length on every screen unless ``--verbose``."""
+    return digest.removeprefix("sha256:")[:SHORT_DIGEST]
+
+
+def shorten_digests(text: str) -> str:
+    """``text`` with every digest and key id as ``short_digest`` has it, but for values of options."""
+    return _WHOLE.sub(lambda match: match[0] if match[1] else short_digest(match[3]), text)
 
 
 def visible(text: str) -> str:
@@ -29,11 +47,12 @@ def is_hidden(code: int) -> bool:
     )
 
 
-def table(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> str:
-    """Plain columns, two spaces apart; no colour, so that it can be piped."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [header, *rows]
-    ]
-    return "\n".join(lines)
+def table(rows: list[tuple[str, ...]], header: tuple[str, ...] | None = None) -> str:
+    """Rows for ``Result.text``: the command line aligns them, and fits them into the terminal's width."""
+    return "\n".join(CELL.join(map(one_line, row)) for row in ([header] if header else []) + rows)
+
+
+def align(rows: list[tuple[str, ...]]) -> list[str]:
+    """Plain columns, two spaces apart; no colour, so that they can be piped."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -99,8 +99,13 @@ def _hand_out(site: Site, signers: "tuple[Signer, ...]", *, new: bool, way: str,
     raw = read_report(site, site.state.reports.seq, head).raw
     if way == "text":
         shown = armour_report(raw).rstrip("\n")
+<<<<<<< HEAD
         record_export(site, signers, "as text")
         return Result(shown, {**result.data, "text": shown})
+=======
+        let_leave(site, signers, "as text")
+        return Result(shown, {**result.data, "text": shown}, exact=True)
+>>>>>>> bc97ff9 (Screens: one rule for digests, folded lines and tables; golden files on terminals of three widths)
     if way == "line":
         shown = spoken_line(site.state.site_key.keyid, site.state.reports.seq, head)
         record_export(site, signers, "as a telephone line")
@@ -116,7 +121,7 @@ def _draw(site: Site, raw: bytes, result: Result, signers: "tuple[Signer, ...]",
     record_export(site, signers, f"as {len(symbols)} QR symbols")
     if target is None:
         blocks = [f"{as_blocks(one)}\nsymbol {i} of {len(symbols)}" for i, one in enumerate(symbols, 1)]
-        return Result("\n\n".join(blocks), {**result.data, "symbols": len(symbols)})
+        return Result("\n\n".join(blocks), {**result.data, "symbols": len(symbols)}, exact=True)
     write_pictures(site.disk, symbols, names)
     shown = [str(one) for one in names]
     text = "\n".join([result.text, "", "drawn:", *(f"  {name}" for name in shown)])
@@ -188,6 +193,7 @@ def _preview(site: Site) -> Result:
     return Result(
         f"{text}\n\nnot signed: {len(core)} bytes would be, as report {report.chain.seq}",
         {**_data(report), "signed": False, "bytes": len(core)},
+        exact=True,
     )
 
 

@@ -86,7 +86,7 @@ def _pems(file: Path, role: str) -> Result:
     if role not in found.roles:
         raise UsageError(f"no role {role!r}, the roles are {', '.join(sorted(found.roles))}", where="--pem")
     keys = [found.keys[keyid] for keyid in found.roles[role].keys if keyid in found.keys]
-    return Result("".join(key.pem for key in keys).rstrip("\n"), {"pem": [key.pem for key in keys]})
+    return Result("".join(key.pem for key in keys).rstrip("\n"), {"pem": [key.pem for key in keys]}, exact=True)
 
 
 def _show_release(first: str, release: Release, digest: str, verified: VerifiedHead | None) -> Result:

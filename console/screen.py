@@ -1,0 +1,68 @@
+"""Fit the text of a result to the screen: short digests, aligned tables, lines folded at words."""
+
+import os
+import re
+import sys
+import textwrap
+from itertools import groupby
+
+from manifests.words.text import CELL, align, shorten_digests, visible
+
+# Columns of at most this many characters (states, versions, digests) are never folded.
+KEPT_WHOLE = 16
+# A command to paste is one line, however long: a line break inside it would run half of it.
+_COMMAND = re.compile(r"(^|[ `(])waybill [a-z]|--[a-z]")
+_LABEL = re.compile(r"( *\S.{0,22}?  +)\S")
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that stdout is; None when it is none."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else None
+    except (OSError, ValueError):
+        return None
+
+
+def fit(text: str, width: int | None, *, verbose: bool) -> str:
+    """``text`` as it is printed: safe to show, for a terminal of ``width`` columns, or as it is piped (None)."""
+    lines = []
+    for is_row, group in groupby((text if verbose else shorten_digests(text)).split("\n"), lambda line: CELL in line):
+        if is_row:
+            lines += _lay_out([tuple(map(visible, line.split(CELL))) for line in group], width)
+        else:
+            lines += [part for line in group for part in fold(visible(line), width)]
+    return "\n".join(lines)
+
+
+def fold(line: str, width: int | None) -> list[str]:
+    """``line`` in pieces of at most ``width`` columns, broken at spaces; a command to paste stays whole."""
+    if width is None or len(line) <= width or _COMMAND.search(line):
+        return [line]
+    label = _LABEL.match(line)
+    start = len(line) - len(line.lstrip(" "))
+    indent = len(label[1]) if label else start + 2
+    return textwrap.wrap(
+        line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False, tabsize=1
+    ) or [line]
+
+
+def _lay_out(rows: list[tuple[str, ...]], width: int | None) -> list[str]:
+    count = max(map(len, rows))
+    rows = [(*row, *[""] * (count - len(row))) for row in rows]
+    plain = align(rows)
+    if width is None or max(map(len, plain)) <= width:
+        return plain
+    # rich takes 50 ms to load; most tables fit without it.
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for column in zip(*rows, strict=True):
+        grid.add_column(overflow="fold", no_wrap=max(map(len, column)) <= KEPT_WHOLE)
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    console = Console(width=width, color_system=None, legacy_windows=False)
+    with console.capture() as capture:
+        console.print(grid)
+    return [line.rstrip() for line in capture.get().splitlines()]
