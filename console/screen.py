@@ -12,7 +12,9 @@ from manifests.words.text import CELL, align, shorten_digests, visible
 KEPT_WHOLE = 16
 # A command to paste is one line, however long: a line break inside it would run half of it.
 _COMMAND = re.compile(r"(^|[ `(])waybill [a-z]|--[a-z]")
-_LABEL = re.compile(r"( *\S.{0,22}?  +)\S")
+# Where a column begins; a folded line goes on below the last one that begins this far left.
+_COLUMN = re.compile(r" {2,}(?=\S)")
+MAX_INDENT = 34
 
 
 def terminal_width() -> int | None:
@@ -38,9 +40,8 @@ def fold(line: str, width: int | None) -> list[str]:
     """``line`` in pieces of at most ``width`` columns, broken at spaces; a command to paste stays whole."""
     if width is None or len(line) <= width or _COMMAND.search(line):
         return [line]
-    label = _LABEL.match(line)
-    start = len(line) - len(line.lstrip(" "))
-    indent = len(label[1]) if label else start + 2
+    columns = [match.end() for match in _COLUMN.finditer(line) if 4 < match.end() <= MAX_INDENT]
+    indent = columns[-1] if columns else 4
     return textwrap.wrap(
         line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False, tabsize=1
     ) or [line]

@@ -36,7 +36,8 @@ from verifier.site.disk import Disk, Space
 WIDTHS = ("80", "100", "160", "plain")
 OURS = ("verifier.", "content.", "manifests.", "bundler.", "fleet.", "console.")
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-FOLDER = "/tmp/waybill-screens-"  # noqa: S108 - a name of fixed length, so that lines break at the same place everywhere
+# Folders have names of one length, so that lines break at the same place everywhere.
+FOLDER = "/tmp/waybill-screens-"
 ALWAYS_FREE = Space(bytes=100 << 30, inodes=1_000_000, device=1, block=4096)
 
 

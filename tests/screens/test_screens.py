@@ -1,15 +1,12 @@
 """What commands print is what the golden files hold, and fits the terminal. Rewrite: python -m tests.screens --write"""
 
+from pathlib import Path
+
 import pytest
 
 from tests.screens.golden import GOLDEN, all_stories, play, too_long
 
 STORIES = all_stories()
-
-
-@pytest.fixture(scope="module")
-def names() -> set[str]:
-    return set()
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -21,5 +18,5 @@ def test_screens_are_as_the_golden_files_hold_them(story: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.txt")), ids=lambda path: path.name)
-def test_no_line_is_longer_than_the_terminal(path) -> None:  # type: ignore[no-untyped-def]
+def test_no_line_is_longer_than_the_terminal(path: Path) -> None:
     assert not too_long(path.name, path.read_text())

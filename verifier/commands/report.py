@@ -99,13 +99,8 @@ def _hand_out(site: Site, signers: "tuple[Signer, ...]", *, new: bool, way: str,
     raw = read_report(site, site.state.reports.seq, head).raw
     if way == "text":
         shown = armour_report(raw).rstrip("\n")
-<<<<<<< HEAD
         record_export(site, signers, "as text")
-        return Result(shown, {**result.data, "text": shown})
-=======
-        let_leave(site, signers, "as text")
         return Result(shown, {**result.data, "text": shown}, exact=True)
->>>>>>> bc97ff9 (Screens: one rule for digests, folded lines and tables; golden files on terminals of three widths)
     if way == "line":
         shown = spoken_line(site.state.site_key.keyid, site.state.reports.seq, head)
         record_export(site, signers, "as a telephone line")

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from fleet.commands.group import fleet_group
 from manifests.documents.enrolment import verify_enrolment
+from manifests.words.text import short_digest
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
 
@@ -110,7 +111,8 @@ def test_the_list_and_the_story(tmp_path: Path, site: Reporter) -> None:
     assert (row["release"]["version"], row["release"]["known"]) == ("1.1.0", True)
     assert (row["verifier"], row["root"], row["config_schema"], row["missing_reports"]) == ("0.1.0", 1, None, 0)
     page = run(fleet, "show", "east").stdout
-    assert release.images[0].manifest.digest in page
+    assert short_digest(release.images[0].manifest.digest) in page
+    assert release.images[0].manifest.digest in run(fleet, "show", "east", "--verbose").stdout
     story = [line.split(maxsplit=3) for line in page.split("what\n")[1].splitlines()]
     assert [(seq, kind) for seq, _, kind, *_ in story] == [
         ("1", "report"),
