@@ -44,7 +44,7 @@ from manifests.trust.private_keys import Signer
 from manifests.trust.root import Chain, SignedRoot
 from manifests.words.canonical import parse
 from manifests.words.errors import RefusedError
-from manifests.words.time import rfc3339
+from manifests.words.time import parse_time, rfc3339
 
 MAX_UNANSWERED = 1024
 MAX_SEARCHED = 200
@@ -210,7 +210,7 @@ def purge(engine: Engine, row: SiteRow, now: datetime) -> Purged:
             text = f"{deleted} reports, {noted} findings, {files} quarantined files"
             here = closures.c.site_id == _site_id(connection, row)
             connection.execute(update(closures).where(here).values(purged_at=rfc3339(now), purged=text))
-        next_at = None if oldest is None else rfc3339(datetime.fromisoformat(oldest) + keep)
+        next_at = None if oldest is None else rfc3339(parse_time(oldest) + keep)
         return Purged(reports=deleted, findings=noted, files=files, left=left, next_at=next_at)
 
 
@@ -332,7 +332,7 @@ def _until(connection: Connection, row: SiteRow, contract: str | None) -> str | 
     if keep is None or row.received_at is None:
         return None
     try:
-        return rfc3339(datetime.fromisoformat(row.received_at) + keep)
+        return rfc3339(parse_time(row.received_at) + keep)
     except OverflowError:
         return None
 

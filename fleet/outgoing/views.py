@@ -24,7 +24,7 @@ from fleet.rules.history import Happening, SiteReport, site_history
 from manifests.documents.enrolment import SignedEnrolment, verify_enrolment
 from manifests.documents.report import Report
 from manifests.words.errors import UsageError
-from manifests.words.time import age
+from manifests.words.time import age, parse_time
 
 MAX_HISTORY = 1000
 MAX_SENT = 20
@@ -312,9 +312,9 @@ def images_of(report: Report) -> dict[str, str]:
 
 
 def shown_age(row: SiteRow, now: datetime) -> str:
-    return age(row.as_of, now) if row.as_of else "-"
+    return age(parse_time(row.as_of), now) if row.as_of else "-"
 
 
 def shown_proof(row: SiteRow, now: datetime) -> str:
     """How old the newest report is at most, by the challenge that it echoes and no clock of the site's."""
-    return age(row.not_before, now) if row.not_before else "-"
+    return age(parse_time(row.not_before), now) if row.not_before else "-"

@@ -10,6 +10,7 @@ from fleet.rules.values import Library, ReportChain, ReportFinding, claims
 from manifests.documents.report import MAX_EARLIER, Report, ReportedComponent
 from manifests.documents.report_reader import SignedReport
 from manifests.trust.root import Mark
+from manifests.words.time import parse_time
 
 CLOCK_SLACK = timedelta(days=1)
 MAX_NAMED = 5
@@ -43,7 +44,7 @@ def judge(signed: SignedReport, line: ReportChain, library: Library, now: dateti
     found += _below(report, before, line)
     found += _breach(report, library)
     found += _components(report, library)
-    if datetime.fromisoformat(report.chain.made_at) > now + CLOCK_SLACK:
+    if parse_time(report.chain.made_at) > now + CLOCK_SLACK:
         found.append(
             ReportFinding("clock-ahead", False, f"the site's clock says {report.chain.made_at}, which is to come")
         )

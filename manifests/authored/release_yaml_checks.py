@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from datetime import date, datetime
 
 from manifests.authored.fields import parse_problems, unit_problems
 from manifests.authored.handwritten import Handwritten
@@ -10,6 +9,7 @@ from manifests.authored.release_yaml import NONE, HandlerFile, ImageFile, ProbeF
 from manifests.documents.contract import Contract
 from manifests.documents.rollback import Rollback
 from manifests.words.errors import MalformedError
+from manifests.words.time import parse_time
 from manifests.words.units import parse_duration, parse_size
 from manifests.words.version import parse_range, parse_version
 
@@ -263,10 +263,7 @@ def _probe(file: Handwritten, path: str, probe: ProbeFile, release: ReleaseFile)
 
 def _is_day(text: str) -> bool:
     try:
-        if "T" in text:
-            datetime.fromisoformat(text)
-        else:
-            date.fromisoformat(text)
-    except ValueError:
+        parse_time(text)
+    except MalformedError:
         return False
     return True

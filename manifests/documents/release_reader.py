@@ -1,11 +1,10 @@
 """Parse ``release.json`` and check it against itself."""
 
-from datetime import datetime
-
 from manifests.documents.contract import check_values
 from manifests.documents.release import MAX_RELEASE, Release, WrongRelease, referenced
 from manifests.words.canonical import parse
 from manifests.words.errors import MalformedError
+from manifests.words.time import parse_time
 from manifests.words.version import parse_range, parse_version
 
 
@@ -58,8 +57,8 @@ def _check_times(release: Release, refuse: WrongRelease) -> None:
         value = getattr(release, place)
         try:
             if value is not None:
-                datetime.fromisoformat(value)  # F-8.2
-        except ValueError:
+                parse_time(value)  # F-8.2
+        except MalformedError:
             raise refuse(f"{value} is not in the calendar", place) from None
 
 

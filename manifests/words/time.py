@@ -1,18 +1,33 @@
-"""Format times: RFC 3339 in UTC, and the age of a time."""
+"""Parse and format times: RFC 3339 in UTC, and the age of a time."""
 
-from contextlib import suppress
 from datetime import UTC, datetime
 
+from manifests.words.errors import MalformedError
 from manifests.words.units import show_duration
+
+
+def parse_time(text: str) -> datetime:
+    """Return the aware time that an RFC 3339 text names; a date alone is its beginning in UTC.
+
+    Raises:
+        MalformedError: It is neither, or names a day that does not exist.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise MalformedError(f"{text} is not in the calendar") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def age(moment: str, now: datetime) -> str:
-    """How long ago an RFC 3339 time was, as ``3d`` or ``12m``."""
-    with suppress(ValueError):
-        seconds = int((now - datetime.fromisoformat(moment)).total_seconds())
-        return show_duration(max(seconds, 0))
-    return "?"
+def optional_time(moment: datetime | None) -> str | None:
+    """``rfc3339`` of a time, None of None."""
+    return None if moment is None else rfc3339(moment)
+
+
+def age(moment: datetime, now: datetime) -> str:
+    """How long ago ``moment`` was, as ``3d`` or ``12m``."""
+    return show_duration(max(int((now - moment).total_seconds()), 0))

@@ -302,8 +302,9 @@ def never_less(seen: Seen) -> str:
     before, after = seen.known, seen.site.state
     if after.reports.seq < before.reports.seq:
         return f"report {after.reports.seq} after report {before.reports.seq}"
-    if before.trust.time_floor and (after.trust.time_floor or "") < before.trust.time_floor:
-        return f"time floor {after.trust.time_floor} after {before.trust.time_floor}"
+    floor, was = after.trust.time_floor, before.trust.time_floor
+    if was is not None and (floor is None or floor < was):
+        return f"time floor {floor} after {was}"
     if (
         after.installs.next_generation < before.installs.next_generation
         or after.trust.policy_number < before.trust.policy_number

@@ -12,6 +12,7 @@ from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
 from manifests.trust.root import Mark
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
+from manifests.words.time import parse_time
 from tests.vectors.surgery import Case
 from tests.vendor import RELEASE, ROOT, SECOND, STRANGER, Vendor
 from verifier.trust.release_rules import SiteFacts
@@ -124,7 +125,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "jump": at(VENDOR.but(sequence=10_008), highest=Mark(epoch=1, sequence=7)),
             "jump-just-possible": at(VENDOR.but(sequence=10_007), highest=Mark(epoch=1, sequence=7)),
             "new-epoch": at(VENDOR.but(epoch=2, sequence=5), highest=Mark(epoch=1, sequence=90_000)),
-            "clock-behind": at(time_floor="2030-01-01T00:00:00Z"),
+            "clock-behind": at(time_floor=parse_time("2030-01-01T00:00:00Z")),
             "overdue": at(VENDOR.but(change={"next_expected_by": "2020-01-01"})),
             "issued-in-future": at(VENDOR.but(change={"issued_at": "2999-01-01T00:00:00Z"})),
             "verifier-too-old": anywhere(needing("99.0")),

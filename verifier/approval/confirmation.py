@@ -8,6 +8,7 @@ from manifests.documents.plan import Plan
 from manifests.trust.private_keys import Signer
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UsageError
+from manifests.words.time import optional_time
 from verifier.approval.verdicts import keep_verdict, person_of_key, sign_verdict
 from verifier.site.folder import Site
 from verifier.site.journal.events import TimeAcknowledged
@@ -76,7 +77,7 @@ def acknowledge_time(site: Site, time: str, signer: Signer | None) -> None:
         RefusedError: It is not the time that is claimed, or the key's owner may not say so.
         UsageError: No key is named, and the journal is to hold who said it.
     """
-    claimed = site.state.trust.time_claimed
+    claimed = optional_time(site.state.trust.time_claimed)
     if claimed is None or time != claimed:
         raise RefusedError(
             f"{time} is not claimed by anything here, {claimed or 'nothing'} is",

@@ -1,11 +1,13 @@
 """What waits at a site: items with their ids, who is needed and who has agreed. Reads, writes nothing."""
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import WaybillError
+from manifests.words.time import rfc3339
 from verifier.approval.export import export_item
 from verifier.approval.items import OFFBOARD, approvable_of
 from verifier.approval.policy_change import ITEM as POLICY
@@ -33,7 +35,7 @@ class Waiting:
     Attributes:
         kind: ``release``, ``config``, ``policy``, ``rollback``, ``export`` or ``offboard``.
         digest: Of the release, or of the proposal.
-        since: When it came, or when the plan that people are asked about came to be what it is (RFC 3339).
+        since: When it came, or when the plan that people are asked about came to be what it is.
         kinds, roles: Empty when it cannot be done here; ``problem`` then says why.
         items: What to name to `review`, `approve` and `install`: the releases on the way, where there are several.
         emergency: Where it would stand by each emergency rule that somebody could ask for instead.
@@ -46,7 +48,7 @@ class Waiting:
     kind: str
     digest: str
     version: str
-    since: str
+    since: datetime
     kinds: tuple[str, ...] = ()
     roles: tuple[RoleApprovals, ...] = ()
     met: bool = False
@@ -64,7 +66,7 @@ def waiting_data(one: Waiting) -> dict[str, Any]:
         "kind": one.kind,
         "version": one.version,
         "digest": one.digest,
-        "since": one.since,
+        "since": rfc3339(one.since),
         "kinds": list(one.kinds),
         "items": list(one.items or (one.item,)),
         "agreed": one.met,
@@ -145,7 +147,7 @@ def _way(site: Site, one: ReceivedRelease, others: list[ReceivedRelease]) -> tup
     return find_upgrade_path(running.version, one.item, tuple(stops))
 
 
-def _since(site: Site, item: str | None) -> str:
+def _since(site: Site, item: str | None) -> datetime:
     """When the last thing happened that makes a plan another one; for a proposal, also when it was first seen."""
     state = site.state
     seen = [one.at for one in state.trust.proposed if one.item == item]
@@ -224,7 +226,15 @@ def _export(site: Site) -> list[Waiting]:
         return []
     item = export_item(state.reports.seq)
     return [
-        _weighed(site, (item,), item, "export", state.reports.head, "", max(state.reports.at or "", _since(site, None)))
+        _weighed(
+            site,
+            (item,),
+            item,
+            "export",
+            state.reports.head,
+            "",
+            max(filter(None, (state.reports.at, _since(site, None)))),
+        )
     ]
 
 
@@ -250,7 +260,7 @@ def _weigh(site: Site, items: tuple[str, ...]) -> tuple[ApprovalStatus, tuple[st
 
 
 def _weighed(
-    site: Site, items: tuple[str, ...], item: str, kind: str, digest: str, version: str, since: str
+    site: Site, items: tuple[str, ...], item: str, kind: str, digest: str, version: str, since: datetime
 ) -> Waiting:
     try:
         standing, kinds = _weigh(site, items)
@@ -264,7 +274,7 @@ def _agreed(
     kind: str,
     digest: str,
     version: str,
-    since: str,
+    since: datetime,
     standing: ApprovalStatus,
     kinds: tuple[str, ...],
     items: tuple[str, ...],
@@ -285,5 +295,5 @@ def _agreed(
     )
 
 
-def _broken(item: str, kind: str, since: str, error: WaybillError) -> Waiting:
+def _broken(item: str, kind: str, since: datetime, error: WaybillError) -> Waiting:
     return Waiting(item, kind, "", "", since, problem=str(error))

@@ -10,6 +10,7 @@ from manifests.documents.contract import Contract
 from manifests.documents.release import Probe, Release
 from manifests.documents.rollback import Rollback
 from manifests.words.fingerprint import as_groups
+from manifests.words.time import rfc3339
 from manifests.words.units import show_duration, show_size
 from verifier.approval.differences.compare_values import Difference
 from verifier.approval.differences.contract import signal_facts
@@ -355,7 +356,7 @@ def queue_text(waiting: tuple[Waiting, ...]) -> str:
         state = "agreed" if one.met else "waits"
         lines.append(
             f"{' '.join(one.items or (one.item,))}  {one.kind} {one.version}  {', '.join(one.kinds)}  "
-            f"{state}: {roles}  since {one.since}"
+            f"{state}: {roles}  since {rfc3339(one.since)}"
         )
         for rule in one.emergency:
             asked = ", ".join(f"{role.role} {role.counted}" for role in rule.roles)

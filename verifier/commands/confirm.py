@@ -7,6 +7,7 @@ import click
 
 from console.options import passphrase_option, verb
 from console.result import Result
+from manifests.words.time import optional_time
 from verifier.approval.confirmation import acknowledge_time
 from verifier.commands.install import install_output
 from verifier.commands.site_options import (
@@ -34,6 +35,8 @@ def confirm_command(key: str | None, passphrase_fd: int | None, claimed: str | N
     if claimed is not None:
         with hold_here(place, "confirm") as site:
             acknowledge_time(site, claimed, signer)
-            return Result(f"time has passed until {claimed}", {"time_floor": site.state.trust.time_floor})
+            return Result(
+                f"time has passed until {claimed}", {"time_floor": optional_time(site.state.trust.time_floor)}
+            )
     with hold_here(place, "confirm") as site:
         return install_output(confirm(site, runtime_here(), signer, write_report_after), "confirmed")

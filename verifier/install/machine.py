@@ -6,12 +6,12 @@ the first change of data or after the switch leads back to the former generation
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
 from manifests.documents.approval import SignedApproval
 from manifests.trust.root import Mark
 from manifests.words.errors import HostError
+from manifests.words.time import parse_time
 from verifier.change.recovery import (
     CloseAct,
     ConfirmTrial,
@@ -198,10 +198,10 @@ def _confirm(context: ActContext, by: ManualConfirmation | None) -> None:
         # A release may state a lower floor than one before it did; the site keeps the higher one.
         floor = max(floor, stream.floor)
     issued_at, known = context.target.release.issued_at, state.trust.time_floor
-    issued = datetime.fromisoformat(issued_at)
+    issued = parse_time(issued_at)
     # A date so far beyond all that is known proves nothing. It is kept as a claim that a person may confirm.
     far_ahead = issued > effective_now(context.site.host.now(), known) + FAR_AHEAD
-    proves_time = not far_ahead and (known is None or issued > datetime.fromisoformat(known))
+    proves_time = not far_ahead and (known is None or issued > known)
     context.write(
         Confirmed(
             generation=planned.target,

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from manifests.words.time import rfc3339
 from manifests.words.units import show_size
 from verifier.approval.page import Page, Row, Section, Table
 from verifier.reporting.access_probes import MAX_EACH
@@ -56,13 +57,13 @@ def offboarding_page(site: Site, about: str = "") -> Page:
     """Of a site whose vendor's access was ended."""
     state = site.state
     now = state.offboarding
-    if now is None or now.done is None:
+    if now is None or now.done_at is None:
         raise ValueError("nothing was ended here")
     sections = (_ended(site, now), _tried(now), _stays(site), _works(site, now), _elsewhere(site, now))
     return Page(
         title=f"{state.trust.vendor} has no access to {state.site} any more",
         sections=sections,
-        lead=(f"since {now.done_at}, entry by entry in the journal, whose head is {state.head}",),
+        lead=(f"since {rfc3339(now.done_at)}, entry by entry in the journal, whose head is {state.head}",),
         about=about,
     )
 
@@ -74,7 +75,7 @@ def _ended(site: Site, now: Offboarding) -> Section:
     )
     facts = [
         ("reason", f"{now.asked.reason}: {now.asked.detail}"),
-        ("asked", now.asked_at),
+        ("asked", rfc3339(now.asked_at)),
         ("agreed to by", people or "nobody had to agree, by the policy in force"),
         ("plan", done.plan if done else ""),
     ]

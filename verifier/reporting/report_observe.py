@@ -10,6 +10,7 @@ from manifests.documents import report_components as r_report_components
 from manifests.documents.release import Release
 from manifests.words.digest import is_digest
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
+from manifests.words.time import rfc3339
 from manifests.words.units import parse_duration
 from verifier.approval.queue import waiting_items
 from verifier.change.driver_steps import observe
@@ -157,7 +158,7 @@ def waiting_of(site: Site) -> Iterable[r.WaitingItem]:
             kind=f"{one.kind}-refused" if one.problem else one.kind,
             digest=one.digest if one.kind in ("release", "rollback") else None,
             roles=tuple(r.RoleCount(role=two.role, have=two.have, need=two.need) for two in one.roles if two.need),
-            since=one.since,
+            since=rfc3339(one.since),
             since_seq=1,
         )
 

@@ -12,7 +12,7 @@ from manifests.documents import report as r
 from manifests.documents.release import FORMAT
 from manifests.trust.rotation import MAX_SUCCESSION, SignedRotation
 from manifests.words.errors import DamagedError
-from manifests.words.time import rfc3339
+from manifests.words.time import optional_time, rfc3339
 from verifier.reporting.report_reduce import fit, shorten_chain
 from verifier.rules.time import clock_verdict
 from verifier.site.folder import Site
@@ -172,7 +172,7 @@ def _trust(state: SiteState, observed: SiteObservation, now: datetime) -> r.Trus
         floor=state.floor,
         roots_replaced=state.trust.root_line,
         revocations=ended.revocations if ended else state.trust.revocations[0] if state.trust.revocations else 0,
-        time_floor=state.trust.time_floor,
+        time_floor=optional_time(state.trust.time_floor),
         clock=clock_verdict(state.trust.time_floor, now),
         clock_back=state.clock_back,
         alarms=tuple(r.SeenAlarm(code=one.code, digest=one.digest) for one in state.alarms[-32:]),
@@ -232,7 +232,9 @@ def _policy(state: SiteState) -> r.PolicyState:
     founded = [one.number for one in state.trust.policies if one.reason is not None]
     return r.PolicyState(
         emergency=tuple(
-            r.EmergencyUse(rule=one.rule, policy=numbers[one.policy], release=one.release, plan=one.plan, at=one.at)
+            r.EmergencyUse(
+                rule=one.rule, policy=numbers[one.policy], release=one.release, plan=one.plan, at=rfc3339(one.at)
+            )
             for one in [*uses.values()][-16:]
         ),
         number=state.trust.policy_number,
@@ -271,7 +273,7 @@ def _rollbacks(state: SiteState) -> tuple[r.ReportedRollback, ...]:
             left=releases[one.source],
             cause=one.code,
             automatic=one.automatic,
-            at=one.at,
+            at=rfc3339(one.at),
             authorisation=one.authorisation,
         )
         for one in state.installs.rollbacks[-64:]

@@ -8,7 +8,7 @@ from typing import Any
 from manifests.documents.plan import parse_plan
 from manifests.words.errors import AttentionError, DamagedError, UntrustedError, WaybillError
 from manifests.words.text import table
-from manifests.words.time import age, rfc3339
+from manifests.words.time import age, optional_time, parse_time, rfc3339
 from manifests.words.units import parse_duration, show_times
 from verifier.approval.queue import Waiting, waiting_data
 from verifier.approval.review import queue_text
@@ -146,11 +146,9 @@ def _in_force(site: Site) -> list[str]:
             f"           replaced on paper {state.trust.root_line} times, last because: {state.trust.root_reason}"
         )
     lines += [f"           emergency rule {one.words}" for one in emergency_rules(site)]
-    if state.trust.time_claimed:
-        lines.append(
-            f"time       {state.trust.time_claimed} is claimed; "
-            f"waybill confirm --time {state.trust.time_claimed} --key KEY believes it"
-        )
+    if state.trust.time_claimed is not None:
+        claimed = rfc3339(state.trust.time_claimed)
+        lines.append(f"time       {claimed} is claimed; waybill confirm --time {claimed} --key KEY believes it")
     lines.append(
         f"revoked    by list {state.trust.revocations[0]}" if state.trust.revocations else "revoked    no list yet"
     )
@@ -170,15 +168,15 @@ def _spoken_of(site: Site, now: datetime) -> list[str]:
     lines += [f"late       {one}" for one in late_of(site, now)]
     if state.torn or site.torn:
         lines.append(f"journal    {state.torn + bool(site.torn)} times its last line was cut off by a crash")
-    verdict = clock_verdict(state.trust.time_floor, now)
-    if verdict == "behind":
+    floor = state.trust.time_floor
+    verdict = clock_verdict(floor, now)
+    if floor is not None and verdict == "behind":
         lines.append(
-            f"clock      {rfc3339(now)} is behind: a confirmed release proves "
-            f"that it is {state.trust.time_floor} or later"
+            f"clock      {rfc3339(now)} is behind: a confirmed release proves that it is {rfc3339(floor)} or later"
         )
-    elif verdict == "ahead":
+    elif floor is not None and verdict == "ahead":
         lines.append(
-            f"clock      {rfc3339(now)} is {FAR_AHEAD.days} days or more beyond {state.trust.time_floor}, "
+            f"clock      {rfc3339(now)} is {FAR_AHEAD.days} days or more beyond {rfc3339(floor)}, "
             "the latest time that a confirmed release proves"
         )
     if state.clock_back:
@@ -287,8 +285,8 @@ def _data(
         "waiting": [waiting_data(one) for one in waiting],
         "late": list(late_of(site, now)),
         "clock": clock_verdict(state.trust.time_floor, now),
-        "time_floor": state.trust.time_floor,
-        "time_claimed": state.trust.time_claimed,
+        "time_floor": optional_time(state.trust.time_floor),
+        "time_claimed": optional_time(state.trust.time_claimed),
         "reserve": site.reserve.exists(),
         "alarms": [{"code": one.code, "detail": one.detail} for one in state.alarms],
         "unseen": unseen,
@@ -357,7 +355,7 @@ def late_of(site: Site, now: datetime) -> tuple[str, ...]:
     every = installed.settings.report.every
     left = [entry.record.at for entry in site.entries if _is_export(entry.record.event)]
     since = left[-1] if left else site.entries[0].record.at
-    if every != "never" and datetime.fromisoformat(since) + timedelta(seconds=parse_duration(every)) < at:
+    if every != "never" and parse_time(since) + timedelta(seconds=parse_duration(every)) < at:
         last = f"the last one left {since}" if left else "none has left yet"
         found.append(f"a report is promised every {every}; {last}")
     return tuple(found)
@@ -372,12 +370,14 @@ def _offboarding(state: SiteState) -> list[str]:
     now = state.offboarding
     if now is None:
         return []
-    if now.done is None:
-        return [f"vendor     asked at {now.asked_at} that its access ends ({now.asked.reason}): {now.asked.detail}"]
+    if now.done is None or now.done_at is None:
+        return [
+            f"vendor     asked at {rfc3339(now.asked_at)} that its access ends ({now.asked.reason}): {now.asked.detail}"
+        ]
     count = {word: sum(one.outcome == word for one in now.tried) for word in ("refused", "unproven", "accepted")}
     proof = ", ".join(f"{number} {word}" for word, number in count.items() if number) or "nothing tried yet"
     unfinished = "" if now.ended else "; unfinished: waybill offboard goes on"
-    return [f"vendor     its access ended at {now.done_at} ({now.done.reason}); {proof}{unfinished}"]
+    return [f"vendor     its access ended at {rfc3339(now.done_at)} ({now.done.reason}); {proof}{unfinished}"]
 
 
 def _unproved(site: Site) -> list[str]:
@@ -436,5 +436,5 @@ def generations_text(site: Site) -> str:
         here = "runs" if one.number == state.installs.current else "former" if one.number == former else ""
         if not here and not site.generation_folder(one.number).is_dir():
             here = "cleared away"
-        rows.append((str(one.number), one.version, str(one.state), one.since, here))
+        rows.append((str(one.number), one.version, str(one.state), rfc3339(one.since), here))
     return table(rows, ("generation", "version", "state", "since", ""))

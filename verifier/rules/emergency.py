@@ -6,6 +6,7 @@ policy came into force; with the next policy the count begins anew.
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from manifests.documents.approval import SignedApproval
 from manifests.documents.policy import ChangeRule, Emergency, Policy
@@ -23,7 +24,7 @@ class Use:
     rule: str
     plan: str
     release: str
-    at: str
+    at: datetime
 
 
 def why_not(rule: Emergency, kinds: Collection[ChangeRule], severities: Iterable[str], classes: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from manifests.documents.policy import Policy, Windows
 from manifests.documents.release import Release
 from manifests.documents.report import Clock
 from manifests.words.errors import RefusedError
+from manifests.words.time import parse_time
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY = timedelta(days=1)
@@ -16,19 +17,18 @@ DAY = timedelta(days=1)
 FAR_AHEAD = timedelta(days=400)
 
 
-def effective_now(now: datetime, time_floor: str | None) -> datetime:
+def effective_now(now: datetime, time_floor: datetime | None) -> datetime:
     """The later of the host's clock and the latest time that a confirmed release proved."""
-    return max(now, datetime.fromisoformat(time_floor)) if time_floor else now
+    return max(now, time_floor) if time_floor else now
 
 
-def clock_verdict(time_floor: str | None, now: datetime) -> Clock:
+def clock_verdict(time_floor: datetime | None, now: datetime) -> Clock:
     """The host's clock against the latest time that a confirmed release proved."""
     if time_floor is None:
         return "plausible"
-    floor = datetime.fromisoformat(time_floor)
-    if now < floor:
+    if now < time_floor:
         return "behind"
-    return "ahead" if now > floor + FAR_AHEAD else "plausible"
+    return "ahead" if now > time_floor + FAR_AHEAD else "plausible"
 
 
 def in_window(times: tuple[str, ...], now: datetime) -> bool:
@@ -90,7 +90,7 @@ def passed_dates(release: Release, now: datetime) -> tuple[tuple[str, str], ...]
         ("late", release.next_expected_by, "a newer release was expected by"),
         ("support-ended", release.supported_until, "it is supported until"),
     ):
-        if date is not None and now >= datetime.fromisoformat(date).replace(tzinfo=UTC) + DAY:
+        if date is not None and now >= parse_time(date) + DAY:
             found.append((finding, f"{words} {date}"))
     return tuple(found)
 

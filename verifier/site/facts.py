@@ -38,7 +38,7 @@ def _facts(state: SiteState, channel: str) -> SiteFacts:
         known=dict(stream.used) if stream else {},
         highest=stream.mark if stream else None,
         floor=state.floor_of(channel),
-        time_floor=state.trust.time_floor or "",
+        time_floor=state.trust.time_floor,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from manifests.words.time import rfc3339
 from verifier.site.journal.events import Actor
 
 
@@ -31,7 +32,7 @@ class Host:
 
     def stamp(self) -> str:
         """The wall clock as documents write it (RFC 3339)."""
-        return self.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return rfc3339(self.now())
 
 
 def this_host() -> Host:

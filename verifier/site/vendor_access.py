@@ -5,6 +5,7 @@ from manifests.documents.plan import Plan
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError
+from manifests.words.time import rfc3339
 from verifier.site.journal.state import SiteState
 
 MAX_PROBES = 16
@@ -41,9 +42,9 @@ def offboard_plan(state: SiteState) -> Plan:
 
 def check_served(state: SiteState) -> None:
     """Raise RefusedError once this site has no vendor any more."""
-    if state.offboarded and state.offboarding is not None:
+    if state.offboarding is not None and state.offboarding.done_at is not None:
         raise RefusedError(
-            f"the access of {state.trust.vendor} was ended at {state.offboarding.done_at}",
+            f"the access of {state.trust.vendor} was ended at {rfc3339(state.offboarding.done_at)}",
             where="site",
             remedy="status, history and rollback still work; for a vendor again, waybill enroll a new folder",
             finding="offboarded",
@@ -58,7 +59,7 @@ def beforehand(state: SiteState) -> tuple[tuple[str, ...], tuple[str, ...]]:
     running, retires = state.installs.running, now.asked.reason == "retired"
     runs = f"the software that runs ({running.product} {running.version}), " if running else ""
     done = (
-        f"asked at {now.asked_at}, because: {now.asked.detail}",
+        f"asked at {rfc3339(now.asked_at)}, because: {now.asked.detail}",
         f"root {state.trust.root.version} of {state.trust.vendor} is believed no more; its documents stay as evidence",
         "what was believed before is tried once more; each has to be refused, and the last report says so",
         f"stays: {runs}data, images, backups, journal, the generations that are kept here",

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from content.sigstore.image_signers import signer_problems
 from content.trust.head import VerifiedHead
 from manifests.documents.release import Release, handler_digest
 from manifests.trust.root import Mark, Pin
 from manifests.words.errors import NewerError, RefusedError, UntrustedError, WaybillError
+from manifests.words.time import parse_time
 from manifests.words.version import in_any
 from verifier.trust.findings import VERIFIER_VERSION, Finding, ok, refused
 
@@ -26,7 +27,7 @@ class SiteFacts:
         known: Digest by mark of every release of this stream that was received.
         highest: The mark: highest (epoch, sequence) seen.
         floor: Lowest still acceptable.
-        time_floor: Latest time that a confirmed release stated (RFC 3339), or empty.
+        time_floor: Latest time that a confirmed release stated, None before the first.
         others: What it knows of another channel that it is about to follow, by that channel's name.
     """
 
@@ -42,7 +43,7 @@ class SiteFacts:
     known: Mapping[Mark, str] = field(default_factory=dict)
     highest: Mark | None = None
     floor: Mark | None = None
-    time_floor: str = ""
+    time_floor: datetime | None = None
     others: Mapping[str, "SiteFacts"] = field(default_factory=dict)
 
     def towards(self, channel: str) -> "SiteFacts":
@@ -234,13 +235,13 @@ def judge_way(release: Release, site: SiteFacts) -> tuple[Finding, ...]:
 
 def _judge_time(release: Release, site: SiteFacts | None, now: datetime) -> list[Finding]:
     """Times are shown and warned about; the wall clock is never a gate."""
-    floor = site.time_floor if site is not None else ""  # F-14.7
-    effective = max(now, datetime.fromisoformat(floor)) if floor else now
+    floor = site.time_floor if site is not None else None  # F-14.7
+    effective = max(now, floor) if floor else now
     findings = []
-    if floor and now < datetime.fromisoformat(floor):
-        findings.append(Finding("clock-behind", "warning", f"this host says {now:%F}, releases knew {floor[:10]}"))
-    issued = datetime.fromisoformat(release.issued_at)
-    due = release.next_expected_by and datetime.fromisoformat(release.next_expected_by).replace(tzinfo=UTC)
+    if floor and now < floor:
+        findings.append(Finding("clock-behind", "warning", f"this host says {now:%F}, releases knew {floor:%F}"))
+    issued = parse_time(release.issued_at)
+    due = release.next_expected_by and parse_time(release.next_expected_by)
     if issued > effective:
         findings.append(Finding("issued-in-future", "warning", f"issued {release.issued_at}, this host says {now:%F}"))
     if due and effective > due:

@@ -7,6 +7,7 @@ import pytest
 
 from manifests.documents import report as r
 from manifests.documents import report_reader as r_report_reader
+from manifests.words.time import parse_time
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
 from tests.vendor import Vendor
@@ -39,14 +40,15 @@ def test_the_whole_life_by_a_wrong_clock(tmp_path: Path, first: datetime, then: 
     # A release proves that it is later than its own date. Fifty years beyond what the host says that is not believed
     # unless a person says so; it is kept as a claim, and stops nothing.
     state = place.open().state
-    believed = "2026-02-01T00:00:00Z" if first == FAR else None
+    claimed = parse_time("2026-02-01T00:00:00Z")
+    believed = claimed if first == FAR else None
     assert (state.trust.time_floor, state.trust.time_claimed) == (
         believed,
-        None if believed else "2026-02-01T00:00:00Z",
+        None if believed else claimed,
     )
     place.clock.at = then
     assert place.bring(SECOND.write(tmp_path / "2.tar")).error is None
-    believed = "2026-02-20T00:00:00Z" if FAR in (first, then) else None
+    believed = parse_time("2026-02-20T00:00:00Z") if FAR in (first, then) else None
     assert place.open().state.trust.time_floor == believed
     assert place.rollback(1, "ops-1").error is None
     state = place.open().state

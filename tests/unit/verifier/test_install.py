@@ -29,6 +29,7 @@ from manifests.words.errors import (
     WaitingError,
     WaybillError,
 )
+from manifests.words.time import parse_time
 from manifests.words.units import parse_size
 from tests.faults.model import QuickDisk
 from tests.place import NAMES, Place, make_place
@@ -769,7 +770,7 @@ def test_no_such_item(place: Place) -> None:
 
 def test_time_moves_only_so_far(place: Place) -> None:
     place.bring(bundle(place, FIRST))
-    assert place.open().state.trust.time_floor == "2026-01-02T03:04:05Z"
+    assert place.open().state.trust.time_floor == parse_time("2026-01-02T03:04:05Z")
     far = second(change={**FIRST.change, "issued_at": "2099-01-01T00:00:00Z"})
     assert place.bring(bundle(place, far)).error is None
-    assert place.open().state.trust.time_floor == "2026-01-02T03:04:05Z"
+    assert place.open().state.trust.time_floor == parse_time("2026-01-02T03:04:05Z")

@@ -18,6 +18,7 @@ from manifests.trust.private_keys import encode_private, generate_key
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import AttentionError, RefusedError, UntrustedError, WaitingError
+from manifests.words.time import rfc3339
 from tests.consignments import consignment_for, signed
 from tests.faults.crash import recording, states
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk, RecordingDisk
@@ -479,7 +480,7 @@ def test_who_is_asked_reads_what_ends_what_stays_and_what_is_for_ever(place: Pla
         shown = json.loads(CliRunner().invoke(review_command, ["offboard", "--site", str(place.path), "--json"]).stdout)
         assert shown["title"] == "the vendor's access ends"
         work = shown["work"]
-        assert work[0] == f"asked at {site.state.offboarding.asked_at}, because: {words}"  # type: ignore[union-attr]  # asked
+        assert work[0] == f"asked at {rfc3339(site.state.offboarding.asked_at)}, because: {words}"  # type: ignore[union-attr]  # asked
         assert work[1].startswith(f"root 1 of {site.state.trust.vendor} is believed no more")
         kept = "data, images, backups, journal, the generations that are kept here"
         assert f"stays: the software that runs (small 1.1.0), {kept}" in work

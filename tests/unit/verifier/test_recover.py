@@ -1,5 +1,7 @@
 """Every state of the table against every observation: one decision, and never a wrong one."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from manifests.trust.private_keys import generate_key
@@ -22,6 +24,7 @@ from verifier.site.journal.events import Act, Planned
 from verifier.site.journal.state import InstallState, SiteState, Transaction, TrustState
 from verifier.site.journal.transitions import BEFORE_CHANGE, MOVES, RESTING, TABLE, State
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 D = digest_of(b"x")
 KEY = generate_key().public
 PLANNED = Planned(
@@ -52,14 +55,14 @@ def site(state: State | None, *, act: Act | None = None, current: int = 1, **mor
         enrolled_channel="stable",
         site_key=KEY,
         key_epoch=1,
-        enrolled_at="",
+        enrolled_at=NOW,
         verifier="",
         head=D,
         seq=1,
         last_change=D,
         last_change_seq=1,
-        last_change_at="",
-        last_at="",
+        last_change_at=NOW,
+        last_at=NOW,
         trust=TrustState(vendor="v", practice=False, root=Pin(version=1, digest=D)),
         installs=InstallState(current=current, transaction=now),
     )

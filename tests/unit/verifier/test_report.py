@@ -22,6 +22,7 @@ from manifests.transport.symbols import cut_report
 from manifests.trust.envelope import INTOTO, verify_statement
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, RefusedError, TrialError, UntrustedError
+from manifests.words.time import parse_time
 from tests.bench.report import many_installed
 from tests.consignments import consignment_for, signed
 from tests.place import Place, make_place
@@ -444,7 +445,7 @@ def test_two_hundred_real_images_fit_into_a_core_and_into_sixteen_symbols(tmp_pa
     ],
 )
 def test_the_clock_is_judged_against_what_was_proved(floor: str | None, verdict: str) -> None:
-    assert clock_verdict(floor, datetime(2026, 3, 1, tzinfo=UTC)) == verdict
+    assert clock_verdict(parse_time(floor) if floor else None, datetime(2026, 3, 1, tzinfo=UTC)) == verdict
 
 
 def test_handing_out_is_a_copy_and_overwrites_nothing(place: Place, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UntrustedError, WaybillError
 from manifests.words.progress import no_progress
+from manifests.words.time import parse_time
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
 from tests.rootwork import FIRST, NEW_ROOT, SECOND_ROOT_FILE, THIRD_ROOT_FILE, bring, listing, next_root, with_chain
@@ -429,7 +430,7 @@ def test_a_time_far_ahead_is_claimed_until_a_person_says_so(place: Place) -> Non
     far = FIRST.but(change={"issued_at": "2099-01-01T00:00:00Z"})
     assert place.bring(far.write(place.path.parent / "far.tar")).error is None
     state = place.open().state
-    assert (state.trust.time_floor, state.trust.time_claimed) == (None, "2099-01-01T00:00:00Z")
+    assert (state.trust.time_floor, state.trust.time_claimed) == (None, parse_time("2099-01-01T00:00:00Z"))
     assert "2099-01-01T00:00:00Z is claimed" in read_status(place.open(), (), None, place.clock.at).text
     with place.hold() as site:
         with pytest.raises(RefusedError, match="is not claimed"):
@@ -438,4 +439,4 @@ def test_a_time_far_ahead_is_claimed_until_a_person_says_so(place: Place) -> Non
             acknowledge_time(site, "2099-01-01T00:00:00Z", LOST)
         acknowledge_time(site, "2099-01-01T00:00:00Z", place.people["ops-1"])
     state = place.open().state
-    assert (state.trust.time_floor, state.trust.time_claimed) == ("2099-01-01T00:00:00Z", None)
+    assert (state.trust.time_floor, state.trust.time_claimed) == (parse_time("2099-01-01T00:00:00Z"), None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 
 from manifests.words.errors import UntrustedError
 from verifier.site.journal.events import (
@@ -32,6 +33,7 @@ from verifier.site.journal.events import (
 from verifier.site.journal.fold_transaction import (
     apply_planned,
     apply_to_transaction,
+    entry_time,
     impossible_entry,
     record_change,
     replace_stream,
@@ -75,13 +77,14 @@ def apply(state: SiteState | None, record: Record, digest: str) -> SiteState:
         return _enrolled(event, record, digest)
     if state is None:
         raise impossible_entry(record, "the first entry is not the enrolment")
-    back = state.clock_back + (record.at < state.last_at)
+    at = entry_time(record, record.at)
+    back = state.clock_back + (at < state.last_at)
     elapsed = state.elapsed(record.boot, record.uptime)
     state = replace(
         state,
         head=digest,
         seq=record.seq,
-        last_at=record.at,
+        last_at=at,
         clock_back=back,
         boot=record.boot,
         uptime=record.uptime,
@@ -104,7 +107,7 @@ def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteS
         case PolicyInForce():
             return _policy(record_change(state, record, digest), event, record)
         case Proposed():
-            return _proposed(state, event, record)
+            return _proposed(state, event)
         case RootInForce():
             if event.pin.version <= state.trust.root.version:
                 raise impossible_entry(record, f"root {event.pin.version} after root {state.trust.root.version}")
@@ -120,7 +123,7 @@ def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteS
                 trust=replace(state.trust, root=event.pin, root_line=line, root_reason=event.reason),
             )
         case TimeAcknowledged():
-            floor = max(filter(None, (state.trust.time_floor, event.time)))
+            floor = max(filter(None, (state.trust.time_floor, entry_time(record, event.time))))
             return replace(state, trust=replace(state.trust, time_floor=floor, time_claimed=None))
         case RevocationsInForce():
             if state.trust.revocations is not None and event.version <= state.trust.revocations[0]:
@@ -140,12 +143,14 @@ def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteS
         case Alarm():
             return replace(state, alarms=(*state.alarms, event), reports=replace(state.reports, owed=True))
         case Verdict():
-            return replace(state, trust=replace(state.trust, verdicts=(*state.trust.verdicts, _said(event, record))))
+            return replace(
+                state, trust=replace(state.trust, verdicts=(*state.trust.verdicts, _said(event, record, state.last_at)))
+            )
         case Reported():
             if event.seq <= state.reports.seq:
                 raise impossible_entry(record, f"report {event.seq} after report {state.reports.seq}")
             state = replace(
-                state, reports=replace(state.reports, seq=event.seq, head=event.digest, at=record.at, owed=False)
+                state, reports=replace(state.reports, seq=event.seq, head=event.digest, at=state.last_at, owed=False)
             )
             return _told_last(state, event)
         case OffboardAsked() | Offboarded() | Tried() | OffboardDone():
@@ -178,28 +183,31 @@ def _policy(state: SiteState, event: PolicyInForce, record: Record) -> SiteState
     )
 
 
-def _proposed(state: SiteState, event: Proposed, record: Record) -> SiteState:
+def _proposed(state: SiteState, event: Proposed) -> SiteState:
     others = tuple(one for one in state.trust.proposed if one.item != event.item)
     return replace(
         state,
-        trust=replace(state.trust, proposed=(*others, Proposal(event.item, event.subject, event.account, record.at))),
+        trust=replace(
+            state.trust, proposed=(*others, Proposal(event.item, event.subject, event.account, state.last_at))
+        ),
     )
 
 
 def _enrolled(event: Enrolled, record: Record, digest: str) -> SiteState:
+    at = entry_time(record, record.at)
     return SiteState(
         site=event.site,
         enrolled_channel=event.channel,
         site_key=event.site_key,
         key_epoch=event.key_epoch,
-        enrolled_at=record.at,
+        enrolled_at=at,
         verifier=event.verifier,
         head=digest,
         seq=record.seq,
         last_change=digest,
         last_change_seq=record.seq,
-        last_change_at=record.at,
-        last_at=record.at,
+        last_change_at=at,
+        last_at=at,
         trust=TrustState(
             vendor=event.vendor,
             practice=event.practice,
@@ -254,14 +262,19 @@ def _offboarding(
     if isinstance(event, OffboardAsked):
         if state.offboarded:
             raise impossible_entry(record, "asked to end what has ended")
-        return replace(state, offboarding=Offboarding(asked=event, asked_at=record.at))
+        return replace(state, offboarding=Offboarding(asked=event, asked_at=state.last_at))
     if now is None or state.offboarded == isinstance(event, Offboarded) or now.ended is not None:
         raise impossible_entry(record, f"{event.__struct_config__.tag} before it was asked for, or again")
     match event:
         case Offboarded():
             before = state.trust.revocations[0] if state.trust.revocations else 0
             done = replace(
-                now, done=event, done_at=record.at, root=state.trust.root, revocations=before, before=state.reports.seq
+                now,
+                done=event,
+                done_at=state.last_at,
+                root=state.trust.root,
+                revocations=before,
+                before=state.reports.seq,
             )
             return replace(
                 state,
@@ -305,7 +318,7 @@ def _received(state: SiteState, event: Received, record: Record) -> SiteState:
         signers=event.signers,
         practice=event.practice,
         source=event.source,
-        received_at=record.at,
+        received_at=state.last_at,
         received_by=record.actor.sudo or record.actor.account,
         seq=record.seq,
     )
@@ -348,7 +361,7 @@ def _consigned(state: SiteState, event: Consigned, record: Record) -> SiteState:
     )
 
 
-def _said(event: Verdict, record: Record) -> RecordedVerdict:
+def _said(event: Verdict, record: Record, at: datetime) -> RecordedVerdict:
     return RecordedVerdict(
         item=event.item,
         plan=event.plan,
@@ -358,7 +371,7 @@ def _said(event: Verdict, record: Record) -> RecordedVerdict:
         role=event.role,
         verdict=event.verdict,
         condition=event.condition,
-        at=record.at,
+        at=at,
         seq=record.seq,
     )
 

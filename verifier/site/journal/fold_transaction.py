@@ -1,8 +1,10 @@
 """Journal entries about a transaction, applied to the state."""
 
 from dataclasses import replace
+from datetime import datetime
 
-from manifests.words.errors import UntrustedError
+from manifests.words.errors import MalformedError, UntrustedError
+from manifests.words.time import parse_time
 from verifier.rules.emergency import Use
 from verifier.site.journal.events import (
     Approved,
@@ -27,7 +29,7 @@ def apply_to_transaction(state: SiteState, event: Event, record: Record, digest:
         case Approved():
             if now.state != State.PLANNED:
                 raise impossible_entry(record, f"approved in state {now.state}")
-            return apply_approved(state, now, event, record)
+            return apply_approved(state, now, event)
         case Intent():
             return _intent(state, now, event, record)
         case Outcome():
@@ -49,15 +51,15 @@ def apply_to_transaction(state: SiteState, event: Event, record: Record, digest:
 
 def record_change(state: SiteState, record: Record, digest: str) -> SiteState:
     """Plans that were made before this entry are no longer what would be done."""
-    return replace(state, last_change=digest, last_change_seq=record.seq, last_change_at=record.at)
+    return replace(state, last_change=digest, last_change_seq=record.seq, last_change_at=state.last_at)
 
 
-def apply_approved(state: SiteState, now: Transaction, event: Approved, record: Record) -> SiteState:
+def apply_approved(state: SiteState, now: Transaction, event: Approved) -> SiteState:
     approved = replace(now, state=State.APPROVED, approvals=event.approvals, rule=event.rule or "")
     state = replace(state, installs=replace(state.installs, transaction=approved))
     if event.rule is None:
         return state
-    use = Use(now.planned.policy, event.rule, now.planned.plan, now.planned.release, record.at)
+    use = Use(now.planned.policy, event.rule, now.planned.plan, now.planned.release, state.last_at)
     return replace(state, trust=replace(state.trust, uses=(*state.trust.uses, use)))
 
 
@@ -80,7 +82,7 @@ def apply_planned(state: SiteState, event: Planned, record: Record) -> SiteState
         raise impossible_entry(record, "planned while something is paused")
     if event.authorisation is not None and event.authorisation in state.trust.spent:
         raise impossible_entry(record, "an authorisation is used again")
-    planned = Transaction(planned=event, state=State.PLANNED, begun_at=record.at, seq=record.seq)
+    planned = Transaction(planned=event, state=State.PLANNED, begun_at=state.last_at, seq=record.seq)
     return replace(state, installs=replace(state.installs, transaction=planned))
 
 
@@ -172,7 +174,7 @@ def _outcome(state: SiteState, now: Transaction, event: Outcome, record: Record,
     if event.step is not None and (now.act, now.part) != (event.act, event.step):
         steps = (*(one for one in now.steps if one[0] != event.step), (event.step, event.result))
         state = replace(state, installs=replace(state.installs, transaction=replace(now, steps=steps)))
-        return _probed(state, event, event.step, record) if event.act == "probe" else state
+        return _probed(state, event, event.step) if event.act == "probe" else state
     if now.act != event.act:
         raise impossible_entry(record, f"outcome of {event.act} without its intent")
     move = next(one for one in TABLE if one.act == event.act and one.during == now.state)
@@ -204,13 +206,13 @@ def _outcome(state: SiteState, now: Transaction, event: Outcome, record: Record,
     return state
 
 
-def _probed(state: SiteState, event: Outcome, probe: str, record: Record) -> SiteState:
+def _probed(state: SiteState, event: Outcome, probe: str) -> SiteState:
     """A probe's result; its word is the outcome's code."""
     before = next((one.failures for one in state.installs.health if one.probe == probe), 0)
     failures = 0 if event.code == "passing" else before + 1
     others = tuple(one for one in state.installs.health if one.probe != probe)
     return replace(
-        state, installs=replace(state.installs, health=(*others, Health(probe, event.code, failures, record.at)))
+        state, installs=replace(state.installs, health=(*others, Health(probe, event.code, failures, state.last_at)))
     )
 
 
@@ -219,9 +221,9 @@ def _switched(state: SiteState, now: Transaction, record: Record, digest: str) -
     known = state.installs.generation(planned.target)
     if known is not None:
         # Going back to a generation does not make it another one.
-        generation = replace(known, state=State.SWITCHED, since=record.at, seq=record.seq)
+        generation = replace(known, state=State.SWITCHED, since=state.last_at, seq=record.seq)
     else:
-        generation = _generation(now, record)
+        generation = _generation(now, state.last_at, record.seq)
     others = (
         replace(one, taken_back=True) if planned.action == "rollback" and one.number == planned.document else one
         for one in state.installs.generations
@@ -237,7 +239,7 @@ def _switched(state: SiteState, now: Transaction, record: Record, digest: str) -
     )
 
 
-def _generation(now: Transaction, record: Record) -> Generation:
+def _generation(now: Transaction, since: datetime, seq: int) -> Generation:
     planned = now.planned
     return Generation(
         number=planned.target,
@@ -257,8 +259,8 @@ def _generation(now: Transaction, record: Record) -> Generation:
         plan=planned.plan,
         kinds=planned.kinds,
         approvals=now.approvals,
-        since=record.at,
-        seq=record.seq,
+        since=since,
+        seq=seq,
         outside_window=planned.outside_window is not None,
     )
 
@@ -271,12 +273,14 @@ def _confirmed(state: SiteState, now: Transaction, event: Confirmed, record: Rec
         raise impossible_entry(record, "a channel was confirmed that was never received")
     if stream.floor is not None and event.floor < stream.floor:
         raise impossible_entry(record, "the floor falls")
+    floor = entry_time(record, event.time_floor) if event.time_floor else None
+    claimed = entry_time(record, event.claimed) if event.claimed else None
     state = replace(
         state,
         trust=replace(
             state.trust,
-            time_floor=max(filter(None, (state.trust.time_floor, event.time_floor)), default=None),
-            time_claimed=event.claimed or state.trust.time_claimed,
+            time_floor=max(filter(None, (state.trust.time_floor, floor)), default=None),
+            time_claimed=claimed or state.trust.time_claimed,
         ),
         installs=replace(
             state.installs,
@@ -293,7 +297,7 @@ def _confirmed(state: SiteState, now: Transaction, event: Confirmed, record: Rec
     state = replace(state, installs=replace(state.installs, generations=generations))
     if now.action == "rollback":
         by = now.planned.authorisation
-        left = RolledBack(now.planned.source, now.planned.target, False, "by-hand", record.at, record.seq, by)
+        left = RolledBack(now.planned.source, now.planned.target, False, "by-hand", state.last_at, record.seq, by)
         state = replace(state, installs=replace(state.installs, rollbacks=(*state.installs.rollbacks, left)))
     return state
 
@@ -302,7 +306,7 @@ def _rolled_back(state: SiteState, now: Transaction, record: Record, digest: str
     planned = now.planned
     code = now.code or "failed"
     spent = planned.authorisation if now.switched else None
-    back = RolledBack(planned.target, planned.source, code != "by-hand", code, record.at, record.seq, spent)
+    back = RolledBack(planned.target, planned.source, code != "by-hand", code, state.last_at, record.seq, spent)
     moved = replace(now, touched=False, paused=None)
     state = record_change(state, record, digest)
     state = replace(
@@ -311,7 +315,10 @@ def _rolled_back(state: SiteState, now: Transaction, record: Record, digest: str
     if state.installs.generation(planned.target) is None:
         # It changed data and never ran: its number is used up all the same, and so are its approvals.
         state = replace(
-            state, installs=replace(state.installs, generations=(*state.installs.generations, _generation(now, record)))
+            state,
+            installs=replace(
+                state.installs, generations=(*state.installs.generations, _generation(now, state.last_at, record.seq))
+            ),
         )
     # A rollback by hand that failed its own probes leaves an older generation as good as it was before.
     kept = State.SETTLED if now.action == "rollback" else State.ROLLED_BACK
@@ -321,6 +328,14 @@ def _rolled_back(state: SiteState, now: Transaction, record: Record, digest: str
 def _mark_generation(state: SiteState, number: int, to: State) -> SiteState:
     generations = tuple(replace(one, state=to) if one.number == number else one for one in state.installs.generations)
     return replace(state, installs=replace(state.installs, generations=generations))
+
+
+def entry_time(record: Record, text: str) -> datetime:
+    """Parse a time of an entry; raise UntrustedError for a day or an hour that does not exist."""
+    try:
+        return parse_time(text)
+    except MalformedError as error:
+        raise impossible_entry(record, error.problem) from None
 
 
 def impossible_entry(record: Record, problem: str) -> UntrustedError:

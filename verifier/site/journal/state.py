@@ -1,10 +1,12 @@
 """The state of a site: values that follow from its journal."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from manifests.trust.keys import PublicKey
 from manifests.trust.root import Mark, Pin
+from manifests.words.time import rfc3339
 from verifier.rules.emergency import Use
 from verifier.site.journal.events import (
     Act,
@@ -71,7 +73,7 @@ class Generation:
     plan: str
     kinds: tuple[str, ...]
     approvals: tuple[str, ...]
-    since: str
+    since: datetime
     seq: int
     outside_window: bool = False
     confirmed: int = 0
@@ -109,7 +111,7 @@ class Transaction:
 
     planned: Planned
     state: State
-    begun_at: str
+    begun_at: datetime
     seq: int
     approvals: tuple[str, ...] = ()
     act: Act | None = None
@@ -151,7 +153,7 @@ class ReceivedRelease:
     signers: tuple[str, ...]
     practice: bool
     source: str
-    received_at: str
+    received_at: datetime
     received_by: str
     seq: int
 
@@ -168,7 +170,7 @@ class RecordedVerdict:
     role: str
     verdict: str
     condition: str | None
-    at: str
+    at: datetime
     seq: int
 
 
@@ -179,7 +181,7 @@ class Proposal:
     item: str
     subject: str
     account: str
-    at: str
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ class RolledBack:
     target: int
     automatic: bool
     code: str
-    at: str
+    at: datetime
     seq: int
     authorisation: str | None = None
 
@@ -202,7 +204,7 @@ class RolledBack:
     def words(self) -> str:
         how = "by itself" if self.automatic else "by hand"
         why = "" if self.code == "by-hand" else f": {self.code.replace('-', ' ')}"
-        return f"it was installed here before; the site went back {how} at {self.at}{why}"
+        return f"it was installed here before; the site went back {how} at {rfc3339(self.at)}{why}"
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ class Health:
     probe: str
     state: str
     failures: int
-    at: str
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -262,9 +264,9 @@ class Offboarding:
     """
 
     asked: OffboardAsked
-    asked_at: str
+    asked_at: datetime
     done: Offboarded | None = None
-    done_at: str = ""
+    done_at: datetime | None = None
     root: Pin | None = None
     revocations: int = 0
     before: int = 0
@@ -283,7 +285,7 @@ class TrustState:
         root_reason: Why, the last time; None before.
         minimum: Channel and lowest mark that the paper of the enrolment named.
         revocations: Version and digest of the list in force, None before the first.
-        time_floor: Not earlier than this (RFC 3339), None until something was confirmed.
+        time_floor: Not earlier than this, None until something was confirmed.
         time_claimed: Signed by the vendor and so far ahead that it moves nothing until a person says so.
         newest: What the vendor has for this site, by channel, as the last consignment said.
         authorisations: Envelopes of ways back below the floor that consignments brought, by digest, oldest first.
@@ -304,8 +306,8 @@ class TrustState:
     root_reason: str | None = None
     minimum: tuple[str, Mark] | None = None
     revocations: tuple[int, str] | None = None
-    time_floor: str | None = None
-    time_claimed: str | None = None
+    time_floor: datetime | None = None
+    time_claimed: datetime | None = None
     newest: tuple[tuple[str, Mark], ...] = ()
     authorisations: tuple[str, ...] = ()
     spent: tuple[str, ...] = ()
@@ -408,7 +410,7 @@ class ReportState:
 
     seq: int = 0
     head: str | None = None
-    at: str | None = None
+    at: datetime | None = None
     consignment: int = 0
     challenge: str | None = None
     acknowledged: tuple[int, str] | None = None
@@ -444,14 +446,14 @@ class SiteState:
     enrolled_channel: str
     site_key: PublicKey
     key_epoch: int
-    enrolled_at: str
+    enrolled_at: datetime
     verifier: str
     head: str
     seq: int
     last_change: str
     last_change_seq: int
-    last_change_at: str
-    last_at: str
+    last_change_at: datetime
+    last_at: datetime
     trust: TrustState
     installs: InstallState = InstallState()
     reports: ReportState = ReportState()
