@@ -195,20 +195,21 @@ def conclude(
     if missing:
         findings = (*findings, _incomplete(release, bulk, missing))
         return VerifiedBundle(verified, bulk, None, None, None, "incomplete", missing, findings)
+    end: Literal["complete", "complete with what this site holds"] = "complete"
+    text = f"{len(release.members)} members, {size}, every byte checked"
     if bulk.missing:
+        end = "complete with what this site holds"
         text = f"{len(bulk.present)} of {len(release.members)} members here, the rest in the store of this site"
-        findings = (*findings, ok("members", text))
-        if release.asks_signers:
-            findings += _unjudged() if read is None else _judge_images(verified, walk(release, read), read)
-        return VerifiedBundle(verified, bulk, None, None, None, "complete with what this site holds", (), findings)
-    assert read is not None
+    findings = (*findings, ok("members", text))
+    if read is None:  # a delta, and the rest is not at hand: the site that holds it takes these steps
+        findings += _unjudged() if release.asks_signers else ()
+        return VerifiedBundle(verified, bulk, None, None, None, end, (), findings)
     graph = walk(release, read)
     contract = parse_contract(read(release.contract.digest))
     rollback = parse_rollback(read(release.rollback.digest))
-    findings = (*findings, ok("members", f"{len(release.members)} members, {size}, every byte checked"))
     if release.asks_signers:
         findings += _judge_images(verified, graph, read)
-    return VerifiedBundle(verified, bulk, graph, contract, rollback, "complete", (), findings)
+    return VerifiedBundle(verified, bulk, graph, contract, rollback, end, (), findings)
 
 
 def _judge_images(verified: VerifiedHead, graph: Graph, read: Callable[[str], bytes]) -> tuple[Finding, ...]:

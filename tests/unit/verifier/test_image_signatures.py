@@ -1,4 +1,4 @@
-"""Signatures of images over a delta: the documents that the site holds are read, and hashed, from its store."""
+"""A delta at a site: images, contract and rollback document are judged from what the site holds, hashed again."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,17 +6,19 @@ from pathlib import Path
 import pytest
 
 from manifests.words.digest import Blob, digest_of
-from manifests.words.errors import DamagedError
+from manifests.words.errors import DamagedError, MalformedError
 from manifests.words.progress import no_progress
 from tests.signed_images import CI, OTHER, Hanging, SignedVendor, envelope_bundle, statement
-from tests.vendor import bulk
+from tests.vectors.make import HERE, read_expect
+from tests.vectors.of_releases import CONTRACT, ROLLBACK, Documents
+from tests.vendor import Vendor, bulk
 from verifier.trust.bundle import VerifiedBundle, verify_path
 from verifier.trust.findings import refusal
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 
 
-def delta(vendor: SignedVendor, folder: Path) -> tuple[Path, dict[str, bytes]]:
+def delta(vendor: Vendor, folder: Path) -> tuple[Path, dict[str, bytes]]:
     """A bundle without its JSON documents, and what a site holds."""
     release, blobs, index = vendor.release()
     held = {digest: data for digest, data in blobs.items() if data[:1] == b"{"}
@@ -26,7 +28,7 @@ def delta(vendor: SignedVendor, folder: Path) -> tuple[Path, dict[str, bytes]]:
     return path, held
 
 
-def verify(vendor: SignedVendor, path: Path, held: dict[str, bytes], *, stored: bool = True) -> VerifiedBundle:
+def verify(vendor: Vendor, path: Path, held: dict[str, bytes], *, stored: bool = True) -> VerifiedBundle:
     def read(blob: Blob) -> bytes:
         if digest_of(held[blob.digest]) != blob.digest:
             raise DamagedError("other bytes", where=blob.digest)
@@ -64,6 +66,20 @@ def test_a_delta_of_a_strangers_image_is_refused(tmp_path: Path) -> None:
     error = refusal(verify(vendor, *delta(vendor, tmp_path)).findings)
     assert error is not None
     assert error.finding == "image-signature-unknown"
+
+
+@pytest.mark.parametrize(
+    ("topic", "version"), [*(("contract", one) for one in CONTRACT), *(("rollback", one) for one in ROLLBACK)]
+)
+def test_contract_and_rollback_document_of_a_delta_keep_their_rules(topic: str, version: str, tmp_path: Path) -> None:
+    """F-12.1 and F-12.2: a site takes in no delta that as a full bundle is refused."""
+    vendor = Documents(version=version)
+    path, held = delta(vendor, tmp_path)
+    if read_expect(HERE / topic)[version.removeprefix("1.0.0-")] == "ok":
+        assert verify(vendor, path, held).end == "complete with what this site holds"
+    else:
+        with pytest.raises(MalformedError, match=topic):
+            verify(vendor, path, held)
 
 
 # F-11.10
