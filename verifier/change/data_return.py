@@ -1,14 +1,15 @@
-"""Whether and how this site can go back: asked before an upgrade and before a rollback, while nothing was changed."""
+"""Decide whether and how a rollback takes the data back. Asked before an upgrade and before a rollback."""
 
 from dataclasses import dataclass
 
 from manifests.documents.release import Release, referenced
-from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
+from manifests.documents.rollback import Rollback
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from manifests.words.progress import ProgressCallback, no_progress
 from manifests.words.units import show_size
 from verifier.change.backups import backup_folder
+from verifier.change.documents import read_rollback
 from verifier.change.driver_steps import LoadDriver, driver_steps
 from verifier.change.recovery import act_of_part
 from verifier.change.rollback_script import plan_undo
@@ -17,15 +18,15 @@ from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.state import Generation
 from verifier.site.journal.transitions import Blocked, NextPart, Restore, Undo
-from verifier.site.store import get_blob, missing_blobs
+from verifier.site.store import missing_blobs
 
 
 @dataclass(frozen=True)
 class DataReturn:
-    """How the data go back with a rollback by hand.
+    """How a manual rollback takes the data back.
 
     Attributes:
-        document: The generation whose rollback document says so; 0 where no data are taken back.
+        document: Number of the generation whose rollback document is followed; 0 when no data are taken back.
         parts: What will be done, in order.
     """
 
@@ -37,76 +38,75 @@ class DataReturn:
         return tuple(_line(part) for part in self.parts)
 
 
-def rollback_document(site: Site, release: Release) -> Rollback:
-    """How this release is left again. Raises DamagedError when the store has lost it."""
-    return parse_rollback(get_blob(site.blobs, release.rollback, MAX_ROLLBACK))
-
-
 def changes_data(document: Rollback, before: str | None, release: str) -> bool:
-    """Whether installing ``release`` over ``before`` does parts of the document; a new configuration does not. Pure."""
+    """Return whether installing ``release`` over ``before`` backs up or migrates data; a new config does not. Pure."""
     return before != release and bool(document.backup or document.steps)
 
 
 def plan_data_return(site: Site, target: Generation, running: Generation, item: str) -> DataReturn:
-    """How the data come back to what ``target`` had.
+    """Plan how the data return to the format of ``target``.
 
     Raises:
-        RefusedError: They cannot, or not in one go.
-        DamagedError: A backup that is needed is gone or damaged.
+        RefusedError: They cannot, or only by several rollbacks.
+        DamagedError: A required backup is missing or damaged.
     """
-    state = site.state
-    there = state.installs.lineage(target.number)
-    _check_there(there, item)
-    ours = [one for one in state.installs.lineage(running.number) if one not in there]
-    open_ = [(one, parts) for one in ours if state.installs.deeds_of(one.number) and (parts := _parts_of(site, one))]
-    if not open_:
+    installs = site.state.installs
+    kept = installs.lineage(target.number)
+    _check_data_present(kept, item)
+    left = [generation for generation in installs.lineage(running.number) if generation not in kept]
+    undone = [
+        (generation, parts)
+        for generation in left
+        if installs.deeds_of(generation.number) and (parts := _parts_to_undo(site, generation))
+    ]
+    if not undone:
         return DataReturn()
-    owner, parts = open_[0]
-    if len(open_) > 1 or owner.release != running.release:
+    owner, parts = undone[0]
+    # A rollback document describes only the step to the release before, so each migration needs its own rollback.
+    if len(undone) > 1 or owner.release != running.release:
         nearer = owner.source if owner.release == running.release else owner.number
-        changed = " and ".join(one.version for one, _ in reversed(open_))
+        changed = " and ".join(generation.version for generation, _ in reversed(undone))
         raise RefusedError(
-            f"what {changed} did to the data would have to be taken back, and each release knows only its own way",
+            f"the migrations of {changed} cannot be taken back by one rollback",
             where=item,
-            remedy=f"go back one at a time: waybill rollback --to {nearer}",
+            remedy=f"roll back one release at a time: waybill rollback --to {nearer}",
             finding="way-back-steps",
         )
-    if isinstance(stop := parts[-1], Blocked):
+    remedy = f"follow the part `recovery` of the rollback document of release {running.version}"
+    if isinstance(blocked := parts[-1], Blocked):
         raise RefusedError(
-            f"{running.version} has no way back for its data: {stop.detail}",
+            f"the data of release {running.version} cannot be taken back: {blocked.detail}",
             where=item,
-            remedy="the recovery plan of its rollback document says what people can do",
+            remedy=remedy,
             finding="no-way-back",
         )
     installed = read_installed(site, owner)
-    document = rollback_document(site, installed.release)
-    restores = [one for one in parts if isinstance(one, Restore)]
-    if document.class_ == "irreversible" and not restores:
+    restores = [part for part in parts if isinstance(part, Restore)]
+    if read_rollback(site, installed.release).class_ == "irreversible" and not restores:
         raise RefusedError(
-            f"{running.version} cannot be left again: its vendor says that it is irreversible",
+            f"release {running.version} is irreversible by its rollback document, and no backup was made",
             where=item,
-            remedy="the recovery plan of its rollback document says what people can do",
+            remedy=remedy,
             finding="irreversible",
         )
-    for one in restores:
-        check_backup(backup_folder(site.path, installed), one.made)
+    for restore in restores:
+        check_backup(backup_folder(site.path, installed), restore.made)
     return DataReturn(document=owner.number, parts=parts)
 
 
-def _parts_of(site: Site, generation: Generation) -> tuple[NextPart, ...]:
-    """What of its data is still to be taken back."""
-    document = rollback_document(site, read_installed(site, generation).release)
+def _parts_to_undo(site: Site, generation: Generation) -> tuple[NextPart, ...]:
+    document = read_rollback(site, read_installed(site, generation).release)
     return plan_undo(document, site.state.installs.deeds_of(generation.number))
 
 
-def _check_there(line: tuple[Generation, ...], item: str) -> None:
-    """Going to a generation again migrates nothing, so the data that it stands on must not have been taken back."""
-    for one in line:
-        if one.taken_back:
+def _check_data_present(lineage: tuple[Generation, ...], item: str) -> None:
+    """Raise RefusedError when data of the lineage were taken back: a rollback to it does not migrate them again."""
+    for generation in lineage:
+        if generation.taken_back:
             raise RefusedError(
-                f"the data of generation {one.number} were taken back",
+                f"the data of generation {generation.number} were taken back",
                 where=item,
-                remedy=f"waybill install r-{line[0].version}, which migrates them again",
+                remedy=f"to migrate them again, run waybill install r-{lineage[0].version}",
                 finding="data-taken-back",
             )
 
@@ -123,70 +123,61 @@ def _line(part: NextPart) -> str:
     return f"{act} {name}"
 
 
-# --- before an upgrade --------------------------------------------------------------------------------------------
-
-
 def check_previous_generation(
     site: Site,
     generation: Generation,
     load: LoadDriver,
     *,
     brought: frozenset[str],
-    told: ProgressCallback = no_progress,
+    on_progress: ProgressCallback = no_progress,
 ) -> tuple[str, ...]:
-    """That the generation which runs could be gone back to with what is here, without a network; says so in words.
+    """Check that a rollback to the running generation is possible from the store alone; return one line for people.
 
     Args:
-        brought: Digests that come anew with what is to be installed.
+        brought: Digests that the release to install brings.
 
     Raises:
-        DamagedError: Its folder or some of its blobs are missing or damaged; nothing was changed.
-        RefusedError: This verifier or this site lacks a driver that it needs.
+        DamagedError: The generation's folder or some of its blobs are missing or damaged; nothing was changed.
+        RefusedError: This verifier or this site lacks a driver that the generation needs.
     """
     try:
         installed = read_installed(site, generation)
     except WaybillError as error:
         raise DamagedError(
-            f"generation {generation.number} ({generation.version}) could not be gone back to: {error}",
-            where="way back",
-            remedy=f"bring back {site.generation_folder(generation.number)} from a backup of the site; "
+            f"a rollback to generation {generation.number} ({generation.version}) would fail: {error}; "
             "nothing was changed",
+            where="rollback",
+            remedy=f"restore {site.generation_folder(generation.number)} from a backup of the site",
             finding="way-back",
         ) from error
     driver_steps(site, installed, load)
-    lost = [one for one in missing_blobs(site.blobs, installed.release.members, told=told) if one.digest not in brought]
+    missing = missing_blobs(site.blobs, installed.release.members, told=on_progress)
+    lost = [blob for blob in missing if blob.digest not in brought]
     if lost:
         raise DamagedError(
-            f"generation {generation.number} could not be gone back to: {name_blobs(installed.release, lost)}",
-            where="way back",
-            remedy=f"bring the medium of {generation.version}: waybill receive BUNDLE --keep; nothing was changed",
+            f"a rollback to generation {generation.number} would fail: {name_blobs(installed.release, lost)}; "
+            "nothing was changed",
+            where="rollback",
+            remedy=f"receive the bundle of {generation.version} again: waybill receive BUNDLE --keep",
             finding="way-back",
         )
-    count = len(installed.release.members)
-    return (f"way back: generation {generation.number} ({generation.version}), its {count} blobs are here and clean",)
+    name, count = f"generation {generation.number} ({generation.version})", len(installed.release.members)
+    return (f"rollback: {name} can be restored, its {count} blobs are intact",)
 
 
 def name_blobs(release: Release, lost: list[Blob] | tuple[Blob, ...]) -> str:
-    """Which blobs are missing or damaged, by digest and by what of the release they are; the first few."""
+    """Name the first few missing or damaged blobs, by digest and by what they are in the release."""
     places = {blob.digest: place for place, blob in referenced(release)}
-    shown = [
-        f"{one.digest} ({_word(release, places[one.digest]) if one.digest in places else 'part of an image'})"
-        for one in lost[:4]
-    ]
+    names = {digest: _name_of_place(release, place) for digest, place in places.items()}
+    shown = [f"{blob.digest} ({names.get(blob.digest, 'part of an image')})" for blob in lost[:4]]
     more = f", and {len(lost) - 4} more" if len(lost) > 4 else ""
     return f"{len(lost)} blobs are missing or damaged: {', '.join(shown)}{more}"
 
 
-def _word(release: Release, place: str) -> str:
-    """``files[0].entries[2]`` in words of the release."""
+def _name_of_place(release: Release, place: str) -> str:
+    """Return ``files service`` for the place ``files[0].entries[2]``, where ``service`` is the name of ``files[0]``."""
     group, _, rest = place.partition("[")
     number, _, _ = rest.partition("]")
-    named = {
-        "images": [one.name for one in release.images],
-        "files": [one.name for one in release.files],
-        "charts": [one.name for one in release.charts],
-        "programs": [one.name for one in release.programs],
-    }
-    if group in named and number.isdigit():
-        return f"{group} {named[group][int(number)]}"
+    if group in ("images", "files", "charts", "programs") and number.isdigit():
+        return f"{group} {getattr(release, group)[int(number)].name}"
     return place

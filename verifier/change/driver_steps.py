@@ -1,4 +1,4 @@
-"""The drivers of a generation: each step of its release with the driver that does it and what that driver may know."""
+"""The install steps of a generation, each with its driver and what that driver may know."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ LoadDriver = Callable[[str, str], Driver]
 
 @dataclass(frozen=True)
 class DriverStep:
-    """One step, ready to be done."""
+    """One install step with its driver, planned."""
 
     driver: Driver
     plan: DriverPlan
@@ -52,45 +52,45 @@ def context_of(
 
 
 def settings_for(settings: SiteFile, step: InstallStep) -> dict[str, object]:
-    """What ``site.yaml`` says for the step's driver.
+    """Return the settings of the step's driver in ``site.yaml``.
 
     Raises:
-        RefusedError: Nothing: this site does not have that driver.
+        RefusedError: This site does not have that driver.
     """
     known = {name: getattr(settings.drivers, name) for name in settings.drivers.__struct_fields__}
-    found = known.get(step.driver)
-    if found is None:
+    driver_settings = known.get(step.driver)
+    if driver_settings is None:
         have = ", ".join(sorted(name for name, value in known.items() if value is not None)) or "none"
         raise RefusedError(
-            f"step {step.step!r} needs the driver {step.driver!r}, this site has {have}",
+            f"step {step.step!r} needs the driver {step.driver!r}; site.yaml has settings for {have}",
             where="site.yaml $.drivers",
-            remedy=f"add `{step.driver}:` under drivers, with its settings",
+            remedy=f"add `{step.driver}:` with its settings under `drivers:` in site.yaml",
             finding="driver-missing",
         )
-    converted: dict[str, object] = msgspec.to_builtins(found)
+    converted: dict[str, object] = msgspec.to_builtins(driver_settings)
     return converted
 
 
 def driver_steps(
     site: Site, installed: Installed, load: LoadDriver, *, thorough: bool = False
 ) -> tuple[DriverStep, ...]:
-    """One ``DriverStep`` per step of the release, in order.
+    """Return the release's install steps with their drivers, in order.
 
     Raises:
         RefusedError: This verifier or this site lacks a driver that the release needs.
     """
-    crew = []
+    steps = []
     for i, step in enumerate(installed.release.install):
         driver = load(step.driver, f"install[{i}]")
         context = context_of(site.path, site.blobs, site.disk, installed, step, thorough=thorough)
-        crew.append(DriverStep(driver=driver, plan=driver.plan(step, context), context=context))
-    return tuple(crew)
+        steps.append(DriverStep(driver=driver, plan=driver.plan(step, context), context=context))
+    return tuple(steps)
 
 
 def observe(site: Site, load: LoadDriver, *, thorough: bool = False) -> tuple[Component, ...]:
-    """What is really there of the generation that runs; nothing before the first install. Changes nothing."""
+    """Return the components of the running generation as the drivers find them; none before the first install."""
     running = site.state.installs.running
     if running is None:
         return ()
-    crew = driver_steps(site, read_installed(site, running), load, thorough=thorough)
-    return tuple(component for work in crew for component in work.driver.observe(work.plan, work.context))
+    steps = driver_steps(site, read_installed(site, running), load, thorough=thorough)
+    return tuple(component for step in steps for component in step.driver.observe(step.plan, step.context))

@@ -1,23 +1,22 @@
-"""What an item would do here: the release, the config, the kinds of change, and the plan that people sign.
+"""Plan an install: the release, the config, the kinds of change, and the plan that people sign.
 
-Nothing is written and nothing is remembered: every verb that needs a change works it out again from what is there.
+Nothing is written or cached: every command that needs a change computes it again from the site's folder.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from content.trust.head import VerifiedHead
-from manifests.documents.contract import MAX_CONTRACT, Contract
 from manifests.documents.plan import Plan
 from manifests.documents.release import Release
 from manifests.foreign.config_schema import MAX_SCHEMA
 from manifests.trust.root import Mark
-from manifests.words.canonical import parse
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, RefusedError, UsageError
-from verifier.change.data_return import changes_data, rollback_document
+from verifier.change.data_return import changes_data
+from verifier.change.documents import read_contract, read_rollback
 from verifier.change.driver_steps import DriverStep, LoadDriver, driver_steps
-from verifier.change.values import CONFIG, Base, Change
+from verifier.change.values import CONFIG, Base, Change, planned_by
 from verifier.rules.change_kinds import Before, check_release, kinds_of, lets_more_leave
 from verifier.rules.time import check_dates, effective_now
 from verifier.site.blobs import blob_path
@@ -25,7 +24,6 @@ from verifier.site.facts import facts_of, proposed_channel
 from verifier.site.folder import SITE_YAML, Site
 from verifier.site.generations import Installed, read_installed
 from verifier.site.host import owner_of
-from verifier.site.journal.events import Planned
 from verifier.site.proposals import SiteProposal, check_identity, read_site_yaml, validate_config
 from verifier.site.release_heads import read_kept_head
 from verifier.site.store import get_blob
@@ -34,24 +32,35 @@ from verifier.trust.release_rules import SiteFacts, judge_release, judge_way
 
 
 def driver_steps_for(site: Site, change: Change, load: LoadDriver) -> tuple[DriverStep, ...]:
-    """The drivers that the change needs. Raises RefusedError for one that this site lacks."""
+    """Return the driver steps of the change. Raises RefusedError for a driver that this site lacks."""
     return driver_steps(site, change.installed, load)
 
 
 def release_change(site: Site, item: str, now: datetime, after: Change | None, *, last: bool = True) -> Change:
-    """Args: after: the hop before, None for what runs; last: not a hop on the way."""
+    """Plan the install of a received release.
+
+    Args:
+        after: The change before it on the same route; None to start from what runs.
+        last: Whether the route ends with this release; only then ``site.yaml`` must name its channel.
+
+    Raises:
+        UsageError: No such release was received.
+        RefusedError: It runs already, or a rule of the release or of the site forbids it.
+    """
     state = site.state
     received = state.installs.received(item)
     if received is None:
         raise UsageError(
-            f"{item!r} was not received here", where="item", remedy="waybill receive BUNDLE, then waybill review"
+            f"release {item!r} was not received at this site",
+            where="item",
+            remedy="run waybill receive BUNDLE, then waybill review",
         )
     running = state.installs.running
     if running is not None and running.release == received.release:
         raise RefusedError(
-            f"{received.version} runs already, as generation {running.number}",
+            f"release {received.version} runs already, as generation {running.number}",
             where=item,
-            remedy="after a change of site.yaml the item is `config`",
+            remedy="to put a changed site.yaml in force, run waybill review config",
             finding="runs-already",
         )
     head = read_kept_head(site, received.release)
@@ -60,26 +69,27 @@ def release_change(site: Site, item: str, now: datetime, after: Change | None, *
     if (error := refusal(findings)) is not None:
         raise error
     dates = check_dates(site.policy, head.release, effective_now(now, state.trust.time_floor), item)
-    findings = tuple(one for one in findings if one.id != "late")
-    findings += tuple(Finding(finding, "warning", words) for finding, words in dates)
+    # The policy decides about dates here, so its findings replace the general one of ``judge_release``.
+    findings = tuple(finding for finding in findings if finding.id != "late")
+    findings += tuple(Finding(name, "warning", text) for name, text in dates)
     proposal = read_site_yaml(site.path)
     if last:
         check_identity(proposal, state, head.release.channel)
     base = _base(site) if after is None else _base_after(after)
-    change = _install(site, item, head, proposal, base, received.source, findings)
+    change = _install(site, _Installation(item, head, proposal, base, received.source, findings))
     return replace(change, proposers=_proposers(site, change, received.received_by))
 
 
 def _facts_after(facts: SiteFacts, after: Change | None) -> SiteFacts:
-    """What will be so once the hop before is confirmed."""
+    """Return the site's facts as they will be once the change before is confirmed."""
     if after is None:
         return facts
     release = after.release
-    here = facts.towards(release.channel)
+    channel = facts.towards(release.channel)
     floor = Mark(epoch=release.epoch, sequence=release.floor)
-    moved = replace(here, floor=max(floor, here.floor) if here.floor else floor)
-    others = {**facts.others, release.channel: moved}
-    running = {name: replace(one, running=release.version) for name, one in others.items()}
+    moved = replace(channel, floor=max(floor, channel.floor) if channel.floor else floor)
+    channels = {**facts.others, release.channel: moved}
+    running = {name: replace(channel, running=release.version) for name, channel in channels.items()}
     return replace(facts, running=release.version, others=running)
 
 
@@ -112,26 +122,31 @@ def _base_after(hop: Change) -> Base:
 
 
 def _proposers(site: Site, change: Change, *accounts: str) -> tuple[str, ...]:
-    """Who brought it, and whose edit of ``site.yaml`` it puts in force."""
+    """Return the accounts that received the release and, if it puts an edit of ``site.yaml`` in force, made that."""
     running = site.state.installs.running
     edited = running is not None and (running.settings, running.config) != (change.plan.settings, change.plan.config)
     return tuple(sorted({*accounts, *((proposer_of_config(site),) if edited else ())}))
 
 
 def proposer_of_config(site: Site) -> str:
-    """Who owned ``site.yaml`` when it was first seen as it is now; who owns it, when nobody has looked yet."""
+    """Return the account that owned ``site.yaml`` when its present content was first recorded, else its owner now."""
     subject = read_site_yaml(site.path).digest
-    known = next((one for one in site.state.trust.proposed if (one.item, one.subject) == (CONFIG, subject)), None)
-    return known.account if known else owner_of(site.path / SITE_YAML)
+    accounts = (seen.account for seen in site.state.trust.proposed if (seen.item, seen.subject) == (CONFIG, subject))
+    return next(accounts, None) or owner_of(site.path / SITE_YAML)
 
 
 def config_change(site: Site, now: datetime) -> Change:
+    """Plan a new generation of the running release with the config that ``site.yaml`` holds now.
+
+    Raises:
+        RefusedError: Nothing is installed, or ``site.yaml`` holds no change.
+    """
     running = site.state.installs.running
     if running is None:
         raise RefusedError(
             "nothing is installed yet; site.yaml is part of the first install",
             where=CONFIG,
-            remedy="waybill review",
+            remedy="run waybill review to see which releases can be installed",
             finding="nothing-installed",
         )
     head = read_kept_head(site, running.release)
@@ -140,111 +155,107 @@ def config_change(site: Site, now: datetime) -> Change:
         raise error
     proposal = read_site_yaml(site.path)
     check_identity(proposal, site.state, running.channel)
-    change = _install(site, CONFIG, head, proposal, _base(site), "", findings)
+    change = _install(site, _Installation(CONFIG, head, proposal, _base(site), "", findings))
     return replace(change, proposers=(proposer_of_config(site),))
 
 
-def _check_here(site: Site, release: Release, item: str) -> None:
-    """A release that was passed by is cleared away, and may be ahead again after a way back."""
+def _check_documents_held(site: Site, release: Release, item: str) -> None:
+    """Raise DamagedError when documents were removed: a skipped release can be newer again after a rollback."""
     schema = () if release.config is None else (release.config.schema,)
-    if any(not blob_path(site.blobs, one.digest).exists() for one in (release.contract, release.rollback, *schema)):
+    documents = (release.contract, release.rollback, *schema)
+    if any(not blob_path(site.blobs, document.digest).exists() for document in documents):
         raise DamagedError(
-            f"documents of {release.version} are not kept here any more",
+            f"the store no longer holds the documents of release {release.version}",
             where=item,
-            remedy="bring its medium again: waybill receive BUNDLE",
+            remedy="receive its bundle again: waybill receive BUNDLE",
             finding="release-gone",
         )
 
 
-def _install(
-    site: Site,
-    item: str,
-    head: VerifiedHead,
-    proposal: SiteProposal,
-    base: Base,
-    source: str,
-    findings: tuple[Finding, ...],
-) -> Change:
-    state, release = site.state, head.release
-    check_release(site.policy, release, item)
-    _check_here(site, release, item)
-    contract = parse(get_blob(site.blobs, release.contract, MAX_CONTRACT), Contract, "contract", max_bytes=MAX_CONTRACT)
-    rollback = rollback_document(site, release)
+@dataclass(frozen=True)
+class _Installation:
+    """What is to be installed, and over what.
+
+    Attributes:
+        source: Path of the bundle when it was received; empty for a new config of what runs.
+        findings: What was checked so far.
+    """
+
+    item: str
+    head: VerifiedHead
+    proposal: SiteProposal
+    base: Base
+    source: str
+    findings: tuple[Finding, ...]
+
+
+def _install(site: Site, wanted: _Installation) -> Change:
+    """Return the change; its proposers are left out.
+
+    Raises:
+        RefusedError: The policy refuses the release, or nothing would change.
+        DamagedError: A document of the release is no longer held.
+        WaybillError: The config does not fit the release's schema.
+    """
+    release, base, settings = wanted.head.release, wanted.base, wanted.proposal.settings
+    check_release(site.policy, release, wanted.item)
+    _check_documents_held(site, release, wanted.item)
+    contract, rollback = read_contract(site, release), read_rollback(site, release)
     schema = None if release.config is None else get_blob(site.blobs, release.config.schema, MAX_SCHEMA)
-    config = validate_config(proposal, schema)
-    config_digest = None if config is None else digest_of(config)
-    file = base.before.file if base.before is not None else None
-    more = lets_more_leave(file, proposal.site, contract) if file is not None else ()
+    config = validate_config(wanted.proposal, schema)
+    before = base.before
+    former = None if before is None else before.file
+    more = () if former is None else lets_more_leave(former, wanted.proposal.site, contract)
     kinds = kinds_of(
-        base.before,
+        before,
         release,
-        head.release_digest,
+        wanted.head.release_digest,
         contract=base.contract,
-        config=config_digest,
-        settings=digest_of(proposal.settings),
+        config=None if config is None else digest_of(config),
+        settings=digest_of(settings),
         irreversible=rollback.class_ == "irreversible",
         channel=base.channel,
         more_leaves=bool(more),
     )
     if not kinds:
         raise RefusedError(
-            "site.yaml says what is in force already",
-            where=item,
+            "site.yaml holds no change; it equals the configuration in force",
+            where=wanted.item,
             remedy="edit site.yaml first",
             finding="nothing-to-do",
         )
-    former = None if base.before is None else base.before.digest
     plan = Plan(
-        site=state.site,
-        site_key=state.site_key.keyid,
+        site=site.state.site,
+        site_key=site.state.site_key.keyid,
         action="install",
         generation=base.target,
-        last_change=state.last_change,
-        releases=(head.release_digest,),
-        config=config_digest,
-        settings=digest_of(proposal.settings),
-        policy=state.trust.policy,
+        last_change=site.state.last_change,
+        releases=(wanted.head.release_digest,),
+        config=None if config is None else digest_of(config),
+        settings=digest_of(settings),
+        policy=site.state.trust.policy,
         contract=release.contract.digest,
         kinds=kinds,
     )
-    planned = Planned(
-        action="install",
-        item=item,
-        plan=plan.digest,
-        source=base.source,
-        target=base.target,
-        release=head.release_digest,
-        product=release.product,
-        version=release.version,
-        channel=release.channel,
-        mark=release.mark,
-        floor=release.floor,
-        config=config_digest,
-        config_version=release.config.version if release.config else None,
-        settings=digest_of(proposal.settings),
-        contract=release.contract.digest,
-        policy=state.trust.policy,
-        kinds=kinds,
-        document=base.target if changes_data(rollback, former, head.release_digest) else 0,
-    )
-    installed = Installed(number=base.target, release=release, settings=proposal.site, config=config)
+    migrates = changes_data(rollback, None if before is None else before.digest, wanted.head.release_digest)
     return Change(
-        item=item,
+        item=wanted.item,
         plan=plan,
-        planned=planned,
-        installed=installed,
-        head=head,
-        settings=proposal.settings,
+        planned=planned_by(plan, wanted.item, release, base.source, document=base.target if migrates else 0),
+        installed=Installed(number=base.target, release=release, settings=wanted.proposal.site, config=config),
+        head=wanted.head,
+        settings=settings,
         contract=contract,
         rollback=rollback,
         proposers=(),
-        source=source,
-        findings=findings,
+        source=wanted.source,
+        findings=wanted.findings,
         more_leaves=more,
     )
 
 
 def before_change(site: Site) -> Before | None:
+    """Return what runs now, as the kinds of a change are judged against it; None before the first install."""
     running = site.state.installs.running
     if running is None:
         return None

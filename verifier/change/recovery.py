@@ -1,5 +1,6 @@
-"""What has to happen next, from the journal, the rollback document and what is seen on disk; nothing else. `install`,
-`recover` and the boot unit ask the same function, so what a crash leaves behind is not a special case.
+"""Decide what happens next from the journal, the rollback document and the link on disk, and from nothing else.
+
+``install``, ``recover`` and the boot unit call the same function, so recovery from a crash is no special case.
 """
 
 from dataclasses import dataclass
@@ -26,23 +27,23 @@ from verifier.site.journal.transitions import (
     Undo,
 )
 
-# An activation that was cut off is tried again so often; then the site goes back. Likewise a switch.
+# Attempts of an activation or a switch that was interrupted; then the site is rolled back.
 MAX_ATTEMPTS = 3
-# Going back is tried so often, and once more for each time that a person asks; then a person must look.
+# Attempts of a rollback, plus one for each retry that a person requests; then the site is INCONSISTENT.
 MAX_RETREATS = 3
 
 
 @dataclass(frozen=True)
 class DiskState:
-    """What is seen now.
+    """What is observed on the host.
 
     Attributes:
-        current: The generation that the link names, 0 for no link, None for something that is not ours.
-        boot: The kernel's id of this boot: what was stopped in another one may run again.
+        current: Generation that the link ``current`` names, 0 for no link, None for anything else.
+        boot: The kernel's id of this boot; services that were stopped in an earlier boot may run again.
     """
 
     current: int | None
-    boot: str = ""
+    boot: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class RollbackScript:
     """A rollback document and what was done of it.
 
     Attributes:
-        back: The transaction itself takes the data back: a rollback by hand.
-        fresh: There is no former generation, so nothing to back up.
+        back: The transaction is a manual rollback, so it takes the data back itself.
+        fresh: There is no former generation, so there is nothing to back up.
     """
 
     document: Rollback
@@ -64,20 +65,20 @@ class RollbackScript:
 
     @property
     def taken_back(self) -> bool:
-        """Whether taking data back was begun at least."""
-        return any(isinstance(one, PartRecord) and one.act in ("undo", "restore") for one in self.deeds)
+        """Whether an undo or a restore was at least begun."""
+        return any(isinstance(deed, PartRecord) and deed.act in ("undo", "restore") for deed in self.deeds)
 
 
 @dataclass(frozen=True)
 class Idle:
-    """Nothing happens by itself; ``why`` is ``idle``, ``person`` (trial passed, a word is awaited) or the state."""
+    """Nothing to do; ``why`` is ``idle``, ``person`` (a trial waits for its confirmation) or the state."""
 
     why: str
 
 
 @dataclass(frozen=True)
 class CloseAct:
-    """An act has an intent and no outcome: write down what became of it."""
+    """An act has an intent and no outcome in the journal: record its outcome."""
 
     act: Act
     result: Literal["done", "interrupted"]
@@ -85,14 +86,19 @@ class CloseAct:
 
 @dataclass(frozen=True)
 class RepairLink:
-    """``current`` names another generation than the journal, which is the truth: set it right."""
+    """``current`` names another generation than the journal: set the link as the journal says."""
 
     to: int
 
 
 @dataclass(frozen=True)
 class RunAct:
-    """Attributes: part: what of the rollback document; code: why, where that is not a failure."""
+    """Do something.
+
+    Attributes:
+        part: Part of the rollback document, for an act that is about one.
+        code: Finding to record, when the act follows from no failure.
+    """
 
     act: Act
     part: NextPart | None = None
@@ -101,19 +107,19 @@ class RunAct:
 
 @dataclass(frozen=True)
 class ConfirmTrial:
-    """The trial has passed and nobody else is asked."""
+    """Confirm the trial: its probes passed, and no person is asked."""
 
 
 @dataclass(frozen=True)
 class RecordRetry:
-    """Write down that a person asks for one more try, and which way it goes."""
+    """Record that a person requests a retry, and its direction."""
 
     way: Literal["back", "forward"]
 
 
 @dataclass(frozen=True)
 class MarkInconsistent:
-    """Neither old nor new can be reached from here."""
+    """Record that neither the former nor the new generation can be reached."""
 
     code: str
     detail: str
@@ -122,82 +128,106 @@ class MarkInconsistent:
 Decision = Idle | CloseAct | RepairLink | RunAct | ConfirmTrial | RecordRetry | MarkInconsistent
 
 
+@dataclass(frozen=True)
+class RecoveryRequest:
+    """What the caller wants.
+
+    Attributes:
+        forward: Carry the transaction on to its switch. Without it, a transaction that has changed no data is undone.
+        person: A person, and not the probes, ends the trial.
+        retry: A person asks for one retry out of INCONSISTENT; ``back`` always leads to the former generation, because
+            the person has repaired its data.
+        late: The time of the trial is up, and it is to end even without a confirmation.
+    """
+
+    forward: bool
+    person: bool
+    retry: Literal["any", "back"] | None = None
+    late: bool = False
+
+
 def decide(
-    state: SiteState,
-    observed: DiskState,
-    *,
-    forward: bool,
-    person: bool,
-    again: Literal["", "any", "back"] = "",
-    late: bool = False,
-    script: RollbackScript | None = None,
+    state: SiteState, observed: DiskState, request: RecoveryRequest, script: RollbackScript | None = None
 ) -> Decision:
-    """The one next thing.
+    """Return the one next thing to do. Pure: equal arguments give an equal decision, also after a crash.
 
     Args:
-        forward: Whether somebody is here who wants the transaction to switch; a crash before the first change of data
-            is not finished by itself.
-        person: Whether a person, and not the probes, ends the trial.
-        again: Whether a person asks for one more try out of INCONSISTENT; ``back`` leads to the former generation in
-            any case, because they have seen to the data.
-        late: Whether the time of the trial is up and it is to end, whoever was to have a word.
-        script: Of ``Planned.document``; None where no data are changed.
+        script: The rollback document of ``Planned.document``; None when no data are changed.
     """
-    now = state.installs.transaction
-    if now is None or now.state in (State.SETTLED, State.ROLLED_BACK):
+    transaction = state.installs.transaction
+    if transaction is None or transaction.state in (State.SETTLED, State.ROLLED_BACK):
         return _at_rest(state, observed, "idle")
-    if now.act is not None:
-        return _close(now, now.act, observed)
-    match now.state:
-        case State.INCONSISTENT if not again:
+    if transaction.act is not None:
+        return _close(transaction, transaction.act, observed)
+    if transaction.state == State.INCONSISTENT:
+        if request.retry is None:
             return Idle("inconsistent")
-        case State.INCONSISTENT:
-            return _ask(now, observed, again, script)
-        case _ if now.state in BEFORE_CHANGE and now.touched and not (forward and now.state != State.APPROVED):
-            return RunAct("resume")
-        case State.STAGED | State.BACKED_UP if forward:
-            return _parts(now, observed, script)
-        case State.APPROVED if forward:
-            return RunAct("stage")
-        case _ if now.state in BEFORE_CHANGE:
-            return _at_rest(state, observed, str(now.state))
-    # From here on `current` must be the one or the other, and the journal knows which.
-    if observed.current not in (now.planned.target, now.planned.source):
-        return MarkInconsistent("current-foreign", f"current names {observed.current}, expected {now.planned.target}")
-    if now.state != State.ROLLING_BACK and observed.current != state.installs.current:
+        return _retry_direction(transaction, observed, request.retry, script)
+    if transaction.state in BEFORE_CHANGE:
+        return _before_change(state, transaction, observed, request, script)
+    # From here on `current` must name one of the two generations, and the journal says which.
+    planned = transaction.planned
+    if observed.current not in (planned.target, planned.source):
+        return MarkInconsistent("current-foreign", f"current names {observed.current}, expected {planned.target}")
+    if transaction.state != State.ROLLING_BACK and observed.current != state.installs.current:
         return RepairLink(state.installs.current)
-    match now.state:
+    return _after_change(transaction, observed, request, script)
+
+
+def _before_change(
+    state: SiteState,
+    transaction: Transaction,
+    observed: DiskState,
+    request: RecoveryRequest,
+    script: RollbackScript | None,
+) -> Decision:
+    """Return what to do while no data were changed."""
+    approved = transaction.state == State.APPROVED
+    # Services that were stopped for backups run again before anything else, unless the install goes on from there.
+    if transaction.touched and (approved or not request.forward):
+        return RunAct("resume")
+    if request.forward and approved:
+        return RunAct("stage")
+    if request.forward and transaction.state in (State.STAGED, State.BACKED_UP):
+        return _next_document_part(transaction, observed, script)
+    return _at_rest(state, observed, str(transaction.state))
+
+
+def _after_change(
+    transaction: Transaction, observed: DiskState, request: RecoveryRequest, script: RollbackScript | None
+) -> Decision:
+    """Return what to do once data or the running generation were changed."""
+    match transaction.state:
         case State.MIGRATING:
-            return _parts(now, observed, script)
+            return _next_document_part(transaction, observed, script)
         case State.SWITCHED:
-            return RunAct("activate") if now.attempts < MAX_ATTEMPTS else _retreat(script)
-        case State.PROBING if not now.passed:
+            return RunAct("activate") if transaction.attempts < MAX_ATTEMPTS else _retreat(script)
+        case State.PROBING if not transaction.passed:
             return RunAct("probe")
-        case State.PROBING if person and late:
+        case State.PROBING if request.person and request.late:
             back = _retreat(script, "unconfirmed")
-            # Nothing leads back, and it works: then it waits on.
+            # The probes pass and a rollback is not possible: the trial goes on until a person confirms it.
             return back if isinstance(back, RunAct) else Idle("person")
         case State.PROBING:
-            return Idle("person") if person else ConfirmTrial()
+            return Idle("person") if request.person else ConfirmTrial()
         case State.CONFIRMED:
             return RunAct("settle")
         case State.ROLLING_BACK:
-            if now.retreats >= MAX_RETREATS + now.asked:
-                return MarkInconsistent(
-                    "retreat-failed", f"going back failed {now.retreats} times: {now.detail}"[:1000]
-                )
+            if transaction.retreats >= MAX_RETREATS + transaction.asked:
+                detail = f"the rollback failed {transaction.retreats} times: {transaction.detail}"
+                return MarkInconsistent("retreat-failed", detail[:1000])
             return _retreat(script)
-    raise AssertionError(now.state)
+    raise AssertionError(transaction.state)
 
 
 def rollback_obstacle(script: RollbackScript | None) -> MarkInconsistent | None:
-    """Why nothing leads back to the former generation; None when something does."""
-    found = _retreat(script)
-    return found if isinstance(found, MarkInconsistent) else None
+    """Return why a rollback to the former generation is not possible; None when it is."""
+    decision = _retreat(script)
+    return decision if isinstance(decision, MarkInconsistent) else None
 
 
 def act_of_part(part: NextPart) -> tuple[PartAct, str]:
-    """The act and the name under which the journal knows a part."""
+    """Return the act and the name of a part, as the journal records them."""
     match part:
         case MakeBackup(backup):
             return "backup", backup.name
@@ -212,8 +242,8 @@ def act_of_part(part: NextPart) -> tuple[PartAct, str]:
     raise AssertionError(part)
 
 
-def _parts(now: Transaction, observed: DiskState, script: RollbackScript | None) -> Decision:
-    """Between staging and the switch: the parts of the rollback document, one after the other."""
+def _next_document_part(transaction: Transaction, observed: DiskState, script: RollbackScript | None) -> Decision:
+    """Return the next backup or step between staging and the switch; the switch itself once all are done."""
     if script is None:
         return RunAct("switch")
     part = script.next(back=script.back)
@@ -221,22 +251,26 @@ def _parts(now: Transaction, observed: DiskState, script: RollbackScript | None)
         case Blocked(code, detail):
             return MarkInconsistent(code, detail)
         case GoBack(code, _):
-            # What failed has said why already; what was cut off could not.
-            why = code if now.code in ("", "interrupted") else None
-            return _retreat(script, why) if now.state == State.MIGRATING else RunAct("resume", code=why)
+            # A part that failed recorded its finding; one that was interrupted could not, so it is recorded here.
+            finding = code if transaction.code in ("", "interrupted") else None
+            migrating = transaction.state == State.MIGRATING
+            return _retreat(script, finding) if migrating else RunAct("resume", code=finding)
         case Settled():
-            return RunAct("switch") if now.switches < MAX_ATTEMPTS else _retreat(script, "switch-failed")
-    pauses = script.document.services == "stopped" and now.planned.source != 0
-    if pauses and now.paused != observed.boot:
+            return RunAct("switch") if transaction.switches < MAX_ATTEMPTS else _retreat(script, "switch-failed")
+    # After a reboot the services run again, so a pause of an earlier boot does not count.
+    pauses = script.document.services == "stopped" and transaction.planned.source != 0
+    if pauses and transaction.paused != observed.boot:
         return RunAct("pause")
     return RunAct(act_of_part(part)[0], part)
 
 
 def _retreat(script: RollbackScript | None, code: str | None = None) -> RunAct | MarkInconsistent:
-    """Back to the former generation, unless that would run its code on data that are not its own."""
+    """Return to the former generation, unless its code would then run on data of the other one."""
     if script is not None and script.back:
         if script.taken_back:
-            return MarkInconsistent("data-taken-back", "the data are the older generation's, and it does not run well")
+            return MarkInconsistent(
+                "data-taken-back", "the data were taken back, but the older generation does not run"
+            )
     elif script is not None:
         part = script.next(back=True)
         if isinstance(part, Blocked):
@@ -244,27 +278,34 @@ def _retreat(script: RollbackScript | None, code: str | None = None) -> RunAct |
     return RunAct("retreat", code=code)
 
 
-def _ask(now: Transaction, observed: DiskState, again: str, script: RollbackScript | None) -> RecordRetry:
-    """Forward only where the data are those of the generation that `current` names, and nothing leads back."""
-    if now.switched and again != "back" and observed.current == now.planned.target and script is not None:
-        whole = script.taken_back if script.back else not script.taken_back
-        if whole and rollback_obstacle(script) is not None:
+def _retry_direction(
+    transaction: Transaction, observed: DiskState, retry: Literal["any", "back"], script: RollbackScript | None
+) -> RecordRetry:
+    """Forward only when the data belong to the generation that ``current`` names and a rollback is not possible."""
+    on_target = transaction.switched and observed.current == transaction.planned.target
+    if on_target and retry != "back" and script is not None:
+        data_of_target = script.taken_back if script.back else not script.taken_back
+        if data_of_target and rollback_obstacle(script) is not None:
             return RecordRetry("forward")
     return RecordRetry("back")
 
 
 def _at_rest(state: SiteState, observed: DiskState, why: str) -> Decision:
+    """Return idleness, or the repair of a link that names another generation than the journal."""
     if observed.current != state.installs.current:
         return RepairLink(state.installs.current)
     return Idle(why)
 
 
-def _close(now: Transaction, act: Act, observed: DiskState) -> Decision:
-    """Only the switch can have happened without an outcome in a way that matters: the link itself tells."""
-    if act == "switch":
-        if observed.current == now.planned.target:
-            return CloseAct(act, "done")
-        if observed.current == now.planned.source:
-            return CloseAct(act, "interrupted")
-        return MarkInconsistent("current-foreign", f"current names {observed.current}, expected {now.planned.source}")
-    return CloseAct(act, "interrupted")
+def _close(transaction: Transaction, act: Act, observed: DiskState) -> Decision:
+    """Return the outcome of an act that was interrupted.
+
+    A switch is one atomic replacement of the link, so the link says whether it happened. Every other act can be
+    repeated or undone, so it counts as interrupted.
+    """
+    if act != "switch":
+        return CloseAct(act, "interrupted")
+    planned = transaction.planned
+    if observed.current not in (planned.target, planned.source):
+        return MarkInconsistent("current-foreign", f"current names {observed.current}, expected {planned.source}")
+    return CloseAct(act, "done" if observed.current == planned.target else "interrupted")

@@ -1,60 +1,47 @@
 """Plan a rollback."""
 
-from manifests.documents.contract import MAX_CONTRACT, Contract
 from manifests.documents.plan import Plan
 from manifests.documents.policy import ChangeRule
-from manifests.words.canonical import parse
 from manifests.words.errors import RefusedError
 from manifests.words.version import in_any
 from verifier.change.below_floor import find_authorisation
-from verifier.change.data_return import plan_data_return, rollback_document
-from verifier.change.values import Change
+from verifier.change.data_return import plan_data_return
+from verifier.change.documents import read_contract, read_rollback
+from verifier.change.values import Change, planned_by
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
-from verifier.site.journal.events import Planned
 from verifier.site.journal.state import Generation, SiteState
 from verifier.site.journal.transitions import State
-from verifier.site.store import get_blob
 
 
 def rollback_change(site: Site, number: int) -> Change:
-    """Going back to an earlier generation, with the config that it had.
+    """Plan a rollback to an earlier generation, with the config that it had.
 
     Raises:
-        RefusedError: It is not there, never worked, lies below the floor and nothing here authorises that, or the
-            running release cannot be left so.
+        RefusedError: The generation does not exist, was never confirmed, or is below the floor without an
+            authorisation; or the running release cannot be left for it.
     """
-    state = site.state
-    target, running = state.installs.generation(number), state.installs.running
-    item = f"b-{number}"
-    check_target(state, target, number, item)
-    if target is None or running is None:
-        raise AssertionError("checked above")
+    state, item = site.state, f"b-{number}"
+    running, target = check_target(state, number, item)
     installed = read_installed(site, target)
-    leaving = read_installed(site, running)
-    rollback = rollback_document(site, leaving.release)
+    rollback = read_rollback(site, read_installed(site, running).release)
     floor = state.floor_of(target.channel)
-    # To another configuration of what runs, nothing new comes in below the floor. F-14.5
+    # A rollback to another config of the running release brings in nothing below the floor. F-14.5
     below = floor is not None and target.mark < floor and target.release != running.release
-    # It names both ends of the way, which `back_to` cannot promise below the floor. D-6.8
+    # An authorisation names both ends of the rollback, so `back_to` is not asked as well. D-6.8
     authorised = find_authorisation(site, running, target, item) if below else None
     if running.release != target.release and not below and not in_any(target.version, rollback.back_to):
         raise RefusedError(
-            f"{running.version} cannot be left for {target.version}, only for "
+            f"release {running.version} cannot be rolled back to {target.version}, only to "
             f"{' or '.join(rollback.back_to) or 'nothing'}",
             where=item,
-            remedy=f"to go forward, waybill install r-{target.version}",
+            remedy=f"to go forward, run waybill install r-{target.version}",
             finding="back-to",
         )
     back = plan_data_return(site, target, running, item)
-    contract = parse(
-        get_blob(site.blobs, installed.release.contract, MAX_CONTRACT), Contract, "contract", max_bytes=MAX_CONTRACT
-    )
-    more: tuple[ChangeRule, ...] = (
-        *(("below-floor",) if below else ()),
-        *(("channel",) if target.channel != state.channel else ()),
-    )
-    kinds: tuple[ChangeRule, ...] = (*more, "rollback")
+    kinds: list[ChangeRule] = ["below-floor"] if below else []
+    kinds += ["channel"] if target.channel != state.channel else []
+    fingerprint = authorised.fingerprint if authorised else None
     plan = Plan(
         site=state.site,
         site_key=state.site_key.keyid,
@@ -66,38 +53,24 @@ def rollback_change(site: Site, number: int) -> Change:
         settings=target.settings,
         policy=state.trust.policy,
         contract=target.contract,
-        subject=authorised.fingerprint if authorised else None,
-        kinds=kinds,
-    )
-    planned = Planned(
-        action="rollback",
-        item=item,
-        plan=plan.digest,
-        source=state.installs.current,
-        target=number,
-        release=target.release,
-        product=target.product,
-        version=target.version,
-        channel=target.channel,
-        mark=target.mark,
-        floor=target.floor,
-        config=target.config,
-        config_version=target.config_version,
-        settings=target.settings,
-        contract=target.contract,
-        policy=state.trust.policy,
-        kinds=kinds,
-        document=back.document,
-        authorisation=authorised.fingerprint if authorised else None,
+        subject=fingerprint,
+        kinds=(*kinds, "rollback"),
     )
     return Change(
         item=item,
         plan=plan,
-        planned=planned,
+        planned=planned_by(
+            plan,
+            item,
+            installed.release,
+            state.installs.current,
+            document=back.document,
+            authorisation=fingerprint,
+        ),
         installed=installed,
         head=None,
         settings=b"",
-        contract=contract,
+        contract=read_contract(site, installed.release),
         rollback=rollback,
         proposers=(),
         source="",
@@ -106,23 +79,26 @@ def rollback_change(site: Site, number: int) -> Change:
     )
 
 
-def check_target(state: SiteState, target: Generation | None, number: int, item: str) -> None:
-    if state.installs.running is None:
-        raise RefusedError(
-            "nothing is installed", where=item, remedy="waybill review lists what waits", finding="nothing-installed"
-        )
+def check_target(state: SiteState, number: int, item: str) -> tuple[Generation, Generation]:
+    """Return the running generation and the one to roll back to.
+
+    Raises:
+        RefusedError: Nothing is installed; or the other generation does not exist, runs already or was never confirmed.
+    """
+    running, target = state.installs.running, state.installs.generation(number)
+    remedy = "run waybill status to see the generations"
+    if running is None:
+        remedy = "run waybill review to see what can be installed"
+        raise RefusedError("nothing is installed", where=item, remedy=remedy, finding="nothing-installed")
     if target is None:
-        raise RefusedError(
-            f"there is no generation {number}", where=item, remedy="waybill status lists them", finding="no-generation"
-        )
-    if number == state.installs.current:
-        raise RefusedError(
-            f"generation {number} runs already", where=item, remedy="waybill status lists them", finding="runs-already"
-        )
+        raise RefusedError(f"there is no generation {number}", where=item, remedy=remedy, finding="no-generation")
+    if target.number == running.number:
+        raise RefusedError(f"generation {number} runs already", where=item, remedy=remedy, finding="runs-already")
     if target.state not in (State.CONFIRMED, State.SETTLED):
         raise RefusedError(
-            f"generation {number} never worked here ({target.state})",
+            f"generation {number} was never confirmed; its state is {target.state}",
             where=item,
-            remedy="choose one that was confirmed",
+            remedy=f"choose a confirmed generation; {remedy}",
             finding="never-confirmed",
         )
+    return running, target

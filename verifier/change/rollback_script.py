@@ -1,10 +1,11 @@
-"""Decide which backup, step or restore comes next, and in which order a rollback undoes them."""
+"""Decide which backup, step or restore comes next, and in which order a rollback undoes them. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from manifests.documents.rollback import Backup, Rollback, Step
+from manifests.words.units import show_size
 from verifier.runtime.migrations import MAX_TRIES
 from verifier.site.journal.transitions import (
     Apply,
@@ -28,57 +29,59 @@ from verifier.site.journal.transitions import (
 
 @dataclass
 class _History:
-    """The deeds, folded."""
+    """What was done of a rollback document, folded from the journal.
+
+    Attributes:
+        tries: How often each part was begun since the last retry request.
+        made: Backups that are complete; ``tried``: those whose trial restore succeeded.
+        failed: Parts whose last attempt failed.
+        retried: Steps that were not touched since a person requested a retry; the person has repaired their data.
+    """
 
     status: dict[str, PartStatus] = field(default_factory=dict)
     tries: dict[tuple[PartAct, str], int] = field(default_factory=dict)
     made: dict[str, BackupRecord] = field(default_factory=dict)
     tried: set[str] = field(default_factory=set)
-    failed: dict[tuple[PartAct, str], str] = field(default_factory=dict)
+    failed: set[tuple[PartAct, str]] = field(default_factory=set)
     restored: set[str] = field(default_factory=set)
     half_restored: set[str] = field(default_factory=set)
-    said: set[str] = field(default_factory=set)
+    retried: set[str] = field(default_factory=set)
 
-    def take(self, deed: PartRecord) -> None:
-        key = (deed.act, deed.name)
+    def add(self, deed: PartRecord) -> None:
+        """Take in one entry. Every new attempt at a part voids the outcome of the one before."""
+        key, name, done = (deed.act, deed.name), deed.name, deed.result == "done"
         if deed.result == "begun":
             self.tries[key] = self.tries.get(key, 0) + 1
-        if deed.result == "failed":
-            self.failed[key] = deed.act
-        else:
-            self.failed.pop(key, None)
-        open_ = deed.result in ("begun", "interrupted")
+        (self.failed.add if deed.result == "failed" else self.failed.discard)(key)
+        # An intent without an outcome means that the part was interrupted: by a crash, or it is running now.
+        interrupted = deed.result in ("begun", "interrupted")
         match deed.act:
             case "backup":
-                self.made.pop(deed.name, None)
-                self.tried.discard(deed.name)
-                if deed.result == "done":
-                    self.made[deed.name] = BackupRecord(deed.name, deed.digest, deed.size)
+                self.made.pop(name, None)
+                self.tried.discard(name)
+                if done:
+                    self.made[name] = BackupRecord(name, deed.digest, deed.size)
             case "try":
-                self.tried.discard(deed.name)
-                if deed.result == "done":
-                    self.tried.add(deed.name)
+                (self.tried.add if done else self.tried.discard)(name)
             case "migrate":
-                done = PartStatus.DONE if deed.result == "done" else PartStatus.FAILED
-                self._step(deed.name, PartStatus.CUT if open_ else done)
+                ended = PartStatus.DONE if done else PartStatus.FAILED
+                self._set_status(name, PartStatus.CUT if interrupted else ended)
             case "undo":
-                done = PartStatus.BACK if deed.result == "done" else PartStatus.UNDO_FAILED
-                self._step(deed.name, PartStatus.UNDO_CUT if open_ else done)
+                ended = PartStatus.BACK if done else PartStatus.UNDO_FAILED
+                self._set_status(name, PartStatus.UNDO_CUT if interrupted else ended)
             case "restore":
-                self.restored.discard(deed.name)
-                self.half_restored.add(deed.name)
-                if deed.result == "done":
-                    self.half_restored.discard(deed.name)
-                    self.restored.add(deed.name)
+                (self.restored.add if done else self.restored.discard)(name)
+                (self.half_restored.discard if done else self.half_restored.add)(name)
 
-    def take_again(self) -> None:
+    def add_retry(self) -> None:
+        """Take in a person's request for a retry: earlier failures and attempts no longer count."""
         self.tries.clear()
         self.failed.clear()
-        self.said = set(self.status)
+        self.retried = set(self.status)
 
-    def _step(self, name: str, status: PartStatus) -> None:
+    def _set_status(self, name: str, status: PartStatus) -> None:
         self.status[name] = status
-        self.said.discard(name)
+        self.retried.discard(name)
 
     def of(self, step: Step) -> PartStatus:
         return self.status.get(step.name, PartStatus.UNTOUCHED)
@@ -91,9 +94,9 @@ def _fold(deeds: Iterable[PartRecord | RetryRequested]) -> _History:
     history = _History()
     for deed in deeds:
         if isinstance(deed, RetryRequested):
-            history.take_again()
+            history.add_retry()
         else:
-            history.take(deed)
+            history.add(deed)
     return history
 
 
@@ -101,20 +104,20 @@ def _fold(deeds: Iterable[PartRecord | RetryRequested]) -> _History:
 
 
 def next_part(document: Rollback, deeds: PartHistory, *, back: bool, fresh: bool) -> NextPart:
-    """The one next part.
+    """Return the one next part.
 
     Args:
-        deeds: Everything about this generation's parts, oldest first, since its backups were last begun; of the
-            rollback that leaves it too. An intent without an outcome is a part that was cut off.
-        back: Whether the way leads back to the former data.
-        fresh: Whether there is no former generation, so nothing to back up.
+        deeds: All records of this generation's parts since its backups were last begun, oldest first; those of the
+            rollback that leaves it included. An intent without an outcome is a part that was interrupted.
+        back: Whether the data are taken back.
+        fresh: Whether there is no former generation, so there is nothing to back up.
     """
     history = _fold(deeds)
     return (_back if back else _forward)(document, history, fresh=fresh)
 
 
 def _forward(document: Rollback, history: _History, *, fresh: bool) -> NextPart:
-    """1. the backups, each proven; 2. the steps in order."""
+    """Return the next part of an install: 1. the backups, each proven by a trial restore; 2. the steps in order."""
     if not history.status and not fresh:  # 1
         for backup in document.backup:
             for act in ("backup", "try"):
@@ -122,9 +125,10 @@ def _forward(document: Rollback, history: _History, *, fresh: bool) -> NextPart:
                     return GoBack(f"{act}-failed", f"{act} of {backup.name} failed")
             made = history.made.get(backup.name)
             if made is None:
-                return _unless_tried(history, "backup", backup.name, MakeBackup(backup))
+                return _unless_exhausted(history, "backup", backup.name, MakeBackup(backup))
             if backup.name not in history.tried:
-                return _unless_tried(history, "try", backup.name, TryRestore(backup, made))
+                return _unless_exhausted(history, "try", backup.name, TryRestore(backup, made))
+    # A restore has begun, so the data are no longer those that the next step expects.
     if history.restored or history.half_restored:
         return GoBack("restored", "data were restored already")
     for step in document.steps:  # 2
@@ -140,39 +144,41 @@ def _forward(document: Rollback, history: _History, *, fresh: bool) -> NextPart:
     return Settled()
 
 
-def _unless_tried(history: _History, act: PartAct, name: str, part: NextPart) -> NextPart:
+def _unless_exhausted(history: _History, act: PartAct, name: str, part: NextPart) -> NextPart:
     if history.count(act, name) >= MAX_TRIES:
-        return GoBack(f"{act}-interrupted", f"{act} of {name} was cut off {MAX_TRIES} times")
+        return GoBack(f"{act}-interrupted", f"{act} of {name} was interrupted {MAX_TRIES} times")
     return part
 
 
 def after_crash(step: Step, tries: int) -> Apply | GoBack | Blocked:
-    """What it means on the way forward that the step was begun, and nobody saw its end.
+    """Return what follows when an install finds a step that was begun and did not end.
 
     Args:
-        tries: How often it was begun.
+        tries: How often the step was begun.
     """
     match step.after_crash:
         case "stop":
-            return Blocked("step-interrupted", f"step {step.name} was cut off, and says `after_crash: stop`")
+            return Blocked("step-interrupted", f"step {step.name} was interrupted and has `after_crash: stop`")
         case "repeat" if step.repeatable and tries < MAX_TRIES:
             return Apply(step)
         case "repeat" if step.repeatable:
-            return GoBack("step-interrupted", f"step {step.name} was cut off {tries} times")
-    return GoBack("step-interrupted", f"step {step.name} was cut off")
+            return GoBack("step-interrupted", f"step {step.name} was interrupted {tries} times")
+    return GoBack("step-interrupted", f"step {step.name} was interrupted")
 
 
 def _back(document: Rollback, history: _History, *, fresh: bool) -> NextPart:
-    """1. where each step goes; 2. a stop comes before anything else is touched; 3. undo, the last step first;
-    4. restore, with all that shares data with it; the backups are older than every step."""
-    ways = _ways(document, history, fresh=fresh)  # 1
-    restored = _closure(document, history, ways)
+    """Return the next part of a rollback.
+
+    1. Choose a method for each step. 2. Report a step without a method before anything is touched. 3. Undo, the last
+    step first. 4. Restore, after every undo: backups are older than all steps, so an undo after it would break data.
+    """
+    methods = _undo_methods(document, history, fresh=fresh)  # 1
+    restored = _steps_to_restore(document, history, methods)
     for step in reversed(document.steps):  # 2
-        way = ways.get(step.name)
-        if way == "stop" or (step.name in restored and not _covered(document, step, history)):
+        if methods.get(step.name) == "stop" or (step.name in restored and not _covered(document, step, history)):
             return Blocked(
                 f"step-{history.of(step)}",
-                f"step {step.name} is {history.of(step)}, and the document has no way back from there",
+                f"step {step.name} is {history.of(step)}, and the rollback document has no method for that",
             )
     names = {name for step in document.steps if step.name in restored for name in _touched(document, step)}
     names = (names - history.restored) | history.half_restored
@@ -180,10 +186,10 @@ def _back(document: Rollback, history: _History, *, fresh: bool) -> NextPart:
         if ("restore", name) in history.failed:
             return Blocked("restore-failed", f"restoring {name} failed")
         if history.count("restore", name) >= MAX_TRIES:
-            return Blocked("restore-interrupted", f"restoring {name} was cut off {MAX_TRIES} times")
+            return Blocked("restore-interrupted", f"restoring {name} was interrupted {MAX_TRIES} times")
     for step in reversed(document.steps):  # 3
         if step.name not in restored:
-            match ways.get(step.name):
+            match methods.get(step.name):
                 case "undo":
                     return Undo(step)
                 case "repeat":
@@ -194,80 +200,83 @@ def _back(document: Rollback, history: _History, *, fresh: bool) -> NextPart:
     return Settled()
 
 
-def _ways(document: Rollback, history: _History, *, fresh: bool) -> dict[str, UndoMethod]:
-    """For each step that was begun and is not back."""
+def _undo_methods(document: Rollback, history: _History, *, fresh: bool) -> dict[str, UndoMethod]:
+    """Return the method for each step that was begun and is not undone or restored."""
     last = next((i for i, step in enumerate(document.steps) if step.name == document.no_return), None)
     beyond = last is not None and history.of(document.steps[last]) == PartStatus.DONE
-    ways: dict[str, UndoMethod] = {}
+    methods: dict[str, UndoMethod] = {}
     for step in document.steps:
         status = history.of(step)
         touched = _touched(document, step)
         if status in (PartStatus.UNTOUCHED, PartStatus.BACK) or (touched and touched <= history.restored):
             continue
         act: PartAct = "undo" if status == PartStatus.UNDO_CUT else "migrate"
-        ways[step.name] = rollback_action(
-            step,
-            status,
+        situation = StepSituation(
             covered=_covered(document, step, history),
             beyond=beyond,
             compatible=document.class_ == "compatible",
             tries=history.count(act, step.name),
-            said=step.name in history.said,
+            retried=step.name in history.retried,
             fresh=fresh,
         )
-    return ways
+        methods[step.name] = rollback_action(step, status, situation)
+    return methods
 
 
-def rollback_action(
-    step: Step,
-    status: PartStatus,
-    *,
-    covered: bool,
-    beyond: bool,
-    compatible: bool,
-    tries: int,
-    said: bool = False,
-    fresh: bool = False,
-) -> UndoMethod:
-    """How one step is taken back.
+@dataclass(frozen=True)
+class StepSituation:
+    """What decides how a step is taken back, besides the step and its status.
 
-    Args:
-        covered: Whether all that it touches is in the backups.
-        beyond: Whether the step after which only a restore is left has been done.
-        compatible: Whether the old release reads what the step leaves.
-        tries: How often the part that was cut off was begun.
-        said: Whether a person asked for one more try since; where the document has no way, they have seen to the data.
-        fresh: Whether there are no former data, so what is left behind harms nothing.
+    Attributes:
+        covered: All data that the step touches are in the backups.
+        beyond: The step of no return is done, so only a restore is left.
+        compatible: The former release reads what the step leaves.
+        tries: How often the interrupted part was begun.
+        retried: A person requested a retry since. Where the document has no method, the person has repaired the data.
+        fresh: There are no former data, so leftovers do no harm.
     """
-    rule = step.after_crash
-    last: UndoMethod = "restore" if covered else "keep" if said or fresh else "stop"
-    can_undo = step.undo is not None and not beyond
+
+    covered: bool
+    beyond: bool
+    compatible: bool
+    tries: int
+    retried: bool = False
+    fresh: bool = False
+
+
+def rollback_action(step: Step, status: PartStatus, situation: StepSituation) -> UndoMethod:
+    """Return how one step is taken back."""
+    rule, covered, retried = step.after_crash, situation.covered, situation.retried
+    last: UndoMethod = "restore" if covered else "keep" if retried or situation.fresh else "stop"
+    can_undo = step.undo is not None and not situation.beyond
+    # The document forbids to go on by itself from a half-done step: a person decides, and asks for a retry.
     if rule == "stop" and status in (PartStatus.CUT, PartStatus.FAILED, PartStatus.UNDO_CUT):
-        return last if said else "stop"
+        return last if retried else "stop"
     match status:
         case PartStatus.DONE:
-            return "undo" if can_undo else "keep" if compatible else last
-        # Half done, whether it says so itself or nobody saw it: the document says which way is safe from there.
+            return "undo" if can_undo else "keep" if situation.compatible else last
+        # A step that failed by itself is as half done as an interrupted one; the document says what is safe then.
         case PartStatus.CUT | PartStatus.FAILED:
             if rule != "restore" and can_undo:
                 return "undo"
-            again = rule == "repeat" and step.repeatable and status == PartStatus.CUT and tries < MAX_TRIES
-            return "repeat" if not covered and compatible and again else last
+            repeatable = rule == "repeat" and step.repeatable and status == PartStatus.CUT
+            repeat = repeatable and situation.compatible and not covered and situation.tries < MAX_TRIES
+            return "repeat" if repeat else last
         case PartStatus.UNDO_CUT:
-            return "undo" if _may_undo_again(step) and tries < MAX_TRIES else last
+            return "undo" if _may_undo_again(step) and situation.tries < MAX_TRIES else last
         case PartStatus.UNDO_FAILED:
-            return "undo" if said else last
+            return "undo" if retried else last
     return "keep"
 
 
 def _may_undo_again(step: Step) -> bool:
-    """An undo that was cut off leaves a half-done step: it may run again if it is good for those, or repeatable."""
+    """Return whether an interrupted undo may run again: it is made for half-done steps, or the step is repeatable."""
     return step.after_crash == "undo" or (step.repeatable and step.after_crash == "repeat")
 
 
 def _touched(document: Rollback, step: Step) -> frozenset[str]:
-    """A step that does not say what it touches is taken to touch everything."""
-    return frozenset(step.touches or [one.name for one in document.state] or [one.name for one in document.backup])
+    """Return the names of the data that the step touches; all of them when it does not say."""
+    return frozenset(step.touches or [data.name for data in document.state] or [data.name for data in document.backup])
 
 
 def _covered(document: Rollback, step: Step, history: _History) -> bool:
@@ -275,13 +284,13 @@ def _covered(document: Rollback, step: Step, history: _History) -> bool:
     return bool(touched) and touched <= set(history.made)
 
 
-def _closure(document: Rollback, history: _History, ways: dict[str, UndoMethod]) -> frozenset[str]:
-    """The steps to restore: with one of them every other that was begun and touches the same data."""
-    chosen = {name for name, way in ways.items() if way == "restore"}
+def _steps_to_restore(document: Rollback, history: _History, methods: dict[str, UndoMethod]) -> frozenset[str]:
+    """Return the steps to restore. A restore also takes back every other begun step that touches the same data."""
+    chosen = {name for name, method in methods.items() if method == "restore"}
     names: set[str] = set(history.half_restored)
     while True:
         names |= {name for step in document.steps if step.name in chosen for name in _touched(document, step)}
-        more = {step.name for step in document.steps if step.name in ways and _touched(document, step) & names}
+        more = {step.name for step in document.steps if step.name in methods and _touched(document, step) & names}
         if more <= chosen:
             return frozenset(chosen)
         chosen |= more
@@ -292,10 +301,11 @@ def _closure(document: Rollback, history: _History, ways: dict[str, UndoMethod])
 
 @dataclass(frozen=True)
 class BackupPlan:
-    """What the backups will take, on the file system of ``folder``.
+    """What the backups need on the file system of ``folder``.
 
     Attributes:
-        takes_seconds: As the document says, for people.
+        takes_seconds: The vendor's estimate.
+        lines: For people.
     """
 
     folder: Path
@@ -307,23 +317,24 @@ class BackupPlan:
 
 
 def plan_backups(document: Rollback, folder: Path, *, fresh: bool, block: int) -> BackupPlan:
-    """Pure. ``folder`` is where this generation's backups go, ``block`` the file system's block size."""
+    """Plan the backups of a generation. ``folder`` is where they go, ``block`` its file system's block size."""
     backups = () if fresh else document.backup
     return BackupPlan(
         folder=folder,
         backups=backups,
-        bytes_needed=sum(-(-one.at_most_bytes // block) * block for one in backups) + block * bool(backups),
+        bytes_needed=sum(-(-backup.at_most_bytes // block) * block for backup in backups) + block * bool(backups),
         inodes_needed=len(backups) + 2 if backups else 0,
-        takes_seconds=sum(one.takes_seconds for one in backups),
+        takes_seconds=sum(backup.takes_seconds for backup in backups),
         lines=tuple(
-            f"back up {one.name} to {folder / one.name}, at most {one.at_most_bytes} bytes, and try to restore it"
-            for one in backups
+            f"back up {backup.name} to {folder / backup.name} "
+            f"(at most {show_size(backup.at_most_bytes)}), and test its restore"
+            for backup in backups
         ),
     )
 
 
 def plan_undo(document: Rollback, deeds: PartHistory, *, fresh: bool = False) -> tuple[NextPart, ...]:
-    """Everything that going back would do if nothing failed; a ``Blocked`` at the end where it would not get there."""
+    """Return every part of a rollback in which nothing fails; the last is ``Blocked`` when it cannot be completed."""
     parts: list[NextPart] = []
     while not isinstance(part := next_part(document, deeds, back=True, fresh=fresh), Settled):
         parts.append(part)

@@ -1,4 +1,4 @@
-"""The releases that an install passes through, in order."""
+"""Find what an item would do: one change, or a route of several releases under one plan."""
 
 from dataclasses import dataclass, replace
 
@@ -15,11 +15,11 @@ from verifier.site.folder import Site
 
 @dataclass(frozen=True)
 class Route:
-    """Several releases on the way to a newer one: one plan, each hop a transaction and a generation of its own.
+    """Several releases, installed one after the other under one plan. Each is a transaction and a generation.
 
     Attributes:
-        hops: Those that are still to be installed, in order; each names the plan of them all.
-        done: How many of the plan's releases are installed already.
+        hops: The changes that are still to be made, in order; each names the common plan.
+        done: Number of the plan's releases that are installed already.
     """
 
     hops: tuple[Change, ...]
@@ -32,19 +32,19 @@ class Route:
 
     @property
     def items(self) -> tuple[str, ...]:
-        return tuple(one.item for one in self.hops)
+        return tuple(hop.item for hop in self.hops)
 
     @property
     def proposers(self) -> tuple[str, ...]:
-        return tuple(sorted({name for one in self.hops for name in one.proposers}))
+        return tuple(sorted({name for hop in self.hops for name in hop.proposers}))
 
     @property
     def severities(self) -> tuple[str, ...]:
-        return tuple(name for one in self.hops for name in one.severities)
+        return tuple(name for hop in self.hops for name in hop.severities)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return tuple(name for one in self.hops for name in one.classes)
+        return tuple(name for hop in self.hops for name in hop.classes)
 
     @property
     def then(self) -> str:
@@ -52,11 +52,11 @@ class Route:
 
 
 def plan_change(site: Site, item: str) -> Change:
-    """Work out the item with this id.
+    """Plan the item with this id. Changes nothing.
 
     Raises:
-        UsageError: No such item.
-        WaybillError: It cannot be done here; the message says why, and nothing was changed.
+        UsageError: There is no such item.
+        WaybillError: It cannot be done at this site; the message says why.
     """
     now = site.host.now()
     if item == CONFIG:
@@ -65,26 +65,29 @@ def plan_change(site: Site, item: str) -> Change:
         return release_change(site, item, now, None)
     if item.startswith("b-") and item[2:].isdigit():
         return rollback_change(site, int(item[2:]))
-    raise UsageError(f"{item!r} is not an item", where="item", remedy="waybill review lists what waits")
+    raise UsageError(f"{item!r} is not an item", where="item", remedy="run waybill review to list the items")
 
 
 def route_of(site: Site, items: tuple[str, ...]) -> Route:
-    """Several releases as one plan; or what is left of it, when a part was installed and nothing else has changed.
+    """Plan several releases as one; or the rest of such a plan, when a part is installed and nothing else has changed.
 
     Raises:
-        RefusedError: One of them cannot follow the one before.
+        RefusedError: A release cannot follow the one before it, or ``site.yaml`` has changed in between.
+        UsageError: The items are not different releases.
     """
     state, now = site.state, site.host.now()
     if state.installs.running is None:
         raise RefusedError(
-            "the first install is of one release; it brings the telemetry contract",
+            "nothing is installed yet; the first install is of a single release",
             where=" ".join(items),
-            remedy=f"waybill install {items[0]}",
+            remedy=f"run waybill install {items[0]}",
             finding="nothing-installed",
         )
-    if len(set(items)) != len(items) or not all(one.startswith("r-") for one in items):
+    if len(set(items)) != len(items) or not all(item.startswith("r-") for item in items):
         raise UsageError(
-            "several items are several releases, each once, in the order in which they are installed", where="item"
+            f"{' '.join(items)} are not different releases; only releases can be combined",
+            where="item",
+            remedy="name releases, each once, in the order of their installation",
         )
     begun = _begun(site, items)
     done, todo = (0, items) if begun is None else (begun[1], items[-(len(begun[0].releases) - begun[1]) :])
@@ -93,24 +96,25 @@ def route_of(site: Site, items: tuple[str, ...]) -> Route:
         last = item == todo[-1]
         hops.append(release_change(site, item, now, hops[-1] if hops else None, last=last))
     plan = begun[0] if begun is not None else _joined(hops)
-    same = all((one.plan.settings, one.plan.policy) == (plan.settings, plan.policy) for one in hops)
+    # The people agreed to one configuration for the whole route, so an edit in between needs a new plan.
+    same = all((hop.plan.settings, hop.plan.policy) == (plan.settings, plan.policy) for hop in hops)
     if not same or (hops[-1].plan.config, hops[-1].plan.contract) != (plan.config, plan.contract):
         raise RefusedError(
-            "site.yaml has changed since the first of them was installed",
+            "site.yaml has changed since the first release of the plan was installed",
             where=todo[0],
-            remedy="what is left is a new plan: waybill review " + " ".join(todo),
+            remedy=f"review the rest as a new plan: waybill review {' '.join(todo)}",
             finding="plan-changed",
         )
-    named = tuple(replace(one, planned=msgspec.structs.replace(one.planned, plan=plan.digest)) for one in hops)
+    named = tuple(replace(hop, planned=msgspec.structs.replace(hop.planned, plan=plan.digest)) for hop in hops)
     return Route(hops=named, plan=plan, done=done)
 
 
 def _joined(hops: list[Change]) -> Plan:
     first, last = hops[0].plan, hops[-1].plan
-    kinds: set[ChangeRule] = {kind for one in hops for kind in one.plan.kinds}
+    kinds: set[ChangeRule] = {kind for hop in hops for kind in hop.plan.kinds}
     return msgspec.structs.replace(
         first,
-        releases=tuple(release for one in hops for release in one.plan.releases),
+        releases=tuple(release for hop in hops for release in hop.plan.releases),
         config=last.config,
         contract=last.contract,
         kinds=tuple(sorted(kinds)),
@@ -118,20 +122,20 @@ def _joined(hops: list[Change]) -> Plan:
 
 
 def _begun(site: Site, items: tuple[str, ...]) -> tuple[Plan, int] | None:
-    """The plan under which a part of ``items`` was installed, and how many; None when they are a plan of their own."""
-    found = _under_way(site)
-    if found is None:
+    """Return the plan of which ``items`` are the whole or the rest, and how many of its releases are installed."""
+    begun = _under_way(site)
+    if begun is None:
         return None
-    plan, done = found
+    plan, done = begun
     received = [site.state.installs.received(item) for item in items]
-    named = tuple(one.release for one in received if one is not None)
-    return found if named in (plan.releases, plan.releases[done:]) else None
+    releases = tuple(release.release for release in received if release is not None)
+    return begun if releases in (plan.releases, plan.releases[done:]) else None
 
 
 def _under_way(site: Site) -> tuple[Plan, int] | None:
-    """The plan by which what runs was installed and by which more is to follow, and how many of it are installed.
+    """Return the unfinished plan of several releases, and how many of them are installed; None when there is none.
 
-    Only while the install of what runs is the last thing that happened to the site: neither a way back nor another
+    A plan goes on only while the install of the running release is the site's last change: no rollback and no new
     policy, root or revocation list came after it.
     """
     state = site.state
@@ -148,13 +152,13 @@ def _under_way(site: Site) -> tuple[Plan, int] | None:
 
 
 def items_of_plan(site: Site, plan: Plan) -> tuple[str, ...]:
-    """The items by which people know the plan's releases, in order; empty when one was never received here."""
-    items = {one.release: one.item for one in site.state.installs.releases}
-    found = tuple(items.get(one, "") for one in plan.releases)
-    return found if all(found) else ()
+    """Return the items of the plan's releases, in order; none when a release was never received at this site."""
+    items = {received.release: received.item for received in site.state.installs.releases}
+    known = [items[release] for release in plan.releases if release in items]
+    return tuple(known) if len(known) == len(plan.releases) else ()
 
 
 def items_under_way(site: Site) -> tuple[str, ...]:
-    """What to name to `install` to go on with a plan of several releases that was stopped; empty where none was."""
-    found = _under_way(site)
-    return () if found is None else items_of_plan(site, found[0])
+    """Return the items to name to ``install`` to continue an unfinished plan of several releases; none without one."""
+    begun = _under_way(site)
+    return () if begun is None else items_of_plan(site, begun[0])

@@ -1,4 +1,4 @@
-"""The space that a change needs, counted before the first write."""
+"""Count the space that a change needs, before the first write."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,11 @@ from verifier.site.store import is_held, missing_blobs, space_for
 
 @dataclass(frozen=True)
 class SpaceNeed:
-    """What is needed on one file system, and what is free there.
+    """What a change needs on one file system, and what is free there.
 
     Attributes:
-        places: What of the site lies on it.
+        places: Folders of the site on it, as people know them.
+        bytes, inodes: Needed.
     """
 
     places: tuple[str, ...]
@@ -32,41 +33,39 @@ class SpaceNeed:
 
 @dataclass(frozen=True)
 class InstallNeed:
-    """What it will take: counted before the first write.
+    """What an install will write.
 
     Attributes:
-        backups: Bytes that the backups may take, in the folder ``where``.
+        missing: Blobs that the store does not hold yet.
     """
 
     missing: tuple[Blob, ...]
     bytes: int
     inodes: int
-    backups: int = 0
-    where: Path | None = None
 
 
-def plan_space(site: Site, change: Change, crew: tuple[DriverStep, ...], told: ProgressCallback) -> InstallNeed:
-    """Bytes and inodes that staging takes. Reads every blob that is there already, and writes nothing.
+def plan_space(site: Site, change: Change, steps: tuple[DriverStep, ...], on_progress: ProgressCallback) -> InstallNeed:
+    """Count the bytes and inodes that staging takes. Hashes every blob that is held, and writes nothing.
 
     Raises:
         HostError: They do not fit; with numbers.
     """
-    missing = missing_blobs(site.blobs, change.release.members, told=told)
+    missing = missing_blobs(site.blobs, change.release.members, told=on_progress)
     block = site.disk.space(site.blobs).block
     size, inodes = space_for(missing, block)
-    wanted = required_space(site, change, crew, size, inodes)
+    wanted = required_space(site, change, steps, size, inodes)
     check_space(site.disk, wanted)
-    return InstallNeed(missing=missing, bytes=sum(one[1] for one in wanted), inodes=sum(one[2] for one in wanted))
+    return InstallNeed(missing, bytes=sum(need[1] for need in wanted), inodes=sum(need[2] for need in wanted))
 
 
 def required_space(
-    site: Site, change: Change, crew: tuple[DriverStep, ...], size: int, inodes: int
+    site: Site, change: Change, steps: tuple[DriverStep, ...], size: int, inodes: int
 ) -> tuple[tuple[Path, int, int], ...]:
-    """``(place, bytes, inodes)`` of everything that is written; ``size`` and ``inodes`` are those of new blobs."""
+    """Return ``(path, bytes, inodes)`` for everything to write; ``size`` and ``inodes`` are those of new blobs."""
     wanted = (
         (site.blobs, size, inodes),
         (site.path / "generations", OVERHEAD, OVERHEAD_FILES),
-        (site.path, sum(work.plan.bytes_needed for work in crew), sum(work.plan.inodes_needed for work in crew)),
+        (site.path, sum(step.plan.bytes_needed for step in steps), sum(step.plan.inodes_needed for step in steps)),
     )
     if not change.planned.document:
         return wanted
@@ -74,42 +73,44 @@ def required_space(
 
 
 def space_needs(
-    site: Site, hops: tuple[Change, ...], crews: tuple[tuple[DriverStep, ...], ...]
+    site: Site, hops: tuple[Change, ...], steps: tuple[tuple[DriverStep, ...], ...]
 ) -> tuple[SpaceNeed, ...]:
-    """Space on each file system, by the sizes of what is not held; an install hashes what is and counts again."""
-    members = {one.digest: one for hop in hops for one in hop.release.members}
-    missing = tuple(one for one in members.values() if not is_held(site.blobs, one))
-    size, inodes = space_for(missing, site.disk.space(site.blobs).block)
-    wanted_all: list[tuple[Path, int, int]] = []
-    for i, (hop, crew) in enumerate(zip(hops, crews, strict=True)):
-        wanted_all += required_space(site, hop, crew, *((size, inodes) if i == 0 else (0, 0)))
-    sums: dict[int, list[tuple[Path, int, int]]] = {}
-    for one in wanted_all:
-        sums.setdefault(site.disk.space(one[0]).device, []).append(one)
-    found = []
-    for wanted in sums.values():
+    """Return the space needed on each file system. Blobs that are held are not hashed here; the install does that.
+
+    Args:
+        steps: The driver steps of each hop.
+    """
+    members = {member.digest: member for hop in hops for member in hop.release.members}
+    missing = tuple(member for member in members.values() if not is_held(site.blobs, member))
+    new_blobs = space_for(missing, site.disk.space(site.blobs).block)
+    by_device: dict[int, list[tuple[Path, int, int]]] = {}
+    for i, (hop, hop_steps) in enumerate(zip(hops, steps, strict=True)):
+        for need in required_space(site, hop, hop_steps, *(new_blobs if i == 0 else (0, 0))):
+            by_device.setdefault(site.disk.space(need[0]).device, []).append(need)
+    needs = []
+    for wanted in by_device.values():
         free = site.disk.space(wanted[0][0])
-        names = sorted({place_name(site, place) for place, _, _ in wanted})
-        found.append(
+        needs.append(
             SpaceNeed(
-                places=tuple(names),
-                bytes=sum(one[1] for one in wanted),
-                inodes=sum(one[2] for one in wanted),
+                places=tuple(sorted({place_name(site, path) for path, _, _ in wanted})),
+                bytes=sum(need[1] for need in wanted),
+                inodes=sum(need[2] for need in wanted),
                 free_bytes=free.bytes,
                 free_inodes=free.inodes,
             )
         )
-    return tuple(found)
+    return tuple(needs)
 
 
-def place_name(site: Site, place: Path) -> str:
-    if place == site.path:
+def place_name(site: Site, path: Path) -> str:
+    """Return ``path`` as people know it: relative to the site's folder, ``site`` for the folder itself."""
+    if path == site.path:
         return "site"
-    return str(place.relative_to(site.path)) if place.is_relative_to(site.path) else str(place)
+    return str(path.relative_to(site.path)) if path.is_relative_to(site.path) else str(path)
 
 
 def backup_space(site: Site, installed: Installed, document: Rollback, *, fresh: bool) -> tuple[Path, int, int]:
-    """Where the backups go, and the bytes and inodes that they may take there."""
+    """Return the folder of the backups, and the bytes and inodes that they may take there."""
     folder = backup_folder(site.path, installed)
     plan = plan_backups(document, folder, fresh=fresh, block=site.disk.space(folder).block)
     return folder, plan.bytes_needed, plan.inodes_needed

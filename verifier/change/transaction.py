@@ -1,18 +1,18 @@
-"""The last transaction of a site: what it works on, how much of its trial is left, and how it ended. Writes nothing."""
+"""The last transaction of a site: its documents, the rest of its trial, and how it ended. Reads only."""
 
 from collections.abc import Callable
 
-from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
+from manifests.documents.rollback import Rollback
 from manifests.words.errors import InconsistentError, RolledBackError, TrialError, WaybillError
 from manifests.words.units import show_duration
+from verifier.change.documents import read_rollback
 from verifier.change.recovery import RollbackScript, rollback_obstacle
 from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_generation, read_installed
 from verifier.site.journal.events import Planned
 from verifier.site.journal.transitions import BEFORE_CHANGE, State
-from verifier.site.store import get_blob
 
-# While the rollback document has a say: before staging its folder is not there, afterwards nothing is left to decide.
+# States in which the rollback document decides: before them its folder is not there, after them nothing is undecided.
 SCRIPTED = (
     State.STAGED,
     State.BACKED_UP,
@@ -25,7 +25,7 @@ SCRIPTED = (
 
 
 def target_of(site: Site, planned: Planned) -> Installed:
-    """The generation that is to run. A rollback goes to one as it was made, under the plan of that time.
+    """Return the generation that is to run.
 
     Raises:
         DamagedError: Its folder is not what was planned.
@@ -39,52 +39,48 @@ def target_of(site: Site, planned: Planned) -> Installed:
         release=planned.release,
         settings=planned.settings,
         config=planned.config,
-        # A generation keeps the plan that made it; going back to it is another plan.
+        # The folder names the plan that made the generation; a rollback to it has another plan.
         plan=made.plan if made else planned.plan,
     )
 
 
 def document_owner(site: Site, planned: Planned) -> Installed:
-    """The generation by whose rollback document the data are changed or taken back."""
+    """Return the generation whose rollback document governs the data in this transaction."""
     known = site.state.installs.generation(planned.document)
     if planned.document == planned.target or known is None:
         return target_of(site, planned)
     return read_installed(site, known)
 
 
-def read_document(site: Site, owner: Installed) -> Rollback:
-    return parse_rollback(get_blob(site.blobs, owner.release.rollback, MAX_ROLLBACK))
-
-
 def script_of(site: Site, document: Callable[[], Rollback] | None = None) -> RollbackScript | None:
-    """What the rollback document says of where things are; None while it has no say.
+    """Return the rollback document with what was done of it; None while it decides nothing.
 
     Args:
-        document: Reads it, where that is not to be done each time.
+        document: Returns the document when the caller has it already; by default it is read from the store.
     """
-    now = site.state.installs.transaction
-    if now is None or not now.planned.document or now.state not in SCRIPTED:
+    transaction = site.state.installs.transaction
+    if transaction is None or not transaction.planned.document or transaction.state not in SCRIPTED:
         return None
     return RollbackScript(
-        document=document() if document else read_document(site, document_owner(site, now.planned)),
-        deeds=site.state.installs.deeds_of(now.planned.document),
-        back=now.action == "rollback",
-        fresh=now.planned.source == 0,
+        document=document() if document else read_rollback(site, document_owner(site, transaction.planned).release),
+        deeds=site.state.installs.deeds_of(transaction.planned.document),
+        back=transaction.action == "rollback",
+        fresh=transaction.planned.source == 0,
     )
 
 
 def trial_left(site: Site) -> int | None:
-    """Seconds of running time that the trial still has, negative when its time is up; None when nothing is on trial."""
+    """Return the seconds of running time left in the trial, negative when it is over; None when nothing is on trial."""
     state, host = site.state, site.host
-    now = state.installs.transaction
-    if now is None or now.state != State.PROBING:
+    transaction = state.installs.transaction
+    if transaction is None or transaction.state != State.PROBING:
         return None
-    spent: int = now.running + state.elapsed(host.boot, host.monotonic())
-    return target_of(site, now.planned).release.trial.at_most_seconds - spent
+    spent: int = transaction.running + state.elapsed(host.boot, host.monotonic())
+    return target_of(site, transaction.planned).release.trial.at_most_seconds - spent
 
 
 def describe_trial(site: Site) -> str:
-    """How long the trial still lasts and what comes then; empty when it cannot be told."""
+    """Return how long the trial still lasts and what follows; empty when nothing is on trial or it cannot be read."""
     try:
         left = trial_left(site)
         stays = left is not None and rollback_obstacle(script_of(site)) is not None
@@ -93,14 +89,14 @@ def describe_trial(site: Site) -> str:
     if left is None:
         return ""
     if stays:
-        return "nothing leads back, so it waits for a person's word however long"
+        return "a rollback is not possible, so the trial lasts until a person confirms it"
     if left <= 0:
-        return "its time is up: it goes back by itself, with waybill recover --due"
-    return f"{show_duration(left)} of its running time are left, then it goes back by itself"
+        return "the time of the trial is over; waybill recover --due rolls it back"
+    return f"{show_duration(left)} of running time are left, then it is rolled back automatically"
 
 
 def confirm_command(site: Site) -> str:
-    """The command that ends a trial well, as it has to be typed here."""
+    """Return the command that confirms a trial at this site."""
     try:
         asks_key = site.policy.confirm.or_person is not None
     except WaybillError:
@@ -109,42 +105,42 @@ def confirm_command(site: Site) -> str:
 
 
 def transaction_error(site: Site) -> WaybillError | None:
-    """How the last transaction ended, as the failure that the command ends with; None when all is well."""
+    """Return the error that tells how the last transaction ended; None when it ended well or changed nothing."""
     state = site.state
-    now = state.installs.transaction
-    if now is None or now.state in (State.SETTLED, State.CONFIRMED):
+    transaction = state.installs.transaction
+    if transaction is None or transaction.state in (State.SETTLED, State.CONFIRMED):
         return None
-    target = now.planned.target
-    if now.state == State.ROLLED_BACK:
+    planned = transaction.planned
+    target, reason = f"generation {planned.target} ({planned.version})", transaction.detail or transaction.code
+    if transaction.state == State.ROLLED_BACK:
         running = state.installs.running
         back = f"generation {running.number} ({running.version}) runs again" if running else "nothing is installed"
         return RolledBackError(
-            f"generation {target} ({now.planned.version}) failed and was taken back: {now.detail or now.code}; {back}",
-            where=now.planned.item,
-            remedy="the report tells the vendor; a new attempt needs a new approval",
-            finding=now.code or "rolled-back",
+            f"{target} failed and was rolled back: {reason}; {back}",
+            where=planned.item,
+            remedy="send the report to the vendor; a new attempt needs a new approval",
+            finding=transaction.code or "rolled-back",
         )
-    if now.state == State.INCONSISTENT:
+    if transaction.state == State.INCONSISTENT:
         return InconsistentError(
-            f"neither generation {now.planned.source} nor {target} runs as it should: {now.detail or now.code}",
-            where=now.planned.item,
-            remedy="do what the rollback document says under `inconsistent`, then waybill recover",
-            finding=now.code or "inconsistent",
+            f"neither generation {planned.source} nor generation {planned.target} runs correctly: {reason}",
+            where=planned.item,
+            remedy="follow the part `inconsistent` of the rollback document, then run waybill recover",
+            finding=transaction.code or "inconsistent",
         )
-    if now.state == State.PROBING and now.passed:
+    if transaction.state == State.PROBING and transaction.passed:
         left = describe_trial(site)
         return TrialError(
-            f"generation {target} ({now.planned.version}) runs on trial and passed its probes"
-            + (f"; {left}" if left else ""),
-            where=now.planned.item,
-            remedy=f"{confirm_command(site)}, or waybill rollback",
+            f"{target} runs on trial and passed its probes" + (f"; {left}" if left else ""),
+            where=planned.item,
+            remedy=f"run {confirm_command(site)} or waybill rollback",
             finding="trial",
         )
-    if now.state in BEFORE_CHANGE:
+    if transaction.state in BEFORE_CHANGE:
         return None
     return InconsistentError(
-        f"generation {target} is in state {now.state}",
-        where=now.planned.item,
-        remedy="waybill recover",
+        f"{target} is in state {transaction.state}",
+        where=planned.item,
+        remedy="run waybill recover",
         finding="unfinished",
     )

@@ -1,4 +1,4 @@
-"""A change and what it starts from."""
+"""The value that describes a change, and what it starts from."""
 
 from dataclasses import dataclass
 
@@ -19,18 +19,18 @@ CONFIG = "config"
 
 @dataclass(frozen=True)
 class Change:
-    """An item, worked out.
+    """What one item would do at this site.
 
     Attributes:
-        target: The generation that it makes, or goes back to.
-        head: Of the release, for an install.
+        head: Verified head of the release to install; None for a rollback.
+        settings: ``site.yaml`` without its config, compiled; empty for a rollback.
         contract: The telemetry contract that will be in force.
-        rollback: How the release can be left; of a rollback, how the running one is left.
-        proposers: Accounts that received it or own the file that proposes it.
-        source: Where its bytes were last seen.
-        more_leaves: What leaves by the new settings and did not before, in words.
-        back: Of a rollback, how the data go back; None of an install.
-        authorised: Of a rollback below the floor, the vendor's permission.
+        rollback: Rollback document of the release to install; for a rollback, of the running release.
+        proposers: Accounts that received the release or own the file that proposes the change.
+        source: Path of the bundle when it was received; empty without a bundle.
+        more_leaves: Telemetry that leaves under the new settings and did not before, one line each.
+        back: For a rollback, how the data are taken back; None for an install.
+        authorised: For a rollback below the floor, the vendor's authorisation.
     """
 
     item: str
@@ -45,23 +45,23 @@ class Change:
     source: str
     findings: tuple[Finding, ...] = ()
     more_leaves: tuple[str, ...] = ()
+    back: DataReturn | None = None
+    authorised: SignedAuthorisation | None = None
 
     @property
     def severities(self) -> tuple[str, ...]:
-        """Of what the release fixes; a rollback fixes nothing."""
-        return () if self.head is None else tuple(one.severity for one in self.release.fixes)
+        """Severities of the advisories that the release fixes; none for a rollback."""
+        return () if self.head is None else tuple(fix.severity for fix in self.release.fixes)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """How it can be left; nothing that an emergency rule could be about when it brings no new release."""
+        """Rollback class of a new release; none for a new config or a rollback, to which no emergency rule applies."""
         return (self.rollback.class_,) if self.head is not None and self.item != CONFIG else ()
 
     @property
     def then(self) -> str:
+        """The ``waybill`` command that carries out the change."""
         return f"rollback --to {self.target}" if self.action == "rollback" else f"install {self.item}"
-
-    back: DataReturn | None = None
-    authorised: SignedAuthorisation | None = None
 
     @property
     def release(self) -> Release:
@@ -78,11 +78,11 @@ class Change:
 
 @dataclass(frozen=True)
 class Base:
-    """What a change starts from: what runs, or what an earlier hop of the same route will have put there.
+    """What a change starts from: what runs, or what the release before it on the same route will have installed.
 
     Attributes:
-        contract: Digest of the one in force; None before the first install.
-        source, target: Numbers of the generation that is left, and of the one that is made.
+        contract: Digest of the contract in force; None before the first install.
+        source, target: Numbers of the generation that runs before, 0 for none, and of the one to make.
     """
 
     before: Before | None
@@ -90,3 +90,37 @@ class Base:
     channel: str
     source: int
     target: int
+
+
+def planned_by(
+    plan: Plan, item: str, release: Release, source: int, *, document: int, authorisation: str | None = None
+) -> Planned:
+    """Return the journal entry that opens the transaction of ``plan``, which is about one generation of ``release``.
+
+    Args:
+        source: Number of the generation that runs now, 0 for none.
+        document: Generation whose rollback document governs the data; 0 when no data change.
+    """
+    if plan.action not in ("install", "rollback") or None in (plan.generation, plan.settings, plan.contract):
+        raise ValueError(f"plan of {plan.action} changes no generation")
+    return Planned(
+        action="rollback" if plan.action == "rollback" else "install",
+        item=item,
+        plan=plan.digest,
+        source=source,
+        target=plan.generation or 0,
+        release=plan.releases[0],
+        product=release.product,
+        version=release.version,
+        channel=release.channel,
+        mark=release.mark,
+        floor=release.floor,
+        config=plan.config,
+        config_version=release.config.version if release.config else None,
+        settings=plan.settings or "",
+        contract=plan.contract or "",
+        policy=plan.policy,
+        kinds=plan.kinds,
+        document=document,
+        authorisation=authorisation,
+    )

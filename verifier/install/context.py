@@ -6,9 +6,10 @@ from typing import Literal
 
 from manifests.documents.rollback import Rollback
 from manifests.words.errors import WaybillError
+from verifier.change.documents import read_rollback
 from verifier.change.driver_steps import DriverStep, driver_steps
 from verifier.change.recovery import RollbackScript, act_of_part
-from verifier.change.transaction import document_owner, read_document, script_of, target_of
+from verifier.change.transaction import document_owner, script_of, target_of
 from verifier.install.wiring import Runtime
 from verifier.runtime.drivers.driver import DriverContext, DriverPlan
 from verifier.site.folder import Site
@@ -111,7 +112,7 @@ class ActContext:
 
     @cached_property
     def _document(self) -> Rollback:
-        return read_document(self.site, self._document_owner)
+        return read_rollback(self.site, self._document_owner.release)
 
     def _seconds_since(self, begun: float) -> int:
         return max(0, int(self.site.host.monotonic() - begun))

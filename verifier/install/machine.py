@@ -20,6 +20,7 @@ from verifier.change.recovery import (
     Idle,
     MarkInconsistent,
     RecordRetry,
+    RecoveryRequest,
     RepairLink,
     RunAct,
     decide,
@@ -137,11 +138,13 @@ def _decide(
     decision = decide(
         site.state,
         DiskState(current=site.pointed(), boot=site.host.boot),
-        forward=forward,
-        person=person,
-        again=retry or "",
-        late=request.due and person and (trial_left(site) or 0) <= 0,
-        script=context.script(),
+        RecoveryRequest(
+            forward=forward,
+            person=person,
+            retry=retry,
+            late=request.due and person and (trial_left(site) or 0) <= 0,
+        ),
+        context.script(),
     )
     # A person ends the trial: whatever would go on with it goes back instead. What repairs the journal, the link or an
     # unfinished act still comes first.

@@ -104,7 +104,7 @@ def check_rollback_possible(
     running = site.state.installs.running
     if running is not None:  # 1
         brought = frozenset(blob.digest for blob in missing)
-        lines = check_previous_generation(site, running, runtime.load, brought=brought, told=on_progress)
+        lines = check_previous_generation(site, running, runtime.load, brought=brought, on_progress=on_progress)
     if change.planned.document:  # 2
         document = change.rollback
         runtime.programs.check(site, change.installed, document)

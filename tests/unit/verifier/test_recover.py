@@ -16,6 +16,7 @@ from verifier.change.recovery import (
     Idle,
     MarkInconsistent,
     RecordRetry,
+    RecoveryRequest,
     RepairLink,
     RunAct,
     decide,
@@ -69,7 +70,7 @@ def site(state: State | None, *, act: Act | None = None, current: int = 1, **mor
 
 
 def what(state: SiteState, observed: int | None, *, forward: bool = False, person: bool = False) -> object:
-    return decide(state, DiskState(observed), forward=forward, person=person)
+    return decide(state, DiskState(observed), RecoveryRequest(forward=forward, person=person))
 
 
 def test_nothing_was_ever_planned() -> None:
@@ -121,7 +122,7 @@ def test_inconsistent_rests_until_a_person_asks() -> None:
     lost = site(State.INCONSISTENT, current=2)
     assert what(lost, 2) == Idle("inconsistent")
     assert what(lost, 2, forward=True) == Idle("inconsistent")
-    assert decide(lost, DiskState(2), forward=False, person=False, again="any") == RecordRetry("back")
+    assert decide(lost, DiskState(2), RecoveryRequest(forward=False, person=False, retry="any")) == RecordRetry("back")
 
 
 def test_a_trial() -> None:

@@ -21,7 +21,7 @@ from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, HostError, RefusedError, WaybillError
 from tests.faults.model import FailingDisk, PluggedDisk, PulledPlugError, RecordingDisk
 from tests.vendor import Vendor
-from verifier.change.rollback_script import after_crash, next_part, plan_backups, rollback_action
+from verifier.change.rollback_script import StepSituation, after_crash, next_part, plan_backups, rollback_action
 from verifier.runtime import migrations
 from verifier.runtime.drivers.driver import ABSENT, DriverContext
 from verifier.runtime.drivers.program import ProgramDriver
@@ -174,20 +174,27 @@ HALF: dict[tuple[str, str, bool, bool], UndoMethod] = {
 @pytest.mark.parametrize("row", HALF, ids=lambda row: "-".join(str(one) for one in row))
 def test_the_way_back_of_one_step(row: tuple[str, str, bool, bool]) -> None:
     rule, status, undo, covered = row
+    situation = StepSituation(covered=covered, beyond=False, compatible=False, tries=1)
     found = rollback_action(
-        step(rule=rule, undo=undo), PartStatus(status), covered=covered, beyond=False, compatible=False, tries=1
+        step(rule=rule, undo=undo),
+        PartStatus(status),
+        situation,
     )
     assert found == HALF[row]
     if status == "cut":
         # A step that failed by itself is as half done as one that was cut off.
         half = rollback_action(
-            step(rule=rule, undo=undo), PartStatus.FAILED, covered=covered, beyond=False, compatible=False, tries=1
+            step(rule=rule, undo=undo),
+            PartStatus.FAILED,
+            situation,
         )
         assert half == HALF[row]
     if status == "done":
         for other in RULES:
             same = rollback_action(
-                step(rule=other, undo=undo), PartStatus.DONE, covered=covered, beyond=False, compatible=False, tries=1
+                step(rule=other, undo=undo),
+                PartStatus.DONE,
+                situation,
             )
             assert same == HALF[row], "a rule for crashes says nothing about a step that was done"
 
@@ -211,12 +218,9 @@ def test_laws_of_the_way_back() -> None:
         way = rollback_action(
             step(rule=rule, undo=undo, repeatable=repeatable),
             status,
-            covered=covered,
-            beyond=beyond,
-            compatible=compatible,
-            tries=tries,
-            said=said,
-            fresh=fresh,
+            StepSituation(
+                covered=covered, beyond=beyond, compatible=compatible, tries=tries, retried=said, fresh=fresh
+            ),
         )
         if way == "undo":
             assert undo
@@ -913,7 +917,7 @@ def test_what_backups_will_take() -> None:
     doc = document(step(), backups=(backup("database", 5000), backup("files", 4096)))
     plan = plan_backups(doc, Path("/b/2"), fresh=False, block=4096)
     assert (plan.bytes_needed, plan.inodes_needed, plan.takes_seconds) == (8192 + 4096 + 4096, 4, 2)
-    assert plan.lines[0] == "back up database to /b/2/database, at most 5000 bytes, and try to restore it"
+    assert plan.lines[0] == "back up database to /b/2/database (at most 4.9 KiB), and test its restore"
     empty = plan_backups(doc, Path("/b/2"), fresh=True, block=4096)
     assert (empty.bytes_needed, empty.inodes_needed, empty.backups) == (0, 0, ())
 
