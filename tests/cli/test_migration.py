@@ -73,7 +73,7 @@ def test_there_and_back(shell: Shell) -> None:
 
 @pytest.mark.parametrize(
     ("fate", "code", "words"),
-    [("broken", 10, "failed and was taken back"), ("undumped", 6, "backup database: admin dump ended with code 1")],
+    [("broken", 10, "failed and was rolled back"), ("undumped", 6, "backup database: admin dump ended with code 1")],
 )
 def test_what_fails_leaves_the_old_release_and_its_data(shell: Shell, fate: str, code: int, words: str) -> None:
     """A migration that fails goes back; before it nothing was changed, and the approval stays."""

@@ -110,10 +110,10 @@ def test_the_whole_life(shell: Shell) -> None:
     shell.run("receive", "b3.tar")
     shell.run("approve", "r-1.2.0", "--key", shell.key)
     done = shell.run("install", "r-1.2.0", code=10)
-    assert "failed and was taken back: probes: not every probe passed within 1s: up:" in done.stderr
+    assert "failed and was rolled back: probes: not every probe passed within 1s: up:" in done.stderr
     assert "generation 2 (1.1.0) runs again" in done.stderr
     status = shell.run("status").stdout
-    assert status.startswith("! generation 3 (1.2.0) failed and was taken back")
+    assert status.startswith("! generation 3 (1.2.0) failed and was rolled back")
     shell.run("rollback", "--key", shell.key, "--reason", "a drill\x1b[31m", code=2)
     done = shell.run("rollback", "--key", shell.key, "--reason", "a drill [31m")
     assert "generation 1, small 1.0.0" in done.stdout

@@ -67,12 +67,12 @@ def test_a_trial_says_how_long_it_lasts_and_what_comes_then(place: Place) -> Non
     place.clock.at += timedelta(days=30)
     found = status(place)
     assert isinstance(found.error, TrialError)
-    assert "of its running time are left, then it goes back by itself" in found.text.splitlines()[0]
+    assert "of running time are left, then it is rolled back automatically" in found.text.splitlines()[0]
     assert "waybill confirm" in found.text.splitlines()[1]
     assert 0 < found.data["trial_left_seconds"] <= 600
     place.clock.running += 1000
     found = status(place)
-    assert "its time is up: it goes back by itself, with waybill recover --due" in found.text
+    assert "the time of the trial is over; waybill recover --due rolls it back" in found.text
     assert found.data["trial_left_seconds"] <= 0
 
 
