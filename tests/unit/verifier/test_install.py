@@ -589,7 +589,7 @@ def test_a_driver_that_the_site_lacks_is_named_before_anybody_agrees(place: Plac
     yaml = place.path / "site.yaml"
     yaml.write_text(yaml.read_text().replace("  store: {}\n", ""))
     place.receive(bundle(place, FIRST))
-    with pytest.raises(RefusedError, match="needs the driver 'store'; site.yaml has settings for files"):
+    with pytest.raises(RefusedError, match=r"needs the driver 'store'; .* settings for files"):
         place.approve("r-1.0.0")
 
 
