@@ -22,6 +22,7 @@ from manifests.trust.root import Mark, Pin, verify_chain
 from manifests.trust.rotation import SignedRotation, verify_rotation
 from manifests.words import errors
 from manifests.words.canonical import decode, encode
+from manifests.words.time import parse_time, rfc3339
 from tests.vectors.make import HERE, frozen, read_expect, topics
 from tests.vectors.surgery import NOW, Case, Paper
 from verifier.trust.release_rules import SiteFacts
@@ -67,7 +68,7 @@ def write_bundle(folder: Path, topic: str, variant: str, case: Case, expected: s
         "kind": "bundle",
         "file": _write(folder, f"{topic}/{variant}/bundle.tar", case.bundle),
         "pin": _pin(case.pin),
-        "now": f"{NOW:%Y-%m-%dT%H:%M:%SZ}",
+        "now": rfc3339(NOW),
         "held": sorted(case.held),
         "roots": _roots(folder, f"{topic}/{variant}", known.roots),
         "revocations": None,
@@ -141,7 +142,7 @@ def _site(site: SiteFacts) -> Line:
         "received": [{"mark": _mark(mark), "digest": digest} for mark, digest in sorted(site.known.items())],
         "highest": _mark(site.highest),
         "floor": _mark(site.floor),
-        "time_floor": site.time_floor or None,
+        "time_floor": None if site.time_floor is None else rfc3339(site.time_floor),
     }
 
 
@@ -172,6 +173,8 @@ def _read_site(fields: Line, pin: Pin) -> SiteFacts:
     for name in ("highest", "floor"):
         if name in given:
             given[name] = Mark(**given[name])
+    if "time_floor" in given:
+        given["time_floor"] = parse_time(given["time_floor"])
     known = {Mark(**one["mark"]): one["digest"] for one in given.pop("received")}
     return SiteFacts(pin=pin, known=known, **given)
 
