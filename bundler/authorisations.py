@@ -1,4 +1,4 @@
-"""Authorisations that a release carries: each leads from this very release, and the rollback role has signed it."""
+"""Check the authorisations that a release carries: each is for this release, and the rollback role has signed it."""
 
 from pathlib import Path
 
@@ -11,22 +11,22 @@ from manifests.words.errors import RefusedError
 
 
 def check_authorisations(file: Handwritten, release: ReleaseFile, chain: Chain, mark: Mark, folder: Path) -> None:
-    """What no site could use is not packed.
+    """Refuse an authorisation that no site could use.
 
     Raises:
         MalformedError, UntrustedError: Not an authorisation, or not signed by enough of the rollback role.
-        RefusedError: It leaves another release, or is for another product.
+        RefusedError: It is for a rollback from another release, or for another product.
     """
     for i, text in enumerate(release.authorisations):
         where = file.at(f"$.authorisations[{i}]")
         path = folder / text
-        said = verify_authorisation(read_capped(path, MAX_AUTHORISATION), chain, str(path)).authorisation
-        leaves = said.leaves
-        if (said.product, leaves.channel, leaves.mark) != (release.product, release.channel, mark):  # D-6.7
+        document = verify_authorisation(read_capped(path, MAX_AUTHORISATION), chain, str(path)).authorisation
+        leaves = document.leaves
+        if (document.product, leaves.channel, leaves.mark) != (release.product, release.channel, mark):  # D-6.7
             raise RefusedError(
-                f"authorisation {said.number} leaves {said.product} {leaves.channel} {leaves.mark.sequence} of epoch "
-                f"{leaves.mark.epoch}, this release is {release.product} {release.channel} {mark.sequence} of epoch "
-                f"{mark.epoch}",
+                f"authorisation {document.number} is for a rollback from {document.product} {leaves.channel} "
+                f"{leaves.mark.sequence} of epoch {leaves.mark.epoch}, this release is {release.product} "
+                f"{release.channel} {mark.sequence} of epoch {mark.epoch}",
                 where=where,
                 remedy="write `leaves` for this release, and sign it anew",
                 finding="authorisation-other-release",

@@ -1,4 +1,4 @@
-"""Helm charts: a folder becomes a .tgz with the same bytes everywhere; a .tgz is taken as it is."""
+"""Pack Helm charts: a folder becomes a .tgz with the same bytes everywhere; a .tgz is stored as it is."""
 
 import io
 import struct
@@ -24,7 +24,7 @@ def collect_chart(path: Path) -> bytes:
 
     Raises:
         MalformedError: No chart, or one that Helm would not load.
-        RefusedError: Something in the folder is no regular file.
+        RefusedError: An entry of the folder is no regular file.
         HostError: It cannot be read.
     """
     if path.is_dir():
@@ -43,14 +43,14 @@ def _packed(path: Path) -> bytes:
             data = read_capped(file, MAX_FILE)
             total += len(data)
             if total > MAX_CHART:
-                raise MalformedError(f"more than {MAX_CHART} bytes in one chart", where=str(path))
+                raise MalformedError(f"the chart has more than {MAX_CHART} bytes", where=str(path))
             entry = tarfile.TarInfo(f"{name}/{inside}")
             entry.size = len(data)
             entry.mode = 0o644
             try:
                 tar.addfile(entry, io.BytesIO(data))
             except ValueError as error:
-                raise MalformedError(f"cannot be named in a chart: {error}", where=str(file)) from None
+                raise MalformedError(f"the name cannot be written in a chart: {error}", where=str(file)) from None
     return stored_gzip(out.getvalue())
 
 
@@ -74,19 +74,21 @@ def check_chart_archive(data: bytes, what: str) -> None:
     try:
         plain = unpacker.decompress(data, MAX_CHART + 1)
     except zlib.error:
-        raise MalformedError("not a gzipped tar", where=what, remedy="helm package makes a .tgz") from None
+        raise MalformedError(
+            "not a gzipped tar", where=what, remedy="name a folder, or a .tgz of helm package"
+        ) from None
     if len(plain) > MAX_CHART:
-        raise MalformedError(f"a chart of more than {MAX_CHART} bytes", where=what)
+        raise MalformedError(f"the chart has more than {MAX_CHART} bytes", where=what)
     if not unpacker.eof:
-        raise DamagedError("ends early", where=what)
+        raise DamagedError("the archive ends early", where=what)
     try:
         with tarfile.open(fileobj=io.BytesIO(plain), mode="r:") as tar:
             for number, entry in enumerate(tar):
                 if number >= MAX_ENTRIES:
-                    raise MalformedError(f"more than {MAX_ENTRIES} entries", where=what)
+                    raise MalformedError(f"the archive has more than {MAX_ENTRIES} entries", where=what)
                 parts = entry.name.split("/")
                 if entry.name.startswith("/") or ".." in parts or not (entry.isreg() or entry.isdir()):
-                    raise MalformedError(f"{entry.name} is no plain file of a chart", where=what)
+                    raise MalformedError(f"entry {entry.name} is not a regular file inside the chart", where=what)
                 if len(parts) == 2 and parts[1] == "Chart.yaml" and entry.isreg():
                     file = tar.extractfile(entry)
                     assert file is not None
@@ -94,7 +96,7 @@ def check_chart_archive(data: bytes, what: str) -> None:
                     return
     except tarfile.TarError as error:
         raise MalformedError(f"not a tar: {error}", where=what) from None
-    raise MalformedError("holds no Chart.yaml", where=what)
+    raise MalformedError("the archive holds no Chart.yaml", where=what)
 
 
 def _chart_name(data: bytes, what: str) -> str:
@@ -105,8 +107,8 @@ def _chart_name(data: bytes, what: str) -> str:
     fields = chart if isinstance(chart, dict) else {}
     for key in ("apiVersion", "name", "version"):
         if not isinstance(fields.get(key), str) or not fields[key]:
-            raise MalformedError(f"a chart without {key}", where=what)
+            raise MalformedError(f"the chart has no {key}", where=what)
     name: str = fields["name"]
     if "/" in name or name.startswith("."):
-        raise MalformedError(f"the name {name!r} is no name of a chart", where=what)
+        raise MalformedError(f"found chart name {name!r}, expected one without slash or leading dot", where=what)
     return name

@@ -1,24 +1,24 @@
-"""Collect everything that a release names: blobs with their digests, and the facts that only the content knows."""
+"""Collect everything that a release names: blobs with their digests, and facts that are read from the content."""
 
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundler.charts import collect_chart
-from bundler.files import collect_files
+from bundler.files import collect_files, regular_files
 from bundler.images import MAX_KEPT, CollectedImage, GivenSbom, collect_image
+from bundler.inputs import ReleaseInput
 from bundler.parts import HeldPart, Parts, hash_file
 from bundler.source import LayoutSource, RegistrySource, Source
 from content.bundle.layout import Extent, Layout, open_archive, open_layout
 from content.registry.reference import parse_reference
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored.notes import MAX_NOTES, check_notes
-from manifests.authored.release_yaml import ATTACHED, NONE, ImageFile, ReleaseFile, SignerFile, parse_from
+from manifests.authored.release_yaml import ATTACHED, NONE, ChartFile, ImageFile, ProgramFile, SignerFile, parse_from
 from manifests.documents.authorisation import MAX_AUTHORISATION, parse_authorisation
-from manifests.documents.contract import Contract
 from manifests.documents.release import Chart, Config, FileSet, ImageSigner, Program
-from manifests.documents.rollback import Rollback
 from manifests.foreign.config_schema import MAX_SCHEMA, check_config_schema
 from manifests.foreign.openvex import MAX_OPENVEX, check_openvex
 from manifests.foreign.sbom import MAX_SBOM, check_sbom
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuildFinding:
-    """Something that a person should know and that stops nothing. ``finding`` is a stable id."""
+    """A warning of `waybill build`. Attributes: finding: a stable id."""
 
     finding: str
     text: str
@@ -42,7 +42,7 @@ class BuildFinding:
 
 @dataclass(frozen=True, kw_only=True)
 class CollectedRelease:
-    """Everything that a release is made of besides what ``release.yaml`` says itself."""
+    """The content of a release, as ``release.json`` records it."""
 
     contract: Blob
     rollback: Blob
@@ -65,7 +65,7 @@ class Access:
     """How registries are reached.
 
     Attributes:
-        plain_http: Hosts that are spoken to without TLS.
+        plain_http: Hosts that are reached without TLS.
     """
 
     plain_http: frozenset[str] = frozenset()
@@ -102,6 +102,7 @@ class Sources:
         return self._sources.setdefault((*key, wanted.ref), LayoutSource(self._layouts[key], wanted.ref))
 
     def _registry(self, text: str, where: str) -> Source:
+        # Loads requests and oras, which a build from layouts and archives does not need.
         from content.registry.client import Registry
         from content.registry.session import RegistryOptions
 
@@ -122,82 +123,64 @@ class Sources:
         return RegistrySource(self._registries[reference.host], reference, reference.pointer)
 
 
-def collect(
-    release: ReleaseFile,
-    contract: Contract,
-    rollback: Rollback,
-    *,
-    name: str,
-    folder: Path,
-    sources: Sources,
-    kits: tuple[Path, ...],
-    parts: Parts,
-) -> CollectedRelease:
-    """Read what ``release`` names and add every blob to ``parts``.
+def collect(inputs: ReleaseInput, sources: Sources, kits: tuple[Path, ...], parts: Parts) -> CollectedRelease:
+    """Read what the release names and add every blob to ``parts``."""
+    release, folder = inputs.release, inputs.folder
 
-    Args:
-        name: Of ``release.yaml``, for messages.
-        folder: Where its paths begin.
-    """
-    findings: list[BuildFinding] = []
-    config = None
-    if release.config is not None:
-        schema = parts.document(folder / release.config.schema, MAX_SCHEMA, check_config_schema)
-        config = Config(schema=schema, version=release.config.version)
-    charts = []
-    for one in release.charts:
-        blob = parts.hold(collect_chart(folder / one.from_), str(folder / one.from_))
-        charts.append(Chart(name=one.name, digest=blob.digest, size=blob.size, registry_value=one.registry_value))
-        findings.append(
-            BuildFinding("chart-not-rendered", f"chart {one.name} was packed without looking which images it asks for")
-        )
-        if (folder / one.from_ / ".helmignore").is_file():
-            findings.append(
-                BuildFinding("helmignore-not-applied", f"chart {one.name} was packed whole, .helmignore too")
-            )
+    def documents(names: tuple[str, ...], cap: int, check: Callable[[bytes, str], object]) -> tuple[Blob, ...]:
+        return tuple(parts.document(folder / name, cap, check) for name in names)
+
+    def document(name: str | None, cap: int, check: Callable[[bytes, str], object]) -> Blob | None:
+        return None if name is None else parts.document(folder / name, cap, check)
+
+    schema = None if release.config is None else documents((release.config.schema,), MAX_SCHEMA, check_config_schema)[0]
     return CollectedRelease(
-        contract=parts.hold(encode(contract), release.contract),
-        rollback=parts.hold(encode(rollback), release.rollback),
-        notes=None if release.notes is None else parts.document(folder / release.notes, MAX_NOTES, check_notes),
-        config=config,
-        advisories=tuple(parts.document(folder / one, MAX_OPENVEX, check_openvex) for one in release.advisories),
-        authorisations=tuple(
-            parts.document(folder / one, MAX_AUTHORISATION, parse_authorisation) for one in release.authorisations
-        ),
-        files=tuple(collect_files(one.name, folder / one.from_, parts) for one in release.files),
-        charts=tuple(charts),
-        programs=tuple(
-            Program(name=one.name, files={key: _program(folder / path, parts) for key, path in one.files.items()})
-            for one in release.programs
-        ),
-        signers={key: _signer(one, folder) for key, one in release.signers.items()},
-        sigstore=None
-        if release.sigstore is None
-        else parts.document(folder / release.sigstore, MAX_TRUSTED_ROOT, check_trusted_root),
+        contract=parts.hold(encode(inputs.contract), release.contract),
+        rollback=parts.hold(encode(inputs.rollback), release.rollback),
+        notes=document(release.notes, MAX_NOTES, check_notes),
+        config=Config(schema=schema, version=release.config.version) if schema and release.config else None,
+        advisories=documents(release.advisories, MAX_OPENVEX, check_openvex),
+        authorisations=documents(release.authorisations, MAX_AUTHORISATION, parse_authorisation),
+        files=tuple(collect_files(files.name, folder / files.from_, parts) for files in release.files),
+        charts=tuple(_chart(chart, folder, parts) for chart in release.charts),
+        programs=tuple(_program(program, folder, parts) for program in release.programs),
+        signers={name: _signer(signer, folder) for name, signer in release.signers.items()},
+        sigstore=document(release.sigstore, MAX_TRUSTED_ROOT, check_trusted_root),
         kits=tuple(sorted({hash_file(path).digest for path in kits})),
-        images=tuple(
-            collect_image(
-                one,
-                sources.open(one, f"{name} image {one.name}"),
-                parts,
-                version=release.version,
-                given=_given(one, folder, parts),
-            )
-            for one in release.images
-        ),
-        findings=tuple(findings),
+        images=tuple(_image(image, inputs, sources, parts) for image in release.images),
+        findings=tuple(finding for chart in release.charts for finding in _chart_findings(chart, folder)),
     )
 
 
-def _signer(one: SignerFile, folder: Path) -> ImageSigner:
-    """The record of a signer; its key is in the signed release from here on."""
-    if one.key is None:
-        return ImageSigner(identity=one.identity, issuer=one.issuer)
-    path = folder / one.key
+def _image(image: ImageFile, inputs: ReleaseInput, sources: Sources, parts: Parts) -> CollectedImage:
+    source = sources.open(image, f"{inputs.file.name} image {image.name}")
+    given = _given_sbom(image, inputs.folder, parts)
+    return collect_image(image, source, parts, version=inputs.release.version, given=given)
+
+
+def _chart(chart: ChartFile, folder: Path, parts: Parts) -> Chart:
+    path = folder / chart.from_
+    blob = parts.hold(collect_chart(path), str(path))
+    return Chart(name=chart.name, digest=blob.digest, size=blob.size, registry_value=chart.registry_value)
+
+
+def _chart_findings(chart: ChartFile, folder: Path) -> Iterator[BuildFinding]:
+    yield BuildFinding("chart-not-rendered", f"chart {chart.name} was not rendered: its images were not compared")
+    if (folder / chart.from_ / ".helmignore").is_file():
+        yield BuildFinding(
+            "helmignore-not-applied", f"chart {chart.name}: .helmignore was not applied, all files are packed"
+        )
+
+
+def _signer(signer: SignerFile, folder: Path) -> ImageSigner:
+    """The record of a signer; the signed release holds its key from here on."""
+    if signer.key is None:
+        return ImageSigner(identity=signer.identity, issuer=signer.issuer)
+    path = folder / signer.key
     return ImageSigner(key=parse_carried_pem(read_capped(path, MAX_KEY_FILE), str(path)))
 
 
-def _given(spec: ImageFile, folder: Path, parts: Parts) -> GivenSbom | None:
+def _given_sbom(spec: ImageFile, folder: Path, parts: Parts) -> GivenSbom | None:
     """The SBOM that is a file; a large one is not kept in memory."""
     if spec.sbom in (NONE, ATTACHED):
         return None
@@ -209,11 +192,11 @@ def _given(spec: ImageFile, folder: Path, parts: Parts) -> GivenSbom | None:
     return GivenSbom(path=path, blob=parts.add(blob, origin, str(path), document=True), format=kind)
 
 
-def _program(path: Path, parts: Parts) -> Blob:
-    from bundler.files import regular_files
-
-    if path.is_dir():
-        raise MalformedError("a folder, expected a program", where=str(path))
-    for _, file in regular_files(path):
-        return parts.file(file)
-    raise AssertionError("a path is a folder or a file")
+def _program(program: ProgramFile, folder: Path, parts: Parts) -> Program:
+    files = {}
+    for platform, name in program.files.items():
+        if (folder / name).is_dir():
+            raise MalformedError("a folder, expected a program", where=str(folder / name))
+        ((_, file),) = regular_files(folder / name)
+        files[platform] = parts.file(file)
+    return Program(name=program.name, files=files)

@@ -1,6 +1,7 @@
-"""From what the vendor wrote and what was collected to ``release.json`` and ``index.json``. Pure."""
+"""Compile ``release.json`` and ``index.json`` from handwritten files and collected content; touch no file."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
@@ -33,13 +34,31 @@ from manifests.words.units import parse_duration, parse_size
 SMALL = 1 << 20
 
 
+@dataclass(frozen=True)
+class ReleasePlan:
+    """What a release states besides handwritten files and content.
+
+    Attributes:
+        members: The files of the bulk, in order.
+        issued_at: RFC 3339.
+        roots: The root documents that the head carries, oldest first.
+        revocations: The revocation list that the head carries.
+    """
+
+    members: tuple[Blob, ...]
+    epoch: int
+    issued_at: str
+    roots: tuple[bytes, ...]
+    revocations: bytes | None
+
+
 def list_images(collected: CollectedRelease) -> bytes:
     """``index.json``: images in the order of the release, then cosign's tags by name, then referrers by digest."""
     entries: dict[tuple[bool, bool, str, str], Descriptor] = {}
     images = []
-    for one in collected.images:
-        images.append(one.listed[0])
-        for entry in one.listed[1:]:
+    for image in collected.images:
+        images.append(image.listed[0])
+        for entry in image.listed[1:]:
             name = entry.annotation(REF_NAME)
             entries[(True, not name, name, entry.digest)] = entry
     return encode_index((*images, *(entries[key] for key in sorted(entries))))
@@ -47,18 +66,13 @@ def list_images(collected: CollectedRelease) -> bytes:
 
 def absent_children(collected: CollectedRelease) -> tuple[Absent, ...]:
     """Children that no image packed; one index may serve two images that name different platforms."""
-    packed = frozenset[tuple[str, str]]().union(*(one.edges for one in collected.images))
-    found = {
-        (one.parent, one.digest): one
-        for image in collected.images
-        for one in image.absent
-        if (one.parent, one.digest) not in packed
-    }
-    return tuple(found[key] for key in sorted(found))
+    packed = frozenset[tuple[str, str]]().union(*(image.edges for image in collected.images))
+    children = {(child.parent, child.digest): child for image in collected.images for child in image.absent}
+    return tuple(children[key] for key in sorted(children.keys() - packed))
 
 
 def order_members(index: Blob, verify: Blob, parts: Iterable[Part]) -> tuple[Blob, ...]:
-    """The order of the bulk: what is small and needed first comes first, so that a pipe can be judged early.
+    """The order of the bulk: small documents come first, so that a pipe can be judged early.
 
     Raises:
         RefusedError: More members than the format allows.
@@ -72,22 +86,12 @@ def order_members(index: Blob, verify: Blob, parts: Iterable[Part]) -> tuple[Blo
         raise RefusedError(
             f"{len(members)} files in one release, at most {MAX_MEMBERS} are allowed",
             where="release",
-            remedy="pack folders of many files into an archive or an image",
+            remedy="put folders of many files into an archive or an image",
         )
     return members
 
 
-def compile_release(
-    source: ReleaseFile,
-    collected: CollectedRelease,
-    *,
-    members: tuple[Blob, ...],
-    epoch: int,
-    issued_at: str,
-    roots: tuple[bytes, ...],
-    revocations: bytes | None = None,
-    reserve: int = RESERVE,
-) -> Release:
+def compile_release(source: ReleaseFile, collected: CollectedRelease, plan: ReleasePlan) -> Release:
     """The release, with the place where its bulk begins.
 
     Raises:
@@ -99,9 +103,9 @@ def compile_release(
         product=source.product,
         version=source.version,
         channel=source.channel,
-        epoch=epoch,
+        epoch=plan.epoch,
         sequence=source.sequence,
-        issued_at=issued_at,
+        issued_at=plan.issued_at,
         next_expected_by=source.next_expected_by,
         supported_until=source.supported_until,
         notes=collected.notes,
@@ -113,7 +117,7 @@ def compile_release(
         authorisations=collected.authorisations,
         signers=collected.signers,
         sigstore=collected.sigstore,
-        images=tuple(one.image for one in collected.images),
+        images=tuple(image.image for image in collected.images),
         files=collected.files,
         charts=collected.charts,
         programs=collected.programs,
@@ -126,7 +130,7 @@ def compile_release(
         trial=Trial(at_most_seconds=parse_duration(source.trial.at_most), confirm=source.trial.confirm),
         kits=collected.kits,
         bulk_at=MAX_HEAD,
-        members=members,
+        members=plan.members,
         absent=absent_children(collected),
     )
     check_release(release, "release.json")
@@ -136,55 +140,55 @@ def compile_release(
         raise RefusedError(
             f"release.json would have {size} bytes, at most {MAX_RELEASE} are allowed",
             where="release",
-            remedy="fewer images and files in one release",
+            remedy="put fewer images and files into one release",
         )
-    bulk_at = choose_bulk_at(size, roots, revocations, reserve)
+    bulk_at = choose_bulk_at(size, plan.roots, plan.revocations, RESERVE)
     assert bulk_at % BULK_STEP == 0
     return replace(release, bulk_at=bulk_at)
 
 
-def _handler(one: HandlerFile) -> Handler:
+def _handler(handler: HandlerFile) -> Handler:
     return Handler(
-        name=one.name,
-        does=one.does,
-        source=one.source,
-        run=one.run,
-        parameters=one.parameters,
-        may=one.may,
-        risk=one.risk,
-        repeatable=one.repeatable,
+        name=handler.name,
+        does=handler.does,
+        source=handler.source,
+        run=handler.run,
+        parameters=handler.parameters,
+        may=handler.may,
+        risk=handler.risk,
+        repeatable=handler.repeatable,
         limits=Limits(
-            seconds=parse_duration(one.limits.time),
-            memory_bytes=parse_size(one.limits.memory),
-            output_bytes=parse_size(one.limits.output),
+            seconds=parse_duration(handler.limits.time),
+            memory_bytes=parse_size(handler.limits.memory),
+            output_bytes=parse_size(handler.limits.output),
         ),
-        returns=one.returns,
+        returns=handler.returns,
     )
 
 
-def _step(one: StepFile) -> InstallStep:
+def _step(step: StepFile) -> InstallStep:
     return InstallStep(
-        step=one.step,
-        driver=one.driver,
-        files=one.files,
-        images=one.images,
-        chart=one.chart,
-        migration=one.migration,
-        keep_running=one.keep_running,
-        after=one.after,
-        downtime_seconds=0 if one.downtime is None else parse_duration(one.downtime),
+        step=step.step,
+        driver=step.driver,
+        files=step.files,
+        images=step.images,
+        chart=step.chart,
+        migration=step.migration,
+        keep_running=step.keep_running,
+        after=step.after,
+        downtime_seconds=0 if step.downtime is None else parse_duration(step.downtime),
     )
 
 
-def _probe(one: ProbeFile) -> Probe:
-    every = 10 if one.every is None else parse_duration(one.every)
-    file = None if one.file is None else FileProbe(files=one.file.files, path=one.file.path)
+def _probe(probe: ProbeFile) -> Probe:
+    every = 10 if probe.every is None else parse_duration(probe.every)
+    file = None if probe.file is None else FileProbe(files=probe.file.files, path=probe.file.path)
     return Probe(
-        name=one.name,
-        http=one.http,
-        tcp=one.tcp,
+        name=probe.name,
+        http=probe.http,
+        tcp=probe.tcp,
         file=file,
-        step=one.step,
+        step=probe.step,
         every_seconds=every,
-        passes=one.passes,
+        passes=probe.passes,
     )

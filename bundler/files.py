@@ -1,10 +1,11 @@
-"""Folders and single files of the vendor, as they are packed: regular files, executable or not, nothing else."""
+"""Collect folders and single files of the vendor: regular files, executable or not, nothing else."""
 
 import os
 import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import get_args
 
 from msgspec import Meta
@@ -16,20 +17,14 @@ from manifests.words.errors import HostError, MalformedError, RefusedError
 MAX_FILES = 100_000
 
 
-def _pattern(annotated: object) -> re.Pattern[str]:
-    meta = next(one for one in get_args(annotated) if isinstance(one, Meta))
-    assert meta.pattern is not None
-    return re.compile(meta.pattern)
-
-
-_PATH = _pattern(FilePath)
+_PATH = re.compile(next(meta.pattern or "" for meta in get_args(FilePath) if isinstance(meta, Meta)))
 
 
 def collect_files(name: str, path: Path, parts: Parts) -> FileSet:
     """A file set from a folder or from one file; entries sorted by path.
 
     Raises:
-        RefusedError: Something in it is no regular file, or asks for rights of its own.
+        RefusedError: An entry is no regular file, or is setuid or setgid.
         MalformedError: It is empty, or a name could not be written at a site.
         HostError: It cannot be read.
     """
@@ -39,7 +34,7 @@ def collect_files(name: str, path: Path, parts: Parts) -> FileSet:
             raise MalformedError(
                 f"the name {inside!r} has characters that a file set cannot hold",
                 where=str(path),
-                remedy="letters, digits and _ . @ + - and spaces; rename the file",
+                remedy="rename the file: letters, digits and _ . @ + - and spaces are allowed",
                 finding="file-name",
             )
         blob = parts.file(file)
@@ -50,9 +45,9 @@ def collect_files(name: str, path: Path, parts: Parts) -> FileSet:
 
 
 def regular_files(path: Path) -> Iterator[tuple[str, Path]]:
-    """Every file below ``path`` with its name inside, or ``path`` itself; refuses whatever is not one.
+    """Every file below ``path`` with its name inside, or ``path`` itself; refuses anything else.
 
-    Folders are not packed for themselves: an empty one is left out.
+    An empty folder is left out.
     """
     try:
         mode = path.lstat().st_mode
@@ -64,8 +59,8 @@ def regular_files(path: Path) -> Iterator[tuple[str, Path]]:
         folders = [""]
         while folders:
             folder = folders.pop()
-            with os.scandir(path / folder) as found:
-                for entry in found:
+            with os.scandir(path / folder) as entries:
+                for entry in entries:
                     inside = f"{folder}/{entry.name}" if folder else entry.name
                     mode = entry.stat(follow_symlinks=False).st_mode
                     if stat.S_ISDIR(mode):
@@ -75,7 +70,7 @@ def regular_files(path: Path) -> Iterator[tuple[str, Path]]:
                     count += 1
                     if count > MAX_FILES:
                         raise RefusedError(
-                            f"more than {MAX_FILES} files",
+                            f"the folder has more than {MAX_FILES} files",
                             where=str(path),
                             remedy="put them into an image or an archive, or leave some out",
                         )
@@ -97,16 +92,16 @@ def _check_mode(path: Path, mode: int) -> None:
     for matches, what in kinds:
         if matches(mode):
             raise RefusedError(
-                f"is {what}, expected a regular file",
+                f"found {what}, expected a regular file",
                 where=str(path),
-                remedy="replace it by the file itself, or leave it out",
+                remedy="replace it by the file itself, or remove it",
                 finding="file-kind",
             )
     if mode & (stat.S_ISUID | stat.S_ISGID):
         raise RefusedError(
-            f"asks for rights of its own (mode {stat.S_IMODE(mode):04o})",
+            f"the file is setuid or setgid (mode {stat.S_IMODE(mode):04o}), expected neither",
             where=str(path),
-            remedy=f"chmod u-s,g-s {path}; what is packed is executable or not, and nothing else",
+            remedy=f"chmod u-s,g-s {quote(str(path))}",
             finding="file-setuid",
         )
 

@@ -1,4 +1,4 @@
-"""Whether every image is signed by whom the release names, asked before a byte is packed, as every site will ask."""
+"""Check before anything is packed that every image is signed by the signer that the release names, as sites will."""
 
 from bundler.parts import FetchedPart, HeldPart, Parts
 from content.bundle.graph import walk
@@ -13,15 +13,15 @@ from manifests.words.errors import CHANGED_SOURCE, DamagedError, MalformedError
 
 
 def check_image_signatures(release: Release, index: bytes, parts: Parts, root: Root) -> tuple[ImageFinding, ...]:
-    """Judge the images that name a signer; what comes back stops nothing.
+    """Judge the images that name a signer. The findings that come back are for information.
 
     Args:
         index: The bytes of ``index.json``.
 
     Raises:
-        UntrustedError: Not signed, or by somebody else, or wrongly.
-        RefusedError: By an identity, and sigstore is not installed.
-        MalformedError, DamagedError, HostError: What was collected cannot be read, or contradicts itself.
+        UntrustedError: An image is not signed, or by another signer, or its signature is wrong.
+        RefusedError: An identity signs, and sigstore is not installed.
+        MalformedError, DamagedError, HostError: Collected content cannot be read, or contradicts itself.
     """
     if not release.asks_signers:
         return ()
@@ -30,15 +30,15 @@ def check_image_signatures(release: Release, index: bytes, parts: Parts, root: R
         return index if digest == release.members[0].digest else _read(parts, digest)
 
     findings = judge_images(release, walk(release, read), read, find_judge(release, root, read))
-    for one in findings:
-        if one.error is not None:
-            raise one.error
+    for finding in findings:
+        if finding.error is not None:
+            raise finding.error
     return findings
 
 
 def _read(parts: Parts, digest: str) -> bytes:
     """A small part, hashed. One that comes over a network is kept, so that it comes once."""
-    part = parts.found[digest]
+    part = parts.by_digest[digest]
     if part.blob.size > MAX_MANIFEST_BYTES:
         raise MalformedError(f"{digest} has {part.blob.size} bytes, at most {MAX_MANIFEST_BYTES} are read")
     if isinstance(part.origin, HeldPart):

@@ -1,4 +1,4 @@
-"""Collect one image: its whole graph, or that of named platforms, and everything that hangs on it."""
+"""Collect one image: its whole graph, or that of named platforms, and everything that refers to it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -93,14 +93,14 @@ def _check_sboms(spec: ImageFile, sboms: tuple[Sbom, ...], where: str) -> None:
             raise RefusedError(
                 f"image {spec.name!r} has an SBOM, and release.yaml says sbom: none",
                 where=where,
-                remedy="write sbom: attached",
+                remedy=f"write `sbom: attached` for image {spec.name}",
                 finding="sbom-denied",
             )
     elif not sboms:
         raise RefusedError(
             f"image {spec.name!r} has no SBOM attached",
             where=where,
-            remedy="attach one, name a file (sbom: FILE), or write sbom: none and sbom_reason: TEXT",
+            remedy="attach an SBOM, name a file (sbom: FILE), or write sbom: none and sbom_reason: TEXT",
             finding="sbom-missing",
         )
 
@@ -138,9 +138,9 @@ class _Walk:
         missing = [one for one in self.spec.platforms if one not in self.matched]
         if missing:
             raise RefusedError(
-                f"image {self.spec.name!r} has no {', '.join(missing)}",
+                f"image {self.spec.name!r} has no {', '.join(missing)}, only {', '.join(offered) or 'no platform'}",
                 where=self.source.name,
-                remedy=f"it has {', '.join(offered) or 'no platform at all'}",
+                remedy="correct `platforms` in release.yaml, or push the missing platforms",
                 finding="platform-missing",
             )
 
@@ -157,7 +157,7 @@ class _Walk:
                 self._add(layer, document=is_artifact)
             return
         if depth >= MAX_DEPTH:
-            raise MalformedError(f"indexes are nested deeper than {MAX_DEPTH}", where=descriptor.digest)
+            raise MalformedError(f"indexes are nested deeper than {MAX_DEPTH} levels", where=descriptor.digest)
         children = self._chosen(document) if filtered else document.manifests
         chosen = {one.digest for one in children}
         for child in document.manifests:
@@ -180,10 +180,10 @@ class _Walk:
         return (*wanted, *(one for one in index.manifests if one.annotation(ATTESTED) in digests))
 
     def _document(self, descriptor: Descriptor) -> ImageManifest | ImageIndex:
-        known = self.parts.found.get(descriptor.digest)
-        held = known is not None and isinstance(known.origin, HeldPart) and known.blob.size == descriptor.size
-        data = known.origin.data if known and held and isinstance(known.origin, HeldPart) else None
-        if data is None:
+        known = self.parts.by_digest.get(descriptor.digest)
+        if known is not None and isinstance(known.origin, HeldPart) and known.blob.size == descriptor.size:
+            data = known.origin.data
+        else:
             data = self.source.document(descriptor)
             blob = Blob(digest=descriptor.digest, size=descriptor.size)
             self.parts.add(blob, HeldPart(data), self.source.name, document=True)
@@ -195,17 +195,13 @@ class _Walk:
             ) from None
 
     def _add(self, descriptor: Descriptor, *, document: bool) -> None:
-        if descriptor.digest not in self.parts.found:
-            blob = Blob(digest=descriptor.digest, size=descriptor.size)
-            origin = HeldPart(EMPTY_BYTES) if descriptor.digest == EMPTY.digest else self.source.origin(descriptor)
-            self.parts.add(blob, origin, self.source.name, document=document)
+        known = self.parts.by_digest.get(descriptor.digest)
+        if known is not None:
+            origin = known.origin
         else:
-            self.parts.add(
-                Blob(digest=descriptor.digest, size=descriptor.size),
-                self.parts.found[descriptor.digest].origin,
-                self.source.name,
-                document=document,
-            )
+            origin = HeldPart(EMPTY_BYTES) if descriptor.digest == EMPTY.digest else self.source.origin(descriptor)
+        blob = Blob(digest=descriptor.digest, size=descriptor.size)
+        self.parts.add(blob, origin, self.source.name, document=document)
 
     def listed(self, descriptor: Descriptor) -> Descriptor:
         """The entry of index.json for a node, without a name."""
@@ -219,31 +215,31 @@ class _Walk:
 
     def companions(self, subjects: tuple[str, ...]) -> list[Descriptor]:
         """Pack everything that refers to ``subjects``, and what refers to that in turn."""
-        found: dict[tuple[str, str], Descriptor] = {}
+        companions: dict[tuple[str, str], Descriptor] = {}
         queue = list(subjects)
         seen = set(queue)
         while queue:
             digest = queue.pop(0)
-            for descriptor, tag in self._hanging_on(digest):
+            for descriptor, tag in self._referring_to(digest):
                 self._pack(descriptor, 0)
                 name = f"{self.spec.to}:{tag}" if tag else ""
                 subject = self.nodes[descriptor.digest].subject
                 if not tag and (subject is None or subject.digest != digest):
                     raise MalformedError(
-                        f"{descriptor.digest} is listed as a referrer of {digest} and does not say so itself",
+                        f"{descriptor.digest} is listed as a referrer of {digest}, but its `subject` is another",
                         where=self.source.name,
                         finding="referrer-wrong",
                     )
                 annotations = ((REF_NAME, name),) if name else ()
-                found[(name, descriptor.digest)] = replace(self.listed(descriptor), annotations=annotations)
-                if len(found) > MAX_COMPANIONS:
-                    raise MalformedError(f"more than {MAX_COMPANIONS} things hang on one image", where=self.source.name)
+                companions[(name, descriptor.digest)] = replace(self.listed(descriptor), annotations=annotations)
+                if len(companions) > MAX_COMPANIONS:
+                    raise MalformedError(f"an image has more than {MAX_COMPANIONS} referrers", where=self.source.name)
                 if descriptor.digest not in seen:
                     seen.add(descriptor.digest)
                     queue.append(descriptor.digest)
-        return [found[key] for key in sorted(found)]
+        return [companions[key] for key in sorted(companions)]
 
-    def _hanging_on(self, digest: str) -> Iterator[tuple[Descriptor, str]]:
+    def _referring_to(self, digest: str) -> Iterator[tuple[Descriptor, str]]:
         for referrer in self.source.referrers(digest):
             yield referrer, ""
         for ending in COSIGN_ENDINGS:
@@ -253,7 +249,7 @@ class _Walk:
                 yield tagged, tag
 
     def adopt_cosign_sboms(self, subjects: tuple[str, ...]) -> list[Descriptor]:
-        """A cosign ``.sbom`` tag says by its name what it is about; a referrer of ours says it to every other tool."""
+        """Make a referrer of each cosign ``.sbom`` tag: other tools find an SBOM by its referrer, not by a tag."""
         made = []
         for subject in subjects:
             tagged = self.source.tagged(subject.replace(":", "-") + ".sbom")
@@ -281,7 +277,7 @@ class _Walk:
 
     def sboms(self, subjects: tuple[str, ...], *, strict: bool) -> Iterator[Sbom]:
         """SBOMs among the referrers of the image and of its children, checked, each once, sorted."""
-        found: dict[str, Sbom] = {}
+        sboms: dict[str, Sbom] = {}
         for document in self.nodes.values():
             if not isinstance(document, ImageManifest) or document.subject is None:
                 continue
@@ -296,11 +292,11 @@ class _Walk:
                     if strict:
                         raise
                     continue
-                found[layer.digest] = Sbom(format=kind, digest=layer.digest, size=layer.size)
-        yield from (found[key] for key in sorted(found))
+                sboms[layer.digest] = Sbom(format=kind, digest=layer.digest, size=layer.size)
+        yield from (sboms[key] for key in sorted(sboms))
 
     def _check(self, layer: Descriptor) -> SbomFormat:
-        known = self.parts.found[layer.digest].origin
+        known = self.parts.by_digest[layer.digest].origin
         data = known.data if isinstance(known, HeldPart) else self.source.blob(layer, MAX_SBOM)
         if len(data) <= MAX_KEPT:
             blob = Blob(digest=layer.digest, size=layer.size)
@@ -308,16 +304,20 @@ class _Walk:
         return check_sbom(data, f"{self.source.name} {layer.digest}")
 
     def base(self, root: Descriptor) -> str | None:
-        """What the image says it was built on: its own annotation, else that of its first child which has one."""
+        """The name of the base image: the image's own annotation, else that of its first child which has one."""
         document = self.nodes[root.digest]
         below = [self.nodes.get(one.digest) for one in document.manifests] if isinstance(document, ImageIndex) else []
-        for one in (document, *below):
-            name = dict(one.annotations).get(BASE_NAME, "") if one is not None else ""
+        for node in (document, *below):
+            name = dict(node.annotations).get(BASE_NAME, "") if node is not None else ""
             if name and len(name) <= 512 and name.isprintable():
                 return name
         return None
 
 
-def _fits(found: str, wanted: str) -> bool:
+def _fits(platform: str, wanted: str) -> bool:
     """``linux/arm64`` asks for every variant of it, ``linux/arm64/v8`` for that one; v8 is arm64's only one."""
-    return found == wanted or found.startswith(wanted + "/") or (wanted == "linux/arm64/v8" and found == "linux/arm64")
+    return (
+        platform == wanted
+        or platform.startswith(wanted + "/")
+        or (wanted, platform) == ("linux/arm64/v8", "linux/arm64")
+    )

@@ -1,4 +1,4 @@
-"""A vendor folder to begin with: every file that a vendor writes by hand, commented, and buildable as it is."""
+"""Write a vendor folder: every file that a vendor edits by hand, commented; it builds as it is."""
 
 import re
 import shutil
@@ -28,19 +28,19 @@ def suggest_product(target: Path) -> str:
         _check_name("product", name)
     except UsageError as error:
         raise UsageError(
-            f"no product can be named after the folder {target.absolute().name!r}",
+            f"the folder name {target.absolute().name!r} holds no product name",
             where=str(target),
-            remedy="name it: --product NAME",
+            remedy="add --product NAME",
         ) from error
     return name
 
 
 def init_folder(target: Path, *, product: str, vendor: str, issued_at: str | None = None) -> tuple[Path, ...]:
-    """Write the vendor folder ``target``, all of it or nothing; keys and the root document are made by others.
+    """Write the vendor folder ``target``, all of it or nothing, without keys and root document.
 
     Args:
         target: A folder that does not exist, or an empty one.
-        issued_at: RFC 3339; without it the line stays a comment, and build asks SOURCE_DATE_EPOCH or the person.
+        issued_at: RFC 3339; without it the line stays a comment, and build needs SOURCE_DATE_EPOCH.
 
     Returns:
         The files written, sorted.
@@ -48,7 +48,7 @@ def init_folder(target: Path, *, product: str, vendor: str, issued_at: str | Non
     Raises:
         UsageError: A name that no document could hold.
         RefusedError: ``target`` exists and is not an empty folder.
-        HostError: The machine would not let us write.
+        HostError: The folder cannot be written.
     """
     _check_name("product", product)
     _check_name("vendor", vendor)
@@ -60,7 +60,7 @@ def init_folder(target: Path, *, product: str, vendor: str, issued_at: str | Non
     try:
         _write(target, files)
     except OSError as error:
-        _refuse_existing(target)  # somebody else was faster
+        _refuse_existing(target)  # another process made it meanwhile
         raise HostError(f"cannot write the folder: {error.strerror}", where=str(target)) from error
     return tuple(target / path for path in files)
 
@@ -71,7 +71,7 @@ def _check_name(what: str, name: str) -> None:
         raise UsageError(
             f"{what} is {name!r}, expected a name of a-z, 0-9, dot, dash and underscore",
             where=f"--{what}",
-            remedy="start with a letter or a digit, at most 128 characters",
+            remedy="begin with a letter or a digit, and write at most 128 characters",
         )
     try:
         same = parse_handwritten(f"x: {name}\n".encode(), what).plain == {"x": name}
@@ -79,18 +79,20 @@ def _check_name(what: str, name: str) -> None:
         same = False
     if not same:
         raise UsageError(
-            f"{what} is {name!r}, which YAML does not read as text", where=f"--{what}", remedy="put a word before it"
+            f"{what} is {name!r}, which YAML does not read as text",
+            where=f"--{what}",
+            remedy=f"add letters: --{what} {what}-{name}",
         )
 
 
 def _templates(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
-    for one in folder.iterdir():
-        if one.name == "__pycache__":
+    for entry in folder.iterdir():
+        if entry.name == "__pycache__":
             continue
-        if one.is_dir():
-            yield from _templates(one, f"{prefix}{one.name}/")
+        if entry.is_dir():
+            yield from _templates(entry, f"{prefix}{entry.name}/")
         else:
-            yield prefix + _WRITTEN_AS.get(one.name, one.name), one.read_text(encoding="utf-8")
+            yield prefix + _WRITTEN_AS.get(entry.name, entry.name), entry.read_text(encoding="utf-8")
 
 
 def _fill(text: str, *, product: str, vendor: str, issued_at: str | None) -> str:
@@ -104,12 +106,12 @@ def _fill(text: str, *, product: str, vendor: str, issued_at: str | None) -> str
 def _refuse_existing(target: Path) -> None:
     if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
         raise RefusedError(
-            "it exists already", where=str(target), remedy="name a folder that does not exist, or an empty one"
+            "exists already", where=str(target), remedy="name a folder that does not exist, or an empty one"
         )
 
 
 def _write(target: Path, files: dict[str, str]) -> None:
-    """Write beside, then rename; into an empty folder that is there (perhaps somebody's working folder) entry by entry.
+    """Write beside, then rename. Into an empty folder that exists, rename entry by entry, because it may be in use.
 
     Raises:
         OSError: Nothing of ours is left behind.
@@ -129,8 +131,8 @@ def _write(target: Path, files: dict[str, str]) -> None:
             for entry in sorted(made.iterdir()):
                 moved.append(entry.rename(target / entry.name))
         except OSError:
-            for one in moved:
-                one.rename(made / one.name)
+            for renamed in moved:
+                renamed.rename(made / renamed.name)
             raise
     finally:
         shutil.rmtree(staging)

@@ -1,7 +1,7 @@
-"""The kit: the verifier and all that it needs in one file, which runs from a medium without a network.
+"""Write the kit: the verifier and all that it needs in one file, which runs from a medium without a network.
 
-A zip that Python can run: our own rooms `manifests`, `content`, `verifier` and the wheels of what they import, for
-each supported Python and machine. The same sources and the same wheels give the same bytes.
+A zip that Python can run: our packages in `PACKAGES` and the wheels of what they import, for each supported Python and
+machine. The same sources and the same wheels give the same bytes.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from manifests.words.errors import HostError, RefusedError
 
 PYTHONS = ("3.11", "3.12", "3.13")
 MACHINES = ("x86_64", "aarch64")
-ROOMS = ("console", "manifests", "content", "verifier")
+PACKAGES = ("console", "manifests", "content", "verifier")
 DISTRIBUTION = "airgap-waybill"
 # The oldest C library that cryptography still builds for comes first, so that old sites are served.
 PLATFORMS = ("manylinux2014", "manylinux_2_17", "manylinux_2_28")
@@ -63,8 +63,8 @@ class Kit:
 
 
 def required_distributions() -> tuple[str, ...]:
-    """``name==version`` of everything that our rooms need at a site, as installed here."""
-    found: dict[str, str] = {}
+    """``name==version`` of everything that our packages need at a site, as installed here."""
+    versions: dict[str, str] = {}
     queue = [DISTRIBUTION]
     while queue:
         name = queue.pop()
@@ -73,18 +73,18 @@ def required_distributions() -> tuple[str, ...]:
             key = re.sub(r"[-_.]+", "-", requirement.name).lower()
             # Python 3.11 is the oldest: what it needs is a superset of what the newer ones need.
             environment = {"extra": "", "python_version": "3.11", "python_full_version": "3.11.0"}
-            if key in found or (requirement.marker and not requirement.marker.evaluate(environment)):
+            if key in versions or (requirement.marker and not requirement.marker.evaluate(environment)):
                 continue
             try:
-                found[key] = metadata.version(requirement.name)
+                versions[key] = metadata.version(requirement.name)
             except metadata.PackageNotFoundError:
                 raise HostError(
-                    f"{requirement.name} is needed at a site and is not installed here",
+                    f"{requirement.name} is not installed here, and the kit needs it",
                     where="kit",
                     remedy=f"pip install {requirement.name}",
                 ) from None
             queue.append(requirement.name)
-    return tuple(f"{name}=={version}" for name, version in sorted(found.items()))
+    return tuple(f"{name}=={version}" for name, version in sorted(versions.items()))
 
 
 def fetch_wheels(wheelhouse: Path, distributions: tuple[str, ...]) -> None:
@@ -92,7 +92,7 @@ def fetch_wheels(wheelhouse: Path, distributions: tuple[str, ...]) -> None:
     running = []
     for python in PYTHONS:
         for machine in MACHINES:
-            platforms = [word for name in PLATFORMS for word in ("--platform", f"{name}_{machine}")]
+            platforms = [argument for name in PLATFORMS for argument in ("--platform", f"{name}_{machine}")]
             command = [
                 sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
                 "--only-binary=:all:", "--implementation", "cp", "--python-version", python, *platforms,
@@ -100,18 +100,19 @@ def fetch_wheels(wheelhouse: Path, distributions: tuple[str, ...]) -> None:
             ]  # fmt: skip
             running.append((python, machine, command))
     for python, machine, command in running:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-        if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr.strip()]
+        finished = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if finished.returncode:
+            lines = [line for line in finished.stderr.splitlines() if line.startswith("ERROR")]
+            lines = lines or [finished.stderr.strip()]
             raise HostError(
                 f"no wheels for Python {python} on {machine}: {lines[-1].removeprefix('ERROR: ')[:300]}",
                 where="kit",
-                remedy="the package index must be reachable once; or give a folder of wheels: --wheels DIR",
+                remedy="connect to the package index once, or name a folder of wheels: --wheels DIR",
             )
 
 
 def write_kit(target: Path, wheelhouse: Path, distributions: tuple[str, ...]) -> Kit:
-    """Put the kit together from our sources and the wheels, beside README.txt.
+    """Write the kit from our sources and the wheels, and README.txt beside it.
 
     Raises:
         RefusedError: It exists already.
@@ -143,19 +144,19 @@ def _choose(wheelhouse: Path, distributions: tuple[str, ...], python: str, machi
     """For each distribution the best wheel of this target: the most specific ABI, the oldest C library."""
     from packaging.utils import parse_wheel_filename
 
-    found: dict[str, list[tuple[tuple[int, ...], Path]]] = {}
+    ranked: dict[str, list[tuple[tuple[int, ...], Path]]] = {}
     for wheel in sorted(wheelhouse.glob("*.whl")):
         name, version, _, tags = parse_wheel_filename(wheel.name)
         ranks = [rank for tag in tags if (rank := _rank(str(tag), python, machine)) is not None]
         if ranks:
-            found.setdefault(f"{name}=={version}", []).append((min(ranks), wheel))
+            ranked.setdefault(f"{name}=={version}", []).append((min(ranks), wheel))
     for distribution in distributions:
-        wheels = found.get(distribution)
+        wheels = ranked.get(distribution)
         if not wheels:
             raise HostError(
                 f"no wheel of {distribution} for Python {python} on {machine}",
                 where=str(wheelhouse),
-                remedy="pip download it for that platform, or leave --wheels out",
+                remedy="download it with `pip download` for that platform, or leave out --wheels",
             )
         yield min(wheels)[1]
 
@@ -176,14 +177,14 @@ def _rank(tag: str, python: str, machine: str) -> tuple[int, ...] | None:
 
 
 def _own_code() -> bytes:
-    """Our rooms and the front door as one zip, with the metadata that `--version` reads."""
+    """Our packages and ``waybill.py`` as one zip, with the metadata that `--version` reads."""
     files: dict[str, bytes] = {}
-    for room in ROOMS:
-        top = resources.files(room)
+    for package in PACKAGES:
+        top = resources.files(package)
         with resources.as_file(top) as folder:
             for path in sorted(folder.rglob("*")):
                 if path.is_file() and "__pycache__" not in path.parts:
-                    files[f"{room}/{path.relative_to(folder)}"] = path.read_bytes()
+                    files[f"{package}/{path.relative_to(folder)}"] = path.read_bytes()
     import waybill
 
     files["waybill.py"] = Path(waybill.__file__).read_bytes()

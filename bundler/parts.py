@@ -1,4 +1,4 @@
-"""The parts of a bundle's bulk: blobs by digest, and where the bytes of each come from."""
+"""Collect the parts of a bundle's bulk: blobs by digest, and where the bytes of each come from."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -13,14 +13,14 @@ from manifests.words.errors import HostError, MalformedError
 
 @dataclass(frozen=True, slots=True)
 class HeldPart:
-    """Bytes in memory: what we made ourselves, and small documents that were read already."""
+    """Bytes in memory: documents that are made here, and small ones that were read already."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedPart:
-    """Bytes that come over a network, once; ``open`` checks them against digest and size as they pass."""
+    """Bytes that a registry sends, once; ``open`` checks them against digest and size as they pass."""
 
     open: Callable[[], Iterator[bytes]]
 
@@ -33,7 +33,7 @@ class Part:
     """One blob of the bulk.
 
     Attributes:
-        where: What to name when its bytes are not what its digest says.
+        where: What an error names when the bytes do not have the digest.
         document: A manifest or another document, which goes near the head when it is small.
     """
 
@@ -47,19 +47,19 @@ class Part:
 class Parts:
     """Collects parts, each digest once."""
 
-    found: dict[str, Part] = field(default_factory=dict)
+    by_digest: dict[str, Part] = field(default_factory=dict)
 
     def add(self, blob: Blob, origin: PartOrigin, where: str, *, document: bool) -> Blob:
         """Raises MalformedError when the same digest comes with another size."""
-        known = self.found.get(blob.digest)
+        known = self.by_digest.get(blob.digest)
         if known is not None and known.blob.size != blob.size:
-            raise MalformedError(f"{blob.digest} is said to have {blob.size} and {known.blob.size} bytes", where=where)
+            raise MalformedError(f"{blob.digest} is listed with {blob.size} and {known.blob.size} bytes", where=where)
         # One that is in memory needs no second reading; one that is a document anywhere is one.
         if known is None or (isinstance(origin, HeldPart) and not isinstance(known.origin, HeldPart)):
             document = document or (known is not None and known.document)
-            self.found[blob.digest] = Part(blob=blob, origin=origin, where=where, document=document)
+            self.by_digest[blob.digest] = Part(blob=blob, origin=origin, where=where, document=document)
         elif document and not known.document:
-            self.found[blob.digest] = Part(blob=known.blob, origin=known.origin, where=known.where, document=True)
+            self.by_digest[blob.digest] = Part(blob=known.blob, origin=known.origin, where=known.where, document=True)
         return blob
 
     def hold(self, data: bytes, where: str) -> Blob:

@@ -1,7 +1,8 @@
-"""The vendor's root documents: the next version from trust.yaml, and what it changes."""
+"""Read and write the vendor's root documents: the next version from trust.yaml, and what it changes."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import msgspec
 
@@ -33,7 +34,7 @@ from manifests.words.errors import RefusedError, UntrustedError
 
 @dataclass(frozen=True)
 class NextRoot:
-    """What `waybill trust` is about to write.
+    """The root document that `waybill trust` is about to write.
 
     Attributes:
         change: Who joins, who leaves, and what else is different.
@@ -60,7 +61,7 @@ def read_trust(path: Path) -> tuple[TrustFile, Handwritten]:
 
 def root_files(folder: Path) -> tuple[Path, ...]:
     """``trust/<n>.root.json`` beside trust.yaml, from 1 on without a gap."""
-    return _numbered(folder / "trust")
+    return numbered_files(folder / "trust", "root")
 
 
 def roots_up_to(newest: Path) -> tuple[bytes, ...]:
@@ -69,22 +70,23 @@ def roots_up_to(newest: Path) -> tuple[bytes, ...]:
     Raises:
         RefusedError: It is not one of an unbroken row ``1.root.json``, ``2.root.json``, …
     """
-    row = _numbered(newest.parent)
-    if newest not in row:
+    files = numbered_files(newest.parent, "root")
+    if newest not in files:
         raise RefusedError(
-            "not one of 1.root.json, 2.root.json, … without a gap",
+            "not in an unbroken row 1.root.json, 2.root.json, …",
             where=str(newest),
-            remedy="put the earlier ones beside it, under these names",
+            remedy="put the earlier root documents beside it, under these names",
             finding="root-gap",
         )
-    return tuple(read_capped(path, MAX_ROOT) for path in row[: row.index(newest) + 1])
+    return tuple(read_capped(path, MAX_ROOT) for path in files[: files.index(newest) + 1])
 
 
-def _numbered(folder: Path) -> tuple[Path, ...]:
-    found: list[Path] = []
-    while (path := folder / f"{len(found) + 1}.root.json").exists():
-        found.append(path)
-    return tuple(found)
+def numbered_files(folder: Path, kind: str) -> tuple[Path, ...]:
+    """``1.KIND.json``, ``2.KIND.json``, … in ``folder``, up to the first gap."""
+    files: list[Path] = []
+    while (path := folder / f"{len(files) + 1}.{kind}.json").exists():
+        files.append(path)
+    return tuple(files)
 
 
 def read_roots(folder: Path) -> tuple[bytes, ...]:
@@ -92,7 +94,7 @@ def read_roots(folder: Path) -> tuple[bytes, ...]:
 
 
 def own_chain(folder: Path) -> Chain:
-    """The vendor's own chain, pinned by its first document: at home the folder is the authority.
+    """The vendor's own chain, pinned by its first document: here the vendor's own folder is the authority.
 
     Raises:
         RefusedError: There is none yet.
@@ -100,15 +102,18 @@ def own_chain(folder: Path) -> Chain:
     """
     documents = read_roots(folder)
     if not documents:
-        raise RefusedError("no root document yet", where=str(folder / "trust"), remedy="waybill trust trust.yaml")
-    first = parse_root(documents[0], "trust/1.root.json")
-    return verify_chain(documents, Pin(version=1, digest=first.fingerprint))
+        raise RefusedError(
+            "no root document yet",
+            where=str(folder / "trust"),
+            remedy=f"waybill trust {quote(str(folder / 'trust.yaml'))}",
+        )
+    return _verified(documents)
 
 
 def plan_root(
     trust: TrustFile, keys: dict[str, PublicKey], before: bytes | None, sigstore: tuple[str, ...] = ()
 ) -> NextRoot:
-    """The next version: pure.
+    """The next version. Reads and writes nothing.
 
     Args:
         keys: The public halves by name.
@@ -116,13 +121,13 @@ def plan_root(
         sigstore: Digests of the ``trusted_root.json`` files.
 
     Raises:
-        RefusedError: Nothing changed; or what changed would be refused by every site, or says too little.
+        RefusedError: Nothing changed; or every site would refuse the change.
     """
     old = parse_root(before, "the newest root document").root if before is not None else None
     identities = {
-        name: Identity(identity=one.identity, issuer=one.issuer)
-        for name, one in trust.keys.items()
-        if one.identity is not None and one.issuer is not None
+        name: Identity(identity=key.identity, issuer=key.issuer)
+        for name, key in trust.keys.items()
+        if key.identity is not None and key.issuer is not None
     }
     ids = {name: key.keyid for name, key in keys.items()} | {name: one.id for name, one in identities.items()}
     roles = {
@@ -147,7 +152,7 @@ def plan_root(
     )
     if old is not None and msgspec.structs.replace(root, version=old.version, previous=old.previous) == old:
         raise RefusedError(
-            f"nothing changed since version {old.version}",
+            f"trust.yaml says the same as root {old.version}",
             where="trust.yaml",
             remedy="edit trust.yaml first",
             finding="nothing-changed",
@@ -159,29 +164,29 @@ def plan_root(
 
 
 def _check_next(old: Root, root: Root) -> None:
-    """What every site would refuse, or could not tell from an accident, is not written."""
+    """Refuse a change that every site would refuse, or that does not say how a key leaves."""
     if root.vendor != old.vendor:
         raise RefusedError(
             f"vendor changes from {old.vendor} to {root.vendor}",
             where="trust.yaml $.vendor",
-            remedy="a chain has one vendor for ever; another one begins a folder of its own with `waybill init`",
+            remedy=f"write `vendor: {old.vendor}`; begin a folder of its own for another vendor: waybill init DIR",
             finding="vendor-changes",
         )
     if root.epoch < old.epoch:
         raise RefusedError(
             f"epoch falls from {old.epoch} to {root.epoch}",
             where="trust.yaml $.epoch",
-            remedy="it may only grow",
+            remedy=f"write `epoch: {old.epoch}` or a higher one",
             finding="epoch-falls",
         )
     held = {keyid for role in root.roles.values() for keyid in role.keys}
     gone = {keyid for name in ROLES for keyid in old.roles[name].keys} - held - set(root.leave)
     if gone:
         raise RefusedError(
-            f"{short(sorted(gone))} has no role any more, and nothing says how it leaves",
+            f"{short(sorted(gone))} has no role any more, and `leave` does not say how it leaves",
             where="trust.yaml $.leave",
-            remedy="keep it under `keys`, and add {key: NAME, how: retired, last: {epoch: 1, sequence: 40}}, or "
-            "{key: NAME, how: revoked}",
+            remedy="keep it under `keys`, and add to `leave`: {key: NAME, how: retired, last: {epoch: 1, sequence: 40}} "
+            "or {key: NAME, how: revoked}",
             finding="leaves-unsaid",
         )
 
@@ -189,16 +194,16 @@ def _check_next(old: Root, root: Root) -> None:
 def public_keys(trust: TrustFile, file: Handwritten, folder: Path) -> dict[str, PublicKey]:
     """The public halves that trust.yaml names; one key under two names is refused."""
     keys: dict[str, PublicKey] = {}
-    for name, one in trust.keys.items():
-        if one.public is None:
+    for name, entry in trust.keys.items():
+        if entry.public is None:
             continue  # an identity
-        key = read_public(folder / one.public)
+        key = read_public(folder / entry.public)
         twin = next((other for other, held in keys.items() if held == key), None)
         if twin is not None:
             raise RefusedError(
-                f"{name} and {twin} are one key",
+                f"{name} and {twin} are the same key",
                 where=file.at(f"$.keys.{name}"),
-                remedy="each name needs a key of its own: waybill keygen",
+                remedy=f"make a key of its own for {name}: waybill keygen FILE",
             )
         keys[name] = key
     return keys
@@ -206,12 +211,12 @@ def public_keys(trust: TrustFile, file: Handwritten, folder: Path) -> dict[str, 
 
 def sigstore_digests(trust: TrustFile, folder: Path) -> tuple[str, ...]:
     """Digests of the ``trusted_root.json`` files that trust.yaml names, each checked to be one."""
-    found = []
+    digests = []
     for name in trust.sigstore:
         data = read_capped(folder / name, MAX_TRUSTED_ROOT)
         check_trusted_root(data, str(folder / name))
-        found.append(digest_of(data))
-    return tuple(found)
+        digests.append(digest_of(data))
+    return tuple(digests)
 
 
 def write_root(folder: Path, planned: NextRoot) -> Path:
@@ -219,7 +224,7 @@ def write_root(folder: Path, planned: NextRoot) -> Path:
     target = folder / "trust" / f"{planned.root.version}.root.json"
     if target.exists():
         raise RefusedError(
-            "exists already", where=str(target), remedy="delete it if nobody else has it", finding="exists"
+            "exists already", where=str(target), remedy="delete it, if nobody else has it", finding="exists"
         )
     target.parent.mkdir(exist_ok=True)
     replace_file(target, seal(encode_root(planned.root), ROOT_TYPE, ()))
@@ -227,21 +232,23 @@ def write_root(folder: Path, planned: NextRoot) -> Path:
 
 
 def finished_chain(documents: tuple[bytes, ...], file: Path) -> Chain | None:
-    """The chain to go on from; None before the first version.
+    """The chain that the next version follows; None before the first version.
 
     Raises:
         RefusedError: Its newest version is not signed by enough.
     """
-    if not documents:
-        return None
-    first = parse_root(documents[0], "trust/1.root.json")
     try:
-        return verify_chain(documents, Pin(version=1, digest=first.fingerprint))
+        return _verified(documents) if documents else None
     except UntrustedError as error:
+        newest = file.parent / "trust" / f"{len(documents)}.root.json"
         raise RefusedError(
-            f"version {len(documents)} is not finished ({error.problem})",
+            f"root {len(documents)} is not finished: {error.problem}",
             where=str(file),
-            remedy=f"waybill sign {file.parent}/trust/{len(documents)}.root.json --key KEY, "
-            "or delete it if nobody has it",
+            remedy=f"waybill sign {quote(str(newest))} --key KEY, or delete it if nobody else has it",
             finding="root-unfinished",
         ) from None
+
+
+def _verified(documents: tuple[bytes, ...]) -> Chain:
+    first = parse_root(documents[0], "trust/1.root.json")
+    return verify_chain(documents, Pin(version=1, digest=first.fingerprint))

@@ -1,4 +1,4 @@
-"""Where images are read from: an OCI layout, or a repository of a registry."""
+"""Read images from an OCI layout, or from a repository of a registry."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """One place that holds an image and what hangs on it."""
+    """One place that holds an image and what refers to it."""
 
     @property
     def name(self) -> str: ...
 
     def resolve(self) -> Descriptor:
-        """The image that is meant."""
+        """The image itself."""
         ...
 
     def document(self, descriptor: Descriptor) -> bytes:
@@ -42,7 +42,7 @@ class Source(Protocol):
         ...
 
     def tagged(self, tag: str) -> Descriptor | None:
-        """What bears the tag, in the image's own repository."""
+        """The manifest with this tag in the image's own repository."""
         ...
 
 
@@ -73,31 +73,31 @@ class LayoutSource:
         return self._subjects.get(digest, ())
 
     def tagged(self, tag: str) -> Descriptor | None:
-        found = {one.digest: one for one in self.layout.named(tag)}
-        if len(found) > 1:
+        named = {entry.digest: entry for entry in self.layout.named(tag)}
+        if len(named) > 1:
             raise RefusedError(
-                f"{len(found)} manifests are called {tag}",
+                f"{len(named)} manifests are called {tag}",
                 where=self.name,
                 finding="image-ambiguous",
                 remedy="name the image by its digest",
             )
-        return next(iter(found.values()), None)
+        return next(iter(named.values()), None)
 
     @cached_property
     def _subjects(self) -> dict[str, tuple[Descriptor, ...]]:
         """Referrers by subject: those that index.json lists, and those that a fallback tag lists."""
-        found: dict[str, dict[str, Descriptor]] = {}
+        subjects: dict[str, dict[str, Descriptor]] = {}
         for entry in self.layout.index.manifests:
             document = self.layout.parse(entry)
             if document is None:
                 continue
             if document.subject is not None:
-                found.setdefault(document.subject.digest, {})[entry.digest] = entry
+                subjects.setdefault(document.subject.digest, {})[entry.digest] = entry
             companion = companion_of(entry)
             if companion is not None and not companion[1] and isinstance(document, ImageIndex):
-                for one in document.manifests:
-                    found.setdefault(companion[0], {})[one.digest] = one
-        return {subject: tuple(below[key] for key in sorted(below)) for subject, below in found.items()}
+                for child in document.manifests:
+                    subjects.setdefault(companion[0], {})[child.digest] = child
+        return {subject: tuple(below[key] for key in sorted(below)) for subject, below in subjects.items()}
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,7 @@ class RegistrySource:
         return self._descriptor(self.pointer)
 
     def document(self, descriptor: Descriptor) -> bytes:
-        if descriptor.size > MAX_MANIFEST_BYTES:
-            raise MalformedError(
-                f"{descriptor.digest} has {descriptor.size} bytes, at most {MAX_MANIFEST_BYTES} are read",
-                where=self.name,
-            )
+        self._check_size(descriptor, MAX_MANIFEST_BYTES)
         held = self._documents.pop(descriptor.digest, None)
         if held is not None:
             return held
@@ -133,10 +129,7 @@ class RegistrySource:
         return data
 
     def blob(self, descriptor: Descriptor, max_bytes: int) -> bytes:
-        if descriptor.size > max_bytes:
-            raise MalformedError(
-                f"{descriptor.digest} has {descriptor.size} bytes, at most {max_bytes} are read", where=self.name
-            )
+        self._check_size(descriptor, max_bytes)
         return b"".join(self.registry.blob(self.reference.repository, descriptor.digest, descriptor.size))
 
     def origin(self, descriptor: Descriptor) -> PartOrigin:
@@ -148,6 +141,12 @@ class RegistrySource:
 
     def tagged(self, tag: str) -> Descriptor | None:
         return self._descriptor(tag) if tag in self._tags else None
+
+    def _check_size(self, descriptor: Descriptor, max_bytes: int) -> None:
+        if descriptor.size > max_bytes:
+            raise MalformedError(
+                f"{descriptor.digest} has {descriptor.size} bytes, at most {max_bytes} are read", where=self.name
+            )
 
     @cached_property
     def _tags(self) -> frozenset[str]:

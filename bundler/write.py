@@ -1,9 +1,9 @@
 """Write a bundle: the bulk first, hashed while it is copied, then the head, then the name.
 
-Each byte of a source is read once and written once. Threads copy whole blobs, the largest first, each to the place that
-was planned for it. Where the kernel can copy (copy_file_range, inside one file system) the digest is taken over the
-copy, still warm; elsewhere over the buffer that is written. Nothing is signed before that is done, and the file gets
-its name only when all of it is on the disk.
+Each byte of a source is read once and written once. Threads copy whole blobs, the largest first, each to its planned
+place. Where the kernel can copy (copy_file_range, inside one file system) the digest is taken over the copy, which is
+still in memory; elsewhere over the buffer that is written. Nothing is signed before that is done, and the file gets its
+name only when all of it is on the disk.
 """
 
 import errno
@@ -22,7 +22,7 @@ from bundler.parts import FetchedPart, HeldPart, Part
 from content.bundle.archive import BLOCK, END, header, member_length
 from content.bundle.layout import Extent
 from content.bundle.places import member_name
-from manifests.words.digest import Blob
+from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, HostError, RefusedError
 from manifests.words.units import show_size
 
@@ -64,13 +64,13 @@ def plan_bulk(members: tuple[Part, ...], bulk_at: int) -> BulkPlan:
 def check_free_space(folder: Path, length: int) -> None:
     """Raise HostError, with numbers, unless ``folder`` has room for ``length`` bytes."""
     try:
-        found = os.statvfs(folder)
+        disk = os.statvfs(folder)
     except OSError as error:
         raise HostError((error.strerror or str(error)).lower(), where=str(folder)) from None
-    free = found.f_bavail * found.f_frsize
+    free = disk.f_bavail * disk.f_frsize
     if free < length:
         raise HostError(
-            f"the bundle takes {length} bytes ({show_size(length)}), {free} ({show_size(free)}) are free",
+            f"the bundle needs {length} bytes ({show_size(length)}), {free} ({show_size(free)}) are free",
             where=str(folder),
             remedy="make space, or choose another folder with -o",
             finding="disk-full",
@@ -82,7 +82,7 @@ def write_bundle(out: Path, plan: BulkPlan, make_head: Callable[[], bytes], adva
 
     Args:
         make_head: Called when the last byte of the bulk was read; gives exactly ``plan.bulk_at`` bytes.
-        advance: Told of every piece of the bulk that was written.
+        advance: Called with the size of every piece of the bulk that was written.
 
     Raises:
         DamagedError: A source's bytes are not what its digest says; it is named.
@@ -109,7 +109,7 @@ def write_bundle(out: Path, plan: BulkPlan, make_head: Callable[[], bytes], adva
         raise HostError(
             f"cannot write: {(error.strerror or str(error)).lower()}",
             where=str(out),
-            remedy="nothing was left behind; put it right and build again, or choose another folder with -o",
+            remedy="build again, or choose another folder with -o; no partial file is left",
         ) from None
 
 
@@ -124,8 +124,8 @@ def refuse_existing(out: Path) -> None:
 def _unnamed(out: Path) -> Iterator[tuple[int, Callable[[], None]]]:
     """A file beside ``out`` that disappears unless the function given with it is called.
 
-    Without a name (O_TMPFILE) not even a killed process leaves it behind; where the file system knows no such files it
-    has a hidden one.
+    A file without a name (O_TMPFILE) disappears even when the process is killed; where the file system has no such
+    files, it gets a hidden name.
     """
     temporary: Path | None = None
     try:
@@ -174,7 +174,7 @@ def _reserve(descriptor: int, length: int, out: Path) -> None:
 
 def _write_bulk(descriptor: int, plan: BulkPlan, advance: Callable[[int], None]) -> None:
     """Padding and end are zeros that the reserved file holds already."""
-    waiting = deque(sorted(plan.placed, key=lambda one: -one.part.blob.size))
+    waiting = deque(sorted(plan.placed, key=lambda member: -member.part.blob.size))
     stop = threading.Event()
 
     def work() -> None:
@@ -182,10 +182,10 @@ def _write_bulk(descriptor: int, plan: BulkPlan, advance: Callable[[int], None])
         try:
             while not stop.is_set():
                 try:
-                    one = waiting.popleft()
+                    member = waiting.popleft()
                 except IndexError:
                     return
-                _write_member(descriptor, one, buffer, stop, advance)
+                _write_member(descriptor, member, buffer, stop, advance)
         except BaseException:
             stop.set()
             raise
@@ -201,19 +201,20 @@ def _write_bulk(descriptor: int, plan: BulkPlan, advance: Callable[[int], None])
 
 
 def _write_member(
-    descriptor: int, one: PlacedMember, buffer: bytearray, stop: threading.Event, advance: Callable[[int], None]
+    descriptor: int, member: PlacedMember, buffer: bytearray, stop: threading.Event, advance: Callable[[int], None]
 ) -> None:
-    blob = one.part.blob
-    _write_at(descriptor, header(one.name, blob.size), one.at)
-    digest = hashlib.sha256()
-    at = begun = one.at + BLOCK
+    """Header and bytes of one member, hashed; raises DamagedError when size or digest differ."""
+    blob = member.part.blob
+    _write_at(descriptor, header(member.name, blob.size), member.at)
+    hashed = hashlib.sha256()
+    at = begun = member.at + BLOCK
     end = at + blob.size
-    for piece in _copied(descriptor, one.part, buffer, at):
+    for piece in _copied(descriptor, member.part, buffer, at):
         if stop.is_set():
             return
         if at + len(piece) > end:
-            raise _damaged(one.part, f"has more than {blob.size} bytes")
-        digest.update(piece)
+            raise _damaged(member.part, f"has more than {blob.size} bytes")
+        hashed.update(piece)
         at += len(piece)
         advance(len(piece))
         if at - begun >= STEP:
@@ -221,10 +222,9 @@ def _write_member(
             os.posix_fadvise(descriptor, begun, at - begun, os.POSIX_FADV_DONTNEED)
             begun = at
     if at != end:
-        raise _damaged(one.part, f"has {blob.size - (end - at)} bytes, expected {blob.size}")
-    found = f"sha256:{digest.hexdigest()}"
-    if found != blob.digest:
-        raise _damaged(one.part, f"has bytes with {found}")
+        raise _damaged(member.part, f"has {blob.size - (end - at)} bytes, expected {blob.size}")
+    if f"sha256:{hashed.hexdigest()}" != blob.digest:
+        raise _damaged(member.part, f"has bytes with sha256:{hashed.hexdigest()}")
 
 
 def _copied(descriptor: int, part: Part, buffer: bytearray, at: int) -> Iterator[bytes | memoryview]:
@@ -252,6 +252,11 @@ class _CannotError(Exception):
 
 
 def _kernel_copied(descriptor: int, extent: Extent, buffer: bytearray, at: int) -> Iterator[memoryview]:
+    """Let the kernel copy ``extent`` to ``at``; give the bytes as they are read back from the copy.
+
+    Raises:
+        _CannotError: Before the first byte, where the kernel cannot copy between the two files.
+    """
     view = memoryview(buffer)
     source = _open_source(extent)
     try:
@@ -338,11 +343,11 @@ def _damaged(part: Part, problem: str) -> DamagedError:
     return DamagedError(
         f"{part.blob.digest} {problem}",
         where=part.where,
-        remedy="it was damaged, or changed while it was packed; put the source in order and build again",
+        remedy="repair the source, and let nothing change it while it is packed; then build again",
         finding="source-damaged",
     )
 
 
-def held_part(data: bytes, blob: Blob, where: str) -> Part:
-    """A member that we make ourselves."""
-    return Part(blob=blob, origin=HeldPart(data), where=where, document=True)
+def held_part(data: bytes, where: str) -> Part:
+    """A member that is made here, in memory."""
+    return Part(blob=Blob(digest=digest_of(data), size=len(data)), origin=HeldPart(data), where=where, document=True)

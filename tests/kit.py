@@ -16,11 +16,11 @@ PYTHONS = ("3.11", "3.12", "3.13")
 @cache
 def kit_file() -> Path:
     """The path of waybill.pyz; skips where the wheels cannot be had."""
-    from bundler.kit import ROOMS, default_wheelhouse, fetch_wheels, required_distributions, write_kit
+    from bundler.kit import PACKAGES, default_wheelhouse, fetch_wheels, required_distributions, write_kit
     from manifests.words.errors import HostError
 
     hashed = hashlib.sha256()
-    for path in sorted(one for room in (*ROOMS, "bundler") for one in (ROOT / room).rglob("*.py")):
+    for path in sorted(one for room in (*PACKAGES, "bundler") for one in (ROOT / room).rglob("*.py")):
         hashed.update(path.read_bytes())
     folder = ROOT / ".cache" / "kits" / hashed.hexdigest()[:16]
     target = folder / "waybill.pyz"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bundler.build import BuiltBundle, build
+from bundler.build import BuildRequest, BuiltBundle, build
 from bundler.collect import Access
 from bundler.roots import own_chain
 from content.bundle.head import open_head
@@ -113,17 +113,17 @@ class Workshop:
         source_date_epoch: int | None = None,
         access: Access | None = None,
     ) -> BuiltBundle:
-        return build(
-            self.save(),
-            out or self.path / "out",
+        request = BuildRequest(
+            release_yaml=self.save(),
+            out=out or self.path / "out",
             chain=own_chain(self.path),
             signers=signers,
             after=after,
             kits=kits,
             source_date_epoch=source_date_epoch,
-            access=access,
-            progress=lambda _label, _total: nullcontext(Progress()),
+            access=access or Access(),
         )
+        return build(request, lambda _label, _total: nullcontext(Progress()))
 
     def pin(self) -> Pin:
         return self.vendor.pin()

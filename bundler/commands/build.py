@@ -2,35 +2,54 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 
 import click
 
+from bundler.build import BuildRequest, BuiltBundle, build
+from bundler.collect import Access
+from bundler.lists import newest_list
+from bundler.roots import own_chain
+from bundler.signers import release_key_uris
 from console.options import passphrase_option, verb
 from console.output import say
 from console.progress import progress
 from console.result import Result
+from content.bundle.head import open_head
+from content.commands.open_key import open_key, open_keys
+from content.trust.head import verify_head
+from manifests.trust.private_keys import Signer
+from manifests.trust.root import Pin
 from manifests.words.errors import UsageError
 from manifests.words.units import show_size
 
 
-@verb(short_help="Pack a release into one bundle.")
+@verb(
+    short_help="Pack a release into one bundle.",
+    examples=(
+        "waybill build release.yaml -o out",
+        "waybill build release.yaml --after out/app-1.0.0.tar --key keys/release-1.key",
+        "waybill build release.yaml --plain-http 127.0.0.1:5000 --unsigned",
+    ),
+)
 @click.argument("release_yaml", metavar="RELEASE.YAML", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path(), metavar="PATH",
               help="Folder, or the file itself. Default: PRODUCT-VERSION.tar here.")  # fmt: skip
 @click.option("--key", "keys", multiple=True, envvar="WAYBILL_KEY", metavar="URI",
-              help="Release key; may be repeated. Default: the role `release` in trust.yaml.")  # fmt: skip
-@click.option("--unsigned", is_flag=True, help="Leave it to be signed later with `waybill sign`.")
+              help="Release key. Repeatable. Default: the role `release` in trust.yaml.")  # fmt: skip
+@click.option("--unsigned", is_flag=True, help="Write the bundle without a signature, for `waybill sign`.")
 @click.option("--trust", "trust_yaml", type=click.Path(path_type=Path), metavar="FILE",
-              help="trust.yaml; root documents lie in trust/ beside it. Default: beside RELEASE.YAML.")  # fmt: skip
+              help="trust.yaml, with root documents in trust/ beside it. Default: beside RELEASE.YAML.")  # fmt: skip
 @click.option("--after", multiple=True, type=click.Path(path_type=Path), metavar="BUNDLE",
-              help="An earlier release, to check floor and ranges against; may be repeated.")  # fmt: skip
+              help="Earlier release, to check floor and ranges against. Repeatable.")  # fmt: skip
 @click.option("--kit", "kits", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
-              help="A verifier that reads this bundle; its digest is recorded.")  # fmt: skip
-@click.option("--plain-http", multiple=True, metavar="HOST", help="Speak to this registry without TLS.")
+              help="Verifier that reads this bundle; its digest is recorded. Repeatable.")  # fmt: skip
+@click.option("--plain-http", multiple=True, metavar="HOST", help="Registry to reach without TLS. Repeatable.")
 @click.option("--ca", type=click.Path(path_type=Path), metavar="FILE",
-              help="Authorities that vouch for registries, instead of the system's.")  # fmt: skip
-@click.option("--auth-file", type=click.Path(path_type=Path), metavar="FILE", help="Credentials for registries.")
+              help="Authorities of registries, as PEM. Default: those of the system.")  # fmt: skip
+@click.option("--auth-file", type=click.Path(path_type=Path), metavar="FILE",
+              help="Credentials for registries. Default: where login tools put them.")  # fmt: skip
 @passphrase_option
 def build_command(
     release_yaml: Path,
@@ -50,64 +69,72 @@ def build_command(
     Files, charts and programs are hashed first; layouts, archives and registries are read once, while the bundle is
     written. Equal inputs give equal bundles.
     """
-    from bundler.build import build
-    from bundler.collect import Access
-    from bundler.lists import newest_list
-    from bundler.roots import own_chain
-    from bundler.signers import open_signers
-    from content.bundle.head import open_head
-    from content.trust.head import verify_head
-    from manifests.trust.root import Pin
-
     trust_yaml = trust_yaml or release_yaml.parent / "trust.yaml"
     chain = own_chain(trust_yaml.parent)
     first = chain.roots[0]
     pin = Pin(version=first.root.version, digest=first.fingerprint)
-    built = build(
-        release_yaml,
-        out,
+    request = BuildRequest(
+        release_yaml=release_yaml,
+        out=out,
         chain=chain,
-        signers=() if unsigned else open_signers(keys, trust_yaml, passphrase_fd),
+        signers=() if unsigned else _open_signers(keys, trust_yaml, passphrase_fd),
         revocations=newest_list(trust_yaml.parent, chain),
         after=tuple(verify_head(open_head(path), pin) for path in after),
         kits=kits,
         source_date_epoch=_source_date_epoch(os.environ.get("SOURCE_DATE_EPOCH")),
         access=Access(plain_http=frozenset(plain_http), ca=ca, auth_file=auth_file),
-        progress=progress,
     )
-    for one in built.findings:
-        say(f"warning: {one.text} ({one.finding})")
+    built = build(request, progress)
+    for finding in built.findings:
+        say(f"warning: {finding.text} ({finding.finding})")
+    return _result(built, trust_yaml.parent / "trust" / f"{first.root.version}.root.json")
+
+
+def _open_signers(keys: tuple[str, ...], trust_yaml: Path, passphrase_fd: int | None) -> tuple[Signer, ...]:
+    """The signers behind ``keys``, or behind those that trust.yaml names for the role ``release``."""
+    if keys:
+        return open_keys(keys, passphrase_fd)
+    return tuple(open_key(uri, passphrase_fd, trust_yaml.parent) for uri in release_key_uris(trust_yaml))
+
+
+def _result(built: BuiltBundle, root: Path) -> Result:
     release = built.release
     lines = [
-        f"built    {built.path} ({show_size(built.size)})",
-        f"release  {release.product} {release.version}, sequence {release.sequence}" + " (practice)" * built.practice,
+        f"built    {built.path} ({show_size(built.size)})" + ", practice" * built.practice,
+        f"signed   {', '.join(built.signers) or 'by nobody'}",
+        *([f"missing  {built.missing} more of the release keys"] if built.missing else []),
+        f"release  {release.product} {release.version}, {release.channel}, sequence {release.sequence}",
         f"digest   {built.release_digest}",
-        f"signed   {', '.join(keyid[:16] for keyid in built.signers) or 'by nobody'}",
+        "",
+        "next:",
     ]
+    file = shlex.quote(str(built.path))
     if built.missing:
-        lines.append(f"missing  {built.missing} more of the release keys: waybill sign {built.path} --key KEY")
-    return Result(
-        "\n".join(lines),
-        {
-            "bundle": str(built.path),
-            "size": built.size,
-            "product": release.product,
-            "version": release.version,
-            "channel": release.channel,
-            "sequence": release.sequence,
-            "release": built.release_digest,
-            "signers": list(built.signers),
-            "missing_signatures": built.missing,
-            "practice": built.practice,
-            "findings": [{"finding": one.finding, "text": one.text} for one in built.findings],
-        },
-    )
+        lines.append(f"  waybill sign {file} --key KEY")
+    else:
+        lines.append(f"  waybill verify {file} --root {shlex.quote(str(root))}")
+    data = {
+        "bundle": str(built.path),
+        "size": built.size,
+        "product": release.product,
+        "version": release.version,
+        "channel": release.channel,
+        "sequence": release.sequence,
+        "release": built.release_digest,
+        "signers": list(built.signers),
+        "missing_signatures": built.missing,
+        "practice": built.practice,
+        "findings": [{"finding": finding.finding, "text": finding.text} for finding in built.findings],
+    }
+    return Result("\n".join(lines), data)
 
 
 def _source_date_epoch(text: str | None) -> int | None:
     """reproducible-builds.org, SOURCE_DATE_EPOCH specification 1.1: ASCII digits."""
-    if text is None or text == "":
+    if not text:
         return None
     if not re.fullmatch(r"[0-9]{1,12}", text):
-        raise UsageError(f"{text!r} is no number of seconds", where="SOURCE_DATE_EPOCH")
+        raise UsageError(
+            f"{text!r} is no number of seconds", where="SOURCE_DATE_EPOCH", remedy="set seconds since 1970, or unset it"
+        )
     return int(text)

@@ -11,26 +11,33 @@ from console.result import Result
 from manifests.words.units import show_size
 
 
-@verb(short_help="Write the verifier as one file.")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option(
-    "--wheels", type=click.Path(path_type=Path, exists=True), help="A folder of wheels, instead of the index."
+@verb(
+    short_help="Write the verifier as one file.",
+    examples=("waybill kit out", "waybill kit out --wheels wheels"),
 )
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--wheels", type=click.Path(path_type=Path, exists=True), metavar="DIR",
+              help="Folder of wheels. Default: download them from the package index.")  # fmt: skip
 def kit_command(folder: Path, wheels: Path | None) -> Result:
-    """Write DIR/waybill.pyz, the verifier that runs at a site without a network, and README.txt for the operator."""
+    """Write the verifier as one file that runs without a network.
+
+    DIR gets waybill.pyz and README.txt for the operator.
+    """
     distributions = required_distributions()
     wheelhouse = wheels or default_wheelhouse()
     if wheels is None:
         wheelhouse.mkdir(parents=True, exist_ok=True)
-        say(f"fetching wheels of {len(distributions)} distributions for six targets into {wheelhouse}")
+        say(f"downloading wheels of {len(distributions)} distributions for six targets into {wheelhouse}")
         fetch_wheels(wheelhouse, distributions)
     kit = write_kit(folder / "waybill.pyz", wheelhouse, distributions)
     text = "\n".join(
         (
-            f"kit     {kit.path}, {show_size(kit.size)}",
-            f"digest  {kit.digest}",
-            f"runs on {', '.join(kit.targets)}",
-            "print the digest on the paper; a digest that travels beside the kit proves nothing",
+            f"wrote    {kit.path} ({show_size(kit.size)})",
+            f"runs on  {', '.join(kit.targets)}",
+            "",
+            "Print this digest on paper for the site; a copy beside the kit proves nothing:",
+            f"  {kit.digest.removeprefix('sha256:')[:32]}",
+            f"  {kit.digest.removeprefix('sha256:')[32:]}",
         )
     )
     data = {"kit": str(kit.path), "digest": kit.digest, "size": kit.size, "targets": list(kit.targets)}

@@ -1,5 +1,6 @@
 """The command `waybill trust`."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -21,19 +22,22 @@ from console.result import Result
 from content.commands.signed_by import describe_root
 from manifests.authored.trust_yaml import TrustFile
 from manifests.trust.keys import read_capped
-from manifests.trust.root import MAX_ROOT, parse_root
+from manifests.trust.root import MAX_ROOT, Chain, parse_root
 from manifests.words.errors import RefusedError
 
 
-@verb(short_help="Write the next root document.")
+@verb(
+    short_help="Write the next root document.",
+    examples=("waybill trust trust.yaml", "waybill trust trust.yaml --after trust/3.root.json"),
+)
 @click.argument("file", metavar="TRUST.YAML", type=click.Path(path_type=Path))
 @click.option("--after", type=click.Path(path_type=Path), metavar="ROOT",
-              help="The root document to follow; else the newest in trust/ beside TRUST.YAML.")  # fmt: skip
+              help="Root document to follow. Default: the newest in trust/ beside TRUST.YAML.")  # fmt: skip
 def trust_command(file: Path, after: Path | None) -> Result:
-    """Write the next version of the root document from TRUST.YAML, and say who joins and who leaves.
+    """Write the next root document from TRUST.YAML, and what it changes.
 
-    What is under `revoked` becomes the next revocation list. Either is finished when enough root keys have signed it:
-    a root document by the quorum of the version before and by its own.
+    Keys and releases under `revoked` become the next revocation list. A list is finished when enough root keys have
+    signed it. A root document needs the quorum of the version before, and its own.
     """
     trust, written = read_trust(file)
     folder = file.absolute().parent
@@ -54,12 +58,15 @@ def trust_command(file: Path, after: Path | None) -> Result:
     if next_list is not None:
         check_list_finished(lists, chain, folder)
         parts.append(_write_list(folder, next_list, root.names if root else {}, trust))
-    elif root is not None and lists and root.root.roles["root"] != (chain and chain.newest.roles["root"]):
-        name = f"trust/{len(lists)}.revocations.json"
-        text = f"note         the role root changed: {name} must be signed anew, or new sites will ignore it"
-        parts.append(Result(text, {}))
-    data = {key: value for part in parts for key, value in part.data.items()}
-    return Result("\n\n".join(part.text for part in parts), data)
+    elif root is not None and lists and _root_keys_changed(root, chain):
+        parts.append(_sign_list_again(folder, len(lists), trust))
+    return Result(
+        "\n\n".join(part.text for part in parts), {key: part.data[key] for part in parts for key in part.data}
+    )
+
+
+def _root_keys_changed(root: NextRoot, chain: Chain | None) -> bool:
+    return chain is None or root.root.roles["root"] != chain.newest.roles["root"]
 
 
 def _write_root(folder: Path, planned: NextRoot, documents: tuple[bytes, ...], trust: TrustFile) -> Result:
@@ -67,7 +74,6 @@ def _write_root(folder: Path, planned: NextRoot, documents: tuple[bytes, ...], t
     before = parse_root(documents[-1], "the version before").root if documents else None
     described = describe_root(parse_root(read_capped(target, MAX_ROOT), str(target)), before, planned.names)
     text = [f"wrote        {target}", described.text, *planned.change.named(planned.names)]
-    text += ["", "next:", f"  waybill sign {target} " + _key_options(trust)]
     data = {
         **described.data,
         "joins": [list(pair) for pair in planned.named(planned.change.joins)],
@@ -75,21 +81,28 @@ def _write_root(folder: Path, planned: NextRoot, documents: tuple[bytes, ...], t
         "changes": list(planned.change.others),
         "file": str(target),
     }
-    return Result("\n".join(text), data)
+    return Result("\n".join([*text, *_sign_next(target, trust)]), data)
 
 
 def _write_list(folder: Path, planned: NextList, names: dict[str, str], trust: TrustFile) -> Result:
     target = write_list(folder, planned)
-    text = [f"wrote        {target}", f"list         {trust.vendor}, revocation list {planned.found.version}"]
-    text += [f"revokes      {kind} {one}{_called(names, one)}" for kind, one in planned.adds]
-    text += ["", "next:", f"  waybill sign {target} " + _key_options(trust)]
-    data = {"list": str(target), "list_version": planned.found.version, "revokes": [list(one) for one in planned.adds]}
-    return Result("\n".join(text), data)
+    version = planned.revocations.version
+    text = [f"wrote        {target}", f"list         {trust.vendor}, revocation list {version}"]
+    text += [f"revokes      {kind} {id_}" + (f" ({names[id_]})" if id_ in names else "") for kind, id_ in planned.adds]
+    data = {"list": str(target), "list_version": version, "revokes": [list(pair) for pair in planned.adds]}
+    return Result("\n".join([*text, *_sign_next(target, trust)]), data)
 
 
-def _called(names: dict[str, str], one: str) -> str:
-    return f" ({names[one]})" if one in names else ""
+def _sign_list_again(folder: Path, version: int, trust: TrustFile) -> Result:
+    """A list counts under the newest root alone, so new root keys have to sign it too."""
+    target = folder / "trust" / f"{version}.revocations.json"
+    text = [
+        "note         the root keys changed: sign the revocation list with the new ones,",
+        "             or new sites will ignore it",
+    ]
+    return Result("\n".join([*text, *_sign_next(target, trust)]), {})
 
 
-def _key_options(trust: TrustFile) -> str:
-    return " ".join(f"--key {trust.keys[name].use or 'KEY'}" for name in trust.roles["root"].keys)
+def _sign_next(target: Path, trust: TrustFile) -> list[str]:
+    keys = " ".join(f"--key {shlex.quote(trust.keys[name].use or 'KEY')}" for name in trust.roles["root"].keys)
+    return ["", "next:", f"  waybill sign {shlex.quote(str(target))} {keys}"]

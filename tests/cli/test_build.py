@@ -56,9 +56,12 @@ def test_build(shop: Workshop, tmp_path: Path) -> None:
     release = digest_of(open_head(bundle).release)
     assert done.out.splitlines() == [
         f"built    {bundle} ({bundle.stat().st_size / 1024:.1f} KiB)",
-        "release  small 1.0.0, sequence 5",
-        f"digest   {release}",
-        f"signed   {RELEASE.public.keyid[:16]}",
+        f"signed   {RELEASE.public.keyid[:12]}",
+        "release  small 1.0.0, stable, sequence 5",
+        f"digest   {short_digest(release)}",
+        "",
+        "next:",
+        f"  waybill verify {bundle} --root {shop.path / 'trust' / '1.root.json'}",
     ]
     verified = waybill("verify", bundle, "--root", shop.path / "trust" / "1.root.json")
     assert verified.code == 0, verified.out + verified.err
@@ -76,7 +79,8 @@ def test_json(shop: Workshop, tmp_path: Path) -> None:
 def test_unsigned_then_signed(shop: Workshop, tmp_path: Path) -> None:
     done = waybill("build", shop.path / "release.yaml", "--unsigned", "-o", tmp_path / "a.tar")
     assert "signed   by nobody" in done.out
-    assert f"missing  1 more of the release keys: waybill sign {tmp_path / 'a.tar'} --key KEY" in done.out
+    assert "missing  1 more of the release keys\n" in done.out
+    assert f"next:\n  waybill sign {tmp_path / 'a.tar'} --key KEY\n" in done.out
     assert waybill("sign", tmp_path / "a.tar", "--key", shop.path / "keys" / "release-1.key").code == 0
     assert waybill("build", shop.path / "release.yaml", "-o", tmp_path / "b.tar").code == 0
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
@@ -144,7 +148,7 @@ def test_after(shop: Workshop, tmp_path: Path) -> None:
     shop.save()
     done = waybill("build", shop.path / "release.yaml", "-o", tmp_path / "warned", "--after", head)
     assert done.code == 0, done.err
-    assert "warning: a site that comes from 0.9.0 cannot go back to it (no-way-back)" in done.err
+    assert "warning: a site that upgrades from 0.9.0 cannot roll back to it (no-way-back)" in done.err
 
 
 def test_after_another_vendors_release(shop: Workshop, tmp_path: Path) -> None:
@@ -173,7 +177,7 @@ def test_full_disk(shop: Workshop, tmp_path: Path) -> None:
     try:
         done = waybill("build", shop.path / "release.yaml", "-o", place)
         assert done.code == 6
-        assert "the bundle takes" in done.err
+        assert "the bundle needs" in done.err
         assert list(place.iterdir()) == []
     finally:
         subprocess.run([tool("umount"), str(place)], check=True)

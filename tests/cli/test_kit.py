@@ -85,7 +85,7 @@ def test_holds_no_bundler_and_no_fleet() -> None:
         names = kit.namelist()
         inner = zipfile.ZipFile(io.BytesIO(kit.read("parts/waybill.zip"))).namelist()
     rooms = {name.split("/")[0] for name in inner}
-    assert rooms == {"manifests", "content", "verifier", "waybill.py", "airgap_waybill-0.1.0.dist-info"}
+    assert rooms == {"console", "manifests", "content", "verifier", "waybill.py", "airgap_waybill-0.1.0.dist-info"}
     assert not [name for name in names if "sigstore" in name or "sqlalchemy" in name.lower()]
 
 

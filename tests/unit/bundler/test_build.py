@@ -103,7 +103,7 @@ def test_platform_that_is_not_there(shop: Workshop) -> None:
     shop.full(platforms=["linux/amd64", "linux/s390x"])
     with pytest.raises(RefusedError, match=r"image 'app' has no linux/s390x") as caught:
         shop.build()
-    assert caught.value.remedy == "it has linux/amd64, linux/arm64/v8"
+    assert "only linux/amd64, linux/arm64/v8" in caught.value.problem
 
 
 def test_platform_of_an_image_without_an_index(shop: Workshop) -> None:
@@ -313,7 +313,7 @@ def test_full_disk_is_seen_before_the_first_byte(shop: Workshop, monkeypatch: py
     real = os.statvfs(shop.path)
     small = os.statvfs_result((*real[:3], 1, 1, *real[5:]))
     monkeypatch.setattr("bundler.write.os.statvfs", lambda _: small)
-    with pytest.raises(HostError, match=r"the bundle takes \d+ bytes \(.*\), \d+ \(.*\) are free"):
+    with pytest.raises(HostError, match=r"the bundle needs \d+ bytes \(.*\), \d+ \(.*\) are free"):
         shop.build()
     assert leftovers(shop.path / "out") == []
 
@@ -344,7 +344,7 @@ def test_signed_by_two_is_unsigned_signed_twice(shop: Workshop) -> None:
 
 @pytest.mark.parametrize("signer", [STRANGER, ROOT])
 def test_key_that_may_not_sign(shop: Workshop, signer: object) -> None:
-    with pytest.raises(RefusedError, match="is not a release key of root 1"):
+    with pytest.raises(RefusedError, match="does not count as a release key of root 1"):
         shop.build(signers=(signer,))  # type: ignore[arg-type]  # both are keys of tests/vendor.py
 
 
@@ -519,7 +519,7 @@ class TestAfter:
     def test_way_back_without_a_way(self, shop: Workshop) -> None:
         self.promise(shop)
         shop.rollback["back_to"] = [">=0.1.0"]
-        with pytest.raises(RefusedError, match=r"way back to 0\.7\.0, from which nothing comes here"):
+        with pytest.raises(RefusedError, match=r"rollback to 0\.7\.0, but needs.from does not allow"):
             shop.build(after=(earlier("0.9.0", 3), earlier("0.7.0", 2)))
 
     @pytest.mark.parametrize("sequence", [5, 6])
@@ -530,16 +530,16 @@ class TestAfter:
 
     def test_version_used_again(self, shop: Workshop) -> None:
         self.promise(shop)
-        with pytest.raises(RefusedError, match=r"1\.0\.0 is an earlier release already"):
+        with pytest.raises(RefusedError, match=r"version 1\.0\.0 is used by an earlier release"):
             shop.build(after=(earlier("1.0.0", 3),))
 
     def test_another_channel(self, shop: Workshop) -> None:
         self.promise(shop)
-        with pytest.raises(RefusedError, match="small beta is given as an earlier release of small stable"):
+        with pytest.raises(RefusedError, match="small beta is named as an earlier release of small stable"):
             shop.build(after=(earlier("0.9.0", 3, channel="beta"),))
 
     def test_earlier_epoch_cannot_be_gone_back_to(self, tmp_path: Path) -> None:
         shop = Workshop(tmp_path / "vendor", vendor=Vendor(epoch=2))
         self.promise(shop, floor=1)
-        with pytest.raises(RefusedError, match=r"to which rollback.yaml promises a way back"):
+        with pytest.raises(RefusedError, match=r"to which rollback.yaml promises a rollback"):
             shop.build(after=(earlier("0.9.0", 40),))

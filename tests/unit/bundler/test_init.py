@@ -248,6 +248,6 @@ def test_product_is_named_after_the_folder(tmp_path: Path, folder: str, product:
 
 @pytest.mark.parametrize("folder", ["急須", "42", "yes"])
 def test_a_folder_that_gives_no_name(tmp_path: Path, folder: str) -> None:
-    with pytest.raises(UsageError, match="no product can be named after") as caught:
+    with pytest.raises(UsageError, match="holds no product name") as caught:
         suggest_product(tmp_path / folder)
-    assert caught.value.remedy == "name it: --product NAME"
+    assert caught.value.remedy == "add --product NAME"

@@ -1,7 +1,6 @@
 """`waybill trust` and `waybill sign` as several people use them: roots and lists, each finished by a quorum."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bundler.build import build
+from bundler.build import BuildRequest, build
 from bundler.lists import list_files, newest_list, plan_list
 from bundler.roots import own_chain, plan_root, public_keys, read_trust
 from content.bundle.head import open_head
@@ -222,20 +221,15 @@ def test_build_packs_the_newest_list_and_does_not_sign_with_a_revoked_key(tmp_pa
 
     shop = Workshop(tmp_path)
     chain = own_chain(shop.path)
-    make: Callable[..., Any] = build
     from contextlib import nullcontext
 
     from manifests.words.progress import Progress
 
     def built(revocations: bytes, signer: Any, out: str) -> Any:
-        return make(
-            shop.save(),
-            tmp_path / out,
-            chain=chain,
-            signers=(signer,),
-            revocations=revocations,
-            progress=lambda _a, _b: nullcontext(Progress()),
+        request = BuildRequest(
+            release_yaml=shop.save(), out=tmp_path / out, chain=chain, signers=(signer,), revocations=revocations
         )
+        return build(request, lambda _a, _b: nullcontext(Progress()))
 
     good = built(listing(releases=("sha256:" + "b" * 64,)), RELEASE, "a")
     head = verify_head(open_head(good.path), shop.pin())

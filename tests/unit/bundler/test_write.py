@@ -14,7 +14,6 @@ import pytest
 from bundler.parts import FetchedPart, HeldPart, Part
 from bundler.write import held_part, plan_bulk, write_bundle
 from content.bundle.archive import BLOCK, header
-from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, HostError, RefusedError
 from tests.waybill import ROOT
 
@@ -22,7 +21,7 @@ HEAD = bytes(65536)
 
 
 def part(data: bytes) -> Part:
-    return held_part(data, Blob(digest=digest_of(data), size=len(data)), "here")
+    return held_part(data, "here")
 
 
 MEMBERS = (part(b"index"), part(b"verify"), part(b""), part(b"x" * 513))
@@ -118,15 +117,15 @@ BUILD = """
 import sys
 import time
 from pathlib import Path
-from bundler.parts import Fetched, Part
-from bundler.write import held, plan_bulk, write_bundle
+from bundler.parts import FetchedPart, Part
+from bundler.write import held_part, plan_bulk, write_bundle
 from manifests.words.digest import Blob, digest_of
 def slow():
     print("begun", flush=True)
     time.sleep(60)
     yield b"x"
-part = Part(blob=Blob(digest=digest_of(b"x"), size=1), origin=Fetched(slow), where="", document=False)
-first = [held(data, Blob(digest=digest_of(data), size=1), "") for data in (b"1", b"2")]
+part = Part(blob=Blob(digest=digest_of(b"x"), size=1), origin=FetchedPart(slow), where="", document=False)
+first = [held_part(data, "") for data in (b"1", b"2")]
 write_bundle(Path(sys.argv[1]), plan_bulk((*first, part), 65536), lambda: bytes(65536), lambda _: None)
 """
 
