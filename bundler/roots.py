@@ -185,7 +185,7 @@ def _check_next(old: Root, root: Root) -> None:
         raise RefusedError(
             f"{short(sorted(gone))} has no role any more, and `leave` does not say how it leaves",
             where="trust.yaml $.leave",
-            remedy="keep it under `keys`, and add to `leave`: {key: NAME, how: retired, last: {epoch: 1, sequence: 40}} "
+            remedy="keep it under `keys`; add under `leave` {key: NAME, how: retired, last: {epoch: 1, sequence: 40}} "
             "or {key: NAME, how: revoked}",
             finding="leaves-unsaid",
         )

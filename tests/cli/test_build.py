@@ -15,6 +15,7 @@ import pytest
 from content.bundle.head import open_head
 from manifests.trust.private_keys import encode_private
 from manifests.words.digest import digest_of
+from manifests.words.text import short_digest
 from tests.real import docker_registry, tool
 from tests.vendor import RELEASE, SECOND, Vendor
 from tests.waybill import ROOT, waybill
