@@ -75,7 +75,7 @@ class Pool:
     def reports(self) -> Iterator[Carried]:
         """The report of every complete set; for the others what is missing, or that two reports were mixed."""
         sets = gather(self.symbols)
-        open_sets = [one for one in sets.values() if one.missing and not one.problem]
+        open_sets = [one for one in sets.values() if one.missing and not one.contradiction]
         for group in sets.values():
             name = f"QR symbols of report {group.of.lower()}… (first in {self.names[group.of]})"
             try:

@@ -1,10 +1,11 @@
 """Compile ``authorisation.yaml`` to an authorisation."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from manifests.authored.handwritten import Handwritten
 from manifests.documents.authorisation import (
     MAX_SITES,
     Advisories,
@@ -18,9 +19,6 @@ from manifests.trust.root import Mark
 from manifests.words.digest import Digest, Name, Positive, SiteId, Time, Version
 from manifests.words.document import Document
 from manifests.words.errors import MalformedError
-
-if TYPE_CHECKING:
-    from manifests.authored.handwritten import Handwritten
 
 
 class PlaceFile(Document, frozen=True, kw_only=True):
@@ -57,7 +55,7 @@ class AuthorisationFile(Document, frozen=True, kw_only=True):
 Look = Callable[[str], tuple[str, Reached]]
 
 
-def compile_authorisation(file: "Handwritten", look: Look) -> Authorisation:
+def compile_authorisation(file: Handwritten, look: Look) -> Authorisation:
     """Check ``authorisation.yaml``. Raises MalformedError with ``file:line`` for the first thing that cannot hold."""
     source = file.to(AuthorisationFile)
     made = Authorisation(
@@ -76,39 +74,39 @@ def compile_authorisation(file: "Handwritten", look: Look) -> Authorisation:
     return made
 
 
-def _left(file: "Handwritten", source: AuthorisationFile, look: Look) -> Left:
-    said = source.leaves
-    if (found := _of_bundle(file, source, "leaves", look)) is not None:
-        return Left(channel=found.channel, mark=found.mark)
-    if said.channel is None or said.epoch is None or said.sequence is None:
-        raise _lacks(file, said, "leaves")
-    return Left(channel=said.channel, mark=Mark(epoch=said.epoch, sequence=said.sequence))
+def _left(file: Handwritten, source: AuthorisationFile, look: Look) -> Left:
+    place = source.leaves
+    if (release := _of_bundle(file, source, "leaves", look)) is not None:
+        return Left(channel=release.channel, mark=release.mark)
+    if place.channel is None or place.epoch is None or place.sequence is None:
+        raise _lacks(file, place, "leaves")
+    return Left(channel=place.channel, mark=Mark(epoch=place.epoch, sequence=place.sequence))
 
 
-def _reached(file: "Handwritten", source: AuthorisationFile, look: Look) -> Reached:
-    said = source.goes_to
-    if (found := _of_bundle(file, source, "goes_to", look)) is not None:
-        return found
-    if said.channel is None or said.epoch is None or said.sequence is None or not said.version or not said.release:
-        raise _lacks(file, said, "goes_to")
-    mark = Mark(epoch=said.epoch, sequence=said.sequence)
-    return Reached(release=said.release, version=said.version, channel=said.channel, mark=mark)
+def _reached(file: Handwritten, source: AuthorisationFile, look: Look) -> Reached:
+    place = source.goes_to
+    if (release := _of_bundle(file, source, "goes_to", look)) is not None:
+        return release
+    if place.channel is None or place.epoch is None or place.sequence is None or not place.version or not place.release:
+        raise _lacks(file, place, "goes_to")
+    mark = Mark(epoch=place.epoch, sequence=place.sequence)
+    return Reached(release=place.release, version=place.version, channel=place.channel, mark=mark)
 
 
-def _of_bundle(file: "Handwritten", source: AuthorisationFile, name: str, look: Look) -> Reached | None:
-    said: PlaceFile = getattr(source, name)
-    if said.bundle is None:
+def _of_bundle(file: Handwritten, source: AuthorisationFile, name: str, look: Look) -> Reached | None:
+    place: PlaceFile = getattr(source, name)
+    if place.bundle is None:
         return None
-    if more := [one for one in said.__struct_fields__ if one != "bundle" and getattr(said, one) is not None]:
+    if more := [one for one in place.__struct_fields__ if one != "bundle" and getattr(place, one) is not None]:
         raise MalformedError(f"`bundle` says {', '.join(more)} already", where=file.at(f"$.{name}"))
-    product, found = look(said.bundle)
+    product, release = look(place.bundle)
     if product != source.product:
-        raise MalformedError(f"{said.bundle} is of {product}", where=file.at(f"$.{name}.bundle"))
-    return found
+        raise MalformedError(f"{place.bundle} is of {product}", where=file.at(f"$.{name}.bundle"))
+    return release
 
 
-def _lacks(file: "Handwritten", said: PlaceFile, name: str) -> MalformedError:
-    lacks = [one for one in said.__struct_fields__ if one != "bundle" and getattr(said, one) is None]
+def _lacks(file: Handwritten, place: PlaceFile, name: str) -> MalformedError:
+    lacks = [one for one in place.__struct_fields__ if one != "bundle" and getattr(place, one) is None]
     return MalformedError(
         f"lacks {', '.join(lacks)}",
         where=file.at(f"$.{name}"),

@@ -1,9 +1,10 @@
 """Compile ``contract.yaml`` to a telemetry contract."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from manifests.authored.handwritten import Handwritten
 from manifests.documents.contract import (
     CORE_FIELDS,
     OPTIONAL_CORE_FIELDS,
@@ -23,9 +24,6 @@ from manifests.words.digest import Name, Positive, Text, Word
 from manifests.words.document import Document
 from manifests.words.errors import MalformedError
 from manifests.words.units import parse_duration, parse_size
-
-if TYPE_CHECKING:
-    from manifests.authored.handwritten import Handwritten
 
 
 class SignalFile(Document, frozen=True, kw_only=True):
@@ -58,7 +56,7 @@ class ContractFile(Document, frozen=True, kw_only=True):
     signals: Annotated[tuple[SignalFile, ...], Meta(min_length=1, max_length=256)]
 
 
-def compile_contract(file: "Handwritten") -> Contract:
+def compile_contract(file: Handwritten) -> Contract:
     """Check ``contract.yaml`` and write out what it leaves to defaults.
 
     Raises:
@@ -89,7 +87,7 @@ def compile_contract(file: "Handwritten") -> Contract:
     return parse_contract(encode(made), file.name)
 
 
-def _keep(given: dict[Literal["site", "vendor"], str], default: Keep | None, file: "Handwritten", path: str) -> Keep:
+def _keep(given: dict[Literal["site", "vendor"], str], default: Keep | None, file: Handwritten, path: str) -> Keep:
     seconds = {name: parse_duration(text, file.at(f"{path}.{name}")) for name, text in given.items()}
     if default is None and set(seconds) != {"site", "vendor"}:
         raise MalformedError("`keep` needs both site and vendor", where=file.at(path))
@@ -98,39 +96,45 @@ def _keep(given: dict[Literal["site", "vendor"], str], default: Keep | None, fil
     return Keep(site=site, vendor=vendor)
 
 
-def _signal(file: "Handwritten", path: str, one: SignalFile, keep: Keep) -> Signal:
+def _signal(file: Handwritten, path: str, signal: SignalFile, keep: Keep) -> Signal:
+    """Compile one signal. Raises MalformedError where its kind does not allow what it says."""
     core: tuple[str, ...] = ()
     fields: dict[str, Values] = {}
-    if one.kind == "deployment-state":
-        core = one.fields if isinstance(one.fields, tuple) else ()
-        if core != CORE_FIELDS or not set(one.optional) <= set(OPTIONAL_CORE_FIELDS) or one.source or one.labels:
+    if signal.kind == "deployment-state":
+        core = signal.fields if isinstance(signal.fields, tuple) else ()
+        if (
+            core != CORE_FIELDS
+            or not set(signal.optional) <= set(OPTIONAL_CORE_FIELDS)
+            or signal.source
+            or signal.labels
+        ):
             raise MalformedError(
-                "deployment-state lists the report's core as it is",
+                "a deployment-state signal lists exactly the fields of the report's core",
                 where=file.at(f"{path}.fields"),
                 remedy=f"fields: [{', '.join(CORE_FIELDS)}]; optional: [{', '.join(OPTIONAL_CORE_FIELDS)}]",
             )
     else:
-        if isinstance(one.fields, tuple) or not one.fields or one.optional:
-            raise MalformedError("`fields` names values and their bounds", where=file.at(f"{path}.fields"))
-        fields = one.fields
-        wanted = SOURCE_OF_KIND[one.kind]
-        if source_fields(one.source) != set(wanted):
+        if isinstance(signal.fields, tuple) or not signal.fields or signal.optional:
+            raise MalformedError("`fields` must name values and their bounds", where=file.at(f"{path}.fields"))
+        fields = signal.fields
+        wanted = SOURCE_OF_KIND[signal.kind]
+        if source_fields(signal.source) != set(wanted):
             raise MalformedError(
-                f"a signal of kind {one.kind} comes from {' and '.join(wanted)}", where=file.at(f"{path}.from")
+                f"a signal of kind {signal.kind} comes from {' and '.join(wanted)}", where=file.at(f"{path}.from")
             )
-    for group, values in (("fields", fields), ("labels", one.labels)):
+    for group, values in (("fields", fields), ("labels", signal.labels)):
         for name, value in values.items():
             check_values(value, file.at(f"{path}.{group}.{name}"), name)
     return Signal(
-        name=one.name,
-        kind=one.kind,
-        source=one.source,
-        labels=one.labels,
-        per_seconds=None if one.per is None else parse_duration(one.per, file.at(f"{path}.per")),
-        rows=one.rows,
+        name=signal.name,
+        kind=signal.kind,
+        source=signal.source,
+        labels=signal.labels,
+        per_seconds=None if signal.per is None else parse_duration(signal.per, file.at(f"{path}.per")),
+        rows=signal.rows,
         core=core,
-        optional=one.optional,
+        optional=signal.optional,
         fields=fields,
-        keep=_keep(one.keep, keep, file, f"{path}.keep"),
-        why=one.why,
+        keep=_keep(signal.keep, keep, file, f"{path}.keep"),
+        why=signal.why,
     )

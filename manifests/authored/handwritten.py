@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import yaml
@@ -108,7 +108,7 @@ def parse_handwritten(data: bytes, name: str, *, decimals_under: str = "") -> Ha
         events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         plain = reader.document(iter(events))
     except yaml.MarkedYAMLError as error:
-        mark: Any = error.problem_mark
+        mark = error.problem_mark
         line = mark.line + 1 if mark else 1
         raise MalformedError(f"not YAML: {error.problem or error.context}", where=f"{name}:{line}") from None
     except yaml.YAMLError as error:
@@ -124,7 +124,7 @@ class _Reader:
         self.decimals_under = decimals_under
         self.lines: dict[str, int] = {}
 
-    def document(self, events: Iterator[Any]) -> Plain:
+    def document(self, events: Iterator[yaml.Event]) -> Plain:
         plain: Plain | None = None
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
@@ -135,14 +135,15 @@ class _Reader:
             raise MalformedError("the file is empty", where=self.name)
         return plain
 
-    def _wrong(self, event: Any, problem: str, remedy: str = "") -> MalformedError:
+    def _wrong(self, event: yaml.Event, problem: str, remedy: str = "") -> MalformedError:
         return MalformedError(problem, where=f"{self.name}:{_line(event)}", remedy=remedy)
 
-    def _value(self, event: Any, events: Iterator[Any], path: str, depth: int) -> Plain:
+    def _value(self, event: yaml.Event, events: Iterator[yaml.Event], path: str, depth: int) -> Plain:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise self._wrong(event, "anchors and aliases (& and *) are not allowed", "write the value out")
-        if getattr(event, "tag", None) and event.tag != "!":
-            raise self._wrong(event, f"tags ({event.tag}) are not allowed")
+        tag = getattr(event, "tag", None)
+        if tag and tag != "!":
+            raise self._wrong(event, f"tags ({tag}) are not allowed")
         if depth > MAX_DEPTH:
             raise self._wrong(event, f"nested deeper than {MAX_DEPTH} levels")
         self.lines.setdefault(path, _line(event))
@@ -155,10 +156,12 @@ class _Reader:
                     break
                 items.append(self._value(item, events, f"{path}[{len(items)}]", depth + 1))
             return items
+        if not isinstance(event, yaml.ScalarEvent):
+            raise self._wrong(event, "a value is missing")
         return self._scalar(event, path)
 
-    def _mapping(self, events: Iterator[Any], path: str, depth: int) -> dict[str, Plain]:
-        found: dict[str, Plain] = {}
+    def _mapping(self, events: Iterator[yaml.Event], path: str, depth: int) -> dict[str, Plain]:
+        mapping: dict[str, Plain] = {}
         for event in events:
             if isinstance(event, yaml.MappingEndEvent):
                 break
@@ -169,14 +172,14 @@ class _Reader:
                 raise self._wrong(event, "anchors and tags (& and !) are not allowed", "write the key alone")
             if not event.style and key in ("<<", "", "~", "null", "Null", "NULL"):
                 raise self._wrong(event, f"{key!r} is not a key", "write every key out; nothing is merged")
-            if key in found:
+            if key in mapping:
                 raise self._wrong(event, f"{key!r} is given twice")
             below = f"{path}.{key}"
             self.lines[below] = _line(event)
-            found[key] = self._value(next(events), events, below, depth + 1)
-        return found
+            mapping[key] = self._value(next(events), events, below, depth + 1)
+        return mapping
 
-    def _scalar(self, event: Any, path: str) -> Plain:
+    def _scalar(self, event: yaml.ScalarEvent, path: str) -> Plain:
         text: str = event.value
         if event.style:  # the C parser says "" for plain, the Python one None
             return text
@@ -195,6 +198,5 @@ class _Reader:
         return text
 
 
-def _line(event: Any) -> int:
-    line: int = event.start_mark.line + 1
-    return line
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 1

@@ -117,9 +117,10 @@ def _commands(rollback: Rollback) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _facts(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
+    """Yield what is wrong with version, dates, audience, sequence and needs."""
     yield from parse_problems(parse_version, release.version, file, "$.version")
-    for i, one in enumerate(release.needs.from_):
-        yield from parse_problems(parse_range, one, file, f"$.needs.from[{i}]")
+    for i, version_range in enumerate(release.needs.from_):
+        yield from parse_problems(parse_range, version_range, file, f"$.needs.from[{i}]")
     for name, day in (
         ("next_expected_by", release.next_expected_by),
         ("supported_until", release.supported_until),
@@ -212,6 +213,7 @@ def _handler(file: Handwritten, path: str, handler: HandlerFile, release: Releas
 
 
 def _install(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
+    """Yield what is wrong with the steps of `install`."""
     known = {
         "images": {one.name for one in release.images},
         "files": {one.name for one in release.files},

@@ -71,21 +71,23 @@ def verify_approval(data: bytes, policy: Policy, what: str = "approval") -> Sign
     approval = parse(envelope.payload_bytes, Approval, what, max_bytes=MAX_APPROVAL)
     if [one.keyid for one in envelope.signatures] != [approval.keyid]:
         raise MalformedError(
-            "not signed by exactly the key that it names", where=what, remedy="approve again with waybill approve"
+            "the approval does not have exactly one signature, by the key that it names",
+            where=what,
+            remedy="approve again with waybill approve",
         )
-    found, key = policy.person_of(approval.keyid), policy.key_of(approval.keyid)
-    if found is None or key is None:
+    listed_person, key = policy.person_of(approval.keyid), policy.key_of(approval.keyid)
+    if listed_person is None or key is None:
         raise RefusedError(
-            f"key {approval.keyid[:12]} belongs to nobody in policy {policy.number}",
+            f"key {approval.keyid[:12]} belongs to no person of policy {policy.number}",
             where=what,
             remedy="approve with a key that the policy in force lists",
             finding="approver-unknown",
         )
-    person, listed = found
+    person, listed = listed_person
     verify_signature(envelope, envelope.signatures[0], key, what)
     if approval.role != listed.role:
         raise RefusedError(
-            f"{person} speaks as {approval.role}, policy {policy.number} says {listed.role}",
+            f"{person} approves as {approval.role}, policy {policy.number} lists them as {listed.role}",
             where=what,
             remedy="approve again with waybill approve",
             finding="approver-role",

@@ -76,48 +76,55 @@ class SignedAuthorisation:
     signers: tuple[str, ...]
 
 
-def check_authorisation(found: Authorisation, what: str) -> None:
-    """Raise MalformedError unless every rule inside the document holds."""
+def check_authorisation(authorisation: Authorisation, what: str) -> None:
+    """Check every rule inside the document. Raises MalformedError."""
     for name in ("sites", "reopens"):
-        held = getattr(found, name)
-        if list(held) != sorted(set(held)):  # D-6.1
-            raise MalformedError("not sorted, each once", where=f"{what} $.{name}")
-    for site in found.sites:
-        if site.split("/")[1] != found.product:  # D-6.2
-            raise MalformedError(f"{site} is no site of {found.product}", where=f"{what} $.sites")
-    leaves, goes_to = found.leaves, found.goes_to
+        listed = getattr(authorisation, name)
+        if list(listed) != sorted(set(listed)):  # D-6.1
+            raise MalformedError(f"`{name}` is not sorted with each entry once", where=f"{what} $.{name}")
+    for site in authorisation.sites:
+        if site.split("/")[1] != authorisation.product:  # D-6.2
+            raise MalformedError(f"{site} is not a site of product {authorisation.product}", where=f"{what} $.sites")
+    leaves, goes_to = authorisation.leaves, authorisation.goes_to
     if leaves.channel == goes_to.channel and goes_to.mark >= leaves.mark:  # D-6.3
-        raise MalformedError("it does not lead back", where=f"{what} $.goes_to")
+        raise MalformedError(
+            "the release that it goes to is not older than the one that it leaves", where=f"{what} $.goes_to"
+        )
 
 
 def parse_authorisation(data: bytes, what: str = "authorisation") -> tuple[Envelope, Authorisation]:
-    """Read one; its signatures are judged by ``verify_authorisation``."""
+    """Read an authorisation; ``verify_authorisation`` judges its signatures."""
     envelope = parse_envelope(data, AUTHORISATION_TYPE, what, max_bytes=MAX_AUTHORISATION)
-    found = parse(envelope.payload_bytes, Authorisation, what, max_bytes=MAX_AUTHORISATION)
-    check_authorisation(found, what)
-    return envelope, found
+    authorisation = parse(envelope.payload_bytes, Authorisation, what, max_bytes=MAX_AUTHORISATION)
+    check_authorisation(authorisation, what)
+    return envelope, authorisation
 
 
 def verify_authorisation(data: bytes, chain: Chain, what: str = "authorisation") -> SignedAuthorisation:
-    """The authorisation, when a threshold of the newest root's rollback role signed it, and no key that was revoked.
+    """Return the authorisation if a threshold of the newest root's rollback role has signed it.
+
+    A revoked key does not count.
 
     Raises:
         MalformedError: Not an authorisation in our form.
         UntrustedError: A signature is wrong or by a stranger, there are too few of the role, or it is another vendor's.
     """
-    envelope, found = parse_authorisation(data, what)
+    envelope, authorisation = parse_authorisation(data, what)
     good, others = good_signers(envelope, chain, what)
     quorum = weigh(chain, "rollback", good, not_evaluated=others)
-    remedy = "waybill sign authorisation.yaml --key KEY, at the vendor"
+    remedy = "ask the vendor to sign it: waybill sign authorisation.yaml --key KEY"
     require(quorum, "the authorisation", where=what, remedy=remedy)  # D-6.4
-    if found.vendor != chain.newest.vendor:  # D-6.1
+    if authorisation.vendor != chain.newest.vendor:  # D-6.1
         raise UntrustedError(
-            f"an authorisation of {found.vendor}, expected {chain.newest.vendor}", where=what, finding="vendor-differs"
+            f"the authorisation is of vendor {authorisation.vendor}, expected {chain.newest.vendor}",
+            where=what,
+            finding="vendor-differs",
         )
     fingerprint = digest_of(envelope.payload_bytes)  # D-6.6
-    return SignedAuthorisation(data, found, fingerprint, quorum.counted)
+    return SignedAuthorisation(data, authorisation, fingerprint, quorum.counted)
 
 
-def encode_authorisation(found: Authorisation) -> bytes:
-    check_authorisation(found, f"authorisation {found.number}")
-    return encode(found)
+def encode_authorisation(authorisation: Authorisation) -> bytes:
+    """Return the canonical bytes. Raises MalformedError where a rule inside the document does not hold."""
+    check_authorisation(authorisation, f"authorisation {authorisation.number}")
+    return encode(authorisation)

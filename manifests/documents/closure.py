@@ -94,30 +94,34 @@ def check_closure(closure: Closure, what: str) -> None:
 
 
 def sign_closure(closure: Closure, signers: tuple[Signer, ...]) -> bytes:
-    """The file: one DSSE envelope with a signature of each signer."""
+    """Return the file: one DSSE envelope with a signature of each signer."""
     check_closure(closure, "closure")
     return seal(encode(closure), CLOSURE_TYPE, signers)
 
 
 def parse_closure(data: bytes, what: str = "closure") -> tuple[Envelope, Closure]:
-    """Read one; its signatures are judged by ``verify_closure``."""
+    """Read a receipt; ``verify_closure`` judges its signatures."""
     envelope = parse_envelope(data, CLOSURE_TYPE, what, max_bytes=MAX_CLOSURE)
-    found = parse(envelope.payload_bytes, Closure, what, max_bytes=MAX_CLOSURE)
-    check_closure(found, what)
-    return envelope, found
+    closure = parse(envelope.payload_bytes, Closure, what, max_bytes=MAX_CLOSURE)
+    check_closure(closure, what)
+    return envelope, closure
 
 
 def verify_closure(data: bytes, chain: Chain, what: str = "closure") -> SignedClosure:
-    """The receipt, when a threshold of the newest root's consignment role signed it.
+    """Return the receipt if a threshold of the newest root's consignment role has signed it.
 
     Raises:
         MalformedError: Not a receipt in our form.
         UntrustedError: A signature is wrong or by a stranger, or there are too few of the role.
     """
-    envelope, found = parse_closure(data, what)
+    envelope, closure = parse_closure(data, what)
     good, others = good_signers(envelope, chain, what)
     quorum = weigh(chain, "consignment", good, not_evaluated=others)
-    require(quorum, "the receipt", where=what, remedy="ask the vendor for it again")
-    if found.vendor != chain.newest.vendor:
-        raise UntrustedError(f"of {found.vendor}, expected {chain.newest.vendor}", where=what, finding="vendor-differs")
-    return SignedClosure(raw=data, closure=found, signers=quorum.counted)
+    require(quorum, "the receipt", where=what, remedy="ask the vendor for the receipt again")
+    if closure.vendor != chain.newest.vendor:
+        raise UntrustedError(
+            f"the receipt is of vendor {closure.vendor}, expected {chain.newest.vendor}",
+            where=what,
+            finding="vendor-differs",
+        )
+    return SignedClosure(raw=data, closure=closure, signers=quorum.counted)

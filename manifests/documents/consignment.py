@@ -122,7 +122,7 @@ def peek_consignment(data: bytes, what: str) -> Consignment:
 
 
 def verify_consignment(data: bytes, chain: Chain, what: str = "consignment") -> SignedConsignment:
-    """The consignment, when a threshold of the newest root's consignment role signed it.
+    """Return the consignment if a threshold of the newest root's consignment role has signed it.
 
     Raises:
         MalformedError: Not a consignment in our form.
@@ -131,10 +131,14 @@ def verify_consignment(data: bytes, chain: Chain, what: str = "consignment") -> 
     envelope = parse_envelope(data, CONSIGNMENT_TYPE, what, max_bytes=MAX_CONSIGNMENT)
     good, others = good_signers(envelope, chain, what)
     quorum = weigh(chain, "consignment", good, not_evaluated=others)
-    remedy = "a key of another role does not speak here; ask the vendor for it again"
+    remedy = "ask the vendor for a consignment that keys of its consignment role have signed"
     require(quorum, "the consignment", where=what, remedy=remedy)  # D-5.1
-    found = parse(envelope.payload_bytes, Consignment, what, max_bytes=MAX_CONSIGNMENT)
-    check_consignment(found, what)
-    if found.vendor != chain.newest.vendor:
-        raise UntrustedError(f"of {found.vendor}, expected {chain.newest.vendor}", where=what, finding="vendor-differs")
-    return SignedConsignment(raw=data, consignment=found, signers=quorum.counted)
+    consignment = parse(envelope.payload_bytes, Consignment, what, max_bytes=MAX_CONSIGNMENT)
+    check_consignment(consignment, what)
+    if consignment.vendor != chain.newest.vendor:
+        raise UntrustedError(
+            f"the consignment is of vendor {consignment.vendor}, expected {chain.newest.vendor}",
+            where=what,
+            finding="vendor-differs",
+        )
+    return SignedConsignment(raw=data, consignment=consignment, signers=quorum.counted)

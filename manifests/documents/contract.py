@@ -110,24 +110,24 @@ def parse_contract(data: bytes, what: str = "contract") -> Contract:
         MalformedError: Not a contract, or one that contradicts itself.
     """
     contract = parse(data, Contract, what, max_bytes=MAX_CONTRACT)  # F-12.1
-    names = [one.name for one in contract.signals]
+    names = [signal.name for signal in contract.signals]
     if len(set(names)) != len(names):
-        raise MalformedError("a signal is given twice", where=f"{what} $.signals")
-    if [one.kind for one in contract.signals].count("deployment-state") != 1:
+        raise MalformedError("two signals have one name", where=f"{what} $.signals")
+    if [signal.kind for signal in contract.signals].count("deployment-state") != 1:
         raise MalformedError("exactly one signal must be of kind deployment-state", where=f"{what} $.signals")
-    for i, one in enumerate(contract.signals):
+    for i, signal in enumerate(contract.signals):
         place = f"{what} $.signals[{i}]"
-        state = one.kind == "deployment-state"
-        if state and (one.core != CORE_FIELDS or not set(one.optional) <= set(OPTIONAL_CORE_FIELDS)):
-            raise MalformedError("deployment-state lists the report's core as it is", where=place)
-        if state == bool(one.fields) or (not state and (one.core or one.optional)):
-            raise MalformedError("values are bounded by `fields`, and deployment-state has none", where=place)
-        if state and (one.source or one.labels):
-            raise MalformedError("deployment-state comes from the site itself", where=place)
-        if not state and source_fields(one.source) != set(SOURCE_OF_KIND[one.kind]):
-            wanted = " and ".join(SOURCE_OF_KIND[one.kind])
-            raise MalformedError(f"a signal of kind {one.kind} comes from {wanted}", where=place)
-        for name, value in (*one.fields.items(), *one.labels.items()):
+        state = signal.kind == "deployment-state"
+        if state and (signal.core != CORE_FIELDS or not set(signal.optional) <= set(OPTIONAL_CORE_FIELDS)):
+            raise MalformedError("a deployment-state signal lists exactly the fields of the report's core", where=place)
+        if state == bool(signal.fields) or (not state and (signal.core or signal.optional)):
+            raise MalformedError("`fields` bounds the values of every signal but deployment-state", where=place)
+        if state and (signal.source or signal.labels):
+            raise MalformedError("a deployment-state signal has neither `from` nor `labels`", where=place)
+        if not state and source_fields(signal.source) != set(SOURCE_OF_KIND[signal.kind]):
+            wanted = " and ".join(SOURCE_OF_KIND[signal.kind])
+            raise MalformedError(f"a signal of kind {signal.kind} comes from {wanted}", where=place)
+        for name, value in (*signal.fields.items(), *signal.labels.items()):
             check_values(value, f"{place} {name}", name)
     return contract
 
@@ -137,7 +137,7 @@ def source_fields(source: SignalSource | None) -> set[str]:
 
 
 def check_values(value: Values, where: str, name: str) -> None:
-    """Raise MalformedError unless the bounds are one list of words or one range of integers."""
+    """Check that the bounds are one list of words or one range of integers. Raises MalformedError."""
     if (value.enum is None) == (value.integer is None):
         raise MalformedError(f"{name!r} needs either enum or integer", where=where)
     if value.integer is not None and value.integer[0] > value.integer[1]:

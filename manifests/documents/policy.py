@@ -129,15 +129,15 @@ class Policy(Document, frozen=True, kw_only=True, tag_field="type", tag=POLICY_T
     refuse: RefusedReleases
 
     def person_of(self, keyid: str) -> tuple[str, Person] | None:
-        """Whose key that is."""
+        """Return name and entry of the person who has this key, None for nobody."""
         for name, person in self.people.items():
             if keyid in (key.keyid for key in person.keys):
                 return name, person
         return None
 
     def key_of(self, keyid: str) -> PublicKey | None:
-        found = self.person_of(keyid)
-        return next((key for key in found[1].keys if key.keyid == keyid), None) if found else None
+        listed = self.person_of(keyid)
+        return next((key for key in listed[1].keys if key.keyid == keyid), None) if listed else None
 
 
 def parse_policy(data: bytes, what: str = "policy") -> Policy:

@@ -31,11 +31,11 @@ def expected_components(release: Release) -> tuple[Expected, ...]:
     images = {one.name: one.manifest.digest for one in release.images}
     files = {one.name: digest_of(encode(one)) for one in release.files}
     charts = {one.name: one.digest for one in release.charts}
-    found = []
+    expected = []
     for step in release.install:
-        found += [Expected("image", name, step.step, images[name]) for name in step.images]
+        expected += [Expected("image", name, step.step, images[name]) for name in step.images]
         wanted: Level = "placed" if step.keep_running is None else "running"
-        found += [Expected("files", name, step.step, files[name], wanted) for name in step.files]
+        expected += [Expected("files", name, step.step, files[name], wanted) for name in step.files]
         if step.chart is not None:
-            found.append(Expected("chart", step.chart, step.step, charts[step.chart]))
-    return tuple(sorted(found))
+            expected.append(Expected("chart", step.chart, step.step, charts[step.chart]))
+    return tuple(sorted(expected))

@@ -126,20 +126,20 @@ def parse_rollback(data: bytes, what: str = "rollback") -> Rollback:
         MalformedError: Not a rollback document, or one that contradicts itself.
     """
     document = parse(data, Rollback, what, max_bytes=MAX_ROLLBACK)  # F-12.2
-    for one in document.back_to:
-        parse_range(one, f"{what} $.back_to")
+    for version_range in document.back_to:
+        parse_range(version_range, f"{what} $.back_to")
     if set(document.recovery) != {"rolled-back", "inconsistent"}:
         raise MalformedError("`recovery` needs rolled-back and inconsistent", where=f"{what} $.recovery")
     for group, entries in (("state", document.state), ("backup", document.backup), ("steps", document.steps)):
         names = [one.name for one in entries]
         if len(set(names)) != len(names):
-            raise MalformedError("a name is given twice", where=f"{what} $.{group}")
+            raise MalformedError("two entries have one name", where=f"{what} $.{group}")
     check_class(document, lambda place: f"{what} {place}")
     return document
 
 
 def check_class(source: RollbackFile | Rollback, at: Callable[[str], str]) -> None:
-    """The class must follow from the steps; a promise that the steps cannot keep is refused."""
+    """Check that the steps can keep what the class promises. Raises MalformedError."""
     where = at("$.class")
     steps: tuple[RollbackStepFile | Step, ...] = source.steps
     if source.class_ == "stateless" and (source.state or source.steps or source.backup):
@@ -158,9 +158,9 @@ def check_class(source: RollbackFile | Rollback, at: Callable[[str], str]) -> No
             if name not in kept:
                 raise MalformedError(f"{name!r} is not under `state`", where=at(f"$.steps[{i}].touches"))
     if source.class_ == "compatible":
-        for i, one in enumerate(source.state):
-            if not one.before.reads[0] <= one.after.writes <= one.before.reads[1]:
+        for i, state in enumerate(source.state):
+            if not state.before.reads[0] <= state.after.writes <= state.before.reads[1]:
                 raise MalformedError(
-                    f"the old release cannot read format {one.after.writes} of {one.name}, so it is not compatible",
+                    f"the old release cannot read format {state.after.writes} of {state.name}, so it is not compatible",
                     where=at(f"$.state[{i}]"),
                 )

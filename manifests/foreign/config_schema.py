@@ -53,12 +53,12 @@ def check_config_schema(data: bytes, what: str) -> None:
 
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found: dict[str, Json] = {}
+    fields: dict[str, Json] = {}
     for key, value in pairs:
-        if key in found:
+        if key in fields:
             raise ValueError(f"the key {key!r} appears twice in one object")
-        found[key] = value
-    return found
+        fields[key] = value
+    return fields
 
 
 def _references(value: Json, path: str) -> Iterator[tuple[str, str]]:

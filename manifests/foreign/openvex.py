@@ -48,12 +48,12 @@ def check_openvex(data: bytes, what: str) -> OpenVex:
     document = decode(data, OpenVex, what)
     if not document.context.startswith(CONTEXT):
         raise MalformedError(f"@context is {document.context!r}, expected {CONTEXT}...", where=what)
-    for i, one in enumerate(document.statements):
+    for i, statement in enumerate(document.statements):
         # Section "Status Labels": what a reader needs with each of them.
-        if one.status == "not_affected" and not (one.justification or one.impact_statement):
+        if statement.status == "not_affected" and not (statement.justification or statement.impact_statement):
             raise MalformedError(
                 "not_affected needs a justification or an impact_statement", where=f"{what} $.statements[{i}]"
             )
-        if one.status == "affected" and not one.action_statement:
+        if statement.status == "affected" and not statement.action_statement:
             raise MalformedError("affected needs an action_statement", where=f"{what} $.statements[{i}]")
     return document

@@ -127,18 +127,18 @@ class _Lists(Struct, frozen=True):
 
 
 def read_components(data: bytes, what: str) -> tuple[SbomComponent, ...]:
-    """Everything that an SBOM of either format lists, sorted, each once.
+    """Return everything that an SBOM of either format lists, sorted, each once.
 
     Raises:
         MalformedError: As ``check_sbom``.
     """
     check_sbom(data, what)
     listed = _decode(data, _Lists, what)
-    found = {one for top in listed.components for one in _with_parts(top)}
+    components = {one for top in listed.components for one in _with_parts(top)}
     for package in listed.packages:
         purl = next((one.locator for one in package.references if one.type == "purl"), "")
-        found.add(_component(purl, package.name, package.version))
-    return tuple(sorted(found))
+        components.add(_component(purl, package.name, package.version))
+    return tuple(sorted(components))
 
 
 def _with_parts(top: _Listed) -> Iterator[SbomComponent]:
@@ -172,7 +172,7 @@ def _check_filled(count: int, what_it_lists: str, what: str) -> None:
         raise MalformedError(
             f"the SBOM lists no {what_it_lists}",
             where=what,
-            remedy="an SBOM of nothing answers no question; make it from the image, or write sbom: none with a reason",
+            remedy="make the SBOM from the image, or write `sbom: none` with a reason",
             finding="sbom-empty",
         )
 

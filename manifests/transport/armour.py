@@ -80,15 +80,15 @@ def armour_report(raw: bytes, what: str = "report") -> str:
 
 
 def _header(raw: bytes, digest: str, count: int, what: str) -> tuple[str, ...]:
-    said = decode(bundle_payload(raw, what), _Statement, what).predicate
-    site = f"Site: {said.identity.site}"
-    facts = (f"Report: {said.chain.seq}", f"Digest: {digest.removeprefix('sha256:')}", f"Lines: {count}")
+    report = decode(bundle_payload(raw, what), _Statement, what).predicate
+    site = f"Site: {report.identity.site}"
+    facts = (f"Report: {report.chain.seq}", f"Digest: {digest.removeprefix('sha256:')}", f"Lines: {count}")
     # A name that a mail program would break is left out: the report says it too.
     return (site, *facts) if len(site) <= _WIDTH else facts
 
 
 def find_armour(data: bytes) -> Iterator[Block]:
-    """Every armoured report in a text; what stands around them is left alone."""
+    """Yield every armoured report in a text; other lines are ignored."""
     first = 0
     lines: list[tuple[int, str]] = []
     count = 0
@@ -109,7 +109,7 @@ def find_armour(data: bytes) -> Iterator[Block]:
 
 
 def open_armour(block: Block, what: str) -> bytes:
-    """The report file, not yet verified.
+    """Return the report file, not yet verified.
 
     Raises:
         MalformedError: Names the lines that were changed, lost or moved.
@@ -124,10 +124,12 @@ def open_armour(block: Block, what: str) -> bytes:
         raise _wrong(f"the END line of the text that begins in line {block.first} is missing", what)
     raw = unpack_report(packed, what)
     if digest_of(raw) != digest:
-        raise _wrong(f"holds {digest_of(raw)}, its header says {digest}", what)
-    said = _header(raw, digest, count, what)
-    if tuple(line for _, line in block.lines[:at]) != said:
-        raise _wrong(f"its header speaks of another report than it holds, which is {', '.join(said[:-2])}", what)
+        raise _wrong(f"the text holds report {digest_of(raw)}, its header says {digest}", what)
+    header_lines = _header(raw, digest, count, what)
+    if tuple(line for _, line in block.lines[:at]) != header_lines:
+        raise _wrong(
+            f"the header names another report than the text holds, which is {', '.join(header_lines[:-2])}", what
+        )
     return raw
 
 
@@ -154,43 +156,47 @@ def _read_header(block: Block, at: int, what: str) -> dict[str, str]:
 
 
 def _read_body(lines: tuple[tuple[int, str], ...], digest: str, count: int, what: str) -> bytes:
+    """Join the numbered lines; raise MalformedError that names lines which are changed, missing or out of order."""
     wrong: list[str] = []
-    found: dict[int, bytes] = {}
+    pieces: dict[int, bytes] = {}
     for at, line in lines:
         match = _LINE.fullmatch(line)
         number = int(match[1]) if match else 0
         if match is None or check_letters(digest, str(number), match[2]) != match[3]:
             wrong.append(str(at))
             continue
-        if number <= max(found, default=0):
+        if number <= max(pieces, default=0):
             wrong.append(f"{at} (out of order)")
             continue
         try:
-            found[number] = base64.b64decode(match[2], validate=True)
+            pieces[number] = base64.b64decode(match[2], validate=True)
         except (Base64Error, ValueError):
             wrong.append(str(at))
     if wrong:
         raise _damaged(wrong, what)
-    missing = [number for number in range(1, count + 1) if number not in found]
-    if missing or len(found) != count:
+    missing = [number for number in range(1, count + 1) if number not in pieces]
+    if missing or len(pieces) != count:
         shown = ", ".join(f"{one:04}" for one in missing[:_NAMED])
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise _wrong(
-            f"{len(found)} lines of {count} are here, missing are {shown}{more}"
+            f"{len(pieces)} lines of {count} are here, missing are {shown}{more}"
             if missing
-            else f"{len(found)} lines, its header says {count}",
+            else f"{len(pieces)} lines, its header says {count}",
             what,
         )
-    return b"".join(found[number] for number in range(1, count + 1))
+    return b"".join(pieces[number] for number in range(1, count + 1))
 
 
 def _damaged(lines: list[str], what: str) -> MalformedError:
     more = f" and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
     word = "line" if len(lines) == 1 else "lines"
-    return _wrong(f"{word} {', '.join(lines[:_NAMED])}{more} of the text changed on the way", what, "armour-line")
+    return _wrong(f"{word} {', '.join(lines[:_NAMED])}{more} of the text changed in transport", what, "armour-line")
 
 
 def _wrong(problem: str, what: str, finding: str = "armour-broken") -> MalformedError:
     return MalformedError(
-        problem, where=what, remedy="compare with the site's text, or ask for it again as a file", finding=finding
+        problem,
+        where=what,
+        remedy="compare the text with the one at the site, or ask for the report as a file",
+        finding=finding,
     )

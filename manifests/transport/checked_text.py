@@ -13,8 +13,8 @@ def as_letters(number: int, length: int) -> str:
 
 def letter_values(text: str) -> tuple[int, ...] | None:
     """0 to 31 for each letter, small ones and the look-alikes O, I, L included; None when one is no such letter."""
-    found = [_VALUE.get(letter.upper()) for letter in text]
-    return None if None in found else tuple(one for one in found if one is not None)
+    values = [_VALUE.get(letter.upper()) for letter in text]
+    return None if None in values else tuple(one for one in values if one is not None)
 
 
 def check_letters(*parts: str) -> str:

@@ -37,12 +37,12 @@ class Symbol:
 
 @dataclass
 class SymbolSet:
-    """What was found of one report; ``problem`` when two symbols contradict each other."""
+    """The symbols of one report; ``contradiction`` says how two of them contradict each other, None when they agree."""
 
     of: str
     count: int
     pieces: dict[int, bytes] = field(default_factory=dict)
-    problem: str = ""
+    contradiction: str | None = None
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -111,7 +111,7 @@ def parse_symbol(text: str, what: str) -> Symbol | None:
         return None
     match = _SYMBOL.fullmatch(text)
     if match is None or len(text) > MAX_LETTERS:
-        raise MalformedError("a symbol that is not in our form", where=what, finding="qr-damaged")
+        raise MalformedError("the symbol is not in the form of Waybill", where=what, finding="qr-damaged")
     of, index, count, check, piece = match.groups()
     if check_letters(of, f"{index}.{count}", piece) != check:
         raise MalformedError(f"symbol {int(index)} of {int(count)} was mistyped", where=what, finding="qr-damaged")
@@ -121,25 +121,27 @@ def parse_symbol(text: str, what: str) -> Symbol | None:
 
 
 def gather(symbols: Iterable[Symbol]) -> Mapping[str, SymbolSet]:
-    """Symbols by the report that they belong to, in any order; the same one twice is one."""
-    found: dict[str, SymbolSet] = {}
-    for one in symbols:
-        group = found.setdefault(one.of, SymbolSet(of=one.of, count=one.count))
-        if group.count != one.count:
-            group.problem = f"one symbol says it is of {group.count}, another of {one.count}"
-        elif group.pieces.setdefault(one.index, one.piece) != one.piece:
-            group.problem = f"symbol {one.index} was read with two contents"
-    return found
+    """Return symbols by the report that they belong to, in any order; a symbol that comes twice counts once."""
+    groups: dict[str, SymbolSet] = {}
+    for symbol in symbols:
+        group = groups.setdefault(symbol.of, SymbolSet(of=symbol.of, count=symbol.count))
+        if group.count != symbol.count:
+            group.contradiction = f"one symbol says it is of {group.count}, another of {symbol.count}"
+        elif group.pieces.setdefault(symbol.index, symbol.piece) != symbol.piece:
+            group.contradiction = f"symbol {symbol.index} was read with two contents"
+    return groups
 
 
 def join_report(group: SymbolSet, what: str) -> bytes:
-    """The report file of a set, not yet verified.
+    """Return the report file of a set, not yet verified.
 
     Raises:
         MalformedError: A symbol is missing, or the symbols do not make the report that they name.
     """
-    if group.problem:
-        raise MalformedError(group.problem, where=what, remedy="take the pictures again", finding="qr-contradiction")
+    if group.contradiction:
+        raise MalformedError(
+            group.contradiction, where=what, remedy="take the pictures again", finding="qr-contradiction"
+        )
     if group.missing:
         raise MalformedError(
             f"{_listed(group.missing)} of {group.count} is missing of report {group.of.lower()}…"
@@ -151,11 +153,13 @@ def join_report(group: SymbolSet, what: str) -> bytes:
         )
     packed = b"".join(group.pieces[index] for index in range(1, group.count + 1))
     if len(packed) > MAX_PACKED:
-        raise MalformedError("longer than a report", where=what, finding="qr-contradiction")
+        raise MalformedError(
+            "the symbols hold more bytes than a report may have", where=what, finding="qr-contradiction"
+        )
     raw = unpack_report(packed, what)
     if digest_of(raw)[7:23] != group.of.lower():
         raise MalformedError(
-            f"the symbols make {digest_of(raw)[:23]}, each says {group.of.lower()}",
+            f"the symbols make report {digest_of(raw)[7:23]}, each names {group.of.lower()}",
             where=what,
             remedy="take the pictures again",
             finding="qr-contradiction",

@@ -65,25 +65,25 @@ def parse_line(text: str) -> SpokenLine:
         raise UsageError(
             f"{len(letters)} letters, a line has {5 * _GROUPS}",
             where="line",
-            remedy="eight groups of five, as `waybill report --line` prints them",
+            remedy="type eight groups of five letters, as `waybill report --line` prints them",
             finding="line-length",
         )
     groups = [letters[at : at + 5] for at in range(0, len(letters), 5)]
     wrong = [str(i + 1) for i, group in enumerate(groups) if not _holds(i, group)]
     if wrong:
         raise UsageError(
-            f"group{'' if len(wrong) == 1 else 's'} {', '.join(wrong)} of {_GROUPS} misheard or mistyped",
+            f"group{'' if len(wrong) == 1 else 's'} {', '.join(wrong)} of {_GROUPS} was misheard or mistyped",
             where="line",
-            remedy="ask for that group again",
+            remedy="ask for these groups again",
             finding="line-group",
         )
-    said = "".join(_plain(group[:4]) for group in groups)
-    values = letter_values(said) or ()
+    plain = "".join(_plain(group[:4]) for group in groups)
+    values = letter_values(plain) or ()
     number = 0
     for value in values:
         number = number << 5 | value
     return SpokenLine(
-        code=said[:6],
+        code=plain[:6],
         seq=number >> _DIGEST_BITS & MAX_SEQ,
         digest=f"{number & (1 << _DIGEST_BITS) - 1:025x}",
     )

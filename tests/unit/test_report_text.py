@@ -43,12 +43,12 @@ CASES: list[tuple[Callable[[r.Report], r.Report], str]] = [
     ),
     (
         lambda o: replace(o, policy=r.PolicyState(number=4, digest=digest_of(b"p"), refounded=4)),
-        "policy 4 was founded anew, without the quorum of the one before",
+        "policy 4 was put in force without the quorum of the policy before it",
     ),
     (lambda o: replace(o, trust=replace(o.trust, roots_replaced=2)), "root was replaced on paper, 2 times"),
     (lambda o: replace(o, install=replace(o.install, state="inconsistent")), "the site is inconsistent"),
     (lambda o: replace(o, install=replace(o.install, state="trial", trial_attempts=2)), "on trial, attempt 2"),
-    (lambda o: replace(o, install=replace(o.install, revoked=True)), "what runs was revoked by the vendor"),
+    (lambda o: replace(o, install=replace(o.install, revoked=True)), "the running release is revoked by the vendor"),
     (lambda o: replace(o, install=replace(o.install, below_floor=True)), "below the floor of its channel"),
     (lambda o: replace(o, trust=replace(o.trust, clock="behind")), "clock is behind the latest time"),
     (lambda o: replace(o, trust=replace(o.trust, clock="ahead")), "clock is far ahead of the latest time"),
@@ -59,7 +59,7 @@ CASES: list[tuple[Callable[[r.Report], r.Report], str]] = [
     ),
     (
         lambda o: replace(o, chain=replace(o.chain, journal=replace(o.chain.journal, torn=1))),
-        "the end of the journal was torn off, once",
+        "an unfinished last journal entry was cut, once",
     ),
 ]
 

@@ -128,7 +128,7 @@ def test_a_header_about_another_report() -> None:
     changed = [line.replace("Report: 1", "Report: 2") for line in LINES]
     at = next(i for i, line in enumerate(changed) if line.startswith("Checks"))
     changed[at] = "Checks: " + " ".join(check_letters(line) for line in changed[1:at])
-    assert "speaks of another report" in refused("\n".join(changed)).problem
+    assert "names another report" in refused("\n".join(changed)).problem
 
 
 def test_a_few_bytes_that_unfold_to_a_lot() -> None:

@@ -211,17 +211,17 @@ COMPONENT = r.ReportedComponent(kind="image", name="api", step="app", expected=O
         ({"chain": replace(CHAIN, earlier=earlier(2))}, "does not begin after"),
         ({"chain": replace(CHAIN, earlier=())}, "not all accounted for"),
         ({"chain": replace(CHAIN, earlier=earlier(1, 2, 3))}, "not all accounted for"),
-        ({"chain": replace(CHAIN, previous=TWO)}, "another file than the last one"),
+        ({"chain": replace(CHAIN, previous=TWO)}, "not the digest of the last report"),
         ({"chain": replace(CHAIN, acknowledged=r.Acknowledged(seq=1, digest=ONE))}, "does not begin after"),
         ({"chain": replace(CHAIN, omitted=r.Omitted(first=2, last=1, digest=ONE))}, "does not begin after"),
         ({"install": r.Install(state="confirmed")}, "does not agree"),
-        ({"components": r.Components(listed=(COMPONENT,))}, "components without a release"),
-        ({"components": r.Components(more_same=1)}, "components without a release"),
+        ({"components": r.Components(listed=(COMPONENT,))}, "although no release is installed"),
+        ({"components": r.Components(more_same=1)}, "although no release is installed"),
         (
             {"waiting": (r.WaitingItem(item="r-1", kind="release", since="2026-01-02T03:04:05Z", since_seq=9),)},
             "waits since report 9",
         ),
-        ({"health": (r.ReportedHealth(probe="a", state="passing"),) * 2}, "given twice"),
+        ({"health": (r.ReportedHealth(probe="a", state="passing"),) * 2}, "have one name"),
         (
             {
                 "install": r.Install(
@@ -232,7 +232,7 @@ COMPONENT = r.ReportedComponent(kind="image", name="api", step="app", expected=O
                     ),
                 )
             },
-            "not in order",
+            "generations are not sorted",
         ),
     ],
 )

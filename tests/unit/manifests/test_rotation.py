@@ -101,7 +101,7 @@ def test_a_report_leads_to_the_key_that_signed_it() -> None:
     assert claimed_succession(raw) == (ONE,)
     (found,) = follow(SITE, OLD.public, 1, claimed_succession(raw))
     assert verify_report(raw, found.key).report == said
-    with pytest.raises(MalformedError, match="succession leads to another key"):
+    with pytest.raises(MalformedError, match="succession of keys leads to another key"):
         verify_report(sign_report(said, digest_of(site.enrolment), THIRD), THIRD.public)
     for wrong in (
         replace(said, identity=replace(said.identity, key_epoch=3)),
@@ -110,7 +110,7 @@ def test_a_report_leads_to_the_key_that_signed_it() -> None:
             identity=replace(said.identity, succession=(replace(ONE, rotation=replace(ONE.rotation, after_seq=2)),)),
         ),
     ):
-        with pytest.raises(MalformedError, match="does not lead to the key that speaks"):
+        with pytest.raises(MalformedError, match="does not lead to the key that signed"):
             sign_report(wrong, digest_of(site.enrolment), NEW)
 
 
