@@ -25,11 +25,10 @@ from content.registry.session import RegistryOptions
 from content.sigstore.signatures import PROVENANCE_V1
 from content.sigstore.sigstore_bundle import parse_sigstore_bundle
 from manifests.trust.envelope import bundle_payload
-from manifests.words.progress import no_progress
 from tests.interop.cosign_made import REPOSITORY, image, pieces
 from tests.real import docker_registry, tool
 from tests.signed_images import CI, Hanging, SignedVendor, pem
-from tests.vectors.surgery import NOW
+from tests.vectors.surgery import request
 from tests.vendor import RELEASE, SECOND, Vendor
 from verifier.trust.bundle import VerifiedBundle, verify_path
 from verifier.trust.findings import refusal
@@ -64,7 +63,7 @@ def without_indexes(blobs: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def verify(vendor: SignedVendor, folder: Path) -> VerifiedBundle:
-    return verify_path(vendor.write(folder / "small.tar"), vendor.pin(), None, now=NOW, advance=no_progress)
+    return verify_path(vendor.write(folder / "small.tar"), request(vendor.pin()))
 
 
 @pytest.mark.parametrize("path", MADE, ids=lambda path: path.stem)
@@ -175,7 +174,7 @@ def test_a_release_signed_by_an_identity(cosign: str, rekor: Literal[1, 2], tmp_
     private = Sigstore(rekor=rekor)
     vendor = IdentityVendor(trusted=private.trusted_root(), sign=lambda said: (private.sign_statement(said),))
     bundle = vendor.write(tmp_path / "BUNDLE.tar")
-    assert refusal(verify_path(bundle, vendor.pin(), None, now=NOW, advance=no_progress).findings) is None
+    assert refusal(verify_path(bundle, request(vendor.pin())).findings) is None
     with tarfile.open(bundle) as tar:
         tar.extractall(tmp_path, filter="data")
     older = major(cosign) != "3"

@@ -24,7 +24,8 @@ from manifests.words.digest import digest_of
 from manifests.words.errors import WaybillError
 from manifests.words.progress import no_progress
 from tests.vendor import Vendor, bulk
-from verifier.trust.bundle import VerifiedBundle, verify_path, verify_pipe
+from verifier.trust.anchor import TrustAnchor
+from verifier.trust.bundle import VerifiedBundle, VerifyRequest, verify_path, verify_pipe
 from verifier.trust.findings import refusal
 from verifier.trust.release_rules import SiteFacts
 
@@ -40,6 +41,11 @@ class Case:
     site: SiteFacts | None = None
     held: frozenset[str] = frozenset()
     known: Known | None = None
+
+    @property
+    def request(self) -> VerifyRequest:
+        """How the program is asked about it."""
+        return request(self.pin, self.site, known=self.known, held=self.held)
 
     def but(self, bundle: bytes) -> "Case":
         """Another bundle before the same reader."""
@@ -168,6 +174,13 @@ def signed(
     return encode_head(made) + bulk(document, blobs, index)
 
 
+def request(
+    pin: Pin, site: SiteFacts | None = None, *, known: Known | None = None, now: datetime = NOW, **more: Any
+) -> VerifyRequest:
+    """What a bundle is judged by: the pin, what the reader's site knows, and a clock."""
+    return VerifyRequest(TrustAnchor(pin, known or Known(), facts=site), now, no_progress, **more)
+
+
 @contextmanager
 def memory_file(data: bytes) -> Iterator[tuple[int, Path]]:
     """A file that is on no disk: its descriptor, and a path that opens it."""
@@ -180,13 +193,11 @@ def memory_file(data: bytes) -> Iterator[tuple[int, Path]]:
 
 
 def judge_file(path: Path, case: Case) -> VerifiedBundle:
-    return verify_path(path, case.pin, case.site, now=NOW, held=case.held, advance=no_progress, known=case.known)
+    return verify_path(path, case.request)
 
 
 def judge_pipe(data: bytes, case: Case) -> VerifiedBundle:
-    return verify_pipe(
-        io.BytesIO(data), case.pin, case.site, now=NOW, held=case.held, advance=no_progress, known=case.known
-    )
+    return verify_pipe(io.BytesIO(data), case.request)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from verifier.site.proposals import SiteProposal, check_identity, read_site_yaml
 from verifier.site.release_heads import read_kept_head
 from verifier.site.store import get_blob
 from verifier.trust.findings import Finding, refusal
-from verifier.trust.release_rules import SiteFacts, judge_release, judge_way
+from verifier.trust.release_rules import SiteFacts, judge_release, judge_upgrade_path
 
 
 def driver_steps_for(site: Site, change: Change, load: LoadDriver) -> tuple[DriverStep, ...]:
@@ -65,7 +65,7 @@ def release_change(site: Site, item: str, now: datetime, after: Change | None, *
         )
     head = read_kept_head(site, received.release)
     facts = _facts_after(facts_of(state, proposed_channel(site.path)), after)
-    findings = (*judge_release(head, facts, now=now), *judge_way(head.release, facts))
+    findings = (*judge_release(head, facts, now=now), *judge_upgrade_path(head.release, facts))
     if (error := refusal(findings)) is not None:
         raise error
     dates = check_dates(site.policy, head.release, effective_now(now, state.trust.time_floor), item)

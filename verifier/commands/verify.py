@@ -16,7 +16,7 @@ from manifests.words.errors import HostError, UsageError, WaybillError
 from manifests.words.text import one_line
 from verifier.commands.trust_options import find_trust, with_trust
 from verifier.trust.anchor import TrustAnchor
-from verifier.trust.bundle import VerifiedBundle, verify_path, verify_pipe
+from verifier.trust.bundle import VerifiedBundle, VerifyRequest, verify_path, verify_pipe
 from verifier.trust.findings import Finding, gravest, refusal
 
 if TYPE_CHECKING:
@@ -116,16 +116,16 @@ def _verify_document(file: str, whom: TrustAnchor | None, site: "Site | None", e
     )
 
 
-def _verify_file(file: str, whom: TrustAnchor, head_file: Path | None) -> VerifiedBundle:
-    now, pin, facts, known = utc_now(), whom.pin, whom.facts, whom.known
-    if file == "-":
-        head = open_head(head_file) if head_file else None
-        with progress("verifying", 0) as bar, os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0) as stream:
-            return verify_pipe(stream, pin, facts, now=now, advance=bar.advance, head=head, known=known)
-    path = Path(file)
-    size = path.stat().st_size
-    with progress(f"verifying {path.name}", size) as bar:
-        return verify_path(path, pin, facts, now=now, head_file=head_file, advance=bar.advance, known=known)
+def _verify_file(file: str, anchor: TrustAnchor, head_file: Path | None) -> VerifiedBundle:
+    head = open_head(head_file) if head_file else None
+    path = None if file == "-" else Path(file)
+    name, size = (path.name, path.stat().st_size) if path else ("", 0)
+    with progress(f"verifying {name}".rstrip(), size) as bar:
+        request = VerifyRequest(anchor, utc_now(), bar.advance, head=head)
+        if path is not None:
+            return verify_path(path, request)
+        with os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0) as stream:
+            return verify_pipe(stream, request)
 
 
 _VERDICTS = {3: "malformed", 4: "untrusted", 5: "refused", 7: "damaged or incomplete", 8: "too new"}

@@ -19,7 +19,8 @@ from verifier.site.journal.events import Alarm, Received
 from verifier.site.release_heads import keep_head, small_documents
 from verifier.site.store import get_blob, ingest, missing_blobs, put_blob, space_for
 from verifier.site.vendor_trust import Notify, adopt_revocations, adopt_roots, known_trust, silent
-from verifier.trust.bundle import VerifiedBundle, verify_path
+from verifier.trust.anchor import TrustAnchor
+from verifier.trust.bundle import VerifiedBundle, VerifyRequest, verify_path
 from verifier.trust.findings import Finding, refusal
 
 MAX_FILES = 10_000
@@ -112,17 +113,15 @@ def receive_bundle(
         adopt_revocations(site, head.revocations, f"{path} revocations.json", say)
     state = site.state
     held = frozenset("sha256:" + one.name for one in site.blobs.iterdir()) if site.blobs.is_dir() else frozenset[str]()
-    bundle = verify_path(  # 2
-        path,
-        state.trust.root,
-        facts_of(state, proposed_channel(site.path)),
-        now=site.host.now(),
+    request = VerifyRequest(
+        TrustAnchor(state.trust.root, known_trust(site), facts=facts_of(state, proposed_channel(site.path))),
+        site.host.now(),
+        advance,
         held=held,
         stored=lambda blob: get_blob(site.blobs, blob, MAX_MANIFEST_BYTES),
         take=(lambda descriptor, bulk: _take(site, path, descriptor, bulk, advance)) if keep else None,
-        advance=advance,
-        known=known_trust(site),
     )
+    bundle = verify_path(path, request)  # 2
     error = refusal(bundle.findings)
     if error is not None:
         _alarm(site, bundle, error)

@@ -1,4 +1,4 @@
-"""Findings: what a check says, and the error that a refusal becomes."""
+"""Findings: what a check found, and the error that a refusal becomes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,13 +8,12 @@ from manifests.words.errors import WaybillError
 
 VERIFIER_VERSION = "0.1.0"
 
-
 FindingLevel = Literal["ok", "warning", "refused"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. ``id`` is stable; a ``refused`` one carries its failure."""
+    """The result of one check. ``id`` is stable; a ``refused`` one carries its error."""
 
     id: str
     level: FindingLevel
@@ -26,14 +25,14 @@ class Finding:
 
 
 def refusal(findings: tuple[Finding, ...]) -> WaybillError | None:
-    """The failure that decides the exit code."""
-    return gravest(one.error for one in findings)
+    """The error that decides the exit code; None when nothing is refused."""
+    return gravest(finding.error for finding in findings)
 
 
 def gravest(errors: Iterable[WaybillError | None]) -> WaybillError | None:
-    """Of several failures the one that decides the exit code: 3, then 4, then 8, then 5, then 7 (design, section 9)."""
+    """Of several errors the one that decides the exit code: 3, then 4, then 8, then 5, then 7."""
     order = {3: 0, 4: 1, 8: 2, 5: 3, 7: 4}  # F-15.1
-    return min((one for one in errors if one), key=lambda error: order.get(error.exit_code, 9), default=None)
+    return min((error for error in errors if error), key=lambda error: order.get(error.exit_code, 9), default=None)
 
 
 def ok(id_: str, text: str) -> Finding:

@@ -18,6 +18,7 @@ from content.trust.head import verify_head
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, HostError, MalformedError, RefusedError, UntrustedError, UsageError
 from tests.images import LayoutWriter, full_layout, sbom, tiny_layout
+from tests.vectors.surgery import request
 from tests.vendor import RELEASE, ROOT, SECOND, STRANGER, Vendor
 from tests.workshop import Workshop, earlier
 from verifier.trust.bundle import VerifiedBundle, verify_path
@@ -31,7 +32,7 @@ def shop(tmp_path: Path) -> Workshop:
 
 
 def verified(shop: Workshop, path: Path) -> VerifiedBundle:
-    found = verify_path(path, shop.pin(), None, now=NOW, advance=lambda _: None)
+    found = verify_path(path, request(shop.pin(), now=NOW))
     assert found.end == "complete", found.findings
     return found
 

@@ -14,10 +14,10 @@ from manifests.trust.envelope import BUNDLE
 from manifests.trust.root import Root
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, UntrustedError
-from manifests.words.progress import no_progress
 from tests.images import CYCLONEDX, LayoutWriter, app_files, sbom, simple_signing
 from tests.keyless import IDENTITY, ISSUER, Sigstore
 from tests.signed_images import CI, OTHER, envelope_bundle, pem, provenance, sign, statement
+from tests.vectors.surgery import request
 from tests.vendor import Vendor
 from tests.waybill import waybill
 from tests.workshop import Workshop
@@ -81,7 +81,7 @@ def test_signed_is_packed_and_verified(
     built = shop.build()
     ids = [one.finding for one in built.findings]
     assert ids == ["image-signature", "image-attestation", "image-signature-extra"]
-    found = verify_path(built.path, shop.pin(), None, now=NOW, advance=no_progress)
+    found = verify_path(built.path, request(shop.pin(), now=NOW))
     assert refusal(found.findings) is None
     assert [one.id for one in found.findings if one.id.startswith("image")] == ids
     assert built.release.signers["ci"].key is not None
@@ -135,7 +135,7 @@ def test_signed_by_an_identity_is_packed_and_verified(keyless_shop: Workshop) ->
     image(keyless_shop, by_identity)
     built = keyless_shop.build()
     assert [one.finding for one in built.findings] == ["image-signature"]
-    found = verify_path(built.path, keyless_shop.pin(), None, now=NOW, advance=no_progress)
+    found = verify_path(built.path, request(keyless_shop.pin(), now=NOW))
     assert refusal(found.findings) is None
 
 

@@ -21,11 +21,11 @@ from content.sigstore.signatures import PROVENANCE_V1
 from manifests.documents.release_reader import check_release
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, RefusedError
-from manifests.words.progress import no_progress
 from tests.images import simple_signing
 from tests.keyless import AT, IDENTITY, ISSUER, KeylessVendor, Sigstore
 from tests.signed_images import CI, Hanging, SignedVendor, b64, dump, envelope_bundle, provenance, sign, statement
 from tests.timestamps import Authority
+from tests.vectors.surgery import request
 from tests.vendor import Vendor
 from verifier.trust.bundle import VerifiedBundle, verify_path, verify_pipe
 from verifier.trust.findings import refusal
@@ -44,8 +44,8 @@ def verify(vendor: SignedVendor, folder: Path) -> VerifiedBundle:
     data = vendor.bundle()
     path = folder / "small.tar"
     path.write_bytes(data)
-    found = verify_path(path, vendor.pin(), None, now=NOW, advance=no_progress)
-    piped = verify_pipe(io.BytesIO(data), vendor.pin(), None, now=NOW, advance=no_progress)
+    found = verify_path(path, request(vendor.pin(), now=NOW))
+    piped = verify_pipe(io.BytesIO(data), request(vendor.pin(), now=NOW))
     assert [(one.id, one.level, one.text) for one in piped.findings] == [
         (one.id, one.level, one.text) for one in found.findings
     ]

@@ -18,7 +18,6 @@ from manifests.trust.envelope import INTOTO, pae
 from manifests.trust.root import Root
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import MalformedError, UntrustedError
-from manifests.words.progress import no_progress
 from tests.images import simple_signing
 from tests.keyless import Sigstore, spki
 from tests.signed_images import (
@@ -35,6 +34,7 @@ from tests.signed_images import (
     sign,
     statement,
 )
+from tests.vectors.surgery import request
 from verifier.trust.bundle import verify_path
 from verifier.trust.findings import refusal
 
@@ -65,7 +65,7 @@ class LoggedVendor(SignedVendor):
 
 def verdict(hang: Callable[[Hanging], None], folder: Path, **fields: Any) -> str:
     vendor = LoggedVendor(hang=hang, **fields)
-    found = verify_path(vendor.write(folder / "small.tar"), vendor.pin(), None, now=NOW, advance=no_progress)
+    found = verify_path(vendor.write(folder / "small.tar"), request(vendor.pin(), now=NOW))
     error = refusal(found.findings)
     return "ok" if error is None else f"{error.finding}: {error.problem}"
 

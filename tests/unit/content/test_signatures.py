@@ -17,7 +17,6 @@ from manifests.trust.image_keys import load_carried, parse_carried_pem
 from manifests.trust.keys import P256_ORDER, PublicKey, encode_base64
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, NewerError
-from manifests.words.progress import no_progress
 from tests.images import simple_signing
 from tests.signed_images import (
     CI,
@@ -36,6 +35,7 @@ from tests.signed_images import (
     statement,
 )
 from tests.vectors.of_image_signatures import JUNK, MISSING, UNKNOWN, WRONG
+from tests.vectors.surgery import request
 from verifier.trust.bundle import VerifiedBundle, verify_path, verify_pipe
 from verifier.trust.findings import refusal
 
@@ -54,8 +54,8 @@ def verify(vendor: SignedVendor, folder: Path) -> VerifiedBundle:
     data = vendor.bundle()
     path = folder / "small.tar"
     path.write_bytes(data)
-    found = verify_path(path, vendor.pin(), None, now=NOW, advance=no_progress)
-    piped = verify_pipe(io.BytesIO(data), vendor.pin(), None, now=NOW, advance=no_progress)
+    found = verify_path(path, request(vendor.pin(), now=NOW))
+    piped = verify_pipe(io.BytesIO(data), request(vendor.pin(), now=NOW))
     assert [(one.id, one.level, one.text) for one in piped.findings] == [
         (one.id, one.level, one.text) for one in found.findings
     ]

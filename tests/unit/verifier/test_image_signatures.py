@@ -7,10 +7,10 @@ import pytest
 
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, MalformedError
-from manifests.words.progress import no_progress
 from tests.signed_images import CI, OTHER, Hanging, SignedVendor, envelope_bundle, statement
 from tests.vectors.make import HERE, read_expect
 from tests.vectors.of_releases import CONTRACT, ROLLBACK, Documents
+from tests.vectors.surgery import request
 from tests.vendor import Vendor, bulk
 from verifier.trust.bundle import VerifiedBundle, verify_path
 from verifier.trust.findings import refusal
@@ -34,15 +34,7 @@ def verify(vendor: Vendor, path: Path, held: dict[str, bytes], *, stored: bool =
             raise DamagedError("other bytes", where=blob.digest)
         return held[blob.digest]
 
-    return verify_path(
-        path,
-        vendor.pin(),
-        None,
-        now=NOW,
-        held=frozenset(held),
-        stored=read if stored else None,
-        advance=no_progress,
-    )
+    return verify_path(path, request(vendor.pin(), held=frozenset(held), stored=read if stored else None))
 
 
 def good(on: Hanging) -> None:

@@ -27,7 +27,8 @@ from verifier.reporting.status import read_status
 from verifier.site.folder import Site
 from verifier.site.release_heads import running_revoked
 from verifier.site.vendor_trust import adopt_revocations, adopt_roots, list_in_force, own_chain, root_documents
-from verifier.trust.bundle import verify_path
+from verifier.trust.anchor import TrustAnchor
+from verifier.trust.bundle import VerifyRequest, verify_path
 
 RUNS = digest_of(FIRST.head().release)
 
@@ -255,14 +256,8 @@ def test_verify_judges_with_what_the_site_holds_and_stores_nothing(place: Place)
     bundle = place.path.parent / "newer-root.tar"
     bundle.write_bytes(with_chain(FIRST, (FIRST.root_file(), SECOND_ROOT_FILE), listing(3, NEW_ROOT, releases=(RUNS,))))
     site = place.open()
-    found = verify_path(
-        bundle,
-        site.state.trust.root,
-        facts_of(site.state),
-        now=place.clock.at,
-        advance=no_progress,
-        known=known_trust(site),
-    )
+    anchor = TrustAnchor(site.state.trust.root, known_trust(site), facts=facts_of(site.state))
+    found = verify_path(bundle, VerifyRequest(anchor, place.clock.at, no_progress))
     assert found.head.chain.newest.version == 2
     assert [one.id for one in found.findings if one.error] == ["release-revoked"]
     after = place.open().state

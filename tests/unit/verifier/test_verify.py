@@ -5,10 +5,11 @@ import os
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from content.bundle.head import Head
+from content.bundle.head import Head, open_head
 from content.bundle.head_writer import add_signature, encode_head, sign_release
 from manifests.trust.root import Mark, Pin
 from manifests.words.errors import (
@@ -20,18 +21,17 @@ from manifests.words.errors import (
     UntrustedError,
     WaybillError,
 )
-from manifests.words.progress import no_progress
 from manifests.words.time import parse_time
 from tests.vectors.of_sites import SITE, VENDOR
-from tests.vectors.surgery import NOW
+from tests.vectors.surgery import request
 from tests.vendor import RELEASE, SECOND, Vendor
 from verifier.trust.bundle import VerifiedBundle, verify_path, verify_pipe
 from verifier.trust.findings import Finding, refusal
-from verifier.trust.release_rules import SiteFacts, judge_release, judge_way
+from verifier.trust.release_rules import SiteFacts, judge_release, judge_upgrade_path
 
 
-def verified(path: Path, site: SiteFacts | None = SITE, pin: Pin | None = None, **more: object) -> VerifiedBundle:
-    return verify_path(path, pin or VENDOR.pin(), site, now=NOW, advance=no_progress, **more)  # type: ignore[arg-type]
+def verified(path: Path, site: SiteFacts | None = SITE, pin: Pin | None = None, **more: Any) -> VerifiedBundle:
+    return verify_path(path, request(pin or VENDOR.pin(), site, **more))
 
 
 def ids(bundle: VerifiedBundle) -> dict[str, str]:
@@ -95,7 +95,7 @@ def test_of_what_is_refused_no_byte_of_the_bulk_is_read(
     assert furthest == 0
     stream = io.BytesIO(path.read_bytes())
     with suppress(UntrustedError):
-        verify_pipe(stream, pin, site, now=NOW, advance=no_progress)
+        verify_pipe(stream, request(pin, site))
     assert stream.tell() == 65536
 
 
@@ -114,15 +114,15 @@ def test_a_newer_head_from_beside_a_read_only_medium(tmp_path: Path) -> None:
     head: Head = add_signature(one.head(), sign_release(one.head().release, SECOND))
     beside = tmp_path / "b.tar.head"
     beside.write_bytes(encode_head(head))
-    assert verified(path, None, two.pin(), head_file=beside).end == "complete"
+    assert verified(path, None, two.pin(), head=open_head(beside)).end == "complete"
     spoiled = b"\xff" * 65536 + path.read_bytes()[65536:]
     (tmp_path / "spoiled.tar").write_bytes(spoiled)
-    assert verified(tmp_path / "spoiled.tar", None, two.pin(), head_file=beside).end == "complete"
+    assert verified(tmp_path / "spoiled.tar", None, two.pin(), head=open_head(beside)).end == "complete"
     for data in (path.read_bytes(), spoiled):
-        piped = verify_pipe(io.BytesIO(data), two.pin(), None, now=NOW, advance=no_progress, head=head)
+        piped = verify_pipe(io.BytesIO(data), request(two.pin(), head=head))
         assert piped.end == "complete"
     with pytest.raises(DamagedError, match="shorter than its own head"):
-        verify_pipe(io.BytesIO(spoiled[:1000]), two.pin(), None, now=NOW, advance=no_progress, head=head)
+        verify_pipe(io.BytesIO(spoiled[:1000]), request(two.pin(), head=head))
 
 
 def test_a_head_of_another_bundle_does_not_fit(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_head_of_another_bundle_does_not_fit(tmp_path: Path) -> None:
     beside = tmp_path / "other.head"
     beside.write_bytes(encode_head(other.head()))
     with pytest.raises(DamagedError):
-        verified(path, None, head_file=beside, pin=other.pin())
+        verified(path, None, head=open_head(beside), pin=other.pin())
 
 
 def test_a_folder_and_a_missing_file(tmp_path: Path) -> None:
@@ -161,17 +161,17 @@ def test_the_first_of_4_8_5_7_decides(codes: tuple[type[WaybillError], ...], win
 @pytest.mark.parametrize(
     ("running", "fresh", "ways", "allowed"),
     [
-        ("", True, (), True),
-        ("", False, (">=1.0.0",), False),
+        (None, True, (), True),
+        (None, False, (">=1.0.0",), False),
         ("1.0.0", False, (">=1.0.0, <2.0.0",), True),
         ("2.0.0", True, (">=1.0.0, <2.0.0",), False),
         ("2.0.0", True, (), False),
         ("1.0.0-rc.1", False, (">=1.0.0, <2.0.0",), False),
     ],
 )
-def test_the_way_to_a_release(running: str, fresh: bool, ways: tuple[str, ...], allowed: bool) -> None:
+def test_the_way_to_a_release(running: str | None, fresh: bool, ways: tuple[str, ...], allowed: bool) -> None:
     release, _, _ = VENDOR.but(fresh=fresh, needs_from=ways).release()
-    (finding,) = judge_way(release, replace(SITE, running=running))
+    (finding,) = judge_upgrade_path(release, replace(SITE, running=running))
     assert (finding.level == "ok") is allowed
 
 
@@ -201,6 +201,6 @@ def test_findings_name_numbers_and_places(tmp_path: Path) -> None:
     found = verified(path, replace(SITE, known={Mark(epoch=1, sequence=7): "sha256:" + "0" * 64}))
     error = refusal(found.findings)
     assert error is not None and error.finding == "sequence-twice"
-    assert "two different releases claim one place" in error.remedy
+    assert "do not install either" in error.remedy
     line = next(one.line() for one in found.findings if one.error is error)
     assert line.startswith("refused  sequence-twice")

@@ -1,0 +1,81 @@
+"""docs/audit.md lists what `waybill verify` loads, within limits, and nothing there writes, signs or makes keys."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.unit.test_architecture import MODULES, ROOT, loaded
+from tests.vendor import Vendor
+
+# The limits of the two lists. Whoever makes a list longer changes the number here and in docs/audit.md, and says why.
+LIMITS = (1900, 3000)
+# Calls that change something: files, folders, keys, signatures. Standard output is the console's.
+CHANGES = {
+    *("write", "write_bytes", "write_text", "writelines", "mkdir", "makedirs", "unlink", "rename", "rmdir", "rmtree"),
+    *(
+        "symlink",
+        "link",
+        "chmod",
+        "truncate",
+        "ftruncate",
+        "fsync",
+        "pwrite",
+        "pwritev",
+        "sign",
+        "generate_private_key",
+    ),
+    *("load_pem_private_key", "private_bytes", "system", "Popen", "run", "socket", "connect", "exec", "eval"),
+}
+
+
+def audited() -> list[list[str]]:
+    """The files of each of the three lists, in order."""
+    sections = (ROOT / "docs" / "audit.md").read_text().split("\n## ")[1:4]
+    return [re.findall(r"^- `([\w/]+\.py)`: \S.*\.$", section, re.MULTILINE) for section in sections]
+
+
+BELIEVES, READS, COMMAND = audited()
+PART = [*BELIEVES, *READS]
+
+
+def test_the_lists_are_what_verify_of_a_key_signed_bundle_loads(tmp_path: Path) -> None:
+    vendor = Vendor()
+    bundle, root = vendor.write(tmp_path / "small.tar"), tmp_path / "1.root.json"
+    root.write_bytes(vendor.root_file())
+    known = {**MODULES, "waybill": ROOT / "waybill.py"}
+    paths = [known[name] for name in loaded("verify", str(bundle), "--root", str(root)) if name in known]
+    files = {str(path.relative_to(ROOT)) for path in paths if path.name != "__init__.py"}
+    assert files == {*PART, *COMMAND}
+    assert len(files) == len([*PART, *COMMAND])
+
+
+@pytest.mark.parametrize(("files", "limit"), [(BELIEVES, LIMITS[0]), (READS, LIMITS[1])])
+def test_the_lists_are_short(files: list[str], limit: int) -> None:
+    lines = sum(len((ROOT / file).read_text().splitlines()) for file in files)
+    assert lines <= limit
+    assert f"At most {limit:,} lines." in (ROOT / "docs" / "audit.md").read_text()
+
+
+def test_packages_hold_no_code_of_their_own() -> None:
+    """An ``__init__.py`` is loaded too, and is in no list: it may hold nothing but its docstring."""
+    for path in MODULES.values():
+        if path.name == "__init__.py":
+            assert len(ast.parse(path.read_text()).body) <= 1
+
+
+@pytest.mark.parametrize("file", PART)
+def test_nothing_in_the_part_to_audit_changes_anything(file: str) -> None:
+    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            assert name not in CHANGES, f"{file}:{node.lineno}"
+            if name in ("open", "fdopen"):
+                modes = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
+                assert modes in ([], ["rb"]), f"{file}:{node.lineno}"
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in ("O_WRONLY", "O_RDWR", "O_CREAT"), f"{file}:{node.lineno}"
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            assert not {name.split(".")[0] for name in names} & {"yaml", "subprocess", "tempfile", "shutil"}
