@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from manifests.documents.approval import Approval, SignedApproval, sign_approval, verify_approval
-from manifests.documents.review_request import ANSWER_TYPE, MAX_ANSWER, ApprovalAnswer, parse_answer
+from manifests.documents.review_request import MAX_ANSWER, ApprovalAnswer, parse_answer
 from manifests.trust.envelope import Envelope
 from manifests.trust.keys import read_capped
 from manifests.trust.private_keys import Signer
@@ -19,10 +19,6 @@ from verifier.approval.verdicts import record_verdict, verdicts_on
 from verifier.change.driver_steps import LoadDriver
 from verifier.rules.agreement import Approvable
 from verifier.site.folder import Site
-
-# Canonical JSON sorts keys, so an answer begins with the envelope and ends with its type.
-_BEGIN = b'{"approval":{"payload":"'
-_TYPE = f'"type":"{ANSWER_TYPE}"'.encode()
 
 
 def sign_answer(
@@ -65,17 +61,6 @@ class ReceivedAnswer:
     person: str
     role: str
     new: bool
-
-
-def is_answer(path: Path) -> bool:
-    """By content, and without believing it."""
-    try:
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_ANSWER:
-            return False
-        with path.open("rb") as file:
-            return file.read(len(_BEGIN)) == _BEGIN and _TYPE in file.read(MAX_ANSWER)
-    except OSError:
-        return False
 
 
 def receive_answer(site: Site, path: Path, load: LoadDriver) -> ReceivedAnswer | None:

@@ -1,18 +1,17 @@
-"""The one door in: what lies on a medium is known by its content, verified whole, and put in the queue."""
+"""Verify a bundle to its last byte and put its release in the queue."""
 
-import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from content.bundle.archive import BLOCK, header
 from content.bundle.bulk import open_bundle, read_blob, verify_frame
-from content.bundle.head import OCI_LAYOUT, open_head
+from content.bundle.head import open_head
 from content.bundle.oci import MAX_MANIFEST_BYTES
 from content.bundle.places import Bulk, find_places
 from manifests.foreign.sbom import MAX_SBOM
-from manifests.words.errors import HostError, MalformedError, RefusedError, WaybillError
+from manifests.words.errors import MalformedError, WaybillError
+from verifier.intake.scan import scan_folder
 from verifier.site.facts import facts_of, proposed_channel
 from verifier.site.folder import OVERHEAD, OVERHEAD_FILES, Site, check_space
 from verifier.site.journal.events import Alarm, Received
@@ -23,8 +22,6 @@ from verifier.trust.anchor import TrustAnchor
 from verifier.trust.bundle import VerifiedBundle, VerifyRequest, verify_path
 from verifier.trust.findings import Finding, refusal
 
-MAX_FILES = 10_000
-MAX_DEPTH = 4
 MAX_SMALL = MAX_SBOM
 
 
@@ -52,42 +49,15 @@ def find_bundles(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    found = [one for one in files_below(path) if looks_like_bundle(one)]
-    if not found:
+    bundles = [file for file, kind in scan_folder(path) if kind == "bundle"]
+    if not bundles:
         raise MalformedError(
-            "no bundle here", where=str(path), remedy="name the file itself, or another folder", finding="nothing-found"
-        )
-    return found
-
-
-def files_below(folder: Path) -> Iterator[Path]:
-    count = 0
-    for root, folders, names in os.walk(folder, followlinks=False):
-        folders.sort()
-        if len(Path(root).relative_to(folder).parts) >= MAX_DEPTH:
-            folders.clear()
-        for name in sorted(names):
-            count += 1
-            if count > MAX_FILES:
-                raise RefusedError(f"more than {MAX_FILES} files", where=str(folder), remedy="name the bundle itself")
-            yield Path(root) / name
-
-
-def looks_like_bundle(path: Path) -> bool:
-    try:
-        if path.is_symlink() or not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return file.read(BLOCK) == header("oci-layout", len(OCI_LAYOUT))
-    except OSError as error:
-        if error.errno != errno.EIO:
-            return False
-        raise HostError(
-            "cannot be read: input/output error",
+            "the folder holds no bundle",
             where=str(path),
-            remedy="try another drive, or ask for the medium again",
-            finding="medium-unreadable",
-        ) from None
+            remedy="name the file itself, or another folder",
+            finding="nothing-found",
+        )
+    return bundles
 
 
 def receive_bundle(

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.documents.consignment import (
-    CONSIGNMENT_TYPE,
     MAX_CONSIGNMENT,
     Consignment,
     Request,
@@ -23,18 +22,14 @@ from verifier.site.journal.state import SiteState
 from verifier.site.report_files import reports_written
 from verifier.site.vendor_trust import Notify, adopt_revocations, own_chain, silent
 
-# Canonical JSON sorts keys, so a DSSE envelope of ours begins with its payload and ends with type and signatures.
-BEGIN = b'{"payload":"'
-_TYPE = f'"payloadType":"{CONSIGNMENT_TYPE}"'.encode()
-
 
 @dataclass(frozen=True)
 class ParsedConsignment:
-    """A file that claims to be a consignment. Nothing in ``said`` is believed."""
+    """A file that claims to be a consignment. Nothing in ``claims`` is believed."""
 
     path: Path
     raw: bytes
-    said: Consignment
+    claims: Consignment
 
 
 @dataclass(frozen=True)
@@ -55,105 +50,99 @@ class ReceivedConsignment:
     authorisations: tuple[AuthorisationStatus, ...] = ()
 
 
-def is_consignment(path: Path) -> bool:
-    """By content, and without believing it."""
-    try:
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_CONSIGNMENT:
-            return False
-        with path.open("rb") as file:
-            return file.read(len(BEGIN)) == BEGIN and _TYPE in file.read(MAX_CONSIGNMENT)
-    except OSError:
-        return False
-
-
 def peek_consignment_file(path: Path) -> ParsedConsignment:
     """Read a file that claims to be a consignment. Raises MalformedError when it is none."""
     raw = read_capped(path, MAX_CONSIGNMENT)
     return ParsedConsignment(path, raw, peek_consignment(raw, str(path)))
 
 
-def receive_consignment(site: Site, seen: ParsedConsignment, say: Notify = silent) -> ReceivedConsignment:
+def receive_consignment(site: Site, parsed: ParsedConsignment, say: Notify = silent) -> ReceivedConsignment:
     """Verify a consignment and put it in the journal of a held site.
 
     Steps: 1 a revocation list in it, which has signatures of its own, is in force before anything else is believed;
     2 the vendor's consignment role signed the rest; 3 it is for this site and its key; 4 its number is above the last;
-    5 the report that it acknowledges is one of ours; 6 the authorisations that it carries are the vendor's and for this
-    site; 7 the documents are kept, then journalled.
+    5 the report that it acknowledges is of this site; 6 the authorisations in it are the vendor's and for this site;
+    7 the documents are kept, then journalled.
 
     Raises:
         UntrustedError: Not signed by the role.
         RefusedError: For another site, older than the last, or about a report that this site never wrote, which is
             also recorded as an alarm for home.
     """
-    if seen.said.revocations is not None:
-        adopt_revocations(site, encode(seen.said.revocations), f"{seen.path} $.revocations", say)  # 1
-    signed = verify_consignment(seen.raw, own_chain(site), str(seen.path))  # 2
-    said, state = signed.consignment, site.state
-    where = str(seen.path)
-    check_for(said, state, where)  # 3
+    if parsed.claims.revocations is not None:
+        adopt_revocations(site, encode(parsed.claims.revocations), f"{parsed.path} $.revocations", say)  # 1
+    signed = verify_consignment(parsed.raw, own_chain(site), str(parsed.path))  # 2
+    consignment, state = signed.consignment, site.state
+    where = str(parsed.path)
+    check_for(consignment, state, where)  # 3
     before = _taken(site, signed.digest)
     if before is not None:
-        return ReceivedConsignment(seen.path, before.number, False, before.acknowledged, before.answers)
-    check_number(said, state, where)  # 4
+        return ReceivedConsignment(parsed.path, before.number, False, before.acknowledged, before.answers)
+    check_number(consignment, state, where)  # 4
     try:
-        check_acknowledged(said, {one.seq: one.digest for one in reports_written(site)}, where)  # 5
+        check_acknowledged(consignment, {one.seq: one.digest for one in reports_written(site)}, where)  # 5
     except RefusedError as error:
-        _alarm(site, said, error)
+        _alarm(site, consignment, error)
         raise
-    carried = verify_carried(site, said, where)  # 6
-    answers = answer_requests(said.requests, _handlers(site))
+    carried = verify_carried(site, consignment, where)  # 6
+    answers = answer_requests(consignment.requests, _handlers(site))
     site.record(  # 7
         Consigned(
-            number=said.number,
-            digest=site.keep_document(seen.raw),
-            issued_at=said.issued_at,
-            challenge=said.challenge_digest,
-            acknowledged=said.acknowledged.seq if said.acknowledged else None,
-            acknowledged_digest=said.acknowledged.digest if said.acknowledged else None,
-            newest=said.newest,
+            number=consignment.number,
+            digest=site.keep_document(parsed.raw),
+            issued_at=consignment.issued_at,
+            challenge=consignment.challenge_digest,
+            acknowledged=consignment.acknowledged.seq if consignment.acknowledged else None,
+            acknowledged_digest=consignment.acknowledged.digest if consignment.acknowledged else None,
+            newest=consignment.newest,
             answers=answers,
             authorisations=tuple(site.keep_document(one.raw) for one in carried),
         )
     )
-    acknowledged = said.acknowledged.seq if said.acknowledged else None
+    acknowledged = consignment.acknowledged.seq if consignment.acknowledged else None
     return ReceivedConsignment(
-        seen.path, said.number, True, acknowledged, answers, tuple(authorisation_status(site, one) for one in carried)
+        parsed.path,
+        consignment.number,
+        True,
+        acknowledged,
+        answers,
+        tuple(authorisation_status(site, one) for one in carried),
     )
 
 
-def check_for(said: Consignment, state: SiteState, where: str) -> None:
+def check_for(consignment: Consignment, state: SiteState, where: str) -> None:
     """Raises RefusedError unless it is for this very site."""
-    if said.site != state.site:  # D-5.3
+    if consignment.site != state.site:  # D-5.3
         raise RefusedError(
-            f"for {said.site}, this is {state.site}",
+            f"for {consignment.site}, this is {state.site}",
             where=where,
             remedy="take it to that site",
             finding="consignment-other-site",
         )
     # What was sent before home heard of a rotation is for this site all the same; a renewed key is another line.
-    if said.site_key not in {state.site_key.keyid, *(one.key.keyid for one in state.reports.former_keys)}:
+    if consignment.site_key not in {state.site_key.keyid, *(one.key.keyid for one in state.reports.former_keys)}:
         raise RefusedError(
-            f"for a site with key {said.site_key[:16]}, this one has {state.site_key.keyid[:16]}",
+            f"for a site with key {consignment.site_key[:16]}, this one has {state.site_key.keyid[:16]}",
             where=where,
             remedy="it was made for a former set-up of this site; ask support for one for this key",
             finding="consignment-other-key",
         )
 
 
-def check_number(said: Consignment, state: SiteState, where: str) -> None:
+def check_number(consignment: Consignment, state: SiteState, where: str) -> None:
     """Raises RefusedError unless its number is above the last one's."""
-    if said.number <= state.reports.consignment:  # D-5.3
+    if consignment.number <= state.reports.consignment:  # D-5.3
         raise RefusedError(
-            f"consignment {said.number}, this site has taken in {state.reports.consignment}",
+            f"consignment {consignment.number}, this site has taken in {state.reports.consignment}",
             where=where,
             remedy="an old one is worth nothing; the newest medium has a newer one",
             finding="consignment-old",
         )
 
 
-def check_acknowledged(said: Consignment, reported: dict[int, str], where: str) -> None:
+def check_acknowledged(consignment: Consignment, reported: dict[int, str], where: str) -> None:
     """Raises RefusedError when it acknowledges a report that this site did not write."""
-    one = said.acknowledged
+    one = consignment.acknowledged
     if one is not None and reported.get(one.seq) != one.digest:
         raise RefusedError(
             f"acknowledges report {one.seq} as {one.digest[:19]}, here it is {reported.get(one.seq, 'unknown')[:19]}",
@@ -193,8 +182,8 @@ def _events(site: Site) -> list[Event]:
     return [entry.record.event for entry in read_journal(site.path / "journal")[0]]
 
 
-def _alarm(site: Site, said: Consignment, error: WaybillError) -> None:
+def _alarm(site: Site, consignment: Consignment, error: WaybillError) -> None:
     """Home must hear of it, once."""
-    one = said.acknowledged
+    one = consignment.acknowledged
     if one is not None and all(alarm.digest != one.digest for alarm in site.state.alarms):
         site.record(Alarm(code="acknowledgement-unknown", digest=one.digest, detail=error.problem))

@@ -5,8 +5,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from content.bundle.archive import BLOCK, header
-from content.bundle.head import OCI_LAYOUT, open_head
+from content.bundle.head import open_head
 from content.trust.head import verify_head
 from manifests.authored.handwritten import parse_handwritten
 from manifests.authored.policy_yaml import compile_policy
@@ -19,8 +18,8 @@ from manifests.words.canonical import encode
 from manifests.words.digest import NAME, digest_of
 from manifests.words.errors import RefusedError, UntrustedError, UsageError
 from manifests.words.units import parse_duration, parse_size
-from verifier.intake.bundles import files_below, find_bundles, looks_like_bundle
-from verifier.intake.trust_files import kind_of
+from verifier.intake.bundles import find_bundles
+from verifier.intake.scan import scan, scan_folder
 from verifier.site.disk import Disk
 from verifier.site.host import Host
 from verifier.site.journal.chain import Journal
@@ -92,17 +91,12 @@ def read_offer(media: Path, fingerprint: str, channel: str | None) -> VendorOffe
 def _root_documents(media: Path) -> tuple[bytes, ...]:
     """The root documents of a file, or of a folder that holds no bundle; oldest first."""
     if media.is_file():
-        return () if _is_bundle(media) else (read_capped(media, MAX_ROOT),)
-    files = list(files_below(media))
-    if any(looks_like_bundle(one) for one in files):
+        return () if scan(media.resolve()) == "bundle" else (read_capped(media, MAX_ROOT),)
+    files = list(scan_folder(media))
+    if any(kind == "bundle" for _, kind in files):
         return ()
-    found = {read_capped(one, MAX_ROOT) for one in files if kind_of(one) == "root"}
-    return tuple(sorted(found, key=lambda data: parse_root(data, str(media)).root.version))
-
-
-def _is_bundle(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(BLOCK) == header("oci-layout", len(OCI_LAYOUT))
+    documents = {read_capped(file, MAX_ROOT) for file, kind in files if kind == "root"}
+    return tuple(sorted(documents, key=lambda data: parse_root(data, str(media)).root.version))
 
 
 def enroll(

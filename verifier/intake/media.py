@@ -1,22 +1,23 @@
-"""Everything of ours on what came: roots, lists, consignments, bundles, answers. Known by content, not by name."""
+"""Take in everything of ours that came on a medium: roots, lists, consignments, bundles, answers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any  # the values of JSON
 
-from manifests.words.errors import MalformedError, RefusedError, UntrustedError, WaybillError
-from verifier.approval.answers import ReceivedAnswer, is_answer, receive_answer
+from manifests.words.errors import AttentionError, MalformedError, RefusedError, UntrustedError, WaybillError
+from verifier.approval.answers import ReceivedAnswer, receive_answer
 from verifier.change.driver_steps import LoadDriver
-from verifier.intake.bundles import ReceivedBundle, files_below, looks_like_bundle, receive_bundle
+from verifier.intake.bundles import ReceivedBundle, receive_bundle
 from verifier.intake.consignments import (
     ParsedConsignment,
     ReceivedConsignment,
-    is_consignment,
     peek_consignment_file,
     receive_consignment,
 )
-from verifier.intake.trust_files import ReceivedTrust, TrustFile, kind_of, receive_trust
+from verifier.intake.scan import FileKind, scan, scan_folder
+from verifier.intake.trust_files import ReceivedTrust, TrustFile, receive_trust
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.folder import Site
 from verifier.site.vendor_access import check_served
@@ -25,7 +26,7 @@ from verifier.site.vendor_trust import Notify, silent
 ShowProgress = Callable[[Path], AbstractContextManager[Callable[[int], None]]]
 
 
-@dataclass(frozen=True)
+@dataclass
 class ReceivedMedia:
     """What was taken in.
 
@@ -33,24 +34,116 @@ class ReceivedMedia:
         trust: What came of root documents and revocation lists that came alone.
         answers: What approvers elsewhere said to a request of this site.
         others: How many consignments and answers were for other sites.
-        unread: What claims to be a consignment and cannot be read; for whom it was, nobody can say.
-        refused: Why a consignment was not taken in; the rest was, all the same.
+        unread: Files that claim to be a document of ours and cannot be read; the site they were for is unknown.
+        refused: Why a document was not taken in; the rest was taken in all the same.
     """
 
-    taken: tuple[ReceivedBundle, ...]
-    consignments: tuple[ReceivedConsignment, ...]
-    answers: tuple[ReceivedAnswer, ...]
-    trust: ReceivedTrust
-    others: int
-    unread: tuple[WaybillError, ...]
-    refused: tuple[WaybillError, ...]
+    bundles: list[ReceivedBundle] = field(default_factory=list)
+    consignments: list[ReceivedConsignment] = field(default_factory=list)
+    answers: list[ReceivedAnswer] = field(default_factory=list)
+    trust: ReceivedTrust = field(default_factory=ReceivedTrust)
+    others: int = 0
+    unread: list[WaybillError] = field(default_factory=list)
+    refused: list[WaybillError] = field(default_factory=list)
+
+    @property
+    def error(self) -> WaybillError | None:
+        """The first refusal; else that a file cannot be read."""
+        if self.refused or not self.unread:
+            return self.refused[0] if self.refused else None
+        return AttentionError(
+            f"{len(self.unread)} damaged documents may have been for this site",
+            where=self.unread[0].where,
+            remedy="ask the courier for another copy",
+            finding="consignment-unread",
+        )
+
+    def as_text(self, *, verbose: bool) -> list[str]:
+        """One line for each thing that came, and what is to be known about it; all findings if ``verbose``."""
+        lines = _trust_lines(self.trust)
+        for bundle in self.bundles:
+            lines.append(f"{_received(bundle.new)}: {bundle.item}  {bundle.release}")
+            lines += [f"  {finding.line()}" for finding in bundle.findings if verbose or finding.level != "ok"]
+        for consignment in self.consignments:
+            lines.append(f"{_received(consignment.new)}: consignment {consignment.number}")
+            lines += [f"  {authorisation.text}" for authorisation in consignment.authorisations]
+            if consignment.acknowledged is not None:
+                lines.append(f"  support holds report {consignment.acknowledged}")
+            for answer in consignment.answers:
+                lines.append(f"  request {answer.request}, {answer.handler}: {answer.outcome.replace('-', ' ')}")
+        for verdict in self.answers:
+            kind = "approval" if verdict.verdict == "approve" else "rejection"
+            lines.append(f"{_received(verdict.new)}: {kind} of {verdict.item} by {verdict.person} ({verdict.role})")
+        if self.others:
+            lines.append(f"not taken in: {self.others} for other sites")
+        return lines + [f"cannot be read: {error}" for error in self.unread]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "received": [
+                {
+                    "item": bundle.item,
+                    "version": bundle.version,
+                    "release": bundle.release,
+                    "new": bundle.new,
+                    "path": str(bundle.path),
+                }
+                for bundle in self.bundles
+            ],
+            "consignments": [_consignment_dict(consignment) for consignment in self.consignments],
+            "answers": [{**vars(answer), "path": str(answer.path)} for answer in self.answers],
+            "roots": [
+                {
+                    "version": root.version,
+                    "fingerprint": root.fingerprint,
+                    "joins": [list(pair) for pair in root.change.joins],
+                    "leaves": [list(pair) for pair in root.change.leaves],
+                }
+                for root in self.trust.roots
+            ],
+            "revocations": [
+                {"version": changed.version, "new": changed.new, "ignored": changed.ignored}
+                for changed in self.trust.lists
+            ],
+            "for_other_sites": self.others,
+            "unread": [str(error) for error in self.unread],
+        }
+
+
+def _received(new: bool) -> str:
+    return "received" if new else "known already"
+
+
+def _consignment_dict(consignment: ReceivedConsignment) -> dict[str, Any]:
+    return {
+        "number": consignment.number,
+        "new": consignment.new,
+        "acknowledged": consignment.acknowledged,
+        "path": str(consignment.path),
+        "requests": {answer.request: answer.outcome for answer in consignment.answers},
+        "authorisations": {str(status.number): status.finding for status in consignment.authorisations},
+    }
+
+
+def _trust_lines(trust: ReceivedTrust) -> list[str]:
+    """Root documents and lists that came alone; who joined and left was said before they were in force."""
+    lines = [f"in force: root {root.version}  {root.fingerprint}" for root in trust.roots]
+    for changed in trust.lists:
+        lines.append(f"in force: revocation list {changed.version}" if changed.new else f"ignored: {changed.ignored}")
+    if trust.known:
+        lines.append(f"known already: {trust.known} root documents or revocation lists")
+    if trust.others:
+        lines.append(f"not taken in: {trust.others} of other vendors")
+    return lines
 
 
 @dataclass(frozen=True)
-class _ClaimedFiles:
+class _ScannedFile:
     """Attributes: named: A person named this very file, so it is for this site or an error."""
 
     path: Path
+    kind: FileKind
     named: bool
 
 
@@ -77,121 +170,105 @@ def receive_media(
         MalformedError: Nothing of ours is there.
         WaybillError: A bundle is refused; what came before it was taken in.
     """
-    bundles: list[Path] = []
-    notes: list[_ClaimedFiles] = []
-    said: list[_ClaimedFiles] = []
-    lone: list[TrustFile] = []
-    for path in paths:
-        found = list(_find(path))
-        if not found:
-            raise MalformedError(
-                "no bundle, consignment, root document, revocation list or answer here",
-                where=str(path),
-                remedy="name the file itself, or another folder",
-                finding="nothing-found",
-            )
-        kinds = [(one, kind_of(one.path)) for one in found]
-        lone += [TrustFile(one.path, kind, one.named) for one, kind in kinds if kind]
-        for one in (one for one, kind in kinds if not kind):
-            if is_consignment(one.path):
-                notes.append(one)
-            elif is_answer(one.path):
-                said.append(one)
-            else:
-                bundles.append(one.path)
-    if lone or notes or bundles:
+    files = [file for path in paths for file in _scan_path(path)]
+    trust_files = [
+        TrustFile(file.path, file.kind, file.named) for file in files if file.kind in ("root", "revocations")
+    ]
+    # A named file of no known kind is read as a bundle: that reader says what is wrong with it.
+    bundles = [file.path for file in files if file.kind in ("bundle", "other")]
+    answers = [file for file in files if file.kind == "answer"]
+    if len(answers) < len(files):
         check_served(site.state)
-    refused: list[WaybillError] = []
-    trust = receive_trust(site, lone, say)  # 1
-    seen, others, unread = _sort(site, notes)
-    arrived, later = _receive(site, seen, refused, say)  # 2
-    taken = []
+    media = ReceivedMedia(trust=receive_trust(site, trust, say))  # 1
+    consignments = _parse_consignments(site, [file for file in files if file.kind == "consignment"], media)
+    later = _receive_consignments(site, consignments, media, say)  # 2
     for path in bundles:  # 3
         with watch(path) as advance:
-            taken.append(receive_bundle(site, path, keep=keep, advance=advance, say=say))
-    if later and (taken or trust.roots):
-        more, later = _receive(site, [one for one, _ in later], refused, say)  # 4
-        arrived += more
-    again = receive_trust(site, [one for one, _ in trust.later], say)
-    trust.roots += again.roots
-    trust.lists += again.lists
-    trust.known += again.known
-    refused += [*trust.refused, *again.refused, *(error for _, error in again.later)]
-    refused += [error for _, error in later]
-    answers, strange = _answers(site, said, load, refused)  # 5
-    return ReceivedMedia(
-        tuple(taken), tuple(arrived), answers, trust, others + strange, (*trust.unread, *unread), tuple(refused)
-    )
+            media.bundles.append(receive_bundle(site, path, keep=keep, advance=advance, say=say))
+    if later and (media.bundles or media.trust.roots):
+        later = _receive_consignments(site, [consignment for consignment, _ in later], media, say)  # 4
+    _retry_trust(site, media, say)
+    media.refused += [error for _, error in later]
+    _receive_answers(site, answers, media, load)  # 5
+    media.unread[:0] = media.trust.unread
+    return media
 
 
-def _find(path: Path) -> Iterator[_ClaimedFiles]:
+def _scan_path(path: Path) -> list[_ScannedFile]:
     if not path.is_dir():
-        # Not a consignment: then it is to be a bundle, and its reader says what is wrong with it.
-        yield _ClaimedFiles(path, named=True)
-        return
-    for one in files_below(path):
-        if kind_of(one) or is_consignment(one) or is_answer(one) or looks_like_bundle(one):
-            yield _ClaimedFiles(one, named=False)
+        return [_ScannedFile(path, scan(path), named=True)]
+    files = [_ScannedFile(file, kind, named=False) for file, kind in scan_folder(path)]
+    if not files:
+        raise MalformedError(
+            "the folder holds no bundle, consignment, root document, revocation list or answer",
+            where=str(path),
+            remedy="name the file itself, or another folder",
+            finding="nothing-found",
+        )
+    return files
 
 
-def _sort(site: Site, notes: list[_ClaimedFiles]) -> tuple[list[ParsedConsignment], int, tuple[WaybillError, ...]]:
-    """Those that claim to be for this site or were named, oldest first; how many others; what cannot be read."""
-    seen, others, unread = [], 0, []
-    for note in notes:
+def _parse_consignments(site: Site, files: list[_ScannedFile], media: ReceivedMedia) -> list[ParsedConsignment]:
+    """Those that claim to be for this site or were named, oldest first."""
+    consignments = []
+    for file in files:
         try:
-            one = peek_consignment_file(note.path)
+            consignment = peek_consignment_file(file.path)
         except WaybillError as error:
-            if note.named:
+            if file.named:
                 raise
-            unread.append(error)
+            media.unread.append(error)
             continue
-        if note.named or one.said.site == site.state.site:
-            seen.append(one)
+        if file.named or consignment.claims.site == site.state.site:
+            consignments.append(consignment)
         else:
-            others += 1
-    return sorted(seen, key=lambda one: one.said.number), others, tuple(unread)
+            media.others += 1
+    return sorted(consignments, key=lambda consignment: consignment.claims.number)
 
 
-def _receive(
-    site: Site, seen: list[ParsedConsignment], refused: list[WaybillError], say: Notify
-) -> tuple[list[ReceivedConsignment], list[tuple[ParsedConsignment, WaybillError]]]:
-    arrived: list[ReceivedConsignment] = []
+def _receive_consignments(
+    site: Site, consignments: list[ParsedConsignment], media: ReceivedMedia, say: Notify
+) -> list[tuple[ParsedConsignment, WaybillError]]:
+    """Take them in; those whose signing key may come with a newer root are returned."""
     later: list[tuple[ParsedConsignment, WaybillError]] = []
-    for one in seen:
+    for consignment in consignments:
         try:
-            arrived.append(receive_consignment(site, one, say))
+            media.consignments.append(receive_consignment(site, consignment, say))
         except UntrustedError as error:
             if error.finding == "signature-unknown":
-                later.append((one, error))
+                later.append((consignment, error))
             else:
-                refused.append(error)
+                media.refused.append(error)
         except WaybillError as error:
-            refused.append(error)
-    return arrived, later
+            media.refused.append(error)
+    return later
 
 
-def _answers(
-    site: Site, files: list[_ClaimedFiles], load: LoadDriver, refused: list[WaybillError]
-) -> tuple[tuple[ReceivedAnswer, ...], int]:
-    """Those that are for this site; how many are for others."""
-    taken, others = [], 0
-    for one in files:
+def _retry_trust(site: Site, media: ReceivedMedia, say: Notify) -> None:
+    retried = receive_trust(site, [file for file, _ in media.trust.later], say)
+    media.trust.roots += retried.roots
+    media.trust.lists += retried.lists
+    media.trust.known += retried.known
+    media.refused += [*media.trust.refused, *retried.refused, *(error for _, error in retried.later)]
+
+
+def _receive_answers(site: Site, files: list[_ScannedFile], media: ReceivedMedia, load: LoadDriver) -> None:
+    for file in files:
         try:
-            answer = receive_answer(site, one.path, load)
+            answer = receive_answer(site, file.path, load)
         except WaybillError as error:
-            refused.append(error)
+            media.refused.append(error)
             continue
         if answer is not None:
-            taken.append(answer)
-        elif one.named:
-            refused.append(
+            media.answers.append(answer)
+        elif file.named:
+            media.refused.append(
                 RefusedError(
-                    f"an answer to another site; this is {site.state.site}",
-                    where=str(one.path),
+                    f"the answer is for another site; this is {site.state.site}",
+                    where=str(file.path),
                     remedy="take it to that site",
                     finding="answer-other-site",
                 )
             )
         else:
-            others += 1
-    return tuple(taken), others
+            media.others += 1
