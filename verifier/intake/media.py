@@ -171,7 +171,7 @@ def receive_media(
         WaybillError: A bundle is refused; what came before it was taken in.
     """
     files = [file for path in paths for file in _scan_path(path)]
-    trust_files = [
+    trust = [
         TrustFile(file.path, file.kind, file.named) for file in files if file.kind in ("root", "revocations")
     ]
     # A named file of no known kind is read as a bundle: that reader says what is wrong with it.

@@ -48,7 +48,7 @@ def scan(path: Path) -> FileKind:
         if error.errno != errno.EIO:
             return "other"
         raise HostError(
-            "the medium has an unreadable block: input/output error",
+            "the medium cannot be read: input/output error",
             where=str(path),
             remedy="try another drive, or ask for the medium again",
             finding="medium-unreadable",

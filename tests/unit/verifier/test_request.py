@@ -112,7 +112,7 @@ def told(review: Review) -> object:
 def refusal(place: Place, path: Path) -> WaybillError:
     before = place.open().state.trust.verdicts
     found = receive(place, path)
-    assert (found.answers, place.open().state.trust.verdicts) == ((), before)
+    assert (found.answers, place.open().state.trust.verdicts) == ([], before)
     (error,) = found.refused
     return error
 
@@ -171,7 +171,7 @@ def test_an_answer_comes_back_and_counts(place: Place, tmp_path: Path) -> None:
         ("ops-2", "operator", NEXT, True),
         ("sec-1", "security", NEXT, True),
     ]
-    assert (found.refused, found.others, found.unread) == ((), 0, ())
+    assert (found.refused, found.others, found.unread) == ([], 0, [])
     assert agreed(place) == {"operator": ("ops-2",), "security": ("sec-1",)}
     site = place.open()
     assert ("sec-1", "a backup first") in approval_status(site, approvable_of(site, (NEXT,))).conditions

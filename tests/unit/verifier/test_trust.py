@@ -112,7 +112,7 @@ def test_another_vendors_documents_are_left_alone(place: Place) -> None:
     other = struct_replace(FIRST.root(), vendor="large-works")
     theirs = seal(encode(other), ROOT_TYPE, (ROOT,))
     found, _ = bring(place, ("1", theirs))
-    assert (found.trust.others, found.refused) == (1, ())
+    assert (found.trust.others, found.refused) == (1, [])
 
 
 def test_an_older_medium_is_judged_with_the_newest_root_that_is_known(place: Place) -> None:
