@@ -171,9 +171,7 @@ def receive_media(
         WaybillError: A bundle is refused; what came before it was taken in.
     """
     files = [file for path in paths for file in _scan_path(path)]
-    trust = [
-        TrustFile(file.path, file.kind, file.named) for file in files if file.kind in ("root", "revocations")
-    ]
+    trust = [TrustFile(file.path, file.kind, file.named) for file in files if file.kind in ("root", "revocations")]
     # A named file of no known kind is read as a bundle: that reader says what is wrong with it.
     bundles = [file.path for file in files if file.kind in ("bundle", "other")]
     answers = [file for file in files if file.kind == "answer"]
