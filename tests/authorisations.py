@@ -17,7 +17,7 @@ from tests.consignments import consignment_for, signed
 from tests.place import Place
 from tests.vendor import ROLLBACK, Vendor
 from verifier.intake.consignments import ReceivedConsignment, peek_consignment_file, receive_consignment
-from verifier.site.journal.state import Generation
+from verifier.site.journal.installs import Generation
 
 SITE = "northern-grid/small/production/east"
 

@@ -33,7 +33,8 @@ from verifier.site.generations import Installed, read_generation, read_installed
 from verifier.site.journal.chain import Entry, read_journal
 from verifier.site.journal.events import Approved, Confirmed, Planned, TimeAcknowledged
 from verifier.site.journal.fold import fold
-from verifier.site.journal.state import Generation, SiteState
+from verifier.site.journal.installs import Generation
+from verifier.site.journal.state import SiteState
 from verifier.site.journal.transitions import RESTING, TRIAL, PartRecord, State
 from verifier.site.release_heads import read_kept_head
 from verifier.site.report_files import read_report, report_path
@@ -274,7 +275,7 @@ def _backed_up(site: Site) -> str:
     if now is None or not now.planned.document or now.state not in (State.BACKED_UP, State.MIGRATING, *TRIAL):
         return ""
     number = now.planned.document
-    deeds = [one for one in site.state.installs.deeds_of(number) if isinstance(one, PartRecord)]
+    deeds = [one for one in site.state.installs.part_history(number) if isinstance(one, PartRecord)]
     if not any(one.act == "migrate" for one in deeds):
         return ""
     made = {one.name: one for one in deeds if one.act == "backup" and one.result == "done"}

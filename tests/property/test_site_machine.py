@@ -28,7 +28,7 @@ from tests.migrating import FakePrograms, Migrating, database, migrating, put_da
 from tests.place import Place, make_place
 from verifier.site.folder import Site
 from verifier.site.generations import Installed
-from verifier.site.journal.state import Generation
+from verifier.site.journal.installs import Generation
 from verifier.site.journal.transitions import Apply, BackupRecord, NextPart, State
 
 COUNT = 4

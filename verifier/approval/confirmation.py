@@ -12,7 +12,7 @@ from manifests.words.time import optional_time
 from verifier.approval.verdicts import keep_verdict, person_of_key, sign_verdict
 from verifier.site.folder import Site
 from verifier.site.journal.events import TimeAcknowledged
-from verifier.site.journal.state import Transaction
+from verifier.site.journal.installs import Transaction
 
 
 def trial_plan(site: Site, now: Transaction) -> Plan:

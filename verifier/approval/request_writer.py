@@ -167,7 +167,7 @@ def _collect(
         documents=documents,
         said=tuple(shelf.put(one.raw) for one in verdicts_on(site, site.policy, asked.plan)),
         proposers=asked.proposers,
-        emergency=tuple(Spare(rule=one.rule, uses_left=one.uses_left) for one in standing.emergency),
+        emergency=tuple(Spare(rule=one.rule, uses_left=one.uses_left) for one in standing.emergency if one.rule),
         work=_texts(matter.work),
         more_leaves=_texts(matter.more_leaves),
         rooms=None if matter.rooms is None else tuple(_space(one) for one in matter.rooms),

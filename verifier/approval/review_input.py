@@ -27,7 +27,7 @@ from verifier.change.values import Change
 from verifier.rules.agreement import tight_roles
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
-from verifier.site.journal.state import Generation
+from verifier.site.journal.installs import Generation
 from verifier.site.release_heads import read_kept_head
 from verifier.site.report_files import read_report, report_history, reports_to_carry
 from verifier.site.store import get_blob
@@ -123,7 +123,7 @@ def _left_before(site: Site, hops: tuple[Change, ...]) -> list[Finding]:
     """What became of these releases the last time that they ran here."""
     found = []
     for hop in hops:
-        left = site.state.installs.left_before(hop.planned.release) if hop.action == "install" else None
+        left = site.state.installs.last_rollback_from(hop.planned.release) if hop.action == "install" else None
         if left is not None:
             found.append(Finding("left-before", "warning", f"{hop.release.version}: {left.words}"))
     return found

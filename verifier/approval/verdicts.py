@@ -104,7 +104,7 @@ def verdicts_on(site: Site, policy: Policy, plan: Plan) -> tuple[SignedApproval,
     return tuple(found)
 
 
-def approval_status(site: Site, asked: Approvable, rule: str = "") -> ApprovalStatus:
+def approval_status(site: Site, asked: Approvable, rule: str | None = None) -> ApprovalStatus:
     """Who must agree to it, who has, and what was said that counts no more.
 
     Args:

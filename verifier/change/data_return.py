@@ -16,7 +16,7 @@ from verifier.change.rollback_script import plan_undo
 from verifier.runtime.migrations import check_backup
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
-from verifier.site.journal.state import Generation
+from verifier.site.journal.installs import Generation
 from verifier.site.journal.transitions import Blocked, NextPart, Restore, Undo
 from verifier.site.store import missing_blobs
 
@@ -57,7 +57,7 @@ def plan_data_return(site: Site, target: Generation, running: Generation, item: 
     undone = [
         (generation, parts)
         for generation in left
-        if installs.deeds_of(generation.number) and (parts := _parts_to_undo(site, generation))
+        if installs.part_history(generation.number) and (parts := _parts_to_undo(site, generation))
     ]
     if not undone:
         return DataReturn()
@@ -96,7 +96,7 @@ def plan_data_return(site: Site, target: Generation, running: Generation, item: 
 
 def _parts_to_undo(site: Site, generation: Generation) -> tuple[NextPart, ...]:
     document = read_rollback(site, read_installed(site, generation).release)
-    return plan_undo(document, site.state.installs.deeds_of(generation.number))
+    return plan_undo(document, site.state.installs.part_history(generation.number))
 
 
 def _check_data_present(lineage: tuple[Generation, ...], item: str) -> None:

@@ -17,7 +17,7 @@ from verifier.change.data_return import changes_data
 from verifier.change.documents import read_contract, read_rollback
 from verifier.change.driver_steps import DriverStep, LoadDriver, driver_steps
 from verifier.change.values import CONFIG, Base, Change, planned_by
-from verifier.rules.change_kinds import Before, check_release, kinds_of, lets_more_leave
+from verifier.rules.change_kinds import ConfiguredRelease, check_release, kinds_of, lets_more_leave
 from verifier.rules.time import check_dates, effective_now
 from verifier.site.blobs import blob_path
 from verifier.site.facts import facts_of, proposed_channel
@@ -107,7 +107,7 @@ def _base(site: Site) -> Base:
 def _base_after(hop: Change) -> Base:
     planned = hop.planned
     return Base(
-        before=Before(
+        before=ConfiguredRelease(
             release=hop.release,
             digest=planned.release,
             config=planned.config,
@@ -208,11 +208,13 @@ def _install(site: Site, wanted: _Installation) -> Change:
     more = () if former is None else lets_more_leave(former, wanted.proposal.site, contract)
     kinds = kinds_of(
         before,
-        release,
-        wanted.head.release_digest,
+        ConfiguredRelease(
+            release=release,
+            digest=wanted.head.release_digest,
+            config=None if config is None else digest_of(config),
+            settings=digest_of(settings),
+        ),
         contract=base.contract,
-        config=None if config is None else digest_of(config),
-        settings=digest_of(settings),
         irreversible=rollback.class_ == "irreversible",
         channel=base.channel,
         more_leaves=bool(more),
@@ -254,13 +256,13 @@ def _install(site: Site, wanted: _Installation) -> Change:
     )
 
 
-def before_change(site: Site) -> Before | None:
+def before_change(site: Site) -> ConfiguredRelease | None:
     """Return what runs now, as the kinds of a change are judged against it; None before the first install."""
     running = site.state.installs.running
     if running is None:
         return None
     installed = read_installed(site, running)
-    return Before(
+    return ConfiguredRelease(
         release=installed.release,
         digest=running.release,
         config=running.config,

@@ -9,7 +9,8 @@ from typing import Literal
 from manifests.documents.rollback import Rollback
 from verifier.change.rollback_script import next_part
 from verifier.site.journal.events import Act
-from verifier.site.journal.state import SiteState, Transaction
+from verifier.site.journal.installs import Transaction
+from verifier.site.journal.state import SiteState
 from verifier.site.journal.transitions import (
     BEFORE_CHANGE,
     Apply,
@@ -214,7 +215,7 @@ def _after_change(
             return RunAct("settle")
         case State.ROLLING_BACK:
             if transaction.retreats >= MAX_RETREATS + transaction.asked:
-                detail = f"the rollback failed {transaction.retreats} times: {transaction.detail}"
+                detail = f"the rollback failed {transaction.retreats} times: {transaction.detail or transaction.code}"
                 return MarkInconsistent("retreat-failed", detail[:1000])
             return _retreat(script)
     raise AssertionError(transaction.state)
@@ -252,7 +253,7 @@ def _next_document_part(transaction: Transaction, observed: DiskState, script: R
             return MarkInconsistent(code, detail)
         case GoBack(code, _):
             # A part that failed recorded its finding; one that was interrupted could not, so it is recorded here.
-            finding = code if transaction.code in ("", "interrupted") else None
+            finding = code if transaction.code in (None, "interrupted") else None
             migrating = transaction.state == State.MIGRATING
             return _retreat(script, finding) if migrating else RunAct("resume", code=finding)
         case Settled():

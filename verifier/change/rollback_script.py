@@ -59,7 +59,7 @@ class _History:
             case "backup":
                 self.made.pop(name, None)
                 self.tried.discard(name)
-                if done:
+                if done and deed.digest is not None:
                     self.made[name] = BackupRecord(name, deed.digest, deed.size)
             case "try":
                 (self.tried.add if done else self.tried.discard)(name)

@@ -9,7 +9,7 @@ from manifests.documents.plan import Plan
 from manifests.documents.release import Release
 from manifests.documents.rollback import Rollback
 from verifier.change.data_return import DataReturn
-from verifier.rules.change_kinds import Before
+from verifier.rules.change_kinds import ConfiguredRelease
 from verifier.site.generations import Installed
 from verifier.site.journal.events import Action, Planned
 from verifier.trust.findings import Finding
@@ -85,7 +85,7 @@ class Base:
         source, target: Numbers of the generation that runs before, 0 for none, and of the one to make.
     """
 
-    before: Before | None
+    before: ConfiguredRelease | None
     contract: str | None
     channel: str
     source: int

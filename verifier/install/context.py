@@ -16,7 +16,7 @@ from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_installed
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Act, Event, Intent, Outcome
-from verifier.site.journal.state import Transaction
+from verifier.site.journal.installs import Transaction
 from verifier.site.journal.transitions import BackupRecord, NextPart
 
 
@@ -103,7 +103,7 @@ class ActContext:
             # The earlier process may have died before the link reached the disk.
             self.site.disk.sync_folder(self.site.path)
         code = "ok" if result == "done" else "interrupted"
-        step = self.transaction.part or None
+        step = self.transaction.part
         self.write(Outcome(act=act, step=step, result=result, code=code, detail="found by a later process"))
 
     @cached_property

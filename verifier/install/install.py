@@ -99,7 +99,7 @@ def install(site: Site, request: InstallRequest, runtime: Runtime) -> InstallRes
     # Of all releases: what a later one lacks is known before the first is installed.
     steps = [driver_steps_for(site, hop, runtime.load) for hop in route.hops]
     rule = request.emergency_rule or _rule_in_use(site, route)  # 3
-    approvals = approval_status(site, route, rule or "")
+    approvals = approval_status(site, route, rule)
     require(approvals, " ".join(request.items))
     time = effective_now(site.host.now(), site.state.trust.time_floor)
     reason = check_window(site.policy.windows, time, request.outside_window)

@@ -16,7 +16,7 @@ from verifier.change.values import Change
 from verifier.install.machine import DriveRequest, drive
 from verifier.install.wiring import Runtime
 from verifier.site.folder import Site
-from verifier.site.journal.state import Generation
+from verifier.site.journal.installs import Generation
 from verifier.site.journal.transitions import BEFORE_CHANGE, State
 
 # Writes the report after a change: gets the site and the kind of change, returns where the report is.
@@ -157,7 +157,8 @@ def result_of(
         )
     if error is None and transaction is not None and transaction.state == State.CONFIRMED:
         error = AttentionError(
-            f"generation {transaction.planned.target} is confirmed, but cleaning up failed: {transaction.detail}",
+            f"generation {transaction.planned.target} is confirmed, but cleaning up failed: "
+            f"{transaction.detail or transaction.code}",
             where="store",
             remedy="run `waybill recover`; it cleans up again",
             finding="unsettled",

@@ -21,7 +21,7 @@ from verifier.rules.agreement import require
 from verifier.site.folder import Site
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Approved, Note
-from verifier.site.journal.state import Transaction
+from verifier.site.journal.installs import Transaction
 from verifier.site.journal.transitions import TRIAL, State
 from verifier.site.store import missing_blobs
 

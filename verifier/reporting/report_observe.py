@@ -22,7 +22,7 @@ from verifier.site.folder import EVIDENCE, Site
 from verifier.site.generations import Installed, read_installed, read_running
 from verifier.site.journal.chain import read_journal
 from verifier.site.journal.events import Outcome
-from verifier.site.journal.state import Generation
+from verifier.site.journal.installs import Generation
 from verifier.site.keys import succession_of
 from verifier.site.release_heads import running_revoked
 from verifier.site.report_files import enrolment_of, read_report

@@ -1,6 +1,6 @@
 """Who must agree to a change, who has, and who is missing. Pure: the policy in force and the verdicts decide.
 
-People are counted, not keys; the last word of a person on a plan is the one that counts.
+People are counted, not keys. Of several verdicts of one person on a plan the last one counts.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -12,18 +12,18 @@ from manifests.documents.plan import Plan
 from manifests.documents.policy import KINDS, ChangeRule, Person, Policy
 from manifests.words.errors import RefusedError, WaitingError
 
-# What helps where those who brought a change are the ones who would have to agree.
-OTHERS = "another account brings it with waybill receive, or a new policy lists more people"
+# The remedy where the people who proposed a change are the only ones who could approve it.
+OTHERS = "bring it with `waybill receive` under another account, or list more people in a new policy"
 
 
 class Approvable(Protocol):
-    """What people are asked to agree to.
+    """What people are asked to approve.
 
     Attributes:
-        proposers: Accounts that brought it; empty where nobody is held to be the proposer.
-        severities: Of the advisories that it fixes, as the vendor signed; ``classes``: how it can be left. An emergency
-            rule looks at both; without classes none applies.
-        then: The verb that does it once they agree.
+        proposers: Accounts that proposed it; empty where nobody is held to be the proposer.
+        severities: Severities of the advisories that it fixes, as the vendor signed.
+        classes: Rollback classes of the releases. Emergency rules look at both; without classes none applies.
+        then: The command that does it after approval, without ``waybill``.
     """
 
     @property
@@ -41,13 +41,13 @@ class Approvable(Protocol):
 
 
 def named(asked: Approvable) -> str:
-    """What people type to name it: the item, or several releases in order."""
+    """Return what people type to name it: the item, or several releases in order."""
     return asked.then.removeprefix("install ") if asked.then.startswith("install ") else asked.item
 
 
 @dataclass(frozen=True)
 class ApprovalRequest:
-    """Something that is asked and that is about no release: an export, an offboarding."""
+    """A request for approval that is about no release: an export, an offboarding."""
 
     item: str
     plan: Plan
@@ -59,10 +59,10 @@ class ApprovalRequest:
 
 @dataclass(frozen=True)
 class RoleApprovals:
-    """One role: how many are needed, and the people who agreed.
+    """One role: how many approvals are needed, and the people who gave one.
 
     Attributes:
-        can: How many people of the role could agree to this; those who brought it may not count.
+        can: How many people of the role may approve this; its proposers may not count.
     """
 
     role: str
@@ -80,13 +80,13 @@ class RoleApprovals:
 
     @property
     def counted(self) -> str:
-        stuck = "" if self.can >= self.need else f", and only {self.can} could: who brought it does not count"
-        return f"{self.have} of {self.need}{stuck}"
+        limit = "" if self.can >= self.need else f"; only {self.can} can approve, proposers do not count"
+        return f"{self.have} of {self.need}{limit}"
 
 
 @dataclass(frozen=True)
 class Void:
-    """A verdict on this item that counts no more.
+    """A verdict on this item that no longer counts.
 
     Attributes:
         finding: ``approval-person-left``, ``approval-older-policy`` or ``approval-other-plan``.
@@ -100,17 +100,18 @@ class Void:
 
 @dataclass(frozen=True)
 class ApprovalStatus:
-    """Where an item stands.
+    """Which approvals an item has, and which it lacks.
 
     Attributes:
         approvals: The envelopes that are counted.
-        rejected: People who said no; ``vetoed``: those of them whose role ends it.
-        not_counted: People who agreed and do not count, because they proposed it.
-        conditions: (person, words) of those who agreed under one.
-        rule: Name of the emergency rule that is asked instead of the ordinary ones; empty for those.
-        uses_left: Of that rule, this one included.
-        emergency: Where it would stand by each emergency rule that somebody could ask for instead.
-        void: What was said about another plan of this item.
+        rejected: People who rejected it.
+        vetoed: Those of them whose role may stop it.
+        not_counted: People who approved and do not count, because they proposed it.
+        conditions: (person, condition) of those who approved under one.
+        rule: Name of the emergency rule that is used instead of the ordinary rules; None for those.
+        uses_left: Remaining uses of that rule, this one included.
+        emergency: The status under each emergency rule that could be used instead.
+        void: Verdicts on other plans of this item.
     """
 
     roles: tuple[RoleApprovals, ...]
@@ -119,7 +120,7 @@ class ApprovalStatus:
     vetoed: tuple[str, ...]
     not_counted: tuple[str, ...]
     conditions: tuple[tuple[str, str], ...] = ()
-    rule: str = ""
+    rule: str | None = None
     uses_left: int = 0
     emergency: tuple["ApprovalStatus", ...] = ()
     void: tuple[Void, ...] = ()
@@ -130,17 +131,17 @@ class ApprovalStatus:
 
     @property
     def possible(self) -> bool:
-        """Whether there are people enough who could agree."""
+        """Whether enough people exist who may approve."""
         return all(one.can >= one.need for one in self.roles)
 
     @property
     def missing(self) -> str:
-        """Who is still to be asked, in words."""
+        """The missing approvals in words, for example ``1 operator, 1 security``."""
         return ", ".join(f"{one.missing} {one.role}" for one in self.roles if one.missing)
 
 
 def roles_needed(policy: Policy, kinds: Iterable[ChangeRule]) -> dict[str, int]:
-    """The most that any of the kinds asks, role by role."""
+    """Return for each role the highest number of approvals that any of the kinds requires."""
     needs: dict[str, int] = {}
     for kind in kinds:
         for role, count in policy.rules[kind].items():
@@ -149,51 +150,51 @@ def roles_needed(policy: Policy, kinds: Iterable[ChangeRule]) -> dict[str, int]:
 
 
 def tight_roles(policy: Policy) -> tuple[tuple[str, int, tuple[ChangeRule, ...]], ...]:
-    """Roles of which some rule needs every person: (role, people, kinds of those rules)."""
+    """Return the roles of which some rule needs every person: (role, people, kinds of those rules)."""
     listed = [one.role for one in policy.people.values()]
-    found = []
+    tight = []
     for role in sorted(set(listed)):
         kinds = tuple(kind for kind in KINDS if policy.rules[kind].get(role, 0) >= listed.count(role))
         if kinds:
-            found.append((role, listed.count(role), kinds))
-    return tuple(found)
+            tight.append((role, listed.count(role), kinds))
+    return tuple(tight)
 
 
 def count_approvals(
     policy: Policy,
     needs: Mapping[str, int],
-    said: Iterable[SignedApproval],
+    verdicts: Iterable[SignedApproval],
     proposers: Collection[str] = (),
     *,
-    rule: str = "",
+    rule: str | None = None,
     uses_left: int = 0,
 ) -> ApprovalStatus:
     """Count the verdicts on one plan, oldest first, each verified against ``policy``.
 
     Args:
         needs: How many people of which roles; see ``roles_needed``.
-        proposers: Accounts that brought the change; empty when nobody is held to be the proposer.
+        proposers: Accounts that proposed the change; empty when nobody is held to be the proposer.
     """
-    last = {one.person: one for one in said}
+    last = {verdict.person: verdict for verdict in verdicts}
     agreed: dict[str, list[str]] = {}
     counted: list[SignedApproval] = []
     rejected, vetoed, not_counted, conditions = [], [], [], []
-    for name, one in sorted(last.items()):
+    for name, verdict in sorted(last.items()):
         person = policy.people[name]
-        if one.approval.verdict == "reject":
+        if verdict.approval.verdict == "reject":
             rejected.append(name)
             if person.role in policy.veto:
                 vetoed.append(name)
-        elif _brought(policy, person, proposers):
+        elif _is_proposer(policy, person, proposers):
             not_counted.append(name)
         else:
             agreed.setdefault(person.role, []).append(name)
-            counted.append(one)
-            if one.approval.condition:
-                conditions.append((name, one.approval.condition))
-    able = [one.role for one in policy.people.values() if not _brought(policy, one, proposers)]
+            counted.append(verdict)
+            if verdict.approval.condition:
+                conditions.append((name, verdict.approval.condition))
+    eligible_roles = [one.role for one in policy.people.values() if not _is_proposer(policy, one, proposers)]
     roles = tuple(
-        RoleApprovals(role=role, need=need, people=tuple(agreed.get(role, ())), can=able.count(role))
+        RoleApprovals(role=role, need=need, people=tuple(agreed.get(role, ())), can=eligible_roles.count(role))
         for role, need in sorted(needs.items())
     )
     return ApprovalStatus(
@@ -208,37 +209,39 @@ def count_approvals(
     )
 
 
-def _brought(policy: Policy, person: Person, proposers: Collection[str]) -> bool:
-    """Whether the person proposed the change, under a policy by which that counts against them."""
+def _is_proposer(policy: Policy, person: Person, proposers: Collection[str]) -> bool:
+    """Whether the person proposed the change, and the policy does not let proposers approve."""
     return not policy.proposer_counts and not set(person.accounts).isdisjoint(proposers)
 
 
 def require(standing: ApprovalStatus, item: str) -> None:
-    """Raise unless the people who are asked have agreed.
+    """Raise unless all required approvals are there.
 
     Raises:
-        RefusedError: Somebody whose role may do so has rejected it.
-        WaitingError: Names the roles that are missing.
+        RefusedError: A person whose role has a veto rejected it.
+        WaitingError: Approvals are missing; names their roles.
     """
     if standing.vetoed:
         raise RefusedError(
             f"{item} was rejected by {', '.join(standing.vetoed)}",
             where="policy",
-            remedy="it stays rejected until they approve it themselves",
+            remedy="ask them to approve it; nobody else can lift a veto",
             finding="vetoed",
         )
     if not standing.met:
         have = "; ".join(f"{one.role}: {one.counted}" for one in standing.roles)
-        aside = f"; not counted, because they brought it: {', '.join(standing.not_counted)}"
+        if standing.not_counted:
+            have += f"; not counted, because they proposed it: {', '.join(standing.not_counted)}"
         rule = f", by the emergency rule {standing.rule}" if standing.rule else ""
-        remedy = f"waybill review {item}, then waybill approve {item} --key KEY"
+        remedy = f"run `waybill review {item}`, then `waybill approve {item} --key KEY`"
         if not standing.possible:
-            remedy = f"nobody is left who could: {OTHERS}"
-        for one in standing.emergency:
-            remedy += f"; or by the emergency rule {one.rule}, "
-            remedy += f"waybill install {item} --emergency {one.rule}" if one.met else f"which waits for {one.missing}"
+            remedy = f"nobody else can approve it: {OTHERS}"
+        for status in standing.emergency:
+            remedy += f"; or use the emergency rule {status.rule}"
+            then = f"run `waybill install {item} --emergency {status.rule}`"
+            remedy += f": {then}" if status.met else f", which waits for {status.missing}"
         raise WaitingError(
-            f"{item} waits for {standing.missing}{rule} ({have}{aside if standing.not_counted else ''})",
+            f"{item} waits for {standing.missing}{rule} ({have})",
             where="policy",
             remedy=remedy,
             finding="approvals-missing",

@@ -11,8 +11,13 @@ from manifests.words.version import change_kind
 
 
 @dataclass(frozen=True)
-class Before:
-    """What runs, as far as a change is weighed against it; ``file`` is what ``settings`` is the digest of."""
+class ConfiguredRelease:
+    """A release with its config and settings, before or after a change.
+
+    Attributes:
+        digest, config, settings: Digests of the release, the config document and the settings.
+        file: What ``settings`` is the digest of.
+    """
 
     release: Release
     digest: str
@@ -22,56 +27,57 @@ class Before:
 
 
 def kinds_of(
-    before: Before | None,
-    release: Release,
-    digest: str,
+    before: ConfiguredRelease | None,
+    after: ConfiguredRelease,
     *,
     contract: str | None,
-    config: str | None,
-    settings: str,
     irreversible: bool,
     channel: str,
     more_leaves: bool = False,
 ) -> tuple[ChangeRule, ...]:
-    """What kinds of change it is to go from ``before`` to ``release``; ``contract`` is the one in force.
+    """Return the kinds of change from ``before`` to ``after``, sorted.
 
     A first install is ``major`` and ``contract``, whatever else it is.
 
     Args:
-        channel: The one that the site follows.
-        more_leaves: The new settings let more leave than the old ones, under one and the same contract.
+        contract: Digest of the contract in force.
+        channel: The channel that the site follows.
+        more_leaves: The new settings let more data leave than the old ones, under the same contract.
     """
-    found: set[ChangeRule] = set()
+    release, kinds = after.release, set[ChangeRule]()
     if release.channel != channel:
-        found.add("channel")
+        kinds.add("channel")
     if before is None:
-        found |= {"major", "contract"}
+        kinds |= {"major", "contract"}
         if release.handlers:
-            found.add("handlers")
+            kinds.add("handlers")
     else:
-        if digest != before.digest:
-            found.add(change_kind(before.release.version, release.version))
-            found |= _schema(before.release, release)
-        if (config != before.config and not _schema(before.release, release)) or settings != before.settings:
-            found.add("config")
+        new_schema = before.release.config != release.config
+        if after.digest != before.digest:
+            kinds.add(change_kind(before.release.version, release.version))
+            if new_schema:
+                kinds.add("config-schema")
+        # A new schema changes the config document by itself, so only a change under one schema is a config change.
+        if (after.config != before.config and not new_schema) or after.settings != before.settings:
+            kinds.add("config")
         known = {one.name: one for one in before.release.handlers}
         if any(known.get(one.name) != one for one in release.handlers):
-            found.add("handlers")
+            kinds.add("handlers")
         if release.contract.digest != contract or more_leaves:
-            found.add("contract")
+            kinds.add("contract")
     if irreversible:
-        found.add("irreversible")
-    return tuple(sorted(found))
+        kinds.add("irreversible")
+    return tuple(sorted(kinds))
 
 
 def lets_more_leave(old: SiteFile, new: SiteFile, contract: Contract) -> tuple[str, ...]:
-    """What leaves by ``new`` and did not by ``old``, in words; a contract is an upper bound that a site may narrow.
+    """Return in words what leaves under ``new`` and did not under ``old``. A site may narrow its contract.
 
-    A signal that is no longer withheld, a label that support did not see, an endpoint that begins to feed a signal or
-    feeds it from elsewhere.
+    A signal that is no longer withheld, a label that is new to support, an endpoint that begins to feed a signal or
+    feeds it from another address.
     """
-    found = [f"{name} is no longer withheld" for name in old.telemetry.withhold if name not in new.telemetry.withhold]
-    found += [f"label {name} will be seen" for name in new.labels if name not in old.labels]
+    more = [f"{name} is no longer withheld" for name in old.telemetry.withhold if name not in new.telemetry.withhold]
+    more += [f"support will see label {name}" for name in new.labels if name not in old.labels]
     feeds: dict[str, list[str]] = {}
     for signal in contract.signals:
         for name in (signal.source.prometheus, signal.source.otlp) if signal.source else ():
@@ -79,32 +85,28 @@ def lets_more_leave(old: SiteFile, new: SiteFile, contract: Contract) -> tuple[s
                 feeds.setdefault(name, []).append(signal.name)
     for name, signals in sorted(feeds.items()):
         if name in new.endpoints and new.endpoints[name] != old.endpoints.get(name):
-            found.append(f"endpoint {name} feeds {', '.join(signals)}")
-    return tuple(found)
-
-
-def _schema(before: Release, release: Release) -> set[ChangeRule]:
-    return {"config-schema"} if before.config != release.config else set()
+            more.append(f"endpoint {name} feeds {', '.join(signals)}")
+    return tuple(more)
 
 
 def check_release(policy: Policy, release: Release, item: str) -> None:
-    """What the policy refuses whoever agrees.
+    """Check what the policy refuses even with every approval.
 
     Raises:
-        RefusedError: An audience of everyone, or unsigned images, where the policy says so.
+        RefusedError: The release is for everyone or has unsigned images, and the policy refuses that.
     """
     if policy.refuse.everyone_audience and release.audience.everyone:
         raise RefusedError(
-            "the release is addressed to everyone, which the policy refuses",
+            "the release is for every customer, which the policy refuses",
             where=item,
-            remedy="ask the vendor to cut it for this customer",
+            remedy="ask the vendor for a release whose audience is this customer",
             finding="everyone-audience",
         )
     unsigned = sorted(image.name for image in release.images if image.signed_by == "none")
     if policy.refuse.unsigned_images and unsigned:
         raise RefusedError(
-            f"nobody signed {', '.join(unsigned)}, and the policy refuses unsigned images",
+            f"images without a signature, which the policy refuses: {', '.join(unsigned)}",
             where=item,
-            remedy="ask the vendor to sign them",
+            remedy="ask the vendor to sign these images",
             finding="unsigned-images",
         )

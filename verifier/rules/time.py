@@ -1,6 +1,7 @@
 """Whether the clock can be right, when installs are meant to happen, and what a passed date does. Pure.
 
-The clock is the later of the host's and the time floor. It is a gate only where the customer's own policy says so.
+The effective time is the later of the host's clock and the time floor. It stops an install only where the policy of the
+site says so.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -13,17 +14,17 @@ from manifests.words.time import parse_time
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY = timedelta(days=1)
-# A time that lies so far beyond the proved one is more likely a broken clock than a patient customer.
+# A clock this far beyond the proved time is more likely wrong than a site that was not updated for so long.
 FAR_AHEAD = timedelta(days=400)
 
 
 def effective_now(now: datetime, time_floor: datetime | None) -> datetime:
-    """The later of the host's clock and the latest time that a confirmed release proved."""
+    """Return the later of the host's clock and the latest time that a confirmed release proved."""
     return max(now, time_floor) if time_floor else now
 
 
 def clock_verdict(time_floor: datetime | None, now: datetime) -> Clock:
-    """The host's clock against the latest time that a confirmed release proved."""
+    """Compare the host's clock with the latest time that a confirmed release proved."""
     if time_floor is None:
         return "plausible"
     if now < time_floor:
@@ -32,7 +33,7 @@ def clock_verdict(time_floor: datetime | None, now: datetime) -> Clock:
 
 
 def in_window(times: tuple[str, ...], now: datetime) -> bool:
-    """Whether ``now`` lies in one of the windows, each as in ``sat 22:00-04:00 UTC``; without any it always does.
+    """Whether ``now`` lies in one of the windows, for example ``sat 22:00-04:00 UTC``; without any, always.
 
     A window whose end is not after its beginning ends on the next day.
     """
@@ -58,56 +59,56 @@ def _minutes(text: str) -> int:
 
 
 def check_window(windows: Windows, now: datetime, reason: str | None) -> str | None:
-    """The reason to keep when an install happens outside of every window; None inside of one.
+    """Return the reason to record for an install outside every window; None inside one.
 
     Raises:
-        RefusedError: Outside, and the policy trusts the clock, or no reason is given.
+        RefusedError: Outside, and the policy enforces its windows, or no reason is given.
     """
     if in_window(windows.times, now):
         return None
-    when = f"{now:%a %H:%M} UTC is outside of {' and '.join(windows.times)}"
+    when = f"{now:%a %H:%M} UTC is outside {' and '.join(windows.times)}"
     if windows.enforce:
         raise RefusedError(
             f"{when}, and the policy enforces its windows",
             where="windows",
-            remedy="install within one; what is approved stays approved",
+            remedy="install within a window; approvals stay valid",
             finding="outside-window",
         )
     if not reason:
         raise RefusedError(
             when,
             where="windows",
-            remedy="install within one, or say why not: --outside-window REASON",
+            remedy="install within a window, or give a reason: --outside-window REASON",
             finding="outside-window",
         )
     return reason
 
 
 def passed_dates(release: Release, now: datetime) -> tuple[tuple[str, str], ...]:
-    """(finding, words) for each date of the release that has passed."""
-    found = []
+    """Return (finding, words) for each date of the release that has passed."""
+    passed = []
     for finding, date, words in (
         ("late", release.next_expected_by, "a newer release was expected by"),
-        ("support-ended", release.supported_until, "it is supported until"),
+        ("support-ended", release.supported_until, "support ended on"),
     ):
         if date is not None and now >= parse_time(date) + DAY:
-            found.append((finding, f"{words} {date}"))
-    return tuple(found)
+            passed.append((finding, f"{words} {date}"))
+    return tuple(passed)
 
 
 def check_dates(policy: Policy, release: Release, now: datetime, item: str) -> tuple[tuple[str, str], ...]:
-    """The dates that have passed, to be warned of; none where the policy ignores them.
+    """Return the dates that have passed, as warnings; none where the policy ignores dates.
 
     Raises:
-        RefusedError: One has passed, and the policy says `time: enforce`.
+        RefusedError: A date has passed, and the policy says `time: enforce`.
     """
     passed = () if policy.time == "ignore" else passed_dates(release, now)
     if passed and policy.time == "enforce":
         finding, words = passed[0]
         raise RefusedError(
-            f"{release.version}: {words}, and the policy enforces dates; it is {now:%F} here",
+            f"{release.version}: {words}, and the policy enforces dates (today is {now:%F})",
             where=item,
-            remedy="receive a newer release; or the people whom the policy names change `time`",
+            remedy="receive a newer release, or change `time` in policy.yaml and have it approved",
             finding=finding,
         )
     return passed

@@ -1,4 +1,4 @@
-"""Which received releases lead from what runs to a newer one, when the vendor allows no straight way. Pure."""
+"""Which received releases lead from the running release to a newer one, where the vendor allows no direct upgrade."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from manifests.words.version import in_any
 
 @dataclass(frozen=True)
 class UpgradeCandidate:
-    """A release that could be on the way.
+    """A release that could be part of an upgrade path.
 
     Attributes:
         ranges: Versions from which it may be installed, as the vendor signed.
@@ -23,21 +23,21 @@ class UpgradeCandidate:
 
 
 def find_upgrade_path(running: str, target: str, stops: tuple[UpgradeCandidate, ...]) -> tuple[str, ...]:
-    """The fewest items that lead from version ``running`` to the item ``target``, in order; empty when none do.
+    """Return the fewest items that lead from version ``running`` to the item ``target``, in order; empty when none do.
 
-    Sequences of one channel only grow on the way.
+    Along the path the sequences of one channel only grow.
     """
     queue: deque[tuple[UpgradeCandidate, ...]] = deque([()])
     seen: set[str] = set()
     while queue:
-        way = queue.popleft()
-        here = way[-1].version if way else running
+        path = queue.popleft()
+        version = path[-1].version if path else running
         for stop in sorted(stops, key=lambda one: one.mark, reverse=True):
-            behind = bool(way) and way[-1].channel == stop.channel and stop.mark <= way[-1].mark
-            if stop.item in seen or behind or not in_any(here, stop.ranges):
+            behind = bool(path) and path[-1].channel == stop.channel and stop.mark <= path[-1].mark
+            if stop.item in seen or behind or not in_any(version, stop.ranges):
                 continue
             if stop.item == target:
-                return tuple(one.item for one in (*way, stop))
+                return tuple(one.item for one in (*path, stop))
             seen.add(stop.item)
-            queue.append((*way, stop))
+            queue.append((*path, stop))
     return ()

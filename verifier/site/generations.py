@@ -13,7 +13,7 @@ from manifests.words.document import Document
 from manifests.words.errors import DamagedError, RefusedError
 from verifier.site.disk import Disk
 from verifier.site.folder import Site
-from verifier.site.journal.state import Generation
+from verifier.site.journal.installs import Generation
 
 GENERATION_TYPE = "application/vnd.waybill.generation.v1+json"
 MAX_CONFIG = 1 << 20

@@ -194,7 +194,7 @@ def test_what_is_late(made: Place, tmp_path: Path) -> None:
     found = late_of(site, now + timedelta(days=100))
     assert found[:2] == (
         "1.0.0: a newer release was expected by 2026-04-01",
-        "1.0.0: it is supported until 2026-06-01",
+        "1.0.0: support ended on 2026-06-01",
     )
     text = read_status(site, (), None, now + timedelta(days=100)).text
     assert "late       1.0.0: a newer release was expected by 2026-04-01" in text

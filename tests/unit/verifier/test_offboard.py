@@ -285,7 +285,7 @@ def test_what_is_still_believed_is_an_alarm(place: Place, monkeypatch: pytest.Mo
     """A verifier that forgot to forget: the probes say so, the report says so, and the verb does not end well."""
     from verifier.site.journal import fold
 
-    monkeypatch.setattr(fold, "NOBODY", place.open().state.trust.root)
+    monkeypatch.setattr(fold, "NO_ROOT", place.open().state.trust.root)
     monkeypatch.setattr("verifier.reporting.offboarding._set_aside", lambda site: None)
     found = go(place)
     assert isinstance(found.error, AttentionError)

@@ -14,7 +14,7 @@ from manifests.words.errors import RefusedError, WaitingError
 from tests.unit.manifests.test_policy import KEYS, PLAN, TEXT, approval, compiled
 from tests.vendor import Vendor
 from verifier.rules.agreement import ApprovalStatus, count_approvals, require, roles_needed, tight_roles
-from verifier.rules.change_kinds import Before, kinds_of
+from verifier.rules.change_kinds import ConfiguredRelease, kinds_of
 
 SETTINGS = digest_of(b"settings")
 
@@ -23,21 +23,26 @@ def release(version: str = "1.0.0", **change: object) -> Release:
     return Vendor(version=version, images=False, change=change).release()[0]
 
 
-def before(found: Release) -> Before:
-    return Before(release=found, digest=digest_of(found.version.encode()), config=None, settings=SETTINGS)
+def configured(release: Release, config: str | None = None, settings: str = SETTINGS) -> ConfiguredRelease:
+    return ConfiguredRelease(release, digest_of(release.version.encode()), config, settings)
 
 
-def kinds(old: Release | None, new: Release, **options: object) -> tuple[str, ...]:
-    given: dict[str, object] = {
-        "contract": old.contract.digest if old else None,
-        "config": None,
-        "settings": SETTINGS,
-        "irreversible": False,
-        "channel": "stable",
-        **options,
-    }
-    was = before(old) if old else None
-    return kinds_of(was, new, digest_of(new.version.encode()), **given)  # type: ignore[arg-type]  # by name
+def kinds(
+    old: Release | None,
+    new: Release,
+    *,
+    config: str | None = None,
+    settings: str = SETTINGS,
+    irreversible: bool = False,
+    channel: str = "stable",
+) -> tuple[str, ...]:
+    return kinds_of(
+        configured(old) if old else None,
+        configured(new, config, settings),
+        contract=old.contract.digest if old else None,
+        irreversible=irreversible,
+        channel=channel,
+    )
 
 
 HANDLER = Handler(
@@ -124,13 +129,13 @@ def test_who_received_it_does_not_count() -> None:
     both = said(("ops-1", "approve"), ("ops-2", "approve"), ("sec-1", "approve"))
     found = stood(compiled(), ("major",), both, "ops1")
     assert found.not_counted == ("ops-1",)
-    with pytest.raises(WaitingError, match="not counted, because they brought it: ops-1"):
+    with pytest.raises(WaitingError, match="not counted, because they proposed it: ops-1"):
         require(found, "r-2.0.0")
     # Of the two operators that are asked, one brought it: waiting for somebody would be waiting for ever.
     assert not found.possible
-    with pytest.raises(WaitingError, match=r"operator: 1 of 2, and only 1 could: who brought it does not") as caught:
+    with pytest.raises(WaitingError, match=r"operator: 1 of 2; only 1 can approve, proposers do not") as caught:
         require(found, "r-2.0.0")
-    assert "nobody is left who could: another account brings it" in caught.value.remedy
+    assert "nobody else can approve it: bring it with" in caught.value.remedy
     assert stood(compiled(TEXT.replace("counts: false", "counts: true")), ("major",), both, "ops1").met
 
 

@@ -28,7 +28,7 @@ def test_a_release_for_everyone() -> None:
 def test_images_that_nobody_signed() -> None:
     release, _, _ = Vendor().release()
     check_release(policy(), release, "r-1.0.0")
-    with pytest.raises(RefusedError, match="nobody signed api") as caught:
+    with pytest.raises(RefusedError, match="images without a signature, which the policy refuses: api") as caught:
         check_release(policy(unsigned=True), release, "r-1.0.0")
     assert caught.value.finding == "unsigned-images"
     check_release(policy(unsigned=True), Vendor(images=False).release()[0], "r-1.0.0")

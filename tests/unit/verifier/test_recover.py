@@ -22,7 +22,8 @@ from verifier.change.recovery import (
     decide,
 )
 from verifier.site.journal.events import Act, Planned
-from verifier.site.journal.state import InstallState, SiteState, Transaction, TrustState
+from verifier.site.journal.installs import InstallState, Transaction
+from verifier.site.journal.state import SiteState, TrustState
 from verifier.site.journal.transitions import BEFORE_CHANGE, MOVES, RESTING, TABLE, State
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

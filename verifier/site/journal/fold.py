@@ -37,18 +37,18 @@ from verifier.site.journal.fold_transaction import (
     impossible_entry,
     record_change,
     replace_stream,
+    set_transaction,
 )
+from verifier.site.journal.installs import ReceivedRelease, Stream
 from verifier.site.journal.state import (
-    NOBODY,
+    NO_ROOT,
     Answered,
     FormerKey,
     Offboarding,
     Proposal,
-    ReceivedRelease,
     RecordedVerdict,
     ReportState,
     SiteState,
-    Stream,
     TrustState,
 )
 from verifier.site.journal.transitions import TRIAL
@@ -90,52 +90,26 @@ def apply(state: SiteState | None, record: Record, digest: str) -> SiteState:
         uptime=record.uptime,
         ran=state.ran + elapsed,
     )
-    now = state.installs.transaction
-    if now is not None and now.state in TRIAL:
-        state = replace(
-            state, installs=replace(state.installs, transaction=replace(now, running=now.running + elapsed))
-        )
+    transaction = state.installs.transaction
+    if transaction is not None and transaction.state in TRIAL:
+        state = set_transaction(state, replace(transaction, running=transaction.running + elapsed))
     return _apply(state, event, record, digest)
 
 
 def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteState:
+    """Apply an entry by its kind: about trust, about keys and reports, else about a transaction."""
     match event:
+        case PolicyInForce() | RootInForce() | RootReplaced() | RevocationsInForce():
+            return _trusted(record_change(state, record, digest), event, record)
         case KeyRotated():
             return _rotated(state, event, record)
         case KeyRenewed():
             return _renewed(state, event, record)
-        case PolicyInForce():
-            return _policy(record_change(state, record, digest), event, record)
         case Proposed():
             return _proposed(state, event)
-        case RootInForce():
-            if event.pin.version <= state.trust.root.version:
-                raise impossible_entry(record, f"root {event.pin.version} after root {state.trust.root.version}")
-            return replace(
-                record_change(state, record, digest),
-                trust=replace(state.trust, root=event.pin),
-                reports=replace(state.reports, owed=True),
-            )
-        case RootReplaced():
-            line = state.trust.root_line + 1
-            return replace(
-                record_change(state, record, digest),
-                trust=replace(state.trust, root=event.pin, root_line=line, root_reason=event.reason),
-            )
         case TimeAcknowledged():
             floor = max(filter(None, (state.trust.time_floor, entry_time(record, event.time))))
             return replace(state, trust=replace(state.trust, time_floor=floor, time_claimed=None))
-        case RevocationsInForce():
-            if state.trust.revocations is not None and event.version <= state.trust.revocations[0]:
-                raise impossible_entry(
-                    record, f"revocation list {event.version} after list {state.trust.revocations[0]}"
-                )
-            changed = record_change(state, record, digest)
-            return replace(
-                changed,
-                trust=replace(changed.trust, revocations=(event.version, event.digest)),
-                reports=replace(changed.reports, owed=True),
-            )
         case Received():
             return _received(state, event, record)
         case Consigned():
@@ -143,44 +117,48 @@ def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteS
         case Alarm():
             return replace(state, alarms=(*state.alarms, event), reports=replace(state.reports, owed=True))
         case Verdict():
-            return replace(
-                state, trust=replace(state.trust, verdicts=(*state.trust.verdicts, _said(event, record, state.last_at)))
-            )
+            verdict = _recorded_verdict(event, state.last_at, record.seq)
+            return replace(state, trust=replace(state.trust, verdicts=(*state.trust.verdicts, verdict)))
         case Reported():
-            if event.seq <= state.reports.seq:
-                raise impossible_entry(record, f"report {event.seq} after report {state.reports.seq}")
-            state = replace(
-                state, reports=replace(state.reports, seq=event.seq, head=event.digest, at=state.last_at, owed=False)
-            )
-            return _told_last(state, event)
+            return _reported(state, event, record)
         case OffboardAsked() | Offboarded() | Tried() | OffboardDone():
             return _offboarding(state, event, record)
         case Torn():
             return replace(state, torn=state.torn + 1)
-        case Note(code=code):
-            return (
-                replace(state, reports=replace(state.reports, left=state.reports.head)) if code == "exported" else state
-            )
+        case Note(code="exported"):
+            return replace(state, reports=replace(state.reports, left=state.reports.head))
+        case Note():
+            return state
         case Planned():
             return apply_planned(state, event, record)
         case _:
             return apply_to_transaction(state, event, record, digest)
 
 
-def _policy(state: SiteState, event: PolicyInForce, record: Record) -> SiteState:
-    if event.number <= state.trust.policy_number:
-        raise impossible_entry(record, f"policy {event.number} after policy {state.trust.policy_number}")
-    return replace(
-        state,
-        trust=replace(
-            state.trust,
-            policy=event.digest,
-            policy_number=event.number,
-            policies=(*state.trust.policies, event),
-            installs_since=0,
-            proposed=tuple(one for one in state.trust.proposed if one.item != "policy"),
-        ),
-    )
+def _trusted(
+    state: SiteState, event: PolicyInForce | RootInForce | RootReplaced | RevocationsInForce, record: Record
+) -> SiteState:
+    """Put a policy, a root or a revocation list in force. Versions only rise, but for a root replaced on paper."""
+    trust = state.trust
+    match event:
+        case PolicyInForce():
+            if event.number <= trust.policy_number:
+                raise impossible_entry(record, f"policy {event.number} after policy {trust.policy_number}")
+            proposed = tuple(one for one in trust.proposed if one.item != "policy")
+            trust = replace(trust, policies=(*trust.policies, event), installs_since=0, proposed=proposed)
+            return replace(state, trust=trust)
+        case RootReplaced():
+            trust = replace(trust, root=event.pin, root_line=trust.root_line + 1, root_reason=event.reason)
+            return replace(state, trust=trust)
+        case RootInForce():
+            if event.pin.version <= trust.root.version:
+                raise impossible_entry(record, f"root {event.pin.version} after root {trust.root.version}")
+            trust = replace(trust, root=event.pin)
+        case RevocationsInForce():
+            if trust.revocations is not None and event.version <= trust.revocations[0]:
+                raise impossible_entry(record, f"revocation list {event.version} after list {trust.revocations[0]}")
+            trust = replace(trust, revocations=(event.version, event.digest))
+    return replace(state, trust=trust, reports=replace(state.reports, owed=True))
 
 
 def _proposed(state: SiteState, event: Proposed) -> SiteState:
@@ -258,18 +236,19 @@ def _renewed(state: SiteState, event: KeyRenewed, record: Record) -> SiteState:
 def _offboarding(
     state: SiteState, event: OffboardAsked | Offboarded | Tried | OffboardDone, record: Record
 ) -> SiteState:
-    now = state.offboarding
+    """Move the end of the vendor's access on: asked for, in force, tried, complete."""
+    offboarding = state.offboarding
     if isinstance(event, OffboardAsked):
         if state.offboarded:
             raise impossible_entry(record, "asked to end what has ended")
         return replace(state, offboarding=Offboarding(asked=event, asked_at=state.last_at))
-    if now is None or state.offboarded == isinstance(event, Offboarded) or now.ended is not None:
+    if offboarding is None or state.offboarded == isinstance(event, Offboarded) or offboarding.ended is not None:
         raise impossible_entry(record, f"{event.__struct_config__.tag} before it was asked for, or again")
     match event:
         case Offboarded():
             before = state.trust.revocations[0] if state.trust.revocations else 0
             done = replace(
-                now,
+                offboarding,
                 done=event,
                 done_at=state.last_at,
                 root=state.trust.root,
@@ -279,24 +258,28 @@ def _offboarding(
             return replace(
                 state,
                 offboarding=done,
-                trust=replace(state.trust, root=NOBODY, revocations=None),
+                trust=replace(state.trust, root=NO_ROOT, revocations=None),
                 reports=replace(state.reports, owed=True),
             )
         case Tried():
-            return replace(state, offboarding=replace(now, tried=(*now.tried, event)))
+            return replace(state, offboarding=replace(offboarding, tried=(*offboarding.tried, event)))
         case OffboardDone():
-            return replace(state, offboarding=replace(now, ended=event))
+            return replace(state, offboarding=replace(offboarding, ended=event))
 
 
-def _told_last(state: SiteState, event: Reported) -> SiteState:
-    """The first report after the end is the last one."""
-    now = state.offboarding
-    if now is None or now.done is None or now.final is not None:
-        return state
-    return replace(state, offboarding=replace(now, final=event.seq))
+def _reported(state: SiteState, event: Reported, record: Record) -> SiteState:
+    """Record a report; the first one after the end of the vendor's access is the last of all."""
+    if event.seq <= state.reports.seq:
+        raise impossible_entry(record, f"report {event.seq} after report {state.reports.seq}")
+    offboarding = state.offboarding
+    if offboarding is not None and offboarding.done is not None and offboarding.final is None:
+        offboarding = replace(offboarding, final=event.seq)
+    reports = replace(state.reports, seq=event.seq, head=event.digest, at=state.last_at, owed=False)
+    return replace(state, reports=reports, offboarding=offboarding)
 
 
 def _received(state: SiteState, event: Received, record: Record) -> SiteState:
+    """Record a release that was verified; the mark of its stream rises, and never falls."""
     known = state.installs.stream_of(event.channel)
     used = known.used if known else ()
     stream = Stream(
@@ -332,6 +315,7 @@ def _received(state: SiteState, event: Received, record: Record) -> SiteState:
 
 
 def _consigned(state: SiteState, event: Consigned, record: Record) -> SiteState:
+    """Record a consignment: what the vendor holds of this site's reports, and what it offers and answers."""
     if event.number <= state.reports.consignment:
         raise impossible_entry(record, f"consignment {event.number} after consignment {state.reports.consignment}")
     acknowledged = state.reports.acknowledged
@@ -339,10 +323,11 @@ def _consigned(state: SiteState, event: Consigned, record: Record) -> SiteState:
         if event.acknowledged > state.reports.seq:
             raise impossible_entry(record, f"report {event.acknowledged} acknowledged, {state.reports.seq} is the last")
         acknowledged = max(acknowledged or (0, ""), (event.acknowledged, event.acknowledged_digest))
-    new = tuple(
-        Answered(event.number, one.request, one.handler, one.outcome, state.reports.seq) for one in event.answers
-    )
-    told = acknowledged[0] if acknowledged else 0
+    after = state.reports.seq
+    new = tuple(Answered(event.number, one.request, one.handler, one.outcome, after) for one in event.answers)
+    # An answer is kept until a report that tells of it is acknowledged.
+    oldest = acknowledged[0] if acknowledged else 0
+    unreported = tuple(one for one in state.reports.answered if one.after >= oldest)
     return replace(
         state,
         reports=replace(
@@ -351,7 +336,7 @@ def _consigned(state: SiteState, event: Consigned, record: Record) -> SiteState:
             challenge=event.challenge,
             owed=True,
             acknowledged=acknowledged,
-            answered=(*(one for one in state.reports.answered if one.after >= told), *new),
+            answered=(*unreported, *new),
         ),
         trust=replace(
             state.trust,
@@ -361,7 +346,7 @@ def _consigned(state: SiteState, event: Consigned, record: Record) -> SiteState:
     )
 
 
-def _said(event: Verdict, record: Record, at: datetime) -> RecordedVerdict:
+def _recorded_verdict(event: Verdict, at: datetime, seq: int) -> RecordedVerdict:
     return RecordedVerdict(
         item=event.item,
         plan=event.plan,
@@ -372,7 +357,7 @@ def _said(event: Verdict, record: Record, at: datetime) -> RecordedVerdict:
         verdict=event.verdict,
         condition=event.condition,
         at=at,
-        seq=record.seq,
+        seq=seq,
     )
 
 

@@ -17,230 +17,242 @@ from verifier.site.journal.events import (
     Planned,
     Record,
 )
-from verifier.site.journal.state import Generation, Health, RolledBack, SiteState, Stream, Transaction
+from verifier.site.journal.installs import Generation, Health, RolledBack, Stream, Transaction
+from verifier.site.journal.state import SiteState
 from verifier.site.journal.transitions import BEFORE_CHANGE, MOVES, PART_ACTS, TABLE, PartRecord, RetryRequested, State
 
 
 def apply_to_transaction(state: SiteState, event: Event, record: Record, digest: str) -> SiteState:
-    now = state.installs.transaction
-    if now is None:
+    """Apply an entry that only a transaction can have."""
+    transaction = state.installs.transaction
+    if transaction is None:
         raise impossible_entry(record, "nothing was planned")
     match event:
         case Approved():
-            if now.state != State.PLANNED:
-                raise impossible_entry(record, f"approved in state {now.state}")
-            return apply_approved(state, now, event)
+            return _approved(state, transaction, event, record)
         case Intent():
-            return _intent(state, now, event, record)
+            return _intent(state, transaction, event, record)
         case Outcome():
-            return _outcome(state, now, event, record, digest)
+            return _outcome(state, transaction, event, record, digest)
         case Confirmed():
-            return _confirmed(state, now, event, record)
+            return _confirmed(state, transaction, event, record)
         case Inconsistent():
-            failed = replace(now, state=State.INCONSISTENT, act=None, code=event.code, detail=event.detail)
-            return _mark_generation(
-                replace(state, installs=replace(state.installs, transaction=failed)),
-                now.planned.target,
-                State.INCONSISTENT,
+            state = set_transaction(
+                state,
+                replace(transaction, state=State.INCONSISTENT, act=None, code=event.code, detail=event.detail or None),
             )
+            return _mark_generation(state, transaction.planned.target, State.INCONSISTENT)
         case AskedAgain():
-            return _asked(state, now, event, record)
+            return _retry_requested(state, transaction, event, record)
         case _:
             raise AssertionError(event)
 
 
+def set_transaction(state: SiteState, transaction: Transaction) -> SiteState:
+    """Return the state with this transaction in place of the one before."""
+    return replace(state, installs=replace(state.installs, transaction=transaction))
+
+
 def record_change(state: SiteState, record: Record, digest: str) -> SiteState:
-    """Plans that were made before this entry are no longer what would be done."""
+    """Note an entry after which plans that were made before no longer hold."""
     return replace(state, last_change=digest, last_change_seq=record.seq, last_change_at=state.last_at)
 
 
-def apply_approved(state: SiteState, now: Transaction, event: Approved) -> SiteState:
-    approved = replace(now, state=State.APPROVED, approvals=event.approvals, rule=event.rule or "")
-    state = replace(state, installs=replace(state.installs, transaction=approved))
-    if event.rule is None:
-        return state
-    use = Use(now.planned.policy, event.rule, now.planned.plan, now.planned.release, state.last_at)
-    return replace(state, trust=replace(state.trust, uses=(*state.trust.uses, use)))
-
-
 def replace_stream(state: SiteState, stream: Stream) -> tuple[Stream, ...]:
+    """Return the streams with this one in place of the one of its channel."""
     return (*(one for one in state.installs.streams if one.channel != stream.channel), stream)
 
 
 def apply_planned(state: SiteState, event: Planned, record: Record) -> SiteState:
-    now = state.installs.transaction
-    # Only what never became visible may be replaced.
-    if now is not None and now.state not in (*BEFORE_CHANGE, State.SETTLED, State.ROLLED_BACK):
-        raise impossible_entry(record, f"planned in state {now.state}")
-    if event.source != state.installs.current:
-        raise impossible_entry(record, f"planned from generation {event.source} while {state.installs.current} runs")
-    if event.action == "install" and event.target != state.installs.next_generation:
-        raise impossible_entry(record, f"generation {event.target} planned, {state.installs.next_generation} is next")
-    if event.action == "rollback" and state.installs.generation(event.target) is None:
+    """Open a transaction."""
+    before, installs = state.installs.transaction, state.installs
+    # A transaction may be replaced only while nobody could see any change by it.
+    if before is not None and before.state not in (*BEFORE_CHANGE, State.SETTLED, State.ROLLED_BACK):
+        raise impossible_entry(record, f"planned in state {before.state}")
+    if event.source != installs.current:
+        raise impossible_entry(record, f"planned from generation {event.source} while {installs.current} runs")
+    if event.action == "install" and event.target != installs.next_generation:
+        raise impossible_entry(record, f"generation {event.target} planned, {installs.next_generation} is next")
+    if event.action == "rollback" and installs.generation(event.target) is None:
         raise impossible_entry(record, f"generation {event.target} does not exist")
-    if now is not None and now.touched:
+    if before is not None and before.touched:
         raise impossible_entry(record, "planned while something is paused")
     if event.authorisation is not None and event.authorisation in state.trust.spent:
         raise impossible_entry(record, "an authorisation is used again")
-    planned = Transaction(planned=event, state=State.PLANNED, begun_at=state.last_at, seq=record.seq)
-    return replace(state, installs=replace(state.installs, transaction=planned))
+    return set_transaction(
+        state, Transaction(planned=event, state=State.PLANNED, begun_at=state.last_at, seq=record.seq)
+    )
 
 
-def _asked(state: SiteState, now: Transaction, event: AskedAgain, record: Record) -> SiteState:
-    if now.state != State.INCONSISTENT:
-        raise impossible_entry(record, f"asked again in state {now.state}")
+def _approved(state: SiteState, transaction: Transaction, event: Approved, record: Record) -> SiteState:
+    if transaction.state != State.PLANNED:
+        raise impossible_entry(record, f"approved in state {transaction.state}")
+    approved = replace(transaction, state=State.APPROVED, approvals=event.approvals, rule=event.rule)
+    state = set_transaction(state, approved)
+    if event.rule is None:
+        return state
+    planned = transaction.planned
+    use = Use(planned.policy, event.rule, planned.plan, planned.release, state.last_at)
+    return replace(state, trust=replace(state.trust, uses=(*state.trust.uses, use)))
+
+
+def _retry_requested(state: SiteState, transaction: Transaction, event: AskedAgain, record: Record) -> SiteState:
+    if transaction.state != State.INCONSISTENT:
+        raise impossible_entry(record, f"retry requested in state {transaction.state}")
+    transaction = replace(transaction, asked=transaction.asked + 1)
     if event.way == "forward":
-        return replace(
-            state,
-            installs=replace(
-                state.installs,
-                transaction=replace(now, state=State.SWITCHED, attempts=0, passed=False, asked=now.asked + 1),
-            ),
-        )
+        return set_transaction(state, replace(transaction, state=State.SWITCHED, attempts=0, passed=False))
     # A rollback by hand that stopped over its data goes on with them; everything else goes back.
-    to = State.MIGRATING if now.action == "rollback" and not now.switched else State.ROLLING_BACK
-    state = _did(state, now.planned.document, RetryRequested())
-    return replace(state, installs=replace(state.installs, transaction=replace(now, state=to, asked=now.asked + 1)))
+    resumes = transaction.action == "rollback" and not transaction.switched
+    state = _add_part(state, transaction.planned.document, RetryRequested())
+    return set_transaction(state, replace(transaction, state=State.MIGRATING if resumes else State.ROLLING_BACK))
 
 
-def _did(state: SiteState, number: int, deed: PartRecord | RetryRequested) -> SiteState:
+def _add_part(state: SiteState, number: int, part: PartRecord | RetryRequested) -> SiteState:
+    """Add to the history of the rollback document that generation ``number`` brought; 0 is no generation."""
+    if not number:
+        return state
     others = tuple(one for one in state.installs.deeds if one[0] != number)
-    return (
-        replace(
-            state, installs=replace(state.installs, deeds=(*others, (number, (*state.installs.deeds_of(number), deed))))
-        )
-        if number
-        else state
-    )
+    history = (*state.installs.part_history(number), part)
+    return replace(state, installs=replace(state.installs, deeds=(*others, (number, history))))
 
 
-def _intent(state: SiteState, now: Transaction, event: Intent, record: Record) -> SiteState:
-    deed = _deed(event, record)
-    if deed is not None:
-        state = _did(state, now.planned.document, deed)
-    if now.act is not None or event.act == "switch-back":
-        step = event.step or event.act
-        steps = (*(one for one in now.steps if one[0] != step), (step, "begun"))
-        return replace(state, installs=replace(state.installs, transaction=replace(now, steps=steps)))
-    move = MOVES.get((now.state, event.act))
+def _set_step(state: SiteState, transaction: Transaction, step: str, result: str) -> SiteState:
+    steps = (*(one for one in transaction.steps if one[0] != step), (step, result))
+    return set_transaction(state, replace(transaction, steps=steps))
+
+
+def _intent(state: SiteState, transaction: Transaction, event: Intent, record: Record) -> SiteState:
+    """Begin an act of the table, a part of one, or a driver step of the act under way."""
+    document = transaction.planned.document
+    part = _part_record(event, record)
+    if part is not None:
+        state = _add_part(state, document, part)
+    if transaction.act is not None or event.act == "switch-back":
+        return _set_step(state, transaction, event.step or event.act, "begun")
+    move = MOVES.get((transaction.state, event.act))
     if move is None:
-        raise impossible_entry(record, f"{event.act} begun in state {now.state}")
-    if event.act == "stage" and now.action == "install":
-        # Its backups are made anew.
-        state = replace(
-            state,
-            installs=replace(
-                state.installs, deeds=tuple(one for one in state.installs.deeds if one[0] != now.planned.document)
-            ),
-        )
-    moved = replace(
-        now,
-        act=event.act,
-        part=event.step or "",
-        state=move.during,
-        steps=(),
-        attempts=now.attempts + (event.act == "activate"),
-        retreats=now.retreats + (event.act == "retreat"),
-        touched=now.touched or event.act == "pause" or deed is not None,
-        code=event.code or now.code,
+        raise impossible_entry(record, f"{event.act} begun in state {transaction.state}")
+    if event.act == "stage" and transaction.action == "install":
+        # Staging makes the backups anew, so the history of an earlier attempt no longer says what is there.
+        deeds = tuple(one for one in state.installs.deeds if one[0] != document)
+        state = replace(state, installs=replace(state.installs, deeds=deeds))
+    return set_transaction(
+        state,
+        replace(
+            transaction,
+            act=event.act,
+            part=event.step,
+            state=move.during,
+            steps=(),
+            attempts=transaction.attempts + (event.act == "activate"),
+            retreats=transaction.retreats + (event.act == "retreat"),
+            touched=transaction.touched or event.act == "pause" or part is not None,
+            code=event.code or transaction.code,
+        ),
     )
-    return replace(state, installs=replace(state.installs, transaction=moved))
 
 
-def _deed(event: Intent | Outcome, record: Record) -> PartRecord | None:
-    """What the entry says of a part of the rollback document, if it is about one."""
+def _part_record(event: Intent | Outcome, record: Record) -> PartRecord | None:
+    """Return what the entry says of a part of the rollback document; None when it is about none."""
     act = next((one for one in PART_ACTS if one == event.act), None)
     if act is None:
         return None
     if event.step is None:
-        raise impossible_entry(record, f"{event.act} of nothing")
+        raise impossible_entry(record, f"{event.act} without the name of a part")
     if isinstance(event, Intent):
         return PartRecord(act, event.step, "begun")
-    return PartRecord(act, event.step, event.result, event.digest or "", event.size)
+    return PartRecord(act, event.step, event.result, event.digest, event.size)
 
 
-def _outcome(state: SiteState, now: Transaction, event: Outcome, record: Record, digest: str) -> SiteState:
-    planned = now.planned
+def _outcome(state: SiteState, transaction: Transaction, event: Outcome, record: Record, digest: str) -> SiteState:
+    """End an act, or a driver step of the act under way."""
+    planned = transaction.planned
     if event.act == "switch-back":
-        steps = (*(one for one in now.steps if one[0] != event.act), (event.act, event.result))
-        state = replace(state, installs=replace(state.installs, transaction=replace(now, steps=steps)))
+        state = _set_step(state, transaction, event.act, event.result)
         if event.result != "done":
             return state
         state = record_change(state, record, digest)
         return replace(state, installs=replace(state.installs, current=planned.source))
-    deed = _deed(event, record)
-    if deed is not None:
-        state = _did(state, planned.document, deed)
-    if event.step is not None and (now.act, now.part) != (event.act, event.step):
-        steps = (*(one for one in now.steps if one[0] != event.step), (event.step, event.result))
-        state = replace(state, installs=replace(state.installs, transaction=replace(now, steps=steps)))
+    part = _part_record(event, record)
+    if part is not None:
+        state = _add_part(state, planned.document, part)
+    if event.step is not None and (transaction.act, transaction.part) != (event.act, event.step):
+        # One driver step has ended; the act that it belongs to goes on.
+        state = _set_step(state, transaction, event.step, event.result)
         return _probed(state, event, event.step) if event.act == "probe" else state
-    if now.act != event.act:
+    if transaction.act != event.act:
         raise impossible_entry(record, f"outcome of {event.act} without its intent")
-    move = next(one for one in TABLE if one.act == event.act and one.during == now.state)
+    move = next(one for one in TABLE if one.act == event.act and one.during == transaction.state)
     after = move.done if event.result == "done" else move.failed
     if event.result == "interrupted" and event.act in ("activate", "probe"):
-        # Not a failure of the release: the next process tries again, and counts the attempts.
+        # The process ended, not the release: the next process tries again, and counts the attempts.
         after = State.SWITCHED
-    moved = replace(now, act=None, part="", state=after)
-    if event.result != "done":
-        moved = replace(moved, code=event.code, detail=event.detail)
-    if event.act == "switch" and event.result != "done":
-        moved = replace(moved, switches=now.switches + 1)
-    if event.act == "pause" and event.result == "done":
-        moved = replace(moved, paused=record.boot)
-    if event.act == "resume" and event.result == "done":
-        moved = replace(moved, touched=False, paused=None)
-    if event.act == "probe" and event.result == "done":
-        moved = replace(moved, passed=True)
+    ended = _end_act(transaction, event, after, record.boot)
+    state = set_transaction(state, ended)
     if event.act == "switch" and event.result == "done":
-        moved = replace(moved, switched=True, touched=False, paused=None)
-        if planned.authorisation is not None:
-            state = replace(state, trust=replace(state.trust, spent=(*state.trust.spent, planned.authorisation)))
-        return _switched(replace(state, installs=replace(state.installs, transaction=moved)), now, record, digest)
-    state = replace(state, installs=replace(state.installs, transaction=moved))
+        return _switched(state, ended, record, digest)
     if after == State.ROLLED_BACK:
-        return _rolled_back(state, moved, record, digest)
+        return _rolled_back(state, ended, record, digest)
     if after in (State.PROBING, State.SETTLED, State.ROLLING_BACK):
         return _mark_generation(state, planned.target, after)
     return state
 
 
+def _end_act(transaction: Transaction, event: Outcome, after: State, boot: str) -> Transaction:
+    """Return the transaction after its act has ended in state ``after``."""
+    ended = replace(transaction, act=None, part=None, state=after)
+    if event.result != "done":
+        switches = transaction.switches + (event.act == "switch")
+        return replace(ended, code=event.code, detail=event.detail or None, switches=switches)
+    match event.act:
+        case "pause":
+            return replace(ended, paused=boot)
+        case "resume":
+            return replace(ended, touched=False, paused=None)
+        case "probe":
+            return replace(ended, passed=True)
+        case "switch":
+            return replace(ended, switched=True, touched=False, paused=None)
+        case _:
+            return ended
+
+
 def _probed(state: SiteState, event: Outcome, probe: str) -> SiteState:
-    """A probe's result; its word is the outcome's code."""
+    """Record the last result of a probe, which is the outcome's code."""
     before = next((one.failures for one in state.installs.health if one.probe == probe), 0)
-    failures = 0 if event.code == "passing" else before + 1
     others = tuple(one for one in state.installs.health if one.probe != probe)
-    return replace(
-        state, installs=replace(state.installs, health=(*others, Health(probe, event.code, failures, state.last_at)))
-    )
+    last = Health(probe, event.code, 0 if event.code == "passing" else before + 1, state.last_at)
+    return replace(state, installs=replace(state.installs, health=(*others, last)))
 
 
-def _switched(state: SiteState, now: Transaction, record: Record, digest: str) -> SiteState:
-    planned = now.planned
+def _switched(state: SiteState, transaction: Transaction, record: Record, digest: str) -> SiteState:
+    """Make the target the generation that runs; only now is the authorisation of the vendor used up."""
+    planned = transaction.planned
     known = state.installs.generation(planned.target)
     if known is not None:
-        # Going back to a generation does not make it another one.
+        # A rollback returns to the generation as it was made: only its state changes.
         generation = replace(known, state=State.SWITCHED, since=state.last_at, seq=record.seq)
     else:
-        generation = _generation(now, state.last_at, record.seq)
-    others = (
-        replace(one, taken_back=True) if planned.action == "rollback" and one.number == planned.document else one
-        for one in state.installs.generations
-        if one.number != planned.target
-    )
+        generation = _new_generation(transaction, state.last_at, record.seq)
+    others = (one for one in state.installs.generations if one.number != planned.target)
+    if planned.action == "rollback":
+        others = (replace(one, taken_back=True) if one.number == planned.document else one for one in others)
     generations = tuple(sorted((*others, generation), key=lambda one: one.number))
-    installs = state.trust.installs_since + (now.action == "install")
-    state = record_change(state, record, digest)
+    spent = () if planned.authorisation is None else (planned.authorisation,)
     return replace(
-        state,
-        trust=replace(state.trust, installs_since=installs),
+        record_change(state, record, digest),
+        trust=replace(
+            state.trust,
+            spent=(*state.trust.spent, *spent),
+            installs_since=state.trust.installs_since + (transaction.action == "install"),
+        ),
         installs=replace(state.installs, generations=generations, current=planned.target, health=()),
     )
 
 
-def _generation(now: Transaction, since: datetime, seq: int) -> Generation:
-    planned = now.planned
+def _new_generation(transaction: Transaction, since: datetime, seq: int) -> Generation:
+    planned = transaction.planned
     return Generation(
         number=planned.target,
         state=State.SWITCHED,
@@ -258,24 +270,30 @@ def _generation(now: Transaction, since: datetime, seq: int) -> Generation:
         policy=planned.policy,
         plan=planned.plan,
         kinds=planned.kinds,
-        approvals=now.approvals,
+        approvals=transaction.approvals,
         since=since,
         seq=seq,
         outside_window=planned.outside_window is not None,
     )
 
 
-def _confirmed(state: SiteState, now: Transaction, event: Confirmed, record: Record) -> SiteState:
-    if now.state != State.PROBING or event.generation != now.planned.target:
-        raise impossible_entry(record, f"generation {event.generation} confirmed in state {now.state}")
-    stream = state.installs.stream_of(now.planned.channel)
+def _confirmed(state: SiteState, transaction: Transaction, event: Confirmed, record: Record) -> SiteState:
+    """End a trial well. The floor of the channel and the proved time rise here, and never fall."""
+    planned, installs = transaction.planned, state.installs
+    if transaction.state != State.PROBING or event.generation != planned.target:
+        raise impossible_entry(record, f"generation {event.generation} confirmed in state {transaction.state}")
+    stream = installs.stream_of(planned.channel)
     if stream is None:
         raise impossible_entry(record, "a channel was confirmed that was never received")
     if stream.floor is not None and event.floor < stream.floor:
         raise impossible_entry(record, "the floor falls")
     floor = entry_time(record, event.time_floor) if event.time_floor else None
     claimed = entry_time(record, event.claimed) if event.claimed else None
-    state = replace(
+    left: tuple[RolledBack, ...] = ()
+    if transaction.action == "rollback":
+        spent = planned.authorisation
+        left = (RolledBack(planned.source, planned.target, False, "by-hand", state.last_at, record.seq, spent),)
+    return replace(
         state,
         trust=replace(
             state.trust,
@@ -283,46 +301,42 @@ def _confirmed(state: SiteState, now: Transaction, event: Confirmed, record: Rec
             time_claimed=claimed or state.trust.time_claimed,
         ),
         installs=replace(
-            state.installs,
-            transaction=replace(now, state=State.CONFIRMED, act=None),
+            installs,
+            transaction=replace(transaction, state=State.CONFIRMED, act=None),
             streams=replace_stream(state, replace(stream, floor=event.floor)),
-            contract=now.planned.contract,
+            contract=planned.contract,
+            generations=tuple(
+                replace(one, state=State.CONFIRMED, confirmed=state.ran) if one.number == event.generation else one
+                for one in installs.generations
+            ),
+            rollbacks=(*installs.rollbacks, *left),
         ),
     )
-    state = _mark_generation(state, event.generation, State.CONFIRMED)
-    generations = tuple(
-        replace(one, confirmed=state.ran) if one.number == event.generation else one
-        for one in state.installs.generations
-    )
-    state = replace(state, installs=replace(state.installs, generations=generations))
-    if now.action == "rollback":
-        by = now.planned.authorisation
-        left = RolledBack(now.planned.source, now.planned.target, False, "by-hand", state.last_at, record.seq, by)
-        state = replace(state, installs=replace(state.installs, rollbacks=(*state.installs.rollbacks, left)))
-    return state
 
 
-def _rolled_back(state: SiteState, now: Transaction, record: Record, digest: str) -> SiteState:
-    planned = now.planned
-    code = now.code or "failed"
-    spent = planned.authorisation if now.switched else None
+def _rolled_back(state: SiteState, transaction: Transaction, record: Record, digest: str) -> SiteState:
+    """Record that the site went back, by itself or by hand."""
+    planned, installs = transaction.planned, state.installs
+    code = transaction.code or "failed"
+    spent = planned.authorisation if transaction.switched else None
     back = RolledBack(planned.target, planned.source, code != "by-hand", code, state.last_at, record.seq, spent)
-    moved = replace(now, touched=False, paused=None)
-    state = record_change(state, record, digest)
-    state = replace(
-        state, installs=replace(state.installs, transaction=moved, rollbacks=(*state.installs.rollbacks, back))
-    )
-    if state.installs.generation(planned.target) is None:
+    generations = installs.generations
+    if installs.generation(planned.target) is None:
         # It changed data and never ran: its number is used up all the same, and so are its approvals.
-        state = replace(
-            state,
-            installs=replace(
-                state.installs, generations=(*state.installs.generations, _generation(now, state.last_at, record.seq))
-            ),
-        )
+        generations = (*generations, _new_generation(transaction, state.last_at, record.seq))
+    state = replace(
+        record_change(state, record, digest),
+        installs=replace(
+            installs,
+            transaction=replace(transaction, touched=False, paused=None),
+            rollbacks=(*installs.rollbacks, back),
+            generations=generations,
+        ),
+    )
     # A rollback by hand that failed its own probes leaves an older generation as good as it was before.
-    kept = State.SETTLED if now.action == "rollback" else State.ROLLED_BACK
-    return _mark_generation(state, planned.target, kept)
+    return _mark_generation(
+        state, planned.target, State.SETTLED if transaction.action == "rollback" else State.ROLLED_BACK
+    )
 
 
 def _mark_generation(state: SiteState, number: int, to: State) -> SiteState:

@@ -1,161 +1,21 @@
 """The state of a site: values that follow from its journal."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from manifests.trust.keys import PublicKey
 from manifests.trust.root import Mark, Pin
-from manifests.words.time import rfc3339
 from verifier.rules.emergency import Use
 from verifier.site.journal.events import (
-    Act,
-    Action,
     Alarm,
     OffboardAsked,
     OffboardDone,
     Offboarded,
-    Planned,
     PolicyInForce,
     Tried,
 )
-from verifier.site.journal.transitions import RESTING, PartHistory, State
-
-
-@dataclass(frozen=True)
-class Stream:
-    """One channel as this site saw it.
-
-    Attributes:
-        mark: Highest sequence seen; ``floor``: lowest still acceptable, None until a release was confirmed.
-        used: Each sequence seen and the release that used it.
-    """
-
-    vendor: str
-    product: str
-    channel: str
-    mark: Mark
-    floor: Mark | None
-    used: tuple[tuple[Mark, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class Generation:
-    """One installed state of the site.
-
-    Attributes:
-        state: Where it stands: SWITCHED or PROBING in trial, CONFIRMED or SETTLED once kept, ROLLED_BACK when its
-            trial failed. A generation that was left for another keeps its state; ``current`` of the site tells.
-        source: The generation that ran when this one was made, 0 for none; its data are what this one began with.
-        release, config, settings, contract, policy, plan: Digests.
-        floor: What the release states.
-        since: When it was last switched to; ``seq`` of the entry that did.
-        approvals: Digests of the approvals that it was installed with.
-        outside_window: It was installed outside of the policy's windows; the journal says why.
-        confirmed: Running time of the site when its trial ended, as ``SiteState.ran`` counts it.
-        taken_back: A rollback left it, and took back what it had done to the data.
-    """
-
-    number: int
-    state: State
-    source: int
-    release: str
-    product: str
-    version: str
-    channel: str
-    mark: Mark
-    floor: int
-    config: str | None
-    config_version: int | None
-    settings: str
-    contract: str
-    policy: str
-    plan: str
-    kinds: tuple[str, ...]
-    approvals: tuple[str, ...]
-    since: datetime
-    seq: int
-    outside_window: bool = False
-    confirmed: int = 0
-    taken_back: bool = False
-
-    def before(self, received: "ReceivedRelease") -> bool:
-        """Whether a received release may still be installed over this: further on in its channel, or of another one and
-        come since.
-        """
-        if received.channel == self.channel:
-            return received.mark > self.mark
-        return received.seq > self.seq
-
-
-@dataclass(frozen=True)
-class Transaction:
-    """An install or a rollback on its way.
-
-    Attributes:
-        planned: What it set out to do.
-        state: Where it stands in ``TABLE``.
-        act: The act whose intent has no outcome yet; ``part``: the backup or step that it is about.
-        steps: Driver steps of that act with their result: ``begun``, ``done``, ``failed``.
-        attempts: How often ``activate`` was begun; ``retreats``: how often going back was begun; ``switches``: how
-            often the switch failed or was cut off.
-        touched: Something was paused or backed up since staging, and neither switched nor resumed.
-        paused: The boot in which the former generation's services were stopped for this; None while they run.
-        passed: The probes have passed, and a person's word is awaited.
-        code, detail: Of the last failure.
-        rule: The emergency rule by which it was approved; empty for the ordinary ones.
-        running: Seconds of running time on trial: between two entries of one boot what its clock counted, after a
-            reboot what the new boot counted. The wall clock has no part in it.
-        asked: How often a person asked for one more try.
-    """
-
-    planned: Planned
-    state: State
-    begun_at: datetime
-    seq: int
-    approvals: tuple[str, ...] = ()
-    act: Act | None = None
-    part: str = ""
-    steps: tuple[tuple[str, str], ...] = ()
-    attempts: int = 0
-    retreats: int = 0
-    switches: int = 0
-    touched: bool = False
-    paused: str | None = None
-    passed: bool = False
-    switched: bool = False
-    code: str = ""
-    detail: str = ""
-    running: int = 0
-    rule: str = ""
-    asked: int = 0
-
-    @property
-    def action(self) -> Action:
-        return self.planned.action
-
-    @property
-    def open(self) -> bool:
-        return self.state not in RESTING or self.touched
-
-
-@dataclass(frozen=True)
-class ReceivedRelease:
-    """A release that was received here: an item until it is installed or overtaken."""
-
-    item: str
-    release: str
-    product: str
-    version: str
-    channel: str
-    mark: Mark
-    contract: str
-    signers: tuple[str, ...]
-    practice: bool
-    source: str
-    received_at: datetime
-    received_by: str
-    seq: int
+from verifier.site.journal.installs import InstallState, Stream
 
 
 @dataclass(frozen=True)
@@ -181,39 +41,6 @@ class Proposal:
     item: str
     subject: str
     account: str
-    at: datetime
-
-
-@dataclass(frozen=True)
-class RolledBack:
-    """One way back, for the record: automatic (trial failed) or by hand.
-
-    Attributes:
-        authorisation: Of a way below the floor, or out of its failed trial: what it spent.
-    """
-
-    source: int
-    target: int
-    automatic: bool
-    code: str
-    at: datetime
-    seq: int
-    authorisation: str | None = None
-
-    @property
-    def words(self) -> str:
-        how = "by itself" if self.automatic else "by hand"
-        why = "" if self.code == "by-hand" else f": {self.code.replace('-', ' ')}"
-        return f"it was installed here before; the site went back {how} at {rfc3339(self.at)}{why}"
-
-
-@dataclass(frozen=True)
-class Health:
-    """What a probe said last: ``passing``, ``failing``, ``unknown``, and how often in a row it did not pass."""
-
-    probe: str
-    state: str
-    failures: int
     at: datetime
 
 
@@ -247,7 +74,7 @@ class FormerKey:
 
 
 # What the site believes after its vendor's access was ended: no document in the world has this digest.
-NOBODY = Pin(version=0, digest="sha256:" + "0" * 64)
+NO_ROOT = Pin(version=0, digest="sha256:" + "0" * 64)
 
 
 @dataclass(frozen=True)
@@ -290,8 +117,6 @@ class TrustState:
         newest: What the vendor has for this site, by channel, as the last consignment said.
         authorisations: Envelopes of ways back below the floor that consignments brought, by digest, oldest first.
         spent: Fingerprints of the authorisations that were used.
-        policy: Digest of the compiled policy in force.
-        policy_number: Its number, 0 before the first.
         policies: All that were in force, oldest first.
         uses: Of emergency rules, under whatever policy, oldest first.
         installs_since: How many were switched to since the policy in force came.
@@ -311,83 +136,21 @@ class TrustState:
     newest: tuple[tuple[str, Mark], ...] = ()
     authorisations: tuple[str, ...] = ()
     spent: tuple[str, ...] = ()
-    policy: str = ""
-    policy_number: int = 0
     policies: tuple[PolicyInForce, ...] = ()
     uses: tuple[Use, ...] = ()
     installs_since: int = 0
     proposed: tuple[Proposal, ...] = ()
     verdicts: tuple[RecordedVerdict, ...] = ()
 
-
-@dataclass(frozen=True)
-class InstallState:
-    """What was received, installed, tried and left.
-
-    Attributes:
-        contract: Digest of the contract of the newest confirmed generation, None before the first.
-        current: Number of the generation that runs, 0 for none.
-        transaction: The last one, open or ended; None before the first.
-        releases: Those received, oldest first.
-        deeds: By generation, what was done of its rollback document.
-    """
-
-    contract: str | None = None
-    streams: tuple[Stream, ...] = ()
-    generations: tuple[Generation, ...] = ()
-    current: int = 0
-    transaction: Transaction | None = None
-    releases: tuple[ReceivedRelease, ...] = ()
-    rollbacks: tuple[RolledBack, ...] = ()
-    health: tuple[Health, ...] = ()
-    deeds: tuple[tuple[int, PartHistory], ...] = ()
+    @property
+    def policy(self) -> str:
+        """Digest of the compiled policy in force; empty between the first two entries of a journal."""
+        return self.policies[-1].digest if self.policies else ""
 
     @property
-    def next_generation(self) -> int:
-        return 1 + max((one.number for one in self.generations), default=0)
-
-    @property
-    def running(self) -> Generation | None:
-        """The generation that ``current`` points at, in trial or not."""
-        return self.generation(self.current)
-
-    def lineage(self, number: int) -> tuple[Generation, ...]:
-        """Generation ``number``, the one that it was made from, and so on: whose data its own stand on, newest first.
-
-        Not those with lower numbers that were left again before it was made.
-        """
-        found: list[Generation] = []
-        while (one := self.generation(number)) is not None:
-            found.append(one)
-            number = one.source if one.source < number else 0
-        return tuple(found)
-
-    @property
-    def open_transaction(self) -> Transaction | None:
-        return self.transaction if self.transaction and self.transaction.open else None
-
-    @property
-    def inconsistent(self) -> bool:
-        return self.transaction is not None and self.transaction.state == State.INCONSISTENT
-
-    def stream_of(self, channel: str) -> Stream | None:
-        return next((one for one in self.streams if one.channel == channel), None)
-
-    def generation(self, number: int) -> Generation | None:
-        return next((one for one in self.generations if one.number == number), None)
-
-    def left_before(self, release: str) -> RolledBack | None:
-        """The last time that the site went back from this release; None when it never ran here, or never was left."""
-        numbers = {one.number for one in self.generations if one.release == release}
-        return next((one for one in reversed(self.rollbacks) if one.source in numbers), None)
-
-    def deeds_of(self, number: int) -> PartHistory:
-        """What was done of the rollback document that generation ``number`` brought."""
-        return next((deeds for one, deeds in self.deeds if one == number), ())
-
-    def received(self, item: str) -> ReceivedRelease | None:
-        """The newest release received under this item."""
-        return next((one for one in reversed(self.releases) if one.item == item), None)
+    def policy_number(self) -> int:
+        """Number of the policy in force, 0 before the first."""
+        return self.policies[-1].number if self.policies else 0
 
 
 @dataclass(frozen=True)
@@ -437,7 +200,7 @@ class SiteState:
         offboarding: The end of the vendor's access, asked for or in force; None before.
         torn: How often an unfinished last line was cut.
         clock_back: How often the wall clock went backwards between two entries.
-        boot: Boot id of the last entry.
+        boot: Boot id of the last entry, None before the second.
         uptime: Seconds since that boot, at the last entry.
         ran: Seconds that the host ran while it was a site, as far as the journal counted them.
     """
@@ -455,13 +218,13 @@ class SiteState:
     last_change_at: datetime
     last_at: datetime
     trust: TrustState
-    installs: InstallState = InstallState()
+    installs: InstallState = field(default_factory=InstallState)
     reports: ReportState = ReportState()
     offboarding: Offboarding | None = None
     alarms: tuple[Alarm, ...] = ()
     torn: int = 0
     clock_back: int = 0
-    boot: str = ""
+    boot: str | None = None
     uptime: int = 0
     ran: int = 0
 
@@ -510,9 +273,9 @@ class SiteState:
 
     def floor_of(self, channel: str) -> Mark | None:
         """The lowest mark that is still acceptable: as releases stated it, or the paper of the enrolment."""
-        said = self.trust.minimum[1] if self.trust.minimum and self.trust.minimum[0] == channel else None
-        stream = self.installs.stream_of(channel)
-        return max(filter(None, (stream.floor if stream else None, said)), default=None)
+        minimum, stream = self.trust.minimum, self.installs.stream_of(channel)
+        enrolled = minimum[1] if minimum and minimum[0] == channel else None
+        return max(filter(None, (stream.floor if stream else None, enrolled)), default=None)
 
     @property
     def below_floor(self) -> bool:

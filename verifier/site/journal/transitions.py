@@ -88,13 +88,13 @@ class PartRecord:
 
     Attributes:
         name: Of the backup or step.
-        digest: Of the backup, in the outcome of ``backup``; ``size`` likewise.
+        digest: Of the backup, in the outcome of ``backup``, else None; ``size`` likewise.
     """
 
     act: PartAct
     name: str
     result: Literal["begun", "done", "failed", "interrupted"]
-    digest: str = ""
+    digest: str | None = None
     size: int = 0
 
 
