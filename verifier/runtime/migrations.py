@@ -1,4 +1,4 @@
-"""Backups and migration steps: what runs in the sandbox, with its files."""
+"""Make backups, run migration steps and restores: each runs a program of the release in the sandbox."""
 
 import hashlib
 import os
@@ -22,18 +22,18 @@ from verifier.runtime.program_files import (
     this_platform,
 )
 from verifier.runtime.program_output import CHUNK, NewFile, ProgramResult, Sink, TailBuffer
-from verifier.runtime.sandbox import SCRATCH, check_sandbox, run
+from verifier.runtime.sandbox import SCRATCH, ProgramRun, check_sandbox, run_program
 from verifier.site.disk import Disk
 from verifier.site.generations import Installed
 from verifier.site.journal.transitions import Apply, BackupRecord, MakeBackup, NextPart, Restore, TryRestore, Undo
 
-# A part that a crash cut off is begun so often; a part that failed by itself is not begun again.
+# How often a part is begun that a crash cut off. A part that failed by itself is not begun again.
 MAX_TRIES = 3
-# The document says how long a part takes, for people. It is ended after this many times that, and some grace.
+# A part is ended after this many times the time that the document states, plus the grace.
 PATIENCE = 4
 GRACE_SECONDS = 60
 STEP_MEMORY = 1 << 30
-# What a step says is for people: its end is kept, and a step that says more than this has gone wrong.
+# A step's output is for people: only its end is kept, and a step that writes more than this has gone wrong.
 STEP_OUTPUT = 64 << 20
 KEPT_OUTPUT = 4096
 
@@ -63,10 +63,10 @@ class MigrationContext:
 
 
 def migration_context(site: Path, blobs: Path, disk: Disk, installed: Installed, *, ours: int) -> MigrationContext:
-    """For a generation as it lies on disk.
+    """Return the context of a generation as it is on disk.
 
     Args:
-        ours: Our own effective account.
+        ours: The effective user id of this process.
 
     Raises:
         RefusedError: ``site.yaml`` names no account that programs could run as.
@@ -88,133 +88,128 @@ def migration_context(site: Path, blobs: Path, disk: Disk, installed: Installed,
 
 
 def commands_of(document: Rollback) -> tuple[Command, ...]:
-    """Everything that the document could ever run."""
-    backups = [command for one in document.backup for command in (one.make, one.restore, one.try_)]
-    steps = [command for one in document.steps for command in (one.do, one.undo, one.check) if command is not None]
+    """Return every command that the document could run."""
+    backups = [command for backup in document.backup for command in (backup.make, backup.restore, backup.try_)]
+    steps = [command for step in document.steps for command in (step.do, step.undo, step.check) if command is not None]
     return (*backups, *steps)
 
 
-def check_migration_context(ground: MigrationContext, document: Rollback) -> None:
-    """That everything could be run here, the way back included. Runs nothing and changes nothing that lasts.
+def check_migration_context(context: MigrationContext, document: Rollback) -> None:
+    """Check that every program could be run here, those of a rollback included. Runs none of them, changes nothing.
 
     Raises:
         RefusedError: A program is not in the release or not for this platform, or this host cannot give the sandbox.
     """
     commands = commands_of(document)
     for command in commands:
-        choose_file(program_of(ground.release, command), ground.platform)
+        choose_file(program_of(context.release, command), context.platform)
     if commands:
-        check_sandbox(ground.account, scratch=ground.scratch)
+        check_sandbox(context.account, scratch=context.scratch)
 
 
-# --- hands --------------------------------------------------------------------------------------------------------
-
-
-def make_backup(ground: MigrationContext, backup: Backup) -> BackupRecord:
-    """Write it, hashed on the way; durable on return. What a former attempt left is replaced.
+def make_backup(context: MigrationContext, backup: Backup) -> BackupRecord:
+    """Make a backup, hashed while it is written, and on disk on return. Replaces what a former attempt left.
 
     Raises:
-        HostError: The program failed, wrote nothing, or more than `at_most`; no file is left.
+        HostError: The program failed, wrote nothing, or wrote more than `at_most`; no file is left.
     """
-    disk, final = ground.disk, ground.backups / backup.name
-    part = ground.backups / f".{backup.name}.part"
+    disk, final = context.disk, context.backups / backup.name
+    part = context.backups / f".{backup.name}.part"
     with _of_this_host(part):
-        disk.make_folder(ground.backups, 0o700)
+        disk.make_folder(context.backups, 0o700)
         disk.remove(part)
         try:
             with NewFile(disk, part) as file:
-                ran = _run(ground, backup.make, backup.takes_seconds, output_bytes=backup.at_most_bytes, sink=file)
-                _demand(ran, "backup", backup.name, backup.make)
-                if not ran.size:
+                result = _run(context, backup.make, backup.takes_seconds, output_bytes=backup.at_most_bytes, sink=file)
+                _check_done(result, "backup", backup.name, backup.make)
+                if not result.size:
                     raise _failure("backup-empty", f"backup of {backup.name}", "wrote nothing", backup.make)
                 file.finish()
             disk.rename(part, final)
-            disk.sync_folder(ground.backups)
+            disk.sync_folder(context.backups)
         except (WaybillError, OSError):
             disk.remove(part)
             raise
-    return BackupRecord(backup.name, ran.digest, ran.size)
+    return BackupRecord(backup.name, result.digest, result.size)
 
 
-def try_restore(ground: MigrationContext, backup: Backup, made: BackupRecord) -> ProgramResult:
-    """Feed the file, read back from disk, to the program that proves it.
+def try_restore(context: MigrationContext, backup: Backup, made: BackupRecord) -> ProgramResult:
+    """Read the backup back from disk, and feed it to the program that proves that it can be restored.
 
     Raises:
         DamagedError: The file is not what was written.
         HostError: It cannot be restored.
     """
-    with _backup_file(ground.backups, made) as file:
-        return _demand(_run(ground, backup.try_, backup.takes_seconds, stdin=file), "try", backup.name, backup.try_)
+    with _backup_file(context.backups, made) as file:
+        return _check_done(
+            _run(context, backup.try_, backup.takes_seconds, stdin=file), "try", backup.name, backup.try_
+        )
 
 
-def restore_backup(ground: MigrationContext, backup: Backup, made: BackupRecord) -> ProgramResult:
+def restore_backup(context: MigrationContext, backup: Backup, made: BackupRecord) -> ProgramResult:
     """Put the old data back. Raises as ``try_restore``."""
-    with _backup_file(ground.backups, made) as file:
-        ran = _run(ground, backup.restore, backup.takes_seconds, stdin=file)
-        return _demand(ran, "restore", backup.name, backup.restore)
+    with _backup_file(context.backups, made) as file:
+        result = _run(context, backup.restore, backup.takes_seconds, stdin=file)
+        return _check_done(result, "restore", backup.name, backup.restore)
 
 
-def apply_step(ground: MigrationContext, step: Step) -> ProgramResult:
-    """Do the step, then let its check say that it is done.
+def apply_step(context: MigrationContext, step: Step) -> ProgramResult:
+    """Run the step, then its check.
 
     Raises:
-        HostError: The one or the other failed, was ended, or died; the step counts as half done.
+        HostError: One of them failed or was ended; the step counts as half done.
     """
-    ran = _demand(_run(ground, step.do, step.takes_seconds), "step", step.name, step.do)
+    result = _check_done(_run(context, step.do, step.takes_seconds), "step", step.name, step.do)
     if step.check is not None:
-        _demand(_run(ground, step.check, step.takes_seconds), "check", step.name, step.check)
-    return ran
+        _check_done(_run(context, step.check, step.takes_seconds), "check", step.name, step.check)
+    return result
 
 
-def undo_step(ground: MigrationContext, step: Step) -> ProgramResult:
-    """Undo the step, whole or half done.
-
-    Raises:
-        HostError: It failed, was ended, or died.
-    """
+def undo_step(context: MigrationContext, step: Step) -> ProgramResult:
+    """Undo the step, whole or half done. Raises HostError when the program failed or was ended."""
     if step.undo is None:
         raise AssertionError(f"{step.name} has no undo")
-    return _demand(_run(ground, step.undo, step.takes_seconds), "undo", step.name, step.undo)
+    return _check_done(_run(context, step.undo, step.takes_seconds), "undo", step.name, step.undo)
 
 
 def check_backup(folder: Path, made: BackupRecord) -> None:
-    """That a backup is what was written, every byte. Raises DamagedError."""
+    """Check every byte of a backup against its record. Raises DamagedError."""
     with _backup_file(folder, made):
         pass
 
 
-def perform(ground: MigrationContext, part: NextPart) -> BackupRecord | None:
-    """Do one part, whichever it is; what a backup came to."""
+def perform(context: MigrationContext, part: NextPart) -> BackupRecord | None:
+    """Do one part of the rollback document; return the record of a backup, None for any other part."""
     match part:
         case MakeBackup(backup):
-            return make_backup(ground, backup)
+            return make_backup(context, backup)
         case TryRestore(backup, made):
-            try_restore(ground, backup, made)
+            try_restore(context, backup, made)
         case Apply(step):
-            apply_step(ground, step)
+            apply_step(context, step)
         case Undo(step):
-            undo_step(ground, step)
+            undo_step(context, step)
         case Restore(backup, made):
-            restore_backup(ground, backup, made)
+            restore_backup(context, backup, made)
         case _:
             raise AssertionError(part)
     return None
 
 
 def discard_backups(disk: Disk, folder: Path) -> None:
-    """Remove a generation's backups; whoever calls this knows that nobody goes back there any more."""
+    """Remove a generation's backups. The caller makes sure that no rollback needs them."""
     disk.remove_tree(folder)
     if folder.parent.is_dir():
         disk.sync_folder(folder.parent)
 
 
 def seconds_for(takes: int) -> int:
-    """When a part is ended that was said to take so long."""
+    """Return after how many seconds a part is ended that takes ``takes`` seconds as the document states."""
     return PATIENCE * takes + GRACE_SECONDS
 
 
 def _run(
-    ground: MigrationContext,
+    context: MigrationContext,
     command: Command,
     takes: int,
     *,
@@ -222,31 +217,32 @@ def _run(
     sink: Sink | None = None,
     output_bytes: int = STEP_OUTPUT,
 ) -> ProgramResult:
-    program = place_program(
-        ground.disk, ground.blobs, ground.folder, program_of(ground.release, command), ground.platform
-    )
-    data = ground.site / "data"
-    return run(
-        program,
-        command,
-        account=ground.account,
-        limits=ProgramLimits(seconds=seconds_for(takes), memory_bytes=STEP_MEMORY, output_bytes=output_bytes),
-        stdin=stdin,
-        sink=TailBuffer(KEPT_OUTPUT) if sink is None else sink,
-        cwd=data if data.is_dir() else None,
-        environment={
-            "WAYBILL_DATA": str(data),
-            "WAYBILL_GENERATION": str(ground.generation),
-            "WAYBILL_VERSION": ground.release.version,
-        },
-        config=ground.config,
-        scratch=ground.scratch,
+    """Run a program of the release; end it after PATIENCE times ``takes`` seconds and the grace."""
+    program = program_of(context.release, command)
+    data = context.site / "data"
+    return run_program(
+        ProgramRun(
+            place_program(context.disk, context.blobs, context.folder, program, context.platform),
+            command,
+            account=context.account,
+            limits=ProgramLimits(seconds=seconds_for(takes), memory_bytes=STEP_MEMORY, output_bytes=output_bytes),
+            stdin=stdin,
+            sink=TailBuffer(KEPT_OUTPUT) if sink is None else sink,
+            cwd=data if data.is_dir() else None,
+            environment={
+                "WAYBILL_DATA": str(data),
+                "WAYBILL_GENERATION": str(context.generation),
+                "WAYBILL_VERSION": context.release.version,
+            },
+            config=context.config,
+            scratch=context.scratch,
+        )
     )
 
 
 @contextmanager
 def _backup_file(folder: Path, made: BackupRecord) -> Iterator[BinaryIO]:
-    """The file, every byte checked, ready to be read from its beginning: what was checked is what is fed."""
+    """Yield the open file of a backup, every byte checked, at its beginning: the bytes that were checked are read."""
     path = folder / made.name
     try:
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK), "rb", buffering=0)
@@ -255,9 +251,9 @@ def _backup_file(folder: Path, made: BackupRecord) -> Iterator[BinaryIO]:
     except OSError as error:
         raise _damaged(path, f"cannot be read: {(error.strerror or str(error)).lower()}", "backup-damaged") from error
     with file, _of_this_host(path):
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_size != made.size:
-            raise _damaged(path, f"has {found.st_size} bytes, expected {made.size}", "backup-damaged")
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size != made.size:
+            raise _damaged(path, f"has {status.st_size} bytes, expected {made.size}", "backup-damaged")
         digest = hashlib.sha256()
         while data := file.read(CHUNK):
             digest.update(data)
@@ -271,7 +267,7 @@ def _damaged(path: Path, problem: str, finding: str) -> DamagedError:
     return DamagedError(
         f"the backup {problem}",
         where=str(path),
-        remedy="the data were not touched by this; see the disk, and what the recovery plan says",
+        remedy="check the disk, and do what the rollback document says; the data were not changed by this",
         finding=finding,
     )
 
@@ -284,33 +280,33 @@ def _of_this_host(path: Path) -> Iterator[None]:
         raise HostError(
             (error.strerror or str(error)).lower(),
             where=str(error.filename or path),
-            remedy="see space and permissions there, then run the command again",
+            remedy="check space and permissions there, then run the command again",
             finding="backup-unwritable",
         ) from error
 
 
-def _demand(ran: ProgramResult, act: str, name: str, command: Command) -> ProgramResult:
-    """It ended well.
+def _check_done(result: ProgramResult, act: str, name: str, command: Command) -> ProgramResult:
+    """Return the result of a program that ended well.
 
     Raises:
         HostError: It did not; ``finding`` is ``<act>-<outcome>``.
     """
-    if ran.outcome == "done":
-        return ran
-    said = f": {ran.errors}" if ran.errors else ""
+    if result.outcome == "done":
+        return result
+    errors = f": {result.errors}" if result.errors else ""
     words = {
-        "failed": f"ended with code {ran.code}{said}",
-        "killed": f"was ended by signal {-ran.code}, perhaps for want of memory{said}",
-        "timed-out": f"was ended by us after {int(ran.seconds)} seconds{said}",
-        "output-too-long": f"was ended by us: it wrote more than it may, {ran.size} bytes and on",
-    }[ran.outcome]
-    raise _failure(f"{act}-{ran.outcome}", f"{act} {name}", words, command)
+        "failed": f"ended with code {result.code}{errors}",
+        "killed": f"was ended by signal {-result.code}, perhaps because memory ran out{errors}",
+        "timed-out": f"was ended after {int(result.seconds)} seconds{errors}",
+        "output-too-long": f"was ended after {result.size} bytes of output, because it wrote more than it may",
+    }[result.outcome]
+    raise _failure(f"{act}-{result.outcome}", f"{act} {name}", words, command)
 
 
 def _failure(finding: str, what: str, words: str, command: Command) -> HostError:
     return HostError(
         f"{what}: {' '.join(command)} {words}",
         where="rollback.yaml",
-        remedy="the report tells the vendor; `waybill history` has it all",
+        remedy="read `waybill history`, and send the report to the vendor",
         finding=finding,
     )

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pwd
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +20,6 @@ from verifier.site.blobs import blob_path, different, missing, unreadable
 from verifier.site.disk import Disk
 
 PROGRAMS = "programs"
-
-
 _MACHINES = {
     "aarch64": "arm64",
     "armv6l": "arm/v6",
@@ -44,7 +43,7 @@ class ProgramLimits:
 
 @dataclass(frozen=True)
 class ProgramAccount:
-    """Who a program runs as; never root."""
+    """The account that a program runs as; never root."""
 
     name: str
     uid: int
@@ -53,45 +52,37 @@ class ProgramAccount:
 
 @dataclass(frozen=True)
 class PlacedProgram:
-    """A program of a release where it lies at the site; it is hashed again each time it is run."""
+    """A program of a release as a file of the site; it is hashed again each time it is run."""
 
     name: str
     path: Path
     blob: Blob
 
 
-# --- which file, which account ------------------------------------------------------------------------------------
-
-
 def platform_of(system: str, machine: str) -> str:
-    """``uname``'s two words as OCI writes a platform."""
+    """Return the platform as OCI writes it, from the two words of ``uname``."""
     return f"{system.lower()}/{_MACHINES.get(machine, machine)}"
 
 
 def this_platform() -> str:
-    found = os.uname()
-    return platform_of(found.sysname, found.machine)
+    host = os.uname()
+    return platform_of(host.sysname, host.machine)
 
 
 def choose_file(program: Program, platform: str) -> Blob:
-    """The program's file for this platform.
-
-    Raises:
-        RefusedError: The release has none.
-    """
-    try:
+    """Return the program's file for this platform. Raises RefusedError when the release has none."""
+    if platform in program.files:
         return program.files[platform]
-    except KeyError:
-        raise RefusedError(
-            f"the program {program.name!r} is for {', '.join(sorted(program.files))}, this host is {platform}",
-            where=f"programs {program.name}",
-            remedy="ask the vendor for a release that has it for this platform; nothing was changed",
-            finding="program-platform",
-        ) from None
+    raise RefusedError(
+        f"the program {program.name!r} is for {', '.join(sorted(program.files))}, this host is {platform}",
+        where=f"programs {program.name}",
+        remedy="ask the vendor for a release that has it for this platform; nothing was changed",
+        finding="program-platform",
+    )
 
 
 def place_program(disk: Disk, blobs: Path, folder: Path, program: Program, platform: str) -> PlacedProgram:
-    """The program's file in ``folder``, the generation's; copied out of the store when it is not there, or not clean.
+    """Return the program's file in the generation's ``folder``; copy it from the store unless it is there, unchanged.
 
     Raises:
         DamagedError: The blob is missing or has other bytes.
@@ -117,12 +108,12 @@ def _copy(disk: Disk, source: Path, blob: Blob, path: Path) -> None:
     except OSError as error:
         raise unreadable(source, error) from error
     try:
-        found = disk.copy(descriptor, 0, blob.size, path, mode=0o555)
+        digest = disk.copy(descriptor, 0, blob.size, path, mode=0o555)
     finally:
         os.close(descriptor)
-    if found != blob.digest:
+    if digest != blob.digest:
         disk.remove(path)
-        raise different(source, found, blob.digest)
+        raise different(source, digest, blob.digest)
     set_mode(disk, path, 0o555)
 
 
@@ -135,39 +126,41 @@ def _is_clean(path: Path, blob: Blob) -> bool:
 
 
 def find_account(user: str | int | None, *, ours: int) -> ProgramAccount:
-    """The account that programs get, by name or by number; a number needs no entry in the account database.
+    """Return the account for programs, by name or number; a number needs no entry in the account database.
 
     Args:
         user: ``drivers.program.user`` of ``site.yaml``.
-        ours: Our own effective number. Without root there is only one account to run as, and it must be named.
+        ours: The effective user id of this process. Without root it is the only account to run as, and must be named.
 
     Raises:
         RefusedError: None is named, it does not exist, it is root, or only root could become it.
     """
     where, remedy = "site.yaml $.drivers.program.user", "name an account without rights, or its number"
     if user is None:
-        raise no_account_error("no account is named for the programs of a release", "site.yaml $.drivers", remedy)
+        raise no_account_error(
+            "site.yaml names no account for the programs of a release", "site.yaml $.drivers", remedy
+        )
     try:
-        found = pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
-        account = ProgramAccount(found.pw_name, found.pw_uid, found.pw_gid)
+        entry = pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
+        account = ProgramAccount(entry.pw_name, entry.pw_uid, entry.pw_gid)
     except (KeyError, OverflowError):
         if not isinstance(user, int) and not (user.isascii() and user.isdigit()):
             raise no_account_error(
-                f"this host has no account {user!r}", where, f"create it, for example with `useradd --system {user}`"
+                f"this host has no account {user!r}", where, f"create it: `useradd --system {shlex.quote(user)}`"
             ) from None
         account = ProgramAccount(str(user), int(user), int(user))
     if account.uid == 0 or account.gid == 0:
-        raise no_account_error(f"{account.name} is root or in root's group", where, remedy)
+        raise no_account_error(f"account {account.name} is root or in root's group", where, remedy)
     # The highest number means `leave it as it is` to setresuid(2).
     if not 0 < account.uid < 2**32 - 1 or not 0 < account.gid < 2**32 - 1:
-        raise no_account_error(f"{account.uid} is not an account's number", where, remedy)
+        raise no_account_error(f"{account.uid} is not a user id", where, remedy)
     if ours == account.uid:
         return ProgramAccount(account.name, account.uid, os.getegid())
     if ours != 0:
         raise no_account_error(
             f"only root can run a program as {account.name}, this is account {ours}",
             where,
-            "run the command as root, or name this very account: then the programs may do what it may",
+            "run the command as root, or name this account; the programs may then do what this account may",
         )
     return account
 
@@ -178,37 +171,37 @@ def no_account_error(problem: str, where: str, remedy: str) -> RefusedError:
 
 @contextmanager
 def open_checked(program: PlacedProgram) -> Iterator[tuple[int, bool]]:
-    """Its descriptor, every byte checked, and whether it is a script."""
-    where, again = str(program.path), "run the command again with the medium at hand"
+    """Yield the program's descriptor, every byte of it checked, and whether it is a script."""
+    where, repeat = str(program.path), "run `waybill receive BUNDLE --keep`, then the command again"
     try:
         descriptor = os.open(program.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise DamagedError("the program is missing", where=where, remedy=again, finding="program-missing") from None
+        raise DamagedError("the program is missing", where=where, remedy=repeat, finding="program-missing") from None
     except OSError as error:
         raise unreadable(program.path, error) from error
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise DamagedError("the program is not a file", where=where, remedy=again, finding="program-changed")
-        # Whoever can write to it could change it between the check and the start.
-        if found.st_mode & 0o022 or found.st_uid not in (0, os.geteuid()):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise DamagedError("the program is not a file", where=where, remedy=repeat, finding="program-changed")
+        # An account that can write to it could change it between the check and the start.
+        if status.st_mode & 0o022 or status.st_uid not in (0, os.geteuid()):
             raise RefusedError(
-                f"others may write to the program: mode {stat.S_IMODE(found.st_mode):04o}, owner {found.st_uid}",
+                f"others may write to the program: mode {stat.S_IMODE(status.st_mode):04o}, owner {status.st_uid}",
                 where=where,
-                remedy="find out who changed that, then remove the file and run the command again",
+                remedy="find out who changed it, remove the file, then run the command again",
                 finding="program-writable",
             )
         digest = hashlib.sha256()
-        at, first = 0, b""
-        while at <= program.blob.size and (data := os.pread(descriptor, CHUNK, at)):
+        size, first = 0, b""
+        while size <= program.blob.size and (data := os.pread(descriptor, CHUNK, size)):
             first = first or data[:2]
             digest.update(data)
-            at += len(data)
-        if (at, "sha256:" + digest.hexdigest()) != (program.blob.size, program.blob.digest):
+            size += len(data)
+        if (size, "sha256:" + digest.hexdigest()) != (program.blob.size, program.blob.digest):
             raise DamagedError(
-                f"the program is not the release's: found sha256:{digest.hexdigest()}, expected {program.blob.digest}",
+                f"the program has digest sha256:{digest.hexdigest()}, the release has {program.blob.digest}",
                 where=where,
-                remedy=again,
+                remedy=repeat,
                 finding="program-changed",
             )
         yield descriptor, first == b"#!"
@@ -217,11 +210,7 @@ def open_checked(program: PlacedProgram) -> Iterator[tuple[int, bool]]:
 
 
 def program_of(release: Release, command: Command) -> Program:
-    """The program that a command's first word names.
-
-    Raises:
-        RefusedError: The release has none of that name.
-    """
+    """Return the program that the command's first word names. Raises RefusedError when the release has none."""
     for program in release.programs:
         if program.name == command[0]:
             return program

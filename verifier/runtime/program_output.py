@@ -1,6 +1,7 @@
-"""What a program wrote and how it ended."""
+"""Where the output of a program goes, and the result of a run."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -8,20 +9,18 @@ from typing import Literal, Protocol
 from verifier.site.disk import Disk, write_all
 
 ProgramEnd = Literal["done", "failed", "timed-out", "output-too-long", "killed"]
-
-
 CHUNK = 1 << 20
 KEPT_ERRORS = 4096
 
 
 @dataclass(frozen=True)
 class ProgramResult:
-    """What became of it.
+    """How a program ended, and what it wrote.
 
     Attributes:
         code: The exit code; negative for the signal that ended it.
-        output: What is kept of stdout; nothing where it went to a file.
-        size: Length of stdout; ``digest`` is over all of it.
+        output: The end of stdout; empty where stdout went to a file.
+        size: Bytes of stdout; ``digest`` is over all of them.
         errors: The end of stderr as printable text, for people at the site.
     """
 
@@ -41,7 +40,7 @@ class Sink(Protocol):
 
 
 class TailBuffer:
-    """The last ``most`` bytes."""
+    """Keeps the last ``most`` bytes."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -57,7 +56,7 @@ class TailBuffer:
 
 
 class NewFile:
-    """A file that must not exist yet; durable, but for its name, once ``finish`` returned."""
+    """A file that must not exist yet. After ``finish`` its bytes are on disk; its name needs a sync of the folder."""
 
     def __init__(self, disk: Disk, path: Path, mode: int = 0o600) -> None:
         self._disk = disk
@@ -77,18 +76,14 @@ class NewFile:
     def finish(self) -> None:
         self._named("sync", lambda: os.fsync(self._descriptor))
 
-    def _named(self, kind: str, act: "ProgramAct") -> None:
+    def _named(self, kind: str, act: Callable[[], None]) -> None:
         try:
             self._disk._effect(kind, self._path, act)
         except OSError as error:
-            # The system says which error, we know which file.
+            # Errors of a descriptor do not name the file.
             raise OSError(error.errno, error.strerror, str(self._path)) from error
 
 
-class ProgramAct(Protocol):
-    def __call__(self) -> None: ...
-
-
 def printable(data: bytes) -> str:
-    """Text that a terminal and the journal can show: one line, without control characters."""
+    """Return text that a terminal and the journal can show: one line, without control characters."""
     return "".join(c if c.isprintable() else " " for c in data.decode("utf-8", "replace")).strip()

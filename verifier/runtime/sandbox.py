@@ -1,11 +1,11 @@
-"""The one way to run a program of a release: migrations, backups, try-restores and handlers all go through ``run``.
+"""Run a program of a release in a sandbox: migrations, backups and trial restores all go through ``run_program``.
 
-A program gets: fixed words and no shell; an account without rights; processes and a network of its own, the network
-with nothing in it, not even loopback; bounds on time, memory and output; three descriptors; an environment that is
-written here. What is on the disk it reaches as that account does, a local socket file included. Where this host
-cannot give one of these the program is not run, and the refusal names which (`sandbox-…`).
+A program gets: fixed words and no shell; an account without rights; its own processes and its own network, which is
+empty, without even loopback; bounds on time, memory and output; three descriptors; an environment that is written here.
+On disk it reaches what that account reaches, local sockets included. Where this host cannot give one of these, the
+program is not run, and the refusal names which (`sandbox-…`).
 
-What runs is the very file that was hashed: it is opened once, checked, and started through its descriptor.
+The file that was hashed is the file that runs: it is opened once, checked, and started through its descriptor.
 """
 
 import fcntl
@@ -21,10 +21,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal, NoReturn
+from typing import BinaryIO, Literal
 
+from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import HostError, RefusedError
 from verifier.runtime.program_files import PlacedProgram, ProgramAccount, ProgramLimits, no_account_error, open_checked
 from verifier.runtime.program_output import CHUNK, KEPT_ERRORS, ProgramEnd, ProgramResult, Sink, TailBuffer, printable
@@ -44,15 +45,35 @@ MAX_DESCRIPTORS = 256
 
 
 MAX_STATUS = 64 << 10
-# What the kernel may take to end processes that were told to die.
+# What the kernel may take to end processes after SIGKILL.
 END_SECONDS = 30.0
-
-
 _LAUNCHER = Path(__file__).with_name("launcher.py")
-_NOTHING: Mapping[str, str] = {}
 
 
-# --- run ----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class ProgramRun:
+    """What to run and within which bounds.
+
+    Attributes:
+        argv: All words; the first is the program's name as the release writes it.
+        stdin: An open file; the program reads on from where it stands. Nothing without it.
+        sink: Takes stdout; without it the last bytes are kept in ``ProgramResult.output``.
+        cwd: The working folder; without it an empty folder of the program's own, removed afterwards.
+        environment: More variables, all called ``WAYBILL_…``.
+        config: The site's configuration, which the program finds in the file that ``WAYBILL_CONFIG`` names.
+        scratch: Where the program's own folder is made; the account must be able to reach it.
+    """
+
+    program: PlacedProgram
+    argv: tuple[str, ...]
+    account: ProgramAccount
+    limits: ProgramLimits
+    stdin: BinaryIO | None = None
+    sink: Sink | None = None
+    cwd: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    config: bytes | None = None
+    scratch: Path = SCRATCH
 
 
 def check_sandbox(account: ProgramAccount, *, scratch: Path = SCRATCH) -> None:
@@ -61,38 +82,19 @@ def check_sandbox(account: ProgramAccount, *, scratch: Path = SCRATCH) -> None:
     Raises:
         RefusedError: Which part of it this host cannot give.
     """
+    nothing = PlacedProgram("the sandbox", Path(os.devnull), Blob(digest=digest_of(b""), size=0))
     limits = ProgramLimits(seconds=30, memory_bytes=1 << 30, output_bytes=1)
+    request = ProgramRun(nothing, ("probe",), account, limits, scratch=scratch)
     with _scratch(scratch, account, None) as (folder, variables), ExitStack() as stack:
-        here = _folder(stack, folder, "")
-        program = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        here = _open_folder(stack, folder, nothing.name)
+        program = os.open(nothing.path, os.O_RDONLY | os.O_CLOEXEC)
         stack.callback(os.close, program)
-        job = _job(program, False, here, ("probe",), variables, account, limits) | {"probe": True}
-        _drive(job, (program, here), limits, None, TailBuffer(0), "the sandbox")
+        job = _job(request, program, here, variables) | {"probe": True}
+        _launch(job, (program, here), request, TailBuffer(0))
 
 
-def run(
-    program: PlacedProgram,
-    argv: tuple[str, ...],
-    *,
-    account: ProgramAccount,
-    limits: ProgramLimits,
-    stdin: BinaryIO | None = None,
-    sink: Sink | None = None,
-    cwd: Path | None = None,
-    environment: Mapping[str, str] = _NOTHING,
-    config: bytes | None = None,
-    scratch: Path = SCRATCH,
-) -> ProgramResult:
-    """Run it to its end, or end it; none of its processes is left on return.
-
-    Args:
-        argv: All words; the first is the program's name as the release writes it.
-        stdin: An open file; the program reads on from where it stands. Nothing without it.
-        sink: Takes stdout; without it the last bytes are kept in ``Ran.output``, all of them if they are in bounds.
-        cwd: The working folder; without it an empty folder of the program's own, gone afterwards.
-        environment: More variables, all called ``WAYBILL_…``.
-        config: The site's configuration, which the program finds in the file that ``WAYBILL_CONFIG`` names.
-        scratch: Where the folder of the program's own is made; the account must be able to reach it.
+def run_program(request: ProgramRun) -> ProgramResult:
+    """Run a program to its end, or end it; none of its processes is left on return.
 
     Raises:
         RefusedError: This host lacks a part of the sandbox, the program cannot be started, or others may write to it.
@@ -100,51 +102,52 @@ def run(
         HostError: Its processes do not end.
         OSError: Of the sink; nothing is left running then either.
     """
-    if any(not name.startswith("WAYBILL_") for name in environment):
+    program = request.program
+    if any(not name.startswith("WAYBILL_") for name in request.environment):
         raise ValueError("only WAYBILL_ variables can be given")
     with ExitStack() as stack:
         descriptor, script = stack.enter_context(open_checked(program))
-        own, variables = stack.enter_context(_scratch(scratch, account, config))
-        here = _folder(stack, cwd or own, program.name)
-        job = _job(descriptor, script, here, argv, {**variables, **environment}, account, limits)
-        kept = TailBuffer(limits.output_bytes) if sink is None else sink
-        return _drive(job, (descriptor, here), limits, stdin, kept, program.name)
+        own, variables = stack.enter_context(_scratch(request.scratch, request.account, request.config))
+        here = _open_folder(stack, request.cwd or own, program.name)
+        job = _job(request, descriptor, here, {**variables, **request.environment}) | {"script": script}
+        sink = TailBuffer(request.limits.output_bytes) if request.sink is None else request.sink
+        return _launch(job, (descriptor, here), request, sink)
 
 
 @contextmanager
 def _scratch(base: Path, account: ProgramAccount, config: bytes | None) -> Iterator[tuple[Path, dict[str, str]]]:
-    """A folder of the program's own and all that its environment holds; the folder is gone afterwards."""
-    _sweep(base)
+    """Yield a new folder of the program's own, and its environment; the folder is removed afterwards."""
+    _remove_stale_folders(base)
     with ExitStack() as stack:
         try:
             folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-            # All processes of the program are gone by then, and this follows no link (avoids_symlink_attacks).
+            # No process of the program is left by then, and rmtree follows no link (avoids_symlink_attacks).
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             _lock(folder, stack)
             home, variables = _furnish(folder, config)
         except OSError as error:
             raise RefusedError(
-                f"no folder of the program's own can be made: {(error.strerror or str(error)).lower()}",
+                f"the program's own folder cannot be made: {(error.strerror or str(error)).lower()}",
                 where=str(base),
-                remedy="make space there, and let this account write there",
+                remedy="make space there, and allow this account to write there",
                 finding="sandbox-folder",
             ) from error
         _hand_over(folder, account)
         yield home, variables
 
 
-def _sweep(base: Path) -> None:
-    """Folders whose verifier was killed, so that nobody holds them: they may contain the site's configuration."""
-    for one in base.glob(f"{PREFIX}*"):
+def _remove_stale_folders(base: Path) -> None:
+    """Remove folders whose verifier was killed: they may contain the site's configuration."""
+    for folder in base.glob(f"{PREFIX}*"):
+        # A folder in use is locked, and _lock raises.
         with suppress(OSError), ExitStack() as stack:
-            descriptor = _lock(one, stack)
-            found = os.fstat(descriptor)
-            if found.st_uid == os.geteuid() and found.st_mtime < time.time() - YOUNG_SECONDS:
-                shutil.rmtree(one, ignore_errors=True)
+            status = os.fstat(_lock(folder, stack))
+            if status.st_uid == os.geteuid() and status.st_mtime < time.time() - YOUNG_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _lock(folder: Path, stack: ExitStack) -> int:
-    """Held until the stack is unwound, or this process dies. Raises BlockingIOError when somebody else has it."""
+    """Lock until the stack is unwound or this process dies. Raises BlockingIOError when another process has it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     stack.callback(os.close, descriptor)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -165,50 +168,43 @@ def _furnish(folder: Path, config: bytes | None) -> tuple[Path, dict[str, str]]:
 
 
 def _hand_over(folder: Path, account: ProgramAccount) -> None:
-    """What is in the folder is the account's; the folder itself is ours, and no other account can enter it."""
+    """Give the account what is in the folder; the folder itself stays ours, and no other account can enter it."""
     try:
-        for one in folder.iterdir():
-            os.chown(one, account.uid, account.gid)
+        for path in folder.iterdir():
+            os.chown(path, account.uid, account.gid)
         os.chown(folder, -1, account.gid)
         folder.chmod(0o750)
     except OSError as error:
         raise no_account_error(
-            f"nothing can be given to {account.name}: {(error.strerror or str(error)).lower()}",
+            f"files cannot be given to account {account.name}: {(error.strerror or str(error)).lower()}",
             "site.yaml $.drivers.program.user",
-            "run the command where that account exists, as root",
+            "run the command as root, where that account exists",
         ) from error
 
 
-def _folder(stack: ExitStack, path: Path, what: str) -> int:
+def _open_folder(stack: ExitStack, path: Path, name: str) -> int:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise RefusedError(
-            f"the working folder of {what} cannot be opened: {(error.strerror or str(error)).lower()}",
+            f"the working folder of {name} cannot be opened: {(error.strerror or str(error)).lower()}",
             where=str(path),
-            remedy="see that it is there",
+            remedy="check that the folder exists and that this account may enter it",
             finding="sandbox-folder",
         ) from error
     stack.callback(os.close, descriptor)
     return descriptor
 
 
-def _job(
-    program: int,
-    script: bool,
-    folder: int,
-    argv: tuple[str, ...],
-    variables: Mapping[str, str],
-    account: ProgramAccount,
-    limits: ProgramLimits,
-) -> dict[str, object]:
-    """`launch.Job`, which shares no code with us."""
+def _job(request: ProgramRun, program: int, folder: int, variables: Mapping[str, str]) -> dict[str, object]:
+    """Return the fields of ``launcher.Job``; the launcher imports nothing of ours."""
+    account, limits = request.account, request.limits
     return {
         "parent": os.getpid(),
         "program": program,
-        "script": script,
+        "script": False,
         "folder": folder,
-        "argv": argv,
+        "argv": request.argv,
         "environment": dict(variables),
         "uid": account.uid,
         "gid": account.gid,
@@ -225,146 +221,141 @@ def _job(
     }
 
 
-def _drive(
-    job: dict[str, object],
-    descriptors: tuple[int, ...],
-    limits: ProgramLimits,
-    stdin: BinaryIO | None,
-    sink: Sink,
-    what: str,
-) -> ProgramResult:
-    """Start the launcher, take what comes, and see that nothing is left."""
+def _launch(job: dict[str, object], descriptors: tuple[int, ...], request: ProgramRun, sink: Sink) -> ProgramResult:
+    """Start the launcher, read what it and the program write, and make sure that no process is left."""
     begun = time.monotonic()
-    told, status = os.pipe()
+    status, status_writer = os.pipe()
     with ExitStack() as stack:
-        stack.callback(os.close, told)
-        order = os.memfd_create("job")
+        stack.callback(os.close, status)
+        job_file = os.memfd_create("job")
         try:
-            write_all(order, json.dumps(job).encode("ascii"))
-            os.lseek(order, 0, os.SEEK_SET)
+            write_all(job_file, json.dumps(job).encode("ascii"))
+            os.lseek(job_file, 0, os.SEEK_SET)
             process = subprocess.Popen(
-                (sys.executable, "-I", "-S", str(_LAUNCHER), str(order), str(status)),
-                stdin=subprocess.DEVNULL if stdin is None else stdin,
+                (sys.executable, "-I", "-S", str(_LAUNCHER), str(job_file), str(status_writer)),
+                stdin=subprocess.DEVNULL if request.stdin is None else request.stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(*descriptors, order, status),
+                pass_fds=(*descriptors, job_file, status_writer),
                 env={},
                 cwd="/",
                 start_new_session=True,
             )
         except OSError as error:
             raise HostError(
-                f"our own interpreter cannot be started: {(error.strerror or str(error)).lower()}",
+                f"the Python interpreter cannot be started: {(error.strerror or str(error)).lower()}",
                 where=sys.executable,
-                remedy="see memory and processes of this host",
+                remedy="check free memory and the number of processes on this host",
                 finding="launcher",
             ) from error
         finally:
-            os.close(order)
-            os.close(status)
-        # Not Popen's own context: that one waits for ever.
-        for one in (process.stdout, process.stderr):
-            assert one is not None
-            stack.callback(one.close)
-        stack.callback(_see_it_gone, process, what)
-        took = _take(process, told, limits, begun, sink)
-    return _judge(took, begun, sink, what)
+            os.close(job_file)
+            os.close(status_writer)
+        # Not Popen's own context manager, which waits without a limit.
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None
+            stack.callback(pipe.close)
+        stack.callback(_wait_until_gone, process, request.program.name)
+        output = _read_output(process, status, request.limits, begun, sink)
+    return _result(output, time.monotonic() - begun, sink, request.program.name)
 
 
 @dataclass
-class _Took:
-    """What came out, and why it was ended by us."""
+class _Output:
+    """What was read of a program. Attributes: status: the launcher's lines; ended: why the verifier ended it."""
 
     size: int = 0
-    digest: str = ""
-    errors: str = ""
     status: bytes = b""
-    ended: Literal["", "timed-out", "output-too-long"] = ""
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    errors: TailBuffer = field(default_factory=lambda: TailBuffer(KEPT_ERRORS))
+    ended: Literal["timed-out", "output-too-long"] | None = None
 
 
-def _take(process: subprocess.Popen[bytes], told: int, limits: ProgramLimits, begun: float, sink: Sink) -> _Took:
+def _read_output(
+    process: subprocess.Popen[bytes], status: int, limits: ProgramLimits, begun: float, sink: Sink
+) -> _Output:
     """Read until all three pipes are closed, which they are once no process of the program is left."""
-    took, digest, errors = _Took(), hashlib.sha256(), TailBuffer(KEPT_ERRORS)
+    output = _Output()
     assert process.stdout is not None
     assert process.stderr is not None
-    out, err = process.stdout.fileno(), process.stderr.fileno()
+    errors = process.stderr.fileno()
     deadline = begun + limits.seconds
     with selectors.DefaultSelector() as selector:
-        for one in (out, err, told):
-            selector.register(one, selectors.EVENT_READ)
+        for descriptor in (process.stdout.fileno(), errors, status):
+            selector.register(descriptor, selectors.EVENT_READ)
         while selector.get_map():
             left = deadline - time.monotonic()
-            if left <= 0 and not took.ended:
-                took.ended = "timed-out"
-            if took.ended:
-                _tell_to_end(process)
-                # A process that does not die must not make us wait for ever; `_see_it_gone` says so.
+            if left <= 0 and output.ended is None:
+                output.ended = "timed-out"
+            if output.ended is not None:
+                _end(process)
+                # A process that does not die would be waited for without end; `_wait_until_gone` reports it.
                 if left < -END_SECONDS:
                     break
-            for key, _ in selector.select(max(0.05, left) if not took.ended else 0.1):
+            for key, _ in selector.select(max(0.05, left) if output.ended is None else 0.1):
                 data = os.read(key.fd, CHUNK)
                 if not data:
                     selector.unregister(key.fd)
-                elif key.fd == err:
-                    errors.write(data)
-                elif key.fd == told:
-                    took.status = (took.status + data)[:MAX_STATUS]
-                elif not took.ended:
-                    if took.size + len(data) > limits.output_bytes:
-                        took.ended = "output-too-long"
+                elif key.fd == errors:
+                    output.errors.write(data)
+                elif key.fd == status:
+                    output.status = (output.status + data)[:MAX_STATUS]
+                elif output.ended is None:
+                    if output.size + len(data) > limits.output_bytes:
+                        # Nothing of the piece that is too much reaches the sink.
+                        output.ended = "output-too-long"
                         deadline = time.monotonic()
                         continue
-                    digest.update(data)
-                    took.size += len(data)
+                    output.digest.update(data)
+                    output.size += len(data)
                     sink.write(data)
-    took.digest = "sha256:" + digest.hexdigest()
-    took.errors = printable(bytes(errors))
-    return took
+    return output
 
 
-def _tell_to_end(process: subprocess.Popen[bytes]) -> None:
-    """The launcher then ends all the rest. At once, and not with a warning first: a program must survive the plug."""
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Make the launcher kill all processes of the program, without a warning: it must survive a power loss anyway."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
 
 
-def _see_it_gone(process: subprocess.Popen[bytes], what: str) -> None:
-    """Whatever happened here, an interrupt included: no process of the program is left on return."""
+def _wait_until_gone(process: subprocess.Popen[bytes], name: str) -> None:
+    """Wait until no process of the program is left; called also after an interrupt. Raises HostError."""
     try:
         process.wait(0.2)
         return
     except subprocess.TimeoutExpired:
-        _tell_to_end(process)
+        _end(process)
     try:
         process.wait(END_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         raise HostError(
-            f"the processes of {what} do not end",
+            f"the processes of {name} do not end",
             where=f"process {process.pid}",
-            remedy="look at them with ps; the kernel may be holding them, then restart the host",
+            remedy="list them with `ps`; restart the host if the kernel holds them",
             finding="program-stuck",
         ) from None
 
 
-def _judge(took: _Took, begun: float, sink: Sink, what: str) -> ProgramResult:
-    """From what the launcher told."""
+def _result(output: _Output, seconds: float, sink: Sink, name: str) -> ProgramResult:
+    """Return how the program ended, from the launcher's lines. Raises RefusedError, HostError."""
     code: int | None = None
     started = False
-    for line in took.status.splitlines():
-        told = json.loads(line)
-        if "refused" in told:
-            _refuse(str(told["refused"]), str(told["words"]), what)
-        started = started or "starting" in told
-        code = int(told["ended"]) if "ended" in told else code
+    errors = printable(bytes(output.errors))
+    for line in output.status.splitlines():
+        message = json.loads(line)
+        if "refused" in message:
+            raise _refusal(str(message["refused"]), str(message["words"]).lower(), name)
+        started = started or "starting" in message
+        code = int(message["ended"]) if "ended" in message else code
     outcome: ProgramEnd
-    if took.ended:
-        outcome, code = took.ended, -signal.SIGKILL
+    if output.ended is not None:
+        outcome, code = output.ended, -signal.SIGKILL
     elif code is None or not started:
         raise HostError(
-            f"the launcher of {what} ended without a word: {took.errors or 'killed'}",
+            f"the launcher of {name} ended without a result: {errors or 'killed'}",
             where=str(_LAUNCHER),
-            remedy="see the host's log: it may be out of memory",
+            remedy="check the log of this host; it may be out of memory",
             finding="launcher",
         )
     else:
@@ -372,44 +363,39 @@ def _judge(took: _Took, begun: float, sink: Sink, what: str) -> ProgramResult:
     return ProgramResult(
         outcome=outcome,
         code=code,
-        seconds=time.monotonic() - begun,
+        seconds=seconds,
         output=bytes(sink) if isinstance(sink, TailBuffer) else b"",
-        size=took.size,
-        digest=took.digest,
-        errors=took.errors,
+        size=output.size,
+        digest="sha256:" + output.digest.hexdigest(),
+        errors=errors,
     )
 
 
+_AS_ROOT = "run the command as root, and in a container with CAP_SYS_ADMIN"
 _REMEDIES = {
-    "network": (
-        "a network namespace of its own",
-        "run the command as root, in a container with CAP_SYS_ADMIN or outside of one",
-    ),
-    "processes": (
-        "a process namespace of its own",
-        "run the command as root, in a container with CAP_SYS_ADMIN or outside of one",
-    ),
+    "network": ("a network namespace of its own", _AS_ROOT),
+    "processes": ("a process namespace of its own", _AS_ROOT),
     "user-namespace": (
         "a user namespace",
         "run the command as root, or allow user namespaces to unprivileged accounts on this host",
     ),
-    "account": ("the account", "see drivers.program.user in site.yaml, and the limits of that account"),
-    "privileges": ("no_new_privs", "this needs Linux 4.3 or newer"),
-    "limits": ("the limits of memory and files", "see the limits of the account that runs this command"),
+    "account": ("the account", "check drivers.program.user in site.yaml, and the limits of that account"),
+    "privileges": ("no_new_privs", "use Linux 4.3 or newer"),
+    "limits": ("the limits of memory and files", "check the limits of the account that runs this command"),
 }
 
 
-def _refuse(part: str, words: str, what: str) -> NoReturn:
+def _refusal(part: str, reason: str, name: str) -> RefusedError:
     if part == "program":
-        raise RefusedError(
-            f"the program cannot be started: {words.lower()}",
-            where=f"programs {what}",
+        return RefusedError(
+            f"the program cannot be started: {reason}",
+            where=f"programs {name}",
             remedy="ask the vendor whether it is built for this host; nothing was run",
             finding="program-unusable",
         )
-    name, remedy = _REMEDIES.get(part, (part, "see the host's log"))
-    raise RefusedError(
-        f"this host cannot give {what} {name}: {words.lower()}",
+    given, remedy = _REMEDIES.get(part, (part, "check the log of this host"))
+    return RefusedError(
+        f"this host cannot give {name} {given}: {reason}",
         where="sandbox",
         remedy=f"{remedy}; nothing was run",
         finding=f"sandbox-{part}",

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ from verifier.runtime.program_files import (
     platform_of,
 )
 from verifier.runtime.program_output import NewFile, ProgramResult, TailBuffer
-from verifier.runtime.sandbox import check_sandbox, run
+from verifier.runtime.sandbox import ProgramRun, check_sandbox, run_program
 from verifier.site.disk import Disk
 
 ROOT = os.geteuid() == 0
@@ -59,6 +60,10 @@ def account() -> ProgramAccount:
     except RefusedError as error:
         pytest.skip(f"needs {error.finding}")
     return found
+
+
+def run(program: PlacedProgram, argv: tuple[str, ...], **options: Any) -> ProgramResult:
+    return run_program(ProgramRun(program, argv, **options))
 
 
 def put(folder: Path, data: bytes, name: str = "tool") -> PlacedProgram:
@@ -518,7 +523,7 @@ from verifier.runtime.sandbox import *
 path, digest, size, uid, word = sys.argv[1:]
 program = PlacedProgram("tool", Path(path), Blob(digest=digest, size=int(size)))
 account = find_account(int(uid), ours=os.geteuid())
-run(program, ("tool", word), account=account, limits=ProgramLimits(600, 1 << 28, 1000))
+run_program(ProgramRun(program, ("tool", word), account, ProgramLimits(600, 1 << 28, 1000)))
 """
 
 
@@ -587,7 +592,7 @@ def test_a_launcher_that_is_killed_is_told_and_takes_the_program_along(tmp_path:
             killed.extend(launcher)
             os.kill(launcher[0], signal.SIGKILL)
 
-    with pytest.raises(HostError, match="without a word") as found:
+    with pytest.raises(HostError, match="ended without a result") as found:
         run(
             shell(tmp_path, 'echo go; exec sleep "$1"'), ("tool", word), account=account, limits=LIMITS, sink=Killing(1)
         )
@@ -677,15 +682,15 @@ def test_accounts() -> None:
 @pytest.mark.parametrize(
     ("user", "ours", "words"),
     [
-        (None, 0, "no account is named"),
-        (None, 1000, "no account is named"),
+        (None, 0, "names no account"),
+        (None, 1000, "names no account"),
         ("root", 0, "is root"),
         (0, 0, "is root"),
         ("0", 0, "is root"),
         ("no-such-account", 0, "has no account 'no-such-account'"),
-        (2**32 - 1, 0, "is not an account's number"),
-        (2**40, 0, "is not an account's number"),
-        (-1, 0, "is not an account's number"),
+        (2**32 - 1, 0, "is not a user id"),
+        (2**40, 0, "is not a user id"),
+        (-1, 0, "is not a user id"),
         (4_000_000_000, 4_000_000_001, "only root can run a program as"),
     ],
 )
