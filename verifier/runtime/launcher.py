@@ -1,16 +1,16 @@
-"""Start one program in its sandbox. `verifier.runtime.sandbox` runs this as a script, with the standard library alone.
+"""Start one program in its sandbox. `verifier.runtime.sandbox` runs this as a script; it imports nothing of ours.
 
-Three processes, so that nothing is forked out of a process with threads and nothing outlives the program:
+There are three processes, so that no process with threads forks and no process outlives the program:
 
-1. this one waits outside. It dies with the verifier that started it;
-2. its child is the first process of an empty process namespace: when it ends, the kernel ends all that is in there,
-   whatever sessions and groups they made for themselves (pid_namespaces(7));
+1. this one waits outside the namespaces. It dies with the verifier that started it;
+2. its child is the first process of an empty process namespace: when it ends, the kernel ends every process in there,
+   whatever sessions and groups they are in (pid_namespaces(7));
 3. the child's child gives up its rights and becomes the program.
 
-The job comes in as JSON on one descriptor. What became of it goes out on another, a JSON object per line:
-``{"refused": PART, "errno": N, "words": TEXT}`` when a part of the sandbox could not be had, then nothing was run;
-``{"starting": true}`` when all of it was had; then ``{"ended": CODE}``, negative for the signal that ended the program.
-The program gets neither descriptor.
+The job is JSON on one descriptor. The result is written to another, one JSON object a line:
+``{"refused": PART, "errno": N, "words": TEXT}`` when a part of the sandbox cannot be set up; nothing is run then.
+``{"starting": true}`` when all of it is set up; then ``{"ended": CODE}``, negative for the signal that ended the
+program. The program gets neither descriptor.
 """
 
 import ctypes
@@ -34,20 +34,20 @@ PR_GET_NO_NEW_PRIVS = 39
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 MAX_JOB = 4 << 20
-# Descriptors above this are not looked for; the verifier's own limit is far below.
+# Descriptors above this are not closed; the verifier's own limit is far below.
 HIGHEST = 1 << 20
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to run and within what.
+    """What to run, and within which bounds.
 
     Attributes:
-        parent: The process that must still be there; else nobody waits for the answer.
+        parent: Process id of the verifier. If it has ended, nothing is run, because no process waits for the result.
         program: Descriptor of the program, already checked.
-        script: Whether it is one: its interpreter opens it again, so the descriptor stays open.
+        script: The program is a script: its interpreter opens it again, so the descriptor stays open.
         folder: Descriptor of the working folder.
-        switch: Whether to become another account; without it the account must be ours already.
+        switch: Become another account; otherwise this process must have that account already.
         probe: Set everything up and run nothing.
     """
 
@@ -65,7 +65,7 @@ class Job:
 
 
 class RefusedPartError(Exception):
-    """A part of the sandbox could not be had."""
+    """A part of the sandbox cannot be set up."""
 
     def __init__(self, part: str, error: Exception) -> None:
         super().__init__(part)
@@ -76,19 +76,19 @@ class RefusedPartError(Exception):
 
 @contextmanager
 def part(name: str) -> Iterator[None]:
-    """Whatever goes wrong inside is told under this name."""
+    """Report any failure inside under this name."""
     try:
         yield
     except RefusedPartError:
         raise
-    # Which ever it is, the program must not be run without this part.
+    # Whatever the failure is, the program must not run without this part.
     except Exception as error:
         raise RefusedPartError(name, error) from error
 
 
 def _call(function: Callable[..., int], *arguments: int) -> int:
-    """A call of the C library that returns -1 and sets errno."""
-    result = function(*(ctypes.c_ulong(one) for one in arguments))
+    """Call a function of the C library that returns -1 and sets errno. Raises OSError."""
+    result = function(*map(ctypes.c_ulong, arguments))
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -96,7 +96,7 @@ def _call(function: Callable[..., int], *arguments: int) -> int:
 
 
 class Kernel:
-    """The two calls that Python has no words for in every version this runs on."""
+    """Two system calls that Python 3.11 does not offer."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(None, use_errno=True)
@@ -109,13 +109,13 @@ class Kernel:
 
 
 def launch(job: Job, status: int) -> int:
-    """Be process 1; the exit code."""
-    # From here on both are only ever waited for.
+    """Be process 1; return the exit code."""
+    # Blocked, because both are waited for below.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
     try:
         with part("start"):
             kernel = Kernel()
-        _shut_in(job, kernel)
+        _isolate(job, kernel)
         with part("processes"):
             alive, ours = os.pipe()
             child = os.fork()
@@ -129,15 +129,15 @@ def launch(job: Job, status: int) -> int:
     while True:
         if signal.sigwait({signal.SIGTERM, signal.SIGCHLD}) == signal.SIGTERM:
             os.kill(child, signal.SIGKILL)
-        # The child can be waited for only once everything in its namespace is gone.
+        # The kernel lets the child be waited for only when every process of its namespace is gone.
         if os.waitpid(child, os.WNOHANG)[0] == child:
             return 0
 
 
-def _shut_in(job: Job, kernel: Kernel) -> None:
-    """Namespaces of our own: processes that we start, and a network with nothing in it."""
+def _isolate(job: Job, kernel: Kernel) -> None:
+    """Enter new namespaces: one for the processes that follow, and an empty network."""
     if not job.switch:
-        # Without root a namespace is given only inside of a user namespace, in which nobody but ourselves exists.
+        # Without root the kernel gives a namespace only inside a user namespace, in which only this account exists.
         with part("user-namespace"):
             kernel.unshare(CLONE_NEWUSER)
             _write("/proc/self/setgroups", "deny")
@@ -154,14 +154,14 @@ def _shut_in(job: Job, kernel: Kernel) -> None:
 
 
 def _first(job: Job, kernel: Kernel, status: int, alive: int) -> None:
-    """Be process 2: start the program, bury whoever dies, tell how the program ended."""
+    """Be process 2: start the program, wait for every process that ends, report how the program ended."""
     try:
         with part("parent"):
             kernel.control(PR_SET_PDEATHSIG, signal.SIGKILL)
-            # The parent is outside of this namespace and has no number here; its end of a pipe tells of it.
+            # The parent has no process id in this namespace. Its end of the pipe is closed if it has ended.
             if select.select([alive], [], [], 0)[0]:
                 raise ProcessLookupError("the launcher is gone")
-            # Nobody of the same account may look into this process.
+            # Other processes of the same account cannot trace this one.
             kernel.control(PR_SET_DUMPABLE, 0)
         with part("processes"):
             program = os.fork()
@@ -178,7 +178,7 @@ def _first(job: Job, kernel: Kernel, status: int, alive: int) -> None:
 
 
 def _become(job: Job, kernel: Kernel, status: int) -> None:
-    """Be process 3: give up everything, then be the program."""
+    """Be process 3: give up rights and descriptors, then become the program."""
     try:
         with part("signals"):
             _reset_signals()
@@ -192,7 +192,7 @@ def _become(job: Job, kernel: Kernel, status: int) -> None:
             kernel.control(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
             kernel.control(PR_SET_NO_NEW_PRIVS, 1)
             if kernel.control(PR_GET_NO_NEW_PRIVS) != 1:
-                raise PermissionError("no_new_privs did not stay")
+                raise PermissionError("no_new_privs is not set")
         with part("descriptors"):
             _close_all_but({0, 1, 2, status, job.program})
             os.set_inheritable(status, False)
@@ -202,7 +202,7 @@ def _become(job: Job, kernel: Kernel, status: int) -> None:
         _tell(status, starting=True)
         if not job.probe:
             with part("program"):
-                argv = [one.encode("utf-8", "surrogateescape") for one in job.argv]
+                argv = [word.encode("utf-8", "surrogateescape") for word in job.argv]
                 variables = {
                     name.encode(): value.encode("utf-8", "surrogateescape") for name, value in job.environment.items()
                 }
@@ -213,7 +213,7 @@ def _become(job: Job, kernel: Kernel, status: int) -> None:
 
 
 def _reset_signals() -> None:
-    """As after a login: this interpreter ignores some signals, and a program would go on doing so."""
+    """Restore the defaults: the interpreter ignores some signals, and the program would inherit that."""
     for number in signal.valid_signals():
         if number not in (signal.SIGKILL, signal.SIGSTOP):
             signal.signal(number, signal.SIG_DFL)
@@ -221,13 +221,13 @@ def _reset_signals() -> None:
 
 
 def _give_up_account(job: Job) -> None:
-    """The account and no group but its own; nothing of root is left in any of the three ids."""
+    """Become the account, with no group but its own; root is left in none of the three ids."""
     if job.switch:
         os.setgroups([])
         os.setresgid(job.gid, job.gid, job.gid)
         os.setresuid(job.uid, job.uid, job.uid)
         if os.getgroups():
-            raise PermissionError("groups were left")
+            raise PermissionError("supplementary groups are left")
     if {*os.getresuid(), *os.getresgid()} != {job.uid, job.gid} or 0 in (job.uid, job.gid):
         raise PermissionError(f"the ids are {os.getresuid()} and {os.getresgid()}")
     if os.getresuid() != (job.uid,) * 3:
@@ -236,16 +236,16 @@ def _give_up_account(job: Job) -> None:
 
 def _close_all_but(keep: set[int]) -> None:
     low = 0
-    for one in sorted(keep):
-        # An empty range would be taken for all of them (close_range(2) gets the last one, not the one after it).
-        if low < one:
-            os.closerange(low, one)
-        low = one + 1
+    for descriptor in sorted(keep):
+        # An empty range would close all of them (close_range(2) gets the last one, not the one after it).
+        if low < descriptor:
+            os.closerange(low, descriptor)
+        low = descriptor + 1
     os.closerange(low, HIGHEST)
 
 
 def _limit(limits: dict[str, int]) -> None:
-    """Both bounds of each, so that the program cannot raise them again."""
+    """Set the soft and the hard limit, so that the program cannot raise them again."""
     for name, wanted in limits.items():
         number = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(number)[1]
@@ -254,7 +254,7 @@ def _limit(limits: dict[str, int]) -> None:
 
 
 def _write(path: str, text: str) -> None:
-    # One write(2): the kernel takes these files in one piece.
+    # One write(2): the kernel accepts these files in one piece only.
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(descriptor, text.encode("ascii"))
@@ -267,24 +267,24 @@ def _tell(status: int, **what: object) -> None:
 
 
 def _end(act: Callable[[], None]) -> None:
-    """Do it in a forked process, which never comes back to its parent's code."""
+    """Call ``act`` in a forked process, and never return to the code of its parent."""
     try:
         act()
         os._exit(0)
-    # A forked process must not run on, whatever happened in it.
+    # Whatever happens, a forked process must not run on in the code of its parent.
     except BaseException as error:  # noqa: BLE001
-        os.write(2, f"launch: {type(error).__name__}: {error}\n".encode("utf-8", "replace"))
+        os.write(2, f"launcher: {type(error).__name__}: {error}\n".encode("utf-8", "replace"))
     finally:
         os._exit(1)
 
 
 def main(arguments: list[str]) -> int:
-    """``launcher.py JOB STATUS``: two descriptors."""
-    source, status = (int(one) for one in arguments)
+    """Run ``launcher.py JOB STATUS``; both are descriptors."""
+    source, status = map(int, arguments)
     with os.fdopen(source, "rb") as file:
-        found = json.loads(file.read(MAX_JOB))
-    found["argv"] = tuple(found["argv"])
-    return launch(Job(**found), status)
+        job = json.loads(file.read(MAX_JOB))
+    job["argv"] = tuple(job["argv"])
+    return launch(Job(**job), status)
 
 
 if __name__ == "__main__":

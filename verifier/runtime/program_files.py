@@ -14,9 +14,9 @@ from manifests.documents.release import Program, Release
 from manifests.documents.rollback import Command
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, HostError, RefusedError
-from verifier.runtime.drivers.folder import set_mode
+from verifier.runtime.drivers.folder import copy_blob
 from verifier.runtime.program_output import CHUNK
-from verifier.site.blobs import blob_path, different, missing, unreadable
+from verifier.site.blobs import unreadable
 from verifier.site.disk import Disk
 
 PROGRAMS = "programs"
@@ -94,27 +94,10 @@ def place_program(disk: Disk, blobs: Path, folder: Path, program: Program, platf
         disk.make_folder(path.parent)
         staging = path.with_name(f".{path.name}.new")
         disk.remove(staging)
-        _copy(disk, blob_path(blobs, blob.digest), blob, staging)
+        copy_blob(disk, blobs, blob.digest, blob.size, staging, 0o555)
         disk.rename(staging, path)
         disk.sync_folder(path.parent)
     return PlacedProgram(program.name, path, blob)
-
-
-def _copy(disk: Disk, source: Path, blob: Blob, path: Path) -> None:
-    try:
-        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        raise missing(blob.digest) from None
-    except OSError as error:
-        raise unreadable(source, error) from error
-    try:
-        digest = disk.copy(descriptor, 0, blob.size, path, mode=0o555)
-    finally:
-        os.close(descriptor)
-    if digest != blob.digest:
-        disk.remove(path)
-        raise different(source, digest, blob.digest)
-    set_mode(disk, path, 0o555)
 
 
 def _is_clean(path: Path, blob: Blob) -> bool:

@@ -1,8 +1,8 @@
 """Drivers: how a payload reaches its runtime. One protocol, and the drivers that this verifier has.
 
-A driver stages (invisible, before the switch of ``current``), activates (visible, after it), takes back what it
-made visible, and says what is really there. Each of these may be repeated after a crash: what is done already is
-found done. A driver keeps no state that recovery believes; the journal and ``observe`` decide.
+A driver stages (invisible, before the switch of ``current``), activates (visible, after it), deactivates what it made
+visible, and observes what is there. Each of these may be repeated after a crash: what is done already is found done.
+A driver keeps no state that recovery relies on; the journal and ``observe`` decide.
 """
 
 from collections.abc import Mapping
@@ -26,14 +26,14 @@ ComponentLevel = Literal["placed", "running"]
 
 @dataclass(frozen=True)
 class Component:
-    """One thing a release places at a site, as the release has it and as it was found.
+    """A part of a release at the site: what the release says, and what was observed.
 
     Attributes:
         name: Of the image or file set.
         expected: Digest as in the release; of a file set, of its canonical description.
         observed: The same, recomputed from what is there; ``absent``, or ``unreadable`` (``detail`` says why).
-        level: ``running`` only where a live process was seen to use it.
         step: The install step that placed it; (step, name) is unique.
+        level: ``running`` only where a live process was seen to use it.
         wanted: The level that the step asks for.
         detail: For people at the site; never leaves it.
     """
@@ -41,19 +41,20 @@ class Component:
     name: str
     expected: str
     observed: str
-    level: ComponentLevel
     step: str
+    level: ComponentLevel = "placed"
     wanted: ComponentLevel = "placed"
-    detail: str = ""
+    detail: str | None = None
 
     @property
     def problem(self) -> str:
-        """What is not as the release says, in words; empty when all is."""
+        """What is not as the release says, in words; empty when nothing is wrong."""
+        detail = f": {self.detail}" if self.detail else ""
         if self.observed != self.expected:
-            found = f"digest {self.observed}" if is_digest(self.observed) else self.observed
-            return f"{self.name} is {found}, expected {self.expected}" + (f": {self.detail}" if self.detail else "")
+            observed = f"digest {self.observed}" if is_digest(self.observed) else self.observed
+            return f"{self.name} is {observed}, expected {self.expected}{detail}"
         if self.wanted == "running" and self.level != "running":
-            return f"{self.name} is placed, expected running" + (f": {self.detail}" if self.detail else "")
+            return f"{self.name} is placed, expected running{detail}"
         return ""
 
 
@@ -110,11 +111,11 @@ class Driver(Protocol):
     name: str
 
     def plan(self, step: InstallStep, context: DriverContext) -> DriverPlan:
-        """Say what would be done. Touches nothing, opens no connection."""
+        """Return what would be done. Touches nothing, opens no connection."""
         ...
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
-        """Do what nobody can see yet, so that ``activate`` is short."""
+        """Do what is not visible yet, so that ``activate`` is short."""
         ...
 
     def activate(self, plan: DriverPlan, context: DriverContext) -> None:
@@ -122,11 +123,11 @@ class Driver(Protocol):
         ...
 
     def deactivate(self, plan: DriverPlan, context: DriverContext) -> None:
-        """Take back what ``activate`` made visible, also a part of it. What was staged stays."""
+        """Undo what ``activate`` made visible, also when it was cut off. What was staged stays."""
         ...
 
     def observe(self, plan: DriverPlan, context: DriverContext) -> tuple[Component, ...]:
-        """Look at what is really there. Changes nothing; says ``unreadable`` rather than fail."""
+        """Return what is there. Changes nothing; returns ``unreadable`` and does not fail."""
         ...
 
     def discard(self, plan: DriverPlan, context: DriverContext) -> None:
@@ -134,7 +135,7 @@ class Driver(Protocol):
         ...
 
 
-# By name, imported when asked for: a site with one driver pays for one.
+# By name; a driver is imported when a site uses it.
 DRIVERS = {
     "files": ("verifier.runtime.drivers.files", "FilesDriver"),
     "program": ("verifier.runtime.drivers.program", "ProgramDriver"),
@@ -143,17 +144,23 @@ DRIVERS = {
 }
 
 
-def load_driver(name: str, where: str = "") -> Driver:
-    """The driver called ``name``.
+def step_error(problem: str, where: str) -> RefusedError:
+    """A release's install step does not fit its driver."""
+    return RefusedError(
+        problem,
+        where=where,
+        remedy="ask the vendor for a corrected release; nothing was changed",
+        finding="driver-step",
+    )
 
-    Raises:
-        RefusedError: This verifier has none of that name.
-    """
+
+def load_driver(name: str, where: str = "") -> Driver:
+    """Return the driver called ``name``. Raises RefusedError when this verifier has none of that name."""
     if name not in DRIVERS:
         raise RefusedError(
             f"the release needs the driver {name!r}, this verifier has {', '.join(DRIVERS)}",
             where=where,
-            remedy="ask the vendor which verifier has it; nothing was changed",
+            remedy="ask the vendor which version of the verifier has it; nothing was changed",
             finding="driver-missing",
         )
     module, class_name = DRIVERS[name]

@@ -10,6 +10,7 @@ data/<step>/                          what the service keeps; outlives versions
 import os
 import pwd
 import re
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +18,11 @@ from manifests.authored.site_yaml import FilesDriverFile
 from manifests.documents.release import FileSet, InstallStep
 from manifests.words.canonical import encode, parse
 from manifests.words.errors import MalformedError, RefusedError, WaybillError
-from verifier.runtime.drivers.driver import ABSENT, Component, DriverContext, DriverPlan
+from verifier.runtime.drivers.driver import ABSENT, Component, DriverContext, DriverPlan, step_error
 from verifier.runtime.drivers.folder import (
+    BLOCK,
     FolderContent,
+    blocks_of,
     build,
     check_sets,
     clear,
@@ -45,7 +48,6 @@ from verifier.runtime.drivers.supervisord import Supervisor
 from verifier.runtime.drivers.systemd import Systemd, is_usable
 
 MAX_LAUNCH = 1 << 20
-_BLOCK = 4096
 _GENERATION = re.compile(r"[1-9][0-9]{0,15}")
 
 
@@ -53,15 +55,11 @@ class FilesDriver:
     name = "files"
 
     def plan(self, step: InstallStep, context: DriverContext) -> DriverPlan:
+        """Return the plan. Raises RefusedError when the step, the file sets or the settings do not fit the driver."""
         sets = _sets(step, context)
         where = f"release.json install step {step.step}"
         if step.images or step.chart or step.migration or not sets:
-            raise RefusedError(
-                "the driver 'files' takes file sets, and at most one program to keep running",
-                where=where,
-                remedy="ask the vendor for a corrected release; nothing was changed",
-                finding="driver-step",
-            )
+            raise step_error("the driver 'files' takes file sets, and at most one program to keep running", where)
         check_sets(sets, where)
         settings = read_settings(context, self.name, FilesDriverFile)
         base = _base(context, step)
@@ -73,32 +71,33 @@ class FilesDriver:
                 check_own_program(step.keep_running[0], sets)
             check_path(base)
             lines.append(
-                f"keep running by {_keeper_name(settings)}, as {settings.user or 'this account'}: {_shown(step)}"
+                f"keep running by {_keeper_name(settings)}, as {settings.user or 'this account'}: "
+                + shlex.join(step.keep_running)
             )
         return DriverPlan(
             step=step,
             driver=self.name,
-            bytes_needed=sum(-(-entry.size // _BLOCK) * _BLOCK for entry in entries)
-            + _BLOCK * (len(folders) + 8)
+            bytes_needed=blocks_of(entry.size for entry in entries)
+            + BLOCK * (len(folders) + 8)
             + len(context.config or b""),
             inodes_needed=len(entries) + len(folders) + 16,
             lines=tuple(lines),
         )
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
-        """1. the folder; 2. the configuration; 3. the record of the start. Each is found done if it is."""
+        """1. Build the folder; 2. write the configuration; 3. write the record of the start. What is there is kept."""
         base = _base(context, plan.step)
         guarded(lambda: self._stage(plan, context, base), base)
 
     def activate(self, plan: DriverPlan, context: DriverContext) -> None:
-        """Stop whatever another generation keeps running, move the link, start this one."""
+        """Stop the service of another generation, point the link to this one, start its service."""
         step = plan.step
         base = _base(context, step)
         service = _service(context, step)
         former = _current(base)
         if former is not None and former != context.generation:
             old = _recorded_service(context, step, former)
-            # A keeper that starts a service takes the step's other generations out itself; another keeper does not.
+            # A keeper stops the step's other generations when it starts one; it knows nothing of another keeper's.
             if old is not None and (service is None or service.record.keeper != old.record.keeper):
                 _keeper_of(context, old).stop(old)
         guarded(lambda: context.disk.point(base / "current", str(context.generation)), base)
@@ -106,7 +105,7 @@ class FilesDriver:
             _keeper_of(context, service).start(service)
 
     def deactivate(self, plan: DriverPlan, context: DriverContext) -> None:
-        """Stop the service and take the link away, if they are this generation's."""
+        """Stop the service and remove the link, if they are this generation's."""
         step = plan.step
         base = _base(context, step)
         if (service := _recorded_service(context, step, context.generation)) is not None:
@@ -125,8 +124,8 @@ class FilesDriver:
         base = _base(context, step)
         current = _current(base)
         if current != context.generation:
-            words = "no generation" if current is None else f"generation {current}"
-            seen = {files.name: FolderContent(ABSENT, f"{base}/current names {words}") for files in sets}
+            named = "no generation" if current is None else f"generation {current}"
+            seen = {files.name: FolderContent(ABSENT, f"{base}/current names {named}") for files in sets}
         else:
             seen = look(base / str(context.generation), sets)
         status = self._status(context, step)
@@ -138,7 +137,7 @@ class FilesDriver:
                 level="running" if status is not None and status.state == "running" else "placed",
                 step=step.step,
                 wanted="placed" if status is None else "running",
-                detail="; ".join(word for word in (seen[files.name].detail, status.detail if status else "") if word),
+                detail="; ".join(filter(None, (seen[files.name].detail, status.detail if status else None))) or None,
             )
             for files in sets
         )
@@ -149,7 +148,7 @@ class FilesDriver:
             raise RefusedError(
                 f"generation {context.generation} is the current one",
                 where=str(base),
-                remedy="install or roll back to another one first",
+                remedy="install another release, or run `waybill rollback`, first",
             )
 
         def remove() -> None:
@@ -163,6 +162,7 @@ class FilesDriver:
     # -- parts -------------------------------------------------------------------------------------------------------
 
     def _stage(self, plan: DriverPlan, context: DriverContext, base: Path) -> None:
+        """Build beside the final folder and rename, so that the folder is complete whenever it exists."""
         disk = context.disk
         settings = read_settings(context, self.name, FilesDriverFile)
         sets = _sets(plan.step, context)
@@ -181,7 +181,7 @@ class FilesDriver:
             disk.sync_folder(base)
         owner = _account(settings.user)
         if owner is not None:
-            _check_way(folder, owner)
+            _check_access(folder, owner)
         if context.config is not None:
             _place(context, _config_path(base, context), context.config, 0o600, owner)
         if plan.step.keep_running is not None:
@@ -214,7 +214,7 @@ class FilesDriver:
         )
 
     def _status(self, context: DriverContext, step: InstallStep) -> ServiceStatus | None:
-        """None where nothing is kept running."""
+        """Return the state of the service; None where the step keeps nothing running."""
         if step.keep_running is None:
             return None
         try:
@@ -226,7 +226,7 @@ class FilesDriver:
 
 
 def placed_folder(step: InstallStep, context: DriverContext) -> Path | None:
-    """The folder of this generation, if it is the current one."""
+    """Return the folder of this generation; None if it is not the current one."""
     base = _base(context, step)
     return base / str(context.generation) if _current(base) == context.generation else None
 
@@ -253,7 +253,7 @@ def _launch_path(base: Path, generation: int) -> Path:
 
 
 def _current(base: Path) -> int | None:
-    """The generation that the link names; None where there is no link of ours."""
+    """Return the generation that the link names; None where there is no link of ours."""
     try:
         target = str((base / "current").readlink())
     except OSError:
@@ -269,7 +269,7 @@ def _is_whole(folder: Path, sets: tuple[FileSet, ...]) -> bool:
 
 
 def _service(context: DriverContext, step: InstallStep) -> Service | None:
-    """The service of this generation as it was staged; None where the step keeps nothing running."""
+    """Return the service of this generation as it was staged; None where the step keeps nothing running."""
     if step.keep_running is None:
         return None
     service = _recorded_service(context, step, context.generation)
@@ -280,14 +280,16 @@ def _service(context: DriverContext, step: InstallStep) -> Service | None:
 
 
 def _recorded_service(context: DriverContext, step: InstallStep, generation: int) -> Service | None:
-    """A service by its record, whatever the release of this context says; None where none was staged."""
+    """Return a service by its record, whatever the release of this context says; None where none was staged."""
     path = _launch_path(_base(context, step), generation)
     try:
         record = parse(path.read_bytes(), Launch, str(path), max_bytes=MAX_LAUNCH)
     except FileNotFoundError:
         return None
     except MalformedError as error:
-        raise RefusedError(error.problem, where=str(path), remedy="run `waybill repair`") from error
+        raise RefusedError(
+            error.problem, where=str(path), remedy="run `waybill rollback`, or install another release"
+        ) from error
     return Service(
         site=context.site,
         step=step.step,
@@ -304,7 +306,7 @@ def _keeper_name(settings: FilesDriverFile) -> Literal["systemd", "supervisord"]
 
 
 def _keeper_of(context: DriverContext, service: Service) -> Keeper:
-    """Whoever keeps this service running, as was decided when it was staged."""
+    """Return the keeper of this service, as was decided when it was staged."""
     if service.record.keeper == "systemd":
         return Systemd(site=context.site, disk=context.disk, search_path=context.search_path)
     settings = read_settings(context, "files", FilesDriverFile)
@@ -320,26 +322,24 @@ def _account(user: str | None) -> ServiceAccount | None:
     if user is None:
         return None
     try:
-        found = pwd.getpwnam(user)
+        entry = pwd.getpwnam(user)
     except KeyError:
         raise RefusedError(
             f"this host has no account {user!r}",
             where="site.yaml $.drivers.files.user",
-            remedy=f"create it, for example with `useradd --system {user}`, or name another one",
+            remedy=f"run `useradd --system {shlex.quote(user)}`, or name another account",
         ) from None
-    if os.geteuid() not in (0, found.pw_uid):
+    if os.geteuid() not in (0, entry.pw_uid):
         raise RefusedError(
-            f"only root can run a service as {user!r}", where="site.yaml $.drivers.files.user", remedy="install as root"
+            f"only root can run a service as {user!r}",
+            where="site.yaml $.drivers.files.user",
+            remedy="run the command as root",
         )
-    return ServiceAccount(name=user, uid=found.pw_uid, gid=found.pw_gid)
+    return ServiceAccount(name=user, uid=entry.pw_uid, gid=entry.pw_gid)
 
 
-def _check_way(path: Path, account: ServiceAccount) -> None:
-    """That the account can enter every folder above ``path``.
-
-    Raises:
-        RefusedError: It cannot; the service could not start.
-    """
+def _check_access(path: Path, account: ServiceAccount) -> None:
+    """Check that the account can enter every folder above ``path``; else the service could not start."""
     for folder in path.parents:
         status = folder.stat()
         bit = 0o100 if status.st_uid == account.uid else 0o010 if status.st_gid == account.gid else 0o001
@@ -347,7 +347,7 @@ def _check_way(path: Path, account: ServiceAccount) -> None:
             raise RefusedError(
                 f"the account {account.name!r} cannot enter {folder}",
                 where="site.yaml $.drivers.files.user",
-                remedy=f"let it pass, for example with `chmod o+x {folder}`",
+                remedy=f"allow it, for example with `chmod o+x {shlex.quote(str(folder))}`",
                 finding="driver-settings",
             )
 
@@ -363,9 +363,3 @@ def _own(context: DriverContext, path: Path, owner: ServiceAccount | None) -> No
     status = path.stat()
     if owner is not None and (status.st_uid, status.st_gid) != (owner.uid, owner.gid):
         context.disk._effect("chown", path, lambda: os.chown(path, owner.uid, owner.gid))
-
-
-def _shown(step: InstallStep) -> str:
-    import shlex
-
-    return shlex.join(step.keep_running or ())

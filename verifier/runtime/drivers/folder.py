@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,59 +10,56 @@ from pathlib import Path
 from manifests.documents.release import FileEntry, FileSet
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
-from manifests.words.errors import HostError, RefusedError
-from verifier.runtime.drivers.driver import ABSENT, UNREADABLE
+from manifests.words.errors import HostError
+from verifier.runtime.drivers.driver import ABSENT, UNREADABLE, step_error
 from verifier.site.blobs import blob_path, different, hash_file, missing, unreadable
 from verifier.site.disk import Disk
 
-MAX_SEEN = 200_000
+MAX_FILES = 200_000
+# Files that a detail names before it only counts.
 _NAMED = 3
+# Space is counted in blocks of the file system; 4096 bytes on almost every host.
+BLOCK = 4096
 
 
 @dataclass(frozen=True)
 class FolderContent:
-    """What one file set looks like on disk: ``observed`` as in ``Component``."""
+    """One file set as it is on disk: ``observed`` and ``detail`` as in ``Component``."""
 
     observed: str
-    detail: str = ""
+    detail: str | None = None
+
+
+def blocks_of(sizes: Iterable[int]) -> int:
+    """Return the bytes that files of these sizes take on disk, in whole blocks."""
+    return sum(-(-size // BLOCK) * BLOCK for size in sizes)
 
 
 def file_set_digest(files: FileSet) -> str:
-    """What a file set is compared by: the digest of its canonical description."""
+    """Return the digest of the set's canonical description, by which file sets are compared."""
     return digest_of(encode(files))
 
 
 def check_sets(sets: Sequence[FileSet], where: str) -> None:
-    """That the sets can share one folder.
-
-    Raises:
-        RefusedError: Two have the same path, or one has a file where another has a folder.
-    """
+    """Check that the sets can share one folder. Raises RefusedError."""
     paths = [entry.path for files in sets for entry in files.entries]
     folders = {parent for path in paths for parent in parents(path)}
-    twice = sorted({path for path in paths if paths.count(path) > 1} if len(set(paths)) != len(paths) else set())
-    problem = f"{twice[0]} is in two file sets" if twice else ""
-    if not twice and (both := sorted(folders & set(paths))):
-        problem = f"{both[0]} is a file in one file set and a folder in another"
-    if problem:
-        raise RefusedError(
-            problem,
-            where=where,
-            remedy="ask the vendor for a corrected release; nothing was changed",
-            finding="driver-step",
-        )
+    if twice := sorted(path for path, count in Counter(paths).items() if count > 1):
+        raise step_error(f"{twice[0]} is in two file sets", where)
+    if both := sorted(folders & set(paths)):
+        raise step_error(f"{both[0]} is a file in one file set and a folder in another", where)
 
 
 def parents(path: str) -> tuple[str, ...]:
-    """The folders above a path, the nearest first."""
+    """Return the folders above a path, the nearest first."""
     parts = path.split("/")
     return tuple("/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1))
 
 
 def build(disk: Disk, blobs: Path, sets: Sequence[FileSet], folder: Path) -> None:
-    """Copy every file to ``folder``, which must not exist; each copy is hashed and durable on return.
+    """Copy every file to ``folder``, which must not exist; each copy is hashed, and on disk on return.
 
-    All of it but the folder's own name, for the caller renames it once it is whole.
+    The folder's own name is not synced: the caller renames it once it is complete.
 
     Raises:
         DamagedError: A blob is missing or has other bytes; ``folder`` is incomplete then.
@@ -72,125 +70,116 @@ def build(disk: Disk, blobs: Path, sets: Sequence[FileSet], folder: Path) -> Non
     for name in made:
         disk.make_folder(folder / name, durable=False)
     for entry in entries:
-        _copy(disk, blobs, entry, folder / entry.path)
+        copy_blob(disk, blobs, entry.digest, entry.size, folder / entry.path, 0o755 if entry.executable else 0o644)
     for path in (*(folder / name for name in reversed(made)), folder):
         set_mode(disk, path, 0o755)
         disk.sync_folder(path)
 
 
-def _copy(disk: Disk, blobs: Path, entry: FileEntry, path: Path) -> None:
-    source = blob_path(blobs, entry.digest)
-    mode = 0o755 if entry.executable else 0o644
+def copy_blob(disk: Disk, blobs: Path, digest: str, size: int, path: Path, mode: int) -> None:
+    """Copy a blob of the store to ``path``, hashed on the way.
+
+    Raises:
+        DamagedError: The blob is missing or has other bytes; in that case no file is left.
+    """
+    source = blob_path(blobs, digest)
     try:
         descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        raise missing(entry.digest) from None
+        raise missing(digest) from None
     except OSError as error:
         raise unreadable(source, error) from error
     try:
-        found = disk.copy(descriptor, 0, entry.size, path, mode=mode)
+        copied = disk.copy(descriptor, 0, size, path, mode=mode)
     finally:
         os.close(descriptor)
-    if found != entry.digest:
-        raise different(source, found, entry.digest)
+    if copied != digest:
+        disk.remove(path)
+        raise different(source, copied, digest)
     set_mode(disk, path, mode)
 
 
 def set_mode(disk: Disk, path: Path, mode: int) -> None:
-    """Exactly ``mode``, whatever the umask took away."""
+    """Set exactly ``mode``, whatever the umask is."""
     if stat.S_IMODE(path.stat().st_mode) != mode:
         disk._effect("chmod", path, lambda: path.chmod(mode))
 
 
 def look(folder: Path, sets: Sequence[FileSet]) -> dict[str, FolderContent]:
-    """What is in ``folder`` of each set, every byte read. A file of no set counts against the first one."""
+    """Return what is in ``folder`` of each set, every byte read. A file of no set counts against the first one."""
     if not sets:
         return {}
     try:
         if not stat.S_ISDIR(folder.lstat().st_mode):
             return {files.name: FolderContent(UNREADABLE, f"{folder} is not a folder") for files in sets}
-        found = dict(_walk(folder))
+        files_seen = dict(_walk(folder))
     except FileNotFoundError:
         return {files.name: FolderContent(ABSENT, f"{folder} does not exist") for files in sets}
     except (OSError, HostError) as error:
         return {files.name: FolderContent(UNREADABLE, str(error)) for files in sets}
     known = {entry.path for files in sets for entry in files.entries}
-    extra = sorted(set(found) - known)
-    return {files.name: _seen(files, found, extra if n == 0 else []) for n, files in enumerate(sets)}
+    extra = sorted(set(files_seen) - known)
+    return {files.name: _content(files, files_seen, extra if n == 0 else []) for n, files in enumerate(sets)}
 
 
 @dataclass(frozen=True)
-class _FolderWalk:
+class _SeenFile:
     path: Path
     status: os.stat_result
 
 
-def _walk(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, _FolderWalk]]:
-    """Everything that is not a folder, by its path as text; a name that is not UTF-8 is shown escaped."""
+def _walk(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, _SeenFile]]:
+    """Yield everything that is not a folder, by its path as text; a name that is not UTF-8 is escaped."""
+    remedy = "find out what else writes there; a folder that a release places holds nothing else"
     if depth > 256:
-        raise HostError(
-            "folders are nested deeper than 256",
-            where=str(folder),
-            remedy="see who else writes there; a folder that a release places holds nothing else",
-        )
+        raise HostError("folders are nested deeper than 256", where=str(folder), remedy=remedy)
     count = 0
     with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda one: one.name):
+        for entry in sorted(entries, key=lambda entry: entry.name):
             count += 1
-            if count > MAX_SEEN:
-                raise HostError(
-                    f"more than {MAX_SEEN} files",
-                    where=str(folder),
-                    remedy="see who else writes there; a folder that a release places holds nothing else",
-                )
+            if count > MAX_FILES:
+                raise HostError(f"the folder has more than {MAX_FILES} files", where=str(folder), remedy=remedy)
             name = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
             status = entry.stat(follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
                 yield from _walk(folder / entry.name, name + "/", depth + 1)
             else:
-                yield name, _FolderWalk(folder / entry.name, status)
+                yield name, _SeenFile(folder / entry.name, status)
 
 
-def _seen(files: FileSet, found: dict[str, _FolderWalk], extra: list[str]) -> FolderContent:
+def _content(files: FileSet, seen: dict[str, _SeenFile], extra: list[str]) -> FolderContent:
     expected = {entry.path: entry for entry in files.entries}
     entries: list[FileEntry] = []
-    for path in sorted({*(path for path in expected if path in found), *extra}):
+    for path in sorted({*(path for path in expected if path in seen), *extra}):
         try:
-            entries.append(_entry(path, found[path]))
+            entries.append(_entry(path, seen[path]))
         except OSError as error:
             return FolderContent(UNREADABLE, f"{path}: {(error.strerror or str(error)).lower()}")
     if not entries:
         return FolderContent(ABSENT, "none of its files is there")
-    changed = [one.path for one in entries if one.path in expected and one != expected[one.path]]
-    absent = [path for path in expected if path not in found]
+    changed = [entry.path for entry in entries if entry.path in expected and entry != expected[entry.path]]
+    absent = [path for path in expected if path not in seen]
     digest = file_set_digest(FileSet(name=files.name, entries=tuple(entries)))
-    return FolderContent(
-        digest, "; ".join(_words((("changed", changed), ("missing", absent), ("not of the release", extra))))
-    )
+    groups = {"changed": changed, "missing": absent, "not of the release": extra}
+    return FolderContent(digest, "; ".join(f"{name}: {_shortened(paths)}" for name, paths in groups.items() if paths))
 
 
-def _entry(path: str, found: _FolderWalk) -> FileEntry:
-    if not stat.S_ISREG(found.status.st_mode):
-        # Described by what it is, never followed: a link in place of a file is another file set.
-        kind = f"not a regular file: {stat.filemode(found.status.st_mode)}"
+def _entry(path: str, file: _SeenFile) -> FileEntry:
+    if not stat.S_ISREG(file.status.st_mode):
+        # Described by its kind and never followed: a link in place of a file makes another file set.
+        kind = f"not a regular file: {stat.filemode(file.status.st_mode)}"
         return FileEntry(path=path, digest=digest_of(kind.encode()), size=0)
-    return FileEntry(
-        path=path,
-        digest=hash_file(found.path),
-        size=found.status.st_size,
-        executable=bool(found.status.st_mode & 0o100),
-    )
+    executable = bool(file.status.st_mode & 0o100)
+    return FileEntry(path=path, digest=hash_file(file.path), size=file.status.st_size, executable=executable)
 
 
-def _words(groups: Iterable[tuple[str, list[str]]]) -> Iterator[str]:
-    for word, paths in groups:
-        if paths:
-            rest = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
-            yield f"{word}: {', '.join(paths[:_NAMED])}{rest}"
+def _shortened(paths: list[str]) -> str:
+    rest = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return f"{', '.join(paths[:_NAMED])}{rest}"
 
 
 def clear(disk: Disk, folder: Path) -> None:
-    """Take a folder out of the way in one rename, then remove it."""
+    """Remove a folder: renamed first, so that a crash leaves no half of it under its name."""
     if folder.is_symlink() or folder.exists():
         gone = folder.with_name(f".{folder.name}.gone")
         disk.remove_tree(gone)
@@ -200,16 +189,12 @@ def clear(disk: Disk, folder: Path) -> None:
 
 
 def guarded(act: Callable[[], None], where: Path) -> None:
-    """Do ``act``; what the operating system says against it becomes a failure of this host.
-
-    Raises:
-        HostError: With the system's own words.
-    """
+    """Do ``act``. Raises HostError in place of an OSError."""
     try:
         act()
     except OSError as error:
         raise HostError(
             (error.strerror or str(error)).lower(),
             where=str(error.filename or where),
-            remedy="see space and permissions of the site's folder, then run the command again",
+            remedy="check space and permissions of the site's folder, then run the command again",
         ) from error

@@ -1,4 +1,4 @@
-"""Processes of this host, told apart by more than a number: numbers come again, after a reboot at the latest."""
+"""Processes of this host, identified by more than their number, because numbers are used again."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ MARK = "WAYBILL_FOLDER"
 
 
 class ProcessIdentity(Document, frozen=True, kw_only=True):
-    """One process for ever: its number, the boot it lives in, and the tick at which it started (proc(5), stat)."""
+    """One process: its number, the boot that it runs in, and the tick at which it started (proc(5), stat)."""
 
     pid: int
     boot: str
@@ -27,7 +27,7 @@ def boot_id() -> str:
 
 
 def identify(pid: int) -> ProcessIdentity | None:
-    """The process with this number now; None where there is none, or only its remains."""
+    """Return the process that has this number now; None where there is none, or only a zombie."""
     try:
         text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -43,33 +43,33 @@ def is_alive(identity: ProcessIdentity) -> bool:
     return identify(identity.pid) == identity
 
 
-def marked(prefix: str) -> tuple[ProcessIdentity, ...]:
-    """Our processes, and what they started, whose ``WAYBILL_FOLDER`` is ``prefix`` or below it."""
+def processes_of(prefix: str) -> tuple[ProcessIdentity, ...]:
+    """Return the processes that have ``WAYBILL_FOLDER`` in their environment, and in it ``prefix`` or below it."""
     wanted = os.fsencode(f"{MARK}={prefix}")
-    found = []
+    identities = []
     for entry in PROC.iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
             variables = (entry / "environ").read_bytes().split(b"\0")
         except OSError:
-            continue  # gone meanwhile, or another account's
-        if any(one == wanted or one.startswith(wanted + b"/") for one in variables):
+            continue  # it has ended, or belongs to another account
+        if any(variable == wanted or variable.startswith(wanted + b"/") for variable in variables):
             identity = identify(int(entry.name))
             if identity is not None:
-                found.append(identity)
-    return tuple(found)
+                identities.append(identity)
+    return tuple(identities)
 
 
 @dataclass(frozen=True)
 class ProcessClock:
-    """Time as an argument."""
+    """Time, passed in so that tests need not wait."""
 
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
     def until(self, done: Callable[[], bool], seconds: float, every: float = 0.05) -> bool:
-        """Whether ``done`` became true in time."""
+        """Return whether ``done`` became true within so many seconds."""
         end = self.monotonic() + seconds
         while not done():
             if self.monotonic() >= end:
@@ -78,26 +78,22 @@ class ProcessClock:
         return True
 
 
-def stop(identities: tuple[ProcessIdentity, ...], clock: ProcessClock, *, grace: float = 10.0) -> None:
-    """Ask them to end, then end them; none is left on return.
-
-    Raises:
-        HostError: One survives even that.
-    """
+def stop_processes(identities: tuple[ProcessIdentity, ...], clock: ProcessClock, *, grace: float = 10.0) -> None:
+    """Send SIGTERM, then SIGKILL; none is left on return. Raises HostError when one is."""
     for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         left = [one for one in identities if is_alive(one)]
         if not left:
             return
-        for one in left:
-            _send(one, number)
+        for identity in left:
+            _send(identity, number)
         if clock.until(lambda: not any(is_alive(one) for one in identities), seconds):
             return
     pids = ", ".join(str(one.pid) for one in identities if is_alive(one))
-    raise HostError(f"process {pids} does not end", remedy="look at it with ps; the kernel may be holding it")
+    raise HostError(f"process {pids} does not end", remedy="list it with `ps`; restart the host if the kernel holds it")
 
 
 def _send(identity: ProcessIdentity, number: int) -> None:
-    """Through a descriptor of the process, so that the number cannot come to mean another one in between."""
+    """Send a signal through a descriptor of the process: its number may belong to another one by now."""
     try:
         descriptor = os.pidfd_open(identity.pid)
     except ProcessLookupError:

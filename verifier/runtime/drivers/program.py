@@ -1,8 +1,7 @@
-"""The ``program`` driver: puts the programs of one migration step in place, and says whether they are still that.
+"""The ``program`` driver: places the programs of one migration step, and observes whether they are unchanged.
 
-The migration itself is no driver's work: it happens once, between two acts of the machine, with an intent and an
-outcome for each part, by the rollback document's own rules (`verifier.change.rollback_script`). A driver may be
-repeated at any time and keeps no state; a migration may not and is nothing but state.
+No driver runs the migration itself. The install does, once, with an intent and an outcome for each part, by the rules
+of the rollback document (`verifier.change.rollback_script`): a driver may be repeated at any time, a migration may not.
 """
 
 import os
@@ -11,15 +10,12 @@ from manifests.authored.site_yaml import ProgramDriverFile
 from manifests.documents.release import InstallStep, Program
 from manifests.documents.rollback import MAX_ROLLBACK, Step, parse_rollback
 from manifests.words.digest import Blob
-from manifests.words.errors import RefusedError
-from verifier.runtime.drivers.driver import ABSENT, UNREADABLE, Component, DriverContext, DriverPlan
-from verifier.runtime.drivers.folder import guarded
+from verifier.runtime.drivers.driver import ABSENT, UNREADABLE, Component, DriverContext, DriverPlan, step_error
+from verifier.runtime.drivers.folder import BLOCK, blocks_of, guarded
 from verifier.runtime.drivers.settings import read_settings
 from verifier.runtime.program_files import PROGRAMS, choose_file, find_account, place_program, program_of, this_platform
 from verifier.runtime.sandbox import check_sandbox
 from verifier.site.blobs import hash_file, read_blob
-
-_BLOCK = 4096
 
 
 class ProgramDriver:
@@ -35,13 +31,13 @@ class ProgramDriver:
         return DriverPlan(
             step=step,
             driver=self.name,
-            bytes_needed=sum(-(-blob.size // _BLOCK) * _BLOCK for _, blob in files) + _BLOCK,
+            bytes_needed=blocks_of(blob.size for _, blob in files) + BLOCK,
             inodes_needed=len(files) + 1,
             lines=tuple(lines),
         )
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
-        """1. the account and the sandbox, while nothing was changed; 2. the programs."""
+        """1. Check the account and the sandbox, before anything is changed; 2. place the programs."""
         settings = read_settings(context, self.name, ProgramDriverFile)
         check_sandbox(find_account(settings.user, ours=os.geteuid()))  # 1
         folder = context.site / "generations" / str(context.generation)
@@ -53,57 +49,43 @@ class ProgramDriver:
         guarded(place, folder)  # 2
 
     def activate(self, plan: DriverPlan, context: DriverContext) -> None:
-        """Nothing: the migration is done when `current` is switched."""
+        """Do nothing: the migration is done before `current` is switched."""
 
     def deactivate(self, plan: DriverPlan, context: DriverContext) -> None:
-        """Nothing: the machine undoes the steps, by the same document."""
+        """Do nothing: the install undoes the steps, as the rollback document says."""
 
     def observe(self, plan: DriverPlan, context: DriverContext) -> tuple[Component, ...]:
         folder = context.site / "generations" / str(context.generation) / PROGRAMS
-        found = []
+        components = []
         for program, blob in _files(_migration(plan.step, context), context):
-            observed, detail = ABSENT, ""
+            detail = None
             try:
                 observed = hash_file(folder / program.name)
             except FileNotFoundError:
-                detail = f"{folder / program.name} does not exist"
+                observed, detail = ABSENT, f"{folder / program.name} does not exist"
             except OSError as error:
                 observed, detail = UNREADABLE, (error.strerror or str(error)).lower()
-            found.append(
-                Component(
-                    name=program.name,
-                    expected=blob.digest,
-                    observed=observed,
-                    level="placed",
-                    step=plan.step.step,
-                    detail=detail,
-                )
-            )
-        return tuple(found)
+            components.append(Component(program.name, blob.digest, observed, plan.step.step, detail=detail))
+        return tuple(components)
 
     def discard(self, plan: DriverPlan, context: DriverContext) -> None:
-        """Nothing: the programs lie in the generation's folder and go with it."""
+        """Do nothing: the programs are in the generation's folder and are removed with it."""
 
 
 def _migration(step: InstallStep, context: DriverContext) -> Step:
-    """The step of the rollback document that this step of the release names."""
+    """Return the step of the rollback document that this step of the release names. Raises RefusedError."""
     where = f"release.json install step {step.step}"
-    remedy = "ask the vendor for a corrected release; nothing was changed"
     if step.images or step.files or step.chart or step.keep_running or not step.migration:
-        raise RefusedError(
-            "the driver 'program' takes one migration", where=where, remedy=remedy, finding="driver-step"
-        )
+        raise step_error("the driver 'program' takes one migration", where)
     data = read_blob(context.blobs, context.release.rollback.digest, MAX_ROLLBACK)
-    for one in parse_rollback(data, "rollback.yaml").steps:
-        if one.name == step.migration:
-            return one
-    raise RefusedError(
-        f"{step.migration!r} is not a step of the rollback document", where=where, remedy=remedy, finding="driver-step"
-    )
+    for migration in parse_rollback(data, "rollback.yaml").steps:
+        if migration.name == step.migration:
+            return migration
+    raise step_error(f"{step.migration!r} is not a step of the rollback document", where)
 
 
 def _files(migration: Step, context: DriverContext) -> tuple[tuple[Program, Blob], ...]:
-    """The programs that its commands name, each once, with the file for this host."""
+    """Return the programs that the migration's commands name, each once, with the file for this host."""
     commands = (migration.do, migration.undo, migration.check)
     programs = {command[0]: program_of(context.release, command) for command in commands if command is not None}
     return tuple((one, choose_file(one, this_platform())) for one in programs.values())

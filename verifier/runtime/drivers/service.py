@@ -1,4 +1,4 @@
-"""The one service that a step keeps running: what is started, where, with which environment."""
+"""The service that a step keeps running: its program, its folder, its environment."""
 
 import re
 import sys
@@ -10,12 +10,14 @@ from typing import Literal, Protocol
 from manifests.documents.release import FileSet, InstallStep
 from manifests.words.document import Document
 from manifests.words.errors import HostError, RefusedError
+from verifier.runtime.drivers.driver import step_error
 
 STOP_SECONDS = 10
+ServiceState = Literal["running", "starting", "failing", "stopped", "unknown"]
 
 
 class ServiceAccount(Document, frozen=True, kw_only=True):
-    """Who a service runs as."""
+    """The account that a service runs as."""
 
     name: str
     uid: int
@@ -23,9 +25,9 @@ class ServiceAccount(Document, frozen=True, kw_only=True):
 
 
 class Launch(Document, frozen=True, kw_only=True):
-    """The record that starts a process: exactly this program, these words, this environment, in this folder.
+    """The record of how a service starts: its program with arguments, its environment, its folder.
 
-    Written when the release is staged, read at each start; a program of the host is looked for only once.
+    Written when the release is staged and read at each start, so a program of the host is searched for only once.
     """
 
     argv: tuple[str, ...]
@@ -40,8 +42,8 @@ class Service:
     """One generation of one step's service.
 
     Attributes:
-        name: ``<step>-g<generation>``, so that a running process says which generation it is.
-        launch: Where the record of its start lies.
+        name: ``<step>-g<generation>``, so that a running process shows its generation.
+        launch: Where its record is.
     """
 
     site: Path
@@ -59,17 +61,17 @@ class Service:
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """What a keeper sees of a service; ``running`` only after it stayed up for a second."""
+    """What a keeper reports of a service; ``running`` only after it stayed up for a second."""
 
-    state: Literal["running", "starting", "failing", "stopped", "unknown"]
-    detail: str = ""
+    state: ServiceState
+    detail: str
 
 
 class Keeper(Protocol):
     """Keeps services running, also when the command that started them has ended."""
 
     def start(self, service: Service) -> None:
-        """Run this generation of the step, and no other."""
+        """Run this generation of the step and no other."""
         ...
 
     def stop(self, service: Service) -> None:
@@ -77,17 +79,17 @@ class Keeper(Protocol):
         ...
 
     def status(self, service: Service) -> ServiceStatus:
-        """Changes nothing."""
+        """Return the state; change nothing."""
         ...
 
 
 def find_program(
     word: str, folder: Path, sets: tuple[FileSet, ...], programs: Mapping[str, str], search_path: str
 ) -> str:
-    """The absolute path of a service's program.
+    """Return the absolute path of a service's program.
 
-    A word with a slash is a file of the release; any other is a program of the host: the one that the site names in
-    its settings, else the first on the search path; for ``python3`` at last our own interpreter.
+    A word with a slash is a file of the release. Any other is a program of the host: the one that the site names in
+    its settings, else the first on the search path, and for ``python3`` at last the interpreter of this verifier.
 
     Raises:
         RefusedError: The release names a path of the host, or a file that it does not have or may not run.
@@ -102,10 +104,9 @@ def find_program(
         if path.is_absolute() and path.is_file() and path.stat().st_mode & 0o111:
             return text
     if word == "python3" and not named:
-        # The interpreter that runs this verifier is one, wherever the host keeps it.
         return sys.executable
     raise HostError(
-        f"{named} is not a program" if named else f"found no program {word} in {search_path}",
+        f"{named} is not a program" if named else f"this host has no program {word} in {search_path}",
         where=f"keep_running {word}",
         remedy=f"install it, or name it in site.yaml: drivers: {{files: {{programs: {{{word}: /path/to/{word}}}}}}}",
         finding="program-missing",
@@ -113,30 +114,22 @@ def find_program(
 
 
 def check_own_program(word: str, sets: tuple[FileSet, ...]) -> None:
-    """That ``word``, which has a slash, is an executable file of the release. Raises RefusedError."""
-    known = {entry.path: entry.executable for files in sets for entry in files.entries}
+    """Check that ``word``, which has a slash, is an executable file of the release. Raises RefusedError."""
+    executable = {entry.path: entry.executable for files in sets for entry in files.entries}
     path = word.removeprefix("./")
-    problem = ""
     if word.startswith("/"):
         problem = f"{word} is a path of the host, expected a program's name or a file of the release"
-    elif path not in known:
-        problem = f"{word} is not a file of this step"
-    elif not known[path]:
-        problem = f"{word} is not marked as executable"
-    if problem:
-        raise RefusedError(
-            problem,
-            where="keep_running",
-            remedy="ask the vendor for a corrected release; nothing was changed",
-            finding="driver-step",
-        )
+        raise step_error(problem, "keep_running")
+    if not executable.get(path, False):
+        problem = "marked as executable" if path in executable else "a file of this step"
+        raise step_error(f"{word} is not {problem}", "keep_running")
 
 
 def environment(
     step: InstallStep, *, folder: Path, data: Path, version: str, config: Path | None, search_path: str
 ) -> dict[str, str]:
-    """All that the service's environment holds; nothing of ours or of the operator's is inherited."""
-    found = {
+    """Return the whole environment of the service; it inherits nothing from the verifier or the operator."""
+    variables = {
         "HOME": str(data),
         "LANG": "C.UTF-8",
         "PATH": search_path,
@@ -148,24 +141,20 @@ def environment(
         "WAYBILL_VERSION": version,
     }
     if config is not None:
-        found["WAYBILL_CONFIG"] = str(config)
-    return found
+        variables["WAYBILL_CONFIG"] = str(config)
+    return variables
 
 
 # A percent sign is expanded by both, and by supervisord in a log's name twice.
-_UNSPEAKABLE = re.compile(r'[\x00-\x1f\x7f"\\%]|\s[;#]|\A\s|\s\Z')
+_UNWRITABLE = re.compile(r'[\x00-\x1f\x7f"\\%]|\s[;#]|\A\s|\s\Z')
 
 
 def check_path(path: Path) -> None:
-    """That a path can be written into the files that systemd and supervisord read.
-
-    Raises:
-        RefusedError: It has control characters, quotes, a backslash, a percent sign, or looks like a comment.
-    """
-    if _UNSPEAKABLE.search(str(path)):
+    """Check that a path can be written into the configuration of systemd and supervisord. Raises RefusedError."""
+    if _UNWRITABLE.search(str(path)):
         raise RefusedError(
-            "the path has characters that a service manager cannot be told: quotes, \\, %, or a comment",
+            "the path has characters that a service manager cannot read: a control character, a quote, \\, %, ; or #",
             where=repr(str(path)),
-            remedy="move the site's folder to a plainer path",
+            remedy="move the site's folder to a path without them",
             finding="site-path",
         )

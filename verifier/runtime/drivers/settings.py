@@ -1,7 +1,7 @@
 """Settings of a driver: ``drivers[name]`` of ``site.yaml`` read into a closed shape."""
 
 import os
-import re
+import shlex
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,18 +11,11 @@ from manifests.words.errors import HostError, RefusedError
 from verifier.runtime.drivers.driver import DriverContext
 
 MAX_SECRET = 64 << 10
-_SECRET = re.compile(r"file:(.+)")
-
-
 T = TypeVar("T")
 
 
 def read_settings(context: DriverContext, driver: str, type_: type[T]) -> T:
-    """The driver's settings.
-
-    Raises:
-        RefusedError: A field is unknown, missing, or of another kind.
-    """
+    """Return the driver's settings. Raises RefusedError when a field is unknown, missing, or of another kind."""
     try:
         return msgspec.convert(dict(context.settings), type_)
     except msgspec.ValidationError as error:
@@ -30,42 +23,37 @@ def read_settings(context: DriverContext, driver: str, type_: type[T]) -> T:
         raise RefusedError(
             problem[:1].lower() + problem[1:],
             where=f"site.yaml $.drivers.{driver}{place.rstrip('`')}",
-            remedy="correct it in site.yaml",
+            remedy="correct this field in site.yaml",
             finding="driver-settings",
         ) from None
 
 
 def under_site(context: DriverContext, text: str, where: str) -> Path:
-    """``text`` as a path below the site's folder.
-
-    Raises:
-        RefusedError: It is absolute or leaves the folder.
-    """
+    """Return ``text`` as a path below the site's folder. Raises RefusedError when it is absolute or leaves it."""
     parts = text.split("/")
     if text.startswith("/") or not text or any(part in ("", ".", "..") for part in parts) or "\0" in text:
         raise RefusedError(
             f"found {text!r}, expected a path below the site's folder, without . or ..",
             where=f"site.yaml $.drivers.{where}",
-            remedy="correct it in site.yaml",
+            remedy="correct the path in site.yaml",
             finding="driver-settings",
         )
     return context.site.joinpath(*parts)
 
 
 def read_secret(context: DriverContext, reference: str, where: str) -> tuple[Path, bytes]:
-    """The file behind ``file:PATH`` and its bytes; the path is below the site's folder or absolute.
+    """Return the path behind ``file:PATH``, absolute or below the site's folder, and the bytes of the file.
 
     Raises:
         RefusedError: Another kind of reference, a file that others can read, or an oversized one.
         HostError: It cannot be read.
     """
     place = f"site.yaml $.drivers.{where}"
-    match = _SECRET.fullmatch(reference)
-    if match is None:
+    text = reference.removeprefix("file:")
+    if not text or text == reference:
         raise RefusedError(
-            f"found {reference!r}, expected file:PATH", where=place, remedy="name a file of the site's secrets/ folder"
+            f"found {reference!r}, expected file:PATH", where=place, remedy="name a file in the site's secrets/ folder"
         )
-    text = match.group(1)
     path = Path(text) if text.startswith("/") else under_site(context, text, where)
     try:
         with path.open("rb") as file:
@@ -74,7 +62,7 @@ def read_secret(context: DriverContext, reference: str, where: str) -> tuple[Pat
                 raise RefusedError(
                     f"mode {status.st_mode & 0o777:04o} lets others read it, expected 0600",
                     where=str(path),
-                    remedy=f"chmod 600 {path}",
+                    remedy=f"run `chmod 600 {shlex.quote(str(path))}`",
                     finding="secret-readable",
                 )
             data = file.read(MAX_SECRET + 1)
@@ -82,8 +70,10 @@ def read_secret(context: DriverContext, reference: str, where: str) -> tuple[Pat
         raise HostError(
             f"the secret cannot be read: {(error.strerror or str(error)).lower()}",
             where=str(path),
-            remedy=f"see {place}",
+            remedy=f"check the path at {place}",
         ) from error
     if len(data) > MAX_SECRET:
-        raise RefusedError(f"more than {MAX_SECRET} bytes", where=str(path), remedy=f"see {place}")
+        raise RefusedError(
+            f"the secret has more than {MAX_SECRET} bytes", where=str(path), remedy=f"check the path at {place}"
+        )
     return path, data

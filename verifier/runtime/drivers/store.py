@@ -1,7 +1,7 @@
 """The ``store`` driver: the generation's images as an OCI layout inside the site, for any tool that reads one.
 
-``oci/index.json`` lists what the visible generation has and nothing else; its blobs are links into the site's
-store, so that a tool which tidies the layout takes away links and not the store.
+``oci/index.json`` lists what the visible generation has and nothing else. Its blobs are links into the site's store,
+so a tool that cleans up the layout removes links and not the store.
 """
 
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ class StoreDriver:
         check_step(step, self.name)
         folder = _folder(context)
         images = [context.release.image(name) for name in step.images]
-        lines = [f"list {one.to}:{context.release.version} in the OCI layout {folder}" for one in images]
+        lines = [f"list {image.to}:{context.release.version} in the OCI layout {folder}" for image in images]
         return DriverPlan(
             step=step,
             driver=self.name,
@@ -45,7 +45,7 @@ class StoreDriver:
         )
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
-        """Hash every blob of the step again and link it into the layout; nothing lists it yet."""
+        """Hash every blob of the step again, and link it into the layout; index.json does not list it yet."""
         blobs = blobs_of_parts(image_parts(context, plan.step))
         check_blobs(context.blobs, blobs)
         guarded(lambda: _link(context, blobs), _folder(context))
@@ -60,7 +60,8 @@ class StoreDriver:
             check_size(context.blobs, blob)
         _link(context, blobs)
         generation = str(context.generation)
-        kept = [one for one in _readable_entries(_folder(context)) if one.annotation(GENERATION) == generation]
+        # Entries of other generations go: only this one is visible from now on.
+        kept = [entry for entry in _readable_entries(_folder(context)) if entry.annotation(GENERATION) == generation]
         _write_index(context, _merge(_without(kept, plan.step.step), _own(parts, generation, plan.step.step)))
         _tidy(context)
 
@@ -68,48 +69,39 @@ class StoreDriver:
         guarded(lambda: self._deactivate(plan, context), _folder(context))
 
     def _deactivate(self, plan: DriverPlan, context: DriverContext) -> None:
-        found = _readable_entries(_folder(context))
+        entries = _readable_entries(_folder(context))
         generation = str(context.generation)
-        others = [one for one in found if one.annotation(GENERATION) != generation]
-        own = [one for one in found if one.annotation(GENERATION) == generation]
+        own = [entry for entry in entries if entry.annotation(GENERATION) == generation]
+        others = [entry for entry in entries if entry.annotation(GENERATION) != generation]
         kept = [*others, *_without(own, plan.step.step)]
-        if kept != found:
+        if kept != entries:
             _write_index(context, kept)
             _tidy(context)
 
     def observe(self, plan: DriverPlan, context: DriverContext) -> tuple[Component, ...]:
+        """Compare what index.json lists with the release, and check every blob below it."""
         listed: dict[str, list[str]] = {}
-        problem = ""
+        parts: dict[str, ImageParts] = {}
+        problem = None
         try:
             for entry in _entries(_folder(context)):
                 if name := entry.annotation(REF_NAME):
                     listed.setdefault(name, []).append(entry.digest)
-            parts = {one.image.name: one for one in image_parts(context, plan.step)}
+            parts = {part.image.name: part for part in image_parts(context, plan.step)}
         except (WaybillError, OSError) as error:
-            parts, problem = {}, str(error)
-        found = []
+            problem = str(error)
+        components = []
         for name in plan.step.images:
             image = context.release.image(name)
-            expected = image.manifest.digest
-            if problem:
-                observed, detail = UNREADABLE, problem
-            else:
+            observed, detail = UNREADABLE, problem
+            if problem is None:
                 digests = listed.get(f"{image.to}:{context.release.version}", [])
                 observed, detail = _observed(context, parts[name], digests)
-            found.append(
-                Component(
-                    name=name,
-                    expected=expected,
-                    observed=observed,
-                    level="placed",
-                    step=plan.step.step,
-                    detail=detail,
-                )
-            )
-        return tuple(found)
+            components.append(Component(name, image.manifest.digest, observed, plan.step.step, detail=detail))
+        return tuple(components)
 
     def discard(self, plan: DriverPlan, context: DriverContext) -> None:
-        """Links that nothing lists go; those of the visible generation stay."""
+        """Remove links that index.json does not lead to; those of the visible generation stay."""
         guarded(lambda: _tidy(context), _folder(context))
 
 
@@ -119,7 +111,7 @@ def _folder(context: DriverContext) -> Path:
 
 
 def _link(context: DriverContext, blobs: Iterable[Blob]) -> None:
-    """Put every blob and the layout's marker in place; what is there already is left.
+    """Link every blob and write the layout's own files; what is there already is kept.
 
     Raises:
         OSError: With EXDEV where the layout's folder is on another file system than the store.
@@ -144,12 +136,8 @@ def _link(context: DriverContext, blobs: Iterable[Blob]) -> None:
 
 
 def _entries(folder: Path) -> list[Descriptor]:
-    """What index.json lists; nothing where there is none.
-
-    Raises:
-        MalformedError: Somebody wrote something else there.
-    """
-    path = folder / "index.json"
+    """Return what index.json lists; nothing where there is none. Raises DamagedError when it is no image index."""
+    path, remedy = folder / "index.json", "remove the file, then run `waybill recover`, which writes it again"
     try:
         with path.open("rb") as file:
             data = file.read(MAX_INDEX + 1)
@@ -158,16 +146,14 @@ def _entries(folder: Path) -> list[Descriptor]:
     try:
         document = parse_oci(data)
     except MalformedError as error:
-        raise DamagedError(
-            str(error), where=str(path), remedy="remove the file; activating a generation writes it anew"
-        ) from error
+        raise DamagedError(str(error), where=str(path), remedy=remedy) from error
     if not isinstance(document, ImageIndex):
-        raise DamagedError("not an image index", where=str(path), remedy="remove the file and run again")
+        raise DamagedError("the file is not an image index", where=str(path), remedy=remedy)
     return list(document.manifests)
 
 
 def _readable_entries(folder: Path) -> list[Descriptor]:
-    """The same, or nothing: what cannot be read is about to be written anew."""
+    """Return the same; nothing where it cannot be read, because the caller writes the index again."""
     try:
         return _entries(folder)
     except DamagedError:
@@ -175,17 +161,17 @@ def _readable_entries(folder: Path) -> list[Descriptor]:
 
 
 def _own(parts: Iterable[ImageParts], generation: str, step: str) -> list[Descriptor]:
-    """The entries of one step: each image under its name, its cosign tags, its referrers without a name."""
-    found = []
+    """Return the entries of one step: each image under its name, its cosign tags, its referrers without a name."""
+    entries = []
     for part in parts:
         named = {REF_NAME: f"{part.image.to}:{part.version}"}
-        found.append(_entry(part.top.descriptor, named, generation, step))
+        entries.append(_entry(part.top.descriptor, named, generation, step))
         for tag, node in part.cosign:
-            found.append(_entry(node.descriptor, {REF_NAME: f"{part.image.to}:{tag}"}, generation, step))
+            entries.append(_entry(node.descriptor, {REF_NAME: f"{part.image.to}:{tag}"}, generation, step))
         for node in part.referrers:
             artifact = replace(node.descriptor, artifact_type=node.document.referrer_type)
-            found.append(_entry(artifact, {}, generation, step))
-    return found
+            entries.append(_entry(artifact, {}, generation, step))
+    return entries
 
 
 def _entry(descriptor: Descriptor, names: dict[str, str], generation: str, step: str) -> Descriptor:
@@ -195,23 +181,23 @@ def _entry(descriptor: Descriptor, names: dict[str, str], generation: str, step:
 
 
 def _without(entries: Iterable[Descriptor], step: str) -> list[Descriptor]:
-    """The entries without what ``step`` put there; one that another step shares stays for that one."""
-    found = []
+    """Return the entries without those of ``step``; one that another step shares stays for that one."""
+    kept = []
     for entry in entries:
-        steps = [one for one in entry.annotation(STEPS).split(",") if one != step]
+        steps = [other for other in entry.annotation(STEPS).split(",") if other != step]
         if steps != [""] and steps:
-            found.append(_annotated(entry, STEPS, ",".join(steps)))
-    return found
+            kept.append(_annotated(entry, STEPS, ",".join(steps)))
+    return kept
 
 
 def _merge(kept: Iterable[Descriptor], added: Iterable[Descriptor]) -> list[Descriptor]:
-    """Both, in a fixed order; what two steps list is listed once, for both."""
-    found: dict[tuple[str, str], Descriptor] = {}
+    """Return both, in a fixed order; what two steps list is listed once, for both."""
+    merged: dict[tuple[str, str], Descriptor] = {}
     for entry in (*kept, *added):
         key = (entry.annotation(REF_NAME), entry.digest)
-        steps = {*entry.annotation(STEPS).split(","), *found.get(key, entry).annotation(STEPS).split(",")}
-        found[key] = _annotated(entry, STEPS, ",".join(sorted(steps)))
-    return [found[key] for key in sorted(found)]
+        steps = {*entry.annotation(STEPS).split(","), *merged.get(key, entry).annotation(STEPS).split(",")}
+        merged[key] = _annotated(entry, STEPS, ",".join(sorted(steps)))
+    return [merged[key] for key in sorted(merged)]
 
 
 def _annotated(entry: Descriptor, key: str, value: str) -> Descriptor:
@@ -222,14 +208,14 @@ def _write_index(context: DriverContext, entries: Iterable[Descriptor]) -> None:
     data = encode_index(entries)
     if len(data) > MAX_INDEX:
         raise RefusedError(
-            f"the layout's index would have {len(data)} bytes, at most {MAX_INDEX} are read again",
-            remedy="fewer images in one release, or fewer generations kept",
+            f"the layout's index has {len(data)} bytes, the limit is {MAX_INDEX}",
+            remedy="ask the vendor for a release with fewer images",
         )
     context.disk.write(_folder(context) / "index.json", data)
 
 
 def _tidy(context: DriverContext) -> None:
-    """Take away links to blobs that nothing listed needs. The store itself is not touched."""
+    """Remove links to blobs that index.json does not lead to. The store itself is not changed."""
     folder = _folder(context)
     target = folder / "blobs" / "sha256"
     if not target.is_dir():
@@ -241,36 +227,36 @@ def _tidy(context: DriverContext) -> None:
 
 
 def _reach(folder: Path) -> set[str]:
-    """Digests of all that index.json leads to inside the layout.
+    """Return the digests of everything that index.json leads to inside the layout.
 
     Raises:
-        DamagedError: A listed document is not what its digest says; then nothing is known to be useless.
+        DamagedError: A listed document is not what its digest says; then no link may be removed.
     """
     target = folder / "blobs" / "sha256"
     queue = [entry.digest for entry in _entries(folder)]
-    found: set[str] = set()
+    reached: set[str] = set()
     while queue:
         digest = queue.pop()
-        if digest in found or not blob_path(target, digest).exists():
+        if digest in reached or not blob_path(target, digest).exists():
             continue
-        found.add(digest)
+        reached.add(digest)
         document = parse_oci(read_blob(target, digest, MAX_MANIFEST_BYTES))
         if isinstance(document, ImageIndex):
             queue += [child.digest for child in document.manifests]
         else:
-            found |= {child.digest for child in document.children}
-    return found
+            reached |= {child.digest for child in document.children}
+    return reached
 
 
-def _observed(context: DriverContext, part: ImageParts, listed: list[str]) -> tuple[str, str]:
-    """The digest under the image's name if all below it is there, and what is wrong if not."""
+def _observed(context: DriverContext, part: ImageParts, listed: list[str]) -> tuple[str, str | None]:
+    """Return the digest under the image's name if everything below it is there, and what is wrong if not."""
     folder = _folder(context)
     if not listed:
         return ABSENT, "index.json does not list it"
     if len(listed) > 1:
         return UNREADABLE, f"index.json lists it {len(listed)} times"
     if listed[0] != part.image.manifest.digest:
-        return listed[0], ""
+        return listed[0], None
     target = folder / "blobs" / "sha256"
     documents = {node.descriptor.digest for node in part.documents}
     for blob in blobs_of_parts((part,)):
@@ -281,7 +267,7 @@ def _observed(context: DriverContext, part: ImageParts, listed: list[str]) -> tu
                 check_size(target, blob)
         except WaybillError as error:
             return UNREADABLE, str(error)
-    return listed[0], ""
+    return listed[0], None
 
 
 def _same(path: Path, source: Path) -> bool:

@@ -1,6 +1,6 @@
-"""Keep a service running with systemd, where it runs and this account may tell it so.
+"""Keep a service running with systemd, where systemd runs and this account may use it.
 
-The unit file lies in the site and is linked from there; it names one generation and is rewritten for the next.
+The unit file is in the site, and systemd has a link to it. It names one generation and is rewritten for the next.
 """
 
 import shutil
@@ -59,12 +59,13 @@ class Systemd:
         values = dict(line.partition("=")[::2] for line in shown.splitlines())
         state = values.get("ActiveState", "")
         detail = f"{unit} is {state or 'unknown'} ({values.get('SubState', '')})"
+        # The unit's name is the step's; its folder tells which generation it runs.
         if values.get("WorkingDirectory") != service.record.folder:
             return ServiceStatus("stopped", f"{unit} does not run this generation")
         if state == "active":
             return ServiceStatus("running", detail)
         if state in ("activating", "reloading"):
-            # Between two attempts a unit that fails at once is "activating (auto-restart)".
+            # A unit that fails at once is "activating (auto-restart)" until the next attempt.
             return ServiceStatus("failing" if values.get("SubState") == "auto-restart" else "starting", detail)
         return ServiceStatus("failing" if state == "failed" else "stopped", detail)
 
@@ -89,7 +90,7 @@ def unit_name(site: Path, step: str) -> str:
 
 
 def unit_text(service: Service, search_path: str) -> str:
-    """The unit file; quoting as in systemd.service(5) and systemd.exec(5)."""
+    """Return the unit file; quoting as in systemd.service(5) and systemd.exec(5)."""
     variables = {**service.record.environment, "PATH": search_path}
     lines = [
         "[Unit]",
@@ -100,7 +101,7 @@ def unit_text(service: Service, search_path: str) -> str:
         "",
         "[Service]",
         "Type=exec",
-        f"ExecStart={' '.join(_word(one) for one in service.record.argv)}",
+        f"ExecStart={' '.join(_word(word) for word in service.record.argv)}",
         f"WorkingDirectory={_escaped(service.record.folder)}",
         *(f"Environment={_quoted(f'{key}={value}')}" for key, value in sorted(variables.items())),
         *([f"User={account.name}"] if (account := service.record.account) else []),
@@ -126,19 +127,18 @@ def _quoted(text: str) -> str:
 
 
 def _word(text: str) -> str:
-    """A word of a command line; a dollar sign would name a variable there."""
+    """Quote a word of a command line; a dollar sign would name a variable there."""
     return _quoted(text).replace("$", "$$")
 
 
 def run_systemctl(words: Sequence[str], search_path: str) -> str:
-    """What systemctl prints.
-
-    Raises:
-        HostError: It is not there, does not end, or says no.
-    """
+    """Return what systemctl prints. Raises HostError when it is missing, does not end, or fails."""
     program = shutil.which("systemctl", path=search_path)
     if program is None:
-        raise HostError(f"found no systemctl in {search_path}", remedy="set drivers: {files: {keeper: supervisord}}")
+        raise HostError(
+            f"this host has no systemctl in {search_path}",
+            remedy="set `drivers: {files: {keeper: supervisord}}` in site.yaml",
+        )
     try:
         done = subprocess.run(
             (program, "--no-pager", "--no-ask-password", *words),
@@ -151,14 +151,14 @@ def run_systemctl(words: Sequence[str], search_path: str) -> str:
         raise HostError(
             f"systemctl {words[0]} did not end within {COMMAND_SECONDS} s",
             where=words[-1],
-            remedy="see `journalctl -u` of the unit, then waybill recover",
+            remedy=f"read `journalctl -u {words[-1]}`, then run `waybill recover`",
         ) from None
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        errors = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise HostError(
-            f"systemctl {words[0]} failed: {said[-1] if said else f'exit {done.returncode}'}",
+            f"systemctl {words[0]} failed: {errors[-1] if errors else f'exit code {done.returncode}'}",
             where=words[-1],
-            remedy="see `journalctl -u` of the unit",
+            remedy=f"read `journalctl -u {words[-1]}`",
             finding="keeper-failed",
         )
     return done.stdout.decode("utf-8", "replace")

@@ -1,7 +1,7 @@
-"""Probes: one look each at whether a release works at this site, and the loop that looks until the trial ends.
+"""Probes: one look at whether a release works at this site, and the loop that looks until the trial ends.
 
-A probe opens no address but those that ``endpoints`` of ``site.yaml`` lists; a release names an endpoint, never an
-address. A look that could not be made is ``unknown``, and never counts as passing.
+A probe opens only addresses that ``endpoints`` of ``site.yaml`` lists; a release names an endpoint, never an address.
+A look that could not be made is ``unknown``, and never counts as passing.
 """
 
 import os
@@ -23,7 +23,7 @@ TIMEOUT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """One look. ``detail`` is a line for people at the site; never leaves it."""
+    """One look. ``detail`` is for people at the site and never leaves it."""
 
     name: str
     state: ProbeState
@@ -32,7 +32,7 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class ProbesVerdict:
-    """What became of a trial: each probe's last look; ``missing`` are those that did not pass often enough."""
+    """Each probe's last look; ``missing`` are the probes that did not pass often enough."""
 
     results: tuple[ProbeResult, ...]
     missing: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class ProbesVerdict:
 
 
 class PlacedStep(Protocol):
-    """One step of the generation in trial, with the driver that did it."""
+    """One step of the generation on trial, with its driver."""
 
     @property
     def driver(self) -> Driver: ...
@@ -64,12 +64,12 @@ class ProbeContext:
 
 
 def site_authorities(site: Path) -> tuple[Path, ...]:
-    """The certificates that a site trusts on top of the host's: ``tls/*.pem``."""
+    """Return the files of certificates that a site trusts besides the host's: ``tls/*.pem``."""
     return tuple(sorted((site / "tls").glob("*.pem")))
 
 
 def run_probe(probe: Probe, context: ProbeContext) -> ProbeResult:
-    """Look once. Whatever goes wrong is a result."""
+    """Look once. An error is a result too."""
     try:
         state, detail = _look(probe, context)
     except (WaybillError, OSError) as error:
@@ -89,7 +89,7 @@ def run_probes(
     """Look until every probe has passed as often in a row as it asks, or no further look fits before the deadline."""
     begun = monotonic()
     due = dict.fromkeys((probe.name for probe in probes), begun)
-    row = dict.fromkeys(due, 0)
+    passes = dict.fromkeys(due, 0)
     last = {name: ProbeResult(name, "unknown", "never looked") for name in due}
     waiting = list(probes)
     while waiting:
@@ -97,13 +97,14 @@ def run_probes(
         if at > begun + deadline_seconds:
             break
         sleep(max(0.0, at - monotonic()))
-        probe = next(one for one in waiting if due[one.name] == at)
+        probe = next(probe for probe in waiting if due[probe.name] == at)
+        # The look before may have taken longer than the time that was left.
         if monotonic() > begun + deadline_seconds:
             break
         last[probe.name] = look(probe, context)
-        row[probe.name] = row[probe.name] + 1 if last[probe.name].state == "passing" else 0
+        passes[probe.name] = passes[probe.name] + 1 if last[probe.name].state == "passing" else 0
         due[probe.name] = max(at + probe.every_seconds, monotonic())
-        if row[probe.name] >= probe.passes:
+        if passes[probe.name] >= probe.passes:
             waiting.remove(probe)
     return ProbesVerdict(tuple(last[probe.name] for probe in probes), tuple(probe.name for probe in waiting))
 
@@ -132,7 +133,7 @@ def _address(endpoint: str, context: ProbeContext) -> str:
         raise WaybillError(
             f"site.yaml has no endpoint {endpoint!r}, it has {known}",
             where="site.yaml $.endpoints",
-            remedy="name it there: waybill review config shows what changes",
+            remedy=f"add {endpoint!r} to endpoints in site.yaml, then run `waybill review config`",
         )
     return address
 
@@ -142,20 +143,20 @@ def _look_at_file(probe: FileProbe, context: ProbeContext) -> tuple[ProbeState, 
         step, release = placed.plan.step, placed.context.release
         if step.driver != "files" or probe.files not in step.files:
             continue
-        entry = next(one for one in release.file_set(probe.files).entries if one.path == probe.path)
+        expected = next(entry.digest for entry in release.file_set(probe.files).entries if entry.path == probe.path)
         folder = placed_folder(step, placed.context)
         if folder is None:
             return "failing", f"step {step.step} has not placed this generation"
         path = folder / probe.path
         # A folder on the way that became a link would show a file that is not of the release.
         if Path(os.path.realpath(path.parent)) != Path(os.path.realpath(folder), probe.path).parent:
-            return "failing", f"{path} lies behind a link"
+            return "failing", f"{path} is behind a link"
         try:
-            found = hash_file(path)
+            digest = hash_file(path)
         except FileNotFoundError:
             return "failing", f"{path} is missing"
-        if found != entry.digest:
-            return "failing", f"{path} has digest {found}, expected {entry.digest}"
+        if digest != expected:
+            return "failing", f"{path} has digest {digest}, expected {expected}"
         return "passing", f"{path} is as released"
     return "unknown", f"no step places the file set {probe.files!r}"
 
@@ -163,10 +164,10 @@ def _look_at_file(probe: FileProbe, context: ProbeContext) -> tuple[ProbeState, 
 def _look_at_step(name: str, context: ProbeContext) -> tuple[ProbeState, str]:
     for placed in context.steps:
         if placed.plan.step.step == name:
-            seen = placed.driver.observe(placed.plan, placed.context)
-            wrong = [one for one in seen if one.problem]
+            components = placed.driver.observe(placed.plan, placed.context)
+            wrong = [component for component in components if component.problem]
             if not wrong:
-                return "passing", f"{len(seen)} of {len(seen)} components are as released"
-            state: ProbeState = "unknown" if any(one.observed == UNREADABLE for one in wrong) else "failing"
-            return state, "; ".join(one.problem for one in wrong)
+                return "passing", f"{len(components)} of {len(components)} components are as released"
+            unreadable = any(component.observed == UNREADABLE for component in wrong)
+            return "unknown" if unreadable else "failing", "; ".join(component.problem for component in wrong)
     return "unknown", f"there is no step {name!r}"

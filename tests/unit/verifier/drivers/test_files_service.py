@@ -25,8 +25,9 @@ from manifests.words.errors import HostError, RefusedError
 from tests.unit.verifier.drivers.place import SERVICE, Site, Turn, free_port, service_settings
 from tests.vendor import Vendor
 from verifier.runtime.drivers.driver import load_driver
-from verifier.runtime.drivers.processes import ProcessIdentity, identify, is_alive, marked
-from verifier.runtime.drivers.supervisord import MAX_SOCKET, Daemon, socket_path
+from verifier.runtime.drivers.processes import ProcessIdentity, identify, is_alive, processes_of
+from verifier.runtime.drivers.supervisord import Daemon
+from verifier.runtime.drivers.supervisord_config import MAX_SOCKET, socket_path
 
 STEP = InstallStep(step="app", driver="files", files=("service",), keep_running=("python3", "-B", "serve.py"))
 
@@ -74,7 +75,7 @@ class Lab:
             daemon = self.daemon()
         except FileNotFoundError:
             daemon = None
-        left = ([daemon] if daemon else []) + list(marked(str(self.site.folder)))
+        left = ([daemon] if daemon else []) + list(processes_of(str(self.site.folder)))
         for one in left:
             if is_alive(one):
                 os.kill(one.pid, signal.SIGKILL)
@@ -220,9 +221,9 @@ def test_a_service_that_ignores_sigterm_is_ended(lab: Lab, monkeypatch: pytest.M
 def test_a_child_in_its_own_session_ends_too(lab: Lab) -> None:
     turn = lab.turn(1, "1.0.0", fate="child").stage().activate()
     wait(lambda: ask(lab.port))
-    assert len(marked(str(lab.site.folder))) == 2
+    assert len(processes_of(str(lab.site.folder))) == 2
     turn.deactivate()
-    assert marked(str(lab.site.folder)) == ()
+    assert processes_of(str(lab.site.folder)) == ()
 
 
 def test_dead_supervisor_leaves_no_orphan(lab: Lab) -> None:
@@ -349,7 +350,7 @@ def test_a_runtime_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
 def test_a_host_without_the_program(lab: Lab) -> None:
     lab.site.settings["programs"] = {}
     step = InstallStep(step="app", driver="files", files=("service",), keep_running=("no-such-program", "x"))
-    with pytest.raises(HostError, match="found no program no-such-program"):
+    with pytest.raises(HostError, match="this host has no program no-such-program"):
         lab.turn(1, "1.0.0", step).stage()
 
 
@@ -365,7 +366,7 @@ def test_a_program_of_the_release_must_be_one(lab: Lab, word: str, problem: str)
 
 @pytest.mark.parametrize("name", ["a ;b", "a #b", "50%", 'a"b', "a\\b"])
 def test_a_site_path_that_cannot_be_told(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RefusedError, match="cannot be told"):
+    with pytest.raises(RefusedError, match="a service manager cannot read"):
         _ = Lab(tmp_path / name).turn(1, "1.0.0").plan
 
 

@@ -169,7 +169,7 @@ def test_a_systemctl_that_refuses(tmp_path: Path, tools: Path) -> None:
 
 
 def test_a_host_without_systemctl(tmp_path: Path) -> None:
-    with pytest.raises(HostError, match="found no systemctl"):
+    with pytest.raises(HostError, match="this host has no systemctl"):
         Systemd(site=tmp_path, disk=Disk(), search_path="/nonexistent").start(service(tmp_path))
 
 
@@ -200,5 +200,5 @@ def test_usable_only_where_it_runs_and_for_root(tmp_path: Path) -> None:
 
 
 def test_a_path_that_systemd_cannot_be_told(tmp_path: Path, tools: Path) -> None:
-    with pytest.raises(RefusedError, match="cannot be told"):
+    with pytest.raises(RefusedError, match="a service manager cannot read"):
         Systemd(site=tmp_path / "50%", disk=Disk(), search_path=str(tools)).start(service(tmp_path / "50%"))
