@@ -16,7 +16,14 @@ from manifests.words.canonical import encode, parse
 from manifests.words.document import Document
 from manifests.words.errors import HostError, MalformedError
 from verifier.runtime.drivers.folder import guarded
-from verifier.runtime.drivers.processes import ProcessClock, ProcessIdentity, identify, is_alive, processes_of, stop_processes
+from verifier.runtime.drivers.processes import (
+    ProcessClock,
+    ProcessIdentity,
+    identify,
+    is_alive,
+    processes_of,
+    stop_processes,
+)
 from verifier.runtime.drivers.service import STOP_SECONDS, Service, ServiceState, ServiceStatus, check_path
 from verifier.runtime.drivers.supervisord_config import daemon_config, program_config, socket_path
 from verifier.runtime.drivers.supervisord_rpc import (
