@@ -27,7 +27,7 @@ from verifier.approval.queue import waiting_items
 from verifier.change.driver_steps import driver_steps, observe
 from verifier.reporting.report_write import write_report
 from verifier.runtime.drivers.driver import load_driver
-from verifier.runtime.drivers.folder import look
+from verifier.runtime.drivers.folder import observe_file_sets
 from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_generation, read_installed
 from verifier.site.journal.chain import Entry, read_journal
@@ -465,7 +465,7 @@ def _staged(site: Site, planned: Planned) -> str:
         return problem
     for work in driver_steps(site, installed, load_driver):
         sets = tuple(installed.release.file_set(name) for name in work.plan.step.files)
-        for name, one in look(site.path / "srv" / work.step / str(planned.target), sets).items():
+        for name, one in observe_file_sets(site.path / "srv" / work.step / str(planned.target), sets).items():
             if one.detail or one.observed == "absent":
                 return f"{name} of {work.step} was said to be staged: {one.observed} {one.detail}"
     return ""

@@ -3,7 +3,7 @@
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError
 from verifier.approval.confirmation import sign_confirmation, trial_plan
-from verifier.install.machine import DriveRequest, ManualConfirmation, drive
+from verifier.install.machine import DriveRequest, drive
 from verifier.install.result import InstallResult, WriteReport, result_of
 from verifier.install.wiring import Runtime
 from verifier.site.folder import Site
@@ -23,5 +23,5 @@ def confirm(site: Site, runtime: Runtime, signer: Signer | None, write_report: W
         )
     site.make_room()
     approval = sign_confirmation(site, trial_plan(site, transaction), signer)
-    drive(site, runtime, DriveRequest(confirmed=ManualConfirmation(approval)))
+    drive(site, runtime, DriveRequest(confirm=True, approval=approval))
     return result_of(site, write_report, "confirm")

@@ -40,13 +40,6 @@ _ENDS_FORWARD = ("pause", "switch", *PART_ACTS)
 
 
 @dataclass(frozen=True)
-class ManualConfirmation:
-    """A person ends the trial. Attributes: approval: what they signed; None where no key was used."""
-
-    approval: SignedApproval | None
-
-
-@dataclass(frozen=True)
 class DriveRequest:
     """What the command wants of the transaction.
 
@@ -55,14 +48,16 @@ class DriveRequest:
             stays as it is.
         retry: A person asks for one more try out of INCONSISTENT; ``back`` goes to the former generation.
         due: End a trial whose time is up, also when a person should have confirmed it.
-        confirmed: A person confirms a trial that waits for one.
+        confirm: A person confirms a trial that waits for one.
+        approval: What that person signed; None where no key was used.
         leave_trial: A person ends the trial by going back.
     """
 
     stage: Callable[[], None] | None = None
     retry: Literal["any", "back"] | None = None
     due: bool = False
-    confirmed: ManualConfirmation | None = None
+    confirm: bool = False
+    approval: SignedApproval | None = None
     leave_trial: bool = False
 
 
@@ -121,7 +116,7 @@ def _drive(context: ActContext, request: DriveRequest) -> Idle:
             case RepairLink(number):
                 _repair_link(context, number)
             case ConfirmTrial():
-                _confirm(context, request.confirmed)
+                _confirm(context, request)
             case MarkInconsistent(code, detail):
                 context.write(Inconsistent(code=code, detail=detail))
             case RecordRetry(way):
@@ -134,7 +129,7 @@ def _decide(
     """Return the next thing to do, from the journal and the disk as they are now."""
     site = context.site
     transaction = site.state.installs.transaction
-    person = request.confirmed is None and transaction is not None and _waits_for_person(context)
+    person = not request.confirm and transaction is not None and _waits_for_person(context)
     decision = decide(
         site.state,
         DiskState(current=site.pointed(), boot=site.host.boot),
@@ -191,10 +186,10 @@ def _waits_for_person(context: ActContext) -> bool:
     return context.site.policy.confirm.by == "person" or context.target.release.trial.confirm == "person"
 
 
-def _confirm(context: ActContext, by: ManualConfirmation | None) -> None:
+def _confirm(context: ActContext, request: DriveRequest) -> None:
     """End the trial. The floor rises here and nowhere else."""
     state, planned = context.site.state, context.transaction.planned
-    signed = by.approval if by else None
+    signed = request.approval
     floor = Mark(epoch=planned.mark.epoch, sequence=planned.floor)
     stream = state.installs.stream_of(planned.channel)
     if stream is not None and stream.floor is not None:
@@ -211,7 +206,7 @@ def _confirm(context: ActContext, by: ManualConfirmation | None) -> None:
             floor=floor,
             time_floor=issued_at if proves_time else None,
             claimed=issued_at if far_ahead else None,
-            by="person" if by else "probes",
+            by="person" if request.confirm else "probes",
             person=signed.person if signed else None,
             role=signed.approval.role if signed else None,
             keyid=signed.approval.keyid if signed else None,

@@ -9,7 +9,7 @@ from manifests.documents.release import Probe
 from manifests.documents.rollback import Rollback
 from verifier.change.driver_steps import LoadDriver
 from verifier.runtime.drivers.driver import load_driver
-from verifier.runtime.migrations import MigrationContext, check_migration_context, migration_context, perform
+from verifier.runtime.migrations import MigrationContext, check_migration_context, migration_context, run_part
 from verifier.runtime.probes.probe import ProbeContext, ProbeResult, run_probe
 from verifier.site.folder import Site
 from verifier.site.generations import Installed
@@ -53,7 +53,7 @@ class RealPrograms:
         check_migration_context(_migration_context(site, installed), document)
 
     def perform(self, site: Site, installed: Installed, part: NextPart) -> BackupRecord | None:
-        return perform(_migration_context(site, installed), part)
+        return run_part(_migration_context(site, installed), part)
 
 
 def _migration_context(site: Site, installed: Installed) -> MigrationContext:

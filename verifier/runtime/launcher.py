@@ -8,7 +8,7 @@ There are three processes, so that no process with threads forks and no process 
 3. the child's child gives up its rights and becomes the program.
 
 The job is JSON on one descriptor. The result is written to another, one JSON object a line:
-``{"refused": PART, "errno": N, "words": TEXT}`` when a part of the sandbox cannot be set up; nothing is run then.
+``{"refused": PART, "words": TEXT}`` when a part of the sandbox cannot be set up; nothing is run then.
 ``{"starting": true}`` when all of it is set up; then ``{"ended": CODE}``, negative for the signal that ended the
 program. The program gets neither descriptor.
 """
@@ -70,7 +70,6 @@ class RefusedPartError(Exception):
     def __init__(self, part: str, error: Exception) -> None:
         super().__init__(part)
         self.part = part
-        self.errno = error.errno if isinstance(error, OSError) else 0
         self.words = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
 
 
@@ -120,7 +119,7 @@ def launch(job: Job, status: int) -> int:
             alive, ours = os.pipe()
             child = os.fork()
     except RefusedPartError as error:
-        _tell(status, refused=error.part, errno=error.errno, words=error.words)
+        _tell(status, refused=error.part, words=error.words)
         return 1
     if child == 0:
         os.close(ours)
@@ -166,7 +165,7 @@ def _first(job: Job, kernel: Kernel, status: int, alive: int) -> None:
         with part("processes"):
             program = os.fork()
     except RefusedPartError as error:
-        _tell(status, refused=error.part, errno=error.errno, words=error.words)
+        _tell(status, refused=error.part, words=error.words)
         return
     if program == 0:
         _end(lambda: _become(job, kernel, status))
@@ -208,7 +207,7 @@ def _become(job: Job, kernel: Kernel, status: int) -> None:
                 }
                 os.execve(job.program, argv, variables)  # noqa: S606 - without a shell is the point
     except RefusedPartError as error:
-        _tell(status, refused=error.part, errno=error.errno, words=error.words)
+        _tell(status, refused=error.part, words=error.words)
         os._exit(1)
 
 

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from manifests.documents.release import Release
 from manifests.documents.rollback import Backup, Command, Rollback, Step
 from manifests.words.errors import DamagedError, HostError, WaybillError
+from verifier.runtime.drivers.folder import host_errors
 from verifier.runtime.program_files import (
     ProgramAccount,
     ProgramLimits,
@@ -115,7 +116,7 @@ def make_backup(context: MigrationContext, backup: Backup) -> BackupRecord:
     """
     disk, final = context.disk, context.backups / backup.name
     part = context.backups / f".{backup.name}.part"
-    with _of_this_host(part):
+    with host_errors(part, "backup-unwritable"):
         disk.make_folder(context.backups, 0o700)
         disk.remove(part)
         try:
@@ -140,17 +141,17 @@ def try_restore(context: MigrationContext, backup: Backup, made: BackupRecord) -
         DamagedError: The file is not what was written.
         HostError: It cannot be restored.
     """
-    with _backup_file(context.backups, made) as file:
-        return _check_done(
-            _run(context, backup.try_, backup.takes_seconds, stdin=file), "try", backup.name, backup.try_
-        )
+    return _feed(context, backup, made, "try", backup.try_)
 
 
 def restore_backup(context: MigrationContext, backup: Backup, made: BackupRecord) -> ProgramResult:
     """Put the old data back. Raises as ``try_restore``."""
+    return _feed(context, backup, made, "restore", backup.restore)
+
+
+def _feed(context: MigrationContext, backup: Backup, made: BackupRecord, act: str, command: Command) -> ProgramResult:
     with _backup_file(context.backups, made) as file:
-        result = _run(context, backup.restore, backup.takes_seconds, stdin=file)
-        return _check_done(result, "restore", backup.name, backup.restore)
+        return _check_done(_run(context, command, backup.takes_seconds, stdin=file), act, backup.name, command)
 
 
 def apply_step(context: MigrationContext, step: Step) -> ProgramResult:
@@ -178,7 +179,7 @@ def check_backup(folder: Path, made: BackupRecord) -> None:
         pass
 
 
-def perform(context: MigrationContext, part: NextPart) -> BackupRecord | None:
+def run_part(context: MigrationContext, part: NextPart) -> BackupRecord | None:
     """Do one part of the rollback document; return the record of a backup, None for any other part."""
     match part:
         case MakeBackup(backup):
@@ -250,7 +251,7 @@ def _backup_file(folder: Path, made: BackupRecord) -> Iterator[BinaryIO]:
         raise _damaged(path, "is missing", "backup-missing") from None
     except OSError as error:
         raise _damaged(path, f"cannot be read: {(error.strerror or str(error)).lower()}", "backup-damaged") from error
-    with file, _of_this_host(path):
+    with file, host_errors(path, "backup-unwritable"):
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or status.st_size != made.size:
             raise _damaged(path, f"has {status.st_size} bytes, expected {made.size}", "backup-damaged")
@@ -270,19 +271,6 @@ def _damaged(path: Path, problem: str, finding: str) -> DamagedError:
         remedy="check the disk, and do what the rollback document says; the data were not changed by this",
         finding=finding,
     )
-
-
-@contextmanager
-def _of_this_host(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise HostError(
-            (error.strerror or str(error)).lower(),
-            where=str(error.filename or path),
-            remedy="check space and permissions there, then run the command again",
-            finding="backup-unwritable",
-        ) from error
 
 
 def _check_done(result: ProgramResult, act: str, name: str, command: Command) -> ProgramResult:

@@ -96,7 +96,6 @@ class DriverPlan:
     """
 
     step: InstallStep
-    driver: str
     bytes_needed: int = 0
     inodes_needed: int = 0
     lines: tuple[str, ...] = field(default=())

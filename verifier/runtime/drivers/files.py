@@ -23,18 +23,18 @@ from verifier.runtime.drivers.folder import (
     BLOCK,
     FolderContent,
     blocks_of,
-    build,
+    build_folder,
     check_sets,
-    clear,
     file_set_digest,
-    guarded,
-    look,
+    host_errors,
+    observe_file_sets,
     parents,
+    remove_folder,
     set_mode,
 )
 from verifier.runtime.drivers.service import (
     Keeper,
-    Launch,
+    LaunchRecord,
     Service,
     ServiceAccount,
     ServiceStatus,
@@ -76,7 +76,6 @@ class FilesDriver:
             )
         return DriverPlan(
             step=step,
-            driver=self.name,
             bytes_needed=blocks_of(entry.size for entry in entries)
             + BLOCK * (len(folders) + 8)
             + len(context.config or b""),
@@ -87,7 +86,8 @@ class FilesDriver:
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
         """1. Build the folder; 2. write the configuration; 3. write the record of the start. What is there is kept."""
         base = _base(context, plan.step)
-        guarded(lambda: self._stage(plan, context, base), base)
+        with host_errors(base):
+            self._stage(plan, context, base)
 
     def activate(self, plan: DriverPlan, context: DriverContext) -> None:
         """Stop the service of another generation, point the link to this one, start its service."""
@@ -100,7 +100,8 @@ class FilesDriver:
             # A keeper stops the step's other generations when it starts one; it knows nothing of another keeper's.
             if old is not None and (service is None or service.record.keeper != old.record.keeper):
                 _keeper_of(context, old).stop(old)
-        guarded(lambda: context.disk.point(base / "current", str(context.generation)), base)
+        with host_errors(base):
+            context.disk.point(base / "current", str(context.generation))
         if service is not None:
             _keeper_of(context, service).start(service)
 
@@ -111,12 +112,9 @@ class FilesDriver:
         if (service := _recorded_service(context, step, context.generation)) is not None:
             _keeper_of(context, service).stop(service)
         if _current(base) == context.generation:
-
-            def unlink() -> None:
+            with host_errors(base):
                 context.disk.remove(base / "current")
                 context.disk.sync_folder(base)
-
-            guarded(unlink, base)
 
     def observe(self, plan: DriverPlan, context: DriverContext) -> tuple[Component, ...]:
         step = plan.step
@@ -127,7 +125,7 @@ class FilesDriver:
             named = "no generation" if current is None else f"generation {current}"
             seen = {files.name: FolderContent(ABSENT, f"{base}/current names {named}") for files in sets}
         else:
-            seen = look(base / str(context.generation), sets)
+            seen = observe_file_sets(base / str(context.generation), sets)
         status = self._status(context, step)
         return tuple(
             Component(
@@ -150,16 +148,11 @@ class FilesDriver:
                 where=str(base),
                 remedy="install another release, or run `waybill rollback`, first",
             )
-
-        def remove() -> None:
+        with host_errors(base):
             for path in (_staging(base, context), base / str(context.generation)):
-                clear(context.disk, path)
+                remove_folder(context.disk, path)
             for path in (_config_path(base, context), _launch_path(base, context.generation)):
                 context.disk.remove(path)
-
-        guarded(remove, base)
-
-    # -- parts -------------------------------------------------------------------------------------------------------
 
     def _stage(self, plan: DriverPlan, context: DriverContext, base: Path) -> None:
         """Build beside the final folder and rename, so that the folder is complete whenever it exists."""
@@ -172,33 +165,33 @@ class FilesDriver:
         disk.remove_tree(staging)
         if not _is_whole(folder, sets):
             try:
-                build(disk, context.blobs, sets, staging)
+                build_folder(disk, context.blobs, sets, staging)
             except (WaybillError, OSError):
                 disk.remove_tree(staging)
                 raise
-            clear(disk, folder)
+            remove_folder(disk, folder)
             disk.rename(staging, folder)
             disk.sync_folder(base)
         owner = _account(settings.user)
         if owner is not None:
             _check_access(folder, owner)
         if context.config is not None:
-            _place(context, _config_path(base, context), context.config, 0o600, owner)
+            _write_if_changed(context, _config_path(base, context), context.config, 0o600, owner)
         if plan.step.keep_running is not None:
             data = context.site / "data" / plan.step.step
             disk.make_folder(data.parent)
             disk.make_folder(data, 0o700)
-            _own(context, data, owner)
+            _set_owner(context, data, owner)
             record = self._record(plan.step, context, settings, folder, data)
-            _place(context, _launch_path(base, context.generation), encode(record), 0o644, None)
+            _write_if_changed(context, _launch_path(base, context.generation), encode(record), 0o644, None)
 
     def _record(
         self, step: InstallStep, context: DriverContext, settings: FilesDriverFile, folder: Path, data: Path
-    ) -> Launch:
+    ) -> LaunchRecord:
         assert step.keep_running is not None
         sets = _sets(step, context)
         program = find_program(step.keep_running[0], folder, sets, settings.programs, context.search_path)
-        return Launch(
+        return LaunchRecord(
             argv=(program, *step.keep_running[1:]),
             environment=environment(
                 step,
@@ -264,7 +257,7 @@ def _current(base: Path) -> int | None:
 def _is_whole(folder: Path, sets: tuple[FileSet, ...]) -> bool:
     if not folder.is_dir():
         return False
-    seen = look(folder, sets)
+    seen = observe_file_sets(folder, sets)
     return all(seen[files.name].observed == file_set_digest(files) for files in sets)
 
 
@@ -283,7 +276,7 @@ def _recorded_service(context: DriverContext, step: InstallStep, generation: int
     """Return a service by its record, whatever the release of this context says; None where none was staged."""
     path = _launch_path(_base(context, step), generation)
     try:
-        record = parse(path.read_bytes(), Launch, str(path), max_bytes=MAX_LAUNCH)
+        record = parse(path.read_bytes(), LaunchRecord, str(path), max_bytes=MAX_LAUNCH)
     except FileNotFoundError:
         return None
     except MalformedError as error:
@@ -291,7 +284,6 @@ def _recorded_service(context: DriverContext, step: InstallStep, generation: int
             error.problem, where=str(path), remedy="run `waybill rollback`, or install another release"
         ) from error
     return Service(
-        site=context.site,
         step=step.step,
         generation=generation,
         title=f"{context.release.product} {record.environment.get('WAYBILL_VERSION', '')}, {step.step}",
@@ -352,14 +344,14 @@ def _check_access(path: Path, account: ServiceAccount) -> None:
             )
 
 
-def _place(context: DriverContext, path: Path, data: bytes, mode: int, owner: ServiceAccount | None) -> None:
+def _write_if_changed(context: DriverContext, path: Path, data: bytes, mode: int, owner: ServiceAccount | None) -> None:
     if not path.exists() or path.read_bytes() != data:
         context.disk.write(path, data, mode)
     set_mode(context.disk, path, mode)
-    _own(context, path, owner)
+    _set_owner(context, path, owner)
 
 
-def _own(context: DriverContext, path: Path, owner: ServiceAccount | None) -> None:
+def _set_owner(context: DriverContext, path: Path, owner: ServiceAccount | None) -> None:
     status = path.stat()
     if owner is not None and (status.st_uid, status.st_gid) != (owner.uid, owner.gid):
         context.disk._effect("chown", path, lambda: os.chown(path, owner.uid, owner.gid))

@@ -3,7 +3,8 @@
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def parents(path: str) -> tuple[str, ...]:
     return tuple("/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1))
 
 
-def build(disk: Disk, blobs: Path, sets: Sequence[FileSet], folder: Path) -> None:
+def build_folder(disk: Disk, blobs: Path, sets: Sequence[FileSet], folder: Path) -> None:
     """Copy every file to ``folder``, which must not exist; each copy is hashed, and on disk on return.
 
     The folder's own name is not synced: the caller renames it once it is complete.
@@ -105,7 +106,7 @@ def set_mode(disk: Disk, path: Path, mode: int) -> None:
         disk._effect("chmod", path, lambda: path.chmod(mode))
 
 
-def look(folder: Path, sets: Sequence[FileSet]) -> dict[str, FolderContent]:
+def observe_file_sets(folder: Path, sets: Sequence[FileSet]) -> dict[str, FolderContent]:
     """Return what is in ``folder`` of each set, every byte read. A file of no set counts against the first one."""
     if not sets:
         return {}
@@ -178,7 +179,7 @@ def _shortened(paths: list[str]) -> str:
     return f"{', '.join(paths[:_NAMED])}{rest}"
 
 
-def clear(disk: Disk, folder: Path) -> None:
+def remove_folder(disk: Disk, folder: Path) -> None:
     """Remove a folder: renamed first, so that a crash leaves no half of it under its name."""
     if folder.is_symlink() or folder.exists():
         gone = folder.with_name(f".{folder.name}.gone")
@@ -188,13 +189,15 @@ def clear(disk: Disk, folder: Path) -> None:
         disk.remove_tree(gone)
 
 
-def guarded(act: Callable[[], None], where: Path) -> None:
-    """Do ``act``. Raises HostError in place of an OSError."""
+@contextmanager
+def host_errors(where: Path, finding: str = "") -> Iterator[None]:
+    """Raise HostError in place of an OSError."""
     try:
-        act()
+        yield
     except OSError as error:
         raise HostError(
             (error.strerror or str(error)).lower(),
             where=str(error.filename or where),
-            remedy="check space and permissions of the site's folder, then run the command again",
+            remedy="check space and permissions there, then run the command again",
+            finding=finding,
         ) from error

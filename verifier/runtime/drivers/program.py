@@ -11,7 +11,7 @@ from manifests.documents.release import InstallStep, Program
 from manifests.documents.rollback import MAX_ROLLBACK, Step, parse_rollback
 from manifests.words.digest import Blob
 from verifier.runtime.drivers.driver import ABSENT, UNREADABLE, Component, DriverContext, DriverPlan, step_error
-from verifier.runtime.drivers.folder import BLOCK, blocks_of, guarded
+from verifier.runtime.drivers.folder import BLOCK, blocks_of, host_errors
 from verifier.runtime.drivers.settings import read_settings
 from verifier.runtime.program_files import PROGRAMS, choose_file, find_account, place_program, program_of, this_platform
 from verifier.runtime.sandbox import check_sandbox
@@ -30,7 +30,6 @@ class ProgramDriver:
             lines.append(f"to go back, run {' '.join(migration.undo)}")
         return DriverPlan(
             step=step,
-            driver=self.name,
             bytes_needed=blocks_of(blob.size for _, blob in files) + BLOCK,
             inodes_needed=len(files) + 1,
             lines=tuple(lines),
@@ -41,12 +40,9 @@ class ProgramDriver:
         settings = read_settings(context, self.name, ProgramDriverFile)
         check_sandbox(find_account(settings.user, ours=os.geteuid()))  # 1
         folder = context.site / "generations" / str(context.generation)
-
-        def place() -> None:
+        with host_errors(folder):  # 2
             for program, _ in _files(_migration(plan.step, context), context):
                 place_program(context.disk, context.blobs, folder, program, this_platform())
-
-        guarded(place, folder)  # 2
 
     def activate(self, plan: DriverPlan, context: DriverContext) -> None:
         """Do nothing: the migration is done before `current` is switched."""

@@ -59,7 +59,7 @@ class RegistryDriver:
                     f"{name}: only {', '.join(image.platforms)}; if the registry refuses an index with gaps, the tag "
                     "names the image of one platform, and the signature of the index cannot be checked there"
                 )
-        return DriverPlan(step=step, driver=self.name, bytes_needed=64 << 10, inodes_needed=4, lines=tuple(lines))
+        return DriverPlan(step=step, bytes_needed=64 << 10, inodes_needed=4, lines=tuple(lines))
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
         settings = registry_settings(context)
@@ -134,9 +134,6 @@ def _tag_record(settings: RegistryDriverFile, parts: Iterable[ImageParts]) -> Ta
         digests = tuple(sorted({node.descriptor.digest for node in nodes}))
         tags.append(Tag(repository=repository_of(settings, part.image), tag=part.tag, digests=digests))
     return TagRecord(endpoint=settings.endpoint, tags=tuple(tags))
-
-
-# -- pushing ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -218,9 +215,6 @@ def _stand_in(part: ImageParts) -> Node:
     held = [node for node in part.manifests if not isinstance(node.document, ImageIndex)]
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     return next((node for node in held if node.descriptor.platform.split("/")[1:2] == [machine]), held[0])
-
-
-# -- observing -------------------------------------------------------------------------------------------------------
 
 
 def _observe(

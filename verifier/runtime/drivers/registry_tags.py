@@ -11,7 +11,7 @@ from manifests.words.digest import Digest, digest_of
 from manifests.words.document import Document
 from manifests.words.errors import HostError, MalformedError
 from verifier.runtime.drivers.driver import DriverContext
-from verifier.runtime.drivers.folder import guarded
+from verifier.runtime.drivers.folder import host_errors
 from verifier.runtime.drivers.registry_client import UNREACHABLE, SiteRegistry
 from verifier.site.blobs import unreadable
 
@@ -41,12 +41,9 @@ def record_path(context: DriverContext, step: InstallStep) -> Path:
 
 def write_record(context: DriverContext, step: InstallStep, record: TagRecord) -> None:
     path = record_path(context, step)
-
-    def write() -> None:
+    with host_errors(path):
         context.disk.make_folder(path.parent)
         context.disk.write(path, encode(record))
-
-    guarded(write, context.site)
 
 
 def read_record(path: Path, endpoint: str) -> TagRecord | None:
@@ -71,7 +68,8 @@ def later_records(context: DriverContext, step: InstallStep, endpoint: str) -> I
 
 
 def remove_record(context: DriverContext, path: Path) -> None:
-    guarded(lambda: context.disk.remove(path), path)
+    with host_errors(path):
+        context.disk.remove(path)
 
 
 def withdraw_tags(registry: SiteRegistry, tags: Iterable[Tag]) -> bool:

@@ -24,7 +24,7 @@ class ServiceAccount(Document, frozen=True, kw_only=True):
     gid: int
 
 
-class Launch(Document, frozen=True, kw_only=True):
+class LaunchRecord(Document, frozen=True, kw_only=True):
     """The record of how a service starts: its program with arguments, its environment, its folder.
 
     Written when the release is staged and read at each start, so a program of the host is searched for only once.
@@ -46,12 +46,11 @@ class Service:
         launch: Where its record is.
     """
 
-    site: Path
     step: str
     generation: int
     title: str
     launch: Path
-    record: Launch
+    record: LaunchRecord
     log: Path
 
     @property

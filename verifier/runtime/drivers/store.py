@@ -15,7 +15,7 @@ from manifests.documents.release import InstallStep
 from manifests.words.digest import Blob, blob_name
 from manifests.words.errors import DamagedError, MalformedError, RefusedError, WaybillError
 from verifier.runtime.drivers.driver import ABSENT, UNREADABLE, Component, DriverContext, DriverPlan
-from verifier.runtime.drivers.folder import guarded
+from verifier.runtime.drivers.folder import host_errors
 from verifier.runtime.drivers.images import ImageParts, blobs_of_parts, check_step, image_parts
 from verifier.runtime.drivers.settings import read_settings, under_site
 from verifier.site.blobs import blob_path, check_blob, check_blobs, check_size, read_blob
@@ -35,48 +35,42 @@ class StoreDriver:
         folder = _folder(context)
         images = [context.release.image(name) for name in step.images]
         lines = [f"list {image.to}:{context.release.version} in the OCI layout {folder}" for image in images]
-        return DriverPlan(
-            step=step,
-            driver=self.name,
-            # The index is rewritten whole beside the old one; blobs are links and take no bytes.
-            bytes_needed=64 << 10,
-            inodes_needed=8,
-            lines=tuple(lines),
-        )
+        # The index is written again beside the old one; blobs are links and take no bytes.
+        return DriverPlan(step=step, bytes_needed=64 << 10, inodes_needed=8, lines=tuple(lines))
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
         """Hash every blob of the step again, and link it into the layout; index.json does not list it yet."""
         blobs = blobs_of_parts(image_parts(context, plan.step))
         check_blobs(context.blobs, blobs)
-        guarded(lambda: _link(context, blobs), _folder(context))
+        with host_errors(_folder(context)):
+            _link(context, blobs)
 
     def activate(self, plan: DriverPlan, context: DriverContext) -> None:
-        guarded(lambda: self._activate(plan, context), _folder(context))
-
-    def _activate(self, plan: DriverPlan, context: DriverContext) -> None:
         parts = image_parts(context, plan.step)
         blobs = blobs_of_parts(parts)
         for blob in blobs:
             check_size(context.blobs, blob)
-        _link(context, blobs)
         generation = str(context.generation)
-        # Entries of other generations go: only this one is visible from now on.
-        kept = [entry for entry in _readable_entries(_folder(context)) if entry.annotation(GENERATION) == generation]
-        _write_index(context, _merge(_without(kept, plan.step.step), _own(parts, generation, plan.step.step)))
-        _tidy(context)
+        with host_errors(_folder(context)):
+            _link(context, blobs)
+            # Entries of other generations go: only this one is visible from now on.
+            entries = _readable_entries(_folder(context))
+            kept = [entry for entry in entries if entry.annotation(GENERATION) == generation]
+            _write_index(
+                context, _merge(_without(kept, plan.step.step), _entries_of_step(parts, generation, plan.step.step))
+            )
+            _remove_unused_links(context)
 
     def deactivate(self, plan: DriverPlan, context: DriverContext) -> None:
-        guarded(lambda: self._deactivate(plan, context), _folder(context))
-
-    def _deactivate(self, plan: DriverPlan, context: DriverContext) -> None:
         entries = _readable_entries(_folder(context))
         generation = str(context.generation)
         own = [entry for entry in entries if entry.annotation(GENERATION) == generation]
         others = [entry for entry in entries if entry.annotation(GENERATION) != generation]
         kept = [*others, *_without(own, plan.step.step)]
         if kept != entries:
-            _write_index(context, kept)
-            _tidy(context)
+            with host_errors(_folder(context)):
+                _write_index(context, kept)
+                _remove_unused_links(context)
 
     def observe(self, plan: DriverPlan, context: DriverContext) -> tuple[Component, ...]:
         """Compare what index.json lists with the release, and check every blob below it."""
@@ -96,13 +90,14 @@ class StoreDriver:
             observed, detail = UNREADABLE, problem
             if problem is None:
                 digests = listed.get(f"{image.to}:{context.release.version}", [])
-                observed, detail = _observed(context, parts[name], digests)
+                observed, detail = _observe_image(context, parts[name], digests)
             components.append(Component(name, image.manifest.digest, observed, plan.step.step, detail=detail))
         return tuple(components)
 
     def discard(self, plan: DriverPlan, context: DriverContext) -> None:
         """Remove links that index.json does not lead to; those of the visible generation stay."""
-        guarded(lambda: _tidy(context), _folder(context))
+        with host_errors(_folder(context)):
+            _remove_unused_links(context)
 
 
 def _folder(context: DriverContext) -> Path:
@@ -124,7 +119,7 @@ def _link(context: DriverContext, blobs: Iterable[Blob]) -> None:
     for blob in blobs:
         path = folder / blob_name(blob.digest)
         source = blob_path(context.blobs, blob.digest)
-        if not _same(path, source):
+        if not _is_same_file(path, source):
             disk.link(source, path)
             linked = True
     if linked:
@@ -160,7 +155,7 @@ def _readable_entries(folder: Path) -> list[Descriptor]:
         return []
 
 
-def _own(parts: Iterable[ImageParts], generation: str, step: str) -> list[Descriptor]:
+def _entries_of_step(parts: Iterable[ImageParts], generation: str, step: str) -> list[Descriptor]:
     """Return the entries of one step: each image under its name, its cosign tags, its referrers without a name."""
     entries = []
     for part in parts:
@@ -214,19 +209,19 @@ def _write_index(context: DriverContext, entries: Iterable[Descriptor]) -> None:
     context.disk.write(_folder(context) / "index.json", data)
 
 
-def _tidy(context: DriverContext) -> None:
+def _remove_unused_links(context: DriverContext) -> None:
     """Remove links to blobs that index.json does not lead to. The store itself is not changed."""
     folder = _folder(context)
     target = folder / "blobs" / "sha256"
     if not target.is_dir():
         return
-    needed = {blob_path(target, digest).name for digest in _reach(folder)}
+    needed = {blob_path(target, digest).name for digest in _reachable_digests(folder)}
     for path in sorted(target.iterdir()):
         if path.name not in needed:
             context.disk.remove(path)
 
 
-def _reach(folder: Path) -> set[str]:
+def _reachable_digests(folder: Path) -> set[str]:
     """Return the digests of everything that index.json leads to inside the layout.
 
     Raises:
@@ -248,7 +243,7 @@ def _reach(folder: Path) -> set[str]:
     return reached
 
 
-def _observed(context: DriverContext, part: ImageParts, listed: list[str]) -> tuple[str, str | None]:
+def _observe_image(context: DriverContext, part: ImageParts, listed: list[str]) -> tuple[str, str | None]:
     """Return the digest under the image's name if everything below it is there, and what is wrong if not."""
     folder = _folder(context)
     if not listed:
@@ -270,7 +265,7 @@ def _observed(context: DriverContext, part: ImageParts, listed: list[str]) -> tu
     return listed[0], None
 
 
-def _same(path: Path, source: Path) -> bool:
+def _is_same_file(path: Path, source: Path) -> bool:
     try:
         return path.samefile(source)
     except FileNotFoundError:

@@ -15,7 +15,7 @@ from pathlib import Path
 from manifests.words.canonical import encode, parse
 from manifests.words.document import Document
 from manifests.words.errors import HostError, MalformedError
-from verifier.runtime.drivers.folder import guarded
+from verifier.runtime.drivers.folder import host_errors
 from verifier.runtime.drivers.processes import (
     ProcessClock,
     ProcessIdentity,
@@ -71,15 +71,15 @@ class Supervisor:
     runtime: Path | None = None
     clock: ProcessClock = field(default_factory=ProcessClock)
 
-    # -- what a keeper does ------------------------------------------------------------------------------------------
-
     def start(self, service: Service) -> None:
         for path in (self.site, self._socket(), service.launch):
             check_path(path)
-        guarded(lambda: self._start(service), self.site)
+        with host_errors(self.site):
+            self._start(service)
 
     def stop(self, service: Service) -> None:
-        guarded(lambda: self._stop(service), self.site)
+        with host_errors(self.site):
+            self._stop(service)
 
     def status(self, service: Service) -> ServiceStatus:
         try:
@@ -99,8 +99,6 @@ class Supervisor:
         if state == "failing" and (last := last_line(service.log)):
             detail += f"; the log ends with: {last}"
         return ServiceStatus(state, detail)
-
-    # -- starting and stopping ---------------------------------------------------------------------------------------
 
     def _start(self, service: Service) -> None:
         """1. Remove the step's other generations, and end their processes; 2. add this one; 3. wait until it runs."""
@@ -167,8 +165,6 @@ class Supervisor:
         spared = processes_of(but) if but is not None else ()
         left = tuple(process for process in processes_of(prefix) if process not in spared)
         stop_processes(left, self.clock, grace=STOP_SECONDS)
-
-    # -- the daemon --------------------------------------------------------------------------------------------------
 
     def _start_daemon(self) -> None:
         path = self._socket()
@@ -245,8 +241,6 @@ class Supervisor:
         except (OSError, *ODD):
             return False
         return isinstance(state, dict) and state.get("statename") == "RUNNING"
-
-    # -- files -------------------------------------------------------------------------------------------------------
 
     @property
     def _run(self) -> Path:

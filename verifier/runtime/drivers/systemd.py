@@ -11,7 +11,7 @@ from pathlib import Path
 
 from manifests.words.digest import digest_of
 from manifests.words.errors import HostError
-from verifier.runtime.drivers.folder import guarded
+from verifier.runtime.drivers.folder import host_errors
 from verifier.runtime.drivers.service import STOP_SECONDS, Service, ServiceStatus, check_path
 from verifier.site.disk import Disk
 
@@ -31,12 +31,9 @@ class Systemd:
         check_path(self.site)
         unit = unit_name(self.site, service.step)
         path = self._folder / unit
-
-        def write() -> None:
+        with host_errors(path):
             self.disk.make_folder(self._folder)
             self.disk.write(path, unit_text(service, self.search_path).encode())
-
-        guarded(write, path)
         self._systemctl("enable", "--force", str(path))
         self._systemctl("daemon-reload")
         self._systemctl("restart", unit)
@@ -47,7 +44,8 @@ class Systemd:
         if not path.exists() or not self._is_of(path, service):
             return
         self._systemctl("disable", "--now", unit)
-        guarded(lambda: self.disk.remove(path), path)
+        with host_errors(path):
+            self.disk.remove(path)
         self._systemctl("daemon-reload")
 
     def status(self, service: Service) -> ServiceStatus:

@@ -16,7 +16,7 @@ from manifests.words.errors import HostError, RefusedError
 from tests.unit.verifier.drivers.place import Site, Turn
 from tests.vendor import Vendor
 from verifier.runtime.drivers.driver import load_driver
-from verifier.runtime.drivers.service import Launch, Service
+from verifier.runtime.drivers.service import LaunchRecord, Service
 from verifier.runtime.drivers.systemd import Systemd, is_usable, unit_name, unit_text
 from verifier.site.disk import Disk
 
@@ -58,14 +58,13 @@ elif verb == "show":
 def service(site: Path, generation: int = 1, words: tuple[str, ...] = WORDS) -> Service:
     folder = site / "srv" / "app" / str(generation)
     folder.mkdir(parents=True, exist_ok=True)
-    record = Launch(
+    record = LaunchRecord(
         argv=(sys.executable, "-B", *words),
         environment={"PATH": "/usr/bin:/bin", "WAYBILL_VERSION": "1.0.0", "ODD": 'a "b" %c \\d $e'},
         folder=str(folder),
         keeper="systemd",
     )
     return Service(
-        site=site,
         step="app",
         generation=generation,
         title="small 1.0.0, app",
