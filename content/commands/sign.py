@@ -1,8 +1,9 @@
 """The command ``waybill sign``."""
 
-from dataclasses import replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from shlex import quote
 
 import click
 import msgspec
@@ -15,7 +16,6 @@ from content.bundle.head_writer import add_signature, rewrite_head, sign_release
 from content.commands.open_key import open_keys
 from content.commands.signed_by import describe_root, signature_status
 from content.signing.allowed_keys import (
-    list_judge,
     list_keys,
     newest_root,
     release_keys,
@@ -23,6 +23,7 @@ from content.signing.allowed_keys import (
     root_and_before,
     root_keys,
 )
+from content.signing.attach_identity import attach_identity
 from content.signing.authorisations import authorisation_envelope, root_folder, sign_authorisation
 from content.signing.detached import (
     STATEMENT_SIGNED,
@@ -32,33 +33,41 @@ from content.signing.detached import (
     request_authorisation,
     request_list,
     request_release,
-    request_root_of,
+    request_root,
     write_request,
 )
 from content.signing.files import replace_file
 from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, parse_authorisation
+from manifests.documents.release import Release
 from manifests.documents.release_reader import parse_release
-from manifests.trust.envelope import MAX_BUNDLE, Envelope
+from manifests.trust.envelope import MAX_BUNDLE
 from manifests.trust.envelope_writer import add_signatures
-from manifests.trust.keys import read_capped
+from manifests.trust.keys import PublicKey, read_capped
 from manifests.trust.private_keys import Signer
-from manifests.trust.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE, Revocations, parse_revocations
+from manifests.trust.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE, parse_revocations
 from manifests.trust.root import MAX_ROOT, parse_root, short
 from manifests.words.canonical import decode
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, RefusedError, UsageError
 
 
-@verb(short_help="Add a signature.")
+@verb(
+    short_help="Add a signature.",
+    examples=(
+        "waybill sign app-1.0.0.tar --key keys/release-1.key",
+        "waybill sign trust/2.root.json --prepare request",
+        "waybill sign trust/2.root.json --attach request",
+    ),
+)
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
 @click.option("--key", "keys", multiple=True, envvar="WAYBILL_KEY", metavar="URI",
-              help="A key file, pkcs11:… or exec:…; may be repeated.")  # fmt: skip
+              help="Key file, pkcs11:… or exec:…. Repeatable. Default: WAYBILL_KEY.")  # fmt: skip
 @click.option("--prepare", type=click.Path(path_type=Path), metavar="DIR",
-              help="Write what is to be signed elsewhere into a new folder DIR.")  # fmt: skip
+              help="Write what another machine has to sign into a new folder DIR.")  # fmt: skip
 @click.option("--attach", type=click.Path(path_type=Path, exists=True), metavar="DIR",
-              help="Add the signatures that came back in DIR, after checking them.")  # fmt: skip
+              help="Check the signatures that came back in DIR, and add them.")  # fmt: skip
 @click.option("--trusted-root", "trusted_root", type=click.Path(path_type=Path, exists=True), metavar="FILE",
-              help="With --attach, for an identity: the trusted_root.json that says who vouches for it.")  # fmt: skip
+              help="With --attach, for an identity: trusted_root.json. Default: the one in the bundle.")  # fmt: skip
 @passphrase_option
 def sign_command(
     file: Path,
@@ -68,202 +77,203 @@ def sign_command(
     trusted_root: Path | None,
     passphrase_fd: int | None,
 ) -> Result:
-    """Add a signature to FILE: a bundle (only its head is rewritten), a root document, a revocation list, an
-    authorisation (its .yaml makes the .json beside it), or a folder from --prepare.
+    """Add a signature to FILE, or answer a signing request.
+
+    FILE is a bundle (only its head is rewritten), a root document, a revocation list, an authorisation (its .yaml
+    makes the .json beside it), or a folder from --prepare.
     """
     typed = click.get_current_context().get_parameter_source("keys") == ParameterSource.COMMANDLINE
     if (prepare is not None) + (attach is not None) + typed > 1:
-        raise UsageError("--key, --prepare and --attach exclude each other", where="sign")
+        raise UsageError("--key, --prepare and --attach exclude each other", where="sign", remedy="give one of them")
     if prepare is None and attach is None and not keys:
         raise _no_key(file)
     if file.is_dir():
         return _answer(file, open_keys(keys, passphrase_fd))
     file = authorisation_envelope(file)
-    kind = _kind_of(file)
+    kind = _KINDS[_kind_of(file)]
     if prepare is not None:
-        return _prepare(file, prepare, kind)
-    if attach is not None and kind == "bundle" and (attach / STATEMENT_SIGNED).exists():
+        return _prepare(file, prepare, kind.request(file))
+    if attach is not None and kind.keys is release_keys and (attach / STATEMENT_SIGNED).exists():
         return _attach_identity(file, attach / STATEMENT_SIGNED, trusted_root)
     if trusted_root is not None:
         raise UsageError(
             f"belongs to --attach of a folder with {STATEMENT_SIGNED}", where="--trusted-root", remedy="leave it out"
         )
-    if attach is not None:
-        keys_of = {
-            "root": root_keys, "list": list_keys, "bundle": release_keys, "authorisation": rollback_keys
-        }[kind](file)  # fmt: skip
-        signers: tuple[Signer, ...] = (read_answer(attach, _request(file, kind), keys_of),)
-    else:
-        signers = open_keys(keys, passphrase_fd)
-    if kind == "authorisation":
-        return _sign_authorisation(file, signers)
-    return {"root": _sign_root, "list": _sign_list, "bundle": _sign_bundle}[kind](file, signers)
+    answer = None if attach is None else read_answer(attach, kind.request(file), kind.keys(file))
+    return kind.sign(file, (answer,) if answer else open_keys(keys, passphrase_fd))
 
 
 class _Typed(msgspec.Struct):
-    """Just enough of a JSON file to know what it is."""
+    """The field of a JSON file that says what it is."""
 
     payload_type: str = msgspec.field(name="payloadType", default="")
 
 
-def _kind_of(file: Path) -> Literal["bundle", "root", "list", "authorisation"]:
+def _kind_of(file: Path) -> str:
     with file.open("rb") as opened:
         if opened.read(1) != b"{":
             return "bundle"
-    kind = decode(read_capped(file, MAX_REVOCATIONS), _Typed, str(file)).payload_type
-    return "list" if kind == REVOCATIONS_TYPE else "authorisation" if kind == AUTHORISATION_TYPE else "root"
+    payload_type = decode(read_capped(file, MAX_REVOCATIONS), _Typed, str(file)).payload_type
+    return {REVOCATIONS_TYPE: "list", AUTHORISATION_TYPE: "authorisation"}.get(payload_type, "root")
 
 
 def _no_key(file: Path) -> UsageError:
-    """Before anything is written; the hint names a key of the role whose document it is."""
+    """Raised before anything is written; the hint names a key of the role whose document it is."""
     key = "KEY"
     if not file.is_dir():
         kind = "authorisation" if file.suffix in (".yaml", ".yml") else _kind_of(file)
         role = {"authorisation": "rollback", "bundle": "release"}.get(kind, "root")
         key = f"keys/{role}-1.key"
-    return UsageError("no key is named", where="--key", remedy=f"waybill sign {file} --key {key}")
+    return UsageError("no key is named", where="--key", remedy=f"waybill sign {quote(str(file))} --key {key}")
 
 
-def _request(file: Path, kind: str) -> DetachedRequest:
-    if kind == "list":
-        return request_list(_read_list(file)[0].payload_bytes)
-    if kind == "authorisation":
-        return request_authorisation(
-            parse_authorisation(read_capped(file, MAX_AUTHORISATION), str(file))[0].payload_bytes
-        )
-    if kind == "root":
-        return request_root_of(parse_root(read_capped(file, MAX_ROOT), str(file)).envelope)
-    return request_release(open_head(file).release)
-
-
-def _prepare(file: Path, folder: Path, kind: str) -> Result:
-    request = _request(file, kind)
+def _prepare(file: Path, folder: Path, request: DetachedRequest) -> Result:
     write_request(request, folder)
     files = [name for name, _ in request.to_sign]
     text = [f"to sign      {request.what}", *(f"wrote        {folder / name}" for name in files)]
     text += [
         "",
         "next:",
-        f"  waybill sign {folder} --key KEY        # where the key is; or as {folder}/README.txt says",
+        f"  waybill sign {quote(str(folder))} --key KEY     # where the key is, or as README.txt there says",
+        f"  waybill sign {quote(str(file))} --attach {quote(str(folder))}",
     ]
-    text += [f"  waybill sign {file} --attach {folder}"]
     return Result("\n".join(text), {"folder": str(folder), "what": request.what, "files": files})
 
 
 def _answer(folder: Path, signers: tuple[Signer, ...]) -> Result:
     if len(signers) != 1:
-        raise UsageError("one request holds the answer of one key", where="--key", remedy="prepare one for each key")
+        raise UsageError(
+            "one request holds the answer of one key", where="--key", remedy="prepare a request for each key"
+        )
     request = answer_request(folder, signers[0])
     keyid = signers[0].public.keyid
-    text = [f"signed       {request.what}", f"by           {keyid[:12]}"]
-    text += [f"wrote        {folder / name}.sig" for name, _ in request.to_sign]
-    data = {"what": request.what, "keyid": keyid, "files": [f"{name}.sig" for name, _ in request.to_sign]}
-    return Result("\n".join(text), data)
+    answers = [f"{name}.sig" for name, _ in request.to_sign]
+    text = [
+        f"signed       {request.what}",
+        f"by           {keyid}",
+        *(f"wrote        {folder / name}" for name in answers),
+    ]
+    return Result("\n".join(text), {"what": request.what, "keyid": keyid, "files": answers})
+
+
+def _check_may_sign(signers: tuple[Signer, ...], keys: Collection[str], role: str, file: Path, finding: str) -> None:
+    """Raise RefusedError for a signer outside ``keys``: sites refuse a file with a signature of another key."""
+    for signer in signers:
+        if signer.public.keyid not in keys:
+            raise RefusedError(
+                f"key {signer.public.keyid} is not a {role}",
+                where=str(file),
+                remedy=f"sign with one of {short(sorted(keys))}",
+                finding=finding,
+            )
 
 
 def _sign_bundle(file: Path, signers: tuple[Signer, ...]) -> Result:
     head = open_head(file)
     newest = parse_root(head.roots[-1], "trust").root
     role = newest.roles["release"]
+    of = f"release key of root {newest.version} in this bundle"
+    _check_may_sign(signers, role.keys, of, file, "signature-unknown")
     for signer in signers:
-        if signer.public.keyid not in role.keys:
-            raise RefusedError(
-                f"key {signer.public.keyid[:12]} is not a release key of root {newest.version} in this bundle",
-                where=str(file),
-                remedy="a signature by a stranger makes every site refuse the bundle; use a release key",
-                finding="signature-unknown",
-            )
         head = add_signature(head, sign_release(head.release, signer))
-    release = parse_release(head.release)
     rewrite_head(file, head)
-    signed = {one.keyid for one in head.signatures}
-    text = [f"signed       {release.product} {release.version}, {digest_of(head.release)}"]
-    return signature_status(text, signed, role.keys, role.threshold)
+    text = [_signed_release(parse_release(head.release), head.release)]
+    return signature_status(text, {signature.keyid for signature in head.signatures}, role.keys, role.threshold)
 
 
 def _attach_identity(file: Path, answer: Path, trusted_root: Path | None) -> Result:
-    from content.signing.attach_identity import attach_identity
-
     head = open_head(file)
     trusted = head.trusted_root if trusted_root is None else read_capped(trusted_root, MAX_TRUSTED_ROOT)
     if trusted is None:
         raise UsageError(
-            "an identity needs the file that says who vouches for it", where="--trusted-root",
-            remedy="--trusted-root trusted_root.json, one that trust.yaml pins",
-        )  # fmt: skip
+            "the bundle holds no trusted_root.json yet, and an identity is checked against one",
+            where="--trusted-root",
+            remedy="add --trusted-root trusted_root.json, with a file that trust.yaml pins",
+        )
     head, signed = attach_identity(head, read_capped(answer, MAX_BUNDLE), trusted, str(answer))
     rewrite_head(file, head)
-    release = parse_release(head.release)
     role = parse_root(head.roots[-1], "trust").root.roles["release"]
-    text = [f"signed       {release.product} {release.version}, {digest_of(head.release)}"]
+    text = [_signed_release(parse_release(head.release), head.release)]
     text += [f"identity     {name}" for name in signed.values()]
-    keys = {one.keyid for one in head.signatures if one.sig is not None}
+    keys = {signature.keyid for signature in head.signatures if signature.sig is not None}
     return signature_status(text, keys | set(signed), role.keys, role.threshold)
 
 
+def _signed_release(release: Release, raw: bytes) -> str:
+    return f"signed       {release.product} {release.version}, {digest_of(raw)}"
+
+
 def _sign_root(file: Path, signers: tuple[Signer, ...]) -> Result:
-    found = parse_root(read_capped(file, MAX_ROOT), str(file))
+    document = parse_root(read_capped(file, MAX_ROOT), str(file))
     _, *older = root_and_before(file)
     before = older[0] if older else None
-    may = set(found.root.roles["root"].keys) | set(before.roles["root"].keys if before else ())
-    for signer in signers:
-        if signer.public.keyid not in may:
-            raise RefusedError(
-                f"key {signer.public.keyid[:12]} is not a root key of this version or the one before",
-                where=str(file),
-                finding="signature-unknown",
-                remedy="waybill show of the document lists its root keys",
-            )
-    data = add_signatures(found.envelope, signers)
+    keys = set(document.root.roles["root"].keys) | set(before.roles["root"].keys if before else ())
+    _check_may_sign(signers, keys, "root key of this version or the one before", file, "signature-unknown")
+    data = add_signatures(document.envelope, signers)
     again = parse_root(data, str(file))
-    if again.root != found.root:
-        raise MalformedError("the document changed while it was signed", where=str(file))
+    if again.root != document.root:
+        raise MalformedError("the document changed while it was signed", where=str(file), remedy="sign it again")
     replace_file(file, data)
     return describe_root(replace(again, raw=data), before)
 
 
-def _read_list(file: Path) -> tuple[Envelope, Revocations]:
-    return parse_revocations(read_capped(file, MAX_REVOCATIONS), str(file))
-
-
 def _sign_authorisation(file: Path, signers: tuple[Signer, ...]) -> Result:
-    judge = newest_root(root_folder(file))
-    role = judge.roles["rollback"]
-    for signer in signers:
-        if signer.public.keyid not in role.keys:
-            raise RefusedError(
-                f"key {signer.public.keyid[:12]} is not a rollback key of root {judge.version}",
-                where=str(file),
-                remedy=f"the rollback keys are {short(role.keys)}",
-                finding="signature-role",
-            )
+    newest = newest_root(root_folder(file))
+    role = newest.roles["rollback"]
+    _check_may_sign(signers, role.keys, f"rollback key of root {newest.version}", file, "signature-role")
     data = sign_authorisation(file, signers)
     replace_file(file, data)
-    envelope, found = parse_authorisation(data, str(file))
+    envelope, authorisation = parse_authorisation(data, str(file))
+    leaves = authorisation.leaves
     text = [
-        f"signed       authorisation {found.number}: {found.product} {found.leaves.channel} "
-        f"{found.leaves.mark.sequence} back to {found.goes_to.version}",
+        f"signed       authorisation {authorisation.number}: rollback of {authorisation.product} {leaves.channel}, "
+        f"sequence {leaves.mark.sequence}, to {authorisation.goes_to.version}",
         f"wrote        {file}",
     ]
-    result = signature_status(text, {one.keyid for one in envelope.signatures}, role.keys, role.threshold)
-    return Result(result.text, {**result.data, "authorisation": found.number, "path": str(file)})
+    signed = {signature.keyid for signature in envelope.signatures}
+    result = signature_status(text, signed, role.keys, role.threshold)
+    return Result(result.text, {**result.data, "authorisation": authorisation.number, "path": str(file)})
 
 
 def _sign_list(file: Path, signers: tuple[Signer, ...]) -> Result:
-    envelope, found = _read_list(file)
-    judge = list_judge(file)
-    role = judge.roles["root"]
-    for signer in signers:
-        if signer.public.keyid not in role.keys:
-            raise RefusedError(
-                f"key {signer.public.keyid[:12]} is not a root key of root {judge.version}",
-                where=str(file),
-                remedy=f"the root keys are {short(role.keys)}",
-                finding="signature-role",
-            )
+    envelope, revocations = parse_revocations(read_capped(file, MAX_REVOCATIONS), str(file))
+    newest = newest_root(file.parent)
+    role = newest.roles["root"]
+    _check_may_sign(signers, role.keys, f"root key of root {newest.version}", file, "signature-role")
     data = add_signatures(envelope, signers)
     replace_file(file, data)
-    signed = {one.keyid for one in parse_revocations(data, str(file))[0].signatures}
-    text = [f"signed       revocation list {found.version} of {found.vendor}"]
+    signed = {signature.keyid for signature in parse_revocations(data, str(file))[0].signatures}
+    text = [f"signed       revocation list {revocations.version} of {revocations.vendor}"]
     result = signature_status(text, signed, role.keys, role.threshold)
-    return Result(result.text, {**result.data, "vendor": found.vendor, "version": found.version})
+    return Result(result.text, {**result.data, "vendor": revocations.vendor, "version": revocations.version})
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of file that is signed. Attributes: request: what another machine signs; keys: those that may sign."""
+
+    request: Callable[[Path], DetachedRequest]
+    keys: Callable[[Path], tuple[PublicKey, ...]]
+    sign: Callable[[Path, tuple[Signer, ...]], Result]
+
+
+_KINDS = {
+    "bundle": _Kind(lambda file: request_release(open_head(file).release), release_keys, _sign_bundle),
+    "root": _Kind(
+        lambda file: request_root(parse_root(read_capped(file, MAX_ROOT), str(file)).envelope.payload_bytes),
+        root_keys,
+        _sign_root,
+    ),
+    "list": _Kind(
+        lambda file: request_list(parse_revocations(read_capped(file, MAX_REVOCATIONS), str(file))[0].payload_bytes),
+        list_keys,
+        _sign_list,
+    ),
+    "authorisation": _Kind(
+        lambda file: request_authorisation(
+            parse_authorisation(read_capped(file, MAX_AUTHORISATION), str(file))[0].payload_bytes
+        ),
+        rollback_keys,
+        _sign_authorisation,
+    ),
+}

@@ -1,4 +1,4 @@
-"""Show who has signed a document, and who is missing."""
+"""Show which keys have signed a document, and which are missing."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -8,39 +8,39 @@ from manifests.trust.root import Root, SignedRoot
 from manifests.words.fingerprint import as_groups, as_words
 
 
-def describe_root(found: SignedRoot, before: Root | None, names: Mapping[str, str] | None = None) -> Result:
-    """Fingerprint and standing of a root document, for people and programs.
+def describe_root(signed: SignedRoot, before: Root | None, names: Mapping[str, str] = MappingProxyType({})) -> Result:
+    """Fingerprint and signatures of a root document, for people and programs.
 
     Args:
         names: The vendor's own names of keys, where they are known.
     """
     text = [
-        f"root         {found.root.vendor}, version {found.root.version}" + (" (practice)" * found.root.practice),
-        f"fingerprint  {as_groups(found.fingerprint)}",
-        f"             {as_words(found.fingerprint)}",
+        f"root         {signed.root.vendor}, version {signed.root.version}" + (" (practice)" * signed.root.practice),
+        f"fingerprint  {as_groups(signed.fingerprint)}",
+        f"             {as_words(signed.fingerprint)}",
     ]
-    signed = {one.keyid for one in found.envelope.signatures}
-    role = found.root.roles["root"]
-    result = signature_status(text, signed, role.keys, role.threshold, names or {})
+    keyids = {signature.keyid for signature in signed.envelope.signatures}
+    role = signed.root.roles["root"]
+    result = signature_status(text, keyids, role.keys, role.threshold, names)
     extra: list[str] = []
     missing_before: list[str] = []
     if before is not None:
         old = before.roles["root"]
-        have = len(signed & set(old.keys))
+        have = len(keyids & set(old.keys))
         if have < old.threshold:
-            missing_before = sorted(set(old.keys) - signed)
-            of = _names(missing_before, names or {})
+            missing_before = sorted(set(old.keys) - keyids)
+            of = _names(missing_before, names)
             extra.append(f"missing      {old.threshold - have} more of the root keys of version {before.version}: {of}")
     data = {
         **result.data,
         "missing_before": missing_before,
         "finished": not result.data["missing"] and not missing_before,
-        "vendor": found.root.vendor,
-        "version": found.root.version,
-        "practice": found.root.practice,
-        "fingerprint": found.fingerprint,
-        "groups": as_groups(found.fingerprint),
-        "words": as_words(found.fingerprint),
+        "vendor": signed.root.vendor,
+        "version": signed.root.version,
+        "practice": signed.root.practice,
+        "fingerprint": signed.fingerprint,
+        "groups": as_groups(signed.fingerprint),
+        "words": as_words(signed.fingerprint),
     }
     return Result("\n".join([result.text, *extra]), data)
 
@@ -52,7 +52,7 @@ def signature_status(
     threshold: int,
     names: Mapping[str, str] = MappingProxyType({}),
 ) -> Result:
-    """Who has signed, how many must, who is missing."""
+    """The keys that have signed, and those that are missing."""
     have = sorted(signed & set(keys))
     missing = sorted(set(keys) - signed)
     text += [f"signed by    {_names([keyid], names)}" for keyid in have]
@@ -63,4 +63,4 @@ def signature_status(
 
 
 def _names(keyids: Sequence[str], names: Mapping[str, str]) -> str:
-    return ", ".join(f"{one[:12]} ({names[one]})" if one in names else one[:12] for one in keyids)
+    return ", ".join(keyid + (f" ({names[keyid]})" if keyid in names else "") for keyid in keyids)

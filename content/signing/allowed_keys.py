@@ -1,6 +1,7 @@
 """Find the keys that may sign a file: a bundle, a root document, a revocation list or an authorisation."""
 
 from pathlib import Path
+from shlex import quote
 
 from content.bundle.head import open_head
 from content.signing.authorisations import root_folder
@@ -9,51 +10,50 @@ from manifests.trust.root import MAX_ROOT, Root, parse_root
 from manifests.words.errors import RefusedError
 
 
-def release_keys(file: Path) -> tuple[PublicKey, ...]:
-    root = parse_root(open_head(file).roots[-1], "trust").root
-    held = root.roles["release"].keys
-    return tuple(key for keyid in held if (key := root.keys.get(keyid)) is not None and key.known)
+def release_keys(bundle: Path) -> tuple[PublicKey, ...]:
+    return _role_keys(parse_root(open_head(bundle).roots[-1], "trust").root, "release")
 
 
 def root_keys(file: Path) -> tuple[PublicKey, ...]:
-    found: dict[str, PublicKey] = {}
-    for root in root_and_before(file):
-        found |= {keyid: root.keys[keyid] for keyid in root.roles["root"].keys}
-    return tuple(key for key in found.values() if key.known)
+    """The root keys of a root document and of the version before it."""
+    return tuple(dict.fromkeys(key for root in root_and_before(file) for key in _role_keys(root, "root")))
+
+
+def list_keys(file: Path) -> tuple[PublicKey, ...]:
+    """The root keys of the newest root document beside a revocation list."""
+    return _role_keys(newest_root(file.parent), "root")
+
+
+def rollback_keys(file: Path) -> tuple[PublicKey, ...]:
+    return _role_keys(newest_root(root_folder(file)), "rollback")
+
+
+def _role_keys(root: Root, role: str) -> tuple[PublicKey, ...]:
+    keys = (root.keys.get(keyid) for keyid in root.roles[role].keys)
+    return tuple(key for key in keys if key is not None and key.known)
 
 
 def root_and_before(file: Path) -> tuple[Root, ...]:
     """A root document and, when it lies beside it, the version before."""
-    found = parse_root(read_capped(file, MAX_ROOT), str(file)).root
-    beside = file.with_name(f"{found.version - 1}.root.json")
-    return (found, parse_root(read_capped(beside, MAX_ROOT), str(beside)).root) if beside.exists() else (found,)
-
-
-def list_judge(file: Path) -> Root:
-    """The newest root document that lies beside a revocation list: its root keys sign the list."""
-    return newest_root(file.parent)
+    root = _read(file)
+    before = file.with_name(f"{root.version - 1}.root.json")
+    return (root, _read(before)) if before.exists() else (root,)
 
 
 def newest_root(folder: Path) -> Root:
     """The newest root document in a folder of a vendor. Raises RefusedError when there is none."""
-    found: Root | None = None
-    while (path := folder / f"{found.version + 1 if found else 1}.root.json").exists():
-        found = parse_root(read_capped(path, MAX_ROOT), str(path)).root
-    if found is None:
+    root: Root | None = None
+    while (path := folder / f"{root.version + 1 if root else 1}.root.json").exists():
+        root = _read(path)
+    if root is None:
         raise RefusedError(
-            "no root document lies here, so nobody knows who may sign",
+            "there is no root document here, and it says who may sign",
             where=str(folder),
-            remedy="put 1.root.json and its successors there",
+            remedy=f"put 1.root.json and its successors into {quote(str(folder))}",
             finding="root-missing",
         )
-    return found
+    return root
 
 
-def rollback_keys(file: Path) -> tuple[PublicKey, ...]:
-    root = newest_root(root_folder(file))
-    return tuple(key for keyid in root.roles["rollback"].keys if (key := root.keys[keyid]).known)
-
-
-def list_keys(file: Path) -> tuple[PublicKey, ...]:
-    judge = list_judge(file)
-    return tuple(key for keyid in judge.roles["root"].keys if (key := judge.keys[keyid]).known)
+def _read(path: Path) -> Root:
+    return parse_root(read_capped(path, MAX_ROOT), str(path)).root

@@ -16,35 +16,35 @@ from manifests.words.errors import RefusedError
 
 
 def attach_identity(head: Head, data: bytes, trusted_root: bytes, where: str) -> tuple[Head, dict[str, str]]:
-    """The head with an identity's bundle, and the identities that have signed it, by id; a former one is replaced.
+    """The head with an identity's signature, and the identities that have signed it, by id; it replaces its older one.
 
     Raises:
-        RefusedError: It cannot be judged here; or by somebody who may not, or over something else; or the head has
-            another trusted root already.
+        RefusedError: It cannot be judged here; the identity may not sign; it signed something else; or the head
+            holds another trusted root already.
         MalformedError, UntrustedError: As ``verify_identity``.
     """
     if head.trusted_root not in (None, trusted_root):
         raise RefusedError(
-            "the bundle has another trusted root, under which an identity has signed it",
+            "the bundle holds another trusted_root.json, under which an identity has signed it",
             where=where,
-            remedy="sign again under the same one, or build again and sign under the new one",
+            remedy="sign again under the same file, or build again and sign under the new one",
             finding="trusted-root-other",
         )
     first = parse_root(head.roots[0], "trust")
     chain = verify_chain(head.roots, Pin(version=first.root.version, digest=first.fingerprint))
     newest = chain.newest
     made = Signature(keyid=sha256(parse_sigstore_bundle(data).certificate).hexdigest(), sig=None, bundle=data)
-    found = verify_identity(data, made.keyid, trusted_root, chain, where)
-    if found is None:
+    verified = verify_identity(data, made.keyid, trusted_root, chain, where)
+    if verified is None:
         if find_spec("sigstore") is None:
-            raise library_missing("an identity is to be judged")
+            raise library_missing("an identity signed this bundle")
         raise RefusedError(
-            f"root {newest.version} does not pin this trusted root any more",
+            f"root {newest.version} does not pin this trusted_root.json",
             where=where,
-            remedy="sign under one that trust.yaml names",
+            remedy="sign under a file that trust.yaml names under `sigstore`",
             finding="trusted-root-unknown",
         )
-    id_, payload = found
+    id_, payload = verified
     if id_ not in newest.roles["release"].keys:
         raise RefusedError(
             f"{chain.who(id_)} has no release role in root {newest.version} of this bundle",
@@ -54,17 +54,17 @@ def attach_identity(head: Head, data: bytes, trusted_root: bytes, where: str) ->
         )
     if payload != encode(release_statement(parse_release(head.release), digest_of(head.release))):
         raise RefusedError(
-            "signed over another statement than this bundle's",
+            "the signature is over another statement than that of this bundle",
             where=where,
-            remedy="sign statement.json of `waybill sign BUNDLE --prepare DIR`",
+            remedy="sign statement.json of waybill sign BUNDLE --prepare DIR",
             finding="signature-wrong",
         )
     signed, others = {id_: chain.who(id_)}, []
-    for one in head.signatures:
-        by = verify_identity(one.bundle, one.keyid, trusted_root, chain, where) if one.sig is None else None
+    for other in head.signatures:
+        by = verify_identity(other.bundle, other.keyid, trusted_root, chain, where) if other.sig is None else None
         if by is None or by[0] != id_:
-            others.append(one)
+            others.append(other)
         if by is not None:
             signed[by[0]] = chain.who(by[0])
-    pairs = tuple(sorted((*others, made), key=lambda one: one.keyid))
+    pairs = tuple(sorted((*others, made), key=lambda signature: signature.keyid))
     return replace(head, signatures=pairs, trusted_root=trusted_root), signed

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from content.bundle.head import open_head
 from manifests.authored.authorisation_yaml import compile_authorisation
+from manifests.authored.handwritten import read_handwritten
 from manifests.documents.authorisation import (
     AUTHORISATION_TYPE,
     MAX_AUTHORISATION,
@@ -20,49 +22,46 @@ from manifests.words.errors import MalformedError, RefusedError
 
 
 def authorisation_envelope(file: Path) -> Path:
-    """Of an ``authorisation.yaml`` the envelope beside it, made when it is not there yet; any other file is itself.
+    """The envelope beside an ``authorisation.yaml``, written when it does not exist; any other file as it is.
 
     Raises:
         MalformedError: With ``file:line``.
-        RefusedError: The envelope there is of another text, which people have signed perhaps.
+        RefusedError: The envelope that exists has another text, which may be signed already.
     """
     if file.suffix not in (".yaml", ".yml"):
         return file
-    from manifests.authored.handwritten import read_handwritten
-
     payload = encode_authorisation(compile_authorisation(read_handwritten(file), bundle_reader(file.parent)))
     envelope = file.with_suffix(".json")
     if not envelope.exists():
-        with envelope.open("xb") as made:
-            made.write(seal(payload, AUTHORISATION_TYPE, ()))
+        with envelope.open("xb") as stream:
+            stream.write(seal(payload, AUTHORISATION_TYPE, ()))
         return envelope
     if parse_authorisation(read_capped(envelope, MAX_AUTHORISATION), str(envelope))[0].payload_bytes != payload:
         raise RefusedError(
-            f"says something else than {file.name}",
+            f"the envelope has another text than {file.name}",
             where=str(envelope),
-            remedy="a changed text is another authorisation: give it another number and another file name",
+            remedy="give the changed authorisation another number and another file name",
             finding="exists",
         )
     return envelope
 
 
 def bundle_reader(folder: Path) -> Callable[[str], tuple[str, Reached]]:
-    """Reads the heads of bundles, by their paths from ``folder``. Nobody vouches for them: look at what is signed."""
-    from content.bundle.head import open_head
+    """Reads the heads of bundles, by their paths from ``folder``. Their signatures are not checked."""
 
-    def look(text: str) -> tuple[str, Reached]:
+    def read(text: str) -> tuple[str, Reached]:
         if not (folder / text).exists():
             raise MalformedError(f"there is no {text}", where=str(folder))
         raw = open_head(folder / text).release
         release = parse_release(raw)
-        found = Reached(release=digest_of(raw), version=release.version, channel=release.channel, mark=release.mark)
-        return release.product, found
+        digest, version = digest_of(raw), release.version
+        return release.product, Reached(release=digest, version=version, channel=release.channel, mark=release.mark)
 
-    return look
+    return read
 
 
 def root_folder(file: Path) -> Path:
-    """The folder of the vendor's root documents: beside the file, or in ``trust`` there."""
+    """The folder of the vendor's root documents: that of ``file``, or ``trust`` in it."""
     return file.parent if (file.parent / "1.root.json").exists() else file.parent / "trust"
 
 

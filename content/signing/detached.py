@@ -1,7 +1,7 @@
-"""Sign on another machine: write a signing request to a folder, and check the signatures that come back.
+"""Write a signing request for another machine, and check the signatures that come back.
 
-A request holds the very bytes that each signature is over, one file for each, so that openssl can sign them on a
-machine that has nothing else. The answer to ``NAME`` is ``NAME.sig``: DER, as openssl writes it.
+A request holds the bytes of each signature in a file of its own, so that openssl alone can sign them. The answer to
+``NAME`` is ``NAME.sig``: DER, as openssl writes it.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, Authorisation, check_authorisation
 from manifests.documents.release import MAX_RELEASE, release_statement
 from manifests.documents.release_reader import parse_release
-from manifests.trust.envelope import INTOTO, Envelope, pae
+from manifests.trust.envelope import INTOTO, pae
 from manifests.trust.keys import PublicKey, read_capped
 from manifests.trust.private_keys import Signer, low_s
 from manifests.trust.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE, Revocations, check_revocations
@@ -29,21 +29,21 @@ MAX_SIGNATURE = 4096
 README = """\
 To be signed: {what}
 
-Nothing in this folder was checked where it now lies. Compare that line with what
-you were asked to sign, by another way than this folder came.
+This folder may have been changed on its way. Compare the line above with what you
+were asked to sign, over another channel (by telephone, on paper).
 
-Each of these files needs a signature of its own, by one and the same key:
+Each of these files needs a signature of its own, all by the same key:
 
 {commands}
 
-Or, which also looks at what is signed:   waybill sign THIS-FOLDER --key KEY
+Or, which also checks the files:   waybill sign THIS-FOLDER --key KEY
 {identity}
-Carry the folder back, then:              waybill sign FILE --attach THIS-FOLDER
+Carry the folder back, then:       waybill sign FILE --attach THIS-FOLDER
 """
 
 
 IDENTITY = f"""
-An identity of the role, instead of a key, signs {STATEMENT_TEXT} alone (cosign 3; 2.6 with --new-bundle-format):
+An identity of the role signs, instead of a key, {STATEMENT_TEXT} alone (cosign 3; 2.6 with --new-bundle-format):
 
   cosign attest-blob --statement {STATEMENT_TEXT} --bundle {STATEMENT_SIGNED} {RELEASE}
 """
@@ -51,10 +51,10 @@ An identity of the role, instead of a key, signs {STATEMENT_TEXT} alone (cosign 
 
 @dataclass(frozen=True)
 class DetachedRequest:
-    """What somebody elsewhere has to sign.
+    """What another machine has to sign.
 
     Attributes:
-        what: In words.
+        what: The document in words.
         to_sign: Bytes by file name; each gets a signature.
         beside: More files, to be read and not signed.
     """
@@ -66,7 +66,7 @@ class DetachedRequest:
 
 @dataclass(frozen=True)
 class AnsweredSigner:
-    """Signs what was signed elsewhere already, and nothing else."""
+    """Returns the signatures of a checked answer, and signs nothing else."""
 
     key: PublicKey
     signatures: dict[bytes, bytes]
@@ -96,27 +96,23 @@ def request_root(payload: bytes) -> DetachedRequest:
     return DetachedRequest(what, ((ROOT, pae(ROOT_TYPE, payload)),), ((ROOT_TEXT, payload),))
 
 
-def request_root_of(envelope: Envelope) -> DetachedRequest:
-    return request_root(envelope.payload_bytes)
-
-
 def request_list(payload: bytes) -> DetachedRequest:
     """The byte string of a revocation list; refuses bytes that are not one."""
-    found = parse(payload, Revocations, LIST_TEXT, max_bytes=MAX_REVOCATIONS)
-    check_revocations(found, LIST_TEXT)
-    counts = f"{len(found.keys)} keys, {len(found.releases)} releases, {len(found.handlers)} handlers"
-    what = f"revocation list {found.version} of {found.vendor} ({counts}), fingerprint {digest_of(payload)}"
+    revoked = parse(payload, Revocations, LIST_TEXT, max_bytes=MAX_REVOCATIONS)
+    check_revocations(revoked, LIST_TEXT)
+    counts = f"{len(revoked.keys)} keys, {len(revoked.releases)} releases, {len(revoked.handlers)} handlers"
+    what = f"revocation list {revoked.version} of {revoked.vendor} ({counts}), fingerprint {digest_of(payload)}"
     return DetachedRequest(what, ((LIST, pae(REVOCATIONS_TYPE, payload)),), ((LIST_TEXT, payload),))
 
 
 def request_authorisation(payload: bytes) -> DetachedRequest:
     """The byte string of an authorisation; refuses bytes that are not one."""
-    found = parse(payload, Authorisation, PERMIT_TEXT, max_bytes=MAX_AUTHORISATION)
-    check_authorisation(found, PERMIT_TEXT)
+    permit = parse(payload, Authorisation, PERMIT_TEXT, max_bytes=MAX_AUTHORISATION)
+    check_authorisation(permit, PERMIT_TEXT)
     what = (
-        f"authorisation {found.number} of {found.vendor}: from {found.product} {found.leaves.channel} "
-        f"{found.leaves.mark.sequence} back to {found.goes_to.version}, below the floor, once, "
-        f"at {', '.join(found.sites) or 'every site of the release that carries it'}; because: {found.why}; "
+        f"authorisation {permit.number} of {permit.vendor}: one rollback below the floor, from {permit.product} "
+        f"{permit.leaves.channel} {permit.leaves.mark.sequence} to {permit.goes_to.version}, "
+        f"at {', '.join(permit.sites) or 'every site of the release that carries it'}; reason: {permit.why}; "
         f"fingerprint {digest_of(payload)}"
     )
     return DetachedRequest(what, ((PERMIT, pae(AUTHORISATION_TYPE, payload)),), ((PERMIT_TEXT, payload),))
@@ -135,7 +131,7 @@ def write_request(request: DetachedRequest, folder: Path) -> None:
             "exists already",
             where=str(folder),
             finding="exists",
-            remedy="nothing is overwritten: name another folder, or take it away first",
+            remedy="name another folder, or move this one away",
         ) from None
     except OSError as error:
         raise HostError((error.strerror or str(error)).lower(), where=str(folder)) from None
@@ -147,10 +143,10 @@ def write_request(request: DetachedRequest, folder: Path) -> None:
 
 
 def read_request(folder: Path) -> DetachedRequest:
-    """What a request asks to sign, made anew from its document: a key of ours signs nothing that it did not read.
+    """What a request asks to sign, computed again from its document, so that a key signs only what was read here.
 
     Raises:
-        MalformedError: Not a request, or its files are not what its document needs signed.
+        MalformedError: Not a request, or its files do not belong to its document.
     """
     if (folder / RELEASE).exists():
         request = request_release(read_capped(folder / RELEASE, MAX_RELEASE))
@@ -162,11 +158,15 @@ def read_request(folder: Path) -> DetachedRequest:
         request = request_authorisation(read_capped(folder / PERMIT_TEXT, MAX_AUTHORISATION))
     else:
         raise MalformedError(
-            "holds nothing to sign", where=str(folder), remedy="name a folder that `waybill sign --prepare` wrote"
+            "the folder holds nothing to sign", where=str(folder), remedy="name a folder of waybill sign --prepare"
         )
     for name, data in request.to_sign:
         if read_capped(folder / name, MAX_RELEASE + 1024) != data:
-            raise MalformedError("not what the document in this folder needs signed", where=str(folder / name))
+            raise MalformedError(
+                "the file does not belong to the document in this folder",
+                where=str(folder / name),
+                remedy="prepare the request again: waybill sign FILE --prepare DIR",
+            )
     return request
 
 
@@ -179,36 +179,36 @@ def answer_request(folder: Path, signer: Signer) -> DetachedRequest:
 
 
 def read_answer(folder: Path, request: DetachedRequest, keys: tuple[PublicKey, ...]) -> AnsweredSigner:
-    """The answer to ``request``, which was made here; nothing of the folder but the signatures is used.
+    """The answer to ``request``, which was computed here; only the signatures are read from the folder.
 
     Args:
-        keys: Whoever may have signed.
+        keys: The keys that may have signed.
 
     Raises:
-        RefusedError: A signature is missing; they are by nobody who may, or by two, or over something else.
+        RefusedError: A signature is missing; no single key of ``keys`` made all of them over these bytes.
         MalformedError: Not a DER signature.
     """
-    found: list[tuple[str, bytes, bytes]] = []
+    answers: list[tuple[str, bytes, bytes]] = []
     for name, message in request.to_sign:
         path = folder / f"{name}.sig"
         if not path.exists():
-            raise RefusedError("not signed yet", where=str(path), remedy="sign it as README.txt says")
+            raise RefusedError("there is no signature yet", where=str(path), remedy="sign as README.txt there says")
         try:
             signature = low_s(read_capped(path, MAX_SIGNATURE))
         except ValueError:
             raise MalformedError("not a DER signature", where=str(path)) from None
-        found.append((name, message, signature))
-    by = {name: [key for key in keys if _is_by(key, signature, message)] for name, message, signature in found}
+        answers.append((name, message, signature))
+    by = {name: [key for key in keys if _is_by(key, signature, message)] for name, message, signature in answers}
     both = [key for key in keys if all(key in signers for signers in by.values())]
     if not both:
-        wrong = next((name for name, signers in by.items() if not signers), found[-1][0])
+        wrong = next((name for name, signers in by.items() if not signers), answers[-1][0])
         raise RefusedError(
-            "not signed by a key that may, or over other bytes than these",
+            "the signature is by a key that may not sign this, or over other bytes",
             where=str(folder / f"{wrong}.sig"),
-            remedy=f"it must be over {request.what}, each file by the same key",
+            remedy=f"sign {request.what}, each file with the same key",
             finding="signature-wrong" if any(by.values()) else "signature-unknown",
         )
-    return AnsweredSigner(both[0], {message: signature for _, message, signature in found})
+    return AnsweredSigner(both[0], {message: signature for _, message, signature in answers})
 
 
 def _is_by(key: PublicKey, signature: bytes, message: bytes) -> bool:
@@ -227,7 +227,7 @@ def _write(path: Path, data: bytes) -> None:
             "exists already",
             where=str(path),
             finding="exists",
-            remedy="nothing is overwritten: name another file, or take it away first",
+            remedy="move the file away; nothing is overwritten",
         ) from None
     except OSError as error:
         raise HostError((error.strerror or str(error)).lower(), where=str(path)) from None

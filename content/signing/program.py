@@ -1,7 +1,7 @@
-"""Sign with a program that is started without a shell: message on its stdin, signature on its stdout.
+"""Sign with a program, started without a shell: it reads the message on stdin and writes the signature to stdout.
 
-``exec:PROGRAM?public=FILE.pub&arg=WORD&arg=WORD``. The answer is verified before it is used, so that a program can
-fail to sign and nothing worse; whoever can change the program can sign with its key, so others must not be able to.
+``exec:PROGRAM?public=FILE.pub&arg=WORD&arg=WORD``. The answer is verified before it is used, so a faulty program can
+only fail to sign. Whoever can change the program can sign with its key, so it must be writable by its owner alone.
 """
 
 import os
@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import IO
 
 from content.signing.uri import KeyUri, checked_signature, unescape
@@ -29,7 +30,7 @@ class ExecSigner:
     """Signs by running ``program`` once per message.
 
     Attributes:
-        seconds: How long it may take; somebody may have to touch a token.
+        seconds: How long it may take; a person may have to touch a token.
     """
 
     program: Path
@@ -46,6 +47,7 @@ class ExecSigner:
         return checked_signature(self._run(message), message, self.key, str(self.program))
 
     def _run(self, message: bytes) -> bytes:
+        """The answer, at most `MAX_ANSWER` bytes. Raises HostError when the program fails or takes too long."""
         check_program(self.program)
         try:
             process = subprocess.Popen([self.program, *self.arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -78,9 +80,9 @@ class ExecSigner:
         else:
             return answer
         raise HostError(
-            f"the program that signs {problem}",
+            f"the signing program {problem}",
             where=str(self.program),
-            remedy="run it by hand with a file on its stdin, and read what it says on stderr",
+            remedy=f"run {quote(str(self.program))} by hand with a file on its stdin, and read its stderr",
             finding="signer-failed",
         )
 
@@ -96,7 +98,7 @@ def open_program(uri: KeyUri, beside: Path) -> ExecSigner:
         raise UsageError(
             f"a key of kind exec {what}",
             where=uri.text,
-            remedy="exec:PROGRAM?public=FILE.pub&arg=WORD, with arg as often as the program has arguments",
+            remedy="write exec:PROGRAM?public=FILE.pub&arg=WORD, with one arg= for each argument of the program",
         )
     program = (beside / path).absolute()
     check_program(program)
@@ -106,27 +108,27 @@ def open_program(uri: KeyUri, beside: Path) -> ExecSigner:
 def check_program(path: Path) -> None:
     """Raises HostError unless this is a program, RefusedError when more people than its owner can change it."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError as error:
         raise HostError(f"cannot read: {(error.strerror or str(error)).lower()}", where=str(path)) from None
-    if not stat.S_ISREG(found.st_mode) or not os.access(path, os.X_OK):
-        raise HostError("not a program that can be run", where=str(path), finding="signer-failed")
-    if stat.S_IMODE(found.st_mode) & 0o022:
+    if not stat.S_ISREG(status.st_mode) or not os.access(path, os.X_OK):
+        raise HostError("not an executable file", where=str(path), finding="signer-failed")
+    if stat.S_IMODE(status.st_mode) & 0o022:
         raise RefusedError(
-            f"others on this machine can change this program (mode {stat.S_IMODE(found.st_mode):04o})",
+            f"other users can change this program (mode {stat.S_IMODE(status.st_mode):04o})",
             where=str(path),
-            remedy=f"chmod go-w {path}, after reading what it does",
+            remedy=f"read what it does, then chmod go-w {quote(str(path))}",
             finding="key-exposed",
         )
 
 
 def _feed(stdin: IO[bytes], message: bytes) -> None:
-    with suppress(OSError), stdin:  # it may end without reading all of it
+    with suppress(OSError), stdin:  # the program may end before it has read everything
         stdin.write(message)
 
 
 def _read(stdout: IO[bytes], deadline: float) -> bytes | None:
-    """Its answer and at most one byte too many; None when it has not ended in time."""
+    """The answer, and at most one byte more than is allowed; None when the program has not ended in time."""
     parts: list[bytes] = []
     while sum(map(len, parts)) <= MAX_ANSWER:
         ready, _, _ = select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from content.signing.program import open_program
+from content.signing.token import open_token
 from content.signing.uri import AskPassphrase, split_uri
 from manifests.trust.private_keys import Signer, key_path, read_signer
 
@@ -10,19 +12,15 @@ def open_signer(uri: str, ask: AskPassphrase, beside: Path) -> Signer:
     """The signer behind ``file:PATH``, ``pkcs11:…``, ``exec:…`` or a plain path.
 
     Args:
-        ask: For a passphrase or PIN; gets the question.
-        beside: Where relative paths begin.
+        ask: Asks for a passphrase or PIN; gets the question.
+        beside: The folder where relative paths begin.
 
     Raises:
         WaybillError: As the kind says.
     """
     if uri.startswith("exec:"):
-        from content.signing.program import open_program
-
         return open_program(split_uri(uri), beside)
     if uri.startswith("pkcs11:"):
-        from content.signing.token import open_token
-
         return open_token(split_uri(uri), ask, beside)
     path = key_path(uri, beside)
     return read_signer(path, lambda: ask(f"Passphrase for {path}"))

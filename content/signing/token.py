@@ -1,7 +1,7 @@
 """Sign with a key in a PKCS#11 token, named by a URI of RFC 7512.
 
-The message is hashed here and signed with CKM_ECDSA: not every token knows the mechanism that hashes as well. The
-library that speaks to tokens is an extra; without it such a key is refused by name.
+The message is hashed here and signed with CKM_ECDSA, because not every token has a mechanism that hashes as well. The
+library python-pkcs11 is an extra; without it such a key is refused.
 """
 
 import hashlib
@@ -9,14 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pkcs11
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from content.signing.uri import AskPassphrase, KeyUri, checked_signature, unescape
 from manifests.trust.keys import ECDSA_P256, PublicKey, encode_base64, load_public, read_capped
 from manifests.trust.private_keys import check_private_mode
 from manifests.words.errors import HostError, MalformedError, RefusedError, UsageError
+
+if TYPE_CHECKING:
+    import pkcs11  # an extra, imported where a token is used
 
 MAX_PIN = 4096
 _PATH = ("token", "serial", "object", "id", "type")
@@ -25,7 +28,7 @@ _QUERY = ("module-path", "pin-source")
 
 @dataclass(frozen=True)
 class TokenKey:
-    """Which key of which token: what the URI says."""
+    """A key and its token, as the URI names them."""
 
     uri: str
     module: str
@@ -41,7 +44,7 @@ class TokenKey:
 
 @dataclass(frozen=True)
 class TokenSigner:
-    """Signs in a session of its own each time; the PIN stays in memory and is in no message."""
+    """Opens a session for each signature; the PIN stays in memory and is in no message."""
 
     where: TokenKey
     pin: str
@@ -62,9 +65,9 @@ class TokenSigner:
             key = _find(session, self.where, pkcs11.ObjectClass.PRIVATE_KEY)
             if not isinstance(key, pkcs11.SignMixin):
                 raise HostError(
-                    "the key cannot sign",
+                    "the token does not let this key sign",
                     where=self.where.uri,
-                    remedy="name another key of the token, or make one that may sign",
+                    remedy="name another key of the token, or make one with the attribute CKA_SIGN",
                     finding="token-unusable",
                 )
             raw = bytes(key.sign(hashlib.sha256(message).digest(), mechanism=pkcs11.Mechanism.ECDSA))
@@ -72,7 +75,7 @@ class TokenSigner:
             raise HostError(
                 f"the token answered with {len(raw)} bytes, expected 64",
                 where=self.where.uri,
-                remedy="the key has to be of ECDSA on P-256, and the module the token's own",
+                remedy="use a key of ECDSA on P-256, and the PKCS#11 module of the token's maker",
                 finding="token-unusable",
             )
         signature = encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
@@ -80,10 +83,10 @@ class TokenSigner:
 
 
 def open_token(uri: KeyUri, ask: AskPassphrase, beside: Path) -> TokenSigner:
-    """Find the key and its public half.
+    """Open a token and find the key and its public half.
 
     Raises:
-        UsageError: The URI names too little, or what is not understood.
+        UsageError: The URI names too little, or an unknown attribute.
         RefusedError: The PIN is wrong, or its file is readable by others; or the library is not installed.
         HostError: No such module, token or key.
         MalformedError: The key is not P-256.
@@ -115,45 +118,45 @@ def open_token(uri: KeyUri, ask: AskPassphrase, beside: Path) -> TokenSigner:
 
 def parse_token_uri(uri: KeyUri) -> TokenKey:
     """The attributes of RFC 7512 that name a key; any other is refused, because it might name another key."""
-    found: dict[str, bytes] = {}
-    for one in uri.path.split(";") if uri.path else ():
-        name, equals, value = one.partition("=")
-        if name not in _PATH or not equals or name in found:
+    attributes: dict[str, bytes] = {}
+    for pair in uri.path.split(";") if uri.path else ():
+        name, equals, value = pair.partition("=")
+        if name not in _PATH or not equals or name in attributes:
             raise UsageError(
-                f"{one!r} is not understood", where=uri.text, remedy=f"name the key by {', '.join(_PATH)}, each once"
+                f"{pair!r} is not understood", where=uri.text, remedy=f"name the key by {', '.join(_PATH)}, each once"
             )
-        found[name] = unescape(value, uri.text)
+        attributes[name] = unescape(value, uri.text)
     if any(name in ("pin-value", "pin") for name, _ in uri.query):
         raise UsageError(
-            "a PIN does not belong on a command line",
+            "a PIN on a command line can be read by other users",
             where="pin-value",
-            remedy="pin-source=FILE, --passphrase-fd N, WAYBILL_PASSPHRASE_FILE, or the prompt",
+            remedy="use pin-source=FILE, --passphrase-fd N, WAYBILL_PASSPHRASE_FILE, or the prompt",
         )
     unknown = sorted({name for name, _ in uri.query} - set(_QUERY))
     if unknown:
         raise UsageError(f"{unknown[0]} is not understood, expected {' or '.join(_QUERY)}", where=uri.text)
     module = uri.value("module-path")
-    if found.get("type", b"private") != b"private":
-        raise UsageError("type is not private", where=uri.text)
-    if module is None or not Path(module).is_absolute() or not {"token", "serial"} & set(found):
+    if attributes.get("type", b"private") != b"private":
+        raise UsageError("the type is not private", where=uri.text, remedy="write type=private, or leave it out")
+    if module is None or not Path(module).is_absolute() or not {"token", "serial"} & set(attributes):
         raise UsageError(
-            "needs token= and an absolute module-path=",
+            "the URI needs token= and an absolute module-path=",
             where=uri.text,
-            remedy="pkcs11:token=NAME;object=NAME?module-path=/usr/lib/softhsm/libsofthsm2.so",
+            remedy="write pkcs11:token=NAME;object=NAME?module-path=/usr/lib/softhsm/libsofthsm2.so",
         )
-    if not {"object", "id"} & set(found):
-        raise UsageError("names no key: object= or id=", where=uri.text)
+    if not {"object", "id"} & set(attributes):
+        raise UsageError("the URI names no key", where=uri.text, remedy="add object= or id=")
     try:
-        text = {name: found[name].decode() for name in ("token", "object") if name in found}
+        text = {name: attributes[name].decode() for name in ("token", "object") if name in attributes}
     except UnicodeDecodeError:
-        raise UsageError("token and object are UTF-8", where=uri.text) from None
+        raise UsageError("token and object are not UTF-8", where=uri.text) from None
     return TokenKey(
         uri=uri.text,
         module=module,
         token=text.get("token"),
-        serial=found.get("serial"),
+        serial=attributes.get("serial"),
         object=text.get("object"),
-        id=found.get("id"),
+        id=attributes.get("id"),
     )
 
 
@@ -173,11 +176,12 @@ def _pin(uri: KeyUri, where: TokenKey, ask: AskPassphrase, beside: Path) -> str:
 
 @contextmanager
 def _session(where: TokenKey, pin: str) -> "Iterator[pkcs11.Session]":
+    """A session with the token. Raises RefusedError for a wrong PIN, HostError when the token cannot be used."""
     import pkcs11
     from pkcs11 import exceptions
 
     if not Path(where.module).is_file():
-        raise HostError("no such module", where=where.module, remedy="module-path= names the token's .so")
+        raise HostError("no such module", where=where.module, remedy="write the path of the token's .so: module-path=")
     try:
         token = pkcs11.lib(where.module).get_token(token_label=where.token, token_serial=where.serial)
         session = token.open(user_pin=pin)
@@ -186,14 +190,14 @@ def _session(where: TokenKey, pin: str) -> "Iterator[pkcs11.Session]":
             "wrong PIN",
             where=where.uri,
             finding="passphrase-wrong",
-            remedy="try again: most tokens lock themselves after a few wrong ones",
+            remedy="try again with care: most tokens lock themselves after a few wrong PINs",
         ) from None
     except exceptions.PinLocked:
         raise RefusedError(
             "the token is locked after wrong PINs",
             where=where.uri,
             finding="passphrase-wrong",
-            remedy="unlock it with its security officer's PIN, as its maker says",
+            remedy="unlock it with the PIN of its security officer",
         ) from None
     except (exceptions.PKCS11Error, RuntimeError) as error:
         raise _unusable(error, where) from None
@@ -205,12 +209,12 @@ def _session(where: TokenKey, pin: str) -> "Iterator[pkcs11.Session]":
 
 
 def _unusable(error: Exception, where: TokenKey) -> HostError:
-    """Tokens say no more than the kind of failure."""
+    """Tokens report only the kind of failure."""
     kind = type(error).__name__
     return HostError(
         f"the token cannot be used: {kind}" + (f", {error}" if str(error) else ""),
         where=where.uri,
-        remedy="is it plugged in, and are token, object and module the right ones?",
+        remedy="plug it in, and check token, object and module",
         finding="token-unusable",
     )
 
@@ -220,13 +224,13 @@ def _find(session: "pkcs11.Session", where: TokenKey, kind: "pkcs11.ObjectClass"
 
     wanted = {pkcs11.Attribute.CLASS: kind, pkcs11.Attribute.LABEL: where.object, pkcs11.Attribute.ID: where.id}
     # All of them: a search that is left half done disturbs the session that it belongs to.
-    found = list(session.get_objects({key: value for key, value in wanted.items() if value is not None}))
-    if len(found) != 1 or not isinstance(found[0], pkcs11.Key):
+    keys = list(session.get_objects({key: value for key, value in wanted.items() if value is not None}))
+    if len(keys) != 1 or not isinstance(keys[0], pkcs11.Key):
         half = kind.name.lower().replace("_", " ")
         raise HostError(
-            f"{len(found) or 'no'} {half} called {where.name}",
+            f"the token has {len(keys) or 'no'} {half} called {where.name}, expected one",
             where=where.uri,
-            remedy="name it by object= and id= together; both halves of the key must be in the token",
+            remedy="name it by object= and id= together; put both halves of the key into the token",
             finding="token-unusable",
         )
-    return found[0]
+    return keys[0]

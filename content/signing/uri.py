@@ -1,4 +1,4 @@
-"""Parse key URIs, and check what a token or a program signed."""
+"""Parse key URIs, and check the signature of a token or a program."""
 
 import re
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from manifests.words.errors import RefusedError, UntrustedError, UsageError
 
 AskPassphrase = Callable[[str], bytes]
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
-# What stands unescaped in the values of such a URI (RFC 3986, unreserved, and what paths are made of).
+# Characters that need no escape in the values of such a URI: unreserved in RFC 3986, and those of paths.
 _VALUE = re.compile(r"(?:[A-Za-z0-9._~!$'()*+,:@/ -]|%[0-9A-Fa-f]{2})*")
 
 
 @dataclass(frozen=True)
 class KeyUri:
-    """A URI in pieces: ``scheme:path?name=value&name=value``, values still escaped."""
+    """A parsed URI ``scheme:path?name=value&name=value``; values are still escaped."""
 
     text: str
     path: str
@@ -24,20 +24,22 @@ class KeyUri:
 
     def value(self, name: str) -> str | None:
         """The value of a query attribute that may be given once."""
-        found = [value for key, value in self.query if key == name]
-        if len(found) > 1:
-            raise UsageError(f"{name} is given twice", where=self.text)
-        return unescape(found[0], self.text).decode() if found else None
+        values = [value for key, value in self.query if key == name]
+        if len(values) > 1:
+            raise UsageError(f"{name} is given twice", where=self.text, remedy=f"give {name} once")
+        return unescape(values[0], self.text).decode() if values else None
 
 
 def split_uri(uri: str) -> KeyUri:
-    """Raises UsageError unless every query attribute is ``name=value`` with what is special escaped."""
+    """Raises UsageError unless every query attribute is ``name=value`` with special characters escaped."""
     path, _, query = uri.partition(":")[2].partition("?")
     pairs = []
-    for one in query.split("&") if query else ():
-        name, equals, value = one.partition("=")
+    for attribute in query.split("&") if query else ():
+        name, equals, value = attribute.partition("=")
         if not name or not equals or not _VALUE.fullmatch(value):
-            raise UsageError(f"{one!r} is not name=value", where=uri, remedy="escape what is special as %XX")
+            raise UsageError(
+                f"found {attribute!r}, expected name=value", where=uri, remedy="write special characters as %XX"
+            )
         pairs.append((name, value))
     return KeyUri(text=uri, path=path, query=tuple(pairs))
 
@@ -50,7 +52,7 @@ def unescape(text: str, where: str) -> bytes:
 
 
 def checked_signature(signature: bytes, message: bytes, key: PublicKey, what: str) -> bytes:
-    """What a token or a program answered, in the one form of the format, after it was verified.
+    """The signature of a token or a program, verified and with the low S that the format asks for.
 
     Raises:
         RefusedError: It is no signature by ``key`` over ``message``.
@@ -60,9 +62,9 @@ def checked_signature(signature: bytes, message: bytes, key: PublicKey, what: st
         key.verify(normal, message, what)
     except (ValueError, UntrustedError):
         raise RefusedError(
-            f"what came back is no signature by key {key.keyid[:12]}",
+            f"the answer is no signature by key {key.keyid[:12]}",
             where=what,
-            remedy="the public half that is named belongs to another key, or it signed something else",
+            remedy="name the public half of the key that signs",
             finding="signer-wrong",
         ) from None
     return normal
