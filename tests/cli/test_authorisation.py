@@ -46,7 +46,7 @@ def test_signed_and_packed(shop: Path) -> None:
     assert finding("sign", source, "--key", shop / "keys" / "release-1.key") == "signature-role"
     done = waybill("sign", source, "--key", shop / "keys" / "rollback-1.key")
     assert done.code == 0, done.err
-    assert "authorisation 7: small stable 1 back to 0.0.9" in done.out
+    assert "authorisation 7: rollback of small stable, sequence 1, to 0.0.9" in done.out
     raw = made.read_bytes()
     assert parse_authorisation(raw)[1].number == 7
     assert waybill("sign", source, "--key", shop / "keys" / "rollback-1.key").code == 0
@@ -77,7 +77,8 @@ def test_signed_elsewhere(shop: Path) -> None:
     source = shop / "authorisation.yaml"
     assert waybill("sign", source, "--prepare", shop / "request").code == 0
     readme = (shop / "request" / "README.txt").read_text()
-    assert "below the floor, once, at every site of the release that carries it; because: 0.1.0 loses" in readme
+    assert "one rollback below the floor, from small stable 1 to 0.0.9" in readme
+    assert "at every site of the release that carries it; reason: 0.1.0 loses" in readme
     assert waybill("sign", shop / "request", "--key", shop / "keys" / "rollback-1.key").code == 0
     done = waybill("sign", source, "--attach", shop / "request")
     assert done.code == 0, done.err

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from content.bundle.head import open_head
 from manifests.trust.root import parse_root
+from manifests.words.digest import digest_of
 from manifests.words.fingerprint import as_words
 from verifier.site.disk import Disk
 from verifier.site.folder import open_site
@@ -59,7 +61,8 @@ class Reader:
                 self.paper = as_words(parse_root((self.where / args[1]).read_bytes(), args[1]).fingerprint)
                 assert self.paper in " ".join(found.output.split())
             if args[0] == "build":
-                self.release = re.findall(r"sha256:[0-9a-f]{64}", found.output)[0]
+                bundle = re.findall(r"^built +(\S+)", found.output, re.MULTILINE)[0]
+                self.release = digest_of(open_head(self.where / bundle).release)
         self.done.append((section, line, found.output))
 
     def write(self, text: str) -> None:
