@@ -84,13 +84,8 @@ def check_sandbox(account: ProgramAccount, *, scratch: Path = SCRATCH) -> None:
     """
     nothing = PlacedProgram("the sandbox", Path(os.devnull), Blob(digest=digest_of(b""), size=0))
     limits = ProgramLimits(seconds=30, memory_bytes=1 << 30, output_bytes=1)
-    request = ProgramRun(nothing, ("probe",), account, limits, scratch=scratch)
-    with _scratch(scratch, account, None) as (folder, variables), ExitStack() as stack:
-        here = _open_folder(stack, folder, nothing.name)
-        program = os.open(nothing.path, os.O_RDONLY | os.O_CLOEXEC)
-        stack.callback(os.close, program)
-        job = _job(request, program, here, variables) | {"probe": True}
-        _launch(job, (program, here), request, TailBuffer(0))
+    with nothing.path.open("rb") as file:
+        _execute(ProgramRun(nothing, ("probe",), account, limits, scratch=scratch), file.fileno(), {"probe": True})
 
 
 def run_program(request: ProgramRun) -> ProgramResult:
@@ -102,16 +97,17 @@ def run_program(request: ProgramRun) -> ProgramResult:
         HostError: Its processes do not end.
         OSError: Of the sink; nothing is left running then either.
     """
-    program = request.program
     if any(not name.startswith("WAYBILL_") for name in request.environment):
         raise ValueError("only WAYBILL_ variables can be given")
-    with ExitStack() as stack:
-        descriptor, script = stack.enter_context(open_checked(program))
-        own, variables = stack.enter_context(_scratch(request.scratch, request.account, request.config))
-        here = _open_folder(stack, request.cwd or own, program.name)
-        job = _job(request, descriptor, here, {**variables, **request.environment}) | {"script": script}
-        sink = TailBuffer(request.limits.output_bytes) if request.sink is None else request.sink
-        return _launch(job, (descriptor, here), request, sink)
+    with open_checked(request.program) as (program, script):
+        return _execute(request, program, {"script": script})
+
+
+def _execute(request: ProgramRun, program: int, flags: dict[str, bool]) -> ProgramResult:
+    with _scratch(request.scratch, request.account, request.config) as (own, variables), ExitStack() as stack:
+        folder = _open_folder(stack, request.cwd or own, request.program.name)
+        job = _job(request, program, folder, {**variables, **request.environment}) | flags
+        return _launch(job, (program, folder), request)
 
 
 @contextmanager
@@ -221,8 +217,9 @@ def _job(request: ProgramRun, program: int, folder: int, variables: Mapping[str,
     }
 
 
-def _launch(job: dict[str, object], descriptors: tuple[int, ...], request: ProgramRun, sink: Sink) -> ProgramResult:
+def _launch(job: dict[str, object], descriptors: tuple[int, ...], request: ProgramRun) -> ProgramResult:
     """Start the launcher, read what it and the program write, and make sure that no process is left."""
+    sink = TailBuffer(request.limits.output_bytes) if request.sink is None else request.sink
     begun = time.monotonic()
     status, status_writer = os.pipe()
     with ExitStack() as stack:

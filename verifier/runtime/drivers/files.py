@@ -43,7 +43,7 @@ from verifier.runtime.drivers.service import (
     environment,
     find_program,
 )
-from verifier.runtime.drivers.settings import read_settings, under_site
+from verifier.runtime.drivers.settings import read_settings, settings_error, under_site
 from verifier.runtime.drivers.supervisord import Supervisor
 from verifier.runtime.drivers.systemd import Systemd, is_usable
 
@@ -336,12 +336,8 @@ def _check_access(path: Path, account: ServiceAccount) -> None:
         status = folder.stat()
         bit = 0o100 if status.st_uid == account.uid else 0o010 if status.st_gid == account.gid else 0o001
         if account.uid != 0 and not status.st_mode & bit:
-            raise RefusedError(
-                f"the account {account.name!r} cannot enter {folder}",
-                where="site.yaml $.drivers.files.user",
-                remedy=f"allow it, for example with `chmod o+x {shlex.quote(str(folder))}`",
-                finding="driver-settings",
-            )
+            remedy = f"allow it, for example with `chmod o+x {shlex.quote(str(folder))}`"
+            raise settings_error(f"the account {account.name!r} cannot enter {folder}", "files.user", remedy)
 
 
 def _write_if_changed(context: DriverContext, path: Path, data: bytes, mode: int, owner: ServiceAccount | None) -> None:

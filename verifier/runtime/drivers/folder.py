@@ -123,13 +123,7 @@ def observe_file_sets(folder: Path, sets: Sequence[FileSet]) -> dict[str, Folder
     return {files.name: _content(files, files_seen, extra if n == 0 else []) for n, files in enumerate(sets)}
 
 
-@dataclass(frozen=True)
-class _SeenFile:
-    path: Path
-    status: os.stat_result
-
-
-def _walk(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, _SeenFile]]:
+def _walk(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield everything that is not a folder, by its path as text; a name that is not UTF-8 is escaped."""
     remedy = "find out what else writes there; a folder that a release places holds nothing else"
     if depth > 256:
@@ -141,14 +135,13 @@ def _walk(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str,
             if count > MAX_FILES:
                 raise HostError(f"the folder has more than {MAX_FILES} files", where=str(folder), remedy=remedy)
             name = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
-            status = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(status.st_mode):
+            if stat.S_ISDIR(entry.stat(follow_symlinks=False).st_mode):
                 yield from _walk(folder / entry.name, name + "/", depth + 1)
             else:
-                yield name, _SeenFile(folder / entry.name, status)
+                yield name, entry
 
 
-def _content(files: FileSet, seen: dict[str, _SeenFile], extra: list[str]) -> FolderContent:
+def _content(files: FileSet, seen: dict[str, os.DirEntry[str]], extra: list[str]) -> FolderContent:
     expected = {entry.path: entry for entry in files.entries}
     entries: list[FileEntry] = []
     for path in sorted({*(path for path in expected if path in seen), *extra}):
@@ -165,13 +158,14 @@ def _content(files: FileSet, seen: dict[str, _SeenFile], extra: list[str]) -> Fo
     return FolderContent(digest, "; ".join(f"{name}: {_shortened(paths)}" for name, paths in groups.items() if paths))
 
 
-def _entry(path: str, file: _SeenFile) -> FileEntry:
-    if not stat.S_ISREG(file.status.st_mode):
+def _entry(path: str, file: os.DirEntry[str]) -> FileEntry:
+    status = file.stat(follow_symlinks=False)
+    if not stat.S_ISREG(status.st_mode):
         # Described by its kind and never followed: a link in place of a file makes another file set.
-        kind = f"not a regular file: {stat.filemode(file.status.st_mode)}"
+        kind = f"not a regular file: {stat.filemode(status.st_mode)}"
         return FileEntry(path=path, digest=digest_of(kind.encode()), size=0)
-    executable = bool(file.status.st_mode & 0o100)
-    return FileEntry(path=path, digest=hash_file(file.path), size=file.status.st_size, executable=executable)
+    digest, executable = hash_file(Path(file.path)), bool(status.st_mode & 0o100)
+    return FileEntry(path=path, digest=digest, size=status.st_size, executable=executable)
 
 
 def _shortened(paths: list[str]) -> str:

@@ -84,4 +84,4 @@ def _files(migration: Step, context: DriverContext) -> tuple[tuple[Program, Blob
     """Return the programs that the migration's commands name, each once, with the file for this host."""
     commands = (migration.do, migration.undo, migration.check)
     programs = {command[0]: program_of(context.release, command) for command in commands if command is not None}
-    return tuple((one, choose_file(one, this_platform())) for one in programs.values())
+    return tuple((program, choose_file(program, this_platform())) for program in programs.values())

@@ -8,7 +8,6 @@ the registry, and compared by digest.
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -136,39 +135,29 @@ def _tag_record(settings: RegistryDriverFile, parts: Iterable[ImageParts]) -> Ta
     return TagRecord(endpoint=settings.endpoint, tags=tuple(tags))
 
 
-@dataclass(frozen=True)
-class _Upload:
-    """A blob, and the repositories that need it."""
-
-    blob: Descriptor
-    repositories: tuple[str, ...]
-
-
 def _push(registry: SiteRegistry, settings: RegistryDriverFile, blobs: Path, parts: tuple[ImageParts, ...]) -> None:
     """Push everything that has a digest: blobs, then documents, children first, then what refers to them."""
-    uploads = _uploads(settings, parts)
-    _in_parallel(settings, uploads, lambda upload: _push_blob(registry, blobs, upload))
+    _in_parallel(settings, _uploads(settings, parts), lambda upload: _push_blob(registry, blobs, *upload))
     _in_parallel(
         settings, parts, lambda part: _push_documents(registry, repository_of(settings, part.image), blobs, part)
     )
 
 
-def _uploads(settings: RegistryDriverFile, parts: Iterable[ImageParts]) -> list[_Upload]:
-    """Return each blob once, the largest first."""
+def _uploads(settings: RegistryDriverFile, parts: Iterable[ImageParts]) -> list[tuple[Descriptor, list[str]]]:
+    """Return each blob once, with the repositories that need it, the largest first."""
     needed: dict[str, tuple[Descriptor, list[str]]] = {}
     for part in parts:
         for blob in part.blobs:
             needed.setdefault(blob.digest, (blob, []))[1].append(repository_of(settings, part.image))
-    uploads = [_Upload(blob, tuple(repositories)) for blob, repositories in needed.values()]
-    return sorted(uploads, key=lambda upload: -upload.blob.size)
+    return sorted(needed.values(), key=lambda upload: -upload[0].size)
 
 
-def _push_blob(registry: SiteRegistry, blobs: Path, upload: _Upload) -> None:
-    path = blob_path(blobs, upload.blob.digest)
-    first, *others = upload.repositories
-    registry.push_blob(first, upload.blob.digest, upload.blob.size, lambda: _chunks(path))
+def _push_blob(registry: SiteRegistry, blobs: Path, blob: Descriptor, repositories: list[str]) -> None:
+    path = blob_path(blobs, blob.digest)
+    first, *others = repositories
+    registry.push_blob(first, blob.digest, blob.size, lambda: _chunks(path))
     for repository in others:
-        registry.push_blob(repository, upload.blob.digest, upload.blob.size, lambda: _chunks(path), mount_from=first)
+        registry.push_blob(repository, blob.digest, blob.size, lambda: _chunks(path), mount_from=first)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -11,9 +11,9 @@ from manifests.authored.site_yaml import RegistryDriverFile
 from manifests.documents.release import Image
 from manifests.words.canonical import decode
 from manifests.words.document import Document
-from manifests.words.errors import HostError, MalformedError, RefusedError
+from manifests.words.errors import HostError, MalformedError
 from verifier.runtime.drivers.driver import DriverContext
-from verifier.runtime.drivers.settings import read_secret, read_settings, under_site
+from verifier.runtime.drivers.settings import read_secret, read_settings, settings_error, under_site
 
 MISSING = "registry-missing"
 UNREACHABLE = "registry-unreachable"
@@ -54,9 +54,7 @@ def registry_settings(context: DriverContext) -> RegistryDriverFile:
         if settings.prefix:
             check_repository(settings.prefix)
     except MalformedError as error:
-        raise RefusedError(
-            error.problem, where="site.yaml $.drivers.registry", remedy=error.remedy, finding="driver-settings"
-        ) from None
+        raise settings_error(error.problem, "registry", error.remedy) from None
     return settings
 
 

@@ -20,24 +20,19 @@ def read_settings(context: DriverContext, driver: str, type_: type[T]) -> T:
         return msgspec.convert(dict(context.settings), type_)
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `$")
-        raise RefusedError(
-            problem[:1].lower() + problem[1:],
-            where=f"site.yaml $.drivers.{driver}{place.rstrip('`')}",
-            remedy="correct this field in site.yaml",
-            finding="driver-settings",
-        ) from None
+        raise settings_error(problem[:1].lower() + problem[1:], f"{driver}{place.rstrip('`')}") from None
+
+
+def settings_error(problem: str, place: str, remedy: str = "correct this field in site.yaml") -> RefusedError:
+    """A driver's settings cannot be used. ``place`` is below ``drivers`` of ``site.yaml``."""
+    return RefusedError(problem, where=f"site.yaml $.drivers.{place}", remedy=remedy, finding="driver-settings")
 
 
 def under_site(context: DriverContext, text: str, where: str) -> Path:
     """Return ``text`` as a path below the site's folder. Raises RefusedError when it is absolute or leaves it."""
     parts = text.split("/")
     if text.startswith("/") or not text or any(part in ("", ".", "..") for part in parts) or "\0" in text:
-        raise RefusedError(
-            f"found {text!r}, expected a path below the site's folder, without . or ..",
-            where=f"site.yaml $.drivers.{where}",
-            remedy="correct the path in site.yaml",
-            finding="driver-settings",
-        )
+        raise settings_error(f"found {text!r}, expected a path below the site's folder, without . or ..", where)
     return context.site.joinpath(*parts)
 
 
