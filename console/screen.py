@@ -41,7 +41,7 @@ def fold(line: str, width: int | None) -> list[str]:
     if width is None or len(line) <= width or _COMMAND.search(line):
         return [line]
     columns = [match.end() for match in _COLUMN.finditer(line) if 4 < match.end() <= MAX_INDENT]
-    indent = columns[-1] if columns else 4
+    indent = min(columns[-1] if columns else 4, max(0, width - max(map(len, line.split()), default=0)))
     return textwrap.wrap(
         line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False, tabsize=1
     ) or [line]
