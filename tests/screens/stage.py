@@ -35,6 +35,8 @@ from verifier.site.disk import Disk, Space
 
 WIDTHS = ("80", "100", "160", "plain")
 OURS = ("verifier.", "content.", "manifests.", "bundler.", "fleet.", "console.")
+HEX = re.compile(r"\b(?:[0-9a-f]{12}|[0-9a-f]{64})\b")
+SIZE = re.compile(r"\b[0-9]{2,}\.[0-9] KiB")
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # Folders have names of one length, so that lines break at the same place everywhere.
 FOLDER = "/tmp/waybill-screens-"
@@ -87,7 +89,10 @@ class Stage:
         return derived(self._keys)
 
     def _stable(self, text: str) -> str:
-        return text.replace(str(self.folder), FOLDER + "_" * (len(str(self.folder)) - len(FOLDER)))
+        """``text`` with values that depend on the folder's name replaced by others of the same width."""
+        text = text.replace(str(self.folder), FOLDER + "_" * (len(str(self.folder)) - len(FOLDER)))
+        text = HEX.sub(lambda match: ("0123456789abcdef" * 4)[: len(match[0])], text)
+        return SIZE.sub(lambda match: re.sub("[0-9]", "0", match[0]), text)
 
 
 @contextmanager

@@ -54,6 +54,9 @@ def verify_command(
     results = [_verify_one(file, whom, judging, enrolment, head_file) for file in files]
     text = "\n\n".join(result.text for result in results)
     error = gravest(result.error for result in results)
+    if error is not None:
+        # The error says it in full.
+        text = text.replace(Finding(error.finding, "refused", error.problem).line(), f"refused  {error.finding}", 1)
     data = results[0].data if len(results) == 1 else {"files": [result.data for result in results]}
     return Result(text, data, error)
 

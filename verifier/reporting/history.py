@@ -6,11 +6,13 @@ The account is what the host says, a witness and no more; the person is whose ke
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any  # msgspec: the fields of any event
 
 import msgspec
 
+from manifests.words.text import short_digest, table
 from verifier.approval.page import Page, Row, Section, Table
+from verifier.site.folder import Site
 from verifier.site.journal.events import (
     Alarm,
     Approved,
@@ -45,13 +47,14 @@ from verifier.site.journal.events import (
 
 # Keeps the sealed config from being guessed; it is not told, for a history is carried to auditors.
 SALT = "salt"
+ALARMING = ("failed", "interrupted", "accepted", "alarm", "inconsistent")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _KEYID = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class HistoryLine:
-    """One entry, told.
+    """One entry of the journal, in words.
 
     Attributes:
         person: Whose key was used; empty where none was.
@@ -66,6 +69,23 @@ class HistoryLine:
     words: str
     inputs: tuple[tuple[str, str], ...]
     result: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The entry for programs, without the salt."""
+        record = self.record
+        return {
+            "seq": record.seq,
+            "at": record.at,
+            "boot": record.boot,
+            "account": record.actor.account,
+            "uid": record.actor.uid,
+            "sudo": record.actor.sudo,
+            "person": self.person or None,
+            "inputs": [list(pair) for pair in self.inputs],
+            "result": self.result or None,
+            "words": self.words or None,
+            "event": {key: value for key, value in msgspec.to_builtins(record.event).items() if key != SALT},
+        }
 
 
 def history_lines(records: Iterable[Record]) -> tuple[HistoryLine, ...]:
@@ -101,7 +121,7 @@ def _person(event: Event, people: dict[str, str]) -> str:
         case TimeAcknowledged(person=str(person), role=role) | Confirmed(person=str(person), role=role):
             return f"{person} ({role})" if role else person
         case Approved(approvals=approvals) | PolicyInForce(approvals=approvals) | Offboarded(approvals=approvals):
-            return ", ".join(people.get(one, one[:19]) for one in approvals)
+            return ", ".join(people.get(approval, short_digest(approval)) for approval in approvals)
         case _:
             return ""
 
@@ -140,6 +160,28 @@ def _result(event: Event) -> str:
             return ""
 
 
+def journal_facts(site: Site) -> tuple[str, ...]:
+    """Whether the chain of the journal holds, and whether a crash cut off its last line."""
+    state = site.state
+    lines = [f"the chain of {state.seq} entries is unbroken; its head is {state.head}"]
+    if site.broken is not None:
+        lines = [f"! {site.broken.problem}", f"  the {state.seq} entries before the break are unbroken"]
+    if site.torn:
+        lines.append(f"a crash cut off the last line ({site.torn} bytes); `waybill recover` removes and records it")
+    return tuple(lines)
+
+
+def history_text(site: str, facts: tuple[str, ...], lines: tuple[HistoryLine, ...]) -> str:
+    """One line for each entry that matters to people: number, time, who, what happened."""
+    rows: list[tuple[str, ...]] = []
+    for line in lines:
+        if line.words:
+            result = f" [{line.result}]" if line.result in ALARMING else ""
+            at = line.record.at.replace("T", " ").removesuffix("Z")
+            rows.append((str(line.record.seq), at, line.person or line.record.actor.account, line.words + result))
+    return "\n".join([f"journal of {site}", *facts, "", table(rows, ("entry", "time (UTC)", "who", "event"))])
+
+
 def history_page(
     site: str, lead: tuple[str, ...], lines: tuple[HistoryLine, ...], *, every: bool, about: str = ""
 ) -> Page:
@@ -166,14 +208,10 @@ _HEAD = ("entry", "time", "account", "person", "event", "inputs", "result")
 def _row(line: HistoryLine, *, every: bool) -> Row:
     record = line.record
     words = _told(record) if every else line.words
-    inputs = ", ".join(f"{name} {value if every else _short(value)}" for name, value in line.inputs)
-    failed = line.result in ("failed", "interrupted", "accepted", "alarm", "inconsistent")
+    inputs = ", ".join(f"{name} {value if every else short_digest(value)}" for name, value in line.inputs)
+    failed = line.result in ALARMING
     cells = (str(record.seq), record.at, line.who, line.person, words, inputs, line.result)
     return Row(cells, "warning" if failed else "")
-
-
-def _short(digest: str) -> str:
-    return digest.removeprefix("sha256:")[:12]
 
 
 def _in_words(record: Record) -> str:
@@ -187,7 +225,7 @@ def _in_words(record: Record) -> str:
             word = "approved" if verdict == "approve" else "rejected"
             return f"{word} {item}" + (f": {condition}" if condition else "")
         case Planned(action=action, item=item, source=source, target=target, version=version, reason=reason) as begun:
-            why = f", below the floor by authorisation {begun.authorisation[:19]}" if begun.authorisation else ""
+            why = f", below the floor by authorisation {begun.authorisation}" if begun.authorisation else ""
             why += f": {reason}" if reason else ""
             why += f"; outside of the window: {begun.outside_window}" if begun.outside_window else ""
             return f"{action} of {item} begins, generation {source} to {target} ({version}){why}"
@@ -210,7 +248,7 @@ def _in_words(record: Record) -> str:
         case KeyRenewed(key_epoch=epoch, reason=reason):
             return f"the site speaks by key {epoch} ({reason}); its reports begin anew"
         case RootReplaced(pin=pin, reason=reason):
-            return f"root replaced on paper by version {pin.version}, {pin.digest[:19]}: {reason}"
+            return f"root replaced on paper by version {pin.version}, {pin.digest}: {reason}"
         case RootInForce(pin=pin):
             return f"root {pin.version} in force"
         case RevocationsInForce(version=version):
