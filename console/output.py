@@ -58,7 +58,9 @@ def print_error(error: WaybillError) -> None:
     text = _fit(f"error: {error}")
     click.echo(click.style("error:", fg="red", bold=True) + text.removeprefix("error:"), err=True)
     if error.remedy:
-        click.echo(click.style("hint:", fg="cyan") + f" {visible(error.remedy)}", err=True)
+        # Whole digests: a person pastes them.
+        text = fit(f"hint: {error.remedy}", terminal_width(), verbose=True)
+        click.echo(click.style("hint:", fg="cyan") + text.removeprefix("hint:"), err=True)
 
 
 def _fit(text: str) -> str:
