@@ -1,122 +1,143 @@
 """The command `waybill fleet consign`."""
 
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any  # click passes options by name
 
 import click
+from sqlalchemy import Engine
 
 from console.clock import utc_now
 from console.options import passphrase_option, verb
 from console.result import Result
-from fleet.commands.options import fleet_option, key_option, pin, root_option, with_ledger
-from manifests.words.errors import UsageError
+from fleet.commands.options import check_keys, fleet_option, key_option, open_signers, pin, root_option, with_ledger
+from fleet.outgoing.consign import (
+    ConsignmentOrder,
+    SignedConsignment,
+    carried_authorisation,
+    carried_list,
+    check_medium,
+    check_signers,
+    consign,
+    parse_request,
+    signing_root,
+    write_medium,
+)
+from fleet.outgoing.views import SiteRow, find_site
+from manifests.documents.authorisation import MAX_AUTHORISATION
+from manifests.trust.keys import read_capped
+from manifests.trust.revocations import MAX_REVOCATIONS
 
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
 
-    from fleet.outgoing.consign import WrittenConsignments
+@dataclass(frozen=True)
+class _Options:
+    """What the command line names; paths and keys are not read yet."""
+
+    sites: tuple[str, ...]
+    medium: Path
+    keys: tuple[str, ...]
+    revocations: Path | None
+    requests: tuple[str, ...]
+    authorisations: tuple[Path, ...]
+    root: Path | None
+    passphrase_fd: int | None
 
 
 @verb(
     name="consign",
-    short_help="Sign a note for each SITE and lay them out on a medium.",
+    short_help="Sign a consignment for each SITE and write a medium.",
+    examples=(
+        "waybill fleet consign east west -o MEDIUM --key consignment-1.key",
+        "waybill fleet consign east -o MEDIUM --key consignment-1.key --request 'restart-component component=api'",
+    ),
 )
 @click.argument("sites", nargs=-1, metavar="SITE...", required=True)
-@click.option("-o", "--out", "medium", type=click.Path(path_type=Path), required=True, metavar="MEDIA",
-              help="The medium's folder; gets for/SITE/ and back/SITE/. Nothing there is overwritten.")  # fmt: skip
+@click.option(
+    "-o",
+    "--out",
+    "medium",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="MEDIUM",
+    help="Folder of the medium; for/SITE/ and back/SITE/ are added, nothing is overwritten.",
+)
 @key_option
-@click.option("--revocations", type=click.Path(path_type=Path), metavar="FILE", help="The revocation list to carry.")
-@click.option("--request", "requests", multiple=True, metavar="'HANDLER NAME=VALUE ...'",
-              help="Ask the site's people to allow a named handler; may be repeated.")  # fmt: skip
-@click.option("--authorisation", "authorisations", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
-              help="A document of the rollback role to carry; may be repeated.")  # fmt: skip
+@click.option("--revocations", type=click.Path(path_type=Path), metavar="FILE", help="Revocation list to carry.")
+@click.option(
+    "--request",
+    "requests",
+    multiple=True,
+    metavar="'HANDLER NAME=VALUE ...'",
+    help="Named handler that the site's people are asked to allow. Repeatable.",
+)
+@click.option(
+    "--authorisation",
+    "authorisations",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Authorisation of the rollback role to carry. Repeatable.",
+)
 @root_option
 @fleet_option
 @passphrase_option
-def consign_command(
-    sites: tuple[str, ...],
-    medium: Path,
-    keys: tuple[str, ...],
-    revocations: Path | None,
-    requests: tuple[str, ...],
-    authorisations: tuple[Path, ...],
-    root: Path | None,
-    place: str | None,
-    passphrase_fd: int | None,
-) -> Result:
-    """Sign one numbered note for each SITE: a challenge that its next report echoes, which report came home, the newest
-    release, and what is named below. All or none are signed; the medium may hold a bundle beside them."""
-    from fleet.outgoing.consign import parse_request
+def consign_command(place: str | None, **options: Any) -> Result:
+    """Sign one numbered consignment for each SITE and write them to a medium.
 
-    if not keys:
-        raise UsageError("no key is named", where="--key", remedy="--key keys/consignment-1.key, once for each")
-    asked = tuple(parse_request(text, i) for i, text in enumerate(requests, 1))
+    A consignment has a challenge that the site's next report echoes, the acknowledgement of its newest report, the
+    newest release for it, and what the options name. All are signed or none. A bundle may lie beside them.
+    """
+    given = _Options(**options)
+    check_keys(given.keys)
+    for number, text in enumerate(given.requests, 1):
+        parse_request(text, number)
 
-    def work(engine: "Engine") -> Result:
-        from content.commands.open_key import open_key
-        from fleet.outgoing.consign import (
-            carried_authorisation,
-            carried_list,
-            check_medium,
-            check_signers,
-            consign,
-            signing_root,
-            write_medium,
-        )
-        from fleet.outgoing.views import find_site
-        from manifests.documents.authorisation import MAX_AUTHORISATION
-        from manifests.trust.keys import read_capped
-        from manifests.trust.revocations import MAX_REVOCATIONS
-
-        pin(engine, root)
-        judge = signing_root(engine)
-        rows = tuple({row.site: row for row in (find_site(engine, text) for text in sites)}.values())
-        check_medium(medium, rows)
-        carried = None if revocations is None else read_capped(revocations, MAX_REVOCATIONS)
-        listed = None if carried is None else carried_list(judge, carried, str(revocations))
-        named = tuple(row.site for row in rows)
-        papers = tuple(
-            carried_authorisation(judge, read_capped(one, MAX_AUTHORISATION), str(one), named, listed)
-            for one in authorisations
-        )
-        signers = tuple(open_key(uri, passphrase_fd) for uri in keys)
-        check_signers(judge, signers)
-        made = consign(
-            engine,
-            rows,
-            judge,
-            signers,
-            utc_now(),
-            challenge=lambda: secrets.token_bytes(32),
-            revocations=listed,
-            requests=asked,
-            authorisations=papers,
-        )
-        written = write_medium(engine, medium, made, utc_now())
-        return _told(made, written)
+    def work(engine: Engine) -> Result:
+        pin(engine, given.root)
+        # One consignment for a site, however often and by whatever end of its id it is named.
+        rows = tuple({row.site: row for row in (find_site(engine, text) for text in given.sites)}.values())
+        check_medium(given.medium, rows)
+        order = _order(engine, rows, given)
+        signed = consign(engine, rows, order, utc_now(), challenge=lambda: secrets.token_bytes(32))
+        return _result(signed, write_medium(engine, given.medium, signed, utc_now()))
 
     return with_ledger(place, work)
 
 
-def _told(made: "tuple[WrittenConsignments, ...]", written: tuple[Path, ...]) -> Result:
-    lines = []
-    for one, path in zip(made, written, strict=True):
-        said = "" if one.acknowledged is None else f", acknowledges report {one.acknowledged}"
-        lines.append(f"consignment {one.number} for {one.site}{said}")
-        lines.append(f"  {path}")
-        if one.note:
-            lines.append(f"  note: {one.note}")
-    data = {
-        "consignments": [
+def _order(engine: Engine, rows: tuple[SiteRow, ...], given: _Options) -> ConsignmentOrder:
+    """Read and check everything that is carried, then open the keys: nobody types a passphrase in vain."""
+    root = signing_root(engine)
+    revocations = None
+    if given.revocations is not None:
+        revocations = carried_list(root, read_capped(given.revocations, MAX_REVOCATIONS), str(given.revocations))
+    site_ids = tuple(row.site for row in rows)
+    authorisations = tuple(
+        carried_authorisation(root, read_capped(path, MAX_AUTHORISATION), str(path), site_ids, revocations)
+        for path in given.authorisations
+    )
+    requests = tuple(parse_request(text, number) for number, text in enumerate(given.requests, 1))
+    signers = open_signers(given.keys, given.passphrase_fd)
+    check_signers(root, signers)
+    return ConsignmentOrder(root, signers, revocations, requests, authorisations)
+
+
+def _result(signed: tuple[SignedConsignment, ...], written: tuple[Path, ...]) -> Result:
+    lines, data = [], []
+    for consignment, path in zip(signed, written, strict=True):
+        seq = consignment.acknowledged
+        lines.append(
+            f"consignment {consignment.number} for {consignment.site}"
+            + ("" if seq is None else f", acknowledges report {seq}")
+        )
+        lines += [f"  {path}", *(f"  note: {note}" for note in consignment.notes)]
+        data.append(
             {
-                "site": one.site,
-                "number": one.number,
+                "site": consignment.site,
+                "number": consignment.number,
                 "path": str(path),
-                "acknowledged": one.acknowledged,
-                "note": one.note,
+                "acknowledged": seq,
+                "note": "; ".join(consignment.notes),
             }
-            for one, path in zip(made, written, strict=True)
-        ]
-    }
-    return Result("\n".join(lines), data)
+        )
+    return Result("\n".join(lines), {"consignments": data})

@@ -1,27 +1,21 @@
-"""The group of commands `waybill fleet`."""
+"""The group of commands `waybill fleet`; a command's module is imported when it is called."""
 
 import click
 
-from fleet.commands.consign import consign_command
-from fleet.commands.enroll import enroll_command
-from fleet.commands.import_reports import import_command
-from fleet.commands.list import list_command
-from fleet.commands.offboard import offboard_command
-from fleet.commands.resolve import resolve_command
-from fleet.commands.show import show_command
-from fleet.commands.sites import sites_command
+from console.table import CommandTable
+
+COMMANDS = {
+    "enroll": ("fleet.commands.enroll:enroll_command", "Record a site from its enrolment file."),
+    "import": ("fleet.commands.import_reports:import_command", "Import reports and bundles from a medium."),
+    "sites": ("fleet.commands.sites:sites_command", "List every site: what it runs, and how old that report is."),
+    "show": ("fleet.commands.show:show_command", "Show one site with its history."),
+    "list": ("fleet.commands.list:list_command", "List alarms, reports, releases and more, newest first."),
+    "consign": ("fleet.commands.consign:consign_command", "Sign a consignment for each SITE and write a medium."),
+    "resolve": ("fleet.commands.resolve:resolve_command", "Decide about a fork, a key, a file or an alarm."),
+    "offboard": ("fleet.commands.offboard:offboard_command", "Request or close the offboarding of a site."),
+}
 
 
-@click.group("fleet", help="Support's ledger: which site runs what.")
+@click.group("fleet", cls=CommandTable, table=COMMANDS)
 def fleet_group() -> None:
-    pass
-
-
-fleet_group.add_command(enroll_command)
-fleet_group.add_command(import_command)
-fleet_group.add_command(sites_command)
-fleet_group.add_command(show_command)
-fleet_group.add_command(consign_command)
-fleet_group.add_command(resolve_command)
-fleet_group.add_command(list_command)
-fleet_group.add_command(offboard_command)
+    """Keep support's ledger: which site runs what."""

@@ -1,92 +1,142 @@
 """The command `waybill fleet offboard`."""
 
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any  # click passes options by name
 
 import click
+import msgspec
+from sqlalchemy import Engine
 
 from console.clock import utc_now
 from console.options import passphrase_option, verb
 from console.result import Result
-from fleet.commands.options import account, fleet_option, key_option, pin, root_option, with_ledger
-from fleet.outgoing.offboard_text import ending_data, ending_text, unproven_attention
+from content.signing.files import replace_file
+from fleet.commands.options import (
+    account,
+    check_keys,
+    fleet_option,
+    key_option,
+    open_signers,
+    pin,
+    root_option,
+    with_ledger,
+)
+from fleet.outgoing.consign import signing_root
+from fleet.outgoing.offboard import (
+    OffboardingState,
+    OffboardRequest,
+    PurgeResult,
+    close_site,
+    offboarding_state,
+    purge,
+    request_offboarding,
+)
+from fleet.outgoing.offboard_text import offboarding_data, offboarding_text, unproven_attention
+from fleet.outgoing.views import SiteRow, find_site
+from manifests.documents.report import OffboardReason
 from manifests.words.errors import RefusedError, UsageError
+from manifests.words.time import rfc3339
+from manifests.words.units import show_count
 
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
+
+@dataclass(frozen=True)
+class _Options:
+    """What the command line names; keys are not read yet."""
+
+    reason: OffboardReason
+    closing: bool
+    out: Path | None
+    purging: bool
+    keys: tuple[str, ...]
+    root: Path | None
+    passphrase_fd: int | None
 
 
-@verb(name="offboard", short_help="End with SITE: ask, close with a signed receipt, delete when the time is over.")
+@verb(
+    name="offboard",
+    short_help="Request or close the offboarding of a site.",
+    examples=(
+        "waybill fleet offboard east",
+        "waybill fleet offboard east --close -o receipt.json --key consignment-1.key",
+        "waybill fleet offboard east --purge",
+    ),
+)
 @click.argument("site")
 @click.option("--reason", type=click.Choice(("ended", "retired")), default="ended", show_default=True,
-              help="The vendor's access ends, or the site itself goes.")  # fmt: skip
-@click.option("--close", "closing", is_flag=True, help="Close it and sign the receipt, with whatever is proved by now.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the receipt there.")
-@click.option("--purge", "purging", is_flag=True, help="Delete the reports whose time is over by the contract.")
+              help="`ended`: the vendor's access ends; `retired`: the site itself is retired.")  # fmt: skip
+@click.option("--close", "closing", is_flag=True, help="Close the site and sign the receipt.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="File for the receipt.")
+@click.option("--purge", "purging", is_flag=True, help="Delete reports whose keep time by the contract is over.")
 @key_option
 @root_option
 @fleet_option
 @passphrase_option
-def offboard_command(
-    site: str,
-    reason: str,
-    closing: bool,
-    out: Path | None,
-    purging: bool,
-    keys: tuple[str, ...],
-    root: Path | None,
-    place: str | None,
-    passphrase_fd: int | None,
-) -> Result:
-    """End with SITE. Without options: ask (every note for it says so from now on) and show how far its end is proved.
-    With --close: sign the receipt. What lacks evidence is unproven, never called revoked."""
-    if closing and not keys:
-        raise UsageError("no key is named", where="--key", remedy="--key keys/consignment-1.key, once for each")
-    if closing and out is None:
-        raise UsageError("the receipt needs a file", where="--out", remedy="-o receipt.json")
-    if closing and purging:
-        raise UsageError("closing and deleting are two decisions", where="--purge", remedy="close first")
-    if out is not None and (out.exists() or out.is_symlink()):
-        raise RefusedError("exists already", where=str(out), remedy="choose another name", finding="exists")
+def offboard_command(site: str, place: str | None, **options: Any) -> Result:
+    """Request the offboarding of SITE, and show which of its steps are proven.
 
-    def work(engine: "Engine") -> Result:
-        from content.commands.open_key import open_key
-        from content.signing.files import replace_file
-        from fleet.outgoing.consign import signing_root
-        from fleet.outgoing.offboard import close_site, ending_of, purge, request_end
-        from fleet.outgoing.views import find_site
+    From then on every consignment for the site carries the request. With --close the site is closed and a receipt
+    signed, with whatever is proven by then. A step without evidence is unproven, never revoked.
+    """
+    given = _Options(**options)
+    _check(given)
 
+    def work(engine: Engine) -> Result:
         row = find_site(engine, site)
-        lines: list[str] = []
-        extra: dict[str, Any] = {}
-        if purging:
-            gone = purge(engine, row, utc_now())
-            lines.append(f"deleted {gone.reports} reports, {gone.findings} findings, {gone.files} quarantined files")
-            if gone.left:
-                lines.append(f"{gone.left} reports stay, the first until {gone.next_at}")
-            extra["purged"] = asdict(gone)
-            found = ending_of(engine, row)
-        elif closing:
-            pin(engine, root)
-            signers = tuple(open_key(uri, passphrase_fd) for uri in keys)
-            known: Any = reason
-            found = close_site(engine, row, known, signing_root(engine), signers, account(), utc_now())
-        elif row.closed_at is not None:
-            found = ending_of(engine, row)
-        else:
-            known = reason
-            found = request_end(engine, row, known, account(), utc_now())
-        assert found is not None  # it was asked for, at least
-        if out is not None and found.receipt is not None:
-            replace_file(out, found.receipt)
-            lines.append(f"receipt  {out}")
-        elif out is not None:
-            raise RefusedError(
-                "there is no receipt yet", where=str(out), remedy="close the site: --close", finding="site-open"
-            )
-        lines += [ending_text(found)]
-        data = {**ending_data(found), **extra, "receipt": str(out) if out else None}
-        return Result("\n".join(lines), data, unproven_attention(found) if closing else None)
+        purged = purge(engine, row, utc_now()) if given.purging else None
+        state = _next_state(engine, row, given)
+        if given.out is not None:
+            _write_receipt(state, given.out)
+        return _result(state, given, purged)
 
     return with_ledger(place, work)
+
+
+def _check(given: _Options) -> None:
+    if given.closing:
+        check_keys(given.keys)
+        if given.out is None:
+            raise UsageError("no file for the receipt is named", where="--out", remedy="name it: -o receipt.json")
+        if given.purging:
+            raise UsageError("--close and --purge are two steps", where="--purge", remedy="close first, purge later")
+    if given.out is not None and (given.out.exists() or given.out.is_symlink()):
+        raise RefusedError(
+            "the file exists already", where=str(given.out), remedy="name another file with -o", finding="exists"
+        )
+
+
+def _next_state(engine: Engine, row: SiteRow, given: _Options) -> OffboardingState:
+    """Close or request as the options say; a closed site and a purge change nothing more."""
+    request = OffboardRequest(given.reason, account(), utc_now())
+    if given.closing:
+        pin(engine, given.root)
+        signers = open_signers(given.keys, given.passphrase_fd)
+        return close_site(engine, row, request, signing_root(engine), signers)
+    state = offboarding_state(engine, row) if given.purging or row.closed_at is not None else None
+    return state or request_offboarding(engine, row, request)
+
+
+def _write_receipt(state: OffboardingState, out: Path) -> None:
+    if state.receipt is None:
+        raise RefusedError(
+            "the site has no receipt yet",
+            where=str(out),
+            remedy=f"close it first: waybill fleet offboard {state.site} --close -o RECEIPT.json --key KEY",
+            finding="site-open",
+        )
+    replace_file(out, state.receipt)
+
+
+def _result(state: OffboardingState, given: _Options, purged: PurgeResult | None) -> Result:
+    lines = []
+    data = {**offboarding_data(state), "receipt": str(given.out) if given.out else None}
+    if purged is not None:
+        counts = ((purged.reports, "report"), (purged.findings, "finding"), (purged.files, "quarantined file"))
+        lines.append("deleted: " + ", ".join(show_count(count, noun) for count, noun in counts))
+        if purged.left and purged.next_at:
+            lines.append(f"kept: {show_count(purged.left, 'report')}, the first until {rfc3339(purged.next_at)}")
+        data["purged"] = msgspec.to_builtins(purged)
+    if given.out is not None:
+        lines.append(f"receipt written: {given.out}")
+    text = "\n".join([*lines, offboarding_text(state)])
+    return Result(text, data, unproven_attention(state) if given.closing else None)

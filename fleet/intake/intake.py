@@ -1,12 +1,13 @@
 """Import a medium: first the heads of bundles, then reports, in batches.
 
-Per batch of files: 1 read, bounded; 2 find the enrolled key that each names; 3 verify signature, then shape,
+Per batch of files: 1 read, bounded; 2 look up the enrolled key that each names; 3 verify signature, then shape,
 while the batch before is written; 4 judge against the site's chain of reports; 5 write everything of the batch
-in one transaction, so that of each file either all is in the ledger or nothing. A refused file of ours goes to
-quarantine with its bytes; a file seen before changes nothing. Armoured text and QR symbols are decoded to the
-same files first; symbols wait until all pictures have been read.
+in one transaction, so that each file is in the ledger as a whole or not at all. A refused file of ours goes to
+quarantine with its bytes; a file that was imported before changes nothing. Armoured text and QR symbols are decoded
+to the same files first; symbols wait until all pictures have been read.
 """
 
+import shlex
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -17,15 +18,23 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, Engine, select
 from sqlalchemy.exc import DBAPIError
 
-from fleet.intake.pictures import MAX_PICTURE, is_picture, read_symbols
-from fleet.intake.quarantine import File, put_aside
-from fleet.intake.releases import learn_bundle
-from fleet.intake.report_chains import Good, ReleaseLibrary, known_digests, note_replay, write_reports
-from fleet.intake.reporting_keys import ReportingKey, find_reporting_keys, identify, learn_rotations
-from fleet.intake.result import FileResult, Imported
-from fleet.intake.scan import ScannedFile, claimed_key, is_release_signature, read_start, recognise, walk
-from fleet.intake.signature_pool import Checked, Checker, checker, collect
-from fleet.intake.transports import Carried, Pool, from_armour, scanned_texts
+from fleet.intake.pictures import MAX_PICTURE, read_symbols
+from fleet.intake.quarantine import ReportFile, quarantine_files
+from fleet.intake.releases import record_release
+from fleet.intake.report_chains import ReleaseLibrary, VerifiedReport, known_reports, note_replay, write_reports
+from fleet.intake.reporting_keys import ReportingKey, find_reporting_keys, identify, record_rotations
+from fleet.intake.result import FileResult, ImportResult, refused_result, unreadable_result
+from fleet.intake.scan import (
+    ScannedFile,
+    claimed_key,
+    is_release_signature,
+    read_start,
+    recognise,
+    recognise_large,
+    walk,
+)
+from fleet.intake.signature_pool import CheckResult, SignatureChecker, collect, open_checker
+from fleet.intake.transports import CarriedReport, SymbolPool, from_armour, scanned_texts
 from fleet.ledger.opening import database_error
 from fleet.ledger.tables import quarantine
 from manifests.documents.report import MAX_REPORT
@@ -35,180 +44,181 @@ from manifests.words.errors import MalformedError, WaybillError
 BATCH = 250
 
 
-def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> Imported:
-    """Take in everything of ours below ``paths``; nothing there is changed.
+def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> ImportResult:
+    """Import everything of ours below ``paths``; reads there, writes only the ledger.
 
     Raises:
         HostError: A path does not exist, or the database fails.
     """
-    result = Imported()
+    result = ImportResult()
     small: list[str] = []
-    pool = Pool()
+    pool = SymbolPool()
     try:
         for entry in walk(paths):
             if entry.kind == "bundle":
-                result.add(learn_bundle(engine, entry, now))
+                result.add(record_release(engine, entry.path, now))
             elif entry.kind == "small":
                 small.append(entry.path)
             elif entry.kind == "unreadable":
-                result.add(FileResult(entry.path, "unreadable", entry.why, "file-unreadable"))
+                result.add(FileResult(entry.path, "unreadable", entry.why or "", "file-unreadable"))
             elif entry.kind == "special":
-                result.add(FileResult(entry.path, "skipped", entry.why))
+                result.add(FileResult(entry.path, "skipped", entry.why or ""))
             else:
-                _large(engine, entry, now, result, pool)
-        with checker(len(small)) as hands:
-            learned = _take(engine, _files(small, pool, result), hands, now, result)
-        for keyid in sorted(learned):
-            _take_again(engine, quarantine.c.keyid == keyid, now, result)
+                _read_large(engine, entry, now, result, pool)
+        with open_checker(len(small)) as checker:
+            new_keys = _import_batches(engine, _read_all(small, pool, result), checker, now, result)
+        for keyid in sorted(new_keys):
+            _import_quarantined(engine, quarantine.c.keyid == keyid, now, result)
     except DBAPIError as error:
         raise database_error(error, engine.url.render_as_string(hide_password=True)) from None
     return result
 
 
-def import_again(engine: Engine, keyid: str, now: datetime) -> Imported:
-    """Judge anew what lies in quarantine and names the key ``keyid``, which was just enrolled."""
-    result = Imported()
-    _take_again(engine, quarantine.c.keyid == keyid, now, result)
+def import_of_key(engine: Engine, keyid: str, now: datetime) -> ImportResult:
+    """Judge the quarantined files again that name the key ``keyid``, which was just enrolled."""
+    result = ImportResult()
+    _import_quarantined(engine, quarantine.c.keyid == keyid, now, result)
     return result
 
 
-def judge_again(engine: Engine, digest: str, now: datetime) -> Imported:
-    """Judge one quarantined file anew: what was not known when it came may be known now."""
-    result = Imported()
-    _take_again(engine, quarantine.c.digest == digest, now, result)
+def import_quarantined(engine: Engine, digest: str, now: datetime) -> ImportResult:
+    """Judge one quarantined file again: what was unknown when it came may be known now."""
+    result = ImportResult()
+    _import_quarantined(engine, quarantine.c.digest == digest, now, result)
     return result
 
 
-def _take(
-    engine: Engine, batches: Iterable[list[File]], hands: Checker, now: datetime, result: Imported
+def _import_batches(
+    engine: Engine, batches: Iterable[list[ReportFile]], checker: SignatureChecker, now: datetime, result: ImportResult
 ) -> frozenset[str]:
-    """Batch by batch: the next one's signatures are checked while one is written. Returns the keys learned."""
-    shelf = ReleaseLibrary()
-    learned: frozenset[str] = frozenset()
-    ahead = None
+    """Import batch by batch: signatures of the next are checked while one is written. Returns the new keys."""
+    library = ReleaseLibrary()
+    new_keys: frozenset[str] = frozenset()
+    started = None
     for files in batches:
-        begun = _begin(engine, files, hands)
-        if ahead is not None:
-            learned |= _finish(engine, ahead, shelf, now, result)
-        ahead = begun
-    if ahead is not None:
-        learned |= _finish(engine, ahead, shelf, now, result)
-    return learned
+        next_batch = _start_batch(engine, files, checker)
+        if started is not None:
+            new_keys |= _write_batch(engine, started, library, now, result)
+        started = next_batch
+    if started is not None:
+        new_keys |= _write_batch(engine, started, library, now, result)
+    return new_keys
 
 
-def _take_again(engine: Engine, which: ColumnElement[bool], now: datetime, result: Imported) -> None:
+def _import_quarantined(engine: Engine, which: ColumnElement[bool], now: datetime, result: ImportResult) -> None:
     wanted = which & quarantine.c.settled_at.is_(None) & (quarantine.c.size <= MAX_REPORT)
     with engine.connect().execution_options(waybill_reading=True) as connection:
-        digests = connection.execute(select(quarantine.c.digest).where(wanted).order_by(quarantine.c.digest)).scalars()
-        waiting = list(digests)
-    with checker(0) as hands:
-        _take(engine, (_kept(engine, batch) for batch in _batches(waiting)), hands, now, result)
+        query = select(quarantine.c.digest).where(wanted).order_by(quarantine.c.digest)
+        waiting = list(connection.execute(query).scalars())
+    with open_checker(0) as checker:
+        files = (_load_quarantined(engine, batch) for batch in _batches(waiting))
+        _import_batches(engine, files, checker, now, result)
 
 
-def _kept(engine: Engine, digests: list[str]) -> list[File]:
+def _load_quarantined(engine: Engine, digests: list[str]) -> list[ReportFile]:
     query = select(quarantine.c.name, quarantine.c.digest, quarantine.c.raw).where(quarantine.c.digest.in_(digests))
     with engine.connect().execution_options(waybill_reading=True) as connection:
-        return [File(row.name, row.raw, row.digest, claimed_key(row.raw)) for row in connection.execute(query)]
+        return [ReportFile(row.name, row.raw, row.digest, claimed_key(row.raw)) for row in connection.execute(query)]
 
 
 @dataclass(frozen=True)
-class _Begun:
+class _StartedBatch:
     """A batch whose signatures are being checked.
 
     Attributes:
-        speakers: Parallel to ``files``; None where no enrolled key is named.
-        parts: Results for the files that have a speaker and were not known.
+        keys: Parallel to ``files``; None where no enrolled key is named.
+        results: For the files at ``checked``: those that name a key and were not known.
     """
 
-    files: list[File]
-    speakers: list[ReportingKey | WaybillError | None]
-    parts: list[Future[list[Checked]]]
+    files: list[ReportFile]
+    keys: list[ReportingKey | WaybillError | None]
+    results: list[Future[list[CheckResult]]]
     checked: list[int]
 
 
-def _begin(engine: Engine, files: list[File], hands: Checker) -> _Begun:
+def _start_batch(engine: Engine, files: list[ReportFile], checker: SignatureChecker) -> _StartedBatch:
     with engine.connect().execution_options(waybill_reading=True) as connection:
-        known = known_digests(connection, [one.digest for one in files])
-        keys = find_reporting_keys(connection, [one for one in files if one.digest not in known])
-    speakers = [keys.get(one.keyid or "") for one in files]
+        known = known_reports(connection, [file.digest for file in files])
+        by_id = find_reporting_keys(connection, [file for file in files if file.digest not in known])
+    keys = [by_id.get(file.keyid) if file.keyid else None for file in files]
     jobs, checked = [], []
-    for i, (file, speaker) in enumerate(zip(files, speakers, strict=True)):
-        if isinstance(speaker, ReportingKey) and file.digest not in known:
-            jobs.append((file.raw, speaker.key, file.name))
+    for i, (file, key) in enumerate(zip(files, keys, strict=True)):
+        if isinstance(key, ReportingKey) and file.digest not in known:
+            jobs.append((file.raw, key.public, file.name))
             checked.append(i)
-    return _Begun(files=files, speakers=speakers, parts=hands.submit(jobs), checked=checked)
+    return _StartedBatch(files=files, keys=keys, results=checker.submit(jobs), checked=checked)
 
 
-def _finish(engine: Engine, begun: _Begun, shelf: ReleaseLibrary, now: datetime, result: Imported) -> frozenset[str]:
-    """Judge and write one batch; returns the keys that it made known."""
-    learned: frozenset[str] = frozenset()
-    checked = dict(zip(begun.checked, collect(begun.parts), strict=True))
-    good: list[Good] = []
-    refused: list[tuple[File, int, WaybillError]] = []
+def _write_batch(
+    engine: Engine, batch: _StartedBatch, library: ReleaseLibrary, now: datetime, result: ImportResult
+) -> frozenset[str]:
+    """Judge and write one batch in one transaction; return the keys that it made known."""
+    new_keys: frozenset[str] = frozenset()
+    checks = dict(zip(batch.checked, collect(batch.results), strict=True))
+    verified: list[VerifiedReport] = []
+    refused: list[tuple[ReportFile, int, WaybillError]] = []
     with engine.begin() as connection:
-        known = known_digests(connection, [one.digest for one in begun.files])
-        for i, (file, speaker) in enumerate(zip(begun.files, begun.speakers, strict=True)):
+        known = known_reports(connection, [file.digest for file in batch.files])
+        for i, (file, named_key) in enumerate(zip(batch.files, batch.keys, strict=True)):
             if file.digest in known:
                 note_replay(file, known[file.digest], result)
                 continue
             try:
-                found, signed = identify(file, speaker, checked.get(i))
-                learned |= learn_rotations(connection, found, now)
-                good.append((file, found, signed))
+                key, signed = identify(file, named_key, checks.get(i))
+                new_keys |= record_rotations(connection, key, now)
+                verified.append(VerifiedReport(file, key, signed))
             except WaybillError as error:
                 if error.finding == "site-unknown" and is_release_signature(file.raw):
                     result.add(FileResult(file.name, "skipped", "a signature of a release"))
                 else:
                     refused.append((file, len(file.raw), error))
-        good.sort(key=lambda one: (one[1].enrolment_id, one[2].report.chain.seq, one[0].name))
-        write_reports(connection, shelf, good, now, result)
-        put_aside(connection, refused, now, result)
-    return learned
+        verified.sort(key=lambda one: (one.key.enrolment_id, one.signed.report.chain.seq, one.file.name))
+        write_reports(connection, library, verified, now, result)
+        quarantine_files(connection, refused, now, result)
+    return new_keys
 
 
-def _files(paths: list[str], pool: Pool, result: Imported) -> Iterator[list[File]]:
-    """What is to be judged, in batches; what the pictures held comes last."""
+def _read_all(paths: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[list[ReportFile]]:
+    """Yield the report files in batches; those that pictures held come last."""
     for batch in _batches(paths):
         yield list(_read(batch, pool, result))
     if pool.left_out:
-        result.add(
-            FileResult(f"{pool.left_out} QR symbols", "unreadable", "more than one import takes in", "qr-too-many")
-        )
-    yield [one for carried in pool.reports() for one in _of_symbols(carried, result)]
+        name = f"{pool.left_out} QR symbols"
+        result.add(FileResult(name, "unreadable", "more than one import can hold", "qr-too-many"))
+    yield [file for carried in pool.reports() for file in _of_symbols(carried, result)]
 
 
-def _of_symbols(carried: Carried, result: Imported) -> Iterator[File]:
-    """A set that is not whole stays on its medium: pieces of it are nothing that could be kept and judged later."""
-    if isinstance(carried.found, bytes):
-        yield File(carried.name, carried.found, digest_of(carried.found), claimed_key(carried.found))
+def _of_symbols(carried: CarriedReport, result: ImportResult) -> Iterator[ReportFile]:
+    """An incomplete set stays on its medium: a part of it can neither be kept nor judged later."""
+    if isinstance(carried.content, bytes):
+        yield ReportFile(carried.name, carried.content, digest_of(carried.content), claimed_key(carried.content))
     else:
-        error = carried.found
-        result.add(FileResult(carried.name, "unreadable", error.problem, error.finding, error.remedy))
+        result.add(refused_result(carried.name, "unreadable", carried.content))
 
 
-def _of_text(raw: bytes, path: str) -> Iterator[File]:
+def _of_text(raw: bytes, path: str) -> Iterator[ReportFile]:
     for carried in from_armour(raw, path):
-        if isinstance(carried.found, bytes):
-            yield File(carried.name, carried.found, digest_of(carried.found), claimed_key(carried.found))
+        content = carried.content
+        if isinstance(content, bytes):
+            yield ReportFile(carried.name, content, digest_of(content), claimed_key(content))
         else:
-            yield File(carried.name, raw, digest_of(raw), None, carried.found)
+            yield ReportFile(carried.name, raw, digest_of(raw), None, content)
 
 
-def _look(raw: bytes, path: str, pool: Pool, result: Imported) -> None:
-    """Look at a picture for symbols of ours."""
+def _read_picture(raw: bytes, path: str, pool: SymbolPool, result: ImportResult) -> None:
     before = len(pool.symbols) + pool.left_out
     try:
-        problems = list(pool.add(read_symbols(raw, path), path))
+        errors = list(pool.add(read_symbols(raw, path), path))
     except WaybillError as error:
-        problems = [error]
-    _name(problems, path, result)
-    if not problems and len(pool.symbols) + pool.left_out == before:
+        errors = [error]
+    _add_unreadable(errors, path, result)
+    if not errors and len(pool.symbols) + pool.left_out == before:
         result.add(FileResult(path, "skipped", "a picture without a symbol of ours"))
 
 
-def _name(problems: list[WaybillError], path: str, result: Imported) -> None:
-    for error in problems:
-        result.add(FileResult(path, "unreadable", error.problem, error.finding, error.remedy))
+def _add_unreadable(errors: Iterable[WaybillError], path: str, result: ImportResult) -> None:
+    for error in errors:
+        result.add(refused_result(path, "unreadable", error))
 
 
 def _batches(paths: Iterable[str]) -> Iterator[list[str]]:
@@ -217,45 +227,46 @@ def _batches(paths: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _read(batch: list[str], pool: Pool, result: Imported) -> Iterator[File]:
+def _read(batch: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[ReportFile]:
     for path in batch:
         try:
             raw = read_start(path, MAX_REPORT + 1)
         except OSError as error:
-            result.add(FileResult(path, "unreadable", (error.strerror or str(error)).lower(), "file-unreadable"))
+            result.add(unreadable_result(path, error))
             continue
         claim = recognise(raw)
         if claim == "report":
-            yield File(path, raw, digest_of(raw), claimed_key(raw))
+            yield ReportFile(path, raw, digest_of(raw), claimed_key(raw))
         elif claim == "armour":
             yield from _of_text(raw, path)
         elif claim == "picture":
-            _look(raw, path, pool, result)
+            _read_picture(raw, path, pool, result)
         elif claim == "scanned":
-            _name(list(pool.add(scanned_texts(raw), path)), path, result)
+            _add_unreadable(pool.add(scanned_texts(raw), path), path, result)
         elif claim == "enrolment":
-            hint = f"compare its fingerprint with the customer: waybill fleet enroll {path}"
+            hint = f"waybill fleet enroll {shlex.quote(path)} --fingerprint 'WORDS FROM THE CUSTOMER'"
             result.add(FileResult(path, "skipped", "an enrolment", "enrolment-found", hint))
         elif claim == "other":
-            result.add(FileResult(path, "skipped", "a document that the ledger does not take"))
+            result.add(FileResult(path, "skipped", "a document that support does not import"))
         else:
             result.add(FileResult(path, "skipped", "not ours"))
 
 
-def _large(engine: Engine, entry: ScannedFile, now: datetime, result: Imported, pool: Pool) -> None:
-    """A file too long for a report: a picture, foreign, or a report that somebody lengthened."""
+def _read_large(engine: Engine, entry: ScannedFile, now: datetime, result: ImportResult, pool: SymbolPool) -> None:
+    """Read a file that is too long for a report; a report that somebody lengthened goes to quarantine."""
     try:
         raw = read_start(entry.path, MAX_REPORT)
         size = Path(entry.path).stat().st_size
-        if is_picture(raw) and size <= MAX_PICTURE:
-            _look(read_start(entry.path, MAX_PICTURE), entry.path, pool, result)
+        claim = recognise_large(raw)
+        if claim == "picture" and size <= MAX_PICTURE:
+            _read_picture(read_start(entry.path, MAX_PICTURE), entry.path, pool, result)
             return
     except OSError as error:
-        result.add(FileResult(entry.path, "unreadable", (error.strerror or str(error)).lower(), "file-unreadable"))
+        result.add(unreadable_result(entry.path, error))
         return
-    if not raw.startswith(b'{"dsseEnvelope"'):
+    if claim != "report":
         result.add(FileResult(entry.path, "skipped", "not ours"))
         return
-    long = MalformedError(f"{size} bytes, a report has at most {MAX_REPORT}", finding="report-too-long")
+    too_long = MalformedError(f"it has {size} bytes; a report has at most {MAX_REPORT}", finding="report-too-long")
     with engine.begin() as connection:
-        put_aside(connection, [(File(entry.path, raw, digest_of(raw), None), size, long)], now, result)
+        quarantine_files(connection, [(ReportFile(entry.path, raw, digest_of(raw), None), size, too_long)], now, result)

@@ -2,44 +2,43 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from fleet.intake.result import FileResult, Imported
+from fleet.intake.result import ImportResult, refused_result
 from fleet.ledger.tables import quarantine
 from manifests.words.errors import WaybillError
-from manifests.words.time import rfc3339
 
 
 @dataclass(frozen=True)
-class File:
-    """A report as a file. ``refused`` when its carrier did not hold one; ``raw`` is then the carrier's text."""
+class ReportFile:
+    """A report as a file. With ``error`` its carrier did not hold one; ``raw`` is then the carrier's text."""
 
     name: str
     raw: bytes
     digest: str
     keyid: str | None
-    refused: WaybillError | None = None
+    error: WaybillError | None = None
 
 
-def settle(connection: Connection, digests: list[str], now: datetime) -> None:
-    """What was refused once and is accepted now waits for nobody any more."""
+def settle_quarantine(connection: Connection, digests: list[str], now: datetime) -> None:
+    """Mark files that were refused before and are accepted now as settled."""
     here = quarantine.c.digest.in_(bindparam("digests", expanding=True)) & quarantine.c.settled_at.is_(None)
-    connection.execute(update(quarantine).where(here).values(settled_at=rfc3339(now)), {"digests": digests})
+    connection.execute(update(quarantine).where(here).values(settled_at=now), {"digests": digests})
 
 
-def put_aside(
-    connection: Connection, refused: list[tuple[File, int, WaybillError]], now: datetime, result: Imported
+def quarantine_files(
+    connection: Connection, refused: list[tuple[ReportFile, int, WaybillError]], now: datetime, result: ImportResult
 ) -> None:
+    """Write refused files, each with its size and error, to the ledger and to ``result``; known bytes only to it."""
     if not refused:
         return
     digests = sorted({file.digest for file, _, _ in refused})
     query = select(quarantine.c.digest).where(quarantine.c.digest.in_(bindparam("digests", expanding=True)))
     known = set(connection.execute(query, {"digests": digests}).scalars())
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for file, size, error in refused:
-        result.add(FileResult(file.name, "quarantined", error.problem, error.finding, error.remedy))
+        result.add(refused_result(file.name, "quarantined", error))
         if file.digest in known:
             continue
         known.add(file.digest)
@@ -52,7 +51,7 @@ def put_aside(
                 "finding": error.finding,
                 "problem": error.problem,
                 "keyid": file.keyid,
-                "seen_at": rfc3339(now),
+                "seen_at": now,
             }
         )
     if rows:

@@ -10,42 +10,44 @@ from content.bundle.bulk import open_bundle, read_blob
 from content.bundle.head import open_head
 from content.bundle.places import find_places
 from content.trust.head import VerifiedHead, verify_head
-from fleet.intake.quarantine import File, put_aside, settle
-from fleet.intake.result import FileResult, Imported
-from fleet.intake.scan import ScannedFile, read_start
+from fleet.intake.quarantine import ReportFile, quarantine_files, settle_quarantine
+from fleet.intake.result import FileResult, ImportResult, unreadable_result
+from fleet.intake.scan import read_start
 from fleet.ledger.tables import components, contracts, releases, roots
 from manifests.documents.contract import MAX_CONTRACT, parse_contract
+from manifests.documents.release import Release
 from manifests.documents.report import MAX_REPORT
 from manifests.documents.report_components import expected_components
 from manifests.trust.root import Pin
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UntrustedError, WaybillError
-from manifests.words.time import rfc3339
+from manifests.words.text import short_digest
+from manifests.words.time import parse_time
 
 
-def learn_bundle(engine: Engine, entry: ScannedFile, now: datetime) -> FileResult:
-    """Learn a release from the head of its bundle, and its telemetry contract from where that says it is."""
+def record_release(engine: Engine, path: str, now: datetime) -> FileResult:
+    """Record a release from the head of its bundle, and its telemetry contract from the bulk."""
     try:
-        raw = read_start(entry.path, MAX_REPORT)
-        size = Path(entry.path).stat().st_size
+        raw = read_start(path, MAX_REPORT)
+        size = Path(path).stat().st_size
     except OSError as error:
-        return FileResult(entry.path, "unreadable", (error.strerror or str(error)).lower(), "file-unreadable")
-    file = File(entry.path, raw, digest_of(raw), None)
+        return unreadable_result(path, error)
+    file = ReportFile(path, raw, digest_of(raw), None)
     with engine.begin() as connection:
         try:
-            verified = _verified(connection, Path(entry.path))
-            outcome = _learn(connection, verified, entry.path, now)
-            _learn_contract(connection, verified, Path(entry.path), now)
+            head = _verify(connection, Path(path))
+            file_result = _record(connection, head, path, now)
+            _record_contract(connection, head, Path(path), now)
         except WaybillError as error:
-            gathered = Imported()
-            put_aside(connection, [(file, size, error)], now, gathered)
-            return gathered.outcomes[0]
-        settle(connection, [file.digest], now)
-        return outcome
+            result = ImportResult()
+            quarantine_files(connection, [(file, size, error)], now, result)
+            return result.files[0]
+        settle_quarantine(connection, [file.digest], now)
+        return file_result
 
 
-def _verified(connection: Connection, path: Path) -> VerifiedHead:
-    """The head, judged from the newest root of the ledger that its chain passes through."""
+def _verify(connection: Connection, path: Path) -> VerifiedHead:
+    """Verify the head from the newest root of the ledger that its chain of roots contains."""
     head = open_head(path)
     known = connection.execute(select(roots.c.version, roots.c.digest).order_by(roots.c.version.desc())).all()
     for version, digest in known:
@@ -55,19 +57,50 @@ def _verified(connection: Connection, path: Path) -> VerifiedHead:
             if error.finding != "root-unknown":
                 raise
     raise UntrustedError(
-        "no root document in it is one that this fleet knows",
+        "the bundle carries no root document that is in the ledger",
         where=str(path),
         remedy="name the vendor's root once: waybill fleet import --root ROOT.json",
         finding="root-unknown",
     )
 
 
-def _learn(connection: Connection, head: VerifiedHead, name: str, now: datetime) -> FileResult:
+def _record(connection: Connection, head: VerifiedHead, name: str, now: datetime) -> FileResult:
+    """Write the release, its components and its roots; a known release changes only the roots.
+
+    Raises:
+        RefusedError: The ledger has another release under the same sequence.
+    """
     release = head.release
     shown = f"{release.product} {release.version}, {release.channel} {release.sequence}"
     if connection.execute(select(releases.c.digest).where(releases.c.digest == head.release_digest)).first():
-        _learn_roots(connection, head, now)
+        _record_roots(connection, head, now)
         return FileResult(name, "known", f"{shown}: already known", "release-known")
+    _check_sequence(connection, head, shown, name)
+    _record_roots(connection, head, now)
+    connection.execute(
+        insert(releases).values(
+            digest=head.release_digest,
+            vendor=head.chain.newest.vendor,
+            product=release.product,
+            version=release.version,
+            channel=release.channel,
+            epoch=release.epoch,
+            sequence=release.sequence,
+            issued_at=parse_time(release.issued_at),
+            contract=release.contract.digest,
+            practice=head.practice,
+            imported_at=now,
+            raw=head.head.release,
+        )
+    )
+    rows = _component_rows(release, head.release_digest)
+    if rows:
+        connection.execute(insert(components), rows)
+    return FileResult(name, "release", shown + (" (practice)" if head.practice else ""))
+
+
+def _check_sequence(connection: Connection, head: VerifiedHead, shown: str, name: str) -> None:
+    release = head.release
     same = (
         (releases.c.vendor == head.chain.newest.vendor)
         & (releases.c.product == release.product)
@@ -78,46 +111,30 @@ def _learn(connection: Connection, head: VerifiedHead, name: str, now: datetime)
     other = connection.execute(select(releases.c.digest).where(same)).scalar()
     if other is not None:
         raise RefusedError(
-            f"{shown} is {head.release_digest} here; the ledger knows {other} under the same sequence",
+            f"{shown} is {short_digest(head.release_digest)} in this bundle; "
+            f"the ledger has {short_digest(other)} under the same sequence",
             where=name,
-            remedy="a sequence is used once; find out who signed the second release",
+            remedy="ask the vendor who signed the second release; a sequence is used once",
             finding="sequence-reused",
         )
-    _learn_roots(connection, head, now)
-    connection.execute(
-        insert(releases).values(
-            digest=head.release_digest,
-            vendor=head.chain.newest.vendor,
-            product=release.product,
-            version=release.version,
-            channel=release.channel,
-            epoch=release.epoch,
-            sequence=release.sequence,
-            issued_at=release.issued_at,
-            contract=release.contract.digest,
-            practice=head.practice,
-            imported_at=rfc3339(now),
-            raw=head.head.release,
-        )
-    )
-    rows = [
+
+
+def _component_rows(release: Release, digest: str) -> list[dict[str, object]]:
+    return [
         {
-            "release": head.release_digest,
-            "kind": one.kind,
-            "name": one.name,
-            "step": one.step,
-            "digest": one.digest,
-            "wanted": one.wanted,
+            "release": digest,
+            "kind": part.kind,
+            "name": part.name,
+            "step": part.step,
+            "digest": part.digest,
+            "wanted": part.wanted,
         }
-        for one in expected_components(release)
+        for part in expected_components(release)
     ]
-    if rows:
-        connection.execute(insert(components), rows)
-    return FileResult(name, "release", shown + (" (practice)" if head.practice else ""))
 
 
-def _learn_contract(connection: Connection, head: VerifiedHead, path: Path, now: datetime) -> None:
-    """The telemetry contract out of the bulk, once; a bundle that lacks it or is damaged there teaches the rest."""
+def _record_contract(connection: Connection, head: VerifiedHead, path: Path, now: datetime) -> None:
+    """Write the telemetry contract from the bulk, once; if it is missing or damaged there, the release still counts."""
     blob = head.release.contract
     if connection.execute(select(contracts.c.digest).where(contracts.c.digest == blob.digest)).first():
         return
@@ -126,7 +143,7 @@ def _learn_contract(connection: Connection, head: VerifiedHead, path: Path, now:
     descriptor = open_bundle(path)
     try:
         bulk = find_places(descriptor, head.release, str(path))
-        place = next((one for one in bulk.present if one.blob.digest == blob.digest), None)
+        place = next((place for place in bulk.present if place.blob.digest == blob.digest), None)
         raw = None if place is None else read_blob(descriptor, place, MAX_CONTRACT)
         if raw is not None:
             parse_contract(raw)
@@ -135,17 +152,18 @@ def _learn_contract(connection: Connection, head: VerifiedHead, path: Path, now:
     finally:
         os.close(descriptor)
     if raw is not None:
-        connection.execute(insert(contracts).values(digest=blob.digest, imported_at=rfc3339(now), raw=raw))
+        connection.execute(insert(contracts).values(digest=blob.digest, imported_at=now, raw=raw))
 
 
-def _learn_roots(connection: Connection, head: VerifiedHead, now: datetime) -> None:
+def _record_roots(connection: Connection, head: VerifiedHead, now: datetime) -> None:
     known = {row.digest: row for row in connection.execute(select(roots.c.digest, roots.c.vendor, roots.c.raw))}
-    for one in head.chain.roots:
-        said = {"vendor": one.root.vendor, "practice": one.root.practice, "raw": one.raw}
-        found = known.get(one.fingerprint)
-        if found is None:
-            row = {"digest": one.fingerprint, "version": one.root.version, "pinned": False, "added_at": rfc3339(now)}
-            connection.execute(insert(roots).values({**row, **said}))
-        elif found.vendor is None or found.raw is None:
-            # Pinned by an enrolment, which knows only version and digest.
-            connection.execute(update(roots).where(roots.c.digest == one.fingerprint).values(said))
+    for signed in head.chain.roots:
+        root = signed.root
+        content = {"vendor": root.vendor, "practice": root.practice, "raw": signed.raw}
+        row = known.get(signed.fingerprint)
+        if row is None:
+            position = {"digest": signed.fingerprint, "version": root.version, "pinned": False, "added_at": now}
+            connection.execute(insert(roots).values({**position, **content}))
+        elif row.vendor is None or row.raw is None:
+            # Pinned by an enrolment, which has only version and digest.
+            connection.execute(update(roots).where(roots.c.digest == signed.fingerprint).values(content))

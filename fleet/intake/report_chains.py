@@ -1,16 +1,16 @@
 """Read the chains of reports that a batch touches from the ledger, judge new reports, and write them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import BindParameter, Connection, bindparam, func, insert, select, tuple_, update
 
 from fleet.intake.equivocation import ReleaseClaims
-from fleet.intake.quarantine import File, settle
+from fleet.intake.quarantine import ReportFile, settle_quarantine
 from fleet.intake.reporting_keys import ReportingKey
-from fleet.intake.result import FileResult, Imported, SiteNews
-from fleet.intake.telephone import judge_spoken, load_spoken
+from fleet.intake.result import FileResult, ImportResult, SiteResult
+from fleet.intake.telephone import judge_claims, load_claims
 from fleet.ledger.tables import (
     components,
     consignments,
@@ -25,8 +25,8 @@ from fleet.ledger.tables import (
     standings,
 )
 from fleet.rules.report_rules import count_running, is_as_released, judge
-from fleet.rules.values import KnownRelease, Library, ReportChain, claims
-from manifests.documents.consignment import peek_consignment
+from fleet.rules.values import KnownRelease, Library, ReportChain, ReportFinding, named_positions
+from manifests.documents.consignment import Consignment, peek_consignment
 from manifests.documents.contract import parse_contract
 from manifests.documents.release_reader import parse_release
 from manifests.documents.report import Report, ReportStatement
@@ -36,19 +36,39 @@ from manifests.trust.envelope import SigstoreBundle
 from manifests.trust.keys import decode_base64
 from manifests.words.canonical import decode
 from manifests.words.digest import digest_of
-from manifests.words.time import rfc3339
+from manifests.words.time import parse_time
 
-ReportRow = dict[str, Any]
-# Values in one question; a database has a bound for them.
+Row = dict[str, object]
+ComponentKey = tuple[str, str, str]
+# Values in one query; databases limit them.
 MAX_ASKED = 4000
-# So many of a site's newest consignments are looked into for an authorisation.
+# How many of a site's newest consignments are searched for an authorisation.
 MAX_CARRIERS = 256
 
 
-Good = tuple[File, ReportingKey, SignedReport]
+@dataclass(frozen=True)
+class VerifiedReport:
+    """A report whose signature holds, with its file and the key that signed it."""
+
+    file: ReportFile
+    key: ReportingKey
+    signed: SignedReport
 
 
-def known_digests(connection: Connection, digests: list[str]) -> dict[str, tuple[str, int, str]]:
+@dataclass
+class _Standing:
+    """A row of ``standings``."""
+
+    enrolment_id: int
+    report: str | None
+    newest_seq: int
+    places_held: int
+    forked_at: int | None
+    alarms: int
+
+
+def known_reports(connection: Connection, digests: list[str]) -> dict[str, tuple[str, int, datetime]]:
+    """Return site, number and time of arrival of those of ``digests`` that the ledger has."""
     query = (
         select(reports.c.digest, sites.c.site, reports.c.seq, reports.c.received_at)
         .join(enrolments, reports.c.enrolment_id == enrolments.c.id)
@@ -58,116 +78,136 @@ def known_digests(connection: Connection, digests: list[str]) -> dict[str, tuple
     return {row.digest: (row.site, row.seq, row.received_at) for row in connection.execute(query, {"digests": digests})}
 
 
-def note_replay(file: File, known: tuple[str, int, str], result: Imported) -> None:
+def note_replay(file: ReportFile, known: tuple[str, int, datetime], result: ImportResult) -> None:
     site, seq, at = known
-    result.sites.setdefault(site, SiteNews()).known += 1
-    result.add(FileResult(file.name, "known", f"{site}: report {seq} came before, at {at}", "report-replayed"))
+    result.sites.setdefault(site, SiteResult()).known += 1
+    text = f"{site}: report {seq} was imported before, on {at:%Y-%m-%d}"
+    result.add(FileResult(file.name, "known", text, "report-replayed"))
 
 
 class ReleaseLibrary:
-    """What the vendor made, read from the ledger once for a whole import; components only of what is named."""
+    """The vendor's releases, read from the ledger once for an import; components only of those that are named."""
 
     def __init__(self) -> None:
-        self.unknown = ReleaseClaims(stored_report)
+        self.claims = ReleaseClaims(stored_report)
         self._library: Library | None = None
-        self._parts: dict[str, dict[tuple[str, str, str], Expected]] = {}
+        self._components: dict[str, dict[ComponentKey, Expected]] = {}
 
-    def library(self, connection: Connection, named: set[str]) -> Library:
-        missing = sorted(named - set(self._parts))
+    def read(self, connection: Connection, named: set[str]) -> Library:
+        missing = sorted(named - set(self._components))
         if self._library is not None and not missing:
             return self._library
-        self._parts |= {digest: {} for digest in missing}
+        self._components |= {digest: {} for digest in missing}
         for row in connection.execute(select(components).where(components.c.release.in_(missing))):
-            one = Expected(row.kind, row.name, row.step, row.digest, row.wanted)
-            self._parts[row.release][(row.kind, row.name, row.step)] = one
-        self._library = _library(connection, self._parts)
+            expected = Expected(row.kind, row.name, row.step, row.digest, row.wanted)
+            self._components[row.release][(row.kind, row.name, row.step)] = expected
+        self._library = _read_library(connection, self._components)
         return self._library
 
 
+@dataclass
+class _Written:
+    """Rows of one batch, written together at its end."""
+
+    at: datetime
+    reports: list[Row] = field(default_factory=list)
+    positions: list[Row] = field(default_factory=list)
+    findings: list[Row] = field(default_factory=list)
+    imported: dict[str, tuple[str, int, datetime]] = field(default_factory=dict)
+
+
 def write_reports(
-    connection: Connection, shelf: ReleaseLibrary, good: list[Good], now: datetime, result: Imported
+    connection: Connection,
+    library: ReleaseLibrary,
+    verified: list[VerifiedReport],
+    now: datetime,
+    result: ImportResult,
 ) -> None:
-    """Judge reports whose signatures have held, and write them with all that follows from them."""
-    if not good:
+    """Judge verified reports and write them with their findings; the caller's transaction holds all of it.
+
+    Args:
+        verified: Sorted by enrolment, then by number.
+    """
+    if not verified:
         return
-    lines, standing = _lines(connection, good)
-    library = shelf.library(
-        connection, {one.report.install.release.digest for _, _, one in good if one.report.install.release}
-    )
-    rows: list[ReportRow] = []
-    places: list[ReportRow] = []
-    noted: list[ReportRow] = []
-    taken: dict[str, tuple[str, int, str]] = {}
-    told = load_spoken(connection, sorted(lines))
-    at = rfc3339(now)
-    for file, speaker, signed in good:
-        if file.digest in taken:
-            note_replay(file, taken[file.digest], result)
+    chains, rows = _read_chains(connection, verified)
+    named = {one.signed.report.install.release.digest for one in verified if one.signed.report.install.release}
+    known = library.read(connection, named)
+    claims = load_claims(connection, sorted(chains))
+    written = _Written(now)
+    for entry in verified:
+        digest, seq = entry.file.digest, entry.signed.report.chain.seq
+        if digest in written.imported:
+            note_replay(entry.file, written.imported[digest], result)
             continue
-        taken[file.digest] = (speaker.site, signed.report.chain.seq, at)
-        line, stands = lines[speaker.enrolment_id], standing[speaker.enrolment_id]
-        seq = signed.report.chain.seq
-        said = judge_spoken(told.get((speaker.enrolment_id, seq), set()), seq, signed.digest)
-        faces = shelf.unknown.judge(connection, signed.report, library)
-        found = (*judge(signed, line, library, now), *(one for one in (said, faces) if one))
-        aside = line.set_aside_from(signed) is not None
-        stands["places_held"] += not aside and seq not in line.held
-        places += [
-            {"enrolment_id": speaker.enrolment_id, "seq": s, "digest": d, "refused": refused}
-            for s, d, refused in line.add(signed)
-        ]
-        not_before = line.challenges.get(signed.report.chain.challenge or "")
-        rows.append(_row(file, speaker, signed, library, at, not_before, aside=aside))
-        alarms = [one for one in found if one.alarm]
-        noted += [
-            {
-                "enrolment_id": speaker.enrolment_id,
-                "report": signed.digest,
-                "finding": one.finding,
-                "alarm": True,
-                "text": one.text,
-                "found_at": at,
-            }
-            for one in alarms
-        ]
-        stands["alarms"] += len(alarms)
-        if seq > stands["newest_seq"] and not aside:
-            stands.update(newest_seq=seq, report=signed.digest)
-        forks = [one for one in (line.forked_at, stands["forked_at"]) if one is not None]
-        stands["forked_at"] = min(forks, default=None)
-        news = result.sites.setdefault(speaker.site, SiteNews())
-        news.new.append(seq)
-        news.findings += [(seq, one) for one in found]
+        written.imported[digest] = (entry.key.site, seq, now)
+        enrolment_id = entry.key.enrolment_id
+        others = (
+            judge_claims(claims.get((enrolment_id, seq), set()), seq, entry.signed.digest),
+            library.claims.judge(connection, entry.signed.report, known),
+        )
+        chain = chains[enrolment_id]
+        judged = (*judge(entry.signed, chain, known, now), *(finding for finding in others if finding))
+        _add_report(entry, chain, rows[enrolment_id], judged, written, known)
+        site_result = result.sites.setdefault(entry.key.site, SiteResult())
+        site_result.new.append(seq)
+        site_result.findings += [(seq, finding) for finding in judged]
         result.counts["report"] = result.counts.get("report", 0) + 1
-    connection.execute(insert(reports), rows)
-    if places:
-        connection.execute(insert(positions), places)
-    if noted:
-        connection.execute(insert(findings), noted)
-    _update_standings(connection, standing)
-    settle(connection, sorted(taken), now)
+    for table, new in ((reports, written.reports), (positions, written.positions), (findings, written.findings)):
+        if new:
+            connection.execute(insert(table), new)
+    _update_standings(connection, rows)
+    settle_quarantine(connection, sorted(written.imported), now)
 
 
-def _row(
-    file: File,
-    speaker: ReportingKey,
-    signed: SignedReport,
+def _add_report(
+    entry: VerifiedReport,
+    chain: ReportChain,
+    standing: _Standing,
+    judged: tuple[ReportFinding, ...],
+    written: _Written,
     library: Library,
-    at: str,
-    not_before: str | None,
-    *,
-    aside: bool,
-) -> ReportRow:
-    report = signed.report
+) -> None:
+    """Add one judged report to its chain, its standing, and the rows to write."""
+    seq, enrolment_id = entry.signed.report.chain.seq, entry.key.enrolment_id
+    set_aside = chain.set_aside_from(entry.signed) is not None
+    # A report that is set aside is kept, but neither fills its number nor becomes the newest.
+    standing.places_held += not set_aside and seq not in chain.held
+    written.positions += [
+        {"enrolment_id": enrolment_id, "seq": number, "digest": digest, "refused": refused}
+        for number, digest, refused in chain.add(entry.signed)
+    ]
+    row = _report_row(entry, chain, library)
+    written.reports.append(row | {"received_at": written.at, "refused": set_aside})
+    alarms = [finding for finding in judged if finding.alarm]
+    written.findings += [
+        {
+            "enrolment_id": enrolment_id,
+            "report": entry.signed.digest,
+            "finding": finding.finding,
+            "alarm": True,
+            "text": finding.text,
+            "found_at": written.at,
+        }
+        for finding in alarms
+    ]
+    standing.alarms += len(alarms)
+    if seq > standing.newest_seq and not set_aside:
+        standing.newest_seq, standing.report = seq, entry.signed.digest
+    forks = [number for number in (chain.forked_at, standing.forked_at) if number is not None]
+    standing.forked_at = min(forks, default=None)
+
+
+def _report_row(entry: VerifiedReport, chain: ReportChain, library: Library) -> Row:
+    report = entry.signed.report
     installed = report.install.release
     running, parts = count_running(report)
     return {
-        "digest": signed.digest,
-        "enrolment_id": speaker.enrolment_id,
+        "digest": entry.signed.digest,
+        "enrolment_id": entry.key.enrolment_id,
         "seq": report.chain.seq,
         "previous": report.chain.previous,
-        "made_at": report.chain.made_at,
-        "received_at": at,
+        "made_at": parse_time(report.chain.made_at),
         "release": installed.digest if installed else None,
         "version": installed.version if installed else None,
         "channel": report.trust.channel,
@@ -177,26 +217,26 @@ def _row(
         "config_version": report.config.schema_version,
         "root_version": report.trust.root.version,
         "verifier": report.verifier.version,
-        "raw": file.raw,
-        "not_before": not_before,
+        "raw": entry.file.raw,
+        "not_before": chain.challenges.get(report.chain.challenge or ""),
         "challenge": report.chain.challenge,
-        "refused": aside,
         "as_released": is_as_released(report, library),
     }
 
 
-def _update_standings(connection: Connection, standing: Mapping[int, ReportRow]) -> None:
-    values: dict[str, Any] = {
-        name: bindparam(f"to_{name}") for name in ("report", "newest_seq", "places_held", "forked_at", "alarms")
-    }
+def _update_standings(connection: Connection, rows: Mapping[int, _Standing]) -> None:
+    names = ("report", "newest_seq", "places_held", "forked_at", "alarms")
+    values: dict[str, BindParameter[object]] = {name: bindparam(f"to_{name}") for name in names}
     changed = [
-        {"at": enrolment_id, **{f"to_{name}": row[name] for name in values}} for enrolment_id, row in standing.items()
+        {"at": enrolment_id, **{f"to_{name}": getattr(row, name) for name in names}}
+        for enrolment_id, row in rows.items()
     ]
-    connection.execute(update(standings).where(standings.c.enrolment_id == bindparam("at")).values(values), changed)
+    statement = update(standings).where(standings.c.enrolment_id == bindparam("at"))
+    connection.execute(statement.values(**values), changed)
 
 
 class _Bodies(dict[int, Report]):
-    """Reports of one line by place, read from the ledger when a rule asks for one."""
+    """Reports of one enrolment by number, read from the ledger when a rule needs one."""
 
     def __init__(self, connection: Connection, enrolment_id: int) -> None:
         super().__init__()
@@ -211,38 +251,42 @@ class _Bodies(dict[int, Report]):
 
 
 def stored_report(raw: bytes) -> Report:
-    """A report of the ledger, whose signature was verified when it came in."""
+    """Read a report of the ledger; its signature was verified when it was imported."""
     payload = decode_base64(decode(raw, SigstoreBundle, "report").envelope.payload, "report")
     return decode(payload, ReportStatement, "report").predicate
 
 
-def _lines(connection: Connection, good: list[Good]) -> tuple[dict[int, ReportChain], dict[int, ReportRow]]:
-    """The part of each site's line that this batch touches, and where the line stands."""
+def _read_chains(
+    connection: Connection, verified: list[VerifiedReport]
+) -> tuple[dict[int, ReportChain], dict[int, _Standing]]:
+    """Read the part of each enrolment's chain that this batch touches, and its standing."""
     touched: dict[int, set[int]] = {}
     lowest: dict[int, int] = {}
-    speakers: dict[int, ReportingKey] = {}
-    for _, speaker, signed in good:
-        # The one that knows most: a rotation that this batch brings counts for all of it.
-        if len(speaker.held) > len(speakers[speaker.enrolment_id].held if speaker.enrolment_id in speakers else ()):
-            speakers[speaker.enrolment_id] = speaker
-        lowest.setdefault(speaker.enrolment_id, signed.report.chain.seq)  # `good` is sorted by number
-        touched.setdefault(speaker.enrolment_id, set()).update(seq for seq, _ in claims(signed))
-    ids = sorted(speakers)
+    keys: dict[int, ReportingKey] = {}
+    for entry in verified:
+        enrolment_id = entry.key.enrolment_id
+        # The key with the most rotations: one that this batch brings counts for the whole batch.
+        if enrolment_id not in keys or len(entry.key.spans) > len(keys[enrolment_id].spans):
+            keys[enrolment_id] = entry.key
+        lowest.setdefault(enrolment_id, entry.signed.report.chain.seq)  # `verified` is sorted by number
+        touched.setdefault(enrolment_id, set()).update(seq for seq, _ in named_positions(entry.signed))
+    ids = sorted(keys)
     query = select(standings, reports.c.raw).outerjoin(reports, standings.c.report == reports.c.digest)
     query = query.where(standings.c.enrolment_id.in_(bindparam("ids", expanding=True)))
-    standing: dict[int, ReportRow] = {}
-    newest: dict[int, bytes | None] = {}
-    # Two importers on one PostgreSQL must not both read a standing and then both write it.
-    for row in connection.execute(query.with_for_update(of=standings), {"ids": ids}).mappings():
-        standing[row["enrolment_id"]] = {name.name: row[name.name] for name in standings.columns}
-        newest[row["enrolment_id"]] = row["raw"]
-    lines = {one: _line(connection, speakers[one], lowest[one], standing[one], newest[one]) for one in ids}
-    _load_places(connection, touched, lines)
-    _load_acknowledged(connection, good, lines)
-    _load_challenges(connection, lines)
-    _load_asked(connection, good, lines)
-    _load_authorised(connection, good, lines)
-    return lines, standing
+    rows: dict[int, _Standing] = {}
+    chains: dict[int, ReportChain] = {}
+    # FOR UPDATE: two importers on one PostgreSQL must not both read a standing and then both write it.
+    for row in connection.execute(query.with_for_update(of=standings), {"ids": ids}).mappings().all():
+        standing = _Standing(**{column.name: row[column.name] for column in standings.columns})
+        rows[standing.enrolment_id] = standing
+        key = keys[standing.enrolment_id]
+        chains[standing.enrolment_id] = _read_chain(connection, key, lowest[key.enrolment_id], standing, row["raw"])
+    _load_positions(connection, touched, chains)
+    _load_acknowledged(connection, verified, chains)
+    _load_challenges(connection, chains)
+    _load_requested(connection, verified, chains)
+    _load_authorised(connection, verified, chains)
+    return chains, rows
 
 
 _HELD = (
@@ -262,130 +306,129 @@ _HELD = (
 )
 
 
-def _line(
-    connection: Connection, speaker: ReportingKey, lowest: int, standing: ReportRow, newest: bytes | None
+def _read_chain(
+    connection: Connection, key: ReportingKey, lowest: int, standing: _Standing, newest: bytes | None
 ) -> ReportChain:
-    bodies = _Bodies(connection, speaker.enrolment_id)
-    held = [standing["newest_seq"]] if newest is not None else []
-    if newest is not None and lowest <= standing["newest_seq"]:
-        held = sorted(connection.execute(_HELD, {"one": speaker.enrolment_id, "low": lowest}).scalars())
+    bodies = _Bodies(connection, key.enrolment_id)
+    held: list[int] = []
     if newest is not None:
-        bodies[standing["newest_seq"]] = stored_report(newest)
+        held = [standing.newest_seq]
+        if lowest <= standing.newest_seq:
+            held = sorted(connection.execute(_HELD, {"one": key.enrolment_id, "low": lowest}).scalars())
+        bodies[standing.newest_seq] = stored_report(newest)
     return ReportChain(
-        site=speaker.site,
-        key_epoch=speaker.key_epoch,
-        enrolment=speaker.enrolment,
-        places={},
+        site=key.site,
+        key_epoch=key.key_epoch,
+        enrolment=key.enrolment,
+        known={},
         held=held,
         bodies=bodies,
         held_digests=set(),
-        spans={one.key_epoch: (one.after, one.until) for one in speaker.held},
-        standing=speaker.standing,
-        closed_at=speaker.closed_at,
+        spans={span.key_epoch: (span.after, span.until) for span in key.spans},
+        standing=key.standing,
+        closed_at=key.closed_at,
     )
 
 
-def _load_places(connection: Connection, touched: Mapping[int, set[int]], lines: Mapping[int, ReportChain]) -> None:
-    """What is known to stand at the places that this batch speaks of; one question for all sites."""
-    pairs = sorted((one, seq) for one, seqs in touched.items() for seq in seqs)
+def _load_positions(connection: Connection, touched: Mapping[int, set[int]], chains: Mapping[int, ReportChain]) -> None:
+    """Read the known digests at the numbers that this batch names; one query for all enrolments."""
+    pairs = sorted((enrolment_id, seq) for enrolment_id, seqs in touched.items() for seq in seqs)
     columns = (positions.c.enrolment_id, positions.c.seq, positions.c.digest, positions.c.refused)
     here = tuple_(positions.c.enrolment_id, positions.c.seq)
     for at in range(0, len(pairs), MAX_ASKED):
-        for one, seq, digest, refused in connection.execute(
-            select(*columns).where(here.in_(pairs[at : at + MAX_ASKED]))
-        ):
-            line = lines[one]
-            (line.refused if refused else line.places).setdefault(seq, set()).add(digest)
+        query = select(*columns).where(here.in_(pairs[at : at + MAX_ASKED]))
+        for enrolment_id, seq, digest, refused in connection.execute(query):
+            chain = chains[enrolment_id]
+            (chain.refused if refused else chain.known).setdefault(seq, set()).add(digest)
 
 
-def _load_acknowledged(connection: Connection, good: list[Good], lines: Mapping[int, ReportChain]) -> None:
-    """Of the acknowledgements that this batch holds: which reports are here, and which were really acknowledged."""
-    said = sorted({one.report.chain.acknowledged.digest for _, _, one in good if one.report.chain.acknowledged})
-    for at in range(0, len(said), MAX_ASKED):
-        part = said[at : at + MAX_ASKED]
+def _load_acknowledged(
+    connection: Connection, verified: list[VerifiedReport], chains: Mapping[int, ReportChain]
+) -> None:
+    """Of the acknowledgements in this batch: which reports are here, and which were really acknowledged."""
+    claimed = {one.signed.report.chain.acknowledged for one in verified}
+    digests = sorted({acknowledged.digest for acknowledged in claimed if acknowledged})
+    for at in range(0, len(digests), MAX_ASKED):
+        part = digests[at : at + MAX_ASKED]
         query = select(reports.c.enrolment_id, reports.c.digest).where(reports.c.digest.in_(part))
         for enrolment_id, digest in connection.execute(query):
-            if enrolment_id in lines:
-                lines[enrolment_id].held_digests.add(digest)
-        given = (
+            if enrolment_id in chains:
+                chains[enrolment_id].held_digests.add(digest)
+        sent = (
             select(enrolments.c.id, consignments.c.acknowledged)
             .join(consignments, consignments.c.site_id == enrolments.c.site_id)
-            .where(enrolments.c.id.in_(sorted(lines)) & consignments.c.acknowledged.in_(part))
+            .where(enrolments.c.id.in_(sorted(chains)) & consignments.c.acknowledged.in_(part))
         )
-        for enrolment_id, digest in connection.execute(given):
-            lines[enrolment_id].acknowledged.add(digest)
+        for enrolment_id, digest in connection.execute(sent):
+            chains[enrolment_id].acknowledged.add(digest)
 
 
-def _load_challenges(connection: Connection, lines: Mapping[int, ReportChain]) -> None:
-    """When each challenge for these sites was made, by the digest that a report echoes."""
+def _load_challenges(connection: Connection, chains: Mapping[int, ReportChain]) -> None:
+    """Read when each challenge for these sites was made, by the digest that a report echoes."""
     query = (
         select(enrolments.c.id, consignments.c.challenge, consignments.c.issued_at)
         .join(consignments, consignments.c.site_id == enrolments.c.site_id)
         .where(enrolments.c.id.in_(bindparam("ids", expanding=True)))
     )
-    for enrolment_id, challenge, issued_at in connection.execute(query, {"ids": sorted(lines)}):
-        lines[enrolment_id].challenges[challenge] = issued_at
+    for enrolment_id, challenge, issued_at in connection.execute(query, {"ids": sorted(chains)}):
+        chains[enrolment_id].challenges[challenge] = issued_at
 
 
-def _load_asked(connection: Connection, good: list[Good], lines: Mapping[int, ReportChain]) -> None:
-    """The requests that the answers of this batch are to."""
-    wanted = {(speaker.enrolment_id, one.consignment) for _, speaker, signed in good for one in signed.report.requests}
-    for enrolment_id in sorted({one for one, _ in wanted}):
-        numbers = sorted(number for one, number in wanted if one == enrolment_id)
-        query = (
-            select(consignments.c.number, consignments.c.raw)
-            .join(enrolments, enrolments.c.site_id == consignments.c.site_id)
-            .where((enrolments.c.id == enrolment_id) & consignments.c.number.in_(numbers[:MAX_ASKED]))
-        )
-        for number, raw in connection.execute(query):
-            for request in peek_consignment(raw, f"consignment {number}").requests:
-                lines[enrolment_id].asked[number, request.request] = request.handler
+def _sent_consignments(
+    connection: Connection, enrolment_id: int, numbers: list[int] | None = None
+) -> Iterator[tuple[int, Consignment]]:
+    """Number and content of a site's consignments, newest first; those of ``numbers``, else the newest few."""
+    query = (
+        select(consignments.c.number, consignments.c.raw)
+        .join(enrolments, enrolments.c.site_id == consignments.c.site_id)
+        .where(enrolments.c.id == enrolment_id)
+        .order_by(consignments.c.number.desc())
+    )
+    query = query.limit(MAX_CARRIERS) if numbers is None else query.where(consignments.c.number.in_(numbers))
+    for number, raw in connection.execute(query):
+        yield number, peek_consignment(raw, f"consignment {number}")
 
 
-def _load_authorised(connection: Connection, good: list[Good], lines: Mapping[int, ReportChain]) -> None:
-    """Who may have allowed the ways below the floor that this batch tells of first."""
+def _load_requested(connection: Connection, verified: list[VerifiedReport], chains: Mapping[int, ReportChain]) -> None:
+    """Read the requests that the answers in this batch name."""
+    wanted: dict[int, set[int]] = {}
+    for entry in verified:
+        for answer in entry.signed.report.requests:
+            wanted.setdefault(entry.key.enrolment_id, set()).add(answer.consignment)
+    for enrolment_id, numbers in wanted.items():
+        for number, consignment in _sent_consignments(connection, enrolment_id, sorted(numbers)[:MAX_ASKED]):
+            for request in consignment.requests:
+                chains[enrolment_id].requested[number, request.request] = request.handler
+
+
+def _load_authorised(connection: Connection, verified: list[VerifiedReport], chains: Mapping[int, ReportChain]) -> None:
+    """Read the authorisations that may have allowed the new rollbacks below the floor in this batch."""
     left: dict[int, set[str]] = {}
-    for _, speaker, signed in good:
-        told = [one for one in signed.report.rollbacks if one.authorisation]
-        if not told:
+    for entry in verified:
+        report = entry.signed.report
+        rollbacks = [rollback for rollback in report.rollbacks if rollback.authorisation]
+        if not rollbacks:
             continue
-        before = lines[speaker.enrolment_id].before(signed.report.chain.seq)
+        before = chains[entry.key.enrolment_id].before(report.chain.seq)
         known = set(before.rollbacks) if before else set()
-        if new := {one.left for one in told if one not in known}:
-            left.setdefault(speaker.enrolment_id, set()).update(new)
+        if new := {rollback.left for rollback in rollbacks if rollback not in known}:
+            left.setdefault(entry.key.enrolment_id, set()).update(new)
     for enrolment_id, digests in left.items():
-        line = lines[enrolment_id]
-        query = (
-            select(consignments.c.number, consignments.c.raw)
-            .join(enrolments, enrolments.c.site_id == consignments.c.site_id)
-            .where(enrolments.c.id == enrolment_id)
-            .order_by(consignments.c.number.desc())
-            .limit(MAX_CARRIERS)
-        )
-        for number, raw in connection.execute(query):
-            for envelope in peek_consignment(raw, f"consignment {number}").authorisations:
-                line.authorised[digest_of(envelope.payload_bytes)] = number
-        for raw in connection.execute(
-            select(releases.c.raw).where(releases.c.digest.in_(sorted(digests)[:MAX_CARRIERS]))
-        ).scalars():
+        chain = chains[enrolment_id]
+        for number, consignment in _sent_consignments(connection, enrolment_id):
+            for envelope in consignment.authorisations:
+                chain.authorised[digest_of(envelope.payload_bytes)] = number
+        query = select(releases.c.raw).where(releases.c.digest.in_(sorted(digests)[:MAX_CARRIERS]))
+        for raw in connection.execute(query).scalars():
             if parse_release(raw).authorisations:
-                line.sealing.add(digest_of(raw))
+                chain.authorising.add(digest_of(raw))
 
 
-def _library(connection: Connection, parts: Mapping[str, Mapping[tuple[str, str, str], Expected]]) -> Library:
-    columns = [one for one in releases.columns if one.name != "raw"]
+def _read_library(connection: Connection, parts: Mapping[str, Mapping[ComponentKey, Expected]]) -> Library:
+    names = ("digest", "product", "version", "channel", "epoch", "sequence", "contract")
     known = {
-        row.digest: KnownRelease(
-            digest=row.digest,
-            product=row.product,
-            version=row.version,
-            channel=row.channel,
-            epoch=row.epoch,
-            sequence=row.sequence,
-            contract=row.contract,
-            components=parts.get(row.digest, {}),
-        )
-        for row in connection.execute(select(*columns))
+        row.digest: KnownRelease(**row._mapping, components=parts.get(row.digest, {}))
+        for row in connection.execute(select(*(releases.c[name] for name in names)))
     }
     versions: dict[int, set[str]] = {}
     for version, digest in connection.execute(select(roots.c.version, roots.c.digest)):
@@ -396,6 +439,6 @@ def _library(connection: Connection, parts: Mapping[str, Mapping[tuple[str, str,
     }
     return Library(
         releases=known,
-        roots={version: frozenset(found) for version, found in versions.items()},
+        roots={version: frozenset(digests) for version, digests in versions.items()},
         optional=optional,
     )

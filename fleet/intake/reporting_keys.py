@@ -1,26 +1,27 @@
 """Which key may sign for a site: the enrolled one, and those that followed it by signed rotations."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import BindParameter, Connection, bindparam, insert, select
 
-from fleet.intake.quarantine import File
-from fleet.intake.signature_pool import Checked
+from fleet.intake.quarantine import ReportFile
+from fleet.intake.signature_pool import CheckResult
 from fleet.ledger.tables import closures, enrolments, keys, sites
 from manifests.documents.enrolment import verify_enrolment
 from manifests.documents.report_reader import SignedReport
 from manifests.trust.keys import PublicKey
-from manifests.trust.rotation import SignedRotation, claimed_succession, follow
+from manifests.trust.rotation import Rotation, SignedRotation, claimed_succession, follow
 from manifests.words.canonical import decode, encode
 from manifests.words.errors import MalformedError, RefusedError, UntrustedError, WaybillError
-from manifests.words.time import rfc3339
+from manifests.words.text import short_digest
+from manifests.words.time import parse_time
 
 
 @dataclass(frozen=True)
 class KeySpan:
-    """One key of a line, and the numbers that it may sign: above ``after``, up to ``until``."""
+    """A key, and the numbers of the reports that it may sign: above ``after``, up to ``until``."""
 
     key: PublicKey
     key_epoch: int
@@ -30,13 +31,13 @@ class KeySpan:
 
 @dataclass(frozen=True)
 class ReportingKey:
-    """A key that speaks for a site.
+    """A key that may sign for a site.
 
     Attributes:
         enrolment: Digest of the enrolment's file.
-        standing: Of its line: ``current``, ``pending``, ``refused`` or ``former``.
-        closed_at: When the site was closed, if it was.
-        held: Every key of the line, oldest first.
+        standing: Of its enrolment: ``current``, ``pending``, ``refused`` or ``former``.
+        span: The key itself.
+        spans: Every key of the enrolment, oldest first.
         learned: Rotations that lead to this key and are not in the ledger yet.
     """
 
@@ -44,78 +45,80 @@ class ReportingKey:
     enrolment: str
     site: str
     standing: str
-    closed_at: str | None
-    holder: KeySpan
-    held: tuple[KeySpan, ...]
-    learned: tuple[SignedRotation, ...] = field(default=())
+    closed_at: datetime | None
+    span: KeySpan
+    spans: tuple[KeySpan, ...]
+    learned: tuple[SignedRotation, ...] = ()
 
     @property
-    def key(self) -> PublicKey:
-        return self.holder.key
+    def public(self) -> PublicKey:
+        return self.span.key
 
     @property
     def key_epoch(self) -> int:
-        return self.holder.key_epoch
+        return self.span.key_epoch
 
 
-def find_reporting_keys(connection: Connection, files: Iterable[File]) -> dict[str, ReportingKey | WaybillError]:
-    """By key id, for every file whose hint names a key of a site, or one that a known key passed its place to.
+def find_reporting_keys(connection: Connection, files: Iterable[ReportFile]) -> dict[str, ReportingKey | WaybillError]:
+    """Return, by key id, the key that each file's hint names: a known one, or the successor of a known one.
 
-    Where no file leads to a key, the reason is given instead; a file that claims nonsense cannot take the way from
-    another one that names the same key.
+    Where the rotations in a file do not lead to the key, the value is the reason. A file with false rotations cannot
+    block another file that names the same key.
     """
-    named: dict[str, list[File]] = {}
-    for one in files:
-        if one.keyid is not None:
-            named.setdefault(one.keyid, []).append(one)
-    found: dict[str, ReportingKey | WaybillError] = dict(_known(connection, set(named)))
-    claims = {
-        keyid: [(run, one.name) for one in mine if (run := claimed_succession(one.raw))]
-        for keyid, mine in named.items()
-        if keyid not in found
+    named: dict[str, list[ReportFile]] = {}
+    for file in files:
+        if file.keyid is not None:
+            named.setdefault(file.keyid, []).append(file)
+    result: dict[str, ReportingKey | WaybillError] = dict(_known_keys(connection, set(named)))
+    successions = {
+        keyid: [(chain, file.name) for file in claiming if (chain := claimed_succession(file.raw))]
+        for keyid, claiming in named.items()
+        if keyid not in result
     }
-    formers = _known(connection, {one.rotation.former for runs in claims.values() for run, _ in runs for one in run})
-    for keyid, runs in claims.items():
-        for run, name in runs:
-            former = next((formers[one.rotation.former] for one in run if one.rotation.former in formers), None)
-            if former is None or isinstance(found.get(keyid), ReportingKey):
-                continue
-            found[keyid] = _led(former, run, keyid, name)
-    return found
+    former_ids = {link.rotation.former for claimed in successions.values() for chain, _ in claimed for link in chain}
+    formers = _known_keys(connection, former_ids)
+    for keyid, claimed in successions.items():
+        for chain, name in claimed:
+            former = next((formers[link.rotation.former] for link in chain if link.rotation.former in formers), None)
+            if former is not None and not isinstance(result.get(keyid), ReportingKey):
+                result[keyid] = _follow_rotations(former, chain, keyid, name)
+    return result
 
 
-def _led(former: ReportingKey, run: tuple[SignedRotation, ...], keyid: str, where: str) -> ReportingKey | WaybillError:
-    """The new key, once every rotation from the line's newest key on has held."""
-    newest = former.held[-1]
+def _follow_rotations(
+    former: ReportingKey, chain: tuple[SignedRotation, ...], keyid: str, where: str
+) -> ReportingKey | WaybillError:
+    """The new key, if every rotation from the enrolment's newest key on is valid; else the reason."""
+    newest = former.spans[-1]
     try:
-        rotations = follow(former.site, newest.key, newest.key_epoch, run, where)
+        rotations = follow(former.site, newest.key, newest.key_epoch, chain, where)
     except WaybillError as error:
         return error.with_traceback(None)
     if not rotations or rotations[-1].key.keyid != keyid:
-        return RefusedError(
-            f"{former.site} passed its place to key {newest.key.keyid[:16]} already, this is by {keyid[:16]}",
-            where=where,
-            remedy="two folders hold one key, and both changed it: on the one that counts, `waybill enroll --renew`",
-            finding="rotation-forked",
-        )
-    held = list(former.held)
-    for one in rotations:
-        last = held[-1]
-        held[-1] = KeySpan(last.key, last.key_epoch, last.after, one.after_seq)
-        held.append(KeySpan(one.key, one.key_epoch, one.after_seq))
-    return ReportingKey(
-        enrolment_id=former.enrolment_id,
-        enrolment=former.enrolment,
-        site=former.site,
-        standing=former.standing,
-        closed_at=former.closed_at,
-        holder=held[-1],
-        held=tuple(held),
-        learned=run[-len(rotations) :],
+        return _rotation_forked(former.site, newest.key.keyid, keyid, where)
+    spans = _spans(former.spans, rotations)
+    return replace(former, span=spans[-1], spans=spans, learned=chain[-len(rotations) :])
+
+
+def _rotation_forked(site: str, known: str, keyid: str, where: str = "") -> RefusedError:
+    return RefusedError(
+        f"{site} already rotated to key {short_digest(known)}; this report is signed by {short_digest(keyid)}",
+        where=where,
+        remedy="ask the site which of its two folders counts, and run there: waybill enroll --renew REASON",
+        finding="rotation-forked",
     )
 
 
-def _known(connection: Connection, keyids: set[str]) -> dict[str, ReportingKey]:
+def _spans(spans: tuple[KeySpan, ...], rotations: Iterable[Rotation]) -> tuple[KeySpan, ...]:
+    """Each rotation ends the span of the key before it and begins one of its own."""
+    for rotation in rotations:
+        ended = replace(spans[-1], until=rotation.after_seq)
+        spans = (*spans[:-1], ended, KeySpan(rotation.key, rotation.key_epoch, rotation.after_seq))
+    return spans
+
+
+def _known_keys(connection: Connection, keyids: set[str]) -> dict[str, ReportingKey]:
+    """Return those of ``keyids`` that the ledger has, enrolled or by a recorded rotation."""
     if not keyids:
         return {}
     wanted: BindParameter[str] = bindparam("keys", expanding=True)
@@ -128,67 +131,60 @@ def _known(connection: Connection, keyids: set[str]) -> dict[str, ReportingKey]:
         .where(enrolments.c.keyid.in_(wanted) | enrolments.c.id.in_(rotated))
     )
     rows = connection.execute(query, {"keys": sorted(keyids)}).all()
-    later = rotations_of(connection, [row.id for row in rows])
-    found: dict[str, ReportingKey] = {}
+    later = recorded_rotations(connection, [row.id for row in rows])
+    known: dict[str, ReportingKey] = {}
     for row in rows:
-        held = [KeySpan(verify_enrolment(row.raw).enrolment.key, row.key_epoch)]
-        for one in later.get(row.id, ()):
-            last = held[-1]
-            held[-1] = KeySpan(last.key, last.key_epoch, last.after, one.rotation.after_seq)
-            held.append(KeySpan(one.rotation.key, one.rotation.key_epoch, one.rotation.after_seq))
-        for one_held in held:
-            if one_held.key.keyid in keyids:
-                found[one_held.key.keyid] = ReportingKey(
+        enrolled = KeySpan(verify_enrolment(row.raw).enrolment.key, row.key_epoch)
+        spans = _spans((enrolled,), (signed.rotation for signed in later.get(row.id, ())))
+        for span in spans:
+            if span.key.keyid in keyids:
+                known[span.key.keyid] = ReportingKey(
                     enrolment_id=row.id,
                     enrolment=row.digest,
                     site=row.site,
                     standing=row.standing,
                     closed_at=row.closed_at,
-                    holder=one_held,
-                    held=tuple(held),
+                    span=span,
+                    spans=spans,
                 )
-    return found
+    return known
 
 
-def rotations_of(connection: Connection, ids: list[int]) -> dict[int, list[SignedRotation]]:
-    """The rotations of each line, oldest first."""
+def recorded_rotations(connection: Connection, ids: list[int]) -> dict[int, list[SignedRotation]]:
+    """Return the rotations of each enrolment, oldest first."""
     query = select(keys.c.enrolment_id, keys.c.raw).where(keys.c.enrolment_id.in_(bindparam("ids", expanding=True)))
-    found: dict[int, list[SignedRotation]] = {}
+    rotations: dict[int, list[SignedRotation]] = {}
     for enrolment_id, raw in connection.execute(query.order_by(keys.c.key_epoch), {"ids": ids}):
-        found.setdefault(enrolment_id, []).append(decode(raw, SignedRotation, "rotation"))
-    return found
+        rotations.setdefault(enrolment_id, []).append(decode(raw, SignedRotation, "rotation"))
+    return rotations
 
 
-def learn_rotations(connection: Connection, speaker: ReportingKey, now: datetime) -> frozenset[str]:
-    """Note the keys that a report led to, and return them; what was noted since is left as it is.
+def record_rotations(connection: Connection, key: ReportingKey, now: datetime) -> frozenset[str]:
+    """Write the rotations that led to ``key`` and return their key ids; those that are known stay as they are.
 
     Raises:
-        RefusedError: The line went on with another key meanwhile.
+        RefusedError: The ledger meanwhile has a rotation to another key.
     """
     new: frozenset[str] = frozenset()
-    if not speaker.learned:
+    if not key.learned:
         return new
-    mine = select(keys.c.key_epoch, keys.c.keyid).where(keys.c.enrolment_id == speaker.enrolment_id)
-    known = {row.key_epoch: row.keyid for row in connection.execute(mine)}
-    for one in speaker.learned:
-        rotation = one.rotation
+    query = select(keys.c.key_epoch, keys.c.keyid).where(keys.c.enrolment_id == key.enrolment_id)
+    known = {row.key_epoch: row.keyid for row in connection.execute(query)}
+    for signed in key.learned:
+        rotation = signed.rotation
         if rotation.key_epoch in known:
             if known[rotation.key_epoch] != rotation.key.keyid:
-                raise RefusedError(
-                    f"{speaker.site} passed its place to key {known[rotation.key_epoch][:16]} already",
-                    remedy="two folders hold one key, and both changed it",
-                    finding="rotation-forked",
-                )
+                raise _rotation_forked(key.site, known[rotation.key_epoch], rotation.key.keyid)
             continue
         connection.execute(
             insert(keys).values(
                 keyid=rotation.key.keyid,
-                enrolment_id=speaker.enrolment_id,
+                enrolment_id=key.enrolment_id,
                 key_epoch=rotation.key_epoch,
                 after_seq=rotation.after_seq,
                 after=rotation.after,
-                learned_at=rfc3339(now),
-                raw=encode(one),
+                learned_at=now,
+                raw=encode(signed),
             )
         )
         new |= {rotation.key.keyid}
@@ -196,39 +192,56 @@ def learn_rotations(connection: Connection, speaker: ReportingKey, now: datetime
 
 
 def identify(
-    file: File, speaker: ReportingKey | WaybillError | None, checked: Checked | None
+    file: ReportFile, key: ReportingKey | WaybillError | None, check: CheckResult | None
 ) -> tuple[ReportingKey, SignedReport]:
-    """The report and whose it is, once its signature has held."""
-    if file.refused is not None:
-        raise file.refused
-    if isinstance(speaker, WaybillError):
-        raise speaker
-    if speaker is None and file.keyid is not None:
+    """Return the verified report and its key.
+
+    Raises:
+        WaybillError: The file holds no report, its key is unknown, its signature is wrong, or it names another site.
+    """
+    if file.error is not None:
+        raise file.error
+    if isinstance(key, WaybillError):
+        raise key
+    if key is None and file.keyid is not None:
         raise UntrustedError(
-            f"signed by key {file.keyid[:16]}, which no enrolled site has",
+            f"it is signed by key {short_digest(file.keyid)}, which no enrolled site has",
             where=file.name,
-            remedy="waybill fleet enroll the site, or find out who made this; the bytes are kept",
+            remedy="ask the customer for the site's enrolment, then: waybill fleet enroll ENROLMENT",
             finding="site-unknown",
         )
-    if speaker is None or checked is None:
-        raise MalformedError("not a report in our form", where=file.name, finding="report-malformed")
-    if isinstance(checked, WaybillError):
-        raise checked
-    signed = checked
+    if key is None or check is None:
+        raise MalformedError("it is not a report in our form", where=file.name, finding="report-malformed")
+    if isinstance(check, WaybillError):
+        raise check
+    _check_identity(file, key, check)
+    _check_times(file, check)
+    return key, check
+
+
+def _check_identity(file: ReportFile, key: ReportingKey, signed: SignedReport) -> None:
     identity = signed.report.identity
-    if (identity.site, identity.key_epoch) != (speaker.site, speaker.key_epoch):
+    if (identity.site, identity.key_epoch) != (key.site, key.key_epoch):
         raise RefusedError(
-            f"it speaks for {identity.site} (key {identity.key_epoch}), "
-            f"its key belongs to {speaker.site} (key {speaker.key_epoch})",
+            f"it names {identity.site} (key {identity.key_epoch}); its key belongs to {key.site} (key {key.key_epoch})",
             where=file.name,
             finding="site-mismatch",
-            remedy="it was made by hand or by another site; ask the site for its last report",
+            remedy="ask the site for its newest report; this one was made by hand or by another site",
         )
-    if signed.report.install.release is None and signed.subject != speaker.enrolment:
+    if signed.report.install.release is None and signed.subject != key.enrolment:
         raise RefusedError(
-            "it is about another enrolment of the site",
+            "it belongs to another enrolment of the site",
             where=file.name,
             finding="enrolment-mismatch",
-            remedy="the site was enrolled anew: import that enrolment first",
+            remedy="enrol the site's newest enrolment first: waybill fleet enroll ENROLMENT",
         )
-    return speaker, signed
+
+
+def _check_times(file: ReportFile, signed: SignedReport) -> None:
+    """The closed shape allows a 31st of February; the ledger compares times and needs a real one."""
+    for text in (signed.report.chain.made_at, signed.report.trust.time_floor):
+        try:
+            if text is not None:
+                parse_time(text)
+        except MalformedError as error:
+            raise error.with_(where=file.name) from None

@@ -1,4 +1,7 @@
-"""Find files of ours on a medium and say what each claims to be, by its first bytes; nothing is believed here."""
+"""Find files on a medium and say what each claims to be, by its first bytes; nothing is believed here.
+
+This is the only place where support's program decides what a file is. File names are ignored.
+"""
 
 import base64
 import os
@@ -12,33 +15,40 @@ from typing import Literal
 
 from content.bundle.archive import BLOCK, header
 from content.bundle.head import OCI_LAYOUT
-from fleet.intake.pictures import is_picture
-from fleet.intake.transports import is_armour, is_scanned
 from manifests.documents.enrolment import ENROLMENT_TYPE
 from manifests.documents.release import BULK_STEP
 from manifests.documents.report import MAX_REPORT
+from manifests.transport.armour import BEGIN
 from manifests.words.errors import HostError, UsageError
 
 MAX_ENTRIES = 1_000_000
 MAX_DEPTH = 32
 
-
 FileKind = Literal["bundle", "small", "large", "special", "unreadable"]
+Claim = Literal["report", "armour", "scanned", "picture", "enrolment", "other", "foreign"]
+
 _BUNDLE = header("oci-layout", len(OCI_LAYOUT))
 _DIGITS = re.compile(r"[0-9]+")
+_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+# A report is canonical JSON, which sorts its keys: this is how each one begins.
+_REPORT_START = b'{"dsseEnvelope"'
+_SCANNED = re.compile(rb"(?:\A|[\r\n])WB1:")
+_HINT = re.compile(rb'"publicKey":\{"hint":"([A-Za-z0-9+/]{43}=)"\}')
+_PAYLOAD = re.compile(rb'"payload":"([A-Za-z0-9+/=]*)"')
+_OURS = re.compile(rb'"(?:_type|type|payloadType|predicateType)"\s*:\s*"(?:application/vnd\.waybill\.|urn:waybill:)')
 
 
 @dataclass(frozen=True)
 class ScannedFile:
-    """Something found below a path; ``why`` it is left alone, where it is."""
+    """A file below a path; ``why`` it is left alone, if it is."""
 
     path: str
     kind: FileKind
-    why: str = ""
+    why: str | None = None
 
 
 def walk(paths: tuple[Path, ...]) -> Iterator[ScannedFile]:
-    """Every file below ``paths``, report 10 after report 9; symlinks and special files are named and left alone.
+    """Yield every file below ``paths``, report 10 after report 9; links and special files are named, never followed.
 
     Raises:
         HostError: A path that was named does not exist.
@@ -51,9 +61,8 @@ def walk(paths: tuple[Path, ...]) -> Iterator[ScannedFile]:
         for entry in _below(str(path.resolve()), 0):
             count += 1
             if count > MAX_ENTRIES:
-                raise UsageError(
-                    f"more than {MAX_ENTRIES} files", where=str(path), remedy="name a smaller folder, or the files"
-                )
+                problem = f"it holds more than {MAX_ENTRIES} files"
+                raise UsageError(problem, where=str(path), remedy="name a smaller folder, or the files themselves")
             yield entry
 
 
@@ -64,8 +73,8 @@ def _below(path: str, depth: int) -> Iterator[ScannedFile]:
             if depth >= MAX_DEPTH:
                 yield ScannedFile(path, "unreadable", f"deeper than {MAX_DEPTH} folders")
                 return
-            with os.scandir(path) as found:
-                children = sorted((one.path for one in found), key=_by_number)
+            with os.scandir(path) as entries:
+                children = sorted((entry.path for entry in entries), key=_by_number)
             for child in children:
                 yield from _below(child, depth + 1)
         elif stat.S_ISREG(mode.st_mode):
@@ -87,55 +96,54 @@ def _kind(path: str, size: int) -> FileKind:
 
 
 def read_start(path: str, limit: int) -> bytes:
-    """At most ``limit`` bytes of a regular file; never follows a link, never waits for a pipe.
+    """Return at most ``limit`` bytes of a regular file; never follows a link, never waits for a pipe.
 
     Raises:
-        OSError: It cannot be read, or is no regular file any more.
+        OSError: It cannot be read, or is not a regular file any more.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(0, "not a regular file", path)
         parts = []
-        wanted = min(limit, found.st_size)
+        wanted = min(limit, status.st_size)
         while wanted and (part := file.read(wanted)):
             parts.append(part)
             wanted -= len(part)
         return b"".join(parts)
 
 
-Claim = Literal["report", "armour", "scanned", "picture", "enrolment", "other", "foreign"]
-
-
-_HINT = re.compile(rb'"publicKey":\{"hint":"([A-Za-z0-9+/]{43}=)"\}')
-_PAYLOAD = re.compile(rb'"payload":"([A-Za-z0-9+/=]*)"')
-_OURS = re.compile(rb'"(?:_type|type|payloadType|predicateType)"\s*:\s*"(?:application/vnd\.waybill\.|urn:waybill:)')
-
-
 def recognise(data: bytes) -> Claim:
-    """``foreign`` is left alone; ``other`` is a document of ours that support's ledger does not take."""
-    if is_picture(data):
+    """Say what a small file claims to be: ``other`` is one of ours that support does not take, ``foreign`` is not."""
+    if data.startswith(_PICTURES):
         return "picture"
-    if is_armour(data):
+    if BEGIN.encode() in data:
         return "armour"
     if b"dsseEnvelope" in data:
         return "report"
-    if is_scanned(data):
+    if _SCANNED.search(data):
         return "scanned"
     if f'"{ENROLMENT_TYPE}"'.encode() in data:
         return "enrolment"
     return "other" if _OURS.search(data) else "foreign"
 
 
+def recognise_large(start: bytes) -> Claim:
+    """Say what a file that is too long for a report claims to be: a picture, a lengthened report, or foreign."""
+    if start.startswith(_PICTURES):
+        return "picture"
+    return "report" if start.startswith(_REPORT_START) else "foreign"
+
+
 def claimed_key(data: bytes) -> str | None:
-    """The key id in the hint of a Sigstore bundle in our form."""
+    """Return the key id in the hint of a Sigstore bundle in our form."""
     match = _HINT.search(data)
     return base64.b64decode(match[1]).hex() if match else None
 
 
 def is_release_signature(data: bytes) -> bool:
-    """One of the two files of a release's signer, out of its bundle: no report, and nothing of a site."""
+    """Whether it is a signer's file out of a bundle: not a report, and nothing of a site."""
     return b"urn:waybill:release:" in _payload(data)
 
 

@@ -10,7 +10,7 @@ from fleet.ledger.tables import enrolments, reports, sites, spoken
 from fleet.rules.values import ReportFinding
 from manifests.transport.telephone import SpokenLine, parse_line, site_code
 from manifests.words.errors import RefusedError
-from manifests.words.time import rfc3339
+from manifests.words.text import short_digest
 
 ClaimStatus = Literal["claimed", "proven", "contradicted"]
 
@@ -20,99 +20,102 @@ class TelephoneClaim:
     """A line that was understood.
 
     Attributes:
+        digest: The first 25 hex digits of the report's digest, as read by telephone.
         standing: ``claimed`` until a report with that number is here.
-        digest: The first 25 hex digits of the report's digest, as said.
     """
 
     site: str
     seq: int
     digest: str
-    heard_at: str
+    heard_at: datetime
     standing: ClaimStatus
 
 
 def record_claim(engine: Engine, text: str, now: datetime) -> TelephoneClaim:
-    """Note a telephone line. Saying the same again changes nothing.
+    """Record a telephone line; the same line a second time changes nothing.
 
     Raises:
         UsageError: It was misheard or mistyped; names the groups.
         RefusedError: No enrolled site has that key, or several have.
     """
-    said = parse_line(text)
-    at = rfc3339(now)
+    line = parse_line(text)
     with engine.begin() as connection:
-        enrolment_id, site = _speaker(connection, said)
-        line = {"enrolment_id": enrolment_id, "seq": said.seq, "digest": said.digest}
-        same = select(spoken.c.heard_at).where(*(spoken.c[name] == value for name, value in line.items()))
+        enrolment_id, site = _claiming_site(connection, line)
+        values = {"enrolment_id": enrolment_id, "seq": line.seq, "digest": line.digest}
+        same = select(spoken.c.heard_at).where(*(spoken.c[name] == value for name, value in values.items()))
         before = connection.execute(same).scalar()
         if before is None:
-            connection.execute(insert(spoken).values(**line, heard_at=at))
-        here = (reports.c.enrolment_id == enrolment_id) & (reports.c.seq == said.seq)
+            connection.execute(insert(spoken).values(**values, heard_at=now))
+        here = (reports.c.enrolment_id == enrolment_id) & (reports.c.seq == line.seq)
         digests = connection.execute(select(reports.c.digest).where(here)).scalars().all()
-    return TelephoneClaim(site, said.seq, said.digest, before or at, _standing(said.digest, list(digests)))
+    return TelephoneClaim(site, line.seq, line.digest, before or now, _claim_status(line.digest, list(digests)))
 
 
-def _speaker(connection: Connection, said: SpokenLine) -> tuple[int, str]:
-    """The enrolled key that the line's first six letters stand for."""
+def _claiming_site(connection: Connection, line: SpokenLine) -> tuple[int, str]:
+    """The enrolment and site whose key the line's first six letters stand for."""
     rows = connection.execute(select(enrolments.c.id, enrolments.c.keyid, sites.c.site).join(sites)).all()
-    found = [row for row in rows if site_code(row.keyid) == said.code]
-    if len(found) == 1:
-        return found[0].id, found[0].site
-    if not found:
+    matches = [row for row in rows if site_code(row.keyid) == line.code]
+    if len(matches) == 1:
+        return matches[0].id, matches[0].site
+    if not matches:
         raise RefusedError(
-            f"no enrolled site has a key that begins with {said.code}",
+            f"no enrolled site has a key that begins with {line.code}",
             where="--line",
-            remedy="`waybill fleet sites` lists them; ask the site for its enrolment",
+            remedy="list the sites with `waybill fleet sites`, and ask the site for its enrolment",
             finding="site-unknown",
         )
     raise RefusedError(
-        f"{len(found)} sites have a key that begins with {said.code}: {', '.join(row.site for row in found)}",
+        f"{len(matches)} sites have a key that begins with {line.code}: {', '.join(row.site for row in matches)}",
         where="--line",
-        remedy="ask for the report itself",
+        remedy="ask the site for the report itself",
         finding="line-ambiguous",
     )
 
 
-def _standing(digest: str, held: list[str]) -> ClaimStatus:
+def _claim_status(digest: str, held: list[str]) -> ClaimStatus:
     if not held:
         return "claimed"
-    return "proven" if any(one[7:32] == digest for one in held) else "contradicted"
+    return "proven" if any(_telephone_digest(report) == digest for report in held) else "contradicted"
 
 
-def lines_of(connection: Connection, enrolment_id: int, site: str) -> tuple[TelephoneClaim, ...]:
-    """What a site said, newest last."""
-    mine = spoken.c.enrolment_id == enrolment_id
+def _telephone_digest(digest: str) -> str:
+    """The 25 hex digits of a digest that a telephone line holds."""
+    return digest[7:32]
+
+
+def claims_of_site(connection: Connection, enrolment_id: int, site: str) -> tuple[TelephoneClaim, ...]:
+    """Return what a site said by telephone, newest last."""
+    of_site = spoken.c.enrolment_id == enrolment_id
     held: dict[int, list[str]] = {}
     query = select(reports.c.seq, reports.c.digest).where(
-        (reports.c.enrolment_id == enrolment_id) & reports.c.seq.in_(select(spoken.c.seq).where(mine))
+        (reports.c.enrolment_id == enrolment_id) & reports.c.seq.in_(select(spoken.c.seq).where(of_site))
     )
     for seq, digest in connection.execute(query):
         held.setdefault(seq, []).append(digest)
-    rows = connection.execute(select(spoken).where(mine).order_by(spoken.c.id)).all()
+    rows = connection.execute(select(spoken).where(of_site).order_by(spoken.c.id)).all()
     return tuple(
-        TelephoneClaim(site, row.seq, row.digest, row.heard_at, _standing(row.digest, held.get(row.seq, [])))
+        TelephoneClaim(site, row.seq, row.digest, row.heard_at, _claim_status(row.digest, held.get(row.seq, [])))
         for row in rows
     )
 
 
-def load_spoken(connection: Connection, ids: list[int]) -> dict[tuple[int, int], set[str]]:
-    """What was said of these sites' reports: by enrolment and number the beginnings of digests."""
-    found: dict[tuple[int, int], set[str]] = {}
+def load_claims(connection: Connection, ids: list[int]) -> dict[tuple[int, int], set[str]]:
+    """Return the claimed digests of these enrolments' reports, by enrolment and number."""
+    claims: dict[tuple[int, int], set[str]] = {}
     query = select(spoken).where(spoken.c.enrolment_id.in_(bindparam("ids", expanding=True)))
     for row in connection.execute(query, {"ids": ids}):
-        found.setdefault((row.enrolment_id, row.seq), set()).add(row.digest)
-    return found
+        claims.setdefault((row.enrolment_id, row.seq), set()).add(row.digest)
+    return claims
 
 
-def judge_spoken(said: set[str], seq: int, digest: str) -> ReportFinding | None:
-    """What a report that has come makes of the lines about its number."""
-    if not said:
+def judge_claims(claims: set[str], seq: int, digest: str) -> ReportFinding | None:
+    """Compare a report with the telephone lines about its number."""
+    if not claims:
         return None
-    if digest[7:32] in said:
-        return ReportFinding("line-proven", False, f"report {seq} is the one that was told by telephone")
-    return ReportFinding(
-        "line-contradicted",
-        True,
-        f"report {seq} is {digest[:19]}, by telephone it was told to be sha256:{min(said)[:12]}: "
-        "somebody else spoke, or there are two",
+    if _telephone_digest(digest) in claims:
+        return ReportFinding("line-proven", False, f"report {seq} is the one that was named by telephone")
+    text = (
+        f"report {seq} is {short_digest(digest)}; by telephone it was {min(claims)[:12]}: "
+        "another person called, or there are two histories"
     )
+    return ReportFinding("line-contradicted", True, text)

@@ -1,43 +1,32 @@
 """Read reports from armoured text and from the texts of QR symbols."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from manifests.transport.armour import BEGIN, find_armour, open_armour
+from manifests.transport.armour import find_armour, open_armour
 from manifests.transport.symbols import Symbol, SymbolSet, gather, join_report, parse_symbol
 from manifests.words.errors import MalformedError, WaybillError
 
-# A thousand reports of sixteen symbols; what is beyond is named, and taken in by another import.
-MAX_POOL = 16_000
-_SCANNED = re.compile(rb"(?:\A|[\r\n])WB1:")
+# A thousand reports of sixteen symbols; the rest is named, and taken by another import.
+MAX_SYMBOLS = 16_000
 
 
 @dataclass(frozen=True)
-class Carried:
-    """What one carrier held: a report file, or the reason why it is none."""
+class CarriedReport:
+    """What one carrier held: the bytes of a report file, or the reason why there is none."""
 
     name: str
-    found: bytes | WaybillError
+    content: bytes | WaybillError
 
 
-def is_armour(data: bytes) -> bool:
-    return BEGIN.encode() in data
-
-
-def is_scanned(data: bytes) -> bool:
-    """Lines that a scanner typed."""
-    return _SCANNED.search(data) is not None
-
-
-def from_armour(data: bytes, name: str) -> Iterator[Carried]:
-    """Every armoured report of a text; a broken one does not keep the others out."""
+def from_armour(data: bytes, name: str) -> Iterator[CarriedReport]:
+    """Yield every armoured report of a text; a broken one does not keep the others out."""
     for block in find_armour(data):
         place = f"{name}, line {block.first}"
         try:
-            yield Carried(place, open_armour(block, place))
+            yield CarriedReport(place, open_armour(block, place))
         except MalformedError as error:
-            yield Carried(place, error)
+            yield CarriedReport(place, error)
 
 
 def scanned_texts(data: bytes) -> tuple[str, ...]:
@@ -45,11 +34,11 @@ def scanned_texts(data: bytes) -> tuple[str, ...]:
 
 
 @dataclass
-class Pool:
-    """Symbols of one import, from however many pictures, until all have been seen.
+class SymbolPool:
+    """Symbols of one import, from any number of pictures, until all have been read.
 
     Attributes:
-        left_out: Symbols beyond ``MAX_POOL``.
+        left_out: Number of symbols beyond ``MAX_SYMBOLS``.
     """
 
     symbols: list[Symbol] = field(default_factory=list)
@@ -57,39 +46,39 @@ class Pool:
     left_out: int = 0
 
     def add(self, texts: tuple[str, ...], name: str) -> Iterator[WaybillError]:
-        """Take in what of ours is among ``texts``; yields what claims to be ours and is damaged."""
+        """Add the symbols of ours among ``texts``; yield an error for each that claims to be ours and is damaged."""
         for text in texts:
             try:
-                found = parse_symbol(text, name)
+                symbol = parse_symbol(text, name)
             except MalformedError as error:
                 yield error
                 continue
-            if found is None:
+            if symbol is None:
                 continue
-            if len(self.symbols) >= MAX_POOL:
+            if len(self.symbols) >= MAX_SYMBOLS:
                 self.left_out += 1
                 continue
-            self.symbols.append(found)
-            self.names.setdefault(found.of, name)
+            self.symbols.append(symbol)
+            self.names.setdefault(symbol.of, name)
 
-    def reports(self) -> Iterator[Carried]:
-        """The report of every complete set; for the others what is missing, or that two reports were mixed."""
+    def reports(self) -> Iterator[CarriedReport]:
+        """Yield the report of every complete set; for the others what is missing, or that two reports were mixed."""
         sets = gather(self.symbols)
-        open_sets = [one for one in sets.values() if one.missing and not one.contradiction]
+        open_sets = [group for group in sets.values() if group.missing and not group.contradiction]
         for group in sets.values():
             name = f"QR symbols of report {group.of.lower()}… (first in {self.names[group.of]})"
             try:
-                yield Carried(name, join_report(group, name))
+                yield CarriedReport(name, join_report(group, name))
             except MalformedError as error:
                 mixed = group in open_sets and len(open_sets) > 1
-                yield Carried(name, _mixed(group, open_sets, error) if mixed else error)
+                yield CarriedReport(name, _mixed(group, open_sets, error) if mixed else error)
 
 
-def _mixed(group: SymbolSet, open_sets: list[SymbolSet], error: MalformedError) -> MalformedError:
-    others = ", ".join(f"{one.of.lower()}…" for one in open_sets if one is not group)
+def _mixed(group: SymbolSet, open_sets: list[SymbolSet], error: MalformedError) -> WaybillError:
+    others = ", ".join(f"{other.of.lower()}…" for other in open_sets if other is not group)
     return MalformedError(
-        f"{error.problem}; symbols of another report lie among them: {others}",
+        f"{error.problem}; symbols of another report are among them: {others}",
         where=error.where,
-        remedy="draw and photograph one report at a time, and import all pictures of it together",
+        remedy="photograph one report at a time, and import all pictures of it together",
         finding="qr-mixed",
     )

@@ -1,11 +1,11 @@
-"""Where the ledger is, and opening it at exactly the schema that this program knows."""
+"""Find the ledger, and open it at exactly the schema that this program knows."""
 
 import shutil
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
@@ -19,7 +19,7 @@ SCHEMA = "0003"
 FLEET_FILE = "fleet.yaml"
 MIGRATIONS = Path(__file__).parent / "migrations"
 _FIRST = """\
-# Support's folder: who is enrolled, and what the sites reported. `waybill fleet enroll` made it.
+# Support's folder: the enrolled sites and their reports. `waybill fleet enroll` wrote this file.
 waybill: 1
 ledger: ledger.sqlite        # a file in this folder, or a URL: "postgresql://fleet@db.example/waybill"
 """
@@ -37,8 +37,8 @@ class FleetPlace:
     """A ledger by its address.
 
     Attributes:
-        folder: The folder with ``fleet.yaml``; absent when only a URL was given.
-        create: An empty database there is about to become a ledger.
+        folder: The folder with ``fleet.yaml``; None if only a URL was given.
+        create: An empty database there may become a ledger.
     """
 
     url: URL
@@ -51,13 +51,13 @@ class FleetPlace:
 
 
 def find_fleet(option: str | None, environment: Mapping[str, str], here: Path, *, create: bool = False) -> FleetPlace:
-    """``--fleet``, else WAYBILL_FLEET, else the current folder if it is one.
+    """Return the ledger of ``--fleet``, else of WAYBILL_FLEET, else of the current folder.
 
     Args:
-        create: An empty or missing folder is fine: it is about to become one.
+        create: An empty or missing folder may become a ledger.
 
     Raises:
-        UsageError: There is none, with what was looked at.
+        UsageError: There is none; names what was looked at.
     """
     given = option or environment.get("WAYBILL_FLEET")
     if given and "://" in given:
@@ -69,16 +69,14 @@ def find_fleet(option: str | None, environment: Mapping[str, str], here: Path, *
         if "://" in file.ledger:
             return FleetPlace(url=_url(file.ledger, where), folder=folder, create=create)
         return FleetPlace(url=_sqlite(folder / file.ledger), folder=folder)
-    # `fleet.yaml` is written last: a ledger without one is a first enrolment that was cut short.
+    # `fleet.yaml` is written last: a ledger without it is a first enrolment that was interrupted.
     if create and (not folder.exists() or (folder.is_dir() and all(_unfinished(one) for one in folder.iterdir()))):
         return FleetPlace(url=_sqlite(folder / "ledger.sqlite"), folder=folder, create=True)
-    looked = (
-        [f"--fleet {option}"] if option else [f"WAYBILL_FLEET={given}"] if given else [f"the current folder {here}"]
-    )
+    looked = f"--fleet {option}" if option else f"WAYBILL_FLEET={given}" if given else f"the current folder {here}"
     raise UsageError(
-        f"no fleet: {', '.join(looked)} has no {FLEET_FILE}",
+        f"{looked} has no {FLEET_FILE}",
         where="--fleet",
-        remedy="name the folder with --fleet DIR; `waybill fleet enroll` makes one in an empty folder",
+        remedy="name the folder with --fleet DIR, or create one in an empty folder: waybill fleet enroll ENROLMENT",
     )
 
 
@@ -94,9 +92,11 @@ def _url(given: str, where: str) -> URL:
     try:
         url = make_url(given)
     except ArgumentError:
-        raise UsageError("not a database URL", where=where) from None
+        remedy = "write postgresql://USER@HOST/DATABASE or sqlite:///FILE"
+        raise UsageError("it is not a database URL", where=where, remedy=remedy) from None
     if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise UsageError(f"{url.get_backend_name()} is not supported, a ledger is SQLite or PostgreSQL", where=where)
+        problem = f"{url.get_backend_name()} is not supported; a ledger is SQLite or PostgreSQL"
+        raise UsageError(problem, where=where, remedy="name a folder with --fleet DIR")
     return url
 
 
@@ -132,7 +132,7 @@ def _absent(place: FleetPlace) -> RefusedError:
     return RefusedError(
         "the ledger is empty or missing",
         where=place.shown,
-        remedy="restore it from a backup; `waybill fleet enroll` makes a new one in an empty folder",
+        remedy="restore it from a backup, or create one in an empty folder: waybill fleet enroll ENROLMENT",
         finding="ledger-missing",
     )
 
@@ -153,7 +153,7 @@ def _engine(place: FleetPlace) -> Engine:
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    # Python's own transaction handling would begin late and commit before DDL; ours begins where SQLAlchemy says so.
+    # Python's own transaction handling begins late and commits before DDL; here SQLAlchemy decides (see `_begin`).
     connection.isolation_level = None
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA busy_timeout = 10000")
@@ -168,17 +168,17 @@ def _begin(connection: Connection) -> None:
 
 def _bring_forward(engine: Engine, place: FleetPlace) -> None:
     with engine.connect().execution_options(waybill_reading=True) as connection:
-        found = _schema(connection)
-    if found == SCHEMA:
+        schema = _schema(connection)
+    if schema == SCHEMA:
         return
-    if found is None:
+    if schema is None:
         if not place.create:
             raise _absent(place)
-    elif found > SCHEMA:
+    elif schema > SCHEMA:
         raise NewerError(
-            f"the ledger has schema {found}, this program knows {SCHEMA}",
+            f"the ledger has schema {schema}; this program knows schema {SCHEMA}",
             where=place.shown,
-            remedy="use the newer version of waybill that wrote it",
+            remedy="install the newer version of waybill that wrote it",
         )
     elif place.url.get_backend_name() == "sqlite" and place.url.database:
         file = Path(place.url.database)
@@ -202,14 +202,14 @@ def _schema(connection: Connection) -> str | None:
     """The migration that the ledger is at; None for an empty database."""
     if not inspect(connection).has_table("alembic_version"):
         return None
-    found: Any = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return None if found is None else str(found)
+    version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if version is None else str(version)
 
 
 def database_error(error: DBAPIError, where: str) -> HostError | MalformedError:
-    """A database's refusal in our words."""
-    said = str(error.orig or error).strip().splitlines()[0].lower()
-    if "not a database" in said or "malformed" in said:
-        return MalformedError(f"the ledger is damaged: {said}", where=where, remedy="restore it from a backup")
-    hint = "another `waybill fleet` may be writing; try again" if "locked" in said else "check the path and the rights"
-    return HostError(f"the ledger cannot be used: {said}", where=where, remedy=hint)
+    """Return an error of ours for an error of the database."""
+    message = str(error.orig or error).strip().splitlines()[0].lower()
+    if "not a database" in message or "malformed" in message:
+        return MalformedError(f"the ledger is damaged: {message}", where=where, remedy="restore it from a backup")
+    hint = "try again when no other waybill fleet command is writing" if "locked" in message else ""
+    return HostError(f"the ledger cannot be used: {message}", where=where, remedy=hint)

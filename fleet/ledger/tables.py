@@ -1,13 +1,16 @@
 """The tables as this program expects them; the migrations make them.
 
-Times are RFC 3339 text with ``Z``, which sorts; digests are text. What was received is kept as bytes in ``raw``
-columns: every other column is an index over them and can be made again.
+Times are RFC 3339 text with ``Z`` in the database, which sorts, and aware times in the program; digests are text. What
+was received is kept as bytes in ``raw`` columns: every other column is an index over them and can be made again.
 """
+
+from datetime import datetime
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Dialect,
     ForeignKey,
     Index,
     Integer,
@@ -16,9 +19,12 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     false,
 )
+
+from manifests.words.time import parse_time, rfc3339
 
 # Named constraints, so that a later migration can change one on every database.
 metadata = MetaData(
@@ -32,9 +38,24 @@ metadata = MetaData(
 
 DIGEST = String(71)
 NAME = String(128)
-TIME = String(20)
 
-# Root documents of the vendor; those with `pinned` were believed by a person, the others follow from one by a chain.
+
+class Time(TypeDecorator[datetime]):
+    """An aware time, stored as RFC 3339 text in UTC."""
+
+    impl = String(20)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        return None if value is None else rfc3339(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else parse_time(value)
+
+
+TIME = Time()
+
+# Root documents of the vendor; a person trusts those with `pinned`, the others follow from one by a chain.
 roots = Table(
     "roots",
     metadata,
@@ -44,7 +65,7 @@ roots = Table(
     Column("practice", Boolean, nullable=False),
     Column("pinned", Boolean, nullable=False),
     Column("added_at", TIME, nullable=False),
-    # The whole document; absent while only an enrolment or the program before this column spoke of it.
+    # The whole document; absent while only an enrolment named it, or in a row older than this column.
     Column("raw", LargeBinary),
 )
 
@@ -59,7 +80,7 @@ sites = Table(
     Column("name", NAME, nullable=False),
 )
 
-# One line of reports: a site's enrolment and everything chained to it.
+# One chain of reports: a site's enrolment and everything chained to it.
 enrolments = Table(
     "enrolments",
     metadata,
@@ -71,15 +92,16 @@ enrolments = Table(
     Column("channel", NAME, nullable=False),
     Column("report_every_seconds", BigInteger, nullable=False),
     Column("practice", Boolean, nullable=False),
-    # Whether a person compared the key's fingerprint with what the customer said on another way.
+    # Whether a person compared the key's fingerprint with the customer through another channel.
     Column("compared", Boolean, nullable=False),
     Column("enrolled_at", TIME, nullable=False),
     Column("raw", LargeBinary, nullable=False),
-    # `current` is the line that counts; `pending` a renewal that nobody accepted yet; `former` what a renewal replaced.
+    # `current` is the chain that counts; `pending` a renewal that nobody has accepted; `refused` one that was
+    # not accepted; `former` what a renewal replaced.
     Column("standing", String(16), nullable=False, server_default="current"),
 )
 
-# Keys that followed an enrolled one by a rotation which both keys signed; `raw` is that rotation, `after_seq` the last
+# Keys that followed an enrolled one by a rotation signed by both keys; `raw` is that rotation, `after_seq` the last
 # report by the key before. The enrolled key itself is in `enrolments`.
 keys = Table(
     "keys",
@@ -106,44 +128,44 @@ reports = Table(
     Column("version", NAME),
     Column("channel", NAME, nullable=False),
     Column("state", String(16), nullable=False),
-    # How many of its components were seen running, of how many; the others are only placed.
+    # How many components were observed running, and how many there are; the others are only placed.
     Column("running", Integer, nullable=False),
     Column("parts", Integer, nullable=False),
     Column("config_version", BigInteger),
     Column("root_version", Integer, nullable=False),
     Column("verifier", NAME, nullable=False),
     Column("raw", LargeBinary, nullable=False),
-    # When the challenge that it echoes was made: the site cannot have signed it earlier.
+    # When the echoed challenge was made: the site cannot have signed the report earlier.
     Column("not_before", TIME),
-    # The challenge that it echoes.
+    # Digest of the echoed challenge.
     Column("challenge", DIGEST),
     # On a branch that a person set aside.
     Column("refused", Boolean, nullable=False, server_default=false()),
-    # Every part is as the known release has it, so a list need not look into `raw`; absent for older rows.
+    # Whether every component is as the known release has it, so that a list need not read `raw`; absent in older rows.
     Column("as_released", Boolean),
     Index(None, "enrolment_id", "seq"),
 )
 
-# Every digest that is known to stand at a place of a line: because the report is here, or because another names it.
-# Two digests at one place are a fork. Place 0 is the enrolment.
+# Every digest that is known at a number of a chain: the report is here, or another report names it.
+# Two digests at one number are a fork. Number 0 is the enrolment.
 positions = Table(
     "positions",
     metadata,
     Column("enrolment_id", Integer, ForeignKey("enrolments.id"), primary_key=True, autoincrement=False),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("digest", DIGEST, primary_key=True),
-    # On a branch that a person set aside: no fork any more, and never part of the line again.
+    # On a branch that a person set aside: no longer a fork, and never part of the chain again.
     Column("refused", Boolean, nullable=False, server_default=false()),
 )
 
-# How each line stands now, so that a list of all sites reads one row per site.
+# The present state of each chain, so that a list of all sites reads one row for each.
 standings = Table(
     "standings",
     metadata,
     Column("enrolment_id", Integer, ForeignKey("enrolments.id"), primary_key=True, autoincrement=False),
     Column("report", DIGEST, ForeignKey("reports.digest")),
     Column("newest_seq", BigInteger, nullable=False),
-    # How many different places below and at `newest_seq` have their report here; fewer than `newest_seq` is a gap.
+    # How many numbers up to `newest_seq` have their report here; fewer than `newest_seq` is a gap.
     Column("places_held", BigInteger, nullable=False),
     Column("forked_at", BigInteger),
     Column("alarms", Integer, nullable=False),
@@ -192,14 +214,14 @@ components = Table(
     Column("wanted", String(16), nullable=False),
 )
 
-# What was refused, with its bytes; `settled_at` once the same bytes were accepted later.
+# Refused files with their bytes; `settled_at` is set when the same bytes are accepted later.
 quarantine = Table(
     "quarantine",
     metadata,
     Column("digest", DIGEST, primary_key=True),
     Column("name", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
-    # A file beyond the cap is kept up to the cap, and stays on its medium: `size` tells.
+    # Of a file above the limit only the beginning is kept; `size` is that of the whole file.
     Column("raw", LargeBinary, nullable=False),
     Column("finding", String(64), nullable=False),
     Column("problem", Text, nullable=False),
@@ -211,8 +233,8 @@ quarantine = Table(
     Index(None, "seen_at"),
 )
 
-# What was signed for each site. `challenge` is the digest of the challenge, which is what a report echoes;
-# `acknowledged` the digest of the report that it acknowledges.
+# The consignments. `challenge` is the digest of the challenge, which a report echoes; `acknowledged` the digest of the
+# report that it acknowledges.
 consignments = Table(
     "consignments",
     metadata,
@@ -223,14 +245,13 @@ consignments = Table(
     Column("issued_at", TIME, nullable=False),
     Column("acknowledged", DIGEST),
     Column("raw", LargeBinary, nullable=False),
-    # When it lay on a medium whole, and on which; absent when the medium could not be written.
+    # When it was written to a medium completely, and to which; absent when the medium could not be written.
     Column("written_at", TIME),
     Column("medium", Text),
     UniqueConstraint("site_id", "number"),
 )
 
-# What a site said by telephone: the number of a report and the beginning of its digest. Proven by nothing but the
-# report itself.
+# Telephone claims: the number of a report and the beginning of its digest. Only the report itself proves one.
 spoken = Table(
     "spoken",
     metadata,
@@ -242,7 +263,7 @@ spoken = Table(
     Index(None, "enrolment_id", "seq"),
 )
 
-# What a person decided: nothing is ever deleted by it, and it is never changed.
+# Decisions of people; none deletes anything, and none is ever changed.
 resolutions = Table(
     "resolutions",
     metadata,
@@ -257,7 +278,7 @@ resolutions = Table(
     Column("resolved_at", TIME, nullable=False),
 )
 
-# Telemetry contracts out of bundles: what a report may hold, and how long support may keep it.
+# Telemetry contracts from bundles: what a report may hold, and how long support may keep it.
 contracts = Table(
     "contracts",
     metadata,
@@ -266,7 +287,7 @@ contracts = Table(
     Column("raw", LargeBinary, nullable=False),
 )
 
-# A site that ends: from the request to the signed receipt, and what was deleted when.
+# The offboarding of a site: from the request to the signed receipt, and what was deleted when.
 closures = Table(
     "closures",
     metadata,

@@ -1,51 +1,48 @@
-"""Record what people decide about a site: the branch, the key, refused files and alarms.
+"""Record what people decide about a site: the branch, the key, quarantined files and alarms.
 
-A decision can say what counts; it can never make something signed that is not. Nothing is deleted by it, and it
-is kept with who, when and why.
+A decision says what counts. It cannot replace a missing signature, and it deletes nothing. It is kept with who, when
+and why.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal  # SQLAlchemy's columns have any type
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, Select, func, insert, select, update
 
-from fleet.intake.intake import judge_again
+from fleet.intake.intake import import_quarantined
 from fleet.intake.report_chains import stored_report
 from fleet.ledger.tables import enrolments, findings, positions, quarantine, reports, resolutions, sites, standings
-from fleet.rules.forks import Chosen, Claims, choose
-from fleet.rules.values import claims
+from fleet.rules.forks import BranchChoice, Positions, choose_branch
+from fleet.rules.values import named_positions
 from manifests.documents.report_reader import SignedReport
 from manifests.words.errors import RefusedError, UsageError
-from manifests.words.time import rfc3339
+from manifests.words.text import short_digest
+from manifests.words.units import show_count
 
 DecisionKind = Literal["branch", "renewal", "release", "close", "alarm"]
 FORKS = ("report-forked", "site-forked", "branch-refused")
 MIN_PREFIX = 8
+MAX_REASON = 2000
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Who decides, when and why; goes into the ledger as it is."""
+    """Who decides, when and why; written to the ledger as it is."""
 
     who: str
     reason: str
     at: datetime
 
     def __post_init__(self) -> None:
-        if not self.reason.strip() or len(self.reason) > 2000:
-            raise UsageError(
-                "a decision needs a reason", where="--reason", remedy="say why, for whoever asks in two years"
-            )
+        if not self.reason.strip() or len(self.reason) > MAX_REASON:
+            problem = f"the reason has {len(self.reason)} characters; expected 1 to {MAX_REASON} that are not all blank"
+            raise UsageError(problem, where="--reason", remedy='name the reason: --reason "TEXT"')
 
 
 @dataclass(frozen=True)
-class Resolved:
-    """What a decision did.
-
-    Attributes:
-        text: For people, one line each.
-    """
+class DecisionResult:
+    """The number of a recorded decision, and what it did, one line each."""
 
     number: int
     kind: DecisionKind
@@ -59,68 +56,61 @@ class _Site:
     site: str
 
 
-def resolve(engine: Engine, site: str | None, accept: str, decision: Decision) -> Resolved:
-    """Accept what ``accept`` names: a branch by any digest on it, a renewed enrolment, or a quarantined file.
+def accept(engine: Engine, site: str | None, named: str, decision: Decision) -> DecisionResult:
+    """Accept what ``named`` names: a branch by any digest on it, a renewed enrolment, or a quarantined file.
 
     Args:
         site: The whole id; None for a quarantined file that belongs to no site.
-        accept: A digest, or at least eight digits of one.
+        named: A digest, or at least its first eight digits.
 
     Raises:
-        UsageError: It names nothing here that waits for a decision, or several things.
-        RefusedError: The quarantined file is refused still.
+        UsageError: It names nothing that waits for a decision, or several things.
+        RefusedError: The quarantined file is refused again.
     """
     with engine.connect().execution_options(waybill_reading=True) as connection:
         row = _find(connection, site)
-        found = _candidates(connection, row, _prefix(accept))
-    if len(found) != 1:
-        names = ", ".join(f"{kind} {digest[:19]}" for kind, digest in sorted(found)[:5])
+        candidates = _candidates(connection, row, _prefix(named))
+    if len(candidates) != 1:
+        names = ", ".join(f"{kind} {short_digest(digest)}" for kind, digest in sorted(candidates)[:5])
         raise UsageError(
-            f"{accept} names {'nothing that waits for a decision' if not found else 'several things: ' + names}",
+            f"{named} names {'several things: ' + names if candidates else 'nothing that waits for a decision'}",
             where="--accept",
-            remedy=f"waybill fleet show {site}" if site else "waybill fleet list quarantine",
+            remedy=f"find the digest with: waybill fleet {f'show {site}' if site else 'list quarantine'}",
         )
-    kind, digest = found.pop()
+    kind, digest = candidates.pop()
     if kind == "quarantine":
         return _release(engine, row, digest, decision)
-    assert row is not None  # the other kinds are searched for below a site alone
+    assert row is not None  # the other kinds are only searched for a site
     with engine.begin() as connection:
         if kind == "enrolment":
             return _renew(connection, row, digest, decision)
-        return _branch(connection, row, digest, decision)
+        return _accept_branch(connection, row, digest, decision)
 
 
-def close_quarantine(engine: Engine, site: str | None, which: str, decision: Decision) -> Resolved:
-    """Close what was refused, by a digest or by a finding's id: nobody waits for it any more, its bytes are kept.
+def close_quarantine(engine: Engine, site: str | None, which: str, decision: Decision) -> DecisionResult:
+    """Close quarantined files, named by a digest or by a finding's id; their bytes are kept.
 
     Raises:
-        UsageError: Nothing of that name waits.
+        UsageError: No open file has that name.
     """
     with engine.begin() as connection:
         row = _find(connection, site)
-        open_ones = quarantine.c.settled_at.is_(None)
-        wanted = (
-            quarantine.c.finding == which
-            if not which.startswith("sha256:") and not _is_hex(which)
-            else quarantine.c.digest.startswith(_prefix(which))
-        )
-        digests = connection.execute(select(quarantine.c.digest).where(open_ones & wanted)).scalars().all()
+        by_digest = which.startswith("sha256:") or _is_hex(which)
+        named = quarantine.c.digest.startswith(_prefix(which)) if by_digest else quarantine.c.finding == which
+        wanted = quarantine.c.settled_at.is_(None) & named
+        digests = connection.execute(select(quarantine.c.digest).where(wanted)).scalars().all()
         if not digests:
-            raise UsageError(
-                f"nothing that waits in quarantine is called {which}",
-                where="--close",
-                remedy="waybill fleet list quarantine",
-            )
-        text = (f"closed {len(digests)} quarantined {'file' if len(digests) == 1 else 'files'}; the bytes are kept",)
-        said = ", ".join(digests[:20]) + (f" and {len(digests) - 20} more" if len(digests) > 20 else "")
-        number = _record(connection, row, "close", None, said, decision)
-        settled = {"settled_at": rfc3339(decision.at), "resolution": number}
-        connection.execute(update(quarantine).where(open_ones & wanted).values(settled))
-        return Resolved(number, "close", None, text)
+            problem = f"no open file in quarantine has the digest or finding {which}"
+            raise UsageError(problem, where="--close", remedy="list them: waybill fleet list quarantine")
+        closed = ", ".join(digests[:20]) + (f" and {len(digests) - 20} more" if len(digests) > 20 else "")
+        number = _record(connection, row, "close", None, closed, decision)
+        connection.execute(update(quarantine).where(wanted).values(settled_at=decision.at, resolution=number))
+        text = f"closed {show_count(len(digests), 'quarantined file')}; the bytes are kept"
+        return DecisionResult(number, "close", None, (text,))
 
 
-def settle_alarm(engine: Engine, site: str, number: int, decision: Decision) -> Resolved:
-    """Say that an alarm was looked into; it stays in the story and is counted no more.
+def settle_alarm(engine: Engine, site: str, number: int, decision: Decision) -> DecisionResult:
+    """Record that an alarm was looked into: it stays in the history and is no longer counted.
 
     Raises:
         UsageError: The site has no such open alarm.
@@ -128,30 +118,28 @@ def settle_alarm(engine: Engine, site: str, number: int, decision: Decision) -> 
     with engine.begin() as connection:
         row = _find(connection, site)
         assert row is not None
-        lines = select(enrolments.c.id).where(enrolments.c.site_id == row.id)
-        mine = (findings.c.id == number) & findings.c.enrolment_id.in_(lines) & findings.c.resolution.is_(None)
-        found = connection.execute(select(findings.c.enrolment_id, findings.c.text).where(mine)).first()
-        if found is None:
-            raise UsageError(f"{site} has no open alarm {number}", where="--alarm", remedy="waybill fleet list alarms")
-        resolution = _record(connection, row, "alarm", None, found.text, decision)
+        of_site = findings.c.enrolment_id.in_(select(enrolments.c.id).where(enrolments.c.site_id == row.id))
+        wanted = (findings.c.id == number) & of_site & findings.c.resolution.is_(None)
+        alarm = connection.execute(select(findings.c.enrolment_id, findings.c.text).where(wanted)).first()
+        if alarm is None:
+            remedy = f"list them: waybill fleet list alarms --site {site}"
+            raise UsageError(f"{site} has no open alarm {number}", where="--alarm", remedy=remedy)
+        resolution = _record(connection, row, "alarm", None, alarm.text, decision)
         connection.execute(update(findings).where(findings.c.id == number).values(resolution=resolution))
-        _stand_anew(connection, found.enrolment_id)
-        return Resolved(resolution, "alarm", None, (f"settled: {found.text}",))
+        _update_standing(connection, alarm.enrolment_id)
+        return DecisionResult(resolution, "alarm", None, (f"settled: {alarm.text}",))
 
 
 def _prefix(text: str) -> str:
     digits = text.removeprefix("sha256:")
-    if not _is_hex(digits) or not MIN_PREFIX <= len(digits) <= 64:
-        raise UsageError(
-            f"{text!r} is no digest",
-            where="--accept",
-            remedy=f"sha256: and its digits, or the first {MIN_PREFIX} digits of it at least",
-        )
+    if not _is_hex(digits) or len(digits) > 64:
+        remedy = f"write the digest, or at least its first {MIN_PREFIX} digits"
+        raise UsageError(f"{text!r} is not a digest", where="--accept", remedy=remedy)
     return "sha256:" + digits
 
 
 def _is_hex(text: str) -> bool:
-    return bool(text) and set(text) <= set("0123456789abcdef") and len(text) >= MIN_PREFIX
+    return set(text) <= set("0123456789abcdef") and len(text) >= MIN_PREFIX
 
 
 def _find(connection: Connection, site: str | None) -> _Site | None:
@@ -162,181 +150,182 @@ def _find(connection: Connection, site: str | None) -> _Site | None:
 
 
 def _candidates(connection: Connection, site: _Site | None, prefix: str) -> set[tuple[str, str]]:
-    """(what, digest) of everything that the prefix could mean: quarantined files, enrolments, places of a fork."""
+    """Kind and digest of everything that the prefix can name: quarantined files, enrolments, positions of a fork."""
+
+    def matches(kind: str, query: Select[Any]) -> set[tuple[str, str]]:
+        return {(kind, digest) for digest in connection.execute(query).scalars()}
+
     waiting = quarantine.c.settled_at.is_(None) & quarantine.c.digest.startswith(prefix)
-    found = {("quarantine", one) for one in connection.execute(select(quarantine.c.digest).where(waiting)).scalars()}
+    files = matches("quarantine", select(quarantine.c.digest).where(waiting))
     if site is None:
-        return found
-    lines = enrolments.c.site_id == site.id
-    named = connection.execute(
-        select(enrolments.c.digest).where(lines & enrolments.c.digest.startswith(prefix))
-    ).scalars()
-    found |= {("enrolment", one) for one in named if _lines_of(connection, site) > 1}
+        return files
+    of_site = enrolments.c.site_id == site.id
+    count = connection.execute(select(func.count()).select_from(enrolments).where(of_site)).scalar_one()
+    named = select(enrolments.c.digest).where(of_site & enrolments.c.digest.startswith(prefix))
+    renewals = matches("enrolment", named) if count > 1 else set()
     forked = (
         select(positions.c.digest)
         .join(enrolments, enrolments.c.id == positions.c.enrolment_id)
         .join(standings, standings.c.enrolment_id == positions.c.enrolment_id)
-        .where(lines & standings.c.forked_at.is_not(None) & (positions.c.seq >= standings.c.forked_at))
+        .where(of_site & standings.c.forked_at.is_not(None) & (positions.c.seq >= standings.c.forked_at))
         .where(positions.c.digest.startswith(prefix) & positions.c.refused.is_(False))
     )
-    branches = {("branch", one) for one in connection.execute(forked).scalars()}
-    return found | {one for one in branches if ("enrolment", one[1]) not in found}
-
-
-def _lines_of(connection: Connection, site: _Site) -> int:
-    query = select(func.count()).select_from(enrolments).where(enrolments.c.site_id == site.id)
-    return int(connection.execute(query).scalar_one())
+    branches = matches("branch", forked)
+    return files | renewals | {branch for branch in branches if ("enrolment", branch[1]) not in renewals}
 
 
 def _record(
-    connection: Connection, site: _Site | None, kind: DecisionKind, accepted: str | None, aside: str, decision: Decision
+    connection: Connection,
+    site: _Site | None,
+    kind: DecisionKind,
+    accepted: str | None,
+    set_aside: str,
+    decision: Decision,
 ) -> int:
-    number: int = connection.execute(
-        insert(resolutions)
-        .values(
-            site_id=site.id if site else None,
-            kind=kind,
-            accepted=accepted,
-            set_aside=aside,
-            reason=decision.reason,
-            who=decision.who,
-            resolved_at=rfc3339(decision.at),
-        )
-        .returning(resolutions.c.id)
-    ).scalar_one()
-    return number
+    values = {
+        "site_id": site.id if site else None,
+        "kind": kind,
+        "accepted": accepted,
+        "set_aside": set_aside,
+        "reason": decision.reason,
+        "who": decision.who,
+        "resolved_at": decision.at,
+    }
+    return int(connection.execute(insert(resolutions).values(values).returning(resolutions.c.id)).scalar_one())
 
 
-def _release(engine: Engine, site: _Site | None, digest: str, decision: Decision) -> Resolved:
-    """A quarantined file is judged again; a person can ask for that, and cannot overrule the judgement."""
-    done = judge_again(engine, digest, decision.at)
-    still = [one for one in done.outcomes if one.status != "report"]
-    if still or not done.counts.get("report"):
-        why = still[0] if still else None
+def _release(engine: Engine, site: _Site | None, digest: str, decision: Decision) -> DecisionResult:
+    """Judge a quarantined file again; a person can request that and cannot overrule the judgement."""
+    result = import_quarantined(engine, digest, decision.at)
+    refused = next((file for file in result.files if file.status != "report"), None)
+    if refused is not None:
         raise RefusedError(
-            f"refused still: {why.text}" if why else "a bundle or another large file; import it from its medium",
-            where=digest[:19],
-            remedy=(why.hint if why else "") or "close it with a reason: --close",
-            finding=why.finding if why else "quarantine-large",
+            f"the file is refused again: {refused.text}",
+            where=short_digest(digest),
+            remedy=refused.hint or f"close it: waybill fleet resolve --close {short_digest(digest)} --reason TEXT",
+            finding=refused.finding or "refused",
+        )
+    if not result.counts.get("report"):
+        raise RefusedError(
+            "only the beginning of this large file is kept",
+            where=short_digest(digest),
+            remedy="import it from its medium: waybill fleet import MEDIUM",
+            finding="quarantine-large",
         )
     with engine.begin() as connection:
         number = _record(connection, site, "release", digest, "", decision)
         connection.execute(update(quarantine).where(quarantine.c.digest == digest).values(resolution=number))
-    whose = ", ".join(f"{name}: report {news.new[0]}" for name, news in done.sites.items() if news.new)
-    return Resolved(number, "release", digest, (f"taken in: {whose or 'known already'}",))
+    imported = ", ".join(f"{name}: report {news.new[0]}" for name, news in result.sites.items() if news.new)
+    return DecisionResult(number, "release", digest, (f"imported: {imported or 'already known'}",))
 
 
-def _renew(connection: Connection, site: _Site, digest: str, decision: Decision) -> Resolved:
-    """The line of this enrolment counts from now on; the others stay, and count no more."""
-    others = (enrolments.c.site_id == site.id) & (enrolments.c.digest != digest)
-    counted = connection.execute(
-        select(enrolments.c.digest, enrolments.c.standing).where(enrolments.c.site_id == site.id)
-    ).all()
-    aside = ", ".join(f"{one.digest} ({one.standing})" for one in counted if one.digest != digest)
-    number = _record(connection, site, "renewal", digest, aside, decision)
-    was = next(one.standing for one in counted if one.digest == digest)
-    # What waited and was not chosen is refused; what spoke before is former. Neither is deleted.
-    connection.execute(
-        update(enrolments).where(others & (enrolments.c.standing == "pending")).values(standing="refused")
-    )
-    connection.execute(
-        update(enrolments).where(others & (enrolments.c.standing == "current")).values(standing="former")
-    )
+def _renew(connection: Connection, site: _Site, digest: str, decision: Decision) -> DecisionResult:
+    """This enrolment counts from now on; the others stay in the ledger and no longer count."""
+    of_site = enrolments.c.site_id == site.id
+    rows = connection.execute(select(enrolments.c.digest, enrolments.c.standing).where(of_site)).all()
+    set_aside = ", ".join(f"{row.digest} ({row.standing})" for row in rows if row.digest != digest)
+    number = _record(connection, site, "renewal", digest, set_aside, decision)
+    before = next(row.standing for row in rows if row.digest == digest)
+    # A waiting enrolment that was not chosen is refused; the one that counted is former. Neither is deleted.
+    for standing, replaced in (("pending", "refused"), ("current", "former")):
+        others = of_site & (enrolments.c.digest != digest) & (enrolments.c.standing == standing)
+        connection.execute(update(enrolments).where(others).values(standing=replaced))
     connection.execute(update(enrolments).where(enrolments.c.digest == digest).values(standing="current"))
-    said = "still speaks" if was == "current" else "speaks from now on"
-    return Resolved(number, "renewal", digest, (f"{site.site}: the key of enrolment {digest[:19]} {said}",))
+    effect = "still counts" if before == "current" else "counts from now on"
+    text = f"{site.site}: the key of enrolment {short_digest(digest)} {effect}"
+    return DecisionResult(number, "renewal", digest, (text,))
 
 
-def _branch(connection: Connection, site: _Site, digest: str, decision: Decision) -> Resolved:
-    """The branch on which ``digest`` lies counts; the others are set aside with all that goes on from them."""
-    at = connection.execute(
+def _accept_branch(connection: Connection, site: _Site, digest: str, decision: Decision) -> DecisionResult:
+    """The branch that contains ``digest`` counts; other branches are set aside with everything that continues them."""
+    position = connection.execute(
         select(positions.c.enrolment_id, positions.c.seq)
         .join(enrolments, enrolments.c.id == positions.c.enrolment_id)
         .where((enrolments.c.site_id == site.id) & (positions.c.digest == digest) & positions.c.refused.is_(False))
         .order_by(positions.c.seq)
     ).first()
-    assert at is not None  # `_candidates` has just seen it
-    line, seq = at
-    forked = connection.execute(select(standings.c.forked_at).where(standings.c.enrolment_id == line)).scalar_one()
-    chosen = choose((seq, digest), _places(connection, line, forked), _held(connection, line, forked))
-    if not chosen.refused:
+    assert position is not None  # `_candidates` has just read it
+    enrolment_id, seq = position
+    query = select(standings.c.forked_at).where(standings.c.enrolment_id == enrolment_id)
+    forked = connection.execute(query).scalar_one()
+    known, held = _known_positions(connection, enrolment_id, forked), _held_reports(connection, enrolment_id, forked)
+    choice = choose_branch((seq, digest), known, held)
+    if not choice.refused:
         raise UsageError(
-            f"{digest[:19]} lies on every branch",
+            f"report {short_digest(digest)} is on every branch",
             where="--accept",
-            remedy=f"name a report of one branch: waybill fleet show {site.site}",
+            remedy=f"name a report of one branch; they are in: waybill fleet show {site.site}",
         )
-    aside = ", ".join(f"{place}: {one}" for place, one in sorted(chosen.refused)[:50])
-    number = _record(connection, site, "branch", digest, aside, decision)
-    _set_aside(connection, line, chosen, number)
-    left = _stand_anew(connection, line)
-    text = [f"{site.site}: the branch of {digest[:19]} counts; {len(chosen.reports)} reports of others are set aside"]
-    if left is not None:
-        text.append(f"the line is forked still, from report {left} on: what parts there has no tie to this choice")
-    return Resolved(number, "branch", digest, tuple(text))
+    set_aside = ", ".join(f"{number}: {refused}" for number, refused in sorted(choice.refused)[:50])
+    resolution = _record(connection, site, "branch", digest, set_aside, decision)
+    _set_aside(connection, enrolment_id, choice, resolution)
+    still_forked = _update_standing(connection, enrolment_id)
+    count = show_count(len(choice.reports), "report")
+    text = [f"{site.site}: the branch of {short_digest(digest)} counts; {count} of other branches set aside"]
+    if still_forked is not None:
+        text.append(f"another fork is still open, from report {still_forked} on; this decision does not cover it")
+    return DecisionResult(resolution, "branch", digest, tuple(text))
 
 
-def _places(connection: Connection, line: int, forked: int) -> dict[int, frozenset[str]]:
+def _known_positions(connection: Connection, enrolment_id: int, forked: int) -> dict[int, frozenset[str]]:
     query = select(positions.c.seq, positions.c.digest).where(
-        (positions.c.enrolment_id == line) & (positions.c.seq >= forked) & positions.c.refused.is_(False)
+        (positions.c.enrolment_id == enrolment_id) & (positions.c.seq >= forked) & positions.c.refused.is_(False)
     )
-    found: dict[int, set[str]] = {}
+    known: dict[int, set[str]] = {}
     for seq, digest in connection.execute(query):
-        found.setdefault(seq, set()).add(digest)
-    return {seq: frozenset(digests) for seq, digests in found.items()}
+        known.setdefault(seq, set()).add(digest)
+    return {seq: frozenset(digests) for seq, digests in known.items()}
 
 
-def _held(connection: Connection, line: int, forked: int) -> list[tuple[str, Claims]]:
+def _held_reports(connection: Connection, enrolment_id: int, forked: int) -> list[tuple[str, Positions]]:
     query = (
         select(reports.c.digest, reports.c.raw)
-        .where((reports.c.enrolment_id == line) & (reports.c.seq >= forked) & reports.c.refused.is_(False))
+        .where((reports.c.enrolment_id == enrolment_id) & (reports.c.seq >= forked) & reports.c.refused.is_(False))
         .order_by(reports.c.seq, reports.c.digest)
     )
-    return [
-        (digest, tuple(claims(SignedReport(raw=b"", digest=digest, subject="", report=stored_report(raw)))))
+    signed = (
+        SignedReport(raw=b"", digest=digest, subject="", report=stored_report(raw))
         for digest, raw in connection.execute(query.execution_options(yield_per=200))
-    ]
-
-
-def _set_aside(connection: Connection, line: int, chosen: Chosen, number: int) -> None:
-    for seq, digest in sorted(chosen.refused):
-        here = (positions.c.enrolment_id == line) & (positions.c.seq == seq) & (positions.c.digest == digest)
-        connection.execute(update(positions).where(here).values(refused=True))
-    for digest in sorted(chosen.reports):
-        connection.execute(update(reports).where(reports.c.digest == digest).values(refused=True))
-    settled = (findings.c.enrolment_id == line) & findings.c.resolution.is_(None) & findings.c.finding.in_(FORKS)
-    connection.execute(update(findings).where(settled).values(resolution=number))
-    # What was found on a branch that is set aside says nothing about the site.
-    beside = findings.c.report.in_(select(reports.c.digest).where((reports.c.enrolment_id == line) & reports.c.refused))
-    connection.execute(
-        update(findings)
-        .where((findings.c.enrolment_id == line) & findings.c.resolution.is_(None) & beside)
-        .values(resolution=number)
     )
+    return [(report.digest, tuple(named_positions(report))) for report in signed]
 
 
-def _stand_anew(connection: Connection, line: int) -> int | None:
-    """Work out how the line stands, from its rows; returns where it is forked still."""
-    mine = (reports.c.enrolment_id == line) & reports.c.refused.is_(False)
+def _set_aside(connection: Connection, enrolment_id: int, choice: BranchChoice, resolution: int) -> None:
+    for seq, digest in sorted(choice.refused):
+        here = (positions.c.enrolment_id == enrolment_id) & (positions.c.seq == seq) & (positions.c.digest == digest)
+        connection.execute(update(positions).where(here).values(refused=True))
+    for digest in sorted(choice.reports):
+        connection.execute(update(reports).where(reports.c.digest == digest).values(refused=True))
+    refused = select(reports.c.digest).where((reports.c.enrolment_id == enrolment_id) & reports.c.refused)
+    # What was found on a branch that is set aside says nothing about the site.
+    settled = findings.c.finding.in_(FORKS) | findings.c.report.in_(refused)
+    still_open = (findings.c.enrolment_id == enrolment_id) & findings.c.resolution.is_(None)
+    connection.execute(update(findings).where(still_open & settled).values(resolution=resolution))
+
+
+def _update_standing(connection: Connection, enrolment_id: int) -> int | None:
+    """Compute the enrolment's row of ``standings`` from its reports; return where it is still forked."""
+    counted = (reports.c.enrolment_id == enrolment_id) & reports.c.refused.is_(False)
     newest = connection.execute(
         select(reports.c.seq, reports.c.digest)
-        .where(mine)
+        .where(counted)
         .order_by(reports.c.seq.desc(), reports.c.received_at, reports.c.digest)
         .limit(1)
     ).first()
-    held = connection.execute(select(func.count(reports.c.seq.distinct())).where(mine)).scalar_one()
-    twice = (
+    held = connection.execute(select(func.count(reports.c.seq.distinct())).where(counted)).scalar_one()
+    forks = (
         select(positions.c.seq)
-        .where((positions.c.enrolment_id == line) & positions.c.refused.is_(False))
+        .where((positions.c.enrolment_id == enrolment_id) & positions.c.refused.is_(False))
         .group_by(positions.c.seq)
         .having(func.count() > 1)
         .subquery()
     )
-    forked: int | None = connection.execute(select(func.min(twice.c.seq))).scalar()
-    waiting = (findings.c.enrolment_id == line) & findings.c.resolution.is_(None) & findings.c.alarm
+    forked = connection.execute(select(func.min(forks.c.seq))).scalar()
+    waiting = (findings.c.enrolment_id == enrolment_id) & findings.c.resolution.is_(None) & findings.c.alarm
     alarms = connection.execute(select(func.count()).select_from(findings).where(waiting)).scalar_one()
     connection.execute(
         update(standings)
-        .where(standings.c.enrolment_id == line)
+        .where(standings.c.enrolment_id == enrolment_id)
         .values(
             report=newest.digest if newest else None,
             newest_seq=newest.seq if newest else 0,

@@ -2,29 +2,45 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any  # SQLAlchemy's rows and queries have columns of any type
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, select
+from sqlalchemy import Engine, Select, select
 
 from fleet.ledger.tables import consignments, enrolments, findings, quarantine, releases, reports, resolutions, sites
 from manifests.words.errors import UsageError
+from manifests.words.text import table
+from manifests.words.time import age
+from manifests.words.units import show_size
 
 MAX_PAGE = 10_000
 
 
 @dataclass(frozen=True)
-class Listed:
-    """Rows with the names of their columns; ``more`` when the page did not hold all."""
+class ListedRows:
+    """Rows with the names of their columns; ``more`` if the page does not hold all.
+
+    Attributes:
+        shown: The columns for people, in their order.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
     more: bool
+    shown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _ListKind:
+    query: Callable[[], Select[Any]]
+    shown: tuple[str, ...]
+    of_site: bool = True
 
 
 def _quarantine() -> Select[Any]:
-    columns = ("seen_at", "digest", "finding", "size", "name", "problem")
+    names = ("seen_at", "digest", "finding", "size", "name", "problem")
     return (
-        select(*(quarantine.c[name] for name in columns))
+        select(*(quarantine.c[name] for name in names))
         .where(quarantine.c.settled_at.is_(None))
         .order_by(quarantine.c.seen_at.desc(), quarantine.c.digest)
     )
@@ -75,19 +91,22 @@ def _releases() -> Select[Any]:
     )
 
 
-KINDS: dict[str, Callable[[], Select[Any]]] = {
-    "alarms": _alarms,
-    "consignments": _consignments,
-    "quarantine": _quarantine,
-    "releases": _releases,
-    "reports": _reports,
-    "resolutions": _resolutions,
+KINDS = {
+    "alarms": _ListKind(_alarms, ("alarm", "site", "finding", "text", "found_at")),
+    "consignments": _ListKind(_consignments, ("site", "number", "issued_at", "written_at", "medium", "acknowledged")),
+    "quarantine": _ListKind(_quarantine, ("finding", "digest", "problem", "name", "size", "seen_at"), of_site=False),
+    "releases": _ListKind(
+        _releases, ("product", "version", "channel", "epoch", "sequence", "issued_at", "digest"), of_site=False
+    ),
+    "reports": _ListKind(
+        _reports, ("site", "seq", "version", "state", "received_at", "made_at", "not_before", "digest")
+    ),
+    "resolutions": _ListKind(_resolutions, ("number", "site", "kind", "accepted", "reason", "who", "resolved_at")),
 }
-OF_A_SITE = ("alarms", "consignments", "reports", "resolutions")
 
 
-def list_kind(engine: Engine, kind: str, *, site: str | None, limit: int) -> Listed:
-    """One page of a kind.
+def list_kind(engine: Engine, kind: str, *, site: str | None, limit: int) -> ListedRows:
+    """Read one page of a kind.
 
     Args:
         site: Only of this site, by its whole id.
@@ -96,17 +115,28 @@ def list_kind(engine: Engine, kind: str, *, site: str | None, limit: int) -> Lis
         UsageError: Such rows belong to no site, or the page would be too long.
     """
     if not 1 <= limit <= MAX_PAGE:
-        raise UsageError(f"{limit} rows, a page has 1 to {MAX_PAGE}", where="--limit")
-    if site is not None and kind not in OF_A_SITE:
-        raise UsageError(f"{kind} belong to no site", where="--site", remedy=f"waybill fleet list {kind}")
-    query = KINDS[kind]()
-    wanted: list[ColumnElement[bool]] = [] if site is None else [sites.c.site == site]
+        raise UsageError(f"{limit} rows were requested; a page has 1 to {MAX_PAGE}", where="--limit")
+    listed = KINDS[kind]
+    if site is not None and not listed.of_site:
+        remedy = f"list all of them: waybill fleet list {kind}"
+        raise UsageError(f"{kind} belong to no site", where="--site", remedy=remedy)
+    query = listed.query() if site is None else listed.query().where(sites.c.site == site)
     with engine.connect().execution_options(waybill_reading=True) as connection:
-        return _page(connection, query.where(*wanted), limit)
+        result = connection.execute(query.limit(limit + 1))
+        columns, rows = tuple(result.keys()), [tuple(row) for row in result]
+    return ListedRows(columns=columns, rows=tuple(rows[:limit]), more=len(rows) > limit, shown=listed.shown)
 
 
-def _page(connection: Connection, query: Select[Any], limit: int) -> Listed:
-    found = connection.execute(query.limit(limit + 1))
-    columns = tuple(found.keys())
-    rows = [tuple(row) for row in found]
-    return Listed(columns=columns, rows=tuple(rows[:limit]), more=len(rows) > limit)
+def listed_text(listed: ListedRows, now: datetime) -> str:
+    """The rows as a table for people, with sizes and ages."""
+    order = [listed.columns.index(name) for name in listed.shown]
+    rows = [tuple(_cell(listed.columns[i], row[i], now) for i in order) for row in listed.rows]
+    return table(rows, tuple(name.removesuffix("_at").replace("_", " ") for name in listed.shown))
+
+
+def _cell(column: str, value: object, now: datetime) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return f"{age(value, now)} ago"
+    return show_size(value) if column == "size" and isinstance(value, int) else str(value)

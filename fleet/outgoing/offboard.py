@@ -1,6 +1,6 @@
-"""Offboard a site: request it, collect the evidence, sign the receipt, delete its reports when the time is over.
+"""Offboard a site: request it, collect the evidence, sign the receipt, delete its reports after the keep time.
 
-The receipt is signed by the consignment role. What a site sends after it was closed is kept and is an alarm.
+The receipt is signed by the consignment role. Reports that arrive after the site was closed are kept and are an alarm.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,10 @@ from fleet.ledger.tables import (
     quarantine,
     reports,
     resolutions,
-    sites,
     spoken,
     standings,
 )
-from fleet.outgoing.consign import END, check_signers, site_key
+from fleet.outgoing.consign import OFFBOARD_REQUEST, check_signers, site_id_of, site_key
 from fleet.outgoing.views import SiteRow
 from fleet.rules.offboarding_steps import EndReported, EndRequested, OffboardingStep, offboarding_steps
 from manifests.documents.closure import (
@@ -44,209 +43,231 @@ from manifests.trust.private_keys import Signer
 from manifests.trust.root import Chain, SignedRoot
 from manifests.words.canonical import parse
 from manifests.words.errors import RefusedError
-from manifests.words.time import parse_time, rfc3339
+from manifests.words.text import short_digest
+from manifests.words.time import optional_time, rfc3339
+from manifests.words.units import show_count
 
 MAX_UNANSWERED = 1024
 MAX_SEARCHED = 200
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How far a site's end has come.
+class OffboardingState:
+    """How far the offboarding of a site has come.
 
     Attributes:
         kept: What the ledger holds of the site.
-        keep_until: When its reports must go, by the contract that the site approved last; None where that contract is
-            not in the ledger.
+        keep_until: When its reports must be deleted, by the contract that the site approved last; None if that
+            contract is not in the ledger.
+        unanswered: Numbers of the newest consignments that no report echoes.
     """
 
     site: str
     reason: OffboardReason
-    requested_at: str | None
+    requested_at: datetime | None
     requested_by: str | None
-    closed_at: str | None
+    closed_at: datetime | None
     steps: tuple[OffboardingStep, ...]
     kept: tuple[KeptReports, ...]
     contract: str | None
-    keep_until: str | None
+    keep_until: datetime | None
     unanswered: tuple[int, ...]
     receipt: bytes | None
-    purged_at: str | None
+    purged_at: datetime | None
 
 
 @dataclass(frozen=True)
-class Purged:
-    """What was deleted, and how many reports stay until their time is over."""
+class PurgeResult:
+    """What was deleted, and how many reports stay until their keep time is over."""
 
     reports: int
     findings: int
     files: int
     left: int
-    next_at: str | None
+    next_at: datetime | None
 
 
-def ending_of(engine: Engine, row: SiteRow) -> Ending | None:
-    """How the site's end stands; None while nobody speaks of one."""
+@dataclass(frozen=True)
+class OffboardRequest:
+    """Why a site is offboarded, who requests it, and when."""
+
+    reason: OffboardReason
+    who: str
+    at: datetime
+
+
+def offboarding_state(engine: Engine, row: SiteRow) -> OffboardingState | None:
+    """Return the state of the site's offboarding; None if neither support nor the site has begun one."""
     with engine.connect().execution_options(waybill_reading=True) as connection:
-        found = _ending(connection, row)
-    said = any(one.step in ("requested", "acknowledged") and one.standing == "proven" for one in found.steps)
-    return found if said else None
+        state = _read_state(connection, row)
+    begun = any(step.step in ("requested", "acknowledged") and step.standing == "proven" for step in state.steps)
+    return state if begun else None
 
 
-def request_end(engine: Engine, row: SiteRow, reason: OffboardReason, who: str, now: datetime) -> Ending:
-    """Note that the site is to end: every note for it asks for that from now on. Asking twice changes nothing.
+def request_offboarding(engine: Engine, row: SiteRow, request: OffboardRequest) -> OffboardingState:
+    """Record the request: every later consignment for the site carries it. A second request changes nothing.
 
     Raises:
-        RefusedError: It is closed, or was asked to end for the other reason.
+        RefusedError: The site is closed, or the offboarding was requested for the other reason.
     """
     with engine.begin() as connection:
-        site_id = _site_id(connection, row)
-        found = connection.execute(select(closures).where(closures.c.site_id == site_id)).first()
-        if found is not None:
-            _check_same(row, found.reason, found.closed_at, reason)
+        site_id = site_id_of(connection, row)
+        closure = connection.execute(select(closures).where(closures.c.site_id == site_id)).first()
+        if closure is None:
+            values = {"site_id": site_id, "reason": request.reason, "requested_at": request.at}
+            connection.execute(insert(closures).values(**values, requested_by=request.who))
         else:
-            said = {"site_id": site_id, "reason": reason, "requested_at": rfc3339(now), "requested_by": who}
-            connection.execute(insert(closures).values(said))
-        return _ending(connection, row)
+            _check_same(row, closure.reason, closure.closed_at, request.reason)
+        return _read_state(connection, row)
 
 
 def close_site(
-    engine: Engine,
-    row: SiteRow,
-    reason: OffboardReason,
-    root: SignedRoot,
-    signers: tuple[Signer, ...],
-    who: str,
-    now: datetime,
-) -> Ending:
-    """Close the site and sign the receipt, which says of each rung whether it is proved.
+    engine: Engine, row: SiteRow, request: OffboardRequest, root: SignedRoot, signers: tuple[Signer, ...]
+) -> OffboardingState:
+    """Close the site and sign the receipt, which states for each step whether it is proven.
 
     Raises:
-        RefusedError: It is closed already, or the keys are not of the consignment role.
+        RefusedError: It is closed already, or the keys are not enough of the consignment role.
     """
     check_signers(root, signers)
-    request_end(engine, row, reason, who, now)
+    request_offboarding(engine, row, request)
     with engine.begin() as connection:
-        at = rfc3339(now)
-        here = closures.c.site_id == _site_id(connection, row)
-        connection.execute(update(closures).where(here).values(closed_at=at, closed_by=who))
-        found = _ending(connection, row)
-        report = None
-        if row.seq:
-            digest = connection.execute(
-                select(standings.c.report).where(standings.c.enrolment_id == row.enrolment_id)
-            ).scalar()
-            report = None if digest is None else Acknowledged(seq=row.seq, digest=digest)
-        said = Closure(
-            vendor=root.root.vendor,
-            site=row.site,
-            site_key=site_key(connection, row.enrolment_id),
-            reason=reason,
-            requested_at=found.requested_at or at,
-            closed_at=at,
-            last_report=report,
-            steps=tuple(
-                ClosureStep(
-                    step=one.step, standing=one.standing, at=one.at, report=one.report, consignment=one.consignment
-                )
-                for one in found.steps
-            ),
-            unanswered=found.unanswered,
-            kept=found.kept,
-            contract=found.contract,
-        )
-        raw = sign_closure(said, signers)
+        here = closures.c.site_id == site_id_of(connection, row)
+        closed = {"closed_at": request.at, "closed_by": request.who}
+        connection.execute(update(closures).where(here).values(closed))
+        state = _read_state(connection, row)
+        raw = sign_closure(_receipt(connection, row, state, request, root), signers)
         verify_closure(raw, Chain(roots=(root,)), row.site)
-        connection.execute(update(closures).where(here).values(receipt=raw, keep_until=found.keep_until))
-        return _ending(connection, row)
+        connection.execute(update(closures).where(here).values(receipt=raw, keep_until=state.keep_until))
+        return _read_state(connection, row)
 
 
-def purge(engine: Engine, row: SiteRow, now: datetime) -> Purged:
-    """Delete each report of a closed site whose time is over, with what was found in it.
+def _receipt(
+    connection: Connection, row: SiteRow, state: OffboardingState, request: OffboardRequest, root: SignedRoot
+) -> Closure:
+    """The receipt of a site that was just closed, as its state has it."""
+    query = select(standings.c.report).where(standings.c.enrolment_id == row.enrolment_id)
+    newest = connection.execute(query).scalar() if row.seq else None
+    return Closure(
+        vendor=root.root.vendor,
+        site=row.site,
+        site_key=site_key(connection, row.enrolment_id),
+        reason=request.reason,
+        requested_at=rfc3339(state.requested_at or request.at),
+        closed_at=rfc3339(request.at),
+        last_report=None if newest is None else Acknowledged(seq=row.seq, digest=newest),
+        steps=tuple(
+            ClosureStep(
+                step=step.step,
+                standing=step.standing,
+                at=optional_time(step.at),
+                report=step.report,
+                consignment=step.consignment,
+            )
+            for step in state.steps
+        ),
+        unanswered=state.unanswered,
+        kept=state.kept,
+        contract=state.contract,
+    )
 
-    What stays: that the site was there, its keys, the notes that were signed for it, decisions, and the receipt.
+
+def purge(engine: Engine, row: SiteRow, now: datetime) -> PurgeResult:
+    """Delete each report of a closed site whose keep time is over, with its findings and quarantined bytes.
+
+    What stays: the site, its keys, its consignments, decisions, and the receipt.
 
     Raises:
-        RefusedError: It is not closed, or no contract in the ledger says how long reports may be kept.
+        RefusedError: It is not closed, or its contract, which sets the keep time, is not in the ledger.
     """
     with engine.begin() as connection:
-        found = _ending(connection, row)
-        if found.closed_at is None:
-            raise RefusedError(
-                "the site is not closed", where=row.site, remedy="close it first: --close", finding="site-open"
-            )
-        keep = _keep(connection, found.contract)
-        if keep is None:
-            raise RefusedError(
-                f"contract {found.contract[:19] if found.contract else '-'} is not in the ledger, "
-                "so it cannot be said how long its reports may be kept",
-                where=row.site,
-                remedy="import a bundle whose release has that contract",
-                finding="contract-unknown",
-            )
-        limit = rfc3339(now - keep)
-        lines = _lines(connection, row)
-        due = reports.c.enrolment_id.in_(lines) & (reports.c.received_at <= limit)
-        gone = select(reports.c.digest).where(due)
-        connection.execute(
-            update(standings)
-            .where(standings.c.enrolment_id.in_(lines) & standings.c.report.in_(gone))
-            .values(report=None)
-        )
-        noted = connection.execute(delete(findings).where(findings.c.report.in_(gone))).rowcount
-        connection.execute(delete(positions).where(positions.c.enrolment_id.in_(lines) & positions.c.digest.in_(gone)))
+        keep = _check_purge(connection, row)
+        limit = now - keep
+        ids = _enrolment_ids(connection, row)
+        of_site = reports.c.enrolment_id.in_(ids)
+        due = of_site & (reports.c.received_at <= limit)
+        digests = select(reports.c.digest).where(due)
+        newest_due = standings.c.enrolment_id.in_(ids) & standings.c.report.in_(digests)
+        # Rows that name a report go before the report itself.
+        connection.execute(update(standings).where(newest_due).values(report=None))
+        noted = connection.execute(delete(findings).where(findings.c.report.in_(digests))).rowcount
+        connection.execute(delete(positions).where(positions.c.enrolment_id.in_(ids) & positions.c.digest.in_(digests)))
         deleted = connection.execute(delete(reports).where(due)).rowcount
-        named = select(enrolments.c.keyid).where(enrolments.c.id.in_(lines))
-        later = select(keys.c.keyid).where(keys.c.enrolment_id.in_(lines))
-        theirs = (quarantine.c.keyid.in_(named) | quarantine.c.keyid.in_(later)) & (quarantine.c.seen_at <= limit)
-        files = connection.execute(
-            update(quarantine).where(theirs & (func.length(quarantine.c.raw) > 0)).values(raw=b"")
-        ).rowcount
-        rest = reports.c.enrolment_id.in_(lines)
-        left, oldest = connection.execute(select(func.count(), func.min(reports.c.received_at)).where(rest)).one()
+        files = _empty_quarantined(connection, ids, limit)
+        left, oldest = connection.execute(select(func.count(), func.min(reports.c.received_at)).where(of_site)).one()
         if not left:
-            connection.execute(delete(positions).where(positions.c.enrolment_id.in_(lines) & (positions.c.seq > 0)))
-            connection.execute(delete(spoken).where(spoken.c.enrolment_id.in_(lines)))
-            text = f"{deleted} reports, {noted} findings, {files} quarantined files"
-            here = closures.c.site_id == _site_id(connection, row)
-            connection.execute(update(closures).where(here).values(purged_at=rfc3339(now), purged=text))
-        next_at = None if oldest is None else rfc3339(parse_time(oldest) + keep)
-        return Purged(reports=deleted, findings=noted, files=files, left=left, next_at=next_at)
+            connection.execute(delete(positions).where(positions.c.enrolment_id.in_(ids) & (positions.c.seq > 0)))
+            connection.execute(delete(spoken).where(spoken.c.enrolment_id.in_(ids)))
+            counts = ((deleted, "report"), (noted, "finding"), (files, "quarantined file"))
+            text = ", ".join(show_count(count, noun) for count, noun in counts)
+            here = closures.c.site_id == site_id_of(connection, row)
+            connection.execute(update(closures).where(here).values(purged_at=now, purged=text))
+        return PurgeResult(deleted, noted, files, left, oldest + keep if oldest else None)
 
 
-def _check_same(row: SiteRow, was: str, closed_at: str | None, reason: str) -> None:
+def _check_purge(connection: Connection, row: SiteRow) -> timedelta:
+    """The keep time of a closed site's reports."""
+    state = _read_state(connection, row)
+    if state.closed_at is None:
+        raise RefusedError(
+            "the site is not closed",
+            where=row.site,
+            remedy=f"close it first: waybill fleet offboard {row.site} --close -o RECEIPT.json --key KEY",
+            finding="site-open",
+        )
+    keep = _keep_time(connection, state.contract)
+    if keep is None:
+        contract = f"contract {short_digest(state.contract)} is" if state.contract else "the site's contract is"
+        raise RefusedError(
+            f"{contract} not in the ledger, so the keep time of its reports is unknown",
+            where=row.site,
+            remedy="import a bundle whose release has that contract: waybill fleet import BUNDLE",
+            finding="contract-unknown",
+        )
+    return keep
+
+
+def _empty_quarantined(connection: Connection, ids: list[int], limit: datetime) -> int:
+    """Delete the bytes of quarantined files that name a key of the site; the rows stay."""
+    enrolled = select(enrolments.c.keyid).where(enrolments.c.id.in_(ids))
+    rotated = select(keys.c.keyid).where(keys.c.enrolment_id.in_(ids))
+    of_site = quarantine.c.keyid.in_(enrolled) | quarantine.c.keyid.in_(rotated)
+    due = of_site & (quarantine.c.seen_at <= limit) & (func.length(quarantine.c.raw) > 0)
+    return connection.execute(update(quarantine).where(due).values(raw=b"")).rowcount
+
+
+def _check_same(row: SiteRow, recorded: str, closed_at: datetime | None, reason: str) -> None:
     if closed_at is not None:
         raise RefusedError(
-            f"the site was closed at {closed_at}",
+            f"the site was closed on {closed_at:%Y-%m-%d}",
             where=row.site,
-            remedy="its receipt is in the ledger: waybill fleet offboard SITE -o RECEIPT.json",
+            remedy=f"write its receipt from the ledger: waybill fleet offboard {row.site} -o RECEIPT.json",
             finding="site-closed",
         )
-    if was != reason:
+    if recorded != reason:
         raise RefusedError(
-            f"it was asked to end because it is {was}, now {reason} is given",
+            f"the offboarding was requested with reason {recorded}; now the reason is {reason}",
             where="--reason",
-            remedy=f"--reason {was}",
+            remedy=f"waybill fleet offboard {row.site} --reason {recorded}",
             finding="reason-differs",
         )
 
 
-def _ending(connection: Connection, row: SiteRow) -> Ending:
-    site_id = _site_id(connection, row)
+def _read_state(connection: Connection, row: SiteRow) -> OffboardingState:
+    site_id = site_id_of(connection, row)
     closure = connection.execute(select(closures).where(closures.c.site_id == site_id)).first()
-    asked = None if closure is None else _asked(connection, row, site_id, closure.requested_at)
-    told = _told(connection, row)
+    requested_at, closed_at = (closure.requested_at, closure.closed_at) if closure else (None, None)
+    consigned = _consigned_request(connection, row, site_id, requested_at) if requested_at else None
+    reported = _reported_offboarding(connection, row)
     contract = _contract(connection, row)
     until = closure.keep_until if closure is not None and closure.keep_until else _until(connection, row, contract)
-    return Ending(
+    return OffboardingState(
         site=row.site,
-        reason=closure.reason if closure else told.said.reason if told else "ended",
-        requested_at=closure.requested_at if closure else None,
+        reason=closure.reason if closure else reported.offboarding.reason if reported else "ended",
+        requested_at=requested_at,
         requested_by=closure.requested_by if closure else None,
-        closed_at=closure.closed_at if closure else None,
-        steps=offboarding_steps(
-            closure.requested_at if closure else None, asked, told, closure.closed_at if closure else None
-        ),
+        closed_at=closed_at,
+        steps=offboarding_steps(requested_at, consigned, reported, closed_at),
         kept=_kept(connection, row, site_id, until),
         contract=contract,
         keep_until=until,
@@ -256,49 +277,52 @@ def _ending(connection: Connection, row: SiteRow) -> Ending:
     )
 
 
-def _asked(connection: Connection, row: SiteRow, site_id: int, since: str) -> EndRequested | None:
-    """The first note since the request that asks the site to end."""
+def _consigned_request(connection: Connection, row: SiteRow, site_id: int, since: datetime) -> EndRequested | None:
+    """The first consignment since the request that carries it, and the first report that echoes it or a later one."""
     query = (
         select(consignments)
         .where((consignments.c.site_id == site_id) & (consignments.c.issued_at >= since))
         .order_by(consignments.c.number)
         .limit(MAX_SEARCHED)
     )
-    for one in connection.execute(query):
-        if any(request.handler == END for request in peek_consignment(one.raw, "consignment").requests):
+    for sent in connection.execute(query):
+        requests = peek_consignment(sent.raw, "consignment").requests
+        if any(request.handler == OFFBOARD_REQUEST for request in requests):
             answer = connection.execute(
                 select(reports.c.seq, reports.c.received_at)
                 .join(consignments, consignments.c.challenge == reports.c.challenge)
-                .where(reports.c.enrolment_id.in_(_lines(connection, row)) & reports.c.refused.is_(False))
-                .where((consignments.c.site_id == site_id) & (consignments.c.number >= one.number))
+                .where(reports.c.enrolment_id.in_(_enrolment_ids(connection, row)) & reports.c.refused.is_(False))
+                .where((consignments.c.site_id == site_id) & (consignments.c.number >= sent.number))
                 .order_by(reports.c.seq)
                 .limit(1)
             ).first()
             return EndRequested(
-                number=one.number,
-                issued_at=one.issued_at,
-                written_at=one.written_at,
-                medium=one.medium,
+                number=sent.number,
+                issued_at=sent.issued_at,
+                written_at=sent.written_at,
+                medium=sent.medium,
                 answered=None if answer is None else (answer.seq, answer.received_at),
             )
     return None
 
 
-def _told(connection: Connection, row: SiteRow) -> EndReported | None:
-    """The newest report in which the site speaks of its end; nothing is said of one that a fork makes doubtful."""
+def _reported_offboarding(connection: Connection, row: SiteRow) -> EndReported | None:
+    """The newest report that names the offboarding; None at a fork, which makes every report doubtful."""
+    if row.forked_at is not None:
+        return None
     query = (
         select(reports.c.seq, reports.c.received_at, reports.c.raw)
         .where((reports.c.enrolment_id == row.enrolment_id) & reports.c.refused.is_(False))
         .order_by(reports.c.seq.desc())
         .limit(1)
     )
-    one = connection.execute(query).first()
-    said = None if one is None or row.forked_at is not None else stored_report(one.raw).trust.offboarding
-    return None if one is None or said is None else EndReported(one.seq, one.received_at, said)
+    newest = connection.execute(query).first()
+    offboarding = None if newest is None else stored_report(newest.raw).trust.offboarding
+    return None if newest is None or offboarding is None else EndReported(newest.seq, newest.received_at, offboarding)
 
 
 def _contract(connection: Connection, row: SiteRow) -> str | None:
-    """The telemetry contract that the site's newest report says was approved."""
+    """Digest of the telemetry contract that the site approved, by its newest report or else by the receipt."""
     query = (
         select(reports.c.raw)
         .join(standings, standings.c.report == reports.c.digest)
@@ -308,51 +332,51 @@ def _contract(connection: Connection, row: SiteRow) -> str | None:
     policy = None if raw is None else stored_report(raw).policy
     if policy is not None and policy.contract is not None:
         return policy.contract
-    closed = select(closures.c.receipt).where(closures.c.site_id == _site_id(connection, row))
+    closed = select(closures.c.receipt).where(closures.c.site_id == site_id_of(connection, row))
     receipt = connection.execute(closed).scalar()
-    return None if receipt is None else _of_receipt(receipt)
-
-
-def _of_receipt(raw: bytes) -> str | None:
-    envelope = parse_envelope(raw, CLOSURE_TYPE, "receipt", max_bytes=MAX_CLOSURE)
+    if receipt is None:
+        return None
+    envelope = parse_envelope(receipt, CLOSURE_TYPE, "receipt", max_bytes=MAX_CLOSURE)
     return parse(envelope.payload_bytes, Closure, "receipt", max_bytes=MAX_CLOSURE).contract
 
 
-def _keep(connection: Connection, contract: str | None) -> timedelta | None:
-    """How long support may keep reports under a contract: its line for the deployment state."""
+def _keep_time(connection: Connection, contract: str | None) -> timedelta | None:
+    """How long support may keep reports under a contract: ``keep.vendor`` of its signal for the deployment state."""
     raw = connection.execute(select(contracts.c.raw).where(contracts.c.digest == (contract or ""))).scalar()
     if raw is None:
         return None
-    state = next(one for one in parse_contract(raw).signals if one.kind == "deployment-state")
+    state = next(signal for signal in parse_contract(raw).signals if signal.kind == "deployment-state")
     return timedelta(seconds=state.keep.vendor)
 
 
-def _until(connection: Connection, row: SiteRow, contract: str | None) -> str | None:
-    keep = _keep(connection, contract)
-    if keep is None or row.received_at is None:
+def _until(connection: Connection, row: SiteRow, contract: str | None) -> datetime | None:
+    keep = _keep_time(connection, contract)
+    if keep is None or row.newest is None:
         return None
     try:
-        return rfc3339(parse_time(row.received_at) + keep)
+        return row.newest.received_at + keep
     except OverflowError:
         return None
 
 
-def _kept(connection: Connection, row: SiteRow, site_id: int, until: str | None) -> tuple[KeptReports, ...]:
-    lines = _lines(connection, row)
+def _kept(connection: Connection, row: SiteRow, site_id: int, until: datetime | None) -> tuple[KeptReports, ...]:
+    ids = _enrolment_ids(connection, row)
     counts = {
-        "consignments": select(func.count()).select_from(consignments).where(consignments.c.site_id == site_id),
-        "decisions": select(func.count()).select_from(resolutions).where(resolutions.c.site_id == site_id),
-        "enrolments": select(func.count()).select_from(enrolments).where(enrolments.c.site_id == site_id),
-        "findings": select(func.count()).select_from(findings).where(findings.c.enrolment_id.in_(lines)),
-        "reports": select(func.count()).select_from(reports).where(reports.c.enrolment_id.in_(lines)),
-        "telephone-lines": select(func.count()).select_from(spoken).where(spoken.c.enrolment_id.in_(lines)),
+        "consignments": (consignments, consignments.c.site_id == site_id),
+        "decisions": (resolutions, resolutions.c.site_id == site_id),
+        "enrolments": (enrolments, enrolments.c.site_id == site_id),
+        "findings": (findings, findings.c.enrolment_id.in_(ids)),
+        "reports": (reports, reports.c.enrolment_id.in_(ids)),
+        "telephone-lines": (spoken, spoken.c.enrolment_id.in_(ids)),
     }
     timed = ("findings", "reports", "telephone-lines")
     return tuple(
         KeptReports(
-            what=what, count=int(connection.execute(query).scalar_one()), until=until if what in timed else None
+            what=what,
+            count=connection.execute(select(func.count()).select_from(table).where(of_site)).scalar_one(),
+            until=optional_time(until) if what in timed else None,
         )
-        for what, query in counts.items()
+        for what, (table, of_site) in counts.items()
     )
 
 
@@ -367,11 +391,6 @@ def _unanswered(connection: Connection, site_id: int) -> tuple[int, ...]:
     return tuple(reversed(connection.execute(query).scalars().all()))
 
 
-def _lines(connection: Connection, row: SiteRow) -> list[int]:
-    query = select(enrolments.c.id).where(enrolments.c.site_id == _site_id(connection, row))
+def _enrolment_ids(connection: Connection, row: SiteRow) -> list[int]:
+    query = select(enrolments.c.id).where(enrolments.c.site_id == site_id_of(connection, row))
     return list(connection.execute(query).scalars())
-
-
-def _site_id(connection: Connection, row: SiteRow) -> int:
-    found: int = connection.execute(select(sites.c.id).where(sites.c.site == row.site)).scalar_one()
-    return found

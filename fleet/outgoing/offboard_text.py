@@ -1,64 +1,70 @@
 """The state of an offboarding as text and as JSON values."""
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+import msgspec
 
+from fleet.outgoing.offboard import OffboardingState
 from manifests.words.errors import AttentionError
+from manifests.words.text import table
+from manifests.words.time import optional_time, rfc3339
+from manifests.words.units import show_count
 
-if TYPE_CHECKING:
-    from fleet.outgoing.offboard import Ending
+SHOWN_UNANSWERED = 12
 
 
-def unproven_attention(found: "Ending") -> AttentionError | None:
-    missing = [one.step for one in found.steps if one.standing == "unproven"]
+def unproven_attention(state: OffboardingState) -> AttentionError | None:
+    missing = [step.step for step in state.steps if step.standing == "unproven"]
     if not missing:
         return None
     return AttentionError(
-        f"closed, and not proved: {', '.join(missing)}",
-        remedy="the receipt says so too; a final report of the site would prove it",
+        f"the site is closed, and not proven: {', '.join(missing)}",
+        remedy="ask the customer for the site's final report, and import it",
         finding="offboarding-unproven",
     )
 
 
-def ending_text(found: "Ending") -> str:
-    """The ladder, what is kept, and until when."""
-    lines = [f"{found.site}: {'closed' if found.closed_at else 'ending'} ({found.reason})", ""]
-    lines += [
-        f"  {one.step.ljust(12)}  {one.standing.ljust(10)}  {one.text}"
-        + (f", report {one.report}" if one.report else f", consignment {one.consignment}" if one.consignment else "")
-        + (f", {one.at}" if one.at else "")
-        for one in found.steps
-    ]
-    lines += ["", "kept here:"]
-    lines += [
-        f"  {str(one.count).rjust(6)} {one.what}" + (f", until {one.until}" if one.until else "")
-        for one in found.kept
-        if one.count
-    ]
-    if found.unanswered:
-        shown = ", ".join(str(one) for one in found.unanswered[-12:])
-        lines.append(f"consignments that no report answers: {shown}")
-    if found.purged_at:
-        lines.append(f"deleted {found.purged_at}")
-    elif found.keep_until is None:
-        lines.append("no contract in the ledger says until when; import a bundle of its release")
+def offboarding_text(state: OffboardingState) -> str:
+    """The steps, what is kept, and until when."""
+    lines = [f"offboarding of {state.site} ({state.reason}): {'closed' if state.closed_at else 'in progress'}"]
+    rows: list[tuple[str, ...]] = []
+    for step in state.steps:
+        source = f", report {step.report}" if step.report else ""
+        if step.consignment and not source:
+            source = f", consignment {step.consignment}"
+        at = f", {rfc3339(step.at)}" if step.at else ""
+        rows.append((f"  {step.step}", step.standing, step.text + source + at))
+    lines.append(table(rows))
+    lines.append("kept in the ledger:")
+    lines.append(
+        table(
+            [
+                (f"  {kept.count}", kept.what + (f", until {kept.until}" if kept.until else ""))
+                for kept in state.kept
+                if kept.count
+            ]
+        )
+    )
+    if state.unanswered:
+        last = ", ".join(map(str, state.unanswered[-SHOWN_UNANSWERED:]))
+        lines.append(f"{show_count(len(state.unanswered), 'consignment')} not answered by any report: {last}")
+    if state.purged_at:
+        lines.append(f"reports deleted: {rfc3339(state.purged_at)}")
+    elif state.keep_until is None:
+        lines.append("keep time of reports unknown: import a bundle whose release has the site's contract")
     return "\n".join(lines)
 
 
-def ending_data(found: "Ending") -> dict[str, Any]:
+def offboarding_data(state: OffboardingState) -> dict[str, object]:
     """The same for programs."""
-    import msgspec
-
     return {
-        "site": found.site,
-        "reason": found.reason,
-        "requested_at": found.requested_at,
-        "requested_by": found.requested_by,
-        "closed_at": found.closed_at,
-        "steps": [asdict(one) for one in found.steps],
-        "kept": [msgspec.to_builtins(one) for one in found.kept],
-        "keep_until": found.keep_until,
-        "contract": found.contract,
-        "unanswered": list(found.unanswered),
-        "purged_at": found.purged_at,
+        "site": state.site,
+        "reason": state.reason,
+        "requested_at": optional_time(state.requested_at),
+        "requested_by": state.requested_by,
+        "closed_at": optional_time(state.closed_at),
+        "steps": msgspec.to_builtins(state.steps),
+        "kept": msgspec.to_builtins(state.kept),
+        "keep_until": optional_time(state.keep_until),
+        "contract": state.contract,
+        "unanswered": list(state.unanswered),
+        "purged_at": optional_time(state.purged_at),
     }

@@ -1,13 +1,14 @@
 """Read sites from the ledger: all of them as rows, one as a page."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any  # rows of SQLAlchemy have values of any type
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
 
 from fleet.intake.report_chains import stored_report
-from fleet.intake.telephone import TelephoneClaim, lines_of
+from fleet.intake.telephone import TelephoneClaim, claims_of_site
 from fleet.ledger.tables import (
     closures,
     consignments,
@@ -20,14 +21,47 @@ from fleet.ledger.tables import (
     sites,
     standings,
 )
-from fleet.rules.history import Happening, SiteReport, site_history
+from fleet.rules.history import HistoryEvent, SiteReport, site_history
 from manifests.documents.enrolment import SignedEnrolment, verify_enrolment
 from manifests.documents.report import Report
 from manifests.words.errors import UsageError
-from manifests.words.time import age, parse_time
 
 MAX_HISTORY = 1000
 MAX_SENT = 20
+MAX_MATCHES = 50
+
+
+@dataclass(frozen=True)
+class NewestReport:
+    """The newest report of a site, as the ledger has indexed it.
+
+    Attributes:
+        made_at: By the site's own clock.
+        not_before: When the echoed challenge was made: the report is not older, whatever the site's clock says.
+        known: The ledger holds the release that the report names.
+        images: Digest of each image; empty if they were not asked for.
+    """
+
+    made_at: datetime
+    received_at: datetime
+    not_before: datetime | None
+    release: str | None
+    version: str | None
+    state: str
+    running: int
+    parts: int
+    config_version: int | None
+    root_version: int
+    verifier: str
+    known: bool
+    images: dict[str, str]
+
+    @property
+    def as_of(self) -> datetime:
+        """The latest time that the report can describe; a site's clock that is ahead gains nothing."""
+        claimed = min(self.made_at, self.received_at)
+        # A clock that is behind loses nothing that a challenge proves.
+        return claimed if self.not_before is None else max(claimed, self.not_before)
 
 
 @dataclass(frozen=True)
@@ -35,12 +69,10 @@ class SiteRow:
     """One site as the ledger has it.
 
     Attributes:
-        made_at: The site's own clock at its newest report, None before the first.
-        not_before: When the challenge was made that it echoes: it is not older, whatever that clock says.
-        missing: Reports below the newest that are not here.
-        known: The ledger holds the release that the site names.
-        renewal: It asks for a new key, and nobody has decided yet.
-        images: Digest of each image; empty where nobody asked for them.
+        seq: Number of the newest report; 0 before the first.
+        missing: How many reports below the newest are not here.
+        renewal: It requests a new key, and nobody has decided yet.
+        newest: None before the first report, and after its reports were deleted.
     """
 
     enrolment_id: int
@@ -49,7 +81,7 @@ class SiteRow:
     product: str
     environment: str
     name: str
-    enrolled_at: str
+    enrolled_at: datetime
     report_every_seconds: int
     practice: bool
     compared: bool
@@ -57,86 +89,60 @@ class SiteRow:
     missing: int
     forked_at: int | None
     alarms: int
-    made_at: str | None
-    received_at: str | None
-    not_before: str | None
-    release: str | None
-    version: str | None
     channel: str
-    state: str | None
-    running: int | None
-    parts: int | None
-    config_version: int | None
-    root_version: int | None
-    verifier: str | None
-    known: bool
     renewal: bool
-    asked_to_end_at: str | None
-    closed_at: str | None
-    images: dict[str, str]
-
-    @property
-    def as_of(self) -> str | None:
-        """The latest moment of which the newest report can speak; a site's clock that runs ahead gains nothing."""
-        if self.made_at is None or self.received_at is None:
-            return None
-        claimed = min(self.made_at, self.received_at)
-        # A clock that is behind loses nothing that a challenge proves.
-        return claimed if self.not_before is None else max(claimed, self.not_before)
+    asked_to_end_at: datetime | None
+    closed_at: datetime | None
+    newest: NewestReport | None
 
     @property
     def shown_release(self) -> str:
-        """``never reported`` and ``nothing`` are different answers, and neither is a version."""
-        if self.made_at is None:
+        """The version, ``never reported``, or ``nothing``: three different answers."""
+        if self.newest is None:
             return "never reported"
-        if self.version is None:
+        if self.newest.version is None:
             return "nothing"
-        state = "" if self.state == "confirmed" else f" ({self.state})"
-        return self.version + state + ("" if self.known else " (unknown)")
+        state = "" if self.newest.state == "confirmed" else f" ({self.newest.state})"
+        return self.newest.version + state + ("" if self.newest.known else " (unknown)")
 
     @property
     def level(self) -> str | None:
-        """``running``, ``placed``, or how many of how many run; None while nothing is installed."""
-        if self.version is None or self.running is None:
+        """``running``, ``placed``, or how many components run; None while nothing is installed."""
+        if self.newest is None or self.newest.version is None:
             return None
-        if self.running == 0:
+        running, parts = self.newest.running, self.newest.parts
+        if running == 0:
             return "placed"
-        return "running" if self.running == self.parts else f"running {self.running}/{self.parts}"
+        return "running" if running == parts else f"running {running}/{parts}"
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know before believing the row."""
-        found = []
-        if self.closed_at is not None:
-            found.append("closed")
-        elif self.asked_to_end_at is not None:
-            found.append("ending")
-        if self.renewal:
-            found.append("new key waits")
-        if self.forked_at is not None:
-            found.append("forked")
-        if self.missing:
-            found.append("gap")
-        if self.alarms:
-            found.append("alarm")
-        if self.practice:
-            found.append("practice")
-        if not self.compared:
-            found.append("key not compared")
-        return tuple(found)
+        """What limits the trust in this row."""
+        ending = self.closed_at is None and self.asked_to_end_at is not None
+        notes = {
+            "closed": self.closed_at is not None,
+            "ending": ending,
+            "new key waits": self.renewal,
+            "forked": self.forked_at is not None,
+            "gap": bool(self.missing),
+            "alarm": bool(self.alarms),
+            "practice": self.practice,
+            "key not compared": not self.compared,
+        }
+        return tuple(note for note, applies in notes.items() if applies)
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentConsignment:
     """A consignment for the site.
 
     Attributes:
-        answered: Number of the first report that echoes its challenge, 0 while none did.
+        answered: Number of the first report that echoes its challenge; 0 while none does.
     """
 
     number: int
-    issued_at: str
-    written_at: str | None
+    issued_at: datetime
+    written_at: datetime | None
     medium: str | None
     challenge: str
     answered: int
@@ -144,17 +150,23 @@ class Sent:
 
 @dataclass(frozen=True)
 class SitePage:
+    """Everything that `fleet show` prints of a site; ``report`` is its newest one."""
+
     row: SiteRow
     enrolment: SignedEnrolment
     report: Report | None
-    history: tuple[Happening, ...]
+    history: tuple[HistoryEvent, ...]
     gaps: tuple[tuple[int, int], ...]
-    spoken: tuple[TelephoneClaim, ...]
-    sent: tuple[Sent, ...]
+    claims: tuple[TelephoneClaim, ...]
+    sent: tuple[SentConsignment, ...]
+
+
+_NEWEST = ("made_at", "received_at", "not_before", "release", "version")
+_NEWEST_STATE = ("state", "running", "parts", "config_version", "root_version", "verifier")
 
 
 def _rows(named: ColumnElement[bool] | None = None) -> Select[Any]:
-    """One row for each site, by the line that counts."""
+    """One row for each site, by the enrolment that counts."""
     pending = select(enrolments.c.site_id).where(enrolments.c.standing == "pending").distinct().subquery()
     columns = [
         enrolments.c.id.label("enrolment_id"),
@@ -164,9 +176,8 @@ def _rows(named: ColumnElement[bool] | None = None) -> Select[Any]:
         (standings.c.newest_seq - standings.c.places_held).label("missing"),
         standings.c.forked_at,
         standings.c.alarms,
-        *(reports.c[name] for name in ("made_at", "received_at", "not_before", "release", "version")),
+        *(reports.c[name] for name in (*_NEWEST, *_NEWEST_STATE)),
         func.coalesce(reports.c.channel, enrolments.c.channel).label("channel"),
-        *(reports.c[name] for name in ("state", "running", "parts", "config_version", "root_version", "verifier")),
         releases.c.digest.is_not(None).label("known"),
         pending.c.site_id.is_not(None).label("renewal"),
         closures.c.requested_at.label("asked_to_end_at"),
@@ -200,9 +211,12 @@ def list_sites(engine: Engine, *, images: bool = False) -> list[SiteRow]:
 def _site_row(row: Any) -> SiteRow:
     values = dict(row._mapping)
     raw: bytes | None = values.pop("raw", None)
-    for name in ("known", "renewal"):
-        values[name] = bool(values[name])
-    return SiteRow(**values, images={} if raw is None else images_of(stored_report(raw)))
+    report = {name: values.pop(name) for name in (*_NEWEST, *_NEWEST_STATE)}
+    known, values["renewal"] = bool(values.pop("known")), bool(values["renewal"])
+    if report["made_at"] is None:
+        return SiteRow(**values, newest=None)
+    images = {} if raw is None else images_of(stored_report(raw))
+    return SiteRow(**values, newest=NewestReport(**report, known=known, images=images))
 
 
 def count_quarantined(engine: Engine) -> int:
@@ -212,69 +226,77 @@ def count_quarantined(engine: Engine) -> int:
 
 
 def find_site(engine: Engine, text: str) -> SiteRow:
-    """The site that ``text`` names: its whole id, or an end of it that only one site has.
+    """Return the site that ``text`` names: its whole id, or an end of it that only one site has.
 
     Raises:
-        UsageError: None or several.
+        UsageError: None or several match.
     """
     with _reading(engine) as connection:
-        found = connection.execute(_rows(sites.c.site == text)).all()
-        if not found:
-            found = connection.execute(_rows(sites.c.site.endswith("/" + text, autoescape=True)).limit(50)).all()
-    if len(found) == 1:
-        return _site_row(found[0])
-    if found:
-        names = ", ".join(row.site for row in found[:5])
-        raise UsageError(
-            f"{len(found)}{' or more' * (len(found) == 50)} sites end in {text!r}: {names}",
-            where="SITE",
-            remedy="give more of the name",
-        )
-    raise UsageError(f"no site {text!r} is enrolled", where="SITE", remedy="`waybill fleet sites` lists them")
+        matches = connection.execute(_rows(sites.c.site == text)).all()
+        if not matches:
+            ending = sites.c.site.endswith("/" + text, autoescape=True)
+            matches = connection.execute(_rows(ending).limit(MAX_MATCHES)).all()
+    if len(matches) == 1:
+        return _site_row(matches[0])
+    if matches:
+        names = ", ".join(row.site for row in matches[:5])
+        count = f"{len(matches)}{' or more' * (len(matches) == MAX_MATCHES)}"
+        problem = f"{count} sites end in {text!r}: {names}"
+        raise UsageError(problem, where="SITE", remedy="name more of the site's id")
+    raise UsageError(f"no site {text!r} is enrolled", where="SITE", remedy="list the sites: waybill fleet sites")
 
 
 def show_site(engine: Engine, text: str) -> SitePage:
-    """Everything about one site. The story covers its newest thousand reports."""
+    """Read everything about one site; the history covers its newest thousand reports."""
     row = find_site(engine, text)
     with _reading(engine) as connection:
-        own = reports.c.enrolment_id == row.enrolment_id
         raw = connection.execute(select(enrolments.c.raw).where(enrolments.c.id == row.enrolment_id)).scalar_one()
-        noted: dict[str, list[str]] = {}
-        mine = findings.c.enrolment_id == row.enrolment_id
-        for digest, said in connection.execute(
-            select(findings.c.report, findings.c.text).where(mine).order_by(findings.c.id)
-        ):
-            noted.setdefault(digest, []).append(said)
-        columns = (reports.c.digest, reports.c.received_at, reports.c.raw)
-        newest = (
-            select(*columns).where(own).order_by(reports.c.seq.desc(), reports.c.received_at.desc()).limit(MAX_HISTORY)
-        )
-        told = [
-            SiteReport(one.digest, one.received_at, stored_report(one.raw), tuple(noted.get(one.digest, ())))
-            for one in reversed(connection.execute(newest).all())
-        ]
-        low = told[0].report.chain.seq if told else 0
-        places: dict[int, set[str]] = {}
-        here = (positions.c.enrolment_id == row.enrolment_id) & (positions.c.seq >= low)
-        for seq, digest in connection.execute(select(positions.c.seq, positions.c.digest).where(here)):
-            places.setdefault(seq, set()).add(digest)
-        said = lines_of(connection, row.enrolment_id, row.site)
-        held = connection.execute(select(reports.c.seq).where(own).distinct().order_by(reports.c.seq)).scalars().all()
+        held = _held_reports(connection, row)
+        known = _known_digests(connection, row, held[0].report.chain.seq if held else 0)
+        claims = claims_of_site(connection, row.enrolment_id, row.site)
+        own = select(reports.c.seq).where(reports.c.enrolment_id == row.enrolment_id)
+        numbers = connection.execute(own.distinct().order_by(reports.c.seq)).scalars().all()
         sent = _sent(connection, row)
-    current = next((one.report for one in reversed(told) if one.report.chain.seq == row.seq), None)
+    newest = next((entry.report for entry in reversed(held) if entry.report.chain.seq == row.seq), None)
     return SitePage(
         row=row,
         enrolment=verify_enrolment(raw, "ledger"),
-        report=current,
-        history=site_history(told, {seq: frozenset(found) for seq, found in places.items()}),
-        gaps=tuple(_gaps(held)),
-        spoken=said,
+        report=newest,
+        history=site_history(held, known),
+        gaps=tuple(_gaps(numbers)),
+        claims=claims,
         sent=sent,
     )
 
 
-def _sent(connection: Connection, row: SiteRow) -> tuple[Sent, ...]:
-    """The newest consignments, oldest first, each with the report that proves it arrived."""
+def _held_reports(connection: Connection, row: SiteRow) -> list[SiteReport]:
+    """The newest reports with their alarms, ordered by number."""
+    alarms: dict[str, list[str]] = {}
+    query = select(findings.c.report, findings.c.text).where(findings.c.enrolment_id == row.enrolment_id)
+    for digest, text in connection.execute(query.order_by(findings.c.id)):
+        alarms.setdefault(digest, []).append(text)
+    newest = (
+        select(reports.c.digest, reports.c.raw)
+        .where(reports.c.enrolment_id == row.enrolment_id)
+        .order_by(reports.c.seq.desc(), reports.c.received_at.desc())
+        .limit(MAX_HISTORY)
+    )
+    return [
+        SiteReport(digest, stored_report(raw), tuple(alarms.get(digest, ())))
+        for digest, raw in reversed(connection.execute(newest).all())
+    ]
+
+
+def _known_digests(connection: Connection, row: SiteRow, lowest: int) -> dict[int, frozenset[str]]:
+    known: dict[int, set[str]] = {}
+    here = (positions.c.enrolment_id == row.enrolment_id) & (positions.c.seq >= lowest)
+    for seq, digest in connection.execute(select(positions.c.seq, positions.c.digest).where(here)):
+        known.setdefault(seq, set()).add(digest)
+    return {seq: frozenset(digests) for seq, digests in known.items()}
+
+
+def _sent(connection: Connection, row: SiteRow) -> tuple[SentConsignment, ...]:
+    """The newest consignments, oldest first, each with the first report that echoes it."""
     mine = select(sites.c.id).where(sites.c.site == row.site).scalar_subquery()
     first = (
         select(func.min(reports.c.seq))
@@ -288,33 +310,22 @@ def _sent(connection: Connection, row: SiteRow) -> tuple[Sent, ...]:
         .order_by(consignments.c.number.desc())
         .limit(MAX_SENT)
     )
-    return tuple(Sent(**row._mapping) for row in reversed(connection.execute(query).all()))
+    return tuple(SentConsignment(**row._mapping) for row in reversed(connection.execute(query).all()))
 
 
-def _gaps(held: Any) -> list[tuple[int, int]]:
-    """Ranges of places below the newest whose report is not here."""
-    found = []
+def _gaps(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yield each range of numbers whose reports are not here; ``numbers`` are sorted."""
     before = 0
-    for seq in held:
+    for seq in numbers:
         if seq > before + 1:
-            found.append((before + 1, seq - 1))
+            yield before + 1, seq - 1
         before = seq
-    return found
 
 
 def images_of(report: Report) -> dict[str, str]:
-    """Digest of each image at the site: what was observed where it differs, else what the release says."""
+    """Return the digest of each image: what the site observed where it differs, else what the release says."""
     return {
-        one.name: one.observed or (one.expected if one.found == "same" else one.found)
-        for one in report.components.listed
-        if one.kind == "image"
+        part.name: part.observed or (part.expected if part.found == "same" else part.found)
+        for part in report.components.listed
+        if part.kind == "image"
     }
-
-
-def shown_age(row: SiteRow, now: datetime) -> str:
-    return age(parse_time(row.as_of), now) if row.as_of else "-"
-
-
-def shown_proof(row: SiteRow, now: datetime) -> str:
-    """How old the newest report is at most, by the challenge that it echoes and no clock of the site's."""
-    return age(parse_time(row.not_before), now) if row.not_before else "-"

@@ -1,40 +1,57 @@
-"""One site's page as text, and its row as JSON values."""
+"""The list of sites and one site's page as text, and a site's row as JSON values."""
 
+from collections import Counter
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
+from fleet.outgoing.offboard import OffboardingState
+from fleet.outgoing.offboard_text import offboarding_text
+from fleet.outgoing.views import SentConsignment, SitePage, SiteRow, images_of
+from fleet.rules.history import HistoryEvent
+from manifests.documents.report import Report
+from manifests.documents.report_text import answered, heeded, left_out
 from manifests.words.text import table
+from manifests.words.time import age, optional_time, rfc3339
+from manifests.words.units import show_count
 
-if TYPE_CHECKING:
-    from fleet.outgoing.views import Sent, SitePage, SiteRow
-    from manifests.documents.report import Report
+Rows = list[tuple[str, ...]]
+# Events, consignments and telephone claims that a page shows without --verbose.
+SHOWN_EVENTS = 12
+SHOWN_LAST = 3
 
 
-def row_data(row: "SiteRow") -> dict[str, Any]:
+def row_data(row: SiteRow) -> dict[str, object]:
+    """The row for programs; the keys are a public promise."""
+    newest = row.newest
+    release = None
+    if newest is not None and newest.version is not None:
+        release = {
+            "version": newest.version,
+            "digest": newest.release,
+            "state": newest.state,
+            "known": newest.known,
+        }
     return {
         "customer": row.customer,
         "product": row.product,
         "environment": row.environment,
         "site": row.site,
         "name": row.name,
-        "enrolled_at": row.enrolled_at,
+        "enrolled_at": rfc3339(row.enrolled_at),
         "key_compared": row.compared,
         "practice": row.practice,
         "report_every_seconds": row.report_every_seconds,
         "report": row.seq or None,
-        "as_of": row.as_of,
-        "not_before": row.not_before,
-        "received_at": row.received_at,
-        "release": None
-        if row.version is None
-        else {"version": row.version, "digest": row.release, "state": row.state, "known": row.known},
+        "as_of": optional_time(newest.as_of if newest else None),
+        "not_before": optional_time(newest.not_before if newest else None),
+        "received_at": optional_time(newest.received_at if newest else None),
+        "release": release,
         "channel": row.channel,
         "level": row.level,
-        "components": {"running": row.running, "all": row.parts},
-        "images": row.images,
-        "config_schema": row.config_version,
-        "verifier": row.verifier,
-        "root": row.root_version,
+        "components": {"running": newest.running if newest else None, "all": newest.parts if newest else None},
+        "images": newest.images if newest else {},
+        "config_schema": newest.config_version if newest else None,
+        "verifier": newest.verifier if newest else None,
+        "root": newest.root_version if newest else None,
         "missing_reports": row.missing,
         "forked_at": row.forked_at,
         "alarms": row.alarms,
@@ -42,78 +59,143 @@ def row_data(row: "SiteRow") -> dict[str, Any]:
     }
 
 
-def page_text(page: "SitePage", now: datetime) -> str:
-    from fleet.outgoing.views import images_of, shown_age
-    from manifests.documents.report_text import answered, heeded, left_out
+def sites_text(rows: list[SiteRow], quarantined: int, now: datetime) -> str:
+    """Every site in a line; what is the same for all of them is said once, above the table."""
+    if not rows:
+        return "no site is enrolled: waybill fleet enroll ENROLMENT"
+    notes = Counter(note for row in rows for note in row.notes)
+    lines = [show_count(len(rows), "site") + "".join(f", {count} {note}" for note, count in notes.items())]
+    if quarantined:
+        lines.append(f"{show_count(quarantined, 'file')} in quarantine: waybill fleet list quarantine")
+    parts = {"customer", "product", "environment"}
+    identity = [{"customer": row.customer, "product": row.product, "environment": row.environment} for row in rows]
+    shared = [(name, identity[0][name]) for name in identity[0] if len({one[name] for one in identity}) == 1]
+    # The label is an end of the id that `fleet show` takes: it begins with the first part that differs.
+    first = next((i for i, name in enumerate(identity[0]) if name not in dict(shared)), len(parts))
+    columns = {
+        "site": ["/".join(row.site.split("/")[first:]) for row in rows],
+        "release": [row.shown_release for row in rows],
+        "level": [row.level or "-" for row in rows],
+        "age": [age(row.newest.as_of, now) if row.newest else "-" for row in rows],
+        "at most": [_proven_age(row, now) for row in rows],
+        "notes": [", ".join(row.notes) for row in rows],
+    }
+    if not any(columns["notes"]):
+        del columns["notes"]
+    for name, values in _details(rows).items():
+        if len(set(values)) > 1:
+            columns[name] = values
+        elif values[0] != "-":
+            shared.append((name, values[0]))
+    if shared:
+        lines.append("all: " + ", ".join(f"{name} {value}" for name, value in shared))
+    return "\n".join([*lines, "", table(list(zip(*columns.values(), strict=True)), tuple(columns))])
 
-    row = page.row
+
+def _details(rows: list[SiteRow]) -> dict[str, list[str]]:
+    newest = [row.newest for row in rows]
+    config = ["-" if one is None or one.config_version is None else str(one.config_version) for one in newest]
+    return {
+        "channel": [row.channel for row in rows],
+        "config": config,
+        "verifier": [one.verifier if one else "-" for one in newest],
+        "root": [str(one.root_version) if one else "-" for one in newest],
+    }
+
+
+def _proven_age(row: SiteRow, now: datetime) -> str:
+    """The greatest age of the newest report, by the challenge that it echoes and not by the site's clock."""
+    return age(row.newest.not_before, now) if row.newest and row.newest.not_before else "-"
+
+
+def page_text(page: SitePage, ending: OffboardingState | None, now: datetime, *, verbose: bool) -> str:
+    """One site: first what needs attention and what it runs, then its offboarding, details and history."""
+    row, report = page.row, page.report
     lines = [f"{row.site}{' (practice)' if row.practice else ''}"]
-    if page.report is not None:
-        lines += [f"! {one}" for one in heeded(page.report)]
-    lines.append("")
-    fields = [
-        ("key", page.enrolment.groups + ("" if row.compared else "  (nobody compared it)")),
-        ("enrolled", row.enrolled_at),
-        ("runs", row.shown_release + (f", {row.level}" if row.level else "")),
-        ("as of", f"{row.as_of or '-'} ({shown_age(row, now)}), report {row.seq}" if row.as_of else "-"),
-        *([("proven", _interval(row, page))] if row.received_at else []),
-    ]
-    report = page.report
     if report is not None:
-        fields += [
-            ("release", row.release or "-"),
-            ("channel", row.channel + _floor(report)),
-            ("config", f"schema {row.config_version}" if row.config_version is not None else "-"),
-            ("root", f"{report.trust.root.version}  {report.trust.root.digest}"),
-            ("verifier", report.verifier.version),
-            *((f"image {name}", digest) for name, digest in images_of(report).items()),
-            *((f"probe {one.probe}", one.state) for one in report.health),
-            *(
-                (f"waits {one.item}", ", ".join(f"{r.role} {r.have} of {r.need}" for r in one.roles) or one.kind)
-                for one in report.waiting
-            ),
-            *((f"answer {one.consignment}", answered(one)) for one in report.requests),
-            *(("left out", left_out(one)) for one in report.dropped),
-        ]
-    fields += [
-        (
-            "telephone",
-            f"report {one.seq} is sha256:{one.digest[:12]}…, said {one.heard_at}: "
-            f"{'proves nothing yet' if one.standing == 'claimed' else one.standing}",
-        )
-        for one in page.spoken[-3:]
+        lines += [f"! {line}" for line in heeded(report)]
+    fields: Rows = [
+        ("runs", row.shown_release + (f", {row.level}" if row.level else "")),
+        *([("notes", ", ".join(row.notes))] if row.notes else []),
+        *_times(page, now),
     ]
-    fields += [(f"consigned {one.number}", _sent(one)) for one in page.sent[-3:]]
-    if row.notes:
-        fields.append(("notes", ", ".join(row.notes)))
-    width = max(len(name) for name, _ in fields)
-    lines += [f"{name.ljust(width)}  {value}" for name, value in fields]
-    lines += ["", "by its reports:"]
-    shown: list[tuple[str, ...]] = [
-        (str(one.first) if one.first == one.last else f"{one.first}-{one.last}", one.at or "-", one.kind, one.text)
-        for one in page.history
-    ]
-    lines.append(table(shown, ("report", "site's clock", "what", "")) if shown else "nothing was reported yet")
+    if report is not None:
+        fields += _waiting(report)
+    lines += ["", table(fields)]
+    if ending is not None:
+        lines += ["", offboarding_text(ending)]
+    lines += ["", table(_page_details(page, last=None if verbose else SHOWN_LAST))]
+    events = page.history if verbose else page.history[-SHOWN_EVENTS:]
+    hidden = len(page.history) - len(events)
+    more = f" (the newest {len(events)} of {len(page.history)}; all with --verbose)" if hidden else ""
+    lines += ["", f"history{more}:" if events else "history: it has not reported yet"]
+    if events:
+        rows: Rows = [(_numbers(event), event.at or "-", event.kind, event.text) for event in events]
+        lines.append(table(rows, ("report", "site's clock", "what", "")))
     return "\n".join(lines)
 
 
-def _floor(report: "Report") -> str:
+def _numbers(event: HistoryEvent) -> str:
+    return str(event.first) if event.first == event.last else f"{event.first}-{event.last}"
+
+
+def _times(page: SitePage, now: datetime) -> Rows:
+    newest = page.row.newest
+    if newest is None:
+        return []
+    as_of = f"{rfc3339(newest.as_of)} ({age(newest.as_of, now)} ago), report {page.row.seq}"
+    until = f"{rfc3339(newest.received_at)} (imported)"
+    if newest.not_before is None:
+        return [("as of", as_of), ("signed", f"before {until}; no challenge proves after which time")]
+    echoed = page.report.chain.challenge if page.report else None
+    number = next((sent.number for sent in page.sent if sent.challenge == echoed), None)
+    challenge = "the echoed challenge" if number is None else f"the challenge of consignment {number}"
+    return [("as of", as_of), ("signed", f"between {rfc3339(newest.not_before)} ({challenge}) and {until}")]
+
+
+def _waiting(report: Report) -> Rows:
+    return [
+        (f"waits {item.item}", ", ".join(f"{role.role} {role.have} of {role.need}" for role in item.roles) or item.kind)
+        for item in report.waiting
+    ]
+
+
+def _page_details(page: SitePage, last: int | None) -> Rows:
+    """Key, release, root and the rest; of claims and consignments only the ``last`` ones."""
+    row, report, newest = page.row, page.report, page.row.newest
+    fields: Rows = [
+        ("key", page.enrolment.groups + ("" if row.compared else "  (not compared with the customer)")),
+        ("enrolled", rfc3339(row.enrolled_at)),
+    ]
+    if report is not None and newest is not None:
+        fields += [
+            ("release", newest.release or "-"),
+            ("channel", row.channel + _floor(report)),
+            ("config", f"schema {newest.config_version}" if newest.config_version is not None else "-"),
+            ("root", f"{report.trust.root.version}  {report.trust.root.digest}"),
+            ("verifier", report.verifier.version),
+            *((f"image {name}", digest) for name, digest in images_of(report).items()),
+            *((f"probe {probe.probe}", probe.state) for probe in report.health),
+            *((f"answer {answer.consignment}", answered(answer)) for answer in report.requests),
+            *(("left out", left_out(dropped)) for dropped in report.dropped),
+        ]
+    for claim in page.claims[-last:] if last else page.claims:
+        standing = "not proven yet" if claim.standing == "claimed" else claim.standing
+        text = f"report {claim.seq} is {claim.digest[:12]}, said {rfc3339(claim.heard_at)}: {standing}"
+        fields.append(("telephone", text))
+    sent = page.sent[-last:] if last else page.sent
+    return fields + [(f"consignment {one.number}", _sent_text(one)) for one in sent]
+
+
+def _floor(report: Report) -> str:
     floor = report.trust.floor
-    below = "; what runs lies below it" if report.install.below_floor else ""
+    below = "; the release that runs is below it" if report.install.below_floor else ""
     return f", floor {floor.sequence}{below}" if floor else ""
 
 
-def _interval(row: "SiteRow", page: "SitePage") -> str:
-    """Between which two moments of home's own clock the newest report was signed."""
-    if row.not_before is None:
-        return f"signed before {row.received_at}, when it came in; since when, no challenge says"
-    asked = page.report.chain.challenge if page.report else None
-    number = next((one.number for one in page.sent if one.challenge == asked), None)
-    of = "the challenge that it echoes" if number is None else f"the challenge of consignment {number}"
-    return f"signed between {row.not_before} ({of}) and {row.received_at} (when it came in)"
-
-
-def _sent(one: "Sent") -> str:
-    where = f"on {one.medium} since {one.written_at}" if one.written_at else "signed, and on no medium that is known of"
-    answer = f"report {one.answered} answers it" if one.answered else "no report answers it yet"
-    return f"{where}; {answer}"
+def _sent_text(sent: SentConsignment) -> str:
+    if sent.written_at is None:
+        place = "signed, written to no known medium"
+    else:
+        place = f"on {sent.medium} since {rfc3339(sent.written_at)}"
+    return f"{place}; {f'answered by report {sent.answered}' if sent.answered else 'not answered yet'}"

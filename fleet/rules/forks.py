@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-Claims = tuple[tuple[int, str], ...]
+Positions = tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """What a choice means.
+class BranchChoice:
+    """What follows from the choice of a branch.
 
     Attributes:
-        refused: (place, digest) pairs that are part of the line no more.
+        refused: (number, digest) pairs that no longer belong to the chain.
         reports: Digests of reports that are set aside.
     """
 
@@ -19,41 +19,40 @@ class Chosen:
     reports: frozenset[str]
 
 
-def choose(
-    accepted: tuple[int, str], places: Mapping[int, frozenset[str]], held: Iterable[tuple[str, Claims]]
-) -> Chosen:
-    """Follow the accepted digest back and forth along what reports claim.
+def choose_branch(
+    accepted: tuple[int, str], known: Mapping[int, frozenset[str]], held: Iterable[tuple[str, Positions]]
+) -> BranchChoice:
+    """Return what the choice of one report means for all others; pure.
 
-    Steps: 1 what the accepted report says stands before it is accepted with it; 2 at each place that the accepted
-    branch names, every other digest is set aside; 3 a report that goes on from one that was set aside is set aside,
-    with what it says stands from that place on; 4 what only a branch beyond the fork could tell stays open: it shows
+    Steps: 1 the positions below the accepted one that the accepted branch names are accepted too; 2 at each position
+    of the accepted branch, every other digest is refused; 3 a report that continues a refused one is set aside,
+    with everything that it names from that position on; 4 a branch with no link to this choice stays open and shows
     as a fork of its own.
 
     Args:
-        accepted: Place and digest; the report itself need not be here.
-        places: What is known to stand where.
-        held: Digest and claims (itself among them) of each report that is here, in order of their places.
+        accepted: Number and digest; the report itself need not be in the ledger.
+        known: Digests known at each number.
+        held: Digest and named positions (its own included) of each report in the ledger, ordered by number.
     """
     reports = dict(held)
-    own = {digest: seq for digest, claims in reports.items() for seq, one in claims if one == digest}
-    good = {accepted}
+    numbers = {digest: seq for own, named in reports.items() for seq, digest in named if digest == own}
+    on_branch = {accepted}
     waiting = [accepted[1]]
     while waiting:  # 1
-        claims = reports.get(waiting.pop(), ())
-        for seq, digest in claims:
-            if (seq, digest) not in good and seq <= accepted[0]:
-                good.add((seq, digest))
+        for seq, digest in reports.get(waiting.pop(), ()):
+            if (seq, digest) not in on_branch and seq <= accepted[0]:
+                on_branch.add((seq, digest))
                 waiting.append(digest)
-    named = dict(good)
+    branch = dict(on_branch)
     refused = {  # 2
-        (seq, digest) for seq, digests in places.items() if seq in named for digest in digests - {named[seq]}
+        (seq, digest) for seq, digests in known.items() if seq in branch for digest in digests - {branch[seq]}
     }
-    aside = {digest for digest in own if (own[digest], digest) in refused}
-    for digest, claims in sorted(reports.items(), key=lambda one: (own.get(one[0], 0), one[0])):  # 3
-        wrong = [pair for pair in claims if pair in refused]
-        if not wrong and digest not in aside:
+    set_aside = {digest for digest in numbers if (numbers[digest], digest) in refused}
+    for digest, named in sorted(reports.items(), key=lambda item: (numbers.get(item[0], 0), item[0])):  # 3
+        refused_here = [position for position in named if position in refused]
+        if not refused_here and digest not in set_aside:
             continue
-        aside.add(digest)
-        base = min(seq for seq, _ in wrong) if wrong else own[digest]
-        refused |= {pair for pair in claims if pair[0] >= base and pair not in good}
-    return Chosen(refused=frozenset(refused), reports=frozenset(aside))
+        set_aside.add(digest)
+        base = min(seq for seq, _ in refused_here) if refused_here else numbers[digest]
+        refused |= {position for position in named if position[0] >= base and position not in on_branch}
+    return BranchChoice(refused=frozenset(refused), reports=frozenset(set_aside))

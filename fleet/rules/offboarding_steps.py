@@ -1,6 +1,7 @@
-"""How far each step of offboarding a site is proved; a step without evidence is unproven, never revoked."""
+"""How far each step of offboarding a site is proven; a step without evidence is unproven, never revoked."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from manifests.documents.closure import StepName, StepStanding
 from manifests.documents.report import ArtefactKind, ProbeOutcome, ReportedOffboarding
@@ -11,108 +12,116 @@ NEEDED: tuple[ArtefactKind, ...] = ("bundle", "consignment", "signature")
 
 @dataclass(frozen=True)
 class EndRequested:
-    """The note that asked the site to end, as the ledger has it.
+    """The consignment that requests the site's offboarding, as the ledger has it.
 
     Attributes:
-        answered: The first report that echoes it or a later note, and when that came in.
+        answered: Number of the first report that echoes this or a later consignment, and when it was imported.
     """
 
     number: int
-    issued_at: str
-    written_at: str | None
+    issued_at: datetime
+    written_at: datetime | None
     medium: str | None
-    answered: tuple[int, str] | None
+    answered: tuple[int, datetime] | None
 
 
 @dataclass(frozen=True)
 class EndReported:
-    """The newest report in which the site speaks of its end."""
+    """The newest report that names the site's offboarding."""
 
     seq: int
-    received_at: str
-    said: ReportedOffboarding
+    received_at: datetime
+    offboarding: ReportedOffboarding
 
 
 @dataclass(frozen=True)
 class OffboardingStep:
-    """One rung, and what a person should read beside it."""
+    """One step, with the text that a person should read beside it."""
 
     step: StepName
     standing: StepStanding
     text: str
-    at: str | None = None
+    at: datetime | None = None
     report: int | None = None
     consignment: int | None = None
 
 
 def offboarding_steps(
-    requested_at: str | None, asked: EndRequested | None, told: EndReported | None, closed_at: str | None
+    requested_at: datetime | None,
+    consigned: EndRequested | None,
+    reported: EndReported | None,
+    closed_at: datetime | None,
 ) -> tuple[OffboardingStep, ...]:
-    """The six rungs, from what is known.
+    """Return the six steps in their order; pure.
 
-    A site that ended by itself needed no note; what only a note could prove is then *not needed*.
+    A customer who began the offboarding needed no consignment: the steps that only one can prove are *not needed*.
     """
-    by_itself = told is not None and asked is None
+    by_customer = reported is not None and consigned is None
     return (
-        _requested(requested_at, told),
-        _issued(asked, by_itself),
-        _carried(asked, by_itself),
-        _acknowledged(asked, told),
-        _exercised(told),
+        _requested(requested_at, reported),
+        _issued(consigned, by_customer),
+        _carried(consigned, by_customer),
+        _acknowledged(consigned, reported),
+        _exercised(reported),
         OffboardingStep("closed", "proven", "the receipt is signed", closed_at)
         if closed_at
         else OffboardingStep("closed", "unproven", "no receipt is signed"),
     )
 
 
-def _requested(at: str | None, told: EndReported | None) -> OffboardingStep:
+def _requested(at: datetime | None, reported: EndReported | None) -> OffboardingStep:
     if at is not None:
         return OffboardingStep("requested", "proven", "by support", at)
-    if told is not None:
-        return OffboardingStep("requested", "proven", "by the customer", told.received_at, report=told.seq)
-    return OffboardingStep("requested", "unproven", "nobody asked")
+    if reported is not None:
+        return OffboardingStep("requested", "proven", "by the customer", reported.received_at, report=reported.seq)
+    return OffboardingStep("requested", "unproven", "nobody has requested it")
 
 
-def _issued(asked: EndRequested | None, by_itself: bool) -> OffboardingStep:
-    if asked is not None:
-        return OffboardingStep("issued", "proven", "a note asks for it", asked.issued_at, consignment=asked.number)
-    if by_itself:
+def _issued(consigned: EndRequested | None, by_customer: bool) -> OffboardingStep:
+    if consigned is not None:
+        text = "a consignment requests it"
+        return OffboardingStep("issued", "proven", text, consigned.issued_at, consignment=consigned.number)
+    if by_customer:
         return OffboardingStep("issued", "not-needed", "the customer began it")
-    return OffboardingStep("issued", "unproven", "no note was signed since: waybill fleet consign")
+    return OffboardingStep("issued", "unproven", "no consignment was signed since: waybill fleet consign")
 
 
-def _carried(asked: EndRequested | None, by_itself: bool) -> OffboardingStep:
-    if by_itself:
+def _carried(consigned: EndRequested | None, by_customer: bool) -> OffboardingStep:
+    if by_customer:
         return OffboardingStep("carried", "not-needed", "the customer began it")
-    if asked is None or asked.written_at is None:
-        return OffboardingStep("carried", "unproven", "it lies on no medium that is known of")
-    return OffboardingStep("carried", "proven", f"on {asked.medium}", asked.written_at, consignment=asked.number)
+    if consigned is None or consigned.written_at is None:
+        return OffboardingStep("carried", "unproven", "the consignment was written to no known medium")
+    text = f"on {consigned.medium}"
+    return OffboardingStep("carried", "proven", text, consigned.written_at, consignment=consigned.number)
 
 
-def _acknowledged(asked: EndRequested | None, told: EndReported | None) -> OffboardingStep:
-    if told is not None:
-        return OffboardingStep("acknowledged", "proven", "the site says so itself", told.received_at, report=told.seq)
-    if asked is not None and asked.answered is not None:
-        seq, at = asked.answered
+def _acknowledged(consigned: EndRequested | None, reported: EndReported | None) -> OffboardingStep:
+    if reported is not None:
+        text = "the site reports its offboarding"
+        return OffboardingStep("acknowledged", "proven", text, reported.received_at, report=reported.seq)
+    if consigned is not None and consigned.answered is not None:
+        seq, at = consigned.answered
         return OffboardingStep("acknowledged", "proven", "a report echoes its challenge", at, report=seq)
-    return OffboardingStep("acknowledged", "unproven", "no report says that it arrived")
+    return OffboardingStep("acknowledged", "unproven", "no report shows that it arrived")
 
 
-def _exercised(told: EndReported | None) -> OffboardingStep:
-    if told is None or not told.said.removed:
-        return OffboardingStep("exercised", "unproven", "the site has not said that the vendor's trust is gone")
+def _exercised(reported: EndReported | None) -> OffboardingStep:
+    """The site must have tried every kind in ``NEEDED``, and each try must have been refused."""
+    if reported is None or not reported.offboarding.removed:
+        return OffboardingStep("exercised", "unproven", "the site has not reported that the vendor's trust was removed")
     outcomes: dict[ArtefactKind, set[ProbeOutcome]] = {}
-    for one in told.said.probes:
-        outcomes.setdefault(one.kind, set()).add(one.outcome)
-    believed = sorted(kind for kind, seen in outcomes.items() if "accepted" in seen)
-    if believed:
-        return OffboardingStep("exercised", "unproven", f"still accepted: {', '.join(believed)}", report=told.seq)
-    good = sorted(kind for kind, seen in outcomes.items() if seen == {"refused"})
-    refused = ", ".join(good)
-    missing = sorted(set(NEEDED) - set(good))
-    untried = sorted(set(outcomes) - set(good))
+    for probe in reported.offboarding.probes:
+        outcomes.setdefault(probe.kind, set()).add(probe.outcome)
+    accepted = sorted(kind for kind, seen in outcomes.items() if "accepted" in seen)
+    if accepted:
+        text = f"still accepted: {', '.join(accepted)}"
+        return OffboardingStep("exercised", "unproven", text, report=reported.seq)
+    refused = sorted(kind for kind, seen in outcomes.items() if seen == {"refused"})
+    refused_names = ", ".join(refused)
+    missing = sorted(set(NEEDED) - set(refused))
+    untried = sorted(set(outcomes) - set(refused))
     if missing:
-        text = f"not tried: {', '.join(missing)}" + (f"; refused: {refused}" if refused else "")
-        return OffboardingStep("exercised", "unproven", text, report=told.seq)
-    more = f"; not tried: {', '.join(untried)}" if untried else ""
-    return OffboardingStep("exercised", "proven", f"refused: {refused}{more}", told.received_at, report=told.seq)
+        text = f"not tried: {', '.join(missing)}" + (f"; refused: {refused_names}" if refused_names else "")
+        return OffboardingStep("exercised", "unproven", text, report=reported.seq)
+    text = f"refused: {refused_names}" + (f"; not tried: {', '.join(untried)}" if untried else "")
+    return OffboardingStep("exercised", "proven", text, reported.received_at, report=reported.seq)

@@ -1,254 +1,239 @@
-"""The rules for a verified report: each compares it with what the ledger holds and returns findings.
+"""The rules for a verified report: each compares it with the ledger and yields findings.
 
-The site wrote the report; nothing here uses the code it was written with. docs/report.md lists the rules by field.
+The site wrote the report; nothing here uses the code that it was written with. docs/report.md lists the rules by field.
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from fleet.rules.values import Library, ReportChain, ReportFinding, claims
+from fleet.rules.values import Library, ReportChain, ReportFinding, named_positions
 from manifests.documents.report import MAX_EARLIER, Report, ReportedComponent
 from manifests.documents.report_reader import SignedReport
 from manifests.trust.root import Mark
+from manifests.words.text import short_digest
 from manifests.words.time import parse_time
 
 CLOCK_SLACK = timedelta(days=1)
 MAX_NAMED = 5
-# Nobody loses a thousand reports: a number that far ahead would make every honest report that follows a late one.
+# No site loses a thousand reports. A number that far ahead would make every honest report that follows a late one.
 LARGE_GAP = 1000
+# Older than every time that a report can hold; stands for an absent one in comparisons.
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-def judge(signed: SignedReport, line: ReportChain, library: Library, now: datetime) -> tuple[ReportFinding, ...]:
-    """Every finding about a verified report of the site of ``line``, before it is added to the line.
+def judge(signed: SignedReport, chain: ReportChain, library: Library, now: datetime) -> tuple[ReportFinding, ...]:
+    """Return every finding about a verified report of the site of ``chain``, before it is added to the chain.
 
-    The report was refused already if it names another site or key epoch: that is identity, not judgement.
+    A report that names another site or key epoch was refused before: that is identity, not judgement.
     """
     report = signed.report
-    found = [*_standing(line), *_key(report, line)]
-    branch = [*_aside(signed, line), *_fork(signed, line)]
-    forked = bool(branch)
-    found += branch
-    if line.set_aside_from(signed) is None:
-        found += _gap(signed, line)
-    found += [*_acknowledged(signed, line), *_challenged(report, line), *_answers(report, line)]
-    before, after = line.before(report.chain.seq), line.after(report.chain.seq)
-    # What grows, grows along one history; a neighbour from the other branch of a fork proves nothing.
-    if before is not None and not forked:
-        found += _backwards(before, report, line.challenges)
-    if after is not None and not forked:
-        found += _backwards(report, after, line.challenges)
-    found += _policy(report, before)
-    found += _trust(report, before, library)
-    found += _offboarding(report, before)
-    found += _installed(report, library)
-    found += _below(report, before, line)
-    found += _breach(report, library)
-    found += _components(report, library)
+    findings = [*_standing(chain), *_key_span(report, chain)]
+    branch = [*_refused_branch(signed, chain), *_fork(signed, chain)]
+    findings += branch
+    if chain.set_aside_from(signed) is None:
+        findings += _gap(signed, chain)
+    findings += [*_acknowledged(signed, chain), *_challenged(report, chain), *_answers(report, chain)]
+    before, after = chain.before(report.chain.seq), chain.after(report.chain.seq)
+    # Values that only grow do so along one history; a neighbour on the other branch of a fork proves nothing.
+    if before is not None and not branch:
+        findings += _decreases(before, report, chain.challenges)
+    if after is not None and not branch:
+        findings += _decreases(report, after, chain.challenges)
+    findings += _policy(report, before)
+    findings += _trust(report, before, library)
+    findings += _offboarding(report, before)
+    findings += _installed(report, library)
+    findings += _below_floor(report, before, chain)
+    findings += _contract_breach(report, library)
+    findings += _components(report, library)
     if parse_time(report.chain.made_at) > now + CLOCK_SLACK:
-        found.append(
-            ReportFinding("clock-ahead", False, f"the site's clock says {report.chain.made_at}, which is to come")
-        )
-    return tuple(found)
+        text = f"the site's clock is ahead: it says {report.chain.made_at}"
+        findings.append(ReportFinding("clock-ahead", False, text))
+    return tuple(findings)
 
 
-def _standing(line: ReportChain) -> Iterator[ReportFinding]:
-    if line.closed_at is not None:
-        yield ReportFinding("site-closed", True, f"the site was closed at {line.closed_at}, and still reports")
-    if line.standing == "pending":
-        yield ReportFinding("line-pending", False, "by a renewed key that nobody accepted yet: waybill fleet resolve")
-    elif line.standing != "current":
-        yield ReportFinding("line-former", True, "by a key that speaks for the site no more: another was accepted")
+def _standing(chain: ReportChain) -> Iterator[ReportFinding]:
+    if chain.closed_at is not None:
+        text = f"the site was closed on {chain.closed_at:%Y-%m-%d} and still reports"
+        yield ReportFinding("site-closed", True, text)
+    if chain.standing == "pending":
+        text = f"signed by a renewed key that nobody has accepted: waybill fleet resolve {chain.site}"
+        yield ReportFinding("line-pending", False, text)
+    elif chain.standing != "current":
+        text = "signed by a key that no longer counts for this site; another enrolment was accepted"
+        yield ReportFinding("line-former", True, text)
 
 
-def _key(report: Report, line: ReportChain) -> Iterator[ReportFinding]:
-    if line.may_sign(report):
+def _key_span(report: Report, chain: ReportChain) -> Iterator[ReportFinding]:
+    if chain.may_sign(report):
         return
     epoch, seq = report.identity.key_epoch, report.chain.seq
-    after, until = line.spans[epoch]
+    after, until = chain.spans[epoch]
     if seq <= after:
-        yield ReportFinding(
-            "key-early", True, f"report {seq} is signed by key {epoch}, which begins after report {after}"
-        )
+        text = f"report {seq} is signed by key {epoch}, which begins after report {after}"
+        yield ReportFinding("key-early", True, text)
     else:
-        yield ReportFinding(
-            "key-superseded", True, f"report {seq} is signed by key {epoch}, which ended with report {until}"
-        )
+        text = f"report {seq} is signed by key {epoch}, which ended with report {until}"
+        yield ReportFinding("key-superseded", True, text)
 
 
-def _aside(signed: SignedReport, line: ReportChain) -> Iterator[ReportFinding]:
-    for seq, digest in claims(signed):
-        if digest in line.refused.get(seq, ()):
-            yield ReportFinding(
-                "branch-refused",
-                True,
-                f"it goes on from {digest[:19]} at place {seq}, which was set aside: that folder, or copy, still lives",
-            )
+def _refused_branch(signed: SignedReport, chain: ReportChain) -> Iterator[ReportFinding]:
+    for seq, digest in named_positions(signed):
+        if digest in chain.refused.get(seq, ()):
+            text = f"it continues report {seq} ({short_digest(digest)}), which was set aside: that copy is still in use"
+            yield ReportFinding("branch-refused", True, text)
             return
 
 
-def _fork(signed: SignedReport, line: ReportChain) -> Iterator[ReportFinding]:
-    for seq, digest in claims(signed):
-        known = line.places.get(seq, set())
+def _fork(signed: SignedReport, chain: ReportChain) -> Iterator[ReportFinding]:
+    for seq, digest in named_positions(signed):
+        known = chain.known.get(seq, set())
         if known <= {digest}:
             continue
         what = "the enrolment" if seq == 0 else f"report {seq}"
         if digest in known and signed.digest != digest:
-            yield ReportFinding("site-forked", True, f"its site stands forked since {what}")
+            yield ReportFinding("site-forked", True, f"the site's reports are forked since {what}")
         else:
-            others = ", ".join(sorted(one[:19] for one in known - {digest}))
-            yield ReportFinding(
-                "report-forked",
-                True,
-                f"{what} is {digest[:19]} here and {others} elsewhere: two histories are signed by one key; "
-                "a copied or restored site folder does that, and a stolen key",
+            others = ", ".join(sorted(short_digest(other) for other in known - {digest}))
+            text = (
+                f"{what} is {short_digest(digest)} here and {others} elsewhere: one key signed two histories; "
+                "the site's folder was copied or restored, or its key was stolen"
             )
+            yield ReportFinding("report-forked", True, text)
         return
 
 
-def _gap(signed: SignedReport, line: ReportChain) -> Iterator[ReportFinding]:
-    chain = signed.report.chain
-    first, last = line.newest + 1, chain.seq - 1
-    if chain.seq < line.newest:
-        yield ReportFinding("report-late", False, f"report {chain.seq} came after report {line.newest}")
+def _gap(signed: SignedReport, chain: ReportChain) -> Iterator[ReportFinding]:
+    link = signed.report.chain
+    first, last = chain.newest + 1, link.seq - 1
+    if link.seq < chain.newest:
+        yield ReportFinding("report-late", False, f"report {link.seq} came after report {chain.newest}")
     elif first <= last:
-        told = last - first < MAX_EARLIER and {one.seq for one in chain.earlier} >= set(range(first, chain.seq))
+        summed_up = last - first < MAX_EARLIER and {one.seq for one in link.earlier} >= set(range(first, link.seq))
         text = f"report {first} is not here" if first == last else f"reports {first} to {last} are not here"
-        large = last - first >= LARGE_GAP
-        yield ReportFinding("report-gap", large, text + ("; this one sums up what happened" if told else ""))
+        text += "; this report sums up what happened" if summed_up else ""
+        yield ReportFinding("report-gap", last - first >= LARGE_GAP, text)
 
 
-def _acknowledged(signed: SignedReport, line: ReportChain) -> Iterator[ReportFinding]:
-    said = signed.report.chain.acknowledged
-    if said is None or said.digest in line.acknowledged:
+def _acknowledged(signed: SignedReport, chain: ReportChain) -> Iterator[ReportFinding]:
+    claimed = signed.report.chain.acknowledged
+    if claimed is None or claimed.digest in chain.acknowledged:
         return
-    why = "is here and was never acknowledged" if said.digest in line.held_digests else "was never here"
-    yield ReportFinding(
-        "acknowledgement-unknown",
-        True,
-        f"the site holds an acknowledgement of report {said.seq} ({said.digest[:19]}), which {why}",
-    )
+    why = "is here and was never acknowledged" if claimed.digest in chain.held_digests else "was never here"
+    text = f"the site holds an acknowledgement of report {claimed.seq} ({short_digest(claimed.digest)}), which {why}"
+    yield ReportFinding("acknowledgement-unknown", True, text)
 
 
-def _challenged(report: Report, line: ReportChain) -> Iterator[ReportFinding]:
-    """A report that echoes a challenge was signed after that was made, whatever the site's clock says."""
+def _challenged(report: Report, chain: ReportChain) -> Iterator[ReportFinding]:
+    """A report that echoes a challenge was signed after it was made, whatever the site's clock says."""
     echoed = report.chain.challenge
     if echoed is None:
         return
-    made_at = line.challenges.get(echoed)
+    made_at = chain.challenges.get(echoed)
     if made_at is None:
-        yield ReportFinding(
-            "challenge-unknown", True, f"the site echoes challenge {echoed[:19]}, which was never made for it"
+        text = f"the site echoes challenge {short_digest(echoed)}, which was never made for it"
+        yield ReportFinding("challenge-unknown", True, text)
+    elif parse_time(report.chain.made_at) < made_at:
+        text = (
+            f"the site's clock is behind: it says {report.chain.made_at}; "
+            f"the report echoes a challenge of {made_at:%Y-%m-%dT%H:%M:%SZ}"
         )
-    elif report.chain.made_at < made_at:
-        yield ReportFinding(
-            "clock-behind",
-            False,
-            f"the site's clock says {report.chain.made_at}, and it holds a challenge that was made at {made_at}",
-        )
+        yield ReportFinding("clock-behind", False, text)
 
 
-def _answers(report: Report, line: ReportChain) -> Iterator[ReportFinding]:
-    """An answer is to a request that was made; a site that answers what nobody asked was asked by somebody else."""
-    for one in report.requests:
-        handler = line.asked.get((one.consignment, one.request))
-        if handler != one.handler:
-            yield ReportFinding(
-                "request-unknown",
-                True,
-                f"it answers request {one.request} ({one.handler}) of consignment {one.consignment}, "
-                + ("which was never made" if handler is None else f"which asked for {handler}"),
-            )
+def _answers(report: Report, chain: ReportChain) -> Iterator[ReportFinding]:
+    """An answer to a request that this ledger never made: somebody else made it."""
+    for answer in report.requests:
+        handler = chain.requested.get((answer.consignment, answer.request))
+        if handler != answer.handler:
+            why = "which was never made" if handler is None else f"which names {handler}"
+            text = f"it answers request {answer.request} ({answer.handler}) of consignment {answer.consignment}, {why}"
+            yield ReportFinding("request-unknown", True, text)
             return
 
 
-def _backwards(older: Report, newer: Report, challenges: Mapping[str, str]) -> Iterator[ReportFinding]:
-    """What may only grow from one report to a later one."""
-    a, b = older.chain.journal, newer.chain.journal
-    seqs = f"from report {older.chain.seq} to report {newer.chain.seq}"
-    if b.entries < a.entries or (b.entries == a.entries and b.head != a.head):
-        yield ReportFinding(
-            "journal-truncated", True, f"the site's journal goes from {a.entries} to {b.entries} entries {seqs}"
-        )
-    falls = [
-        name
-        for name, before, after in (
-            ("floor", _place(older.trust.floor), _place(newer.trust.floor)),
-            ("mark", _place(older.trust.mark), _place(newer.trust.mark)),
-            ("root version", older.trust.root.version, newer.trust.root.version),
-            ("revocation list", older.trust.revocations, newer.trust.revocations),
-            ("time floor", older.trust.time_floor or "", newer.trust.time_floor or ""),
-            ("policy number", older.policy.number if older.policy else 0, newer.policy.number if newer.policy else 0),
-            ("challenge", _asked(older, challenges), _asked(newer, challenges)),
-            ("acknowledgement", _acknowledgement(older), _acknowledgement(newer)),
-        )
-        if _falls(before, after)
-    ]
-    if newer.trust.roots_replaced > older.trust.roots_replaced:
-        yield ReportFinding("root-replaced", True, f"the site's root was replaced on paper {seqs}")
-        falls = [name for name in falls if name != "root version"]
-    # A mark belongs to a channel; another channel counts anew.
-    if older.trust.channel != newer.trust.channel:
-        falls = [name for name in falls if name not in ("floor", "mark")]
-    if falls:
-        yield ReportFinding("state-went-back", True, f"{', '.join(falls)} went back {seqs}")
+def _decreases(older: Report, newer: Report, challenges: Mapping[str, datetime]) -> Iterator[ReportFinding]:
+    """Findings for what may only grow from one report to a later one."""
+    old, new = older.chain.journal, newer.chain.journal
+    span = f"from report {older.chain.seq} to report {newer.chain.seq}"
+    if new.entries < old.entries or (new.entries == old.entries and new.head != old.head):
+        text = f"the site's journal changed from {old.entries} to {new.entries} entries {span}"
+        yield ReportFinding("journal-truncated", True, text)
+    same_channel = older.trust.channel == newer.trust.channel
+    replaced = newer.trust.roots_replaced > older.trust.roots_replaced
+    decreased = {
+        # Marks belong to a channel; another channel counts from the start.
+        "floor": same_channel and _position(newer.trust.floor) < _position(older.trust.floor),
+        "mark": same_channel and _position(newer.trust.mark) < _position(older.trust.mark),
+        "root version": not replaced and newer.trust.root.version < older.trust.root.version,
+        "revocation list": newer.trust.revocations < older.trust.revocations,
+        "time floor": _time(newer.trust.time_floor) < _time(older.trust.time_floor),
+        "policy number": (newer.policy.number if newer.policy else 0) < (older.policy.number if older.policy else 0),
+        "challenge": _challenge_time(newer, challenges) < _challenge_time(older, challenges),
+        "acknowledgement": _acknowledged_seq(newer) < _acknowledged_seq(older),
+    }
+    if replaced:
+        yield ReportFinding("root-replaced", True, f"the site's root was replaced on paper {span}")
+    names = [name for name, is_lower in decreased.items() if is_lower]
+    if names:
+        yield ReportFinding("state-went-back", True, f"{', '.join(names)} decreased {span}")
     a_policy, b_policy = older.policy, newer.policy
     if a_policy and b_policy and a_policy.number == b_policy.number and a_policy.digest != b_policy.digest:
-        yield ReportFinding("policy-swapped", True, f"policy {b_policy.number} has another digest {seqs}")
-    told = {one.number: one.release for one in older.install.generations}
-    reused = [one.number for one in newer.install.generations if told.get(one.number, one.release) != one.release]
-    if reused:
-        yield ReportFinding("generation-swapped", True, f"generation {reused[0]} is another release {seqs}")
+        yield ReportFinding("policy-swapped", True, f"policy {b_policy.number} has another digest {span}")
+    releases = {generation.number: generation.release for generation in older.install.generations}
+    for generation in newer.install.generations:
+        if releases.get(generation.number, generation.release) != generation.release:
+            text = f"generation {generation.number} is another release {span}"
+            yield ReportFinding("generation-swapped", True, text)
+            return
 
 
 def _policy(report: Report, before: Report | None) -> Iterator[ReportFinding]:
-    """What the customer's people did out of the ordinary, told once: as of the first report that says so."""
-    now, old = report.policy, before.policy if before else None
-    if now is None:
+    """Emergency rules and new foundations of the policy, each reported once: by the first report that has it."""
+    policy, previous = report.policy, before.policy if before else None
+    if policy is None:
         return
-    known = {(one.rule, one.plan) for one in old.emergency} if old else set()
-    for use in now.emergency:
+    known = {(use.rule, use.plan) for use in previous.emergency} if previous else set()
+    for use in policy.emergency:
         if (use.rule, use.plan) not in known:
-            yield ReportFinding(
-                "emergency-used",
-                False,
-                f"release {use.release[:19]} was agreed to by the emergency rule {use.rule} of policy {use.policy}",
-            )
-    if now.refounded is not None and (old is None or old.refounded != now.refounded):
-        yield ReportFinding(
-            "policy-refounded",
-            True,
-            f"policy {now.refounded} was founded anew, without the quorum of the one before: ask the customer whether "
-            f"the paper they signed names {now.digest[:19] if now.refounded == now.number else 'that policy'}",
+            text = f"emergency rule {use.rule} of policy {use.policy} approved release {short_digest(use.release)}"
+            yield ReportFinding("emergency-used", False, text)
+    if policy.refounded is not None and (previous is None or previous.refounded != policy.refounded):
+        which = short_digest(policy.digest) if policy.refounded == policy.number else "that policy"
+        text = (
+            f"policy {policy.refounded} was founded again, without the quorum of the policy before; "
+            f"ask the customer whether the signed paper names {which}"
         )
+        yield ReportFinding("policy-refounded", True, text)
 
 
-def _asked(report: Report, challenges: Mapping[str, str]) -> str:
-    return challenges.get(report.chain.challenge or "", "")
+def _challenge_time(report: Report, challenges: Mapping[str, datetime]) -> datetime:
+    return challenges.get(report.chain.challenge or "", _NEVER)
 
 
-def _acknowledgement(report: Report) -> int:
+def _acknowledged_seq(report: Report) -> int:
     return report.chain.acknowledged.seq if report.chain.acknowledged else 0
 
 
-def _place(mark: Mark | None) -> tuple[int, int]:
+def _position(mark: Mark | None) -> tuple[int, int]:
     return (0, 0) if mark is None else (mark.epoch, mark.sequence)
 
 
-def _falls(before: object, after: object) -> bool:
-    return bool(after < before)  # type: ignore[operator]  # pairs of one type, as listed above
+def _time(text: str | None) -> datetime:
+    return parse_time(text) if text else _NEVER
 
 
 def _trust(report: Report, before: Report | None, library: Library) -> Iterator[ReportFinding]:
     root = report.trust.root
     known = library.roots.get(root.version, frozenset())
     if known and root.digest not in known:
-        yield ReportFinding("root-unknown", True, f"the site trusts another root {root.version} than the vendor made")
+        text = f"the site trusts root {root.version} with digest {short_digest(root.digest)}, which is not the vendor's"
+        yield ReportFinding("root-unknown", True, text)
     elif not known:
-        yield ReportFinding(
-            "root-unknown", False, f"root {root.version} is not in the ledger; import a bundle that carries it"
-        )
+        text = f"root {root.version} is not in the ledger; import a bundle that carries it"
+        yield ReportFinding("root-unknown", False, text)
     old = before.trust.alarms if before else ()
-    new = [one.code for one in report.trust.alarms if one not in old]
+    new = [alarm.code for alarm in report.trust.alarms if alarm not in old]
     if new:
         yield ReportFinding("site-alarm", True, f"the site raised an alarm: {', '.join(new[:MAX_NAMED])}")
 
@@ -256,141 +241,134 @@ def _trust(report: Report, before: Report | None, library: Library) -> Iterator[
 def _offboarding(report: Report, before: Report | None) -> Iterator[ReportFinding]:
     ended = before.trust.offboarding if before else None
     if before is not None and ended is not None and ended.final:
-        yield ReportFinding(
-            "report-after-end", True, f"the site said with report {before.chain.seq} that no report would follow"
-        )
-    said = report.trust.offboarding
-    believed = [one.kind for one in said.probes if one.outcome == "accepted"] if said else []
-    if believed:
-        yield ReportFinding(
-            "still-believed", True, f"after the offboarding the site still accepted: {', '.join(believed)}"
-        )
+        text = f"report {before.chain.seq} was the site's last one; no report was expected after it"
+        yield ReportFinding("report-after-end", True, text)
+    offboarding = report.trust.offboarding
+    accepted = [probe.kind for probe in offboarding.probes if probe.outcome == "accepted"] if offboarding else []
+    if accepted:
+        text = f"after the offboarding the site still accepted: {', '.join(accepted)}"
+        yield ReportFinding("still-believed", True, text)
 
 
 def _installed(report: Report, library: Library) -> Iterator[ReportFinding]:
+    """The release that runs, against the vendor's releases."""
     installed = report.install.release
     if installed is None:
         return
     if report.install.revoked:
         yield ReportFinding("running-revoked", True, f"the site runs {installed.version}, which is revoked")
+    digest = short_digest(installed.digest)
     known = library.releases.get(installed.digest)
-    said = (installed.product, installed.version, installed.channel, installed.epoch, installed.sequence)
     if known is None:
         other = library.sequences.get((installed.product, installed.channel, installed.epoch, installed.sequence))
         if other is not None:
-            yield ReportFinding(
-                "release-never-made",
-                True,
-                f"the site runs {installed.digest[:19]} as sequence {installed.sequence}, the vendor's is {other[:19]}",
-            )
+            text = f"the site runs {digest} as sequence {installed.sequence}, the vendor's is {short_digest(other)}"
+            yield ReportFinding("release-never-made", True, text)
         else:
-            yield ReportFinding(
-                "release-unknown",
-                False,
-                f"release {installed.version} ({installed.digest[:19]}) is not in the ledger; import its bundle",
-            )
+            text = f"release {installed.version} ({digest}) is not in the ledger; import its bundle"
+            yield ReportFinding("release-unknown", False, text)
         return
-    if said != (known.product, known.version, known.channel, known.epoch, known.sequence):
-        yield ReportFinding(
-            "release-differs", True, f"the report tells release {installed.digest[:19]} otherwise than it is"
-        )
+    reported = (installed.product, installed.version, installed.channel, installed.epoch, installed.sequence)
+    if reported != (known.product, known.version, known.channel, known.epoch, known.sequence):
+        text = f"the report describes release {digest} differently from its bundle"
+        yield ReportFinding("release-differs", True, text)
     if installed.product != report.identity.site.split("/")[1]:
         yield ReportFinding("product-other", True, f"a site of another product reports {installed.product}")
     contract = report.policy.contract if report.policy else None
     if contract is not None and contract not in library.contracts:
-        yield ReportFinding("contract-unknown", False, f"contract {contract[:19]} belongs to no release of the ledger")
+        text = f"contract {short_digest(contract)} belongs to no release of the ledger"
+        yield ReportFinding("contract-unknown", False, text)
 
 
-def _below(report: Report, before: Report | None, line: ReportChain) -> Iterator[ReportFinding]:
-    """Each way below the floor is told once, with whoever allowed it as far as the ledger knows."""
+def _below_floor(report: Report, before: Report | None, chain: ReportChain) -> Iterator[ReportFinding]:
+    """Each rollback below the floor is reported once, with what allowed it as far as the ledger knows."""
     installed, floor = report.install.release, report.trust.floor
     if installed is not None and floor is not None and installed.channel == report.trust.channel:
         mark = (installed.epoch, installed.sequence)
-        if report.install.below_floor != (mark < _place(floor)):
-            said = "below" if report.install.below_floor else "not below"
-            yield ReportFinding(
-                "floor-contradicts",
-                True,
-                f"it says that it runs {said} its floor, and runs sequence {mark[1]} with floor {floor.sequence}",
-            )
+        if report.install.below_floor != (mark < _position(floor)):
+            claim = "below" if report.install.below_floor else "not below"
+            text = f"it claims to run {claim} its floor; it runs sequence {mark[1]}, its floor is {floor.sequence}"
+            yield ReportFinding("floor-contradicts", True, text)
     known = set(before.rollbacks) if before else set()
-    for one in report.rollbacks:
-        if one.authorisation is None or one in known:
+    for rollback in report.rollbacks:
+        if rollback.authorisation is None or rollback in known:
             continue
-        done = "tried to go back" if one.automatic else "went back"
-        words = f"it {done} below its floor by authorisation {one.authorisation[:19]}"
-        number = line.authorised.get(one.authorisation)
+        action = "tried to roll back" if rollback.automatic else "rolled back"
+        text = f"it {action} below its floor by authorisation {short_digest(rollback.authorisation)}"
+        number = chain.authorised.get(rollback.authorisation)
         if number is not None:
-            yield ReportFinding("below-floor", False, f"{words}, which consignment {number} carried")
-        elif one.left in line.sealing or one.automatic:
-            yield ReportFinding("below-floor", False, f"{words}, as one that the release itself carries may allow")
+            yield ReportFinding("below-floor", False, f"{text}, which consignment {number} carried")
+        elif rollback.left in chain.authorising or rollback.automatic:
+            yield ReportFinding("below-floor", False, f"{text}, which the release itself may carry")
         else:
-            yield ReportFinding("below-floor-unknown", True, f"{words}, which nothing in this ledger carried")
-    told = any(one.authorisation for one in report.rollbacks) or any(one.what == "rollbacks" for one in report.dropped)
-    if report.install.below_floor and not told and not (before and before.install.below_floor):
-        yield ReportFinding("below-floor-unknown", True, "it runs below its floor, and names no authorisation")
+            yield ReportFinding("below-floor-unknown", True, f"{text}, which nothing in this ledger carried")
+    named = any(one.authorisation for one in report.rollbacks) or any(one.what == "rollbacks" for one in report.dropped)
+    if report.install.below_floor and not named and not (before and before.install.below_floor):
+        yield ReportFinding("below-floor-unknown", True, "it runs below its floor and names no authorisation")
 
 
-def _breach(report: Report, library: Library) -> Iterator[ReportFinding]:
-    """A report may hold what its contract lists, and nothing else; the ledger reads that in the contract itself."""
+def _contract_breach(report: Report, library: Library) -> Iterator[ReportFinding]:
+    """A report may hold what its contract lists and nothing else; the contract itself is read from the ledger."""
     contract = report.policy.contract if report.policy else None
-    allowed = library.optional.get(contract or "")
-    if allowed is not None and report.store is not None and "store" not in allowed:
-        yield ReportFinding(
-            "contract-breach", True, f"it holds `store`, which its contract {str(contract)[:19]} withholds"
-        )
+    allowed = library.optional.get(contract) if contract else None
+    if contract and allowed is not None and report.store is not None and "store" not in allowed:
+        text = f"it holds `store`, which its contract {short_digest(contract)} withholds"
+        yield ReportFinding("contract-breach", True, text)
 
 
 def _components(report: Report, library: Library) -> Iterator[ReportFinding]:
+    """What the site observed, against its own expectation and against the known release."""
     listed = report.components.listed
-    off = [f"{one.kind} {one.name} ({one.found})" for one in listed if one.found != "same"]
-    count = len(off) + report.components.more_other
+    different = [f"{part.kind} {part.name} ({part.found})" for part in listed if part.found != "same"]
+    count = len(different) + report.components.more_other
     if count:
         more = "" if count <= MAX_NAMED else f" and {count - MAX_NAMED} more"
-        yield ReportFinding("drift", True, f"not as the release has it: {', '.join(off[:MAX_NAMED])}{more}")
+        text = f"different from the release: {', '.join(different[:MAX_NAMED])}{more}"
+        yield ReportFinding("drift", True, text)
     installed = report.install.release
     known = library.releases.get(installed.digest) if installed else None
     if known is None:
         return
-    wrong, still = [], []
-    for one in listed:
-        want = known.components.get((one.kind, one.name, one.step))
-        if want is None or want.digest != one.expected:
-            wrong.append(one)
-        elif want.wanted == "running" and one.level != "running":
-            still.append(one)
-    told = len(listed) + report.components.more_same + report.components.more_other
+    wrong, placed_only = [], []
+    for part in listed:
+        wanted = known.components.get((part.kind, part.name, part.step))
+        if wanted is None or wanted.digest != part.expected:
+            wrong.append(part)
+        elif wanted.wanted == "running" and part.level != "running":
+            placed_only.append(part)
+    total = len(listed) + report.components.more_same + report.components.more_other
     if wrong:
-        yield ReportFinding("components-differ", True, f"expected otherwise than the release says: {_named(wrong)}")
-    elif told != len(known.components):
-        yield ReportFinding(
-            "components-incomplete", True, f"{told} components are told of, the release has {len(known.components)}"
-        )
-    if still:
-        yield ReportFinding("not-running", True, f"only placed, and the release keeps it running: {_named(still)}")
+        text = f"the site expects another digest than the release has: {_named(wrong)}"
+        yield ReportFinding("components-differ", True, text)
+    elif total != len(known.components):
+        text = f"the report counts {total} components, the release has {len(known.components)}"
+        yield ReportFinding("components-incomplete", True, text)
+    if placed_only:
+        text = f"only placed; the release keeps it running: {_named(placed_only)}"
+        yield ReportFinding("not-running", True, text)
 
 
 def _named(parts: list[ReportedComponent]) -> str:
     more = f" and {len(parts) - MAX_NAMED} more" if len(parts) > MAX_NAMED else ""
-    return ", ".join(one.name for one in parts[:MAX_NAMED]) + more
+    return ", ".join(part.name for part in parts[:MAX_NAMED]) + more
 
 
 def is_as_released(report: Report, library: Library) -> bool:
-    """Every part that the report lists is the one of the release that the ledger holds, and seen to be so."""
+    """Whether the report lists every component of the known release, each observed as the release has it."""
     installed = report.install.release
     known = library.releases.get(installed.digest) if installed else None
     parts = report.components
     if known is None or parts.more_other or len(parts.listed) + parts.more_same != len(known.components):
         return False
-    for one in parts.listed:
-        want = known.components.get((one.kind, one.name, one.step))
-        if want is None or one.found != "same" or want.digest != one.expected:
+    for part in parts.listed:
+        wanted = known.components.get((part.kind, part.name, part.step))
+        if wanted is None or part.found != "same" or wanted.digest != part.expected:
             return False
     return True
 
 
 def count_running(report: Report) -> tuple[int, int]:
-    """How many components were seen running, of how many."""
+    """Return how many components were observed running, and how many there are."""
     parts = report.components
-    running = sum(one.level == "running" for one in parts.listed)
+    running = sum(part.level == "running" for part in parts.listed)
     return running, len(parts.listed) + parts.more_same + parts.more_other

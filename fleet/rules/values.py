@@ -3,6 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 
 from manifests.documents.report import Report
@@ -12,12 +13,12 @@ from manifests.documents.report_reader import SignedReport
 
 @dataclass(frozen=True)
 class ReportFinding:
-    """Something that a rule noticed.
+    """What a rule found in a report.
 
     Attributes:
         finding: Stable id.
-        alarm: A person has to look; otherwise it is only worth knowing.
-        text: For people, found then expected.
+        alarm: A person has to look into it; otherwise it is a note.
+        text: For people: what was found, then what was expected.
     """
 
     finding: str
@@ -27,7 +28,7 @@ class ReportFinding:
 
 @dataclass(frozen=True)
 class KnownRelease:
-    """A release that the ledger holds."""
+    """A release of the ledger, with its components by kind, name and step."""
 
     digest: str
     product: str
@@ -41,12 +42,12 @@ class KnownRelease:
 
 @dataclass(frozen=True)
 class Library:
-    """What the vendor made, as far as the ledger knows it.
+    """The vendor's releases, roots and contracts, as far as they are in the ledger.
 
     Attributes:
-        roots: From a root's version to the digests known under it.
-        optional: From a contract's digest to the words of the core that it lets leave though a site may withhold them.
-        sequences: From (product, channel, epoch, sequence) to the release that has it.
+        releases: By digest.
+        roots: Digests by the root's version.
+        optional: By the contract's digest, the fields that a report may hold and a site may withhold.
     """
 
     releases: Mapping[str, KnownRelease] = field(default_factory=dict)
@@ -55,7 +56,9 @@ class Library:
 
     @cached_property
     def sequences(self) -> dict[tuple[str, str, int, int], str]:
-        return {(one.product, one.channel, one.epoch, one.sequence): one.digest for one in self.releases.values()}
+        """Digest of each release by (product, channel, epoch, sequence)."""
+        releases = self.releases.values()
+        return {(one.product, one.channel, one.epoch, one.sequence): one.digest for one in releases}
 
     @cached_property
     def contracts(self) -> frozenset[str]:
@@ -64,46 +67,47 @@ class Library:
 
 @dataclass
 class ReportChain:
-    """One site's line of reports while an import runs: what is held, and what others say stands where.
+    """The reports of one enrolment while an import runs: which are held, and which digests are known at each number.
 
     Attributes:
-        enrolment: Digest of the enrolment, which is place 0.
-        places: From a place to the digests known there.
-        held: Places whose report is here, sorted, each once.
-        bodies: The reports that a rule may need, by place; a forked place keeps the first.
+        enrolment: Digest of the enrolment, which is number 0.
+        known: Digests known at each number.
+        held: Numbers whose report is in the ledger, sorted, each once.
+        bodies: The reports that a rule may need, by number; at a fork the first one.
         challenges: When each challenge for the site was made, by the digest that a report echoes.
-        refused: Digests at places of a branch that a person set aside.
+        refused: Digests on a branch that a person set aside, by number.
         spans: By key epoch the numbers that the key may sign: above the first, up to the second.
-        standing: ``current``, or why the line does not count: ``pending``, ``refused``, ``former``.
-        closed_at: When the site was closed.
+        standing: ``current``, or why the chain does not count: ``pending``, ``refused``, ``former``.
         acknowledged: Digests of the reports that consignments acknowledged.
-        asked: Handler of each request, by the consignment's number and the request's name.
-        authorised: Ways below the floor that consignments carried: number of the consignment by fingerprint.
-        sealing: Releases that carry such ways themselves.
+        requested: Handler of each request, by the consignment's number and the request's name.
+        authorised: By fingerprint of an authorisation, the number of the consignment that carried it.
+        authorising: Releases that carry authorisations themselves.
     """
 
     site: str
     key_epoch: int
     enrolment: str
-    places: dict[int, set[str]]
+    known: dict[int, set[str]]
     held: list[int]
     bodies: dict[int, Report]
     held_digests: set[str]
-    challenges: dict[str, str] = field(default_factory=dict)
+    challenges: dict[str, datetime] = field(default_factory=dict)
     refused: dict[int, set[str]] = field(default_factory=dict)
     spans: dict[int, tuple[int, int | None]] = field(default_factory=dict)
     standing: str = "current"
-    closed_at: str | None = None
+    closed_at: datetime | None = None
     acknowledged: set[str] = field(default_factory=set)
-    asked: dict[tuple[int, str], str] = field(default_factory=dict)
+    requested: dict[tuple[int, str], str] = field(default_factory=dict)
     authorised: dict[str, int] = field(default_factory=dict)
-    sealing: set[str] = field(default_factory=set)
+    authorising: set[str] = field(default_factory=set)
 
     def before(self, seq: int) -> Report | None:
+        """The nearest held report below ``seq``."""
         at = bisect_left(self.held, seq)
         return self.bodies[self.held[at - 1]] if at else None
 
     def after(self, seq: int) -> Report | None:
+        """The nearest held report above ``seq``."""
         at = bisect_right(self.held, seq)
         return self.bodies[self.held[at]] if at < len(self.held) else None
 
@@ -113,30 +117,30 @@ class ReportChain:
 
     @property
     def forked_at(self) -> int | None:
-        return min((seq for seq, digests in self.places.items() if len(digests) > 1), default=None)
+        return min((seq for seq, digests in self.known.items() if len(digests) > 1), default=None)
 
     def set_aside_from(self, signed: SignedReport) -> int | None:
-        """The lowest place at which the report stands on a branch that was set aside, or by a key past its time."""
-        places = [seq for seq, digest in claims(signed) if digest in self.refused.get(seq, ())]
+        """The lowest number from which the report is set aside: on a refused branch, or by a key out of its span."""
+        numbers = [seq for seq, digest in named_positions(signed) if digest in self.refused.get(seq, ())]
         if not self.may_sign(signed.report):
-            places.append(signed.report.chain.seq)
-        return min(places, default=None)
+            numbers.append(signed.report.chain.seq)
+        return min(numbers, default=None)
 
     def may_sign(self, report: Report) -> bool:
-        """Whether the number is one that its key may sign: a key that passed its place on speaks no more."""
+        """Whether the report's key may sign its number; a rotation ends the former key's span."""
         after, until = self.spans.get(report.identity.key_epoch, (0, None))
         return after < report.chain.seq and (until is None or report.chain.seq <= until)
 
     def add(self, signed: SignedReport) -> list[tuple[int, str, bool]]:
-        """Take the report in; returns place, digest and whether it was set aside for what was not known."""
+        """Add the report; return number, digest and set-aside mark of each position that was not known before."""
         base = self.set_aside_from(signed)
         new = []
-        for seq, digest in claims(signed):
-            aside = base is not None and seq >= base
-            if digest in self.places.get(seq, ()) or digest in self.refused.get(seq, ()):
+        for seq, digest in named_positions(signed):
+            set_aside = base is not None and seq >= base
+            if digest in self.known.get(seq, ()) or digest in self.refused.get(seq, ()):
                 continue
-            (self.refused if aside else self.places).setdefault(seq, set()).add(digest)
-            new.append((seq, digest, aside))
+            (self.refused if set_aside else self.known).setdefault(seq, set()).add(digest)
+            new.append((seq, digest, set_aside))
         self.held_digests.add(signed.digest)
         if base is not None:
             return new
@@ -148,15 +152,15 @@ class ReportChain:
         return new
 
 
-def claims(signed: SignedReport) -> Iterator[tuple[int, str]]:
-    """What a report says stands where: itself, the one before, the summary of earlier ones, where its key began."""
-    chain = signed.report.chain
-    yield chain.seq, signed.digest
-    for link in signed.report.identity.succession:
-        yield link.rotation.after_seq, link.rotation.after
-    for one in chain.earlier:
-        yield one.seq, one.digest
-    if not chain.earlier:
-        yield chain.seq - 1, chain.previous
-    if chain.omitted is not None:
-        yield chain.omitted.last, chain.omitted.digest
+def named_positions(signed: SignedReport) -> Iterator[tuple[int, str]]:
+    """Yield the (number, digest) pairs that a report names: its own, its predecessors, and where its key began."""
+    link = signed.report.chain
+    yield link.seq, signed.digest
+    for rotation in signed.report.identity.succession:
+        yield rotation.rotation.after_seq, rotation.rotation.after
+    for earlier in link.earlier:
+        yield earlier.seq, earlier.digest
+    if not link.earlier:
+        yield link.seq - 1, link.previous
+    if link.omitted is not None:
+        yield link.omitted.last, link.omitted.digest

@@ -45,6 +45,11 @@ def show_times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
+def show_count(count: int, noun: str) -> str:
+    """``1 file``, ``3 files``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def show_uses(count: int) -> str:
     return "1 use" if count == 1 else f"{count} uses"
 

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from content.bundle.archive import header
 from content.bundle.head import MAX_SIG
 from fleet.intake.intake import import_paths
-from fleet.intake.result import Imported
+from fleet.intake.result import ImportResult
 from fleet.ledger.opening import find_fleet, open_fleet
 from fleet.outgoing.enrol import enroll as enroll_at_home
 from fleet.outgoing.views import list_sites
@@ -92,9 +92,9 @@ class Home:
             old.unlink()
         for i, data in enumerate(files):
             (self.folder / f"{i}.json").write_bytes(data)
-        done: Imported = import_paths(self.engine, (self.folder,), NOW)
+        done: ImportResult = import_paths(self.engine, (self.folder,), NOW)
         found = [one.finding for news in done.sites.values() for _, one in news.findings]
-        return found + [one.finding for one in done.outcomes if one.status in ("quarantined", "known")]
+        return found + [str(one.finding) for one in done.files if one.status in ("quarantined", "known")]
 
     def enroll(self, site: Reporter) -> Reporter:
         enroll_at_home(
@@ -204,7 +204,7 @@ def test_freeze_shows_at_home(home: Home) -> None:
     site = home.enroll(Reporter(root=FIRST.pin()))
     home.take(site.report(FIRST), FIRST.bundle())
     (row,) = list_sites(home.engine)
-    assert row.received_at is not None
+    assert row.newest is not None
     assert row.report_every_seconds == 86400
 
 

@@ -22,7 +22,7 @@ from sqlalchemy import Engine, select
 from fleet.commands.group import fleet_group
 from fleet.intake.intake import import_paths
 from fleet.intake.pictures import MAX_PIXELS, read_symbols
-from fleet.intake.result import Imported
+from fleet.intake.result import ImportResult
 from fleet.intake.telephone import record_claim
 from fleet.ledger.opening import find_fleet, open_fleet
 from fleet.ledger.tables import quarantine, reports
@@ -77,7 +77,7 @@ def enrolled(engine: Engine, site: Reporter) -> Reporter:
     return site
 
 
-def bring(engine: Engine, *paths: Path) -> Imported:
+def bring(engine: Engine, *paths: Path) -> ImportResult:
     return import_paths(engine, paths, NOW)
 
 
@@ -111,8 +111,8 @@ def held(engine: Engine) -> list[bytes]:
         return list(connection.execute(select(reports.c.raw).order_by(reports.c.seq)).scalars())
 
 
-def findings(done: Imported) -> list[str]:
-    return [one.finding for one in done.outcomes if one.finding]
+def findings(done: ImportResult) -> list[str]:
+    return [one.finding for one in done.files if one.finding]
 
 
 def test_armoured_text_is_taken_in_as_the_file(engine: Engine, site: Reporter, medium: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_changed_letter_goes_to_quarantine_with_its_line(engine: Engine, site:
     (medium / "mail.txt").write_text(text)
     done = bring(engine, medium)
     assert done.counts == {"quarantined": 1, "report": 1}
-    (outcome,) = [one for one in done.outcomes if one.status == "quarantined"]
+    (outcome,) = [one for one in done.files if one.status == "quarantined"]
     assert (outcome.finding, "line 11 of the text" in outcome.text) == ("armour-line", True)
     with engine.connect().execution_options(waybill_reading=True) as connection:
         assert connection.execute(select(quarantine.c.raw)).scalar_one() == text.encode()
@@ -237,7 +237,7 @@ def test_a_missing_symbol_is_named(engine: Engine, site: Reporter, medium: Path)
     second.unlink()
     done = bring(engine, medium)
     assert done.counts == {"unreadable": 1}
-    (outcome,) = done.outcomes
+    (outcome,) = done.files
     assert outcome.finding == "qr-missing"
     assert f"symbol 2 of 4 is missing of report {digest_of(raw)[7:23]}" in outcome.text
     second.write_bytes(kept)
@@ -256,8 +256,8 @@ def test_symbols_of_two_reports_that_were_mixed_are_named(engine: Engine, site: 
     assert done.counts == {"unreadable": 2}
     assert findings(done) == ["qr-mixed", "qr-mixed"]
     index = int(of_a.split(".")[0])
-    assert any(f"symbol {index} of 4 is missing" in one.text for one in done.outcomes)
-    assert all(digest_of(raw)[7:23] in "".join(one.text for one in done.outcomes) for raw in (first, second))
+    assert any(f"symbol {index} of 4 is missing" in one.text for one in done.files)
+    assert all(digest_of(raw)[7:23] in "".join(one.text for one in done.files) for raw in (first, second))
     # A whole report beside the mixed ones is taken in.
     draw_to(medium, site.report(), "other-")
     assert bring(engine, medium).counts == {"unreadable": 2, "report": 1}
@@ -273,7 +273,7 @@ def test_lines_of_a_hand_scanner(engine: Engine, site: Reporter, medium: Path) -
     (medium / "scan.txt").write_text("\n".join(texts))
     done = bring(engine, medium)
     assert findings(done) == ["qr-damaged", "qr-missing"]
-    assert "symbol 1 of 2 was mistyped" in done.outcomes[0].text
+    assert "symbol 1 of 2 was mistyped" in done.files[0].text
 
 
 def test_symbols_that_contradict_each_other(engine: Engine, site: Reporter, medium: Path) -> None:
@@ -359,9 +359,9 @@ def test_without_the_decoder_pictures_are_refused_by_name(
     monkeypatch.setitem(sys.modules, gone, None)
     done = bring(engine, medium)
     assert done.counts == {"unreadable": 1, "report": 1}
-    (outcome,) = [one for one in done.outcomes if one.status == "unreadable"]
+    (outcome,) = [one for one in done.files if one.status == "unreadable"]
     assert outcome.finding == "pictures-unsupported"
-    assert "airgap-waybill[fleet]" in outcome.hint
+    assert "airgap-waybill[fleet]" in str(outcome.hint)
     with pytest.raises(HostError):
         read_symbols(b"\x89PNG\r\n\x1a\n", "x")
 
@@ -373,15 +373,15 @@ def test_a_line_is_a_claim_until_the_report_comes(engine: Engine, site: Reporter
     assert (heard.site, heard.seq, heard.standing) == (site.site, 1, "claimed")
     assert record_claim(engine, line, NOW) == heard
     page = show_site(engine, site.site)
-    assert [one.standing for one in page.spoken] == ["claimed"]
-    assert (page.row.made_at, page.row.shown_release) == (None, "never reported")
+    assert [one.standing for one in page.claims] == ["claimed"]
+    assert (page.row.newest, page.row.shown_release) == (None, "never reported")
     (medium / "1.json").write_bytes(raw)
     done = bring(engine, medium)
     assert [one.finding for _, one in done.sites[site.site].findings if one.finding.startswith("line")] == [
         "line-proven"
     ]
     assert done.alarms == ()
-    assert [one.standing for one in show_site(engine, site.site).spoken] == ["proven"]
+    assert [one.standing for one in show_site(engine, site.site).claims] == ["proven"]
 
 
 def test_a_line_that_its_report_contradicts_is_an_alarm(engine: Engine, site: Reporter, medium: Path) -> None:

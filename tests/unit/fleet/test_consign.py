@@ -19,6 +19,7 @@ from fleet.intake.intake import import_paths
 from fleet.ledger.opening import find_fleet, open_fleet
 from fleet.ledger.tables import consignments
 from fleet.outgoing.consign import (
+    ConsignmentOrder,
     carried_authorisation,
     carried_list,
     check_medium,
@@ -71,7 +72,8 @@ def sites_of(engine: Engine, count: int) -> list[Reporter]:
 def send(engine: Engine, medium: Path, *names: str, now: datetime = NOW, **carried: Any) -> list[Consignment]:
     rows = tuple(find_site(engine, name) for name in names)
     check_medium(medium, rows)
-    made = consign(engine, rows, ROOT_ONE, (CONSIGNMENT,), now, challenge=lambda: secrets.token_bytes(32), **carried)
+    order = ConsignmentOrder(ROOT_ONE, (CONSIGNMENT,), **carried)
+    made = consign(engine, rows, order, now, challenge=lambda: secrets.token_bytes(32))
     written = write_medium(engine, medium, made, now)
     return [peek_consignment(path.read_bytes(), str(path)) for path in written]
 
@@ -190,17 +192,15 @@ def test_an_authorisation_that_does_not_fit_the_newest_report_is_carried_and_sai
         (made,) = consign(
             engine,
             rows,
-            ROOT_ONE,
-            (CONSIGNMENT,),
+            ConsignmentOrder(ROOT_ONE, (CONSIGNMENT,), authorisations=(paper,)),
             NOW,
             challenge=lambda: secrets.token_bytes(32),
-            authorisations=(paper,),
         )
-        notes.append(made.note)
+        notes.append(made.notes)
     assert notes == [
-        "",
-        "authorisation 1 leads to 1.0.0, which its newest report does not have",
-        "authorisation 1 leaves stable 3, its newest report runs stable 2",
+        (),
+        ("authorisation 1 leads to 1.0.0, which the newest report does not list",),
+        ("authorisation 1 is for stable 3; the newest report runs stable 2",),
     ]
 
 
@@ -244,7 +244,7 @@ def test_a_lost_number_breaks_nothing_and_nothing_is_overwritten(engine: Engine,
 def test_two_sites_that_would_share_a_folder(engine: Engine, tmp_path: Path) -> None:
     for name in ("a/small/production/b.c", "a/small/production.b/c"):
         enroll(engine, verify_enrolment(Reporter(site=name, root=ONE.pin()).enrolment), NOW, fingerprint=None)
-    with pytest.raises(UsageError, match="would both lie in"):
+    with pytest.raises(UsageError, match="would share the folder"):
         send(engine, tmp_path / "medium", "a/small/production/b.c", "a/small/production.b/c")
     with engine.connect() as connection:
         assert not connection.execute(select(consignments.c.number)).all()
@@ -254,7 +254,9 @@ def test_an_echo_makes_an_interval(engine: Engine, tmp_path: Path) -> None:
     (site,) = sites_of(engine, 1)
     site.made_at = "1970-01-01T00:00:00Z"  # the site's clock has no battery
     bring(engine, tmp_path / "0", site.report(), ONE.bundle())
-    assert (list_sites(engine)[0].not_before, list_sites(engine)[0].as_of) == (None, "1970-01-01T00:00:00Z")
+    newest = list_sites(engine)[0].newest
+    assert newest is not None
+    assert (newest.not_before, newest.as_of) == (None, datetime(1970, 1, 1, tzinfo=UTC))
     (said,) = send(engine, tmp_path / "medium", site.site, now=NOW)
     later = NOW + timedelta(days=9)
     report = site.next()
@@ -265,12 +267,9 @@ def test_an_echo_makes_an_interval(engine: Engine, tmp_path: Path) -> None:
         now=later,
     )
     assert named(done) == ["clock-behind"]
-    row = list_sites(engine)[0]
-    assert (row.not_before, row.as_of, row.received_at) == (
-        "2026-06-01T00:00:00Z",
-        "2026-06-01T00:00:00Z",
-        "2026-06-10T00:00:00Z",
-    )
+    newest = list_sites(engine)[0].newest
+    assert newest is not None
+    assert (newest.not_before, newest.as_of, newest.received_at) == (NOW, NOW, later)
     assert show_site(engine, site.site).sent[0].answered == 2
 
 
@@ -292,8 +291,7 @@ def test_an_older_challenge_after_a_newer_one(engine: Engine, tmp_path: Path) ->
     made = consign(
         engine,
         (find_site(engine, site.site),),
-        ROOT_ONE,
-        (CONSIGNMENT,),
+        ConsignmentOrder(ROOT_ONE, (CONSIGNMENT,)),
         NOW + timedelta(days=1),
         challenge=lambda: b"2" * 32,
     )
@@ -395,8 +393,8 @@ def test_support_asks_the_site_answers(tmp_path: Path, monkeypatch: pytest.Monke
     assert page["report"]["requests"][0]["outcome"] == "no-such-handler"
     assert not [one for site in done["sites"].values() for one in site["findings"] if one["alarm"]]
     text = CliRunner().invoke(fleet_group, ["show", "east", "--fleet", str(tmp_path / "ledger")]).stdout
-    assert "signed between 2026-03-02T00:00:00Z (the challenge of consignment 1) and 20" in text
-    assert "report 2 answers it" in text
+    assert "between 2026-03-02T00:00:00Z (the challenge of consignment 1) and 20" in text
+    assert "answered by report 2" in text
 
 
 def test_a_restored_site_refuses_what_acknowledges_reports_that_it_never_wrote(tmp_path: Path) -> None:

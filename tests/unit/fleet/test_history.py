@@ -14,9 +14,7 @@ TWO = Vendor(version="1.1.0", sequence=2)
 
 
 def told(site: Reporter, raw: bytes, *alarms: str) -> SiteReport:
-    return SiteReport(
-        digest_of(raw), "2026-06-01T00:00:00Z", r_report_reader.verify_report(raw, site.signer.public).report, alarms
-    )
+    return SiteReport(digest_of(raw), r_report_reader.verify_report(raw, site.signer.public).report, alarms)
 
 
 def story(*reports: SiteReport, places: dict[int, frozenset[str]] | None = None) -> list[tuple[int, int, str, str]]:
@@ -48,7 +46,7 @@ def test_a_trial_that_failed_and_went_back() -> None:
     assert story(first, trial, back) == [
         (1, 1, "install", "installed 1.0.0, confirmed"),
         (2, 2, "upgrade", "upgraded from 1.0.0 to 1.1.0, trial"),
-        (3, 3, "rollback", "went back from 1.1.0 to 1.0.0 by itself: probe failed"),
+        (3, 3, "rollback", "rolled back from 1.1.0 to 1.0.0 automatically: probe failed"),
     ]
 
 

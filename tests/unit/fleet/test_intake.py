@@ -11,11 +11,11 @@ from msgspec.structs import replace
 from sqlalchemy import Engine, select
 
 from fleet.intake.intake import import_paths
-from fleet.intake.result import Imported
+from fleet.intake.result import ImportResult
 from fleet.ledger.opening import FleetPlace, find_fleet, open_fleet
 from fleet.ledger.tables import positions, quarantine, reports
 from fleet.outgoing.enrol import enroll, pin_root
-from fleet.outgoing.views import SiteRow, find_site, list_sites, show_site
+from fleet.outgoing.views import NewestReport, SiteRow, find_site, list_sites, show_site
 from manifests.documents import release as rel
 from manifests.documents import report as r
 from manifests.documents import report_writer as r_report_writer
@@ -70,7 +70,7 @@ def put(medium: Path, name: str, data: bytes) -> None:
     (medium / name).write_bytes(data)
 
 
-def bring(engine: Engine, medium: Path, *files: bytes) -> Imported:
+def bring(engine: Engine, medium: Path, *files: bytes) -> ImportResult:
     """Import exactly these files, whatever the medium held before."""
     for old in medium.iterdir():
         old.unlink()
@@ -79,13 +79,19 @@ def bring(engine: Engine, medium: Path, *files: bytes) -> Imported:
     return import_paths(engine, (medium,), NOW)
 
 
-def names(done: Imported) -> list[str]:
+def names(done: ImportResult) -> list[str]:
     found = [one.finding for news in done.sites.values() for _, one in news.findings]
-    return found + [one.finding for one in done.outcomes if one.status in ("quarantined", "unreadable")]
+    return found + [str(one.finding) for one in done.files if one.status in ("quarantined", "unreadable")]
 
 
 def row(engine: Engine) -> SiteRow:
     return list_sites(engine)[0]
+
+
+def newest(engine: Engine) -> NewestReport:
+    report = row(engine).newest
+    assert report is not None
+    return report
 
 
 def test_the_loop(engine: Engine, site: Reporter, medium: Path) -> None:
@@ -101,9 +107,9 @@ def test_the_loop(engine: Engine, site: Reporter, medium: Path) -> None:
     done = import_paths(engine, (medium,), NOW)
     assert done.counts == {"release": 2, "report": 4}
     assert names(done) == []
-    found = row(engine)
-    assert (found.version, found.state, found.level, found.channel) == ("1.1.0", "confirmed", "placed", "stable")
-    assert (found.seq, found.missing, found.forked_at, found.known, found.notes) == (4, 0, None, True, ())
+    found, report = row(engine), newest(engine)
+    assert (report.version, report.state, found.level, found.channel) == ("1.1.0", "confirmed", "placed", "stable")
+    assert (found.seq, found.missing, found.forked_at, report.known, found.notes) == (4, 0, None, True, ())
 
 
 def test_importing_again_changes_nothing(engine: Engine, site: Reporter, medium: Path) -> None:
@@ -112,7 +118,7 @@ def test_importing_again_changes_nothing(engine: Engine, site: Reporter, medium:
     before = everything(engine)
     done = bring(engine, medium, *files, ONE.bundle(), files[1])
     assert done.counts == {"known": 4}
-    assert {one.finding for one in done.outcomes} == {"report-replayed", "release-known"}
+    assert {one.finding for one in done.files} == {"report-replayed", "release-known"}
     assert everything(engine) == before
 
 
@@ -120,8 +126,8 @@ def test_a_replay_does_not_bring_the_old_state_back(engine: Engine, site: Report
     old = site.report(ONE)
     bring(engine, medium, old, site.report(TWO))
     done = bring(engine, medium, old)
-    assert "came before" in done.outcomes[0].text
-    assert row(engine).version == "1.1.0"
+    assert "was imported before" in done.files[0].text
+    assert newest(engine).version == "1.1.0"
 
 
 def everything(engine: Engine) -> list[object]:
@@ -173,7 +179,7 @@ def test_a_restored_backup_is_a_fork(engine: Engine, site: Reporter, medium: Pat
     backup.made_at = "2026-05-09T00:00:00Z"
     assert "report-forked" in names(bring(engine, medium, backup.report()))
     assert row(engine).forked_at == 1
-    assert row(engine).version == "1.0.0"
+    assert newest(engine).version == "1.0.0"
 
 
 def test_another_enrolment_below_the_first_report_is_a_fork(engine: Engine, site: Reporter, medium: Path) -> None:
@@ -189,7 +195,7 @@ def test_a_gap_is_named_summed_up_and_closed(engine: Engine, site: Reporter, med
     done = bring(engine, medium, files[3])
     news = done.sites[site.site]
     assert [(seq, one.finding, one.alarm) for seq, one in news.findings] == [(4, "report-gap", False)]
-    assert "reports 2 to 3 are not here; this one sums up" in news.findings[0][1].text
+    assert "reports 2 to 3 are not here; this report sums up" in news.findings[0][1].text
     assert (row(engine).missing, row(engine).notes) == (2, ("gap",))
     page = show_site(engine, site.site)
     assert page.gaps == ((2, 3),)
@@ -198,7 +204,7 @@ def test_a_gap_is_named_summed_up_and_closed(engine: Engine, site: Reporter, med
         "not here; a later report says: requested, confirmed",
     ]
     assert names(bring(engine, medium, files[2], files[1])) == ["report-late", "report-late"]
-    assert (row(engine).missing, row(engine).version) == (0, "1.1.0")
+    assert (row(engine).missing, newest(engine).version) == (0, "1.1.0")
 
 
 def test_a_number_far_ahead_is_an_alarm(engine: Engine, site: Reporter, medium: Path) -> None:
@@ -233,7 +239,7 @@ def test_an_unknown_site_waits_in_quarantine_until_it_is_enrolled(engine: Engine
     with engine.connect() as connection:
         assert connection.execute(select(quarantine.c.raw)).scalar_one() == raw
     signed = verify_enrolment(stranger.enrolment)
-    again = enroll(engine, signed, NOW, fingerprint=None).again
+    again = enroll(engine, signed, NOW, fingerprint=None).retried
     assert again.counts == {"report": 1}
     assert find_site(engine, "west").seq == 1
     with engine.connect() as connection:
@@ -388,7 +394,7 @@ def test_another_root_and_a_clock_to_come(engine: Engine, site: Reporter, medium
     site.made_at = "2026-06-03T00:00:00Z"
     done = bring(engine, medium, site.report())
     assert names(done) == ["clock-ahead"]
-    assert row(engine).as_of == "2026-06-01T00:00:00Z"  # no fresher than the moment it came in
+    assert newest(engine).as_of == NOW  # no fresher than the moment it came in
 
 
 def test_an_acknowledgement_that_support_never_gave(engine: Engine, site: Reporter, medium: Path) -> None:
@@ -413,7 +419,7 @@ def test_a_bundle_of_another_vendor_waits_for_its_root(engine: Engine, site: Rep
     assert pin_root(engine, parse_root(foreign.root_file(), "root"), NOW)
     assert bring(engine, medium, foreign.but(sequence=7).bundle(), foreign.bundle()).counts == {"release": 2}
     with engine.connect() as connection:
-        assert set(connection.execute(select(quarantine.c.settled_at)).scalars()) == {"2026-06-01T00:00:00Z"}
+        assert set(connection.execute(select(quarantine.c.settled_at)).scalars()) == {NOW}
 
 
 def replace_signer(vendor: Vendor) -> Vendor:
@@ -470,8 +476,8 @@ def test_a_hostile_medium_loses_nothing_good(engine: Engine, site: Reporter, med
     assert done.counts["quarantined"] == 5000 + 500 + 3
     assert done.counts["unreadable"] == 1
     assert done.counts["skipped"] == 4500 + 4
-    assert (row(engine).version, row(engine).seq, row(engine).missing) == ("1.1.0", 3, 0)
-    assert len(done.outcomes) < 2100
+    assert (newest(engine).version, row(engine).seq, row(engine).missing) == ("1.1.0", 3, 0)
+    assert len(done.files) < 2100
 
 
 def test_a_file_that_may_not_be_read_is_named(engine: Engine, site: Reporter, medium: Path) -> None:
@@ -487,7 +493,7 @@ def test_an_enrolment_on_the_medium_is_not_believed(engine: Engine, site: Report
     stranger = Reporter(site="northern-grid/small/production/west", root=ONE.pin())
     done = bring(engine, medium, stranger.enrolment)
     assert done.counts == {"skipped": 1}
-    assert "waybill fleet enroll" in done.outcomes[0].hint
+    assert "waybill fleet enroll" in str(done.files[0].hint)
     assert len(list_sites(engine)) == 1
 
 
@@ -526,16 +532,16 @@ def test_the_order_of_files_does_not_matter(engine: Engine, tmp_path: Path, medi
         found = row(other)
         with other.connect() as connection:
             known = frozenset(map(tuple, connection.execute(select(positions.c.seq, positions.c.digest))))
-        seen.add((found.seq, found.missing, found.forked_at, found.release, known))
+        seen.add((found.seq, found.missing, found.forked_at, found.newest and found.newest.release, known))
         other.dispose()
     assert len(seen) == 1
 
 
 def test_a_thousand_days_later_the_row_says_so(engine: Engine, site: Reporter, medium: Path) -> None:
-    from fleet.outgoing.views import shown_age
+    from manifests.words.time import age
 
     bring(engine, medium, site.report())
-    assert shown_age(row(engine), NOW + timedelta(days=1000)) == "1027d"
+    assert age(newest(engine).as_of, NOW + timedelta(days=1000)) == "1027d"
 
 
 def test_a_site_that_ended_goes_on_no_more(engine: Engine, site: Reporter, medium: Path) -> None:
@@ -589,7 +595,7 @@ def below(site: Reporter, *, automatic: bool = False, by: str | None = ALLOWED) 
     return site.sign(replace(said, install=replace(said.install, below_floor=not automatic)))
 
 
-def only_floor(done: Imported) -> list[tuple[str, bool, str]]:
+def only_floor(done: ImportResult) -> list[tuple[str, bool, str]]:
     found = [one for news in done.sites.values() for _, one in news.findings]
     return [(one.finding, one.alarm, one.text) for one in found if "floor" in one.finding]
 
@@ -597,14 +603,14 @@ def only_floor(done: Imported) -> list[tuple[str, bool, str]]:
 def test_a_way_below_the_floor_that_nobody_here_allowed(engine: Engine, site: Reporter, medium: Path) -> None:
     files = (ONE.bundle(), TWO.bundle(), site.report(ONE), site.report(TWO))
     assert only_floor(bring(engine, medium, *files)) == []
-    words = f"it went back below its floor by authorisation {ALLOWED[:19]}, which nothing in this ledger carried"
+    words = f"it rolled back below its floor by authorisation {ALLOWED[7:19]}, which nothing in this ledger carried"
     assert only_floor(bring(engine, medium, below(site))) == [("below-floor-unknown", True, words)]
     # Told once; the story and the page say it for ever.
     again = site.next()
     again = replace(again, install=replace(again.install, below_floor=True))
     assert only_floor(bring(engine, medium, site.sign(again))) == []
     text = [one.text for one in show_site(engine, site.site).history if one.kind == "rollback"]
-    assert text == [f"went back from 1.1.0 to 1.0.0 by hand, below its floor by authorisation {ALLOWED[:19]}"]
+    assert text == [f"rolled back from 1.1.0 to 1.0.0 by hand, below its floor by authorisation {ALLOWED[7:19]}"]
 
 
 def test_a_way_that_the_release_itself_carried(engine: Engine, site: Reporter, medium: Path) -> None:
@@ -614,13 +620,13 @@ def test_a_way_that_the_release_itself_carried(engine: Engine, site: Reporter, m
     bring(engine, medium, ONE.bundle(), two.bundle(), site.report(ONE), site.report(two))
     ((finding, alarm, words),) = only_floor(bring(engine, medium, below(site)))
     assert (finding, alarm) == ("below-floor", False)
-    assert "as one that the release itself carries may allow" in words
+    assert "which the release itself may carry" in words
 
 
 def test_a_trial_of_such_a_way_that_failed(engine: Engine, site: Reporter, medium: Path) -> None:
     bring(engine, medium, ONE.bundle(), TWO.bundle(), site.report(ONE), site.report(TWO))
     ((finding, alarm, words),) = only_floor(bring(engine, medium, below(site, automatic=True)))
-    assert (finding, alarm, "tried to go back" in words) == ("below-floor", False, True)
+    assert (finding, alarm, "tried to roll back" in words) == ("below-floor", False, True)
 
 
 def test_a_floor_that_contradicts_what_runs(engine: Engine, site: Reporter, medium: Path) -> None:
@@ -633,8 +639,8 @@ def test_a_floor_that_contradicts_what_runs(engine: Engine, site: Reporter, medi
     site.floor = Mark(epoch=1, sequence=3)
     found = only_floor(bring(engine, medium, site.report()))
     assert found == [
-        ("floor-contradicts", True, "it says that it runs not below its floor, and runs sequence 2 with floor 3")
+        ("floor-contradicts", True, "it claims to run not below its floor; it runs sequence 2, its floor is 3")
     ]
     empty = Reporter().next()
-    with pytest.raises(MalformedError, match="nothing is installed, and it is below the floor"):
+    with pytest.raises(MalformedError, match="`below_floor` is set although nothing is installed"):
         r_report_writer.encode_report(replace(empty, install=replace(empty.install, below_floor=True)), OTHER)

@@ -16,9 +16,9 @@ from fleet.commands.group import fleet_group
 from fleet.intake.intake import import_paths
 from fleet.ledger.opening import find_fleet, open_fleet
 from fleet.ledger.tables import contracts, quarantine, reports
-from fleet.outgoing.consign import check_medium, consign, write_medium
+from fleet.outgoing.consign import ConsignmentOrder, check_medium, consign, write_medium
 from fleet.outgoing.enrol import enroll, pin_root
-from fleet.outgoing.offboard import close_site, ending_of, purge, request_end
+from fleet.outgoing.offboard import OffboardRequest, close_site, offboarding_state, purge, request_offboarding
 from fleet.outgoing.views import SiteRow, find_site
 from fleet.rules.offboarding_steps import EndReported, EndRequested, OffboardingStep, offboarding_steps
 from manifests.documents import report as r
@@ -99,7 +99,7 @@ def east(engine: Engine) -> SiteRow:
 
 
 def standing(engine: Engine) -> dict[str, str]:
-    found = ending_of(engine, east(engine))
+    found = offboarding_state(engine, east(engine))
     assert found is not None
     return {one.step: one.standing for one in found.steps}
 
@@ -107,15 +107,21 @@ def standing(engine: Engine) -> dict[str, str]:
 def send(engine: Engine, medium: Path, now: datetime) -> Any:
     rows = (east(engine),)
     check_medium(medium, rows)
-    made = consign(engine, rows, ROOT, (CONSIGNMENT,), now, challenge=lambda: now.isoformat().encode()[:32].ljust(32))
+    made = consign(
+        engine,
+        rows,
+        ConsignmentOrder(ROOT, (CONSIGNMENT,)),
+        now,
+        challenge=lambda: now.isoformat().encode()[:32].ljust(32),
+    )
     (path,) = write_medium(engine, medium, made, now)
     return peek_consignment(path.read_bytes(), "note")
 
 
 def test_up_the_ladder(engine: Engine, site: Reporter, tmp_path: Path) -> None:
     """Each rung is proved by what really happened, one after the other, and none before."""
-    assert ending_of(engine, east(engine)) is None
-    request_end(engine, east(engine), "ended", "support-1", NOW)
+    assert offboarding_state(engine, east(engine)) is None
+    request_offboarding(engine, east(engine), OffboardRequest("ended", "support-1", NOW))
     proven = ["requested"]
 
     def check() -> None:
@@ -124,7 +130,7 @@ def test_up_the_ladder(engine: Engine, site: Reporter, tmp_path: Path) -> None:
         assert {found[step] for step in found if step not in proven} <= {"unproven"}
 
     check()
-    made = consign(engine, (east(engine),), ROOT, (CONSIGNMENT,), NOW, challenge=lambda: b"1" * 32)
+    made = consign(engine, (east(engine),), ConsignmentOrder(ROOT, (CONSIGNMENT,)), NOW, challenge=lambda: b"1" * 32)
     proven.append("issued")
     check()
     write_medium(engine, tmp_path / "medium", made, NOW)
@@ -140,7 +146,9 @@ def test_up_the_ladder(engine: Engine, site: Reporter, tmp_path: Path) -> None:
     ]
     proven.append("exercised")
     check()
-    closed = close_site(engine, east(engine), "ended", ROOT, (CONSIGNMENT,), "support-1", NOW + 3 * DAY)
+    closed = close_site(
+        engine, east(engine), OffboardRequest("ended", "support-1", NOW + 3 * DAY), ROOT, (CONSIGNMENT,)
+    )
     proven.append("closed")
     check()
     assert closed.receipt is not None
@@ -156,20 +164,20 @@ def test_up_the_ladder(engine: Engine, site: Reporter, tmp_path: Path) -> None:
 
 def test_closing_without_evidence_says_so(engine: Engine, site: Reporter, tmp_path: Path) -> None:
     send(engine, tmp_path / "medium", NOW)
-    closed = close_site(engine, east(engine), "retired", ROOT, (CONSIGNMENT,), "support-1", NOW)
+    closed = close_site(engine, east(engine), OffboardRequest("retired", "support-1", NOW), ROOT, (CONSIGNMENT,))
     assert closed.receipt is not None
     receipt = verify_closure(closed.receipt, CHAIN).closure
     assert [one.standing for one in receipt.steps] == ["proven", *["unproven"] * 4, "proven"]
     assert receipt.unanswered == (1,)
     assert "revoked" not in closed.receipt.decode()
     with pytest.raises(RefusedError, match="was closed"):
-        close_site(engine, east(engine), "retired", ROOT, (CONSIGNMENT,), "support-1", NOW)
+        close_site(engine, east(engine), OffboardRequest("retired", "support-1", NOW), ROOT, (CONSIGNMENT,))
     with pytest.raises(RefusedError, match="was closed"):
         send(engine, tmp_path / "medium-2", NOW)
 
 
 def test_a_later_report_is_kept_and_an_alarm(engine: Engine, site: Reporter, tmp_path: Path) -> None:
-    close_site(engine, east(engine), "ended", ROOT, (CONSIGNMENT,), "support-1", NOW)
+    close_site(engine, east(engine), OffboardRequest("ended", "support-1", NOW), ROOT, (CONSIGNMENT,))
     assert "site-closed" in bring(engine, tmp_path, said(site))
     assert east(engine).alarms == 1
     renewed = Reporter(site=site.site, root=ONE.pin())
@@ -179,22 +187,22 @@ def test_a_later_report_is_kept_and_an_alarm(engine: Engine, site: Reporter, tmp
 
 def test_another_role_signs_no_receipt(engine: Engine, site: Reporter) -> None:
     with pytest.raises(RefusedError, match="consignment role"):
-        close_site(engine, east(engine), "ended", ROOT, (RELEASE,), "support-1", NOW)
-    assert ending_of(engine, east(engine)) is None
-    closed = close_site(engine, east(engine), "ended", ROOT, (CONSIGNMENT,), "support-1", NOW)
+        close_site(engine, east(engine), OffboardRequest("ended", "support-1", NOW), ROOT, (RELEASE,))
+    assert offboarding_state(engine, east(engine)) is None
+    closed = close_site(engine, east(engine), OffboardRequest("ended", "support-1", NOW), ROOT, (CONSIGNMENT,))
     assert closed.receipt is not None
     with pytest.raises((UntrustedError, MalformedError)):
         verify_closure(closed.receipt.replace(b'"payload":"eyJj', b'"payload":"eyJk'), CHAIN)
 
 
 def test_a_reason_is_given_once(engine: Engine, site: Reporter) -> None:
-    request_end(engine, east(engine), "ended", "support-1", NOW)
-    request_end(engine, east(engine), "ended", "support-2", NOW + DAY)
-    found = ending_of(engine, east(engine))
+    request_offboarding(engine, east(engine), OffboardRequest("ended", "support-1", NOW))
+    request_offboarding(engine, east(engine), OffboardRequest("ended", "support-2", NOW + DAY))
+    found = offboarding_state(engine, east(engine))
     assert found is not None
-    assert (found.requested_by, found.requested_at) == ("support-1", "2026-06-01T00:00:00Z")
-    with pytest.raises(RefusedError, match="because it is ended"):
-        request_end(engine, east(engine), "retired", "support-1", NOW)
+    assert (found.requested_by, found.requested_at) == ("support-1", NOW)
+    with pytest.raises(RefusedError, match="with reason ended"):
+        request_offboarding(engine, east(engine), OffboardRequest("retired", "support-1", NOW))
 
 
 def test_what_the_contract_says_is_deleted_then_and_not_before(engine: Engine, site: Reporter, tmp_path: Path) -> None:
@@ -204,15 +212,17 @@ def test_what_the_contract_says_is_deleted_then_and_not_before(engine: Engine, s
     bring(engine, tmp_path, stranger)
     with pytest.raises(RefusedError, match="not closed"):
         purge(engine, east(engine), NOW)
-    closed = close_site(engine, east(engine), "ended", ROOT, (CONSIGNMENT,), "support-1", NOW + 20 * DAY)
-    assert closed.keep_until == "2027-07-16T00:00:00Z"
-    assert {one.what: one.until for one in closed.kept}["reports"] == closed.keep_until
+    closed = close_site(
+        engine, east(engine), OffboardRequest("ended", "support-1", NOW + 20 * DAY), ROOT, (CONSIGNMENT,)
+    )
+    assert closed.keep_until == datetime(2027, 7, 16, tzinfo=UTC)
+    assert {one.what: one.until for one in closed.kept}["reports"] == "2027-07-16T00:00:00Z"
     assert purge(engine, east(engine), NOW + 399 * DAY).reports == 0
     first = purge(engine, east(engine), NOW + 400 * DAY)
     assert (first.reports, first.files, first.left, first.next_at) == (1, 1, 1, closed.keep_until)
     rest = purge(engine, east(engine), NOW + 410 * DAY)
     assert (rest.reports, rest.left) == (1, 0)
-    found = ending_of(engine, east(engine))
+    found = offboarding_state(engine, east(engine))
     assert found is not None
     assert found.purged_at is not None
     assert found.receipt == closed.receipt
@@ -225,7 +235,7 @@ def test_what_the_contract_says_is_deleted_then_and_not_before(engine: Engine, s
 def test_without_the_contract_nothing_is_deleted(engine: Engine, site: Reporter, tmp_path: Path) -> None:
     with engine.begin() as connection:
         connection.execute(contracts.delete())
-    close_site(engine, east(engine), "ended", ROOT, (CONSIGNMENT,), "support-1", NOW)
+    close_site(engine, east(engine), OffboardRequest("ended", "support-1", NOW), ROOT, (CONSIGNMENT,))
     with pytest.raises(RefusedError, match="is not in the ledger"):
         purge(engine, east(engine), NOW + 4000 * DAY)
 
@@ -237,7 +247,7 @@ def test_a_real_site_that_ends(engine: Engine, tmp_path: Path) -> None:
     enroll(engine, verify_enrolment((place.path / "outbox" / "enrolment.json").read_bytes()), NOW, fingerprint=None)
     bundle = ONE.write(tmp_path / "1.tar")
     place.bring(bundle)
-    request_end(engine, east(engine), "retired", "support-1", NOW)
+    request_offboarding(engine, east(engine), OffboardRequest("retired", "support-1", NOW))
     send(engine, tmp_path / "medium", NOW)
     with place.hold() as site:
         receive_media(site, (tmp_path / "medium",), keep=False, watch=lambda _: nullcontext(lambda _: None))
@@ -252,10 +262,10 @@ def test_a_real_site_that_ends(engine: Engine, tmp_path: Path) -> None:
         (home / path.name).write_bytes(path.read_bytes())
     done = import_paths(engine, (bundle, home), NOW + DAY)
     assert not done.alarms
-    found = ending_of(engine, east(engine))
+    found = offboarding_state(engine, east(engine))
     assert found is not None
     assert [one.standing for one in found.steps] == [*["proven"] * 5, "unproven"]
-    closed = close_site(engine, east(engine), "retired", ROOT, (CONSIGNMENT,), "support-1", NOW + DAY)
+    closed = close_site(engine, east(engine), OffboardRequest("retired", "support-1", NOW + DAY), ROOT, (CONSIGNMENT,))
     assert {one.standing for one in closed.steps} == {"proven"}
 
 
@@ -263,28 +273,28 @@ def test_a_real_site_that_ends(engine: Engine, tmp_path: Path) -> None:
 
 
 def rung(step: str, **known: Any) -> OffboardingStep:
-    facts: dict[str, Any] = {"requested_at": None, "asked": None, "told": None, "closed_at": None} | known
+    facts: dict[str, Any] = {"requested_at": None, "consigned": None, "reported": None, "closed_at": None} | known
     return next(one for one in offboarding_steps(**facts) if one.step == step)
 
 
 def test_a_customer_who_began_it_needed_no_note() -> None:
-    told = EndReported(7, "2026-06-01T00:00:00Z", ENDED)
+    told = EndReported(7, NOW, ENDED)
     assert [one.standing for one in offboarding_steps(None, None, told, None)] == [
         "proven", "not-needed", "not-needed", "proven", "proven", "unproven",
     ]  # fmt: skip
 
 
 def test_a_note_on_no_medium_is_not_carried() -> None:
-    asked = EndRequested(3, "2026-06-01T00:00:00Z", None, None, None)
-    assert rung("issued", asked=asked).standing == "proven"
-    assert rung("carried", asked=asked).standing == "unproven"
-    assert rung("acknowledged", asked=asked).standing == "unproven"
+    asked = EndRequested(3, NOW, None, None, None)
+    assert rung("issued", consigned=asked).standing == "proven"
+    assert rung("carried", consigned=asked).standing == "unproven"
+    assert rung("acknowledged", consigned=asked).standing == "unproven"
 
 
 @pytest.mark.parametrize(
     ("ending", "text"),
     [
-        (replace(ENDED, removed=False, probes=(), final=False), "has not said"),
+        (replace(ENDED, removed=False, probes=(), final=False), "has not reported"),
         (replace(ENDED, probes=()), "not tried: bundle, consignment, signature"),
         (replace(ENDED, probes=TRIED[:1]), "not tried: consignment, signature; refused: bundle"),
         (replace(ENDED, probes=(replace(TRIED[0], outcome="accepted"), *TRIED[1:])), "still accepted: bundle"),
@@ -293,7 +303,7 @@ def test_a_note_on_no_medium_is_not_carried() -> None:
     ids=range(5),
 )
 def test_missing_evidence_is_unproven(ending: r.ReportedOffboarding, text: str) -> None:
-    found = rung("exercised", told=EndReported(7, "2026-06-01T00:00:00Z", ending))
+    found = rung("exercised", reported=EndReported(7, NOW, ending))
     assert found.standing == "unproven"
     assert text in found.text
 
@@ -333,4 +343,4 @@ def test_by_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert fleet("offboard", "east", "-o", str(tmp_path / "again.json"))["closed_at"] == found["closed_at"]
     assert (tmp_path / "again.json").read_bytes() == receipt.read_bytes()
     text = CliRunner().invoke(fleet_group, ["show", "east", "--fleet", str(tmp_path / "ledger")]).stdout
-    assert "exercised     unproven    the site has not said that the vendor's trust is gone" in text
+    assert "exercised unproven the site has not reported that the vendor's trust was removed" in " ".join(text.split())

@@ -109,7 +109,8 @@ def test_the_loop_on_postgresql(url: str, tmp_path: Path) -> None:
     assert done.counts == {"release": 2, "report": 5, "quarantined": 2}
     assert import_paths(engine, (medium,), NOW).counts == {"known": 7, "quarantined": 2}
     row = list_sites(engine)[0]
-    assert (row.seq, row.forked_at, row.missing, row.known) == (4, 4, 0, True)
+    assert row.newest is not None
+    assert (row.seq, row.forked_at, row.missing, row.newest.known) == (4, 4, 0, True)
     assert count_quarantined(engine) == 2
     assert [one.kind for one in show_site(engine, "east").history if one.kind == "fork"] == ["fork"]
     open_fleet(find_fleet(url, {}, tmp_path)).dispose()

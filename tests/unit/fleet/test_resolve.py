@@ -15,7 +15,7 @@ from sqlalchemy import Engine, select
 from fleet.commands.group import fleet_group
 from fleet.ledger.opening import find_fleet, open_fleet
 from fleet.ledger.tables import keys, reports
-from fleet.rules.forks import choose
+from fleet.rules.forks import choose_branch
 from manifests.words.digest import digest_of
 from tests.place import Place, make_place
 from tests.unit.fleet.reporter import Reporter
@@ -147,7 +147,7 @@ def test_a_decision_needs_a_reason_and_something_to_decide(home: Home, place: Pl
     assert (
         "nothing that waits" in home("resolve", "east", "--accept", digest, "--reason", "x", code=2)["error"]["problem"]
     )
-    assert "no digest" in home("resolve", "east", "--accept", "abc", "--reason", "x", code=2)["error"]["problem"]
+    assert "not a digest" in home("resolve", "east", "--accept", "abc", "--reason", "x", code=2)["error"]["problem"]
     assert home("resolve", "east", "--reason", "x", code=2)["error"]["where"] == "--accept"
 
 
@@ -298,11 +298,11 @@ def test_a_choice_follows_the_branch_down_and_up() -> None:
         4: frozenset({"4a"}),
     }
     for accepted in ((2, "2a"), (4, "4a")):
-        found = choose(accepted, places, held)
+        found = choose_branch(accepted, places, held)
         assert found.refused == {(2, "2b"), (3, "3b")}
         assert found.reports == {"2b", "3b"}
-    assert choose((3, "3b"), places, held).reports == {"2a", "4a"}
-    assert choose((1, "1"), places, held).refused == frozenset()
+    assert choose_branch((3, "3b"), places, held).reports == {"2a", "4a"}
+    assert choose_branch((1, "1"), places, held).refused == frozenset()
 
 
 @given(st.integers(1, 6), st.lists(st.integers(1, 6), min_size=2, max_size=4), st.data())
@@ -319,7 +319,7 @@ def test_what_is_chosen_is_never_set_aside(common: int, lengths: list[int], data
         for seq, digest in claims:
             places.setdefault(seq, set()).add(digest)
     mine = data.draw(st.sampled_from(branches))
-    found = choose(data.draw(st.sampled_from(mine)), {seq: frozenset(one) for seq, one in places.items()}, held)
+    found = choose_branch(data.draw(st.sampled_from(mine)), {seq: frozenset(one) for seq, one in places.items()}, held)
     others = {pair for branch in branches if branch is not mine for pair in branch}
     assert found.refused == others
     assert found.reports == {digest for _, digest in others}
