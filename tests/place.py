@@ -14,7 +14,7 @@ from manifests.documents.release import Probe
 from manifests.trust.private_keys import FileSigner, generate_key
 from manifests.words.canonical import encode
 from tests.vendor import Vendor
-from verifier.approval.approve import give_verdict
+from verifier.approval.approve import VerdictRequest, give_verdict
 from verifier.install.confirm import confirm
 from verifier.install.install import InstallRequest, install
 from verifier.install.recover import recover
@@ -106,7 +106,7 @@ class Place:
 
     def approve(self, item: str, person: str = "ops-1", verdict: str = "approve") -> None:
         with self.hold() as site:
-            give_verdict(site, tuple(item.split()), self.people[person], verdict, condition=None, load=load_driver)  # type: ignore[arg-type]  # tests give one of the two words
+            give_verdict(site, self.people[person], VerdictRequest(tuple(item.split()), verdict), load_driver)  # type: ignore[arg-type]  # tests give one of the two words
 
     def install(
         self,

@@ -1,64 +1,64 @@
-"""Approve or reject an item: one person's signature over the plan, kept and recorded."""
+"""Approve or reject an item: sign its plan with a person's key, and record that."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError
 from verifier.approval.items import approvable_of, check_feasible, record_proposals
-from verifier.approval.verdicts import approval_status, person_of_key, record_verdict, sign_verdict
+from verifier.approval.verdicts import VerdictKind, approval_status, person_of_key, record_verdict, sign_verdict
 from verifier.change.driver_steps import LoadDriver
 from verifier.rules.agreement import Approvable, ApprovalStatus, named
 from verifier.site.folder import Site
 
 
 @dataclass(frozen=True)
+class VerdictRequest:
+    """What a person wants to say.
+
+    Attributes:
+        items: One item, or several releases as one plan.
+        condition: The condition of an approval or the reason of a rejection, kept with it.
+        plan: Digest of the plan that the person has reviewed; None signs what the item is now.
+    """
+
+    items: tuple[str, ...]
+    verdict: VerdictKind
+    condition: str | None = None
+    plan: str | None = None
+
+
+@dataclass(frozen=True)
 class VerdictResult:
-    """What was signed, by whom, and who is still asked."""
+    """What was signed, by whom, and who must still agree."""
 
     asked: Approvable
     person: str
     role: str
-    standing: ApprovalStatus
+    status: ApprovalStatus
 
 
-def give_verdict(
-    site: Site,
-    items: tuple[str, ...],
-    signer: Signer,
-    verdict: Literal["approve", "reject"],
-    *,
-    condition: str | None,
-    load: LoadDriver,
-    plan: str | None = None,
-) -> VerdictResult:
-    """Sign and record. The person is the one whom the policy in force lists for the key.
-
-    Args:
-        items: One item, or several releases as one plan.
-        plan: Digest of the plan that the person has reviewed; None signs what the item is now.
+def give_verdict(site: Site, signer: Signer, request: VerdictRequest, load: LoadDriver) -> VerdictResult:
+    """Sign a verdict with a person's key and record it. The policy in force says whose key it is.
 
     Raises:
-        RefusedError: The key is nobody's, the item cannot be installed here anyway, or it is another plan by now.
+        RefusedError: The key is nobody's, the item cannot be done here, or its plan is not the reviewed one any more.
     """
     person_of_key(site.policy, signer)
     record_proposals(site)
-    asked = approvable_of(site, items)
-    check_reviewed(asked, plan)
+    asked = approvable_of(site, request.items)
+    check_reviewed(asked, request.plan)
     check_feasible(site, asked, load)
-    word = sign_verdict(site, asked.plan, signer, verdict, condition)
-    record_verdict(site, asked.item, asked.plan, word)
-    return VerdictResult(
-        asked=asked, person=word.person, role=word.approval.role, standing=approval_status(site, asked)
-    )
+    approval = sign_verdict(site, asked.plan, signer, request.verdict, request.condition)
+    record_verdict(site, asked.item, asked.plan, approval)
+    return VerdictResult(asked, approval.person, approval.approval.role, approval_status(site, asked))
 
 
 def check_reviewed(asked: Approvable, plan: str | None) -> None:
-    """Raise RefusedError when ``asked`` is not the plan that was reviewed; None was not said."""
+    """Raise RefusedError when the plan of ``asked`` is another than the reviewed one; None checks nothing."""
     if plan is not None and asked.plan.digest != plan:
         raise RefusedError(
-            f"is plan {asked.plan.digest[:19]} now, not the {plan[:19]} that was reviewed; nothing was signed",
+            f"the plan is {asked.plan.digest} now, not the reviewed {plan}; nothing was signed",
             where=asked.item,
-            remedy=f"something has changed since: waybill review {named(asked)}",
+            remedy=f"review the item again: waybill review {named(asked)}",
             finding="plan-changed",
         )

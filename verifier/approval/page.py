@@ -1,7 +1,7 @@
-"""A paper: headings, facts and tables, as plain text or as one page that needs nothing beside it.
+"""A page of headings, facts and tables, as text or as one HTML file that loads nothing.
 
-Both are made from the same value, so that nothing is said in one and kept back in the other. Whatever comes from a
-document is escaped in both: control and bidirectional characters by number, and markup in the page.
+Both are made from the same value, so neither holds back what the other shows. Text from a document is escaped in both:
+control and bidirectional characters as numbers, and markup in the HTML.
 """
 
 from dataclasses import dataclass
@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import Literal
 
 from manifests.words.errors import RefusedError
-from manifests.words.text import one_line
+from manifests.words.text import CELL, one_line
 
 RowMark = Literal["", "added", "removed", "changed", "same", "warning"]
 SIGNS: dict[RowMark, str] = {"": " ", "added": "+", "removed": "-", "changed": "~", "same": "=", "warning": "!"}
-# Wider cells are not padded to: one long name must not push every other line off the screen.
-WIDEST = 40
+# Rows of a table that are shown at once; the rest is behind --verbose, or folded in the HTML page.
+FIRST_ROWS = 6
 
 
 @dataclass(frozen=True)
 class Row:
-    """Attributes: mark: what happened to it; in the page a word of its own, never only a colour."""
+    """One line of a table.
+
+    Attributes:
+        mark: What happened to the thing; the HTML page shows it as a word, not only as a colour.
+    """
 
     cells: tuple[str, ...]
     mark: RowMark = ""
@@ -27,22 +31,41 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Attributes: head: one per cell; shown in the page."""
+    """Rows of one kind.
+
+    Attributes:
+        head: Name of each column, for the HTML page.
+        long: Whether the rows after the first ones may be folded away.
+    """
 
     head: tuple[str, ...]
     rows: tuple[Row, ...]
+    long: bool = False
 
     @property
     def marked(self) -> bool:
         return any(row.mark for row in self.rows)
 
+    @property
+    def first_rows(self) -> tuple[Row, ...]:
+        """The rows that are never folded away: of a long table the first few, without those that are unchanged."""
+        if not self.long or len(self.rows) <= FIRST_ROWS:
+            return self.rows
+        return tuple(row for row in self.rows if row.mark != "same")[:FIRST_ROWS]
+
+    @property
+    def folded_rows(self) -> tuple[Row, ...]:
+        """The rows that may be folded away."""
+        shown = {id(row) for row in self.first_rows}
+        return tuple(row for row in self.rows if id(row) not in shown)
+
 
 @dataclass(frozen=True)
 class Section:
-    """One heading with what belongs under it, in this order: lines, facts, a table, last words.
+    """One heading with what belongs under it, in this order: lines, facts, a table, lines after it.
 
     Attributes:
-        alarm: It warns; the page sets it apart.
+        alarm: The section warns; the HTML page sets it apart.
     """
 
     title: str
@@ -59,72 +82,75 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """Attributes: title: the first line; about: who made it, of which version, when."""
+    """Title, lines under it, and sections.
+
+    Attributes:
+        about: By which program, of which version, and when the page was written; None to leave that out.
+    """
 
     title: str
     sections: tuple[Section, ...]
     lead: tuple[str, ...] = ()
-    about: str = ""
+    about: str | None = None
 
 
-def as_text(paper: Page) -> str:
-    """Plain lines; every value is on one line of its own."""
-    lines = [one_line(paper.title), *(one_line(line) for line in paper.lead)]
-    for section in paper.sections:
+def as_text(page: Page, *, brief: bool = False) -> str:
+    """Return the page as lines for ``Result.text``.
+
+    Args:
+        brief: Show the first rows of long tables, and count the rest.
+    """
+    lines = [one_line(page.title), *(one_line(line) for line in page.lead)]
+    for section in page.sections:
         if not section.empty:
-            lines += ["", *section_text(section)]
+            lines += ["", *section_text(section, brief=brief)]
     return "\n".join(lines)
 
 
-def section_text(section: Section) -> list[str]:
-    """Its title, then what belongs under it."""
+def section_text(section: Section, *, brief: bool = False) -> list[str]:
+    """Return the section's title, then what belongs under it."""
     lines = [one_line(section.title), *(f"  {one_line(line)}" for line in section.lines)]
     width = max((len(name) for name, _ in section.facts), default=0)
     lines += [f"  {one_line(name).ljust(width)}  {one_line(value)}" for name, value in section.facts]
-    lines += _rows(section.table) if section.table else []
+    lines += _table_text(section.table, brief=brief) if section.table else []
     return lines + [f"  {one_line(line)}" for line in section.after]
 
 
-def _rows(table: Table) -> list[str]:
-    rows = [(row.mark, [one_line(cell) for cell in row.cells]) for row in table.rows]
-    widths = [
-        max((len(cells[i]) for _, cells in rows if len(cells[i]) <= WIDEST), default=0) for i in range(len(table.head))
-    ]
-    sign = table.marked
-    return [
-        (
-            f"  {SIGNS[mark]} " * sign
-            + "  " * (not sign)
-            + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-        )
-        for mark, cells in rows
-    ]
+def _table_text(table: Table, *, brief: bool) -> list[str]:
+    """Return one line a row. The first cell is the mark, so that no folded cell begins where a line begins."""
+    shown = table.first_rows if brief else table.rows
+    lines = [CELL.join((f"  {SIGNS[row.mark]}".rstrip(), *map(one_line, row.cells))) for row in shown]
+    left = [row.mark for row in table.folded_rows] if brief else []
+    if left:
+        same = f" ({left.count('same')} unchanged)" if "same" in left else ""
+        lines.append(f"  and {len(left)} more{same}; --verbose lists them")
+    return lines
 
 
-def as_page(paper: Page) -> str:
-    """One HTML file: no script, nothing fetched, printable, light and dark as the reader's system is."""
+def as_page(page: Page) -> str:
+    """Return one HTML file: no script, nothing is loaded, printable, light or dark as the reader's system is."""
+    # Heavy, and needed only when a page is written.
     from importlib import resources
 
     from jinja2 import Environment, StrictUndefined
 
     source = (resources.files("verifier.approval") / "templates" / "page.html").read_text("utf-8")
-    # What is escaped by number is escaped once more for markup: autoescape, and no `safe` in the template.
+    # `one_line` shows control characters as numbers, autoescape escapes markup; the template has no `safe`.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["plain"] = one_line
-    return environment.from_string(source).render(paper=paper) + "\n"
+    return environment.from_string(source).render(page=page) + "\n"
 
 
 def write_new(path: Path, data: bytes) -> Path:
-    """Write a file that is not there yet.
+    """Write a new file.
 
     Raises:
-        RefusedError: It is.
+        RefusedError: A file of that name exists.
     """
     try:
         with path.open("xb") as file:
             file.write(data)
     except FileExistsError:
-        raise RefusedError(
-            "exists already", where=str(path), remedy="choose another name, or remove it first", finding="exists"
-        ) from None
+        remedy = "choose another name, or remove the file first"
+        raise RefusedError("file exists already", where=str(path), remedy=remedy, finding="exists") from None
     return path

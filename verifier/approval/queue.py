@@ -1,13 +1,13 @@
-"""What waits at a site: items with their ids, who is needed and who has agreed. Reads, writes nothing."""
+"""The queue of a site: items that wait, with who must agree and who has. Reads only."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import WaybillError
-from manifests.words.time import rfc3339
+from manifests.words.text import one_line, table
+from manifests.words.time import age, rfc3339
 from verifier.approval.export import export_item
 from verifier.approval.items import OFFBOARD, approvable_of
 from verifier.approval.policy_change import ITEM as POLICY
@@ -30,19 +30,14 @@ MAX_SCHEMA_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """One item.
+class ItemHead:
+    """What identifies an item.
 
     Attributes:
         kind: ``release``, ``config``, ``policy``, ``rollback``, ``export`` or ``offboard``.
-        digest: Of the release, or of the proposal.
-        since: When it came, or when the plan that people are asked about came to be what it is.
-        kinds, roles: Empty when it cannot be done here; ``problem`` then says why.
-        items: What to name to `review`, `approve` and `install`: the releases on the way, where there are several.
-        emergency: Where it would stand by each emergency rule that somebody could ask for instead.
-        rejected: People who said no.
-        conditions: (person, words) of those who agreed under one.
-        before: What became of it the last time that it ran here; empty when it never did.
+        digest: Of the release or of the proposal; empty when there is none or it cannot be read.
+        version: Of the release, or number of the policy; empty for an item without one.
+        since: When the item came, or when the plan to agree to became what it is.
     """
 
     item: str
@@ -50,113 +45,171 @@ class Waiting:
     digest: str
     version: str
     since: datetime
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One item of the queue.
+
+    Attributes:
+        kinds, status: Kinds of change and approvals; None when it cannot be done at this site; see ``problem``.
+        items: What to name to ``review``, ``approve`` and ``install``: several releases when the route has several.
+        before: How the release ended when it ran at this site the last time; None if it never did.
+    """
+
+    head: ItemHead
+    items: tuple[str, ...]
     kinds: tuple[str, ...] = ()
-    roles: tuple[RoleApprovals, ...] = ()
-    met: bool = False
-    problem: str = ""
-    items: tuple[str, ...] = ()
-    emergency: tuple[ApprovalStatus, ...] = ()
-    rejected: tuple[str, ...] = ()
-    conditions: tuple[tuple[str, str], ...] = ()
-    before: str = ""
+    status: ApprovalStatus | None = None
+    problem: str | None = None
+    before: str | None = None
+
+    @property
+    def item(self) -> str:
+        return self.head.item
+
+    @property
+    def roles(self) -> tuple[RoleApprovals, ...]:
+        return self.status.roles if self.status else ()
+
+    @property
+    def met(self) -> bool:
+        """Whether everybody who must agree has."""
+        return self.status is not None and self.status.met
 
 
-def waiting_data(one: Waiting) -> dict[str, Any]:
+def waiting_data(waiting: Waiting) -> dict[str, object]:
+    """Return the item for programs."""
+    head, status = waiting.head, waiting.status
     return {
-        "item": one.item,
-        "kind": one.kind,
-        "version": one.version,
-        "digest": one.digest,
-        "since": rfc3339(one.since),
-        "kinds": list(one.kinds),
-        "items": list(one.items or (one.item,)),
-        "agreed": one.met,
-        "roles": roles_data(one.roles),
-        "emergency": emergency_data(one.emergency),
-        "conditions": [{"person": person, "condition": words} for person, words in one.conditions],
-        "rejected": list(one.rejected),
-        "before": one.before or None,
-        "problem": one.problem,
+        "item": head.item,
+        "kind": head.kind,
+        "version": head.version,
+        "digest": head.digest,
+        "since": rfc3339(head.since),
+        "kinds": list(waiting.kinds),
+        "items": list(waiting.items),
+        "agreed": waiting.met,
+        "roles": roles_data(waiting.roles),
+        "emergency": emergency_data(status.emergency) if status else [],
+        "conditions": [{"person": person, "condition": text} for person, text in status.conditions] if status else [],
+        "rejected": list(status.rejected) if status else [],
+        "before": waiting.before,
+        "problem": waiting.problem or "",
     }
 
 
-def roles_data(roles: tuple[RoleApprovals, ...]) -> list[dict[str, Any]]:
-    return [{"role": one.role, "have": one.have, "need": one.need, "can": one.can} for one in roles]
+def roles_data(roles: tuple[RoleApprovals, ...]) -> list[dict[str, object]]:
+    """Return the roles for programs."""
+    return [{"role": role.role, "have": role.have, "need": role.need, "can": role.can} for role in roles]
 
 
-def emergency_data(found: tuple[ApprovalStatus, ...]) -> list[dict[str, Any]]:
+def emergency_data(rules: tuple[ApprovalStatus, ...]) -> list[dict[str, object]]:
+    """Return the emergency rules that could be asked for, for programs."""
     return [
-        {"rule": one.rule, "uses_left": one.uses_left, "agreed": one.met, "roles": roles_data(one.roles)}
-        for one in found
+        {"rule": rule.rule, "uses_left": rule.uses_left, "agreed": rule.met, "roles": roles_data(rule.roles)}
+        for rule in rules
     ]
 
 
+def queue_text(queue: tuple[Waiting, ...], now: datetime) -> str:
+    """Return the queue as a table, notes on its items, and the next command."""
+    if not queue:
+        return "nothing waits"
+    rows: list[tuple[str, ...]] = []
+    notes: list[str] = []
+    for waiting in queue:
+        name, head, status = " ".join(waiting.items), waiting.head, waiting.status
+        if waiting.before:
+            notes.append(f"{name}: {waiting.before}")
+        if status is None:
+            rows.append((name, f"{head.kind} {head.version}".strip(), "", "not possible", age(head.since, now)))
+            notes.append(f"{name}: {waiting.problem}")
+            continue
+        roles = _roles_text(status) or "nobody is asked"
+        state = f"{'agreed' if status.met else 'waits'}: {roles}"
+        kinds = ", ".join(waiting.kinds)
+        rows.append((name, f"{head.kind} {head.version}".strip(), kinds, state, age(head.since, now)))
+        notes += [f"{name}: emergency rule {rule.rule}: {_roles_text(rule)}" for rule in status.emergency]
+        notes += [f"{name}: rejected by {', '.join(status.rejected)}"] if status.rejected else []
+        notes += [f"{name}: {person} agreed on condition: {condition}" for person, condition in status.conditions]
+    possible = [" ".join(waiting.items) for waiting in queue if waiting.status is not None]
+    lines = [table(rows, ("ITEM", "WHAT", "KINDS", "APPROVALS", "SINCE")), *map(one_line, notes)]
+    return "\n".join([*lines, *([f"next: waybill review {possible[0]}"] if possible else [])])
+
+
+def _roles_text(status: ApprovalStatus) -> str:
+    return ", ".join(f"{role.role} {role.counted}" for role in status.roles)
+
+
 def waiting_items(site: Site) -> tuple[Waiting, ...]:
-    """Everything that could be approved or installed now, oldest first."""
-    # Without a vendor nothing is installed any more, and a changed site.yaml would be an install too.
+    """Return everything that could be approved or installed now, oldest first."""
+    # Without a vendor nothing more is installed, and a changed site.yaml would be an install as well.
     served = () if site.state.offboarded else (*_releases(site), *_config(site))
-    return (*served, *_policy(site), *_offboard(site), *_ways_back(site), *_export(site))
+    return (*served, *_policy(site), *_offboard(site), *_rollbacks(site), *_export(site))
 
 
 def _releases(site: Site) -> list[Waiting]:
     state = site.state
     followed = {state.channel, proposed_channel(site.path)}
-    newest = {one.item: one for one in state.installs.releases}
-    here = [one for one in newest.values() if one.channel in followed and _ahead(site, one)]
-    return [replace(_release(site, one, here), before=_before(state, one)) for one in here]
+    newest = {received.item: received for received in state.installs.releases}
+    ahead = [received for received in newest.values() if received.channel in followed and _ahead(site, received)]
+    return [replace(_release(site, received, ahead), before=_ended_before(state, received)) for received in ahead]
 
 
-def _before(state: SiteState, one: ReceivedRelease) -> str:
-    left = state.installs.last_rollback_from(one.release)
-    return left.words if left else ""
+def _ended_before(state: SiteState, received: ReceivedRelease) -> str | None:
+    left = state.installs.last_rollback_from(received.release)
+    return left.words if left else None
 
 
-def _ahead(site: Site, one: ReceivedRelease) -> bool:
+def _ahead(site: Site, received: ReceivedRelease) -> bool:
+    """Return whether the release is newer than the running one, or of another channel."""
     running = site.state.installs.running
-    if running is None or one.channel != running.channel:
+    if running is None or received.channel != running.channel:
         return True
-    return one.release != running.release and one.mark > running.mark
+    return received.release != running.release and received.mark > running.mark
 
 
-def _release(site: Site, one: ReceivedRelease, others: list[ReceivedRelease]) -> Waiting:
-    since = max(one.received_at, _since(site, CONFIG if _edited(site) else None))
+def _release(site: Site, received: ReceivedRelease, ahead: list[ReceivedRelease]) -> Waiting:
+    since = max(received.received_at, _since(site, CONFIG if _edited(site) else None))
+    head = ItemHead(received.item, "release", received.release, received.version, since)
     begun = items_under_way(site)
-    if begun and begun[-1] == one.item:
-        return _weighed(site, begun, one.item, "release", one.release, one.version, since)
+    if begun and begun[-1] == received.item:
+        return _weigh(site, head, begun)
     try:
-        standing, kinds = _weigh(site, (one.item,))
+        return _approvals(site, head, (received.item,))
     except WaybillError as error:
-        way = _way(site, one, others) if error.finding == "from" else ()
-        if len(way) > 1:
-            return _weighed(site, way, one.item, "release", one.release, one.version, since)
-        return Waiting(one.item, "release", one.release, one.version, since, problem=str(error))
-    return _agreed(one.item, "release", one.release, one.version, since, standing, kinds, (one.item,))
+        # Not from what runs: perhaps over releases in between that were received as well.
+        path = _upgrade_path(site, received, ahead) if error.finding == "from" else ()
+        if len(path) > 1:
+            return _weigh(site, head, path)
+        return Waiting(head, (received.item,), problem=str(error))
 
 
-def _way(site: Site, one: ReceivedRelease, others: list[ReceivedRelease]) -> tuple[str, ...]:
-    """The releases on the way, when what was received here leads to it in more than one step."""
+def _upgrade_path(site: Site, target: ReceivedRelease, ahead: list[ReceivedRelease]) -> tuple[str, ...]:
+    """Return the items of the received releases that lead to ``target`` in several steps; none without such a path."""
     running = site.state.installs.running
     if running is None:
         return ()
-    stops = []
-    for other in others:
+    candidates = []
+    for received in ahead:
         try:
-            ranges = read_kept_head(site, other.release).release.needs.from_
+            ranges = read_kept_head(site, received.release).release.needs.from_
         except WaybillError:
             continue
-        stops.append(UpgradeCandidate(other.item, other.version, other.channel, other.mark, ranges))
-    return find_upgrade_path(running.version, one.item, tuple(stops))
+        candidates.append(UpgradeCandidate(received.item, received.version, received.channel, received.mark, ranges))
+    return find_upgrade_path(running.version, target.item, tuple(candidates))
 
 
 def _since(site: Site, item: str | None) -> datetime:
-    """When the last thing happened that makes a plan another one; for a proposal, also when it was first seen."""
+    """Return when the plans of this site last changed; for a proposal, not before it was first seen."""
     state = site.state
-    seen = [one.at for one in state.trust.proposed if one.item == item]
+    seen = [proposed.at for proposed in state.trust.proposed if proposed.item == item]
     return max([state.last_change_at, *seen])
 
 
 def _edited(site: Site) -> bool:
-    """Whether ``site.yaml`` proposes something; while it cannot be read it proposes nothing."""
+    """Return whether ``site.yaml`` holds a change; a file that cannot be read holds none."""
     try:
         return _proposal(site) is not None
     except WaybillError:
@@ -164,7 +217,7 @@ def _edited(site: Site) -> bool:
 
 
 def _proposal(site: Site) -> tuple[SiteProposal, str | None] | None:
-    """What ``site.yaml`` proposes, with the digest of its config; None for nothing, and before the first install."""
+    """Return a changed ``site.yaml`` and its config's digest; None without a change or before the first install."""
     running = site.state.installs.running
     if running is None:
         return None
@@ -176,20 +229,20 @@ def _proposal(site: Site) -> tuple[SiteProposal, str | None] | None:
 
 
 def _config(site: Site) -> list[Waiting]:
-    """A changed ``site.yaml``, once something is installed; before that it is part of the first install."""
+    """Return a changed ``site.yaml``. Before the first install it is part of that."""
     running = site.state.installs.running
     if running is None or site.state.installs.open_transaction is not None:
         return []
-    since = _since(site, CONFIG)
+    head = ItemHead(CONFIG, "config", "", "", _since(site, CONFIG))
     try:
-        found = _proposal(site)
+        changed = _proposal(site)
     except WaybillError as error:
-        return [_broken(CONFIG, "config", since, error)]
-    if found is None:
+        return [Waiting(head, (CONFIG,), problem=str(error))]
+    if changed is None:
         return []
-    proposal, digest = found
-    shown = digest_of(proposal.settings) if digest is None or digest == running.config else digest
-    return [_weighed(site, (CONFIG,), CONFIG, "config", shown, running.version, since)]
+    proposal, config = changed
+    digest = digest_of(proposal.settings) if config is None or config == running.config else config
+    return [_weigh(site, replace(head, digest=digest, version=running.version))]
 
 
 def _schema(site: Site) -> bytes | None:
@@ -201,100 +254,58 @@ def _schema(site: Site) -> bytes | None:
 
 
 def _policy(site: Site) -> list[Waiting]:
-    since = _since(site, POLICY)
+    head = ItemHead(POLICY, "policy", "", "", _since(site, POLICY))
     try:
         proposed = read_policy_yaml(site.path)
     except WaybillError as error:
-        return [_broken(POLICY, "policy", since, error)]
+        return [Waiting(head, (POLICY,), problem=str(error))]
     digest = digest_of(encode(proposed))
     if digest == site.state.trust.policy:
         return []
-    return [_weighed(site, (POLICY,), POLICY, "policy", digest, str(proposed.number), since)]
+    return [_weigh(site, replace(head, digest=digest, version=str(proposed.number)))]
 
 
 def _offboard(site: Site) -> list[Waiting]:
-    """The end of the vendor's access, from the moment that somebody asked for it until it is done."""
-    now = site.state.offboarding
-    if now is None or now.done is not None:
+    """Return the end of the vendor's access, from its request until it is done."""
+    offboarding = site.state.offboarding
+    if offboarding is None or offboarding.done is not None:
         return []
-    return [_weighed(site, (OFFBOARD,), OFFBOARD, OFFBOARD, "", "", now.asked_at)]
+    return [_weigh(site, ItemHead(OFFBOARD, OFFBOARD, "", "", offboarding.asked_at))]
 
 
 def _export(site: Site) -> list[Waiting]:
-    """The newest report, where the policy asks somebody before one leaves, until it has left."""
-    state = site.state
-    if state.reports.head is None or state.reports.left == state.reports.head or not site.policy.rules["export"]:
+    """Return the newest report while it has not left, if the policy asks somebody about that."""
+    reports = site.state.reports
+    if reports.head is None or reports.left == reports.head or not site.policy.rules["export"]:
         return []
-    item = export_item(state.reports.seq)
-    return [
-        _weighed(
-            site,
-            (item,),
-            item,
-            "export",
-            state.reports.head,
-            "",
-            max(filter(None, (state.reports.at, _since(site, None)))),
-        )
-    ]
+    since = max(filter(None, (reports.at, _since(site, None))))
+    return [_weigh(site, ItemHead(export_item(reports.seq), "export", reports.head, "", since))]
 
 
-def _ways_back(site: Site) -> list[Waiting]:
-    """Those on which somebody has spoken: nobody proposes one to anybody before."""
+def _rollbacks(site: Site) -> list[Waiting]:
+    """Return the rollbacks that somebody has agreed to; nobody proposes one before."""
     state = site.state
-    found = []
-    for item in sorted({said.item for said in state.trust.verdicts if said.item.startswith("b-")}):
-        said = next(one for one in state.trust.verdicts if one.item == item)
-        to = state.installs.generation(int(item[2:]))
-        if to is None or to.number == state.installs.current or to.state != State.SETTLED:
+    first = {verdict.item: verdict for verdict in reversed(state.trust.verdicts) if verdict.item.startswith("b-")}
+    rollbacks = []
+    for item, verdict in sorted(first.items()):
+        target = state.installs.generation(int(item[2:]))
+        if target is None or target.number == state.installs.current or target.state != State.SETTLED:
             continue
-        since = max(said.at, _since(site, None))
-        weighed = _weighed(site, (item,), item, "rollback", to.release, to.version, since)
-        if any(one.have for one in weighed.roles):
-            found.append(weighed)
-    return found
+        since = max(verdict.at, _since(site, None))
+        waiting = _weigh(site, ItemHead(item, "rollback", target.release, target.version, since))
+        if waiting.status is not None and any(role.have for role in waiting.status.roles):
+            rollbacks.append(waiting)
+    return rollbacks
 
 
-def _weigh(site: Site, items: tuple[str, ...]) -> tuple[ApprovalStatus, tuple[str, ...]]:
-    asked = approvable_of(site, items)
-    return approval_status(site, asked), asked.plan.kinds
-
-
-def _weighed(
-    site: Site, items: tuple[str, ...], item: str, kind: str, digest: str, version: str, since: datetime
-) -> Waiting:
+def _weigh(site: Site, head: ItemHead, items: tuple[str, ...] = ()) -> Waiting:
+    """Return the item with its approvals, or with the reason why it cannot be done."""
     try:
-        standing, kinds = _weigh(site, items)
+        return _approvals(site, head, items or (head.item,))
     except WaybillError as error:
-        return Waiting(item, kind, digest, version, since, problem=str(error))
-    return _agreed(item, kind, digest, version, since, standing, kinds, items)
+        return Waiting(head, items or (head.item,), problem=str(error))
 
 
-def _agreed(
-    item: str,
-    kind: str,
-    digest: str,
-    version: str,
-    since: datetime,
-    standing: ApprovalStatus,
-    kinds: tuple[str, ...],
-    items: tuple[str, ...],
-) -> Waiting:
-    return Waiting(
-        item,
-        kind,
-        digest,
-        version,
-        since,
-        kinds,
-        standing.roles,
-        standing.met,
-        items=items,
-        emergency=standing.emergency,
-        rejected=standing.rejected,
-        conditions=standing.conditions,
-    )
-
-
-def _broken(item: str, kind: str, since: datetime, error: WaybillError) -> Waiting:
-    return Waiting(item, kind, "", "", since, problem=str(error))
+def _approvals(site: Site, head: ItemHead, items: tuple[str, ...]) -> Waiting:
+    approvable = approvable_of(site, items)
+    return Waiting(head, items, approvable.plan.kinds, approval_status(site, approvable))

@@ -45,16 +45,16 @@ class OpenRequest:
 
     Attributes:
         asked: What the person is asked, as the site asks it.
-        standing: Who must agree and who has, counted here from the signatures in the folder.
+        status: Who must agree and who has, counted here from the signatures in the folder.
         root: Of the vendor, in words: what the verification of the releases rests on.
     """
 
     folder: Path
     signed: SignedRequest
     policy: Policy
-    matter: ReviewInput
+    review_input: ReviewInput
     asked: ApprovalRequest
-    standing: ApprovalStatus
+    status: ApprovalStatus
     root: str
 
     @property
@@ -67,7 +67,7 @@ def is_request_folder(path: Path) -> bool:
     return (path / REQUEST).is_file()
 
 
-def open_request(folder: Path, fingerprint: str = "") -> OpenRequest:
+def open_request(folder: Path, fingerprint: str | None = None) -> OpenRequest:
     """Read and check a request folder. Steps: 1 the site's signature, and that all it names is here; 2 the policy that
     the plan names; 3 the releases that the plan names, each verified with the vendor's root; 4 what is compared;
     5 what was said so far.
@@ -96,11 +96,11 @@ def open_request(folder: Path, fingerprint: str = "") -> OpenRequest:
         folder=folder,
         signed=signed,
         policy=policy,
-        matter=matter,
+        review_input=matter,
         asked=ApprovalRequest(
             item=" ".join(request.items), plan=request.plan, then=request.then, proposers=request.proposers
         ),
-        standing=_standing(request, policy, said, str(path)),
+        status=_standing(request, policy, said, str(path)),
         root=root,
     )
 
@@ -142,7 +142,7 @@ def _policy(request: ReviewRequest, read: ReadBlob, where: str) -> Policy:
 
 
 def _matter(
-    request: ReviewRequest, read: ReadBlob, policy: Policy, proposed: Policy | None, fingerprint: str, where: str
+    request: ReviewRequest, read: ReadBlob, policy: Policy, proposed: Policy | None, fingerprint: str | None, where: str
 ) -> tuple[ReviewInput, str]:
     plan = request.plan
     digests = tuple(one.release.digest for one in request.way)

@@ -6,11 +6,12 @@ The same value is shown at the site and at an approver's desk; `review_paper` tu
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from manifests.documents.contract import Contract
 from manifests.documents.release import Probe, Release
 from manifests.documents.rollback import Rollback
 from manifests.words.fingerprint import as_groups
-from manifests.words.time import rfc3339
 from manifests.words.units import show_duration, show_size
 from verifier.approval.differences.compare_values import Difference
 from verifier.approval.differences.contract import signal_facts
@@ -23,7 +24,6 @@ from verifier.approval.differences.release import (
     probe_facts,
     release_differences,
 )
-from verifier.approval.queue import Waiting
 from verifier.approval.release_documents import ReleaseDocuments
 from verifier.approval.review_input import ReleaseSigners, ReviewInput
 from verifier.change.below_floor import authorisation_facts
@@ -132,6 +132,12 @@ class Review:
 
     def part(self, *parts: str) -> tuple[Difference, ...]:
         return tuple(one for one in self.differences if one.part in parts)
+
+
+def review_fields(review: Review) -> dict[str, object]:
+    """Return the review for programs: every field by its name."""
+    fields: dict[str, object] = msgspec.to_builtins(review)
+    return fields
 
 
 def make_review(matter: ReviewInput) -> Review:
@@ -341,29 +347,3 @@ def _reopens(matter: ReviewInput, after: ReleaseDocuments) -> tuple[str, ...]:
         return ()
     on_the_way = tuple(side.release for side in matter.way[:-1])
     return advisories_between(after, matter.before, left=(*on_the_way, *matter.between)).reopened
-
-
-def queue_text(waiting: tuple[Waiting, ...]) -> str:
-    """One line per item, then what to do next."""
-    if not waiting:
-        return "nothing waits"
-    lines = []
-    for one in waiting:
-        if one.problem:
-            lines.append(f"{one.item}  cannot be installed: {one.problem}")
-            continue
-        roles = ", ".join(f"{role.role} {role.counted}" for role in one.roles) or "nobody"
-        state = "agreed" if one.met else "waits"
-        lines.append(
-            f"{' '.join(one.items or (one.item,))}  {one.kind} {one.version}  {', '.join(one.kinds)}  "
-            f"{state}: {roles}  since {rfc3339(one.since)}"
-        )
-        for rule in one.emergency:
-            asked = ", ".join(f"{role.role} {role.counted}" for role in rule.roles)
-            lines.append(f"  or by the emergency rule {rule.rule}: {asked}")
-        if one.before:
-            lines.append(f"  {one.before}")
-        if one.rejected:
-            lines.append(f"  rejected by {', '.join(one.rejected)}")
-        lines += [f"  {person} agreed on condition: {words}" for person, words in one.conditions]
-    return "\n".join(lines)

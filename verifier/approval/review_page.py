@@ -1,4 +1,6 @@
-"""A review as a paper: what an approver reads, in the order in which it matters. Pure."""
+"""A review as a page: what decides first, then the changes, then the details. Pure."""
+
+import shlex
 
 from manifests.words.units import show_duration, show_size, show_uses
 from verifier.approval.differences.compare_values import Difference, join_facts
@@ -7,245 +9,228 @@ from verifier.approval.review import Review, ReviewedHandler, ReviewedSignal
 from verifier.change.space import SpaceNeed
 from verifier.rules.agreement import OTHERS, Approvable, ApprovalStatus, named
 
-# So many new things are listed by name; a first install may bring thousands, and nobody reads them.
-MANY = 20
 
+def make_review_page(review: Review, agreement: Section, lead: tuple[str, ...] = (), about: str | None = None) -> Page:
+    """Return the page of a review.
 
-def make_review_page(review: Review, agreement: Section, lead: tuple[str, ...] = (), about: str = "") -> Page:
-    """``agreement``: who must agree; ``lead``: more lines under the title, such as where a request comes from."""
+    Args:
+        agreement: Result, who must agree, and the next command; see ``agreement_section``.
+        lead: More lines under the title, such as where a request comes from.
+    """
     sections = (
+        Section(agreement.title, agreement.lines, (*agreement.facts, *_outlook(review)), after=agreement.after),
         _warnings(review),
-        *_way(review),
+        *_releases(review),
         _advisories(review),
         _images(review),
-        _table("software inside the images", review, ("sbom",), ("component", "before", "after"), count=True),
-        _table(
-            "charts, files and programs",
-            review,
-            ("charts", "files", "programs"),
-            ("what", "before", "after"),
-            count=True,
-        ),
+        _differences("software inside the images", review, ("sbom",), "component"),
+        _differences("charts, files and programs", review, ("charts", "files", "programs"), "what"),
         _contract(review),
-        _named("handlers: commands that may be asked for", review.handlers),
-        _table("config schema", review, ("schema",), ("path", "before", "after")),
+        _handlers(review.handlers),
+        _differences("config schema", review, ("schema",), "path"),
         _config(review),
-        _table("steps and probes", review, ("steps", "probes"), ("name", "before", "after")),
-        _done(review),
+        _differences("steps and probes", review, ("steps", "probes"), "name"),
+        Section("what will be done", (*review.work, *(f"probe {probe}" for probe in review.probes))),
         rollback_section(review),
-        _needs(review),
-        _table("policy", review, ("policy",), ("what", "before", "after")),
-        _findings(review),
-        agreement,
+        Section("space", facts=tuple(_space(review))),
+        _differences("policy", review, ("policy",), "what"),
+        Section("checks passed", facts=tuple((name, text) for level, name, text in review.findings if level == "ok")),
     )
-    title = f"{review.item}: {review.title}"
-    first = (f"{review.site}, {review.action}; kinds of change: {', '.join(review.kinds)}", f"plan {review.plan}")
-    return Page(title=title, sections=sections, lead=(*first, *lead), about=about)
+    first = (f"{review.action} at {review.site}: {', '.join(review.kinds)}", f"plan {review.plan}")
+    return Page(title=f"{review.item}: {review.title}", sections=sections, lead=(*first, *lead), about=about)
+
+
+def _outlook(review: Review) -> list[tuple[str, str]]:
+    """Return the rollback and the downtime in one line each; nothing for an item without a release."""
+    back = review.back
+    facts: list[tuple[str, str]] = []
+    if back is not None and review.action != "rollback":
+        rollback = "not possible: the release is irreversible" if back.class_ == "irreversible" else back.class_
+        if back.no_return != "none":
+            rollback += f"; no return after step {back.no_return}: {back.beyond}"
+        facts.append(("rollback", rollback))
+    if review.way:
+        downtime = f"about {show_duration(review.downtime_seconds)}" if review.downtime_seconds else "none stated"
+        if back and back.takes_seconds and review.action != "rollback":
+            downtime += f"; backups and migrations about {show_duration(back.takes_seconds)}"
+        facts.append(("downtime", downtime))
+    return facts
 
 
 def _warnings(review: Review) -> Section:
-    """What must not be overlooked, said first."""
     lines = [text for level, _, text in review.findings if level == "warning"]
-    lines += [f"re-opens {name}" for name in review.advisories.reopened]
-    lines += [f"more leaves: {words}" for words in review.more_leaves]
-    lines += [f"not compared: {one}" for one in review.unread]
-    back = review.back
-    if back and review.action != "rollback":
-        if back.class_ == "irreversible":
-            lines.append("there is no way back from this release")
-        if back.no_return != "none":
-            lines.append(f"no return after step {back.no_return}: {back.beyond}")
-    lines += [f"image {one.name}: signed by nobody" for one in review.part("images") if "signed by nobody" in one.after]
-    return Section("to be weighed", tuple(lines), alarm=True)
+    lines += [f"opens again: {name}" for name in review.advisories.reopened]
+    lines += [f"more leaves: {text}" for text in review.more_leaves]
+    lines += [f"not compared: {text}" for text in review.unread]
+    images = review.part("images")
+    lines += [f"image {image.name}: signed by nobody" for image in images if "signed by nobody" in image.after]
+    return Section("warnings", tuple(lines), alarm=True)
 
 
-def _way(review: Review) -> list[Section]:
+def _releases(review: Review) -> list[Section]:
+    """Return a section for each release of the plan. The advisories that one fixes have a section of their own."""
     several = len(review.way) > 1
-    return [
-        Section(
-            f"release {hop.version}" + (f", {i} of {len(review.way)} on the way" if several else ""),
-            facts=(*hop.facts.items(), *((("way back", f"{hop.class_}; loses {hop.loses}"),) if several else ())),
-        )
-        for i, hop in enumerate(review.way, 1)
-    ]
+    sections = []
+    for i, release in enumerate(review.way, 1):
+        facts = [(name, value) for name, value in release.facts.items() if several or name != "fixes"]
+        if several:
+            facts.append(("rollback", f"{release.class_}; loses {release.loses}"))
+        title = f"release {release.version}" + (f", {i} of {len(review.way)}" if several else "")
+        sections.append(Section(title, facts=tuple(facts)))
+    return sections
 
 
 def _advisories(review: Review) -> Section:
     rows = [Row((name, f"fixed ({severity})"), "added") for name, severity in review.advisories.fixed]
     rows += [Row((name, "open again"), "warning") for name in review.advisories.reopened]
-    seen = {row.cells[0] for row in rows}
-    for one in review.part("advisories"):
-        if one.name not in seen:
-            rows.append(Row((one.name, f"{one.before or 'not mentioned'} to {one.after}"), one.how))
-    after: tuple[str, ...] = ()
-    if review.back and review.back.reopens and review.action != "rollback":
-        after = (f"going back would open again: {', '.join(review.back.reopens)}",)
-    return Section("advisories", table=Table(("advisory", "what becomes of it"), tuple(rows)), after=after)
+    named_above = {row.cells[0] for row in rows}
+    for difference in review.part("advisories"):
+        if difference.name not in named_above:
+            change = f"{difference.before or 'not mentioned'} to {difference.after}"
+            rows.append(Row((difference.name, change), difference.how))
+    return Section("advisories", table=Table(("advisory", "change"), tuple(rows), long=True))
 
 
 def _images(review: Review) -> Section:
-    changed = review.part("images")
-    lines = (f"{review.unchanged_images} are the same as before",) if review.unchanged_images else ()
-    return Section("images", table=Table(("image", "before", "after"), _rows(changed)), after=lines)
+    lines = (f"{review.unchanged_images} unchanged",) if review.unchanged_images else ()
+    table = Table(("image", "before", "after"), _rows(review.part("images")), long=True)
+    return Section("images", lines, table=table)
 
 
 def _rows(differences: tuple[Difference, ...], *, part: bool = False) -> tuple[Row, ...]:
     return tuple(
-        Row((f"{one.part} {one.name}" if part else one.name, one.before, one.after), one.how) for one in differences
+        Row((f"{change.part} {change.name}" if part else change.name, change.before, change.after), change.how)
+        for change in differences
     )
 
 
-def _table(
-    title: str, review: Review, parts: tuple[str, ...], head: tuple[str, ...], *, count: bool = False
-) -> Section:
-    """``count``: say first how many; where nothing was before, only that."""
-    found = review.part(*parts)
-    lines: tuple[str, ...] = ()
-    if count and found:
-        counts = {how: sum(one.how == how for one in found) for how in ("added", "removed", "changed")}
-        lines = (", ".join(f"{number} {how}" for how, number in counts.items() if number),)
-        if counts["added"] == len(found) > MANY:
-            names = "; ".join(one.name for one in found[:MANY])
-            return Section(title, (*lines, f"all of them new here: {names}; and {len(found) - MANY} more (--json)"))
-    return Section(title, lines, table=Table(head, _rows(found, part=len(parts) > 1)))
+def _differences(title: str, review: Review, parts: tuple[str, ...], what: str) -> Section:
+    """Return a section that counts the differences of ``parts`` and lists them."""
+    changes = review.part(*parts)
+    counts = {how: sum(change.how == how for change in changes) for how in ("added", "removed", "changed")}
+    line = ", ".join(f"{number} {how}" for how, number in counts.items() if number)
+    table = Table((what, "before", "after"), _rows(changes, part=len(parts) > 1), long=True)
+    return Section(title, (line,) if line else (), table=table)
 
 
 def _contract(review: Review) -> Section:
     if not review.contract_about:
         return Section("telemetry contract")
     lines = [review.contract_about]
-    marks = {one.how for one in review.signals}
-    if marks <= {"same"}:
-        lines.append("as in force: nothing leaves that did not leave before")
-    changed = [one for one in review.part("contract") if not one.name.startswith("signal ")]
+    if {signal.how for signal in review.signals} <= {"same"}:
+        lines.append("unchanged: the same signals leave as before")
     facts = [("digest", review.contract), ("", review.contract_words)]
-    facts += [(one.name, f"{one.before} to {one.after}") for one in changed if one.how == "changed"]
-    return Section(
-        "telemetry contract: every signal that may leave",
-        tuple(lines),
-        tuple(facts),
-        Table(("signal", "what may leave", "kept", "why"), tuple(_signal(one) for one in review.signals)),
-    )
+    facts += [
+        (change.name, f"{change.before} to {change.after}")
+        for change in review.part("contract")
+        if change.how == "changed" and not change.name.startswith("signal ")
+    ]
+    rows = tuple(_signal_row(signal) for signal in review.signals)
+    table = Table(("signal", "what may leave", "kept", "why"), rows, long=True)
+    return Section("telemetry contract: every signal that may leave", tuple(lines), tuple(facts), table)
 
 
-def _signal(one: ReviewedSignal) -> Row:
-    facts = dict(one.facts)
+def _signal_row(signal: ReviewedSignal) -> Row:
+    facts = dict(signal.facts)
     kept, why = facts.pop("kept", ""), facts.pop("why", "")
-    return Row((one.name, join_facts(facts), kept, why), one.how)
+    return Row((signal.name, join_facts(facts), kept, why), signal.how)
 
 
-def _named(title: str, handlers: tuple[ReviewedHandler, ...]) -> Section:
+def _handlers(handlers: tuple[ReviewedHandler, ...]) -> Section:
     rows = []
-    for one in handlers:
-        facts = dict(one.facts)
+    for handler in handlers:
+        facts = dict(handler.facts)
         does, risk, may, runs = (facts.pop(name, "") for name in ("does", "risk", "may", "runs"))
-        rows.append(Row((one.name, does, f"{risk}; may {may}", runs, join_facts(facts)), one.how))
-    return Section(
-        title, table=Table(("handler", "what it does", "risk, and what it may", "runs", "bounds"), tuple(rows))
-    )
+        rows.append(Row((handler.name, does, f"{risk}; may {may}", runs, join_facts(facts)), handler.how))
+    head = ("handler", "what it does", "risk, and what it may", "runs", "limits")
+    return Section("handlers: commands that support may request", table=Table(head, tuple(rows), long=True))
 
 
 def _config(review: Review) -> Section:
-    found = review.part("config", "settings")
-    # Before the first install everything in them is new, and the whole of it is what is agreed to.
+    changes = review.part("config", "settings")
     lines = (review.config,) if review.config else ()
-    after = () if found or not review.config else ("unchanged",)
-    return Section(
-        "config and site.yaml", lines, table=Table(("path", "before", "after"), _rows(found, part=True)), after=after
-    )
-
-
-def _done(review: Review) -> Section:
-    return Section("what will be done", (*review.work, *(f"probe {one}" for one in review.probes)))
+    after = () if changes or not review.config else ("unchanged",)
+    table = Table(("path", "before", "after"), _rows(changes, part=True), long=True)
+    return Section("config and site.yaml", lines, table=table, after=after)
 
 
 def rollback_section(review: Review) -> Section:
-    """How a release is left, or what going back means."""
+    """Return how the release is rolled back; for a rollback, what it means."""
     back = review.back
     if back is None:
-        return Section("way back")
+        return Section("rollback")
+    opens = ", ".join(back.reopens) or "no known advisory"
     if review.action == "rollback":
-        facts = [
-            *back.authorised,
-            ("loses", back.loses),
-            ("opens again", ", ".join(back.reopens) or "no advisory that is known"),
-        ]
-        facts += [("steps", one) for one in back.steps]
-        facts.append(("config", review.config))
-        return Section("what going back means", facts=tuple(facts))
+        facts = [*back.authorised, ("loses", back.loses), ("opens again", opens)]
+        facts += [("step", step) for step in back.steps]
+        return Section("what the rollback means", facts=(*facts, ("config", review.config)))
+    trial = f"at most {show_duration(back.trial_seconds)}, ended by {back.confirm}; then rolled back automatically"
     facts = [
-        ("class", back.class_),
-        ("back to", " or ".join(back.back_to) or "nothing"),
-        ("going back later loses", back.loses),
-        ("going back opens again", ", ".join(back.reopens) or "no advisory that is known"),
-        ("no return", "at no step" if back.no_return == "none" else f"after step {back.no_return}: {back.beyond}"),
+        ("to", " or ".join(back.back_to) or "nothing"),
+        ("loses", back.loses),
+        ("opens again", opens),
         ("rehearsed", back.rehearsal or "not rehearsed"),
         ("offered for", show_duration(back.offered_for_seconds)),
-        ("trial", f"at most {show_duration(back.trial_seconds)}, ended by {back.confirm}; goes back by itself"),
+        ("trial", trial),
     ]
-    facts += [("backup", one) for one in back.backups]
-    facts += [("migration", one) for one in back.steps]
-    return Section("way back", facts=tuple(facts))
+    facts += [("backup", backup) for backup in back.backups]
+    facts += [("migration", step) for step in back.steps]
+    return Section("rollback", facts=tuple(facts))
 
 
-def _needs(review: Review) -> Section:
-    if not review.way:
-        return Section("downtime and space")
-    facts = [
-        ("downtime", f"about {show_duration(review.downtime_seconds)}" if review.downtime_seconds else "none stated")
-    ]
-    if review.back and review.back.takes_seconds and review.action != "rollback":
-        facts.append(("backups and migrations", f"about {show_duration(review.back.takes_seconds)}"))
-    for one in review.rooms or ():
-        facts.append((f"space for {', '.join(one.places)}", _room(one)))
+def _space(review: Review) -> list[tuple[str, str]]:
     if review.rooms is None:
-        facts.append(("space", "not counted here"))
-    return Section("downtime and space", facts=tuple(facts))
+        return [("space", "not counted at this desk")] if review.way else []
+    return [(", ".join(need.places), _space_text(need)) for need in review.rooms]
 
 
-def _room(one: SpaceNeed) -> str:
-    enough = one.bytes <= one.free_bytes and one.inodes <= one.free_inodes
+def _space_text(need: SpaceNeed) -> str:
+    fits = need.bytes <= need.free_bytes and need.inodes <= need.free_inodes
     return (
-        f"{show_size(one.bytes)} ({one.bytes} bytes) and {one.inodes} files; "
-        f"free: {show_size(one.free_bytes)} and {one.free_inodes} files" + ("" if enough else "; does not fit")
+        f"needs {show_size(need.bytes)} and {need.inodes} files; "
+        f"free: {show_size(need.free_bytes)} and {need.free_inodes} files" + ("" if fits else "; does not fit")
     )
 
 
-def _findings(review: Review) -> Section:
-    return Section(
-        "what was checked", facts=tuple((name, text) for level, name, text in review.findings if level == "ok")
-    )
+def agreement_section(asked: Approvable, status: ApprovalStatus, folder: str | None = None) -> Section:
+    """Return the result, who must agree, and the next command.
 
-
-def agreement_section(asked: Approvable, standing: ApprovalStatus, folder: str = "") -> Section:
-    """Ends with what to do next. Args: folder: The request folder, which `approve` is given instead."""
-    lines = [f"policy rules: {', '.join(asked.plan.kinds)}"]
-    rows = tuple(Row((one.role, one.counted, ", ".join(one.people))) for one in standing.roles)
-    after = [f"{person}, on condition: {words}" for person, words in standing.conditions]
-    if standing.not_counted:
-        after.append(f"not counted, because they brought it: {', '.join(standing.not_counted)}")
-    if standing.rejected:
-        after.append(f"rejected by: {', '.join(standing.rejected)}")
-    for void in standing.void:
-        word = "approval" if void.verdict == "approve" else "rejection"
-        after.append(f"void: {word} of {void.person}, {void.why} ({void.finding})")
-    after.append(f"plan {asked.plan.digest}")
-    if standing.vetoed:
-        after.append("rejected; nothing will be done")
-    elif standing.met:
-        after.append(f"agreed: waybill {asked.then}")
-    elif not standing.possible:
-        after.append(f"waits for {standing.missing}, and nobody is left who could: {OTHERS}")
+    Args:
+        folder: The request folder, which ``approve`` is given instead of an item.
+    """
+    command: str | None = None
+    if status.vetoed:
+        result = "rejected; it will not be done"
+    elif status.met:
+        result, command = "agreed", asked.then
+    elif not status.possible:
+        result = f"waits for {status.missing}, but nobody is left who could agree: {OTHERS}"
     else:
-        # At the site the item may become another plan before somebody signs; a request folder stays what it is.
-        what = folder or f"{named(asked)} --plan {asked.plan.digest}"
-        after.append(f"waits for {standing.missing}: waybill approve {what} --key KEY")
-    for one in standing.emergency:
-        roles = ", ".join(f"{role.role} {role.counted}" for role in one.roles)
-        how = f": waybill {asked.then} --emergency {one.rule}" if one.met else ""
-        after.append(f"or by the emergency rule {one.rule} ({show_uses(one.uses_left)} left): {roles}{how}")
-    return Section("who must agree", tuple(lines), table=Table(("role", "agreed", "who"), rows), after=tuple(after))
+        result = f"waits for {status.missing}"
+        # At the site the item can become another plan before somebody signs; a request folder does not change.
+        what = f"{named(asked)} --plan {asked.plan.digest}" if folder is None else shlex.quote(folder)
+        command = f"approve {what} --key KEY"
+    facts = [("result", result)]
+    for role in status.roles:
+        people = f" ({', '.join(role.people)})" if role.people else ""
+        facts.append((f"must agree: {role.role}", role.counted + people))
+    facts += [(f"condition of {person}", condition) for person, condition in status.conditions]
+    if status.not_counted:
+        facts.append(("not counted", f"{', '.join(status.not_counted)}, who proposed the change"))
+    if status.rejected:
+        facts.append(("rejected by", ", ".join(status.rejected)))
+    for void in status.void:
+        kind = "approval" if void.verdict == "approve" else "rejection"
+        facts.append((f"void {kind}", f"{void.person}: {void.why} ({void.finding})"))
+    after = [f"next: waybill {command}"] if command else []
+    for rule in status.emergency:
+        roles = ", ".join(f"{role.role} {role.counted}" for role in rule.roles)
+        facts.append((f"emergency rule {rule.rule}", f"{roles}; {show_uses(rule.uses_left)} left"))
+        if rule.met:
+            after.append(f"or by the emergency rule: waybill {asked.then} --emergency {rule.rule}")
+    return Section("decision", facts=tuple(facts), after=tuple(after))
 
 
-def agreement_text(asked: Approvable, standing: ApprovalStatus) -> str:
-    return "\n".join(section_text(agreement_section(asked, standing)))
+def agreement_text(asked: Approvable, status: ApprovalStatus) -> str:
+    """Return ``agreement_section`` as lines."""
+    return "\n".join(section_text(agreement_section(asked, status)))

@@ -1,7 +1,8 @@
 """waybill approve, waybill reject"""
 
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import click
 
@@ -9,7 +10,7 @@ from console.options import in_words, passphrase_option, verb
 from console.result import Result
 from manifests.words.errors import UsageError
 from verifier.approval.answers import sign_answer
-from verifier.approval.approve import check_reviewed, give_verdict
+from verifier.approval.approve import VerdictRequest, check_reviewed, give_verdict
 from verifier.approval.queue import emergency_data
 from verifier.approval.request_folder import ANSWERS
 from verifier.approval.request_reader import open_request
@@ -18,22 +19,47 @@ from verifier.commands.review import digest_argument, request_folder
 from verifier.commands.site_options import hold_here, items_argument, key_option, runtime_here, signer_of, site_option
 
 plan_option = click.option(
-    "--plan", callback=digest_argument, metavar="DIGEST", help="Only if it is still the plan that was reviewed."
+    "--plan",
+    callback=digest_argument,
+    metavar="DIGEST",
+    help="Sign only if the plan still has this digest. Default: the plan as it is now.",
 )
 answer_option = click.option(
     "--answer",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Of a request folder: where the answer goes instead.",
+    help="With a request folder: where to write the answer. Default: the folder `answers` in it.",
 )
+_DONE = {"approve": "approved", "reject": "rejected"}
 
 
-@verb(short_help="Agree to an item.")
+@dataclass(frozen=True)
+class _Options:
+    """The options of both commands, besides what is said."""
+
+    key: str | None
+    passphrase_fd: int | None
+    answer: Path | None
+    place: Path | None
+
+
+@verb(
+    short_help="Sign the plan of an item with your key.",
+    examples=(
+        "waybill approve r-1.4.2 --key ops-1.key",
+        "waybill approve /media/stick/request --key ops-1.key",
+    ),
+)
 @items_argument(required=True)
 @key_option
 @passphrase_option
 @plan_option
-@click.option("--condition", callback=in_words, metavar="TEXT", help="Kept with the approval, for people.")
+@click.option(
+    "--condition",
+    callback=in_words,
+    metavar="TEXT",
+    help="Condition for the people at the site, kept with the approval.",
+)
 @answer_option
 @site_option
 def approve_command(
@@ -45,20 +71,25 @@ def approve_command(
     answer: Path | None,
     place: Path | None,
 ) -> Result:
-    """Sign the plan of ITEM with your key. The policy in force says whose key it is and whether it counts.
+    """Sign the plan of ITEM with your key.
 
-    Several releases on the way to a newer one are one plan with one approval: name them in order. ITEM may be a request
-    folder: the answer is put into it, and `waybill receive` takes it in at the site.
+    The policy in force says whose key it is and whether the approval counts. Several releases on the way to a newer one
+    are one plan: name them in order. ITEM can be a request folder: the answer is written into it, and
+    `waybill receive` takes it in at the site.
     """
-    return _say_verdict(place, items, "approve", key, passphrase_fd, plan, condition, answer)
+    options = _Options(key, passphrase_fd, answer, place)
+    return _sign(VerdictRequest(items, "approve", condition, plan), options)
 
 
-@verb(short_help="Say no to an item.")
+@verb(
+    short_help="Reject an item, or withdraw your approval of it.",
+    examples=('waybill reject r-1.4.2 --key ops-1.key --reason "after the audit"',),
+)
 @items_argument(required=True)
 @key_option
 @passphrase_option
 @plan_option
-@click.option("--reason", callback=in_words, metavar="TEXT", help="Kept with the rejection, for people.")
+@click.option("--reason", callback=in_words, metavar="TEXT", help="Reason for people, kept with the rejection.")
 @answer_option
 @site_option
 def reject_command(
@@ -70,77 +101,70 @@ def reject_command(
     answer: Path | None,
     place: Path | None,
 ) -> Result:
-    """Reject ITEM, or take your own approval back. ITEM may be a request folder."""
-    return _say_verdict(place, items, "reject", key, passphrase_fd, plan, reason, answer)
+    """Reject ITEM, or withdraw your approval of it. ITEM can be a request folder."""
+    options = _Options(key, passphrase_fd, answer, place)
+    return _sign(VerdictRequest(items, "reject", reason, plan), options)
 
 
-def _say_verdict(
-    place: Path | None,
-    items: tuple[str, ...],
-    verdict: Literal["approve", "reject"],
-    key: str | None,
-    passphrase_fd: int | None,
-    plan: str | None,
-    words: str | None,
-    answer: Path | None,
-) -> Result:
-    folder = request_folder(items)
+def _sign(request: VerdictRequest, options: _Options) -> Result:
+    """Sign at the site, or answer a request folder."""
+    folder = request_folder(request.items)
     if folder is not None:
-        return _answer(folder, verdict, key, passphrase_fd, plan, words, answer)
-    if answer is not None:
-        raise UsageError("is for a request folder", where="--answer", remedy="at the site nothing is carried")
-    signer = signer_of(key, passphrase_fd)
-    with hold_here(place, verdict) as site:
-        said = give_verdict(site, items, signer, verdict, condition=words, load=runtime_here().load, plan=plan)
-    done = "approved" if verdict == "approve" else "rejected"
-    first = f"{done} {' '.join(items)} as {said.person} ({said.role})"
-    data = {
-        "item": said.asked.item,
-        "items": list(items),
-        "verdict": verdict,
-        "person": said.person,
-        "role": said.role,
-        "plan": said.asked.plan.digest,
-        "agreed": said.standing.met,
-        "missing": said.standing.missing,
-        "emergency": emergency_data(said.standing.emergency),
-    }
-    return Result(f"{first}\n\n{agreement_text(said.asked, said.standing)}", data)
-
-
-def _carried(answer: Path) -> str:
-    """How it is named from the medium: the request folder is carried back with the answer in it."""
-    return f"{ANSWERS}/{answer.name}" if answer.parent.name == ANSWERS else answer.name
-
-
-def _answer(
-    folder: Path,
-    verdict: Literal["approve", "reject"],
-    key: str | None,
-    passphrase_fd: int | None,
-    reviewed: str | None,
-    words: str | None,
-    out: Path | None,
-) -> Result:
-    request = open_request(folder)
-    check_reviewed(request.asked, reviewed)
-    person, path = sign_answer(request, signer_of(key, passphrase_fd), verdict, words, out)
-    role = request.policy.people[person].role
-    done = "approved" if verdict == "approve" else "rejected"
-    item, plan = request.asked.item, request.request.plan
+        return _answer(folder, request, options)
+    if options.answer is not None:
+        remedy = "leave out --answer; at the site the verdict is recorded at once"
+        raise UsageError("only an answer to a request folder has a folder", where="--answer", remedy=remedy)
+    signer = signer_of(options.key, options.passphrase_fd)
+    with hold_here(options.place, request.verdict) as site:
+        result = give_verdict(site, signer, request, runtime_here().load)
+    plan, status = result.asked.plan.digest, result.status
     lines = (
-        f"{done} {item} of {plan.site} as {person} ({role})",
+        f"{_DONE[request.verdict]} {' '.join(request.items)} as {result.person} ({result.role})",
+        f"plan {plan}",
+        "",
+        agreement_text(result.asked, status),
+    )
+    data = {
+        "item": result.asked.item,
+        "items": list(request.items),
+        "verdict": request.verdict,
+        "person": result.person,
+        "role": result.role,
+        "plan": plan,
+        "agreed": status.met,
+        "missing": status.missing,
+        "emergency": emergency_data(status.emergency),
+    }
+    return Result("\n".join(lines), data)
+
+
+def _answer(folder: Path, request: VerdictRequest, options: _Options) -> Result:
+    """Sign an answer to a request folder, without a site."""
+    opened = open_request(folder)
+    check_reviewed(opened.asked, request.plan)
+    signer = signer_of(options.key, options.passphrase_fd)
+    person, path = sign_answer(opened, signer, request.verdict, request.condition, options.answer)
+    role = opened.policy.people[person].role
+    item, plan = opened.asked.item, opened.request.plan
+    lines = (
+        f"{_DONE[request.verdict]} {item} of {plan.site} as {person} ({role})",
         f"plan {plan.digest}",
-        f"answer: {path}  (carry it back: waybill receive {_carried(path)})",
+        f"answer: {path}",
+        f"next, at the site: waybill receive {shlex.quote(_path_on_medium(path))}",
     )
     data = {
         "item": item,
-        "items": list(request.request.items),
-        "verdict": verdict,
+        "items": list(opened.request.items),
+        "verdict": request.verdict,
         "person": person,
         "role": role,
         "plan": plan.digest,
-        "request": request.signed.digest,
+        "request": opened.signed.digest,
         "answer": str(path),
     }
     return Result("\n".join(lines), data)
+
+
+def _path_on_medium(answer: Path) -> str:
+    """Return the answer's path as the site sees it, to which the request folder is carried back."""
+    return f"{ANSWERS}/{answer.name}" if answer.parent.name == ANSWERS else answer.name

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
+from console.clock import utc_now
 from console.options import verb
 from console.output import VERBOSE, is_set, say
 from console.progress import progress
 from console.result import Result
-from verifier.approval.queue import waiting_items
-from verifier.approval.review import queue_text
+from verifier.approval.queue import queue_text, waiting_items
 from verifier.commands.site_options import hold_here, runtime_here, site_option, write_report_after
 from verifier.intake.media import receive_media
 
@@ -45,7 +45,7 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
     if report is not None:
         lines += [f"report: {report}", "next: waybill report --out MEDIA  (carry the report to support)"]
     data = {**media.as_dict(), "report": str(report) if report else None, "waiting": [item.item for item in waiting]}
-    return Result("\n".join([*lines, "", queue_text(waiting)]), data, media.error)
+    return Result("\n".join([*lines, "", queue_text(waiting, utc_now())]), data, media.error)
 
 
 @contextmanager

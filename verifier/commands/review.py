@@ -1,26 +1,27 @@
 """waybill review"""
 
 import re
+import shlex
 from pathlib import Path
-from typing import Any
 
 import click
-import msgspec
 
 from console.clock import utc_now
 from console.options import verb
+from console.output import VERBOSE, is_set
 from console.result import Result
+from console.screen import fit
 from manifests.documents.enrolment import key_groups
 from manifests.words.errors import UsageError
 from manifests.words.fingerprint import as_groups, as_words, parse_fingerprint
 from manifests.words.time import rfc3339
 from verifier.approval.items import approvable_of
 from verifier.approval.page import Page, as_page, as_text, write_new
-from verifier.approval.queue import emergency_data, waiting_data, waiting_items
+from verifier.approval.queue import emergency_data, queue_text, waiting_data, waiting_items
 from verifier.approval.request_folder import REQUEST
-from verifier.approval.request_reader import OpenRequest, is_request_folder, open_request
+from verifier.approval.request_reader import is_request_folder, open_request
 from verifier.approval.request_writer import write_request
-from verifier.approval.review import Review, make_review, queue_text
+from verifier.approval.review import Review, make_review, review_fields
 from verifier.approval.review_input import ReviewInput, read_review_input
 from verifier.approval.review_page import agreement_section, make_review_page
 from verifier.approval.verdicts import approval_status
@@ -30,160 +31,166 @@ from verifier.site.folder import Site
 from verifier.trust.findings import VERIFIER_VERSION
 
 
-@verb(short_help="Say what waits.")
+@verb(
+    short_help="Show the queue, or what a person must know to approve an item.",
+    examples=(
+        "waybill review",
+        "waybill review r-1.4.2 --page review.html",
+        "waybill review r-1.4.2 --out /media/stick/request",
+    ),
+)
 @items_argument(required=False)
-@click.option("--page", type=click.Path(path_type=Path), metavar="FILE", help="Write it as one HTML page.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Make a request folder for approvers elsewhere."
+    "--page", type=click.Path(path_type=Path), metavar="FILE", help="Write the review as one HTML page. Default: text."
 )
 @click.option(
-    "--fingerprint", metavar="WORDS", help="Of a request folder: of the vendor's root, as printed on the paper."
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Write a request folder for approvers elsewhere."
+)
+@click.option(
+    "--fingerprint",
+    metavar="WORDS",
+    help="With a request folder: fingerprint of the vendor's root, from the vendor's paper. Default: the site's root.",
 )
 @site_option
 def review_command(
     items: tuple[str, ...], page: Path | None, out: Path | None, fingerprint: str | None, place: Path | None
 ) -> Result:
-    """Without ITEM: what waits, and for whom. With it: everything to know before agreeing.
+    """Show the queue; with ITEM, show what a person must know to approve it.
 
-    Several releases on the way to a newer one are one plan: name them in order. ITEM may be a request folder that
-    `--out` made: it is checked and shown wherever it was carried, without a site.
+    Several releases on the way to a newer one are one plan: name them in order. ITEM can be a request folder that
+    `--out` wrote; it is checked and shown without a site.
     """
     folder = request_folder(items)
     if folder is not None:
         if out is not None:
-            raise UsageError("a request is made at the site", where="--out", remedy="waybill review ITEM --out DIR")
+            remedy = "at the site, run waybill review ITEM --out DIR"
+            raise UsageError("a request folder cannot be made from a request folder", where="--out", remedy=remedy)
         return _review_request(folder, fingerprint, page)
     if fingerprint is not None:
-        raise UsageError("is for a request folder", where="--fingerprint", remedy="waybill review DIR")
+        remedy = "name a request folder: waybill review DIR --fingerprint WORDS"
+        raise UsageError("only a request folder takes a fingerprint", where="--fingerprint", remedy=remedy)
     site = open_here(place)
+    if not items and (page is not None or out is not None):
+        remedy = "name an item: waybill review ITEM --page FILE"
+        raise UsageError("a page or a request folder is about an item", where="ITEM", remedy=remedy)
     if not items:
-        if page is not None or out is not None:
-            raise UsageError(
-                "a page or a request is about one item", where="ITEM", remedy="waybill review ITEM --page FILE"
-            )
-        waiting = waiting_items(site)
-        return Result(queue_text(waiting), {"waiting": [waiting_data(one) for one in waiting]})
-    return _review(site, items, page, out)
+        queue = waiting_items(site)
+        return Result(queue_text(queue, utc_now()), {"waiting": [waiting_data(waiting) for waiting in queue]})
+    return _review(site, items, page) if out is None else _write_request(site, items, page, out)
 
 
 def request_folder(items: tuple[str, ...]) -> Path | None:
-    """The request folder that a person names instead of an item.
+    """Return the request folder that is named instead of an item; None for items.
 
     Raises:
-        UsageError: It looks like a path and is none.
+        UsageError: An item looks like a path, but is no request folder.
     """
-    found = next((Path(one) for one in items if is_request_folder(Path(one)) or "/" in one), None)
-    if found is None:
+    folder = next((Path(item) for item in items if is_request_folder(Path(item)) or "/" in item), None)
+    if folder is None:
         return None
     if len(items) > 1:
-        raise UsageError("a request folder is named alone", where="ITEM", remedy=f"waybill review {found}")
-    if not is_request_folder(found):
-        raise UsageError(
-            f"{found} is no request folder", where="ITEM", remedy="waybill review ITEM --out DIR makes one, at the site"
-        )
-    return found
+        remedy = f"run waybill review {shlex.quote(str(folder))}"
+        raise UsageError("a request folder is named together with items", where="ITEM", remedy=remedy)
+    if not is_request_folder(folder):
+        remedy = "at the site, write one: waybill review ITEM --out DIR"
+        raise UsageError(f"{folder} is no request folder", where="ITEM", remedy=remedy)
+    return folder
 
 
-def _review(site: Site, items: tuple[str, ...], page: Path | None, out: Path | None) -> Result:
+def _review(site: Site, items: tuple[str, ...], page: Path | None) -> Result:
     asked = approvable_of(site, items)
-    standing = approval_status(site, asked)
+    status = approval_status(site, asked)
+    review = make_review(read_review_input(site, asked, runtime_here().load))
+    shown = make_review_page(review, agreement_section(asked, status), _policy_fingerprint(review), _written_by())
+    return _result(shown, page, {**review_data(review, status), "item": asked.item, "items": list(items)})
 
-    def paper_of(matter: ReviewInput) -> tuple[Review, Page]:
-        review = make_review(matter)
-        return review, make_review_page(review, agreement_section(asked, standing), _subject_lines(review), _about())
 
-    if out is None:
-        review, paper = paper_of(read_review_input(site, asked, runtime_here().load))
-        data = {**review_data(review, standing), "item": asked.item, "items": list(items)}
-        return _shown(paper, data, page)
+def _write_request(site: Site, items: tuple[str, ...], page: Path | None, out: Path) -> Result:
+    """Write a request folder with the review in it as page and text."""
+    asked = approvable_of(site, items)
+    status = approval_status(site, asked)
     made: list[tuple[Review, Page]] = []
 
-    def pages(matter: ReviewInput) -> dict[str, bytes]:
-        made.append(paper_of(matter))
-        paper = made[0][1]
-        return {"review.html": as_page(paper).encode(), "review.txt": (as_text(paper) + "\n").encode()}
+    def review_files(review_input: ReviewInput) -> dict[str, bytes]:
+        review = make_review(review_input)
+        shown = make_review_page(review, agreement_section(asked, status), _policy_fingerprint(review), _written_by())
+        made.append((review, shown))
+        text = fit(as_text(shown), None, verbose=True)
+        return {"review.html": as_page(shown).encode(), "review.txt": (text + "\n").encode()}
 
-    signed = write_request(site, asked, items, out, runtime_here().load, pages)
-    ((review, paper),) = made
-    data = {**review_data(review, standing), "item": asked.item, "items": list(items)}
+    signed = write_request(site, asked, items, out, runtime_here().load, review_files)
+    ((review, shown),) = made
     if page is not None:
-        write_page(page, paper)
+        write_new(page, as_page(shown).encode())
     lines = (
         f"request: {out}  for {asked.item}, plan {asked.plan.digest}",
-        f"carry it to an approver, who runs: waybill review {out.name}",
-        "and bring the answer back: waybill receive " + str(out / "answers"),
+        "next, carry the folder to an approver, who runs:",
+        f"  waybill review {shlex.quote(out.name)}",
+        "then carry it back, and run:",
+        f"  waybill receive {shlex.quote(str(out / 'answers'))}",
     )
+    data = {**review_data(review, status), "item": asked.item, "items": list(items)}
     return Result("\n".join(lines), {**data, "request": signed.digest, "path": str(out / REQUEST)})
 
 
-def _shown(paper: Page, data: dict[str, Any], page: Path | None) -> Result:
-    return Result(as_text(paper) if page is None else f"written: {write_page(page, paper)}", data)
-
-
 def _review_request(folder: Path, fingerprint: str | None, page: Path | None) -> Result:
-    request = open_request(folder, _digest_of_paper(fingerprint))
-    review = make_review(request.matter)
+    opened = open_request(folder, parse_fingerprint(fingerprint) if fingerprint is not None else None)
+    request, review = opened.request, make_review(opened.review_input)
     lead = (
-        f"request {request.signed.digest}, made {request.request.made_at}",
-        f"signed by the key of {review.site}: {_words_of_key(request)}",
-        f"the vendor: {request.root}",
-        *_subject_lines(review),
+        f"request {opened.signed.digest}, made {request.made_at}",
+        f"signed by the key of {review.site}: {key_groups(request.key)}",
+        f"the vendor: {opened.root}",
+        *_policy_fingerprint(review),
     )
-    section = agreement_section(request.asked, request.standing, str(folder))
+    section = agreement_section(opened.asked, opened.status, str(folder))
     data = {
-        **review_data(review, request.standing),
-        "item": request.asked.item,
-        "items": list(request.request.items),
-        "request": request.signed.digest,
-        "made_at": request.request.made_at,
-        "site_key": request.request.key.keyid,
+        **review_data(review, opened.status),
+        "item": opened.asked.item,
+        "items": list(request.items),
+        "request": opened.signed.digest,
+        "made_at": request.made_at,
+        "site_key": request.key.keyid,
     }
-    return _shown(make_review_page(review, section, lead, _about()), data, page)
+    return _result(make_review_page(review, section, lead, _written_by()), page, data)
 
 
-def _digest_of_paper(fingerprint: str | None) -> str:
-    return parse_fingerprint(fingerprint) if fingerprint is not None else ""
+def _result(shown: Page, page: Path | None, data: dict[str, object]) -> Result:
+    if page is None:
+        return Result(as_text(shown, brief=not is_set(VERBOSE)), data)
+    return Result(f"written: {write_new(page, as_page(shown).encode())}", data)
 
 
-def _words_of_key(request: OpenRequest) -> str:
-    return key_groups(request.request.key)
-
-
-def _subject_lines(review: Review) -> tuple[str, ...]:
-    """A policy by its fingerprint, for the customer's paper."""
+def _policy_fingerprint(review: Review) -> tuple[str, ...]:
+    """Return the lines by which a customer's paper names a proposed policy; none for other items."""
     if review.action != "policy" or not review.subject:
         return ()
     groups, words = as_groups(review.subject), as_words(review.subject)
-    return (f"digest       {review.subject}", f"fingerprint  {groups}", f"             {words}")
+    return (f"policy {review.subject}", f"fingerprint  {groups}", f"             {words}")
 
 
-def _about() -> str:
+def _written_by() -> str:
     return f"written by waybill {VERIFIER_VERSION}, {rfc3339(utc_now())}"
 
 
-def write_page(path: Path, paper: Page) -> Path:
-    """A new file; one that is there already is never written over."""
-    return write_new(path, as_page(paper).encode())
-
-
-def review_data(review: Review, standing: ApprovalStatus) -> dict[str, Any]:
-    """Everything that the text says, for programs."""
-    found: dict[str, Any] = msgspec.to_builtins(review)
+def review_data(review: Review, status: ApprovalStatus) -> dict[str, object]:
+    """Return everything that the page says, for programs."""
     return {
-        **found,
-        "agreed": standing.met,
+        **review_fields(review),
+        "agreed": status.met,
         "roles": [
-            {"role": one.role, "have": one.have, "need": one.need, "people": list(one.people)} for one in standing.roles
+            {"role": role.role, "have": role.have, "need": role.need, "people": list(role.people)}
+            for role in status.roles
         ],
-        "emergency": emergency_data(standing.emergency),
-        "not_counted": list(standing.not_counted),
-        "rejected": list(standing.rejected),
-        "void": [{"person": one.person, "finding": one.finding} for one in standing.void],
-        "conditions": dict(standing.conditions),
+        "emergency": emergency_data(status.emergency),
+        "not_counted": list(status.not_counted),
+        "rejected": list(status.rejected),
+        "void": [{"person": void.person, "finding": void.finding} for void in status.void],
+        "conditions": dict(status.conditions),
     }
 
 
 def digest_argument(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Check a digest on the command line (an option's ``callback``)."""
     if value is not None and not re.fullmatch(r"sha256:[0-9a-f]{64}", value):
         raise click.BadParameter("expected sha256: and 64 hex digits, as `review` prints it", context, parameter)
     return value

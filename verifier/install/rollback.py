@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from manifests.trust.private_keys import Signer
 from manifests.words.canonical import encode
 from manifests.words.errors import DamagedError, RefusedError
-from verifier.approval.approve import give_verdict
+from verifier.approval.approve import VerdictRequest, give_verdict
 from verifier.approval.verdicts import approval_status
 from verifier.change.data_return import name_blobs
 from verifier.change.install_plan import driver_steps_for
@@ -102,7 +102,7 @@ def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_rep
     change = rollback_change(site, target)
     steps = driver_steps_for(site, change, runtime.load)
     if request.signer is not None:  # 2
-        give_verdict(site, (change.item,), request.signer, "approve", condition=None, load=runtime.load)
+        give_verdict(site, request.signer, VerdictRequest((change.item,), "approve"), runtime.load)
     approvals = approval_status(site, change)
     require(approvals, change.item)
     missing = missing_blobs(site.blobs, change.release.members)  # 3

@@ -11,7 +11,7 @@ from pathlib import Path
 from manifests.documents.report import OffboardReason
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import AttentionError, WaybillError
-from verifier.approval.approve import give_verdict
+from verifier.approval.approve import VerdictRequest, give_verdict
 from verifier.approval.items import OFFBOARD, offboard_request
 from verifier.approval.verdicts import approval_status
 from verifier.install.result import check_idle
@@ -61,7 +61,7 @@ def ask_offboarding(site: Site, words: str) -> bool:
 
 def agree_offboarding(site: Site, signer: Signer) -> None:
     """Record one person's word on it, as `waybill approve offboard` does."""
-    give_verdict(site, (OFFBOARD,), signer, "approve", condition=None, load=load_driver)
+    give_verdict(site, signer, VerdictRequest((OFFBOARD,), "approve"), load_driver)
 
 
 def end_access(site: Site) -> None:

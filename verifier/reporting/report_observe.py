@@ -150,15 +150,18 @@ def _component(want: r_report_components.Expected, seen: Component | None) -> r.
 
 def waiting_of(site: Site) -> Iterable[r.WaitingItem]:
     """What waits, with the roles that are asked. A proposal's digest stays here: it could be that of the config."""
-    for one in waiting_items(site):
-        if one.kind == "export":
+    for waiting in waiting_items(site):
+        head = waiting.head
+        if head.kind == "export":
             continue  # that the report before has not left says this one, by its number
         yield r.WaitingItem(
-            item=one.item,
-            kind=f"{one.kind}-refused" if one.problem else one.kind,
-            digest=one.digest if one.kind in ("release", "rollback") else None,
-            roles=tuple(r.RoleCount(role=two.role, have=two.have, need=two.need) for two in one.roles if two.need),
-            since=rfc3339(one.since),
+            item=head.item,
+            kind=f"{head.kind}-refused" if waiting.problem else head.kind,
+            digest=head.digest if head.kind in ("release", "rollback") else None,
+            roles=tuple(
+                r.RoleCount(role=role.role, have=role.have, need=role.need) for role in waiting.roles if role.need
+            ),
+            since=rfc3339(head.since),
             since_seq=1,
         )
 

@@ -10,8 +10,7 @@ from manifests.words.errors import AttentionError, DamagedError, UntrustedError,
 from manifests.words.text import table
 from manifests.words.time import age, optional_time, parse_time, rfc3339
 from manifests.words.units import parse_duration, show_times
-from verifier.approval.queue import Waiting, waiting_data
-from verifier.approval.review import queue_text
+from verifier.approval.queue import Waiting, queue_text, waiting_data
 from verifier.change.below_floor import open_authorisations
 from verifier.change.route import items_of_plan
 from verifier.change.transaction import transaction_error, trial_left
@@ -53,7 +52,7 @@ def read_status(
     lines = [f"! {foreign.problem}", f"  {foreign.remedy}", ""] if foreign else []
     lines += [*_unproved(site), *_unfinished(site)]
     lines += [*_runs(site, components or (), now, unseen), *_in_force(site), *_spoken_of(site, now)]
-    lines += ["", queue_text(waiting), "", generations_text(site)]
+    lines += ["", queue_text(waiting, now), "", generations_text(site)]
     error = foreign or _unsettled(site) or _attention(site, components or ())
     return SiteStatus("\n".join(lines).rstrip(), _data(site, waiting, components or (), now, unseen), error)
 

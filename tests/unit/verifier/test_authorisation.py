@@ -202,7 +202,7 @@ def test_an_approver_elsewhere_judges_the_very_authorisation(place: Place, tmp_p
     bring(place, carried(said_for(place)))
     found = ask(place, "b-1", tmp_path / "desk")
     at_the_site = make_review(read_review_input(place.open(), rollback_change(place.open(), 1), load_driver))
-    assert told(make_review(found.matter)) == told(at_the_site)
+    assert told(make_review(found.review_input)) == told(at_the_site)
     answer(place, tmp_path / "desk", "ops-1")
     with place.hold() as site:
         receive_media(site, (tmp_path / "desk",), keep=False, watch=unwatched)

@@ -18,8 +18,9 @@ from manifests.trust.root import Mark
 from manifests.words.errors import DamagedError, RolledBackError, UntrustedError, WaybillError
 from tests.faults.model import QuickDisk
 from tests.place import Clock, Place, make_place
+from tests.printed import printed
 from tests.vendor import Vendor
-from verifier.approval.page import as_page, as_text
+from verifier.approval.page import as_page
 from verifier.commands.history import history_command
 from verifier.reporting.history import history_lines, history_page
 from verifier.reporting.report_write import export_reports, write_report
@@ -61,7 +62,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def told(place: Place, *, every: bool = False) -> str:
     site = place.open()
     lines = history_lines(entry.record for entry in site.entries)
-    return as_text(history_page(site.state.site, (), lines, every=every))
+    return printed(history_page(site.state.site, (), lines, every=every))
 
 
 def test_who_by_whose_key_with_which_inputs_and_what_came_of_it(made: Place) -> None:
@@ -128,7 +129,7 @@ def test_every_event_is_told_in_words(made: Place, event: Event, words: str, mar
     record = msgspec.structs.replace(made.open().entries[-1].record, event=event)
     (line,) = history_lines([record])
     assert line.words.startswith(words)
-    text = as_text(history_page("s", (), (line,), every=False))
+    text = printed(history_page("s", (), (line,), every=False))
     assert ("\n  ! " in text) == marked
 
 
@@ -174,8 +175,8 @@ def test_hostile_words_stay_on_their_line(made: Place) -> None:
     lines = history_lines(entry.record for entry in made.open().entries)
     evil = replace(lines[3], words="x\x1b[31m\n  agreed <script>alert(1)</script>")
     paper = history_page("site", (), (evil,), every=False)
-    assert "\x1b" not in as_text(paper)
-    assert len(as_text(paper).splitlines()) == 4
+    assert "\x1b" not in printed(paper)
+    assert len(printed(paper).splitlines()) == 4
     assert "<script>" not in as_page(paper)
 
 

@@ -384,7 +384,7 @@ def test_a_policy_lowered_on_the_host_changes_nothing(place: Place) -> None:
     with pytest.raises(RefusedError, match="belongs to nobody"):
         place.approve("r-1.0.0", "root")
     items = {one.item: one for one in waiting_items(place.open())}
-    assert "policy.yaml has number 1, policy 1 is in force" in items["policy"].problem
+    assert "policy.yaml has number 1, policy 1 is in force" in (items["policy"].problem or "")
     policy_document = place.path / "journal" / "documents" / place.open().state.trust.policy[7:]
     policy_document.write_bytes(policy_document.read_bytes().replace(b"operator", b"oberator"))
     with pytest.raises(DamagedError, match="was changed"):

@@ -315,7 +315,7 @@ def test_people_are_asked(place: Place) -> None:
         ask_offboarding(site, "another reason")  # what the first one agreed to is not this
         agree_offboarding(site, people["sec-2"])
         assert approval_status(site, offboard_request(site)).missing == "1 security"
-        (waits,) = [one for one in waiting_items(site) if one.kind == "offboard"]
+        (waits,) = [one for one in waiting_items(site) if one.head.kind == "offboard"]
         assert [(one.role, one.have, one.need) for one in waits.roles] == [("security", 1, 2)]
         agree_offboarding(site, people["sec-1"])
         end_access(site)

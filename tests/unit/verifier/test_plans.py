@@ -14,12 +14,11 @@ from tests.governed import EMERGENCY, TAIL, agree, govern, policy_text, write_po
 from tests.place import Place, make_place
 from tests.vendor import Vendor
 from verifier.approval.items import approvable_of, offboard_request
-from verifier.approval.queue import Waiting, waiting_items
-from verifier.approval.review import queue_text
+from verifier.approval.queue import Waiting, queue_text, waiting_items
 from verifier.approval.verdicts import approval_status
 from verifier.change.route import route_of
 from verifier.reporting.offboarding import ask_offboarding
-from verifier.rules.agreement import require
+from verifier.rules.agreement import ApprovalStatus, require
 from verifier.rules.upgrade_path import UpgradeCandidate, find_upgrade_path
 from verifier.site.journal.events import Approved, Planned
 from verifier.site.journal.transitions import State
@@ -62,6 +61,11 @@ def receive(place: Place, *vendors: Vendor) -> None:
         place.receive(vendor.write(place.path.parent / f"{vendor.channel}-{vendor.version}.tar"))
 
 
+def status_of(waiting: Waiting) -> ApprovalStatus:
+    assert waiting.status is not None
+    return waiting.status
+
+
 def item(place: Place, name: str) -> Waiting:
     return next(one for one in waiting_items(place.open()) if one.item == name)
 
@@ -78,7 +82,7 @@ def test_three_versions_behind_with_one_approval(place: Place) -> None:
     with pytest.raises(RefusedError, match=r"may not go straight to 1\.3\.0"):
         place.approve("r-1.3.0")
     waits = item(place, "r-1.3.0")
-    assert (waits.items, waits.kinds, waits.problem) == (tuple(ALL.split()), ("minor",), "")
+    assert (waits.items, waits.kinds, waits.problem) == (tuple(ALL.split()), ("minor",), None)
     place.approve(ALL, "ops-1")
     with pytest.raises(WaitingError, match="waits for 1 security"):
         place.install(ALL)
@@ -292,7 +296,7 @@ def emergency(place: Place, text: str = EMERGENCY) -> Place:
 
 def spare(place: Place, name: str) -> list[str]:
     """The emergency rules that somebody could ask for."""
-    return [one.rule for one in item(place, name).emergency if one.rule]
+    return [one.rule for one in status_of(item(place, name)).emergency if one.rule]
 
 
 def test_an_emergency_rule_is_asked_for_by_name_counted_and_spent(place: Place) -> None:
@@ -300,7 +304,7 @@ def test_an_emergency_rule_is_asked_for_by_name_counted_and_spent(place: Place) 
     receive(place, CURE)
     waits = item(place, "r-1.1.0")
     assert [(one.role, one.need) for one in waits.roles] == [("operator", 1), ("security", 1)]
-    (rule,) = waits.emergency
+    (rule,) = status_of(waits).emergency
     assert (rule.rule, rule.uses_left, [(one.role, one.need) for one in rule.roles]) == (
         "critical-fix",
         2,
@@ -318,7 +322,7 @@ def test_an_emergency_rule_is_asked_for_by_name_counted_and_spent(place: Place) 
     )
     assert place.open().state.trust.uses == ()
     assert not item(place, "r-1.1.0").met
-    assert "  or by the emergency rule critical-fix: operator 1 of 1" in queue_text(waiting_items(place.open()))
+    assert "emergency rule critical-fix: operator 1 of 1" in queue_text(waiting_items(place.open()), place.clock.at)
     assert place.install("r-1.1.0", emergency="critical-fix").error is None
     assert place.told == ["emergency"]
     assert "by the emergency rule critical-fix; after this one, 1 use left" in place.said
@@ -421,7 +425,7 @@ def test_when_it_does_not_apply(place: Place, vendor: Vendor, rule: str, why: st
         place.install("config")
     receive(place, vendor)
     found = item(place, f"r-{vendor.version}")
-    assert (found.emergency, found.problem) == ((), "")
+    assert (status_of(found).emergency, found.problem) == ((), None)
     place.approve(f"r-{vendor.version}")
     with pytest.raises(RefusedError, match=why) as caught:
         place.install(f"r-{vendor.version}", emergency="critical-fix")
@@ -509,13 +513,12 @@ def test_offboarding_is_asked_like_everything_else(place: Place) -> None:
 
 
 def test_a_condition_is_shown_with_the_approval(place: Place) -> None:
-    from verifier.approval.approve import give_verdict
+    from verifier.approval.approve import VerdictRequest, give_verdict
     from verifier.approval.review_page import agreement_text
     from verifier.runtime.drivers.driver import load_driver
 
     receive(place, HOPS[0])
     with place.hold() as site:
-        said = give_verdict(
-            site, ("r-1.1.0",), place.people["ops-1"], "approve", condition="after the backup", load=load_driver
-        )
-    assert "  ops-1, on condition: after the backup" in agreement_text(said.asked, said.standing)
+        request = VerdictRequest(("r-1.1.0",), "approve", "after the backup")
+        signed = give_verdict(site, place.people["ops-1"], request, load_driver)
+    assert "  condition of ops-1    after the backup" in agreement_text(signed.asked, signed.status)

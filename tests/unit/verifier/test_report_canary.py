@@ -23,7 +23,7 @@ from tests.consignments import consignment_for, signed
 from tests.faults.model import QuickDisk
 from tests.place import NAMES, Clock, Place
 from tests.vendor import Vendor
-from verifier.approval.approve import give_verdict
+from verifier.approval.approve import VerdictRequest, give_verdict
 from verifier.approval.queue import waiting_items
 from verifier.commands.report import report_command
 from verifier.install.rollback import RollbackRequest, rollback
@@ -147,7 +147,7 @@ def live(place: Place, tmp_path: Path) -> None:
 
 def say(place: Place, item: str, person: str, verdict: str, words: str) -> None:
     with place.hold() as site:
-        give_verdict(site, (item,), place.people[person], verdict, condition=words, load=load_driver)  # type: ignore[arg-type]  # one of the two words
+        give_verdict(site, place.people[person], VerdictRequest((item,), verdict, words), load_driver)  # type: ignore[arg-type]  # one of the two words
 
 
 def ways_out(place: Place, tmp_path: Path) -> Iterator[tuple[str, bytes]]:
@@ -216,7 +216,9 @@ def test_no_secret_leaves_in_any_form(place: Place, tmp_path: Path) -> None:
     # Nobody may try values against these: they are sealed, or they stay.
     secrets += [("digest of a config", str(one).removeprefix("sha256:").encode()) for one in configs if one]
     secrets += [
-        ("digest of a proposal", one.digest[7:].encode()) for one in waiting_items(place.open()) if one.item == "config"
+        ("digest of a proposal", one.head.digest[7:].encode())
+        for one in waiting_items(place.open())
+        if one.item == "config"
     ]
     secrets += [("the salt", place.open().entries[0].record.event.salt[7:].encode())]  # type: ignore[union-attr]  # the enrolment
     looked = 0

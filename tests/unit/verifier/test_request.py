@@ -130,12 +130,12 @@ def test_the_desk_shows_exactly_what_the_site_shows(place: Place, tmp_path: Path
     found = ask(place, NEXT, tmp_path / "other")
     site = place.open()
     at_the_site = make_review(read_review_input(site, approvable_of(site, (NEXT,)), load_driver))
-    at_the_desk = make_review(found.matter)
+    at_the_desk = make_review(found.review_input)
     assert told(at_the_desk) == told(at_the_site)
     assert at_the_desk.part("sbom")
     assert at_the_desk.part("files")
     assert at_the_desk.advisories.fixed
-    assert found.standing == approval_status(site, approvable_of(site, (NEXT,)))
+    assert found.status == approval_status(site, approvable_of(site, (NEXT,)))
     assert "root 1 of small-works" in found.root
 
 
@@ -152,7 +152,7 @@ def test_a_config_is_carried_and_shown_once_and_its_secrets_are_not(tmp_path: Pa
     yaml.write_text(yaml.read_text().replace("config: {}", 'config: {pin: "4711", host: east.example}'))
     place.receive(vendor.write(tmp_path / "1.tar"))
     found = ask(place, "r-1.0.0", tmp_path / "desk")
-    review = make_review(found.matter)
+    review = make_review(found.review_input)
     site = place.open()
     assert told(review) == told(make_review(read_review_input(site, approvable_of(site, ("r-1.0.0",)), load_driver)))
     shown = {one.name: one.after for one in review.part("config", "settings")}
@@ -191,13 +191,13 @@ def test_a_week_of_reports_does_not_move_the_plan_that_was_asked_about(place: Pl
 def test_a_plan_of_several_releases_a_policy_and_a_way_back(place: Place, tmp_path: Path) -> None:
     place.receive(later("1.2.0", 3).but(needs_from=(">=1.1.0, <2.0.0",)).write(tmp_path / "3.tar"))
     both = ask(place, f"{NEXT} r-1.2.0", tmp_path / "both")
-    assert [one.version for one in make_review(both.matter).way] == ["1.1.0", "1.2.0"]
+    assert [one.version for one in make_review(both.review_input).way] == ["1.1.0", "1.2.0"]
     answer(place, tmp_path / "both", "ops-1")
     assert [one.item for one in receive(place, tmp_path / "both").answers] == [f"{NEXT} r-1.2.0"]
 
     write_policy(place, policy_text(3, rules={"minor": "{operator: 1}"}))
     policy = ask(place, "policy", tmp_path / "policy")
-    review = make_review(policy.matter)
+    review = make_review(policy.review_input)
     assert review.part("policy")
     site = place.open()
     assert told(review) == told(make_review(read_review_input(site, approvable_of(site, ("policy",)), load_driver)))
@@ -208,7 +208,7 @@ def test_a_plan_of_several_releases_a_policy_and_a_way_back(place: Place, tmp_pa
     agree(place, NEXT)
     assert place.install(NEXT).error is None
     back = ask(place, "b-1", tmp_path / "back")
-    assert make_review(back.matter).title == "back to generation 1, small 1.0.0"
+    assert make_review(back.review_input).title == "back to generation 1, small 1.0.0"
     answer(place, tmp_path / "back", "ops-1")
     receive(place, tmp_path / "back")
     assert agreed(place, "b-1") == {"operator": ("ops-1",)}
@@ -220,11 +220,11 @@ def test_who_agreed_already_and_an_emergency_rule_are_in_the_request(place: Plac
     agree(place, "r-1.1.1", "ops-2")
     found = ask(place, "r-1.1.1", tmp_path / "fix")
     site = place.open()
-    assert found.standing == approval_status(site, approvable_of(site, ("r-1.1.1",)))
-    assert [one.rule for one in found.standing.emergency] == ["critical-fix"]
-    assert [one.people for one in found.standing.roles if one.role == "operator"] == [("ops-2",)]
+    assert found.status == approval_status(site, approvable_of(site, ("r-1.1.1",)))
+    assert [one.rule for one in found.status.emergency] == ["critical-fix"]
+    assert [one.people for one in found.status.roles if one.role == "operator"] == [("ops-2",)]
     text = CliRunner().invoke(review_command, [str(tmp_path / "fix")], catch_exceptions=False).stdout
-    assert "or by the emergency rule critical-fix (2 uses left): operator 1 of 1: waybill install r-1.1.1" in text
+    assert "or by the emergency rule: waybill install r-1.1.1 --emergency critical-fix" in text
 
 
 def test_the_vendors_root_can_be_named_from_the_paper(place: Place, tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_what_the_site_lacks_is_said_at_the_desk_too(place: Place, tmp_path: Pat
     release = first_vendor().release()[0]
     sbom = release.images[0].sboms[0]
     (place.path / "store" / "blobs" / "sha256" / sbom.digest[7:]).unlink()
-    review = make_review(ask(place, NEXT, tmp_path / "other").matter)
+    review = make_review(ask(place, NEXT, tmp_path / "other").review_input)
     assert any(one.startswith("SBOM of image api of 1.0.0") for one in review.unread)
 
 

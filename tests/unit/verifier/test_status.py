@@ -11,8 +11,7 @@ from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
 from tests.governed import EMERGENCY, TAIL, govern, policy_text, write_policy
 from tests.place import Place, make_place
 from tests.vendor import Vendor
-from verifier.approval.queue import waiting_items
-from verifier.approval.review import queue_text
+from verifier.approval.queue import queue_text, waiting_items
 from verifier.reporting.report_write import export_reports, write_report
 from verifier.reporting.status import SiteStatus, read_status
 from verifier.site.journal.events import Alarm
@@ -156,12 +155,12 @@ def test_a_report_waits_for_those_who_let_it_leave(place: Place, tmp_path: Path)
 
 
 def test_conditions_are_read_before_anybody_installs(place: Place) -> None:
-    from verifier.approval.approve import give_verdict
+    from verifier.approval.approve import VerdictRequest, give_verdict
     from verifier.runtime.drivers.driver import load_driver
 
     item = receive(place, NEXT)
     with place.hold() as site:
-        give_verdict(site, (item,), place.people["ops-1"], "approve", condition="after the audit", load=load_driver)
+        give_verdict(site, place.people["ops-1"], VerdictRequest((item,), "approve", "after the audit"), load_driver)
     found = status(place)
     assert "ops-1 agreed on condition: after the audit" in found.text
     assert found.data["waiting"][0]["conditions"] == [{"person": "ops-1", "condition": "after the audit"}]
@@ -180,7 +179,7 @@ def test_what_failed_here_before_is_said_to_whoever_is_asked_again(place: Place)
     (row,) = status(place).data["waiting"]
     assert row["before"].startswith(words)
     assert row["before"].endswith(": probe failed")
-    assert f"  {words}" in status(place).text
+    assert f"r-1.1.0: {words}" in status(place).text
     site = place.open()
     found = [one.text for one in read_review_input(site, plan_change(site, "r-1.1.0"), load_driver).findings]
     assert found[0].startswith(f"1.1.0: {words}")
@@ -205,7 +204,7 @@ def test_a_plan_of_several_releases_that_stopped_is_begun_again_as_a_whole(place
     (row,) = [one for one in waiting_items(place.open()) if one.item == "r-1.2.0"]
     assert row.items == ("r-1.1.0", "r-1.2.0")
     assert row.met
-    assert "r-1.1.0 r-1.2.0" in queue_text((row,))
+    assert "r-1.1.0 r-1.2.0" in queue_text((row,), place.clock.at)
     assert place.confirm("ops-1").error is None
     assert place.install("r-1.1.0 r-1.2.0").error is None
     assert place.open().state.installs.current == 3
