@@ -30,7 +30,7 @@ def make_review_page(review: Review, agreement: Section, lead: tuple[str, ...] =
         _differences("config schema", review, ("schema",), "path"),
         _config(review),
         _differences("steps and probes", review, ("steps", "probes"), "name"),
-        Section("what will be done", (*review.work, *(f"probe {probe}" for probe in review.probes))),
+        _work(review),
         rollback_section(review),
         Section("space", facts=tuple(_space(review))),
         _differences("policy", review, ("policy",), "what"),
@@ -82,8 +82,8 @@ def _releases(review: Review) -> list[Section]:
 
 def _advisories(review: Review) -> Section:
     rows = [Row((name, f"fixed ({severity})"), "added") for name, severity in review.advisories.fixed]
-    rows += [Row((name, "open again"), "warning") for name in review.advisories.reopened]
-    named_above = {row.cells[0] for row in rows}
+    # Those that open again are among the warnings.
+    named_above = {row.cells[0] for row in rows} | set(review.advisories.reopened)
     for difference in review.part("advisories"):
         if difference.name not in named_above:
             change = f"{difference.before or 'not mentioned'} to {difference.after}"
@@ -154,6 +154,13 @@ def _config(review: Review) -> Section:
     return Section("config and site.yaml", lines, table=table, after=after)
 
 
+def _work(review: Review) -> Section:
+    actions = (*review.work, *(f"probe {probe}" for probe in review.probes))
+    return Section(
+        "what will be done", table=Table(("action",), tuple(Row((action,)) for action in actions), long=True)
+    )
+
+
 def rollback_section(review: Review) -> Section:
     """Return how the release is rolled back; for a rollback, what it means."""
     back = review.back
@@ -203,6 +210,9 @@ def agreement_section(asked: Approvable, status: ApprovalStatus, folder: str | N
         result = "rejected; it will not be done"
     elif status.met:
         result, command = "agreed", asked.then
+        if asked.plan.action == "install" and asked.plan.generation == 1:
+            # The first install puts the telemetry contract in force, and has to name it.
+            command += f" --contract {asked.plan.contract}"
     elif not status.possible:
         result = f"waits for {status.missing}, but nobody is left who could agree: {OTHERS}"
     else:

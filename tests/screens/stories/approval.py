@@ -1,13 +1,37 @@
 """What people are shown before and after they approve: an upgrade with everything in it, a config, a policy."""
 
-from dataclasses import replace
 from pathlib import Path
 
+from manifests.documents.contract import Contract, parse_contract
+from manifests.documents.rollback import Rollback, parse_rollback
 from manifests.words.fingerprint import as_words
 from tests.screens.stage import Stage
 from tests.screens.stories.site import NAMES
 from tests.unit.verifier.test_review import first_vendor, next_vendor
-from tests.vendor import derived
+from tests.vendor import Vendor, derived
+
+
+class _Upgrade(Vendor):
+    """1.1.0 with another contract, a migration without return, one advisory fixed and one open again, many files."""
+
+    def __init__(self) -> None:
+        given = next_vendor()
+        files = {f"page-{i:02}.html": b"%d" % i for i in range(20)}
+        changes = {name: given.change[name] for name in ("advisories", "fixes", "handlers", "programs")}
+        super().__init__(
+            version="1.1.0",
+            sequence=2,
+            practice=True,
+            service={**given.service, **files},
+            extra={name: given.extra[name] for name in ("vex", "admin")},
+            change=changes,
+        )
+
+    def contract(self) -> Contract:
+        return parse_contract(next_vendor().extra["contract"])
+
+    def rollback(self) -> Rollback:
+        return parse_rollback(next_vendor().extra["rollback"])
 
 
 def approvals(stage: Stage) -> None:
@@ -15,10 +39,7 @@ def approvals(stage: Stage) -> None:
     key = stage.key("ops-1", derived(201))
     stage.key("sec-1", derived(202))
     first = first_vendor().but(practice=True)
-    upgrade = next_vendor().but(practice=True)
-    changes = {name: value for name, value in upgrade.change.items() if name not in ("images", "config")}
-    files = {f"page-{i:02}.html": b"%d" % i for i in range(20)}
-    upgrade = replace(upgrade, change=changes, service={**upgrade.service, **files})
+    upgrade = _Upgrade()
     first.write(stage.folder / "small-1.0.0.tar")
     upgrade.write(stage.folder / "small-1.1.0.tar")
     words = as_words(first.pin().digest)
