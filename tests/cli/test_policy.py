@@ -37,8 +37,8 @@ def test_a_policy_is_changed_attacked_and_founded_anew(shell: Shell) -> None:
     folder = shell.folder
     # 1. The people of policy 1 agree to policy 2.
     shown = shell.run("review", "policy").stdout
-    assert re.search(r"^  \+ person sec-1 +security, key [0-9a-f]{12}$", shown, re.MULTILINE)
-    assert re.search(r"^  ~ rule major +1 operator +1 operator, 1 security$", shown, re.MULTILINE)
+    assert re.search(r"^  \+  person sec-1 +security, key [0-9a-f]{12}$", shown, re.MULTILINE)
+    assert re.search(r"^  ~  rule major +1 operator +1 operator, 1 security$", shown, re.MULTILINE)
     shell.run("install", "policy", code=9)
     shell.run("approve", "policy", "--key", shell.key)
     done = shell.run("install", "policy").stdout

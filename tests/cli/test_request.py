@@ -32,7 +32,7 @@ def test_a_request_goes_out_and_an_answer_comes_back(shell: Shell, tmp_path: Pat
     (tmp_path / "site").rename(tmp_path / "elsewhere")
     shown = shell.run("review", stick / "ask").stdout
     assert "first install of small 1.0.0" in shown
-    assert f"waits for 1 operator: waybill approve {stick / 'ask'} --key KEY" in shown
+    assert f"next: waybill approve {stick / 'ask'} --key KEY" in shown
     assert f"{as_groups(FIRST.pin().digest)}, which the site trusts; compare it with the paper" in shown
     shell.run("review", stick / "ask", "--fingerprint", as_words(FIRST.pin().digest))
     shell.run("review", stick / "ask", "--fingerprint", as_words("sha256:" + "0" * 64), code=4)
@@ -40,12 +40,15 @@ def test_a_request_goes_out_and_an_answer_comes_back(shell: Shell, tmp_path: Pat
     assert str(shell.json("review", stick / "ask")["plan"]) in page
     assert "nobody" in shell.run("approve", stick / "ask", "--key", tmp_path / "stranger.key", code=5).stderr
     other = ("--plan", "sha256:" + "0" * 64)
-    assert "not the sha256:0000" in shell.run("approve", stick / "ask", "--key", shell.key, *other, code=5).stderr
+    assert (
+        "not the reviewed 000000000000"
+        in shell.run("approve", stick / "ask", "--key", shell.key, *other, code=5).stderr
+    )
     this = ("--plan", made["plan"])
     done = shell.json("approve", stick / "ask", "--key", shell.key, "--condition", "after lunch", *this)
     assert done["plan"] == made["plan"]
     named = shell.run("reject", stick / "ask", "--key", shell.key, "--reason", "on second thoughts").stdout
-    assert "(carry it back: waybill receive answers/ops-1-reject-" in named
+    assert "next, at the site: waybill receive answers/ops-1-reject-" in named
     next((stick / "ask" / "answers").glob("*-reject-*")).unlink()
     shell.run("approve", stick / "ask", "--key", shell.key, code=5)
     # Usage.
@@ -66,7 +69,7 @@ def test_a_request_goes_out_and_an_answer_comes_back(shell: Shell, tmp_path: Pat
         }
     ]
     assert "known already: approval of r-1.0.0 by ops-1 (operator)" in shell.run("receive", stick).stdout
-    assert "ops-1, on condition: after lunch" in shell.run("review", "r-1.0.0").stdout
+    assert "condition of ops-1    after lunch" in shell.run("review", "r-1.0.0").stdout
     shell.run("install", "r-1.0.0", "--contract", contract)
     found = shell.run("receive", stick, code=5, hint=True).stderr
     assert "answers what cannot be done here now" in found

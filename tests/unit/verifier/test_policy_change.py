@@ -55,7 +55,7 @@ def test_a_change_binds_when_the_people_of_the_policy_in_force_agree(place: Plac
     items = {one.item: one for one in waiting_items(place.open())}
     assert {one.role: (one.have, one.need) for one in items["policy"].roles} == {"operator": (0, 1), "security": (0, 1)}
     # Who is new is not asked: the change is the old people's.
-    with pytest.raises(RefusedError, match="belongs to nobody in policy 2"):
+    with pytest.raises(RefusedError, match="belongs to no person of policy 2"):
         place.approve("policy", "ops-3")
     place.approve("policy", "ops-1")
     with pytest.raises(WaitingError, match="policy waits for 1 security"):
@@ -211,7 +211,7 @@ def test_root_signs_for_it_with_a_key_of_their_own_policy(place: Place) -> None:
         site.keep_document(encode(plan))
         digest = site.keep_document(encode(mine))
         site.record(PolicyInForce(number=3, digest=digest, plan=plan.digest, approvals=(approval,)))
-    with pytest.raises(UntrustedError, match="belongs to nobody in policy 2"):
+    with pytest.raises(UntrustedError, match="belongs to no person of policy 2"):
         _ = place.open().policy
 
 
