@@ -22,7 +22,7 @@ from verifier.install.result import InstallResult
 from verifier.install.rollback import RollbackRequest, rollback
 from verifier.install.wiring import Programs, RealPrograms, Runtime
 from verifier.intake.bundles import ReceivedBundle, receive_bundle
-from verifier.intake.enrolment import SiteNames, enroll, read_offer
+from verifier.intake.enrolment import EnrollRequest, SiteNames, enroll, read_offer
 from verifier.runtime.drivers.driver import load_driver
 from verifier.runtime.probes.probe import ProbeContext, ProbeResult, run_probe
 from verifier.site.disk import Disk
@@ -186,7 +186,8 @@ def make_place(
     place = Place(path=folder / "site", disk=disk or Disk(), people=people)
     offer = read_offer(bundle, vendor.pin().digest, None)
     host = place.clock.host()
-    enroll(offer, NAMES, pubs, place.path, practice=vendor.practice, disk=Disk(), host=host, minimum=minimum)
+    request = EnrollRequest(offer, NAMES, pubs, place.path, practice=vendor.practice, minimum=minimum)
+    enroll(request, Disk(), host)
     yaml = place.path / "site.yaml"
     yaml.write_text(yaml.read_text().replace("reserve: 16MiB", f"reserve: {reserve}"))
     return place

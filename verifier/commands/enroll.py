@@ -1,7 +1,9 @@
 """waybill enroll"""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any  # click passes options by name
 
 import click
 
@@ -13,9 +15,9 @@ from manifests.words.errors import UsageError
 from manifests.words.fingerprint import parse_fingerprint
 from verifier.commands.site_options import hold_here, site_option, write_report_after
 from verifier.install.result import check_idle
-from verifier.intake.enrolment import MONTHLY, SiteNames, enroll, read_offer, read_people
+from verifier.intake.enrolment import MONTHLY, EnrollRequest, SiteNames, enroll, read_offer, read_people
 from verifier.intake.root_replacement import replace_root
-from verifier.reporting.key_change import renew_key, rotate_key
+from verifier.reporting.key_change import NewKey, renew_key, rotate_key
 from verifier.site.disk import Disk
 from verifier.site.folder import state_folders
 from verifier.site.host import this_host
@@ -23,100 +25,115 @@ from verifier.site.journal.chain import one_line
 from verifier.site.vendor_access import check_served
 
 
-@verb(short_help="Make a site.")
-@click.argument("media", required=False, type=click.Path(path_type=Path, exists=True))
-@click.option("--fingerprint", metavar="WORDS", help="Of the vendor's root, as printed on the paper.")
-@click.option("--customer", metavar="NAME")
-@click.option("--product", metavar="NAME")
-@click.option("--environment", metavar="NAME")
-@click.option("--name", metavar="NAME", help="Of this place, as in east.")
-@click.option("--person", "people", multiple=True, metavar="NAME=FILE", help="Who may approve, and their public key.")
-@click.option("--channel", metavar="NAME", help="The maintenance line; else the one of MEDIA's release.")
-@click.option("--practice", is_flag=True, help="Trust a practice root.")
-@click.option("--minimum-sequence", "minimum", type=click.IntRange(min=1), metavar="N",
-              help="Lowest sequence to accept, as the paper says; keeps old media from a new site.")  # fmt: skip
-@click.option("--report-every", "every", metavar="30d|never", help="How often it promises to report; else 30d.")
-@click.option(
-    "--new-root",
-    callback=in_words,
-    metavar="REASON",
-    help="Of a site: trust another chain of the vendor, by its fingerprint.",
+@dataclass(frozen=True)
+class EnrollOptions:
+    """What was given on the command line; None, empty and False for what was not."""
+
+    media: Path | None
+    fingerprint: str | None
+    customer: str | None
+    product: str | None
+    environment: str | None
+    name: str | None
+    people: tuple[str, ...]
+    channel: str | None
+    practice: bool
+    minimum: int | None
+    every: str | None
+    new_root: str | None
+    rotate: bool
+    renew: str | None
+
+    def only(self, *names: str) -> bool:
+        """Whether nothing but these was given."""
+        return not any(value for name, value in vars(self).items() if name not in names)
+
+
+@verb(
+    short_help="Make a folder a site that trusts one vendor.",
+    examples=(
+        "waybill enroll MEDIA --fingerprint WORDS --customer northern-grid --product inkwell "
+        "--environment production --name east --person ops-1=ops-1.pub",
+        "waybill enroll --rotate",
+        "waybill enroll --renew key-lost",
+    ),
 )
-@click.option("--rotate", is_flag=True, help="Of a site: give it another key, which its old one vouches for.")
-@click.option("--renew", metavar="REASON", help="Of a site: give it another key without the old one's word.")
+@click.argument("media", metavar="[MEDIA]", required=False, type=click.Path(path_type=Path, exists=True))
+@click.option("--fingerprint", metavar="WORDS", help="Fingerprint of the vendor's root, from the paper.")
+@click.option("--customer", metavar="NAME", help="Customer name, for example `northern-grid`.")
+@click.option("--product", metavar="NAME", help="Product name, as the vendor writes it.")
+@click.option("--environment", metavar="NAME", help="Environment name, for example `production`.")
+@click.option("--name", metavar="NAME", help="Site name, for example `east`.")
+@click.option("--person", "people", multiple=True, metavar="NAME=FILE",
+              help="Person who may approve, and the file of the public key. Repeatable.")  # fmt: skip
+@click.option("--channel", metavar="NAME", help="Release channel. Default: the channel of MEDIA's release.")
+@click.option("--practice", is_flag=True, help="Trust a practice root, for testing only.")
+@click.option("--minimum-sequence", "minimum", type=click.IntRange(min=1), metavar="N",
+              help="Lowest release sequence to accept, from the paper. Refuses older media.")  # fmt: skip
+@click.option("--report-every", "every", metavar="30d|never", help="Promised interval of reports. Default: 30d.")
+@click.option("--new-root", callback=in_words, metavar="REASON",
+              help="Replace the root of an existing site, by the fingerprint of the new one.")  # fmt: skip
+@click.option("--rotate", is_flag=True, help="Replace the key of an existing site; the old key signs the new one.")
+@click.option("--renew", metavar="REASON", help="Replace the key of an existing site without its old key.")
 @site_option
-def enroll_command(
-    media: Path | None,
-    fingerprint: str | None,
-    customer: str | None,
-    product: str | None,
-    environment: str | None,
-    name: str | None,
-    people: tuple[str, ...],
-    channel: str | None,
-    practice: bool,
-    minimum: int | None,
-    every: str | None,
-    new_root: str | None,
-    rotate: bool,
-    renew: str | None,
-    place: Path | None,
-) -> Result:
+def enroll_command(place: Path | None, **options: Any) -> Result:
     """Make a folder a site: it trusts the one vendor whose root has this fingerprint, and makes its own key.
 
-    The fingerprint comes from the vendor's paper, never from the medium. MEDIA and all four names are needed.
+    The fingerprint comes from the vendor's paper, never from the medium. MEDIA and all four names are required.
 
-    With --rotate or --renew nothing else is: a site that is there gets another key. Support hears of a rotation by the
-    next report. A renewal makes a new enrolment for support to accept; REASON is key-lost, key-stolen, backup-restored
-    or host-replaced.
+    --rotate and --renew give an existing site another key, and take no other option. Support learns of a rotation from
+    the next report. A renewal makes a new enrolment for support to accept; REASON is key-lost, key-stolen,
+    backup-restored or host-replaced.
 
-    With --new-root a site that is there trusts another root of the same vendor, whose quorum was lost: MEDIA holds it,
-    and --fingerprint is on a new paper. Marks, floors and the revocation list stay.
+    --new-root makes an existing site trust another root of the same vendor, whose quorum was lost. MEDIA holds the
+    root, and a new paper its fingerprint. Marks, floors and the revocation list stay.
     """
-    if new_root is not None:
-        alone = not any(
-            (customer, product, environment, name, people, channel, practice, minimum, every, rotate, renew)
-        )
-        return _another_root(place, media, fingerprint, new_root, alone=alone)
-    if rotate or renew:
-        others = (media, fingerprint, customer, product, environment, name, people, channel, practice, minimum, every)
-        return _another_key(place, renew, alone=not any(others) and not (rotate and renew))
-    given = {
-        "MEDIA": media,
-        "--fingerprint": fingerprint,
-        "--customer": customer,
-        "--product": product,
-        "--environment": environment,
-        "--name": name,
+    given = EnrollOptions(**options)
+    if given.new_root is not None:
+        return _replace_root(place, given)
+    if given.rotate:
+        return _rotate_key(place, given)
+    if given.renew is not None:
+        return _renew_key(place, given)
+    return _new_site(place, given)
+
+
+def _new_site(place: Path | None, given: EnrollOptions) -> Result:
+    required = {
+        "MEDIA": given.media,
+        "--fingerprint": given.fingerprint,
+        "--customer": given.customer,
+        "--product": given.product,
+        "--environment": given.environment,
+        "--name": given.name,
     }
-    missing = [option for option, value in given.items() if value is None]
-    if media is None or missing:
+    missing = [option for option, value in required.items() if value is None]
+    if given.media is None or missing:
         raise UsageError(f"missing {', '.join(missing)}", where="enroll", remedy="waybill enroll --help")
-    names = SiteNames(customer or "", product or "", environment or "", name or "")
-    offer = read_offer(media, parse_fingerprint(fingerprint or ""), channel)
+    names = SiteNames(given.customer or "", given.product or "", given.environment or "", given.name or "")
+    offer = read_offer(given.media, parse_fingerprint(given.fingerprint or ""), given.channel)
     target = place or state_folders(os.environ)[0 if os.geteuid() == 0 else -1] / names.site.replace("/", ".")
-    made = enroll(
-        offer,
-        names,
-        read_people(people),
-        target.absolute(),
-        practice=practice,
-        disk=Disk(),
-        host=this_host(),
-        minimum=minimum,
-        every=every or MONTHLY,
+    request = EnrollRequest(
+        offer=offer,
+        names=names,
+        people=read_people(given.people),
+        target=target.absolute(),
+        practice=given.practice,
+        minimum=given.minimum,
+        every=given.every or MONTHLY,
     )
-    return _enrolled(made.path, made.enrolment)
+    site = enroll(request, Disk(), this_host())
+    return _enrolled(site.path, site.enrolment)
 
 
-def _another_root(
-    place: Path | None, media: Path | None, fingerprint: str | None, reason: str, *, alone: bool
-) -> Result:
+def _replace_root(place: Path | None, given: EnrollOptions) -> Result:
+    reason, media, fingerprint = given.new_root or "", given.media, given.fingerprint
+    alone = given.only("new_root", "media", "fingerprint")
     if not alone or media is None or fingerprint is None or not reason.strip():
         raise UsageError(
-            "--new-root takes a reason, MEDIA and --fingerprint, with --site at most",
+            "--new-root needs a reason, MEDIA and --fingerprint, and takes no option but --site",
             where="enroll",
-            remedy='waybill enroll MEDIA --fingerprint WORDS --new-root "why the old root is given up"',
+            remedy='waybill enroll MEDIA --fingerprint WORDS --new-root "reason of the replacement"',
         )
     chain = read_offer(media, parse_fingerprint(fingerprint), None).chain
     with hold_here(place, "enroll") as site:
@@ -127,9 +144,9 @@ def _another_root(
     lines = [
         f"{state.site} trusts root {state.trust.root.version} of {state.trust.vendor} from now on",
         f"  fingerprint  {state.trust.root.digest}",
-        f"  before       root {former.version}, {former.digest}; nothing follows from it any more",
+        f"  before       root {former.version}, {former.digest}; no longer trusted",
         f"  report       {report}",
-        "what was approved before has to be approved again; marks, floor and revocations stay",
+        "approve again what was approved before; marks, floor and revocation list stay",
     ]
     data = {
         "site": state.site,
@@ -140,42 +157,53 @@ def _another_root(
     return Result("\n".join(lines), {**data, "report": str(report)})
 
 
-def _another_key(place: Path | None, reason: str | None, *, alone: bool) -> Result:
-    if not alone:
-        raise UsageError(
-            "--rotate and --renew stand alone, with --site at most",
-            where="enroll",
-            remedy="one of them, and --site where it is not the only one",
-        )
-    known = {str(one): one for one in RENEW_REASONS}
-    if reason is not None and reason not in known:
-        raise UsageError(
-            f"{reason!r} is none of {', '.join(known)}",
-            where="--renew",
-            remedy="the reasons are listed in enroll --help",
-        )
-    with hold_here(place, "enroll", any_key=reason is not None) as site:
+def _rotate_key(place: Path | None, given: EnrollOptions) -> Result:
+    _check_alone(given, "rotate")
+    with hold_here(place, "enroll") as site:
         check_served(site.state)
-        if reason is None:
-            check_idle(site)
-            made = rotate_key(site)
-        else:
-            made = renew_key(site, known[reason])
-        report = write_report_after(site, "key-rotated" if reason is None else "key-renewed")
-        state = site.state
-    lines = [f"{state.site} speaks by key {made.key_epoch} from now on", f"  fingerprint  {key_groups(made.key)}"]
-    if made.enrolment is not None:
+        check_idle(site)
+        key = rotate_key(site)
+        return _key_changed(site.state.site, key, write_report_after(site, "key-rotated"))
+
+
+def _renew_key(place: Path | None, given: EnrollOptions) -> Result:
+    _check_alone(given, "renew")
+    reasons = {str(reason): reason for reason in RENEW_REASONS}
+    if given.renew not in reasons:
+        raise UsageError(
+            f"{given.renew!r} is no reason; the reasons are {', '.join(reasons)}",
+            where="--renew",
+            remedy="waybill enroll --renew key-lost",
+        )
+    with hold_here(place, "enroll", any_key=True) as site:
+        check_served(site.state)
+        key = renew_key(site, reasons[given.renew])
+        return _key_changed(site.state.site, key, write_report_after(site, "key-renewed"))
+
+
+def _check_alone(given: EnrollOptions, option: str) -> None:
+    if not given.only(option):
+        raise UsageError(
+            f"--{option} takes no option but --site",
+            where="enroll",
+            remedy="waybill enroll --rotate, or waybill enroll --renew key-lost",
+        )
+
+
+def _key_changed(site: str, changed: NewKey, report: Path) -> Result:
+    lines = [f"{site} signs with key {changed.key_epoch} from now on", f"  fingerprint  {key_groups(changed.key)}"]
+    if changed.enrolment is not None:
         lines += [
-            f"  enrolment    {made.enrolment}  (carry it to support)",
-            "read the fingerprint to support on another way than the file's; until they accept it, both keys stand",
+            f"  enrolment    {changed.enrolment}  (carry it to support)",
+            "read the fingerprint to support by telephone; until they accept it, both keys are valid",
         ]
-    lines += [f"  report       {report}", "what was approved before has to be approved again"]
+    lines += [f"  report       {report}", "approve again what was approved before"]
     data = {
-        "site": state.site,
-        "key": made.key.keyid,
-        "key_epoch": made.key_epoch,
-        "fingerprint": key_groups(made.key),
-        "enrolment": str(made.enrolment) if made.enrolment else None,
+        "site": site,
+        "key": changed.key.keyid,
+        "key_epoch": changed.key_epoch,
+        "fingerprint": key_groups(changed.key),
+        "enrolment": str(changed.enrolment) if changed.enrolment else None,
         "report": str(report),
     }
     return Result("\n".join(lines), data)
@@ -192,7 +220,7 @@ def _enrolled(path: Path, enrolment: Path) -> Result:
         f"  enrolment    {enrolment}  (carry it to support)",
         f"  fingerprint  {signed.groups}",
         f"               {signed.words}",
-        "read the fingerprint to support on another way than the file's",
+        "read the fingerprint to support by telephone, not by the medium that carries the file",
         f"next: edit {path / 'site.yaml'}, then waybill receive MEDIA",
     ]
     data = {

@@ -30,7 +30,7 @@ key_option = click.option("--key", metavar="URI", help="Your key; else WAYBILL_K
 
 
 def items_argument(*, required: bool) -> "Callable[[_Command], _Command]":
-    return click.argument("items", metavar="ITEM...", nargs=-1, required=required)
+    return click.argument("items", metavar="ITEM..." if required else "[ITEM]...", nargs=-1, required=required)
 
 
 media_option = click.option(

@@ -10,10 +10,10 @@ from content.trust.head import verify_head
 from manifests.authored.handwritten import parse_handwritten
 from manifests.authored.policy_yaml import compile_policy
 from manifests.documents.enrolment import Enrolment, sign_enrolment
-from manifests.documents.policy import KINDS
+from manifests.documents.policy import KINDS, Policy
 from manifests.trust.keys import PublicKey, read_capped, read_public
 from manifests.trust.private_keys import encode_private, generate_key
-from manifests.trust.root import MAX_ROOT, Chain, Mark, Pin, check_vendor_product, parse_root, verify_chain
+from manifests.trust.root import MAX_ROOT, Chain, Mark, Pin, Root, check_vendor_product, parse_root, verify_chain
 from manifests.words.canonical import encode
 from manifests.words.digest import NAME, digest_of
 from manifests.words.errors import RefusedError, UntrustedError, UsageError
@@ -99,66 +99,75 @@ def _root_documents(media: Path) -> tuple[bytes, ...]:
     return tuple(sorted(documents, key=lambda data: parse_root(data, str(media)).root.version))
 
 
-def enroll(
-    offer: VendorOffer,
-    names: SiteNames,
-    people: dict[str, Path],
-    target: Path,
-    *,
-    practice: bool,
-    disk: Disk,
-    host: Host,
-    minimum: int | None = None,
-    every: str = MONTHLY,
-) -> NewSite:
-    """Make the site's folder at ``target``: built beside it and renamed, so it is there whole or not at all.
+@dataclass(frozen=True)
+class EnrollRequest:
+    """What a person asks for.
 
-    Args:
-        every: How often the site promises to report, as in ``7d``; ``never`` is a promise too.
-        minimum: The lowest sequence of the channel that is acceptable, as the vendor's paper says it.
+    Attributes:
+        people: Who may approve, and the file of each one's public key.
+        target: The site's folder.
+        minimum: The lowest sequence of the channel that is acceptable, as the vendor's paper states it.
+        every: How often the site promises to report, such as ``7d``; ``never`` is a promise too.
+    """
+
+    offer: VendorOffer
+    names: SiteNames
+    people: dict[str, Path]
+    target: Path
+    practice: bool = False
+    minimum: int | None = None
+    every: str = MONTHLY
+
+
+def enroll(request: EnrollRequest, disk: Disk, host: Host) -> NewSite:
+    """Make the site's folder: built beside its place and renamed, so it is there whole or not at all.
 
     Raises:
         RefusedError: The folder is in use, the root is a practice root, or does not speak for the product.
     """
-    check_names(names)
-    if every != "never":
-        parse_duration(every, "--report-every")
-    root = offer.chain.newest
-    if root.practice and not practice:
-        raise UntrustedError(
-            "this is a practice root, which vouches for nothing in earnest",
-            where="trust",
-            remedy="ask the vendor for the real root; to practise, enroll with --practice",
-            finding="practice",
-        )
-    if practice and not root.practice:
-        raise RefusedError(
-            "--practice, and this is a real root",
-            where="trust",
-            remedy="leave --practice out",
-            finding="not-practice",
-        )
-    check_vendor_product(root, names.product)
+    target, root = request.target, request.offer.chain.newest
+    check_names(request.names)
+    if request.every != "never":
+        parse_duration(request.every, "--report-every")
+    _check_practice(root, practice=request.practice)
+    check_vendor_product(root, request.names.product)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RefusedError(
             "exists already and is not empty", where=str(target), remedy="name another folder with --site"
         )
-    keys = _people(people, offer.chain)
+    keys = _people(request.people, request.offer.chain)
     staging = target.with_name(f".{target.name}.new")
     disk.make_folder(target.parent)
     disk.remove_tree(staging)
-    made = _build(staging, offer, names, keys, practice=practice, disk=disk, host=host, minimum=minimum, every=every)
+    key = _build(staging, request, keys, disk, host)
     disk.rename(staging, target)
     disk.sync_folder(target.parent)
     return NewSite(
         path=target,
         enrolment=target / "outbox" / "enrolment.json",
-        names=names,
-        key=made,
+        names=request.names,
+        key=key,
         vendor=root.vendor,
-        pin=offer.chain.pin,
-        practice=practice,
+        pin=request.offer.chain.pin,
+        practice=request.practice,
     )
+
+
+def _check_practice(root: Root, *, practice: bool) -> None:
+    if root.practice and not practice:
+        raise UntrustedError(
+            "the root is a practice root: for testing only",
+            where="trust",
+            remedy="ask the vendor for the real root; to practise, add --practice",
+            finding="practice",
+        )
+    if practice and not root.practice:
+        raise RefusedError(
+            "--practice was given, but the root is a real one",
+            where="trust",
+            remedy="leave --practice out",
+            finding="not-practice",
+        )
 
 
 def _people(people: dict[str, Path], chain: Chain) -> dict[str, PublicKey]:
@@ -184,48 +193,38 @@ def _people(people: dict[str, Path], chain: Chain) -> dict[str, PublicKey]:
     return keys
 
 
-def _build(
-    folder: Path,
-    offer: VendorOffer,
-    names: SiteNames,
-    keys: dict[str, PublicKey],
-    *,
-    practice: bool,
-    disk: Disk,
-    host: Host,
-    minimum: int | None,
-    every: str,
-) -> PublicKey:
+# Folders of a site, with their modes; each parent stands before its children.
+FOLDERS = (
+    ("people", 0o755),
+    ("tls", 0o755),
+    ("secrets", 0o700),
+    ("keys", 0o700),
+    ("trust", 0o755),
+    ("heads", 0o755),
+    ("journal", 0o755),
+    ("journal/documents", 0o755),
+    ("store", 0o755),
+    ("store/blobs", 0o755),
+    ("store/blobs/sha256", 0o755),
+    ("generations", 0o755),
+    ("outbox", 0o755),
+    ("backups", 0o700),
+)
+
+
+def _build(folder: Path, request: EnrollRequest, keys: dict[str, PublicKey], disk: Disk, host: Host) -> PublicKey:
+    """Write a whole site into ``folder``, its journal last; the public half of the key that it made."""
+    offer, names = request.offer, request.names
     disk.make_folder(folder)
-    for name, mode in (
-        ("people", 0o755),
-        ("tls", 0o755),
-        ("secrets", 0o700),
-        ("keys", 0o700),
-        ("trust", 0o755),
-        ("heads", 0o755),
-        ("journal", 0o755),
-        ("journal/documents", 0o755),
-        ("store", 0o755),
-        ("store/blobs", 0o755),
-        ("store/blobs/sha256", 0o755),
-        ("generations", 0o755),
-        ("outbox", 0o755),
-        ("backups", 0o700),
-    ):
+    for name, mode in FOLDERS:
         disk.make_folder(folder / name, mode)
-    for name, key in keys.items():
-        disk.write_new(folder / "people" / f"{name}.pub", key.pem.encode())
-    disk.write_new(folder / "site.yaml", _site_yaml(names, offer.channel, every).encode())
-    policy_yaml = _policy_yaml(tuple(keys)).encode()
-    disk.write_new(folder / "policy.yaml", policy_yaml)
-    policy = compile_policy(parse_handwritten(policy_yaml, "policy.yaml"), lambda path: read_public(folder / path))
-    for one in offer.chain.roots:
-        disk.write_new(folder / "trust" / f"{one.root.version}.root.json", one.raw)
+    policy = _write_policy(folder, request, keys, disk)
+    for version in offer.chain.roots:
+        disk.write_new(folder / "trust" / f"{version.root.version}.root.json", version.raw)
     signer = generate_key()
-    # Reports are signed unattended, so this one key has no passphrase; it speaks for the site and for nobody else.
+    # Reports are signed unattended, so the site's key has no passphrase; it signs for the site and for nobody else.
     disk.write_new(folder / "keys" / "site.key", encode_private(signer, None), 0o600)
-    site = read_site_yaml(folder).site
+    settings = read_site_yaml(folder).site
     enrolment = sign_enrolment(
         Enrolment(
             site=names.site,
@@ -233,8 +232,8 @@ def _build(
             key_epoch=1,
             root=offer.chain.pin,
             channel=offer.channel,
-            report_every_seconds=0 if site.report.every == "never" else parse_duration(site.report.every),
-            practice=practice,
+            report_every_seconds=0 if settings.report.every == "never" else parse_duration(settings.report.every),
+            practice=request.practice,
             created_at=host.stamp(),
         ),
         signer,
@@ -242,35 +241,44 @@ def _build(
     disk.write_new(folder / "outbox" / "enrolment.json", enrolment)
     for document in (enrolment, encode(policy)):
         disk.write_new(folder / "journal" / "documents" / digest_of(document)[7:], document)
-    disk.reserve(folder / "reserve", parse_size(site.keep.reserve))
-    journal = Journal.create(folder / "journal", disk, host)
-    journal.append(
-        Enrolled(
-            site=names.site,
-            vendor=offer.chain.newest.vendor,
-            channel=offer.channel,
-            site_key=signer.public,
-            root=offer.chain.pin,
-            practice=practice,
-            verifier=VERIFIER_VERSION,
-            salt=digest_of(secrets.token_bytes(32)),
-            enrolment=digest_of(enrolment),
-            minimum=None if minimum is None else Mark(epoch=offer.chain.newest.epoch, sequence=minimum),
-        )
+    disk.reserve(folder / "reserve", parse_size(settings.keep.reserve))
+    first = Enrolled(
+        site=names.site,
+        vendor=offer.chain.newest.vendor,
+        channel=offer.channel,
+        site_key=signer.public,
+        root=offer.chain.pin,
+        practice=request.practice,
+        verifier=VERIFIER_VERSION,
+        salt=digest_of(secrets.token_bytes(32)),
+        enrolment=digest_of(enrolment),
+        minimum=None if request.minimum is None else Mark(epoch=offer.chain.newest.epoch, sequence=request.minimum),
     )
+    journal = Journal.create(folder / "journal", disk, host)
+    journal.append(first)
     journal.append(PolicyInForce(number=policy.number, digest=digest_of(encode(policy))))
     for root, _, _ in os.walk(folder):
         disk.sync_folder(Path(root))
     return signer.public
 
 
+def _write_policy(folder: Path, request: EnrollRequest, keys: dict[str, PublicKey], disk: Disk) -> Policy:
+    """Write site.yaml, policy.yaml and the public keys; the policy as it is compiled."""
+    for name, key in keys.items():
+        disk.write_new(folder / "people" / f"{name}.pub", key.pem.encode())
+    disk.write_new(folder / "site.yaml", _site_yaml(request.names, request.offer.channel, request.every).encode())
+    policy_yaml = _policy_yaml(tuple(keys)).encode()
+    disk.write_new(folder / "policy.yaml", policy_yaml)
+    return compile_policy(parse_handwritten(policy_yaml, "policy.yaml"), lambda path: read_public(folder / path))
+
+
 def read_people(given: tuple[str, ...]) -> dict[str, Path]:
     """``NAME=FILE`` pairs."""
     people: dict[str, Path] = {}
-    for one in given:
-        name, equals, path = one.partition("=")
+    for text in given:
+        name, equals, path = text.partition("=")
         if not equals or not path:
-            raise UsageError(f"{one!r} is not NAME=FILE", where="--person", remedy="--person ops-1=ops-1.pub")
+            raise UsageError(f"{text!r} is not NAME=FILE", where="--person", remedy="--person ops-1=ops-1.pub")
         if name in people:
             raise UsageError(f"{name} is named twice", where="--person", remedy="name each person once")
         people[name] = Path(path)

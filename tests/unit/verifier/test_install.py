@@ -36,7 +36,7 @@ from tests.place import NAMES, Place, make_place
 from tests.vendor import RELEASE, Vendor
 from verifier.approval.queue import waiting_items
 from verifier.change.driver_steps import observe
-from verifier.intake.enrolment import enroll, read_offer, read_people
+from verifier.intake.enrolment import EnrollRequest, enroll, read_offer, read_people
 from verifier.reporting.history import history_lines
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.folder import find_site, open_site
@@ -337,7 +337,7 @@ def test_a_stranger_and_the_vendor_cannot_approve(place: Place, tmp_path: Path) 
     pub.write_text(RELEASE.public.pem)
     offer = read_offer(bundle(place, FIRST), FIRST.pin().digest, None)
     with pytest.raises(RefusedError, match="is one of the vendor's"):
-        enroll(offer, NAMES, {"v": pub}, tmp_path / "x", practice=False, disk=QuickDisk(), host=place.clock.host())
+        enroll(EnrollRequest(offer, NAMES, {"v": pub}, tmp_path / "x"), QuickDisk(), place.clock.host())
     assert not (tmp_path / "x").exists()
 
 
@@ -579,10 +579,10 @@ def test_a_practice_root_needs_practice(tmp_path: Path) -> None:
     offer = read_offer(bundle(place, vendor), vendor.pin().digest, None)
     pub = tmp_path / "ops-1.pub"
     with pytest.raises(UntrustedError, match="this is a practice root"):
-        enroll(offer, NAMES, {"o": pub}, tmp_path / "x", practice=False, disk=QuickDisk(), host=place.clock.host())
+        enroll(EnrollRequest(offer, NAMES, {"o": pub}, tmp_path / "x"), QuickDisk(), place.clock.host())
     offer = read_offer(bundle(place, FIRST), FIRST.pin().digest, None)
     with pytest.raises(RefusedError, match="this is a real root"):
-        enroll(offer, NAMES, {"o": pub}, tmp_path / "x", practice=True, disk=QuickDisk(), host=place.clock.host())
+        enroll(EnrollRequest(offer, NAMES, {"o": pub}, tmp_path / "x", practice=True), QuickDisk(), place.clock.host())
 
 
 def test_a_driver_that_the_site_lacks_is_named_before_anybody_agrees(place: Place) -> None:
@@ -608,15 +608,7 @@ def test_enrolment(place: Place) -> None:
     assert not list(path.parent.glob(".site*"))
     offer = read_offer(bundle(place, FIRST), FIRST.pin().digest, None)
     with pytest.raises(RefusedError, match="exists already and is not empty"):
-        enroll(
-            offer,
-            NAMES,
-            {"o": path.parent / "ops-1.pub"},
-            path,
-            practice=False,
-            disk=QuickDisk(),
-            host=place.clock.host(),
-        )
+        enroll(EnrollRequest(offer, NAMES, {"o": path.parent / "ops-1.pub"}, path), QuickDisk(), place.clock.host())
     with pytest.raises(UntrustedError):
         read_offer(bundle(place, FIRST), digest_of(b"another root"), None)
 

@@ -28,7 +28,7 @@ from verifier.approval.queue import waiting_items
 from verifier.commands.report import report_command
 from verifier.install.rollback import RollbackRequest, rollback
 from verifier.intake.consignments import peek_consignment_file, receive_consignment
-from verifier.intake.enrolment import enroll, read_offer
+from verifier.intake.enrolment import EnrollRequest, enroll, read_offer
 from verifier.reporting.report_write import write_report
 from verifier.runtime.drivers.driver import load_driver
 from verifier.runtime.probes.probe import ProbeContext, ProbeResult
@@ -83,7 +83,7 @@ def place(tmp_path: Path) -> Place:
         pubs[name].write_text(signer.public.pem)
     place = Place(path=folder / "site", disk=QuickDisk(), people=people)
     offer = read_offer(ONE.write(folder / "offer.tar"), ONE.pin().digest, None)
-    enroll(offer, NAMES, pubs, place.path, practice=False, disk=place.disk, host=place.clock.host())
+    enroll(EnrollRequest(offer, NAMES, pubs, place.path), place.disk, place.clock.host())
     yaml = place.path / "site.yaml"
     text = yaml.read_text().replace("reserve: 16MiB", "reserve: 64KiB")
     text = text.replace("endpoints: {}", f'endpoints: {{api: "tcp://{canary("endpoint")}:1"}}')
