@@ -578,7 +578,7 @@ def test_a_practice_root_needs_practice(tmp_path: Path) -> None:
     place.bring(bundle(place, vendor))
     offer = read_offer(bundle(place, vendor), vendor.pin().digest, None)
     pub = tmp_path / "ops-1.pub"
-    with pytest.raises(UntrustedError, match="this is a practice root"):
+    with pytest.raises(UntrustedError, match="the root is a practice root"):
         enroll(EnrollRequest(offer, NAMES, {"o": pub}, tmp_path / "x"), QuickDisk(), place.clock.host())
     offer = read_offer(bundle(place, FIRST), FIRST.pin().digest, None)
     with pytest.raises(RefusedError, match="this is a real root"):
