@@ -73,7 +73,7 @@ def test_the_script_of_the_page(tmp_path: Path) -> None:
         return done.stdout or done.stderr
 
     assert say("vendor.pub", "release.json") == "verified small 1.0.0\n"
-    assert "about something else" in say("vendor.pub", "changed.json")
+    assert "for another file" in say("vendor.pub", "changed.json")
     assert "signature verification failed" in say("second.pub", "release.json")
 
 
