@@ -13,16 +13,22 @@ from manifests.words.errors import RefusedError
 from manifests.words.fingerprint import as_groups, as_words
 
 
-@verb(short_help="Make a signing key.")
+@verb(
+    short_help="Make a signing key.",
+    examples=("waybill keygen keys/release-1", "waybill keygen build.key --no-passphrase"),
+)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--no-passphrase", is_flag=True, help="Leave it unencrypted, for a machine that signs unattended.")
+@click.option("--no-passphrase", is_flag=True, help="Write it unencrypted, for a machine that signs unattended.")
 @passphrase_option
 def keygen_command(file: Path, no_passphrase: bool, passphrase_fd: int | None) -> Result:
-    """Make a P-256 key: FILE holds the private half, FILE with the ending .pub the public one."""
+    """Make a P-256 signing key.
+
+    FILE gets the private half, FILE with the ending .pub the public one.
+    """
     public = file.with_suffix(".pub")
     for path in (file, public):
         if path.exists():
-            raise RefusedError("exists already", where=str(path), remedy="choose another name", finding="exists")
+            raise RefusedError("exists already", where=str(path), remedy="name another file", finding="exists")
     passphrase = (
         None if no_passphrase else ask_passphrase(f"New passphrase for {file}", descriptor=passphrase_fd, twice=True)
     )

@@ -1,53 +1,55 @@
 """The command ``waybill lint``."""
 
+import json
 from pathlib import Path
 
 import click
 
 from console.options import verb
 from console.result import Result
+from content.commands.lint_checks import LintResult, lint
+from content.commands.lint_schema import shape_schema
 from manifests.words.errors import MalformedError, UsageError
 
 
-@verb(name="lint")
+@verb(
+    name="lint",
+    short_help="Check what people write by hand.",
+    examples=("waybill lint release.yaml trust.yaml", "waybill lint --schema release"),
+)
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--schema", "schema", metavar="KIND", help="Print the JSON Schema of KIND instead of judging files.")
+@click.option("--schema", metavar="KIND", help="Print the JSON Schema of KIND instead of checking files.")
 def lint_command(files: tuple[Path, ...], schema: str | None) -> Result:
-    """Judge FILES written by hand, and every file that they name.
+    """Check handwritten FILES, and every file that they name.
 
     Release, trust, site, policy, contract, rollback and authorisation files are known by their content, and so are the
     JSON files that a release names: configuration schema, advisories, SBOMs, authorisations.
     """
-    from content.commands.lint_checks import lint
-    from content.commands.lint_schema import shape_schema
-
     if (schema is None) == (not files):
-        raise UsageError("name files, or --schema KIND", where="lint")
+        raise UsageError("neither FILES nor --schema, or both", where="lint", remedy="name files, or --schema KIND")
     if schema is not None:
-        import json
+        shape = shape_schema(schema)
+        return Result(json.dumps(shape, indent=2, sort_keys=True), {"schema": shape})
+    return _result([lint(path) for path in files])
 
-        found = shape_schema(schema)
-        return Result(json.dumps(found, indent=2, sort_keys=True), {"schema": found}, exact=True)
-    results = [lint(path) for path in files]
-    problems = [problem for one in results for problem in one.problems]
-    lines = [f"{problem}" + (f" ({problem.remedy})" if problem.remedy else "") for problem in problems]
-    lines += [f"{one.path}: good ({one.kind})" for one in results if not one.problems]
-    data = {
-        "files": [
-            {
-                "path": str(one.path),
-                "kind": one.kind,
-                "problems": [{"where": p.where, "problem": p.problem, "hint": p.remedy} for p in one.problems],
-            }
-            for one in results
-        ]
-    }
+
+def _result(results: list[LintResult]) -> Result:
+    """Problems first, each with its hint; then the good files."""
+    lines = []
+    for result in results:
+        for problem in result.problems:
+            lines += [str(problem), *([f"  hint: {problem.remedy}"] if problem.remedy else [])]
+    lines += [f"{result.path}: good ({result.kind})" for result in results if not result.problems]
+    files = []
+    for result in results:
+        problems = [{"where": p.where, "problem": p.problem, "hint": p.remedy} for p in result.problems]
+        files.append({"path": str(result.path), "kind": result.kind, "problems": problems})
+    count, bad = sum(len(result.problems) for result in results), sum(bool(result.problems) for result in results)
     error = None
-    if problems:
-        bad = sum(bool(one.problems) for one in results)
+    if count:
         error = MalformedError(
-            f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'} in {bad} of {len(results)} "
+            f"{count} {'problem' if count == 1 else 'problems'} in {bad} of {len(results)} "
             f"{'file' if len(results) == 1 else 'files'}",
             finding="lint",
         )
-    return Result("\n".join(lines), data, error)
+    return Result("\n".join(lines), {"files": files}, error)

@@ -4,15 +4,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from content.signing.authorisations import bundle_reader
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
+from manifests.authored.authorisation_yaml import compile_authorisation
 from manifests.authored.contract_yaml import compile_contract
 from manifests.authored.handwritten import Handwritten, read_handwritten
 from manifests.authored.notes import MAX_NOTES, check_notes
+from manifests.authored.policy_yaml import compile_policy
 from manifests.authored.release_yaml import ATTACHED, NONE, ReleaseFile, parse_from
 from manifests.authored.release_yaml_checks import reference_problems, release_problems
 from manifests.authored.rollback_yaml import compile_rollback
 from manifests.authored.site_yaml import SiteFile, site_problems
 from manifests.authored.trust_yaml import TrustFile, trust_problems
+from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, parse_authorisation
+from manifests.foreign.config_schema import MAX_SCHEMA, check_config_schema
+from manifests.foreign.openvex import MAX_OPENVEX, check_openvex
+from manifests.foreign.sbom import MAX_SBOM, check_sbom
 from manifests.trust.image_keys import parse_carried_pem
 from manifests.trust.keys import MAX_KEY_FILE, read_capped, read_public
 from manifests.words.errors import HostError, MalformedError, WaybillError
@@ -20,7 +27,7 @@ from manifests.words.errors import HostError, MalformedError, WaybillError
 
 @dataclass(frozen=True)
 class LintResult:
-    """Attributes: kind: what the file was taken for; problems: in the order of the file, empty when it is good."""
+    """What was found in one file. Attributes: kind: the kind of file, by its content; problems: in its order."""
 
     path: Path
     kind: str
@@ -28,13 +35,13 @@ class LintResult:
 
 
 def lint(path: Path) -> LintResult:
-    """Judge one file. What it is follows from its content, never from its name."""
+    """Check one file. Its kind follows from its content, never from its name."""
     if path.suffix == ".json":
         return _lint_json(path)
     try:
         file = read_handwritten(path, decimals_under="config")
         kind = kind_of(file)
-        if kind != "site":  # only there a decimal is a value
+        if kind != "site":  # a decimal is a value only in its `config`
             file = read_handwritten(path)
     except (MalformedError, HostError) as error:
         return LintResult(path=path, kind="unknown", problems=(error,))
@@ -52,9 +59,9 @@ def kind_of(file: Handwritten) -> str:
         if key in keys:
             return kind
     raise MalformedError(
-        "not a file that Waybill knows",
+        "the file is of no kind that Waybill knows",
         where=file.name,
-        remedy=f"it is known by one of these keys: {', '.join(f'{key} ({kind})' for key, kind in _MARKS)}",
+        remedy=f"begin it with one of these keys: {', '.join(f'{key} ({kind})' for key, kind in _MARKS)}",
     )
 
 
@@ -72,7 +79,7 @@ def _release(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
     yield from release_problems(file, release)
     yield from _named_files(file, release, folder)
     if not all((folder / text).exists() for text in (release.contract, release.rollback)):
-        return  # said already
+        return  # reported by _named_files
     try:
         contract = compile_contract(read_handwritten(folder / release.contract))
         rollback = compile_rollback(read_handwritten(folder / release.rollback))
@@ -83,15 +90,11 @@ def _release(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
 
 
 def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Iterator[WaybillError]:
-    """Everything that ``release.yaml`` names is there; small documents are what they should be."""
-    from manifests.documents.authorisation import MAX_AUTHORISATION, parse_authorisation
-    from manifests.foreign.config_schema import MAX_SCHEMA, check_config_schema
-    from manifests.foreign.openvex import MAX_OPENVEX, check_openvex
-    from manifests.foreign.sbom import MAX_SBOM, check_sbom
+    """Check that every file that ``release.yaml`` names exists, and that small documents are what they should be."""
 
     def present(text: str, path: str) -> Iterator[WaybillError]:
         if not (folder / text).exists():
-            yield MalformedError(f"there is no {text}", where=file.at(path))
+            yield MalformedError(f"there is no {text}", where=file.at(path), remedy="correct the path, or add the file")
 
     def document(text: str, path: str, cap: int, check: Callable[[bytes, str], object]) -> Iterator[WaybillError]:
         if not (folder / text).exists():
@@ -121,11 +124,11 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
         if image.sbom not in (NONE, ATTACHED):
             yield from document(image.sbom, f"$.images[{i}].sbom", MAX_SBOM, check_sbom)
         try:
-            found = parse_from(image.from_)
+            source = parse_from(image.from_)
         except MalformedError:
-            continue  # said already
-        if found.kind != "registry":
-            yield from present(found.place, f"$.images[{i}].from")
+            continue  # reported by release_problems
+        if source.kind != "registry":
+            yield from present(source.place, f"$.images[{i}].from")
     for i, files in enumerate(release.files):
         yield from present(files.from_, f"$.files[{i}].from")
     for i, chart in enumerate(release.charts):
@@ -154,32 +157,12 @@ def _trust(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
             yield error
 
 
-def _contract(file: Handwritten, _: Path) -> Iterator[WaybillError]:
-    compile_contract(file)
-    yield from ()
+def _compiled(_: object) -> Iterator[WaybillError]:
+    """A document that compiles has no problems; one that does not has raised its first."""
+    return iter(())
 
 
-def _rollback(file: Handwritten, _: Path) -> Iterator[WaybillError]:
-    compile_rollback(file)
-    yield from ()
-
-
-def _policy(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
-    from manifests.authored.policy_yaml import compile_policy
-
-    compile_policy(file, lambda text: read_public(folder / text))
-    yield from ()
-
-
-def _authorisation(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
-    from content.signing.authorisations import bundle_reader
-    from manifests.authored.authorisation_yaml import compile_authorisation
-
-    compile_authorisation(file, bundle_reader(folder))
-    yield from ()
-
-
-# Looked for in this order: an authorisation has a key `product` too, and release.yaml a key `contract`.
+# In this order: an authorisation has a key `product` too, and release.yaml a key `contract`.
 _MARKS = (
     ("authorisation", "authorisation"),
     ("product", "release"),
@@ -193,32 +176,28 @@ _CHECKS: dict[str, Callable[[Handwritten, Path], Iterator[WaybillError]]] = {
     "release": _release,
     "trust": _trust,
     "site": _site,
-    "policy": _policy,
-    "contract": _contract,
-    "rollback": _rollback,
-    "authorisation": _authorisation,
+    "policy": lambda file, folder: _compiled(compile_policy(file, lambda name: read_public(folder / name))),
+    "contract": lambda file, _: _compiled(compile_contract(file)),
+    "rollback": lambda file, _: _compiled(compile_rollback(file)),
+    "authorisation": lambda file, folder: _compiled(compile_authorisation(file, bundle_reader(folder))),
 }
 
 
 def _lint_json(path: Path) -> LintResult:
     """A document that release.yaml names: schema, advisory, SBOM or authorisation."""
-    from manifests.documents.authorisation import AUTHORISATION_TYPE, parse_authorisation
-    from manifests.foreign.config_schema import check_config_schema
-    from manifests.foreign.openvex import check_openvex
-    from manifests.foreign.sbom import MAX_SBOM, check_sbom
-
+    check: Callable[[bytes, str], object]
     try:
         data = read_capped(path, MAX_SBOM)
-        if b'"https://openvex.dev/ns' in data[:65536]:
-            kind, check = "advisory", check_openvex
-        elif AUTHORISATION_TYPE.encode() in data:
-            kind, check = "authorisation", parse_authorisation  # type: ignore[assignment]  # as below
-        elif b'"bomFormat"' in data or b'"spdxVersion"' in data:
-            kind, check = "sbom", check_sbom  # type: ignore[assignment]  # all of them are called alike
-        else:
-            kind, check = "config schema", check_config_schema  # type: ignore[assignment]  # as above
     except (MalformedError, HostError) as error:
         return LintResult(path=path, kind="unknown", problems=(error,))
+    if b'"https://openvex.dev/ns' in data[:65536]:
+        kind, check = "advisory", check_openvex
+    elif AUTHORISATION_TYPE.encode() in data:
+        kind, check = "authorisation", parse_authorisation
+    elif b'"bomFormat"' in data or b'"spdxVersion"' in data:
+        kind, check = "sbom", check_sbom
+    else:
+        kind, check = "config schema", check_config_schema
     try:
         check(data, str(path))
     except MalformedError as error:

@@ -1,42 +1,37 @@
 """Make the JSON Schema of a handwritten file."""
 
+import msgspec
+
+from manifests.authored.authorisation_yaml import AuthorisationFile
 from manifests.authored.contract_yaml import ContractFile
+from manifests.authored.policy_yaml import PolicyFile
 from manifests.authored.release_yaml import ReleaseFile
 from manifests.authored.site_yaml import SiteFile
 from manifests.authored.trust_yaml import TrustFile
 from manifests.documents.rollback import RollbackFile
 from manifests.words.errors import UsageError
 
-SHAPES = ("release", "trust", "site", "policy", "contract", "rollback", "authorisation")
+_SHAPES: dict[str, type] = {
+    "release": ReleaseFile,
+    "trust": TrustFile,
+    "site": SiteFile,
+    "policy": PolicyFile,
+    "contract": ContractFile,
+    "rollback": RollbackFile,
+    "authorisation": AuthorisationFile,
+}
+SHAPES = tuple(_SHAPES)
 
 
 def shape_schema(kind: str) -> dict[str, object]:
-    """The JSON Schema of a file that people write.
+    """The JSON Schema of a handwritten file.
 
     Raises:
         UsageError: There is no such kind.
     """
-    import msgspec
-
-    if kind not in SHAPES:
-        raise UsageError(f"there is no kind {kind!r}", where="--schema", remedy=f"one of {', '.join(SHAPES)}")
-    if kind == "policy":
-        from manifests.authored.policy_yaml import PolicyFile
-
-        shape: type = PolicyFile
-    elif kind == "authorisation":
-        from manifests.authored.authorisation_yaml import AuthorisationFile
-
-        shape = AuthorisationFile
-    else:
-        shape = {
-            "release": ReleaseFile,
-            "trust": TrustFile,
-            "site": SiteFile,
-            "contract": ContractFile,
-            "rollback": RollbackFile,
-        }[kind]
-    schema = msgspec.json.schema(shape, schema_hook=_anything)
+    if kind not in _SHAPES:
+        raise UsageError(f"there is no kind {kind!r}", where="--schema", remedy=f"name one of {', '.join(SHAPES)}")
+    schema = msgspec.json.schema(_SHAPES[kind], schema_hook=_anything)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_for_ecma(schema)}
 
 

@@ -13,7 +13,7 @@ from manifests.words.errors import UntrustedError, WaybillError
 
 
 def signer_problems(release: Release, root: Root) -> Iterator[WaybillError]:
-    """Why signers of this release cannot be judged here; the head alone says so, before any bulk is read."""
+    """Why signers of this release cannot be judged here. Only the head is needed, no image."""
     for name in sorted({image.signed_by for image in release.images} - {NONE}):
         signer = release.signers[name]
         try:
@@ -28,7 +28,7 @@ def signer_problems(release: Release, root: Root) -> Iterator[WaybillError]:
 
 
 def find_judge(release: Release, root: Root, read: ReadBlob) -> FindJudge:
-    """From a signer's name and record to its judge; ``read`` gives the release's ``trusted_root.json``."""
+    """The function that gives the judge of a signer; ``read`` gives the release's ``trusted_root.json``."""
 
     def find(name: str, signer: ImageSigner) -> ImageJudge:
         if signer.key is not None:
@@ -41,10 +41,10 @@ def find_judge(release: Release, root: Root, read: ReadBlob) -> FindJudge:
 
 
 def check_pinned(release: Release, root: Root) -> str:
-    """The digest of the release's ``trusted_root.json``, which the newest root must pin: a release cannot choose it.
+    """The digest of the release's ``trusted_root.json``, which the newest root must pin: the release may not choose it.
 
     Raises:
-        UntrustedError: It does not.
+        UntrustedError: The newest root does not pin it.
     """
     assert release.sigstore is not None  # check_release
     digest = release.sigstore.digest

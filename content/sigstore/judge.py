@@ -1,4 +1,4 @@
-"""The interface of whoever judges signatures of images: what a judge gets, and what it answers."""
+"""The interface of the judges of image signatures: what a judge gets, and what it answers."""
 
 import json
 from collections.abc import Callable
@@ -18,10 +18,10 @@ FindJudge = Callable[[str, ImageSigner], "ImageJudge"]
 
 @dataclass(frozen=True)
 class SigstoreBundle:
-    """A Sigstore bundle that was parsed strictly, and not believed.
+    """A Sigstore bundle, parsed strictly and not verified.
 
     Attributes:
-        raw: The bytes as they lie in the image; whoever verifies verifies these.
+        raw: The bytes in the image; a judge verifies these.
         hint: Key id that it claims, or empty.
         certificate: DER of the certificate that it brings instead, or empty; before 0.3 there may be a chain of them.
         payload_type: Of the DSSE envelope; empty for a signature over the manifest itself.
@@ -49,7 +49,7 @@ class SigstoreBundle:
 
 
 class ImageJudge(Protocol):
-    """Whoever can say whether something was signed by one signer. A method that returns has verified."""
+    """Judges the signatures of one signer. A method that returns has verified; else it raises NotBySignerError."""
 
     @property
     def name(self) -> str:
@@ -57,15 +57,15 @@ class ImageJudge(Protocol):
         ...
 
     def simple(self, layer: Descriptor, payload: bytes) -> None:
-        """A simple-signing payload with what its layer's annotations bring. Raises NotBySigner."""
+        """A simple-signing payload with what its layer's annotations bring."""
         ...
 
     def envelope(self, message: bytes, signature: bytes) -> None:
-        """One signature of a DSSE envelope over ``message``, its pre-authentication encoding. Raises NotBySigner."""
+        """One signature of a DSSE envelope over ``message``, its pre-authentication encoding."""
         ...
 
     def bundle(self, opened: SigstoreBundle, message: bytes) -> None:
-        """A Sigstore bundle over ``message``: the encoding of its envelope, or the manifest. Raises NotBySigner."""
+        """A Sigstore bundle over ``message``: the encoding of its envelope, or the manifest."""
         ...
 
 
@@ -73,7 +73,7 @@ class NotBySignerError(Exception):
     """Not a signature by this signer.
 
     Attributes:
-        opinion: ``wrong`` when it claims to be theirs, ``unknown`` when it is somebody else's.
+        opinion: ``wrong`` when it claims to be by this signer, ``unknown`` when it is by another.
     """
 
     def __init__(self, opinion: Literal["wrong", "unknown"], text: str) -> None:
@@ -83,7 +83,7 @@ class NotBySignerError(Exception):
 
 
 def plain_text(value: object) -> str:
-    """Somebody else's text in a finding: short, one line, nothing that a terminal would act on."""
+    """Text of others in a finding: at most 160 characters, one line, no control characters."""
     if not isinstance(value, str) or not value:
         return "?"
     text = value if value.isascii() and value.isprintable() else json.dumps(value)

@@ -17,10 +17,10 @@ from manifests.words.errors import MalformedError, NewerError, UntrustedError
 
 @dataclass(frozen=True)
 class KeyJudge:
-    """Judges by one pinned key. Key ids in signatures are only good for telling a stranger's from a broken one.
+    """Judges by one pinned key. A key id in a signature only tells a signature of another key from a broken one.
 
     Attributes:
-        logs: The transparency logs that a pinned trusted root names; without one their entries are not looked at.
+        logs: The transparency logs that a pinned trusted root names; None leaves their entries unread.
     """
 
     signer: str
@@ -38,7 +38,7 @@ class KeyJudge:
             raise NotBySignerError("wrong", "its signature is not base64") from None
         if not signature:
             raise NotBySignerError("wrong", "its signature is empty")
-        by = "made without a key (by a certificate)" if layer.annotation(CERTIFICATE) else "by none of this key"
+        by = "made with a certificate, not a key" if layer.annotation(CERTIFICATE) else "not by this key"
         self._verify(signature, payload, "unknown", by)
         promise = layer.annotation(REKOR)
         if self.logs is not None and promise:
@@ -46,7 +46,7 @@ class KeyJudge:
             self._logged(lambda logs: verify_promise(promise, logs, about, "image"))
 
     def envelope(self, message: bytes, signature: bytes) -> None:
-        self._verify(signature, message, "unknown", "by none of this key")
+        self._verify(signature, message, "unknown", "not by this key")
 
     def bundle(self, opened: SigstoreBundle, message: bytes) -> None:
         ours = opened.hint == self.key.record.keyid
@@ -62,7 +62,7 @@ class KeyJudge:
         try:
             check(self.logs)
         except (MalformedError, UntrustedError) as error:
-            raise NotBySignerError("wrong", f"and logged wrongly: {error.problem}") from None
+            raise NotBySignerError("wrong", f"with a wrong log entry: {error.problem}") from None
 
     def _verify(self, signature: bytes, message: bytes, else_: Literal["wrong", "unknown"], text: str) -> None:
         try:

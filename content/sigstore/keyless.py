@@ -1,7 +1,7 @@
 """Judge signatures by identities (Fulcio certificates) offline, with sigstore-python and a pinned trusted root.
 
 The only module that names sigstore, and only inside its functions: the library is an extra that the kit does not hold,
-and whoever verifies keys alone never loads it. Time comes from the log entry or its stamps, never from this host.
+and verifying keys never loads it. The time comes from the log entry or its timestamps, never from this host.
 """
 
 import os
@@ -29,10 +29,10 @@ T = TypeVar("T")
 
 
 def check_trusted_root(data: bytes, what: str) -> None:
-    """Raise MalformedError unless this may be a ``trusted_root.json``: one meaning, and named as one."""
-    found = read_json(data, max_bytes=MAX_TRUSTED_ROOT, where=what).get("mediaType")
-    if not isinstance(found, str) or not found.startswith(TRUSTED_ROOT):
-        raise MalformedError(f"media type is {plain_text(found)}, expected {TRUSTED_ROOT}+json;...", where=what)
+    """Raise MalformedError unless this is JSON without duplicate keys, with the media type of a trusted root."""
+    media_type = read_json(data, max_bytes=MAX_TRUSTED_ROOT, where=what).get("mediaType")
+    if not isinstance(media_type, str) or not media_type.startswith(TRUSTED_ROOT):
+        raise MalformedError(f"media type is {plain_text(media_type)}, expected {TRUSTED_ROOT}+json;...", where=what)
 
 
 def check_available(identity: str) -> None:
@@ -51,7 +51,7 @@ class IdentityJudge:
     """Judges by an identity and its issuer, both compared exactly.
 
     Attributes:
-        trusted_root: Digest of the ``trusted_root.json`` that says who may vouch for identities.
+        trusted_root: Digest of the ``trusted_root.json`` that names the authorities for identities.
     """
 
     signer: str
@@ -63,11 +63,11 @@ class IdentityJudge:
 
     @property
     def name(self) -> str:
-        who = f"{plain_text(self.identity)} by {plain_text(self.issuer)}"
-        return f"{self.signer}, {who}, trusted root {self.trusted_root[7:19]}"
+        identity = f"{plain_text(self.identity)} by {plain_text(self.issuer)}"
+        return f"{self.signer}, {identity}, trusted root {self.trusted_root[7:19]}"
 
     def simple(self, layer: Descriptor, payload: bytes) -> None:
-        """The older form brings a promise of the log and no proof, which the library rightly does not take."""
+        """The older form has a promise of the log and no proof, which the library does not accept."""
         by = "by a certificate without a proof of the log" if layer.annotation(CERTIFICATE) else "by a key"
         raise NotBySignerError("unknown", by)
 
@@ -79,15 +79,15 @@ class IdentityJudge:
             raise NotBySignerError("unknown", f"by key {opened.hint[:12] or '?'}")
         bundle = self._parse(opened)  # F-11.5
         if opened.is_envelope:
-            said = _guard(lambda: self._verifier.verify_dsse(bundle, self._policy))
-            # The library checked what it parsed itself: it must be what was parsed here.
-            if said != (opened.payload_type, opened.payload):
-                raise NotBySignerError("wrong", "in a way that two readers understand differently")
+            verified = _guard(lambda: self._verifier.verify_dsse(bundle, self._policy))
+            # The library checked what it parsed itself; that must equal what was parsed here.
+            if verified != (opened.payload_type, opened.payload):
+                raise NotBySignerError("wrong", "and read differently by two parsers")
         else:
             _guard(lambda: self._verify_digest(bundle, sha256(message).digest()))
 
     def digest(self, opened: SigstoreBundle, digest: bytes) -> None:
-        """A Sigstore bundle over bytes with this SHA-256. Raises NotBySigner."""
+        """A Sigstore bundle over bytes with this SHA-256. Raises NotBySignerError."""
         bundle = self._parse(opened)
         _guard(lambda: self._verify_digest(bundle, digest))
 
@@ -98,7 +98,7 @@ class IdentityJudge:
         self._verifier.verify_artifact(Hashed(algorithm=HashAlgorithm.SHA2_256, digest=digest), bundle, self._policy)
 
     def _parse(self, opened: SigstoreBundle) -> "Bundle":
-        """The bundle, if its certificate names the signer at all; what it names is not believed yet."""
+        """The bundle, if its certificate names the signer; the certificate is not verified yet."""
         from sigstore.models import Bundle
 
         bundle = _guard(lambda: Bundle.from_json(opened.raw))
@@ -148,8 +148,8 @@ def _in_memory(data: bytes, read: Callable[[str], T]) -> T:
 
 
 def _guard(call: Callable[[], T]) -> T:
-    """Whatever the library raises over bytes of strangers is one verdict: not verified."""
+    """Turn any error of the library over untrusted bytes into one verdict: not verified."""
     try:
         return call()
     except Exception as error:  # noqa: BLE001 - besides its own errors pydantic's, ASN.1's, AttributeError (seen)
-        raise NotBySignerError("wrong", f"and not verified: {plain_text(str(error))}") from None
+        raise NotBySignerError("wrong", f"but not verified: {plain_text(str(error))}") from None

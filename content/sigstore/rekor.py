@@ -1,7 +1,7 @@
 """Judge entries of a transparency log beside a signature by a key.
 
-A pinned key needs no log. But an entry that is there is part of what was handed over: when a trusted root says whose it
-must be, one that does not hold makes the signature wrong. Sources: RFC 9162, section 2.1.3 (proof of inclusion),
+A pinned key needs no log. But when a trusted root names the logs, a wrong entry beside the signature makes the
+signature wrong. Sources: RFC 9162, section 2.1.3 (proof of inclusion),
 c2sp.org signed notes (checkpoints), Rekor's entry types hashedrekord 0.0.1 and 0.0.2 and dsse 0.0.1.
 """
 
@@ -31,10 +31,10 @@ Logs = Mapping[bytes, LogKey]  # by log id
 
 @dataclass(frozen=True)
 class ExpectedEntry:
-    """What an entry must be about.
+    """The signature that a log entry must record.
 
     Attributes:
-        digest: SHA-256 of the bytes that were signed; of an envelope those are its pre-authentication encoding.
+        digest: SHA-256 of the signed bytes; of an envelope that is its pre-authentication encoding.
         payload: Of an envelope; empty otherwise.
         spki: DER of the key that signed.
     """
@@ -49,65 +49,65 @@ def read_logs(trusted_root: bytes, what: str) -> Logs:
     """The logs that a ``trusted_root.json`` names; those with keys of other kinds are left out.
 
     Raises:
-        MalformedError: Not one.
+        MalformedError: It is not a ``trusted_root.json``.
     """
-    found: dict[bytes, LogKey] = {}
+    logs: dict[bytes, LogKey] = {}
     listed = read_json(trusted_root, max_bytes=MAX_TRUSTED_ROOT, where=what).get("tlogs")
-    for one in listed if isinstance(listed, list) else ():
-        fields = {"": one}
-        raw = decode_base64(_text(_object(_object(fields, ""), "publicKey"), "rawBytes"), what)
-        log_id = decode_base64(_text(_object(_object(fields, ""), "logId"), "keyId"), what)
+    for entry in listed if isinstance(listed, list) else ():
+        log = _as_object(entry)
+        raw = decode_base64(_text(_object(log, "publicKey"), "rawBytes"), what)
+        log_id = decode_base64(_text(_object(log, "logId"), "keyId"), what)
         try:
             key = serialization.load_der_public_key(raw)
         except (ValueError, UnsupportedAlgorithm):
-            raise MalformedError("the key of a log is no key", where=what) from None
+            raise MalformedError("the key of a log cannot be read", where=what) from None
         if isinstance(key, LogKey):
-            found[log_id] = key
-    return found
+            logs[log_id] = key
+    return logs
 
 
 def verify_entries(entries: object, logs: Logs, about: ExpectedEntry, what: str) -> None:
-    """Every entry of a bundle, none of which has to be there.
+    """Verify every log entry of a bundle; none is required.
 
     Raises:
-        MalformedError, UntrustedError: One of them does not hold.
+        MalformedError, UntrustedError: One of them is wrong.
     """
     if not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
         raise MalformedError(f"not a list of at most {MAX_ENTRIES} log entries", where=what)
-    for one in entries:
-        _verify_entry(_object({"": one}, ""), logs, about, what)
+    for entry in entries:
+        _verify_entry(_as_object(entry), logs, about, what)
 
 
 def verify_promise(annotation: str, logs: Logs, about: ExpectedEntry, what: str) -> None:
-    """The signed promise of the log (SET) that cosign's older form keeps in an annotation.
+    """Verify the signed promise of the log (SET) that cosign's older form keeps in an annotation.
 
     Raises:
-        MalformedError, UntrustedError: It does not hold.
+        MalformedError, UntrustedError: It is wrong.
     """
     fields = read_json(annotation.encode(), max_bytes=MAX_TRUSTED_ROOT, where=what)
-    said = _object(fields, "Payload")
+    payload = _object(fields, "Payload")
     try:
-        log_id = bytes.fromhex(_text(said, "logID"))
+        log_id = bytes.fromhex(_text(payload, "logID"))
     except ValueError:
-        raise MalformedError("the id of a log is not hex", where=what) from None
-    body = decode_base64(_text(said, "body"), what)
+        raise MalformedError("the log id is not hex", where=what) from None
+    body = decode_base64(_text(payload, "body"), what)
     key = _log(logs, log_id, what)
     promise = decode_base64(_text(fields, "SignedEntryTimestamp"), what)
-    _promise(key, promise, body, _number(said, "integratedTime"), log_id, _number(said, "logIndex"), what)
+    _check_promise(key, promise, _promised(body, log_id, payload), what)
     _about(body, about, what)
 
 
 def _verify_entry(entry: Mapping[str, object], logs: Logs, about: ExpectedEntry, what: str) -> None:
-    """1 a log that is named; 2 its promise, when it is there; 3 its proof, when it is there; 4 what was logged."""
+    """1 the log is known; 2 its promise, if there is one; 3 its proof, if there is one; 4 what was logged."""
     log_id = decode_base64(_text(_object(entry, "logId"), "keyId"), what)
     key = _log(logs, log_id, what)  # 1
     body = decode_base64(_text(entry, "canonicalizedBody"), what)
     promise, proof = _object(entry, "inclusionPromise"), _object(entry, "inclusionProof")
     if not promise and not proof:
-        raise UntrustedError("a log entry without promise or proof", where=what, finding="log-entry-wrong")
+        raise UntrustedError("the log entry has neither promise nor proof", where=what, finding="log-entry-wrong")
     if promise:  # 2
         signed = decode_base64(_text(promise, "signedEntryTimestamp"), what)
-        _promise(key, signed, body, _number(entry, "integratedTime"), log_id, _number(entry, "logIndex"), what)
+        _check_promise(key, signed, _promised(body, log_id, entry), what)
     if proof:  # 3
         _proof(key, proof, body, what)
     _about(body, about, what)  # 4
@@ -116,16 +116,22 @@ def _verify_entry(entry: Mapping[str, object], logs: Logs, about: ExpectedEntry,
 def _log(logs: Logs, log_id: bytes, what: str) -> LogKey:
     if log_id not in logs:
         raise UntrustedError(
-            f"an entry of log {log_id.hex()[:12]}, which the trusted root does not name",
+            f"the entry is of log {log_id.hex()[:12]}, which the trusted root does not name",
             where=what,
             finding="log-unknown",
         )
     return logs[log_id]
 
 
-def _promise(key: LogKey, signed: bytes, body: bytes, at: int, log_id: bytes, index: int, what: str) -> None:
-    promised = {"body": encode_base64(body), "integratedTime": at, "logID": log_id.hex(), "logIndex": index}
-    _signed_by(key, signed, json.dumps(promised, sort_keys=True, separators=(",", ":")).encode(), "promise", what)
+def _promised(body: bytes, log_id: bytes, fields: Mapping[str, object]) -> bytes:
+    """The bytes that the log signs as its promise; time and index are those of ``fields``."""
+    numbers = {name: _number(fields, name) for name in ("integratedTime", "logIndex")}
+    promised = {"body": encode_base64(body), "logID": log_id.hex(), **numbers}
+    return json.dumps(promised, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _check_promise(key: LogKey, signature: bytes, promised: bytes, what: str) -> None:
+    _signed_by(key, signature, promised, "promise", what)
 
 
 def _proof(key: LogKey, proof: Mapping[str, object], body: bytes, what: str) -> None:
@@ -133,7 +139,7 @@ def _proof(key: LogKey, proof: Mapping[str, object], body: bytes, what: str) -> 
     path = proof.get("hashes", [])
     if not isinstance(path, list) or len(path) > MAX_PATH:
         raise MalformedError(f"not a path of at most {MAX_PATH} hashes", where=what)
-    steps = [decode_base64(one, what) if isinstance(one, str) else b"" for one in path]
+    steps = [decode_base64(step, what) if isinstance(step, str) else b"" for step in path]
     root = _root(hashlib.sha256(b"\0" + body).digest(), index, size, steps, what)
     if root != decode_base64(_text(proof, "rootHash"), what):
         raise _wrong("the proof leads to another root", what)
@@ -158,57 +164,57 @@ def _root(leaf: bytes, index: int, size: int, path: list[bytes], what: str) -> b
     """RFC 9162, section 2.1.3.2: from the leaf up."""
     if index >= size:
         raise _wrong("the entry is beyond the tree", what)
-    found, fn, sn = leaf, index, size - 1
+    node, fn, sn = leaf, index, size - 1
     for step in path:
         if sn == 0:
             raise _wrong("the proof is too long", what)
         if fn & 1 or fn == sn:
-            found = hashlib.sha256(b"\1" + step + found).digest()
+            node = hashlib.sha256(b"\1" + step + node).digest()
             while fn and not fn & 1:
                 fn, sn = fn >> 1, sn >> 1
         else:
-            found = hashlib.sha256(b"\1" + found + step).digest()
+            node = hashlib.sha256(b"\1" + node + step).digest()
         fn, sn = fn >> 1, sn >> 1
     if sn:
         raise _wrong("the proof is too short", what)
-    return found
+    return node
 
 
 def _about(body: bytes, about: ExpectedEntry, what: str) -> None:
-    """What was logged is this signature by this key over this message (the lesson of CVE-2022-36056)."""
+    """Check that the entry records this signature by this key over this message (CVE-2022-36056)."""
     fields = read_json(body, max_bytes=MAX_TRUSTED_ROOT, where=what)
     spec = _object(fields, "spec")
     signature = encode_base64(about.signature)
     kind = (fields.get("kind"), fields.get("apiVersion"))
     if kind == ("hashedrekord", "0.0.1"):
         hashed, logged = _object(_object(spec, "data"), "hash"), _object(spec, "signature")
-        found = (hashed.get("algorithm"), hashed.get("value"), logged.get("content"))
+        logged_values = (hashed.get("algorithm"), hashed.get("value"), logged.get("content"))
         wanted = ("sha256", about.digest.hex(), signature)
         spki = _pem_spki(_text(_object(logged, "publicKey"), "content"), what)
     elif kind == ("dsse", "0.0.1"):
         hashed = _object(spec, "payloadHash")
         signatures = spec.get("signatures")
-        one = _object({"": signatures[0]}, "") if isinstance(signatures, list) and len(signatures) == 1 else {}
-        found = (hashed.get("algorithm"), hashed.get("value"), one.get("signature"))
+        only = _as_object(signatures[0]) if isinstance(signatures, list) and len(signatures) == 1 else {}
+        logged_values = (hashed.get("algorithm"), hashed.get("value"), only.get("signature"))
         wanted = ("sha256", hashlib.sha256(about.payload).hexdigest(), signature)
-        spki = _pem_spki(_text(one, "verifier"), what)
+        spki = _pem_spki(_text(only, "verifier"), what)
     elif kind == ("hashedrekord", "0.0.2"):
         record = _object(spec, "hashedRekordV002")
         data, logged = _object(record, "data"), _object(record, "signature")
-        found = (data.get("algorithm"), data.get("digest"), logged.get("content"))
+        logged_values = (data.get("algorithm"), data.get("digest"), logged.get("content"))
         wanted = ("SHA2_256", encode_base64(about.digest), signature)
         spki = decode_base64(_text(_object(_object(logged, "verifier"), "publicKey"), "rawBytes"), what)
     else:
-        raise UntrustedError(f"a log entry of kind {kind[0]} {kind[1]}, not known here", where=what)
-    if found != wanted or spki != about.spki:
-        raise _wrong("what was logged is another signature", what)
+        raise UntrustedError(f"the log entry is of an unknown kind {kind[0]} {kind[1]}", where=what)
+    if logged_values != wanted or spki != about.spki:
+        raise _wrong("it records another signature", what)
 
 
 def _pem_spki(text: str, what: str) -> bytes:
     try:
         key = serialization.load_pem_public_key(decode_base64(text, what))
     except (ValueError, UnsupportedAlgorithm):
-        raise MalformedError("what was logged names no key", where=what) from None
+        raise MalformedError("the log entry names no key", where=what) from None
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -227,7 +233,10 @@ def _wrong(problem: str, what: str) -> UntrustedError:
 
 
 def _object(fields: Mapping[str, object], key: str) -> dict[str, object]:
-    value = fields.get(key)
+    return _as_object(fields.get(key))
+
+
+def _as_object(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 

@@ -1,9 +1,9 @@
 """Judge signatures and attestations of carried images offline, by the signer that the signed release names.
 
-Two forms lie in a bundle, and both are read (cosign's SIGNATURE_SPEC and BUNDLE_SPEC): the tag ``sha256-<hex>.sig``
-with simple-signing payloads, and OCI 1.1 referrers that hold Sigstore bundles. One good signature by the named signer
-over the digest that installs is required; whatever else hangs there was put there by whoever could write to a
-registry, so it is said and decides nothing. A signature over an index covers what the index names.
+Two forms are read (cosign's SIGNATURE_SPEC and BUNDLE_SPEC): the tag ``sha256-<hex>.sig`` with simple-signing payloads,
+and OCI 1.1 referrers that hold Sigstore bundles. One good signature by the named signer over the digest that installs
+is required. Anybody who can write to a registry can add more, so other signatures are reported and decide nothing. A
+signature over an index covers what the index names.
 """
 
 from collections.abc import Iterator, Mapping
@@ -66,7 +66,7 @@ class _JudgedCandidate:
     candidate: _Candidate
     opinion: Opinion
     text: str
-    attests: str = ""
+    attests: str | None = None
 
 
 def looks_signed(data: bytes) -> bool:
@@ -74,15 +74,15 @@ def looks_signed(data: bytes) -> bool:
     return any(mark in data for mark in _MARKS)
 
 
-def judge_images(release: Release, graph: Graph, read: ReadBlob, judge_of: FindJudge) -> tuple[ImageFinding, ...]:
+def judge_images(release: Release, graph: Graph, read: ReadBlob, find_judge: FindJudge) -> tuple[ImageFinding, ...]:
     """Judge every image that names a signer, in the order of the release.
 
     Args:
         read: Hashed bytes of a member by digest.
-        judge_of: From the name and record of a signer to whoever judges it; asked once per signer.
+        find_judge: From the name and record of a signer to its judge; called once per signer.
 
     Raises:
-        WaybillError: As ``judge_of``.
+        WaybillError: As ``find_judge``.
     """
     hanging = _hanging(graph)
     judges: dict[str, ImageJudge] = {}
@@ -91,24 +91,24 @@ def judge_images(release: Release, graph: Graph, read: ReadBlob, judge_of: FindJ
         if image.signed_by == NONE:
             continue
         if image.signed_by not in judges:
-            judges[image.signed_by] = judge_of(image.signed_by, release.signers[image.signed_by])
+            judges[image.signed_by] = find_judge(image.signed_by, release.signers[image.signed_by])
         findings += _judge(image, graph, hanging, read, judges[image.signed_by])
     return tuple(findings)
 
 
 def _hanging(graph: Graph) -> Mapping[str, tuple[Node, ...]]:
     """Referrers by the digest of their subject, and cosign's tags by their name, ``<to>:sha256-<hex>.sig``."""
-    found: dict[str, dict[str, Node]] = {}
+    hanging: dict[str, dict[str, Node]] = {}
     for entry in graph.top:
         node = graph.nodes.get(entry.digest)
         if node is None:
             continue
         if node.document.subject is not None:
-            found.setdefault(node.document.subject.digest, {})[entry.digest] = node
+            hanging.setdefault(node.document.subject.digest, {})[entry.digest] = node
         name = entry.annotation(REF_NAME)
         if name.endswith((".sig", ".att")):
-            found.setdefault(name, {})[entry.digest] = node
-    return {key: tuple(nodes.values()) for key, nodes in found.items()}
+            hanging.setdefault(name, {})[entry.digest] = node
+    return {key: tuple(nodes.values()) for key, nodes in hanging.items()}
 
 
 def _candidates(image: Image, subject: str, hanging: Mapping[str, tuple[Node, ...]]) -> Iterator[_Candidate]:
@@ -126,15 +126,15 @@ def _candidates(image: Image, subject: str, hanging: Mapping[str, tuple[Node, ..
 
 def _below(graph: Graph, digest: str) -> tuple[str, ...]:
     """The manifests and indexes below an index that are in the bundle, each once."""
-    found: dict[str, None] = {}
+    below: dict[str, None] = {}
     queue = [digest]
     while queue:
         document = graph.nodes[queue.pop(0)].document
         for child in document.children if isinstance(document, ImageIndex) else ():
-            if child.digest in graph.nodes and child.digest not in found:
-                found[child.digest] = None
+            if child.digest in graph.nodes and child.digest not in below:
+                below[child.digest] = None
                 queue.append(child.digest)
-    return tuple(found)
+    return tuple(below)
 
 
 def _judge(
@@ -143,13 +143,13 @@ def _judge(
     """The findings of one image: the signature first, then attestations, then what was of no use."""
     below = _below(graph, image.manifest.digest)
     candidates = list(_candidates(image, image.manifest.digest, hanging))
-    # On a platform only attestations are looked at: what is signed is the index.
-    platforms = [one for digest in below for one in _candidates(image, digest, hanging)]
-    looked = [_look(one, read, judge) for one in candidates[:MAX_CANDIDATES]]
-    attested = [one for one in (_look(one, read, judge) for one in platforms[:MAX_CANDIDATES]) if one.attests]
-    signatures = [one for one in looked if not one.attests]
-    # F-11.1
-    good = next((one for one in signatures if one.opinion == "good"), None)
+    # Of a platform only attestations count: the index is what is signed.
+    platforms = [candidate for digest in below for candidate in _candidates(image, digest, hanging)]
+    judged = [_look(candidate, read, judge) for candidate in candidates[:MAX_CANDIDATES]]
+    attested = [item for item in (_look(entry, read, judge) for entry in platforms[:MAX_CANDIDATES]) if item.attests]
+    signatures = [item for item in judged if not item.attests]
+    # F-190
+    good = next((item for item in signatures if item.opinion == "good"), None)
     if good is None:
         yield _refuse(image, signatures, judge)
     else:
@@ -157,36 +157,35 @@ def _judge(
         yield ImageFinding(
             "image-signature", "ok", f"{image.name}: signed by {judge.name} ({good.candidate.form}){covered}"
         )
-    said: dict[str, ImageFinding] = {}
-    for one in (*looked, *attested):
-        if one.attests and one.opinion == "good":
-            text = f"{image.name}: {one.text}, by {judge.name}"
-            said.setdefault(text, ImageFinding("image-attestation", "ok", text))
-        elif one.attests:
-            text = f"{image.name}: attestation {one.attests} {one.text}; it says nothing"
-            said.setdefault(text, ImageFinding("image-attestation-unverified", "warning", text))
-        elif one.opinion != "good":
-            text = f"{image.name}: {one.candidate.form} {one.candidate.layer.digest[:19]} {one.text}; it does not count"
-            said.setdefault(text, ImageFinding("image-signature-extra", "warning", text))
-    found = sorted(said.values(), key=lambda one: one.level != "ok")
-    yield from found[:MAX_FINDINGS]
-    left = len(found[MAX_FINDINGS:]) + len(candidates[MAX_CANDIDATES:]) + len(platforms[MAX_CANDIDATES:])
+    findings: dict[str, ImageFinding] = {}  # by text: the same referrer may be listed twice
+    for item in (*judged, *attested):
+        if item.attests and item.opinion == "good":
+            text = f"{image.name}: {item.text}, by {judge.name}"
+            findings.setdefault(text, ImageFinding("image-attestation", "ok", text))
+        elif item.attests:
+            text = f"{image.name}: attestation {item.attests} {item.text}; it is not counted"
+            findings.setdefault(text, ImageFinding("image-attestation-unverified", "warning", text))
+        elif item.opinion != "good":
+            layer = item.candidate.layer.digest[:19]
+            text = f"{image.name}: {item.candidate.form} {layer} {item.text}; it is not counted"
+            findings.setdefault(text, ImageFinding("image-signature-extra", "warning", text))
+    ordered = sorted(findings.values(), key=lambda finding: finding.level != "ok")
+    yield from ordered[:MAX_FINDINGS]
+    left = len(ordered[MAX_FINDINGS:]) + len(candidates[MAX_CANDIDATES:]) + len(platforms[MAX_CANDIDATES:])
     if left:
-        yield ImageFinding(
-            "image-signature-extra", "warning", f"{image.name}: {left} more things like these, not listed"
-        )
+        yield ImageFinding("image-signature-extra", "warning", f"{image.name}: {left} more of these are not listed")
 
 
 def _refuse(image: Image, signatures: list[_JudgedCandidate], judge: ImageJudge) -> ImageFinding:
     """Missing, somebody else's, or wrong: three ids, because three different people have to act (F-11.7)."""
-    wrong = [one for one in signatures if one.opinion == "wrong"]
-    unknown = [one for one in signatures if one.opinion == "unknown"]
-    needs = f"it needs one by {judge.name}"
+    wrong = [item for item in signatures if item.opinion == "wrong"]
+    unknown = [item for item in signatures if item.opinion == "unknown"]
+    needs = f"expected one by {judge.name}"
     if wrong:
         id_, problem = "image-signature-wrong", f"a signature of image {image.name} is wrong ({wrong[0].text}); {needs}"
     elif unknown:
         id_ = "image-signature-unknown"
-        problem = f"image {image.name} is signed by others alone ({unknown[0].text}); {needs}"
+        problem = f"image {image.name} is signed only by others ({unknown[0].text}); {needs}"
     else:
         id_, problem = "image-signature-missing", f"image {image.name} is not signed; {needs}"
     error = UntrustedError(
@@ -233,11 +232,10 @@ def _look_simple(candidate: _Candidate, data: bytes, judge: ImageJudge) -> _Judg
 
 
 def _look_bundle(candidate: _Candidate, opened: SigstoreBundle, message: bytes, judge: ImageJudge) -> _JudgedCandidate:
-    attests = ""
-    if opened.is_envelope:
-        said = _statement(opened.payload) if opened.payload_type == INTOTO else {}
-        claimed = said.get("predicateType")
-        attests = "" if claimed == SIGN_V1 or opened.payload_type != INTOTO else plain_text(claimed)
+    attests = None
+    if opened.is_envelope and opened.payload_type == INTOTO:
+        claimed = _statement(opened.payload).get("predicateType")
+        attests = None if claimed == SIGN_V1 else plain_text(claimed)
     try:
         judge.bundle(opened, message)
     except NotBySignerError as not_by:
@@ -248,7 +246,7 @@ def _look_bundle(candidate: _Candidate, opened: SigstoreBundle, message: bytes, 
         return _JudgedCandidate(candidate, "good", "")
     if opened.payload_type != INTOTO:
         return _JudgedCandidate(candidate, "wrong", f"is signed and of type {plain_text(opened.payload_type)}")
-    return _look_statement(candidate, opened.payload, attests, "signed ")
+    return _look_statement(candidate, opened.payload, attests)
 
 
 def _look_envelope(candidate: _Candidate, data: bytes, judge: ImageJudge) -> _JudgedCandidate:
@@ -260,37 +258,37 @@ def _look_envelope(candidate: _Candidate, data: bytes, judge: ImageJudge) -> _Ju
     attests = plain_text(_statement(payload).get("predicateType"))
     signatures = fields.get("signatures")
     text = "by nobody"
-    for one in signatures[:64] if isinstance(signatures, list) else ():
-        if not isinstance(one, dict):
+    for entry in signatures[:64] if isinstance(signatures, list) else ():
+        if not isinstance(entry, dict):
             continue
         try:
-            judge.envelope(pae(payload_type, payload), decode_base64(text_field(one, "sig"), "sig"))
+            judge.envelope(pae(payload_type, payload), decode_base64(text_field(entry, "sig"), "sig"))
         except NotBySignerError as not_by:
             text = not_by.text
         else:
-            return _look_statement(candidate, payload, attests, "signed ")
+            return _look_statement(candidate, payload, attests)
     return _JudgedCandidate(candidate, "unknown", f"is signed {text}", attests)
 
 
-def _look_statement(candidate: _Candidate, payload: bytes, attests: str, how: str) -> _JudgedCandidate:
-    """What the signer said, now that it is theirs: about this digest, and about nothing else when it is a signature."""
-    said = _statement(payload)
-    subjects = said.get("subject")
-    digests = [_digest(one) for one in subjects] if isinstance(subjects, list) else []
+def _look_statement(candidate: _Candidate, payload: bytes, attests: str | None) -> _JudgedCandidate:
+    """A verified statement must be about this digest, and about nothing else when it is a signature."""
+    statement = _statement(payload)
+    subjects = statement.get("subject")
+    digests = [_digest(subject) for subject in subjects] if isinstance(subjects, list) else []
     # F-11.4, F-11.8
-    if said.get("_type") not in ((STATEMENT, STATEMENT_V01) if attests else (STATEMENT,)):
+    if statement.get("_type") not in ((STATEMENT, STATEMENT_V01) if attests else (STATEMENT,)):
         return _JudgedCandidate(candidate, "wrong", "is signed and no Statement", attests)
     if len(digests) > MAX_SUBJECTS or candidate.subject not in digests or (not attests and len(digests) != 1):
         return _JudgedCandidate(
             candidate, "wrong", f"is signed and about {plain_text(next(iter(digests), 'nothing'))}", attests
         )
-    text = f"{how}{attests}{_summary(said) if attests == PROVENANCE_V1 else ''}" if attests else ""
+    text = f"signed {attests}{_summary(statement) if attests == PROVENANCE_V1 else ''}" if attests else ""
     return _JudgedCandidate(candidate, "good", text, attests)
 
 
-def _summary(said: dict[str, object]) -> str:
+def _summary(statement: dict[str, object]) -> str:
     """Who built it, and from what: the builder's id and the source of SLSA provenance v1."""
-    predicate = json_object(said, "predicate")
+    predicate = json_object(statement, "predicate")
     builder = json_object(json_object(predicate, "runDetails"), "builder").get("id")
     definition = json_object(predicate, "buildDefinition")
     parameters = json_object(definition, "externalParameters")

@@ -1,4 +1,4 @@
-"""Parse Sigstore bundles of others, within bounds."""
+"""Parse Sigstore bundles within bounds."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ def parse_sigstore_bundle(data: bytes, media_types: tuple[str, ...] = BUNDLES) -
     """Parse a Sigstore bundle v0.3 strictly: no duplicate key, exactly one content, exactly one signature.
 
     Args:
-        media_types: Which versions are taken; before 0.3 a certificate came with its chain.
+        media_types: The versions that are accepted; before 0.3 a certificate came with its chain.
 
     Raises:
         MalformedError: Anything else.
@@ -73,13 +73,13 @@ def parse_sigstore_bundle(data: bytes, media_types: tuple[str, ...] = BUNDLES) -
 
 def _certificate(material: Mapping[str, object]) -> bytes:
     chain = json_object(material, "x509CertificateChain").get("certificates")
-    found = chain[0] if isinstance(chain, list) and chain else material.get("certificate")
-    raw = found.get("rawBytes") if isinstance(found, dict) else None
+    certificate = chain[0] if isinstance(chain, list) and chain else material.get("certificate")
+    raw = certificate.get("rawBytes") if isinstance(certificate, dict) else None
     return decode_base64(raw, "certificate") if isinstance(raw, str) else b""
 
 
 def json_object(fields: Mapping[str, object], key: str) -> dict[str, object]:
-    """The object under ``key``, or an empty one: what is not there matches nothing."""
+    """The object under ``key``, or an empty one, which matches nothing."""
     value = fields.get(key)
     return value if isinstance(value, dict) else {}
 
