@@ -51,7 +51,7 @@ class KeyJudge:
     def bundle(self, opened: SigstoreBundle, message: bytes) -> None:
         ours = opened.hint == self.key.record.keyid
         by = "by a certificate" if opened.keyless else f"by key {opened.hint[:12] or '?'}"
-        self._verify(opened.signature, message, "wrong" if ours else "unknown", "does not match" if ours else by)
+        self._verify(opened.signature, message, "wrong" if ours else "unknown", "but does not match" if ours else by)
         if self.logs is not None:
             about = ExpectedEntry(sha256(message).digest(), opened.payload, opened.signature, self.key.record.spki)
             self._logged(lambda logs: verify_entries(opened.entries, logs, about, "image"))

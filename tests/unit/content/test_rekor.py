@@ -153,11 +153,11 @@ WRONG: dict[str, tuple[Callable[[Hanging], None], str]] = {
     ),
     "promise over another payload": (
         lambda on: older_form(on, lambda payload: promise_of(payload + b" ")),
-        "what was logged is another signature",
+        "it records another signature",
     ),
     "neither": (
         _entry(lambda one: (one.pop("inclusionPromise"), one.pop("inclusionProof"))),
-        "without promise or proof",
+        "neither promise nor proof",
     ),
     "root of the tree": (_entry(lambda one: one["inclusionProof"].update(rootHash=b64(bytes(32)))), "another root"),
     "place in the tree": (_entry(lambda one: one["inclusionProof"].update(logIndex="1")), "beyond the tree"),
@@ -189,7 +189,7 @@ WRONG: dict[str, tuple[Callable[[Hanging], None], str]] = {
     ),
     "a kind that nobody knows": (
         lambda on: on.refer(_with_entry(on, FIRST.log("intoto", b'{"apiVersion":"0.0.2","kind":"intoto","spec":{}}'))),
-        "not known here",
+        "of an unknown kind",
     ),
     "no entry at all": (lambda on: on.refer(_with_entry(on, {})), "is missing"),
     "text for an entry": (lambda on: on.refer(_with_entry(on, "x")), "is missing"),

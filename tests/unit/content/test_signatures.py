@@ -160,7 +160,7 @@ def test_refused_by_name(case: str, tmp_path: Path) -> None:
     error = refusal(found.findings)
     assert error is not None
     assert (error.exit_code, error.finding) == (4, finding)
-    assert "it needs one by ci, key" in error.problem
+    assert "expected one by ci, key" in error.problem
 
 
 # --- what hangs there besides -----------------------------------------------------------------------------------------
