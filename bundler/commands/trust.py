@@ -22,6 +22,7 @@ from console.result import Result
 from content.commands.signed_by import describe_root
 from manifests.authored.trust_yaml import TrustFile
 from manifests.trust.keys import read_capped
+from manifests.trust.private_keys import key_path
 from manifests.trust.root import MAX_ROOT, Chain, parse_root
 from manifests.words.errors import RefusedError
 
@@ -104,5 +105,10 @@ def _sign_list_again(folder: Path, version: int, trust: TrustFile) -> Result:
 
 
 def _sign_next(target: Path, trust: TrustFile) -> list[str]:
-    keys = " ".join(f"--key {shlex.quote(trust.keys[name].use or 'KEY')}" for name in trust.roles["root"].keys)
-    return ["", "next:", f"  waybill sign {shlex.quote(str(target))} {keys}"]
+    """The command that signs ``target``; `use` in trust.yaml is relative to its folder, the command to any."""
+    words = ["waybill", "sign", str(target)]
+    for name in trust.roles["root"].keys:
+        uri = trust.keys[name].use or "KEY"
+        is_file = uri != "KEY" and not uri.startswith(("pkcs11:", "exec:"))
+        words += ["--key", str(key_path(uri, target.parent.parent)) if is_file else uri]
+    return ["", "next:", f"  {shlex.join(words)}"]

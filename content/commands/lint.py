@@ -50,6 +50,7 @@ def _result(results: list[LintResult]) -> Result:
         error = MalformedError(
             f"{count} {'problem' if count == 1 else 'problems'} in {bad} of {len(results)} "
             f"{'file' if len(results) == 1 else 'files'}",
+            remedy="correct these places, then run waybill lint again",
             finding="lint",
         )
     return Result("\n".join(lines), {"files": files}, error)

@@ -71,7 +71,7 @@ def test_unquoted_version(tmp_path: Path) -> None:
     (tmp_path / "release.yaml").write_text("waybill: 1\nproduct: small\nversion: 1.10\n")
     done = waybill("lint", tmp_path / "release.yaml")
     assert done.code == 3
-    assert 'release.yaml:3: 1.10 could be a number (write "1.10" if it is text)' in done.out
+    assert 'release.yaml:3: 1.10 could be a number\n  hint: write "1.10" if it is text\n' in done.out
 
 
 def test_site_may_hold_decimals_in_its_config_alone(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_site_may_hold_decimals_in_its_config_alone(tmp_path: Path) -> None:
 def test_unknown_file(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("colour: red\n")
     done = waybill("lint", tmp_path / "x.yaml")
-    assert (done.code, "not a file that Waybill knows" in done.out) == (3, True)
+    assert (done.code, "of no kind that Waybill knows" in done.out) == (3, True)
     assert waybill("lint", tmp_path / "absent.yaml").code == 3
     assert waybill("lint").code == 2
 

@@ -12,7 +12,7 @@ def vendor_day(stage: Stage) -> None:
     stage.screen("lint", "lint", "pump/release.yaml", "pump/trust.yaml")
     release = Path("pump/release.yaml")
     text = release.read_text()
-    release.write_text(text.replace("version: 0.1.0", "version: 1.10"))
+    release.write_text(text.replace('version: "0.1.0"', "version: 1.10"))
     stage.screen("lint-problem", "lint", release)
     release.write_text(text)
     stage.screen("build-unsigned", "build", release, "--unsigned", "-o", "pump/out")
