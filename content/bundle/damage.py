@@ -13,7 +13,6 @@ MAX_FAILURES = 64
 # So many pieces are named in the message; ``--json`` has all of them.
 SHOWN = 4
 
-
 HOW = {"changed": "not what the release says", "unreadable": "unreadable", "cut-short": "missing"}
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from content.bundle.oci import REF_NAME, Descriptor, ImageIndex, ImageManifest, parse_oci
 from manifests.documents.release import Image, Release, referenced
-from manifests.words.digest import Blob
 from manifests.words.errors import MalformedError
 
 MAX_DEPTH = 2
@@ -29,8 +28,8 @@ class Graph:
 
     def referrers(self, digest: str) -> tuple[Node, ...]:
         """Manifests whose ``subject`` is ``digest``, in the order of index.json."""
-        found = (self.nodes[one.digest] for one in self.top if one.digest in self.nodes)
-        return tuple(one for one in found if one.document.subject and one.document.subject.digest == digest)
+        nodes = (self.nodes[descriptor.digest] for descriptor in self.top if descriptor.digest in self.nodes)
+        return tuple(node for node in nodes if node.document.subject and node.document.subject.digest == digest)
 
 
 def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
@@ -40,49 +39,70 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
         MalformedError: A descriptor that lies, a dangling one that ``absent`` does not name, an index deeper than
             two, a member that nothing refers to, or an image that index.json does not list as the release does.
     """
-    members = {one.digest: one.size for one in release.members[2:]}
-    absent = {(one.parent, one.digest) for one in release.absent}
+    walk_ = _Walk(release, read)
     index = _parse(read(release.members[0].digest), _WHERE, "")
     if not isinstance(index, ImageIndex):  # F-10.2
         raise MalformedError("not an image index", where=_WHERE)
-    nodes: dict[str, Node] = {}
-    reached: set[str] = set()
-    left_out: set[tuple[str, str]] = set()
-    level = [(one, _WHERE) for one in index.manifests]
-    for depth in range(MAX_DEPTH + 1):  # level by level, so that the verdict does not hang on the order of entries
-        below: dict[str, ImageIndex] = {}
-        for descriptor, parent in level:
-            if (parent, descriptor.digest) in absent:
-                left_out.add((parent, descriptor.digest))  # F-10.8
-                continue
-            _check_member(descriptor, members, parent)
-            reached.add(descriptor.digest)
-            document = _document(descriptor, nodes, read)
-            if isinstance(document, ImageIndex):
-                below[descriptor.digest] = document
-            else:
-                for blob in (document.config, *document.layers):
-                    _check_member(blob, members, descriptor.digest)
-                    reached.add(blob.digest)
-        if below and depth == MAX_DEPTH:  # F-10.9
-            raise MalformedError(f"indexes are nested deeper than {MAX_DEPTH}", where=min(below))
-        level = [(child, parent) for parent, document in below.items() for child in document.manifests]
-    if left_out != absent:  # F-10.8
-        _, digest = min(absent - left_out)
-        raise MalformedError(f"{digest} is listed and no index here names it", where="release.json $.absent")
-    for node in nodes.values():
-        subject = node.document.subject
-        # F-10.11
-        if subject and subject.digest not in members and subject.digest not in {child for _, child in absent}:
-            raise MalformedError(f"its subject {subject.digest} is not in the bundle", where=node.descriptor.digest)
-    graph = Graph(top=index.manifests, nodes=nodes)
+    walk_.follow(index)
+    walk_.check_subjects()
+    graph = Graph(top=index.manifests, nodes=walk_.nodes)
     for image in release.images:
         _check_image(release, image, graph)
-    reached |= {blob.digest for _, blob in referenced(release)}
-    extra = set(members) - reached
-    if extra:  # F-10.14
-        raise MalformedError(f"{min(extra)} is a member that nothing refers to", where="release.json $.members")
+    unused = set(walk_.members) - walk_.reached - {blob.digest for _, blob in referenced(release)}
+    if unused:  # F-10.14
+        raise MalformedError(f"{min(unused)} is a member that nothing refers to", where="release.json $.members")
     return graph
+
+
+class _Walk:
+    """The state of one walk: members by digest, documents read so far, digests reached, children left out."""
+
+    def __init__(self, release: Release, read: Callable[[str], bytes]) -> None:
+        self._read = read
+        self.members = {blob.digest: blob.size for blob in release.members[2:]}
+        self._absent = {(child.parent, child.digest) for child in release.absent}
+        self._left_out: set[tuple[str, str]] = set()
+        self.nodes: dict[str, Node] = {}
+        self.reached: set[str] = set()
+
+    def follow(self, index: ImageIndex) -> None:
+        """Read every manifest level by level, so that the verdict does not hang on the order of entries."""
+        level = [(descriptor, _WHERE) for descriptor in index.manifests]
+        for depth in range(MAX_DEPTH + 1):
+            below: dict[str, ImageIndex] = {}
+            for descriptor, parent in level:
+                if (parent, descriptor.digest) in self._absent:
+                    self._left_out.add((parent, descriptor.digest))  # F-10.8
+                elif isinstance(document := self._enter(descriptor, parent), ImageIndex):
+                    below[descriptor.digest] = document
+            if below and depth == MAX_DEPTH:  # F-10.9
+                raise MalformedError(f"indexes are nested deeper than {MAX_DEPTH}", where=min(below))
+            level = [(child, parent) for parent, document in below.items() for child in document.manifests]
+        if self._left_out != self._absent:  # F-10.8
+            _, digest = min(self._absent - self._left_out)
+            raise MalformedError(f"{digest} is listed and no index here names it", where="release.json $.absent")
+
+    def _enter(self, descriptor: Descriptor, parent: str) -> ImageManifest | ImageIndex:
+        """Read one document; of a manifest also reach its config and layers."""
+        self._reach(descriptor, parent)
+        document = _document(descriptor, self.nodes, self._read)
+        if isinstance(document, ImageManifest):
+            for blob in document.children:
+                self._reach(blob, descriptor.digest)
+        return document
+
+    def _reach(self, descriptor: Descriptor, where: str) -> None:
+        if self.members.get(descriptor.digest) != descriptor.size:  # F-10.7
+            raise MalformedError(f"{descriptor.digest} of {descriptor.size} bytes is not a member", where=where)
+        self.reached.add(descriptor.digest)
+
+    def check_subjects(self) -> None:
+        """What a document hangs on must be a member, or a child that was left out (F-10.11)."""
+        present = {*self.members, *(child for _, child in self._absent)}
+        for node in self.nodes.values():
+            subject = node.document.subject
+            if subject and subject.digest not in present:
+                raise MalformedError(f"its subject {subject.digest} is not in the bundle", where=node.descriptor.digest)
 
 
 def _document(
@@ -106,11 +126,6 @@ def _parse(data: bytes, name: str, media_type: str) -> ImageManifest | ImageInde
         return parse_oci(data, media_type=media_type)
     except MalformedError as error:
         raise MalformedError(error.problem, where=f"{name} {error.where}") from error
-
-
-def _check_member(descriptor: Descriptor, members: dict[str, int], where: str) -> None:
-    if members.get(descriptor.digest) != descriptor.size:  # F-10.7
-        raise MalformedError(f"{descriptor.digest} of {descriptor.size} bytes is not a member", where=where)
 
 
 def _check_image(release: Release, image: Image, graph: Graph) -> None:
@@ -139,19 +154,3 @@ def _layers_of_referrers(graph: Graph, subjects: set[str]) -> set[str]:
         if isinstance(node.document, ImageManifest)
         for layer in node.document.layers
     }
-
-
-def blobs_of(graph: Graph, digest: str) -> tuple[Blob, ...]:
-    """Every blob of one image or index, its own document first, each once."""
-    found: dict[str, int] = {}
-    queue = [digest]
-    while queue:
-        node = graph.nodes.get(queue.pop())
-        if node is None:
-            continue
-        found[node.descriptor.digest] = node.descriptor.size
-        if isinstance(node.document, ImageIndex):
-            queue += [child.digest for child in node.document.manifests]
-        else:
-            found |= {one.digest: one.size for one in (node.document.config, *node.document.layers)}
-    return tuple(Blob(digest=key, size=size) for key, size in found.items())

@@ -19,12 +19,10 @@ from manifests.words.errors import HostError, MalformedError
 
 OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
-
 MAX_SIGNATURES = 128
 MAX_SIG = 1 << 20
 TRUSTED_ROOT = "trust/trusted_root.json"
 MAX_TRUSTED_ROOT = 1 << 20
-
 
 VERIFY_TXT = b"""\
 This is a Waybill bundle: a release of software for a site without a network.
@@ -59,7 +57,6 @@ that is not the vendor's says so. release.json lists every other file of the
 bundle with its SHA-256 under "members", in the order in which they follow:
 index.json, VERIFY.txt, then blobs/sha256/*.
 """
-
 
 _SIGNATURE_NAME = re.compile(r"signatures/([0-9a-f]{64})\.(sig|sigstore\.json)")
 _ROOT_NAME = re.compile(r"trust/([1-9][0-9]{0,4})\.root\.json")
@@ -100,78 +97,103 @@ class Head:
 def read_head(read: Callable[[int], bytes], what: str = "bundle") -> Head:
     """Read the head from the start of a bundle; ``read(n)`` returns at most n bytes, fewer only at the end.
 
-    Reads not one byte past the head. Every length is checked against its cap before it is read.
+    Reads not one byte past the head. Every length is checked against its limit before it is read.
 
     Raises:
         MalformedError: Anything that our writer would not have written.
         HostError: The medium cannot be read.
     """
     reader = _Reader(_named(read, what), what)
-    name, data = reader.member({"oci-layout": len(OCI_LAYOUT)})
-    if data != OCI_LAYOUT:  # F-3.1
+    if reader.member("oci-layout", len(OCI_LAYOUT)) != OCI_LAYOUT:  # F-3.1
         raise MalformedError("oci-layout is not the constant of the format", where=what)
-    name, release = reader.member({"release.json": MAX_RELEASE})  # F-3.2
-    signatures: list[Signature] = []
-    roots: list[bytes] = []
-    first_root = 0
-    revocations: bytes | None = None
-    trusted_root: bytes | None = None
-    while True:
+    members = _Members(reader, what, reader.member("release.json", MAX_RELEASE))  # F-3.2
+    name, size = reader.next_header()
+    while name != "reserve":
+        members.add(name, size)
         name, size = reader.next_header()
-        if name == "reserve":
-            break
+    return members.end(size)
+
+
+class _Members:
+    """What the head holds between ``release.json`` and the reserve: one method for each kind of member."""
+
+    def __init__(self, reader: "_Reader", what: str, release: bytes) -> None:
+        self._reader = reader
+        self._what = what
+        self._release = release
+        self._signatures: list[Signature] = []
+        self._roots: list[bytes] = []
+        self._first_root = 0
+        self._trusted_root: bytes | None = None
+        self._revocations: bytes | None = None
+
+    def add(self, name: str, size: int) -> None:
+        """Read the member whose header was read, if it may stand here."""
         if match := _SIGNATURE_NAME.fullmatch(name):
-            if roots or revocations is not None or len(signatures) >= MAX_SIGNATURES:  # F-3.3
-                raise MalformedError("signatures are pairs, before the root documents", where=f"{what} {name}")
-            keyid = match[1]
-            if (
-                signatures and keyid == signatures[-1].keyid and signatures[-1].sig is None and match[2] == "sig"
-            ):  # F-3.3
-                raise MalformedError("of a signer's two files the .sig comes first", where=f"{what} {name}")
-            if signatures and keyid == signatures[-1].keyid:  # F-3.3
-                problem = "a key has signed twice; keys are counted, not signatures"
-                raise MalformedError(problem, where=f"{what} {name}", finding="signature-twice")
-            if signatures and keyid < signatures[-1].keyid:  # F-3.3
-                raise MalformedError("signatures are not in order of key ids", where=f"{what} {name}")
-            sig = None
-            if match[2] == "sig":
-                sig = reader.body(name, size, MAX_SIG)
-                _, bundle = reader.member({f"signatures/{keyid}.sigstore.json": MAX_BUNDLE})
-            else:  # F-3.4
-                bundle = reader.body(name, size, MAX_BUNDLE)
-            signatures.append(Signature(keyid=keyid, sig=sig, bundle=bundle))
+            self._add_signature(name, size, match[1], match[2])
         elif match := _ROOT_NAME.fullmatch(name):
-            version = int(match[1])
-            # F-3.5
-            late = revocations is not None or trusted_root is not None
-            if late or len(roots) >= MAX_ROOTS or (roots and version != first_root + len(roots)):
-                raise MalformedError("root documents are consecutive, at most 256", where=f"{what} {name}")
-            first_root = first_root or version
-            roots.append(reader.body(name, size, MAX_ROOT))
-        elif name == TRUSTED_ROOT and roots and revocations is None and trusted_root is None:  # F-3.6
-            trusted_root = reader.body(name, size, MAX_TRUSTED_ROOT)
-        elif name == "revocations.json" and revocations is None:  # F-3.8
-            revocations = reader.body(name, size, MAX_REVOCATIONS)
+            self._add_root(name, size, int(match[1]))
+        elif name == TRUSTED_ROOT and self._roots and not self._after_roots:  # F-3.6
+            self._trusted_root = self._reader.body(name, size, MAX_TRUSTED_ROOT)
+        elif name == "revocations.json" and self._revocations is None:  # F-3.8
+            self._revocations = self._reader.body(name, size, MAX_REVOCATIONS)
         else:
-            raise MalformedError("a name that the head does not have here", where=f"{what} {name}")  # F-3.10
-    if not roots:  # F-3.5
-        raise MalformedError("the head holds no root document", where=what)
-    if (trusted_root is not None) != any(one.sig is None for one in signatures):  # F-3.6
-        raise MalformedError("identities and their trusted root go together", where=f"{what} {TRUSTED_ROOT}")
-    bulk_at = reader.offset + size
-    if bulk_at % BULK_STEP or bulk_at > MAX_HEAD:  # F-3.9
-        raise MalformedError(f"the head ends at {bulk_at}, expected a multiple of {BULK_STEP}", where=what)
-    if reader.body("reserve", size, MAX_HEAD).strip(b"\0"):  # F-3.9
-        raise MalformedError("the reserve holds other bytes than zeros", where=what)
-    return Head(
-        release=release,
-        signatures=tuple(signatures),
-        roots=tuple(roots),
-        bulk_at=bulk_at,
-        first_root=first_root,
-        revocations=revocations,
-        trusted_root=trusted_root,
-    )
+            raise self._wrong("a name that the head does not have here", name)  # F-3.10
+
+    def _add_signature(self, name: str, size: int, keyid: str, kind: str) -> None:
+        """A key's pair of files, or the one file of an identity; in order of ids, each id once (F-3.3)."""
+        if self._roots or self._revocations is not None or len(self._signatures) >= MAX_SIGNATURES:
+            raise self._wrong("signatures are pairs, before the root documents", name)
+        before = self._signatures[-1] if self._signatures else None
+        if before is not None and keyid == before.keyid:
+            if before.sig is None and kind == "sig":
+                raise self._wrong("of a signer's two files the .sig comes first", name)
+            problem = "a key has signed twice; keys are counted, not signatures"
+            raise MalformedError(problem, where=f"{self._what} {name}", finding="signature-twice")
+        if before is not None and keyid < before.keyid:
+            raise self._wrong("signatures are not in order of key ids", name)
+        if kind == "sig":
+            sig = self._reader.body(name, size, MAX_SIG)
+            bundle = self._reader.member(f"signatures/{keyid}.sigstore.json", MAX_BUNDLE)
+            self._signatures.append(Signature(keyid, sig, bundle))
+        else:  # F-3.4
+            self._signatures.append(Signature(keyid, None, self._reader.body(name, size, MAX_BUNDLE)))
+
+    def _add_root(self, name: str, size: int, version: int) -> None:
+        """The next version of the root, before the trusted root and the revocation list (F-3.5)."""
+        roots = self._roots
+        if self._after_roots or len(roots) >= MAX_ROOTS or (roots and version != self._first_root + len(roots)):
+            raise self._wrong("root documents are consecutive, at most 256", name)
+        self._first_root = self._first_root or version
+        roots.append(self._reader.body(name, size, MAX_ROOT))
+
+    @property
+    def _after_roots(self) -> bool:
+        return self._revocations is not None or self._trusted_root is not None
+
+    def end(self, size: int) -> Head:
+        """Read the reserve of ``size`` bytes and return the head, if it is whole."""
+        if not self._roots:  # F-3.5
+            raise MalformedError("the head holds no root document", where=self._what)
+        if (self._trusted_root is not None) != any(pair.sig is None for pair in self._signatures):  # F-3.6
+            raise self._wrong("identities and their trusted root go together", TRUSTED_ROOT)
+        bulk_at = self._reader.offset + size
+        if bulk_at % BULK_STEP or bulk_at > MAX_HEAD:  # F-3.9
+            raise MalformedError(f"the head ends at {bulk_at}, expected a multiple of {BULK_STEP}", where=self._what)
+        if self._reader.body("reserve", size, MAX_HEAD).strip(b"\0"):  # F-3.9
+            raise MalformedError("the reserve holds other bytes than zeros", where=self._what)
+        return Head(
+            release=self._release,
+            signatures=tuple(self._signatures),
+            roots=tuple(self._roots),
+            bulk_at=bulk_at,
+            first_root=self._first_root,
+            revocations=self._revocations,
+            trusted_root=self._trusted_root,
+        )
+
+    def _wrong(self, problem: str, name: str) -> MalformedError:
+        return MalformedError(problem, where=f"{self._what} {name}")
 
 
 class _Reader:
@@ -214,11 +236,11 @@ class _Reader:
             raise MalformedError("padding holds other bytes than zeros", where=f"{self._what} {name}")
         return data
 
-    def member(self, wanted: dict[str, int]) -> tuple[str, bytes]:
+    def member(self, wanted: str, limit: int) -> bytes:
         name, size = self.next_header()
-        if name not in wanted:
-            raise MalformedError(f"found {name}, expected {' or '.join(wanted)}", where=self._what)
-        return name, self.body(name, size, wanted[name])
+        if name != wanted:
+            raise MalformedError(f"found {name}, expected {wanted}", where=self._what)
+        return self.body(name, size, limit)
 
 
 def _look_alike(block: bytes) -> str:

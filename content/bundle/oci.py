@@ -19,7 +19,6 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 
-
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
@@ -28,19 +27,15 @@ DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
-
 MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_INDEX})
 # In the order in which a registry should prefer them: whole indexes first.
 ACCEPTED = (OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST)
 
-
 REF_NAME = "org.opencontainers.image.ref.name"
 CREATED = "org.opencontainers.image.created"
 
-
 MAX_MANIFEST_BYTES = 4 << 20
-
 
 _MEDIA_TYPE = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}(;[ -~]{1,100})?"
@@ -49,18 +44,8 @@ _PLATFORM_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Readers in Go take a field under any capitalisation, so another spelling would mean one thing to us and
 # another to a runtime.
 _DOCUMENT_FIELDS = frozenset(
-    {
-        "schemaVersion",
-        "mediaType",
-        "manifests",
-        "config",
-        "layers",
-        "fsLayers",
-        "blobs",
-        "subject",
-        "artifactType",
-    }
-    | {"annotations"}
+    {"schemaVersion", "mediaType", "manifests", "config", "layers", "fsLayers", "blobs"}
+    | {"subject", "artifactType", "annotations"}
 )
 _DESCRIPTOR_FIELDS = frozenset(
     {"mediaType", "digest", "size", "urls", "data", "platform", "artifactType", "annotations"}
@@ -178,41 +163,47 @@ def parse_oci(data: bytes, *, media_type: str = "") -> ImageManifest | ImageInde
         raise MalformedError(
             f"the document calls itself {own_type}, its descriptor says {media_type}", where="$.mediaType"
         )
-    of_index = "manifests" in fields
-    of_manifest = sorted(fields.keys() & {"config", "layers", "fsLayers", "blobs"})
-    # Two readers could take such a document for two things (CVE-2021-41190).
-    if of_index and of_manifest:  # F-10.5
-        raise MalformedError(f"one document has both manifests and {of_manifest[0]}", where="$")
-    found_type = own_type or media_type or (OCI_INDEX if of_index else OCI_MANIFEST)
-    if found_type in INDEX_TYPES:
-        if not of_index:
-            raise MalformedError(f"{found_type} without manifests", where="$")
+    kind = _document_type(fields, own_type or media_type)
+    if kind in INDEX_TYPES:
         return ImageIndex(
-            media_type=found_type,
+            media_type=kind,
             manifests=_descriptors(fields, "manifests"),
             subject=_subject(fields),
             artifact_type=_media_type(fields, "artifactType", "$"),
             annotations=_annotations(fields, "$"),
         )
-    if found_type not in MANIFEST_TYPES:
-        raise MalformedError(
-            f"media type is {found_type}, expected an image manifest or an image index", where="$.mediaType"
-        )
-    if of_index:
-        raise MalformedError(f"{found_type} with manifests instead of config and layers", where="$")
-    if "config" not in fields or "layers" not in fields:
-        missing = "config" if "config" not in fields else "layers"
-        raise MalformedError(f"{found_type} without {missing}", where="$")
-    if "fsLayers" in fields:  # F-10.5
-        raise MalformedError("fsLayers is of schema version 1", where="$.fsLayers")
     return ImageManifest(
-        media_type=found_type,
+        media_type=kind,
         config=_descriptor(fields["config"], "$.config"),
         layers=_descriptors(fields, "layers"),
         subject=_subject(fields),
         artifact_type=_media_type(fields, "artifactType", "$"),
         annotations=_annotations(fields, "$"),
     )
+
+
+def _document_type(fields: dict[str, object], stated: str) -> str:
+    """The media type of the document, whose fields are those of such a document and of no other."""
+    is_index = "manifests" in fields
+    of_manifest = sorted(fields.keys() & {"config", "layers", "fsLayers", "blobs"})
+    # Two readers could take such a document for two things (CVE-2021-41190).
+    if is_index and of_manifest:  # F-10.5
+        raise MalformedError(f"one document has both manifests and {of_manifest[0]}", where="$")
+    kind = stated or (OCI_INDEX if is_index else OCI_MANIFEST)
+    if kind in INDEX_TYPES:
+        if not is_index:
+            raise MalformedError(f"{kind} without manifests", where="$")
+        return kind
+    if kind not in MANIFEST_TYPES:
+        raise MalformedError(f"media type is {kind}, expected an image manifest or an image index", where="$.mediaType")
+    if is_index:
+        raise MalformedError(f"{kind} with manifests instead of config and layers", where="$")
+    for name in ("config", "layers"):
+        if name not in fields:
+            raise MalformedError(f"{kind} without {name}", where="$")
+    if "fsLayers" in fields:  # F-10.5
+        raise MalformedError("fsLayers is of schema version 1", where="$.fsLayers")
+    return kind
 
 
 def _unique_object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:

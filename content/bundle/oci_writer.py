@@ -8,9 +8,7 @@ from manifests.words.digest import digest_of
 
 OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 
-
 EMPTY_BYTES = b"{}"
-
 
 EMPTY = Descriptor(media_type=OCI_EMPTY, digest=digest_of(EMPTY_BYTES), size=len(EMPTY_BYTES))
 

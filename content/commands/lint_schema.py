@@ -6,9 +6,9 @@ from manifests.authored.authorisation_yaml import AuthorisationFile
 from manifests.authored.contract_yaml import ContractFile
 from manifests.authored.policy_yaml import PolicyFile
 from manifests.authored.release_yaml import ReleaseFile
+from manifests.authored.rollback_yaml import RollbackFile
 from manifests.authored.site_yaml import SiteFile
 from manifests.authored.trust_yaml import TrustFile
-from manifests.documents.rollback import RollbackFile
 from manifests.words.errors import UsageError
 
 _SHAPES: dict[str, type] = {

@@ -3,7 +3,7 @@
 Numbers such as F-7.1 in comments are rules of docs/format.md.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from content.bundle.head import Head, Signature
 from manifests.documents.release import FORMAT, PREDICATE_TYPE, Predicate, Release, release_statement
@@ -85,19 +85,19 @@ def verify_head(head: Head, pin: Pin, known: Known | None = None) -> VerifiedHea
     lists = judge_revocations(head.revocations, chain, known.revocations, "revocations.json")  # 2
     chain = revoke(chain, lists.newest)
     release_digest = digest_of(head.release)
-    said, quorum = _verify_signers(head, chain)  # 3
-    check_vendor_product(chain.newest, said.predicate.product)  # 4
-    if said.predicate.format > FORMAT:  # 5, F-7.9
+    statement, quorum = _verify_signers(head, chain)  # 3
+    check_vendor_product(chain.newest, statement.predicate.product)  # 4
+    if statement.predicate.format > FORMAT:  # 5, F-7.9
         raise NewerError(
-            f"the release is of format {said.predicate.format}, this verifier reads up to {FORMAT}",
+            f"the release is of format {statement.predicate.format}, this verifier reads up to {FORMAT}",
             where="release",
-            remedy=f"use the vendor's newer verifier: {', '.join(said.predicate.kits) or 'ask the vendor'}",
+            remedy=f"use the vendor's newer verifier: {', '.join(statement.predicate.kits) or 'ask the vendor'}",
             finding="format-newer",
         )
-    if said.subject[0].digest.sha256 != release_digest.removeprefix("sha256:"):  # 6, F-7.10
+    if statement.subject[0].digest.sha256 != release_digest.removeprefix("sha256:"):  # 6, F-7.10
         raise UntrustedError("what was signed is another release.json", where="release.json", finding="signature-wrong")
     release = parse_release(head.release)  # 7, F-7.11
-    if said != release_statement(release, release_digest):  # 8, F-7.12
+    if statement != release_statement(release, release_digest):  # 8, F-7.12
         raise MalformedError("the signed statement and release.json disagree", where="release.json")
     if release.bulk_at != head.bulk_at:  # F-3.13
         raise MalformedError(f"the head ends at {head.bulk_at}, release.json says {release.bulk_at}", where="reserve")
@@ -134,83 +134,95 @@ def check_own_keys(root: Root, own_keys: frozenset[str]) -> None:
         )
 
 
-def _verify_signers(head: Head, chain: Chain) -> tuple[Statement[Predicate], Quorum]:
-    """The one statement that every signer made, and that enough of them did.
+@dataclass
+class _Signed:
+    """The signatures of a head, each verified: who said what, who could not be judged, and the first wrong one."""
 
-    Every pair is looked at before the first wrong one is refused, so that the refusal can say who signed well.
-    """
-    good: list[tuple[str, Statement[Predicate]]] = []
-    not_evaluated = []
+    statements: list[tuple[str, Statement[Predicate]]] = field(default_factory=list)
+    not_evaluated: list[str] = field(default_factory=list)
     wrong: MalformedError | UntrustedError | None = None
-    for one in head.signatures:
-        try:
-            found = (
-                _verify_pair(one, one.sig, head.release, chain)
-                if one.sig is not None
-                else _verify_identity(one, head, chain)
-            )
-        except (MalformedError, UntrustedError) as error:
-            wrong = wrong or error
-            continue
-        if found is None:
-            not_evaluated.append(one.keyid)
-        else:
-            good.append(found)
-    first = good[0][1] if good else None
+
+
+def _verify_signers(head: Head, chain: Chain) -> tuple[Statement[Predicate], Quorum]:
+    """Return the one statement that every signer made, when enough of them did."""
+    signed = _verify_each(head, chain)
+    first = signed.statements[0][1] if signed.statements else None
     at = Mark(epoch=first.predicate.epoch, sequence=first.predicate.sequence) if first else None
-    quorum = weigh(chain, "release", dict(good), at=at, not_evaluated=tuple(not_evaluated))
-    if wrong is not None:
-        if isinstance(wrong, UntrustedError):
-            raise wrong.with_(problem=f"{wrong.problem}; besides, the release is signed by {quorum.text}")
-        raise wrong
-    remedy = "waybill sign BUNDLE --key KEY, at the vendor"
-    if not quorum.met and any(one.sig is None and one.keyid in not_evaluated for one in head.signatures):
+    quorum = weigh(chain, "release", dict(signed.statements), at=at, not_evaluated=tuple(signed.not_evaluated))
+    if isinstance(signed.wrong, UntrustedError):
+        raise signed.wrong.with_(problem=f"{signed.wrong.problem}; besides, the release is signed by {quorum.text}")
+    if signed.wrong is not None:
+        raise signed.wrong
+    if not quorum.met and any(pair.sig is None and pair.keyid in signed.not_evaluated for pair in head.signatures):
+        # Only a head with an identity loads its judge: docs/audit.md lists what is loaded.
         from content.trust.identities import check_can_judge
 
         check_can_judge(quorum)
-    if first is None:
-        require(quorum, "the release", where="signatures", remedy=remedy)
-        raise AssertionError("a release without a signature was not refused")
-    if any(other != first for _, other in good):  # F-7.4
-        raise UntrustedError("two signers made different statements", where="signatures", finding="signature-wrong")
-    _check_root_of(first.predicate, chain)
+    if first is not None:
+        if any(statement != first for _, statement in signed.statements):  # F-7.4
+            raise UntrustedError("two signers made different statements", where="signatures", finding="signature-wrong")
+        _check_root_of(first.predicate, chain)
+    remedy = "ask the vendor to sign it: `waybill sign BUNDLE --key KEY`"
     require(quorum, "the release", where="signatures", remedy=remedy)  # F-7.7
+    assert first is not None  # a threshold is at least 1, so a release without a signature was refused
     return first, quorum
 
 
-def _verify_pair(one: Signature, sig: bytes, release: bytes, chain: Chain) -> tuple[str, Statement[Predicate]] | None:
-    """Who signed and what was said, or None when the algorithm is beyond this verifier."""
-    name = f"signatures/{one.keyid}"
-    key = chain.key(one.keyid)
+def _verify_each(head: Head, chain: Chain) -> _Signed:
+    """Verify every signer before the first wrong one is refused, so that the refusal can say who signed well."""
+    signed = _Signed()
+    for pair in head.signatures:
+        try:
+            result = (
+                _verify_pair(pair, pair.sig, head.release, chain)
+                if pair.sig is not None
+                else _verify_identity(pair, head, chain)
+            )
+        except (MalformedError, UntrustedError) as error:
+            signed.wrong = signed.wrong or error
+            continue
+        if result is None:
+            signed.not_evaluated.append(pair.keyid)
+        else:
+            signed.statements.append(result)
+    return signed
+
+
+def _verify_pair(pair: Signature, sig: bytes, release: bytes, chain: Chain) -> tuple[str, Statement[Predicate]] | None:
+    """Return the key id and what was signed; None when the algorithm of the key is not known here."""
+    name = f"signatures/{pair.keyid}"
+    key = chain.key(pair.keyid)
     if key is None:  # F-7.1
         raise UntrustedError(
-            f"signed by a key that the vendor's root does not know: {one.keyid}",
+            f"signature by key {pair.keyid}, which is not in root {chain.newest.version} or an earlier one",
             where=name,
-            remedy="somebody added it; ask for the medium again",
+            remedy="request the original medium from the vendor",
             finding="signature-unknown",
         )
     if not key.known:  # F-7.2
         return None
     key.verify(sig, release, f"{name}.sig")  # F-7.3
-    payload = verify_statement(one.bundle, key, f"{name}.sigstore.json")
-    return one.keyid, _parse_statement(payload, name)
+    payload = verify_statement(pair.bundle, key, f"{name}.sigstore.json")
+    return pair.keyid, _parse_statement(payload, name)
 
 
-def _verify_identity(one: Signature, head: Head, chain: Chain) -> tuple[str, Statement[Predicate]] | None:
-    """The same for an identity: None where it cannot be judged, or under this trusted root no longer."""
+def _verify_identity(pair: Signature, head: Head, chain: Chain) -> tuple[str, Statement[Predicate]] | None:
+    """The same for an identity; None where it cannot be judged, or under this trusted root no longer."""
+    # Only a head with an identity loads its judge: docs/audit.md lists what is loaded.
     from content.trust.identities import verify_identity
 
-    name = f"signatures/{one.keyid}"
+    name = f"signatures/{pair.keyid}"
     assert head.trusted_root is not None  # F-3.6
-    found = verify_identity(one.bundle, one.keyid, head.trusted_root, chain, f"{name}.sigstore.json")
-    return None if found is None else (found[0], _parse_statement(found[1], name))
+    result = verify_identity(pair.bundle, pair.keyid, head.trusted_root, chain, f"{name}.sigstore.json")
+    return None if result is None else (result[0], _parse_statement(result[1], name))
 
 
 def _parse_statement(payload: bytes, name: str) -> Statement[Predicate]:
-    said = parse(payload, Statement[Predicate], f"{name}.sigstore.json", max_bytes=MAX_BUNDLE)
-    if said.predicate_type != PREDICATE_TYPE:  # F-5.10
-        raise UntrustedError(f"a statement of type {said.predicate_type}, expected {PREDICATE_TYPE}", where=name)
-    return said
+    statement = parse(payload, Statement[Predicate], f"{name}.sigstore.json", max_bytes=MAX_BUNDLE)
+    if statement.predicate_type != PREDICATE_TYPE:  # F-5.10
+        problem = f"a statement of type {statement.predicate_type}, expected {PREDICATE_TYPE}"
+        raise UntrustedError(problem, where=name)
+    return statement
 
 
 def _check_root_of(predicate: Predicate, chain: Chain) -> None:

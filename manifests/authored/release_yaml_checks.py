@@ -56,11 +56,23 @@ def release_problems(file: Handwritten, release: ReleaseFile) -> Iterator[Malfor
 def reference_problems(
     file: Handwritten, release: ReleaseFile, contract: Contract, rollback: Rollback
 ) -> Iterator[MalformedError]:
-    """What the release says of its contract and rollback document, and they of it, must be there."""
-    programs = {one.name for one in release.programs}
-    probes = {one.name for one in release.probes}
-    handlers = {one.name for one in release.handlers}
-    signals = {one.name: one for one in contract.signals}
+    """Yield what the release names in its contract and rollback document, or they in it, and is not there."""
+    yield from _signal_problems(file, release, contract)
+    yield from _returns_problems(file, release, contract)
+    yield from _migration_problems(file, release, rollback)
+    programs = {program.name for program in release.programs}
+    for what, command in _commands(rollback):
+        if command[0] not in programs:
+            yield MalformedError(
+                f"{what} of {release.rollback} runs {command[0]!r}, which is not a program of this release",
+                where=file.at("$.rollback"),
+            )
+
+
+def _signal_problems(file: Handwritten, release: ReleaseFile, contract: Contract) -> Iterator[MalformedError]:
+    """Signals read probes and handlers of this release."""
+    probes = {probe.name for probe in release.probes}
+    handlers = {handler.name for handler in release.handlers}
     for signal in contract.signals:
         source = signal.source
         if source is not None and source.probe is not None and source.probe not in probes:
@@ -73,17 +85,23 @@ def reference_problems(
                 f"signal {signal.name!r} of {release.contract} needs handler {source.handler!r}, which is not here",
                 where=file.at("$.contract"),
             )
+
+
+def _returns_problems(file: Handwritten, release: ReleaseFile, contract: Contract) -> Iterator[MalformedError]:
+    """What a handler returns is a signal that the contract takes from this handler."""
+    taken = {(signal.name, signal.source.handler) for signal in contract.signals if signal.source is not None}
     for i, handler in enumerate(release.handlers):
-        if handler.returns is None:
-            continue
-        returned = signals.get(handler.returns)
-        if returned is None or returned.source is None or returned.source.handler != handler.name:
+        if handler.returns is not None and (handler.returns, handler.name) not in taken:
             yield MalformedError(
                 f"handler {handler.name!r} returns {handler.returns!r}, which {release.contract} does not take from it",
                 where=file.at(f"$.handlers[{i}].returns"),
             )
-    steps = {one.name for one in rollback.steps}
-    migrations = [one.migration for one in release.install if one.migration is not None]
+
+
+def _migration_problems(file: Handwritten, release: ReleaseFile, rollback: Rollback) -> Iterator[MalformedError]:
+    """Each step of the rollback document is run by exactly one install step."""
+    steps = {step.name for step in rollback.steps}
+    migrations = [step.migration for step in release.install if step.migration is not None]
     for i, step in enumerate(release.install):
         if step.migration is not None and step.migration not in steps:
             yield MalformedError(
@@ -98,12 +116,6 @@ def reference_problems(
         )
     if len(set(migrations)) != len(migrations):
         yield MalformedError("a migration is run twice", where=file.at("$.install"))
-    for what, command in _commands(rollback):
-        if command[0] not in programs:
-            yield MalformedError(
-                f"{what} of {release.rollback} runs {command[0]!r}, which is not a program of this release",
-                where=file.at("$.rollback"),
-            )
 
 
 def _commands(rollback: Rollback) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -1,25 +1,67 @@
 """Compile ``rollback.yaml`` to a rollback document."""
 
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
 from manifests.authored.handwritten import Handwritten
-from manifests.documents.rollback import Backup, Rollback, RollbackFile, Step, check_class, parse_rollback
+from manifests.documents.rollback import (
+    Backup,
+    Class,
+    Command,
+    Range,
+    Rollback,
+    StateFormats,
+    Step,
+    check_rollback,
+    parse_rollback,
+)
 from manifests.words.canonical import encode
-from manifests.words.errors import MalformedError
+from manifests.words.digest import Name, Text
+from manifests.words.document import Document
 from manifests.words.units import parse_duration, parse_size
-from manifests.words.version import parse_range
+
+
+class BackupFile(Document, frozen=True, kw_only=True):
+    name: Name
+    make: Command
+    restore: Command
+    try_: Command = field(name="try")
+    at_most: str
+    takes: str
+
+
+class RollbackStepFile(Document, frozen=True, kw_only=True):
+    name: Name
+    touches: tuple[Name, ...] = ()
+    do: Command
+    undo: Command | None = None
+    check: Command | None = None
+    repeatable: bool
+    after_crash: Literal["repeat", "undo", "restore", "stop"]
+    takes: str
+
+
+class RollbackFile(Document, frozen=True, kw_only=True):
+    """``rollback.yaml``."""
+
+    waybill: Literal[1]
+    back_to: Annotated[tuple[Range, ...], Meta(max_length=64)] = ()
+    class_: Class = field(name="class")
+    offered_for: str
+    services: Literal["stopped", "running"] = "stopped"
+    state: tuple[StateFormats, ...] = ()
+    backup: tuple[BackupFile, ...] = ()
+    steps: tuple[RollbackStepFile, ...] = ()
+    no_return: Name = "none"
+    loses: Text
+    rehearsal: str | None = None
+    recovery: dict[Literal["rolled-back", "inconsistent"], Annotated[tuple[Text, ...], Meta(min_length=1)]]
 
 
 def compile_rollback(file: Handwritten) -> Rollback:
     """Check ``rollback.yaml``. Raises MalformedError with ``file:line`` for the first thing that cannot hold."""
     source = file.to(RollbackFile)
-    for i, version_range in enumerate(source.back_to):
-        parse_range(version_range, file.at(f"$.back_to[{i}]"))
-    if set(source.recovery) != {"rolled-back", "inconsistent"}:
-        raise MalformedError("`recovery` needs rolled-back and inconsistent", where=file.at("$.recovery"))
-    for group, entries in (("state", source.state), ("backup", source.backup), ("steps", source.steps)):
-        names = [one.name for one in entries]
-        if len(set(names)) != len(names):
-            raise MalformedError("a name is given twice", where=file.at(f"$.{group}"))
-    check_class(source, file.at)
     made = Rollback(
         back_to=source.back_to,
         class_=source.class_,
@@ -55,5 +97,6 @@ def compile_rollback(file: Handwritten) -> Rollback:
         rehearsal=source.rehearsal,
         recovery=source.recovery,
     )
+    check_rollback(made, file.at)
     # Read back as a site will: a bound that only the compiled form has must not be met there first.
     return parse_rollback(encode(made), file.name)

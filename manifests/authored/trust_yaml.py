@@ -73,69 +73,84 @@ class TrustFile(Document, frozen=True, kw_only=True):
 
 
 def trust_problems(file: Handwritten, trust: TrustFile) -> Iterator[MalformedError]:
-    """Everything that cannot hold inside ``trust.yaml``, each with ``file:line``."""
-    for name, one in trust.keys.items():
-        by_identity = one.identity is not None and one.issuer is not None
-        half = (one.identity is None) != (one.issuer is None) or (one.use is not None and one.public is None)
-        if (one.public is not None) == by_identity or half:
-            yield MalformedError(
-                f"{name!r} needs either public, or identity and issuer", where=file.at(f"$.keys.{name}")
-            )
-        if by_identity and not trust.sigstore:
-            yield MalformedError(
-                f"{name!r} is an identity, and nothing says who vouches for it",
-                where=file.at(f"$.keys.{name}"),
-                remedy="sigstore: [PATH of a trusted_root.json]",
-            )
+    """Yield everything that cannot hold inside ``trust.yaml``, each with ``file:line``."""
+    for name, key in trust.keys.items():
+        yield from _key_problems(file, trust, name, key)
     for name in ROLES:
         if name not in trust.roles:
             yield MalformedError(f"role {name!r} is missing", where=file.at("$.roles"))
     for name, role in trust.roles.items():
-        path = f"$.roles.{name}"
-        if name not in ROLES:
-            yield MalformedError(f"{name!r} is not a role, expected {', '.join(ROLES)}", where=file.at(path))
-        for key in role.keys:
-            if key not in trust.keys:
-                yield MalformedError(f"{key!r} is not under `keys`", where=file.at(f"{path}.keys"))
-            elif name != "release" and trust.keys[key].is_identity:
-                yield MalformedError(
-                    f"{key!r} is an identity, and only the role release has those", where=file.at(f"{path}.keys")
-                )
-        for group, names in (("keys", role.keys), ("products", role.products)):
-            if len(set(names)) != len(names):
-                yield MalformedError("a name is given twice", where=file.at(f"{path}.{group}"))
-        if role.threshold > len(set(role.keys)):
-            yield MalformedError(
-                f"threshold {role.threshold} is above the number of keys, {len(set(role.keys))}",
-                where=file.at(f"{path}.threshold"),
-            )
-        if bool(role.products) != (name == "release"):
-            yield MalformedError(
-                "`products` belongs to the role release alone, which needs it",
-                where=file.at(f"{path}.products" if role.products else path),
-            )
-    for group, names in (
-        ("keys", trust.revoked.keys),
-        ("releases", trust.revoked.releases),
-        ("handlers", trust.revoked.handlers),
-    ):
+        yield from _role_key_problems(file, trust, name, role)
+        yield from _role_number_problems(file, name, role)
+    yield from _revoked_problems(file, trust)
+    for i in range(len(trust.leave)):
+        yield from _leave_problems(file, trust, i)
+
+
+def _key_problems(file: Handwritten, trust: TrustFile, name: str, key: TrustKeyFile) -> Iterator[MalformedError]:
+    where = file.at(f"$.keys.{name}")
+    by_identity = key.identity is not None and key.issuer is not None
+    half = (key.identity is None) != (key.issuer is None) or (key.use is not None and key.public is None)
+    if (key.public is not None) == by_identity or half:
+        yield MalformedError(f"{name!r} needs either public, or identity and issuer", where=where)
+    if by_identity and not trust.sigstore:
+        yield MalformedError(
+            f"{name!r} is an identity, and nothing says who vouches for it",
+            where=where,
+            remedy="add `sigstore: [PATH]`, the path of a trusted_root.json",
+        )
+
+
+def _role_key_problems(file: Handwritten, trust: TrustFile, name: str, role: TrustRoleFile) -> Iterator[MalformedError]:
+    if name not in ROLES:
+        yield MalformedError(f"{name!r} is not a role, expected {', '.join(ROLES)}", where=file.at(f"$.roles.{name}"))
+    where = file.at(f"$.roles.{name}.keys")
+    for key in role.keys:
+        if key not in trust.keys:
+            yield MalformedError(f"{key!r} is not under `keys`", where=where)
+        elif name != "release" and trust.keys[key].is_identity:
+            yield MalformedError(f"{key!r} is an identity, and only the role release has those", where=where)
+
+
+def _role_number_problems(file: Handwritten, name: str, role: TrustRoleFile) -> Iterator[MalformedError]:
+    path = f"$.roles.{name}"
+    for group, names in (("keys", role.keys), ("products", role.products)):
         if len(set(names)) != len(names):
-            yield MalformedError("one is given twice", where=file.at(f"$.revoked.{group}"))
-    for key in trust.revoked.keys:
+            yield MalformedError("a name is given twice", where=file.at(f"{path}.{group}"))
+    if role.threshold > len(set(role.keys)):
+        yield MalformedError(
+            f"threshold {role.threshold} is above the number of keys, {len(set(role.keys))}",
+            where=file.at(f"{path}.threshold"),
+        )
+    if bool(role.products) != (name == "release"):
+        yield MalformedError(
+            "`products` belongs to the role release alone, which needs it",
+            where=file.at(f"{path}.products" if role.products else path),
+        )
+
+
+def _revoked_problems(file: Handwritten, trust: TrustFile) -> Iterator[MalformedError]:
+    revoked = trust.revoked
+    groups = (("keys", revoked.keys), ("releases", revoked.releases), ("handlers", revoked.handlers))
+    for group, names in groups:
+        if len(set(names)) != len(names):
+            yield MalformedError("an entry is given twice", where=file.at(f"$.revoked.{group}"))
+    for key in revoked.keys:
         if key not in trust.keys:
             yield MalformedError(f"{key!r} is not under `keys`", where=file.at("$.revoked.keys"))
-    leaving = [one.key for one in trust.leave]
-    for i, leaver in enumerate(trust.leave):
-        path = f"$.leave[{i}]"
-        if leaver.key not in trust.keys:
-            yield MalformedError(f"{leaver.key!r} is not under `keys`", where=file.at(path))
-        if leaver.key in leaving[:i]:
-            yield MalformedError(f"{leaver.key!r} is given twice", where=file.at(path))
-        if any(leaver.key in role.keys for role in trust.roles.values()):
-            yield MalformedError(f"{leaver.key!r} leaves and still has a role", where=file.at(path))
-        if (leaver.how == "retired") != (leaver.last is not None):
-            yield MalformedError(
-                "a retired key needs `last`, a revoked one has none",
-                where=file.at(path),
-                remedy="last: {epoch: 1, sequence: 40} is the last release that it may have signed",
-            )
+
+
+def _leave_problems(file: Handwritten, trust: TrustFile, index: int) -> Iterator[MalformedError]:
+    leaver, where = trust.leave[index], file.at(f"$.leave[{index}]")
+    if leaver.key not in trust.keys:
+        yield MalformedError(f"{leaver.key!r} is not under `keys`", where=where)
+    if leaver.key in [earlier.key for earlier in trust.leave[:index]]:
+        yield MalformedError(f"{leaver.key!r} is given twice", where=where)
+    if any(leaver.key in role.keys for role in trust.roles.values()):
+        yield MalformedError(f"{leaver.key!r} leaves and still has a role", where=where)
+    if (leaver.how == "retired") != (leaver.last is not None):
+        yield MalformedError(
+            "a retired key needs `last`, a revoked one has none",
+            where=where,
+            remedy="write `last: {epoch: 1, sequence: 40}`: the last release that a retired key may have signed",
+        )

@@ -31,7 +31,7 @@ CORE_FIELDS = (
     "verifier",
 )
 OPTIONAL_CORE_FIELDS = ("store",)
-
+_ONLY_FIELDS = "`fields` bounds the values of every signal but deployment-state"
 
 SignalKind = Literal["deployment-state", "health", "metrics", "logs", "traces", "command-result"]
 SOURCE_OF_KIND = {
@@ -117,19 +117,30 @@ def parse_contract(data: bytes, what: str = "contract") -> Contract:
         raise MalformedError("exactly one signal must be of kind deployment-state", where=f"{what} $.signals")
     for i, signal in enumerate(contract.signals):
         place = f"{what} $.signals[{i}]"
-        state = signal.kind == "deployment-state"
-        if state and (signal.core != CORE_FIELDS or not set(signal.optional) <= set(OPTIONAL_CORE_FIELDS)):
-            raise MalformedError("a deployment-state signal lists exactly the fields of the report's core", where=place)
-        if state == bool(signal.fields) or (not state and (signal.core or signal.optional)):
-            raise MalformedError("`fields` bounds the values of every signal but deployment-state", where=place)
-        if state and (signal.source or signal.labels):
-            raise MalformedError("a deployment-state signal has neither `from` nor `labels`", where=place)
-        if not state and source_fields(signal.source) != set(SOURCE_OF_KIND[signal.kind]):
-            wanted = " and ".join(SOURCE_OF_KIND[signal.kind])
-            raise MalformedError(f"a signal of kind {signal.kind} comes from {wanted}", where=place)
+        if signal.kind == "deployment-state":
+            _check_state_signal(signal, place)
+        else:
+            _check_value_signal(signal, place)
         for name, value in (*signal.fields.items(), *signal.labels.items()):
             check_values(value, f"{place} {name}", name)
     return contract
+
+
+def _check_state_signal(signal: Signal, where: str) -> None:
+    if signal.core != CORE_FIELDS or not set(signal.optional) <= set(OPTIONAL_CORE_FIELDS):
+        raise MalformedError("a deployment-state signal lists exactly the fields of the report's core", where=where)
+    if signal.fields:
+        raise MalformedError(_ONLY_FIELDS, where=where)
+    if signal.source or signal.labels:
+        raise MalformedError("a deployment-state signal has neither `from` nor `labels`", where=where)
+
+
+def _check_value_signal(signal: Signal, where: str) -> None:
+    if not signal.fields or signal.core or signal.optional:
+        raise MalformedError(_ONLY_FIELDS, where=where)
+    if source_fields(signal.source) != set(SOURCE_OF_KIND[signal.kind]):
+        wanted = " and ".join(SOURCE_OF_KIND[signal.kind])
+        raise MalformedError(f"a signal of kind {signal.kind} comes from {wanted}", where=where)
 
 
 def source_fields(source: SignalSource | None) -> set[str]:

@@ -41,7 +41,6 @@ MAX_MEMBERS = 100_000
 BULK_STEP = 64 << 10
 MAX_HEAD = 32 << 20
 
-
 Severity = Literal["none", "low", "medium", "high", "critical"]
 # Relative, no component `.` or `..`, no backslash, nothing that a shell or a terminal would act on.
 _COMPONENT = r"\.?[A-Za-z0-9_][A-Za-z0-9_.@+ -]{0,126}"

@@ -36,10 +36,8 @@ def check_release(release: Release, what: str) -> None:
         raise refuse(f"floor {release.floor} is above the release's own sequence {release.sequence}", "floor")
     if not release.needs.fresh and not release.needs.from_:  # F-8.5
         raise refuse("nothing may go to this release: neither `fresh` nor a range in `from`", "needs")
-    _check_members(release, refuse)
-    _check_names(release, refuse)
-    _check_parts(release, refuse, what)
-    _check_plan(release, refuse)
+    for check in _CHECKS:
+        check(release, refuse)
 
 
 def _check_members(release: Release, refuse: WrongRelease) -> None:
@@ -77,7 +75,7 @@ def _check_names(release: Release, refuse: WrongRelease) -> None:
             raise refuse("a name is given twice", place)
 
 
-def _check_parts(release: Release, refuse: WrongRelease, what: str) -> None:
+def _check_images(release: Release, refuse: WrongRelease) -> None:
     for i, image in enumerate(release.images):
         if image.signed_by != "none" and image.signed_by not in release.signers:  # F-8.15
             raise refuse(f"signer {image.signed_by!r} is not among the signers", f"images[{i}].signed_by")
@@ -85,15 +83,21 @@ def _check_parts(release: Release, refuse: WrongRelease, what: str) -> None:
             raise refuse("an image that nobody signed needs a reason", f"images[{i}].reason")
         if bool(image.sboms) == bool(image.sbom_reason):  # F-8.15
             raise refuse("an image has an SBOM, or a reason why not", f"images[{i}].sboms")
+
+
+def _check_signers(release: Release, refuse: WrongRelease) -> None:
     if "none" in release.signers:  # F-8.16
         raise refuse("`none` says that nobody signed, it cannot name a signer", "signers")
     for name, signer in release.signers.items():
         by_identity = signer.identity is not None and signer.issuer is not None
         if (signer.key is not None) == by_identity or (signer.identity is None) != (signer.issuer is None):  # F-8.16
             raise refuse("either a key, or identity and issuer", f"signers.{name}")
-    identities = any(one.key is None for one in release.signers.values())
+    identities = any(signer.key is None for signer in release.signers.values())
     if identities > (release.sigstore is not None) or (release.sigstore is not None and not release.signers):  # F-8.6
         raise refuse("signers that are identities need a trusted root, and without signers there is none", "sigstore")
+
+
+def _check_files(release: Release, refuse: WrongRelease) -> None:
     for i, files in enumerate(release.files):
         paths = [entry.path for entry in files.entries]
         if paths != sorted(set(paths)):  # F-8.7
@@ -101,25 +105,25 @@ def _check_parts(release: Release, refuse: WrongRelease, what: str) -> None:
         folders = {path.rsplit("/", n)[0] for path in paths for n in range(1, path.count("/") + 1)}
         if folders & set(paths):  # F-8.7
             raise refuse("a path is both a file and a folder", f"files[{i}].entries")
-    programs = {one.name for one in release.programs}
+
+
+def _check_handlers(release: Release, refuse: WrongRelease) -> None:
+    programs = {program.name for program in release.programs}
     for i, handler in enumerate(release.handlers):
         if handler.run[0] not in programs:  # F-8.8
             raise refuse(f"{handler.run[0]!r} is not a program of this release", f"handlers[{i}].run")
         for name, values in handler.parameters.items():
-            check_values(values, f"{what} $.handlers[{i}].parameters.{name}", name)
+            check_values(values, refuse("", f"handlers[{i}].parameters.{name}").where, name)
         for word in handler.run[1:]:
             if word.startswith("{") and word.endswith("}") and word[1:-1] not in handler.parameters:
                 raise refuse(f"{word} is not a parameter", f"handlers[{i}].run")
 
 
-def _check_plan(release: Release, refuse: WrongRelease) -> None:
+def _check_steps(release: Release, refuse: WrongRelease) -> None:
     """Steps come after the steps that they name, and name things that the release has."""
-    names = {
-        "files": {one.name for one in release.files},
-        "images": {one.name for one in release.images},
-    }
-    charts = {one.name for one in release.charts}
-    done: set[str] = set()
+    names = {"files": {files.name for files in release.files}, "images": {image.name for image in release.images}}
+    charts = {chart.name for chart in release.charts}
+    earlier: set[str] = set()
     for i, step in enumerate(release.install):
         for field_, known in names.items():
             missing = set(getattr(step, field_)) - known
@@ -127,15 +131,31 @@ def _check_plan(release: Release, refuse: WrongRelease) -> None:
                 raise refuse(f"{', '.join(sorted(missing))} is not among the {field_}", f"install[{i}].{field_}")
         if step.chart is not None and step.chart not in charts:
             raise refuse(f"{step.chart!r} is not among the charts", f"install[{i}].chart")
-        if not set(step.after) <= done:  # F-8.9
+        if not set(step.after) <= earlier:  # F-8.9
             raise refuse("`after` names a step that does not come before this one", f"install[{i}].after")
-        done.add(step.step)
+        earlier.add(step.step)
+
+
+def _check_probes(release: Release, refuse: WrongRelease) -> None:
+    steps = {step.step for step in release.install}
+    files = {(files.name, entry.path) for files in release.files for entry in files.entries}
     for i, probe in enumerate(release.probes):
         if sum(kind is not None for kind in (probe.http, probe.tcp, probe.file, probe.step)) != 1:  # F-8.10
             raise refuse("a probe is exactly one of http, tcp, file, step", f"probes[{i}]")
-        if probe.step is not None and probe.step not in done:
+        if probe.step is not None and probe.step not in steps:
             raise refuse(f"{probe.step!r} is not a step", f"probes[{i}].step")
-        if probe.file is not None:
-            files = next((one for one in release.files if one.name == probe.file.files), None)
-            if files is None or probe.file.path not in {entry.path for entry in files.entries}:
-                raise refuse("no such file in the release", f"probes[{i}].file")
+        if probe.file is not None and (probe.file.files, probe.file.path) not in files:
+            raise refuse("no such file in the release", f"probes[{i}].file")
+
+
+# Each check is one group of rules of docs/format.md; they are run in this order, and the first that fails is reported.
+_CHECKS = (
+    _check_members,
+    _check_names,
+    _check_images,
+    _check_signers,
+    _check_files,
+    _check_handlers,
+    _check_steps,
+    _check_probes,
+)

@@ -14,7 +14,6 @@ from manifests.words.version import parse_range
 ROLLBACK_TYPE = "application/vnd.waybill.rollback.v1+json"
 MAX_ROLLBACK = 1 << 20
 
-
 Class = Literal["stateless", "compatible", "reversible", "restore-only", "irreversible"]
 Command = Annotated[tuple[Text, ...], Meta(min_length=1, max_length=64)]
 Range = Annotated[str, Meta(max_length=256, pattern=r"\A[ -~]+\Z")]
@@ -31,43 +30,6 @@ class StateFormats(Document, frozen=True, kw_only=True):
     name: Name
     before: Formats
     after: Formats
-
-
-class BackupFile(Document, frozen=True, kw_only=True):
-    name: Name
-    make: Command
-    restore: Command
-    try_: Command = field(name="try")
-    at_most: str
-    takes: str
-
-
-class RollbackStepFile(Document, frozen=True, kw_only=True):
-    name: Name
-    touches: tuple[Name, ...] = ()
-    do: Command
-    undo: Command | None = None
-    check: Command | None = None
-    repeatable: bool
-    after_crash: Literal["repeat", "undo", "restore", "stop"]
-    takes: str
-
-
-class RollbackFile(Document, frozen=True, kw_only=True):
-    """``rollback.yaml``."""
-
-    waybill: Literal[1]
-    back_to: Annotated[tuple[Range, ...], Meta(max_length=64)] = ()
-    class_: Class = field(name="class")
-    offered_for: str
-    services: Literal["stopped", "running"] = "stopped"
-    state: tuple[StateFormats, ...] = ()
-    backup: tuple[BackupFile, ...] = ()
-    steps: tuple[RollbackStepFile, ...] = ()
-    no_return: Name = "none"
-    loses: Text
-    rehearsal: str | None = None
-    recovery: dict[Literal["rolled-back", "inconsistent"], Annotated[tuple[Text, ...], Meta(min_length=1)]]
 
 
 class Backup(Document, frozen=True, kw_only=True):
@@ -126,41 +88,60 @@ def parse_rollback(data: bytes, what: str = "rollback") -> Rollback:
         MalformedError: Not a rollback document, or one that contradicts itself.
     """
     document = parse(data, Rollback, what, max_bytes=MAX_ROLLBACK)  # F-12.2
-    for version_range in document.back_to:
-        parse_range(version_range, f"{what} $.back_to")
-    if set(document.recovery) != {"rolled-back", "inconsistent"}:
-        raise MalformedError("`recovery` needs rolled-back and inconsistent", where=f"{what} $.recovery")
-    for group, entries in (("state", document.state), ("backup", document.backup), ("steps", document.steps)):
-        names = [one.name for one in entries]
-        if len(set(names)) != len(names):
-            raise MalformedError("two entries have one name", where=f"{what} $.{group}")
-    check_class(document, lambda place: f"{what} {place}")
+    check_rollback(document, lambda place: f"{what} {place}")
     return document
 
 
-def check_class(source: RollbackFile | Rollback, at: Callable[[str], str]) -> None:
-    """Check that the steps can keep what the class promises. Raises MalformedError."""
-    where = at("$.class")
-    steps: tuple[RollbackStepFile | Step, ...] = source.steps
-    if source.class_ == "stateless" and (source.state or source.steps or source.backup):
+def check_rollback(document: Rollback, at: Callable[[str], str]) -> None:
+    """Check the document against itself: names, ranges, and that the steps can keep what the class promises (F-12.2).
+
+    Args:
+        at: From a path inside the document, such as ``$.class``, to the place that a message names.
+
+    Raises:
+        MalformedError: For the first rule that does not hold.
+    """
+    for i, version_range in enumerate(document.back_to):
+        parse_range(version_range, at(f"$.back_to[{i}]"))
+    if set(document.recovery) != {"rolled-back", "inconsistent"}:
+        raise MalformedError("`recovery` needs rolled-back and inconsistent", where=at("$.recovery"))
+    for group, entries in (("state", document.state), ("backup", document.backup), ("steps", document.steps)):
+        names = [entry.name for entry in entries]
+        if len(set(names)) != len(names):
+            raise MalformedError("two entries have one name", where=at(f"$.{group}"))
+    _check_class(document, at("$.class"))
+    _check_no_return(document, at("$.no_return"))
+    _check_state(document, at)
+
+
+def _check_class(document: Rollback, where: str) -> None:
+    if document.class_ == "stateless" and (document.state or document.steps or document.backup):
         raise MalformedError("class stateless has no state, steps or backup", where=where)
-    if source.class_ == "reversible" and any(one.undo is None for one in steps):
+    if document.class_ == "reversible" and any(step.undo is None for step in document.steps):
         raise MalformedError("class reversible needs an undo for every step", where=where)
-    if source.class_ == "restore-only" and not source.backup:
+    if document.class_ == "restore-only" and not document.backup:
         raise MalformedError("class restore-only needs a backup", where=where)
-    if source.class_ in ("stateless", "compatible", "reversible") and source.no_return != "none":
-        raise MalformedError(f"class {source.class_} has no point of no return", where=at("$.no_return"))
-    if source.no_return != "none" and source.no_return not in {one.name for one in steps}:
-        raise MalformedError(f"{source.no_return!r} is not one of the steps", where=at("$.no_return"))
-    kept = {one.name for one in source.state}
-    for i, step in enumerate(steps):
+
+
+def _check_no_return(document: Rollback, where: str) -> None:
+    if document.no_return == "none":
+        return
+    if document.class_ in ("stateless", "compatible", "reversible"):
+        raise MalformedError(f"class {document.class_} has no point of no return", where=where)
+    if document.no_return not in {step.name for step in document.steps}:
+        raise MalformedError(f"{document.no_return!r} is not one of the steps", where=where)
+
+
+def _check_state(document: Rollback, at: Callable[[str], str]) -> None:
+    """Steps touch state that is listed; in class compatible the old release reads what the new one writes."""
+    kept = {state.name for state in document.state}
+    for i, step in enumerate(document.steps):
         for name in step.touches:
             if name not in kept:
                 raise MalformedError(f"{name!r} is not under `state`", where=at(f"$.steps[{i}].touches"))
-    if source.class_ == "compatible":
-        for i, state in enumerate(source.state):
-            if not state.before.reads[0] <= state.after.writes <= state.before.reads[1]:
-                raise MalformedError(
-                    f"the old release cannot read format {state.after.writes} of {state.name}, so it is not compatible",
-                    where=at(f"$.state[{i}]"),
-                )
+    for i, state in enumerate(document.state if document.class_ == "compatible" else ()):
+        if not state.before.reads[0] <= state.after.writes <= state.before.reads[1]:
+            raise MalformedError(
+                f"the old release cannot read format {state.after.writes} of {state.name}, so it is not compatible",
+                where=at(f"$.state[{i}]"),
+            )

@@ -46,29 +46,6 @@ class CarriedKey:
         except InvalidSignature:
             raise UntrustedError("signature does not match its key", where=what, finding="signature-wrong") from None
 
-    def verify_digest(self, signature: bytes, digest: bytes, what: str) -> None:
-        """The same for bytes with this SHA-256; Ed25519 signs no digests, so those are not by it.
-
-        Raises:
-            UntrustedError: Not a signature by this key over such bytes.
-        """
-        from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-        from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-
-        hashed = Prehashed(hashes.SHA256())
-        try:
-            if isinstance(self._loaded, ec.EllipticCurvePublicKey):
-                self._loaded.verify(signature, digest, ec.ECDSA(hashed))
-            elif isinstance(self._loaded, RSAPublicKey):
-                self._loaded.verify(signature, digest, PKCS1v15(), hashed)
-            else:
-                raise UntrustedError(
-                    "this kind of key signs bytes and not their digest", where=what, finding="signature-wrong"
-                )
-        except InvalidSignature:
-            raise UntrustedError("signature does not match its key", where=what, finding="signature-wrong") from None
-
 
 def load_carried(key: PublicKey, what: str) -> CarriedKey:
     """The key of a signer of carried images.

@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 
 ECDSA_P256 = "ecdsa-p256-sha256"
 
-
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 MAX_KEY_FILE = 64 << 10
-
 
 Base64 = Annotated[str, Meta(pattern=r"\A(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")]
 

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from manifests.trust.envelope import Envelope, parse_envelope
 from manifests.trust.quorum import Quorum, good_signers, require, weigh
-from manifests.trust.root import Chain
+from manifests.trust.root import Chain, is_sorted
 from manifests.words.canonical import parse
 from manifests.words.digest import Digest, KeyId, Name, Positive
 from manifests.words.document import Document
@@ -52,7 +52,7 @@ def check_revocations(found: Revocations, what: str) -> None:
     """Raise MalformedError unless every rule inside the document holds."""
     for name in ("keys", "releases", "handlers"):
         held = getattr(found, name)
-        if list(held) != sorted(set(held)):  # F-13.1
+        if not is_sorted(held):  # F-13.1
             raise MalformedError("not sorted, each once", where=f"{what} $.{name}")
 
 

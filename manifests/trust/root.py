@@ -24,6 +24,7 @@ MAX_ROOT = 256 << 10
 MAX_ROOTS = 256
 ROLES = ("root", "release", "consignment", "rollback")
 
+_COMPARE = "compare the fingerprint with the vendor's paper; this may be another vendor's medium"
 
 # Why a good signature counts, or does not.
 Counts = Literal["counted", "revoked", "retired", "role"]
@@ -192,23 +193,32 @@ def check_root(root: Root, what: str) -> None:
         if name not in root.roles:  # F-6.1
             raise MalformedError(f"role {name!r} is missing", where=what)
     for name, role in root.roles.items():
-        # F-6.5: whoever signs roots, consignments and rollbacks has a key.
-        listed = set(root.keys) | (set(root.identities) if name not in ROLES or name == "release" else set())
-        if list(role.keys) != sorted(set(role.keys)) or not set(role.keys) <= listed:  # F-6.2
-            raise MalformedError(f"keys of role {name!r} are not sorted, not each once, or not listed", where=what)
-        if name in ROLES and role.threshold > len(role.keys):  # F-6.2, F-6.16
-            raise MalformedError(f"role {name!r} asks for {role.threshold} of {len(role.keys)} keys", where=what)
-        if set(role.keys) & set(root.leave):  # F-6.7
-            raise MalformedError(f"role {name!r} holds a key that left", where=what)
-        if list(role.products) != sorted(set(role.products)) or bool(role.products) != (name == "release"):  # F-6.6
-            raise MalformedError(f"role {name!r}: `products` is for release alone, sorted, each once", where=what)
+        _check_role(root, name, role, what)
     if (root.version == 1) != (root.previous is None):  # F-6.8
         raise MalformedError("`previous` is absent in version 1 and present in every other", where=what)
-    if list(root.sigstore) != sorted(set(root.sigstore)):  # F-6.9
+    if not is_sorted(root.sigstore):  # F-6.9
         raise MalformedError("`sigstore` is not sorted, each once", where=what)
     for leaver in root.leave.values():
         if (leaver.how == "retired") != (leaver.last is not None):  # F-6.7
             raise MalformedError("a retired key has `last`, a revoked one has not", where=what)
+
+
+def _check_role(root: Root, name: str, role: Role, what: str) -> None:
+    # F-6.5: whoever signs roots, consignments and rollbacks has a key.
+    listed = set(root.keys) | (set(root.identities) if name not in ROLES or name == "release" else set())
+    if not is_sorted(role.keys) or not set(role.keys) <= listed:  # F-6.2
+        raise MalformedError(f"keys of role {name!r} are not sorted, not each once, or not listed", where=what)
+    if name in ROLES and role.threshold > len(role.keys):  # F-6.2, F-6.16
+        raise MalformedError(f"role {name!r} asks for {role.threshold} of {len(role.keys)} keys", where=what)
+    if set(role.keys) & set(root.leave):  # F-6.7
+        raise MalformedError(f"role {name!r} holds a key that left", where=what)
+    if not is_sorted(role.products) or bool(role.products) != (name == "release"):  # F-6.6
+        raise MalformedError(f"role {name!r}: `products` is for release alone, sorted, each once", where=what)
+
+
+def is_sorted(values: tuple[str, ...]) -> bool:
+    """Whether the values are in order, each once."""
+    return list(values) == sorted(set(values))
 
 
 def verify_chain(documents: tuple[bytes, ...], pin: Pin) -> Chain:
@@ -226,12 +236,12 @@ def verify_chain(documents: tuple[bytes, ...], pin: Pin) -> Chain:
     for before, after in pairwise(roots):
         if after.root.version != before.root.version + 1:  # F-6.10
             raise MalformedError(f"root {after.root.version} follows root {before.root.version}", where="trust")
-    at = next((i for i, one in enumerate(roots) if one.fingerprint == pin.digest), None)
+    at = next((i for i, document in enumerate(roots) if document.fingerprint == pin.digest), None)
     if at is None:  # F-6.11
         raise UntrustedError(
             "no root document here is the one that is pinned",
             where="trust",
-            remedy="compare the fingerprint with the vendor's paper; this may be another vendor's medium",
+            remedy=_COMPARE,
             finding="root-unknown",
         )
     if pin.version not in (0, roots[at].root.version):
@@ -240,7 +250,7 @@ def verify_chain(documents: tuple[bytes, ...], pin: Pin) -> Chain:
     for before, after in pairwise(roots):
         _follow(before, after)
     for i in range(len(roots)):
-        _signatures(roots[i], roots[i - 1] if i else None, must_count_own=i >= at, must_count_previous=i > at)
+        _check_signatures(roots[i], roots[i - 1] if i else None, must_count_own=i >= at, must_count_previous=i > at)
     return Chain(roots=roots)
 
 
@@ -256,14 +266,13 @@ def join_roots(known: tuple[bytes, ...], offered: tuple[bytes, ...]) -> tuple[by
     """
     if not known or not offered:
         return known or offered
-    ours = {one.root.version: one for one in (parse_root(data, "a root document known here") for data in known)}
-    numbered = (parse_root(data, f"root document {i}") for i, data in enumerate(offered, 1))
-    theirs = {one.root.version: one for one in numbered}
+    ours = _by_version(parse_root(data, "a root document known here") for data in known)
+    theirs = _by_version(parse_root(data, f"root document {i}") for i, data in enumerate(offered, 1))
     for version in sorted(set(ours) & set(theirs)):
         if ours[version].fingerprint != theirs[version].fingerprint:
-            raise _two_of(version, ours, theirs)
+            raise _two_documents(version, ours, theirs)
     versions = range(min(*ours, *theirs), max(*ours, *theirs) + 1)
-    missing = next((one for one in versions if one not in ours and one not in theirs), None)
+    missing = next((version for version in versions if version not in ours and version not in theirs), None)
     if missing is not None:  # F-6.10
         raise UntrustedError(
             f"root {missing} is missing: {max(ours)} is known here, {max(theirs)} came",
@@ -271,27 +280,37 @@ def join_roots(known: tuple[bytes, ...], offered: tuple[bytes, ...]) -> tuple[by
             remedy=f"ask the vendor for trust/{missing}.root.json and receive it with the others",
             finding="root-gap",
         )
+    return _join(versions, ours, theirs)
+
+
+def _join(versions: range, ours: dict[int, SignedRoot], theirs: dict[int, SignedRoot]) -> tuple[bytes, ...]:
+    """Of each version the document that the next one names; oldest first."""
     joined: list[SignedRoot] = []
     for version in reversed(versions):
-        choices = [one[version] for one in (theirs, ours) if version in one]
+        choices = [roots[version] for roots in (theirs, ours) if version in roots]
+        before = theirs.get(version - 1) or ours.get(version - 1)
+        for document in choices:
+            # Also each signature in the document that is not taken must hold.
+            _check_signatures(document, before, must_count_own=False, must_count_previous=False)  # F-6.19
         named = joined[-1].root.previous if joined else None
-        joined.append(next((one for one in choices if digest_of(one.raw) == named), choices[0]))
-        for passed in choices:
-            # One that is not taken is still accounted for: each of its signatures must hold.
-            before = theirs.get(version - 1) or ours.get(version - 1)
-            _signatures(passed, before, must_count_own=False, must_count_previous=False)  # F-6.19
-    return tuple(one.raw for one in reversed(joined))
+        joined.append(next((document for document in choices if digest_of(document.raw) == named), choices[0]))
+    return tuple(document.raw for document in reversed(joined))
 
 
-def _two_of(version: int, ours: dict[int, SignedRoot], theirs: dict[int, SignedRoot]) -> UntrustedError:
-    """Another document under a version that is known: by the vendor's own people, or by anybody."""
+def _by_version(documents: Iterable[SignedRoot]) -> dict[int, SignedRoot]:
+    return {document.root.version: document for document in documents}
+
+
+def _two_documents(version: int, ours: dict[int, SignedRoot], theirs: dict[int, SignedRoot]) -> UntrustedError:
+    """Return why there are two documents of one version: a fork by the vendor's own quorum, or another vendor."""
     before, other = ours.get(version - 1), theirs[version]
     if before is not None:
         try:
             verify_chain((before.raw, other.raw), Pin(version=version - 1, digest=before.fingerprint))
-        except (MalformedError, UntrustedError) as error:
-            if isinstance(error, UntrustedError):
-                return error
+        except UntrustedError as error:
+            return error
+        except MalformedError:
+            pass  # it does not follow our chain, so it proves nothing about the vendor's quorum
         else:
             return UntrustedError(  # F-6.20
                 f"there are two documents of root {version}, {ours[version].fingerprint} is known here and "
@@ -303,7 +322,7 @@ def _two_of(version: int, ours: dict[int, SignedRoot], theirs: dict[int, SignedR
     return UntrustedError(  # F-6.11
         f"root {version} here is {ours[version].fingerprint}, another one came: {other.fingerprint}",
         where="trust",
-        remedy="compare the fingerprint with the vendor's paper; this may be another vendor's medium",
+        remedy=_COMPARE,
         finding="root-unknown",
     )
 
@@ -322,20 +341,22 @@ def _follow(before: SignedRoot, after: SignedRoot) -> None:
         raise UntrustedError(problem, where=what, finding="root-chain")
 
 
-def _signatures(one: SignedRoot, before: SignedRoot | None, *, must_count_own: bool, must_count_previous: bool) -> None:
-    what = f"root {one.root.version}"
-    good = set()
-    for signature in one.envelope.signatures:
-        key = one.root.keys.get(signature.keyid) or (before.root.keys.get(signature.keyid) if before else None)
+def _check_signatures(
+    document: SignedRoot, before: SignedRoot | None, *, must_count_own: bool, must_count_previous: bool
+) -> None:
+    what = f"root {document.root.version}"
+    valid = set()
+    for signature in document.envelope.signatures:
+        key = document.root.keys.get(signature.keyid) or (before.root.keys.get(signature.keyid) if before else None)
         if key is None:  # F-6.14
             raise UntrustedError(f"signed by unknown key {signature.keyid}", where=what, finding="signature-unknown")
         if key.known:  # F-6.16
-            verify_signature(one.envelope, signature, key, what)
-            good.add(signature.keyid)
+            verify_signature(document.envelope, signature, key, what)
+            valid.add(signature.keyid)
     if must_count_own:
-        _count(one.root, good, what)
+        _count(document.root, valid, what)
     if must_count_previous and before is not None:
-        _count(before.root, good, what)
+        _count(before.root, valid, what)
 
 
 def _count(judge: Root, good: set[str], what: str) -> None:

@@ -18,7 +18,6 @@ from manifests.words.errors import MalformedError, NewerError, UntrustedError, W
 ROTATION_TYPE = "application/vnd.waybill.rotation.v1+json"
 MAX_SUCCESSION = 8
 
-
 # DER of two 32-byte integers is at most 72 bytes; bounded here because it travels inside a report.
 RotationSignature = Annotated[
     str, Meta(max_length=200, pattern=r"\A(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")

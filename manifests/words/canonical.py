@@ -14,15 +14,12 @@ from manifests.words.errors import MalformedError
 
 MAX_DEPTH = 32
 
-
 # Strings, ended or not, are skipped as a whole. Possessive: no input makes it go back over what it has read.
 _NESTING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 _OPEN = b"[{"
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
-
 T = TypeVar("T")
-
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 

@@ -12,7 +12,6 @@ MAX_INTEGER = 2**53 - 1
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
-
 # `\Z`, because `$` would let a trailing newline through.
 Digest = Annotated[str, Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]  # F-4.11
 KeyId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]

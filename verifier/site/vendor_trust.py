@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from content.trust.head import Known, check_own_keys
-from manifests.documents.release import Release, handler_digest
 from manifests.trust.keys import read_capped
 from manifests.trust.revocations import Revocations, judge_revocations, parse_revocations, revoke
 from manifests.trust.root import MAX_ROOT, Chain, Root, join_roots, verify_chain
@@ -175,12 +174,6 @@ def changes_of_lists(held: Revocations | None, came: Revocations) -> tuple[str, 
         lines += [f"  revokes {name.removesuffix('s')} {one}" for one in sorted(now - was)]
         lines += [f"  no longer revokes {name.removesuffix('s')} {one}" for one in sorted(was - now)]
     return tuple(lines)
-
-
-def revoked_handlers(site: Site, release: Release) -> frozenset[str]:
-    """Names of the handlers of ``release`` that the list in force revokes."""
-    found = list_in_force(site)
-    return frozenset(one.name for one in release.handlers if found and handler_digest(one) in found.handlers)
 
 
 def _alarm(site: Site, error: WaybillError) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from content.bundle.graph import blobs_of, walk
+from content.bundle.graph import walk
 from content.bundle.oci import ImageManifest
 from manifests.words.errors import MalformedError
 from tests.vectors.of_images import Fields, Images, Shelf
@@ -23,24 +23,6 @@ def test_an_image_and_its_referrer() -> None:
     assert isinstance(referrer.document, ImageManifest)
     assert referrer.document.referrer_type == CYCLONEDX
     assert graph.referrers("sha256:" + "0" * 64) == ()
-
-
-def test_blobs_of_an_image_are_its_document_config_and_layers() -> None:
-    release, graph = graph_of(Vendor())
-    found = blobs_of(graph, release.images[0].manifest.digest)
-    assert found[0].digest == release.images[0].manifest.digest
-    assert len(found) == 3
-    assert {one.digest for one in found} <= {one.digest for one in release.members}
-    assert blobs_of(graph, "sha256:" + "0" * 64) == ()
-
-
-def test_blobs_of_an_index_are_those_of_its_children_each_once() -> None:
-    def build(shelf: Shelf) -> Fields:
-        return shelf.index(shelf.manifest(b"one"), shelf.manifest(b"two"), shelf.manifest(b"one"))
-
-    release, graph = graph_of(Images(build=build))
-    found = [one.digest for one in blobs_of(graph, release.images[0].manifest.digest)]
-    assert len(found) == len(set(found)) == 1 + 2 + 2 + 1  # index, manifests, layers, the config that both share
 
 
 @pytest.mark.parametrize("upside_down", [False, True])

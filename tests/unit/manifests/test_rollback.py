@@ -79,7 +79,7 @@ def test_compiled_it_has_no_units() -> None:
             "  - name: dump\n    make: [a]\n    restore: [a]\n    try: [a]\n    at_most: 1B\n    takes: 1s\n"
             "  - name: dump",
             9,
-            "given twice",
+            "two entries have one name",
         ),
         ("loses: orders of the last hours\n", "", 1, "missing required field `loses`"),
     ],
