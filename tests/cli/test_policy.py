@@ -58,7 +58,7 @@ def test_a_policy_is_changed_attacked_and_founded_anew(shell: Shell) -> None:
     assert "policy waits for 1 security" in shell.run("install", "policy", code=9).stderr
     # Nor does a key that the file lists and no policy in force does.
     edit(shell, "people/ops-1.pub", "people/root.pub")
-    assert "belongs to nobody" in shell.run("approve", "policy", "--key", folder / "root.key", code=5).stderr
+    assert "belongs to no person" in shell.run("approve", "policy", "--key", folder / "root.key", code=5).stderr
     edit(shell, "people/root.pub", "people/ops-1.pub")
     # 3. The security officer is gone for good: who is left founds it anew, from the paper, and everybody is told.
     digest = str(shell.json("review", "policy")["subject"])

@@ -38,7 +38,9 @@ def test_a_request_goes_out_and_an_answer_comes_back(shell: Shell, tmp_path: Pat
     shell.run("review", stick / "ask", "--fingerprint", as_words("sha256:" + "0" * 64), code=4)
     page = (stick / "ask" / "review.html").read_text()
     assert str(shell.json("review", stick / "ask")["plan"]) in page
-    assert "nobody" in shell.run("approve", stick / "ask", "--key", tmp_path / "stranger.key", code=5).stderr
+    assert (
+        "belongs to no person" in shell.run("approve", stick / "ask", "--key", tmp_path / "stranger.key", code=5).stderr
+    )
     other = ("--plan", "sha256:" + "0" * 64)
     assert (
         "not the reviewed 000000000000"

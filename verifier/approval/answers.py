@@ -73,7 +73,7 @@ def receive_answer(site: Site, path: Path, load: LoadDriver) -> ReceivedAnswer |
         MalformedError, RefusedError, UntrustedError: As the step says; nothing was changed.
     """
     where = str(path)
-    answer, said = parse_answer(read_capped(path, MAX_ANSWER), where)  # 1
+    answer, approval = parse_answer(read_capped(path, MAX_ANSWER), where)  # 1
     if answer.plan.site != site.state.site:  # 2
         return None
     if answer.plan.site_key != site.state.site_key.keyid:
@@ -91,7 +91,7 @@ def receive_answer(site: Site, path: Path, load: LoadDriver) -> ReceivedAnswer |
     if not before:
         check_feasible(site, asked, load)  # 6
         record_verdict(site, asked.item, answer.plan, signed)
-    return ReceivedAnswer(path, item, said.verdict, signed.person, said.role, not before)
+    return ReceivedAnswer(path, item, approval.verdict, signed.person, approval.role, not before)
 
 
 def _asked(site: Site, answer: ApprovalAnswer, where: str) -> AnyItem:
@@ -140,11 +140,11 @@ def _before(site: Site, asked: Approvable, signed: SignedApproval, where: str) -
         RefusedError: It approves what the same person has rejected later, in answer to the same request.
     """
     earlier = [
-        one.approval
-        for one in verdicts_on(site, site.policy, asked.plan)
-        if (one.person, one.approval.request) == (signed.person, signed.approval.request)
+        signed_earlier.approval
+        for signed_earlier in verdicts_on(site, site.policy, asked.plan)
+        if (signed_earlier.person, signed_earlier.approval.request) == (signed.person, signed.approval.request)
     ]
-    if any(one.verdict == signed.approval.verdict for one in earlier):
+    if any(signed_earlier.verdict == signed.approval.verdict for signed_earlier in earlier):
         return True
     if signed.approval.verdict == "approve" and earlier:
         raise RefusedError(

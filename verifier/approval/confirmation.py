@@ -15,9 +15,9 @@ from verifier.site.journal.events import TimeAcknowledged
 from verifier.site.journal.installs import Transaction
 
 
-def trial_plan(site: Site, now: Transaction) -> Plan:
+def trial_plan(site: Site, transaction: Transaction) -> Plan:
     """What is signed at the end of a trial: this switch to this generation, under the plan that was agreed to."""
-    state, planned = site.state, now.planned
+    state, planned = site.state, transaction.planned
     return Plan(
         site=state.site,
         site_key=state.site_key.keyid,
@@ -65,9 +65,9 @@ def sign_confirmation(site: Site, plan: Plan, signer: Signer | None) -> SignedAp
             remedy=f"ask somebody who is {role}",
             finding="confirm-role",
         )
-    word = sign_verdict(site, plan, signer)
-    keep_verdict(site, plan, word)
-    return word
+    signed = sign_verdict(site, plan, signer)
+    keep_verdict(site, plan, signed)
+    return signed
 
 
 def acknowledge_time(site: Site, time: str, signer: Signer | None) -> None:
@@ -85,8 +85,12 @@ def acknowledge_time(site: Site, time: str, signer: Signer | None) -> None:
             remedy="waybill status shows it",
             finding="time-not-claimed",
         )
-    word = sign_confirmation(site, time_plan(site, time), signer)
-    if word is None:
+    signed = sign_confirmation(site, time_plan(site, time), signer)
+    if signed is None:
         raise UsageError("who says so has to sign", where="--key", remedy=f"waybill confirm --time {time} --key KEY")
-    said = word.approval
-    site.record(TimeAcknowledged(time=time, person=word.person, role=said.role, keyid=said.keyid, envelope=word.digest))
+    approval = signed.approval
+    site.record(
+        TimeAcknowledged(
+            time=time, person=signed.person, role=approval.role, keyid=approval.keyid, envelope=signed.digest
+        )
+    )

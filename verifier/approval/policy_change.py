@@ -184,14 +184,14 @@ def refound_policy(site: Site, founding: PolicyRefounding) -> PolicyChange:
             remedy="waybill approve policy --key KEY, each of them",
             finding="quorum-possible",
         )
-    said = tuple(one for one in verdicts_on(site, policy, change.plan) if one.person not in gone)
-    standing = count_approvals(policy, needs, said)
+    verdicts = tuple(one for one in verdicts_on(site, policy, change.plan) if one.person not in gone)
+    standing = count_approvals(policy, needs, verdicts)
     if standing.vetoed or not standing.met:
         try:
             require(standing, ITEM)
         except WaitingError as error:
-            error.remedy = "everybody who is left agrees first: waybill approve policy --key KEY"
-            raise
+            remedy = "each person who is left approves first: waybill approve policy --key KEY"
+            raise error.with_(remedy=remedy) from None
     _record(site, change, standing, gone=gone, reason=one_line(founding.reason))
     return change
 

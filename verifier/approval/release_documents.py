@@ -80,16 +80,16 @@ def read_release_documents(
     for image in release.images:
         if image.name in same:
             continue
-        found: set[SbomComponent] = set()
+        parts: set[SbomComponent] = set()
         for sbom in image.sboms:
             what = f"SBOM of image {image.name}"
             data = small(Blob(digest=sbom.digest, size=sbom.size), MAX_SBOM, what)
             try:
-                found |= set(read_components(data, sbom.digest)) if data is not None else set()
+                parts |= set(read_components(data, sbom.digest)) if data is not None else set()
             except WaybillError as error:
                 unread.append(f"{what} of {release.version}: {error.problem}")
-        if found:
-            components[image.name] = tuple(sorted(found))
+        if parts:
+            components[image.name] = tuple(sorted(parts))
     return ReleaseDocuments(
         release=release,
         digest=digest,
@@ -107,7 +107,7 @@ def read_release_documents(
 def _advisories(
     release: Release, small: Callable[[Blob, int, str], bytes | None], unread: list[str]
 ) -> dict[str, frozenset[str]]:
-    said: dict[str, set[str]] = {}
+    statuses_by_name: dict[str, set[str]] = {}
     for blob in release.advisories:
         data = small(blob, MAX_OPENVEX, "advisories")
         if data is None:
@@ -117,7 +117,7 @@ def _advisories(
         except WaybillError as error:
             unread.append(f"advisories of {release.version}: {error.problem}")
             continue
-        for one in document.statements:
-            name = one.vulnerability if isinstance(one.vulnerability, str) else one.vulnerability.name
-            said.setdefault(name, set()).add(one.status)
-    return {name: frozenset(statuses) for name, statuses in said.items()}
+        for statement in document.statements:
+            name = statement.vulnerability if isinstance(statement.vulnerability, str) else statement.vulnerability.name
+            statuses_by_name.setdefault(name, set()).add(statement.status)
+    return {name: frozenset(statuses) for name, statuses in statuses_by_name.items()}

@@ -90,17 +90,17 @@ def open_request(folder: Path, fingerprint: str | None = None) -> OpenRequest:
     if request.proposed is not None:
         _must_be(request.proposed, request.plan.subject, "proposed policy", str(path))
         proposed = parse_policy(read(request.proposed, MAX_POLICY), "proposed policy")
-    matter, root = _matter(request, read, policy, proposed, fingerprint, str(path))  # 3, 4
-    said = tuple(_said(request, read(blob, MAX_APPROVAL), policy) for blob in request.said)  # 5
+    review_input, root = _matter(request, read, policy, proposed, fingerprint, str(path))  # 3, 4
+    approvals = tuple(_said(request, read(blob, MAX_APPROVAL), policy) for blob in request.said)  # 5
     return OpenRequest(
         folder=folder,
         signed=signed,
         policy=policy,
-        review_input=matter,
+        review_input=review_input,
         asked=ApprovalRequest(
             item=" ".join(request.items), plan=request.plan, then=request.then, proposers=request.proposers
         ),
-        status=_standing(request, policy, said, str(path)),
+        status=_standing(request, policy, approvals, str(path)),
         root=root,
     )
 
@@ -219,9 +219,9 @@ def _matter(
     )
 
 
-def _finding(told: ToldBefore) -> Finding:
+def _finding(stated: ToldBefore) -> Finding:
     # What an item was refused for at the site is never asked about, so there is no third level here.
-    return Finding(told.finding, "warning" if told.level == "warning" else "ok", told.text)
+    return Finding(stated.finding, "warning" if stated.level == "warning" else "ok", stated.text)
 
 
 def _release(stated: Stated, read: ReadBlob) -> Release:
@@ -241,14 +241,16 @@ def _side(stated: Stated, release: Release, read: ReadBlob, same: frozenset[str]
 
 
 def _verified(stated: Stated, release: Release, request: ReviewRequest, read: ReadBlob, pin: Pin) -> VerifiedHead:
-    roots = tuple(read(one, MAX_ROOT) for one in request.roots)
+    roots = tuple(read(pair, MAX_ROOT) for pair in request.roots)
     head = Head(
         release=read(stated.release, MAX_RELEASE),
         signatures=tuple(
             Signature(
-                keyid=one.keyid, sig=read(one.sig, MAX_SIG) if one.sig else None, bundle=read(one.bundle, MAX_BUNDLE)
+                keyid=pair.keyid,
+                sig=read(pair.sig, MAX_SIG) if pair.sig else None,
+                bundle=read(pair.bundle, MAX_BUNDLE),
             )
-            for one in stated.signatures
+            for pair in stated.signatures
         ),
         roots=roots,
         bulk_at=release.bulk_at,
@@ -264,14 +266,14 @@ def _authorised(request: ReviewRequest, read: ReadBlob, pin: Pin, where: str) ->
         raise MalformedError("a way back below the floor and its authorisation go together", where=where)
     if request.authorisation is None:
         return None
-    roots = tuple(read(one, MAX_ROOT) for one in request.roots)
+    roots = tuple(read(authorisation, MAX_ROOT) for authorisation in request.roots)
     chain = revoke(verify_chain(roots, pin), _revocations(request, read))
-    one = verify_authorisation(read(request.authorisation, MAX_AUTHORISATION), chain)
-    if one.fingerprint != request.plan.subject:
+    authorisation = verify_authorisation(read(request.authorisation, MAX_AUTHORISATION), chain)
+    if authorisation.fingerprint != request.plan.subject:
         raise MalformedError(
             "its authorisation is not the one that its plan names", where=where, finding="request-contradicts"
         )
-    return one
+    return authorisation
 
 
 def _first(roots: tuple[bytes, ...]) -> int:
@@ -287,16 +289,18 @@ def _revocations(request: ReviewRequest, read: ReadBlob) -> Revocations | None:
 
 
 def _said(request: ReviewRequest, data: bytes, policy: Policy) -> SignedApproval:
-    one = verify_approval(data, policy, "an approval in the request")
-    if one.approval.plan != request.plan.digest:
+    approval = verify_approval(data, policy, "an approval in the request")
+    if approval.approval.plan != request.plan.digest:
         raise MalformedError("an approval in it is about another plan", where=REQUEST, finding="request-contradicts")
-    return one
+    return approval
 
 
-def _standing(request: ReviewRequest, policy: Policy, said: tuple[SignedApproval, ...], where: str) -> ApprovalStatus:
-    ordinary = count_approvals(policy, roles_needed(policy, request.plan.kinds), said, request.proposers)
-    rules = {one.name: one for one in policy.emergency}
-    unknown = next((one.rule for one in request.emergency if one.rule not in rules), None)
+def _standing(
+    request: ReviewRequest, policy: Policy, approvals: tuple[SignedApproval, ...], where: str
+) -> ApprovalStatus:
+    ordinary = count_approvals(policy, roles_needed(policy, request.plan.kinds), approvals, request.proposers)
+    rules = {rule.name: rule for rule in policy.emergency}
+    unknown = next((rule.rule for rule in request.emergency if rule.rule not in rules), None)
     if unknown is not None:
         raise MalformedError(
             f"it names the emergency rule {unknown}, which its policy does not have",
@@ -306,8 +310,10 @@ def _standing(request: ReviewRequest, policy: Policy, said: tuple[SignedApproval
     if ordinary.met or ordinary.vetoed:
         return ordinary
     spare = (
-        count_approvals(policy, rules[one.rule].needs, said, request.proposers, rule=one.rule, uses_left=one.uses_left)
-        for one in request.emergency
+        count_approvals(
+            policy, rules[rule.rule].needs, approvals, request.proposers, rule=rule.rule, uses_left=rule.uses_left
+        )
+        for rule in request.emergency
     )
     return replace(ordinary, emergency=tuple(spare))
 
@@ -318,12 +324,12 @@ def person_of_request(request: OpenRequest, keyid: str) -> str:
     Raises:
         RefusedError: Nobody's; the site would not count it.
     """
-    found = request.policy.person_of(keyid)
-    if found is None:
+    person = request.policy.person_of(keyid)
+    if person is None:
         raise RefusedError(
-            f"key {keyid[:12]} belongs to nobody in policy {request.policy.number} of the site",
+            f"key {keyid[:12]} belongs to no person of policy {request.policy.number} of the site",
             where="--key",
             remedy=f"the policy lists {', '.join(sorted(request.policy.people))}",
             finding="approver-unknown",
         )
-    return found[0]
+    return person[0]

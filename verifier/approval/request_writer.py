@@ -112,13 +112,13 @@ def write_request(
     try:
         disk.make_folder(staging / DOCUMENTS, durable=False)
         disk.make_folder(staging / ANSWERS, durable=False)
-        request, matter = _collect(site, asked, items, _Shelf(staging / DOCUMENTS, disk), load)
+        request, review_input = _collect(site, asked, items, _Shelf(staging / DOCUMENTS, disk), load)
         raw = sign_request(request, site.signer())
         disk.write_new(staging / REQUEST, raw)
         words = README.format(
-            site=site.state.site, item=one_line(matter.item), name=one_line(folder.name), plan=request.plan.digest
+            site=site.state.site, item=one_line(review_input.item), name=one_line(folder.name), plan=request.plan.digest
         )
-        for name, data in {"README.txt": words.encode(), **pages(matter)}.items():
+        for name, data in {"README.txt": words.encode(), **pages(review_input)}.items():
             disk.write_new(staging / name, data)
         disk.rename(staging, folder)
         disk.sync_folder(folder.parent)
@@ -141,12 +141,12 @@ def _collect(
     site: Site, asked: AnyItem, items: tuple[str, ...], shelf: _Shelf, load: LoadDriver
 ) -> tuple[ReviewRequest, ReviewInput]:
     state = site.state
-    matter = read_review_input(site, asked, load, shelf.reading(store_reader(site)))
-    standing = approval_status(site, asked)
+    review_input = read_review_input(site, asked, load, shelf.reading(store_reader(site)))
+    status = approval_status(site, asked)
     documents = tuple(shelf.held.values())
-    heads = {one.release: read_kept_head(site, one.release) for one in matter.vouched}
+    heads = {one.release: read_kept_head(site, one.release) for one in review_input.vouched}
     roots = {one.root.version: one.raw for head in heads.values() for one in head.chain.roots}
-    if not roots and matter.way:
+    if not roots and review_input.way:
         roots = dict(enumerate(root_documents(site), 1))
     lists = list_in_force(site)
     request = ReviewRequest(
@@ -158,23 +158,25 @@ def _collect(
         root=state.trust.root,
         roots=tuple(shelf.put(raw) for _, raw in sorted(roots.items())),
         revocations=shelf.put(site.document(state.trust.revocations[1])) if lists and state.trust.revocations else None,
-        policy=shelf.put(encode(matter.policy)),
-        proposed=shelf.put(encode(matter.proposed)) if matter.proposed is not None else None,
-        before=_stated(shelf, matter.before, None) if matter.before else None,
-        way=tuple(_stated(shelf, side, heads.get(side.digest)) for side in matter.way),
-        authorisation=shelf.put(matter.authorised.raw) if matter.authorised else None,
-        between=tuple(shelf.put(encode(one)) for one in matter.between),
+        policy=shelf.put(encode(review_input.policy)),
+        proposed=shelf.put(encode(review_input.proposed)) if review_input.proposed is not None else None,
+        before=_stated(shelf, review_input.before, None) if review_input.before else None,
+        way=tuple(_stated(shelf, side, heads.get(side.digest)) for side in review_input.way),
+        authorisation=shelf.put(review_input.authorised.raw) if review_input.authorised else None,
+        between=tuple(shelf.put(encode(one)) for one in review_input.between),
         documents=documents,
         said=tuple(shelf.put(one.raw) for one in verdicts_on(site, site.policy, asked.plan)),
         proposers=asked.proposers,
-        emergency=tuple(Spare(rule=one.rule, uses_left=one.uses_left) for one in standing.emergency if one.rule),
-        work=_texts(matter.work),
-        more_leaves=_texts(matter.more_leaves),
-        rooms=None if matter.rooms is None else tuple(_space(one) for one in matter.rooms),
-        findings=tuple(ToldBefore(finding=one.id, level=one.level, text=_text(one.text)) for one in matter.findings),
-        unread=_texts(matter.unread),
+        emergency=tuple(Spare(rule=one.rule, uses_left=one.uses_left) for one in status.emergency if one.rule),
+        work=_texts(review_input.work),
+        more_leaves=_texts(review_input.more_leaves),
+        rooms=None if review_input.rooms is None else tuple(_space(one) for one in review_input.rooms),
+        findings=tuple(
+            ToldBefore(finding=one.id, level=one.level, text=_text(one.text)) for one in review_input.findings
+        ),
+        unread=_texts(review_input.unread),
     )
-    return request, matter
+    return request, review_input
 
 
 def _stated(shelf: _Shelf, side: ReleaseDocuments, head: VerifiedHead | None) -> Stated:
@@ -182,8 +184,8 @@ def _stated(shelf: _Shelf, side: ReleaseDocuments, head: VerifiedHead | None) ->
     return Stated(
         release=shelf.put(head.head.release if head else encode(side.release)),
         signatures=tuple(
-            Pair(keyid=one.keyid, sig=None if one.sig is None else shelf.put(one.sig), bundle=shelf.put(one.bundle))
-            for one in signatures
+            Pair(keyid=pair.keyid, sig=None if pair.sig is None else shelf.put(pair.sig), bundle=shelf.put(pair.bundle))
+            for pair in signatures
         ),
         trusted_root=shelf.put(head.head.trusted_root) if head and head.head.trusted_root else None,
         config=shelf.put(side.config) if side.config is not None else None,

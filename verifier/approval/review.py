@@ -147,7 +147,7 @@ def make_review(matter: ReviewInput) -> Review:
     if matter.proposed is not None:
         differences = (*differences, *policy_differences(matter.policy, matter.proposed))
     known = matter.before.contract if matter.before else None
-    hops = tuple(_hop(side, matter) for side in matter.way)
+    steps = tuple(_hop(side, matter) for side in matter.way)
     advisories = _gained(matter)
     return Review(
         item=matter.item,
@@ -164,7 +164,7 @@ def make_review(matter: ReviewInput) -> Review:
         contract=plan.contract or "",
         contract_words=as_groups(plan.contract) if plan.contract and after else "",
         contract_about=_about(after.contract if after else None),
-        way=hops,
+        way=steps,
         differences=differences,
         unchanged_images=_unchanged(matter.before, after),
         advisories=advisories,
@@ -186,10 +186,10 @@ def _title(matter: ReviewInput) -> str:
     plan, before = matter.plan, matter.before
     if not matter.way:
         words = {"policy": "a new policy", "export": "a report leaves", "offboard": "the vendor's access ends"}
-        found = words.get(plan.action, plan.action)
+        title = words.get(plan.action, plan.action)
         if matter.proposed is not None:
-            found = f"policy {matter.policy.number} to {matter.proposed.number}"
-        return found
+            title = f"policy {matter.policy.number} to {matter.proposed.number}"
+        return title
     release = matter.way[-1].release
     if plan.action == "rollback":
         return f"back to generation {plan.generation}, {release.product} {release.version}"
@@ -230,13 +230,13 @@ def _hop(side: ReleaseDocuments, matter: ReviewInput) -> UpgradeStep:
     )
 
 
-def _vouched(one: ReleaseSigners | None) -> str:
-    if one is None:
+def _vouched(signers: ReleaseSigners | None) -> str:
+    if signers is None:
         return "not verified again: it was when it was installed"
-    if not one.by:
+    if not signers.by:
         return "not verified"
-    practice = " (practice)" if one.practice else ""
-    return f"{', '.join(keyid[:12] for keyid in one.signers)}{practice}, {one.by}"
+    practice = " (practice)" if signers.practice else ""
+    return f"{', '.join(keyid[:12] for keyid in signers.signers)}{practice}, {signers.by}"
 
 
 def _gained(matter: ReviewInput) -> Advisories:
@@ -282,10 +282,10 @@ def _config(matter: ReviewInput, after: ReleaseDocuments | None) -> str:
     if after is None:
         return ""
     config = after.release.config
-    said = f"schema version {config.version}" if config else "the release takes no config"
+    text = f"schema version {config.version}" if config else "the release takes no config"
     if matter.plan.action == "rollback":
-        said += "; the config of that generation comes back with it"
-    return said
+        text += "; the config of that generation comes back with it"
+    return text
 
 
 def _probe(probe: Probe) -> str:

@@ -121,12 +121,12 @@ def _tight(policy: Policy) -> Iterator[Finding]:
 
 def _left_before(site: Site, hops: tuple[Change, ...]) -> list[Finding]:
     """What became of these releases the last time that they ran here."""
-    found = []
+    findings = []
     for hop in hops:
         left = site.state.installs.last_rollback_from(hop.planned.release) if hop.action == "install" else None
         if left is not None:
-            found.append(Finding("left-before", "warning", f"{hop.release.version}: {left.words}"))
-    return found
+            findings.append(Finding("left-before", "warning", f"{hop.release.version}: {left.words}"))
+    return findings
 
 
 def store_reader(site: Site) -> ReadBlob:
@@ -137,7 +137,7 @@ def store_reader(site: Site) -> ReadBlob:
 def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: ReadBlob) -> ReviewInput:
     hops = asked.hops if isinstance(asked, Route) else (asked,)
     change = hops[-1]
-    crews = tuple(driver_steps_for(site, hop, load) for hop in hops)
+    steps_of_hops = tuple(driver_steps_for(site, hop, load) for hop in hops)
     running = site.state.installs.running
     names = () if change.action == "rollback" else tuple(hop.planned.release for hop in hops)
     heads = {one: read_kept_head(site, one) for one in names}
@@ -156,13 +156,13 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         vouched=tuple(_vouched(one) for one in heads.values()),
         work=tuple(
             f"{f'{hop.release.version}: ' if several else ''}{work.step} ({work.driver.name}): {line}"
-            for hop, crew in zip(hops, crews, strict=True)
+            for hop, crew in zip(hops, steps_of_hops, strict=True)
             for work in crew
             for line in work.plan.lines
         ),
         authorised=change.authorised,
         more_leaves=tuple(words for hop in hops for words in hop.more_leaves),
-        rooms=space_needs(site, hops, crews),
+        rooms=space_needs(site, hops, steps_of_hops),
         findings=(*_left_before(site, hops), *(one for hop in hops for one in hop.findings)),
         unread=lost,
     )
@@ -210,14 +210,14 @@ def _between(site: Site, change: Change, heads: dict[str, VerifiedHead]) -> tupl
     if running is None or running.channel != change.release.channel:
         return (), ()
     low, high = sorted((running.mark, change.release.mark), key=_order)
-    found, lost = [], []
-    for one in site.state.installs.releases:
-        if one.channel == running.channel and low < one.mark < high and one.release not in heads:
+    between, lost = [], []
+    for received in site.state.installs.releases:
+        if received.channel == running.channel and low < received.mark < high and received.release not in heads:
             try:
-                found.append(read_kept_head(site, one.release).release)
+                between.append(read_kept_head(site, received.release).release)
             except WaybillError as error:
-                lost.append(f"release {one.version} in between: {error.problem}")
-    return tuple(found), tuple(lost)
+                lost.append(f"release {received.version} in between: {error.problem}")
+    return tuple(between), tuple(lost)
 
 
 def _order(mark: Mark) -> tuple[int, int]:

@@ -28,15 +28,15 @@ def person_of_key(policy: Policy, signer: Signer) -> tuple[str, Person]:
         RefusedError: Nobody's.
     """
     keyid = signer.public.keyid
-    found = policy.person_of(keyid)
-    if found is None:
+    person = policy.person_of(keyid)
+    if person is None:
         raise RefusedError(
-            f"key {keyid[:12]} belongs to nobody in policy {policy.number}",
+            f"key {keyid[:12]} belongs to no person of policy {policy.number}",
             where="--key",
             remedy=f"the policy lists {', '.join(sorted(policy.people))}",
             finding="approver-unknown",
         )
-    return found
+    return person
 
 
 def sign_verdict(
@@ -50,29 +50,29 @@ def sign_verdict(
     """
     _, about = person_of_key(site.policy, signer)
     keyid = signer.public.keyid
-    said = Approval(plan=plan.digest, verdict=verdict, keyid=keyid, role=about.role, condition=condition)
-    return verify_approval(sign_approval(said, signer), site.policy)
+    approval = Approval(plan=plan.digest, verdict=verdict, keyid=keyid, role=about.role, condition=condition)
+    return verify_approval(sign_approval(approval, signer), site.policy)
 
 
-def keep_verdict(site: Site, plan: Plan, word: SignedApproval) -> str:
+def keep_verdict(site: Site, plan: Plan, signed: SignedApproval) -> str:
     """Keep what was signed beside what it is about, durably; the digest by which the journal names it."""
     site.keep_document(encode(plan))
-    return site.keep_document(word.raw)
+    return site.keep_document(signed.raw)
 
 
-def record_verdict(site: Site, item: str, plan: Plan, word: SignedApproval) -> None:
+def record_verdict(site: Site, item: str, plan: Plan, signed: SignedApproval) -> None:
     """Keep it, and enter it into the journal of a held site."""
-    said = word.approval
+    approval = signed.approval
     site.record(
         Verdict(
             item=item,
             plan=plan.digest,
-            envelope=keep_verdict(site, plan, word),
-            keyid=said.keyid,
-            person=word.person,
-            role=said.role,
-            verdict=said.verdict,
-            condition=said.condition,
+            envelope=keep_verdict(site, plan, signed),
+            keyid=approval.keyid,
+            person=signed.person,
+            role=approval.role,
+            verdict=approval.verdict,
+            condition=approval.condition,
         )
     )
 
@@ -84,24 +84,26 @@ def verdicts_on(site: Site, policy: Policy, plan: Plan) -> tuple[SignedApproval,
         UntrustedError: What the journal records was not signed so: it was edited.
         DamagedError: An envelope is gone, or is another.
     """
-    found = []
-    for said in site.state.trust.verdicts:
-        if said.plan != plan.digest:
+    verdicts = []
+    for recorded_verdict in site.state.trust.verdicts:
+        if recorded_verdict.plan != plan.digest:
             continue
         try:
-            one = verify_approval(site.document(said.envelope), policy, f"approval of {said.person}")
+            signed = verify_approval(
+                site.document(recorded_verdict.envelope), policy, f"approval of {recorded_verdict.person}"
+            )
         except RefusedError:
             continue
-        recorded = (said.plan, said.verdict, said.person, said.keyid)
-        if (one.approval.plan, one.approval.verdict, one.person, one.approval.keyid) != recorded:
+        recorded = (recorded_verdict.plan, recorded_verdict.verdict, recorded_verdict.person, recorded_verdict.keyid)
+        if (signed.approval.plan, signed.approval.verdict, signed.person, signed.approval.keyid) != recorded:
             raise UntrustedError(
-                f"what {said.person} signed is not what the journal says of it",
+                f"what {recorded_verdict.person} signed is not what the journal says of it",
                 where="journal",
                 remedy="the journal was edited; keep the folder as it is and tell support",
                 finding="approval-not-as-recorded",
             )
-        found.append(one)
-    return tuple(found)
+        verdicts.append(signed)
+    return tuple(verdicts)
 
 
 def approval_status(site: Site, asked: Approvable, rule: str | None = None) -> ApprovalStatus:
@@ -114,30 +116,34 @@ def approval_status(site: Site, asked: Approvable, rule: str | None = None) -> A
         RefusedError: That rule is none of the policy in force, about other changes, or spent.
     """
     state, policy = site.state, site.policy
-    said = verdicts_on(site, policy, asked.plan)
-    standing = weigh_emergency(policy, asked, said, state.trust.uses, state.trust.installs_since, rule)
-    return replace(standing, void=voids_of(site, policy, asked))
+    verdicts = verdicts_on(site, policy, asked.plan)
+    status = weigh_emergency(policy, asked, verdicts, state.trust.uses, state.trust.installs_since, rule)
+    return replace(status, void=voids_of(site, policy, asked))
 
 
 def voids_of(site: Site, policy: Policy, asked: Approvable) -> tuple[Void, ...]:
     """Each person's last word on this item under another plan, and why it is void; none of who has spoken since."""
-    now = {one.person for one in site.state.trust.verdicts if one.plan == asked.plan.digest}
+    spoken = {one.person for one in site.state.trust.verdicts if one.plan == asked.plan.digest}
     last: dict[str, RecordedVerdict] = {}
-    for said in site.state.trust.verdicts:
-        if said.item == asked.item and said.person not in now:
-            last[said.person] = said
-    return tuple(_void(site, policy, said) for _, said in sorted(last.items()))
+    for verdict in site.state.trust.verdicts:
+        if verdict.item == asked.item and verdict.person not in spoken:
+            last[verdict.person] = verdict
+    return tuple(_void(site, policy, verdict) for _, verdict in sorted(last.items()))
 
 
-def _void(site: Site, policy: Policy, said: RecordedVerdict) -> Void:
-    if policy.person_of(said.keyid) is None:
-        return Void(said.person, said.verdict, "approval-person-left", f"policy {policy.number} does not list that key")
+def _void(site: Site, policy: Policy, verdict: RecordedVerdict) -> Void:
+    if policy.person_of(verdict.keyid) is None:
+        return Void(
+            verdict.person, verdict.verdict, "approval-person-left", f"policy {policy.number} does not list that key"
+        )
     try:
-        under = parse_plan(site.document(said.plan)).policy
+        under = parse_plan(site.document(verdict.plan)).policy
     except WaybillError:
         under = ""
     if under and under != site.state.trust.policy:
         return Void(
-            said.person, said.verdict, "approval-older-policy", "given under a policy that is no longer in force"
+            verdict.person, verdict.verdict, "approval-older-policy", "given under a policy that is no longer in force"
         )
-    return Void(said.person, said.verdict, "approval-other-plan", "given for another plan: something has changed since")
+    return Void(
+        verdict.person, verdict.verdict, "approval-other-plan", "given for another plan: something has changed since"
+    )

@@ -1,4 +1,4 @@
-"""A site's use of the vendor's permissions to go below the floor: which are here, and which one fits a way back."""
+"""The vendor's authorisations to roll back below the floor: which the site holds, and which one fits a rollback."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,77 +25,73 @@ from verifier.site.vendor_trust import list_in_force, own_chain
 _WORKED = (State.CONFIRMED, State.SETTLED)
 
 
-def verify_carried(site: Site, said: Consignment, where: str) -> tuple[SignedAuthorisation, ...]:
-    """The authorisations in a consignment, each signed by the rollback role and for this very site.
+def verify_carried(site: Site, consignment: Consignment, where: str) -> tuple[SignedAuthorisation, ...]:
+    """Return the authorisations of a consignment, each verified with the root in force.
 
     Raises:
-        MalformedError, UntrustedError: One is not what it should be.
-        RefusedError: One is for others; a consignment is made for one site.
+        MalformedError, UntrustedError: One is malformed, or not signed by the vendor's rollback role.
+        RefusedError: One is not for this site.
     """
     chain = own_chain(site)
-    found = []
-    for i, envelope in enumerate(said.authorisations):
+    verified = []
+    for i, envelope in enumerate(consignment.authorisations):
         what = f"{where} $.authorisations[{i}]"
-        one = verify_authorisation(encode(envelope), chain, what)
-        if site.state.site not in one.authorisation.sites:  # D-6.2
+        signed = verify_authorisation(encode(envelope), chain, what)
+        if site.state.site not in signed.authorisation.sites:  # D-6.2
+            sites = ", ".join(signed.authorisation.sites) or "no site"
             raise RefusedError(
-                f"authorisation {one.authorisation.number} is for {', '.join(one.authorisation.sites) or 'no site'}, "
-                f"this is {site.state.site}",
+                f"authorisation {signed.authorisation.number} is for {sites}; this site is {site.state.site}",
                 where=what,
-                remedy="ask the vendor for one that names this site",
+                remedy="ask the vendor for an authorisation that names this site",
                 finding="authorisation-other-site",
             )
-        found.append(one)
-    return tuple(found)
+        verified.append(signed)
+    return tuple(verified)
 
 
 def find_authorisation(site: Site, running: Generation, target: Generation, item: str) -> SignedAuthorisation:
-    """The authorisation of the way back from ``running`` to ``target``, verified with the root in force right now.
+    """Return the authorisation of the rollback from ``running`` to ``target``, verified with the root in force.
 
     Raises:
-        RefusedError: There is none; or it was used already; or the vendor withdrew what it leads to; or the vendor is
-            not trusted any more.
-        UntrustedError: It would fit, and its keys do not count any more.
+        RefusedError: There is none, it was used already, its target is revoked, or the vendor's access has ended.
+        UntrustedError: It fits, but its keys no longer count.
     """
     check_served(site.state)
     refusals: list[WaybillError] = []
     others = []
     for raw, carried in _held(site, running):
         try:
-            said = parse_authorisation(raw, item)[1]
-            if not _fits(site, said, running, target, carried=carried):
-                others.append(said)
+            authorisation = parse_authorisation(raw, item)[1]
+            if not _fits(site, authorisation, running, target, carried=carried):
+                others.append(authorisation)
                 continue
-            # Last: what would not fit anyway says nothing about this way, whoever signed it.
-            one = verify_authorisation(raw, own_chain(site), item)
+            # The signature is checked last: an authorisation of another rollback must not fail this one.
+            signed = verify_authorisation(raw, own_chain(site), item)
         except WaybillError as error:
             refusals.append(error)
             continue
-        if one.fingerprint in site.state.trust.spent:  # D-6.6
+        if signed.fingerprint in site.state.trust.spent:  # D-6.6
             refusals.append(
                 RefusedError(
-                    f"authorisation {said.number} was used already",
+                    f"authorisation {authorisation.number} was used already",
                     where=item,
-                    remedy="ask the vendor for another one",
+                    remedy="ask the vendor for a new authorisation",
                     finding="authorisation-spent",
                 )
             )
             continue
         _check_target(site, target, item)
-        return one
+        return signed
     if refusals:
         raise refusals[-1]
     floor = site.state.floor_of(target.channel)
     remedy = (
-        f"it needs the vendor's authorisation for {site.state.site} from {running.version} "
-        f"({_place(running.channel, running.mark)}) to {target.version}; receive the medium that brings it"
+        f"ask the vendor for an authorisation for {site.state.site} from {running.version} "
+        f"({_place(running.channel, running.mark)}) to {target.version}, then run waybill receive PATH"
     )
     if target.channel == running.channel and target.mark >= running.mark:  # D-6.3
-        remedy = "an authorisation only leads back; go forward by installing what is not below the floor"
-    here = "; ".join(
-        f"authorisation {one.number} is from {_place(one.leaves.channel, one.leaves.mark)} to {one.goes_to.version}"
-        for one in others[-3:]
-    )
+        remedy = "install a release that is not below the floor; an authorisation only leads to an older one"
+    here = "; ".join(f"authorisation {other.number} is {_describe(other)}" for other in others[-3:])
     raise RefusedError(
         f"generation {target.number} has sequence {target.mark.sequence}, below the floor "
         f"{floor.sequence if floor else 0}" + (f"; {here}" if here else ""),
@@ -107,10 +103,10 @@ def find_authorisation(site: Site, running: Generation, target: Generation, item
 
 @dataclass(frozen=True)
 class AuthorisationStatus:
-    """What an authorisation is good for at this site, now.
+    """Whether an authorisation can be used at this site now.
 
     Attributes:
-        finding: ``usable``, or a stable id of why it is not.
+        finding: ``usable``, or the id of the reason why not.
     """
 
     number: int
@@ -118,36 +114,43 @@ class AuthorisationStatus:
     text: str
 
 
-def authorisation_status(site: Site, one: SignedAuthorisation) -> AuthorisationStatus:
-    """What came, judged against what runs here; that may change with the next install. Raises nothing."""
-    said, running = one.authorisation, site.state.installs.running
-    way = f"from {_place(said.leaves.channel, said.leaves.mark)} back to {said.goes_to.version}, below the floor, once"
+def authorisation_status(site: Site, signed: SignedAuthorisation) -> AuthorisationStatus:
+    """Judge an authorisation against what runs now. The next install may change the result. Raises nothing."""
+    authorisation, running = signed.authorisation, site.state.installs.running
+    way = f"{_describe(authorisation)}, below the floor, once"
 
-    def fate(finding: str, text: str) -> AuthorisationStatus:
-        return AuthorisationStatus(said.number, finding, f"authorisation {said.number}, {way}: {text}")
+    def status(finding: str, text: str) -> AuthorisationStatus:
+        return AuthorisationStatus(
+            authorisation.number, finding, f"authorisation {authorisation.number}, {way}: {text}"
+        )
 
-    if one.fingerprint in site.state.trust.spent:
-        return fate("authorisation-spent", "it was used already")
+    if signed.fingerprint in site.state.trust.spent:
+        return status("authorisation-spent", "it was used already")
     listed = list_in_force(site)
-    if listed is not None and said.goes_to.release in listed.releases:
-        return fate("release-revoked", f"list {listed.version} revokes where it leads")
-    if running is None or not _leaves(said, running):
+    if listed is not None and authorisation.goes_to.release in listed.releases:
+        return status("release-revoked", f"list {listed.version} revokes where it leads")
+    if running is None or not _leaves(authorisation, running):
         runs = "nothing" if running is None else _place(running.channel, running.mark)
-        return fate("authorisation-other-way", f"{runs} runs here now")
-    targets = [one for one in site.state.installs.generations if _reaches(said, one) and one.state in _WORKED]
+        return status("authorisation-other-way", f"{runs} runs here now")
+    targets = [
+        signed
+        for signed in site.state.installs.generations
+        if _reaches(authorisation, signed) and signed.state in _WORKED
+    ]
     if not targets:
-        return fate("authorisation-other-way", f"{said.goes_to.version} never worked here")
-    return fate(
-        "usable", f"waybill rollback --to {targets[-1].number}, when the people here agree; because: {said.why}"
+        return status("authorisation-other-way", f"{authorisation.goes_to.version} never worked here")
+    return status(
+        "usable",
+        f"waybill rollback --to {targets[-1].number}, when the people here agree; because: {authorisation.why}",
     )
 
 
 def open_authorisations(site: Site) -> tuple[tuple[Generation, SignedAuthorisation], ...]:
-    """Generations below the floor to which the vendor allows this site to go back now."""
+    """Return the generations below the floor to which an authorisation allows a rollback now."""
     running = site.state.installs.running
     if running is None:
         return ()
-    found = []
+    usable = []
     for target in site.state.installs.generations:
         floor = site.state.floor_of(target.channel)
         if (
@@ -158,38 +161,48 @@ def open_authorisations(site: Site) -> tuple[tuple[Generation, SignedAuthorisati
         ):
             continue
         try:
-            found.append((target, find_authorisation(site, running, target, f"b-{target.number}")))
+            usable.append((target, find_authorisation(site, running, target, f"b-{target.number}")))
         except WaybillError:
             continue
-    return tuple(found)
+    return tuple(usable)
 
 
 def _held(site: Site, running: Generation) -> Iterator[tuple[bytes, bool]]:
-    """Envelopes that consignments brought, the newest last; then those that the running release carries."""
+    """Yield the envelopes that consignments brought, the newest last, then those that the running release carries."""
     for document in site.state.trust.authorisations:
         yield site.document(document), False
     for blob in read_installed(site, running).release.authorisations:
         yield get_blob(site.blobs, blob, MAX_AUTHORISATION), True
 
 
-def _fits(site: Site, one: Authorisation, running: Generation, target: Generation, *, carried: bool) -> bool:
-    named = site.state.site in one.sites or (carried and not one.sites)  # D-6.2
-    return named and one.product == running.product and _leaves(one, running) and _reaches(one, target)
+def _fits(site: Site, authorisation: Authorisation, running: Generation, target: Generation, *, carried: bool) -> bool:
+    named = site.state.site in authorisation.sites or (carried and not authorisation.sites)  # D-6.2
+    return (
+        named
+        and authorisation.product == running.product
+        and _leaves(authorisation, running)
+        and _reaches(authorisation, target)
+    )
 
 
-def _leaves(one: Authorisation, running: Generation) -> bool:
-    return (one.leaves.channel, one.leaves.mark) == (running.channel, running.mark)  # D-6.3
+def _leaves(authorisation: Authorisation, running: Generation) -> bool:
+    return (authorisation.leaves.channel, authorisation.leaves.mark) == (running.channel, running.mark)  # D-6.3
 
 
-def _reaches(one: Authorisation, target: Generation) -> bool:
-    # The version too: it is what people read before they agree.
-    said = one.goes_to
-    return (said.release, said.version, said.channel, said.mark) == (  # D-6.5
+def _reaches(authorisation: Authorisation, target: Generation) -> bool:
+    # The version is compared as well, because people read it before they agree.
+    goes_to = authorisation.goes_to
+    return (goes_to.release, goes_to.version, goes_to.channel, goes_to.mark) == (  # D-6.5
         target.release,
         target.version,
         target.channel,
         target.mark,
     )
+
+
+def _describe(authorisation: Authorisation) -> str:
+    leaves = authorisation.leaves
+    return f"from {_place(leaves.channel, leaves.mark)} to {authorisation.goes_to.version}"
 
 
 def _place(channel: str, mark: Mark) -> str:
@@ -200,21 +213,21 @@ def _check_target(site: Site, target: Generation, item: str) -> None:
     listed = list_in_force(site)
     if listed is not None and target.release in listed.releases:
         raise RefusedError(
-            f"list {listed.version} revokes {target.version}, to which the vendor had authorised the way back",
+            f"revocation list {listed.version} revokes release {target.version}, the target of the authorisation",
             where=item,
-            remedy="ask the vendor for another way",
+            remedy="ask the vendor for an authorisation to another release",
             finding="release-revoked",
         )
 
 
-def authorisation_facts(one: SignedAuthorisation) -> tuple[tuple[str, str], ...]:
-    """What people must read before they agree, and what is told when it was done."""
-    said = one.authorisation
-    signers = ", ".join(keyid[:12] for keyid in one.signers)
+def authorisation_facts(signed: SignedAuthorisation) -> tuple[tuple[str, str], ...]:
+    """Return what people must read before they agree, as names and values."""
+    authorisation = signed.authorisation
+    signers = ", ".join(keyid[:12] for keyid in signed.signers)
     return (
-        ("below the floor", f"by authorisation {said.number} of {said.vendor}, signed by {signers}"),
-        ("good for", "this way, once; the floor stays where it is"),
-        ("why", said.why),
-        ("the vendor says it loses", said.loses),
-        ("the vendor says it opens again", ", ".join(said.reopens) or "no advisory"),
+        ("below the floor", f"by authorisation {authorisation.number} of {authorisation.vendor}, signed by {signers}"),
+        ("valid for", "this rollback, once; the floor does not change"),
+        ("why", authorisation.why),
+        ("the vendor says it loses", authorisation.loses),
+        ("the vendor says it opens again", ", ".join(authorisation.reopens) or "no advisory"),
     )

@@ -98,7 +98,7 @@ def refused(place: Place) -> WaybillError:
 def test_nothing_leads_below_the_floor_by_the_customers_word_alone(place: Place) -> None:
     error = refused(place)
     assert error.finding == "below-floor"
-    assert f"the vendor's authorisation for {SITE} from 1.1.0 (stable 2) to 1.0.0" in error.remedy
+    assert f"ask the vendor for an authorisation for {SITE} from 1.1.0 (stable 2) to 1.0.0" in error.remedy
 
 
 def test_below_the_floor_by_the_word_of_both_once(place: Place) -> None:
@@ -115,7 +115,7 @@ def test_below_the_floor_by_the_word_of_both_once(place: Place) -> None:
         "1.1.0 loses orders at midnight",
         "orders typed since the upgrade",
         "CVE-2026-0001",
-        "this way, once; the floor stays where it is",
+        "this rollback, once; the floor does not change",
         "the config of that generation comes back with it",
     ):
         assert words in text
@@ -535,7 +535,7 @@ def test_an_authorisation_only_leads_back(place: Place, tmp_path: Path) -> None:
     assert place.rollback(1, "ops-1").error is None
     with pytest.raises(RefusedError, match="below the floor 3") as caught:
         place.rollback(2, "ops-1")
-    assert "only leads back" in caught.value.remedy
+    assert "only leads to an older one" in caught.value.remedy
 
 
 def test_nothing_is_authorised_after_the_end(place: Place) -> None:

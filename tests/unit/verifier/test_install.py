@@ -279,7 +279,7 @@ def test_a_person_confirms(place: Place) -> None:
     with pytest.raises(UsageError, match="a trial is confirmed by operator"):
         place.confirm()
     place.people["stranger"] = generate_key()
-    with pytest.raises(RefusedError, match="belongs to nobody"):
+    with pytest.raises(RefusedError, match="belongs to no person"):
         place.confirm("stranger")
     assert place.recover()[0] == "nothing was unfinished"
     place.people["liar"] = Liar(generate_key().key, place.people["ops-1"].public)
@@ -331,7 +331,7 @@ def test_nothing_is_installed_without_the_people(place: Place) -> None:
 def test_a_stranger_and_the_vendor_cannot_approve(place: Place, tmp_path: Path) -> None:
     place.receive(bundle(place, FIRST))
     place.people["stranger"] = generate_key()
-    with pytest.raises(RefusedError, match="belongs to nobody in policy 1"):
+    with pytest.raises(RefusedError, match="belongs to no person of policy 1"):
         place.approve("r-1.0.0", "stranger")
     pub = tmp_path / "vendor.pub"
     pub.write_text(RELEASE.public.pem)
@@ -381,7 +381,7 @@ def test_a_policy_lowered_on_the_host_changes_nothing(place: Place) -> None:
     (place.path / "people" / "root.pub").write_text(stranger.public.pem)
     policy.write_text(policy.read_text().replace("people/ops-1.pub", "people/root.pub"))
     place.people["root"] = stranger
-    with pytest.raises(RefusedError, match="belongs to nobody"):
+    with pytest.raises(RefusedError, match="belongs to no person"):
         place.approve("r-1.0.0", "root")
     items = {one.item: one for one in waiting_items(place.open())}
     assert "policy.yaml has number 1, policy 1 is in force" in (items["policy"].problem or "")

@@ -430,7 +430,7 @@ def test_a_time_far_ahead_is_claimed_until_a_person_says_so(place: Place) -> Non
     with place.hold() as site:
         with pytest.raises(RefusedError, match="is not claimed"):
             acknowledge_time(site, "2098-01-01T00:00:00Z", place.people["ops-1"])
-        with pytest.raises(RefusedError, match="belongs to nobody"):
+        with pytest.raises(RefusedError, match="belongs to no person"):
             acknowledge_time(site, "2099-01-01T00:00:00Z", LOST)
         acknowledge_time(site, "2099-01-01T00:00:00Z", place.people["ops-1"])
     state = place.open().state

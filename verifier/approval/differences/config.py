@@ -39,9 +39,9 @@ def config_differences(
             yield Difference(part, path, "changed", *shown)
 
 
-def _differ(one: Json, other: Json) -> bool:
+def _differ(before: Json, after: Json) -> bool:
     """True and 1 are two values, though Python finds them equal."""
-    return json.dumps(one, sort_keys=True) != json.dumps(other, sort_keys=True)
+    return json.dumps(before, sort_keys=True) != json.dumps(after, sort_keys=True)
 
 
 def leaves(value: Json, hidden: Callable[[JsonPath], bool] = lambda _: False, at: JsonPath = ()) -> dict[str, Leaf]:
@@ -53,13 +53,13 @@ def leaves(value: Json, hidden: Callable[[JsonPath], bool] = lambda _: False, at
     below: list[tuple[str | int, Json]] = []
     if isinstance(value, dict):
         below = list(value.items())
-    elif isinstance(value, list) and any(isinstance(one, dict | list) for one in value):
+    elif isinstance(value, list) and any(isinstance(child, dict | list) for child in value):
         below = list(enumerate(value))
     if below:
-        found: dict[str, Leaf] = {}
-        for key, one in below:
-            found |= leaves(one, hidden, (*at, key))
-        return found
+        values: dict[str, Leaf] = {}
+        for key, child in below:
+            values |= leaves(child, hidden, (*at, key))
+        return values
     named = next((part for part in reversed(at) if isinstance(part, str)), "")
     secret = not isinstance(value, bool | None) and bool(value) and bool(_SECRET_NAME.search(named))
     return {show_path(at): Leaf(value, HIDDEN if secret else _plain(value))}
@@ -103,8 +103,10 @@ def hidden_by(schema: bytes | None) -> Callable[[JsonPath], bool]:
         return now
 
     def hidden(at: JsonPath) -> bool:
-        found = node(at)
-        return isinstance(found, dict) and (found.get("writeOnly") is True or found.get("format") == "password")
+        schema_node = node(at)
+        return isinstance(schema_node, dict) and (
+            schema_node.get("writeOnly") is True or schema_node.get("format") == "password"
+        )
 
     return hidden
 

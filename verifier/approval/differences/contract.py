@@ -41,9 +41,9 @@ def signal_facts(signal: Signal) -> dict[str, str]:
         facts["rows"] = f"at most {signal.rows}"
     source = signal.source
     if source is not None:
-        found = {name: getattr(source, name) for name in source.__struct_fields__ if getattr(source, name) is not None}
-        patterns = found.pop("patterns", None)
-        words = [f"{name} {value}" for name, value in found.items()]
+        limits = {name: getattr(source, name) for name in source.__struct_fields__ if getattr(source, name) is not None}
+        patterns = limits.pop("patterns", None)
+        words = [f"{name} {value}" for name, value in limits.items()]
         if patterns:
             words.append("counts of " + ", ".join(f"{name} ({text})" for name, text in sorted(patterns.items())))
         facts["from"] = ", ".join(words)

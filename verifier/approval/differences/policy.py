@@ -23,12 +23,12 @@ def policy_facts(policy: Policy) -> dict[str, str]:
         facts[f"person {name}"] = f"{person.role}, key {keys}{accounts}"
     facts |= {f"rule {kind}": _needs(needs) for kind, needs in policy.rules.items()}
     facts |= {f"command {name}": _needs(needs) if needs else "allowed" for name, needs in policy.commands.items()}
-    for one in policy.emergency:
-        when = one.when
-        facts[f"emergency {one.name}"] = (
-            f"{_needs(one.needs)} for {when.change} that fixes {' or '.join(when.severity)} and goes back "
-            f"{' or '.join(when.rollback)}; never {', '.join(one.never) or 'excluded'}; {one.uses} uses, "
-            f"{one.until_installs} installs"
+    for rule in policy.emergency:
+        when = rule.when
+        facts[f"emergency {rule.name}"] = (
+            f"{_needs(rule.needs)} for {when.change} that fixes {' or '.join(when.severity)} and goes back "
+            f"{' or '.join(when.rollback)}; never {', '.join(rule.never) or 'excluded'}; {rule.uses} uses, "
+            f"{rule.until_installs} installs"
         )
     facts["veto"] = ", ".join(policy.veto) or "nobody"
     facts["proposer counts"] = "yes" if policy.proposer_counts else "no"

@@ -39,6 +39,7 @@ def release_differences(old: ReleaseDocuments | None, new: ReleaseDocuments) -> 
 
 
 def _release_differences(old: ReleaseDocuments | None, new: ReleaseDocuments) -> Iterator[Difference]:
+    """Yield the differences part by part, in the order of ``PARTS``."""
     before, after = (old.release if old else None), new.release
     yield from compare_facts("release", _facts(before), _facts(after))
     yield from _advisories(old, new)
@@ -75,13 +76,13 @@ def _facts(release: Release | None) -> dict[str, str]:
     if release is None:
         return {}
     facts = ("product", "version", "channel", "epoch", "sequence", "floor", "issued_at", "supported_until")
-    found = {
+    stated = {
         name.replace("_", " "): str(getattr(release, name)) for name in facts if getattr(release, name) is not None
     }
     audience = release.audience
     to = "everyone" if audience.everyone else f"{' '.join(audience.customers)} in {' '.join(audience.environments)}"
     return {
-        **found,
+        **stated,
         "audience": to,
         "from": " or ".join((*release.needs.from_, *(["nothing"] if release.needs.fresh else []))),
         "verifier": release.needs.verifier,
@@ -100,20 +101,20 @@ def image_facts(image: Image, release: Release) -> dict[str, str]:
     return facts
 
 
-def _digests(one: object, _: Release) -> dict[str, str]:
-    found = getattr(one, "files", None)
-    if found is not None:
-        return {platform: blob.digest for platform, blob in found.items()}
-    return {"digest": str(getattr(one, "digest", ""))}
+def _digests(thing: object, _: Release) -> dict[str, str]:
+    files = getattr(thing, "files", None)
+    if files is not None:
+        return {platform: blob.digest for platform, blob in files.items()}
+    return {"digest": str(getattr(thing, "digest", ""))}
 
 
 def _files(release: Release | None) -> dict[str, str]:
     if release is None:
         return {}
     return {
-        f"{one.name}/{entry.path}": entry.digest + (" executable" if entry.executable else "")
-        for one in release.files
-        for entry in one.entries
+        f"{fileset.name}/{entry.path}": entry.digest + (" executable" if entry.executable else "")
+        for fileset in release.files
+        for entry in fileset.entries
     }
 
 
@@ -121,23 +122,23 @@ def component_differences(
     old: Mapping[str, tuple[SbomComponent, ...]], new: Mapping[str, tuple[SbomComponent, ...]]
 ) -> Iterator[Difference]:
     """Components added, removed and changed; the same change in several images is said once, with the images."""
-    found: dict[tuple[str, str, str], list[str]] = {}
+    changes: dict[tuple[str, str, str], list[str]] = {}
     for image in sorted(old.keys() | new.keys()):
         was, now = _versions(old.get(image, ())), _versions(new.get(image, ()))
         for identity in was.keys() | now.keys():
             change = (identity, was.get(identity, ""), now.get(identity, ""))
             if change[1] != change[2]:
-                found.setdefault(change, []).append(image)
-    for (identity, before, after), images in sorted(found.items()):
+                changes.setdefault(change, []).append(image)
+    for (identity, before, after), images in sorted(changes.items()):
         how: DifferenceKind = "added" if not before else "removed" if not after else "changed"
         yield Difference("sbom", f"{identity} in {', '.join(images)}", how, before, after)
 
 
 def _versions(components: Iterable[SbomComponent]) -> dict[str, str]:
-    found: dict[str, list[str]] = {}
-    for one in components:
-        found.setdefault(one.identity, []).append(one.version or "no version")
-    return {identity: ", ".join(sorted(versions)) for identity, versions in found.items()}
+    versions_by_identity: dict[str, list[str]] = {}
+    for component in components:
+        versions_by_identity.setdefault(component.identity, []).append(component.version or "no version")
+    return {identity: ", ".join(sorted(versions)) for identity, versions in versions_by_identity.items()}
 
 
 def advisories_between(
@@ -185,15 +186,15 @@ def _fixed(side: ReleaseDocuments) -> set[str]:
 
 
 def _advisories(old: ReleaseDocuments | None, new: ReleaseDocuments) -> Iterator[Difference]:
-    found = advisories_between(old, new)
-    for name, severity in found.fixed:
+    advisories = advisories_between(old, new)
+    for name, severity in advisories.fixed:
         yield Difference("advisories", name, "added", after=f"fixed ({severity})")
-    for name in found.reopened:
+    for name in advisories.reopened:
         yield Difference("advisories", name, "removed", before="fixed")
     if old is None:
         return
-    told = {name for name, _ in found.fixed} | set(found.reopened)
-    for name in sorted(new.advisories.keys() - told):
+    named_above = {name for name, _ in advisories.fixed} | set(advisories.reopened)
+    for name in sorted(new.advisories.keys() - named_above):
         was, now = old.advisories.get(name), new.advisories[name]
         if was != now:
             yield Difference(
@@ -208,10 +209,10 @@ def _statuses(statuses: frozenset[str]) -> str:
 def _schema(side: ReleaseDocuments | None) -> dict[str, str]:
     if side is None or side.release.config is None:
         return {}
-    found = {"version": str(side.release.config.version), "digest": side.release.config.schema.digest}
+    facts = {"version": str(side.release.config.version), "digest": side.release.config.schema.digest}
     if side.schema is not None:
-        found |= {path: leaf.shown for path, leaf in leaves(json.loads(side.schema)).items()}
-    return found
+        facts |= {path: leaf.shown for path, leaf in leaves(json.loads(side.schema)).items()}
+    return facts
 
 
 def handler_facts(handler: Handler, _: Release | None = None) -> dict[str, str]:
@@ -234,7 +235,7 @@ def handler_facts(handler: Handler, _: Release | None = None) -> dict[str, str]:
 def argv(words: tuple[str, ...]) -> str:
     """Fixed words, each set apart when it holds a space; there is no shell."""
     return " ".join(
-        json.dumps(one, ensure_ascii=False) if not one or " " in one or '"' in one else one for one in words
+        json.dumps(word, ensure_ascii=False) if not word or " " in word or '"' in word else word for word in words
     )
 
 
@@ -267,7 +268,7 @@ def probe_facts(probe: Probe, _: Release | None = None) -> dict[str, str]:
 def _rollback(document: Rollback | None) -> dict[str, str]:
     if document is None:
         return {}
-    found = {
+    facts = {
         "class": document.class_,
         "back to": " or ".join(document.back_to) or "nothing",
         "loses": document.loses,
@@ -276,10 +277,10 @@ def _rollback(document: Rollback | None) -> dict[str, str]:
         "rehearsal": document.rehearsal or "not rehearsed",
     }
     for backup in document.backup:
-        found[f"backup {backup.name}"] = f"{argv(backup.make)}; at most {show_size(backup.at_most_bytes)}"
+        facts[f"backup {backup.name}"] = f"{argv(backup.make)}; at most {show_size(backup.at_most_bytes)}"
     for step in document.steps:
         undo = f"undo {argv(step.undo)}" if step.undo else "no undo"
-        found[f"migration {step.name}"] = f"{argv(step.do)}; {undo}; after a crash: {step.after_crash}"
+        facts[f"migration {step.name}"] = f"{argv(step.do)}; {undo}; after a crash: {step.after_crash}"
     for state in document.state:
-        found[f"state {state.name}"] = f"format {state.before.writes} to {state.after.writes}"
-    return found
+        facts[f"state {state.name}"] = f"format {state.before.writes} to {state.after.writes}"
+    return facts
