@@ -276,7 +276,7 @@ def test_those_who_are_left_found_it_anew_and_it_is_told(place: Place) -> None:
     proposed = write_policy(place, policy_text(3, people={**PEOPLE, "sec-1": "security", "ops-3": "operator"}))
     with pytest.raises(WaitingError, match="policy waits for 1 operator") as caught:
         found(place, founding(place, "sec-1"))
-    assert "everybody who is left agrees first" in caught.value.remedy
+    assert "each person who is left approves first" in caught.value.remedy
     place.approve("policy", "ops-1")
     with pytest.raises(WaitingError, match="1 security"):
         put(place)
