@@ -277,7 +277,7 @@ def test_one_for_another_way(place: Place) -> None:
         ({"sites": (SITE, SITE)}, "sites"),
         ({"reopens": ("b", "a")}, "reopens"),
         ({"sites": ("northern-grid/other/production/east",)}, "is not a site of product small"),
-        ({"leaves": Left(channel="stable", mark=Mark(epoch=1, sequence=1))}, "is not older than the one that it leaves"),
+        ({"leaves": Left(channel="stable", mark=Mark(epoch=1, sequence=1))}, "not older than the one that it leaves"),
     ],
 )
 def test_rules_inside_the_document(place: Place, change: dict[str, object], words: str) -> None:
