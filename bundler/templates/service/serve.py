@@ -1,7 +1,7 @@
-"""A service to begin with: says hello, and says that it is healthy. Replace it with your own.
+"""Example service with a greeting and a health check. Replace it with your own.
 
-The installer starts it in its versioned folder. WAYBILL_CONFIG names the site's configuration, a JSON file that has
-passed config.schema.json; WAYBILL_DATA names a folder that is kept from version to version.
+The installer starts it in its versioned folder. WAYBILL_CONFIG names the site's configuration, a JSON file that
+config.schema.json accepts. WAYBILL_DATA names a folder that all versions share.
 """
 
 import json
@@ -18,7 +18,7 @@ ANSWERS = {
 
 
 class Server(ThreadingTCPServer):
-    allow_reuse_address = True  # the version before has just left this port
+    allow_reuse_address = True  # the previous version has just closed this port
     daemon_threads = True
 
 
@@ -26,9 +26,9 @@ class Handler(BaseHTTPRequestHandler):
     timeout = 10
 
     def do_GET(self) -> None:
-        found = ANSWERS.get(self.path)
-        body = (found or "nothing here\n").encode()
-        self.send_response(200 if found else 404)
+        answer = ANSWERS.get(self.path)
+        body = (answer or "not found\n").encode()
+        self.send_response(200 if answer else 404)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
