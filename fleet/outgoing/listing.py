@@ -1,5 +1,6 @@
 """List what the ledger holds, newest first, a page at a time."""
 
+import os.path
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -129,9 +130,25 @@ def list_kind(engine: Engine, kind: str, *, site: str | None, limit: int) -> Lis
 
 def listed_text(listed: ListedRows, now: datetime) -> str:
     """The rows as a table for people, with sizes and ages."""
-    order = [listed.columns.index(name) for name in listed.shown]
-    rows = [tuple(_cell(listed.columns[i], row[i], now) for i in order) for row in listed.rows]
-    return table(rows, tuple(name.removesuffix("_at").replace("_", " ") for name in listed.shown))
+    columns = {name: [row[i] for row in listed.rows] for i, name in enumerate(listed.columns)}
+    lines = []
+    if "site" in columns and (shared := _shared_folder(columns["site"])):
+        lines.append(f"sites of {shared}")
+        columns["site"] = [site and site.removeprefix(f"{shared}/") for site in columns["site"]]
+    if "name" in columns:
+        columns["name"] = [name.rpartition("/")[2] for name in columns["name"]]
+    shown = [[_cell(name, value, now) for value in columns[name]] for name in listed.shown]
+    rows = list(zip(*shown, strict=True))
+    return (
+        "\n".join(lines)
+        + "\n\n" * bool(lines)
+        + table(rows, tuple(name.removesuffix("_at").replace("_", " ") for name in listed.shown))
+    )
+
+
+def _shared_folder(sites: list[str | None]) -> str:
+    """The beginning of the id that all sites share, without their last part."""
+    return os.path.commonpath([site.rpartition("/")[0] for site in sites if site] or [""])
 
 
 def _cell(column: str, value: object, now: datetime) -> str:
