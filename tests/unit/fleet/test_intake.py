@@ -644,3 +644,13 @@ def test_a_floor_that_contradicts_what_runs(engine: Engine, site: Reporter, medi
     empty = Reporter().next()
     with pytest.raises(MalformedError, match="`below_floor` is set although nothing is installed"):
         r_report_writer.encode_report(replace(empty, install=replace(empty.install, below_floor=True)), OTHER)
+
+
+def test_a_time_that_is_not_in_the_calendar_does_not_end_the_import(
+    engine: Engine, site: Reporter, medium: Path
+) -> None:
+    twin = site.clone()
+    twin.made_at = "2026-02-31T00:00:00Z"
+    done = bring(engine, medium, twin.report(), site.report())
+    assert done.counts == {"report": 1, "quarantined": 1}
+    assert names(done) == ["malformed"]
