@@ -196,13 +196,13 @@ from content.bundle.head import open_head
 from content.bundle.places import find_places
 from manifests.documents.release_reader import parse_release
 from verifier.site.disk import Disk
-from verifier.site.store import ingest
+from verifier.site.store import Store
 bundle, target = Path(sys.argv[1]), Path(sys.argv[2])
 release = parse_release(open_head(bundle).release)
 descriptor = open_bundle(bundle)
 bulk = find_places(descriptor, release, "bundle")
 target.mkdir(parents=True)
-ingest(Disk(), descriptor, bulk, tuple(release.members), target, "bundle")
+Store(Disk(), target).ingest(descriptor, bulk, tuple(release.members), "bundle")
 with open("/proc/self/status") as status:
     print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 """

@@ -38,7 +38,6 @@ from verifier.site.journal.state import SiteState
 from verifier.site.journal.transitions import RESTING, TRIAL, PartRecord, State
 from verifier.site.release_heads import read_kept_head
 from verifier.site.report_files import read_report, report_path
-from verifier.site.store import missing_blobs
 
 # What a service keeps, in every scene that says nothing else.
 KEPT = {"app/ledger.txt": b"one line that must not be lost\n"}
@@ -264,7 +263,7 @@ def acknowledged(seen: Seen) -> str:
             return f"{left[0]} was said to be removed"
     waiting = site.state.installs.received(seen.stored) if seen.stored else None
     if waiting is not None:
-        lost = missing_blobs(site.blobs, read_kept_head(site, waiting.release).release.members)
+        lost = site.store.missing(read_kept_head(site, waiting.release).release.members)
         return f"{len(lost)} blobs were said to be kept, and are not" if lost else ""
     return ""
 
@@ -446,7 +445,7 @@ def _clean(site: Site, generation: Generation | None) -> str:
 
 
 def _blobs(site: Site, installed: Installed) -> str:
-    missing = missing_blobs(site.blobs, installed.release.members)
+    missing = site.store.missing(installed.release.members)
     return f"{len(missing)} blobs of generation {installed.number} are missing or damaged" if missing else ""
 
 

@@ -24,7 +24,6 @@ from verifier.site.journal.state import SiteState
 from verifier.site.journal.transitions import State
 from verifier.site.proposals import SiteProposal, read_policy_yaml, read_site_yaml, validate_config
 from verifier.site.release_heads import read_kept_head
-from verifier.site.store import get_blob
 
 MAX_SCHEMA_BYTES = 1 << 20
 
@@ -250,7 +249,7 @@ def _schema(site: Site) -> bytes | None:
     release = read_installed(site, running).release if running is not None else None
     if release is None or release.config is None:
         return None
-    return get_blob(site.blobs, release.config.schema, MAX_SCHEMA_BYTES)
+    return site.store.get(release.config.schema, MAX_SCHEMA_BYTES)
 
 
 def _policy(site: Site) -> list[Waiting]:

@@ -30,7 +30,6 @@ from verifier.site.generations import read_installed
 from verifier.site.journal.installs import Generation
 from verifier.site.release_heads import read_kept_head
 from verifier.site.report_files import read_report, report_history, reports_to_carry
-from verifier.site.store import get_blob
 from verifier.site.vendor_access import beforehand
 from verifier.trust.findings import Finding
 
@@ -131,7 +130,7 @@ def _left_before(site: Site, hops: tuple[Change, ...]) -> list[Finding]:
 
 def store_reader(site: Site) -> ReadBlob:
     """Reads what the site holds."""
-    return lambda blob, limit: get_blob(site.blobs, blob, limit)
+    return lambda blob, limit: site.store.get(blob, limit)
 
 
 def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: ReadBlob) -> ReviewInput:

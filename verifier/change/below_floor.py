@@ -18,7 +18,6 @@ from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import Generation
 from verifier.site.journal.transitions import State
-from verifier.site.store import get_blob
 from verifier.site.vendor_access import check_served
 from verifier.site.vendor_trust import list_in_force, own_chain
 
@@ -172,7 +171,7 @@ def _held(site: Site, running: Generation) -> Iterator[tuple[bytes, bool]]:
     for document in site.state.trust.authorisations:
         yield site.document(document), False
     for blob in read_installed(site, running).release.authorisations:
-        yield get_blob(site.blobs, blob, MAX_AUTHORISATION), True
+        yield site.store.get(blob, MAX_AUTHORISATION), True
 
 
 def _fits(site: Site, authorisation: Authorisation, running: Generation, target: Generation, *, carried: bool) -> bool:

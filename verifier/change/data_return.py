@@ -18,7 +18,6 @@ from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import Generation
 from verifier.site.journal.transitions import Blocked, NextPart, Restore, Undo
-from verifier.site.store import missing_blobs
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ def check_previous_generation(
             finding="way-back",
         ) from error
     driver_steps(site, installed, load)
-    missing = missing_blobs(site.blobs, installed.release.members, told=on_progress)
+    missing = site.store.missing(installed.release.members, on_progress)
     lost = [blob for blob in missing if blob.digest not in brought]
     if lost:
         raise DamagedError(

@@ -26,7 +26,6 @@ from verifier.site.generations import Installed, read_installed
 from verifier.site.host import owner_of
 from verifier.site.proposals import SiteProposal, check_identity, read_site_yaml, validate_config
 from verifier.site.release_heads import read_kept_head
-from verifier.site.store import get_blob
 from verifier.trust.findings import Finding, refusal
 from verifier.trust.release_rules import SiteFacts, judge_release, judge_upgrade_path
 
@@ -201,7 +200,7 @@ def _install(site: Site, wanted: _Installation) -> Change:
     check_release(site.policy, release, wanted.item)
     _check_documents_held(site, release, wanted.item)
     contract, rollback = read_contract(site, release), read_rollback(site, release)
-    schema = None if release.config is None else get_blob(site.blobs, release.config.schema, MAX_SCHEMA)
+    schema = None if release.config is None else site.store.get(release.config.schema, MAX_SCHEMA)
     config = validate_config(wanted.proposal, schema)
     before = base.before
     former = None if before is None else before.file

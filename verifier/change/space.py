@@ -12,7 +12,6 @@ from verifier.change.rollback_script import plan_backups
 from verifier.change.values import Change
 from verifier.site.folder import OVERHEAD, OVERHEAD_FILES, Site, check_space
 from verifier.site.generations import Installed
-from verifier.site.store import is_held, missing_blobs, space_for
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,8 @@ def plan_space(site: Site, change: Change, steps: tuple[DriverStep, ...], on_pro
     Raises:
         HostError: They do not fit; with numbers.
     """
-    missing = missing_blobs(site.blobs, change.release.members, told=on_progress)
-    block = site.disk.space(site.blobs).block
-    size, inodes = space_for(missing, block)
+    missing = site.store.missing(change.release.members, on_progress)
+    size, inodes = site.store.space_for(missing)
     wanted = required_space(site, change, steps, size, inodes)
     check_space(site.disk, wanted)
     return InstallNeed(missing, bytes=sum(need[1] for need in wanted), inodes=sum(need[2] for need in wanted))
@@ -81,8 +79,8 @@ def space_needs(
         steps: The driver steps of each hop.
     """
     members = {member.digest: member for hop in hops for member in hop.release.members}
-    missing = tuple(member for member in members.values() if not is_held(site.blobs, member))
-    new_blobs = space_for(missing, site.disk.space(site.blobs).block)
+    missing = tuple(member for member in members.values() if not site.store.holds(member))
+    new_blobs = site.store.space_for(missing)
     by_device: dict[int, list[tuple[Path, int, int]]] = {}
     for i, (hop, hop_steps) in enumerate(zip(hops, steps, strict=True)):
         for need in required_space(site, hop, hop_steps, *(new_blobs if i == 0 else (0, 0))):

@@ -20,7 +20,6 @@ from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Act, Intent, Outcome
 from verifier.site.journal.transitions import Blocked, Settled, State
 from verifier.site.release_heads import waiting_blobs
-from verifier.site.store import sweep
 
 # How long a service that was just started may take to be seen running.
 SETTLE_SECONDS = 20
@@ -152,7 +151,7 @@ def settle(context: ActContext) -> None:
             step.driver.discard(step.plan, step.context)
         # Not synced: if a power loss brings it back, the next settle removes it.
         site.disk.remove_tree(site.generation_folder(generation.number))
-    sweep(site.disk, site.blobs, _needed_blobs(site, kept))
+    site.store.sweep(_needed_blobs(site, kept))
     site.renew_reserve(parse_size(context.target.settings.keep.reserve))
 
 

@@ -40,7 +40,6 @@ from verifier.site.generations import write_generation
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Approved
 from verifier.site.journal.transitions import State
-from verifier.site.store import ingest
 
 
 @dataclass(frozen=True)
@@ -216,6 +215,6 @@ def _copy_blobs(work: _Installation, missing: tuple[Blob, ...]) -> None:
     descriptor = open_bundle(path)
     try:
         places = find_places(descriptor, change.release, str(path))
-        ingest(site.disk, descriptor, places, missing, site.blobs, str(path), told=work.request.on_progress)
+        site.store.ingest(descriptor, places, missing, str(path), work.request.on_progress)
     finally:
         os.close(descriptor)

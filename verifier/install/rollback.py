@@ -23,7 +23,6 @@ from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Approved, Note
 from verifier.site.journal.installs import Transaction
 from verifier.site.journal.transitions import TRIAL, State
-from verifier.site.store import missing_blobs
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_rep
         give_verdict(site, request.signer, VerdictRequest((change.item,), "approve"), runtime.load)
     approvals = approval_status(site, change)
     require(approvals, change.item)
-    missing = missing_blobs(site.blobs, change.release.members)  # 3
+    missing = site.store.missing(change.release.members)  # 3
     if missing:
         raise DamagedError(
             name_blobs(change.release, missing),

@@ -16,7 +16,6 @@ from verifier.site.facts import facts_of, proposed_channel
 from verifier.site.folder import OVERHEAD, OVERHEAD_FILES, Site, check_space
 from verifier.site.journal.events import Alarm, Received
 from verifier.site.release_heads import keep_head, small_documents
-from verifier.site.store import get_blob, ingest, missing_blobs, put_blob, space_for
 from verifier.site.vendor_trust import Notify, adopt_revocations, adopt_roots, known_trust, silent
 from verifier.trust.anchor import TrustAnchor
 from verifier.trust.bundle import VerifiedBundle, VerifyRequest, verify_path
@@ -88,7 +87,7 @@ def receive_bundle(
         site.host.now(),
         advance,
         held=held,
-        stored=lambda blob: get_blob(site.blobs, blob, MAX_MANIFEST_BYTES),
+        stored=lambda blob: site.store.get(blob, MAX_MANIFEST_BYTES),
         take=(lambda descriptor, bulk: _take(site, path, descriptor, bulk, advance)) if keep else None,
     )
     bundle = verify_path(path, request)  # 2
@@ -137,11 +136,11 @@ def _take(site: Site, path: Path, descriptor: int, bulk: Bulk, advance: Callable
     Stopped or damaged half-way, the next call goes on with the blobs that are still missing.
     """
     members = bulk.release.members if not bulk.missing else tuple(place.blob for place in bulk.present)
-    missing = missing_blobs(site.blobs, members, told=advance)
-    size, inodes = space_for(missing, site.disk.space(site.blobs).block)
+    missing = site.store.missing(members, advance)
+    size, inodes = site.store.space_for(missing)
     check_space(site.disk, ((site.blobs, size + OVERHEAD, inodes + OVERHEAD_FILES),))
     verify_frame(descriptor, bulk, str(path))
-    ingest(site.disk, descriptor, bulk, missing, site.blobs, str(path), told=advance)
+    site.store.ingest(descriptor, bulk, missing, str(path), advance)
 
 
 def _keep_small(site: Site, path: Path, bundle: VerifiedBundle) -> None:
@@ -152,7 +151,7 @@ def _keep_small(site: Site, path: Path, bundle: VerifiedBundle) -> None:
         places = {place.blob.digest: place for place in bulk.present}
         for blob in small_documents(release):
             if blob.digest in places:
-                put_blob(site.disk, site.blobs, read_blob(descriptor, places[blob.digest], MAX_SMALL))
+                site.store.put(read_blob(descriptor, places[blob.digest], MAX_SMALL))
     finally:
         os.close(descriptor)
 

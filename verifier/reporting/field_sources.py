@@ -6,7 +6,6 @@ from manifests.documents.contract import CORE_FIELDS, MAX_CONTRACT, OPTIONAL_COR
 from manifests.documents.report import Report
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
-from verifier.site.store import get_blob
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def contract_in_force(site: Site) -> tuple[Contract | None, str | None]:
     if agreed is None:
         return None, None
     blob = read_installed(site, agreed).release.contract
-    data = get_blob(site.blobs, blob, MAX_CONTRACT)
+    data = site.store.get(blob, MAX_CONTRACT)
     return parse_contract(data), blob.digest
 
 

@@ -1,4 +1,4 @@
-"""Blobs of the site's store, read so that a changed byte is an error and never an answer."""
+"""Blobs of the site's store: every read checks the digest, so a changed byte is always an error."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, HostError
 
 BUFFER = 1 << 20
-_REMEDY = "run `waybill repair` with the bundle at hand; nothing of it was used"
+_REMEDY = "receive the bundle again with `waybill receive BUNDLE --keep`"
 
 
 def blob_path(blobs: Path, digest: str) -> Path:
@@ -18,7 +18,7 @@ def blob_path(blobs: Path, digest: str) -> Path:
 
 
 def read_blob(blobs: Path, digest: str, max_bytes: int) -> bytes:
-    """The whole blob, hashed.
+    """Return the whole blob, hashed.
 
     Raises:
         DamagedError: Missing, longer than ``max_bytes``, or other bytes.
@@ -39,12 +39,12 @@ def read_blob(blobs: Path, digest: str, max_bytes: int) -> bytes:
 
 
 def hash_file(path: Path) -> str:
-    """The digest of a regular file that is not a link."""
-    found = hashlib.sha256()
+    """Return the digest of a regular file. Refuses a symbolic link."""
+    digest = hashlib.sha256()
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as file:
         while chunk := file.read(BUFFER):
-            found.update(chunk)
-    return "sha256:" + found.hexdigest()
+            digest.update(chunk)
+    return "sha256:" + digest.hexdigest()
 
 
 def check_blob(blobs: Path, blob: Blob) -> None:
@@ -56,18 +56,18 @@ def check_blob(blobs: Path, blob: Blob) -> None:
     path = blob_path(blobs, blob.digest)
     try:
         check_size(blobs, blob)
-        found = hash_file(path)
+        digest = hash_file(path)
     except OSError as error:
         raise unreadable(path, error) from error
-    if found != blob.digest:
-        raise different(path, found, blob.digest)
+    if digest != blob.digest:
+        raise different(path, digest, blob.digest)
 
 
 def check_size(blobs: Path, blob: Blob) -> None:
-    """That the blob is there with its length.
+    """Check that the blob is there with its length, without reading it.
 
     Raises:
-        DamagedError: It is not.
+        DamagedError: It is missing or has another length.
     """
     path = blob_path(blobs, blob.digest)
     try:
@@ -75,11 +75,11 @@ def check_size(blobs: Path, blob: Blob) -> None:
     except FileNotFoundError:
         raise missing(blob.digest) from None
     if size != blob.size:
-        raise DamagedError(f"{size} bytes, expected {blob.size}", where=str(path), remedy=_REMEDY)
+        raise DamagedError(f"the blob has {size} bytes, expected {blob.size}", where=str(path), remedy=_REMEDY)
 
 
 def check_blobs(blobs: Path, wanted: Iterable[Blob]) -> None:
-    """Hash many, on all cores, the largest first. Raises as ``check_blob``."""
+    """Hash many blobs on all cores, the largest first. Raises as ``check_blob``."""
     ordered = sorted(wanted, key=lambda one: -one.size)
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         for _ in pool.map(lambda one: check_blob(blobs, one), ordered):
@@ -90,11 +90,11 @@ def missing(digest: str) -> DamagedError:
     return DamagedError(f"blob {digest} is not in the store", remedy=_REMEDY, finding="blob-missing")
 
 
-def different(path: Path, found: str, expected: str) -> DamagedError:
-    return DamagedError(f"the file has digest {found}, expected {expected}", where=str(path), remedy=_REMEDY)
+def different(path: Path, digest: str, expected: str) -> DamagedError:
+    return DamagedError(f"the file has digest {digest}, expected {expected}", where=str(path), remedy=_REMEDY)
 
 
 def unreadable(path: Path, error: OSError) -> HostError:
     return HostError(
-        f"cannot be read: {(error.strerror or str(error)).lower()}", where=str(path), remedy="see the disk"
+        f"the blob cannot be read: {(error.strerror or str(error)).lower()}", where=str(path), remedy="check the disk"
     )

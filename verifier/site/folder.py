@@ -21,6 +21,7 @@ from verifier.site.journal.events import Event
 from verifier.site.journal.fold import fold
 from verifier.site.journal.state import SiteState
 from verifier.site.policy_history import prove_policies
+from verifier.site.store import Store
 
 T = TypeVar("T")
 MAX_DOCUMENT = 16 << 20
@@ -68,6 +69,10 @@ class Site:
     @property
     def blobs(self) -> Path:
         return self.path / "store" / "blobs" / "sha256"
+
+    @property
+    def store(self) -> Store:
+        return Store(self.disk, self.blobs)
 
     @property
     def documents(self) -> Path:

@@ -22,7 +22,6 @@ from verifier.rules.agreement import ApprovalStatus, require
 from verifier.rules.upgrade_path import UpgradeCandidate, find_upgrade_path
 from verifier.site.journal.events import Approved, Planned
 from verifier.site.journal.transitions import State
-from verifier.site.store import missing_blobs
 
 PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
 FIRST = Vendor(images=False, change={"probes": (PROBE,)})
@@ -175,7 +174,7 @@ def test_what_was_kept_for_a_later_hop_stays_in_the_store(place: Place) -> None:
     (place.path.parent / "kept.tar").unlink()
     agree(place, "r-1.2.0", "ops-1", "sec-1")
     site = place.open()
-    assert missing_blobs(site.blobs, HOPS[1].release()[0].members) == ()
+    assert site.store.missing(HOPS[1].release()[0].members) == ()
     assert place.install("r-1.2.0").error is None
 
 
