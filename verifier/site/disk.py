@@ -1,7 +1,7 @@
-"""Everything a site ever changes on disk, so that tests can fail it, record it and lose what was not synced.
+"""Every change that a site makes on disk, so that tests can make each one fail or lose what is not synced.
 
-Each change of a file system is one ``_effect``. A file is synced through the descriptor that wrote it: an error of
-the write-back is reported there and only once, and a failed sync is never tried again (fsync(2), since Linux 4.13).
+Each change of the file system is one ``_effect``. A file is synced through the descriptor that wrote it: the kernel
+reports a write error there, and only once. A failed sync is never tried again (fsync(2), since Linux 4.13).
 """
 
 import errno
@@ -20,7 +20,7 @@ _NO_SHORTCUT = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno
 
 @dataclass(frozen=True)
 class Space:
-    """What one file system has left for this account; ``device`` tells file systems apart."""
+    """Free space of one file system for this account; ``device`` identifies the file system."""
 
     device: int
     bytes: int
@@ -29,10 +29,10 @@ class Space:
 
 
 class Disk:
-    """The hands. Nothing here decides."""
+    """Changes files. Makes no decisions."""
 
     def _effect(self, kind: str, path: Path, act: Callable[[], T]) -> T:
-        """Do one change; tests override this and nothing else.
+        """Make one change. Tests override only this method.
 
         Args:
             kind: ``create write append truncate sync sync-folder mkdir rename link symlink unlink rmdir copy``.
@@ -41,25 +41,25 @@ class Disk:
         return act()
 
     def make_folder(self, path: Path, mode: int = 0o755, *, durable: bool = True) -> None:
-        """The folder and whatever is missing above it; nothing happens when it is there.
+        """Create the folder and its missing parents. An existing folder is no error.
 
         Args:
-            durable: Sync each new entry. Needless for a folder that is renamed once it is filled.
+            durable: Sync each new entry. Not needed for a folder that is renamed after it is filled.
         """
         missing = []
         while not path.is_dir():
             missing.append(path)
             path = path.parent
-        for one in reversed(missing):
-            self._make_one(one, mode)
+        for folder in reversed(missing):
+            self._make_one(folder, mode)
             if durable:
-                self.sync_folder(one.parent)
+                self.sync_folder(folder.parent)
 
     def _make_one(self, path: Path, mode: int) -> None:
         self._effect("mkdir", path, lambda: path.mkdir(mode=mode))
 
     def write_new(self, path: Path, data: bytes, mode: int = 0o644) -> None:
-        """A file that must not exist yet, its bytes synced; its name is durable once its folder is synced."""
+        """Write a file that must not exist yet, its bytes synced. Its name is durable after its folder is synced."""
         descriptor = self._effect(
             "create", path, lambda: os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
         )
@@ -70,7 +70,7 @@ class Disk:
             os.close(descriptor)
 
     def write(self, path: Path, data: bytes, mode: int = 0o644) -> None:
-        """The file is old or new, never between, and durable on return."""
+        """Replace a file atomically and durably."""
         staging = path.with_name(f".{path.name}.new")
         self.remove(staging)
         self.write_new(staging, data, mode)
@@ -78,7 +78,7 @@ class Disk:
         self.sync_folder(path.parent)
 
     def append(self, path: Path, data: bytes) -> None:
-        """Durable on return. After an error the file is as long as before, unless that failed too."""
+        """Append durably. After an error the file is as long as before, unless truncating it failed too."""
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         try:
             before = os.fstat(descriptor).st_size
@@ -92,7 +92,7 @@ class Disk:
             os.close(descriptor)
 
     def sync(self, path: Path) -> None:
-        """What another process, now gone, wrote to the file is durable on return."""
+        """Make durable what an earlier process wrote to the file."""
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
             self._effect("sync", path, lambda: os.fsync(descriptor))
@@ -100,7 +100,7 @@ class Disk:
             os.close(descriptor)
 
     def cut(self, path: Path, length: int) -> None:
-        """The file's first ``length`` bytes, durable on return."""
+        """Truncate the file to its first ``length`` bytes, durably."""
         descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
         try:
             self._effect("truncate", path, lambda: os.ftruncate(descriptor, length))
@@ -109,7 +109,7 @@ class Disk:
             os.close(descriptor)
 
     def link(self, source: Path, path: Path) -> None:
-        """A second name for the file, durable once its folder is synced; a name that is there is replaced."""
+        """Give the file a second name, durable after its folder is synced. An existing name is replaced."""
         staging = path.with_name(f".{path.name}.new")
         self.remove(staging)
         self._effect("link", staging, lambda: staging.hardlink_to(source))
@@ -121,7 +121,7 @@ class Disk:
         self._effect("rename", new, lambda: old.rename(new))
 
     def sync_folder(self, path: Path) -> None:
-        """What was created, renamed and removed in the folder is durable on return."""
+        """Make durable what was created, renamed and removed in the folder."""
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             self._effect("sync-folder", path, lambda: os.fsync(descriptor))
@@ -129,7 +129,7 @@ class Disk:
             os.close(descriptor)
 
     def point(self, link: Path, target: str) -> None:
-        """The symbolic link is old or new, never missing, and durable on return: the one atomic point."""
+        """Replace a symbolic link atomically and durably. The switch to a generation is this one call."""
         staging = link.with_name(f".{link.name}.new")
         self.remove(staging)
         self._effect("symlink", staging, lambda: staging.symlink_to(target))
@@ -137,23 +137,23 @@ class Disk:
         self.sync_folder(link.parent)
 
     def remove(self, path: Path) -> None:
-        """A file or link, if it is there."""
+        """Remove a file or link, if it exists."""
         if path.is_symlink() or path.exists():
             self._effect("unlink", path, path.unlink)
 
     def remove_tree(self, path: Path) -> None:
-        """A folder and all below it, if it is there; links are removed, never followed."""
+        """Remove a folder and everything below it, if it exists. Links are removed, never followed."""
         if path.is_symlink() or path.is_file():
             self.remove(path)
             return
         if not path.is_dir():
             return
-        for one in sorted(path.iterdir()):
-            self.remove_tree(one)
+        for entry in sorted(path.iterdir()):
+            self.remove_tree(entry)
         self._effect("rmdir", path, path.rmdir)
 
     def reserve(self, path: Path, size: int) -> None:
-        """Blocks set aside for a bad day; ENOSPC when they are not there."""
+        """Create a file of allocated blocks. Raises OSError (ENOSPC) when they do not fit."""
         descriptor = self._effect(
             "create", path, lambda: os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         )
@@ -170,33 +170,33 @@ class Disk:
         offset: int,
         size: int,
         path: Path,
-        told: Callable[[int], None] = lambda _: None,
+        on_progress: Callable[[int], None] = lambda _: None,
         mode: int = 0o444,
     ) -> str:
-        """Copy ``size`` bytes at ``offset`` of ``source`` to a new file; the digest of the copy, which is synced.
+        """Copy ``size`` bytes at ``offset`` of ``source`` to a new file, synced; return the digest of the copy.
 
-        What is hashed is what was written, so it does not matter what the source returns the next time it is read.
+        The copy is hashed and not the source, which could return other bytes the next time.
         A source that ends early gives a shorter file and so another digest.
         """
         descriptor = self._effect(
             "create", path, lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
         )
         try:
-            digest = self._effect("copy", path, lambda: _copy(source, offset, size, descriptor, told))
+            digest = self._effect("copy", path, lambda: _copy(source, offset, size, descriptor, on_progress))
             self._effect("sync", path, lambda: os.fdatasync(descriptor))
         finally:
             os.close(descriptor)
         return digest
 
     def space(self, path: Path) -> Space:
-        """What is left where ``path`` is, or will be."""
+        """Return the free space where ``path`` is, or will be."""
         while not path.exists():
             path = path.parent
-        found = os.statvfs(path)
+        usage = os.statvfs(path)
         # Some file systems have no inode table and say 0 of 0.
-        inodes = found.f_favail if found.f_files else 1 << 62
+        inodes = usage.f_favail if usage.f_files else 1 << 62
         return Space(
-            device=path.stat().st_dev, bytes=found.f_bavail * found.f_frsize, inodes=inodes, block=found.f_frsize
+            device=path.stat().st_dev, bytes=usage.f_bavail * usage.f_frsize, inodes=inodes, block=usage.f_frsize
         )
 
 
@@ -206,10 +206,10 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _copy(source: int, offset: int, size: int, target: int, told: Callable[[int], None]) -> str:
-    """In steps, each hashed from the copy while it is still in memory and then handed to write-back early.
+def _copy(source: int, offset: int, size: int, target: int, on_progress: Callable[[int], None]) -> str:
+    """Copy in steps. Each is hashed from the copy while it is in memory, and its write-back is started at once.
 
-    The early write-out is what makes the sync at the end short: DONTNEED starts the write-back of dirty pages and
+    The early write-back keeps the sync at the end short: DONTNEED starts the write-back of dirty pages and
     drops only clean ones (mm/fadvise.c), and Python has no sync_file_range.
     """
     digest = hashlib.sha256()
@@ -229,13 +229,13 @@ def _copy(source: int, offset: int, size: int, target: int, told: Callable[[int]
             hashed += got
         os.posix_fadvise(target, at, count, os.POSIX_FADV_DONTNEED)
         os.posix_fadvise(source, offset + at, count, os.POSIX_FADV_DONTNEED)
-        told(count)
+        on_progress(count)
         at = end
     return "sha256:" + digest.hexdigest()
 
 
 def _move(source: int, offset: int, count: int, target: int, at: int) -> int:
-    """Up to ``count`` bytes without passing through this process: inside one file system, else across two."""
+    """Copy up to ``count`` bytes in the kernel where it can; return how many."""
     moved = 0
     try:
         while moved < count:

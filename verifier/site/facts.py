@@ -1,4 +1,4 @@
-"""What a site's state says about a release that comes in: the bridge from the journal to the judge."""
+"""The facts about a site that decide whether it may take a release."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +10,11 @@ from verifier.trust.release_rules import SiteFacts
 
 
 def facts_of(state: SiteState, also: str | None = None) -> SiteFacts:
-    """The facts that `judge_release` asks for, of the channel that the site follows.
+    """Return the facts that `judge_release` needs, for the channel that the site follows.
 
     Args:
-        also: Another channel that ``site.yaml`` proposes: its releases may come in, and wait for the people who are
-            asked about a change of channel.
+        also: Another channel that ``site.yaml`` proposes. Its releases may be received, and wait for the approval of
+            the change of channel.
     """
     facts = _facts(state, state.channel)
     if also in (None, state.channel):
@@ -43,7 +43,7 @@ def _facts(state: SiteState, channel: str) -> SiteFacts:
 
 
 def proposed_channel(folder: Path) -> str | None:
-    """The channel that ``site.yaml`` names; None while it cannot be read."""
+    """Return the channel that ``site.yaml`` names; None while it cannot be read."""
     try:
         return read_site_yaml(folder).site.channel
     except WaybillError:

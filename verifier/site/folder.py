@@ -2,6 +2,7 @@
 
 import errno
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,23 +33,23 @@ OVERHEAD_FILES = 64
 SITE_YAML = "site.yaml"
 POLICY_YAML = "policy.yaml"
 CURRENT = "current"
-# Where the roots of a vendor lie whose access was ended: kept, and believed by nobody.
+# Root documents of a vendor whose access has ended. They are kept as evidence and never read to verify.
 EVIDENCE = "trust-evidence"
 SITE_KEY = "site.key"
-# A key that is about to be the site's; it is from the moment that the journal says so.
+# The next key of the site. It becomes the site's key with the journal entry that says so.
 NEXT_KEY = "next.key"
 _GENERATION = re.compile(r"generations/([1-9][0-9]{0,14})")
 
 
 @dataclass
 class Site:
-    """An open site. Reading needs no write; ``record`` needs the lock, which ``hold_site`` takes.
+    """An open site. Reading writes nothing; ``record`` needs the lock, which ``hold_site`` takes.
 
     Attributes:
         path: The folder, absolute.
         entries: The journal as it was when the site was opened, its chain checked.
-        torn: Bytes of an unfinished last line that are still there; 0 for a site that is held.
-        broken: Where the chain of the journal breaks, of a site that is only looked at; state and entries end there.
+        torn: Bytes of an unfinished last line of the journal; 0 for a site that is held.
+        broken: Why the journal is broken, of a site that is opened only to show it; state and entries end there.
     """
 
     path: Path
@@ -85,11 +86,11 @@ class Site:
 
     @property
     def reserve(self) -> Path:
-        """Blocks set aside, so that a way back and a report finish on a full disk; absent once they were given back."""
+        """Blocks set aside, so that a rollback and a report finish on a full disk. Absent after they were spent."""
         return self.path / "reserve"
 
     def record(self, event: Event) -> Entry:
-        """Append to the journal; durable on return. A full disk costs the reserve before it costs the entry."""
+        """Append to the journal, durably. On a full disk the reserve is spent to make room for the entry."""
         if self._journal is None:
             raise RuntimeError("the site is not held")
         try:
@@ -100,7 +101,7 @@ class Site:
             return self._journal.append(event)
 
     def spend_reserve(self) -> bool:
-        """Give the reserved blocks back to the file system; whether there were any."""
+        """Free the reserved blocks; return whether there were any."""
         reserve = self.reserve
         if not reserve.exists():
             return False
@@ -109,12 +110,12 @@ class Site:
         return True
 
     def make_room(self) -> None:
-        """Before a way back or a report: where little is left, the reserve is what it was kept for."""
+        """Free the reserve if little space is left. Called before a rollback and a report."""
         if self.disk.space(self.path).bytes < LITTLE:
             self.spend_reserve()
 
     def renew_reserve(self, size: int) -> None:
-        """Set blocks aside again, when there is room for them; without room that is not an error of its own."""
+        """Set blocks aside again. Too little space is not an error here."""
         reserve = self.reserve
         if reserve.exists() and reserve.stat().st_size == size:
             return
@@ -131,7 +132,7 @@ class Site:
         self.disk.sync_folder(self.path)
 
     def keep_document(self, data: bytes) -> str:
-        """Store a small document under its digest, durably; the digest."""
+        """Store a small document, durably; return its digest."""
         digest = digest_of(data)
         path = self.document_path(digest)
         if not path.exists() or path.read_bytes() != data:
@@ -140,20 +141,22 @@ class Site:
         return digest
 
     def document(self, digest: str) -> bytes:
-        """The document with this digest, checked against it.
+        """Return the document with this digest, checked against it.
 
         Raises:
             DamagedError: Missing or changed.
         """
         path = self.document_path(digest)
         if not path.exists():
-            raise DamagedError(f"document {digest} is missing", where=str(path), remedy="restore it from a backup")
+            raise DamagedError(
+                f"document {digest} is missing", where=str(path), remedy="restore this file from a backup"
+            )
         data = read_capped(path, MAX_DOCUMENT)
         if digest_of(data) != digest:
             raise DamagedError(
-                f"document {digest} was changed",
+                f"document {digest} was changed: the file has digest {digest_of(data)}",
                 where=str(path),
-                remedy="keep the folder as it is and tell support",
+                remedy="keep the folder unchanged and report this to support",
                 finding="document-changed",
             )
         return data
@@ -166,10 +169,10 @@ class Site:
 
     @property
     def policy(self) -> Policy:
-        """The policy in force: what the journal proves, never what lies beside it.
+        """Return the policy in force, as the journal proves it; ``policy.yaml`` is only a proposal.
 
         Raises:
-            UntrustedError: The journal names one to which its people did not agree.
+            UntrustedError: The journal names a policy that its people did not approve.
         """
         state = self.state
         if self._proved is None or self._proved[0] != state.trust.policy:
@@ -177,54 +180,55 @@ class Site:
         return self._proved[1]
 
     def signer(self) -> FileSigner:
-        """The site's own key: the one that the journal names, also when a change of it was cut short."""
-        found, unread = self._keys()
-        for signer in found:
+        """Return the site's own key: the one that the journal names, also after an interrupted change of it."""
+        signers, unread = self._keys()
+        for signer in signers:
             if signer.public == self.state.site_key:
                 return signer
         self.check_key()
         raise unread or DamagedError(
-            "the key that this site was enrolled with is not here",
+            "the key of this site is missing",
             where=str(self.path / "keys" / SITE_KEY),
-            remedy="restore the key from a backup; without it waybill enroll --renew key-lost makes another one",
+            remedy="restore the key from a backup, or make a new one with `waybill enroll --renew key-lost`",
             finding="site-key",
         )
 
     def check_key(self) -> None:
-        """That the journal is the one that belongs to the key which lies here; a key that is lost is not asked.
+        """Check that the journal belongs to the key in the folder. A missing key is not an error here.
 
         Raises:
-            UntrustedError: The journal is that of another site, or the key is.
+            UntrustedError: The journal or the key belongs to another site.
         """
-        found, unread = self._keys()
-        ours = self.state.site_key
-        if found and unread is None and all(one.public != ours for one in found):
+        signers, unread = self._keys()
+        expected = self.state.site_key
+        if signers and unread is None and all(signer.public != expected for signer in signers):
             raise UntrustedError(
-                f"the journal is that of {self.state.site} with key {ours.keyid}, found key {found[0].public.keyid}",
+                f"the journal belongs to {self.state.site} with key {expected.keyid}, "
+                f"the folder has key {signers[0].public.keyid}",
                 where=str(self.path),
-                remedy="put the journal or the key back that belongs here; if the key was exchanged on purpose, "
-                "waybill enroll --renew key-lost",
+                remedy="restore the journal or the key that belongs here; if the key was replaced on purpose, "
+                "run `waybill enroll --renew key-lost`",
                 finding="journal-foreign",
             )
 
     def _keys(self) -> tuple[tuple[FileSigner, ...], WaybillError | None]:
-        """The keys in the folder, and why one of them could not be read."""
+        """Return the keys in the folder, and the first error of one that cannot be read."""
         path = self.path / "keys" / SITE_KEY
-        found: list[FileSigner] = []
+        signers: list[FileSigner] = []
         unread: WaybillError | None = None
-        for one in (path, path.with_name(NEXT_KEY)):
+        for file in (path, path.with_name(NEXT_KEY)):
             try:
-                if one.exists():
-                    found.append(read_signer(one, lambda: b""))
+                if file.exists():
+                    signers.append(read_signer(file, lambda: b""))
             except WaybillError as error:
                 unread = unread or error
             except OSError as error:
-                unread = unread or HostError((error.strerror or "cannot be read").lower(), where=str(one))
-        return tuple(found), unread
+                unread = unread or HostError((error.strerror or "cannot be read").lower(), where=str(file))
+        return tuple(signers), unread
 
     def former(self) -> int:
-        """Where `rollback` goes without being told: the nearest on the running generation's line that is kept here; 0
-        for none. The journal knows what it was made from, the disk what was not cleared away since.
+        """Return the generation that `rollback` goes to by default: the nearest kept one that the running generation was
+        made from; 0 for none.
         """
         before = (one.number for one in self.state.installs.lineage(self.state.installs.current)[1:])
         return next((one for one in before if self.generation_folder(one).is_dir()), 0)
@@ -233,7 +237,7 @@ class Site:
         return self.path / "generations" / str(number)
 
     def pointed(self) -> int | None:
-        """The number that ``current`` points at; 0 when there is no link, None when it is something of others."""
+        """Return the number that ``current`` points at; 0 without a link, None when it is not a link of ours."""
         link = self.path / CURRENT
         if not link.is_symlink():
             return None if link.exists() else 0
@@ -242,53 +246,56 @@ class Site:
 
 
 def is_site(path: Path) -> bool:
+    """Whether the folder is a site: it has a ``site.yaml`` beside a journal."""
     return (path / SITE_YAML).is_file() and (path / "journal").is_dir()
 
 
 def find_site(given: Path | None, environ: Mapping[str, str], folder: Path) -> Path:
-    """The site's folder: given, WAYBILL_SITE, ``folder`` itself, or the host's only one.
+    """Return the site's folder: ``given``, WAYBILL_SITE, ``folder`` itself, or the host's only site.
 
     Raises:
-        UsageError: There is none, or more than one; says where it looked.
+        UsageError: There is none, or more than one; names where it looked.
     """
     for place, path in (("--site", given), ("WAYBILL_SITE", environ.get("WAYBILL_SITE"))):
         if path:
-            found = Path(path).absolute()
-            if not is_site(found):
+            named = Path(path).absolute()
+            if not is_site(named):
                 raise UsageError(
-                    f"{found} is not a site: it has no {SITE_YAML} beside a journal",
+                    f"{named} is not a site: it has no {SITE_YAML} beside a journal",
                     where=place,
-                    remedy="waybill enroll makes one",
+                    remedy="create a site with `waybill enroll`",
                 )
-            return found
+            return named
     if is_site(folder):
         return folder.absolute()
     states = state_folders(environ)
-    found_here = [one for state in states if state.is_dir() for one in sorted(state.iterdir()) if is_site(one)]
-    if len(found_here) == 1:
-        return found_here[0]
+    sites = [one for state in states if state.is_dir() for one in sorted(state.iterdir()) if is_site(one)]
+    if len(sites) == 1:
+        return sites[0]
     looked = ", ".join(["--site", "WAYBILL_SITE", f"the current folder ({folder})", *(str(one) for one in states)])
-    if found_here:
+    if sites:
         raise UsageError(
-            f"this host has {len(found_here)} sites: {', '.join(str(one) for one in found_here)}",
+            f"this host has {len(sites)} sites: {', '.join(map(str, sites))}",
             where="site",
-            remedy="name one with --site",
+            remedy=f"choose one: --site {shlex.quote(str(sites[0]))}",
         )
-    raise UsageError(f"no site found; looked at {looked}", where="site", remedy="name it with --site DIR")
+    raise UsageError(
+        f"no site found; looked at {looked}", where="site", remedy="name the folder of the site: --site DIR"
+    )
 
 
 def state_folders(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Where a host keeps sites: the system's folder, then the account's own."""
+    """Return the folders where a host keeps its sites: the system's, then the account's own."""
     home = environ.get("XDG_STATE_HOME") or (f"{environ['HOME']}/.local/state" if environ.get("HOME") else "")
     own = (Path(home) / "waybill",) if home else ()
     return (Path("/var/lib/waybill"), *own)
 
 
 def open_site(path: Path, disk: Disk, host: Host) -> Site:
-    """Read a site without changing anything.
+    """Read a site. Writes nothing.
 
     Raises:
-        UntrustedError: Its journal was edited or damaged.
+        UntrustedError: The journal was edited or damaged.
     """
     entries, tail = read_journal(path / "journal")
     state = fold((one.digest, one.record) for one in entries)
@@ -296,10 +303,10 @@ def open_site(path: Path, disk: Disk, host: Host) -> Site:
 
 
 def look_at_site(path: Path, disk: Disk, host: Host) -> Site:
-    """As ``open_site``, for commands that only show: a journal that is broken is read up to where it breaks.
+    """Read a site for a command that only shows it: a broken journal is read up to where it breaks.
 
     Raises:
-        UntrustedError: Not even its first entry can be believed.
+        UntrustedError: Not even the first entry of the journal is intact.
     """
     try:
         return open_site(path, disk, host)
@@ -314,10 +321,10 @@ def look_at_site(path: Path, disk: Disk, host: Host) -> Site:
 
 
 def check_space(disk: Disk, wanted: tuple[tuple[Path, int, int], ...]) -> None:
-    """Refuse before the first write when ``(place, bytes, inodes)`` do not fit, summed per file system.
+    """Check that ``(place, bytes, inodes)`` fit, summed for each file system. Called before the first write.
 
     Raises:
-        HostError: With what is needed and what is left.
+        HostError: They do not fit; names what is needed and what is free.
     """
     sums: dict[int, tuple[Path, int, int]] = {}
     for place, size, inodes in wanted:
@@ -330,13 +337,13 @@ def check_space(disk: Disk, wanted: tuple[tuple[Path, int, int], ...]) -> None:
             raise HostError(
                 f"needs {show_size(size)} ({size} bytes), {show_size(space.bytes)} ({space.bytes} bytes) are free",
                 where=str(place),
-                remedy="make space and run the same command again; nothing was changed",
+                remedy="free space and run this command again; nothing was changed",
                 finding="space",
             )
         if inodes > space.inodes:
             raise HostError(
-                f"needs {inodes} new files, {space.inodes} are left on this file system",
+                f"needs {inodes} new files, this file system has room for {space.inodes}",
                 where=str(place),
-                remedy="remove files that nobody needs and run the same command again; nothing was changed",
+                remedy="remove files that are not needed and run this command again; nothing was changed",
                 finding="inodes",
             )

@@ -1,4 +1,4 @@
-"""Generations on disk: ``generations/<n>/``, written once, read only through digests that the journal holds."""
+"""Generations on disk: ``generations/<n>/``, written once, read only against the digests in the journal."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ FILES = ("release.json", "settings.json", "config.json", "generation.json")
 
 
 class GenerationFile(Document, frozen=True, kw_only=True, tag_field="type", tag=GENERATION_TYPE):
-    """``generation.json``: what the other files are; for people and tools, the journal decides."""
+    """``generation.json``: what the other files are, for people and tools. The journal decides."""
 
     number: Positive
     release: Digest
@@ -43,7 +43,7 @@ class Installed:
 def write_generation(
     disk: Disk, folder: Path, release: bytes, settings: bytes, config: bytes | None, *, plan: str
 ) -> None:
-    """A generation's folder, whole and durable on return; what a former attempt left is removed first."""
+    """Write a generation's folder, durably. What an interrupted attempt left is removed first."""
     staging = folder.with_name(f".{folder.name}.new")
     disk.make_folder(folder.parent)
     disk.remove_tree(staging)
@@ -52,7 +52,7 @@ def write_generation(
     disk.write_new(staging / "release.json", release)
     disk.write_new(staging / "settings.json", settings, 0o640)
     if config is not None:
-        # It may name secrets; those who run the site read it, nobody else.
+        # The config may hold secrets, so only the account and group of the site may read it.
         disk.write_new(staging / "config.json", config, 0o640)
     about = _about(
         int(folder.name),
@@ -77,23 +77,23 @@ def read_generation(
     """Read a generation back, each file checked against the digest that the journal holds.
 
     Raises:
-        RefusedError: Its folder is gone; it was kept as long as ``keep`` of ``site.yaml`` says.
+        RefusedError: Its folder was removed, as ``keep`` of ``site.yaml`` says.
         DamagedError: A file is missing or was changed.
     """
     if not folder.is_dir():
         raise RefusedError(
-            f"generation {number} is no longer here",
+            f"generation {number} is no longer kept",
             where=str(folder),
-            remedy="waybill status lists what is kept",
+            remedy="choose a kept generation; run `waybill status` to list them",
             finding="generation-gone",
         )
     about = _about(number, release, settings, config, plan)
     _checked(folder / "generation.json", digest_of(about), len(about))
-    found = _checked(folder / "release.json", release, MAX_RELEASE)
+    release_bytes = _checked(folder / "release.json", release, MAX_RELEASE)
     config_bytes = None if config is None else _checked(folder / "config.json", config, MAX_CONFIG)
     return Installed(
         number=number,
-        release=parse_release(found, str(folder / "release.json")),
+        release=parse_release(release_bytes, str(folder / "release.json")),
         settings=parse_settings(_checked(folder / "settings.json", settings, MAX_CONFIG)),
         config=config_bytes,
     )
@@ -101,11 +101,13 @@ def read_generation(
 
 def _checked(path: Path, digest: str, max_bytes: int) -> bytes:
     if not path.is_file():
-        raise DamagedError("missing", where=str(path), remedy="install the release again", finding="generation-damaged")
+        raise DamagedError(
+            "the file is missing", where=str(path), remedy="install the release again", finding="generation-damaged"
+        )
     data = read_capped(path, max_bytes)
     if digest_of(data) != digest:
         raise DamagedError(
-            f"was changed: found {digest_of(data)}, expected {digest}",
+            f"the file has digest {digest_of(data)}, expected {digest}",
             where=str(path),
             remedy="install the release again",
             finding="generation-damaged",
@@ -114,7 +116,7 @@ def _checked(path: Path, digest: str, max_bytes: int) -> bytes:
 
 
 def read_installed(site: Site, generation: Generation) -> Installed:
-    """A generation read back from disk, checked."""
+    """Return a generation read from disk, checked against the journal."""
     return read_generation(
         site.generation_folder(generation.number),
         generation.number,
@@ -126,6 +128,7 @@ def read_installed(site: Site, generation: Generation) -> Installed:
 
 
 def read_running(site: Site) -> Installed | None:
+    """Return the running generation read from disk; None when nothing runs."""
     running = site.state.installs.running
     return None if running is None else read_installed(site, running)
 
@@ -134,5 +137,5 @@ MAX_SETTINGS = 1 << 20
 
 
 def parse_settings(data: bytes) -> SiteFile:
-    """The settings of a generation, whose digest was checked."""
+    """Parse the settings of a generation, whose digest was checked."""
     return parse(data, SiteFile, "settings", max_bytes=MAX_SETTINGS)

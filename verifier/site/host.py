@@ -1,4 +1,4 @@
-"""What the machine says about itself: time, boot, account. Handed in, so that tests can be another machine."""
+"""The host's time, boot and account. Passed in as a value, so that tests can set them."""
 
 import os
 import pwd
@@ -14,11 +14,11 @@ from verifier.site.journal.events import Actor
 
 @dataclass(frozen=True)
 class Host:
-    """Who and what runs this program.
+    """The host and the account that run this program.
 
     Attributes:
         now: The wall clock.
-        monotonic: Seconds that never go back.
+        monotonic: Seconds since boot; never goes backwards.
         boot: The kernel's id of this boot.
         kit: The one file that this program runs from; None for an installed package.
     """
@@ -31,11 +31,12 @@ class Host:
     kit: Path | None = None
 
     def stamp(self) -> str:
-        """The wall clock as documents write it (RFC 3339)."""
+        """Return the wall clock as RFC 3339."""
         return rfc3339(self.now())
 
 
 def this_host() -> Host:
+    """Return the host that this process runs on."""
     return Host(
         now=lambda: datetime.now(UTC).replace(microsecond=0),
         monotonic=time.monotonic,
@@ -49,7 +50,7 @@ def this_host() -> Host:
 
 
 def owner_of(path: Path) -> str:
-    """The account that owns the file; its number where it has no name."""
+    """Return the account that owns the file; its number where it has no name."""
     return _account(path.stat().st_uid)
 
 
@@ -61,7 +62,7 @@ def _boot_id() -> str:
 
 
 def _printable(text: str) -> str:
-    """The environment is the caller's: what cannot be shown is not kept."""
+    """Return the printable part of a text from the environment, which the caller controls."""
     return "".join(c for c in text[:64] if c.isascii() and c.isprintable())
 
 

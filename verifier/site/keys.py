@@ -1,4 +1,4 @@
-"""The site's own key as it lies in the folder, and how it followed from the keys before it."""
+"""The site's own key in the folder, and its rotations since the enrolment."""
 
 from pathlib import Path
 
@@ -13,13 +13,13 @@ MAX_ROTATION = 4096
 
 
 def enrolment_path(site: Site) -> Path:
-    """Where the enrolment of the line lies for whoever carries it to support."""
+    """Return the path of the enrolment file that people carry to support."""
     line = site.state.reports.line
     return site.outbox / ("enrolment.json" if line == 1 else f"enrolment-{line}.json")
 
 
 def finish_key(site: Site) -> None:
-    """Tidy up after a change of the key that a crash cut short; of a held site. Mostly there is nothing to do."""
+    """Finish a change of the key that a crash interrupted. The site must be held; usually there is nothing to do."""
     following = site.path / "keys" / NEXT_KEY
     if following.exists() and _is_ours(site, following):
         site.disk.rename(following, site.path / "keys" / SITE_KEY)
@@ -40,8 +40,6 @@ def _is_ours(site: Site, path: Path) -> bool:
 
 
 def succession_of(site: Site) -> tuple[SignedRotation, ...]:
-    """Every rotation since the enrolment on which the reports stand, oldest first."""
-    return tuple(
-        parse(site.document(one.rotation), SignedRotation, "rotation", max_bytes=MAX_ROTATION)
-        for one in site.state.reports.former_keys
-    )
+    """Return the rotations since the enrolment that the reports refer to, oldest first."""
+    documents = (site.document(former.rotation) for former in site.state.reports.former_keys)
+    return tuple(parse(document, SignedRotation, "rotation", max_bytes=MAX_ROTATION) for document in documents)

@@ -17,15 +17,15 @@ from verifier.site.report_files import check_not_behind
 
 @contextmanager
 def hold_site(path: Path, disk: Disk, host: Host, command: str, *, any_key: bool = False) -> Iterator[Site]:
-    """The site, and nobody else has it until the block ends; the kernel lets go when this process dies.
+    """Open the site and hold its lock until the block ends. The kernel releases it when this process dies.
 
     Args:
-        any_key: The key is about to be renewed, so it need not be the one that the journal names; a site whose older
-            journal was put back begins anew in the same way.
+        any_key: Skip the check of key and journal, because the command renews the key. A site whose older journal was
+            restored is renewed in the same way.
 
     Raises:
-        BusyError: Another process has it; says which.
-        UntrustedError: Its journal was edited or damaged, is that of another site, or an older one of this.
+        BusyError: Another process holds it; names the process.
+        UntrustedError: The journal was edited or damaged, belongs to another site, or is an older one.
     """
     descriptor = _lock(path / "lock", command, host)
     try:
@@ -47,17 +47,17 @@ def hold_site(path: Path, disk: Disk, host: Host, command: str, *, any_key: bool
 
 
 def check_ours(site: Site) -> None:
-    """That the journal is this site's, and not an older one that was put back.
+    """Check that the journal belongs to this site, and is not an older one that was put back.
 
     Raises:
-        UntrustedError: It is that of another site, or older than a report that lies here.
+        UntrustedError: It belongs to another site, or is older than a report in the outbox.
     """
     site.check_key()
     check_not_behind(site)
 
 
 def _lock(path: Path, command: str, host: Host) -> int:
-    # Not one of Disk's effects: the lock is the kernel's, and what the file says is only for a message.
+    # Not an effect of Disk: the kernel holds the lock, and the content of the file is only for messages.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,7 +67,7 @@ def _lock(path: Path, command: str, host: Host) -> int:
         raise BusyError(
             f"{_holder(holder)} holds the site",
             where=str(path.parent),
-            remedy="wait until it ends, then run the same command again",
+            remedy="wait until it ends, then run this command again",
         ) from None
     except BaseException:
         os.close(descriptor)
@@ -80,9 +80,9 @@ def _lock(path: Path, command: str, host: Host) -> int:
 
 
 def _holder(data: bytes) -> str:
-    """Who wrote the lock file, in words; it may be empty or torn."""
+    """Return in words who wrote the lock file, which may be empty or incomplete."""
     try:
-        found = json.loads(data)
-        return f"`waybill {found['command']}` of {found['account']} (process {found['pid']}, since {found['since']})"
+        info = json.loads(data)
+        return f"`waybill {info['command']}` of {info['account']} (process {info['pid']}, since {info['since']})"
     except (ValueError, KeyError, TypeError):
         return "another process"

@@ -1,8 +1,8 @@
-"""The policy in force, proved: each policy of the journal was carried by the people whom the one before it names.
+"""The policy in force, proved: the people of each policy approved the next one.
 
-Whoever owns the host can write into the journal, but cannot sign as these people; so a policy to which they did not
-agree is found here, by every verb that asks who must agree. One that was founded anew, because a quorum could no
-longer be met, is accepted as what it is: it is told in the status, in the journal and in every report.
+The owner of the host can write into the journal, but cannot sign as these people. So every command that asks who must
+approve finds a policy that they did not approve. A policy that was refounded, because a quorum could no longer be met,
+is accepted; the status, the journal and every report say so.
 """
 
 from collections.abc import Callable
@@ -19,14 +19,14 @@ ReadDocument = Callable[[str], bytes]
 
 
 def prove_policies(events: tuple[PolicyInForce, ...], site: str, document: ReadDocument) -> Policy:
-    """The last of ``events``, every step to it checked.
+    """Return the last policy of ``events`` after checking each step to it.
 
     Args:
-        site: The four names; a plan of another site carries nothing here.
-        document: The bytes with a digest, checked against it.
+        site: The site id; a plan of another site proves nothing.
+        document: Returns the bytes with a digest, checked against it.
 
     Raises:
-        UntrustedError: One of them was not agreed to as its predecessor asks.
+        UntrustedError: A policy lacks approvals that the one before it requires.
     """
     if not events:
         raise _unproved("no policy is in force", 0)
@@ -43,32 +43,32 @@ def prove_policies(events: tuple[PolicyInForce, ...], site: str, document: ReadD
 def _read(event: PolicyInForce, document: ReadDocument) -> Policy:
     policy = parse_policy(document(event.digest), f"policy {event.number}")
     if policy.number != event.number:
-        raise _unproved(f"it calls itself {policy.number}", event.number)
+        raise _unproved(f"the document is policy {policy.number}", event.number)
     return policy
 
 
 def _check(before: PolicyInForce, policy: Policy, event: PolicyInForce, site: str, document: ReadDocument) -> None:
     if event.plan is None:
-        raise _unproved("nobody was asked", event.number)
+        raise _unproved("it has no plan", event.number)
     plan = parse_plan(document(event.plan))
     if (plan.site, plan.action, plan.policy, plan.subject) != (site, "policy", before.digest, event.digest):
-        raise _unproved("what was agreed to is something else", event.number)
-    said = []
+        raise _unproved("its plan is about something else", event.number)
+    verdicts = []
     for digest in event.approvals:
         try:
-            one = verify_approval(document(digest), policy, f"approval of policy {event.number}")
+            signed = verify_approval(document(digest), policy, f"approval of policy {event.number}")
         except RefusedError as error:
             raise _unproved(error.problem, event.number) from None
-        if one.approval.plan == plan.digest and one.approval.verdict == "approve":
-            said.append(one)
+        if signed.approval.plan == plan.digest and signed.approval.verdict == "approve":
+            verdicts.append(signed)
     needs = needs_without(policy, plan, event.gone) if event.reason else roles_needed(policy, plan.kinds)
-    standing = count_approvals(policy, needs, said)
+    standing = count_approvals(policy, needs, verdicts)
     if not standing.met:
-        raise _unproved(f"{standing.missing} never agreed", event.number)
+        raise _unproved(f"approvals are missing: {standing.missing}", event.number)
 
 
 def needs_without(policy: Policy, plan: Plan, gone: tuple[str, ...]) -> dict[str, int]:
-    """What the rules ask of those who are left: as many as they say, or all of the role when it has fewer."""
+    """Return what the rules require of the people who are left: all of a role that has fewer than the rule asks."""
     left = [person.role for name, person in policy.people.items() if name not in gone]
     asked = {role: min(need, left.count(role)) for role, need in roles_needed(policy, plan.kinds).items()}
     return {role: need for role, need in asked.items() if need}
@@ -76,8 +76,8 @@ def needs_without(policy: Policy, plan: Plan, gone: tuple[str, ...]) -> dict[str
 
 def _unproved(problem: str, number: int) -> UntrustedError:
     return UntrustedError(
-        f"policy {number} is in the journal, and the people of the policy before did not put it there: {problem}",
+        f"policy {number} in the journal was not approved by the people of the policy before it: {problem}",
         where="policy",
-        remedy="the journal was edited; keep the folder as it is and tell the customer's security and support",
+        remedy="keep the folder unchanged and report this to your security team and to support",
         finding="policy-unproved",
     )

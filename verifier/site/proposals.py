@@ -1,4 +1,4 @@
-"""What lies in the site's folder as a proposal: ``site.yaml`` and ``policy.yaml`` as they are right now."""
+"""The proposals in the site's folder: ``site.yaml`` and ``policy.yaml`` as they are now."""
 
 import json
 import re
@@ -39,12 +39,12 @@ class SiteProposal:
 
     @property
     def digest(self) -> str:
-        """Tells one proposal from another; stays at the site."""
+        """Identifies the proposal. Never leaves the site, because it could confirm a guess of the config."""
         return digest_of(self.settings + b"\0" + self.config)
 
 
 def read_site_yaml(folder: Path) -> SiteProposal:
-    """Raises MalformedError with ``file:line`` for the first thing that cannot hold."""
+    """Read ``site.yaml``. Raises MalformedError with ``file:line`` for the first problem."""
     file = read_handwritten(folder / SITE_YAML, decimals_under="config")
     site = file.to(SiteFile)
     for problem in site_problems(file, site):
@@ -54,40 +54,40 @@ def read_site_yaml(folder: Path) -> SiteProposal:
 
 
 def check_identity(proposal: SiteProposal, state: SiteState, channel: str) -> None:
-    """Raises RefusedError when ``site.yaml`` calls itself another site, or follows another channel than ``channel``.
+    """Raise RefusedError when ``site.yaml`` names another site, or another channel than ``channel``.
 
     Args:
-        channel: Of the release that is to run.
+        channel: The channel of the release that is to run.
     """
     if proposal.site.site != state.site:
         raise RefusedError(
-            f"says {proposal.site.site}, this site is enrolled as {state.site}",
+            f"the file says site {proposal.site.site}, this site is enrolled as {state.site}",
             where=proposal.file.at("$.site"),
-            remedy="a site keeps its name; enrol another one for another name",
+            remedy=f"write {state.site}; for another name, enroll another site",
             finding="site-name",
         )
     wanted = proposal.site.channel
     if wanted != channel:
         raise RefusedError(
-            f"says channel {wanted}, and the release is of channel {channel}",
+            f"the file says channel {wanted}, the release is of channel {channel}",
             where=proposal.file.at("$.channel"),
-            remedy=f"a channel changes with the first release of it: receive one of {wanted}; or write {channel}",
+            remedy=f"write {channel}, or receive a release of channel {wanted}, which changes the channel",
             finding="channel-waits",
         )
 
 
 def validate_config(proposal: SiteProposal, schema: bytes | None) -> bytes | None:
-    """The config document for a release with this schema; None for a release without one.
+    """Return the config document for a release with this schema; None for a release without a schema.
 
     Raises:
-        RefusedError: The config does not fit the schema, with ``file:line``; or there is no schema to check it by.
+        RefusedError: The config does not fit the schema, with ``file:line``; or the release has no schema.
     """
     if schema is None:
         if proposal.site.config:
             raise RefusedError(
-                "there is a config, and the release has no schema for one",
+                "the site has a config, and the release has no schema for it",
                 where=proposal.file.at("$.config"),
-                remedy="remove `config` from site.yaml: it would reach nobody",
+                remedy="remove `config` from site.yaml; no program of this release would read it",
                 finding="config-invalid",
             )
         return None
@@ -96,7 +96,7 @@ def validate_config(proposal: SiteProposal, schema: bytes | None) -> bytes | Non
     from referencing.exceptions import Unresolvable
 
     check_config_schema(schema, "config schema")
-    # Decimals on both sides, so that 0.1 is a tenth; an empty registry, so that nothing is ever fetched.
+    # Decimals on both sides, so that 0.1 is exact; an empty registry, so that no schema is fetched.
     validator = Draft202012Validator(
         json.loads(schema, parse_float=Decimal),
         registry=Registry(),
@@ -107,7 +107,7 @@ def validate_config(proposal: SiteProposal, schema: bytes | None) -> bytes | Non
         errors = sorted(validator.iter_errors(instance), key=lambda one: one.json_path)
     except (Unresolvable, RecursionError, re.error) as error:
         raise MalformedError(
-            f"cannot be applied: {' '.join(str(error).split())[:200]}",
+            f"the schema cannot be applied: {' '.join(str(error).split())[:200]}",
             where="config schema",
             remedy="ask the vendor for a corrected release; nothing was changed",
         ) from None
@@ -125,6 +125,6 @@ def validate_config(proposal: SiteProposal, schema: bytes | None) -> bytes | Non
 
 
 def read_policy_yaml(folder: Path) -> Policy:
-    """``policy.yaml`` and the keys that it names, compiled. Raises MalformedError with ``file:line``."""
+    """Compile ``policy.yaml`` with the keys that it names. Raises MalformedError with ``file:line``."""
     file = read_handwritten(folder / POLICY_YAML)
     return compile_policy(file, lambda path: read_public(folder / path))

@@ -1,4 +1,4 @@
-"""Where a site's signed reports lie, and what they prove of its journal: that it is not an older one, put back."""
+"""The site's signed reports in its outbox, and the check that the journal is not an older one that was put back."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ _NAME = re.compile(r"(?:([1-9][0-9]{0,14})-)?([1-9][0-9]{0,14})\.report\.json")
 
 
 def report_name(state: SiteState, seq: int) -> str:
-    """Numbers begin anew with a renewed key; those of the site's first line are just numbers."""
+    """Return the file name of a report. A renewed key starts the numbers again, then its epoch leads the name."""
     return f"{seq}.report.json" if state.reports.line == 1 else f"{state.reports.line}-{seq}.report.json"
 
 
@@ -29,9 +29,9 @@ def report_path(site: "Site", seq: int) -> Path:
 
 
 def newest_report(site: "Site") -> SignedReport | None:
-    """The report of this line with the highest number that lies here, signed by a key of this site; None for none.
+    """Return the newest report in the outbox that a key of this site signed; None for none.
 
-    The journal is not asked: where it is broken, the signature is all that vouches for the report.
+    Does not ask the journal: where that is broken, the signature is the only proof of a report.
     """
     for number in sorted(_numbers(site), reverse=True):
         path = report_path(site, number)
@@ -43,13 +43,13 @@ def newest_report(site: "Site") -> SignedReport | None:
 
 
 def check_not_behind(site: "Site") -> None:
-    """That the journal knows all that the site has signed.
+    """Check that the journal has every report that the site has signed.
 
-    A crash leaves one report at most that the journal does not name, and that one names an entry which the journal has.
-    Whoever goes on with an older journal repeats what is done, and signs a number twice.
+    A crash leaves at most one report that the journal does not name, and that report names an entry of the journal.
+    A site that continued with an older journal would repeat what was done and sign a report number twice.
 
     Raises:
-        UntrustedError: The journal is older than a report that lies here.
+        UntrustedError: The journal is older than a report in the outbox.
     """
     state = site.state
     last = max((number for number in _numbers(site)), default=0)
@@ -57,22 +57,24 @@ def check_not_behind(site: "Site") -> None:
         raise UntrustedError(
             f"the journal ends before report {last}, which this site has signed",
             where=str(report_path(site, last)),
-            remedy="an older journal was put back: put the newer one back, or waybill enroll --renew backup-restored",
+            remedy="restore the newer journal, or run `waybill enroll --renew backup-restored`",
             finding="journal-behind",
         )
 
 
 def _numbers(site: "Site") -> list[int]:
-    """Of the reports of this line that lie here."""
+    """Return the numbers of the reports in the outbox since the last enrolment."""
     if not site.outbox.is_dir():
         return []
-    found = (_NAME.fullmatch(one.name) for one in site.outbox.iterdir())
-    return [int(one[2]) for one in found if one and int(one[1] or 1) == site.state.reports.line]
+    names = (_NAME.fullmatch(path.name) for path in site.outbox.iterdir())
+    return [int(name[2]) for name in names if name and int(name[1] or 1) == site.state.reports.line]
 
 
 def _follows(site: "Site", path: Path) -> bool:
-    """Whether the journal has the entry after which this report was made; what is no report of this site is judged by
-    whoever takes it over."""
+    """Whether the journal has the entry after which this report was made.
+
+    True for a file that is no report of this site: the next report replaces it.
+    """
     try:
         signed = verify_report(read_capped(path, MAX_BUNDLE), site.state.site_key, str(path))
     except WaybillError:
@@ -84,59 +86,61 @@ HISTORY = 12
 
 
 def enrolment_of(site: Site) -> tuple[str, Enrolment]:
-    """The digest of the enrolment file on which the site's reports stand, and what it says."""
+    """Return the digest and the content of the enrolment that the site's reports refer to."""
     digest = site.state.reports.enrolment
     if digest is None:
         raise DamagedError(
-            "the journal does not name the site's enrolment",
+            "the journal names no enrolment of the site",
             where="journal",
-            remedy="keep the folder as it is and tell support",
+            remedy="keep the folder unchanged and report this to support",
             finding="no-enrolment",
         )
     return digest, verify_enrolment(site.document(digest)).enrolment
 
 
 def reports_written(site: Site) -> tuple[Reported, ...]:
-    """Every report of the line that home can follow, oldest first. Read anew: also what was recorded just now."""
-    told: list[Reported] = []
+    """Return the reports since the last enrolment, oldest first. Reads the journal again, newest entries included."""
+    reports: list[Reported] = []
     for entry in read_journal(site.path / "journal")[0]:
         event = entry.record.event
         if isinstance(event, KeyRenewed):
-            told = []
+            reports = []
         elif isinstance(event, Reported):
-            told.append(event)
-    return tuple(told)
+            reports.append(event)
+    return tuple(reports)
 
 
 def reports_to_carry(site: Site, most: int) -> tuple[Reported, ...]:
-    """The newest ``most`` reports that home is not known to hold, oldest first; the newest in any case."""
-    told = reports_written(site)
+    """Return the newest ``most`` reports without an acknowledgement, oldest first; the newest in any case."""
+    reports = reports_written(site)
     held = site.state.reports.acknowledged[0] if site.state.reports.acknowledged else 0
-    return tuple(one for one in told if one.seq > held)[-most:] or told[-1:]
+    return tuple(report for report in reports if report.seq > held)[-most:] or reports[-1:]
 
 
 def read_report(site: Site, seq: int, digest: str) -> r.SignedReport:
-    """A report of the outbox, which must be the very file that the journal names.
+    """Return a report of the outbox, checked against the digest in the journal.
 
     Raises:
-        DamagedError: It is gone, or another.
+        DamagedError: The file is missing or was changed.
     """
     path = report_path(site, seq)
     if not path.is_file():
-        raise DamagedError("the report is gone", where=str(path), remedy="waybill report --new", finding="report-gone")
+        raise DamagedError(
+            "the report is missing", where=str(path), remedy="run `waybill report --new`", finding="report-gone"
+        )
     raw = read_capped(path, MAX_BUNDLE)
     if digest_of(raw) != digest:
         raise DamagedError(
-            f"is {digest_of(raw)}, the journal says {digest}",
+            f"the report has digest {digest_of(raw)}, the journal expects {digest}",
             where=str(path),
-            remedy="waybill report --new writes another one; keep this file and tell support",
+            remedy="keep this file for support, and run `waybill report --new`",
             finding="report-changed",
         )
     return r.verify_report(raw, site.state.key_of_report(seq), str(path))
 
 
 def report_history(site: Site) -> int:
-    """How many reports are kept, to be handed out again until they are acknowledged."""
+    """Return how many reports the site keeps to hand out again until they are acknowledged."""
     try:
         installed = read_running(site)
     except WaybillError:

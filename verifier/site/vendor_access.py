@@ -1,4 +1,4 @@
-"""The end of a vendor's access as far as the journal tells it: what people agree to, and what the report says. Pure."""
+"""The end of a vendor's access, from the journal alone: what people approve, and what the report says. Pure."""
 
 from manifests.documents import report as r
 from manifests.documents.plan import Plan
@@ -9,22 +9,22 @@ from manifests.words.time import rfc3339
 from verifier.site.journal.state import SiteState
 
 MAX_PROBES = 16
-WORKS_ON = "works on: status, history, rollback to what is here, with answers from elsewhere; recover, the last report"
-REFUSED_FROM_THEN = "refused from then on: receive of all else, install, a new report, a change of key"
+WORKS_ON = "still works: status, history, recover, the last report, rollback to a kept generation"
+REFUSED_FROM_THEN = "refused from then on: receive of anything else, install, a new report, a change of key"
 
 
 def offboard_plan(state: SiteState) -> Plan:
-    """What people agree to: that this site ends its vendor's access, for the reason that was given.
+    """Return the plan that people approve: this site ends its vendor's access, for the reason given.
 
     Raises:
-        RefusedError: Nobody has asked for it, or it has ended.
+        RefusedError: Nobody has requested it, or the access has ended.
     """
-    now = state.offboarding
-    if now is None:
+    offboarding = state.offboarding
+    if offboarding is None:
         raise RefusedError(
-            "nobody has asked that the vendor's access ends",
+            "nobody has requested the end of the vendor's access",
             where="offboard",
-            remedy="waybill offboard --reason TEXT",
+            remedy="request it: waybill offboard --reason TEXT",
             finding="offboard-not-asked",
         )
     check_served(state)
@@ -35,64 +35,64 @@ def offboard_plan(state: SiteState) -> Plan:
         last_change=state.last_change,
         policy=state.trust.policy,
         contract=state.installs.contract,
-        subject=digest_of(encode(now.asked)),
+        subject=digest_of(encode(offboarding.asked)),
         kinds=("offboard",),
     )
 
 
 def check_served(state: SiteState) -> None:
-    """Raise RefusedError once this site has no vendor any more."""
+    """Raise RefusedError if the vendor's access has ended."""
     if state.offboarding is not None and state.offboarding.done_at is not None:
         raise RefusedError(
-            f"the access of {state.trust.vendor} was ended at {rfc3339(state.offboarding.done_at)}",
+            f"the access of {state.trust.vendor} ended at {rfc3339(state.offboarding.done_at)}",
             where="site",
-            remedy="status, history and rollback still work; for a vendor again, waybill enroll a new folder",
+            remedy="enroll a new site folder with `waybill enroll`; here status, history and rollback still work",
             finding="offboarded",
         )
 
 
 def beforehand(state: SiteState) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What people must know before they agree to the end: what will be done, and what nothing takes back."""
-    now = state.offboarding
-    if now is None:
-        raise ValueError("nobody has asked")
-    running, retires = state.installs.running, now.asked.reason == "retired"
+    """Return what people must know before they approve the end: what will be done, and what cannot be undone."""
+    offboarding = state.offboarding
+    if offboarding is None:
+        raise ValueError("nobody has requested it")
+    running, retires = state.installs.running, offboarding.asked.reason == "retired"
     runs = f"the software that runs ({running.product} {running.version}), " if running else ""
     done = (
-        f"asked at {rfc3339(now.asked_at)}, because: {now.asked.detail}",
-        f"root {state.trust.root.version} of {state.trust.vendor} is believed no more; its documents stay as evidence",
-        "what was believed before is tried once more; each has to be refused, and the last report says so",
-        f"stays: {runs}data, images, backups, journal, the generations that are kept here",
+        f"requested at {rfc3339(offboarding.asked_at)}, reason: {offboarding.asked.detail}",
+        f"root {state.trust.root.version} of {state.trust.vendor} is no longer trusted; its documents stay as evidence",
+        "every document that was trusted before is tried once more; each must be refused, and the last report says so",
+        f"stays: {runs}data, images, backups, journal, the kept generations",
         WORKS_ON,
         REFUSED_FROM_THEN,
-        "a last report is written; support closes the site when it comes",
+        "a last report is written; support closes the site when it arrives",
     )
-    forever = [f"nothing takes it back: for {state.trust.vendor} again, a new folder is enrolled under another name"]
+    forever = [f"it cannot be undone: to work with {state.trust.vendor} again, enroll a new folder under another name"]
     if retires:
-        forever.append("the site retires: its key is destroyed, and nothing can speak for it any more")
+        forever.append("the site retires: its key is destroyed, and it can sign nothing any more")
     waiting = [one.version for one in state.installs.releases if running is None or running.before(one)]
     if waiting:
-        forever.append(f"{', '.join(waiting)} can be installed no more")
+        forever.append(f"{', '.join(waiting)} can no longer be installed")
     return done, tuple(forever)
 
 
 def told_offboarding(state: SiteState, remains: r.Remains | None) -> r.ReportedOffboarding | None:
-    """What the next report says of it; once the access has ended, that report is the last one."""
-    now = state.offboarding
-    if now is None:
+    """Return what the next report says of it. After the end of the access that report is the last one."""
+    offboarding = state.offboarding
+    if offboarding is None:
         return None
-    if now.done is None:
-        return r.ReportedOffboarding(reason=now.asked.reason, plan=offboard_plan(state).digest)
+    if offboarding.done is None:
+        return r.ReportedOffboarding(reason=offboarding.asked.reason, plan=offboard_plan(state).digest)
     probes = tuple(
         r.NegativeProbe(kind=one.kind, artefact=one.artefact, outcome=one.outcome, finding=one.finding)
-        for one in sorted(now.tried, key=lambda one: one.kind)
+        for one in sorted(offboarding.tried, key=lambda one: one.kind)
     )
     return r.ReportedOffboarding(
-        reason=now.done.reason,
-        plan=now.done.plan,
+        reason=offboarding.done.reason,
+        plan=offboarding.done.plan,
         removed=True,
         probes=probes[:MAX_PROBES],
         remains=remains,
         final=True,
-        key="destroyed" if now.done.reason == "retired" else "kept",
+        key="destroyed" if offboarding.done.reason == "retired" else "kept",
     )

@@ -1,7 +1,7 @@
 """What a site holds of its vendor's trust, and how newer root documents and revocation lists come into force.
 
-Both carry their own signatures, need nobody's approval, and are durable before anything that came with them is
-believed: a revocation never waits.
+Both carry their own signatures and need no approval. They are durable before anything else of the same medium is
+verified, so that a revocation takes effect at once.
 """
 
 from collections.abc import Callable
@@ -31,30 +31,30 @@ class NewRoot:
 
 @dataclass(frozen=True)
 class NewList:
-    """What became of a revocation list that came.
+    """The result of receiving a revocation list.
 
     Attributes:
-        new: Whether it is in force from now on.
-        ignored: Why it is not, in words.
+        new: Whether it came into force.
+        ignored: Why it did not, in words; None when it did, or was in force already.
     """
 
     version: int
     new: bool
-    ignored: str = ""
+    ignored: str | None = None
 
 
 def silent(_: str) -> None:
-    """Nobody is told."""
+    """Report nothing."""
 
 
 def trust_folder(site: Site) -> Path:
-    """Where the root documents lie; a site whose root was replaced keeps the new line in a folder of its own."""
+    """Return the folder of the root documents; every replacement of the root begins a folder of its own."""
     folder = site.path / "trust"
     return folder / f"line-{site.state.trust.root_line}" if site.state.trust.root_line else folder
 
 
 def root_documents(site: Site) -> tuple[bytes, ...]:
-    """The root documents up to the one in force, oldest first; a site may have been enrolled with a later one."""
+    """Return the root documents up to the one in force, oldest first; the first may be above version 1."""
     paths = (
         trust_folder(site) / f"{version}.root.json" for version in range(1, max(site.state.trust.root.version, 1) + 1)
     )
@@ -62,7 +62,7 @@ def root_documents(site: Site) -> tuple[bytes, ...]:
 
 
 def list_in_force(site: Site) -> Revocations | None:
-    """The newest list that was received. Its signatures were judged then; the journal fixes its bytes."""
+    """Return the revocation list in force. Its signatures were verified when it came; the journal fixes its bytes."""
     if site.state.trust.revocations is None:
         return None
     version, digest = site.state.trust.revocations
@@ -70,16 +70,16 @@ def list_in_force(site: Site) -> Revocations | None:
 
 
 def own_chain(site: Site) -> Chain:
-    """The vendor's chain up to the root in force, verified again from the journal's pin, as the list leaves it.
+    """Return the vendor's chain up to the root in force, verified from the journal's pin, without revoked keys.
 
     Raises:
-        UntrustedError: The documents are not those that the journal pins.
+        UntrustedError: The documents are not the ones that the journal pins.
     """
     return revoke(verify_chain(root_documents(site), site.state.trust.root), list_in_force(site))
 
 
 def known_trust(site: Site) -> Known:
-    """What this site brings to the judgement of a medium."""
+    """Return what this site knows when it verifies a medium: roots, revocation list, its own keys."""
     people = {key.keyid for person in site.policy.people.values() for key in person.keys}
     return Known(
         roots=root_documents(site),
@@ -93,11 +93,11 @@ def known_trust(site: Site) -> Known:
 def adopt_roots(site: Site, offered: tuple[bytes, ...], say: Notify = silent) -> tuple[NewRoot, ...]:
     """Follow the chain as far as ``offered`` leads, and put its newest root in force.
 
-    Steps: 1 join with what is here, and verify from the pin; 2 a root must suit this site; 3 say who joins and who
-    leaves; 4 store; 5 journal.
+    Steps: 1 join with the documents held and verify from the pin; 2 check that each root suits this site; 3 report
+    which keys join and leave; 4 store; 5 record in the journal.
 
     Raises:
-        MalformedError, UntrustedError, RefusedError: Nothing was changed; a fork is in the journal as an alarm.
+        MalformedError, UntrustedError, RefusedError: Nothing was changed. A fork is recorded as an alarm.
     """
     state = site.state
     try:
@@ -107,30 +107,29 @@ def adopt_roots(site: Site, offered: tuple[bytes, ...], say: Notify = silent) ->
         if error.finding == "root-fork":
             _alarm(site, error)
         raise
-    new = [one for one in chain.roots if one.root.version > state.trust.root.version]
+    new = [signed for signed in chain.roots if signed.root.version > state.trust.root.version]
     if not new:
         return ()
     known = known_trust(site)
-    for one in new:  # 2
-        check_own_keys(one.root, known.own_keys)
+    for signed in new:  # 2
+        check_own_keys(signed.root, known.own_keys)
     _check_practice(chain.newest, practice=state.trust.practice)
-    before = {one.root.version: one.root for one in chain.roots}
-    found = tuple(
-        NewRoot(one.root.version, one.fingerprint, change_of_roots(before[one.root.version - 1], one.root))
-        for one in new
-    )
-    for made in found:  # 3
-        say(f"root {made.version} of {chain.newest.vendor}, {made.fingerprint}")
-        say("  signed by the quorum of the version before and by its own")
-        for line in made.change.lines:
+    roots = {signed.root.version: signed.root for signed in chain.roots}
+    adopted = []
+    for signed in new:  # 3
+        change = change_of_roots(roots[signed.root.version - 1], signed.root)
+        adopted.append(NewRoot(signed.root.version, signed.fingerprint, change))
+        say(f"root {signed.root.version} of {chain.newest.vendor}, {signed.fingerprint}")
+        say("  signed by the quorum of the version before and by its own quorum")
+        for line in change.lines:
             say(f"  {line}")
     folder = trust_folder(site)
-    for each in chain.roots:  # 4
-        path = folder / f"{each.root.version}.root.json"
-        if not path.is_file() or path.read_bytes() != each.raw:
-            site.disk.write(path, each.raw)
+    for signed in chain.roots:  # 4
+        path = folder / f"{signed.root.version}.root.json"
+        if not path.is_file() or path.read_bytes() != signed.raw:
+            site.disk.write(path, signed.raw)
     site.record(RootInForce(pin=chain.pin))  # 5
-    return found
+    return tuple(adopted)
 
 
 def _check_practice(root: Root, *, practice: bool) -> None:
@@ -138,16 +137,16 @@ def _check_practice(root: Root, *, practice: bool) -> None:
         raise UntrustedError(
             f"root {root.version} is a practice root, and this site is not enrolled for practice",
             where="trust",
-            remedy="tell the vendor; a real chain never leads to a practice root",
+            remedy="report this to the vendor; do not install anything until it is explained",
             finding="practice",
         )
 
 
 def adopt_revocations(site: Site, data: bytes, what: str, say: Notify = silent) -> NewList:
-    """Put a revocation list in force when it is newer than the one here.
+    """Put a revocation list in force when it is newer than the one in force.
 
     Raises:
-        MalformedError, UntrustedError: Nothing was changed; two lists of one version are in the journal as an alarm.
+        MalformedError, UntrustedError: Nothing was changed. Two lists of one version are recorded as an alarm.
     """
     held = list_in_force(site)
     try:
@@ -157,7 +156,7 @@ def adopt_revocations(site: Site, data: bytes, what: str, say: Notify = silent) 
             _alarm(site, error)
         raise
     if judged.came is None:
-        return NewList(parse_revocations(data, what)[1].version, new=False, ignored=judged.ignored)
+        return NewList(parse_revocations(data, what)[1].version, new=False, ignored=judged.ignored or None)
     came = judged.came
     for line in changes_of_lists(held, came):
         say(line)
@@ -167,16 +166,16 @@ def adopt_revocations(site: Site, data: bytes, what: str, say: Notify = silent) 
 
 
 def changes_of_lists(held: Revocations | None, came: Revocations) -> tuple[str, ...]:
-    """What a newer list adds, in words; and what it takes back, which a vendor's own tools never write."""
+    """Return in words what a newer list revokes and what it no longer revokes."""
     lines = [f"revocation list {came.version} of {came.vendor}, signed by its root keys"]
     for name in ("keys", "releases", "handlers"):
-        now, was = set(getattr(came, name)), set(getattr(held, name) if held else ())
-        lines += [f"  revokes {name.removesuffix('s')} {one}" for one in sorted(now - was)]
-        lines += [f"  no longer revokes {name.removesuffix('s')} {one}" for one in sorted(was - now)]
+        after, before = set(getattr(came, name)), set(getattr(held, name) if held else ())
+        lines += [f"  revokes {name.removesuffix('s')} {one}" for one in sorted(after - before)]
+        lines += [f"  no longer revokes {name.removesuffix('s')} {one}" for one in sorted(before - after)]
     return tuple(lines)
 
 
 def _alarm(site: Site, error: WaybillError) -> None:
-    """Home must hear of it, once."""
+    """Record an alarm for the next report, once."""
     if all((one.code, one.detail) != (error.finding, error.problem) for one in site.state.alarms):
         site.record(Alarm(code=error.finding, detail=error.problem))

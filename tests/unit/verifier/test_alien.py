@@ -53,12 +53,12 @@ ACTS: dict[str, Callable[[Place], object]] = {
 def test_the_journal_of_another_site_is_believed_by_no_command(two: tuple[Place, Place], act: str) -> None:
     here, there = two
     put(there.path / "journal", here.path / "journal")
-    with pytest.raises(UntrustedError, match=r"the journal is that of .* with key .*, found key") as caught:
+    with pytest.raises(UntrustedError, match=r"the journal belongs to .* with key .*, the folder has key") as caught:
         ACTS[act](here)
     assert caught.value.finding == "journal-foreign"
     # Looking is always possible, and says so first.
     text, error = said(here)
-    assert text.startswith("! the journal is that of")
+    assert text.startswith("! the journal belongs to")
     assert error is not None
     assert error.finding == "journal-foreign"
     assert here.path.joinpath("current").readlink().name == "1"
@@ -119,7 +119,7 @@ def test_a_key_of_another_site_is_renewed(two: tuple[Place, Place]) -> None:
     """The key was lost, and somebody put a wrong one there: the way out of a lost key leads out of that as well."""
     here, there = two
     shutil.copy(there.path / "keys" / "site.key", here.path / "keys" / "site.key")
-    with pytest.raises(UntrustedError, match="the journal is that of"):
+    with pytest.raises(UntrustedError, match="the journal belongs to"):
         here.recover()
     with hold_site(here.path, here.disk, here.clock.host(), "test", any_key=True) as site:
         renew_key(site, "key-lost")

@@ -133,7 +133,7 @@ def test_a_kind_of_a_later_version_is_newer_not_broken(tmp_path: Path) -> None:
     lines = file.read_bytes().split(b"\n")[:-1]
     lines[-1] = lines[-1].replace(b'"event":"note"', b'"event":"dream"')
     file.write_bytes(b"\n".join(lines) + b"\n")
-    with pytest.raises(NewerError, match="entry 3 is of a kind that this verifier does not know"):
+    with pytest.raises(NewerError, match="entry 3 has a kind that this verifier does not know"):
         read_journal(tmp_path / "j")
 
 

@@ -140,7 +140,7 @@ def test_a_renewed_key_begins_a_line(place: Place, tmp_path: Path) -> None:
     write(place)
     before = place.open().state
     (place.path / "keys" / SITE_KEY).unlink()
-    with pytest.raises(DamagedError, match="is not here") as caught:
+    with pytest.raises(DamagedError, match="the key of this site is missing") as caught:
         write(place)
     assert "--renew key-lost" in caught.value.remedy
     with pytest.raises(DamagedError):

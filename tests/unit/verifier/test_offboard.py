@@ -304,7 +304,7 @@ def test_people_are_asked(place: Place) -> None:
     rules = {**old.rules, "offboard": {"security": 2}}
     place.put_policy(replace(old, number=2, people={**old.people, **listed}, rules=rules))
     with place.hold() as site:
-        with pytest.raises(RefusedError, match="nobody has asked"):
+        with pytest.raises(RefusedError, match="nobody has requested"):
             end_access(site)
         assert ask_offboarding(site, "the contract ended")
         assert not ask_offboarding(site, "the contract ended")
@@ -354,7 +354,7 @@ def test_nothing_ends_while_the_key_is_missing_or_a_change_is_under_way(place: P
     with place.hold() as site:
         ask_offboarding(site, "x")
         agree_offboarding(site, place.people["ops-1"])
-        with pytest.raises(Exception, match="is not here"):
+        with pytest.raises(Exception, match="is missing"):
             end_access(site)
         assert not site.state.offboarded
 
@@ -480,12 +480,12 @@ def test_who_is_asked_reads_what_ends_what_stays_and_what_is_for_ever(place: Pla
         shown = json.loads(CliRunner().invoke(review_command, ["offboard", "--site", str(place.path), "--json"]).stdout)
         assert shown["title"] == "the vendor's access ends"
         work = shown["work"]
-        assert work[0] == f"asked at {rfc3339(site.state.offboarding.asked_at)}, because: {words}"  # type: ignore[union-attr]  # asked
-        assert work[1].startswith(f"root 1 of {site.state.trust.vendor} is believed no more")
+        assert work[0] == f"requested at {rfc3339(site.state.offboarding.asked_at)}, reason: {words}"  # type: ignore[union-attr]  # asked
+        assert work[1].startswith(f"root 1 of {site.state.trust.vendor} is no longer trusted")
         kept = "data, images, backups, journal, the generations that are kept here"
         assert f"stays: the software that runs (small 1.1.0), {kept}" in work
         text = CliRunner().invoke(review_command, ["offboard", "--site", str(place.path)]).stdout
-        for one in ("nothing takes it back", "1.2.0 can be installed no more", *extra):
+        for one in ("it cannot be undone", "1.2.0 can no longer be installed", *extra):
             assert one in text.split("what will be done")[0], text
         assert ("its key is destroyed" in text) == bool(extra)
         desk = tmp_path / words.split()[0]
@@ -494,7 +494,7 @@ def test_who_is_asked_reads_what_ends_what_stays_and_what_is_for_ever(place: Pla
         away = CliRunner().invoke(review_command, [str(desk)], catch_exceptions=False).stdout
         for line in work:
             assert line in away
-        assert "nothing takes it back" in away.split("what will be done")[0]
+        assert "it cannot be undone" in away.split("what will be done")[0]
 
 
 def test_who_lets_a_report_leave_reads_what_leaves(place: Place) -> None:

@@ -177,7 +177,7 @@ def test_root_writes_the_journal_and_every_verb_says_so(place: Place) -> None:
     ) as caught:
         place.receive(Vendor().write(place.path.parent / "1.tar"))
     assert caught.value.finding == "policy-unproved"
-    with pytest.raises(UntrustedError, match="did not put it there"):
+    with pytest.raises(UntrustedError, match="was not approved by the people"):
         place.approve("policy", "ops-3")
     status = read_status(place.open(), (), None, place.clock.at)
     assert status.text.startswith("! policy 3 is in the journal, and the people of the policy before did not put it")

@@ -1,7 +1,7 @@
 """The journal: append-only lines of canonical JSON, each naming the digest of the line before, in closed segments.
 
-An unfinished last line, cut short or with zeros in it, is what a pulled plug leaves behind: it was never acknowledged,
-and is cut and noted. Anything else that does not fit is an alarm and is never repaired by itself.
+A power failure leaves an unfinished last line, cut short or with zeros in it. No command reported it as done, so it is
+cut off and noted. Any other defect is an error and is never repaired automatically.
 """
 
 import errno
@@ -29,7 +29,7 @@ BROKEN = "journal-broken"
 
 
 class _Link(Struct, frozen=True):
-    """What every line of every version of the journal has."""
+    """The fields that a line of any version of the journal has."""
 
     prev: Annotated[str, Meta(max_length=71)]
     seq: int
@@ -45,11 +45,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Tail:
-    """Where the next line goes.
+    """The end of the journal, where the next line goes.
 
     Attributes:
         segment: The last segment's file, None before the first.
-        length: Its length up to the last finished line; ``torn``: bytes behind that.
+        length: Its length up to the last finished line.
+        torn: Bytes after that.
     """
 
     segment: Path | None
@@ -60,11 +61,11 @@ class Tail:
 
 
 def read_journal(folder: Path) -> tuple[tuple[Entry, ...], Tail]:
-    """All entries, their chain checked, and where the next one goes. Changes nothing.
+    """Return all entries, their chain checked, and the end of the journal. Writes nothing.
 
     Raises:
         UntrustedError: A line is missing, changed or out of order.
-        NewerError: The chain holds, and a line of it is of a kind that only a newer verifier knows.
+        NewerError: The chain is intact, and a line is of a kind that only a newer verifier knows.
     """
     entries: list[Entry] = []
     tail = _walk(folder, entries)
@@ -72,9 +73,9 @@ def read_journal(folder: Path) -> tuple[tuple[Entry, ...], Tail]:
 
 
 def read_as_far_as_it_holds(folder: Path) -> tuple[tuple[Entry, ...], UntrustedError]:
-    """The entries before the break of a journal that ``read_journal`` refuses as broken, and that refusal.
+    """Return the entries before the break of a broken journal, and the error that names the break.
 
-    That they follow each other is all that is known of them: nothing says how many there were, or what came after.
+    These entries follow each other; how many came after them is not known.
     """
     entries: list[Entry] = []
     try:
@@ -85,7 +86,7 @@ def read_as_far_as_it_holds(folder: Path) -> tuple[tuple[Entry, ...], UntrustedE
 
 
 def _walk(folder: Path, entries: list[Entry]) -> Tail:
-    """Put every entry into ``entries`` that follows the one before it; up to the first of a later kind."""
+    """Add the entries of an intact chain to ``entries``, up to the first of an unknown kind."""
     newer: NewerError | None = None
     tail = Tail(segment=None, length=0, torn=0, seq=0, digest=GENESIS)
     for segment in segments(folder):
@@ -101,7 +102,7 @@ def _walk(folder: Path, entries: list[Entry]) -> Tail:
                 if newer is None:
                     entries.append(entry)
             except NewerError as error:
-                # An edited line looks like this too; then the one after it does not follow.
+                # An edited line can look like this too. Then the next line does not follow it, and the chain is broken.
                 newer = newer or error
             tail = Tail(segment=None, length=0, torn=0, seq=tail.seq + 1, digest=digest_of(line))
         tail = Tail(segment=segment, length=end, torn=len(data) - end, seq=tail.seq, digest=tail.digest)
@@ -111,23 +112,23 @@ def _walk(folder: Path, entries: list[Entry]) -> Tail:
 
 
 def segments(folder: Path) -> list[Path]:
-    """Their files, oldest first; each is named by the number of its first entry."""
+    """Return the segment files, oldest first; each is named by the number of its first entry."""
     try:
-        return sorted(one for one in folder.iterdir() if one.suffix == ".jsonl")
+        return sorted(path for path in folder.iterdir() if path.suffix == ".jsonl")
     except OSError as error:
         raise HostError(
             f"cannot read the journal: {(error.strerror or '').lower()}",
             where=str(folder),
-            remedy="check who owns the folder",
+            remedy="check the owner and the mode of the folder",
             finding="journal-unreadable",
         ) from None
 
 
 def _finished(data: bytes) -> int:
-    """Where the last line ends that was written whole.
+    """Return where the last complete line ends.
 
-    Blocks reach the disk in any order. One that never did reads as zeros, and no line of ours has a zero in it: a last
-    line with one is as unfinished as a line without its end.
+    Blocks reach the disk in any order, and a missing block reads as zeros. No line contains a zero, so a last line with
+    one is unfinished, like a line without its end.
     """
     end = data.rfind(b"\n") + 1
     start = data.rfind(b"\n", 0, max(0, end - 1)) + 1
@@ -144,9 +145,9 @@ def _entry(line: bytes, seq: int, prev: str) -> Entry:
     except MalformedError as error:
         if _follows(line, seq, prev):
             raise NewerError(
-                f"entry {seq} is of a kind that this verifier does not know",
+                f"entry {seq} has a kind that this verifier does not know",
                 where="journal",
-                remedy="use the verifier that wrote it, or a newer one",
+                remedy="use the verifier that wrote the journal, or a newer one",
             ) from None
         raise _broken(seq, str(error)) from None
     if record.seq != seq:
@@ -157,7 +158,7 @@ def _entry(line: bytes, seq: int, prev: str) -> Entry:
 
 
 def _follows(line: bytes, seq: int, prev: str) -> bool:
-    """Whether a line of an unknown kind is at least canonical, and the one that has to come here."""
+    """Whether a line of an unknown kind is canonical and follows the line before it."""
     try:
         link = decode(line, _Link, "journal")
         return (link.seq, link.prev) == (seq, prev) and encode(decode(line, dict[str, object], "journal")) == line
@@ -169,17 +170,17 @@ def _broken(seq: int, problem: str) -> UntrustedError:
     return UntrustedError(
         f"the chain is broken at entry {seq}: {problem}",
         where="journal",
-        remedy="the journal was edited or damaged; waybill history shows what still holds, "
-        "docs/operations.md (When the journal is damaged) what to do",
+        remedy="run `waybill history` to see what is intact, then follow "
+        "docs/operations.md (When the journal is damaged)",
         finding=BROKEN,
     )
 
 
 class Journal:
-    """A journal that may be appended to: whoever has one holds the site's lock.
+    """A journal that can be appended to. Its owner holds the site's lock.
 
     Attributes:
-        entries: Those that were there when it was opened.
+        entries: The entries at the time of opening.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -194,12 +195,12 @@ class Journal:
 
     @classmethod
     def create(cls, folder: Path, disk: Disk, host: Host) -> "Journal":
-        """An empty one; the folder must be there."""
+        """Return an empty journal; the folder must exist."""
         return cls(folder, disk, host, None, Tail(segment=None, length=0, torn=0, seq=0, digest=GENESIS))
 
     @classmethod
     def open(cls, folder: Path, disk: Disk, host: Host) -> "Journal":
-        """Read, check, and cut off and note an unfinished last line."""
+        """Read and check the journal; cut off and note an unfinished last line."""
         entries, tail = read_journal(folder)
         state: SiteState | None = None
         for entry in entries:
@@ -207,7 +208,7 @@ class Journal:
         journal = cls(folder, disk, host, state, tail)
         journal.entries = entries
         if tail.segment is not None:
-            # A process that was killed may have written what it did not sync; what is read here must not get lost.
+            # A killed process may have written lines without syncing them. Sync them before anything depends on them.
             disk.sync(tail.segment)
             disk.sync_folder(folder)
         if tail.torn and tail.segment is not None:
@@ -222,10 +223,10 @@ class Journal:
         return self._state
 
     def append(self, event: Event) -> Entry:
-        """Write one entry; it is durable when this returns, and only then may anybody be told.
+        """Write one entry, durably. Report what it says only after this returns.
 
         Raises:
-            OSError: It could not be written; the journal is as it was.
+            OSError: It could not be written; the journal is unchanged.
         """
         tail = self._tail
         record = Record(
@@ -240,7 +241,7 @@ class Journal:
         line = encode(record)
         if len(line) > MAX_LINE:
             raise ValueError(f"journal entry of {len(line)} bytes")
-        # What could not be read back, or what the fold refuses, must not reach the disk.
+        # A line that cannot be read back, or that the fold refuses, must not reach the disk.
         try:
             _entry(line, record.seq, tail.digest)
         except WaybillError as error:
@@ -256,7 +257,7 @@ class Journal:
         return entry
 
     def _write(self, segment: Path, length: int, line: bytes) -> None:
-        """The line, durable; after a failure either the segment is as it was, or this journal takes nothing more."""
+        """Write a line, durably. After a failure the segment is unchanged, or this object takes no further entry."""
         if self._stuck:
             raise OSError(errno.EIO, "an earlier entry may be half written", str(segment))
         try:
@@ -269,12 +270,12 @@ class Journal:
             self._stuck = True
             if length == 0:
                 self._disk.remove(segment)
-            found = segment.stat().st_size if segment.exists() else 0
-            self._stuck = found != length
+            size = segment.stat().st_size if segment.exists() else 0
+            self._stuck = size != length
             raise
 
 
 def one_line(text: str) -> str:
-    """The text as one line that fits into a journal entry, without control characters."""
+    """Return the text as one line that fits into a journal entry, without control characters."""
     plain = "".join(c if c.isprintable() else " " for c in text)
     return plain if len(plain) <= 1000 else plain[:997] + "..."
