@@ -7,7 +7,7 @@ from manifests.words.errors import RefusedError
 from verifier.approval.items import approvable_of, check_feasible, record_proposals
 from verifier.approval.verdicts import VerdictKind, approval_status, person_of_key, record_verdict, sign_verdict
 from verifier.change.driver_steps import LoadDriver
-from verifier.rules.agreement import Approvable, ApprovalStatus, named
+from verifier.rules.agreement import Approvable, ApprovalStatus, item_names
 from verifier.site.folder import Site
 
 
@@ -59,6 +59,6 @@ def check_reviewed(asked: Approvable, plan: str | None) -> None:
         raise RefusedError(
             f"the plan is {asked.plan.digest} now, not the reviewed {plan}; nothing was signed",
             where=asked.item,
-            remedy=f"review the item again: waybill review {named(asked)}",
+            remedy=f"review the item again: waybill review {item_names(asked)}",
             finding="plan-changed",
         )

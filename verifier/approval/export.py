@@ -7,7 +7,7 @@ signs at the moment of leaving, with the key that the policy lists; the plan the
 from manifests.documents.plan import Plan
 from manifests.trust.private_keys import Signer
 from verifier.approval.verdicts import approval_status, record_verdict, sign_verdict
-from verifier.rules.agreement import ApprovalRequest, require
+from verifier.rules.agreement import ApprovalRequest, require_approvals
 from verifier.site.folder import Site
 from verifier.site.journal.events import Note
 
@@ -47,7 +47,7 @@ def record_export(site: Site, signers: tuple[Signer, ...], how: str) -> None:
         question = export_request(site)
         for signer in signers:
             record_verdict(site, question.item, question.plan, sign_verdict(site, question.plan, signer))
-        require(approval_status(site, question), question.item)
+        require_approvals(approval_status(site, question), question.item)
     # Before it leaves: what left and is not in the journal would be worse than what is in the journal and did not.
     where = how if how.isprintable() else "elsewhere"
     site.record(Note(code="exported", detail=f"reports up to {site.state.reports.seq} {where}"[:1000]))

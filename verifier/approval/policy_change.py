@@ -14,7 +14,7 @@ from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UsageError, WaitingError
 from verifier.approval.verdicts import approval_status, verdicts_on
-from verifier.rules.agreement import ApprovalStatus, count_approvals, require, roles_needed
+from verifier.rules.agreement import ApprovalStatus, count_approvals, require_approvals, roles_needed
 from verifier.site.folder import EVIDENCE, POLICY_YAML, Site
 from verifier.site.host import owner_of
 from verifier.site.journal.chain import one_line
@@ -130,7 +130,7 @@ def install_policy(site: Site) -> PolicyChange:
     """
     change = policy_change(site)
     standing = approval_status(site, change)
-    require(standing, ITEM)
+    require_approvals(standing, ITEM)
     _record(site, change, standing)
     return change
 
@@ -188,7 +188,7 @@ def refound_policy(site: Site, founding: PolicyRefounding) -> PolicyChange:
     standing = count_approvals(policy, needs, verdicts)
     if standing.vetoed or not standing.met:
         try:
-            require(standing, ITEM)
+            require_approvals(standing, ITEM)
         except WaitingError as error:
             remedy = "each person who is left approves first: waybill approve policy --key KEY"
             raise error.with_(remedy=remedy) from None

@@ -30,7 +30,7 @@ from verifier.site.generations import read_installed
 from verifier.site.journal.installs import Generation
 from verifier.site.release_heads import read_kept_head
 from verifier.site.report_files import read_report, report_history, reports_to_carry
-from verifier.site.vendor_access import beforehand
+from verifier.site.vendor_access import offboarding_consequences
 from verifier.trust.findings import Finding
 
 
@@ -92,7 +92,7 @@ def read_review_input(site: Site, asked: AnyItem, load: LoadDriver, read: ReadBl
     if isinstance(asked, PolicyChange):
         return replace(matter, proposed=asked.proposed, findings=tuple(_tight(asked.proposed)))
     if asked.plan.action == "offboard":
-        done, forever = beforehand(site.state)
+        done, forever = offboarding_consequences(site.state)
         return replace(matter, work=done, findings=tuple(Finding("for-ever", "warning", one) for one in forever))
     return replace(matter, work=tuple(_leaves(site)))
 

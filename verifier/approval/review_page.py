@@ -7,7 +7,7 @@ from verifier.approval.differences.compare_values import Difference, join_facts
 from verifier.approval.page import Page, Row, Section, Table, section_text
 from verifier.approval.review import Review, ReviewedHandler, ReviewedSignal
 from verifier.change.space import SpaceNeed
-from verifier.rules.agreement import OTHERS, Approvable, ApprovalStatus, named
+from verifier.rules.agreement import MORE_APPROVERS, Approvable, ApprovalStatus, item_names
 
 
 def make_review_page(review: Review, agreement: Section, lead: tuple[str, ...] = (), about: str | None = None) -> Page:
@@ -214,11 +214,11 @@ def agreement_section(asked: Approvable, status: ApprovalStatus, folder: str | N
             # The first install puts the telemetry contract in force, and has to name it.
             command += f" --contract {asked.plan.contract}"
     elif not status.possible:
-        result = f"waits for {status.missing}, but nobody is left who could agree: {OTHERS}"
+        result = f"waits for {status.missing}, but nobody is left who could agree: {MORE_APPROVERS}"
     else:
         result = f"waits for {status.missing}"
         # At the site the item can become another plan before somebody signs; a request folder does not change.
-        what = f"{named(asked)} --plan {asked.plan.digest}" if folder is None else shlex.quote(folder)
+        what = f"{item_names(asked)} --plan {asked.plan.digest}" if folder is None else shlex.quote(folder)
         command = f"approve {what} --key KEY"
     facts = [("result", result)]
     for role in status.roles:

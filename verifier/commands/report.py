@@ -28,7 +28,7 @@ from verifier.reporting.report_observe import observe_site, read_previous_report
 from verifier.reporting.report_plan import plan_report
 from verifier.reporting.report_write import export_reports, write_report
 from verifier.site.disk import Disk
-from verifier.site.folder import Site, find_site, look_at_site, open_site
+from verifier.site.folder import Site, find_site, open_site, open_site_to_show
 from verifier.site.host import this_host
 from verifier.site.lock import hold_site
 from verifier.site.report_files import newest_report, read_report, report_history, report_path
@@ -76,7 +76,7 @@ def report_command(
         site = open_site(path, Disk(), this_host())
         return _preview(site) if preview else _why(site)
     if not new and not ways:
-        site = look_at_site(path, Disk(), this_host())
+        site = open_site_to_show(path, Disk(), this_host())
         return _last(site) if site.broken is None else _found(site, site.broken)
     signers = tuple(_signer(uri, passphrase_fd) for uri in keys)
     with hold_site(path, Disk(), this_host(), "report") as site:

@@ -18,7 +18,7 @@ from verifier.approval.page import Page, Row
 from verifier.install.wiring import Runtime, site_runtime
 from verifier.reporting.report_write import write_report
 from verifier.site.disk import Disk
-from verifier.site.folder import Site, find_site, look_at_site, open_site
+from verifier.site.folder import Site, find_site, open_site, open_site_to_show
 from verifier.site.host import this_host
 from verifier.site.lock import hold_site
 
@@ -48,7 +48,7 @@ def open_here(place: Path | None) -> Site:
 
 def look_here(place: Path | None) -> Site:
     """As ``open_here``, for what only shows: also a site whose journal is broken, up to the break."""
-    return look_at_site(_find(place), Disk(), this_host())
+    return open_site_to_show(_find(place), Disk(), this_host())
 
 
 def hold_here(place: Path | None, command: str, *, any_key: bool = False) -> AbstractContextManager[Site]:

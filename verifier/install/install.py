@@ -33,7 +33,7 @@ from verifier.install.result import (
     stopped_result,
 )
 from verifier.install.wiring import Runtime
-from verifier.rules.agreement import ApprovalStatus, require
+from verifier.rules.agreement import ApprovalStatus, require_approvals
 from verifier.rules.time import check_window, effective_now
 from verifier.site.folder import Site
 from verifier.site.generations import write_generation
@@ -99,7 +99,7 @@ def install(site: Site, request: InstallRequest, runtime: Runtime) -> InstallRes
     steps = [driver_steps_for(site, hop, runtime.load) for hop in route.hops]
     rule = request.emergency_rule or _rule_in_use(site, route)  # 3
     approvals = approval_status(site, route, rule)
-    require(approvals, " ".join(request.items))
+    require_approvals(approvals, " ".join(request.items))
     time = effective_now(site.host.now(), site.state.trust.time_floor)
     reason = check_window(site.policy.windows, time, request.outside_window)
     outside_window = one_line(reason) if reason else None

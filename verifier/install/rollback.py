@@ -17,7 +17,7 @@ from verifier.change.transaction import script_of
 from verifier.install.machine import DriveRequest, drive
 from verifier.install.result import InstallResult, WriteReport, check_idle, finish_previous, result_of
 from verifier.install.wiring import Runtime
-from verifier.rules.agreement import require
+from verifier.rules.agreement import require_approvals
 from verifier.site.folder import Site
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Approved, Note
@@ -103,7 +103,7 @@ def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_rep
     if request.signer is not None:  # 2
         give_verdict(site, request.signer, VerdictRequest((change.item,), "approve"), runtime.load)
     approvals = approval_status(site, change)
-    require(approvals, change.item)
+    require_approvals(approvals, change.item)
     missing = site.store.missing(change.release.members)  # 3
     if missing:
         raise DamagedError(

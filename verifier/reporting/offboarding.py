@@ -17,7 +17,7 @@ from verifier.approval.verdicts import approval_status
 from verifier.install.result import check_idle
 from verifier.reporting.access_probes import run_access_probes
 from verifier.reporting.report_write import take_over, write_report
-from verifier.rules.agreement import require
+from verifier.rules.agreement import require_approvals
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.folder import EVIDENCE, NEXT_KEY, SITE_KEY, Site
 from verifier.site.journal.events import Alarm, OffboardAsked, OffboardDone, Offboarded
@@ -75,7 +75,7 @@ def end_access(site: Site) -> None:
     check_idle(site)
     question = offboard_request(site)
     counted = approval_status(site, question)
-    require(counted, OFFBOARD)
+    require_approvals(counted, OFFBOARD)
     site.signer()
     take_over(site)
     now = site.state.offboarding

@@ -19,7 +19,7 @@ from verifier.site.folder import Site
 from verifier.site.journal.events import Enrolled
 from verifier.site.journal.state import SiteState
 from verifier.site.journal.transitions import State
-from verifier.site.vendor_access import told_offboarding
+from verifier.site.vendor_access import reported_offboarding
 from verifier.trust.findings import VERIFIER_VERSION
 
 MAX_GENERATIONS = 32
@@ -176,7 +176,7 @@ def _trust(state: SiteState, observed: SiteObservation, now: datetime) -> r.Trus
         clock=clock_verdict(state.trust.time_floor, now),
         clock_back=state.clock_back,
         alarms=tuple(r.SeenAlarm(code=one.code, digest=one.digest) for one in state.alarms[-32:]),
-        offboarding=told_offboarding(state, observed.remains),
+        offboarding=reported_offboarding(state, observed.remains),
     )
 
 

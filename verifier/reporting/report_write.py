@@ -18,7 +18,7 @@ from verifier.approval.items import record_proposals
 from verifier.reporting.report_observe import observe_site, read_previous_report
 from verifier.reporting.report_plan import plan_report
 from verifier.site.disk import Disk
-from verifier.site.folder import LITTLE, Site
+from verifier.site.folder import LOW_SPACE, Site
 from verifier.site.generations import read_running
 from verifier.site.journal.events import Reported
 from verifier.site.keys import finish_key
@@ -89,7 +89,7 @@ def _renew_reserve(site: Site) -> None:
     if installed is None or site.state.installs.open_transaction is not None:
         return
     size = parse_size(installed.settings.keep.reserve)
-    if site.disk.space(site.path).bytes >= size + LITTLE:
+    if site.disk.space(site.path).bytes >= size + LOW_SPACE:
         site.renew_reserve(size)
 
 

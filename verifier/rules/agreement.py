@@ -13,7 +13,7 @@ from manifests.documents.policy import KINDS, ChangeRule, Person, Policy
 from manifests.words.errors import RefusedError, WaitingError
 
 # The remedy where the people who proposed a change are the only ones who could approve it.
-OTHERS = "bring it with `waybill receive` under another account, or list more people in a new policy"
+MORE_APPROVERS = "bring it with `waybill receive` under another account, or list more people in a new policy"
 
 
 class Approvable(Protocol):
@@ -40,7 +40,7 @@ class Approvable(Protocol):
     def then(self) -> str: ...
 
 
-def named(asked: Approvable) -> str:
+def item_names(asked: Approvable) -> str:
     """Return what people type to name it: the item, or several releases in order."""
     return asked.then.removeprefix("install ") if asked.then.startswith("install ") else asked.item
 
@@ -214,7 +214,7 @@ def _is_proposer(policy: Policy, person: Person, proposers: Collection[str]) -> 
     return not policy.proposer_counts and not set(person.accounts).isdisjoint(proposers)
 
 
-def require(standing: ApprovalStatus, item: str) -> None:
+def require_approvals(standing: ApprovalStatus, item: str) -> None:
     """Raise unless all required approvals are there.
 
     Raises:
@@ -235,7 +235,7 @@ def require(standing: ApprovalStatus, item: str) -> None:
         rule = f", by the emergency rule {standing.rule}" if standing.rule else ""
         remedy = f"run `waybill review {item}`, then `waybill approve {item} --key KEY`"
         if not standing.possible:
-            remedy = f"nobody else can approve it: {OTHERS}"
+            remedy = f"nobody else can approve it: {MORE_APPROVERS}"
         for status in standing.emergency:
             remedy += f"; or use the emergency rule {status.rule}"
             then = f"run `waybill install {item} --emergency {status.rule}`"

@@ -11,7 +11,7 @@ from datetime import datetime
 from manifests.documents.approval import SignedApproval
 from manifests.documents.policy import ChangeRule, Emergency, Policy
 from manifests.words.errors import RefusedError
-from verifier.rules.agreement import Approvable, ApprovalStatus, count_approvals, named, roles_needed
+from verifier.rules.agreement import Approvable, ApprovalStatus, count_approvals, item_names, roles_needed
 
 _SIZE = {"patch": 0, "minor": 1, "major": 2}
 
@@ -27,7 +27,7 @@ class Use:
     at: datetime
 
 
-def why_not(
+def why_not_covered(
     rule: Emergency, kinds: Collection[ChangeRule], severities: Iterable[str], classes: tuple[str, ...]
 ) -> str | None:
     """Return in words why ``rule`` does not cover such a change; None when it does, for every release on the route.
@@ -88,7 +88,7 @@ def weigh_emergency(
     usable = {}
     for each in policy.emergency:
         left = uses_left(each, uses, policy=asked.plan.policy, plan=asked.plan.digest, installs=installs)
-        if left and why_not(each, kinds, asked.severities, asked.classes) is None:
+        if left and why_not_covered(each, kinds, asked.severities, asked.classes) is None:
             usable[each.name] = count_approvals(
                 policy, each.needs, verdicts, asked.proposers, rule=each.name, uses_left=left
             )
@@ -101,11 +101,11 @@ def weigh_emergency(
 
 def _not_this_rule(policy: Policy, asked: Approvable, ordinary: ApprovalStatus, name: str) -> RefusedError:
     rule = next((one for one in policy.emergency if one.name == name), None)
-    remedy = f"use the ordinary rules, which need {ordinary.missing}: run `waybill review {named(asked)}`"
+    remedy = f"use the ordinary rules, which need {ordinary.missing}: run `waybill review {item_names(asked)}`"
     if rule is None:
         names = ", ".join(one.name for one in policy.emergency) or "none"
         problem, finding = f"policy {policy.number} has no emergency rule {name}, only {names}", "emergency-unknown"
-    elif why := why_not(rule, asked.plan.kinds, asked.severities, asked.classes):
+    elif why := why_not_covered(rule, asked.plan.kinds, asked.severities, asked.classes):
         problem, finding = f"the emergency rule {name} does not cover this change: {why}", "emergency-other"
     else:
         problem, finding = f"the emergency rule {name} of policy {policy.number} is used up", "emergency-spent"

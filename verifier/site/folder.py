@@ -17,7 +17,7 @@ from manifests.words.errors import DamagedError, HostError, UntrustedError, Usag
 from manifests.words.units import show_size
 from verifier.site.disk import Disk
 from verifier.site.host import Host
-from verifier.site.journal.chain import BROKEN, Entry, Journal, read_as_far_as_it_holds, read_journal
+from verifier.site.journal.chain import BROKEN, Entry, Journal, read_intact_entries, read_journal
 from verifier.site.journal.events import Event
 from verifier.site.journal.fold import fold
 from verifier.site.journal.state import SiteState
@@ -26,7 +26,7 @@ from verifier.site.store import Store
 
 T = TypeVar("T")
 MAX_DOCUMENT = 16 << 20
-LITTLE = 4 << 20
+LOW_SPACE = 4 << 20
 # The journal, a generation's own files, and the report that follows a change.
 OVERHEAD = 4 << 20
 OVERHEAD_FILES = 64
@@ -111,7 +111,7 @@ class Site:
 
     def make_room(self) -> None:
         """Free the reserve if little space is left. Called before a rollback and a report."""
-        if self.disk.space(self.path).bytes < LITTLE:
+        if self.disk.space(self.path).bytes < LOW_SPACE:
             self.spend_reserve()
 
     def renew_reserve(self, size: int) -> None:
@@ -227,8 +227,9 @@ class Site:
         return tuple(signers), unread
 
     def former(self) -> int:
-        """Return the generation that `rollback` goes to by default: the nearest kept one that the running generation was
-        made from; 0 for none.
+        """Return the generation that `rollback` goes to by default; 0 for none.
+
+        It is the nearest one that is still kept of those that the running generation was made from.
         """
         before = (one.number for one in self.state.installs.lineage(self.state.installs.current)[1:])
         return next((one for one in before if self.generation_folder(one).is_dir()), 0)
@@ -302,7 +303,7 @@ def open_site(path: Path, disk: Disk, host: Host) -> Site:
     return Site(path=path, disk=disk, host=host, entries=entries, torn=tail.torn, _state=state)
 
 
-def look_at_site(path: Path, disk: Disk, host: Host) -> Site:
+def open_site_to_show(path: Path, disk: Disk, host: Host) -> Site:
     """Read a site for a command that only shows it: a broken journal is read up to where it breaks.
 
     Raises:
@@ -313,7 +314,7 @@ def look_at_site(path: Path, disk: Disk, host: Host) -> Site:
     except UntrustedError as error:
         if error.finding != BROKEN:
             raise
-    entries, broken = read_as_far_as_it_holds(path / "journal")
+    entries, broken = read_intact_entries(path / "journal")
     if not entries:
         raise broken
     state = fold((one.digest, one.record) for one in entries)

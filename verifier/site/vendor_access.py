@@ -51,7 +51,7 @@ def check_served(state: SiteState) -> None:
         )
 
 
-def beforehand(state: SiteState) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def offboarding_consequences(state: SiteState) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what people must know before they approve the end: what will be done, and what cannot be undone."""
     offboarding = state.offboarding
     if offboarding is None:
@@ -76,7 +76,7 @@ def beforehand(state: SiteState) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return done, tuple(forever)
 
 
-def told_offboarding(state: SiteState, remains: r.Remains | None) -> r.ReportedOffboarding | None:
+def reported_offboarding(state: SiteState, remains: r.Remains | None) -> r.ReportedOffboarding | None:
     """Return what the next report says of it. After the end of the access that report is the last one."""
     offboarding = state.offboarding
     if offboarding is None:
@@ -84,8 +84,8 @@ def told_offboarding(state: SiteState, remains: r.Remains | None) -> r.ReportedO
     if offboarding.done is None:
         return r.ReportedOffboarding(reason=offboarding.asked.reason, plan=offboard_plan(state).digest)
     probes = tuple(
-        r.NegativeProbe(kind=one.kind, artefact=one.artefact, outcome=one.outcome, finding=one.finding)
-        for one in sorted(offboarding.tried, key=lambda one: one.kind)
+        r.NegativeProbe(kind=probe.kind, artefact=probe.artefact, outcome=probe.outcome, finding=probe.finding)
+        for probe in sorted(offboarding.tried, key=lambda probe: probe.kind)
     )
     return r.ReportedOffboarding(
         reason=offboarding.done.reason,

@@ -20,8 +20,8 @@ from verifier.commands.report import report_command
 from verifier.commands.rollback import rollback_command
 from verifier.commands.status import status_command
 from verifier.reporting.report_write import write_report
-from verifier.site.folder import look_at_site
-from verifier.site.journal.chain import read_as_far_as_it_holds, read_journal, segments
+from verifier.site.folder import open_site_to_show
+from verifier.site.journal.chain import read_intact_entries, read_journal, segments
 
 FIRST = Vendor(images=False)
 SECOND = FIRST.but(version="1.1.0", sequence=2, service={"hello.txt": b"second\n"})
@@ -82,7 +82,7 @@ WAYS: dict[str, Callable[[int], Callable[[list[bytes]], list[bytes]]]] = {
 def test_history_shows_what_holds_and_then_the_alarm(place: Place, way: str) -> None:
     n = between(place)
     damage(place, WAYS[way](n))
-    entries, error = read_as_far_as_it_holds(place.path / "journal")
+    entries, error = read_intact_entries(place.path / "journal")
     # A changed line is known for changed by the one after it, which does not follow.
     holds = n if way == "changed" else n - 1
     assert len(entries) == holds
@@ -168,10 +168,10 @@ def test_a_backup_of_the_journal_ends_it(place: Place, made: Place) -> None:
 
 
 def test_a_journal_that_holds_is_looked_at_as_it_is(place: Place) -> None:
-    assert look_at_site(place.path, place.disk, place.clock.host()).broken is None
+    assert open_site_to_show(place.path, place.disk, place.clock.host()).broken is None
     read_journal(place.path / "journal")
     with pytest.raises(ValueError, match="is not broken"):
-        read_as_far_as_it_holds(place.path / "journal")
+        read_intact_entries(place.path / "journal")
     damage(place, WAYS["left out"](3))
     with pytest.raises(UntrustedError, match="broken at entry 3"):
         place.open()

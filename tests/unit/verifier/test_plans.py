@@ -18,7 +18,7 @@ from verifier.approval.queue import Waiting, queue_text, waiting_items
 from verifier.approval.verdicts import approval_status
 from verifier.change.route import route_of
 from verifier.reporting.offboarding import ask_offboarding
-from verifier.rules.agreement import ApprovalStatus, require
+from verifier.rules.agreement import ApprovalStatus, require_approvals
 from verifier.rules.upgrade_path import UpgradeCandidate, find_upgrade_path
 from verifier.site.journal.events import Approved, Planned
 from verifier.site.journal.transitions import State
@@ -500,13 +500,13 @@ def test_offboarding_is_asked_like_everything_else(place: Place) -> None:
         ask_offboarding(site, "retired")
     site = place.open()
     with pytest.raises(WaitingError, match="offboard waits for 1 operator, 1 security"):
-        require(approval_status(site, offboard_request(site)), "offboard")
+        require_approvals(approval_status(site, offboard_request(site)), "offboard")
     agree(place, "offboard", "ops-1")
     waits = item(place, "offboard")
     assert {one.role: one.have for one in waits.roles} == {"operator": 1, "security": 0}
     agree(place, "offboard", "sec-1")
     site = place.open()
-    require(approval_status(site, offboard_request(site)), "offboard")
+    require_approvals(approval_status(site, offboard_request(site)), "offboard")
     assert site.state.installs.transaction is not None
     assert site.state.installs.transaction.state == State.SETTLED
 

@@ -13,7 +13,7 @@ from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import RefusedError, WaitingError
 from tests.unit.manifests.test_policy import KEYS, PLAN, TEXT, approval, compiled
 from tests.vendor import Vendor
-from verifier.rules.agreement import ApprovalStatus, count_approvals, require, roles_needed, tight_roles
+from verifier.rules.agreement import ApprovalStatus, count_approvals, require_approvals, roles_needed, tight_roles
 from verifier.rules.change_kinds import ConfiguredRelease, kinds_of
 
 SETTINGS = digest_of(b"settings")
@@ -115,13 +115,13 @@ def test_people_are_counted_not_keys() -> None:
 def test_all_of_them_agree() -> None:
     found = stood(compiled(), ("major",), said(("ops-1", "approve"), ("ops-2", "approve"), ("sec-1", "approve")))
     assert found.met
-    require(found, "r-2.0.0")
+    require_approvals(found, "r-2.0.0")
 
 
 def test_the_missing_are_named() -> None:
     found = stood(compiled(), ("major",), said(("ops-1", "approve")))
     with pytest.raises(WaitingError, match=r"r-2.0.0 waits for 1 operator, 1 security \(operator: 1 of 2") as caught:
-        require(found, "r-2.0.0")
+        require_approvals(found, "r-2.0.0")
     assert caught.value.exit_code == 9
 
 
@@ -130,11 +130,11 @@ def test_who_received_it_does_not_count() -> None:
     found = stood(compiled(), ("major",), both, "ops1")
     assert found.not_counted == ("ops-1",)
     with pytest.raises(WaitingError, match="not counted, because they proposed it: ops-1"):
-        require(found, "r-2.0.0")
+        require_approvals(found, "r-2.0.0")
     # Of the two operators that are asked, one brought it: waiting for somebody would be waiting for ever.
     assert not found.possible
     with pytest.raises(WaitingError, match=r"operator: 1 of 2; only 1 can approve, proposers do not") as caught:
-        require(found, "r-2.0.0")
+        require_approvals(found, "r-2.0.0")
     assert "nobody else can approve it: bring it with" in caught.value.remedy
     assert stood(compiled(TEXT.replace("counts: false", "counts: true")), ("major",), both, "ops1").met
 
@@ -158,7 +158,7 @@ def test_the_last_word_counts() -> None:
 def test_a_veto_ends_it_and_an_operators_no_does_not() -> None:
     found = stood(compiled(), ("patch",), said(("ops-1", "approve"), ("sec-1", "reject")))
     with pytest.raises(RefusedError, match="was rejected by sec-1"):
-        require(found, "r-1.0.1")
+        require_approvals(found, "r-1.0.1")
     assert stood(compiled(), ("patch",), said(("ops-1", "approve"), ("ops-2", "reject"))).met
 
 

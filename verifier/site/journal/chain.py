@@ -72,7 +72,7 @@ def read_journal(folder: Path) -> tuple[tuple[Entry, ...], Tail]:
     return tuple(entries), tail
 
 
-def read_as_far_as_it_holds(folder: Path) -> tuple[tuple[Entry, ...], UntrustedError]:
+def read_intact_entries(folder: Path) -> tuple[tuple[Entry, ...], UntrustedError]:
     """Return the entries before the break of a broken journal, and the error that names the break.
 
     These entries follow each other; how many came after them is not known.

@@ -306,7 +306,9 @@ def _confirmed(state: SiteState, transaction: Transaction, event: Confirmed, rec
             streams=replace_stream(state, replace(stream, floor=event.floor)),
             contract=planned.contract,
             generations=tuple(
-                replace(one, state=State.CONFIRMED, confirmed=state.ran) if one.number == event.generation else one
+                replace(known, state=State.CONFIRMED, confirmed=state.ran)
+                if known.number == event.generation
+                else known
                 for one in installs.generations
             ),
             rollbacks=(*installs.rollbacks, *left),
