@@ -33,9 +33,9 @@ from verifier.site.generations import Installed, read_generation, read_installed
 from verifier.site.journal.chain import Entry, read_journal
 from verifier.site.journal.events import Approved, Confirmed, Planned, TimeAcknowledged
 from verifier.site.journal.fold import fold
-from verifier.site.journal.installs import Generation
+from verifier.site.journal.installs import RESTING, Generation, PartRecord, State
 from verifier.site.journal.state import SiteState
-from verifier.site.journal.transitions import RESTING, TRIAL, PartRecord, State
+from verifier.site.journal.transitions import TRIAL
 from verifier.site.release_heads import read_kept_head
 from verifier.site.report_files import read_report, report_path
 

@@ -28,8 +28,8 @@ from tests.migrating import FakePrograms, Migrating, database, migrating, put_da
 from tests.place import Place, make_place
 from verifier.site.folder import Site
 from verifier.site.generations import Installed
-from verifier.site.journal.installs import Generation
-from verifier.site.journal.transitions import Apply, BackupRecord, NextPart, State
+from verifier.site.journal.installs import Generation, State
+from verifier.site.journal.transitions import Apply, BackupRecord, NextPart
 
 COUNT = 4
 WORKED = (State.CONFIRMED, State.SETTLED)

@@ -19,9 +19,8 @@ from verifier.rules.upgrade_path import UpgradeCandidate, find_upgrade_path
 from verifier.site.facts import proposed_channel
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
-from verifier.site.journal.installs import ReceivedRelease
+from verifier.site.journal.installs import ReceivedRelease, State
 from verifier.site.journal.state import SiteState
-from verifier.site.journal.transitions import State
 from verifier.site.proposals import SiteProposal, read_policy_yaml, read_site_yaml, validate_config
 from verifier.site.release_heads import read_kept_head
 

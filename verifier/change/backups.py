@@ -13,9 +13,8 @@ from verifier.runtime.migrations import discard_backups
 from verifier.site.disk import Disk
 from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_installed
-from verifier.site.journal.installs import Generation
+from verifier.site.journal.installs import Generation, State
 from verifier.site.journal.state import SiteState
-from verifier.site.journal.transitions import State
 
 
 def backup_folder(site: Path, installed: Installed) -> Path:

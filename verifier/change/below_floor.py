@@ -16,8 +16,7 @@ from manifests.words.canonical import encode
 from manifests.words.errors import RefusedError, WaybillError
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
-from verifier.site.journal.installs import Generation
-from verifier.site.journal.transitions import State
+from verifier.site.journal.installs import Generation, State
 from verifier.site.vendor_access import check_served
 from verifier.site.vendor_trust import list_in_force, own_chain
 

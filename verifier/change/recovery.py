@@ -9,7 +9,7 @@ from typing import Literal
 from manifests.documents.rollback import Rollback
 from verifier.change.rollback_script import next_part
 from verifier.site.journal.events import Act
-from verifier.site.journal.installs import Transaction
+from verifier.site.journal.installs import PartAct, PartHistory, PartRecord, State, Transaction
 from verifier.site.journal.state import SiteState
 from verifier.site.journal.transitions import (
     BEFORE_CHANGE,
@@ -18,12 +18,8 @@ from verifier.site.journal.transitions import (
     GoBack,
     MakeBackup,
     NextPart,
-    PartAct,
-    PartHistory,
-    PartRecord,
     Restore,
     Settled,
-    State,
     TryRestore,
     Undo,
 )

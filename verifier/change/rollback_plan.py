@@ -10,9 +10,8 @@ from verifier.change.documents import read_contract, read_rollback
 from verifier.change.values import Change, planned_by
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
-from verifier.site.journal.installs import Generation
+from verifier.site.journal.installs import Generation, State
 from verifier.site.journal.state import SiteState
-from verifier.site.journal.transitions import State
 
 
 def rollback_change(site: Site, number: int) -> Change:

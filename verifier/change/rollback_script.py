@@ -7,6 +7,7 @@ from pathlib import Path
 from manifests.documents.rollback import Backup, Rollback, Step
 from manifests.words.units import show_size
 from verifier.runtime.migrations import MAX_TRIES
+from verifier.site.journal.installs import PartAct, PartHistory, PartRecord, RetryRequested
 from verifier.site.journal.transitions import (
     Apply,
     BackupRecord,
@@ -14,12 +15,8 @@ from verifier.site.journal.transitions import (
     GoBack,
     MakeBackup,
     NextPart,
-    PartAct,
-    PartHistory,
-    PartRecord,
     PartStatus,
     Restore,
-    RetryRequested,
     Settled,
     TryRestore,
     Undo,

@@ -10,7 +10,8 @@ from verifier.change.recovery import RollbackScript, rollback_obstacle
 from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_generation, read_installed
 from verifier.site.journal.events import Planned
-from verifier.site.journal.transitions import BEFORE_CHANGE, State
+from verifier.site.journal.installs import State
+from verifier.site.journal.transitions import BEFORE_CHANGE
 
 # States in which the rollback document decides: before them its folder is not there, after them nothing is undecided.
 SCRIPTED = (

@@ -16,7 +16,7 @@ from verifier.commands.install import install_output
 from verifier.commands.site_options import hold_here, runtime_here, signer_of, site_option, write_report_after
 from verifier.install.rollback import RollbackRequest, rollback
 from verifier.site.folder import Site
-from verifier.site.journal.transitions import State
+from verifier.site.journal.installs import State
 
 
 @verb(short_help="Go back.")

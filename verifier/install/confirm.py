@@ -7,7 +7,7 @@ from verifier.install.machine import DriveRequest, drive
 from verifier.install.result import InstallResult, WriteReport, result_of
 from verifier.install.wiring import Runtime
 from verifier.site.folder import Site
-from verifier.site.journal.transitions import State
+from verifier.site.journal.installs import State
 
 
 def confirm(site: Site, runtime: Runtime, signer: Signer | None, write_report: WriteReport) -> InstallResult:

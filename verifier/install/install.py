@@ -39,7 +39,7 @@ from verifier.site.folder import Site
 from verifier.site.generations import write_generation
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Approved
-from verifier.site.journal.transitions import State
+from verifier.site.journal.installs import State
 
 
 @dataclass(frozen=True)

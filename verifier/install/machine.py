@@ -33,7 +33,8 @@ from verifier.rules.time import FAR_AHEAD, effective_now
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.events import AskedAgain, Confirmed, Inconsistent, Note
-from verifier.site.journal.transitions import BEFORE_CHANGE, PART_ACTS, TRIAL, State
+from verifier.site.journal.installs import PART_ACTS, State
+from verifier.site.journal.transitions import BEFORE_CHANGE, TRIAL
 
 # A failure of one of these ends the way forward. What fails later goes back by the journal's own rules.
 _ENDS_FORWARD = ("pause", "switch", *PART_ACTS)

@@ -16,8 +16,8 @@ from verifier.change.values import Change
 from verifier.install.machine import DriveRequest, drive
 from verifier.install.wiring import Runtime
 from verifier.site.folder import Site
-from verifier.site.journal.installs import Generation
-from verifier.site.journal.transitions import BEFORE_CHANGE, State
+from verifier.site.journal.installs import Generation, State
+from verifier.site.journal.transitions import BEFORE_CHANGE
 
 # Writes the report after a change: gets the site and the kind of change, returns where the report is.
 WriteReport = Callable[[Site, str], Path]

@@ -21,8 +21,8 @@ from verifier.rules.agreement import require_approvals
 from verifier.site.folder import Site
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Approved, Note
-from verifier.site.journal.installs import Transaction
-from verifier.site.journal.transitions import TRIAL, State
+from verifier.site.journal.installs import State, Transaction
+from verifier.site.journal.transitions import TRIAL
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from verifier.reporting.report_reduce import fit, shorten_chain
 from verifier.rules.time import clock_verdict
 from verifier.site.folder import Site
 from verifier.site.journal.events import Enrolled
+from verifier.site.journal.installs import State
 from verifier.site.journal.state import SiteState
-from verifier.site.journal.transitions import State
 from verifier.site.vendor_access import reported_offboarding
 from verifier.trust.findings import VERIFIER_VERSION
 

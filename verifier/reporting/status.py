@@ -21,9 +21,8 @@ from verifier.runtime.drivers.driver import Component
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.events import Note
-from verifier.site.journal.installs import Generation, Transaction
+from verifier.site.journal.installs import Generation, State, Transaction
 from verifier.site.journal.state import SiteState
-from verifier.site.journal.transitions import State
 from verifier.site.lock import check_ours
 from verifier.site.release_heads import running_revoked
 from verifier.site.report_files import newest_report, report_path

@@ -18,7 +18,7 @@ from verifier.runtime import migrations
 from verifier.runtime.program_files import find_account
 from verifier.runtime.sandbox import check_sandbox
 from verifier.site.journal.events import Outcome
-from verifier.site.journal.transitions import State
+from verifier.site.journal.installs import State
 
 A = migrating("1.0.0", 1)
 B = migrating("1.1.0", 2, step("two", 2))

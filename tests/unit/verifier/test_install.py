@@ -41,7 +41,7 @@ from verifier.reporting.history import history_lines
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.folder import find_site, open_site
 from verifier.site.journal.events import Alarm
-from verifier.site.journal.transitions import State
+from verifier.site.journal.installs import State
 
 PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
 SCHEMA = b"""{"type":"object","additionalProperties":false,"required":["replicas"],

@@ -9,7 +9,7 @@ from tests.faults.model import QuickDisk
 from tests.migrating import OLD, FakePrograms, Migrating, database, migrating, put_database, step
 from tests.place import Place, make_place
 from verifier.site.journal.events import AskedAgain, Intent, Outcome
-from verifier.site.journal.transitions import State
+from verifier.site.journal.installs import State
 
 A = migrating("1.0.0", 1)
 B = migrating("1.1.0", 2, step("two", 2), step("three", 3))

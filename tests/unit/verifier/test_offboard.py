@@ -228,13 +228,13 @@ def test_what_is_refused_afterwards(place: Place) -> None:
     assert run(report_command, place, "--new", code=5)["error"]["finding"] == "offboarded"
     assert run(offboard_command, place, "--reason", "again") is not None  # done already; says so again
     for item in ("r-1.2.0",):
-        with pytest.raises(RefusedError, match="the access of small-works was ended"):
+        with pytest.raises(RefusedError, match="the access of small-works ended"):
             place.install(item)
-        with pytest.raises(RefusedError, match="the access of small-works was ended"):
+        with pytest.raises(RefusedError, match="the access of small-works ended"):
             place.approve(item)
     yaml = place.path / "site.yaml"
     yaml.write_text(yaml.read_text().replace("target: other", "target: vm"))
-    with pytest.raises(RefusedError, match="the access of small-works was ended"):
+    with pytest.raises(RefusedError, match="the access of small-works ended"):
         place.install("config")
     # Above the refusal of the verbs there is that of trust itself, whichever way a release comes in.
     with place.hold() as site, pytest.raises(UntrustedError):
@@ -482,7 +482,7 @@ def test_who_is_asked_reads_what_ends_what_stays_and_what_is_for_ever(place: Pla
         work = shown["work"]
         assert work[0] == f"requested at {rfc3339(site.state.offboarding.asked_at)}, reason: {words}"  # type: ignore[union-attr]  # asked
         assert work[1].startswith(f"root 1 of {site.state.trust.vendor} is no longer trusted")
-        kept = "data, images, backups, journal, the generations that are kept here"
+        kept = "data, images, backups, journal, the kept generations"
         assert f"stays: the software that runs (small 1.1.0), {kept}" in work
         text = CliRunner().invoke(review_command, ["offboard", "--site", str(place.path)]).stdout
         for one in ("it cannot be undone", "1.2.0 can no longer be installed", *extra):

@@ -21,7 +21,7 @@ from verifier.reporting.offboarding import ask_offboarding
 from verifier.rules.agreement import ApprovalStatus, require_approvals
 from verifier.rules.upgrade_path import UpgradeCandidate, find_upgrade_path
 from verifier.site.journal.events import Approved, Planned
-from verifier.site.journal.transitions import State
+from verifier.site.journal.installs import State
 
 PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
 FIRST = Vendor(images=False, change={"probes": (PROBE,)})

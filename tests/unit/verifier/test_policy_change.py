@@ -173,14 +173,14 @@ def test_root_writes_the_journal_and_every_verb_says_so(place: Place) -> None:
         digest = site.keep_document(encode(mine))
         site.record(PolicyInForce(number=3, digest=digest))
     with pytest.raises(
-        UntrustedError, match="policy 3 is in the journal, and the people of the policy before"
+        UntrustedError, match="policy 3 in the journal was not approved by the people of the policy before"
     ) as caught:
         place.receive(Vendor().write(place.path.parent / "1.tar"))
     assert caught.value.finding == "policy-unproved"
     with pytest.raises(UntrustedError, match="was not approved by the people"):
         place.approve("policy", "ops-3")
     status = read_status(place.open(), (), None, place.clock.at)
-    assert status.text.startswith("! policy 3 is in the journal, and the people of the policy before did not put it")
+    assert status.text.startswith("! policy 3 in the journal was not approved by the people of the policy before it")
     assert status.error is not None
     assert status.error.exit_code == 4
 

@@ -22,9 +22,9 @@ from verifier.change.recovery import (
     decide,
 )
 from verifier.site.journal.events import Act, Planned
-from verifier.site.journal.installs import InstallState, Transaction
+from verifier.site.journal.installs import RESTING, InstallState, State, Transaction
 from verifier.site.journal.state import SiteState, TrustState
-from verifier.site.journal.transitions import BEFORE_CHANGE, MOVES, RESTING, TABLE, State
+from verifier.site.journal.transitions import BEFORE_CHANGE, MOVES, TABLE
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 D = digest_of(b"x")

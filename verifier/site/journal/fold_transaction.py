@@ -17,9 +17,19 @@ from verifier.site.journal.events import (
     Planned,
     Record,
 )
-from verifier.site.journal.installs import Generation, Health, RolledBack, Stream, Transaction
+from verifier.site.journal.installs import (
+    PART_ACTS,
+    Generation,
+    Health,
+    PartRecord,
+    RetryRequested,
+    RolledBack,
+    State,
+    Stream,
+    Transaction,
+)
 from verifier.site.journal.state import SiteState
-from verifier.site.journal.transitions import BEFORE_CHANGE, MOVES, PART_ACTS, TABLE, PartRecord, RetryRequested, State
+from verifier.site.journal.transitions import BEFORE_CHANGE, MOVES, TABLE
 
 
 def apply_to_transaction(state: SiteState, event: Event, record: Record, digest: str) -> SiteState:
@@ -306,10 +316,8 @@ def _confirmed(state: SiteState, transaction: Transaction, event: Confirmed, rec
             streams=replace_stream(state, replace(stream, floor=event.floor)),
             contract=planned.contract,
             generations=tuple(
-                replace(known, state=State.CONFIRMED, confirmed=state.ran)
-                if known.number == event.generation
-                else known
-                for one in installs.generations
+                replace(kept, state=State.CONFIRMED, confirmed=state.ran) if kept.number == event.generation else kept
+                for kept in installs.generations
             ),
             rollbacks=(*installs.rollbacks, *left),
         ),

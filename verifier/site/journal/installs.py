@@ -2,11 +2,60 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+from typing import Literal
 
 from manifests.trust.root import Mark
 from manifests.words.time import rfc3339
 from verifier.site.journal.events import Act, Action, Planned
-from verifier.site.journal.transitions import RESTING, PartHistory, State
+
+
+class State(StrEnum):
+    RECEIVED = "received"
+    VERIFIED = "verified"
+    PLANNED = "planned"
+    APPROVED = "approved"
+    STAGING = "staging"
+    STAGED = "staged"
+    BACKED_UP = "backed-up"
+    MIGRATING = "migrating"
+    SWITCHED = "switched"
+    PROBING = "probing"
+    CONFIRMED = "confirmed"
+    SETTLED = "settled"
+    ROLLING_BACK = "rolling-back"
+    ROLLED_BACK = "rolled-back"
+    INCONSISTENT = "inconsistent"
+
+
+# Nothing is left to be done by itself in these.
+RESTING = (State.PLANNED, State.APPROVED, State.SETTLED, State.ROLLED_BACK, State.INCONSISTENT)
+PartAct = Literal["backup", "try", "migrate", "undo", "restore"]
+PART_ACTS: tuple[PartAct, ...] = ("backup", "try", "migrate", "undo", "restore")
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """One entry about one part: its intent (``begun``), or what became of it.
+
+    Attributes:
+        name: Of the backup or step.
+        digest: Of the backup, in the outcome of ``backup``, else None; ``size`` likewise.
+    """
+
+    act: PartAct
+    name: str
+    result: Literal["begun", "done", "failed", "interrupted"]
+    digest: str | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class RetryRequested:
+    """A person has done what the recovery plan says and asks for one more try. Never written without a person."""
+
+
+PartHistory = tuple[PartRecord | RetryRequested, ...]
 
 
 @dataclass(frozen=True)

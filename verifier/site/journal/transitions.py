@@ -6,24 +6,7 @@ from typing import Literal
 
 from manifests.documents.rollback import Backup, Step
 from verifier.site.journal.events import Act
-
-
-class State(StrEnum):
-    RECEIVED = "received"
-    VERIFIED = "verified"
-    PLANNED = "planned"
-    APPROVED = "approved"
-    STAGING = "staging"
-    STAGED = "staged"
-    BACKED_UP = "backed-up"
-    MIGRATING = "migrating"
-    SWITCHED = "switched"
-    PROBING = "probing"
-    CONFIRMED = "confirmed"
-    SETTLED = "settled"
-    ROLLING_BACK = "rolling-back"
-    ROLLED_BACK = "rolled-back"
-    INCONSISTENT = "inconsistent"
+from verifier.site.journal.installs import State
 
 
 @dataclass(frozen=True)
@@ -71,45 +54,12 @@ TABLE: tuple[Move, ...] = (
     Move(State.ROLLING_BACK, "retreat", State.ROLLING_BACK, State.ROLLED_BACK, State.ROLLING_BACK),
 )
 MOVES = {(move.state, move.act): move for move in TABLE}
-# Nothing is left to be done by itself in these.
-RESTING = (State.PLANNED, State.APPROVED, State.SETTLED, State.ROLLED_BACK, State.INCONSISTENT)
 # Nothing that anybody can see was changed in these, the data included.
 BEFORE_CHANGE = (State.PLANNED, State.APPROVED, State.STAGING, State.STAGED, State.BACKED_UP)
 TRIAL = (State.SWITCHED, State.PROBING)
 
 
-PartAct = Literal["backup", "try", "migrate", "undo", "restore"]
-PART_ACTS: tuple[PartAct, ...] = ("backup", "try", "migrate", "undo", "restore")
-
-
-@dataclass(frozen=True)
-class PartRecord:
-    """One entry about one part: its intent (``begun``), or what became of it.
-
-    Attributes:
-        name: Of the backup or step.
-        digest: Of the backup, in the outcome of ``backup``, else None; ``size`` likewise.
-    """
-
-    act: PartAct
-    name: str
-    result: Literal["begun", "done", "failed", "interrupted"]
-    digest: str | None = None
-    size: int = 0
-
-
-@dataclass(frozen=True)
-class RetryRequested:
-    """A person has done what the recovery plan says and asks for one more try. Never written without a person."""
-
-
-PartHistory = tuple[PartRecord | RetryRequested, ...]
-
-
 UndoMethod = Literal["undo", "restore", "repeat", "keep", "stop"]
-
-
-# --- what the journal holds ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
