@@ -50,35 +50,35 @@ def show_command(
         )
     if role is not None:
         return _pems(file, role)
-    whom, judging = find_trust(root, fingerprint, site)
+    anchor, judging = find_trust(root, fingerprint, site)
     if document:
-        return _show_document(file, whom, judging, enrolment)
+        return _show_document(file, anchor, judging, enrolment)
     head = open_head(file)
-    if whom is None:
+    if anchor is None:
         release = parse_release(head.release)
-        first = "not verified: nothing says whom to trust (--fingerprint, --root or --site)"
+        first = "not verified: no trust was named (--fingerprint, --root or --site)"
         return _show_release(first, release, digest_of(head.release), None)
-    verified = verify_head(head, whom.pin, whom.known)
+    verified = verify_head(head, anchor.pin, anchor.known)
     by = ", ".join(verified.chain.who(keyid) for keyid in verified.signers)
     practice = " (practice)" * verified.practice
     first = f"head verified: {verified.chain.newest.vendor}{practice}, signed by {by}; the bulk was not read"
     return _show_release(first, verified.release, verified.release_digest, verified)
 
 
-def _show_document(file: Path, whom: TrustAnchor | None, site: "Site | None", enrolment: Path | None) -> Result:
+def _show_document(file: Path, anchor: TrustAnchor | None, site: "Site | None", enrolment: Path | None) -> Result:
     from verifier.documents.registry import document_data, document_text, judge_document, read_document
     from verifier.documents.values import DocumentJudge
 
-    data, said = read_document(file)
+    data, document = read_document(file)
     by: str | None = None
     try:
-        by = judge_document(file, data, said, DocumentJudge(whom, site, enrolment)).by
+        by = judge_document(file, data, document, DocumentJudge(anchor, site, enrolment)).by
         first = f"verified: {by}"
     except (UsageError, RefusedError) as error:
         first = f"not verified: {error.problem} ({error.remedy})"
-    if by is None and said.fingerprint and whom is None:
+    if by is None and document.fingerprint and anchor is None:
         first = f"not verified: compare this fingerprint with the vendor's paper before you trust {file.name}"
-    return Result(document_text(first, said), {"verified": by is not None, "by": by, **document_data(said)})
+    return Result(document_text(first, document), {"verified": by is not None, "by": by, **document_data(document)})
 
 
 def _pems(file: Path, role: str) -> Result:

@@ -40,18 +40,18 @@ def verify_command(
     Trust is decided on the first bytes; a wrong bundle of any size is refused at once. FILE may also be a signed
     document: root, revocation list, authorisation, consignment, receipt, enrolment, report, request, answer.
     """
-    whom, judging = None, None
+    anchor, judging_site = None, None
     if enrolment is None or any((root, fingerprint, site)):
-        whom, judging = find_trust(root, fingerprint, site)
-    if whom is None and enrolment is None:
+        anchor, judging_site = find_trust(root, fingerprint, site)
+    if anchor is None and enrolment is None:
         raise UsageError(
-            "nothing says whom to trust",
+            "no trust was named",
             where="trust",
             remedy="--fingerprint with the words of the vendor's paper, or --root, or --site",
         )
     if head_file is not None and len(files) > 1:
         raise UsageError("--head belongs to one bundle", where="--head")
-    results = [_verify_one(file, whom, judging, enrolment, head_file) for file in files]
+    results = [_verify_one(file, anchor, judging_site, enrolment, head_file) for file in files]
     text = "\n\n".join(result.text for result in results)
     error = gravest(result.error for result in results)
     if error is not None:
@@ -62,20 +62,20 @@ def verify_command(
 
 
 def _verify_one(
-    file: str, whom: TrustAnchor | None, site: "Site | None", enrolment: Path | None, head_file: Path | None
+    file: str, anchor: TrustAnchor | None, site: "Site | None", enrolment: Path | None, head_file: Path | None
 ) -> Result:
     try:
         if is_document(file):
             if head_file is not None:
                 raise UsageError("belongs to a bundle", where="--head", remedy=f"waybill verify {file}, without it")
-            return _verify_document(file, whom, site, enrolment)
-        if whom is None:
+            return _verify_document(file, anchor, site, enrolment)
+        if anchor is None:
             raise UsageError(
                 "an enrolment vouches for what a site signed, not for a bundle",
                 where=file,
                 remedy="--fingerprint with the words of the vendor's paper, or --root, or --site",
             )
-        bundle = _verify_file(file, whom, head_file)
+        bundle = _verify_file(file, anchor, head_file)
     except (WaybillError, FileNotFoundError) as wrong:
         error = wrong if isinstance(wrong, WaybillError) else HostError("no such file", where=file)
         if error.exit_code in _NOT_JUDGED:
@@ -96,16 +96,19 @@ def is_document(file: str) -> bool:
         return opened.read(1) == b"{"
 
 
-def _verify_document(file: str, whom: TrustAnchor | None, site: "Site | None", enrolment: Path | None) -> Result:
+def _verify_document(file: str, anchor: TrustAnchor | None, site: "Site | None", enrolment: Path | None) -> Result:
     from verifier.documents.registry import document_data, judge_document, read_document
     from verifier.documents.values import DocumentJudge
 
-    data, said = read_document(Path(file))
-    vouched = judge_document(Path(file), data, said, DocumentJudge(whom, site, enrolment))
+    data, document = read_document(Path(file))
+    vouched = judge_document(Path(file), data, document, DocumentJudge(anchor, site, enrolment))
     finding = Finding("signatures", "ok", vouched.by)
     practice = ", practice" if vouched.practice else ""
-    lines = [finding.line(), f"verdict: verified {said.kind}, {one_line(said.title)}{practice} ({said.digest})"]
-    facts = document_data(said)
+    lines = [
+        finding.line(),
+        f"verdict: verified {document.kind}, {one_line(document.title)}{practice} ({document.digest})",
+    ]
+    facts = document_data(document)
     return Result(
         "\n".join(lines),
         {
@@ -140,8 +143,8 @@ def _verdict(error: WaybillError) -> str:
     return _VERDICTS.get(error.exit_code, "refused")
 
 
-def _finding(one: Finding) -> dict[str, Any]:
-    return {"id": one.id, "level": one.level, "text": one.text}
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {"id": finding.id, "level": finding.level, "text": finding.text}
 
 
 def verdict_of(file: str, bundle: VerifiedBundle) -> Result:

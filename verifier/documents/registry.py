@@ -79,7 +79,7 @@ def read_document(path: Path) -> tuple[bytes, DocumentSummary]:
     return data, _KINDS[kind].read(data, str(path))
 
 
-def judge_document(path: Path, data: bytes, said: DocumentSummary, judge: DocumentJudge) -> SignedBy:
+def judge_document(path: Path, data: bytes, document: DocumentSummary, judge: DocumentJudge) -> SignedBy:
     """Who vouches for the document that ``read_document`` read.
 
     Raises:
@@ -87,18 +87,18 @@ def judge_document(path: Path, data: bytes, said: DocumentSummary, judge: Docume
         UntrustedError, NewerError, MalformedError: Its signatures do not hold.
         RefusedError: They do, and it is not meant for the site that judges.
     """
-    return _KINDS[said.kind].judge(data, judge, str(path))
+    return _KINDS[document.kind].judge(data, judge, str(path))
 
 
 def _kind_of(data: bytes, where: str) -> str:
     found = decode(data, DocumentHead, where)
-    said = {found.payload_type, found.type}
+    types = {found.payload_type, found.type}
     if found.media_type == BUNDLE:
         # A report of a later kind is for `peek_report` to name.
         claims = decode(bundle_payload(data, where), StatementHead, where).predicate_type
-        said = {REPORT_TYPE if claims.startswith("urn:waybill:report:") else claims}
+        types = {REPORT_TYPE if claims.startswith("urn:waybill:report:") else claims}
     for kind, one in _KINDS.items():
-        if one.type in said:
+        if one.type in types:
             return kind
     raise MalformedError(
         "not a document of Waybill",
@@ -134,21 +134,23 @@ _KINDS = {
 }
 
 
-def document_text(first: str, said: DocumentSummary) -> str:
+def document_text(first: str, document: DocumentSummary) -> str:
     """What `show` prints: who vouches for it or that nobody was asked, what it is, what it says."""
-    lines = [first, f"{said.kind:<10} {one_line(said.title)}"]
-    lines += [f"{name:<10} {one_line(value)}" if name else f"           {one_line(value)}" for name, value in said.rows]
-    lines.append(f"digest     {said.digest}")
-    if said.signed_by:
-        lines.append(f"signed by  {', '.join(one[:12] for one in said.signed_by)}")
+    lines = [first, f"{document.kind:<10} {one_line(document.title)}"]
+    lines += [
+        f"{name:<10} {one_line(value)}" if name else f"           {one_line(value)}" for name, value in document.rows
+    ]
+    lines.append(f"digest     {document.digest}")
+    if document.signed_by:
+        lines.append(f"signed by  {', '.join(one[:12] for one in document.signed_by)}")
     return "\n".join(lines)
 
 
-def document_data(said: DocumentSummary) -> dict[str, Any]:
+def document_data(document: DocumentSummary) -> dict[str, Any]:
     return {
-        "kind": said.kind,
-        "digest": said.digest,
-        **({"fingerprint": said.fingerprint} if said.fingerprint else {}),
-        "signed_by": list(said.signed_by),
-        "document": msgspec.to_builtins(said.document),
+        "kind": document.kind,
+        "digest": document.digest,
+        **({"fingerprint": document.fingerprint} if document.fingerprint else {}),
+        "signed_by": list(document.signed_by),
+        "document": msgspec.to_builtins(document.document),
     }

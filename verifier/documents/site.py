@@ -45,14 +45,14 @@ def read_enrolment(data: bytes, where: str) -> DocumentSummary:
 
 
 def judge_enrolment(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
-    whom = require_anchor(
+    anchor = require_anchor(
         judge, "--fingerprint with the words of its key, as the customer tells them by another way; or --site"
     )
     found = enrolment.verify_enrolment(data, where).enrolment
-    trusted = f"sha256:{found.key.keyid}" == whom.pin.digest
+    trusted = f"sha256:{found.key.keyid}" == anchor.pin.digest
     if judge.site is not None:
         trusted = found.key == judge.site.state.site_key
-    elif not whom.typed:
+    elif not anchor.typed:
         raise UsageError(
             "a root document says nothing about a site's key",
             where=where,
@@ -75,8 +75,8 @@ def read_report(data: bytes, where: str) -> DocumentSummary:
 
 
 def judge_report(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
-    said = peek_report(data, where)
-    site, seq = said.identity.site, said.chain.seq
+    claims = peek_report(data, where)
+    site, seq = claims.identity.site, claims.chain.seq
     if judge.enrolment is not None:
         enrolled = enrolment.verify_enrolment(
             read_capped(judge.enrolment, enrolment.MAX_ENROLMENT), str(judge.enrolment)
@@ -90,7 +90,7 @@ def judge_report(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
         _check_report(data, key, where)
         way = f", through {len(led)} changes of key" if len(led) > 1 else ", through one change of key" * len(led)
         return SignedBy(f"signed by key {key.keyid[:12]} of {site}, by the enrolment{way}", (key.keyid,))
-    if judge.whom is None or judge.site is None:
+    if judge.anchor is None or judge.site is None:
         raise UsageError(
             "nothing says which key the site has",
             where=where,
@@ -132,10 +132,10 @@ def read_request(data: bytes, where: str) -> DocumentSummary:
 
 
 def judge_request(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
-    whom = require_anchor(judge, "--fingerprint with the words of the vendor's paper, or --root, or --site")
+    anchor = require_anchor(judge, "--fingerprint with the words of the vendor's paper, or --root, or --site")
     key = review_request.verify_request(data, where).request.key
     if judge.site is not None:
         check_meant_for(judge, key == judge.site.state.site_key, f"a site with key {key.keyid[:12]}", where)
-    site = open_request(Path(where).parent, whom.pin.digest).request.plan.site
+    site = open_request(Path(where).parent, anchor.pin.digest).request.plan.site
     by = f"signed by key {key.keyid[:12]} of {site}; whole, and its releases hold under the root that you trust"
     return SignedBy(by, (key.keyid,))

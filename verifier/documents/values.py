@@ -53,12 +53,12 @@ class DocumentJudge:
     """Everything that a judgement may rest on.
 
     Attributes:
-        whom: None where nothing says whom to trust.
+        anchor: None if no trust was named.
         site: The site that judges; None away from one.
         enrolment: Of a site, for what its key signed.
     """
 
-    whom: TrustAnchor | None = None
+    anchor: TrustAnchor | None = None
     site: Site | None = None
     enrolment: Path | None = None
 
@@ -84,9 +84,9 @@ PEOPLE_REMEDY = "--site, whose policy in force says whose keys they are"
 
 
 def require_anchor(judge: DocumentJudge, remedy: str) -> TrustAnchor:
-    if judge.whom is None:
-        raise UsageError("nothing says whom to trust", where="trust", remedy=remedy)
-    return judge.whom
+    if judge.anchor is None:
+        raise UsageError("no trust was named", where="trust", remedy=remedy)
+    return judge.anchor
 
 
 def signed_by_chain(chain: Chain, role: str, signers: tuple[str, ...]) -> SignedBy:

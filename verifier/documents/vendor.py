@@ -94,8 +94,8 @@ def read_authorisation(data: bytes, where: str) -> DocumentSummary:
 
 
 def judge_authorisation(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
-    whom = require_anchor(judge, VENDOR_REMEDY)
-    chain = whom.chain()
+    anchor = require_anchor(judge, VENDOR_REMEDY)
+    chain = anchor.chain()
     found = authorisation.verify_authorisation(data, chain, where)
     sites = found.authorisation.sites
     if judge.site is not None and sites:
@@ -129,8 +129,8 @@ def read_consignment(data: bytes, where: str) -> DocumentSummary:
 
 
 def judge_consignment(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
-    whom = require_anchor(judge, VENDOR_REMEDY)
-    chain = whom.chain()
+    anchor = require_anchor(judge, VENDOR_REMEDY)
+    chain = anchor.chain()
     found = consignment.verify_consignment(data, chain, where)
     said = found.consignment
     if judge.site is not None:
@@ -164,8 +164,8 @@ def read_closure(data: bytes, where: str) -> DocumentSummary:
 
 
 def judge_closure(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
-    whom = require_anchor(judge, VENDOR_REMEDY)
-    chain = whom.chain()
+    anchor = require_anchor(judge, VENDOR_REMEDY)
+    chain = anchor.chain()
     found = closure.verify_closure(data, chain, where)
     if judge.site is not None:
         check_meant_for(judge, found.closure.site == judge.site.state.site, found.closure.site, where)
