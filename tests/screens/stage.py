@@ -90,7 +90,9 @@ class Stage:
 
     def _stable(self, text: str) -> str:
         """``text`` with values that depend on the folder's name replaced by others of the same width."""
-        text = text.replace(str(self.folder), FOLDER + "_" * (len(str(self.folder)) - len(FOLDER)))
+        # A narrow column may fold the path: the random end of the name is replaced wherever it stands.
+        end = str(self.folder).removeprefix(FOLDER)
+        text = text.replace(end, "_" * len(end))
         text = HEX.sub(lambda match: ("0123456789abcdef" * 4)[: len(match[0])], text)
         return SIZE.sub(lambda match: re.sub("[0-9]", "0", match[0]), text)
 
