@@ -192,9 +192,10 @@ def test_nothing_to_do_is_refused_in_words(shell: Shell) -> None:
 
 
 def test_what_is_signed_is_what_was_reviewed(shell: Shell) -> None:
-    """`review` ends with the command for this very plan; once site.yaml says something else, it signs nothing."""
+    """`review` names the command for this very plan; once site.yaml says something else, it signs nothing."""
     shell.run("receive", "b1.tar")
-    line = shell.run("review", "r-1.0.0").stdout.splitlines()[-1]
+    lines = shell.run("review", "r-1.0.0").stdout.splitlines()
+    line = next(line for line in lines if "waybill approve" in line)
     command = line.partition("waybill ")[2].replace("KEY", str(shell.key)).split()
     assert command[:3] == ["approve", "r-1.0.0", "--plan"]
     yaml = shell.folder / "site" / "site.yaml"
@@ -203,7 +204,7 @@ def test_what_is_signed_is_what_was_reviewed(shell: Shell) -> None:
     for words in (command, ["reject", *command[1:]]):
         found = shell.json(*words, code=5)["error"]
         assert found["finding"] == "plan-changed"  # type: ignore[index]  # JSON
-        assert found["hint"] == "something has changed since: waybill review r-1.0.0"  # type: ignore[index]  # JSON
+        assert found["hint"] == "review the item again: waybill review r-1.0.0"  # type: ignore[index]  # JSON
     assert not shell.json("review", "r-1.0.0")["agreed"]
     yaml.write_text(before)
     assert "approved r-1.0.0 as ops-1" in shell.run(*command).stdout
