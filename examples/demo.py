@@ -1,10 +1,10 @@
-"""The whole loop on a real product, each command as a person would type it: `make demo`.
+"""Run the whole loop on an example product, with the commands that a person would type: `make demo`.
 
     python examples/demo.py FOLDER
 
-Makes FOLDER anew: a vendor builds three releases of `inkwell`; a site that has only the kit file installs one,
-upgrades, meets a broken one and goes back; support reads its reports. Only the standard library is used here: what
-Waybill does, it does on the command line. The service listens on loopback and is stopped at the end.
+FOLDER is replaced. A vendor builds three releases of `inkwell`. A site with only the kit file installs the first,
+upgrades to the second, and rolls back from the third, which is broken. Support reads its reports. This program uses
+the standard library and Waybill's command line. The service listens on loopback and is stopped at the end.
 """
 
 import json
@@ -32,7 +32,7 @@ def say(text: str) -> None:
 
 
 class Shell:
-    """A person at a prompt: a place, an environment, and one command after the other."""
+    """A shell prompt: a name, a working folder and an environment."""
 
     def __init__(self, name: str, folder: Path, words: Mapping[str, str], environ: Mapping[str, str]) -> None:
         self.name = name
@@ -41,7 +41,7 @@ class Shell:
         self.environ = dict(environ)
 
     def __call__(self, line: str, *, expect: int = 0, quiet: bool = False) -> str:
-        """Run ``line``; its first word may be one of ours. The demo stops when the exit code is another."""
+        """Run ``line``, its first word mapped by ``words``; return its output. Another exit code ends the demo."""
         if not quiet:
             print(f"{DIM}{self.name}{PLAIN} $ {BOLD}{line}{PLAIN}", flush=True)
         first, *rest = shlex.split(line)
@@ -51,7 +51,7 @@ class Shell:
             cwd=self.folder,
             env=self.environ,
             stdout=subprocess.PIPE,
-            # What a person sees is both, in the order in which they were said.
+            # A person sees both streams, in the order of their lines.
             stderr=subprocess.PIPE if quiet else subprocess.STDOUT,
             text=True,
             check=False,
@@ -81,39 +81,39 @@ def ask(url: str) -> str:
 
 
 def flip(source: Path, target: Path, at: int) -> None:
-    """A copy with one bit changed."""
+    """Write a copy with one bit changed."""
     data = bytearray(source.read_bytes())
     data[at] ^= 1
     target.write_bytes(data)
 
 
 def vendor_builds(folder: Path) -> tuple[Shell, dict[str, str]]:
-    """The connected side: a vendor folder, three releases, the kit. Returns the shell and what goes on the paper."""
+    """Build three releases and the kit in a vendor folder. Return the shell and the fingerprint for the paper."""
     vendor = Shell("vendor", folder, {"python3": sys.executable}, os.environ)
     make = REPO / "examples" / "inkwell" / "make.py"
-    say("A vendor begins: a commented folder, a practice root, one key for each role.")
+    say("The vendor makes a commented folder, a practice root and one key for each role.")
     vendor("waybill init vendor --product inkwell")
-    say("Release 1.0.0 of the example product, packed and signed. Its files come from examples/inkwell.")
+    say("The vendor builds and signs release 1.0.0. Its files come from examples/inkwell.")
     vendor(f"python3 {make} 1.0.0 vendor", quiet=True)
     vendor("waybill lint vendor/release.yaml")
     vendor("waybill build vendor/release.yaml -o medium")
-    say("Release 1.1.0; 1.0.0 is named so that the promises about going back can be checked.")
+    say("The vendor builds release 1.1.0. With --after, build checks its floor and ranges against 1.0.0.")
     vendor(f"python3 {make} 1.1.0 vendor", quiet=True)
     vendor("waybill build vendor/release.yaml -o medium-2 --after medium/inkwell-1.0.0.tar")
-    say("Release 1.2.0 will turn out to be broken.")
+    say("The vendor builds release 1.2.0. Its health check will fail at the site.")
     vendor(f"python3 {make} 1.2.0 vendor", quiet=True)
     vendor("waybill build vendor/release.yaml -o medium-3 --after medium-2/inkwell-1.1.0.tar")
-    say("What is in a bundle, and whether it is good.")
+    say("Show a bundle, verify it, and compare two bundles.")
     vendor("waybill show medium-2/inkwell-1.1.0.tar --root vendor/trust/1.root.json")
     vendor("waybill verify medium-2/inkwell-1.1.0.tar --root vendor/trust/1.root.json")
     vendor("waybill compare medium/inkwell-1.0.0.tar medium-2/inkwell-1.1.0.tar")
-    say("One bit changed in a blob, and one in the head: both are refused.")
+    say("One bit is changed in a blob, and one in the head. Both bundles are refused.")
     bundle = folder / "medium" / "inkwell-1.0.0.tar"
     flip(bundle, folder / "tampered-bulk.tar", bundle.stat().st_size - 4000)
     flip(bundle, folder / "tampered-head.tar", bundle.read_bytes().index(b'"sequence":1') + 11)
     vendor("waybill verify tampered-bulk.tar --root vendor/trust/1.root.json", expect=7)
     vendor("waybill verify tampered-head.tar --root vendor/trust/1.root.json", expect=4)
-    say("The kit: the verifier as one file, which runs at the site. Its digest and the fingerprint go on the paper.")
+    say("The kit is the verifier as one file for the site. Print its digest and the fingerprint on paper.")
     kit = json.loads(vendor("waybill kit medium --json", quiet=True))
     root = json.loads(vendor("waybill show vendor/trust/1.root.json --json", quiet=True))
     print(f"{DIM}vendor{PLAIN} $ {BOLD}waybill kit medium{PLAIN}\nkit     {kit['kit']}\ndigest  {kit['digest']}\n")
@@ -122,7 +122,7 @@ def vendor_builds(folder: Path) -> tuple[Shell, dict[str, str]]:
 
 
 def site_shell(folder: Path) -> Shell:
-    """The site: the kit file, a Python without any of our packages, an empty environment."""
+    """Return the site's shell: the kit file, a Python without our packages, a minimal environment."""
     python = getattr(sys, "_base_executable", sys.executable)
     kit = folder / "medium" / "waybill.pyz"
     environ = {
@@ -139,16 +139,16 @@ def site_shell(folder: Path) -> Shell:
 
 
 def site_begins(site: Shell, words: str, port: int) -> None:
-    say("At the site there is only the medium: `waybill` is `python3 medium/waybill.pyz`. An approver makes a key.")
+    say("The site has only the medium: `waybill` is `python3 medium/waybill.pyz`. An approver makes a key.")
     site("waybill keygen ../home/ops-1.key")
-    say("Enrolment: the fingerprint is typed from the vendor's paper. --practice, because the root is a practice root.")
+    say("Enroll the site with the fingerprint from the vendor's paper. A practice root needs --practice.")
     site(
         f'waybill enroll ../medium --fingerprint "{words}" --customer northern-grid --product inkwell '
         "--environment production --name east --person ops-1=../home/ops-1.pub --practice --site ."
     )
-    say("The operator edits site.yaml: where the service answers, and its configuration.")
+    say("The operator edits site.yaml: the addresses of the service, and its configuration.")
     path = site.folder / "site.yaml"
-    # supervisord even where systemd runs: a demonstration must not leave a unit behind in the system.
+    # supervisord even where systemd runs: the demo must not leave a systemd unit behind.
     text = path.read_text().replace("files: {root: srv}", "files: {root: srv, keeper: supervisord}")
     kept = [line for line in text.splitlines() if not line.startswith(("endpoints:", "config:"))]
     added = [
@@ -160,18 +160,18 @@ def site_begins(site: Shell, words: str, port: int) -> None:
 
 
 def site_installs(site: Shell, port: int) -> None:
-    say("What is on the medium, and what must be known before anybody agrees to it.")
+    say("Receive the medium, and review the release before the approval.")
     site("waybill receive ../medium")
     site("waybill review")
     review = site("waybill review r-1.0.0")
     contract = json.loads(site("waybill review r-1.0.0 --json", quiet=True))
     digest = find(contract, "contract") or review
-    say("An approver signs the plan; then it may be installed. A first install names the telemetry contract.")
+    say("An approver signs the plan. Then the site installs it. A first install needs the contract's digest.")
     site("waybill approve r-1.0.0 --key ../home/ops-1.key")
     site(f"waybill install r-1.0.0 --contract {digest}")
     print(f"the service answers: {ask(f'http://127.0.0.1:{port}/healthz')}")
     site("waybill status")
-    say("An upgrade. The approver sits elsewhere: a request is carried there, and the answer comes back.")
+    say("An upgrade. The approver is elsewhere, so a request folder goes there and comes back with the answer.")
     site("waybill receive ../medium-2")
     site("waybill review r-1.1.0 --out ../stick")
     site("waybill review ../stick")
@@ -179,22 +179,22 @@ def site_installs(site: Shell, port: int) -> None:
     site("waybill receive ../stick")
     site("waybill install r-1.1.0")
     print(f"the service answers: {ask(f'http://127.0.0.1:{port}/healthz')}")
-    say("The broken release: its probe fails, and the site goes back by itself.")
+    say("The broken release: its probe fails, and the site rolls back automatically.")
     site("waybill receive ../medium-3")
     site("waybill approve r-1.2.0 --key ../home/ops-1.key")
     site("waybill install r-1.2.0", expect=10)
     print(f"the service answers: {ask(f'http://127.0.0.1:{port}/healthz')}")
-    say("Going back by hand, which the policy wants approved.")
-    site("waybill rollback --reason 'the demo wants to see it' --key ../home/ops-1.key")
+    say("A rollback by hand. The policy requires an approval.")
+    site("waybill rollback --reason 'shown in the demo' --key ../home/ops-1.key")
     print(f"the service answers: {ask(f'http://127.0.0.1:{port}/healthz')}")
-    say("The journal, its chain checked first; and the signed reports, handed out for the way home.")
+    say("Check and print the journal. Then write the signed reports for support.")
     site("waybill history")
-    (site.folder.parent / "home-coming").mkdir()
-    site("waybill report --out ../home-coming")
+    (site.folder.parent / "reports").mkdir()
+    site("waybill report --out ../reports")
 
 
 def find(value: object, key: str) -> str:
-    """The first digest under ``key`` anywhere in a JSON result."""
+    """Return the first digest under ``key`` in a JSON result."""
     if isinstance(value, dict):
         held = value.get(key)
         if isinstance(held, str) and held.startswith("sha256:"):
@@ -206,17 +206,17 @@ def find(value: object, key: str) -> str:
 
 
 def support_reads(vendor: Shell) -> None:
-    say("Support: the site's enrolment, its reports and the releases enter the ledger.")
+    say("Support imports the site's enrolment, its reports and the releases into the ledger.")
     vendor("waybill fleet enroll site/outbox/enrolment.json --fleet ledger")
-    vendor("waybill fleet import medium medium-2 medium-3 home-coming --fleet ledger")
+    vendor("waybill fleet import medium medium-2 medium-3 reports --fleet ledger")
     vendor("waybill fleet sites --fleet ledger")
     vendor(f"waybill fleet show {SITE_ID} --fleet ledger")
 
 
 def support_writes(vendor: Shell, site: Shell) -> None:
-    say("Support answers: a signed note for this one site, with a challenge that nobody could know before.")
+    say("Support writes a signed consignment for this site, with a random challenge.")
     vendor(f"waybill fleet consign {SITE_ID} -o medium-4 --key vendor/keys/consignment-1.key --fleet ledger")
-    say("At the site it is one medium more. The next report echoes the challenge, so support knows when it was made.")
+    say("The next report of the site repeats the challenge, so support knows the earliest time of the report.")
     site("waybill receive ../medium-4")
     site("waybill report --out ../medium-4")
     vendor("waybill fleet import medium-4 --fleet ledger")
@@ -224,7 +224,7 @@ def support_writes(vendor: Shell, site: Shell) -> None:
 
 
 def stop_service(folder: Path) -> None:
-    """End what the site keeps running, by its own pid."""
+    """Stop the site's service processes, by pid."""
     for path in (folder / "site").rglob("*.pid"):
         pid = int(path.read_text())
         try:
@@ -239,10 +239,10 @@ def stop_service(folder: Path) -> None:
 
 def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo").absolute()
-    begun = time.monotonic()
+    started = time.monotonic()
     if folder.exists():
         if not (folder / ".waybill-demo").exists():
-            sys.exit(f"{folder} exists and is not a demo's folder")
+            sys.exit(f"{folder} exists and is no folder of the demo")
         stop_service(folder)
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
@@ -257,7 +257,7 @@ def main() -> None:
         support_writes(vendor, site)
     finally:
         stop_service(folder)
-    say(f"Done in {time.monotonic() - begun:.0f} seconds. Play with {folder}; the service is stopped.")
+    say(f"Done in {time.monotonic() - started:.0f} seconds. The service is stopped. The files are in {folder}.")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Assemble the vendor folder of one version of inkwell: ``python3 make.py VERSION OUT``.
 
-One source tree, and for each version a small folder with what changed since the version before. The same bytes come
-out under any umask, time zone, locale, hash seed and build of zlib. It writes no keys and no trust.yaml: OUT is an
-empty folder, or one that ``waybill init`` has made; what it writes there replaces what an earlier run wrote.
+There is one source tree, and for each version a folder with the changes since the version before. The output does not
+depend on umask, time zone, locale, hash seed or build of zlib. It has no keys and no trust.yaml. OUT is an empty
+folder, or one that ``waybill init`` has made. A new run replaces the output of an earlier one.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 FOLDERS = ("service", "sbom", "vex", "dist")
 LIBRARY, LIBRARY_VERSION = "inkstone", "2.0.0"
 HOME = "opt/inkwell"
-PLATFORMS = {"api": ("amd64", "arm64"), "worker": ("amd64",)}  # two: an index; one: a plain manifest
+PLATFORMS = {"api": ("amd64", "arm64"), "worker": ("amd64",)}  # two make an index, one a plain manifest
 ONLY_IN = {"api": ("api.py", "routes.py", "answers.py", "fetch.py", "intake.py", "limits.py"), "worker": ("worker.py",)}
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -51,13 +51,13 @@ def main(arguments: list[str]) -> int:
 
 
 def versions() -> list[str]:
-    """Every version, oldest first; each builds on the one before."""
+    """Return every version, oldest first; each is based on the one before."""
     found = (path.name for path in (HERE / "versions").iterdir() if path.is_dir())
     return sorted(found, key=lambda name: tuple(int(part) for part in name.split(".")))
 
 
 def assemble(version: str) -> Files:
-    """Every file of the vendor folder, by its path."""
+    """Return every file of the vendor folder, by its path."""
     own = HERE / "versions" / version
     facts = {"version": version} | json.loads((own / "facts.json").read_bytes())
     documents = {
@@ -82,23 +82,23 @@ def fill(text: str, facts: Mapping[str, str]) -> str:
 
 
 def service(version: str) -> Files:
-    """The program's sources: the tree, then what each version up to this one replaces or adds."""
+    """Return the sources: the tree, then the changes of each version up to this one."""
     found: Files = {}
     for folder in (HERE, *(HERE / "versions" / one for one in versions()[: versions().index(version) + 1])):
         for path in sorted((folder / "source").rglob("*.py")):
             found[path.relative_to(folder / "source").as_posix()] = path.read_bytes()
-    found["inkwell/version.py"] = f'"""Which release this is."""\n\nVERSION = "{version}"\n'.encode()
+    found["inkwell/version.py"] = f'"""Version of this release."""\n\nVERSION = "{version}"\n'.encode()
     return dict(sorted(found.items()))
 
 
 def contents(name: str, source: Files) -> Files:
-    """The part of ``source`` that image ``name`` holds: the other image's own modules stay out."""
+    """Return the part of ``source`` in image ``name``: all but the modules of the other image."""
     elsewhere = {f"inkwell/{one}" for other, ones in ONLY_IN.items() if other != name for one in ones}
     return {path: data for path, data in source.items() if path not in elsewhere | {"inkwell/__main__.py"}}
 
 
 def advisories(own: Path, facts: Mapping[str, str]) -> Json:
-    """What is known on the day of the release, as OpenVEX 0.2.0."""
+    """Return the advisories of the day of the release, as OpenVEX 0.2.0."""
     statements: list[object] = []
     for path in (own / "statements.json", HERE / "vendor" / "statements.json"):
         if path.exists():
@@ -118,9 +118,9 @@ def advisories(own: Path, facts: Mapping[str, str]) -> Json:
 
 
 def image(name: str, source: Files, facts: Mapping[str, str]) -> tuple[Files, str]:
-    """An OCI image layout, and the digest of the image in it.
+    """Return an OCI image layout, and the digest of the image in it.
 
-    The images hold real files and no interpreter: they are here to be carried, compared and read, not to be run.
+    The images hold real files and no interpreter. They are for transport and comparison, not to be run.
     """
     library = {path: data for path, data in source.items() if path.startswith(f"{LIBRARY}/")}
     program = {path: data for path, data in contents(name, source).items() if path not in library}
@@ -176,7 +176,7 @@ def image_config(name: str, architecture: str, layers: Iterable[bytes], facts: M
 
 
 def base_manifest(base: bytes) -> bytes:
-    """The image that both build on; only its digest is named."""
+    """Return the manifest of the base image; the images name its digest only."""
     config = encode(
         {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest_of(base)]}}
     )
@@ -194,7 +194,7 @@ def manifest_of(config: Json, layers: list[Json]) -> Json:
 
 
 def layer(files: Files) -> bytes:
-    """An uncompressed layer: parents before children, root's, 1970."""
+    """Return an uncompressed layer: parents before children, owner root, time 1970."""
     folders = {parent.as_posix() for path in files for parent in Path(path).parents} - {"."}
     found = io.BytesIO()
     with tarfile.open(fileobj=found, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -210,7 +210,7 @@ def layer(files: Files) -> bytes:
 
 
 def stored_gzip(data: bytes) -> bytes:
-    """Gzip without compression (RFC 1951, 3.2.4): compressed bytes differ from one build of zlib to the next."""
+    """Return gzip without compression (RFC 1951, 3.2.4); compressed bytes differ between builds of zlib."""
     head = bytes.fromhex("1f8b08000000000000ff")  # deflate, no name, time 0, unknown system
     pieces = [data[at : at + 0xFFFF] for at in range(0, len(data), 0xFFFF)] or [b""]
     body = b"".join(
@@ -227,7 +227,7 @@ def stored_gzip(data: bytes) -> bytes:
 
 
 def sbom(name: str, digest: str, files: Files, facts: Mapping[str, str]) -> Json:
-    """CycloneDX 1.6: the image, the two things it is made of, and each of their files."""
+    """Return CycloneDX 1.6: the image, its two parts, and each of their files."""
     version = facts["version"]
     image_ref = f"pkg:oci/{name}@{digest.replace(':', '%3A')}?repository_url=inkwell-works.example/inkwell/{name}"
     parts = {"inkwell": ("application", version), LIBRARY: ("library", LIBRARY_VERSION)}
@@ -291,12 +291,12 @@ def encode(value: Json) -> bytes:
 
 
 def encode_shown(value: Json) -> bytes:
-    """For documents that people open too."""
+    """Return indented JSON, for documents that people read too."""
     return json.dumps(value, indent=2).encode() + b"\n"
 
 
 def write(out: Path, files: Files) -> None:
-    """Put ``files`` below ``out`` with modes of their own, after taking away the folders of an earlier run."""
+    """Write ``files`` below ``out`` with fixed modes, after removing the folders of an earlier run."""
     for name in FOLDERS:
         if (out / name).is_dir():
             shutil.rmtree(out / name)

@@ -1,3 +1,3 @@
-"""Inkstone: what the programs of Inkwell Works have in common. It is the lowest layer of their images."""
+"""Inkstone: the shared library of the programs of Inkwell Works. It is the lowest layer of their images."""
 
 VERSION = "2.0.0"

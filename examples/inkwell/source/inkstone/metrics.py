@@ -1,4 +1,4 @@
-"""Numbers for a Prometheus collector: one histogram of request times, and what else is counted on demand."""
+"""Metrics for a Prometheus collector: a histogram of request times, and gauges."""
 
 import threading
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 
 class RequestTimes:
-    """A histogram per route; observed by many threads at once."""
+    """A histogram of times for each route; safe to use from several threads."""
 
     def __init__(self, series: str, routes: Iterable[str]) -> None:
         self._series = series
@@ -22,20 +22,20 @@ class RequestTimes:
             self._sums[route] += seconds
 
     def lines(self) -> list[str]:
-        """Text exposition format 0.0.4; buckets are cumulative there."""
-        found = [f"# HELP {self._series} Time to answer.", f"# TYPE {self._series} histogram"]
+        """Return the histograms in text exposition format 0.0.4, with its cumulative buckets."""
+        lines = [f"# HELP {self._series} Time to answer.", f"# TYPE {self._series} histogram"]
         with self._lock:
             for route, counts in self._counts.items():
                 total = 0
                 for bound, count in zip((*BUCKETS, "+Inf"), counts, strict=True):
                     total += count
-                    found.append(f'{self._series}_bucket{{route="{route}",le="{bound}"}} {total}')
-                found.append(f'{self._series}_sum{{route="{route}"}} {self._sums[route]:.6f}')
-                found.append(f'{self._series}_count{{route="{route}"}} {total}')
-        return found
+                    lines.append(f'{self._series}_bucket{{route="{route}",le="{bound}"}} {total}')
+                lines.append(f'{self._series}_sum{{route="{route}"}} {self._sums[route]:.6f}')
+                lines.append(f'{self._series}_count{{route="{route}"}} {total}')
+        return lines
 
 
 def gauge(name: str, help_text: str, values: dict[str, float]) -> list[str]:
-    """One gauge; the keys of ``values`` are its label pairs as text, or empty."""
+    """Return the lines of one gauge; the keys of ``values`` are its label pairs as text, or empty."""
     lines = [f"# HELP {name} {help_text}", f"# TYPE {name} gauge"]
     return lines + [f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in values.items()]

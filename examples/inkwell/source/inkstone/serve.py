@@ -1,4 +1,4 @@
-"""A small service on one loopback port: a table of routes, bounded requests, a clock on each."""
+"""An HTTP service on one loopback port: a table of routes, limits on requests, and their times."""
 
 import json
 import re
@@ -17,7 +17,7 @@ METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True)
 class Request:
-    """Attributes: words: what the route's pattern captured from the path; body: as sent."""
+    """Attributes: words: groups that the route's pattern matched in the path; body: bytes as sent."""
 
     words: tuple[str, ...]
     body: bytes
@@ -32,7 +32,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Route:
-    """Attributes: path: a pattern for the whole path; timed: the label of its request times, or empty."""
+    """Attributes: path: pattern for the whole path; timed: label of its request times, or empty."""
 
     method: str
     path: str
@@ -49,15 +49,15 @@ def problem(status: int, text: str) -> Answer:
 
 
 class Server(ThreadingTCPServer):
-    """Listens on 127.0.0.1 as soon as it exists; ``serve_forever`` answers.
+    """A server that listens on 127.0.0.1 from its creation on; ``serve_forever`` handles requests.
 
-    Not ``http.server``'s own class: that asks DNS for its name, and a site without a network waits seconds for it.
+    The class of ``http.server`` asks DNS for its name, which takes seconds at a site without a network.
 
     Attributes:
-        max_body: Longest body in bytes that is read; None reads what the client announces.
+        max_body: Limit of a request body in bytes; None for no limit.
     """
 
-    allow_reuse_address = True  # the version before has just left this port
+    allow_reuse_address = True  # the previous version has just closed this port
     daemon_threads = True
 
     def __init__(self, port: int, routes: Sequence[Route], times: RequestTimes, max_body: int | None) -> None:
@@ -86,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(body, Answer):
             self._send(body)
         elif route is None:
-            self._send(problem(405, "no such method here") if fitting else problem(404, "nothing here"))
+            self._send(problem(405, "method not allowed") if fitting else problem(404, "not found"))
         else:
             self._send(route.answer(Request(match.groups(), body)))
             if route.timed:
@@ -95,16 +95,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes | Answer:
         announced = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers or not re.fullmatch("[0-9]{1,18}", announced):
-            return problem(411, "a body needs its length in bytes")
+            return problem(411, "Content-Length is missing")
         length = int(announced)
         most = self.server.max_body
         if most is not None and length > most:
-            # Read a little of it away: a client that is still sending would not see the answer.
+            # A client that is still sending would not read the response, so a part of the body is read first.
             for _ in range(min(length // most, 16)):
                 self.rfile.read(most)
-            return problem(413, f"{length} bytes, at most {most} are read")
+            return problem(413, f"body has {length} bytes, the limit is {most}")
         body = self.rfile.read(length)
-        return body if len(body) == length else problem(400, f"{length} bytes announced, {len(body)} came")
+        return body if len(body) == length else problem(400, f"Content-Length is {length}, received {len(body)} bytes")
 
     def _send(self, answer: Answer) -> None:
         self.send_response(answer.status)

@@ -1,4 +1,4 @@
-"""Settings of one program: a JSON file, and a folder for what it keeps."""
+"""Settings of one program: a JSON file and a data folder."""
 
 import argparse
 import json
@@ -8,19 +8,19 @@ from pathlib import Path
 
 
 class SettingsError(Exception):
-    """What is wrong with the settings, in one line for the operator."""
+    """The settings are wrong; the message is one line for the operator."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The site's configuration, as its schema allowed it.
+    """The site's configuration, which its schema has accepted.
 
     Attributes:
-        hostname: The name under which people reach the service.
-        port: Where it listens, on 127.0.0.1; a proxy of the site stands before it.
-        greeting: What ``GET /`` says.
-        most_waiting: More jobs than this are refused.
-        data: Folder that outlives versions.
+        hostname: Public host name of the service.
+        port: Port to listen on, at 127.0.0.1, behind a proxy of the site.
+        greeting: Response to ``GET /``.
+        most_waiting: Queue limit; more jobs are refused.
+        data: Data folder that all versions share.
     """
 
     hostname: str
@@ -34,14 +34,14 @@ _KINDS = {"hostname": str, "port": int, "greeting": str, "most_waiting": int, "d
 
 
 def read_settings(program: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Settings from ``--config`` or WAYBILL_CONFIG; ``data`` in the file, else ``--data``, else WAYBILL_DATA.
+    """Read settings from ``--config`` or WAYBILL_CONFIG; ``data`` in the file, else ``--data``, else WAYBILL_DATA.
 
     Raises:
-        SettingsError: A file is missing, or a value does not fit.
+        SettingsError: A file is missing, or a value has the wrong type.
     """
     parser = argparse.ArgumentParser(prog=program)
     parser.add_argument("--config", default=environment.get("WAYBILL_CONFIG"), help="JSON file (WAYBILL_CONFIG)")
-    parser.add_argument("--data", default=environment.get("WAYBILL_DATA"), help="folder to keep (WAYBILL_DATA)")
+    parser.add_argument("--data", default=environment.get("WAYBILL_DATA"), help="data folder (WAYBILL_DATA)")
     given = parser.parse_args(arguments)
     if given.config is None:
         raise SettingsError("no configuration: give --config FILE or set WAYBILL_CONFIG")
@@ -57,7 +57,7 @@ def read_settings(program: str, arguments: Sequence[str], environment: Mapping[s
             raise SettingsError(f"{given.config}: {name} is missing")
     data = values.pop("data", given.data)
     if data is None:
-        raise SettingsError("no folder to keep data in: give --data DIR or set WAYBILL_DATA")
+        raise SettingsError("no data folder: give --data DIR or set WAYBILL_DATA")
     return Settings(data=Path(data), **values)
 
 

@@ -1,4 +1,4 @@
-"""Front and signer in one process: ``python3 -m inkwell``."""
+"""HTTP service and signer in one process: ``python3 -m inkwell``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Answers that more than one line of the route table needs words for."""
+"""Responses that are too long for the route table."""
 
 from inkstone.metrics import RequestTimes, gauge
 from inkstone.serve import METRICS, Answer, Request, answer_json, problem
@@ -10,7 +10,7 @@ from inkwell.version import VERSION
 
 
 def healthy_as(request: Request, settings: Settings, queue: Queue) -> Answer:
-    """Healthy *and* of the named version: an old process that was never stopped does not pass for the new one."""
+    """Return the health of the named version; 404 from any other, such as an old process that still runs."""
     if request.words[0] != VERSION:
         return problem(404, f"this is version {VERSION}")
     return answer_json(*examine(settings, queue))

@@ -1,4 +1,4 @@
-"""The front: answers HTTP. Alone as ``python3 -m inkwell.api``, else a thread beside the signer."""
+"""The HTTP service. A process (``python3 -m inkwell.api``) or a thread beside the signer."""
 
 import sys
 import threading
@@ -15,7 +15,7 @@ from inkwell.routes import TIMED, routes
 
 
 def answer(settings: Settings, queue: Queue, stopped: threading.Event) -> None:
-    """Listen until stopped. Raises OSError when the port is taken."""
+    """Listen until stopped. Raises OSError when the port is in use."""
     read_key(settings.data)
     times = RequestTimes("inkwell_request_seconds", TIMED)
     with Server(settings.port, routes(settings, queue, times), times, MAX_BODY) as server:

@@ -1,4 +1,4 @@
-"""Whether this version can do its work: what ``GET /healthz`` answers and a probe decides on."""
+"""Health of this version: the response to ``GET /healthz``, which a probe reads."""
 
 from inkstone.settings import Settings
 
@@ -8,8 +8,8 @@ from inkwell.version import VERSION
 
 
 def examine(settings: Settings, queue: Queue) -> tuple[int, dict[str, object]]:
-    """An HTTP status and what to say with it."""
-    found: dict[str, object] = {"product": "inkwell", "version": VERSION}
+    """Return an HTTP status and the body for it."""
+    report: dict[str, object] = {"product": "inkwell", "version": VERSION}
     if not (settings.data / key.NAME).is_file():
-        return 500, found | {"status": "failing", "problem": f"{key.NAME} is missing"}
-    return 200, found | {"status": "passing", "jobs": queue.counts()}
+        return 500, report | {"status": "failing", "problem": f"{key.NAME} is missing"}
+    return 200, report | {"status": "passing", "jobs": queue.counts()}

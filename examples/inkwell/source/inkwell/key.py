@@ -1,4 +1,4 @@
-"""The site's signing key: 32 random bytes, made at the first start, never leaving the data folder."""
+"""The site's signing key: 32 random bytes, made at the first start, only in the data folder."""
 
 import contextlib
 import hmac
@@ -10,16 +10,16 @@ NAME = "signing.key"
 
 
 def read_key(data: Path) -> bytes:
-    """The key; made if there is none. Written beside and linked, so that two first starts agree on one."""
+    """Return the key; make it if there is none. Two first starts at once use one key: it is written, then linked."""
     path = data / NAME
     if not path.exists():
         data.mkdir(parents=True, exist_ok=True)
-        beside = data / f".{NAME}.{secrets.token_hex(8)}"
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        temporary = data / f".{NAME}.{secrets.token_hex(8)}"
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(secrets.token_bytes(32))
         with contextlib.suppress(FileExistsError):
-            path.hardlink_to(beside)
-        beside.unlink()
+            path.hardlink_to(temporary)
+        temporary.unlink()
     return path.read_bytes()
 
 

@@ -1,3 +1,3 @@
-"""How much of what a client sends is read."""
+"""Limit on the size of a request body."""
 
 MAX_BODY = None  # as many bytes as the client announces

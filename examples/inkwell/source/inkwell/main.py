@@ -1,4 +1,4 @@
-"""Starting and stopping: settings, queue, one thread for each part, and an end when asked for one."""
+"""Start and stop of the program: settings, queue, and one thread for each part."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ Part = Callable[[Settings, Queue, threading.Event], None]
 
 
 def run(program: str, *parts: Part) -> int:
-    """Run every part until SIGTERM or SIGINT; the exit code. One part that fails ends all."""
+    """Run every part until SIGTERM, SIGINT or a failure of one part; return the exit code."""
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
@@ -29,7 +29,7 @@ def run(program: str, *parts: Part) -> int:
     def attempt(part: Part) -> None:
         try:
             part(settings, queue, stopped)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor must see this process end
+        except Exception as error:  # noqa: BLE001 - after any error the supervisor must see this process end
             failures.append(error)
             stopped.set()
 

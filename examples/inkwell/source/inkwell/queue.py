@@ -1,4 +1,4 @@
-"""The queue: one SQLite file in the data folder, shared by intake and signer, kept from version to version."""
+"""The queue: one SQLite file in the data folder, shared by intake, signer and all versions."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ WRITES = 1
 
 
 class QueueError(Exception):
-    """The file is not one that this version can use."""
+    """This version cannot use the file."""
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,3 @@
-"""Which release this is; `make.py` writes the release's own."""
+"""Version of this release; `make.py` writes the real one."""
 
 VERSION = "0.0.0"

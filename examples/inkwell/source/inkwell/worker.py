@@ -1,4 +1,4 @@
-"""The signer: takes the oldest jobs and signs them. Alone as ``python3 -m inkwell.worker``, else a thread."""
+"""The signer: signs the oldest jobs first. A process (``python3 -m inkwell.worker``) or a thread."""
 
 import sys
 import threading
@@ -13,7 +13,7 @@ BATCH = 100
 
 
 def sign_waiting(queue: Queue, key: bytes) -> int:
-    """Sign up to a batch of jobs; how many were signed."""
+    """Sign up to a batch of jobs; return their number."""
     jobs = queue.waiting(BATCH)
     for job in jobs:
         queue.sign(job, sign(key, job.digest))
@@ -21,7 +21,7 @@ def sign_waiting(queue: Queue, key: bytes) -> int:
 
 
 def work(settings: Settings, queue: Queue, stopped: threading.Event) -> None:
-    """Sign until stopped; an empty queue is looked at five times a second."""
+    """Sign until stopped; poll an empty queue five times a second."""
     key = read_key(settings.data)
     while not stopped.is_set():
         if sign_waiting(queue, key) == 0:

@@ -1,4 +1,4 @@
-"""One job by its number, so that a client need not read the whole list."""
+"""Return one job by its number."""
 
 from inkstone.serve import Answer, Request, answer_json, problem
 from inkwell.queue import Queue

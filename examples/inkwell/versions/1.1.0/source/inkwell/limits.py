@@ -1,3 +1,3 @@
-"""How much of what a client sends is read."""
+"""Limit on the size of a request body."""
 
-MAX_BODY = 64 << 10  # CVE-2099-0001: the client's announcement used to be taken as it was
+MAX_BODY = 64 << 10  # CVE-2099-0001: 1.0.0 read as many bytes as the client announced

@@ -1,4 +1,4 @@
-"""What the service answers, path by path."""
+"""Route table of the service."""
 
 from inkstone.metrics import RequestTimes
 from inkstone.serve import TEXT, Answer, Route, answer_json
