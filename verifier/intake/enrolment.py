@@ -287,23 +287,23 @@ def read_people(given: tuple[str, ...]) -> dict[str, Path]:
 
 def _site_yaml(names: SiteNames, channel: str, every: str) -> str:
     return f"""\
-# site.yaml: what is true of this one installation. The operator keeps it.
-# An edit is a proposal: `waybill review` shows it, and it takes effect as a new generation, never by itself.
+# site.yaml: settings of this site. The operator edits this file.
+# An edit is a proposal that `waybill review` shows. It takes effect with a new generation.
 waybill: 1
 site: {names.site}
 channel: "{channel}"
 target: other                                      # aws | gcp | azure | kubernetes | vm | appliance | other
 
-drivers:                                           # what a release may use here
+drivers:                                           # drivers that a release may use
   store: {{}}
-  files: {{root: srv}}                               # versioned folders and one link live below this folder of the site
+  files: {{root: srv}}                               # folder in the site, for versioned folders and one link
 
-endpoints: {{}}                                      # the only addresses that probes may open, as in
+endpoints: {{}}                                      # probes may open no other addresses; example:
                                                    # {{api: "http://127.0.0.1:8080"}}
 
-config: {{}}                                         # for the product; judged by the schema in its release
+config: {{}}                                         # of the product; checked by the release's schema
 
-report: {{every: {every}}}{" " * max(1, 34 - len(every))}# what is promised; support counts silence from it
+report: {{every: {every}}}{" " * max(1, 34 - len(every))}# agreed interval; support sees an overdue report
 keep: {{generations: 3, backups: 30d, reserve: 16MiB}}
 """
 
@@ -312,21 +312,21 @@ def _policy_yaml(people: tuple[str, ...]) -> str:
     listed = "\n".join(f'  "{name}": {{role: {OPERATOR}, keys: ["people/{name}.pub"]}}' for name in people)
     rules = "\n".join(f"  {kind}: {{{OPERATOR}: 1}}" for kind in KINDS if kind != "export")
     return f"""\
-# policy.yaml: who at the customer decides what. Owned by the customer; the vendor appears nowhere in it.
-# An edit is a proposal too: it binds when the people of the policy in force have approved it.
+# policy.yaml: who at the customer approves what. The customer owns this file. It names no person of the vendor.
+# An edit is a proposal. It takes effect when the people of the policy in force have approved it.
 waybill: 1
 policy: 1                                          # grows by one
 
-people:                                            # people are counted, not keys
+people:                                            # approvals count people, not keys
 {listed}
 
-rules:                                             # a change of several kinds needs the most that any of them asks
+rules:                                             # a change of several kinds needs the highest number for each role
 {rules}
-  export: automatic                                # reports leave when somebody carries them; or {{operator: 1}}
+  export: automatic                                # reports need no approval; or {{operator: 1}}
 veto: []
-proposer_counts: true                              # who received a change may be among its approvers
+proposer_counts: true                              # who proposed a change can approve it
 
 confirm: {{by: probes, or_person: {OPERATOR}}}
-time: warn                                         # warn | enforce | ignore: what a passed date does
+time: warn                                         # warn | enforce | ignore: effect of a date in the past
 windows: {{enforce: false}}
 """
