@@ -11,8 +11,15 @@ from typing import Literal
 from manifests.words.errors import RefusedError
 from manifests.words.text import CELL, one_line
 
-RowMark = Literal["", "added", "removed", "changed", "same", "warning"]
-SIGNS: dict[RowMark, str] = {"": " ", "added": "+", "removed": "-", "changed": "~", "same": "=", "warning": "!"}
+RowMark = Literal["added", "removed", "changed", "same", "warning"]
+SIGNS: dict[RowMark | None, str] = {
+    None: " ",
+    "added": "+",
+    "removed": "-",
+    "changed": "~",
+    "same": "=",
+    "warning": "!",
+}
 # Rows of a table that are shown at once; the rest is behind --verbose, or folded in the HTML page.
 FIRST_ROWS = 6
 
@@ -22,11 +29,11 @@ class Row:
     """One line of a table.
 
     Attributes:
-        mark: What happened to the thing; the HTML page shows it as a word, not only as a colour.
+        mark: What happened to the thing, or None. The HTML page shows it as a word, not only as a colour.
     """
 
     cells: tuple[str, ...]
-    mark: RowMark = ""
+    mark: RowMark | None = None
 
 
 @dataclass(frozen=True)

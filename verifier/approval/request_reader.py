@@ -1,7 +1,6 @@
-"""The approver's side of a request folder: a desk without a site and without a network.
+"""Read a request folder at an approver's desk, without a site and without a network.
 
-Nothing in the folder is believed that is not named by digest under the site's signature, and releases are verified
-here once more.
+Only documents that the site's signature covers by digest are used. Releases are verified again.
 """
 
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from manifests.documents.review_request import (
     ReviewRequest,
     SignedRequest,
     Stated,
+    StatedSpace,
     ToldBefore,
     verify_request,
 )
@@ -32,11 +32,13 @@ from manifests.words.errors import DamagedError, MalformedError, RefusedError
 from manifests.words.fingerprint import as_groups
 from verifier.approval.release_documents import ALL_IMAGES, ReadBlob, ReleaseDocuments, read_release_documents
 from verifier.approval.request_folder import DOCUMENTS, REQUEST
-from verifier.approval.review_input import ReleaseSigners, ReviewInput, same_images
+from verifier.approval.review_input import ReviewInput, release_signers, same_images
 from verifier.change.space import SpaceNeed
 from verifier.rules.agreement import ApprovalRequest, ApprovalStatus, count_approvals, roles_needed
 from verifier.site.generations import MAX_CONFIG
 from verifier.trust.findings import Finding
+
+NEW_REQUEST = "request a new folder from the site: waybill review ITEM --out DIR"
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,9 @@ class OpenRequest:
     """A request folder whose every document was checked.
 
     Attributes:
-        asked: What the person is asked, as the site asks it.
-        status: Who must agree and who has, counted here from the signatures in the folder.
-        root: Of the vendor, in words: what the verification of the releases rests on.
+        asked: The item to approve, as at the site.
+        status: Who must approve and who has, counted from the signatures in the folder.
+        root: The vendor's root with which the releases were verified, in words.
     """
 
     folder: Path
@@ -63,17 +65,19 @@ class OpenRequest:
 
 
 def is_request_folder(path: Path) -> bool:
-    """Whether a person who names ``path`` means a request folder."""
+    """Return whether ``path`` is a request folder."""
     return (path / REQUEST).is_file()
 
 
 def open_request(folder: Path, fingerprint: str | None = None) -> OpenRequest:
-    """Read and check a request folder. Steps: 1 the site's signature, and that all it names is here; 2 the policy that
-    the plan names; 3 the releases that the plan names, each verified with the vendor's root; 4 what is compared;
-    5 what was said so far.
+    """Read and check a request folder.
+
+    Steps: 1 the site's signature, and that every named document is in the folder; 2 the policy that the plan names;
+    3 the releases that the plan names, each verified with the vendor's root; 4 the documents to compare;
+    5 the approvals and rejections so far.
 
     Args:
-        fingerprint: Digest of a root of the vendor, from the vendor's paper; instead of believing the site.
+        fingerprint: Digest of the vendor's root, from the vendor's paper; None to use the root that the site trusts.
 
     Raises:
         DamagedError: A document is missing or is another than the request names.
@@ -90,7 +94,7 @@ def open_request(folder: Path, fingerprint: str | None = None) -> OpenRequest:
     if request.proposed is not None:
         _must_be(request.proposed, request.plan.subject, "proposed policy", str(path))
         proposed = parse_policy(read(request.proposed, MAX_POLICY), "proposed policy")
-    review_input, root = _matter(request, read, policy, proposed, fingerprint, str(path))  # 3, 4
+    review_input, root = _read_input(request, read, policy, proposed, fingerprint, str(path))  # 3, 4
     approvals = tuple(_said(request, read(blob, MAX_APPROVAL), policy) for blob in request.said)  # 5
     return OpenRequest(
         folder=folder,
@@ -109,8 +113,8 @@ def _reader(folder: Path) -> ReadBlob:
     def read(blob: Blob, limit: int) -> bytes:
         path = folder / DOCUMENTS / blob.digest.removeprefix("sha256:")
         if blob.size > limit:
-            raise MalformedError(f"{blob.size} bytes, at most {limit} are allowed", where=str(path))
-        remedy = "copy the folder again, or ask the site for a new one: waybill review ITEM --out DIR"
+            raise MalformedError(f"the document has {blob.size} bytes; the limit is {limit}", where=str(path))
+        remedy = f"copy the folder again, or {NEW_REQUEST}"
         if not path.is_file():
             raise DamagedError(
                 f"document {blob.digest[:19]} is not in the folder",
@@ -120,7 +124,9 @@ def _reader(folder: Path) -> ReadBlob:
             )
         data = read_capped(path, max(blob.size, 1))
         if len(data) != blob.size or digest_of(data) != blob.digest:
-            raise DamagedError("was changed", where=str(path), remedy=remedy, finding="request-changed")
+            raise DamagedError(
+                f"document {blob.digest[:19]} was changed", where=str(path), remedy=remedy, finding="request-changed"
+            )
         return data
 
     return read
@@ -129,9 +135,9 @@ def _reader(folder: Path) -> ReadBlob:
 def _must_be(blob: Blob, digest: str | None, what: str, where: str) -> None:
     if blob.digest != digest:
         raise MalformedError(
-            f"its {what} is {blob.digest[:19]}, its plan names {(digest or 'none')[:19]}",
+            f"the {what} in the request is {blob.digest[:19]}, its plan names {(digest or 'none')[:19]}",
             where=where,
-            remedy="ask the site for a new one: waybill review ITEM --out DIR",
+            remedy=NEW_REQUEST,
             finding="request-contradicts",
         )
 
@@ -141,86 +147,107 @@ def _policy(request: ReviewRequest, read: ReadBlob, where: str) -> Policy:
     return parse_policy(read(request.policy, MAX_POLICY), "policy")
 
 
-def _matter(
+def _read_input(
     request: ReviewRequest, read: ReadBlob, policy: Policy, proposed: Policy | None, fingerprint: str | None, where: str
 ) -> tuple[ReviewInput, str]:
+    """Return what the review is made from, and the vendor's root in words.
+
+    Raises:
+        MalformedError: The releases, configs or signatures are not those that the plan names.
+        UntrustedError, RefusedError, NewerError: A release or the authorisation fails verification.
+    """
     plan = request.plan
-    digests = tuple(one.release.digest for one in request.way)
-    # A part of several releases may be installed already.
-    if plan.releases[len(plan.releases) - len(digests) :] != digests or bool(plan.releases) != bool(digests):
-        raise MalformedError(
-            "its releases are not those of its plan",
-            where=where,
-            remedy="ask the site for a new one: waybill review ITEM --out DIR",
-            finding="request-contradicts",
-        )
-    releases = tuple(_release(one, read) for one in request.way)
+    _check_release_digests(request, where)
+    releases = tuple(_release(stated, read) for stated in request.way)
     before = _release(request.before, read) if request.before else None
     pin = Pin(version=0, digest=fingerprint) if fingerprint else request.root
-    heads = tuple(
-        _verified(one, release, request, read, pin)
-        for one, release in zip(request.way, releases, strict=True)
-        if one.signatures
+    heads = _verify_releases(request, releases, read, pin, where)
+    if releases:
+        _check_configs(request, releases[-1], where)
+    same = same_images(before, releases[-1]) if releases else frozenset()
+    passed = len(releases) - 1
+    way = tuple(
+        _side(stated, release, read, None if i < passed else same)
+        for i, (stated, release) in enumerate(zip(request.way, releases, strict=True))
     )
-    if plan.action == "install" and len(heads) < len(releases):
-        raise MalformedError("it holds no signatures of a release", where=where, finding="request-contradicts")
-    way: list[ReleaseDocuments] = []
-    for i, (stated, release) in enumerate(zip(request.way, releases, strict=True)):
-        last = i == len(releases) - 1
-        if last:
-            _must_be(release.contract, plan.contract, "telemetry contract", where)
-            if stated.settings is not None:
-                _must_be(stated.settings, plan.settings, "site.yaml", where)
-            if stated.config is not None:
-                _must_be(stated.config, plan.config, "config", where)
-            if (stated.settings is None, stated.config is None) != (plan.settings is None, plan.config is None):
-                raise MalformedError(
-                    "it lacks a config that its plan names", where=where, finding="request-contradicts"
-                )
-        way.append(_side(stated, release, read, same_images(before, release) if last else None))
-    authorised = _authorised(request, read, pin, where)
-    stands = heads[-1].chain.newest if heads else None
-    root = f"root {request.root.version}, {as_groups(request.root.digest)}"
-    if stands is not None:
-        root = f"root {stands.version} of {stands.vendor}, {as_groups(heads[-1].chain.pin.digest)}"
-    how = "by the fingerprint that you gave" if fingerprint else "which the site trusts; compare it with the paper"
     return (
         ReviewInput(
             item=" ".join(request.items),
             plan=plan,
             policy=policy,
-            before=_side(request.before, before, read, same_images(before, releases[-1]) if releases else frozenset())
-            if request.before and before
-            else None,
-            way=tuple(way),
+            before=_side(request.before, before, read, same) if request.before and before else None,
+            way=way,
             between=tuple(parse_release(read(blob, MAX_RELEASE)) for blob in request.between),
             proposed=proposed,
-            vouched=tuple(
-                ReleaseSigners(
-                    one.release_digest,
-                    one.signers,
-                    one.practice,
-                    f"verified with root {one.chain.newest.version} of {one.chain.newest.vendor}",
-                )
-                for one in heads
-            ),
+            vouched=tuple(release_signers(head) for head in heads),
             work=request.work,
-            authorised=authorised,
+            authorised=_authorised(request, read, pin, where),
             more_leaves=request.more_leaves,
-            rooms=None
-            if request.rooms is None
-            else tuple(
-                SpaceNeed(one.places, one.bytes, one.inodes, one.free_bytes, one.free_inodes) for one in request.rooms
-            ),
-            findings=tuple(_finding(one) for one in request.findings),
+            rooms=None if request.rooms is None else tuple(_space_need(stated) for stated in request.rooms),
+            findings=tuple(_finding(stated) for stated in request.findings),
             unread=request.unread,
         ),
-        f"{root}, {how}",
+        _root_text(request, heads, fingerprint),
     )
 
 
+def _check_release_digests(request: ReviewRequest, where: str) -> None:
+    """Raise MalformedError unless the releases are the last ones of the plan, in its order."""
+    planned = request.plan.releases
+    digests = tuple(stated.release.digest for stated in request.way)
+    # The first releases of the plan may be installed already.
+    if planned[len(planned) - len(digests) :] != digests or bool(planned) != bool(digests):
+        raise MalformedError(
+            "the releases in the request are not those of its plan",
+            where=where,
+            remedy=NEW_REQUEST,
+            finding="request-contradicts",
+        )
+
+
+def _verify_releases(
+    request: ReviewRequest, releases: tuple[Release, ...], read: ReadBlob, pin: Pin, where: str
+) -> tuple[VerifiedHead, ...]:
+    """Verify each release that has signatures; an install needs them for every release."""
+    heads = tuple(
+        _verified(stated, release, request, read, pin)
+        for stated, release in zip(request.way, releases, strict=True)
+        if stated.signatures
+    )
+    if request.plan.action == "install" and len(heads) < len(releases):
+        raise MalformedError("the request holds no signatures of a release", where=where, finding="request-contradicts")
+    return heads
+
+
+def _check_configs(request: ReviewRequest, release: Release, where: str) -> None:
+    """Raise MalformedError unless the contract and both configs of the last release are those of the plan."""
+    plan, stated = request.plan, request.way[-1]
+    _must_be(release.contract, plan.contract, "telemetry contract", where)
+    if stated.settings is not None:
+        _must_be(stated.settings, plan.settings, "site.yaml", where)
+    if stated.config is not None:
+        _must_be(stated.config, plan.config, "config", where)
+    if (stated.settings is None, stated.config is None) != (plan.settings is None, plan.config is None):
+        raise MalformedError(
+            "the request holds no config, but its plan names one", where=where, finding="request-contradicts"
+        )
+
+
+def _root_text(request: ReviewRequest, heads: tuple[VerifiedHead, ...], fingerprint: str | None) -> str:
+    root = f"root {request.root.version}, {as_groups(request.root.digest)}"
+    if heads:
+        chain = heads[-1].chain
+        root = f"root {chain.newest.version} of {chain.newest.vendor}, {as_groups(chain.pin.digest)}"
+    how = "by the fingerprint that you gave" if fingerprint else "which the site trusts; compare it with the paper"
+    return f"{root}, {how}"
+
+
+def _space_need(stated: StatedSpace) -> SpaceNeed:
+    return SpaceNeed(stated.places, stated.bytes, stated.inodes, stated.free_bytes, stated.free_inodes)
+
+
 def _finding(stated: ToldBefore) -> Finding:
-    # What an item was refused for at the site is never asked about, so there is no third level here.
+    # A site writes no request for an item that it refuses, so the level "error" cannot occur here.
     return Finding(stated.finding, "warning" if stated.level == "warning" else "ok", stated.text)
 
 
@@ -229,7 +256,7 @@ def _release(stated: Stated, read: ReadBlob) -> Release:
 
 
 def _side(stated: Stated, release: Release, read: ReadBlob, same: frozenset[str] | None) -> ReleaseDocuments:
-    """``same``: None for a release that is only passed through."""
+    """Read the documents of a release; ``same`` is None for a release that is only passed through."""
     return read_release_documents(
         release,
         stated.release.digest,
@@ -261,9 +288,9 @@ def _verified(stated: Stated, release: Release, request: ReviewRequest, read: Re
 
 
 def _authorised(request: ReviewRequest, read: ReadBlob, pin: Pin, where: str) -> SignedAuthorisation | None:
-    """Of a way back below the floor: the very authorisation that the plan names, verified again."""
+    """Return the authorisation that the plan names, verified again; None unless it is a rollback below the floor."""
     if ("below-floor" in request.plan.kinds) != (request.authorisation is not None):
-        raise MalformedError("a way back below the floor and its authorisation go together", where=where)
+        raise MalformedError("a rollback below the floor and its authorisation must be in one request", where=where)
     if request.authorisation is None:
         return None
     roots = tuple(read(authorisation, MAX_ROOT) for authorisation in request.roots)
@@ -271,14 +298,18 @@ def _authorised(request: ReviewRequest, read: ReadBlob, pin: Pin, where: str) ->
     authorisation = verify_authorisation(read(request.authorisation, MAX_AUTHORISATION), chain)
     if authorisation.fingerprint != request.plan.subject:
         raise MalformedError(
-            "its authorisation is not the one that its plan names", where=where, finding="request-contradicts"
+            "the authorisation in the request is not the one that its plan names",
+            where=where,
+            finding="request-contradicts",
         )
     return authorisation
 
 
 def _first(roots: tuple[bytes, ...]) -> int:
     if not roots:
-        raise MalformedError("it holds no root document of the vendor", where=REQUEST, finding="request-contradicts")
+        raise MalformedError(
+            "the request holds no root document of the vendor", where=REQUEST, finding="request-contradicts"
+        )
     return parse_root(roots[0], "the first root document").root.version
 
 
@@ -291,7 +322,9 @@ def _revocations(request: ReviewRequest, read: ReadBlob) -> Revocations | None:
 def _said(request: ReviewRequest, data: bytes, policy: Policy) -> SignedApproval:
     approval = verify_approval(data, policy, "an approval in the request")
     if approval.approval.plan != request.plan.digest:
-        raise MalformedError("an approval in it is about another plan", where=REQUEST, finding="request-contradicts")
+        raise MalformedError(
+            "an approval in the request is for another plan", where=REQUEST, finding="request-contradicts"
+        )
     return approval
 
 
@@ -303,7 +336,7 @@ def _standing(
     unknown = next((rule.rule for rule in request.emergency if rule.rule not in rules), None)
     if unknown is not None:
         raise MalformedError(
-            f"it names the emergency rule {unknown}, which its policy does not have",
+            f"the request names the emergency rule {unknown}, which its policy does not have",
             where=where,
             finding="request-contradicts",
         )
@@ -319,10 +352,10 @@ def _standing(
 
 
 def person_of_request(request: OpenRequest, keyid: str) -> str:
-    """The person whose key it is, by the policy in the request.
+    """Return the person to whom the policy in the request assigns the key.
 
     Raises:
-        RefusedError: Nobody's; the site would not count it.
+        RefusedError: The policy does not list the key; the site would not count the signature.
     """
     person = request.policy.person_of(keyid)
     if person is None:

@@ -1,4 +1,4 @@
-"""The request folder: everything that an approver elsewhere needs to judge an item and to sign. The site's side."""
+"""Write a request folder: everything that an approver elsewhere needs to review an item and to sign."""
 
 import errno
 from collections.abc import Callable
@@ -37,30 +37,34 @@ MAX_TEXT = 4096
 
 
 README = """\
-A request to judge, from the site {site}.
+A request for approval from the site {site}.
 
-What it is about: {item}. Nothing here has been checked by opening it.
+Item: {item}. Opening these files checks nothing.
 
 On a computer with waybill and your key; it needs no site and no network:
 
     waybill review {name}
     waybill approve {name} --key KEY     or: waybill reject {name} --key KEY
 
-The answer is put into the folder `answers`. Carry it back to the site, where
+The answer is written to the folder `answers`. Carry it back to the site and run
 
     waybill receive {name}/answers
 
-takes it in. review.html is the same review as a page, written at the site; it is
-for reading. What you sign is the plan {plan}.
+review.html is the same review as a page, written at the site for reading.
+Your signature is over the plan {plan}.
 
-The folder holds the configuration of the site, as its people see it. Keep it as
-you would keep that.
+The folder holds the configuration of the site. Protect it like the site's own
+configuration files.
 """
 
 
 @dataclass
 class _Shelf:
-    """The folder of documents while it is filled. Attributes: held: digest of each that is there."""
+    """The folder of documents while it is filled.
+
+    Attributes:
+        held: The documents in the folder, by digest.
+    """
 
     folder: Path
     disk: Disk
@@ -74,7 +78,7 @@ class _Shelf:
         return blob
 
     def reading(self, read: ReadBlob) -> ReadBlob:
-        """``read``, which keeps a copy here of whatever could be read."""
+        """Return ``read``, which also keeps a copy of each document in the folder."""
 
         def keep(blob: Blob, limit: int) -> bytes:
             data = read(blob, limit)
@@ -92,19 +96,22 @@ def write_request(
     load: LoadDriver,
     pages: Callable[[ReviewInput], dict[str, bytes]],
 ) -> SignedRequest:
-    """Write a new request folder. The site is not changed by it.
+    """Write a new request folder. The site is not changed.
 
     Args:
-        items: As a person named them.
-        pages: Makes what is for reading, by file name.
+        items: The items as the operator named them.
+        pages: Returns the pages for people, by file name.
 
     Raises:
-        RefusedError: The folder is there already, or the item cannot be done here anyway.
-        HostError: It cannot be written; nothing is left of it.
+        RefusedError: The folder exists already, or the item cannot be carried out at this site.
+        HostError: The folder cannot be written; nothing of it is left.
     """
     if folder.exists():
         raise RefusedError(
-            "exists already", where=str(folder), remedy="choose another name, or remove it first", finding="exists"
+            "the folder exists already",
+            where=str(folder),
+            remedy="choose another name, or remove the folder first",
+            finding="exists",
         )
     staging = folder.with_name(f".{folder.name}.new")
     disk = site.disk
@@ -125,11 +132,11 @@ def write_request(
     except OSError as error:
         disk.remove_tree(staging)
         raise HostError(
-            f"cannot be written: {(error.strerror or str(error)).lower()}",
+            f"the folder cannot be written: {(error.strerror or str(error)).lower()}",
             where=str(folder),
-            remedy="make room, or name another place"
+            remedy="free some space, or choose another folder"
             if error.errno in (errno.ENOSPC, errno.EDQUOT)
-            else "name a folder that can be written",
+            else "choose a folder that can be written",
         ) from None
     except BaseException:
         disk.remove_tree(staging)
@@ -140,12 +147,13 @@ def write_request(
 def _collect(
     site: Site, asked: AnyItem, items: tuple[str, ...], shelf: _Shelf, load: LoadDriver
 ) -> tuple[ReviewRequest, ReviewInput]:
+    """Put every document of the request on the shelf; return the unsigned request and what its review is made from."""
     state = site.state
     review_input = read_review_input(site, asked, load, shelf.reading(store_reader(site)))
     status = approval_status(site, asked)
     documents = tuple(shelf.held.values())
-    heads = {one.release: read_kept_head(site, one.release) for one in review_input.vouched}
-    roots = {one.root.version: one.raw for head in heads.values() for one in head.chain.roots}
+    heads = {signers.release: read_kept_head(site, signers.release) for signers in review_input.vouched}
+    roots = {root.root.version: root.raw for head in heads.values() for root in head.chain.roots}
     if not roots and review_input.way:
         roots = dict(enumerate(root_documents(site), 1))
     lists = list_in_force(site)
@@ -163,16 +171,17 @@ def _collect(
         before=_stated(shelf, review_input.before, None) if review_input.before else None,
         way=tuple(_stated(shelf, side, heads.get(side.digest)) for side in review_input.way),
         authorisation=shelf.put(review_input.authorised.raw) if review_input.authorised else None,
-        between=tuple(shelf.put(encode(one)) for one in review_input.between),
+        between=tuple(shelf.put(encode(release)) for release in review_input.between),
         documents=documents,
-        said=tuple(shelf.put(one.raw) for one in verdicts_on(site, site.policy, asked.plan)),
+        said=tuple(shelf.put(verdict.raw) for verdict in verdicts_on(site, site.policy, asked.plan)),
         proposers=asked.proposers,
-        emergency=tuple(Spare(rule=one.rule, uses_left=one.uses_left) for one in status.emergency if one.rule),
+        emergency=tuple(Spare(rule=rule.rule, uses_left=rule.uses_left) for rule in status.emergency if rule.rule),
         work=_texts(review_input.work),
         more_leaves=_texts(review_input.more_leaves),
-        rooms=None if review_input.rooms is None else tuple(_space(one) for one in review_input.rooms),
+        rooms=None if review_input.rooms is None else tuple(_space(need) for need in review_input.rooms),
         findings=tuple(
-            ToldBefore(finding=one.id, level=one.level, text=_text(one.text)) for one in review_input.findings
+            ToldBefore(finding=finding.id, level=finding.level, text=_text(finding.text))
+            for finding in review_input.findings
         ),
         unread=_texts(review_input.unread),
     )
@@ -193,18 +202,18 @@ def _stated(shelf: _Shelf, side: ReleaseDocuments, head: VerifiedHead | None) ->
     )
 
 
-def _space(room: SpaceNeed) -> StatedSpace:
+def _space(need: SpaceNeed) -> StatedSpace:
     return StatedSpace(
-        places=_texts(room.places),
-        bytes=room.bytes,
-        inodes=room.inodes,
-        free_bytes=room.free_bytes,
-        free_inodes=room.free_inodes,
+        places=_texts(need.places),
+        bytes=need.bytes,
+        inodes=need.inodes,
+        free_bytes=need.free_bytes,
+        free_inodes=need.free_inodes,
     )
 
 
 def _texts(lines: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(_text(one) for one in lines)
+    return tuple(_text(line) for line in lines)
 
 
 def _text(line: str) -> str:

@@ -1,6 +1,6 @@
-"""What a person must know before agreeing: one value, worked out from a plan and the documents that it names. Pure.
+"""The review of an item: everything that an approver must know, computed from the plan and its documents. Pure.
 
-The same value is shown at the site and at an approver's desk; `review_paper` turns it into text or a page.
+The same value is shown at the site and at an approver's desk; ``review_page`` turns it into a page.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,12 @@ ChangeKind = Literal["added", "removed", "changed", "same"]
 
 @dataclass(frozen=True)
 class ReviewedSignal:
-    """One signal that will leave. Attributes: how: against the contract in force; facts: all that bounds it."""
+    """One signal that will leave.
+
+    Attributes:
+        how: Compared with the contract in force.
+        facts: Every limit of the signal.
+    """
 
     name: str
     how: ChangeKind
@@ -42,8 +47,30 @@ class ReviewedSignal:
 
 
 @dataclass(frozen=True)
+class ReviewedTelemetry:
+    """What may leave the site.
+
+    Attributes:
+        contract: Digest of the contract that will be in force; empty without one.
+        contract_words: The digest in groups; empty when the plan changes no release.
+        contract_about: Name, version and purpose; empty without a contract.
+        more_leaves: Telemetry that leaves under the new settings and did not before, one line each.
+    """
+
+    contract: str
+    contract_words: str
+    contract_about: str
+    signals: tuple[ReviewedSignal, ...]
+    more_leaves: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ReviewedHandler:
-    """One handler that can be asked for. Attributes: how: against the release that runs."""
+    """One handler that support can request.
+
+    Attributes:
+        how: Compared with the running release.
+    """
 
     name: str
     how: ChangeKind
@@ -52,7 +79,7 @@ class ReviewedHandler:
 
 @dataclass(frozen=True)
 class UpgradeStep:
-    """One release on the way: what is known of it and who vouches for it."""
+    """One release of the plan, with its facts and signers."""
 
     release: str
     version: str
@@ -64,13 +91,15 @@ class UpgradeStep:
 
 @dataclass(frozen=True)
 class RollbackOutlook:
-    """How to leave again what is installed.
+    """How the release is rolled back; for a rollback, what it means.
 
     Attributes:
-        no_return: The step after which only a backup helps, or ``none``; ``beyond``: what is left after it.
-        reopens: Advisories that going back opens again.
-        authorised: Of a way back below the floor: by what, why, and what the vendor says of it.
-        steps, backups: In words; ``takes_seconds``: the vendor's estimate for all of them.
+        no_return: The step after which only a backup helps, or ``none``.
+        beyond: What is left after that step, in words.
+        reopens: Advisories that the rollback reopens.
+        authorised: For a rollback below the floor, the facts of the vendor's authorisation.
+        steps, backups: One line each.
+        takes_seconds: The vendor's estimate for all steps and backups.
     """
 
     class_: str
@@ -92,12 +121,12 @@ class RollbackOutlook:
 
 @dataclass(frozen=True)
 class Review:
-    """What is shown. Empty parts are those that the plan does not touch.
+    """Everything that a review shows. A part that the plan does not touch is empty.
 
     Attributes:
-        subject: Digest of what it is about when that is no release, such as a policy.
-        downtime_seconds: What the releases on the way state, together.
-        unread: What should have been compared and could not be read.
+        subject: Digest of the item when it is no release, such as a policy.
+        downtime_seconds: Sum of what the releases of the plan state.
+        unread: Documents that could not be read and were not compared, one line each.
     """
 
     item: str
@@ -111,19 +140,15 @@ class Review:
     version: str
     release: str
     subject: str
-    contract: str
-    contract_words: str
-    contract_about: str
     way: tuple[UpgradeStep, ...]
     differences: tuple[Difference, ...]
     unchanged_images: int
     advisories: Advisories
-    signals: tuple[ReviewedSignal, ...]
+    telemetry: ReviewedTelemetry
     handlers: tuple[ReviewedHandler, ...]
     config: str
     probes: tuple[str, ...]
     work: tuple[str, ...]
-    more_leaves: tuple[str, ...]
     back: RollbackOutlook | None
     downtime_seconds: int
     rooms: tuple[SpaceNeed, ...] | None
@@ -131,23 +156,25 @@ class Review:
     unread: tuple[str, ...]
 
     def part(self, *parts: str) -> tuple[Difference, ...]:
-        return tuple(one for one in self.differences if one.part in parts)
+        return tuple(difference for difference in self.differences if difference.part in parts)
 
 
 def review_fields(review: Review) -> dict[str, object]:
-    """Return the review for programs: every field by its name."""
+    """Return the review for programs: every field by its name, those of ``telemetry`` among them."""
     fields: dict[str, object] = msgspec.to_builtins(review)
-    return fields
+    del fields["telemetry"]
+    telemetry: dict[str, object] = msgspec.to_builtins(review.telemetry)
+    return {**fields, **telemetry, "differences": [difference.fields() for difference in review.differences]}
 
 
 def make_review(matter: ReviewInput) -> Review:
-    """Work out the review. Who has agreed is no part of it: that moves while the plan stands still."""
+    """Return the review. It holds no approvals, because they change while the plan stays the same."""
     plan, after = matter.plan, matter.way[-1] if matter.way else None
     differences = release_differences(matter.before, after) if after else ()
     if matter.proposed is not None:
         differences = (*differences, *policy_differences(matter.policy, matter.proposed))
     known = matter.before.contract if matter.before else None
-    steps = tuple(_hop(side, matter) for side in matter.way)
+    steps = tuple(_upgrade_step(side, matter) for side in matter.way)
     advisories = _gained(matter)
     return Review(
         item=matter.item,
@@ -161,38 +188,40 @@ def make_review(matter: ReviewInput) -> Review:
         version=after.release.version if after else "",
         release=after.digest if after else "",
         subject=plan.subject or "",
-        contract=plan.contract or "",
-        contract_words=as_groups(plan.contract) if plan.contract and after else "",
-        contract_about=_about(after.contract if after else None),
         way=steps,
         differences=differences,
         unchanged_images=_unchanged(matter.before, after),
         advisories=advisories,
-        signals=_signals(known, after.contract if after else None),
+        telemetry=ReviewedTelemetry(
+            contract=plan.contract or "",
+            contract_words=as_groups(plan.contract) if plan.contract and after else "",
+            contract_about=_about(after.contract if after else None),
+            signals=_signals(known, after.contract if after else None),
+            more_leaves=matter.more_leaves,
+        ),
         handlers=_handlers(matter.before.release if matter.before else None, after.release if after else None),
         config=_config(matter, after),
-        probes=tuple(_probe(one) for one in after.release.probes) if after else (),
+        probes=tuple(_probe(probe) for probe in after.release.probes) if after else (),
         work=matter.work,
-        more_leaves=matter.more_leaves,
-        back=_way_back(matter, after),
+        back=_rollback_outlook(matter, after),
         downtime_seconds=sum(_downtime(side.release) for side in matter.way),
         rooms=matter.rooms,
-        findings=tuple((one.level, one.id, one.text) for one in matter.findings),
-        unread=(*matter.unread, *(one for side in (matter.before, *matter.way) if side for one in side.unread)),
+        findings=tuple((finding.level, finding.id, finding.text) for finding in matter.findings),
+        unread=(*matter.unread, *(text for side in (matter.before, *matter.way) if side for text in side.unread)),
     )
 
 
 def _title(matter: ReviewInput) -> str:
     plan, before = matter.plan, matter.before
     if not matter.way:
-        words = {"policy": "a new policy", "export": "a report leaves", "offboard": "the vendor's access ends"}
+        words = {"policy": "new policy", "export": "export of a report", "offboard": "end of the vendor's access"}
         title = words.get(plan.action, plan.action)
         if matter.proposed is not None:
             title = f"policy {matter.policy.number} to {matter.proposed.number}"
         return title
     release = matter.way[-1].release
     if plan.action == "rollback":
-        return f"back to generation {plan.generation}, {release.product} {release.version}"
+        return f"rollback to generation {plan.generation}, {release.product} {release.version}"
     if before is None:
         return f"first install of {release.product} {release.version}"
     if before.digest == matter.way[-1].digest:
@@ -201,15 +230,16 @@ def _title(matter: ReviewInput) -> str:
     return f"{release.product} {before.release.version} to {release.version}{over}"
 
 
-def _hop(side: ReleaseDocuments, matter: ReviewInput) -> UpgradeStep:
+def _upgrade_step(side: ReleaseDocuments, matter: ReviewInput) -> UpgradeStep:
+    """Return one release of the plan with its facts; optional facts are left out when the release states none."""
     release = side.release
-    vouched = next((one for one in matter.vouched if one.release == side.digest), None)
+    vouched = next((signers for signers in matter.vouched if signers.release == side.digest), None)
     facts = {
         "release": side.digest,
         "signed by": _vouched(vouched),
         "sequence": f"{release.channel} {release.sequence}, floor {release.floor} once confirmed",
         "issued": release.issued_at,
-        "size": f"{show_size(sum(one.size for one in release.members))} in {len(release.members)} members",
+        "size": f"{show_size(sum(member.size for member in release.members))} in {len(release.members)} members",
         "audience": "everyone"
         if release.audience.everyone
         else f"{', '.join(release.audience.customers)} in {', '.join(release.audience.environments)}",
@@ -217,9 +247,9 @@ def _hop(side: ReleaseDocuments, matter: ReviewInput) -> UpgradeStep:
     if release.supported_until:
         facts["supported until"] = release.supported_until
     if release.fixes:
-        facts["fixes"] = ", ".join(f"{one.advisory} ({one.severity}, {one.in_})" for one in release.fixes)
+        facts["fixes"] = ", ".join(f"{fix.advisory} ({fix.severity}, {fix.in_})" for fix in release.fixes)
     if release.absent:
-        facts["left out"] = ", ".join(sorted({one.platform for one in release.absent}))
+        facts["left out"] = ", ".join(sorted({image.platform for image in release.absent}))
     return UpgradeStep(
         release=side.digest,
         version=release.version,
@@ -232,7 +262,7 @@ def _hop(side: ReleaseDocuments, matter: ReviewInput) -> UpgradeStep:
 
 def _vouched(signers: ReleaseSigners | None) -> str:
     if signers is None:
-        return "not verified again: it was when it was installed"
+        return "not verified again; verified when installed"
     if not signers.by:
         return "not verified"
     practice = " (practice)" if signers.practice else ""
@@ -242,8 +272,8 @@ def _vouched(signers: ReleaseSigners | None) -> str:
 def _gained(matter: ReviewInput) -> Advisories:
     if not matter.way:
         return Advisories((), ())
-    on_the_way = tuple(side.release for side in matter.way[:-1])
-    return advisories_between(matter.before, matter.way[-1], left=(*on_the_way, *matter.between))
+    passed = tuple(side.release for side in matter.way[:-1])
+    return advisories_between(matter.before, matter.way[-1], left=(*passed, *matter.between))
 
 
 def _about(contract: Contract | None) -> str:
@@ -253,23 +283,23 @@ def _about(contract: Contract | None) -> str:
 def _unchanged(before: ReleaseDocuments | None, after: ReleaseDocuments | None) -> int:
     if before is None or after is None:
         return 0
-    known = {(one.name, one.manifest.digest) for one in before.release.images}
-    return sum((one.name, one.manifest.digest) in known for one in after.release.images)
+    known = {(image.name, image.manifest.digest) for image in before.release.images}
+    return sum((image.name, image.manifest.digest) in known for image in after.release.images)
 
 
 def _signals(known: Contract | None, contract: Contract | None) -> tuple[ReviewedSignal, ...]:
-    """Every signal that will leave, marked against the contract in force, and those that leave no longer."""
+    """Return every signal that will leave, compared with the contract in force, then those that leave no longer."""
     if contract is None:
         return ()
-    old = {one.name: signal_facts(one) for one in known.signals} if known else {}
-    new = {one.name: signal_facts(one) for one in contract.signals}
+    old = {signal.name: signal_facts(signal) for signal in known.signals} if known else {}
+    new = {signal.name: signal_facts(signal) for signal in contract.signals}
     gone = (ReviewedSignal(name, "removed", facts) for name, facts in old.items() if name not in new)
     return (*(ReviewedSignal(name, _how(old.get(name), facts), facts) for name, facts in new.items()), *gone)
 
 
 def _handlers(before: Release | None, after: Release | None) -> tuple[ReviewedHandler, ...]:
-    old = {one.name: handler_facts(one) for one in before.handlers} if before else {}
-    new = {one.name: handler_facts(one) for one in after.handlers} if after else {}
+    old = {handler.name: handler_facts(handler) for handler in before.handlers} if before else {}
+    new = {handler.name: handler_facts(handler) for handler in after.handlers} if after else {}
     gone = (ReviewedHandler(name, "removed", facts) for name, facts in old.items() if name not in new)
     return (*(ReviewedHandler(name, _how(old.get(name), facts), facts) for name, facts in new.items()), *gone)
 
@@ -284,7 +314,7 @@ def _config(matter: ReviewInput, after: ReleaseDocuments | None) -> str:
     config = after.release.config
     text = f"schema version {config.version}" if config else "the release takes no config"
     if matter.plan.action == "rollback":
-        text += "; the config of that generation comes back with it"
+        text += "; the rollback restores the config of that generation"
     return text
 
 
@@ -297,8 +327,8 @@ def _downtime(release: Release) -> int:
     return sum(step.downtime_seconds for step in release.install)
 
 
-def _way_back(matter: ReviewInput, after: ReleaseDocuments | None) -> RollbackOutlook | None:
-    """Of an install: how the new release is left again. Of a rollback: what leaving the running one means."""
+def _rollback_outlook(matter: ReviewInput, after: ReleaseDocuments | None) -> RollbackOutlook | None:
+    """Return how the new release is rolled back; for a rollback, what leaving the running release means."""
     leaving = matter.before if matter.plan.action == "rollback" else after
     if after is None or leaving is None or leaving.rollback is None:
         return None
@@ -313,18 +343,17 @@ def _way_back(matter: ReviewInput, after: ReleaseDocuments | None) -> RollbackOu
         reopens=_reopens(matter, after),
         authorised=authorisation_facts(matter.authorised) if matter.authorised else (),
         steps=tuple(
-            f"{one.name}: {argv(one.do)}; {f'undone by {argv(one.undo)}' if one.undo else 'cannot be undone'}; "
-            f"about {show_duration(one.takes_seconds)}; after a crash: {one.after_crash}"
-            for one in document.steps
+            f"{step.name}: {argv(step.do)}; {f'undone by {argv(step.undo)}' if step.undo else 'cannot be undone'}; "
+            f"about {show_duration(step.takes_seconds)}; after a crash: {step.after_crash}"
+            for step in document.steps
         ),
         backups=tuple(
-            f"{one.name}: {argv(one.make)}; tried by {argv(one.try_)}; at most {show_size(one.at_most_bytes)}; "
-            f"about {show_duration(one.takes_seconds)}"
-            for one in document.backup
+            f"{backup.name}: {argv(backup.make)}; tried by {argv(backup.try_)}; "
+            f"at most {show_size(backup.at_most_bytes)}; about {show_duration(backup.takes_seconds)}"
+            for backup in document.backup
         ),
-        backup_bytes=sum(one.at_most_bytes for one in document.backup),
-        takes_seconds=sum(one.takes_seconds for one in document.steps)
-        + sum(one.takes_seconds for one in document.backup),
+        backup_bytes=sum(backup.at_most_bytes for backup in document.backup),
+        takes_seconds=sum(part.takes_seconds for part in (*document.steps, *document.backup)),
         offered_for_seconds=document.offered_for_seconds,
         trial_seconds=after.release.trial.at_most_seconds,
         confirm=after.release.trial.confirm,
@@ -335,15 +364,15 @@ def _beyond(document: Rollback) -> str:
     if document.no_return == "none":
         return ""
     if document.backup:
-        return f"only the backup is left ({', '.join(one.name for one in document.backup)})"
+        return f"only the backup is left ({', '.join(backup.name for backup in document.backup)})"
     return "nothing is left: there is no backup"
 
 
 def _reopens(matter: ReviewInput, after: ReleaseDocuments) -> tuple[str, ...]:
-    """Of a rollback: what it opens again. Of an install: what going back from it would open again."""
+    """Return the advisories that a rollback reopens; for an install, those that its rollback would reopen."""
     if matter.plan.action == "rollback":
         return _gained(matter).reopened
     if matter.before is None or matter.before.digest == after.digest:
         return ()
-    on_the_way = tuple(side.release for side in matter.way[:-1])
-    return advisories_between(after, matter.before, left=(*on_the_way, *matter.between)).reopened
+    passed = tuple(side.release for side in matter.way[:-1])
+    return advisories_between(after, matter.before, left=(*passed, *matter.between)).reopened

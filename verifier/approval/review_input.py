@@ -1,7 +1,4 @@
-"""What a person must know before agreeing: one value, worked out from a plan and the documents that it names. Pure.
-
-The same value is shown at the site and at an approver's desk; `review_paper` turns it into text or a page.
-"""
+"""What a review is made from: the plan and the documents that it names, read from the site's folder."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -36,7 +33,11 @@ from verifier.trust.findings import Finding
 
 @dataclass(frozen=True)
 class ReleaseSigners:
-    """Who vouches for a release. Attributes: by: who verified that, in words; empty where nobody was asked."""
+    """Who signed a release.
+
+    Attributes:
+        by: The root with which the signatures were verified, in words; empty without verification.
+    """
 
     release: str
     signers: tuple[str, ...]
@@ -46,19 +47,20 @@ class ReleaseSigners:
 
 @dataclass(frozen=True)
 class ReviewInput:
-    """Everything that a review is made of.
+    """Everything from which a review is made.
 
     Attributes:
-        before: What runs now; None before the first install.
-        way: The releases of the plan in order; the last one is to run.
-        between: Releases that a way back gives up besides the one that runs, as far as the site holds them.
-        policy: The one in force; ``proposed``: the one that the plan would put in force.
-        vouched: For each release of ``way``.
-        work: What the drivers will do, in words.
-        authorised: Of a way back below the floor: the vendor's permission.
-        more_leaves: What ``site.yaml`` lets leave that did not leave before, in words.
-        rooms: Space; None where nobody looked.
-        unread: What should have been looked at besides, and could not be read.
+        policy: The policy in force.
+        before: The running release; None before the first install.
+        way: The releases of the plan in order; the last one will run.
+        between: Releases between the running one and the last one of ``way``, if the site holds them.
+        proposed: The policy that the plan would put in force.
+        vouched: Signers of each release of ``way``.
+        work: Actions of the drivers, one line each.
+        authorised: For a rollback below the floor, the vendor's authorisation.
+        more_leaves: Telemetry that leaves under the new ``site.yaml`` and did not before, one line each.
+        rooms: Free space and need for each file system; None when it was not measured.
+        unread: Documents that could not be read and were not compared, one line each.
     """
 
     item: str
@@ -78,10 +80,10 @@ class ReviewInput:
 
 
 def read_review_input(site: Site, asked: AnyItem, load: LoadDriver, read: ReadBlob | None = None) -> ReviewInput:
-    """Everything that people judge ``asked`` by.
+    """Read everything from which the review of ``asked`` is made. Reads only.
 
     Args:
-        read: Instead of the store, when whoever asks wants to know what was read.
+        read: Reads a document; by default from the site's store.
 
     Raises:
         RefusedError: This site lacks a driver that a release needs.
@@ -98,7 +100,7 @@ def read_review_input(site: Site, asked: AnyItem, load: LoadDriver, read: ReadBl
 
 
 def _leaves(site: Site) -> Iterator[str]:
-    """What the newest report would carry out, and how it may leave."""
+    """Yield what leaves with the newest report, one line each."""
     state = site.state
     if state.reports.head is None:
         raise ValueError("no report could leave")
@@ -106,20 +108,20 @@ def _leaves(site: Site) -> Iterator[str]:
     yield f"report {state.reports.seq} leaves, {show_size(len(signed.raw))}, {signed.digest}"
     *before, _ = reports_to_carry(site, report_history(site))
     if before:
-        yield f"with it go those from report {before[0].seq} on, which home is not known to hold"
+        yield f"reports from {before[0].seq} on leave with it; the vendor has not acknowledged them"
     yield from report_lines(signed.report)
 
 
 def _tight(policy: Policy) -> Iterator[Finding]:
-    """Where one lost key is enough, and only the way out of a lost quorum leads on."""
+    """Warn of each role whose rules can no longer be met after the loss of one key."""
     for role, people, kinds in tight_roles(policy):
         who = f"all {people} people of role {role}" if people > 1 else f"the only person of role {role}"
-        alone = "" if policy.proposer_counts else ", also when one of them brought it and does not count"
+        alone = "" if policy.proposer_counts else ", also when one of them proposed the change and does not count"
         yield Finding("tight-quorum", "warning", f"{', '.join(kinds)}: needs {who}{alone}")
 
 
 def _left_before(site: Site, hops: tuple[Change, ...]) -> list[Finding]:
-    """What became of these releases the last time that they ran here."""
+    """Warn of each release that was rolled back here before, with the reason."""
     findings = []
     for hop in hops:
         left = site.state.installs.last_rollback_from(hop.planned.release) if hop.action == "install" else None
@@ -129,17 +131,18 @@ def _left_before(site: Site, hops: tuple[Change, ...]) -> list[Finding]:
 
 
 def store_reader(site: Site) -> ReadBlob:
-    """Reads what the site holds."""
+    """Return a reader of the site's store."""
     return lambda blob, limit: site.store.get(blob, limit)
 
 
 def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: ReadBlob) -> ReviewInput:
+    """Return what an install, a new config or a rollback is judged by. Driver steps are planned, not carried out."""
     hops = asked.hops if isinstance(asked, Route) else (asked,)
     change = hops[-1]
     steps_of_hops = tuple(driver_steps_for(site, hop, load) for hop in hops)
     running = site.state.installs.running
-    names = () if change.action == "rollback" else tuple(hop.planned.release for hop in hops)
-    heads = {one: read_kept_head(site, one) for one in names}
+    digests = () if change.action == "rollback" else tuple(hop.planned.release for hop in hops)
+    heads = {digest: read_kept_head(site, digest) for digest in digests}
     now = read_installed(site, running).release if running else None
     same = same_images(now, change.release)
     before = generation_documents(site, running, read, same) if running else None
@@ -152,17 +155,17 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         before=before,
         way=_way(hops, read, same),
         between=between,
-        vouched=tuple(_vouched(one) for one in heads.values()),
+        vouched=tuple(release_signers(head) for head in heads.values()),
         work=tuple(
-            f"{f'{hop.release.version}: ' if several else ''}{work.step} ({work.driver.name}): {line}"
-            for hop, crew in zip(hops, steps_of_hops, strict=True)
-            for work in crew
-            for line in work.plan.lines
+            f"{f'{hop.release.version}: ' if several else ''}{step.step} ({step.driver.name}): {line}"
+            for hop, steps in zip(hops, steps_of_hops, strict=True)
+            for step in steps
+            for line in step.plan.lines
         ),
         authorised=change.authorised,
         more_leaves=tuple(words for hop in hops for words in hop.more_leaves),
         rooms=space_needs(site, hops, steps_of_hops),
-        findings=(*_left_before(site, hops), *(one for hop in hops for one in hop.findings)),
+        findings=(*_left_before(site, hops), *(finding for hop in hops for finding in hop.findings)),
         unread=lost,
     )
 
@@ -170,7 +173,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
 def generation_documents(
     site: Site, generation: Generation, read: ReadBlob, same: frozenset[str] = frozenset()
 ) -> ReleaseDocuments:
-    """An installed generation with what belongs to it; ``same`` as for ``read_release_documents``."""
+    """Read the documents of an installed generation; ``same`` as for ``read_release_documents``."""
     installed = read_installed(site, generation)
     return read_release_documents(
         installed.release,
@@ -189,14 +192,15 @@ def _way(hops: tuple[Change, ...], read: ReadBlob, same: frozenset[str]) -> tupl
         change.planned.release,
         read,
         config=change.installed.config,
-        # What site.yaml says besides its config, which stands by itself.
+        # The settings are ``site.yaml`` without its config, which is compared separately.
         settings=change.settings or encode(change.installed.settings),
         same=same,
     )
-    return (*(read_release_documents(one.release, one.planned.release, read, same=ALL_IMAGES) for one in passed), last)
+    return (*(read_release_documents(hop.release, hop.planned.release, read, same=ALL_IMAGES) for hop in passed), last)
 
 
-def _vouched(head: VerifiedHead) -> ReleaseSigners:
+def release_signers(head: VerifiedHead) -> ReleaseSigners:
+    """Return who signed the release, and with which root that was verified."""
     root = head.chain.newest
     return ReleaseSigners(
         head.release_digest, head.signers, head.practice, f"verified with root {root.version} of {root.vendor}"
@@ -204,7 +208,7 @@ def _vouched(head: VerifiedHead) -> ReleaseSigners:
 
 
 def _between(site: Site, change: Change, heads: dict[str, VerifiedHead]) -> tuple[tuple[Release, ...], tuple[str, ...]]:
-    """Releases of the channel between the one that runs and the one that is to run; they were received here once."""
+    """Return the received releases of the channel between the running and the new one, and those not readable."""
     running = site.state.installs.running
     if running is None or running.channel != change.release.channel:
         return (), ()
@@ -215,7 +219,7 @@ def _between(site: Site, change: Change, heads: dict[str, VerifiedHead]) -> tupl
             try:
                 between.append(read_kept_head(site, received.release).release)
             except WaybillError as error:
-                lost.append(f"release {received.version} in between: {error.problem}")
+                lost.append(f"intermediate release {received.version}: {error.problem}")
     return tuple(between), tuple(lost)
 
 
@@ -224,5 +228,5 @@ def _order(mark: Mark) -> tuple[int, int]:
 
 
 def same_images(before: Release | None, after: Release) -> frozenset[str]:
-    """Names of the images that are the very same in both: what is in them need not be compared."""
-    return frozenset(one.name for one in after.images if before and one in before.images)
+    """Return the names of the images that are identical in both releases; their content need not be compared."""
+    return frozenset(image.name for image in after.images if before and image in before.images)

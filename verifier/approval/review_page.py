@@ -60,10 +60,10 @@ def _outlook(review: Review) -> list[tuple[str, str]]:
 def _warnings(review: Review) -> Section:
     lines = [text for level, _, text in review.findings if level == "warning"]
     lines += [f"opens again: {name}" for name in review.advisories.reopened]
-    lines += [f"more leaves: {text}" for text in review.more_leaves]
+    lines += [f"more leaves: {text}" for text in review.telemetry.more_leaves]
     lines += [f"not compared: {text}" for text in review.unread]
     images = review.part("images")
-    lines += [f"image {image.name}: signed by nobody" for image in images if "signed by nobody" in image.after]
+    lines += [f"image {image.name}: signed by nobody" for image in images if "signed by nobody" in (image.after or "")]
     return Section("warnings", tuple(lines), alarm=True)
 
 
@@ -99,7 +99,10 @@ def _images(review: Review) -> Section:
 
 def _rows(differences: tuple[Difference, ...], *, part: bool = False) -> tuple[Row, ...]:
     return tuple(
-        Row((f"{change.part} {change.name}" if part else change.name, change.before, change.after), change.how)
+        Row(
+            (f"{change.part} {change.name}" if part else change.name, change.before or "", change.after or ""),
+            change.how,
+        )
         for change in differences
     )
 
@@ -114,18 +117,19 @@ def _differences(title: str, review: Review, parts: tuple[str, ...], what: str) 
 
 
 def _contract(review: Review) -> Section:
-    if not review.contract_about:
+    telemetry = review.telemetry
+    if not telemetry.contract_about:
         return Section("telemetry contract")
-    lines = [review.contract_about]
-    if {signal.how for signal in review.signals} <= {"same"}:
+    lines = [telemetry.contract_about]
+    if {signal.how for signal in telemetry.signals} <= {"same"}:
         lines.append("unchanged: the same signals leave as before")
-    facts = [("digest", review.contract), ("", review.contract_words)]
+    facts = [("digest", telemetry.contract), ("", telemetry.contract_words)]
     facts += [
         (change.name, f"{change.before} to {change.after}")
         for change in review.part("contract")
         if change.how == "changed" and not change.name.startswith("signal ")
     ]
-    rows = tuple(_signal_row(signal) for signal in review.signals)
+    rows = tuple(_signal_row(signal) for signal in telemetry.signals)
     table = Table(("signal", "what may leave", "kept", "why"), rows, long=True)
     return Section("telemetry contract: every signal that may leave", tuple(lines), tuple(facts), table)
 

@@ -8,7 +8,9 @@ from datetime import datetime
 
 from content.trust.head import VerifiedHead
 from manifests.documents.plan import Plan
+from manifests.documents.policy import ChangeRule
 from manifests.documents.release import Release
+from manifests.documents.rollback import Rollback
 from manifests.foreign.config_schema import MAX_SCHEMA
 from manifests.trust.root import Mark
 from manifests.words.digest import digest_of
@@ -203,42 +205,16 @@ def _install(site: Site, wanted: _Installation) -> Change:
     schema = None if release.config is None else site.store.get(release.config.schema, MAX_SCHEMA)
     config = validate_config(wanted.proposal, schema)
     before = base.before
-    former = None if before is None else before.file
-    more = () if former is None else lets_more_leave(former, wanted.proposal.site, contract)
-    kinds = kinds_of(
-        before,
-        ConfiguredRelease(
-            release=release,
-            digest=wanted.head.release_digest,
-            config=None if config is None else digest_of(config),
-            settings=digest_of(settings),
-        ),
-        contract=base.contract,
-        irreversible=rollback.class_ == "irreversible",
-        channel=base.channel,
-        more_leaves=bool(more),
-    )
-    if not kinds:
-        raise RefusedError(
-            "site.yaml holds no change; it equals the configuration in force",
-            where=wanted.item,
-            remedy="edit site.yaml first",
-            finding="nothing-to-do",
-        )
-    plan = Plan(
-        site=site.state.site,
-        site_key=site.state.site_key.keyid,
-        action="install",
-        generation=base.target,
-        last_change=site.state.last_change,
-        releases=(wanted.head.release_digest,),
+    previous = None if before is None else before.file
+    more = () if previous is None else lets_more_leave(previous, wanted.proposal.site, contract)
+    after = ConfiguredRelease(
+        release=release,
+        digest=wanted.head.release_digest,
         config=None if config is None else digest_of(config),
         settings=digest_of(settings),
-        policy=site.state.trust.policy,
-        contract=release.contract.digest,
-        kinds=kinds,
     )
-    migrates = changes_data(rollback, None if before is None else before.digest, wanted.head.release_digest)
+    plan = _install_plan(site, wanted, after, _kinds(wanted, after, rollback, more_leaves=bool(more)))
+    migrates = changes_data(rollback, None if before is None else before.digest, after.digest)
     return Change(
         item=wanted.item,
         plan=plan,
@@ -252,6 +228,45 @@ def _install(site: Site, wanted: _Installation) -> Change:
         source=wanted.source,
         findings=wanted.findings,
         more_leaves=more,
+    )
+
+
+def _kinds(
+    wanted: _Installation, after: ConfiguredRelease, rollback: Rollback, *, more_leaves: bool
+) -> tuple[ChangeRule, ...]:
+    """Return the kinds of the change. Raises RefusedError when nothing would change."""
+    kinds = kinds_of(
+        wanted.base.before,
+        after,
+        contract=wanted.base.contract,
+        irreversible=rollback.class_ == "irreversible",
+        channel=wanted.base.channel,
+        more_leaves=more_leaves,
+    )
+    if not kinds:
+        raise RefusedError(
+            "site.yaml holds no change; it equals the configuration in force",
+            where=wanted.item,
+            remedy="edit site.yaml first",
+            finding="nothing-to-do",
+        )
+    return kinds
+
+
+def _install_plan(site: Site, wanted: _Installation, after: ConfiguredRelease, kinds: tuple[ChangeRule, ...]) -> Plan:
+    """Return the plan that people sign."""
+    return Plan(
+        site=site.state.site,
+        site_key=site.state.site_key.keyid,
+        action="install",
+        generation=wanted.base.target,
+        last_change=site.state.last_change,
+        releases=(after.digest,),
+        config=after.config,
+        settings=after.settings,
+        policy=site.state.trust.policy,
+        contract=after.release.contract.digest,
+        kinds=kinds,
     )
 
 

@@ -2,6 +2,7 @@
 
 from manifests.documents.plan import Plan
 from manifests.documents.policy import ChangeRule
+from manifests.documents.rollback import Rollback
 from manifests.words.errors import RefusedError
 from manifests.words.version import in_any
 from verifier.change.below_floor import find_authorisation
@@ -30,14 +31,8 @@ def rollback_change(site: Site, number: int) -> Change:
     below = floor is not None and target.mark < floor and target.release != running.release
     # An authorisation names both ends of the rollback, so `back_to` is not asked as well. D-6.8
     authorised = find_authorisation(site, running, target, item) if below else None
-    if running.release != target.release and not below and not in_any(target.version, rollback.back_to):
-        raise RefusedError(
-            f"release {running.version} cannot be rolled back to {target.version}, only to "
-            f"{' or '.join(rollback.back_to) or 'nothing'}",
-            where=item,
-            remedy=f"to go forward, run waybill install r-{target.version}",
-            finding="back-to",
-        )
+    if running.release != target.release and not below:
+        _check_back_to(rollback, running, target, item)
     back = plan_data_return(site, target, running, item)
     kinds: list[ChangeRule] = ["below-floor"] if below else []
     kinds += ["channel"] if target.channel != state.channel else []
@@ -77,6 +72,18 @@ def rollback_change(site: Site, number: int) -> Change:
         back=back,
         authorised=authorised,
     )
+
+
+def _check_back_to(rollback: Rollback, running: Generation, target: Generation, item: str) -> None:
+    """Raise RefusedError when the running release's rollback document does not allow the target's version."""
+    if not in_any(target.version, rollback.back_to):
+        raise RefusedError(
+            f"release {running.version} cannot be rolled back to {target.version}, only to "
+            f"{' or '.join(rollback.back_to) or 'nothing'}",
+            where=item,
+            remedy=f"to go forward, run waybill install r-{target.version}",
+            finding="back-to",
+        )
 
 
 def check_target(state: SiteState, number: int, item: str) -> tuple[Generation, Generation]:

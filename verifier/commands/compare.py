@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import click
-import msgspec
 
 from console.options import verb
 from console.result import Result
@@ -27,7 +26,7 @@ def compare_command(old: Path, new: Path, only: str | None) -> Result:
     lines += [one_line(one.line()) for one in found.differences] or ["no difference"]
     data = {
         "verified": False,
-        "differences": [msgspec.to_builtins(one) for one in found.differences],
+        "differences": [difference.fields() for difference in found.differences],
         "not_compared": list(found.unread),
     }
     return Result("\n".join(lines), data)

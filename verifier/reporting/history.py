@@ -211,7 +211,7 @@ def _row(line: HistoryLine, *, every: bool) -> Row:
     inputs = ", ".join(f"{name} {value if every else short_digest(value)}" for name, value in line.inputs)
     failed = line.result in ALARMING
     cells = (str(record.seq), record.at, line.who, line.person, words, inputs, line.result)
-    return Row(cells, "warning" if failed else "")
+    return Row(cells, "warning" if failed else None)
 
 
 def _in_words(record: Record) -> str:

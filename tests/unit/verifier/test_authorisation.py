@@ -116,7 +116,7 @@ def test_below_the_floor_by_the_word_of_both_once(place: Place) -> None:
         "orders typed since the upgrade",
         "CVE-2026-0001",
         "this rollback, once; the floor does not change",
-        "the config of that generation comes back with it",
+        "the rollback restores the config of that generation",
     ):
         assert words in text
     assert place.rollback(1, "ops-1").error is None

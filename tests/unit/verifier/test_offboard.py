@@ -478,7 +478,7 @@ def test_who_is_asked_reads_what_ends_what_stays_and_what_is_for_ever(place: Pla
             ask_offboarding(site, words)
         site = place.open()
         shown = json.loads(CliRunner().invoke(review_command, ["offboard", "--site", str(place.path), "--json"]).stdout)
-        assert shown["title"] == "the vendor's access ends"
+        assert shown["title"] == "end of the vendor's access"
         work = shown["work"]
         assert work[0] == f"requested at {rfc3339(site.state.offboarding.asked_at)}, reason: {words}"  # type: ignore[union-attr]  # asked
         assert work[1].startswith(f"root 1 of {site.state.trust.vendor} is no longer trusted")

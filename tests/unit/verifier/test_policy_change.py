@@ -325,7 +325,7 @@ def test_where_one_lost_key_is_enough_is_to_be_weighed(place: Place) -> None:
     assert "major, irreversible: needs all 2 people of role operator" in text
     write_policy(place, policy_text(3, tail=TAIL.replace("proposer_counts: true", "proposer_counts: false")))
     review = make_review(read_review_input(place.open(), policy_change(place.open()), load_driver))
-    assert "also when one of them brought it and does not count" in review.findings[0][2]
+    assert "also when one of them proposed the change and does not count" in review.findings[0][2]
 
 
 # --- the proposer ---------------------------------------------------------------------------------------------------

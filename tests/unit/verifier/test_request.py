@@ -208,7 +208,7 @@ def test_a_plan_of_several_releases_a_policy_and_a_way_back(place: Place, tmp_pa
     agree(place, NEXT)
     assert place.install(NEXT).error is None
     back = ask(place, "b-1", tmp_path / "back")
-    assert make_review(back.review_input).title == "back to generation 1, small 1.0.0"
+    assert make_review(back.review_input).title == "rollback to generation 1, small 1.0.0"
     answer(place, tmp_path / "back", "ops-1")
     receive(place, tmp_path / "back")
     assert agreed(place, "b-1") == {"operator": ("ops-1",)}

@@ -28,7 +28,7 @@ from verifier.approval.differences.policy import policy_differences
 from verifier.approval.differences.release import advisories_between, component_differences, release_differences
 from verifier.approval.page import Page, as_page
 from verifier.approval.release_documents import ReleaseDocuments, read_release_documents
-from verifier.approval.review import Review, make_review
+from verifier.approval.review import Review, make_review, review_fields
 from verifier.approval.review_input import ReviewInput, read_review_input
 from verifier.approval.review_page import agreement_section, make_review_page
 from verifier.approval.verdicts import approval_status
@@ -281,7 +281,7 @@ def test_components_are_told_once_for_all_images() -> None:
     new = {"a": made(ssl="2", zlib="1"), "b": made(ssl="2"), "c": made(new="9")}
     found = [(one.name, one.how, one.before, one.after) for one in component_differences(old, new)]
     assert found == [
-        ("gone in b", "removed", "4", ""),
+        ("gone in b", "removed", "4", None),
         ("new in c", "added", "", "9"),
         ("ssl in a, b", "changed", "1", "2"),
     ]
@@ -319,9 +319,9 @@ def test_a_config_shows_references_and_never_secrets() -> None:
         "pin": ("changed", HIDDEN, f"{HIDDEN}, another value"),
         "users[0].code": ("changed", HIDDEN, f"{HIDDEN}, another value"),
         "n": ("changed", "1", "true"),
-        "api_token": ("added", "", HIDDEN),
-        '"a.b".c': ("added", "", "0.5"),
-        "empty": ("added", "", "{}"),
+        "api_token": ("added", None, HIDDEN),
+        '"a.b".c': ("added", None, "0.5"),
+        "empty": ("added", None, "{}"),
     }
     assert not [text for one in found.values() for text in one if "1234" in text or "9876" in text or "t0ps" in text]
 
@@ -429,7 +429,7 @@ def test_the_review_of_an_upgrade() -> None:
     )
     review, text, page = papers(found)
     assert review.title == "small 1.0.0 to 1.1.0"
-    assert {one.name: one.how for one in review.signals} == {"install_state": "same", "api_health": "added"}
+    assert {one.name: one.how for one in review.telemetry.signals} == {"install_state": "same", "api_health": "added"}
     assert {one.name: one.how for one in review.handlers} == {"queue-depth": "changed", "dump": "added"}
     assert review.back is not None
     assert review.back.reopens == ("CVE-3",)
@@ -453,11 +453,11 @@ def test_the_review_of_an_upgrade() -> None:
         "does not fit",
         "a newer release was expected",
         review.plan,
-        review.contract,
+        review.telemetry.contract,
     ):
         assert said in text, said
         assert said in plain(page), said
-    assert json.loads(msgspec.json.encode(review))["signals"][1]["facts"]["why"] == "first question"
+    assert json.loads(msgspec.json.encode(review_fields(review)))["signals"][1]["facts"]["why"] == "first question"
 
 
 def test_the_review_of_a_first_install_counts_what_nobody_reads() -> None:
@@ -471,7 +471,7 @@ def test_the_review_of_a_first_install_counts_what_nobody_reads() -> None:
     assert "file-29.txt" in everything
     assert len(review.part("files")) == 30
     assert "image api: signed by nobody (a test)" in text or "signed by nobody (a test)" in text
-    assert {one.how for one in review.signals} == {"added"}
+    assert {one.how for one in review.telemetry.signals} == {"added"}
 
 
 def test_the_review_of_several_releases_as_one_plan() -> None:
@@ -610,6 +610,6 @@ def test_the_review_at_the_site(tmp_path: Path) -> None:
     site = place.open()
     back = plan_change(site, "b-1")
     review = make_review(read_review_input(site, back, load_driver))
-    assert review.title == "back to generation 1, small 1.0.0"
+    assert review.title == "rollback to generation 1, small 1.0.0"
     assert review.advisories.reopened == ("CVE-3", "CVE-9")
     assert "opens again" in printed(make_review_page(review, agreement_section(back, approval_status(site, back))))

@@ -36,21 +36,37 @@ JsonPath = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Difference:
-    """Attributes: part: one of ``PARTS``; name: which thing of it; before, after: in words, empty for nothing."""
+    """One difference between two sides.
+
+    Attributes:
+        part: One of ``PARTS``.
+        name: The thing of that part that differs.
+        before, after: Its value on each side, in words; None where the thing is absent.
+    """
 
     part: str
     name: str
     how: DifferenceKind
-    before: str = ""
-    after: str = ""
+    before: str | None = None
+    after: str | None = None
 
     def line(self) -> str:
-        join_facts = f"{self.before} to {self.after}" if self.how == "changed" else self.before or self.after
-        return f"{self.part:<10} {self.how:<8} {self.name}" + (f": {join_facts}" if join_facts else "")
+        values = f"{self.before} to {self.after}" if self.how == "changed" else self.before or self.after
+        return f"{self.part:<10} {self.how:<8} {self.name}" + (f": {values}" if values else "")
+
+    def fields(self) -> dict[str, str]:
+        """Return the difference for programs, where an absent value is an empty string."""
+        return {
+            "part": self.part,
+            "name": self.name,
+            "how": self.how,
+            "before": self.before or "",
+            "after": self.after or "",
+        }
 
 
 def compare_facts(part: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
-    """Differences of two maps from a name to what is said of it."""
+    """Yield the differences of two maps from a name to its value, by name."""
     for name in sorted(old.keys() | new.keys()):
         if name not in new:
             yield Difference(part, name, "removed", before=old[name])
@@ -63,7 +79,7 @@ def compare_facts(part: str, old: Mapping[str, str], new: Mapping[str, str]) -> 
 def compare_items(
     part: str, old: Mapping[str, Mapping[str, str]], new: Mapping[str, Mapping[str, str]]
 ) -> Iterator[Difference]:
-    """The same for things with several facts each; a changed one says only the facts that changed."""
+    """Yield the same for things with several facts each; of a changed thing, only the facts that changed."""
     for name in sorted(old.keys() | new.keys()):
         was, now = old.get(name), new.get(name)
         if now is None and was is not None:
@@ -90,11 +106,11 @@ def facts_by_name(
 ) -> dict[str, Mapping[str, str]]:
     if release is None:
         return {}
-    return {getattr(one, key): facts(one, release) for one in getattr(release, part)}
+    return {getattr(thing, key): facts(thing, release) for thing in getattr(release, part)}
 
 
 def signed_by(image: Image, release: Release) -> str:
-    """Whose signature over the image the release's policy asks for; it was checked at build and is at the site."""
+    """Return whose signature over the image the release requires; it was verified when the bundle was built."""
     if image.signed_by == "none":
         return f"nobody ({image.reason or 'no reason given'})"
     signer = release.signers.get(image.signed_by)

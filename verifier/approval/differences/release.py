@@ -1,7 +1,4 @@
-"""What differs between two releases, two configs, two contracts, two policies or two roots, part by part. Pure.
-
-`review` and `compare` both say what they say from here.
-"""
+"""Differences between two releases, part by part. Pure; `review` and `compare` both show them."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,14 +24,19 @@ from verifier.approval.release_documents import ReleaseDocuments
 
 @dataclass(frozen=True)
 class Advisories:
-    """Attributes: fixed: what the new side fixes, with its severity; reopened: what was fixed and is not any more."""
+    """Advisories that a change fixes or reopens.
+
+    Attributes:
+        fixed: Each advisory that the new release fixes, with its severity.
+        reopened: Advisories that were fixed before and are not fixed in the new release.
+    """
 
     fixed: tuple[tuple[str, str], ...]
     reopened: tuple[str, ...]
 
 
 def release_differences(old: ReleaseDocuments | None, new: ReleaseDocuments) -> tuple[Difference, ...]:
-    """Every difference between two releases with what belongs to them; ``old`` is None where nothing was before."""
+    """Return every difference between two releases and their documents; ``old`` is None before the first install."""
     return tuple(_release_differences(old, new))
 
 
@@ -92,7 +94,7 @@ def _facts(release: Release | None) -> dict[str, str]:
 
 
 def image_facts(image: Image, release: Release) -> dict[str, str]:
-    """By digest, and who signed it."""
+    """Return the digest of the image, who signed it, and what else identifies it."""
     facts = {"to": image.to, "digest": image.manifest.digest, "signed by": signed_by(image, release)}
     if image.platforms:
         facts["platforms"] = ", ".join(image.platforms)
@@ -121,17 +123,22 @@ def _files(release: Release | None) -> dict[str, str]:
 def component_differences(
     old: Mapping[str, tuple[SbomComponent, ...]], new: Mapping[str, tuple[SbomComponent, ...]]
 ) -> Iterator[Difference]:
-    """Components added, removed and changed; the same change in several images is said once, with the images."""
-    changes: dict[tuple[str, str, str], list[str]] = {}
+    """Yield components added, removed and changed; the same change in several images is one difference."""
+    changes: dict[tuple[str, str | None, str | None], list[str]] = {}
     for image in sorted(old.keys() | new.keys()):
         was, now = _versions(old.get(image, ())), _versions(new.get(image, ()))
         for identity in was.keys() | now.keys():
-            change = (identity, was.get(identity, ""), now.get(identity, ""))
+            change = (identity, was.get(identity), now.get(identity))
             if change[1] != change[2]:
                 changes.setdefault(change, []).append(image)
-    for (identity, before, after), images in sorted(changes.items()):
-        how: DifferenceKind = "added" if not before else "removed" if not after else "changed"
+    for (identity, before, after), images in sorted(changes.items(), key=_component_order):
+        how: DifferenceKind = "added" if before is None else "removed" if after is None else "changed"
         yield Difference("sbom", f"{identity} in {', '.join(images)}", how, before, after)
+
+
+def _component_order(change: tuple[tuple[str, str | None, str | None], list[str]]) -> tuple[str, str, str]:
+    (identity, before, after), _ = change
+    return identity, before or "", after or ""
 
 
 def _versions(components: Iterable[SbomComponent]) -> dict[str, str]:
@@ -144,31 +151,31 @@ def _versions(components: Iterable[SbomComponent]) -> dict[str, str]:
 def advisories_between(
     old: ReleaseDocuments | None, new: ReleaseDocuments, *, left: tuple[Release, ...] = ()
 ) -> Advisories:
-    """What going from ``old`` to ``new`` fixes and re-opens.
+    """Return the advisories that a change from ``old`` to ``new`` fixes and reopens.
 
-    A release lists what it fixes; its successors need not repeat that. So a fix is lost only on the way back: when the
-    new side comes before the old one, or where its own OpenVEX says that it is affected.
+    A release lists its fixes; its successors need not repeat them. So a fix is lost only in a rollback, or where the
+    OpenVEX of the new release states that it is affected.
 
     Args:
-        left: Releases between the two that are given up on the way back, or taken in on the way forward.
+        left: Releases between the two, whose fixes are gained by an upgrade and lost by a rollback.
     """
-    severities = {fix.advisory: fix.severity for one in (*left, new.release) for fix in one.fixes}
+    severities = {fix.advisory: fix.severity for release in (*left, new.release) for fix in release.fixes}
     fixed_by_new = _fixed(new)
     if old is None:
         return Advisories(tuple(sorted((name, severities.get(name, "none")) for name in fixed_by_new)), ())
     back = new.release.mark < old.release.mark
     fixed_by_old = _fixed(old)
     if back:
-        given_up = fixed_by_old | {fix.advisory for one in left for fix in one.fixes}
-        reopened = (
-            given_up - fixed_by_new - {name for name, said_ in new.advisories.items() if said_ == {"not_affected"}}
-        )
+        lost = fixed_by_old | {fix.advisory for release in left for fix in release.fixes}
+        unaffected = {name for name, statuses in new.advisories.items() if statuses == {"not_affected"}}
+        reopened = lost - fixed_by_new - unaffected
         return Advisories(
             tuple(sorted((name, _severity(severities, name)) for name in fixed_by_new - fixed_by_old)),
             tuple(sorted(reopened)),
         )
-    gained = (fixed_by_new | {fix.advisory for one in left for fix in one.fixes}) - fixed_by_old
-    cleared = fixed_by_old | {name for name, said_ in old.advisories.items() if said_ <= {"fixed", "not_affected"}}
+    gained = (fixed_by_new | {fix.advisory for release in left for fix in release.fixes}) - fixed_by_old
+    safe = {name for name, statuses in old.advisories.items() if statuses <= {"fixed", "not_affected"}}
+    cleared = fixed_by_old | safe
     reopened = {name for name in cleared if new.advisories.get(name, frozenset()) & {"affected", "under_investigation"}}
     return Advisories(
         tuple(sorted((name, _severity(severities, name)) for name in gained - reopened)), tuple(sorted(reopened))
@@ -198,12 +205,12 @@ def _advisories(old: ReleaseDocuments | None, new: ReleaseDocuments) -> Iterator
         was, now = old.advisories.get(name), new.advisories[name]
         if was != now:
             yield Difference(
-                "advisories", name, "changed" if was else "added", _statuses(was or frozenset()), _statuses(now)
+                "advisories", name, "changed" if was else "added", _statuses(was) if was else None, _statuses(now)
             )
 
 
 def _statuses(statuses: frozenset[str]) -> str:
-    return ", ".join(sorted(one.replace("_", " ") for one in statuses))
+    return ", ".join(sorted(status.replace("_", " ") for status in statuses))
 
 
 def _schema(side: ReleaseDocuments | None) -> dict[str, str]:
@@ -216,7 +223,7 @@ def _schema(side: ReleaseDocuments | None) -> dict[str, str]:
 
 
 def handler_facts(handler: Handler, _: Release | None = None) -> dict[str, str]:
-    """What a named command does, what it may, and exactly what is run."""
+    """Return what the handler does, its permissions and limits, and the exact command that it runs."""
     limits = handler.limits
     return {
         "does": handler.does,
@@ -233,7 +240,7 @@ def handler_facts(handler: Handler, _: Release | None = None) -> dict[str, str]:
 
 
 def argv(words: tuple[str, ...]) -> str:
-    """Fixed words, each set apart when it holds a space; there is no shell."""
+    """Return the words of a command; a word with a space or a quote is quoted. No shell is involved."""
     return " ".join(
         json.dumps(word, ensure_ascii=False) if not word or " " in word or '"' in word else word for word in words
     )
