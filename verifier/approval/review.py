@@ -353,7 +353,8 @@ def _rollback_outlook(matter: ReviewInput, after: ReleaseDocuments | None) -> Ro
             for backup in document.backup
         ),
         backup_bytes=sum(backup.at_most_bytes for backup in document.backup),
-        takes_seconds=sum(part.takes_seconds for part in (*document.steps, *document.backup)),
+        takes_seconds=sum(step.takes_seconds for step in document.steps)
+        + sum(backup.takes_seconds for backup in document.backup),
         offered_for_seconds=document.offered_for_seconds,
         trial_seconds=after.release.trial.at_most_seconds,
         confirm=after.release.trial.confirm,

@@ -88,7 +88,7 @@ def _tried(now: Offboarding) -> Section:
     rows = tuple(
         Row(
             (one.kind, one.artefact or "none was held", one.outcome, one.finding or ""),
-            "warning" if one.outcome == "accepted" else "",
+            "warning" if one.outcome == "accepted" else None,
         )
         for one in now.tried
     )

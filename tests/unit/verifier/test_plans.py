@@ -341,7 +341,7 @@ def test_an_emergency_rule_is_asked_for_by_name_counted_and_spent(place: Place) 
     with pytest.raises(RefusedError, match="critical-fix of policy 3 is used up") as refused:
         place.install("r-1.3.0", emergency="critical-fix")
     assert (refused.value.finding, refused.value.where) == ("emergency-spent", "--emergency")
-    assert refused.value.remedy == "the ordinary rules ask for 1 security: waybill review r-1.3.0"
+    assert refused.value.remedy == "use the ordinary rules, which need 1 security: run `waybill review r-1.3.0`"
     with pytest.raises(RefusedError, match="has no emergency rule other, only critical-fix") as refused:
         place.install("r-1.3.0", emergency="other")
     assert refused.value.finding == "emergency-unknown"

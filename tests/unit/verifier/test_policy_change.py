@@ -104,8 +104,8 @@ def test_the_review_says_who_joins_and_leaves_and_what_each_rule_becomes(place: 
     assert said["rule patch"][1:] == ("1 operator", "1 security")
     assert said["rule major"][1:] == ("2 operator, 1 security", "1 operator")
     assert said["veto"][1:] == ("security", "nobody")
-    assert said["person ops-3"][2].startswith("operator, key ")
-    assert said["person dpo-1"][1].startswith("privacy, key ")
+    assert str(said["person ops-3"][2]).startswith("operator, key ")
+    assert str(said["person dpo-1"][1]).startswith("privacy, key ")
     text = printed(make_review_page(review, agreement_section(change, approval_status(site, change))))
     for words in ("policy: policy 2 to 3", "rule patch", "1 operator", "waybill approve policy --plan sha256:"):
         assert words in text
