@@ -9,6 +9,7 @@ from content.bundle.bulk import open_bundle, read_blob, verify_frame
 from content.bundle.head import open_head
 from content.bundle.oci import MAX_MANIFEST_BYTES
 from content.bundle.places import Bulk, find_places
+from content.trust.head import VerifiedHead
 from manifests.foreign.sbom import MAX_SBOM
 from manifests.words.errors import MalformedError, WaybillError
 from verifier.intake.scan import scan_folder
@@ -81,7 +82,9 @@ def receive_bundle(
     if head.revocations is not None:
         adopt_revocations(site, head.revocations, f"{path} revocations.json", say)
     state = site.state
-    held = frozenset("sha256:" + one.name for one in site.blobs.iterdir()) if site.blobs.is_dir() else frozenset[str]()
+    held = (
+        frozenset("sha256:" + file.name for file in site.blobs.iterdir()) if site.blobs.is_dir() else frozenset[str]()
+    )
     request = VerifyRequest(
         TrustAnchor(state.trust.root, known_trust(site), facts=facts_of(state, proposed_channel(site.path))),
         site.host.now(),
@@ -95,16 +98,29 @@ def receive_bundle(
     if error is not None:
         _alarm(site, bundle, error)
         raise error
-    verified, release = bundle.head, bundle.head.release
-    keep_head(site, verified)  # 3
+    keep_head(site, bundle.head)  # 3
     if not keep:
         _keep_small(site, path, bundle)
+    release = bundle.head.release
     item = f"r-{release.version}"
+    return ReceivedBundle(
+        path=path,
+        item=item,
+        version=release.version,
+        release=bundle.head.release_digest,
+        new=_record(site, path, item, bundle.head),  # 4
+        findings=bundle.findings,
+    )
+
+
+def _record(site: Site, path: Path, item: str, verified: VerifiedHead) -> bool:
+    """Record the release when it or its path is new; True when the release is new."""
+    release = verified.release
     before = site.state.installs.received(item)
     source = _text(path.absolute())
     new = before is None or before.release != verified.release_digest
     if new or (before is not None and before.source != source):
-        site.record(  # 4
+        site.record(
             Received(
                 item=item,
                 release=verified.release_digest,
@@ -120,14 +136,7 @@ def receive_bundle(
                 source=source,
             )
         )
-    return ReceivedBundle(
-        path=path,
-        item=item,
-        version=release.version,
-        release=verified.release_digest,
-        new=new,
-        findings=bundle.findings,
-    )
+    return new
 
 
 def _take(site: Site, path: Path, descriptor: int, bulk: Bulk, advance: Callable[[int], None]) -> None:

@@ -80,7 +80,7 @@ def receive_consignment(site: Site, parsed: ParsedConsignment, say: Notify = sil
         return ReceivedConsignment(parsed.path, before.number, False, before.acknowledged, before.answers)
     check_number(consignment, state, where)  # 4
     try:
-        check_acknowledged(consignment, {one.seq: one.digest for one in reports_written(site)}, where)  # 5
+        check_acknowledged(consignment, {report.seq: report.digest for report in reports_written(site)}, where)  # 5
     except RefusedError as error:
         _alarm(site, consignment, error)
         raise
@@ -142,10 +142,11 @@ def check_number(consignment: Consignment, state: SiteState, where: str) -> None
 
 def check_acknowledged(consignment: Consignment, reported: dict[int, str], where: str) -> None:
     """Raises RefusedError when it acknowledges a report that this site did not write."""
-    one = consignment.acknowledged
-    if one is not None and reported.get(one.seq) != one.digest:
+    acknowledged = consignment.acknowledged
+    if acknowledged is not None and reported.get(acknowledged.seq) != acknowledged.digest:
         raise RefusedError(
-            f"acknowledges report {one.seq} as {one.digest[:19]}, here it is {reported.get(one.seq, 'unknown')[:19]}",
+            f"report {acknowledged.seq} is acknowledged with digest {acknowledged.digest[:19]}; "
+            f"this site wrote {reported.get(acknowledged.seq, 'none')[:19]}",
             where=where,
             remedy="home holds a report that this folder never wrote: was it restored from a backup, or copied? "
             "Tell support",
@@ -157,11 +158,11 @@ def answer_requests(requests: tuple[Request, ...], handlers: frozenset[str]) -> 
     """No handler runs in this version: one that the release brings is refused, another does not exist. Pure."""
     return tuple(
         Answer(
-            request=one.request,
-            handler=one.handler,
-            outcome="refused" if one.handler in handlers else "no-such-handler",
+            request=request.request,
+            handler=request.handler,
+            outcome="refused" if request.handler in handlers else "no-such-handler",
         )
-        for one in requests
+        for request in requests
     )
 
 
@@ -184,6 +185,6 @@ def _events(site: Site) -> list[Event]:
 
 def _alarm(site: Site, consignment: Consignment, error: WaybillError) -> None:
     """Home must hear of it, once."""
-    one = consignment.acknowledged
-    if one is not None and all(alarm.digest != one.digest for alarm in site.state.alarms):
-        site.record(Alarm(code="acknowledgement-unknown", digest=one.digest, detail=error.problem))
+    acknowledged = consignment.acknowledged
+    if acknowledged is not None and all(alarm.digest != acknowledged.digest for alarm in site.state.alarms):
+        site.record(Alarm(code="acknowledgement-unknown", digest=acknowledged.digest, detail=error.problem))

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any  # the values of JSON
 
 from manifests.words.errors import AttentionError, MalformedError, RefusedError, UntrustedError, WaybillError
 from verifier.approval.answers import ReceivedAnswer, receive_answer
@@ -78,7 +77,7 @@ class ReceivedMedia:
             lines.append(f"not taken in: {self.others} for other sites")
         return lines + [f"cannot be read: {error}" for error in self.unread]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """The same for programs."""
         return {
             "received": [
@@ -115,7 +114,7 @@ def _received(new: bool) -> str:
     return "received" if new else "known already"
 
 
-def _consignment_dict(consignment: ReceivedConsignment) -> dict[str, Any]:
+def _consignment_dict(consignment: ReceivedConsignment) -> dict[str, object]:
     return {
         "number": consignment.number,
         "new": consignment.new,

@@ -53,8 +53,8 @@ def replace_root(site: Site, chain: Chain, reason: str) -> Path:
     check_new_root(site, chain)  # 1
     folder = site.path / "trust" / f"line-{site.state.trust.root_line + 1}"
     site.disk.make_folder(folder)
-    for one in chain.roots:  # 2
-        site.disk.write(folder / f"{one.root.version}.root.json", one.raw)
+    for version in chain.roots:  # 2
+        site.disk.write(folder / f"{version.root.version}.root.json", version.raw)
     site.disk.sync_folder(folder.parent)
     site.record(RootReplaced(pin=chain.pin, former=site.state.trust.root, reason=reason))  # 3
     return folder

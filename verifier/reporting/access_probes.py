@@ -58,16 +58,16 @@ def access_probes(site: Site) -> Iterator[AccessProbe]:
         yield AccessProbe("consignment", note.digest, partial(_take_in, site, path))
         if note.answers:
             yield AccessProbe("request", note.digest, partial(_take_in, site, path))
-    for said in reversed(site.state.trust.verdicts):
-        release = _agreed_release(site, said) if said.verdict == "approve" else None
+    for verdict in reversed(site.state.trust.verdicts):
+        release = _agreed_release(site, verdict) if verdict.verdict == "approve" else None
         if release is not None:
-            yield AccessProbe("approval", said.envelope, partial(_use_approval, site, said.item, release))
+            yield AccessProbe("approval", verdict.envelope, partial(_use_approval, site, verdict.item, release))
 
 
-def _agreed_release(site: Site, said: RecordedVerdict) -> str | None:
+def _agreed_release(site: Site, verdict: RecordedVerdict) -> str | None:
     """The release that a person agreed to install; None for a rollback, an export, or a plan that is gone."""
     try:
-        plan = parse_plan(site.document(said.plan))
+        plan = parse_plan(site.document(verdict.plan))
     except WaybillError:
         return None
     return plan.releases[-1] if plan.action == "install" and plan.releases else None
@@ -79,13 +79,13 @@ def _signatures(site: Site, path: Path) -> Iterator[AccessProbe]:
         head = open_head(path)
     except WaybillError:
         return
-    for one in head.signatures:
+    for signature in head.signatures:
         # An identity has no key that could be tried apart from its bundle; the release as a whole is.
-        if one.sig is not None:
+        if signature.sig is not None:
             yield AccessProbe(
                 "signature",
-                digest_of(one.sig),
-                partial(_believe, site, one.keyid, one.sig, head.release),
+                digest_of(signature.sig),
+                partial(_believe, site, signature.keyid, signature.sig, head.release),
             )
 
 
@@ -118,18 +118,18 @@ def run_access_probes(site: Site) -> tuple[Tried, ...]:
     Returns:
         All of them, also those of an earlier attempt that was cut short.
     """
-    now = site.state.offboarding
-    if now is None or now.done is None:
+    offboarding = site.state.offboarding
+    if offboarding is None or offboarding.done is None:
         raise RuntimeError("the vendor's access was not ended")
-    count = {kind: sum(one.kind == kind for one in now.tried) for kind in KINDS}
-    known = {(one.kind, one.artefact) for one in now.tried}
-    for one in access_probes(site):
-        if count[one.kind] < MAX_EACH and (one.kind, one.digest) not in known:
-            known.add((one.kind, one.digest))
-            found = _try(one)
-            if found is not None:
-                count[one.kind] += 1
-                site.record(found)
+    count = {kind: sum(one.kind == kind for one in offboarding.tried) for kind in KINDS}
+    known = {(one.kind, one.artefact) for one in offboarding.tried}
+    for probe in access_probes(site):
+        if count[probe.kind] < MAX_EACH and (probe.kind, probe.digest) not in known:
+            known.add((probe.kind, probe.digest))
+            tried = _try(probe)
+            if tried is not None:
+                count[probe.kind] += 1
+                site.record(tried)
     for kind in KINDS:
         if not count[kind]:
             site.record(Tried(kind=kind, outcome="unproven", detail="this site never held one"))
@@ -137,17 +137,21 @@ def run_access_probes(site: Site) -> tuple[Tried, ...]:
     return after.tried if after else ()
 
 
-def _try(one: AccessProbe) -> Tried | None:
+def _try(probe: AccessProbe) -> Tried | None:
     """What became of it; None for one that is damaged, whose refusal would say nothing."""
     try:
-        one.attempt()
+        probe.attempt()
     except UntrustedError as error:
         return Tried(
-            kind=one.kind, artefact=one.digest, outcome="refused", finding=error.finding, detail=one_line(error.problem)
+            kind=probe.kind,
+            artefact=probe.digest,
+            outcome="refused",
+            finding=error.finding,
+            detail=one_line(error.problem),
         )
     except (DamagedError, HostError, MalformedError):
         return None
     except WaybillError as error:
         # Refused for another reason than trust: the same thing might be believed tomorrow.
-        return Tried(kind=one.kind, artefact=one.digest, outcome="accepted", detail=one_line(error.problem))
-    return Tried(kind=one.kind, artefact=one.digest, outcome="accepted", detail="still believed")
+        return Tried(kind=probe.kind, artefact=probe.digest, outcome="accepted", detail=one_line(error.problem))
+    return Tried(kind=probe.kind, artefact=probe.digest, outcome="accepted", detail="still believed")

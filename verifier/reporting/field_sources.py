@@ -37,11 +37,11 @@ def explain(report: Report, contract: Contract | None, digest: str | None) -> Fi
     """Every field of the core of ``report``, in the order in which a contract lists them. Pure."""
     places: dict[str, str] = {}
     signal, purpose = "", ""
-    for i, one in enumerate(contract.signals if contract else ()):
-        if one.kind == "deployment-state":
-            signal, purpose = one.name, one.why
+    for i, listed_signal in enumerate(contract.signals if contract else ()):
+        if listed_signal.kind == "deployment-state":
+            signal, purpose = listed_signal.name, listed_signal.why
             for group in ("core", "optional"):
-                for j, name in enumerate(getattr(one, group)):
+                for j, name in enumerate(getattr(listed_signal, group)):
                     places[name] = f"$.signals[{i}].{group}[{j}]"
     reasons = tuple(
         FieldSource(name, places.get(name, ""), getattr(report, name) not in (None, ()))
@@ -83,9 +83,9 @@ def field_sources_text(why: FieldSources) -> str:
             f"contract {why.contract.contract} version {why.contract.version}, {why.digest}",
             f"signal {why.signal}: {why.purpose}",
         ]
-    width = max(len(one.field) for one in why.reasons)
+    width = max(len(reason.field) for reason in why.reasons)
     lines = [
-        f"  {one.field.ljust(width)}  {one.line or '-'}{'' if one.there else '  (nothing in this report)'}"
-        for one in why.reasons
+        f"  {reason.field.ljust(width)}  {reason.line or '-'}{'' if reason.there else '  (nothing in this report)'}"
+        for reason in why.reasons
     ]
     return "\n".join([*head, *lines])

@@ -6,7 +6,6 @@ The account is what the host says, a witness and no more; the person is whose ke
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any  # msgspec: the fields of any event
 
 import msgspec
 
@@ -70,7 +69,7 @@ class HistoryLine:
     inputs: tuple[tuple[str, str], ...]
     result: str
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """The entry for programs, without the salt."""
         record = self.record
         return {
@@ -91,12 +90,12 @@ class HistoryLine:
 def history_lines(records: Iterable[Record]) -> tuple[HistoryLine, ...]:
     """Every entry, oldest first; whose approvals were counted is told from the verdicts before."""
     people: dict[str, str] = {}
-    found = []
+    lines = []
     for record in records:
         event = record.event
         if isinstance(event, Verdict):
             people[event.envelope] = f"{event.person} ({event.role})"
-        found.append(
+        lines.append(
             HistoryLine(
                 record=record,
                 who=actor_text(record),
@@ -106,7 +105,7 @@ def history_lines(records: Iterable[Record]) -> tuple[HistoryLine, ...]:
                 result=_result(event),
             )
         )
-    return tuple(found)
+    return tuple(lines)
 
 
 def actor_text(record: Record) -> str:
@@ -128,18 +127,17 @@ def _person(event: Event, people: dict[str, str]) -> str:
 
 def _inputs(event: Event) -> Iterable[tuple[str, str]]:
     for name, value in _fields(msgspec.to_builtins(event)):
-        named = isinstance(value, str) and (_DIGEST.fullmatch(value) or _KEYID.fullmatch(value))
-        if named and name != SALT:
+        if name != SALT and isinstance(value, str) and (_DIGEST.fullmatch(value) or _KEYID.fullmatch(value)):
             yield name, value
 
 
-def _fields(value: Any, name: str = "") -> Iterable[tuple[str, Any]]:
+def _fields(value: object, name: str = "") -> Iterable[tuple[str, object]]:
     if isinstance(value, dict):
-        for key, one in value.items():
-            yield from _fields(one, f"{name}.{key}" if name else key)
+        for key, item in value.items():
+            yield from _fields(item, f"{name}.{key}" if name else key)
     elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _fields(one, name)
+        for item in value:
+            yield from _fields(item, name)
     else:
         yield name, value
 
@@ -215,7 +213,7 @@ def _row(line: HistoryLine, *, every: bool) -> Row:
 
 
 def _in_words(record: Record) -> str:
-    """What an officer wants to know of an entry; empty for one that only matters after a crash."""
+    """Return what a person needs to know about an entry; empty for one that matters only after a crash."""
     match record.event:
         case Enrolled(site=site, vendor=vendor):
             return f"enrolled as {site}, trusting {vendor}"
@@ -224,6 +222,30 @@ def _in_words(record: Record) -> str:
         case Verdict(item=item, verdict=verdict, condition=condition):
             word = "approved" if verdict == "approve" else "rejected"
             return f"{word} {item}" + (f": {condition}" if condition else "")
+        case Reported(seq=seq):
+            return f"report {seq} written"
+        case Proposed(item=item, account=account):
+            what = "policy.yaml" if item == "policy" else "site.yaml"
+            return f"{what}, which is {account}'s, says something that is not in force"
+        case Consigned() as came:
+            return _consigned(came)
+        case Alarm(code=code, detail=detail) | Note(code=code, detail=detail):
+            return f"{code}: {detail}" if detail else str(code)
+        case Torn(bytes=count):
+            return f"an unfinished last entry was cut off, {count} bytes: the plug was pulled while it was written"
+        case Planned() | Approved() | Intent() | Outcome() | Confirmed() | Inconsistent() | AskedAgain() as event:
+            return _change_text(event)
+        case OffboardAsked() | Offboarded() | Tried() | OffboardDone() as event:
+            return _offboarding_text(event)
+        case event:
+            return _trust_text(event)
+
+
+def _change_text(
+    event: Planned | Approved | Intent | Outcome | Confirmed | Inconsistent | AskedAgain,
+) -> str:
+    """Return the text of an entry about an installation or a rollback."""
+    match event:
         case Planned(action=action, item=item, source=source, target=target, version=version, reason=reason) as begun:
             why = f", below the floor by authorisation {begun.authorisation}" if begun.authorisation else ""
             why += f": {reason}" if reason else ""
@@ -241,8 +263,17 @@ def _in_words(record: Record) -> str:
             return f"{act}{f' of {step}' if step else ''} failed: {detail}"
         case Confirmed(generation=generation, by=by, floor=floor):
             return f"generation {generation} confirmed by {by}" + (f", floor {floor.sequence}" if floor else "")
-        case Reported(seq=seq):
-            return f"report {seq} written"
+        case Inconsistent(code=code, detail=detail):
+            return f"neither the old nor the new generation could be reached: {detail or code}"
+        case AskedAgain(way=way):
+            return f"one more try is asked for, {way}"
+
+
+def _trust_text(
+    event: KeyRotated | KeyRenewed | RootReplaced | RootInForce | RevocationsInForce | TimeAcknowledged | PolicyInForce,
+) -> str:
+    """Return the text of an entry about keys, roots, revocations, times and policies."""
+    match event:
         case KeyRotated(key_epoch=epoch):
             return f"the site speaks by key {epoch}, which the one before vouches for"
         case KeyRenewed(key_epoch=epoch, reason=reason):
@@ -255,6 +286,15 @@ def _in_words(record: Record) -> str:
             return f"revocation list {version} in force"
         case TimeAcknowledged(time=time, person=person):
             return f"{person} says that time has passed until {time}"
+        case PolicyInForce(number=number, gone=gone, reason=reason) if reason is not None:
+            return f"policy {number} in force, founded anew without {', '.join(gone)}: {reason}"
+        case PolicyInForce(number=number):
+            return f"policy {number} in force"
+
+
+def _offboarding_text(event: OffboardAsked | Offboarded | Tried | OffboardDone) -> str:
+    """Return the text of an entry about the end of the vendor's access."""
+    match event:
         case OffboardAsked(reason=reason, detail=detail):
             return f"asked that the vendor's access ends ({reason}): {detail}"
         case Offboarded(reason=reason):
@@ -263,23 +303,6 @@ def _in_words(record: Record) -> str:
             return f"{kind} that was believed before: {outcome}: {detail}"
         case OffboardDone(report=seq, key=key):
             return f"offboarding complete: report {seq} is the last one, the site's key is {key}"
-        case PolicyInForce(number=number, gone=gone, reason=reason) if reason is not None:
-            return f"policy {number} in force, founded anew without {', '.join(gone)}: {reason}"
-        case PolicyInForce(number=number):
-            return f"policy {number} in force"
-        case Proposed(item=item, account=account):
-            what = "policy.yaml" if item == "policy" else "site.yaml"
-            return f"{what}, which is {account}'s, says something that is not in force"
-        case Consigned() as came:
-            return _consigned(came)
-        case Alarm(code=code, detail=detail) | Note(code=code, detail=detail):
-            return f"{code}: {detail}" if detail else str(code)
-        case Inconsistent(code=code, detail=detail):
-            return f"neither the old nor the new generation could be reached: {detail or code}"
-        case AskedAgain(way=way):
-            return f"one more try is asked for, {way}"
-        case Torn(bytes=count):
-            return f"an unfinished last entry was cut off, {count} bytes: the plug was pulled while it was written"
 
 
 def _consigned(came: Consigned) -> str:

@@ -103,5 +103,5 @@ def _next_key(site: Site) -> FileSigner:
 
 
 def _untold(site: Site) -> list[int]:
-    told = site.state.reports.acknowledged[0] if site.state.reports.acknowledged else 0
-    return [one.after for one in site.state.reports.former_keys if one.after >= told]
+    acknowledged = site.state.reports.acknowledged[0] if site.state.reports.acknowledged else 0
+    return [one.after for one in site.state.reports.former_keys if one.after >= acknowledged]

@@ -52,8 +52,8 @@ def ask_offboarding(site: Site, words: str) -> bool:
     check_served(site.state)
     reason: OffboardReason = "retired" if words == RETIRED else "ended"
     wanted = OffboardAsked(reason=reason, detail=words)
-    now = site.state.offboarding
-    if now is not None and now.asked == wanted:
+    offboarding = site.state.offboarding
+    if offboarding is not None and offboarding.asked == wanted:
         return False
     site.record(wanted)
     return True
@@ -78,12 +78,14 @@ def end_access(site: Site) -> None:
     require_approvals(counted, OFFBOARD)
     site.signer()
     take_over(site)
-    now = site.state.offboarding
-    if now is None:
+    offboarding = site.state.offboarding
+    if offboarding is None:
         raise AssertionError("a plan to end what nobody asked for")
     site.record(
         Offboarded(
-            reason=now.asked.reason, plan=question.plan.digest, approvals=tuple(one.digest for one in counted.approvals)
+            reason=offboarding.asked.reason,
+            plan=question.plan.digest,
+            approvals=tuple(one.digest for one in counted.approvals),
         )
     )
 
@@ -123,14 +125,14 @@ def _set_aside(site: Site) -> None:
 
 
 def _prove(site: Site) -> WaybillError | None:
-    believed = [one for one in run_access_probes(site) if one.outcome == "accepted"]
-    for one in believed:
-        if all(alarm.digest != one.artefact for alarm in site.state.alarms):
-            site.record(Alarm(code="still-believed", digest=one.artefact, detail=f"{one.kind}: {one.detail}"))
+    believed = [probe for probe in run_access_probes(site) if probe.outcome == "accepted"]
+    for probe in believed:
+        if all(alarm.digest != probe.artefact for alarm in site.state.alarms):
+            site.record(Alarm(code="still-believed", digest=probe.artefact, detail=f"{probe.kind}: {probe.detail}"))
     if not believed:
         return None
     return AttentionError(
-        f"still believed here: {', '.join(one.kind for one in believed)}",
+        f"still believed here: {', '.join(probe.kind for probe in believed)}",
         where="trust",
         remedy="keep the folder as it is and tell whoever made this verifier; the final report says so too",
         finding="still-believed",

@@ -56,41 +56,47 @@ def read_kept_data(path: Path) -> KeptData:
 def offboarding_page(site: Site, about: str = "") -> Page:
     """Of a site whose vendor's access was ended."""
     state = site.state
-    now = state.offboarding
-    if now is None or now.done_at is None:
+    offboarding = state.offboarding
+    if offboarding is None or offboarding.done_at is None:
         raise ValueError("nothing was ended here")
-    sections = (_ended(site, now), _tried(now), _stays(site), _works(site, now), _elsewhere(site, now))
+    sections = (
+        _ended(site, offboarding),
+        _tried(offboarding),
+        _stays(site),
+        _works(site, offboarding),
+        _elsewhere(site, offboarding),
+    )
     return Page(
         title=f"{state.trust.vendor} has no access to {state.site} any more",
         sections=sections,
-        lead=(f"since {rfc3339(now.done_at)}, entry by entry in the journal, whose head is {state.head}",),
+        lead=(f"since {rfc3339(offboarding.done_at)}, entry by entry in the journal, whose head is {state.head}",),
         about=about,
     )
 
 
-def _ended(site: Site, now: Offboarding) -> Section:
-    done = now.done
+def _ended(site: Site, offboarding: Offboarding) -> Section:
+    done = offboarding.done
     people = next(
         (one.person for one in history_lines(entry.record for entry in site.entries) if one.record.event == done), ""
     )
     facts = [
-        ("reason", f"{now.asked.reason}: {now.asked.detail}"),
-        ("asked", rfc3339(now.asked_at)),
+        ("reason", f"{offboarding.asked.reason}: {offboarding.asked.detail}"),
+        ("asked", rfc3339(offboarding.asked_at)),
         ("agreed to by", people or "nobody had to agree, by the policy in force"),
         ("plan", done.plan if done else ""),
     ]
-    if now.root is not None:
-        facts.append(("believed until then", f"root {now.root.version}, {now.root.digest}"))
+    if offboarding.root is not None:
+        facts.append(("believed until then", f"root {offboarding.root.version}, {offboarding.root.digest}"))
     return Section("what was ended", facts=tuple(facts))
 
 
-def _tried(now: Offboarding) -> Section:
+def _tried(offboarding: Offboarding) -> Section:
     rows = tuple(
         Row(
-            (one.kind, one.artefact or "none was held", one.outcome, one.finding or ""),
-            "warning" if one.outcome == "accepted" else None,
+            (probe.kind, probe.artefact or "none was held", probe.outcome, probe.finding or ""),
+            "warning" if probe.outcome == "accepted" else None,
         )
-        for one in now.tried
+        for probe in offboarding.tried
     )
     lines = (
         f"what the vendor really sent, and was believed before, of each kind the newest {MAX_EACH}; "
@@ -100,15 +106,18 @@ def _tried(now: Offboarding) -> Section:
 
 
 def _stays(site: Site) -> Section:
+    """List what is left at the site, with paths and sizes. Reads the folder."""
     state, path = site.state, site.path
     running = state.installs.running
     rows = []
     if running is not None:
         rows.append(("the software that runs", f"{running.product} {running.version}", str(path / "current"), ""))
-    for one in state.installs.generations:
-        folder = site.generation_folder(one.number)
+    for generation in state.installs.generations:
+        folder = site.generation_folder(generation.number)
         if folder.is_dir():
-            rows.append((f"generation {one.number}", one.version, str(folder), read_kept_data(folder).text))
+            rows.append(
+                (f"generation {generation.number}", generation.version, str(folder), read_kept_data(folder).text)
+            )
     for what, name in (
         ("files of the service", "srv"),
         ("data of the service", "data"),
@@ -130,13 +139,13 @@ def _stays(site: Site) -> Section:
             rows.append((what, "", str(path / name), read_kept_data(path / name).text))
     key = path / "keys" / SITE_KEY
     rows.append(("the site's key", "kept; signs nothing more" if key.exists() else "destroyed", str(key), ""))
-    table = Table(("what", "", "where", "how much"), tuple(Row(one) for one in rows))
+    table = Table(("what", "", "where", "how much"), tuple(Row(row) for row in rows))
     outside = "What drivers placed outside of this folder, such as images in a registry, stays there too."
     return Section("what stays, and where", (outside,), table=table)
 
 
-def _works(site: Site, now: Offboarding) -> Section:
-    gone = now.asked.reason == "retired"
+def _works(site: Site, offboarding: Offboarding) -> Section:
+    gone = offboarding.asked.reason == "retired"
     return Section(
         "what still works",
         (
@@ -149,8 +158,10 @@ def _works(site: Site, now: Offboarding) -> Section:
     )
 
 
-def _elsewhere(site: Site, now: Offboarding) -> Section:
-    final = f"report {now.final}, in {site.outbox}" if now.final else "not written yet: waybill offboard"
+def _elsewhere(site: Site, offboarding: Offboarding) -> Section:
+    final = (
+        f"report {offboarding.final}, in {site.outbox}" if offboarding.final else "not written yet: waybill offboard"
+    )
     lines = (
         "Reports that left hold what the telemetry contract allowed, which is in the store.",
         "What the vendor keeps of them, and until when, says the receipt that the vendor's support signs: ask for it.",

@@ -117,32 +117,34 @@ def _cadence(every: str) -> int:
 def _components(site: Site, installed: Installed, unseen: list[str]) -> tuple[r.ReportedComponent, ...]:
     """Every component that the release brings, with what its driver saw; unseen ones are said to be so."""
     seen = _try(lambda: observe(site, load_driver), unseen, "components") or ()
-    found: dict[tuple[str, str], list[Component]] = {}
-    for one in seen:
-        found.setdefault((one.step, one.name), []).append(one)
+    observed: dict[tuple[str, str], list[Component]] = {}
+    for component in seen:
+        observed.setdefault((component.step, component.name), []).append(component)
     listed: list[r.ReportedComponent] = []
     for want in r_report_components.expected_components(installed.release):
         # A step may place an image and a file set of one name; what tells them apart is what was expected.
-        candidates = found.get((want.step, want.name), [])
-        listed.append(_component(want, next((one for one in candidates if one.expected == want.digest), None)))
+        candidates = observed.get((want.step, want.name), [])
+        listed.append(
+            _component(want, next((component for component in candidates if component.expected == want.digest), None))
+        )
     return tuple(listed)
 
 
 def _component(want: r_report_components.Expected, seen: Component | None) -> r.ReportedComponent:
-    found: r.Found = "unreadable"
+    comparison: r.Found = "unreadable"
     observed = None
     if seen is not None and seen.observed == want.digest:
-        found = "same"
+        comparison = "same"
     elif seen is not None and is_digest(seen.observed):
-        found, observed = "differs", seen.observed
+        comparison, observed = "differs", seen.observed
     elif seen is not None and seen.observed == ABSENT:
-        found = "missing"
+        comparison = "missing"
     return r.ReportedComponent(
         kind=want.kind,
         name=want.name,
         step=want.step,
         expected=want.digest,
-        found=found,
+        found=comparison,
         observed=observed,
         level=seen.level if seen else "placed",
     )
@@ -185,14 +187,14 @@ def probe_results(site: Site) -> Iterable[r.ReportedHealth]:
 
 def held_releases(site: Site) -> tuple[r.HeldRelease, ...]:
     """The releases whose blobs the store holds, by name and size; up to 64 missing ones are named."""
-    found: dict[str, r.HeldRelease] = {}
+    releases: dict[str, r.HeldRelease] = {}
     for generation in reversed(site.state.installs.generations):
-        if generation.release in found or len(found) >= MAX_STORED:
+        if generation.release in releases or len(releases) >= MAX_STORED:
             continue
         held = _held(site, generation)
         if held is not None:
-            found[generation.release] = held
-    return tuple(found[digest] for digest in sorted(found))
+            releases[generation.release] = held
+    return tuple(releases[digest] for digest in sorted(releases))
 
 
 def _held(site: Site, generation: Generation) -> r.HeldRelease | None:
@@ -201,9 +203,9 @@ def _held(site: Site, generation: Generation) -> r.HeldRelease | None:
     except (DamagedError, RefusedError):
         return None
     missing = [
-        one.digest
-        for one in dict.fromkeys(release.members[2:])
-        if not _has(blob_path(site.blobs, one.digest), one.size)
+        blob.digest
+        for blob in dict.fromkeys(release.members[2:])
+        if not _has(blob_path(site.blobs, blob.digest), blob.size)
     ]
     return r.HeldRelease(release=generation.release, missing=tuple(missing)) if len(missing) <= 64 else None
 

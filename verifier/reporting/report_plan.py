@@ -98,8 +98,10 @@ def plan_report(
         health=observed.health[:256],
         rollbacks=_rollbacks(state),
         requests=tuple(
-            r.RequestResult(consignment=one.consignment, request=one.request, handler=one.handler, outcome=one.outcome)
-            for one in state.reports.answered[-256:]
+            r.RequestResult(
+                consignment=answer.consignment, request=answer.request, handler=answer.handler, outcome=answer.outcome
+            )
+            for answer in state.reports.answered[-256:]
         ),
         dropped=(
             *(r.Dropped(what=what, reason="withheld", count=1) for what in observed.withheld),
@@ -113,8 +115,8 @@ def plan_report(
 
 def _succession(state: SiteState, observed: SiteObservation) -> tuple[SignedRotation, ...]:
     """What home needs to believe the key that signs: until it acknowledged a report by that key."""
-    told = state.reports.acknowledged[0] if state.reports.acknowledged else 0
-    return tuple(one for one in observed.succession if one.rotation.after_seq >= told)[-MAX_SUCCESSION:]
+    acknowledged = state.reports.acknowledged[0] if state.reports.acknowledged else 0
+    return tuple(one for one in observed.succession if one.rotation.after_seq >= acknowledged)[-MAX_SUCCESSION:]
 
 
 def _chain(
@@ -139,11 +141,11 @@ def _earlier(
 ) -> tuple[tuple[r.Earlier, ...], r.Omitted | None, r.Acknowledged | None]:
     """Every report since the last acknowledged one, in short; the oldest give way when there are too many."""
     acknowledged = None if known is None else r.Acknowledged(seq=known[0], digest=known[1])
-    told = acknowledged.seq if acknowledged else 0
-    if former is None or former.seq == told:
+    acknowledged_seq = acknowledged.seq if acknowledged else 0
+    if former is None or former.seq == acknowledged_seq:
         return (), None, acknowledged
     if former.report is None:
-        return (), r.Omitted(first=told + 1, last=former.seq, digest=former.digest), acknowledged
+        return (), r.Omitted(first=acknowledged_seq + 1, last=former.seq, digest=former.digest), acknowledged
     chain, install = former.report.chain, former.report.install
     last = r.Earlier(
         seq=former.seq,
@@ -153,17 +155,17 @@ def _earlier(
         release=install.release.digest if install.release else None,
         state=install.state,
     )
-    since = tuple(one for one in (*chain.earlier, last) if one.seq > told)
+    since = tuple(one for one in (*chain.earlier, last) if one.seq > acknowledged_seq)
     gone = chain.omitted
     if gone is not None:
-        gone = replace(gone, first=max(gone.first, told + 1)) if gone.last > told else None
+        gone = replace(gone, first=max(gone.first, acknowledged_seq + 1)) if gone.last > acknowledged_seq else None
     earlier, omitted = shorten_chain(since, gone, r.MAX_EARLIER, acknowledged)
     return earlier, omitted, acknowledged
 
 
 def _trust(state: SiteState, observed: SiteObservation, now: datetime) -> r.Trust:
-    ended = state.offboarding if state.offboarded else None
-    root = ended.root if ended and ended.root else state.trust.root
+    offboarding = state.offboarding if state.offboarded else None
+    root = offboarding.root if offboarding and offboarding.root else state.trust.root
     return r.Trust(
         root=r.ReportedRoot(version=max(root.version, 1), digest=root.digest),
         practice=state.trust.practice,
@@ -171,7 +173,11 @@ def _trust(state: SiteState, observed: SiteObservation, now: datetime) -> r.Trus
         mark=state.mark,
         floor=state.floor,
         roots_replaced=state.trust.root_line,
-        revocations=ended.revocations if ended else state.trust.revocations[0] if state.trust.revocations else 0,
+        revocations=offboarding.revocations
+        if offboarding
+        else state.trust.revocations[0]
+        if state.trust.revocations
+        else 0,
         time_floor=optional_time(state.trust.time_floor),
         clock=clock_verdict(state.trust.time_floor, now),
         clock_back=state.clock_back,
@@ -181,13 +187,18 @@ def _trust(state: SiteState, observed: SiteObservation, now: datetime) -> r.Trus
 
 
 def _install(state: SiteState) -> r.Install:
+    """Return the installed release, at most 32 generations, and the releases that were only ever rolled back."""
     running = state.installs.running
     shown = state.installs.generations[-MAX_GENERATIONS:]
     if running is not None and running not in shown:
         shown = (running, *shown[1:])
-    blocked = {one.release for one in state.installs.generations if one.state == State.ROLLED_BACK}
-    kept = {one.release for one in state.installs.generations if one.state in (State.CONFIRMED, State.SETTLED)}
-    now = state.installs.transaction
+    blocked = {generation.release for generation in state.installs.generations if generation.state == State.ROLLED_BACK}
+    kept = {
+        generation.release
+        for generation in state.installs.generations
+        if generation.state in (State.CONFIRMED, State.SETTLED)
+    }
+    transaction = state.installs.transaction
     return r.Install(
         state=_install_state(state),
         release=None
@@ -201,16 +212,18 @@ def _install(state: SiteState) -> r.Install:
             epoch=running.mark.epoch,
             sequence=running.mark.sequence,
         ),
-        trial_attempts=now.attempts if now is not None and now.open and now.switched else 0,
+        trial_attempts=transaction.attempts
+        if transaction is not None and transaction.open and transaction.switched
+        else 0,
         generations=tuple(
             r.ReportedGeneration(
-                number=one.number,
-                release=one.release,
-                version=one.version,
-                state=str(one.state),
-                outside_window=one.outside_window,
+                number=generation.number,
+                release=generation.release,
+                version=generation.version,
+                state=str(generation.state),
+                outside_window=generation.outside_window,
             )
-            for one in shown
+            for generation in shown
         ),
         blocked=tuple(sorted(blocked - kept))[:32],
     )
@@ -227,15 +240,15 @@ def _install_state(state: SiteState) -> r.ReportedInstallState:
 
 def _policy(state: SiteState) -> r.PolicyState:
     """The policy in force; what emergency rules were used for leads it."""
-    numbers = {one.digest: one.number for one in state.trust.policies}
-    uses = {(one.rule, one.plan): one for one in state.trust.uses}
-    founded = [one.number for one in state.trust.policies if one.reason is not None]
+    numbers = {policy.digest: policy.number for policy in state.trust.policies}
+    uses = {(use.rule, use.plan): use for use in state.trust.uses}
+    founded = [policy.number for policy in state.trust.policies if policy.reason is not None]
     return r.PolicyState(
         emergency=tuple(
             r.EmergencyUse(
-                rule=one.rule, policy=numbers[one.policy], release=one.release, plan=one.plan, at=rfc3339(one.at)
+                rule=use.rule, policy=numbers[use.policy], release=use.release, plan=use.plan, at=rfc3339(use.at)
             )
-            for one in [*uses.values()][-16:]
+            for use in [*uses.values()][-16:]
         ),
         number=state.trust.policy_number,
         digest=state.trust.policy,
@@ -247,37 +260,37 @@ def _policy(state: SiteState) -> r.PolicyState:
 def _waiting(observed: SiteObservation, former: PreviousReport | None, seq: int) -> tuple[r.WaitingItem, ...]:
     """What waits keeps the number of the report that said so first, as long as people are asked about the same."""
     rows = former.report.waiting if former and former.report else ()
-    old = {(one.item, one.digest, one.since): one for one in rows}
+    old = {(item.item, item.digest, item.since): item for item in rows}
     return tuple(
-        replace(one, since_seq=known.since_seq)
-        if (known := old.get((one.item, one.digest, one.since)))
-        else replace(one, since_seq=seq)
-        for one in observed.waiting[:64]
+        replace(item, since_seq=known.since_seq)
+        if (known := old.get((item.item, item.digest, item.since)))
+        else replace(item, since_seq=seq)
+        for item in observed.waiting[:64]
     )
 
 
 def _approvals(state: SiteState) -> Iterable[r.ReportedApproval]:
     """By whose agreement the running generation was installed: roles and keys, never names."""
     if state.installs.running is not None:
-        for one in state.trust.verdicts:
-            if one.envelope in state.installs.running.approvals:
-                yield r.ReportedApproval(plan=one.plan, role=one.role, key=one.keyid)
+        for verdict in state.trust.verdicts:
+            if verdict.envelope in state.installs.running.approvals:
+                yield r.ReportedApproval(plan=verdict.plan, role=verdict.role, key=verdict.keyid)
 
 
 def _rollbacks(state: SiteState) -> tuple[r.ReportedRollback, ...]:
-    releases = {one.number: one.release for one in state.installs.generations}
+    releases = {generation.number: generation.release for generation in state.installs.generations}
     return tuple(
         r.ReportedRollback(
-            from_generation=one.source,
-            to_generation=one.target,
-            left=releases[one.source],
-            cause=one.code,
-            automatic=one.automatic,
-            at=rfc3339(one.at),
-            authorisation=one.authorisation,
+            from_generation=rollback.source,
+            to_generation=rollback.target,
+            left=releases[rollback.source],
+            cause=rollback.code,
+            automatic=rollback.automatic,
+            at=rfc3339(rollback.at),
+            authorisation=rollback.authorisation,
         )
-        for one in state.installs.rollbacks[-64:]
-        if one.source in releases
+        for rollback in state.installs.rollbacks[-64:]
+        if rollback.source in releases
     )
 
 

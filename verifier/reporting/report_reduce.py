@@ -24,7 +24,7 @@ def fit(report: r.Report, enrolment: str) -> r.Report:
     Components that are as released go first, one by one counted in `more_same`; what went wrong goes last.
     """
     while len(r_report_writer.encode_report(report, enrolment)) > r.MAX_CORE:
-        smaller = next((found for one in _REDUCTIONS if (found := one(report)) is not None), None)
+        smaller = next((reduced for reduction in _REDUCTIONS if (reduced := reduction(report)) is not None), None)
         if smaller is None:
             raise AssertionError("the bounded rest of a report is longer than a report may be")
         report = smaller

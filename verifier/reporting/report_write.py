@@ -75,9 +75,9 @@ def _clear_away(site: Site, disk: Disk) -> None:
     state = site.state
     held = state.reports.acknowledged[0] if state.reports.acknowledged else 0
     last = min(max(held, state.reports.seq - report_history(site)), state.reports.seq - 1)
-    for one in reports_written(site):
-        if one.seq <= last:
-            disk.remove(report_path(site, one.seq))
+    for event in reports_written(site):
+        if event.seq <= last:
+            disk.remove(report_path(site, event.seq))
 
 
 def _renew_reserve(site: Site) -> None:
@@ -143,11 +143,11 @@ def export_reports(
     name = site.state.site.replace("/", ".")
     back = folder_on(folder, "back", name)
     folder = back if back.is_dir() else folder
-    told = reports_to_carry(site, most)
+    events = reports_to_carry(site, most)
     ready: list[tuple[Path, bytes]] = []
-    for event in told:
+    for event in events:
         # An older one may have been cleared away; the newest sums it up.
-        if event is not told[-1] and not report_path(site, event.seq).is_file():
+        if event is not events[-1] and not report_path(site, event.seq).is_file():
             continue
         raw = read_report(site, event.seq, event.digest).raw
         target = folder / f"{name}.{report_name(site.state, event.seq)}"

@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from manifests.documents.plan import parse_plan
 from manifests.words.errors import AttentionError, DamagedError, UntrustedError, WaybillError
@@ -34,7 +33,7 @@ class SiteStatus:
     """Attributes: error: the unfinished or failed transaction, which is said first; data: the same for programs."""
 
     text: str
-    data: dict[str, Any]
+    data: dict[str, object]
     error: WaybillError | None
 
 
@@ -209,11 +208,11 @@ def emergency_rules(site: Site) -> tuple[EmergencyRule, ...]:
         return ()
     return tuple(
         EmergencyRule(
-            one.name,
-            one.uses,
-            uses_left(one, state.trust.uses, policy=state.trust.policy, plan="", installs=state.trust.installs_since),
+            rule.name,
+            rule.uses,
+            uses_left(rule, state.trust.uses, policy=state.trust.policy, plan="", installs=state.trust.installs_since),
         )
-        for one in rules
+        for rule in rules
     )
 
 
@@ -224,13 +223,13 @@ def _unsettled(site: Site) -> WaybillError | None:
         check_idle(site)
         if site.state.installs.inconsistent:
             return transaction_error(site)
-    except WaybillError as found:
-        return transaction_error(site) or found
-    now = site.state.installs.transaction
-    if now is not None and now.act is not None and now.state != State.SETTLED:
+    except WaybillError as error:
+        return transaction_error(site) or error
+    transaction = site.state.installs.transaction
+    if transaction is not None and transaction.act is not None and transaction.state != State.SETTLED:
         return AttentionError(
-            f"{now.action} of {now.planned.item} was cut off while it was to {now.act}",
-            where=now.planned.item,
+            f"{transaction.action} of {transaction.planned.item} was cut off while it was to {transaction.act}",
+            where=transaction.planned.item,
             remedy="waybill recover",
             finding="unfinished",
         )
@@ -259,7 +258,8 @@ def _attention(site: Site, components: tuple[Component, ...]) -> WaybillError | 
 
 def _data(
     site: Site, waiting: tuple[Waiting, ...], components: tuple[Component, ...], now: datetime, unseen: str
-) -> dict[str, Any]:
+) -> dict[str, object]:
+    """Return the status for programs. ``trial_left_seconds`` is None outside a trial and for an unreadable one."""
     state, running = site.state, site.state.installs.running
     try:
         left = trial_left(site)
@@ -280,17 +280,17 @@ def _data(
         "report": state.reports.seq,
         "acknowledged": state.reports.acknowledged[0] if state.reports.acknowledged else None,
         "policy": state.trust.policy_number,
-        "emergency": [{"rule": one.name, "uses": one.uses, "left": one.left} for one in emergency_rules(site)],
-        "waiting": [waiting_data(one) for one in waiting],
+        "emergency": [{"rule": rule.name, "uses": rule.uses, "left": rule.left} for rule in emergency_rules(site)],
+        "waiting": [waiting_data(item) for item in waiting],
         "late": list(late_of(site, now)),
         "clock": clock_verdict(state.trust.time_floor, now),
         "time_floor": optional_time(state.trust.time_floor),
         "time_claimed": optional_time(state.trust.time_claimed),
         "reserve": site.reserve.exists(),
-        "alarms": [{"code": one.code, "detail": one.detail} for one in state.alarms],
+        "alarms": [{"code": alarm.code, "detail": alarm.detail} for alarm in state.alarms],
         "unseen": unseen,
         "components": [
-            {"step": one.step, "name": one.name, "level": one.level, "problem": one.problem} for one in components
+            {"step": part.step, "name": part.name, "level": part.level, "problem": part.problem} for part in components
         ],
         "verifier": VERIFIER_VERSION,
     }
@@ -306,8 +306,8 @@ def _below(site: Site) -> list[str]:
     if not state.offboarded:
         lines += [
             f"           may go back below the floor to {target.version}, once, by authorisation "
-            f"{one.authorisation.number}: waybill rollback --to {target.number}"
-            for target, one in open_authorisations(site)
+            f"{usable.authorisation.number}: waybill rollback --to {target.number}"
+            for target, usable in open_authorisations(site)
         ]
     return lines
 
@@ -350,14 +350,14 @@ def late_of(site: Site, now: datetime) -> tuple[str, ...]:
         installed = read_installed(site, state.installs.running)
     except WaybillError:
         return ()
-    found = [f"{installed.release.version}: {words}" for _, words in passed_dates(installed.release, at)]
+    late = [f"{installed.release.version}: {words}" for _, words in passed_dates(installed.release, at)]
     every = installed.settings.report.every
     left = [entry.record.at for entry in site.entries if _is_export(entry.record.event)]
     since = left[-1] if left else site.entries[0].record.at
     if every != "never" and parse_time(since) + timedelta(seconds=parse_duration(every)) < at:
         last = f"the last one left {since}" if left else "none has left yet"
-        found.append(f"a report is promised every {every}; {last}")
-    return tuple(found)
+        late.append(f"a report is promised every {every}; {last}")
+    return tuple(late)
 
 
 def _is_export(event: object) -> bool:
@@ -366,17 +366,23 @@ def _is_export(event: object) -> bool:
 
 def _offboarding(state: SiteState) -> list[str]:
     """How far the end of the vendor's access is."""
-    now = state.offboarding
-    if now is None:
+    offboarding = state.offboarding
+    if offboarding is None:
         return []
-    if now.done is None or now.done_at is None:
+    if offboarding.done is None or offboarding.done_at is None:
         return [
-            f"vendor     asked at {rfc3339(now.asked_at)} that its access ends ({now.asked.reason}): {now.asked.detail}"
+            f"vendor     asked at {rfc3339(offboarding.asked_at)} that its access ends "
+            f"({offboarding.asked.reason}): {offboarding.asked.detail}"
         ]
-    count = {word: sum(one.outcome == word for one in now.tried) for word in ("refused", "unproven", "accepted")}
+    count = {
+        word: sum(one.outcome == word for one in offboarding.tried) for word in ("refused", "unproven", "accepted")
+    }
     proof = ", ".join(f"{number} {word}" for word, number in count.items() if number) or "nothing tried yet"
-    unfinished = "" if now.ended else "; unfinished: waybill offboard goes on"
-    return [f"vendor     its access ended at {rfc3339(now.done_at)} ({now.done.reason}); {proof}{unfinished}"]
+    unfinished = "" if offboarding.ended else "; unfinished: waybill offboard goes on"
+    return [
+        f"vendor     its access ended at {rfc3339(offboarding.done_at)} ({offboarding.done.reason}); "
+        f"{proof}{unfinished}"
+    ]
 
 
 def _unproved(site: Site) -> list[str]:
@@ -390,33 +396,37 @@ def _unproved(site: Site) -> list[str]:
 
 def _unfinished(site: Site) -> list[str]:
     """The last transaction, when it did not simply succeed: always the first thing that is said."""
-    now = site.state.installs.transaction
-    if now is None or now.state == State.SETTLED:
+    transaction = site.state.installs.transaction
+    if transaction is None or transaction.state == State.SETTLED:
         return []
     error = transaction_error(site)
     if error is not None:
         return [f"! {error.problem}", f"  {error.remedy}", ""]
-    if now.state == State.CONFIRMED:
-        why = f": {now.detail}" if now.detail else ""
+    if transaction.state == State.CONFIRMED:
+        why = f": {transaction.detail}" if transaction.detail else ""
         return [
-            f"! generation {now.planned.target} is confirmed; cleaning up is unfinished{why}",
+            f"! generation {transaction.planned.target} is confirmed; cleaning up is unfinished{why}",
             "  waybill recover goes on with it",
             "",
         ]
-    why = f": {now.detail}" if now.detail else ""
-    how = f"was cut off while it was to {now.act}" if now.act else f"has not switched ({now.state}){why}"
-    so_far = "what it stopped is not started again yet" if now.touched else "nothing was changed"
+    why = f": {transaction.detail}" if transaction.detail else ""
+    how = (
+        f"was cut off while it was to {transaction.act}"
+        if transaction.act
+        else f"has not switched ({transaction.state}){why}"
+    )
+    so_far = "what it stopped is not started again yet" if transaction.touched else "nothing was changed"
     return [
-        f"! {now.action} of {now.planned.item} {how}; {so_far}",
-        f"  waybill {_again(site, now)} goes on with it",
+        f"! {transaction.action} of {transaction.planned.item} {how}; {so_far}",
+        f"  waybill {_repeat_command(site, transaction)} goes on with it",
         "",
     ]
 
 
-def _again(site: Site, now: Transaction) -> str:
+def _repeat_command(site: Site, transaction: Transaction) -> str:
     """The command that began it, as it would have to be typed to begin again."""
-    planned = now.planned
-    if now.action == "rollback":
+    planned = transaction.planned
+    if transaction.action == "rollback":
         return f"rollback --to {planned.target}"
     try:
         items = items_of_plan(site, parse_plan(site.document(planned.plan)))
@@ -431,9 +441,13 @@ def generations_text(site: Site) -> str:
     if not state.installs.generations:
         return ""
     rows: list[tuple[str, ...]] = []
-    for one in state.installs.generations:
-        here = "runs" if one.number == state.installs.current else "former" if one.number == former else ""
-        if not here and not site.generation_folder(one.number).is_dir():
+    for generation in state.installs.generations:
+        here = (
+            "runs" if generation.number == state.installs.current else "former" if generation.number == former else ""
+        )
+        if not here and not site.generation_folder(generation.number).is_dir():
             here = "cleared away"
-        rows.append((str(one.number), one.version, str(one.state), rfc3339(one.since), here))
+        rows.append(
+            (str(generation.number), generation.version, str(generation.state), rfc3339(generation.since), here)
+        )
     return table(rows, ("generation", "version", "state", "since", ""))
