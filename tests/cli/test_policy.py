@@ -69,7 +69,7 @@ def test_a_policy_is_changed_attacked_and_founded_anew(shell: Shell) -> None:
     assert "policy 3 is in force" in anew.stdout
     assert "founded anew, without sec-1" in anew.stderr
     assert "policy-refounded: without sec-1: left, and nobody has the key" in shell.run("status").stdout
-    assert "policy 3 in force, founded anew without sec-1: left, and nobody has the key" in shell.run("history").stdout
+    assert "policy 3 in force, replaced without sec-1: left, and nobody has the key" in shell.run("history").stdout
     assert '"refounded": 3' in shell.run("report", "--preview").stdout
     # 4. Windows.
     edit(shell, "policy: 3 ", "policy: 4 ")

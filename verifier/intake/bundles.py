@@ -166,7 +166,7 @@ def _keep_small(site: Site, path: Path, bundle: VerifiedBundle) -> None:
 
 
 def _alarm(site: Site, bundle: VerifiedBundle, error: WaybillError) -> None:
-    """Two releases under one sequence is never an accident; home must hear of it."""
+    """Record an alarm for support when two releases have one sequence number."""
     if error.finding == "sequence-twice":
         digest = bundle.head.release_digest
         if all(one.digest != digest for one in site.state.alarms):
@@ -174,7 +174,7 @@ def _alarm(site: Site, bundle: VerifiedBundle, error: WaybillError) -> None:
 
 
 def _text(path: Path) -> str:
-    """A path as the journal can hold it; one that is no text is not remembered."""
+    """Return the path as text for the journal, or ``-`` if it is not printable."""
     text = str(path)
     plain = text.isprintable() and len(text) <= 4096
     return text if plain else "-"

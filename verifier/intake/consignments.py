@@ -39,7 +39,7 @@ class ReceivedConsignment:
     Attributes:
         new: False when the very same one was taken in before.
         answers: What becomes of its requests.
-        authorisations: Ways back below the floor that it brought, and what each is good for now.
+        authorisations: Authorised rollbacks below the floor that it contains, and the status of each.
     """
 
     path: Path
@@ -67,7 +67,7 @@ def receive_consignment(site: Site, parsed: ParsedConsignment, say: Notify = sil
     Raises:
         UntrustedError: Not signed by the role.
         RefusedError: For another site, older than the last, or about a report that this site never wrote, which is
-            also recorded as an alarm for home.
+            also recorded as an alarm for support.
     """
     if parsed.claims.revocations is not None:
         adopt_revocations(site, encode(parsed.claims.revocations), f"{parsed.path} $.revocations", say)  # 1
@@ -114,17 +114,17 @@ def check_for(consignment: Consignment, state: SiteState, where: str) -> None:
     """Raises RefusedError unless it is for this very site."""
     if consignment.site != state.site:  # D-5.3
         raise RefusedError(
-            f"for {consignment.site}, this is {state.site}",
+            f"the consignment is for {consignment.site}; this site is {state.site}",
             where=where,
             remedy="take it to that site",
             finding="consignment-other-site",
         )
-    # What was sent before home heard of a rotation is for this site all the same; a renewed key is another line.
+    # A consignment sent before support received a rotation is valid; a renewed key starts another series.
     if consignment.site_key not in {state.site_key.keyid, *(one.key.keyid for one in state.reports.former_keys)}:
         raise RefusedError(
-            f"for a site with key {consignment.site_key[:16]}, this one has {state.site_key.keyid[:16]}",
+            f"the consignment is for site key {consignment.site_key[:16]}; this site has {state.site_key.keyid[:16]}",
             where=where,
-            remedy="it was made for a former set-up of this site; ask support for one for this key",
+            remedy="request a consignment for the current key from support",
             finding="consignment-other-key",
         )
 
@@ -133,9 +133,9 @@ def check_number(consignment: Consignment, state: SiteState, where: str) -> None
     """Raises RefusedError unless its number is above the last one's."""
     if consignment.number <= state.reports.consignment:  # D-5.3
         raise RefusedError(
-            f"consignment {consignment.number}, this site has taken in {state.reports.consignment}",
+            f"the consignment has number {consignment.number}; this site has number {state.reports.consignment}",
             where=where,
-            remedy="an old one is worth nothing; the newest medium has a newer one",
+            remedy="use the newest medium",
             finding="consignment-old",
         )
 
@@ -148,8 +148,7 @@ def check_acknowledged(consignment: Consignment, reported: dict[int, str], where
             f"report {acknowledged.seq} is acknowledged with digest {acknowledged.digest[:19]}; "
             f"this site wrote {reported.get(acknowledged.seq, 'none')[:19]}",
             where=where,
-            remedy="home holds a report that this folder never wrote: was it restored from a backup, or copied? "
-            "Tell support",
+            remedy="report to support whether this folder was restored from a backup or copied",
             finding="acknowledgement-unknown",
         )
 
@@ -184,7 +183,7 @@ def _events(site: Site) -> list[Event]:
 
 
 def _alarm(site: Site, consignment: Consignment, error: WaybillError) -> None:
-    """Home must hear of it, once."""
+    """Record an alarm for support, once."""
     acknowledged = consignment.acknowledged
     if acknowledged is not None and all(alarm.digest != acknowledged.digest for alarm in site.state.alarms):
         site.record(Alarm(code="acknowledgement-unknown", digest=acknowledged.digest, detail=error.problem))

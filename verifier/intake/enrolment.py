@@ -70,7 +70,7 @@ def check_names(names: SiteNames) -> None:
             raise UsageError(
                 f"{value!r} is not a name",
                 where=f"--{option}",
-                remedy="small letters, digits, dot, dash and underscore; begins with a letter or digit",
+                remedy="use small letters, digits, dot, dash and underscore; begin with a letter or digit",
             )
 
 
@@ -133,7 +133,7 @@ def enroll(request: EnrollRequest, disk: Disk, host: Host) -> NewSite:
     check_vendor_product(root, request.names.product)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RefusedError(
-            "exists already and is not empty", where=str(target), remedy="name another folder with --site"
+            "the folder exists and is not empty", where=str(target), remedy="name another folder with --site"
         )
     keys = _people(request.people, request.offer.chain)
     staging = target.with_name(f".{target.name}.new")
@@ -165,7 +165,7 @@ def _check_practice(root: Root, *, practice: bool) -> None:
         raise RefusedError(
             "--practice was given, but the root is a real one",
             where="trust",
-            remedy="leave --practice out",
+            remedy="remove --practice",
             finding="not-practice",
         )
 
@@ -173,7 +173,7 @@ def _check_practice(root: Root, *, practice: bool) -> None:
 def _people(people: dict[str, Path], chain: Chain) -> dict[str, PublicKey]:
     if not people:
         raise UsageError(
-            "nobody is named who may approve",
+            "no approver is named",
             where="--person",
             remedy="--person ops-1=ops-1.pub, once for each; `waybill keygen` makes the key",
         )
@@ -187,7 +187,7 @@ def _people(people: dict[str, Path], chain: Chain) -> dict[str, PublicKey]:
             raise RefusedError(
                 f"the key of {name} is one of the vendor's",
                 where=str(path),
-                remedy="name people of the customer; a vendor does not approve its own releases",
+                remedy="name people of the customer only",
                 finding="vendor-approves",
             )
     return keys

@@ -53,7 +53,7 @@ class ReceivedMedia:
         return AttentionError(
             f"{len(self.unread)} damaged documents may have been for this site",
             where=self.unread[0].where,
-            remedy="ask the courier for another copy",
+            remedy="request another copy from support",
             finding="consignment-unread",
         )
 

@@ -17,21 +17,21 @@ def check_new_root(site: Site, chain: Chain) -> None:
     check_served(state)
     if newest.vendor != state.trust.vendor:
         raise RefusedError(
-            f"a root of {newest.vendor}, this site trusts {state.trust.vendor}",
+            f"the root is of vendor {newest.vendor}; this site trusts {state.trust.vendor}",
             where="--new-root",
-            remedy="another vendor's product is another site: enroll a folder of its own",
+            remedy="enroll a separate folder for the other vendor",
             finding="vendor-differs",
         )
     if state.trust.root.digest in {one.fingerprint for one in chain.roots}:
         raise RefusedError(
-            "this chain goes on from the root in force",
+            "this chain contains the root in force",
             where="--new-root",
-            remedy="waybill receive MEDIA follows it; nothing has to be replaced",
+            remedy="waybill receive MEDIA",
             finding="root-known",
         )
     if newest.practice and not state.trust.practice:
         raise UntrustedError(
-            "this is a practice root, which vouches for nothing in earnest",
+            "the root is a practice root: for testing only",
             where="--new-root",
             remedy="ask the vendor for the real root",
             finding="practice",

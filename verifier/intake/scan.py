@@ -50,7 +50,7 @@ def scan(path: Path) -> FileKind:
         raise HostError(
             "the medium cannot be read: input/output error",
             where=str(path),
-            remedy="try another drive, or ask for the medium again",
+            remedy="try another drive, or request another medium",
             finding="medium-unreadable",
         ) from None
     kinds = (

@@ -72,11 +72,11 @@ def contract_in_force(site: Site) -> tuple[Contract | None, str | None]:
 
 
 def field_sources_text(why: FieldSources) -> str:
-    """For people: one line a field."""
+    """Return the explanation for people, one line for each field."""
     if why.contract is None:
         head = [
-            "no telemetry contract is in force, because nothing is installed: a report tells of the enrolment, of what",
-            "waits or failed, and of the site's own counters; what a contract may withhold does not leave",
+            "no telemetry contract is in force, because nothing is installed: the report contains the enrolment,",
+            "waiting and failed items, and the site's counters; fields that need a contract are left out",
         ]
     else:
         head = [

@@ -88,7 +88,7 @@ class HistoryLine:
 
 
 def history_lines(records: Iterable[Record]) -> tuple[HistoryLine, ...]:
-    """Every entry, oldest first; whose approvals were counted is told from the verdicts before."""
+    """Return a line for each record, oldest first. Approvers' names come from earlier verdicts."""
     people: dict[str, str] = {}
     lines = []
     for record in records:
@@ -159,7 +159,7 @@ def _result(event: Event) -> str:
 
 
 def journal_facts(site: Site) -> tuple[str, ...]:
-    """Whether the chain of the journal holds, and whether a crash cut off its last line."""
+    """Return whether the journal's chain is intact, and whether a crash cut off its last line."""
     state = site.state
     lines = [f"the chain of {state.seq} entries is unbroken; its head is {state.head}"]
     if site.broken is not None:
@@ -226,13 +226,13 @@ def _in_words(record: Record) -> str:
             return f"report {seq} written"
         case Proposed(item=item, account=account):
             what = "policy.yaml" if item == "policy" else "site.yaml"
-            return f"{what}, which is {account}'s, says something that is not in force"
+            return f"{what}, owned by {account}, differs from what is in force"
         case Consigned() as came:
             return _consigned(came)
         case Alarm(code=code, detail=detail) | Note(code=code, detail=detail):
             return f"{code}: {detail}" if detail else str(code)
         case Torn(bytes=count):
-            return f"an unfinished last entry was cut off, {count} bytes: the plug was pulled while it was written"
+            return f"unfinished last entry removed, {count} bytes: the host stopped while writing it"
         case Planned() | Approved() | Intent() | Outcome() | Confirmed() | Inconsistent() | AskedAgain() as event:
             return _change_text(event)
         case OffboardAsked() | Offboarded() | Tried() | OffboardDone() as event:
@@ -252,21 +252,21 @@ def _change_text(
             why += f"; outside of the window: {begun.outside_window}" if begun.outside_window else ""
             return f"{action} of {item} begins, generation {source} to {target} ({version}){why}"
         case Approved(rule=rule) if rule is not None:
-            return f"agreed by the emergency rule {rule}"
+            return f"approved by the emergency rule {rule}"
         case Approved(approvals=approvals) if approvals:
-            return "that was agreed to"
+            return "approvals counted"
         case Intent() | Approved():
             return ""
         case Outcome(act=act, step=step, result="done"):
-            return {"switch": "switched", "retreat": "went back"}.get(act, "") if step is None else ""
+            return {"switch": "switched", "retreat": "rolled back"}.get(act, "") if step is None else ""
         case Outcome(act=act, step=step, detail=detail):
             return f"{act}{f' of {step}' if step else ''} failed: {detail}"
         case Confirmed(generation=generation, by=by, floor=floor):
             return f"generation {generation} confirmed by {by}" + (f", floor {floor.sequence}" if floor else "")
         case Inconsistent(code=code, detail=detail):
-            return f"neither the old nor the new generation could be reached: {detail or code}"
+            return f"neither the old nor the new generation could be restored: {detail or code}"
         case AskedAgain(way=way):
-            return f"one more try is asked for, {way}"
+            return f"retry requested, {way}"
 
 
 def _trust_text(
@@ -275,19 +275,19 @@ def _trust_text(
     """Return the text of an entry about keys, roots, revocations, times and policies."""
     match event:
         case KeyRotated(key_epoch=epoch):
-            return f"the site speaks by key {epoch}, which the one before vouches for"
+            return f"site key rotated to key {epoch} (signed by the key before it)"
         case KeyRenewed(key_epoch=epoch, reason=reason):
-            return f"the site speaks by key {epoch} ({reason}); its reports begin anew"
+            return f"site key renewed to key {epoch} ({reason}); a new series of reports begins"
         case RootReplaced(pin=pin, reason=reason):
-            return f"root replaced on paper by version {pin.version}, {pin.digest}: {reason}"
+            return f"root replaced from paper by version {pin.version}, {pin.digest}: {reason}"
         case RootInForce(pin=pin):
             return f"root {pin.version} in force"
         case RevocationsInForce(version=version):
             return f"revocation list {version} in force"
         case TimeAcknowledged(time=time, person=person):
-            return f"{person} says that time has passed until {time}"
+            return f"{person} confirmed the time {time}"
         case PolicyInForce(number=number, gone=gone, reason=reason) if reason is not None:
-            return f"policy {number} in force, founded anew without {', '.join(gone)}: {reason}"
+            return f"policy {number} in force, replaced without {', '.join(gone)}: {reason}"
         case PolicyInForce(number=number):
             return f"policy {number} in force"
 
@@ -296,21 +296,21 @@ def _offboarding_text(event: OffboardAsked | Offboarded | Tried | OffboardDone) 
     """Return the text of an entry about the end of the vendor's access."""
     match event:
         case OffboardAsked(reason=reason, detail=detail):
-            return f"asked that the vendor's access ends ({reason}): {detail}"
+            return f"end of the vendor's access requested ({reason}): {detail}"
         case Offboarded(reason=reason):
-            return f"the vendor's access ended ({reason}); nothing of it is believed from here on"
+            return f"the vendor's access ended ({reason}); nothing from the vendor is trusted any more"
         case Tried(kind=kind, outcome=outcome, detail=detail):
-            return f"{kind} that was believed before: {outcome}: {detail}"
+            return f"{kind} accepted before the end was tried again: {outcome}: {detail}"
         case OffboardDone(report=seq, key=key):
             return f"offboarding complete: report {seq} is the last one, the site's key is {key}"
 
 
 def _consigned(came: Consigned) -> str:
-    parts = [f"home holds report {came.acknowledged}"] if came.acknowledged is not None else []
+    parts = [f"support holds report {came.acknowledged}"] if came.acknowledged is not None else []
     parts += [f"newest for this site {one.channel} {one.mark.sequence}" for one in came.newest]
     parts += [f"request {one.request} ({one.handler}): {one.outcome.replace('-', ' ')}" for one in came.answers]
     if came.authorisations:
-        parts.append(f"authorisations of ways below the floor: {len(came.authorisations)}")
+        parts.append(f"authorisations of rollbacks below the floor: {len(came.authorisations)}")
     return f"consignment {came.number} of {came.issued_at}" + (f": {'; '.join(parts)}" if parts else "")
 
 

@@ -31,20 +31,20 @@ class NewKey:
 
 
 def rotate_key(site: Site) -> NewKey:
-    """Give a held site another key, which the one that it has vouches for.
+    """Give a held site another key, signed by the current key.
 
     Raises:
-        RefusedError: Home has not heard of the last eight changes yet.
-        DamagedError: The old key is not here: then only a renewal is left.
+        RefusedError: Support has not acknowledged the last eight changes.
+        DamagedError: The old key is missing; only a renewal is possible.
     """
     finish_key(site)
     take_over(site)
     state = site.state
     if len(_untold(site)) >= MAX_SUCCESSION:
         raise RefusedError(
-            f"{MAX_SUCCESSION} changes of the key are not acknowledged by home",
+            f"{MAX_SUCCESSION} key changes are not acknowledged by support",
             where="keys",
-            remedy="carry a report home and receive the consignment that answers it first",
+            remedy="carry a report to support, then receive the consignment that acknowledges it",
             finding="rotations-untold",
         )
     old, new = site.signer(), _next_key(site)
@@ -64,9 +64,9 @@ def rotate_key(site: Site) -> NewKey:
 
 
 def renew_key(site: Site, reason: RenewReason) -> NewKey:
-    """Give a held site another key that nothing vouches for; its reports begin anew when home accepts it.
+    """Give a held site another key without the old key's signature; support must accept its enrolment.
 
-    Where the old key is still here it is not asked: after a restored backup nobody can tell what it signed elsewhere.
+    The old key is not used even if it is here: after a restored backup, a copy may have signed other reports.
     """
     finish_key(site)
     state, new = site.state, _next_key(site)

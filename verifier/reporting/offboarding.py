@@ -1,7 +1,7 @@
 """Ending a vendor's access: asked for, agreed to by the customer's people, then done and proved as far as it can be.
 
 What the customer has stays: data, images, running software, journal, and local rollback. One entry of the journal is
-the end; everything after it can be done again, so a plug pulled in between is followed by the same verb once more.
+the end; everything after it can be done again, so after an interruption the same command is run again.
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def ask_offboarding(site: Site, words: str) -> bool:
 
 
 def agree_offboarding(site: Site, signer: Signer) -> None:
-    """Record one person's word on it, as `waybill approve offboard` does."""
+    """Record one person's approval, as `waybill approve offboard` does."""
     give_verdict(site, signer, VerdictRequest((OFFBOARD,), "approve"), load_driver)
 
 
@@ -132,8 +132,8 @@ def _prove(site: Site) -> WaybillError | None:
     if not believed:
         return None
     return AttentionError(
-        f"still believed here: {', '.join(probe.kind for probe in believed)}",
+        f"still accepted here: {', '.join(probe.kind for probe in believed)}",
         where="trust",
-        remedy="keep the folder as it is and tell whoever made this verifier; the final report says so too",
+        remedy="keep the folder as it is and report this to the maker of this verifier",
         finding="still-believed",
     )

@@ -82,7 +82,7 @@ def _ended(site: Site, offboarding: Offboarding) -> Section:
     facts = [
         ("reason", f"{offboarding.asked.reason}: {offboarding.asked.detail}"),
         ("asked", rfc3339(offboarding.asked_at)),
-        ("agreed to by", people or "nobody had to agree, by the policy in force"),
+        ("agreed to by", people or "nobody: the policy in force requires no approval"),
         ("plan", done.plan if done else ""),
     ]
     if offboarding.root is not None:
@@ -99,8 +99,8 @@ def _tried(offboarding: Offboarding) -> Section:
         for probe in offboarding.tried
     )
     lines = (
-        f"what the vendor really sent, and was believed before, of each kind the newest {MAX_EACH}; "
-        "each had to be refused",
+        f"the newest {MAX_EACH} documents of each kind that this site accepted from the vendor before; "
+        "each must be refused",
     )
     return Section("what was tried once more", lines, table=Table(("kind", "artefact", "outcome", "finding"), rows))
 
@@ -151,9 +151,9 @@ def _works(site: Site, offboarding: Offboarding) -> Section:
         (
             WORKS_ON,
             REFUSED_FROM_THEN,
-            "the site's key is destroyed: nothing can speak for this site any more"
+            "the site's key is destroyed: no report can be signed for this site any more"
             if gone
-            else f"{site.state.site} is nobody's site from here on; for a vendor again, enrol a new folder",
+            else f"{site.state.site} has no vendor any more; to use one again, enrol a new folder",
         ),
     )
 
@@ -164,7 +164,7 @@ def _elsewhere(site: Site, offboarding: Offboarding) -> Section:
     )
     lines = (
         "Reports that left hold what the telemetry contract allowed, which is in the store.",
-        "What the vendor keeps of them, and until when, says the receipt that the vendor's support signs: ask for it.",
+        "Ask the vendor's support for its signed receipt: it states what the vendor keeps, and until when.",
     )
     return Section("what is not here", lines, (("the last report", final), ("reports that left", _left(site))))
 
@@ -172,7 +172,7 @@ def _elsewhere(site: Site, offboarding: Offboarding) -> Section:
 def _left(site: Site) -> str:
     state = site.state
     if state.reports.left is None:
-        return "none, as far as the journal tells"
+        return "none, according to the journal"
     return (
         "all up to the last" if state.reports.left == state.reports.head else "some; the last report did not leave yet"
     )

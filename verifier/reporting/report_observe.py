@@ -46,7 +46,7 @@ def read_previous_report(site: Site) -> PreviousReport | None:
 
 
 def observe_site(site: Site) -> SiteObservation:
-    """Look at everything that a report tells of; what cannot be looked at is named, and is no reason to be silent."""
+    """Observe everything that a report contains; name in ``unseen`` what could not be read."""
     digest, enrolment = enrolment_of(site)
     unseen: list[str] = []
     installed = _try(lambda: read_running(site), unseen, "install")

@@ -114,7 +114,7 @@ def plan_report(
 
 
 def _succession(state: SiteState, observed: SiteObservation) -> tuple[SignedRotation, ...]:
-    """What home needs to believe the key that signs: until it acknowledged a report by that key."""
+    """Return the rotations that support needs to verify the signing key, until it acknowledges a report by that key."""
     acknowledged = state.reports.acknowledged[0] if state.reports.acknowledged else 0
     return tuple(one for one in observed.succession if one.rotation.after_seq >= acknowledged)[-MAX_SUCCESSION:]
 

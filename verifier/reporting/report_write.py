@@ -71,7 +71,7 @@ def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "request
 
 
 def _clear_away(site: Site, disk: Disk) -> None:
-    """Remove reports of the line that home holds, and those beyond the history; never the newest."""
+    """Remove reports that support holds, and those beyond the history; never the newest."""
     state = site.state
     held = state.reports.acknowledged[0] if state.reports.acknowledged else 0
     last = min(max(held, state.reports.seq - report_history(site)), state.reports.seq - 1)
@@ -108,7 +108,7 @@ def take_over(site: Site) -> None:
     chain = signed.report.chain
     if (chain.seq, chain.previous) != (site.state.reports.seq + 1, site.state.reports.head or digest):
         raise DamagedError(
-            "a report that does not follow the last one of the journal",
+            "the report does not follow the last report in the journal",
             where=str(path),
             remedy="keep the folder as it is and tell support",
             finding="report-stray",
@@ -119,7 +119,7 @@ def take_over(site: Site) -> None:
 def export_reports(
     site: Site, disk: Disk, folder: Path, *, most: int, signers: tuple[Signer, ...] = ()
 ) -> tuple[Path, ...]:
-    """Copy the newest ``most`` reports that home is not known to hold, oldest first; the newest in any case.
+    """Copy the newest ``most`` reports that support has not acknowledged, oldest first; the newest in any case.
 
     Their names tell sites apart; the journal says what left. Where the medium has a folder ``back/`` for this site, as
     support lays it out, they go there.
@@ -153,7 +153,9 @@ def export_reports(
         target = folder / f"{name}.{report_name(site.state, event.seq)}"
         if target.exists() and read_capped(target, MAX_BUNDLE) != raw:
             raise RefusedError(
-                "holds something else, and nothing is overwritten", where=str(target), remedy="name another folder"
+                "the file exists with other content and is not overwritten",
+                where=str(target),
+                remedy="name another folder",
             )
         ready.append((target, raw))
     record_export(site, signers, f"to {folder}")

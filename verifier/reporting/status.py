@@ -49,14 +49,14 @@ def read_status(
     foreign = foreign_of(site)
     lines = [f"! {foreign.problem}", f"  {foreign.remedy}", ""] if foreign else []
     lines += [*_unproved(site), *_unfinished(site)]
-    lines += [*_runs(site, components or (), now, unseen), *_in_force(site), *_spoken_of(site, now)]
+    lines += [*_runs(site, components or (), now, unseen), *_in_force(site), *_reporting(site, now)]
     lines += ["", queue_text(waiting, now), "", generations_text(site)]
     error = foreign or _unsettled(site) or _attention(site, components or ())
     return SiteStatus("\n".join(lines).rstrip(), _data(site, waiting, components or (), now, unseen), error)
 
 
 def broken_status(site: Site, broken: WaybillError) -> SiteStatus:
-    """Of a site whose journal is broken: what can be seen without believing more of it than holds."""
+    """Return the status of a site whose journal is broken, using only the intact entries."""
     state, last = site.state, site.entries[-1].record
     pointed = site.pointed()
     known = state.installs.generation(pointed) if pointed else None
@@ -70,14 +70,14 @@ def broken_status(site: Site, broken: WaybillError) -> SiteStatus:
         f"current    {_points(pointed, known)}",
     ]
     if signed is None:
-        lines.append("report     none lies here that a key of this site signed")
+        lines.append("report     none here is signed by a key of this site")
     else:
         report = signed.report
         lines.append(
             f"report     {report_path(site, report.chain.seq)}, of {report.chain.made_at}, signed by this site's key; "
-            "a copy of the file tells support"
+            "send a copy of the file to support"
         )
-    lines.append("what runs goes on; nothing new is installed, confirmed or taken back by Waybill")
+    lines.append("the running release keeps running; Waybill does not install, confirm or roll back")
     lines.append(f"verifier   {VERIFIER_VERSION}")
     data = {
         "site": state.site,
@@ -106,7 +106,7 @@ def _points(pointed: int | None, known: Generation | None) -> str:
 
 
 def _runs(site: Site, components: tuple[Component, ...], now: datetime, unseen: str) -> list[str]:
-    """What runs, and how it does."""
+    """Return lines about the running release, its components and its probes."""
     state, running = site.state, site.state.installs.running
     lines = [f"site       {state.site}{'  (practice)' if state.trust.practice else ''}"]
     if running is None:
@@ -121,7 +121,7 @@ def _runs(site: Site, components: tuple[Component, ...], now: datetime, unseen: 
         lines.append(f"           running revoked: {revoked}")
     lines += [f"           {one.step}/{one.name}: {one.problem or one.level}" for one in components]
     if unseen:
-        lines.append(f"           what is there cannot be seen: {unseen}")
+        lines.append(f"           components could not be checked: {unseen}")
     for health in state.installs.health:
         failing = f", {health.failures} times in a row" if health.failures else ""
         lines.append(f"           probe {health.probe}: {health.state}{failing}")
@@ -129,7 +129,7 @@ def _runs(site: Site, components: tuple[Component, ...], now: datetime, unseen: 
 
 
 def _in_force(site: Site) -> list[str]:
-    """What this site believes and by which rules."""
+    """Return lines about the mark, the policy, the root and the revocation list."""
     state = site.state
     mark = f"{state.channel} {state.mark.sequence}" if state.mark else f"{state.channel}, nothing received"
     root = (
@@ -141,22 +141,22 @@ def _in_force(site: Site) -> list[str]:
     ]
     if state.trust.root_line:
         lines.append(
-            f"           replaced on paper {state.trust.root_line} times, last because: {state.trust.root_reason}"
+            f"           replaced from paper {state.trust.root_line} times, last reason: {state.trust.root_reason}"
         )
     lines += [f"           emergency rule {one.words}" for one in emergency_rules(site)]
     if state.trust.time_claimed is not None:
         claimed = rfc3339(state.trust.time_claimed)
-        lines.append(f"time       {claimed} is claimed; waybill confirm --time {claimed} --key KEY believes it")
+        lines.append(f"time       {claimed} is claimed; to accept it: waybill confirm --time {claimed} --key KEY")
     lines.append(
         f"revoked    by list {state.trust.revocations[0]}" if state.trust.revocations else "revoked    no list yet"
     )
     return lines
 
 
-def _spoken_of(site: Site, now: datetime) -> list[str]:
-    """What was told and heard, what is late, and what is wrong with this host."""
+def _reporting(site: Site, now: datetime) -> list[str]:
+    """Return lines about reports, consignments, late dates, the clock, the reserve and alarms."""
     state = site.state
-    held = f"; home holds {state.reports.acknowledged[0]}" if state.reports.acknowledged else ""
+    held = f"; support holds {state.reports.acknowledged[0]}" if state.reports.acknowledged else ""
     lines = [f"report     number {state.reports.seq}{held}" if state.reports.seq else "report     none yet"]
     if state.reports.consignment:
         newest = (
@@ -178,9 +178,9 @@ def _spoken_of(site: Site, now: datetime) -> list[str]:
             "the latest time that a confirmed release proves"
         )
     if state.clock_back:
-        lines.append(f"clock      went backwards {show_times(state.clock_back)}")
+        lines.append(f"clock      set back {show_times(state.clock_back)}")
     if not site.reserve.exists():
-        lines.append("reserve    spent on a full disk; it is set aside again by the next report, once there is room")
+        lines.append("reserve    used on a full disk; the next report restores it when there is space")
     for (code, detail), count in Counter((one.code, one.detail) for one in state.alarms).items():
         lines.append(f"alarm      {code}: {detail}{f' ({show_times(count)})' if count > 1 else ''}")
     return [*lines, *_offboarding(state), f"verifier   {VERIFIER_VERSION}"]
@@ -243,14 +243,14 @@ def _attention(site: Site, components: tuple[Component, ...]) -> WaybillError | 
         return AttentionError(
             "; ".join(wrong),
             where="components",
-            remedy="waybill recover starts again what should run",
+            remedy="waybill recover restarts the components",
             finding="drift",
         )
     if revoked := running_revoked(site):
         return AttentionError(
             f"{running.version if running else ''} is running revoked: {revoked}",
             where="release",
-            remedy="install the release that replaces it, or waybill rollback; until then everything goes on",
+            remedy="install the release that replaces it, or waybill rollback; until then the release keeps running",
             finding="running-revoked",
         )
     return None
@@ -297,7 +297,7 @@ def _data(
 
 
 def _below(site: Site) -> list[str]:
-    """Whether what runs lies below the floor, and which ways below it the vendor allows."""
+    """Return whether the running release is below the floor, and which rollbacks below it the vendor allows."""
     state = site.state
     lines = []
     if state.installs.running is not None and state.below_floor:
@@ -305,7 +305,7 @@ def _below(site: Site) -> list[str]:
         lines.append(f"           below the floor {floor.sequence if floor else 0}, {_allowed(state)}")
     if not state.offboarded:
         lines += [
-            f"           may go back below the floor to {target.version}, once, by authorisation "
+            f"           rollback below the floor to {target.version} allowed once by authorisation "
             f"{usable.authorisation.number}: waybill rollback --to {target.number}"
             for target, usable in open_authorisations(site)
         ]
@@ -319,8 +319,8 @@ def _allowed(state: SiteState) -> str:
     else:
         by = next((one.authorisation for one in reversed(state.installs.rollbacks) if one.authorisation), None)
     if by is None:
-        return "which was raised since it was installed"
-    return f"by the vendor's authorisation {by[:19]} and the word of the people here"
+        return "which was raised after this installation"
+    return f"by the vendor's authorisation {by[:19]}, approved by this site's people"
 
 
 def foreign_of(site: Site) -> WaybillError | None:
@@ -355,8 +355,8 @@ def late_of(site: Site, now: datetime) -> tuple[str, ...]:
     left = [entry.record.at for entry in site.entries if _is_export(entry.record.event)]
     since = left[-1] if left else site.entries[0].record.at
     if every != "never" and parse_time(since) + timedelta(seconds=parse_duration(every)) < at:
-        last = f"the last one left {since}" if left else "none has left yet"
-        late.append(f"a report is promised every {every}; {last}")
+        last = f"the last one was exported at {since}" if left else "none was exported yet"
+        late.append(f"a report is due every {every}; {last}")
     return tuple(late)
 
 
@@ -378,7 +378,7 @@ def _offboarding(state: SiteState) -> list[str]:
         word: sum(one.outcome == word for one in offboarding.tried) for word in ("refused", "unproven", "accepted")
     }
     proof = ", ".join(f"{number} {word}" for word, number in count.items() if number) or "nothing tried yet"
-    unfinished = "" if offboarding.ended else "; unfinished: waybill offboard goes on"
+    unfinished = "" if offboarding.ended else "; unfinished: waybill offboard continues"
     return [
         f"vendor     its access ended at {rfc3339(offboarding.done_at)} ({offboarding.done.reason}); "
         f"{proof}{unfinished}"
@@ -406,7 +406,7 @@ def _unfinished(site: Site) -> list[str]:
         why = f": {transaction.detail}" if transaction.detail else ""
         return [
             f"! generation {transaction.planned.target} is confirmed; cleaning up is unfinished{why}",
-            "  waybill recover goes on with it",
+            "  waybill recover continues it",
             "",
         ]
     why = f": {transaction.detail}" if transaction.detail else ""
@@ -415,16 +415,16 @@ def _unfinished(site: Site) -> list[str]:
         if transaction.act
         else f"has not switched ({transaction.state}){why}"
     )
-    so_far = "what it stopped is not started again yet" if transaction.touched else "nothing was changed"
+    so_far = "services that it stopped are not started yet" if transaction.touched else "nothing was changed"
     return [
         f"! {transaction.action} of {transaction.planned.item} {how}; {so_far}",
-        f"  waybill {_repeat_command(site, transaction)} goes on with it",
+        f"  waybill {_repeat_command(site, transaction)} continues it",
         "",
     ]
 
 
 def _repeat_command(site: Site, transaction: Transaction) -> str:
-    """The command that began it, as it would have to be typed to begin again."""
+    """Return the command that continues the transaction."""
     planned = transaction.planned
     if transaction.action == "rollback":
         return f"rollback --to {planned.target}"

@@ -378,11 +378,11 @@ def status(place: Place) -> str:
 
 def test_status_report_and_journal_tell_it(place: Place) -> None:
     bring(place, carried(said_for(place)))
-    assert "may go back below the floor to 1.0.0, once, by authorisation 7: waybill rollback --to 1" in status(place)
+    assert "rollback below the floor to 1.0.0 allowed once by authorisation 7: waybill rollback --to 1" in status(place)
     assert place.rollback(1, "ops-1").error is None
     (by,) = place.open().state.trust.spent
     text = status(place)
-    assert f"below the floor 2, by the vendor's authorisation {by[:19]} and the word of the people here" in text
+    assert f"below the floor 2, by the vendor's authorisation {by[:19]}, approved by this site's people" in text
     assert "may go back" not in text
     report = report_of(place)
     assert report.install.below_floor

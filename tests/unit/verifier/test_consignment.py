@@ -364,7 +364,7 @@ def test_status_says_what_the_vendor_has(place: Place, tmp_path: Path) -> None:
     bring(place, tmp_path, consignment_for(place.open().state, 3, newest=marks, acknowledge=True))
     shown = CliRunner().invoke(status_command, ["--site", str(place.path)], catch_exceptions=False).stdout
     assert "consignment 3; has stable 9" in shown
-    assert "number 2; home holds 1" in shown
+    assert "number 2; support holds 1" in shown
 
 
 def test_a_site_set_up_anew_takes_nothing_of_the_old_one(tmp_path: Path) -> None:

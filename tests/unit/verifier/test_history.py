@@ -73,7 +73,7 @@ def test_who_by_whose_key_with_which_inputs_and_what_came_of_it(made: Place) -> 
     assert "ops-1 (operator)" in text
     assert "received r-1.0.0: small 1.0.0, stable 1" in text
     assert f"release {release}" in text
-    assert "that was agreed to" in text
+    assert "approvals counted" in text
     first, _, second = text.partition("boot 99999999-2222-3333-4444-555555555555")
     assert "boot 11111111-2222-3333-4444-555555555555" in first
     assert "generation 1 confirmed by probes" in first
@@ -99,11 +99,15 @@ def test_every_entry_with_whole_digests_and_never_the_salt(made: Place) -> None:
 D = "sha256:" + "d" * 64
 WORDS: list[tuple[Event, str, bool]] = [
     (Alarm(code="sequence-twice", detail="two of them"), "sequence-twice: two of them", True),
-    (Inconsistent(code="retreat-failed", detail="no disk"), "neither the old nor the new generation could be", True),
-    (AskedAgain(way="back"), "one more try is asked for, back", False),
-    (Proposed(item="policy", subject=D, account="mallory"), "policy.yaml, which is mallory's, says something", False),
-    (Proposed(item="config", subject=D, account="ops1"), "site.yaml, which is ops1's, says something", False),
-    (Torn(bytes=17), "an unfinished last entry was cut off, 17 bytes", False),
+    (
+        Inconsistent(code="retreat-failed", detail="no disk"),
+        "neither the old nor the new generation could be restored",
+        True,
+    ),
+    (AskedAgain(way="back"), "retry requested, back", False),
+    (Proposed(item="policy", subject=D, account="mallory"), "policy.yaml, owned by mallory, differs", False),
+    (Proposed(item="config", subject=D, account="ops1"), "site.yaml, owned by ops1, differs", False),
+    (Torn(bytes=17), "unfinished last entry removed, 17 bytes", False),
     (
         Consigned(
             number=3,
@@ -116,8 +120,8 @@ WORDS: list[tuple[Event, str, bool]] = [
             answers=(Answer(request="q1", handler="restart", outcome="no-such-handler"),),
             authorisations=(D,),
         ),
-        "consignment 3 of 2026-03-01T10:00:00Z: home holds report 7; newest for this site stable 9; "
-        "request q1 (restart): no such handler; authorisations of ways below the floor: 1",
+        "consignment 3 of 2026-03-01T10:00:00Z: support holds report 7; newest for this site stable 9; "
+        "request q1 (restart): no such handler; authorisations of rollbacks below the floor: 1",
         False,
     ),
     (Consigned(number=4, digest=D, issued_at="2026-03-01T10:00:00Z", challenge=D), "consignment 4 of 2026-03", False),
@@ -191,7 +195,7 @@ def test_what_is_late(made: Place, tmp_path: Path) -> None:
     assert late_of(site, now) == ()
     assert late_of(site, now + timedelta(days=29)) == ()
     (late,) = late_of(site, now + timedelta(days=31))
-    assert late == "a report is promised every 30d; none has left yet"
+    assert late == "a report is due every 30d; none was exported yet"
     found = late_of(site, now + timedelta(days=100))
     assert found[:2] == (
         "1.0.0: a newer release was expected by 2026-04-01",

@@ -581,7 +581,7 @@ def test_a_practice_root_needs_practice(tmp_path: Path) -> None:
     with pytest.raises(UntrustedError, match="the root is a practice root"):
         enroll(EnrollRequest(offer, NAMES, {"o": pub}, tmp_path / "x"), QuickDisk(), place.clock.host())
     offer = read_offer(bundle(place, FIRST), FIRST.pin().digest, None)
-    with pytest.raises(RefusedError, match="this is a real root"):
+    with pytest.raises(RefusedError, match="the root is a real one"):
         enroll(EnrollRequest(offer, NAMES, {"o": pub}, tmp_path / "x", practice=True), QuickDisk(), place.clock.host())
 
 
@@ -607,7 +607,7 @@ def test_enrolment(place: Place) -> None:
     assert place.open().signer().public == place.open().state.site_key
     assert not list(path.parent.glob(".site*"))
     offer = read_offer(bundle(place, FIRST), FIRST.pin().digest, None)
-    with pytest.raises(RefusedError, match="exists already and is not empty"):
+    with pytest.raises(RefusedError, match="exists and is not empty"):
         enroll(EnrollRequest(offer, NAMES, {"o": path.parent / "ops-1.pub"}, path), QuickDisk(), place.clock.host())
     with pytest.raises(UntrustedError):
         read_offer(bundle(place, FIRST), digest_of(b"another root"), None)

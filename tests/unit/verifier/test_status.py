@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,10 @@ def status(place: Place, *, later: timedelta = timedelta(0)) -> SiteStatus:
     return read_status(site, waiting_items(site), None, place.clock.at + later)
 
 
+def data(found: SiteStatus) -> dict[str, Any]:
+    return found.data
+
+
 def receive(place: Place, vendor: Vendor) -> str:
     return place.receive(vendor.write(place.path.parent / f"{vendor.version}.tar")).item
 
@@ -44,8 +49,12 @@ def test_a_quiet_site(place: Place) -> None:
     assert found.text.startswith("site       northern-grid/small/production/east\nruns       small 1.0.0, generation 1")
     for word in ("clock", "time", "late", "reserve", "alarm", "emergency"):
         assert f"\n{word} " not in found.text
-    assert (found.data["clock"], found.data["reserve"], found.data["trial_left_seconds"]) == ("plausible", True, None)
-    assert found.data["emergency"] == found.data["alarms"] == found.data["late"] == []
+    assert (data(found)["clock"], data(found)["reserve"], data(found)["trial_left_seconds"]) == (
+        "plausible",
+        True,
+        None,
+    )
+    assert data(found)["emergency"] == data(found)["alarms"] == data(found)["late"] == []
 
 
 def test_an_alarm_that_came_again_is_shown_once_with_its_count(place: Place) -> None:
@@ -55,7 +64,7 @@ def test_an_alarm_that_came_again_is_shown_once_with_its_count(place: Place) -> 
     found = status(place)
     shown = [line for line in found.text.splitlines() if line.startswith("alarm ")]
     assert shown == ["alarm      sequence-twice: first (3 times)", "alarm      sequence-twice: second"]
-    assert len(found.data["alarms"]) == 4
+    assert len(data(found)["alarms"]) == 4
 
 
 def test_a_trial_says_how_long_it_lasts_and_what_comes_then(place: Place) -> None:
@@ -68,11 +77,11 @@ def test_a_trial_says_how_long_it_lasts_and_what_comes_then(place: Place) -> Non
     assert isinstance(found.error, TrialError)
     assert "of running time are left, then it is rolled back automatically" in found.text.splitlines()[0]
     assert "waybill confirm" in found.text.splitlines()[1]
-    assert 0 < found.data["trial_left_seconds"] <= 600
+    assert 0 < data(found)["trial_left_seconds"] <= 600
     place.clock.running += 1000
     found = status(place)
     assert "the time of the trial is over; waybill recover --due rolls it back" in found.text
-    assert found.data["trial_left_seconds"] <= 0
+    assert data(found)["trial_left_seconds"] <= 0
 
 
 def test_what_was_cut_off_is_said_first(place: Place) -> None:
@@ -83,7 +92,7 @@ def test_what_was_cut_off_is_said_first(place: Place) -> None:
     place.disk = QuickDisk()
     found = status(place)
     assert found.text.startswith("! install of r-1.1.0 was cut off while it was to stage; nothing was changed")
-    assert "  waybill install r-1.1.0 goes on with it" in found.text
+    assert "  waybill install r-1.1.0 continues it" in found.text
     assert isinstance(found.error, AttentionError)
     assert found.error.finding == "unfinished"
     assert place.recover()[1].error is None
@@ -92,12 +101,12 @@ def test_what_was_cut_off_is_said_first(place: Place) -> None:
 
 
 def test_the_clock_is_judged_by_what_releases_prove(place: Place) -> None:
-    assert status(place, later=-timedelta(days=20000)).data["clock"] == "behind"
+    assert data(status(place, later=-timedelta(days=20000)))["clock"] == "behind"
     early = status(place, later=-timedelta(days=20000)).text
     assert "\nclock      1971-" in early
     assert "is behind: a confirmed release proves that it is" in early
     late = status(place, later=timedelta(days=27000))
-    assert late.data["clock"] == "ahead"
+    assert data(late)["clock"] == "ahead"
     assert "\nclock      2100-" in late.text
     assert "beyond" in late.text
     # Neither stops anything.
@@ -107,12 +116,12 @@ def test_the_clock_is_judged_by_what_releases_prove(place: Place) -> None:
 def test_a_reserve_that_was_spent_comes_back_with_the_next_report(place: Place) -> None:
     (place.path / "reserve").unlink()
     found = status(place)
-    assert not found.data["reserve"]
+    assert not data(found)["reserve"]
     assert "\nreserve    spent on a full disk; it is set aside again by the next report" in found.text
     with place.hold() as site:
         write_report(site, site.disk, place.clock.at)
     assert (place.path / "reserve").stat().st_size == 4096
-    assert status(place).data["reserve"]
+    assert data(status(place))["reserve"]
 
 
 def test_a_reserve_is_left_to_a_transaction_that_may_need_it(place: Place) -> None:
@@ -135,23 +144,23 @@ def test_what_an_emergency_rule_has_left(place: Place) -> None:
     assert place.install("r-1.1.0", emergency="critical-fix").error is None
     found = status(place)
     assert "emergency rule critical-fix: spent" in found.text
-    assert found.data["emergency"] == [{"rule": "critical-fix", "uses": 1, "left": 0}]
+    assert data(found)["emergency"] == [{"rule": "critical-fix", "uses": 1, "left": 0}]
 
 
 def test_a_report_waits_for_those_who_let_it_leave(place: Place, tmp_path: Path) -> None:
     govern(place, policy_text(2, rules={"export": "{security: 1}"}))
     with place.hold() as site:
         write_report(site, site.disk, place.clock.at)
-    (row,) = status(place).data["waiting"]
+    (row,) = data(status(place))["waiting"]
     assert (row["item"], row["kind"], row["agreed"]) == ("e-1", "export", False)
     assert row["roles"] == [{"role": "security", "have": 0, "need": 1, "can": 1}]
     assert "e-1" in status(place).text
     place.approve("e-1", "sec-1")
-    assert status(place).data["waiting"][0]["agreed"]
+    assert data(status(place))["waiting"][0]["agreed"]
     with place.hold() as site:
         (left,) = export_reports(site, site.disk, tmp_path, most=1)
     assert left.is_file()
-    assert status(place).data["waiting"] == []
+    assert data(status(place))["waiting"] == []
 
 
 def test_conditions_are_read_before_anybody_installs(place: Place) -> None:
@@ -163,7 +172,7 @@ def test_conditions_are_read_before_anybody_installs(place: Place) -> None:
         give_verdict(site, place.people["ops-1"], VerdictRequest((item,), "approve", "after the audit"), load_driver)
     found = status(place)
     assert "ops-1 agreed on condition: after the audit" in found.text
-    assert found.data["waiting"][0]["conditions"] == [{"person": "ops-1", "condition": "after the audit"}]
+    assert data(found)["waiting"][0]["conditions"] == [{"person": "ops-1", "condition": "after the audit"}]
 
 
 def test_what_failed_here_before_is_said_to_whoever_is_asked_again(place: Place) -> None:
@@ -176,7 +185,7 @@ def test_what_failed_here_before_is_said_to_whoever_is_asked_again(place: Place)
     place.health["up"] = "failing"
     assert isinstance(place.install("r-1.1.0").error, RolledBackError)
     words = "it was installed here before; the site went back by itself at 2026-03-01T12:00:"
-    (row,) = status(place).data["waiting"]
+    (row,) = data(status(place))["waiting"]
     assert row["before"].startswith(words)
     assert row["before"].endswith(": probe failed")
     assert f"r-1.1.0: {words}" in status(place).text
