@@ -152,7 +152,7 @@ def test_the_site_ends_where_the_page_says(reader: Reader) -> None:
     assert (state.trust.root.version, state.trust.root_line) == (1, 1)
     assert state.trust.revocations is not None
     assert state.trust.root_reason == "two of three root keys burned"
-    assert "root replaced on paper" in said(reader, "The quorum is lost", "waybill history")
+    assert "root replaced from paper" in said(reader, "The quorum is lost", "waybill history")
     assert "revoked    by list 1" in said(reader, "A release must never be installed again", "waybill status")
 
 

@@ -128,7 +128,7 @@ def test_the_last_report_is_shown_by_its_signature_alone(place: Place) -> None:
     (place.path / "outbox" / "1.report.json").unlink()
     assert run(report_command, place)[0] == ""
     assert tree(place) != before
-    assert "none lies here that a key of this site signed" in run(status_command, place)[0]
+    assert "none here is signed by a key of this site" in run(status_command, place)[0]
 
 
 def test_nothing_that_changes_a_site_goes_on(place: Place, made: Place) -> None:

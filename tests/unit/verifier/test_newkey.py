@@ -108,7 +108,7 @@ def test_a_note_for_the_former_key_still_arrives_and_one_for_a_renewed_key_does_
     rotate(place)
     acknowledge(place, 1, one.digest, site_key=former)
     renew(place)
-    with pytest.raises(RefusedError, match="for a site with key") as caught:
+    with pytest.raises(RefusedError, match="the consignment is for site key") as caught:
         acknowledge(place, 1, one.digest, site_key=former)
     assert caught.value.finding == "consignment-other-key"
 
@@ -127,7 +127,7 @@ def test_home_must_hear_before_the_ninth(place: Place) -> None:
     write(place)
     for _ in range(8):
         rotate(place)
-    with pytest.raises(RefusedError, match="8 changes") as caught:
+    with pytest.raises(RefusedError, match="8 key changes") as caught:
         rotate(place)
     assert caught.value.finding == "rotations-untold"
     report = believed(place, write(place), place.open().state.reports.former_keys[0].key).report

@@ -370,7 +370,7 @@ def test_a_lost_quorum_is_replaced_on_paper_and_said_everywhere(running: Place) 
     assert site.state.trust.root == chain_of(data).pin
     assert own_chain(site).pin == chain_of(data).pin
     assert (
-        "replaced on paper 1 times, last because: two of three keys burned"
+        "replaced from paper 1 times, last reason: two of three keys burned"
         in read_status(site, (), None, running.clock.at).text
     )
     assert reported(running).trust.roots_replaced == 1
