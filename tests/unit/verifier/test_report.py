@@ -459,7 +459,7 @@ def test_handing_out_is_a_copy_and_overwrites_nothing(place: Place, tmp_path: Pa
     with place.hold() as site:
         export_reports(site, site.disk, out, most=3)
     copied[1].write_bytes(b"something else")
-    with place.hold() as site, pytest.raises(RefusedError, match="nothing is overwritten"):
+    with place.hold() as site, pytest.raises(RefusedError, match="is not overwritten"):
         export_reports(site, site.disk, out, most=4)
     assert not (out / "northern-grid.small.production.east.1.report.json").exists()
     with place.hold() as site, pytest.raises(RefusedError, match="no such folder"):

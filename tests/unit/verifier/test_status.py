@@ -117,7 +117,7 @@ def test_a_reserve_that_was_spent_comes_back_with_the_next_report(place: Place) 
     (place.path / "reserve").unlink()
     found = status(place)
     assert not data(found)["reserve"]
-    assert "\nreserve    spent on a full disk; it is set aside again by the next report" in found.text
+    assert "\nreserve    used on a full disk; the next report restores it when there is space" in found.text
     with place.hold() as site:
         write_report(site, site.disk, place.clock.at)
     assert (place.path / "reserve").stat().st_size == 4096
