@@ -491,7 +491,7 @@ def test_deny_by_filling_the_medium_with_files(place: Place, tmp_path: Path, mon
     """Prevented: so many files are looked at, and no more."""
     folder = tmp_path / "crowd"
     folder.mkdir()
-    monkeypatch.setattr("verifier.intake.bundles.MAX_FILES", 100)
+    monkeypatch.setattr("verifier.intake.scan.MAX_FILES", 100)
     for i in range(101):
         (folder / str(i)).touch()
     with place.hold() as site, pytest.raises(RefusedError, match="more than 100 files"):
