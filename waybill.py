@@ -21,28 +21,25 @@ VERBS = {
         "Add a signature to a bundle, a root document or a revocation list.",
     ),
     "kit": ("bundler.commands.kit:kit_command", "Write the verifier as one file that runs at a site."),
-    "show": ("verifier.commands.show:show_command", "Say what a document means, and who vouches for it."),
-    "verify": (
-        "verifier.commands.verify:verify_command",
-        "Check that a bundle or a signed document is trusted, and whole.",
+    "show": ("verifier.commands.show:show_command", "Explain a bundle or a signed document."),
+    "verify": ("verifier.commands.verify:verify_command", "Check a bundle or a signed document."),
+    "compare": ("verifier.commands.compare:compare_command", "Compare two bundles, or two documents of the same kind."),
+    "enroll": ("verifier.commands.enroll:enroll_command", "Make a folder a site that trusts one vendor."),
+    "receive": ("verifier.commands.receive:receive_command", "Take in bundles, consignments, trust files and answers."),
+    "review": (
+        "verifier.commands.review:review_command",
+        "Show what waits, what it would change, and who must approve.",
     ),
-    "compare": ("verifier.commands.compare:compare_command", "Say what differs between two files of one kind."),
-    "enroll": ("verifier.commands.enroll:enroll_command", "Make this folder a site that trusts one vendor."),
-    "receive": ("verifier.commands.receive:receive_command", "Take in what came on a medium."),
-    "review": ("verifier.commands.review:review_command", "Say what waits, what it would change, and who must agree."),
-    "approve": ("verifier.commands.approve:approve_command", "Agree to an item, with your key."),
-    "reject": ("verifier.commands.approve:reject_command", "Say no to an item, or take your approval back."),
-    "install": (
-        "verifier.commands.install:install_command",
-        "Install what was approved; go back by itself if it fails.",
-    ),
-    "confirm": ("verifier.commands.confirm:confirm_command", "End a trial that waits for a person."),
-    "rollback": ("verifier.commands.rollback:rollback_command", "Go back to the former generation."),
-    "recover": ("verifier.commands.recover:recover_command", "Finish or undo what a crash interrupted."),
-    "status": ("verifier.commands.status:status_command", "Say what runs here and what waits."),
+    "approve": ("verifier.commands.approve:approve_command", "Sign the plan of an item with your key."),
+    "reject": ("verifier.commands.approve:reject_command", "Reject an item, or withdraw your approval of it."),
+    "install": ("verifier.commands.install:install_command", "Install an approved item."),
+    "confirm": ("verifier.commands.confirm:confirm_command", "Confirm the running trial, or a time."),
+    "rollback": ("verifier.commands.rollback:rollback_command", "Go back to an earlier generation."),
+    "recover": ("verifier.commands.recover:recover_command", "Finish what a crash interrupted."),
+    "status": ("verifier.commands.status:status_command", "Show what runs, what is unfinished and what waits."),
     "history": ("verifier.commands.history:history_command", "Check the journal and print it."),
-    "report": ("verifier.commands.report:report_command", "Print or hand out the signed report of this site."),
-    "offboard": ("verifier.commands.offboard:offboard_command", "End the vendor's access to this site, and prove it."),
+    "report": ("verifier.commands.report:report_command", "Print, write or export the report of this site."),
+    "offboard": ("verifier.commands.offboard:offboard_command", "End the vendor's access to this site."),
     "fleet": ("fleet.commands.group:fleet_group", "What support knows, and what it writes to sites."),
 }
 
@@ -54,7 +51,7 @@ VERBS = {
 )
 @click.version_option(package_name="airgap-waybill", prog_name="waybill")
 def cli() -> None:
-    """Pack a signed release for a site without a network, install it there, carry a signed report home."""
+    """Pack a signed release for a site without a network, install it there, carry a signed report to support."""
 
 
 def main() -> None:

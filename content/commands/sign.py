@@ -61,13 +61,13 @@ from manifests.words.errors import MalformedError, RefusedError, UsageError
 )
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
 @click.option("--key", "keys", multiple=True, envvar="WAYBILL_KEY", metavar="URI",
-              help="Key file, pkcs11:… or exec:…. Repeatable. Default: WAYBILL_KEY.")  # fmt: skip
+              help="Key: a file, a pkcs11: or an exec: URI. Repeatable. Default: WAYBILL_KEY.")  # fmt: skip
 @click.option("--prepare", type=click.Path(path_type=Path), metavar="DIR",
               help="Write what another machine has to sign into a new folder DIR.")  # fmt: skip
 @click.option("--attach", type=click.Path(path_type=Path, exists=True), metavar="DIR",
               help="Check the signatures that came back in DIR, and add them.")  # fmt: skip
 @click.option("--trusted-root", "trusted_root", type=click.Path(path_type=Path, exists=True), metavar="FILE",
-              help="With --attach, for an identity: trusted_root.json. Default: the one in the bundle.")  # fmt: skip
+              help="trusted_root.json for an identity, with --attach. Default: the one in the bundle.")  # fmt: skip
 @passphrase_option
 def sign_command(
     file: Path,

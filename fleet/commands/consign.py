@@ -68,7 +68,7 @@ class _Options:
     "--request",
     "requests",
     multiple=True,
-    metavar="'HANDLER NAME=VALUE ...'",
+    metavar="'HANDLER [NAME=VALUE]...'",
     help="Named handler that the site's people are asked to allow. Repeatable.",
 )
 @click.option(

@@ -28,7 +28,7 @@ answer_option = click.option(
     "--answer",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="With a request folder: where to write the answer. Default: the folder `answers` in it.",
+    help="Folder for the answer to a request folder. Default: the folder `answers` in it.",
 )
 _DONE = {"approve": "approved", "reject": "rejected"}
 

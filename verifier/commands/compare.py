@@ -7,26 +7,36 @@ import click
 from console.options import verb
 from console.result import Result
 from manifests.words.text import one_line
+from verifier.documents.compare import compare_files
 
 
-@verb(short_help="Say what differs.")
+@verb(
+    short_help="Compare two bundles, or two documents of the same kind.",
+    examples=(
+        "waybill compare old.tar new.tar",
+        "waybill compare policy-1.json policy-2.json",
+        "waybill compare old.tar new.tar --only images,sbom",
+    ),
+)
 @click.argument("old", type=click.Path(path_type=Path, exists=True))
 @click.argument("new", type=click.Path(path_type=Path, exists=True))
-@click.option("--only", metavar="PARTS", help="Only these, joined by commas: images,sbom,schema,contract,handlers,...")
+@click.option(
+    "--only",
+    metavar="PARTS",
+    help="Parts to compare, joined by commas, for example `images,sbom,schema`. Default: all.",
+)
 def compare_command(old: Path, new: Path, only: str | None) -> Result:
-    """Say what differs between OLD and NEW: two bundles, or two roots, policies, contracts, reports.
+    """Compare OLD with NEW: two bundles, or two roots, policies, contracts or reports.
 
-    Neither is verified by this.
+    Neither file is verified.
     """
-    from verifier.documents.compare import compare_files
-
-    found = compare_files(old, new, frozenset(only.split(",")) if only else frozenset())
+    compared = compare_files(old, new, frozenset(only.split(",")) if only else frozenset())
     lines = ["not verified: a comparison of what the two files say"]
-    lines += [f"cannot be compared: {one_line(one)}" for one in found.unread]
-    lines += [one_line(one.line()) for one in found.differences] or ["no difference"]
+    lines += [f"cannot be compared: {one_line(part)}" for part in compared.unread]
+    lines += [one_line(difference.line()) for difference in compared.differences] or ["no difference"]
     data = {
         "verified": False,
-        "differences": [difference.fields() for difference in found.differences],
-        "not_compared": list(found.unread),
+        "differences": [difference.fields() for difference in compared.differences],
+        "not_compared": list(compared.unread),
     }
     return Result("\n".join(lines), data)

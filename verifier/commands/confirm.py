@@ -21,15 +21,21 @@ from verifier.commands.site_options import (
 from verifier.install.confirm import confirm
 
 
-@verb(short_help="End a trial.")
+@verb(
+    short_help="Confirm the running trial, or a time.",
+    examples=("waybill confirm --key ops-1.key", "waybill confirm --time 2026-05-02T10:00:00Z --key ops-1.key"),
+)
 @key_option
 @passphrase_option
-@click.option("--time", "claimed", metavar="TIME", help="The time that `waybill status` calls claimed.")
+@click.option(
+    "--time", "claimed", metavar="TIME", help="Time to confirm, as `waybill status` shows it after `claimed`."
+)
 @site_option
 def confirm_command(key: str | None, passphrase_fd: int | None, claimed: str | None, place: Path | None) -> Result:
-    """Say that a trial which waits for a person has gone well. The floor rises here.
+    """Confirm that the trial which waits for a person went well. The floor rises with it.
 
-    With --time say instead that a time is right which a release claims and which is too far ahead to be believed.
+    With --time, confirm instead that the time which a release claims is right, although it is far ahead of this
+    site's clock.
     """
     signer = signer_of(key, passphrase_fd) if key or os.environ.get("WAYBILL_KEY") else None
     if claimed is not None:

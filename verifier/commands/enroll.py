@@ -99,6 +99,11 @@ def enroll_command(place: Path | None, **options: Any) -> Result:
 
 
 def _new_site(place: Path | None, given: EnrollOptions) -> Result:
+    """Enrol a new site in ``place``, or in the state folder of the account.
+
+    Raises:
+        UsageError: A required option is missing.
+    """
     required = {
         "MEDIA": given.media,
         "--fingerprint": given.fingerprint,
@@ -127,6 +132,7 @@ def _new_site(place: Path | None, given: EnrollOptions) -> Result:
 
 
 def _replace_root(place: Path | None, given: EnrollOptions) -> Result:
+    """Trust another root at an existing site. Raise UsageError if an option is missing or does not belong here."""
     reason, media, fingerprint = given.new_root or "", given.media, given.fingerprint
     alone = given.only("new_root", "media", "fingerprint")
     if not alone or media is None or fingerprint is None or not reason.strip():

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -38,26 +37,43 @@ from verifier.intake.bundles import receive_bundle
 from verifier.site.folder import Site
 
 
-@verb(short_help="Install what was approved.")
+@verb(
+    short_help="Install an approved item.",
+    examples=(
+        "waybill install r-1.4.2",
+        "waybill install r-1.4.2 --dry-run",
+        "waybill install policy",
+    ),
+)
 @items_argument(required=True)
 @media_option
-@click.option("--contract", metavar="DIGEST", help="Of the telemetry contract; a first install asks for it.")
+@click.option("--contract", metavar="DIGEST", help="Digest of the telemetry contract. Required for the first install.")
 @click.option(
-    "--outside-window", callback=in_words, metavar="REASON", help="Why it is done now, outside of the policy's windows."
+    "--outside-window",
+    callback=in_words,
+    metavar="REASON",
+    help="Reason for installing outside of the policy's windows.",
 )
 @click.option(
     "--emergency",
     metavar="RULE",
-    help="By this emergency rule of the policy instead; a use of it.",
+    help="Emergency rule of the policy to use instead of its approvals.",
 )
-@click.option("--gone", multiple=True, metavar="NAME", help="Of `policy` alone: whose word cannot be had any more.")
+@click.option(
+    "--gone",
+    multiple=True,
+    metavar="NAME",
+    help="Person who can no longer approve; only with ITEM `policy`. Repeatable.",
+)
 @click.option(
     "--reason",
     callback=in_words,
     metavar="TEXT",
-    help="With --gone: why; it is kept, and support is told of it.",
+    help="Reason for --gone; kept, and reported to support.",
 )
-@click.option("--fingerprint", metavar="WORDS", help="With --gone: of the new policy, from the customer's paper.")
+@click.option(
+    "--fingerprint", metavar="WORDS", help="Fingerprint of the new policy for --gone, from the customer's paper."
+)
 @click.option("--dry-run", is_flag=True, help="Check everything and count the space; change nothing.")
 @site_option
 def install_command(
@@ -72,14 +88,14 @@ def install_command(
     dry_run: bool,
     place: Path | None,
 ) -> Result:
-    """Install ITEM, watch it through its trial, and go back by itself if it fails.
+    """Install ITEM and watch its trial; roll back automatically if it fails.
 
     ITEM is an item of the queue, or the path of a bundle, which is received first. Several releases are installed one
-    after the other. The item `policy` comes into force. When so many of its people are gone that they can no longer
-    agree to another one, those who are left found it anew: --gone, --reason and --fingerprint.
+    after the other. The item `policy` puts the proposed policy into force. If too few of its people are left to
+    approve another policy, the others can replace it: --gone, --reason and --fingerprint.
     """
     if "policy" in items and emergency is not None:
-        raise UsageError("is about releases", where="--emergency", remedy="waybill install policy, without it")
+        raise UsageError("emergency rules are for releases", where="--emergency", remedy="leave out --emergency")
     if "policy" in items:
         return _install_policy(place, items, gone, reason, fingerprint, dry_run=dry_run)
     if gone or reason is not None or fingerprint is not None:
@@ -130,6 +146,11 @@ def _install_policy(
     *,
     dry_run: bool,
 ) -> Result:
+    """Put the proposed policy into force, or replace one whose people are gone.
+
+    Raises:
+        UsageError: Another item is named too, or only some of the three options.
+    """
     if items != ("policy",):
         raise UsageError("a policy comes into force alone", where="policy", remedy="waybill install policy")
     given = [bool(gone), reason is not None, fingerprint is not None]
@@ -164,7 +185,7 @@ def _install_policy(
 
 
 def _policy_lines(change: PolicyChange) -> list[str]:
-    return [one_line(one.line()) for one in policy_differences(change.in_force, change.proposed)]
+    return [one_line(difference.line()) for difference in policy_differences(change.in_force, change.proposed)]
 
 
 def _ask_contract(given: str | None) -> Callable[[Change], str | None]:
@@ -191,7 +212,7 @@ def install_output(ended: InstallResult, verb_: str) -> Result:
     lines += ended.lines
     if ended.report is not None:
         lines.append(f"report: {ended.report}")
-    data: dict[str, Any] = {
+    data: dict[str, object] = {
         "generation": now.number if now else 0,
         "version": now.version if now else None,
         "release": now.release if now else None,

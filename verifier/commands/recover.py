@@ -11,13 +11,13 @@ from verifier.commands.site_options import hold_here, runtime_here, site_option,
 from verifier.install.recover import recover
 
 
-@verb(short_help="Finish what a crash interrupted.")
-@click.option("--due", is_flag=True, help="For timers and the boot: also end a trial whose time is up.")
+@verb(short_help="Finish what a crash interrupted.", examples=("waybill recover", "waybill recover --due"))
+@click.option("--due", is_flag=True, help="End a trial whose time is up as well; for timers and the boot.")
 @site_option
 def recover_command(due: bool, place: Path | None) -> Result:
-    """Finish or undo what was cut off; the site is old or new afterwards. Safe to run at any time.
+    """Finish or undo an interrupted change; afterwards the site is old or new. Safe to run at any time.
 
-    Out of INCONSISTENT it tries once more, on your word; with --due it leaves that alone, because nobody is there.
+    If the site is INCONSISTENT, retry once. With --due (for timers) never retry.
     """
     with hold_here(place, "recover") as site:
         what, ended = recover(site, runtime_here(), write_report_after, due=due)

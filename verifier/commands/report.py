@@ -3,7 +3,6 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -22,6 +21,7 @@ from manifests.transport.telephone import spoken_line
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError, UntrustedError, UsageError
 from verifier.approval.export import record_export
+from verifier.commands.site_options import site_option
 from verifier.reporting.field_sources import contract_in_force, explain, field_sources_text
 from verifier.reporting.qr import as_blocks, check_free, draw, picture_names, write_pictures
 from verifier.reporting.report_observe import observe_site, read_previous_report
@@ -35,22 +35,29 @@ from verifier.site.report_files import newest_report, read_report, report_histor
 from verifier.site.vendor_access import check_served
 
 
-@verb(help="Print the last report of this site; make a new one; hand it out as files, text, pictures or by telephone.")
-@click.option("--site", "place", type=click.Path(path_type=Path), metavar="DIR", help="The site's folder.")
+@verb(
+    short_help="Print, write or export the report of this site.",
+    examples=("waybill report", "waybill report --new --out /media/usb", "waybill report --line"),
+)
 @click.option("--new", is_flag=True, help="Write and sign a new report first.")
 @click.option("--preview", is_flag=True, help="Show what a new report would say; nothing is signed or numbered.")
-@click.option("--why", is_flag=True, help="Say by which line of the contract each field may leave.")
+@click.option("--why", is_flag=True, help="Show the line of the contract that allows each field.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Copy the newest reports to DIR.")
-@click.option("--text", is_flag=True, help="Print it as armoured text for an e-mail.")
+@click.option("--text", is_flag=True, help="Print the report as armoured text for an e-mail.")
 @click.option("--line", is_flag=True, help="Print forty letters to read out by telephone.")
-@click.option("--qr", is_flag=True, help="Draw it as QR symbols in the terminal.")
+@click.option("--qr", is_flag=True, help="Draw the report as QR symbols in the terminal.")
 @click.option(
-    "--qr-out", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw it as QR symbols in pictures."
+    "--qr-out", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw the report as QR symbols in PNG files."
 )
 @click.option(
-    "--key", "keys", multiple=True, metavar="URI", help="Agree to its leaving, where the policy asks for people."
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="URI",
+    help="Key of a person who approves the export, if the policy requires it. Repeatable.",
 )
 @passphrase_option
+@site_option
 def report_command(
     place: Path | None,
     new: bool,
@@ -64,6 +71,10 @@ def report_command(
     keys: tuple[str, ...],
     passphrase_fd: int | None,
 ) -> Result:
+    """Print the last report of this site, write a new one, or export it.
+
+    A report is exported as files, text, QR symbols or by telephone: one of --out, --text, --line, --qr, --qr-out.
+    """
     ways = [
         way for way, asked in (("text", text), ("line", line), ("qr", qr), ("qr-out", qr_out), ("out", out)) if asked
     ]
@@ -192,7 +203,7 @@ def _preview(site: Site) -> Result:
     )
 
 
-def _data(report: Report) -> dict[str, Any]:
+def _data(report: Report) -> dict[str, object]:
     return {"report": msgspec.to_builtins(report)}
 
 

@@ -49,7 +49,7 @@ from verifier.trust.findings import VERIFIER_VERSION
 @click.option(
     "--fingerprint",
     metavar="WORDS",
-    help="With a request folder: fingerprint of the vendor's root, from the vendor's paper. Default: the site's root.",
+    help="Fingerprint of the vendor's root for a request folder, from the vendor's paper. Default: the site's root.",
 )
 @site_option
 def review_command(

@@ -19,12 +19,17 @@ from verifier.site.folder import Site
 from verifier.site.journal.installs import State
 
 
-@verb(short_help="Go back.")
-@click.option("--to", "number", type=click.IntRange(min=1), metavar="N", help="To this one; else to what ran before.")
-@click.option("--reason", callback=in_words, metavar="TEXT", help="Kept in the journal.")
-@click.option("--key", metavar="URI", help="Approve it with this key at once.")
+@verb(
+    short_help="Go back to an earlier generation.",
+    examples=("waybill rollback --key ops-1.key", "waybill rollback --to 3 --dry-run"),
+)
+@click.option(
+    "--to", "number", type=click.IntRange(min=1), metavar="N", help="Generation to go back to. Default: the one before."
+)
+@click.option("--reason", callback=in_words, metavar="TEXT", help="Reason, kept in the journal.")
+@click.option("--key", metavar="URI", help="Key to approve the rollback with at once.")
 @passphrase_option
-@click.option("--dry-run", is_flag=True, help="Check whether it could be done; change nothing.")
+@click.option("--dry-run", is_flag=True, help="Check whether the rollback is possible; change nothing.")
 @site_option
 def rollback_command(
     number: int | None,
@@ -34,7 +39,10 @@ def rollback_command(
     dry_run: bool,
     place: Path | None,
 ) -> Result:
-    """Go back to an earlier generation, with the config that it had. Out of a trial that needs nobody's word."""
+    """Go back to an earlier generation, with its configuration.
+
+    During a trial this needs no approval.
+    """
     signer = signer_of(key, passphrase_fd) if key else None
     with hold_here(place, "rollback") as site:
         means = _going_back(site, number)

@@ -1,7 +1,6 @@
 """waybill show"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -18,16 +17,23 @@ from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UsageError
 from manifests.words.units import show_size
 from verifier.commands.trust_options import find_trust, with_trust
+from verifier.documents.registry import document_data, document_text, judge_document, read_document
+from verifier.documents.values import DocumentJudge
+from verifier.site.folder import Site
 from verifier.trust.anchor import TrustAnchor
 
-if TYPE_CHECKING:
-    from verifier.site.folder import Site
 
-
-@verb(short_help="Say what a document means.")
+@verb(
+    short_help="Explain a bundle or a signed document.",
+    examples=(
+        "waybill show app-1.0.0.tar",
+        "waybill show report.json --enrolment enrolment.json",
+        "waybill show trust/1.root.json --pem release",
+    ),
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @with_trust
-@click.option("--pem", "role", metavar="ROLE", help="Of a root document: the public keys of ROLE in PEM.")
+@click.option("--pem", "role", metavar="ROLE", help="Print the public keys of ROLE in a root document as PEM.")
 def show_command(
     file: Path,
     root: Path | None,
@@ -36,9 +42,9 @@ def show_command(
     enrolment: Path | None,
     role: str | None,
 ) -> Result:
-    """Say in words what FILE means: a bundle, or a signed document of any kind.
+    """Explain FILE in words: a bundle, or a signed document of any kind.
 
-    The first line says who vouches for it, or that nobody was asked.
+    The first line names who signed it, or says that it is not verified.
     """
     if file.is_dir():
         open_head(file)
@@ -65,10 +71,7 @@ def show_command(
     return _show_release(first, verified.release, verified.release_digest, verified)
 
 
-def _show_document(file: Path, anchor: TrustAnchor | None, site: "Site | None", enrolment: Path | None) -> Result:
-    from verifier.documents.registry import document_data, document_text, judge_document, read_document
-    from verifier.documents.values import DocumentJudge
-
+def _show_document(file: Path, anchor: TrustAnchor | None, site: Site | None, enrolment: Path | None) -> Result:
     data, document = read_document(file)
     by: str | None = None
     try:
@@ -82,14 +85,15 @@ def _show_document(file: Path, anchor: TrustAnchor | None, site: "Site | None", 
 
 
 def _pems(file: Path, role: str) -> Result:
-    found = parse_root(read_capped(file, MAX_ROOT), str(file)).root
-    if role not in found.roles:
-        raise UsageError(f"no role {role!r}, the roles are {', '.join(sorted(found.roles))}", where="--pem")
-    keys = [found.keys[keyid] for keyid in found.roles[role].keys if keyid in found.keys]
+    root = parse_root(read_capped(file, MAX_ROOT), str(file)).root
+    if role not in root.roles:
+        raise UsageError(f"no role {role!r}, the roles are {', '.join(sorted(root.roles))}", where="--pem")
+    keys = [root.keys[keyid] for keyid in root.roles[role].keys if keyid in root.keys]
     return Result("".join(key.pem for key in keys).rstrip("\n"), {"pem": [key.pem for key in keys]}, exact=True)
 
 
 def _show_release(first: str, release: Release, digest: str, verified: VerifiedHead | None) -> Result:
+    """Describe a release under the line ``first``, which says whether its head was verified."""
     size = sum(blob.size for blob in release.members)
     rows = [
         (
@@ -104,8 +108,8 @@ def _show_release(first: str, release: Release, digest: str, verified: VerifiedH
     ]
     rows += [("fixes", f"{one.advisory} ({one.severity}) in {one.in_}") for one in release.fixes]
     rows += [
-        ("image", f"{one.to}:{release.version} {one.manifest.digest}, signed by {one.signed_by}")
-        for one in release.images
+        ("image", f"{image.to}:{release.version} {image.manifest.digest}, signed by {image.signed_by}")
+        for image in release.images
     ]
     rows += [("files", f"{one.name}: {len(one.entries)} files") for one in release.files]
     rows += [("chart", one.name) for one in release.charts]

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
@@ -22,19 +22,19 @@ from verifier.site.folder import Site, find_site, open_site, open_site_to_show
 from verifier.site.host import this_host
 from verifier.site.lock import hold_site
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+_Command = TypeVar("_Command", bound=Callable[..., object])
 
 
-site_option = click.option("--site", "place", type=click.Path(path_type=Path), metavar="DIR", help="The site's folder.")
-key_option = click.option("--key", metavar="URI", help="Your key; else WAYBILL_KEY.")
+site_option = click.option("--site", "place", type=click.Path(path_type=Path), metavar="DIR", help="Site directory.")
+key_option = click.option("--key", metavar="URI", help="Your key. Default: WAYBILL_KEY.")
 
 
-def items_argument(*, required: bool) -> "Callable[[_Command], _Command]":
+def items_argument(*, required: bool) -> Callable[[_Command], _Command]:
     return click.argument("items", metavar="ITEM..." if required else "[ITEM]...", nargs=-1, required=required)
 
 
 media_option = click.option(
-    "--media", type=click.Path(path_type=Path), metavar="PATH", help="Where the bundle is now, if it was moved."
+    "--media", type=click.Path(path_type=Path), metavar="PATH", help="Path of the bundle, if it was moved."
 )
 
 
@@ -71,6 +71,6 @@ def signer_of(uri: str | None, passphrase_fd: int | None) -> Signer:
     return open_signer(named, lambda prompt: ask_passphrase(prompt, descriptor=passphrase_fd), Path.cwd())
 
 
-def table_rows(paper: Page, title: str) -> tuple["Row", ...]:
-    table = next(one.table for one in paper.sections if one.title == title)
+def table_rows(paper: Page, title: str) -> tuple[Row, ...]:
+    table = next(section.table for section in paper.sections if section.title == title)
     return table.rows if table else ()

@@ -14,15 +14,18 @@ from verifier.commands.site_options import look_here, runtime_here, site_option
 from verifier.reporting.status import broken_status, read_status
 
 
-@verb(short_help="Say what runs.")
-@click.option("--fast", is_flag=True, help="Do not look at what the drivers placed.")
+@verb(
+    short_help="Show what runs, what is unfinished and what waits.",
+    examples=("waybill status", "waybill status --fast --json"),
+)
+@click.option("--fast", is_flag=True, help="Skip the check of what the drivers placed.")
 @site_option
 def status_command(fast: bool, place: Path | None) -> Result:
-    """What is unfinished, what runs, what waits. Changes nothing."""
+    """Show what is unfinished, what runs and what waits. Changes nothing."""
     site = look_here(place)
     if site.broken is not None:
-        found = broken_status(site, site.broken)
-        return Result(found.text, found.data, found.error)
+        status = broken_status(site, site.broken)
+        return Result(status.text, status.data, status.error)
     components, unseen = None, ""
     if not fast:
         try:
@@ -30,5 +33,5 @@ def status_command(fast: bool, place: Path | None) -> Result:
         except WaybillError as error:
             unseen = str(error)
     waiting = waiting_items(site)
-    found = read_status(site, waiting, components, utc_now(), unseen=unseen)
-    return Result(found.text, found.data, found.error)
+    status = read_status(site, waiting, components, utc_now(), unseen=unseen)
+    return Result(status.text, status.data, status.error)

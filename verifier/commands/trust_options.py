@@ -1,7 +1,8 @@
 """Options that say whom to trust."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -11,19 +12,30 @@ from verifier.trust.anchor import TrustAnchor, named_anchor
 if TYPE_CHECKING:
     from verifier.site.folder import Site
 
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
 trust_options = (
-    click.option("--root", "root", type=click.Path(path_type=Path), help="A root document that you trust."),
+    click.option(
+        "--root", "root", type=click.Path(path_type=Path), metavar="FILE", help="Root document that you trust."
+    ),
     click.option(
         "--fingerprint",
         metavar="WORDS",
-        help="Fingerprint of the root, from the paper; of an enrolment, that of the site's key.",
+        help="Fingerprint of the root, from the paper. For an enrolment: of the site's key.",
     ),
-    click.option("--site", type=click.Path(path_type=Path), help="Judge as this site would."),
-    click.option("--enrolment", type=click.Path(path_type=Path), help="Of a report: the enrolment of its site."),
+    click.option(
+        "--site", type=click.Path(path_type=Path), metavar="DIR", help="Site directory, to judge as this site does."
+    ),
+    click.option(
+        "--enrolment",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Enrolment of the site that wrote a report.",
+    ),
 )
 
 
-def with_trust(function: Any) -> Any:
+def with_trust(function: _Command) -> _Command:
     for option in reversed(trust_options):
         function = option(function)
     return function
@@ -32,17 +44,19 @@ def with_trust(function: Any) -> Any:
 def find_trust(
     root: Path | None, fingerprint: str | None, given: Path | None
 ) -> "tuple[TrustAnchor | None, Site | None]":
-    """Whom to trust: --root or --fingerprint, else the site that judges; two times None when nothing says so.
+    """Return the trust anchor of --root or --fingerprint, else that of the site that judges, with the site.
+
+    Both are None if no option and no site names an anchor.
 
     Raises:
-        UsageError: Two say so.
+        UsageError: More than one option is given.
     """
-    if sum(one is not None for one in (root, fingerprint, given)) > 1:
-        raise UsageError("--root, --fingerprint and --site are three answers to one question, give one", where="trust")
+    if sum(option is not None for option in (root, fingerprint, given)) > 1:
+        raise UsageError("expected one of --root, --fingerprint, --site", where="trust", remedy="leave out the others")
     anchor = named_anchor(root, fingerprint)
     if anchor is not None:
         return anchor, None
-    # Away from a site, a verdict needs none of the site's code: an auditor reads what is loaded.
+    # Imported here: verifying a bundle away from a site loads none of the site's code (docs/audit.md lists what is).
     from verifier.documents.site_view import find_judging_site, site_anchor
 
     site = find_judging_site(given)

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,10 +23,23 @@ if TYPE_CHECKING:
     from verifier.site.folder import Site
 
 
-@verb(short_help="Check a bundle or a signed document.")
+@verb(
+    short_help="Check a bundle or a signed document.",
+    examples=(
+        "waybill verify app-1.0.0.tar --fingerprint 'WORDS FROM THE PAPER'",
+        "waybill verify app-1.0.0.tar --site /var/lib/waybill/east",
+        "waybill verify report.json --enrolment enrolment.json",
+    ),
+)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @with_trust
-@click.option("--head", "head_file", type=click.Path(path_type=Path), help="Take the head from this file instead.")
+@click.option(
+    "--head",
+    "head_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File with the head, if it is not the one in the bundle.",
+)
 def verify_command(
     files: tuple[str, ...],
     root: Path | None,
@@ -97,6 +110,7 @@ def is_document(file: str) -> bool:
 
 
 def _verify_document(file: str, anchor: TrustAnchor | None, site: "Site | None", enrolment: Path | None) -> Result:
+    # Imported here: verifying a bundle loads no other document's code (docs/audit.md lists what is loaded).
     from verifier.documents.registry import document_data, judge_document, read_document
     from verifier.documents.values import DocumentJudge
 
@@ -143,7 +157,7 @@ def _verdict(error: WaybillError) -> str:
     return _VERDICTS.get(error.exit_code, "refused")
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _finding(finding: Finding) -> dict[str, str]:
     return {"id": finding.id, "level": finding.level, "text": finding.text}
 
 

@@ -6,7 +6,6 @@ Neither is verified by this: it says what the two files say.
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -42,7 +41,7 @@ class _TypedName(Struct):
     """Just enough of a JSON file to know what it is."""
 
     payload_type: str = msgspec.field(name="payloadType", default="")
-    type: str = ""
+    type: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ def compare_files(old: Path, new: Path, only: frozenset[str] = frozenset()) -> C
             where="compare",
             remedy="compare two files of one kind",
         )
-    found = tuple(one for one in _differences(before, after) if not only or one.part in only)
-    return Compared(found, (*getattr(before, "unread", ()), *getattr(after, "unread", ())))
+    differences = tuple(each for each in _differences(before, after) if not only or each.part in only)
+    return Compared(differences, (*getattr(before, "unread", ()), *getattr(after, "unread", ())))
 
 
 def _differences(before: AnyDocument, after: AnyDocument) -> tuple[Difference, ...]:
@@ -143,7 +142,7 @@ def _json(data: bytes, what: str) -> AnyDocument:
     else:
         payload = bundle_payload(data, what)
     check_depth(payload, what)
-    return decode(payload, dict[str, Any], what)
+    return decode(payload, dict[str, Json], what)
 
 
 def _yaml(path: Path) -> AnyDocument:
@@ -154,5 +153,5 @@ def _yaml(path: Path) -> AnyDocument:
     if "policy" in keys:
         return compile_policy(file, lambda key: read_public(path.parent / key))
     if isinstance(file.plain, dict):
-        return decode(msgspec.json.encode(file.plain), dict[str, Any], str(path))
+        return decode(msgspec.json.encode(file.plain), dict[str, Json], str(path))
     raise MalformedError("neither a bundle nor a document", where=str(path), remedy="name two files of one kind")

@@ -26,9 +26,9 @@ from verifier.documents.values import (
 
 
 def read_answer(data: bytes, where: str) -> DocumentSummary:
-    answer, word = review_request.parse_answer(data, where)
-    rows = (*approval_rows(word), *plan_rows(answer.plan))
-    title = f"{word.verdict} {' '.join(answer.items)} of {answer.plan.site}"
+    answer, verdict = review_request.parse_answer(data, where)
+    rows = (*approval_rows(verdict), *plan_rows(answer.plan))
+    title = f"{verdict.verdict} {' '.join(answer.items)} of {answer.plan.site}"
     return DocumentSummary("answer", title, rows, answer, digest_of(data), claimed_signers(answer.approval))
 
 
@@ -42,10 +42,10 @@ def judge_answer(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
 
 def read_approval(data: bytes, where: str) -> DocumentSummary:
     envelope = parse_envelope(data, approval.APPROVAL_TYPE, where, max_bytes=approval.MAX_APPROVAL)
-    found = parse(envelope.payload_bytes, approval.Approval, where, max_bytes=approval.MAX_APPROVAL)
-    title = f"{found.verdict}, as {found.role}"
-    rows = (*approval_rows(found), ("plan", found.plan))
-    return DocumentSummary("approval", title, rows, found, digest_of(data), claimed_signers(envelope))
+    verdict = parse(envelope.payload_bytes, approval.Approval, where, max_bytes=approval.MAX_APPROVAL)
+    title = f"{verdict.verdict}, as {verdict.role}"
+    rows = (*approval_rows(verdict), ("plan", verdict.plan))
+    return DocumentSummary("approval", title, rows, verdict, digest_of(data), claimed_signers(envelope))
 
 
 def judge_approval(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
@@ -57,9 +57,9 @@ def _by_person(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     if judge.site is None:
         raise UsageError("people are known by the policy of their site", where=where, remedy=PEOPLE_REMEDY)
     policy = judge.site.policy
-    word = approval.verify_approval(data, policy, where)
-    said = word.approval
-    return SignedBy(f"signed by {word.person} ({said.role}), by policy {policy.number} in force", (said.keyid,))
+    verified = approval.verify_approval(data, policy, where)
+    claims = verified.approval
+    return SignedBy(f"signed by {verified.person} ({claims.role}), by policy {policy.number} in force", (claims.keyid,))
 
 
 # --- what others name by its digest ---------------------------------------------------------------------------------
@@ -69,16 +69,18 @@ def read_unsigned(
     kind: str, parse_it: Callable[[bytes, str], msgspec.Struct]
 ) -> Callable[[bytes, str], DocumentSummary]:
     def read(data: bytes, where: str) -> DocumentSummary:
-        found = parse_it(data, where)
+        document = parse_it(data, where)
         lines = msgspec.json.format(data, indent=2).decode().splitlines()
-        return DocumentSummary(kind, f"{len(data)} bytes", tuple(("", line) for line in lines), found, digest_of(data))
+        return DocumentSummary(
+            kind, f"{len(data)} bytes", tuple(("", line) for line in lines), document, digest_of(data)
+        )
 
     return read
 
 
 def read_plan(data: bytes, where: str) -> DocumentSummary:
-    found = parse_plan(data, where)
-    return DocumentSummary("plan", f"{found.action} at {found.site}", tuple(plan_rows(found)), found, found.digest)
+    plan = parse_plan(data, where)
+    return DocumentSummary("plan", f"{plan.action} at {plan.site}", tuple(plan_rows(plan)), plan, plan.digest)
 
 
 def judge_unsigned(_data: bytes, _judge: DocumentJudge, where: str) -> SignedBy:

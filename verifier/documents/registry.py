@@ -7,7 +7,6 @@ person by the policy in force at the site.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -91,15 +90,15 @@ def judge_document(path: Path, data: bytes, document: DocumentSummary, judge: Do
 
 
 def _kind_of(data: bytes, where: str) -> str:
-    found = decode(data, DocumentHead, where)
-    types = {found.payload_type, found.type}
-    if found.media_type == BUNDLE:
+    head = decode(data, DocumentHead, where)
+    types: set[str | None] = {head.payload_type, head.type}
+    if head.media_type == BUNDLE:
         # A report of a later kind is for `peek_report` to name.
         claims = decode(bundle_payload(data, where), StatementHead, where).predicate_type
         types = {REPORT_TYPE if claims.startswith("urn:waybill:report:") else claims}
-    for kind, one in _KINDS.items():
-        if one.type in types:
-            return kind
+    for name, kind in _KINDS.items():
+        if kind.type in types:
+            return name
     raise MalformedError(
         "not a document of Waybill",
         where=where,
@@ -142,11 +141,11 @@ def document_text(first: str, document: DocumentSummary) -> str:
     ]
     lines.append(f"digest     {document.digest}")
     if document.signed_by:
-        lines.append(f"signed by  {', '.join(one[:12] for one in document.signed_by)}")
+        lines.append(f"signed by  {', '.join(keyid[:12] for keyid in document.signed_by)}")
     return "\n".join(lines)
 
 
-def document_data(document: DocumentSummary) -> dict[str, Any]:
+def document_data(document: DocumentSummary) -> dict[str, object]:
     return {
         "kind": document.kind,
         "digest": document.digest,

@@ -28,30 +28,30 @@ from verifier.documents.values import (
 
 def read_enrolment(data: bytes, where: str) -> DocumentSummary:
     signed = enrolment.verify_enrolment(data, where)
-    found = signed.enrolment
-    every = found.report_every_seconds
+    claims = signed.enrolment
+    every = claims.report_every_seconds
     rows = [
-        ("key", f"{signed.groups}, the site's {ordinal(found.key_epoch)}"),
+        ("key", f"{signed.groups}, the site's {ordinal(claims.key_epoch)}"),
         ("words", signed.words),
-        ("channel", found.channel),
-        ("trusts", f"root {found.root.version}, {found.root.digest}" + ", or a practice root" * found.practice),
+        ("channel", claims.channel),
+        ("trusts", f"root {claims.root.version}, {claims.root.digest}" + ", or a practice root" * claims.practice),
         ("reports", f"every {show_duration(every)}" if every else "when it likes"),
-        ("made at", found.created_at),
+        ("made at", claims.created_at),
     ]
-    if found.renews is not None:
-        renews = found.renews
+    if claims.renews is not None:
+        renews = claims.renews
         rows.append(("renews", f"key {renews.former[:12]}, {renews.reason}; its last report was {renews.last_seq}"))
-    return DocumentSummary("enrolment", found.site, tuple(rows), found, signed.digest, (found.key.keyid,))
+    return DocumentSummary("enrolment", claims.site, tuple(rows), claims, signed.digest, (claims.key.keyid,))
 
 
 def judge_enrolment(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     anchor = require_anchor(
         judge, "--fingerprint with the words of its key, as the customer tells them by another way; or --site"
     )
-    found = enrolment.verify_enrolment(data, where).enrolment
-    trusted = f"sha256:{found.key.keyid}" == anchor.pin.digest
+    claims = enrolment.verify_enrolment(data, where).enrolment
+    trusted = f"sha256:{claims.key.keyid}" == anchor.pin.digest
     if judge.site is not None:
-        trusted = found.key == judge.site.state.site_key
+        trusted = claims.key == judge.site.state.site_key
     elif not anchor.typed:
         raise UsageError(
             "a root document says nothing about a site's key",
@@ -60,21 +60,24 @@ def judge_enrolment(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
         )
     if not trusted:
         raise UntrustedError(
-            f"its key is {found.key.keyid[:12]}, not the one that is trusted",
+            f"its key is {claims.key.keyid[:12]}, not the one that is trusted",
             where=where,
             remedy="ask the customer again; this may be another site, or somebody else's",
             finding="fingerprint-differs",
         )
-    return SignedBy(f"signed by the key that it names, {found.key.keyid[:12]}, which you trust", (found.key.keyid,))
+    return SignedBy(f"signed by the key that it names, {claims.key.keyid[:12]}, which you trust", (claims.key.keyid,))
 
 
 def read_report(data: bytes, where: str) -> DocumentSummary:
-    found = peek_report(data, where)
-    rows = tuple(("", one) for one in report_lines(found))
-    return DocumentSummary("report", f"number {found.chain.seq} of {found.identity.site}", rows, found, digest_of(data))
+    report = peek_report(data, where)
+    rows = tuple(("", one) for one in report_lines(report))
+    return DocumentSummary(
+        "report", f"number {report.chain.seq} of {report.identity.site}", rows, report, digest_of(data)
+    )
 
 
 def judge_report(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
+    """Verify a report by the enrolment's key and its rotations, else by the key of the judging site."""
     claims = peek_report(data, where)
     site, seq = claims.identity.site, claims.chain.seq
     if judge.enrolment is not None:
@@ -85,11 +88,15 @@ def judge_report(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
             raise UntrustedError(
                 f"is by {site}, the enrolment is of {enrolled.site}", where=where, finding="other-site"
             )
-        led = follow(site, enrolled.key, enrolled.key_epoch, claimed_succession(data), where)
-        key = led[-1].key if led else enrolled.key
+        successors = follow(site, enrolled.key, enrolled.key_epoch, claimed_succession(data), where)
+        key = successors[-1].key if successors else enrolled.key
         _check_report(data, key, where)
-        way = f", through {len(led)} changes of key" if len(led) > 1 else ", through one change of key" * len(led)
-        return SignedBy(f"signed by key {key.keyid[:12]} of {site}, by the enrolment{way}", (key.keyid,))
+        through = (
+            f", through {len(successors)} changes of key"
+            if len(successors) > 1
+            else ", through one change of key" * len(successors)
+        )
+        return SignedBy(f"signed by key {key.keyid[:12]} of {site}, by the enrolment{through}", (key.keyid,))
     if judge.anchor is None or judge.site is None:
         raise UsageError(
             "nothing says which key the site has",
@@ -118,17 +125,17 @@ def _check_report(data: bytes, key: PublicKey, where: str) -> None:
 
 def read_request(data: bytes, where: str) -> DocumentSummary:
     signed = review_request.verify_request(data, where)
-    found = signed.request
+    request = signed.request
     rows = (
-        *plan_rows(found.plan),
-        ("items", " ".join(found.items)),
-        ("made at", found.made_at),
-        ("site key", enrolment.key_groups(found.key)),
-        ("vendor", f"root {found.root.version}, {as_groups(found.root.digest)}"),
-        ("documents", f"{len(found.documents)} beside it; waybill review FOLDER shows all of it"),
+        *plan_rows(request.plan),
+        ("items", " ".join(request.items)),
+        ("made at", request.made_at),
+        ("site key", enrolment.key_groups(request.key)),
+        ("vendor", f"root {request.root.version}, {as_groups(request.root.digest)}"),
+        ("documents", f"{len(request.documents)} beside it; waybill review FOLDER shows all of it"),
     )
-    title = f"{' '.join(found.items)} of {found.plan.site}"
-    return DocumentSummary("request", title, rows, found, signed.digest, (found.key.keyid,))
+    title = f"{' '.join(request.items)} of {request.plan.site}"
+    return DocumentSummary("request", title, rows, request, signed.digest, (request.key.keyid,))
 
 
 def judge_request(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:

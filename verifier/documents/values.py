@@ -27,7 +27,7 @@ class DocumentSummary:
         title: What it is, in one line.
         rows: (name, value), or ("", a line of its own).
         signed_by: Key ids that its signatures claim.
-        fingerprint: Of a root document: what its paper shows.
+        fingerprint: Fingerprint on the vendor's paper, for a root document; None for another.
     """
 
     kind: str
@@ -36,7 +36,7 @@ class DocumentSummary:
     document: msgspec.Struct
     digest: str
     signed_by: tuple[str, ...] = ()
-    fingerprint: str = ""
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class DocumentHead(msgspec.Struct):
 
     payload_type: str = msgspec.field(name="payloadType", default="")
     media_type: str = msgspec.field(name="mediaType", default="")
-    type: str = ""
+    type: str | None = None
 
 
 class StatementHead(msgspec.Struct):
@@ -119,12 +119,12 @@ def ordinal(epoch: int) -> str:
     return "first" if epoch == 1 else f"key number {epoch}"
 
 
-def approval_rows(found: approval.Approval) -> Rows:
-    rows = [("says", f"{found.verdict}, as {found.role}, by key {found.keyid}")]
-    if found.condition is not None:
-        rows.append(("condition", found.condition))
-    if found.request is not None:
-        rows.append(("request", found.request))
+def approval_rows(verdict: approval.Approval) -> Rows:
+    rows = [("says", f"{verdict.verdict}, as {verdict.role}, by key {verdict.keyid}")]
+    if verdict.condition is not None:
+        rows.append(("condition", verdict.condition))
+    if verdict.request is not None:
+        rows.append(("request", verdict.request))
     return rows
 
 
