@@ -26,8 +26,8 @@ def check_release(release: Release, what: str) -> None:
         return MalformedError(problem, where=f"{what} $.{place}")
 
     parse_version(release.version, f"{what} $.version")  # F-8.11
-    for i, one in enumerate(release.needs.from_):
-        parse_range(one, f"{what} $.needs.from[{i}]")
+    for i, version_range in enumerate(release.needs.from_):
+        parse_range(version_range, f"{what} $.needs.from[{i}]")
     named = [bool(release.audience.customers), bool(release.audience.environments)]
     if named != [not release.audience.everyone] * 2:  # F-8.3
         raise refuse("either `everyone`, or customers and environments", "audience")

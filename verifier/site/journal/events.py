@@ -37,11 +37,7 @@ Action = Literal["install", "rollback"]
 
 
 class Actor(Document, frozen=True, kw_only=True):
-    """Who ran the command, as the host says: good for a witness, not for a decision.
-
-    Attributes:
-        sudo: The account behind sudo, where there is one.
-    """
+    """Who ran the command, as the host says. ``sudo`` is the account behind sudo. No decision rests on it."""
 
     account: Text
     uid: Count
