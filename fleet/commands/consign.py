@@ -31,7 +31,7 @@ from manifests.trust.revocations import MAX_REVOCATIONS
 
 
 @dataclass(frozen=True)
-class _Options:
+class _ConsignOptions:
     """What the command line names; paths and keys are not read yet."""
 
     sites: tuple[str, ...]
@@ -88,7 +88,7 @@ def consign_command(place: str | None, **options: Any) -> Result:
     A consignment has a challenge that the site's next report echoes, the acknowledgement of its newest report, the
     newest release for it, and what the options name. All are signed or none. A bundle may lie beside them.
     """
-    given = _Options(**options)
+    given = _ConsignOptions(**options)
     check_keys(given.keys)
     for number, text in enumerate(given.requests, 1):
         parse_request(text, number)
@@ -105,7 +105,7 @@ def consign_command(place: str | None, **options: Any) -> Result:
     return with_ledger(place, work)
 
 
-def _order(engine: Engine, rows: tuple[SiteRow, ...], given: _Options) -> ConsignmentOrder:
+def _order(engine: Engine, rows: tuple[SiteRow, ...], given: _ConsignOptions) -> ConsignmentOrder:
     """Read and check everything that is carried, then open the keys: nobody types a passphrase in vain."""
     root = signing_root(engine)
     revocations = None

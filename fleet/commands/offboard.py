@@ -41,7 +41,7 @@ from manifests.words.units import show_count
 
 
 @dataclass(frozen=True)
-class _Options:
+class _OffboardOptions:
     """What the command line names; keys are not read yet."""
 
     reason: OffboardReason
@@ -78,7 +78,7 @@ def offboard_command(site: str, place: str | None, **options: Any) -> Result:
     From then on every consignment for the site carries the request. With --close the site is closed and a receipt
     signed, with whatever is proven by then. A step without evidence is unproven, never revoked.
     """
-    given = _Options(**options)
+    given = _OffboardOptions(**options)
     _check(given)
 
     def work(engine: Engine) -> Result:
@@ -92,7 +92,7 @@ def offboard_command(site: str, place: str | None, **options: Any) -> Result:
     return with_ledger(place, work)
 
 
-def _check(given: _Options) -> None:
+def _check(given: _OffboardOptions) -> None:
     if given.closing:
         check_keys(given.keys)
         if given.out is None:
@@ -105,7 +105,7 @@ def _check(given: _Options) -> None:
         )
 
 
-def _next_state(engine: Engine, row: SiteRow, given: _Options) -> OffboardingState:
+def _next_state(engine: Engine, row: SiteRow, given: _OffboardOptions) -> OffboardingState:
     """Close or request as the options say; a closed site and a purge change nothing more."""
     request = OffboardRequest(given.reason, account(), utc_now())
     if given.closing:
@@ -127,7 +127,7 @@ def _write_receipt(state: OffboardingState, out: Path) -> None:
     replace_file(out, state.receipt)
 
 
-def _result(state: OffboardingState, given: _Options, purged: PurgeResult | None) -> Result:
+def _result(state: OffboardingState, given: _OffboardOptions, purged: PurgeResult | None) -> Result:
     lines = []
     data = {**offboarding_data(state), "receipt": str(given.out) if given.out else None}
     if purged is not None:
