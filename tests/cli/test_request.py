@@ -74,4 +74,4 @@ def test_a_request_goes_out_and_an_answer_comes_back(shell: Shell, tmp_path: Pat
     assert "condition of ops-1    after lunch" in shell.run("review", "r-1.0.0").stdout
     shell.run("install", "r-1.0.0", "--contract", contract)
     found = shell.run("receive", stick, code=5, hint=True).stderr
-    assert "answers what cannot be done here now" in found
+    assert "the item of the answer cannot be carried out here now" in found

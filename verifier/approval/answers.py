@@ -1,4 +1,4 @@
-"""An approver's answer: signed at the desk beside the request, taken in at the site by what it says."""
+"""An approver's answer: signed at the desk for a request, received at the site."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,10 @@ from verifier.site.folder import Site
 def sign_answer(
     request: OpenRequest, signer: Signer, verdict: Literal["approve", "reject"], condition: str | None, out: Path | None
 ) -> tuple[str, Path]:
-    """Sign the plan of a request and write the answer, by default into the request folder; who signed, and the file.
+    """Sign the plan of a request and write the answer, by default into the request folder; return person and file.
 
     Raises:
-        RefusedError: The key is nobody's by the policy of the site, or the file is there already.
+        RefusedError: The site's policy does not list the key, or the file exists already.
     """
     keyid = signer.public.keyid
     person = person_of_request(request, keyid)
@@ -53,7 +53,11 @@ def sign_answer(
 
 @dataclass(frozen=True)
 class ReceivedAnswer:
-    """An answer that came. Attributes: new: False when it was taken in before."""
+    """An answer that was received.
+
+    Attributes:
+        new: False when it had been received before.
+    """
 
     path: Path
     item: str
@@ -64,10 +68,10 @@ class ReceivedAnswer:
 
 
 def receive_answer(site: Site, path: Path, load: LoadDriver) -> ReceivedAnswer | None:
-    """Verify an answer and record the verdict in it, at a held site; None when it is for another site.
+    """Verify an answer and record its verdict, at a locked site; return None for an answer to another site.
 
     Steps: 1 its parts agree; 2 it is for this site; 3 the policy in force lists the key, and the signature is by it;
-    4 the item's plan is still the one that was signed; 5 it was not taken in before; 6 the item can be done here.
+    4 the item's plan is still the one that was signed; 5 it was not received before; 6 this site has the drivers.
 
     Raises:
         MalformedError, RefusedError, UntrustedError: As the step says; nothing was changed.
@@ -78,9 +82,9 @@ def receive_answer(site: Site, path: Path, load: LoadDriver) -> ReceivedAnswer |
         return None
     if answer.plan.site_key != site.state.site_key.keyid:
         raise RefusedError(
-            f"for this site with key {answer.plan.site_key[:16]}, now it has {site.state.site_key.keyid[:16]}",
+            f"answer for site key {answer.plan.site_key[:16]}; the site key is now {site.state.site_key.keyid[:16]}",
             where=where,
-            remedy="it was given before the key changed; ask again: waybill review ITEM --out DIR",
+            remedy="write a new request: waybill review ITEM --out DIR",
             finding="answer-other-key",
         )
     signed = verify_approval(encode(answer.approval), site.policy, where)  # 3
@@ -95,18 +99,18 @@ def receive_answer(site: Site, path: Path, load: LoadDriver) -> ReceivedAnswer |
 
 
 def _asked(site: Site, answer: ApprovalAnswer, where: str) -> AnyItem:
-    """What the items are now; it must be what was signed.
+    """Return the items of the answer.
 
     Raises:
-        RefusedError: Something has changed since.
+        RefusedError: Their plan is no longer the one that was signed.
     """
     try:
         asked = approvable_of(site, answer.items)
     except WaybillError as error:
         raise RefusedError(
-            f"answers what cannot be done here now: {error.problem}",
+            f"the item of the answer cannot be carried out here now: {error.problem}",
             where=where,
-            remedy=error.remedy or "waybill review lists what waits",
+            remedy=error.remedy or "run waybill review to see the queue",
             finding="answer-not-asked",
         ) from None
     if asked.plan.digest == answer.plan.digest:
@@ -116,28 +120,28 @@ def _asked(site: Site, answer: ApprovalAnswer, where: str) -> AnyItem:
         words
         for words, differs in (
             ("another policy is in force", now.policy != then.policy),
-            ("another config", now.config != then.config),
-            ("site.yaml says something else", now.settings != then.settings),
-            ("another proposal", now.subject != then.subject),
-            ("other releases", now.releases != then.releases),
-            ("another telemetry contract", now.contract != then.contract),
-            ("something was put in force since", now.last_change != then.last_change),
+            ("the config differs", now.config != then.config),
+            ("site.yaml was changed", now.settings != then.settings),
+            ("the proposal differs", now.subject != then.subject),
+            ("the releases differ", now.releases != then.releases),
+            ("the telemetry contract differs", now.contract != then.contract),
+            ("another change was put in force since", now.last_change != then.last_change),
         )
         if differs
     ]
     raise RefusedError(
-        f"answers another plan than {' '.join(answer.items)} is now: {'; '.join(changed) or 'it was changed'}",
+        f"the plan of {' '.join(answer.items)} has changed since the answer: {'; '.join(changed) or 'it differs'}",
         where=where,
-        remedy=f"ask again: waybill review {' '.join(answer.items)} --out DIR",
+        remedy=f"write a new request: waybill review {' '.join(answer.items)} --out DIR",
         finding="answer-older-policy" if now.policy != then.policy else "answer-other-plan",
     )
 
 
 def _before(site: Site, asked: Approvable, signed: SignedApproval, where: str) -> bool:
-    """Whether this very answer was taken in. Told by what was signed, since one signature has many spellings.
+    """Return whether this answer was received before. The signed content decides: one signature has many encodings.
 
     Raises:
-        RefusedError: It approves what the same person has rejected later, in answer to the same request.
+        RefusedError: It approves a request that the same person has rejected.
     """
     earlier = [
         signed_earlier.approval
@@ -150,7 +154,7 @@ def _before(site: Site, asked: Approvable, signed: SignedApproval, where: str) -
         raise RefusedError(
             f"{signed.person} has rejected the same request",
             where=where,
-            remedy=f"who changes their mind answers a new request: waybill review {asked.item} --out DIR",
+            remedy=f"to approve it now, write a new request: waybill review {asked.item} --out DIR",
             finding="answer-after-rejection",
         )
     return False

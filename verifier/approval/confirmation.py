@@ -1,6 +1,6 @@
-"""What one person confirms with their key: that a trial has gone well, or that a time which a release claims is right.
+"""Confirmations signed by one person: that a trial succeeded, or that a time claimed by a release is right.
 
-One mis-dated build must not move a site, and no probe knows what people know.
+Probes cannot check everything, and one release with a wrong date must not raise the site's time floor.
 """
 
 from manifests.documents.approval import SignedApproval
@@ -16,7 +16,7 @@ from verifier.site.journal.installs import Transaction
 
 
 def trial_plan(site: Site, transaction: Transaction) -> Plan:
-    """What is signed at the end of a trial: this switch to this generation, under the plan that was agreed to."""
+    """Return the plan that is signed at the end of a trial; it names the generation and the approved plan."""
     state, planned = site.state, transaction.planned
     return Plan(
         site=state.site,
@@ -44,17 +44,19 @@ def time_plan(site: Site, time: str) -> Plan:
 
 
 def sign_confirmation(site: Site, plan: Plan, signer: Signer | None) -> SignedApproval | None:
-    """Who says so, with their signature over ``plan``, kept at a held site; None where no key is needed or named.
+    """Sign ``plan`` and store the signature at a locked site; return None if no key is needed and none was named.
 
     Raises:
-        RefusedError: The key's owner is not among those who may.
-        UsageError: Somebody has to, and no key was named.
+        RefusedError: The person of the key does not have the role that the policy requires.
+        UsageError: The policy requires a signature, and no key was named.
     """
     role = site.policy.confirm.or_person
     if signer is None:
         if role is not None:
             raise UsageError(
-                f"a trial is confirmed by {role}", where="--key", remedy="waybill confirm --key KEY, or WAYBILL_KEY"
+                f"a trial is confirmed by {role}",
+                where="--key",
+                remedy="run waybill confirm --key KEY, or set WAYBILL_KEY",
             )
         return None
     person, about = person_of_key(site.policy, signer)
@@ -62,7 +64,7 @@ def sign_confirmation(site: Site, plan: Plan, signer: Signer | None) -> SignedAp
         raise RefusedError(
             f"{person} is {about.role}; a trial is confirmed by {role}",
             where="--key",
-            remedy=f"ask somebody who is {role}",
+            remedy=f"ask a person with the role {role} to run this command",
             finding="confirm-role",
         )
     signed = sign_verdict(site, plan, signer)
@@ -71,23 +73,25 @@ def sign_confirmation(site: Site, plan: Plan, signer: Signer | None) -> SignedAp
 
 
 def acknowledge_time(site: Site, time: str, signer: Signer | None) -> None:
-    """Let a claimed time become the floor.
+    """Accept a claimed time as the time floor.
 
     Raises:
-        RefusedError: It is not the time that is claimed, or the key's owner may not say so.
-        UsageError: No key is named, and the journal is to hold who said it.
+        RefusedError: It is not the claimed time, or the person of the key may not accept it.
+        UsageError: No key was named.
     """
     claimed = optional_time(site.state.trust.time_claimed)
     if claimed is None or time != claimed:
         raise RefusedError(
-            f"{time} is not claimed by anything here, {claimed or 'nothing'} is",
+            f"{time} is not claimed; the claimed time is {claimed or 'none'}",
             where="--time",
-            remedy="waybill status shows it",
+            remedy="run waybill status to see the claimed time",
             finding="time-not-claimed",
         )
     signed = sign_confirmation(site, time_plan(site, time), signer)
     if signed is None:
-        raise UsageError("who says so has to sign", where="--key", remedy=f"waybill confirm --time {time} --key KEY")
+        raise UsageError(
+            "accepting a time needs a signature", where="--key", remedy=f"run waybill confirm --time {time} --key KEY"
+        )
     approval = signed.approval
     site.record(
         TimeAcknowledged(

@@ -1,7 +1,7 @@
-"""Letting a report leave: what the policy's rule `export` asks, and the journal's note of what left and how.
+"""Export of a report: the approvals that the policy's rule `export` needs, and the journal entry of the export.
 
-The rule `automatic` means that whoever may run the verb may carry a report out. Otherwise each person who is asked
-signs at the moment of leaving, with the key that the policy lists; the plan they sign names the report by its digest.
+With the rule `automatic`, everybody who may run the command may export a report. Otherwise people sign a plan that
+names the report by its digest, at the export or before.
 """
 
 from manifests.documents.plan import Plan
@@ -17,7 +17,7 @@ def export_item(seq: int) -> str:
 
 
 def export_plan(site: Site) -> Plan:
-    """What is agreed to: that the newest report leaves. A later report is another plan."""
+    """Return the plan to export the newest report. A later report has another plan."""
     state = site.state
     return Plan(
         site=state.site,
@@ -32,22 +32,22 @@ def export_plan(site: Site) -> Plan:
 
 
 def export_request(site: Site) -> ApprovalRequest:
-    """The plan of ``export_plan`` as an item of the queue, so that people elsewhere can agree to it beforehand."""
+    """Return the plan of ``export_plan`` as an item of the queue, so that people elsewhere can approve it before."""
     return ApprovalRequest(item=export_item(site.state.reports.seq), plan=export_plan(site), then="report --out MEDIA")
 
 
 def record_export(site: Site, signers: tuple[Signer, ...], how: str) -> None:
-    """Record the agreement of ``signers`` and that the newest report leaves; of a held site that has a report.
+    """Record the approvals of ``signers`` and the export of the newest report, at a locked site that has a report.
 
     Raises:
-        WaitingError: The policy asks for more people; those who signed are recorded.
-        RefusedError: A key is nobody's, or somebody who may do so said no.
+        WaitingError: More approvals are needed; those of ``signers`` are recorded.
+        RefusedError: The policy does not list a key, or somebody with a veto rejected it.
     """
     if site.policy.rules["export"] or signers:
         question = export_request(site)
         for signer in signers:
             record_verdict(site, question.item, question.plan, sign_verdict(site, question.plan, signer))
         require_approvals(approval_status(site, question), question.item)
-    # Before it leaves: what left and is not in the journal would be worse than what is in the journal and did not.
+    # Recorded before the export: a report must never leave without a journal entry.
     where = how if how.isprintable() else "elsewhere"
     site.record(Note(code="exported", detail=f"reports up to {site.state.reports.seq} {where}"[:1000]))

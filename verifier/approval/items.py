@@ -1,4 +1,4 @@
-"""From the id of an item to what people are asked about it."""
+"""Items by id: the plan of each, and who proposed it."""
 
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
@@ -18,16 +18,16 @@ from verifier.site.proposals import read_policy_yaml, read_site_yaml
 from verifier.site.vendor_access import check_served, offboard_plan
 
 OFFBOARD = "offboard"
-# Whatever people can be asked about at a site.
+# Everything that people can approve at a site.
 AnyItem = Change | Route | PolicyChange | ApprovalRequest
 
 
 def approvable_of(site: Site, items: tuple[str, ...]) -> AnyItem:
-    """What the item is; several releases are one plan.
+    """Return the item with its plan; several releases are one plan. Reads only.
 
     Raises:
         UsageError: There is no such item.
-        WaybillError: It cannot be done here; the message says why.
+        WaybillError: The item cannot be carried out at this site.
     """
     if len(items) != 1:
         check_served(site.state)
@@ -40,32 +40,31 @@ def approvable_of(site: Site, items: tuple[str, ...]) -> AnyItem:
     if item == export_item(site.state.reports.seq) and site.state.reports.head is not None:
         return export_request(site)
     if not item.startswith("b-"):
-        # A way back is the customer's own; everything else comes from a vendor.
+        # A rollback needs nothing from the vendor, so it stays possible after the vendor's access has ended.
         check_served(site.state)
     return plan_change(site, item)
 
 
 def check_feasible(site: Site, asked: AnyItem, load: LoadDriver) -> None:
-    """Raises RefusedError when this site lacks a driver that the item needs: nobody should agree to it in vain."""
+    """Raise RefusedError when this site lacks a driver that the item needs."""
     for change in asked.hops if isinstance(asked, Route) else (asked,) if isinstance(asked, Change) else ():
         driver_steps_for(site, change, load)
 
 
 def offboard_request(site: Site) -> ApprovalRequest:
-    """Whether the vendor's access ends, for the reason that was given; what is asked is the rule `offboard`."""
+    """Return the request to end the vendor's access, which the policy's rule `offboard` governs."""
     return ApprovalRequest(item=OFFBOARD, plan=offboard_plan(site.state), then="offboard")
 
 
 def record_proposals(site: Site) -> None:
-    """Record, once, what ``site.yaml`` and ``policy.yaml`` propose and whose files they are; of a held site.
+    """Record each new content of ``site.yaml`` and ``policy.yaml`` with the owner of the file, at a locked site.
 
-    From then on it is known since when the proposal waits and who brought it. A file that cannot be read proposes
-    nothing.
+    The journal then holds when a change was proposed and by whom. A file that cannot be read proposes nothing.
     """
     try:
         _note(site, POLICY, digest_of(encode(read_policy_yaml(site.path))), in_force=site.state.trust.policy)
     except WaybillError:
-        """`review` says what is wrong with it."""
+        """`review` reports the error."""
     running = site.state.installs.running
     if running is None:
         return
@@ -79,7 +78,7 @@ def record_proposals(site: Site) -> None:
 
 
 def _note(site: Site, item: str, subject: str, *, in_force: str) -> None:
-    known = next((one for one in site.state.trust.proposed if one.item == item), None)
+    known = next((proposal for proposal in site.state.trust.proposed if proposal.item == item), None)
     if subject == in_force or (known is not None and known.subject == subject):
         return
     name = POLICY_YAML if item == POLICY else SITE_YAML

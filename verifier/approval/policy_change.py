@@ -1,7 +1,7 @@
-"""A changed ``policy.yaml``: what it would change, who must agree, and the entry that puts it in force.
+"""A changed ``policy.yaml``: its plan, the approvals that it needs, and the journal entry that puts it in force.
 
-The people whom the policy in force names decide, by its rule `policy`. When they can no longer be had, those who are
-left found the policy anew, with a reason and with the fingerprint from the customer's paper; that is told everywhere.
+People of the policy in force approve it by the rule `policy`. If too few of them are left, the others refound the
+policy, with a reason and with the fingerprint on the customer's paper. Status and reports then show an alarm.
 """
 
 from dataclasses import dataclass
@@ -29,11 +29,11 @@ FOUNDED = "policy-refounded"
 
 @dataclass(frozen=True)
 class PolicyChange:
-    """The proposal, worked out.
+    """The proposed policy and its plan.
 
     Attributes:
         data: The compiled policy, whose digest the plan names.
-        proposers: The account that owned the file when it was first seen so.
+        proposers: The account that owned the file when this content was first recorded.
     """
 
     plan: Plan
@@ -52,24 +52,27 @@ class PolicyChange:
 
 
 def policy_change(site: Site) -> PolicyChange:
-    """What ``policy.yaml`` proposes.
+    """Return the change that ``policy.yaml`` proposes. Reads only.
 
     Raises:
-        MalformedError: It cannot be read, with ``file:line``.
-        RefusedError: It says what is in force, its number is not the next one, or a key in it is the vendor's.
+        MalformedError: The file cannot be read; the message has ``file:line``.
+        RefusedError: It equals the policy in force, its number is not the next one, or it lists a key of the vendor.
     """
     state, in_force = site.state, site.policy
     proposed = read_policy_yaml(site.path)
     data = encode(proposed)
     if digest_of(data) == state.trust.policy:
         raise RefusedError(
-            f"policy.yaml says what is in force already, policy {in_force.number}",
+            f"policy.yaml holds no change; it equals policy {in_force.number}, which is in force",
             where=POLICY_YAML,
             remedy="edit policy.yaml first",
             finding="nothing-to-do",
         )
     check_proposed(proposed, in_force, vendor_keys(site))
-    known = next((one for one in state.trust.proposed if (one.item, one.subject) == (ITEM, digest_of(data))), None)
+    known = next(
+        (proposal for proposal in state.trust.proposed if (proposal.item, proposal.subject) == (ITEM, digest_of(data))),
+        None,
+    )
     plan = Plan(
         site=state.site,
         site_key=state.site_key.keyid,
@@ -85,12 +88,12 @@ def policy_change(site: Site) -> PolicyChange:
 
 
 def check_proposed(proposed: Policy, in_force: Policy, of_vendor: frozenset[str]) -> None:
-    """Raises RefusedError when it is not the next policy, or names somebody who is the vendor."""
+    """Raise RefusedError unless it is the next policy and lists no key of the vendor."""
     if proposed.number != in_force.number + 1:
         raise RefusedError(
-            f"policy.yaml has number {proposed.number}, policy {in_force.number} is in force",
+            f"policy.yaml has number {proposed.number}; the next number is {in_force.number + 1}",
             where=POLICY_YAML,
-            remedy=f"write policy: {in_force.number + 1}",
+            remedy=f"set `policy: {in_force.number + 1}` in policy.yaml",
             finding="policy-number",
         )
     for name, person in proposed.people.items():
@@ -99,23 +102,23 @@ def check_proposed(proposed: Policy, in_force: Policy, of_vendor: frozenset[str]
                 raise RefusedError(
                     f"key {key.keyid[:12]} of {name} is one of the vendor's",
                     where=POLICY_YAML,
-                    remedy="name people of the customer; a vendor does not approve its own releases",
+                    remedy="list only people of the customer",
                     finding="vendor-approves",
                 )
 
 
 def vendor_keys(site: Site) -> frozenset[str]:
-    """Key ids that any root document here records, in whatever role; of former lines of the root too.
+    """Return the key ids in every root document at this site, of all roles and of earlier roots too.
 
     Raises:
         UntrustedError: The documents are not those that the journal pins.
     """
-    # Also a vendor whose access was ended does not decide here.
+    # A vendor whose access has ended must not approve changes either.
     ended = site.state.offboarded
     pinned = () if ended else own_chain(site).roots
     folder = site.path / (EVIDENCE if ended else "trust")
     others = [parse_root(read_capped(path, MAX_ROOT), str(path)) for path in folder.rglob("*.root.json")]
-    return frozenset(keyid for one in (*pinned, *others) for keyid in one.root.keys)
+    return frozenset(keyid for root in (*pinned, *others) for keyid in root.root.keys)
 
 
 def show_needs(needs: dict[str, int]) -> str:
@@ -123,10 +126,10 @@ def show_needs(needs: dict[str, int]) -> str:
 
 
 def install_policy(site: Site) -> PolicyChange:
-    """Put the proposal in force when the people of the policy in force have agreed.
+    """Put the proposed policy in force.
 
     Raises:
-        WaitingError, RefusedError: They have not; nothing was changed.
+        WaitingError, RefusedError: Approvals are missing, or somebody rejected it; nothing was changed.
     """
     change = policy_change(site)
     standing = approval_status(site, change)
@@ -137,12 +140,12 @@ def install_policy(site: Site) -> PolicyChange:
 
 @dataclass(frozen=True)
 class PolicyRefounding:
-    """The way out of a quorum that can no longer be met.
+    """A request to replace a policy whose rule `policy` can no longer be met.
 
     Attributes:
-        gone: People of the policy in force whose word cannot be had: who left, whose keys are lost.
-        reason: In words, for the journal.
-        paper: Digest of the new policy as the customer's paper says it.
+        gone: People of the policy in force who can no longer approve, such as those who lost their keys.
+        reason: Text for the journal.
+        paper: Digest of the new policy on the customer's paper.
     """
 
     gone: tuple[str, ...]
@@ -151,46 +154,46 @@ class PolicyRefounding:
 
 
 def refound_policy(site: Site, founding: PolicyRefounding) -> PolicyChange:
-    """Put the proposal in force with the agreement of those who are left, because the others are gone.
+    """Put the proposed policy in force with the approvals of the people who are left.
 
     Raises:
         RefusedError: The rule can still be met, or the paper names another policy.
-        WaitingError: Somebody who is left has not agreed.
-        UsageError: Somebody is named who is not in the policy, or no reason is given.
+        WaitingError: Somebody who is left has not approved.
+        UsageError: A named person is not in the policy, or no reason is given.
     """
     change = policy_change(site)
     policy, gone = change.in_force, tuple(sorted(set(founding.gone)))
     unknown = [name for name in gone if name not in policy.people]
     if unknown:
         raise UsageError(
-            f"{', '.join(unknown)} is nobody of policy {policy.number}",
+            f"policy {policy.number} does not list {', '.join(unknown)}",
             where="--gone",
             remedy=f"it lists {', '.join(sorted(policy.people))}",
         )
     if not founding.reason.strip():
-        raise UsageError("no reason is given", where="--reason", remedy="say why their word cannot be had")
+        raise UsageError("no reason is given", where="--reason", remedy="state why they can no longer approve")
     if founding.paper != change.digest:
         raise RefusedError(
-            f"the paper names {founding.paper[:19]}, policy.yaml compiles to another policy",
+            f"the paper names {founding.paper[:19]}, policy.yaml compiles to {change.digest[:19]}",
             where="--fingerprint",
-            remedy="the customer signs the fingerprint that `waybill review policy` shows at a desk of their own",
+            remedy="run `waybill review policy`; the customer signs the fingerprint that it shows on paper",
             finding="policy-other",
         )
     needs = needs_without(policy, change.plan, gone)
     if needs == roles_needed(policy, change.plan.kinds):
         raise RefusedError(
-            f"those who are left can still meet the rule `policy`: {show_needs(needs)}",
+            f"the people who are left can still meet the rule `policy`: {show_needs(needs)}",
             where="--gone",
-            remedy="waybill approve policy --key KEY, each of them",
+            remedy="let each of them run waybill approve policy --key KEY",
             finding="quorum-possible",
         )
-    verdicts = tuple(one for one in verdicts_on(site, policy, change.plan) if one.person not in gone)
+    verdicts = tuple(verdict for verdict in verdicts_on(site, policy, change.plan) if verdict.person not in gone)
     standing = count_approvals(policy, needs, verdicts)
     if standing.vetoed or not standing.met:
         try:
             require_approvals(standing, ITEM)
         except WaitingError as error:
-            remedy = "each person who is left approves first: waybill approve policy --key KEY"
+            remedy = "let each person who is left run waybill approve policy --key KEY"
             raise error.with_(remedy=remedy) from None
     _record(site, change, standing, gone=gone, reason=one_line(founding.reason))
     return change
@@ -199,18 +202,18 @@ def refound_policy(site: Site, founding: PolicyRefounding) -> PolicyChange:
 def _record(
     site: Site, change: PolicyChange, standing: ApprovalStatus, *, gone: tuple[str, ...] = (), reason: str | None = None
 ) -> None:
-    """The documents first, then the one entry; an alarm beside it when fewer agreed than the rule asks."""
+    """Store the documents, then record the policy; with ``reason``, record an alarm before it."""
     site.keep_document(change.data)
     site.keep_document(encode(change.plan))
     if reason is not None:
-        # Before it binds: a crash in between leaves a warning too many, never one too few.
+        # The alarm comes first: after a crash in between there is an alarm too many, never one too few.
         site.record(Alarm(code=FOUNDED, digest=change.digest, detail=f"without {', '.join(gone)}: {reason}"))
     site.record(
         PolicyInForce(
             number=change.proposed.number,
             digest=change.digest,
             plan=change.plan.digest,
-            approvals=tuple(one.digest for one in standing.approvals),
+            approvals=tuple(approval.digest for approval in standing.approvals),
             gone=gone,
             reason=reason,
         )

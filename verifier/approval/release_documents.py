@@ -1,4 +1,4 @@
-"""One side of a comparison: a release with the small documents that people judge it by, wherever they are read from."""
+"""One side of a comparison: a release with its small documents, from the store or from a request folder."""
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
@@ -21,21 +21,21 @@ class _Everything:
         return True
 
 
-# For a release on the way, which is passed through: the last one is compared with the one that runs.
+# For a release that is only passed through: its images are not compared.
 ALL_IMAGES: Container[str] = _Everything()
 
 
 @dataclass(frozen=True)
 class ReleaseDocuments:
-    """What is compared.
+    """A release and the documents that are compared.
 
     Attributes:
-        digest: Of ``release.json``.
-        contract, rollback, schema: None where they could not be read; ``unread`` then says so.
-        config, settings: What a site says for it; None where no site is asked.
-        components: What is in each image, by the image's name; without images that need not or could not be read.
-        advisories: From advisory to what the release's OpenVEX documents say of it.
-        unread: What could not be read and so was not compared, in words.
+        digest: Digest of ``release.json``.
+        contract, rollback, schema: None if they could not be read; ``unread`` then lists them.
+        config, settings: The site's config and settings for it; None without a site.
+        components: Components of each image, by the image's name; images that were not read are missing.
+        advisories: Statuses in the release's OpenVEX documents, by advisory.
+        unread: Documents that could not be read and were not compared, one line each.
     """
 
     release: Release
@@ -59,10 +59,10 @@ def read_release_documents(
     settings: bytes | None = None,
     same: Container[str] = frozenset(),
 ) -> ReleaseDocuments:
-    """Read what belongs to ``release``; what is not at hand is said in ``unread`` and never passed over.
+    """Read the documents of ``release``. One that cannot be read is listed in ``unread``.
 
     Args:
-        same: Names of images that are the very same on both sides: what is in them need not be read.
+        same: Names of images that are identical on both sides; their SBOMs are not read.
     """
     unread: list[str] = []
 

@@ -1,6 +1,6 @@
-"""One person's word: signed with their key over a plan, judged by the policy in force, and kept.
+"""Approvals and rejections: signed with a person's key over a plan, verified with the policy in force, and stored.
 
-The key is used each time: naming it proves nothing.
+Every signature is verified again whenever it is counted.
 """
 
 from dataclasses import replace
@@ -22,10 +22,10 @@ VerdictKind = Literal["approve", "reject"]
 
 
 def person_of_key(policy: Policy, signer: Signer) -> tuple[str, Person]:
-    """Whose key it is.
+    """Return the person to whom the policy assigns the key.
 
     Raises:
-        RefusedError: Nobody's.
+        RefusedError: The policy does not list the key.
     """
     keyid = signer.public.keyid
     person = policy.person_of(keyid)
@@ -42,11 +42,11 @@ def person_of_key(policy: Policy, signer: Signer) -> tuple[str, Person]:
 def sign_verdict(
     site: Site, plan: Plan, signer: Signer, verdict: VerdictKind = "approve", condition: str | None = None
 ) -> SignedApproval:
-    """Sign the plan and verify what was signed. Writes nothing.
+    """Sign the plan and verify the signature. Writes nothing.
 
     Raises:
-        RefusedError: The key is nobody's in the policy in force.
-        UntrustedError: What the signer gave is no signature by that key.
+        RefusedError: The policy in force does not list the key.
+        UntrustedError: The signer returned no valid signature by that key.
     """
     _, about = person_of_key(site.policy, signer)
     keyid = signer.public.keyid
@@ -55,13 +55,13 @@ def sign_verdict(
 
 
 def keep_verdict(site: Site, plan: Plan, signed: SignedApproval) -> str:
-    """Keep what was signed beside what it is about, durably; the digest by which the journal names it."""
+    """Store the approval and its plan durably; return the digest by which the journal names the approval."""
     site.keep_document(encode(plan))
     return site.keep_document(signed.raw)
 
 
 def record_verdict(site: Site, item: str, plan: Plan, signed: SignedApproval) -> None:
-    """Keep it, and enter it into the journal of a held site."""
+    """Store the approval and record it in the journal of a locked site."""
     approval = signed.approval
     site.record(
         Verdict(
@@ -78,11 +78,13 @@ def record_verdict(site: Site, item: str, plan: Plan, signed: SignedApproval) ->
 
 
 def verdicts_on(site: Site, policy: Policy, plan: Plan) -> tuple[SignedApproval, ...]:
-    """What people of the policy in force said about this very plan, oldest first, each signature verified again.
+    """Return the recorded approvals and rejections of ``plan``, oldest first, each signature verified again.
+
+    Verdicts by people whom ``policy`` does not list are left out. Reads only.
 
     Raises:
-        UntrustedError: What the journal records was not signed so: it was edited.
-        DamagedError: An envelope is gone, or is another.
+        UntrustedError: A journal entry differs from what was signed.
+        DamagedError: An envelope is missing or damaged.
     """
     verdicts = []
     for recorded_verdict in site.state.trust.verdicts:
@@ -97,9 +99,9 @@ def verdicts_on(site: Site, policy: Policy, plan: Plan) -> tuple[SignedApproval,
         recorded = (recorded_verdict.plan, recorded_verdict.verdict, recorded_verdict.person, recorded_verdict.keyid)
         if (signed.approval.plan, signed.approval.verdict, signed.person, signed.approval.keyid) != recorded:
             raise UntrustedError(
-                f"what {recorded_verdict.person} signed is not what the journal says of it",
+                f"the journal entry of {recorded_verdict.person} differs from what {recorded_verdict.person} signed",
                 where="journal",
-                remedy="the journal was edited; keep the folder as it is and tell support",
+                remedy="keep the folder as it is and report this to support; the journal was edited",
                 finding="approval-not-as-recorded",
             )
         verdicts.append(signed)
@@ -107,13 +109,13 @@ def verdicts_on(site: Site, policy: Policy, plan: Plan) -> tuple[SignedApproval,
 
 
 def approval_status(site: Site, asked: Approvable, rule: str | None = None) -> ApprovalStatus:
-    """Who must agree to it, who has, and what was said that counts no more.
+    """Return who must approve the item, who has, and which verdicts are void.
 
     Args:
-        rule: An emergency rule that is asked for by name, instead of the ordinary ones.
+        rule: Name of an emergency rule to use instead of the ordinary rules.
 
     Raises:
-        RefusedError: That rule is none of the policy in force, about other changes, or spent.
+        RefusedError: The policy in force has no such rule, it does not apply to the item, or it is used up.
     """
     state, policy = site.state, site.policy
     verdicts = verdicts_on(site, policy, asked.plan)
@@ -122,11 +124,11 @@ def approval_status(site: Site, asked: Approvable, rule: str | None = None) -> A
 
 
 def voids_of(site: Site, policy: Policy, asked: Approvable) -> tuple[Void, ...]:
-    """Each person's last word on this item under another plan, and why it is void; none of who has spoken since."""
-    spoken = {one.person for one in site.state.trust.verdicts if one.plan == asked.plan.digest}
+    """Return each person's last verdict on an earlier plan of the item, without people who gave one on this plan."""
+    current = {verdict.person for verdict in site.state.trust.verdicts if verdict.plan == asked.plan.digest}
     last: dict[str, RecordedVerdict] = {}
     for verdict in site.state.trust.verdicts:
-        if verdict.item == asked.item and verdict.person not in spoken:
+        if verdict.item == asked.item and verdict.person not in current:
             last[verdict.person] = verdict
     return tuple(_void(site, policy, verdict) for _, verdict in sorted(last.items()))
 

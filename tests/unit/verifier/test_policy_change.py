@@ -115,7 +115,7 @@ def test_the_review_says_who_joins_and_leaves_and_what_each_rule_becomes(place: 
 @pytest.mark.parametrize("number", [1, 2, 4])
 def test_the_number_grows_by_one(place: Place, number: int) -> None:
     write_policy(place, policy_text(number, rules={"patch": "{operator: 2}"}))
-    with pytest.raises(RefusedError, match=f"has number {number}, policy 2 is in force") as caught:
+    with pytest.raises(RefusedError, match=f"has number {number}; the next number is 3") as caught:
         place.approve("policy")
     assert caught.value.finding == "policy-number"
 
@@ -276,7 +276,7 @@ def test_those_who_are_left_found_it_anew_and_it_is_told(place: Place) -> None:
     proposed = write_policy(place, policy_text(3, people={**PEOPLE, "sec-1": "security", "ops-3": "operator"}))
     with pytest.raises(WaitingError, match="policy waits for 1 operator") as caught:
         found(place, founding(place, "sec-1"))
-    assert "each person who is left approves first" in caught.value.remedy
+    assert "let each person who is left run" in caught.value.remedy
     place.approve("policy", "ops-1")
     with pytest.raises(WaitingError, match="1 security"):
         put(place)
@@ -300,7 +300,7 @@ def test_what_it_does_not_do(place: Place) -> None:
     with pytest.raises(RefusedError, match="can still meet the rule `policy`: 1 operator, 1 security") as refused:
         found(place, founding(place, "ops-2"))
     assert refused.value.finding == "quorum-possible"
-    with pytest.raises(UsageError, match="somebody is nobody of policy 2"):
+    with pytest.raises(UsageError, match="policy 2 does not list somebody"):
         found(place, founding(place, "somebody"))
     with pytest.raises(UsageError, match="no reason is given"):
         found(place, founding(place, "sec-1", reason="  "))

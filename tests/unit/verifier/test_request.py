@@ -365,7 +365,7 @@ def test_an_answer_for_another_plan_policy_site_or_by_a_stranger(place: Place, t
     yaml = place.path / "site.yaml"
     yaml.write_text(yaml.read_text() + "labels: [east]\n")
     error = refusal(place, path)
-    assert (error.finding, "site.yaml says something else" in error.problem) == ("answer-other-plan", True)
+    assert (error.finding, "site.yaml was changed" in error.problem) == ("answer-other-plan", True)
     yaml.write_text(yaml.read_text().replace("labels: [east]\n", ""))
     # The same person, under the next policy: what was agreed to was judged by the one before.
     place.put_policy(write_policy(place, policy_text(3)), "ops-1", "sec-1")

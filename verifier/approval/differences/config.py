@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from manifests.foreign.config_schema import Json
 from verifier.approval.differences.compare_values import HIDDEN, Difference, JsonPath
 
-# A value under such a name should be a reference; where somebody wrote the secret itself, it is not printed.
+# A value under such a name should be a reference to a secret. If it is the secret itself, it must not be printed.
 _SECRET_NAME = re.compile(r"(pass(word|phrase|wd)?|secret|token|credentials?|private.?key|api.?key)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """One value of a JSON document: what it is, and what may be shown of it."""
+    """One value of a JSON document, and the text that may be shown of it."""
 
     value: Json
     shown: str
@@ -23,7 +23,7 @@ class Leaf:
 def config_differences(
     old: bytes | None, new: bytes | None, schemas: tuple[bytes | None, bytes | None], part: str = "config"
 ) -> Iterator[Difference]:
-    """Path by path. A secret is never shown: a reference to one is shown as the reference that it is."""
+    """Yield the differences by path. A secret is never shown; a reference to a secret is."""
     was = leaves(json.loads(old), hidden_by(schemas[0])) if old else {}
     now = leaves(json.loads(new), hidden_by(schemas[1])) if new else {}
     for path in sorted(was.keys() | now.keys()):
@@ -33,19 +33,19 @@ def config_differences(
         elif before is None and after is not None:
             yield Difference(part, path, "added", after=after.shown)
         elif before is not None and after is not None and _differ(before.value, after.value):
-            # What one of the two schemas hides is hidden on both sides.
+            # A value that one of the two schemas hides is hidden on both sides.
             secret = HIDDEN in (before.shown, after.shown) and "{secret:" not in before.shown + after.shown
             shown = (HIDDEN, f"{HIDDEN}, another value") if secret else (before.shown, after.shown)
             yield Difference(part, path, "changed", *shown)
 
 
 def _differ(before: Json, after: Json) -> bool:
-    """True and 1 are two values, though Python finds them equal."""
+    """Return whether two JSON values differ; unlike in Python, ``true`` and 1 do."""
     return json.dumps(before, sort_keys=True) != json.dumps(after, sort_keys=True)
 
 
 def leaves(value: Json, hidden: Callable[[JsonPath], bool] = lambda _: False, at: JsonPath = ()) -> dict[str, Leaf]:
-    """Every value of a JSON document by its path; a list of plain values is one value."""
+    """Return every value of a JSON document by its path; a list of plain values is one value."""
     if isinstance(value, dict) and set(value) == {"secret"} and isinstance(value["secret"], str):
         return {show_path(at): Leaf(value, f"{{secret: {value['secret']}}}")}
     if hidden(at):
@@ -66,7 +66,7 @@ def leaves(value: Json, hidden: Callable[[JsonPath], bool] = lambda _: False, at
 
 
 def show_path(at: JsonPath) -> str:
-    """``a.b[0]``; a name that could be taken for a path is quoted, so that two paths never look the same."""
+    """Return a path such as ``a.b[0]``; an ambiguous name is quoted, so that two paths never look the same."""
     text = ""
     for part in at:
         if isinstance(part, int):
@@ -82,7 +82,7 @@ def _plain(value: Json) -> str:
 
 
 def hidden_by(schema: bytes | None) -> Callable[[JsonPath], bool]:
-    """Whether the schema says of a path that its value is not for showing: ``writeOnly``, or ``format: password``."""
+    """Return a test for paths whose value the schema hides: ``writeOnly``, or ``format: password``."""
     if schema is None:
         return lambda _: False
     top: Json = json.loads(schema)
@@ -112,7 +112,7 @@ def hidden_by(schema: bytes | None) -> Callable[[JsonPath], bool]:
 
 
 def _resolved(top: Json, node: Json) -> Json:
-    """The node, or the one in the same file that it refers to (check_config_schema allows no other)."""
+    """Return the node, or the one in the same file to which it refers (check_config_schema allows no other)."""
     for _ in range(32):
         target = node.get("$ref") if isinstance(node, dict) else None
         if not isinstance(target, str):

@@ -8,7 +8,7 @@ from verifier.approval.differences.compare_values import Difference, compare_fac
 
 
 def contract_differences(old: Contract | None, new: Contract | None) -> Iterator[Difference]:
-    """Signals that will leave from now on, no longer, or otherwise; and the contract's own bounds."""
+    """Yield the differences of two contracts: their limits, and the signals added, removed and changed."""
     yield from compare_facts("contract", _contract_facts(old), _contract_facts(new))
     was = {f"signal {one.name}": signal_facts(one) for one in old.signals} if old else {}
     now = {f"signal {one.name}": signal_facts(one) for one in new.signals} if new else {}
@@ -27,7 +27,7 @@ def _contract_facts(contract: Contract | None) -> dict[str, str]:
 
 
 def signal_facts(signal: Signal) -> dict[str, str]:
-    """Everything that bounds what a signal may say."""
+    """Return every limit of a signal."""
     facts: dict[str, str] = {"kind": signal.kind}
     if signal.core:
         facts["fields"] = ", ".join((*signal.core, *(f"{name} (optional)" for name in signal.optional)))

@@ -11,7 +11,7 @@ from verifier.approval.differences.config import config_differences
 
 
 def policy_differences(old: Policy | None, new: Policy) -> tuple[Difference, ...]:
-    """People who join and leave, rules that ask more or less, and everything else that a policy says."""
+    """Return the differences of two policies: people, rules and settings."""
     return tuple(compare_facts("policy", policy_facts(old) if old else {}, policy_facts(new)))
 
 
@@ -47,7 +47,7 @@ def _needs(needs: Mapping[str, int]) -> str:
 
 
 def root_differences(old: Root, new: Root) -> tuple[Difference, ...]:
-    """Who joins and who leaves, role by role."""
+    """Return the differences of two roots, role by role."""
     return tuple(compare_facts("root", _root_facts(old), _root_facts(new)))
 
 
@@ -64,5 +64,5 @@ def _root_facts(root: Root) -> dict[str, str]:
 
 
 def document_differences(old: Json, new: Json) -> tuple[Difference, ...]:
-    """Two documents of one kind, value by value."""
+    """Return the differences of two documents of one kind, by path."""
     return tuple(config_differences(json.dumps(old).encode(), json.dumps(new).encode(), (None, None), part="document"))
