@@ -374,15 +374,12 @@ def _offboarding(state: SiteState) -> list[str]:
             f"vendor     asked at {rfc3339(offboarding.asked_at)} that its access ends "
             f"({offboarding.asked.reason}): {offboarding.asked.detail}"
         ]
-    count = {
-        word: sum(one.outcome == word for one in offboarding.tried) for word in ("refused", "unproven", "accepted")
-    }
-    proof = ", ".join(f"{number} {word}" for word, number in count.items() if number) or "nothing tried yet"
+    count = Counter(probe.outcome for probe in offboarding.tried)
+    tried = [f"{count[word]} {word}" for word in ("refused", "unproven", "accepted") if count[word]]
+    proof = ", ".join(tried) or "nothing tried yet"
     unfinished = "" if offboarding.ended else "; unfinished: waybill offboard continues"
-    return [
-        f"vendor     its access ended at {rfc3339(offboarding.done_at)} ({offboarding.done.reason}); "
-        f"{proof}{unfinished}"
-    ]
+    end = f"{rfc3339(offboarding.done_at)} ({offboarding.done.reason})"
+    return [f"vendor     its access ended at {end}; {proof}{unfinished}"]
 
 
 def _unproved(site: Site) -> list[str]:
@@ -402,14 +399,13 @@ def _unfinished(site: Site) -> list[str]:
     error = transaction_error(site)
     if error is not None:
         return [f"! {error.problem}", f"  {error.remedy}", ""]
+    why = f": {transaction.detail}" if transaction.detail else ""
     if transaction.state == State.CONFIRMED:
-        why = f": {transaction.detail}" if transaction.detail else ""
         return [
             f"! generation {transaction.planned.target} is confirmed; cleaning up is unfinished{why}",
             "  waybill recover continues it",
             "",
         ]
-    why = f": {transaction.detail}" if transaction.detail else ""
     how = (
         f"was cut off while it was to {transaction.act}"
         if transaction.act
