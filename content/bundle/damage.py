@@ -32,7 +32,7 @@ def unreadable(descriptor: int, start: int, end: int) -> tuple[tuple[int, int], 
 
     After too many failures the rest is given up: it counts as unreadable.
     """
-    found: list[tuple[int, int]] = []
+    stretches: list[tuple[int, int]] = []
     failures = 0
     at = start
     while at < end:
@@ -41,12 +41,12 @@ def unreadable(descriptor: int, start: int, end: int) -> tuple[tuple[int, int], 
             for block in range(at - at % BLOCK, stop, BLOCK):
                 piece = (max(at, block), min(stop, block + BLOCK))
                 if failures >= MAX_FAILURES:
-                    return _merged([*found, (piece[0], end)])
+                    return _merged([*stretches, (piece[0], end)])
                 if not _reads(descriptor, *piece):
                     failures += 1
-                    found.append(piece)
+                    stretches.append(piece)
         at = stop
-    return _merged(found)
+    return _merged(stretches)
 
 
 def _reads(descriptor: int, start: int, end: int) -> bool:

@@ -15,7 +15,7 @@ from manifests.documents.release import BULK_STEP, MAX_HEAD, MAX_RELEASE
 from manifests.trust.envelope import MAX_BUNDLE
 from manifests.trust.revocations import MAX_REVOCATIONS
 from manifests.trust.root import MAX_ROOT, MAX_ROOTS
-from manifests.words.errors import HostError, MalformedError
+from manifests.words.errors import MalformedError, unreadable_medium
 
 OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
@@ -148,7 +148,7 @@ class _Members:
         if before is not None and keyid == before.keyid:
             if before.sig is None and kind == "sig":
                 raise self._wrong("of a signer's two files the .sig comes first", name)
-            problem = "a key has signed twice; keys are counted, not signatures"
+            problem = "a key has signed twice; each key may sign once"
             raise MalformedError(problem, where=f"{self._what} {name}", finding="signature-twice")
         if before is not None and keyid < before.keyid:
             raise self._wrong("signatures are not in order of key ids", name)
@@ -259,12 +259,7 @@ def _named(read: Callable[[int], bytes], what: str) -> Callable[[int], bytes]:
         try:
             return read(count)
         except OSError as error:
-            raise HostError(
-                f"cannot be read: {(error.strerror or str(error)).lower()}",
-                where=what,
-                remedy="try another drive, or ask for the medium again",
-                finding="medium-unreadable",
-            ) from None
+            raise unreadable_medium(error, what) from None
 
     return reading
 

@@ -19,10 +19,10 @@ RESERVE = 192 << 10
 def members_of(head: Head) -> list[tuple[str, bytes]]:
     """The head's members in order, without the reserve."""
     members = [("oci-layout", OCI_LAYOUT), ("release.json", head.release)]
-    for one in sorted(head.signatures, key=lambda one: one.keyid):
-        if one.sig is not None:
-            members.append((f"signatures/{one.keyid}.sig", one.sig))
-        members.append((f"signatures/{one.keyid}.sigstore.json", one.bundle))
+    for signature in sorted(head.signatures, key=lambda signature: signature.keyid):
+        if signature.sig is not None:
+            members.append((f"signatures/{signature.keyid}.sig", signature.sig))
+        members.append((f"signatures/{signature.keyid}.sigstore.json", signature.bundle))
     members += [(f"trust/{head.first_root + i}.root.json", root) for i, root in enumerate(head.roots)]
     if head.trusted_root is not None:
         members.append((TRUSTED_ROOT, head.trusted_root))

@@ -22,7 +22,7 @@ from content.bundle.oci import (
     read_json,
 )
 from manifests.words.digest import blob_name, is_digest
-from manifests.words.errors import CHANGED_SOURCE, DamagedError, HostError, MalformedError, RefusedError
+from manifests.words.errors import CHANGED_SOURCE, DamagedError, HostError, MalformedError, RefusedError, unreadable
 
 BLOCK = 512
 MAX_ENTRIES = 200_000
@@ -64,22 +64,22 @@ class Layout:
         Raises:
             DamagedError: It is missing, or has another size.
         """
-        found = self.find(blob_name(descriptor.digest))
-        if found is None:
+        extent = self.find(blob_name(descriptor.digest))
+        if extent is None:
             raise DamagedError(
                 f"{descriptor.digest} is missing",
                 where=self.name,
                 remedy="copy the image into the layout again",
                 finding="blob-missing",
             )
-        if found.size != descriptor.size:
+        if extent.size != descriptor.size:
             raise DamagedError(
-                f"{descriptor.digest} has {found.size} bytes, expected {descriptor.size}",
+                f"{descriptor.digest} has {extent.size} bytes, expected {descriptor.size}",
                 where=self.name,
                 remedy="copy the image into the layout again",
                 finding="blob-damaged",
             )
-        return found
+        return extent
 
     def read(self, descriptor: Descriptor, max_bytes: int = MAX_MANIFEST_BYTES) -> bytes:
         """The bytes of a small blob, hashed.
@@ -93,10 +93,10 @@ class Layout:
                 f"{descriptor.digest} has {descriptor.size} bytes, at most {max_bytes} are read", where=self.name
             )
         data = read_extent(self.extent(descriptor))
-        found = "sha256:" + hashlib.sha256(data).hexdigest()
-        if found != descriptor.digest:
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        if digest != descriptor.digest:
             raise DamagedError(
-                f"found bytes with {found}, expected {descriptor.digest}",
+                f"found bytes with {digest}, expected {descriptor.digest}",
                 where=self.name,
                 remedy="copy the image into the layout again",
                 finding="blob-damaged",
@@ -162,12 +162,12 @@ def open_layout(path: Path) -> Layout:
 
     def find(name: str) -> Extent | None:
         try:
-            found = (path / name).stat()
+            status = (path / name).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise MalformedError("not a regular file", where=str(path / name))
-        return Extent(path=path / name, offset=0, size=found.st_size, whole=True)
+        return Extent(path=path / name, offset=0, size=status.st_size, whole=True)
 
     if not path.is_dir():
         problem = "not a folder" if path.exists() else "no such folder"
@@ -186,7 +186,7 @@ def open_archive(path: Path) -> Layout:
         with path.open("rb") as file:
             entries = _walk(file, path)
     except OSError as error:
-        raise HostError(f"cannot read: {(error.strerror or str(error)).lower()}", where=str(path)) from None
+        raise unreadable(error, str(path)) from None
     return _opened(str(path), entries.get)
 
 
@@ -226,7 +226,7 @@ def read_extent(extent: Extent) -> bytes:
             file.seek(extent.offset)
             data = file.read(extent.size)
     except OSError as error:
-        raise HostError(f"cannot read: {(error.strerror or str(error)).lower()}", where=str(extent.path)) from None
+        raise unreadable(error, str(extent.path)) from None
     if len(data) != extent.size:
         raise DamagedError(f"ends {extent.size - len(data)} bytes early", where=str(extent.path), remedy=CHANGED_SOURCE)
     return data
@@ -296,11 +296,11 @@ def _number(field: bytes, where: str) -> int:
 
 
 def _pax(record: bytes) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
+    records: dict[str, bytes] = {}
     for name, pattern in (("size", _SIZE_RECORD), ("path", _PATH_RECORD)):
         if match := pattern.search(record):
-            found[name] = match[1]
-    return found
+            records[name] = match[1]
+    return records
 
 
 def _plain_name(block: bytes) -> bytes:

@@ -207,12 +207,12 @@ def _document_type(fields: dict[str, object], stated: str) -> str:
 
 
 def _unique_object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    found: dict[str, object] = {}
+    fields: dict[str, object] = {}
     for key, value in pairs:
-        if key in found:
+        if key in fields:
             raise ValueError(f"the key {_shown(key)} appears twice in one object")
-        found[key] = value
-    return found
+        fields[key] = value
+    return fields
 
 
 def _refuse_constant(name: str) -> object:

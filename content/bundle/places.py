@@ -8,7 +8,7 @@ from content.bundle.archive import BLOCK, END, header, member_length, parse_head
 from content.bundle.damage import DamagedRange
 from manifests.documents.release import Release
 from manifests.words.digest import Blob, blob_name
-from manifests.words.errors import DamagedError, HostError, MalformedError
+from manifests.words.errors import OTHER_MEDIUM, DamagedError, MalformedError, unreadable_medium
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,7 @@ def find_places(descriptor: int, release: Release, what: str) -> Bulk:
     try:
         return _find_places(descriptor, release, length, what)
     except OSError as error:
-        raise HostError(
-            f"cannot be read: {(error.strerror or str(error)).lower()}",
-            where=what,
-            remedy="try another drive, or ask for the medium again",
-            finding="medium-unreadable",
-        ) from None
+        raise unreadable_medium(error, what) from None
 
 
 def _find_places(descriptor: int, release: Release, length: int, what: str) -> Bulk:

@@ -73,11 +73,11 @@ def _attached(release: Release, read: Callable[[str], bytes]) -> Iterator[tuple[
     """What hangs on images: signatures, SBOMs, statements."""
     index = _document(release.members[0].digest, read)
     names = {image.manifest.digest: f"image {image.to}:{release.version}" for image in release.images}
-    for one in index.manifests if isinstance(index, ImageIndex) else ():
-        document = _document(one.digest, read)
+    for descriptor in index.manifests if isinstance(index, ImageIndex) else ():
+        document = _document(descriptor.digest, read)
         subject = document.subject if document else None
-        name = names.get(subject.digest if subject else "") or dict(one.annotations).get(REF_NAME, "an image")
-        yield one.digest, f"attached to {name}: {one.artifact_type or one.media_type}"
+        name = names.get(subject.digest if subject else "") or dict(descriptor.annotations).get(REF_NAME, "an image")
+        yield descriptor.digest, f"attached to {name}: {descriptor.artifact_type or descriptor.media_type}"
         if isinstance(document, ImageManifest):
             for part in (document.config, *document.layers):
                 yield part.digest, f"attached to {name}"

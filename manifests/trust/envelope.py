@@ -82,7 +82,7 @@ class SigstoreBundle(Document, frozen=True, kw_only=True):  # F-5.6
 
 
 def bundle_hint(data: bytes, what: str) -> str:
-    """The key id that a Sigstore bundle claims; only good for picking a candidate among pinned keys."""
+    """Return the key id that a Sigstore bundle claims: unverified, only for choosing among pinned keys."""
     parsed = parse(data, SigstoreBundle, what, max_bytes=MAX_BUNDLE)
     return decode_base64(parsed.material.public_key.hint, what).hex()
 
@@ -101,7 +101,7 @@ def verify_statement(data: bytes, key: PublicKey, what: str) -> bytes:
     """
     parsed = parse(data, SigstoreBundle, what, max_bytes=MAX_BUNDLE)
     if decode_base64(parsed.material.public_key.hint, what).hex() != key.keyid:  # F-5.7
-        raise MalformedError(f"its hint names another key than {key.keyid}", where=what)
+        raise MalformedError(f"the Sigstore bundle names another key, expected {key.keyid}", where=what)
     payload = decode_base64(parsed.envelope.payload, what)
     key.verify(decode_base64(parsed.envelope.signatures[0].sig, what), pae(INTOTO, payload), what)
     return payload
@@ -125,22 +125,22 @@ class Envelope(Document, frozen=True, kw_only=True):
 
 
 def parse_envelope(data: bytes, payload_type: str, what: str, *, max_bytes: int) -> Envelope:
-    """Raises MalformedError unless an envelope of ``payload_type``, its signatures sorted by key id, each once."""
+    """Read an envelope of ``payload_type``; signatures must be sorted by key id, each key once."""
     envelope = parse(data, Envelope, what, max_bytes=max_bytes)
     if envelope.payload_type != payload_type:  # F-5.11
         raise MalformedError(f"payload type is {envelope.payload_type!r}, expected {payload_type!r}", where=what)
     keyids = [one.keyid for one in envelope.signatures]
     if len(set(keyids)) < len(keyids):  # F-5.11
-        problem = "a key has signed twice; keys are counted, not signatures"
+        problem = "a key has signed twice; each key may sign once"
         raise MalformedError(problem, where=what, finding="signature-twice")
     if keyids != sorted(keyids):  # F-5.11
-        raise MalformedError("signatures are not sorted by key id, each key once", where=what)
+        raise MalformedError("signatures are not sorted by key id", where=what)
     return envelope
 
 
-def verify_signature(envelope: Envelope, one: KeySignature, key: PublicKey, what: str) -> None:
-    """Raises UntrustedError unless ``one`` is a signature by ``key`` over the envelope's payload."""
-    if one.keyid != key.keyid:
-        raise UntrustedError(f"signature names key {one.keyid}, expected {key.keyid}", where=what)
+def verify_signature(envelope: Envelope, signature: KeySignature, key: PublicKey, what: str) -> None:
+    """Raise UntrustedError unless ``signature`` is a signature by ``key`` over the envelope's payload."""
+    if signature.keyid != key.keyid:
+        raise UntrustedError(f"signature names key {signature.keyid}, expected {key.keyid}", where=what)
     message = pae(envelope.payload_type, envelope.payload_bytes)
-    key.verify(decode_base64(one.sig, what), message, what)
+    key.verify(decode_base64(signature.sig, what), message, what)

@@ -30,7 +30,7 @@ def wrap_signature(payload: bytes, signature: bytes, key: PublicKey) -> bytes:
 
 
 def join_bundle(payload: bytes, signature: bytes, keyid: str) -> bytes:
-    """The Sigstore bundle with these three parts, which nobody has verified."""
+    """Return the Sigstore bundle with these three parts, unverified."""
     hint = encode_base64(bytes.fromhex(keyid))
     sigs = (BundleSignature(sig=encode_base64(signature)),)
     envelope = BundleEnvelope(payload=encode_base64(payload), payload_type=INTOTO, signatures=sigs)

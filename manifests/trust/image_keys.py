@@ -22,10 +22,9 @@ CARRIED = (ECDSA_P256, ED25519, RSA_3072)
 
 @dataclass(frozen=True)
 class CarriedKey:
-    """A key that signs what a release carries: of more kinds than ours, and with other programs' encodings.
+    """A key that signs carried images, with any algorithm of ``CARRIED`` and any valid encoding.
 
-    The algorithm is the one that ``record`` names. A signature says nothing but that it matches: ECDSA signatures of
-    others have either s, so the bytes of one must never serve as an identity.
+    ``record`` names the algorithm. ECDSA signatures may have high s, so the bytes of a signature are no identity.
     """
 
     record: PublicKey
@@ -51,22 +50,21 @@ def load_carried(key: PublicKey, what: str) -> CarriedKey:
     """The key of a signer of carried images.
 
     Raises:
-        MalformedError: The record does not hold a key of the kind that it names, in its one DER form.
-        NewerError: A kind that this version does not know.
+        MalformedError: The key is not of the recorded algorithm, or not in canonical DER form.
+        NewerError: The algorithm is unknown.
     """
     if key.algorithm not in CARRIED:  # F-11.2
-        raise NewerError(
-            f"keys of kind {key.algorithm!r} are not known here, expected one of {', '.join(CARRIED)}",
-            where=what,
-            remedy="use a newer verifier",
-        )
+        problem = f"key algorithm is {key.algorithm!r}, expected one of {', '.join(CARRIED)}"
+        raise NewerError(problem, where=what)
     try:
         loaded = serialization.load_der_public_key(key.spki)
     except (ValueError, UnsupportedAlgorithm):
-        raise MalformedError("not a public key", where=what) from None
+        raise MalformedError("record is not a public key", where=what) from None
     made = _carried(loaded, what)
     if made.record != key:
-        raise MalformedError(f"called {key.algorithm}, and is {made.record.algorithm} or another form", where=what)
+        raise MalformedError(
+            f"key is recorded as {key.algorithm}, it is {made.record.algorithm} or not in canonical form", where=what
+        )
     return made
 
 
@@ -75,7 +73,9 @@ def parse_carried_pem(data: bytes, what: str) -> PublicKey:
     try:
         loaded = serialization.load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm):
-        raise MalformedError("not a public key in PEM", where=what, remedy="`cosign public-key` writes one") from None
+        raise MalformedError(
+            "file is not a public key in PEM", where=what, remedy="write one with `cosign public-key`"
+        ) from None
     return _carried(loaded, what).record
 
 
@@ -89,4 +89,4 @@ def _carried(loaded: object, what: str) -> CarriedKey:
         return CarriedKey(PublicKey(algorithm=ED25519, public=encode_base64(spki_of(loaded))), loaded)
     if isinstance(loaded, RSAPublicKey) and loaded.key_size == 3072:
         return CarriedKey(PublicKey(algorithm=RSA_3072, public=encode_base64(spki_of(loaded))), loaded)
-    raise MalformedError("not a key that may sign images", where=what, remedy="P-256, Ed25519 and RSA of 3072 bits may")
+    raise MalformedError("key type cannot sign images", where=what, remedy="use a P-256, Ed25519 or RSA-3072 key")

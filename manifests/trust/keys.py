@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from manifests.words.digest import Word
 from manifests.words.document import Document
-from manifests.words.errors import HostError, MalformedError, UntrustedError
+from manifests.words.errors import OTHER_MEDIUM, MalformedError, UntrustedError, unreadable
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -27,6 +27,7 @@ ECDSA_P256 = "ecdsa-p256-sha256"
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 MAX_KEY_FILE = 64 << 10
+_KEYGEN = "make a key with `waybill keygen`"
 
 Base64 = Annotated[str, Meta(pattern=r"\A(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")]
 
@@ -36,9 +37,9 @@ def decode_base64(text: str, what: str) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)
     except ValueError:
-        raise MalformedError("not base64", where=what) from None
+        raise MalformedError("value is not base64", where=what) from None
     if base64.b64encode(data).decode() != text:  # F-5.1
-        raise MalformedError("base64 is not in its canonical form", where=what)
+        raise MalformedError("base64 is not in canonical form", where=what)
     return data
 
 
@@ -55,8 +56,8 @@ class PublicKey(Document, frozen=True, kw_only=True):
     """A key as documents record it.
 
     Attributes:
-        algorithm: ``ecdsa-p256-sha256``; another word is kept and never counted, but for a signer of carried images,
-            who may have any of ``CARRIED``.
+        algorithm: ``ecdsa-p256-sha256``; others are kept and never counted. Signers of carried images may
+            use any of ``CARRIED``.
         public: base64 of the DER SubjectPublicKeyInfo (RFC 5280, section 4.1).
     """
 
@@ -88,17 +89,13 @@ class PublicKey(Document, frozen=True, kw_only=True):
         Raises:
             UntrustedError: Not a signature by this key, or another encoding of one.
         """
-        wrong = UntrustedError(
-            "signature does not match its key",
-            where=what,
-            remedy="the file was changed or is not what was signed; ask for the medium again",
-            finding="signature-wrong",
-        )
+        problem = "signature does not match its key and file"
+        wrong = UntrustedError(problem, where=what, remedy=OTHER_MEDIUM, finding="signature-wrong")
         try:
             r, s = decode_dss_signature(signature)
         except ValueError:
             raise wrong from None
-        # (r, n-s) verifies as well: one signature must have one spelling (format.md, normalised DER).
+        # (r, n-s) is valid too, so only low s is accepted: one signature has one encoding (format.md, normalised DER).
         if s > P256_ORDER // 2 or encode_dss_signature(r, s) != signature:  # F-5.4
             raise wrong
         try:
@@ -108,15 +105,15 @@ class PublicKey(Document, frozen=True, kw_only=True):
 
 
 def load_public(key: PublicKey) -> ec.EllipticCurvePublicKey:
-    """Raises MalformedError unless the record holds a P-256 key in its one DER form."""
+    """Return the P-256 key of a record. Raises MalformedError for other keys and other DER forms."""
     try:
         loaded = serialization.load_der_public_key(key.spki)
     except (ValueError, UnsupportedAlgorithm):
-        raise MalformedError("not a public key", where="public key") from None
+        raise MalformedError("record is not a public key", where="public key") from None
     if not isinstance(loaded, ec.EllipticCurvePublicKey) or not isinstance(loaded.curve, ec.SECP256R1):
-        raise MalformedError("not a P-256 key", where="public key", remedy="make one with `waybill keygen`")
+        raise MalformedError("key is not a P-256 key", where="public key", remedy=_KEYGEN)
     if spki_of(loaded) != key.spki:  # F-5.3
-        raise MalformedError("not the one DER form of this key", where="public key")
+        raise MalformedError("key is not in canonical DER form", where="public key")
     return loaded
 
 
@@ -133,9 +130,9 @@ def parse_public_pem(data: bytes, what: str) -> PublicKey:
     try:
         loaded = serialization.load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm):
-        raise MalformedError("not a public key in PEM", where=what, remedy="`waybill keygen` writes NAME.pub") from None
+        raise MalformedError("file is not a public key in PEM", where=what, remedy=_KEYGEN) from None
     if not isinstance(loaded, ec.EllipticCurvePublicKey) or not isinstance(loaded.curve, ec.SECP256R1):
-        raise MalformedError("not a P-256 key", where=what, remedy="make one with `waybill keygen`")
+        raise MalformedError("key is not a P-256 key", where=what, remedy=_KEYGEN)
     return public_key(loaded)
 
 
@@ -144,7 +141,7 @@ def read_public(path: Path) -> PublicKey:
 
 
 def read_capped(path: Path, max_bytes: int) -> bytes:
-    """The whole of a small file, never more than ``max_bytes`` of it.
+    """Return the bytes of a file of at most ``max_bytes``.
 
     Raises:
         HostError: It cannot be read.
@@ -154,7 +151,7 @@ def read_capped(path: Path, max_bytes: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
     except OSError as error:
-        raise HostError(f"cannot read: {(error.strerror or str(error)).lower()}", where=str(path)) from None
+        raise unreadable(error, str(path)) from None
     if len(data) > max_bytes:
-        raise MalformedError(f"longer than {max_bytes} bytes", where=str(path))
+        raise MalformedError(f"file has more than {max_bytes} bytes", where=str(path))
     return data

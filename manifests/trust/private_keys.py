@@ -6,6 +6,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -14,17 +15,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from manifests.trust.keys import MAX_KEY_FILE, P256_ORDER, PublicKey, public_key, read_capped
-from manifests.words.errors import HostError, MalformedError, RefusedError, UsageError
+from manifests.words.errors import MalformedError, RefusedError, UsageError, unreadable
 
 
 class Signer(Protocol):
-    """Whatever can sign: a file, a token, a program, a person elsewhere."""
+    """Signs messages: a key file, a token, or a program."""
 
     @property
     def public(self) -> PublicKey: ...
 
     def sign(self, message: bytes) -> bytes:
-        """The signature over ``message`` in the one form that ``PublicKey.verify`` accepts."""
+        """Return the signature over ``message`` in the form that ``PublicKey.verify`` accepts."""
         ...
 
 
@@ -63,7 +64,7 @@ def read_signer(path: Path, passphrase: Callable[[], bytes]) -> FileSigner:
 
     Raises:
         HostError: It cannot be read.
-        RefusedError: Others on this machine can read it, or the passphrase is wrong.
+        RefusedError: Its mode lets others read it, or the passphrase is wrong.
         MalformedError: It is not a PKCS#8 P-256 key.
     """
     check_private_mode(path)
@@ -74,14 +75,14 @@ def read_signer(path: Path, passphrase: Callable[[], bytes]) -> FileSigner:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         if encrypted:
             raise RefusedError(
-                "wrong passphrase, or the key file is damaged",
+                "the passphrase is wrong, or the key file is damaged",
                 where=str(path),
                 finding="passphrase-wrong",
-                remedy="type the passphrase again; if that does not help, use the copy of the key that was put away",
+                remedy="type the passphrase again; if that fails, use the backup of the key",
             ) from None
-        raise MalformedError("not a private key in PKCS#8 PEM", where=str(path)) from None
+        raise MalformedError("file is not a private key in PKCS#8 PEM", where=str(path)) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise MalformedError("not a P-256 key", where=str(path), remedy="make one with `waybill keygen`")
+        raise MalformedError("key is not a P-256 key", where=str(path), remedy="make a key with `waybill keygen`")
     return FileSigner(key)
 
 
@@ -90,12 +91,12 @@ def check_private_mode(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        raise HostError(f"cannot read: {(error.strerror or str(error)).lower()}", where=str(path)) from None
+        raise unreadable(error, str(path)) from None
     if stat.S_IMODE(mode) & 0o077:
         raise RefusedError(
             f"others on this machine can read this key (mode {stat.S_IMODE(mode):04o})",
             where=str(path),
-            remedy=f"chmod 600 {path}; if others could have read it, make a new key",
+            remedy=f"run `chmod 600 {quote(str(path))}`; if somebody may have read the key, replace it",
             finding="key-exposed",
         )
 
@@ -110,6 +111,8 @@ def key_path(uri: str, beside: Path) -> Path:
     scheme = re.match(r"([a-z0-9+]+):", text)
     if scheme and not os.path.exists(beside / text):  # noqa: PTH110 - a name such as C:key is still a path
         raise UsageError(
-            f"this version cannot use keys of kind {scheme[1]!r}", where=uri, remedy="file:PATH, pkcs11:... or exec:..."
+            f"key is of kind {scheme[1]!r}, which is unknown",
+            where=uri,
+            remedy="name file:PATH, pkcs11:... or exec:...",
         )
     return beside / text

@@ -7,7 +7,7 @@ from manifests.trust.envelope import Envelope, verify_signature
 from manifests.trust.root import Chain, Counts, Mark
 from manifests.words.errors import UntrustedError
 
-# What decides the finding when too few count, the most telling first.
+# Reasons why signatures do not count, the gravest first: it decides the finding when too few count.
 _WHY: tuple[tuple[Counts, str, str], ...] = (
     ("revoked", "signature-revoked", "revoked"),
     ("retired", "signature-retired", "retired before this"),
@@ -17,16 +17,16 @@ _WHY: tuple[tuple[Counts, str, str], ...] = (
 
 @dataclass(frozen=True)
 class Quorum:
-    """Who signed something, as the newest root weighs it.
+    """Who signed a document, as the newest root counts it.
 
     Attributes:
-        role: Of the root.
-        version: Of the root that judges.
-        members: Every key of the role.
-        counted: Those that signed and count.
-        others: Good signatures that do not count, with the reason.
-        not_evaluated: Signers whose algorithm is not known here.
-        names: Of those that are no keys but identities.
+        role: Name of the role.
+        version: Version of the newest root.
+        members: Every key id of the role.
+        counted: Signers that count.
+        others: Signers with a valid signature that does not count, with the reason.
+        not_evaluated: Signers with an unknown algorithm.
+        names: Names of identities, by id.
     """
 
     role: str
@@ -44,64 +44,64 @@ class Quorum:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Keys of the role that have not signed and would count."""
+        """Keys of the role that have not signed."""
         passed = {keyid for keyid, why in self.others if why == "revoked"}
         return tuple(sorted(set(self.members) - set(self.counted) - passed))
 
     @property
     def text(self) -> str:
-        """How many must sign, who has, who has not."""
+        """How many signatures are required, who signed, who is missing."""
         parts = [f"signed: {self._names(self.counted)}", f"missing: {self._names(self.missing)}"]
         parts += [
-            f"{words}: {self._names(found)}"
+            f"{words}: {self._names(keyids)}"
             for why, _, words in _WHY
-            if (found := [keyid for keyid, other in self.others if other == why])
+            if (keyids := [keyid for keyid, other in self.others if other == why])
         ]
         if self.not_evaluated:
             parts.append(f"not evaluated: {self._names(self.not_evaluated)}")
         return (
-            f"{len(self.counted)} of the {self.threshold} {self.role} keys that root {self.version} asks for "
+            f"{len(self.counted)} of the {self.threshold} {self.role} keys that root {self.version} requires "
             f"({'; '.join(parts)})"
         )
 
-    def _names(self, found: Iterable[str]) -> str:
-        return ", ".join(self.names.get(one, one[:12]) for one in found) or "none"
+    def _names(self, keyids: Iterable[str]) -> str:
+        return ", ".join(self.names.get(one, one[:12]) for one in keyids) or "none"
 
     @property
     def finding(self) -> str:
-        """The id of what is wrong when it is not met."""
-        found = {why for _, why in self.others}
-        return next((finding for why, finding, _ in _WHY if why in found), "signature-missing")
+        """Finding id for a quorum that is not met."""
+        reasons = {why for _, why in self.others}
+        return next((finding for why, finding, _ in _WHY if why in reasons), "signature-missing")
 
 
 def good_signers(envelope: Envelope, chain: Chain, what: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Whose signatures on the envelope hold, and who signed with an algorithm that is not known here.
+    """Return the signers whose signatures are valid, and those with an unknown algorithm.
 
     Raises:
-        UntrustedError: A signature is wrong, or by a key that no document of the chain records.
+        UntrustedError: A signature is wrong, or its key is in no root of the chain.
     """
     good, others = [], []
-    for one in envelope.signatures:
-        key = chain.key(one.keyid)
+    for signature in envelope.signatures:
+        key = chain.key(signature.keyid)
         if key is None:
             raise UntrustedError(
-                f"signed by unknown key {one.keyid}",
+                f"signature by key {signature.keyid}, which is in no root here",
                 where=what,
-                remedy="receive the newest root document first, if the vendor has new keys; else this is a stranger's",
+                remedy="if the vendor has new keys, receive its newest root first; otherwise report this to the vendor",
                 finding="signature-unknown",
             )
         if key.known:
-            verify_signature(envelope, one, key, what)
-            good.append(one.keyid)
+            verify_signature(envelope, signature, key, what)
+            good.append(signature.keyid)
         else:
-            others.append(one.keyid)
+            others.append(signature.keyid)
     return tuple(good), tuple(others)
 
 
 def weigh(
     chain: Chain, role: str, good: Iterable[str], *, at: Mark | None = None, not_evaluated: tuple[str, ...] = ()
 ) -> Quorum:
-    """Weigh signers whose signatures hold. Keys are counted, each once, never signatures."""
+    """Count signers whose signatures are valid: each key once."""
     held = chain.newest.roles[role]
     weighed = {keyid: chain.counts(role, keyid, at) for keyid in sorted(set(good))}
     return Quorum(
@@ -117,15 +117,11 @@ def weigh(
 
 
 def require(quorum: Quorum, what: str, *, where: str, remedy: str) -> None:
-    """Raise UntrustedError unless enough have signed.
-
-    Args:
-        what: The thing that was to be signed, such as ``the release``.
-    """
+    """Raise UntrustedError unless enough have signed ``what``, such as ``the release``."""
     if quorum.met:
         return
     if not quorum.counted and not quorum.others and not quorum.not_evaluated:
-        problem = f"{what} is not signed; it needs {quorum.text}"
+        problem = f"{what} is not signed, expected {quorum.text}"
     else:
         problem = f"{what} is signed by {quorum.text}"
     raise UntrustedError(problem, where=where, remedy=remedy, finding=quorum.finding)

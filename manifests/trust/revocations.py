@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from manifests.trust.envelope import Envelope, parse_envelope
 from manifests.trust.quorum import Quorum, good_signers, require, weigh
-from manifests.trust.root import Chain, is_sorted
+from manifests.trust.root import TWO_DOCUMENTS, Chain, is_sorted
 from manifests.words.canonical import parse
 from manifests.words.digest import Digest, KeyId, Name, Positive
 from manifests.words.document import Document
@@ -18,12 +18,12 @@ MAX_REVOCATIONS = 1 << 20
 
 
 class Revocations(Document, frozen=True, kw_only=True, tag_field="type", tag=REVOCATIONS_TYPE):
-    """What is no longer good. A list with a higher version replaces every lower one.
+    """What is revoked. A list with a higher version replaces every lower one.
 
     Attributes:
-        keys: Count for no role any more.
-        releases: Must not be installed; one that runs is called *running revoked*.
-        handlers: Must not be run; by ``handler_digest``.
+        keys: Ids of keys that count for no role.
+        releases: Digests of releases that must not be installed; one that runs is *running revoked*.
+        handlers: ``handler_digest`` of handlers that must not run.
     """
 
     vendor: Name
@@ -35,104 +35,100 @@ class Revocations(Document, frozen=True, kw_only=True, tag_field="type", tag=REV
 
 @dataclass(frozen=True)
 class RevocationCheck:
-    """The list that judges, out of the one that a reader holds and the one that came.
+    """The list in force, chosen from the list held and the list received.
 
     Attributes:
-        newest: None while there is none.
-        came: The one that came, where it is newer than the one held.
-        ignored: Why the one that came does not judge; empty when it does, or none came.
+        newest: List in force; None while there is none.
+        came: List received, if it is newer than the list held.
+        ignored: Why the list received is not in force; None when it is, or none was received.
     """
 
     newest: Revocations | None
     came: Revocations | None = None
-    ignored: str = ""
+    ignored: str | None = None
 
 
-def check_revocations(found: Revocations, what: str) -> None:
+def check_revocations(revocations: Revocations, what: str) -> None:
     """Raise MalformedError unless every rule inside the document holds."""
     for name in ("keys", "releases", "handlers"):
-        held = getattr(found, name)
+        held = getattr(revocations, name)
         if not is_sorted(held):  # F-13.1
-            raise MalformedError("not sorted, each once", where=f"{what} $.{name}")
+            raise MalformedError("list is not sorted, or names an entry twice", where=f"{what} $.{name}")
 
 
 def parse_revocations(data: bytes, what: str) -> tuple[Envelope, Revocations]:
-    """Read a list; its signatures are judged by ``verify_revocations``."""
+    """Read a list; ``verify_revocations`` judges its signatures."""
     envelope = parse_envelope(data, REVOCATIONS_TYPE, what, max_bytes=MAX_REVOCATIONS)
-    found = parse(envelope.payload_bytes, Revocations, what, max_bytes=MAX_REVOCATIONS)
-    check_revocations(found, what)
-    return envelope, found
+    revocations = parse(envelope.payload_bytes, Revocations, what, max_bytes=MAX_REVOCATIONS)
+    check_revocations(revocations, what)
+    return envelope, revocations
 
 
 def weigh_revocations(data: bytes, chain: Chain, what: str = "revocations.json") -> tuple[Revocations, Quorum]:
-    """The list and who of the newest root's role root signed it; every signature in it holds.
+    """Return the list and the quorum of the newest root's role ``root``; every signature is valid.
 
     Raises:
         MalformedError: Not a list in our form.
-        UntrustedError: Nobody signed it, a signature is wrong or by a stranger, or it is another vendor's.
+        UntrustedError: No signature, a wrong one, one by an unknown key, or a list of another vendor.
     """
     envelope = parse_envelope(data, REVOCATIONS_TYPE, what, max_bytes=MAX_REVOCATIONS)
     good, _ = good_signers(envelope, chain, what)
     if not good:
         _require(weigh(chain, "root", good), what)
-    _, found = parse_revocations(data, what)
-    if found.vendor != chain.newest.vendor:  # F-13.2
-        problem = f"a list of {found.vendor}, expected {chain.newest.vendor}"
+    _, revocations = parse_revocations(data, what)
+    if revocations.vendor != chain.newest.vendor:  # F-13.2
+        problem = f"the revocation list is of vendor {revocations.vendor}, expected {chain.newest.vendor}"
         raise UntrustedError(problem, where=what, finding="vendor-differs")
-    return found, weigh(revoke(chain, found), "root", good)
+    return revocations, weigh(revoke(chain, revocations), "root", good)
 
 
 def _require(quorum: Quorum, what: str) -> None:
-    remedy = "the vendor's root keys must sign it: waybill sign trust/N.revocations.json --key KEY"
+    remedy = "ask the vendor to sign the list with its root keys"
     require(quorum, "the revocation list", where=what, remedy=remedy)
 
 
 def verify_revocations(data: bytes, chain: Chain, what: str = "revocations.json") -> Revocations:
-    """The list, when a threshold of the newest root's root role signed it.
+    """Return the list, if a threshold of the newest root's role ``root`` signed it.
 
     Raises:
         MalformedError: Not a list in our form.
-        UntrustedError: A signature is wrong or by a stranger, or there are too few.
+        UntrustedError: A signature is wrong or by an unknown key, or there are too few.
     """
-    found, quorum = weigh_revocations(data, chain, what)
+    revocations, quorum = weigh_revocations(data, chain, what)
     _require(quorum, what)  # F-13.3
-    return found
+    return revocations
 
 
 def judge_revocations(data: bytes | None, chain: Chain, held: Revocations | None, what: str) -> RevocationCheck:
-    """Which list judges: the newer of the one ``held`` and the one that came as ``data``.
+    """Return the list in force: the newer of ``held`` and the list received as ``data``.
 
     Raises:
-        MalformedError, UntrustedError: As ``verify_revocations``; or there are two lists of one version.
+        MalformedError, UntrustedError: As ``verify_revocations``; or two lists have one version.
     """
     if data is None:
         return RevocationCheck(held)
-    # A key on the list in force cannot take itself off that list. F-13.6
-    found, quorum = weigh_revocations(data, revoke(chain, held), what)
-    if held is not None and found.version < held.version:  # F-13.4
-        return RevocationCheck(held, ignored=f"list {found.version} is older than list {held.version} and is ignored")
+    # A revoked key cannot sign the list that omits it. F-13.6
+    offered, quorum = weigh_revocations(data, revoke(chain, held), what)
+    if held is not None and offered.version < held.version:  # F-13.4
+        return RevocationCheck(held, ignored=f"list {offered.version} is ignored: older than list {held.version}")
     if not quorum.met and _of_older_root(quorum, chain):
-        return RevocationCheck(held, ignored=f"list {found.version} was signed under an older root and is ignored")
+        return RevocationCheck(held, ignored=f"list {offered.version} is ignored: signed under an older root")
     _require(quorum, what)
-    if held is not None and found.version == held.version:
-        if found != held:  # F-13.5
-            raise UntrustedError(
-                f"there are two revocation lists of version {found.version}; another one is known here",
-                where=what,
-                remedy="receive nothing more of this vendor before its people have explained it, by another way",
-                finding="revocations-twice",
-            )
+    if held is not None and offered.version == held.version:
+        if offered != held:  # F-13.5
+            problem = f"revocation list {offered.version} differs from the list of this version that is known here"
+            raise UntrustedError(problem, where=what, remedy=TWO_DOCUMENTS, finding="revocations-twice")
         return RevocationCheck(held)
-    return RevocationCheck(found, came=found)
+    return RevocationCheck(offered, came=offered)
 
 
 def _of_older_root(quorum: Quorum, chain: Chain) -> bool:
-    """Whether those who signed were the quorum of an earlier version, whose lists the newest root no longer backs."""
+    """Return whether the signers are a quorum of an earlier root version only."""
     signed = {*quorum.counted, *(keyid for keyid, _ in quorum.others)}
     older = (one.root.roles["root"] for one in chain.roots[:-1])
     return any(len(signed & set(role.keys)) >= role.threshold for role in older)
 
 
-def revoke(chain: Chain, found: Revocations | None) -> Chain:
-    """The chain as the list leaves it: its keys count nowhere."""
-    return chain if found is None else replace(chain, revoked=chain.revoked | set(found.keys))  # F-13.6
+def revoke(chain: Chain, revocations: Revocations | None) -> Chain:
+    """Return the chain without the keys that the list revokes."""
+    return chain if revocations is None else replace(chain, revoked=chain.revoked | set(revocations.keys))  # F-13.6

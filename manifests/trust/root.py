@@ -1,7 +1,7 @@
 """The vendor's root document: its roles and keys, and the chain of its versions.
 
 The design follows TUF's root role (TUF specification 1.0.33, section 5.3): version N+1 is signed by thresholds of N
-and of N+1. Different from TUF: no expiry (a courier may be slow), the file of N is fixed by its digest in N+1, and
+and of N+1. Different from TUF: no expiry (media may take weeks), the file of N is fixed by its digest in N+1, and
 algorithms and roles that this verifier does not know are kept and never counted.
 """
 
@@ -24,28 +24,29 @@ MAX_ROOT = 256 << 10
 MAX_ROOTS = 256
 ROLES = ("root", "release", "consignment", "rollback")
 
-_COMPARE = "compare the fingerprint with the vendor's paper; this may be another vendor's medium"
+_COMPARE = "compare the fingerprint with the vendor's paper; the medium may be of another vendor"
+TWO_DOCUMENTS = "report this to the vendor over a separate channel; receive nothing from the vendor until then"
 
-# Why a good signature counts, or does not.
+# Why a valid signature counts or does not.
 Counts = Literal["counted", "revoked", "retired", "role"]
 
 
 class Mark(Document, frozen=True, kw_only=True, order=True):
-    """A place in a stream of releases; a later epoch is above every sequence of an earlier one."""
+    """Position of a release in its stream; a later epoch is above every sequence of an earlier one."""
 
     epoch: Positive
     sequence: Positive
 
 
 class Identity(Document, frozen=True, kw_only=True):
-    """Somebody whom certificates name: a subject and who vouched for it, both compared exactly."""
+    """Subject and issuer of a certificate, both compared exactly."""
 
     identity: Annotated[Text, Meta(min_length=1)]
     issuer: Annotated[Text, Meta(min_length=1)]
 
     @property
     def id(self) -> str:
-        """What stands for it where a key id would: SHA-256 over its canonical bytes."""
+        """Its id, used like a key id: SHA-256 over its canonical bytes."""
         return digest_of(encode(self)).removeprefix("sha256:")  # F-6.4
 
     @property
@@ -54,9 +55,7 @@ class Identity(Document, frozen=True, kw_only=True):
 
 
 class Role(Document, frozen=True, kw_only=True):
-    """Who may act in a role: sorted ids of keys (and, in ``release``, identities), how many of them must, and
-    (``release`` alone) for which products.
-    """
+    """Sorted ids of the keys of a role, and its threshold; ``release`` also has identities and products."""
 
     keys: Annotated[tuple[KeyId, ...], Meta(min_length=1, max_length=64)]
     threshold: Annotated[int, Meta(ge=1, le=64)]
@@ -64,7 +63,7 @@ class Role(Document, frozen=True, kw_only=True):
 
 
 class Leaver(Document, frozen=True, kw_only=True):
-    """A key that may no longer sign: ``retired`` keeps what it signed up to ``last``; ``revoked`` nothing."""
+    """A key that left: its signatures count up to ``last`` if retired, and never if revoked."""
 
     how: Literal["retired", "revoked"]
     last: Mark | None = None
@@ -74,14 +73,14 @@ class Root(Document, frozen=True, kw_only=True, tag_field="type", tag=ROOT_TYPE)
     """One version of the vendor's root document.
 
     Attributes:
-        vendor: The vendor's name, stated here and nowhere else.
-        epoch: Grows only to start the release sequences anew.
-        practice: Made by ``init``; whatever it vouches for is called practice.
+        vendor: The vendor's name.
+        epoch: A higher epoch restarts the release sequences.
+        practice: Made by ``init``, for testing only.
         previous: Digest of the whole file of version - 1; absent in version 1.
         keys: From key id (SHA-256 of the SPKI) to the key.
-        identities: People and pipelines without a key of their own, by id; they sign releases and nothing else.
+        identities: Signers without a key of their own, by id; they sign only releases.
         leave: Keys and identities that left, by id.
-        sigstore: Digests of the ``trusted_root.json`` files that may vouch for identities, sorted.
+        sigstore: Digests of the accepted ``trusted_root.json`` files, sorted.
     """
 
     vendor: Name
@@ -97,7 +96,7 @@ class Root(Document, frozen=True, kw_only=True, tag_field="type", tag=ROOT_TYPE)
 
 
 class Pin(Document, frozen=True, kw_only=True):
-    """What a site's paper says: the digest of one root's payload; the version is 0 while only the digest is known."""
+    """The pinned root: digest of its payload; version 0 while only the digest is known."""
 
     version: Count
     digest: Digest
@@ -119,11 +118,11 @@ class SignedRoot:
 
 @dataclass(frozen=True)
 class Chain:
-    """Root documents with consecutive versions, believed from a pin on.
+    """Root documents with consecutive versions, verified from a pin on.
 
     Attributes:
-        roots: Oldest first; the last one judges.
-        revoked: Keys on the newest revocation list; they count for no role, whatever a root says.
+        roots: Oldest first; the last one is in force.
+        revoked: Keys on the newest revocation list; they count for no role.
     """
 
     roots: tuple[SignedRoot, ...]
@@ -138,21 +137,21 @@ class Chain:
         return Pin(version=self.newest.version, digest=self.roots[-1].fingerprint)
 
     def key(self, keyid: str) -> PublicKey | None:
-        """The key that some document of the chain records."""
+        """Return the key from any root of the chain; None when no root has it."""
         return next((one.root.keys[keyid] for one in self.roots if keyid in one.root.keys), None)
 
     @property
     def identities(self) -> dict[str, Identity]:
-        """Every identity that some document of the chain records, by id."""
+        """Every identity of every root of the chain, by id."""
         return {id_: one for signed in self.roots for id_, one in signed.root.identities.items()}
 
     def who(self, keyid: str) -> str:
-        """A signer as people know it: the beginning of a key id, or an identity."""
+        """Return the name of a signer: the start of a key id, or an identity."""
         identity = self.identities.get(keyid)
         return keyid[:12] if identity is None else identity.name
 
     def counts(self, role: str, keyid: str, at: Mark | None) -> Counts:
-        """Whether a good signature by ``keyid`` counts for ``role``, for a release at ``at``; if not, why not."""
+        """Return whether a valid signature by ``keyid`` counts for ``role`` at release ``at``, or why not."""
         leaver = self.newest.leave.get(keyid)  # F-6.17
         if keyid in self.revoked or (leaver is not None and leaver.how == "revoked"):  # F-13.6
             return "revoked"
@@ -163,10 +162,6 @@ class Chain:
             return "role"
         # F-6.18
         return "counted" if leaver.last is not None and at is not None and at <= leaver.last else "retired"
-
-    def counted(self, role: str, keyid: str, at: Mark | None) -> bool:
-        """Whether a good signature by ``keyid`` counts for ``role``, for a release at ``at``."""
-        return self.counts(role, keyid, at) == "counted"
 
 
 def parse_root(data: bytes, what: str) -> SignedRoot:
@@ -185,10 +180,10 @@ def check_root(root: Root, what: str) -> None:
     """Raise MalformedError unless every rule inside one document holds."""
     for keyid, key in root.keys.items():
         if key.keyid != keyid:  # F-6.3
-            raise MalformedError(f"key is listed as {keyid} and is {key.keyid}", where=what)
+            raise MalformedError(f"key is listed as {keyid}, its id is {key.keyid}", where=what)
     for id_, identity in root.identities.items():
         if identity.id != id_ or id_ in root.keys:  # F-6.4
-            raise MalformedError(f"identity is listed as {id_} and is {identity.id}", where=what)
+            raise MalformedError(f"identity is listed as {id_}, its id is {identity.id}", where=what)
     for name in ROLES:
         if name not in root.roles:  # F-6.1
             raise MalformedError(f"role {name!r} is missing", where=what)
@@ -197,23 +192,23 @@ def check_root(root: Root, what: str) -> None:
     if (root.version == 1) != (root.previous is None):  # F-6.8
         raise MalformedError("`previous` is absent in version 1 and present in every other", where=what)
     if not is_sorted(root.sigstore):  # F-6.9
-        raise MalformedError("`sigstore` is not sorted, each once", where=what)
+        raise MalformedError("`sigstore` is not sorted, or names a digest twice", where=what)
     for leaver in root.leave.values():
         if (leaver.how == "retired") != (leaver.last is not None):  # F-6.7
-            raise MalformedError("a retired key has `last`, a revoked one has not", where=what)
+            raise MalformedError("`last` is required for a retired key and not allowed for a revoked one", where=what)
 
 
 def _check_role(root: Root, name: str, role: Role, what: str) -> None:
-    # F-6.5: whoever signs roots, consignments and rollbacks has a key.
+    # F-6.5: only role release may hold identities.
     listed = set(root.keys) | (set(root.identities) if name not in ROLES or name == "release" else set())
     if not is_sorted(role.keys) or not set(role.keys) <= listed:  # F-6.2
-        raise MalformedError(f"keys of role {name!r} are not sorted, not each once, or not listed", where=what)
+        raise MalformedError(f"keys of role {name!r} are not sorted, named twice, or not listed", where=what)
     if name in ROLES and role.threshold > len(role.keys):  # F-6.2, F-6.16
-        raise MalformedError(f"role {name!r} asks for {role.threshold} of {len(role.keys)} keys", where=what)
+        raise MalformedError(f"role {name!r} requires {role.threshold} of {len(role.keys)} keys", where=what)
     if set(role.keys) & set(root.leave):  # F-6.7
-        raise MalformedError(f"role {name!r} holds a key that left", where=what)
+        raise MalformedError(f"role {name!r} has a key that left", where=what)
     if not is_sorted(role.products) or bool(role.products) != (name == "release"):  # F-6.6
-        raise MalformedError(f"role {name!r}: `products` is for release alone, sorted, each once", where=what)
+        raise MalformedError(f"role {name!r}: `products` is for role release only, sorted, each once", where=what)
 
 
 def is_sorted(values: tuple[str, ...]) -> bool:
@@ -222,7 +217,7 @@ def is_sorted(values: tuple[str, ...]) -> bool:
 
 
 def verify_chain(documents: tuple[bytes, ...], pin: Pin) -> Chain:
-    """Believe a chain of root documents, oldest first, from the pinned one on.
+    """Verify a chain of root documents, oldest first, from the pinned one on.
 
     Steps: 1 consecutive versions; 2 the pinned payload is among them; 3 every older file is the one that its
     successor names; 4 every version from the pin on is signed by its own threshold, every one above the pin also by
@@ -238,14 +233,10 @@ def verify_chain(documents: tuple[bytes, ...], pin: Pin) -> Chain:
             raise MalformedError(f"root {after.root.version} follows root {before.root.version}", where="trust")
     at = next((i for i, document in enumerate(roots) if document.fingerprint == pin.digest), None)
     if at is None:  # F-6.11
-        raise UntrustedError(
-            "no root document here is the one that is pinned",
-            where="trust",
-            remedy=_COMPARE,
-            finding="root-unknown",
-        )
+        problem = "the pinned root is not among the root documents here"
+        raise UntrustedError(problem, where="trust", remedy=_COMPARE, finding="root-unknown")
     if pin.version not in (0, roots[at].root.version):
-        problem = f"pinned root {pin.version} calls itself {roots[at].root.version}"
+        problem = f"pinned root {pin.version} states version {roots[at].root.version}"
         raise UntrustedError(problem, where="trust", finding="root-chain")
     for before, after in pairwise(roots):
         _follow(before, after)
@@ -255,9 +246,9 @@ def verify_chain(documents: tuple[bytes, ...], pin: Pin) -> Chain:
 
 
 def join_roots(known: tuple[bytes, ...], offered: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """One chain of the documents that a reader has and those that a medium brings, oldest first; nothing is believed.
+    """Join the documents that a reader has and those on a medium, oldest first; verifies no chain.
 
-    Where both have a version and only late signatures differ, the one that the next version names is taken.
+    If two documents of one version differ only in late signatures, the next version decides which one is taken.
 
     Raises:
         MalformedError: A document is not a root document.
@@ -275,7 +266,7 @@ def join_roots(known: tuple[bytes, ...], offered: tuple[bytes, ...]) -> tuple[by
     missing = next((version for version in versions if version not in ours and version not in theirs), None)
     if missing is not None:  # F-6.10
         raise UntrustedError(
-            f"root {missing} is missing: {max(ours)} is known here, {max(theirs)} came",
+            f"root {missing} is missing between root {max(ours)} here and root {max(theirs)} on the medium",
             where="trust",
             remedy=f"ask the vendor for trust/{missing}.root.json and receive it with the others",
             finding="root-gap",
@@ -284,13 +275,13 @@ def join_roots(known: tuple[bytes, ...], offered: tuple[bytes, ...]) -> tuple[by
 
 
 def _join(versions: range, ours: dict[int, SignedRoot], theirs: dict[int, SignedRoot]) -> tuple[bytes, ...]:
-    """Of each version the document that the next one names; oldest first."""
+    """Return for each version the document that the next one names, oldest first."""
     joined: list[SignedRoot] = []
     for version in reversed(versions):
         choices = [roots[version] for roots in (theirs, ours) if version in roots]
         before = theirs.get(version - 1) or ours.get(version - 1)
         for document in choices:
-            # Also each signature in the document that is not taken must hold.
+            # The signatures of the document that is not taken must be valid too.
             _check_signatures(document, before, must_count_own=False, must_count_previous=False)  # F-6.19
         named = joined[-1].root.previous if joined else None
         joined.append(next((document for document in choices if digest_of(document.raw) == named), choices[0]))
@@ -310,17 +301,17 @@ def _two_documents(version: int, ours: dict[int, SignedRoot], theirs: dict[int, 
         except UntrustedError as error:
             return error
         except MalformedError:
-            pass  # it does not follow our chain, so it proves nothing about the vendor's quorum
+            pass  # it does not follow this chain, so it is no proof of a fork by the vendor's quorum
         else:
             return UntrustedError(  # F-6.20
-                f"there are two documents of root {version}, {ours[version].fingerprint} is known here and "
-                f"{other.fingerprint} came; the vendor's root keys signed both",
+                f"the vendor's root keys signed two documents of root {version}: {ours[version].fingerprint} here, "
+                f"{other.fingerprint} on the medium",
                 where="trust",
-                remedy="receive nothing more of this vendor before its people have explained it, by another way",
+                remedy=TWO_DOCUMENTS,
                 finding="root-fork",
             )
     return UntrustedError(  # F-6.11
-        f"root {version} here is {ours[version].fingerprint}, another one came: {other.fingerprint}",
+        f"root {version} on the medium is {other.fingerprint}, expected {ours[version].fingerprint}",
         where="trust",
         remedy=_COMPARE,
         finding="root-unknown",
@@ -330,14 +321,13 @@ def _two_documents(version: int, ours: dict[int, SignedRoot], theirs: dict[int, 
 def _follow(before: SignedRoot, after: SignedRoot) -> None:
     what = f"root {after.root.version}"
     if after.root.previous != digest_of(before.raw):  # F-6.12
-        raise UntrustedError(
-            f"its predecessor is {after.root.previous}, not the file here", where=what, finding="root-chain"
-        )
+        problem = f"`previous` is {after.root.previous}, the file here is another"
+        raise UntrustedError(problem, where=what, finding="root-chain")
     if after.root.vendor != before.root.vendor:  # F-6.13
-        problem = f"vendor changes from {before.root.vendor} to {after.root.vendor}"
+        problem = f"vendor is {after.root.vendor}, expected {before.root.vendor}"
         raise UntrustedError(problem, where=what, finding="root-chain")
     if after.root.epoch < before.root.epoch:
-        problem = f"epoch falls from {before.root.epoch} to {after.root.epoch}"
+        problem = f"epoch is {after.root.epoch}, expected at least {before.root.epoch}"
         raise UntrustedError(problem, where=what, finding="root-chain")
 
 
@@ -349,7 +339,7 @@ def _check_signatures(
     for signature in document.envelope.signatures:
         key = document.root.keys.get(signature.keyid) or (before.root.keys.get(signature.keyid) if before else None)
         if key is None:  # F-6.14
-            raise UntrustedError(f"signed by unknown key {signature.keyid}", where=what, finding="signature-unknown")
+            raise UntrustedError(f"signature by unknown key {signature.keyid}", where=what, finding="signature-unknown")
         if key.known:  # F-6.16
             verify_signature(document.envelope, signature, key, what)
             valid.add(signature.keyid)
@@ -365,27 +355,26 @@ def _count(judge: Root, good: set[str], what: str) -> None:
     if len(have) < role.threshold:  # F-6.15
         missing = sorted(set(role.keys) - set(have))
         raise UntrustedError(
-            f"signed by {len(have)} of the {role.threshold} root keys that root {judge.version} asks for "
+            f"signed by {len(have)} of the {role.threshold} root keys that root {judge.version} requires "
             f"(signed: {short(have)}; missing: {short(missing)})",
             where=what,
-            remedy=f"the vendor's root keys must sign it: waybill sign trust/{what.removeprefix('root ')}.root.json "
-            "--key KEY",
+            remedy=f"sign it with the missing root keys: waybill sign trust/{what.removeprefix('root ')}.root.json --key KEY",
             finding="root-signatures-missing",
         )
 
 
 def short(keyids: Iterable[str]) -> str:
-    """Key ids as people compare them."""
+    """Return the first twelve characters of each key id."""
     return ", ".join(one[:12] for one in keyids) or "none"
 
 
 def check_vendor_product(root: Root, product: str) -> None:
-    """Raise UntrustedError unless the release role speaks for ``product``."""
+    """Raise UntrustedError unless role ``release`` covers ``product``."""
     products = root.roles["release"].products
     if product not in products:  # F-7.8
         raise UntrustedError(
-            f"the release keys speak for {', '.join(products)}, not for {product}",
+            f"the release is of product {product}, the release keys are for {', '.join(products)}",
             where="product",
             finding="product-not-covered",
-            remedy="ask the vendor: its root does not let these keys sign this product",
+            remedy="ask the vendor for a root that allows these keys for this product",
         )

@@ -8,13 +8,13 @@ from manifests.trust.root import Leaver, Root
 
 @dataclass(frozen=True)
 class RootChange:
-    """What differs.
+    """Differences between two versions of a root.
 
     Attributes:
         joins, leaves: (role, key id) pairs, sorted; for ``sigstore`` the digest of a ``trusted_root.json``.
-        how: In which way keys have left, by key id.
-        others: Everything else, in words.
-        identities: Names of those among them that are no keys, by id.
+        how: How keys left, by key id.
+        others: Other changes, as text.
+        identities: Names of identities, by id.
     """
 
     joins: tuple[tuple[str, str], ...]
@@ -28,7 +28,7 @@ class RootChange:
         return self.named({})
 
     def named(self, names: Mapping[str, str]) -> tuple[str, ...]:
-        """One line each; ``names`` are the vendor's own for its keys."""
+        """Return one line for each change; ``names`` are the vendor's names of its keys."""
 
         def name(keyid: str) -> str:
             shown = self.identities.get(keyid, keyid[:12] if len(keyid) == 64 else keyid)
@@ -47,16 +47,16 @@ def _left(leaver: Leaver | None) -> str:
 
 
 def change_of_roots(before: Root | None, after: Root) -> RootChange:
-    """What ``after`` changes; everything joins a first version."""
-    now = {(role, keyid) for role, held in after.roles.items() for keyid in held.keys}
-    was = {(role, keyid) for role, held in (before.roles if before else {}).items() for keyid in held.keys}
-    now |= {("sigstore", digest) for digest in after.sigstore}
-    was |= {("sigstore", digest) for digest in (before.sigstore if before else ())}
+    """Return what ``after`` changes; in a first version every key joins."""
+    new = {(role, keyid) for role, held in after.roles.items() for keyid in held.keys}
+    old = {(role, keyid) for role, held in (before.roles if before else {}).items() for keyid in held.keys}
+    new |= {("sigstore", digest) for digest in after.sigstore}
+    old |= {("sigstore", digest) for digest in (before.sigstore if before else ())}
     others = [] if before is None else _others(before, after)
     identities = {**(before.identities if before else {}), **after.identities}
     return RootChange(
-        joins=tuple(sorted(now - was)),
-        leaves=tuple(sorted(was - now)),
+        joins=tuple(sorted(new - old)),
+        leaves=tuple(sorted(old - new)),
         how=dict(after.leave),
         others=tuple(others),
         identities={id_: one.name for id_, one in identities.items()},
@@ -64,21 +64,21 @@ def change_of_roots(before: Root | None, after: Root) -> RootChange:
 
 
 def _others(before: Root, after: Root) -> list[str]:
-    found = []
+    changes = []
     for name in sorted(set(before.roles) & set(after.roles)):
         old, new = before.roles[name], after.roles[name]
         if old.threshold != new.threshold:
-            found.append(f"threshold of {name} from {old.threshold} to {new.threshold}")
-        found += [f"{name} speaks for {one}" for one in sorted(set(new.products) - set(old.products))]
-        found += [f"{name} no longer speaks for {one}" for one in sorted(set(old.products) - set(new.products))]
+            changes.append(f"threshold of {name} from {old.threshold} to {new.threshold}")
+        changes += [f"{name} signs product {one}" for one in sorted(set(new.products) - set(old.products))]
+        changes += [f"{name} no longer signs product {one}" for one in sorted(set(old.products) - set(new.products))]
     left = {keyid for role in before.roles.values() for keyid in role.keys}
     for keyid, leaver in sorted(after.leave.items()):
-        # Those that leave a role right now are listed as such.
+        # Keys that leave a role in this version are listed under ``leaves``.
         if before.leave.get(keyid) != leaver and keyid not in left:
-            found.append(f"{keyid[:12]}{_left(leaver)}")
-    found += [f"{keyid[:12]} is no longer said to have left" for keyid in sorted(set(before.leave) - set(after.leave))]
+            changes.append(f"{keyid[:12]}{_left(leaver)}")
+    changes += [f"{keyid[:12]} no longer recorded as left" for keyid in sorted(set(before.leave) - set(after.leave))]
     if before.epoch != after.epoch:
-        found.append(f"epoch from {before.epoch} to {after.epoch}")
+        changes.append(f"epoch from {before.epoch} to {after.epoch}")
     if before.practice != after.practice:
-        found.append("practice" if after.practice else "no longer practice")
-    return found
+        changes.append("practice" if after.practice else "no longer practice")
+    return changes

@@ -10,6 +10,6 @@ def encode_root(root: Root) -> bytes:
     return encode(root)
 
 
-def encode_revocations(found: Revocations) -> bytes:
-    check_revocations(found, f"revocation list {found.version}")
-    return encode(found)
+def encode_revocations(revocations: Revocations) -> bytes:
+    check_revocations(revocations, f"revocation list {revocations.version}")
+    return encode(revocations)

@@ -29,11 +29,11 @@ class Rotation(Document, frozen=True, kw_only=True, tag_field="type", tag=ROTATI
 
     Attributes:
         former: Key id of the key that leaves.
-        key: The key that speaks from now on.
+        key: The new key.
         key_epoch: Of the new key; one more than the former's.
-        after_seq: The last report by the former key, 0 for none; ``after`` is the digest of its file, of the
-            enrolment for none. What the former key signs above that number is not the site's any more.
-        made_at: By the site's clock; shown, never judged.
+        after_seq: The last report by the former key, 0 for none; ``after`` is the digest of its file, else of
+            the enrolment. Reports above that number by the former key are refused.
+        made_at: By the site's clock; shown only.
     """
 
     site: SiteId
@@ -46,7 +46,7 @@ class Rotation(Document, frozen=True, kw_only=True, tag_field="type", tag=ROTATI
 
 
 class SignedRotation(Document, frozen=True, kw_only=True):
-    """A rotation with its two DSSE signatures, over its canonical bytes; nothing is proved until it was verified."""
+    """A rotation with two DSSE signatures over its canonical bytes, unverified."""
 
     rotation: Rotation
     by_former: RotationSignature
@@ -54,7 +54,7 @@ class SignedRotation(Document, frozen=True, kw_only=True):
 
 
 def sign_rotation(rotation: Rotation, former: Signer, new: Signer) -> SignedRotation:
-    """Both keys agree: the old one names its successor, the new one proves that somebody holds it."""
+    """Sign a rotation with both keys; the new key's signature proves its possession."""
     if former.public.keyid != rotation.former or new.public != rotation.key:
         raise ValueError("a rotation is signed by the two keys that it names")
     message = pae(ROTATION_TYPE, encode(rotation))
@@ -66,29 +66,25 @@ def sign_rotation(rotation: Rotation, former: Signer, new: Signer) -> SignedRota
 
 
 def verify_rotation(signed: SignedRotation, former: PublicKey, what: str = "rotation") -> Rotation:
-    """What the rotation says, when ``former``, which the caller trusts, and the new key both signed it.
+    """Return the rotation, if the trusted key ``former`` and the new key both signed it.
 
     Raises:
         NewerError: The new key is of an unknown algorithm.
-        UntrustedError: It is about another key, or a signature does not match.
+        UntrustedError: It names another key, or a signature is wrong.
     """
-    said = signed.rotation
-    if said.former != former.keyid or said.key.keyid == said.former:  # D-4.1
+    rotation = signed.rotation
+    if rotation.former != former.keyid or rotation.key.keyid == rotation.former:  # D-4.1
         raise UntrustedError(
-            f"replaces key {said.former[:16]} by {said.key.keyid[:16]}, the site's key is {former.keyid[:16]}",
+            f"rotation from key {rotation.former[:16]} to {rotation.key.keyid[:16]}, the site's key is {former.keyid[:16]}",
             where=what,
             finding="rotation-other-key",
         )
-    if not said.key.known:  # D-3.1
-        raise NewerError(
-            f"its new key is of the unknown algorithm {said.key.algorithm!r}",
-            where=what,
-            remedy="use a newer version of waybill",
-        )
-    message = pae(ROTATION_TYPE, encode(said))
-    for key, signature in ((former, signed.by_former), (said.key, signed.by_key)):
+    if not rotation.key.known:  # D-3.1
+        raise NewerError(f"algorithm of the new key is {rotation.key.algorithm!r}, which is unknown", where=what)
+    message = pae(ROTATION_TYPE, encode(rotation))
+    for key, signature in ((former, signed.by_former), (rotation.key, signed.by_key)):
         key.verify(decode_base64(signature, what), message, what)
-    return said
+    return rotation
 
 
 def check_succession(succession: tuple[SignedRotation, ...], what: str) -> None:
@@ -101,7 +97,7 @@ def check_succession(succession: tuple[SignedRotation, ...], what: str) -> None:
             or after.after_seq < before.after_seq
         ):
             raise MalformedError(
-                f"the rotation to key epoch {after.key_epoch} does not follow the one before it",
+                f"the rotation to key epoch {after.key_epoch} does not follow its predecessor",
                 where=what,
                 finding="report-contradiction",
             )
@@ -110,29 +106,29 @@ def check_succession(succession: tuple[SignedRotation, ...], what: str) -> None:
 def follow(
     site: str, key: PublicKey, epoch: int, succession: Iterable[SignedRotation], what: str = "report"
 ) -> tuple[Rotation, ...]:
-    """The rotations that lead on from ``key``, each verified; those before it are left out. Empty when none does.
+    """Return the rotations after ``key``, each verified; empty when there is none.
 
     Args:
         key, epoch: The newest key that the caller trusts for ``site``.
 
     Raises:
-        UntrustedError, NewerError: One that should lead on does not hold.
+        UntrustedError, NewerError: A rotation after ``key`` is not valid.
     """
-    found = []
-    for one in succession:
-        if one.rotation.key_epoch <= epoch:
+    followed = []
+    for signed in succession:
+        if signed.rotation.key_epoch <= epoch:
             continue
-        if one.rotation.site != site or one.rotation.key_epoch != epoch + 1:
+        if signed.rotation.site != site or signed.rotation.key_epoch != epoch + 1:
             raise UntrustedError(
-                f"leads to key {one.rotation.key_epoch} of {one.rotation.site}, expected key {epoch + 1} of {site}",
+                f"rotation to key {signed.rotation.key_epoch} of {signed.rotation.site}, expected {epoch + 1} of {site}",
                 where=what,
-                remedy="import the reports between, or ask the site for its newest one",
+                remedy="import the reports between, or ask the site for its newest report",
                 finding="rotation-gap",
             )
-        rotation = verify_rotation(one, key, what)
-        found.append(rotation)
+        rotation = verify_rotation(signed, key, what)
+        followed.append(rotation)
         key, epoch = rotation.key, rotation.key_epoch
-    return tuple(found)
+    return tuple(followed)
 
 
 class _Identity(msgspec.Struct, frozen=True):
@@ -148,9 +144,9 @@ class _Claim(msgspec.Struct, frozen=True):
 
 
 def claimed_succession(data: bytes) -> tuple[SignedRotation, ...]:
-    """The rotations that a report file claims, unverified: good for finding whose key signed it. Never raises.
+    """Return the rotations that a report file claims, unverified. Never raises.
 
-    ``follow`` them from the key that is enrolled, then verify the report with the last one.
+    Call ``follow`` with the enrolled key, then verify the report with the last key.
     """
     try:
         bundle = decode(data, SigstoreBundle, "report")

@@ -1,6 +1,6 @@
 """Read and write canonical JSON: RFC 8785, restricted to strings, bounded integers, booleans, arrays and objects.
 
-The only place where raw JSON of ours is read or written. The restriction makes "sorted keys, no space" equal to
+The only place that reads or writes our own JSON. The restriction makes "sorted keys, no space" equal to
 RFC 8785: keys are ASCII, and there are no floats. Whatever re-encodes to other bytes than were received is refused,
 which covers duplicate keys, escapes, spaces, ``-0``, explicit defaults and missing defaults alike.
 """
@@ -14,7 +14,7 @@ from manifests.words.errors import MalformedError
 
 MAX_DEPTH = 32
 
-# Strings, ended or not, are skipped as a whole. Possessive: no input makes it go back over what it has read.
+# Strings, ended or not, are skipped as a whole. Possessive, so no input causes backtracking.
 _NESTING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 _OPEN = b"[{"
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -25,7 +25,7 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 
 
 def check_depth(data: bytes, what: str, *, depth: int = MAX_DEPTH) -> None:
-    """Bound the nesting of JSON text before a recursive decoder sees it.
+    """Check the nesting of JSON text before a recursive decoder reads it.
 
     Raises:
         MalformedError: Deeper than ``depth`` arrays and objects.
@@ -40,7 +40,7 @@ def check_depth(data: bytes, what: str, *, depth: int = MAX_DEPTH) -> None:
         if bracket in _OPEN:
             level += 1
             if level > depth:  # F-4.3
-                raise MalformedError(f"nested deeper than {depth} levels", where=what)
+                raise MalformedError(f"JSON is nested deeper than {depth} levels", where=what)
         else:
             level -= 1
 
@@ -58,27 +58,27 @@ def decode(data: bytes, type_: type[T], what: str) -> T:
         problem, _, place = str(error).partition(" - at `")
         raise MalformedError(_lower(problem), where=f"{what} {place.replace('`', '')}".strip()) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise MalformedError(f"not valid JSON: {_lower(str(error))}", where=what) from None
+        raise MalformedError(f"document is not valid JSON: {_lower(str(error))}", where=what) from None
 
 
 def parse(data: bytes, type_: type[T], what: str, *, max_bytes: int) -> T:
-    """Read a document of ours: size, depth, shape, then byte-for-byte canonical form.
+    """Read one of our documents: check size, depth, shape, then the canonical form byte by byte.
 
     Raises:
         MalformedError: Longer than ``max_bytes``, not of the shape of ``type_``, or another spelling of it.
     """
     if len(data) > max_bytes:  # F-4.1
-        raise MalformedError(f"{len(data)} bytes, at most {max_bytes} are allowed", where=what)
+        raise MalformedError(f"document has {len(data)} bytes, at most {max_bytes} are allowed", where=what)
     value = decode(data, type_, what)
     again = encode(value)
     if again != data:  # F-4.4, F-4.8
         at = next((i for i, (a, b) in enumerate(zip(again, data, strict=False)) if a != b), min(len(again), len(data)))
-        raise MalformedError(f"not in canonical form from byte {at} on", where=what)
+        raise MalformedError(f"document is not in canonical form from byte {at} on", where=what)
     return value
 
 
 def encode(value: object) -> bytes:
-    """The canonical bytes of a document."""
+    """Return the canonical bytes of a document."""
     return _ENCODER.encode(value)
 
 

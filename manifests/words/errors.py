@@ -1,21 +1,21 @@
-"""Every failure a user can meet.
+"""Every failure that a command can end with.
 
 * WaybillError
-  + UsageError         2  the command line asks for something that makes no sense
+  + UsageError         2  the command line is not valid
   + MalformedError     3  the bytes are not what the format says
-  + UntrustedError     4  well-formed, but not vouched for by the trust root
-  + RefusedError       5  trusted, but policy or state says no
-  + HostError          6  this machine failed us: space, permission, a tool or a server
+  + UntrustedError     4  well-formed, but not signed as the trust root demands
+  + RefusedError       5  trusted, but policy or state forbids it
+  + HostError          6  this machine failed: space, permission, a tool or a server
   + DamagedError       7  incomplete or different bytes under a trusted head
-  + NewerError         8  this verifier is too old to judge it
-  + WaitingError       9  somebody else has to act first
-  + RolledBackError   10  tried, failed, gone back
-  + TrialError        11  switched, and the trial has not ended
-  + InconsistentError 12  neither old nor new; a person must decide
+  + NewerError         8  this verifier is too old for it
+  + WaitingError       9  an approval or another step is missing
+  + RolledBackError   10  the change failed and was rolled back
+  + TrialError        11  switched; the trial has not ended
+  + InconsistentError 12  neither the old nor the new state; a person must decide
   + BusyError         13  another process holds the site
-  + AttentionError    14  done, but something needs a person
+  + AttentionError    14  done, but something needs attention
 
-Exit code 0 is success, 1 a bug of ours (any other exception), 130 an interrupt.
+Exit code 0 is success, 1 a bug (any other exception), 130 an interrupt.
 """
 
 from copy import copy
@@ -24,14 +24,14 @@ from typing import ClassVar, Self
 
 
 class WaybillError(Exception):
-    """Base of every failure that is a result and not a bug.
+    """Base of every failure that is a result, not a bug.
 
     Attributes:
-        exit_code: What the process ends with; a public promise.
-        usual: What to do next where nothing better is known; empty where that always depends.
+        exit_code: Exit status of the process; never changes.
+        usual: Remedy where the raiser gives none.
         problem: What was found, then what was expected; lower case, no full stop.
         where: The place: a document's path (``$.images[2].digest``), a file and line, a member name.
-        remedy: What to do next, printed as the ``hint:``.
+        remedy: Instruction that is printed as the ``hint:``.
         finding: Stable id for programs, such as ``signature-missing``.
     """
 
@@ -56,7 +56,7 @@ class WaybillError(Exception):
         remedy: str | None = None,
         finding: str | None = None,
     ) -> Self:
-        """Return a copy of the same class that differs in what is given; an error is never changed after it was made.
+        """Return a copy of the same class with the given fields; an error is never changed after it was made.
 
         Traceback and cause stay. Raise it ``from None`` inside an ``except``, or the failure is shown twice.
         """
@@ -70,17 +70,17 @@ class WaybillError(Exception):
 
 class UsageError(WaybillError):
     exit_code = 2
-    usual = "the verb's --help says what it takes"
+    usual = "run the command with --help to see its options"
 
 
 class MalformedError(WaybillError):
     exit_code = 3
-    usual = "mend this place if you wrote it; if it came from somebody, have it made and sent again"
+    usual = "correct this place if the file is yours; otherwise request the file again from its author"
 
 
 class UntrustedError(WaybillError):
     exit_code = 4
-    usual = "believe nothing of it; ask whom it should be from, by another way than it came"
+    usual = "do not use it; ask its expected sender over a separate channel"
 
 
 class RefusedError(WaybillError):
@@ -89,20 +89,24 @@ class RefusedError(WaybillError):
 
 class HostError(WaybillError):
     exit_code = 6
-    usual = "see that it is there and that this account may use it, then run the same command again"
+    usual = "check that it exists and that this account may use it; then run the command again"
 
 
-# Of bytes that are not what they were a moment before, here or at the other end of a line.
-CHANGED_SOURCE = "it changed while it was read, or the disk or the line errs: run the same command again"
+# Remedies that several checks share.
+OTHER_MEDIUM = "request the original medium from the vendor"
+REPLACE_MEDIUM = "try another drive, or request the medium again"
+# Remedy for bytes that changed between two reads, of a file or of a server.
+CHANGED_SOURCE = "run the command again; if this repeats, check the disk and the connection"
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes ``start`` to ``end`` (not included) of a file on a medium that must be cut again.
+    """Bytes ``start`` to ``end`` (not included) of a file on a medium that are damaged.
 
     Attributes:
-        name: The member; ``use``: what it is for, in words.
+        name: Name of the member.
         how: ``changed``, ``unreadable`` or ``cut-short``.
+        use: What the member is for, in words; empty where that is not known.
     """
 
     name: str
@@ -112,11 +116,22 @@ class Piece:
     use: str = ""
 
 
+def unreadable(error: OSError, where: str, *, remedy: str = "", finding: str = "") -> HostError:
+    """Return the failure for a file that the system does not let us read."""
+    problem = f"cannot read: {(error.strerror or str(error)).lower()}"
+    return HostError(problem, where=where, remedy=remedy, finding=finding)
+
+
+def unreadable_medium(error: OSError, where: str) -> HostError:
+    """Return the failure for a bundle on a medium that cannot be read."""
+    return unreadable(error, where, remedy=REPLACE_MEDIUM, finding="medium-unreadable")
+
+
 class DamagedError(WaybillError):
-    """``pieces``: what exactly, where that is known."""
+    """Bytes are damaged; ``pieces`` lists their ranges where they are known."""
 
     exit_code = 7
-    usual = "bring it again, from another medium if there is one"
+    usual = "copy it again, from another medium if there is one"
 
     def __init__(
         self, problem: str, *, where: str = "", remedy: str = "", finding: str = "", pieces: tuple[Piece, ...] = ()
@@ -127,7 +142,7 @@ class DamagedError(WaybillError):
 
 class NewerError(WaybillError):
     exit_code = 8
-    usual = "use the vendor's newer verifier"
+    usual = "install a newer version of waybill"
 
 
 class WaitingError(WaybillError):

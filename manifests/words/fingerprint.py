@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 # ISO/IEC 7064 MOD 37-2 would need letters outside hex; a check *letter* also tells a group from plain hex.
 _CHECK = "ghjkmnpqrstuvwxyz"
-_AGAIN = "type it as printed on the paper"
+_AGAIN = "type the fingerprint as printed on the paper"
 
 
 def check_character(position: int, group: str) -> str:
-    """One letter over a group's four hex digits and its place, so that a swap of groups shows too.
+    """Return the check letter of a group: it covers the four hex digits and the position.
 
     17 is prime and above 16: one wrong digit, and two neighbouring digits swapped, always change it.
     """
@@ -37,10 +37,10 @@ def as_words(digest: str) -> str:
 
 
 def parse_fingerprint(text: str) -> str:
-    """The digest that a person typed, as groups, words, or bare hex with ``sha256:`` before it.
+    """Return the digest that a person typed: as groups, as words, or as hex with ``sha256:`` before it.
 
     Raises:
-        UsageError: Which group or word is mistyped, or that the checksum of the words does not hold.
+        UsageError: A group or word is mistyped, or the checksum of the words is wrong.
     """
     parts = re.split(r"[\s,]+", text.strip().lower())
     if len(parts) == 1 and re.fullmatch(r"sha256:[0-9a-f]{64}", parts[0]):
@@ -50,11 +50,8 @@ def parse_fingerprint(text: str) -> str:
     if len(parts) == 1 and len(parts[0]) == 80:
         parts = [parts[0][i : i + 5] for i in range(0, 80, 5)]
     if len(parts) != 16:
-        raise UsageError(
-            f"{len(parts)} groups, a fingerprint has 16 groups or 24 words",
-            where="fingerprint",
-            remedy=_AGAIN,
-        )
+        problem = f"the fingerprint has {len(parts)} groups, expected 16 groups or 24 words"
+        raise UsageError(problem, where="fingerprint", remedy=_AGAIN)
     for i, part in enumerate(parts):
         if not re.fullmatch(r"[0-9a-f]{4}[a-z]", part) or check_character(i, part[:4]) != part[4]:
             raise UsageError(f"group {i + 1} ({part!r}) is mistyped", where="fingerprint", remedy=_AGAIN)
@@ -66,13 +63,12 @@ def _from_words(parts: list[str]) -> str:
     known = set(words.wordlist)
     for i, part in enumerate(parts):
         if part not in known:
-            raise UsageError(f"word {i + 1} ({part!r}) is not in the list", where="fingerprint", remedy=_AGAIN)
+            raise UsageError(f"word {i + 1} ({part!r}) is not in the word list", where="fingerprint", remedy=_AGAIN)
     try:
         return "sha256:" + bytes(words.to_entropy(parts)).hex()
     except ValueError:
-        raise UsageError(
-            "a word is mistyped or out of order: the checksum does not hold", where="fingerprint", remedy=_AGAIN
-        ) from None
+        problem = "the checksum of the words is wrong: a word is mistyped or out of order"
+        raise UsageError(problem, where="fingerprint", remedy=_AGAIN) from None
 
 
 @cache

@@ -7,11 +7,11 @@ ProgressCallback = Callable[[int], None]
 
 
 def no_progress(_: int) -> None:
-    """Report to nobody."""
+    """Discard the progress."""
 
 
 class Progress:
-    """Reports how far long work has come; this one reports to nobody."""
+    """Takes progress of long work; this base class discards it."""
 
     def advance(self, count: int) -> None:
-        """``count`` more bytes are done."""
+        """Record that ``count`` more bytes are done."""

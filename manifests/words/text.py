@@ -21,7 +21,7 @@ def shorten_digests(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Text from a document, with control and bidirectional characters shown instead of obeyed."""
+    """Text from a document, with control and bidirectional characters escaped."""
     return "".join(c if c == "\n" or not is_hidden(ord(c)) else escape_character(ord(c)) for c in text)
 
 

@@ -15,7 +15,7 @@ def parse_time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise MalformedError(f"{text} is not in the calendar") from None
+        raise MalformedError(f"{text} is not a date of the calendar") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -24,7 +24,7 @@ def rfc3339(moment: datetime) -> str:
 
 
 def optional_time(moment: datetime | None) -> str | None:
-    """``rfc3339`` of a time, None of None."""
+    """Return the RFC 3339 text of a time; None for None."""
     return None if moment is None else rfc3339(moment)
 
 

@@ -10,7 +10,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_size(text: str, where: str = "size") -> int:
-    """Bytes. Raises MalformedError with the spellings that are understood."""
+    """Return bytes. Raises MalformedError with the accepted spellings."""
     match = re.fullmatch(r"([1-9][0-9]{0,8})(B|KiB|MiB|GiB|TiB)", text)
     if match is None:
         raise MalformedError(f"{text!r} is not a size", where=where, remedy="write a number and a unit: 64MiB, 2GiB")
@@ -21,7 +21,7 @@ def parse_size(text: str, where: str = "size") -> int:
 
 
 def parse_duration(text: str, where: str = "duration") -> int:
-    """Seconds. Raises MalformedError with the spellings that are understood."""
+    """Return seconds. Raises MalformedError with the accepted spellings."""
     match = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", text)
     if match is None:
         raise MalformedError(

@@ -38,8 +38,8 @@ def parse_range(text: str, where: str = "range") -> tuple[tuple[str, SemVer], ..
 
 def in_range(version: str, range_: str) -> bool:
     """Whether every comparison of ``range_`` holds for ``version``."""
-    found = parse_version(version)
-    return all(found.match(f"{operator}{bound}") for operator, bound in parse_range(range_))
+    parsed = parse_version(version)
+    return all(parsed.match(f"{operator}{bound}") for operator, bound in parse_range(range_))
 
 
 def in_any(version: str, ranges: tuple[str, ...]) -> bool:

@@ -156,7 +156,7 @@ def adopt_revocations(site: Site, data: bytes, what: str, say: Notify = silent) 
             _alarm(site, error)
         raise
     if judged.came is None:
-        return NewList(parse_revocations(data, what)[1].version, new=False, ignored=judged.ignored or None)
+        return NewList(parse_revocations(data, what)[1].version, new=False, ignored=judged.ignored)
     came = judged.came
     for line in changes_of_lists(held, came):
         say(line)

@@ -48,7 +48,7 @@ def test_a_statement_comes_back_as_it_was_signed() -> None:
 
 
 def test_another_key_is_told_by_the_hint_before_any_arithmetic() -> None:
-    with pytest.raises(MalformedError, match="its hint names another key"):
+    with pytest.raises(MalformedError, match="the Sigstore bundle names another key"):
         verify_statement(sign_statement(said(), RELEASE), SECOND.public, "x")
 
 
