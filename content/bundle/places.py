@@ -8,7 +8,7 @@ from content.bundle.archive import BLOCK, END, header, member_length, parse_head
 from content.bundle.damage import DamagedRange
 from manifests.documents.release import Release
 from manifests.words.digest import Blob, blob_name
-from manifests.words.errors import OTHER_MEDIUM, DamagedError, MalformedError, unreadable_medium
+from manifests.words.errors import DamagedError, MalformedError, unreadable_medium
 
 
 @dataclass(frozen=True)

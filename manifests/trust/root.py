@@ -358,7 +358,7 @@ def _count(judge: Root, good: set[str], what: str) -> None:
             f"signed by {len(have)} of the {role.threshold} root keys that root {judge.version} requires "
             f"(signed: {short(have)}; missing: {short(missing)})",
             where=what,
-            remedy=f"sign it with the missing root keys: waybill sign trust/{what.removeprefix('root ')}.root.json --key KEY",
+            remedy=f"sign with the missing keys: waybill sign trust/{what.removeprefix('root ')}.root.json --key KEY",
             finding="root-signatures-missing",
         )
 

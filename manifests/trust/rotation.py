@@ -74,11 +74,9 @@ def verify_rotation(signed: SignedRotation, former: PublicKey, what: str = "rota
     """
     rotation = signed.rotation
     if rotation.former != former.keyid or rotation.key.keyid == rotation.former:  # D-4.1
-        raise UntrustedError(
-            f"rotation from key {rotation.former[:16]} to {rotation.key.keyid[:16]}, the site's key is {former.keyid[:16]}",
-            where=what,
-            finding="rotation-other-key",
-        )
+        change = f"from key {rotation.former[:16]} to {rotation.key.keyid[:16]}"
+        problem = f"rotation is {change}, the site's key is {former.keyid[:16]}"
+        raise UntrustedError(problem, where=what, finding="rotation-other-key")
     if not rotation.key.known:  # D-3.1
         raise NewerError(f"algorithm of the new key is {rotation.key.algorithm!r}, which is unknown", where=what)
     message = pae(ROTATION_TYPE, encode(rotation))
@@ -120,7 +118,7 @@ def follow(
             continue
         if signed.rotation.site != site or signed.rotation.key_epoch != epoch + 1:
             raise UntrustedError(
-                f"rotation to key {signed.rotation.key_epoch} of {signed.rotation.site}, expected {epoch + 1} of {site}",
+                f"rotation to key {signed.rotation.key_epoch} of {signed.rotation.site}, not to {epoch + 1} of {site}",
                 where=what,
                 remedy="import the reports between, or ask the site for its newest report",
                 finding="rotation-gap",
