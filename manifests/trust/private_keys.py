@@ -96,7 +96,7 @@ def check_private_mode(path: Path) -> None:
         raise RefusedError(
             f"others on this machine can read this key (mode {stat.S_IMODE(mode):04o})",
             where=str(path),
-            remedy=f"run `chmod 600 {quote(str(path))}`; if somebody may have read the key, replace it",
+            remedy=f"chmod 600 {quote(str(path))}; if somebody may have read the key, replace it",
             finding="key-exposed",
         )
 

@@ -118,7 +118,8 @@ def follow(
             continue
         if signed.rotation.site != site or signed.rotation.key_epoch != epoch + 1:
             raise UntrustedError(
-                f"rotation to key {signed.rotation.key_epoch} of {signed.rotation.site}, not to {epoch + 1} of {site}",
+                f"rotation is to key {signed.rotation.key_epoch} of {signed.rotation.site}, expected key {epoch + 1} "
+                f"of {site}",
                 where=what,
                 remedy="import the reports between, or ask the site for its newest report",
                 finding="rotation-gap",

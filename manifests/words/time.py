@@ -15,7 +15,7 @@ def parse_time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise MalformedError(f"{text} is not a date of the calendar") from None
+        raise MalformedError(f"{text} is not in the calendar") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

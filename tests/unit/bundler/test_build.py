@@ -351,7 +351,7 @@ def test_key_that_may_not_sign(shop: Workshop, signer: object) -> None:
 
 def test_product_that_the_root_does_not_cover(shop: Workshop) -> None:
     shop.release["product"] = "other"
-    with pytest.raises(UntrustedError, match="speak for small, not for other"):
+    with pytest.raises(UntrustedError, match="of product other, the release keys are for small"):
         shop.build()
 
 

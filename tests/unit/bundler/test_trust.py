@@ -107,7 +107,7 @@ def test_a_version_is_finished_when_both_quorums_have_signed(begun: Vendor) -> N
     assert said["missing"] == []
     assert set(said["missing_before"]) == {id_of(begun, "ann"), id_of(begun, "cat")}
     assert not said["finished"]
-    with pytest.raises(Exception, match="1 of the 2 root keys that root 1 asks for"):
+    with pytest.raises(Exception, match="1 of the 2 root keys that root 1 requires"):
         own_chain(begun.path)
     assert begun.trust(5, **ROLES)["error"]["finding"] == "root-unfinished"
     # Who leaves may still sign the version that ends them: it takes the quorum of the version before.

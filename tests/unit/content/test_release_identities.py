@@ -52,7 +52,7 @@ def test_identity_and_key_make_two_of_two() -> None:
     assert judged(both).kind == "ok"
     alone = judged(both.but(signers=()))
     assert alone.kind == "UntrustedError signature-missing"
-    assert f"1 of the 2 release keys that root 1 asks for (signed: {IDENTITY} ({ISSUER}); missing: " in alone.text
+    assert f"1 of the 2 release keys that root 1 requires (signed: {IDENTITY} ({ISSUER}); missing: " in alone.text
     assert judged(both.but(sign=lambda _: ())).kind == "UntrustedError signature-missing"
 
 

@@ -55,7 +55,7 @@ def test_two_groups_swapped_are_found(digest: str, first: int, second: int) -> N
 def test_a_wrong_word_is_named() -> None:
     words = as_words(ONE).split()
     words[4] = "waybill"
-    with pytest.raises(UsageError, match=r"word 5 \('waybill'\) is not in the list"):
+    with pytest.raises(UsageError, match=r"word 5 \('waybill'\) is not in the word list"):
         parse_fingerprint(" ".join(words))
 
 

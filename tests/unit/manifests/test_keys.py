@@ -100,7 +100,7 @@ def test_a_missing_and_a_huge_file(tmp_path: Path) -> None:
         read_signer(tmp_path / "none", never)
     with pytest.raises(HostError, match="no such file"):
         read_capped(tmp_path / "none", 10)
-    with pytest.raises(MalformedError, match="longer than 65536 bytes"):
+    with pytest.raises(MalformedError, match="more than 65536 bytes"):
         read_signer(written(tmp_path / "key", b"x" * 65537), never)
 
 

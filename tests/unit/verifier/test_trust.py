@@ -217,7 +217,7 @@ def test_lists_only_grow(place: Place) -> None:
     bring(place, ("list", listing(2, releases=(RUNS,))))
     found, _ = bring(place, ("list", listing(1)))
     (one,) = found.trust.lists
-    assert (one.new, one.ignored) == (False, "list 1 is older than list 2 and is ignored")
+    assert (one.new, one.ignored) == (False, "list 1 is ignored: older than list 2")
     found, _ = bring(place, ("list", listing(2, releases=(RUNS,))))
     assert found.trust.known == 1
     held = list_in_force(place.open())
@@ -235,7 +235,7 @@ def test_two_lists_of_one_version_are_an_alarm(place: Place) -> None:
 def test_a_list_of_an_older_roots_quorum_is_ignored_and_named(place: Place) -> None:
     bring(place, ("2", SECOND_ROOT_FILE))
     found, _ = bring(place, ("list", listing(9, ROOT)))
-    assert [one.ignored for one in found.trust.lists] == ["list 9 was signed under an older root and is ignored"]
+    assert [one.ignored for one in found.trust.lists] == ["list 9 is ignored: signed under an older root"]
     assert place.open().state.trust.revocations is None
     found, _ = bring(place, ("list", listing(9, NEW_ROOT)))
     assert place.open().state.trust.revocations is not None
@@ -311,7 +311,7 @@ def test_nobody_can_put_a_list_in_force_but_the_root(place: Place) -> None:
         with place.hold() as site, pytest.raises(UntrustedError) as caught:
             adopt_revocations(site, listing(5, *signers), "list")
         assert caught.value.finding == "signature-role"
-        assert "0 of the 1 root keys that root 1 asks for" in caught.value.problem
+        assert "0 of the 1 root keys that root 1 requires" in caught.value.problem
         assert ROOT.public.keyid[:12] in caught.value.problem
 
 
