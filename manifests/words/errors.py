@@ -118,7 +118,7 @@ class Piece:
 
 def unreadable(error: OSError, where: str, *, remedy: str = "", finding: str = "") -> HostError:
     """Return the failure for a file that the system does not let us read."""
-    problem = f"cannot read: {(error.strerror or str(error)).lower()}"
+    problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
     return HostError(problem, where=where, remedy=remedy, finding=finding)
 
 
