@@ -120,10 +120,8 @@ def lost_tail(bulk: Bulk) -> list[DamagedRange]:
     places = complete_places(bulk.release)
     if not bulk.cut or places[: len(bulk.present)] != bulk.present:
         return []
-    return [
-        hurt_at(one, max(one.offset - BLOCK, bulk.length), end_of(one), "cut-short")
-        for one in places[len(bulk.present) :]
-    ]
+    lost = places[len(bulk.present) :]
+    return [hurt_at(place, max(place.offset - BLOCK, bulk.length), end_of(place), "cut-short") for place in lost]
 
 
 def _check_header(descriptor: int, place: MemberLocation) -> tuple[DamagedRange, ...]:

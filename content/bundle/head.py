@@ -219,12 +219,8 @@ class _Reader:
         at = self.offset
         block = self.take(BLOCK)
         if at == 0 and block != header("oci-layout", len(OCI_LAYOUT)):  # F-2.1
-            raise MalformedError(
-                "not a Waybill bundle",
-                where=self._what,
-                remedy=_look_alike(block),
-                finding="not-a-bundle",
-            )
+            problem = "the file is not a Waybill bundle"
+            raise MalformedError(problem, where=self._what, remedy=_look_alike(block), finding="not-a-bundle")
         return parse_header(block, f"{self._what} at byte {at}")
 
     def body(self, name: str, size: int, limit: int) -> bytes:

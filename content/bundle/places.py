@@ -8,7 +8,7 @@ from content.bundle.archive import BLOCK, END, header, member_length, parse_head
 from content.bundle.damage import DamagedRange
 from manifests.documents.release import Release
 from manifests.words.digest import Blob, blob_name
-from manifests.words.errors import DamagedError, MalformedError, unreadable_medium
+from manifests.words.errors import OTHER_MEDIUM, DamagedError, MalformedError, unreadable_medium
 
 
 @dataclass(frozen=True)
@@ -132,12 +132,7 @@ def _name_at(block: bytes, at: int, what: str) -> str:
 
 
 def damaged_error(problem: str, where: str) -> DamagedError:
-    return DamagedError(
-        problem,
-        where=where,
-        remedy="accident and attack look alike here; ask for the medium again",
-        finding="bulk-damaged",
-    )
+    return DamagedError(problem, where=where, remedy=OTHER_MEDIUM, finding="bulk-damaged")
 
 
 def hurt_at(place: MemberLocation, start: int, end: int, how: str = "changed") -> DamagedRange:
