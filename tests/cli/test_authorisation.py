@@ -90,12 +90,12 @@ def test_what_is_written_wrong(shop: Path) -> None:
     source, key = shop / "authorisation.yaml", shop / "keys" / "rollback-1.key"
     for old, new, words in (
         ("why:", "reason:", "authorisation.yaml:"),
-        ("channel: preview, epoch: 1, sequence: 4", "channel: stable, epoch: 1, sequence: 1", "does not lead back"),
+        ("channel: preview, epoch: 1, sequence: 4", "channel: stable, epoch: 1, sequence: 1", "is not older than"),
         ("sequence: 1}\ngoes", "sequence: 1, bundle: x.tar}\ngoes", "`bundle` says channel, epoch, sequence already"),
         (", channel: preview, epoch: 1, sequence: 4}", "}", "lacks channel, epoch, sequence"),
         ("leaves: {channel: stable, epoch: 1, sequence: 1}", "leaves: {bundle: NOTES.md}", "NOTES.md"),
         ("leaves: {channel: stable, epoch: 1, sequence: 1}", "leaves: {bundle: gone.tar}", "there is no gone.tar"),
-        ("sites: []", "sites: [northern-grid/other/production/east]", "no site of small"),
+        ("sites: []", "sites: [northern-grid/other/production/east]", "is not a site of product small"),
     ):
         source.write_text(TEXT.replace(old, new))
         done = waybill("sign", source, "--key", key)
