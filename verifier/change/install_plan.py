@@ -77,7 +77,7 @@ def release_change(site: Site, item: str, now: datetime, after: Change | None, *
     if last:
         check_identity(proposal, state, head.release.channel)
     base = _base(site) if after is None else _base_after(after)
-    change = _install(site, _Installation(item, head, proposal, base, received.source, findings))
+    change = _install(site, _PlannedInstall(item, head, proposal, base, received.source, findings))
     return replace(change, proposers=_proposers(site, change, received.received_by))
 
 
@@ -156,7 +156,7 @@ def config_change(site: Site, now: datetime) -> Change:
         raise error
     proposal = read_site_yaml(site.path)
     check_identity(proposal, site.state, running.channel)
-    change = _install(site, _Installation(CONFIG, head, proposal, _base(site), "", findings))
+    change = _install(site, _PlannedInstall(CONFIG, head, proposal, _base(site), "", findings))
     return replace(change, proposers=(proposer_of_config(site),))
 
 
@@ -174,7 +174,7 @@ def _check_documents_held(site: Site, release: Release, item: str) -> None:
 
 
 @dataclass(frozen=True)
-class _Installation:
+class _PlannedInstall:
     """What is to be installed, and over what.
 
     Attributes:
@@ -190,7 +190,7 @@ class _Installation:
     findings: tuple[Finding, ...]
 
 
-def _install(site: Site, wanted: _Installation) -> Change:
+def _install(site: Site, wanted: _PlannedInstall) -> Change:
     """Return the change; its proposers are left out.
 
     Raises:
@@ -232,7 +232,7 @@ def _install(site: Site, wanted: _Installation) -> Change:
 
 
 def _kinds(
-    wanted: _Installation, after: ConfiguredRelease, rollback: Rollback, *, more_leaves: bool
+    wanted: _PlannedInstall, after: ConfiguredRelease, rollback: Rollback, *, more_leaves: bool
 ) -> tuple[ChangeRule, ...]:
     """Return the kinds of the change. Raises RefusedError when nothing would change."""
     kinds = kinds_of(
@@ -253,7 +253,7 @@ def _kinds(
     return kinds
 
 
-def _install_plan(site: Site, wanted: _Installation, after: ConfiguredRelease, kinds: tuple[ChangeRule, ...]) -> Plan:
+def _install_plan(site: Site, wanted: _PlannedInstall, after: ConfiguredRelease, kinds: tuple[ChangeRule, ...]) -> Plan:
     """Return the plan that people sign."""
     return Plan(
         site=site.state.site,
