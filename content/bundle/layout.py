@@ -106,9 +106,9 @@ class Layout:
     def named(self, tag: str) -> tuple[Descriptor, ...]:
         """Entries of index.json that bear the name ``tag``, alone or behind a repository (``repo:tag``)."""
         return tuple(
-            one
-            for one in self.index.manifests
-            if (name := one.annotation(REF_NAME)) == tag or name.rpartition(":")[2] == tag
+            descriptor
+            for descriptor in self.index.manifests
+            if (name := descriptor.annotation(REF_NAME)) == tag or name.rpartition(":")[2] == tag
         )
 
     def pick(self, ref: str) -> Descriptor:

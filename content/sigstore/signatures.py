@@ -148,7 +148,7 @@ def _judge(
     judged = [_look(candidate, read, judge) for candidate in candidates[:MAX_CANDIDATES]]
     attested = [item for item in (_look(entry, read, judge) for entry in platforms[:MAX_CANDIDATES]) if item.attests]
     signatures = [item for item in judged if not item.attests]
-    # F-190
+    # F-11.1
     good = next((item for item in signatures if item.opinion == "good"), None)
     if good is None:
         yield _refuse(image, signatures, judge)

@@ -110,7 +110,7 @@ def test_passphrase(shop: Workshop, tmp_path: Path) -> None:
     secret.write_bytes(b"wrong\n")
     done = waybill("build", shop.path / "release.yaml", "-o", tmp_path / "b.tar", WAYBILL_PASSPHRASE_FILE=str(secret))
     assert (done.code, (tmp_path / "b.tar").exists()) == (5, False)
-    assert "wrong passphrase" in done.err
+    assert "passphrase is wrong" in done.err
 
 
 def test_world_readable_key(shop: Workshop, tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def test_an_edited_journal_is_an_alarm_everywhere(shell: Shell) -> None:
 def test_a_wrong_passphrase_and_an_exposed_key(shell: Shell) -> None:
     shell.run("receive", "b1.tar")
     (shell.folder / "passphrase").write_text("wrong\n")
-    assert "wrong passphrase" in shell.run("approve", "r-1.0.0", "--key", shell.key, code=5, hint=False).stderr
+    assert "passphrase is wrong" in shell.run("approve", "r-1.0.0", "--key", shell.key, code=5, hint=False).stderr
     shell.key.chmod(0o644)
     assert "others on this machine" in shell.run("approve", "r-1.0.0", "--key", shell.key, code=5).stderr
 

@@ -144,7 +144,7 @@ def test_around_the_exact_number_of_inodes(tmp_path: Path) -> None:
     with tmpfs(tmp_path / "counted", "size=24m,nr_inodes=400") as room:
         place = upgrade_waits(room)
         leave_inodes(place, room, 1)
-        with pytest.raises(HostError, match=r"needs \d+ new files, 1 are left") as caught:
+        with pytest.raises(HostError, match=r"needs \d+ new files, this file system has room for 1") as caught:
             place.install("r-1.1.0")
         need = int(str(caught.value).split("needs ")[1].split()[0])
     for more in (-1, 0):
@@ -152,7 +152,7 @@ def test_around_the_exact_number_of_inodes(tmp_path: Path) -> None:
             place = upgrade_waits(room)
             leave_inodes(place, room, need + more)
             if more < 0:
-                with pytest.raises(HostError, match=f"needs {need} new files, {need - 1} are left"):
+                with pytest.raises(HostError, match=f"{need} new files, this file system has room for {need - 1}"):
                     place.install("r-1.1.0")
                 assert place.open().state.installs.current == 1
             else:

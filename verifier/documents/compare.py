@@ -20,7 +20,6 @@ from manifests.authored.policy_yaml import compile_policy
 from manifests.documents.contract import CONTRACT_TYPE, Contract, parse_contract
 from manifests.documents.policy import POLICY_TYPE, Policy, parse_policy
 from manifests.documents.release_reader import parse_release
-from manifests.foreign.config_schema import Json
 from manifests.trust.envelope import Envelope, bundle_payload
 from manifests.trust.keys import read_capped, read_public
 from manifests.trust.root import Root, parse_root
@@ -34,7 +33,7 @@ from verifier.approval.differences.release import release_differences
 from verifier.approval.release_documents import ReleaseDocuments, read_release_documents
 
 MAX_DOCUMENT = 16 << 20
-AnyDocument = ReleaseDocuments | Root | Policy | Contract | dict[str, Json]
+AnyDocument = ReleaseDocuments | Root | Policy | Contract | dict[str, object]
 
 
 class _TypedName(Struct):
@@ -142,7 +141,7 @@ def _json(data: bytes, what: str) -> AnyDocument:
     else:
         payload = bundle_payload(data, what)
     check_depth(payload, what)
-    return decode(payload, dict[str, Json], what)
+    return decode(payload, dict[str, object], what)
 
 
 def _yaml(path: Path) -> AnyDocument:
@@ -153,5 +152,5 @@ def _yaml(path: Path) -> AnyDocument:
     if "policy" in keys:
         return compile_policy(file, lambda key: read_public(path.parent / key))
     if isinstance(file.plain, dict):
-        return decode(msgspec.json.encode(file.plain), dict[str, Json], str(path))
+        return decode(msgspec.json.encode(file.plain), dict[str, object], str(path))
     raise MalformedError("neither a bundle nor a document", where=str(path), remedy="name two files of one kind")

@@ -120,7 +120,7 @@ def test_size_is_bounded_before_reading(tmp_path: Path) -> None:
         read(b"#" * (MAX_BYTES + 1))
     path = tmp_path / "big.yaml"
     path.write_bytes(b"#" * (MAX_BYTES + 1))
-    with pytest.raises(MalformedError, match="longer than"):
+    with pytest.raises(MalformedError, match="has more than"):
         read_handwritten(path)
     with pytest.raises(HostError):
         read_handwritten(tmp_path / "none.yaml")

@@ -384,7 +384,7 @@ def test_a_policy_lowered_on_the_host_changes_nothing(place: Place) -> None:
     with pytest.raises(RefusedError, match="belongs to no person"):
         place.approve("r-1.0.0", "root")
     items = {one.item: one for one in waiting_items(place.open())}
-    assert "policy.yaml has number 1, policy 1 is in force" in (items["policy"].problem or "")
+    assert "policy.yaml has number 1; the next number is 2" in (items["policy"].problem or "")
     policy_document = place.path / "journal" / "documents" / place.open().state.trust.policy[7:]
     policy_document.write_bytes(policy_document.read_bytes().replace(b"operator", b"oberator"))
     with pytest.raises(DamagedError, match="was changed"):
@@ -501,7 +501,7 @@ def test_receive_knows_bundles_by_content(place: Place, tmp_path: Path) -> None:
     assert find_bundles(tmp_path / "stick") == [folder / "IMG_0001.JPG"]
     assert place.receive(folder / "IMG_0001.JPG").new
     assert not place.receive(folder / "IMG_0001.JPG").new
-    with pytest.raises(WaybillError, match="no bundle here"):
+    with pytest.raises(WaybillError, match="holds no bundle"):
         find_bundles(place.path / "people")
 
 
@@ -509,7 +509,7 @@ def test_two_releases_under_one_sequence_are_an_alarm(place: Place) -> None:
     place.receive(bundle(place, FIRST))
     other = FIRST.but(service={"hello.txt": b"another\n"})
     path = other.write(place.path.parent / "other.tar")
-    with pytest.raises(RefusedError, match="known here with another digest"):
+    with pytest.raises(RefusedError, match="was received before with digest"):
         place.receive(path)
     with pytest.raises(RefusedError):
         place.receive(path)

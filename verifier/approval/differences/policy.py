@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 
 from manifests.documents.policy import Policy
-from manifests.foreign.config_schema import Json
 from manifests.trust.root import Root
 from verifier.approval.differences.compare_values import Difference, compare_facts
 from verifier.approval.differences.config import config_differences
@@ -63,6 +62,6 @@ def _root_facts(root: Root) -> dict[str, str]:
     return facts
 
 
-def document_differences(old: Json, new: Json) -> tuple[Difference, ...]:
+def document_differences(old: dict[str, object], new: dict[str, object]) -> tuple[Difference, ...]:
     """Return the differences of two documents of one kind, by path."""
     return tuple(config_differences(json.dumps(old).encode(), json.dumps(new).encode(), (None, None), part="document"))
