@@ -129,7 +129,7 @@ def test_registry_to_registry_up_and_back(tmp_path: Path) -> None:
         fleet = tmp_path / "ledger"
         ok(waybill("fleet", "enroll", site / "outbox/enrolment.json", "--fleet", fleet))
         ok(waybill("fleet", "import", *media, site / "outbox", "--fleet", fleet))
-        assert "went back from 1.1.0 to 1.0.0" in ok(waybill("fleet", "show", SITE_ID, "--fleet", fleet)).out
+        assert "rolled back from 1.1.0 to 1.0.0" in ok(waybill("fleet", "show", SITE_ID, "--fleet", fleet)).out
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_there_and_back(shell: Shell) -> None:
     assert database(site).read_bytes() == OLD.replace(b"1", b"3", 1)
     assert (site / "backups" / "2" / "database").read_bytes() == OLD
     done = shell.run("rollback", "--key", shell.key)
-    assert "what going back means" in done.stdout
+    assert "what the rollback means" in done.stdout
     assert "what was written since" in done.stdout
     assert database(site).read_bytes() == OLD
     told = shell.run("history").stdout
