@@ -235,7 +235,7 @@ ELSEWHERE = {
 
 
 @pytest.mark.slow
-# How a backup is synced is tested in tests/unit/verifier/test_steps.py; the data's own syncs are the service's.
+# How a backup is synced is tested in tests/unit/verifier/runtime/test_steps.py; the data's own syncs are the service's.
 @pytest.mark.parametrize("name", [one for one in SCENES if not one.endswith(("of images", "of data"))])
 def test_each_sync_is_needed(name: str, fast: Path) -> None:
     """The model is worth something only if it finds the damage of one sync left out, whichever it is."""

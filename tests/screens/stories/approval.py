@@ -7,7 +7,7 @@ from manifests.documents.rollback import Rollback, parse_rollback
 from manifests.words.fingerprint import as_words
 from tests.screens.stage import Stage
 from tests.screens.stories.site import NAMES
-from tests.unit.verifier.test_review import first_vendor, next_vendor
+from tests.unit.verifier.approval.test_review import first_vendor, next_vendor
 from tests.vendor import Vendor, derived
 
 

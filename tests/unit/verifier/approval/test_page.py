@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.unit.verifier.test_review import HOSTILE, first_vendor, matter, next_vendor, papers, side
+from tests.unit.verifier.approval.test_review import HOSTILE, first_vendor, matter, next_vendor, papers, side
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs chromium")]

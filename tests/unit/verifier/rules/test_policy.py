@@ -11,7 +11,7 @@ from manifests.documents.policy import KINDS, ChangeRule, Policy
 from manifests.documents.release import Config, Handler, Limits, Release
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import RefusedError, WaitingError
-from tests.unit.manifests.test_policy import KEYS, PLAN, TEXT, approval, compiled
+from tests.unit.manifests.documents.test_policy import KEYS, PLAN, TEXT, approval, compiled
 from tests.vendor import Vendor
 from verifier.rules.agreement import ApprovalStatus, count_approvals, require_approvals, roles_needed, tight_roles
 from verifier.rules.change_kinds import ConfiguredRelease, kinds_of

@@ -13,14 +13,14 @@ import pytest
 
 from manifests.documents.release import InstallStep
 from manifests.words.errors import HostError, RefusedError
-from tests.unit.verifier.drivers.place import Site, Turn
+from tests.unit.verifier.runtime.drivers.place import Site, Turn
 from tests.vendor import Vendor
 from verifier.runtime.drivers.driver import load_driver
 from verifier.runtime.drivers.service import LaunchRecord, Service
 from verifier.runtime.drivers.systemd import Systemd, is_usable, unit_name, unit_text
 from verifier.site.disk import Disk
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 WORDS = ("a ;b", "# c", "%d %h", 'it\'s "quoted"', "$HOME ${HOME} `id` \\", "ü", "", "\\x41")
 needs_analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 

@@ -11,7 +11,7 @@ import pytest
 from manifests.documents.release import FileEntry, FileSet, InstallStep
 from manifests.words.digest import blob_name, digest_of
 from manifests.words.errors import DamagedError, HostError, RefusedError
-from tests.unit.verifier.drivers.place import Site, Turn, release_of
+from tests.unit.verifier.runtime.drivers.place import Site, Turn, release_of
 from tests.vendor import Vendor
 from verifier.runtime.drivers.driver import load_driver
 from verifier.runtime.drivers.folder import check_sets, file_set_digest

@@ -660,7 +660,7 @@ def test_a_dead_holder_holds_nothing(place: Place) -> None:
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(place.path)], capture_output=True, text=True, cwd=Path(__file__).parents[3]
+        [sys.executable, "-c", code, str(place.path)], capture_output=True, text=True, cwd=Path(__file__).parents[4]
     )
     assert (done.stdout, done.returncode) == ("held\n", -9)
     with place.hold():

@@ -19,8 +19,9 @@ from fleet.outgoing.enrol import enroll, pin_root
 from fleet.outgoing.views import count_quarantined, list_sites, show_site
 from manifests.documents.enrolment import verify_enrolment
 from manifests.words.errors import RefusedError
-from tests.unit.fleet import test_consign, test_offboard, test_resolve
+from tests.unit.fleet.outgoing import test_consign, test_offboard
 from tests.unit.fleet.reporter import Reporter
+from tests.unit.fleet.rules import test_resolve
 from tests.vendor import Vendor
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -33,7 +33,7 @@ from manifests.words.errors import DamagedError, HostError, MalformedError, Refu
 from tests.faults.model import QuickDisk
 from tests.governed import EMERGENCY, TAIL, agree, govern, policy_text, write_policy
 from tests.place import Place, make_place
-from tests.unit.verifier.test_review import SCHEMA, first_vendor, fix
+from tests.unit.verifier.approval.test_review import SCHEMA, first_vendor, fix
 from tests.vendor import Vendor
 from verifier.approval.answers import sign_answer
 from verifier.approval.items import approvable_of

@@ -20,7 +20,7 @@ from manifests.trust.rotation import (
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, NewerError, UntrustedError
 from tests.unit.fleet.reporter import Reporter
-from tests.unit.manifests.test_enrolment import SAID
+from tests.unit.manifests.documents.test_enrolment import SAID
 from tests.vendor import derived
 
 OLD, NEW, THIRD = (derived(n) for n in (301, 302, 303))

@@ -33,7 +33,7 @@ from verifier.trust.findings import refusal
 pytest.importorskip("sigstore", reason="sigstore is not installed")
 
 NOW = datetime(2000, 1, 1, tzinfo=UTC)  # a host without a clock: time comes from the log
-ROOT_DIR = Path(__file__).parents[3]
+ROOT_DIR = Path(__file__).parents[4]
 PRIVATE = Sigstore()
 STRANGE = PRIVATE.other()
 Hang = Callable[[Hanging], None]

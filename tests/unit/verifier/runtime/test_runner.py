@@ -531,8 +531,8 @@ def other_process(program: PlacedProgram, account: ProgramAccount, word: str) ->
     blob = program.blob
     return subprocess.Popen(
         [sys.executable, "-c", PARENT, str(program.path), blob.digest, str(blob.size), str(account.uid), word],
-        cwd=Path(__file__).parents[3],
-        env={"PYTHONPATH": str(Path(__file__).parents[3])},
+        cwd=Path(__file__).parents[4],
+        env={"PYTHONPATH": str(Path(__file__).parents[4])},
     )
 
 
@@ -718,7 +718,7 @@ print("all of it")
 
 
 def checked_under(*before: str, uid: int, interpreter: str = sys.executable, path: str = "") -> str:
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     done = subprocess.run(
         [*before, interpreter, "-B", "-c", CHECK, str(uid)],
         cwd=root,

@@ -29,7 +29,7 @@ from manifests.words.errors import MalformedError, NewerError, UntrustedError, W
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 REPORT_MD = ROOT / "docs" / "report.md"
 ONE = "sha256:" + "11" * 32
 TWO = "sha256:" + "22" * 32

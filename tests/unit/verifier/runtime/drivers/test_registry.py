@@ -20,7 +20,7 @@ from manifests.words.digest import Blob, blob_name, digest_of
 from manifests.words.errors import DamagedError, HostError, RefusedError
 from tests.images import CYCLONEDX, LayoutWriter, app_files, sbom
 from tests.real import RunningRegistry, docker_registry, referrers_registry
-from tests.unit.verifier.drivers.place import Site, Turn
+from tests.unit.verifier.runtime.drivers.place import Site, Turn
 from tests.vendor import Vendor
 from verifier.runtime.drivers.driver import DriverContext, load_driver
 

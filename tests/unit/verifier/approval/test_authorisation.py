@@ -42,7 +42,7 @@ from tests.authorisations import FIRST, SECOND, SITE, authorisation, bring, carr
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
 from tests.place import Place, make_place
 from tests.rootwork import NEW_ROOT, next_root
-from tests.unit.verifier.test_request import answer, ask, told
+from tests.unit.verifier.approval.test_request import answer, ask, told
 from tests.unit.verifier.watching import unwatched
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, STRANGER
 from verifier.approval.page import section_text

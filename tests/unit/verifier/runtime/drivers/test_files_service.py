@@ -22,7 +22,7 @@ import pytest
 from manifests.documents.release import InstallStep
 from manifests.words.canonical import parse
 from manifests.words.errors import HostError, RefusedError
-from tests.unit.verifier.drivers.place import SERVICE, Site, Turn, free_port, service_settings
+from tests.unit.verifier.runtime.drivers.place import SERVICE, Site, Turn, free_port, service_settings
 from tests.vendor import Vendor
 from verifier.runtime.drivers.driver import load_driver
 from verifier.runtime.drivers.processes import ProcessIdentity, identify, is_alive, processes_of
@@ -284,7 +284,7 @@ def test_the_supervisor_outlives_the_command(lab: Lab, tmp_path: Path) -> None:
     script = (
         "import sys; sys.path.insert(0, '.')\n"
         "from pathlib import Path\n"
-        "from tests.unit.verifier.drivers.test_files_service import Lab\n"
+        "from tests.unit.verifier.runtime.drivers.test_files_service import Lab\n"
         f"lab = Lab(Path({str(lab.site.folder)!r})); lab.port = {lab.port}\n"
         "lab.turn(1, '1.0.0').stage().activate()\n"
     )

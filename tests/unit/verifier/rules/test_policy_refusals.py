@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from manifests.documents import release as r
 from manifests.documents.policy import Policy
 from manifests.words.errors import RefusedError
-from tests.unit.manifests.test_policy import compiled
+from tests.unit.manifests.documents.test_policy import compiled
 from tests.vendor import Vendor
 from verifier.rules.change_kinds import check_release
 

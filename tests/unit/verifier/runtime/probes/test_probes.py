@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from manifests.documents.release import FileProbe, HttpProbe, InstallStep, Probe, TcpProbe
-from tests.unit.verifier.drivers.place import Site, Turn, free_port
+from tests.unit.verifier.runtime.drivers.place import Site, Turn, free_port
 from tests.vendor import Vendor
 from verifier.runtime.drivers.driver import load_driver
 from verifier.runtime.probes.probe import ProbeContext, ProbeResult, run_probe, run_probes, site_authorities

@@ -11,7 +11,7 @@ from content.bundle.oci import REF_NAME, ImageIndex, parse_oci
 from manifests.documents.release import InstallStep
 from manifests.words.digest import blob_name, digest_of
 from manifests.words.errors import DamagedError, RefusedError
-from tests.unit.verifier.drivers.place import Site, Turn
+from tests.unit.verifier.runtime.drivers.place import Site, Turn
 from tests.vendor import Vendor
 from verifier.runtime.drivers.driver import load_driver
 
