@@ -64,7 +64,7 @@ def test_every_part_has_its_import_rule() -> None:
     text = REPORT_MD.read_text(encoding="utf-8").partition("### The parts, field by field")[2]
     told = {
         row.split("`")[1]: re.findall(r"`([a-z_]+)`", row.split("|")[2])
-        for row in text.partition("\n\nWhat a release is")[0].splitlines()
+        for row in text.partition("\n\nThe importer learns")[0].splitlines()
         if row.startswith("| `")
     }
     above = {r.Report, r.SiteIdentity, r.ChainLink, r.Trust, r.PolicyState, r.Install, r.Components, r.ConfigState}
