@@ -62,6 +62,8 @@ def approvals(stage: Stage) -> None:
     stage.screen("reject", "reject", "r-1.1.0", "--key", key, "--reason", "after the audit")
     stage.screen("approve", "approve", "r-1.1.0", "--key", key)
     stage.screen("answer", "approve", "request", "--key", key, "--condition", "after the backup")
+    _edit("site/site.yaml", "generations: 3", "generations: 5")
+    stage.screen("review-config", "review", "config")
 
 
 def _edit(path: str, old: str, new: str) -> None:
