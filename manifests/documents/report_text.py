@@ -63,10 +63,7 @@ def report_lines(report: Report) -> tuple[str, ...]:
     release = report.install.release
     runs = "nothing" if release is None else f"{release.product} {release.version}, {report.install.state}"
     lines = [f"! {one}" for one in heeded(report)]
-    lines += [
-        f"made at    {report.chain.made_at}, {report.chain.cause.replace('-', ' ')}",
-        f"installed  {runs}",
-    ]
+    lines += [f"made at    {report.chain.made_at}, {report.chain.cause.replace('-', ' ')}", f"installed  {runs}"]
     for component in report.components.listed:
         seen = component.level if component.found == "same" else component.found
         lines.append(f"{component.kind:<9}  {component.name}: {seen}, {component.observed or component.expected}")

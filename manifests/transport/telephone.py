@@ -83,9 +83,7 @@ def parse_line(text: str) -> SpokenLine:
     for value in values:
         number = number << 5 | value
     return SpokenLine(
-        code=plain[:6],
-        seq=number >> _DIGEST_BITS & MAX_SEQ,
-        digest=f"{number & (1 << _DIGEST_BITS) - 1:025x}",
+        code=plain[:6], seq=number >> _DIGEST_BITS & MAX_SEQ, digest=f"{number & (1 << _DIGEST_BITS) - 1:025x}"
     )
 
 

@@ -59,9 +59,7 @@ def sign_rotation(rotation: Rotation, former: Signer, new: Signer) -> SignedRota
         raise ValueError("a rotation is signed by the two keys that it names")
     message = pae(ROTATION_TYPE, encode(rotation))
     return SignedRotation(
-        rotation=rotation,
-        by_former=encode_base64(former.sign(message)),
-        by_key=encode_base64(new.sign(message)),
+        rotation=rotation, by_former=encode_base64(former.sign(message)), by_key=encode_base64(new.sign(message))
     )
 
 

@@ -32,8 +32,7 @@ Text = Annotated[str, Meta(max_length=4096, pattern="\\A[^\x00-\x1f\x7f-\x9f]*\\
 Key = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._/-]{0,127}\Z")]  # F-4.7
 # OCI repository names (distribution-spec, pulling manifests) and MIME types (RFC 6838).
 Repository = Annotated[
-    str,
-    Meta(max_length=255, pattern=r"\A[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*\Z"),
+    str, Meta(max_length=255, pattern=r"\A[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*\Z")
 ]
 MediaType = Annotated[
     str,
