@@ -138,12 +138,9 @@ def _check_root(request: BuildRequest, inputs: ReleaseInput) -> tuple[Chain, Mar
         chain = revoke(chain, verify_revocations(request.revocations, chain))
     needed, newest = inputs.release.needs.trust_root, chain.newest
     if needed > newest.version:
-        raise RefusedError(
-            f"the release asks for root {needed}, the newest here is {newest.version}",
-            where=inputs.file.at("$.needs.trust_root"),
-            finding="root-missing",
-            remedy=f"write `trust_root: {newest.version}`, or make the next root document: waybill trust trust.yaml",
-        )
+        problem = f"the release asks for root {needed}, the newest here is {newest.version}"
+        remedy = f"write `trust_root: {newest.version}`, or make the next root document: waybill trust trust.yaml"
+        raise RefusedError(problem, where=inputs.file.at("$.needs.trust_root"), finding="root-missing", remedy=remedy)
     return chain, Mark(epoch=newest.epoch, sequence=inputs.release.sequence)
 
 
@@ -165,11 +162,8 @@ def name_output(out: Path, release: ReleaseFile) -> Path:
 
 def _issued_at(source_date_epoch: int | None, where: str) -> str:
     if source_date_epoch is None:
-        raise UsageError(
-            "the release does not say when it was issued",
-            where=where,
-            remedy='add issued_at: "2026-11-20T09:00:00Z", or set SOURCE_DATE_EPOCH',
-        )
+        problem = "the release does not say when it was issued"
+        raise UsageError(problem, where=where, remedy='add issued_at: "2026-11-20T09:00:00Z", or set SOURCE_DATE_EPOCH')
     try:
         return rfc3339(datetime.fromtimestamp(source_date_epoch, UTC))
     except (ValueError, OverflowError, OSError):

@@ -74,9 +74,8 @@ def check_chart_archive(data: bytes, what: str) -> None:
     try:
         plain = unpacker.decompress(data, MAX_CHART + 1)
     except zlib.error:
-        raise MalformedError(
-            "not a gzipped tar", where=what, remedy="name a folder, or a .tgz of helm package"
-        ) from None
+        problem = "not a gzipped tar"
+        raise MalformedError(problem, where=what, remedy="name a folder, or a .tgz of helm package") from None
     if len(plain) > MAX_CHART:
         raise MalformedError(f"the chart has more than {MAX_CHART} bytes", where=what)
     if not unpacker.eof:

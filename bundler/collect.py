@@ -111,9 +111,8 @@ class Sources:
         except MalformedError as error:
             raise MalformedError(error.problem, where=where, remedy=error.remedy) from None
         if reference.pointer is None:
-            raise MalformedError(
-                f"{text!r} says neither a tag nor a digest", where=where, remedy="add :TAG or @sha256:..."
-            )
+            problem = f"{text!r} says neither a tag nor a digest"
+            raise MalformedError(problem, where=where, remedy="add :TAG or @sha256:...")
         if reference.host not in self._registries:
             access = self._access
             options = RegistryOptions(

@@ -83,11 +83,8 @@ def order_members(index: Blob, verify: Blob, parts: Iterable[Part]) -> tuple[Blo
 
     members = (index, verify, *(part.blob for part in sorted(parts, key=place)))
     if len(members) > MAX_MEMBERS:
-        raise RefusedError(
-            f"{len(members)} files in one release, at most {MAX_MEMBERS} are allowed",
-            where="release",
-            remedy="put folders of many files into an archive or an image",
-        )
+        problem = f"{len(members)} files in one release, at most {MAX_MEMBERS} are allowed"
+        raise RefusedError(problem, where="release", remedy="put folders of many files into an archive or an image")
     return members
 
 
@@ -137,11 +134,8 @@ def compile_release(source: ReleaseFile, collected: CollectedRelease, plan: Rele
     # The place is stated in the bytes whose length decides it: the longest number that it can be stands in for it.
     size = len(encode(release))
     if size > MAX_RELEASE:
-        raise RefusedError(
-            f"release.json would have {size} bytes, at most {MAX_RELEASE} are allowed",
-            where="release",
-            remedy="put fewer images and files into one release",
-        )
+        problem = f"release.json would have {size} bytes, at most {MAX_RELEASE} are allowed"
+        raise RefusedError(problem, where="release", remedy="put fewer images and files into one release")
     bulk_at = choose_bulk_at(size, plan.roots, plan.revocations, RESERVE)
     assert bulk_at % BULK_STEP == 0
     return replace(release, bulk_at=bulk_at)

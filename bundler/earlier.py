@@ -26,12 +26,9 @@ def check_earlier(inputs: ReleaseInput, epoch: int, earlier: tuple[Release, ...]
     ranges += [("$.rollback", name, range_) for range_ in inputs.rollback.back_to]
     for place, name, range_ in ranges:
         if not any(in_range(before.version, range_) for before in earlier):
-            raise RefusedError(
-                f"{name} says {range_!r}, which covers none of {', '.join(before.version for before in earlier)}",
-                where=inputs.file.at(place),
-                remedy="correct the range, or name the release that it means with --after",
-                finding="range-covers-nothing",
-            )
+            problem = f"{name} says {range_!r}, which covers none of {', '.join(before.version for before in earlier)}"
+            remedy = "correct the range, or name the release that it means with --after"
+            raise RefusedError(problem, where=inputs.file.at(place), remedy=remedy, finding="range-covers-nothing")
     findings = [_check_rollback(inputs, epoch, before) for before in earlier]
     return tuple(finding for finding in findings if finding is not None)
 
@@ -54,12 +51,9 @@ def _check_stream(inputs: ReleaseInput, epoch: int, before: Release) -> None:
             finding="sequence-not-above",
         )
     if before.version == release.version:
-        raise RefusedError(
-            f"version {before.version} is used by an earlier release",
-            where=inputs.file.at("$.version"),
-            finding="version-used",
-            remedy="write a new version",
-        )
+        problem = f"version {before.version} is used by an earlier release"
+        remedy = "write a new version"
+        raise RefusedError(problem, where=inputs.file.at("$.version"), finding="version-used", remedy=remedy)
 
 
 def _check_rollback(inputs: ReleaseInput, epoch: int, before: Release) -> BuildFinding | None:

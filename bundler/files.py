@@ -31,12 +31,9 @@ def collect_files(name: str, path: Path, parts: Parts) -> FileSet:
     entries = []
     for inside, file in sorted(regular_files(path)):
         if len(inside) > 512 or not _PATH.search(inside):
-            raise MalformedError(
-                f"the name {inside!r} has characters that a file set cannot hold",
-                where=str(path),
-                remedy="rename the file: letters, digits and _ . @ + - and spaces are allowed",
-                finding="file-name",
-            )
+            problem = f"the name {inside!r} has characters that a file set cannot hold"
+            remedy = "rename the file: letters, digits and _ . @ + - and spaces are allowed"
+            raise MalformedError(problem, where=str(path), remedy=remedy, finding="file-name")
         blob = parts.file(file)
         entries.append(FileEntry(path=inside, digest=blob.digest, size=blob.size, executable=_is_executable(file)))
     if not entries:
@@ -69,16 +66,13 @@ def regular_files(path: Path) -> Iterator[tuple[str, Path]]:
                     _check_mode(path / inside, mode)
                     count += 1
                     if count > MAX_FILES:
-                        raise RefusedError(
-                            f"the folder has more than {MAX_FILES} files",
-                            where=str(path),
-                            remedy="put them into an image or an archive, or leave some out",
-                        )
+                        problem = f"the folder has more than {MAX_FILES} files"
+                        remedy = "put them into an image or an archive, or leave some out"
+                        raise RefusedError(problem, where=str(path), remedy=remedy)
                     yield inside, path / inside
     except OSError as error:
-        raise HostError(
-            f"cannot read: {(error.strerror or str(error)).lower()}", where=str(error.filename or path)
-        ) from None
+        problem = f"cannot read: {(error.strerror or str(error)).lower()}"
+        raise HostError(problem, where=str(error.filename or path)) from None
 
 
 def _check_mode(path: Path, mode: int) -> None:
@@ -91,19 +85,12 @@ def _check_mode(path: Path, mode: int) -> None:
     )
     for matches, what in kinds:
         if matches(mode):
-            raise RefusedError(
-                f"found {what}, expected a regular file",
-                where=str(path),
-                remedy="replace it by the file itself, or remove it",
-                finding="file-kind",
-            )
+            problem = f"found {what}, expected a regular file"
+            remedy = "replace it by the file itself, or remove it"
+            raise RefusedError(problem, where=str(path), remedy=remedy, finding="file-kind")
     if mode & (stat.S_ISUID | stat.S_ISGID):
-        raise RefusedError(
-            f"the file is setuid or setgid (mode {stat.S_IMODE(mode):04o}), expected neither",
-            where=str(path),
-            remedy=f"chmod u-s,g-s {quote(str(path))}",
-            finding="file-setuid",
-        )
+        problem = f"the file is setuid or setgid (mode {stat.S_IMODE(mode):04o}), expected neither"
+        raise RefusedError(problem, where=str(path), remedy=f"chmod u-s,g-s {quote(str(path))}", finding="file-setuid")
 
 
 def _is_executable(path: Path) -> bool:

@@ -49,7 +49,6 @@ def _read(parts: Parts, digest: str) -> bytes:
         return data
     data = read_extent(part.origin)
     if digest_of(data) != digest:
-        raise DamagedError(
-            f"found bytes with {digest_of(data)}, expected {digest}", where=part.where, remedy=CHANGED_SOURCE
-        )
+        problem = f"found bytes with {digest_of(data)}, expected {digest}"
+        raise DamagedError(problem, where=part.where, remedy=CHANGED_SOURCE)
     return data

@@ -90,19 +90,13 @@ def collect_image(
 def _check_sboms(spec: ImageFile, sboms: tuple[Sbom, ...], where: str) -> None:
     if spec.sbom == NONE:
         if sboms:
-            raise RefusedError(
-                f"image {spec.name!r} has an SBOM, and release.yaml says sbom: none",
-                where=where,
-                remedy=f"write `sbom: attached` for image {spec.name}",
-                finding="sbom-denied",
-            )
+            problem = f"image {spec.name!r} has an SBOM, and release.yaml says sbom: none"
+            remedy = f"write `sbom: attached` for image {spec.name}"
+            raise RefusedError(problem, where=where, remedy=remedy, finding="sbom-denied")
     elif not sboms:
-        raise RefusedError(
-            f"image {spec.name!r} has no SBOM attached",
-            where=where,
-            remedy="attach an SBOM, name a file (sbom: FILE), or write sbom: none and sbom_reason: TEXT",
-            finding="sbom-missing",
-        )
+        problem = f"image {spec.name!r} has no SBOM attached"
+        remedy = "attach an SBOM, name a file (sbom: FILE), or write sbom: none and sbom_reason: TEXT"
+        raise RefusedError(problem, where=where, remedy=remedy, finding="sbom-missing")
 
 
 class _Walk:
@@ -225,11 +219,8 @@ class _Walk:
                 name = f"{self.spec.to}:{tag}" if tag else ""
                 subject = self.nodes[descriptor.digest].subject
                 if not tag and (subject is None or subject.digest != digest):
-                    raise MalformedError(
-                        f"{descriptor.digest} is listed as a referrer of {digest}, but its `subject` is another",
-                        where=self.source.name,
-                        finding="referrer-wrong",
-                    )
+                    problem = f"{descriptor.digest} is listed as a referrer of {digest}, but its `subject` is another"
+                    raise MalformedError(problem, where=self.source.name, finding="referrer-wrong")
                 annotations = ((REF_NAME, name),) if name else ()
                 companions[(name, descriptor.digest)] = replace(self.listed(descriptor), annotations=annotations)
                 if len(companions) > MAX_COMPANIONS:

@@ -27,11 +27,8 @@ def suggest_product(target: Path) -> str:
     try:
         _check_name("product", name)
     except UsageError as error:
-        raise UsageError(
-            f"the folder name {target.absolute().name!r} holds no product name",
-            where=str(target),
-            remedy="add --product NAME",
-        ) from error
+        problem = f"the folder name {target.absolute().name!r} holds no product name"
+        raise UsageError(problem, where=str(target), remedy="add --product NAME") from error
     return name
 
 
@@ -68,21 +65,16 @@ def init_folder(target: Path, *, product: str, vendor: str, issued_at: str | Non
 def _check_name(what: str, name: str) -> None:
     """A name that all documents accept, and that YAML reads back as the same text without quotes."""
     if not NAME.fullmatch(name):
-        raise UsageError(
-            f"{what} is {name!r}, expected a name of a-z, 0-9, dot, dash and underscore",
-            where=f"--{what}",
-            remedy="begin with a letter or a digit, and write at most 128 characters",
-        )
+        problem = f"{what} is {name!r}, expected a name of a-z, 0-9, dot, dash and underscore"
+        remedy = "begin with a letter or a digit, and write at most 128 characters"
+        raise UsageError(problem, where=f"--{what}", remedy=remedy)
     try:
         same = parse_handwritten(f"x: {name}\n".encode(), what).plain == {"x": name}
     except MalformedError:
         same = False
     if not same:
-        raise UsageError(
-            f"{what} is {name!r}, which YAML does not read as text",
-            where=f"--{what}",
-            remedy=f"add letters: --{what} {what}-{name}",
-        )
+        problem = f"{what} is {name!r}, which YAML does not read as text"
+        raise UsageError(problem, where=f"--{what}", remedy=f"add letters: --{what} {what}-{name}")
 
 
 def _templates(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
@@ -105,9 +97,8 @@ def _fill(text: str, *, product: str, vendor: str, issued_at: str | None) -> str
 
 def _refuse_existing(target: Path) -> None:
     if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
-        raise RefusedError(
-            "exists already", where=str(target), remedy="name a folder that does not exist, or an empty one"
-        )
+        problem = "exists already"
+        raise RefusedError(problem, where=str(target), remedy="name a folder that does not exist, or an empty one")
 
 
 def _write(target: Path, files: dict[str, str]) -> None:

@@ -78,11 +78,8 @@ def required_distributions() -> tuple[str, ...]:
             try:
                 versions[key] = metadata.version(requirement.name)
             except metadata.PackageNotFoundError:
-                raise HostError(
-                    f"{requirement.name} is not installed here, and the kit needs it",
-                    where="kit",
-                    remedy=f"pip install {requirement.name}",
-                ) from None
+                problem = f"{requirement.name} is not installed here, and the kit needs it"
+                raise HostError(problem, where="kit", remedy=f"pip install {requirement.name}") from None
             queue.append(requirement.name)
     return tuple(f"{name}=={version}" for name, version in sorted(versions.items()))
 
@@ -104,11 +101,9 @@ def fetch_wheels(wheelhouse: Path, distributions: tuple[str, ...]) -> None:
         if finished.returncode:
             lines = [line for line in finished.stderr.splitlines() if line.startswith("ERROR")]
             lines = lines or [finished.stderr.strip()]
-            raise HostError(
-                f"no wheels for Python {python} on {machine}: {lines[-1].removeprefix('ERROR: ')[:300]}",
-                where="kit",
-                remedy="connect to the package index once, or name a folder of wheels: --wheels DIR",
-            )
+            problem = f"no wheels for Python {python} on {machine}: {lines[-1].removeprefix('ERROR: ')[:300]}"
+            remedy = "connect to the package index once, or name a folder of wheels: --wheels DIR"
+            raise HostError(problem, where="kit", remedy=remedy)
 
 
 def write_kit(target: Path, wheelhouse: Path, distributions: tuple[str, ...]) -> Kit:
@@ -153,11 +148,9 @@ def _choose(wheelhouse: Path, distributions: tuple[str, ...], python: str, machi
     for distribution in distributions:
         wheels = ranked.get(distribution)
         if not wheels:
-            raise HostError(
-                f"no wheel of {distribution} for Python {python} on {machine}",
-                where=str(wheelhouse),
-                remedy="download it with `pip download` for that platform, or leave out --wheels",
-            )
+            problem = f"no wheel of {distribution} for Python {python} on {machine}"
+            remedy = "download it with `pip download` for that platform, or leave out --wheels"
+            raise HostError(problem, where=str(wheelhouse), remedy=remedy)
         yield min(wheels)[1]
 
 

@@ -68,12 +68,9 @@ def plan_list(trust: TrustFile, keys: dict[str, PublicKey], before: bytes | None
     old = parse_revocations(before, "the newest revocation list")[1] if before is not None else None
     for name in trust.revoked.keys:
         if name in trust.roles["root"].keys:
-            raise RefusedError(
-                f"key {name} has the role root, and a revocation list cannot revoke root keys",
-                where="trust.yaml $.revoked.keys",
-                remedy="take it out of the role root, and write under `leave` how it leaves; then run waybill trust",
-                finding="root-key-revoked",
-            )
+            problem = f"key {name} has the role root, and a revocation list cannot revoke root keys"
+            remedy = "take it out of the role root, and write under `leave` how it leaves; then run waybill trust"
+            raise RefusedError(problem, where="trust.yaml $.revoked.keys", remedy=remedy, finding="root-key-revoked")
     revocations = Revocations(
         vendor=trust.vendor,
         version=old.version + 1 if old else 1,
@@ -84,12 +81,9 @@ def plan_list(trust: TrustFile, keys: dict[str, PublicKey], before: bytes | None
     entries, before_entries = _entries(revocations), _entries(old) if old else set()
     if before_entries - entries:
         kind, id_ = sorted(before_entries - entries)[0]
-        raise RefusedError(
-            f"{kind} {id_} was revoked by list {old.version if old else 0} and is not under `revoked` any more",
-            where="trust.yaml $.revoked",
-            remedy="add it again: a list only grows; publish a new release or a new key instead",
-            finding="revoked-no-more",
-        )
+        problem = f"{kind} {id_} was revoked by list {old.version if old else 0} and is not under `revoked` any more"
+        remedy = "add it again: a list only grows; publish a new release or a new key instead"
+        raise RefusedError(problem, where="trust.yaml $.revoked", remedy=remedy, finding="revoked-no-more")
     if entries == before_entries:
         return None
     return NextList(revocations, tuple(sorted(entries - before_entries)))
@@ -118,9 +112,6 @@ def _check_finished(data: bytes, chain: Chain, path: Path) -> None:
     try:
         verify_revocations(data, chain, path.name)
     except UntrustedError as error:
-        raise RefusedError(
-            f"the newest revocation list is not finished under root {chain.newest.version}: {error.problem}",
-            where=str(path),
-            remedy=f"waybill sign {quote(str(path))} --key KEY, or delete it if nobody else has it",
-            finding="revocations-unfinished",
-        ) from None
+        problem = f"the newest revocation list is not finished under root {chain.newest.version}: {error.problem}"
+        remedy = f"waybill sign {quote(str(path))} --key KEY, or delete it if nobody else has it"
+        raise RefusedError(problem, where=str(path), remedy=remedy, finding="revocations-unfinished") from None

@@ -72,12 +72,9 @@ def roots_up_to(newest: Path) -> tuple[bytes, ...]:
     """
     files = numbered_files(newest.parent, "root")
     if newest not in files:
-        raise RefusedError(
-            "not in an unbroken row 1.root.json, 2.root.json, …",
-            where=str(newest),
-            remedy="put the earlier root documents beside it, under these names",
-            finding="root-gap",
-        )
+        problem = "not in an unbroken row 1.root.json, 2.root.json, …"
+        remedy = "put the earlier root documents beside it, under these names"
+        raise RefusedError(problem, where=str(newest), remedy=remedy, finding="root-gap")
     return tuple(read_capped(path, MAX_ROOT) for path in files[: files.index(newest) + 1])
 
 
@@ -102,11 +99,8 @@ def own_chain(folder: Path) -> Chain:
     """
     documents = read_roots(folder)
     if not documents:
-        raise RefusedError(
-            "no root document yet",
-            where=str(folder / "trust"),
-            remedy=f"waybill trust {quote(str(folder / 'trust.yaml'))}",
-        )
+        remedy = f"waybill trust {quote(str(folder / 'trust.yaml'))}"
+        raise RefusedError("no root document yet", where=str(folder / "trust"), remedy=remedy)
     return _verified(documents)
 
 
@@ -151,12 +145,8 @@ def plan_root(
         sigstore=tuple(sorted(set(sigstore))),
     )
     if old is not None and msgspec.structs.replace(root, version=old.version, previous=old.previous) == old:
-        raise RefusedError(
-            f"trust.yaml says the same as root {old.version}",
-            where="trust.yaml",
-            remedy="edit trust.yaml first",
-            finding="nothing-changed",
-        )
+        problem = f"trust.yaml says the same as root {old.version}"
+        raise RefusedError(problem, where="trust.yaml", remedy="edit trust.yaml first", finding="nothing-changed")
     if old is not None:
         _check_next(old, root)
     names = {keyid: name for name, keyid in ids.items()}
@@ -166,19 +156,13 @@ def plan_root(
 def _check_next(old: Root, root: Root) -> None:
     """Refuse a change that every site would refuse, or that does not say how a key leaves."""
     if root.vendor != old.vendor:
-        raise RefusedError(
-            f"vendor changes from {old.vendor} to {root.vendor}",
-            where="trust.yaml $.vendor",
-            remedy=f"write `vendor: {old.vendor}`; begin a folder of its own for another vendor: waybill init DIR",
-            finding="vendor-changes",
-        )
+        problem = f"vendor changes from {old.vendor} to {root.vendor}"
+        remedy = f"write `vendor: {old.vendor}`; begin a folder of its own for another vendor: waybill init DIR"
+        raise RefusedError(problem, where="trust.yaml $.vendor", remedy=remedy, finding="vendor-changes")
     if root.epoch < old.epoch:
-        raise RefusedError(
-            f"epoch falls from {old.epoch} to {root.epoch}",
-            where="trust.yaml $.epoch",
-            remedy=f"write `epoch: {old.epoch}` or a higher one",
-            finding="epoch-falls",
-        )
+        problem = f"epoch falls from {old.epoch} to {root.epoch}"
+        remedy = f"write `epoch: {old.epoch}` or a higher one"
+        raise RefusedError(problem, where="trust.yaml $.epoch", remedy=remedy, finding="epoch-falls")
     held = {keyid for role in root.roles.values() for keyid in role.keys}
     gone = {keyid for name in ROLES for keyid in old.roles[name].keys} - held - set(root.leave)
     if gone:
@@ -200,11 +184,8 @@ def public_keys(trust: TrustFile, file: Handwritten, folder: Path) -> dict[str, 
         key = read_public(folder / entry.public)
         twin = next((other for other, held in keys.items() if held == key), None)
         if twin is not None:
-            raise RefusedError(
-                f"{name} and {twin} are the same key",
-                where=file.at(f"$.keys.{name}"),
-                remedy=f"make a key of its own for {name}: waybill keygen FILE",
-            )
+            remedy = f"make a key of its own for {name}: waybill keygen FILE"
+            raise RefusedError(f"{name} and {twin} are the same key", where=file.at(f"$.keys.{name}"), remedy=remedy)
         keys[name] = key
     return keys
 
@@ -223,9 +204,8 @@ def write_root(folder: Path, planned: NextRoot) -> Path:
     """The unsigned document as ``trust/<n>.root.json``; raises RefusedError when that exists."""
     target = folder / "trust" / f"{planned.root.version}.root.json"
     if target.exists():
-        raise RefusedError(
-            "exists already", where=str(target), remedy="delete it, if nobody else has it", finding="exists"
-        )
+        problem = "exists already"
+        raise RefusedError(problem, where=str(target), remedy="delete it, if nobody else has it", finding="exists")
     target.parent.mkdir(exist_ok=True)
     replace_file(target, seal(encode_root(planned.root), ROOT_TYPE, ()))
     return target
@@ -241,12 +221,9 @@ def finished_chain(documents: tuple[bytes, ...], file: Path) -> Chain | None:
         return _verified(documents) if documents else None
     except UntrustedError as error:
         newest = file.parent / "trust" / f"{len(documents)}.root.json"
-        raise RefusedError(
-            f"root {len(documents)} is not finished: {error.problem}",
-            where=str(file),
-            remedy=f"waybill sign {quote(str(newest))} --key KEY, or delete it if nobody else has it",
-            finding="root-unfinished",
-        ) from None
+        problem = f"root {len(documents)} is not finished: {error.problem}"
+        remedy = f"waybill sign {quote(str(newest))} --key KEY, or delete it if nobody else has it"
+        raise RefusedError(problem, where=str(file), remedy=remedy, finding="root-unfinished") from None
 
 
 def _verified(documents: tuple[bytes, ...]) -> Chain:

@@ -75,12 +75,9 @@ class LayoutSource:
     def tagged(self, tag: str) -> Descriptor | None:
         named = {entry.digest: entry for entry in self.layout.named(tag)}
         if len(named) > 1:
-            raise RefusedError(
-                f"{len(named)} manifests are called {tag}",
-                where=self.name,
-                finding="image-ambiguous",
-                remedy="name the image by its digest",
-            )
+            problem = f"{len(named)} manifests are called {tag}"
+            remedy = "name the image by its digest"
+            raise RefusedError(problem, where=self.name, finding="image-ambiguous", remedy=remedy)
         return next(iter(named.values()), None)
 
     @cached_property
@@ -123,9 +120,8 @@ class RegistrySource:
             return held
         data, _ = self.registry.manifest(self.reference.repository, descriptor.digest)
         if len(data) != descriptor.size:
-            raise MalformedError(
-                f"{descriptor.digest} has {len(data)} bytes, its descriptor says {descriptor.size}", where=self.name
-            )
+            problem = f"{descriptor.digest} has {len(data)} bytes, its descriptor says {descriptor.size}"
+            raise MalformedError(problem, where=self.name)
         return data
 
     def blob(self, descriptor: Descriptor, max_bytes: int) -> bytes:
@@ -144,9 +140,8 @@ class RegistrySource:
 
     def _check_size(self, descriptor: Descriptor, max_bytes: int) -> None:
         if descriptor.size > max_bytes:
-            raise MalformedError(
-                f"{descriptor.digest} has {descriptor.size} bytes, at most {max_bytes} are read", where=self.name
-            )
+            problem = f"{descriptor.digest} has {descriptor.size} bytes, at most {max_bytes} are read"
+            raise MalformedError(problem, where=self.name)
 
     @cached_property
     def _tags(self) -> frozenset[str]:

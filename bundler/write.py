@@ -69,12 +69,9 @@ def check_free_space(folder: Path, length: int) -> None:
         raise HostError((error.strerror or str(error)).lower(), where=str(folder)) from None
     free = disk.f_bavail * disk.f_frsize
     if free < length:
-        raise HostError(
-            f"the bundle needs {length} bytes ({show_size(length)}), {free} ({show_size(free)}) are free",
-            where=str(folder),
-            remedy="make space, or choose another folder with -o",
-            finding="disk-full",
-        )
+        problem = f"the bundle needs {length} bytes ({show_size(length)}), {free} ({show_size(free)}) are free"
+        remedy = "make space, or choose another folder with -o"
+        raise HostError(problem, where=str(folder), remedy=remedy, finding="disk-full")
 
 
 def write_bundle(out: Path, plan: BulkPlan, make_head: Callable[[], bytes], advance: Callable[[int], None]) -> None:
@@ -106,18 +103,15 @@ def write_bundle(out: Path, plan: BulkPlan, make_head: Callable[[], bytes], adva
         finally:
             os.close(folder)
     except OSError as error:
-        raise HostError(
-            f"cannot write: {(error.strerror or str(error)).lower()}",
-            where=str(out),
-            remedy="build again, or choose another folder with -o; no partial file is left",
-        ) from None
+        problem = f"cannot write: {(error.strerror or str(error)).lower()}"
+        remedy = "build again, or choose another folder with -o; no partial file is left"
+        raise HostError(problem, where=str(out), remedy=remedy) from None
 
 
 def refuse_existing(out: Path) -> None:
     if os.path.lexists(out):
-        raise RefusedError(
-            "exists already", where=str(out), remedy="move it away, or choose another name with -o", finding="exists"
-        )
+        remedy = "move it away, or choose another name with -o"
+        raise RefusedError("exists already", where=str(out), remedy=remedy, finding="exists")
 
 
 @contextmanager
@@ -164,12 +158,9 @@ def _reserve(descriptor: int, length: int, out: Path) -> None:
     try:
         os.posix_fallocate(descriptor, 0, length)
     except OSError as error:
-        raise HostError(
-            f"cannot reserve {length} bytes ({show_size(length)}): {(error.strerror or str(error)).lower()}",
-            where=str(out.parent),
-            remedy="make space, or choose another folder with -o",
-            finding="disk-full",
-        ) from None
+        problem = f"cannot reserve {length} bytes ({show_size(length)}): {(error.strerror or str(error)).lower()}"
+        remedy = "make space, or choose another folder with -o"
+        raise HostError(problem, where=str(out.parent), remedy=remedy, finding="disk-full") from None
 
 
 def _write_bulk(descriptor: int, plan: BulkPlan, advance: Callable[[int], None]) -> None:
@@ -340,12 +331,8 @@ def _write_at(descriptor: int, data: bytes | memoryview, at: int) -> None:
 
 
 def _damaged(part: Part, problem: str) -> DamagedError:
-    return DamagedError(
-        f"{part.blob.digest} {problem}",
-        where=part.where,
-        remedy="repair the source, and let nothing change it while it is packed; then build again",
-        finding="source-damaged",
-    )
+    remedy = "repair the source, and let nothing change it while it is packed; then build again"
+    return DamagedError(f"{part.blob.digest} {problem}", where=part.where, remedy=remedy, finding="source-damaged")
 
 
 def held_part(data: bytes, where: str) -> Part:

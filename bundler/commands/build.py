@@ -134,7 +134,6 @@ def _source_date_epoch(text: str | None) -> int | None:
     if not text:
         return None
     if not re.fullmatch(r"[0-9]{1,12}", text):
-        raise UsageError(
-            f"{text!r} is no number of seconds", where="SOURCE_DATE_EPOCH", remedy="set seconds since 1970, or unset it"
-        )
+        problem = f"{text!r} is no number of seconds"
+        raise UsageError(problem, where="SOURCE_DATE_EPOCH", remedy="set seconds since 1970, or unset it")
     return int(text)

@@ -98,17 +98,14 @@ def _of_bundle(file: Handwritten, source: AuthorisationFile, name: str, look: Lo
     if place.bundle is None:
         return None
     if more := [one for one in place.__struct_fields__ if one != "bundle" and getattr(place, one) is not None]:
-        raise MalformedError(f"`bundle` says {', '.join(more)} already", where=file.at(f"$.{name}"))
+        raise file.wrong(f"`bundle` says {', '.join(more)} already", f"$.{name}")
     product, release = look(place.bundle)
     if product != source.product:
-        raise MalformedError(f"{place.bundle} is of {product}", where=file.at(f"$.{name}.bundle"))
+        raise file.wrong(f"{place.bundle} is of {product}", f"$.{name}.bundle")
     return release
 
 
 def _lacks(file: Handwritten, place: PlaceFile, name: str) -> MalformedError:
     lacks = [one for one in place.__struct_fields__ if one != "bundle" and getattr(place, one) is None]
-    return MalformedError(
-        f"lacks {', '.join(lacks)}",
-        where=file.at(f"$.{name}"),
-        remedy="name `bundle`, a file of the release, which says all of it",
-    )
+    problem = f"lacks {', '.join(lacks)}"
+    return file.wrong(problem, f"$.{name}", "name `bundle`, a file of the release, which says all of it")

@@ -22,7 +22,6 @@ from manifests.documents.contract import (
 from manifests.words.canonical import encode
 from manifests.words.digest import Name, Positive, Text, Word
 from manifests.words.document import Document
-from manifests.words.errors import MalformedError
 from manifests.words.units import parse_duration, parse_size
 
 
@@ -68,13 +67,10 @@ def compile_contract(file: Handwritten) -> Contract:
     names = [one.name for one in signals]
     for i, name in enumerate(names):
         if name in names[:i]:
-            raise MalformedError(f"signal {name!r} is given twice", where=file.at(f"$.signals[{i}]"))
+            raise file.wrong(f"signal {name!r} is given twice", f"$.signals[{i}]")
     if [one.kind for one in signals].count("deployment-state") != 1:
-        raise MalformedError(
-            "exactly one signal must be of kind deployment-state",
-            where=file.at("$.signals"),
-            remedy="it lists the report's own core, so that the customer approves that too",
-        )
+        problem = "exactly one signal must be of kind deployment-state"
+        raise file.wrong(problem, "$.signals", "it lists the report's own core, so that the customer approves that too")
     made = Contract(
         contract=source.contract,
         version=source.version,
@@ -90,7 +86,7 @@ def compile_contract(file: Handwritten) -> Contract:
 def _keep(given: dict[Literal["site", "vendor"], str], default: Keep | None, file: Handwritten, path: str) -> Keep:
     seconds = {name: parse_duration(text, file.at(f"{path}.{name}")) for name, text in given.items()}
     if default is None and set(seconds) != {"site", "vendor"}:
-        raise MalformedError("`keep` needs both site and vendor", where=file.at(path))
+        raise file.wrong("`keep` needs both site and vendor", path)
     site = seconds.get("site") or (default.site if default else 0)
     vendor = seconds.get("vendor") or (default.vendor if default else 0)
     return Keep(site=site, vendor=vendor)
@@ -108,20 +104,18 @@ def _signal(file: Handwritten, path: str, signal: SignalFile, keep: Keep) -> Sig
             or signal.source
             or signal.labels
         ):
-            raise MalformedError(
+            raise file.wrong(
                 "a deployment-state signal lists exactly the fields of the report's core",
-                where=file.at(f"{path}.fields"),
-                remedy=f"fields: [{', '.join(CORE_FIELDS)}]; optional: [{', '.join(OPTIONAL_CORE_FIELDS)}]",
+                f"{path}.fields",
+                f"fields: [{', '.join(CORE_FIELDS)}]; optional: [{', '.join(OPTIONAL_CORE_FIELDS)}]",
             )
     else:
         if isinstance(signal.fields, tuple) or not signal.fields or signal.optional:
-            raise MalformedError("`fields` must name values and their bounds", where=file.at(f"{path}.fields"))
+            raise file.wrong("`fields` must name values and their bounds", f"{path}.fields")
         fields = signal.fields
         wanted = SOURCE_OF_KIND[signal.kind]
         if source_fields(signal.source) != set(wanted):
-            raise MalformedError(
-                f"a signal of kind {signal.kind} comes from {' and '.join(wanted)}", where=file.at(f"{path}.from")
-            )
+            raise file.wrong(f"a signal of kind {signal.kind} comes from {' and '.join(wanted)}", f"{path}.from")
     for group, values in (("fields", fields), ("labels", signal.labels)):
         for name, value in values.items():
             check_values(value, file.at(f"{path}.{group}.{name}"), name)

@@ -6,14 +6,15 @@ an error that shows the spelling that was probably meant.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 import yaml
+from msgspec import Meta
 
 from manifests.trust.keys import read_capped
 from manifests.words.errors import MalformedError
@@ -21,10 +22,9 @@ from manifests.words.errors import MalformedError
 MAX_BYTES = 256 << 10
 MAX_DEPTH = 32
 
-
+PathText = Annotated[str, Meta(min_length=1, max_length=1024, pattern="\\A[^\x00-\x1f\x7f-\x9f]+\\Z")]
 Plain = str | int | bool | Decimal | list["Plain"] | dict[str, "Plain"]
 T = TypeVar("T")
-
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,15}")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,15})\.[0-9]{1,15}")
@@ -65,6 +65,17 @@ class Handwritten:
     def at(self, path: str) -> str:
         """``file:line`` for a message about ``path``."""
         return f"{self.name}:{self.line(path)}"
+
+    def wrong(self, problem: str, path: str, remedy: str = "") -> MalformedError:
+        """The error that names ``file:line`` of ``path``."""
+        return MalformedError(problem, where=self.at(path), remedy=remedy)
+
+    def problems(self, parse: Callable[[str, str], object], text: str, path: str) -> Iterator[MalformedError]:
+        """The error that ``parse(text, where)`` raises, if it does."""
+        try:
+            parse(text, self.at(path))
+        except MalformedError as error:
+            yield error
 
     def to(self, type_: type[T]) -> T:
         """The values as ``type_``; raises MalformedError with file and line of the first that does not fit."""

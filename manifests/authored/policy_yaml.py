@@ -22,7 +22,6 @@ from manifests.documents.policy import (
 from manifests.trust.keys import PublicKey
 from manifests.words.digest import Name, Positive
 from manifests.words.document import Document
-from manifests.words.errors import MalformedError
 
 KeyPath = Annotated[str, Meta(min_length=1, max_length=512)]
 
@@ -69,17 +68,14 @@ def compile_policy(file: Handwritten, read_key: Callable[[str], PublicKey]) -> P
     _check_keys(file, people)
     for kind in KINDS:
         if kind not in source.rules:
-            raise MalformedError(f"the rule {kind!r} is missing", where=file.at("$.rules"), remedy=f"add {kind}: …")
+            raise file.wrong(f"the rule {kind!r} is missing", "$.rules", f"add {kind}: …")
     rules = {kind: _rule(file, kind, source.rules[kind]) for kind in KINDS}
     commands = {name: {} if needs == "allowed" else needs for name, needs in source.commands.items()}
     _check_roles(file, source, rules, people)
     for i, times in enumerate(source.windows.times):
         if _WINDOW.fullmatch(times) is None:
-            raise MalformedError(
-                f"{times!r} is not a window",
-                where=file.at(f"$.windows.times[{i}]"),
-                remedy='write a day, two times and UTC: "sat 22:00-04:00 UTC"',
-            )
+            problem = f"{times!r} is not a window"
+            raise file.wrong(problem, f"$.windows.times[{i}]", 'write a day, two times and UTC: "sat 22:00-04:00 UTC"')
     return Policy(
         number=source.policy,
         people=people,
@@ -98,14 +94,11 @@ def compile_policy(file: Handwritten, read_key: Callable[[str], PublicKey]) -> P
 def _rule(file: Handwritten, kind: ChangeRule, rule: dict[str, int] | Literal["automatic"]) -> dict[str, int]:
     if rule == "automatic":
         if kind != "export":
-            raise MalformedError(
-                f"{kind} cannot be automatic, only export can",
-                where=file.at(f"$.rules.{kind}"),
-                remedy=f"{kind}: {{operator: 1}}",
-            )
+            problem = f"{kind} cannot be automatic, only export can"
+            raise file.wrong(problem, f"$.rules.{kind}", f"{kind}: {{operator: 1}}")
         return {}
     if not rule:
-        raise MalformedError("a rule asks somebody", where=file.at(f"$.rules.{kind}"), remedy="{operator: 1}")
+        raise file.wrong("a rule asks somebody", f"$.rules.{kind}", "{operator: 1}")
     return rule
 
 
@@ -115,10 +108,10 @@ def _check_keys(file: Handwritten, people: dict[str, Person]) -> None:
     for name, person in people.items():
         for key in person.keys:
             if key.keyid in owners:
-                raise MalformedError(
+                raise file.wrong(
                     f"key {key.keyid[:12]} is listed for {owners[key.keyid]} and again for {name}",
-                    where=file.at(f"$.people.{name}.keys"),
-                    remedy="each person has keys of their own, each listed once",
+                    f"$.people.{name}.keys",
+                    "each person has keys of their own, each listed once",
                 )
             owners[key.keyid] = name
 
@@ -136,13 +129,13 @@ def _check_roles(
     for path, needs in asked:
         for role, wanted in needs.items():
             if count.get(role, 0) < wanted:
-                raise MalformedError(
+                raise file.wrong(
                     f"asks for {wanted} of role {role}, {count.get(role, 0)} are listed under people",
-                    where=file.at(path),
-                    remedy="a quorum that cannot be met would lock the site: list more people, or ask for fewer",
+                    path,
+                    "a quorum that cannot be met would lock the site: list more people, or ask for fewer",
                 )
     named = [("$.veto", role) for role in source.veto]
     named += [("$.confirm.or_person", source.confirm.or_person)] if source.confirm.or_person else []
     for path, role in named:
         if role not in count:
-            raise MalformedError(f"nobody has the role {role}", where=file.at(path), remedy="name a role of people")
+            raise file.wrong(f"nobody has the role {role}", path, "name a role of people")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from manifests.authored.fields import PathText
+from manifests.authored.handwritten import PathText
 from manifests.documents.contract import Values
 from manifests.documents.release import Audience, FilePath, Fix, HttpProbe, Needs, TcpProbe
 from manifests.documents.rollback import Command
@@ -15,9 +15,6 @@ from manifests.words.errors import MalformedError
 
 NONE = "none"
 ATTACHED = "attached"
-
-
-# --- release.yaml ---------------------------------------------------------------------------------------------------
 
 
 class SignerFile(Document, frozen=True, kw_only=True):
@@ -177,11 +174,8 @@ def parse_from(text: str, where: str = "from") -> ImageFrom:
                 raise MalformedError(f"{text!r} names no image", where=where, remedy=remedy)
             return ImageFrom(kind="oci" if kind == "oci" else "oci-archive", place=place, ref=ref)
     if text.startswith(("docker://", "http://", "https://")):
-        raise MalformedError(
-            f"{text!r} is an address, expected a reference",
-            where=where,
-            remedy=f"leave {text.partition('//')[0]}// out",
-        )
+        problem = f"{text!r} is an address, expected a reference"
+        raise MalformedError(problem, where=where, remedy=f"leave {text.partition('//')[0]}// out")
     if text.startswith((".", "/")) or "/" not in text:
         raise MalformedError(f"{text!r} names no registry and no layout", where=where, remedy=remedy)
     return ImageFrom(kind="registry", place=text)

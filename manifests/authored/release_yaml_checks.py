@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 
-from manifests.authored.fields import parse_problems, unit_problems
 from manifests.authored.handwritten import Handwritten
 from manifests.authored.release_yaml import NONE, HandlerFile, ImageFile, ProbeFile, ReleaseFile, parse_from
 from manifests.documents.contract import Contract
@@ -29,28 +28,23 @@ def release_problems(file: Handwritten, release: ReleaseFile) -> Iterator[Malfor
     for name, signer in release.signers.items():
         by_identity = signer.identity is not None and signer.issuer is not None
         if (signer.key is not None) == by_identity or (signer.identity is None) != (signer.issuer is None):
-            yield MalformedError(
-                f"signer {name!r} needs either key, or identity and issuer", where=file.at(f"$.signers.{name}")
-            )
+            yield file.wrong(f"signer {name!r} needs either key, or identity and issuer", f"$.signers.{name}")
     identities = any(one.key is None for one in release.signers.values())
     if identities > (release.sigstore is not None) or (release.sigstore is not None and not release.signers):
-        yield MalformedError(
+        yield file.wrong(
             "`sigstore` and signers that are identities go together",
-            where=file.at("$.sigstore" if release.sigstore is not None else "$.signers"),
-            remedy="sigstore: PATH of the trusted_root.json that says who vouches for identities",
+            "$.sigstore" if release.sigstore is not None else "$.signers",
+            "sigstore: PATH of the trusted_root.json that says who vouches for identities",
         )
     for i, handler in enumerate(release.handlers):
         yield from _handler(file, f"$.handlers[{i}]", handler, release)
     yield from _install(file, release)
     for i, probe in enumerate(release.probes):
         yield from _probe(file, f"$.probes[{i}]", probe, release)
-    yield from unit_problems(parse_duration, release.trial.at_most, file, "$.trial.at_most")
+    yield from file.problems(parse_duration, release.trial.at_most, "$.trial.at_most")
     if release.trial.confirm == "probes" and not release.probes:
-        yield MalformedError(
-            "probes are to confirm the trial, and there are none",
-            where=file.at("$.trial"),
-            remedy="add a probe, or write confirm: person",
-        )
+        problem = "probes are to confirm the trial, and there are none"
+        yield file.wrong(problem, "$.trial", "add a probe, or write confirm: person")
 
 
 def reference_problems(
@@ -63,10 +57,8 @@ def reference_problems(
     programs = {program.name for program in release.programs}
     for what, command in _commands(rollback):
         if command[0] not in programs:
-            yield MalformedError(
-                f"{what} of {release.rollback} runs {command[0]!r}, which is not a program of this release",
-                where=file.at("$.rollback"),
-            )
+            problem = f"{what} of {release.rollback} runs {command[0]!r}, which is not a program of this release"
+            yield file.wrong(problem, "$.rollback")
 
 
 def _signal_problems(file: Handwritten, release: ReleaseFile, contract: Contract) -> Iterator[MalformedError]:
@@ -76,14 +68,12 @@ def _signal_problems(file: Handwritten, release: ReleaseFile, contract: Contract
     for signal in contract.signals:
         source = signal.source
         if source is not None and source.probe is not None and source.probe not in probes:
-            yield MalformedError(
-                f"signal {signal.name!r} of {release.contract} reads probe {source.probe!r}, which is not here",
-                where=file.at("$.contract"),
-            )
+            problem = f"signal {signal.name!r} of {release.contract} reads probe {source.probe!r}, which is not here"
+            yield file.wrong(problem, "$.contract")
         if source is not None and source.handler is not None and source.handler not in handlers:
-            yield MalformedError(
+            yield file.wrong(
                 f"signal {signal.name!r} of {release.contract} needs handler {source.handler!r}, which is not here",
-                where=file.at("$.contract"),
+                "$.contract",
             )
 
 
@@ -92,9 +82,9 @@ def _returns_problems(file: Handwritten, release: ReleaseFile, contract: Contrac
     taken = {(signal.name, signal.source.handler) for signal in contract.signals if signal.source is not None}
     for i, handler in enumerate(release.handlers):
         if handler.returns is not None and (handler.returns, handler.name) not in taken:
-            yield MalformedError(
+            yield file.wrong(
                 f"handler {handler.name!r} returns {handler.returns!r}, which {release.contract} does not take from it",
-                where=file.at(f"$.handlers[{i}].returns"),
+                f"$.handlers[{i}].returns",
             )
 
 
@@ -104,18 +94,16 @@ def _migration_problems(file: Handwritten, release: ReleaseFile, rollback: Rollb
     migrations = [step.migration for step in release.install if step.migration is not None]
     for i, step in enumerate(release.install):
         if step.migration is not None and step.migration not in steps:
-            yield MalformedError(
-                f"migration {step.migration!r} is not a step of {release.rollback}",
-                where=file.at(f"$.install[{i}].migration"),
-            )
+            problem = f"migration {step.migration!r} is not a step of {release.rollback}"
+            yield file.wrong(problem, f"$.install[{i}].migration")
     for name in sorted(steps - set(migrations)):
-        yield MalformedError(
+        yield file.wrong(
             f"step {name!r} of {release.rollback} is run by no install step",
-            where=file.at("$.rollback"),
-            remedy=f"add {{step: {name}, driver: program, migration: {name}}} to `install`",
+            "$.rollback",
+            f"add {{step: {name}, driver: program, migration: {name}}} to `install`",
         )
     if len(set(migrations)) != len(migrations):
-        yield MalformedError("a migration is run twice", where=file.at("$.install"))
+        yield file.wrong("a migration is run twice", "$.install")
 
 
 def _commands(rollback: Rollback) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -130,38 +118,30 @@ def _commands(rollback: Rollback) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def _facts(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
     """Yield what is wrong with version, dates, audience, sequence and needs."""
-    yield from parse_problems(parse_version, release.version, file, "$.version")
+    yield from file.problems(parse_version, release.version, "$.version")
     for i, version_range in enumerate(release.needs.from_):
-        yield from parse_problems(parse_range, version_range, file, f"$.needs.from[{i}]")
+        yield from file.problems(parse_range, version_range, f"$.needs.from[{i}]")
     for name, day in (
         ("next_expected_by", release.next_expected_by),
         ("supported_until", release.supported_until),
         ("issued_at", release.issued_at),
     ):
         if day is not None and not _is_day(day):
-            yield MalformedError(f"{day} is not in the calendar", where=file.at(f"$.{name}"))
+            yield file.wrong(f"{day} is not in the calendar", f"$.{name}")
     audience = release.audience
     if audience.everyone == bool(audience.customers or audience.environments) or bool(audience.customers) != bool(
         audience.environments
     ):
-        yield MalformedError(
-            "the audience is either `everyone: true`, or customers and environments", where=file.at("$.audience")
-        )
+        yield file.wrong("the audience is either `everyone: true`, or customers and environments", "$.audience")
     if release.floor > release.sequence:
-        yield MalformedError(
-            f"floor {release.floor} is above the release's own sequence {release.sequence}", where=file.at("$.floor")
-        )
+        yield file.wrong(f"floor {release.floor} is above the release's own sequence {release.sequence}", "$.floor")
     if not release.needs.fresh and not release.needs.from_:
-        yield MalformedError(
-            "nothing may go to this release: neither `fresh: true` nor a range in `from`", where=file.at("$.needs")
-        )
+        yield file.wrong("nothing may go to this release: neither `fresh: true` nor a range in `from`", "$.needs")
     parts = {one.name for group in (release.images, release.files, release.charts, release.programs) for one in group}
     for i, fix in enumerate(release.fixes):
         if fix.in_ not in parts:
-            yield MalformedError(
-                f"{fix.in_!r} is not an image, file set, chart or program of this release",
-                where=file.at(f"$.fixes[{i}].in"),
-            )
+            problem = f"{fix.in_!r} is not an image, file set, chart or program of this release"
+            yield file.wrong(problem, f"$.fixes[{i}].in")
 
 
 def _names(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
@@ -178,39 +158,33 @@ def _names(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
     for group, key, names in groups:
         for i, name in enumerate(names):
             if name in names[:i]:
-                yield MalformedError(f"{key} {name!r} is given twice", where=file.at(f"$.{group}[{i}].{key}"))
+                yield file.wrong(f"{key} {name!r} is given twice", f"$.{group}[{i}].{key}")
 
 
 def _image(file: Handwritten, path: str, image: ImageFile, release: ReleaseFile) -> Iterator[MalformedError]:
-    yield from parse_problems(parse_from, image.from_, file, f"{path}.from")
+    yield from file.problems(parse_from, image.from_, f"{path}.from")
     if len(set(image.platforms)) != len(image.platforms):
-        yield MalformedError("a platform is given twice", where=file.at(f"{path}.platforms"))
+        yield file.wrong("a platform is given twice", f"{path}.platforms")
     if image.signed_by == NONE and not image.reason:
-        yield MalformedError("an image that nobody signed needs a `reason`", where=file.at(f"{path}.signed_by"))
+        yield file.wrong("an image that nobody signed needs a `reason`", f"{path}.signed_by")
     if image.signed_by != NONE and image.signed_by not in release.signers:
-        yield MalformedError(f"{image.signed_by!r} is not under `signers`", where=file.at(f"{path}.signed_by"))
+        yield file.wrong(f"{image.signed_by!r} is not under `signers`", f"{path}.signed_by")
     if (image.sbom == NONE) != (image.sbom_reason is not None):
-        yield MalformedError(
-            "`sbom: none` and `sbom_reason` go together",
-            where=file.at(f"{path}.sbom"),
-            remedy="an image has an SBOM, or says why not",
-        )
+        problem = "`sbom: none` and `sbom_reason` go together"
+        yield file.wrong(problem, f"{path}.sbom", "an image has an SBOM, or says why not")
 
 
 def _handler(file: Handwritten, path: str, handler: HandlerFile, release: ReleaseFile) -> Iterator[MalformedError]:
     if handler.run[0] not in {one.name for one in release.programs}:
-        yield MalformedError(f"{handler.run[0]!r} is not a program of this release", where=file.at(f"{path}.run"))
+        yield file.wrong(f"{handler.run[0]!r} is not a program of this release", f"{path}.run")
     used = [match[1] for word in handler.run[1:] if (match := _PARAMETER.fullmatch(word))]
     for name in used:
         if name not in handler.parameters:
-            yield MalformedError(f"{{{name}}} is not under `parameters`", where=file.at(f"{path}.run"))
+            yield file.wrong(f"{{{name}}} is not under `parameters`", f"{path}.run")
     for word in handler.run[1:]:
         if _PARAMETER.search(word) and not _PARAMETER.fullmatch(word):
-            yield MalformedError(
-                f"{word!r} mixes a parameter with other text",
-                where=file.at(f"{path}.run"),
-                remedy="a parameter is a word of its own",
-            )
+            problem = f"{word!r} mixes a parameter with other text"
+            yield file.wrong(problem, f"{path}.run", "a parameter is a word of its own")
     for name, values in handler.parameters.items():
         at = file.at(f"{path}.parameters.{name}")
         if name not in used:
@@ -219,9 +193,9 @@ def _handler(file: Handwritten, path: str, handler: HandlerFile, release: Releas
             yield MalformedError(f"parameter {name!r} needs either enum or integer", where=at)
         if values.integer is not None and values.integer[0] > values.integer[1]:
             yield MalformedError(f"parameter {name!r} has its lower bound above its upper bound", where=at)
-    yield from unit_problems(parse_duration, handler.limits.time, file, f"{path}.limits.time")
-    yield from unit_problems(parse_size, handler.limits.memory, file, f"{path}.limits.memory")
-    yield from unit_problems(parse_size, handler.limits.output, file, f"{path}.limits.output")
+    yield from file.problems(parse_duration, handler.limits.time, f"{path}.limits.time")
+    yield from file.problems(parse_size, handler.limits.memory, f"{path}.limits.memory")
+    yield from file.problems(parse_size, handler.limits.output, f"{path}.limits.output")
 
 
 def _install(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
@@ -235,44 +209,38 @@ def _install(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError
     for i, step in enumerate(release.install):
         path = f"$.install[{i}]"
         if step.driver not in DRIVERS:
-            yield MalformedError(
-                f"driver is {step.driver!r}, expected one of {', '.join(DRIVERS)}", where=file.at(f"{path}.driver")
-            )
+            yield file.wrong(f"driver is {step.driver!r}, expected one of {', '.join(DRIVERS)}", f"{path}.driver")
             continue
         wanted = DRIVERS[step.driver]
         given = [name for name in ("images", "files", "chart", "migration") if getattr(step, name)]
         if given != [wanted]:
-            yield MalformedError(
-                f"driver {step.driver} takes `{wanted}` and nothing else, found {', '.join(given) or 'nothing'}",
-                where=file.at(path),
-            )
+            problem = f"driver {step.driver} takes `{wanted}` and nothing else, found {', '.join(given) or 'nothing'}"
+            yield file.wrong(problem, path)
         if step.keep_running is not None and step.driver != "files":
-            yield MalformedError("only driver files keeps a program running", where=file.at(f"{path}.keep_running"))
+            yield file.wrong("only driver files keeps a program running", f"{path}.keep_running")
         given_names: list[tuple[str, str, str]] = [(f"images[{k}]", "images", one) for k, one in enumerate(step.images)]
         given_names += [(f"files[{k}]", "files", one) for k, one in enumerate(step.files)]
         given_names += [("chart", "chart", step.chart)] if step.chart is not None else []
         for place, group, name in given_names:
             if name not in known[group]:
-                yield MalformedError(f"{name!r} is not in this release", where=file.at(f"{path}.{place}"))
+                yield file.wrong(f"{name!r} is not in this release", f"{path}.{place}")
         for name in step.after:
             if name not in done:
-                yield MalformedError(
-                    f"`after` names {name!r}, which is not a step above this one", where=file.at(f"{path}.after")
-                )
+                yield file.wrong(f"`after` names {name!r}, which is not a step above this one", f"{path}.after")
         if step.downtime is not None:
-            yield from unit_problems(parse_duration, step.downtime, file, f"{path}.downtime")
+            yield from file.problems(parse_duration, step.downtime, f"{path}.downtime")
         done.add(step.step)
 
 
 def _probe(file: Handwritten, path: str, probe: ProbeFile, release: ReleaseFile) -> Iterator[MalformedError]:
     if sum(one is not None for one in (probe.http, probe.tcp, probe.file, probe.step)) != 1:
-        yield MalformedError("a probe is exactly one of http, tcp, file, step", where=file.at(path))
+        yield file.wrong("a probe is exactly one of http, tcp, file, step", path)
     if probe.step is not None and probe.step not in {one.step for one in release.install}:
-        yield MalformedError(f"{probe.step!r} is not a step of `install`", where=file.at(f"{path}.step"))
+        yield file.wrong(f"{probe.step!r} is not a step of `install`", f"{path}.step")
     if probe.file is not None and probe.file.files not in {one.name for one in release.files}:
-        yield MalformedError(f"{probe.file.files!r} is not under `files`", where=file.at(f"{path}.file"))
+        yield file.wrong(f"{probe.file.files!r} is not under `files`", f"{path}.file")
     if probe.every is not None:
-        yield from unit_problems(parse_duration, probe.every, file, f"{path}.every")
+        yield from file.problems(parse_duration, probe.every, f"{path}.every")
 
 
 def _is_day(text: str) -> bool:

@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from manifests.authored.fields import PathText, unit_problems
-from manifests.authored.handwritten import Handwritten
+from manifests.authored.handwritten import Handwritten, PathText
 from manifests.words.digest import Count, Name, Repository, SiteId, Text, Word
 from manifests.words.document import Document
 from manifests.words.errors import MalformedError
@@ -18,9 +17,6 @@ HostPort = Annotated[
     str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?\Z|\A\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?\Z")
 ]
 Address = Annotated[str, Meta(max_length=2048, pattern=r"\A(https?://|tcp://|file:/)[!-~]+\Z")]
-
-
-# --- site.yaml ------------------------------------------------------------------------------------------------------
 
 
 class SecretFile(Document, frozen=True, kw_only=True):
@@ -135,22 +131,17 @@ class SiteFile(Document, frozen=True, kw_only=True):
 def site_problems(file: Handwritten, site: SiteFile) -> Iterator[MalformedError]:
     """Everything that cannot hold inside ``site.yaml``, each with ``file:line``."""
     if site.report.every != "never":
-        yield from unit_problems(parse_duration, site.report.every, file, "$.report.every")
-    yield from unit_problems(parse_duration, site.keep.backups, file, "$.keep.backups")
-    yield from unit_problems(parse_size, site.keep.reserve, file, "$.keep.reserve")
+        yield from file.problems(parse_duration, site.report.every, "$.report.every")
+    yield from file.problems(parse_duration, site.keep.backups, "$.keep.backups")
+    yield from file.problems(parse_size, site.keep.reserve, "$.keep.reserve")
     for path, names in (("$.labels", site.labels), ("$.telemetry.withhold", site.telemetry.withhold)):
         if len(set(names)) != len(names):
-            yield MalformedError("a name is given twice", where=file.at(path))
+            yield file.wrong("a name is given twice", path)
     if site.drivers.files is not None and _leaves(site.drivers.files.root):
-        yield MalformedError(
-            f"root {site.drivers.files.root!r} is outside of the site's folder", where=file.at("$.drivers.files.root")
-        )
+        yield file.wrong(f"root {site.drivers.files.root!r} is outside of the site's folder", "$.drivers.files.root")
     if site.drivers.program is not None and site.drivers.program.user in ("root", 0):
-        yield MalformedError(
-            "programs of a release never run as root",
-            where=file.at("$.drivers.program.user"),
-            remedy="name an account without rights, or its number",
-        )
+        problem = "programs of a release never run as root"
+        yield file.wrong(problem, "$.drivers.program.user", "name an account without rights, or its number")
 
 
 def _leaves(path: str) -> bool:

@@ -5,14 +5,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from manifests.authored.fields import PathText
-from manifests.authored.handwritten import Handwritten
+from manifests.authored.handwritten import Handwritten, PathText
 from manifests.trust.root import ROLES, Mark
 from manifests.words.digest import Digest, Name, Positive, Text
 from manifests.words.document import Document
 from manifests.words.errors import MalformedError
-
-# --- trust.yaml -----------------------------------------------------------------------------------------------------
 
 
 class TrustKeyFile(Document, frozen=True, kw_only=True):
@@ -78,7 +75,7 @@ def trust_problems(file: Handwritten, trust: TrustFile) -> Iterator[MalformedErr
         yield from _key_problems(file, trust, name, key)
     for name in ROLES:
         if name not in trust.roles:
-            yield MalformedError(f"role {name!r} is missing", where=file.at("$.roles"))
+            yield file.wrong(f"role {name!r} is missing", "$.roles")
     for name, role in trust.roles.items():
         yield from _role_key_problems(file, trust, name, role)
         yield from _role_number_problems(file, name, role)
@@ -94,16 +91,13 @@ def _key_problems(file: Handwritten, trust: TrustFile, name: str, key: TrustKeyF
     if (key.public is not None) == by_identity or half:
         yield MalformedError(f"{name!r} needs either public, or identity and issuer", where=where)
     if by_identity and not trust.sigstore:
-        yield MalformedError(
-            f"{name!r} is an identity, and nothing says who vouches for it",
-            where=where,
-            remedy="add `sigstore: [PATH]`, the path of a trusted_root.json",
-        )
+        problem = f"{name!r} is an identity, and nothing says who vouches for it"
+        yield MalformedError(problem, where=where, remedy="add `sigstore: [PATH]`, the path of a trusted_root.json")
 
 
 def _role_key_problems(file: Handwritten, trust: TrustFile, name: str, role: TrustRoleFile) -> Iterator[MalformedError]:
     if name not in ROLES:
-        yield MalformedError(f"{name!r} is not a role, expected {', '.join(ROLES)}", where=file.at(f"$.roles.{name}"))
+        yield file.wrong(f"{name!r} is not a role, expected {', '.join(ROLES)}", f"$.roles.{name}")
     where = file.at(f"$.roles.{name}.keys")
     for key in role.keys:
         if key not in trust.keys:
@@ -116,17 +110,13 @@ def _role_number_problems(file: Handwritten, name: str, role: TrustRoleFile) -> 
     path = f"$.roles.{name}"
     for group, names in (("keys", role.keys), ("products", role.products)):
         if len(set(names)) != len(names):
-            yield MalformedError("a name is given twice", where=file.at(f"{path}.{group}"))
+            yield file.wrong("a name is given twice", f"{path}.{group}")
     if role.threshold > len(set(role.keys)):
-        yield MalformedError(
-            f"threshold {role.threshold} is above the number of keys, {len(set(role.keys))}",
-            where=file.at(f"{path}.threshold"),
-        )
+        problem = f"threshold {role.threshold} is above the number of keys, {len(set(role.keys))}"
+        yield file.wrong(problem, f"{path}.threshold")
     if bool(role.products) != (name == "release"):
-        yield MalformedError(
-            "`products` belongs to the role release alone, which needs it",
-            where=file.at(f"{path}.products" if role.products else path),
-        )
+        problem = "`products` belongs to the role release alone, which needs it"
+        yield file.wrong(problem, f"{path}.products" if role.products else path)
 
 
 def _revoked_problems(file: Handwritten, trust: TrustFile) -> Iterator[MalformedError]:
@@ -134,10 +124,10 @@ def _revoked_problems(file: Handwritten, trust: TrustFile) -> Iterator[Malformed
     groups = (("keys", revoked.keys), ("releases", revoked.releases), ("handlers", revoked.handlers))
     for group, names in groups:
         if len(set(names)) != len(names):
-            yield MalformedError("an entry is given twice", where=file.at(f"$.revoked.{group}"))
+            yield file.wrong("an entry is given twice", f"$.revoked.{group}")
     for key in revoked.keys:
         if key not in trust.keys:
-            yield MalformedError(f"{key!r} is not under `keys`", where=file.at("$.revoked.keys"))
+            yield file.wrong(f"{key!r} is not under `keys`", "$.revoked.keys")
 
 
 def _leave_problems(file: Handwritten, trust: TrustFile, index: int) -> Iterator[MalformedError]:
@@ -149,8 +139,5 @@ def _leave_problems(file: Handwritten, trust: TrustFile, index: int) -> Iterator
     if any(leaver.key in role.keys for role in trust.roles.values()):
         yield MalformedError(f"{leaver.key!r} leaves and still has a role", where=where)
     if (leaver.how == "retired") != (leaver.last is not None):
-        yield MalformedError(
-            "a retired key needs `last`, a revoked one has none",
-            where=where,
-            remedy="write `last: {epoch: 1, sequence: 40}`: the last release that a retired key may have signed",
-        )
+        remedy = "write `last: {epoch: 1, sequence: 40}`: the last release that a retired key may have signed"
+        yield MalformedError("a retired key needs `last`, a revoked one has none", where=where, remedy=remedy)

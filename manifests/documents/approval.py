@@ -70,26 +70,16 @@ def verify_approval(data: bytes, policy: Policy, what: str = "approval") -> Sign
     envelope = parse_envelope(data, APPROVAL_TYPE, what, max_bytes=MAX_APPROVAL)
     approval = parse(envelope.payload_bytes, Approval, what, max_bytes=MAX_APPROVAL)
     if [one.keyid for one in envelope.signatures] != [approval.keyid]:
-        raise MalformedError(
-            "the approval does not have exactly one signature, by the key that it names",
-            where=what,
-            remedy="approve again with waybill approve",
-        )
+        problem = "the approval does not have exactly one signature, by the key that it names"
+        raise MalformedError(problem, where=what, remedy="approve again with waybill approve")
     listed_person, key = policy.person_of(approval.keyid), policy.key_of(approval.keyid)
     if listed_person is None or key is None:
-        raise RefusedError(
-            f"key {approval.keyid[:12]} belongs to no person of policy {policy.number}",
-            where=what,
-            remedy="approve with a key that the policy in force lists",
-            finding="approver-unknown",
-        )
+        problem = f"key {approval.keyid[:12]} belongs to no person of policy {policy.number}"
+        remedy = "approve with a key that the policy in force lists"
+        raise RefusedError(problem, where=what, remedy=remedy, finding="approver-unknown")
     person, listed = listed_person
     verify_signature(envelope, envelope.signatures[0], key, what)
     if approval.role != listed.role:
-        raise RefusedError(
-            f"{person} approves as {approval.role}, policy {policy.number} lists them as {listed.role}",
-            where=what,
-            remedy="approve again with waybill approve",
-            finding="approver-role",
-        )
+        problem = f"{person} approves as {approval.role}, policy {policy.number} lists them as {listed.role}"
+        raise RefusedError(problem, where=what, remedy="approve again with waybill approve", finding="approver-role")
     return SignedApproval(raw=data, approval=approval, person=person)

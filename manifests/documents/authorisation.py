@@ -87,9 +87,8 @@ def check_authorisation(authorisation: Authorisation, what: str) -> None:
             raise MalformedError(f"{site} is not a site of product {authorisation.product}", where=f"{what} $.sites")
     leaves, goes_to = authorisation.leaves, authorisation.goes_to
     if leaves.channel == goes_to.channel and goes_to.mark >= leaves.mark:  # D-6.3
-        raise MalformedError(
-            "the release that it goes to is not older than the one that it leaves", where=f"{what} $.goes_to"
-        )
+        problem = "the release that it goes to is not older than the one that it leaves"
+        raise MalformedError(problem, where=f"{what} $.goes_to")
 
 
 def parse_authorisation(data: bytes, what: str = "authorisation") -> tuple[Envelope, Authorisation]:
@@ -115,11 +114,8 @@ def verify_authorisation(data: bytes, chain: Chain, what: str = "authorisation")
     remedy = "ask the vendor to sign it: waybill sign authorisation.yaml --key KEY"
     require(quorum, "the authorisation", where=what, remedy=remedy)  # D-6.4
     if authorisation.vendor != chain.newest.vendor:  # D-6.1
-        raise UntrustedError(
-            f"the authorisation is of vendor {authorisation.vendor}, expected {chain.newest.vendor}",
-            where=what,
-            finding="vendor-differs",
-        )
+        problem = f"the authorisation is of vendor {authorisation.vendor}, expected {chain.newest.vendor}"
+        raise UntrustedError(problem, where=what, finding="vendor-differs")
     fingerprint = digest_of(envelope.payload_bytes)  # D-6.6
     return SignedAuthorisation(data, authorisation, fingerprint, quorum.counted)
 

@@ -119,9 +119,6 @@ def verify_closure(data: bytes, chain: Chain, what: str = "closure") -> SignedCl
     quorum = weigh(chain, "consignment", good, not_evaluated=others)
     require(quorum, "the receipt", where=what, remedy="ask the vendor for the receipt again")
     if closure.vendor != chain.newest.vendor:
-        raise UntrustedError(
-            f"the receipt is of vendor {closure.vendor}, expected {chain.newest.vendor}",
-            where=what,
-            finding="vendor-differs",
-        )
+        problem = f"the receipt is of vendor {closure.vendor}, expected {chain.newest.vendor}"
+        raise UntrustedError(problem, where=what, finding="vendor-differs")
     return SignedClosure(raw=data, closure=closure, signers=quorum.counted)

@@ -136,9 +136,6 @@ def verify_consignment(data: bytes, chain: Chain, what: str = "consignment") -> 
     consignment = parse(envelope.payload_bytes, Consignment, what, max_bytes=MAX_CONSIGNMENT)
     check_consignment(consignment, what)
     if consignment.vendor != chain.newest.vendor:
-        raise UntrustedError(
-            f"the consignment is of vendor {consignment.vendor}, expected {chain.newest.vendor}",
-            where=what,
-            finding="vendor-differs",
-        )
+        problem = f"the consignment is of vendor {consignment.vendor}, expected {chain.newest.vendor}"
+        raise UntrustedError(problem, where=what, finding="vendor-differs")
     return SignedConsignment(raw=data, consignment=consignment, signers=quorum.counted)

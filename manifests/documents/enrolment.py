@@ -153,18 +153,12 @@ def verify_enrolment(data: bytes, what: str = "enrolment") -> SignedEnrolment:
     envelope = parse_envelope(data, ENROLMENT_TYPE, what, max_bytes=MAX_ENROLMENT)
     enrolment = parse(envelope.payload_bytes, Enrolment, what, max_bytes=MAX_ENROLMENT)
     if not enrolment.key.known:  # D-3.1
-        raise NewerError(
-            f"its key is of the unknown algorithm {enrolment.key.algorithm!r}",
-            where=what,
-            remedy="use a newer version of waybill",
-        )
+        problem = f"its key is of the unknown algorithm {enrolment.key.algorithm!r}"
+        raise NewerError(problem, where=what, remedy="use a newer version of waybill")
     load_public(enrolment.key)
     _check_renewal(enrolment, what)
     if len(envelope.signatures) != 1:  # D-3.3
-        raise MalformedError(
-            f"{len(envelope.signatures)} signatures, an enrolment has one: by the key that it names",
-            where=what,
-            finding="enrolment-signature",
-        )
+        problem = f"{len(envelope.signatures)} signatures, an enrolment has one: by the key that it names"
+        raise MalformedError(problem, where=what, finding="enrolment-signature")
     verify_signature(envelope, envelope.signatures[0], enrolment.key, what)
     return SignedEnrolment(raw=data, enrolment=enrolment)

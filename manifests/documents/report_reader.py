@@ -61,17 +61,15 @@ def verify_report(data: bytes, key: PublicKey, what: str = "report") -> SignedRe
     check_report(statement.predicate, what)
     succession = statement.predicate.identity.succession
     if succession and succession[-1].rotation.key != key:  # D-2.6
-        raise MalformedError(
-            "the succession of keys leads to another key", where=f"{what} $.predicate.identity.succession"
-        )
+        problem = "the succession of keys leads to another key"
+        raise MalformedError(problem, where=f"{what} $.predicate.identity.succession")
     installed = statement.predicate.install.release
     subject = statement.subject[0]
     wanted = "enrolment.json" if installed is None else "release.json"
     digest = "sha256:" + subject.digest.sha256
     if subject.name != wanted or (installed is not None and digest != installed.digest):  # D-2.4
-        raise MalformedError(
-            "the subject is not the release that the report calls installed", where=f"{what} $.subject"
-        )
+        problem = "the subject is not the release that the report calls installed"
+        raise MalformedError(problem, where=f"{what} $.subject")
     return SignedReport(raw=data, digest=digest_of(data), subject=digest, report=statement.predicate)
 
 
@@ -86,9 +84,8 @@ def _parse_statement(payload: bytes, what: str) -> Statement[Report]:
     if statement.predicate_type != REPORT_TYPE:
         if statement.predicate_type.startswith("urn:waybill:report:"):
             raise _newer(statement.predicate_type, what)
-        raise MalformedError(
-            f"the statement is of type {statement.predicate_type!r}, expected {REPORT_TYPE}", where=what
-        )
+        problem = f"the statement is of type {statement.predicate_type!r}, expected {REPORT_TYPE}"
+        raise MalformedError(problem, where=what)
     return statement
 
 
@@ -107,12 +104,9 @@ def peek_report(data: bytes, what: str = "report") -> Report:
 
 
 def _newer(kind: str, what: str) -> NewerError:
-    return NewerError(
-        f"the report is of the later kind {kind!r}, this program reads {REPORT_TYPE}",
-        where=what,
-        remedy="upgrade waybill, then import the report again; its bytes are kept",
-        finding="report-newer",
-    )
+    problem = f"the report is of the later kind {kind!r}, this program reads {REPORT_TYPE}"
+    remedy = "upgrade waybill, then import the report again; its bytes are kept"
+    return NewerError(problem, where=what, remedy=remedy, finding="report-newer")
 
 
 def check_report(report: Report, what: str) -> None:

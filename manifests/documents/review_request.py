@@ -161,18 +161,12 @@ def verify_request(data: bytes, what: str = "request") -> SignedRequest:
     request = parse(envelope.payload_bytes, ReviewRequest, what, max_bytes=MAX_REQUEST)
     key = request.key
     if key.keyid != request.plan.site_key or [one.keyid for one in envelope.signatures] != [key.keyid]:
-        raise MalformedError(
-            "not signed by exactly the key of the site that its plan names",
-            where=what,
-            remedy="ask the site for a new one: waybill review ITEM --out DIR",
-            finding="request-signature",
-        )
+        problem = "not signed by exactly the key of the site that its plan names"
+        remedy = "ask the site for a new one: waybill review ITEM --out DIR"
+        raise MalformedError(problem, where=what, remedy=remedy, finding="request-signature")
     if not key.known:
-        raise NewerError(
-            f"the site's key is of the unknown algorithm {key.algorithm!r}",
-            where=what,
-            remedy="use a newer version of waybill",
-        )
+        problem = f"the site's key is of the unknown algorithm {key.algorithm!r}"
+        raise NewerError(problem, where=what, remedy="use a newer version of waybill")
     load_public(key)
     verify_signature(envelope, envelope.signatures[0], key, what)
     return SignedRequest(raw=data, request=request)
@@ -187,17 +181,11 @@ def parse_answer(data: bytes, what: str = "answer") -> tuple[ApprovalAnswer, App
     answer = parse(data, ApprovalAnswer, what, max_bytes=MAX_ANSWER)
     approval = parse(answer.approval.payload_bytes, Approval, what, max_bytes=MAX_ANSWER)
     if approval.plan != answer.plan.digest:
-        raise MalformedError(
-            f"signed for plan {approval.plan[:19]}, beside it lies plan {answer.plan.digest[:19]}",
-            where=what,
-            remedy="somebody changed it; ask the approver for the file again",
-            finding="answer-changed",
-        )
+        problem = f"signed for plan {approval.plan[:19]}, beside it lies plan {answer.plan.digest[:19]}"
+        remedy = "somebody changed it; ask the approver for the file again"
+        raise MalformedError(problem, where=what, remedy=remedy, finding="answer-changed")
     if approval.request is None:
-        raise MalformedError(
-            "the approval in it answers no request",
-            where=what,
-            remedy="answer a request that waybill review ITEM --out DIR wrote",
-            finding="answer-without-request",
-        )
+        problem = "the approval in it answers no request"
+        remedy = "answer a request that waybill review ITEM --out DIR wrote"
+        raise MalformedError(problem, where=what, remedy=remedy, finding="answer-without-request")
     return answer, approval

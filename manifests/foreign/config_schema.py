@@ -32,12 +32,9 @@ def check_config_schema(data: bytes, what: str) -> None:
     # At the site there is nothing to fetch from, and what was fetched at build could differ from what was reviewed.
     for path, target in _references(schema, "$"):
         if not target.startswith("#"):
-            raise MalformedError(
-                f"refers to {target!r}, outside of the file",
-                where=f"{what} {path}",
-                remedy="copy what it needs under $defs",
-                finding="schema-remote-ref",
-            )
+            problem = f"refers to {target!r}, outside of the file"
+            remedy = "copy what it needs under $defs"
+            raise MalformedError(problem, where=f"{what} {path}", remedy=remedy, finding="schema-remote-ref")
     for path, pattern in _patterns(schema, "$"):
         try:
             re.compile(pattern)

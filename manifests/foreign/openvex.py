@@ -51,9 +51,8 @@ def check_openvex(data: bytes, what: str) -> OpenVex:
     for i, statement in enumerate(document.statements):
         # Section "Status Labels": what a reader needs with each of them.
         if statement.status == "not_affected" and not (statement.justification or statement.impact_statement):
-            raise MalformedError(
-                "not_affected needs a justification or an impact_statement", where=f"{what} $.statements[{i}]"
-            )
+            problem = "not_affected needs a justification or an impact_statement"
+            raise MalformedError(problem, where=f"{what} $.statements[{i}]")
         if statement.status == "affected" and not statement.action_statement:
             raise MalformedError("affected needs an action_statement", where=f"{what} $.statements[{i}]")
     return document

@@ -79,12 +79,8 @@ def check_sbom(data: bytes, what: str) -> SbomFormat:
             raise MalformedError(f"{spdx.spdx_version}, expected SPDX-2.2 or SPDX-2.3", where=what)
         _check_filled(len(spdx.packages), "packages", what)
         return "spdx"
-    raise MalformedError(
-        "neither CycloneDX nor SPDX 2 in JSON",
-        where=what,
-        remedy='CycloneDX says "bomFormat": "CycloneDX", SPDX says "spdxVersion": "SPDX-2.3"',
-        finding="sbom-unknown",
-    )
+    remedy = 'CycloneDX says "bomFormat": "CycloneDX", SPDX says "spdxVersion": "SPDX-2.3"'
+    raise MalformedError("neither CycloneDX nor SPDX 2 in JSON", where=what, remedy=remedy, finding="sbom-unknown")
 
 
 class SbomComponent(Struct, frozen=True, kw_only=True, order=True):
@@ -169,12 +165,8 @@ def _component(purl: str, name: str, version: str) -> SbomComponent:
 
 def _check_filled(count: int, what_it_lists: str, what: str) -> None:
     if not count:
-        raise MalformedError(
-            f"the SBOM lists no {what_it_lists}",
-            where=what,
-            remedy="make the SBOM from the image, or write `sbom: none` with a reason",
-            finding="sbom-empty",
-        )
+        remedy = "make the SBOM from the image, or write `sbom: none` with a reason"
+        raise MalformedError(f"the SBOM lists no {what_it_lists}", where=what, remedy=remedy, finding="sbom-empty")
 
 
 def _decode(data: bytes, type_: type[T], what: str) -> T:

@@ -15,10 +15,7 @@ def folder_on(medium: Path, *names: str) -> Path:
     for name in names:
         path = path / name
         if path.is_symlink() or (path.exists() and not path.is_dir()):
-            raise RefusedError(
-                "on a medium, only a real folder is written into",
-                where=str(path),
-                remedy="remove it from the medium, or name another one",
-                finding="not-a-folder",
-            )
+            problem = "on a medium, only a real folder is written into"
+            remedy = "remove it from the medium, or name another one"
+            raise RefusedError(problem, where=str(path), remedy=remedy, finding="not-a-folder")
     return path

@@ -83,12 +83,9 @@ def cut_report(raw: bytes, what: str = "report") -> tuple[str, ...]:
     packed = pack_report(raw, what)
     count = -(-len(packed) // MAX_PIECE)
     if count > MAX_SYMBOLS:
-        raise RefusedError(
-            f"{len(packed)} bytes need {count} symbols, at most {MAX_SYMBOLS} are drawn",
-            where=what,
-            remedy="send it as text, `waybill report --text`, or as a file, `waybill report --out DIR`",
-            finding="qr-too-large",
-        )
+        problem = f"{len(packed)} bytes need {count} symbols, at most {MAX_SYMBOLS} are drawn"
+        remedy = "send it as text, `waybill report --text`, or as a file, `waybill report --out DIR`"
+        raise RefusedError(problem, where=what, remedy=remedy, finding="qr-too-large")
     size = -(-len(packed) // count)
     size += size % 2
     of = digest_of(raw)[7:23].upper()
@@ -139,9 +136,8 @@ def join_report(group: SymbolSet, what: str) -> bytes:
         MalformedError: A symbol is missing, or the symbols do not make the report that they name.
     """
     if group.contradiction:
-        raise MalformedError(
-            group.contradiction, where=what, remedy="take the pictures again", finding="qr-contradiction"
-        )
+        problem = group.contradiction
+        raise MalformedError(problem, where=what, remedy="take the pictures again", finding="qr-contradiction")
     if group.missing:
         raise MalformedError(
             f"{_listed(group.missing)} of {group.count} is missing of report {group.of.lower()}…"
@@ -153,17 +149,12 @@ def join_report(group: SymbolSet, what: str) -> bytes:
         )
     packed = b"".join(group.pieces[index] for index in range(1, group.count + 1))
     if len(packed) > MAX_PACKED:
-        raise MalformedError(
-            "the symbols hold more bytes than a report may have", where=what, finding="qr-contradiction"
-        )
+        problem = "the symbols hold more bytes than a report may have"
+        raise MalformedError(problem, where=what, finding="qr-contradiction")
     raw = unpack_report(packed, what)
     if digest_of(raw)[7:23] != group.of.lower():
-        raise MalformedError(
-            f"the symbols make report {digest_of(raw)[7:23]}, each names {group.of.lower()}",
-            where=what,
-            remedy="take the pictures again",
-            finding="qr-contradiction",
-        )
+        problem = f"the symbols make report {digest_of(raw)[7:23]}, each names {group.of.lower()}"
+        raise MalformedError(problem, where=what, remedy="take the pictures again", finding="qr-contradiction")
     return raw
 
 

@@ -43,12 +43,8 @@ def spoken_line(keyid: str, seq: int, digest: str) -> str:
         RefusedError: The number is beyond what six letters hold.
     """
     if seq > MAX_SEQ:
-        raise RefusedError(
-            f"report {seq}, a line holds numbers up to {MAX_SEQ}",
-            where="--line",
-            remedy="waybill report --text",
-            finding="line-number",
-        )
+        problem = f"report {seq}, a line holds numbers up to {MAX_SEQ}"
+        raise RefusedError(problem, where="--line", remedy="waybill report --text", finding="line-number")
     letters = site_code(keyid) + as_letters(seq, 6) + as_letters(int(digest.removeprefix("sha256:")[:25], 16), 20)
     groups = [letters[at : at + 4] for at in range(0, 32, 4)]
     return " ".join(group + _check(i, group) for i, group in enumerate(groups))
@@ -62,21 +58,14 @@ def parse_line(text: str) -> SpokenLine:
     """
     letters = re.sub(r"[\s-]", "", text)
     if len(letters) != 5 * _GROUPS:
-        raise UsageError(
-            f"{len(letters)} letters, a line has {5 * _GROUPS}",
-            where="line",
-            remedy="type eight groups of five letters, as `waybill report --line` prints them",
-            finding="line-length",
-        )
+        problem = f"{len(letters)} letters, a line has {5 * _GROUPS}"
+        remedy = "type eight groups of five letters, as `waybill report --line` prints them"
+        raise UsageError(problem, where="line", remedy=remedy, finding="line-length")
     groups = [letters[at : at + 5] for at in range(0, len(letters), 5)]
     wrong = [str(i + 1) for i, group in enumerate(groups) if not _holds(i, group)]
     if wrong:
-        raise UsageError(
-            f"group{'' if len(wrong) == 1 else 's'} {', '.join(wrong)} of {_GROUPS} was misheard or mistyped",
-            where="line",
-            remedy="ask for these groups again",
-            finding="line-group",
-        )
+        problem = f"group{'' if len(wrong) == 1 else 's'} {', '.join(wrong)} of {_GROUPS} was misheard or mistyped"
+        raise UsageError(problem, where="line", remedy="ask for these groups again", finding="line-group")
     plain = "".join(_plain(group[:4]) for group in groups)
     values = letter_values(plain) or ()
     number = 0

@@ -62,9 +62,8 @@ def load_carried(key: PublicKey, what: str) -> CarriedKey:
         raise MalformedError("record is not a public key", where=what) from None
     made = _carried(loaded, what)
     if made.record != key:
-        raise MalformedError(
-            f"key is recorded as {key.algorithm}, it is {made.record.algorithm} or not in canonical form", where=what
-        )
+        problem = f"key is recorded as {key.algorithm}, it is {made.record.algorithm} or not in canonical form"
+        raise MalformedError(problem, where=what)
     return made
 
 
@@ -73,9 +72,8 @@ def parse_carried_pem(data: bytes, what: str) -> PublicKey:
     try:
         loaded = serialization.load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm):
-        raise MalformedError(
-            "file is not a public key in PEM", where=what, remedy="write one with `cosign public-key`"
-        ) from None
+        problem = "file is not a public key in PEM"
+        raise MalformedError(problem, where=what, remedy="write one with `cosign public-key`") from None
     return _carried(loaded, what).record
 
 

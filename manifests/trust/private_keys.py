@@ -74,12 +74,9 @@ def read_signer(path: Path, passphrase: Callable[[], bytes]) -> FileSigner:
         key = serialization.load_pem_private_key(data, passphrase() if encrypted else None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         if encrypted:
-            raise RefusedError(
-                "the passphrase is wrong, or the key file is damaged",
-                where=str(path),
-                finding="passphrase-wrong",
-                remedy="type the passphrase again; if that fails, use the backup of the key",
-            ) from None
+            problem = "the passphrase is wrong, or the key file is damaged"
+            remedy = "type the passphrase again; if that fails, use the backup of the key"
+            raise RefusedError(problem, where=str(path), finding="passphrase-wrong", remedy=remedy) from None
         raise MalformedError("file is not a private key in PKCS#8 PEM", where=str(path)) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise MalformedError("key is not a P-256 key", where=str(path), remedy="make a key with `waybill keygen`")
@@ -93,12 +90,9 @@ def check_private_mode(path: Path) -> None:
     except OSError as error:
         raise unreadable(error, str(path)) from None
     if stat.S_IMODE(mode) & 0o077:
-        raise RefusedError(
-            f"others on this machine can read this key (mode {stat.S_IMODE(mode):04o})",
-            where=str(path),
-            remedy=f"chmod 600 {quote(str(path))}; if somebody may have read the key, replace it",
-            finding="key-exposed",
-        )
+        problem = f"others on this machine can read this key (mode {stat.S_IMODE(mode):04o})"
+        remedy = f"chmod 600 {quote(str(path))}; if somebody may have read the key, replace it"
+        raise RefusedError(problem, where=str(path), remedy=remedy, finding="key-exposed")
 
 
 _KEY_URI = re.compile(r"file:(.+)")
@@ -110,9 +104,6 @@ def key_path(uri: str, beside: Path) -> Path:
     text = match[1] if match else uri
     scheme = re.match(r"([a-z0-9+]+):", text)
     if scheme and not os.path.exists(beside / text):  # noqa: PTH110 - a name such as C:key is still a path
-        raise UsageError(
-            f"key is of kind {scheme[1]!r}, which is unknown",
-            where=uri,
-            remedy="name file:PATH, pkcs11:... or exec:...",
-        )
+        problem = f"key is of kind {scheme[1]!r}, which is unknown"
+        raise UsageError(problem, where=uri, remedy="name file:PATH, pkcs11:... or exec:...")
     return beside / text

@@ -84,12 +84,9 @@ def good_signers(envelope: Envelope, chain: Chain, what: str) -> tuple[tuple[str
     for signature in envelope.signatures:
         key = chain.key(signature.keyid)
         if key is None:
-            raise UntrustedError(
-                f"signature by key {signature.keyid}, which is in no root here",
-                where=what,
-                remedy="if the vendor has new keys, receive its newest root first; otherwise report this to the vendor",
-                finding="signature-unknown",
-            )
+            problem = f"signature by key {signature.keyid}, which is in no root here"
+            remedy = "if the vendor has new keys, receive its newest root first; otherwise report this to the vendor"
+            raise UntrustedError(problem, where=what, remedy=remedy, finding="signature-unknown")
         if key.known:
             verify_signature(envelope, signature, key, what)
             good.append(signature.keyid)

@@ -265,12 +265,9 @@ def join_roots(known: tuple[bytes, ...], offered: tuple[bytes, ...]) -> tuple[by
     versions = range(min(*ours, *theirs), max(*ours, *theirs) + 1)
     missing = next((version for version in versions if version not in ours and version not in theirs), None)
     if missing is not None:  # F-6.10
-        raise UntrustedError(
-            f"root {missing} is missing between root {max(ours)} here and root {max(theirs)} on the medium",
-            where="trust",
-            remedy=f"ask the vendor for trust/{missing}.root.json and receive it with the others",
-            finding="root-gap",
-        )
+        problem = f"root {missing} is missing between root {max(ours)} here and root {max(theirs)} on the medium"
+        remedy = f"ask the vendor for trust/{missing}.root.json and receive it with the others"
+        raise UntrustedError(problem, where="trust", remedy=remedy, finding="root-gap")
     return _join(versions, ours, theirs)
 
 
@@ -372,9 +369,6 @@ def check_vendor_product(root: Root, product: str) -> None:
     """Raise UntrustedError unless role ``release`` covers ``product``."""
     products = root.roles["release"].products
     if product not in products:  # F-7.8
-        raise UntrustedError(
-            f"the release is of product {product}, the release keys are for {', '.join(products)}",
-            where="product",
-            finding="product-not-covered",
-            remedy="ask the vendor for a root that allows these keys for this product",
-        )
+        problem = f"the release is of product {product}, the release keys are for {', '.join(products)}"
+        remedy = "ask the vendor for a root that allows these keys for this product"
+        raise UntrustedError(problem, where="product", finding="product-not-covered", remedy=remedy)

@@ -92,11 +92,8 @@ def check_succession(succession: tuple[SignedRotation, ...], what: str) -> None:
             or after.key_epoch != before.key_epoch + 1
             or after.after_seq < before.after_seq
         ):
-            raise MalformedError(
-                f"the rotation to key epoch {after.key_epoch} does not follow its predecessor",
-                where=what,
-                finding="report-contradiction",
-            )
+            problem = f"the rotation to key epoch {after.key_epoch} does not follow its predecessor"
+            raise MalformedError(problem, where=what, finding="report-contradiction")
 
 
 def follow(

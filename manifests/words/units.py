@@ -24,9 +24,8 @@ def parse_duration(text: str, where: str = "duration") -> int:
     """Return seconds. Raises MalformedError with the accepted spellings."""
     match = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", text)
     if match is None:
-        raise MalformedError(
-            f"{text!r} is not a duration", where=where, remedy="write a number and a unit: 20s, 15m, 30d"
-        )
+        problem = f"{text!r} is not a duration"
+        raise MalformedError(problem, where=where, remedy="write a number and a unit: 20s, 15m, 30d")
     return int(match[1]) * _SECONDS[match[2]]
 
 

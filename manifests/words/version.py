@@ -18,9 +18,8 @@ def parse_version(text: str, where: str = "version") -> SemVer:
             raise ValueError(text)
         return SemVer.parse(text)
     except (ValueError, TypeError):
-        raise MalformedError(
-            f"{text!r} is not a version", where=where, remedy='write three numbers, as in "1.10.0"'
-        ) from None
+        problem = f"{text!r} is not a version"
+        raise MalformedError(problem, where=where, remedy='write three numbers, as in "1.10.0"') from None
 
 
 def parse_range(text: str, where: str = "range") -> tuple[tuple[str, SemVer], ...]:
@@ -29,9 +28,8 @@ def parse_range(text: str, where: str = "range") -> tuple[tuple[str, SemVer], ..
     for part in text.split(","):
         match = _COMPARISON.fullmatch(part.strip())
         if match is None:
-            raise MalformedError(
-                f"{text!r} is not a range", where=where, remedy='write comparisons joined by commas: ">=1.3.0, <1.4.2"'
-            )
+            problem = f"{text!r} is not a range"
+            raise MalformedError(problem, where=where, remedy='write comparisons joined by commas: ">=1.3.0, <1.4.2"')
         pairs.append((match[1], parse_version(match[2], where)))
     return tuple(pairs)
 
