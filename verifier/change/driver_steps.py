@@ -31,13 +31,7 @@ class DriverStep:
 
 
 def context_of(
-    site: Path,
-    blobs: Path,
-    disk: Disk,
-    installed: Installed,
-    step: InstallStep,
-    *,
-    thorough: bool = False,
+    site: Path, blobs: Path, disk: Disk, installed: Installed, step: InstallStep, *, thorough: bool = False
 ) -> DriverContext:
     return DriverContext(
         site=site,

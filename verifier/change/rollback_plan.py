@@ -55,12 +55,7 @@ def rollback_change(site: Site, number: int) -> Change:
         item=item,
         plan=plan,
         planned=planned_by(
-            plan,
-            item,
-            installed.release,
-            state.installs.current,
-            document=back.document,
-            authorisation=fingerprint,
+            plan, item, installed.release, state.installs.current, document=back.document, authorisation=fingerprint
         ),
         installed=installed,
         head=None,

@@ -79,9 +79,7 @@ def probe(context: ActContext) -> None:
     verdict = run_probes(
         target.release.probes,
         ProbeContext(
-            endpoints=target.settings.endpoints,
-            steps=context.target_steps,
-            authorities=site_authorities(site.path),
+            endpoints=target.settings.endpoints, steps=context.target_steps, authorities=site_authorities(site.path)
         ),
         sleep=site.host.sleep,
         deadline_seconds=max(1, trial_left(site) or 0),

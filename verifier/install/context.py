@@ -65,12 +65,7 @@ class ActContext:
             raise JournalError(error) from error
 
     def run(
-        self,
-        act: Act,
-        work: Callable[[], BackupRecord | None],
-        *,
-        step: str | None = None,
-        code: str | None = None,
+        self, act: Act, work: Callable[[], BackupRecord | None], *, step: str | None = None, code: str | None = None
     ) -> None:
         """Do ``work`` between the intent and the outcome of ``act``, each synced; a failure is recorded and raised."""
         self.write(Intent(act=act, step=step, code=code))

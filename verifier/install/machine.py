@@ -135,10 +135,7 @@ def _decide(
         site.state,
         DiskState(current=site.pointed(), boot=site.host.boot),
         RecoveryRequest(
-            forward=forward,
-            person=person,
-            retry=retry,
-            late=request.due and person and (trial_left(site) or 0) <= 0,
+            forward=forward, person=person, retry=retry, late=request.due and person and (trial_left(site) or 0) <= 0
         ),
         context.script(),
     )
