@@ -12,7 +12,8 @@ from manifests.documents.rollback import Backup, Formats, Rollback, StateFormats
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import HostError
 from tests.vendor import Vendor
-from verifier.change.backups import backup_folder
+from verifier.change.data_return import backup_folder
+from verifier.install.context import Programs
 from verifier.runtime.program_files import this_platform
 from verifier.site.folder import Site
 from verifier.site.generations import Installed
@@ -115,7 +116,7 @@ def migrating(version: str, sequence: int, *steps: Step, trial: str = "probes", 
 
 
 @dataclass
-class FakePrograms:
+class FakePrograms(Programs):
     """Attributes: fails: parts, as ``act name``, that fail half done; did: all that were begun, in order."""
 
     fails: set[str] = field(default_factory=set)

@@ -15,12 +15,11 @@ from manifests.trust.private_keys import FileSigner, generate_key
 from manifests.words.canonical import encode
 from tests.vendor import Vendor
 from verifier.approval.approve import VerdictRequest, give_verdict
-from verifier.install.confirm import confirm
+from verifier.install.context import Programs, Runtime
 from verifier.install.install import InstallRequest, install
-from verifier.install.recover import recover
+from verifier.install.recover import confirm, recover
 from verifier.install.result import InstallResult
 from verifier.install.rollback import RollbackRequest, rollback
-from verifier.install.wiring import Programs, RealPrograms, Runtime
 from verifier.intake.bundles import ReceivedBundle, receive_bundle
 from verifier.intake.enrolment import EnrollRequest, SiteNames, enroll, read_offer
 from verifier.runtime.drivers.driver import load_driver
@@ -77,11 +76,11 @@ class Place:
     real: bool = False
     told: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
-    programs: Programs = field(default_factory=RealPrograms)
+    programs: Programs = field(default_factory=Programs)
     tell: Callable[[Site, str], Path] | None = None
 
     def tools(self) -> Runtime:
-        return Runtime(load=load_driver, look=self.look, programs=self.programs, say=self.said.append)
+        return Runtime(self.said.append, look=self.look, programs=self.programs)
 
     def look(self, probe: Probe, context: ProbeContext) -> ProbeResult:
         if probe.name in self.health:

@@ -1,11 +1,26 @@
-"""Approve or reject an item: sign its plan with a person's key, and record that."""
+"""Approve or reject an item: at the site, or in an answer that is signed elsewhere and received at the site."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from manifests.documents.approval import SignedApproval, verify_approval
+from manifests.documents.review_request import MAX_ANSWER, ApprovalAnswer, parse_answer
+from manifests.trust.envelope import Envelope
+from manifests.trust.keys import read_capped
 from manifests.trust.private_keys import Signer
-from manifests.words.errors import RefusedError
-from verifier.approval.items import approvable_of, check_feasible, record_proposals
-from verifier.approval.verdicts import VerdictKind, approval_status, person_of_key, record_verdict, sign_verdict
+from manifests.words.canonical import encode, parse
+from manifests.words.errors import RefusedError, WaybillError
+from verifier.approval.items import AnyItem, approvable_of, check_feasible, record_proposals
+from verifier.approval.page import write_new
+from verifier.approval.request_reader import ANSWERS, OpenRequest
+from verifier.approval.verdicts import (
+    VerdictKind,
+    approval_status,
+    person_of_key,
+    record_verdict,
+    sign_verdict,
+    verdicts_on,
+)
 from verifier.change.driver_steps import LoadDriver
 from verifier.rules.agreement import Approvable, ApprovalStatus, item_names
 from verifier.site.folder import Site
@@ -48,7 +63,7 @@ def give_verdict(site: Site, signer: Signer, request: VerdictRequest, load: Load
     asked = approvable_of(site, request.items)
     check_reviewed(asked, request.plan)
     check_feasible(site, asked, load)
-    approval = sign_verdict(site, asked.plan, signer, request.verdict, request.condition)
+    approval = sign_verdict(site.policy, asked.plan, signer, request.verdict, request.condition)
     record_verdict(site, asked.item, asked.plan, approval)
     return VerdictResult(asked, approval.person, approval.approval.role, approval_status(site, asked))
 
@@ -62,3 +77,129 @@ def check_reviewed(asked: Approvable, plan: str | None) -> None:
             remedy=f"review the item again: waybill review {item_names(asked)}",
             finding="plan-changed",
         )
+
+
+def sign_answer(
+    request: OpenRequest, signer: Signer, verdict: VerdictKind, condition: str | None, out: Path | None
+) -> tuple[str, Path]:
+    """Sign the plan of a request and write the answer, by default into the request folder; return person and file.
+
+    Raises:
+        RefusedError: The site's policy does not list the key, or the file exists already.
+    """
+    plan = request.request.plan
+    signed = sign_verdict(request.policy, plan, signer, verdict, condition, request.signed.digest)
+    approval = parse(signed.raw, Envelope, "approval", max_bytes=MAX_ANSWER)
+    answer = ApprovalAnswer(items=request.request.items, plan=plan, approval=approval)
+    folder = request.folder / ANSWERS if out is None else out
+    folder.mkdir(exist_ok=True)
+    return signed.person, write_new(folder / f"{signed.person}-{verdict}-{plan.digest[7:19]}.json", encode(answer))
+
+
+@dataclass(frozen=True)
+class ReceivedAnswer:
+    """An answer that was received.
+
+    Attributes:
+        new: False when it had been received before.
+    """
+
+    path: Path
+    item: str
+    verdict: str
+    person: str
+    role: str
+    new: bool
+
+
+def receive_answer(site: Site, path: Path, load: LoadDriver) -> ReceivedAnswer | None:
+    """Verify an answer and record its verdict, at a locked site; return None for an answer to another site.
+
+    Steps: 1 its parts agree; 2 it is for this site; 3 the policy in force lists the key, and the signature is by it;
+    4 the item's plan is still the one that was signed; 5 it was not received before; 6 this site has the drivers.
+
+    Raises:
+        MalformedError, RefusedError, UntrustedError: As the step says; nothing was changed.
+    """
+    where = str(path)
+    answer, approval = parse_answer(read_capped(path, MAX_ANSWER), where)  # 1
+    if answer.plan.site != site.state.site:  # 2
+        return None
+    if answer.plan.site_key != site.state.site_key.keyid:
+        raise RefusedError(
+            f"answer for site key {answer.plan.site_key[:16]}; the site key is now {site.state.site_key.keyid[:16]}",
+            where=where,
+            remedy="write a new request: waybill review ITEM --out DIR",
+            finding="answer-other-key",
+        )
+    signed = verify_approval(encode(answer.approval), site.policy, where)  # 3
+    record_proposals(site)
+    asked = _asked(site, answer, where)  # 4
+    item = " ".join(answer.items)
+    before = _before(site, asked, signed, where)  # 5
+    if not before:
+        check_feasible(site, asked, load)  # 6
+        record_verdict(site, asked.item, answer.plan, signed)
+    return ReceivedAnswer(path, item, approval.verdict, signed.person, approval.role, not before)
+
+
+def _asked(site: Site, answer: ApprovalAnswer, where: str) -> AnyItem:
+    """Return the items of the answer.
+
+    Raises:
+        RefusedError: Their plan is no longer the one that was signed.
+    """
+    try:
+        asked = approvable_of(site, answer.items)
+    except WaybillError as error:
+        raise RefusedError(
+            f"the item of the answer cannot be carried out here now: {error.problem}",
+            where=where,
+            remedy=error.remedy or "run waybill review to see the queue",
+            finding="answer-not-asked",
+        ) from None
+    if asked.plan.digest == answer.plan.digest:
+        return asked
+    now, then = asked.plan, answer.plan
+    changed = [
+        words
+        for words, differs in (
+            ("another policy is in force", now.policy != then.policy),
+            ("the config differs", now.config != then.config),
+            ("site.yaml was changed", now.settings != then.settings),
+            ("the proposal differs", now.subject != then.subject),
+            ("the releases differ", now.releases != then.releases),
+            ("the telemetry contract differs", now.contract != then.contract),
+            ("another change was put in force since", now.last_change != then.last_change),
+        )
+        if differs
+    ]
+    raise RefusedError(
+        f"the plan of {' '.join(answer.items)} has changed since the answer: {'; '.join(changed) or 'it differs'}",
+        where=where,
+        remedy=f"write a new request: waybill review {' '.join(answer.items)} --out DIR",
+        finding="answer-older-policy" if now.policy != then.policy else "answer-other-plan",
+    )
+
+
+def _before(site: Site, asked: Approvable, signed: SignedApproval, where: str) -> bool:
+    """Return whether this answer was received before. The signed content decides: one signature has many encodings.
+
+    Raises:
+        RefusedError: It approves a request that the same person has rejected.
+    """
+    earlier = [
+        signed_earlier.approval
+        for signed_earlier in verdicts_on(site, site.policy, asked.plan)
+        if (signed_earlier.person, signed_earlier.approval.request) == (signed.person, signed.approval.request)
+    ]
+    if any(signed_earlier.verdict == signed.approval.verdict for signed_earlier in earlier):
+        return True
+    if signed.approval.verdict == "approve" and earlier:
+        raise RefusedError(
+            f"{signed.person} has rejected the same request",
+            where=where,
+            remedy=f"to approve it now, write a new request: waybill review {asked.item} --out DIR",
+            finding="answer-after-rejection",
+        )
+    return False

@@ -67,7 +67,7 @@ def sign_confirmation(site: Site, plan: Plan, signer: Signer | None) -> SignedAp
             remedy=f"ask a person with the role {role} to run this command",
             finding="confirm-role",
         )
-    signed = sign_verdict(site, plan, signer)
+    signed = sign_verdict(site.policy, plan, signer)
     keep_verdict(site, plan, signed)
     return signed
 

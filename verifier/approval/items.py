@@ -1,19 +1,25 @@
-"""Items by id: the plan of each, and who proposed it."""
+"""Items by id: the plan of each, and who proposed it. The export of a report is such an item.
 
+With the rule `export: automatic` everybody who may run the command may export. Otherwise people sign a plan that names
+the newest report by its digest, at the export or before.
+"""
+
+from manifests.documents.plan import Plan
+from manifests.trust.private_keys import Signer
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import WaybillError
-from verifier.approval.export import export_item, export_request
 from verifier.approval.policy_change import ITEM as POLICY
 from verifier.approval.policy_change import PolicyChange, policy_change
+from verifier.approval.verdicts import approval_status, record_verdict, sign_verdict
 from verifier.change.driver_steps import LoadDriver
 from verifier.change.install_plan import driver_steps_for
 from verifier.change.route import Route, plan_change, route_of
 from verifier.change.values import CONFIG, Change
-from verifier.rules.agreement import ApprovalRequest
+from verifier.rules.agreement import ApprovalRequest, require_approvals
 from verifier.site.folder import POLICY_YAML, SITE_YAML, Site
 from verifier.site.host import owner_of
-from verifier.site.journal.events import Proposed
+from verifier.site.journal.events import Note, Proposed
 from verifier.site.proposals import read_policy_yaml, read_site_yaml
 from verifier.site.vendor_access import check_served, offboard_plan
 
@@ -83,3 +89,44 @@ def _note(site: Site, item: str, subject: str, *, in_force: str) -> None:
         return
     name = POLICY_YAML if item == POLICY else SITE_YAML
     site.record(Proposed(item=item, subject=subject, account=owner_of(site.path / name)))
+
+
+def export_item(seq: int) -> str:
+    return f"e-{seq}"
+
+
+def export_plan(site: Site) -> Plan:
+    """Return the plan to export the newest report. A later report has another plan."""
+    state = site.state
+    return Plan(
+        site=state.site,
+        site_key=state.site_key.keyid,
+        action="export",
+        last_change=state.last_change,
+        policy=state.trust.policy,
+        contract=state.installs.contract,
+        subject=state.reports.head,
+        kinds=("export",),
+    )
+
+
+def export_request(site: Site) -> ApprovalRequest:
+    """Return the plan of ``export_plan`` as an item of the queue, so that people elsewhere can approve it before."""
+    return ApprovalRequest(item=export_item(site.state.reports.seq), plan=export_plan(site), then="report --out MEDIA")
+
+
+def record_export(site: Site, signers: tuple[Signer, ...], how: str) -> None:
+    """Record the approvals of ``signers`` and the export of the newest report, at a locked site that has a report.
+
+    Raises:
+        WaitingError: More approvals are needed; those of ``signers`` are recorded.
+        RefusedError: The policy does not list a key, or somebody with a veto rejected it.
+    """
+    if site.policy.rules["export"] or signers:
+        question = export_request(site)
+        for signer in signers:
+            record_verdict(site, question.item, question.plan, sign_verdict(site.policy, question.plan, signer))
+        require_approvals(approval_status(site, question), question.item)
+    # Recorded before the export: a report must never leave without a journal entry.
+    where = how if how.isprintable() else "elsewhere"
+    site.record(Note(code="exported", detail=f"reports up to {site.state.reports.seq} {where}"[:1000]))

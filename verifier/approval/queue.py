@@ -8,21 +8,18 @@ from manifests.words.digest import digest_of
 from manifests.words.errors import WaybillError
 from manifests.words.text import one_line, table
 from manifests.words.time import age, rfc3339
-from verifier.approval.export import export_item
-from verifier.approval.items import OFFBOARD, approvable_of
+from verifier.approval.items import OFFBOARD, approvable_of, export_item
 from verifier.approval.policy_change import ITEM as POLICY
 from verifier.approval.verdicts import approval_status
-from verifier.change.route import items_under_way
+from verifier.change.route import items_under_way, upgrade_path
 from verifier.change.values import CONFIG
 from verifier.rules.agreement import ApprovalStatus, RoleApprovals
-from verifier.rules.upgrade_path import UpgradeCandidate, find_upgrade_path
 from verifier.site.facts import proposed_channel
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import ReceivedRelease, State
 from verifier.site.journal.state import SiteState
 from verifier.site.proposals import SiteProposal, read_policy_yaml, read_site_yaml, validate_config
-from verifier.site.release_heads import read_kept_head
 
 MAX_SCHEMA_BYTES = 1 << 20
 
@@ -178,25 +175,10 @@ def _release(site: Site, received: ReceivedRelease, ahead: list[ReceivedRelease]
         return _approvals(site, head, (received.item,))
     except WaybillError as error:
         # Not from what runs: perhaps over releases in between that were received as well.
-        path = _upgrade_path(site, received, ahead) if error.finding == "from" else ()
+        path = upgrade_path(site, received, ahead) if error.finding == "from" else ()
         if len(path) > 1:
             return _weigh(site, head, path)
         return Waiting(head, (received.item,), problem=str(error))
-
-
-def _upgrade_path(site: Site, target: ReceivedRelease, ahead: list[ReceivedRelease]) -> tuple[str, ...]:
-    """Return the items of the received releases that lead to ``target`` in several steps; none without such a path."""
-    running = site.state.installs.running
-    if running is None:
-        return ()
-    candidates = []
-    for received in ahead:
-        try:
-            ranges = read_kept_head(site, received.release).release.needs.from_
-        except WaybillError:
-            continue
-        candidates.append(UpgradeCandidate(received.item, received.version, received.channel, received.mark, ranges))
-    return find_upgrade_path(running.version, target.item, tuple(candidates))
 
 
 def _since(site: Site, item: str | None) -> datetime:

@@ -28,16 +28,17 @@ from manifests.trust.keys import read_capped
 from manifests.trust.revocations import MAX_REVOCATIONS, Revocations, parse_revocations, revoke
 from manifests.trust.root import MAX_ROOT, Pin, parse_root, verify_chain
 from manifests.words.digest import Blob, digest_of
-from manifests.words.errors import DamagedError, MalformedError, RefusedError
+from manifests.words.errors import DamagedError, MalformedError
 from manifests.words.fingerprint import as_groups
 from verifier.approval.release_documents import ALL_IMAGES, ReadBlob, ReleaseDocuments, read_release_documents
-from verifier.approval.request_folder import DOCUMENTS, REQUEST
 from verifier.approval.review_input import ReviewInput, release_signers, same_images
 from verifier.change.space import SpaceNeed
 from verifier.rules.agreement import ApprovalRequest, ApprovalStatus, count_approvals, roles_needed
 from verifier.site.generations import MAX_CONFIG
 from verifier.trust.findings import Finding
 
+# Names in a request folder.
+REQUEST, DOCUMENTS, ANSWERS = "request.json", "documents", "answers"
 NEW_REQUEST = "request a new folder from the site: waybill review ITEM --out DIR"
 
 
@@ -349,20 +350,3 @@ def _standing(
         for rule in request.emergency
     )
     return replace(ordinary, emergency=tuple(spare))
-
-
-def person_of_request(request: OpenRequest, keyid: str) -> str:
-    """Return the person to whom the policy in the request assigns the key.
-
-    Raises:
-        RefusedError: The policy does not list the key; the site would not count the signature.
-    """
-    person = request.policy.person_of(keyid)
-    if person is None:
-        raise RefusedError(
-            f"key {keyid[:12]} belongs to no person of policy {request.policy.number} of the site",
-            where="--key",
-            remedy=f"the policy lists {', '.join(sorted(request.policy.people))}",
-            finding="approver-unknown",
-        )
-    return person[0]

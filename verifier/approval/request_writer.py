@@ -23,7 +23,7 @@ from manifests.words.text import one_line
 from manifests.words.time import rfc3339
 from verifier.approval.items import AnyItem
 from verifier.approval.release_documents import ReadBlob, ReleaseDocuments
-from verifier.approval.request_folder import ANSWERS, DOCUMENTS, REQUEST
+from verifier.approval.request_reader import ANSWERS, DOCUMENTS, REQUEST
 from verifier.approval.review_input import ReviewInput, read_review_input, store_reader
 from verifier.approval.verdicts import approval_status, verdicts_on
 from verifier.change.driver_steps import LoadDriver

@@ -1,6 +1,6 @@
 """The review of an item: everything that an approver must know, computed from the plan and its documents. Pure.
 
-The same value is shown at the site and at an approver's desk; ``review_page`` turns it into a page.
+The review of a request folder is the same value as the review at the site. ``review_page`` shows it as a page.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,7 @@ from manifests.documents.rollback import Rollback
 from manifests.words.fingerprint import as_groups
 from manifests.words.units import show_duration, show_size
 from verifier.approval.differences.compare_values import Difference
-from verifier.approval.differences.contract import signal_facts
-from verifier.approval.differences.policy import policy_differences
+from verifier.approval.differences.documents import policy_differences, signal_facts
 from verifier.approval.differences.release import (
     Advisories,
     advisories_between,
@@ -33,12 +32,12 @@ ChangeKind = Literal["added", "removed", "changed", "same"]
 
 
 @dataclass(frozen=True)
-class ReviewedSignal:
-    """One signal that will leave.
+class Reviewed:
+    """A signal that leaves, or a handler that support can request.
 
     Attributes:
-        how: Compared with the contract in force.
-        facts: Every limit of the signal.
+        how: Compared with the contract in force, or with the running release.
+        facts: All its limits and permissions, in words by name.
     """
 
     name: str
@@ -60,21 +59,8 @@ class ReviewedTelemetry:
     contract: str
     contract_words: str
     contract_about: str
-    signals: tuple[ReviewedSignal, ...]
+    signals: tuple[Reviewed, ...]
     more_leaves: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ReviewedHandler:
-    """One handler that support can request.
-
-    Attributes:
-        how: Compared with the running release.
-    """
-
-    name: str
-    how: ChangeKind
-    facts: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -95,10 +81,8 @@ class RollbackOutlook:
 
     Attributes:
         no_return: The step after which only a backup helps, or ``none``.
-        beyond: What is left after that step, in words.
-        reopens: Advisories that the rollback reopens.
+        beyond: What is left after that step.
         authorised: For a rollback below the floor, the facts of the vendor's authorisation.
-        steps, backups: One line each.
         takes_seconds: The vendor's estimate for all steps and backups.
     """
 
@@ -126,6 +110,7 @@ class Review:
     Attributes:
         subject: Digest of the item when it is no release, such as a policy.
         downtime_seconds: Sum of what the releases of the plan state.
+        findings: ``(level, id, text)`` of each.
         unread: Documents that could not be read and were not compared, one line each.
     """
 
@@ -145,7 +130,7 @@ class Review:
     unchanged_images: int
     advisories: Advisories
     telemetry: ReviewedTelemetry
-    handlers: tuple[ReviewedHandler, ...]
+    handlers: tuple[Reviewed, ...]
     config: str
     probes: tuple[str, ...]
     work: tuple[str, ...]
@@ -169,13 +154,14 @@ def review_fields(review: Review) -> dict[str, object]:
 
 def make_review(matter: ReviewInput) -> Review:
     """Return the review. It holds no approvals, because they change while the plan stays the same."""
-    plan, after = matter.plan, matter.way[-1] if matter.way else None
-    differences = release_differences(matter.before, after) if after else ()
+    plan, before, after = matter.plan, matter.before, matter.way[-1] if matter.way else None
+    differences = release_differences(before, after) if after else ()
     if matter.proposed is not None:
         differences = (*differences, *policy_differences(matter.policy, matter.proposed))
-    known = matter.before.contract if matter.before else None
-    steps = tuple(_upgrade_step(side, matter) for side in matter.way)
-    advisories = _gained(matter)
+    contract = after.contract if after else None
+    left = (*(side.release for side in matter.way[:-1]), *matter.between)
+    advisories = advisories_between(before, after, left=left) if after else Advisories((), ())
+    known_images = {(image.name, image.manifest.digest) for image in before.release.images} if before else set()
     return Review(
         item=matter.item,
         site=plan.site,
@@ -188,26 +174,28 @@ def make_review(matter: ReviewInput) -> Review:
         version=after.release.version if after else "",
         release=after.digest if after else "",
         subject=plan.subject or "",
-        way=steps,
+        way=tuple(_upgrade_step(side, matter) for side in matter.way),
         differences=differences,
-        unchanged_images=_unchanged(matter.before, after),
+        unchanged_images=sum((image.name, image.manifest.digest) in known_images for image in after.release.images)
+        if after
+        else 0,
         advisories=advisories,
         telemetry=ReviewedTelemetry(
             contract=plan.contract or "",
             contract_words=as_groups(plan.contract) if plan.contract and after else "",
-            contract_about=_about(after.contract if after else None),
-            signals=_signals(known, after.contract if after else None),
+            contract_about=f"{contract.contract} version {contract.version}: {contract.purpose}" if contract else "",
+            signals=_compared(_signals(before.contract if before else None), _signals(contract)) if contract else (),
             more_leaves=matter.more_leaves,
         ),
-        handlers=_handlers(matter.before.release if matter.before else None, after.release if after else None),
+        handlers=_compared(_handlers(before), _handlers(after)),
         config=_config(matter, after),
         probes=tuple(_probe(probe) for probe in after.release.probes) if after else (),
         work=matter.work,
-        back=_rollback_outlook(matter, after),
-        downtime_seconds=sum(_downtime(side.release) for side in matter.way),
+        back=_rollback_outlook(matter, after, advisories, left) if after else None,
+        downtime_seconds=sum(step.downtime_seconds for side in matter.way for step in side.release.install),
         rooms=matter.rooms,
         findings=tuple((finding.level, finding.id, finding.text) for finding in matter.findings),
-        unread=(*matter.unread, *(text for side in (matter.before, *matter.way) if side for text in side.unread)),
+        unread=(*matter.unread, *(text for side in (before, *matter.way) if side for text in side.unread)),
     )
 
 
@@ -233,10 +221,10 @@ def _title(matter: ReviewInput) -> str:
 def _upgrade_step(side: ReleaseDocuments, matter: ReviewInput) -> UpgradeStep:
     """Return one release of the plan with its facts; optional facts are left out when the release states none."""
     release = side.release
-    vouched = next((signers for signers in matter.vouched if signers.release == side.digest), None)
+    signers = next((signers for signers in matter.vouched if signers.release == side.digest), None)
     facts = {
         "release": side.digest,
-        "signed by": _vouched(vouched),
+        "signed by": _signed_by(signers),
         "sequence": f"{release.channel} {release.sequence}, floor {release.floor} once confirmed",
         "issued": release.issued_at,
         "size": f"{show_size(sum(member.size for member in release.members))} in {len(release.members)} members",
@@ -260,7 +248,7 @@ def _upgrade_step(side: ReleaseDocuments, matter: ReviewInput) -> UpgradeStep:
     )
 
 
-def _vouched(signers: ReleaseSigners | None) -> str:
+def _signed_by(signers: ReleaseSigners | None) -> str:
     if signers is None:
         return "not verified again; verified when installed"
     if not signers.by:
@@ -269,43 +257,22 @@ def _vouched(signers: ReleaseSigners | None) -> str:
     return f"{', '.join(keyid[:12] for keyid in signers.signers)}{practice}, {signers.by}"
 
 
-def _gained(matter: ReviewInput) -> Advisories:
-    if not matter.way:
-        return Advisories((), ())
-    passed = tuple(side.release for side in matter.way[:-1])
-    return advisories_between(matter.before, matter.way[-1], left=(*passed, *matter.between))
+def _signals(contract: Contract | None) -> dict[str, dict[str, str]]:
+    return {signal.name: signal_facts(signal) for signal in contract.signals} if contract else {}
 
 
-def _about(contract: Contract | None) -> str:
-    return f"{contract.contract} version {contract.version}: {contract.purpose}" if contract else ""
+def _handlers(side: ReleaseDocuments | None) -> dict[str, dict[str, str]]:
+    return {handler.name: handler_facts(handler) for handler in side.release.handlers} if side else {}
 
 
-def _unchanged(before: ReleaseDocuments | None, after: ReleaseDocuments | None) -> int:
-    if before is None or after is None:
-        return 0
-    known = {(image.name, image.manifest.digest) for image in before.release.images}
-    return sum((image.name, image.manifest.digest) in known for image in after.release.images)
-
-
-def _signals(known: Contract | None, contract: Contract | None) -> tuple[ReviewedSignal, ...]:
-    """Return every signal that will leave, compared with the contract in force, then those that leave no longer."""
-    if contract is None:
-        return ()
-    old = {signal.name: signal_facts(signal) for signal in known.signals} if known else {}
-    new = {signal.name: signal_facts(signal) for signal in contract.signals}
-    gone = (ReviewedSignal(name, "removed", facts) for name, facts in old.items() if name not in new)
-    return (*(ReviewedSignal(name, _how(old.get(name), facts), facts) for name, facts in new.items()), *gone)
-
-
-def _handlers(before: Release | None, after: Release | None) -> tuple[ReviewedHandler, ...]:
-    old = {handler.name: handler_facts(handler) for handler in before.handlers} if before else {}
-    new = {handler.name: handler_facts(handler) for handler in after.handlers} if after else {}
-    gone = (ReviewedHandler(name, "removed", facts) for name, facts in old.items() if name not in new)
-    return (*(ReviewedHandler(name, _how(old.get(name), facts), facts) for name, facts in new.items()), *gone)
-
-
-def _how(old: object, new: object) -> ChangeKind:
-    return "added" if old is None else "same" if old == new else "changed"
+def _compared(old: dict[str, dict[str, str]], new: dict[str, dict[str, str]]) -> tuple[Reviewed, ...]:
+    """Return everything of ``new``, compared with ``old``; then what is in ``old`` only."""
+    gone = (Reviewed(name, "removed", facts) for name, facts in old.items() if name not in new)
+    kept = (
+        Reviewed(name, "added" if name not in old else "same" if old[name] == facts else "changed", facts)
+        for name, facts in new.items()
+    )
+    return (*kept, *gone)
 
 
 def _config(matter: ReviewInput, after: ReleaseDocuments | None) -> str:
@@ -323,16 +290,20 @@ def _probe(probe: Probe) -> str:
     return f"{probe.name}: {facts['looks at']}, {facts['passes']}"
 
 
-def _downtime(release: Release) -> int:
-    return sum(step.downtime_seconds for step in release.install)
-
-
-def _rollback_outlook(matter: ReviewInput, after: ReleaseDocuments | None) -> RollbackOutlook | None:
+def _rollback_outlook(
+    matter: ReviewInput, after: ReleaseDocuments, advisories: Advisories, left: tuple[Release, ...]
+) -> RollbackOutlook | None:
     """Return how the new release is rolled back; for a rollback, what leaving the running release means."""
     leaving = matter.before if matter.plan.action == "rollback" else after
-    if after is None or leaving is None or leaving.rollback is None:
+    if leaving is None or leaving.rollback is None:
         return None
     document = leaving.rollback
+    if matter.plan.action == "rollback":
+        reopens = advisories.reopened
+    elif matter.before is None or matter.before.digest == after.digest:
+        reopens = ()
+    else:
+        reopens = advisories_between(after, matter.before, left=left).reopened
     return RollbackOutlook(
         class_=document.class_,
         back_to=document.back_to,
@@ -340,7 +311,7 @@ def _rollback_outlook(matter: ReviewInput, after: ReleaseDocuments | None) -> Ro
         no_return=document.no_return,
         beyond=_beyond(document),
         rehearsal=document.rehearsal or "",
-        reopens=_reopens(matter, after),
+        reopens=reopens,
         authorised=authorisation_facts(matter.authorised) if matter.authorised else (),
         steps=tuple(
             f"{step.name}: {argv(step.do)}; {f'undone by {argv(step.undo)}' if step.undo else 'cannot be undone'}; "
@@ -367,13 +338,3 @@ def _beyond(document: Rollback) -> str:
     if document.backup:
         return f"only the backup is left ({', '.join(backup.name for backup in document.backup)})"
     return "nothing is left: there is no backup"
-
-
-def _reopens(matter: ReviewInput, after: ReleaseDocuments) -> tuple[str, ...]:
-    """Return the advisories that a rollback reopens; for an install, those that its rollback would reopen."""
-    if matter.plan.action == "rollback":
-        return _gained(matter).reopened
-    if matter.before is None or matter.before.digest == after.digest:
-        return ()
-    passed = tuple(side.release for side in matter.way[:-1])
-    return advisories_between(after, matter.before, left=(*passed, *matter.between)).reopened

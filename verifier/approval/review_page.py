@@ -5,7 +5,7 @@ import shlex
 from manifests.words.units import show_duration, show_size, show_uses
 from verifier.approval.differences.compare_values import Difference, join_facts
 from verifier.approval.page import Page, Row, Section, Table, section_text
-from verifier.approval.review import Review, ReviewedHandler, ReviewedSignal
+from verifier.approval.review import Review, Reviewed
 from verifier.change.space import SpaceNeed
 from verifier.rules.agreement import MORE_APPROVERS, Approvable, ApprovalStatus, item_names
 
@@ -134,13 +134,13 @@ def _contract(review: Review) -> Section:
     return Section("telemetry contract: every signal that may leave", tuple(lines), tuple(facts), table)
 
 
-def _signal_row(signal: ReviewedSignal) -> Row:
+def _signal_row(signal: Reviewed) -> Row:
     facts = dict(signal.facts)
     kept, why = facts.pop("kept", ""), facts.pop("why", "")
     return Row((signal.name, join_facts(facts), kept, why), signal.how)
 
 
-def _handlers(handlers: tuple[ReviewedHandler, ...]) -> Section:
+def _handlers(handlers: tuple[Reviewed, ...]) -> Section:
     rows = []
     for handler in handlers:
         facts = dict(handler.facts)

@@ -40,18 +40,28 @@ def person_of_key(policy: Policy, signer: Signer) -> tuple[str, Person]:
 
 
 def sign_verdict(
-    site: Site, plan: Plan, signer: Signer, verdict: VerdictKind = "approve", condition: str | None = None
+    policy: Policy,
+    plan: Plan,
+    signer: Signer,
+    verdict: VerdictKind = "approve",
+    condition: str | None = None,
+    request: str | None = None,
 ) -> SignedApproval:
     """Sign the plan and verify the signature. Writes nothing.
 
+    Args:
+        request: Digest of the request that is answered; None at the site.
+
     Raises:
-        RefusedError: The policy in force does not list the key.
+        RefusedError: The policy does not list the key.
         UntrustedError: The signer returned no valid signature by that key.
     """
-    _, about = person_of_key(site.policy, signer)
+    _, about = person_of_key(policy, signer)
     keyid = signer.public.keyid
-    approval = Approval(plan=plan.digest, verdict=verdict, keyid=keyid, role=about.role, condition=condition)
-    return verify_approval(sign_approval(approval, signer), site.policy)
+    approval = Approval(
+        plan=plan.digest, verdict=verdict, keyid=keyid, role=about.role, condition=condition, request=request
+    )
+    return verify_approval(sign_approval(approval, signer), policy)
 
 
 def keep_verdict(site: Site, plan: Plan, signed: SignedApproval) -> str:

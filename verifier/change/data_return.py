@@ -1,23 +1,28 @@
-"""Decide whether and how a rollback takes the data back. Asked before an upgrade and before a rollback."""
+"""Decide whether and how a rollback takes the data back, and how long the backups for it are kept."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from manifests.documents.release import Release, referenced
-from manifests.documents.rollback import Rollback
+from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from manifests.words.progress import ProgressCallback, no_progress
-from manifests.words.units import show_size
-from verifier.change.backups import backup_folder
-from verifier.change.documents import read_rollback
+from manifests.words.units import parse_duration, show_size
 from verifier.change.driver_steps import LoadDriver, driver_steps
 from verifier.change.recovery import act_of_part
 from verifier.change.rollback_script import plan_undo
-from verifier.runtime.migrations import check_backup
+from verifier.runtime.migrations import check_backup, discard_backups
+from verifier.site.disk import Disk
 from verifier.site.folder import Site
-from verifier.site.generations import read_installed
-from verifier.site.journal.installs import Generation
+from verifier.site.generations import Installed, read_installed
+from verifier.site.journal.installs import Generation, State
 from verifier.site.journal.transitions import Blocked, NextPart, Restore, Undo
+
+
+def read_rollback(site: Site, release: Release) -> Rollback:
+    """Return the release's rollback document. Raises DamagedError when the store lacks it."""
+    return parse_rollback(site.store.get(release.rollback, MAX_ROLLBACK))
 
 
 @dataclass(frozen=True)
@@ -180,3 +185,44 @@ def _name_of_place(release: Release, place: str) -> str:
     if group in ("images", "files", "charts", "programs") and number.isdigit():
         return f"{group} {getattr(release, group)[int(number)].name}"
     return place
+
+
+def backup_folder(site: Path, installed: Installed) -> Path:
+    """Return the folder of the backups made before this generation; ``site.yaml`` may name an absolute path."""
+    return site / installed.settings.backups / str(installed.number)
+
+
+def plan_discard(site: Site, keep: frozenset[int]) -> tuple[Installed, ...]:
+    """Return the generations whose backups may be removed: it failed, no older generation is kept, or time is up.
+
+    Vendor and site both promise how long backups are kept. The time that counts is the running time in the journal, not
+    the wall clock: a clock that jumps must not remove a backup.
+
+    Args:
+        keep: Numbers of the generations that are kept.
+    """
+    due = []
+    for generation in site.state.installs.generations:
+        if not site.generation_folder(generation.number).is_dir():
+            continue
+        try:
+            installed = read_installed(site, generation)
+            if not backup_folder(site.path, installed).is_dir():
+                continue
+            document = read_rollback(site, installed.release)
+            kept = parse_duration(installed.settings.keep.backups, "site.yaml $.keep.backups")
+        except WaybillError:
+            # Without the folder or the document the decision is not safe, so the backups stay.
+            continue
+        worked = generation.state in (State.CONFIRMED, State.SETTLED)
+        needed = worked and generation.number in keep and generation.number > min(keep)
+        if not needed or site.state.ran - generation.confirmed >= max(document.offered_for_seconds, kept):
+            due.append(installed)
+    return tuple(due)
+
+
+def discard(disk: Disk, site: Path, installed: tuple[Installed, ...]) -> None:
+    for generation in installed:
+        folder = backup_folder(site, generation)
+        if folder.is_dir():
+            discard_backups(disk, folder)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from content.trust.head import VerifiedHead
+from manifests.documents.contract import MAX_CONTRACT, parse_contract
 from manifests.documents.plan import Plan
 from manifests.documents.policy import ChangeRule
 from manifests.documents.release import Release
@@ -15,8 +16,7 @@ from manifests.foreign.config_schema import MAX_SCHEMA
 from manifests.trust.root import Mark
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, RefusedError, UsageError
-from verifier.change.data_return import changes_data
-from verifier.change.documents import read_contract, read_rollback
+from verifier.change.data_return import changes_data, read_rollback
 from verifier.change.driver_steps import DriverStep, LoadDriver, driver_steps
 from verifier.change.values import CONFIG, Base, Change, planned_by
 from verifier.rules.change_kinds import ConfiguredRelease, check_release, kinds_of, lets_more_leave
@@ -201,7 +201,8 @@ def _install(site: Site, wanted: _PlannedInstall) -> Change:
     release, base, settings = wanted.head.release, wanted.base, wanted.proposal.settings
     check_release(site.policy, release, wanted.item)
     _check_documents_held(site, release, wanted.item)
-    contract, rollback = read_contract(site, release), read_rollback(site, release)
+    contract = parse_contract(site.store.get(release.contract, MAX_CONTRACT))
+    rollback = read_rollback(site, release)
     schema = None if release.config is None else site.store.get(release.config.schema, MAX_SCHEMA)
     config = validate_config(wanted.proposal, schema)
     before = base.before

@@ -1,13 +1,13 @@
 """Plan a rollback."""
 
+from manifests.documents.contract import MAX_CONTRACT, parse_contract
 from manifests.documents.plan import Plan
 from manifests.documents.policy import ChangeRule
 from manifests.documents.rollback import Rollback
 from manifests.words.errors import RefusedError
 from manifests.words.version import in_any
 from verifier.change.below_floor import find_authorisation
-from verifier.change.data_return import plan_data_return
-from verifier.change.documents import read_contract, read_rollback
+from verifier.change.data_return import plan_data_return, read_rollback
 from verifier.change.values import Change, planned_by
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
@@ -60,7 +60,7 @@ def rollback_change(site: Site, number: int) -> Change:
         installed=installed,
         head=None,
         settings=b"",
-        contract=read_contract(site, installed.release),
+        contract=parse_contract(site.store.get(installed.release.contract, MAX_CONTRACT)),
         rollback=rollback,
         proposers=(),
         source="",

@@ -1,16 +1,21 @@
 """Find what an item would do: one change, or a route of several releases under one plan."""
 
+from collections import deque
 from dataclasses import dataclass, replace
 
 import msgspec
 
 from manifests.documents.plan import Plan, parse_plan
 from manifests.documents.policy import ChangeRule
-from manifests.words.errors import RefusedError, UsageError
+from manifests.trust.root import Mark
+from manifests.words.errors import RefusedError, UsageError, WaybillError
+from manifests.words.version import in_any
 from verifier.change.install_plan import config_change, release_change
 from verifier.change.rollback_plan import rollback_change
 from verifier.change.values import CONFIG, Change
 from verifier.site.folder import Site
+from verifier.site.journal.installs import ReceivedRelease
+from verifier.site.release_heads import read_kept_head
 
 
 @dataclass(frozen=True)
@@ -162,3 +167,54 @@ def items_under_way(site: Site) -> tuple[str, ...]:
     """Return the items to name to ``install`` to continue an unfinished plan of several releases; none without one."""
     begun = _under_way(site)
     return () if begun is None else items_of_plan(site, begun[0])
+
+
+@dataclass(frozen=True)
+class UpgradeCandidate:
+    """A release that could be part of an upgrade path.
+
+    Attributes:
+        ranges: Versions from which it may be installed, as the vendor signed.
+    """
+
+    item: str
+    version: str
+    channel: str
+    mark: Mark
+    ranges: tuple[str, ...]
+
+
+def find_upgrade_path(running: str, target: str, stops: tuple[UpgradeCandidate, ...]) -> tuple[str, ...]:
+    """Return the fewest items that lead from version ``running`` to the item ``target``, in order; empty when none do.
+
+    Along the path the sequences of one channel only grow.
+    """
+    queue: deque[tuple[UpgradeCandidate, ...]] = deque([()])
+    seen: set[str] = set()
+    while queue:
+        path = queue.popleft()
+        version = path[-1].version if path else running
+        for stop in sorted(stops, key=lambda one: one.mark, reverse=True):
+            behind = bool(path) and path[-1].channel == stop.channel and stop.mark <= path[-1].mark
+            if stop.item in seen or behind or not in_any(version, stop.ranges):
+                continue
+            if stop.item == target:
+                return tuple(one.item for one in (*path, stop))
+            seen.add(stop.item)
+            queue.append((*path, stop))
+    return ()
+
+
+def upgrade_path(site: Site, target: ReceivedRelease, received: list[ReceivedRelease]) -> tuple[str, ...]:
+    """Return the items of the received releases that lead to ``target`` in several steps; none without such a path."""
+    running = site.state.installs.running
+    if running is None:
+        return ()
+    candidates = []
+    for release in received:
+        try:
+            ranges = read_kept_head(site, release.release).release.needs.from_
+        except WaybillError:
+            continue
+        candidates.append(UpgradeCandidate(release.item, release.version, release.channel, release.mark, ranges))
+    return find_upgrade_path(running.version, target.item, tuple(candidates))

@@ -6,7 +6,7 @@ from pathlib import Path
 from manifests.documents.rollback import Rollback
 from manifests.words.digest import Blob
 from manifests.words.progress import ProgressCallback
-from verifier.change.backups import backup_folder
+from verifier.change.data_return import backup_folder
 from verifier.change.driver_steps import DriverStep
 from verifier.change.rollback_script import plan_backups
 from verifier.change.values import Change

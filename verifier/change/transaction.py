@@ -5,7 +5,7 @@ from collections.abc import Callable
 from manifests.documents.rollback import Rollback
 from manifests.words.errors import InconsistentError, RolledBackError, TrialError, WaybillError
 from manifests.words.units import show_duration
-from verifier.change.documents import read_rollback
+from verifier.change.data_return import read_rollback
 from verifier.change.recovery import RollbackScript, rollback_obstacle
 from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_generation, read_installed

@@ -9,11 +9,9 @@ import click
 from console.options import in_words, passphrase_option, verb
 from console.result import Result
 from manifests.words.errors import UsageError
-from verifier.approval.answers import sign_answer
-from verifier.approval.approve import VerdictRequest, check_reviewed, give_verdict
+from verifier.approval.approve import VerdictRequest, check_reviewed, give_verdict, sign_answer
 from verifier.approval.queue import emergency_data
-from verifier.approval.request_folder import ANSWERS
-from verifier.approval.request_reader import open_request
+from verifier.approval.request_reader import ANSWERS, open_request
 from verifier.approval.review_page import agreement_text
 from verifier.commands.review import digest_argument, request_folder
 from verifier.commands.site_options import hold_here, items_argument, key_option, runtime_here, signer_of, site_option

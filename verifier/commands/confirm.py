@@ -18,7 +18,7 @@ from verifier.commands.site_options import (
     site_option,
     write_report_after,
 )
-from verifier.install.confirm import confirm
+from verifier.install.recover import confirm
 
 
 @verb(

@@ -13,7 +13,7 @@ from console.result import Result
 from manifests.words.errors import AttentionError, UsageError
 from manifests.words.fingerprint import parse_fingerprint
 from manifests.words.text import one_line
-from verifier.approval.differences.policy import policy_differences
+from verifier.approval.differences.documents import policy_differences
 from verifier.approval.policy_change import (
     PolicyChange,
     PolicyRefounding,

@@ -20,7 +20,7 @@ from manifests.transport.armour import armour_report
 from manifests.transport.telephone import spoken_line
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError, UntrustedError, UsageError
-from verifier.approval.export import record_export
+from verifier.approval.items import record_export
 from verifier.commands.site_options import site_option
 from verifier.reporting.field_sources import contract_in_force, explain, field_sources_text
 from verifier.reporting.qr import as_blocks, check_free, draw, picture_names, write_pictures

@@ -18,8 +18,7 @@ from manifests.words.time import rfc3339
 from verifier.approval.items import approvable_of
 from verifier.approval.page import Page, as_page, as_text, write_new
 from verifier.approval.queue import emergency_data, queue_text, waiting_data, waiting_items
-from verifier.approval.request_folder import REQUEST
-from verifier.approval.request_reader import is_request_folder, open_request
+from verifier.approval.request_reader import REQUEST, is_request_folder, open_request
 from verifier.approval.request_writer import write_request
 from verifier.approval.review import Review, make_review, review_fields
 from verifier.approval.review_input import ReviewInput, read_review_input

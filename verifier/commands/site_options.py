@@ -15,7 +15,7 @@ from content.signing.signers import open_signer
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import UsageError
 from verifier.approval.page import Page, Row
-from verifier.install.wiring import Runtime, site_runtime
+from verifier.install.context import Runtime
 from verifier.reporting.report_write import write_report
 from verifier.site.disk import Disk
 from verifier.site.folder import Site, find_site, open_site, open_site_to_show
@@ -57,7 +57,7 @@ def hold_here(place: Path | None, command: str, *, any_key: bool = False) -> Abs
 
 
 def runtime_here() -> Runtime:
-    return site_runtime(say)
+    return Runtime(say)
 
 
 def write_report_after(site: Site, cause: str) -> Path:

@@ -27,8 +27,12 @@ from manifests.words.canonical import check_depth, decode
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, MalformedError, UsageError
 from verifier.approval.differences.compare_values import PARTS, Difference
-from verifier.approval.differences.contract import contract_differences
-from verifier.approval.differences.policy import document_differences, policy_differences, root_differences
+from verifier.approval.differences.documents import (
+    contract_differences,
+    document_differences,
+    policy_differences,
+    root_differences,
+)
 from verifier.approval.differences.release import release_differences
 from verifier.approval.release_documents import ReleaseDocuments, read_release_documents
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from manifests.words.errors import HostError, WaybillError
 from manifests.words.units import parse_size
-from verifier.change.backups import discard, plan_discard
+from verifier.change.data_return import discard, plan_discard
 from verifier.change.driver_steps import DriverStep, driver_steps
 from verifier.change.recovery import act_of_part
 from verifier.change.transaction import trial_left

@@ -1,23 +1,58 @@
-"""The transaction under way: the values that its acts share, and the journal entries around each act."""
+"""The transaction under way: what its acts work with, and the journal entries around each act."""
 
+import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from manifests.documents.release import Probe
 from manifests.documents.rollback import Rollback
 from manifests.words.errors import WaybillError
-from verifier.change.documents import read_rollback
-from verifier.change.driver_steps import DriverStep, driver_steps
+from verifier.change.data_return import read_rollback
+from verifier.change.driver_steps import DriverStep, LoadDriver, driver_steps
 from verifier.change.recovery import RollbackScript, act_of_part
 from verifier.change.transaction import document_owner, script_of, target_of
-from verifier.install.wiring import Runtime
-from verifier.runtime.drivers.driver import DriverContext, DriverPlan
+from verifier.runtime.drivers.driver import DriverContext, DriverPlan, load_driver
+from verifier.runtime.migrations import MigrationContext, check_migration_context, migration_context, run_part
+from verifier.runtime.probes.probe import ProbeContext, ProbeResult, run_probe
 from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_installed
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Act, Event, Intent, Outcome
 from verifier.site.journal.installs import Transaction
 from verifier.site.journal.transitions import BackupRecord, NextPart
+
+
+class Programs:
+    """Runs the programs that the rollback document of a generation's release names, each in its sandbox."""
+
+    def check(self, site: Site, installed: Installed, document: Rollback) -> None:
+        """Check that every program could be run here. Changes nothing. Raises RefusedError."""
+        check_migration_context(_migration_context(site, installed), document)
+
+    def perform(self, site: Site, installed: Installed, part: NextPart) -> BackupRecord | None:
+        """Do one part; return the record of a backup, None for any other part."""
+        return run_part(_migration_context(site, installed), part)
+
+
+def _migration_context(site: Site, installed: Installed) -> MigrationContext:
+    return migration_context(site.path, site.blobs, site.disk, installed, ours=os.geteuid())
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What an install works with besides the site.
+
+    Attributes:
+        say: Informs the operator.
+        look: Runs a probe once.
+    """
+
+    say: Callable[[str], None]
+    load: LoadDriver = load_driver
+    look: Callable[[Probe, ProbeContext], ProbeResult] = run_probe
+    programs: Programs = field(default_factory=Programs)
 
 
 class JournalError(Exception):

@@ -22,6 +22,7 @@ from verifier.change.install_plan import driver_steps_for
 from verifier.change.route import Route
 from verifier.change.space import plan_space
 from verifier.change.values import Change
+from verifier.install.context import Runtime
 from verifier.install.machine import DriveRequest, drive
 from verifier.install.result import (
     InstallResult,
@@ -32,7 +33,6 @@ from verifier.install.result import (
     result_of,
     stopped_result,
 )
-from verifier.install.wiring import Runtime
 from verifier.rules.agreement import ApprovalStatus, require_approvals
 from verifier.rules.time import check_window, effective_now
 from verifier.site.folder import Site

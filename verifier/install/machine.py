@@ -27,8 +27,7 @@ from verifier.change.recovery import (
 )
 from verifier.change.transaction import trial_left
 from verifier.install.acts import ACTS, point
-from verifier.install.context import ActContext, JournalError
-from verifier.install.wiring import Runtime
+from verifier.install.context import ActContext, JournalError, Runtime
 from verifier.rules.time import FAR_AHEAD, effective_now
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed

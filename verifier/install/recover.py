@@ -1,17 +1,18 @@
-"""Finish what a crash or a reboot interrupted."""
+"""Bring a transaction to rest: finish what a crash or a reboot interrupted, or confirm a trial."""
 
+from manifests.trust.private_keys import Signer
+from manifests.words.errors import RefusedError
+from verifier.approval.confirmation import sign_confirmation, trial_plan
 from verifier.change.driver_steps import driver_steps
 from verifier.change.transaction import describe_trial, transaction_error
+from verifier.install.context import Runtime
 from verifier.install.machine import DriveRequest, drive
 from verifier.install.result import InstallResult, WriteReport, result_of
-from verifier.install.wiring import Runtime
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Note
-
-# The code of the journal entry that keeps the running time of a trial across a reboot.
-TICK = "tick"
+from verifier.site.journal.installs import State
 
 
 def recover(site: Site, runtime: Runtime, write_report: WriteReport, *, due: bool = False) -> tuple[str, InstallResult]:
@@ -28,7 +29,8 @@ def recover(site: Site, runtime: Runtime, write_report: WriteReport, *, due: boo
     after = site.state
     waits = idle.why == "person" and due
     if waits:
-        site.record(Note(code=TICK))
+        # Keeps the running time of the trial across a reboot.
+        site.record(Note(code="tick"))
     if after.seq != before.seq:
         transaction = after.installs.transaction
         what = f"now {transaction.state}" if transaction is not None else "`current` was repaired"
@@ -60,3 +62,20 @@ def _restart(site: Site, runtime: Runtime) -> tuple[str, ...]:
             step.driver.activate(step.plan, step.context)
             restarted.append(step.step)
     return tuple(restarted)
+
+
+def confirm(site: Site, runtime: Runtime, signer: Signer | None, write_report: WriteReport) -> InstallResult:
+    """End a trial whose probes have passed and that waits for a person.
+
+    Raises:
+        RefusedError: No trial waits, or the key's owner is not one of the people who may confirm.
+    """
+    transaction = site.state.installs.transaction
+    if transaction is None or transaction.state != State.PROBING or not transaction.passed:
+        raise RefusedError(
+            "no trial waits to be confirmed", where="confirm", remedy="run `waybill status`", finding="idle"
+        )
+    site.make_room()
+    approval = sign_confirmation(site, trial_plan(site, transaction), signer)
+    drive(site, runtime, DriveRequest(confirm=True, approval=approval))
+    return result_of(site, write_report, "confirm")

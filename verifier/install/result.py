@@ -13,8 +13,8 @@ from verifier.change.route import Route, items_under_way
 from verifier.change.space import InstallNeed
 from verifier.change.transaction import confirm_command, transaction_error
 from verifier.change.values import Change
+from verifier.install.context import Runtime
 from verifier.install.machine import DriveRequest, drive
-from verifier.install.wiring import Runtime
 from verifier.site.folder import Site
 from verifier.site.journal.installs import Generation, State
 from verifier.site.journal.transitions import BEFORE_CHANGE

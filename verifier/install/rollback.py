@@ -14,9 +14,9 @@ from verifier.change.install_plan import driver_steps_for
 from verifier.change.recovery import rollback_obstacle
 from verifier.change.rollback_plan import rollback_change
 from verifier.change.transaction import script_of
+from verifier.install.context import Runtime
 from verifier.install.machine import DriveRequest, drive
 from verifier.install.result import InstallResult, WriteReport, check_idle, finish_previous, result_of
-from verifier.install.wiring import Runtime
 from verifier.rules.agreement import require_approvals
 from verifier.site.folder import Site
 from verifier.site.journal.chain import one_line

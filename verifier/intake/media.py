@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from manifests.words.errors import AttentionError, MalformedError, RefusedError, UntrustedError, WaybillError
-from verifier.approval.answers import ReceivedAnswer, receive_answer
+from verifier.approval.approve import ReceivedAnswer, receive_answer
 from verifier.change.driver_steps import LoadDriver
 from verifier.intake.bundles import ReceivedBundle, receive_bundle
 from verifier.intake.consignments import (

@@ -13,8 +13,7 @@ from manifests.trust.private_keys import Signer
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from manifests.words.units import parse_size
-from verifier.approval.export import record_export
-from verifier.approval.items import record_proposals
+from verifier.approval.items import record_export, record_proposals
 from verifier.reporting.report_observe import observe_site, read_previous_report
 from verifier.reporting.report_plan import plan_report
 from verifier.site.disk import Disk

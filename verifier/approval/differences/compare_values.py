@@ -1,11 +1,10 @@
 """One difference, and how two lists of facts are compared."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from manifests.documents.contract import Values
-from manifests.documents.release import Image, Release
 
 DifferenceKind = Literal["added", "removed", "changed"]
 PARTS = (
@@ -28,21 +27,11 @@ PARTS = (
     "root",
     "document",
 )
-HIDDEN = "(not shown)"
-
-
-JsonPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One difference between two sides.
-
-    Attributes:
-        part: One of ``PARTS``.
-        name: The thing of that part that differs.
-        before, after: Its value on each side, in words; None where the thing is absent.
-    """
+    """One difference between two sides: a thing of one of ``PARTS``, and its value on each side in words, if any."""
 
     part: str
     name: str
@@ -65,15 +54,17 @@ class Difference:
         }
 
 
+def difference(part: str, name: str, before: str | None, after: str | None) -> Difference:
+    return Difference(
+        part, name, "added" if before is None else "removed" if after is None else "changed", before, after
+    )
+
+
 def compare_facts(part: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
     """Yield the differences of two maps from a name to its value, by name."""
     for name in sorted(old.keys() | new.keys()):
-        if name not in new:
-            yield Difference(part, name, "removed", before=old[name])
-        elif name not in old:
-            yield Difference(part, name, "added", after=new[name])
-        elif old[name] != new[name]:
-            yield Difference(part, name, "changed", old[name], new[name])
+        if old.get(name) != new.get(name):
+            yield difference(part, name, old.get(name), new.get(name))
 
 
 def compare_items(
@@ -82,42 +73,18 @@ def compare_items(
     """Yield the same for things with several facts each; of a changed thing, only the facts that changed."""
     for name in sorted(old.keys() | new.keys()):
         was, now = old.get(name), new.get(name)
-        if now is None and was is not None:
-            yield Difference(part, name, "removed", before=join_facts(was))
-        elif was is None and now is not None:
-            yield Difference(part, name, "added", after=join_facts(now))
-        elif was is not None and now is not None and was != now:
-            changed = [fact for fact in sorted(was.keys() | now.keys()) if was.get(fact) != now.get(fact)]
-            yield Difference(
-                part,
-                name,
-                "changed",
-                join_facts({fact: was.get(fact, "none") for fact in changed}),
-                join_facts({fact: now.get(fact, "none") for fact in changed}),
+        if was is None or now is None:
+            yield difference(
+                part, name, None if was is None else join_facts(was), None if now is None else join_facts(now)
             )
+        elif was != now:
+            changed = [fact for fact in sorted(was.keys() | now.keys()) if was.get(fact) != now.get(fact)]
+            before, after = (join_facts({fact: side.get(fact, "none") for fact in changed}) for side in (was, now))
+            yield difference(part, name, before, after)
 
 
 def join_facts(facts: Mapping[str, str]) -> str:
     return "; ".join(f"{name} {value}" for name, value in facts.items() if value)
-
-
-def facts_by_name(
-    release: Release | None, part: str, facts: Callable[..., Mapping[str, str]], key: str = "name"
-) -> dict[str, Mapping[str, str]]:
-    if release is None:
-        return {}
-    return {getattr(thing, key): facts(thing, release) for thing in getattr(release, part)}
-
-
-def signed_by(image: Image, release: Release) -> str:
-    """Return whose signature over the image the release requires; it was verified when the bundle was built."""
-    if image.signed_by == "none":
-        return f"nobody ({image.reason or 'no reason given'})"
-    signer = release.signers.get(image.signed_by)
-    if signer is None:
-        return image.signed_by
-    who = f"key {signer.key.keyid[:12]}" if signer.key else f"{signer.identity} by {signer.issuer}"
-    return f"{image.signed_by} ({who})"
 
 
 def show_values(value: Values) -> str:

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from manifests.foreign.config_schema import Json
-from verifier.approval.differences.compare_values import HIDDEN, Difference, JsonPath
+from verifier.approval.differences.compare_values import Difference, difference
+
+HIDDEN = "(not shown)"
+JsonPath = tuple[str | int, ...]
 
 # A value under such a name should be a reference to a secret. If it is the secret itself, it must not be printed.
 _SECRET_NAME = re.compile(r"(pass(word|phrase|wd)?|secret|token|credentials?|private.?key|api.?key)$", re.IGNORECASE)
@@ -28,20 +31,14 @@ def config_differences(
     now = leaves(json.loads(new), hidden_by(schemas[1])) if new else {}
     for path in sorted(was.keys() | now.keys()):
         before, after = was.get(path), now.get(path)
-        if after is None and before is not None:
-            yield Difference(part, path, "removed", before=before.shown)
-        elif before is None and after is not None:
-            yield Difference(part, path, "added", after=after.shown)
-        elif before is not None and after is not None and _differ(before.value, after.value):
+        if before is None or after is None:
+            yield difference(part, path, before.shown if before else None, after.shown if after else None)
+        # Compared as JSON: unlike in Python, `true` and 1 differ.
+        elif json.dumps(before.value, sort_keys=True) != json.dumps(after.value, sort_keys=True):
             # A value that one of the two schemas hides is hidden on both sides.
             secret = HIDDEN in (before.shown, after.shown) and "{secret:" not in before.shown + after.shown
             shown = (HIDDEN, f"{HIDDEN}, another value") if secret else (before.shown, after.shown)
-            yield Difference(part, path, "changed", *shown)
-
-
-def _differ(before: Json, after: Json) -> bool:
-    """Return whether two JSON values differ; unlike in Python, ``true`` and 1 do."""
-    return json.dumps(before, sort_keys=True) != json.dumps(after, sort_keys=True)
+            yield difference(part, path, *shown)
 
 
 def leaves(value: Json, hidden: Callable[[JsonPath], bool] = lambda _: False, at: JsonPath = ()) -> dict[str, Leaf]:
@@ -62,7 +59,8 @@ def leaves(value: Json, hidden: Callable[[JsonPath], bool] = lambda _: False, at
         return values
     named = next((part for part in reversed(at) if isinstance(part, str)), "")
     secret = not isinstance(value, bool | None) and bool(value) and bool(_SECRET_NAME.search(named))
-    return {show_path(at): Leaf(value, HIDDEN if secret else _plain(value))}
+    plain = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+    return {show_path(at): Leaf(value, HIDDEN if secret else plain)}
 
 
 def show_path(at: JsonPath) -> str:
@@ -75,10 +73,6 @@ def show_path(at: JsonPath) -> str:
             name = part if re.fullmatch(r"[A-Za-z0-9_$-]+", part) else json.dumps(part, ensure_ascii=False)
             text += f".{name}" if text else name
     return text or "(all of it)"
-
-
-def _plain(value: Json) -> str:
-    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
 def hidden_by(schema: bytes | None) -> Callable[[JsonPath], bool]:

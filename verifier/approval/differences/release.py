@@ -1,8 +1,9 @@
 """Differences between two releases, part by part. Pure; `review` and `compare` both show them."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from manifests.documents.release import Handler, Image, InstallStep, Probe, Release
 from manifests.documents.rollback import Rollback
@@ -10,15 +11,13 @@ from manifests.foreign.sbom import SbomComponent
 from manifests.words.units import show_duration, show_size
 from verifier.approval.differences.compare_values import (
     Difference,
-    DifferenceKind,
     compare_facts,
     compare_items,
-    facts_by_name,
+    difference,
     show_values,
-    signed_by,
 )
 from verifier.approval.differences.config import config_differences, leaves
-from verifier.approval.differences.contract import contract_differences
+from verifier.approval.differences.documents import contract_differences
 from verifier.approval.release_documents import ReleaseDocuments
 
 
@@ -36,42 +35,38 @@ class Advisories:
 
 
 def release_differences(old: ReleaseDocuments | None, new: ReleaseDocuments) -> tuple[Difference, ...]:
-    """Return every difference between two releases and their documents; ``old`` is None before the first install."""
-    return tuple(_release_differences(old, new))
+    """Return every difference between two releases and their documents, in the order of ``PARTS``.
 
-
-def _release_differences(old: ReleaseDocuments | None, new: ReleaseDocuments) -> Iterator[Difference]:
-    """Yield the differences part by part, in the order of ``PARTS``."""
+    Args:
+        old: None before the first install.
+    """
     before, after = (old.release if old else None), new.release
-    yield from compare_facts("release", _facts(before), _facts(after))
-    yield from _advisories(old, new)
-    yield from compare_items(
-        "images", facts_by_name(before, "images", image_facts), facts_by_name(after, "images", image_facts)
-    )
-    yield from component_differences(old.components if old else {}, new.components)
-    for part in ("charts", "programs"):
-        yield from compare_items(part, facts_by_name(before, part, _digests), facts_by_name(after, part, _digests))
-    yield from compare_facts("files", _files(before), _files(after))
-    yield from compare_facts("schema", _schema(old), _schema(new))
-    if new.config is not None or (old and old.config is not None):
-        yield from config_differences(
-            old.config if old else None, new.config, (old.schema if old else None, new.schema)
+
+    def items(part: str, facts: Callable[..., Mapping[str, str]], key: str = "name") -> Iterator[Difference]:
+        sides = (before, after)
+        was, now = ({getattr(thing, key): facts(thing, side) for thing in getattr(side, part, ())} for side in sides)
+        return compare_items("steps" if part == "install" else part, was, now)
+
+    schemas = (old.schema if old else None, new.schema)
+    return tuple(
+        chain(
+            compare_facts("release", _facts(before), _facts(after)),
+            _advisories(old, new),
+            items("images", _image_facts),
+            component_differences(old.components if old else {}, new.components),
+            items("charts", _digests),
+            items("programs", _digests),
+            compare_facts("files", _files(before), _files(after)),
+            compare_facts("schema", _schema(old), _schema(new)),
+            config_differences(old.config if old else None, new.config, schemas),
+            config_differences(old.settings if old else None, new.settings, (None, None), part="settings"),
+            contract_differences(old.contract if old else None, new.contract),
+            items("handlers", handler_facts),
+            items("install", _step_facts, "step"),
+            items("probes", probe_facts),
+            compare_facts("rollback", _rollback(old.rollback if old else None), _rollback(new.rollback)),
         )
-    if new.settings is not None or (old and old.settings is not None):
-        yield from config_differences(old.settings if old else None, new.settings, (None, None), part="settings")
-    yield from contract_differences(old.contract if old else None, new.contract)
-    yield from compare_items(
-        "handlers", facts_by_name(before, "handlers", handler_facts), facts_by_name(after, "handlers", handler_facts)
     )
-    yield from compare_items(
-        "steps",
-        facts_by_name(before, "install", _step_facts, "step"),
-        facts_by_name(after, "install", _step_facts, "step"),
-    )
-    yield from compare_items(
-        "probes", facts_by_name(before, "probes", probe_facts), facts_by_name(after, "probes", probe_facts)
-    )
-    yield from compare_facts("rollback", _rollback(old.rollback if old else None), _rollback(new.rollback))
 
 
 def _facts(release: Release | None) -> dict[str, str]:
@@ -93,14 +88,24 @@ def _facts(release: Release | None) -> dict[str, str]:
     }
 
 
-def image_facts(image: Image, release: Release) -> dict[str, str]:
-    """Return the digest of the image, who signed it, and what else identifies it."""
-    facts = {"to": image.to, "digest": image.manifest.digest, "signed by": signed_by(image, release)}
+def _image_facts(image: Image, release: Release) -> dict[str, str]:
+    facts = {"to": image.to, "digest": image.manifest.digest, "signed by": _signed_by(image, release)}
     if image.platforms:
         facts["platforms"] = ", ".join(image.platforms)
     if image.sbom_reason:
         facts["no SBOM"] = image.sbom_reason
     return facts
+
+
+def _signed_by(image: Image, release: Release) -> str:
+    """Return whose signature over the image the release requires; it was verified when the bundle was built."""
+    if image.signed_by == "none":
+        return f"nobody ({image.reason or 'no reason given'})"
+    signer = release.signers.get(image.signed_by)
+    if signer is None:
+        return image.signed_by
+    who = f"key {signer.key.keyid[:12]}" if signer.key else f"{signer.identity} by {signer.issuer}"
+    return f"{image.signed_by} ({who})"
 
 
 def _digests(thing: object, _: Release) -> dict[str, str]:
@@ -131,14 +136,10 @@ def component_differences(
             change = (identity, was.get(identity), now.get(identity))
             if change[1] != change[2]:
                 changes.setdefault(change, []).append(image)
-    for (identity, before, after), images in sorted(changes.items(), key=_component_order):
-        how: DifferenceKind = "added" if before is None else "removed" if after is None else "changed"
-        yield Difference("sbom", f"{identity} in {', '.join(images)}", how, before, after)
-
-
-def _component_order(change: tuple[tuple[str, str | None, str | None], list[str]]) -> tuple[str, str, str]:
-    (identity, before, after), _ = change
-    return identity, before or "", after or ""
+    for (identity, before, after), images in sorted(
+        changes.items(), key=lambda change: tuple(word or "" for word in change[0])
+    ):
+        yield difference("sbom", f"{identity} in {', '.join(images)}", before, after)
 
 
 def _versions(components: Iterable[SbomComponent]) -> dict[str, str]:
@@ -160,30 +161,23 @@ def advisories_between(
         left: Releases between the two, whose fixes are gained by an upgrade and lost by a rollback.
     """
     severities = {fix.advisory: fix.severity for release in (*left, new.release) for fix in release.fixes}
+    fixed_between = {fix.advisory for release in left for fix in release.fixes}
     fixed_by_new = _fixed(new)
     if old is None:
         return Advisories(tuple(sorted((name, severities.get(name, "none")) for name in fixed_by_new)), ())
-    back = new.release.mark < old.release.mark
     fixed_by_old = _fixed(old)
-    if back:
-        lost = fixed_by_old | {fix.advisory for release in left for fix in release.fixes}
+    if new.release.mark < old.release.mark:
         unaffected = {name for name, statuses in new.advisories.items() if statuses == {"not_affected"}}
-        reopened = lost - fixed_by_new - unaffected
-        return Advisories(
-            tuple(sorted((name, _severity(severities, name)) for name in fixed_by_new - fixed_by_old)),
-            tuple(sorted(reopened)),
-        )
-    gained = (fixed_by_new | {fix.advisory for release in left for fix in release.fixes}) - fixed_by_old
-    safe = {name for name, statuses in old.advisories.items() if statuses <= {"fixed", "not_affected"}}
-    cleared = fixed_by_old | safe
-    reopened = {name for name in cleared if new.advisories.get(name, frozenset()) & {"affected", "under_investigation"}}
+        reopened = (fixed_by_old | fixed_between) - fixed_by_new - unaffected
+        fixed = fixed_by_new - fixed_by_old
+    else:
+        safe = {name for name, statuses in old.advisories.items() if statuses <= {"fixed", "not_affected"}}
+        affected = {"affected", "under_investigation"}
+        reopened = {name for name in fixed_by_old | safe if new.advisories.get(name, frozenset()) & affected}
+        fixed = (fixed_by_new | fixed_between) - fixed_by_old - reopened
     return Advisories(
-        tuple(sorted((name, _severity(severities, name)) for name in gained - reopened)), tuple(sorted(reopened))
+        tuple(sorted((name, severities.get(name, "not stated")) for name in fixed)), tuple(sorted(reopened))
     )
-
-
-def _severity(severities: Mapping[str, str], name: str) -> str:
-    return severities.get(name, "not stated")
 
 
 def _fixed(side: ReleaseDocuments) -> set[str]:
@@ -204,13 +198,11 @@ def _advisories(old: ReleaseDocuments | None, new: ReleaseDocuments) -> Iterator
     for name in sorted(new.advisories.keys() - named_above):
         was, now = old.advisories.get(name), new.advisories[name]
         if was != now:
-            yield Difference(
-                "advisories", name, "changed" if was else "added", _statuses(was) if was else None, _statuses(now)
+            before, after = (
+                None if statuses is None else ", ".join(sorted(status.replace("_", " ") for status in statuses))
+                for statuses in (was, now)
             )
-
-
-def _statuses(statuses: frozenset[str]) -> str:
-    return ", ".join(sorted(status.replace("_", " ") for status in statuses))
+            yield difference("advisories", name, before, after)
 
 
 def _schema(side: ReleaseDocuments | None) -> dict[str, str]:

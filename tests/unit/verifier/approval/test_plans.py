@@ -16,10 +16,9 @@ from tests.vendor import Vendor
 from verifier.approval.items import approvable_of, offboard_request
 from verifier.approval.queue import Waiting, queue_text, waiting_items
 from verifier.approval.verdicts import approval_status
-from verifier.change.route import route_of
+from verifier.change.route import UpgradeCandidate, find_upgrade_path, route_of
 from verifier.reporting.offboarding import ask_offboarding
 from verifier.rules.agreement import ApprovalStatus, require_approvals
-from verifier.rules.upgrade_path import UpgradeCandidate, find_upgrade_path
 from verifier.site.journal.events import Approved, Planned
 from verifier.site.journal.installs import State
 

@@ -16,7 +16,7 @@ from tests.governed import PEOPLE, TAIL, agree, govern, policy_text, write_polic
 from tests.place import Place, make_place
 from tests.printed import printed
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, Vendor
-from verifier.approval.differences.policy import policy_differences
+from verifier.approval.differences.documents import policy_differences
 from verifier.approval.items import approvable_of, record_proposals
 from verifier.approval.page import Section
 from verifier.approval.policy_change import PolicyRefounding, install_policy, policy_change, refound_policy

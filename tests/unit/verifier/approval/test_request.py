@@ -35,10 +35,9 @@ from tests.governed import EMERGENCY, TAIL, agree, govern, policy_text, write_po
 from tests.place import Place, make_place
 from tests.unit.verifier.approval.test_review import SCHEMA, first_vendor, fix
 from tests.vendor import Vendor
-from verifier.approval.answers import sign_answer
+from verifier.approval.approve import sign_answer
 from verifier.approval.items import approvable_of
-from verifier.approval.request_folder import DOCUMENTS
-from verifier.approval.request_reader import OpenRequest, open_request
+from verifier.approval.request_reader import DOCUMENTS, OpenRequest, open_request
 from verifier.approval.request_writer import write_request
 from verifier.approval.review import Review, make_review
 from verifier.approval.review_input import read_review_input

@@ -22,9 +22,9 @@ from tests.faults.model import QuickDisk
 from tests.place import make_place
 from tests.printed import printed
 from tests.vendor import Vendor
-from verifier.approval.differences.compare_values import HIDDEN, Difference
-from verifier.approval.differences.config import config_differences
-from verifier.approval.differences.policy import policy_differences
+from verifier.approval.differences.compare_values import Difference
+from verifier.approval.differences.config import HIDDEN, config_differences
+from verifier.approval.differences.documents import policy_differences
 from verifier.approval.differences.release import advisories_between, component_differences, release_differences
 from verifier.approval.page import Page, as_page
 from verifier.approval.release_documents import ReleaseDocuments, read_release_documents

@@ -29,7 +29,7 @@ from tests.consignments import consignment_for, signed
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
 from tests.vendor import CONSIGNMENT, RELEASE, ROOT, STRANGER, Vendor
-from verifier.approval.answers import sign_answer
+from verifier.approval.approve import sign_answer
 from verifier.approval.items import approvable_of
 from verifier.approval.request_reader import open_request
 from verifier.approval.request_writer import write_request

@@ -24,7 +24,7 @@ from tests.faults.crash import recording, states
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk, RecordingDisk
 from tests.place import Place, make_place, nobody
 from tests.vendor import Vendor
-from verifier.approval.answers import sign_answer
+from verifier.approval.approve import sign_answer
 from verifier.approval.items import approvable_of, offboard_request
 from verifier.approval.queue import waiting_items
 from verifier.approval.request_reader import open_request
