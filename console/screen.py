@@ -10,8 +10,9 @@ from manifests.words.text import CELL, align, shorten_digests, visible
 
 # Columns of at most this many characters (states, versions, digests) are never folded.
 KEPT_WHOLE = 16
-# A command to paste is one line, however long: a line break inside it would run half of it.
-_COMMAND = re.compile(r"(^|[ `(])waybill [a-z]|--[a-z]")
+# A command or an option to paste is one line, however long: a line break inside it would run half of it.
+COMMAND = re.compile(r"`[^`]+`|(?:\bnext: +)?\bwaybill [a-z].*?(?=  |$)|--[a-z][a-z-]*(?: [^\s-]\S*)?")
+_NO_BREAK = "\x00"  # `visible` lets no such character into a line
 # Where a column begins; a folded line goes on below the last one that begins this far left.
 _COLUMN = re.compile(r" {2,}(?=\S)")
 MAX_INDENT = 34
@@ -38,13 +39,19 @@ def fit(text: str, width: int | None, *, verbose: bool) -> str:
 
 def fold(line: str, width: int | None) -> list[str]:
     """``line`` in pieces of at most ``width`` columns, broken at spaces; a command to paste stays whole."""
-    if width is None or len(line) <= width or _COMMAND.search(line):
+    if width is None or len(line) <= width:
         return [line]
+    line = COMMAND.sub(lambda match: match[0].replace(" ", _NO_BREAK), line)
+    words = line.split()
+    if len(words) < 2:
+        return [line.replace(_NO_BREAK, " ")]
     columns = [match.end() for match in _COLUMN.finditer(line) if 4 < match.end() <= MAX_INDENT]
-    indent = min(columns[-1] if columns else 4, max(0, width - max(map(len, line.split()), default=0)))
-    return textwrap.wrap(
+    longest = max((len(word) for word in words if len(word) <= width), default=0)
+    indent = min(columns[-1] if columns else 4, width - longest)
+    pieces = textwrap.wrap(
         line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False, tabsize=1
-    ) or [line]
+    )
+    return [piece.replace(_NO_BREAK, " ") for piece in pieces or [line]]
 
 
 def _lay_out(rows: list[tuple[str, ...]], width: int | None) -> list[str]:

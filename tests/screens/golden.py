@@ -6,6 +6,7 @@ from importlib import import_module
 from inspect import getmembers, isfunction
 from pathlib import Path
 
+from console.screen import COMMAND, MAX_INDENT
 from tests.screens import stories
 from tests.screens.stage import Stage, open_stage
 
@@ -32,9 +33,9 @@ def play(story: Story) -> dict[str, str]:
 
 
 def too_long(name: str, text: str) -> list[str]:
-    """Lines longer than the terminal, but those that are a command to paste (they are never broken)."""
+    """Lines longer than the terminal, but those that are one command to paste, too long itself (it is never broken)."""
     width = name.split(".")[-2]
     if width == "plain":
         return []
-    prose = [line for line in text.splitlines() if "waybill " not in line and "--" not in line]
-    return [line for line in prose if len(line) > int(width)]
+    lines = [line for line in text.splitlines() if len(line) > int(width)]
+    return [line for line in lines if max(map(len, COMMAND.findall(line)), default=0) + MAX_INDENT < int(width)]
