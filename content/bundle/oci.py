@@ -305,8 +305,7 @@ def _descriptor(value: object, where: str) -> Descriptor:
     digest = _text(fields, "digest", where)
     if not is_digest(digest):  # F-10.6
         raise MalformedError(
-            f"digest is {_shown(digest)}, expected sha256: and 64 lower-case hex digits",
-            where=f"{where}.digest",
+            f"digest is {_shown(digest)}, expected sha256: and 64 lower-case hex digits", where=f"{where}.digest"
         )
     size = fields.get("size")
     if type(size) is not int or not 0 <= size <= MAX_INTEGER:

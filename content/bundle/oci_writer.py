@@ -70,10 +70,7 @@ def append_to_index(data: bytes, added: Descriptor) -> bytes:
 
 
 def _encode(
-    document: dict[str, object],
-    subject: Descriptor | None,
-    artifact_type: str,
-    annotations: Iterable[tuple[str, str]],
+    document: dict[str, object], subject: Descriptor | None, artifact_type: str, annotations: Iterable[tuple[str, str]]
 ) -> bytes:
     if subject is not None:
         document["subject"] = _value(subject)

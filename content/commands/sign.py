@@ -15,14 +15,7 @@ from content.bundle.head import MAX_TRUSTED_ROOT, open_head
 from content.bundle.head_writer import add_signature, rewrite_head, sign_release
 from content.commands.open_key import open_keys
 from content.commands.signed_by import describe_root, signature_status
-from content.signing.allowed_keys import (
-    list_keys,
-    newest_root,
-    release_keys,
-    rollback_keys,
-    root_and_before,
-    root_keys,
-)
+from content.signing.allowed_keys import list_keys, newest_root, release_keys, rollback_keys, root_and_before, root_keys
 from content.signing.attach_identity import attach_identity
 from content.signing.authorisations import authorisation_envelope, root_folder, sign_authorisation
 from content.signing.detached import (

@@ -106,13 +106,7 @@ class RegistryWriter(RegistryReader):
         return self._session.own_url(path, location)
 
     def _upload(
-        self,
-        repository: str,
-        location: str,
-        digest: str,
-        size: int,
-        chunks: Callable[[], Iterator[bytes]],
-        offset: int,
+        self, repository: str, location: str, digest: str, size: int, chunks: Callable[[], Iterator[bytes]], offset: int
     ) -> bool:
         """Send what is missing and close the upload; False if only a new one can help.
 

@@ -128,10 +128,7 @@ def write_request(request: DetachedRequest, folder: Path) -> None:
         folder.mkdir()
     except FileExistsError:
         raise RefusedError(
-            "exists already",
-            where=str(folder),
-            finding="exists",
-            remedy="name another folder, or move this one away",
+            "exists already", where=str(folder), finding="exists", remedy="name another folder, or move this one away"
         ) from None
     except OSError as error:
         raise HostError((error.strerror or str(error)).lower(), where=str(folder)) from None
@@ -224,10 +221,7 @@ def _write(path: Path, data: bytes) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
     except FileExistsError:
         raise RefusedError(
-            "exists already",
-            where=str(path),
-            finding="exists",
-            remedy="move the file away; nothing is overwritten",
+            "exists already", where=str(path), finding="exists", remedy="move the file away; nothing is overwritten"
         ) from None
     except OSError as error:
         raise HostError((error.strerror or str(error)).lower(), where=str(path)) from None

@@ -117,11 +117,7 @@ class _Written:
 
 
 def write_reports(
-    connection: Connection,
-    library: ReleaseLibrary,
-    verified: list[VerifiedReport],
-    now: datetime,
-    result: ImportResult,
+    connection: Connection, library: ReleaseLibrary, verified: list[VerifiedReport], now: datetime, result: ImportResult
 ) -> None:
     """Judge verified reports and write them with their findings; the caller's transaction holds all of it.
 
@@ -438,7 +434,5 @@ def _read_library(connection: Connection, parts: Mapping[str, Mapping[ComponentK
         for digest, raw in connection.execute(select(contracts.c.digest, contracts.c.raw))
     }
     return Library(
-        releases=known,
-        roots={version: frozenset(digests) for version, digests in versions.items()},
-        optional=optional,
+        releases=known, roots={version: frozenset(digests) for version, digests in versions.items()}, optional=optional
     )

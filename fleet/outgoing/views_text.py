@@ -24,12 +24,7 @@ def row_data(row: SiteRow) -> dict[str, object]:
     newest = row.newest
     release = None
     if newest is not None and newest.version is not None:
-        release = {
-            "version": newest.version,
-            "digest": newest.release,
-            "state": newest.state,
-            "known": newest.known,
-        }
+        release = {"version": newest.version, "digest": newest.release, "state": newest.state, "known": newest.known}
     return {
         "customer": row.customer,
         "product": row.product,
