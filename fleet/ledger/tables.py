@@ -5,6 +5,7 @@ was received is kept as bytes in ``raw`` columns: every other column is an index
 """
 
 from datetime import datetime
+from typing import Any  # SQLAlchemy has columns and types of any type
 
 from sqlalchemy import (
     BigInteger,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
 )
+from sqlalchemy.types import TypeEngine
 
 from manifests.words.time import parse_time, rfc3339
 
@@ -55,6 +57,12 @@ class Time(TypeDecorator[datetime]):
 
 TIME = Time()
 
+
+def required(**types: TypeEngine[Any] | type[TypeEngine[Any]]) -> list[Column[Any]]:
+    """Columns that are never null, in this order; the migrations use it too."""
+    return [Column(name, type_, nullable=False) for name, type_ in types.items()]
+
+
 # Root documents of the vendor; a person trusts those with `pinned`, the others follow from one by a chain.
 roots = Table(
     "roots",
@@ -62,9 +70,7 @@ roots = Table(
     Column("digest", DIGEST, primary_key=True),
     Column("version", Integer, nullable=False),
     Column("vendor", NAME),
-    Column("practice", Boolean, nullable=False),
-    Column("pinned", Boolean, nullable=False),
-    Column("added_at", TIME, nullable=False),
+    *required(practice=Boolean, pinned=Boolean, added_at=TIME),
     # The whole document; absent while only an enrolment named it, or in a row older than this column.
     Column("raw", LargeBinary),
 )
@@ -76,8 +82,7 @@ sites = Table(
     Column("site", String(515), nullable=False, unique=True),
     Column("customer", NAME, nullable=False, index=True),
     Column("product", NAME, nullable=False, index=True),
-    Column("environment", NAME, nullable=False),
-    Column("name", NAME, nullable=False),
+    *required(environment=NAME, name=NAME),
 )
 
 # One chain of reports: a site's enrolment and everything chained to it.
@@ -88,14 +93,9 @@ enrolments = Table(
     Column("site_id", Integer, ForeignKey("sites.id"), nullable=False, index=True),
     Column("digest", DIGEST, nullable=False, unique=True),
     Column("keyid", String(64), nullable=False, unique=True),
-    Column("key_epoch", BigInteger, nullable=False),
-    Column("channel", NAME, nullable=False),
-    Column("report_every_seconds", BigInteger, nullable=False),
-    Column("practice", Boolean, nullable=False),
+    *required(key_epoch=BigInteger, channel=NAME, report_every_seconds=BigInteger, practice=Boolean),
     # Whether a person compared the key's fingerprint with the customer through another channel.
-    Column("compared", Boolean, nullable=False),
-    Column("enrolled_at", TIME, nullable=False),
-    Column("raw", LargeBinary, nullable=False),
+    *required(compared=Boolean, enrolled_at=TIME, raw=LargeBinary),
     # `current` is the chain that counts; `pending` a renewal that nobody has accepted; `refused` one that was
     # not accepted; `former` what a renewal replaced.
     Column("standing", String(16), nullable=False, server_default="current"),
@@ -108,11 +108,7 @@ keys = Table(
     metadata,
     Column("keyid", String(64), primary_key=True),
     Column("enrolment_id", Integer, ForeignKey("enrolments.id"), nullable=False, index=True),
-    Column("key_epoch", BigInteger, nullable=False),
-    Column("after_seq", BigInteger, nullable=False),
-    Column("after", DIGEST, nullable=False),
-    Column("learned_at", TIME, nullable=False),
-    Column("raw", LargeBinary, nullable=False),
+    *required(key_epoch=BigInteger, after_seq=BigInteger, after=DIGEST, learned_at=TIME, raw=LargeBinary),
 )
 
 reports = Table(
@@ -120,21 +116,14 @@ reports = Table(
     metadata,
     Column("digest", DIGEST, primary_key=True),
     Column("enrolment_id", Integer, ForeignKey("enrolments.id"), nullable=False),
-    Column("seq", BigInteger, nullable=False),
-    Column("previous", DIGEST, nullable=False),
-    Column("made_at", TIME, nullable=False),
-    Column("received_at", TIME, nullable=False),
+    *required(seq=BigInteger, previous=DIGEST, made_at=TIME, received_at=TIME),
     Column("release", DIGEST, index=True),
     Column("version", NAME),
-    Column("channel", NAME, nullable=False),
-    Column("state", String(16), nullable=False),
+    *required(channel=NAME, state=String(16)),
     # How many components were observed running, and how many there are; the others are only placed.
-    Column("running", Integer, nullable=False),
-    Column("parts", Integer, nullable=False),
+    *required(running=Integer, parts=Integer),
     Column("config_version", BigInteger),
-    Column("root_version", Integer, nullable=False),
-    Column("verifier", NAME, nullable=False),
-    Column("raw", LargeBinary, nullable=False),
+    *required(root_version=Integer, verifier=NAME, raw=LargeBinary),
     # When the echoed challenge was made: the site cannot have signed the report earlier.
     Column("not_before", TIME),
     # Digest of the echoed challenge.
@@ -177,10 +166,7 @@ findings = Table(
     Column("id", Integer, primary_key=True),
     Column("enrolment_id", Integer, ForeignKey("enrolments.id"), nullable=False, index=True),
     Column("report", DIGEST, ForeignKey("reports.digest"), nullable=False),
-    Column("finding", String(64), nullable=False),
-    Column("alarm", Boolean, nullable=False),
-    Column("text", Text, nullable=False),
-    Column("found_at", TIME, nullable=False),
+    *required(finding=String(64), alarm=Boolean, text=Text, found_at=TIME),
     # The resolution that settled it.
     Column("resolution", Integer),
 )
@@ -189,17 +175,19 @@ releases = Table(
     "releases",
     metadata,
     Column("digest", DIGEST, primary_key=True),
-    Column("vendor", NAME, nullable=False),
-    Column("product", NAME, nullable=False),
-    Column("version", NAME, nullable=False),
-    Column("channel", NAME, nullable=False),
-    Column("epoch", BigInteger, nullable=False),
-    Column("sequence", BigInteger, nullable=False),
-    Column("issued_at", TIME, nullable=False),
-    Column("contract", DIGEST, nullable=False),
-    Column("practice", Boolean, nullable=False),
-    Column("imported_at", TIME, nullable=False),
-    Column("raw", LargeBinary, nullable=False),
+    *required(
+        vendor=NAME,
+        product=NAME,
+        version=NAME,
+        channel=NAME,
+        epoch=BigInteger,
+        sequence=BigInteger,
+        issued_at=TIME,
+        contract=DIGEST,
+        practice=Boolean,
+        imported_at=TIME,
+        raw=LargeBinary,
+    ),
     Index(None, "product", "channel", "epoch", "sequence"),
 )
 
@@ -219,12 +207,9 @@ quarantine = Table(
     "quarantine",
     metadata,
     Column("digest", DIGEST, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("size", BigInteger, nullable=False),
+    *required(name=Text, size=BigInteger),
     # Of a file above the limit only the beginning is kept; `size` is that of the whole file.
-    Column("raw", LargeBinary, nullable=False),
-    Column("finding", String(64), nullable=False),
-    Column("problem", Text, nullable=False),
+    *required(raw=LargeBinary, finding=String(64), problem=Text),
     Column("keyid", String(64), index=True),
     Column("seen_at", TIME, nullable=False),
     Column("settled_at", TIME),
@@ -257,9 +242,7 @@ spoken = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("enrolment_id", Integer, ForeignKey("enrolments.id"), nullable=False),
-    Column("seq", BigInteger, nullable=False),
-    Column("digest", String(25), nullable=False),
-    Column("heard_at", TIME, nullable=False),
+    *required(seq=BigInteger, digest=String(25), heard_at=TIME),
     Index(None, "enrolment_id", "seq"),
 )
 
@@ -272,19 +255,12 @@ resolutions = Table(
     Column("site_id", Integer, ForeignKey("sites.id"), index=True),
     Column("kind", String(16), nullable=False),
     Column("accepted", DIGEST),
-    Column("set_aside", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("who", Text, nullable=False),
-    Column("resolved_at", TIME, nullable=False),
+    *required(set_aside=Text, reason=Text, who=Text, resolved_at=TIME),
 )
 
 # Telemetry contracts from bundles: what a report may hold, and how long support may keep it.
 contracts = Table(
-    "contracts",
-    metadata,
-    Column("digest", DIGEST, primary_key=True),
-    Column("imported_at", TIME, nullable=False),
-    Column("raw", LargeBinary, nullable=False),
+    "contracts", metadata, Column("digest", DIGEST, primary_key=True), *required(imported_at=TIME, raw=LargeBinary)
 )
 
 # The offboarding of a site: from the request to the signed receipt, and what was deleted when.
@@ -292,9 +268,7 @@ closures = Table(
     "closures",
     metadata,
     Column("site_id", Integer, ForeignKey("sites.id"), primary_key=True, autoincrement=False),
-    Column("reason", String(16), nullable=False),
-    Column("requested_at", TIME, nullable=False),
-    Column("requested_by", Text, nullable=False),
+    *required(reason=String(16), requested_at=TIME, requested_by=Text),
     Column("closed_at", TIME),
     Column("closed_by", Text),
     Column("receipt", LargeBinary),

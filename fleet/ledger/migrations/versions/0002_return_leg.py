@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from fleet.ledger.tables import required
+
 revision = "0002"
 down_revision = "0001"
 
@@ -15,26 +17,19 @@ def upgrade() -> None:
     op.add_column("reports", sa.Column("not_before", TIME))
     op.create_table(
         "consignments",
-        sa.Column("digest", DIGEST, nullable=False),
-        sa.Column("site_id", sa.Integer, nullable=False),
-        sa.Column("number", sa.BigInteger, nullable=False),
-        sa.Column("challenge", DIGEST, nullable=False),
-        sa.Column("issued_at", TIME, nullable=False),
+        sa.Column("digest", DIGEST, primary_key=True),
+        sa.Column("site_id", sa.Integer, sa.ForeignKey("sites.id"), nullable=False),
+        *required(number=sa.BigInteger),
+        sa.Column("challenge", DIGEST, unique=True, nullable=False),
+        *required(issued_at=TIME),
         sa.Column("acknowledged", DIGEST),
-        sa.Column("raw", sa.LargeBinary, nullable=False),
-        sa.PrimaryKeyConstraint("digest", name="pk_consignments"),
-        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name="fk_consignments_site_id"),
-        sa.UniqueConstraint("challenge", name="uq_consignments_challenge"),
-        sa.UniqueConstraint("site_id", "number", name="uq_consignments_site_id_number"),
+        *required(raw=sa.LargeBinary),
+        sa.UniqueConstraint("site_id", "number"),
     )
     op.create_table(
         "spoken",
-        sa.Column("id", sa.Integer, nullable=False),
-        sa.Column("enrolment_id", sa.Integer, nullable=False),
-        sa.Column("seq", sa.BigInteger, nullable=False),
-        sa.Column("digest", sa.String(25), nullable=False),
-        sa.Column("heard_at", TIME, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_spoken"),
-        sa.ForeignKeyConstraint(["enrolment_id"], ["enrolments.id"], name="fk_spoken_enrolment_id"),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("enrolment_id", sa.Integer, sa.ForeignKey("enrolments.id"), nullable=False),
+        *required(seq=sa.BigInteger, digest=sa.String(25), heard_at=TIME),
     )
     op.create_index("ix_spoken_enrolment_id_seq", "spoken", ["enrolment_id", "seq"])

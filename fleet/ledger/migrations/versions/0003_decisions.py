@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from fleet.ledger.tables import required
+
 revision = "0003"
 down_revision = "0002"
 
@@ -23,50 +25,31 @@ def upgrade() -> None:
     op.add_column("consignments", sa.Column("medium", sa.Text))
     op.create_table(
         "keys",
-        sa.Column("keyid", sa.String(64), nullable=False),
-        sa.Column("enrolment_id", sa.Integer, nullable=False),
-        sa.Column("key_epoch", sa.BigInteger, nullable=False),
-        sa.Column("after_seq", sa.BigInteger, nullable=False),
-        sa.Column("after", DIGEST, nullable=False),
-        sa.Column("learned_at", TIME, nullable=False),
-        sa.Column("raw", sa.LargeBinary, nullable=False),
-        sa.PrimaryKeyConstraint("keyid", name="pk_keys"),
-        sa.ForeignKeyConstraint(["enrolment_id"], ["enrolments.id"], name="fk_keys_enrolment_id"),
+        sa.Column("keyid", sa.String(64), primary_key=True),
+        sa.Column("enrolment_id", sa.Integer, sa.ForeignKey("enrolments.id"), nullable=False),
+        *required(key_epoch=sa.BigInteger, after_seq=sa.BigInteger, after=DIGEST, learned_at=TIME, raw=sa.LargeBinary),
     )
     op.create_index("ix_keys_enrolment_id", "keys", ["enrolment_id"])
     op.create_table(
         "resolutions",
-        sa.Column("id", sa.Integer, nullable=False),
-        sa.Column("site_id", sa.Integer),
-        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("site_id", sa.Integer, sa.ForeignKey("sites.id")),
+        *required(kind=sa.String(16)),
         sa.Column("accepted", DIGEST),
-        sa.Column("set_aside", sa.Text, nullable=False),
-        sa.Column("reason", sa.Text, nullable=False),
-        sa.Column("who", sa.Text, nullable=False),
-        sa.Column("resolved_at", TIME, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_resolutions"),
-        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name="fk_resolutions_site_id"),
+        *required(set_aside=sa.Text, reason=sa.Text, who=sa.Text, resolved_at=TIME),
     )
     op.create_index("ix_resolutions_site_id", "resolutions", ["site_id"])
     op.create_table(
-        "contracts",
-        sa.Column("digest", DIGEST, nullable=False),
-        sa.Column("imported_at", TIME, nullable=False),
-        sa.Column("raw", sa.LargeBinary, nullable=False),
-        sa.PrimaryKeyConstraint("digest", name="pk_contracts"),
+        "contracts", sa.Column("digest", DIGEST, primary_key=True), *required(imported_at=TIME, raw=sa.LargeBinary)
     )
     op.create_table(
         "closures",
-        sa.Column("site_id", sa.Integer, autoincrement=False, nullable=False),
-        sa.Column("reason", sa.String(16), nullable=False),
-        sa.Column("requested_at", TIME, nullable=False),
-        sa.Column("requested_by", sa.Text, nullable=False),
+        sa.Column("site_id", sa.Integer, sa.ForeignKey("sites.id"), primary_key=True, autoincrement=False),
+        *required(reason=sa.String(16), requested_at=TIME, requested_by=sa.Text),
         sa.Column("closed_at", TIME),
         sa.Column("closed_by", sa.Text),
         sa.Column("receipt", sa.LargeBinary),
         sa.Column("keep_until", TIME),
         sa.Column("purged_at", TIME),
         sa.Column("purged", sa.Text),
-        sa.PrimaryKeyConstraint("site_id", name="pk_closures"),
-        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name="fk_closures_site_id"),
     )
