@@ -11,7 +11,8 @@ from sqlalchemy import Engine
 from console.clock import utc_now
 from console.options import passphrase_option, verb
 from console.result import Result
-from fleet.commands.options import check_keys, fleet_option, key_option, open_signers, pin, root_option, with_ledger
+from content.commands.open_key import open_keys
+from fleet.commands.options import check_keys, fleet_option, key_option, open_ledger, pin, root_option
 from fleet.outgoing.consign import (
     ConsignmentOrder,
     SignedConsignment,
@@ -93,7 +94,7 @@ def consign_command(place: str | None, **options: Any) -> Result:
     for number, text in enumerate(given.requests, 1):
         parse_request(text, number)
 
-    def work(engine: Engine) -> Result:
+    with open_ledger(place) as engine:
         pin(engine, given.root)
         # One consignment for a site, however often and by whatever end of its id it is named.
         rows = tuple({row.site: row for row in (find_site(engine, text) for text in given.sites)}.values())
@@ -101,8 +102,6 @@ def consign_command(place: str | None, **options: Any) -> Result:
         order = _order(engine, rows, given)
         signed = consign(engine, rows, order, utc_now(), challenge=lambda: secrets.token_bytes(32))
         return _result(signed, write_medium(engine, given.medium, signed, utc_now()))
-
-    return with_ledger(place, work)
 
 
 def _order(engine: Engine, rows: tuple[SiteRow, ...], given: _ConsignOptions) -> ConsignmentOrder:
@@ -117,7 +116,7 @@ def _order(engine: Engine, rows: tuple[SiteRow, ...], given: _ConsignOptions) ->
         for path in given.authorisations
     )
     requests = tuple(parse_request(text, number) for number, text in enumerate(given.requests, 1))
-    signers = open_signers(given.keys, given.passphrase_fd)
+    signers = open_keys(given.keys, given.passphrase_fd)
     check_signers(root, signers)
     return ConsignmentOrder(root, signers, revocations, requests, authorisations)
 

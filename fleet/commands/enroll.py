@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import click
-from sqlalchemy import Engine
 
 from console.clock import utc_now
 from console.options import verb
 from console.result import Result
-from fleet.commands.options import fleet_option, pin, root_option, with_ledger
+from fleet.commands.options import fleet_option, open_ledger, pin, root_option
 from fleet.intake.result_text import import_attention, import_data, import_text
 from fleet.outgoing.enrol import EnrolledSite, enroll
 from manifests.documents.enrolment import MAX_ENROLMENT, verify_enrolment
@@ -38,14 +37,12 @@ def enroll_command(enrolment: Path, fingerprint: str | None, root: Path | None, 
     typed = None if fingerprint is None else parse_fingerprint(fingerprint)
     signed = verify_enrolment(read_capped(enrolment, MAX_ENROLMENT), str(enrolment))
 
-    def work(engine: Engine) -> Result:
+    with open_ledger(place, create=True) as engine:
         pin(engine, root)
         enrolled = enroll(engine, signed, utc_now(), fingerprint=typed)
-        data = _as_data(enrolled, compared=typed is not None)
-        text = _as_text(enrolled, compared=typed is not None)
-        return Result(text, data, _renewal(enrolled) or import_attention(enrolled.retried))
-
-    return with_ledger(place, work, create=True)
+    data = _as_data(enrolled, compared=typed is not None)
+    text = _as_text(enrolled, compared=typed is not None)
+    return Result(text, data, _renewal(enrolled) or import_attention(enrolled.retried))
 
 
 def _as_text(enrolled: EnrolledSite, *, compared: bool) -> str:

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import click
 import msgspec
-from sqlalchemy import Engine
 
 from console.clock import utc_now
 from console.options import verb
 from console.result import Result
-from fleet.commands.options import fleet_option, pin, root_option, with_ledger
+from fleet.commands.options import fleet_option, open_ledger, pin, root_option
 from fleet.intake.intake import import_paths
 from fleet.intake.result_text import claim_text, contradiction, import_attention, import_data, import_text
 from fleet.intake.telephone import record_claim
@@ -36,15 +35,13 @@ def import_command(paths: tuple[Path, ...], lines: tuple[str, ...], root: Path |
     if not paths and not lines:
         raise UsageError("no path is named", where="PATHS", remedy="name files or folders, or --line LETTERS")
 
-    def work(engine: Engine) -> Result:
+    with open_ledger(place) as engine:
         for path in paths:
             if not path.exists():
                 raise HostError("no such file or folder", where=str(path))
         pin(engine, root)
         claims = [record_claim(engine, line, utc_now()) for line in lines]
         result = import_paths(engine, paths, utc_now())
-        text = "\n".join([*map(claim_text, claims), *([import_text(result)] if paths else [])])
-        data = {**import_data(result), "lines": msgspec.to_builtins(claims)}
-        return Result(text, data, import_attention(result) or contradiction(claims))
-
-    return with_ledger(place, work)
+    text = "\n".join([*map(claim_text, claims), *([import_text(result)] if paths else [])])
+    data = {**import_data(result), "lines": msgspec.to_builtins(claims)}
+    return Result(text, data, import_attention(result) or contradiction(claims))

@@ -11,17 +11,9 @@ from sqlalchemy import Engine
 from console.clock import utc_now
 from console.options import passphrase_option, verb
 from console.result import Result
+from content.commands.open_key import open_keys
 from content.signing.files import replace_file
-from fleet.commands.options import (
-    account,
-    check_keys,
-    fleet_option,
-    key_option,
-    open_signers,
-    pin,
-    root_option,
-    with_ledger,
-)
+from fleet.commands.options import account, check_keys, fleet_option, key_option, open_ledger, pin, root_option
 from fleet.outgoing.consign import signing_root
 from fleet.outgoing.offboard import (
     OffboardingState,
@@ -32,8 +24,8 @@ from fleet.outgoing.offboard import (
     purge,
     request_offboarding,
 )
-from fleet.outgoing.offboard_text import offboarding_data, offboarding_text, unproven_attention
 from fleet.outgoing.views import SiteRow, find_site
+from fleet.outgoing.views_text import offboarding_data, offboarding_text, unproven_attention
 from manifests.documents.report import OffboardReason
 from manifests.words.errors import RefusedError, UsageError
 from manifests.words.time import rfc3339
@@ -81,15 +73,13 @@ def offboard_command(site: str, place: str | None, **options: Any) -> Result:
     given = _OffboardOptions(**options)
     _check(given)
 
-    def work(engine: Engine) -> Result:
+    with open_ledger(place) as engine:
         row = find_site(engine, site)
         purged = purge(engine, row, utc_now()) if given.purging else None
         state = _next_state(engine, row, given)
         if given.out is not None:
             _write_receipt(state, given.out)
-        return _result(state, given, purged)
-
-    return with_ledger(place, work)
+    return _result(state, given, purged)
 
 
 def _check(given: _OffboardOptions) -> None:
@@ -100,9 +90,8 @@ def _check(given: _OffboardOptions) -> None:
         if given.purging:
             raise UsageError("--close and --purge are two steps", where="--purge", remedy="close first, purge later")
     if given.out is not None and (given.out.exists() or given.out.is_symlink()):
-        raise RefusedError(
-            "the file exists already", where=str(given.out), remedy="name another file with -o", finding="exists"
-        )
+        remedy = "name another file with -o"
+        raise RefusedError("the file exists already", where=str(given.out), remedy=remedy, finding="exists")
 
 
 def _next_state(engine: Engine, row: SiteRow, given: _OffboardOptions) -> OffboardingState:
@@ -110,7 +99,7 @@ def _next_state(engine: Engine, row: SiteRow, given: _OffboardOptions) -> Offboa
     request = OffboardRequest(given.reason, account(), utc_now())
     if given.closing:
         pin(engine, given.root)
-        signers = open_signers(given.keys, given.passphrase_fd)
+        signers = open_keys(given.keys, given.passphrase_fd)
         return close_site(engine, row, request, signing_root(engine), signers)
     state = offboarding_state(engine, row) if given.purging or row.closed_at is not None else None
     return state or request_offboarding(engine, row, request)

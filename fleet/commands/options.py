@@ -2,7 +2,8 @@
 
 import os
 import pwd
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -11,12 +12,9 @@ from sqlalchemy.exc import DBAPIError
 
 from console.clock import utc_now
 from console.output import say
-from console.result import Result
-from content.commands.open_key import open_key
 from fleet.ledger.opening import database_error, find_fleet, open_fleet
 from fleet.outgoing.enrol import pin_root
 from manifests.trust.keys import read_capped
-from manifests.trust.private_keys import Signer
 from manifests.trust.root import MAX_ROOT, parse_root
 from manifests.words.errors import UsageError
 from manifests.words.fingerprint import as_groups
@@ -40,12 +38,13 @@ key_option = click.option(
 )
 
 
-def with_ledger(place: str | None, work: Callable[[Engine], Result], *, create: bool = False) -> Result:
-    """Open the ledger, call ``work``, close it; an error of the database becomes an error of ours."""
+@contextmanager
+def open_ledger(place: str | None, *, create: bool = False) -> Iterator[Engine]:
+    """Open the ledger for the block; an error of the database becomes an error of ours."""
     fleet = find_fleet(place, os.environ, Path.cwd(), create=create)
     engine = open_fleet(fleet)
     try:
-        return work(engine)
+        yield engine
     except DBAPIError as error:
         raise database_error(error, fleet.shown) from None
     finally:
@@ -60,10 +59,6 @@ def pin(engine: Engine, root: Path | None) -> None:
     if pin_root(engine, signed, utc_now()):
         say(f"root {signed.root.version} of {signed.root.vendor} is trusted from now on")
         say(f"  {as_groups(signed.fingerprint)}")
-
-
-def open_signers(keys: tuple[str, ...], passphrase_fd: int | None) -> tuple[Signer, ...]:
-    return tuple(open_key(uri, passphrase_fd) for uri in keys)
 
 
 def check_keys(keys: tuple[str, ...]) -> None:

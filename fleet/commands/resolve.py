@@ -1,12 +1,11 @@
 """The command `waybill fleet resolve`."""
 
 import click
-from sqlalchemy import Engine
 
 from console.clock import utc_now
 from console.options import in_words, verb
 from console.result import Result
-from fleet.commands.options import account, fleet_option, with_ledger
+from fleet.commands.options import account, fleet_option, open_ledger
 from fleet.outgoing.decisions import Decision, accept, close_quarantine, settle_alarm
 from fleet.outgoing.views import find_site
 from manifests.words.errors import UsageError
@@ -46,7 +45,7 @@ def resolve_command(
     if alarm is not None and site is None:
         raise UsageError("an alarm belongs to a site", where="SITE", remedy="find it with: waybill fleet list alarms")
 
-    def work(engine: Engine) -> Result:
+    with open_ledger(place) as engine:
         decision = Decision(account(), reason, utc_now())
         name = None if site is None else find_site(engine, site).site
         if accepted is not None:
@@ -55,8 +54,6 @@ def resolve_command(
             result = close_quarantine(engine, name, closing, decision)
         else:
             result = settle_alarm(engine, str(name), alarm or 0, decision)
-        text = "\n".join([*result.text, f"decision {result.number} by {decision.who}: {reason}"])
-        data = {"resolution": result.number, "kind": result.kind, "accepted": result.accepted, "site": name}
-        return Result(text, data)
-
-    return with_ledger(place, work)
+    text = "\n".join([*result.text, f"decision {result.number} by {decision.who}: {reason}"])
+    data = {"resolution": result.number, "kind": result.kind, "accepted": result.accepted, "site": name}
+    return Result(text, data)

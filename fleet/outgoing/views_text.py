@@ -1,14 +1,16 @@
-"""The list of sites and one site's page as text, and a site's row as JSON values."""
+"""Sites, one site's page and its offboarding, as text and as JSON values."""
 
 from collections import Counter
 from datetime import datetime
 
+import msgspec
+
 from fleet.outgoing.offboard import OffboardingState
-from fleet.outgoing.offboard_text import offboarding_text
 from fleet.outgoing.views import SentConsignment, SitePage, SiteRow, images_of
 from fleet.rules.history import HistoryEvent
 from manifests.documents.report import Report
 from manifests.documents.report_text import answered, heeded, left_out
+from manifests.words.errors import AttentionError
 from manifests.words.text import table
 from manifests.words.time import age, optional_time, rfc3339
 from manifests.words.units import show_count
@@ -17,6 +19,7 @@ Rows = list[tuple[str, ...]]
 # Events, consignments and telephone claims that a page shows without --verbose.
 SHOWN_EVENTS = 12
 SHOWN_LAST = 3
+SHOWN_UNANSWERED = 12
 
 
 def row_data(row: SiteRow) -> dict[str, object]:
@@ -194,3 +197,77 @@ def _sent_text(sent: SentConsignment) -> str:
     else:
         place = f"on {sent.medium} since {rfc3339(sent.written_at)}"
     return f"{place}; {f'answered by report {sent.answered}' if sent.answered else 'not answered yet'}"
+
+
+def unproven_attention(state: OffboardingState) -> AttentionError | None:
+    missing = [step.step for step in state.steps if step.standing == "unproven"]
+    if not missing:
+        return None
+    return AttentionError(
+        f"the site is closed, and not proven: {', '.join(missing)}",
+        remedy="ask the customer for the site's final report, and import it",
+        finding="offboarding-unproven",
+    )
+
+
+def offboarding_text(state: OffboardingState) -> str:
+    """The steps, what is kept, and until when."""
+    lines = [f"offboarding of {state.site} ({state.reason}): {'closed' if state.closed_at else 'in progress'}"]
+    rows: list[tuple[str, ...]] = []
+    for step in state.steps:
+        source = f", report {step.report}" if step.report else ""
+        if step.consignment and not source:
+            source = f", consignment {step.consignment}"
+        at = f", {rfc3339(step.at)}" if step.at else ""
+        rows.append((f"  {step.step}", step.standing, step.text + source + at))
+    lines.append(table(rows))
+    lines.append("kept in the ledger:")
+    lines.append(
+        table(
+            [
+                (f"  {kept.count}", kept.what + (f", until {kept.until}" if kept.until else ""))
+                for kept in state.kept
+                if kept.count
+            ]
+        )
+    )
+    if state.unanswered:
+        last = ", ".join(map(str, state.unanswered[-SHOWN_UNANSWERED:]))
+        lines.append(f"{show_count(len(state.unanswered), 'consignment')} not answered by any report: {last}")
+    if state.purged_at:
+        lines.append(f"reports deleted: {rfc3339(state.purged_at)}")
+    elif state.keep_until is None:
+        lines.append("keep time of reports unknown: import a bundle whose release has the site's contract")
+    return "\n".join(lines)
+
+
+def offboarding_data(state: OffboardingState) -> dict[str, object]:
+    """The same for programs."""
+    return {
+        "site": state.site,
+        "reason": state.reason,
+        "requested_at": optional_time(state.requested_at),
+        "requested_by": state.requested_by,
+        "closed_at": optional_time(state.closed_at),
+        "steps": msgspec.to_builtins(state.steps),
+        "kept": msgspec.to_builtins(state.kept),
+        "keep_until": optional_time(state.keep_until),
+        "contract": state.contract,
+        "unanswered": list(state.unanswered),
+        "purged_at": optional_time(state.purged_at),
+    }
+
+
+def page_data(page: SitePage, ending: OffboardingState | None) -> dict[str, object]:
+    """What `fleet show` prints, for programs."""
+    return {
+        "site": {**row_data(page.row), "images": images_of(page.report) if page.report else {}},
+        "key": page.enrolment.enrolment.key.keyid,
+        "fingerprint": {"groups": page.enrolment.groups, "words": page.enrolment.words},
+        "report": msgspec.to_builtins(page.report) if page.report else None,
+        "lines": msgspec.to_builtins(page.claims),
+        "consignments": msgspec.to_builtins(page.sent),
+        "ending": offboarding_data(ending) if ending else None,
+        "gaps": [list(gap) for gap in page.gaps],
+        "history": [{**msgspec.to_builtins(event), "at": event.at or ""} for event in page.history],
+    }

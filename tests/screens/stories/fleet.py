@@ -3,8 +3,7 @@
 from pathlib import Path
 from unittest.mock import patch
 
-from fleet.commands import consign, enroll, import_reports, offboard, resolve, show, sites
-from fleet.commands import list as list_command
+from fleet.commands import consign, enroll, import_reports, offboard, resolve, views
 from manifests.documents.enrolment import verify_enrolment
 from manifests.words.text import short_digest
 from tests.screens.stage import Stage
@@ -15,7 +14,7 @@ ONE = Vendor(version="1.0.0", sequence=1)
 TWO = Vendor(version="1.1.0", sequence=2)
 MADE_AT = "2026-02-27T03:02:01Z"
 # Imported here, so that the stage finds the clock in them.
-COMMANDS = (consign, enroll, import_reports, list_command, offboard, resolve, show, sites)
+COMMANDS = (consign, enroll, import_reports, offboard, resolve, views)
 
 
 def support_day(stage: Stage) -> None:
