@@ -8,7 +8,7 @@ from console.clock import utc_now
 from console.options import verb
 from console.result import Result
 from fleet.commands.options import fleet_option, open_ledger, pin, root_option
-from fleet.intake.result_text import import_attention, import_data, import_text
+from fleet.intake.result import import_attention, import_data, import_text
 from fleet.outgoing.enrol import EnrolledSite, enroll
 from manifests.documents.enrolment import MAX_ENROLMENT, verify_enrolment
 from manifests.trust.keys import read_capped

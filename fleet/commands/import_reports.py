@@ -10,7 +10,7 @@ from console.options import verb
 from console.result import Result
 from fleet.commands.options import fleet_option, open_ledger, pin, root_option
 from fleet.intake.intake import import_paths
-from fleet.intake.result_text import claim_text, contradiction, import_attention, import_data, import_text
+from fleet.intake.result import claim_text, contradiction, import_attention, import_data, import_text
 from fleet.intake.telephone import record_claim
 from manifests.words.errors import HostError, UsageError
 

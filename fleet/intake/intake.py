@@ -18,10 +18,10 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, Engine, select
 from sqlalchemy.exc import DBAPIError
 
-from fleet.intake.pictures import MAX_PICTURE, read_symbols
+from fleet.intake.library import ReleaseLibrary
 from fleet.intake.quarantine import ReportFile, quarantine_files
 from fleet.intake.releases import record_release
-from fleet.intake.report_chains import ReleaseLibrary, VerifiedReport, known_reports, note_replay, write_reports
+from fleet.intake.report_chains import VerifiedReport, known_reports, note_replay, write_reports
 from fleet.intake.reporting_keys import ReportingKey, find_reporting_keys, identify, record_rotations
 from fleet.intake.result import FileResult, ImportResult, refused_result, unreadable_result
 from fleet.intake.scan import (
@@ -33,8 +33,8 @@ from fleet.intake.scan import (
     recognise_large,
     walk,
 )
-from fleet.intake.signature_pool import CheckResult, SignatureChecker, collect, open_checker
-from fleet.intake.transports import CarriedReport, SymbolPool, from_armour, scanned_texts
+from fleet.intake.signature_pool import Checker, CheckResult, collect, open_checker
+from fleet.intake.transports import MAX_PICTURE, CarriedReport, SymbolPool, from_armour, read_symbols, scanned_texts
 from fleet.ledger.opening import database_error
 from fleet.ledger.tables import quarantine
 from manifests.documents.report import MAX_REPORT
@@ -68,51 +68,40 @@ def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> Impo
         with open_checker(len(small)) as checker:
             new_keys = _import_batches(engine, _read_all(small, pool, result), checker, now, result)
         for keyid in sorted(new_keys):
-            _import_quarantined(engine, quarantine.c.keyid == keyid, now, result)
+            import_quarantined(engine, quarantine.c.keyid == keyid, now, result)
     except DBAPIError as error:
         raise database_error(error, engine.url.render_as_string(hide_password=True)) from None
     return result
 
 
-def import_of_key(engine: Engine, keyid: str, now: datetime) -> ImportResult:
-    """Judge the quarantined files again that name the key ``keyid``, which was just enrolled."""
-    result = ImportResult()
-    _import_quarantined(engine, quarantine.c.keyid == keyid, now, result)
-    return result
-
-
-def import_quarantined(engine: Engine, digest: str, now: datetime) -> ImportResult:
-    """Judge one quarantined file again: what was unknown when it came may be known now."""
-    result = ImportResult()
-    _import_quarantined(engine, quarantine.c.digest == digest, now, result)
-    return result
-
-
 def _import_batches(
-    engine: Engine, batches: Iterable[list[ReportFile]], checker: SignatureChecker, now: datetime, result: ImportResult
+    engine: Engine, batches: Iterable[list[ReportFile]], checker: Checker, now: datetime, result: ImportResult
 ) -> frozenset[str]:
     """Import batch by batch: signatures of the next are checked while one is written. Returns the new keys."""
     library = ReleaseLibrary()
     new_keys: frozenset[str] = frozenset()
-    started = None
+    started: list[_StartedBatch] = []
     for files in batches:
-        next_batch = _start_batch(engine, files, checker)
-        if started is not None:
-            new_keys |= _write_batch(engine, started, library, now, result)
-        started = next_batch
-    if started is not None:
-        new_keys |= _write_batch(engine, started, library, now, result)
+        started.append(_start_batch(engine, files, checker))
+        if len(started) > 1:
+            new_keys |= _write_batch(engine, started.pop(0), library, now, result)
+    for batch in started:
+        new_keys |= _write_batch(engine, batch, library, now, result)
     return new_keys
 
 
-def _import_quarantined(engine: Engine, which: ColumnElement[bool], now: datetime, result: ImportResult) -> None:
+def import_quarantined(
+    engine: Engine, which: ColumnElement[bool], now: datetime, result: ImportResult | None = None
+) -> ImportResult:
+    """Judge quarantined files again: what was unknown when they came may be known now."""
+    result = ImportResult() if result is None else result
     wanted = which & quarantine.c.settled_at.is_(None) & (quarantine.c.size <= MAX_REPORT)
     with engine.connect().execution_options(waybill_reading=True) as connection:
         query = select(quarantine.c.digest).where(wanted).order_by(quarantine.c.digest)
         waiting = list(connection.execute(query).scalars())
     with open_checker(0) as checker:
-        files = (_load_quarantined(engine, batch) for batch in _batches(waiting))
-        _import_batches(engine, files, checker, now, result)
+        _import_batches(engine, (_load_quarantined(engine, part) for part in _batches(waiting)), checker, now, result)
+    return result
 
 
 def _load_quarantined(engine: Engine, digests: list[str]) -> list[ReportFile]:
@@ -136,7 +125,7 @@ class _StartedBatch:
     checked: list[int]
 
 
-def _start_batch(engine: Engine, files: list[ReportFile], checker: SignatureChecker) -> _StartedBatch:
+def _start_batch(engine: Engine, files: list[ReportFile], checker: Checker) -> _StartedBatch:
     with engine.connect().execution_options(waybill_reading=True) as connection:
         known = known_reports(connection, [file.digest for file in files])
         by_id = find_reporting_keys(connection, [file for file in files if file.digest not in known])
@@ -146,7 +135,7 @@ def _start_batch(engine: Engine, files: list[ReportFile], checker: SignatureChec
         if isinstance(key, ReportingKey) and file.digest not in known:
             jobs.append((file.raw, key.public, file.name))
             checked.append(i)
-    return _StartedBatch(files=files, keys=keys, results=checker.submit(jobs), checked=checked)
+    return _StartedBatch(files=files, keys=keys, results=checker(jobs), checked=checked)
 
 
 def _write_batch(

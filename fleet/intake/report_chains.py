@@ -1,45 +1,26 @@
 """Read the chains of reports that a batch touches from the ledger, judge new reports, and write them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 
-from sqlalchemy import BindParameter, Connection, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
 
-from fleet.intake.equivocation import ReleaseClaims
+from fleet.intake.library import ReleaseLibrary, stored_report
 from fleet.intake.quarantine import ReportFile, settle_quarantine
 from fleet.intake.reporting_keys import ReportingKey
 from fleet.intake.result import FileResult, ImportResult, SiteResult
 from fleet.intake.telephone import judge_claims, load_claims
-from fleet.ledger.tables import (
-    components,
-    consignments,
-    contracts,
-    enrolments,
-    findings,
-    positions,
-    releases,
-    reports,
-    roots,
-    sites,
-    standings,
-)
+from fleet.ledger.tables import consignments, enrolments, findings, positions, releases, reports, sites, standings
 from fleet.rules.report_rules import count_running, is_as_released, judge
-from fleet.rules.values import KnownRelease, Library, ReportChain, ReportFinding, named_positions
+from fleet.rules.values import Library, ReportChain, ReportFinding, named_positions
 from manifests.documents.consignment import Consignment, peek_consignment
-from manifests.documents.contract import parse_contract
 from manifests.documents.release_reader import parse_release
-from manifests.documents.report import Report, ReportStatement
-from manifests.documents.report_components import Expected
+from manifests.documents.report import Report
 from manifests.documents.report_reader import SignedReport
-from manifests.trust.envelope import SigstoreBundle
-from manifests.trust.keys import decode_base64
-from manifests.words.canonical import decode
 from manifests.words.digest import digest_of
 from manifests.words.time import parse_time
 
-Row = dict[str, object]
-ComponentKey = tuple[str, str, str]
 # Values in one query; databases limit them.
 MAX_ASKED = 4000
 # How many of a site's newest consignments are searched for an authorisation.
@@ -57,14 +38,27 @@ class VerifiedReport:
 
 @dataclass
 class _Standing:
-    """A row of ``standings``."""
+    """A row of ``standings``, by its enrolment."""
 
-    enrolment_id: int
     report: str | None
     newest_seq: int
     places_held: int
     forked_at: int | None
     alarms: int
+
+
+@dataclass
+class _Batch:
+    """One batch: the chains that it touches with their standings, and the rows that are written at its end."""
+
+    at: datetime
+    library: Library
+    chains: dict[int, ReportChain]
+    standings: dict[int, _Standing]
+    reports: list[dict[str, object]] = field(default_factory=list)
+    positions: list[dict[str, object]] = field(default_factory=list)
+    findings: list[dict[str, object]] = field(default_factory=list)
+    imported: dict[str, tuple[str, int, datetime]] = field(default_factory=dict)
 
 
 def known_reports(connection: Connection, digests: list[str]) -> dict[str, tuple[str, int, datetime]]:
@@ -85,37 +79,6 @@ def note_replay(file: ReportFile, known: tuple[str, int, datetime], result: Impo
     result.add(FileResult(file.name, "known", text, "report-replayed"))
 
 
-class ReleaseLibrary:
-    """The vendor's releases, read from the ledger once for an import; components only of those that are named."""
-
-    def __init__(self) -> None:
-        self.claims = ReleaseClaims(stored_report)
-        self._library: Library | None = None
-        self._components: dict[str, dict[ComponentKey, Expected]] = {}
-
-    def read(self, connection: Connection, named: set[str]) -> Library:
-        missing = sorted(named - set(self._components))
-        if self._library is not None and not missing:
-            return self._library
-        self._components |= {digest: {} for digest in missing}
-        for row in connection.execute(select(components).where(components.c.release.in_(missing))):
-            expected = Expected(row.kind, row.name, row.step, row.digest, row.wanted)
-            self._components[row.release][(row.kind, row.name, row.step)] = expected
-        self._library = _read_library(connection, self._components)
-        return self._library
-
-
-@dataclass
-class _Written:
-    """Rows of one batch, written together at its end."""
-
-    at: datetime
-    reports: list[Row] = field(default_factory=list)
-    positions: list[Row] = field(default_factory=list)
-    findings: list[Row] = field(default_factory=list)
-    imported: dict[str, tuple[str, int, datetime]] = field(default_factory=dict)
-
-
 def write_reports(
     connection: Connection, library: ReleaseLibrary, verified: list[VerifiedReport], now: datetime, result: ImportResult
 ) -> None:
@@ -126,67 +89,51 @@ def write_reports(
     """
     if not verified:
         return
-    chains, rows = _read_chains(connection, verified)
     named = {one.signed.report.install.release.digest for one in verified if one.signed.report.install.release}
     known = library.read(connection, named)
-    claims = load_claims(connection, sorted(chains))
-    written = _Written(now)
+    batch = _Batch(now, known, *_read_chains(connection, verified))
+    claims = load_claims(connection, sorted(batch.chains))
     for entry in verified:
-        digest, seq = entry.file.digest, entry.signed.report.chain.seq
-        if digest in written.imported:
-            note_replay(entry.file, written.imported[digest], result)
+        digest, seq, enrolment_id = entry.file.digest, entry.signed.report.chain.seq, entry.key.enrolment_id
+        if digest in batch.imported:
+            note_replay(entry.file, batch.imported[digest], result)
             continue
-        written.imported[digest] = (entry.key.site, seq, now)
-        enrolment_id = entry.key.enrolment_id
+        batch.imported[digest] = (entry.key.site, seq, now)
         others = (
             judge_claims(claims.get((enrolment_id, seq), set()), seq, entry.signed.digest),
-            library.claims.judge(connection, entry.signed.report, known),
+            library.equivocation(connection, entry.signed.report, known),
         )
-        chain = chains[enrolment_id]
-        judged = (*judge(entry.signed, chain, known, now), *(finding for finding in others if finding))
-        _add_report(entry, chain, rows[enrolment_id], judged, written, known)
+        judged = judge(entry.signed, batch.chains[enrolment_id], known, now)
+        judged += tuple(finding for finding in others if finding)
+        _add_report(batch, entry, judged)
         site_result = result.sites.setdefault(entry.key.site, SiteResult())
         site_result.new.append(seq)
         site_result.findings += [(seq, finding) for finding in judged]
         result.counts["report"] = result.counts.get("report", 0) + 1
-    for table, new in ((reports, written.reports), (positions, written.positions), (findings, written.findings)):
+    for table, new in ((reports, batch.reports), (positions, batch.positions), (findings, batch.findings)):
         if new:
             connection.execute(insert(table), new)
-    _update_standings(connection, rows)
-    settle_quarantine(connection, sorted(written.imported), now)
+    changed = [{"of": enrolment_id, **vars(standing)} for enrolment_id, standing in batch.standings.items()]
+    connection.execute(update(standings).where(standings.c.enrolment_id == bindparam("of")), changed)
+    settle_quarantine(connection, sorted(batch.imported), now)
 
 
-def _add_report(
-    entry: VerifiedReport,
-    chain: ReportChain,
-    standing: _Standing,
-    judged: tuple[ReportFinding, ...],
-    written: _Written,
-    library: Library,
-) -> None:
+def _add_report(batch: _Batch, entry: VerifiedReport, judged: tuple[ReportFinding, ...]) -> None:
     """Add one judged report to its chain, its standing, and the rows to write."""
     seq, enrolment_id = entry.signed.report.chain.seq, entry.key.enrolment_id
+    chain, standing = batch.chains[enrolment_id], batch.standings[enrolment_id]
     set_aside = chain.set_aside_from(entry.signed) is not None
     # A report that is set aside is kept, but neither fills its number nor becomes the newest.
     standing.places_held += not set_aside and seq not in chain.held
-    written.positions += [
+    batch.positions += [
         {"enrolment_id": enrolment_id, "seq": number, "digest": digest, "refused": refused}
         for number, digest, refused in chain.add(entry.signed)
     ]
-    row = _report_row(entry, chain, library)
-    written.reports.append(row | {"received_at": written.at, "refused": set_aside})
-    alarms = [finding for finding in judged if finding.alarm]
-    written.findings += [
-        {
-            "enrolment_id": enrolment_id,
-            "report": entry.signed.digest,
-            "finding": finding.finding,
-            "alarm": True,
-            "text": finding.text,
-            "found_at": written.at,
-        }
-        for finding in alarms
-    ]
+    row = _report_row(entry, chain, batch.library)
+    batch.reports.append(row | {"received_at": batch.at, "refused": set_aside})
+    alarms = [vars(finding) for finding in judged if finding.alarm]
+    of_report = {"enrolment_id": enrolment_id, "report": entry.signed.digest, "found_at": batch.at}
+    batch.findings += [finding | of_report for finding in alarms]
     standing.alarms += len(alarms)
     if seq > standing.newest_seq and not set_aside:
         standing.newest_seq, standing.report = seq, entry.signed.digest
@@ -194,7 +141,7 @@ def _add_report(
     standing.forked_at = min(forks, default=None)
 
 
-def _report_row(entry: VerifiedReport, chain: ReportChain, library: Library) -> Row:
+def _report_row(entry: VerifiedReport, chain: ReportChain, library: Library) -> dict[str, object]:
     report = entry.signed.report
     installed = report.install.release
     running, parts = count_running(report)
@@ -220,17 +167,6 @@ def _report_row(entry: VerifiedReport, chain: ReportChain, library: Library) -> 
     }
 
 
-def _update_standings(connection: Connection, rows: Mapping[int, _Standing]) -> None:
-    names = ("report", "newest_seq", "places_held", "forked_at", "alarms")
-    values: dict[str, BindParameter[object]] = {name: bindparam(f"to_{name}") for name in names}
-    changed = [
-        {"at": enrolment_id, **{f"to_{name}": getattr(row, name) for name in names}}
-        for enrolment_id, row in rows.items()
-    ]
-    statement = update(standings).where(standings.c.enrolment_id == bindparam("at"))
-    connection.execute(statement.values(**values), changed)
-
-
 class _Bodies(dict[int, Report]):
     """Reports of one enrolment by number, read from the ledger when a rule needs one."""
 
@@ -244,12 +180,6 @@ class _Bodies(dict[int, Report]):
         query = select(reports.c.raw).where(here).order_by(reports.c.received_at, reports.c.digest).limit(1)
         self[seq] = stored_report(self._connection.execute(query).scalar_one())
         return self[seq]
-
-
-def stored_report(raw: bytes) -> Report:
-    """Read a report of the ledger; its signature was verified when it was imported."""
-    payload = decode_base64(decode(raw, SigstoreBundle, "report").envelope.payload, "report")
-    return decode(payload, ReportStatement, "report").predicate
 
 
 def _read_chains(
@@ -269,20 +199,18 @@ def _read_chains(
     ids = sorted(keys)
     query = select(standings, reports.c.raw).outerjoin(reports, standings.c.report == reports.c.digest)
     query = query.where(standings.c.enrolment_id.in_(bindparam("ids", expanding=True)))
-    rows: dict[int, _Standing] = {}
+    held: dict[int, _Standing] = {}
     chains: dict[int, ReportChain] = {}
     # FOR UPDATE: two importers on one PostgreSQL must not both read a standing and then both write it.
     for row in connection.execute(query.with_for_update(of=standings), {"ids": ids}).mappings().all():
-        standing = _Standing(**{column.name: row[column.name] for column in standings.columns})
-        rows[standing.enrolment_id] = standing
-        key = keys[standing.enrolment_id]
-        chains[standing.enrolment_id] = _read_chain(connection, key, lowest[key.enrolment_id], standing, row["raw"])
+        key = keys[row["enrolment_id"]]
+        standing = held[key.enrolment_id] = _Standing(**{column.name: row[column.name] for column in fields(_Standing)})
+        chains[key.enrolment_id] = _read_chain(connection, key, lowest[key.enrolment_id], standing, row["raw"])
     _load_positions(connection, touched, chains)
-    _load_acknowledged(connection, verified, chains)
-    _load_challenges(connection, chains)
+    _load_sent(connection, verified, chains)
     _load_requested(connection, verified, chains)
     _load_authorised(connection, verified, chains)
-    return chains, rows
+    return chains, held
 
 
 _HELD = (
@@ -338,36 +266,24 @@ def _load_positions(connection: Connection, touched: Mapping[int, set[int]], cha
             (chain.refused if refused else chain.known).setdefault(seq, set()).add(digest)
 
 
-def _load_acknowledged(
-    connection: Connection, verified: list[VerifiedReport], chains: Mapping[int, ReportChain]
-) -> None:
-    """Of the acknowledgements in this batch: which reports are here, and which were really acknowledged."""
-    claimed = {one.signed.report.chain.acknowledged for one in verified}
-    digests = sorted({acknowledged.digest for acknowledged in claimed if acknowledged})
-    for at in range(0, len(digests), MAX_ASKED):
-        part = digests[at : at + MAX_ASKED]
-        query = select(reports.c.enrolment_id, reports.c.digest).where(reports.c.digest.in_(part))
-        for enrolment_id, digest in connection.execute(query):
-            if enrolment_id in chains:
-                chains[enrolment_id].held_digests.add(digest)
-        sent = (
-            select(enrolments.c.id, consignments.c.acknowledged)
-            .join(consignments, consignments.c.site_id == enrolments.c.site_id)
-            .where(enrolments.c.id.in_(sorted(chains)) & consignments.c.acknowledged.in_(part))
-        )
-        for enrolment_id, digest in connection.execute(sent):
-            chains[enrolment_id].acknowledged.add(digest)
-
-
-def _load_challenges(connection: Connection, chains: Mapping[int, ReportChain]) -> None:
-    """Read when each challenge for these sites was made, by the digest that a report echoes."""
-    query = (
-        select(enrolments.c.id, consignments.c.challenge, consignments.c.issued_at)
+def _load_sent(connection: Connection, verified: list[VerifiedReport], chains: Mapping[int, ReportChain]) -> None:
+    """Read the challenges and acknowledgements that these sites were sent, and which acknowledged reports are here."""
+    sent = (
+        select(enrolments.c.id, consignments.c.challenge, consignments.c.issued_at, consignments.c.acknowledged)
         .join(consignments, consignments.c.site_id == enrolments.c.site_id)
         .where(enrolments.c.id.in_(bindparam("ids", expanding=True)))
     )
-    for enrolment_id, challenge, issued_at in connection.execute(query, {"ids": sorted(chains)}):
+    for enrolment_id, challenge, issued_at, acknowledged in connection.execute(sent, {"ids": sorted(chains)}):
         chains[enrolment_id].challenges[challenge] = issued_at
+        if acknowledged is not None:
+            chains[enrolment_id].acknowledged.add(acknowledged)
+    claimed = {one.signed.report.chain.acknowledged for one in verified}
+    digests = sorted({acknowledged.digest for acknowledged in claimed if acknowledged})
+    for at in range(0, len(digests), MAX_ASKED):
+        held = reports.c.digest.in_(digests[at : at + MAX_ASKED])
+        for enrolment_id, digest in connection.execute(select(reports.c.enrolment_id, reports.c.digest).where(held)):
+            if enrolment_id in chains:
+                chains[enrolment_id].held_digests.add(digest)
 
 
 def _sent_consignments(
@@ -402,13 +318,11 @@ def _load_authorised(connection: Connection, verified: list[VerifiedReport], cha
     left: dict[int, set[str]] = {}
     for entry in verified:
         report = entry.signed.report
-        rollbacks = [rollback for rollback in report.rollbacks if rollback.authorisation]
-        if not rollbacks:
-            continue
-        before = chains[entry.key.enrolment_id].before(report.chain.seq)
-        known = set(before.rollbacks) if before else set()
-        if new := {rollback.left for rollback in rollbacks if rollback not in known}:
-            left.setdefault(entry.key.enrolment_id, set()).update(new)
+        if any(rollback.authorisation for rollback in report.rollbacks):
+            before = chains[entry.key.enrolment_id].before(report.chain.seq)
+            known = before.rollbacks if before else ()
+            if new := {one.left for one in report.rollbacks if one.authorisation and one not in known}:
+                left.setdefault(entry.key.enrolment_id, set()).update(new)
     for enrolment_id, digests in left.items():
         chain = chains[enrolment_id]
         for number, consignment in _sent_consignments(connection, enrolment_id):
@@ -418,21 +332,3 @@ def _load_authorised(connection: Connection, verified: list[VerifiedReport], cha
         for raw in connection.execute(query).scalars():
             if parse_release(raw).authorisations:
                 chain.authorising.add(digest_of(raw))
-
-
-def _read_library(connection: Connection, parts: Mapping[str, Mapping[ComponentKey, Expected]]) -> Library:
-    names = ("digest", "product", "version", "channel", "epoch", "sequence", "contract")
-    known = {
-        row.digest: KnownRelease(**row._mapping, components=parts.get(row.digest, {}))
-        for row in connection.execute(select(*(releases.c[name] for name in names)))
-    }
-    versions: dict[int, set[str]] = {}
-    for version, digest in connection.execute(select(roots.c.version, roots.c.digest)):
-        versions.setdefault(version, set()).add(digest)
-    optional = {
-        digest: frozenset(word for signal in parse_contract(raw).signals for word in signal.optional)
-        for digest, raw in connection.execute(select(contracts.c.digest, contracts.c.raw))
-    }
-    return Library(
-        releases=known, roots={version: frozenset(digests) for version, digests in versions.items()}, optional=optional
-    )

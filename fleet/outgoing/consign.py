@@ -13,7 +13,7 @@ from msgspec import Struct, ValidationError, convert
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from content.signing.files import replace_file
-from fleet.intake.report_chains import stored_report
+from fleet.intake.library import stored_report
 from fleet.ledger.tables import closures, consignments, enrolments, keys, releases, reports, roots, sites, standings
 from fleet.outgoing.views import SiteRow
 from manifests.documents.authorisation import parse_authorisation, verify_authorisation

@@ -11,7 +11,7 @@ from typing import Any, Literal  # SQLAlchemy's columns have any type
 from sqlalchemy import Connection, Engine, Select, func, insert, select, update
 
 from fleet.intake.intake import import_quarantined
-from fleet.intake.report_chains import stored_report
+from fleet.intake.library import stored_report
 from fleet.ledger.tables import enrolments, findings, positions, quarantine, reports, resolutions, sites, standings
 from fleet.rules.forks import BranchChoice, Positions, choose_branch
 from fleet.rules.values import named_positions
@@ -196,7 +196,7 @@ def _record(
 
 def _release(engine: Engine, site: _Site | None, digest: str, decision: Decision) -> DecisionResult:
     """Judge a quarantined file again; a person can request that and cannot overrule the judgement."""
-    result = import_quarantined(engine, digest, decision.at)
+    result = import_quarantined(engine, quarantine.c.digest == digest, decision.at)
     refused = next((file for file in result.files if file.status != "report"), None)
     if refused is not None:
         raise RefusedError(

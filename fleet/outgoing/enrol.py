@@ -5,9 +5,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
-from fleet.intake.intake import import_of_key
+from fleet.intake.intake import import_quarantined
 from fleet.intake.result import ImportResult
-from fleet.ledger.tables import closures, enrolments, keys, positions, roots, sites, standings
+from fleet.ledger.tables import closures, enrolments, keys, positions, quarantine, roots, sites, standings
 from fleet.outgoing.consign import site_key
 from manifests.documents.enrolment import SignedEnrolment
 from manifests.trust.root import SignedRoot
@@ -61,7 +61,7 @@ def enroll(engine: Engine, signed: SignedEnrolment, now: datetime, *, fingerprin
         pinned = _check_root(connection, signed, now)
         former = None if site_id is None else _current_key(connection, site_id)
         _add(connection, signed, now, site_id=site_id, compared=fingerprint is not None)
-    retried = import_of_key(engine, key.keyid, now)
+    retried = import_quarantined(engine, quarantine.c.keyid == key.keyid, now)
     return EnrolledSite(signed=signed, new=True, pinned=pinned, retried=retried, renews=former)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
-from fleet.intake.report_chains import stored_report
+from fleet.intake.library import stored_report
 from fleet.ledger.tables import (
     closures,
     consignments,

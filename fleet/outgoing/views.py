@@ -7,7 +7,7 @@ from typing import Any  # rows of SQLAlchemy have values of any type
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
 
-from fleet.intake.report_chains import stored_report
+from fleet.intake.library import stored_report
 from fleet.intake.telephone import TelephoneClaim, claims_of_site
 from fleet.ledger.tables import (
     closures,

@@ -225,7 +225,7 @@ def _time(text: str | None) -> datetime:
 
 def _trust(report: Report, before: Report | None, library: Library) -> Iterator[ReportFinding]:
     root = report.trust.root
-    known = library.roots.get(root.version, frozenset())
+    known = library.roots.get(root.version, set())
     if known and root.digest not in known:
         text = f"the site trusts root {root.version} with digest {short_digest(root.digest)}, which is not the vendor's"
         yield ReportFinding("root-unknown", True, text)

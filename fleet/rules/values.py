@@ -51,7 +51,7 @@ class Library:
     """
 
     releases: Mapping[str, KnownRelease] = field(default_factory=dict)
-    roots: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    roots: Mapping[int, set[str]] = field(default_factory=dict)
     optional: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @cached_property

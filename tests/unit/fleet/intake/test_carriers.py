@@ -21,9 +21,9 @@ from sqlalchemy import Engine, select
 
 from fleet.commands.group import fleet_group
 from fleet.intake.intake import import_paths
-from fleet.intake.pictures import MAX_PIXELS, read_symbols
 from fleet.intake.result import ImportResult
 from fleet.intake.telephone import record_claim
+from fleet.intake.transports import MAX_PIXELS, read_symbols
 from fleet.ledger.opening import find_fleet, open_fleet
 from fleet.ledger.tables import quarantine, reports
 from fleet.outgoing.enrol import enroll

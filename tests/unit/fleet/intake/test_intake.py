@@ -512,7 +512,7 @@ def test_what_fails_in_the_middle_leaves_whole_files_only(
     files = [site.report(), site.report(ONE)]
     before = everything(engine)
     with monkeypatch.context() as patch:
-        patch.setattr(fleet.intake.report_chains, "_update_standings", stop)
+        patch.setattr(fleet.intake.report_chains, "settle_quarantine", stop)
         with pytest.raises(StopError):
             bring(engine, medium, *files)
     assert everything(engine) == before

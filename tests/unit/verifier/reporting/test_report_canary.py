@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace as with_
 
-from fleet.intake.pictures import read_symbols
+from fleet.intake.transports import read_symbols
 from manifests.documents import release as rel
 from manifests.documents.consignment import Request
 from manifests.transport.armour import find_armour, open_armour

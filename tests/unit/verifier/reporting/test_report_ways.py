@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 
 from fleet.commands.group import fleet_group
-from fleet.intake.pictures import read_symbols
+from fleet.intake.transports import read_symbols
 from manifests.documents.contract import CORE_FIELDS, OPTIONAL_CORE_FIELDS, parse_contract
 from manifests.documents.policy import Person
 from manifests.transport.armour import find_armour, open_armour
