@@ -45,9 +45,7 @@ VERBS = {
 
 
 @click.group(
-    cls=CommandTable,
-    table=VERBS,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    cls=CommandTable, table=VERBS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.version_option(package_name="airgap-waybill", prog_name="waybill")
 def cli() -> None:

@@ -43,10 +43,7 @@ class _Options:
 
 @verb(
     short_help="Sign the plan of an item with your key.",
-    examples=(
-        "waybill approve r-1.4.2 --key ops-1.key",
-        "waybill approve /media/stick/request --key ops-1.key",
-    ),
+    examples=("waybill approve r-1.4.2 --key ops-1.key", "waybill approve /media/stick/request --key ops-1.key"),
 )
 @items_argument(required=True)
 @key_option

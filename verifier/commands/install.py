@@ -39,11 +39,7 @@ from verifier.site.folder import Site
 
 @verb(
     short_help="Install an approved item.",
-    examples=(
-        "waybill install r-1.4.2",
-        "waybill install r-1.4.2 --dry-run",
-        "waybill install policy",
-    ),
+    examples=("waybill install r-1.4.2", "waybill install r-1.4.2 --dry-run", "waybill install policy"),
 )
 @items_argument(required=True)
 @media_option
@@ -54,23 +50,14 @@ from verifier.site.folder import Site
     metavar="REASON",
     help="Reason for installing outside of the policy's windows.",
 )
-@click.option(
-    "--emergency",
-    metavar="RULE",
-    help="Emergency rule of the policy to use instead of its approvals.",
-)
+@click.option("--emergency", metavar="RULE", help="Emergency rule of the policy to use instead of its approvals.")
 @click.option(
     "--gone",
     multiple=True,
     metavar="NAME",
     help="Person who can no longer approve; only with ITEM `policy`. Repeatable.",
 )
-@click.option(
-    "--reason",
-    callback=in_words,
-    metavar="TEXT",
-    help="Reason for --gone; kept, and reported to support.",
-)
+@click.option("--reason", callback=in_words, metavar="TEXT", help="Reason for --gone; kept, and reported to support.")
 @click.option(
     "--fingerprint", metavar="WORDS", help="Fingerprint of the new policy for --gone, from the customer's paper."
 )

@@ -35,12 +35,7 @@ from verifier.trust.anchor import TrustAnchor
 @with_trust
 @click.option("--pem", "role", metavar="ROLE", help="Print the public keys of ROLE in a root document as PEM.")
 def show_command(
-    file: Path,
-    root: Path | None,
-    fingerprint: str | None,
-    site: Path | None,
-    enrolment: Path | None,
-    role: str | None,
+    file: Path, root: Path | None, fingerprint: str | None, site: Path | None, enrolment: Path | None, role: str | None
 ) -> Result:
     """Explain FILE in words: a bundle, or a signed document of any kind.
 

@@ -3,13 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.documents.consignment import (
-    MAX_CONSIGNMENT,
-    Consignment,
-    Request,
-    peek_consignment,
-    verify_consignment,
-)
+from manifests.documents.consignment import MAX_CONSIGNMENT, Consignment, Request, peek_consignment, verify_consignment
 from manifests.trust.keys import read_capped
 from manifests.words.canonical import encode
 from manifests.words.errors import RefusedError, WaybillError

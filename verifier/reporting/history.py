@@ -241,9 +241,7 @@ def _in_words(record: Record) -> str:
             return _trust_text(event)
 
 
-def _change_text(
-    event: Planned | Approved | Intent | Outcome | Confirmed | Inconsistent | AskedAgain,
-) -> str:
+def _change_text(event: Planned | Approved | Intent | Outcome | Confirmed | Inconsistent | AskedAgain) -> str:
     """Return the text of an entry about an installation or a rollback."""
     match event:
         case Planned(action=action, item=item, source=source, target=target, version=version, reason=reason) as begun:

@@ -90,8 +90,7 @@ def plan_report(
         install=replace(_install(state), revoked=observed.revoked, below_floor=state.below_floor),
         components=r.Components(listed=observed.components),
         config=r.ConfigState(
-            schema_version=state.installs.running.config_version if state.installs.running else None,
-            seal=observed.seal,
+            schema_version=state.installs.running.config_version if state.installs.running else None, seal=observed.seal
         ),
         waiting=_waiting(observed, former, state.reports.seq + 1),
         approvals=tuple(_approvals(state)),

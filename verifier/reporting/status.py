@@ -241,10 +241,7 @@ def _attention(site: Site, components: tuple[Component, ...]) -> WaybillError | 
     wrong = [f"{one.step}/{one.name}: {one.problem}" for one in components if one.problem]
     if wrong:
         return AttentionError(
-            "; ".join(wrong),
-            where="components",
-            remedy="waybill recover restarts the components",
-            finding="drift",
+            "; ".join(wrong), where="components", remedy="waybill recover restarts the components", finding="drift"
         )
     if revoked := running_revoked(site):
         return AttentionError(
