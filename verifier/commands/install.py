@@ -13,6 +13,7 @@ from console.result import Result
 from manifests.words.errors import AttentionError, UsageError
 from manifests.words.fingerprint import parse_fingerprint
 from manifests.words.text import one_line
+from manifests.words.units import show_count, show_size
 from verifier.approval.differences.documents import policy_differences
 from verifier.approval.policy_change import (
     PolicyChange,
@@ -193,9 +194,8 @@ def install_output(ended: InstallResult, verb_: str) -> Result:
     what = f"generation {now.number}, {now.product} {now.version}" if now else "nothing is installed"
     lines = [f"{verb_}: {what}"]
     if ended.need is not None:
-        lines.append(
-            f"new blobs: {len(ended.need.missing)}; at most {ended.need.bytes} bytes and {ended.need.inodes} files"
-        )
+        size, count = show_size(ended.need.bytes), show_count(ended.need.inodes, "file")
+        lines.append(f"new blobs: {len(ended.need.missing)}; at most {size} and {count}")
     lines += ended.lines
     if ended.report is not None:
         lines.append(f"report: {ended.report}")

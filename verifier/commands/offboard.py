@@ -6,13 +6,14 @@ import click
 
 from console.clock import utc_now
 from console.options import in_words, passphrase_option, verb
+from console.output import VERBOSE, is_set
 from console.result import Result
 from manifests.words.time import rfc3339
-from verifier.approval.page import Page, as_page, as_text, write_new
-from verifier.commands.site_options import hold_here, open_here, signer_of, site_option, table_rows, write_report_after
+from verifier.approval.page import as_page, as_text, write_new
+from verifier.commands.site_options import hold_here, open_here, signer_of, site_option, write_report_after
 from verifier.reporting.offboarding import agree_offboarding, ask_offboarding, end_access, finish_offboarding
-from verifier.reporting.offboarding_page import offboarding_page
-from verifier.site.journal.state import SiteState
+from verifier.reporting.offboarding_page import kept_places, offboarding_page, offboarding_text
+from verifier.site.folder import Site
 from verifier.trust.findings import VERIFIER_VERSION
 
 
@@ -41,7 +42,7 @@ def offboard_command(
 
     Data, images, running software and local rollback stay. The vendor's earlier bundles, consignments, requests and
     signatures are tried once more, and each must be refused; the last report lists the results. If the command was
-    interrupted, run it again. Afterwards it prints the statement of what stays where.
+    interrupted, run it again. --verbose and --page write the statement of what stays where.
     """
     signers = [signer_of(uri, passphrase_fd) for uri in keys]
     with hold_here(place, "offboard") as site:
@@ -52,24 +53,24 @@ def offboard_command(
                 agree_offboarding(site, signer)
             end_access(site)
         ending = finish_offboarding(site, utc_now())
-        state = site.state
     # Opened again: the held site does not know the entries that it wrote itself.
-    paper = offboarding_page(open_here(place), f"written by waybill {VERIFIER_VERSION}, {rfc3339(utc_now())}")
-    lines = [as_text(paper), "", f"report: {ending.report}  (the last one; carry it: waybill report --out MEDIUM)"]
+    site = open_here(place)
+    paper = offboarding_page(site, f"written by waybill {VERIFIER_VERSION}, {rfc3339(utc_now())}")
+    text = as_text(paper) if is_set(VERBOSE) else offboarding_text(site)
     if page is not None:
-        lines.append(f"written: {write_new(page, as_page(paper).encode())}")
-    return Result("\n".join(lines), _as_data(state, paper, ending.report), ending.error)
+        text += f"\nwritten: {write_new(page, as_page(paper).encode())}"
+    return Result(text, _data(site, ending.report), ending.error)
 
 
-def _as_data(state: SiteState, paper: Page, report: Path) -> dict[str, object]:
-    offboarding = state.offboarding
+def _data(site: Site, report: Path) -> dict[str, object]:
+    offboarding = site.state.offboarding
     return {
-        "site": state.site,
+        "site": site.state.site,
         "reason": offboarding.asked.reason if offboarding else None,
         "tried": [
             {"kind": trial.kind, "artefact": trial.artefact, "outcome": trial.outcome, "finding": trial.finding}
             for trial in (offboarding.tried if offboarding else ())
         ],
         "report": str(report),
-        "stays": [{"what": row.cells[0], "where": row.cells[2]} for row in table_rows(paper, "what stays, and where")],
+        "stays": [{"what": what, "where": str(path)} for what, _, path in kept_places(site)],
     }

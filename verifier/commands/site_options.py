@@ -14,7 +14,6 @@ from console.passphrase import ask_passphrase
 from content.signing.signers import open_signer
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import UsageError
-from verifier.approval.page import Page, Row
 from verifier.install.context import Runtime
 from verifier.reporting.report_write import write_report
 from verifier.site.disk import Disk
@@ -69,8 +68,3 @@ def signer_of(uri: str | None, passphrase_fd: int | None) -> Signer:
     if not named:
         raise UsageError("no key is named", where="--key", remedy="--key file:PATH, or WAYBILL_KEY")
     return open_signer(named, lambda prompt: ask_passphrase(prompt, descriptor=passphrase_fd), Path.cwd())
-
-
-def table_rows(paper: Page, title: str) -> tuple[Row, ...]:
-    table = next(section.table for section in paper.sections if section.title == title)
-    return table.rows if table else ()

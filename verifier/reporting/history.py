@@ -1,69 +1,46 @@
-"""The journal for people: who did what, when, with which inputs, and what came of it. Pure.
+"""The journal for people: who did what, when, with which inputs, and with which result. Reads nothing, writes nothing.
 
-The account is what the host says, a witness and no more; the person is whose key the policy lists.
+The account is a claim of the host. The person is proved by a key that the policy lists.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
 import msgspec
 
 from manifests.words.text import short_digest, table
 from verifier.approval.page import Page, Row, Section, Table
 from verifier.site.folder import Site
-from verifier.site.journal.events import (
-    Alarm,
-    Approved,
-    AskedAgain,
-    Confirmed,
-    Consigned,
-    Enrolled,
-    Event,
-    Inconsistent,
-    Intent,
-    KeyRenewed,
-    KeyRotated,
-    Note,
-    OffboardAsked,
-    OffboardDone,
-    Offboarded,
-    Outcome,
-    Planned,
-    PolicyInForce,
-    Proposed,
-    Received,
-    Record,
-    Reported,
-    RevocationsInForce,
-    RootInForce,
-    RootReplaced,
-    TimeAcknowledged,
-    Torn,
-    Tried,
-    Verdict,
-)
+from verifier.site.journal import events as e
+from verifier.site.journal.events import Event, Record
 
-# Keeps the sealed config from being guessed; it is not told, for a history is carried to auditors.
+# Keeps the sealed config from being guessed. It is left out, because auditors get the history.
 SALT = "salt"
 ALARMING = ("failed", "interrupted", "accepted", "alarm", "inconsistent")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_KEYID = re.compile(r"[0-9a-f]{64}")
+_IDENTIFIER = re.compile(r"(sha256:)?[0-9a-f]{64}")
+
+
+_ChangeEvent = e.Planned | e.Approved | e.Intent | e.Outcome | e.Confirmed | e.Inconsistent | e.AskedAgain
+_TrustEvent = (
+    e.KeyRotated | e.KeyRenewed | e.RootReplaced | e.RootInForce | e.RevocationsInForce | e.TimeAcknowledged
+    | e.PolicyInForce
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class HistoryLine:
-    """One entry of the journal, in words.
+    """One entry of the journal.
 
     Attributes:
-        person: Whose key was used; empty where none was.
-        inputs: (name, digest) of all that the entry names by digest.
-        result: Of an act, a probe, a verdict; empty for what simply happened.
-        words: Empty for an entry that matters only after a crash.
+        person: Person whose key was used; empty without a key.
+        words: The event in one sentence; empty for an entry that matters only after a crash.
+        inputs: (field, value) of each digest and key id in the event.
+        result: Result of an act, a probe or a verdict; empty for other events.
     """
 
     record: Record
-    who: str
     person: str
     words: str
     inputs: tuple[tuple[str, str], ...]
@@ -93,14 +70,13 @@ def history_lines(records: Iterable[Record]) -> tuple[HistoryLine, ...]:
     lines = []
     for record in records:
         event = record.event
-        if isinstance(event, Verdict):
+        if isinstance(event, e.Verdict):
             people[event.envelope] = f"{event.person} ({event.role})"
         lines.append(
             HistoryLine(
                 record=record,
-                who=actor_text(record),
                 person=_person(event, people),
-                words=_in_words(record),
+                words=_in_words(record.event),
                 inputs=tuple(_inputs(event)),
                 result=_result(event),
             )
@@ -108,18 +84,13 @@ def history_lines(records: Iterable[Record]) -> tuple[HistoryLine, ...]:
     return tuple(lines)
 
 
-def actor_text(record: Record) -> str:
-    actor = record.actor
-    return f"{actor.account} (uid {actor.uid}{f', sudo by {actor.sudo}' if actor.sudo else ''})"
-
-
 def _person(event: Event, people: dict[str, str]) -> str:
     match event:
-        case Verdict(person=person, role=role):
+        case e.Verdict(person=person, role=role):
             return f"{person} ({role})"
-        case TimeAcknowledged(person=str(person), role=role) | Confirmed(person=str(person), role=role):
+        case e.TimeAcknowledged(person=str(person), role=role) | e.Confirmed(person=str(person), role=role):
             return f"{person} ({role})" if role else person
-        case Approved(approvals=approvals) | PolicyInForce(approvals=approvals) | Offboarded(approvals=approvals):
+        case e.Approved(approvals=approvals) | e.PolicyInForce(approvals=approvals) | e.Offboarded(approvals=approvals):
             return ", ".join(people.get(approval, short_digest(approval)) for approval in approvals)
         case _:
             return ""
@@ -127,7 +98,7 @@ def _person(event: Event, people: dict[str, str]) -> str:
 
 def _inputs(event: Event) -> Iterable[tuple[str, str]]:
     for name, value in _fields(msgspec.to_builtins(event)):
-        if name != SALT and isinstance(value, str) and (_DIGEST.fullmatch(value) or _KEYID.fullmatch(value)):
+        if name != SALT and isinstance(value, str) and _IDENTIFIER.fullmatch(value):
             yield name, value
 
 
@@ -144,15 +115,13 @@ def _fields(value: object, name: str = "") -> Iterable[tuple[str, object]]:
 
 def _result(event: Event) -> str:
     match event:
-        case Outcome(result=result):
+        case e.Outcome(result=result) | e.Tried(outcome=result):
             return str(result)
-        case Tried(outcome=outcome):
-            return str(outcome)
-        case Verdict(verdict=verdict):
+        case e.Verdict(verdict=verdict):
             return "agreed" if verdict == "approve" else "rejected"
-        case Alarm():
+        case e.Alarm():
             return "alarm"
-        case Inconsistent():
+        case e.Inconsistent():
             return "inconsistent"
         case _:
             return ""
@@ -170,7 +139,7 @@ def journal_facts(site: Site) -> tuple[str, ...]:
 
 
 def history_text(site: str, facts: tuple[str, ...], lines: tuple[HistoryLine, ...]) -> str:
-    """One line for each entry that matters to people: number, time, who, what happened."""
+    """Return the facts and a table with a row for each entry that has words."""
     rows: list[tuple[str, ...]] = []
     for line in lines:
         if line.words:
@@ -183,145 +152,136 @@ def history_text(site: str, facts: tuple[str, ...], lines: tuple[HistoryLine, ..
 def history_page(
     site: str, lead: tuple[str, ...], lines: tuple[HistoryLine, ...], *, every: bool, about: str = ""
 ) -> Page:
-    """One section for each time that the host was started.
+    """Return a page with one section for each boot of the host.
 
     Args:
-        every: Also what only matters after a crash, in the journal's own words and with whole digests.
+        every: Include entries that matter only after a crash, with the journal's field names and full digests.
     """
     sections = []
-    boots: list[tuple[str, list[HistoryLine]]] = []
-    for line in lines:
-        if not boots or boots[-1][0] != line.record.boot:
-            boots.append((line.record.boot, []))
-        boots[-1][1].append(line)
-    for boot, of_boot in boots:
+    for boot, of_boot in groupby(lines, lambda line: line.record.boot):
         rows = tuple(_row(line, every=every) for line in of_boot if every or line.words)
-        sections.append(Section(f"boot {boot}", table=Table(_HEAD, rows)))
+        head = ("entry", "time", "account", "person", "event", "inputs", "result")
+        sections.append(Section(f"boot {boot}", table=Table(head, rows)))
     return Page(title=f"journal of {site}", lead=lead, sections=tuple(sections), about=about)
 
 
-_HEAD = ("entry", "time", "account", "person", "event", "inputs", "result")
-
-
 def _row(line: HistoryLine, *, every: bool) -> Row:
-    record = line.record
-    words = _told(record) if every else line.words
+    record, actor = line.record, line.record.actor
+    account = f"{actor.account} (uid {actor.uid}{f', sudo by {actor.sudo}' if actor.sudo else ''})"
+    words = _field_text(record.event) if every else line.words
     inputs = ", ".join(f"{name} {value if every else short_digest(value)}" for name, value in line.inputs)
-    failed = line.result in ALARMING
-    cells = (str(record.seq), record.at, line.who, line.person, words, inputs, line.result)
-    return Row(cells, "warning" if failed else None)
+    cells = (str(record.seq), record.at, account, line.person, words, inputs, line.result)
+    return Row(cells, "warning" if line.result in ALARMING else None)
 
 
-def _in_words(record: Record) -> str:
-    """Return what a person needs to know about an entry; empty for one that matters only after a crash."""
-    match record.event:
-        case Enrolled(site=site, vendor=vendor):
+def _in_words(event: Event) -> str:
+    """Return the entry in one sentence; empty for one that matters only after a crash."""
+    match event:
+        case e.Enrolled(site=site, vendor=vendor):
             return f"enrolled as {site}, trusting {vendor}"
-        case Received(item=item, product=product, version=version, channel=channel, mark=mark):
+        case e.Received(item=item, product=product, version=version, channel=channel, mark=mark):
             return f"received {item}: {product} {version}, {channel} {mark.sequence}"
-        case Verdict(item=item, verdict=verdict, condition=condition):
-            word = "approved" if verdict == "approve" else "rejected"
-            return f"{word} {item}" + (f": {condition}" if condition else "")
-        case Reported(seq=seq):
+        case e.Verdict(item=item, verdict=verdict, condition=condition):
+            action = "approved" if verdict == "approve" else "rejected"
+            return f"{action} {item}" + (f": {condition}" if condition else "")
+        case e.Reported(seq=seq):
             return f"report {seq} written"
-        case Proposed(item=item, account=account):
-            what = "policy.yaml" if item == "policy" else "site.yaml"
-            return f"{what}, owned by {account}, differs from what is in force"
-        case Consigned() as came:
-            return _consigned(came)
-        case Alarm(code=code, detail=detail) | Note(code=code, detail=detail):
+        case e.Proposed(item=item, account=account):
+            return f"{'policy' if item == 'policy' else 'site'}.yaml, owned by {account}, differs from what is in force"
+        case e.Consigned():
+            return _consigned(event)
+        case e.Alarm(code=code, detail=detail) | e.Note(code=code, detail=detail):
             return f"{code}: {detail}" if detail else str(code)
-        case Torn(bytes=count):
+        case e.Torn(bytes=count):
             return f"unfinished last entry removed, {count} bytes: the host stopped while writing it"
-        case Planned() | Approved() | Intent() | Outcome() | Confirmed() | Inconsistent() | AskedAgain() as event:
+        case e.Planned() | e.Approved() | e.Intent() | e.Outcome() | e.Confirmed() | e.Inconsistent() | e.AskedAgain():
             return _change_text(event)
-        case OffboardAsked() | Offboarded() | Tried() | OffboardDone() as event:
+        case e.OffboardAsked() | e.Offboarded() | e.Tried() | e.OffboardDone():
             return _offboarding_text(event)
-        case event:
+        case _:
             return _trust_text(event)
 
 
-def _change_text(event: Planned | Approved | Intent | Outcome | Confirmed | Inconsistent | AskedAgain) -> str:
+def _change_text(event: _ChangeEvent) -> str:
     """Return the text of an entry about an installation or a rollback."""
     match event:
-        case Planned(action=action, item=item, source=source, target=target, version=version, reason=reason) as begun:
-            why = f", below the floor by authorisation {begun.authorisation}" if begun.authorisation else ""
+        case e.Planned(action=action, item=item, source=source, target=target, version=version, reason=reason):
+            why = f", below the floor by authorisation {event.authorisation}" if event.authorisation else ""
             why += f": {reason}" if reason else ""
-            why += f"; outside of the window: {begun.outside_window}" if begun.outside_window else ""
+            why += f"; outside of the window: {event.outside_window}" if event.outside_window else ""
             return f"{action} of {item} begins, generation {source} to {target} ({version}){why}"
-        case Approved(rule=rule) if rule is not None:
+        case e.Approved(rule=rule) if rule is not None:
             return f"approved by the emergency rule {rule}"
-        case Approved(approvals=approvals) if approvals:
+        case e.Approved(approvals=approvals) if approvals:
             return "approvals counted"
-        case Intent() | Approved():
+        case e.Intent() | e.Approved():
             return ""
-        case Outcome(act=act, step=step, result="done"):
+        case e.Outcome(act=act, step=step, result="done"):
             return {"switch": "switched", "retreat": "rolled back"}.get(act, "") if step is None else ""
-        case Outcome(act=act, step=step, detail=detail):
+        case e.Outcome(act=act, step=step, detail=detail):
             return f"{act}{f' of {step}' if step else ''} failed: {detail}"
-        case Confirmed(generation=generation, by=by, floor=floor):
+        case e.Confirmed(generation=generation, by=by, floor=floor):
             return f"generation {generation} confirmed by {by}" + (f", floor {floor.sequence}" if floor else "")
-        case Inconsistent(code=code, detail=detail):
+        case e.Inconsistent(code=code, detail=detail):
             return f"neither the old nor the new generation could be restored: {detail or code}"
-        case AskedAgain(way=way):
+        case e.AskedAgain(way=way):
             return f"retry requested, {way}"
 
 
-def _trust_text(
-    event: KeyRotated | KeyRenewed | RootReplaced | RootInForce | RevocationsInForce | TimeAcknowledged | PolicyInForce,
-) -> str:
+def _trust_text(event: _TrustEvent) -> str:
     """Return the text of an entry about keys, roots, revocations, times and policies."""
     match event:
-        case KeyRotated(key_epoch=epoch):
+        case e.KeyRotated(key_epoch=epoch):
             return f"site key rotated to key {epoch} (signed by the key before it)"
-        case KeyRenewed(key_epoch=epoch, reason=reason):
+        case e.KeyRenewed(key_epoch=epoch, reason=reason):
             return f"site key renewed to key {epoch} ({reason}); a new series of reports begins"
-        case RootReplaced(pin=pin, reason=reason):
+        case e.RootReplaced(pin=pin, reason=reason):
             return f"root replaced from paper by version {pin.version}, {pin.digest}: {reason}"
-        case RootInForce(pin=pin):
+        case e.RootInForce(pin=pin):
             return f"root {pin.version} in force"
-        case RevocationsInForce(version=version):
+        case e.RevocationsInForce(version=version):
             return f"revocation list {version} in force"
-        case TimeAcknowledged(time=time, person=person):
+        case e.TimeAcknowledged(time=time, person=person):
             return f"{person} confirmed the time {time}"
-        case PolicyInForce(number=number, gone=gone, reason=reason) if reason is not None:
+        case e.PolicyInForce(number=number, gone=gone, reason=reason) if reason is not None:
             return f"policy {number} in force, replaced without {', '.join(gone)}: {reason}"
-        case PolicyInForce(number=number):
+        case e.PolicyInForce(number=number):
             return f"policy {number} in force"
 
 
-def _offboarding_text(event: OffboardAsked | Offboarded | Tried | OffboardDone) -> str:
+def _offboarding_text(event: e.OffboardAsked | e.Offboarded | e.Tried | e.OffboardDone) -> str:
     """Return the text of an entry about the end of the vendor's access."""
     match event:
-        case OffboardAsked(reason=reason, detail=detail):
+        case e.OffboardAsked(reason=reason, detail=detail):
             return f"end of the vendor's access requested ({reason}): {detail}"
-        case Offboarded(reason=reason):
+        case e.Offboarded(reason=reason):
             return f"the vendor's access ended ({reason}); nothing from the vendor is trusted any more"
-        case Tried(kind=kind, outcome=outcome, detail=detail):
+        case e.Tried(kind=kind, outcome=outcome, detail=detail):
             return f"{kind} accepted before the end was tried again: {outcome}: {detail}"
-        case OffboardDone(report=seq, key=key):
+        case e.OffboardDone(report=seq, key=key):
             return f"offboarding complete: report {seq} is the last one, the site's key is {key}"
 
 
-def _consigned(came: Consigned) -> str:
-    parts = [f"support holds report {came.acknowledged}"] if came.acknowledged is not None else []
-    parts += [f"newest for this site {one.channel} {one.mark.sequence}" for one in came.newest]
-    parts += [f"request {one.request} ({one.handler}): {one.outcome.replace('-', ' ')}" for one in came.answers]
-    if came.authorisations:
-        parts.append(f"authorisations of rollbacks below the floor: {len(came.authorisations)}")
-    return f"consignment {came.number} of {came.issued_at}" + (f": {'; '.join(parts)}" if parts else "")
+def _consigned(event: e.Consigned) -> str:
+    parts = [f"support holds report {event.acknowledged}"] if event.acknowledged is not None else []
+    parts += [f"newest for this site {one.channel} {one.mark.sequence}" for one in event.newest]
+    parts += [f"request {one.request} ({one.handler}): {one.outcome.replace('-', ' ')}" for one in event.answers]
+    if event.authorisations:
+        parts.append(f"authorisations of rollbacks below the floor: {len(event.authorisations)}")
+    return f"consignment {event.number} of {event.issued_at}" + (f": {'; '.join(parts)}" if parts else "")
 
 
-def _told(record: Record) -> str:
-    """The event's kind and those of its fields that are not digests, in the journal's own words."""
-    event = record.event
-    kind = type(event).__struct_config__.tag
-    parts = []
+def _field_text(event: Event) -> str:
+    """Return the event's type and its fields, without digests and key ids: these are the inputs."""
+    parts = [str(type(event).__struct_config__.tag)]
     for name in event.__struct_fields__:
         value = getattr(event, name)
-        if value is None or value is False or value in ("", ()):
-            continue
-        # Digests stand under inputs.
-        if isinstance(value, str | int) and not _DIGEST.fullmatch(str(value)) and not _KEYID.fullmatch(str(value)):
+        # `is not False`: a number 0 is shown.
+        if (
+            isinstance(value, str | int)
+            and value is not False
+            and value != ""
+            and not _IDENTIFIER.fullmatch(str(value))
+        ):
             parts.append(f"{name}={value}")
-    return " ".join([str(kind), *parts])
+    return " ".join(parts)

@@ -1,59 +1,73 @@
-"""Ending a vendor's access: asked for, agreed to by the customer's people, then done and proved as far as it can be.
+"""End a vendor's access: request, approvals, the end, access probes, the final report.
 
-What the customer has stays: data, images, running software, journal, and local rollback. One entry of the journal is
-the end; everything after it can be done again, so after an interruption the same command is run again.
+Data, images, running software, journal and local rollback stay. One journal entry is the end; everything after it can
+be repeated, so after an interruption the same command is run again.
+
+An access probe passes a document that this site accepted before to the function that accepted it. Only an untrusted
+document counts as refused. A kind of which the site never held a document is *unproven*.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
-from manifests.documents.report import OffboardReason
+from content.bundle.head import open_head
+from manifests.documents.plan import parse_plan
+from manifests.documents.report import ArtefactKind
 from manifests.trust.private_keys import Signer
-from manifests.words.errors import AttentionError, WaybillError
+from manifests.words.digest import digest_of
+from manifests.words.errors import (
+    AttentionError,
+    DamagedError,
+    HostError,
+    MalformedError,
+    UntrustedError,
+    WaybillError,
+)
 from verifier.approval.approve import VerdictRequest, give_verdict
 from verifier.approval.items import OFFBOARD, offboard_request
 from verifier.approval.verdicts import approval_status
+from verifier.change.route import plan_change
 from verifier.install.result import check_idle
-from verifier.reporting.access_probes import run_access_probes
+from verifier.intake.consignments import peek_consignment_file, receive_consignment
 from verifier.reporting.report_write import take_over, write_report
 from verifier.rules.agreement import require_approvals
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.folder import EVIDENCE, NEXT_KEY, SITE_KEY, Site
-from verifier.site.journal.events import Alarm, OffboardAsked, OffboardDone, Offboarded
+from verifier.site.journal.chain import one_line
+from verifier.site.journal.events import Alarm, Consigned, OffboardAsked, OffboardDone, Offboarded, Tried
+from verifier.site.release_heads import head_path, read_kept_head
 from verifier.site.report_files import report_path
-from verifier.site.vendor_access import check_served
+from verifier.site.vendor_access import MAX_PROBES, check_served
+from verifier.site.vendor_trust import own_chain
 
-RETIRED = "retired"
+KINDS: tuple[ArtefactKind, ...] = ("approval", "bundle", "consignment", "request", "signature")
+# The newest documents of each kind; the results of all fit into one report.
+MAX_EACH = MAX_PROBES // len(KINDS)
 
 
 @dataclass(frozen=True)
 class OffboardResult:
-    """What `offboard` did.
-
-    Attributes:
-        report: The final one.
-        error: Something that was tried again is still believed.
-    """
+    """Attributes: report: path of the final report; error: names the documents that are still accepted."""
 
     report: Path
     error: WaybillError | None
 
 
-def ask_offboarding(site: Site, words: str) -> bool:
-    """Ask that the vendor's access ends, for a reason in words; ``retired`` is the one word with a meaning.
+def ask_offboarding(site: Site, reason: str) -> bool:
+    """Request the end of the vendor's access; the reason ``retired`` also destroys the site's key at the end.
 
     Returns:
-        False when the very same was asked already.
+        False when the same was requested already.
 
     Raises:
         RefusedError: The access was ended already.
     """
     check_served(site.state)
-    reason: OffboardReason = "retired" if words == RETIRED else "ended"
-    wanted = OffboardAsked(reason=reason, detail=words)
-    offboarding = site.state.offboarding
-    if offboarding is not None and offboarding.asked == wanted:
+    wanted = OffboardAsked(reason="retired" if reason == "retired" else "ended", detail=reason)
+    if site.state.offboarding is not None and site.state.offboarding.asked == wanted:
         return False
     site.record(wanted)
     return True
@@ -65,12 +79,12 @@ def agree_offboarding(site: Site, signer: Signer) -> None:
 
 
 def end_access(site: Site) -> None:
-    """Put the end in force, when the people who are asked have agreed. Everything else is ``finish_offboarding``'s.
+    """Record the end of the access once the required people have approved it; ``finish_offboarding`` does the rest.
 
     Raises:
-        WaitingError: They have not.
-        RefusedError: Something else is under way here.
-        DamagedError: The site's key is not here, so nobody could sign the final report.
+        WaitingError: Approvals are missing.
+        RefusedError: Another change is under way.
+        DamagedError: The site's key is missing, so the final report cannot be signed.
     """
     check_idle(site)
     question = offboard_request(site)
@@ -91,14 +105,14 @@ def end_access(site: Site) -> None:
 
 
 def finish_offboarding(site: Site, now: datetime) -> OffboardResult:
-    """What follows the end, from wherever it was cut short.
+    """Do what follows the end, from the step at which it was interrupted.
 
-    Steps: 1 the roots become evidence; 2 what was believed once is tried again; 3 the final report; 4 of a site that
-    retires, the key is destroyed; 5 the journal says that all of it is done.
+    Steps: 1 move the roots to the evidence; 2 run the access probes; 3 write the final report; 4 destroy the key of a
+    site that retires; 5 record that all of it is done.
     """
     _set_aside(site)  # 1
     error = _prove(site)  # 2
-    take_over(site)  # 3: also one that was written and not journalled is the last
+    take_over(site)  # 3: a report that was written and not journalled is the final one
     state = site.state.offboarding
     if state is not None and state.final is None:
         write_report(site, site.disk, now, cause="offboarded")
@@ -116,7 +130,7 @@ def finish_offboarding(site: Site, now: datetime) -> OffboardResult:
 
 
 def _set_aside(site: Site) -> None:
-    """Move the vendor's roots where nothing reads them; a rename, so they are in one place or in the other."""
+    """Move the vendor's roots to a folder that nothing reads: one rename, so a crash leaves them in one place."""
     trust, evidence = site.path / "trust", site.path / EVIDENCE
     if trust.is_dir() and not evidence.exists():
         site.disk.rename(trust, evidence)
@@ -125,15 +139,119 @@ def _set_aside(site: Site) -> None:
 
 
 def _prove(site: Site) -> WaybillError | None:
-    believed = [probe for probe in run_access_probes(site) if probe.outcome == "accepted"]
-    for probe in believed:
+    accepted = [probe for probe in run_access_probes(site) if probe.outcome == "accepted"]
+    for probe in accepted:
         if all(alarm.digest != probe.artefact for alarm in site.state.alarms):
             site.record(Alarm(code="still-believed", digest=probe.artefact, detail=f"{probe.kind}: {probe.detail}"))
-    if not believed:
+    if not accepted:
         return None
     return AttentionError(
-        f"still accepted here: {', '.join(probe.kind for probe in believed)}",
+        f"still accepted here: {', '.join(probe.kind for probe in accepted)}",
         where="trust",
         remedy="keep the folder as it is and report this to the maker of this verifier",
         finding="still-believed",
     )
+
+
+def run_access_probes(site: Site) -> tuple[Tried, ...]:
+    """Run the probes that have no result yet, and record each result; ``site`` is held and its access was ended.
+
+    Returns:
+        All results, those of an earlier interrupted run included.
+    """
+    offboarding = site.state.offboarding
+    if offboarding is None or offboarding.done is None:
+        raise RuntimeError("the vendor's access was not ended")
+    count = {kind: sum(one.kind == kind for one in offboarding.tried) for kind in KINDS}
+    known = {(one.kind, one.artefact) for one in offboarding.tried}
+    for kind, digest, attempt in _access_probes(site):
+        if count[kind] < MAX_EACH and (kind, digest) not in known:
+            known.add((kind, digest))
+            tried = _try(kind, digest, attempt)
+            if tried is not None:
+                count[kind] += 1
+                site.record(tried)
+    for kind in KINDS:
+        if not count[kind]:
+            site.record(Tried(kind=kind, outcome="unproven", detail="this site never held one"))
+    after = site.state.offboarding
+    return after.tried if after else ()
+
+
+def _try(kind: ArtefactKind, digest: str, attempt: Callable[[], object]) -> Tried | None:
+    """Return the result of a probe; None for a damaged document, whose refusal proves nothing."""
+    try:
+        attempt()
+    except UntrustedError as error:
+        detail = one_line(error.problem)
+        return Tried(kind=kind, artefact=digest, outcome="refused", finding=error.finding, detail=detail)
+    except (DamagedError, HostError, MalformedError):
+        return None
+    except WaybillError as error:
+        # Refused for a reason other than trust: the same document may be accepted tomorrow.
+        return Tried(kind=kind, artefact=digest, outcome="accepted", detail=one_line(error.problem))
+    return Tried(kind=kind, artefact=digest, outcome="accepted", detail="still believed")
+
+
+_AccessProbe = tuple[ArtefactKind, str, Callable[[], object]]
+
+
+def _access_probes(site: Site) -> Iterator[_AccessProbe]:
+    """Return kind, digest and attempt of each document that this site accepted and still holds, newest first.
+
+    The attempt returns if the site still accepts the document, and raises as the first acceptance would.
+    """
+    for received in reversed(site.state.installs.releases):
+        path = head_path(site, received.release)
+        if path.is_file():
+            yield "bundle", received.release, partial(read_kept_head, site, received.release)
+            yield from _signatures(site, path)
+    for entry in reversed(tuple(site.entries)):
+        event = entry.record.event
+        if not isinstance(event, Consigned) or not site.document_path(event.digest).is_file():
+            continue
+        attempt = partial(_receive_again, site, site.document_path(event.digest))
+        yield "consignment", event.digest, attempt
+        if event.answers:
+            yield "request", event.digest, attempt
+    for verdict in reversed(site.state.trust.verdicts):
+        if verdict.verdict != "approve":
+            continue
+        try:
+            plan = parse_plan(site.document(verdict.plan))
+        except WaybillError:
+            continue
+        if plan.action == "install" and plan.releases:
+            yield "approval", verdict.envelope, partial(_use_approval, site, verdict.item, plan.releases[-1])
+
+
+def _signatures(site: Site, path: Path) -> Iterator[_AccessProbe]:
+    """Probe each signature by a vendor's key apart from its bundle."""
+    try:
+        head = open_head(path)
+    except WaybillError:
+        return
+    for signature in head.signatures:
+        # An identity has no key that can be tried apart from its bundle; the probe of the bundle covers it.
+        if signature.sig is not None:
+            attempt = partial(_verify_signature, site, signature.keyid, signature.sig, head.release)
+            yield "signature", digest_of(signature.sig), attempt
+
+
+def _receive_again(site: Site, path: Path) -> None:
+    receive_consignment(site, peek_consignment_file(path))
+
+
+def _verify_signature(site: Site, keyid: str, signature: bytes, message: bytes) -> None:
+    key = own_chain(site).key(keyid)
+    if key is None:
+        raise UntrustedError(
+            f"no key of this site's vendor is {keyid[:16]}", where="trust", finding="signature-unknown"
+        )
+    key.verify(signature, message, "signature")
+
+
+def _use_approval(site: Site, item: str, release: str) -> None:
+    """Use an approval as `install` does: the release must be trusted before its plan is made."""
+    read_kept_head(site, release)
+    plan_change(site, item)

@@ -1,4 +1,4 @@
-"""What runs at a site, what is unfinished, what waits. Reads, writes nothing, and so works on a full disk."""
+"""The status of a site: what runs, what is unfinished, what waits. Only reads, and so works on a full disk."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from verifier.runtime.drivers.driver import Component
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.events import Note
-from verifier.site.journal.installs import Generation, State, Transaction
+from verifier.site.journal.installs import State, Transaction
 from verifier.site.journal.state import SiteState
 from verifier.site.lock import check_ours
 from verifier.site.release_heads import running_revoked
@@ -30,7 +30,7 @@ from verifier.trust.findings import VERIFIER_VERSION
 
 @dataclass(frozen=True)
 class SiteStatus:
-    """Attributes: error: the unfinished or failed transaction, which is said first; data: the same for programs."""
+    """Attributes: error: what is wrong or unfinished; the text names its finding only, because the error is printed."""
 
     text: str
     data: dict[str, object]
@@ -45,14 +45,21 @@ def read_status(
     *,
     unseen: str = "",
 ) -> SiteStatus:
-    """``components`` is None when they were not looked at; ``unseen`` says why they could not be."""
-    foreign = foreign_of(site)
-    lines = [f"! {foreign.problem}", f"  {foreign.remedy}", ""] if foreign else []
-    lines += [*_unproved(site), *_unfinished(site)]
+    """Return the status; ``components`` is None when they were not checked, ``unseen`` says why they could not be."""
+    foreign, unproved, unfinished = _foreign(site), _unproved(site), _unfinished(site)
+    error = foreign or _unsettled(site, unproved, unfinished) or _attention(site, components or ())
+    lines = []
+    for problem in (foreign, unproved, unfinished):
+        if problem is not None:
+            lines += _short(problem) if problem is error else [f"! {problem.problem}", f"  {problem.remedy}", ""]
     lines += [*_runs(site, components or (), now, unseen), *_in_force(site), *_reporting(site, now)]
-    lines += ["", queue_text(waiting, now), "", generations_text(site)]
-    error = foreign or _unsettled(site) or _attention(site, components or ())
+    lines += ["", queue_text(waiting, now), "", _generations_text(site)]
     return SiteStatus("\n".join(lines).rstrip(), _data(site, waiting, components or (), now, unseen), error)
+
+
+def _short(error: WaybillError) -> list[str]:
+    """Return the first lines about the error that is printed in full after the text."""
+    return [f"! {error.where}: {error.finding}", ""]
 
 
 def broken_status(site: Site, broken: WaybillError) -> SiteStatus:
@@ -60,14 +67,17 @@ def broken_status(site: Site, broken: WaybillError) -> SiteStatus:
     state, last = site.state, site.entries[-1].record
     pointed = site.pointed()
     known = state.installs.generation(pointed) if pointed else None
-    signed = newest_report(site)
+    signed, running = newest_report(site), state.installs.running
+    then = f"generation {running.number} ({running.version}) ran then" if running else "nothing was installed then"
+    if pointed:
+        current = f"points at generation {pointed}, {known.version if known else 'which came after the break'}"
+    else:
+        current = "is not there: nothing is installed" if pointed == 0 else "is not a link that Waybill made"
     lines = [
-        f"! {broken.problem}",
-        f"  {broken.remedy}",
-        "",
+        *_short(broken),
         f"site       {state.site}{'  (practice)' if state.trust.practice else ''}",
-        f"journal    holds up to entry {last.seq}, of {last.at}; {_then(site)}",
-        f"current    {_points(pointed, known)}",
+        f"journal    holds up to entry {last.seq}, of {last.at}; {then}",
+        f"current    {current}",
     ]
     if signed is None:
         lines.append("report     none here is signed by a key of this site")
@@ -90,19 +100,6 @@ def broken_status(site: Site, broken: WaybillError) -> SiteStatus:
         "verifier": VERIFIER_VERSION,
     }
     return SiteStatus("\n".join(lines), data, broken)
-
-
-def _then(site: Site) -> str:
-    running = site.state.installs.running
-    return f"generation {running.number} ({running.version}) ran then" if running else "nothing was installed then"
-
-
-def _points(pointed: int | None, known: Generation | None) -> str:
-    if pointed is None:
-        return "is not a link that Waybill made"
-    if pointed == 0:
-        return "is not there: nothing is installed"
-    return f"points at generation {pointed}, {known.version if known else 'which came after the break'}"
 
 
 def _runs(site: Site, components: tuple[Component, ...], now: datetime, unseen: str) -> list[str]:
@@ -143,7 +140,8 @@ def _in_force(site: Site) -> list[str]:
         lines.append(
             f"           replaced from paper {state.trust.root_line} times, last reason: {state.trust.root_reason}"
         )
-    lines += [f"           emergency rule {one.words}" for one in emergency_rules(site)]
+    for name, uses, left in _emergency_rules(site):
+        lines.append(f"           emergency rule {name}: {f'{left} of {uses} uses left' if left else 'spent'}")
     if state.trust.time_claimed is not None:
         claimed = rfc3339(state.trust.time_claimed)
         lines.append(f"time       {claimed} is claimed; to accept it: waybill confirm --time {claimed} --key KEY")
@@ -186,54 +184,28 @@ def _reporting(site: Site, now: datetime) -> list[str]:
     return [*lines, *_offboarding(state), f"verifier   {VERIFIER_VERSION}"]
 
 
-@dataclass(frozen=True)
-class EmergencyRule:
-    """A rule of the policy in force, and how often it may still be used."""
-
-    name: str
-    uses: int
-    left: int
-
-    @property
-    def words(self) -> str:
-        return f"{self.name}: {self.left} of {self.uses} uses left" if self.left else f"{self.name}: spent"
-
-
-def emergency_rules(site: Site) -> tuple[EmergencyRule, ...]:
-    """None while the policy cannot be proved: `status` says so elsewhere."""
+def _emergency_rules(site: Site) -> list[tuple[str, int, int]]:
+    """Return name, uses and uses left of each emergency rule in force; none if the policy in force is not proved."""
     state = site.state
     try:
         rules = site.policy.emergency
     except WaybillError:
-        return ()
-    return tuple(
-        EmergencyRule(
-            rule.name,
-            rule.uses,
-            uses_left(rule, state.trust.uses, policy=state.trust.policy, plan="", installs=state.trust.installs_since),
-        )
-        for rule in rules
-    )
+        return []
+    used, policy, installs = state.trust.uses, state.trust.policy, state.trust.installs_since
+    return [(rule.name, rule.uses, uses_left(rule, used, policy=policy, plan="", installs=installs)) for rule in rules]
 
 
-def _unsettled(site: Site) -> WaybillError | None:
-    """Why nothing new can begin here, or what a process that was cut off left to be finished."""
-    try:
-        _ = site.policy
-        check_idle(site)
-        if site.state.installs.inconsistent:
-            return transaction_error(site)
-    except WaybillError as error:
-        return transaction_error(site) or error
+def _unsettled(site: Site, unproved: WaybillError | None, unfinished: WaybillError | None) -> WaybillError | None:
+    """Return why no change can begin at this site, or the interrupted act that has to be finished."""
     transaction = site.state.installs.transaction
-    if transaction is not None and transaction.act is not None and transaction.state != State.SETTLED:
-        return AttentionError(
-            f"{transaction.action} of {transaction.planned.item} was cut off while it was to {transaction.act}",
-            where=transaction.planned.item,
-            remedy="waybill recover",
-            finding="unfinished",
-        )
-    return None
+    if unproved is not None:
+        return unproved if transaction_error(site) is None else unfinished
+    try:
+        check_idle(site)
+    except WaybillError:
+        return unfinished
+    interrupted = transaction is not None and transaction.act is not None
+    return unfinished if interrupted or site.state.installs.inconsistent else None
 
 
 def _attention(site: Site, components: tuple[Component, ...]) -> WaybillError | None:
@@ -277,7 +249,7 @@ def _data(
         "report": state.reports.seq,
         "acknowledged": state.reports.acknowledged[0] if state.reports.acknowledged else None,
         "policy": state.trust.policy_number,
-        "emergency": [{"rule": rule.name, "uses": rule.uses, "left": rule.left} for rule in emergency_rules(site)],
+        "emergency": [{"rule": name, "uses": uses, "left": left} for name, uses, left in _emergency_rules(site)],
         "waiting": [waiting_data(item) for item in waiting],
         "late": list(late_of(site, now)),
         "clock": clock_verdict(state.trust.time_floor, now),
@@ -310,18 +282,17 @@ def _below(site: Site) -> list[str]:
 
 
 def _allowed(state: SiteState) -> str:
+    by = next((one.authorisation for one in reversed(state.installs.rollbacks) if one.authorisation), None)
     planned = state.installs.transaction.planned if state.installs.transaction else None
     if planned is not None and planned.target == state.installs.current and planned.authorisation is not None:
-        by: str | None = planned.authorisation
-    else:
-        by = next((one.authorisation for one in reversed(state.installs.rollbacks) if one.authorisation), None)
+        by = planned.authorisation
     if by is None:
         return "which was raised after this installation"
     return f"by the vendor's authorisation {by[:19]}, approved by this site's people"
 
 
-def foreign_of(site: Site) -> WaybillError | None:
-    """Journal and key are of two sites, or of two times of one; an account that may not read the key cannot tell."""
+def _foreign(site: Site) -> WaybillError | None:
+    """Return why the journal and the key belong to two sites or two times; None also if the key cannot be read."""
     if site.state.offboarded:
         return None
     try:
@@ -335,9 +306,9 @@ def foreign_of(site: Site) -> WaybillError | None:
 
 
 def late_of(site: Site, now: datetime) -> tuple[str, ...]:
-    """What should have happened by now, by the later of this host's clock and what confirmed releases prove; in words.
+    """Return the dates that have passed and a report that is due, by the later of clock and time floor.
 
-    A damaged generation has no dates to speak of; `status` says elsewhere that it is damaged.
+    Empty for a damaged generation; `status` shows the damage elsewhere.
     """
     state = site.state
     if state.installs.running is None or state.offboarded:
@@ -349,20 +320,17 @@ def late_of(site: Site, now: datetime) -> tuple[str, ...]:
         return ()
     late = [f"{installed.release.version}: {words}" for _, words in passed_dates(installed.release, at)]
     every = installed.settings.report.every
-    left = [entry.record.at for entry in site.entries if _is_export(entry.record.event)]
-    since = left[-1] if left else site.entries[0].record.at
+    notes = [(entry.record.at, entry.record.event) for entry in site.entries]
+    left = [at for at, event in notes if isinstance(event, Note) and event.code == "exported"]
+    since = left[-1] if left else notes[0][0]
     if every != "never" and parse_time(since) + timedelta(seconds=parse_duration(every)) < at:
         last = f"the last one was exported at {since}" if left else "none was exported yet"
         late.append(f"a report is due every {every}; {last}")
     return tuple(late)
 
 
-def _is_export(event: object) -> bool:
-    return isinstance(event, Note) and event.code == "exported"
-
-
 def _offboarding(state: SiteState) -> list[str]:
-    """How far the end of the vendor's access is."""
+    """Return a line about the end of the vendor's access, if it was requested."""
     offboarding = state.offboarding
     if offboarding is None:
         return []
@@ -379,41 +347,39 @@ def _offboarding(state: SiteState) -> list[str]:
     return [f"vendor     its access ended at {end}; {proof}{unfinished}"]
 
 
-def _unproved(site: Site) -> list[str]:
-    """Before anything else: the journal names a policy to which its people did not agree."""
+def _unproved(site: Site) -> WaybillError | None:
+    """Return why the people of the policy before did not approve the policy in force."""
     try:
         _ = site.policy
     except WaybillError as error:
-        return [f"! {error.problem}", f"  {error.remedy}", ""]
-    return []
+        return error
+    return None
 
 
-def _unfinished(site: Site) -> list[str]:
-    """The last transaction, when it did not simply succeed: always the first thing that is said."""
+def _unfinished(site: Site) -> WaybillError | None:
+    """Return how the last transaction failed, or where it was interrupted; None if it ended well."""
     transaction = site.state.installs.transaction
     if transaction is None or transaction.state == State.SETTLED:
-        return []
+        return None
     error = transaction_error(site)
     if error is not None:
-        return [f"! {error.problem}", f"  {error.remedy}", ""]
+        return error
     why = f": {transaction.detail}" if transaction.detail else ""
     if transaction.state == State.CONFIRMED:
-        return [
-            f"! generation {transaction.planned.target} is confirmed; cleaning up is unfinished{why}",
-            "  waybill recover continues it",
-            "",
-        ]
-    how = (
-        f"was cut off while it was to {transaction.act}"
-        if transaction.act
-        else f"has not switched ({transaction.state}){why}"
+        problem = f"generation {transaction.planned.target} is confirmed; cleaning up is unfinished{why}"
+        command = "recover"
+    else:
+        act = transaction.act
+        how = f"was cut off while it was to {act}" if act else f"has not switched ({transaction.state}){why}"
+        so_far = "services that it stopped are not started yet" if transaction.touched else "nothing was changed"
+        problem = f"{transaction.action} of {transaction.planned.item} {how}; {so_far}"
+        command = _repeat_command(site, transaction)
+    return AttentionError(
+        problem,
+        where=transaction.planned.item,
+        remedy=f"waybill {command} continues it",
+        finding="unfinished",
     )
-    so_far = "services that it stopped are not started yet" if transaction.touched else "nothing was changed"
-    return [
-        f"! {transaction.action} of {transaction.planned.item} {how}; {so_far}",
-        f"  waybill {_repeat_command(site, transaction)} continues it",
-        "",
-    ]
 
 
 def _repeat_command(site: Site, transaction: Transaction) -> str:
@@ -428,19 +394,19 @@ def _repeat_command(site: Site, transaction: Transaction) -> str:
     return f"install {' '.join(items) if len(items) > 1 else planned.item}"
 
 
-def generations_text(site: Site) -> str:
-    """Each with what it is now: the one that runs, where `rollback` goes, what was cleared away."""
+def _generations_text(site: Site) -> str:
+    """Return a row for each generation: which runs, which `rollback` goes to, which were cleared away."""
     state, former = site.state, site.former()
     if not state.installs.generations:
         return ""
     rows: list[tuple[str, ...]] = []
     for generation in state.installs.generations:
-        here = (
-            "runs" if generation.number == state.installs.current else "former" if generation.number == former else ""
-        )
-        if not here and not site.generation_folder(generation.number).is_dir():
+        number, here = generation.number, ""
+        if number == state.installs.current:
+            here = "runs"
+        elif number == former:
+            here = "former"
+        elif not site.generation_folder(number).is_dir():
             here = "cleared away"
-        rows.append(
-            (str(generation.number), generation.version, str(generation.state), rfc3339(generation.since), here)
-        )
+        rows.append((str(number), generation.version, str(generation.state), rfc3339(generation.since), here))
     return table(rows, ("generation", "version", "state", "since", ""))

@@ -224,8 +224,9 @@ def test_a_journal_from_another_site(made: Place, tmp_path: Path) -> None:
     shutil.copytree(other.path / "journal", tmp_path / "site" / "journal")
     place = Place(path=tmp_path / "site", disk=QuickDisk(), people=made.people)
     found = read_status(place.open(), (), None, made.clock.at)
-    assert found.text.startswith("! the journal belongs to")
     assert isinstance(found.error, UntrustedError)
+    assert found.text.startswith(f"! {found.error.where}: {found.error.finding}\n")
+    assert found.error.problem.startswith("the journal belongs to")
     with pytest.raises(WaybillError), place.hold() as site:
         write_report(site, site.disk, place.clock.at)
     with pytest.raises(WaybillError):

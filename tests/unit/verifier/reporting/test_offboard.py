@@ -196,7 +196,11 @@ def test_the_statement_says_what_stays_where(place: Place) -> None:
     go(place)
     page = place.path.parent / "statement.html"
     shown = run(offboard_command, place, "--page", str(page))
-    text = CliRunner().invoke(offboard_command, ["--site", str(place.path)], catch_exceptions=False).stdout
+    options = ["--site", str(place.path), "--verbose"]
+    text = CliRunner().invoke(offboard_command, options, catch_exceptions=False).stdout
+    brief = CliRunner().invoke(offboard_command, options[:-1], catch_exceptions=False).stdout
+    assert "tried again   11 refused" in brief
+    assert len(brief.splitlines()) < 12
     for words in (
         "small-works has no access to northern-grid/small/production/east any more",
         "agreed to by",

@@ -75,12 +75,14 @@ def test_a_trial_says_how_long_it_lasts_and_what_comes_then(place: Place) -> Non
     place.clock.at += timedelta(days=30)
     found = status(place)
     assert isinstance(found.error, TrialError)
-    assert "of running time are left, then it is rolled back automatically" in found.text.splitlines()[0]
-    assert "waybill confirm" in found.text.splitlines()[1]
+    assert "of running time are left, then it is rolled back automatically" in found.error.problem
+    assert "waybill confirm" in found.error.remedy
+    assert found.text.startswith("! r-1.1.0: trial\n\nsite ")
     assert 0 < data(found)["trial_left_seconds"] <= 600
     place.clock.running += 1000
     found = status(place)
-    assert "the time of the trial is over; waybill recover --due rolls it back" in found.text
+    assert found.error is not None
+    assert "the time of the trial is over; waybill recover --due rolls it back" in found.error.problem
     assert data(found)["trial_left_seconds"] <= 0
 
 
@@ -91,9 +93,10 @@ def test_what_was_cut_off_is_said_first(place: Place) -> None:
         place.install("r-1.1.0")
     place.disk = QuickDisk()
     found = status(place)
-    assert found.text.startswith("! install of r-1.1.0 was cut off while it was to stage; nothing was changed")
-    assert "  waybill install r-1.1.0 continues it" in found.text
+    assert found.text.startswith("! r-1.1.0: unfinished\n")
     assert isinstance(found.error, AttentionError)
+    assert found.error.problem == "install of r-1.1.0 was cut off while it was to stage; nothing was changed"
+    assert found.error.remedy == "waybill install r-1.1.0 continues it"
     assert found.error.finding == "unfinished"
     assert place.recover()[1].error is None
     assert place.install("r-1.1.0").error is None

@@ -58,8 +58,9 @@ def test_the_journal_of_another_site_is_believed_by_no_command(two: tuple[Place,
     assert caught.value.finding == "journal-foreign"
     # Looking is always possible, and says so first.
     text, error = said(here)
-    assert text.startswith("! the journal belongs to")
     assert error is not None
+    assert error.problem.startswith("the journal belongs to")
+    assert text.startswith(f"! {error.where}: journal-foreign")
     assert error.finding == "journal-foreign"
     assert here.path.joinpath("current").readlink().name == "1"
 
@@ -84,8 +85,9 @@ def test_an_older_journal_of_this_site_is_gone_on_with_by_no_command(
         ACTS[act](there)
     assert caught.value.finding == "journal-behind"
     text, error = said(there)
-    assert text.startswith(f"! the journal ends before report {reports}")
     assert error is not None
+    assert error.problem.startswith(f"the journal ends before report {reports}")
+    assert text.startswith(f"! {error.where}: journal-behind")
     assert error.finding == "journal-behind"
     assert {one: one.read_bytes() for one in before} == before
     put(there.path.parent / "newer", there.path / "journal")
