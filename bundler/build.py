@@ -6,14 +6,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bundler.authorisations import check_authorisations
-from bundler.collect import Access, BuildFinding, Sources, collect
+from bundler.checks import check_authorisations, check_earlier, check_image_signatures, check_signers
+from bundler.collect import Access, BuildFinding, ReleaseInput, Sources, collect, read_release_input
 from bundler.compile import ReleasePlan, compile_release, list_images, order_members
-from bundler.earlier import check_earlier
-from bundler.image_signatures import check_image_signatures
-from bundler.inputs import ReleaseInput, read_release_input
 from bundler.parts import Parts
-from bundler.signers import check_signers
 from bundler.write import check_free_space, held_part, plan_bulk, refuse_existing, write_bundle
 from content.bundle.head import VERIFY_TXT, Head
 from content.bundle.head_writer import encode_head, sign_release

@@ -1,6 +1,6 @@
-"""Collect everything that a release names: blobs with their digests, and facts that are read from the content."""
+"""Read what the vendor wrote for one release, and collect everything that it names, with facts from the content."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +9,37 @@ from typing import TYPE_CHECKING
 from bundler.charts import collect_chart
 from bundler.files import collect_files, regular_files
 from bundler.images import MAX_KEPT, CollectedImage, GivenSbom, collect_image
-from bundler.inputs import ReleaseInput
 from bundler.parts import HeldPart, Parts, hash_file
 from bundler.source import LayoutSource, RegistrySource, Source
 from content.bundle.layout import Extent, Layout, open_archive, open_layout
 from content.registry.reference import parse_reference
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
-from manifests.authored.notes import MAX_NOTES, check_notes
-from manifests.authored.release_yaml import ATTACHED, NONE, ChartFile, ImageFile, ProgramFile, SignerFile, parse_from
+from manifests.authored.contract_yaml import compile_contract
+from manifests.authored.handwritten import Handwritten, read_handwritten
+from manifests.authored.release_yaml import (
+    ATTACHED,
+    NONE,
+    ChartFile,
+    ImageFile,
+    ProgramFile,
+    ReleaseFile,
+    SignerFile,
+    parse_from,
+)
+from manifests.authored.release_yaml_checks import reference_problems, release_problems
+from manifests.authored.rollback_yaml import compile_rollback
 from manifests.documents.authorisation import MAX_AUTHORISATION, parse_authorisation
+from manifests.documents.contract import Contract
 from manifests.documents.release import Chart, Config, FileSet, ImageSigner, Program
-from manifests.foreign.config_schema import MAX_SCHEMA, check_config_schema
-from manifests.foreign.openvex import MAX_OPENVEX, check_openvex
+from manifests.documents.rollback import Rollback
+from manifests.foreign.attachments import (
+    MAX_NOTES,
+    MAX_OPENVEX,
+    MAX_SCHEMA,
+    check_config_schema,
+    check_notes,
+    check_openvex,
+)
 from manifests.foreign.sbom import MAX_SBOM, check_sbom
 from manifests.trust.image_keys import parse_carried_pem
 from manifests.trust.keys import MAX_KEY_FILE, read_capped
@@ -30,6 +49,38 @@ from manifests.words.errors import MalformedError
 
 if TYPE_CHECKING:
     from content.registry.client import Registry
+
+
+@dataclass(frozen=True)
+class ReleaseInput:
+    """The handwritten files of one release, checked.
+
+    Attributes:
+        file: ``release.yaml``, for places in messages.
+        folder: Where the paths in it begin.
+    """
+
+    file: Handwritten
+    folder: Path
+    release: ReleaseFile
+    contract: Contract
+    rollback: Rollback
+
+
+def read_release_input(path: Path) -> ReleaseInput:
+    """Raises MalformedError with the first problem and its ``file:line``."""
+    file = read_handwritten(path)
+    release = file.to(ReleaseFile)
+    _raise_first(release_problems(file, release))
+    contract = compile_contract(read_handwritten(path.parent / release.contract))
+    rollback = compile_rollback(read_handwritten(path.parent / release.rollback))
+    _raise_first(reference_problems(file, release, contract, rollback))
+    return ReleaseInput(file, path.parent, release, contract, rollback)
+
+
+def _raise_first(problems: Iterable[MalformedError]) -> None:
+    for problem in problems:
+        raise problem
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,10 @@ from dataclasses import replace
 
 from msgspec.structs import replace as struct_replace
 
-from manifests.trust.envelope_writer import seal
+from manifests.trust.envelope_writer import encode_revocations, encode_root, seal
 from manifests.trust.private_keys import FileSigner
 from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
 from manifests.trust.root import ROOT_TYPE, Leaver, Role, parse_root
-from manifests.trust.root_writer import encode_revocations, encode_root
 from manifests.words.digest import digest_of
 from manifests.words.progress import no_progress
 from tests.place import Place

@@ -23,10 +23,9 @@ from manifests.authored.handwritten import parse_handwritten
 from manifests.documents import release as r
 from manifests.documents.contract import Contract
 from manifests.documents.rollback import Rollback
-from manifests.trust.envelope_writer import seal
+from manifests.trust.envelope_writer import encode_root, seal
 from manifests.trust.private_keys import FileSigner
 from manifests.trust.root import ROLES, ROOT_TYPE, Leaver, Pin, Role, Root
-from manifests.trust.root_writer import encode_root
 from manifests.words.canonical import encode
 from manifests.words.digest import Blob, digest_of
 

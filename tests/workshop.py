@@ -8,7 +8,7 @@ from typing import Any
 
 from bundler.build import BuildRequest, BuiltBundle, build
 from bundler.collect import Access
-from bundler.roots import own_chain
+from bundler.trust_documents import own_chain
 from content.bundle.head import open_head
 from content.trust.head import VerifiedHead, verify_head
 from manifests.trust.private_keys import FileSigner

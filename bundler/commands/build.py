@@ -8,10 +8,9 @@ from pathlib import Path
 import click
 
 from bundler.build import BuildRequest, BuiltBundle, build
+from bundler.checks import release_key_uris
 from bundler.collect import Access
-from bundler.lists import newest_list
-from bundler.roots import own_chain
-from bundler.signers import release_key_uris
+from bundler.trust_documents import newest_list, own_chain
 from console.options import passphrase_option, verb
 from console.output import say
 from console.progress import progress

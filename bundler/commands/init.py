@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from bundler.init import init_folder, suggest_product
-from bundler.roots import plan_root, public_keys, read_trust, write_root
+from bundler.trust_documents import plan_root, public_keys, read_trust, write_root
 from console.clock import utc_now
 from console.options import verb
 from console.result import Result

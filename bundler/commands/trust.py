@@ -5,16 +5,20 @@ from pathlib import Path
 
 import click
 
-from bundler.lists import NextList, check_list_finished, plan_list, read_lists, write_list
-from bundler.roots import (
+from bundler.trust_documents import (
+    NextList,
     NextRoot,
+    check_list_finished,
     finished_chain,
+    plan_list,
     plan_root,
     public_keys,
+    read_lists,
     read_roots,
     read_trust,
     roots_up_to,
     sigstore_digests,
+    write_list,
     write_root,
 )
 from console.options import verb

@@ -9,7 +9,6 @@ from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored.authorisation_yaml import compile_authorisation
 from manifests.authored.contract_yaml import compile_contract
 from manifests.authored.handwritten import Handwritten, read_handwritten
-from manifests.authored.notes import MAX_NOTES, check_notes
 from manifests.authored.policy_yaml import compile_policy
 from manifests.authored.release_yaml import ATTACHED, NONE, ReleaseFile, parse_from
 from manifests.authored.release_yaml_checks import reference_problems, release_problems
@@ -17,8 +16,14 @@ from manifests.authored.rollback_yaml import compile_rollback
 from manifests.authored.site_yaml import SiteFile, site_problems
 from manifests.authored.trust_yaml import TrustFile, trust_problems
 from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, parse_authorisation
-from manifests.foreign.config_schema import MAX_SCHEMA, check_config_schema
-from manifests.foreign.openvex import MAX_OPENVEX, check_openvex
+from manifests.foreign.attachments import (
+    MAX_NOTES,
+    MAX_OPENVEX,
+    MAX_SCHEMA,
+    check_config_schema,
+    check_notes,
+    check_openvex,
+)
 from manifests.foreign.sbom import MAX_SBOM, check_sbom
 from manifests.trust.image_keys import parse_carried_pem
 from manifests.trust.keys import MAX_KEY_FILE, read_capped, read_public

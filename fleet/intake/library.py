@@ -8,7 +8,7 @@ from fleet.ledger.tables import components, contracts, releases, reports, roots
 from fleet.rules.values import KnownRelease, Library, ReportFinding
 from manifests.documents.contract import parse_contract
 from manifests.documents.report import Report, ReportedInstalled, ReportStatement
-from manifests.documents.report_components import Expected
+from manifests.documents.signed_report import Expected
 from manifests.trust.envelope import SigstoreBundle
 from manifests.trust.keys import decode_base64
 from manifests.words.canonical import decode

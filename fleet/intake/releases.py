@@ -17,7 +17,7 @@ from fleet.ledger.tables import components, contracts, releases, roots
 from manifests.documents.contract import MAX_CONTRACT, parse_contract
 from manifests.documents.release import Release
 from manifests.documents.report import MAX_REPORT
-from manifests.documents.report_components import expected_components
+from manifests.documents.signed_report import expected_components
 from manifests.trust.root import Pin
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UntrustedError, WaybillError

@@ -17,7 +17,7 @@ from fleet.rules.values import Library, ReportChain, ReportFinding, named_positi
 from manifests.documents.consignment import Consignment, peek_consignment
 from manifests.documents.release_reader import parse_release
 from manifests.documents.report import Report
-from manifests.documents.report_reader import SignedReport
+from manifests.documents.signed_report import SignedReport
 from manifests.words.digest import digest_of
 from manifests.words.time import parse_time
 

@@ -10,7 +10,7 @@ from fleet.intake.quarantine import ReportFile
 from fleet.intake.signature_pool import CheckResult
 from fleet.ledger.tables import closures, enrolments, keys, sites
 from manifests.documents.enrolment import verify_enrolment
-from manifests.documents.report_reader import SignedReport
+from manifests.documents.signed_report import SignedReport
 from manifests.trust.keys import PublicKey
 from manifests.trust.rotation import Rotation, SignedRotation, claimed_succession, follow
 from manifests.words.canonical import decode, encode

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 
-from manifests.documents.report_reader import SignedReport, verify_report
+from manifests.documents.signed_report import SignedReport, verify_report
 from manifests.trust.keys import PublicKey
 from manifests.words.errors import WaybillError
 

@@ -11,7 +11,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from manifests.authored.handwritten import read_handwritten
-from manifests.words.document import Document
+from manifests.words.canonical import Document
 from manifests.words.errors import HostError, MalformedError, NewerError, RefusedError, UsageError
 
 # The newest migration; a test compares it with the folder.

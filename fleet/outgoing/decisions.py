@@ -15,7 +15,7 @@ from fleet.intake.library import stored_report
 from fleet.ledger.tables import enrolments, findings, positions, quarantine, reports, resolutions, sites, standings
 from fleet.rules.forks import BranchChoice, Positions, choose_branch
 from fleet.rules.values import named_positions
-from manifests.documents.report_reader import SignedReport
+from manifests.documents.signed_report import SignedReport
 from manifests.words.errors import RefusedError, UsageError
 from manifests.words.text import short_digest
 from manifests.words.units import show_count

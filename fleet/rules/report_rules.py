@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from fleet.rules.values import Library, ReportChain, ReportFinding, named_positions
 from manifests.documents.report import MAX_EARLIER, Report, ReportedComponent
-from manifests.documents.report_reader import SignedReport
+from manifests.documents.signed_report import SignedReport
 from manifests.trust.root import Mark
 from manifests.words.text import short_digest
 from manifests.words.time import parse_time

@@ -7,8 +7,7 @@ from datetime import datetime
 from functools import cached_property
 
 from manifests.documents.report import Report
-from manifests.documents.report_components import Expected
-from manifests.documents.report_reader import SignedReport
+from manifests.documents.signed_report import Expected, SignedReport
 
 
 @dataclass(frozen=True)

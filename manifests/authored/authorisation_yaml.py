@@ -16,8 +16,8 @@ from manifests.documents.authorisation import (
     check_authorisation,
 )
 from manifests.trust.root import Mark
+from manifests.words.canonical import Document
 from manifests.words.digest import Digest, Name, Positive, SiteId, Time, Version
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError
 
 

@@ -19,9 +19,8 @@ from manifests.documents.contract import (
     parse_contract,
     source_fields,
 )
-from manifests.words.canonical import encode
+from manifests.words.canonical import Document, encode
 from manifests.words.digest import Name, Positive, Text, Word
-from manifests.words.document import Document
 from manifests.words.units import parse_duration, parse_size
 
 

@@ -20,8 +20,8 @@ from manifests.documents.policy import (
     Windows,
 )
 from manifests.trust.keys import PublicKey
+from manifests.words.canonical import Document
 from manifests.words.digest import Name, Positive
-from manifests.words.document import Document
 
 KeyPath = Annotated[str, Meta(min_length=1, max_length=512)]
 

@@ -9,8 +9,8 @@ from manifests.authored.handwritten import PathText
 from manifests.documents.contract import Values
 from manifests.documents.release import Audience, FilePath, Fix, HttpProbe, Needs, TcpProbe
 from manifests.documents.rollback import Command
+from manifests.words.canonical import Document
 from manifests.words.digest import Date, Name, Platform, Positive, Repository, Text, Time, Version, Word
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError
 
 NONE = "none"

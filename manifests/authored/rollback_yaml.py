@@ -16,9 +16,8 @@ from manifests.documents.rollback import (
     check_rollback,
     parse_rollback,
 )
-from manifests.words.canonical import encode
+from manifests.words.canonical import Document, encode
 from manifests.words.digest import Name, Text
-from manifests.words.document import Document
 from manifests.words.units import parse_duration, parse_size
 
 

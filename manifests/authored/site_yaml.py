@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from manifests.authored.handwritten import Handwritten, PathText
+from manifests.words.canonical import Document
 from manifests.words.digest import Count, Name, Repository, SiteId, Text, Word
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError
 from manifests.words.units import parse_duration, parse_size
 

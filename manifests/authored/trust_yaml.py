@@ -7,8 +7,8 @@ from msgspec import Meta
 
 from manifests.authored.handwritten import Handwritten, PathText
 from manifests.trust.root import ROLES, Mark
+from manifests.words.canonical import Document
 from manifests.words.digest import Digest, Name, Positive, Text
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError
 
 

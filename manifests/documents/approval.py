@@ -7,9 +7,8 @@ from manifests.documents.policy import Policy
 from manifests.trust.envelope import parse_envelope, verify_signature
 from manifests.trust.envelope_writer import seal
 from manifests.trust.private_keys import Signer
-from manifests.words.canonical import encode, parse
+from manifests.words.canonical import Document, encode, parse
 from manifests.words.digest import Digest, KeyId, Name, Text, digest_of
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError, RefusedError
 
 APPROVAL_TYPE = "application/vnd.waybill.approval.v1+json"

@@ -8,9 +8,8 @@ from msgspec import Meta
 from manifests.trust.envelope import Envelope, parse_envelope
 from manifests.trust.quorum import good_signers, require, weigh
 from manifests.trust.root import Chain, Mark
-from manifests.words.canonical import encode, parse
+from manifests.words.canonical import Document, encode, parse
 from manifests.words.digest import Digest, Name, Positive, SiteId, Text, Time, Version, digest_of
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError, UntrustedError
 
 AUTHORISATION_TYPE = "application/vnd.waybill.authorisation.v1+json"

@@ -11,9 +11,8 @@ from manifests.trust.envelope_writer import seal
 from manifests.trust.private_keys import Signer
 from manifests.trust.quorum import good_signers, require, weigh
 from manifests.trust.root import Chain
-from manifests.words.canonical import encode, parse
+from manifests.words.canonical import Document, encode, parse
 from manifests.words.digest import Count, Digest, KeyId, Name, Positive, SiteId, Time, Word, digest_of
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError, UntrustedError
 
 CLOSURE_TYPE = "application/vnd.waybill.closure.v1+json"

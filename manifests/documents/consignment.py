@@ -12,9 +12,8 @@ from manifests.trust.private_keys import Signer
 from manifests.trust.quorum import good_signers, require, weigh
 from manifests.trust.revocations import MAX_REVOCATIONS
 from manifests.trust.root import Chain, Mark
-from manifests.words.canonical import encode, parse
+from manifests.words.canonical import Document, encode, parse
 from manifests.words.digest import KeyId, Name, Positive, SiteId, Time, Word, digest_of
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError, UntrustedError
 
 CONSIGNMENT_TYPE = "application/vnd.waybill.consignment.v1+json"

@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from manifests.words.canonical import parse
+from manifests.words.canonical import Document, parse
 from manifests.words.digest import Integer, Name, Positive, Text, Word
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError
 
 CONTRACT_TYPE = "application/vnd.waybill.contract.v1+json"

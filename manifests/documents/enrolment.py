@@ -10,9 +10,8 @@ from manifests.trust.envelope_writer import seal
 from manifests.trust.keys import PublicKey, load_public
 from manifests.trust.private_keys import Signer
 from manifests.trust.root import Pin
-from manifests.words.canonical import encode, parse
+from manifests.words.canonical import Document, encode, parse
 from manifests.words.digest import Count, Digest, KeyId, Name, Positive, SiteId, Time, digest_of
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError, NewerError
 from manifests.words.fingerprint import as_groups, as_words
 

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from manifests.documents.policy import ChangeRule
-from manifests.words.canonical import encode, parse
+from manifests.words.canonical import Document, encode, parse
 from manifests.words.digest import Digest, KeyId, Positive, SiteId, digest_of
-from manifests.words.document import Document
 
 PLAN_TYPE = "application/vnd.waybill.plan.v1+json"
 MAX_PLAN = 256 << 10

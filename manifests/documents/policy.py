@@ -6,9 +6,8 @@ from msgspec import Meta
 
 from manifests.documents.rollback import Class
 from manifests.trust.keys import PublicKey
-from manifests.words.canonical import parse
+from manifests.words.canonical import Document, parse
 from manifests.words.digest import Name, Positive, Text
-from manifests.words.document import Document
 
 POLICY_TYPE = "application/vnd.waybill.policy.v1+json"
 MAX_POLICY = 1 << 20

@@ -10,7 +10,7 @@ from manifests.documents.rollback import Command, Range
 from manifests.trust.envelope import Statement, statement
 from manifests.trust.keys import PublicKey
 from manifests.trust.root import Mark
-from manifests.words.canonical import encode
+from manifests.words.canonical import Document, encode
 from manifests.words.digest import (
     Blob,
     Count,
@@ -29,7 +29,6 @@ from manifests.words.digest import (
     Word,
     digest_of,
 )
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError
 
 RELEASE_TYPE = "application/vnd.waybill.release.v1+json"

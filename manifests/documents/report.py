@@ -13,8 +13,8 @@ from manifests.documents.enrolment import Cadence
 from manifests.trust.envelope import Statement
 from manifests.trust.root import Mark
 from manifests.trust.rotation import MAX_SUCCESSION, SignedRotation
+from manifests.words.canonical import Document
 from manifests.words.digest import Count, Digest, KeyId, Name, Positive, SiteId, Time, Version, Word
-from manifests.words.document import Document
 
 REPORT_TYPE = "urn:waybill:report:1"
 # The Statement before base64; what does not fit is counted under `dropped`, never silently left out.

@@ -12,9 +12,8 @@ from manifests.trust.envelope_writer import seal
 from manifests.trust.keys import PublicKey, load_public
 from manifests.trust.private_keys import Signer
 from manifests.trust.root import Pin
-from manifests.words.canonical import encode, parse
+from manifests.words.canonical import Document, encode, parse
 from manifests.words.digest import Blob, Count, ItemId, KeyId, Name, Positive, Size, Text, Time, Word, digest_of
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError, NewerError
 
 REQUEST_TYPE = "application/vnd.waybill.review-request.v1+json"

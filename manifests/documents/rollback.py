@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from manifests.words.canonical import parse
+from manifests.words.canonical import Document, parse
 from manifests.words.digest import Count, Name, Positive, Text
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError
 from manifests.words.version import parse_range
 

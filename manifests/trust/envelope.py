@@ -9,9 +9,8 @@ from typing import Annotated, Final, Generic, Literal, TypeVar
 from msgspec import Meta, field
 
 from manifests.trust.keys import Base64, PublicKey, decode_base64
-from manifests.words.canonical import parse
+from manifests.words.canonical import Document, parse
 from manifests.words.digest import KeyId, MediaType, Text
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError, UntrustedError
 
 INTOTO: Final = "application/vnd.in-toto+json"

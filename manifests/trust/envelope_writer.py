@@ -1,4 +1,4 @@
-"""Sign payloads: make DSSE envelopes and Sigstore bundles, and add signatures to them."""
+"""Sign payloads: make DSSE envelopes and Sigstore bundles, add signatures, and encode what the root role signs."""
 
 from manifests.trust.envelope import (
     BUNDLE,
@@ -16,6 +16,8 @@ from manifests.trust.envelope import (
 )
 from manifests.trust.keys import PublicKey, encode_base64
 from manifests.trust.private_keys import Signer
+from manifests.trust.revocations import Revocations, check_revocations
+from manifests.trust.root import Root, check_root
 from manifests.words.canonical import encode
 
 
@@ -53,3 +55,13 @@ def add_signatures(envelope: Envelope, signers: tuple[Signer, ...]) -> bytes:
         sigs[keyid] = KeySignature(keyid=keyid, sig=encode_base64(signer.sign(message)))
     ordered = tuple(sigs[keyid] for keyid in sorted(sigs))
     return encode(Envelope(payload=envelope.payload, payload_type=envelope.payload_type, signatures=ordered))
+
+
+def encode_root(root: Root) -> bytes:
+    check_root(root, f"root {root.version}")
+    return encode(root)
+
+
+def encode_revocations(revocations: Revocations) -> bytes:
+    check_revocations(revocations, f"revocation list {revocations.version}")
+    return encode(revocations)

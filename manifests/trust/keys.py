@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from msgspec import Meta
 
+from manifests.words.canonical import Document
 from manifests.words.digest import Word
-from manifests.words.document import Document
 from manifests.words.errors import OTHER_MEDIUM, MalformedError, UntrustedError, unreadable
 
 if TYPE_CHECKING:

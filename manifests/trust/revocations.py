@@ -8,9 +8,8 @@ from msgspec import Meta
 from manifests.trust.envelope import Envelope, parse_envelope
 from manifests.trust.quorum import Quorum, good_signers, require, weigh
 from manifests.trust.root import TWO_DOCUMENTS, Chain, is_sorted
-from manifests.words.canonical import parse
+from manifests.words.canonical import Document, parse
 from manifests.words.digest import Digest, KeyId, Name, Positive
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError, UntrustedError
 
 REVOCATIONS_TYPE = "application/vnd.waybill.revocations.v1+json"

@@ -14,9 +14,8 @@ from msgspec import Meta
 
 from manifests.trust.envelope import Envelope, parse_envelope, verify_signature
 from manifests.trust.keys import PublicKey
-from manifests.words.canonical import encode, parse
+from manifests.words.canonical import Document, encode, parse
 from manifests.words.digest import Count, Digest, KeyId, Name, Positive, Text, Word, digest_of
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError, UntrustedError
 
 ROOT_TYPE = "application/vnd.waybill.root.v1+json"

@@ -10,9 +10,8 @@ from msgspec import Meta
 from manifests.trust.envelope import SigstoreBundle, pae
 from manifests.trust.keys import PublicKey, decode_base64, encode_base64
 from manifests.trust.private_keys import Signer
-from manifests.words.canonical import decode, encode
+from manifests.words.canonical import Document, decode, encode
 from manifests.words.digest import Count, Digest, KeyId, Positive, SiteId, Time
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError, NewerError, UntrustedError, WaybillError
 
 ROTATION_TYPE = "application/vnd.waybill.rotation.v1+json"

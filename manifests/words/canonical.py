@@ -9,6 +9,7 @@ import re
 from typing import TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from manifests.words.errors import MalformedError
 
@@ -22,6 +23,14 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 T = TypeVar("T")
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
+
+
+class Document(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of documents and their parts.
+
+    A field may be added later only with a default that means what its absence meant; defaults are omitted when
+    written, so that one value has one spelling. Top-level documents carry their ``type`` as the struct's tag.
+    """
 
 
 def check_depth(data: bytes, what: str, *, depth: int = MAX_DEPTH) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from manifests.words.document import Document
+from manifests.words.canonical import Document
 
 MAX_INTEGER = 2**53 - 1
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

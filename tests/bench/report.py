@@ -18,8 +18,7 @@ from content.bundle.oci import OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFE
 from content.bundle.oci_writer import OCI_EMPTY
 from manifests.documents import release as r
 from manifests.documents.report import MAX_CORE
-from manifests.documents.report_reader import verify_report
-from manifests.documents.report_writer import encode_report
+from manifests.documents.signed_report import encode_report, verify_report
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from tests.faults.model import QuickDisk

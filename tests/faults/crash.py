@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from manifests.documents import report_reader as r
+from manifests.documents import signed_report
 from manifests.documents.approval import verify_approval
 from manifests.documents.plan import parse_plan
 from manifests.words.digest import digest_of
@@ -402,7 +402,7 @@ def told(seen: Seen) -> str:
     chained = before.reports.head
     for number in range(before.reports.seq + 1, state.reports.seq + 1):
         raw = report_path(site, number).read_bytes()
-        chain = r.verify_report(raw, state.key_of_report(number), str(number)).report.chain
+        chain = signed_report.verify_report(raw, state.key_of_report(number), str(number)).report.chain
         if chained is not None and chain.previous != chained:
             return f"report {number} does not follow the one before it"
         chained = digest_of(raw)

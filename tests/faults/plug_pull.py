@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from manifests.documents import release as r
-from manifests.documents.report_reader import verify_report
+from manifests.documents.signed_report import verify_report
 from manifests.words.errors import WaybillError
 from tests.faults.crash import check_folder, recording
 from tests.faults.model import QuickDisk, RecordingDisk

@@ -27,21 +27,20 @@ from manifests.documents.policy import KINDS, Policy, parse_policy
 from manifests.documents.release import Predicate, Release
 from manifests.documents.release_reader import parse_release
 from manifests.documents.report import ReportStatement
-from manifests.documents.report_reader import verify_report
 from manifests.documents.review_request import REQUEST_TYPE, ReviewRequest, parse_answer, sign_request, verify_request
 from manifests.documents.rollback import parse_rollback
-from manifests.foreign.openvex import check_openvex
+from manifests.documents.signed_report import verify_report
+from manifests.foreign.attachments import check_openvex
 from manifests.foreign.sbom import read_components
 from manifests.transport.armour import find_armour, open_armour
 from manifests.transport.packed import unpack_report
 from manifests.transport.symbols import parse_symbol
 from manifests.transport.telephone import parse_line
 from manifests.trust.envelope import Envelope, Statement, bundle_payload, parse_envelope, verify_statement
-from manifests.trust.envelope_writer import add_signatures, seal
+from manifests.trust.envelope_writer import add_signatures, encode_root, seal
 from manifests.trust.keys import decode_base64, encode_base64
 from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations, verify_revocations
 from manifests.trust.root import MAX_ROOT, ROOT_TYPE, Chain, Mark, Pin, Root, check_root, parse_root, verify_chain
-from manifests.trust.root_writer import encode_root
 from manifests.trust.rotation import Rotation
 from manifests.words.canonical import decode, encode, parse
 from manifests.words.digest import Blob, digest_of

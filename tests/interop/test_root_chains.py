@@ -21,10 +21,10 @@ from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 from tuf.ngclient.config import EnvelopeType
 
 from manifests.trust.envelope import Envelope, KeySignature, pae
+from manifests.trust.envelope_writer import encode_root
 from manifests.trust.keys import encode_base64
 from manifests.trust.private_keys import FileSigner
 from manifests.trust.root import ROOT_TYPE, Pin, Role, Root, verify_chain
-from manifests.trust.root_writer import encode_root
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import WaybillError

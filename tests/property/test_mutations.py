@@ -13,10 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from manifests.documents.authorisation import AUTHORISATION_TYPE, verify_authorisation
-from manifests.trust.envelope_writer import seal
+from manifests.trust.envelope_writer import encode_root, seal
 from manifests.trust.private_keys import FileSigner
 from manifests.trust.root import ROOT_TYPE, Pin, Root, verify_chain
-from manifests.trust.root_writer import encode_root
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import WaybillError

@@ -24,7 +24,7 @@ from fleet.outgoing.views import list_sites
 from manifests.documents import release as r
 from manifests.documents.consignment import Newest
 from manifests.documents.enrolment import verify_enrolment
-from manifests.documents.report_reader import verify_report
+from manifests.documents.signed_report import verify_report
 from manifests.trust.private_keys import generate_key
 from manifests.trust.root import Leaver, Mark
 from manifests.words.digest import digest_of

@@ -12,7 +12,7 @@ import pytest
 from content.bundle import bulk, graph, head, oci
 from manifests.documents import authorisation, consignment, contract, enrolment, release, report, rollback
 from manifests.trust import envelope, revocations, root, rotation
-from manifests.words import canonical, document
+from manifests.words import canonical
 from manifests.words.digest import digest_of
 from tests.rooms import PACKAGES
 from tests.vectors.example import example, in_document
@@ -296,7 +296,7 @@ def test_documents_are_closed_and_bounded(type_: Any) -> None:
                     assert info.pattern.startswith(r"\A") and info.pattern.endswith(r"\Z"), place
             case msgspec.inspect.StructType():
                 struct = getattr(info.cls, "__origin__", info.cls)  # Statement[Predicate] is an alias
-                assert issubclass(struct, document.Document), place
+                assert issubclass(struct, canonical.Document), place
                 config = struct.__struct_config__
                 assert config.frozen and config.forbid_unknown_fields and config.omit_defaults, place
             case msgspec.inspect.VarTupleType() | msgspec.inspect.DictType():

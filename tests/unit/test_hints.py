@@ -64,6 +64,10 @@ def hints() -> Iterator[tuple[str, str]]:
                     text = text_of(keyword.value) if keyword.arg in HINT_KEYWORDS else None
                     if text:
                         yield f"{path.relative_to(ROOT)}:{node.lineno}", text
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in HINT_KEYWORDS:
+                text = text_of(node.value)
+                if text:
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", text
             elif isinstance(node, ast.Constant | ast.JoinedStr):
                 text = text_of(node)
                 if text and "waybill " in text and "\n" not in text:

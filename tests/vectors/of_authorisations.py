@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from bundler.authorisations import check_authorisations
+from bundler.checks import check_authorisations
 from manifests.authored.handwritten import parse_handwritten
 from manifests.authored.release_yaml import ReleaseFile
 from manifests.documents.authorisation import (

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from content.bundle.head import Head
-from manifests.trust.envelope_writer import seal
+from manifests.trust.envelope_writer import encode_root, seal
 from manifests.trust.keys import encode_base64
 from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
 from manifests.trust.root import ROOT_TYPE, Pin
-from manifests.trust.root_writer import encode_root
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from tests.vectors.of_tar import signature

@@ -8,9 +8,8 @@ from typing import Any
 from msgspec.structs import replace as struct_replace
 
 from content.bundle.head import Head
-from manifests.trust.envelope_writer import seal
+from manifests.trust.envelope_writer import encode_root, seal
 from manifests.trust.root import ROOT_TYPE, Identity, Leaver, Mark, Role, Root
-from manifests.trust.root_writer import encode_root
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from tests.keyless import IDENTITY, ISSUER, PIPELINE, IdentityVendor, Sigstore

@@ -6,8 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from manifests.documents import report as r
-from manifests.documents import report_reader as r_report_reader
-from manifests.documents import report_writer as r_report_writer
+from manifests.documents import signed_report
 from manifests.documents.enrolment import ENROLMENT_TYPE, Enrolment, Renewed, verify_enrolment
 from manifests.trust.envelope import INTOTO, bundle_payload, pae, statement
 from manifests.trust.envelope_writer import seal, sign_statement, wrap_signature
@@ -34,7 +33,7 @@ def before(raw: bytes, key: FileSigner = OLD) -> Callable[[], Paper]:
     """A report before whoever knows this key of the site."""
 
     def judge(data: bytes) -> str:
-        r_report_reader.verify_report(data, key.public)
+        signed_report.verify_report(data, key.public)
         return ""
 
     return lambda: Paper(raw, judge, "report", given_key(key.public))
@@ -62,7 +61,7 @@ assert INSTALLED is not None
 
 def signed(said: r.Report, signer: FileSigner = OLD) -> bytes:
     """Also one that contradicts itself."""
-    return sign_statement(r_report_writer.report_statement(said, ENROLMENT), signer)
+    return sign_statement(signed_report.report_statement(said, ENROLMENT), signer)
 
 
 def saying(said: r.Report = RUNS, **changes: Any) -> Callable[[], Paper]:

@@ -9,11 +9,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from content.bundle.head import Head, Signature
 from content.bundle.head_writer import sign_release
 from manifests.trust.envelope import INTOTO, bundle_payload, pae
-from manifests.trust.envelope_writer import seal, wrap_signature
+from manifests.trust.envelope_writer import encode_root, seal, wrap_signature
 from manifests.trust.keys import P256_ORDER, decode_base64, encode_base64
 from manifests.trust.private_keys import FileSigner
 from manifests.trust.root import ROOT_TYPE, Leaver, Mark
-from manifests.trust.root_writer import encode_root
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from tests.vectors.surgery import Case, Paper, Variants, edit, sign_bytes, signed, swap

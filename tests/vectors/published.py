@@ -15,7 +15,7 @@ from typing import Any
 from content.trust.head import Known
 from manifests.documents.authorisation import verify_authorisation
 from manifests.documents.enrolment import verify_enrolment
-from manifests.documents.report_reader import verify_report
+from manifests.documents.signed_report import verify_report
 from manifests.trust.keys import PublicKey
 from manifests.trust.revocations import Revocations
 from manifests.trust.root import Mark, Pin, verify_chain

@@ -13,9 +13,8 @@ from console.passphrase import ask_passphrase
 from console.result import Result
 from content.signing.signers import open_signer
 from manifests.documents.report import Report
-from manifests.documents.report_reader import SignedReport
 from manifests.documents.report_text import report_lines
-from manifests.documents.report_writer import encode_report
+from manifests.documents.signed_report import SignedReport, encode_report
 from manifests.transport.armour import armour_report
 from manifests.transport.telephone import spoken_line
 from manifests.trust.private_keys import Signer

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from manifests.documents import enrolment, review_request
-from manifests.documents.report_reader import peek_report, verify_report
 from manifests.documents.report_text import report_lines
+from manifests.documents.signed_report import peek_report, verify_report
 from manifests.trust.envelope import bundle_hint
 from manifests.trust.keys import PublicKey, read_capped
 from manifests.trust.rotation import claimed_succession, follow

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from manifests.documents import report as r
-from manifests.documents import report_components as r_report_components
+from manifests.documents import signed_report
 from manifests.documents.release import Release
 from manifests.words.digest import is_digest
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
@@ -121,7 +121,7 @@ def _components(site: Site, installed: Installed, unseen: list[str]) -> tuple[r.
     for component in seen:
         observed.setdefault((component.step, component.name), []).append(component)
     listed: list[r.ReportedComponent] = []
-    for want in r_report_components.expected_components(installed.release):
+    for want in signed_report.expected_components(installed.release):
         # A step may place an image and a file set of one name; what tells them apart is what was expected.
         candidates = observed.get((want.step, want.name), [])
         listed.append(
@@ -130,7 +130,7 @@ def _components(site: Site, installed: Installed, unseen: list[str]) -> tuple[r.
     return tuple(listed)
 
 
-def _component(want: r_report_components.Expected, seen: Component | None) -> r.ReportedComponent:
+def _component(want: signed_report.Expected, seen: Component | None) -> r.ReportedComponent:
     comparison: r.Found = "unreadable"
     observed = None
     if seen is not None and seen.observed == want.digest:

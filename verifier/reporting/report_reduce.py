@@ -5,7 +5,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from manifests.documents import report as r
-from manifests.documents import report_writer as r_report_writer
+from manifests.documents import signed_report
 
 
 def shorten_chain(
@@ -23,7 +23,7 @@ def fit(report: r.Report, enrolment: str) -> r.Report:
 
     Components that are as released go first, one by one counted in `more_same`; what went wrong goes last.
     """
-    while len(r_report_writer.encode_report(report, enrolment)) > r.MAX_CORE:
+    while len(signed_report.encode_report(report, enrolment)) > r.MAX_CORE:
         smaller = next((reduced for reduction in _REDUCTIONS if (reduced := reduction(report)) is not None), None)
         if smaller is None:
             raise AssertionError("the bounded rest of a report is longer than a report may be")

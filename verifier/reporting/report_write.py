@@ -4,8 +4,7 @@ import errno
 from datetime import UTC, datetime
 from pathlib import Path
 
-from manifests.documents import report_reader as r_report_reader
-from manifests.documents import report_writer as r
+from manifests.documents import signed_report
 from manifests.transport.medium import folder_on
 from manifests.trust.envelope import MAX_BUNDLE
 from manifests.trust.keys import read_capped
@@ -55,7 +54,7 @@ def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "request
     observed = observe_site(site)  # 2
     former = read_previous_report(site)
     report = plan_report(site.state, observed, former, cause=cause, now=now)  # 3
-    raw = r.sign_report(report, observed.enrolment, site.signer())  # 4
+    raw = signed_report.sign_report(report, observed.enrolment, site.signer())  # 4
     path = report_path(site, report.chain.seq)
     try:
         _put(disk, path, raw)  # 5
@@ -103,7 +102,7 @@ def take_over(site: Site) -> None:
     if not path.is_file():
         return
     digest, _ = enrolment_of(site)
-    signed = r_report_reader.verify_report(read_capped(path, MAX_BUNDLE), site.state.site_key, str(path))
+    signed = signed_report.verify_report(read_capped(path, MAX_BUNDLE), site.state.site_key, str(path))
     chain = signed.report.chain
     if (chain.seq, chain.previous) != (site.state.reports.seq + 1, site.state.reports.head or digest):
         raise DamagedError(

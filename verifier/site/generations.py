@@ -7,9 +7,8 @@ from manifests.authored.site_yaml import SiteFile
 from manifests.documents.release import MAX_RELEASE, Release
 from manifests.documents.release_reader import parse_release
 from manifests.trust.keys import read_capped
-from manifests.words.canonical import encode, parse
+from manifests.words.canonical import Document, encode, parse
 from manifests.words.digest import Digest, Positive, digest_of
-from manifests.words.document import Document
 from manifests.words.errors import DamagedError, RefusedError
 from verifier.site.disk import Disk
 from verifier.site.folder import Site

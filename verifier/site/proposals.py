@@ -12,7 +12,7 @@ from manifests.authored.handwritten import Handwritten, read_handwritten
 from manifests.authored.policy_yaml import compile_policy
 from manifests.authored.site_yaml import SiteFile, site_problems
 from manifests.documents.policy import Policy
-from manifests.foreign.config_schema import check_config_schema
+from manifests.foreign.attachments import check_config_schema
 from manifests.trust.keys import read_public
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of

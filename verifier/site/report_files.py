@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from manifests.documents import report_reader as r
+from manifests.documents import signed_report
 from manifests.documents.enrolment import Enrolment, verify_enrolment
-from manifests.documents.report_reader import SignedReport, verify_report
+from manifests.documents.signed_report import SignedReport, verify_report
 from manifests.trust.envelope import MAX_BUNDLE
 from manifests.trust.keys import read_capped
 from manifests.words.digest import digest_of
@@ -117,7 +117,7 @@ def reports_to_carry(site: Site, most: int) -> tuple[Reported, ...]:
     return tuple(report for report in reports if report.seq > held)[-most:] or reports[-1:]
 
 
-def read_report(site: Site, seq: int, digest: str) -> r.SignedReport:
+def read_report(site: Site, seq: int, digest: str) -> signed_report.SignedReport:
     """Return a report of the outbox, checked against the digest in the journal.
 
     Raises:
@@ -136,7 +136,7 @@ def read_report(site: Site, seq: int, digest: str) -> r.SignedReport:
             remedy="keep this file for support, and run `waybill report --new`",
             finding="report-changed",
         )
-    return r.verify_report(raw, site.state.key_of_report(seq), str(path))
+    return signed_report.verify_report(raw, site.state.key_of_report(seq), str(path))
 
 
 def report_history(site: Site) -> int:

@@ -363,9 +363,8 @@ def test_root_that_is_too_old(shop: Workshop) -> None:
 
 
 def test_unsigned_root(shop: Workshop) -> None:
-    from manifests.trust.envelope_writer import seal
+    from manifests.trust.envelope_writer import encode_root, seal
     from manifests.trust.root import ROOT_TYPE
-    from manifests.trust.root_writer import encode_root
 
     shop.write("trust/1.root.json", seal(encode_root(shop.vendor.root()), ROOT_TYPE, ()))
     with pytest.raises(UntrustedError, match="signed by 0 of the 1 root keys"):

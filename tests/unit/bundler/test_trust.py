@@ -9,8 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from bundler.build import BuildRequest, build
-from bundler.lists import list_files, newest_list, plan_list
-from bundler.roots import own_chain, plan_root, public_keys, read_trust
+from bundler.trust_documents import list_files, newest_list, own_chain, plan_list, plan_root, public_keys, read_trust
 from content.bundle.head import open_head
 from content.trust.head import verify_head
 from manifests.trust.keys import read_capped
@@ -210,9 +209,8 @@ def test_new_root_keys_must_sign_the_list_anew(begun: Vendor) -> None:
 
 
 def test_build_packs_the_newest_list_and_does_not_sign_with_a_revoked_key(tmp_path: Path) -> None:
-    from manifests.trust.envelope_writer import seal
+    from manifests.trust.envelope_writer import encode_revocations, seal
     from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
-    from manifests.trust.root_writer import encode_revocations
     from tests.vendor import RELEASE, ROOT, SECOND
 
     def listing(**named: tuple[str, ...]) -> bytes:

@@ -9,15 +9,7 @@ from msgspec.structs import replace
 from manifests.documents import (
     report as r,
 )
-from manifests.documents import (
-    report_components as r_report_components,
-)
-from manifests.documents import (
-    report_reader as r_report_reader,
-)
-from manifests.documents import (
-    report_writer as r_report_writer,
-)
+from manifests.documents import signed_report
 from manifests.documents.enrolment import Enrolment, sign_enrolment
 from manifests.trust.private_keys import FileSigner, generate_key
 from manifests.trust.root import Mark, Pin
@@ -37,7 +29,7 @@ class Reporter:
     root: Pin = FAR_ROOT
     practice: bool = False
     made_at: str = "2026-05-04T03:02:01Z"
-    last: r_report_reader.SignedReport | None = None
+    last: signed_report.SignedReport | None = None
     journal: int = 3
     generations: tuple[r.ReportedGeneration, ...] = ()
     rollbacks: tuple[r.ReportedRollback, ...] = ()
@@ -87,7 +79,7 @@ class Reporter:
                 r.ReportedComponent(
                     kind=one.kind, name=one.name, step=one.step, expected=one.digest, found="same", level="placed"
                 )
-                for one in r_report_components.expected_components(release)
+                for one in signed_report.expected_components(release)
             )
         elif self.last is not None:
             components = self.last.report.components.listed
@@ -122,8 +114,8 @@ class Reporter:
 
     def sign(self, report: r.Report) -> bytes:
         """Sign a report that may be wrong in itself; the chain moves on to it."""
-        raw = r_report_writer.sign_report(report, digest_of(self.enrolment), self.signer)
-        self.last = r_report_reader.verify_report(raw, self.signer.public)
+        raw = signed_report.sign_report(report, digest_of(self.enrolment), self.signer)
+        self.last = signed_report.verify_report(raw, self.signer.public)
         return raw
 
     def report(

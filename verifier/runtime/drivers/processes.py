@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.words.document import Document
+from manifests.words.canonical import Document
 from manifests.words.errors import HostError
 
 PROC = Path("/proc")

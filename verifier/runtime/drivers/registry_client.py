@@ -9,8 +9,7 @@ from content.registry.reference import check_host, check_repository
 from content.registry.session import RegistryOptions
 from manifests.authored.site_yaml import RegistryDriverFile
 from manifests.documents.release import Image
-from manifests.words.canonical import decode
-from manifests.words.document import Document
+from manifests.words.canonical import Document, decode
 from manifests.words.errors import HostError, MalformedError
 from verifier.runtime.drivers.driver import DriverContext
 from verifier.runtime.drivers.settings import read_secret, read_settings, settings_error, under_site

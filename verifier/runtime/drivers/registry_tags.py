@@ -6,9 +6,8 @@ from pathlib import Path
 from content.bundle.oci import OCI_MANIFEST
 from content.bundle.oci_writer import EMPTY, EMPTY_BYTES, encode_manifest
 from manifests.documents.release import InstallStep
-from manifests.words.canonical import encode, parse
+from manifests.words.canonical import Document, encode, parse
 from manifests.words.digest import Digest, digest_of
-from manifests.words.document import Document
 from manifests.words.errors import HostError, MalformedError
 from verifier.runtime.drivers.driver import DriverContext
 from verifier.runtime.drivers.folder import host_errors

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from manifests.documents.release import FileSet, InstallStep
-from manifests.words.document import Document
+from manifests.words.canonical import Document
 from manifests.words.errors import HostError, RefusedError
 from verifier.runtime.drivers.driver import step_error
 

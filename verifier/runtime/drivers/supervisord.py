@@ -12,8 +12,7 @@ import xmlrpc.client
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from manifests.words.canonical import encode, parse
-from manifests.words.document import Document
+from manifests.words.canonical import Document, encode, parse
 from manifests.words.errors import HostError, MalformedError
 from verifier.runtime.drivers.folder import host_errors
 from verifier.runtime.drivers.processes import (

@@ -12,8 +12,8 @@ from manifests.documents.enrolment import RenewReason
 from manifests.documents.report import ArtefactKind, OffboardReason, ProbeOutcome
 from manifests.trust.keys import PublicKey
 from manifests.trust.root import Mark, Pin
+from manifests.words.canonical import Document
 from manifests.words.digest import Count, Digest, ItemId, KeyId, Name, Positive, SiteId, Text, Time, Version, Word
-from manifests.words.document import Document
 
 Act = Literal[
     "stage",

@@ -401,9 +401,8 @@ def test_a_bundle_signed_elsewhere(by: By, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("by", [by_openssl, by_waybill, by_hand])
 def test_a_root_signed_elsewhere(by: By, tmp_path: Path) -> None:
-    from manifests.trust.envelope_writer import seal
+    from manifests.trust.envelope_writer import encode_root, seal
     from manifests.trust.root import ROOT_TYPE
-    from manifests.trust.root_writer import encode_root
 
     root = tmp_path / "1.root.json"
     root.write_bytes(seal(encode_root(Vendor().root()), ROOT_TYPE, ()))

@@ -18,7 +18,7 @@ from fleet.outgoing.enrol import enroll, pin_root
 from fleet.outgoing.views import NewestReport, SiteRow, find_site, list_sites, show_site
 from manifests.documents import release as rel
 from manifests.documents import report as r
-from manifests.documents import report_writer as r_report_writer
+from manifests.documents import signed_report
 from manifests.documents.enrolment import verify_enrolment
 from manifests.trust.envelope import statement
 from manifests.trust.envelope_writer import sign_statement
@@ -287,7 +287,7 @@ def test_a_key_speaks_for_its_own_site_only(engine: Engine, site: Reporter, medi
 
 def test_a_report_about_another_enrolment_is_refused(engine: Engine, site: Reporter, medium: Path) -> None:
     said = site.next()
-    raw = r_report_writer.sign_report(said, OTHER, site.signer)
+    raw = signed_report.sign_report(said, OTHER, site.signer)
     assert names(bring(engine, medium, raw)) == ["enrolment-mismatch"]
 
 
@@ -643,7 +643,7 @@ def test_a_floor_that_contradicts_what_runs(engine: Engine, site: Reporter, medi
     ]
     empty = Reporter().next()
     with pytest.raises(MalformedError, match="`below_floor` is set although nothing is installed"):
-        r_report_writer.encode_report(replace(empty, install=replace(empty.install, below_floor=True)), OTHER)
+        signed_report.encode_report(replace(empty, install=replace(empty.install, below_floor=True)), OTHER)
 
 
 def test_a_time_that_is_not_in_the_calendar_does_not_end_the_import(

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from fleet.rules.history import SiteReport, site_history
 from manifests.documents import report as r
-from manifests.documents import report_reader as r_report_reader
+from manifests.documents import signed_report
 from manifests.words.digest import digest_of
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
@@ -14,7 +14,7 @@ TWO = Vendor(version="1.1.0", sequence=2)
 
 
 def told(site: Reporter, raw: bytes, *alarms: str) -> SiteReport:
-    return SiteReport(digest_of(raw), r_report_reader.verify_report(raw, site.signer.public).report, alarms)
+    return SiteReport(digest_of(raw), signed_report.verify_report(raw, site.signer.public).report, alarms)
 
 
 def story(*reports: SiteReport, places: dict[int, frozenset[str]] | None = None) -> list[tuple[int, int, str, str]]:

@@ -11,15 +11,7 @@ from msgspec.structs import replace
 from manifests.documents import (
     report as r,
 )
-from manifests.documents import (
-    report_components as r_report_components,
-)
-from manifests.documents import (
-    report_reader as r_report_reader,
-)
-from manifests.documents import (
-    report_writer as r_report_writer,
-)
+from manifests.documents import signed_report
 from manifests.documents.contract import CORE_FIELDS, OPTIONAL_CORE_FIELDS
 from manifests.trust.envelope import INTOTO, Statement, pae, statement, verify_statement
 from manifests.trust.envelope_writer import sign_statement, wrap_signature
@@ -83,8 +75,8 @@ def _structs(type_: Any) -> set[type[msgspec.Struct]]:
 def test_a_report_comes_back_as_it_was_signed() -> None:
     site = Reporter()
     said = site.next(Vendor())
-    raw = r_report_writer.sign_report(said, digest_of(site.enrolment), site.signer)
-    found = r_report_reader.verify_report(raw, site.signer.public)
+    raw = signed_report.sign_report(said, digest_of(site.enrolment), site.signer)
+    found = signed_report.verify_report(raw, site.signer.public)
     assert found.report == said
     assert said.install.release is not None
     assert found.subject == said.install.release.digest
@@ -93,7 +85,7 @@ def test_a_report_comes_back_as_it_was_signed() -> None:
 
 def test_the_first_report_is_about_the_enrolment() -> None:
     site = Reporter()
-    found = r_report_reader.verify_report(site.report(), site.signer.public)
+    found = signed_report.verify_report(site.report(), site.signer.public)
     assert found.subject == digest_of(site.enrolment) == found.report.chain.previous
 
 
@@ -140,19 +132,19 @@ def test_every_byte_counts() -> None:
     for at in range(len(raw)):
         changed = raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
         with pytest.raises(WaybillError):
-            r_report_reader.verify_report(changed, site.signer.public)
+            signed_report.verify_report(changed, site.signer.public)
 
 
 # D-2.2
 def test_another_key_is_not_this_site() -> None:
     site = Reporter()
     with pytest.raises(MalformedError, match="another key"):
-        r_report_reader.verify_report(site.report(), generate_key().public)
+        signed_report.verify_report(site.report(), generate_key().public)
     other = generate_key()
     payload = verify_statement(site.report(), site.signer.public, "report")
     forged = wrap_signature(payload, other.sign(pae(INTOTO, payload)), site.signer.public)
     with pytest.raises(UntrustedError):
-        r_report_reader.verify_report(forged, site.signer.public)
+        signed_report.verify_report(forged, site.signer.public)
 
 
 def signed(value: Statement[Any], site: Reporter) -> bytes:
@@ -163,7 +155,7 @@ def test_a_release_statement_is_no_report() -> None:
     site = Reporter()
     said = statement(site.next(), "urn:waybill:release:1", name="enrolment.json", digest=ONE)
     with pytest.raises(MalformedError, match="urn:waybill:release:1"):
-        r_report_reader.verify_report(signed(said, site), site.signer.public)
+        signed_report.verify_report(signed(said, site), site.signer.public)
 
 
 # D-2.3
@@ -172,7 +164,7 @@ def test_a_later_kind_is_newer_not_broken() -> None:
     for predicate in (site.next(), {"entirely": "different"}):
         said = statement(predicate, "urn:waybill:report:2", name="enrolment.json", digest=ONE)
         with pytest.raises(NewerError, match="urn:waybill:report:2"):
-            r_report_reader.verify_report(signed(said, site), site.signer.public)
+            signed_report.verify_report(signed(said, site), site.signer.public)
 
 
 # D-2.4
@@ -181,7 +173,7 @@ def test_the_subject_is_what_is_installed() -> None:
     said = site.next(Vendor())
     for name, digest in (("release.json", TWO), ("enrolment.json", digest_of(site.enrolment))):
         with pytest.raises(MalformedError, match="subject"):
-            r_report_reader.verify_report(
+            signed_report.verify_report(
                 signed(statement(said, r.REPORT_TYPE, name=name, digest=digest), site), site.signer.public
             )
 
@@ -239,13 +231,13 @@ COMPONENT = r.ReportedComponent(kind="image", name="api", step="app", expected=O
 def test_a_contradiction_is_refused_by_writer_and_reader(change: dict[str, Any], message: str) -> None:
     site = Reporter()
     good = replace(site.next(), chain=CHAIN)
-    r_report_reader.check_report(good, "report")
+    signed_report.check_report(good, "report")
     wrong = replace(good, **change)
     with pytest.raises(MalformedError, match=message):
-        r_report_writer.sign_report(wrong, ONE, site.signer)
-    said = r_report_writer.report_statement(wrong, ONE)
+        signed_report.sign_report(wrong, ONE, site.signer)
+    said = signed_report.report_statement(wrong, ONE)
     with pytest.raises(MalformedError):
-        r_report_reader.verify_report(signed(said, site), site.signer.public)
+        signed_report.verify_report(signed(said, site), site.signer.public)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +254,7 @@ def test_a_contradiction_is_refused_by_writer_and_reader(change: dict[str, Any],
 def test_components_say_what_was_seen_exactly_when_it_differs(listed: tuple[r.ReportedComponent, ...]) -> None:
     good = Reporter().next(Vendor())
     with pytest.raises(MalformedError):
-        r_report_reader.check_report(replace(good, components=r.Components(listed=listed)), "report")
+        signed_report.check_report(replace(good, components=r.Components(listed=listed)), "report")
 
 
 def test_two_hundred_images_fit() -> None:
@@ -271,7 +263,7 @@ def test_two_hundred_images_fit() -> None:
         site.report(Vendor())
     good = site.next(Vendor())
     listed = tuple(replace(COMPONENT, name=f"image-with-a-usual-name-{i:03}") for i in range(200))
-    core = r_report_writer.encode_report(replace(good, components=r.Components(listed=listed)), ONE)
+    core = signed_report.encode_report(replace(good, components=r.Components(listed=listed)), ONE)
     assert len(core) < r.MAX_CORE * 3 // 4
 
 
@@ -282,14 +274,14 @@ def test_a_longer_core_is_neither_written_nor_read() -> None:
     listed = tuple(replace(COMPONENT, name=f"{i:03}-" + "x" * 100) for i in range(400))
     wrong = replace(good, components=r.Components(listed=listed))
     with pytest.raises(MalformedError, match="65536"):
-        r_report_writer.sign_report(wrong, ONE, site.signer)
+        signed_report.sign_report(wrong, ONE, site.signer)
     with pytest.raises(MalformedError, match="at most"):
-        r_report_reader.verify_report(signed(r_report_writer.report_statement(wrong, ONE), site), site.signer.public)
+        signed_report.verify_report(signed(signed_report.report_statement(wrong, ONE), site), site.signer.public)
 
 
 def test_components_of_a_release_are_those_of_its_steps() -> None:
     release, _, _ = Vendor().release()
-    found = r_report_components.expected_components(release)
+    found = signed_report.expected_components(release)
     assert [(one.kind, one.name, one.step) for one in found] == [
         ("files", "service", "app"),
         ("image", "api", "images"),
@@ -310,8 +302,8 @@ def test_an_offboarding_claims_nothing_before_its_time() -> None:
     def with_(one: r.ReportedOffboarding) -> r.Report:
         return replace(said, trust=replace(said.trust, offboarding=one))
 
-    r_report_reader.check_report(with_(good), "report")
-    r_report_reader.check_report(with_(r.ReportedOffboarding(reason="ended", plan=plan)), "report")
+    signed_report.check_report(with_(good), "report")
+    signed_report.check_report(with_(r.ReportedOffboarding(reason="ended", plan=plan)), "report")
     for wrong in (
         replace(good, removed=False),
         replace(good, reason="ended"),
@@ -321,4 +313,4 @@ def test_an_offboarding_claims_nothing_before_its_time() -> None:
         replace(good, probes=(replace(tried, kind="signature"), tried)),
     ):
         with pytest.raises(MalformedError, match="offboarding"):
-            r_report_reader.check_report(with_(wrong), "report")
+            signed_report.check_report(with_(wrong), "report")

@@ -4,8 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from manifests.documents.enrolment import Renewed, sign_enrolment, verify_enrolment
-from manifests.documents.report_reader import verify_report
-from manifests.documents.report_writer import sign_report
+from manifests.documents.signed_report import sign_report, verify_report
 from manifests.trust.keys import PublicKey
 from manifests.trust.private_keys import FileSigner
 from manifests.trust.rotation import (

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from manifests.foreign.config_schema import check_config_schema
-from manifests.foreign.openvex import check_openvex
+from manifests.foreign.attachments import check_config_schema, check_openvex
 from manifests.foreign.sbom import check_sbom, format_of
 from manifests.words.errors import MalformedError
 

@@ -7,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from manifests.trust.envelope_writer import seal
+from manifests.trust.envelope_writer import encode_root, seal
 from manifests.trust.private_keys import FileSigner
 from manifests.trust.root import ROOT_TYPE, Chain, Leaver, Mark, Pin, Role, parse_root, verify_chain
-from manifests.trust.root_writer import encode_root
 from manifests.words.digest import digest_of
 from manifests.words.errors import UntrustedError
 from tests.vendor import RELEASE, ROOT, SECOND, Vendor, derived

@@ -7,9 +7,8 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.words.canonical import MAX_DEPTH, check_depth, decode, encode, parse
+from manifests.words.canonical import MAX_DEPTH, Document, check_depth, decode, encode, parse
 from manifests.words.digest import MAX_INTEGER, Integer, Key, Name, Text
-from manifests.words.document import Document
 from manifests.words.errors import MalformedError
 
 KEYS = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._/-]{0,20}\Z")

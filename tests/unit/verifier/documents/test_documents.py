@@ -16,11 +16,10 @@ from content.bundle.head import open_head
 from manifests.documents.closure import LADDER, Closure, ClosureStep, KeptReports, sign_closure
 from manifests.documents.consignment import Request
 from manifests.documents.report import Acknowledged
-from manifests.trust.envelope_writer import seal
+from manifests.trust.envelope_writer import encode_revocations, seal
 from manifests.trust.private_keys import Signer, generate_key
 from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
 from manifests.trust.root import ROOT_TYPE
-from manifests.trust.root_writer import encode_revocations
 from manifests.words.canonical import encode
 from manifests.words.errors import WaybillError
 from manifests.words.fingerprint import as_words

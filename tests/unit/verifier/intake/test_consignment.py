@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 
 from manifests.documents import report as r
-from manifests.documents import report_reader as r_report_reader
+from manifests.documents import signed_report
 from manifests.documents.consignment import CONSIGNMENT_TYPE, Consignment, Newest, Request
 from manifests.documents.report import Acknowledged
 from manifests.trust.envelope import Envelope
@@ -45,17 +45,17 @@ def told(place: Place) -> Place:
     return place
 
 
-def write(place: Place, count: int = 1) -> r_report_reader.SignedReport:
+def write(place: Place, count: int = 1) -> signed_report.SignedReport:
     with place.hold() as site:
         for _ in range(count):
             path = write_report(site, site.disk, place.clock.at)
-    return r_report_reader.verify_report(path.read_bytes(), place.open().state.site_key)
+    return signed_report.verify_report(path.read_bytes(), place.open().state.site_key)
 
 
 def newest(place: Place) -> r.Report:
     state = place.open().state
     raw = (place.path / "outbox" / f"{state.reports.seq}.report.json").read_bytes()
-    return r_report_reader.verify_report(raw, state.site_key).report
+    return signed_report.verify_report(raw, state.site_key).report
 
 
 def receive(place: Place, *paths: Path, code: int = 0) -> dict[str, Any]:

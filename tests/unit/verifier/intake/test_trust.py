@@ -6,10 +6,9 @@ import pytest
 from msgspec.structs import replace as struct_replace
 
 from manifests.documents.release import handler_digest
-from manifests.trust.envelope_writer import seal
+from manifests.trust.envelope_writer import encode_root, seal
 from manifests.trust.root import ROOT_TYPE, Chain, Leaver, Mark, Pin, parse_root, verify_chain
 from manifests.trust.root import Role as RootRole
-from manifests.trust.root_writer import encode_root
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UntrustedError, WaybillError
@@ -205,7 +204,7 @@ def test_a_running_release_whose_signer_is_revoked_is_called_so(running: Place) 
 
 
 def reported(place: Place):  # type: ignore[no-untyped-def]  # the report's type is said where it is read
-    from manifests.documents.report_reader import verify_report
+    from manifests.documents.signed_report import verify_report
 
     with place.hold() as site:
         path = write_report(site, site.disk, place.clock.at)

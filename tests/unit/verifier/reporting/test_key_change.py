@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from manifests.documents.enrolment import verify_enrolment
 from manifests.documents.report import Acknowledged
-from manifests.documents.report_reader import SignedReport, verify_report
+from manifests.documents.signed_report import SignedReport, verify_report
 from manifests.trust.keys import PublicKey
 from manifests.trust.rotation import claimed_succession, follow
 from manifests.words.digest import digest_of

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 
 from manifests.documents import report as r
-from manifests.documents import report_reader as r_report_reader
+from manifests.documents import signed_report
 from manifests.documents.consignment import Request
 from manifests.documents.policy import Person
 from manifests.trust.private_keys import encode_private, generate_key
@@ -369,7 +369,7 @@ def test_a_rotated_key_signs_the_last_report(place: Place) -> None:
     go(place)
     site = place.open()
     raw = (place.path / "outbox" / f"{site.state.reports.seq}.report.json").read_bytes()
-    assert r_report_reader.verify_report(raw, key).report.trust.offboarding is not None
+    assert signed_report.verify_report(raw, key).report.trust.offboarding is not None
 
 
 @pytest.fixture

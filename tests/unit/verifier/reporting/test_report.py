@@ -13,8 +13,7 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 
 from manifests.documents import report as r
-from manifests.documents import report_reader as r_report_reader
-from manifests.documents import report_writer as r_report_writer
+from manifests.documents import signed_report
 from manifests.documents.contract import Contract
 from manifests.documents.enrolment import verify_enrolment
 from manifests.documents.release import Trial
@@ -64,13 +63,13 @@ def place(tmp_path: Path) -> Place:
     return place
 
 
-def write(place: Place, cause: str = "requested") -> r_report_reader.SignedReport:
+def write(place: Place, cause: str = "requested") -> signed_report.SignedReport:
     with place.hold() as site:
         return verified(place, write_report(site, site.disk, place.clock.at, cause=cause))
 
 
-def verified(place: Place, path: Path) -> r_report_reader.SignedReport:
-    return r_report_reader.verify_report(path.read_bytes(), place.open().state.site_key)
+def verified(place: Place, path: Path) -> signed_report.SignedReport:
+    return signed_report.verify_report(path.read_bytes(), place.open().state.site_key)
 
 
 def newest(place: Place) -> r.Report:
@@ -363,7 +362,7 @@ def test_the_summary_of_unacknowledged_reports_is_whole_or_says_what_it_omits(pl
             cause="requested",
             now=datetime(2026, 3, 1, tzinfo=UTC),
         )
-        r_report_reader.check_report(report, "report")
+        signed_report.check_report(report, "report")
         former = PreviousReport(seq=seq, digest=digest_of(b"%d" % seq), report=report)
     chain = report.chain
     assert chain.omitted == r.Omitted(first=1, last=99 - r.MAX_EARLIER, digest=digest_of(b"%d" % (99 - r.MAX_EARLIER)))
@@ -403,7 +402,7 @@ def test_what_does_not_fit_is_counted() -> None:
         ),
     )
     found = fit(large, OTHER)
-    assert len(r_report_writer.encode_report(found, OTHER)) <= r.MAX_CORE
+    assert len(signed_report.encode_report(found, OTHER)) <= r.MAX_CORE
     parts = found.components
     assert len(parts.listed) + parts.more_same + parts.more_other == 940
     assert set(bad) <= set(parts.listed)  # what went wrong goes last
@@ -431,7 +430,7 @@ def test_two_hundred_real_images_fit_into_a_core_and_into_sixteen_symbols(tmp_pa
     assert [one.found for one in found.components.listed] == ["same"] * 201
     assert (found.components.more_same, found.components.more_other, found.dropped) == (0, 0, ())
     assert found.store == r.Store(releases=(r.HeldRelease(release=found.install.release.digest),))  # type: ignore[union-attr]  # it is installed
-    assert len(r_report_writer.encode_report(found, OTHER)) < r.MAX_CORE
+    assert len(signed_report.encode_report(found, OTHER)) < r.MAX_CORE
     assert len(cut_report((place.path / "outbox" / "1.report.json").read_bytes())) <= 16
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from manifests.documents import report as r
-from manifests.documents import report_reader as r_report_reader
+from manifests.documents import signed_report
 from manifests.words.time import parse_time
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
@@ -29,7 +29,7 @@ def told(place: Place) -> r.Report:
         write_report(site, site.disk, site.host.now())
         state = site.state
         raw = report_path(site, state.reports.seq).read_bytes()
-    return r_report_reader.verify_report(raw, state.key_of_report(state.reports.seq)).report
+    return signed_report.verify_report(raw, state.key_of_report(state.reports.seq)).report
 
 
 @pytest.mark.parametrize(("first", "then"), [(EPOCH, FAR), (FAR, EPOCH), (EPOCH, EPOCH), (FAR, FAR)])

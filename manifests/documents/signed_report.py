@@ -1,4 +1,4 @@
-"""Parse, verify and check a report."""
+"""Sign, read, verify and check a report, and list the components that it must cover."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,19 +6,24 @@ from itertools import pairwise
 
 import msgspec
 
+from manifests.documents.release import Release
 from manifests.documents.report import (
     MAX_CORE,
     MAX_REPORT,
     REPORT_TYPE,
     ChainLink,
+    ComponentKind,
+    Level,
     Report,
     ReportedOffboarding,
     ReportStatement,
 )
-from manifests.trust.envelope import Statement, bundle_payload, verify_statement
+from manifests.trust.envelope import Statement, bundle_payload, statement, verify_statement
+from manifests.trust.envelope_writer import sign_statement
 from manifests.trust.keys import PublicKey
+from manifests.trust.private_keys import Signer
 from manifests.trust.rotation import check_succession
-from manifests.words.canonical import decode, parse
+from manifests.words.canonical import decode, encode, parse
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, NewerError
 
@@ -210,3 +215,62 @@ def _check_chain(chain: ChainLink, refuse: Callable[[str, str], MalformedError])
         raise refuse(f"the reports before number {chain.seq} are not all accounted for", "chain")
     if last is not None and last[1] != chain.previous:
         raise refuse("`previous` is not the digest of the last report in the summary", "chain.previous")
+
+
+def report_statement(report: Report, enrolment: str) -> Statement[Report]:
+    """The Statement about the installed release, or about the ``enrolment`` (its digest) when nothing is installed."""
+    installed = report.install.release
+    if installed is None:
+        return statement(report, REPORT_TYPE, name="enrolment.json", digest=enrolment)
+    return statement(report, REPORT_TYPE, name="release.json", digest=installed.digest)
+
+
+def encode_report(report: Report, enrolment: str) -> bytes:
+    """The exact bytes that are signed; also what `report --preview` shows."""
+    check_report(report, "report")
+    return encode(report_statement(report, enrolment))
+
+
+def sign_report(report: Report, enrolment: str, signer: Signer) -> bytes:
+    """The report file.
+
+    Raises:
+        MalformedError: The report contradicts itself or is longer than 64 KiB.
+    """
+    core = encode_report(report, enrolment)
+    if len(core) > MAX_CORE:
+        raise MalformedError(f"{len(core)} bytes, at most {MAX_CORE} are allowed", where="report")
+    return sign_statement(report_statement(report, enrolment), signer)
+
+
+@dataclass(frozen=True, order=True)
+class Expected:
+    """One component that a release brings to a site, by one step of its install plan.
+
+    Attributes:
+        wanted: ``running`` where the step keeps a process of it running.
+    """
+
+    kind: ComponentKind
+    name: str
+    step: str
+    digest: str
+    wanted: Level = "placed"
+
+
+def expected_components(release: Release) -> tuple[Expected, ...]:
+    """What a report about ``release`` must cover, sorted by kind, name and step.
+
+    A file set has no bytes of its own; its digest is over its canonical list of paths, digests and sizes.
+    """
+    images = {one.name: one.manifest.digest for one in release.images}
+    files = {one.name: digest_of(encode(one)) for one in release.files}
+    charts = {one.name: one.digest for one in release.charts}
+    expected = []
+    for step in release.install:
+        expected += [Expected("image", name, step.step, images[name]) for name in step.images]
+        wanted: Level = "placed" if step.keep_running is None else "running"
+        expected += [Expected("files", name, step.step, files[name], wanted) for name in step.files]
+        if step.chart is not None:
+            expected.append(Expected("chart", step.chart, step.step, charts[step.chart]))
+    return tuple(sorted(expected))

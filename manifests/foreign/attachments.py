@@ -1,11 +1,80 @@
-"""Check the schema of a product's configuration: JSON Schema 2020-12, complete in one file."""
+"""Check documents that a release carries: notes, OpenVEX advisories, the schema of the product's configuration."""
 
 import json
 import re
 from collections.abc import Iterator
+from typing import Annotated, Literal
 
-from manifests.words.canonical import check_depth
+from msgspec import Meta, Struct, field
+
+from manifests.words.canonical import check_depth, decode
 from manifests.words.errors import MalformedError
+
+MAX_NOTES = 1 << 20
+
+
+def check_notes(data: bytes, what: str) -> None:
+    """Raise MalformedError unless ``data`` is text that a terminal can show line by line."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedError(f"not UTF-8 at byte {error.start}", where=what) from None
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+        for char in line:
+            if (ord(char) < 32 and char != "\t") or 127 <= ord(char) < 160:
+                raise MalformedError(f"holds the control character U+{ord(char):04X}", where=f"{what}:{number}")
+
+
+MAX_OPENVEX = 4 << 20
+CONTEXT = "https://openvex.dev/ns"
+
+
+_Named = Annotated[str, Meta(min_length=1)]
+
+
+class Vulnerability(Struct, frozen=True):
+    name: _Named
+
+
+class VexStatement(Struct, frozen=True):
+    """One statement; the early specification wrote the vulnerability as plain text."""
+
+    vulnerability: Vulnerability | str
+    status: Literal["not_affected", "affected", "fixed", "under_investigation"]
+    justification: str = ""
+    impact_statement: str = ""
+    action_statement: str = ""
+
+
+class OpenVex(Struct, frozen=True):
+    context: _Named = field(name="@context")
+    id: _Named = field(name="@id")
+    author: _Named
+    timestamp: _Named
+    version: int | str
+    statements: Annotated[list[VexStatement], Meta(min_length=1)]
+
+
+def check_openvex(data: bytes, what: str) -> OpenVex:
+    """Read an OpenVEX document.
+
+    Raises:
+        MalformedError: Not one, or a statement lacks what its status demands.
+    """
+    if len(data) > MAX_OPENVEX:
+        raise MalformedError(f"{len(data)} bytes, an OpenVEX document has at most {MAX_OPENVEX}", where=what)
+    document = decode(data, OpenVex, what)
+    if not document.context.startswith(CONTEXT):
+        raise MalformedError(f"@context is {document.context!r}, expected {CONTEXT}...", where=what)
+    for i, statement in enumerate(document.statements):
+        # Section "Status Labels": what a reader needs with each of them.
+        if statement.status == "not_affected" and not (statement.justification or statement.impact_statement):
+            problem = "not_affected needs a justification or an impact_statement"
+            raise MalformedError(problem, where=f"{what} $.statements[{i}]")
+        if statement.status == "affected" and not statement.action_statement:
+            raise MalformedError("affected needs an action_statement", where=f"{what} $.statements[{i}]")
+    return document
+
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_SCHEMA = 1 << 20
