@@ -1,7 +1,4 @@
-"""Confirmations signed by one person: that a trial succeeded, or that a time claimed by a release is right.
-
-Probes cannot check everything, and one release with a wrong date must not raise the site's time floor.
-"""
+"""Confirmations signed by one person: that a trial succeeded, or that the date of a release may be the time floor."""
 
 from manifests.documents.approval import SignedApproval
 from manifests.documents.plan import Plan
@@ -28,18 +25,6 @@ def trial_plan(site: Site, transaction: Transaction) -> Plan:
         policy=state.trust.policy,
         contract=planned.contract,
         subject=planned.plan,
-    )
-
-
-def time_plan(site: Site, time: str) -> Plan:
-    state = site.state
-    return Plan(
-        site=state.site,
-        site_key=state.site_key.keyid,
-        action="time",
-        last_change=state.last_change,
-        policy=state.trust.policy,
-        subject=digest_of(time.encode()),
     )
 
 
@@ -73,7 +58,7 @@ def sign_confirmation(site: Site, plan: Plan, signer: Signer | None) -> SignedAp
 
 
 def acknowledge_time(site: Site, time: str, signer: Signer | None) -> None:
-    """Accept a claimed time as the time floor.
+    """Make the claimed time the time floor. A date far ahead in one release does not raise the floor by itself.
 
     Raises:
         RefusedError: It is not the claimed time, or the person of the key may not accept it.
@@ -87,7 +72,16 @@ def acknowledge_time(site: Site, time: str, signer: Signer | None) -> None:
             remedy="run waybill status to see the claimed time",
             finding="time-not-claimed",
         )
-    signed = sign_confirmation(site, time_plan(site, time), signer)
+    state = site.state
+    plan = Plan(
+        site=state.site,
+        site_key=state.site_key.keyid,
+        action="time",
+        last_change=state.last_change,
+        policy=state.trust.policy,
+        subject=digest_of(time.encode()),
+    )
+    signed = sign_confirmation(site, plan, signer)
     if signed is None:
         raise UsageError(
             "accepting a time needs a signature", where="--key", remedy=f"run waybill confirm --time {time} --key KEY"

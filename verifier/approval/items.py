@@ -4,14 +4,15 @@ With the rule `export: automatic` everybody who may run the command may export. 
 the newest report by its digest, at the export or before.
 """
 
-from manifests.documents.plan import Plan
+from contextlib import suppress
+
 from manifests.trust.private_keys import Signer
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import WaybillError
 from verifier.approval.policy_change import ITEM as POLICY
 from verifier.approval.policy_change import PolicyChange, policy_change
-from verifier.approval.verdicts import approval_status, record_verdict, sign_verdict
+from verifier.approval.verdicts import approval_status, record_verdict, rule_plan, sign_verdict
 from verifier.change.driver_steps import LoadDriver
 from verifier.change.install_plan import driver_steps_for
 from verifier.change.route import Route, plan_change, route_of
@@ -59,7 +60,7 @@ def check_feasible(site: Site, asked: AnyItem, load: LoadDriver) -> None:
 
 def offboard_request(site: Site) -> ApprovalRequest:
     """Return the request to end the vendor's access, which the policy's rule `offboard` governs."""
-    return ApprovalRequest(item=OFFBOARD, plan=offboard_plan(site.state), then="offboard")
+    return ApprovalRequest(OFFBOARD, offboard_plan(site.state), "offboard")
 
 
 def record_proposals(site: Site) -> None:
@@ -67,10 +68,8 @@ def record_proposals(site: Site) -> None:
 
     The journal then holds when a change was proposed and by whom. A file that cannot be read proposes nothing.
     """
-    try:
-        _note(site, POLICY, digest_of(encode(read_policy_yaml(site.path))), in_force=site.state.trust.policy)
-    except WaybillError:
-        """`review` reports the error."""
+    with suppress(WaybillError):  # `review` reports the error
+        _record_proposal(site, POLICY, digest_of(encode(read_policy_yaml(site.path))), in_force=site.state.trust.policy)
     running = site.state.installs.running
     if running is None:
         return
@@ -80,10 +79,10 @@ def record_proposals(site: Site) -> None:
         return
     config = digest_of(proposal.config) if running.config is not None else None
     if (digest_of(proposal.settings), config) != (running.settings, running.config):
-        _note(site, CONFIG, proposal.digest, in_force="")
+        _record_proposal(site, CONFIG, proposal.digest, in_force="")
 
 
-def _note(site: Site, item: str, subject: str, *, in_force: str) -> None:
+def _record_proposal(site: Site, item: str, subject: str, *, in_force: str) -> None:
     known = next((proposal for proposal in site.state.trust.proposed if proposal.item == item), None)
     if subject == in_force or (known is not None and known.subject == subject):
         return
@@ -95,24 +94,10 @@ def export_item(seq: int) -> str:
     return f"e-{seq}"
 
 
-def export_plan(site: Site) -> Plan:
-    """Return the plan to export the newest report. A later report has another plan."""
-    state = site.state
-    return Plan(
-        site=state.site,
-        site_key=state.site_key.keyid,
-        action="export",
-        last_change=state.last_change,
-        policy=state.trust.policy,
-        contract=state.installs.contract,
-        subject=state.reports.head,
-        kinds=("export",),
-    )
-
-
 def export_request(site: Site) -> ApprovalRequest:
-    """Return the plan of ``export_plan`` as an item of the queue, so that people elsewhere can approve it before."""
-    return ApprovalRequest(item=export_item(site.state.reports.seq), plan=export_plan(site), then="report --out MEDIA")
+    """Return the request to export the newest report. A later report has another plan."""
+    reports = site.state.reports
+    return ApprovalRequest(export_item(reports.seq), rule_plan(site, "export", reports.head), "report --out MEDIA")
 
 
 def record_export(site: Site, signers: tuple[Signer, ...], how: str) -> None:
@@ -123,10 +108,10 @@ def record_export(site: Site, signers: tuple[Signer, ...], how: str) -> None:
         RefusedError: The policy does not list a key, or somebody with a veto rejected it.
     """
     if site.policy.rules["export"] or signers:
-        question = export_request(site)
+        request = export_request(site)
         for signer in signers:
-            record_verdict(site, question.item, question.plan, sign_verdict(site.policy, question.plan, signer))
-        require_approvals(approval_status(site, question), question.item)
+            record_verdict(site, request.item, request.plan, sign_verdict(site.policy, request.plan, signer))
+        require_approvals(approval_status(site, request), request.item)
     # Recorded before the export: a report must never leave without a journal entry.
     where = how if how.isprintable() else "elsewhere"
     site.record(Note(code="exported", detail=f"reports up to {site.state.reports.seq} {where}"[:1000]))

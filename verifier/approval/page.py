@@ -1,7 +1,6 @@
 """A page of headings, facts and tables, as text or as one HTML file that loads nothing.
 
-Both are made from the same value, so neither holds back what the other shows. Text from a document is escaped in both:
-control and bidirectional characters as numbers, and markup in the HTML.
+Both show the same content. Both show control and bidirectional characters as numbers; the HTML escapes markup.
 """
 
 from dataclasses import dataclass
@@ -26,11 +25,7 @@ FIRST_ROWS = 6
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table.
-
-    Attributes:
-        mark: What happened to the thing, or None. The HTML page shows it as a word, not only as a colour.
-    """
+    """One line of a table. The HTML page shows the mark as a word, not only as a colour."""
 
     cells: tuple[str, ...]
     mark: RowMark | None = None
@@ -42,12 +37,10 @@ class Table:
 
     Attributes:
         head: Name of each column, for the HTML page.
-        long: Whether the rows after the first ones may be folded away.
     """
 
     head: tuple[str, ...]
     rows: tuple[Row, ...]
-    long: bool = False
 
     @property
     def marked(self) -> bool:
@@ -55,25 +48,20 @@ class Table:
 
     @property
     def first_rows(self) -> tuple[Row, ...]:
-        """The rows that are never folded away: of a long table the first few, without those that are unchanged."""
-        if not self.long or len(self.rows) <= FIRST_ROWS:
+        """The rows that are not folded: of a long table the first few without those that are unchanged."""
+        if len(self.rows) <= FIRST_ROWS:
             return self.rows
         return tuple(row for row in self.rows if row.mark != "same")[:FIRST_ROWS]
 
     @property
     def folded_rows(self) -> tuple[Row, ...]:
-        """The rows that may be folded away."""
         shown = {id(row) for row in self.first_rows}
         return tuple(row for row in self.rows if id(row) not in shown)
 
 
 @dataclass(frozen=True)
 class Section:
-    """One heading with what belongs under it, in this order: lines, facts, a table, lines after it.
-
-    Attributes:
-        alarm: The section warns; the HTML page sets it apart.
-    """
+    """One heading with what belongs under it, in the order of the fields. The HTML page highlights an alarm."""
 
     title: str
     lines: tuple[str, ...] = ()
@@ -89,11 +77,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """Title, lines under it, and sections.
-
-    Attributes:
-        about: By which program, of which version, and when the page was written; None to leave that out.
-    """
+    """Title, lines under it (``lead``), and sections; ``about`` says which program wrote the page, and when."""
 
     title: str
     sections: tuple[Section, ...]
@@ -102,11 +86,7 @@ class Page:
 
 
 def as_text(page: Page, *, brief: bool = False) -> str:
-    """Return the page as lines for ``Result.text``.
-
-    Args:
-        brief: Show the first rows of long tables, and count the rest.
-    """
+    """Return the page as text; with ``brief``, long tables show their first rows and the number of the others."""
     lines = [one_line(page.title), *(one_line(line) for line in page.lead)]
     for section in page.sections:
         if not section.empty:
@@ -115,7 +95,6 @@ def as_text(page: Page, *, brief: bool = False) -> str:
 
 
 def section_text(section: Section, *, brief: bool = False) -> list[str]:
-    """Return the section's title, then what belongs under it."""
     lines = [one_line(section.title), *(f"  {one_line(line)}" for line in section.lines)]
     width = max((len(name) for name, _ in section.facts), default=0)
     lines += [f"  {one_line(name).ljust(width)}  {one_line(value)}" for name, value in section.facts]
@@ -124,7 +103,7 @@ def section_text(section: Section, *, brief: bool = False) -> list[str]:
 
 
 def _table_text(table: Table, *, brief: bool) -> list[str]:
-    """Return one line a row. The first cell is the mark, so that no folded cell begins where a line begins."""
+    """Return one line for each row. The mark comes first, so a continued cell never starts at the left edge."""
     shown = table.first_rows if brief else table.rows
     lines = [CELL.join((f"  {SIGNS[row.mark]}".rstrip(), *map(one_line, row.cells))) for row in shown]
     left = [row.mark for row in table.folded_rows] if brief else []
@@ -135,8 +114,8 @@ def _table_text(table: Table, *, brief: bool) -> list[str]:
 
 
 def as_page(page: Page) -> str:
-    """Return one HTML file: no script, nothing is loaded, printable, light or dark as the reader's system is."""
-    # Heavy, and needed only when a page is written.
+    """Return one HTML file: no script, no other file, printable, light or dark as the reader's system is."""
+    # Loaded here, because most commands write no page.
     from importlib import resources
 
     from jinja2 import Environment, StrictUndefined
@@ -149,11 +128,7 @@ def as_page(page: Page) -> str:
 
 
 def write_new(path: Path, data: bytes) -> Path:
-    """Write a new file.
-
-    Raises:
-        RefusedError: A file of that name exists.
-    """
+    """Write a new file. Raises RefusedError when a file of that name exists."""
     try:
         with path.open("xb") as file:
             file.write(data)

@@ -1,22 +1,21 @@
 """A changed ``policy.yaml``: its plan, the approvals that it needs, and the journal entry that puts it in force.
 
-People of the policy in force approve it by the rule `policy`. If too few of them are left, the others refound the
-policy, with a reason and with the fingerprint on the customer's paper. Status and reports then show an alarm.
+People of the policy in force approve it by the rule `policy`. If too few of them are left, the others replace the
+policy with a reason and with the fingerprint on the customer's paper. Status and reports then show an alarm.
 """
 
 from dataclasses import dataclass
 
-from manifests.documents.plan import Plan
 from manifests.documents.policy import Policy
 from manifests.trust.keys import read_capped
 from manifests.trust.root import MAX_ROOT, parse_root
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UsageError, WaitingError
-from verifier.approval.verdicts import approval_status, verdicts_on
-from verifier.rules.agreement import ApprovalStatus, count_approvals, require_approvals, roles_needed
+from verifier.approval.verdicts import approval_status, rule_plan, verdicts_on
+from verifier.change.install_plan import proposer_of
+from verifier.rules.agreement import ApprovalRequest, ApprovalStatus, count_approvals, require_approvals, roles_needed
 from verifier.site.folder import EVIDENCE, POLICY_YAML, Site
-from verifier.site.host import owner_of
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Alarm, PolicyInForce
 from verifier.site.policy_history import needs_without
@@ -24,27 +23,19 @@ from verifier.site.proposals import read_policy_yaml
 from verifier.site.vendor_trust import own_chain
 
 ITEM = "policy"
-FOUNDED = "policy-refounded"
 
 
-@dataclass(frozen=True)
-class PolicyChange:
+@dataclass(frozen=True, kw_only=True)
+class PolicyChange(ApprovalRequest):
     """The proposed policy and its plan.
 
     Attributes:
         data: The compiled policy, whose digest the plan names.
-        proposers: The account that owned the file when this content was first recorded.
     """
 
-    plan: Plan
     proposed: Policy
     in_force: Policy
     data: bytes
-    proposers: tuple[str, ...]
-    item: str = ITEM
-    severities: tuple[str, ...] = ()
-    classes: tuple[str, ...] = ()
-    then: str = "install policy"
 
     @property
     def digest(self) -> str:
@@ -58,36 +49,30 @@ def policy_change(site: Site) -> PolicyChange:
         MalformedError: The file cannot be read; the message has ``file:line``.
         RefusedError: It equals the policy in force, its number is not the next one, or it lists a key of the vendor.
     """
-    state, in_force = site.state, site.policy
+    in_force = site.policy
     proposed = read_policy_yaml(site.path)
     data = encode(proposed)
-    if digest_of(data) == state.trust.policy:
+    digest = digest_of(data)
+    if digest == site.state.trust.policy:
         raise RefusedError(
             f"policy.yaml holds no change; it equals policy {in_force.number}, which is in force",
             where=POLICY_YAML,
             remedy="edit policy.yaml first",
             finding="nothing-to-do",
         )
-    check_proposed(proposed, in_force, vendor_keys(site))
-    known = next(
-        (proposal for proposal in state.trust.proposed if (proposal.item, proposal.subject) == (ITEM, digest_of(data))),
-        None,
+    _check_proposed(proposed, in_force, _vendor_keys(site))
+    return PolicyChange(
+        item=ITEM,
+        plan=rule_plan(site, "policy", digest),
+        then="install policy",
+        proposers=(proposer_of(site, ITEM, digest, POLICY_YAML),),
+        proposed=proposed,
+        in_force=in_force,
+        data=data,
     )
-    plan = Plan(
-        site=state.site,
-        site_key=state.site_key.keyid,
-        action="policy",
-        last_change=state.last_change,
-        policy=state.trust.policy,
-        contract=state.installs.contract,
-        subject=digest_of(data),
-        kinds=("policy",),
-    )
-    owner = known.account if known else owner_of(site.path / POLICY_YAML)
-    return PolicyChange(plan=plan, proposed=proposed, in_force=in_force, data=data, proposers=(owner,))
 
 
-def check_proposed(proposed: Policy, in_force: Policy, of_vendor: frozenset[str]) -> None:
+def _check_proposed(proposed: Policy, in_force: Policy, of_vendor: frozenset[str]) -> None:
     """Raise RefusedError unless it is the next policy and lists no key of the vendor."""
     if proposed.number != in_force.number + 1:
         raise RefusedError(
@@ -107,7 +92,7 @@ def check_proposed(proposed: Policy, in_force: Policy, of_vendor: frozenset[str]
                 )
 
 
-def vendor_keys(site: Site) -> frozenset[str]:
+def _vendor_keys(site: Site) -> frozenset[str]:
     """Return the key ids in every root document at this site, of all roles and of earlier roots too.
 
     Raises:
@@ -121,10 +106,6 @@ def vendor_keys(site: Site) -> frozenset[str]:
     return frozenset(keyid for root in (*pinned, *others) for keyid in root.root.keys)
 
 
-def show_needs(needs: dict[str, int]) -> str:
-    return ", ".join(f"{count} {role}" for role, count in sorted(needs.items())) or "nobody"
-
-
 def install_policy(site: Site) -> PolicyChange:
     """Put the proposed policy in force.
 
@@ -132,9 +113,9 @@ def install_policy(site: Site) -> PolicyChange:
         WaitingError, RefusedError: Approvals are missing, or somebody rejected it; nothing was changed.
     """
     change = policy_change(site)
-    standing = approval_status(site, change)
-    require_approvals(standing, ITEM)
-    _record(site, change, standing)
+    status = approval_status(site, change)
+    require_approvals(status, ITEM)
+    _record(site, change, status)
     return change
 
 
@@ -181,39 +162,40 @@ def refound_policy(site: Site, founding: PolicyRefounding) -> PolicyChange:
         )
     needs = needs_without(policy, change.plan, gone)
     if needs == roles_needed(policy, change.plan.kinds):
+        shown = ", ".join(f"{count} {role}" for role, count in sorted(needs.items())) or "nobody"
         raise RefusedError(
-            f"the people who are left can still meet the rule `policy`: {show_needs(needs)}",
+            f"the people who are left can still meet the rule `policy`: {shown}",
             where="--gone",
             remedy="let each of them run waybill approve policy --key KEY",
             finding="quorum-possible",
         )
     verdicts = tuple(verdict for verdict in verdicts_on(site, policy, change.plan) if verdict.person not in gone)
-    standing = count_approvals(policy, needs, verdicts)
-    if standing.vetoed or not standing.met:
+    status = count_approvals(policy, needs, verdicts)
+    if status.vetoed or not status.met:
         try:
-            require_approvals(standing, ITEM)
+            require_approvals(status, ITEM)
         except WaitingError as error:
             remedy = "let each person who is left run waybill approve policy --key KEY"
             raise error.with_(remedy=remedy) from None
-    _record(site, change, standing, gone=gone, reason=one_line(founding.reason))
+    _record(site, change, status, gone=gone, reason=one_line(founding.reason))
     return change
 
 
 def _record(
-    site: Site, change: PolicyChange, standing: ApprovalStatus, *, gone: tuple[str, ...] = (), reason: str | None = None
+    site: Site, change: PolicyChange, status: ApprovalStatus, *, gone: tuple[str, ...] = (), reason: str | None = None
 ) -> None:
     """Store the documents, then record the policy; with ``reason``, record an alarm before it."""
     site.keep_document(change.data)
     site.keep_document(encode(change.plan))
     if reason is not None:
         # The alarm comes first: after a crash in between there is an alarm too many, never one too few.
-        site.record(Alarm(code=FOUNDED, digest=change.digest, detail=f"without {', '.join(gone)}: {reason}"))
+        site.record(Alarm(code="policy-refounded", digest=change.digest, detail=f"without {', '.join(gone)}: {reason}"))
     site.record(
         PolicyInForce(
             number=change.proposed.number,
             digest=change.digest,
             plan=change.plan.digest,
-            approvals=tuple(approval.digest for approval in standing.approvals),
+            approvals=tuple(approval.digest for approval in status.approvals),
             gone=gone,
             reason=reason,
         )

@@ -1,8 +1,9 @@
-"""The queue of a site: items that wait, with who must agree and who has. Reads only."""
+"""The queue of a site: items that wait, who must agree to each and who has. Reads only."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from manifests.foreign.attachments import MAX_SCHEMA
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import WaybillError
@@ -18,10 +19,7 @@ from verifier.site.facts import proposed_channel
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import ReceivedRelease, State
-from verifier.site.journal.state import SiteState
 from verifier.site.proposals import SiteProposal, read_policy_yaml, read_site_yaml, validate_config
-
-MAX_SCHEMA_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -30,9 +28,9 @@ class ItemHead:
 
     Attributes:
         kind: ``release``, ``config``, ``policy``, ``rollback``, ``export`` or ``offboard``.
-        digest: Of the release or of the proposal; empty when there is none or it cannot be read.
-        version: Of the release, or number of the policy; empty for an item without one.
-        since: When the item came, or when the plan to agree to became what it is.
+        digest: Digest of the release or of the proposal; empty when there is none or it cannot be read.
+        version: Version of the release, or number of the policy; empty for an item without one.
+        since: When the item was received or proposed, or when its plan last changed.
     """
 
     item: str
@@ -47,8 +45,8 @@ class Waiting:
     """One item of the queue.
 
     Attributes:
-        kinds, status: Kinds of change and approvals; None when it cannot be done at this site; see ``problem``.
         items: What to name to ``review``, ``approve`` and ``install``: several releases when the route has several.
+        kinds, status: None when the item cannot be carried out at this site; ``error`` is the reason.
         before: How the release ended when it ran at this site the last time; None if it never did.
     """
 
@@ -56,8 +54,12 @@ class Waiting:
     items: tuple[str, ...]
     kinds: tuple[str, ...] = ()
     status: ApprovalStatus | None = None
-    problem: str | None = None
+    error: WaybillError | None = None
     before: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        return str(self.error) if self.error else None
 
     @property
     def item(self) -> str:
@@ -69,7 +71,7 @@ class Waiting:
 
     @property
     def met(self) -> bool:
-        """Whether everybody who must agree has."""
+        """Whether all required approvals are there."""
         return self.status is not None and self.status.met
 
 
@@ -95,12 +97,11 @@ def waiting_data(waiting: Waiting) -> dict[str, object]:
 
 
 def roles_data(roles: tuple[RoleApprovals, ...]) -> list[dict[str, object]]:
-    """Return the roles for programs."""
     return [{"role": role.role, "have": role.have, "need": role.need, "can": role.can} for role in roles]
 
 
 def emergency_data(rules: tuple[ApprovalStatus, ...]) -> list[dict[str, object]]:
-    """Return the emergency rules that could be asked for, for programs."""
+    """Return the emergency rules that could be used, for programs."""
     return [
         {"rule": rule.rule, "uses_left": rule.uses_left, "agreed": rule.met, "roles": roles_data(rule.roles)}
         for rule in rules
@@ -117,20 +118,20 @@ def queue_text(queue: tuple[Waiting, ...], now: datetime) -> str:
         name, head, status = " ".join(waiting.items), waiting.head, waiting.status
         if waiting.before:
             notes.append(f"{name}: {waiting.before}")
+        state = "not possible"
         if status is None:
-            rows.append((name, f"{head.kind} {head.version}".strip(), "", "not possible", age(head.since, now)))
             notes.append(f"{name}: {waiting.problem}")
-            continue
-        roles = _roles_text(status) or "nobody is asked"
-        state = f"{'agreed' if status.met else 'waits'}: {roles}"
-        kinds = ", ".join(waiting.kinds)
-        rows.append((name, f"{head.kind} {head.version}".strip(), kinds, state, age(head.since, now)))
-        notes += [f"{name}: emergency rule {rule.rule}: {_roles_text(rule)}" for rule in status.emergency]
-        notes += [f"{name}: rejected by {', '.join(status.rejected)}"] if status.rejected else []
-        notes += [f"{name}: {person} agreed on condition: {condition}" for person, condition in status.conditions]
+        else:
+            state = f"{'agreed' if status.met else 'waits'}: {_roles_text(status) or 'nobody is asked'}"
+            notes += [f"{name}: emergency rule {rule.rule}: {_roles_text(rule)}" for rule in status.emergency]
+            notes += [f"{name}: rejected by {', '.join(status.rejected)}"] if status.rejected else []
+            notes += [f"{name}: {person} agreed on condition: {condition}" for person, condition in status.conditions]
+        what = f"{head.kind} {head.version}".strip()
+        rows.append((name, what, ", ".join(waiting.kinds), state, age(head.since, now)))
     possible = [" ".join(waiting.items) for waiting in queue if waiting.status is not None]
     lines = [table(rows, ("ITEM", "WHAT", "KINDS", "APPROVALS", "SINCE")), *map(one_line, notes)]
-    return "\n".join([*lines, *([f"next: waybill review {possible[0]}"] if possible else [])])
+    lines += [f"next: waybill review {possible[0]}"] if possible else []
+    return "\n".join(lines)
 
 
 def _roles_text(status: ApprovalStatus) -> str:
@@ -145,16 +146,16 @@ def waiting_items(site: Site) -> tuple[Waiting, ...]:
 
 
 def _releases(site: Site) -> list[Waiting]:
-    state = site.state
-    followed = {state.channel, proposed_channel(site.path)}
-    newest = {received.item: received for received in state.installs.releases}
+    """Return the received releases of the followed channels that are newer than the running one."""
+    installs = site.state.installs
+    followed = {site.state.channel, proposed_channel(site.path)}
+    newest = {received.item: received for received in installs.releases}
     ahead = [received for received in newest.values() if received.channel in followed and _ahead(site, received)]
-    return [replace(_release(site, received, ahead), before=_ended_before(state, received)) for received in ahead]
-
-
-def _ended_before(state: SiteState, received: ReceivedRelease) -> str | None:
-    left = state.installs.last_rollback_from(received.release)
-    return left.words if left else None
+    waiting = []
+    for received in ahead:
+        left = installs.last_rollback_from(received.release)
+        waiting.append(replace(_release(site, received, ahead), before=left.words if left else None))
+    return waiting
 
 
 def _ahead(site: Site, received: ReceivedRelease) -> bool:
@@ -166,19 +167,19 @@ def _ahead(site: Site, received: ReceivedRelease) -> bool:
 
 
 def _release(site: Site, received: ReceivedRelease, ahead: list[ReceivedRelease]) -> Waiting:
-    since = max(received.received_at, _since(site, CONFIG if _edited(site) else None))
+    try:
+        edited = _proposal(site) is not None
+    except WaybillError:
+        edited = False
+    since = max(received.received_at, _since(site, CONFIG if edited else None))
     head = ItemHead(received.item, "release", received.release, received.version, since)
     begun = items_under_way(site)
-    if begun and begun[-1] == received.item:
-        return _weigh(site, head, begun)
-    try:
-        return _approvals(site, head, (received.item,))
-    except WaybillError as error:
-        # Not from what runs: perhaps over releases in between that were received as well.
-        path = upgrade_path(site, received, ahead) if error.finding == "from" else ()
-        if len(path) > 1:
-            return _weigh(site, head, path)
-        return Waiting(head, (received.item,), problem=str(error))
+    waiting = _weigh(site, head, begun if begun and begun[-1] == received.item else ())
+    if waiting.error is not None and waiting.error.finding == "from" and len(waiting.items) == 1:
+        # No direct upgrade; perhaps one over releases in between that were received as well.
+        path = upgrade_path(site, received, ahead)
+        return _weigh(site, head, path) if len(path) > 1 else waiting
+    return waiting
 
 
 def _since(site: Site, item: str | None) -> datetime:
@@ -188,21 +189,13 @@ def _since(site: Site, item: str | None) -> datetime:
     return max([state.last_change_at, *seen])
 
 
-def _edited(site: Site) -> bool:
-    """Return whether ``site.yaml`` holds a change; a file that cannot be read holds none."""
-    try:
-        return _proposal(site) is not None
-    except WaybillError:
-        return False
-
-
 def _proposal(site: Site) -> tuple[SiteProposal, str | None] | None:
     """Return a changed ``site.yaml`` and its config's digest; None without a change or before the first install."""
     running = site.state.installs.running
     if running is None:
         return None
-    proposal = read_site_yaml(site.path)
-    config = validate_config(proposal, _schema(site))
+    proposal, schema = read_site_yaml(site.path), read_installed(site, running).release.config
+    config = validate_config(proposal, site.store.get(schema.schema, MAX_SCHEMA) if schema else None)
     digest = None if config is None else digest_of(config)
     same = digest == running.config and digest_of(proposal.settings) == running.settings
     return None if same else (proposal, digest)
@@ -217,7 +210,7 @@ def _config(site: Site) -> list[Waiting]:
     try:
         changed = _proposal(site)
     except WaybillError as error:
-        return [Waiting(head, (CONFIG,), problem=str(error))]
+        return [Waiting(head, (CONFIG,), error=error)]
     if changed is None:
         return []
     proposal, config = changed
@@ -225,20 +218,12 @@ def _config(site: Site) -> list[Waiting]:
     return [_weigh(site, replace(head, digest=digest, version=running.version))]
 
 
-def _schema(site: Site) -> bytes | None:
-    running = site.state.installs.running
-    release = read_installed(site, running).release if running is not None else None
-    if release is None or release.config is None:
-        return None
-    return site.store.get(release.config.schema, MAX_SCHEMA_BYTES)
-
-
 def _policy(site: Site) -> list[Waiting]:
     head = ItemHead(POLICY, "policy", "", "", _since(site, POLICY))
     try:
         proposed = read_policy_yaml(site.path)
     except WaybillError as error:
-        return [Waiting(head, (POLICY,), problem=str(error))]
+        return [Waiting(head, (POLICY,), error=error)]
     digest = digest_of(encode(proposed))
     if digest == site.state.trust.policy:
         return []
@@ -254,7 +239,7 @@ def _offboard(site: Site) -> list[Waiting]:
 
 
 def _export(site: Site) -> list[Waiting]:
-    """Return the newest report while it has not left, if the policy asks somebody about that."""
+    """Return the newest report until it is exported, if the policy requires approvals for that."""
     reports = site.state.reports
     if reports.head is None or reports.left == reports.head or not site.policy.rules["export"]:
         return []
@@ -263,7 +248,7 @@ def _export(site: Site) -> list[Waiting]:
 
 
 def _rollbacks(site: Site) -> list[Waiting]:
-    """Return the rollbacks that somebody has agreed to; nobody proposes one before."""
+    """Return the rollbacks that somebody has approved; an approval is what proposes a rollback."""
     state = site.state
     first = {verdict.item: verdict for verdict in reversed(state.trust.verdicts) if verdict.item.startswith("b-")}
     rollbacks = []
@@ -279,13 +264,10 @@ def _rollbacks(site: Site) -> list[Waiting]:
 
 
 def _weigh(site: Site, head: ItemHead, items: tuple[str, ...] = ()) -> Waiting:
-    """Return the item with its approvals, or with the reason why it cannot be done."""
+    """Return the item with its approvals, or with the reason why it cannot be carried out."""
+    items = items or (head.item,)
     try:
-        return _approvals(site, head, items or (head.item,))
+        approvable = approvable_of(site, items)
+        return Waiting(head, items, approvable.plan.kinds, approval_status(site, approvable))
     except WaybillError as error:
-        return Waiting(head, items or (head.item,), problem=str(error))
-
-
-def _approvals(site: Site, head: ItemHead, items: tuple[str, ...]) -> Waiting:
-    approvable = approvable_of(site, items)
-    return Waiting(head, items, approvable.plan.kinds, approval_status(site, approvable))
+        return Waiting(head, items, error=error)

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 from manifests.documents.contract import MAX_CONTRACT, Contract, parse_contract
 from manifests.documents.release import Release
@@ -13,15 +15,7 @@ from manifests.words.errors import WaybillError
 
 # Reads a blob of at most so many bytes and checks its digest.
 ReadBlob = Callable[[Blob, int], bytes]
-
-
-class _Everything:
-    def __contains__(self, _: object) -> bool:
-        return True
-
-
-# For a release that is only passed through: its images are not compared.
-ALL_IMAGES: Container[str] = _Everything()
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True)
@@ -30,9 +24,9 @@ class ReleaseDocuments:
 
     Attributes:
         digest: Digest of ``release.json``.
-        contract, rollback, schema: None if they could not be read; ``unread`` then lists them.
+        contract, rollback, schema: None when it could not be read.
         config, settings: The site's config and settings for it; None without a site.
-        components: Components of each image, by the image's name; images that were not read are missing.
+        components: Components of the images whose SBOMs were read, by the image's name.
         advisories: Statuses in the release's OpenVEX documents, by advisory.
         unread: Documents that could not be read and were not compared, one line each.
     """
@@ -56,39 +50,42 @@ def read_release_documents(
     *,
     config: bytes | None = None,
     settings: bytes | None = None,
-    same: Container[str] = frozenset(),
+    same: Container[str] | None = frozenset(),
 ) -> ReleaseDocuments:
     """Read the documents of ``release``. One that cannot be read is listed in ``unread``.
 
     Args:
-        same: Names of images that are identical on both sides; their SBOMs are not read.
+        same: Names of images that are identical on both sides; their SBOMs are not read. None to read no SBOMs.
     """
     unread: list[str] = []
 
-    def small(blob: Blob, limit: int, what: str) -> bytes | None:
+    def attempt(what: str, blob: Blob, limit: int, parse: Callable[[bytes], Parsed]) -> Parsed | None:
         try:
-            return read(blob, limit)
+            return parse(read(blob, limit))
         except WaybillError as error:
             unread.append(f"{what} of {release.version}: {error.problem}")
             return None
 
-    contract = small(release.contract, MAX_CONTRACT, "telemetry contract")
-    rollback = small(release.rollback, MAX_ROLLBACK, "rollback document")
-    schema = small(release.config.schema, MAX_SCHEMA, "config schema") if release.config else None
+    contract = attempt("telemetry contract", release.contract, MAX_CONTRACT, bytes)
+    rollback = attempt("rollback document", release.rollback, MAX_ROLLBACK, bytes)
+    schema = attempt("config schema", release.config.schema, MAX_SCHEMA, bytes) if release.config else None
     components: dict[str, tuple[SbomComponent, ...]] = {}
     for image in release.images:
-        if image.name in same:
+        if same is None or image.name in same:
             continue
         parts: set[SbomComponent] = set()
         for sbom in image.sboms:
-            what = f"SBOM of image {image.name}"
-            data = small(Blob(digest=sbom.digest, size=sbom.size), MAX_SBOM, what)
-            try:
-                parts |= set(read_components(data, sbom.digest)) if data is not None else set()
-            except WaybillError as error:
-                unread.append(f"{what} of {release.version}: {error.problem}")
+            blob = Blob(digest=sbom.digest, size=sbom.size)
+            parse = partial(read_components, what=sbom.digest)
+            parts |= set(attempt(f"SBOM of image {image.name}", blob, MAX_SBOM, parse) or ())
         if parts:
             components[image.name] = tuple(sorted(parts))
+    statuses_by_name: dict[str, set[str]] = {}
+    for blob in release.advisories:
+        document = attempt("advisories", blob, MAX_OPENVEX, partial(check_openvex, what=blob.digest))
+        for statement in document.statements if document else ():
+            name = statement.vulnerability if isinstance(statement.vulnerability, str) else statement.vulnerability.name
+            statuses_by_name.setdefault(name, set()).add(statement.status)
     return ReleaseDocuments(
         release=release,
         digest=digest,
@@ -98,25 +95,6 @@ def read_release_documents(
         config=config,
         settings=settings,
         components=components,
-        advisories=_advisories(release, small, unread),
+        advisories={name: frozenset(statuses) for name, statuses in statuses_by_name.items()},
         unread=tuple(unread),
     )
-
-
-def _advisories(
-    release: Release, small: Callable[[Blob, int, str], bytes | None], unread: list[str]
-) -> dict[str, frozenset[str]]:
-    statuses_by_name: dict[str, set[str]] = {}
-    for blob in release.advisories:
-        data = small(blob, MAX_OPENVEX, "advisories")
-        if data is None:
-            continue
-        try:
-            document = check_openvex(data, blob.digest)
-        except WaybillError as error:
-            unread.append(f"advisories of {release.version}: {error.problem}")
-            continue
-        for statement in document.statements:
-            name = statement.vulnerability if isinstance(statement.vulnerability, str) else statement.vulnerability.name
-            statuses_by_name.setdefault(name, set()).add(statement.status)
-    return {name: frozenset(statuses) for name, statuses in statuses_by_name.items()}

@@ -1,10 +1,12 @@
-"""Read a request folder at an approver's desk, without a site and without a network.
+"""Read a request folder away from the site, without a network.
 
 Only documents that the site's signature covers by digest are used. Releases are verified again.
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import convert
 
 from content.bundle.head import MAX_SIG, MAX_TRUSTED_ROOT, Head, Signature
 from content.trust.head import Known, VerifiedHead, verify_head
@@ -18,8 +20,6 @@ from manifests.documents.review_request import (
     ReviewRequest,
     SignedRequest,
     Stated,
-    StatedSpace,
-    ToldBefore,
     verify_request,
 )
 from manifests.foreign.sbom import MAX_SBOM
@@ -30,7 +30,7 @@ from manifests.trust.root import MAX_ROOT, Pin, parse_root, verify_chain
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, MalformedError
 from manifests.words.fingerprint import as_groups
-from verifier.approval.release_documents import ALL_IMAGES, ReadBlob, ReleaseDocuments, read_release_documents
+from verifier.approval.release_documents import ReadBlob, ReleaseDocuments, read_release_documents
 from verifier.approval.review_input import ReviewInput, release_signers, same_images
 from verifier.change.space import SpaceNeed
 from verifier.rules.agreement import ApprovalRequest, ApprovalStatus, count_approvals, roles_needed
@@ -47,7 +47,6 @@ class OpenRequest:
     """A request folder whose every document was checked.
 
     Attributes:
-        asked: The item to approve, as at the site.
         status: Who must approve and who has, counted from the signatures in the folder.
         root: The vendor's root with which the releases were verified, in words.
     """
@@ -66,7 +65,6 @@ class OpenRequest:
 
 
 def is_request_folder(path: Path) -> bool:
-    """Return whether ``path`` is a request folder."""
     return (path / REQUEST).is_file()
 
 
@@ -90,13 +88,14 @@ def open_request(folder: Path, fingerprint: str | None = None) -> OpenRequest:
     read = _reader(folder)
     for blob in request.documents:
         read(blob, MAX_SBOM)
-    policy = _policy(request, read, str(path))  # 2
+    _must_be(request.policy, request.plan.policy, "policy", str(path))  # 2
+    policy = parse_policy(read(request.policy, MAX_POLICY), "policy")
     proposed = None
     if request.proposed is not None:
         _must_be(request.proposed, request.plan.subject, "proposed policy", str(path))
         proposed = parse_policy(read(request.proposed, MAX_POLICY), "proposed policy")
     review_input, root = _read_input(request, read, policy, proposed, fingerprint, str(path))  # 3, 4
-    approvals = tuple(_said(request, read(blob, MAX_APPROVAL), policy) for blob in request.said)  # 5
+    approvals = tuple(_approval(request, read(blob, MAX_APPROVAL), policy) for blob in request.said)  # 5
     return OpenRequest(
         folder=folder,
         signed=signed,
@@ -105,7 +104,7 @@ def open_request(folder: Path, fingerprint: str | None = None) -> OpenRequest:
         asked=ApprovalRequest(
             item=" ".join(request.items), plan=request.plan, then=request.then, proposers=request.proposers
         ),
-        status=_standing(request, policy, approvals, str(path)),
+        status=_status(request, policy, approvals, str(path)),
         root=root,
     )
 
@@ -133,43 +132,33 @@ def _reader(folder: Path) -> ReadBlob:
     return read
 
 
+def _contradiction(problem: str, where: str) -> MalformedError:
+    return MalformedError(problem, where=where, remedy=NEW_REQUEST, finding="request-contradicts")
+
+
 def _must_be(blob: Blob, digest: str | None, what: str, where: str) -> None:
     if blob.digest != digest:
-        raise MalformedError(
-            f"the {what} in the request is {blob.digest[:19]}, its plan names {(digest or 'none')[:19]}",
-            where=where,
-            remedy=NEW_REQUEST,
-            finding="request-contradicts",
+        raise _contradiction(
+            f"the {what} in the request is {blob.digest[:19]}, its plan names {(digest or 'none')[:19]}", where
         )
-
-
-def _policy(request: ReviewRequest, read: ReadBlob, where: str) -> Policy:
-    _must_be(request.policy, request.plan.policy, "policy", where)
-    return parse_policy(read(request.policy, MAX_POLICY), "policy")
 
 
 def _read_input(
     request: ReviewRequest, read: ReadBlob, policy: Policy, proposed: Policy | None, fingerprint: str | None, where: str
 ) -> tuple[ReviewInput, str]:
-    """Return what the review is made from, and the vendor's root in words.
-
-    Raises:
-        MalformedError: The releases, configs or signatures are not those that the plan names.
-        UntrustedError, RefusedError, NewerError: A release or the authorisation fails verification.
-    """
+    """Return what the review is made from, and the vendor's root in words."""
     plan = request.plan
     _check_release_digests(request, where)
-    releases = tuple(_release(stated, read) for stated in request.way)
-    before = _release(request.before, read) if request.before else None
+    releases = tuple(parse_release(read(stated.release, MAX_RELEASE)) for stated in request.way)
+    before = parse_release(read(request.before.release, MAX_RELEASE)) if request.before else None
     pin = Pin(version=0, digest=fingerprint) if fingerprint else request.root
     heads = _verify_releases(request, releases, read, pin, where)
     if releases:
         _check_configs(request, releases[-1], where)
     same = same_images(before, releases[-1]) if releases else frozenset()
-    passed = len(releases) - 1
     way = tuple(
-        _side(stated, release, read, None if i < passed else same)
-        for i, (stated, release) in enumerate(zip(request.way, releases, strict=True))
+        _side(stated, release, read, same if release is releases[-1] else None)
+        for stated, release in zip(request.way, releases, strict=True)
     )
     return (
         ReviewInput(
@@ -184,8 +173,14 @@ def _read_input(
             work=request.work,
             authorised=_authorised(request, read, pin, where),
             more_leaves=request.more_leaves,
-            rooms=None if request.rooms is None else tuple(_space_need(stated) for stated in request.rooms),
-            findings=tuple(_finding(stated) for stated in request.findings),
+            rooms=None
+            if request.rooms is None
+            else tuple(convert(stated, SpaceNeed, from_attributes=True) for stated in request.rooms),
+            # A site writes no request for an item that it refuses, so the level "error" cannot occur here.
+            findings=tuple(
+                Finding(stated.finding, "warning" if stated.level == "warning" else "ok", stated.text)
+                for stated in request.findings
+            ),
             unread=request.unread,
         ),
         _root_text(request, heads, fingerprint),
@@ -198,12 +193,7 @@ def _check_release_digests(request: ReviewRequest, where: str) -> None:
     digests = tuple(stated.release.digest for stated in request.way)
     # The first releases of the plan may be installed already.
     if planned[len(planned) - len(digests) :] != digests or bool(planned) != bool(digests):
-        raise MalformedError(
-            "the releases in the request are not those of its plan",
-            where=where,
-            remedy=NEW_REQUEST,
-            finding="request-contradicts",
-        )
+        raise _contradiction("the releases in the request are not those of its plan", where)
 
 
 def _verify_releases(
@@ -216,7 +206,7 @@ def _verify_releases(
         if stated.signatures
     )
     if request.plan.action == "install" and len(heads) < len(releases):
-        raise MalformedError("the request holds no signatures of a release", where=where, finding="request-contradicts")
+        raise _contradiction("the request holds no signatures of a release", where)
     return heads
 
 
@@ -229,9 +219,7 @@ def _check_configs(request: ReviewRequest, release: Release, where: str) -> None
     if stated.config is not None:
         _must_be(stated.config, plan.config, "config", where)
     if (stated.settings is None, stated.config is None) != (plan.settings is None, plan.config is None):
-        raise MalformedError(
-            "the request holds no config, but its plan names one", where=where, finding="request-contradicts"
-        )
+        raise _contradiction("the request holds no config, but its plan names one", where)
 
 
 def _root_text(request: ReviewRequest, heads: tuple[VerifiedHead, ...], fingerprint: str | None) -> str:
@@ -243,19 +231,6 @@ def _root_text(request: ReviewRequest, heads: tuple[VerifiedHead, ...], fingerpr
     return f"{root}, {how}"
 
 
-def _space_need(stated: StatedSpace) -> SpaceNeed:
-    return SpaceNeed(stated.places, stated.bytes, stated.inodes, stated.free_bytes, stated.free_inodes)
-
-
-def _finding(stated: ToldBefore) -> Finding:
-    # A site writes no request for an item that it refuses, so the level "error" cannot occur here.
-    return Finding(stated.finding, "warning" if stated.level == "warning" else "ok", stated.text)
-
-
-def _release(stated: Stated, read: ReadBlob) -> Release:
-    return parse_release(read(stated.release, MAX_RELEASE))
-
-
 def _side(stated: Stated, release: Release, read: ReadBlob, same: frozenset[str] | None) -> ReleaseDocuments:
     """Read the documents of a release; ``same`` is None for a release that is only passed through."""
     return read_release_documents(
@@ -264,12 +239,14 @@ def _side(stated: Stated, release: Release, read: ReadBlob, same: frozenset[str]
         read,
         config=read(stated.config, MAX_CONFIG) if stated.config else None,
         settings=read(stated.settings, MAX_CONFIG) if stated.settings else None,
-        same=ALL_IMAGES if same is None else same,
+        same=same,
     )
 
 
 def _verified(stated: Stated, release: Release, request: ReviewRequest, read: ReadBlob, pin: Pin) -> VerifiedHead:
-    roots = tuple(read(pair, MAX_ROOT) for pair in request.roots)
+    roots = tuple(read(root, MAX_ROOT) for root in request.roots)
+    if not roots:
+        raise _contradiction("the request holds no root document of the vendor", REQUEST)
     head = Head(
         release=read(stated.release, MAX_RELEASE),
         signatures=tuple(
@@ -282,7 +259,7 @@ def _verified(stated: Stated, release: Release, request: ReviewRequest, read: Re
         ),
         roots=roots,
         bulk_at=release.bulk_at,
-        first_root=_first(roots),
+        first_root=parse_root(roots[0], "the first root document").root.version,
         trusted_root=read(stated.trusted_root, MAX_TRUSTED_ROOT) if stated.trusted_root else None,
     )
     return verify_head(head, pin, Known(revocations=_revocations(request, read)))
@@ -294,24 +271,12 @@ def _authorised(request: ReviewRequest, read: ReadBlob, pin: Pin, where: str) ->
         raise MalformedError("a rollback below the floor and its authorisation must be in one request", where=where)
     if request.authorisation is None:
         return None
-    roots = tuple(read(authorisation, MAX_ROOT) for authorisation in request.roots)
+    roots = tuple(read(root, MAX_ROOT) for root in request.roots)
     chain = revoke(verify_chain(roots, pin), _revocations(request, read))
     authorisation = verify_authorisation(read(request.authorisation, MAX_AUTHORISATION), chain)
     if authorisation.fingerprint != request.plan.subject:
-        raise MalformedError(
-            "the authorisation in the request is not the one that its plan names",
-            where=where,
-            finding="request-contradicts",
-        )
+        raise _contradiction("the authorisation in the request is not the one that its plan names", where)
     return authorisation
-
-
-def _first(roots: tuple[bytes, ...]) -> int:
-    if not roots:
-        raise MalformedError(
-            "the request holds no root document of the vendor", where=REQUEST, finding="request-contradicts"
-        )
-    return parse_root(roots[0], "the first root document").root.version
 
 
 def _revocations(request: ReviewRequest, read: ReadBlob) -> Revocations | None:
@@ -320,33 +285,27 @@ def _revocations(request: ReviewRequest, read: ReadBlob) -> Revocations | None:
     return parse_revocations(read(request.revocations, MAX_REVOCATIONS), "revocation list")[1]
 
 
-def _said(request: ReviewRequest, data: bytes, policy: Policy) -> SignedApproval:
+def _approval(request: ReviewRequest, data: bytes, policy: Policy) -> SignedApproval:
     approval = verify_approval(data, policy, "an approval in the request")
     if approval.approval.plan != request.plan.digest:
-        raise MalformedError(
-            "an approval in the request is for another plan", where=REQUEST, finding="request-contradicts"
-        )
+        raise _contradiction("an approval in the request is for another plan", REQUEST)
     return approval
 
 
-def _standing(
+def _status(
     request: ReviewRequest, policy: Policy, approvals: tuple[SignedApproval, ...], where: str
 ) -> ApprovalStatus:
     ordinary = count_approvals(policy, roles_needed(policy, request.plan.kinds), approvals, request.proposers)
     rules = {rule.name: rule for rule in policy.emergency}
     unknown = next((rule.rule for rule in request.emergency if rule.rule not in rules), None)
     if unknown is not None:
-        raise MalformedError(
-            f"the request names the emergency rule {unknown}, which its policy does not have",
-            where=where,
-            finding="request-contradicts",
-        )
+        raise _contradiction(f"the request names the emergency rule {unknown}, which its policy does not have", where)
     if ordinary.met or ordinary.vetoed:
         return ordinary
-    spare = (
+    emergency = (
         count_approvals(
             policy, rules[rule.rule].needs, approvals, request.proposers, rule=rule.rule, uses_left=rule.uses_left
         )
         for rule in request.emergency
     )
-    return replace(ordinary, emergency=tuple(spare))
+    return replace(ordinary, emergency=tuple(emergency))

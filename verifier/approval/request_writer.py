@@ -1,9 +1,11 @@
 """Write a request folder: everything that an approver elsewhere needs to review an item and to sign."""
 
 import errno
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from msgspec import convert
 
 from content.trust.head import VerifiedHead
 from manifests.documents.review_request import (
@@ -24,7 +26,7 @@ from manifests.words.time import rfc3339
 from verifier.approval.items import AnyItem
 from verifier.approval.release_documents import ReadBlob, ReleaseDocuments
 from verifier.approval.request_reader import ANSWERS, DOCUMENTS, REQUEST
-from verifier.approval.review_input import ReviewInput, read_review_input, store_reader
+from verifier.approval.review_input import ReviewInput, read_review_input
 from verifier.approval.verdicts import approval_status, verdicts_on
 from verifier.change.driver_steps import LoadDriver
 from verifier.change.space import SpaceNeed
@@ -34,8 +36,6 @@ from verifier.site.release_heads import read_kept_head
 from verifier.site.vendor_trust import list_in_force, root_documents
 
 MAX_TEXT = 4096
-
-
 README = """\
 A request for approval from the site {site}.
 
@@ -60,11 +60,7 @@ configuration files.
 
 @dataclass
 class _Shelf:
-    """The folder of documents while it is filled.
-
-    Attributes:
-        held: The documents in the folder, by digest.
-    """
+    """The folder of documents while it is filled; ``held`` are the documents in it, by digest."""
 
     folder: Path
     disk: Disk
@@ -149,7 +145,7 @@ def _collect(
 ) -> tuple[ReviewRequest, ReviewInput]:
     """Put every document of the request on the shelf; return the unsigned request and what its review is made from."""
     state = site.state
-    review_input = read_review_input(site, asked, load, shelf.reading(store_reader(site)))
+    review_input = read_review_input(site, asked, load, shelf.reading(site.store.get))
     status = approval_status(site, asked)
     documents = tuple(shelf.held.values())
     heads = {signers.release: read_kept_head(site, signers.release) for signers in review_input.vouched}
@@ -180,7 +176,7 @@ def _collect(
         more_leaves=_texts(review_input.more_leaves),
         rooms=None if review_input.rooms is None else tuple(_space(need) for need in review_input.rooms),
         findings=tuple(
-            ToldBefore(finding=finding.id, level=finding.level, text=_text(finding.text))
+            ToldBefore(finding=finding.id, level=finding.level, text=one_line(finding.text)[:MAX_TEXT])
             for finding in review_input.findings
         ),
         unread=_texts(review_input.unread),
@@ -203,18 +199,8 @@ def _stated(shelf: _Shelf, side: ReleaseDocuments, head: VerifiedHead | None) ->
 
 
 def _space(need: SpaceNeed) -> StatedSpace:
-    return StatedSpace(
-        places=_texts(need.places),
-        bytes=need.bytes,
-        inodes=need.inodes,
-        free_bytes=need.free_bytes,
-        free_inodes=need.free_inodes,
-    )
+    return convert(replace(need, places=_texts(need.places)), StatedSpace, from_attributes=True)
 
 
-def _texts(lines: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(_text(line) for line in lines)
-
-
-def _text(line: str) -> str:
-    return one_line(line)[:MAX_TEXT]
+def _texts(lines: Iterable[str]) -> tuple[str, ...]:
+    return tuple(one_line(line)[:MAX_TEXT] for line in lines)

@@ -9,13 +9,12 @@ from manifests.documents.plan import Plan
 from manifests.documents.policy import Policy
 from manifests.documents.release import Release
 from manifests.documents.report_text import report_lines
-from manifests.trust.root import Mark
 from manifests.words.canonical import encode
 from manifests.words.errors import WaybillError
 from manifests.words.units import show_size
 from verifier.approval.items import AnyItem
 from verifier.approval.policy_change import PolicyChange
-from verifier.approval.release_documents import ALL_IMAGES, ReadBlob, ReleaseDocuments, read_release_documents
+from verifier.approval.release_documents import ReadBlob, ReleaseDocuments, read_release_documents
 from verifier.change.driver_steps import LoadDriver
 from verifier.change.install_plan import driver_steps_for
 from verifier.change.route import Route
@@ -24,7 +23,6 @@ from verifier.change.values import Change
 from verifier.rules.agreement import tight_roles
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
-from verifier.site.journal.installs import Generation
 from verifier.site.release_heads import read_kept_head
 from verifier.site.report_files import read_report, report_history, reports_to_carry
 from verifier.site.vendor_access import offboarding_consequences
@@ -33,11 +31,7 @@ from verifier.trust.findings import Finding
 
 @dataclass(frozen=True)
 class ReleaseSigners:
-    """Who signed a release.
-
-    Attributes:
-        by: The root with which the signatures were verified, in words; empty without verification.
-    """
+    """Who signed a release; ``by`` is the root with which that was verified, in words, empty without verification."""
 
     release: str
     signers: tuple[str, ...]
@@ -56,11 +50,11 @@ class ReviewInput:
         between: Releases between the running one and the last one of ``way``, if the site holds them.
         proposed: The policy that the plan would put in force.
         vouched: Signers of each release of ``way``.
-        work: Actions of the drivers, one line each.
+        work: Actions of the drivers.
         authorised: For a rollback below the floor, the vendor's authorisation.
-        more_leaves: Telemetry that leaves under the new ``site.yaml`` and did not before, one line each.
+        more_leaves: Telemetry that leaves under the new ``site.yaml`` and did not before.
         rooms: Free space and need for each file system; None when it was not measured.
-        unread: Documents that could not be read and were not compared, one line each.
+        unread: Documents that could not be read and were not compared.
     """
 
     item: str
@@ -89,14 +83,14 @@ def read_review_input(site: Site, asked: AnyItem, load: LoadDriver, read: ReadBl
         RefusedError: This site lacks a driver that a release needs.
     """
     if isinstance(asked, Change | Route):
-        return _of_releases(site, asked, load, read or store_reader(site))
-    matter = ReviewInput(item=asked.item, plan=asked.plan, policy=site.policy)
+        return _of_releases(site, asked, load, read or site.store.get)
+    review_input = ReviewInput(item=asked.item, plan=asked.plan, policy=site.policy)
     if isinstance(asked, PolicyChange):
-        return replace(matter, proposed=asked.proposed, findings=tuple(_tight(asked.proposed)))
+        return replace(review_input, proposed=asked.proposed, findings=tuple(_tight(asked.proposed)))
     if asked.plan.action == "offboard":
         done, forever = offboarding_consequences(site.state)
-        return replace(matter, work=done, findings=tuple(Finding("for-ever", "warning", one) for one in forever))
-    return replace(matter, work=tuple(_leaves(site)))
+        return replace(review_input, work=done, findings=tuple(Finding("for-ever", "warning", one) for one in forever))
+    return replace(review_input, work=tuple(_leaves(site)))
 
 
 def _leaves(site: Site) -> Iterator[str]:
@@ -120,32 +114,39 @@ def _tight(policy: Policy) -> Iterator[Finding]:
         yield Finding("tight-quorum", "warning", f"{', '.join(kinds)}: needs {who}{alone}")
 
 
-def _left_before(site: Site, hops: tuple[Change, ...]) -> list[Finding]:
-    """Warn of each release that was rolled back here before, with the reason."""
-    findings = []
-    for hop in hops:
-        left = site.state.installs.last_rollback_from(hop.planned.release) if hop.action == "install" else None
-        if left is not None:
-            findings.append(Finding("left-before", "warning", f"{hop.release.version}: {left.words}"))
-    return findings
-
-
-def store_reader(site: Site) -> ReadBlob:
-    """Return a reader of the site's store."""
-    return lambda blob, limit: site.store.get(blob, limit)
+def _left_before(site: Site, hop: Change) -> Iterator[Finding]:
+    """Warn when the release was rolled back here before, with the reason."""
+    left = site.state.installs.last_rollback_from(hop.planned.release) if hop.action == "install" else None
+    if left is not None:
+        yield Finding("left-before", "warning", f"{hop.release.version}: {left.words}")
 
 
 def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: ReadBlob) -> ReviewInput:
-    """Return what an install, a new config or a rollback is judged by. Driver steps are planned, not carried out."""
+    """Return the input for an install, a new config or a rollback. Driver steps are planned, not carried out."""
     hops = asked.hops if isinstance(asked, Route) else (asked,)
     change = hops[-1]
     steps_of_hops = tuple(driver_steps_for(site, hop, load) for hop in hops)
     running = site.state.installs.running
     digests = () if change.action == "rollback" else tuple(hop.planned.release for hop in hops)
     heads = {digest: read_kept_head(site, digest) for digest in digests}
-    now = read_installed(site, running).release if running else None
-    same = same_images(now, change.release)
-    before = generation_documents(site, running, read, same) if running else None
+    before, same = None, same_images(None, change.release)
+    if running is not None:
+        installed = read_installed(site, running)
+        same = same_images(installed.release, change.release)
+        config, settings = installed.config, encode(installed.settings)
+        before = read_release_documents(
+            installed.release, running.release, read, config=config, settings=settings, same=same
+        )
+    last = read_release_documents(
+        change.release,
+        change.planned.release,
+        read,
+        config=change.installed.config,
+        # The settings are ``site.yaml`` without its config, which is compared separately.
+        settings=change.settings or encode(change.installed.settings),
+        same=same,
+    )
+    passed = (read_release_documents(hop.release, hop.planned.release, read, same=None) for hop in hops[:-1])
     between, lost = _between(site, change, heads)
     several = len(hops) > 1
     return ReviewInput(
@@ -153,7 +154,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         plan=asked.plan,
         policy=site.policy,
         before=before,
-        way=_way(hops, read, same),
+        way=(*passed, last),
         between=between,
         vouched=tuple(release_signers(head) for head in heads.values()),
         work=tuple(
@@ -165,38 +166,12 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         authorised=change.authorised,
         more_leaves=tuple(words for hop in hops for words in hop.more_leaves),
         rooms=space_needs(site, hops, steps_of_hops),
-        findings=(*_left_before(site, hops), *(finding for hop in hops for finding in hop.findings)),
+        findings=(
+            *(finding for hop in hops for finding in _left_before(site, hop)),
+            *(finding for hop in hops for finding in hop.findings),
+        ),
         unread=lost,
     )
-
-
-def generation_documents(
-    site: Site, generation: Generation, read: ReadBlob, same: frozenset[str] = frozenset()
-) -> ReleaseDocuments:
-    """Read the documents of an installed generation; ``same`` as for ``read_release_documents``."""
-    installed = read_installed(site, generation)
-    return read_release_documents(
-        installed.release,
-        generation.release,
-        read,
-        config=installed.config,
-        settings=encode(installed.settings),
-        same=same,
-    )
-
-
-def _way(hops: tuple[Change, ...], read: ReadBlob, same: frozenset[str]) -> tuple[ReleaseDocuments, ...]:
-    *passed, change = hops
-    last = read_release_documents(
-        change.release,
-        change.planned.release,
-        read,
-        config=change.installed.config,
-        # The settings are ``site.yaml`` without its config, which is compared separately.
-        settings=change.settings or encode(change.installed.settings),
-        same=same,
-    )
-    return (*(read_release_documents(hop.release, hop.planned.release, read, same=ALL_IMAGES) for hop in passed), last)
 
 
 def release_signers(head: VerifiedHead) -> ReleaseSigners:
@@ -212,7 +187,7 @@ def _between(site: Site, change: Change, heads: dict[str, VerifiedHead]) -> tupl
     running = site.state.installs.running
     if running is None or running.channel != change.release.channel:
         return (), ()
-    low, high = sorted((running.mark, change.release.mark), key=_order)
+    low, high = sorted((running.mark, change.release.mark))
     between, lost = [], []
     for received in site.state.installs.releases:
         if received.channel == running.channel and low < received.mark < high and received.release not in heads:
@@ -221,10 +196,6 @@ def _between(site: Site, change: Change, heads: dict[str, VerifiedHead]) -> tupl
             except WaybillError as error:
                 lost.append(f"intermediate release {received.version}: {error.problem}")
     return tuple(between), tuple(lost)
-
-
-def _order(mark: Mark) -> tuple[int, int]:
-    return mark.epoch, mark.sequence
 
 
 def same_images(before: Release | None, after: Release) -> frozenset[str]:

@@ -1,12 +1,11 @@
-"""A review as a page: what decides first, then the changes, then the details. Pure."""
+"""A review as a page: the decision first, then the changes, then the details. Pure."""
 
 import shlex
 
 from manifests.words.units import show_duration, show_size, show_uses
-from verifier.approval.differences.compare_values import Difference, join_facts
+from verifier.approval.differences.compare_values import join_facts
 from verifier.approval.page import Page, Row, Section, Table, section_text
 from verifier.approval.review import Review, Reviewed
-from verifier.change.space import SpaceNeed
 from verifier.rules.agreement import MORE_APPROVERS, Approvable, ApprovalStatus, item_names
 
 
@@ -14,7 +13,7 @@ def make_review_page(review: Review, agreement: Section, lead: tuple[str, ...] =
     """Return the page of a review.
 
     Args:
-        agreement: Result, who must agree, and the next command; see ``agreement_section``.
+        agreement: From ``agreement_section``.
         lead: More lines under the title, such as where a request comes from.
     """
     sections = (
@@ -23,17 +22,17 @@ def make_review_page(review: Review, agreement: Section, lead: tuple[str, ...] =
         *_releases(review),
         _advisories(review),
         _images(review),
-        _differences("software inside the images", review, ("sbom",), "component"),
-        _differences("charts, files and programs", review, ("charts", "files", "programs"), "what"),
+        _differences("software inside the images", review, "component", "sbom"),
+        _differences("charts, files and programs", review, "what", "charts", "files", "programs"),
         _contract(review),
         _handlers(review.handlers),
-        _differences("config schema", review, ("schema",), "path"),
+        _differences("config schema", review, "path", "schema"),
         _config(review),
-        _differences("steps and probes", review, ("steps", "probes"), "name"),
+        _differences("steps and probes", review, "name", "steps", "probes"),
         _work(review),
         rollback_section(review),
         Section("space", facts=tuple(_space(review))),
-        _differences("policy", review, ("policy",), "what"),
+        _differences("policy", review, "what", "policy"),
         Section("checks passed", facts=tuple((name, text) for level, name, text in review.findings if level == "ok")),
     )
     first = (f"{review.action} at {review.site}: {', '.join(review.kinds)}", f"plan {review.plan}")
@@ -68,7 +67,7 @@ def _warnings(review: Review) -> Section:
 
 
 def _releases(review: Review) -> list[Section]:
-    """Return a section for each release of the plan. The advisories that one fixes have a section of their own."""
+    """Return a section for each release of the plan. The fixes of a single release are in the section `advisories`."""
     several = len(review.way) > 1
     sections = []
     for i, release in enumerate(review.way, 1):
@@ -82,37 +81,41 @@ def _releases(review: Review) -> list[Section]:
 
 def _advisories(review: Review) -> Section:
     rows = [Row((name, f"fixed ({severity})"), "added") for name, severity in review.advisories.fixed]
-    # Those that open again are among the warnings.
+    # The reopened advisories are among the warnings.
     named_above = {row.cells[0] for row in rows} | set(review.advisories.reopened)
     for difference in review.part("advisories"):
         if difference.name not in named_above:
             change = f"{difference.before or 'not mentioned'} to {difference.after}"
             rows.append(Row((difference.name, change), difference.how))
-    return Section("advisories", table=Table(("advisory", "change"), tuple(rows), long=True))
+    return Section("advisories", table=Table(("advisory", "change"), tuple(rows)))
 
 
 def _images(review: Review) -> Section:
     lines = (f"{review.unchanged_images} unchanged",) if review.unchanged_images else ()
-    table = Table(("image", "before", "after"), _rows(review.part("images")), long=True)
-    return Section("images", lines, table=table)
+    return Section("images", lines, table=_table("image", review, "images"))
 
 
-def _rows(differences: tuple[Difference, ...], *, part: bool = False) -> tuple[Row, ...]:
-    return tuple(
+def _table(what: str, review: Review, *parts: str) -> Table:
+    """Return the differences of ``parts``; with several parts, each row names its part."""
+    rows = (
         Row(
-            (f"{change.part} {change.name}" if part else change.name, change.before or "", change.after or ""),
+            (
+                f"{change.part} {change.name}" if len(parts) > 1 else change.name,
+                change.before or "",
+                change.after or "",
+            ),
             change.how,
         )
-        for change in differences
+        for change in review.part(*parts)
     )
+    return Table((what, "before", "after"), tuple(rows))
 
 
-def _differences(title: str, review: Review, parts: tuple[str, ...], what: str) -> Section:
+def _differences(title: str, review: Review, what: str, *parts: str) -> Section:
     """Return a section that counts the differences of ``parts`` and lists them."""
-    changes = review.part(*parts)
-    counts = {how: sum(change.how == how for change in changes) for how in ("added", "removed", "changed")}
-    line = ", ".join(f"{number} {how}" for how, number in counts.items() if number)
-    table = Table((what, "before", "after"), _rows(changes, part=len(parts) > 1), long=True)
+    table = _table(what, review, *parts)
+    counts = {mark: sum(row.mark == mark for row in table.rows) for mark in ("added", "removed", "changed")}
+    line = ", ".join(f"{number} {mark}" for mark, number in counts.items() if number)
     return Section(title, (line,) if line else (), table=table)
 
 
@@ -129,15 +132,13 @@ def _contract(review: Review) -> Section:
         for change in review.part("contract")
         if change.how == "changed" and not change.name.startswith("signal ")
     ]
-    rows = tuple(_signal_row(signal) for signal in telemetry.signals)
-    table = Table(("signal", "what may leave", "kept", "why"), rows, long=True)
+    rows = []
+    for signal in telemetry.signals:
+        limits = {name: value for name, value in signal.facts.items() if name not in ("kept", "why")}
+        cells = (signal.name, join_facts(limits), signal.facts.get("kept", ""), signal.facts.get("why", ""))
+        rows.append(Row(cells, signal.how))
+    table = Table(("signal", "what may leave", "kept", "why"), tuple(rows))
     return Section("telemetry contract: every signal that may leave", tuple(lines), tuple(facts), table)
-
-
-def _signal_row(signal: Reviewed) -> Row:
-    facts = dict(signal.facts)
-    kept, why = facts.pop("kept", ""), facts.pop("why", "")
-    return Row((signal.name, join_facts(facts), kept, why), signal.how)
 
 
 def _handlers(handlers: tuple[Reviewed, ...]) -> Section:
@@ -147,22 +148,19 @@ def _handlers(handlers: tuple[Reviewed, ...]) -> Section:
         does, risk, may, runs = (facts.pop(name, "") for name in ("does", "risk", "may", "runs"))
         rows.append(Row((handler.name, does, f"{risk}; may {may}", runs, join_facts(facts)), handler.how))
     head = ("handler", "what it does", "risk, and what it may", "runs", "limits")
-    return Section("handlers: commands that support may request", table=Table(head, tuple(rows), long=True))
+    return Section("handlers: commands that support may request", table=Table(head, tuple(rows)))
 
 
 def _config(review: Review) -> Section:
-    changes = review.part("config", "settings")
+    table = _table("path", review, "config", "settings")
     lines = (review.config,) if review.config else ()
-    after = () if changes or not review.config else ("unchanged",)
-    table = Table(("path", "before", "after"), _rows(changes, part=True), long=True)
+    after = ("unchanged",) if review.config and not table.rows else ()
     return Section("config and site.yaml", lines, table=table, after=after)
 
 
 def _work(review: Review) -> Section:
-    actions = (*review.work, *(f"probe {probe}" for probe in review.probes))
-    return Section(
-        "what will be done", table=Table(("action",), tuple(Row((action,)) for action in actions), long=True)
-    )
+    rows = tuple(Row((action,)) for action in (*review.work, *(f"probe {probe}" for probe in review.probes)))
+    return Section("what will be done", table=Table(("action",), rows))
 
 
 def rollback_section(review: Review) -> Section:
@@ -192,36 +190,32 @@ def rollback_section(review: Review) -> Section:
 def _space(review: Review) -> list[tuple[str, str]]:
     if review.rooms is None:
         return [("space", "not counted at this desk")] if review.way else []
-    return [(", ".join(need.places), _space_text(need)) for need in review.rooms]
-
-
-def _space_text(need: SpaceNeed) -> str:
-    fits = need.bytes <= need.free_bytes and need.inodes <= need.free_inodes
-    return (
-        f"needs {show_size(need.bytes)} and {need.inodes} files; "
-        f"free: {show_size(need.free_bytes)} and {need.free_inodes} files" + ("" if fits else "; does not fit")
-    )
+    facts = []
+    for need in review.rooms:
+        fits = need.bytes <= need.free_bytes and need.inodes <= need.free_inodes
+        text = (
+            f"needs {show_size(need.bytes)} and {need.inodes} files; "
+            f"free: {show_size(need.free_bytes)} and {need.free_inodes} files"
+        )
+        facts.append((", ".join(need.places), text if fits else f"{text}; does not fit"))
+    return facts
 
 
 def agreement_section(asked: Approvable, status: ApprovalStatus, folder: str | None = None) -> Section:
-    """Return the result, who must agree, and the next command.
-
-    Args:
-        folder: The request folder, which ``approve`` is given instead of an item.
-    """
+    """Return the result, who must agree, and the next command; ``folder`` is the request folder to name in it."""
     command: str | None = None
     if status.vetoed:
         result = "rejected; it will not be done"
     elif status.met:
         result, command = "agreed", asked.then
         if asked.plan.action == "install" and asked.plan.generation == 1:
-            # The first install puts the telemetry contract in force, and has to name it.
+            # The first install puts the telemetry contract in force, so its command names the contract.
             command += f" --contract {asked.plan.contract}"
     elif not status.possible:
         result = f"waits for {status.missing}, but nobody is left who could agree: {MORE_APPROVERS}"
     else:
         result = f"waits for {status.missing}"
-        # At the site the item can become another plan before somebody signs; a request folder does not change.
+        # At the site the plan can change before somebody signs; the plan in a request folder cannot.
         what = f"{item_names(asked)} --plan {asked.plan.digest}" if folder is None else shlex.quote(folder)
         command = f"approve {what} --key KEY"
     facts = [("result", result)]

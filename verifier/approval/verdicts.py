@@ -3,6 +3,7 @@
 Every signature is verified again whenever it is counted.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -37,6 +38,21 @@ def person_of_key(policy: Policy, signer: Signer) -> tuple[str, Person]:
             finding="approver-unknown",
         )
     return person
+
+
+def rule_plan(site: Site, action: Literal["policy", "export"], subject: str | None) -> Plan:
+    """Return the plan of an item that changes no release, and that the policy's rule of the same name governs."""
+    state = site.state
+    return Plan(
+        site=state.site,
+        site_key=state.site_key.keyid,
+        action=action,
+        last_change=state.last_change,
+        policy=state.trust.policy,
+        contract=state.installs.contract,
+        subject=subject,
+        kinds=(action,),
+    )
 
 
 def sign_verdict(
@@ -100,16 +116,15 @@ def verdicts_on(site: Site, policy: Policy, plan: Plan) -> tuple[SignedApproval,
     for recorded_verdict in site.state.trust.verdicts:
         if recorded_verdict.plan != plan.digest:
             continue
+        person = recorded_verdict.person
         try:
-            signed = verify_approval(
-                site.document(recorded_verdict.envelope), policy, f"approval of {recorded_verdict.person}"
-            )
+            signed = verify_approval(site.document(recorded_verdict.envelope), policy, f"approval of {person}")
         except RefusedError:
             continue
-        recorded = (recorded_verdict.plan, recorded_verdict.verdict, recorded_verdict.person, recorded_verdict.keyid)
+        recorded = (recorded_verdict.plan, recorded_verdict.verdict, person, recorded_verdict.keyid)
         if (signed.approval.plan, signed.approval.verdict, signed.person, signed.approval.keyid) != recorded:
             raise UntrustedError(
-                f"the journal entry of {recorded_verdict.person} differs from what {recorded_verdict.person} signed",
+                f"the journal entry of {person} differs from what {person} signed",
                 where="journal",
                 remedy="keep the folder as it is and report this to support; the journal was edited",
                 finding="approval-not-as-recorded",
@@ -130,32 +145,24 @@ def approval_status(site: Site, asked: Approvable, rule: str | None = None) -> A
     state, policy = site.state, site.policy
     verdicts = verdicts_on(site, policy, asked.plan)
     status = weigh_emergency(policy, asked, verdicts, state.trust.uses, state.trust.installs_since, rule)
-    return replace(status, void=voids_of(site, policy, asked))
+    return replace(status, void=_voids(site, policy, asked))
 
 
-def voids_of(site: Site, policy: Policy, asked: Approvable) -> tuple[Void, ...]:
+def _voids(site: Site, policy: Policy, asked: Approvable) -> tuple[Void, ...]:
     """Return each person's last verdict on an earlier plan of the item, without people who gave one on this plan."""
-    current = {verdict.person for verdict in site.state.trust.verdicts if verdict.plan == asked.plan.digest}
-    last: dict[str, RecordedVerdict] = {}
-    for verdict in site.state.trust.verdicts:
-        if verdict.item == asked.item and verdict.person not in current:
-            last[verdict.person] = verdict
+    verdicts = site.state.trust.verdicts
+    current = {verdict.person for verdict in verdicts if verdict.plan == asked.plan.digest}
+    earlier = (verdict for verdict in verdicts if verdict.item == asked.item and verdict.person not in current)
+    last = {verdict.person: verdict for verdict in earlier}
     return tuple(_void(site, policy, verdict) for _, verdict in sorted(last.items()))
 
 
 def _void(site: Site, policy: Policy, verdict: RecordedVerdict) -> Void:
+    finding, why = "approval-other-plan", "given for another plan: something has changed since"
     if policy.person_of(verdict.keyid) is None:
-        return Void(
-            verdict.person, verdict.verdict, "approval-person-left", f"policy {policy.number} does not list that key"
-        )
-    try:
-        under = parse_plan(site.document(verdict.plan)).policy
-    except WaybillError:
-        under = ""
-    if under and under != site.state.trust.policy:
-        return Void(
-            verdict.person, verdict.verdict, "approval-older-policy", "given under a policy that is no longer in force"
-        )
-    return Void(
-        verdict.person, verdict.verdict, "approval-other-plan", "given for another plan: something has changed since"
-    )
+        finding, why = "approval-person-left", f"policy {policy.number} does not list that key"
+    else:
+        with suppress(WaybillError):
+            if parse_plan(site.document(verdict.plan)).policy != site.state.trust.policy:
+                finding, why = "approval-older-policy", "given under a policy that is no longer in force"
+    return Void(verdict.person, verdict.verdict, finding, why)

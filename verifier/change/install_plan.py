@@ -126,14 +126,14 @@ def _proposers(site: Site, change: Change, *accounts: str) -> tuple[str, ...]:
     """Return the accounts that received the release and, if it puts an edit of ``site.yaml`` in force, made that."""
     running = site.state.installs.running
     edited = running is not None and (running.settings, running.config) != (change.plan.settings, change.plan.config)
-    return tuple(sorted({*accounts, *((proposer_of_config(site),) if edited else ())}))
+    editors = (proposer_of(site, CONFIG, read_site_yaml(site.path).digest, SITE_YAML),) if edited else ()
+    return tuple(sorted({*accounts, *editors}))
 
 
-def proposer_of_config(site: Site) -> str:
-    """Return the account that owned ``site.yaml`` when its present content was first recorded, else its owner now."""
-    subject = read_site_yaml(site.path).digest
-    accounts = (seen.account for seen in site.state.trust.proposed if (seen.item, seen.subject) == (CONFIG, subject))
-    return next(accounts, None) or owner_of(site.path / SITE_YAML)
+def proposer_of(site: Site, item: str, subject: str, file: str) -> str:
+    """Return the account that owned ``file`` when the content ``subject`` was first recorded, else its owner now."""
+    accounts = (seen.account for seen in site.state.trust.proposed if (seen.item, seen.subject) == (item, subject))
+    return next(accounts, None) or owner_of(site.path / file)
 
 
 def config_change(site: Site, now: datetime) -> Change:
@@ -157,7 +157,7 @@ def config_change(site: Site, now: datetime) -> Change:
     proposal = read_site_yaml(site.path)
     check_identity(proposal, site.state, running.channel)
     change = _install(site, _PlannedInstall(CONFIG, head, proposal, _base(site), "", findings))
-    return replace(change, proposers=(proposer_of_config(site),))
+    return replace(change, proposers=(proposer_of(site, CONFIG, proposal.digest, SITE_YAML),))
 
 
 def _check_documents_held(site: Site, release: Release, item: str) -> None:
