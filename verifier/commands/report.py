@@ -22,7 +22,7 @@ from manifests.words.errors import RefusedError, UntrustedError, UsageError
 from verifier.approval.items import record_export
 from verifier.commands.site_options import site_option
 from verifier.reporting.field_sources import contract_in_force, explain, field_sources_text
-from verifier.reporting.qr import as_blocks, check_free, draw, picture_names, write_pictures
+from verifier.reporting.qr import as_blocks, as_png, check_free, draw, picture_names
 from verifier.reporting.report_observe import observe_site, read_previous_report
 from verifier.reporting.report_plan import plan_report
 from verifier.reporting.report_write import export_reports, write_report
@@ -127,7 +127,8 @@ def _draw(site: Site, raw: bytes, result: Result, signers: "tuple[Signer, ...]",
     if target is None:
         blocks = [f"{as_blocks(one)}\nsymbol {i} of {len(symbols)}" for i, one in enumerate(symbols, 1)]
         return Result("\n\n".join(blocks), {**result.data, "symbols": len(symbols)}, exact=True)
-    write_pictures(site.disk, symbols, names)
+    for name, symbol in zip(names, symbols, strict=True):
+        site.disk.write(name, as_png(symbol))
     shown = [str(one) for one in names]
     text = "\n".join([result.text, "", "drawn:", *(f"  {name}" for name in shown)])
     return Result(text, {**result.data, "symbols": len(symbols), "pictures": shown})

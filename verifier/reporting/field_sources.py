@@ -1,4 +1,4 @@
-"""By which line of which contract each field of a report may leave."""
+"""The line of the telemetry contract that allows each field of a report."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,7 @@ from verifier.site.generations import read_installed
 
 @dataclass(frozen=True)
 class FieldSource:
-    """Why one field of the core may leave.
-
-    Attributes:
-        line: Its place in the compiled contract; empty where no contract has been approved yet.
-        there: The report has something to say in it.
-    """
+    """Attributes: line: place in the compiled contract, empty without a contract; there: the report fills the field."""
 
     field: str
     line: str
@@ -24,7 +19,7 @@ class FieldSource:
 
 @dataclass(frozen=True)
 class FieldSources:
-    """Attributes: contract: None before the first install, when there is nothing to tell of but the enrolment."""
+    """Attributes: contract: None before the first install; signal, purpose: of the contract, empty without one."""
 
     contract: Contract | None
     digest: str | None
@@ -34,7 +29,7 @@ class FieldSources:
 
 
 def explain(report: Report, contract: Contract | None, digest: str | None) -> FieldSources:
-    """Every field of the core of ``report``, in the order in which a contract lists them. Pure."""
+    """Return every field of the core of ``report``, in the order of a contract."""
     places: dict[str, str] = {}
     signal, purpose = "", ""
     for i, listed_signal in enumerate(contract.signals if contract else ()):
@@ -51,28 +46,23 @@ def explain(report: Report, contract: Contract | None, digest: str | None) -> Fi
 
 
 def contract_in_force(site: Site) -> tuple[Contract | None, str | None]:
-    """The telemetry contract that the site's people approved, and its digest; None, None before the first install.
+    """Return the telemetry contract that the site's people approved, and its digest; None before the first install.
 
     Raises:
-        DamagedError: Its bytes are not in the store any more.
+        DamagedError: The contract is missing from the store.
     """
-    state = site.state
-    # During a trial that of the generation before it, which may have the higher number, is in force still.
-    before = (
-        state.installs.generation(state.installs.transaction.planned.source) if state.installs.transaction else None
-    )
-    agreed = next(
-        (one for one in (state.installs.running, before) if one and one.contract == state.installs.contract), None
-    )
+    installs = site.state.installs
+    # During a trial the contract of the generation before it is still in force.
+    before = installs.generation(installs.transaction.planned.source) if installs.transaction else None
+    agreed = next((one for one in (installs.running, before) if one and one.contract == installs.contract), None)
     if agreed is None:
         return None, None
     blob = read_installed(site, agreed).release.contract
-    data = site.store.get(blob, MAX_CONTRACT)
-    return parse_contract(data), blob.digest
+    return parse_contract(site.store.get(blob, MAX_CONTRACT)), blob.digest
 
 
 def field_sources_text(why: FieldSources) -> str:
-    """Return the explanation for people, one line for each field."""
+    """Return one line for each field."""
     if why.contract is None:
         head = [
             "no telemetry contract is in force, because nothing is installed: the report contains the enrolment,",

@@ -1,7 +1,7 @@
-"""Another key for the site: rotated while the old one is here, renewed when it is not.
+"""Another key for the site: a rotation is signed by the old key, a renewal is not.
 
-Two phases, so that a plug pulled in the middle leaves the old key or the new one, never none: the new key is written
-beside the old one; the journal's entry makes it the site's; the rename over the old one only tidies up.
+The new key is written beside the old one. The journal entry puts it in force; the rename over the old key follows. So
+a crash leaves the site with the old key or the new one.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from verifier.site.keys import enrolment_path, finish_key
 
 @dataclass(frozen=True)
 class NewKey:
-    """Attributes: enrolment: The file to carry to support, after a renewal."""
+    """Attributes: enrolment: the file to carry to support, after a renewal."""
 
     key: PublicKey
     key_epoch: int
@@ -40,7 +40,8 @@ def rotate_key(site: Site) -> NewKey:
     finish_key(site)
     take_over(site)
     state = site.state
-    if len(_untold(site)) >= MAX_SUCCESSION:
+    acknowledged = state.reports.acknowledged[0] if state.reports.acknowledged else 0
+    if sum(one.after >= acknowledged for one in state.reports.former_keys) >= MAX_SUCCESSION:
         raise RefusedError(
             f"{MAX_SUCCESSION} key changes are not acknowledged by support",
             where="keys",
@@ -66,7 +67,7 @@ def rotate_key(site: Site) -> NewKey:
 def renew_key(site: Site, reason: RenewReason) -> NewKey:
     """Give a held site another key without the old key's signature; support must accept its enrolment.
 
-    The old key is not used even if it is here: after a restored backup, a copy may have signed other reports.
+    The old key is not used even if it exists: a copy of it may have signed other reports.
     """
     finish_key(site)
     state, new = site.state, _next_key(site)
@@ -96,12 +97,7 @@ def renew_key(site: Site, reason: RenewReason) -> NewKey:
 
 
 def _next_key(site: Site) -> FileSigner:
-    """A new key beside the old one, durable. One that a crash left there was nobody's yet, and is written over."""
+    """Write a new key beside the old one, durable. One that a crash left there was never in force; it is replaced."""
     signer = generate_key()
     site.disk.write(site.path / "keys" / NEXT_KEY, encode_private(signer, None), 0o600)
     return signer
-
-
-def _untold(site: Site) -> list[int]:
-    acknowledged = site.state.reports.acknowledged[0] if site.state.reports.acknowledged else 0
-    return [one.after for one in site.state.reports.former_keys if one.after >= acknowledged]

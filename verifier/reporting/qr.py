@@ -1,13 +1,13 @@
-"""Drawing a report as QR symbols: PNG files, or blocks in a terminal."""
+"""Draw a report as QR symbols: PNG files, or blocks in a terminal."""
 
 import io
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manifests.transport.symbols import cut_report
 from manifests.words.errors import RefusedError
-from verifier.site.disk import Disk
 
 if TYPE_CHECKING:
     from segno import QRCode
@@ -18,11 +18,11 @@ _PIXELS = 4
 
 
 def draw(raw: bytes, what: str = "report") -> "tuple[QRCode, ...]":
-    """The symbols of a report file, all of the smallest version at most 25 that holds the longest, correction M.
+    """Return the QR symbols of a report file, all of the smallest version that holds the longest text, correction M.
 
     Raises:
-        MalformedError: It is not a report file.
-        RefusedError: It needs more than sixteen symbols.
+        MalformedError: Not a report file.
+        RefusedError: More than sixteen symbols are needed.
     """
     import segno
 
@@ -43,31 +43,23 @@ def as_png(symbol: "QRCode") -> bytes:
 
 
 def as_blocks(symbol: "QRCode") -> str:
-    """Two modules in one character, the light ones drawn: right on a dark terminal, and readable on a light one."""
+    """Return the symbol as text: two modules in one character, the light ones drawn, for a dark terminal."""
     rows = [[not dark for dark in row] for row in symbol.matrix_iter(scale=1, border=_QUIET)]
-    if len(rows) % 2:
-        rows.append([True] * len(rows[0]))
-    return "\n".join(_line(rows[at], rows[at + 1]) for at in range(0, len(rows), 2))
-
-
-def _line(upper: Sequence[bool], lower: Sequence[bool]) -> str:
-    return "".join(" ▄▀█"[2 * top + bottom] for top, bottom in zip(upper, lower, strict=True))
+    lines = []
+    for upper, lower in zip_longest(rows[::2], rows[1::2], fillvalue=[True] * len(rows[0])):
+        lines.append("".join(" ▄▀█"[2 * top + bottom] for top, bottom in zip(upper, lower, strict=True)))
+    return "\n".join(lines)
 
 
 def picture_names(target: Path, count: int) -> tuple[Path, ...]:
-    """``target`` itself for one symbol, else ``NAME-01.png`` and so on beside it."""
+    """Return ``target`` for one symbol, else ``NAME-01.png`` and so on beside it."""
     if count == 1:
         return (target,)
     return tuple(target.with_name(f"{target.stem}-{i:02}{target.suffix}") for i in range(1, count + 1))
 
 
 def check_free(names: Sequence[Path]) -> None:
-    """Raise RefusedError unless none of the files is there: nothing is overwritten."""
+    """Raise RefusedError if one of the files exists."""
     for name in names:
         if name.exists():
             raise RefusedError("exists already", where=str(name), remedy="choose another name", finding="exists")
-
-
-def write_pictures(disk: Disk, symbols: "Sequence[QRCode]", names: Sequence[Path]) -> None:
-    for name, symbol in zip(names, symbols, strict=True):
-        disk.write(name, as_png(symbol))

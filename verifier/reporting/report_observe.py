@@ -2,12 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TypeVar
 
 from manifests.documents import report as r
-from manifests.documents import signed_report
-from manifests.documents.release import Release
+from manifests.documents.signed_report import Expected, expected_components
 from manifests.words.digest import is_digest
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from manifests.words.time import rfc3339
@@ -22,27 +20,26 @@ from verifier.site.folder import EVIDENCE, Site
 from verifier.site.generations import Installed, read_installed, read_running
 from verifier.site.journal.chain import read_journal
 from verifier.site.journal.events import Outcome
-from verifier.site.journal.installs import Generation
 from verifier.site.keys import succession_of
 from verifier.site.release_heads import running_revoked
 from verifier.site.report_files import enrolment_of, read_report
 
 T = TypeVar("T")
-
-
+# So many releases are reported as held, and of each so many missing blobs.
 MAX_STORED = 16
+MAX_MISSING = 64
 
 
 def read_previous_report(site: Site) -> PreviousReport | None:
-    """The last report, None before the first. Its digest is the journal's; a changed file says nothing."""
-    state = site.state
-    if state.reports.head is None:
+    """Return the last report, None before the first; its content is None if the file is not what the journal names."""
+    reports = site.state.reports
+    if reports.head is None:
         return None
     try:
-        signed = read_report(site, state.reports.seq, state.reports.head)
+        report = read_report(site, reports.seq, reports.head).report
     except WaybillError:
-        return PreviousReport(seq=state.reports.seq, digest=state.reports.head, report=None)
-    return PreviousReport(seq=state.reports.seq, digest=signed.digest, report=signed.report)
+        report = None
+    return PreviousReport(seq=reports.seq, digest=reports.head, report=report)
 
 
 def observe_site(site: Site) -> SiteObservation:
@@ -54,48 +51,47 @@ def observe_site(site: Site) -> SiteObservation:
     optional = _try(lambda: _optional(site), unseen, "contract") or ()
     withheld = tuple(one for one in optional if installed and one in installed.settings.telemetry.withhold)
     store = "store" in optional and "store" not in withheld
+    every = enrolment.report_every_seconds
+    if installed:
+        promised = installed.settings.report.every
+        every = 0 if promised == "never" else parse_duration(promised, "report.every")
     return SiteObservation(
         enrolment=digest,
         succession=succession_of(site),
-        report_every_seconds=_cadence(installed.settings.report.every) if installed else enrolment.report_every_seconds,
+        report_every_seconds=every,
         target=installed.settings.target if installed else None,
         labels=installed.settings.labels if installed else (),
         components=components,
         seal=config_seal(site, installed.config) if installed and installed.config is not None else None,
-        waiting=tuple(_try(lambda: tuple(waiting_of(site)), unseen, "waiting") or ()),
-        health=tuple(probe_results(site)),
-        held=_try(lambda: held_releases(site), unseen, "store") if store else None,
+        waiting=_try(lambda: tuple(_waiting(site)), unseen, "waiting") or (),
+        health=tuple(_probe_results(site)),
+        held=_try(lambda: _held_releases(site), unseen, "store") if store else None,
         kit=_try(lambda: _digest_of_kit(site), unseen, "verifier"),
         revoked=bool(_try(lambda: running_revoked(site), unseen, "revoked")),
-        remains=_remains(site) if site.state.offboarded else None,
+        remains=_count_remains(site) if site.state.offboarded else None,
         withheld=withheld,
         unseen=tuple(unseen),
     )
 
 
 def _optional(site: Site) -> tuple[str, ...]:
-    """Words of the core that may leave only where the contract says so; none without a contract."""
+    """Return the optional fields of the core that the contract allows."""
     contract, _ = contract_in_force(site)
-    if contract is None:
-        return ()
-    return next(one.optional for one in contract.signals if one.kind == "deployment-state")
+    return next(one.optional for one in contract.signals if one.kind == "deployment-state") if contract else ()
 
 
-def _remains(site: Site) -> r.Remains:
-    """How many of each; where they are, the site's own statement says."""
-    return r.Remains(
-        generations=len(site.state.installs.generations),
-        releases=len({one.release for one in site.state.installs.generations}),
-        backups=_count_in(site.path / "backups"),
-        evidence=_count_in(site.path / EVIDENCE) + _count_in(site.path / "heads"),
+def _count_remains(site: Site) -> r.Remains:
+    backups, evidence, heads = (
+        len(list(folder.iterdir())) if folder.is_dir() else 0
+        for folder in (site.path / "backups", site.path / EVIDENCE, site.path / "heads")
     )
-
-
-def _count_in(folder: Path) -> int:
-    return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
+    generations = site.state.installs.generations
+    releases = {one.release for one in generations}
+    return r.Remains(generations=len(generations), releases=len(releases), backups=backups, evidence=evidence + heads)
 
 
 def _try(look: Callable[[], T], unseen: list[str], name: str) -> T | None:
+    """Return what ``look`` returns; None, with ``name`` added to ``unseen``, if it fails."""
     try:
         return look()
     except (WaybillError, OSError):
@@ -110,27 +106,19 @@ def _digest_of_kit(site: Site) -> str | None:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _cadence(every: str) -> int:
-    return 0 if every == "never" else parse_duration(every, "report.every")
-
-
 def _components(site: Site, installed: Installed, unseen: list[str]) -> tuple[r.ReportedComponent, ...]:
-    """Every component that the release brings, with what its driver saw; unseen ones are said to be so."""
-    seen = _try(lambda: observe(site, load_driver), unseen, "components") or ()
-    observed: dict[tuple[str, str], list[Component]] = {}
-    for component in seen:
-        observed.setdefault((component.step, component.name), []).append(component)
-    listed: list[r.ReportedComponent] = []
-    for want in signed_report.expected_components(installed.release):
-        # A step may place an image and a file set of one name; what tells them apart is what was expected.
-        candidates = observed.get((want.step, want.name), [])
-        listed.append(
-            _component(want, next((component for component in candidates if component.expected == want.digest), None))
-        )
-    return tuple(listed)
+    """Return every component of the release, with what its driver observed."""
+    observed: dict[tuple[str, str, str], Component] = {}
+    for seen in _try(lambda: observe(site, load_driver), unseen, "components") or ():
+        # A step may place an image and a file set of one name, so the expected digest is part of the key.
+        observed.setdefault((seen.step, seen.name, seen.expected), seen)
+    return tuple(
+        _component(want, observed.get((want.step, want.name, want.digest)))
+        for want in expected_components(installed.release)
+    )
 
 
-def _component(want: signed_report.Expected, seen: Component | None) -> r.ReportedComponent:
+def _component(want: Expected, seen: Component | None) -> r.ReportedComponent:
     comparison: r.Found = "unreadable"
     observed = None
     if seen is not None and seen.observed == want.digest:
@@ -150,12 +138,12 @@ def _component(want: signed_report.Expected, seen: Component | None) -> r.Report
     )
 
 
-def waiting_of(site: Site) -> Iterable[r.WaitingItem]:
-    """What waits, with the roles that are asked. A proposal's digest stays here: it could be that of the config."""
+def _waiting(site: Site) -> Iterable[r.WaitingItem]:
+    """Return the items that wait. The digest of a proposal is left out: it could be that of the configuration."""
     for waiting in waiting_items(site):
         head = waiting.head
         if head.kind == "export":
-            continue  # that the report before has not left says this one, by its number
+            continue  # the number of this report says that the one before was not exported
         yield r.WaitingItem(
             item=head.item,
             kind=f"{head.kind}-refused" if waiting.problem else head.kind,
@@ -168,8 +156,8 @@ def waiting_of(site: Site) -> Iterable[r.WaitingItem]:
         )
 
 
-def probe_results(site: Site) -> Iterable[r.ReportedHealth]:
-    """The last result of each probe since the running generation was switched to."""
+def _probe_results(site: Site) -> Iterable[r.ReportedHealth]:
+    """Return the last result of each probe since the switch to the running generation."""
     running = site.state.installs.running
     if running is None:
         return
@@ -185,30 +173,21 @@ def probe_results(site: Site) -> Iterable[r.ReportedHealth]:
         yield r.ReportedHealth(probe=name, state="passing" if last[name] else "failing", failures=failures[name])
 
 
-def held_releases(site: Site) -> tuple[r.HeldRelease, ...]:
-    """The releases whose blobs the store holds, by name and size; up to 64 missing ones are named."""
-    releases: dict[str, r.HeldRelease] = {}
+def _held_releases(site: Site) -> tuple[r.HeldRelease, ...]:
+    """Return the releases whose blobs the store holds, by digest; one that misses too many blobs is left out."""
+    held: dict[str, r.HeldRelease] = {}
     for generation in reversed(site.state.installs.generations):
-        if generation.release in releases or len(releases) >= MAX_STORED:
+        if generation.release in held or len(held) >= MAX_STORED:
             continue
-        held = _held(site, generation)
-        if held is not None:
-            releases[generation.release] = held
-    return tuple(releases[digest] for digest in sorted(releases))
-
-
-def _held(site: Site, generation: Generation) -> r.HeldRelease | None:
-    try:
-        release: Release = read_installed(site, generation).release
-    except (DamagedError, RefusedError):
-        return None
-    missing = [
-        blob.digest
-        for blob in dict.fromkeys(release.members[2:])
-        if not _has(blob_path(site.blobs, blob.digest), blob.size)
-    ]
-    return r.HeldRelease(release=generation.release, missing=tuple(missing)) if len(missing) <= 64 else None
-
-
-def _has(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
+        try:
+            release = read_installed(site, generation).release
+        except (DamagedError, RefusedError):
+            continue
+        missing = []
+        for blob in dict.fromkeys(release.members[2:]):
+            path = blob_path(site.blobs, blob.digest)
+            if not path.is_file() or path.stat().st_size != blob.size:
+                missing.append(blob.digest)
+        if len(missing) <= MAX_MISSING:
+            held[generation.release] = r.HeldRelease(release=generation.release, missing=tuple(missing))
+    return tuple(held[digest] for digest in sorted(held))

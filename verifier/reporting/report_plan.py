@@ -1,4 +1,4 @@
-"""Plan a report: what it says, from the state and from what was observed."""
+"""Plan a report: what it says, from the journal's state and an observation of the site. Pure."""
 
 import hashlib
 import hmac
@@ -27,18 +27,18 @@ MAX_GENERATIONS = 32
 
 @dataclass(frozen=True)
 class SiteObservation:
-    """What was seen at the site when the report was made; everything else is a fold of the journal.
+    """What was observed at the site for a report; the rest of the report comes from the journal.
 
     Attributes:
         enrolment: Digest of the enrolment's file.
         succession: Every rotation since that enrolment, oldest first.
-        seal: Of the config in force, under the site's salt; None without a config.
-        held: What the store holds; None where it may not leave.
-        withheld: Words of the core that the contract would let leave and `site.yaml` does not.
-        kit: Digest of the one file that this program runs from.
-        revoked: The release that runs is revoked.
-        remains: What stays, of a site whose vendor's access was ended.
-        unseen: What could not be looked at, by name of the core's field.
+        seal: See ``config_seal``; None without a config.
+        held: Releases in the store; None if the contract or `site.yaml` withholds them.
+        withheld: Fields that the contract allows and `site.yaml` withholds.
+        kit: Digest of the file that this program runs from.
+        revoked: The running release is revoked.
+        remains: What stays after the end of the vendor's access; None before it.
+        unseen: Fields whose observation failed.
     """
 
     enrolment: str
@@ -60,7 +60,7 @@ class SiteObservation:
 
 @dataclass(frozen=True)
 class PreviousReport:
-    """The report before: its file's digest, and what it said; ``report`` is None when the file is gone."""
+    """The report before this one; ``report`` is None when its file is missing or changed."""
 
     seq: int
     digest: str
@@ -70,11 +70,7 @@ class PreviousReport:
 def plan_report(
     state: SiteState, observed: SiteObservation, former: PreviousReport | None, *, cause: str, now: datetime
 ) -> r.Report:
-    """The next report, small enough to be signed. Touches nothing.
-
-    Args:
-        former: The last report; None before the first.
-    """
+    """Return the next report, within the size limit. ``former`` is None for the first report."""
     report = r.Report(
         identity=r.SiteIdentity(
             site=state.site,
@@ -138,7 +134,7 @@ def _chain(
 def _earlier(
     former: PreviousReport | None, known: tuple[int, str] | None
 ) -> tuple[tuple[r.Earlier, ...], r.Omitted | None, r.Acknowledged | None]:
-    """Every report since the last acknowledged one, in short; the oldest give way when there are too many."""
+    """Return the reports since the last acknowledged one, without the oldest if there are too many."""
     acknowledged = None if known is None else r.Acknowledged(seq=known[0], digest=known[1])
     acknowledged_seq = acknowledged.seq if acknowledged else 0
     if former is None or former.seq == acknowledged_seq:
@@ -165,6 +161,7 @@ def _earlier(
 def _trust(state: SiteState, observed: SiteObservation, now: datetime) -> r.Trust:
     offboarding = state.offboarding if state.offboarded else None
     root = offboarding.root if offboarding and offboarding.root else state.trust.root
+    revocations = state.trust.revocations[0] if state.trust.revocations else 0
     return r.Trust(
         root=r.ReportedRoot(version=max(root.version, 1), digest=root.digest),
         practice=state.trust.practice,
@@ -172,11 +169,7 @@ def _trust(state: SiteState, observed: SiteObservation, now: datetime) -> r.Trus
         mark=state.mark,
         floor=state.floor,
         roots_replaced=state.trust.root_line,
-        revocations=offboarding.revocations
-        if offboarding
-        else state.trust.revocations[0]
-        if state.trust.revocations
-        else 0,
+        revocations=offboarding.revocations if offboarding else revocations,
         time_floor=optional_time(state.trust.time_floor),
         clock=clock_verdict(state.trust.time_floor, now),
         clock_back=state.clock_back,
@@ -238,7 +231,7 @@ def _install_state(state: SiteState) -> r.ReportedInstallState:
 
 
 def _policy(state: SiteState) -> r.PolicyState:
-    """The policy in force; what emergency rules were used for leads it."""
+    """Return the policy in force, with the last 16 uses of emergency rules."""
     numbers = {policy.digest: policy.number for policy in state.trust.policies}
     uses = {(use.rule, use.plan): use for use in state.trust.uses}
     founded = [policy.number for policy in state.trust.policies if policy.reason is not None]
@@ -257,19 +250,16 @@ def _policy(state: SiteState) -> r.PolicyState:
 
 
 def _waiting(observed: SiteObservation, former: PreviousReport | None, seq: int) -> tuple[r.WaitingItem, ...]:
-    """What waits keeps the number of the report that said so first, as long as people are asked about the same."""
+    """Return the items that wait, each with the number of the first report that listed the same item."""
     rows = former.report.waiting if former and former.report else ()
-    old = {(item.item, item.digest, item.since): item for item in rows}
+    old = {(item.item, item.digest, item.since): item.since_seq for item in rows}
     return tuple(
-        replace(item, since_seq=known.since_seq)
-        if (known := old.get((item.item, item.digest, item.since)))
-        else replace(item, since_seq=seq)
-        for item in observed.waiting[:64]
+        replace(item, since_seq=old.get((item.item, item.digest, item.since), seq)) for item in observed.waiting[:64]
     )
 
 
 def _approvals(state: SiteState) -> Iterable[r.ReportedApproval]:
-    """By whose agreement the running generation was installed: roles and keys, never names."""
+    """Return the approvals of the running generation, by role and key; names of people are not reported."""
     if state.installs.running is not None:
         for verdict in state.trust.verdicts:
             if verdict.envelope in state.installs.running.approvals:
@@ -294,13 +284,13 @@ def _rollbacks(state: SiteState) -> tuple[r.ReportedRollback, ...]:
 
 
 def config_seal(site: Site, config: bytes) -> str:
-    """Tells a changed config from an unchanged one to those who do not have the salt, and nothing else."""
+    """Return a keyed digest of the configuration, which shows a change of it to readers without the site's salt."""
     first = site.entries[0].record.event
     if not isinstance(first, Enrolled):
         raise DamagedError(
             "the journal does not begin with the enrolment",
             where="journal",
-            remedy="keep the folder as it is and tell support",
+            remedy="keep the folder as it is and report this to support",
             finding="no-enrolment",
         )
     salt = bytes.fromhex(first.salt.removeprefix("sha256:"))

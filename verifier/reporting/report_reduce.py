@@ -5,12 +5,13 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from manifests.documents import report as r
-from manifests.documents import signed_report
+from manifests.documents.signed_report import encode_report
 
 
 def shorten_chain(
     earlier: tuple[r.Earlier, ...], omitted: r.Omitted | None, most: int, acknowledged: r.Acknowledged | None
 ) -> tuple[tuple[r.Earlier, ...], r.Omitted | None]:
+    """Return the newest ``most`` earlier reports, and which reports are left out."""
     if len(earlier) <= most:
         return earlier, omitted
     gone = earlier[-most - 1]
@@ -19,11 +20,11 @@ def shorten_chain(
 
 
 def fit(report: r.Report, enrolment: str) -> r.Report:
-    """The report within 64 KiB: what is least missed gives way first, and every loss is counted.
+    """Return the report within 64 KiB. The least useful entries are left out first, and all are counted.
 
-    Components that are as released go first, one by one counted in `more_same`; what went wrong goes last.
+    Components that are as released are left out first; failures last.
     """
-    while len(signed_report.encode_report(report, enrolment)) > r.MAX_CORE:
+    while len(encode_report(report, enrolment)) > r.MAX_CORE:
         smaller = next((reduced for reduction in _REDUCTIONS if (reduced := reduction(report)) is not None), None)
         if smaller is None:
             raise AssertionError("the bounded rest of a report is longer than a report may be")
@@ -43,11 +44,11 @@ def _fewer_same(report: r.Report) -> r.Report | None:
 
 def _fewer_other(report: r.Report) -> r.Report | None:
     parts = report.components
-    half = len(parts.listed) // 2
     if not parts.listed:
         return None
-    gone = len(parts.listed) - half
-    return replace(report, components=replace(parts, listed=parts.listed[:half], more_other=parts.more_other + gone))
+    half = len(parts.listed) // 2
+    more = parts.more_other + len(parts.listed) - half
+    return replace(report, components=replace(parts, listed=parts.listed[:half], more_other=more))
 
 
 def _fewer_earlier(report: r.Report) -> r.Report | None:
@@ -59,7 +60,7 @@ def _fewer_earlier(report: r.Report) -> r.Report | None:
 
 
 def _fewer(name: str) -> Callable[[r.Report], r.Report | None]:
-    """Keep the newer half of a list, and count the other under `dropped`."""
+    """Return a reduction that keeps the newer half of a list and counts the rest under `dropped`."""
 
     def reduce(report: r.Report) -> r.Report | None:
         rows: tuple[object, ...] = getattr(report, name)
@@ -67,7 +68,7 @@ def _fewer(name: str) -> Callable[[r.Report], r.Report | None]:
             return None
         half = len(rows) // 2
         shorter: r.Report = replace(report, **{name: rows[len(rows) - half :] if half else ()})
-        return count_omitted(shorter, name, len(rows) - half)
+        return _count_omitted(shorter, name, len(rows) - half)
 
     return reduce
 
@@ -75,10 +76,10 @@ def _fewer(name: str) -> Callable[[r.Report], r.Report | None]:
 def _fewer_held(report: r.Report) -> r.Report | None:
     if report.store is None or not report.store.releases:
         return None
-    return count_omitted(replace(report, store=r.Store()), "store", len(report.store.releases))
+    return _count_omitted(replace(report, store=r.Store()), "store", len(report.store.releases))
 
 
-def count_omitted(report: r.Report, what: str, count: int) -> r.Report:
+def _count_omitted(report: r.Report, what: str, count: int) -> r.Report:
     others = tuple(one for one in report.dropped if (one.what, one.reason) != (what, "too-large"))
     before = sum(one.count for one in report.dropped) - sum(one.count for one in others)
     return replace(report, dropped=(*others, r.Dropped(what=what, reason="too-large", count=before + count)))

@@ -1,10 +1,10 @@
-"""Number, sign, write and hand out reports."""
+"""Number, sign, write and export reports."""
 
 import errno
 from datetime import UTC, datetime
 from pathlib import Path
 
-from manifests.documents import signed_report
+from manifests.documents.signed_report import sign_report, verify_report
 from manifests.transport.medium import folder_on
 from manifests.trust.envelope import MAX_BUNDLE
 from manifests.trust.keys import read_capped
@@ -33,17 +33,14 @@ from verifier.site.vendor_access import check_served
 
 
 def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "requested") -> Path:
-    """Write the next report of a held site into its outbox.
+    """Write the next report of a held site into its outbox, and return its path.
 
-    Steps: 1 take over a file that was written and not journalled; 2 look; 3 plan; 4 sign; 5 the file, durable; 6 the
-    journal; 7 what need not be handed out again is removed; 8 a reserve that was spent is set aside again. A full disk
-    costs the reserve before it costs the report.
-
-    Returns:
-        The file; its number is one above the last.
+    Steps: 1 take over a file that was written and not journalled; 2 observe; 3 plan; 4 sign; 5 write the file, durable;
+    6 journal; 7 remove reports that are not needed again; 8 renew a spent reserve. On a full disk the reserve is spent
+    for the report.
 
     Raises:
-        RefusedError: The vendor's access was ended, and the report that says so is written.
+        RefusedError: The vendor's access was ended, and the final report is written.
     """
     now = now.astimezone(UTC)
     if site.state.offboarding is not None and site.state.offboarding.final is not None:
@@ -54,14 +51,16 @@ def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "request
     observed = observe_site(site)  # 2
     former = read_previous_report(site)
     report = plan_report(site.state, observed, former, cause=cause, now=now)  # 3
-    raw = signed_report.sign_report(report, observed.enrolment, site.signer())  # 4
+    raw = sign_report(report, observed.enrolment, site.signer())  # 4
     path = report_path(site, report.chain.seq)
     try:
-        _put(disk, path, raw)  # 5
+        disk.make_folder(path.parent)  # 5
+        disk.write(path, raw)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not site.spend_reserve():
             raise
-        _put(disk, path, raw)
+        disk.make_folder(path.parent)
+        disk.write(path, raw)
     site.record(Reported(seq=report.chain.seq, digest=digest_of(raw), previous=report.chain.previous))  # 6
     _clear_away(site, disk)  # 7
     _renew_reserve(site)  # 8
@@ -69,7 +68,7 @@ def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "request
 
 
 def _clear_away(site: Site, disk: Disk) -> None:
-    """Remove reports that support holds, and those beyond the history; never the newest."""
+    """Remove reports that support holds and those beyond the history; never the newest."""
     state = site.state
     held = state.reports.acknowledged[0] if state.reports.acknowledged else 0
     last = min(max(held, state.reports.seq - report_history(site)), state.reports.seq - 1)
@@ -79,7 +78,7 @@ def _clear_away(site: Site, disk: Disk) -> None:
 
 
 def _renew_reserve(site: Site) -> None:
-    """Once there is room beside it; never from under a transaction, which may still need what was given back."""
+    """Renew the reserve if there is space for it, and no open transaction that may need the space."""
     try:
         installed = read_running(site)
     except WaybillError:
@@ -91,24 +90,19 @@ def _renew_reserve(site: Site) -> None:
         site.renew_reserve(size)
 
 
-def _put(disk: Disk, path: Path, raw: bytes) -> None:
-    disk.make_folder(path.parent)
-    disk.write(path, raw)
-
-
 def take_over(site: Site) -> None:
-    """A file with the next number is what a crash left between writing it and journalling it."""
+    """Journal a file with the next number, which a crash left between step 5 and step 6 of ``write_report``."""
     path = report_path(site, site.state.reports.seq + 1)
     if not path.is_file():
         return
     digest, _ = enrolment_of(site)
-    signed = signed_report.verify_report(read_capped(path, MAX_BUNDLE), site.state.site_key, str(path))
+    signed = verify_report(read_capped(path, MAX_BUNDLE), site.state.site_key, str(path))
     chain = signed.report.chain
     if (chain.seq, chain.previous) != (site.state.reports.seq + 1, site.state.reports.head or digest):
         raise DamagedError(
             "the report does not follow the last report in the journal",
             where=str(path),
-            remedy="keep the folder as it is and tell support",
+            remedy="keep the folder as it is and report this to support",
             finding="report-stray",
         )
     site.record(Reported(seq=chain.seq, digest=signed.digest, previous=chain.previous))
@@ -119,32 +113,29 @@ def export_reports(
 ) -> tuple[Path, ...]:
     """Copy the newest ``most`` reports that support has not acknowledged, oldest first; the newest in any case.
 
-    Their names tell sites apart; the journal says what left. Where the medium has a folder ``back/`` for this site, as
-    support lays it out, they go there.
+    The site is part of the file names. If the medium has support's folder ``back/`` for this site, they go there. The
+    export is journalled.
 
     Args:
-        signers: People who agree to it now, where the policy asks for people.
+        signers: People who approve the export now, if the policy requires it.
 
     Raises:
-        RefusedError: ``folder`` is none, leads off the medium, or a file of that name holds something else.
-        WaitingError: The policy asks for more people.
-        DamagedError: A report of the outbox is not the one that the journal names.
+        RefusedError: ``folder`` is not a folder, is outside of the medium, or a file of that name has other content.
+        WaitingError: The policy requires more approvals.
+        DamagedError: A report in the outbox is not the one that the journal names.
     """
     if not folder.is_dir():
-        there = folder.exists()
-        raise RefusedError(
-            "not a folder" if there else "there is no such folder",
-            where=str(folder),
-            remedy="name the medium's folder" + ("" if there else f", or make this one: mkdir {folder}"),
-            finding="no-folder",
-        )
+        problem, remedy = "there is no such folder", f"name the medium's folder, or make this one: mkdir {folder}"
+        if folder.exists():
+            problem, remedy = "not a folder", "name the medium's folder"
+        raise RefusedError(problem, where=str(folder), remedy=remedy, finding="no-folder")
     name = site.state.site.replace("/", ".")
     back = folder_on(folder, "back", name)
     folder = back if back.is_dir() else folder
     events = reports_to_carry(site, most)
     ready: list[tuple[Path, bytes]] = []
     for event in events:
-        # An older one may have been cleared away; the newest sums it up.
+        # An older report may have been cleared away; the newest lists it.
         if event is not events[-1] and not report_path(site, event.seq).is_file():
             continue
         raw = read_report(site, event.seq, event.digest).raw
