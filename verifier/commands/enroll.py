@@ -16,7 +16,7 @@ from manifests.words.fingerprint import parse_fingerprint
 from verifier.commands.site_options import hold_here, site_option, write_report_after
 from verifier.install.result import check_idle
 from verifier.intake.enrolment import MONTHLY, EnrollRequest, SiteNames, enroll, read_offer, read_people
-from verifier.intake.root_replacement import replace_root
+from verifier.intake.trust_files import replace_root
 from verifier.reporting.key_change import NewKey, renew_key, rotate_key
 from verifier.site.disk import Disk
 from verifier.site.folder import state_folders
@@ -127,8 +127,8 @@ def _new_site(place: Path | None, given: EnrollOptions) -> Result:
         minimum=given.minimum,
         every=given.every or MONTHLY,
     )
-    site = enroll(request, Disk(), this_host())
-    return _enrolled(site.path, site.enrolment)
+    enroll(request, Disk(), this_host())
+    return _enrolled(request.target)
 
 
 def _replace_root(place: Path | None, given: EnrollOptions) -> Result:
@@ -215,7 +215,8 @@ def _key_changed(site: str, changed: NewKey, report: Path) -> Result:
     return Result("\n".join(lines), data)
 
 
-def _enrolled(path: Path, enrolment: Path) -> Result:
+def _enrolled(path: Path) -> Result:
+    enrolment = path / "outbox" / "enrolment.json"
     signed = verify_enrolment(read_capped(enrolment, 64 << 10))
     about = signed.enrolment
     practice = " (practice)" if about.practice else ""

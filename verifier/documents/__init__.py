@@ -1,1 +1,1 @@
-"""What does any signed document say, and who vouches for it? Reads only."""
+"""What any signed document says, and whether its signatures hold. Reads only."""

@@ -1,6 +1,6 @@
-"""What differs between two files of one kind: bundles, roots, policies, contracts, reports, other signed documents.
+"""The differences of two files of one kind: bundles, roots, policies, contracts, reports, other signed documents.
 
-Neither is verified by this: it says what the two files say.
+Neither file is verified.
 """
 
 import os
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
 
 from content.bundle.archive import BLOCK, header
 from content.bundle.bulk import open_bundle, read_blob
@@ -35,28 +34,21 @@ from verifier.approval.differences.documents import (
 )
 from verifier.approval.differences.release import release_differences
 from verifier.approval.release_documents import ReleaseDocuments, read_release_documents
+from verifier.documents.values import MAX_DOCUMENT, DocumentHead
 
-MAX_DOCUMENT = 16 << 20
 AnyDocument = ReleaseDocuments | Root | Policy | Contract | dict[str, object]
-
-
-class _TypedName(Struct):
-    """Just enough of a JSON file to know what it is."""
-
-    payload_type: str = msgspec.field(name="payloadType", default="")
-    type: str | None = None
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Attributes: unread: What could not be read and so was not compared, in words."""
+    """Attributes: unread: parts that could not be read and were not compared, in words."""
 
     differences: tuple[Difference, ...]
     unread: tuple[str, ...] = ()
 
 
 def compare_files(old: Path, new: Path, only: frozenset[str] = frozenset()) -> Compared:
-    """Every difference, or those of the parts ``only``.
+    """Return every difference, or those of the parts ``only``.
 
     Raises:
         UsageError: The two are not of one kind, or a part is unknown.
@@ -98,10 +90,10 @@ def _kind(document: AnyDocument) -> str:
 
 
 def read_document(path: Path) -> AnyDocument:
-    """Read a file, known by its content.
+    """Read a file of a kind that its content names.
 
     Raises:
-        MalformedError: Not something of ours.
+        MalformedError: Neither a bundle nor a document.
     """
     if path.is_dir():
         open_head(path)
@@ -131,7 +123,7 @@ def _bundle(path: Path) -> ReleaseDocuments:
 
 
 def _json(data: bytes, what: str) -> AnyDocument:
-    seen = decode(data, _TypedName, what)
+    seen = decode(data, DocumentHead, what)
     if seen.payload_type == "application/vnd.waybill.root.v1+json":
         return parse_root(data, what).root
     if seen.type == POLICY_TYPE:

@@ -1,4 +1,4 @@
-"""Documents that people sign, and documents that others name by digest."""
+"""Documents that people sign, and documents that have no signature of their own."""
 
 from collections.abc import Callable
 
@@ -11,23 +11,21 @@ from manifests.words.canonical import encode, parse
 from manifests.words.digest import digest_of
 from manifests.words.errors import UsageError
 from verifier.documents.values import (
-    PEOPLE_REMEDY,
     DocumentJudge,
     DocumentSummary,
     SignedBy,
-    approval_rows,
     check_meant_for,
     claimed_signers,
     plan_rows,
     require_anchor,
 )
 
-# --- people's -------------------------------------------------------------------------------------------------------
+PEOPLE_REMEDY = "--site, whose policy in force lists the keys of people"
 
 
 def read_answer(data: bytes, where: str) -> DocumentSummary:
     answer, verdict = review_request.parse_answer(data, where)
-    rows = (*approval_rows(verdict), *plan_rows(answer.plan))
+    rows = (*_approval_rows(verdict), *plan_rows(answer.plan))
     title = f"{verdict.verdict} {' '.join(answer.items)} of {answer.plan.site}"
     return DocumentSummary("answer", title, rows, answer, digest_of(data), claimed_signers(answer.approval))
 
@@ -44,7 +42,7 @@ def read_approval(data: bytes, where: str) -> DocumentSummary:
     envelope = parse_envelope(data, approval.APPROVAL_TYPE, where, max_bytes=approval.MAX_APPROVAL)
     verdict = parse(envelope.payload_bytes, approval.Approval, where, max_bytes=approval.MAX_APPROVAL)
     title = f"{verdict.verdict}, as {verdict.role}"
-    rows = (*approval_rows(verdict), ("plan", verdict.plan))
+    rows = (*_approval_rows(verdict), ("plan", verdict.plan))
     return DocumentSummary("approval", title, rows, verdict, digest_of(data), claimed_signers(envelope))
 
 
@@ -53,16 +51,22 @@ def judge_approval(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     return _by_person(data, judge, where)
 
 
+def _approval_rows(verdict: approval.Approval) -> list[tuple[str, str]]:
+    rows = [("says", f"{verdict.verdict}, as {verdict.role}, by key {verdict.keyid}")]
+    if verdict.condition is not None:
+        rows.append(("condition", verdict.condition))
+    if verdict.request is not None:
+        rows.append(("request", verdict.request))
+    return rows
+
+
 def _by_person(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     if judge.site is None:
-        raise UsageError("people are known by the policy of their site", where=where, remedy=PEOPLE_REMEDY)
+        raise UsageError("the keys of people are in the policy of their site", where=where, remedy=PEOPLE_REMEDY)
     policy = judge.site.policy
     verified = approval.verify_approval(data, policy, where)
     claims = verified.approval
     return SignedBy(f"signed by {verified.person} ({claims.role}), by policy {policy.number} in force", (claims.keyid,))
-
-
-# --- what others name by its digest ---------------------------------------------------------------------------------
 
 
 def read_unsigned(
@@ -70,10 +74,8 @@ def read_unsigned(
 ) -> Callable[[bytes, str], DocumentSummary]:
     def read(data: bytes, where: str) -> DocumentSummary:
         document = parse_it(data, where)
-        lines = msgspec.json.format(data, indent=2).decode().splitlines()
-        return DocumentSummary(
-            kind, f"{len(data)} bytes", tuple(("", line) for line in lines), document, digest_of(data)
-        )
+        rows = tuple(("", line) for line in msgspec.json.format(data, indent=2).decode().splitlines())
+        return DocumentSummary(kind, f"{len(data)} bytes", rows, document, digest_of(data))
 
     return read
 
@@ -84,6 +86,5 @@ def read_plan(data: bytes, where: str) -> DocumentSummary:
 
 
 def judge_unsigned(_data: bytes, _judge: DocumentJudge, where: str) -> SignedBy:
-    raise UsageError(
-        "nobody signs it by itself", where=where, remedy="whatever names its digest vouches for it: compare that"
-    )
+    remedy = "compare its digest with the signed document that names it"
+    raise UsageError("a document of this kind has no signature", where=where, remedy=remedy)

@@ -18,24 +18,24 @@ from verifier.documents.values import (
     DocumentSummary,
     SignedBy,
     check_meant_for,
-    ordinal,
     plan_rows,
     require_anchor,
 )
 
-# --- a site's -------------------------------------------------------------------------------------------------------
+_KEY_REMEDY = "--fingerprint with the words of its key, which the customer gives you by another channel"
 
 
 def read_enrolment(data: bytes, where: str) -> DocumentSummary:
     signed = enrolment.verify_enrolment(data, where)
     claims = signed.enrolment
     every = claims.report_every_seconds
+    ordinal = "first" if claims.key_epoch == 1 else f"key number {claims.key_epoch}"
     rows = [
-        ("key", f"{signed.groups}, the site's {ordinal(claims.key_epoch)}"),
+        ("key", f"{signed.groups}, the site's {ordinal}"),
         ("words", signed.words),
         ("channel", claims.channel),
         ("trusts", f"root {claims.root.version}, {claims.root.digest}" + ", or a practice root" * claims.practice),
-        ("reports", f"every {show_duration(every)}" if every else "when it likes"),
+        ("reports", f"every {show_duration(every)}" if every else "no promised interval"),
         ("made at", claims.created_at),
     ]
     if claims.renews is not None:
@@ -45,24 +45,18 @@ def read_enrolment(data: bytes, where: str) -> DocumentSummary:
 
 
 def judge_enrolment(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
-    anchor = require_anchor(
-        judge, "--fingerprint with the words of its key, as the customer tells them by another way; or --site"
-    )
+    anchor = require_anchor(judge, f"{_KEY_REMEDY}; or --site")
     claims = enrolment.verify_enrolment(data, where).enrolment
     trusted = f"sha256:{claims.key.keyid}" == anchor.pin.digest
     if judge.site is not None:
         trusted = claims.key == judge.site.state.site_key
     elif not anchor.typed:
-        raise UsageError(
-            "a root document says nothing about a site's key",
-            where=where,
-            remedy="--fingerprint with the words of its key, as the customer tells them by another way",
-        )
+        raise UsageError("a root document does not name a site's key", where=where, remedy=_KEY_REMEDY)
     if not trusted:
         raise UntrustedError(
             f"its key is {claims.key.keyid[:12]}, not the one that is trusted",
             where=where,
-            remedy="ask the customer again; this may be another site, or somebody else's",
+            remedy="ask the customer for the fingerprint again; this may be the enrolment of another site",
             finding="fingerprint-differs",
         )
     return SignedBy(f"signed by the key that it names, {claims.key.keyid[:12]}, which you trust", (claims.key.keyid,))
@@ -70,10 +64,9 @@ def judge_enrolment(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
 
 def read_report(data: bytes, where: str) -> DocumentSummary:
     report = peek_report(data, where)
-    rows = tuple(("", one) for one in report_lines(report))
-    return DocumentSummary(
-        "report", f"number {report.chain.seq} of {report.identity.site}", rows, report, digest_of(data)
-    )
+    rows = tuple(("", line) for line in report_lines(report))
+    title = f"number {report.chain.seq} of {report.identity.site}"
+    return DocumentSummary("report", title, rows, report, digest_of(data))
 
 
 def judge_report(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
@@ -81,25 +74,20 @@ def judge_report(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     claims = peek_report(data, where)
     site, seq = claims.identity.site, claims.chain.seq
     if judge.enrolment is not None:
-        enrolled = enrolment.verify_enrolment(
-            read_capped(judge.enrolment, enrolment.MAX_ENROLMENT), str(judge.enrolment)
-        ).enrolment
+        raw = read_capped(judge.enrolment, enrolment.MAX_ENROLMENT)
+        enrolled = enrolment.verify_enrolment(raw, str(judge.enrolment)).enrolment
         if enrolled.site != site:
-            raise UntrustedError(
-                f"is by {site}, the enrolment is of {enrolled.site}", where=where, finding="other-site"
-            )
+            problem = f"is by {site}, the enrolment is of {enrolled.site}"
+            raise UntrustedError(problem, where=where, finding="other-site")
         successors = follow(site, enrolled.key, enrolled.key_epoch, claimed_succession(data), where)
         key = successors[-1].key if successors else enrolled.key
         _check_report(data, key, where)
-        through = (
-            f", through {len(successors)} changes of key"
-            if len(successors) > 1
-            else ", through one change of key" * len(successors)
-        )
+        count = {0: "", 1: ", through one change of key"}
+        through = count.get(len(successors), f", through {len(successors)} changes of key")
         return SignedBy(f"signed by key {key.keyid[:12]} of {site}, by the enrolment{through}", (key.keyid,))
     if judge.anchor is None or judge.site is None:
         raise UsageError(
-            "nothing says which key the site has",
+            "no option names the site's key",
             where=where,
             remedy="--enrolment FILE, whose fingerprint was compared; or --site",
         )

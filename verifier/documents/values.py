@@ -1,4 +1,4 @@
-"""What a document says, who vouches for it, and what a judge of documents is given."""
+"""What a document says, who signed it, and what its signatures are judged by."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,10 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from manifests.documents import approval
 from manifests.documents.plan import Plan
 from manifests.trust.envelope import Envelope
-from manifests.trust.root import Chain, Mark
 from manifests.words.errors import RefusedError, UsageError
 from verifier.site.folder import Site
 from verifier.trust.anchor import TrustAnchor
@@ -20,14 +18,13 @@ Rows = Iterable[tuple[str, str]]
 
 @dataclass(frozen=True)
 class DocumentSummary:
-    """What a document says; nobody vouches for it yet.
+    """What a document says, before its signatures are verified.
 
     Attributes:
-        kind: Such as ``consignment``.
-        title: What it is, in one line.
-        rows: (name, value), or ("", a line of its own).
+        kind: Key in the registry, such as ``consignment``.
+        rows: (name, value), or ("", line).
         signed_by: Key ids that its signatures claim.
-        fingerprint: Fingerprint on the vendor's paper, for a root document; None for another.
+        fingerprint: Fingerprint on the vendor's paper, of a root document only.
     """
 
     kind: str
@@ -41,7 +38,7 @@ class DocumentSummary:
 
 @dataclass(frozen=True)
 class SignedBy:
-    """Who vouches for a document. Attributes: by: in words; signers: key ids that were counted."""
+    """Who signed a document. Attributes: by: in words; signers: key ids that were counted."""
 
     by: str
     signers: tuple[str, ...]
@@ -50,12 +47,12 @@ class SignedBy:
 
 @dataclass(frozen=True)
 class DocumentJudge:
-    """Everything that a judgement may rest on.
+    """What signatures are judged by.
 
     Attributes:
-        anchor: None if no trust was named.
-        site: The site that judges; None away from one.
-        enrolment: Of a site, for what its key signed.
+        anchor: None if no trust anchor was named.
+        site: The site that judges, if there is one.
+        enrolment: File that names the key of a site's documents.
     """
 
     anchor: TrustAnchor | None = None
@@ -64,7 +61,7 @@ class DocumentJudge:
 
 
 class DocumentHead(msgspec.Struct):
-    """Just enough of a JSON file to know what it is."""
+    """The fields of a JSON file that name its kind."""
 
     payload_type: str = msgspec.field(name="payloadType", default="")
     media_type: str = msgspec.field(name="mediaType", default="")
@@ -72,15 +69,9 @@ class DocumentHead(msgspec.Struct):
 
 
 class StatementHead(msgspec.Struct):
-    """Just enough of a statement to know what it is."""
+    """The field of a statement that names its kind."""
 
     predicate_type: str = msgspec.field(name="predicateType", default="")
-
-
-# --- together -------------------------------------------------------------------------------------------------------
-
-VENDOR_REMEDY = "--root with the vendor's newest root document, or --site"
-PEOPLE_REMEDY = "--site, whose policy in force says whose keys they are"
 
 
 def require_anchor(judge: DocumentJudge, remedy: str) -> TrustAnchor:
@@ -89,43 +80,18 @@ def require_anchor(judge: DocumentJudge, remedy: str) -> TrustAnchor:
     return judge.anchor
 
 
-def signed_by_chain(chain: Chain, role: str, signers: tuple[str, ...]) -> SignedBy:
-    root = chain.newest
-    who = ", ".join(chain.who(keyid) for keyid in signers)
-    practice = " (practice)" * root.practice
-    by = f"signed by {who}, role {role} of root {root.version} of {root.vendor}{practice}"
-    return SignedBy(by, signers, root.practice)
-
-
 def check_meant_for(judge: DocumentJudge, ours: bool, others: str, where: str) -> None:
     if not ours and judge.site is not None:
         raise RefusedError(
             f"is for {others}, this is {judge.site.state.site}",
             where=where,
-            remedy="look at it there, or with --root, which asks no site",
+            remedy="run the command at that site, or with --root, which uses no site",
             finding="other-site",
         )
 
 
 def claimed_signers(envelope: Envelope) -> tuple[str, ...]:
     return tuple(one.keyid for one in envelope.signatures)
-
-
-def place_text(channel: str, mark: Mark) -> str:
-    return f"{channel} {mark.sequence} of epoch {mark.epoch}"
-
-
-def ordinal(epoch: int) -> str:
-    return "first" if epoch == 1 else f"key number {epoch}"
-
-
-def approval_rows(verdict: approval.Approval) -> Rows:
-    rows = [("says", f"{verdict.verdict}, as {verdict.role}, by key {verdict.keyid}")]
-    if verdict.condition is not None:
-        rows.append(("condition", verdict.condition))
-    if verdict.request is not None:
-        rows.append(("request", verdict.request))
-    return rows
 
 
 def plan_rows(plan: Plan) -> Rows:

@@ -4,24 +4,21 @@ from manifests.documents import authorisation, closure, consignment
 from manifests.documents.release import ReleaseStatement
 from manifests.trust import revocations
 from manifests.trust.envelope import MAX_BUNDLE, bundle_hint, bundle_payload, parse_envelope, verify_statement
-from manifests.trust.root import Mark, parse_root
+from manifests.trust.root import Chain, Mark, parse_root
 from manifests.words.canonical import encode, parse
 from manifests.words.digest import digest_of
 from manifests.words.errors import UntrustedError
 from manifests.words.fingerprint import as_groups, as_words
 from verifier.documents.values import (
-    VENDOR_REMEDY,
     DocumentJudge,
     DocumentSummary,
     SignedBy,
     check_meant_for,
     claimed_signers,
-    place_text,
     require_anchor,
-    signed_by_chain,
 )
 
-# --- the vendor's ---------------------------------------------------------------------------------------------------
+VENDOR_REMEDY = "--root with the vendor's newest root document, or --site"
 
 
 def read_root(data: bytes, where: str) -> DocumentSummary:
@@ -50,11 +47,8 @@ def judge_root(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     signers = tuple(one.keyid for one in parse_root(data, where).envelope.signatures)
     who = ", ".join(keyid[:12] for keyid in signers)
     newest = chain.newest
-    return SignedBy(
-        f"in the chain of {newest.vendor} that is trusted, known up to root {newest.version}; signed by {who}",
-        signers,
-        newest.practice,
-    )
+    by = f"in the chain of {newest.vendor} that is trusted, known up to root {newest.version}; signed by {who}"
+    return SignedBy(by, signers, newest.practice)
 
 
 def read_list(data: bytes, where: str) -> DocumentSummary:
@@ -71,17 +65,17 @@ def read_list(data: bytes, where: str) -> DocumentSummary:
 def judge_list(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     chain = require_anchor(judge, VENDOR_REMEDY).chain()
     revocations.verify_revocations(data, chain, where)
-    return signed_by_chain(chain, "root", revocations.weigh_revocations(data, chain, where)[1].counted)
+    return _signed_by_chain(chain, "root", revocations.weigh_revocations(data, chain, where)[1].counted)
 
 
 def read_authorisation(data: bytes, where: str) -> DocumentSummary:
     envelope, permit = authorisation.parse_authorisation(data, where)
     leaves, goes_to = permit.leaves, permit.goes_to
     rows = (
-        ("permits", f"a way back below the floor, once: authorisation {permit.number} of {permit.vendor}"),
+        ("permits", f"one rollback below the floor: authorisation {permit.number} of {permit.vendor}"),
         ("at", ", ".join(permit.sites) or "every site that runs the release which carries it"),
-        ("leaves", f"{permit.product}, {place_text(leaves.channel, leaves.mark)}"),
-        ("back to", f"{permit.product} {goes_to.version}, {place_text(goes_to.channel, goes_to.mark)}"),
+        ("leaves", f"{permit.product}, {_place_text(leaves.channel, leaves.mark)}"),
+        ("goes to", f"{permit.product} {goes_to.version}, {_place_text(goes_to.channel, goes_to.mark)}"),
         ("", goes_to.release),
         ("because", permit.why),
         ("loses", permit.loses),
@@ -94,13 +88,12 @@ def read_authorisation(data: bytes, where: str) -> DocumentSummary:
 
 
 def judge_authorisation(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
-    anchor = require_anchor(judge, VENDOR_REMEDY)
-    chain = anchor.chain()
+    chain = require_anchor(judge, VENDOR_REMEDY).chain()
     verified = authorisation.verify_authorisation(data, chain, where)
     sites = verified.authorisation.sites
     if judge.site is not None and sites:
         check_meant_for(judge, judge.site.state.site in sites, ", ".join(sites), where)
-    return signed_by_chain(chain, "rollback", verified.signers)
+    return _signed_by_chain(chain, "rollback", verified.signers)
 
 
 def read_consignment(data: bytes, where: str) -> DocumentSummary:
@@ -114,7 +107,7 @@ def read_consignment(data: bytes, where: str) -> DocumentSummary:
     ]
     if order.acknowledged is not None:
         rows.append(("holds", f"report {order.acknowledged.seq}, {order.acknowledged.digest}, and those before it"))
-    rows += [("newest", place_text(item.channel, item.mark)) for item in order.newest]
+    rows += [("newest", _place_text(item.channel, item.mark)) for item in order.newest]
     for request in order.requests:
         words = ", ".join(f"{name}={value}" for name, value in sorted(request.parameters.items()))
         rows.append(("asks", f"{request.request}: {request.handler}{f' with {words}' if words else ''}"))
@@ -123,26 +116,25 @@ def read_consignment(data: bytes, where: str) -> DocumentSummary:
         rows.append(("brings", f"revocation list {listed.version}"))
     for i, carried in enumerate(order.authorisations):
         permit = authorisation.parse_authorisation(encode(carried), f"{where} $.authorisations[{i}]")[1]
-        rows.append(("brings", f"authorisation {permit.number}: back to {permit.goes_to.version}"))
+        rows.append(("brings", f"authorisation {permit.number}: rollback to {permit.goes_to.version}"))
     title = f"number {order.number} of {order.vendor} for {order.site}"
     return DocumentSummary("consignment", title, tuple(rows), order, digest_of(data), claimed_signers(envelope))
 
 
 def judge_consignment(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
-    anchor = require_anchor(judge, VENDOR_REMEDY)
-    chain = anchor.chain()
+    chain = require_anchor(judge, VENDOR_REMEDY).chain()
     verified = consignment.verify_consignment(data, chain, where)
     claims = verified.consignment
     if judge.site is not None:
         ours = (claims.site, claims.site_key) == (judge.site.state.site, judge.site.state.site_key.keyid)
         check_meant_for(judge, ours, f"{claims.site} with key {claims.site_key[:12]}", where)
-    return signed_by_chain(chain, "consignment", verified.signers)
+    return _signed_by_chain(chain, "consignment", verified.signers)
 
 
 def read_closure(data: bytes, where: str) -> DocumentSummary:
     envelope, receipt = closure.parse_closure(data, where)
     rows = [
-        ("site", f"{receipt.site}, which spoke last by key {receipt.site_key}"),
+        ("site", f"{receipt.site}, whose last key is {receipt.site_key}"),
         ("reason", receipt.reason),
         ("requested", receipt.requested_at),
         ("closed", receipt.closed_at),
@@ -151,9 +143,9 @@ def read_closure(data: bytes, where: str) -> DocumentSummary:
         rows.append(("last", f"report {receipt.last_report.seq}, {receipt.last_report.digest}"))
     for step in receipt.steps:
         proof = f", by report {step.report}" if step.report is not None else ""
-        note = f", asked in consignment {step.consignment}" if step.consignment is not None else ""
+        asked = f", asked in consignment {step.consignment}" if step.consignment is not None else ""
         at = f" at {step.at}" if step.at is not None else ""
-        rows.append(("step", f"{step.step}: {step.standing.replace('-', ' ')}{at}{proof}{note}"))
+        rows.append(("step", f"{step.step}: {step.standing.replace('-', ' ')}{at}{proof}{asked}"))
     if receipt.unanswered:
         rows.append(("unanswered", f"consignments {', '.join(str(number) for number in receipt.unanswered)}"))
     rows += [("keeps", f"{item.count} {item.what}, until {item.until or 'no set end'}") for item in receipt.kept]
@@ -164,12 +156,11 @@ def read_closure(data: bytes, where: str) -> DocumentSummary:
 
 
 def judge_closure(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
-    anchor = require_anchor(judge, VENDOR_REMEDY)
-    chain = anchor.chain()
+    chain = require_anchor(judge, VENDOR_REMEDY).chain()
     verified = closure.verify_closure(data, chain, where)
     if judge.site is not None:
         check_meant_for(judge, verified.closure.site == judge.site.state.site, verified.closure.site, where)
-    return signed_by_chain(chain, "consignment", verified.signers)
+    return _signed_by_chain(chain, "consignment", verified.signers)
 
 
 def read_statement(data: bytes, where: str) -> DocumentSummary:
@@ -177,7 +168,7 @@ def read_statement(data: bytes, where: str) -> DocumentSummary:
     release = statement.predicate
     rows = (
         ("release", f"sha256:{statement.subject[0].digest.sha256}"),
-        ("place", place_text(release.channel, Mark(epoch=release.epoch, sequence=release.sequence))),
+        ("place", _place_text(release.channel, Mark(epoch=release.epoch, sequence=release.sequence))),
         ("format", f"{release.format}; judged by root {release.root_version} or a later one"),
         *(("kit", one) for one in release.kits),
     )
@@ -197,9 +188,21 @@ def judge_statement(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     products = chain.newest.roles["release"].products
     if why != "counted" or (products and release.product not in products):
         raise UntrustedError(
-            f"the signature by {chain.who(keyid)} holds and does not count for this release ({why})",
+            f"valid signature by {chain.who(keyid)} not counted for this release ({why})",
             where=where,
-            remedy="ask the vendor for a bundle that is signed by the keys of today",
+            remedy="ask the vendor for a bundle that is signed by the present keys",
             finding=f"signature-{'role' if why == 'counted' else why}",
         )
-    return signed_by_chain(chain, "release", (keyid,))
+    return _signed_by_chain(chain, "release", (keyid,))
+
+
+def _signed_by_chain(chain: Chain, role: str, signers: tuple[str, ...]) -> SignedBy:
+    root = chain.newest
+    who = ", ".join(chain.who(keyid) for keyid in signers)
+    practice = " (practice)" * root.practice
+    by = f"signed by {who}, role {role} of root {root.version} of {root.vendor}{practice}"
+    return SignedBy(by, signers, root.practice)
+
+
+def _place_text(channel: str, mark: Mark) -> str:
+    return f"{channel} {mark.sequence} of epoch {mark.epoch}"

@@ -11,8 +11,8 @@ from content.bundle.oci import MAX_MANIFEST_BYTES
 from content.bundle.places import Bulk, find_places
 from content.trust.head import VerifiedHead
 from manifests.foreign.sbom import MAX_SBOM
-from manifests.words.errors import MalformedError, WaybillError
-from verifier.intake.scan import scan_folder
+from manifests.words.errors import WaybillError
+from verifier.intake.scan import nothing_found, scan_folder
 from verifier.site.facts import facts_of, proposed_channel
 from verifier.site.folder import OVERHEAD, OVERHEAD_FILES, Site, check_space
 from verifier.site.journal.events import Alarm, Received
@@ -22,16 +22,10 @@ from verifier.trust.anchor import TrustAnchor
 from verifier.trust.bundle import VerifiedBundle, VerifyRequest, verify_path
 from verifier.trust.findings import Finding, refusal
 
-MAX_SMALL = MAX_SBOM
-
 
 @dataclass(frozen=True)
 class ReceivedBundle:
-    """What was taken in from one file.
-
-    Attributes:
-        new: False when the very same release waited here already.
-    """
+    """A bundle that was received. Attributes: new: False when the same release waits already."""
 
     path: Path
     item: str
@@ -41,23 +35,18 @@ class ReceivedBundle:
     findings: tuple[Finding, ...]
 
 
-def find_bundles(path: Path) -> list[Path]:
-    """The bundles in a file or folder, by their first block; names, case and suffixes mean nothing.
+def find_bundle(path: Path) -> Path:
+    """Return ``path`` itself if it is a file, else the first bundle in the folder, by content.
 
     Raises:
-        MalformedError: There is none.
+        MalformedError: The folder holds no bundle.
     """
     if not path.is_dir():
-        return [path]
-    bundles = [file for file, kind in scan_folder(path) if kind == "bundle"]
-    if not bundles:
-        raise MalformedError(
-            "the folder holds no bundle",
-            where=str(path),
-            remedy="name the file itself, or another folder",
-            finding="nothing-found",
-        )
-    return bundles
+        return path
+    for file in scan_folder(path):
+        if file.kind == "bundle":
+            return file.path
+    raise nothing_found(path, "bundle")
 
 
 def receive_bundle(
@@ -65,26 +54,23 @@ def receive_bundle(
 ) -> ReceivedBundle:
     """Verify a bundle to its last byte and put its release in the queue.
 
-    Steps: 1 a newer root and a newer revocation list are stored before anything else is believed; 2 verify, against
-    them and the counters of this site; 3 the head and the small documents are kept; 4 the journal says so, which raises
-    the mark.
+    Steps: 1 store a newer root and a newer revocation list; 2 verify against them and the counters of this site;
+    3 keep the head and the small documents; 4 journal the release, which raises the mark.
 
     Args:
-        keep: Also copy the bulk into the store now, for a medium that will not be here at the install. It is still
-            read once; what was good of a damaged one stays.
-        say: Told who joins and leaves with a newer root, and what a newer list revokes, before either is in force.
+        keep: Also copy the bulk into the store, for a medium that is absent at the install. The bundle is still read
+            once; the intact blobs of a damaged one stay in the store.
+        say: Called before a newer root or list is in force, with its changes.
 
     Raises:
-        WaybillError: As `verify`; an alarm about a sequence used twice is in the journal.
+        WaybillError: As `verify`; a sequence used twice is also recorded as an alarm.
     """
     head = open_head(path)  # 1
     adopt_roots(site, head.roots, say)
     if head.revocations is not None:
         adopt_revocations(site, head.revocations, f"{path} revocations.json", say)
     state = site.state
-    held = (
-        frozenset("sha256:" + file.name for file in site.blobs.iterdir()) if site.blobs.is_dir() else frozenset[str]()
-    )
+    held = frozenset("sha256:" + file.name for file in site.blobs.iterdir()) if site.blobs.is_dir() else frozenset()
     request = VerifyRequest(
         TrustAnchor(state.trust.root, known_trust(site), facts=facts_of(state, proposed_channel(site.path))),
         site.host.now(),
@@ -117,7 +103,9 @@ def _record(site: Site, path: Path, item: str, verified: VerifiedHead) -> bool:
     """Record the release when it or its path is new; True when the release is new."""
     release = verified.release
     before = site.state.installs.received(item)
-    source = _text(path.absolute())
+    source = str(path.absolute())
+    if not source.isprintable() or len(source) > 4096:
+        source = "-"  # the journal holds printable text only
     new = before is None or before.release != verified.release_digest
     if new or (before is not None and before.source != source):
         site.record(
@@ -140,9 +128,9 @@ def _record(site: Site, path: Path, item: str, verified: VerifiedHead) -> bool:
 
 
 def _take(site: Site, path: Path, descriptor: int, bulk: Bulk, advance: Callable[[int], None]) -> None:
-    """The one read of the medium: what the store lacks is copied and the copy hashed; what it has is hashed there.
+    """Copy the blobs that the store lacks, in one read of the medium, and hash all.
 
-    Stopped or damaged half-way, the next call goes on with the blobs that are still missing.
+    After an interruption or damage the next call continues with the blobs that are still missing.
     """
     members = bulk.release.members if not bulk.missing else tuple(place.blob for place in bulk.present)
     missing = site.store.missing(members, advance)
@@ -160,21 +148,13 @@ def _keep_small(site: Site, path: Path, bundle: VerifiedBundle) -> None:
         places = {place.blob.digest: place for place in bulk.present}
         for blob in small_documents(release):
             if blob.digest in places:
-                site.store.put(read_blob(descriptor, places[blob.digest], MAX_SMALL))
+                site.store.put(read_blob(descriptor, places[blob.digest], MAX_SBOM))
     finally:
         os.close(descriptor)
 
 
 def _alarm(site: Site, bundle: VerifiedBundle, error: WaybillError) -> None:
     """Record an alarm for support when two releases have one sequence number."""
-    if error.finding == "sequence-twice":
-        digest = bundle.head.release_digest
-        if all(one.digest != digest for one in site.state.alarms):
-            site.record(Alarm(code="sequence-twice", digest=digest, detail=error.problem))
-
-
-def _text(path: Path) -> str:
-    """Return the path as text for the journal, or ``-`` if it is not printable."""
-    text = str(path)
-    plain = text.isprintable() and len(text) <= 4096
-    return text if plain else "-"
+    digest = bundle.head.release_digest
+    if error.finding == "sequence-twice" and all(alarm.digest != digest for alarm in site.state.alarms):
+        site.record(Alarm(code="sequence-twice", digest=digest, detail=error.problem))

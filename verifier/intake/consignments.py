@@ -1,4 +1,4 @@
-"""Taking in a consignment: for this site, newer than the last, about a report that was really written."""
+"""Receive a consignment: for this site, newer than the last, acknowledging a report that this site wrote."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from verifier.change.below_floor import AuthorisationStatus, authorisation_statu
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.chain import read_journal
-from verifier.site.journal.events import Alarm, Answer, Consigned, Event
+from verifier.site.journal.events import Alarm, Answer, Consigned
 from verifier.site.journal.state import SiteState
 from verifier.site.report_files import reports_written
 from verifier.site.vendor_trust import Notify, adopt_revocations, own_chain, silent
@@ -19,7 +19,7 @@ from verifier.site.vendor_trust import Notify, adopt_revocations, own_chain, sil
 
 @dataclass(frozen=True)
 class ParsedConsignment:
-    """A file that claims to be a consignment. Nothing in ``claims`` is believed."""
+    """A file that claims to be a consignment; ``claims`` is not verified."""
 
     path: Path
     raw: bytes
@@ -28,12 +28,12 @@ class ParsedConsignment:
 
 @dataclass(frozen=True)
 class ReceivedConsignment:
-    """A consignment that was taken in.
+    """A consignment that was received.
 
     Attributes:
-        new: False when the very same one was taken in before.
-        answers: What becomes of its requests.
-        authorisations: Authorised rollbacks below the floor that it contains, and the status of each.
+        new: False when the same consignment was received before.
+        answers: The outcome of each of its requests.
+        authorisations: Status of each authorisation that a new one contains.
     """
 
     path: Path
@@ -45,67 +45,65 @@ class ReceivedConsignment:
 
 
 def peek_consignment_file(path: Path) -> ParsedConsignment:
-    """Read a file that claims to be a consignment. Raises MalformedError when it is none."""
+    """Read a file that claims to be a consignment. Raise MalformedError if it is not one."""
     raw = read_capped(path, MAX_CONSIGNMENT)
     return ParsedConsignment(path, raw, peek_consignment(raw, str(path)))
 
 
 def receive_consignment(site: Site, parsed: ParsedConsignment, say: Notify = silent) -> ReceivedConsignment:
-    """Verify a consignment and put it in the journal of a held site.
+    """Verify a consignment and journal it at a held site.
 
-    Steps: 1 a revocation list in it, which has signatures of its own, is in force before anything else is believed;
-    2 the vendor's consignment role signed the rest; 3 it is for this site and its key; 4 its number is above the last;
-    5 the report that it acknowledges is of this site; 6 the authorisations in it are the vendor's and for this site;
-    7 the documents are kept, then journalled.
+    Steps: 1 put its revocation list in force, which has its own signatures; 2 verify the signatures of the vendor's
+    consignment role; 3 check site and key; 4 check that its number is above the last; 5 check that this site wrote the
+    report that it acknowledges; 6 verify its authorisations; 7 keep the documents, then journal.
 
     Raises:
         UntrustedError: Not signed by the role.
-        RefusedError: For another site, older than the last, or about a report that this site never wrote, which is
-            also recorded as an alarm for support.
+        RefusedError: For another site, older than the last, or about a report that this site never wrote; the last is
+            also recorded as an alarm.
     """
     if parsed.claims.revocations is not None:
         adopt_revocations(site, encode(parsed.claims.revocations), f"{parsed.path} $.revocations", say)  # 1
     signed = verify_consignment(parsed.raw, own_chain(site), str(parsed.path))  # 2
     consignment, state = signed.consignment, site.state
     where = str(parsed.path)
-    check_for(consignment, state, where)  # 3
-    before = _taken(site, signed.digest)
-    if before is not None:
-        return ReceivedConsignment(parsed.path, before.number, False, before.acknowledged, before.answers)
-    check_number(consignment, state, where)  # 4
+    _check_meant_for(consignment, state, where)  # 3
+    # Read again: entries since the site was opened count too.
+    for entry in read_journal(site.path / "journal")[0]:
+        before = entry.record.event
+        if isinstance(before, Consigned) and before.digest == signed.digest:
+            return ReceivedConsignment(parsed.path, before.number, False, before.acknowledged, before.answers)
+    _check_number(consignment, state, where)  # 4
     try:
-        check_acknowledged(consignment, {report.seq: report.digest for report in reports_written(site)}, where)  # 5
+        _check_acknowledged(consignment, {report.seq: report.digest for report in reports_written(site)}, where)  # 5
     except RefusedError as error:
         _alarm(site, consignment, error)
         raise
     carried = verify_carried(site, consignment, where)  # 6
-    answers = answer_requests(consignment.requests, _handlers(site))
+    running = state.installs.running
+    handlers = frozenset(one.name for one in read_installed(site, running).release.handlers) if running else frozenset()
+    answers = answer_requests(consignment.requests, handlers)
+    acknowledged = consignment.acknowledged
     site.record(  # 7
         Consigned(
             number=consignment.number,
             digest=site.keep_document(parsed.raw),
             issued_at=consignment.issued_at,
             challenge=consignment.challenge_digest,
-            acknowledged=consignment.acknowledged.seq if consignment.acknowledged else None,
-            acknowledged_digest=consignment.acknowledged.digest if consignment.acknowledged else None,
+            acknowledged=acknowledged.seq if acknowledged else None,
+            acknowledged_digest=acknowledged.digest if acknowledged else None,
             newest=consignment.newest,
             answers=answers,
             authorisations=tuple(site.keep_document(one.raw) for one in carried),
         )
     )
-    acknowledged = consignment.acknowledged.seq if consignment.acknowledged else None
-    return ReceivedConsignment(
-        parsed.path,
-        consignment.number,
-        True,
-        acknowledged,
-        answers,
-        tuple(authorisation_status(site, one) for one in carried),
-    )
+    seq = acknowledged.seq if acknowledged else None
+    permits = tuple(authorisation_status(site, one) for one in carried)
+    return ReceivedConsignment(parsed.path, consignment.number, True, seq, answers, permits)
 
 
-def check_for(consignment: Consignment, state: SiteState, where: str) -> None:
-    """Raises RefusedError unless it is for this very site."""
+def _check_meant_for(consignment: Consignment, state: SiteState, where: str) -> None:
+    """Raise RefusedError unless the consignment is for this site and its key."""
     if consignment.site != state.site:  # D-5.3
         raise RefusedError(
             f"the consignment is for {consignment.site}; this site is {state.site}",
@@ -123,8 +121,7 @@ def check_for(consignment: Consignment, state: SiteState, where: str) -> None:
         )
 
 
-def check_number(consignment: Consignment, state: SiteState, where: str) -> None:
-    """Raises RefusedError unless its number is above the last one's."""
+def _check_number(consignment: Consignment, state: SiteState, where: str) -> None:
     if consignment.number <= state.reports.consignment:  # D-5.3
         raise RefusedError(
             f"the consignment has number {consignment.number}; this site has number {state.reports.consignment}",
@@ -134,8 +131,7 @@ def check_number(consignment: Consignment, state: SiteState, where: str) -> None
         )
 
 
-def check_acknowledged(consignment: Consignment, reported: dict[int, str], where: str) -> None:
-    """Raises RefusedError when it acknowledges a report that this site did not write."""
+def _check_acknowledged(consignment: Consignment, reported: dict[int, str], where: str) -> None:
     acknowledged = consignment.acknowledged
     if acknowledged is not None and reported.get(acknowledged.seq) != acknowledged.digest:
         raise RefusedError(
@@ -148,7 +144,7 @@ def check_acknowledged(consignment: Consignment, reported: dict[int, str], where
 
 
 def answer_requests(requests: tuple[Request, ...], handlers: frozenset[str]) -> tuple[Answer, ...]:
-    """No handler runs in this version: one that the release brings is refused, another does not exist. Pure."""
+    """Refuse each request: no handler runs in this version. ``handlers`` are those of the running release. Pure."""
     return tuple(
         Answer(
             request=request.request,
@@ -157,23 +153,6 @@ def answer_requests(requests: tuple[Request, ...], handlers: frozenset[str]) -> 
         )
         for request in requests
     )
-
-
-def _handlers(site: Site) -> frozenset[str]:
-    """Names of the handlers that the running release brings."""
-    running = site.state.installs.running
-    if running is None:
-        return frozenset()
-    return frozenset(one.name for one in read_installed(site, running).release.handlers)
-
-
-def _taken(site: Site, digest: str) -> Consigned | None:
-    return next((one for one in _events(site) if isinstance(one, Consigned) and one.digest == digest), None)
-
-
-def _events(site: Site) -> list[Event]:
-    """Read anew: what was recorded since the site was opened counts too."""
-    return [entry.record.event for entry in read_journal(site.path / "journal")[0]]
 
 
 def _alarm(site: Site, consignment: Consignment, error: WaybillError) -> None:

@@ -1,4 +1,4 @@
-"""Enrolment: a folder becomes a site that trusts one vendor's root and one policy, and owns a key made here."""
+"""Enrolment: a folder becomes a site with the root of one vendor, a policy, and a key of its own."""
 
 import os
 import secrets
@@ -18,7 +18,7 @@ from manifests.words.canonical import encode
 from manifests.words.digest import NAME, digest_of
 from manifests.words.errors import RefusedError, UntrustedError, UsageError
 from manifests.words.units import parse_duration, parse_size
-from verifier.intake.bundles import find_bundles
+from verifier.intake.bundles import find_bundle
 from verifier.intake.scan import scan, scan_folder
 from verifier.site.disk import Disk
 from verifier.site.host import Host
@@ -33,7 +33,7 @@ MONTHLY = "30d"
 
 @dataclass(frozen=True)
 class SiteNames:
-    """The four names of a site."""
+    """The four parts of a site's name."""
 
     customer: str
     product: str
@@ -47,21 +47,10 @@ class SiteNames:
 
 @dataclass(frozen=True)
 class VendorOffer:
-    """What a medium says about the vendor, believed because its fingerprint was typed."""
+    """The root chain on a medium, verified by the typed fingerprint, and the channel to follow."""
 
     chain: Chain
     channel: str
-
-
-@dataclass(frozen=True)
-class NewSite:
-    path: Path
-    enrolment: Path
-    names: SiteNames
-    key: PublicKey
-    vendor: str
-    pin: Pin
-    practice: bool
 
 
 def check_names(names: SiteNames) -> None:
@@ -75,39 +64,38 @@ def check_names(names: SiteNames) -> None:
 
 
 def read_offer(media: Path, fingerprint: str, channel: str | None) -> VendorOffer:
-    """The vendor's root chain from a bundle, a folder with one, or a root document.
+    """Read the vendor's root chain from a bundle, a folder with one, or root documents.
 
     Raises:
-        UntrustedError: Nothing there has the typed fingerprint.
+        UntrustedError: No root there has the typed fingerprint.
     """
     pin = Pin(version=0, digest=fingerprint)
     if documents := _root_documents(media):
         return VendorOffer(chain=verify_chain(documents, pin), channel=channel or "stable")
-    bundles = find_bundles(media)
-    verified = verify_head(open_head(bundles[0]), pin)
+    verified = verify_head(open_head(find_bundle(media)), pin)
     return VendorOffer(chain=verified.chain, channel=channel or verified.release.channel)
 
 
 def _root_documents(media: Path) -> tuple[bytes, ...]:
-    """The root documents of a file, or of a folder that holds no bundle; oldest first."""
+    """Return the root documents in a file, or in a folder without a bundle; oldest first."""
     if media.is_file():
         return () if scan(media.resolve()) == "bundle" else (read_capped(media, MAX_ROOT),)
     files = list(scan_folder(media))
-    if any(kind == "bundle" for _, kind in files):
+    if any(file.kind == "bundle" for file in files):
         return ()
-    documents = {read_capped(file, MAX_ROOT) for file, kind in files if kind == "root"}
+    documents = {read_capped(file.path, MAX_ROOT) for file in files if file.kind == "root"}
     return tuple(sorted(documents, key=lambda data: parse_root(data, str(media)).root.version))
 
 
 @dataclass(frozen=True)
 class EnrollRequest:
-    """What a person asks for.
+    """A site to make.
 
     Attributes:
-        people: Who may approve, and the file of each one's public key.
+        people: Each approver's name, and the file of the public key.
         target: The site's folder.
-        minimum: The lowest sequence of the channel that is acceptable, as the vendor's paper states it.
-        every: How often the site promises to report, such as ``7d``; ``never`` is a promise too.
+        minimum: The lowest release sequence to accept, from the vendor's paper.
+        every: Promised interval of reports, such as ``7d`` or ``never``.
     """
 
     offer: VendorOffer
@@ -119,11 +107,12 @@ class EnrollRequest:
     every: str = MONTHLY
 
 
-def enroll(request: EnrollRequest, disk: Disk, host: Host) -> NewSite:
-    """Make the site's folder: built beside its place and renamed, so it is there whole or not at all.
+def enroll(request: EnrollRequest, disk: Disk, host: Host) -> None:
+    """Make the site's folder beside its target and rename it, so that it is complete or absent.
 
     Raises:
-        RefusedError: The folder is in use, the root is a practice root, or does not speak for the product.
+        RefusedError: The folder is not empty, or the root is not for the product.
+        UntrustedError: The root is a practice root, and the request is not for practice.
     """
     target, root = request.target, request.offer.chain.newest
     check_names(request.names)
@@ -139,18 +128,9 @@ def enroll(request: EnrollRequest, disk: Disk, host: Host) -> NewSite:
     staging = target.with_name(f".{target.name}.new")
     disk.make_folder(target.parent)
     disk.remove_tree(staging)
-    key = _build(staging, request, keys, disk, host)
+    _build(staging, request, keys, disk, host)
     disk.rename(staging, target)
     disk.sync_folder(target.parent)
-    return NewSite(
-        path=target,
-        enrolment=target / "outbox" / "enrolment.json",
-        names=request.names,
-        key=key,
-        vendor=root.vendor,
-        pin=request.offer.chain.pin,
-        practice=request.practice,
-    )
 
 
 def _check_practice(root: Root, *, practice: bool) -> None:
@@ -182,7 +162,7 @@ def _people(people: dict[str, Path], chain: Chain) -> dict[str, PublicKey]:
         if NAME.fullmatch(name) is None:
             raise UsageError(f"{name!r} is not a name", where="--person", remedy="--person ops-1=ops-1.pub")
         keys[name] = read_public(path)
-        # A vendor that could approve its own releases would make the policy a formality.
+        # A vendor must not approve its own releases.
         if chain.key(keys[name].keyid) is not None:
             raise RefusedError(
                 f"the key of {name} is one of the vendor's",
@@ -212,8 +192,8 @@ FOLDERS = (
 )
 
 
-def _build(folder: Path, request: EnrollRequest, keys: dict[str, PublicKey], disk: Disk, host: Host) -> PublicKey:
-    """Write a whole site into ``folder``, its journal last; the public half of the key that it made."""
+def _build(folder: Path, request: EnrollRequest, keys: dict[str, PublicKey], disk: Disk, host: Host) -> None:
+    """Write a complete site into ``folder``, its journal last."""
     offer, names = request.offer, request.names
     disk.make_folder(folder)
     for name, mode in FOLDERS:
@@ -222,7 +202,7 @@ def _build(folder: Path, request: EnrollRequest, keys: dict[str, PublicKey], dis
     for version in offer.chain.roots:
         disk.write_new(folder / "trust" / f"{version.root.version}.root.json", version.raw)
     signer = generate_key()
-    # Reports are signed unattended, so the site's key has no passphrase; it signs for the site and for nobody else.
+    # Reports are signed without a person, so the site's key has no passphrase. It signs only for the site.
     disk.write_new(folder / "keys" / "site.key", encode_private(signer, None), 0o600)
     settings = read_site_yaml(folder).site
     enrolment = sign_enrolment(
@@ -259,11 +239,10 @@ def _build(folder: Path, request: EnrollRequest, keys: dict[str, PublicKey], dis
     journal.append(PolicyInForce(number=policy.number, digest=digest_of(encode(policy))))
     for root, _, _ in os.walk(folder):
         disk.sync_folder(Path(root))
-    return signer.public
 
 
 def _write_policy(folder: Path, request: EnrollRequest, keys: dict[str, PublicKey], disk: Disk) -> Policy:
-    """Write site.yaml, policy.yaml and the public keys; the policy as it is compiled."""
+    """Write site.yaml, policy.yaml and the public keys; return the compiled policy."""
     for name, key in keys.items():
         disk.write_new(folder / "people" / f"{name}.pub", key.pem.encode())
     disk.write_new(folder / "site.yaml", _site_yaml(request.names, request.offer.channel, request.every).encode())
@@ -273,7 +252,7 @@ def _write_policy(folder: Path, request: EnrollRequest, keys: dict[str, PublicKe
 
 
 def read_people(given: tuple[str, ...]) -> dict[str, Path]:
-    """``NAME=FILE`` pairs."""
+    """Read ``NAME=FILE`` pairs."""
     people: dict[str, Path] = {}
     for text in given:
         name, equals, path = text.partition("=")

@@ -1,11 +1,11 @@
-"""Take in everything of ours that came on a medium: roots, lists, consignments, bundles, answers."""
+"""Receive a medium: root documents, revocation lists, consignments, bundles and answers."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from manifests.words.errors import AttentionError, MalformedError, RefusedError, UntrustedError, WaybillError
+from manifests.words.errors import AttentionError, RefusedError, UntrustedError, WaybillError
 from verifier.approval.approve import ReceivedAnswer, receive_answer
 from verifier.change.driver_steps import LoadDriver
 from verifier.intake.bundles import ReceivedBundle, receive_bundle
@@ -15,8 +15,8 @@ from verifier.intake.consignments import (
     peek_consignment_file,
     receive_consignment,
 )
-from verifier.intake.scan import FileKind, scan, scan_folder
-from verifier.intake.trust_files import ReceivedTrust, TrustFile, receive_trust
+from verifier.intake.scan import MediaFile, nothing_found, scan, scan_folder
+from verifier.intake.trust_files import ReceivedTrust, receive_trust
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.folder import Site
 from verifier.site.vendor_access import check_served
@@ -27,14 +27,14 @@ ShowProgress = Callable[[Path], AbstractContextManager[Callable[[int], None]]]
 
 @dataclass
 class ReceivedMedia:
-    """What was taken in.
+    """What was received.
 
     Attributes:
-        trust: What came of root documents and revocation lists that came alone.
-        answers: What approvers elsewhere said to a request of this site.
-        others: How many consignments and answers were for other sites.
-        unread: Files that claim to be a document of ours and cannot be read; the site they were for is unknown.
-        refused: Why a document was not taken in; the rest was taken in all the same.
+        trust: Root documents and revocation lists outside of bundles.
+        answers: Answers to requests of this site.
+        others: Number of consignments and answers for other sites.
+        unread: Errors of files that claim to be a document and cannot be read.
+        refused: Errors of documents that were refused; the rest was received.
     """
 
     bundles: list[ReceivedBundle] = field(default_factory=list)
@@ -47,7 +47,7 @@ class ReceivedMedia:
 
     @property
     def error(self) -> WaybillError | None:
-        """The first refusal; else that a file cannot be read."""
+        """The first refusal, else an error about unreadable files."""
         if self.refused or not self.unread:
             return self.refused[0] if self.refused else None
         return AttentionError(
@@ -58,7 +58,7 @@ class ReceivedMedia:
         )
 
     def as_text(self, *, verbose: bool) -> list[str]:
-        """One line for each thing that came, and what is to be known about it; all findings if ``verbose``."""
+        """Return a line for each file that was received, with its findings; those of level ok only if ``verbose``."""
         lines = _trust_lines(self.trust)
         for bundle in self.bundles:
             lines.append(f"{_received(bundle.new)}: {bundle.item}  {bundle.release}")
@@ -78,7 +78,6 @@ class ReceivedMedia:
         return lines + [f"cannot be read: {error}" for error in self.unread]
 
     def as_dict(self) -> dict[str, object]:
-        """The same for programs."""
         return {
             "received": [
                 {
@@ -126,7 +125,6 @@ def _consignment_dict(consignment: ReceivedConsignment) -> dict[str, object]:
 
 
 def _trust_lines(trust: ReceivedTrust) -> list[str]:
-    """Root documents and lists that came alone; who joined and left was said before they were in force."""
     lines = [f"in force: root {root.version}  {root.fingerprint}" for root in trust.roots]
     for changed in trust.lists:
         lines.append(f"in force: revocation list {changed.version}" if changed.new else f"ignored: {changed.ignored}")
@@ -135,15 +133,6 @@ def _trust_lines(trust: ReceivedTrust) -> list[str]:
     if trust.others:
         lines.append(f"not taken in: {trust.others} of other vendors")
     return lines
-
-
-@dataclass(frozen=True)
-class _ScannedFile:
-    """Attributes: named: A person named this very file, so it is for this site or an error."""
-
-    path: Path
-    kind: FileKind
-    named: bool
 
 
 def receive_media(
@@ -155,23 +144,23 @@ def receive_media(
     say: Notify = silent,
     load: LoadDriver = load_driver,
 ) -> ReceivedMedia:
-    """Take in what lies below ``paths``.
+    """Receive the files below ``paths``.
 
-    Steps: 1 root documents and revocation lists, since they judge all the rest; 2 consignments for this site, oldest
-    first; 3 bundles; 4 those of 1 and 2 again whose keys were not known before a bundle brought a newer root; 5 answers
-    to requests, which may be about what came with them.
+    Steps: 1 root documents and revocation lists, by which the rest is judged; 2 consignments for this site, oldest
+    first; 3 bundles; 4 again those of 1 and 2 whose keys were unknown before a bundle brought a newer root; 5 answers
+    to requests, which may be about items of 3.
 
     Args:
-        say: Told who joins and leaves, and what is revoked, before it is in force.
+        say: Called before a newer root or list is in force, with its changes.
 
     Raises:
-        RefusedError: Something of a vendor is there whose access was ended; what people answer is taken in any case.
-        MalformedError: Nothing of ours is there.
-        WaybillError: A bundle is refused; what came before it was taken in.
+        RefusedError: The vendor's access was ended, and there is more than answers.
+        MalformedError: There is no file of a known kind.
+        WaybillError: A bundle is refused; the files before it were received.
     """
     files = [file for path in paths for file in _scan_path(path)]
-    trust = [TrustFile(file.path, file.kind, file.named) for file in files if file.kind in ("root", "revocations")]
-    # A named file of no known kind is read as a bundle: that reader says what is wrong with it.
+    trust = [file for file in files if file.kind in ("root", "revocations")]
+    # A named file of no known kind is read as a bundle, whose reader reports what is wrong with it.
     bundles = [file.path for file in files if file.kind in ("bundle", "other")]
     answers = [file for file in files if file.kind == "answer"]
     if len(answers) < len(files):
@@ -191,22 +180,17 @@ def receive_media(
     return media
 
 
-def _scan_path(path: Path) -> list[_ScannedFile]:
+def _scan_path(path: Path) -> list[MediaFile]:
     if not path.is_dir():
-        return [_ScannedFile(path, scan(path), named=True)]
-    files = [_ScannedFile(file, kind, named=False) for file, kind in scan_folder(path)]
+        return [MediaFile(path, scan(path), named=True)]
+    files = list(scan_folder(path))
     if not files:
-        raise MalformedError(
-            "the folder holds no bundle, consignment, root document, revocation list or answer",
-            where=str(path),
-            remedy="name the file itself, or another folder",
-            finding="nothing-found",
-        )
+        raise nothing_found(path, "bundle, consignment, root document, revocation list or answer")
     return files
 
 
-def _parse_consignments(site: Site, files: list[_ScannedFile], media: ReceivedMedia) -> list[ParsedConsignment]:
-    """Those that claim to be for this site or were named, oldest first."""
+def _parse_consignments(site: Site, files: list[MediaFile], media: ReceivedMedia) -> list[ParsedConsignment]:
+    """Return the consignments that claim to be for this site or were named, oldest first."""
     consignments = []
     for file in files:
         try:
@@ -226,18 +210,16 @@ def _parse_consignments(site: Site, files: list[_ScannedFile], media: ReceivedMe
 def _receive_consignments(
     site: Site, consignments: list[ParsedConsignment], media: ReceivedMedia, say: Notify
 ) -> list[tuple[ParsedConsignment, WaybillError]]:
-    """Take them in; those whose signing key may come with a newer root are returned."""
+    """Receive consignments; return those with an unknown key, which a newer root may bring."""
     later: list[tuple[ParsedConsignment, WaybillError]] = []
     for consignment in consignments:
         try:
             media.consignments.append(receive_consignment(site, consignment, say))
-        except UntrustedError as error:
-            if error.finding == "signature-unknown":
+        except WaybillError as error:
+            if isinstance(error, UntrustedError) and error.finding == "signature-unknown":
                 later.append((consignment, error))
             else:
                 media.refused.append(error)
-        except WaybillError as error:
-            media.refused.append(error)
     return later
 
 
@@ -249,7 +231,7 @@ def _retry_trust(site: Site, media: ReceivedMedia, say: Notify) -> None:
     media.refused += [*media.trust.refused, *retried.refused, *(error for _, error in retried.later)]
 
 
-def _receive_answers(site: Site, files: list[_ScannedFile], media: ReceivedMedia, load: LoadDriver) -> None:
+def _receive_answers(site: Site, files: list[MediaFile], media: ReceivedMedia, load: LoadDriver) -> None:
     for file in files:
         try:
             answer = receive_answer(site, file.path, load)

@@ -1,8 +1,9 @@
-"""Say what a file claims to be, by its bytes. Names mean nothing, and nothing is believed yet."""
+"""What a file claims to be, by its first bytes. File names are ignored; nothing is verified."""
 
 import errno
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from manifests.documents.consignment import CONSIGNMENT_TYPE, MAX_CONSIGNMENT
 from manifests.documents.review_request import ANSWER_TYPE, MAX_ANSWER
 from manifests.trust.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE
 from manifests.trust.root import MAX_ROOT, ROOT_TYPE
-from manifests.words.errors import HostError, RefusedError
+from manifests.words.errors import HostError, MalformedError, RefusedError
 
 FileKind = Literal["bundle", "root", "revocations", "consignment", "answer", "other"]
 
@@ -29,8 +30,17 @@ _DOCUMENTS: tuple[tuple[FileKind, bytes, bytes, int], ...] = (
 )
 
 
+@dataclass(frozen=True)
+class MediaFile:
+    """A file and what it claims to be. Attributes: named: a person named the file itself, not a folder with it."""
+
+    path: Path
+    kind: FileKind
+    named: bool = False
+
+
 def scan(path: Path) -> FileKind:
-    """What the file claims to be; ``other`` for a link, a folder, a pipe and what cannot be opened.
+    """Return what the file claims to be; ``other`` for a link, a folder, a pipe and a file that cannot be opened.
 
     Raises:
         HostError: The medium has an unreadable block here.
@@ -59,8 +69,13 @@ def scan(path: Path) -> FileKind:
     return next(kinds, "other")
 
 
-def scan_folder(folder: Path) -> Iterator[tuple[Path, FileKind]]:
-    """Each file of ours in ``folder`` and at most four levels below, in the order of names. Follows no link.
+def nothing_found(folder: Path, kinds: str) -> MalformedError:
+    remedy = "name the file itself, or another folder"
+    return MalformedError(f"the folder holds no {kinds}", where=str(folder), remedy=remedy, finding="nothing-found")
+
+
+def scan_folder(folder: Path) -> Iterator[MediaFile]:
+    """Return each file of a known kind in ``folder`` and at most four levels below, by name. Follows no link.
 
     Raises:
         RefusedError: There are more than 10,000 files.
@@ -73,9 +88,8 @@ def scan_folder(folder: Path) -> Iterator[tuple[Path, FileKind]]:
         for name in sorted(names):
             count += 1
             if count > MAX_FILES:
-                raise RefusedError(
-                    f"the folder holds more than {MAX_FILES} files", where=str(folder), remedy="name the bundle itself"
-                )
+                problem = f"the folder holds more than {MAX_FILES} files"
+                raise RefusedError(problem, where=str(folder), remedy="name the bundle itself")
             kind = scan(Path(root) / name)
             if kind != "other":
-                yield Path(root) / name, kind
+                yield MediaFile(Path(root) / name, kind)

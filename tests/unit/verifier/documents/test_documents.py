@@ -245,14 +245,14 @@ def test_for_another_site(world: World, tmp_path: Path) -> None:
 def test_what_a_consignment_and_a_receipt_say(world: World) -> None:
     note = text(show_command, world.files["consignment"])
     assert "asks       q1: restart with unit=api" in note
-    assert "brings     authorisation 7: back to 1.0.0" in note
+    assert "brings     authorisation 7: rollback to 1.0.0" in note
     assert "holds      report 1, " in note
     closed = text(show_command, world.files["receipt"])
     assert "step       carried: unproven" in closed
     assert "unanswered consignments 2" in closed
     assert "keeps      4 reports, until 2027-04-01T10:00:00Z" in closed
     permit = text(show_command, world.files["authorisation"])
-    assert "permits    a way back below the floor, once: authorisation 7 of small-works" in permit
+    assert "permits    one rollback below the floor: authorisation 7 of small-works" in permit
     assert "condition  after lunch" in text(show_command, world.files["answer"])
     assert "           installed  small 1.0.0, confirmed" in text(show_command, world.files["report"])
 
@@ -305,7 +305,7 @@ def test_what_others_name_by_its_digest_is_shown_and_never_verified(world: World
     ):
         path = site.document_path(digest)
         shown = text(show_command, path, "--site", world.place.path)
-        assert shown.startswith("not verified: nobody signs it by itself (whatever names its digest vouches for it")
+        assert shown.startswith("not verified: a document of this kind has no signature (compare its digest")
         assert said in shown
         assert f"digest     {digest}" in shown
         assert run(show_command, path)["kind"] == kind

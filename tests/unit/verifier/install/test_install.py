@@ -491,18 +491,18 @@ def test_site_yaml_cannot_become_another_site(place: Place) -> None:
 
 
 def test_receive_knows_bundles_by_content(place: Place, tmp_path: Path) -> None:
-    from verifier.intake.bundles import find_bundles
+    from verifier.intake.bundles import find_bundle
 
     folder = tmp_path / "stick" / "DIR"
     folder.mkdir(parents=True)
     FIRST.write(folder / "IMG_0001.JPG")
     (folder / "notes.tar").write_bytes(b"not a bundle")
     (folder / "link.tar").symlink_to(folder / "IMG_0001.JPG")
-    assert find_bundles(tmp_path / "stick") == [folder / "IMG_0001.JPG"]
+    assert find_bundle(tmp_path / "stick") == folder / "IMG_0001.JPG"
     assert place.receive(folder / "IMG_0001.JPG").new
     assert not place.receive(folder / "IMG_0001.JPG").new
     with pytest.raises(WaybillError, match="holds no bundle"):
-        find_bundles(place.path / "people")
+        find_bundle(place.path / "people")
 
 
 def test_two_releases_under_one_sequence_are_an_alarm(place: Place) -> None:

@@ -20,7 +20,7 @@ from tests.rootwork import FIRST, NEW_ROOT, SECOND_ROOT_FILE, THIRD_ROOT_FILE, b
 from tests.vendor import RELEASE, ROOT, SECOND, derived, roles
 from verifier.approval.confirmation import acknowledge_time
 from verifier.change.route import plan_change
-from verifier.intake.root_replacement import check_new_root, replace_root
+from verifier.intake.trust_files import check_new_root, replace_root
 from verifier.reporting.report_write import write_report
 from verifier.reporting.status import read_status
 from verifier.site.folder import Site
