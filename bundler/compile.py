@@ -10,14 +10,14 @@ from bundler.parts import Part
 from content.bundle.head_writer import RESERVE, choose_bulk_at
 from content.bundle.oci import REF_NAME, Descriptor
 from content.bundle.oci_writer import encode_index
-from manifests.authored.release_yaml import HandlerFile, ProbeFile, ReleaseFile, StepFile
+from manifests.authored.handwritten import compiled
+from manifests.authored.release_yaml import HandlerFile, ReleaseFile
 from manifests.documents.release import (
     BULK_STEP,
     MAX_HEAD,
     MAX_MEMBERS,
     MAX_RELEASE,
     Absent,
-    FileProbe,
     Handler,
     InstallStep,
     Limits,
@@ -95,39 +95,20 @@ def compile_release(source: ReleaseFile, collected: CollectedRelease, plan: Rele
         MalformedError: Something contradicts something else.
         RefusedError: ``release.json`` or the head would be longer than the format allows.
     """
-    release = Release(
+    release = compiled(
+        Release,
+        source,
+        collected,
+        plan,
         format=1,
-        product=source.product,
-        version=source.version,
-        channel=source.channel,
-        epoch=plan.epoch,
-        sequence=source.sequence,
-        issued_at=plan.issued_at,
-        next_expected_by=source.next_expected_by,
-        supported_until=source.supported_until,
-        notes=collected.notes,
-        audience=source.audience,
-        needs=source.needs,
-        floor=source.floor,
-        fixes=source.fixes,
-        advisories=collected.advisories,
-        authorisations=collected.authorisations,
-        signers=collected.signers,
-        sigstore=collected.sigstore,
         images=tuple(image.image for image in collected.images),
-        files=collected.files,
-        charts=collected.charts,
-        programs=collected.programs,
-        config=collected.config,
-        contract=collected.contract,
-        rollback=collected.rollback,
-        handlers=tuple(_handler(one) for one in source.handlers),
-        install=tuple(_step(one) for one in source.install),
-        probes=tuple(_probe(one) for one in source.probes),
+        handlers=tuple(compiled(Handler, handler, limits=_limits(handler)) for handler in source.handlers),
+        install=tuple(
+            compiled(InstallStep, step, downtime_seconds=_seconds(step.downtime, 0)) for step in source.install
+        ),
+        probes=tuple(compiled(Probe, probe, every_seconds=_seconds(probe.every, 10)) for probe in source.probes),
         trial=Trial(at_most_seconds=parse_duration(source.trial.at_most), confirm=source.trial.confirm),
-        kits=collected.kits,
         bulk_at=MAX_HEAD,
-        members=plan.members,
         absent=absent_children(collected),
     )
     check_release(release, "release.json")
@@ -141,48 +122,11 @@ def compile_release(source: ReleaseFile, collected: CollectedRelease, plan: Rele
     return replace(release, bulk_at=bulk_at)
 
 
-def _handler(handler: HandlerFile) -> Handler:
-    return Handler(
-        name=handler.name,
-        does=handler.does,
-        source=handler.source,
-        run=handler.run,
-        parameters=handler.parameters,
-        may=handler.may,
-        risk=handler.risk,
-        repeatable=handler.repeatable,
-        limits=Limits(
-            seconds=parse_duration(handler.limits.time),
-            memory_bytes=parse_size(handler.limits.memory),
-            output_bytes=parse_size(handler.limits.output),
-        ),
-        returns=handler.returns,
-    )
+def _limits(handler: HandlerFile) -> Limits:
+    limits = handler.limits
+    memory, output = parse_size(limits.memory), parse_size(limits.output)
+    return Limits(seconds=parse_duration(limits.time), memory_bytes=memory, output_bytes=output)
 
 
-def _step(step: StepFile) -> InstallStep:
-    return InstallStep(
-        step=step.step,
-        driver=step.driver,
-        files=step.files,
-        images=step.images,
-        chart=step.chart,
-        migration=step.migration,
-        keep_running=step.keep_running,
-        after=step.after,
-        downtime_seconds=0 if step.downtime is None else parse_duration(step.downtime),
-    )
-
-
-def _probe(probe: ProbeFile) -> Probe:
-    every = 10 if probe.every is None else parse_duration(probe.every)
-    file = None if probe.file is None else FileProbe(files=probe.file.files, path=probe.file.path)
-    return Probe(
-        name=probe.name,
-        http=probe.http,
-        tcp=probe.tcp,
-        file=file,
-        step=probe.step,
-        every_seconds=every,
-        passes=probe.passes,
-    )
+def _seconds(text: str | None, default: int) -> int:
+    return default if text is None else parse_duration(text)

@@ -16,7 +16,6 @@ from manifests.words.errors import HostError, MalformedError, RefusedError
 
 MAX_FILES = 100_000
 
-
 _PATH = re.compile(next(meta.pattern or "" for meta in get_args(FilePath) if isinstance(meta, Meta)))
 
 

@@ -79,11 +79,7 @@ class Parts:
 
 
 def hash_file(path: Path) -> Blob:
-    """Digest and size of a file, read once.
-
-    Raises:
-        HostError: It cannot be read.
-    """
+    """Digest and size of a file, read once. Raises HostError: it cannot be read."""
     try:
         with path.open("rb", buffering=0) as file:
             digest = hashlib.file_digest(file, "sha256")

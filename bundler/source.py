@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from bundler.parts import FetchedPart, PartOrigin
 from content.bundle.layout import Layout, companion_of
@@ -13,37 +13,6 @@ from manifests.words.errors import MalformedError, RefusedError
 
 if TYPE_CHECKING:
     from content.registry.client import Registry
-
-
-class Source(Protocol):
-    """One place that holds an image and what refers to it."""
-
-    @property
-    def name(self) -> str: ...
-
-    def resolve(self) -> Descriptor:
-        """The image itself."""
-        ...
-
-    def document(self, descriptor: Descriptor) -> bytes:
-        """A manifest or index, hashed."""
-        ...
-
-    def blob(self, descriptor: Descriptor, max_bytes: int) -> bytes:
-        """A small blob that is no manifest, hashed."""
-        ...
-
-    def origin(self, descriptor: Descriptor) -> PartOrigin:
-        """Where the bytes of a blob will be read from."""
-        ...
-
-    def referrers(self, digest: str) -> tuple[Descriptor, ...]:
-        """Manifests that name ``digest`` as their subject."""
-        ...
-
-    def tagged(self, tag: str) -> Descriptor | None:
-        """The manifest with this tag in the image's own repository."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -58,21 +27,27 @@ class LayoutSource:
         return self.layout.name
 
     def resolve(self) -> Descriptor:
+        """The image itself."""
         return self.layout.pick(self.ref)
 
     def document(self, descriptor: Descriptor) -> bytes:
+        """A manifest or index, hashed."""
         return self.layout.read(descriptor)
 
     def blob(self, descriptor: Descriptor, max_bytes: int) -> bytes:
+        """A small blob that is no manifest, hashed."""
         return self.layout.read(descriptor, max_bytes)
 
     def origin(self, descriptor: Descriptor) -> PartOrigin:
+        """Where the bytes of a blob will be read from."""
         return self.layout.extent(descriptor)
 
     def referrers(self, digest: str) -> tuple[Descriptor, ...]:
+        """Manifests that name ``digest`` as their subject."""
         return self._subjects.get(digest, ())
 
     def tagged(self, tag: str) -> Descriptor | None:
+        """The manifest with this tag in the image's own repository."""
         named = {entry.digest: entry for entry in self.layout.named(tag)}
         if len(named) > 1:
             problem = f"{len(named)} manifests are called {tag}"
@@ -152,3 +127,7 @@ class RegistrySource:
         descriptor = describe(data, media_type=media_type)
         self._documents[descriptor.digest] = data
         return descriptor
+
+
+# One place that holds an image and what refers to it.
+Source = LayoutSource | RegistrySource

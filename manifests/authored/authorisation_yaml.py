@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from manifests.authored.handwritten import Handwritten
+from manifests.authored.handwritten import Handwritten, compiled
 from manifests.documents.authorisation import (
     MAX_SITES,
     Advisories,
@@ -18,7 +18,6 @@ from manifests.documents.authorisation import (
 from manifests.trust.root import Mark
 from manifests.words.canonical import Document
 from manifests.words.digest import Digest, Name, Positive, SiteId, Time, Version
-from manifests.words.errors import MalformedError
 
 
 class PlaceFile(Document, frozen=True, kw_only=True):
@@ -58,54 +57,35 @@ Look = Callable[[str], tuple[str, Reached]]
 def compile_authorisation(file: Handwritten, look: Look) -> Authorisation:
     """Check ``authorisation.yaml``. Raises MalformedError with ``file:line`` for the first thing that cannot hold."""
     source = file.to(AuthorisationFile)
-    made = Authorisation(
-        vendor=source.vendor,
+    left = _release(file, source, "leaves", look)
+    made = compiled(
+        Authorisation,
+        source,
         number=source.authorisation,
-        product=source.product,
         sites=tuple(sorted(source.sites)),
-        leaves=_left(file, source, look),
-        goes_to=_reached(file, source, look),
-        why=source.why,
-        loses=source.loses,
+        leaves=Left(channel=left.channel, mark=left.mark),
+        goes_to=_release(file, source, "goes_to", look),
         reopens=tuple(sorted(source.reopens)),
-        issued_at=source.issued_at,
     )
     check_authorisation(made, file.name)
     return made
 
 
-def _left(file: Handwritten, source: AuthorisationFile, look: Look) -> Left:
-    place = source.leaves
-    if (release := _of_bundle(file, source, "leaves", look)) is not None:
-        return Left(channel=release.channel, mark=release.mark)
-    if place.channel is None or place.epoch is None or place.sequence is None:
-        raise _lacks(file, place, "leaves")
-    return Left(channel=place.channel, mark=Mark(epoch=place.epoch, sequence=place.sequence))
-
-
-def _reached(file: Handwritten, source: AuthorisationFile, look: Look) -> Reached:
-    place = source.goes_to
-    if (release := _of_bundle(file, source, "goes_to", look)) is not None:
-        return release
-    if place.channel is None or place.epoch is None or place.sequence is None or not place.version or not place.release:
-        raise _lacks(file, place, "goes_to")
-    mark = Mark(epoch=place.epoch, sequence=place.sequence)
-    return Reached(release=place.release, version=place.version, channel=place.channel, mark=mark)
-
-
-def _of_bundle(file: Handwritten, source: AuthorisationFile, name: str, look: Look) -> Reached | None:
+def _release(file: Handwritten, source: AuthorisationFile, name: str, look: Look) -> Reached:
+    """The release under ``name``; of ``leaves`` only channel and mark are stated."""
     place: PlaceFile = getattr(source, name)
-    if place.bundle is None:
-        return None
-    if more := [one for one in place.__struct_fields__ if one != "bundle" and getattr(place, one) is not None]:
-        raise file.wrong(f"`bundle` says {', '.join(more)} already", f"$.{name}")
-    product, release = look(place.bundle)
-    if product != source.product:
-        raise file.wrong(f"{place.bundle} is of {product}", f"$.{name}.bundle")
-    return release
-
-
-def _lacks(file: Handwritten, place: PlaceFile, name: str) -> MalformedError:
-    lacks = [one for one in place.__struct_fields__ if one != "bundle" and getattr(place, one) is None]
-    problem = f"lacks {', '.join(lacks)}"
-    return file.wrong(problem, f"$.{name}", "name `bundle`, a file of the release, which says all of it")
+    given = {field: value for field in place.__struct_fields__ if (value := getattr(place, field)) is not None}
+    if place.bundle is not None:
+        if more := [field for field in given if field != "bundle"]:
+            raise file.wrong(f"`bundle` says {', '.join(more)} already", f"$.{name}")
+        product, release = look(place.bundle)
+        if product != source.product:
+            raise file.wrong(f"{place.bundle} is of {product}", f"$.{name}.bundle")
+        return release
+    if lacks := [field for field in place.__struct_fields__ if field != "bundle" and field not in given]:
+        remedy = "name `bundle`, a file of the release, which says all of it"
+        raise file.wrong(f"lacks {', '.join(lacks)}", f"$.{name}", remedy)
+    mark = Mark(epoch=given["epoch"], sequence=given["sequence"])
+    return Reached(
+        release=given.get("release", ""), version=given.get("version", ""), channel=given["channel"], mark=mark
+    )

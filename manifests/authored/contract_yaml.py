@@ -55,11 +55,7 @@ class ContractFile(Document, frozen=True, kw_only=True):
 
 
 def compile_contract(file: Handwritten) -> Contract:
-    """Check ``contract.yaml`` and write out what it leaves to defaults.
-
-    Raises:
-        MalformedError: With ``file:line``.
-    """
+    """Check ``contract.yaml`` and write out what it leaves to defaults. Raises MalformedError with ``file:line``."""
     source = file.to(ContractFile)
     keep = _keep(source.keep, None, file, "$.keep")
     signals = tuple(_signal(file, f"$.signals[{i}]", one, keep) for i, one in enumerate(source.signals))

@@ -25,6 +25,7 @@ MAX_DEPTH = 32
 PathText = Annotated[str, Meta(min_length=1, max_length=1024, pattern="\\A[^\x00-\x1f\x7f-\x9f]+\\Z")]
 Plain = str | int | bool | Decimal | list["Plain"] | dict[str, "Plain"]
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,15}")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,15})\.[0-9]{1,15}")
@@ -96,6 +97,14 @@ class Handwritten:
             ):
                 problem = problem.replace(python, ours)
             raise MalformedError(f"{problem} ({path})", where=self.at(path)) from None
+
+
+def compiled(type_: type[S], *sources: object, **others: object) -> S:
+    """A document with the fields that ``sources`` have under the same name (a later one wins), and with ``others``."""
+    fields = {
+        name: getattr(source, name) for source in sources for name in type_.__struct_fields__ if hasattr(source, name)
+    }
+    return type_(**fields | others)
 
 
 def read_handwritten(path: Path, *, decimals_under: str = "") -> Handwritten:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from manifests.authored.handwritten import Handwritten
+from manifests.authored.handwritten import Handwritten, compiled
 from manifests.documents.policy import (
     KINDS,
     Account,
@@ -24,7 +24,6 @@ from manifests.words.canonical import Document
 from manifests.words.digest import Name, Positive
 
 KeyPath = Annotated[str, Meta(min_length=1, max_length=512)]
-
 
 _WINDOW = re.compile(
     r"(mon|tue|wed|thu|fri|sat|sun|daily) ([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9] UTC"
@@ -76,19 +75,7 @@ def compile_policy(file: Handwritten, read_key: Callable[[str], PublicKey]) -> P
         if _WINDOW.fullmatch(times) is None:
             problem = f"{times!r} is not a window"
             raise file.wrong(problem, f"$.windows.times[{i}]", 'write a day, two times and UTC: "sat 22:00-04:00 UTC"')
-    return Policy(
-        number=source.policy,
-        people=people,
-        rules=rules,
-        veto=source.veto,
-        proposer_counts=source.proposer_counts,
-        emergency=source.emergency,
-        commands=commands,
-        confirm=source.confirm,
-        time=source.time,
-        windows=source.windows,
-        refuse=source.refuse,
-    )
+    return compiled(Policy, source, number=source.policy, people=people, rules=rules, commands=commands)
 
 
 def _rule(file: Handwritten, kind: ChangeRule, rule: dict[str, int] | Literal["automatic"]) -> dict[str, int]:

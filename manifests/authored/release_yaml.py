@@ -7,7 +7,7 @@ from msgspec import Meta, field
 
 from manifests.authored.handwritten import PathText
 from manifests.documents.contract import Values
-from manifests.documents.release import Audience, FilePath, Fix, HttpProbe, Needs, TcpProbe
+from manifests.documents.release import Audience, FileProbe, Fix, HttpProbe, Needs, TcpProbe
 from manifests.documents.rollback import Command
 from manifests.words.canonical import Document
 from manifests.words.digest import Date, Name, Platform, Positive, Repository, Text, Time, Version, Word
@@ -92,16 +92,11 @@ class StepFile(Document, frozen=True, kw_only=True):
     downtime: Text | None = None
 
 
-class FileProbeFile(Document, frozen=True, kw_only=True):
-    files: Name
-    path: FilePath
-
-
 class ProbeFile(Document, frozen=True, kw_only=True):
     name: Name
     http: HttpProbe | None = None
     tcp: TcpProbe | None = None
-    file: FileProbeFile | None = None
+    file: FileProbe | None = None
     step: Name | None = None
     every: Text | None = None
     passes: Annotated[int, Meta(ge=1, le=1000)] = 1

@@ -15,7 +15,6 @@ from manifests.words.version import parse_range, parse_version
 # What each driver takes from one install step.
 DRIVERS = {"store": "images", "registry": "images", "files": "files", "program": "migration", "helm": "chart"}
 
-
 _PARAMETER = re.compile(r"\{(.*)\}")
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from manifests.authored.handwritten import Handwritten
+from manifests.authored.handwritten import Handwritten, compiled
 from manifests.documents.rollback import (
     Backup,
     Class,
@@ -61,41 +61,22 @@ class RollbackFile(Document, frozen=True, kw_only=True):
 def compile_rollback(file: Handwritten) -> Rollback:
     """Check ``rollback.yaml``. Raises MalformedError with ``file:line`` for the first thing that cannot hold."""
     source = file.to(RollbackFile)
-    made = Rollback(
-        back_to=source.back_to,
-        class_=source.class_,
+    made = compiled(
+        Rollback,
+        source,
         offered_for_seconds=parse_duration(source.offered_for, file.at("$.offered_for")),
-        services=source.services,
-        state=source.state,
-        backup=tuple(
-            Backup(
-                name=backup.name,
-                make=backup.make,
-                restore=backup.restore,
-                try_=backup.try_,
-                at_most_bytes=parse_size(backup.at_most, file.at(f"$.backup[{i}].at_most")),
-                takes_seconds=parse_duration(backup.takes, file.at(f"$.backup[{i}].takes")),
-            )
-            for i, backup in enumerate(source.backup)
-        ),
+        backup=tuple(_backup(file, f"$.backup[{i}]", backup) for i, backup in enumerate(source.backup)),
         steps=tuple(
-            Step(
-                name=step.name,
-                touches=step.touches,
-                do=step.do,
-                undo=step.undo,
-                check=step.check,
-                repeatable=step.repeatable,
-                after_crash=step.after_crash,
-                takes_seconds=parse_duration(step.takes, file.at(f"$.steps[{i}].takes")),
-            )
+            compiled(Step, step, takes_seconds=parse_duration(step.takes, file.at(f"$.steps[{i}].takes")))
             for i, step in enumerate(source.steps)
         ),
-        no_return=source.no_return,
-        loses=source.loses,
-        rehearsal=source.rehearsal,
-        recovery=source.recovery,
     )
     check_rollback(made, file.at)
     # Read back as a site will: a bound that only the compiled form has must not be met there first.
     return parse_rollback(encode(made), file.name)
+
+
+def _backup(file: Handwritten, path: str, backup: BackupFile) -> Backup:
+    size = parse_size(backup.at_most, file.at(f"{path}.at_most"))
+    takes = parse_duration(backup.takes, file.at(f"{path}.takes"))
+    return compiled(Backup, backup, at_most_bytes=size, takes_seconds=takes)

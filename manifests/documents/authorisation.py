@@ -16,7 +16,6 @@ AUTHORISATION_TYPE = "application/vnd.waybill.authorisation.v1+json"
 MAX_AUTHORISATION = 256 << 10
 MAX_SITES = 256
 
-
 StatedReason = Annotated[Text, Meta(min_length=1)]
 Advisories = Annotated[tuple[StatedReason, ...], Meta(max_length=1024)]
 

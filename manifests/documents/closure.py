@@ -19,7 +19,6 @@ CLOSURE_TYPE = "application/vnd.waybill.closure.v1+json"
 MAX_CLOSURE = 64 << 10
 LADDER = ("requested", "issued", "carried", "acknowledged", "exercised", "closed")
 
-
 StepName = Literal["requested", "issued", "carried", "acknowledged", "exercised", "closed"]
 StepStanding = Literal["proven", "unproven", "not-needed"]
 

@@ -20,7 +20,6 @@ CONSIGNMENT_TYPE = "application/vnd.waybill.consignment.v1+json"
 MAX_CONSIGNMENT = 4 * MAX_REVOCATIONS
 MAX_REQUESTS = 64
 
-
 HexChallenge = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 

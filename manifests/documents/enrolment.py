@@ -1,7 +1,7 @@
 """The enrolment: the document by which a site introduces itself, signed by the key that it names."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from msgspec import Meta
 
@@ -20,10 +20,9 @@ MAX_ENROLMENT = 64 << 10
 # A report promised less often than every ten years is not promised.
 MAX_CADENCE = 10 * 366 * 86400
 
-
 Cadence = Annotated[int, Meta(ge=0, le=MAX_CADENCE)]
 RenewReason = Literal["key-lost", "key-stolen", "backup-restored", "host-replaced"]
-RENEW_REASONS: tuple[RenewReason, ...] = ("key-lost", "key-stolen", "backup-restored", "host-replaced")
+RENEW_REASONS: tuple[RenewReason, ...] = get_args(RenewReason)
 
 
 class Renewed(Document, frozen=True, kw_only=True):

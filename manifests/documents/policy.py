@@ -1,6 +1,6 @@
 """The compiled policy of a site: the customer's rules about who approves what."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from msgspec import Meta
 
@@ -11,7 +11,6 @@ from manifests.words.digest import Name, Positive, Text
 
 POLICY_TYPE = "application/vnd.waybill.policy.v1+json"
 MAX_POLICY = 1 << 20
-
 
 ChangeRule = Literal[
     "patch",
@@ -29,26 +28,10 @@ ChangeRule = Literal[
     "policy",
     "offboard",
 ]
-KINDS: tuple[ChangeRule, ...] = (
-    "patch",
-    "minor",
-    "major",
-    "config",
-    "config-schema",
-    "channel",
-    "contract",
-    "handlers",
-    "irreversible",
-    "rollback",
-    "below-floor",
-    "export",
-    "policy",
-    "offboard",
-)
+KINDS: tuple[ChangeRule, ...] = get_args(ChangeRule)
 People = Annotated[int, Meta(ge=1, le=64)]
 # How many people of which role; empty means nobody is asked.
 RoleNeeds = Annotated[dict[Name, People], Meta(max_length=16)]
-
 
 Account = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}\Z")]
 Severity = Literal["low", "medium", "high", "critical"]

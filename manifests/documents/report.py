@@ -22,7 +22,6 @@ MAX_CORE = 64 << 10
 MAX_REPORT = 128 << 10
 MAX_EARLIER = 64
 
-
 Level = Literal["placed", "running"]
 Found = Literal["same", "differs", "missing", "unreadable"]
 ComponentKind = Literal["image", "files", "chart"]

@@ -22,7 +22,6 @@ MAX_REQUEST = 4 << 20
 MAX_ANSWER = 512 << 10
 MAX_ITEMS = 64
 
-
 Items = Annotated[tuple[ItemId, ...], Meta(min_length=1, max_length=MAX_ITEMS)]
 Lines = Annotated[tuple[Text, ...], Meta(max_length=4096)]
 

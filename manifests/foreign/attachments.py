@@ -28,7 +28,6 @@ def check_notes(data: bytes, what: str) -> None:
 MAX_OPENVEX = 4 << 20
 CONTEXT = "https://openvex.dev/ns"
 
-
 _Named = Annotated[str, Meta(min_length=1)]
 
 
@@ -56,11 +55,7 @@ class OpenVex(Struct, frozen=True):
 
 
 def check_openvex(data: bytes, what: str) -> OpenVex:
-    """Read an OpenVEX document.
-
-    Raises:
-        MalformedError: Not one, or a statement lacks what its status demands.
-    """
+    """Read an OpenVEX document. Raises MalformedError: not one, or a statement lacks what its status demands."""
     if len(data) > MAX_OPENVEX:
         raise MalformedError(f"{len(data)} bytes, an OpenVEX document has at most {MAX_OPENVEX}", where=what)
     document = decode(data, OpenVex, what)
@@ -80,7 +75,6 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_SCHEMA = 1 << 20
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
-
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 
@@ -99,12 +93,12 @@ def check_config_schema(data: bytes, what: str) -> None:
     if dialect not in (DIALECT, DIALECT + "#"):
         raise MalformedError(f"$schema is {dialect!r}, expected {DIALECT}", where=what)
     # At the site there is nothing to fetch from, and what was fetched at build could differ from what was reviewed.
-    for path, target in _references(schema, "$"):
-        if not target.startswith("#"):
+    for path, key, target in _members(schema, "$"):
+        if key in _REFERENCES and isinstance(target, str) and not target.startswith("#"):
             problem = f"refers to {target!r}, outside of the file"
             remedy = "copy what it needs under $defs"
             raise MalformedError(problem, where=f"{what} {path}", remedy=remedy, finding="schema-remote-ref")
-    for path, pattern in _patterns(schema, "$"):
+    for path, pattern in _patterns(schema):
         try:
             re.compile(pattern)
         except re.error as error:
@@ -127,26 +121,21 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     return fields
 
 
-def _references(value: Json, path: str) -> Iterator[tuple[str, str]]:
+def _members(value: Json, path: str) -> Iterator[tuple[str, str, Json]]:
+    """Every (path, key, value) inside of ``value``."""
     if isinstance(value, dict):
         for key, below in value.items():
-            if key in _REFERENCES and isinstance(below, str):
-                yield f"{path}.{key}", below
-            yield from _references(below, f"{path}.{key}")
+            yield f"{path}.{key}", key, below
+            yield from _members(below, f"{path}.{key}")
     elif isinstance(value, list):
         for i, below in enumerate(value):
-            yield from _references(below, f"{path}[{i}]")
+            yield from _members(below, f"{path}[{i}]")
 
 
-def _patterns(value: Json, path: str) -> Iterator[tuple[str, str]]:
+def _patterns(value: Json) -> Iterator[tuple[str, str]]:
     """Every regular expression, which check_schema does not look into."""
-    if isinstance(value, dict):
-        for key, below in value.items():
-            if key == "pattern" and isinstance(below, str):
-                yield f"{path}.{key}", below
-            if key == "patternProperties" and isinstance(below, dict):
-                yield from ((f"{path}.{key}", pattern) for pattern in below)
-            yield from _patterns(below, f"{path}.{key}")
-    elif isinstance(value, list):
-        for i, below in enumerate(value):
-            yield from _patterns(below, f"{path}[{i}]")
+    for path, key, below in _members(value, "$"):
+        if key == "pattern" and isinstance(below, str):
+            yield path, below
+        if key == "patternProperties" and isinstance(below, dict):
+            yield from ((path, pattern) for pattern in below)

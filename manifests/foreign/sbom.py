@@ -20,7 +20,6 @@ MEDIA_TYPES: dict[str, str] = {"cyclonedx": CYCLONEDX, "spdx": SPDX}
 MAX_SBOM = 32 << 20
 MAX_DEPTH = 64
 
-
 SbomFormat = Literal["cyclonedx", "spdx"]
 T = TypeVar("T")
 _Named = Annotated[str, Meta(min_length=1)]

@@ -20,11 +20,7 @@ MAX_PACKED = 1 + 32 + 1 + 255 + MAX_CORE + 1024
 
 
 def pack_report(raw: bytes, what: str = "report") -> bytes:
-    """The parts of the report file ``raw``.
-
-    Raises:
-        MalformedError: It is not a Sigstore bundle in our form.
-    """
+    """The parts of the report file ``raw``. Raises MalformedError: it is not a Sigstore bundle in our form."""
     parsed = parse(raw, SigstoreBundle, what, max_bytes=MAX_BUNDLE)
     core = decode_base64(parsed.envelope.payload, what)
     signature = decode_base64(parsed.envelope.signatures[0].sig, what)

@@ -15,6 +15,8 @@ from manifests.words.errors import RefusedError, UsageError
 _GROUPS = 8
 MAX_SEQ = (1 << 30) - 1
 _DIGEST_BITS = 100
+# x, x^2, … x^5 modulo x^5 + x^2 + 1.
+_POWERS = (2, 4, 8, 16, 5)
 
 
 @dataclass(frozen=True)
@@ -91,17 +93,10 @@ def _check(place: int, group: str) -> str:
     The weights are different powers of x, so one wrong letter and any two swapped ones always change it; the place is
     added with another weight, so that two swapped groups show too.
     """
-    total = _times(_power(5), place + 1)
+    total = _times(_POWERS[4], place + 1)
     for i, value in enumerate(letter_values(group) or ()):
-        total ^= _times(_power(i + 1), value)
+        total ^= _times(_POWERS[i], value)
     return LETTERS[total]
-
-
-def _power(exponent: int) -> int:
-    value = 1
-    for _ in range(exponent):
-        value = _times(value, 2)
-    return value
 
 
 def _times(a: int, b: int) -> int:

@@ -18,7 +18,6 @@ STATEMENT: Final = "https://in-toto.io/Statement/v1"
 BUNDLE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 MAX_BUNDLE = 1 << 20
 
-
 P = TypeVar("P")
 HexDigest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
