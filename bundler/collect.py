@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundler.charts import collect_chart
-from bundler.files import collect_files, regular_files
+from bundler.files import collect_chart, collect_files, regular_files
 from bundler.images import MAX_KEPT, CollectedImage, GivenSbom, collect_image
 from bundler.parts import HeldPart, Parts, hash_file
 from bundler.source import LayoutSource, RegistrySource, Source

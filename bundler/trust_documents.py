@@ -65,11 +65,6 @@ def read_trust(path: Path) -> tuple[TrustFile, Handwritten]:
     return trust, file
 
 
-def root_files(folder: Path) -> tuple[Path, ...]:
-    """``trust/<n>.root.json`` beside trust.yaml, from 1 on without a gap."""
-    return numbered_files(folder / "trust", "root")
-
-
 def roots_up_to(newest: Path) -> tuple[bytes, ...]:
     """A root document and every one before it, from the folder in which it lies.
 
@@ -93,7 +88,7 @@ def numbered_files(folder: Path, kind: str) -> tuple[Path, ...]:
 
 
 def read_roots(folder: Path) -> tuple[bytes, ...]:
-    return tuple(read_capped(path, MAX_ROOT) for path in root_files(folder))
+    return tuple(read_capped(path, MAX_ROOT) for path in numbered_files(folder / "trust", "root"))
 
 
 def own_chain(folder: Path) -> Chain:
@@ -124,12 +119,7 @@ def plan_root(
         RefusedError: Nothing changed; or every site would refuse the change.
     """
     old = parse_root(before, "the newest root document").root if before is not None else None
-    identities = {
-        name: Identity(identity=key.identity, issuer=key.issuer)
-        for name, key in trust.keys.items()
-        if key.identity is not None and key.issuer is not None
-    }
-    ids = {name: key.keyid for name, key in keys.items()} | {name: one.id for name, one in identities.items()}
+    identities, ids = _signers(trust, keys)
     roles = {
         name: Role(
             keys=tuple(sorted(ids[key] for key in role.keys)),
@@ -157,6 +147,17 @@ def plan_root(
         _check_next(old, root)
     names = {keyid: name for name, keyid in ids.items()}
     return NextRoot(root=root, change=change_of_roots(old, root), names=names)
+
+
+def _signers(trust: TrustFile, keys: dict[str, PublicKey]) -> tuple[dict[str, Identity], dict[str, str]]:
+    """By name: the identities, and the ids of keys and identities."""
+    identities = {
+        name: Identity(identity=key.identity, issuer=key.issuer)
+        for name, key in trust.keys.items()
+        if key.identity is not None and key.issuer is not None
+    }
+    ids = {name: key.keyid for name, key in keys.items()} | {name: one.id for name, one in identities.items()}
+    return identities, ids
 
 
 def _check_next(old: Root, root: Root) -> None:
@@ -260,19 +261,9 @@ def newest_list(folder: Path, chain: Chain) -> bytes | None:
     Raises:
         RefusedError: Too few keys of the newest root have signed it; a bundle without it would withhold a revocation.
     """
-    files = list_files(folder)
-    if not files:
-        return None
-    data = read_capped(files[-1], MAX_REVOCATIONS)
-    _check_finished(data, chain, files[-1])
-    return data
-
-
-def _id_of(name: str, trust: TrustFile, keys: dict[str, PublicKey]) -> str:
-    key = trust.keys[name]
-    if key.identity is not None and key.issuer is not None:
-        return Identity(identity=key.identity, issuer=key.issuer).id
-    return keys[name].keyid
+    lists = read_lists(folder)
+    check_list_finished(lists, chain, folder)
+    return lists[-1] if lists else None
 
 
 def plan_list(trust: TrustFile, keys: dict[str, PublicKey], before: bytes | None) -> NextList | None:
@@ -287,10 +278,11 @@ def plan_list(trust: TrustFile, keys: dict[str, PublicKey], before: bytes | None
             problem = f"key {name} has the role root, and a revocation list cannot revoke root keys"
             remedy = "take it out of the role root, and write under `leave` how it leaves; then run waybill trust"
             raise RefusedError(problem, where="trust.yaml $.revoked.keys", remedy=remedy, finding="root-key-revoked")
+    _, ids = _signers(trust, keys)
     revocations = Revocations(
         vendor=trust.vendor,
         version=old.version + 1 if old else 1,
-        keys=tuple(sorted({_id_of(name, trust, keys) for name in trust.revoked.keys})),
+        keys=tuple(sorted({ids[name] for name in trust.revoked.keys})),
         releases=tuple(sorted(set(trust.revoked.releases))),
         handlers=tuple(sorted(set(trust.revoked.handlers))),
     )
@@ -320,13 +312,11 @@ def write_list(folder: Path, planned: NextList) -> Path:
 
 def check_list_finished(lists: tuple[bytes, ...], chain: Chain | None, folder: Path) -> None:
     """Raise RefusedError unless the newest of ``lists`` is signed by enough root keys."""
-    if lists and chain is not None:
-        _check_finished(lists[-1], chain, folder / "trust" / f"{len(lists)}.revocations.json")
-
-
-def _check_finished(data: bytes, chain: Chain, path: Path) -> None:
+    if not lists or chain is None:
+        return
+    path = folder / "trust" / f"{len(lists)}.revocations.json"
     try:
-        verify_revocations(data, chain, path.name)
+        verify_revocations(lists[-1], chain, path.name)
     except UntrustedError as error:
         problem = f"the newest revocation list is not finished under root {chain.newest.version}: {error.problem}"
         remedy = f"waybill sign {quote(str(path))} --key KEY, or delete it if nobody else has it"

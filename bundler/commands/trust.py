@@ -27,7 +27,7 @@ from content.commands.signed_by import describe_root
 from manifests.authored.trust_yaml import TrustFile
 from manifests.trust.keys import read_capped
 from manifests.trust.private_keys import key_path
-from manifests.trust.root import MAX_ROOT, Chain, parse_root
+from manifests.trust.root import MAX_ROOT, parse_root
 from manifests.words.errors import RefusedError
 
 
@@ -63,15 +63,11 @@ def trust_command(file: Path, after: Path | None) -> Result:
     if next_list is not None:
         check_list_finished(lists, chain, folder)
         parts.append(_write_list(folder, next_list, root.names if root else {}, trust))
-    elif root is not None and lists and _root_keys_changed(root, chain):
+    elif root is not None and lists and (chain is None or root.root.roles["root"] != chain.newest.roles["root"]):
         parts.append(_sign_list_again(folder, len(lists), trust))
     return Result(
         "\n\n".join(part.text for part in parts), {key: part.data[key] for part in parts for key in part.data}
     )
-
-
-def _root_keys_changed(root: NextRoot, chain: Chain | None) -> bool:
-    return chain is None or root.root.roles["root"] != chain.newest.roles["root"]
 
 
 def _write_root(folder: Path, planned: NextRoot, documents: tuple[bytes, ...], trust: TrustFile) -> Result:

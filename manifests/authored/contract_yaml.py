@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from manifests.authored.handwritten import Handwritten
+from manifests.authored.handwritten import Handwritten, compiled
 from manifests.documents.contract import (
     CORE_FIELDS,
     OPTIONAL_CORE_FIELDS,
@@ -66,14 +66,8 @@ def compile_contract(file: Handwritten) -> Contract:
     if [one.kind for one in signals].count("deployment-state") != 1:
         problem = "exactly one signal must be of kind deployment-state"
         raise file.wrong(problem, "$.signals", "it lists the report's own core, so that the customer approves that too")
-    made = Contract(
-        contract=source.contract,
-        version=source.version,
-        purpose=source.purpose,
-        telemetry_bytes=parse_size(source.budget.telemetry, file.at("$.budget.telemetry")),
-        keep=keep,
-        signals=signals,
-    )
+    budget = parse_size(source.budget.telemetry, file.at("$.budget.telemetry"))
+    made = compiled(Contract, source, telemetry_bytes=budget, keep=keep, signals=signals)
     # Read back as a site will: a bound that only the compiled form has must not be met there first.
     return parse_contract(encode(made), file.name)
 
@@ -82,9 +76,7 @@ def _keep(given: dict[Literal["site", "vendor"], str], default: Keep | None, fil
     seconds = {name: parse_duration(text, file.at(f"{path}.{name}")) for name, text in given.items()}
     if default is None and set(seconds) != {"site", "vendor"}:
         raise file.wrong("`keep` needs both site and vendor", path)
-    site = seconds.get("site") or (default.site if default else 0)
-    vendor = seconds.get("vendor") or (default.vendor if default else 0)
-    return Keep(site=site, vendor=vendor)
+    return compiled(Keep, default, **seconds)
 
 
 def _signal(file: Handwritten, path: str, signal: SignalFile, keep: Keep) -> Signal:
@@ -93,17 +85,11 @@ def _signal(file: Handwritten, path: str, signal: SignalFile, keep: Keep) -> Sig
     fields: dict[str, Values] = {}
     if signal.kind == "deployment-state":
         core = signal.fields if isinstance(signal.fields, tuple) else ()
-        if (
-            core != CORE_FIELDS
-            or not set(signal.optional) <= set(OPTIONAL_CORE_FIELDS)
-            or signal.source
-            or signal.labels
-        ):
-            raise file.wrong(
-                "a deployment-state signal lists exactly the fields of the report's core",
-                f"{path}.fields",
-                f"fields: [{', '.join(CORE_FIELDS)}]; optional: [{', '.join(OPTIONAL_CORE_FIELDS)}]",
-            )
+        optional = set(signal.optional) <= set(OPTIONAL_CORE_FIELDS)
+        if core != CORE_FIELDS or not optional or signal.source or signal.labels:
+            problem = "a deployment-state signal lists exactly the fields of the report's core"
+            remedy = f"fields: [{', '.join(CORE_FIELDS)}]; optional: [{', '.join(OPTIONAL_CORE_FIELDS)}]"
+            raise file.wrong(problem, f"{path}.fields", remedy)
     else:
         if isinstance(signal.fields, tuple) or not signal.fields or signal.optional:
             raise file.wrong("`fields` must name values and their bounds", f"{path}.fields")
@@ -114,16 +100,6 @@ def _signal(file: Handwritten, path: str, signal: SignalFile, keep: Keep) -> Sig
     for group, values in (("fields", fields), ("labels", signal.labels)):
         for name, value in values.items():
             check_values(value, file.at(f"{path}.{group}.{name}"), name)
-    return Signal(
-        name=signal.name,
-        kind=signal.kind,
-        source=signal.source,
-        labels=signal.labels,
-        per_seconds=None if signal.per is None else parse_duration(signal.per, file.at(f"{path}.per")),
-        rows=signal.rows,
-        core=core,
-        optional=signal.optional,
-        fields=fields,
-        keep=_keep(signal.keep, keep, file, f"{path}.keep"),
-        why=signal.why,
-    )
+    per_seconds = None if signal.per is None else parse_duration(signal.per, file.at(f"{path}.per"))
+    keep = _keep(signal.keep, keep, file, f"{path}.keep")
+    return compiled(Signal, signal, core=core, fields=fields, per_seconds=per_seconds, keep=keep)

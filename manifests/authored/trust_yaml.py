@@ -25,10 +25,6 @@ class TrustKeyFile(Document, frozen=True, kw_only=True):
     identity: Text | None = None
     issuer: Text | None = None
 
-    @property
-    def is_identity(self) -> bool:
-        return self.identity is not None
-
 
 class TrustRoleFile(Document, frozen=True, kw_only=True):
     keys: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=64)]
@@ -102,7 +98,7 @@ def _role_key_problems(file: Handwritten, trust: TrustFile, name: str, role: Tru
     for key in role.keys:
         if key not in trust.keys:
             yield MalformedError(f"{key!r} is not under `keys`", where=where)
-        elif name != "release" and trust.keys[key].is_identity:
+        elif name != "release" and trust.keys[key].identity is not None:
             yield MalformedError(f"{key!r} is an identity, and only the role release has those", where=where)
 
 

@@ -29,23 +29,14 @@ class _Component(Struct, frozen=True):
     name: _Named
 
 
-class _CycloneDx(Struct, frozen=True):
-    spec_version: str = field(name="specVersion")
-    components: list[_Component] = []
+class _Sbom(Struct, frozen=True):
+    """What tells the two formats apart, and the names of what is listed."""
 
-
-class _Package(Struct, frozen=True):
-    name: _Named
-
-
-class _Spdx(Struct, frozen=True):
-    spdx_version: str = field(name="spdxVersion")
-    packages: list[_Package] = []
-
-
-class _SbomKind(Struct, frozen=True):
     bom_format: str = field(name="bomFormat", default="")
+    spec_version: str = field(name="specVersion", default="")
     spdx_version: str = field(name="spdxVersion", default="")
+    components: list[_Component] = []
+    packages: list[_Component] = []
 
 
 def format_of(media_type: str) -> SbomFormat | None:
@@ -65,18 +56,16 @@ def check_sbom(data: bytes, what: str) -> SbomFormat:
     if len(data) > MAX_SBOM:
         raise MalformedError(f"{len(data)} bytes, an SBOM has at most {MAX_SBOM}", where=what)
     check_depth(data, what, depth=MAX_DEPTH)
-    kind = _decode(data, _SbomKind, what)
-    if kind.bom_format == "CycloneDX":
-        cyclonedx = _decode(data, _CycloneDx, what)
-        if not re.fullmatch(r"1\.[2-9]", cyclonedx.spec_version):
-            raise MalformedError(f"CycloneDX {cyclonedx.spec_version}, expected 1.2 to 1.9", where=what)
-        _check_filled(len(cyclonedx.components), "components", what)
+    sbom = _decode(data, _Sbom, what)
+    if sbom.bom_format == "CycloneDX":
+        if not re.fullmatch(r"1\.[2-9]", sbom.spec_version):
+            raise MalformedError(f"CycloneDX {sbom.spec_version}, expected 1.2 to 1.9", where=what)
+        _check_filled(len(sbom.components), "components", what)
         return "cyclonedx"
-    if kind.spdx_version:
-        spdx = _decode(data, _Spdx, what)
-        if not re.fullmatch(r"SPDX-2\.[0-9]", spdx.spdx_version):
-            raise MalformedError(f"{spdx.spdx_version}, expected SPDX-2.2 or SPDX-2.3", where=what)
-        _check_filled(len(spdx.packages), "packages", what)
+    if sbom.spdx_version:
+        if not re.fullmatch(r"SPDX-2\.[0-9]", sbom.spdx_version):
+            raise MalformedError(f"{sbom.spdx_version}, expected SPDX-2.2 or SPDX-2.3", where=what)
+        _check_filled(len(sbom.packages), "packages", what)
         return "spdx"
     remedy = 'CycloneDX says "bomFormat": "CycloneDX", SPDX says "spdxVersion": "SPDX-2.3"'
     raise MalformedError("neither CycloneDX nor SPDX 2 in JSON", where=what, remedy=remedy, finding="sbom-unknown")
