@@ -33,10 +33,9 @@ class BuildRequest:
     """What to build, and with what.
 
     Attributes:
-        out: A folder (made if it is missing), in which the file is called ``<product>-<version>.tar``, or a file with
-            that ending.
+        out: A folder (made if it is missing) for ``<product>-<version>.tar``, or a file with that ending.
         chain: The vendor's verified root documents.
-        signers: With none the bundle is signed later.
+        signers: Empty for a bundle that is signed later.
         revocations: The newest finished list; every bundle carries it.
         after: Earlier releases, to check ``floor`` and ranges against.
         source_date_epoch: Seconds since 1970, for a ``release.yaml`` without ``issued_at``.
@@ -74,14 +73,11 @@ class BuiltBundle:
 
 
 def build(request: BuildRequest, progress: ShowProgress) -> BuiltBundle:
-    """Build the bundle of ``request.release_yaml``.
+    """Build the bundle of ``request.release_yaml``. Raises any WaybillError of the steps.
 
     Steps: 1 read and check the handwritten files; 2 root, signers, earlier releases; 3 collect, hashing files and
     reading manifests; 4 compile ``release.json``, which fixes every place; 5 judge signatures of images; 6 write the
     bulk; 7 sign; 8 write the head.
-
-    Raises:
-        WaybillError: By step: MalformedError, UntrustedError, RefusedError, DamagedError, HostError.
     """
     inputs = read_release_input(request.release_yaml)  # 1
     issued_at = inputs.release.issued_at or _issued_at(request.source_date_epoch, inputs.file.at("$"))

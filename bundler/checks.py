@@ -25,11 +25,7 @@ _REASONS = {"role": "it does not have that role", "revoked": "it is revoked", "r
 
 
 def release_key_uris(trust_yaml: Path) -> tuple[str, ...]:
-    """The key URIs that ``trust.yaml`` names for the role ``release``.
-
-    Raises:
-        UsageError: They are more or fewer than have to sign; none of them is guessed.
-    """
+    """The key URIs of role ``release`` in ``trust.yaml``. Raises UsageError unless exactly its threshold have one."""
     trust, file = read_trust(trust_yaml)
     role = trust.roles["release"]
     uris = {name: uri for name in role.keys if (uri := trust.keys[name].use) is not None}
@@ -43,11 +39,7 @@ def release_key_uris(trust_yaml: Path) -> tuple[str, ...]:
 
 
 def check_signers(chain: Chain, signers: tuple[Signer, ...], product: str, at: Mark) -> tuple[str, ...]:
-    """Key ids of ``signers``, sorted.
-
-    Raises:
-        RefusedError: The root does not count a signature of one of them under this release.
-    """
+    """Key ids of ``signers``, sorted. Raises RefusedError where the root does not count a signature of one of them."""
     check_vendor_product(chain.newest, product)
     keyids = sorted({signer.public.keyid for signer in signers})
     for keyid in keyids:
@@ -86,13 +78,10 @@ def check_authorisations(file: Handwritten, release: ReleaseFile, chain: Chain, 
 
 
 def check_earlier(inputs: ReleaseInput, epoch: int, earlier: tuple[Release, ...]) -> tuple[BuildFinding, ...]:
-    """Check ``needs.from``, ``back_to`` and ``floor`` against releases that sites may run.
-
-    Args:
-        earlier: Those named with ``--after``; with none of them nothing can be checked.
+    """Check ``needs.from``, ``back_to`` and ``floor`` against the releases named with ``--after``, which sites may run.
 
     Raises:
-        RefusedError: A promise that cannot be kept.
+        RefusedError: A range or a rollback that is promised cannot be kept.
     """
     for before in earlier:
         _check_stream(inputs, epoch, before)
@@ -158,10 +147,7 @@ def _check_rollback(inputs: ReleaseInput, epoch: int, before: Release) -> BuildF
 
 
 def check_image_signatures(release: Release, index: bytes, parts: Parts, root: Root) -> tuple[ImageFinding, ...]:
-    """Judge the images that name a signer. The findings that come back are for information.
-
-    Args:
-        index: The bytes of ``index.json``.
+    """Judge the images that name a signer; ``index`` is index.json. The findings are for information.
 
     Raises:
         UntrustedError: An image is not signed, or by another signer, or its signature is wrong.

@@ -52,12 +52,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReleaseInput:
-    """The handwritten files of one release, checked.
-
-    Attributes:
-        file: ``release.yaml``, for places in messages.
-        folder: Where the paths in it begin.
-    """
+    """The handwritten files of one release, checked; ``file`` is release.yaml, its paths begin in ``folder``."""
 
     file: Handwritten
     folder: Path
@@ -112,11 +107,7 @@ class CollectedRelease:
 
 @dataclass(frozen=True)
 class Access:
-    """How registries are reached.
-
-    Attributes:
-        plain_http: Hosts that are reached without TLS.
-    """
+    """How registries are reached; ``plain_http`` are hosts that are reached without TLS."""
 
     plain_http: frozenset[str] = frozenset()
     ca: Path | None = None

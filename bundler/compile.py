@@ -42,7 +42,6 @@ class ReleasePlan:
         members: The files of the bulk, in order.
         issued_at: RFC 3339.
         roots: The root documents that the head carries, oldest first.
-        revocations: The revocation list that the head carries.
     """
 
     members: tuple[Blob, ...]
@@ -72,11 +71,7 @@ def absent_children(collected: CollectedRelease) -> tuple[Absent, ...]:
 
 
 def order_members(index: Blob, verify: Blob, parts: Iterable[Part]) -> tuple[Blob, ...]:
-    """The order of the bulk: small documents come first, so that a pipe can be judged early.
-
-    Raises:
-        RefusedError: More members than the format allows.
-    """
+    """Small documents first, so that a pipe can be judged early. Raises RefusedError above ``MAX_MEMBERS``."""
 
     def place(part: Part) -> tuple[bool, int, str]:
         return (not (part.document and part.blob.size < SMALL), part.blob.size, part.blob.digest)
@@ -92,7 +87,7 @@ def compile_release(source: ReleaseFile, collected: CollectedRelease, plan: Rele
     """The release, with the place where its bulk begins.
 
     Raises:
-        MalformedError: Something contradicts something else.
+        MalformedError: Its parts contradict each other.
         RefusedError: ``release.json`` or the head would be longer than the format allows.
     """
     release = compiled(

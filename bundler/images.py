@@ -100,11 +100,7 @@ def _check_sboms(spec: ImageFile, sboms: tuple[Sbom, ...], where: str) -> None:
 
 
 class _Walk:
-    """The state of one walk.
-
-    Attributes:
-        nodes: Manifests and indexes that were packed, by digest, in the order in which they were found.
-    """
+    """The state of one walk; ``nodes`` are the packed manifests and indexes, by digest, in the order found."""
 
     def __init__(self, spec: ImageFile, source: Source, parts: Parts) -> None:
         self.spec = spec

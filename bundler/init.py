@@ -18,11 +18,7 @@ _ISSUED_AT = 'issued_at: "{{issued_at}}"'
 
 
 def suggest_product(target: Path) -> str:
-    """The product's name, from the name of the folder that is to be made.
-
-    Raises:
-        UsageError: The folder's name holds nothing that a product may be called.
-    """
+    """The product's name, from the name of the folder to be made. Raises UsageError when that holds no product name."""
     name = re.sub(r"[^a-z0-9._-]+", "-", target.absolute().name.lower()).strip("-._")[:128]
     try:
         _check_name("product", name)
@@ -33,14 +29,11 @@ def suggest_product(target: Path) -> str:
 
 
 def init_folder(target: Path, *, product: str, vendor: str, issued_at: str | None = None) -> tuple[Path, ...]:
-    """Write the vendor folder ``target``, all of it or nothing, without keys and root document.
+    """Write the vendor folder ``target`` without keys and root document, all or nothing; return the files, sorted.
 
     Args:
         target: A folder that does not exist, or an empty one.
         issued_at: RFC 3339; without it the line stays a comment, and build needs SOURCE_DATE_EPOCH.
-
-    Returns:
-        The files written, sorted.
 
     Raises:
         UsageError: A name that no document could hold.
@@ -102,10 +95,9 @@ def _refuse_existing(target: Path) -> None:
 
 
 def _write(target: Path, files: dict[str, str]) -> None:
-    """Write beside, then rename. Into an empty folder that exists, rename entry by entry, because it may be in use.
+    """Write beside, then rename. Into an empty folder, which may be in use, rename entry by entry.
 
-    Raises:
-        OSError: Nothing of ours is left behind.
+    OSError leaves nothing behind.
     """
     parent = target.absolute().parent
     staging = Path(tempfile.mkdtemp(prefix=".waybill-init-", dir=parent))

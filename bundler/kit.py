@@ -107,12 +107,7 @@ def fetch_wheels(wheelhouse: Path, distributions: tuple[str, ...]) -> None:
 
 
 def write_kit(target: Path, wheelhouse: Path, distributions: tuple[str, ...]) -> Kit:
-    """Write the kit from our sources and the wheels, and README.txt beside it.
-
-    Raises:
-        RefusedError: It exists already.
-        HostError: A wheel is missing.
-    """
+    """Write the kit and README.txt beside it. Raises RefusedError when it exists, HostError when a wheel is missing."""
     if target.exists():
         raise RefusedError("exists already", where=str(target), remedy="choose another folder", finding="exists")
     parts = {"parts/waybill.zip": _own_code()}

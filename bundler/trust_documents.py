@@ -40,12 +40,7 @@ from manifests.words.errors import RefusedError, UntrustedError
 
 @dataclass(frozen=True)
 class NextRoot:
-    """The root document that `waybill trust` is about to write.
-
-    Attributes:
-        change: Who joins, who leaves, and what else is different.
-        names: The vendor's own names of keys, by key id.
-    """
+    """The root document that `waybill trust` is about to write; ``names`` are the vendor's names of keys, by id."""
 
     root: Root
     change: RootChange
@@ -66,11 +61,7 @@ def read_trust(path: Path) -> tuple[TrustFile, Handwritten]:
 
 
 def roots_up_to(newest: Path) -> tuple[bytes, ...]:
-    """A root document and every one before it, from the folder in which it lies.
-
-    Raises:
-        RefusedError: It is not one of an unbroken row ``1.root.json``, ``2.root.json``, …
-    """
+    """A root document and every one before it. Raises RefusedError unless they lie in one folder without a gap."""
     files = numbered_files(newest.parent, "root")
     if newest not in files:
         problem = "not in an unbroken row 1.root.json, 2.root.json, …"
@@ -92,7 +83,7 @@ def read_roots(folder: Path) -> tuple[bytes, ...]:
 
 
 def own_chain(folder: Path) -> Chain:
-    """The vendor's own chain, pinned by its first document: here the vendor's own folder is the authority.
+    """The vendor's own chain, pinned by its first document.
 
     Raises:
         RefusedError: There is none yet.
@@ -111,7 +102,7 @@ def plan_root(
     """The next version. Reads and writes nothing.
 
     Args:
-        keys: The public halves by name.
+        keys: Public keys by name.
         before: The newest file.
         sigstore: Digests of the ``trusted_root.json`` files.
 
@@ -219,11 +210,7 @@ def write_root(folder: Path, planned: NextRoot) -> Path:
 
 
 def finished_chain(documents: tuple[bytes, ...], file: Path) -> Chain | None:
-    """The chain that the next version follows; None before the first version.
-
-    Raises:
-        RefusedError: Its newest version is not signed by enough.
-    """
+    """The chain that the next version follows, None before the first. Raises RefusedError if it lacks signatures."""
     try:
         return _verified(documents) if documents else None
     except UntrustedError as error:
@@ -256,11 +243,7 @@ def read_lists(folder: Path) -> tuple[bytes, ...]:
 
 
 def newest_list(folder: Path, chain: Chain) -> bytes | None:
-    """The list that a bundle carries; None while there is none.
-
-    Raises:
-        RefusedError: Too few keys of the newest root have signed it; a bundle without it would withhold a revocation.
-    """
+    """The list that a bundle carries, None while there is none. Raises RefusedError if it lacks signatures."""
     lists = read_lists(folder)
     check_list_finished(lists, chain, folder)
     return lists[-1] if lists else None
@@ -270,7 +253,7 @@ def plan_list(trust: TrustFile, keys: dict[str, PublicKey], before: bytes | None
     """The next list, or None where it would equal the newest one. Reads and writes nothing.
 
     Raises:
-        RefusedError: Something would no longer be revoked; or a root key is named, which a list cannot end.
+        RefusedError: An entry of the newest list is missing; or a root key is named, which a list cannot revoke.
     """
     old = parse_revocations(before, "the newest revocation list")[1] if before is not None else None
     for name in trust.revoked.keys:

@@ -245,8 +245,7 @@ class _CannotError(Exception):
 def _kernel_copied(descriptor: int, extent: Extent, buffer: bytearray, at: int) -> Iterator[memoryview]:
     """Let the kernel copy ``extent`` to ``at``; give the bytes as they are read back from the copy.
 
-    Raises:
-        _CannotError: Before the first byte, where the kernel cannot copy between the two files.
+    Raises _CannotError before the first byte.
     """
     view = memoryview(buffer)
     source = _open_source(extent)

@@ -57,7 +57,7 @@ def compile_policy(file: Handwritten, read_key: Callable[[str], PublicKey]) -> P
     """Check ``policy.yaml`` and put the keys in; ``read_key`` opens a path as written in it.
 
     Raises:
-        MalformedError: With ``file:line``; also when a rule asks for more people than there are.
+        MalformedError: With ``file:line``; also when a rule asks for more people than are listed.
     """
     source = file.to(PolicyFile)
     people = {}

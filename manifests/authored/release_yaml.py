@@ -156,11 +156,7 @@ class ImageFrom:
 
 
 def parse_from(text: str, where: str = "from") -> ImageFrom:
-    """Read the ``from`` of an image. A path cannot hold a colon: as with skopeo, REF begins after the first one.
-
-    Raises:
-        MalformedError: With the spellings that are understood.
-    """
+    """Read the ``from`` of an image. A path holds no colon, as with skopeo. Raises MalformedError."""
     remedy = "write oci:PATH[:REF], oci-archive:FILE[:REF], or host/name:tag, host/name@sha256:..."
     for kind in ("oci", "oci-archive"):
         if text.startswith(f"{kind}:"):

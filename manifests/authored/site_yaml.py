@@ -108,11 +108,7 @@ class KeepFile(Document, frozen=True, kw_only=True):
 
 
 class SiteFile(Document, frozen=True, kw_only=True):
-    """``site.yaml``.
-
-    Attributes:
-        config: For the product; judged by the release's schema, not here.
-    """
+    """``site.yaml``; ``config`` is the product's, and judged by the release's schema."""
 
     waybill: Literal[1]
     site: SiteId

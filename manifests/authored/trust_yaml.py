@@ -50,8 +50,8 @@ class TrustFile(Document, frozen=True, kw_only=True):
     """``trust.yaml``. Key names are the vendor's own and appear in no document.
 
     Attributes:
-        revoked: Becomes the revocation list, a document of its own.
-        sigstore: Paths of the ``trusted_root.json`` files that may vouch for identities.
+        revoked: Becomes the revocation list.
+        sigstore: Paths of the ``trusted_root.json`` files that identities are verified with.
     """
 
     waybill: Literal[1]

@@ -20,9 +20,9 @@ class Approval(Document, frozen=True, kw_only=True, tag_field="type", tag=APPROV
 
     Attributes:
         plan: Digest of the plan's bytes, which name the site, the releases and the policy.
-        role: The role in which the key's owner speaks.
-        condition: In their words; shown and kept, judged by nobody but people.
-        request: Digest of the request that it answers, when it was signed away from the site: it is taken in once.
+        role: The role that the policy gives to the key's owner.
+        condition: In the approver's words; shown and kept, not judged.
+        request: Digest of the request that it answers, when it was signed away from the site: it is accepted once.
     """
 
     plan: Digest
@@ -35,12 +35,7 @@ class Approval(Document, frozen=True, kw_only=True, tag_field="type", tag=APPROV
 
 @dataclass(frozen=True)
 class SignedApproval:
-    """An approval whose signature was verified with a key of the policy.
-
-    Attributes:
-        raw: The envelope as it was received; ``digest`` is over it.
-        person: Whose key it is by that policy.
-    """
+    """An approval, verified with a key of the policy; ``raw`` is the envelope, ``person`` the owner of the key."""
 
     raw: bytes
     approval: Approval

@@ -40,10 +40,10 @@ class Authorisation(Document, frozen=True, kw_only=True, tag_field="type", tag=A
     """What is signed.
 
     Attributes:
-        number: The vendor's own, for people to speak of it.
-        sites: Where it is good, sorted; empty for every site that the release which carries it is for.
-        why, loses: In the vendor's words, shown to whoever agrees.
-        reopens: Advisories that the way back opens again, as far as the vendor knows, sorted.
+        number: The vendor's own, to refer to it.
+        sites: Where it is valid, sorted; empty for every site that the release which carries it is for.
+        why, loses: In the vendor's words, shown to approvers.
+        reopens: Advisories that the rollback opens again, as far as the vendor knows, sorted.
     """
 
     vendor: Name
@@ -63,8 +63,7 @@ class SignedAuthorisation:
     """An authorisation that a threshold of the rollback role signed.
 
     Attributes:
-        raw: The envelope as received.
-        fingerprint: Digest of what was signed. It is spent under this name, since an envelope can be put together anew.
+        fingerprint: Digest of what was signed. It is used up under this name, since signatures may be added later.
         signers: Key ids that were counted.
     """
 
@@ -100,11 +99,9 @@ def parse_authorisation(data: bytes, what: str = "authorisation") -> tuple[Envel
 def verify_authorisation(data: bytes, chain: Chain, what: str = "authorisation") -> SignedAuthorisation:
     """Return the authorisation if a threshold of the newest root's rollback role has signed it.
 
-    A revoked key does not count.
-
     Raises:
         MalformedError: Not an authorisation in our form.
-        UntrustedError: A signature is wrong or by a stranger, there are too few of the role, or it is another vendor's.
+        UntrustedError: A signature is wrong or by an unknown key, too few count, or it is another vendor's.
     """
     envelope, authorisation = parse_authorisation(data, what)
     good, others = good_signers(envelope, chain, what)

@@ -24,13 +24,13 @@ StepStanding = Literal["proven", "unproven", "not-needed"]
 
 
 class ClosureStep(Document, frozen=True, kw_only=True):
-    """One rung of the ladder.
+    """One step of an offboarding.
 
     Attributes:
-        standing: ``unproven`` where evidence is missing: that is never the same as revoked.
-        at: When the evidence arose; by home's clock.
+        standing: ``unproven`` where evidence is missing, which is not the same as revoked.
+        at: When the evidence arose, by the vendor's clock.
         report: The report that proves it.
-        consignment: The note that asked.
+        consignment: The consignment that asked for it.
     """
 
     step: StepName
@@ -52,8 +52,8 @@ class Closure(Document, frozen=True, kw_only=True, tag_field="type", tag=CLOSURE
     """What is signed.
 
     Attributes:
-        site_key: Key id that spoke last.
-        last_report: The newest report of the site that came home.
+        site_key: Key id of the site's last key.
+        last_report: The newest report of the site that the vendor received.
         unanswered: Numbers of consignments that no report proves to have arrived.
         kept: By name, each once.
     """
@@ -83,7 +83,7 @@ class SignedClosure:
 
 
 def check_closure(closure: Closure, what: str) -> None:
-    """Raise MalformedError unless the six rungs are there, in order, and the rest is sorted."""
+    """Raise MalformedError unless the six steps are there, in order, and the rest is sorted."""
     if tuple(one.step for one in closure.steps) != LADDER:
         raise MalformedError(f"the steps are not {', '.join(LADDER)}", where=f"{what} $.steps")
     names = [one.what for one in closure.kept]
@@ -110,7 +110,7 @@ def verify_closure(data: bytes, chain: Chain, what: str = "closure") -> SignedCl
 
     Raises:
         MalformedError: Not a receipt in our form.
-        UntrustedError: A signature is wrong or by a stranger, or there are too few of the role.
+        UntrustedError: A signature is wrong or by an unknown key, or too few of the role have signed.
     """
     envelope, closure = parse_closure(data, what)
     good, others = good_signers(envelope, chain, what)

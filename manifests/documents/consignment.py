@@ -24,19 +24,14 @@ HexChallenge = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 
 class Newest(Document, frozen=True, kw_only=True):
-    """The newest release of a channel that is meant for the site; what it holds may be older."""
+    """The newest release of a channel that is meant for the site; the consignment may hold an older one."""
 
     channel: Name
     mark: Mark
 
 
 class Request(Document, frozen=True, kw_only=True):
-    """Use of a named handler: what the site's people are asked to allow.
-
-    Attributes:
-        request: Its name in the consignment, by which the report answers.
-        parameters: Words for the handler's parameters.
-    """
+    """Use of a named handler, for the site's people to approve; the report answers under the name ``request``."""
 
     request: Word
     handler: Name
@@ -47,11 +42,10 @@ class Consignment(Document, frozen=True, kw_only=True, tag_field="type", tag=CON
     """What is signed.
 
     Attributes:
-        site_key: Key id of the site, so that a site set up anew under an old name takes nothing that was meant for
-            the old one.
+        site_key: Key id of the site: a new site under an old name accepts nothing that was meant for the old one.
         number: Grows with each consignment for the site.
         challenge: 32 random bytes; the site's reports name their digest until a newer one comes.
-        acknowledged: The newest report of the site that came home; it and all before it need not be summed up again.
+        acknowledged: The newest report of the site that the vendor received; reports up to it are not summed up again.
         revocations: The vendor's list in its own envelope, signed by root.
         newest: By channel, each once.
         authorisations: Documents of the rollback role in their own envelopes.
@@ -77,12 +71,7 @@ class Consignment(Document, frozen=True, kw_only=True, tag_field="type", tag=CON
 
 @dataclass(frozen=True)
 class SignedConsignment:
-    """A consignment that a threshold of the consignment role signed.
-
-    Attributes:
-        raw: The file as received; ``digest`` is over it.
-        signers: Key ids that were counted.
-    """
+    """A consignment that a threshold of the consignment role signed; ``signers`` are the key ids that were counted."""
 
     raw: bytes
     consignment: Consignment
@@ -114,7 +103,7 @@ def sign_consignment(consignment: Consignment, signers: tuple[Signer, ...]) -> b
 
 
 def peek_consignment(data: bytes, what: str) -> Consignment:
-    """What a file claims, unverified: good for choosing which to verify, and for nothing else."""
+    """What a file claims, unverified: only for choosing which file to verify."""
     envelope = parse_envelope(data, CONSIGNMENT_TYPE, what, max_bytes=MAX_CONSIGNMENT)
     return parse(envelope.payload_bytes, Consignment, what, max_bytes=MAX_CONSIGNMENT)
 
@@ -124,7 +113,7 @@ def verify_consignment(data: bytes, chain: Chain, what: str = "consignment") -> 
 
     Raises:
         MalformedError: Not a consignment in our form.
-        UntrustedError: A signature is wrong or by a stranger, or there are too few of the role.
+        UntrustedError: A signature is wrong or by an unknown key, or too few of the role have signed.
     """
     envelope = parse_envelope(data, CONSIGNMENT_TYPE, what, max_bytes=MAX_CONSIGNMENT)
     good, others = good_signers(envelope, chain, what)

@@ -103,11 +103,7 @@ class Contract(Document, frozen=True, kw_only=True, tag_field="type", tag=CONTRA
 
 
 def parse_contract(data: bytes, what: str = "contract") -> Contract:
-    """Read a compiled contract and check it against itself.
-
-    Raises:
-        MalformedError: Not a contract, or one that contradicts itself.
-    """
+    """Read a compiled contract. Raises MalformedError unless it is one that does not contradict itself."""
     contract = parse(data, Contract, what, max_bytes=MAX_CONTRACT)  # F-12.1
     names = [signal.name for signal in contract.signals]
     if len(set(names)) != len(names):

@@ -26,13 +26,13 @@ RENEW_REASONS: tuple[RenewReason, ...] = get_args(RenewReason)
 
 
 class Renewed(Document, frozen=True, kw_only=True):
-    """Why a site speaks by a key that its former one did not sign. Only a person can accept that, at home.
+    """Why a site signs with a key that its previous key did not sign. Only a person at the vendor can accept that.
 
     Attributes:
-        former: Key id of the key that spoke before.
-        former_epoch: Which of the site's keys that was.
-        last_seq: The last report by it that this folder knows of, 0 for none; ``last`` is the digest of its file. Home
-            may hold later ones, when a backup was restored.
+        former: Key id of the previous key.
+        former_epoch: Key epoch of the previous key.
+        last_seq: The last report by it that this folder holds, 0 for none; ``last`` is the digest of its file. The
+            vendor may hold later ones, when a backup was restored.
     """
 
     reason: RenewReason
@@ -43,17 +43,15 @@ class Renewed(Document, frozen=True, kw_only=True):
 
 
 class Enrolment(Document, frozen=True, kw_only=True, tag_field="type", tag=ENROLMENT_TYPE):
-    """Who a site is and by which key it speaks.
+    """What a site is and which key signs its reports.
 
     Attributes:
         site: Customer, product, environment and name, joined by ``/``.
-        key: The site's public key; made on the site.
         key_epoch: 1 at first; each later key of the same site counts on.
-        renews: Exactly when it is a later key: what it replaces, and why. The site's reports begin anew from here.
+        renews: Given exactly for a later key: what it replaces, and why. The site's reports begin anew from here.
         root: Version and payload digest of the vendor's root that the site trusts.
-        channel: The maintenance line that it follows.
         report_every_seconds: How often it promises to report; 0 means never.
-        practice: The site takes what a practice root vouches for.
+        practice: The site accepts what a practice root signs.
         created_at: By the site's own clock; shown, never judged.
     """
 
@@ -86,11 +84,7 @@ class Enrolment(Document, frozen=True, kw_only=True, tag_field="type", tag=ENROL
 
 @dataclass(frozen=True)
 class SignedEnrolment:
-    """An enrolment whose signature was verified with the key that it names.
-
-    Attributes:
-        raw: The file as received; its digest is what the site's first report names as its predecessor.
-    """
+    """An enrolment, verified with the key that it names. The site's first report names the digest of ``raw``."""
 
     raw: bytes
     enrolment: Enrolment

@@ -16,18 +16,17 @@ class Plan(Document, frozen=True, kw_only=True, tag_field="type", tag=PLAN_TYPE)
     """What people sign.
 
     Attributes:
-        site_key: Key id of the site, so that a site set up anew under an old name is another site.
-        generation: Of an install, the number that it will create, never used again; of a rollback, where it goes.
+        site_key: Key id of the site, so that a new site under an old name is another site.
+        generation: Of an install, the number that it will create, never used again; of a rollback, its target.
         last_change: Digest of the journal entry that last switched a generation or put a policy, root or revocation
             list in force.
         releases: In the order in which they are installed; the last one is to run.
         config: Digest of the validated config document; ``settings``: of what else ``site.yaml`` says.
         policy: Digest of the policy in force, by which the approvals will be counted.
         contract: Digest of the telemetry contract that will be in force.
-        subject: What the plan is about when that is no release: a policy, an export, an offboarding. Of a way back
-            below the floor, the vendor's authorisation; of the end of a trial, the plan that is on trial; of a time,
-            its text.
-        kinds: What it changes, sorted; empty for the end of a trial and for a time, which ask for one person's word.
+        subject: What the plan is about when that is no release: a policy, an export, an offboarding. Of a rollback
+            below the floor, the vendor's authorisation; of the end of a trial, the plan on trial; of a time, its text.
+        kinds: What it changes, sorted; empty for the end of a trial and for a time, which need one person's approval.
     """
 
     site: SiteId

@@ -78,8 +78,7 @@ class RefusedReleases(Document, frozen=True, kw_only=True):
 class Person(Document, frozen=True, kw_only=True):
     """One person with all of their keys; people are counted, not keys.
 
-    Attributes:
-        accounts: Their accounts at the site; who ran ``receive`` there is the proposer.
+    Whoever ran ``receive`` under one of ``accounts`` is the proposer.
     """
 
     role: Name
@@ -94,7 +93,7 @@ class Policy(Document, frozen=True, kw_only=True, tag_field="type", tag=POLICY_T
         number: Grows by one with each policy.
         rules: For every kind of change, how many people of which roles; empty for ``automatic``.
         veto: Roles of which one rejection ends an item.
-        proposer_counts: Whether who received a change is among its approvers.
+        proposer_counts: Whether the person who received a change is among its approvers.
         commands: Needs by handler; empty for ``allowed``. A handler that is not listed is refused.
     """
 

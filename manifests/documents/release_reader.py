@@ -9,11 +9,7 @@ from manifests.words.version import parse_range, parse_version
 
 
 def parse_release(data: bytes, what: str = "release.json") -> Release:
-    """Read ``release.json``, which must be trusted already, and check it against itself.
-
-    Raises:
-        MalformedError: Not a release of this format, or one that contradicts itself.
-    """
+    """Read ``release.json``, which must be trusted already. Raises MalformedError where it contradicts itself."""
     release = parse(data, Release, what, max_bytes=MAX_RELEASE)  # F-8.1
     check_release(release, what)
     return release

@@ -35,15 +35,15 @@ Outcome = Literal["accepted", "refused", "no-such-handler", "ran", "timed-out", 
 
 
 class SiteIdentity(Document, frozen=True, kw_only=True):
-    """Who speaks.
+    """The site and its key.
 
     Attributes:
         key_epoch: Which key of the site, counted from 1.
-        target: What kind of place the site is (``kubernetes``, ``vm`` …).
+        target: What the site runs on (``kubernetes``, ``vm`` …).
         labels: What the customer lets support see about the site.
         report_every_seconds: The promise, as of this report; 0 means never.
-        succession: How the key that signs followed from one that home knows, until home acknowledged a report by it;
-            oldest first, the last one names the key that signs.
+        succession: Rotations from a key that the vendor knows to the key that signs, oldest first, until the vendor
+            acknowledged a report by the new key.
     """
 
     site: SiteId
@@ -120,7 +120,7 @@ class SeenAlarm(Document, frozen=True, kw_only=True):
 
 
 class NegativeProbe(Document, frozen=True, kw_only=True):
-    """Something that the site once believed, tried once more after it was told to believe nothing of this vendor.
+    """Something that the site trusted before the offboarding, tried once more after it.
 
     Attributes:
         artefact: Digest of what was tried; absent when the site never held one, which is then *unproven*.
@@ -147,9 +147,9 @@ class ReportedOffboarding(Document, frozen=True, kw_only=True):
 
     Attributes:
         reason: ``ended`` for the vendor's access, ``retired`` when the site itself goes.
-        plan: Digest of the plan that the customer's people agreed to.
+        plan: Digest of the plan that the customer's people approved.
         removed: The vendor's trust is gone; until then it is only asked for.
-        probes: Sorted by kind; each refused, or the vendor's access is not proved to be gone.
+        probes: Sorted by kind; the access is proved to be gone only when each is refused.
         final: No report follows.
         key: What becomes of the site's key after the final report.
     """
@@ -169,7 +169,7 @@ class ReportedRoot(Document, frozen=True, kw_only=True):
 
 
 class Trust(Document, frozen=True, kw_only=True):
-    """Whom the site believes, and how far its counters are.
+    """What the site trusts, and its counters.
 
     Attributes:
         mark: Highest (epoch, sequence) seen; absent before the first release.
@@ -179,7 +179,7 @@ class Trust(Document, frozen=True, kw_only=True):
         time_floor: The latest time that a vendor document proved.
         clock: The host's clock against that floor; ``clock_back`` counts how often it went backwards.
         alarms: The newest ones, oldest first.
-        offboarding: From the request on; the root is then the last one that was believed.
+        offboarding: From the request on; the root is then the last one that was trusted.
     """
 
     root: ReportedRoot
@@ -197,11 +197,9 @@ class Trust(Document, frozen=True, kw_only=True):
 
 
 class EmergencyUse(Document, frozen=True, kw_only=True):
-    """An emergency rule of the policy was asked for ``release`` instead of the ordinary ones.
+    """An emergency rule of ``policy`` was used for ``release`` instead of the ordinary rules.
 
-    Attributes:
-        policy: Number of the policy that agreed to the rule beforehand.
-        plan: What was agreed to; several releases on one way are one use.
+    Several releases of one ``plan`` are one use.
     """
 
     rule: Name
@@ -215,7 +213,7 @@ class PolicyState(Document, frozen=True, kw_only=True):
     """Which of the customer's policies is in force, and which telemetry contract was approved under it.
 
     Attributes:
-        emergency: The newest uses of emergency rules, oldest first; before everything else, because they come first.
+        emergency: The newest uses of emergency rules, oldest first.
         refounded: Number of the last policy that was founded anew without the quorum of the one before.
     """
 
@@ -227,11 +225,7 @@ class PolicyState(Document, frozen=True, kw_only=True):
 
 
 class ReportedGeneration(Document, frozen=True, kw_only=True):
-    """One installed state: which release, and how it ended.
-
-    Attributes:
-        outside_window: It was installed outside of the policy's windows; why stays at the site.
-    """
+    """One installed state: which release, and how it ended; ``outside_window`` of the policy's windows."""
 
     number: Positive
     release: Digest
@@ -260,7 +254,7 @@ class Install(Document, frozen=True, kw_only=True):
         trial_attempts: How often the trial under way was started.
         generations: The newest ones, oldest first.
         blocked: Releases that failed here and need a new approval.
-        revoked: The vendor withdrew the release, or every key that vouched for it; it runs all the same.
+        revoked: The vendor revoked the release, or every key that signed it; it still runs.
         below_floor: It lies below the floor of its channel; ``rollbacks`` say by which authorisation.
     """
 
@@ -303,8 +297,7 @@ class Components(Document, frozen=True, kw_only=True):
 class ConfigState(Document, frozen=True, kw_only=True):
     """Which configuration is in force.
 
-    Attributes:
-        seal: HMAC-SHA256 of the config under a salt that stays at the site: tells *changed* from *unchanged*.
+    ``seal`` is HMAC-SHA256 of it under a salt that stays at the site: it tells *changed* from *unchanged*.
     """
 
     schema_version: Positive | None = None
@@ -334,7 +327,7 @@ class WaitingItem(Document, frozen=True, kw_only=True):
 
 
 class ReportedApproval(Document, frozen=True, kw_only=True):
-    """An approval that was used for what is installed: which role, by which key. No name leaves the site."""
+    """An approval that was used for what is installed: role and key, no name."""
 
     plan: Digest
     role: Name
@@ -349,13 +342,13 @@ class ReportedHealth(Document, frozen=True, kw_only=True):
 
 
 class ReportedRollback(Document, frozen=True, kw_only=True):
-    """The site went back.
+    """A rollback.
 
     Attributes:
         left: Digest of the release that was left.
         cause: ``probe-failed``, ``by-hand``, …
-        authorisation: Of a way below the floor, or out of its failed trial: fingerprint of the vendor's permission,
-            which it spent.
+        authorisation: Of a rollback below the floor, or out of its failed trial: fingerprint of the vendor's
+            authorisation, which it used up.
     """
 
     from_generation: Positive

@@ -42,12 +42,12 @@ class Pair(Document, frozen=True, kw_only=True):
 
 
 class Stated(Document, frozen=True, kw_only=True):
-    """A release of a comparison, and what the site says for it.
+    """A release of a comparison, and what the site states with it.
 
     Attributes:
         release: ``release.json``.
-        signatures: Those that it came with; empty for what is installed already, which was verified then.
-        trusted_root: Says who vouches for identities, where one has signed.
+        signatures: Those that it came with; empty for what is installed, which was verified before.
+        trusted_root: For verifying identities, where one has signed.
         config, settings: Absent for a release that is only passed through.
     """
 
@@ -69,7 +69,7 @@ class StatedSpace(Document, frozen=True, kw_only=True):
 
 
 class ToldBefore(Document, frozen=True, kw_only=True):
-    """One thing that was looked at, at the site."""
+    """One finding of the site."""
 
     finding: Word
     level: Word
@@ -80,18 +80,18 @@ class ReviewRequest(Document, frozen=True, kw_only=True, tag_field="type", tag=R
     """What an approver elsewhere needs. Documents are named here and lie beside it, by digest.
 
     Attributes:
-        items: What people at the site name to `review`; ``then`` is the verb that does it once they agree.
+        items: What people at the site give to `review`; ``then`` is the command that does it once it is approved.
         key: The site's; its key id is the plan's ``site_key``.
-        made_at: By the site's clock. Two requests are never the same one.
+        made_at: By the site's clock. Two requests are never equal.
         root: What the site trusts; ``roots`` are the documents up to it, oldest first.
         policy: The one in force; ``proposed``: the one that the plan would put in force.
         before: What runs now; ``way``: the releases of the plan in order, without those that are installed already.
-        authorisation: Of a way back below the floor; its envelope.
-        between: Releases that a way back gives up besides the one that runs.
+        authorisation: Of a rollback below the floor; its envelope.
+        between: Releases that a rollback gives up besides the one that runs.
         documents: Whatever belongs to the releases and is at the site.
-        said: Approvals and rejections of this very plan so far.
-        proposers: Accounts that brought it.
-        emergency: The rules that somebody at the site could ask for instead of the ordinary ones.
+        said: Approvals and rejections of this plan so far.
+        proposers: Accounts that received it.
+        emergency: The rules that somebody at the site could use instead of the ordinary ones.
         work, more_leaves, rooms, findings, unread: What only the site can know, in its words.
     """
 
@@ -133,7 +133,7 @@ class SignedRequest:
 
 
 class ApprovalAnswer(Document, frozen=True, kw_only=True, tag_field="type", tag=ANSWER_TYPE):
-    """What an approver sends back. Attributes: approval: their signed word, in its envelope."""
+    """What an approver sends back; ``approval`` is the signed envelope."""
 
     approval: Envelope
     items: Items
@@ -171,11 +171,7 @@ def verify_request(data: bytes, what: str = "request") -> SignedRequest:
 
 
 def parse_answer(data: bytes, what: str = "answer") -> tuple[ApprovalAnswer, Approval]:
-    """The answer, and the approval in it, whose signature nobody has verified.
-
-    Raises:
-        MalformedError: Not an answer, or its parts disagree.
-    """
+    """The answer, and the approval in it, not verified. Raises MalformedError where its parts disagree."""
     answer = parse(data, ApprovalAnswer, what, max_bytes=MAX_ANSWER)
     approval = parse(answer.approval.payload_bytes, Approval, what, max_bytes=MAX_ANSWER)
     if approval.plan != answer.plan.digest:

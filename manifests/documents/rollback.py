@@ -57,12 +57,12 @@ class Rollback(Document, frozen=True, kw_only=True, tag_field="type", tag=ROLLBA
     """The compiled document.
 
     Attributes:
-        back_to: Ranges of versions to which going back is promised.
+        back_to: Ranges of versions to which a rollback is promised.
         offered_for_seconds: How long old blobs and backups are kept after CONFIRMED.
-        services: Whether what the former generation keeps running is stopped from the first backup until the switch.
-            Running, whoever writes the programs answers for what is written meanwhile.
+        services: Whether the former generation's services are stopped from the first backup until the switch. If they
+            run, the release's programs must cope with what is written meanwhile.
         no_return: Name of the step after which only ``restore`` is left, or ``none``.
-        loses: In words, what going back loses.
+        loses: In words, what a rollback loses.
     """
 
     back_to: Annotated[tuple[Range, ...], Meta(max_length=64)] = ()
@@ -81,24 +81,17 @@ class Rollback(Document, frozen=True, kw_only=True, tag_field="type", tag=ROLLBA
 
 
 def parse_rollback(data: bytes, what: str = "rollback") -> Rollback:
-    """Read a compiled rollback document and check it against itself.
-
-    Raises:
-        MalformedError: Not a rollback document, or one that contradicts itself.
-    """
+    """Read a compiled rollback document. Raises MalformedError unless it is one that does not contradict itself."""
     document = parse(data, Rollback, what, max_bytes=MAX_ROLLBACK)  # F-12.2
     check_rollback(document, lambda place: f"{what} {place}")
     return document
 
 
 def check_rollback(document: Rollback, at: Callable[[str], str]) -> None:
-    """Check the document against itself: names, ranges, and that the steps can keep what the class promises (F-12.2).
+    """Check names, ranges, and that the steps can keep what the class promises (F-12.2). Raises MalformedError.
 
     Args:
         at: From a path inside the document, such as ``$.class``, to the place that a message names.
-
-    Raises:
-        MalformedError: For the first rule that does not hold.
     """
     for i, version_range in enumerate(document.back_to):
         parse_range(version_range, at(f"$.back_to[{i}]"))

@@ -33,7 +33,7 @@ class SignedReport:
     """A report whose signature by the site's key was verified.
 
     Attributes:
-        raw: The file as received; ``digest`` over it is what the next report names.
+        digest: Over ``raw``, the file; the next report names it.
         subject: Digest of the installed release, or of the site's enrolment.
     """
 
@@ -237,11 +237,7 @@ def sign_report(report: Report, enrolment: str, signer: Signer) -> bytes:
 
 @dataclass(frozen=True, order=True)
 class Expected:
-    """One component that a release brings to a site, by one step of its install plan.
-
-    Attributes:
-        wanted: ``running`` where the step keeps a process of it running.
-    """
+    """One component that an install step of a release brings; ``wanted`` is ``running`` where it keeps a process up."""
 
     kind: ComponentKind
     name: str

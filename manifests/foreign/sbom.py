@@ -48,11 +48,7 @@ def format_of(media_type: str) -> SbomFormat | None:
 
 
 def check_sbom(data: bytes, what: str) -> SbomFormat:
-    """The format of the SBOM ``data``.
-
-    Raises:
-        MalformedError: Neither CycloneDX nor SPDX in JSON, or one that lists nothing.
-    """
+    """The format of an SBOM. Raises MalformedError unless it is CycloneDX or SPDX in JSON and lists something."""
     if len(data) > MAX_SBOM:
         raise MalformedError(f"{len(data)} bytes, an SBOM has at most {MAX_SBOM}", where=what)
     check_depth(data, what, depth=MAX_DEPTH)
@@ -111,11 +107,7 @@ class _Lists(Struct, frozen=True):
 
 
 def read_components(data: bytes, what: str) -> tuple[SbomComponent, ...]:
-    """Return everything that an SBOM of either format lists, sorted, each once.
-
-    Raises:
-        MalformedError: As ``check_sbom``.
-    """
+    """Return everything that an SBOM of either format lists, sorted, each once. Raises as ``check_sbom``."""
     check_sbom(data, what)
     listed = _decode(data, _Lists, what)
     components = {one for top in listed.components for one in _with_parts(top)}

@@ -42,7 +42,7 @@ class _Predicate(msgspec.Struct, frozen=True):
 
 
 class _Statement(msgspec.Struct, frozen=True):
-    """Just enough of a report to put a name on the envelope."""
+    """The fields of a report that its header repeats."""
 
     predicate: _Predicate
 
@@ -105,11 +105,7 @@ def find_armour(data: bytes) -> Iterator[Block]:
 
 
 def open_armour(block: Block, what: str) -> bytes:
-    """Return the report file, not yet verified.
-
-    Raises:
-        MalformedError: Names the lines that were changed, lost or moved.
-    """
+    """Return the report file, not verified. Raises MalformedError with the lines that were changed, lost or moved."""
     if len(block.lines) > _MOST:
         raise _wrong(f"more than {_MOST} lines after line {block.first}", what)
     at = next((i for i, (_, line) in enumerate(block.lines) if line.startswith("Checks:")), len(block.lines))

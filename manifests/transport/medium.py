@@ -6,10 +6,10 @@ from manifests.words.errors import RefusedError
 
 
 def folder_on(medium: Path, *names: str) -> Path:
-    """The folder below ``medium``, which nothing on the medium may lead elsewhere; it need not be there yet.
+    """The folder below ``medium``, which need not exist yet.
 
     Raises:
-        RefusedError: A name on the way is a symbolic link, or a file: what is written there would land elsewhere.
+        RefusedError: A name on the way is a symbolic link or a file, so what is written would land elsewhere.
     """
     path = medium
     for name in names:

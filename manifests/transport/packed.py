@@ -33,11 +33,7 @@ def pack_report(raw: bytes, what: str = "report") -> bytes:
 
 
 def unpack_report(packed: bytes, what: str) -> bytes:
-    """The file again. It is not verified: that is the importer's work, as with any file.
-
-    Raises:
-        MalformedError: Not what ``pack_report`` makes; the core is longer than a core may be.
-    """
+    """The file again, unverified. Raises MalformedError unless ``pack_report`` makes such bytes."""
     if len(packed) > MAX_PACKED:
         raise MalformedError(f"{len(packed)} bytes, at most {MAX_PACKED} are allowed", where=what)
     if packed[:1] != _KIND:

@@ -99,11 +99,7 @@ def _symbol(of: str, index: int, count: int, piece: str) -> str:
 
 
 def parse_symbol(text: str, what: str) -> Symbol | None:
-    """What a symbol says; None when it is not one of ours.
-
-    Raises:
-        MalformedError: It is one of ours and damaged, as when a scanner mistyped it.
-    """
+    """What a symbol says; None when it is not one of ours. Raises MalformedError for a damaged one."""
     if not text.startswith("WB1:"):
         return None
     match = _SYMBOL.fullmatch(text)
@@ -130,11 +126,7 @@ def gather(symbols: Iterable[Symbol]) -> Mapping[str, SymbolSet]:
 
 
 def join_report(group: SymbolSet, what: str) -> bytes:
-    """Return the report file of a set, not yet verified.
-
-    Raises:
-        MalformedError: A symbol is missing, or the symbols do not make the report that they name.
-    """
+    """Return the report file, not verified. Raises MalformedError for missing symbols or those of another report."""
     if group.contradiction:
         problem = group.contradiction
         raise MalformedError(problem, where=what, remedy="take the pictures again", finding="qr-contradiction")

@@ -21,12 +21,7 @@ _POWERS = (2, 4, 8, 16, 5)
 
 @dataclass(frozen=True)
 class SpokenLine:
-    """What a line says.
-
-    Attributes:
-        code: The first six letters of the site key's id, as ``site_code`` has them.
-        digest: The first 25 hex digits of the report's digest.
-    """
+    """What a line says: six letters of the site key's id, report number, 25 hex digits of the report's digest."""
 
     code: str
     seq: int
@@ -39,11 +34,7 @@ def site_code(keyid: str) -> str:
 
 
 def spoken_line(keyid: str, seq: int, digest: str) -> str:
-    """The line for report ``seq`` with ``digest``, in groups.
-
-    Raises:
-        RefusedError: The number is beyond what six letters hold.
-    """
+    """The line for report ``seq`` with ``digest``, in groups. Raises RefusedError for a number above ``MAX_SEQ``."""
     if seq > MAX_SEQ:
         problem = f"report {seq}, a line holds numbers up to {MAX_SEQ}"
         raise RefusedError(problem, where="--line", remedy="waybill report --text", finding="line-number")
@@ -53,11 +44,7 @@ def spoken_line(keyid: str, seq: int, digest: str) -> str:
 
 
 def parse_line(text: str) -> SpokenLine:
-    """What was said. Small letters, spaces and dashes are as good; O is 0, I and L are 1.
-
-    Raises:
-        UsageError: Which groups were misheard or mistyped.
-    """
+    """Read a line in any case, spaces and dashes ignored; O is 0, I and L are 1. Raises UsageError for wrong groups."""
     letters = re.sub(r"[\s-]", "", text)
     if len(letters) != 5 * _GROUPS:
         problem = f"{len(letters)} letters, a line has {5 * _GROUPS}"

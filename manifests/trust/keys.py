@@ -56,8 +56,7 @@ class PublicKey(Document, frozen=True, kw_only=True):
     """A key as documents record it.
 
     Attributes:
-        algorithm: ``ecdsa-p256-sha256``; others are kept and never counted. Signers of carried images may
-            use any of ``CARRIED``.
+        algorithm: ``ecdsa-p256-sha256``; others are kept and never counted, but for ``CARRIED`` on images.
         public: base64 of the DER SubjectPublicKeyInfo (RFC 5280, section 4.1).
     """
 
@@ -84,11 +83,7 @@ class PublicKey(Document, frozen=True, kw_only=True):
         return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
 
     def verify(self, signature: bytes, message: bytes, what: str) -> None:
-        """Raise unless ``signature`` is strict, low-s DER ECDSA by this key over ``message``.
-
-        Raises:
-            UntrustedError: Not a signature by this key, or another encoding of one.
-        """
+        """Raise UntrustedError unless ``signature`` is strict, low-s DER ECDSA by this key over ``message``."""
         problem = "signature does not match its key and file"
         wrong = UntrustedError(problem, where=what, remedy=OTHER_MEDIUM, finding="signature-wrong")
         try:
@@ -141,12 +136,7 @@ def read_public(path: Path) -> PublicKey:
 
 
 def read_capped(path: Path, max_bytes: int) -> bytes:
-    """Return the bytes of a file of at most ``max_bytes``.
-
-    Raises:
-        HostError: It cannot be read.
-        MalformedError: It is longer.
-    """
+    """Return the bytes of a file. Raises HostError when unreadable, MalformedError above ``max_bytes``."""
     try:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)

@@ -17,13 +17,11 @@ _WHY: tuple[tuple[Counts, str, str], ...] = (
 
 @dataclass(frozen=True)
 class Quorum:
-    """Who signed a document, as the newest root counts it.
+    """Who signed a document, as the newest root counts it; all signers are key ids.
 
     Attributes:
-        role: Name of the role.
         version: Version of the newest root.
-        members: Every key id of the role.
-        counted: Signers that count.
+        members: Every key of the role.
         others: Signers with a valid signature that does not count, with the reason.
         not_evaluated: Signers with an unknown algorithm.
         names: Names of identities, by id.

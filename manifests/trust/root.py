@@ -72,7 +72,6 @@ class Root(Document, frozen=True, kw_only=True, tag_field="type", tag=ROOT_TYPE)
     """One version of the vendor's root document.
 
     Attributes:
-        vendor: The vendor's name.
         epoch: A higher epoch restarts the release sequences.
         practice: Made by ``init``, for testing only.
         previous: Digest of the whole file of version - 1; absent in version 1.
@@ -164,11 +163,7 @@ class Chain:
 
 
 def parse_root(data: bytes, what: str) -> SignedRoot:
-    """Read one root document; its signatures are judged by ``verify_chain``.
-
-    Raises:
-        MalformedError: Not a root document, or one that contradicts itself.
-    """
+    """Read one root document, signatures unjudged. Raises MalformedError where it contradicts itself."""
     envelope = parse_envelope(data, ROOT_TYPE, what, max_bytes=MAX_ROOT)
     root = parse(envelope.payload_bytes, Root, what, max_bytes=MAX_ROOT)
     check_root(root, what)

@@ -28,8 +28,7 @@ class Rotation(Document, frozen=True, kw_only=True, tag_field="type", tag=ROTATI
 
     Attributes:
         former: Key id of the key that leaves.
-        key: The new key.
-        key_epoch: Of the new key; one more than the former's.
+        key_epoch: Of the new key ``key``; one more than the former's.
         after_seq: The last report by the former key, 0 for none; ``after`` is the digest of its file, else of
             the enrolment. Reports above that number by the former key are refused.
         made_at: By the site's clock; shown only.
@@ -100,11 +99,7 @@ def follow(
 ) -> tuple[Rotation, ...]:
     """Return the rotations after ``key``, each verified; empty when there is none.
 
-    Args:
-        key, epoch: The newest key that the caller trusts for ``site``.
-
-    Raises:
-        UntrustedError, NewerError: A rotation after ``key`` is not valid.
+    ``key`` and ``epoch`` are the newest that the caller trusts for ``site``. Raises as ``verify_rotation``.
     """
     followed = []
     for signed in succession:

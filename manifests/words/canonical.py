@@ -34,11 +34,7 @@ class Document(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
 
 
 def check_depth(data: bytes, what: str, *, depth: int = MAX_DEPTH) -> None:
-    """Check the nesting of JSON text before a recursive decoder reads it.
-
-    Raises:
-        MalformedError: Deeper than ``depth`` arrays and objects.
-    """
+    """Raise MalformedError where JSON text nests deeper than ``depth``, before a recursive decoder reads it."""
     if b"\\" in data:
         brackets = b"".join(token for token in _NESTING.findall(data) if token[:1] != b'"')
     else:

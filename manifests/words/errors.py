@@ -104,7 +104,6 @@ class Piece:
     """Bytes ``start`` to ``end`` (not included) of a file on a medium that are damaged.
 
     Attributes:
-        name: Name of the member.
         how: ``changed``, ``unreadable`` or ``cut-short``.
         use: What the member is for, in words; empty where that is not known.
     """

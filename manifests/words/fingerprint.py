@@ -37,11 +37,7 @@ def as_words(digest: str) -> str:
 
 
 def parse_fingerprint(text: str) -> str:
-    """Return the digest that a person typed: as groups, as words, or as hex with ``sha256:`` before it.
-
-    Raises:
-        UsageError: A group or word is mistyped, or the checksum of the words is wrong.
-    """
+    """Return the digest that was typed as groups, words, or hex after ``sha256:``. Raises UsageError if mistyped."""
     parts = re.split(r"[\s,]+", text.strip().lower())
     if len(parts) == 1 and re.fullmatch(r"sha256:[0-9a-f]{64}", parts[0]):
         return parts[0]

@@ -7,11 +7,7 @@ from manifests.words.units import show_duration
 
 
 def parse_time(text: str) -> datetime:
-    """Return the aware time that an RFC 3339 text names; a date alone is its beginning in UTC.
-
-    Raises:
-        MalformedError: It is neither, or names a day that does not exist.
-    """
+    """Return an RFC 3339 time, aware; a date is its beginning in UTC. Raises MalformedError unless in the calendar."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
