@@ -1,8 +1,6 @@
 """Write the head of a bundle, and add signatures to it."""
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
 from content.bundle.archive import BLOCK, header, member_length, padded
 from content.bundle.head import OCI_LAYOUT, TRUSTED_ROOT, Head, Signature
@@ -11,7 +9,7 @@ from manifests.documents.release_reader import parse_release
 from manifests.trust.envelope_writer import sign_statement
 from manifests.trust.private_keys import Signer
 from manifests.words.digest import digest_of
-from manifests.words.errors import DamagedError, RefusedError
+from manifests.words.errors import RefusedError
 
 RESERVE = 192 << 10
 
@@ -82,38 +80,3 @@ def add_signature(head: Head, signature: Signature) -> Head:
     """The head with one more signer; the same signer again replaces the former pair."""
     others = tuple(one for one in head.signatures if one.keyid != signature.keyid)
     return replace(head, signatures=tuple(sorted((*others, signature), key=lambda one: one.keyid)))
-
-
-def rewrite_head(path: Path, head: Head) -> None:
-    """Put a changed head into the finished bundle at ``path``: beside it, synced, then in place.
-
-    Only the first ``bulk_at`` bytes change. A plug pulled during the write leaves ``NAME.head`` beside the bundle,
-    from which the next call for this bundle, or ``--head``, takes the whole new head.
-
-    Raises:
-        DamagedError: The bundle is shorter than its head.
-    """
-    data = encode_head(head)
-    beside = path.with_name(path.name + ".head")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    _sync_folder(path.parent)
-    with path.open("r+b") as bundle:
-        if os.fstat(bundle.fileno()).st_size < len(data):
-            raise DamagedError("shorter than its own head", where=str(path))
-        bundle.write(data)
-        bundle.flush()
-        os.fsync(bundle.fileno())
-    beside.unlink()
-    _sync_folder(path.parent)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

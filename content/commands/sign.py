@@ -12,12 +12,20 @@ from click.core import ParameterSource
 from console.options import passphrase_option, verb
 from console.result import Result
 from content.bundle.head import MAX_TRUSTED_ROOT, open_head
-from content.bundle.head_writer import add_signature, rewrite_head, sign_release
+from content.bundle.head_writer import add_signature, sign_release
 from content.commands.open_key import open_keys
 from content.commands.signed_by import describe_root, signature_status
-from content.signing.allowed_keys import list_keys, newest_root, release_keys, rollback_keys, root_and_before, root_keys
+from content.signing.allowed_keys import (
+    list_keys,
+    newest_root,
+    release_keys,
+    rollback_keys,
+    root_and_before,
+    root_for_authorisation,
+    root_keys,
+)
 from content.signing.attach_identity import attach_identity
-from content.signing.authorisations import authorisation_envelope, root_folder, sign_authorisation
+from content.signing.authorisations import authorisation_envelope
 from content.signing.detached import (
     STATEMENT_SIGNED,
     DetachedRequest,
@@ -29,16 +37,16 @@ from content.signing.detached import (
     request_root,
     write_request,
 )
-from content.signing.files import replace_file
+from content.signing.files import replace_file, rewrite_head
 from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, parse_authorisation
 from manifests.documents.release import Release
 from manifests.documents.release_reader import parse_release
-from manifests.trust.envelope import MAX_BUNDLE
+from manifests.trust.envelope import MAX_BUNDLE, Envelope
 from manifests.trust.envelope_writer import add_signatures
 from manifests.trust.keys import PublicKey, read_capped
 from manifests.trust.private_keys import Signer
 from manifests.trust.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE, parse_revocations
-from manifests.trust.root import MAX_ROOT, parse_root, short
+from manifests.trust.root import MAX_ROOT, Root, parse_root, short
 from manifests.words.canonical import decode
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, RefusedError, UsageError
@@ -211,34 +219,35 @@ def _sign_root(file: Path, signers: tuple[Signer, ...]) -> Result:
 
 
 def _sign_authorisation(file: Path, signers: tuple[Signer, ...]) -> Result:
-    newest = newest_root(root_folder(file))
-    role = newest.roles["rollback"]
-    _check_may_sign(signers, role.keys, f"rollback key of root {newest.version}", file, "signature-role")
-    data = sign_authorisation(file, signers)
-    replace_file(file, data)
-    envelope, authorisation = parse_authorisation(data, str(file))
+    envelope, authorisation = parse_authorisation(read_capped(file, MAX_AUTHORISATION), str(file))
     leaves = authorisation.leaves
     text = [
         f"signed       authorisation {authorisation.number}: rollback of {authorisation.product} {leaves.channel}, "
         f"sequence {leaves.mark.sequence}, to {authorisation.goes_to.version}",
         f"wrote        {file}",
     ]
-    signed = {signature.keyid for signature in envelope.signatures}
-    result = signature_status(text, signed, role.keys, role.threshold)
+    result = _sign_envelope(file, envelope, signers, (root_for_authorisation(file), "rollback"), text)
     return Result(result.text, {**result.data, "authorisation": authorisation.number, "path": str(file)})
 
 
 def _sign_list(file: Path, signers: tuple[Signer, ...]) -> Result:
     envelope, revocations = parse_revocations(read_capped(file, MAX_REVOCATIONS), str(file))
-    newest = newest_root(file.parent)
-    role = newest.roles["root"]
-    _check_may_sign(signers, role.keys, f"root key of root {newest.version}", file, "signature-role")
+    text = [f"signed       revocation list {revocations.version} of {revocations.vendor}"]
+    result = _sign_envelope(file, envelope, signers, (newest_root(file.parent), "root"), text)
+    return Result(result.text, {**result.data, "vendor": revocations.vendor, "version": revocations.version})
+
+
+def _sign_envelope(
+    file: Path, envelope: Envelope, signers: tuple[Signer, ...], by: tuple[Root, str], text: list[str]
+) -> Result:
+    """Sign as the role of the root says, and show after ``text`` who has signed."""
+    root, name = by
+    role = root.roles[name]
+    _check_may_sign(signers, role.keys, f"{name} key of root {root.version}", file, "signature-role")
     data = add_signatures(envelope, signers)
     replace_file(file, data)
-    signed = {signature.keyid for signature in parse_revocations(data, str(file))[0].signatures}
-    text = [f"signed       revocation list {revocations.version} of {revocations.vendor}"]
-    result = signature_status(text, signed, role.keys, role.threshold)
-    return Result(result.text, {**result.data, "vendor": revocations.vendor, "version": revocations.version})
+    signed = {signature.keyid for signature in decode(data, Envelope, str(file)).signatures}
+    return signature_status(text, signed, role.keys, role.threshold)
 
 
 @dataclass(frozen=True)

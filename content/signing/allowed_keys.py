@@ -4,7 +4,6 @@ from pathlib import Path
 from shlex import quote
 
 from content.bundle.head import open_head
-from content.signing.authorisations import root_folder
 from manifests.trust.keys import PublicKey, read_capped
 from manifests.trust.root import MAX_ROOT, Root, parse_root
 from manifests.words.errors import RefusedError
@@ -25,12 +24,16 @@ def list_keys(file: Path) -> tuple[PublicKey, ...]:
 
 
 def rollback_keys(file: Path) -> tuple[PublicKey, ...]:
-    return _role_keys(newest_root(root_folder(file)), "rollback")
+    return _role_keys(root_for_authorisation(file), "rollback")
+
+
+def root_for_authorisation(file: Path) -> Root:
+    """The newest root document beside an authorisation, else in the folder ``trust`` there."""
+    return newest_root(file.parent if (file.parent / "1.root.json").exists() else file.parent / "trust")
 
 
 def _role_keys(root: Root, role: str) -> tuple[PublicKey, ...]:
-    keys = (root.keys.get(keyid) for keyid in root.roles[role].keys)
-    return tuple(key for key in keys if key is not None and key.known)
+    return tuple(root.keys[keyid] for keyid in root.roles[role].keys if keyid in root.keys and root.keys[keyid].known)
 
 
 def root_and_before(file: Path) -> tuple[Root, ...]:

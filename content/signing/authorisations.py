@@ -14,9 +14,8 @@ from manifests.documents.authorisation import (
     parse_authorisation,
 )
 from manifests.documents.release_reader import parse_release
-from manifests.trust.envelope_writer import add_signatures, seal
+from manifests.trust.envelope_writer import seal
 from manifests.trust.keys import read_capped
-from manifests.trust.private_keys import Signer
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, RefusedError
 
@@ -58,13 +57,3 @@ def bundle_reader(folder: Path) -> Callable[[str], tuple[str, Reached]]:
         return release.product, Reached(release=digest, version=version, channel=release.channel, mark=release.mark)
 
     return read
-
-
-def root_folder(file: Path) -> Path:
-    """The folder of the vendor's root documents: that of ``file``, or ``trust`` in it."""
-    return file.parent if (file.parent / "1.root.json").exists() else file.parent / "trust"
-
-
-def sign_authorisation(file: Path, signers: tuple[Signer, ...]) -> bytes:
-    """The envelope with the signatures added."""
-    return add_signatures(parse_authorisation(read_capped(file, MAX_AUTHORISATION), str(file))[0], signers)

@@ -4,10 +4,11 @@ A request holds the bytes of each signature in a file of its own, so that openss
 ``NAME`` is ``NAME.sig``: DER, as openssl writes it.
 """
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from content.signing.files import write_file
 from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, Authorisation, check_authorisation
 from manifests.documents.release import MAX_RELEASE, release_statement
 from manifests.documents.release_reader import parse_release
@@ -20,11 +21,9 @@ from manifests.words.canonical import encode, parse
 from manifests.words.digest import digest_of
 from manifests.words.errors import HostError, MalformedError, RefusedError, UntrustedError
 
-RELEASE, STATEMENT, ROOT, ROOT_TEXT = "release.json", "statement.pae", "root.pae", "root.json"
+RELEASE, STATEMENT = "release.json", "statement.pae"
 # What an identity signs, with a program that knows Fulcio; and its answer.
 STATEMENT_TEXT, STATEMENT_SIGNED = "statement.json", "statement.sigstore.json"
-LIST, LIST_TEXT = "revocations.pae", "revocations.json"
-PERMIT, PERMIT_TEXT = "authorisation.pae", "authorisation.json"
 MAX_SIGNATURE = 4096
 README = """\
 To be signed: {what}
@@ -90,46 +89,55 @@ def request_release(data: bytes) -> DetachedRequest:
 
 def request_root(payload: bytes) -> DetachedRequest:
     """The byte string of a root document; refuses bytes that are not one."""
-    root = parse(payload, Root, ROOT_TEXT, max_bytes=MAX_ROOT)
-    check_root(root, ROOT_TEXT)
-    what = f"root {root.version} of {root.vendor}, fingerprint {digest_of(payload)}"
-    return DetachedRequest(what, ((ROOT, pae(ROOT_TYPE, payload)),), ((ROOT_TEXT, payload),))
+    root = parse(payload, Root, "root.json", max_bytes=MAX_ROOT)
+    check_root(root, "root.json")
+    return _request(
+        "root", ROOT_TYPE, payload, f"root {root.version} of {root.vendor}, fingerprint {digest_of(payload)}"
+    )
 
 
 def request_list(payload: bytes) -> DetachedRequest:
     """The byte string of a revocation list; refuses bytes that are not one."""
-    revoked = parse(payload, Revocations, LIST_TEXT, max_bytes=MAX_REVOCATIONS)
-    check_revocations(revoked, LIST_TEXT)
+    revoked = parse(payload, Revocations, "revocations.json", max_bytes=MAX_REVOCATIONS)
+    check_revocations(revoked, "revocations.json")
     counts = f"{len(revoked.keys)} keys, {len(revoked.releases)} releases, {len(revoked.handlers)} handlers"
     what = f"revocation list {revoked.version} of {revoked.vendor} ({counts}), fingerprint {digest_of(payload)}"
-    return DetachedRequest(what, ((LIST, pae(REVOCATIONS_TYPE, payload)),), ((LIST_TEXT, payload),))
+    return _request("revocations", REVOCATIONS_TYPE, payload, what)
 
 
 def request_authorisation(payload: bytes) -> DetachedRequest:
     """The byte string of an authorisation; refuses bytes that are not one."""
-    permit = parse(payload, Authorisation, PERMIT_TEXT, max_bytes=MAX_AUTHORISATION)
-    check_authorisation(permit, PERMIT_TEXT)
+    permit = parse(payload, Authorisation, "authorisation.json", max_bytes=MAX_AUTHORISATION)
+    check_authorisation(permit, "authorisation.json")
     what = (
         f"authorisation {permit.number} of {permit.vendor}: one rollback below the floor, from {permit.product} "
         f"{permit.leaves.channel} {permit.leaves.mark.sequence} to {permit.goes_to.version}, "
         f"at {', '.join(permit.sites) or 'every site of the release that carries it'}; reason: {permit.why}; "
         f"fingerprint {digest_of(payload)}"
     )
-    return DetachedRequest(what, ((PERMIT, pae(AUTHORISATION_TYPE, payload)),), ((PERMIT_TEXT, payload),))
+    return _request("authorisation", AUTHORISATION_TYPE, payload, what)
+
+
+def _request(stem: str, type_: str, payload: bytes, what: str) -> DetachedRequest:
+    return DetachedRequest(what, ((f"{stem}.pae", pae(type_, payload)),), ((f"{stem}.json", payload),))
+
+
+# The document of a request by its file name: its limit in bytes, and the request that follows from it.
+_DOCUMENTS: dict[str, tuple[int, Callable[[bytes], DetachedRequest]]] = {
+    RELEASE: (MAX_RELEASE, request_release),
+    "root.json": (MAX_ROOT, request_root),
+    "revocations.json": (MAX_REVOCATIONS, request_list),
+    "authorisation.json": (MAX_AUTHORISATION, request_authorisation),
+}
 
 
 def write_request(request: DetachedRequest, folder: Path) -> None:
-    """Make the folder with what is to be signed.
-
-    Raises:
-        RefusedError: It exists.
-    """
+    """Make the folder with what is to be signed. Raises RefusedError if it exists."""
     try:
         folder.mkdir()
     except FileExistsError:
-        raise RefusedError(
-            "exists already", where=str(folder), finding="exists", remedy="name another folder, or move this one away"
-        ) from None
+        remedy = "name another folder, or move this one away"
+        raise RefusedError("exists already", where=str(folder), finding="exists", remedy=remedy) from None
     except OSError as error:
         raise HostError((error.strerror or str(error)).lower(), where=str(folder)) from None
     commands = "\n".join(f"  openssl dgst -sha256 -sign KEY.pem -out {name}.sig {name}" for name, _ in request.to_sign)
@@ -145,18 +153,12 @@ def read_request(folder: Path) -> DetachedRequest:
     Raises:
         MalformedError: Not a request, or its files do not belong to its document.
     """
-    if (folder / RELEASE).exists():
-        request = request_release(read_capped(folder / RELEASE, MAX_RELEASE))
-    elif (folder / ROOT_TEXT).exists():
-        request = request_root(read_capped(folder / ROOT_TEXT, MAX_ROOT))
-    elif (folder / LIST_TEXT).exists():
-        request = request_list(read_capped(folder / LIST_TEXT, MAX_REVOCATIONS))
-    elif (folder / PERMIT_TEXT).exists():
-        request = request_authorisation(read_capped(folder / PERMIT_TEXT, MAX_AUTHORISATION))
-    else:
-        raise MalformedError(
-            "the folder holds nothing to sign", where=str(folder), remedy="name a folder of waybill sign --prepare"
-        )
+    document = next((name for name in _DOCUMENTS if (folder / name).exists()), None)
+    if document is None:
+        remedy = "name a folder of waybill sign --prepare"
+        raise MalformedError("the folder holds nothing to sign", where=str(folder), remedy=remedy)
+    limit, request_of = _DOCUMENTS[document]
+    request = request_of(read_capped(folder / document, limit))
     for name, data in request.to_sign:
         if read_capped(folder / name, MAX_RELEASE + 1024) != data:
             raise MalformedError(
@@ -218,14 +220,9 @@ def _is_by(key: PublicKey, signature: bytes, message: bytes) -> bool:
 
 def _write(path: Path, data: bytes) -> None:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+        write_file(path, data)
     except FileExistsError:
-        raise RefusedError(
-            "exists already", where=str(path), finding="exists", remedy="move the file away; nothing is overwritten"
-        ) from None
+        remedy = "move the file away; nothing is overwritten"
+        raise RefusedError("exists already", where=str(path), finding="exists", remedy=remedy) from None
     except OSError as error:
         raise HostError((error.strerror or str(error)).lower(), where=str(path)) from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

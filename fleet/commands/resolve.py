@@ -47,13 +47,19 @@ def resolve_command(
 
     with open_ledger(place) as engine:
         decision = Decision(account(), reason, utc_now())
-        name = None if site is None else find_site(engine, site).site
+        row = None if site is None else find_site(engine, site)
         if accepted is not None:
-            result = accept(engine, name, accepted, decision)
+            result = accept(engine, row, accepted, decision)
         elif closing is not None:
-            result = close_quarantine(engine, name, closing, decision)
+            result = close_quarantine(engine, row, closing, decision)
         else:
-            result = settle_alarm(engine, str(name), alarm or 0, decision)
+            assert row is not None and alarm is not None
+            result = settle_alarm(engine, row, alarm, decision)
     text = "\n".join([*result.text, f"decision {result.number} by {decision.who}: {reason}"])
-    data = {"resolution": result.number, "kind": result.kind, "accepted": result.accepted, "site": name}
+    data = {
+        "resolution": result.number,
+        "kind": result.kind,
+        "accepted": result.accepted,
+        "site": row.site if row else None,
+    }
     return Result(text, data)

@@ -1,6 +1,7 @@
 """Record releases from the heads of bundles, and their telemetry contracts."""
 
 import os
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from fleet.intake.result import FileResult, ImportResult, unreadable_result
 from fleet.intake.scan import read_start
 from fleet.ledger.tables import components, contracts, releases, roots
 from manifests.documents.contract import MAX_CONTRACT, parse_contract
-from manifests.documents.release import Release
 from manifests.documents.report import MAX_REPORT
 from manifests.documents.signed_report import expected_components
 from manifests.trust.root import Pin
@@ -75,40 +75,10 @@ def _record(connection: Connection, head: VerifiedHead, name: str, now: datetime
     if connection.execute(select(releases.c.digest).where(releases.c.digest == head.release_digest)).first():
         _record_roots(connection, head, now)
         return FileResult(name, "known", f"{shown}: already known", "release-known")
-    _check_sequence(connection, head, shown, name)
-    _record_roots(connection, head, now)
-    connection.execute(
-        insert(releases).values(
-            digest=head.release_digest,
-            vendor=head.chain.newest.vendor,
-            product=release.product,
-            version=release.version,
-            channel=release.channel,
-            epoch=release.epoch,
-            sequence=release.sequence,
-            issued_at=parse_time(release.issued_at),
-            contract=release.contract.digest,
-            practice=head.practice,
-            imported_at=now,
-            raw=head.head.release,
-        )
-    )
-    rows = _component_rows(release, head.release_digest)
-    if rows:
-        connection.execute(insert(components), rows)
-    return FileResult(name, "release", shown + (" (practice)" if head.practice else ""))
-
-
-def _check_sequence(connection: Connection, head: VerifiedHead, shown: str, name: str) -> None:
-    release = head.release
-    same = (
-        (releases.c.vendor == head.chain.newest.vendor)
-        & (releases.c.product == release.product)
-        & (releases.c.channel == release.channel)
-        & (releases.c.epoch == release.epoch)
-        & (releases.c.sequence == release.sequence)
-    )
-    other = connection.execute(select(releases.c.digest).where(same)).scalar()
+    names = ("product", "channel", "epoch", "sequence")
+    place = {"vendor": head.chain.newest.vendor, **{column: getattr(release, column) for column in names}}
+    same = (releases.c[column] == value for column, value in place.items())
+    other = connection.execute(select(releases.c.digest).where(*same)).scalar()
     if other is not None:
         raise RefusedError(
             f"{shown} is {short_digest(head.release_digest)} in this bundle; "
@@ -117,42 +87,43 @@ def _check_sequence(connection: Connection, head: VerifiedHead, shown: str, name
             remedy="ask the vendor who signed the second release; a sequence is used once",
             finding="sequence-reused",
         )
-
-
-def _component_rows(release: Release, digest: str) -> list[dict[str, object]]:
-    return [
-        {
-            "release": digest,
-            "kind": part.kind,
-            "name": part.name,
-            "step": part.step,
-            "digest": part.digest,
-            "wanted": part.wanted,
-        }
-        for part in expected_components(release)
-    ]
+    _record_roots(connection, head, now)
+    connection.execute(
+        insert(releases).values(
+            **place,
+            digest=head.release_digest,
+            version=release.version,
+            issued_at=parse_time(release.issued_at),
+            contract=release.contract.digest,
+            practice=head.practice,
+            imported_at=now,
+            raw=head.head.release,
+        )
+    )
+    if parts := expected_components(release):
+        connection.execute(insert(components), [{"release": head.release_digest, **asdict(part)} for part in parts])
+    return FileResult(name, "release", shown + (" (practice)" if head.practice else ""))
 
 
 def _record_contract(connection: Connection, head: VerifiedHead, path: Path, now: datetime) -> None:
     """Write the telemetry contract from the bulk, once; if it is missing or damaged there, the release still counts."""
     blob = head.release.contract
-    if connection.execute(select(contracts.c.digest).where(contracts.c.digest == blob.digest)).first():
-        return
-    if blob.size > MAX_CONTRACT:
+    known = select(contracts.c.digest).where(contracts.c.digest == blob.digest)
+    if blob.size > MAX_CONTRACT or connection.execute(known).first():
         return
     descriptor = open_bundle(path)
     try:
         bulk = find_places(descriptor, head.release, str(path))
         place = next((place for place in bulk.present if place.blob.digest == blob.digest), None)
-        raw = None if place is None else read_blob(descriptor, place, MAX_CONTRACT)
-        if raw is not None:
-            parse_contract(raw)
+        if place is None:
+            return
+        raw = read_blob(descriptor, place, MAX_CONTRACT)
+        parse_contract(raw)
     except WaybillError:
         return
     finally:
         os.close(descriptor)
-    if raw is not None:
-        connection.execute(insert(contracts).values(digest=blob.digest, imported_at=now, raw=raw))
+    connection.execute(insert(contracts).values(digest=blob.digest, imported_at=now, raw=raw))
 
 
 def _record_roots(connection: Connection, head: VerifiedHead, now: datetime) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from content.signing.files import replace_file
 from fleet.intake.library import stored_report
-from fleet.ledger.tables import closures, consignments, enrolments, keys, releases, reports, roots, sites, standings
+from fleet.ledger.tables import closures, consignments, enrolments, keys, releases, reports, roots, standings
 from fleet.outgoing.views import SiteRow
 from manifests.documents.authorisation import parse_authorisation, verify_authorisation
 from manifests.documents.consignment import Consignment, Newest, Request, sign_consignment, verify_consignment
@@ -248,7 +248,7 @@ def consign(
             connection.execute(
                 insert(consignments).values(
                     digest=digest,
-                    site_id=site_id_of(connection, row),
+                    site_id=row.site_id,
                     number=consignment.number,
                     challenge=consignment.challenge_digest,
                     issued_at=now,
@@ -294,7 +294,7 @@ def _compose(
     challenge: bytes,
 ) -> Consignment:
     """Compose the next consignment for a site."""
-    numbers = select(func.max(consignments.c.number)).where(consignments.c.site_id == site_id_of(connection, row))
+    numbers = select(func.max(consignments.c.number)).where(consignments.c.site_id == row.site_id)
     return Consignment(
         vendor=order.root.root.vendor,
         site=row.site,
@@ -323,8 +323,8 @@ def _site_note(row: SiteRow, root: SignedRoot) -> str | None:
 
 def _offboard_requests(connection: Connection, row: SiteRow) -> tuple[Request, ...]:
     """While an offboarding is open, every consignment requests it."""
-    query = select(closures.c.reason).join(sites).where((sites.c.site == row.site) & closures.c.closed_at.is_(None))
-    reason = connection.execute(query).scalar()
+    still_open = (closures.c.site_id == row.site_id) & closures.c.closed_at.is_(None)
+    reason = connection.execute(select(closures.c.reason).where(still_open)).scalar()
     if reason is None:
         return ()
     return (Request(request=OFFBOARD_REQUEST, handler=OFFBOARD_REQUEST, parameters={"reason": reason}),)
@@ -336,10 +336,6 @@ def site_key(connection: Connection, enrolment_id: int) -> str:
     enrolled = select(enrolments.c.keyid).where(enrolments.c.id == enrolment_id)
     keyid: str = connection.execute(rotated).scalar() or connection.execute(enrolled).scalar_one()
     return keyid
-
-
-def site_id_of(connection: Connection, row: SiteRow) -> int:
-    return int(connection.execute(select(sites.c.id).where(sites.c.site == row.site)).scalar_one())
 
 
 def _newest_report(connection: Connection, row: SiteRow) -> Acknowledged | None:

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine, Select, func, insert, select, update
 
 from fleet.intake.intake import import_quarantined
 from fleet.intake.library import stored_report
-from fleet.ledger.tables import enrolments, findings, positions, quarantine, reports, resolutions, sites, standings
+from fleet.ledger.tables import enrolments, findings, positions, quarantine, reports, resolutions, standings
+from fleet.outgoing.views import SiteRow
 from fleet.rules.forks import BranchChoice, Positions, choose_branch
 from fleet.rules.values import named_positions
 from manifests.documents.signed_report import SignedReport
@@ -50,17 +51,11 @@ class DecisionResult:
     text: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Site:
-    id: int
-    site: str
-
-
-def accept(engine: Engine, site: str | None, named: str, decision: Decision) -> DecisionResult:
+def accept(engine: Engine, site: SiteRow | None, named: str, decision: Decision) -> DecisionResult:
     """Accept what ``named`` names: a branch by any digest on it, a renewed enrolment, or a quarantined file.
 
     Args:
-        site: The whole id; None for a quarantined file that belongs to no site.
+        site: None for a quarantined file that belongs to no site.
         named: A digest, or at least its first eight digits.
 
     Raises:
@@ -68,33 +63,31 @@ def accept(engine: Engine, site: str | None, named: str, decision: Decision) -> 
         RefusedError: The quarantined file is refused again.
     """
     with engine.connect().execution_options(waybill_reading=True) as connection:
-        row = _find(connection, site)
-        candidates = _candidates(connection, row, _prefix(named))
+        candidates = _candidates(connection, site, _prefix(named))
     if len(candidates) != 1:
         names = ", ".join(f"{kind} {short_digest(digest)}" for kind, digest in sorted(candidates)[:5])
         raise UsageError(
             f"{named} names {'several things: ' + names if candidates else 'nothing that waits for a decision'}",
             where="--accept",
-            remedy=f"find the digest with: waybill fleet {f'show {site}' if site else 'list quarantine'}",
+            remedy=f"find the digest with: waybill fleet {f'show {site.site}' if site else 'list quarantine'}",
         )
     kind, digest = candidates.pop()
     if kind == "quarantine":
-        return _release(engine, row, digest, decision)
-    assert row is not None  # the other kinds are only searched for a site
+        return _release(engine, site, digest, decision)
+    assert site is not None  # the other kinds are only searched for a site
     with engine.begin() as connection:
         if kind == "enrolment":
-            return _renew(connection, row, digest, decision)
-        return _accept_branch(connection, row, digest, decision)
+            return _renew(connection, site, digest, decision)
+        return _accept_branch(connection, site, digest, decision)
 
 
-def close_quarantine(engine: Engine, site: str | None, which: str, decision: Decision) -> DecisionResult:
+def close_quarantine(engine: Engine, site: SiteRow | None, which: str, decision: Decision) -> DecisionResult:
     """Close quarantined files, named by a digest or by a finding's id; their bytes are kept.
 
     Raises:
         UsageError: No open file has that name.
     """
     with engine.begin() as connection:
-        row = _find(connection, site)
         by_digest = which.startswith("sha256:") or _is_hex(which)
         named = quarantine.c.digest.startswith(_prefix(which)) if by_digest else quarantine.c.finding == which
         wanted = quarantine.c.settled_at.is_(None) & named
@@ -103,28 +96,26 @@ def close_quarantine(engine: Engine, site: str | None, which: str, decision: Dec
             problem = f"no open file in quarantine has the digest or finding {which}"
             raise UsageError(problem, where="--close", remedy="list them: waybill fleet list quarantine")
         closed = ", ".join(digests[:20]) + (f" and {len(digests) - 20} more" if len(digests) > 20 else "")
-        number = _record(connection, row, "close", None, closed, decision)
+        number = _record(connection, site, "close", None, closed, decision)
         connection.execute(update(quarantine).where(wanted).values(settled_at=decision.at, resolution=number))
         text = f"closed {show_count(len(digests), 'quarantined file')}; the bytes are kept"
         return DecisionResult(number, "close", None, (text,))
 
 
-def settle_alarm(engine: Engine, site: str, number: int, decision: Decision) -> DecisionResult:
+def settle_alarm(engine: Engine, site: SiteRow, number: int, decision: Decision) -> DecisionResult:
     """Record that an alarm was looked into: it stays in the history and is no longer counted.
 
     Raises:
         UsageError: The site has no such open alarm.
     """
     with engine.begin() as connection:
-        row = _find(connection, site)
-        assert row is not None
-        of_site = findings.c.enrolment_id.in_(select(enrolments.c.id).where(enrolments.c.site_id == row.id))
+        of_site = findings.c.enrolment_id.in_(select(enrolments.c.id).where(enrolments.c.site_id == site.site_id))
         wanted = (findings.c.id == number) & of_site & findings.c.resolution.is_(None)
         alarm = connection.execute(select(findings.c.enrolment_id, findings.c.text).where(wanted)).first()
         if alarm is None:
-            remedy = f"list them: waybill fleet list alarms --site {site}"
-            raise UsageError(f"{site} has no open alarm {number}", where="--alarm", remedy=remedy)
-        resolution = _record(connection, row, "alarm", None, alarm.text, decision)
+            remedy = f"list them: waybill fleet list alarms --site {site.site}"
+            raise UsageError(f"{site.site} has no open alarm {number}", where="--alarm", remedy=remedy)
+        resolution = _record(connection, site, "alarm", None, alarm.text, decision)
         connection.execute(update(findings).where(findings.c.id == number).values(resolution=resolution))
         _update_standing(connection, alarm.enrolment_id)
         return DecisionResult(resolution, "alarm", None, (f"settled: {alarm.text}",))
@@ -142,14 +133,7 @@ def _is_hex(text: str) -> bool:
     return set(text) <= set("0123456789abcdef") and len(text) >= MIN_PREFIX
 
 
-def _find(connection: Connection, site: str | None) -> _Site | None:
-    if site is None:
-        return None
-    row = connection.execute(select(sites.c.id, sites.c.site).where(sites.c.site == site)).one()
-    return _Site(row.id, row.site)
-
-
-def _candidates(connection: Connection, site: _Site | None, prefix: str) -> set[tuple[str, str]]:
+def _candidates(connection: Connection, site: SiteRow | None, prefix: str) -> set[tuple[str, str]]:
     """Kind and digest of everything that the prefix can name: quarantined files, enrolments, positions of a fork."""
 
     def matches(kind: str, query: Select[Any]) -> set[tuple[str, str]]:
@@ -159,7 +143,7 @@ def _candidates(connection: Connection, site: _Site | None, prefix: str) -> set[
     files = matches("quarantine", select(quarantine.c.digest).where(waiting))
     if site is None:
         return files
-    of_site = enrolments.c.site_id == site.id
+    of_site = enrolments.c.site_id == site.site_id
     count = connection.execute(select(func.count()).select_from(enrolments).where(of_site)).scalar_one()
     named = select(enrolments.c.digest).where(of_site & enrolments.c.digest.startswith(prefix))
     renewals = matches("enrolment", named) if count > 1 else set()
@@ -176,14 +160,14 @@ def _candidates(connection: Connection, site: _Site | None, prefix: str) -> set[
 
 def _record(
     connection: Connection,
-    site: _Site | None,
+    site: SiteRow | None,
     kind: DecisionKind,
     accepted: str | None,
     set_aside: str,
     decision: Decision,
 ) -> int:
     values = {
-        "site_id": site.id if site else None,
+        "site_id": site.site_id if site else None,
         "kind": kind,
         "accepted": accepted,
         "set_aside": set_aside,
@@ -194,7 +178,7 @@ def _record(
     return int(connection.execute(insert(resolutions).values(values).returning(resolutions.c.id)).scalar_one())
 
 
-def _release(engine: Engine, site: _Site | None, digest: str, decision: Decision) -> DecisionResult:
+def _release(engine: Engine, site: SiteRow | None, digest: str, decision: Decision) -> DecisionResult:
     """Judge a quarantined file again; a person can request that and cannot overrule the judgement."""
     result = import_quarantined(engine, quarantine.c.digest == digest, decision.at)
     refused = next((file for file in result.files if file.status != "report"), None)
@@ -219,9 +203,9 @@ def _release(engine: Engine, site: _Site | None, digest: str, decision: Decision
     return DecisionResult(number, "release", digest, (f"imported: {imported or 'already known'}",))
 
 
-def _renew(connection: Connection, site: _Site, digest: str, decision: Decision) -> DecisionResult:
+def _renew(connection: Connection, site: SiteRow, digest: str, decision: Decision) -> DecisionResult:
     """This enrolment counts from now on; the others stay in the ledger and no longer count."""
-    of_site = enrolments.c.site_id == site.id
+    of_site = enrolments.c.site_id == site.site_id
     rows = connection.execute(select(enrolments.c.digest, enrolments.c.standing).where(of_site)).all()
     set_aside = ", ".join(f"{row.digest} ({row.standing})" for row in rows if row.digest != digest)
     number = _record(connection, site, "renewal", digest, set_aside, decision)
@@ -236,12 +220,12 @@ def _renew(connection: Connection, site: _Site, digest: str, decision: Decision)
     return DecisionResult(number, "renewal", digest, (text,))
 
 
-def _accept_branch(connection: Connection, site: _Site, digest: str, decision: Decision) -> DecisionResult:
+def _accept_branch(connection: Connection, site: SiteRow, digest: str, decision: Decision) -> DecisionResult:
     """The branch that contains ``digest`` counts; other branches are set aside with everything that continues them."""
     position = connection.execute(
         select(positions.c.enrolment_id, positions.c.seq)
         .join(enrolments, enrolments.c.id == positions.c.enrolment_id)
-        .where((enrolments.c.site_id == site.id) & (positions.c.digest == digest) & positions.c.refused.is_(False))
+        .where((enrolments.c.site_id == site.site_id) & (positions.c.digest == digest) & positions.c.refused.is_(False))
         .order_by(positions.c.seq)
     ).first()
     assert position is not None  # `_candidates` has just read it

@@ -6,7 +6,7 @@ The receipt is signed by the consignment role. Reports that arrive after the sit
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Select, delete, func, insert, select, update
 
 from fleet.intake.library import stored_report
 from fleet.ledger.tables import (
@@ -23,7 +23,7 @@ from fleet.ledger.tables import (
     spoken,
     standings,
 )
-from fleet.outgoing.consign import OFFBOARD_REQUEST, check_signers, site_id_of, site_key
+from fleet.outgoing.consign import OFFBOARD_REQUEST, check_signers, site_key
 from fleet.outgoing.views import SiteRow
 from fleet.rules.offboarding_steps import EndReported, EndRequested, OffboardingStep, offboarding_steps
 from manifests.documents.closure import (
@@ -111,10 +111,9 @@ def request_offboarding(engine: Engine, row: SiteRow, request: OffboardRequest) 
         RefusedError: The site is closed, or the offboarding was requested for the other reason.
     """
     with engine.begin() as connection:
-        site_id = site_id_of(connection, row)
-        closure = connection.execute(select(closures).where(closures.c.site_id == site_id)).first()
+        closure = connection.execute(select(closures).where(closures.c.site_id == row.site_id)).first()
         if closure is None:
-            values = {"site_id": site_id, "reason": request.reason, "requested_at": request.at}
+            values = {"site_id": row.site_id, "reason": request.reason, "requested_at": request.at}
             connection.execute(insert(closures).values(**values, requested_by=request.who))
         else:
             _check_same(row, closure.reason, closure.closed_at, request.reason)
@@ -132,7 +131,7 @@ def close_site(
     check_signers(root, signers)
     request_offboarding(engine, row, request)
     with engine.begin() as connection:
-        here = closures.c.site_id == site_id_of(connection, row)
+        here = closures.c.site_id == row.site_id
         closed = {"closed_at": request.at, "closed_by": request.who}
         connection.execute(update(closures).where(here).values(closed))
         state = _read_state(connection, row)
@@ -183,7 +182,7 @@ def purge(engine: Engine, row: SiteRow, now: datetime) -> PurgeResult:
     with engine.begin() as connection:
         keep = _check_purge(connection, row)
         limit = now - keep
-        ids = _enrolment_ids(connection, row)
+        ids = _enrolment_ids(row)
         of_site = reports.c.enrolment_id.in_(ids)
         due = of_site & (reports.c.received_at <= limit)
         digests = select(reports.c.digest).where(due)
@@ -200,7 +199,7 @@ def purge(engine: Engine, row: SiteRow, now: datetime) -> PurgeResult:
             connection.execute(delete(spoken).where(spoken.c.enrolment_id.in_(ids)))
             counts = ((deleted, "report"), (noted, "finding"), (files, "quarantined file"))
             text = ", ".join(show_count(count, noun) for count, noun in counts)
-            here = closures.c.site_id == site_id_of(connection, row)
+            here = closures.c.site_id == row.site_id
             connection.execute(update(closures).where(here).values(purged_at=now, purged=text))
         return PurgeResult(deleted, noted, files, left, oldest + keep if oldest else None)
 
@@ -227,7 +226,7 @@ def _check_purge(connection: Connection, row: SiteRow) -> timedelta:
     return keep
 
 
-def _empty_quarantined(connection: Connection, ids: list[int], limit: datetime) -> int:
+def _empty_quarantined(connection: Connection, ids: Select[tuple[int]], limit: datetime) -> int:
     """Delete the bytes of quarantined files that name a key of the site; the rows stay."""
     enrolled = select(enrolments.c.keyid).where(enrolments.c.id.in_(ids))
     rotated = select(keys.c.keyid).where(keys.c.enrolment_id.in_(ids))
@@ -254,10 +253,9 @@ def _check_same(row: SiteRow, recorded: str, closed_at: datetime | None, reason:
 
 
 def _read_state(connection: Connection, row: SiteRow) -> OffboardingState:
-    site_id = site_id_of(connection, row)
-    closure = connection.execute(select(closures).where(closures.c.site_id == site_id)).first()
+    closure = connection.execute(select(closures).where(closures.c.site_id == row.site_id)).first()
     requested_at, closed_at = (closure.requested_at, closure.closed_at) if closure else (None, None)
-    consigned = _consigned_request(connection, row, site_id, requested_at) if requested_at else None
+    consigned = _consigned_request(connection, row, requested_at) if requested_at else None
     reported = _reported_offboarding(connection, row)
     contract = _contract(connection, row)
     until = closure.keep_until if closure is not None and closure.keep_until else _until(connection, row, contract)
@@ -268,20 +266,20 @@ def _read_state(connection: Connection, row: SiteRow) -> OffboardingState:
         requested_by=closure.requested_by if closure else None,
         closed_at=closed_at,
         steps=offboarding_steps(requested_at, consigned, reported, closed_at),
-        kept=_kept(connection, row, site_id, until),
+        kept=_kept(connection, row, until),
         contract=contract,
         keep_until=until,
-        unanswered=_unanswered(connection, site_id),
+        unanswered=_unanswered(connection, row.site_id),
         receipt=closure.receipt if closure else None,
         purged_at=closure.purged_at if closure else None,
     )
 
 
-def _consigned_request(connection: Connection, row: SiteRow, site_id: int, since: datetime) -> EndRequested | None:
+def _consigned_request(connection: Connection, row: SiteRow, since: datetime) -> EndRequested | None:
     """The first consignment since the request that carries it, and the first report that echoes it or a later one."""
     query = (
         select(consignments)
-        .where((consignments.c.site_id == site_id) & (consignments.c.issued_at >= since))
+        .where((consignments.c.site_id == row.site_id) & (consignments.c.issued_at >= since))
         .order_by(consignments.c.number)
         .limit(MAX_SEARCHED)
     )
@@ -291,8 +289,8 @@ def _consigned_request(connection: Connection, row: SiteRow, site_id: int, since
             answer = connection.execute(
                 select(reports.c.seq, reports.c.received_at)
                 .join(consignments, consignments.c.challenge == reports.c.challenge)
-                .where(reports.c.enrolment_id.in_(_enrolment_ids(connection, row)) & reports.c.refused.is_(False))
-                .where((consignments.c.site_id == site_id) & (consignments.c.number >= sent.number))
+                .where(reports.c.enrolment_id.in_(_enrolment_ids(row)) & reports.c.refused.is_(False))
+                .where((consignments.c.site_id == row.site_id) & (consignments.c.number >= sent.number))
                 .order_by(reports.c.seq)
                 .limit(1)
             ).first()
@@ -332,7 +330,7 @@ def _contract(connection: Connection, row: SiteRow) -> str | None:
     policy = None if raw is None else stored_report(raw).policy
     if policy is not None and policy.contract is not None:
         return policy.contract
-    closed = select(closures.c.receipt).where(closures.c.site_id == site_id_of(connection, row))
+    closed = select(closures.c.receipt).where(closures.c.site_id == row.site_id)
     receipt = connection.execute(closed).scalar()
     if receipt is None:
         return None
@@ -359,12 +357,12 @@ def _until(connection: Connection, row: SiteRow, contract: str | None) -> dateti
         return None
 
 
-def _kept(connection: Connection, row: SiteRow, site_id: int, until: datetime | None) -> tuple[KeptReports, ...]:
-    ids = _enrolment_ids(connection, row)
+def _kept(connection: Connection, row: SiteRow, until: datetime | None) -> tuple[KeptReports, ...]:
+    ids = _enrolment_ids(row)
     counts = {
-        "consignments": (consignments, consignments.c.site_id == site_id),
-        "decisions": (resolutions, resolutions.c.site_id == site_id),
-        "enrolments": (enrolments, enrolments.c.site_id == site_id),
+        "consignments": (consignments, consignments.c.site_id == row.site_id),
+        "decisions": (resolutions, resolutions.c.site_id == row.site_id),
+        "enrolments": (enrolments, enrolments.c.site_id == row.site_id),
         "findings": (findings, findings.c.enrolment_id.in_(ids)),
         "reports": (reports, reports.c.enrolment_id.in_(ids)),
         "telephone-lines": (spoken, spoken.c.enrolment_id.in_(ids)),
@@ -391,6 +389,5 @@ def _unanswered(connection: Connection, site_id: int) -> tuple[int, ...]:
     return tuple(reversed(connection.execute(query).scalars().all()))
 
 
-def _enrolment_ids(connection: Connection, row: SiteRow) -> list[int]:
-    query = select(enrolments.c.id).where(enrolments.c.site_id == site_id_of(connection, row))
-    return list(connection.execute(query).scalars())
+def _enrolment_ids(row: SiteRow) -> Select[tuple[int]]:
+    return select(enrolments.c.id).where(enrolments.c.site_id == row.site_id)

@@ -75,6 +75,7 @@ class SiteRow:
         newest: None before the first report, and after its reports were deleted.
     """
 
+    site_id: int
     enrolment_id: int
     site: str
     customer: str
@@ -169,6 +170,7 @@ def _rows(named: ColumnElement[bool] | None = None) -> Select[Any]:
     """One row for each site, by the enrolment that counts."""
     pending = select(enrolments.c.site_id).where(enrolments.c.standing == "pending").distinct().subquery()
     columns = [
+        sites.c.id.label("site_id"),
         enrolments.c.id.label("enrolment_id"),
         *(sites.c[name] for name in ("site", "customer", "product", "environment", "name")),
         *(enrolments.c[name] for name in ("enrolled_at", "report_every_seconds", "practice", "compared")),
@@ -297,7 +299,6 @@ def _known_digests(connection: Connection, row: SiteRow, lowest: int) -> dict[in
 
 def _sent(connection: Connection, row: SiteRow) -> tuple[SentConsignment, ...]:
     """The newest consignments, oldest first, each with the first report that echoes it."""
-    mine = select(sites.c.id).where(sites.c.site == row.site).scalar_subquery()
     first = (
         select(func.min(reports.c.seq))
         .where((reports.c.enrolment_id == row.enrolment_id) & (reports.c.challenge == consignments.c.challenge))
@@ -306,7 +307,7 @@ def _sent(connection: Connection, row: SiteRow) -> tuple[SentConsignment, ...]:
     names = ("number", "issued_at", "written_at", "medium", "challenge")
     query = (
         select(*(consignments.c[name] for name in names), func.coalesce(first, 0).label("answered"))
-        .where(consignments.c.site_id == mine)
+        .where(consignments.c.site_id == row.site_id)
         .order_by(consignments.c.number.desc())
         .limit(MAX_SENT)
     )

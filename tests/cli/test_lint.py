@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from content.commands.lint_schema import SHAPES
+from content.commands.lint import SHAPES
 from tests.vendor import CONTRACT_YAML
 from tests.waybill import waybill
 from tests.workshop import Workshop

@@ -335,7 +335,8 @@ def test_signed_by_two_is_unsigned_signed_twice(shop: Workshop) -> None:
     assert (unsigned.signers, unsigned.missing) == ((), 1)
     with pytest.raises(UntrustedError, match="the release is not signed"):
         verify_head(open_head(unsigned.path), shop.pin())
-    from content.bundle.head_writer import add_signature, rewrite_head, sign_release
+    from content.bundle.head_writer import add_signature, sign_release
+    from content.signing.files import rewrite_head
 
     for signer in (RELEASE, SECOND):
         head = open_head(unsigned.path)

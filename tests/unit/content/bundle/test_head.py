@@ -8,7 +8,8 @@ import pytest
 
 from content.bundle.archive import BLOCK, header
 from content.bundle.head import OCI_LAYOUT, Head, open_head, read_head
-from content.bundle.head_writer import add_signature, choose_bulk_at, encode_head, rewrite_head, sign_release
+from content.bundle.head_writer import add_signature, choose_bulk_at, encode_head, sign_release
+from content.signing.files import rewrite_head
 from content.trust.head import verify_head
 from manifests.documents.release import BULK_STEP, MAX_HEAD
 from manifests.words.digest import digest_of
