@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from content.sigstore.judge import FindJudge, ImageJudge, ReadBlob
-from content.sigstore.key_judge import key_judge
+from content.sigstore.judge import FindJudge, ImageJudge, ReadBlob, key_judge
 from content.sigstore.keyless import check_available, identity_judge
 from content.sigstore.rekor import read_logs
 from content.sigstore.signatures import NONE

@@ -1,12 +1,18 @@
-"""The interface of the judges of image signatures: what a judge gets, and what it answers."""
+"""The interface of the judges of image signatures, and the judge by a public key."""
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal, Protocol
 
 from content.bundle.oci import Descriptor
+from content.sigstore.rekor import REKOR_BUNDLE, ExpectedEntry, Logs, verify_entries, verify_promise
+from content.sigstore.sigstore_bundle import SigstoreBundle
 from manifests.documents.release import ImageSigner
+from manifests.trust.image_keys import CarriedKey, load_carried
+from manifests.trust.keys import decode_base64
+from manifests.words.errors import MalformedError, NewerError, UntrustedError
 
 SIGNATURE = "dev.cosignproject.cosign/signature"
 CERTIFICATE = "dev.sigstore.cosign/certificate"
@@ -14,38 +20,6 @@ CERTIFICATE = "dev.sigstore.cosign/certificate"
 
 ReadBlob = Callable[[str], bytes]
 FindJudge = Callable[[str, ImageSigner], "ImageJudge"]
-
-
-@dataclass(frozen=True)
-class SigstoreBundle:
-    """A Sigstore bundle, parsed strictly and not verified.
-
-    Attributes:
-        raw: The bytes in the image; a judge verifies these.
-        hint: Key id that it claims, or empty.
-        certificate: DER of the certificate that it brings instead, or empty; before 0.3 there may be a chain of them.
-        payload_type: Of the DSSE envelope; empty for a signature over the manifest itself.
-        payload: Of the envelope, or empty.
-        digest: SHA-256 that a signature over the manifest claims to be about, 32 bytes, or empty.
-        entries: Of transparency logs, as they are; usually a list.
-    """
-
-    raw: bytes
-    hint: str
-    certificate: bytes
-    payload_type: str
-    payload: bytes
-    digest: bytes
-    signature: bytes
-    entries: object = ()
-
-    @property
-    def keyless(self) -> bool:
-        return bool(self.certificate)
-
-    @property
-    def is_envelope(self) -> bool:
-        return bool(self.payload_type)
 
 
 class ImageJudge(Protocol):
@@ -82,9 +56,75 @@ class NotBySignerError(Exception):
         self.text = text
 
 
-def plain_text(value: object) -> str:
-    """Text of others in a finding: at most 160 characters, one line, no control characters."""
-    if not isinstance(value, str) or not value:
-        return "?"
-    text = value if value.isascii() and value.isprintable() else json.dumps(value)
-    return text if len(text) <= 160 else text[:157] + "..."
+@dataclass(frozen=True)
+class KeyJudge:
+    """Judges by one pinned key. A key id in a signature only tells a signature of another key from a broken one.
+
+    Attributes:
+        logs: The transparency logs that a pinned trusted root names; None leaves their entries unread.
+    """
+
+    signer: str
+    key: CarriedKey
+    logs: Logs | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.signer}, key {self.key.record.keyid[:12]}"
+
+    def simple(self, layer: Descriptor, payload: bytes) -> None:
+        try:
+            signature = decode_base64(layer.annotation(SIGNATURE), "signature")
+        except MalformedError:
+            raise NotBySignerError("wrong", "its signature is not base64") from None
+        if not signature:
+            raise NotBySignerError("wrong", "its signature is empty")
+        by = "made with a certificate, not a key" if layer.annotation(CERTIFICATE) else "not by this key"
+        self._verify(signature, payload, "unknown", by)
+        promise = layer.annotation(REKOR_BUNDLE)
+        if self.logs is not None and promise:
+            about = ExpectedEntry(sha256(payload).digest(), b"", signature, self.key.record.spki)
+            with _logged():
+                verify_promise(promise, self.logs, about, "image")
+
+    def envelope(self, message: bytes, signature: bytes) -> None:
+        self._verify(signature, message, "unknown", "not by this key")
+
+    def bundle(self, opened: SigstoreBundle, message: bytes) -> None:
+        ours = opened.hint == self.key.record.keyid
+        by = "by a certificate" if opened.keyless else f"by key {opened.hint[:12] or '?'}"
+        self._verify(opened.signature, message, "wrong" if ours else "unknown", "but does not match" if ours else by)
+        if self.logs is not None:
+            about = ExpectedEntry(sha256(message).digest(), opened.payload, opened.signature, self.key.record.spki)
+            with _logged():
+                verify_entries(opened.entries, self.logs, about, "image")
+
+    def _verify(self, signature: bytes, message: bytes, else_: Literal["wrong", "unknown"], text: str) -> None:
+        try:
+            self.key.verify(signature, message, "image")
+        except UntrustedError:
+            raise NotBySignerError(else_, text) from None
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """A log entry that is there must be right (F-11.9)."""
+    try:
+        yield
+    except (MalformedError, UntrustedError) as error:
+        raise NotBySignerError("wrong", f"with a wrong log entry: {error.problem}") from None
+
+
+def key_judge(name: str, signer: ImageSigner, logs: Logs | None = None) -> KeyJudge:
+    """The judge of a signer that is a key.
+
+    Raises:
+        MalformedError: The record is no key.
+        NewerError: Its kind is not known here.
+    """
+    assert signer.key is not None
+    where = f"release.json $.signers.{name}"
+    try:
+        return KeyJudge(signer=name, key=load_carried(signer.key, where), logs=logs)
+    except NewerError as error:
+        raise error.with_(finding="image-signer-algorithm") from None

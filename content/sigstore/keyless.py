@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
 from content.bundle.oci import Descriptor, read_json
-from content.sigstore.judge import CERTIFICATE, NotBySignerError, SigstoreBundle, plain_text
+from content.sigstore.judge import CERTIFICATE, NotBySignerError
+from content.sigstore.sigstore_bundle import SigstoreBundle, plain_text
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, RefusedError
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 TRUSTED_ROOT = "application/vnd.dev.sigstore.trustedroot"
 MAX_TRUSTED_ROOT = 1 << 20
-
-
 T = TypeVar("T")
 
 

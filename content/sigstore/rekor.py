@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from content.bundle.oci import read_json
+from content.sigstore.sigstore_bundle import as_object, json_object
 from manifests.trust.keys import decode_base64, encode_base64
 from manifests.words.digest import MAX_INTEGER
 from manifests.words.errors import MalformedError, UntrustedError
@@ -23,8 +24,6 @@ MAX_TRUSTED_ROOT = 1 << 20
 MAX_ENTRIES = 32
 MAX_PATH = 64
 REKOR_BUNDLE = "dev.sigstore.cosign/bundle"
-
-
 LogKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 Logs = Mapping[bytes, LogKey]  # by log id
 
@@ -54,9 +53,9 @@ def read_logs(trusted_root: bytes, what: str) -> Logs:
     logs: dict[bytes, LogKey] = {}
     listed = read_json(trusted_root, max_bytes=MAX_TRUSTED_ROOT, where=what).get("tlogs")
     for entry in listed if isinstance(listed, list) else ():
-        log = _as_object(entry)
-        raw = decode_base64(_text(_object(log, "publicKey"), "rawBytes"), what)
-        log_id = decode_base64(_text(_object(log, "logId"), "keyId"), what)
+        log = as_object(entry)
+        raw = decode_base64(_text(json_object(log, "publicKey"), "rawBytes"), what)
+        log_id = decode_base64(_text(json_object(log, "logId"), "keyId"), what)
         try:
             key = serialization.load_der_public_key(raw)
         except (ValueError, UnsupportedAlgorithm):
@@ -75,7 +74,7 @@ def verify_entries(entries: object, logs: Logs, about: ExpectedEntry, what: str)
     if not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
         raise MalformedError(f"not a list of at most {MAX_ENTRIES} log entries", where=what)
     for entry in entries:
-        _verify_entry(_as_object(entry), logs, about, what)
+        _verify_entry(as_object(entry), logs, about, what)
 
 
 def verify_promise(annotation: str, logs: Logs, about: ExpectedEntry, what: str) -> None:
@@ -85,7 +84,7 @@ def verify_promise(annotation: str, logs: Logs, about: ExpectedEntry, what: str)
         MalformedError, UntrustedError: It is wrong.
     """
     fields = read_json(annotation.encode(), max_bytes=MAX_TRUSTED_ROOT, where=what)
-    payload = _object(fields, "Payload")
+    payload = json_object(fields, "Payload")
     try:
         log_id = bytes.fromhex(_text(payload, "logID"))
     except ValueError:
@@ -93,21 +92,21 @@ def verify_promise(annotation: str, logs: Logs, about: ExpectedEntry, what: str)
     body = decode_base64(_text(payload, "body"), what)
     key = _log(logs, log_id, what)
     promise = decode_base64(_text(fields, "SignedEntryTimestamp"), what)
-    _check_promise(key, promise, _promised(body, log_id, payload), what)
+    _signed_by(key, promise, _promised(body, log_id, payload), "promise", what)
     _about(body, about, what)
 
 
 def _verify_entry(entry: Mapping[str, object], logs: Logs, about: ExpectedEntry, what: str) -> None:
     """1 the log is known; 2 its promise, if there is one; 3 its proof, if there is one; 4 what was logged."""
-    log_id = decode_base64(_text(_object(entry, "logId"), "keyId"), what)
+    log_id = decode_base64(_text(json_object(entry, "logId"), "keyId"), what)
     key = _log(logs, log_id, what)  # 1
     body = decode_base64(_text(entry, "canonicalizedBody"), what)
-    promise, proof = _object(entry, "inclusionPromise"), _object(entry, "inclusionProof")
+    promise, proof = json_object(entry, "inclusionPromise"), json_object(entry, "inclusionProof")
     if not promise and not proof:
         raise UntrustedError("the log entry has neither promise nor proof", where=what, finding="log-entry-wrong")
     if promise:  # 2
         signed = decode_base64(_text(promise, "signedEntryTimestamp"), what)
-        _check_promise(key, signed, _promised(body, log_id, entry), what)
+        _signed_by(key, signed, _promised(body, log_id, entry), "promise", what)
     if proof:  # 3
         _proof(key, proof, body, what)
     _about(body, about, what)  # 4
@@ -130,10 +129,6 @@ def _promised(body: bytes, log_id: bytes, fields: Mapping[str, object]) -> bytes
     return json.dumps(promised, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _check_promise(key: LogKey, signature: bytes, promised: bytes, what: str) -> None:
-    _signed_by(key, signature, promised, "promise", what)
-
-
 def _proof(key: LogKey, proof: Mapping[str, object], body: bytes, what: str) -> None:
     size, index = _number(proof, "treeSize"), _number(proof, "logIndex")
     path = proof.get("hashes", [])
@@ -143,7 +138,7 @@ def _proof(key: LogKey, proof: Mapping[str, object], body: bytes, what: str) -> 
     root = _root(hashlib.sha256(b"\0" + body).digest(), index, size, steps, what)
     if root != decode_base64(_text(proof, "rootHash"), what):
         raise _wrong("the proof leads to another root", what)
-    note = _text(_object(proof, "checkpoint"), "envelope")
+    note = _text(json_object(proof, "checkpoint"), "envelope")
     text, blank, signatures = note.partition("\n\n")
     lines = text.split("\n")
     if not blank or len(lines) < 3 or lines[1] != str(size) or decode_base64(lines[2], what) != root:
@@ -183,27 +178,27 @@ def _root(leaf: bytes, index: int, size: int, path: list[bytes], what: str) -> b
 def _about(body: bytes, about: ExpectedEntry, what: str) -> None:
     """Check that the entry records this signature by this key over this message (CVE-2022-36056)."""
     fields = read_json(body, max_bytes=MAX_TRUSTED_ROOT, where=what)
-    spec = _object(fields, "spec")
+    spec = json_object(fields, "spec")
     signature = encode_base64(about.signature)
     kind = (fields.get("kind"), fields.get("apiVersion"))
     if kind == ("hashedrekord", "0.0.1"):
-        hashed, logged = _object(_object(spec, "data"), "hash"), _object(spec, "signature")
+        hashed, logged = json_object(json_object(spec, "data"), "hash"), json_object(spec, "signature")
         logged_values = (hashed.get("algorithm"), hashed.get("value"), logged.get("content"))
         wanted = ("sha256", about.digest.hex(), signature)
-        spki = _pem_spki(_text(_object(logged, "publicKey"), "content"), what)
+        spki = _pem_spki(_text(json_object(logged, "publicKey"), "content"), what)
     elif kind == ("dsse", "0.0.1"):
-        hashed = _object(spec, "payloadHash")
+        hashed = json_object(spec, "payloadHash")
         signatures = spec.get("signatures")
-        only = _as_object(signatures[0]) if isinstance(signatures, list) and len(signatures) == 1 else {}
+        only = as_object(signatures[0]) if isinstance(signatures, list) and len(signatures) == 1 else {}
         logged_values = (hashed.get("algorithm"), hashed.get("value"), only.get("signature"))
         wanted = ("sha256", hashlib.sha256(about.payload).hexdigest(), signature)
         spki = _pem_spki(_text(only, "verifier"), what)
     elif kind == ("hashedrekord", "0.0.2"):
-        record = _object(spec, "hashedRekordV002")
-        data, logged = _object(record, "data"), _object(record, "signature")
+        record = json_object(spec, "hashedRekordV002")
+        data, logged = json_object(record, "data"), json_object(record, "signature")
         logged_values = (data.get("algorithm"), data.get("digest"), logged.get("content"))
         wanted = ("SHA2_256", encode_base64(about.digest), signature)
-        spki = decode_base64(_text(_object(_object(logged, "verifier"), "publicKey"), "rawBytes"), what)
+        spki = decode_base64(_text(json_object(json_object(logged, "verifier"), "publicKey"), "rawBytes"), what)
     else:
         raise UntrustedError(f"the log entry is of an unknown kind {kind[0]} {kind[1]}", where=what)
     if logged_values != wanted or spki != about.spki:
@@ -230,14 +225,6 @@ def _signed_by(key: LogKey, signature: bytes, message: bytes, name: str, what: s
 
 def _wrong(problem: str, what: str) -> UntrustedError:
     return UntrustedError(f"log entry: {problem}", where=what, finding="log-entry-wrong")
-
-
-def _object(fields: Mapping[str, object], key: str) -> dict[str, object]:
-    return _as_object(fields.get(key))
-
-
-def _as_object(value: object) -> dict[str, object]:
-    return value if isinstance(value, dict) else {}
 
 
 def _text(fields: Mapping[str, object], key: str) -> str:

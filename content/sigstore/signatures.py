@@ -12,8 +12,17 @@ from typing import Literal
 
 from content.bundle.graph import Graph, Node
 from content.bundle.oci import REF_NAME, Descriptor, ImageIndex, ImageManifest, read_json
-from content.sigstore.judge import FindJudge, ImageJudge, NotBySignerError, ReadBlob, SigstoreBundle, plain_text
-from content.sigstore.sigstore_bundle import BUNDLES, MAX_SIGNED, json_object, parse_sigstore_bundle, text_field
+from content.sigstore.judge import FindJudge, ImageJudge, NotBySignerError, ReadBlob
+from content.sigstore.sigstore_bundle import (
+    BUNDLES,
+    MAX_SIGNED,
+    SigstoreBundle,
+    as_object,
+    json_object,
+    parse_sigstore_bundle,
+    plain_text,
+    text_field,
+)
 from manifests.documents.release import Image, Release
 from manifests.trust.envelope import INTOTO, STATEMENT, pae
 from manifests.trust.keys import decode_base64
@@ -21,22 +30,16 @@ from manifests.words.errors import MalformedError, UntrustedError, WaybillError
 
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 DSSE_LAYER = "application/vnd.dsse.envelope.v1+json"
-
-
 SIGN_V1 = "https://sigstore.dev/cosign/sign/v1"
 PROVENANCE_V1 = "https://slsa.dev/provenance/v1"
 # cosign's older attestations say this; a signature never does.
 STATEMENT_V01 = "https://in-toto.io/Statement/v0.1"
 SIMPLE_TYPE = "cosign container image signature"
 NONE = "none"
-
-
 MAX_SUBJECTS = 1024
 MAX_CANDIDATES = 1024
 MAX_FINDINGS = 16
 _MARKS = (b'"critical"', b'"payloadType"', b'"dsseEnvelope"', b'"messageSignature"')
-
-
 Opinion = Literal["good", "wrong", "unknown", "junk"]
 
 
@@ -295,7 +298,7 @@ def _summary(statement: dict[str, object]) -> str:
     workflow = json_object(parameters, "workflow")
     dependencies = definition.get("resolvedDependencies")
     first = dependencies[0] if isinstance(dependencies, list) and dependencies else None
-    source = workflow.get("repository") or parameters.get("source") or (json_object({"": first}, "").get("uri"))
+    source = workflow.get("repository") or parameters.get("source") or as_object(first).get("uri")
     return f", built by {plain_text(builder)} from {plain_text(source)}"
 
 
@@ -304,5 +307,5 @@ def _statement(payload: bytes) -> dict[str, object]:
 
 
 def _digest(subject: object) -> str:
-    value = json_object(json_object({"": subject}, ""), "digest").get("sha256")
+    value = json_object(as_object(subject), "digest").get("sha256")
     return f"sha256:{value}" if isinstance(value, str) else ""
