@@ -4,15 +4,10 @@ import ssl
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
+from content.registry.answer import printable
 from manifests.words.errors import HostError, RefusedError
 
 Origin = tuple[str, str, int]
-
-
-def printable(text: str) -> str:
-    """Text of a server for an error message: one line, at most 200 characters, no control characters."""
-    short = text if len(text) <= 200 else text[:197] + "..."
-    return "".join(letter if letter.isprintable() else "?" for letter in short)
 
 
 def tls_context(ca: Path | None) -> ssl.SSLContext:
@@ -26,11 +21,7 @@ def tls_context(ca: Path | None) -> ssl.SSLContext:
 
 
 def origin_of(url: str) -> Origin:
-    """Scheme, host and port of a URL that somebody else wrote.
-
-    Raises:
-        RefusedError: No plain http(s) URL; one with a password in it is refused too.
-    """
+    """Scheme, host and port of a URL of others. Raises RefusedError unless it is http(s) without a password."""
     try:
         parts = urlsplit(url)
         port = parts.port

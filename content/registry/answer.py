@@ -12,7 +12,6 @@ import requests
 import urllib3.exceptions as low
 
 from content.bundle.oci import read_json
-from content.registry.addresses import printable
 from manifests.words.errors import HostError, MalformedError, WaybillError
 
 CHUNK = 1 << 20
@@ -179,6 +178,12 @@ class Response:
             return ""
         text = " ".join(str(first[key]) for key in ("code", "message") if isinstance(first.get(key), str))
         return f": {printable(text)}" if text else ""
+
+
+def printable(text: str) -> str:
+    """Text of a server for an error message: one line, at most 200 characters, no control characters."""
+    short = text if len(text) <= 200 else text[:197] + "..."
+    return "".join(letter if letter.isprintable() else "?" for letter in short)
 
 
 def repeated(call: Callable[[], T]) -> T:

@@ -16,8 +16,6 @@ from manifests.words.errors import MalformedError, NewerError, UntrustedError
 
 SIGNATURE = "dev.cosignproject.cosign/signature"
 CERTIFICATE = "dev.sigstore.cosign/certificate"
-
-
 ReadBlob = Callable[[str], bytes]
 FindJudge = Callable[[str, ImageSigner], "ImageJudge"]
 
@@ -28,27 +26,19 @@ class ImageJudge(Protocol):
     @property
     def name(self) -> str:
         """The signer in a finding."""
-        ...
 
     def simple(self, layer: Descriptor, payload: bytes) -> None:
         """A simple-signing payload with what its layer's annotations bring."""
-        ...
 
     def envelope(self, message: bytes, signature: bytes) -> None:
         """One signature of a DSSE envelope over ``message``, its pre-authentication encoding."""
-        ...
 
     def bundle(self, opened: SigstoreBundle, message: bytes) -> None:
         """A Sigstore bundle over ``message``: the encoding of its envelope, or the manifest."""
-        ...
 
 
 class NotBySignerError(Exception):
-    """Not a signature by this signer.
-
-    Attributes:
-        opinion: ``wrong`` when it claims to be by this signer, ``unknown`` when it is by another.
-    """
+    """Not a signature by this signer: ``wrong`` when it claims to be, ``unknown`` when it is by another."""
 
     def __init__(self, opinion: Literal["wrong", "unknown"], text: str) -> None:
         super().__init__(text)

@@ -11,8 +11,7 @@ import pytest
 
 from content.bundle.oci import OCI_INDEX, OCI_MANIFEST
 from content.bundle.oci_writer import EMPTY, describe, encode_index, encode_manifest
-from content.registry.addresses import printable
-from content.registry.answer import PAUSES
+from content.registry.answer import PAUSES, printable
 from content.registry.client import Registry
 from content.registry.session import RegistryOptions
 from manifests.words.digest import digest_of

@@ -17,8 +17,7 @@ import pytest
 
 from content.bundle.oci import OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor, parse_oci
 from content.bundle.oci_writer import EMPTY, EMPTY_BYTES, describe, encode_manifest
-from content.registry.client import Registry
-from content.registry.push import checked_chunks
+from content.registry.client import Registry, checked_chunks
 from content.registry.session import RegistryOptions
 from manifests.words.digest import blob_name, digest_of
 from manifests.words.errors import DamagedError, HostError, MalformedError

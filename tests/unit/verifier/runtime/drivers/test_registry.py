@@ -376,9 +376,9 @@ def test_shared_layers_are_sent_once(docker: Place, monkeypatch: pytest.MonkeyPa
     sent: list[str] = []
     upload = Registry._upload
 
-    def counted(self: Registry, repository: str, location: str, digest: str, *rest: Any) -> bool:
-        sent.append(digest)
-        return upload(self, repository, location, digest, *rest)
+    def counted(self: Registry, sending: Any, *rest: Any) -> bool:
+        sent.append(sending.digest)
+        return upload(self, sending, *rest)
 
     monkeypatch.setattr(Registry, "_upload", counted)
     one = docker.turn(1, "1.0.0").stage()
