@@ -200,7 +200,7 @@ class _Walk:
             media_type=document.media_type,
             digest=descriptor.digest,
             size=self.sizes[descriptor.digest],
-            artifact_type=document.referrer_type if document.subject is not None else "",
+            artifact_type=document.referrer_type if document.subject is not None else None,
         )
 
     def companions(self, subjects: tuple[str, ...]) -> list[Descriptor]:
@@ -271,7 +271,7 @@ class _Walk:
             if document.subject.digest not in subjects:
                 continue
             for layer in document.layers:
-                if (format_of(layer.media_type) or format_of(document.artifact_type)) is None:
+                if (format_of(layer.media_type) or format_of(document.artifact_type or "")) is None:
                     continue
                 try:
                     kind = self._check(layer)

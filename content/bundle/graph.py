@@ -40,7 +40,7 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
             two, a member that nothing refers to, or an image that index.json does not list as the release does.
     """
     walk_ = _Walk(release, read)
-    index = _parse(read(release.members[0].digest), _WHERE, "")
+    index = _parse(read(release.members[0].digest), _WHERE, None)
     if not isinstance(index, ImageIndex):  # F-10.2
         raise MalformedError("not an image index", where=_WHERE)
     walk_.follow(index)
@@ -121,7 +121,7 @@ def _document(
     return document
 
 
-def _parse(data: bytes, name: str, media_type: str) -> ImageManifest | ImageIndex:
+def _parse(data: bytes, name: str, media_type: str | None) -> ImageManifest | ImageIndex:
     try:
         return parse_oci(data, media_type=media_type)
     except MalformedError as error:

@@ -58,16 +58,16 @@ class Descriptor:
     """A typed, sized pointer to a blob (OCI image-spec, descriptor.md).
 
     Attributes:
-        platform: ``os/architecture`` or ``os/architecture/variant``; empty where none is stated.
+        platform: ``os/architecture`` or ``os/architecture/variant``.
         annotations: Pairs, sorted by key.
     """
 
     media_type: str
     digest: str
     size: int
-    artifact_type: str = ""
+    artifact_type: str | None = None
     annotations: tuple[tuple[str, str], ...] = ()
-    platform: str = ""
+    platform: str | None = None
 
     def annotation(self, key: str) -> str:
         """The value under ``key``, or an empty string."""
@@ -75,19 +75,21 @@ class Descriptor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageManifest:
-    """What an image manifest points at.
-
-    Attributes:
-        media_type: As the document says, else as its descriptor says, else OCI's.
-    """
+class _Document:
+    """What manifests and indexes share; ``media_type`` is the document's, else its descriptor's, else OCI's."""
 
     media_type: str
+    subject: Descriptor | None = None
+    artifact_type: str | None = None
+    annotations: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageManifest(_Document):
+    """What an image manifest points at."""
+
     config: Descriptor
     layers: tuple[Descriptor, ...]
-    subject: Descriptor | None = None
-    artifact_type: str = ""
-    annotations: tuple[tuple[str, str], ...] = ()
 
     @property
     def referrer_type(self) -> str:
@@ -101,17 +103,13 @@ class ImageManifest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageIndex:
+class ImageIndex(_Document):
     """What an image index, also a layout's ``index.json`` or a list of referrers, points at."""
 
-    media_type: str
     manifests: tuple[Descriptor, ...]
-    subject: Descriptor | None = None
-    artifact_type: str = ""
-    annotations: tuple[tuple[str, str], ...] = ()
 
     @property
-    def referrer_type(self) -> str:
+    def referrer_type(self) -> str | None:
         return self.artifact_type
 
     @property
@@ -120,13 +118,10 @@ class ImageIndex:
 
 
 def read_json(data: bytes, *, max_bytes: int = MAX_MANIFEST_BYTES, where: str = "") -> dict[str, object]:
-    """One JSON object of somebody else's, with size, depth and encoding checked before it is parsed.
+    """Parse one JSON object of other programs; size, depth and encoding are checked first.
 
-    Unlike our own documents it need not be canonical, but it must mean one thing: UTF-8, no duplicate
-    keys, no NaN, nothing after it.
-
-    Raises:
-        MalformedError: Anything else.
+    Unlike our own documents it need not be canonical, but it must have one meaning: UTF-8, no duplicate
+    keys, no NaN, nothing after it. Raises MalformedError for anything else.
     """
     if len(data) > max_bytes:  # F-10.10
         raise MalformedError(f"document has {len(data)} bytes, at most {max_bytes} are read", where=where)
@@ -135,20 +130,22 @@ def read_json(data: bytes, *, max_bytes: int = MAX_MANIFEST_BYTES, where: str = 
         # Decoded here: json.loads would also take UTF-16 and UTF-32.
         # F-10.1
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_object, parse_constant=_refuse_constant)
-    except (UnicodeDecodeError, ValueError) as error:
-        raise MalformedError(f"not JSON: {_reason(error)}", where=where) from error
+    except UnicodeDecodeError as error:
+        raise MalformedError(f"not JSON: no UTF-8 at byte {error.start}", where=where) from error
+    except ValueError as error:
+        raise MalformedError(f"not JSON: {str(error)[:200]}", where=where) from error
     if not isinstance(value, dict):
         raise MalformedError(f"found a JSON {_kind(value)}, expected an object", where=where)
     return value
 
 
-def parse_oci(data: bytes, *, media_type: str = "") -> ImageManifest | ImageIndex:
+def parse_oci(data: bytes, *, media_type: str | None = None) -> ImageManifest | ImageIndex:
     """Read an image manifest or index.
 
     Args:
         data: The raw bytes; the caller has compared their digest.
-        media_type: What the descriptor or the registry called it. A document may leave its own
-            ``mediaType`` out (image-spec 1.0 did not know it) but may not contradict this one.
+        media_type: As the descriptor or the registry states it. A document may leave its own ``mediaType``
+            out (image-spec 1.0 had none) but may not contradict this one.
 
     Raises:
         MalformedError: Not a document of either kind, or one that could be read as both.
@@ -164,26 +161,20 @@ def parse_oci(data: bytes, *, media_type: str = "") -> ImageManifest | ImageInde
             f"the document calls itself {own_type}, its descriptor says {media_type}", where="$.mediaType"
         )
     kind = _document_type(fields, own_type or media_type)
-    if kind in INDEX_TYPES:
-        return ImageIndex(
-            media_type=kind,
-            manifests=_descriptors(fields, "manifests"),
-            subject=_subject(fields),
-            artifact_type=_media_type(fields, "artifactType", "$"),
-            annotations=_annotations(fields, "$"),
-        )
-    return ImageManifest(
+    shared = _Document(
         media_type=kind,
-        config=_descriptor(fields["config"], "$.config"),
-        layers=_descriptors(fields, "layers"),
-        subject=_subject(fields),
+        subject=None if fields.get("subject") is None else _descriptor(fields["subject"], "$.subject"),
         artifact_type=_media_type(fields, "artifactType", "$"),
         annotations=_annotations(fields, "$"),
     )
+    if kind in INDEX_TYPES:
+        return ImageIndex(**vars(shared), manifests=_descriptors(fields, "manifests"))
+    config = _descriptor(fields["config"], "$.config")
+    return ImageManifest(**vars(shared), config=config, layers=_descriptors(fields, "layers"))
 
 
-def _document_type(fields: dict[str, object], stated: str) -> str:
-    """The media type of the document, whose fields are those of such a document and of no other."""
+def _document_type(fields: dict[str, object], stated: str | None) -> str:
+    """The media type of the document; its fields must be those of this type and of no other."""
     is_index = "manifests" in fields
     of_manifest = sorted(fields.keys() & {"config", "layers", "fsLayers", "blobs"})
     # Two readers could take such a document for two things (CVE-2021-41190).
@@ -219,17 +210,9 @@ def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _reason(error: ValueError) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return f"no UTF-8 at byte {error.start}"
-    return str(error)[:200]
-
-
 def _kind(value: object) -> str:
-    if value is None:
-        return "null"
     kinds = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
-    return kinds[type(value)]
+    return kinds.get(type(value), "null")
 
 
 def _shown(value: object) -> str:
@@ -246,11 +229,9 @@ def _refuse_other_spelling(fields: dict[str, object], known: frozenset[str], whe
             raise MalformedError(f"field {_shown(key)} is spelled {meant}", where=where)
 
 
-def _text(fields: dict[str, object], key: str, where: str) -> str:
+def _text(fields: dict[str, object], key: str, where: str) -> str | None:
     value = fields.get(key)
-    if value is None:
-        return ""
-    return _checked_text(value, f"{where}.{key}")
+    return None if value is None else _checked_text(value, f"{where}.{key}")
 
 
 def _checked_text(value: object, where: str) -> str:
@@ -263,8 +244,8 @@ def _checked_text(value: object, where: str) -> str:
     return value
 
 
-def _media_type(fields: dict[str, object], key: str, where: str) -> str:
-    text = _text(fields, key, where)
+def _media_type(fields: dict[str, object], key: str, where: str) -> str | None:
+    text = _text(fields, key, where) or None
     if text and not _MEDIA_TYPE.fullmatch(text):
         raise MalformedError(f"found {_shown(text)}, expected a media type", where=f"{where}.{key}")
     return text
@@ -278,11 +259,6 @@ def _annotations(fields: dict[str, object], where: str) -> tuple[tuple[str, str]
     if not isinstance(value, dict):
         raise MalformedError(f"found a JSON {_kind(value)}, expected an object", where=where)
     return tuple(sorted((_checked_text(key, where), _checked_text(text, where)) for key, text in value.items()))
-
-
-def _subject(fields: dict[str, object]) -> Descriptor | None:
-    value = fields.get("subject")
-    return None if value is None else _descriptor(value, "$.subject")
 
 
 def _descriptors(fields: dict[str, object], key: str) -> tuple[Descriptor, ...]:
@@ -302,7 +278,7 @@ def _descriptor(value: object, where: str) -> Descriptor:
     media_type = _media_type(fields, "mediaType", where)
     if not media_type:
         raise MalformedError("a descriptor without mediaType", where=where)
-    digest = _text(fields, "digest", where)
+    digest = _text(fields, "digest", where) or ""
     if not is_digest(digest):  # F-10.6
         raise MalformedError(
             f"digest is {_shown(digest)}, expected sha256: and 64 lower-case hex digits", where=f"{where}.digest"
@@ -310,9 +286,11 @@ def _descriptor(value: object, where: str) -> Descriptor:
     size = fields.get("size")
     if type(size) is not int or not 0 <= size <= MAX_INTEGER:
         raise MalformedError(f"size is {_shown(size)}, expected an integer from 0 to 2^53-1", where=f"{where}.size")
-    # Bytes that a descriptor sends a reader to fetch elsewhere do not travel (CVE-2020-15157).
+    # Content that a reader would have to fetch from elsewhere is not in the bundle (CVE-2020-15157).
     if fields.get("urls") not in (None, []):  # F-10.6
-        raise MalformedError("the descriptor names urls, expected content of this place", where=f"{where}.urls")
+        raise MalformedError(
+            "the descriptor names urls, expected content in the bundle or registry", where=f"{where}.urls"
+        )
     _check_data(fields, digest, size, where)
     return Descriptor(
         media_type=media_type,
@@ -325,7 +303,7 @@ def _descriptor(value: object, where: str) -> Descriptor:
 
 
 def _check_data(fields: dict[str, object], digest: str, size: int, where: str) -> None:
-    """Content carried inside a descriptor is the content that the digest names, or a lie."""
+    """Content inside a descriptor must be the content that its digest names."""
     value = fields.get("data")
     if value is None:
         return
@@ -340,17 +318,16 @@ def _check_data(fields: dict[str, object], digest: str, size: int, where: str) -
         )
 
 
-def _platform(fields: dict[str, object], where: str) -> str:
+def _platform(fields: dict[str, object], where: str) -> str | None:
     value = fields.get("platform")
     where = f"{where}.platform"
     if value is None:
-        return ""
+        return None
     if not isinstance(value, dict):
         raise MalformedError(f"found a JSON {_kind(value)}, expected an object", where=where)
     _refuse_other_spelling(value, _PLATFORM_FIELDS, where)
-    parts = [_text(value, key, where) for key in ("os", "architecture", "variant")]
-    if not parts[2]:
-        parts.pop()
+    os, architecture, variant = (_text(value, key, where) or "" for key in ("os", "architecture", "variant"))
+    parts = [os, architecture, variant] if variant else [os, architecture]
     for part in parts:
         if not _PLATFORM_PART.fullmatch(part):
             raise MalformedError(f"found {_shown(part)}, expected the name of a platform", where=where)

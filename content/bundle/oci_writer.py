@@ -1,19 +1,17 @@
 """Write OCI descriptors, image manifests and indexes."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from content.bundle.oci import OCI_INDEX, OCI_MANIFEST, Descriptor, parse_oci, read_json
 from manifests.words.digest import digest_of
 
 OCI_EMPTY = "application/vnd.oci.empty.v1+json"
-
 EMPTY_BYTES = b"{}"
-
 EMPTY = Descriptor(media_type=OCI_EMPTY, digest=digest_of(EMPTY_BYTES), size=len(EMPTY_BYTES))
 
 
-def describe(data: bytes, *, media_type: str, artifact_type: str = "") -> Descriptor:
+def describe(data: bytes, *, media_type: str, artifact_type: str | None = None) -> Descriptor:
     """The descriptor of the bytes in hand."""
     return Descriptor(media_type=media_type, digest=digest_of(data), size=len(data), artifact_type=artifact_type)
 
@@ -23,16 +21,11 @@ def encode_manifest(
     layers: Iterable[Descriptor],
     *,
     subject: Descriptor | None = None,
-    artifact_type: str = "",
+    artifact_type: str | None = None,
     annotations: Iterable[tuple[str, str]] = (),
 ) -> bytes:
     """The bytes of an image manifest of our own, always the same for the same arguments."""
-    document: dict[str, object] = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "config": _value(config),
-        "layers": [_value(layer) for layer in layers],
-    }
+    document = {"mediaType": OCI_MANIFEST, "config": _value(config), "layers": [_value(layer) for layer in layers]}
     return _encode(document, subject, artifact_type, annotations)
 
 
@@ -40,15 +33,11 @@ def encode_index(
     manifests: Iterable[Descriptor],
     *,
     subject: Descriptor | None = None,
-    artifact_type: str = "",
+    artifact_type: str | None = None,
     annotations: Iterable[tuple[str, str]] = (),
 ) -> bytes:
     """The bytes of an image index of our own, in the order given."""
-    document: dict[str, object] = {
-        "schemaVersion": 2,
-        "mediaType": OCI_INDEX,
-        "manifests": [_value(manifest) for manifest in manifests],
-    }
+    document = {"mediaType": OCI_INDEX, "manifests": [_value(manifest) for manifest in manifests]}
     return _encode(document, subject, artifact_type, annotations)
 
 
@@ -64,14 +53,18 @@ def append_to_index(data: bytes, added: Descriptor) -> bytes:
     if added.digest in {entry.digest for entry in index.children}:
         return data
     document = read_json(data)
-    entries = document.get("manifests")
+    entries = document["manifests"]
     document["manifests"] = [*(entries if isinstance(entries, list) else []), _value(added)]
     return _dump(document)
 
 
 def _encode(
-    document: dict[str, object], subject: Descriptor | None, artifact_type: str, annotations: Iterable[tuple[str, str]]
+    document: Mapping[str, object],
+    subject: Descriptor | None,
+    artifact_type: str | None,
+    annotations: Iterable[tuple[str, str]],
 ) -> bytes:
+    document = {"schemaVersion": 2, **document}
     if subject is not None:
         document["subject"] = _value(subject)
     if artifact_type:

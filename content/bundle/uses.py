@@ -66,7 +66,7 @@ def _below(digest: str, name: str, read: Callable[[str], bytes], depth: int = 0)
             yield layer.digest, f"layer {i + 1} of {len(document.layers)} of {name}"
     elif document is not None and depth < MAX_DEPTH:
         for child in document.manifests:
-            yield from _below(child.digest, f"{name} {child.platform}".rstrip(), read, depth + 1)
+            yield from _below(child.digest, f"{name} {child.platform or ''}".rstrip(), read, depth + 1)
 
 
 def _attached(release: Release, read: Callable[[str], bytes]) -> Iterator[tuple[str, str]]:

@@ -123,7 +123,7 @@ class RegistryReader:
             raise self._damaged(f"sent bytes with {digest_of(data)}", reference)
         # Some registries call every document JSON; only a name that says something can contradict.
         named = headers.get("Content-Type", "").partition(";")[0].strip()
-        return data, parse_oci(data, media_type=named if named in MANIFEST_TYPES | INDEX_TYPES else "").media_type
+        return data, parse_oci(data, media_type=named if named in MANIFEST_TYPES | INDEX_TYPES else None).media_type
 
     def _blob_from(self, repository: str, digest: str, size: int, start: int) -> Iterator[bytes]:
         # An offset at the very end would be answered with 416; there is nothing to ask for.

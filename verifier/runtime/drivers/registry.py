@@ -203,7 +203,7 @@ def _stand_in(part: ImageParts) -> Node:
     """Return what gets the tag if the registry refuses an index with gaps: this host's platform, else the first."""
     held = [node for node in part.manifests if not isinstance(node.document, ImageIndex)]
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    return next((node for node in held if node.descriptor.platform.split("/")[1:2] == [machine]), held[0])
+    return next((node for node in held if (node.descriptor.platform or "").split("/")[1:2] == [machine]), held[0])
 
 
 def _observe(
