@@ -1,7 +1,7 @@
 """The strict tar format of bundles: exactly one valid header for each name and size.
 
-USTAR as POSIX.1-1988 has it, regular files only, every field constant but name, size and checksum. A reader takes
-name and size from a header, builds the header that our writer makes for them, and compares all 512 bytes.
+USTAR (POSIX.1-1988), regular files only; every field but name, size and checksum is constant. A reader takes name
+and size from a header, builds the header that our writer makes for them, and compares all 512 bytes.
 """
 
 from manifests.words.errors import MalformedError
@@ -17,15 +17,12 @@ def padded(size: int) -> int:
 
 
 def member_length(size: int) -> int:
-    """What a member takes in the tar: its header, its bytes, its padding."""
+    """Bytes of a member in the tar: header, content, padding."""
     return BLOCK + padded(size)
 
 
 def header(name: str, size: int) -> bytes:
-    """The 512 bytes in front of a member.
-
-    Sizes from 8^11 on are base-256 (a high bit, then big-endian), never the longer form for the shorter number.
-    """
+    """The 512 bytes before a member. Sizes from 8^11 on are base-256 (a high bit, then big-endian), others octal."""
     length = b"%011o\0" % size if size < _OCTAL_LIMIT else b"\x80" + size.to_bytes(11, "big")  # F-2.3
     before = b"".join(
         (name.encode("ascii").ljust(100, b"\0"), b"0000644\0", b"0000000\0", b"0000000\0", length, b"00000000000\0")

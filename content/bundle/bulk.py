@@ -30,7 +30,7 @@ from manifests.words.errors import DamagedError, MalformedError, RefusedError
 from manifests.words.progress import ProgressCallback
 
 DROP_EVERY = 64 << 20
-# What a pipe keeps in memory, because the graph of manifests can only be walked when all of it has been read.
+# Limits on what is kept in memory from a pipe: the graph of manifests is walked after the whole pipe was read.
 MAX_KEPT_BLOB = 4 << 20
 MAX_KEPT = 48 << 20
 
@@ -39,8 +39,8 @@ MAX_KEPT = 48 << 20
 class SmallDocuments:
     """Small documents seen while reading a pipe: those asked for, and all that could be a manifest.
 
-    A manifest is a JSON object with ``schemaVersion`` (written plainly or with escapes); SBOMs, which may be many,
-    have none. ``also`` says of others that they are wanted.
+    A manifest is a JSON object with ``schemaVersion`` (written plainly or with escapes). SBOMs, of which there may
+    be many, have none. ``also`` selects other objects that are kept.
     """
 
     asked: frozenset[str]
@@ -68,8 +68,7 @@ def verify_file(
 ) -> None:
     """Hash every member that is present, in parallel; the page cache of what was read is dropped.
 
-    Raises:
-        DamagedError: Naming the first blobs whose bytes are not what the release says, and where they lie.
+    Raises DamagedError, which names the damaged blobs and their byte ranges.
     """
     largest_first = sorted(bulk.present, key=lambda place: -place.blob.size)
     workers = workers or os.cpu_count() or 1
@@ -87,13 +86,14 @@ def verify_file(
 
 
 def verify_frame(descriptor: int, bulk: Bulk, what: str) -> None:
-    """Everything around the members' bytes, for a bundle whose members are hashed by whoever copies them.
+    """Check headers, padding and end alone, for a caller that hashes the members while it copies them.
 
-    Raises:
-        DamagedError: As ``verify_file``.
+    Raises DamagedError as ``verify_file``.
     """
     hurts = [
-        hurt for place in bulk.present for hurt in (*_check_header(descriptor, place), *_padding(descriptor, place))
+        hurt
+        for place in bulk.present
+        for hurt in (*_check_header(descriptor, place), *_check_padding(descriptor, place))
     ]
     if hurts:
         raise damaged_file(descriptor, bulk, hurts, what)
@@ -106,7 +106,7 @@ def _check_end(descriptor: int, bulk: Bulk, what: str) -> None:
 
 
 def damaged_file(descriptor: int, bulk: Bulk, hurts: list[DamagedRange], what: str) -> DamagedError:
-    """The failure that names each piece, also by what it is for as far as the bundle's own documents tell."""
+    """The error that names each damaged range, and its use if the bundle's documents can be read."""
     from content.bundle.uses import uses_of
 
     places = {place.blob.digest: place for place in bulk.present}
@@ -116,7 +116,7 @@ def damaged_file(descriptor: int, bulk: Bulk, hurts: list[DamagedRange], what: s
 
 
 def lost_tail(bulk: Bulk) -> list[DamagedRange]:
-    """Where the missing members of a complete bundle that was cut short would lie; nothing for a delta."""
+    """The ranges of the missing members of a complete bundle that was cut short; empty for a delta."""
     places = complete_places(bulk.release)
     if not bulk.cut or places[: len(bulk.present)] != bulk.present:
         return []
@@ -125,29 +125,28 @@ def lost_tail(bulk: Bulk) -> list[DamagedRange]:
 
 
 def _check_header(descriptor: int, place: MemberLocation) -> tuple[DamagedRange, ...]:
-    start = place.offset - BLOCK
-    try:
-        same = os.pread(descriptor, BLOCK, start) == header(place.name, place.blob.size)
-    except OSError:
-        return (hurt_at(place, start, place.offset, "unreadable"),)
-    return () if same else (hurt_at(place, start, place.offset),)
+    return _compare(descriptor, place, place.offset - BLOCK, header(place.name, place.blob.size))
 
 
-def _padding(descriptor: int, place: MemberLocation) -> tuple[DamagedRange, ...]:
-    start, count = place.offset + place.blob.size, padded(place.blob.size) - place.blob.size
-    if not count:
-        return ()
+def _check_padding(descriptor: int, place: MemberLocation) -> tuple[DamagedRange, ...]:
+    size = place.blob.size
+    return _compare(descriptor, place, place.offset + size, bytes(padded(size) - size))  # F-2.4
+
+
+def _compare(descriptor: int, place: MemberLocation, start: int, expected: bytes) -> tuple[DamagedRange, ...]:
+    """The damaged range if the bytes at ``start`` are not ``expected``."""
+    end = start + len(expected)
     try:
-        same = os.pread(descriptor, count, start) == bytes(count)  # F-2.4
+        same = os.pread(descriptor, len(expected), start) == expected
     except OSError:
-        return (hurt_at(place, start, start + count, "unreadable"),)
-    return () if same else (hurt_at(place, start, start + count),)
+        return (hurt_at(place, start, end, "unreadable"),)
+    return () if same else (hurt_at(place, start, end),)
 
 
 def _check(
     descriptor: int, place: MemberLocation, advance: ProgressCallback, *, ahead: bool
 ) -> tuple[DamagedRange, ...]:
-    """What is wrong with a member; ``ahead`` reads in a thread of its own."""
+    """The damaged ranges of a member; ``ahead`` reads in a thread of its own."""
     if wrong := _check_header(descriptor, place):
         return wrong
     hashed = hashlib.sha256()
@@ -162,12 +161,12 @@ def _check(
                 os.posix_fadvise(descriptor, dropped, at - dropped, os.POSIX_FADV_DONTNEED)
                 dropped = at
     except OSError:
-        # What was readable on a second look was a passing fault of the drive; the blob is still not proven.
+        # All bytes may be readable at the second attempt; the blob was still not hashed.
         stretches = unreadable(descriptor, at, end) or ((at, end),)
         return tuple(hurt_at(place, *stretch, "unreadable") for stretch in stretches)
     if at != end:
         return (hurt_at(place, at, end, "cut-short"),)
-    if wrong := _padding(descriptor, place):
+    if wrong := _check_padding(descriptor, place):
         return wrong
     if place.blob.size >= BUFFER:
         os.posix_fadvise(descriptor, dropped, at - dropped, os.POSIX_FADV_DONTNEED)
@@ -177,7 +176,7 @@ def _check(
 
 
 def _read(descriptor: int, place: MemberLocation) -> Iterator[memoryview]:
-    """The blob's bytes through one buffer; fewer when the file ends before."""
+    """The blob's bytes through one buffer; fewer if the file ends early."""
     at, left = place.offset, place.blob.size
     view = memoryview(bytearray(min(BUFFER, max(left, 1))))
     while left and (count := os.preadv(descriptor, [view[: min(len(view), left)]], at)):
@@ -192,7 +191,7 @@ def _read_ahead(descriptor: int, place: MemberLocation) -> Iterator[memoryview]:
 
 
 def read_blob(descriptor: int, place: MemberLocation, limit: int) -> bytes:
-    """A small member's bytes, hashed in this very read. Raises DamagedError when they differ."""
+    """Read and hash a small member. Raises DamagedError if its bytes differ, MalformedError above ``limit``."""
     if place.blob.size > limit:
         raise MalformedError(f"{place.blob.size} bytes, at most {limit} are read", where=place.name)
     try:
@@ -200,7 +199,7 @@ def read_blob(descriptor: int, place: MemberLocation, limit: int) -> bytes:
     except OSError:
         raise damage([hurt_at(place, place.offset, end_of(place), "unreadable")], "bundle", {}) from None
     if "sha256:" + hashlib.sha256(data).hexdigest() != place.blob.digest:
-        raise damage([hurt_at(place, place.offset, place.offset + place.blob.size)], "bundle", {})
+        raise damage([hurt_at(place, place.offset, end_of(place))], "bundle", {})
     return data
 
 
@@ -212,18 +211,12 @@ def verify_stream(
     also: Callable[[bytes], bool] | None = None,
     advance: ProgressCallback,
 ) -> tuple[Bulk, SmallDocuments]:
-    """Check the bulk from a pipe that stands right after the head; one thread reads, one hashes.
+    """Check the bulk from a pipe whose head was read; one thread reads, one hashes.
 
-    Args:
-        also: Which JSON objects are kept besides manifests.
-
-    Raises:
-        DamagedError: As for a file; reading stops at the first damage.
+    ``also`` selects JSON objects that are kept besides manifests. Raises DamagedError at the first damage.
     """
-    asked = frozenset((release.members[0].digest, release.contract.digest, release.rollback.digest))
-    if release.sigstore is not None:
-        asked |= {release.sigstore.digest}
-    kept = SmallDocuments(asked=asked, also=also)
+    documents = (release.members[0], release.contract, release.rollback, release.sigstore)
+    kept = SmallDocuments(asked=frozenset(one.digest for one in documents if one is not None), also=also)
     present: list[MemberLocation] = []
     missing: list[Blob] = []
     wanted = enumerate(release.members)
@@ -251,12 +244,11 @@ def verify_stream(
                 raise damaged_error("the archive does not end where its last member does", f"{what} at byte {at}")
         except OSError:
             here = release.bulk_at + source.taken
-            # A pipe cannot be read again: nothing is known from here to the end of the member.
+            # A pipe cannot be read again: the rest of the member counts as unreadable.
             if place is not None and here < end_of(place):
                 raise _damaged_stream(release, kept, hurt_at(place, here, end_of(place), "unreadable"), what) from None
-            raise _damaged_stream(
-                release, kept, DamagedRange("the archive", "", here, here + BLOCK, "unreadable"), what
-            ) from None
+            hurt = DamagedRange("the archive", "", here, here + BLOCK, "unreadable")
+            raise _damaged_stream(release, kept, hurt, what) from None
         length = source.taken
     missing += [blob for _, blob in wanted]
     return make_bulk(release, present, missing, release.bulk_at + length, cut, what), kept
@@ -269,7 +261,7 @@ def _damaged_stream(release: Release, kept: SmallDocuments, hurt: DamagedRange, 
 
 
 def _check_stream(source: "ReadAhead", place: MemberLocation, kept: SmallDocuments, advance: ProgressCallback) -> bool:
-    """Whether the bytes are right; a stream that ends too early says so in ``ended``."""
+    """Whether digest and padding are right; after an early end ``source.ended`` is true."""
     hashed = hashlib.sha256()
     parts: list[bytes] | None = [] if place.blob.size <= MAX_KEPT_BLOB else None
     for part in source.pieces(place.blob.size):

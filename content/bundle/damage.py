@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from manifests.words.errors import DamagedError, Piece
 
-# Unreadable stretches are found in blocks of this many bytes; a drive may take seconds for each that fails.
+# Unreadable ranges are found in blocks of this many bytes; a drive may take seconds for each that fails.
 BLOCK = 4096
 STRIDE = 64 << 10
 MAX_FAILURES = 64
@@ -28,10 +28,7 @@ class DamagedRange:
 
 
 def unreadable(descriptor: int, start: int, end: int) -> tuple[tuple[int, int], ...]:
-    """The stretches between ``start`` and ``end`` that the medium does not give; none when all can be read.
-
-    After too many failures the rest is given up: it counts as unreadable.
-    """
+    """The ranges between ``start`` and ``end`` that cannot be read; after too many failures all of the rest."""
     stretches: list[tuple[int, int]] = []
     failures = 0
     at = start
@@ -59,7 +56,7 @@ def _reads(descriptor: int, start: int, end: int) -> bool:
 
 
 def _merged(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Ranges that touch become one."""
+    """Join ranges that touch."""
     merged: list[tuple[int, int]] = []
     for start, end in sorted(ranges):
         if merged and start <= merged[-1][1]:
@@ -70,12 +67,7 @@ def _merged(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 
 
 def damage(hurts: Iterable[DamagedRange], what: str, uses: Mapping[str, str]) -> DamagedError:
-    """The failure that names every piece, first in the bundle first.
-
-    Args:
-        what: The bundle file.
-        uses: What the blobs are for, in words, by digest.
-    """
+    """The error that names every damaged range of the bundle ``what``, in order; ``uses`` are texts by digest."""
     ordered = sorted(hurts, key=lambda one: (one.start, one.end))
     pieces = tuple(Piece(one.name, one.start, one.end, one.how, uses.get(one.digest, "")) for one in ordered)
     first, more = pieces[0], len(pieces) - 1
@@ -95,7 +87,7 @@ def damage(hurts: Iterable[DamagedRange], what: str, uses: Mapping[str, str]) ->
 
 
 def recut(pieces: tuple[Piece, ...]) -> str:
-    """What to ask for: the bytes to cut again, and how they are put into a copy of the bundle."""
+    """The hint: which bytes to request, and how to write them into a copy of the bundle."""
     ranges = _merged((one.start, one.end) for one in pieces)
     shown = ", ".join(f"{start}+{end - start}" for start, end in ranges[:SHOWN])
     more = f" and {len(ranges) - SHOWN} more (--json)" if len(ranges) > SHOWN else ""

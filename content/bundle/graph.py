@@ -21,7 +21,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Attributes: top: descriptors of index.json; nodes: every manifest and index by digest."""
+    """The descriptors of index.json (``top``), and every manifest and index by digest (``nodes``)."""
 
     top: tuple[Descriptor, ...]
     nodes: dict[str, Node]
@@ -36,8 +36,9 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
     """Follow index.json through every manifest; ``read`` gives the hashed bytes of a member by digest.
 
     Raises:
-        MalformedError: A descriptor that lies, a dangling one that ``absent`` does not name, an index deeper than
-            two, a member that nothing refers to, or an image that index.json does not list as the release does.
+        MalformedError: A descriptor with a wrong size or media type, or of a blob that is neither a member nor
+            ``absent``; an index deeper than two; a member that nothing refers to; an image that index.json lists
+            otherwise than the release.
     """
     walk_ = _Walk(release, read)
     index = _parse(read(release.members[0].digest), _WHERE, None)
@@ -55,7 +56,7 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
 
 
 class _Walk:
-    """The state of one walk: members by digest, documents read so far, digests reached, children left out."""
+    """The state of one walk: members, documents read, digests reached, children left out."""
 
     def __init__(self, release: Release, read: Callable[[str], bytes]) -> None:
         self._read = read
@@ -66,7 +67,7 @@ class _Walk:
         self.reached: set[str] = set()
 
     def follow(self, index: ImageIndex) -> None:
-        """Read every manifest level by level, so that the verdict does not hang on the order of entries."""
+        """Read every manifest level by level, so that the result does not depend on the order of entries."""
         level = [(descriptor, _WHERE) for descriptor in index.manifests]
         for depth in range(MAX_DEPTH + 1):
             below: dict[str, ImageIndex] = {}
@@ -83,9 +84,17 @@ class _Walk:
             raise MalformedError(f"{digest} is listed and no index here names it", where="release.json $.absent")
 
     def _enter(self, descriptor: Descriptor, parent: str) -> ImageManifest | ImageIndex:
-        """Read one document; of a manifest also reach its config and layers."""
+        """Parse each document once; the config and layers of a manifest are reached too."""
         self._reach(descriptor, parent)
-        document = _document(descriptor, self.nodes, self._read)
+        digest, media_type = descriptor.digest, descriptor.media_type
+        if digest not in self.nodes:
+            document = _parse(self._read(digest), digest, media_type)
+            self.nodes[digest] = Node(descriptor=descriptor, document=document)
+        known = self.nodes[digest]
+        # A second descriptor must state the same media type for the same bytes.
+        if media_type != known.descriptor.media_type:  # F-10.4
+            raise MalformedError(f"called {media_type} and {known.descriptor.media_type}", where=digest)
+        document = known.document
         if isinstance(document, ImageManifest):
             for blob in document.children:
                 self._reach(blob, descriptor.digest)
@@ -97,28 +106,12 @@ class _Walk:
         self.reached.add(descriptor.digest)
 
     def check_subjects(self) -> None:
-        """What a document hangs on must be a member, or a child that was left out (F-10.11)."""
+        """The subject of a document must be a member, or a child that was left out (F-10.11)."""
         present = {*self.members, *(child for _, child in self._absent)}
         for node in self.nodes.values():
             subject = node.document.subject
             if subject and subject.digest not in present:
                 raise MalformedError(f"its subject {subject.digest} is not in the bundle", where=node.descriptor.digest)
-
-
-def _document(
-    descriptor: Descriptor, nodes: dict[str, Node], read: Callable[[str], bytes]
-) -> ImageManifest | ImageIndex:
-    """Parsed once; a second descriptor may not call the same bytes something else."""
-    known = nodes.get(descriptor.digest)
-    if known is not None:
-        if descriptor.media_type != known.descriptor.media_type:  # F-10.4
-            raise MalformedError(
-                f"called {descriptor.media_type} and {known.descriptor.media_type}", where=descriptor.digest
-            )
-        return known.document
-    document = _parse(read(descriptor.digest), descriptor.digest, descriptor.media_type)
-    nodes[descriptor.digest] = Node(descriptor=descriptor, document=document)
-    return document
 
 
 def _parse(data: bytes, name: str, media_type: str | None) -> ImageManifest | ImageIndex:
@@ -129,7 +122,7 @@ def _parse(data: bytes, name: str, media_type: str | None) -> ImageManifest | Im
 
 
 def _check_image(release: Release, image: Image, graph: Graph) -> None:
-    """The image is listed under its own name, and its SBOMs hang on it."""
+    """The image is listed under its own name, and its SBOMs refer to it."""
     where = f"release.json image {image.name}"
     name = f"{image.to}:{release.version}"
     listed = [one for one in graph.top if dict(one.annotations).get(REF_NAME) == name]
@@ -143,7 +136,7 @@ def _check_image(release: Release, image: Image, graph: Graph) -> None:
         subjects |= {child.digest for child in document.manifests}
     for sbom in image.sboms:
         if sbom.digest not in _layers_of_referrers(graph, subjects):  # F-10.13
-            raise MalformedError(f"SBOM {sbom.digest} does not hang on the image", where=where)
+            raise MalformedError(f"SBOM {sbom.digest} does not refer to the image", where=where)
 
 
 def _layers_of_referrers(graph: Graph, subjects: set[str]) -> set[str]:

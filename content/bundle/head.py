@@ -64,10 +64,10 @@ _ROOT_NAME = re.compile(r"trust/([1-9][0-9]{0,4})\.root\.json")
 
 @dataclass(frozen=True)
 class Signature:
-    """One signer's pair of files; of an identity the Sigstore bundle alone.
+    """The files of one signer: a signature and a Sigstore bundle for a key, the bundle alone for an identity.
 
     Attributes:
-        keyid: Id of the key; of an identity SHA-256 of its certificate, which is new each time.
+        keyid: Id of the key; for an identity SHA-256 of its certificate, which differs for each signature.
         sig: None for an identity.
     """
 
@@ -78,11 +78,11 @@ class Signature:
 
 @dataclass(frozen=True)
 class Head:
-    """A head as received: well-formed as a tar, and not believed in anything.
+    """A head as received: its tar is well-formed, and nothing in it is verified.
 
     Attributes:
         first_root: Version in the name of the first root document.
-        trusted_root: Says who vouches for identities; there exactly when an identity has signed.
+        trusted_root: Sigstore's trusted root; present exactly when an identity has signed.
     """
 
     release: bytes
@@ -97,10 +97,10 @@ class Head:
 def read_head(read: Callable[[int], bytes], what: str = "bundle") -> Head:
     """Read the head from the start of a bundle; ``read(n)`` returns at most n bytes, fewer only at the end.
 
-    Reads not one byte past the head. Every length is checked against its limit before it is read.
+    Reads no byte past the head. Each length is checked against its limit before the member is read.
 
     Raises:
-        MalformedError: Anything that our writer would not have written.
+        MalformedError: Not exactly what our writer writes.
         HostError: The medium cannot be read.
     """
     reader = _Reader(_named(read, what), what)
@@ -115,7 +115,7 @@ def read_head(read: Callable[[int], bytes], what: str = "bundle") -> Head:
 
 
 class _Members:
-    """What the head holds between ``release.json`` and the reserve: one method for each kind of member."""
+    """The members between ``release.json`` and the reserve: one method for each kind of member."""
 
     def __init__(self, reader: "_Reader", what: str, release: bytes) -> None:
         self._reader = reader
@@ -128,7 +128,7 @@ class _Members:
         self._revocations: bytes | None = None
 
     def add(self, name: str, size: int) -> None:
-        """Read the member whose header was read, if it may stand here."""
+        """Read the member whose header was just read; refuse a name that is not allowed at this position."""
         if match := _SIGNATURE_NAME.fullmatch(name):
             self._add_signature(name, size, match[1], match[2])
         elif match := _ROOT_NAME.fullmatch(name):
@@ -141,7 +141,7 @@ class _Members:
             raise self._wrong("a name that the head does not have here", name)  # F-3.10
 
     def _add_signature(self, name: str, size: int, keyid: str, kind: str) -> None:
-        """A key's pair of files, or the one file of an identity; in order of ids, each id once (F-3.3)."""
+        """Read a key's two files or an identity's one file; ids are in order, each once (F-3.3)."""
         if self._roots or self._revocations is not None or len(self._signatures) >= MAX_SIGNATURES:
             raise self._wrong("signatures are pairs, before the root documents", name)
         before = self._signatures[-1] if self._signatures else None
@@ -160,7 +160,7 @@ class _Members:
             self._signatures.append(Signature(keyid, None, self._reader.body(name, size, MAX_BUNDLE)))
 
     def _add_root(self, name: str, size: int, version: int) -> None:
-        """The next version of the root, before the trusted root and the revocation list (F-3.5)."""
+        """Read the next version of the root; it precedes the trusted root and the revocation list (F-3.5)."""
         roots = self._roots
         if self._after_roots or len(roots) >= MAX_ROOTS or (roots and version != self._first_root + len(roots)):
             raise self._wrong("root documents are consecutive, at most 256", name)
@@ -172,7 +172,7 @@ class _Members:
         return self._revocations is not None or self._trusted_root is not None
 
     def end(self, size: int) -> Head:
-        """Read the reserve of ``size`` bytes and return the head, if it is whole."""
+        """Read the reserve of ``size`` bytes and return the complete head."""
         if not self._roots:  # F-3.5
             raise MalformedError("the head holds no root document", where=self._what)
         if (self._trusted_root is not None) != any(pair.sig is None for pair in self._signatures):  # F-3.6
@@ -197,7 +197,7 @@ class _Members:
 
 
 class _Reader:
-    """Members one after the other, never a byte too far."""
+    """Reads members one after the other, and no byte past the current one."""
 
     def __init__(self, read: Callable[[int], bytes], what: str) -> None:
         self._read = read
@@ -240,7 +240,7 @@ class _Reader:
 
 
 def _look_alike(block: bytes) -> str:
-    """What the file probably is instead."""
+    """A hint for a file that is no bundle, by its first block."""
     if block[:2] == b"\x1f\x8b" or block[:4] == b"\x28\xb5\x2f\xfd":
         return "it is compressed; a bundle is a plain tar: unpack that layer first"
     if block[257:262] == b"ustar":
@@ -249,7 +249,7 @@ def _look_alike(block: bytes) -> str:
 
 
 def _named(read: Callable[[int], bytes], what: str) -> Callable[[int], bytes]:
-    """``read``, whose failures say what it was that could not be read."""
+    """``read``, with an ``OSError`` turned into a HostError that names ``what``."""
 
     def reading(count: int) -> bytes:
         try:
@@ -270,7 +270,7 @@ def open_head(path: Path) -> Head:
             finding="not-a-bundle",
         )
     with path.open("rb", buffering=0) as file:
-        # No read-ahead: the head decides alone, and a slow drive is not asked for bulk that may never be wanted.
+        # No read-ahead: trust is decided on the head alone, and the bulk may never be read from a slow drive.
         with suppress(OSError):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
         return read_head(lambda count: file.read(count) or b"", str(path))

@@ -30,32 +30,28 @@ def members_of(head: Head) -> list[tuple[str, bytes]]:
 
 
 def encode_head(head: Head) -> bytes:
-    """Exactly ``head.bulk_at`` bytes.
-
-    Raises:
-        RefusedError: The reserve is full; the bundle must be built again with a longer one.
-    """
+    """The head in exactly ``head.bulk_at`` bytes. Raises RefusedError if the reserve is full."""
     parts = []
     for name, data in members_of(head):
         parts += [header(name, len(data)), data, bytes(padded(len(data)) - len(data))]
     used = sum(map(len, parts))
-    room = head.bulk_at - used - BLOCK
-    if room < 0:
+    left = head.bulk_at - used - BLOCK
+    if left < 0:
         raise RefusedError(
             f"the head needs {used + BLOCK} bytes and has {head.bulk_at}",
             where="reserve",
             remedy="build the release again; the new head gets a longer reserve",
             finding="reserve-full",
         )
-    return b"".join([*parts, header("reserve", room), bytes(room)])
+    return b"".join([*parts, header("reserve", left), bytes(left)])
 
 
 def choose_bulk_at(
     release_size: int, roots: tuple[bytes, ...], revocations: bytes | None, reserve: int = RESERVE
 ) -> int:
-    """Where the bulk begins: room for what is known and ``reserve`` bytes more, in steps of 64 KiB.
+    """Where the bulk begins: after the known members and ``reserve`` bytes more, in steps of 64 KiB.
 
-    It must not depend on the signatures, or two signers would not make the bundle that one and then the other make.
+    It does not depend on the signatures: signing at once or one after the other gives the same bundle.
     """
     known = [len(OCI_LAYOUT), release_size, *map(len, roots)] + ([len(revocations)] if revocations is not None else [])
     used = sum(map(member_length, known)) + BLOCK + reserve  # F-3.14
@@ -70,13 +66,13 @@ def choose_bulk_at(
 
 
 def sign_release(data: bytes, signer: Signer) -> Signature:
-    """Both signatures of one signer over ``release.json``; refuses bytes that are not a release."""
+    """Sign ``release.json`` and its statement; refuses bytes that are not a release."""
     release = parse_release(data)  # F-7.13
     bundle = sign_statement(release_statement(release, digest_of(data)), signer)
     return Signature(keyid=signer.public.keyid, sig=signer.sign(data), bundle=bundle)
 
 
 def add_signature(head: Head, signature: Signature) -> Head:
-    """The head with one more signer; the same signer again replaces the former pair."""
+    """The head with one more signer; an earlier pair of the same signer is replaced."""
     others = tuple(one for one in head.signatures if one.keyid != signature.keyid)
     return replace(head, signatures=tuple(sorted((*others, signature), key=lambda one: one.keyid)))

@@ -1,6 +1,5 @@
 """Read images from an OCI image layout: a folder, or a tar of one (image-spec, image-layout.md)."""
 
-import hashlib
 import os
 import re
 import stat
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from content.bundle.archive import BLOCK, padded
 from content.bundle.oci import (
     INDEX_TYPES,
     MANIFEST_TYPES,
@@ -21,16 +21,13 @@ from content.bundle.oci import (
     parse_oci,
     read_json,
 )
-from manifests.words.digest import blob_name, is_digest
+from manifests.words.digest import blob_name, digest_of
 from manifests.words.errors import CHANGED_SOURCE, DamagedError, HostError, MalformedError, RefusedError, unreadable
 
-BLOCK = 512
 MAX_ENTRIES = 200_000
 MAX_LONG_NAME = 64 << 10
 # `sha256-<hex>` lists referrers (distribution-spec, referrers tag schema); with an ending it is cosign's.
 COMPANION_TAG = re.compile(r"(?:.*:)?sha256-([0-9a-f]{64})(\.sig|\.att|\.sbom)?")
-
-
 _SIZE_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} size=([0-9]{1,19})\n")
 _PATH_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} path=([^\n]*)\n")
 
@@ -47,7 +44,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class Layout:
-    """A layout that was opened. Its blobs are believed only by their digest.
+    """An open layout. Its blobs are verified by their digests when they are read.
 
     Attributes:
         name: As the user wrote it, for messages.
@@ -59,27 +56,17 @@ class Layout:
     index: ImageIndex
 
     def extent(self, descriptor: Descriptor) -> Extent:
-        """Where a blob lies.
-
-        Raises:
-            DamagedError: It is missing, or has another size.
-        """
+        """Where a blob lies. Raises DamagedError if it is missing or has another size."""
         extent = self.find(blob_name(descriptor.digest))
         if extent is None:
-            raise DamagedError(
-                f"{descriptor.digest} is missing",
-                where=self.name,
-                remedy="copy the image into the layout again",
-                finding="blob-missing",
-            )
+            raise self._damaged(f"{descriptor.digest} is missing", "blob-missing")
         if extent.size != descriptor.size:
-            raise DamagedError(
-                f"{descriptor.digest} has {extent.size} bytes, expected {descriptor.size}",
-                where=self.name,
-                remedy="copy the image into the layout again",
-                finding="blob-damaged",
-            )
+            raise self._damaged(f"{descriptor.digest} has {extent.size} bytes, expected {descriptor.size}")
         return extent
+
+    def _damaged(self, problem: str, finding: str = "blob-damaged") -> DamagedError:
+        remedy = "copy the image into the layout again"
+        return DamagedError(problem, where=self.name, remedy=remedy, finding=finding)
 
     def read(self, descriptor: Descriptor, max_bytes: int = MAX_MANIFEST_BYTES) -> bytes:
         """The bytes of a small blob, hashed.
@@ -93,18 +80,13 @@ class Layout:
                 f"{descriptor.digest} has {descriptor.size} bytes, at most {max_bytes} are read", where=self.name
             )
         data = read_extent(self.extent(descriptor))
-        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        digest = digest_of(data)
         if digest != descriptor.digest:
-            raise DamagedError(
-                f"found bytes with {digest}, expected {descriptor.digest}",
-                where=self.name,
-                remedy="copy the image into the layout again",
-                finding="blob-damaged",
-            )
+            raise self._damaged(f"found bytes with {digest}, expected {descriptor.digest}")
         return data
 
     def named(self, tag: str) -> tuple[Descriptor, ...]:
-        """Entries of index.json that bear the name ``tag``, alone or behind a repository (``repo:tag``)."""
+        """Entries of index.json named ``tag`` or ``repo:tag``."""
         return tuple(
             descriptor
             for descriptor in self.index.manifests
@@ -114,10 +96,7 @@ class Layout:
     def pick(self, ref: str) -> Descriptor:
         """The image called ``ref``, or the only one when ``ref`` is empty.
 
-        Signatures, attestations, SBOMs and lists of referrers are not images in this sense.
-
-        Raises:
-            RefusedError: None, or more than one.
+        Signatures, attestations, SBOMs and lists of referrers do not count. Raises RefusedError for none or several.
         """
         entries = {one.digest: one for one in self.index.manifests if not self._is_companion(one)}
         if ref:
@@ -176,11 +155,11 @@ def open_layout(path: Path) -> Layout:
 
 
 def open_archive(path: Path) -> Layout:
-    """Open the layout in the tar at ``path``: walk its headers, take nothing out.
+    """Open the layout in the tar at ``path``; only its headers are read, and nothing is unpacked.
 
     Raises:
         HostError: It cannot be read.
-        MalformedError: Not a tar of an OCI image layout, or one that two readers could read as two things.
+        MalformedError: Not a tar of an OCI image layout, or one that two programs could read differently.
     """
     try:
         with path.open("rb") as file:
@@ -233,7 +212,7 @@ def read_extent(extent: Extent) -> bytes:
 
 
 def _walk(file: BinaryIO, path: Path) -> Mapping[str, Extent]:
-    """Every regular file of a tar by name. USTAR, GNU long names and sizes, and pax sizes and paths are understood."""
+    """Every regular file of a tar by name: USTAR, GNU long names and sizes, pax sizes and paths."""
     length = os.fstat(file.fileno()).st_size
     entries: dict[str, Extent] = {}
     offset = 0
@@ -242,7 +221,7 @@ def _walk(file: BinaryIO, path: Path) -> Mapping[str, Extent]:
         where = f"{path} at byte {offset}"
         file.seek(offset)
         block = file.read(BLOCK)
-        # Some writers leave the zeros at the end out; a blob that is missing for it shows by its name.
+        # Some writers leave out the zeros at the end; a blob that is missing is reported by name later.
         if not block.strip(b"\0") and (len(block) == BLOCK or entries):
             return entries
         if len(block) < BLOCK or not _checksum_holds(block):
@@ -259,7 +238,7 @@ def _walk(file: BinaryIO, path: Path) -> Mapping[str, Extent]:
                 override |= _pax(record)
             elif kind == b"L":
                 override["path"] = record.rstrip(b"\0")
-            offset = body + _rounded(size)
+            offset = body + padded(size)
             continue
         if "size" in override:
             size = int(override["size"])
@@ -273,12 +252,8 @@ def _walk(file: BinaryIO, path: Path) -> Mapping[str, Extent]:
             entries[name] = Extent(path=path, offset=body, size=size)
         elif kind != b"5":
             raise MalformedError(f"{name} is neither a file nor a folder (type {kind!r})", where=where)
-        offset = body + (_rounded(size) if kind != b"5" else 0)
+        offset = body + (padded(size) if kind != b"5" else 0)
     raise MalformedError(f"more than {MAX_ENTRIES} entries", where=str(path))
-
-
-def _rounded(size: int) -> int:
-    return -(-size // BLOCK) * BLOCK
 
 
 def _checksum_holds(block: bytes) -> bool:
@@ -323,8 +298,6 @@ def _not_a_tar(block: bytes) -> str:
 
 
 def companion_of(entry: Descriptor) -> tuple[str, str] | None:
-    """What a cosign or fallback tag belongs to, as (digest, ending); None when the entry bears another name."""
+    """The digest and ending of a cosign tag or fallback tag; None for an entry with another name."""
     match = COMPANION_TAG.fullmatch(entry.annotation(REF_NAME))
-    if match is None or not is_digest(f"sha256:{match[1]}"):
-        return None
-    return f"sha256:{match[1]}", match[2] or ""
+    return (f"sha256:{match[1]}", match[2] or "") if match else None

@@ -22,13 +22,13 @@ class MemberLocation:
 
 @dataclass(frozen=True)
 class Bulk:
-    """What of a release lies in a bundle.
+    """Which members of a release a bundle holds.
 
     Attributes:
         present: Members that are there, in order.
         missing: Members that are not (a delta, or damage).
         length: Bytes of the whole bundle.
-        cut: The archive ends before its end mark, so it is no delta, whatever the site holds.
+        cut: The archive ends before its end mark, so the bundle is damaged and not a delta.
     """
 
     release: Release
@@ -49,7 +49,7 @@ def bundle_length(release: Release) -> int:
 
 
 def complete_places(release: Release) -> tuple[MemberLocation, ...]:
-    """Where everything is in a complete bundle; follows from ``release.json`` alone."""
+    """Where each member is in a complete bundle, computed from ``release.json`` alone."""
     places = []
     at = release.bulk_at
     for i, blob in enumerate(release.members):
@@ -59,10 +59,10 @@ def complete_places(release: Release) -> tuple[MemberLocation, ...]:
 
 
 def find_places(descriptor: int, release: Release, what: str) -> Bulk:
-    """Which members a bundle file holds, from its length or, when that is not the complete one, from its headers.
+    """Which members a bundle file holds, by its length, or by its headers if it is not a complete bundle.
 
     Raises:
-        DamagedError: Something that is not a member in its place, or that does not end where its last member does.
+        DamagedError: A header that is not that of the next member, or bytes after the last member.
         HostError: The medium cannot be read.
     """
     length = os.fstat(descriptor).st_size
@@ -103,8 +103,11 @@ def _find_places(descriptor: int, release: Release, length: int, what: str) -> B
 def next_place(
     block: bytes, at: int, wanted: Iterator[tuple[int, Blob]], missing: list[Blob], what: str
 ) -> MemberLocation:
-    """The member whose header is ``block``; those that ``wanted`` passes over on the way to it are missing."""
-    name = _name_at(block, at, what)
+    """The member whose header is ``block``; members before it in ``wanted`` are added to ``missing``."""
+    try:
+        name, _ = parse_header(block, what)
+    except MalformedError:
+        raise damaged_error("a member's header was changed", f"{what} at byte {at}") from None
     for i, blob in wanted:
         if member_name(i, blob) == name:
             break
@@ -122,13 +125,6 @@ def make_bulk(
     if cut and not missing:  # F-9.5
         raise damaged_error("the end of the archive is missing", what)
     return Bulk(release=release, present=tuple(present), missing=tuple(missing), length=length, cut=cut)
-
-
-def _name_at(block: bytes, at: int, what: str) -> str:
-    try:
-        return parse_header(block, what)[0]
-    except MalformedError:
-        raise damaged_error("a member's header was changed", f"{what} at byte {at}") from None
 
 
 def damaged_error(problem: str, where: str) -> DamagedError:

@@ -30,12 +30,12 @@ class _Readable(Protocol):
 
 
 class ReadAhead:
-    """Reads a stream in a thread, up to eight pieces ahead, so that hashing and reading overlap."""
+    """Reads a stream in a thread, up to eight pieces ahead, so that reading and hashing overlap."""
 
     def __init__(self, stream: _Readable) -> None:
         self._stream = stream
         self._pieces: queue.Queue[bytes | OSError] = queue.Queue(maxsize=8)
-        self._now = memoryview(b"")
+        self._rest = memoryview(b"")
         self.ended = False
         self.taken = 0
         self._stop = threading.Event()
@@ -67,16 +67,16 @@ class ReadAhead:
     def pieces(self, count: int) -> Iterator[memoryview]:
         """Up to ``count`` bytes, fewer only when the stream ends."""
         while count and not self.ended:
-            if not self._now:
+            if not self._rest:
                 piece = self._pieces.get()
                 if isinstance(piece, OSError):
                     raise piece
                 if not piece:
                     self.ended = True
                     return
-                self._now = memoryview(piece)
-            part = self._now[:count]
-            self._now = self._now[len(part) :]
+                self._rest = memoryview(piece)
+            part = self._rest[:count]
+            self._rest = self._rest[len(part) :]
             count -= len(part)
             self.taken += len(part)
             yield part

@@ -10,15 +10,11 @@ MAX_DEPTH = 2
 
 
 def uses_of(release: Release, read: Callable[[str], bytes]) -> dict[str, str]:
-    """By digest; a blob with several uses gets the first.
+    """The use of each blob by digest; a blob with several uses gets the first.
 
-    Args:
-        read: Hashed bytes of a member; whatever fails in it (a WaybillError, KeyError, OSError) hides what is below.
+    ``read`` gives hashed bytes of a member. If it fails (WaybillError, KeyError, OSError), what is below has no use.
     """
-    uses: dict[str, str] = {}
-    for digest, use in _uses(release, read):
-        uses.setdefault(digest, use)
-    return uses
+    return dict(reversed(list(_uses(release, read))))  # reversed: the first use wins
 
 
 def _uses(release: Release, read: Callable[[str], bytes]) -> Iterator[tuple[str, str]]:
@@ -70,7 +66,7 @@ def _below(digest: str, name: str, read: Callable[[str], bytes], depth: int = 0)
 
 
 def _attached(release: Release, read: Callable[[str], bytes]) -> Iterator[tuple[str, str]]:
-    """What hangs on images: signatures, SBOMs, statements."""
+    """The manifests that refer to images: signatures, SBOMs, statements."""
     index = _document(release.members[0].digest, read)
     names = {image.manifest.digest: f"image {image.to}:{release.version}" for image in release.images}
     for descriptor in index.manifests if isinstance(index, ImageIndex) else ():
