@@ -1,4 +1,4 @@
-"""Choose the judge for each signer of images: a key, or an identity under a trusted root that the vendor pins."""
+"""Choose the judge for each signer of images: by key, or by identity under a trusted root that the root pins."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from manifests.words.errors import UntrustedError, WaybillError
 
 
 def signer_problems(release: Release, root: Root) -> Iterator[WaybillError]:
-    """Why signers of this release cannot be judged here. Only the head is needed, no image."""
+    """The errors for signers of this release that cannot be judged here; reads no image."""
     for name in sorted({image.signed_by for image in release.images} - {NONE}):
         signer = release.signers[name]
         try:
@@ -40,19 +40,14 @@ def find_judge(release: Release, root: Root, read: ReadBlob) -> FindJudge:
 
 
 def check_pinned(release: Release, root: Root) -> str:
-    """The digest of the release's ``trusted_root.json``, which the newest root must pin: the release may not choose it.
-
-    Raises:
-        UntrustedError: The newest root does not pin it.
-    """
+    """The digest of the release's ``trusted_root.json``. Raises UntrustedError unless the newest root pins it."""
     assert release.sigstore is not None  # check_release
     digest = release.sigstore.digest
     if digest not in root.sigstore:  # F-8.19
         raise UntrustedError(
-            f"{digest} says who vouches for identities, and root {root.version} does not pin it",
+            f"trusted_root.json has digest {digest}, which root {root.version} does not pin",
             where="release.json $.sigstore",
-            remedy="a root document was left out of the medium, or the vendor must add the file to `sigstore` of "
-            "trust.yaml",
+            remedy="request the newest root document; the vendor must list the file under `sigstore` of trust.yaml",
             finding="image-signer-trusted-root",
         )
     return digest

@@ -1,9 +1,9 @@
 """Judge signatures and attestations of carried images offline, by the signer that the signed release names.
 
 Two forms are read (cosign's SIGNATURE_SPEC and BUNDLE_SPEC): the tag ``sha256-<hex>.sig`` with simple-signing payloads,
-and OCI 1.1 referrers that hold Sigstore bundles. One good signature by the named signer over the digest that installs
-is required. Anybody who can write to a registry can add more, so other signatures are reported and decide nothing. A
-signature over an index covers what the index names.
+and OCI 1.1 referrers that hold Sigstore bundles. One valid signature by the named signer over the digest that installs
+is required. Everybody who can write to a registry can add others, so these are reported and not counted. A signature
+over an index covers what the index names.
 """
 
 from collections.abc import Iterator, Mapping
@@ -45,7 +45,7 @@ Opinion = Literal["good", "wrong", "unknown", "junk"]
 
 @dataclass(frozen=True)
 class ImageFinding:
-    """One thing that was looked at; ``refused`` carries its failure. The ids are a public promise (docs/cli.md)."""
+    """A result about one image; ``refused`` carries its error. The ids are stable (docs/cli.md)."""
 
     id: str
     level: Literal["ok", "warning", "refused"]
@@ -55,7 +55,7 @@ class ImageFinding:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """One layer that could be a signature or an attestation, with the digest of what it hangs on."""
+    """One layer that could be a signature or an attestation, with the digest that its manifest refers to."""
 
     layer: Descriptor
     subject: str
@@ -64,7 +64,7 @@ class _Candidate:
 
 @dataclass(frozen=True)
 class _JudgedCandidate:
-    """What one candidate turned out to be; ``attests`` is the predicate type when it is no signature."""
+    """The judgement on one candidate; ``attests`` is the predicate type of an attestation."""
 
     candidate: _Candidate
     opinion: Opinion
@@ -73,21 +73,16 @@ class _JudgedCandidate:
 
 
 def looks_signed(data: bytes) -> bool:
-    """Whether these bytes can be one of the documents that are read here; anything else is not even parsed."""
+    """Whether these bytes can be one of the documents that are read here; others are not parsed."""
     return any(mark in data for mark in _MARKS)
 
 
 def judge_images(release: Release, graph: Graph, read: ReadBlob, find_judge: FindJudge) -> tuple[ImageFinding, ...]:
     """Judge every image that names a signer, in the order of the release.
 
-    Args:
-        read: Hashed bytes of a member by digest.
-        find_judge: From the name and record of a signer to its judge; called once per signer.
-
-    Raises:
-        WaybillError: As ``find_judge``.
+    ``read`` gives hashed bytes of a member by digest. ``find_judge`` is called once per signer; its errors pass.
     """
-    hanging = _hanging(graph)
+    attached = _attached(graph)
     judges: dict[str, ImageJudge] = {}
     findings: list[ImageFinding] = []
     for image in release.images:
@@ -95,29 +90,29 @@ def judge_images(release: Release, graph: Graph, read: ReadBlob, find_judge: Fin
             continue
         if image.signed_by not in judges:
             judges[image.signed_by] = find_judge(image.signed_by, release.signers[image.signed_by])
-        findings += _judge(image, graph, hanging, read, judges[image.signed_by])
+        findings += _judge(image, graph, attached, read, judges[image.signed_by])
     return tuple(findings)
 
 
-def _hanging(graph: Graph) -> Mapping[str, tuple[Node, ...]]:
+def _attached(graph: Graph) -> Mapping[str, tuple[Node, ...]]:
     """Referrers by the digest of their subject, and cosign's tags by their name, ``<to>:sha256-<hex>.sig``."""
-    hanging: dict[str, dict[str, Node]] = {}
+    attached: dict[str, dict[str, Node]] = {}
     for entry in graph.top:
         node = graph.nodes.get(entry.digest)
         if node is None:
             continue
         if node.document.subject is not None:
-            hanging.setdefault(node.document.subject.digest, {})[entry.digest] = node
+            attached.setdefault(node.document.subject.digest, {})[entry.digest] = node
         name = entry.annotation(REF_NAME)
         if name.endswith((".sig", ".att")):
-            hanging.setdefault(name, {})[entry.digest] = node
-    return {key: tuple(nodes.values()) for key, nodes in hanging.items()}
+            attached.setdefault(name, {})[entry.digest] = node
+    return {key: tuple(nodes.values()) for key, nodes in attached.items()}
 
 
-def _candidates(image: Image, subject: str, hanging: Mapping[str, tuple[Node, ...]]) -> Iterator[_Candidate]:
+def _candidates(image: Image, subject: str, attached: Mapping[str, tuple[Node, ...]]) -> Iterator[_Candidate]:
     tag = f"{image.to}:{subject.replace(':', '-')}"
     for key, form in ((f"{tag}.sig", "signature tag"), (f"{tag}.att", "attestation tag"), (subject, "referrer")):
-        for node in hanging.get(key, ()):
+        for node in attached.get(key, ()):
             if not isinstance(node.document, ImageManifest):
                 continue
             # artifactType of the manifest, else its config's media type; never what an index says about it.
@@ -141,13 +136,13 @@ def _below(graph: Graph, digest: str) -> tuple[str, ...]:
 
 
 def _judge(
-    image: Image, graph: Graph, hanging: Mapping[str, tuple[Node, ...]], read: ReadBlob, judge: ImageJudge
+    image: Image, graph: Graph, attached: Mapping[str, tuple[Node, ...]], read: ReadBlob, judge: ImageJudge
 ) -> Iterator[ImageFinding]:
-    """The findings of one image: the signature first, then attestations, then what was of no use."""
+    """The findings of one image: the signature first, then attestations, then what was not counted."""
     below = _below(graph, image.manifest.digest)
-    candidates = list(_candidates(image, image.manifest.digest, hanging))
+    candidates = list(_candidates(image, image.manifest.digest, attached))
     # Of a platform only attestations count: the index is what is signed.
-    platforms = [candidate for digest in below for candidate in _candidates(image, digest, hanging)]
+    platforms = [candidate for digest in below for candidate in _candidates(image, digest, attached)]
     judged = [_look(candidate, read, judge) for candidate in candidates[:MAX_CANDIDATES]]
     attested = [item for item in (_look(entry, read, judge) for entry in platforms[:MAX_CANDIDATES]) if item.attests]
     signatures = [item for item in judged if not item.attests]
@@ -180,7 +175,7 @@ def _judge(
 
 
 def _refuse(image: Image, signatures: list[_JudgedCandidate], judge: ImageJudge) -> ImageFinding:
-    """Missing, somebody else's, or wrong: three ids, because three different people have to act (F-11.7)."""
+    """Missing, by another signer, or wrong: three ids, because different people have to act (F-11.7)."""
     wrong = [item for item in signatures if item.opinion == "wrong"]
     unknown = [item for item in signatures if item.opinion == "unknown"]
     needs = f"expected one by {judge.name}"
@@ -201,7 +196,7 @@ def _refuse(image: Image, signatures: list[_JudgedCandidate], judge: ImageJudge)
 
 
 def _look(candidate: _Candidate, read: ReadBlob, judge: ImageJudge) -> _JudgedCandidate:
-    """Judge one candidate; nothing that it holds can raise."""
+    """Judge one candidate; malformed content gives the opinion ``junk``."""
     junk = _JudgedCandidate(candidate, "junk", "is no signature")
     if candidate.layer.size > MAX_SIGNED:  # F-11.6
         return _JudgedCandidate(candidate, "junk", f"has more than {MAX_SIGNED} bytes")
@@ -290,7 +285,7 @@ def _look_statement(candidate: _Candidate, payload: bytes, attests: str | None) 
 
 
 def _summary(statement: dict[str, object]) -> str:
-    """Who built it, and from what: the builder's id and the source of SLSA provenance v1."""
+    """The builder's id and the source of SLSA provenance v1."""
     predicate = json_object(statement, "predicate")
     builder = json_object(json_object(predicate, "runDetails"), "builder").get("id")
     definition = json_object(predicate, "buildDefinition")

@@ -19,11 +19,11 @@ from manifests.words.errors import MalformedError, NewerError, RefusedError, Unt
 
 @dataclass(frozen=True)
 class Known:
-    """What a reader holds already, besides its pin.
+    """What a reader already has, besides its pin.
 
     Attributes:
-        roots: Root documents, oldest first; with those of a medium they make the chain.
-        revocations: The list in force, which judges unless a newer one comes.
+        roots: Root documents, oldest first; the chain is made of these and those of a medium.
+        revocations: The list in force; a newer one replaces it.
         own_keys: Key ids of the reader's own people and site; a vendor's root that names one is refused.
     """
 
@@ -34,12 +34,11 @@ class Known:
 
 @dataclass(frozen=True)
 class VerifiedHead:
-    """A head that the pinned root vouches for.
+    """A head that the pinned root has verified.
 
     Attributes:
-        quorum: Of the role ``release``: who was counted, who signed well and was not, and why.
-        lists: The revocation list that judges, and what became of the one in the head.
-        practice: The root is a practice root, which vouches for nothing in earnest.
+        quorum: The signers of the role ``release``: counted, valid but not counted, and why.
+        lists: The revocation list in force, and what was done with the one in the head.
     """
 
     head: Head
@@ -56,26 +55,27 @@ class VerifiedHead:
 
     @property
     def not_evaluated(self) -> tuple[str, ...]:
-        """Signers whose algorithm this verifier lacks; they did not count."""
+        """Signers whose algorithm this verifier does not have; they are not counted."""
         return self.quorum.not_evaluated
 
     @property
     def revocations(self) -> Revocations | None:
-        """The list that judges."""
+        """The revocation list in force."""
         return self.lists.newest
 
     @property
     def practice(self) -> bool:
+        """The root is a practice root: for testing only."""
         return self.chain.newest.practice
 
 
 def verify_head(head: Head, pin: Pin, known: Known | None = None) -> VerifiedHead:
     """Decide trust on the head alone.
 
-    Steps: 1 root chain from the pin, of the documents here and those that are known; 2 the revocation list that judges;
+    Steps: 1 root chain from the pin, of the documents here and those that are known; 2 the revocation list in force;
     3 both signatures of every signer; 4 threshold and product; 5 the predicate's format; 6 the subject is
-    ``release.json``; 7 parse it; 8 predicate and ``bulk_at`` agree with it. Nothing of a later step is looked at before
-    the earlier one held. Whether the release itself is revoked is the reader's to say: one that runs may go on.
+    ``release.json``; 7 parse it; 8 predicate and ``bulk_at`` agree with it. Each step begins after the one before has
+    succeeded. The caller decides whether a revoked release is refused: one that already runs may stay.
 
     Raises:
         MalformedError, UntrustedError, RefusedError, NewerError: As the step says.
@@ -122,21 +122,21 @@ def reach_chain(head: Head, pin: Pin, known: Known) -> Chain:
 
 
 def check_own_keys(root: Root, own_keys: frozenset[str]) -> None:
-    """Raises RefusedError when a vendor's root names a key of the customer."""
+    """Raise RefusedError when a vendor's root names a key of the customer."""
     shared = sorted(set(root.keys) & own_keys)
     if shared:
         raise RefusedError(  # F-6.21
             f"root {root.version} of {root.vendor} names {', '.join(one[:12] for one in shared)}, a key of this site "
             "or of its people",
             where="trust",
-            remedy="a vendor does not speak with a customer's key; tell both, by another way than this medium",
+            remedy="report this to the vendor and to your own people over another channel; do not use this root",
             finding="own-key-in-root",
         )
 
 
 @dataclass
 class _Signed:
-    """The signatures of a head, each verified: who said what, who could not be judged, and the first wrong one."""
+    """The verified signatures of a head: statements by signer, signers not evaluated, and the first wrong signature."""
 
     statements: list[tuple[str, Statement[Predicate]]] = field(default_factory=list)
     not_evaluated: list[str] = field(default_factory=list)
@@ -144,7 +144,7 @@ class _Signed:
 
 
 def _verify_signers(head: Head, chain: Chain) -> tuple[Statement[Predicate], Quorum]:
-    """Return the one statement that every signer made, when enough of them did."""
+    """Return the statement that all signers made, and their quorum, which must be met."""
     signed = _verify_each(head, chain)
     first = signed.statements[0][1] if signed.statements else None
     at = Mark(epoch=first.predicate.epoch, sequence=first.predicate.sequence) if first else None
@@ -154,7 +154,7 @@ def _verify_signers(head: Head, chain: Chain) -> tuple[Statement[Predicate], Quo
     if signed.wrong is not None:
         raise signed.wrong
     if not quorum.met and any(pair.sig is None and pair.keyid in signed.not_evaluated for pair in head.signatures):
-        # Only a head with an identity loads its judge: docs/audit.md lists what is loaded.
+        # Imported only for a head with an identity: docs/audit.md lists what is loaded.
         from content.trust.identities import check_can_judge
 
         check_can_judge(quorum)
@@ -169,7 +169,7 @@ def _verify_signers(head: Head, chain: Chain) -> tuple[Statement[Predicate], Quo
 
 
 def _verify_each(head: Head, chain: Chain) -> _Signed:
-    """Verify every signer before the first wrong one is refused, so that the refusal can say who signed well."""
+    """Verify every signer before the first wrong one is refused, so that the error can name the valid ones."""
     signed = _Signed()
     for pair in head.signatures:
         try:
@@ -189,7 +189,7 @@ def _verify_each(head: Head, chain: Chain) -> _Signed:
 
 
 def _verify_pair(pair: Signature, sig: bytes, release: bytes, chain: Chain) -> tuple[str, Statement[Predicate]] | None:
-    """Return the key id and what was signed; None when the algorithm of the key is not known here."""
+    """Return key id and statement; None if this verifier does not have the key's algorithm."""
     name = f"signatures/{pair.keyid}"
     key = chain.key(pair.keyid)
     if key is None:  # F-7.1
@@ -207,8 +207,8 @@ def _verify_pair(pair: Signature, sig: bytes, release: bytes, chain: Chain) -> t
 
 
 def _verify_identity(pair: Signature, head: Head, chain: Chain) -> tuple[str, Statement[Predicate]] | None:
-    """The same for an identity; None where it cannot be judged, or under this trusted root no longer."""
-    # Only a head with an identity loads its judge: docs/audit.md lists what is loaded.
+    """The same for an identity; None if it cannot be judged here, or if this trusted root is no longer pinned."""
+    # Imported only for a head with an identity: docs/audit.md lists what is loaded.
     from content.trust.identities import verify_identity
 
     name = f"signatures/{pair.keyid}"
@@ -228,17 +228,17 @@ def _parse_statement(payload: bytes, name: str) -> Statement[Predicate]:
 def _check_root_of(predicate: Predicate, chain: Chain) -> None:
     if predicate.root_version > chain.newest.version:  # F-7.5
         raise UntrustedError(
-            f"the release asks for root {predicate.root_version}, the newest here is {chain.newest.version}",
+            f"the release requires root {predicate.root_version}; the newest here is {chain.newest.version}",
             where="trust",
-            remedy="a root document was left out of the medium; ask for it again",
+            remedy="request the missing root document from the vendor",
             finding="root-missing",
         )
-    # Otherwise one stolen release key could lift the marks of all sites beyond every later release.
+    # Otherwise one stolen release key could raise the marks of all sites above every later release.
     if predicate.epoch > chain.newest.epoch:  # F-7.6
         raise UntrustedError(
             f"the release is of epoch {predicate.epoch}, root {chain.newest.version} has begun epoch "
             f"{chain.newest.epoch}",
             where="trust",
-            remedy="only a new root begins an epoch; a root document was left out, or the release is not the vendor's",
+            remedy="request the newest root document from the vendor, and ask whether this release is theirs",
             finding="epoch-unknown",
         )

@@ -358,7 +358,7 @@ def test_product_that_the_root_does_not_cover(shop: Workshop) -> None:
 
 def test_root_that_is_too_old(shop: Workshop) -> None:
     shop.release["needs"]["trust_root"] = 2
-    with pytest.raises(RefusedError, match="asks for root 2, the newest here is 1") as caught:
+    with pytest.raises(RefusedError, match="requires root 2; the newest here is 1") as caught:
         shop.build()
     assert caught.value.where.startswith(str(shop.path / "release.yaml:"))
 
