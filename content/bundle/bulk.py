@@ -55,11 +55,8 @@ class SmallDocuments:
             return
         self.size += len(data)
         if self.size > MAX_KEPT:
-            raise RefusedError(
-                f"more than {MAX_KEPT} bytes of small documents cannot be judged from a pipe",
-                where="bundle",
-                remedy="write the bundle to a file and verify that",
-            )
+            problem = f"more than {MAX_KEPT} bytes of small documents cannot be judged from a pipe"
+            raise RefusedError(problem, where="bundle", remedy="write the bundle to a file and verify that")
         self.blobs[digest] = data
 
 

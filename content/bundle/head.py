@@ -263,12 +263,8 @@ def _named(read: Callable[[int], bytes], what: str) -> Callable[[int], bytes]:
 def open_head(path: Path) -> Head:
     """The head of the bundle file at ``path``."""
     if path.is_dir():
-        raise MalformedError(
-            "a folder, not a bundle",
-            where=str(path),
-            remedy="name the .tar itself; a bundle that a browser or file manager unpacked must be copied again",
-            finding="not-a-bundle",
-        )
+        remedy = "name the .tar itself; a bundle that a browser or file manager unpacked must be copied again"
+        raise MalformedError("a folder, not a bundle", where=str(path), remedy=remedy, finding="not-a-bundle")
     with path.open("rb", buffering=0) as file:
         # No read-ahead: trust is decided on the head alone, and the bulk may never be read from a slow drive.
         with suppress(OSError):

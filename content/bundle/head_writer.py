@@ -37,12 +37,9 @@ def encode_head(head: Head) -> bytes:
     used = sum(map(len, parts))
     left = head.bulk_at - used - BLOCK
     if left < 0:
-        raise RefusedError(
-            f"the head needs {used + BLOCK} bytes and has {head.bulk_at}",
-            where="reserve",
-            remedy="build the release again; the new head gets a longer reserve",
-            finding="reserve-full",
-        )
+        problem = f"the head needs {used + BLOCK} bytes and has {head.bulk_at}"
+        remedy = "build the release again; the new head gets a longer reserve"
+        raise RefusedError(problem, where="reserve", remedy=remedy, finding="reserve-full")
     return b"".join([*parts, header("reserve", left), bytes(left)])
 
 
@@ -57,11 +54,9 @@ def choose_bulk_at(
     used = sum(map(member_length, known)) + BLOCK + reserve  # F-3.14
     bulk_at = -(-used // BULK_STEP) * BULK_STEP
     if bulk_at > MAX_HEAD:
-        raise RefusedError(
-            f"the head would take {bulk_at} bytes, at most {MAX_HEAD} are allowed",
-            where="release.json",
-            remedy="a smaller reserve, or fewer images and files in one release",
-        )
+        problem = f"the head would take {bulk_at} bytes, at most {MAX_HEAD} are allowed"
+        remedy = "a smaller reserve, or fewer images and files in one release"
+        raise RefusedError(problem, where="release.json", remedy=remedy)
     return bulk_at
 
 

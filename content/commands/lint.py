@@ -114,11 +114,8 @@ def kind_of(file: Handwritten) -> str:
     for key, kind in _MARKS:
         if key in keys:
             return kind
-    raise MalformedError(
-        "the file is of no kind that Waybill knows",
-        where=file.name,
-        remedy=f"begin it with one of these keys: {', '.join(f'{key} ({kind})' for key, kind in _MARKS)}",
-    )
+    remedy = f"begin it with one of these keys: {', '.join(f'{key} ({kind})' for key, kind in _MARKS)}"
+    raise MalformedError("the file is of no kind that Waybill knows", where=file.name, remedy=remedy)
 
 
 def _collected(

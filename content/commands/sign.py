@@ -161,12 +161,9 @@ def _check_may_sign(signers: tuple[Signer, ...], keys: Collection[str], role: st
     """Raise RefusedError for a signer outside ``keys``: sites refuse a file with a signature of another key."""
     for signer in signers:
         if signer.public.keyid not in keys:
-            raise RefusedError(
-                f"key {signer.public.keyid} is not a {role}",
-                where=str(file),
-                remedy=f"sign with one of {short(sorted(keys))}",
-                finding=finding,
-            )
+            problem = f"key {signer.public.keyid} is not a {role}"
+            remedy = f"sign with one of {short(sorted(keys))}"
+            raise RefusedError(problem, where=str(file), remedy=remedy, finding=finding)
 
 
 def _sign_bundle(file: Path, signers: tuple[Signer, ...]) -> Result:
@@ -186,11 +183,9 @@ def _attach_identity(file: Path, answer: Path, trusted_root: Path | None) -> Res
     head = open_head(file)
     trusted = head.trusted_root if trusted_root is None else read_capped(trusted_root, MAX_TRUSTED_ROOT)
     if trusted is None:
-        raise UsageError(
-            "the bundle holds no trusted_root.json yet, and an identity is checked against one",
-            where="--trusted-root",
-            remedy="add --trusted-root trusted_root.json, with a file that trust.yaml pins",
-        )
+        problem = "the bundle holds no trusted_root.json yet, and an identity is checked against one"
+        remedy = "add --trusted-root trusted_root.json, with a file that trust.yaml pins"
+        raise UsageError(problem, where="--trusted-root", remedy=remedy)
     head, signed = attach_identity(head, read_capped(answer, MAX_BUNDLE), trusted, str(answer))
     rewrite_head(file, head)
     role = parse_root(head.roots[-1], "trust").root.roles["release"]

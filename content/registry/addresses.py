@@ -47,8 +47,5 @@ def place_of(origin: Origin) -> str:
 
 
 def _refused(url: str) -> RefusedError:
-    return RefusedError(
-        f"the registry names the address {printable(url)!r}, expected an http or https address",
-        finding="foreign-host",
-        remedy="ask who runs the registry",
-    )
+    problem = f"the registry names the address {printable(url)!r}, expected an http or https address"
+    return RefusedError(problem, finding="foreign-host", remedy="ask who runs the registry")

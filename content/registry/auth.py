@@ -86,19 +86,11 @@ def read_credentials(data: bytes, host: str, *, where: str = "") -> Credentials 
     helpers = _object(document, "credHelpers", where)
     helper = next((name for name in names if name in helpers), "")
     if helper or (key and _text(document, "credsStore", where)):
-        raise RefusedError(
-            f"credentials for {host} are kept by a helper program, which is not started",
-            where=where,
-            remedy=_REMEDY,
-            finding="credential-helper",
-        )
+        problem = f"credentials for {host} are kept by a helper program, which is not started"
+        raise RefusedError(problem, where=where, remedy=_REMEDY, finding="credential-helper")
     if "identitytoken" in entry or "registrytoken" in entry:
-        raise RefusedError(
-            f"the entry for {host} holds a token instead of a name and a password",
-            where=where,
-            remedy=_REMEDY,
-            finding="credential-token",
-        )
+        problem = f"the entry for {host} holds a token instead of a name and a password"
+        raise RefusedError(problem, where=where, remedy=_REMEDY, finding="credential-token")
     return None
 
 

@@ -218,11 +218,8 @@ class RegistryReader:
         )
 
     def _damaged(self, problem: str, what: str) -> DamagedError:
-        return DamagedError(
-            f"the registry {problem}",
-            where=f"{self.host} {what}",
-            remedy="fetch it from another place, or store it there again",
-        )
+        remedy = "fetch it from another place, or store it there again"
+        return DamagedError(f"the registry {problem}", where=f"{self.host} {what}", remedy=remedy)
 
 
 def manifest_path(repository: str, reference: str) -> str:

@@ -274,12 +274,9 @@ class Session:
         origin = origin_of(realm) if realm else None
         if origin is None or not (origin == self._own or origin in self._realms):
             issuer = place_of(origin) if origin else "nowhere"
-            raise RefusedError(
-                f"the registry wants tokens to be fetched from {issuer}, which is not allowed to issue them",
-                where=self.peer.host,
-                remedy=f"if {issuer} issues its tokens, add that host to `token_hosts` in site.yaml",
-                finding="foreign-realm",
-            )
+            problem = f"the registry wants tokens to be fetched from {issuer}, which is not allowed to issue them"
+            remedy = f"if {issuer} issues its tokens, add that host to `token_hosts` in site.yaml"
+            raise RefusedError(problem, where=self.peer.host, remedy=remedy, finding="foreign-realm")
 
     def _fetch_token(self, challenge: object) -> str:
         token: object

@@ -49,12 +49,9 @@ def newest_root(folder: Path) -> Root:
     while (path := folder / f"{root.version + 1 if root else 1}.root.json").exists():
         root = _read(path)
     if root is None:
-        raise RefusedError(
-            "there is no root document here, and it says who may sign",
-            where=str(folder),
-            remedy=f"put 1.root.json and its successors into {quote(str(folder))}",
-            finding="root-missing",
-        )
+        problem = "there is no root document here, and it says who may sign"
+        remedy = f"put 1.root.json and its successors into {quote(str(folder))}"
+        raise RefusedError(problem, where=str(folder), remedy=remedy, finding="root-missing")
     return root
 
 

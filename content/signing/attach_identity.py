@@ -24,12 +24,9 @@ def attach_identity(head: Head, data: bytes, trusted_root: bytes, where: str) ->
         MalformedError, UntrustedError: As ``verify_identity``.
     """
     if head.trusted_root not in (None, trusted_root):
-        raise RefusedError(
-            "the bundle holds another trusted_root.json, under which an identity has signed it",
-            where=where,
-            remedy="sign again under the same file, or build again and sign under the new one",
-            finding="trusted-root-other",
-        )
+        problem = "the bundle holds another trusted_root.json, under which an identity has signed it"
+        remedy = "sign again under the same file, or build again and sign under the new one"
+        raise RefusedError(problem, where=where, remedy=remedy, finding="trusted-root-other")
     first = parse_root(head.roots[0], "trust")
     chain = verify_chain(head.roots, Pin(version=first.root.version, digest=first.fingerprint))
     newest = chain.newest
@@ -38,27 +35,18 @@ def attach_identity(head: Head, data: bytes, trusted_root: bytes, where: str) ->
     if verified is None:
         if find_spec("sigstore") is None:
             raise library_missing("an identity signed this bundle")
-        raise RefusedError(
-            f"root {newest.version} does not pin this trusted_root.json",
-            where=where,
-            remedy="sign under a file that trust.yaml names under `sigstore`",
-            finding="trusted-root-unknown",
-        )
+        problem = f"root {newest.version} does not pin this trusted_root.json"
+        remedy = "sign under a file that trust.yaml names under `sigstore`"
+        raise RefusedError(problem, where=where, remedy=remedy, finding="trusted-root-unknown")
     id_, payload = verified
     if id_ not in newest.roles["release"].keys:
-        raise RefusedError(
-            f"{chain.who(id_)} has no release role in root {newest.version} of this bundle",
-            where=where,
-            remedy="give it the role in trust.yaml, and build under the new root",
-            finding="signature-role",
-        )
+        problem = f"{chain.who(id_)} has no release role in root {newest.version} of this bundle"
+        remedy = "give it the role in trust.yaml, and build under the new root"
+        raise RefusedError(problem, where=where, remedy=remedy, finding="signature-role")
     if payload != encode(release_statement(parse_release(head.release), digest_of(head.release))):
-        raise RefusedError(
-            "the signature is over another statement than that of this bundle",
-            where=where,
-            remedy="sign statement.json of waybill sign BUNDLE --prepare DIR",
-            finding="signature-wrong",
-        )
+        problem = "the signature is over another statement than that of this bundle"
+        remedy = "sign statement.json of waybill sign BUNDLE --prepare DIR"
+        raise RefusedError(problem, where=where, remedy=remedy, finding="signature-wrong")
     signed, others = {id_: chain.who(id_)}, []
     for other in head.signatures:
         by = verify_identity(other.bundle, other.keyid, trusted_root, chain, where) if other.sig is None else None

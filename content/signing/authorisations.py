@@ -36,12 +36,9 @@ def authorisation_envelope(file: Path) -> Path:
             stream.write(seal(payload, AUTHORISATION_TYPE, ()))
         return envelope
     if parse_authorisation(read_capped(envelope, MAX_AUTHORISATION), str(envelope))[0].payload_bytes != payload:
-        raise RefusedError(
-            f"the envelope has another text than {file.name}",
-            where=str(envelope),
-            remedy="give the changed authorisation another number and another file name",
-            finding="exists",
-        )
+        problem = f"the envelope has another text than {file.name}"
+        remedy = "give the changed authorisation another number and another file name"
+        raise RefusedError(problem, where=str(envelope), remedy=remedy, finding="exists")
     return envelope
 
 

@@ -161,11 +161,9 @@ def read_request(folder: Path) -> DetachedRequest:
     request = request_of(read_capped(folder / document, limit))
     for name, data in request.to_sign:
         if read_capped(folder / name, MAX_RELEASE + 1024) != data:
-            raise MalformedError(
-                "the file does not belong to the document in this folder",
-                where=str(folder / name),
-                remedy="prepare the request again: waybill sign FILE --prepare DIR",
-            )
+            problem = "the file does not belong to the document in this folder"
+            remedy = "prepare the request again: waybill sign FILE --prepare DIR"
+            raise MalformedError(problem, where=str(folder / name), remedy=remedy)
     return request
 
 

@@ -95,11 +95,8 @@ def open_program(uri: KeyUri, beside: Path) -> ExecSigner:
     arguments = tuple(unescape(value, uri.text).decode() for name, value in uri.query if name == "arg")
     if not path or not public or unknown or len(arguments) > MAX_ARGUMENTS:
         what = f"does not know {unknown[0]}" if unknown else "needs a program and public="
-        raise UsageError(
-            f"a key of kind exec {what}",
-            where=uri.text,
-            remedy="write exec:PROGRAM?public=FILE.pub&arg=WORD, with one arg= for each argument of the program",
-        )
+        remedy = "write exec:PROGRAM?public=FILE.pub&arg=WORD, with one arg= for each argument of the program"
+        raise UsageError(f"a key of kind exec {what}", where=uri.text, remedy=remedy)
     program = (beside / path).absolute()
     check_program(program)
     return ExecSigner(program=program, arguments=arguments, key=read_public(beside / public))
@@ -114,12 +111,9 @@ def check_program(path: Path) -> None:
     if not stat.S_ISREG(status.st_mode) or not os.access(path, os.X_OK):
         raise HostError("not an executable file", where=str(path), finding="signer-failed")
     if stat.S_IMODE(status.st_mode) & 0o022:
-        raise RefusedError(
-            f"other users can change this program (mode {stat.S_IMODE(status.st_mode):04o})",
-            where=str(path),
-            remedy=f"read what it does, then chmod go-w {quote(str(path))}",
-            finding="key-exposed",
-        )
+        problem = f"other users can change this program (mode {stat.S_IMODE(status.st_mode):04o})"
+        remedy = f"read what it does, then chmod go-w {quote(str(path))}"
+        raise RefusedError(problem, where=str(path), remedy=remedy, finding="key-exposed")
 
 
 def _feed(stdin: IO[bytes], message: bytes) -> None:

@@ -64,12 +64,9 @@ class TokenSigner:
         with _session(self.where, self.pin) as session:
             key = _find(session, self.where, pkcs11.ObjectClass.PRIVATE_KEY)
             if not isinstance(key, pkcs11.SignMixin):
-                raise HostError(
-                    "the token does not let this key sign",
-                    where=self.where.uri,
-                    remedy="name another key of the token, or make one with the attribute CKA_SIGN",
-                    finding="token-unusable",
-                )
+                problem = "the token does not let this key sign"
+                remedy = "name another key of the token, or make one with the attribute CKA_SIGN"
+                raise HostError(problem, where=self.where.uri, remedy=remedy, finding="token-unusable")
             raw = bytes(key.sign(hashlib.sha256(message).digest(), mechanism=pkcs11.Mechanism.ECDSA))
         if len(raw) != 64:
             raise HostError(
@@ -96,12 +93,9 @@ def open_token(uri: KeyUri, ask: AskPassphrase, beside: Path) -> TokenSigner:
         import pkcs11
         from pkcs11.util.ec import encode_ec_public_key
     except ImportError:
-        raise RefusedError(
-            "keys in tokens need python-pkcs11, which is not installed",
-            where=uri.text,
-            remedy="pip install 'airgap-waybill[pkcs11]'",
-            finding="pkcs11-unavailable",
-        ) from None
+        problem = "keys in tokens need python-pkcs11, which is not installed"
+        remedy = "pip install 'airgap-waybill[pkcs11]'"
+        raise RefusedError(problem, where=uri.text, remedy=remedy, finding="pkcs11-unavailable") from None
     pin = _pin(uri, where, ask, beside)
     with _session(where, pin) as session:
         _find(session, where, pkcs11.ObjectClass.PRIVATE_KEY)
@@ -127,11 +121,8 @@ def parse_token_uri(uri: KeyUri) -> TokenKey:
             )
         attributes[name] = unescape(value, uri.text)
     if any(name in ("pin-value", "pin") for name, _ in uri.query):
-        raise UsageError(
-            "a PIN on a command line can be read by other users",
-            where="pin-value",
-            remedy="use pin-source=FILE, --passphrase-fd N, WAYBILL_PASSPHRASE_FILE, or the prompt",
-        )
+        remedy = "use pin-source=FILE, --passphrase-fd N, WAYBILL_PASSPHRASE_FILE, or the prompt"
+        raise UsageError("a PIN on a command line can be read by other users", where="pin-value", remedy=remedy)
     unknown = sorted({name for name, _ in uri.query} - set(_QUERY))
     if unknown:
         raise UsageError(f"{unknown[0]} is not understood, expected {' or '.join(_QUERY)}", where=uri.text)
@@ -139,11 +130,8 @@ def parse_token_uri(uri: KeyUri) -> TokenKey:
     if attributes.get("type", b"private") != b"private":
         raise UsageError("the type is not private", where=uri.text, remedy="write type=private, or leave it out")
     if module is None or not Path(module).is_absolute() or not {"token", "serial"} & set(attributes):
-        raise UsageError(
-            "the URI needs token= and an absolute module-path=",
-            where=uri.text,
-            remedy="write pkcs11:token=NAME;object=NAME?module-path=/usr/lib/softhsm/libsofthsm2.so",
-        )
+        remedy = "write pkcs11:token=NAME;object=NAME?module-path=/usr/lib/softhsm/libsofthsm2.so"
+        raise UsageError("the URI needs token= and an absolute module-path=", where=uri.text, remedy=remedy)
     if not {"object", "id"} & set(attributes):
         raise UsageError("the URI names no key", where=uri.text, remedy="add object= or id=")
     try:
@@ -186,19 +174,12 @@ def _session(where: TokenKey, pin: str) -> "Iterator[pkcs11.Session]":
         token = pkcs11.lib(where.module).get_token(token_label=where.token, token_serial=where.serial)
         session = token.open(user_pin=pin)
     except (exceptions.PinIncorrect, exceptions.PinLenRange, exceptions.PinInvalid):
-        raise RefusedError(
-            "wrong PIN",
-            where=where.uri,
-            finding="passphrase-wrong",
-            remedy="try again with care: most tokens lock themselves after a few wrong PINs",
-        ) from None
+        remedy = "try again with care: most tokens lock themselves after a few wrong PINs"
+        raise RefusedError("wrong PIN", where=where.uri, finding="passphrase-wrong", remedy=remedy) from None
     except exceptions.PinLocked:
-        raise RefusedError(
-            "the token is locked after wrong PINs",
-            where=where.uri,
-            finding="passphrase-wrong",
-            remedy="unlock it with the PIN of its security officer",
-        ) from None
+        problem = "the token is locked after wrong PINs"
+        remedy = "unlock it with the PIN of its security officer"
+        raise RefusedError(problem, where=where.uri, finding="passphrase-wrong", remedy=remedy) from None
     except (exceptions.PKCS11Error, RuntimeError) as error:
         raise _unusable(error, where) from None
     try:
@@ -211,12 +192,9 @@ def _session(where: TokenKey, pin: str) -> "Iterator[pkcs11.Session]":
 def _unusable(error: Exception, where: TokenKey) -> HostError:
     """Tokens report only the kind of failure."""
     kind = type(error).__name__
-    return HostError(
-        f"the token cannot be used: {kind}" + (f", {error}" if str(error) else ""),
-        where=where.uri,
-        remedy="plug it in, and check token, object and module",
-        finding="token-unusable",
-    )
+    problem = f"the token cannot be used: {kind}" + (f", {error}" if str(error) else "")
+    remedy = "plug it in, and check token, object and module"
+    return HostError(problem, where=where.uri, remedy=remedy, finding="token-unusable")
 
 
 def _find(session: "pkcs11.Session", where: TokenKey, kind: "pkcs11.ObjectClass") -> "pkcs11.Key":
@@ -227,10 +205,7 @@ def _find(session: "pkcs11.Session", where: TokenKey, kind: "pkcs11.ObjectClass"
     keys = list(session.get_objects({key: value for key, value in wanted.items() if value is not None}))
     if len(keys) != 1 or not isinstance(keys[0], pkcs11.Key):
         half = kind.name.lower().replace("_", " ")
-        raise HostError(
-            f"the token has {len(keys) or 'no'} {half} called {where.name}, expected one",
-            where=where.uri,
-            remedy="name it by object= and id= together; put both halves of the key into the token",
-            finding="token-unusable",
-        )
+        problem = f"the token has {len(keys) or 'no'} {half} called {where.name}, expected one"
+        remedy = "name it by object= and id= together; put both halves of the key into the token"
+        raise HostError(problem, where=where.uri, remedy=remedy, finding="token-unusable")
     return keys[0]

@@ -61,10 +61,7 @@ def checked_signature(signature: bytes, message: bytes, key: PublicKey, what: st
         normal = low_s(signature)
         key.verify(normal, message, what)
     except (ValueError, UntrustedError):
-        raise RefusedError(
-            f"the answer is no signature by key {key.keyid[:12]}",
-            where=what,
-            remedy="name the public half of the key that signs",
-            finding="signer-wrong",
-        ) from None
+        problem = f"the answer is no signature by key {key.keyid[:12]}"
+        remedy = "name the public half of the key that signs"
+        raise RefusedError(problem, where=what, remedy=remedy, finding="signer-wrong") from None
     return normal

@@ -37,12 +37,9 @@ def check_trusted_root(data: bytes, what: str) -> None:
 def check_available(identity: str) -> None:
     """Raise RefusedError where the library is not installed; nothing is imported."""
     if find_spec("sigstore") is None:
-        raise RefusedError(
-            f"images are signed by the identity {identity}, and this program was installed without sigstore",
-            where="images",
-            remedy="pip install 'airgap-waybill[vendor]' where this is judged, or ask the vendor to sign with a key",
-            finding="image-signer-keyless-unavailable",
-        )
+        problem = f"images are signed by the identity {identity}, and this program was installed without sigstore"
+        remedy = "pip install 'airgap-waybill[vendor]' where this is judged, or ask the vendor to sign with a key"
+        raise RefusedError(problem, where="images", remedy=remedy, finding="image-signer-keyless-unavailable")
 
 
 @dataclass(frozen=True)

@@ -114,11 +114,8 @@ def _verify_entry(entry: Mapping[str, object], logs: Logs, about: ExpectedEntry,
 
 def _log(logs: Logs, log_id: bytes, what: str) -> LogKey:
     if log_id not in logs:
-        raise UntrustedError(
-            f"the entry is of log {log_id.hex()[:12]}, which the trusted root does not name",
-            where=what,
-            finding="log-unknown",
-        )
+        problem = f"the entry is of log {log_id.hex()[:12]}, which the trusted root does not name"
+        raise UntrustedError(problem, where=what, finding="log-unknown")
     return logs[log_id]
 
 

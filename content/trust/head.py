@@ -88,12 +88,9 @@ def verify_head(head: Head, pin: Pin, known: Known | None = None) -> VerifiedHea
     statement, quorum = _verify_signers(head, chain)  # 3
     check_vendor_product(chain.newest, statement.predicate.product)  # 4
     if statement.predicate.format > FORMAT:  # 5, F-7.9
-        raise NewerError(
-            f"the release is of format {statement.predicate.format}, this verifier reads up to {FORMAT}",
-            where="release",
-            remedy=f"use the vendor's newer verifier: {', '.join(statement.predicate.kits) or 'ask the vendor'}",
-            finding="format-newer",
-        )
+        problem = f"the release is of format {statement.predicate.format}, this verifier reads up to {FORMAT}"
+        remedy = f"use the vendor's newer verifier: {', '.join(statement.predicate.kits) or 'ask the vendor'}"
+        raise NewerError(problem, where="release", remedy=remedy, finding="format-newer")
     if statement.subject[0].digest.sha256 != release_digest.removeprefix("sha256:"):  # 6, F-7.10
         raise UntrustedError("what was signed is another release.json", where="release.json", finding="signature-wrong")
     release = parse_release(head.release)  # 7, F-7.11
@@ -193,12 +190,9 @@ def _verify_pair(pair: Signature, sig: bytes, release: bytes, chain: Chain) -> t
     name = f"signatures/{pair.keyid}"
     key = chain.key(pair.keyid)
     if key is None:  # F-7.1
-        raise UntrustedError(
-            f"signature by key {pair.keyid}, which is not in root {chain.newest.version} or an earlier one",
-            where=name,
-            remedy="request the original medium from the vendor",
-            finding="signature-unknown",
-        )
+        problem = f"signature by key {pair.keyid}, which is not in root {chain.newest.version} or an earlier one"
+        remedy = "request the original medium from the vendor"
+        raise UntrustedError(problem, where=name, remedy=remedy, finding="signature-unknown")
     if not key.known:  # F-7.2
         return None
     key.verify(sig, release, f"{name}.sig")  # F-7.3
@@ -227,12 +221,9 @@ def _parse_statement(payload: bytes, name: str) -> Statement[Predicate]:
 
 def _check_root_of(predicate: Predicate, chain: Chain) -> None:
     if predicate.root_version > chain.newest.version:  # F-7.5
-        raise UntrustedError(
-            f"the release requires root {predicate.root_version}; the newest here is {chain.newest.version}",
-            where="trust",
-            remedy="request the missing root document from the vendor",
-            finding="root-missing",
-        )
+        problem = f"the release requires root {predicate.root_version}; the newest here is {chain.newest.version}"
+        remedy = "request the missing root document from the vendor"
+        raise UntrustedError(problem, where="trust", remedy=remedy, finding="root-missing")
     # Otherwise one stolen release key could raise the marks of all sites above every later release.
     if predicate.epoch > chain.newest.epoch:  # F-7.6
         raise UntrustedError(

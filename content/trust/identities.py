@@ -29,12 +29,9 @@ def verify_identity(data: bytes, name: str, trusted_root: bytes, chain: Chain, w
     """
     digest = digest_of(trusted_root)
     if not any(digest in one.root.sigstore for one in chain.roots):  # 1, F-7.14
-        raise UntrustedError(
-            f"trusted_root.json has digest {digest}, which no root of this bundle pins",
-            where="trust/trusted_root.json",
-            remedy="request the original medium from the vendor, with all root documents",
-            finding="trusted-root-unknown",
-        )
+        problem = f"trusted_root.json has digest {digest}, which no root of this bundle pins"
+        remedy = "request the original medium from the vendor, with all root documents"
+        raise UntrustedError(problem, where="trust/trusted_root.json", remedy=remedy, finding="trusted-root-unknown")
     opened = parse_sigstore_bundle(data)
     if not opened.keyless or opened.payload_type != INTOTO:  # 2, F-7.15
         raise MalformedError("not a statement signed by an identity; a key has two files", where=where)
@@ -50,12 +47,9 @@ def verify_identity(data: bytes, name: str, trusted_root: bytes, chain: Chain, w
         except NotBySignerError as not_by:
             if not_by.opinion == "unknown":  # 4
                 continue
-            raise UntrustedError(
-                f"signed by {identity.name} {not_by.text}",
-                where=where,
-                remedy="request the original medium from the vendor",
-                finding="signature-wrong",
-            ) from None
+            problem = f"signed by {identity.name} {not_by.text}"
+            remedy = "request the original medium from the vendor"
+            raise UntrustedError(problem, where=where, remedy=remedy, finding="signature-wrong") from None
         return id_, opened.payload
     raise UntrustedError(  # F-7.16
         "signed by an identity that is not in the vendor's root",

@@ -107,12 +107,8 @@ def _next_state(engine: Engine, row: SiteRow, given: _OffboardOptions) -> Offboa
 
 def _write_receipt(state: OffboardingState, out: Path) -> None:
     if state.receipt is None:
-        raise RefusedError(
-            "the site has no receipt yet",
-            where=str(out),
-            remedy=f"close it first: waybill fleet offboard {state.site} --close -o RECEIPT.json --key KEY",
-            finding="site-open",
-        )
+        remedy = f"close it first: waybill fleet offboard {state.site} --close -o RECEIPT.json --key KEY"
+        raise RefusedError("the site has no receipt yet", where=str(out), remedy=remedy, finding="site-open")
     replace_file(out, state.receipt)
 
 

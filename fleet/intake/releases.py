@@ -56,12 +56,9 @@ def _verify(connection: Connection, path: Path) -> VerifiedHead:
         except UntrustedError as error:
             if error.finding != "root-unknown":
                 raise
-    raise UntrustedError(
-        "the bundle carries no root document that is in the ledger",
-        where=str(path),
-        remedy="name the vendor's root once: waybill fleet import --root ROOT.json",
-        finding="root-unknown",
-    )
+    problem = "the bundle carries no root document that is in the ledger"
+    remedy = "name the vendor's root once: waybill fleet import --root ROOT.json"
+    raise UntrustedError(problem, where=str(path), remedy=remedy, finding="root-unknown")
 
 
 def _record(connection: Connection, head: VerifiedHead, name: str, now: datetime) -> FileResult:

@@ -101,12 +101,9 @@ def _follow_rotations(
 
 
 def _rotation_forked(site: str, known: str, keyid: str, where: str = "") -> RefusedError:
-    return RefusedError(
-        f"{site} already rotated to key {short_digest(known)}; this report is signed by {short_digest(keyid)}",
-        where=where,
-        remedy="ask the site which of its two folders counts, and run there: waybill enroll --renew REASON",
-        finding="rotation-forked",
-    )
+    problem = f"{site} already rotated to key {short_digest(known)}; this report is signed by {short_digest(keyid)}"
+    remedy = "ask the site which of its two folders counts, and run there: waybill enroll --renew REASON"
+    return RefusedError(problem, where=where, remedy=remedy, finding="rotation-forked")
 
 
 def _spans(spans: tuple[KeySpan, ...], rotations: Iterable[Rotation]) -> tuple[KeySpan, ...]:
@@ -204,12 +201,9 @@ def identify(
     if isinstance(key, WaybillError):
         raise key
     if key is None and file.keyid is not None:
-        raise UntrustedError(
-            f"it is signed by key {short_digest(file.keyid)}, which no enrolled site has",
-            where=file.name,
-            remedy="ask the customer for the site's enrolment, then: waybill fleet enroll ENROLMENT",
-            finding="site-unknown",
-        )
+        problem = f"it is signed by key {short_digest(file.keyid)}, which no enrolled site has"
+        remedy = "ask the customer for the site's enrolment, then: waybill fleet enroll ENROLMENT"
+        raise UntrustedError(problem, where=file.name, remedy=remedy, finding="site-unknown")
     if key is None or check is None:
         raise MalformedError("it is not a report in our form", where=file.name, finding="report-malformed")
     if isinstance(check, WaybillError):
@@ -229,12 +223,9 @@ def _check_identity(file: ReportFile, key: ReportingKey, signed: SignedReport) -
             remedy="ask the site for its newest report; this one was made by hand or by another site",
         )
     if signed.report.install.release is None and signed.subject != key.enrolment:
-        raise RefusedError(
-            "it belongs to another enrolment of the site",
-            where=file.name,
-            finding="enrolment-mismatch",
-            remedy="enrol the site's newest enrolment first: waybill fleet enroll ENROLMENT",
-        )
+        problem = "it belongs to another enrolment of the site"
+        remedy = "enrol the site's newest enrolment first: waybill fleet enroll ENROLMENT"
+        raise RefusedError(problem, where=file.name, finding="enrolment-mismatch", remedy=remedy)
 
 
 def _check_times(file: ReportFile, signed: SignedReport) -> None:

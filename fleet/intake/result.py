@@ -93,11 +93,9 @@ def contradiction(claims: list[TelephoneClaim]) -> AttentionError | None:
     claim = next((claim for claim in claims if claim.standing == "contradicted"), None)
     if claim is None:
         return None
-    return AttentionError(
-        f"report {claim.seq} of {claim.site} has another digest than was named by telephone",
-        remedy="ask the customer who called; import the site's newest reports to see whether there are two histories",
-        finding="line-contradicted",
-    )
+    problem = f"report {claim.seq} of {claim.site} has another digest than was named by telephone"
+    remedy = "ask the customer who called; import the site's newest reports to see whether there are two histories"
+    return AttentionError(problem, remedy=remedy, finding="line-contradicted")
 
 
 def import_attention(result: ImportResult) -> AttentionError | None:

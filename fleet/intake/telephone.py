@@ -58,18 +58,11 @@ def _claiming_site(connection: Connection, line: SpokenLine) -> tuple[int, str]:
     if len(matches) == 1:
         return matches[0].id, matches[0].site
     if not matches:
-        raise RefusedError(
-            f"no enrolled site has a key that begins with {line.code}",
-            where="--line",
-            remedy="list the sites with `waybill fleet sites`, and ask the site for its enrolment",
-            finding="site-unknown",
-        )
-    raise RefusedError(
-        f"{len(matches)} sites have a key that begins with {line.code}: {', '.join(row.site for row in matches)}",
-        where="--line",
-        remedy="ask the site for the report itself",
-        finding="line-ambiguous",
-    )
+        problem = f"no enrolled site has a key that begins with {line.code}"
+        remedy = "list the sites with `waybill fleet sites`, and ask the site for its enrolment"
+        raise RefusedError(problem, where="--line", remedy=remedy, finding="site-unknown")
+    problem = f"{len(matches)} sites have a key that begins with {line.code}: {', '.join(row.site for row in matches)}"
+    raise RefusedError(problem, where="--line", remedy="ask the site for the report itself", finding="line-ambiguous")
 
 
 def _claim_status(digest: str, held: list[str]) -> ClaimStatus:

@@ -84,12 +84,9 @@ class SymbolPool:
 
 def _mixed(group: SymbolSet, open_sets: list[SymbolSet], error: MalformedError) -> WaybillError:
     others = ", ".join(f"{other.of.lower()}…" for other in open_sets if other is not group)
-    return MalformedError(
-        f"{error.problem}; symbols of another report are among them: {others}",
-        where=error.where,
-        remedy="photograph one report at a time, and import all pictures of it together",
-        finding="qr-mixed",
-    )
+    problem = f"{error.problem}; symbols of another report are among them: {others}"
+    remedy = "photograph one report at a time, and import all pictures of it together"
+    return MalformedError(problem, where=error.where, remedy=remedy, finding="qr-mixed")
 
 
 def check_decoder() -> None:
@@ -98,11 +95,9 @@ def check_decoder() -> None:
         for name in ("PIL", "zxingcpp"):
             import_module(name)
     except ImportError as error:
-        raise HostError(
-            f"the QR reader for pictures is not installed: {error.name}",
-            remedy="pip install 'airgap-waybill[fleet]', or ask for the report as text or file",
-            finding="pictures-unsupported",
-        ) from None
+        problem = f"the QR reader for pictures is not installed: {error.name}"
+        remedy = "pip install 'airgap-waybill[fleet]', or ask for the report as text or file"
+        raise HostError(problem, remedy=remedy, finding="pictures-unsupported") from None
 
 
 def read_symbols(data: bytes, what: str) -> tuple[str, ...]:
@@ -123,11 +118,8 @@ def read_symbols(data: bytes, what: str) -> tuple[str, ...]:
         ):
             width, height = picture.size
             if width * height > MAX_PIXELS:
-                raise MalformedError(
-                    f"the picture has {width} by {height} pixels; at most {MAX_PIXELS} are decoded",
-                    where=what,
-                    finding="picture-too-large",
-                )
+                problem = f"the picture has {width} by {height} pixels; at most {MAX_PIXELS} are decoded"
+                raise MalformedError(problem, where=what, finding="picture-too-large")
             grey = picture.convert("L").tobytes()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         # Pillow's PNG reader raises SyntaxError for a broken chunk.

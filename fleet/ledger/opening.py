@@ -73,11 +73,8 @@ def find_fleet(option: str | None, environment: Mapping[str, str], here: Path, *
     if create and (not folder.exists() or (folder.is_dir() and all(_unfinished(one) for one in folder.iterdir()))):
         return FleetPlace(url=_sqlite(folder / "ledger.sqlite"), folder=folder, create=True)
     looked = f"--fleet {option}" if option else f"WAYBILL_FLEET={given}" if given else f"the current folder {here}"
-    raise UsageError(
-        f"{looked} has no {FLEET_FILE}",
-        where="--fleet",
-        remedy="name the folder with --fleet DIR, or create one in an empty folder: waybill fleet enroll ENROLMENT",
-    )
+    remedy = "name the folder with --fleet DIR, or create one in an empty folder: waybill fleet enroll ENROLMENT"
+    raise UsageError(f"{looked} has no {FLEET_FILE}", where="--fleet", remedy=remedy)
 
 
 def _unfinished(path: Path) -> bool:
@@ -129,23 +126,16 @@ def open_fleet(place: FleetPlace) -> Engine:
 
 
 def _absent(place: FleetPlace) -> RefusedError:
-    return RefusedError(
-        "the ledger is empty or missing",
-        where=place.shown,
-        remedy="restore it from a backup, or create one in an empty folder: waybill fleet enroll ENROLMENT",
-        finding="ledger-missing",
-    )
+    remedy = "restore it from a backup, or create one in an empty folder: waybill fleet enroll ENROLMENT"
+    return RefusedError("the ledger is empty or missing", where=place.shown, remedy=remedy, finding="ledger-missing")
 
 
 def _engine(place: FleetPlace) -> Engine:
     try:
         engine = create_engine(place.url)
     except (ModuleNotFoundError, NoSuchModuleError) as error:
-        raise HostError(
-            f"the database driver is missing: {error}",
-            where=place.shown,
-            remedy='install it: pip install "psycopg[binary]"',
-        ) from None
+        remedy = 'install it: pip install "psycopg[binary]"'
+        raise HostError(f"the database driver is missing: {error}", where=place.shown, remedy=remedy) from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin)
@@ -175,11 +165,8 @@ def _bring_forward(engine: Engine, place: FleetPlace) -> None:
         if not place.create:
             raise _absent(place)
     elif schema > SCHEMA:
-        raise NewerError(
-            f"the ledger has schema {schema}; this program knows schema {SCHEMA}",
-            where=place.shown,
-            remedy="install the newer version of waybill that wrote it",
-        )
+        problem = f"the ledger has schema {schema}; this program knows schema {SCHEMA}"
+        raise NewerError(problem, where=place.shown, remedy="install the newer version of waybill that wrote it")
     elif place.url.get_backend_name() == "sqlite" and place.url.database:
         file = Path(place.url.database)
         shutil.copy2(file, file.with_name(f"{file.name}.before-{SCHEMA}"))

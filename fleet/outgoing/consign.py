@@ -90,12 +90,9 @@ def signing_root(engine: Engine) -> SignedRoot:
         whole = roots.c.raw.is_not(None)
         raw = connection.execute(select(roots.c.raw).where(whole).order_by(roots.c.version.desc()).limit(1)).scalar()
     if raw is None:
-        raise RefusedError(
-            "the ledger holds no root document, so the keys that may sign consignments are unknown",
-            where="--root",
-            remedy="name the vendor's newest root with --root ROOT.json, or import a bundle",
-            finding="root-missing",
-        )
+        problem = "the ledger holds no root document, so the keys that may sign consignments are unknown"
+        remedy = "name the vendor's newest root with --root ROOT.json, or import a bundle"
+        raise RefusedError(problem, where="--root", remedy=remedy, finding="root-missing")
     return parse_root(raw, "root of the ledger")
 
 
@@ -104,12 +101,9 @@ def check_signers(root: SignedRoot, signers: tuple[Signer, ...]) -> None:
     role = root.root.roles["consignment"]
     keyids = {signer.public.keyid for signer in signers}
     for keyid in sorted(keyids - set(role.keys)):
-        raise RefusedError(
-            f"key {short_digest(keyid)} is not in the consignment role of root {root.root.version}",
-            where="--key",
-            remedy=f"sign with key {' or '.join(short_digest(key) for key in role.keys)}",
-            finding="signer-role",
-        )
+        problem = f"key {short_digest(keyid)} is not in the consignment role of root {root.root.version}"
+        remedy = f"sign with key {' or '.join(short_digest(key) for key in role.keys)}"
+        raise RefusedError(problem, where="--key", remedy=remedy, finding="signer-role")
     if len(keyids) < role.threshold:
         raise RefusedError(
             f"{len(keyids)} keys of the consignment role are given; root {root.root.version} requires {role.threshold}",
@@ -144,12 +138,9 @@ def carried_authorisation(
     authorisation = verify_authorisation(data, chain, what).authorisation
     others = [site for site in site_ids if site not in authorisation.sites]
     if others:
-        raise RefusedError(
-            f"authorisation {authorisation.number} does not name {', '.join(others)}",
-            where=what,
-            remedy="add the site under `sites` and sign it again, or consign to each site separately",
-            finding="authorisation-other-site",
-        )
+        problem = f"authorisation {authorisation.number} does not name {', '.join(others)}"
+        remedy = "add the site under `sites` and sign it again, or consign to each site separately"
+        raise RefusedError(problem, where=what, remedy=remedy, finding="authorisation-other-site")
     return decode(data, Envelope, what)
 
 
@@ -203,12 +194,9 @@ def check_medium(medium: Path, rows: tuple[SiteRow, ...]) -> None:
     by_folder: dict[str, str] = {}
     for row in rows:
         if row.closed_at is not None:
-            raise RefusedError(
-                f"the site was closed on {row.closed_at:%Y-%m-%d}",
-                where=row.site,
-                remedy="leave this site out; nothing is signed for a closed site",
-                finding="site-closed",
-            )
+            problem = f"the site was closed on {row.closed_at:%Y-%m-%d}"
+            remedy = "leave this site out; nothing is signed for a closed site"
+            raise RefusedError(problem, where=row.site, remedy=remedy, finding="site-closed")
         folder = folder_name(row.site)
         if by_folder.setdefault(folder, row.site) != row.site:
             problem = f"{by_folder[folder]} and {row.site} would share the folder {folder}"
@@ -216,12 +204,9 @@ def check_medium(medium: Path, rows: tuple[SiteRow, ...]) -> None:
         folder_on(medium, "back", folder)
         target = folder_on(medium, "for", folder) / FILE
         if target.exists() or target.is_symlink():
-            raise RefusedError(
-                "a consignment exists there already, and nothing is overwritten",
-                where=str(target),
-                remedy="name an empty medium with --out, or remove that file",
-                finding="exists",
-            )
+            problem = "a consignment exists there already, and nothing is overwritten"
+            remedy = "name an empty medium with --out, or remove that file"
+            raise RefusedError(problem, where=str(target), remedy=remedy, finding="exists")
 
 
 def consign(

@@ -66,11 +66,9 @@ def accept(engine: Engine, site: SiteRow | None, named: str, decision: Decision)
         candidates = _candidates(connection, site, _prefix(named))
     if len(candidates) != 1:
         names = ", ".join(f"{kind} {short_digest(digest)}" for kind, digest in sorted(candidates)[:5])
-        raise UsageError(
-            f"{named} names {'several things: ' + names if candidates else 'nothing that waits for a decision'}",
-            where="--accept",
-            remedy=f"find the digest with: waybill fleet {f'show {site.site}' if site else 'list quarantine'}",
-        )
+        problem = f"{named} names {'several things: ' + names if candidates else 'nothing that waits for a decision'}"
+        remedy = f"find the digest with: waybill fleet {f'show {site.site}' if site else 'list quarantine'}"
+        raise UsageError(problem, where="--accept", remedy=remedy)
     kind, digest = candidates.pop()
     if kind == "quarantine":
         return _release(engine, site, digest, decision)
@@ -183,19 +181,13 @@ def _release(engine: Engine, site: SiteRow | None, digest: str, decision: Decisi
     result = import_quarantined(engine, quarantine.c.digest == digest, decision.at)
     refused = next((file for file in result.files if file.status != "report"), None)
     if refused is not None:
-        raise RefusedError(
-            f"the file is refused again: {refused.text}",
-            where=short_digest(digest),
-            remedy=refused.hint or f"close it: waybill fleet resolve --close {short_digest(digest)} --reason TEXT",
-            finding=refused.finding or "refused",
-        )
+        problem = f"the file is refused again: {refused.text}"
+        remedy = refused.hint or f"close it: waybill fleet resolve --close {short_digest(digest)} --reason TEXT"
+        raise RefusedError(problem, where=short_digest(digest), remedy=remedy, finding=refused.finding or "refused")
     if not result.counts.get("report"):
-        raise RefusedError(
-            "only the beginning of this large file is kept",
-            where=short_digest(digest),
-            remedy="import it from its medium: waybill fleet import MEDIUM",
-            finding="quarantine-large",
-        )
+        problem = "only the beginning of this large file is kept"
+        remedy = "import it from its medium: waybill fleet import MEDIUM"
+        raise RefusedError(problem, where=short_digest(digest), remedy=remedy, finding="quarantine-large")
     with engine.begin() as connection:
         number = _record(connection, site, "release", digest, "", decision)
         connection.execute(update(quarantine).where(quarantine.c.digest == digest).values(resolution=number))
@@ -235,11 +227,8 @@ def _accept_branch(connection: Connection, site: SiteRow, digest: str, decision:
     known, held = _known_positions(connection, enrolment_id, forked), _held_reports(connection, enrolment_id, forked)
     choice = choose_branch((seq, digest), known, held)
     if not choice.refused:
-        raise UsageError(
-            f"report {short_digest(digest)} is on every branch",
-            where="--accept",
-            remedy=f"name a report of one branch; they are in: waybill fleet show {site.site}",
-        )
+        remedy = f"name a report of one branch; they are in: waybill fleet show {site.site}"
+        raise UsageError(f"report {short_digest(digest)} is on every branch", where="--accept", remedy=remedy)
     set_aside = ", ".join(f"{number}: {refused}" for number, refused in sorted(choice.refused)[:50])
     resolution = _record(connection, site, "branch", digest, set_aside, decision)
     _set_aside(connection, enrolment_id, choice, resolution)

@@ -85,23 +85,16 @@ def _check_new(connection: Connection, signed: SignedEnrolment) -> int | None:
     by_key = (enrolments.c.keyid == keyid) | enrolments.c.id.in_(rotated)
     owner = connection.execute(select(sites.c.site).join(enrolments).where(by_key)).scalar()
     if owner is not None:
-        raise RefusedError(
-            f"its key {short_digest(keyid)} is already enrolled for {owner}",
-            where=enrolment.site,
-            remedy="enrol the site again in a new folder, which makes a new key: waybill enroll MEDIUM",
-            finding="key-enrolled",
-        )
+        problem = f"its key {short_digest(keyid)} is already enrolled for {owner}"
+        remedy = "enrol the site again in a new folder, which makes a new key: waybill enroll MEDIUM"
+        raise RefusedError(problem, where=enrolment.site, remedy=remedy, finding="key-enrolled")
     site_id: int | None = connection.execute(select(sites.c.id).where(sites.c.site == enrolment.site)).scalar()
     if site_id is None:
         return None
     closed = (closures.c.site_id == site_id) & closures.c.closed_at.is_not(None)
     if connection.execute(select(closures.c.closed_at).where(closed)).first():
-        raise RefusedError(
-            "the site was closed",
-            where=enrolment.site,
-            remedy="enrol the site under a new name: waybill enroll MEDIUM --name NAME",
-            finding="site-closed",
-        )
+        remedy = "enrol the site under a new name: waybill enroll MEDIUM --name NAME"
+        raise RefusedError("the site was closed", where=enrolment.site, remedy=remedy, finding="site-closed")
     if enrolment.renews is None:
         raise RefusedError(
             f"{enrolment.site} is already enrolled with another key",

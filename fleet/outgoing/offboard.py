@@ -208,21 +208,14 @@ def _check_purge(connection: Connection, row: SiteRow) -> timedelta:
     """The keep time of a closed site's reports."""
     state = _read_state(connection, row)
     if state.closed_at is None:
-        raise RefusedError(
-            "the site is not closed",
-            where=row.site,
-            remedy=f"close it first: waybill fleet offboard {row.site} --close -o RECEIPT.json --key KEY",
-            finding="site-open",
-        )
+        remedy = f"close it first: waybill fleet offboard {row.site} --close -o RECEIPT.json --key KEY"
+        raise RefusedError("the site is not closed", where=row.site, remedy=remedy, finding="site-open")
     keep = _keep_time(connection, state.contract)
     if keep is None:
         contract = f"contract {short_digest(state.contract)} is" if state.contract else "the site's contract is"
-        raise RefusedError(
-            f"{contract} not in the ledger, so the keep time of its reports is unknown",
-            where=row.site,
-            remedy="import a bundle whose release has that contract: waybill fleet import BUNDLE",
-            finding="contract-unknown",
-        )
+        problem = f"{contract} not in the ledger, so the keep time of its reports is unknown"
+        remedy = "import a bundle whose release has that contract: waybill fleet import BUNDLE"
+        raise RefusedError(problem, where=row.site, remedy=remedy, finding="contract-unknown")
     return keep
 
 
@@ -237,19 +230,13 @@ def _empty_quarantined(connection: Connection, ids: Select[tuple[int]], limit: d
 
 def _check_same(row: SiteRow, recorded: str, closed_at: datetime | None, reason: str) -> None:
     if closed_at is not None:
-        raise RefusedError(
-            f"the site was closed on {closed_at:%Y-%m-%d}",
-            where=row.site,
-            remedy=f"write its receipt from the ledger: waybill fleet offboard {row.site} -o RECEIPT.json",
-            finding="site-closed",
-        )
+        problem = f"the site was closed on {closed_at:%Y-%m-%d}"
+        remedy = f"write its receipt from the ledger: waybill fleet offboard {row.site} -o RECEIPT.json"
+        raise RefusedError(problem, where=row.site, remedy=remedy, finding="site-closed")
     if recorded != reason:
-        raise RefusedError(
-            f"the offboarding was requested with reason {recorded}; now the reason is {reason}",
-            where="--reason",
-            remedy=f"waybill fleet offboard {row.site} --reason {recorded}",
-            finding="reason-differs",
-        )
+        problem = f"the offboarding was requested with reason {recorded}; now the reason is {reason}"
+        remedy = f"waybill fleet offboard {row.site} --reason {recorded}"
+        raise RefusedError(problem, where="--reason", remedy=remedy, finding="reason-differs")
 
 
 def _read_state(connection: Connection, row: SiteRow) -> OffboardingState:

@@ -203,11 +203,9 @@ def unproven_attention(state: OffboardingState) -> AttentionError | None:
     missing = [step.step for step in state.steps if step.standing == "unproven"]
     if not missing:
         return None
-    return AttentionError(
-        f"the site is closed, and not proven: {', '.join(missing)}",
-        remedy="ask the customer for the site's final report, and import it",
-        finding="offboarding-unproven",
-    )
+    problem = f"the site is closed, and not proven: {', '.join(missing)}"
+    remedy = "ask the customer for the site's final report, and import it"
+    return AttentionError(problem, remedy=remedy, finding="offboarding-unproven")
 
 
 def offboarding_text(state: OffboardingState) -> str:
