@@ -37,7 +37,7 @@ class BrokenError(HostError):
 
 @dataclass(frozen=True)
 class Peer:
-    """The registry that is spoken to, as errors name it.
+    """The registry, as errors name it.
 
     Attributes:
         host: ``name[:port]``.
@@ -138,11 +138,7 @@ class Response:
             yield data
 
     def read(self, max_bytes: int) -> bytes:
-        """The whole body.
-
-        Raises:
-            MalformedError: It is longer than ``max_bytes``.
-        """
+        """The whole body. Raises MalformedError if it is longer than ``max_bytes``."""
         body = bytearray()
         if (self.length or 0) <= max_bytes:
             for chunk in self.chunks():

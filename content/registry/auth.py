@@ -1,7 +1,6 @@
 """Read registry credentials from the file that ``docker login`` or ``podman login`` wrote.
 
-Only names and passwords in the file itself are used. A credential helper is a program that somebody else chose: it is
-not started, and the error says so.
+Only names and passwords in the file itself are used. Credential helpers, which are programs, are never started.
 """
 
 import base64

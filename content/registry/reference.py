@@ -36,11 +36,7 @@ class Reference:
 
 
 def parse_reference(text: str) -> Reference:
-    """Parse ``text``; the registry's host is never guessed.
-
-    Raises:
-        MalformedError: Not in the grammar of distribution-spec, or without a host.
-    """
+    """Parse ``text``. Raises MalformedError outside the grammar of distribution-spec, or without a host."""
     if len(text) > 2 * _MAX_NAME + 256:
         raise MalformedError(f"a reference has {len(text)} characters, expected fewer", remedy=_EXAMPLE)
     host, slash, rest = text.partition("/")

@@ -166,22 +166,14 @@ class Session:
         return repeated(call) if retry else call()
 
     def own_url(self, base: str, location: str) -> str:
-        """An address that the registry gave for the next request, such as an upload; only its own will do.
-
-        Raises:
-            RefusedError: It is another host's.
-        """
+        """The address that the registry gave for the next request. Raises RefusedError if it is another host's."""
         url = join_url(join_url(self._base, base), location)
         if origin_of(url) != self._own:
             raise self._refused(f"the next request would go to {place_of(origin_of(url))}", origin_of(url))
         return url
 
     def check_origin(self, url: str, *, with_credentials: bool) -> None:
-        """Refuse a request to a host that was not allowed, whether it is ours or one that oras makes.
-
-        Raises:
-            RefusedError: The host was not allowed.
-        """
+        """Raise RefusedError for a request of ours or of oras to a host that was not allowed."""
         origin = origin_of(url)
         if origin == self._own or origin in self._realms:
             return

@@ -37,7 +37,7 @@ def _role_keys(root: Root, role: str) -> tuple[PublicKey, ...]:
 
 
 def root_and_before(file: Path) -> tuple[Root, ...]:
-    """A root document and, when it lies beside it, the version before."""
+    """A root document and the version before it, if that file is in the same folder."""
     root = _read(file)
     before = file.with_name(f"{root.version - 1}.root.json")
     return (root, _read(before)) if before.exists() else (root,)

@@ -148,10 +148,9 @@ def write_request(request: DetachedRequest, folder: Path) -> None:
 
 
 def read_request(folder: Path) -> DetachedRequest:
-    """What a request asks to sign, computed again from its document, so that a key signs only what was read here.
+    """Compute a request again from its document, so that a key signs only what was parsed here.
 
-    Raises:
-        MalformedError: Not a request, or its files do not belong to its document.
+    Raises MalformedError if the folder is no request, or if a file differs from the computed one.
     """
     document = next((name for name in _DOCUMENTS if (folder / name).exists()), None)
     if document is None:

@@ -45,8 +45,8 @@ def replace_file(path: Path, data: bytes) -> None:
 def rewrite_head(path: Path, head: Head) -> None:
     """Put a changed head into the finished bundle at ``path``: beside it, synced, then in place.
 
-    Only the first ``bulk_at`` bytes change. After a power cut during the write ``NAME.head`` lies beside the bundle,
-    from which the next call for this bundle, or ``--head``, takes the whole new head.
+    Only the first ``bulk_at`` bytes change. After a power cut during the write the file ``NAME.head`` beside the bundle
+    remains, from which the next call for this bundle, or ``--head``, takes the whole new head.
 
     Raises:
         DamagedError: The bundle is shorter than its head.

@@ -52,11 +52,7 @@ def unescape(text: str, where: str) -> bytes:
 
 
 def checked_signature(signature: bytes, message: bytes, key: PublicKey, what: str) -> bytes:
-    """The signature of a token or a program, verified and with the low S that the format asks for.
-
-    Raises:
-        RefusedError: It is no signature by ``key`` over ``message``.
-    """
+    """The signature of a token or program with low S. Raises RefusedError unless it is by ``key`` over ``message``."""
     try:
         normal = low_s(signature)
         key.verify(normal, message, what)

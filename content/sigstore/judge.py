@@ -48,10 +48,9 @@ class NotBySignerError(Exception):
 
 @dataclass(frozen=True)
 class KeyJudge:
-    """Judges by one pinned key. A key id in a signature only tells a signature of another key from a broken one.
+    """Judges by one pinned key; with ``logs`` of a pinned trusted root, log entries are verified too.
 
-    Attributes:
-        logs: The transparency logs that a pinned trusted root names; None leaves their entries unread.
+    A key id in a signature only distinguishes a signature of another key from a broken one.
     """
 
     signer: str
@@ -106,12 +105,7 @@ def _logged() -> Iterator[None]:
 
 
 def key_judge(name: str, signer: ImageSigner, logs: Logs | None = None) -> KeyJudge:
-    """The judge of a signer that is a key.
-
-    Raises:
-        MalformedError: The record is no key.
-        NewerError: Its kind is not known here.
-    """
+    """The judge of a signer that is a key. Raises MalformedError or, for an unknown kind of key, NewerError."""
     assert signer.key is not None
     where = f"release.json $.signers.{name}"
     try:

@@ -45,11 +45,7 @@ class ExpectedEntry:
 
 
 def read_logs(trusted_root: bytes, what: str) -> Logs:
-    """The logs that a ``trusted_root.json`` names; those with keys of other kinds are left out.
-
-    Raises:
-        MalformedError: It is not a ``trusted_root.json``.
-    """
+    """The logs of a ``trusted_root.json`` with keys of a known kind. Raises MalformedError for another document."""
     logs: dict[bytes, LogKey] = {}
     listed = read_json(trusted_root, max_bytes=MAX_TRUSTED_ROOT, where=what).get("tlogs")
     for entry in listed if isinstance(listed, list) else ():
@@ -66,11 +62,7 @@ def read_logs(trusted_root: bytes, what: str) -> Logs:
 
 
 def verify_entries(entries: object, logs: Logs, about: ExpectedEntry, what: str) -> None:
-    """Verify every log entry of a bundle; none is required.
-
-    Raises:
-        MalformedError, UntrustedError: One of them is wrong.
-    """
+    """Verify every log entry of a bundle; none is required. Raises MalformedError or UntrustedError."""
     if not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
         raise MalformedError(f"not a list of at most {MAX_ENTRIES} log entries", where=what)
     for entry in entries:
@@ -78,11 +70,7 @@ def verify_entries(entries: object, logs: Logs, about: ExpectedEntry, what: str)
 
 
 def verify_promise(annotation: str, logs: Logs, about: ExpectedEntry, what: str) -> None:
-    """Verify the signed promise of the log (SET) that cosign's older form keeps in an annotation.
-
-    Raises:
-        MalformedError, UntrustedError: It is wrong.
-    """
+    """Verify the log's promise (SET) in an annotation of cosign's older form. Raises as ``verify_entries``."""
     fields = read_json(annotation.encode(), max_bytes=MAX_TRUSTED_ROOT, where=what)
     payload = json_object(fields, "Payload")
     try:

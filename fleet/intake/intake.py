@@ -242,7 +242,7 @@ def _read(batch: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[
 
 
 def _read_large(engine: Engine, entry: ScannedFile, now: datetime, result: ImportResult, pool: SymbolPool) -> None:
-    """Read a file that is too long for a report; a report that somebody lengthened goes to quarantine."""
+    """Read a file that is too long for a report; a report that was lengthened goes to quarantine."""
     try:
         raw = read_start(entry.path, MAX_REPORT)
         size = Path(entry.path).stat().st_size

@@ -43,11 +43,7 @@ def scanned_texts(data: bytes) -> tuple[str, ...]:
 
 @dataclass
 class SymbolPool:
-    """Symbols of one import, from any number of pictures, until all have been read.
-
-    Attributes:
-        left_out: Number of symbols beyond ``MAX_SYMBOLS``.
-    """
+    """Symbols of one import, from any number of pictures; ``left_out`` counts those beyond ``MAX_SYMBOLS``."""
 
     symbols: list[Symbol] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)

@@ -70,7 +70,7 @@ class SignedConsignment:
 
 
 class _ReleaseAudience(Struct, frozen=True):
-    """The part of a release document that says for whom it is."""
+    """The audience of a release document."""
 
     audience: Audience
 
@@ -81,11 +81,7 @@ def folder_name(site: str) -> str:
 
 
 def signing_root(engine: Engine) -> SignedRoot:
-    """Return the newest root document that the ledger holds whole.
-
-    Raises:
-        RefusedError: It holds none.
-    """
+    """Return the newest root document that the ledger holds whole. Raises RefusedError if there is none."""
     with engine.connect().execution_options(waybill_reading=True) as connection:
         whole = roots.c.raw.is_not(None)
         raw = connection.execute(select(roots.c.raw).where(whole).order_by(roots.c.version.desc()).limit(1)).scalar()

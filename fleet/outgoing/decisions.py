@@ -80,11 +80,7 @@ def accept(engine: Engine, site: SiteRow | None, named: str, decision: Decision)
 
 
 def close_quarantine(engine: Engine, site: SiteRow | None, which: str, decision: Decision) -> DecisionResult:
-    """Close quarantined files, named by a digest or by a finding's id; their bytes are kept.
-
-    Raises:
-        UsageError: No open file has that name.
-    """
+    """Close quarantined files by digest or finding id; their bytes are kept. Raises UsageError if none is open."""
     with engine.begin() as connection:
         by_digest = which.startswith("sha256:") or _is_hex(which)
         named = quarantine.c.digest.startswith(_prefix(which)) if by_digest else quarantine.c.finding == which
@@ -101,11 +97,7 @@ def close_quarantine(engine: Engine, site: SiteRow | None, which: str, decision:
 
 
 def settle_alarm(engine: Engine, site: SiteRow, number: int, decision: Decision) -> DecisionResult:
-    """Record that an alarm was looked into: it stays in the history and is no longer counted.
-
-    Raises:
-        UsageError: The site has no such open alarm.
-    """
+    """Record that an alarm is settled: it stays in the history. Raises UsageError if no such alarm is open."""
     with engine.begin() as connection:
         of_site = findings.c.enrolment_id.in_(select(enrolments.c.id).where(enrolments.c.site_id == site.site_id))
         wanted = (findings.c.id == number) & of_site & findings.c.resolution.is_(None)

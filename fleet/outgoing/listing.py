@@ -19,11 +19,7 @@ MAX_PAGE = 10_000
 
 @dataclass(frozen=True)
 class ListedRows:
-    """Rows with the names of their columns; ``more`` if the page does not hold all.
-
-    Attributes:
-        shown: The columns for people, in their order.
-    """
+    """Rows with the names of their columns; people see the columns ``shown``; ``more`` if the page is not all."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
@@ -107,13 +103,9 @@ KINDS = {
 
 
 def list_kind(engine: Engine, kind: str, *, site: str | None, limit: int) -> ListedRows:
-    """Read one page of a kind.
+    """Read one page of a kind, of all sites or of one ``site`` by its whole id.
 
-    Args:
-        site: Only of this site, by its whole id.
-
-    Raises:
-        UsageError: Such rows belong to no site, or the page would be too long.
+    Raises UsageError if such rows belong to no site, or if the page would be too long.
     """
     if not 1 <= limit <= MAX_PAGE:
         raise UsageError(f"{limit} rows were requested; a page has 1 to {MAX_PAGE}", where="--limit")

@@ -135,11 +135,7 @@ class SiteRow:
 
 @dataclass(frozen=True)
 class SentConsignment:
-    """A consignment for the site.
-
-    Attributes:
-        answered: Number of the first report that echoes its challenge; 0 while none does.
-    """
+    """A consignment for the site; ``answered`` is the first report that echoes its challenge, or 0."""
 
     number: int
     issued_at: datetime
@@ -228,11 +224,7 @@ def count_quarantined(engine: Engine) -> int:
 
 
 def find_site(engine: Engine, text: str) -> SiteRow:
-    """Return the site that ``text`` names: its whole id, or an end of it that only one site has.
-
-    Raises:
-        UsageError: None or several match.
-    """
+    """Return the site whose id is ``text`` or ends in it. Raises UsageError if none or several match."""
     with _reading(engine) as connection:
         matches = connection.execute(_rows(sites.c.site == text)).all()
         if not matches:

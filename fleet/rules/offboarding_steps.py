@@ -56,16 +56,15 @@ def offboarding_steps(
 
     A customer who began the offboarding needed no consignment: the steps that only one can prove are *not needed*.
     """
-    by_customer = reported is not None and consigned is None
+    closed = OffboardingStep("closed", "unproven", "no receipt is signed")
+    if closed_at is not None:
+        closed = OffboardingStep("closed", "proven", "the receipt is signed", closed_at)
     return (
         _requested(requested_at, reported),
-        _issued(consigned, by_customer),
-        _carried(consigned, by_customer),
+        *_consigned(consigned, by_customer=reported is not None and consigned is None),
         _acknowledged(consigned, reported),
         _exercised(reported),
-        OffboardingStep("closed", "proven", "the receipt is signed", closed_at)
-        if closed_at
-        else OffboardingStep("closed", "unproven", "no receipt is signed"),
+        closed,
     )
 
 
@@ -77,22 +76,20 @@ def _requested(at: datetime | None, reported: EndReported | None) -> Offboarding
     return OffboardingStep("requested", "unproven", "nobody has requested it")
 
 
-def _issued(consigned: EndRequested | None, by_customer: bool) -> OffboardingStep:
+def _consigned(consigned: EndRequested | None, *, by_customer: bool) -> tuple[OffboardingStep, OffboardingStep]:
+    """Whether a consignment requests it, and whether that was written to a medium."""
+    if by_customer:
+        text = "the customer began it"
+        return OffboardingStep("issued", "not-needed", text), OffboardingStep("carried", "not-needed", text)
+    issued = OffboardingStep("issued", "unproven", "no consignment was signed since: waybill fleet consign")
+    carried = OffboardingStep("carried", "unproven", "the consignment was written to no known medium")
     if consigned is not None:
-        text = "a consignment requests it"
-        return OffboardingStep("issued", "proven", text, consigned.issued_at, consignment=consigned.number)
-    if by_customer:
-        return OffboardingStep("issued", "not-needed", "the customer began it")
-    return OffboardingStep("issued", "unproven", "no consignment was signed since: waybill fleet consign")
-
-
-def _carried(consigned: EndRequested | None, by_customer: bool) -> OffboardingStep:
-    if by_customer:
-        return OffboardingStep("carried", "not-needed", "the customer began it")
-    if consigned is None or consigned.written_at is None:
-        return OffboardingStep("carried", "unproven", "the consignment was written to no known medium")
-    text = f"on {consigned.medium}"
-    return OffboardingStep("carried", "proven", text, consigned.written_at, consignment=consigned.number)
+        number, text = consigned.number, "a consignment requests it"
+        issued = OffboardingStep("issued", "proven", text, consigned.issued_at, consignment=number)
+        if consigned.written_at is not None:
+            text = f"on {consigned.medium}"
+            carried = OffboardingStep("carried", "proven", text, consigned.written_at, consignment=number)
+    return issued, carried
 
 
 def _acknowledged(consigned: EndRequested | None, reported: EndReported | None) -> OffboardingStep:
@@ -117,11 +114,10 @@ def _exercised(reported: EndReported | None) -> OffboardingStep:
         text = f"still accepted: {', '.join(accepted)}"
         return OffboardingStep("exercised", "unproven", text, report=reported.seq)
     refused = sorted(kind for kind, seen in outcomes.items() if seen == {"refused"})
-    refused_names = ", ".join(refused)
     missing = sorted(set(NEEDED) - set(refused))
-    untried = sorted(set(outcomes) - set(refused))
     if missing:
-        text = f"not tried: {', '.join(missing)}" + (f"; refused: {refused_names}" if refused_names else "")
+        text = f"not tried: {', '.join(missing)}" + (f"; refused: {', '.join(refused)}" if refused else "")
         return OffboardingStep("exercised", "unproven", text, report=reported.seq)
-    text = f"refused: {refused_names}" + (f"; not tried: {', '.join(untried)}" if untried else "")
+    untried = sorted(set(outcomes) - set(refused))
+    text = f"refused: {', '.join(refused)}" + (f"; not tried: {', '.join(untried)}" if untried else "")
     return OffboardingStep("exercised", "proven", text, reported.received_at, report=reported.seq)

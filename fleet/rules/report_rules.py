@@ -142,7 +142,7 @@ def _challenged(report: Report, chain: ReportChain) -> Iterator[ReportFinding]:
 
 
 def _answers(report: Report, chain: ReportChain) -> Iterator[ReportFinding]:
-    """An answer to a request that this ledger never made: somebody else made it."""
+    """An answer to a request that this ledger never made."""
     for answer in report.requests:
         handler = chain.requested.get((answer.consignment, answer.request))
         if handler != answer.handler:
