@@ -38,6 +38,8 @@ from tests.vectors.of_roots import LATER
 from tests.vectors.surgery import Paper, folder, given_chain
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, STRANGER, Vendor
 from verifier.change.rollback_plan import rollback_change
+from verifier.change.rollback_script import plan_undo
+from verifier.site.journal.transitions import Undo
 from verifier.site.vendor_trust import adopt_roots
 
 WEST = "northern-grid/small/production/west"
@@ -160,10 +162,14 @@ def way_back(raw: bytes, releases: tuple[Vendor, ...], *acts: Act) -> str:
             assert ended.error is None, ended
         for act in acts:
             act(place)
-        change = rollback_change(place.open(), 1)
+        site = place.open()
+        change = rollback_change(site, 1)
     found = ("by the vendor's word",) if change.authorised is not None else ("by promise",)
     assert change.authorised is None or change.authorised.raw == raw
-    return "; ".join((*found, *(change.back.lines if change.back else ())))
+    history = site.state.installs.part_history(change.planned.document)
+    parts = plan_undo(change.rollback, history) if change.planned.document else ()
+    undone = (f"undo {part.step.name}: {' '.join(part.step.undo or ())}" for part in parts if isinstance(part, Undo))
+    return "; ".join((*found, *undone))
 
 
 def brought(raw: bytes, *later: Act, earlier: Act = nothing, runs: Vendor = SECOND) -> Callable[[], Paper]:

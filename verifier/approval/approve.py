@@ -28,12 +28,12 @@ from verifier.site.folder import Site
 
 @dataclass(frozen=True)
 class VerdictRequest:
-    """What a person wants to say.
+    """The verdict of a person.
 
     Attributes:
         items: One item, or several releases as one plan.
-        condition: The condition of an approval or the reason of a rejection, kept with it.
-        plan: Digest of the plan that the person has reviewed; None signs what the item is now.
+        condition: The condition of an approval, or the reason of a rejection.
+        plan: Digest of the plan that the person has reviewed; None to sign the plan as it is now.
     """
 
     items: tuple[str, ...]
@@ -44,8 +44,6 @@ class VerdictRequest:
 
 @dataclass(frozen=True)
 class VerdictResult:
-    """What was signed, by whom, and who must still agree."""
-
     asked: Approvable
     person: str
     role: str
@@ -53,10 +51,10 @@ class VerdictResult:
 
 
 def give_verdict(site: Site, signer: Signer, request: VerdictRequest, load: LoadDriver) -> VerdictResult:
-    """Sign a verdict with a person's key and record it. The policy in force says whose key it is.
+    """Sign a verdict with a person's key and record it.
 
     Raises:
-        RefusedError: The key is nobody's, the item cannot be done here, or its plan is not the reviewed one any more.
+        RefusedError: The policy does not list the key, the item cannot be carried out here, or its plan has changed.
     """
     person_of_key(site.policy, signer)
     record_proposals(site)
@@ -69,7 +67,7 @@ def give_verdict(site: Site, signer: Signer, request: VerdictRequest, load: Load
 
 
 def check_reviewed(asked: Approvable, plan: str | None) -> None:
-    """Raise RefusedError when the plan of ``asked`` is another than the reviewed one; None checks nothing."""
+    """Raise RefusedError when the plan of ``asked`` is not the reviewed one; None checks nothing."""
     if plan is not None and asked.plan.digest != plan:
         raise RefusedError(
             f"the plan is {asked.plan.digest} now, not the reviewed {plan}; nothing was signed",
@@ -98,11 +96,7 @@ def sign_answer(
 
 @dataclass(frozen=True)
 class ReceivedAnswer:
-    """An answer that was received.
-
-    Attributes:
-        new: False when it had been received before.
-    """
+    """An answer that was received now, or (not ``new``) before."""
 
     path: Path
     item: str
@@ -144,11 +138,7 @@ def receive_answer(site: Site, path: Path, load: LoadDriver) -> ReceivedAnswer |
 
 
 def _asked(site: Site, answer: ApprovalAnswer, where: str) -> AnyItem:
-    """Return the items of the answer.
-
-    Raises:
-        RefusedError: Their plan is no longer the one that was signed.
-    """
+    """Return the items of the answer. Raises RefusedError when their plan is no longer the signed one."""
     try:
         asked = approvable_of(site, answer.items)
     except WaybillError as error:
@@ -161,19 +151,16 @@ def _asked(site: Site, answer: ApprovalAnswer, where: str) -> AnyItem:
     if asked.plan.digest == answer.plan.digest:
         return asked
     now, then = asked.plan, answer.plan
-    changed = [
-        words
-        for words, differs in (
-            ("another policy is in force", now.policy != then.policy),
-            ("the config differs", now.config != then.config),
-            ("site.yaml was changed", now.settings != then.settings),
-            ("the proposal differs", now.subject != then.subject),
-            ("the releases differ", now.releases != then.releases),
-            ("the telemetry contract differs", now.contract != then.contract),
-            ("another change was put in force since", now.last_change != then.last_change),
-        )
-        if differs
-    ]
+    differences = {
+        "policy": "another policy is in force",
+        "config": "the config differs",
+        "settings": "site.yaml was changed",
+        "subject": "the proposal differs",
+        "releases": "the releases differ",
+        "contract": "the telemetry contract differs",
+        "last_change": "another change was put in force since",
+    }
+    changed = [text for field, text in differences.items() if getattr(now, field) != getattr(then, field)]
     raise RefusedError(
         f"the plan of {' '.join(answer.items)} has changed since the answer: {'; '.join(changed) or 'it differs'}",
         where=where,
@@ -188,12 +175,10 @@ def _before(site: Site, asked: Approvable, signed: SignedApproval, where: str) -
     Raises:
         RefusedError: It approves a request that the same person has rejected.
     """
-    earlier = [
-        signed_earlier.approval
-        for signed_earlier in verdicts_on(site, site.policy, asked.plan)
-        if (signed_earlier.person, signed_earlier.approval.request) == (signed.person, signed.approval.request)
-    ]
-    if any(signed_earlier.verdict == signed.approval.verdict for signed_earlier in earlier):
+    who_and_what = (signed.person, signed.approval.request)
+    verdicts = verdicts_on(site, site.policy, asked.plan)
+    earlier = {one.approval.verdict for one in verdicts if (one.person, one.approval.request) == who_and_what}
+    if signed.approval.verdict in earlier:
         return True
     if signed.approval.verdict == "approve" and earlier:
         raise RefusedError(

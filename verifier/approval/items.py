@@ -13,8 +13,7 @@ from manifests.words.errors import WaybillError
 from verifier.approval.policy_change import ITEM as POLICY
 from verifier.approval.policy_change import PolicyChange, policy_change
 from verifier.approval.verdicts import approval_status, record_verdict, rule_plan, sign_verdict
-from verifier.change.driver_steps import LoadDriver
-from verifier.change.install_plan import driver_steps_for
+from verifier.change.driver_steps import LoadDriver, driver_steps
 from verifier.change.route import Route, plan_change, route_of
 from verifier.change.values import CONFIG, Change
 from verifier.rules.agreement import ApprovalRequest, require_approvals
@@ -55,18 +54,18 @@ def approvable_of(site: Site, items: tuple[str, ...]) -> AnyItem:
 def check_feasible(site: Site, asked: AnyItem, load: LoadDriver) -> None:
     """Raise RefusedError when this site lacks a driver that the item needs."""
     for change in asked.hops if isinstance(asked, Route) else (asked,) if isinstance(asked, Change) else ():
-        driver_steps_for(site, change, load)
+        driver_steps(site, change.installed, load)
 
 
 def offboard_request(site: Site) -> ApprovalRequest:
-    """Return the request to end the vendor's access, which the policy's rule `offboard` governs."""
+    """Return the request to end the vendor's access."""
     return ApprovalRequest(OFFBOARD, offboard_plan(site.state), "offboard")
 
 
 def record_proposals(site: Site) -> None:
     """Record each new content of ``site.yaml`` and ``policy.yaml`` with the owner of the file, at a locked site.
 
-    The journal then holds when a change was proposed and by whom. A file that cannot be read proposes nothing.
+    A file that cannot be read proposes nothing.
     """
     with suppress(WaybillError):  # `review` reports the error
         _record_proposal(site, POLICY, digest_of(encode(read_policy_yaml(site.path))), in_force=site.state.trust.policy)

@@ -120,21 +120,20 @@ def install_policy(site: Site) -> PolicyChange:
 
 
 @dataclass(frozen=True)
-class PolicyRefounding:
+class PolicyReplacement:
     """A request to replace a policy whose rule `policy` can no longer be met.
 
     Attributes:
         gone: People of the policy in force who can no longer approve, such as those who lost their keys.
-        reason: Text for the journal.
-        paper: Digest of the new policy on the customer's paper.
+        fingerprint: Digest of the new policy on the customer's paper.
     """
 
     gone: tuple[str, ...]
     reason: str
-    paper: str
+    fingerprint: str
 
 
-def refound_policy(site: Site, founding: PolicyRefounding) -> PolicyChange:
+def replace_policy(site: Site, request: PolicyReplacement) -> PolicyChange:
     """Put the proposed policy in force with the approvals of the people who are left.
 
     Raises:
@@ -143,7 +142,7 @@ def refound_policy(site: Site, founding: PolicyRefounding) -> PolicyChange:
         UsageError: A named person is not in the policy, or no reason is given.
     """
     change = policy_change(site)
-    policy, gone = change.in_force, tuple(sorted(set(founding.gone)))
+    policy, gone = change.in_force, tuple(sorted(set(request.gone)))
     unknown = [name for name in gone if name not in policy.people]
     if unknown:
         raise UsageError(
@@ -151,11 +150,11 @@ def refound_policy(site: Site, founding: PolicyRefounding) -> PolicyChange:
             where="--gone",
             remedy=f"it lists {', '.join(sorted(policy.people))}",
         )
-    if not founding.reason.strip():
+    if not request.reason.strip():
         raise UsageError("no reason is given", where="--reason", remedy="state why they can no longer approve")
-    if founding.paper != change.digest:
+    if request.fingerprint != change.digest:
         raise RefusedError(
-            f"the paper names {founding.paper[:19]}, policy.yaml compiles to {change.digest[:19]}",
+            f"the paper names {request.fingerprint[:19]}, policy.yaml compiles to {change.digest[:19]}",
             where="--fingerprint",
             remedy="run `waybill review policy`; the customer signs the fingerprint that it shows on paper",
             finding="policy-other",
@@ -177,7 +176,7 @@ def refound_policy(site: Site, founding: PolicyRefounding) -> PolicyChange:
         except WaitingError as error:
             remedy = "let each person who is left run waybill approve policy --key KEY"
             raise error.with_(remedy=remedy) from None
-    _record(site, change, status, gone=gone, reason=one_line(founding.reason))
+    _record(site, change, status, gone=gone, reason=one_line(request.reason))
     return change
 
 

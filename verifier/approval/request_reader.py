@@ -169,7 +169,7 @@ def _read_input(
             way=way,
             between=tuple(parse_release(read(blob, MAX_RELEASE)) for blob in request.between),
             proposed=proposed,
-            vouched=tuple(release_signers(head) for head in heads),
+            signers=tuple(release_signers(head) for head in heads),
             work=request.work,
             authorised=_authorised(request, read, pin, where),
             more_leaves=request.more_leaves,

@@ -59,7 +59,7 @@ configuration files.
 
 
 @dataclass
-class _Shelf:
+class _DocumentFolder:
     """The folder of documents while it is filled; ``held`` are the documents in it, by digest."""
 
     folder: Path
@@ -115,7 +115,7 @@ def write_request(
     try:
         disk.make_folder(staging / DOCUMENTS, durable=False)
         disk.make_folder(staging / ANSWERS, durable=False)
-        request, review_input = _collect(site, asked, items, _Shelf(staging / DOCUMENTS, disk), load)
+        request, review_input = _collect(site, asked, items, _DocumentFolder(staging / DOCUMENTS, disk), load)
         raw = sign_request(request, site.signer())
         disk.write_new(staging / REQUEST, raw)
         words = README.format(
@@ -141,14 +141,14 @@ def write_request(
 
 
 def _collect(
-    site: Site, asked: AnyItem, items: tuple[str, ...], shelf: _Shelf, load: LoadDriver
+    site: Site, asked: AnyItem, items: tuple[str, ...], folder: _DocumentFolder, load: LoadDriver
 ) -> tuple[ReviewRequest, ReviewInput]:
-    """Put every document of the request on the shelf; return the unsigned request and what its review is made from."""
+    """Put every document into the folder; return the unsigned request and the input of its review."""
     state = site.state
-    review_input = read_review_input(site, asked, load, shelf.reading(site.store.get))
+    review_input = read_review_input(site, asked, load, folder.reading(site.store.get))
     status = approval_status(site, asked)
-    documents = tuple(shelf.held.values())
-    heads = {signers.release: read_kept_head(site, signers.release) for signers in review_input.vouched}
+    documents = tuple(folder.held.values())
+    heads = {signers.release: read_kept_head(site, signers.release) for signers in review_input.signers}
     roots = {root.root.version: root.raw for head in heads.values() for root in head.chain.roots}
     if not roots and review_input.way:
         roots = dict(enumerate(root_documents(site), 1))
@@ -160,16 +160,18 @@ def _collect(
         key=state.site_key,
         made_at=rfc3339(site.host.now()),
         root=state.trust.root,
-        roots=tuple(shelf.put(raw) for _, raw in sorted(roots.items())),
-        revocations=shelf.put(site.document(state.trust.revocations[1])) if lists and state.trust.revocations else None,
-        policy=shelf.put(encode(review_input.policy)),
-        proposed=shelf.put(encode(review_input.proposed)) if review_input.proposed is not None else None,
-        before=_stated(shelf, review_input.before, None) if review_input.before else None,
-        way=tuple(_stated(shelf, side, heads.get(side.digest)) for side in review_input.way),
-        authorisation=shelf.put(review_input.authorised.raw) if review_input.authorised else None,
-        between=tuple(shelf.put(encode(release)) for release in review_input.between),
+        roots=tuple(folder.put(raw) for _, raw in sorted(roots.items())),
+        revocations=folder.put(site.document(state.trust.revocations[1]))
+        if lists and state.trust.revocations
+        else None,
+        policy=folder.put(encode(review_input.policy)),
+        proposed=folder.put(encode(review_input.proposed)) if review_input.proposed is not None else None,
+        before=_stated(folder, review_input.before, None) if review_input.before else None,
+        way=tuple(_stated(folder, side, heads.get(side.digest)) for side in review_input.way),
+        authorisation=folder.put(review_input.authorised.raw) if review_input.authorised else None,
+        between=tuple(folder.put(encode(release)) for release in review_input.between),
         documents=documents,
-        said=tuple(shelf.put(verdict.raw) for verdict in verdicts_on(site, site.policy, asked.plan)),
+        said=tuple(folder.put(verdict.raw) for verdict in verdicts_on(site, site.policy, asked.plan)),
         proposers=asked.proposers,
         emergency=tuple(Spare(rule=rule.rule, uses_left=rule.uses_left) for rule in status.emergency if rule.rule),
         work=_texts(review_input.work),
@@ -184,17 +186,19 @@ def _collect(
     return request, review_input
 
 
-def _stated(shelf: _Shelf, side: ReleaseDocuments, head: VerifiedHead | None) -> Stated:
+def _stated(folder: _DocumentFolder, side: ReleaseDocuments, head: VerifiedHead | None) -> Stated:
     signatures = head.head.signatures if head else ()
     return Stated(
-        release=shelf.put(head.head.release if head else encode(side.release)),
+        release=folder.put(head.head.release if head else encode(side.release)),
         signatures=tuple(
-            Pair(keyid=pair.keyid, sig=None if pair.sig is None else shelf.put(pair.sig), bundle=shelf.put(pair.bundle))
+            Pair(
+                keyid=pair.keyid, sig=None if pair.sig is None else folder.put(pair.sig), bundle=folder.put(pair.bundle)
+            )
             for pair in signatures
         ),
-        trusted_root=shelf.put(head.head.trusted_root) if head and head.head.trusted_root else None,
-        config=shelf.put(side.config) if side.config is not None else None,
-        settings=shelf.put(side.settings) if side.settings is not None else None,
+        trusted_root=folder.put(head.head.trusted_root) if head and head.head.trusted_root else None,
+        config=folder.put(side.config) if side.config is not None else None,
+        settings=folder.put(side.settings) if side.settings is not None else None,
     )
 
 

@@ -152,29 +152,29 @@ def review_fields(review: Review) -> dict[str, object]:
     return {**fields, **telemetry, "differences": [difference.fields() for difference in review.differences]}
 
 
-def make_review(matter: ReviewInput) -> Review:
+def make_review(review_input: ReviewInput) -> Review:
     """Return the review. It holds no approvals, because they change while the plan stays the same."""
-    plan, before, after = matter.plan, matter.before, matter.way[-1] if matter.way else None
+    plan, before, after = review_input.plan, review_input.before, review_input.way[-1] if review_input.way else None
     differences = release_differences(before, after) if after else ()
-    if matter.proposed is not None:
-        differences = (*differences, *policy_differences(matter.policy, matter.proposed))
+    if review_input.proposed is not None:
+        differences = (*differences, *policy_differences(review_input.policy, review_input.proposed))
     contract = after.contract if after else None
-    left = (*(side.release for side in matter.way[:-1]), *matter.between)
+    left = (*(side.release for side in review_input.way[:-1]), *review_input.between)
     advisories = advisories_between(before, after, left=left) if after else Advisories((), ())
     known_images = {(image.name, image.manifest.digest) for image in before.release.images} if before else set()
     return Review(
-        item=matter.item,
+        item=review_input.item,
         site=plan.site,
         action=plan.action,
-        title=_title(matter),
+        title=_title(review_input),
         plan=plan.digest,
         kinds=plan.kinds,
-        policy=matter.policy.number,
+        policy=review_input.policy.number,
         generation=plan.generation,
         version=after.release.version if after else "",
         release=after.digest if after else "",
         subject=plan.subject or "",
-        way=tuple(_upgrade_step(side, matter) for side in matter.way),
+        way=tuple(_upgrade_step(side, review_input) for side in review_input.way),
         differences=differences,
         unchanged_images=sum((image.name, image.manifest.digest) in known_images for image in after.release.images)
         if after
@@ -185,43 +185,43 @@ def make_review(matter: ReviewInput) -> Review:
             contract_words=as_groups(plan.contract) if plan.contract and after else "",
             contract_about=f"{contract.contract} version {contract.version}: {contract.purpose}" if contract else "",
             signals=_compared(_signals(before.contract if before else None), _signals(contract)) if contract else (),
-            more_leaves=matter.more_leaves,
+            more_leaves=review_input.more_leaves,
         ),
         handlers=_compared(_handlers(before), _handlers(after)),
-        config=_config(matter, after),
+        config=_config(review_input, after),
         probes=tuple(_probe(probe) for probe in after.release.probes) if after else (),
-        work=matter.work,
-        back=_rollback_outlook(matter, after, advisories, left) if after else None,
-        downtime_seconds=sum(step.downtime_seconds for side in matter.way for step in side.release.install),
-        rooms=matter.rooms,
-        findings=tuple((finding.level, finding.id, finding.text) for finding in matter.findings),
-        unread=(*matter.unread, *(text for side in (before, *matter.way) if side for text in side.unread)),
+        work=review_input.work,
+        back=_rollback_outlook(review_input, after, advisories, left) if after else None,
+        downtime_seconds=sum(step.downtime_seconds for side in review_input.way for step in side.release.install),
+        rooms=review_input.rooms,
+        findings=tuple((finding.level, finding.id, finding.text) for finding in review_input.findings),
+        unread=(*review_input.unread, *(text for side in (before, *review_input.way) if side for text in side.unread)),
     )
 
 
-def _title(matter: ReviewInput) -> str:
-    plan, before = matter.plan, matter.before
-    if not matter.way:
+def _title(review_input: ReviewInput) -> str:
+    plan, before = review_input.plan, review_input.before
+    if not review_input.way:
         words = {"policy": "new policy", "export": "export of a report", "offboard": "end of the vendor's access"}
         title = words.get(plan.action, plan.action)
-        if matter.proposed is not None:
-            title = f"policy {matter.policy.number} to {matter.proposed.number}"
+        if review_input.proposed is not None:
+            title = f"policy {review_input.policy.number} to {review_input.proposed.number}"
         return title
-    release = matter.way[-1].release
+    release = review_input.way[-1].release
     if plan.action == "rollback":
         return f"rollback to generation {plan.generation}, {release.product} {release.version}"
     if before is None:
         return f"first install of {release.product} {release.version}"
-    if before.digest == matter.way[-1].digest:
+    if before.digest == review_input.way[-1].digest:
         return f"new configuration of {release.product} {release.version}"
-    over = "".join(f" over {side.release.version}" for side in matter.way[:-1])
+    over = "".join(f" over {side.release.version}" for side in review_input.way[:-1])
     return f"{release.product} {before.release.version} to {release.version}{over}"
 
 
-def _upgrade_step(side: ReleaseDocuments, matter: ReviewInput) -> UpgradeStep:
+def _upgrade_step(side: ReleaseDocuments, review_input: ReviewInput) -> UpgradeStep:
     """Return one release of the plan with its facts; optional facts are left out when the release states none."""
     release = side.release
-    signers = next((signers for signers in matter.vouched if signers.release == side.digest), None)
+    signers = next((signers for signers in review_input.signers if signers.release == side.digest), None)
     facts = {
         "release": side.digest,
         "signed by": _signed_by(signers),
@@ -275,12 +275,12 @@ def _compared(old: dict[str, dict[str, str]], new: dict[str, dict[str, str]]) ->
     return (*kept, *gone)
 
 
-def _config(matter: ReviewInput, after: ReleaseDocuments | None) -> str:
+def _config(review_input: ReviewInput, after: ReleaseDocuments | None) -> str:
     if after is None:
         return ""
     config = after.release.config
     text = f"schema version {config.version}" if config else "the release takes no config"
-    if matter.plan.action == "rollback":
+    if review_input.plan.action == "rollback":
         text += "; the rollback restores the config of that generation"
     return text
 
@@ -291,19 +291,19 @@ def _probe(probe: Probe) -> str:
 
 
 def _rollback_outlook(
-    matter: ReviewInput, after: ReleaseDocuments, advisories: Advisories, left: tuple[Release, ...]
+    review_input: ReviewInput, after: ReleaseDocuments, advisories: Advisories, left: tuple[Release, ...]
 ) -> RollbackOutlook | None:
     """Return how the new release is rolled back; for a rollback, what leaving the running release means."""
-    leaving = matter.before if matter.plan.action == "rollback" else after
+    leaving = review_input.before if review_input.plan.action == "rollback" else after
     if leaving is None or leaving.rollback is None:
         return None
     document = leaving.rollback
-    if matter.plan.action == "rollback":
+    if review_input.plan.action == "rollback":
         reopens = advisories.reopened
-    elif matter.before is None or matter.before.digest == after.digest:
+    elif review_input.before is None or review_input.before.digest == after.digest:
         reopens = ()
     else:
-        reopens = advisories_between(after, matter.before, left=left).reopened
+        reopens = advisories_between(after, review_input.before, left=left).reopened
     return RollbackOutlook(
         class_=document.class_,
         back_to=document.back_to,
@@ -312,7 +312,7 @@ def _rollback_outlook(
         beyond=_beyond(document),
         rehearsal=document.rehearsal or "",
         reopens=reopens,
-        authorised=authorisation_facts(matter.authorised) if matter.authorised else (),
+        authorised=authorisation_facts(review_input.authorised) if review_input.authorised else (),
         steps=tuple(
             f"{step.name}: {argv(step.do)}; {f'undone by {argv(step.undo)}' if step.undo else 'cannot be undone'}; "
             f"about {show_duration(step.takes_seconds)}; after a crash: {step.after_crash}"

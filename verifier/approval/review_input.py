@@ -15,8 +15,7 @@ from manifests.words.units import show_size
 from verifier.approval.items import AnyItem
 from verifier.approval.policy_change import PolicyChange
 from verifier.approval.release_documents import ReadBlob, ReleaseDocuments, read_release_documents
-from verifier.change.driver_steps import LoadDriver
-from verifier.change.install_plan import driver_steps_for
+from verifier.change.driver_steps import LoadDriver, driver_steps
 from verifier.change.route import Route
 from verifier.change.space import SpaceNeed, space_needs
 from verifier.change.values import Change
@@ -49,7 +48,7 @@ class ReviewInput:
         way: The releases of the plan in order; the last one will run.
         between: Releases between the running one and the last one of ``way``, if the site holds them.
         proposed: The policy that the plan would put in force.
-        vouched: Signers of each release of ``way``.
+        signers: Those of each release of ``way``.
         work: Actions of the drivers.
         authorised: For a rollback below the floor, the vendor's authorisation.
         more_leaves: Telemetry that leaves under the new ``site.yaml`` and did not before.
@@ -64,7 +63,7 @@ class ReviewInput:
     way: tuple[ReleaseDocuments, ...] = ()
     between: tuple[Release, ...] = ()
     proposed: Policy | None = None
-    vouched: tuple[ReleaseSigners, ...] = ()
+    signers: tuple[ReleaseSigners, ...] = ()
     work: tuple[str, ...] = ()
     authorised: SignedAuthorisation | None = None
     more_leaves: tuple[str, ...] = ()
@@ -125,7 +124,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
     """Return the input for an install, a new config or a rollback. Driver steps are planned, not carried out."""
     hops = asked.hops if isinstance(asked, Route) else (asked,)
     change = hops[-1]
-    steps_of_hops = tuple(driver_steps_for(site, hop, load) for hop in hops)
+    steps_of_hops = tuple(driver_steps(site, hop.installed, load) for hop in hops)
     running = site.state.installs.running
     digests = () if change.action == "rollback" else tuple(hop.planned.release for hop in hops)
     heads = {digest: read_kept_head(site, digest) for digest in digests}
@@ -156,7 +155,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         before=before,
         way=(*passed, last),
         between=between,
-        vouched=tuple(release_signers(head) for head in heads.values()),
+        signers=tuple(release_signers(head) for head in heads.values()),
         work=tuple(
             f"{f'{hop.release.version}: ' if several else ''}{step.step} ({step.driver.name}): {line}"
             for hop, steps in zip(hops, steps_of_hops, strict=True)

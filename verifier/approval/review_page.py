@@ -189,7 +189,7 @@ def rollback_section(review: Review) -> Section:
 
 def _space(review: Review) -> list[tuple[str, str]]:
     if review.rooms is None:
-        return [("space", "not counted at this desk")] if review.way else []
+        return [("space", "not measured")] if review.way else []
     facts = []
     for need in review.rooms:
         fits = need.bytes <= need.free_bytes and need.inodes <= need.free_inodes

@@ -23,11 +23,7 @@ VerdictKind = Literal["approve", "reject"]
 
 
 def person_of_key(policy: Policy, signer: Signer) -> tuple[str, Person]:
-    """Return the person to whom the policy assigns the key.
-
-    Raises:
-        RefusedError: The policy does not list the key.
-    """
+    """Return the person to whom the policy assigns the key. Raises RefusedError when it lists no such key."""
     keyid = signer.public.keyid
     person = policy.person_of(keyid)
     if person is None:

@@ -1,6 +1,7 @@
 """The vendor's authorisations to roll back below the floor: which the site holds, and which one fits a rollback."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from manifests.documents.authorisation import (
@@ -78,7 +79,14 @@ def find_authorisation(site: Site, running: Generation, target: Generation, item
                 )
             )
             continue
-        _check_target(site, target, item)
+        listed = list_in_force(site)
+        if listed is not None and target.release in listed.releases:
+            raise RefusedError(
+                f"revocation list {listed.version} revokes release {target.version}, the target of the authorisation",
+                where=item,
+                remedy="ask the vendor for an authorisation to another release",
+                finding="release-revoked",
+            )
         return signed
     if refusals:
         raise refusals[-1]
@@ -101,11 +109,7 @@ def find_authorisation(site: Site, running: Generation, target: Generation, item
 
 @dataclass(frozen=True)
 class AuthorisationStatus:
-    """Whether an authorisation can be used at this site now.
-
-    Attributes:
-        finding: ``usable``, or the id of the reason why not.
-    """
+    """Whether an authorisation can be used at this site now: ``finding`` is ``usable``, or the reason why not."""
 
     number: int
     finding: str
@@ -130,11 +134,8 @@ def authorisation_status(site: Site, signed: SignedAuthorisation) -> Authorisati
     if running is None or not _leaves(authorisation, running):
         runs = "nothing" if running is None else _place(running.channel, running.mark)
         return status("authorisation-other-way", f"{runs} runs here now")
-    targets = [
-        signed
-        for signed in site.state.installs.generations
-        if _reaches(authorisation, signed) and signed.state in _WORKED
-    ]
+    generations = site.state.installs.generations
+    targets = [target for target in generations if _reaches(authorisation, target) and target.state in _WORKED]
     if not targets:
         return status("authorisation-other-way", f"{authorisation.goes_to.version} never worked here")
     return status(
@@ -151,17 +152,10 @@ def open_authorisations(site: Site) -> tuple[tuple[Generation, SignedAuthorisati
     usable = []
     for target in site.state.installs.generations:
         floor = site.state.floor_of(target.channel)
-        if (
-            target.number == site.state.installs.current
-            or target.state not in _WORKED
-            or floor is None
-            or target.mark >= floor
-        ):
-            continue
-        try:
-            usable.append((target, find_authorisation(site, running, target, f"b-{target.number}")))
-        except WaybillError:
-            continue
+        below = floor is not None and target.mark < floor
+        if below and target.number != site.state.installs.current and target.state in _WORKED:
+            with suppress(WaybillError):
+                usable.append((target, find_authorisation(site, running, target, f"b-{target.number}")))
     return tuple(usable)
 
 
@@ -205,17 +199,6 @@ def _describe(authorisation: Authorisation) -> str:
 
 def _place(channel: str, mark: Mark) -> str:
     return f"{channel} {mark.sequence}" + (f" of epoch {mark.epoch}" if mark.epoch > 1 else "")
-
-
-def _check_target(site: Site, target: Generation, item: str) -> None:
-    listed = list_in_force(site)
-    if listed is not None and target.release in listed.releases:
-        raise RefusedError(
-            f"revocation list {listed.version} revokes release {target.version}, the target of the authorisation",
-            where=item,
-            remedy="ask the vendor for an authorisation to another release",
-            finding="release-revoked",
-        )
 
 
 def authorisation_facts(signed: SignedAuthorisation) -> tuple[tuple[str, str], ...]:

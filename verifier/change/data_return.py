@@ -1,6 +1,5 @@
 """Decide whether and how a rollback takes the data back, and how long the backups for it are kept."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.documents.release import Release, referenced
@@ -8,16 +7,15 @@ from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from manifests.words.progress import ProgressCallback, no_progress
-from manifests.words.units import parse_duration, show_size
+from manifests.words.units import parse_duration
 from verifier.change.driver_steps import LoadDriver, driver_steps
-from verifier.change.recovery import act_of_part
 from verifier.change.rollback_script import plan_undo
 from verifier.runtime.migrations import check_backup, discard_backups
 from verifier.site.disk import Disk
 from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_installed
 from verifier.site.journal.installs import Generation, State
-from verifier.site.journal.transitions import Blocked, NextPart, Restore, Undo
+from verifier.site.journal.transitions import Blocked, NextPart, Restore
 
 
 def read_rollback(site: Site, release: Release) -> Rollback:
@@ -25,30 +23,8 @@ def read_rollback(site: Site, release: Release) -> Rollback:
     return parse_rollback(site.store.get(release.rollback, MAX_ROLLBACK))
 
 
-@dataclass(frozen=True)
-class DataReturn:
-    """How a manual rollback takes the data back.
-
-    Attributes:
-        document: Number of the generation whose rollback document is followed; 0 when no data are taken back.
-        parts: What will be done, in order.
-    """
-
-    document: int = 0
-    parts: tuple[NextPart, ...] = ()
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        return tuple(_line(part) for part in self.parts)
-
-
-def changes_data(document: Rollback, before: str | None, release: str) -> bool:
-    """Return whether installing ``release`` over ``before`` backs up or migrates data; a new config does not. Pure."""
-    return before != release and bool(document.backup or document.steps)
-
-
-def plan_data_return(site: Site, target: Generation, running: Generation, item: str) -> DataReturn:
-    """Plan how the data return to the format of ``target``.
+def plan_data_return(site: Site, target: Generation, running: Generation, item: str) -> int:
+    """Return the generation whose rollback document takes the data back to the format of ``target``; 0 if none has to.
 
     Raises:
         RefusedError: They cannot, or only by several rollbacks.
@@ -57,14 +33,15 @@ def plan_data_return(site: Site, target: Generation, running: Generation, item: 
     installs = site.state.installs
     kept = installs.lineage(target.number)
     _check_data_present(kept, item)
-    left = [generation for generation in installs.lineage(running.number) if generation not in kept]
-    undone = [
-        (generation, parts)
-        for generation in left
-        if installs.part_history(generation.number) and (parts := _parts_to_undo(site, generation))
-    ]
+    undone: list[tuple[Generation, tuple[NextPart, ...]]] = []
+    for generation in installs.lineage(running.number):
+        history = installs.part_history(generation.number)
+        if generation not in kept and history:
+            document = read_rollback(site, read_installed(site, generation).release)
+            if parts := plan_undo(document, history):
+                undone.append((generation, parts))
     if not undone:
-        return DataReturn()
+        return 0
     owner, parts = undone[0]
     # A rollback document describes only the step to the release before, so each migration needs its own rollback.
     if len(undone) > 1 or owner.release != running.release:
@@ -95,12 +72,7 @@ def plan_data_return(site: Site, target: Generation, running: Generation, item: 
         )
     for restore in restores:
         check_backup(backup_folder(site.path, installed), restore.made)
-    return DataReturn(document=owner.number, parts=parts)
-
-
-def _parts_to_undo(site: Site, generation: Generation) -> tuple[NextPart, ...]:
-    document = read_rollback(site, read_installed(site, generation).release)
-    return plan_undo(document, site.state.installs.part_history(generation.number))
+    return owner.number
 
 
 def _check_data_present(lineage: tuple[Generation, ...], item: str) -> None:
@@ -113,18 +85,6 @@ def _check_data_present(lineage: tuple[Generation, ...], item: str) -> None:
                 remedy=f"to migrate them again, run waybill install r-{lineage[0].version}",
                 finding="data-taken-back",
             )
-
-
-def _line(part: NextPart) -> str:
-    match part:
-        case Undo(step):
-            return f"undo {step.name}: {' '.join(step.undo or ())}"
-        case Restore(backup, made):
-            return f"restore {backup.name} from its backup of {show_size(made.size)}: {' '.join(backup.restore)}"
-        case Blocked(_, detail):
-            return detail
-    act, name = act_of_part(part)
-    return f"{act} {name}"
 
 
 def check_previous_generation(
@@ -179,7 +139,7 @@ def name_blobs(release: Release, lost: list[Blob] | tuple[Blob, ...]) -> str:
 
 
 def _name_of_place(release: Release, place: str) -> str:
-    """Return ``files service`` for the place ``files[0].entries[2]``, where ``service`` is the name of ``files[0]``."""
+    """Return for example ``files service`` for ``files[0].entries[2]``, with the name of ``files[0]``."""
     group, _, rest = place.partition("[")
     number, _, _ = rest.partition("]")
     if group in ("images", "files", "charts", "programs") and number.isdigit():
@@ -188,7 +148,7 @@ def _name_of_place(release: Release, place: str) -> str:
 
 
 def backup_folder(site: Path, installed: Installed) -> Path:
-    """Return the folder of the backups made before this generation; ``site.yaml`` may name an absolute path."""
+    # `site.yaml` may name an absolute path.
     return site / installed.settings.backups / str(installed.number)
 
 

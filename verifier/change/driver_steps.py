@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
@@ -10,7 +9,6 @@ from manifests.authored.site_yaml import SiteFile
 from manifests.documents.release import InstallStep
 from manifests.words.errors import RefusedError
 from verifier.runtime.drivers.driver import Component, Driver, DriverContext, DriverPlan
-from verifier.site.disk import Disk
 from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_installed
 
@@ -19,8 +17,6 @@ LoadDriver = Callable[[str, str], Driver]
 
 @dataclass(frozen=True)
 class DriverStep:
-    """One install step with its driver, planned."""
-
     driver: Driver
     plan: DriverPlan
     context: DriverContext
@@ -30,27 +26,8 @@ class DriverStep:
         return self.plan.step.step
 
 
-def context_of(
-    site: Path, blobs: Path, disk: Disk, installed: Installed, step: InstallStep, *, thorough: bool = False
-) -> DriverContext:
-    return DriverContext(
-        site=site,
-        release=installed.release,
-        generation=installed.number,
-        blobs=blobs,
-        settings=settings_for(installed.settings, step),
-        config=installed.config,
-        disk=disk,
-        thorough=thorough,
-    )
-
-
-def settings_for(settings: SiteFile, step: InstallStep) -> dict[str, object]:
-    """Return the settings of the step's driver in ``site.yaml``.
-
-    Raises:
-        RefusedError: This site does not have that driver.
-    """
+def _settings_for(settings: SiteFile, step: InstallStep) -> dict[str, object]:
+    """Return the settings of the step's driver in ``site.yaml``. Raises RefusedError when there are none."""
     known = {name: getattr(settings.drivers, name) for name in settings.drivers.__struct_fields__}
     driver_settings = known.get(step.driver)
     if driver_settings is None:
@@ -76,13 +53,22 @@ def driver_steps(
     steps = []
     for i, step in enumerate(installed.release.install):
         driver = load(step.driver, f"install[{i}]")
-        context = context_of(site.path, site.blobs, site.disk, installed, step, thorough=thorough)
+        context = DriverContext(
+            site=site.path,
+            release=installed.release,
+            generation=installed.number,
+            blobs=site.blobs,
+            settings=_settings_for(installed.settings, step),
+            config=installed.config,
+            disk=site.disk,
+            thorough=thorough,
+        )
         steps.append(DriverStep(driver=driver, plan=driver.plan(step, context), context=context))
     return tuple(steps)
 
 
 def observe(site: Site, load: LoadDriver, *, thorough: bool = False) -> tuple[Component, ...]:
-    """Return the components of the running generation as the drivers find them; none before the first install."""
+    """Return the components of the running generation as the drivers find them."""
     running = site.state.installs.running
     if running is None:
         return ()

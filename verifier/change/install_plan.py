@@ -16,9 +16,8 @@ from manifests.foreign.attachments import MAX_SCHEMA
 from manifests.trust.root import Mark
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, RefusedError, UsageError
-from verifier.change.data_return import changes_data, read_rollback
-from verifier.change.driver_steps import DriverStep, LoadDriver, driver_steps
-from verifier.change.values import CONFIG, Base, Change, planned_by
+from verifier.change.data_return import read_rollback
+from verifier.change.values import CONFIG, Change, planned_by
 from verifier.rules.change_kinds import ConfiguredRelease, check_release, kinds_of, lets_more_leave
 from verifier.rules.time import check_dates, effective_now
 from verifier.site.blobs import blob_path
@@ -32,9 +31,20 @@ from verifier.trust.findings import Finding, refusal
 from verifier.trust.release_rules import SiteFacts, judge_release, judge_upgrade_path
 
 
-def driver_steps_for(site: Site, change: Change, load: LoadDriver) -> tuple[DriverStep, ...]:
-    """Return the driver steps of the change. Raises RefusedError for a driver that this site lacks."""
-    return driver_steps(site, change.installed, load)
+@dataclass(frozen=True)
+class _Base:
+    """What a change starts from: what runs, or what the release before it on the same route will have installed.
+
+    Attributes:
+        contract: Digest of the contract in force; None before the first install.
+        source, target: Numbers of the generation that runs before, 0 for none, and of the one to make.
+    """
+
+    before: ConfiguredRelease | None
+    contract: str | None
+    channel: str
+    source: int
+    target: int
 
 
 def release_change(site: Site, item: str, now: datetime, after: Change | None, *, last: bool = True) -> Change:
@@ -82,7 +92,7 @@ def release_change(site: Site, item: str, now: datetime, after: Change | None, *
 
 
 def _facts_after(facts: SiteFacts, after: Change | None) -> SiteFacts:
-    """Return the site's facts as they will be once the change before is confirmed."""
+    """Return the site's facts as they will be once ``after`` is confirmed."""
     if after is None:
         return facts
     release = after.release
@@ -94,32 +104,21 @@ def _facts_after(facts: SiteFacts, after: Change | None) -> SiteFacts:
     return replace(facts, running=release.version, others=running)
 
 
-def _base(site: Site) -> Base:
-    state = site.state
-    return Base(
-        before=before_change(site),
-        contract=state.installs.contract,
-        channel=state.channel,
-        source=state.installs.current,
-        target=state.installs.next_generation,
-    )
+def _base(site: Site) -> _Base:
+    state, running, before = site.state, site.state.installs.running, None
+    if running is not None:
+        installed = read_installed(site, running)
+        before = ConfiguredRelease(
+            installed.release, running.release, running.config, running.settings, installed.settings
+        )
+    installs = state.installs
+    return _Base(before, installs.contract, state.channel, source=installs.current, target=installs.next_generation)
 
 
-def _base_after(hop: Change) -> Base:
+def _base_after(hop: Change) -> _Base:
     planned = hop.planned
-    return Base(
-        before=ConfiguredRelease(
-            release=hop.release,
-            digest=planned.release,
-            config=planned.config,
-            settings=planned.settings,
-            file=hop.installed.settings,
-        ),
-        contract=planned.contract,
-        channel=planned.channel,
-        source=planned.target,
-        target=planned.target + 1,
-    )
+    before = ConfiguredRelease(hop.release, planned.release, planned.config, planned.settings, hop.installed.settings)
+    return _Base(before, planned.contract, planned.channel, source=planned.target, target=planned.target + 1)
 
 
 def _proposers(site: Site, change: Change, *accounts: str) -> tuple[str, ...]:
@@ -185,7 +184,7 @@ class _PlannedInstall:
     item: str
     head: VerifiedHead
     proposal: SiteProposal
-    base: Base
+    base: _Base
     source: str
     findings: tuple[Finding, ...]
 
@@ -198,7 +197,7 @@ def _install(site: Site, wanted: _PlannedInstall) -> Change:
         DamagedError: A document of the release is no longer held.
         WaybillError: The config does not fit the release's schema.
     """
-    release, base, settings = wanted.head.release, wanted.base, wanted.proposal.settings
+    state, release, base, settings = site.state, wanted.head.release, wanted.base, wanted.proposal.settings
     check_release(site.policy, release, wanted.item)
     _check_documents_held(site, release, wanted.item)
     contract = parse_contract(site.store.get(release.contract, MAX_CONTRACT))
@@ -206,16 +205,24 @@ def _install(site: Site, wanted: _PlannedInstall) -> Change:
     schema = None if release.config is None else site.store.get(release.config.schema, MAX_SCHEMA)
     config = validate_config(wanted.proposal, schema)
     before = base.before
-    previous = None if before is None else before.file
-    more = () if previous is None else lets_more_leave(previous, wanted.proposal.site, contract)
-    after = ConfiguredRelease(
-        release=release,
-        digest=wanted.head.release_digest,
-        config=None if config is None else digest_of(config),
-        settings=digest_of(settings),
+    more = () if before is None or before.file is None else lets_more_leave(before.file, wanted.proposal.site, contract)
+    config_digest = None if config is None else digest_of(config)
+    after = ConfiguredRelease(release, wanted.head.release_digest, config_digest, digest_of(settings))
+    plan = Plan(
+        site=state.site,
+        site_key=state.site_key.keyid,
+        action="install",
+        generation=base.target,
+        last_change=state.last_change,
+        releases=(after.digest,),
+        config=after.config,
+        settings=after.settings,
+        policy=state.trust.policy,
+        contract=release.contract.digest,
+        kinds=_kinds(wanted, after, rollback, more_leaves=bool(more)),
     )
-    plan = _install_plan(site, wanted, after, _kinds(wanted, after, rollback, more_leaves=bool(more)))
-    migrates = changes_data(rollback, None if before is None else before.digest, after.digest)
+    # A new config alone changes no data.
+    migrates = (before is None or before.digest != after.digest) and bool(rollback.backup or rollback.steps)
     return Change(
         item=wanted.item,
         plan=plan,
@@ -225,7 +232,6 @@ def _install(site: Site, wanted: _PlannedInstall) -> Change:
         settings=settings,
         contract=contract,
         rollback=rollback,
-        proposers=(),
         source=wanted.source,
         findings=wanted.findings,
         more_leaves=more,
@@ -252,35 +258,3 @@ def _kinds(
             finding="nothing-to-do",
         )
     return kinds
-
-
-def _install_plan(site: Site, wanted: _PlannedInstall, after: ConfiguredRelease, kinds: tuple[ChangeRule, ...]) -> Plan:
-    """Return the plan that people sign."""
-    return Plan(
-        site=site.state.site,
-        site_key=site.state.site_key.keyid,
-        action="install",
-        generation=wanted.base.target,
-        last_change=site.state.last_change,
-        releases=(after.digest,),
-        config=after.config,
-        settings=after.settings,
-        policy=site.state.trust.policy,
-        contract=after.release.contract.digest,
-        kinds=kinds,
-    )
-
-
-def before_change(site: Site) -> ConfiguredRelease | None:
-    """Return what runs now, as the kinds of a change are judged against it; None before the first install."""
-    running = site.state.installs.running
-    if running is None:
-        return None
-    installed = read_installed(site, running)
-    return ConfiguredRelease(
-        release=installed.release,
-        digest=running.release,
-        config=running.config,
-        settings=running.settings,
-        file=installed.settings,
-    )

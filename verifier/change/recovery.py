@@ -36,7 +36,7 @@ class DiskState:
 
     Attributes:
         current: Generation that the link ``current`` names, 0 for no link, None for anything else.
-        boot: The kernel's id of this boot; services that were stopped in an earlier boot may run again.
+        boot: The kernel's id of this boot.
     """
 
     current: int | None
@@ -90,12 +90,7 @@ class RepairLink:
 
 @dataclass(frozen=True)
 class RunAct:
-    """Do something.
-
-    Attributes:
-        part: Part of the rollback document, for an act that is about one.
-        code: Finding to record, when the act follows from no failure.
-    """
+    """Do ``part`` of the rollback document, or another act; ``code`` is the finding to record if no failure led here."""
 
     act: Act
     part: NextPart | None = None
@@ -130,11 +125,11 @@ class RecoveryRequest:
     """What the caller wants.
 
     Attributes:
-        forward: Carry the transaction on to its switch. Without it, a transaction that has changed no data is undone.
+        forward: Continue the transaction to its switch. Without it, a transaction that has changed no data is undone.
         person: A person, and not the probes, ends the trial.
-        retry: A person asks for one retry out of INCONSISTENT; ``back`` always leads to the former generation, because
+        retry: A person requests one retry out of INCONSISTENT; ``back`` always leads to the former generation, because
             the person has repaired its data.
-        late: The time of the trial is up, and it is to end even without a confirmation.
+        late: The time of the trial is up, so it ends even without a confirmation.
     """
 
     forward: bool

@@ -3,7 +3,6 @@
 from manifests.documents.contract import MAX_CONTRACT, parse_contract
 from manifests.documents.plan import Plan
 from manifests.documents.policy import ChangeRule
-from manifests.documents.rollback import Rollback
 from manifests.words.errors import RefusedError
 from manifests.words.version import in_any
 from verifier.change.below_floor import find_authorisation
@@ -23,7 +22,7 @@ def rollback_change(site: Site, number: int) -> Change:
             authorisation; or the running release cannot be left for it.
     """
     state, item = site.state, f"b-{number}"
-    running, target = check_target(state, number, item)
+    running, target = _check_target(state, number, item)
     installed = read_installed(site, target)
     rollback = read_rollback(site, read_installed(site, running).release)
     floor = state.floor_of(target.channel)
@@ -31,9 +30,15 @@ def rollback_change(site: Site, number: int) -> Change:
     below = floor is not None and target.mark < floor and target.release != running.release
     # An authorisation names both ends of the rollback, so `back_to` is not asked as well. D-6.8
     authorised = find_authorisation(site, running, target, item) if below else None
-    if running.release != target.release and not below:
-        _check_back_to(rollback, running, target, item)
-    back = plan_data_return(site, target, running, item)
+    if running.release != target.release and not below and not in_any(target.version, rollback.back_to):
+        raise RefusedError(
+            f"release {running.version} cannot be rolled back to {target.version}, only to "
+            f"{' or '.join(rollback.back_to) or 'nothing'}",
+            where=item,
+            remedy=f"to go forward, run waybill install r-{target.version}",
+            finding="back-to",
+        )
+    document = plan_data_return(site, target, running, item)
     kinds: list[ChangeRule] = ["below-floor"] if below else []
     kinds += ["channel"] if target.channel != state.channel else []
     fingerprint = authorised.fingerprint if authorised else None
@@ -55,33 +60,16 @@ def rollback_change(site: Site, number: int) -> Change:
         item=item,
         plan=plan,
         planned=planned_by(
-            plan, item, installed.release, state.installs.current, document=back.document, authorisation=fingerprint
+            plan, item, installed.release, state.installs.current, document=document, authorisation=fingerprint
         ),
         installed=installed,
-        head=None,
-        settings=b"",
         contract=parse_contract(site.store.get(installed.release.contract, MAX_CONTRACT)),
         rollback=rollback,
-        proposers=(),
-        source="",
-        back=back,
         authorised=authorised,
     )
 
 
-def _check_back_to(rollback: Rollback, running: Generation, target: Generation, item: str) -> None:
-    """Raise RefusedError when the running release's rollback document does not allow the target's version."""
-    if not in_any(target.version, rollback.back_to):
-        raise RefusedError(
-            f"release {running.version} cannot be rolled back to {target.version}, only to "
-            f"{' or '.join(rollback.back_to) or 'nothing'}",
-            where=item,
-            remedy=f"to go forward, run waybill install r-{target.version}",
-            finding="back-to",
-        )
-
-
-def check_target(state: SiteState, number: int, item: str) -> tuple[Generation, Generation]:
+def _check_target(state: SiteState, number: int, item: str) -> tuple[Generation, Generation]:
     """Return the running generation and the one to roll back to.
 
     Raises:

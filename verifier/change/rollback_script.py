@@ -2,10 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from manifests.documents.rollback import Backup, Rollback, Step
-from manifests.words.units import show_size
+from manifests.documents.rollback import Rollback, Step
 from verifier.runtime.migrations import MAX_TRIES
 from verifier.site.journal.installs import PartAct, PartHistory, PartRecord, RetryRequested
 from verifier.site.journal.transitions import (
@@ -30,7 +28,7 @@ class _History:
 
     Attributes:
         tries: How often each part was begun since the last retry request.
-        made: Backups that are complete; ``tried``: those whose trial restore succeeded.
+        tried: Backups whose trial restore succeeded.
         failed: Parts whose last attempt failed.
         retried: Steps that were not touched since a person requested a retry; the person has repaired their data.
     """
@@ -70,12 +68,6 @@ class _History:
                 (self.restored.add if done else self.restored.discard)(name)
                 (self.half_restored.discard if done else self.half_restored.add)(name)
 
-    def add_retry(self) -> None:
-        """Take in a person's request for a retry: earlier failures and attempts no longer count."""
-        self.tries.clear()
-        self.failed.clear()
-        self.retried = set(self.status)
-
     def _set_status(self, name: str, status: PartStatus) -> None:
         self.status[name] = status
         self.retried.discard(name)
@@ -91,7 +83,10 @@ def _fold(deeds: Iterable[PartRecord | RetryRequested]) -> _History:
     history = _History()
     for deed in deeds:
         if isinstance(deed, RetryRequested):
-            history.add_retry()
+            # Earlier failures and attempts no longer count.
+            history.tries.clear()
+            history.failed.clear()
+            history.retried = set(history.status)
         else:
             history.add(deed)
     return history
@@ -104,8 +99,8 @@ def next_part(document: Rollback, deeds: PartHistory, *, back: bool, fresh: bool
     """Return the one next part.
 
     Args:
-        deeds: All records of this generation's parts since its backups were last begun, oldest first; those of the
-            rollback that leaves it included. An intent without an outcome is a part that was interrupted.
+        deeds: All records of this generation's parts since its backups were last begun, oldest first; also those of the
+            rollback that leaves it. An intent without an outcome is a part that was interrupted.
         back: Whether the data are taken back.
         fresh: Whether there is no former generation, so there is nothing to back up.
     """
@@ -148,11 +143,7 @@ def _unless_exhausted(history: _History, act: PartAct, name: str, part: NextPart
 
 
 def after_crash(step: Step, tries: int) -> Apply | GoBack | Blocked:
-    """Return what follows when an install finds a step that was begun and did not end.
-
-    Args:
-        tries: How often the step was begun.
-    """
+    """Return what follows when an install finds a step that was begun ``tries`` times and did not end."""
     match step.after_crash:
         case "stop":
             return Blocked("step-interrupted", f"step {step.name} was interrupted and has `after_crash: stop`")
@@ -260,15 +251,12 @@ def rollback_action(step: Step, status: PartStatus, situation: StepSituation) ->
             repeat = repeatable and situation.compatible and not covered and situation.tries < MAX_TRIES
             return "repeat" if repeat else last
         case PartStatus.UNDO_CUT:
-            return "undo" if _may_undo_again(step) and situation.tries < MAX_TRIES else last
+            # Only an undo that is made for half-done steps, or that may be repeated, runs again.
+            again = rule == "undo" or (step.repeatable and rule == "repeat")
+            return "undo" if again and situation.tries < MAX_TRIES else last
         case PartStatus.UNDO_FAILED:
             return "undo" if retried else last
     return "keep"
-
-
-def _may_undo_again(step: Step) -> bool:
-    """Return whether an interrupted undo may run again: it is made for half-done steps, or the step is repeatable."""
-    return step.after_crash == "undo" or (step.repeatable and step.after_crash == "repeat")
 
 
 def _touched(document: Rollback, step: Step) -> frozenset[str]:
@@ -294,40 +282,6 @@ def _steps_to_restore(document: Rollback, history: _History, methods: dict[str, 
 
 
 # --- before it begins ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class BackupPlan:
-    """What the backups need on the file system of ``folder``.
-
-    Attributes:
-        takes_seconds: The vendor's estimate.
-        lines: For people.
-    """
-
-    folder: Path
-    backups: tuple[Backup, ...]
-    bytes_needed: int
-    inodes_needed: int
-    takes_seconds: int
-    lines: tuple[str, ...]
-
-
-def plan_backups(document: Rollback, folder: Path, *, fresh: bool, block: int) -> BackupPlan:
-    """Plan the backups of a generation. ``folder`` is where they go, ``block`` its file system's block size."""
-    backups = () if fresh else document.backup
-    return BackupPlan(
-        folder=folder,
-        backups=backups,
-        bytes_needed=sum(-(-backup.at_most_bytes // block) * block for backup in backups) + block * bool(backups),
-        inodes_needed=len(backups) + 2 if backups else 0,
-        takes_seconds=sum(backup.takes_seconds for backup in backups),
-        lines=tuple(
-            f"back up {backup.name} to {folder / backup.name} "
-            f"(at most {show_size(backup.at_most_bytes)}), and test its restore"
-            for backup in backups
-        ),
-    )
 
 
 def plan_undo(document: Rollback, deeds: PartHistory, *, fresh: bool = False) -> tuple[NextPart, ...]:

@@ -23,7 +23,7 @@ class Route:
     """Several releases, installed one after the other under one plan. Each is a transaction and a generation.
 
     Attributes:
-        hops: The changes that are still to be made, in order; each names the common plan.
+        hops: The changes that are still to be made, in order.
         done: Number of the plan's releases that are installed already.
     """
 
@@ -94,7 +94,11 @@ def route_of(site: Site, items: tuple[str, ...]) -> Route:
             where="item",
             remedy="name releases, each once, in the order of their installation",
         )
-    begun = _begun(site, items)
+    begun = _under_way(site)
+    received = [state.installs.received(item) for item in items]
+    releases = tuple(release.release for release in received if release is not None)
+    if begun is not None and releases not in (begun[0].releases, begun[0].releases[begun[1] :]):
+        begun = None
     done, todo = (0, items) if begun is None else (begun[1], items[-(len(begun[0].releases) - begun[1]) :])
     hops: list[Change] = []
     for item in todo:
@@ -124,17 +128,6 @@ def _joined(hops: list[Change]) -> Plan:
         contract=last.contract,
         kinds=tuple(sorted(kinds)),
     )
-
-
-def _begun(site: Site, items: tuple[str, ...]) -> tuple[Plan, int] | None:
-    """Return the plan of which ``items`` are the whole or the rest, and how many of its releases are installed."""
-    begun = _under_way(site)
-    if begun is None:
-        return None
-    plan, done = begun
-    received = [site.state.installs.received(item) for item in items]
-    releases = tuple(release.release for release in received if release is not None)
-    return begun if releases in (plan.releases, plan.releases[done:]) else None
 
 
 def _under_way(site: Site) -> tuple[Plan, int] | None:
@@ -171,11 +164,7 @@ def items_under_way(site: Site) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class UpgradeCandidate:
-    """A release that could be part of an upgrade path.
-
-    Attributes:
-        ranges: Versions from which it may be installed, as the vendor signed.
-    """
+    """A release that could be part of an upgrade path, and the versions from which it may be installed."""
 
     item: str
     version: str

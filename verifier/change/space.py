@@ -8,10 +8,8 @@ from manifests.words.digest import Blob
 from manifests.words.progress import ProgressCallback
 from verifier.change.data_return import backup_folder
 from verifier.change.driver_steps import DriverStep
-from verifier.change.rollback_script import plan_backups
 from verifier.change.values import Change
 from verifier.site.folder import OVERHEAD, OVERHEAD_FILES, Site, check_space
-from verifier.site.generations import Installed
 
 
 @dataclass(frozen=True)
@@ -19,8 +17,7 @@ class SpaceNeed:
     """What a change needs on one file system, and what is free there.
 
     Attributes:
-        places: Folders of the site on it, as people know them.
-        bytes, inodes: Needed.
+        places: The site's folders on it, relative to the site's folder.
     """
 
     places: tuple[str, ...]
@@ -32,11 +29,7 @@ class SpaceNeed:
 
 @dataclass(frozen=True)
 class InstallNeed:
-    """What an install will write.
-
-    Attributes:
-        missing: Blobs that the store does not hold yet.
-    """
+    """What an install will write; ``missing`` are the blobs that the store does not hold yet."""
 
     missing: tuple[Blob, ...]
     bytes: int
@@ -67,7 +60,9 @@ def required_space(
     )
     if not change.planned.document:
         return wanted
-    return (*wanted, backup_space(site, change.installed, change.rollback, fresh=not change.planned.source))
+    folder = backup_folder(site.path, change.installed)
+    block = site.disk.space(folder).block
+    return (*wanted, (folder, *backup_space(change.rollback, fresh=not change.planned.source, block=block)))
 
 
 def space_needs(
@@ -78,6 +73,12 @@ def space_needs(
     Args:
         steps: The driver steps of each hop.
     """
+
+    def name(path: Path) -> str:
+        if path == site.path:
+            return "site"
+        return str(path.relative_to(site.path)) if path.is_relative_to(site.path) else str(path)
+
     members = {member.digest: member for hop in hops for member in hop.release.members}
     missing = tuple(member for member in members.values() if not site.store.holds(member))
     new_blobs = site.store.space_for(missing)
@@ -90,7 +91,7 @@ def space_needs(
         free = site.disk.space(wanted[0][0])
         needs.append(
             SpaceNeed(
-                places=tuple(sorted({place_name(site, path) for path, _, _ in wanted})),
+                places=tuple(sorted({name(path) for path, _, _ in wanted})),
                 bytes=sum(need[1] for need in wanted),
                 inodes=sum(need[2] for need in wanted),
                 free_bytes=free.bytes,
@@ -100,15 +101,9 @@ def space_needs(
     return tuple(needs)
 
 
-def place_name(site: Site, path: Path) -> str:
-    """Return ``path`` as people know it: relative to the site's folder, ``site`` for the folder itself."""
-    if path == site.path:
-        return "site"
-    return str(path.relative_to(site.path)) if path.is_relative_to(site.path) else str(path)
-
-
-def backup_space(site: Site, installed: Installed, document: Rollback, *, fresh: bool) -> tuple[Path, int, int]:
-    """Return the folder of the backups, and the bytes and inodes that they may take there."""
-    folder = backup_folder(site.path, installed)
-    plan = plan_backups(document, folder, fresh=fresh, block=site.disk.space(folder).block)
-    return folder, plan.bytes_needed, plan.inodes_needed
+def backup_space(document: Rollback, *, fresh: bool, block: int) -> tuple[int, int]:
+    """Return the bytes and inodes that a generation's backups may take on a file system with blocks of this size."""
+    if fresh or not document.backup:
+        return 0, 0
+    size = sum(-(-backup.at_most_bytes // block) * block for backup in document.backup)
+    return size + block, len(document.backup) + 2

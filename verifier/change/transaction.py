@@ -1,4 +1,4 @@
-"""The last transaction of a site: its documents, the rest of its trial, and how it ended. Reads only."""
+"""The last transaction of a site: its documents, the time left in its trial, and how it ended. Reads only."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The value that describes a change, and what it starts from."""
+"""The value that describes a change, and the journal entry that begins it."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,6 @@ from manifests.documents.contract import Contract
 from manifests.documents.plan import Plan
 from manifests.documents.release import Release
 from manifests.documents.rollback import Rollback
-from verifier.change.data_return import DataReturn
-from verifier.rules.change_kinds import ConfiguredRelease
 from verifier.site.generations import Installed
 from verifier.site.journal.events import Action, Planned
 from verifier.trust.findings import Finding
@@ -22,14 +20,13 @@ class Change:
     """What one item would do at this site.
 
     Attributes:
-        head: Verified head of the release to install; None for a rollback.
-        settings: ``site.yaml`` without its config, compiled; empty for a rollback.
         contract: The telemetry contract that will be in force.
         rollback: Rollback document of the release to install; for a rollback, of the running release.
+        head: Verified head of the release to install; None for a rollback.
+        settings: ``site.yaml`` without its config, compiled; empty for a rollback.
         proposers: Accounts that received the release or own the file that proposes the change.
         source: Path of the bundle when it was received; empty without a bundle.
         more_leaves: Telemetry that leaves under the new settings and did not before, one line each.
-        back: For a rollback, how the data are taken back; None for an install.
         authorised: For a rollback below the floor, the vendor's authorisation.
     """
 
@@ -37,15 +34,14 @@ class Change:
     plan: Plan
     planned: Planned
     installed: Installed
-    head: VerifiedHead | None
-    settings: bytes
     contract: Contract
     rollback: Rollback
-    proposers: tuple[str, ...]
-    source: str
+    head: VerifiedHead | None = None
+    settings: bytes = b""
+    proposers: tuple[str, ...] = ()
+    source: str = ""
     findings: tuple[Finding, ...] = ()
     more_leaves: tuple[str, ...] = ()
-    back: DataReturn | None = None
     authorised: SignedAuthorisation | None = None
 
     @property
@@ -60,7 +56,6 @@ class Change:
 
     @property
     def then(self) -> str:
-        """The ``waybill`` command that carries out the change."""
         return f"rollback --to {self.target}" if self.action == "rollback" else f"install {self.item}"
 
     @property
@@ -74,22 +69,6 @@ class Change:
     @property
     def target(self) -> int:
         return self.planned.target
-
-
-@dataclass(frozen=True)
-class Base:
-    """What a change starts from: what runs, or what the release before it on the same route will have installed.
-
-    Attributes:
-        contract: Digest of the contract in force; None before the first install.
-        source, target: Numbers of the generation that runs before, 0 for none, and of the one to make.
-    """
-
-    before: ConfiguredRelease | None
-    contract: str | None
-    channel: str
-    source: int
-    target: int
 
 
 def planned_by(

@@ -17,10 +17,10 @@ from manifests.words.units import show_count, show_size
 from verifier.approval.differences.documents import policy_differences
 from verifier.approval.policy_change import (
     PolicyChange,
-    PolicyRefounding,
+    PolicyReplacement,
     install_policy,
     policy_change,
-    refound_policy,
+    replace_policy,
 )
 from verifier.change.values import Change
 from verifier.commands.site_options import (
@@ -154,8 +154,7 @@ def _install_policy(
         return Result("\n".join(_policy_lines(change)), {"policy": change.digest})
     with hold_here(place, "install") as site:
         if reason is not None and fingerprint is not None:
-            paper = parse_fingerprint(fingerprint)
-            change = refound_policy(site, PolicyRefounding(gone=gone, reason=reason, paper=paper))
+            change = replace_policy(site, PolicyReplacement(gone, reason, parse_fingerprint(fingerprint)))
         else:
             change = install_policy(site)
         report = write_report_after(site, "policy")

@@ -30,7 +30,7 @@ def pause(context: ActContext) -> None:
     """Stop the services of the running generation, so that nothing writes data while they are backed up or changed."""
     for step in reversed(context.source_steps):
         if step.plan.step.keep_running is not None:
-            context.say(f"{step.step}: stopping for the migration")
+            context.notify(f"{step.step}: stopping for the migration")
             context.run_step("deactivate", step, step.driver.deactivate)
 
 
@@ -45,7 +45,7 @@ def resume(context: ActContext) -> None:
 def switch(context: ActContext) -> None:
     """Point ``current`` to the new generation."""
     site, planned = context.site, context.transaction.planned
-    context.say(f"switching to generation {planned.target}")
+    context.notify(f"switching to generation {planned.target}")
     try:
         point(site, planned.target)
     except OSError:
@@ -62,17 +62,13 @@ def activate(context: ActContext) -> None:
         if (step.step, step.driver.name) not in kept:
             context.run_step("deactivate", step, step.driver.deactivate)
     for step in context.target_steps:  # 2
-        context.say(f"{step.step}: {'; '.join(step.plan.lines)}")
+        context.notify(f"{step.step}: {'; '.join(step.plan.lines)}")
         context.run_step("activate", step, step.driver.activate)
     check_components(context, context.target_steps)  # 3
 
 
 def probe(context: ActContext) -> None:
-    """Run all probes until each has passed as often in a row as it asks, for as long as the trial lasts.
-
-    Raises:
-        HostError: A probe did not pass in time.
-    """
+    """Run all probes until each has passed as often in a row as it asks. Raises HostError at the end of the trial."""
     site, target = context.site, context.target
     for asked in target.release.probes:
         context.write(Intent(act="probe", step=asked.name))
@@ -88,11 +84,11 @@ def probe(context: ActContext) -> None:
     )
     for last in verdict.results:
         passed = last.name not in verdict.missing
-        # A last look may have passed without being enough in a row; then the probe has failed all the same.
+        # The last result may be a pass, but without enough passes in a row; then the probe has failed.
         code = "passing" if passed else "unknown" if last.state == "unknown" else "failing"
         result: Literal["done", "failed"] = "done" if passed else "failed"
         context.write(Outcome(act="probe", step=last.name, result=result, code=code, detail=one_line(last.detail)))
-        context.say(f"probe {last.name}: {code}, {last.detail}")
+        context.notify(f"probe {last.name}: {code}, {last.detail}")
     if not verdict.passed:
         missed = "; ".join(f"{last.name}: {last.detail}" for last in verdict.results if last.name in verdict.missing)
         raise HostError(
@@ -110,7 +106,7 @@ def retreat(context: ActContext) -> None:
     3 point the link back; 4 start the former generation's steps; 5 check.
     """
     site, switched = context.site, context.transaction.switched
-    context.say(f"going back to generation {context.transaction.planned.source or 'nothing'}")
+    context.notify(f"going back to generation {context.transaction.planned.source or 'nothing'}")
     site.make_room()
     if switched:  # 1
         for step in reversed(context.target_steps):
@@ -143,8 +139,8 @@ def settle(context: ActContext) -> None:
         try:
             steps = driver_steps(site, read_installed(site, generation), context.runtime.load)
         except WaybillError as error:
-            # A damaged generation that nobody needs must not stop the cleaning up. What its drivers placed stays.
-            context.say(f"generation {generation.number} is removed without its drivers: {error}")
+            # A damaged generation that is not needed must not stop the cleanup. What its drivers placed stays.
+            context.notify(f"generation {generation.number} is removed without its drivers: {error}")
             steps = ()
         for step in reversed(steps):
             step.driver.discard(step.plan, step.context)
@@ -166,7 +162,7 @@ ACTS: dict[Act, Callable[[ActContext], None]] = {
 
 
 def point(site: Site, number: int) -> None:
-    """Make ``current`` name this generation, in one atomic step; 0 removes the link."""
+    """Make ``current`` name this generation, atomically; 0 removes the link."""
     if number:
         site.disk.point(site.path / CURRENT, f"generations/{number}")
     else:
@@ -175,11 +171,7 @@ def point(site: Site, number: int) -> None:
 
 
 def check_components(context: ActContext, steps: tuple[DriverStep, ...]) -> None:
-    """Check that every component is what the release says; wait up to SETTLE_SECONDS for services that start.
-
-    Raises:
-        HostError: A component is another one, or does not run in time.
-    """
+    """Raise HostError unless every component is as released; wait up to SETTLE_SECONDS for services that start."""
     host = context.site.host
     deadline = host.monotonic() + SETTLE_SECONDS
     while True:
@@ -222,11 +214,11 @@ def _take_data_back(context: ActContext) -> None:
             context.run_part(part)
         except (WaybillError, OSError) as error:
             # Not raised: after a failed undo the document may still allow a restore.
-            context.say(f"{' '.join(act_of_part(part))} failed: {error}")
+            context.notify(f"{' '.join(act_of_part(part))} failed: {error}")
 
 
 def _kept_generations(context: ActContext) -> frozenset[int]:
-    """The newest good ones, as many as site.yaml keeps, the current one and the one to go back to."""
+    """Return the newest good generations, as many as site.yaml keeps, the current one and the former one."""
     installs = context.site.state.installs
     good = [one.number for one in installs.generations if one.state in (State.CONFIRMED, State.SETTLED)]
     newest = good[-context.target.settings.keep.generations :]
@@ -234,7 +226,7 @@ def _kept_generations(context: ActContext) -> frozenset[int]:
 
 
 def _needed_blobs(site: Site, kept: frozenset[int]) -> frozenset[str]:
-    """Digests that the kept generations and the releases that still wait refer to."""
+    """Return the digests to which the kept generations and the waiting releases refer."""
     needed: set[str] = set()
     for generation in site.state.installs.generations:
         if generation.number in kept and site.generation_folder(generation.number).exists():

@@ -45,27 +45,27 @@ class Runtime:
     """What an install works with besides the site.
 
     Attributes:
-        say: Informs the operator.
+        notify: Informs the operator.
         look: Runs a probe once.
     """
 
-    say: Callable[[str], None]
+    notify: Callable[[str], None]
     load: LoadDriver = load_driver
     look: Callable[[Probe, ProbeContext], ProbeResult] = run_probe
     programs: Programs = field(default_factory=Programs)
 
 
 class JournalError(Exception):
-    """The journal cannot be written. Nothing more may be done, because no later process could know of it."""
+    """The journal cannot be written. Nothing more may be done, because no later process would know of it."""
 
 
 class ActContext:
-    """One transaction of a site that is held. What is read from disk is read once."""
+    """One transaction of a locked site. What is read from disk is read once."""
 
     def __init__(self, site: Site, runtime: Runtime) -> None:
         self.site = site
         self.runtime = runtime
-        self.say = runtime.say
+        self.notify = runtime.notify
 
     @property
     def transaction(self) -> Transaction:
@@ -90,7 +90,7 @@ class ActContext:
         return () if source is None else driver_steps(self.site, read_installed(self.site, source), self.runtime.load)
 
     def script(self) -> RollbackScript | None:
-        """Return the rollback document with what was done of it so far; None while it has no say."""
+        """Return the rollback document with what was done of it so far; None while it decides nothing."""
         return script_of(self.site, lambda: self._document)
 
     def write(self, event: Event) -> None:
@@ -108,7 +108,7 @@ class ActContext:
         try:
             backup = work()
         except JournalError:
-            # There is nowhere to record it; the next process finds the intent alone and treats the act as cut off.
+            # It cannot be recorded; the next process finds the intent alone and treats the act as interrupted.
             raise
         except Exception as error:
             self.write(_failed(act, step, error, self._seconds_since(begun)))
@@ -118,9 +118,9 @@ class ActContext:
         self.write(Outcome(act=act, step=step, result="done", seconds=seconds, digest=digest, size=size))
 
     def run_part(self, part: NextPart) -> None:
-        """Do one part of the rollback document, with a program of the release that brings the document."""
+        """Do one part of the rollback document, with a program of the release that has the document."""
         act, name = act_of_part(part)
-        self.say(f"{act} {name}")
+        self.notify(f"{act} {name}")
         self.run(act, lambda: self.runtime.programs.perform(self.site, self._document_owner, part), step=name)
 
     def run_step(self, act: Act, step: DriverStep, method: Callable[[DriverPlan, DriverContext], None]) -> None:

@@ -17,8 +17,7 @@ from manifests.words.progress import ProgressCallback
 from manifests.words.units import show_size, show_uses
 from verifier.approval.items import approvable_of, record_proposals
 from verifier.approval.verdicts import approval_status
-from verifier.change.driver_steps import DriverStep
-from verifier.change.install_plan import driver_steps_for
+from verifier.change.driver_steps import DriverStep, driver_steps
 from verifier.change.route import Route
 from verifier.change.space import plan_space
 from verifier.change.values import Change
@@ -48,12 +47,11 @@ class InstallRequest:
 
     Attributes:
         items: An item of the queue, or several releases in order.
-        write_report: Called after each change.
         on_progress: Called with the number of bytes that were read or copied.
-        media: Where the bundle is; None for where it was received from.
-        contract: Returns the digest of the contract that the operator names for a first install; None for no digest.
-        outside_window: Why it is done now, outside of the policy's windows.
-        emergency_rule: The rule of the policy that is to count instead of the ordinary ones.
+        media: The bundle; None for the path from which it was received.
+        contract: Returns the digest of the contract that the operator names for a first install, if any.
+        outside_window: The reason for an install outside the policy's windows.
+        emergency_rule: The rule of the policy to use instead of the ordinary ones.
         dry_run: Check everything and change nothing.
     """
 
@@ -69,7 +67,7 @@ class InstallRequest:
 
 @dataclass(frozen=True)
 class _Installation:
-    """One approved install: the site, the request, and what was worked out for the release."""
+    """One approved install of one release of ``route``."""
 
     site: Site
     runtime: Runtime
@@ -83,9 +81,9 @@ class _Installation:
 def install(site: Site, request: InstallRequest, runtime: Runtime) -> InstallResult:
     """Install an item, or several releases one after the other, and see each through its trial.
 
-    Steps: 1 finish what was interrupted; 2 work out the change; 3 check approvals and window; 4 a first install names
-    its contract; 5 check the space, and that a rollback would be possible; 6 record plan and approvals; 7 drive the
-    transaction: stage, back up, migrate, switch, activate, probe, confirm, settle. 5 to 7 for each release.
+    Steps: 1 finish what was interrupted; 2 plan the change; 3 check approvals and window; 4 check the contract that a
+    first install names; 5 check the space, and that a rollback would be possible; 6 record plan and approvals; 7 drive
+    the transaction: stage, back up, migrate, switch, activate, probe, confirm, settle. 5 to 7 for each release.
 
     Raises:
         WaybillError: Before anything was changed.
@@ -95,9 +93,11 @@ def install(site: Site, request: InstallRequest, runtime: Runtime) -> InstallRes
     if not request.dry_run:
         record_proposals(site)
     route = _route(site, request.items)  # 2
-    # Of all releases: what a later one lacks is known before the first is installed.
-    steps = [driver_steps_for(site, hop, runtime.load) for hop in route.hops]
-    rule = request.emergency_rule or _rule_in_use(site, route)  # 3
+    # For all releases: a driver that a later one lacks is reported before the first is installed.
+    steps = [driver_steps(site, hop.installed, runtime.load) for hop in route.hops]
+    # A plan that was begun under an emergency rule goes on under it; that is no second use.
+    begun_under = (use.rule for use in reversed(site.state.trust.uses) if use.plan == route.plan.digest)
+    rule = request.emergency_rule or next(begun_under, None)  # 3
     approvals = approval_status(site, route, rule)
     require_approvals(approvals, " ".join(request.items))
     time = effective_now(site.host.now(), site.state.trust.time_floor)
@@ -112,8 +112,8 @@ def install(site: Site, request: InstallRequest, runtime: Runtime) -> InstallRes
         _check_contract(route.hops[0], request.contract)
     result = InstallResult(site.state.installs.running)
     for i, hop in enumerate(route.hops):
-        # Planned anew after the first: the site has changed since.
-        hop_steps = steps[0] if i == 0 else driver_steps_for(site, hop, runtime.load)
+        # Planned anew after the first, because the site has changed.
+        hop_steps = steps[0] if i == 0 else driver_steps(site, hop.installed, runtime.load)
         result = _install_one(_Installation(site, runtime, request, route, hop, approvals, hop_steps), outside_window)
         transaction = site.state.installs.transaction
         if transaction is None or transaction.state not in (State.SETTLED, State.CONFIRMED):
@@ -121,18 +121,8 @@ def install(site: Site, request: InstallRequest, runtime: Runtime) -> InstallRes
     return result
 
 
-def _rule_in_use(site: Site, route: Route) -> str | None:
-    """Return the emergency rule by which this very plan was begun before; going on with it is no second use."""
-    uses = reversed(site.state.trust.uses)
-    return next((use.rule for use in uses if use.plan == route.plan.digest), None)
-
-
 def _route(site: Site, items: tuple[str, ...]) -> Route:
-    """Return the releases to install, in order; one change is a route of one.
-
-    Raises:
-        UsageError: The item is not installed but done by another command.
-    """
+    """Return the releases to install, in order; a single change is a route too."""
     approvable = approvable_of(site, items)
     if isinstance(approvable, Route):
         return approvable
@@ -147,20 +137,19 @@ def _install_one(work: _Installation, outside_window: str | None) -> InstallResu
     site, runtime, request, change = work.site, work.runtime, work.request, work.change
     need = plan_space(site, change, work.steps, request.on_progress)  # 5
     check_rollback_possible(site, change, runtime, need.missing, request.on_progress)
-    runtime.say(f"{len(need.missing)} new blobs, {show_size(need.bytes)} in all")
+    runtime.notify(f"{len(need.missing)} new blobs, {show_size(need.bytes)} in all")
     site.keep_document(encode(work.route.plan))  # 6
     site.record(replace(change.planned, outside_window=outside_window))
     rule = work.approvals.rule or None
     site.record(Approved(approvals=tuple(one.digest for one in work.approvals.approvals), rule=rule))
     if rule:
-        runtime.say(f"by the emergency rule {rule}; {show_uses(work.approvals.uses_left - 1)} left after this one")
+        runtime.notify(f"by the emergency rule {rule}; {show_uses(work.approvals.uses_left - 1)} left after this one")
     drive(site, runtime, DriveRequest(stage=lambda: _stage(work, need.missing)))  # 7
     return result_of(site, request.write_report, "emergency" if rule else "install", need)
 
 
 def _check_contract(change: Change, ask: Callable[[Change], str | None] | None) -> None:
-    wanted = change.planned.contract
-    named = ask(change) if ask is not None else None
+    wanted, named = change.planned.contract, ask(change) if ask is not None else None
     if not named:
         raise WaitingError(
             f"the first install puts a telemetry contract in force: {change.contract.contract} "
@@ -196,13 +185,13 @@ def _stage(work: _Installation, missing: tuple[Blob, ...]) -> None:
         plan=work.route.plan.digest,
     )
     for step in work.steps:  # 3
-        work.runtime.say(f"{step.step}: staging")
+        work.runtime.notify(f"{step.step}: staging")
         step.driver.stage(step.plan, step.context)
 
 
 def _copy_blobs(work: _Installation, missing: tuple[Blob, ...]) -> None:
     site, change = work.site, work.change
-    # A bundle that was received through a pipe has no path to return to.
+    # A bundle that was received through a pipe has no path.
     path = work.request.media or (Path(change.source) if change.source not in ("", "-") else None)
     if path is None or not path.is_file():
         raise DamagedError(

@@ -1,4 +1,4 @@
-"""Drive the transaction of a site: do what `decide` says, one act at a time, until nothing happens by itself.
+"""Drive the transaction of a site: do what `decide` says, one act at a time, until a person is needed or it ends.
 
 The intent of every act is in the journal and synced before it begins, its outcome after it ends. Whatever fails after
 the first change of data or after the switch leads back to the former generation, by the same steps as after a crash.
@@ -35,7 +35,7 @@ from verifier.site.journal.events import AskedAgain, Confirmed, Inconsistent, No
 from verifier.site.journal.installs import PART_ACTS, State
 from verifier.site.journal.transitions import BEFORE_CHANGE, TRIAL
 
-# A failure of one of these ends the way forward. What fails later goes back by the journal's own rules.
+# A failure of one of these ends the install. After a later failure the journal leads back by itself.
 _ENDS_FORWARD = ("pause", "switch", *PART_ACTS)
 
 
@@ -44,12 +44,11 @@ class DriveRequest:
     """What the command wants of the transaction.
 
     Attributes:
-        stage: Stages the new generation, which is then switched to; without it a transaction that has changed nothing
-            stays as it is.
-        retry: A person asks for one more try out of INCONSISTENT; ``back`` goes to the former generation.
-        due: End a trial whose time is up, also when a person should have confirmed it.
-        confirm: A person confirms a trial that waits for one.
-        approval: What that person signed; None where no key was used.
+        stage: Stages the new generation, before the switch; without it a transaction that has changed nothing stays
+            as it is.
+        retry: A person requests one retry out of INCONSISTENT; ``back`` goes to the former generation.
+        due: End a trial whose time is up, even if a person should have confirmed it.
+        confirm: A person confirms a trial that waits for one, with ``approval`` if a key was used.
         leave_trial: A person ends the trial by going back.
     """
 
@@ -62,7 +61,7 @@ class DriveRequest:
 
 
 def drive(site: Site, runtime: Runtime, request: DriveRequest) -> Idle:
-    """Go on until nothing happens by itself any more.
+    """Go on until nothing is left to do without a person.
 
     Raises:
         HostError: The journal cannot be written; `waybill recover` goes on from there.
@@ -83,17 +82,14 @@ def drive(site: Site, runtime: Runtime, request: DriveRequest) -> Idle:
 
 
 def _drive(context: ActContext, request: DriveRequest) -> Idle:
-    """Decide, act, and decide again.
-
-    ``failure`` is what ended the way forward: from then on the transaction only goes back, or to rest.
-    """
+    """Decide, act, and decide again. After ``failure`` the transaction only goes back, or becomes idle."""
     failure: Exception | None = None
     retry = request.retry
     while True:
         decision = _decide(context, request, retry, forward=request.stage is not None and failure is None)
         match decision:
             case RecordRetry() | MarkInconsistent() | RunAct("retreat"):
-                # The retry was requested for the failure before. What fails from here on needs a new request.
+                # The retry was requested for an earlier failure. A later one needs a new request.
                 retry = None
         match decision:
             case Idle():
@@ -102,7 +98,7 @@ def _drive(context: ActContext, request: DriveRequest) -> Idle:
                     raise failure
                 return decision
             case RunAct("stage") if request.stage is not None:
-                # Nothing depends yet on what was staged, so a failure ends the command at once.
+                # Nothing depends on the staged generation yet, so a failure ends the command at once.
                 context.run("stage", request.stage)
             case RunAct(act):
                 error = _attempt(context, decision)
@@ -138,8 +134,8 @@ def _decide(
         ),
         context.script(),
     )
-    # A person ends the trial: whatever would go on with it goes back instead. What repairs the journal, the link or an
-    # unfinished act still comes first.
+    # A person ends the trial, so an act that continues it becomes a rollback. Repairs of the journal, of the link or of
+    # an unfinished act still come first.
     if (
         request.leave_trial
         and isinstance(decision, RunAct | Idle | ConfirmTrial)
@@ -150,7 +146,7 @@ def _decide(
 
 
 def _attempt(context: ActContext, decision: RunAct) -> Exception | None:
-    """Run an act. Its failure is in the journal and decides what comes next, so it is returned and not raised."""
+    """Run an act. A failure is in the journal and decides what comes next, so it is returned and not raised."""
     try:
         if decision.part is not None:
             context.run_part(decision.part)
@@ -158,15 +154,15 @@ def _attempt(context: ActContext, decision: RunAct) -> Exception | None:
             context.run(decision.act, lambda: ACTS[decision.act](context), code=decision.code)
     except JournalError:
         raise
-    # A bug in a driver too: the site must not stay between two generations, nor its data between two formats.
+    # Also a bug in a driver: the site must not stay between two generations, nor its data between two formats.
     except Exception as error:  # noqa: BLE001
-        context.say(f"{decision.act} failed: {error}")
+        context.notify(f"{decision.act} failed: {error}")
         return error
     return None
 
 
 def _repair_link(context: ActContext, number: int) -> None:
-    """Make ``current`` name the generation that the journal says, which is the truth."""
+    """Make ``current`` name the generation that the journal says."""
     site, before = context.site, context.site.pointed()
     generation = site.state.installs.generation(number)
     if generation is not None:
@@ -190,11 +186,11 @@ def _confirm(context: ActContext, request: DriveRequest) -> None:
     floor = Mark(epoch=planned.mark.epoch, sequence=planned.floor)
     stream = state.installs.stream_of(planned.channel)
     if stream is not None and stream.floor is not None:
-        # A release may state a lower floor than one before it did; the site keeps the higher one.
+        # A release may state a lower floor than an earlier one; the site keeps the higher one.
         floor = max(floor, stream.floor)
     issued_at, known = context.target.release.issued_at, state.trust.time_floor
     issued = parse_time(issued_at)
-    # A date so far beyond all that is known proves nothing. It is kept as a claim that a person may confirm.
+    # A date so far ahead proves nothing. It is kept as a claim that a person may confirm.
     far_ahead = issued > effective_now(context.site.host.now(), known) + FAR_AHEAD
     proves_time = not far_ahead and (known is None or issued > known)
     context.write(

@@ -16,11 +16,11 @@ from verifier.site.journal.installs import State
 
 
 def recover(site: Site, runtime: Runtime, write_report: WriteReport, *, due: bool = False) -> tuple[str, InstallResult]:
-    """Finish or undo what was cut off; return what was done, in words, and how it ended. Safe to run at any time.
+    """Finish or undo what was interrupted; return what was done, in words, and how it ended. Safe to run at any time.
 
     Args:
-        due: A timer runs this and no person: end a trial whose time is up, record the time of one that goes on, and do
-            not retry out of INCONSISTENT.
+        due: A timer runs this, not a person: end a trial whose time is up, record the running time of any other trial,
+            and do not retry out of INCONSISTENT.
     """
     before = site.state
     if before.installs.open_transaction is not None:
@@ -37,9 +37,8 @@ def recover(site: Site, runtime: Runtime, write_report: WriteReport, *, due: boo
         return what, result_of(site, write_report, "recover")
     at_rest = idle.why in ("idle", "person")
     if at_rest and (restarted := _restart(site, runtime)):
-        return f"started again: {', '.join(restarted)}", result_of(
-            site, write_report, "recover", rollback_expected=True
-        )
+        result = result_of(site, write_report, "recover", rollback_expected=True)
+        return f"started again: {', '.join(restarted)}", result
     if waits:
         what = f"the trial waits for a person to confirm it; {describe_trial(site)}"
     else:
@@ -57,7 +56,7 @@ def _restart(site: Site, runtime: Runtime) -> tuple[str, ...]:
         components = step.driver.observe(step.plan, step.context)
         problems = "; ".join(component.problem for component in components if component.problem)
         if problems:
-            runtime.say(f"{step.step}: {problems}; starting it again")
+            runtime.notify(f"{step.step}: {problems}; starting it again")
             site.record(Note(code="start-again", detail=one_line(f"{step.step}: {problems}")))
             step.driver.activate(step.plan, step.context)
             restarted.append(step.step)
@@ -65,11 +64,7 @@ def _restart(site: Site, runtime: Runtime) -> tuple[str, ...]:
 
 
 def confirm(site: Site, runtime: Runtime, signer: Signer | None, write_report: WriteReport) -> InstallResult:
-    """End a trial whose probes have passed and that waits for a person.
-
-    Raises:
-        RefusedError: No trial waits, or the key's owner is not one of the people who may confirm.
-    """
+    """Confirm a trial that waits for a person. Raises RefusedError if none waits or the person may not confirm it."""
     transaction = site.state.installs.transaction
     if transaction is None or transaction.state != State.PROBING or not transaction.passed:
         raise RefusedError(

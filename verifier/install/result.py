@@ -19,7 +19,7 @@ from verifier.site.folder import Site
 from verifier.site.journal.installs import Generation, State
 from verifier.site.journal.transitions import BEFORE_CHANGE
 
-# Writes the report after a change: gets the site and the kind of change, returns where the report is.
+# Writes the report after a change of this kind; returns its path.
 WriteReport = Callable[[Site, str], Path]
 
 
@@ -28,10 +28,9 @@ class InstallResult:
     """How the command ended.
 
     Attributes:
-        generation: What runs now; None for nothing.
-        error: Why that is not what was requested, or what the operator should know.
-        report: The report about it; None when none was written.
-        lines: What an install checked about a later rollback, for the operator.
+        generation: The generation that runs now.
+        error: Why another one was requested, or what else the operator should know.
+        lines: What was checked about a later rollback.
     """
 
     generation: Generation | None
@@ -42,11 +41,11 @@ class InstallResult:
 
 
 def finish_previous(site: Site, runtime: Runtime) -> None:
-    """Finish what an earlier process left unfinished, so that a new transaction begins from a state of rest."""
+    """Finish what an earlier process left unfinished, before a new transaction begins."""
     transaction = site.state.installs.transaction
     interrupted = transaction is not None and transaction.open and not _is_on_trial(site)
     if interrupted or site.pointed() != site.state.installs.current:
-        runtime.say("finishing what was interrupted before")
+        runtime.notify("finishing what was interrupted before")
         drive(site, runtime, DriveRequest())
 
 
@@ -80,14 +79,9 @@ def check_idle(site: Site) -> None:
 
 
 def _is_on_trial(site: Site) -> bool:
-    """Whether the probes have passed and a person has to confirm; nothing is unfinished then."""
-    transaction = site.state.installs.transaction
-    return (
-        transaction is not None
-        and transaction.state == State.PROBING
-        and transaction.passed
-        and transaction.act is None
-    )
+    """Return whether the probes have passed and a person has to confirm; nothing is unfinished then."""
+    last = site.state.installs.transaction
+    return last is not None and last.state == State.PROBING and last.passed and last.act is None
 
 
 def check_rollback_possible(
@@ -95,7 +89,7 @@ def check_rollback_possible(
 ) -> tuple[str, ...]:
     """Check what a rollback would need after a failed migration or trial; return it in lines for the operator.
 
-    Steps: 1 the former generation is here, whole; 2 the programs of the rollback document can run here.
+    Steps: 1 the former generation is complete; 2 the programs of the rollback document can run here.
 
     Raises:
         WaybillError: Something is missing. Nothing was changed.
@@ -135,10 +129,10 @@ def result_of(
     *,
     rollback_expected: bool = False,
 ) -> InstallResult:
-    """Write the report, and return how the transaction ended. A report that cannot be written hides no outcome.
+    """Write the report, and return how the transaction ended, also when the report cannot be written.
 
     Args:
-        rollback_expected: A rollback is what was requested, so it is no error.
+        rollback_expected: A rollback was requested, so it is no error.
     """
     error = transaction_error(site)
     transaction = site.state.installs.transaction

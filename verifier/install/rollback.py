@@ -10,7 +10,7 @@ from manifests.words.errors import DamagedError, RefusedError
 from verifier.approval.approve import VerdictRequest, give_verdict
 from verifier.approval.verdicts import approval_status
 from verifier.change.data_return import name_blobs
-from verifier.change.install_plan import driver_steps_for
+from verifier.change.driver_steps import driver_steps
 from verifier.change.recovery import rollback_obstacle
 from verifier.change.rollback_plan import rollback_change
 from verifier.change.transaction import script_of
@@ -31,8 +31,8 @@ class RollbackRequest:
 
     Attributes:
         number: The generation to go back to; None for the former one.
-        signer: Approves at once, with the key of a person whom the policy lists.
-        reason: Kept in the journal.
+        signer: Key of a person whose approval is recorded first.
+        reason: Text for the journal.
         dry_run: Check everything and change nothing.
     """
 
@@ -43,24 +43,22 @@ class RollbackRequest:
 
 
 def rollback(site: Site, request: RollbackRequest, runtime: Runtime, write_report: WriteReport) -> InstallResult:
-    """Go back to an earlier generation: out of a trial without approvals, otherwise as the policy's `rollback` says.
+    """Go back to an earlier generation: out of a trial without approvals, otherwise by the policy's rule `rollback`.
+
+    An install that ended INCONSISTENT needs no approvals either.
 
     Raises:
         WaybillError: Before anything was changed.
     """
     transaction = site.state.installs.transaction
-    if transaction is not None and _can_be_abandoned(transaction) and not request.dry_run:
-        _leave_trial(site, transaction, request, runtime)
-        return result_of(site, write_report, "rollback", rollback_expected=True)
+    if transaction is not None and not request.dry_run:
+        on_trial = transaction.switched and transaction.state in TRIAL
+        if on_trial or (transaction.state == State.INCONSISTENT and transaction.action == "install"):
+            _leave_trial(site, transaction, request, runtime)
+            return result_of(site, write_report, "rollback", rollback_expected=True)
     finish_previous(site, runtime)
     check_idle(site)
     return _roll_back(site, request, runtime, write_report)
-
-
-def _can_be_abandoned(transaction: Transaction) -> bool:
-    """Whether it is on trial, or an install that ended INCONSISTENT: going back then needs no approval."""
-    on_trial = transaction.switched and transaction.state in TRIAL
-    return on_trial or (transaction.state == State.INCONSISTENT and transaction.action == "install")
 
 
 def _leave_trial(site: Site, transaction: Transaction, request: RollbackRequest, runtime: Runtime) -> None:
@@ -72,7 +70,7 @@ def _leave_trial(site: Site, transaction: Transaction, request: RollbackRequest,
             remedy="run `waybill rollback` without --to",
             finding="trial",
         )
-    # Out of INCONSISTENT a person has seen to the data already, so the document's obstacles no longer count.
+    # In INCONSISTENT a person has repaired the data, so the obstacles of the document no longer count.
     obstacle = None if transaction.state == State.INCONSISTENT else rollback_obstacle(script_of(site))
     if obstacle is not None:
         raise RefusedError(
@@ -87,7 +85,7 @@ def _leave_trial(site: Site, transaction: Transaction, request: RollbackRequest,
 
 
 def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_report: WriteReport) -> InstallResult:
-    """1. work out the change; 2. approvals; 3. every blob is here; 4. record plan and approvals; 5. drive."""
+    """1. plan the change; 2. check approvals; 3. check the blobs; 4. record plan and approvals; 5. drive."""
     if request.signer is not None and not request.dry_run:
         site.make_room()
     target = request.number or site.former()  # 1
@@ -99,7 +97,7 @@ def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_rep
             finding="no-generation",
         )
     change = rollback_change(site, target)
-    steps = driver_steps_for(site, change, runtime.load)
+    steps = driver_steps(site, change.installed, runtime.load)
     if request.signer is not None:  # 2
         give_verdict(site, request.signer, VerdictRequest((change.item,), "approve"), runtime.load)
     approvals = approval_status(site, change)

@@ -20,10 +20,10 @@ class Approvable(Protocol):
     """What people are asked to approve.
 
     Attributes:
-        proposers: Accounts that proposed it; empty where nobody is held to be the proposer.
-        severities: Severities of the advisories that it fixes, as the vendor signed.
-        classes: Rollback classes of the releases. Emergency rules look at both; without classes none applies.
-        then: The command that does it after approval, without ``waybill``.
+        proposers: Accounts that proposed it; empty when proposers do not matter.
+        severities: Severities of the advisories that it fixes, for emergency rules.
+        classes: Rollback classes of its releases, for emergency rules; without classes no such rule applies.
+        then: The command that carries it out after approval, without ``waybill``.
     """
 
     @property
@@ -41,7 +41,7 @@ class Approvable(Protocol):
 
 
 def item_names(asked: Approvable) -> str:
-    """Return what people type to name it: the item, or several releases in order."""
+    """Return the names for the command line: the item, or several releases in order."""
     return asked.then.removeprefix("install ") if asked.then.startswith("install ") else asked.item
 
 
@@ -59,11 +59,7 @@ class ApprovalRequest:
 
 @dataclass(frozen=True)
 class RoleApprovals:
-    """One role: how many approvals are needed, and the people who gave one.
-
-    Attributes:
-        can: How many people of the role may approve this; its proposers may not count.
-    """
+    """One role: how many approvals are needed, who gave one, and how many people of the role can give one."""
 
     role: str
     need: int
@@ -86,11 +82,7 @@ class RoleApprovals:
 
 @dataclass(frozen=True)
 class Void:
-    """A verdict on this item that no longer counts.
-
-    Attributes:
-        finding: ``approval-person-left``, ``approval-older-policy`` or ``approval-other-plan``.
-    """
+    """A verdict on this item that no longer counts."""
 
     person: str
     verdict: str
@@ -103,12 +95,11 @@ class ApprovalStatus:
     """Which approvals an item has, and which it lacks.
 
     Attributes:
-        approvals: The envelopes that are counted.
-        rejected: People who rejected it.
-        vetoed: Those of them whose role may stop it.
+        approvals: The approvals that are counted.
+        vetoed: People who rejected it and whose role has a veto.
         not_counted: People who approved and do not count, because they proposed it.
-        conditions: (person, condition) of those who approved under one.
-        rule: Name of the emergency rule that is used instead of the ordinary rules; None for those.
+        conditions: (person, condition) of each conditional approval.
+        rule: Name of the emergency rule that is used instead of the ordinary rules.
         uses_left: Remaining uses of that rule, this one included.
         emergency: The status under each emergency rule that could be used instead.
         void: Verdicts on other plans of this item.
@@ -172,8 +163,7 @@ def count_approvals(
     """Count the verdicts on one plan, oldest first, each verified against ``policy``.
 
     Args:
-        needs: How many people of which roles; see ``roles_needed``.
-        proposers: Accounts that proposed the change; empty when nobody is held to be the proposer.
+        needs: Number of people by role; see ``roles_needed``.
     """
     last = {verdict.person: verdict for verdict in verdicts}
     agreed: dict[str, list[str]] = {}
@@ -210,7 +200,7 @@ def count_approvals(
 
 
 def _is_proposer(policy: Policy, person: Person, proposers: Collection[str]) -> bool:
-    """Whether the person proposed the change, and the policy does not let proposers approve."""
+    """Return whether the person proposed the change, and the policy does not let proposers approve."""
     return not policy.proposer_counts and not set(person.accounts).isdisjoint(proposers)
 
 

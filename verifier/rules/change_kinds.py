@@ -12,12 +12,7 @@ from manifests.words.version import change_kind
 
 @dataclass(frozen=True)
 class ConfiguredRelease:
-    """A release with its config and settings, before or after a change.
-
-    Attributes:
-        digest, config, settings: Digests of the release, the config document and the settings.
-        file: What ``settings`` is the digest of.
-    """
+    """A release before or after a change, with the digests of it, of its config and of ``file``, its settings."""
 
     release: Release
     digest: str
@@ -71,11 +66,7 @@ def kinds_of(
 
 
 def lets_more_leave(old: SiteFile, new: SiteFile, contract: Contract) -> tuple[str, ...]:
-    """Return in words what leaves under ``new`` and did not under ``old``. A site may narrow its contract.
-
-    A signal that is no longer withheld, a label that is new to support, an endpoint that begins to feed a signal or
-    feeds it from another address.
-    """
+    """Return the telemetry that leaves under ``new`` and did not under ``old``: signals, labels, endpoints."""
     more = [f"{name} is no longer withheld" for name in old.telemetry.withhold if name not in new.telemetry.withhold]
     more += [f"support will see label {name}" for name in new.labels if name not in old.labels]
     feeds: dict[str, list[str]] = {}
@@ -90,11 +81,7 @@ def lets_more_leave(old: SiteFile, new: SiteFile, contract: Contract) -> tuple[s
 
 
 def check_release(policy: Policy, release: Release, item: str) -> None:
-    """Check what the policy refuses even with every approval.
-
-    Raises:
-        RefusedError: The release is for everyone or has unsigned images, and the policy refuses that.
-    """
+    """Raise RefusedError for a release that the policy refuses even with every approval."""
     if policy.refuse.everyone_audience and release.audience.everyone:
         raise RefusedError(
             "the release is for every customer, which the policy refuses",

@@ -1,7 +1,6 @@
 """Emergency rules of the policy in force: for which change one applies, and whether it is spent. Pure.
 
-The people approved such a rule when they approved the policy. Uses and installs are counted in the journal since that
-policy came into force; the next policy starts the count again.
+Uses and installs are counted from the time when the policy came into force; the next policy starts the count again.
 """
 
 from collections.abc import Collection, Iterable
@@ -30,7 +29,7 @@ class Use:
 def why_not_covered(
     rule: Emergency, kinds: Collection[ChangeRule], severities: Iterable[str], classes: tuple[str, ...]
 ) -> str | None:
-    """Return in words why ``rule`` does not cover such a change; None when it does, for every release on the route.
+    """Return why ``rule`` does not cover such a change; None when it covers every release of the route.
 
     It also covers a smaller kind of release than ``when.change``, and never a change that is no release.
     """

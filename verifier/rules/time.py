@@ -1,7 +1,6 @@
-"""Whether the clock can be right, when installs are meant to happen, and what a passed date does. Pure.
+"""Judge the host's clock, the policy's windows and the dates of a release. Pure.
 
-The effective time is the later of the host's clock and the time floor. It stops an install only where the policy of the
-site says so.
+The effective time is the later of the host's clock and the time floor. It stops an install only if the policy says so.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -33,7 +32,7 @@ def clock_verdict(time_floor: datetime | None, now: datetime) -> Clock:
 
 
 def in_window(times: tuple[str, ...], now: datetime) -> bool:
-    """Whether ``now`` lies in one of the windows, for example ``sat 22:00-04:00 UTC``; without any, always.
+    """Return whether ``now`` lies in one of the windows, for example ``sat 22:00-04:00 UTC``; without any, always.
 
     A window whose end is not after its beginning ends on the next day.
     """

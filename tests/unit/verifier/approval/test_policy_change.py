@@ -19,7 +19,7 @@ from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, Vendor
 from verifier.approval.differences.documents import policy_differences
 from verifier.approval.items import approvable_of, record_proposals
 from verifier.approval.page import Section
-from verifier.approval.policy_change import PolicyRefounding, install_policy, policy_change, refound_policy
+from verifier.approval.policy_change import PolicyReplacement, install_policy, policy_change, replace_policy
 from verifier.approval.queue import waiting_items
 from verifier.approval.review import make_review
 from verifier.approval.review_input import read_review_input
@@ -264,13 +264,13 @@ def test_approvals_under_an_older_policy_and_by_people_who_left_are_void(place: 
 
 def founding(
     place: Place, *gone: str, reason: str = "both left the company", paper: str | None = None
-) -> PolicyRefounding:
-    return PolicyRefounding(gone=gone, reason=reason, paper=paper or policy_change(place.open()).digest)
+) -> PolicyReplacement:
+    return PolicyReplacement(gone=gone, reason=reason, fingerprint=paper or policy_change(place.open()).digest)
 
 
-def found(place: Place, how: PolicyRefounding) -> None:
+def found(place: Place, how: PolicyReplacement) -> None:
     with place.hold() as site:
-        refound_policy(site, how)
+        replace_policy(site, how)
 
 
 def test_those_who_are_left_found_it_anew_and_it_is_told(place: Place) -> None:

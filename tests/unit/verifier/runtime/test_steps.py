@@ -21,7 +21,8 @@ from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, HostError, RefusedError, WaybillError
 from tests.faults.model import FailingDisk, PluggedDisk, PulledPlugError, RecordingDisk
 from tests.vendor import Vendor
-from verifier.change.rollback_script import StepSituation, after_crash, next_part, plan_backups, rollback_action
+from verifier.change.rollback_script import StepSituation, after_crash, next_part, rollback_action
+from verifier.change.space import backup_space
 from verifier.runtime import migrations
 from verifier.runtime.drivers.driver import ABSENT, DriverContext
 from verifier.runtime.drivers.program import ProgramDriver
@@ -913,11 +914,8 @@ def test_the_document_drives_the_hands(lab: Lab) -> None:
 
 def test_what_backups_will_take() -> None:
     doc = document(step(), backups=(backup("database", 5000), backup("files", 4096)))
-    plan = plan_backups(doc, Path("/b/2"), fresh=False, block=4096)
-    assert (plan.bytes_needed, plan.inodes_needed, plan.takes_seconds) == (8192 + 4096 + 4096, 4, 2)
-    assert plan.lines[0] == "back up database to /b/2/database (at most 4.9 KiB), and test its restore"
-    empty = plan_backups(doc, Path("/b/2"), fresh=True, block=4096)
-    assert (empty.bytes_needed, empty.inodes_needed, empty.backups) == (0, 0, ())
+    assert backup_space(doc, fresh=False, block=4096) == (8192 + 4096 + 4096, 4)
+    assert backup_space(doc, fresh=True, block=4096) == (0, 0)
 
 
 def test_the_ground_is_checked_whole(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
