@@ -53,8 +53,7 @@ class VerdictResult:
 def give_verdict(site: Site, signer: Signer, request: VerdictRequest, load: LoadDriver) -> VerdictResult:
     """Sign a verdict with a person's key and record it.
 
-    Raises:
-        RefusedError: The policy does not list the key, the item cannot be carried out here, or its plan has changed.
+    Raises RefusedError when the policy does not list the key, the item is not possible here, or its plan has changed.
     """
     person_of_key(site.policy, signer)
     record_proposals(site)
@@ -82,8 +81,7 @@ def sign_answer(
 ) -> tuple[str, Path]:
     """Sign the plan of a request and write the answer, by default into the request folder; return person and file.
 
-    Raises:
-        RefusedError: The site's policy does not list the key, or the file exists already.
+    Raises RefusedError when the site's policy does not list the key, or the file exists already.
     """
     plan = request.request.plan
     signed = sign_verdict(request.policy, plan, signer, verdict, condition, request.signed.digest)
@@ -172,8 +170,7 @@ def _asked(site: Site, answer: ApprovalAnswer, where: str) -> AnyItem:
 def _before(site: Site, asked: Approvable, signed: SignedApproval, where: str) -> bool:
     """Return whether this answer was received before. The signed content decides: one signature has many encodings.
 
-    Raises:
-        RefusedError: It approves a request that the same person has rejected.
+    Raises RefusedError when it approves a request that the same person has rejected.
     """
     who_and_what = (signed.person, signed.approval.request)
     verdicts = verdicts_on(site, site.policy, asked.plan)

@@ -11,7 +11,7 @@ from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import WaybillError
 from verifier.approval.policy_change import ITEM as POLICY
-from verifier.approval.policy_change import PolicyChange, policy_change
+from verifier.approval.policy_change import policy_change
 from verifier.approval.verdicts import approval_status, record_verdict, rule_plan, sign_verdict
 from verifier.change.driver_steps import LoadDriver, driver_steps
 from verifier.change.route import Route, plan_change, route_of
@@ -25,7 +25,7 @@ from verifier.site.vendor_access import check_served, offboard_plan
 
 OFFBOARD = "offboard"
 # Everything that people can approve at a site.
-AnyItem = Change | Route | PolicyChange | ApprovalRequest
+AnyItem = Change | Route | ApprovalRequest
 
 
 def approvable_of(site: Site, items: tuple[str, ...]) -> AnyItem:
@@ -63,10 +63,7 @@ def offboard_request(site: Site) -> ApprovalRequest:
 
 
 def record_proposals(site: Site) -> None:
-    """Record each new content of ``site.yaml`` and ``policy.yaml`` with the owner of the file, at a locked site.
-
-    A file that cannot be read proposes nothing.
-    """
+    """Record each new content of ``site.yaml`` and ``policy.yaml`` with the owner of the file, at a locked site."""
     with suppress(WaybillError):  # `review` reports the error
         _record_proposal(site, POLICY, digest_of(encode(read_policy_yaml(site.path))), in_force=site.state.trust.policy)
     running = site.state.installs.running

@@ -33,11 +33,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one kind.
-
-    Attributes:
-        head: Name of each column, for the HTML page.
-    """
+    """Rows of one kind, and the names of their columns for the HTML page."""
 
     head: tuple[str, ...]
     rows: tuple[Row, ...]

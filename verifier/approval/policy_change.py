@@ -27,11 +27,7 @@ ITEM = "policy"
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyChange(ApprovalRequest):
-    """The proposed policy and its plan.
-
-    Attributes:
-        data: The compiled policy, whose digest the plan names.
-    """
+    """The proposed policy and its plan, which names the digest of ``data``, the compiled policy."""
 
     proposed: Policy
     in_force: Policy
@@ -93,11 +89,7 @@ def _check_proposed(proposed: Policy, in_force: Policy, of_vendor: frozenset[str
 
 
 def _vendor_keys(site: Site) -> frozenset[str]:
-    """Return the key ids in every root document at this site, of all roles and of earlier roots too.
-
-    Raises:
-        UntrustedError: The documents are not those that the journal pins.
-    """
+    """Return the key ids in every root document at this site, of all roles and of earlier roots too."""
     # A vendor whose access has ended must not approve changes either.
     ended = site.state.offboarded
     pinned = () if ended else own_chain(site).roots
@@ -107,11 +99,7 @@ def _vendor_keys(site: Site) -> frozenset[str]:
 
 
 def install_policy(site: Site) -> PolicyChange:
-    """Put the proposed policy in force.
-
-    Raises:
-        WaitingError, RefusedError: Approvals are missing, or somebody rejected it; nothing was changed.
-    """
+    """Put the proposed policy in force. Raises WaitingError or RefusedError when it is not approved."""
     change = policy_change(site)
     status = approval_status(site, change)
     require_approvals(status, ITEM)

@@ -46,8 +46,8 @@ class Waiting:
 
     Attributes:
         items: What to name to ``review``, ``approve`` and ``install``: several releases when the route has several.
-        kinds, status: None when the item cannot be carried out at this site; ``error`` is the reason.
-        before: How the release ended when it ran at this site the last time; None if it never did.
+        status: None when the item cannot be carried out at this site; ``error`` is the reason.
+        before: How the release ended when it ran at this site the last time.
     """
 
     head: ItemHead
@@ -122,7 +122,7 @@ def queue_text(queue: tuple[Waiting, ...], now: datetime) -> str:
         if status is None:
             notes.append(f"{name}: {waiting.problem}")
         else:
-            state = f"{'agreed' if status.met else 'waits'}: {_roles_text(status) or 'nobody is asked'}"
+            state = f"{'agreed' if status.met else 'waits'}: {_roles_text(status) or 'no approvals needed'}"
             notes += [f"{name}: emergency rule {rule.rule}: {_roles_text(rule)}" for rule in status.emergency]
             notes += [f"{name}: rejected by {', '.join(status.rejected)}"] if status.rejected else []
             notes += [f"{name}: {person} agreed on condition: {condition}" for person, condition in status.conditions]

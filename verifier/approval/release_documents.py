@@ -55,7 +55,7 @@ def read_release_documents(
     """Read the documents of ``release``. One that cannot be read is listed in ``unread``.
 
     Args:
-        same: Names of images that are identical on both sides; their SBOMs are not read. None to read no SBOMs.
+        same: Images that are the same on both sides, so their SBOMs are not read. None to read no SBOMs.
     """
     unread: list[str] = []
 

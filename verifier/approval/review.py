@@ -33,12 +33,7 @@ ChangeKind = Literal["added", "removed", "changed", "same"]
 
 @dataclass(frozen=True)
 class Reviewed:
-    """A signal that leaves, or a handler that support can request.
-
-    Attributes:
-        how: Compared with the contract in force, or with the running release.
-        facts: All its limits and permissions, in words by name.
-    """
+    """A signal or handler, compared with what is in force (``how``), and all its limits in words (``facts``)."""
 
     name: str
     how: ChangeKind

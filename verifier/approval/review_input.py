@@ -43,12 +43,10 @@ class ReviewInput:
     """Everything from which a review is made.
 
     Attributes:
-        policy: The policy in force.
+        policy: The policy in force; ``proposed`` is the one that the plan would put in force.
         before: The running release; None before the first install.
         way: The releases of the plan in order; the last one will run.
         between: Releases between the running one and the last one of ``way``, if the site holds them.
-        proposed: The policy that the plan would put in force.
-        signers: Those of each release of ``way``.
         work: Actions of the drivers.
         authorised: For a rollback below the floor, the vendor's authorisation.
         more_leaves: Telemetry that leaves under the new ``site.yaml`` and did not before.
@@ -73,13 +71,9 @@ class ReviewInput:
 
 
 def read_review_input(site: Site, asked: AnyItem, load: LoadDriver, read: ReadBlob | None = None) -> ReviewInput:
-    """Read everything from which the review of ``asked`` is made. Reads only.
+    """Read everything from which the review of ``asked`` is made; ``read`` reads documents, by default from the store.
 
-    Args:
-        read: Reads a document; by default from the site's store.
-
-    Raises:
-        RefusedError: This site lacks a driver that a release needs.
+    Raises RefusedError when this site lacks a driver that a release needs.
     """
     if isinstance(asked, Change | Route):
         return _of_releases(site, asked, load, read or site.store.get)

@@ -10,11 +10,9 @@ from verifier.rules.agreement import MORE_APPROVERS, Approvable, ApprovalStatus,
 
 
 def make_review_page(review: Review, agreement: Section, lead: tuple[str, ...] = (), about: str | None = None) -> Page:
-    """Return the page of a review.
+    """Return the page of a review, with the section ``agreement`` from ``agreement_section``.
 
-    Args:
-        agreement: From ``agreement_section``.
-        lead: More lines under the title, such as where a request comes from.
+    ``lead`` are more lines under the title, such as where a request comes from.
     """
     sections = (
         Section(agreement.title, agreement.lines, (*agreement.facts, *_outlook(review)), after=agreement.after),

@@ -37,7 +37,7 @@ def person_of_key(policy: Policy, signer: Signer) -> tuple[str, Person]:
 
 
 def rule_plan(site: Site, action: Literal["policy", "export"], subject: str | None) -> Plan:
-    """Return the plan of an item that changes no release, and that the policy's rule of the same name governs."""
+    """Return the plan of an item that changes no release; the policy has a rule of the same name."""
     state = site.state
     return Plan(
         site=state.site,
@@ -59,10 +59,7 @@ def sign_verdict(
     condition: str | None = None,
     request: str | None = None,
 ) -> SignedApproval:
-    """Sign the plan and verify the signature. Writes nothing.
-
-    Args:
-        request: Digest of the request that is answered; None at the site.
+    """Sign the plan and verify the signature. Writes nothing. ``request`` is the digest of the request to answer.
 
     Raises:
         RefusedError: The policy does not list the key.
@@ -130,10 +127,7 @@ def verdicts_on(site: Site, policy: Policy, plan: Plan) -> tuple[SignedApproval,
 
 
 def approval_status(site: Site, asked: Approvable, rule: str | None = None) -> ApprovalStatus:
-    """Return who must approve the item, who has, and which verdicts are void.
-
-    Args:
-        rule: Name of an emergency rule to use instead of the ordinary rules.
+    """Return who must approve the item, who has, and which verdicts are void; ``rule`` names an emergency rule to use.
 
     Raises:
         RefusedError: The policy in force has no such rule, it does not apply to the item, or it is used up.

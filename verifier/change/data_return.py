@@ -27,7 +27,7 @@ def plan_data_return(site: Site, target: Generation, running: Generation, item: 
     """Return the generation whose rollback document takes the data back to the format of ``target``; 0 if none has to.
 
     Raises:
-        RefusedError: They cannot, or only by several rollbacks.
+        RefusedError: The data cannot be taken back, or only by several rollbacks.
         DamagedError: A required backup is missing or damaged.
     """
     installs = site.state.installs
@@ -97,8 +97,7 @@ def check_previous_generation(
 ) -> tuple[str, ...]:
     """Check that a rollback to the running generation is possible from the store alone; return one line for people.
 
-    Args:
-        brought: Digests that the release to install brings.
+    The release to install brings the digests in ``brought``.
 
     Raises:
         DamagedError: The generation's folder or some of its blobs are missing or damaged; nothing was changed.
@@ -153,13 +152,10 @@ def backup_folder(site: Path, installed: Installed) -> Path:
 
 
 def plan_discard(site: Site, keep: frozenset[int]) -> tuple[Installed, ...]:
-    """Return the generations whose backups may be removed: it failed, no older generation is kept, or time is up.
+    """Return the generations of which the backups may be removed. ``keep`` are the numbers of the kept generations.
 
-    Vendor and site both promise how long backups are kept. The time that counts is the running time in the journal, not
-    the wall clock: a clock that jumps must not remove a backup.
-
-    Args:
-        keep: Numbers of the generations that are kept.
+    Backups may go when their generation failed, when no older one is kept, or when the promised time is over.
+    The running time of the journal counts, not the wall clock: a clock that jumps must not remove a backup.
     """
     due = []
     for generation in site.state.installs.generations:

@@ -45,11 +45,7 @@ def _settings_for(settings: SiteFile, step: InstallStep) -> dict[str, object]:
 def driver_steps(
     site: Site, installed: Installed, load: LoadDriver, *, thorough: bool = False
 ) -> tuple[DriverStep, ...]:
-    """Return the release's install steps with their drivers, in order.
-
-    Raises:
-        RefusedError: This verifier or this site lacks a driver that the release needs.
-    """
+    """Return the release's install steps in order. Raises RefusedError when a driver is missing here."""
     steps = []
     for i, step in enumerate(installed.release.install):
         driver = load(step.driver, f"install[{i}]")

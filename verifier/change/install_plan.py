@@ -35,9 +35,7 @@ from verifier.trust.release_rules import SiteFacts, judge_release, judge_upgrade
 class _Base:
     """What a change starts from: what runs, or what the release before it on the same route will have installed.
 
-    Attributes:
-        contract: Digest of the contract in force; None before the first install.
-        source, target: Numbers of the generation that runs before, 0 for none, and of the one to make.
+    ``source`` is the generation before, 0 for none; ``target`` is the one to make.
     """
 
     before: ConfiguredRelease | None
@@ -86,9 +84,12 @@ def release_change(site: Site, item: str, now: datetime, after: Change | None, *
     proposal = read_site_yaml(site.path)
     if last:
         check_identity(proposal, state, head.release.channel)
-    base = _base(site) if after is None else _base_after(after)
-    change = _install(site, _PlannedInstall(item, head, proposal, base, received.source, findings))
-    return replace(change, proposers=_proposers(site, change, received.received_by))
+    change = _install(site, _PlannedInstall(item, head, proposal, _base(site, after), received.source, findings))
+    proposers = {received.received_by}
+    if running is not None and (running.settings, running.config) != (change.plan.settings, change.plan.config):
+        # The install also puts an edit of `site.yaml` in force.
+        proposers.add(proposer_of(site, CONFIG, proposal.digest, SITE_YAML))
+    return replace(change, proposers=tuple(sorted(proposers)))
 
 
 def _facts_after(facts: SiteFacts, after: Change | None) -> SiteFacts:
@@ -104,29 +105,17 @@ def _facts_after(facts: SiteFacts, after: Change | None) -> SiteFacts:
     return replace(facts, running=release.version, others=running)
 
 
-def _base(site: Site) -> _Base:
-    state, running, before = site.state, site.state.installs.running, None
-    if running is not None:
-        installed = read_installed(site, running)
-        before = ConfiguredRelease(
-            installed.release, running.release, running.config, running.settings, installed.settings
-        )
-    installs = state.installs
-    return _Base(before, installs.contract, state.channel, source=installs.current, target=installs.next_generation)
-
-
-def _base_after(hop: Change) -> _Base:
-    planned = hop.planned
-    before = ConfiguredRelease(hop.release, planned.release, planned.config, planned.settings, hop.installed.settings)
-    return _Base(before, planned.contract, planned.channel, source=planned.target, target=planned.target + 1)
-
-
-def _proposers(site: Site, change: Change, *accounts: str) -> tuple[str, ...]:
-    """Return the accounts that received the release and, if it puts an edit of ``site.yaml`` in force, made that."""
-    running = site.state.installs.running
-    edited = running is not None and (running.settings, running.config) != (change.plan.settings, change.plan.config)
-    editors = (proposer_of(site, CONFIG, read_site_yaml(site.path).digest, SITE_YAML),) if edited else ()
-    return tuple(sorted({*accounts, *editors}))
+def _base(site: Site, after: Change | None) -> _Base:
+    if after is not None:
+        planned, settings = after.planned, after.installed.settings
+        before = ConfiguredRelease(after.release, planned.release, planned.config, planned.settings, settings)
+        return _Base(before, planned.contract, planned.channel, source=planned.target, target=planned.target + 1)
+    installs, channel = site.state.installs, site.state.channel
+    if (running := installs.running) is None:
+        return _Base(None, installs.contract, channel, source=installs.current, target=installs.next_generation)
+    installed = read_installed(site, running)
+    before = ConfiguredRelease(installed.release, running.release, running.config, running.settings, installed.settings)
+    return _Base(before, installs.contract, channel, source=installs.current, target=installs.next_generation)
 
 
 def proposer_of(site: Site, item: str, subject: str, file: str) -> str:
@@ -138,8 +127,7 @@ def proposer_of(site: Site, item: str, subject: str, file: str) -> str:
 def config_change(site: Site, now: datetime) -> Change:
     """Plan a new generation of the running release with the config that ``site.yaml`` holds now.
 
-    Raises:
-        RefusedError: Nothing is installed, or ``site.yaml`` holds no change.
+    Raises RefusedError when nothing is installed, or ``site.yaml`` holds no change.
     """
     running = site.state.installs.running
     if running is None:
@@ -155,7 +143,7 @@ def config_change(site: Site, now: datetime) -> Change:
         raise error
     proposal = read_site_yaml(site.path)
     check_identity(proposal, site.state, running.channel)
-    change = _install(site, _PlannedInstall(CONFIG, head, proposal, _base(site), "", findings))
+    change = _install(site, _PlannedInstall(CONFIG, head, proposal, _base(site, None), "", findings))
     return replace(change, proposers=(proposer_of(site, CONFIG, proposal.digest, SITE_YAML),))
 
 
@@ -174,12 +162,7 @@ def _check_documents_held(site: Site, release: Release, item: str) -> None:
 
 @dataclass(frozen=True)
 class _PlannedInstall:
-    """What is to be installed, and over what.
-
-    Attributes:
-        source: Path of the bundle when it was received; empty for a new config of what runs.
-        findings: What was checked so far.
-    """
+    """What is to be installed, and over what; ``source`` is the path of the bundle when it was received."""
 
     item: str
     head: VerifiedHead
@@ -190,13 +173,7 @@ class _PlannedInstall:
 
 
 def _install(site: Site, wanted: _PlannedInstall) -> Change:
-    """Return the change; its proposers are left out.
-
-    Raises:
-        RefusedError: The policy refuses the release, or nothing would change.
-        DamagedError: A document of the release is no longer held.
-        WaybillError: The config does not fit the release's schema.
-    """
+    """Return the change; its proposers are left out."""
     state, release, base, settings = site.state, wanted.head.release, wanted.base, wanted.proposal.settings
     check_release(site.policy, release, wanted.item)
     _check_documents_held(site, release, wanted.item)

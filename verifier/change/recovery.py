@@ -32,11 +32,9 @@ MAX_RETREATS = 3
 
 @dataclass(frozen=True)
 class DiskState:
-    """What is observed on the host.
+    """The host: the generation that the link ``current`` names, and the kernel's id of this boot.
 
-    Attributes:
-        current: Generation that the link ``current`` names, 0 for no link, None for anything else.
-        boot: The kernel's id of this boot.
+    Without a link the generation is 0; for a link to anything else it is None.
     """
 
     current: int | None
@@ -90,7 +88,7 @@ class RepairLink:
 
 @dataclass(frozen=True)
 class RunAct:
-    """Do ``part`` of the rollback document, or another act; ``code`` is the finding to record if no failure led here."""
+    """Do ``part`` of the rollback document, or another act; ``code`` is the finding to record without a failure."""
 
     act: Act
     part: NextPart | None = None
@@ -143,8 +141,7 @@ def decide(
 ) -> Decision:
     """Return the one next thing to do. Pure: equal arguments give an equal decision, also after a crash.
 
-    Args:
-        script: The rollback document of ``Planned.document``; None when no data are changed.
+    ``script`` is the rollback document of ``Planned.document``; None when no data are changed.
     """
     transaction = state.installs.transaction
     if transaction is None or transaction.state in (State.SETTLED, State.ROLLED_BACK):

@@ -18,8 +18,8 @@ def rollback_change(site: Site, number: int) -> Change:
     """Plan a rollback to an earlier generation, with the config that it had.
 
     Raises:
-        RefusedError: The generation does not exist, was never confirmed, or is below the floor without an
-            authorisation; or the running release cannot be left for it.
+        RefusedError: The generation does not exist or was never confirmed; it is below the floor without an
+            authorisation; or the running release cannot be rolled back to it.
     """
     state, item = site.state, f"b-{number}"
     running, target = _check_target(state, number, item)
@@ -70,11 +70,7 @@ def rollback_change(site: Site, number: int) -> Change:
 
 
 def _check_target(state: SiteState, number: int, item: str) -> tuple[Generation, Generation]:
-    """Return the running generation and the one to roll back to.
-
-    Raises:
-        RefusedError: Nothing is installed; or the other generation does not exist, runs already or was never confirmed.
-    """
+    """Return the running generation and the one to roll back to."""
     running, target = state.installs.running, state.installs.generation(number)
     remedy = "run waybill status to see the generations"
     if running is None:

@@ -57,12 +57,7 @@ class Route:
 
 
 def plan_change(site: Site, item: str) -> Change:
-    """Plan the item with this id. Changes nothing.
-
-    Raises:
-        UsageError: There is no such item.
-        WaybillError: It cannot be done at this site; the message says why.
-    """
+    """Plan the item with this id. Changes nothing. Raises WaybillError when it cannot be carried out at this site."""
     now = site.host.now()
     if item == CONFIG:
         return config_change(site, now)

@@ -14,11 +14,7 @@ from verifier.site.folder import OVERHEAD, OVERHEAD_FILES, Site, check_space
 
 @dataclass(frozen=True)
 class SpaceNeed:
-    """What a change needs on one file system, and what is free there.
-
-    Attributes:
-        places: The site's folders on it, relative to the site's folder.
-    """
+    """What a change needs on one file system, and what is free there. Places are relative to the site's folder."""
 
     places: tuple[str, ...]
     bytes: int
@@ -37,11 +33,7 @@ class InstallNeed:
 
 
 def plan_space(site: Site, change: Change, steps: tuple[DriverStep, ...], on_progress: ProgressCallback) -> InstallNeed:
-    """Count the bytes and inodes that staging takes. Hashes every blob that is held, and writes nothing.
-
-    Raises:
-        HostError: They do not fit; with numbers.
-    """
+    """Count the bytes and inodes that staging takes; hashes every held blob. Raises HostError if they do not fit."""
     missing = site.store.missing(change.release.members, on_progress)
     size, inodes = site.store.space_for(missing)
     wanted = required_space(site, change, steps, size, inodes)
@@ -68,11 +60,7 @@ def required_space(
 def space_needs(
     site: Site, hops: tuple[Change, ...], steps: tuple[tuple[DriverStep, ...], ...]
 ) -> tuple[SpaceNeed, ...]:
-    """Return the space needed on each file system. Blobs that are held are not hashed here; the install does that.
-
-    Args:
-        steps: The driver steps of each hop.
-    """
+    """Return the space needed on each file system. Blobs that are held are not hashed; the install does that."""
 
     def name(path: Path) -> str:
         if path == site.path:

@@ -26,11 +26,7 @@ SCRIPTED = (
 
 
 def target_of(site: Site, planned: Planned) -> Installed:
-    """Return the generation that is to run.
-
-    Raises:
-        DamagedError: Its folder is not what was planned.
-    """
+    """Return the generation that is to run. Raises DamagedError when its folder is not what was planned."""
     made = site.state.installs.generation(planned.target)
     if planned.action == "rollback" and made is not None:
         return read_installed(site, made)

@@ -74,7 +74,7 @@ class Change:
 def planned_by(
     plan: Plan, item: str, release: Release, source: int, *, document: int, authorisation: str | None = None
 ) -> Planned:
-    """Return the journal entry that opens the transaction of ``plan``, which is about one generation of ``release``.
+    """Return the journal entry that begins the transaction of ``plan``, which is about one generation of ``release``.
 
     Args:
         source: Number of the generation that runs now, 0 for none.

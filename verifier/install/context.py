@@ -42,12 +42,7 @@ def _migration_context(site: Site, installed: Installed) -> MigrationContext:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What an install works with besides the site.
-
-    Attributes:
-        notify: Informs the operator.
-        look: Runs a probe once.
-    """
+    """What an install works with besides the site: drivers, probes, programs, and messages to the operator."""
 
     notify: Callable[[str], None]
     load: LoadDriver = load_driver

@@ -53,7 +53,7 @@ def check_idle(site: Site) -> None:
     """Raise unless a new transaction may begin.
 
     Raises:
-        InconsistentError: The last one ended between two generations, or was cut off.
+        InconsistentError: The last one ended between two generations, or was interrupted.
         RefusedError: One is on trial.
     """
     transaction = site.state.installs.transaction
@@ -71,7 +71,7 @@ def check_idle(site: Site) -> None:
         )
     if transaction.state != State.CONFIRMED:
         raise InconsistentError(
-            f"{transaction.action} of {transaction.planned.item} was cut off in state {transaction.state}",
+            f"{transaction.action} of {transaction.planned.item} was interrupted in state {transaction.state}",
             where="site",
             remedy="run `waybill recover`",
             finding="unfinished",
@@ -131,8 +131,7 @@ def result_of(
 ) -> InstallResult:
     """Write the report, and return how the transaction ended, also when the report cannot be written.
 
-    Args:
-        rollback_expected: A rollback was requested, so it is no error.
+    With ``rollback_expected`` a rollback is no error.
     """
     error = transaction_error(site)
     transaction = site.state.installs.transaction

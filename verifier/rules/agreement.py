@@ -160,11 +160,7 @@ def count_approvals(
     rule: str | None = None,
     uses_left: int = 0,
 ) -> ApprovalStatus:
-    """Count the verdicts on one plan, oldest first, each verified against ``policy``.
-
-    Args:
-        needs: Number of people by role; see ``roles_needed``.
-    """
+    """Count the verdicts on one plan, oldest first, each verified against ``policy``; ``needs`` is by role."""
     last = {verdict.person: verdict for verdict in verdicts}
     agreed: dict[str, list[str]] = {}
     counted: list[SignedApproval] = []
@@ -209,7 +205,7 @@ def require_approvals(standing: ApprovalStatus, item: str) -> None:
 
     Raises:
         RefusedError: A person whose role has a veto rejected it.
-        WaitingError: Approvals are missing; names their roles.
+        WaitingError: Approvals are missing.
     """
     if standing.vetoed:
         raise RefusedError(

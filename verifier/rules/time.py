@@ -60,26 +60,17 @@ def _minutes(text: str) -> int:
 def check_window(windows: Windows, now: datetime, reason: str | None) -> str | None:
     """Return the reason to record for an install outside every window; None inside one.
 
-    Raises:
-        RefusedError: Outside, and the policy enforces its windows, or no reason is given.
+    Raises RefusedError outside, if the policy enforces its windows or no reason is given.
     """
     if in_window(windows.times, now):
         return None
     when = f"{now:%a %H:%M} UTC is outside {' and '.join(windows.times)}"
+    problem, remedy = when, "install within a window, or give a reason: --outside-window REASON"
     if windows.enforce:
-        raise RefusedError(
-            f"{when}, and the policy enforces its windows",
-            where="windows",
-            remedy="install within a window; approvals stay valid",
-            finding="outside-window",
-        )
-    if not reason:
-        raise RefusedError(
-            when,
-            where="windows",
-            remedy="install within a window, or give a reason: --outside-window REASON",
-            finding="outside-window",
-        )
+        problem = f"{when}, and the policy enforces its windows"
+        remedy = "install within a window; approvals stay valid"
+    if windows.enforce or not reason:
+        raise RefusedError(problem, where="windows", remedy=remedy, finding="outside-window")
     return reason
 
 
@@ -96,11 +87,7 @@ def passed_dates(release: Release, now: datetime) -> tuple[tuple[str, str], ...]
 
 
 def check_dates(policy: Policy, release: Release, now: datetime, item: str) -> tuple[tuple[str, str], ...]:
-    """Return the dates that have passed, as warnings; none where the policy ignores dates.
-
-    Raises:
-        RefusedError: A date has passed, and the policy says `time: enforce`.
-    """
+    """Return the dates that have passed, as warnings. Raises RefusedError if the policy says `time: enforce`."""
     passed = () if policy.time == "ignore" else passed_dates(release, now)
     if passed and policy.time == "enforce":
         finding, words = passed[0]

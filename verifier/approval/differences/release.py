@@ -23,23 +23,14 @@ from verifier.approval.release_documents import ReleaseDocuments
 
 @dataclass(frozen=True)
 class Advisories:
-    """Advisories that a change fixes or reopens.
-
-    Attributes:
-        fixed: Each advisory that the new release fixes, with its severity.
-        reopened: Advisories that were fixed before and are not fixed in the new release.
-    """
+    """Advisories that a change fixes, each with its severity, and those that it reopens."""
 
     fixed: tuple[tuple[str, str], ...]
     reopened: tuple[str, ...]
 
 
 def release_differences(old: ReleaseDocuments | None, new: ReleaseDocuments) -> tuple[Difference, ...]:
-    """Return every difference between two releases and their documents, in the order of ``PARTS``.
-
-    Args:
-        old: None before the first install.
-    """
+    """Return every difference in the order of ``PARTS``; ``old`` is None before the first install."""
     before, after = (old.release if old else None), new.release
 
     def items(part: str, facts: Callable[..., Mapping[str, str]], key: str = "name") -> Iterator[Difference]:
