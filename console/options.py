@@ -5,7 +5,8 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import Any  # click passes options by name, with values of any type
+from pathlib import Path
+from typing import Any, TypeVar  # click passes options by name, with values of any type
 
 import click
 
@@ -73,17 +74,13 @@ def verb(*, examples: tuple[str, ...] = (), **settings: Any) -> Callable[[Callab
 
 
 def _run(function: Callable[[], Result | None], *, as_json: bool, verbose: bool) -> int:
-    """Run one verb; print its result or its error; return the exit code."""
+    """Run one command; print its result or its error; return the exit code."""
     try:
         result = function() or Result("")
-    except WaybillError as error:
+    except (WaybillError, OSError) as error:
         if verbose:
             click.echo(visible(traceback.format_exc()), err=True)
-        result = Result("", {}, error)
-    except OSError as error:
-        if verbose:
-            click.echo(visible(traceback.format_exc()), err=True)
-        result = Result("", {}, host_error(error))
+        result = Result("", {}, host_error(error) if isinstance(error, OSError) else error)
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         return 130
@@ -97,13 +94,24 @@ passphrase_option = click.option(
 
 
 MAX_WORDS = 1000
+_Command = TypeVar("_Command", bound=Callable[..., object])
 
 
-def in_words(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Of an option (its ``callback``): what a person says there is kept word for word, so it is one line of text.
+def path_option(*names: str, metavar: str = "FILE", **settings: Any) -> Callable[[_Command], _Command]:
+    """Make an option for a path; ``settings`` are those of ``click.option``."""
+    return click.option(*names, type=click.Path(path_type=Path), metavar=metavar, **settings)
+
+
+def text_option(*names: str, metavar: str = "TEXT", **settings: Any) -> Callable[[_Command], _Command]:
+    """Make an option for a text that is kept as it is; ``settings`` are those of ``click.option``."""
+    return click.option(*names, callback=one_line_of_text, metavar=metavar, **settings)
+
+
+def one_line_of_text(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Return the value of an option.
 
     Raises:
-        click.BadParameter: It is longer than 1,000 characters, or has one that cannot be shown.
+        click.BadParameter: Longer than 1,000 characters, or with a character that cannot be shown.
     """
     if value is None:
         return None

@@ -3,7 +3,7 @@
 import click
 
 from console.clock import utc_now
-from console.options import in_words, verb
+from console.options import text_option, verb
 from console.result import Result
 from fleet.commands.options import account, fleet_option, open_ledger
 from fleet.outgoing.decisions import Decision, accept, close_quarantine, settle_alarm
@@ -29,7 +29,7 @@ from manifests.words.errors import UsageError
 )
 @click.option("--close", "closing", metavar="DIGEST|FINDING", help="Quarantined files to close, their bytes are kept.")
 @click.option("--alarm", type=int, metavar="NUMBER", help="Alarm of SITE that was looked into.")
-@click.option("--reason", required=True, callback=in_words, metavar="TEXT", help="Reason; kept with account and time.")
+@text_option("--reason", required=True, help="Reason; kept with account and time.")
 @fleet_option
 def resolve_command(
     site: str | None, accepted: str | None, closing: str | None, alarm: int | None, reason: str, place: str | None

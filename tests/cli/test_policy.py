@@ -67,7 +67,7 @@ def test_a_policy_is_changed_attacked_and_founded_anew(shell: Shell) -> None:
     shell.run(*found, "--fingerprint", as_words("sha256:" + "0" * 64), code=5)
     anew = shell.run(*found, "--fingerprint", as_words(digest), code=14)
     assert "policy 3 is in force" in anew.stdout
-    assert "founded anew, without sec-1" in anew.stderr
+    assert "the policy was replaced without sec-1" in anew.stderr
     assert "policy-refounded: without sec-1: left, and nobody has the key" in shell.run("status").stdout
     assert "policy 3 in force, replaced without sec-1: left, and nobody has the key" in shell.run("history").stdout
     assert '"refounded": 3' in shell.run("report", "--preview").stdout

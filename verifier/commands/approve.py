@@ -1,108 +1,90 @@
 """waybill approve, waybill reject"""
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar  # click passes options by name
 
 import click
 
-from console.options import in_words, passphrase_option, verb
+from console.options import passphrase_option, text_option, verb
 from console.result import Result
 from manifests.words.errors import UsageError
 from verifier.approval.approve import VerdictRequest, check_reviewed, give_verdict, sign_answer
 from verifier.approval.queue import emergency_data
 from verifier.approval.request_reader import ANSWERS, open_request
 from verifier.approval.review_page import agreement_text
+from verifier.approval.verdicts import VerdictKind
 from verifier.commands.review import digest_argument, request_folder
 from verifier.commands.site_options import hold_here, items_argument, key_option, runtime_here, signer_of, site_option
 
-plan_option = click.option(
-    "--plan",
-    callback=digest_argument,
-    metavar="DIGEST",
-    help="Sign only if the plan still has this digest. Default: the plan as it is now.",
-)
-answer_option = click.option(
-    "--answer",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Folder for the answer to a request folder. Default: the folder `answers` in it.",
-)
+_Command = TypeVar("_Command", bound=Callable[..., object])
 _DONE = {"approve": "approved", "reject": "rejected"}
 
 
 @dataclass(frozen=True)
 class _Options:
-    """The options of both commands, besides what is said."""
+    """The options of both commands. Attributes: words: the condition or the reason."""
 
     key: str | None
     passphrase_fd: int | None
+    plan: str | None
+    words: str | None
     answer: Path | None
     place: Path | None
+
+
+def _verdict_options(words: str, text: str) -> Callable[[_Command], _Command]:
+    """Add the argument and options of both commands; ``words`` is the option with the help ``text``."""
+    stack = (
+        items_argument(required=True),
+        key_option,
+        passphrase_option,
+        click.option("--plan", callback=digest_argument, metavar="DIGEST",
+                     help="Sign only if the plan still has this digest. Default: the plan as it is now."),
+        text_option(words, "words", help=text),
+        click.option("--answer", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+                     help="Folder for the answer to a request folder. Default: the folder `answers` in it."),
+        site_option,
+    )  # fmt: skip
+
+    def decorate(function: _Command) -> _Command:
+        for option in reversed(stack):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 @verb(
     short_help="Sign the plan of an item with your key.",
     examples=("waybill approve r-1.4.2 --key ops-1.key", "waybill approve /media/stick/request --key ops-1.key"),
 )
-@items_argument(required=True)
-@key_option
-@passphrase_option
-@plan_option
-@click.option(
-    "--condition",
-    callback=in_words,
-    metavar="TEXT",
-    help="Condition for the people at the site, kept with the approval.",
-)
-@answer_option
-@site_option
-def approve_command(
-    items: tuple[str, ...],
-    key: str | None,
-    passphrase_fd: int | None,
-    plan: str | None,
-    condition: str | None,
-    answer: Path | None,
-    place: Path | None,
-) -> Result:
+@_verdict_options("--condition", "Condition for the people at the site, kept with the approval.")
+def approve_command(items: tuple[str, ...], **options: Any) -> Result:
     """Sign the plan of ITEM with your key.
 
     The policy in force says whose key it is and whether the approval counts. Several releases on the way to a newer one
     are one plan: name them in order. ITEM can be a request folder: the answer is written into it, and
     `waybill receive` takes it in at the site.
     """
-    options = _Options(key, passphrase_fd, answer, place)
-    return _sign(VerdictRequest(items, "approve", condition, plan), options)
+    return _sign(items, "approve", _Options(**options))
 
 
 @verb(
     short_help="Reject an item, or withdraw your approval of it.",
     examples=('waybill reject r-1.4.2 --key ops-1.key --reason "after the audit"',),
 )
-@items_argument(required=True)
-@key_option
-@passphrase_option
-@plan_option
-@click.option("--reason", callback=in_words, metavar="TEXT", help="Reason for people, kept with the rejection.")
-@answer_option
-@site_option
-def reject_command(
-    items: tuple[str, ...],
-    key: str | None,
-    passphrase_fd: int | None,
-    plan: str | None,
-    reason: str | None,
-    answer: Path | None,
-    place: Path | None,
-) -> Result:
+@_verdict_options("--reason", "Reason for people, kept with the rejection.")
+def reject_command(items: tuple[str, ...], **options: Any) -> Result:
     """Reject ITEM, or withdraw your approval of it. ITEM can be a request folder."""
-    options = _Options(key, passphrase_fd, answer, place)
-    return _sign(VerdictRequest(items, "reject", reason, plan), options)
+    return _sign(items, "reject", _Options(**options))
 
 
-def _sign(request: VerdictRequest, options: _Options) -> Result:
+def _sign(items: tuple[str, ...], verdict: VerdictKind, options: _Options) -> Result:
     """Sign at the site, or answer a request folder."""
+    request = VerdictRequest(items, verdict, options.words, options.plan)
     folder = request_folder(request.items)
     if folder is not None:
         return _answer(folder, request, options)
@@ -161,5 +143,5 @@ def _answer(folder: Path, request: VerdictRequest, options: _Options) -> Result:
 
 
 def _path_on_medium(answer: Path) -> str:
-    """Return the answer's path as the site sees it, to which the request folder is carried back."""
+    """Return the answer's path relative to the medium that carries the request folder back to the site."""
     return f"{ANSWERS}/{answer.name}" if answer.parent.name == ANSWERS else answer.name

@@ -7,7 +7,7 @@ from typing import Any  # click passes options by name
 
 import click
 
-from console.options import in_words, verb
+from console.options import text_option, verb
 from console.result import Result
 from manifests.documents.enrolment import RENEW_REASONS, key_groups, verify_enrolment
 from manifests.trust.keys import read_capped
@@ -27,7 +27,7 @@ from verifier.site.vendor_access import check_served
 
 @dataclass(frozen=True)
 class EnrollOptions:
-    """What was given on the command line; None, empty and False for what was not."""
+    """The options of the command line; None, empty or False for those that are absent."""
 
     media: Path | None
     fingerprint: str | None
@@ -45,7 +45,7 @@ class EnrollOptions:
     renew: str | None
 
     def only(self, *names: str) -> bool:
-        """Whether nothing but these was given."""
+        """Whether no other option is given."""
         return not any(value for name, value in vars(self).items() if name not in names)
 
 
@@ -71,8 +71,9 @@ class EnrollOptions:
 @click.option("--minimum-sequence", "minimum", type=click.IntRange(min=1), metavar="N",
               help="Lowest release sequence to accept, from the paper. Refuses older media.")  # fmt: skip
 @click.option("--report-every", "every", metavar="30d|never", help="Promised interval of reports. Default: 30d.")
-@click.option("--new-root", callback=in_words, metavar="REASON",
-              help="Replace the root of an existing site, by the fingerprint of the new one.")  # fmt: skip
+@text_option(
+    "--new-root", metavar="REASON", help="Replace the root of an existing site, by the fingerprint of the new one."
+)
 @click.option("--rotate", is_flag=True, help="Replace the key of an existing site; the old key signs the new one.")
 @click.option("--renew", metavar="REASON", help="Replace the key of an existing site without its old key.")
 @site_option
@@ -91,10 +92,8 @@ def enroll_command(place: Path | None, **options: Any) -> Result:
     given = EnrollOptions(**options)
     if given.new_root is not None:
         return _replace_root(place, given)
-    if given.rotate:
-        return _rotate_key(place, given)
-    if given.renew is not None:
-        return _renew_key(place, given)
+    if given.rotate or given.renew is not None:
+        return _change_key(place, given)
     return _new_site(place, given)
 
 
@@ -163,37 +162,28 @@ def _replace_root(place: Path | None, given: EnrollOptions) -> Result:
     return Result("\n".join(lines), {**data, "report": str(report)})
 
 
-def _rotate_key(place: Path | None, given: EnrollOptions) -> Result:
-    _check_alone(given, "rotate")
-    with hold_here(place, "enroll") as site:
-        check_served(site.state)
-        check_idle(site)
-        key = rotate_key(site)
-        return _key_changed(site.state.site, key, write_report_after(site, "key-rotated"))
-
-
-def _renew_key(place: Path | None, given: EnrollOptions) -> Result:
-    _check_alone(given, "renew")
-    reasons = {str(reason): reason for reason in RENEW_REASONS}
-    if given.renew not in reasons:
+def _change_key(place: Path | None, given: EnrollOptions) -> Result:
+    """Rotate or renew the key of an existing site. Raise UsageError for another option, or an unknown reason."""
+    rotate, renew = given.rotate, given.renew
+    if not given.only("rotate" if rotate else "renew"):
         raise UsageError(
-            f"{given.renew!r} is no reason; the reasons are {', '.join(reasons)}",
-            where="--renew",
-            remedy="waybill enroll --renew key-lost",
-        )
-    with hold_here(place, "enroll", any_key=True) as site:
-        check_served(site.state)
-        key = renew_key(site, reasons[given.renew])
-        return _key_changed(site.state.site, key, write_report_after(site, "key-renewed"))
-
-
-def _check_alone(given: EnrollOptions, option: str) -> None:
-    if not given.only(option):
-        raise UsageError(
-            f"--{option} takes no option but --site",
+            f"--{'rotate' if rotate else 'renew'} takes no option but --site",
             where="enroll",
             remedy="waybill enroll --rotate, or waybill enroll --renew key-lost",
         )
+    reasons = {str(reason): reason for reason in RENEW_REASONS}
+    if not rotate and renew not in reasons:
+        raise UsageError(
+            f"{renew!r} is no reason; the reasons are {', '.join(reasons)}",
+            where="--renew",
+            remedy="waybill enroll --renew key-lost",
+        )
+    with hold_here(place, "enroll", any_key=not rotate) as site:
+        check_served(site.state)
+        if rotate:
+            check_idle(site)
+        key = renew_key(site, reasons[renew]) if renew else rotate_key(site)
+        return _key_changed(site.state.site, key, write_report_after(site, "key-renewed" if renew else "key-rotated"))
 
 
 def _key_changed(site: str, changed: NewKey, report: Path) -> Result:

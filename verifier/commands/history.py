@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from console.clock import utc_now
-from console.options import verb
+from console.options import path_option, verb
 from console.output import VERBOSE, is_set
 from console.result import Result
 from manifests.words.time import rfc3339
@@ -21,7 +21,7 @@ from verifier.trust.findings import VERIFIER_VERSION
 )
 @click.option("--all", "every", is_flag=True, help="Print every entry, with its fields and whole digests.")
 @click.option("--since", type=click.IntRange(min=1), default=1, metavar="N", help="First entry to print. Default: 1.")
-@click.option("--page", type=click.Path(path_type=Path), metavar="FILE", help="Write an HTML page.")
+@path_option("--page", help="Write an HTML page.")
 @site_option
 def history_command(every: bool, since: int, page: Path | None, place: Path | None) -> Result:
     """Check the chain of the journal, then print one line for each entry: its number, its time, who did it, and what

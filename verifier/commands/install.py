@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from console.options import in_words, verb
+from console.options import path_option, text_option, verb
 from console.output import say
 from console.progress import progress
 from console.result import Result
@@ -26,7 +26,6 @@ from verifier.change.values import Change
 from verifier.commands.site_options import (
     hold_here,
     items_argument,
-    media_option,
     open_here,
     runtime_here,
     site_option,
@@ -43,25 +42,15 @@ from verifier.site.folder import Site
     examples=("waybill install r-1.4.2", "waybill install r-1.4.2 --dry-run", "waybill install policy"),
 )
 @items_argument(required=True)
-@media_option
+@path_option("--media", metavar="PATH", help="Path of the bundle, if it was moved.")
 @click.option("--contract", metavar="DIGEST", help="Digest of the telemetry contract. Required for the first install.")
-@click.option(
-    "--outside-window",
-    callback=in_words,
-    metavar="REASON",
-    help="Reason for installing outside of the policy's windows.",
-)
+@text_option("--outside-window", metavar="REASON", help="Reason for installing outside of the policy's windows.")
 @click.option("--emergency", metavar="RULE", help="Emergency rule of the policy to use instead of its approvals.")
-@click.option(
-    "--gone",
-    multiple=True,
-    metavar="NAME",
-    help="Person who can no longer approve; only with ITEM `policy`. Repeatable.",
-)
-@click.option("--reason", callback=in_words, metavar="TEXT", help="Reason for --gone; kept, and reported to support.")
-@click.option(
-    "--fingerprint", metavar="WORDS", help="Fingerprint of the new policy for --gone, from the customer's paper."
-)
+@click.option("--gone", multiple=True, metavar="NAME",
+              help="Person who can no longer approve; only with ITEM `policy`. Repeatable.")  # fmt: skip
+@text_option("--reason", help="Reason for --gone; kept, and reported to support.")
+@click.option("--fingerprint", metavar="WORDS",
+              help="Fingerprint of the new policy for --gone, from the customer's paper.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Check everything and count the space; change nothing.")
 @site_option
 def install_command(
@@ -110,7 +99,7 @@ def install_command(
 
 
 def _receive_first(site: Site, media: Path | None, items: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:
-    """A single item may be the path of a bundle."""
+    """Receive the bundle if the single item is its path; return the bundle's path and the items."""
     bundle = Path(items[0])
     if len(items) > 1 and media is not None:
         raise UsageError(
@@ -162,7 +151,7 @@ def _install_policy(
     error = None
     if gone:
         error = AttentionError(
-            f"it was founded anew, without {', '.join(gone)}; the report says so, and so does `waybill status`",
+            f"the policy was replaced without {', '.join(gone)}; the report and `waybill status` say so",
             where="policy",
             remedy="tell support, and keep the signed paper",
             finding="policy-refounded",
@@ -176,7 +165,7 @@ def _policy_lines(change: PolicyChange) -> list[str]:
 
 
 def _ask_contract(given: str | None) -> Callable[[Change], str | None]:
-    """The digest that was named, else typed on a terminal; never shown first."""
+    """Return a function for the digest of the contract: the option, else typed on a terminal, where it is not shown."""
 
     def ask(change: Change) -> str | None:
         text = given
@@ -188,10 +177,11 @@ def _ask_contract(given: str | None) -> Callable[[Change], str | None]:
     return ask
 
 
-def install_output(ended: InstallResult, verb_: str) -> Result:
-    now = ended.generation
-    what = f"generation {now.number}, {now.product} {now.version}" if now else "nothing is installed"
-    lines = [f"{verb_}: {what}"]
+def install_output(ended: InstallResult, label: str) -> Result:
+    """Return what runs after a change, under ``label``, with the space that it needs and the report about it."""
+    runs = ended.generation
+    what = f"generation {runs.number}, {runs.product} {runs.version}" if runs else "nothing is installed"
+    lines = [f"{label}: {what}"]
     if ended.need is not None:
         size, count = show_size(ended.need.bytes), show_count(ended.need.inodes, "file")
         lines.append(f"new blobs: {len(ended.need.missing)}; at most {size} and {count}")
@@ -199,9 +189,9 @@ def install_output(ended: InstallResult, verb_: str) -> Result:
     if ended.report is not None:
         lines.append(f"report: {ended.report}")
     data: dict[str, object] = {
-        "generation": now.number if now else 0,
-        "version": now.version if now else None,
-        "release": now.release if now else None,
+        "generation": runs.number if runs else 0,
+        "version": runs.version if runs else None,
+        "release": runs.release if runs else None,
         "report": str(ended.report) if ended.report else None,
         "way": list(ended.lines),
     }

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from console.clock import utc_now
-from console.options import in_words, passphrase_option, verb
+from console.options import passphrase_option, path_option, text_option, verb
 from console.output import VERBOSE, is_set
 from console.result import Result
 from manifests.words.time import rfc3339
@@ -25,14 +25,9 @@ from verifier.trust.findings import VERIFIER_VERSION
         "waybill offboard --page offboarding.html",
     ),
 )
-@click.option(
-    "--reason",
-    callback=in_words,
-    metavar="TEXT",
-    help="Reason, kept at the site only; `retired` if the site itself is retired.",
-)
+@text_option("--reason", help="Reason, kept at the site only; `retired` if the site itself is retired.")
 @click.option("--key", "keys", multiple=True, metavar="URI", help="Key of a person who agrees. Repeatable.")
-@click.option("--page", type=click.Path(path_type=Path), metavar="FILE", help="Write the statement as one HTML page.")
+@path_option("--page", help="Write the statement as one HTML page.")
 @passphrase_option
 @site_option
 def offboard_command(

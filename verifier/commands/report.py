@@ -1,17 +1,14 @@
-"""The command line of the report: print it, make a new one, look at what it would say, hand it out."""
+"""waybill report"""
 
 import json
-import os
 from pathlib import Path
 
 import click
 import msgspec
 
 from console.clock import utc_now
-from console.options import passphrase_option, verb
-from console.passphrase import ask_passphrase
+from console.options import passphrase_option, path_option, verb
 from console.result import Result
-from content.signing.signers import open_signer
 from manifests.documents.report import Report
 from manifests.documents.report_text import report_lines
 from manifests.documents.signed_report import SignedReport, encode_report
@@ -20,16 +17,13 @@ from manifests.transport.telephone import spoken_line
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError, UntrustedError, UsageError
 from verifier.approval.items import record_export
-from verifier.commands.site_options import site_option
+from verifier.commands.site_options import hold_here, look_here, open_here, signer_of, site_option
 from verifier.reporting.field_sources import contract_in_force, explain, field_sources_text
 from verifier.reporting.qr import as_blocks, as_png, check_free, draw, picture_names
 from verifier.reporting.report_observe import observe_site, read_previous_report
 from verifier.reporting.report_plan import plan_report
 from verifier.reporting.report_write import export_reports, write_report
-from verifier.site.disk import Disk
-from verifier.site.folder import Site, find_site, open_site, open_site_to_show
-from verifier.site.host import this_host
-from verifier.site.lock import hold_site
+from verifier.site.folder import Site
 from verifier.site.report_files import newest_report, read_report, report_history, report_path
 from verifier.site.vendor_access import check_served
 
@@ -41,20 +35,13 @@ from verifier.site.vendor_access import check_served
 @click.option("--new", is_flag=True, help="Write and sign a new report first.")
 @click.option("--preview", is_flag=True, help="Show what a new report would say; nothing is signed or numbered.")
 @click.option("--why", is_flag=True, help="Show the line of the contract that allows each field.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Copy the newest reports to DIR.")
+@path_option("--out", metavar="DIR", help="Copy the newest reports to DIR.")
 @click.option("--text", is_flag=True, help="Print the report as armoured text for an e-mail.")
 @click.option("--line", is_flag=True, help="Print forty letters to read out by telephone.")
 @click.option("--qr", is_flag=True, help="Draw the report as QR symbols in the terminal.")
-@click.option(
-    "--qr-out", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw the report as QR symbols in PNG files."
-)
-@click.option(
-    "--key",
-    "keys",
-    multiple=True,
-    metavar="URI",
-    help="Key of a person who approves the export, if the policy requires it. Repeatable.",
-)
+@path_option("--qr-out", metavar="FILE.png", help="Draw the report as QR symbols in PNG files.")
+@click.option("--key", "keys", multiple=True, metavar="URI",
+              help="Key of a person who approves the export, if the policy requires it. Repeatable.")  # fmt: skip
 @passphrase_option
 @site_option
 def report_command(
@@ -80,24 +67,19 @@ def report_command(
     if len(ways) > 1:
         raise UsageError(f"--{ways[0]} and --{ways[1]}: one way at a time", where="report")
     if (preview or why) and (new or ways or (preview and why)):
-        raise UsageError("--preview and --why neither write nor hand out", where="report")
-    path = find_site(place, os.environ, Path.cwd())
+        raise UsageError("--preview and --why neither write nor export", where="report")
     if preview or why:
-        site = open_site(path, Disk(), this_host())
+        site = open_here(place)
         return _preview(site) if preview else _why(site)
     if not new and not ways:
-        site = open_site_to_show(path, Disk(), this_host())
-        return _last(site) if site.broken is None else _found(site, site.broken)
-    signers = tuple(_signer(uri, passphrase_fd) for uri in keys)
-    with hold_site(path, Disk(), this_host(), "report") as site:
-        return _hand_out(site, signers, new=new, way=ways[0] if ways else "", target=out or qr_out)
+        site = look_here(place)
+        return _last(site) if site.broken is None else _newest(site, site.broken)
+    signers = tuple(signer_of(uri, passphrase_fd) for uri in keys)
+    with hold_here(place, "report") as site:
+        return _export(site, signers, new=new, way=ways[0] if ways else "", target=out or qr_out)
 
 
-def _signer(uri: str, passphrase_fd: int | None) -> Signer:
-    return open_signer(uri, lambda question: ask_passphrase(question, descriptor=passphrase_fd), Path.cwd())
-
-
-def _hand_out(site: Site, signers: "tuple[Signer, ...]", *, new: bool, way: str, target: Path | None) -> Result:
+def _export(site: Site, signers: tuple[Signer, ...], *, new: bool, way: str, target: Path | None) -> Result:
     if new or site.state.reports.head is None:
         write_report(site, site.disk, utc_now())
     result = _last(site)
@@ -114,12 +96,12 @@ def _hand_out(site: Site, signers: "tuple[Signer, ...]", *, new: bool, way: str,
     if way == "line":
         shown = spoken_line(site.state.site_key.keyid, site.state.reports.seq, head)
         record_export(site, signers, "as a telephone line")
-        text = f"{shown}\n\nreport {site.state.reports.seq}; it proves nothing until the report itself has come"
+        text = f"{shown}\n\nreport {site.state.reports.seq}; it proves nothing until support has the report itself"
         return Result(text, {**result.data, "line": shown})
     return _draw(site, raw, result, signers, target)
 
 
-def _draw(site: Site, raw: bytes, result: Result, signers: "tuple[Signer, ...]", target: Path | None) -> Result:
+def _draw(site: Site, raw: bytes, result: Result, signers: tuple[Signer, ...], target: Path | None) -> Result:
     symbols = draw(raw)
     names = picture_names(target, len(symbols)) if target else ()
     check_free(names)
@@ -134,7 +116,7 @@ def _draw(site: Site, raw: bytes, result: Result, signers: "tuple[Signer, ...]",
     return Result(text, {**result.data, "symbols": len(symbols), "pictures": shown})
 
 
-def _copy(site: Site, target: Path, result: Result, signers: "tuple[Signer, ...]") -> Result:
+def _copy(site: Site, target: Path, result: Result, signers: tuple[Signer, ...]) -> Result:
     copied = export_reports(site, site.disk, target, most=report_history(site), signers=signers)
     names = [str(one) for one in copied]
     text = "\n".join([result.text, "", "handed out:", *(f"  {name}" for name in names)])
@@ -147,15 +129,15 @@ def _last(site: Site) -> Result:
     return Result(_shown(signed, path), {**_data(signed.report), "digest": signed.digest, "file": str(path)})
 
 
-def _found(site: Site, broken: UntrustedError) -> Result:
-    """The newest report that lies here, of a site whose journal is broken: by its signature alone."""
+def _newest(site: Site, broken: UntrustedError) -> Result:
+    """Print the newest report with a valid signature in the outbox of a site whose journal is broken."""
     signed = newest_report(site)
     if signed is None:
         raise broken
     path = report_path(site, signed.report.chain.seq)
     lead = (
         f"! {broken.problem}\n"
-        "  the journal no more says that this is the last report; the signature of this site's key holds\n"
+        "  the journal does not prove that this is the last report; the signature of this site's key is valid\n"
     )
     data = {**_data(signed.report), "digest": signed.digest, "file": str(path), "broken": broken.problem}
     return Result(f"{lead}\n{_shown(signed, path)}", data, broken)
@@ -185,7 +167,7 @@ def _why(site: Site) -> Result:
 
 
 def _planned(site: Site) -> tuple[Report, bytes]:
-    """What a report would say now, and the bytes that would be signed."""
+    """Return the report that would be written now, and the bytes that would be signed."""
     if site.state.offboarding is not None and site.state.offboarding.final is not None:
         check_served(site.state)
     observed = observe_site(site)
@@ -196,11 +178,8 @@ def _planned(site: Site) -> tuple[Report, bytes]:
 def _preview(site: Site) -> Result:
     report, core = _planned(site)
     text = json.dumps(json.loads(core), indent=2, ensure_ascii=False)
-    return Result(
-        f"{text}\n\nnot signed: {len(core)} bytes would be, as report {report.chain.seq}",
-        {**_data(report), "signed": False, "bytes": len(core)},
-        exact=True,
-    )
+    text += f"\n\nnot signed: {len(core)} bytes would be, as report {report.chain.seq}"
+    return Result(text, {**_data(report), "signed": False, "bytes": len(core)}, exact=True)
 
 
 def _data(report: Report) -> dict[str, object]:

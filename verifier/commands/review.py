@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from console.clock import utc_now
-from console.options import verb
+from console.options import path_option, verb
 from console.output import VERBOSE, is_set
 from console.result import Result
 from console.screen import fit
@@ -39,12 +39,8 @@ from verifier.trust.findings import VERIFIER_VERSION
     ),
 )
 @items_argument(required=False)
-@click.option(
-    "--page", type=click.Path(path_type=Path), metavar="FILE", help="Write the review as one HTML page. Default: text."
-)
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Write a request folder for approvers elsewhere."
-)
+@path_option("--page", help="Write the review as one HTML page. Default: text.")
+@path_option("--out", metavar="DIR", help="Write a request folder for approvers elsewhere.")
 @click.option(
     "--fingerprint",
     metavar="WORDS",

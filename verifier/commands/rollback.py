@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from console.options import in_words, passphrase_option, verb
+from console.options import passphrase_option, text_option, verb
 from console.result import Result
 from manifests.words.errors import WaybillError
 from verifier.approval.page import section_text
@@ -26,7 +26,7 @@ from verifier.site.journal.installs import State
 @click.option(
     "--to", "number", type=click.IntRange(min=1), metavar="N", help="Generation to go back to. Default: the one before."
 )
-@click.option("--reason", callback=in_words, metavar="TEXT", help="Reason, kept in the journal.")
+@text_option("--reason", help="Reason, kept in the journal.")
 @click.option("--key", metavar="URI", help="Key to approve the rollback with at once.")
 @passphrase_option
 @click.option("--dry-run", is_flag=True, help="Check whether the rollback is possible; change nothing.")
@@ -53,13 +53,12 @@ def rollback_command(
 
 
 def _going_back(site: Site, number: int | None) -> list[str]:
-    """What it means: by whose word, what is lost, which advisories open again. Out of a trial nothing was promised."""
-    now = site.state.installs.transaction
-    if now is not None and now.state not in (State.SETTLED, State.ROLLED_BACK):
+    """Return who allows the rollback, what is lost, and which advisories reopen; nothing during a trial."""
+    transaction = site.state.installs.transaction
+    if transaction is not None and transaction.state not in (State.SETTLED, State.ROLLED_BACK):
         return []
-    target = number or site.former()
     try:
-        asked = rollback_change(site, target)
+        asked = rollback_change(site, number or site.former())
         return section_text(rollback_section(make_review(read_review_input(site, asked, runtime_here().load))))
     except WaybillError:
-        return []  # `rollback` itself says what is wrong
+        return []  # `rollback` itself reports the error

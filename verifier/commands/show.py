@@ -89,15 +89,14 @@ def _pems(file: Path, role: str) -> Result:
 
 def _show_release(first: str, release: Release, digest: str, verified: VerifiedHead | None) -> Result:
     """Describe a release under the line ``first``, which says whether its head was verified."""
+    audience, customers = release.audience, ", ".join(release.audience.customers)
     size = sum(blob.size for blob in release.members)
+    place = f"{release.channel} {release.sequence}"
     rows = [
-        (
-            "release",
-            f"{release.product} {release.version}, {release.channel} {release.sequence}, issued {release.issued_at}",
-        ),
+        ("release", f"{release.product} {release.version}, {place}, issued {release.issued_at}"),
         ("digest", digest),
         ("size", f"{len(release.members)} members, {show_size(size)}"),
-        ("for", _audience(release)),
+        ("for", "everyone" if audience.everyone else f"{customers} in {', '.join(audience.environments)}"),
         ("from", " or ".join(release.needs.from_) + (" or nothing" if release.needs.fresh else "")),
         ("floor", str(release.floor)),
     ]
@@ -125,9 +124,3 @@ def _show_release(first: str, release: Release, digest: str, verified: VerifiedH
         "document": msgspec.to_builtins(release),
     }
     return Result(text, data)
-
-
-def _audience(release: Release) -> str:
-    if release.audience.everyone:
-        return "everyone"
-    return f"{', '.join(release.audience.customers)} in {', '.join(release.audience.environments)}"

@@ -9,6 +9,7 @@ from typing import TypeVar
 import click
 
 from console.clock import utc_now
+from console.options import path_option
 from console.output import say
 from console.passphrase import ask_passphrase
 from content.signing.signers import open_signer
@@ -24,17 +25,12 @@ from verifier.site.lock import hold_site
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
-site_option = click.option("--site", "place", type=click.Path(path_type=Path), metavar="DIR", help="Site directory.")
+site_option = path_option("--site", "place", metavar="DIR", help="Site directory.")
 key_option = click.option("--key", metavar="URI", help="Your key. Default: WAYBILL_KEY.")
 
 
 def items_argument(*, required: bool) -> Callable[[_Command], _Command]:
     return click.argument("items", metavar="ITEM..." if required else "[ITEM]...", nargs=-1, required=required)
-
-
-media_option = click.option(
-    "--media", type=click.Path(path_type=Path), metavar="PATH", help="Path of the bundle, if it was moved."
-)
 
 
 def _find(place: Path | None) -> Path:
@@ -46,7 +42,7 @@ def open_here(place: Path | None) -> Site:
 
 
 def look_here(place: Path | None) -> Site:
-    """As ``open_here``, for what only shows: also a site whose journal is broken, up to the break."""
+    """Open a site to show it; if its journal is broken, up to the break."""
     return open_site_to_show(_find(place), Disk(), this_host())
 
 

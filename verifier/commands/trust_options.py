@@ -1,4 +1,4 @@
-"""Options that say whom to trust."""
+"""Options that name the trust anchor."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from console.options import path_option
 from manifests.words.errors import UsageError
 from verifier.trust.anchor import TrustAnchor, named_anchor
 
@@ -14,29 +15,16 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
-trust_options = (
-    click.option(
-        "--root", "root", type=click.Path(path_type=Path), metavar="FILE", help="Root document that you trust."
-    ),
-    click.option(
-        "--fingerprint",
-        metavar="WORDS",
-        help="Fingerprint of the root, from the paper. For an enrolment: of the site's key.",
-    ),
-    click.option(
-        "--site", type=click.Path(path_type=Path), metavar="DIR", help="Site directory, to judge as this site does."
-    ),
-    click.option(
-        "--enrolment",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Enrolment of the site that wrote a report.",
-    ),
-)
-
 
 def with_trust(function: _Command) -> _Command:
-    for option in reversed(trust_options):
+    """Add the options that name the trust anchor."""
+    for option in (
+        path_option("--enrolment", help="Enrolment of the site that wrote a report."),
+        path_option("--site", metavar="DIR", help="Site directory, to judge as this site does."),
+        click.option("--fingerprint", metavar="WORDS",
+                     help="Fingerprint of the root, from the paper. For an enrolment: of the site's key."),
+        path_option("--root", help="Root document that you trust."),
+    ):  # fmt: skip
         function = option(function)
     return function
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from console.clock import utc_now
-from console.options import verb
+from console.options import path_option, verb
 from console.progress import progress
 from console.result import Result
 from content.bundle.head import open_head
@@ -33,13 +33,7 @@ if TYPE_CHECKING:
 )
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @with_trust
-@click.option(
-    "--head",
-    "head_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="File with the head, if it is not the one in the bundle.",
-)
+@path_option("--head", "head_file", help="File with the head, if it is not the one in the bundle.")
 def verify_command(
     files: tuple[str, ...],
     root: Path | None,
@@ -84,7 +78,7 @@ def _verify_one(
             return _verify_document(file, anchor, site, enrolment)
         if anchor is None:
             raise UsageError(
-                "an enrolment vouches for what a site signed, not for a bundle",
+                "an enrolment proves the signatures of a site, not those of a bundle",
                 where=file,
                 remedy="--fingerprint with the words of the vendor's paper, or --root, or --site",
             )
@@ -115,9 +109,9 @@ def _verify_document(file: str, anchor: TrustAnchor | None, site: "Site | None",
     from verifier.documents.values import DocumentJudge
 
     data, document = read_document(Path(file))
-    vouched = judge_document(Path(file), data, document, DocumentJudge(anchor, site, enrolment))
-    finding = Finding("signatures", "ok", vouched.by)
-    practice = ", practice" if vouched.practice else ""
+    signed = judge_document(Path(file), data, document, DocumentJudge(anchor, site, enrolment))
+    finding = Finding("signatures", "ok", signed.by)
+    practice = ", practice" if signed.practice else ""
     lines = [
         finding.line(),
         f"verdict: verified {document.kind}, {one_line(document.title)}{practice} ({document.digest})",
@@ -128,8 +122,8 @@ def _verify_document(file: str, anchor: TrustAnchor | None, site: "Site | None",
         {
             "file": file,
             "verdict": "verified",
-            "practice": vouched.practice,
-            "signers": list(vouched.signers),
+            "practice": signed.practice,
+            "signers": list(signed.signers),
             "findings": [_finding(finding)],
             **{name: value for name, value in facts.items() if name != "document"},
         },

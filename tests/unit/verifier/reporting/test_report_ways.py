@@ -92,7 +92,7 @@ def test_the_terminal_says_which_symbol_it_shows(place: Place) -> None:
 
 
 def test_a_line_says_that_it_proves_nothing(place: Place) -> None:
-    assert "proves nothing until the report itself has come" in typed(place, "--line")
+    assert "proves nothing until support has the report itself" in typed(place, "--line")
 
 
 def test_pictures_overwrite_nothing(place: Place, tmp_path: Path) -> None:

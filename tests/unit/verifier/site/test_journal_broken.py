@@ -120,7 +120,7 @@ def test_the_last_report_is_shown_by_its_signature_alone(place: Place) -> None:
     before = tree(place)
     out, _ = run(report_command, place)
     assert out.startswith("! the chain is broken at entry ")
-    assert "the journal no more says that this is the last report" in out
+    assert "the journal does not prove that this is the last report" in out
     assert "report 2 of northern-grid" in out
     # One that this key did not sign is none; the one before it is the newest then.
     newest = place.path / "outbox" / "2.report.json"
