@@ -97,6 +97,17 @@ MAX_WORDS = 1000
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
+def all_of(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """Join options into one decorator, in the order in which the help lists them."""
+
+    def decorate(function: _Command) -> _Command:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
 def path_option(*names: str, metavar: str = "FILE", **settings: Any) -> Callable[[_Command], _Command]:
     """Make an option for a path; ``settings`` are those of ``click.option``."""
     return click.option(*names, type=click.Path(path_type=Path), metavar=metavar, **settings)

@@ -25,7 +25,6 @@ from manifests.words.units import show_size
 
 
 @verb(
-    short_help="Pack a release into one bundle.",
     examples=(
         "waybill build release.yaml -o out",
         "waybill build release.yaml --after out/app-1.0.0.tar --key keys/release-1.key",

@@ -20,7 +20,6 @@ from manifests.words.time import rfc3339
 
 
 @verb(
-    short_help="Write a vendor folder.",
     examples=("waybill init acme-pump", "waybill init vendor --product pump --vendor acme"),
 )
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))

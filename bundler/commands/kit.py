@@ -11,7 +11,7 @@ from console.result import Result
 from manifests.words.units import show_size
 
 
-@verb(short_help="Write the verifier as one file.", examples=("waybill kit out", "waybill kit out --wheels wheels"))
+@verb(examples=("waybill kit out", "waybill kit out --wheels wheels"))
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--wheels", type=click.Path(path_type=Path, exists=True), metavar="DIR",
               help="Folder of wheels. Default: download them from the package index.")  # fmt: skip

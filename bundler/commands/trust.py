@@ -32,7 +32,6 @@ from manifests.words.errors import RefusedError
 
 
 @verb(
-    short_help="Write the next root document.",
     examples=("waybill trust trust.yaml", "waybill trust trust.yaml --after trust/3.root.json"),
 )
 @click.argument("file", metavar="TRUST.YAML", type=click.Path(path_type=Path))

@@ -14,7 +14,6 @@ from manifests.words.fingerprint import as_groups, as_words
 
 
 @verb(
-    short_help="Make a signing key.",
     examples=("waybill keygen keys/release-1", "waybill keygen build.key --no-passphrase"),
 )
 @click.argument("file", type=click.Path(path_type=Path))

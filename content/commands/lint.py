@@ -58,7 +58,6 @@ class LintResult:
 
 @verb(
     name="lint",
-    short_help="Check what people write by hand.",
     examples=("waybill lint release.yaml trust.yaml", "waybill lint --schema release"),
 )
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))

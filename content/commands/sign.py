@@ -53,7 +53,6 @@ from manifests.words.errors import MalformedError, RefusedError, UsageError
 
 
 @verb(
-    short_help="Add a signature.",
     examples=(
         "waybill sign app-1.0.0.tar --key keys/release-1.key",
         "waybill sign trust/2.root.json --prepare request",

@@ -47,7 +47,6 @@ class _ConsignOptions:
 
 @verb(
     name="consign",
-    short_help="Sign a consignment for each SITE and write a medium.",
     examples=(
         "waybill fleet consign east west -o MEDIUM --key consignment-1.key",
         "waybill fleet consign east -o MEDIUM --key consignment-1.key --request 'restart-component component=api'",

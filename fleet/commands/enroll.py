@@ -18,7 +18,6 @@ from manifests.words.fingerprint import as_groups, parse_fingerprint
 
 @verb(
     name="enroll",
-    short_help="Record a site from its enrolment file.",
     examples=("waybill fleet enroll enrolment.json --fingerprint 'WORDS FROM THE CUSTOMER'",),
 )
 @click.argument("enrolment", type=click.Path(path_type=Path))

@@ -17,7 +17,6 @@ from manifests.words.errors import HostError, UsageError
 
 @verb(
     name="import",
-    short_help="Import reports and bundles from a medium.",
     examples=("waybill fleet import MEDIUM", "waybill fleet import --line 'FORTY LETTERS'"),
 )
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))

@@ -47,7 +47,6 @@ class _OffboardOptions:
 
 @verb(
     name="offboard",
-    short_help="Request or close the offboarding of a site.",
     examples=(
         "waybill fleet offboard east",
         "waybill fleet offboard east --close -o receipt.json --key consignment-1.key",

@@ -13,7 +13,6 @@ from manifests.words.errors import UsageError
 
 @verb(
     name="resolve",
-    short_help="Decide about a fork, a key, a file or an alarm.",
     examples=(
         "waybill fleet resolve SITE --accept DIGEST --reason 'the other machine is for rehearsals'",
         "waybill fleet resolve SITE --alarm 7 --reason 'disk was replaced'",

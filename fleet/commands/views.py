@@ -17,7 +17,6 @@ from manifests.words.time import rfc3339
 
 @verb(
     name="sites",
-    short_help="List every site: what it runs, and how old that report is.",
     examples=("waybill fleet sites", "waybill fleet sites --json"),
 )
 @fleet_option
@@ -38,7 +37,6 @@ def sites_command(place: str | None) -> Result:
 
 @verb(
     name="show",
-    short_help="Show one site with its history.",
     examples=("waybill fleet show east", "waybill fleet show northern-grid/inkwell/production/east --verbose"),
 )
 @click.argument("site")
@@ -56,7 +54,6 @@ def show_command(site: str, place: str | None) -> Result:
 
 @verb(
     name="list",
-    short_help="List alarms, reports, releases and more, newest first.",
     examples=("waybill fleet list alarms", "waybill fleet list reports --site east --limit 10"),
 )
 @click.argument("kind", type=click.Choice(sorted(KINDS)))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar  # click passes options by name
 
 import click
 
-from console.options import passphrase_option, text_option, verb
+from console.options import all_of, passphrase_option, text_option, verb
 from console.result import Result
 from manifests.words.errors import UsageError
 from verifier.approval.approve import VerdictRequest, check_reviewed, give_verdict, sign_answer
@@ -37,7 +37,7 @@ class _Options:
 
 def _verdict_options(words: str, text: str) -> Callable[[_Command], _Command]:
     """Add the argument and options of both commands; ``words`` is the option with the help ``text``."""
-    stack = (
+    return all_of(
         items_argument(required=True),
         key_option,
         passphrase_option,
@@ -49,18 +49,8 @@ def _verdict_options(words: str, text: str) -> Callable[[_Command], _Command]:
         site_option,
     )  # fmt: skip
 
-    def decorate(function: _Command) -> _Command:
-        for option in reversed(stack):
-            function = option(function)
-        return function
 
-    return decorate
-
-
-@verb(
-    short_help="Sign the plan of an item with your key.",
-    examples=("waybill approve r-1.4.2 --key ops-1.key", "waybill approve /media/stick/request --key ops-1.key"),
-)
+@verb(examples=("waybill approve r-1.4.2 --key ops-1.key", "waybill approve /media/stick/request --key ops-1.key"))
 @_verdict_options("--condition", "Condition for the people at the site, kept with the approval.")
 def approve_command(items: tuple[str, ...], **options: Any) -> Result:
     """Sign the plan of ITEM with your key.
@@ -72,10 +62,7 @@ def approve_command(items: tuple[str, ...], **options: Any) -> Result:
     return _sign(items, "approve", _Options(**options))
 
 
-@verb(
-    short_help="Reject an item, or withdraw your approval of it.",
-    examples=('waybill reject r-1.4.2 --key ops-1.key --reason "after the audit"',),
-)
+@verb(examples=('waybill reject r-1.4.2 --key ops-1.key --reason "after the audit"',))
 @_verdict_options("--reason", "Reason for people, kept with the rejection.")
 def reject_command(items: tuple[str, ...], **options: Any) -> Result:
     """Reject ITEM, or withdraw your approval of it. ITEM can be a request folder."""

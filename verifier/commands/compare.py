@@ -11,12 +11,11 @@ from verifier.documents.compare import compare_files
 
 
 @verb(
-    short_help="Compare two bundles, or two documents of the same kind.",
     examples=(
         "waybill compare old.tar new.tar",
         "waybill compare policy-1.json policy-2.json",
         "waybill compare old.tar new.tar --only images,sbom",
-    ),
+    )
 )
 @click.argument("old", type=click.Path(path_type=Path, exists=True))
 @click.argument("new", type=click.Path(path_type=Path, exists=True))

@@ -21,10 +21,7 @@ from verifier.commands.site_options import (
 from verifier.install.recover import confirm
 
 
-@verb(
-    short_help="Confirm the running trial, or a time.",
-    examples=("waybill confirm --key ops-1.key", "waybill confirm --time 2026-05-02T10:00:00Z --key ops-1.key"),
-)
+@verb(examples=("waybill confirm --key ops-1.key", "waybill confirm --time 2026-05-02T10:00:00Z --key ops-1.key"))
 @key_option
 @passphrase_option
 @click.option(

@@ -50,13 +50,12 @@ class EnrollOptions:
 
 
 @verb(
-    short_help="Make a folder a site that trusts one vendor.",
     examples=(
         "waybill enroll MEDIA --fingerprint WORDS --customer northern-grid --product inkwell "
         "--environment production --name east --person ops-1=ops-1.pub",
         "waybill enroll --rotate",
         "waybill enroll --renew key-lost",
-    ),
+    )
 )
 @click.argument("media", metavar="[MEDIA]", required=False, type=click.Path(path_type=Path, exists=True))
 @click.option("--fingerprint", metavar="WORDS", help="Fingerprint of the vendor's root, from the paper.")

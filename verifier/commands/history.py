@@ -15,10 +15,7 @@ from verifier.reporting.history import history_lines, history_page, history_text
 from verifier.trust.findings import VERIFIER_VERSION
 
 
-@verb(
-    short_help="Check the journal and print it.",
-    examples=("waybill history --since 40", "waybill history --page history.html"),
-)
+@verb(examples=("waybill history --since 40", "waybill history --page history.html"))
 @click.option("--all", "every", is_flag=True, help="Print every entry, with its fields and whole digests.")
 @click.option("--since", type=click.IntRange(min=1), default=1, metavar="N", help="First entry to print. Default: 1.")
 @path_option("--page", help="Write an HTML page.")

@@ -37,10 +37,7 @@ from verifier.intake.bundles import receive_bundle
 from verifier.site.folder import Site
 
 
-@verb(
-    short_help="Install an approved item.",
-    examples=("waybill install r-1.4.2", "waybill install r-1.4.2 --dry-run", "waybill install policy"),
-)
+@verb(examples=("waybill install r-1.4.2", "waybill install r-1.4.2 --dry-run", "waybill install policy"))
 @items_argument(required=True)
 @path_option("--media", metavar="PATH", help="Path of the bundle, if it was moved.")
 @click.option("--contract", metavar="DIGEST", help="Digest of the telemetry contract. Required for the first install.")

@@ -18,12 +18,11 @@ from verifier.trust.findings import VERIFIER_VERSION
 
 
 @verb(
-    short_help="End the vendor's access to this site.",
     examples=(
         "waybill offboard --reason 'contract ended'",
         "waybill offboard --key ops-1.key",
         "waybill offboard --page offboarding.html",
-    ),
+    )
 )
 @text_option("--reason", help="Reason, kept at the site only; `retired` if the site itself is retired.")
 @click.option("--key", "keys", multiple=True, metavar="URI", help="Key of a person who agrees. Repeatable.")

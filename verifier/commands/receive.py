@@ -16,10 +16,7 @@ from verifier.commands.site_options import hold_here, runtime_here, site_option,
 from verifier.intake.media import receive_media
 
 
-@verb(
-    short_help="Take in bundles, consignments, trust files and answers.",
-    examples=("waybill receive /media/usb", "waybill receive inkwell-1.4.2.tar --keep"),
-)
+@verb(examples=("waybill receive /media/usb", "waybill receive inkwell-1.4.2.tar --keep"))
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--keep", is_flag=True, help="Copy everything into the store now; the medium is not needed again.")
 @site_option

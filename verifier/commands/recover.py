@@ -11,7 +11,7 @@ from verifier.commands.site_options import hold_here, runtime_here, site_option,
 from verifier.install.recover import recover
 
 
-@verb(short_help="Finish what a crash interrupted.", examples=("waybill recover", "waybill recover --due"))
+@verb(examples=("waybill recover", "waybill recover --due"))
 @click.option("--due", is_flag=True, help="End a trial whose time is up as well; for timers and the boot.")
 @site_option
 def recover_command(due: bool, place: Path | None) -> Result:

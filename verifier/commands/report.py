@@ -18,7 +18,7 @@ from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError, UntrustedError, UsageError
 from verifier.approval.items import record_export
 from verifier.commands.site_options import hold_here, look_here, open_here, signer_of, site_option
-from verifier.reporting.field_sources import contract_in_force, explain, field_sources_text
+from verifier.reporting.field_sources import contract_in_force, explain
 from verifier.reporting.qr import as_blocks, as_png, check_free, draw, picture_names
 from verifier.reporting.report_observe import observe_site, read_previous_report
 from verifier.reporting.report_plan import plan_report
@@ -28,10 +28,7 @@ from verifier.site.report_files import newest_report, read_report, report_histor
 from verifier.site.vendor_access import check_served
 
 
-@verb(
-    short_help="Print, write or export the report of this site.",
-    examples=("waybill report", "waybill report --new --out /media/usb", "waybill report --line"),
-)
+@verb(examples=("waybill report", "waybill report --new --out /media/usb", "waybill report --line"))
 @click.option("--new", is_flag=True, help="Write and sign a new report first.")
 @click.option("--preview", is_flag=True, help="Show what a new report would say; nothing is signed or numbered.")
 @click.option("--why", is_flag=True, help="Show the line of the contract that allows each field.")
@@ -61,9 +58,8 @@ def report_command(
 
     A report is exported as files, text, QR symbols or by telephone: one of --out, --text, --line, --qr, --qr-out.
     """
-    ways = [
-        way for way, asked in (("text", text), ("line", line), ("qr", qr), ("qr-out", qr_out), ("out", out)) if asked
-    ]
+    given = {"text": text, "line": line, "qr": qr, "qr-out": qr_out, "out": out}
+    ways = [way for way, value in given.items() if value]
     if len(ways) > 1:
         raise UsageError(f"--{ways[0]} and --{ways[1]}: one way at a time", where="report")
     if (preview or why) and (new or ways or (preview and why)):
@@ -73,7 +69,12 @@ def report_command(
         return _preview(site) if preview else _why(site)
     if not new and not ways:
         site = look_here(place)
-        return _last(site) if site.broken is None else _newest(site, site.broken)
+        if site.broken is None:
+            return _shown(site, _signed(site))
+        newest = newest_report(site)
+        if newest is None:
+            raise site.broken
+        return _shown(site, newest, site.broken)
     signers = tuple(signer_of(uri, passphrase_fd) for uri in keys)
     with hold_here(place, "report") as site:
         return _export(site, signers, new=new, way=ways[0] if ways else "", target=out or qr_out)
@@ -82,7 +83,7 @@ def report_command(
 def _export(site: Site, signers: tuple[Signer, ...], *, new: bool, way: str, target: Path | None) -> Result:
     if new or site.state.reports.head is None:
         write_report(site, site.disk, utc_now())
-    result = _last(site)
+    result = _shown(site, _signed(site))
     head = site.state.reports.head
     if not way or head is None:
         return result
@@ -119,28 +120,29 @@ def _draw(site: Site, raw: bytes, result: Result, signers: tuple[Signer, ...], t
 def _copy(site: Site, target: Path, result: Result, signers: tuple[Signer, ...]) -> Result:
     copied = export_reports(site, site.disk, target, most=report_history(site), signers=signers)
     names = [str(one) for one in copied]
-    text = "\n".join([result.text, "", "handed out:", *(f"  {name}" for name in names)])
+    text = "\n".join([result.text, "", "exported:", *(f"  {name}" for name in names)])
     return Result(text, {**result.data, "copied": names})
 
 
-def _last(site: Site) -> Result:
-    signed = _signed(site)
-    path = report_path(site, site.state.reports.seq)
-    return Result(_shown(signed, path), {**_data(signed.report), "digest": signed.digest, "file": str(path)})
-
-
-def _newest(site: Site, broken: UntrustedError) -> Result:
-    """Print the newest report with a valid signature in the outbox of a site whose journal is broken."""
-    signed = newest_report(site)
-    if signed is None:
-        raise broken
-    path = report_path(site, signed.report.chain.seq)
-    lead = (
-        f"! {broken.problem}\n"
-        "  the journal does not prove that this is the last report; the signature of this site's key is valid\n"
-    )
-    data = {**_data(signed.report), "digest": signed.digest, "file": str(path), "broken": broken.problem}
-    return Result(f"{lead}\n{_shown(signed, path)}", data, broken)
+def _shown(site: Site, signed: SignedReport, broken: UntrustedError | None = None) -> Result:
+    """Return a report; ``broken`` if the journal cannot prove that it is the last one."""
+    report, lines = signed.report, []
+    path = report_path(site, report.chain.seq)
+    data = {"report": msgspec.to_builtins(report), "digest": signed.digest, "file": str(path)}
+    if broken is not None:
+        data["broken"] = broken.problem
+        lines = [
+            f"! {broken.where}: {broken.finding}",
+            "  the journal does not prove that this is the last report; the signature of this site's key is valid",
+            "",
+        ]
+    lines += [
+        f"report {report.chain.seq} of {report.identity.site}",
+        *(line if line.startswith("! ") else f"  {line}" for line in report_lines(report)),
+        f"  digest     {signed.digest}",
+        f"  file       {path}",
+    ]
+    return Result("\n".join(lines), data, broken)
 
 
 def _signed(site: Site) -> SignedReport:
@@ -154,16 +156,7 @@ def _signed(site: Site) -> SignedReport:
 
 def _why(site: Site) -> Result:
     report = _planned(site)[0] if site.state.reports.head is None else _signed(site).report
-    why = explain(report, *contract_in_force(site))
-    data = {
-        "contract": None
-        if why.contract is None
-        else {"contract": why.contract.contract, "version": why.contract.version, "digest": why.digest},
-        "signal": why.signal or None,
-        "purpose": why.purpose or None,
-        "fields": [{"field": one.field, "line": one.line or None, "there": one.there} for one in why.reasons],
-    }
-    return Result(field_sources_text(why), data)
+    return Result(*explain(report, *contract_in_force(site)))
 
 
 def _planned(site: Site) -> tuple[Report, bytes]:
@@ -179,19 +172,5 @@ def _preview(site: Site) -> Result:
     report, core = _planned(site)
     text = json.dumps(json.loads(core), indent=2, ensure_ascii=False)
     text += f"\n\nnot signed: {len(core)} bytes would be, as report {report.chain.seq}"
-    return Result(text, {**_data(report), "signed": False, "bytes": len(core)}, exact=True)
-
-
-def _data(report: Report) -> dict[str, object]:
-    return {"report": msgspec.to_builtins(report)}
-
-
-def _shown(signed: SignedReport, path: Path) -> str:
-    report = signed.report
-    lines = [
-        f"report {report.chain.seq} of {report.identity.site}",
-        *(one if one.startswith("! ") else f"  {one}" for one in report_lines(report)),
-        f"  digest     {signed.digest}",
-        f"  file       {path}",
-    ]
-    return "\n".join(lines)
+    data = {"report": msgspec.to_builtins(report), "signed": False, "bytes": len(core)}
+    return Result(text, data, exact=True)

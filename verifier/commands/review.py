@@ -31,12 +31,11 @@ from verifier.trust.findings import VERIFIER_VERSION
 
 
 @verb(
-    short_help="Show the queue, or what a person must know to approve an item.",
     examples=(
         "waybill review",
         "waybill review r-1.4.2 --page review.html",
         "waybill review r-1.4.2 --out /media/stick/request",
-    ),
+    )
 )
 @items_argument(required=False)
 @path_option("--page", help="Write the review as one HTML page. Default: text.")

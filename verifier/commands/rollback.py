@@ -19,10 +19,7 @@ from verifier.site.folder import Site
 from verifier.site.journal.installs import State
 
 
-@verb(
-    short_help="Go back to an earlier generation.",
-    examples=("waybill rollback --key ops-1.key", "waybill rollback --to 3 --dry-run"),
-)
+@verb(examples=("waybill rollback --key ops-1.key", "waybill rollback --to 3 --dry-run"))
 @click.option(
     "--to", "number", type=click.IntRange(min=1), metavar="N", help="Generation to go back to. Default: the one before."
 )

@@ -24,12 +24,11 @@ from verifier.trust.anchor import TrustAnchor
 
 
 @verb(
-    short_help="Explain a bundle or a signed document.",
     examples=(
         "waybill show app-1.0.0.tar",
         "waybill show report.json --enrolment enrolment.json",
         "waybill show trust/1.root.json --pem release",
-    ),
+    )
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @with_trust

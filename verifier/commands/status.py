@@ -14,10 +14,7 @@ from verifier.commands.site_options import look_here, runtime_here, site_option
 from verifier.reporting.status import broken_status, read_status
 
 
-@verb(
-    short_help="Show what runs, what is unfinished and what waits.",
-    examples=("waybill status", "waybill status --fast --json"),
-)
+@verb(examples=("waybill status", "waybill status --fast --json"))
 @click.option("--fast", is_flag=True, help="Skip the check of what the drivers placed.")
 @site_option
 def status_command(fast: bool, place: Path | None) -> Result:

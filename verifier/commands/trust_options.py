@@ -1,32 +1,25 @@
 """Options that name the trust anchor."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from console.options import path_option
+from console.options import all_of, path_option
 from manifests.words.errors import UsageError
 from verifier.trust.anchor import TrustAnchor, named_anchor
 
 if TYPE_CHECKING:
     from verifier.site.folder import Site
 
-_Command = TypeVar("_Command", bound=Callable[..., object])
 
-
-def with_trust(function: _Command) -> _Command:
-    """Add the options that name the trust anchor."""
-    for option in (
-        path_option("--enrolment", help="Enrolment of the site that wrote a report."),
-        path_option("--site", metavar="DIR", help="Site directory, to judge as this site does."),
-        click.option("--fingerprint", metavar="WORDS",
-                     help="Fingerprint of the root, from the paper. For an enrolment: of the site's key."),
-        path_option("--root", help="Root document that you trust."),
-    ):  # fmt: skip
-        function = option(function)
-    return function
+with_trust = all_of(
+    path_option("--root", help="Root document that you trust."),
+    click.option("--fingerprint", metavar="WORDS",
+                 help="Fingerprint of the root, from the paper. For an enrolment: of the site's key."),
+    path_option("--site", metavar="DIR", help="Site directory, to judge as this site does."),
+    path_option("--enrolment", help="Enrolment of the site that wrote a report."),
+)  # fmt: skip
 
 
 def find_trust(

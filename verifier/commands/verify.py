@@ -24,12 +24,11 @@ if TYPE_CHECKING:
 
 
 @verb(
-    short_help="Check a bundle or a signed document.",
     examples=(
         "waybill verify app-1.0.0.tar --fingerprint 'WORDS FROM THE PAPER'",
         "waybill verify app-1.0.0.tar --site /var/lib/waybill/east",
         "waybill verify report.json --enrolment enrolment.json",
-    ),
+    )
 )
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @with_trust
