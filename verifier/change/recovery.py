@@ -8,8 +8,8 @@ from typing import Literal
 
 from manifests.documents.rollback import Rollback
 from verifier.change.rollback_script import next_part
-from verifier.site.journal.events import Act
-from verifier.site.journal.installs import PartAct, PartHistory, PartRecord, State, Transaction
+from verifier.site.journal.events import Act, PartAct
+from verifier.site.journal.installs import PartHistory, PartRecord, State, Transaction
 from verifier.site.journal.state import SiteState
 from verifier.site.journal.transitions import (
     BEFORE_CHANGE,

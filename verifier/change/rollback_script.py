@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from manifests.documents.rollback import Rollback, Step
 from verifier.runtime.migrations import MAX_TRIES
-from verifier.site.journal.installs import PartAct, PartHistory, PartRecord, RetryRequested
+from verifier.site.journal.events import PartAct
+from verifier.site.journal.installs import PartHistory, PartRecord, RetryRequested
 from verifier.site.journal.transitions import (
     Apply,
     BackupRecord,

@@ -54,11 +54,7 @@ def write_generation(
         # The config may hold secrets, so only the account and group of the site may read it.
         disk.write_new(staging / "config.json", config, 0o640)
     about = _about(
-        int(folder.name),
-        digest_of(release),
-        digest_of(settings),
-        None if config is None else digest_of(config),
-        plan,
+        int(folder.name), digest_of(release), digest_of(settings), None if config is None else digest_of(config), plan
     )
     disk.write_new(staging / "generation.json", about)
     disk.sync_folder(staging)

@@ -31,13 +31,7 @@ def hold_site(path: Path, disk: Disk, host: Host, command: str, *, any_key: bool
     try:
         journal = Journal.open(path / "journal", disk, host)
         site = Site(
-            path=path,
-            disk=disk,
-            host=host,
-            entries=journal.entries,
-            torn=0,
-            _state=journal.state,
-            _journal=journal,
+            path=path, disk=disk, host=host, entries=journal.entries, torn=0, _state=journal.state, _journal=journal
         )
         if not any_key:
             check_ours(site)

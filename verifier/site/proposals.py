@@ -98,9 +98,7 @@ def validate_config(proposal: SiteProposal, schema: bytes | None) -> bytes | Non
     check_config_schema(schema, "config schema")
     # Decimals on both sides, so that 0.1 is exact; an empty registry, so that no schema is fetched.
     validator = Draft202012Validator(
-        json.loads(schema, parse_float=Decimal),
-        registry=Registry(),
-        format_checker=Draft202012Validator.FORMAT_CHECKER,
+        json.loads(schema, parse_float=Decimal), registry=Registry(), format_checker=Draft202012Validator.FORMAT_CHECKER
     )
     instance = json.loads(proposal.config, parse_float=Decimal)
     try:

@@ -161,11 +161,7 @@ def _unread(verified: VerifiedHead, findings: tuple[Finding, ...]) -> VerifiedBu
 
 
 def _conclude(
-    verified: VerifiedHead,
-    bulk: Bulk,
-    findings: tuple[Finding, ...],
-    read: ReadMember | None,
-    held: frozenset[str],
+    verified: VerifiedHead, bulk: Bulk, findings: tuple[Finding, ...], read: ReadMember | None, held: frozenset[str]
 ) -> VerifiedBundle:
     """Steps after the bytes: completeness, the graph of images, contract and rollback document, signatures of images.
 

@@ -105,8 +105,7 @@ def _send(identity: ProcessIdentity, number: int) -> None:
         return
     except PermissionError as error:
         raise HostError(
-            f"process {identity.pid} belongs to another account",
-            remedy="run the command as the account that installed",
+            f"process {identity.pid} belongs to another account", remedy="run the command as the account that installed"
         ) from error
     finally:
         os.close(descriptor)

@@ -1,7 +1,7 @@
 """The journal: append-only lines of canonical JSON, each naming the digest of the line before, in closed segments.
 
-A power failure leaves an unfinished last line, cut short or with zeros in it. No command reported it as done, so it is
-cut off and noted. Any other defect is an error and is never repaired automatically.
+A power failure leaves an unfinished last line, cut short or with zeros in it. No command has reported it as done, so it
+is cut off and recorded. Any other defect is an error and is never repaired automatically.
 """
 
 import errno
@@ -21,7 +21,6 @@ from verifier.site.journal.events import Event, Record, Torn
 from verifier.site.journal.fold import apply, empty_journal
 from verifier.site.journal.state import SiteState
 
-GENESIS = digest_of(b"")
 MAX_LINE = 64 << 10
 SEGMENT = 1 << 20
 MAX_SEGMENT = SEGMENT + MAX_LINE
@@ -37,7 +36,7 @@ class _Link(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Entry:
-    """A record with the digest of its line."""
+    """A record, and the digest of its line."""
 
     digest: str
     record: Record
@@ -45,12 +44,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Tail:
-    """The end of the journal, where the next line goes.
+    """The end of the journal.
 
     Attributes:
-        segment: The last segment's file, None before the first.
-        length: Its length up to the last finished line.
+        segment: File of the last segment, None before the first.
+        length: Bytes of it up to the last finished line.
         torn: Bytes after that.
+        seq, digest: Of the last entry.
     """
 
     segment: Path | None
@@ -58,6 +58,9 @@ class Tail:
     torn: int
     seq: int
     digest: str
+
+
+EMPTY = Tail(segment=None, length=0, torn=0, seq=0, digest=digest_of(b""))
 
 
 def read_journal(folder: Path) -> tuple[tuple[Entry, ...], Tail]:
@@ -88,7 +91,7 @@ def read_intact_entries(folder: Path) -> tuple[tuple[Entry, ...], UntrustedError
 def _walk(folder: Path, entries: list[Entry]) -> Tail:
     """Add the entries of an intact chain to ``entries``, up to the first of an unknown kind."""
     newer: NewerError | None = None
-    tail = Tail(segment=None, length=0, torn=0, seq=0, digest=GENESIS)
+    tail = EMPTY
     for segment in segments(folder):
         if tail.torn:
             raise _broken(tail.seq + 1, f"an unfinished line inside {tail.segment and tail.segment.name}")
@@ -176,37 +179,31 @@ def _broken(seq: int, problem: str) -> UntrustedError:
     )
 
 
+@dataclass
 class Journal:
-    """A journal that can be appended to. Its owner holds the site's lock.
+    """A journal that can be appended to. Its owner holds the site's lock. ``entries``: those when it was opened."""
 
-    Attributes:
-        entries: The entries at the time of opening.
-    """
-
+    _folder: Path
+    _disk: Disk
+    _host: Host
+    _state: SiteState | None
+    _tail: Tail
     entries: tuple[Entry, ...] = ()
-
-    def __init__(self, folder: Path, disk: Disk, host: Host, state: SiteState | None, tail: Tail) -> None:
-        self._folder = folder
-        self._disk = disk
-        self._host = host
-        self._tail = tail
-        self._state = state
-        self._stuck = False
+    _stuck: bool = False
 
     @classmethod
     def create(cls, folder: Path, disk: Disk, host: Host) -> "Journal":
         """Return an empty journal; the folder must exist."""
-        return cls(folder, disk, host, None, Tail(segment=None, length=0, torn=0, seq=0, digest=GENESIS))
+        return cls(folder, disk, host, None, EMPTY)
 
     @classmethod
     def open(cls, folder: Path, disk: Disk, host: Host) -> "Journal":
-        """Read and check the journal; cut off and note an unfinished last line."""
+        """Read and check the journal; cut off and record an unfinished last line."""
         entries, tail = read_journal(folder)
         state: SiteState | None = None
         for entry in entries:
             state = apply(state, entry.record, entry.digest)
-        journal = cls(folder, disk, host, state, tail)
-        journal.entries = entries
+        journal = cls(folder, disk, host, state, tail, entries)
         if tail.segment is not None:
             # A killed process may have written lines without syncing them. Sync them before anything depends on them.
             disk.sync(tail.segment)
@@ -223,7 +220,7 @@ class Journal:
         return self._state
 
     def append(self, event: Event) -> Entry:
-        """Write one entry, durably. Report what it says only after this returns.
+        """Write one entry, durably. Report its content only after this returns.
 
         Raises:
             OSError: It could not be written; the journal is unchanged.

@@ -1,6 +1,6 @@
-"""What a site's journal can say: one closed shape per kind of entry.
+"""The entries of a site's journal: one closed shape for each kind.
 
-Adding a kind makes older verifiers refuse the journal as newer; a field may be added with a default only.
+An older verifier refuses a journal with a new kind as newer. A field may be added only with a default.
 """
 
 from typing import Annotated, Literal
@@ -15,29 +15,15 @@ from manifests.trust.root import Mark, Pin
 from manifests.words.canonical import Document
 from manifests.words.digest import Count, Digest, ItemId, KeyId, Name, Positive, SiteId, Text, Time, Version, Word
 
-Act = Literal[
-    "stage",
-    "pause",
-    "resume",
-    "backup",
-    "try",
-    "migrate",
-    "undo",
-    "restore",
-    "switch",
-    "activate",
-    "probe",
-    "settle",
-    "retreat",
-    "switch-back",
-    "deactivate",
-    "reactivate",
-]
+PartAct = Literal["backup", "try", "migrate", "undo", "restore"]
+ReturnAct = Literal["retreat", "switch-back", "deactivate", "reactivate"]
+Act = Literal[PartAct, ReturnAct, "stage", "pause", "resume", "switch", "activate", "probe", "settle"]
 Action = Literal["install", "rollback"]
+Approvals = Annotated[tuple[Digest, ...], Meta(max_length=128)]
 
 
 class Actor(Document, frozen=True, kw_only=True):
-    """Who ran the command, as the host says. ``sudo`` is the account behind sudo. No decision rests on it."""
+    """Who ran the command, as the host says; no decision depends on it. ``sudo``: the account that used sudo."""
 
     account: Text
     uid: Count
@@ -48,9 +34,9 @@ class Enrolled(Document, frozen=True, kw_only=True, tag_field="event", tag="enro
     """Always the first entry.
 
     Attributes:
-        salt: Random; makes the first entry, and so the chain, of two sites of one name differ.
-        enrolment: Digest of the enrolment file that went to support.
-        minimum: What the paper said is the lowest acceptable of the channel, before anything is confirmed.
+        salt: Random, so that the chains of two sites of one name differ.
+        enrolment: Digest of the enrolment file that support gets.
+        minimum: The lowest acceptable mark of the channel before a release is confirmed, as the enrolment names it.
     """
 
     site: SiteId
@@ -67,7 +53,7 @@ class Enrolled(Document, frozen=True, kw_only=True, tag_field="event", tag="enro
 
 
 class KeyRotated(Document, frozen=True, kw_only=True, tag_field="event", tag="key-rotated"):
-    """The site speaks by another key from here on; ``rotation`` is the digest of what both keys signed."""
+    """The site has a new key; ``rotation`` is the digest of the document that both keys signed."""
 
     key: PublicKey
     key_epoch: Positive
@@ -75,10 +61,10 @@ class KeyRotated(Document, frozen=True, kw_only=True, tag_field="event", tag="ke
 
 
 class KeyRenewed(Document, frozen=True, kw_only=True, tag_field="event", tag="key-renewed"):
-    """The site speaks by a key that the former one did not sign, so its reports begin anew; home has to accept it.
+    """The site has a new key that the former key did not sign. Reports start again; support must accept the key.
 
     Attributes:
-        enrolment: Digest of the enrolment file that goes to support.
+        enrolment: Digest of the enrolment file that support gets.
     """
 
     key: PublicKey
@@ -88,29 +74,30 @@ class KeyRenewed(Document, frozen=True, kw_only=True, tag_field="event", tag="ke
 
 
 class PolicyInForce(Document, frozen=True, kw_only=True, tag_field="event", tag="policy"):
-    """A compiled policy binds from here on.
+    """A compiled policy comes into force.
 
     Attributes:
-        plan: What was agreed to; absent for the policy of the enrolment.
-        approvals: Digests of the envelopes that carried it.
-        gone: People of the policy before, whose word cannot be had; then fewer than its rule asks have agreed.
-        reason: Why that is so, in the words of whoever founded the policy anew.
+        plan: Digest of the plan that was approved; absent for the policy of the enrolment.
+        approvals: Digests of the approvals' envelopes.
+        gone: People of the former policy who can no longer approve; fewer than its rule requires have approved.
+        reason: Why, as stated by the person who refounded the policy.
     """
 
     number: Positive
     digest: Digest
     plan: Digest | None = None
-    approvals: Annotated[tuple[Digest, ...], Meta(max_length=128)] = ()
+    approvals: Approvals = ()
     gone: Annotated[tuple[Name, ...], Meta(max_length=256)] = ()
     reason: Text | None = None
 
 
 class Proposed(Document, frozen=True, kw_only=True, tag_field="event", tag="proposed"):
-    """A file in the site's folder says something that is not in force; told once, by the first verb that saw it.
+    """A file in the site's folder differs from what is in force; recorded by the first command that sees it.
 
     Attributes:
-        item: ``config`` or ``policy``; ``subject`` tells one proposal from another.
-        account: Who owns the file, as the host says: held to be the proposer.
+        item: ``config`` or ``policy``.
+        subject: Digest that identifies the proposal.
+        account: Owner of the file as the host says; counts as the proposer.
     """
 
     item: ItemId
@@ -126,7 +113,7 @@ class RootReplaced(Document, frozen=True, kw_only=True, tag_field="event", tag="
     """The vendor lost the quorum of its root; a person put a new chain in force, by a fingerprint on paper.
 
     Attributes:
-        former: The root that was in force before; nothing follows from it any more.
+        former: The root before; it verifies nothing any more.
     """
 
     pin: Pin
@@ -135,10 +122,10 @@ class RootReplaced(Document, frozen=True, kw_only=True, tag_field="event", tag="
 
 
 class TimeAcknowledged(Document, frozen=True, kw_only=True, tag_field="event", tag="time"):
-    """A person says that a time far ahead, which a confirmed release claimed, is right.
+    """A person states that a time far ahead, which a confirmed release claimed, is right.
 
     Attributes:
-        envelope: Digest of what they signed.
+        envelope: Digest of the statement that the person signed.
     """
 
     time: Time
@@ -154,10 +141,10 @@ class RevocationsInForce(Document, frozen=True, kw_only=True, tag_field="event",
 
 
 class Received(Document, frozen=True, kw_only=True, tag_field="event", tag="received"):
-    """A release was verified and waits; raises the mark of its stream.
+    """A release was verified and waits. Raises the mark of its stream.
 
     Attributes:
-        source: Where its bytes were seen; a convenience for `install`, never believed.
+        source: Path of the bundle; `install` looks there first and trusts nothing by it.
     """
 
     item: ItemId
@@ -175,7 +162,7 @@ class Received(Document, frozen=True, kw_only=True, tag_field="event", tag="rece
 
 
 class Answer(Document, frozen=True, kw_only=True):
-    """What becomes of one request of a consignment, as far as it is known when it comes."""
+    """The result of one request of a consignment, as far as it is known on arrival."""
 
     request: Word
     handler: Name
@@ -186,11 +173,11 @@ class Consigned(Document, frozen=True, kw_only=True, tag_field="event", tag="con
     """A consignment for this site was verified.
 
     Attributes:
-        digest: Of its file, which is among the documents.
-        challenge: Digest of the challenge, as reports echo it.
-        acknowledged, acknowledged_digest: The report that home holds; both or neither.
-        newest: By channel, what the vendor has for this site.
-        authorisations: Of ways back below the floor; digests of their envelopes, which are among the documents.
+        digest: Of its file, which is kept among the documents.
+        challenge: Digest of the challenge, which reports repeat.
+        acknowledged, acknowledged_digest: The newest report that support holds; both or neither.
+        newest: The newest release of each channel for this site.
+        authorisations: Digests of the envelopes of rollbacks below the floor, kept among the documents.
     """
 
     number: Positive
@@ -205,7 +192,7 @@ class Consigned(Document, frozen=True, kw_only=True, tag_field="event", tag="con
 
 
 class Alarm(Document, frozen=True, kw_only=True, tag_field="event", tag="alarm"):
-    """Something that must not happen and did; told in the next report."""
+    """An event that must not happen; the next report contains it."""
 
     code: Word
     digest: Digest | None = None
@@ -213,7 +200,7 @@ class Alarm(Document, frozen=True, kw_only=True, tag_field="event", tag="alarm")
 
 
 class Verdict(Document, frozen=True, kw_only=True, tag_field="event", tag="verdict"):
-    """One person's signed word on a plan; ``envelope`` is the digest of what they signed."""
+    """A person's signed approval or rejection of a plan; ``envelope`` is the digest of the signed document."""
 
     item: ItemId
     plan: Digest
@@ -229,14 +216,14 @@ class Planned(Document, frozen=True, kw_only=True, tag_field="event", tag="plann
     """Opens a transaction, or replaces one that has not switched yet.
 
     Attributes:
-        source: The generation that runs now, 0 for none.
-        target: The generation to run.
-        floor: What the release states; in force once confirmed.
-        config: Digest of the validated config document, absent where the release has no schema.
-        settings: Digest of what ``site.yaml`` says besides ``config``.
-        outside_window: Why it is done outside of the policy's windows; absent inside of one.
-        document: The generation by whose rollback document the data are changed or taken back; 0 when no data are.
-        authorisation: Digest of the vendor's permission to go below the floor; used up by the switch.
+        source: Number of the running generation, 0 for none.
+        target: Number of the generation to run.
+        floor: As the release states it; in force once the release is confirmed.
+        config: Digest of the validated config document; absent for a release without a schema.
+        settings: Digest of ``site.yaml`` without ``config``.
+        outside_window: Why the policy's windows are ignored; absent inside a window.
+        document: The generation whose rollback document changes the data or undoes the change; 0 for none.
+        authorisation: Digest of the vendor's permission to go below the floor; the switch spends it.
     """
 
     action: Action
@@ -263,9 +250,9 @@ class Planned(Document, frozen=True, kw_only=True, tag_field="event", tag="plann
 
 
 class Approved(Document, frozen=True, kw_only=True, tag_field="event", tag="approved"):
-    """The rules in force are met, by these envelopes; ``rule`` names the emergency rule that was used up by one."""
+    """The rules in force are met by these envelopes. ``rule``: the emergency rule that was used, if any."""
 
-    approvals: Annotated[tuple[Digest, ...], Meta(max_length=128)] = ()
+    approvals: Approvals = ()
     rule: Name | None = None
 
 
@@ -273,8 +260,8 @@ class Intent(Document, frozen=True, kw_only=True, tag_field="event", tag="intent
     """Synced before the act begins.
 
     Attributes:
-        step: The part of it that one driver does, or the backup or step of the rollback document.
-        code: Why it is done.
+        step: The driver step, or the backup or step of the rollback document.
+        code: Why the act is done.
     """
 
     act: Act
@@ -283,11 +270,12 @@ class Intent(Document, frozen=True, kw_only=True, tag_field="event", tag="intent
 
 
 class Outcome(Document, frozen=True, kw_only=True, tag_field="event", tag="outcome"):
-    """What became of the act; ``interrupted`` is written by a later process that found only the intent.
+    """The result of an act. A later process writes ``interrupted`` when it finds only the intent.
 
     Attributes:
-        code: Stable word for programs and reports; ``detail`` is for people at the site and never leaves.
-        seconds: Running time of the act.
+        code: Stable word for programs and reports.
+        detail: For people at the site; never leaves it.
+        seconds: Duration of the act.
         digest, size: Of the backup that was made.
     """
 
@@ -302,13 +290,13 @@ class Outcome(Document, frozen=True, kw_only=True, tag_field="event", tag="outco
 
 
 class Confirmed(Document, frozen=True, kw_only=True, tag_field="event", tag="confirmed"):
-    """The trial ended well; ``floor`` is in force from here on.
+    """The trial has passed; ``floor`` is in force from here on.
 
     Attributes:
-        by: ``person`` where somebody said so; who, is known where a key was used.
-        envelope: Digest of what that person signed.
-        time_floor: It is not earlier than this, because the vendor signed it; never far beyond the host's clock.
-        claimed: The time that the vendor signed, where it is so far ahead that it proves nothing.
+        by: ``person`` where a person confirmed; who it was is known if a key was used.
+        envelope: Digest of the confirmation that the person signed.
+        time_floor: The time is not earlier than this: the vendor signed it, and it is not far beyond the host's clock.
+        claimed: The time that the vendor signed, where it is too far ahead to be proof.
     """
 
     generation: Positive
@@ -328,18 +316,18 @@ class Inconsistent(Document, frozen=True, kw_only=True, tag_field="event", tag="
 
 
 class AskedAgain(Document, frozen=True, kw_only=True, tag_field="event", tag="again"):
-    """A person has looked at what was inconsistent and asks for one more try; never written without a person.
+    """A person has examined an inconsistent site and requests one more try. Only a person can request this.
 
     Attributes:
-        way: ``back`` to the former generation, or ``forward`` with the one that `current` names, where the data are
-            this one's and nothing leads back.
+        way: ``back`` to the former generation; ``forward`` with the one that `current` names, where its data are in
+            use and cannot be undone.
     """
 
     way: Literal["back", "forward"]
 
 
 class Reported(Document, frozen=True, kw_only=True, tag_field="event", tag="reported"):
-    """Report ``seq`` exists, with these bytes."""
+    """Report ``seq`` exists; ``digest`` is of its bytes."""
 
     seq: Positive
     digest: Digest
@@ -347,10 +335,10 @@ class Reported(Document, frozen=True, kw_only=True, tag_field="event", tag="repo
 
 
 class OffboardAsked(Document, frozen=True, kw_only=True, tag_field="event", tag="offboard-asked"):
-    """Somebody asks that the vendor's access end; the digest of this is what people agree to.
+    """A person requests the end of the vendor's access. People approve the digest of this entry.
 
     Attributes:
-        detail: Why, in their words; it never leaves.
+        detail: The reason as the person wrote it; never leaves the site.
     """
 
     reason: OffboardReason
@@ -358,18 +346,18 @@ class OffboardAsked(Document, frozen=True, kw_only=True, tag_field="event", tag=
 
 
 class Offboarded(Document, frozen=True, kw_only=True, tag_field="event", tag="offboarded"):
-    """From here on this site believes nothing of its vendor: pin, roots and lists judge no more."""
+    """The vendor's access has ended: its pin, roots and lists verify nothing from here on."""
 
     reason: OffboardReason
     plan: Digest
-    approvals: Annotated[tuple[Digest, ...], Meta(max_length=128)] = ()
+    approvals: Approvals = ()
 
 
 class Tried(Document, frozen=True, kw_only=True, tag_field="event", tag="tried"):
-    """Something that the site once believed, tried once more after the offboarding.
+    """A document that the site trusted before, tried once more after the offboarding.
 
     Attributes:
-        artefact: Digest of what was tried; absent when the site never held one.
+        artefact: Digest of the document; absent when the site never had one.
     """
 
     kind: ArtefactKind
@@ -380,54 +368,30 @@ class Tried(Document, frozen=True, kw_only=True, tag_field="event", tag="tried")
 
 
 class OffboardDone(Document, frozen=True, kw_only=True, tag_field="event", tag="offboard-done"):
-    """The offboarding is complete: its final report is written."""
+    """The offboarding is complete, its final report written."""
 
     report: Positive
     key: Literal["kept", "destroyed"]
 
 
 class Torn(Document, frozen=True, kw_only=True, tag_field="event", tag="torn"):
-    """An unfinished last line of so many bytes was cut off: the plug was pulled while it was written."""
+    """An unfinished last line of so many bytes was cut off, as a power failure leaves it."""
 
     bytes: Positive
 
 
 class Note(Document, frozen=True, kw_only=True, tag_field="event", tag="note"):
-    """Something worth keeping that changes no state, such as a clock that went backwards."""
+    """Information that changes no state, such as a clock that went backwards."""
 
     code: Word
     detail: Text = ""
 
 
-Event = (
-    Enrolled
-    | KeyRotated
-    | KeyRenewed
-    | PolicyInForce
-    | Proposed
-    | RootInForce
-    | RootReplaced
-    | TimeAcknowledged
-    | RevocationsInForce
-    | Received
-    | Consigned
-    | Alarm
-    | Verdict
-    | Planned
-    | Approved
-    | Intent
-    | Outcome
-    | Confirmed
-    | Inconsistent
-    | AskedAgain
-    | Reported
-    | OffboardAsked
-    | Offboarded
-    | Tried
-    | OffboardDone
-    | Torn
-    | Note
-)
+TrustEvent = PolicyInForce | RootInForce | RootReplaced | RevocationsInForce
+OffboardingEvent = OffboardAsked | Offboarded | Tried | OffboardDone
+SiteEvent = Enrolled | KeyRotated | KeyRenewed | Proposed | TimeAcknowledged | Received | Consigned | Verdict | Reported
+TransactionEvent = Planned | Approved | Intent | Outcome | Confirmed | Inconsistent | AskedAgain
+Event = TrustEvent | OffboardingEvent | SiteEvent | TransactionEvent | Alarm | Torn | Note
 
 
 class Record(Document, frozen=True, kw_only=True):
@@ -435,8 +399,9 @@ class Record(Document, frozen=True, kw_only=True):
 
     Attributes:
         prev: Digest of the line before, without its line break; of no bytes for the first.
-        at: The wall clock, for people; ``uptime`` the boot's monotonic seconds, for counting.
-        boot: The kernel's boot id.
+        at: Wall clock, for people.
+        boot: The kernel's id of the boot.
+        uptime: Seconds since the boot, for durations.
     """
 
     seq: Positive

@@ -1,38 +1,14 @@
-"""What a site is: a fold of its journal, and of nothing else."""
+"""Compute the state of a site from its journal, and from nothing else."""
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
 
 from manifests.words.errors import UntrustedError
-from verifier.site.journal.events import (
-    Alarm,
-    Consigned,
-    Enrolled,
-    Event,
-    KeyRenewed,
-    KeyRotated,
-    Note,
-    OffboardAsked,
-    OffboardDone,
-    Offboarded,
-    Planned,
-    PolicyInForce,
-    Proposed,
-    Received,
-    Record,
-    Reported,
-    RevocationsInForce,
-    RootInForce,
-    RootReplaced,
-    TimeAcknowledged,
-    Torn,
-    Tried,
-    Verdict,
-)
+from verifier.site.journal import events
 from verifier.site.journal.fold_transaction import (
     apply_planned,
     apply_to_transaction,
+    copy_fields,
     entry_time,
     impossible_entry,
     record_change,
@@ -54,11 +30,11 @@ from verifier.site.journal.state import (
 from verifier.site.journal.transitions import TRIAL
 
 
-def fold(records: Iterable[tuple[str, Record]]) -> SiteState:
-    """The state after all ``records``, each with the digest of its line.
+def fold(records: Iterable[tuple[str, events.Record]]) -> SiteState:
+    """Return the state after all ``records``, each with the digest of its line.
 
     Raises:
-        UntrustedError: The journal tells an impossible story, such as a switch that was never planned.
+        UntrustedError: The entries contradict each other, such as a switch that was never planned.
     """
     state: SiteState | None = None
     for digest, record in records:
@@ -68,24 +44,23 @@ def fold(records: Iterable[tuple[str, Record]]) -> SiteState:
     return state
 
 
-def apply(state: SiteState | None, record: Record, digest: str) -> SiteState:
-    """The state after one more record."""
+def apply(state: SiteState | None, record: events.Record, digest: str) -> SiteState:
+    """Return the state after one more record."""
     event = record.event
-    if isinstance(event, Enrolled):
+    if isinstance(event, events.Enrolled):
         if state is not None:
             raise impossible_entry(record, "a second enrolment")
         return _enrolled(event, record, digest)
     if state is None:
         raise impossible_entry(record, "the first entry is not the enrolment")
     at = entry_time(record, record.at)
-    back = state.clock_back + (at < state.last_at)
     elapsed = state.elapsed(record.boot, record.uptime)
     state = replace(
         state,
         head=digest,
         seq=record.seq,
         last_at=at,
-        clock_back=back,
+        clock_back=state.clock_back + (at < state.last_at),
         boot=record.boot,
         uptime=record.uptime,
         ran=state.ran + elapsed,
@@ -96,82 +71,72 @@ def apply(state: SiteState | None, record: Record, digest: str) -> SiteState:
     return _apply(state, event, record, digest)
 
 
-def _apply(state: SiteState, event: Event, record: Record, digest: str) -> SiteState:
-    """Apply an entry by its kind: about trust, about keys and reports, else about a transaction."""
+def _apply(state: SiteState, event: events.Event, record: events.Record, digest: str) -> SiteState:
+    """Apply an entry by its kind; one that is not about the site as a whole is about a transaction."""
+    trust, reports = state.trust, state.reports
     match event:
-        case PolicyInForce() | RootInForce() | RootReplaced() | RevocationsInForce():
+        case events.PolicyInForce() | events.RootInForce() | events.RootReplaced() | events.RevocationsInForce():
             return _trusted(record_change(state, record, digest), event, record)
-        case KeyRotated():
-            return _rotated(state, event, record)
-        case KeyRenewed():
-            return _renewed(state, event, record)
-        case Proposed():
-            return _proposed(state, event)
-        case TimeAcknowledged():
-            floor = max(filter(None, (state.trust.time_floor, entry_time(record, event.time))))
-            return replace(state, trust=replace(state.trust, time_floor=floor, time_claimed=None))
-        case Received():
-            return _received(state, event, record)
-        case Consigned():
-            return _consigned(state, event, record)
-        case Alarm():
-            return replace(state, alarms=(*state.alarms, event), reports=replace(state.reports, owed=True))
-        case Verdict():
-            verdict = _recorded_verdict(event, state.last_at, record.seq)
-            return replace(state, trust=replace(state.trust, verdicts=(*state.trust.verdicts, verdict)))
-        case Reported():
-            return _reported(state, event, record)
-        case OffboardAsked() | Offboarded() | Tried() | OffboardDone():
+        case events.OffboardAsked() | events.Offboarded() | events.Tried() | events.OffboardDone():
             return _offboarding(state, event, record)
-        case Torn():
+        case events.KeyRotated():
+            return _rotated(state, event, record)
+        case events.KeyRenewed():
+            return _renewed(state, event, record)
+        case events.Proposed():
+            others = tuple(one for one in trust.proposed if one.item != event.item)
+            proposal = Proposal(event.item, event.subject, event.account, state.last_at)
+            return replace(state, trust=replace(trust, proposed=(*others, proposal)))
+        case events.TimeAcknowledged():
+            floor = max(filter(None, (trust.time_floor, entry_time(record, event.time))))
+            return replace(state, trust=replace(trust, time_floor=floor, time_claimed=None))
+        case events.Received():
+            return _received(state, event, record)
+        case events.Consigned():
+            return _consigned(state, event, record)
+        case events.Alarm():
+            return replace(state, alarms=(*state.alarms, event), reports=replace(reports, owed=True))
+        case events.Verdict():
+            verdict = copy_fields(event, RecordedVerdict, at=state.last_at, seq=record.seq)
+            return replace(state, trust=replace(trust, verdicts=(*trust.verdicts, verdict)))
+        case events.Reported():
+            return _reported(state, event, record)
+        case events.Torn():
             return replace(state, torn=state.torn + 1)
-        case Note(code="exported"):
-            return replace(state, reports=replace(state.reports, left=state.reports.head))
-        case Note():
-            return state
-        case Planned():
+        case events.Note():
+            left = reports.head if event.code == "exported" else reports.left
+            return replace(state, reports=replace(reports, left=left))
+        case events.Planned():
             return apply_planned(state, event, record)
         case _:
             return apply_to_transaction(state, event, record, digest)
 
 
-def _trusted(
-    state: SiteState, event: PolicyInForce | RootInForce | RootReplaced | RevocationsInForce, record: Record
-) -> SiteState:
-    """Put a policy, a root or a revocation list in force. Versions only rise, but for a root replaced on paper."""
+def _trusted(state: SiteState, event: events.TrustEvent, record: events.Record) -> SiteState:
+    """Put a policy, a root or a revocation list in force. Versions only rise, except for a root replaced on paper."""
     trust = state.trust
     match event:
-        case PolicyInForce():
+        case events.PolicyInForce():
             if event.number <= trust.policy_number:
                 raise impossible_entry(record, f"policy {event.number} after policy {trust.policy_number}")
             proposed = tuple(one for one in trust.proposed if one.item != "policy")
             trust = replace(trust, policies=(*trust.policies, event), installs_since=0, proposed=proposed)
             return replace(state, trust=trust)
-        case RootReplaced():
+        case events.RootReplaced():
             trust = replace(trust, root=event.pin, root_line=trust.root_line + 1, root_reason=event.reason)
             return replace(state, trust=trust)
-        case RootInForce():
+        case events.RootInForce():
             if event.pin.version <= trust.root.version:
                 raise impossible_entry(record, f"root {event.pin.version} after root {trust.root.version}")
             trust = replace(trust, root=event.pin)
-        case RevocationsInForce():
+        case events.RevocationsInForce():
             if trust.revocations is not None and event.version <= trust.revocations[0]:
                 raise impossible_entry(record, f"revocation list {event.version} after list {trust.revocations[0]}")
             trust = replace(trust, revocations=(event.version, event.digest))
     return replace(state, trust=trust, reports=replace(state.reports, owed=True))
 
 
-def _proposed(state: SiteState, event: Proposed) -> SiteState:
-    others = tuple(one for one in state.trust.proposed if one.item != event.item)
-    return replace(
-        state,
-        trust=replace(
-            state.trust, proposed=(*others, Proposal(event.item, event.subject, event.account, state.last_at))
-        ),
-    )
-
-
-def _enrolled(event: Enrolled, record: Record, digest: str) -> SiteState:
+def _enrolled(event: events.Enrolled, record: events.Record, digest: str) -> SiteState:
     at = entry_time(record, record.at)
     return SiteState(
         site=event.site,
@@ -196,7 +161,7 @@ def _enrolled(event: Enrolled, record: Record, digest: str) -> SiteState:
     )
 
 
-def _rotated(state: SiteState, event: KeyRotated, record: Record) -> SiteState:
+def _rotated(state: SiteState, event: events.KeyRotated, record: events.Record) -> SiteState:
     if event.key_epoch != state.key_epoch + 1 or event.key == state.site_key:
         raise impossible_entry(record, f"key {event.key_epoch} after key {state.key_epoch}")
     former = FormerKey(state.site_key, state.reports.seq, event.rotation)
@@ -208,8 +173,8 @@ def _rotated(state: SiteState, event: KeyRotated, record: Record) -> SiteState:
     )
 
 
-def _renewed(state: SiteState, event: KeyRenewed, record: Record) -> SiteState:
-    """The reports begin anew: nobody at home can tell which of the former ones this folder wrote."""
+def _renewed(state: SiteState, event: events.KeyRenewed, record: events.Record) -> SiteState:
+    """Start the reports again: support cannot know which of the former ones this folder wrote."""
     if event.key_epoch <= state.key_epoch or event.key == state.site_key:
         raise impossible_entry(record, f"key {event.key_epoch} after key {state.key_epoch}")
     return replace(
@@ -233,19 +198,17 @@ def _renewed(state: SiteState, event: KeyRenewed, record: Record) -> SiteState:
     )
 
 
-def _offboarding(
-    state: SiteState, event: OffboardAsked | Offboarded | Tried | OffboardDone, record: Record
-) -> SiteState:
-    """Move the end of the vendor's access on: asked for, in force, tried, complete."""
+def _offboarding(state: SiteState, event: events.OffboardingEvent, record: events.Record) -> SiteState:
+    """Record the next step of the end of the vendor's access: requested, in force, tried, complete."""
     offboarding = state.offboarding
-    if isinstance(event, OffboardAsked):
+    if isinstance(event, events.OffboardAsked):
         if state.offboarded:
-            raise impossible_entry(record, "asked to end what has ended")
+            raise impossible_entry(record, "an end of the access was requested after the end")
         return replace(state, offboarding=Offboarding(asked=event, asked_at=state.last_at))
-    if offboarding is None or state.offboarded == isinstance(event, Offboarded) or offboarding.ended is not None:
-        raise impossible_entry(record, f"{event.__struct_config__.tag} before it was asked for, or again")
+    if offboarding is None or state.offboarded == isinstance(event, events.Offboarded) or offboarding.ended is not None:
+        raise impossible_entry(record, f"{event.__struct_config__.tag} before its request, or twice")
     match event:
-        case Offboarded():
+        case events.Offboarded():
             before = state.trust.revocations[0] if state.trust.revocations else 0
             done = replace(
                 offboarding,
@@ -261,14 +224,14 @@ def _offboarding(
                 trust=replace(state.trust, root=NO_ROOT, revocations=None),
                 reports=replace(state.reports, owed=True),
             )
-        case Tried():
+        case events.Tried():
             return replace(state, offboarding=replace(offboarding, tried=(*offboarding.tried, event)))
-        case OffboardDone():
+        case events.OffboardDone():
             return replace(state, offboarding=replace(offboarding, ended=event))
 
 
-def _reported(state: SiteState, event: Reported, record: Record) -> SiteState:
-    """Record a report; the first one after the end of the vendor's access is the last of all."""
+def _reported(state: SiteState, event: events.Reported, record: events.Record) -> SiteState:
+    """Record a report; the first one after the end of the vendor's access is the final one."""
     if event.seq <= state.reports.seq:
         raise impossible_entry(record, f"report {event.seq} after report {state.reports.seq}")
     offboarding = state.offboarding
@@ -278,8 +241,8 @@ def _reported(state: SiteState, event: Reported, record: Record) -> SiteState:
     return replace(state, reports=reports, offboarding=offboarding)
 
 
-def _received(state: SiteState, event: Received, record: Record) -> SiteState:
-    """Record a release that was verified; the mark of its stream rises, and never falls."""
+def _received(state: SiteState, event: events.Received, record: events.Record) -> SiteState:
+    """Record a release that was verified; the mark of its stream only rises."""
     known = state.installs.stream_of(event.channel)
     used = known.used if known else ()
     stream = Stream(
@@ -290,21 +253,8 @@ def _received(state: SiteState, event: Received, record: Record) -> SiteState:
         floor=known.floor if known else None,
         used=used if (event.mark, event.release) in used else (*used, (event.mark, event.release)),
     )
-    release = ReceivedRelease(
-        item=event.item,
-        release=event.release,
-        product=event.product,
-        version=event.version,
-        channel=event.channel,
-        mark=event.mark,
-        contract=event.contract,
-        signers=event.signers,
-        practice=event.practice,
-        source=event.source,
-        received_at=state.last_at,
-        received_by=record.actor.sudo or record.actor.account,
-        seq=record.seq,
-    )
+    received_by = record.actor.sudo or record.actor.account
+    release = copy_fields(event, ReceivedRelease, received_at=state.last_at, received_by=received_by, seq=record.seq)
     others = tuple(one for one in state.installs.releases if one.release != event.release)
     new = len(others) == len(state.installs.releases)
     return replace(
@@ -314,8 +264,8 @@ def _received(state: SiteState, event: Received, record: Record) -> SiteState:
     )
 
 
-def _consigned(state: SiteState, event: Consigned, record: Record) -> SiteState:
-    """Record a consignment: what the vendor holds of this site's reports, and what it offers and answers."""
+def _consigned(state: SiteState, event: events.Consigned, record: events.Record) -> SiteState:
+    """Record a consignment: acknowledgement, newest releases, answers, authorisations."""
     if event.number <= state.reports.consignment:
         raise impossible_entry(record, f"consignment {event.number} after consignment {state.reports.consignment}")
     acknowledged = state.reports.acknowledged
@@ -325,7 +275,7 @@ def _consigned(state: SiteState, event: Consigned, record: Record) -> SiteState:
         acknowledged = max(acknowledged or (0, ""), (event.acknowledged, event.acknowledged_digest))
     after = state.reports.seq
     new = tuple(Answered(event.number, one.request, one.handler, one.outcome, after) for one in event.answers)
-    # An answer is kept until a report that tells of it is acknowledged.
+    # An answer is kept until a report that contains it is acknowledged.
     oldest = acknowledged[0] if acknowledged else 0
     unreported = tuple(one for one in state.reports.answered if one.after >= oldest)
     return replace(
@@ -346,25 +296,10 @@ def _consigned(state: SiteState, event: Consigned, record: Record) -> SiteState:
     )
 
 
-def _recorded_verdict(event: Verdict, at: datetime, seq: int) -> RecordedVerdict:
-    return RecordedVerdict(
-        item=event.item,
-        plan=event.plan,
-        envelope=event.envelope,
-        keyid=event.keyid,
-        person=event.person,
-        role=event.role,
-        verdict=event.verdict,
-        condition=event.condition,
-        at=at,
-        seq=seq,
-    )
-
-
 def empty_journal() -> UntrustedError:
     return UntrustedError(
         "the journal is empty",
         where="journal",
-        remedy="restore the folder from a backup, or enroll anew; tell support either way",
+        remedy="restore the folder from a backup, or enroll a new site; report this to support in both cases",
         finding="journal-empty",
     )

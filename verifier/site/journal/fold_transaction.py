@@ -1,22 +1,14 @@
-"""Journal entries about a transaction, applied to the state."""
+"""Apply journal entries about a transaction to the state."""
 
 from dataclasses import replace
 from datetime import datetime
+from typing import TypeVar
 
+from manifests.words.document import Document
 from manifests.words.errors import MalformedError, UntrustedError
 from manifests.words.time import parse_time
 from verifier.rules.emergency import Use
-from verifier.site.journal.events import (
-    Approved,
-    AskedAgain,
-    Confirmed,
-    Event,
-    Inconsistent,
-    Intent,
-    Outcome,
-    Planned,
-    Record,
-)
+from verifier.site.journal import events
 from verifier.site.journal.installs import (
     PART_ACTS,
     Generation,
@@ -31,31 +23,37 @@ from verifier.site.journal.installs import (
 from verifier.site.journal.state import SiteState
 from verifier.site.journal.transitions import BEFORE_CHANGE, MOVES, TABLE
 
+T = TypeVar("T")
 
-def apply_to_transaction(state: SiteState, event: Event, record: Record, digest: str) -> SiteState:
-    """Apply an entry that only a transaction can have."""
+
+def apply_to_transaction(state: SiteState, event: events.Event, record: events.Record, digest: str) -> SiteState:
+    """Apply an entry that needs a transaction."""
     transaction = state.installs.transaction
     if transaction is None:
         raise impossible_entry(record, "nothing was planned")
     match event:
-        case Approved():
+        case events.Approved():
             return _approved(state, transaction, event, record)
-        case Intent():
+        case events.Intent():
             return _intent(state, transaction, event, record)
-        case Outcome():
+        case events.Outcome():
             return _outcome(state, transaction, event, record, digest)
-        case Confirmed():
+        case events.Confirmed():
             return _confirmed(state, transaction, event, record)
-        case Inconsistent():
-            state = set_transaction(
-                state,
-                replace(transaction, state=State.INCONSISTENT, act=None, code=event.code, detail=event.detail or None),
-            )
-            return _mark_generation(state, transaction.planned.target, State.INCONSISTENT)
-        case AskedAgain():
+        case events.Inconsistent():
+            detail = event.detail or None
+            ended = replace(transaction, state=State.INCONSISTENT, act=None, code=event.code, detail=detail)
+            return _mark_generation(set_transaction(state, ended), transaction.planned.target, State.INCONSISTENT)
+        case events.AskedAgain():
             return _retry_requested(state, transaction, event, record)
         case _:
             raise AssertionError(event)
+
+
+def copy_fields(event: Document, into: type[T], **others: object) -> T:
+    """Return an ``into`` with the event's fields of the same name, and ``others``."""
+    shared = {name: getattr(event, name) for name in event.__struct_fields__ if name in into.__annotations__}
+    return into(**(shared | others))
 
 
 def set_transaction(state: SiteState, transaction: Transaction) -> SiteState:
@@ -63,8 +61,8 @@ def set_transaction(state: SiteState, transaction: Transaction) -> SiteState:
     return replace(state, installs=replace(state.installs, transaction=transaction))
 
 
-def record_change(state: SiteState, record: Record, digest: str) -> SiteState:
-    """Note an entry after which plans that were made before no longer hold."""
+def record_change(state: SiteState, record: events.Record, digest: str) -> SiteState:
+    """Record an entry that makes earlier plans invalid."""
     return replace(state, last_change=digest, last_change_seq=record.seq, last_change_at=state.last_at)
 
 
@@ -73,10 +71,10 @@ def replace_stream(state: SiteState, stream: Stream) -> tuple[Stream, ...]:
     return (*(one for one in state.installs.streams if one.channel != stream.channel), stream)
 
 
-def apply_planned(state: SiteState, event: Planned, record: Record) -> SiteState:
+def apply_planned(state: SiteState, event: events.Planned, record: events.Record) -> SiteState:
     """Open a transaction."""
     before, installs = state.installs.transaction, state.installs
-    # A transaction may be replaced only while nobody could see any change by it.
+    # A transaction may be replaced only before it has a visible effect.
     if before is not None and before.state not in (*BEFORE_CHANGE, State.SETTLED, State.ROLLED_BACK):
         raise impossible_entry(record, f"planned in state {before.state}")
     if event.source != installs.current:
@@ -89,16 +87,15 @@ def apply_planned(state: SiteState, event: Planned, record: Record) -> SiteState
         raise impossible_entry(record, "planned while something is paused")
     if event.authorisation is not None and event.authorisation in state.trust.spent:
         raise impossible_entry(record, "an authorisation is used again")
-    return set_transaction(
-        state, Transaction(planned=event, state=State.PLANNED, begun_at=state.last_at, seq=record.seq)
-    )
+    return set_transaction(state, Transaction(event, State.PLANNED, state.last_at, record.seq))
 
 
-def _approved(state: SiteState, transaction: Transaction, event: Approved, record: Record) -> SiteState:
+def _approved(state: SiteState, transaction: Transaction, event: events.Approved, record: events.Record) -> SiteState:
     if transaction.state != State.PLANNED:
         raise impossible_entry(record, f"approved in state {transaction.state}")
-    approved = replace(transaction, state=State.APPROVED, approvals=event.approvals, rule=event.rule)
-    state = set_transaction(state, approved)
+    state = set_transaction(
+        state, replace(transaction, state=State.APPROVED, approvals=event.approvals, rule=event.rule)
+    )
     if event.rule is None:
         return state
     planned = transaction.planned
@@ -106,13 +103,15 @@ def _approved(state: SiteState, transaction: Transaction, event: Approved, recor
     return replace(state, trust=replace(state.trust, uses=(*state.trust.uses, use)))
 
 
-def _retry_requested(state: SiteState, transaction: Transaction, event: AskedAgain, record: Record) -> SiteState:
+def _retry_requested(
+    state: SiteState, transaction: Transaction, event: events.AskedAgain, record: events.Record
+) -> SiteState:
     if transaction.state != State.INCONSISTENT:
         raise impossible_entry(record, f"retry requested in state {transaction.state}")
     transaction = replace(transaction, asked=transaction.asked + 1)
     if event.way == "forward":
         return set_transaction(state, replace(transaction, state=State.SWITCHED, attempts=0, passed=False))
-    # A rollback by hand that stopped over its data goes on with them; everything else goes back.
+    # A rollback by hand that stopped before its switch continues with the data; everything else goes back.
     resumes = transaction.action == "rollback" and not transaction.switched
     state = _add_part(state, transaction.planned.document, RetryRequested())
     return set_transaction(state, replace(transaction, state=State.MIGRATING if resumes else State.ROLLING_BACK))
@@ -132,20 +131,19 @@ def _set_step(state: SiteState, transaction: Transaction, step: str, result: str
     return set_transaction(state, replace(transaction, steps=steps))
 
 
-def _intent(state: SiteState, transaction: Transaction, event: Intent, record: Record) -> SiteState:
-    """Begin an act of the table, a part of one, or a driver step of the act under way."""
-    document = transaction.planned.document
+def _intent(state: SiteState, transaction: Transaction, event: events.Intent, record: events.Record) -> SiteState:
+    """Begin an act of the table, a part of one, or a driver step of the current act."""
     part = _part_record(event, record)
     if part is not None:
-        state = _add_part(state, document, part)
+        state = _add_part(state, transaction.planned.document, part)
     if transaction.act is not None or event.act == "switch-back":
         return _set_step(state, transaction, event.step or event.act, "begun")
     move = MOVES.get((transaction.state, event.act))
     if move is None:
         raise impossible_entry(record, f"{event.act} begun in state {transaction.state}")
     if event.act == "stage" and transaction.action == "install":
-        # Staging makes the backups anew, so the history of an earlier attempt no longer says what is there.
-        deeds = tuple(one for one in state.installs.deeds if one[0] != document)
+        # Staging makes new backups, so the history of an earlier attempt is no longer true.
+        deeds = tuple(one for one in state.installs.deeds if one[0] != transaction.planned.document)
         state = replace(state, installs=replace(state.installs, deeds=deeds))
     return set_transaction(
         state,
@@ -163,20 +161,22 @@ def _intent(state: SiteState, transaction: Transaction, event: Intent, record: R
     )
 
 
-def _part_record(event: Intent | Outcome, record: Record) -> PartRecord | None:
-    """Return what the entry says of a part of the rollback document; None when it is about none."""
+def _part_record(event: events.Intent | events.Outcome, record: events.Record) -> PartRecord | None:
+    """Return the record of a part of the rollback document; None when the entry is about no part."""
     act = next((one for one in PART_ACTS if one == event.act), None)
     if act is None:
         return None
     if event.step is None:
         raise impossible_entry(record, f"{event.act} without the name of a part")
-    if isinstance(event, Intent):
+    if isinstance(event, events.Intent):
         return PartRecord(act, event.step, "begun")
     return PartRecord(act, event.step, event.result, event.digest, event.size)
 
 
-def _outcome(state: SiteState, transaction: Transaction, event: Outcome, record: Record, digest: str) -> SiteState:
-    """End an act, or a driver step of the act under way."""
+def _outcome(
+    state: SiteState, transaction: Transaction, event: events.Outcome, record: events.Record, digest: str
+) -> SiteState:
+    """End an act, or a driver step of the current act."""
     planned = transaction.planned
     if event.act == "switch-back":
         state = _set_step(state, transaction, event.act, event.result)
@@ -188,7 +188,7 @@ def _outcome(state: SiteState, transaction: Transaction, event: Outcome, record:
     if part is not None:
         state = _add_part(state, planned.document, part)
     if event.step is not None and (transaction.act, transaction.part) != (event.act, event.step):
-        # One driver step has ended; the act that it belongs to goes on.
+        # One driver step has ended; its act goes on.
         state = _set_step(state, transaction, event.step, event.result)
         return _probed(state, event, event.step) if event.act == "probe" else state
     if transaction.act != event.act:
@@ -209,7 +209,7 @@ def _outcome(state: SiteState, transaction: Transaction, event: Outcome, record:
     return state
 
 
-def _end_act(transaction: Transaction, event: Outcome, after: State, boot: str) -> Transaction:
+def _end_act(transaction: Transaction, event: events.Outcome, after: State, boot: str) -> Transaction:
     """Return the transaction after its act has ended in state ``after``."""
     ended = replace(transaction, act=None, part=None, state=after)
     if event.result != "done":
@@ -228,7 +228,7 @@ def _end_act(transaction: Transaction, event: Outcome, after: State, boot: str) 
             return ended
 
 
-def _probed(state: SiteState, event: Outcome, probe: str) -> SiteState:
+def _probed(state: SiteState, event: events.Outcome, probe: str) -> SiteState:
     """Record the last result of a probe, which is the outcome's code."""
     before = next((one.failures for one in state.installs.health if one.probe == probe), 0)
     others = tuple(one for one in state.installs.health if one.probe != probe)
@@ -236,15 +236,12 @@ def _probed(state: SiteState, event: Outcome, probe: str) -> SiteState:
     return replace(state, installs=replace(state.installs, health=(*others, last)))
 
 
-def _switched(state: SiteState, transaction: Transaction, record: Record, digest: str) -> SiteState:
-    """Make the target the generation that runs; only now is the authorisation of the vendor used up."""
+def _switched(state: SiteState, transaction: Transaction, record: events.Record, digest: str) -> SiteState:
+    """Make the target the running generation; only the switch spends the vendor's authorisation."""
     planned = transaction.planned
-    known = state.installs.generation(planned.target)
-    if known is not None:
-        # A rollback returns to the generation as it was made: only its state changes.
-        generation = replace(known, state=State.SWITCHED, since=state.last_at, seq=record.seq)
-    else:
-        generation = _new_generation(transaction, state.last_at, record.seq)
+    # A rollback returns to the generation as it was made: only its state changes.
+    generation = state.installs.generation(planned.target) or _new_generation(state, transaction, record.seq)
+    generation = replace(generation, state=State.SWITCHED, since=state.last_at, seq=record.seq)
     others = (one for one in state.installs.generations if one.number != planned.target)
     if planned.action == "rollback":
         others = (replace(one, taken_back=True) if one.number == planned.document else one for one in others)
@@ -261,34 +258,22 @@ def _switched(state: SiteState, transaction: Transaction, record: Record, digest
     )
 
 
-def _new_generation(transaction: Transaction, since: datetime, seq: int) -> Generation:
+def _new_generation(state: SiteState, transaction: Transaction, seq: int) -> Generation:
     planned = transaction.planned
-    return Generation(
+    return copy_fields(
+        planned,
+        Generation,
         number=planned.target,
         state=State.SWITCHED,
-        source=planned.source,
-        release=planned.release,
-        product=planned.product,
-        version=planned.version,
-        channel=planned.channel,
-        mark=planned.mark,
-        floor=planned.floor,
-        config=planned.config,
-        config_version=planned.config_version,
-        settings=planned.settings,
-        contract=planned.contract,
-        policy=planned.policy,
-        plan=planned.plan,
-        kinds=planned.kinds,
         approvals=transaction.approvals,
-        since=since,
+        since=state.last_at,
         seq=seq,
         outside_window=planned.outside_window is not None,
     )
 
 
-def _confirmed(state: SiteState, transaction: Transaction, event: Confirmed, record: Record) -> SiteState:
-    """End a trial well. The floor of the channel and the proved time rise here, and never fall."""
+def _confirmed(state: SiteState, transaction: Transaction, event: events.Confirmed, record: events.Record) -> SiteState:
+    """Record a trial that passed. The floor of the channel and the proved time only rise."""
     planned, installs = transaction.planned, state.installs
     if transaction.state != State.PROBING or event.generation != planned.target:
         raise impossible_entry(record, f"generation {event.generation} confirmed in state {transaction.state}")
@@ -324,7 +309,7 @@ def _confirmed(state: SiteState, transaction: Transaction, event: Confirmed, rec
     )
 
 
-def _rolled_back(state: SiteState, transaction: Transaction, record: Record, digest: str) -> SiteState:
+def _rolled_back(state: SiteState, transaction: Transaction, record: events.Record, digest: str) -> SiteState:
     """Record that the site went back, by itself or by hand."""
     planned, installs = transaction.planned, state.installs
     code = transaction.code or "failed"
@@ -332,8 +317,8 @@ def _rolled_back(state: SiteState, transaction: Transaction, record: Record, dig
     back = RolledBack(planned.target, planned.source, code != "by-hand", code, state.last_at, record.seq, spent)
     generations = installs.generations
     if installs.generation(planned.target) is None:
-        # It changed data and never ran: its number is used up all the same, and so are its approvals.
-        generations = (*generations, _new_generation(transaction, state.last_at, record.seq))
+        # It changed data and never ran: its number and its approvals are used up.
+        generations = (*generations, _new_generation(state, transaction, record.seq))
     state = replace(
         record_change(state, record, digest),
         installs=replace(
@@ -343,10 +328,9 @@ def _rolled_back(state: SiteState, transaction: Transaction, record: Record, dig
             generations=generations,
         ),
     )
-    # A rollback by hand that failed its own probes leaves an older generation as good as it was before.
-    return _mark_generation(
-        state, planned.target, State.SETTLED if transaction.action == "rollback" else State.ROLLED_BACK
-    )
+    # The older generation of a rollback that failed its own probes is as valid as before.
+    mark = State.SETTLED if transaction.action == "rollback" else State.ROLLED_BACK
+    return _mark_generation(state, planned.target, mark)
 
 
 def _mark_generation(state: SiteState, number: int, to: State) -> SiteState:
@@ -354,7 +338,7 @@ def _mark_generation(state: SiteState, number: int, to: State) -> SiteState:
     return replace(state, installs=replace(state.installs, generations=generations))
 
 
-def entry_time(record: Record, text: str) -> datetime:
+def entry_time(record: events.Record, text: str) -> datetime:
     """Parse a time of an entry; raise UntrustedError for a day or an hour that does not exist."""
     try:
         return parse_time(text)
@@ -362,10 +346,10 @@ def entry_time(record: Record, text: str) -> datetime:
         raise impossible_entry(record, error.problem) from None
 
 
-def impossible_entry(record: Record, problem: str) -> UntrustedError:
+def impossible_entry(record: events.Record, problem: str) -> UntrustedError:
     return UntrustedError(
         f"entry {record.seq}: {problem}",
         where="journal",
-        remedy="the journal was edited or damaged; keep the folder as it is and tell support",
+        remedy="the journal was edited or damaged; keep the folder unchanged and report this to support",
         finding="journal-impossible",
     )

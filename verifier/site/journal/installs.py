@@ -1,13 +1,13 @@
-"""What was received, installed, tried and left at a site: values that follow from its journal."""
+"""Releases, generations and transactions of a site: values that follow from its journal."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, get_args
 
 from manifests.trust.root import Mark
 from manifests.words.time import rfc3339
-from verifier.site.journal.events import Act, Action, Planned
+from verifier.site.journal.events import Act, Action, PartAct, Planned
 
 
 class State(StrEnum):
@@ -28,19 +28,18 @@ class State(StrEnum):
     INCONSISTENT = "inconsistent"
 
 
-# Nothing is left to be done by itself in these.
+# No act follows by itself in these.
 RESTING = (State.PLANNED, State.APPROVED, State.SETTLED, State.ROLLED_BACK, State.INCONSISTENT)
-PartAct = Literal["backup", "try", "migrate", "undo", "restore"]
-PART_ACTS: tuple[PartAct, ...] = ("backup", "try", "migrate", "undo", "restore")
+PART_ACTS: tuple[PartAct, ...] = get_args(PartAct)
 
 
 @dataclass(frozen=True)
 class PartRecord:
-    """One entry about one part: its intent (``begun``), or what became of it.
+    """One entry about a part of a rollback document: its intent (``begun``), or its result.
 
     Attributes:
         name: Of the backup or step.
-        digest: Of the backup, in the outcome of ``backup``, else None; ``size`` likewise.
+        digest, size: Of the backup, in the result of ``backup``.
     """
 
     act: PartAct
@@ -52,7 +51,7 @@ class PartRecord:
 
 @dataclass(frozen=True)
 class RetryRequested:
-    """A person has done what the recovery plan says and asks for one more try. Never written without a person."""
+    """A person followed the recovery plan and requests one more try. Only a person can request this."""
 
 
 PartHistory = tuple[PartRecord | RetryRequested, ...]
@@ -60,11 +59,12 @@ PartHistory = tuple[PartRecord | RetryRequested, ...]
 
 @dataclass(frozen=True)
 class Stream:
-    """One channel as this site saw it.
+    """One channel as this site knows it.
 
     Attributes:
-        mark: Highest sequence seen; ``floor``: lowest still acceptable, None until a release was confirmed.
-        used: Each sequence seen and the release that used it.
+        mark: Highest that was received.
+        floor: Lowest that is still acceptable; None before a release was confirmed.
+        used: Each mark that was received, with its release.
     """
 
     vendor: str
@@ -80,16 +80,14 @@ class Generation:
     """One installed state of the site.
 
     Attributes:
-        state: Where it stands: SWITCHED or PROBING in trial, CONFIRMED or SETTLED once kept, ROLLED_BACK when its
-            trial failed. A generation that was left for another keeps its state; ``current`` of the site tells.
-        source: The generation that ran when this one was made, 0 for none; its data are what this one began with.
+        state: SWITCHED or PROBING in trial, CONFIRMED or SETTLED after it, ROLLED_BACK when the trial failed. It stays
+            when another generation becomes ``current``.
+        source: The generation that ran when this one was made, 0 for none; this one started with its data.
         release, config, settings, contract, policy, plan: Digests.
-        floor: What the release states.
-        since: When it was last switched to; ``seq`` of the entry that did.
-        approvals: Digests of the approvals that it was installed with.
-        outside_window: It was installed outside of the policy's windows; the journal says why.
+        since, seq: Time and number of the entry that last switched to it.
+        outside_window: It was installed outside the policy's windows.
         confirmed: Running time of the site when its trial ended, as ``SiteState.ran`` counts it.
-        taken_back: A rollback left it, and took back what it had done to the data.
+        taken_back: A rollback left it and undid its changes to the data.
     """
 
     number: int
@@ -116,33 +114,28 @@ class Generation:
     taken_back: bool = False
 
     def before(self, received: "ReceivedRelease") -> bool:
-        """Whether a received release may still be installed over this: further on in its channel, or of another one and
-        come since.
-        """
-        if received.channel == self.channel:
-            return received.mark > self.mark
-        return received.seq > self.seq
+        """Whether the release may be installed over this: later in the channel, or from another and received since."""
+        return received.mark > self.mark if received.channel == self.channel else received.seq > self.seq
 
 
 @dataclass(frozen=True)
 class Transaction:
-    """An install or a rollback on its way.
+    """An install or a rollback in progress.
 
     Attributes:
-        planned: What it set out to do.
-        state: Where it stands in ``TABLE``.
-        act: The act whose intent has no outcome yet; ``part``: the backup or step that it is about.
+        state: A state of ``TABLE``.
+        act: The act whose intent has no outcome yet; ``part``: its backup or step.
         steps: Driver steps of that act with their result: ``begun``, ``done``, ``failed``.
-        attempts: How often ``activate`` was begun; ``retreats``: how often going back was begun; ``switches``: how
-            often the switch failed or was cut off.
+        attempts: How often ``activate`` was begun; ``retreats``: how often ``retreat`` was.
+        switches: How often the switch failed or was interrupted.
         touched: Something was paused or backed up since staging, and neither switched nor resumed.
-        paused: The boot in which the former generation's services were stopped for this; None while they run.
-        passed: The probes have passed, and a person's word is awaited.
-        code, detail: Of the last failure; None before one, and ``detail`` where nothing was said.
-        rule: The emergency rule by which it was approved; None for the ordinary ones.
-        running: Seconds of running time on trial: between two entries of one boot what its clock counted, after a
-            reboot what the new boot counted. The wall clock has no part in it.
-        asked: How often a person asked for one more try.
+        paused: The boot in which the former generation's services were stopped; None while they run.
+        passed: The probes have passed, and a person must confirm.
+        code, detail: Of the last failure.
+        running: Seconds of running time on trial: between two entries of one boot by its clock, after a reboot by the
+            new boot's clock. The wall clock does not count.
+        rule: The emergency rule by which it was approved, if any.
+        asked: How often a person requested one more try.
     """
 
     planned: Planned
@@ -196,10 +189,10 @@ class ReceivedRelease:
 
 @dataclass(frozen=True)
 class RolledBack:
-    """One way back, for the record: automatic (trial failed) or by hand.
+    """A rollback, for the record: automatic (the trial failed) or by hand.
 
     Attributes:
-        authorisation: Of a way below the floor, or out of its failed trial: what it spent.
+        authorisation: The one that it spent, if it led below the floor or out of such a trial.
     """
 
     source: int
@@ -219,7 +212,7 @@ class RolledBack:
 
 @dataclass(frozen=True)
 class Health:
-    """What a probe said last: ``passing``, ``failing``, ``unknown``, and how often in a row it did not pass."""
+    """Last result of a probe (``passing``, ``failing``, ``unknown``), and how often in a row it did not pass."""
 
     probe: str
     state: str
@@ -229,14 +222,14 @@ class Health:
 
 @dataclass(frozen=True)
 class InstallState:
-    """What was received, installed, tried and left.
+    """Releases, generations and the transaction of a site.
 
     Attributes:
-        contract: Digest of the contract of the newest confirmed generation, None before the first.
-        current: Number of the generation that runs, 0 for none.
-        transaction: The last one, open or ended; None before the first.
-        releases: Those received, oldest first.
-        deeds: By generation, what was done of its rollback document.
+        contract: Digest of the contract of the newest confirmed generation.
+        current: Number of the running generation, 0 for none.
+        transaction: The last one, open or ended.
+        releases: Oldest first.
+        deeds: By generation, the history of its rollback document.
     """
 
     contract: str | None = None
@@ -255,14 +248,11 @@ class InstallState:
 
     @property
     def running(self) -> Generation | None:
-        """The generation that ``current`` points at, in trial or not."""
+        """The generation that `current` points at, in trial or not."""
         return self.generation(self.current)
 
     def lineage(self, number: int) -> tuple[Generation, ...]:
-        """Generation ``number``, the one that it was made from, and so on: whose data its own stand on, newest first.
-
-        Not those with lower numbers that were left again before it was made.
-        """
+        """Return generation ``number``, the one that it was made from, and so on: its data derive from theirs."""
         line: list[Generation] = []
         while (generation := self.generation(number)) is not None:
             line.append(generation)
@@ -284,14 +274,14 @@ class InstallState:
         return next((one for one in self.generations if one.number == number), None)
 
     def last_rollback_from(self, release: str) -> RolledBack | None:
-        """The last time that the site went back from this release; None when it never ran here, or never was left."""
+        """Return the last rollback from this release; None when there was none."""
         numbers = {one.number for one in self.generations if one.release == release}
         return next((one for one in reversed(self.rollbacks) if one.source in numbers), None)
 
     def part_history(self, number: int) -> PartHistory:
-        """What was done of the rollback document that generation ``number`` brought."""
+        """Return the history of the rollback document of generation ``number``."""
         return next((deeds for one, deeds in self.deeds if one == number), ())
 
     def received(self, item: str) -> ReceivedRelease | None:
-        """The newest release received under this item."""
+        """Return the newest release received under this item."""
         return next((one for one in reversed(self.releases) if one.item == item), None)

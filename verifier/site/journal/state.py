@@ -7,20 +7,13 @@ from typing import Literal
 from manifests.trust.keys import PublicKey
 from manifests.trust.root import Mark, Pin
 from verifier.rules.emergency import Use
-from verifier.site.journal.events import (
-    Alarm,
-    OffboardAsked,
-    OffboardDone,
-    Offboarded,
-    PolicyInForce,
-    Tried,
-)
+from verifier.site.journal.events import Alarm, OffboardAsked, OffboardDone, Offboarded, PolicyInForce, Tried
 from verifier.site.journal.installs import InstallState, Stream
 
 
 @dataclass(frozen=True)
 class RecordedVerdict:
-    """A person's verdict on a plan, as recorded; judged against the policy in force when it is counted."""
+    """A recorded verdict on a plan. It is judged against the policy in force when it is counted."""
 
     item: str
     plan: str
@@ -36,7 +29,7 @@ class RecordedVerdict:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a file proposed when it was first seen, and whose file it was."""
+    """A proposal in a file, as first seen, and the account that owned the file."""
 
     item: str
     subject: str
@@ -46,11 +39,7 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Answered:
-    """What became of a request.
-
-    Attributes:
-        after: The last report that was written before it came; later ones tell of it.
-    """
+    """The result of a request. ``after``: the last report before the request came; later reports contain the result."""
 
     consignment: int
     request: str
@@ -61,11 +50,11 @@ class Answered:
 
 @dataclass(frozen=True)
 class FormerKey:
-    """A key that signed the successor of itself.
+    """A key that signed its successor.
 
     Attributes:
-        after: The last report that it signed.
-        rotation: Digest of the document in which it and the next one say so.
+        after: Number of the last report that it signed.
+        rotation: Digest of the document that both keys signed.
     """
 
     key: PublicKey
@@ -73,21 +62,21 @@ class FormerKey:
     rotation: str
 
 
-# What the site believes after its vendor's access was ended: no document in the world has this digest.
+# The root of a site whose vendor's access has ended: no document has this digest.
 NO_ROOT = Pin(version=0, digest="sha256:" + "0" * 64)
 
 
 @dataclass(frozen=True)
 class Offboarding:
-    """How far the end of the vendor's access is.
+    """The state of the end of the vendor's access.
 
     Attributes:
-        asked: Why; its digest is what people agree to.
-        done: It is in force; None while it waits for people.
-        done_at: When it came into force.
-        root, revocations: What was believed last, for the record; ``before``: the last report before.
-        final: The report that tells of it and after which none follows.
-        ended: Everything is done.
+        asked: The request; people approve its digest.
+        done: The entry that put it in force; None while approvals are missing.
+        root, revocations: What was in force last, for the record.
+        before: Number of the last report before the end.
+        final: Number of the final report.
+        ended: The entry that completed it.
     """
 
     asked: OffboardAsked
@@ -104,24 +93,23 @@ class Offboarding:
 
 @dataclass(frozen=True)
 class TrustState:
-    """What the site believes: the vendor, its root and lists, the policy in force, and what people said under it.
+    """What the site trusts: the vendor, its root and lists, the policy in force, and the verdicts of people.
 
     Attributes:
         practice: The vendor's root is a practice root, for testing only.
-        root_line: How often the root was replaced on paper.
-        root_reason: Why, the last time; None before.
-        minimum: Channel and lowest mark that the paper of the enrolment named.
-        revocations: Version and digest of the list in force, None before the first.
-        time_floor: Not earlier than this, None until something was confirmed.
-        time_claimed: Signed by the vendor and so far ahead that it moves nothing until a person says so.
-        newest: What the vendor has for this site, by channel, as the last consignment said.
-        authorisations: Envelopes of ways back below the floor that consignments brought, by digest, oldest first.
+        root_line: How often the root was replaced on paper; ``root_reason``: why, the last time.
+        minimum: Channel and lowest mark of the enrolment.
+        revocations: Version and digest of the list in force.
+        time_floor: The time is not earlier than this; None before the first confirmed release.
+        time_claimed: A time that the vendor signed, too far ahead to count before a person acknowledges it.
+        newest: The vendor's newest release for this site by channel, as of the last consignment.
+        authorisations: Digests of envelopes for rollbacks below the floor, oldest first.
         spent: Fingerprints of the authorisations that were used.
         policies: All that were in force, oldest first.
-        uses: Of emergency rules, under whatever policy, oldest first.
-        installs_since: How many were switched to since the policy in force came.
-        proposed: Proposals in files as they were first seen, the newest of each item.
-        verdicts: Approvals and rejections, oldest first.
+        uses: Uses of emergency rules, oldest first.
+        installs_since: Installs that switched since the policy came into force.
+        proposed: The newest proposal of each item.
+        verdicts: Oldest first.
     """
 
     vendor: str
@@ -155,20 +143,18 @@ class TrustState:
 
 @dataclass(frozen=True)
 class ReportState:
-    """Reports of this site, and what the vendor is known to hold of them.
+    """Reports of this site, and which of them the vendor is known to hold.
 
     Attributes:
-        seq, head: Number and digest of the last report written; 0 and None before the first.
-        at: When that was, None before the first.
+        seq, head: Number and digest of the last report; 0 and None before the first.
         consignment: Number of the last consignment, 0 before the first.
-        challenge: Digest that reports echo.
+        challenge: Digest that reports repeat.
         acknowledged: Number and digest of the newest report that support is known to hold.
-        answered: Requests whose result no acknowledged report tells of.
-        owed: Something came in after the last report, or happened to what is believed, that is still to be told.
-        left: Digest of the newest report that somebody carried away.
-        enrolment: Digest of the enrolment on which the reports stand.
-        line: The key epoch of that enrolment.
-        former_keys: Those that signed reports since that enrolment, oldest first.
+        answered: Requests whose result is in no acknowledged report.
+        owed: Something has changed that no report contains yet.
+        left: Digest of the newest report that was exported.
+        enrolment, line: Digest and key epoch of the enrolment that the reports refer to.
+        former_keys: Keys that signed reports since that enrolment, oldest first.
     """
 
     seq: int = 0
@@ -190,19 +176,15 @@ class SiteState:
     """Everything that is in force at a site.
 
     Attributes:
-        enrolled_channel: The one of the enrolment, followed until a release of another is installed.
-        head: Digest of the last journal line.
-        seq: Its number.
-        last_change: Digest of the last entry that switched a generation or put a policy, root or list in force.
-        last_change_seq: Its number.
-        last_change_at: Its time.
-        last_at: Time of the last entry.
-        offboarding: The end of the vendor's access, asked for or in force; None before.
+        enrolled_channel: The channel to follow until a release of another is installed.
+        head, seq, last_at: Digest, number and time of the last entry.
+        last_change, last_change_seq, last_change_at: The same of the last entry that made earlier plans invalid.
+        offboarding: The end of the vendor's access, requested or in force.
         torn: How often an unfinished last line was cut.
         clock_back: How often the wall clock went backwards between two entries.
         boot: Boot id of the last entry, None before the second.
         uptime: Seconds since that boot, at the last entry.
-        ran: Seconds that the host ran while it was a site, as far as the journal counted them.
+        ran: Seconds that the host ran since the enrolment, as far as the journal counted them.
     """
 
     site: str
@@ -230,11 +212,11 @@ class SiteState:
 
     @property
     def offboarded(self) -> bool:
-        """The site believes nothing of its vendor any more."""
+        """Whether the vendor's access has ended."""
         return self.offboarding is not None and self.offboarding.done is not None
 
     def key_of_report(self, seq: int) -> PublicKey:
-        """The key by which report ``seq`` of this line was, or will be, signed."""
+        """Return the key that signed report ``seq``, or will sign it."""
         return next((one.key for one in self.reports.former_keys if seq <= one.after), self.site_key)
 
     @property
@@ -255,12 +237,11 @@ class SiteState:
 
     @property
     def channel(self) -> str:
-        """The maintenance line that the site follows: that of what runs."""
+        """The channel that the site follows: the one of the running release."""
         return self.installs.running.channel if self.installs.running else self.enrolled_channel
 
     @property
     def stream(self) -> Stream | None:
-        """The channel that the site follows."""
         return self.installs.stream_of(self.channel)
 
     @property
@@ -272,17 +253,17 @@ class SiteState:
         return self.floor_of(self.channel)
 
     def floor_of(self, channel: str) -> Mark | None:
-        """The lowest mark that is still acceptable: as releases stated it, or the paper of the enrolment."""
+        """Return the lowest mark that is still acceptable, by confirmed releases and the enrolment."""
         minimum, stream = self.trust.minimum, self.installs.stream_of(channel)
         enrolled = minimum[1] if minimum and minimum[0] == channel else None
         return max(filter(None, (stream.floor if stream else None, enrolled)), default=None)
 
     @property
     def below_floor(self) -> bool:
-        """Whether what runs lies below the floor of its channel."""
-        floor = self.floor_of(self.installs.running.channel) if self.installs.running else None
-        return self.installs.running is not None and floor is not None and self.installs.running.mark < floor
+        """Whether the running release lies below the floor of its channel."""
+        running, floor = self.installs.running, self.floor
+        return running is not None and floor is not None and running.mark < floor
 
     def elapsed(self, boot: str, uptime: float) -> int:
-        """Seconds that the host ran since the last entry, when its clocks say this now."""
+        """Return the seconds that the host ran since the last entry."""
         return max(0, int(uptime) - (self.uptime if boot == self.boot else 0))

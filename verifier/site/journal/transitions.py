@@ -1,4 +1,4 @@
-"""States of a transaction, the moves between them, and the records of its parts."""
+"""The moves between the states of a transaction, and what may follow in its rollback document."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,9 +20,9 @@ class Move:
     failed: State
 
 
-# Until the first migration nothing is changed: what fails leaves the transaction at rest, approved, and what was paused
-# is resumed. From the first migration on, the rollback document says what a failure or a crash leads to. A failure
-# after the switch goes back. Going back is repeated until it is done, or until the attempts are used up.
+# Before the first migration nothing is changed: after a failure the transaction rests in APPROVED, and paused services
+# are resumed. From the first migration on, the rollback document states what follows a failure or a crash. A failure
+# after the switch leads back. Going back is repeated until it is done, or until the attempts are used up.
 TABLE: tuple[Move, ...] = (
     Move(State.APPROVED, "stage", State.STAGING, State.STAGED, State.APPROVED),
     Move(State.STAGED, "pause", State.STAGED, State.STAGED, State.APPROVED),
@@ -33,7 +33,7 @@ TABLE: tuple[Move, ...] = (
     Move(State.STAGED, "migrate", State.MIGRATING, State.MIGRATING, State.MIGRATING),
     Move(State.BACKED_UP, "migrate", State.MIGRATING, State.MIGRATING, State.MIGRATING),
     Move(State.MIGRATING, "migrate", State.MIGRATING, State.MIGRATING, State.MIGRATING),
-    # On the way of a rollback by hand: the data go back before the link does.
+    # In a rollback by hand the data go back before the link does.
     Move(State.STAGED, "undo", State.MIGRATING, State.MIGRATING, State.MIGRATING),
     Move(State.MIGRATING, "undo", State.MIGRATING, State.MIGRATING, State.MIGRATING),
     Move(State.STAGED, "restore", State.MIGRATING, State.MIGRATING, State.MIGRATING),
@@ -54,17 +54,15 @@ TABLE: tuple[Move, ...] = (
     Move(State.ROLLING_BACK, "retreat", State.ROLLING_BACK, State.ROLLED_BACK, State.ROLLING_BACK),
 )
 MOVES = {(move.state, move.act): move for move in TABLE}
-# Nothing that anybody can see was changed in these, the data included.
+# No visible change was made in these, nor a change of the data.
 BEFORE_CHANGE = (State.PLANNED, State.APPROVED, State.STAGING, State.STAGED, State.BACKED_UP)
 TRIAL = (State.SWITCHED, State.PROBING)
-
-
 UndoMethod = Literal["undo", "restore", "repeat", "keep", "stop"]
 
 
 @dataclass(frozen=True)
 class BackupRecord:
-    """A backup as it was written."""
+    """A backup as it was written; ``size`` in bytes."""
 
     name: str
     digest: str
@@ -72,7 +70,7 @@ class BackupRecord:
 
 
 class PartStatus(StrEnum):
-    """How far a step is: ``CUT`` and ``UNDO_CUT`` were begun, and nobody saw the end."""
+    """The state of a step; after ``CUT`` and ``UNDO_CUT`` it was begun and its result is unknown."""
 
     UNTOUCHED = "untouched"
     CUT = "cut"
@@ -90,7 +88,7 @@ class MakeBackup:
 
 @dataclass(frozen=True)
 class TryRestore:
-    """Prove that it could be restored, before anything depends on it."""
+    """Prove that the backup can be restored, before anything depends on it."""
 
     backup: Backup
     made: BackupRecord
@@ -114,12 +112,12 @@ class Restore:
 
 @dataclass(frozen=True)
 class Settled:
-    """All of it is done; going back, all of it is taken back."""
+    """Everything is done; or, going back, undone."""
 
 
 @dataclass(frozen=True)
 class GoBack:
-    """It does not go on; from here on ask with ``back``."""
+    """It cannot continue; what follows is asked for with ``back``."""
 
     code: str
     detail: str
@@ -127,7 +125,7 @@ class GoBack:
 
 @dataclass(frozen=True)
 class Blocked:
-    """Nothing that the document allows leads on from here: a person must look."""
+    """The document allows no further part; a person must decide."""
 
     code: str
     detail: str

@@ -42,7 +42,8 @@ from verifier.runtime.program_files import ProgramAccount, find_account, this_pl
 from verifier.runtime.sandbox import check_sandbox
 from verifier.site.disk import Disk
 from verifier.site.generations import Installed
-from verifier.site.journal.installs import PartAct, PartRecord, RetryRequested
+from verifier.site.journal.events import PartAct
+from verifier.site.journal.installs import PartRecord, RetryRequested
 from verifier.site.journal.transitions import (
     Apply,
     BackupRecord,

@@ -13,7 +13,7 @@ from manifests.words.errors import NewerError, UntrustedError
 from tests.faults.model import QuickDisk
 from tests.place import Clock
 from verifier.site.journal import chain as journal_module
-from verifier.site.journal.chain import GENESIS, Journal, read_journal, segments
+from verifier.site.journal.chain import EMPTY, Journal, read_journal, segments
 from verifier.site.journal.events import Enrolled, Note, Torn
 
 KEY = generate_key().public
@@ -48,7 +48,7 @@ def test_every_line_names_the_one_before(tmp_path: Path) -> None:
     made(tmp_path / "j", 3)
     entries, tail = read_journal(tmp_path / "j")
     assert [one.record.seq for one in entries] == [1, 2, 3, 4]
-    assert entries[0].record.prev == GENESIS
+    assert entries[0].record.prev == EMPTY.digest
     assert [one.record.prev for one in entries[1:]] == [one.digest for one in entries[:-1]]
     assert (tail.seq, tail.digest, tail.torn) == (4, entries[-1].digest, 0)
 
