@@ -196,7 +196,7 @@ from content.bundle.head import open_head
 from content.bundle.places import find_places
 from manifests.documents.release_reader import parse_release
 from verifier.site.disk import Disk
-from verifier.site.store import Store
+from verifier.site.blobs import Store
 bundle, target = Path(sys.argv[1]), Path(sys.argv[2])
 release = parse_release(open_head(bundle).release)
 descriptor = open_bundle(bundle)

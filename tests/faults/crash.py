@@ -452,14 +452,7 @@ def _blobs(site: Site, installed: Installed) -> str:
 def _staged(site: Site, planned: Planned) -> str:
     """What the journal calls staged is there, so that the switch may rely on it."""
     made = site.state.installs.generation(planned.target)
-    installed = read_generation(
-        site.generation_folder(planned.target),
-        planned.target,
-        release=planned.release,
-        settings=planned.settings,
-        config=planned.config,
-        plan=made.plan if made else planned.plan,
-    )
+    installed = read_generation(site.generation_folder(planned.target), planned.target, made or planned)
     if problem := _blobs(site, installed):
         return problem
     for work in driver_steps(site, installed, load_driver):

@@ -28,17 +28,9 @@ SCRIPTED = (
 def target_of(site: Site, planned: Planned) -> Installed:
     """Return the generation that is to run. Raises DamagedError when its folder is not what was planned."""
     made = site.state.installs.generation(planned.target)
-    if planned.action == "rollback" and made is not None:
+    if made is not None:
         return read_installed(site, made)
-    return read_generation(
-        site.generation_folder(planned.target),
-        planned.target,
-        release=planned.release,
-        settings=planned.settings,
-        config=planned.config,
-        # The folder names the plan that made the generation; a rollback to it has another plan.
-        plan=made.plan if made else planned.plan,
-    )
+    return read_generation(site.generation_folder(planned.target), planned.target, planned)
 
 
 def document_owner(site: Site, planned: Planned) -> Installed:

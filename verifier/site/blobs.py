@@ -1,15 +1,29 @@
-"""Blobs of the site's store: every read checks the digest, so a changed byte is always an error."""
+"""The site's store: blobs by digest. A blob gets its name only after its copy was hashed and synced.
+
+Every read checks the digest, so a changed byte is always an error.
+"""
 
 import hashlib
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from content.bundle.bulk import damaged_file, lost_tail
+from content.bundle.damage import DamagedRange
+from content.bundle.damage import unreadable as unreadable_ranges
+from content.bundle.places import Bulk, MemberLocation, hurt_at
+from manifests.trust.keys import read_capped
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, HostError
+from manifests.words.progress import ProgressCallback, no_progress
+from verifier.site.disk import Disk
 
 BUFFER = 1 << 20
+# Two at once keep a disk and a core busy each; more only make the disk seek.
+WORKERS = 2
 _REMEDY = "receive the bundle again with `waybill receive BUNDLE --keep`"
 
 
@@ -18,11 +32,7 @@ def blob_path(blobs: Path, digest: str) -> Path:
 
 
 def read_blob(blobs: Path, digest: str, max_bytes: int) -> bytes:
-    """Return the whole blob, hashed.
-
-    Raises:
-        DamagedError: Missing, longer than ``max_bytes``, or other bytes.
-    """
+    """Return the whole blob. Raises DamagedError when it is missing, longer than ``max_bytes``, or has other bytes."""
     path = blob_path(blobs, digest)
     try:
         with path.open("rb") as file:
@@ -38,6 +48,26 @@ def read_blob(blobs: Path, digest: str, max_bytes: int) -> bytes:
     return data
 
 
+def read_checked(
+    path: Path, digest: str, max_bytes: int, what: str, *, missing: tuple[str, str], changed: tuple[str, str]
+) -> bytes:
+    """Return the bytes of a file that must have ``digest``.
+
+    Args:
+        missing, changed: Remedy and finding of the error.
+
+    Raises:
+        DamagedError: The file is missing or has other bytes.
+    """
+    if not path.is_file():
+        raise DamagedError(f"{what} is missing", where=str(path), remedy=missing[0], finding=missing[1])
+    data = read_capped(path, max_bytes)
+    if (observed := digest_of(data)) != digest:
+        problem = f"{what} has digest {observed}, expected {digest}"
+        raise DamagedError(problem, where=str(path), remedy=changed[0], finding=changed[1])
+    return data
+
+
 def hash_file(path: Path) -> str:
     """Return the digest of a regular file. Refuses a symbolic link."""
     digest = hashlib.sha256()
@@ -48,11 +78,7 @@ def hash_file(path: Path) -> str:
 
 
 def check_blob(blobs: Path, blob: Blob) -> None:
-    """Hash one blob of the store.
-
-    Raises:
-        DamagedError: Missing, another length, or other bytes.
-    """
+    """Hash one blob of the store. Raises DamagedError when it is missing or has another length or other bytes."""
     path = blob_path(blobs, blob.digest)
     try:
         check_size(blobs, blob)
@@ -64,11 +90,7 @@ def check_blob(blobs: Path, blob: Blob) -> None:
 
 
 def check_size(blobs: Path, blob: Blob) -> None:
-    """Check that the blob is there with its length, without reading it.
-
-    Raises:
-        DamagedError: It is missing or has another length.
-    """
+    """Check that the blob is there with its length, without reading it. Raises DamagedError."""
     path = blob_path(blobs, blob.digest)
     try:
         size = path.stat().st_size
@@ -98,3 +120,134 @@ def unreadable(path: Path, error: OSError) -> HostError:
     return HostError(
         f"the blob cannot be read: {(error.strerror or str(error)).lower()}", where=str(path), remedy="check the disk"
     )
+
+
+@dataclass(frozen=True)
+class Store:
+    """The blobs of a site; each file in the folder ``path`` is named by its digest."""
+
+    disk: Disk
+    path: Path
+
+    def get(self, blob: Blob, max_bytes: int) -> bytes:
+        """Return the bytes of a small blob. Raises DamagedError when they are missing or other bytes."""
+        path, remedy = blob_path(self.path, blob.digest), "receive the bundle again"
+        absent, damaged = (remedy, "blob-missing"), (remedy, "blob-damaged")
+        return read_checked(path, blob.digest, max_bytes, "the blob", missing=absent, changed=damaged)
+
+    def put(self, data: bytes) -> str:
+        """Store a few bytes, durably; return their digest."""
+        digest = digest_of(data)
+        path = blob_path(self.path, digest)
+        if not path.exists() or path.read_bytes() != data:
+            self.disk.make_folder(self.path)
+            self.disk.write(path, data, 0o444)
+        return digest
+
+    def missing(self, wanted: Iterable[Blob], on_progress: ProgressCallback = no_progress) -> tuple[Blob, ...]:
+        """Return the blobs of ``wanted`` that are missing or damaged. Hashes every byte that is there."""
+
+        def is_clean(blob: Blob) -> bool:
+            try:
+                check_blob(self.path, blob)
+            except (DamagedError, HostError):
+                return False
+            on_progress(blob.size)
+            return True
+
+        unique = {blob.digest: blob for blob in wanted}
+        present = [blob for blob in unique.values() if blob_path(self.path, blob.digest).exists()]
+        present.sort(key=lambda blob: -blob.size)
+        with ThreadPoolExecutor(max_workers=WORKERS) as pool:
+            clean = {blob.digest for blob, good in zip(present, pool.map(is_clean, present), strict=True) if good}
+        return tuple(blob for blob in unique.values() if blob.digest not in clean)
+
+    def holds(self, blob: Blob) -> bool:
+        """Whether a blob of that name and length is there. Does not read its bytes."""
+        try:
+            return blob_path(self.path, blob.digest).stat().st_size == blob.size
+        except OSError:
+            return False
+
+    def space_for(self, missing: Iterable[Blob]) -> tuple[int, int]:
+        """Return the bytes, in whole blocks, and the inodes that these blobs will take."""
+        block = self.disk.space(self.path).block
+        sizes = [blob.size for blob in missing]
+        return sum(-(-size // block) * block for size in sizes), len(sizes)
+
+    def ingest(
+        self,
+        descriptor: int,
+        bulk: Bulk,
+        missing: tuple[Blob, ...],
+        what: str,
+        on_progress: ProgressCallback = no_progress,
+    ) -> None:
+        """Copy the ``missing`` blobs out of a bundle, durably.
+
+        It can be stopped and run again at any point: each blob is there whole, or not there. Damage does not stop it:
+        every good blob is kept, so that another medium needs only the rest.
+
+        Raises:
+            DamagedError: Blobs are missing or damaged; names them with their byte ranges.
+        """
+        self.disk.make_folder(self.path)
+        for leftover in self.path.glob("*.part"):
+            self.disk.remove(leftover)
+        places = {place.blob.digest: place for place in bulk.present}
+        absent = [blob for blob in missing if blob.digest not in places]
+        largest_first = sorted((blob for blob in missing if blob.digest in places), key=lambda blob: -blob.size)
+        with ThreadPoolExecutor(max_workers=WORKERS) as pool:
+            futures = [pool.submit(self._take, descriptor, places[blob.digest], on_progress) for blob in largest_first]
+            try:
+                damaged = [part for future in futures for part in future.result()]
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                raise
+        self.disk.sync_folder(self.path)
+        lost = {blob.digest for blob in absent}
+        damaged += [part for part in lost_tail(bulk) if part.digest in lost]
+        if damaged:
+            raise damaged_file(descriptor, bulk, damaged, what)
+        if absent:
+            names = ", ".join(blob.digest[:19] for blob in absent[:4]) + (", …" if len(absent) > 4 else "")
+            raise DamagedError(
+                f"{len(absent)} blobs are neither in this file nor in the store: {names}",
+                where=what,
+                remedy="bring the complete bundle, or the delta for the release that runs here",
+                finding="incomplete",
+            )
+
+    def _take(self, descriptor: int, place: MemberLocation, on_progress: ProgressCallback) -> tuple[DamagedRange, ...]:
+        """Copy one blob into the store; return its damaged ranges."""
+        blob, end = place.blob, place.offset + place.blob.size
+        final = blob_path(self.path, blob.digest)
+        part = final.with_name(final.name + ".part")
+        try:
+            digest = self.disk.copy(descriptor, place.offset, blob.size, part, on_progress)
+        except OSError:
+            # The kernel does not say which of the two files failed. Where the medium can be read, it was ours.
+            stretches = unreadable_ranges(descriptor, place.offset, end)
+            if not stretches:
+                raise
+            with suppress(OSError):
+                self.disk.remove(part)
+            return tuple(hurt_at(place, *stretch, "unreadable") for stretch in stretches)
+        if digest != blob.digest:
+            size = part.stat().st_size
+            self.disk.remove(part)
+            if size < blob.size:
+                return (hurt_at(place, place.offset + size, end, "cut-short"),)
+            return (hurt_at(place, place.offset, end),)
+        self.disk.rename(part, final)
+        return ()
+
+    def sweep(self, keep: frozenset[str]) -> None:
+        """Remove every blob that is not in ``keep``."""
+        if not self.path.is_dir():
+            return
+        for path in sorted(self.path.iterdir()):
+            if "sha256:" + path.name not in keep:
+                # Not synced: a blob that comes back after a crash only takes space.
+                self.disk.remove(path)

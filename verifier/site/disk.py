@@ -1,4 +1,4 @@
-"""Every change that a site makes on disk, so that tests can make each one fail or lose what is not synced.
+"""Every change that a site makes on disk. Tests make each one fail, and lose what is not synced.
 
 Each change of the file system is one ``_effect``. A file is synced through the descriptor that wrote it: the kernel
 reports a write error there, and only once. A failed sync is never tried again (fsync(2), since Linux 4.13).
@@ -7,8 +7,10 @@ reports a write error there, and only once. A failed sync is never tried again (
 import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,23 +53,24 @@ class Disk:
             missing.append(path)
             path = path.parent
         for folder in reversed(missing):
-            self._make_one(folder, mode)
+            self._effect("mkdir", folder, partial(folder.mkdir, mode=mode))
             if durable:
                 self.sync_folder(folder.parent)
 
-    def _make_one(self, path: Path, mode: int) -> None:
-        self._effect("mkdir", path, lambda: path.mkdir(mode=mode))
+    @contextmanager
+    def _create(self, path: Path, mode: int, access: int = os.O_WRONLY) -> Iterator[int]:
+        flags = access | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        descriptor = self._effect("create", path, lambda: os.open(path, flags, mode))
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def write_new(self, path: Path, data: bytes, mode: int = 0o644) -> None:
         """Write a file that must not exist yet, its bytes synced. Its name is durable after its folder is synced."""
-        descriptor = self._effect(
-            "create", path, lambda: os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-        )
-        try:
+        with self._create(path, mode) as descriptor:
             self._effect("write", path, lambda: write_all(descriptor, data))
             self._effect("sync", path, lambda: os.fsync(descriptor))
-        finally:
-            os.close(descriptor)
 
     def write(self, path: Path, data: bytes, mode: int = 0o644) -> None:
         """Replace a file atomically and durably."""
@@ -79,8 +82,7 @@ class Disk:
 
     def append(self, path: Path, data: bytes) -> None:
         """Append durably. After an error the file is as long as before, unless truncating it failed too."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
-        try:
+        with _opened(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW) as descriptor:
             before = os.fstat(descriptor).st_size
             try:
                 self._effect("append", path, lambda: write_all(descriptor, data))
@@ -88,25 +90,17 @@ class Disk:
             except OSError:
                 self._effect("truncate", path, lambda: os.ftruncate(descriptor, before))
                 raise
-        finally:
-            os.close(descriptor)
 
     def sync(self, path: Path) -> None:
         """Make durable what an earlier process wrote to the file."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        try:
+        with _opened(path, os.O_RDONLY | os.O_NOFOLLOW) as descriptor:
             self._effect("sync", path, lambda: os.fsync(descriptor))
-        finally:
-            os.close(descriptor)
 
     def cut(self, path: Path, length: int) -> None:
         """Truncate the file to its first ``length`` bytes, durably."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
-        try:
+        with _opened(path, os.O_WRONLY | os.O_NOFOLLOW) as descriptor:
             self._effect("truncate", path, lambda: os.ftruncate(descriptor, length))
             self._effect("sync", path, lambda: os.fsync(descriptor))
-        finally:
-            os.close(descriptor)
 
     def link(self, source: Path, path: Path) -> None:
         """Give the file a second name, durable after its folder is synced. An existing name is replaced."""
@@ -122,11 +116,8 @@ class Disk:
 
     def sync_folder(self, path: Path) -> None:
         """Make durable what was created, renamed and removed in the folder."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
+        with _opened(path, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
             self._effect("sync-folder", path, lambda: os.fsync(descriptor))
-        finally:
-            os.close(descriptor)
 
     def point(self, link: Path, target: str) -> None:
         """Replace a symbolic link atomically and durably. The switch to a generation is this one call."""
@@ -154,15 +145,10 @@ class Disk:
 
     def reserve(self, path: Path, size: int) -> None:
         """Create a file of allocated blocks. Raises OSError (ENOSPC) when they do not fit."""
-        descriptor = self._effect(
-            "create", path, lambda: os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        )
-        try:
+        with self._create(path, 0o600) as descriptor:
             if size:
                 self._effect("write", path, lambda: os.posix_fallocate(descriptor, 0, size))
             self._effect("sync", path, lambda: os.fsync(descriptor))
-        finally:
-            os.close(descriptor)
 
     def copy(
         self,
@@ -175,17 +161,12 @@ class Disk:
     ) -> str:
         """Copy ``size`` bytes at ``offset`` of ``source`` to a new file, synced; return the digest of the copy.
 
-        The copy is hashed and not the source, which could return other bytes the next time.
-        A source that ends early gives a shorter file and so another digest.
+        The copy is hashed, not the source, which could return other bytes the next time. A source that ends early gives
+        a shorter file, and so another digest.
         """
-        descriptor = self._effect(
-            "create", path, lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-        )
-        try:
+        with self._create(path, mode, os.O_RDWR) as descriptor:
             digest = self._effect("copy", path, lambda: _copy(source, offset, size, descriptor, on_progress))
             self._effect("sync", path, lambda: os.fdatasync(descriptor))
-        finally:
-            os.close(descriptor)
         return digest
 
     def space(self, path: Path) -> Space:
@@ -198,6 +179,15 @@ class Disk:
         return Space(
             device=path.stat().st_dev, bytes=usage.f_bavail * usage.f_frsize, inodes=inodes, block=usage.f_frsize
         )
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    descriptor = os.open(path, flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def write_all(descriptor: int, data: bytes) -> None:

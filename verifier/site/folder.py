@@ -1,4 +1,4 @@
-"""A site's folder: finding it, reading it, and holding it so that nobody else changes it."""
+"""A site's folder: find it, open it, read and record in it."""
 
 import errno
 import re
@@ -6,15 +6,13 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from manifests.documents.policy import Policy
-from manifests.trust.keys import read_capped
 from manifests.trust.private_keys import FileSigner, read_signer
-from manifests.words.canonical import parse
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, HostError, UntrustedError, UsageError, WaybillError
 from manifests.words.units import show_size
+from verifier.site.blobs import Store, read_checked
 from verifier.site.disk import Disk
 from verifier.site.host import Host
 from verifier.site.journal.chain import BROKEN, Entry, Journal, read_intact_entries, read_journal
@@ -22,9 +20,7 @@ from verifier.site.journal.events import Event
 from verifier.site.journal.fold import fold
 from verifier.site.journal.state import SiteState
 from verifier.site.policy_history import prove_policies
-from verifier.site.store import Store
 
-T = TypeVar("T")
 MAX_DOCUMENT = 16 << 20
 LOW_SPACE = 4 << 20
 # The journal, a generation's own files, and the report that follows a change.
@@ -102,10 +98,9 @@ class Site:
 
     def spend_reserve(self) -> bool:
         """Free the reserved blocks; return whether there were any."""
-        reserve = self.reserve
-        if not reserve.exists():
+        if not self.reserve.exists():
             return False
-        self.disk.remove(reserve)
+        self.disk.remove(self.reserve)
         self.disk.sync_folder(self.path)
         return True
 
@@ -141,31 +136,14 @@ class Site:
         return digest
 
     def document(self, digest: str) -> bytes:
-        """Return the document with this digest, checked against it.
-
-        Raises:
-            DamagedError: Missing or changed.
-        """
+        """Return the document with this digest. Raises DamagedError when it is missing or was changed."""
+        missing = ("restore this file from a backup", "")
+        changed = ("keep the folder unchanged and report this to support", "document-changed")
         path = self.document_path(digest)
-        if not path.exists():
-            raise DamagedError(
-                f"document {digest} is missing", where=str(path), remedy="restore this file from a backup"
-            )
-        data = read_capped(path, MAX_DOCUMENT)
-        if digest_of(data) != digest:
-            raise DamagedError(
-                f"document {digest} was changed: the file has digest {digest_of(data)}",
-                where=str(path),
-                remedy="keep the folder unchanged and report this to support",
-                finding="document-changed",
-            )
-        return data
+        return read_checked(path, digest, MAX_DOCUMENT, "the document", missing=missing, changed=changed)
 
     def document_path(self, digest: str) -> Path:
         return self.documents / digest.removeprefix("sha256:")
-
-    def parsed(self, digest: str, type_: type[T], what: str) -> T:
-        return parse(self.document(digest), type_, what, max_bytes=MAX_DOCUMENT)
 
     @property
     def policy(self) -> Policy:

@@ -6,21 +6,23 @@ from pathlib import Path
 from manifests.authored.site_yaml import SiteFile
 from manifests.documents.release import MAX_RELEASE, Release
 from manifests.documents.release_reader import parse_release
-from manifests.trust.keys import read_capped
-from manifests.words.canonical import Document, encode, parse
+from manifests.words.canonical import encode, parse
 from manifests.words.digest import Digest, Positive, digest_of
-from manifests.words.errors import DamagedError, RefusedError
+from manifests.words.document import Document
+from manifests.words.errors import RefusedError
+from verifier.site.blobs import read_checked
 from verifier.site.disk import Disk
 from verifier.site.folder import Site
+from verifier.site.journal.events import Planned
 from verifier.site.journal.installs import Generation
 
 GENERATION_TYPE = "application/vnd.waybill.generation.v1+json"
 MAX_CONFIG = 1 << 20
-FILES = ("release.json", "settings.json", "config.json", "generation.json")
+_AGAIN = ("install the release again", "generation-damaged")
 
 
 class GenerationFile(Document, frozen=True, kw_only=True, tag_field="type", tag=GENERATION_TYPE):
-    """``generation.json``: what the other files are, for people and tools. The journal decides."""
+    """``generation.json``: names the other files for people and tools. The journal decides."""
 
     number: Positive
     release: Digest
@@ -31,7 +33,7 @@ class GenerationFile(Document, frozen=True, kw_only=True, tag_field="type", tag=
 
 @dataclass(frozen=True)
 class Installed:
-    """A generation as it lies on disk, every file checked against the journal."""
+    """A generation on disk, every file checked against the journal."""
 
     number: int
     release: Release
@@ -53,10 +55,8 @@ def write_generation(
     if config is not None:
         # The config may hold secrets, so only the account and group of the site may read it.
         disk.write_new(staging / "config.json", config, 0o640)
-    about = _about(
-        int(folder.name), digest_of(release), digest_of(settings), None if config is None else digest_of(config), plan
-    )
-    disk.write_new(staging / "generation.json", about)
+    digests = (digest_of(release), digest_of(settings), None if config is None else digest_of(config))
+    disk.write_new(staging / "generation.json", _about(int(folder.name), *digests, plan))
     disk.sync_folder(staging)
     disk.rename(staging, folder)
     disk.sync_folder(folder.parent)
@@ -66,9 +66,7 @@ def _about(number: int, release: str, settings: str, config: str | None, plan: s
     return encode(GenerationFile(number=number, release=release, settings=settings, config=config, plan=plan))
 
 
-def read_generation(
-    folder: Path, number: int, *, release: str, settings: str, config: str | None, plan: str
-) -> Installed:
+def read_generation(folder: Path, number: int, digests: Generation | Planned) -> Installed:
     """Read a generation back, each file checked against the digest that the journal holds.
 
     Raises:
@@ -82,55 +80,29 @@ def read_generation(
             remedy="choose a kept generation; run `waybill status` to list them",
             finding="generation-gone",
         )
-    about = _about(number, release, settings, config, plan)
-    _checked(folder / "generation.json", digest_of(about), len(about))
-    release_bytes = _checked(folder / "release.json", release, MAX_RELEASE)
-    config_bytes = None if config is None else _checked(folder / "config.json", config, MAX_CONFIG)
+
+    def checked(name: str, digest: str, max_bytes: int) -> bytes:
+        return read_checked(folder / name, digest, max_bytes, "the file", missing=_AGAIN, changed=_AGAIN)
+
+    about = _about(number, digests.release, digests.settings, digests.config, digests.plan)
+    checked("generation.json", digest_of(about), len(about))
+    release = checked("release.json", digests.release, MAX_RELEASE)
+    config = None if digests.config is None else checked("config.json", digests.config, MAX_CONFIG)
+    settings = checked("settings.json", digests.settings, MAX_CONFIG)
     return Installed(
         number=number,
-        release=parse_release(release_bytes, str(folder / "release.json")),
-        settings=parse_settings(_checked(folder / "settings.json", settings, MAX_CONFIG)),
-        config=config_bytes,
+        release=parse_release(release, str(folder / "release.json")),
+        settings=parse(settings, SiteFile, "settings", max_bytes=MAX_CONFIG),
+        config=config,
     )
-
-
-def _checked(path: Path, digest: str, max_bytes: int) -> bytes:
-    if not path.is_file():
-        raise DamagedError(
-            "the file is missing", where=str(path), remedy="install the release again", finding="generation-damaged"
-        )
-    data = read_capped(path, max_bytes)
-    if digest_of(data) != digest:
-        raise DamagedError(
-            f"the file has digest {digest_of(data)}, expected {digest}",
-            where=str(path),
-            remedy="install the release again",
-            finding="generation-damaged",
-        )
-    return data
 
 
 def read_installed(site: Site, generation: Generation) -> Installed:
-    """Return a generation read from disk, checked against the journal."""
-    return read_generation(
-        site.generation_folder(generation.number),
-        generation.number,
-        release=generation.release,
-        settings=generation.settings,
-        config=generation.config,
-        plan=generation.plan,
-    )
+    """Return a generation read from disk. Raises as ``read_generation``."""
+    return read_generation(site.generation_folder(generation.number), generation.number, generation)
 
 
 def read_running(site: Site) -> Installed | None:
     """Return the running generation read from disk; None when nothing runs."""
     running = site.state.installs.running
     return None if running is None else read_installed(site, running)
-
-
-MAX_SETTINGS = 1 << 20
-
-
-def parse_settings(data: bytes) -> SiteFile:
-    """Parse the settings of a generation, whose digest was checked."""
-    return parse(data, SiteFile, "settings", max_bytes=MAX_SETTINGS)

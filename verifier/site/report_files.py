@@ -3,19 +3,19 @@
 import re
 from pathlib import Path
 
-from manifests.documents import signed_report
 from manifests.documents.enrolment import Enrolment, verify_enrolment
 from manifests.documents.signed_report import SignedReport, verify_report
 from manifests.trust.envelope import MAX_BUNDLE
 from manifests.trust.keys import read_capped
-from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, UntrustedError, WaybillError
+from verifier.site.blobs import read_checked
 from verifier.site.folder import Site
 from verifier.site.generations import read_running
 from verifier.site.journal.chain import read_journal
 from verifier.site.journal.events import KeyRenewed, Reported
 from verifier.site.journal.state import SiteState
 
+HISTORY = 12
 _NAME = re.compile(r"(?:([1-9][0-9]{0,14})-)?([1-9][0-9]{0,14})\.report\.json")
 
 
@@ -24,14 +24,14 @@ def report_name(state: SiteState, seq: int) -> str:
     return f"{seq}.report.json" if state.reports.line == 1 else f"{state.reports.line}-{seq}.report.json"
 
 
-def report_path(site: "Site", seq: int) -> Path:
+def report_path(site: Site, seq: int) -> Path:
     return site.outbox / report_name(site.state, seq)
 
 
-def newest_report(site: "Site") -> SignedReport | None:
+def newest_report(site: Site) -> SignedReport | None:
     """Return the newest report in the outbox that a key of this site signed; None for none.
 
-    Does not ask the journal: where that is broken, the signature is the only proof of a report.
+    Does not use the journal: where that is broken, the signature is the only proof of a report.
     """
     for number in sorted(_numbers(site), reverse=True):
         path = report_path(site, number)
@@ -42,7 +42,7 @@ def newest_report(site: "Site") -> SignedReport | None:
     return None
 
 
-def check_not_behind(site: "Site") -> None:
+def check_not_behind(site: Site) -> None:
     """Check that the journal has every report that the site has signed.
 
     A crash leaves at most one report that the journal does not name, and that report names an entry of the journal.
@@ -62,7 +62,7 @@ def check_not_behind(site: "Site") -> None:
         )
 
 
-def _numbers(site: "Site") -> list[int]:
+def _numbers(site: Site) -> list[int]:
     """Return the numbers of the reports in the outbox since the last enrolment."""
     if not site.outbox.is_dir():
         return []
@@ -70,7 +70,7 @@ def _numbers(site: "Site") -> list[int]:
     return [int(name[2]) for name in names if name and int(name[1] or 1) == site.state.reports.line]
 
 
-def _follows(site: "Site", path: Path) -> bool:
+def _follows(site: Site, path: Path) -> bool:
     """Whether the journal has the entry after which this report was made.
 
     True for a file that is no report of this site: the next report replaces it.
@@ -80,9 +80,6 @@ def _follows(site: "Site", path: Path) -> bool:
     except WaybillError:
         return True
     return any(entry.digest == signed.report.chain.journal.head for entry in site.entries)
-
-
-HISTORY = 12
 
 
 def enrolment_of(site: Site) -> tuple[str, Enrolment]:
@@ -113,30 +110,17 @@ def reports_written(site: Site) -> tuple[Reported, ...]:
 def reports_to_carry(site: Site, most: int) -> tuple[Reported, ...]:
     """Return the newest ``most`` reports without an acknowledgement, oldest first; the newest in any case."""
     reports = reports_written(site)
-    held = site.state.reports.acknowledged[0] if site.state.reports.acknowledged else 0
-    return tuple(report for report in reports if report.seq > held)[-most:] or reports[-1:]
+    acknowledged = site.state.reports.acknowledged or (0, "")
+    return tuple(report for report in reports if report.seq > acknowledged[0])[-most:] or reports[-1:]
 
 
-def read_report(site: Site, seq: int, digest: str) -> signed_report.SignedReport:
-    """Return a report of the outbox, checked against the digest in the journal.
-
-    Raises:
-        DamagedError: The file is missing or was changed.
-    """
+def read_report(site: Site, seq: int, digest: str) -> SignedReport:
+    """Return a report of the outbox. Raises DamagedError when it is missing or has not the journal's digest."""
     path = report_path(site, seq)
-    if not path.is_file():
-        raise DamagedError(
-            "the report is missing", where=str(path), remedy="run `waybill report --new`", finding="report-gone"
-        )
-    raw = read_capped(path, MAX_BUNDLE)
-    if digest_of(raw) != digest:
-        raise DamagedError(
-            f"the report has digest {digest_of(raw)}, the journal expects {digest}",
-            where=str(path),
-            remedy="keep this file for support, and run `waybill report --new`",
-            finding="report-changed",
-        )
-    return signed_report.verify_report(raw, site.state.key_of_report(seq), str(path))
+    missing = ("run `waybill report --new`", "report-gone")
+    changed = ("keep this file for support, and run `waybill report --new`", "report-changed")
+    raw = read_checked(path, digest, MAX_BUNDLE, "the report", missing=missing, changed=changed)
+    return verify_report(raw, site.state.key_of_report(seq), str(path))
 
 
 def report_history(site: Site) -> int:

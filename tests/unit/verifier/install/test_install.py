@@ -370,7 +370,7 @@ def test_a_changed_approval_on_disk_is_found(place: Place) -> None:
     data = bytearray(path.read_bytes())
     data[100] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DamagedError, match="was changed"):
+    with pytest.raises(DamagedError, match="has digest"):
         place.install("r-1.0.0")
 
 
@@ -387,7 +387,7 @@ def test_a_policy_lowered_on_the_host_changes_nothing(place: Place) -> None:
     assert "policy.yaml has number 1; the next number is 2" in (items["policy"].problem or "")
     policy_document = place.path / "journal" / "documents" / place.open().state.trust.policy[7:]
     policy_document.write_bytes(policy_document.read_bytes().replace(b"operator", b"oberator"))
-    with pytest.raises(DamagedError, match="was changed"):
+    with pytest.raises(DamagedError, match="has digest"):
         place.approve("r-1.0.0")
 
 
