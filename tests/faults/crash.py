@@ -36,8 +36,8 @@ from verifier.site.journal.fold import fold
 from verifier.site.journal.installs import RESTING, Generation, PartRecord, State
 from verifier.site.journal.state import SiteState
 from verifier.site.journal.transitions import TRIAL
-from verifier.site.release_heads import read_kept_head
-from verifier.site.report_files import read_report, report_path
+from verifier.site.outbox import read_report, report_path
+from verifier.site.releases import read_kept_head
 
 # What a service keeps, in every scene that says nothing else.
 KEPT = {"app/ledger.txt": b"one line that must not be lost\n"}

@@ -26,8 +26,8 @@ from tests.place import Place, make_place
 from tests.vendor import Vendor
 from verifier.approval.items import approvable_of
 from verifier.reporting.report_write import write_report
-from verifier.site.release_heads import read_kept_head
-from verifier.site.report_files import report_path
+from verifier.site.outbox import report_path
+from verifier.site.releases import read_kept_head
 
 
 @dataclass(frozen=True)

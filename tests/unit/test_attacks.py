@@ -48,7 +48,7 @@ from tests.vendor import CONSIGNMENT, RELEASE, ROOT, SECOND, STRANGER, bulk, rol
 from verifier.intake.media import receive_media
 from verifier.reporting.report_write import write_report
 from verifier.reporting.status import read_status
-from verifier.site.release_heads import running_revoked
+from verifier.site.releases import running_revoked
 
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 NEXT = FIRST.but(version="1.1.0", sequence=2, service={"hello.txt": b"second\n"})

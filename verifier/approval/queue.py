@@ -15,11 +15,11 @@ from verifier.approval.verdicts import approval_status
 from verifier.change.route import items_under_way, upgrade_path
 from verifier.change.values import CONFIG
 from verifier.rules.agreement import ApprovalStatus, RoleApprovals
-from verifier.site.facts import proposed_channel
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import ReceivedRelease, State
 from verifier.site.proposals import SiteProposal, read_policy_yaml, read_site_yaml, validate_config
+from verifier.site.releases import proposed_channel
 
 
 @dataclass(frozen=True)

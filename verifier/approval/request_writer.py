@@ -32,7 +32,7 @@ from verifier.change.driver_steps import LoadDriver
 from verifier.change.space import SpaceNeed
 from verifier.site.disk import Disk
 from verifier.site.folder import Site
-from verifier.site.release_heads import read_kept_head
+from verifier.site.releases import read_kept_head
 from verifier.site.vendor_trust import list_in_force, root_documents
 
 MAX_TEXT = 4096

@@ -22,8 +22,8 @@ from verifier.change.values import Change
 from verifier.rules.agreement import tight_roles
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
-from verifier.site.release_heads import read_kept_head
-from verifier.site.report_files import read_report, report_history, reports_to_carry
+from verifier.site.outbox import read_report, report_history, reports_to_carry
+from verifier.site.releases import read_kept_head
 from verifier.site.vendor_access import offboarding_consequences
 from verifier.trust.findings import Finding
 

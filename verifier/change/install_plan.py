@@ -21,12 +21,11 @@ from verifier.change.values import CONFIG, Change, planned_by
 from verifier.rules.change_kinds import ConfiguredRelease, check_release, kinds_of, lets_more_leave
 from verifier.rules.time import check_dates, effective_now
 from verifier.site.blobs import blob_path
-from verifier.site.facts import facts_of, proposed_channel
 from verifier.site.folder import SITE_YAML, Site
 from verifier.site.generations import Installed, read_installed
 from verifier.site.host import owner_of
 from verifier.site.proposals import SiteProposal, check_identity, read_site_yaml, validate_config
-from verifier.site.release_heads import read_kept_head
+from verifier.site.releases import facts_of, proposed_channel, read_kept_head
 from verifier.trust.findings import Finding, refusal
 from verifier.trust.release_rules import SiteFacts, judge_release, judge_upgrade_path
 

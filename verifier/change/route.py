@@ -15,7 +15,7 @@ from verifier.change.rollback_plan import rollback_change
 from verifier.change.values import CONFIG, Change
 from verifier.site.folder import Site
 from verifier.site.journal.installs import ReceivedRelease
-from verifier.site.release_heads import read_kept_head
+from verifier.site.releases import read_kept_head
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from verifier.reporting.report_observe import observe_site, read_previous_report
 from verifier.reporting.report_plan import plan_report
 from verifier.reporting.report_write import export_reports, write_report
 from verifier.site.folder import Site
-from verifier.site.report_files import newest_report, read_report, report_history, report_path
+from verifier.site.outbox import newest_report, read_report, report_history, report_path
 from verifier.site.vendor_access import check_served
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from manifests.words.errors import UsageError
 from verifier.site.disk import Disk
-from verifier.site.facts import facts_of, proposed_channel
 from verifier.site.folder import Site, find_site, open_site
 from verifier.site.host import this_host
+from verifier.site.releases import facts_of, proposed_channel
 from verifier.site.vendor_trust import known_trust
 from verifier.trust.anchor import TrustAnchor
 

@@ -20,7 +20,7 @@ from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Act, Intent, Outcome
 from verifier.site.journal.installs import State
 from verifier.site.journal.transitions import Blocked, Settled
-from verifier.site.release_heads import waiting_blobs
+from verifier.site.releases import waiting_blobs
 
 # How long a service that was just started may take to be seen running.
 SETTLE_SECONDS = 20

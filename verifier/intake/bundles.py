@@ -13,10 +13,9 @@ from content.trust.head import VerifiedHead
 from manifests.foreign.sbom import MAX_SBOM
 from manifests.words.errors import WaybillError
 from verifier.intake.scan import nothing_found, scan_folder
-from verifier.site.facts import facts_of, proposed_channel
 from verifier.site.folder import OVERHEAD, OVERHEAD_FILES, Site, check_space
 from verifier.site.journal.events import Alarm, Received
-from verifier.site.release_heads import keep_head, small_documents
+from verifier.site.releases import facts_of, keep_head, proposed_channel, small_documents
 from verifier.site.vendor_trust import Notify, adopt_revocations, adopt_roots, known_trust, silent
 from verifier.trust.anchor import TrustAnchor
 from verifier.trust.bundle import VerifiedBundle, VerifyRequest, verify_path

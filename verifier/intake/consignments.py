@@ -13,7 +13,7 @@ from verifier.site.generations import read_installed
 from verifier.site.journal.chain import read_journal
 from verifier.site.journal.events import Alarm, Answer, Consigned
 from verifier.site.journal.state import SiteState
-from verifier.site.report_files import reports_written
+from verifier.site.outbox import reports_written
 from verifier.site.vendor_trust import Notify, adopt_revocations, own_chain, silent
 
 

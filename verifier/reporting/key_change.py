@@ -18,7 +18,7 @@ from manifests.words.errors import RefusedError
 from verifier.reporting.report_write import take_over
 from verifier.site.folder import NEXT_KEY, Site
 from verifier.site.journal.events import KeyRenewed, KeyRotated
-from verifier.site.keys import enrolment_path, finish_key
+from verifier.site.outbox import enrolment_path, finish_key
 
 
 @dataclass(frozen=True)

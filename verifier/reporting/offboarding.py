@@ -38,8 +38,8 @@ from verifier.runtime.drivers.driver import load_driver
 from verifier.site.folder import EVIDENCE, NEXT_KEY, SITE_KEY, Site
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Alarm, Consigned, OffboardAsked, OffboardDone, Offboarded, Tried
-from verifier.site.release_heads import head_path, read_kept_head
-from verifier.site.report_files import report_path
+from verifier.site.outbox import report_path
+from verifier.site.releases import head_path, read_kept_head
 from verifier.site.vendor_access import MAX_PROBES, check_served
 from verifier.site.vendor_trust import own_chain
 

@@ -14,7 +14,7 @@ from verifier.reporting.history import history_lines
 from verifier.reporting.offboarding import MAX_EACH
 from verifier.site.folder import EVIDENCE, SITE_KEY, Site
 from verifier.site.journal.state import Offboarding
-from verifier.site.report_files import report_path
+from verifier.site.outbox import report_path
 from verifier.site.vendor_access import REFUSED_FROM_THEN, WORKS_ON
 
 # At most so many files of a folder are counted, so that the statement takes minutes at most.

@@ -20,9 +20,8 @@ from verifier.site.folder import EVIDENCE, Site
 from verifier.site.generations import Installed, read_installed, read_running
 from verifier.site.journal.chain import read_journal
 from verifier.site.journal.events import Outcome
-from verifier.site.keys import succession_of
-from verifier.site.release_heads import running_revoked
-from verifier.site.report_files import enrolment_of, read_report
+from verifier.site.outbox import enrolment_of, read_report, succession_of
+from verifier.site.releases import running_revoked
 
 T = TypeVar("T")
 # So many releases are reported as held, and of each so many missing blobs.

@@ -19,9 +19,9 @@ from verifier.site.disk import Disk
 from verifier.site.folder import LOW_SPACE, Site
 from verifier.site.generations import read_running
 from verifier.site.journal.events import Reported
-from verifier.site.keys import finish_key
-from verifier.site.report_files import (
+from verifier.site.outbox import (
     enrolment_of,
+    finish_key,
     read_report,
     report_history,
     report_name,

@@ -23,8 +23,8 @@ from verifier.site.journal.events import Note
 from verifier.site.journal.installs import State, Transaction
 from verifier.site.journal.state import SiteState
 from verifier.site.lock import check_ours
-from verifier.site.release_heads import running_revoked
-from verifier.site.report_files import newest_report, report_path
+from verifier.site.outbox import newest_report, report_path
+from verifier.site.releases import running_revoked
 from verifier.trust.findings import VERIFIER_VERSION
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from manifests.authored.site_yaml import SiteFile
 from manifests.documents.release import MAX_RELEASE, Release
 from manifests.documents.release_reader import parse_release
-from manifests.words.canonical import encode, parse
+from manifests.words.canonical import Document, encode, parse
 from manifests.words.digest import Digest, Positive, digest_of
-from manifests.words.document import Document
 from manifests.words.errors import RefusedError
 from verifier.site.blobs import read_checked
 from verifier.site.disk import Disk

@@ -12,7 +12,7 @@ from verifier.site.disk import Disk
 from verifier.site.folder import Site
 from verifier.site.host import Host
 from verifier.site.journal.chain import Journal
-from verifier.site.report_files import check_not_behind
+from verifier.site.outbox import check_not_behind
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""What a site holds of its vendor's trust, and how newer root documents and revocation lists come into force.
+"""The vendor's root documents and revocation lists at a site, and how newer ones come into force.
 
-Both carry their own signatures and need no approval. They are durable before anything else of the same medium is
+Both have their own signatures and need no approval. They are durable before anything else of the same medium is
 verified, so that a revocation takes effect at once.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from content.trust.head import Known, check_own_keys
 from manifests.trust.keys import read_capped
 from manifests.trust.revocations import Revocations, judge_revocations, parse_revocations, revoke
-from manifests.trust.root import MAX_ROOT, Chain, Root, join_roots, verify_chain
+from manifests.trust.root import MAX_ROOT, Chain, join_roots, verify_chain
 from manifests.trust.root_change import RootChange, change_of_roots
 from manifests.words.errors import UntrustedError, WaybillError
 from verifier.site.folder import Site
@@ -31,12 +31,7 @@ class NewRoot:
 
 @dataclass(frozen=True)
 class NewList:
-    """The result of receiving a revocation list.
-
-    Attributes:
-        new: Whether it came into force.
-        ignored: Why it did not, in words; None when it did, or was in force already.
-    """
+    """The result of receiving a revocation list: ``new`` when it came into force, ``ignored`` says why it did not."""
 
     version: int
     new: bool
@@ -55,14 +50,13 @@ def trust_folder(site: Site) -> Path:
 
 def root_documents(site: Site) -> tuple[bytes, ...]:
     """Return the root documents up to the one in force, oldest first; the first may be above version 1."""
-    paths = (
-        trust_folder(site) / f"{version}.root.json" for version in range(1, max(site.state.trust.root.version, 1) + 1)
-    )
+    versions = range(1, max(site.state.trust.root.version, 1) + 1)
+    paths = (trust_folder(site) / f"{version}.root.json" for version in versions)
     return tuple(read_capped(path, MAX_ROOT) for path in paths if path.is_file())
 
 
 def list_in_force(site: Site) -> Revocations | None:
-    """Return the revocation list in force. Its signatures were verified when it came; the journal fixes its bytes."""
+    """Return the revocation list in force. Its signatures were verified on arrival; the journal has its digest."""
     if site.state.trust.revocations is None:
         return None
     version, digest = site.state.trust.revocations
@@ -80,21 +74,16 @@ def own_chain(site: Site) -> Chain:
 
 def known_trust(site: Site) -> Known:
     """Return what this site knows when it verifies a medium: roots, revocation list, its own keys."""
-    people = {key.keyid for person in site.policy.people.values() for key in person.keys}
-    return Known(
-        roots=root_documents(site),
-        revocations=list_in_force(site),
-        own_keys=frozenset(
-            {site.state.site_key.keyid, *(one.key.keyid for one in site.state.reports.former_keys), *people}
-        ),
-    )
+    own = {key.keyid for person in site.policy.people.values() for key in person.keys}
+    own |= {site.state.site_key.keyid, *(former.key.keyid for former in site.state.reports.former_keys)}
+    return Known(roots=root_documents(site), revocations=list_in_force(site), own_keys=frozenset(own))
 
 
 def adopt_roots(site: Site, offered: tuple[bytes, ...], say: Notify = silent) -> tuple[NewRoot, ...]:
     """Follow the chain as far as ``offered`` leads, and put its newest root in force.
 
-    Steps: 1 join with the documents held and verify from the pin; 2 check that each root suits this site; 3 report
-    which keys join and leave; 4 store; 5 record in the journal.
+    1. Join the documents and verify them from the pin; 2. check that each root suits this site; 3. report which keys
+    join and leave; 4. store; 5. record in the journal.
 
     Raises:
         MalformedError, UntrustedError, RefusedError: Nothing was changed. A fork is recorded as an alarm.
@@ -113,7 +102,13 @@ def adopt_roots(site: Site, offered: tuple[bytes, ...], say: Notify = silent) ->
     known = known_trust(site)
     for signed in new:  # 2
         check_own_keys(signed.root, known.own_keys)
-    _check_practice(chain.newest, practice=state.trust.practice)
+    if chain.newest.practice and not state.trust.practice:
+        raise UntrustedError(
+            f"root {chain.newest.version} is a practice root, and this site is not enrolled for practice",
+            where="trust",
+            remedy="report this to the vendor; do not install anything until it is explained",
+            finding="practice",
+        )
     roots = {signed.root.version: signed.root for signed in chain.roots}
     adopted = []
     for signed in new:  # 3
@@ -130,16 +125,6 @@ def adopt_roots(site: Site, offered: tuple[bytes, ...], say: Notify = silent) ->
             site.disk.write(path, signed.raw)
     site.record(RootInForce(pin=chain.pin))  # 5
     return tuple(adopted)
-
-
-def _check_practice(root: Root, *, practice: bool) -> None:
-    if root.practice and not practice:
-        raise UntrustedError(
-            f"root {root.version} is a practice root, and this site is not enrolled for practice",
-            where="trust",
-            remedy="report this to the vendor; do not install anything until it is explained",
-            finding="practice",
-        )
 
 
 def adopt_revocations(site: Site, data: bytes, what: str, say: Notify = silent) -> NewList:
@@ -160,8 +145,7 @@ def adopt_revocations(site: Site, data: bytes, what: str, say: Notify = silent) 
     came = judged.came
     for line in changes_of_lists(held, came):
         say(line)
-    digest = site.keep_document(data)
-    site.record(RevocationsInForce(version=came.version, digest=digest))
+    site.record(RevocationsInForce(version=came.version, digest=site.keep_document(data)))
     return NewList(came.version, new=True)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from manifests.words.document import Document
+from manifests.words.canonical import Document
 from manifests.words.errors import MalformedError, UntrustedError
 from manifests.words.time import parse_time
 from verifier.rules.emergency import Use

@@ -59,7 +59,7 @@ from verifier.reporting.offboarding import end_access
 from verifier.reporting.report_write import write_report
 from verifier.reporting.status import read_status
 from verifier.runtime.drivers.driver import load_driver
-from verifier.site.report_files import read_report
+from verifier.site.outbox import read_report
 from verifier.site.vendor_trust import adopt_roots
 
 

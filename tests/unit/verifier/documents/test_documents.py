@@ -40,8 +40,7 @@ from verifier.documents.values import DocumentJudge
 from verifier.reporting.key_change import rotate_key
 from verifier.reporting.report_write import write_report
 from verifier.runtime.drivers.driver import load_driver
-from verifier.site.keys import enrolment_path
-from verifier.site.report_files import report_path
+from verifier.site.outbox import enrolment_path, report_path
 
 ONE = Vendor(version="1.0.0", sequence=1)
 TWO = ONE.but(version="1.1.0", sequence=2, service={"hello.txt": b"two\n"})

@@ -24,7 +24,7 @@ from verifier.intake.trust_files import check_new_root, replace_root
 from verifier.reporting.report_write import write_report
 from verifier.reporting.status import read_status
 from verifier.site.folder import Site
-from verifier.site.release_heads import running_revoked
+from verifier.site.releases import running_revoked
 from verifier.site.vendor_trust import adopt_revocations, adopt_roots, list_in_force, own_chain, root_documents
 from verifier.trust.anchor import TrustAnchor
 from verifier.trust.bundle import VerifyRequest, verify_path
@@ -248,7 +248,7 @@ def test_a_list_in_force_stays_when_the_root_keys_change(place: Place) -> None:
 
 
 def test_verify_judges_with_what_the_site_holds_and_stores_nothing(place: Place) -> None:
-    from verifier.site.facts import facts_of
+    from verifier.site.releases import facts_of
     from verifier.site.vendor_trust import known_trust
 
     bring(place, ("list", listing(2, releases=("sha256:" + "0" * 64,))))

@@ -26,8 +26,7 @@ from verifier.intake.consignments import peek_consignment_file, receive_consignm
 from verifier.reporting.key_change import renew_key, rotate_key
 from verifier.reporting.report_write import export_reports, write_report
 from verifier.site.folder import NEXT_KEY, SITE_KEY, Site
-from verifier.site.keys import enrolment_path
-from verifier.site.report_files import read_report
+from verifier.site.outbox import enrolment_path, read_report
 
 ONE = Vendor(version="1.0.0", sequence=1)
 

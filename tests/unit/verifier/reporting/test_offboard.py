@@ -45,7 +45,7 @@ from verifier.reporting.report_write import write_report
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.folder import EVIDENCE, SITE_KEY
 from verifier.site.journal.events import Alarm, OffboardDone, Tried
-from verifier.site.report_files import read_report
+from verifier.site.outbox import read_report
 from verifier.site.vendor_access import check_served
 
 ONE = Vendor(version="1.0.0", sequence=1)

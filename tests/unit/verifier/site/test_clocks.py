@@ -12,7 +12,7 @@ from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
 from tests.vendor import Vendor
 from verifier.reporting.report_write import write_report
-from verifier.site.report_files import report_path
+from verifier.site.outbox import report_path
 
 FIRST = Vendor(images=False, change={"issued_at": "2026-02-01T00:00:00Z"})
 SECOND = FIRST.but(

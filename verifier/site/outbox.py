@@ -1,4 +1,4 @@
-"""The site's signed reports in its outbox, and the check that the journal is not an older one that was put back."""
+"""The site's outbox: its signed reports, the enrolment that they refer to, and the key that signs them."""
 
 import re
 from pathlib import Path
@@ -7,15 +7,19 @@ from manifests.documents.enrolment import Enrolment, verify_enrolment
 from manifests.documents.signed_report import SignedReport, verify_report
 from manifests.trust.envelope import MAX_BUNDLE
 from manifests.trust.keys import read_capped
+from manifests.trust.private_keys import read_signer
+from manifests.trust.rotation import SignedRotation
+from manifests.words.canonical import parse
 from manifests.words.errors import DamagedError, UntrustedError, WaybillError
 from verifier.site.blobs import read_checked
-from verifier.site.folder import Site
+from verifier.site.folder import NEXT_KEY, SITE_KEY, Site
 from verifier.site.generations import read_running
 from verifier.site.journal.chain import read_journal
 from verifier.site.journal.events import KeyRenewed, Reported
 from verifier.site.journal.state import SiteState
 
 HISTORY = 12
+MAX_ROTATION = 4096
 _NAME = re.compile(r"(?:([1-9][0-9]{0,14})-)?([1-9][0-9]{0,14})\.report\.json")
 
 
@@ -93,6 +97,39 @@ def enrolment_of(site: Site) -> tuple[str, Enrolment]:
             finding="no-enrolment",
         )
     return digest, verify_enrolment(site.document(digest)).enrolment
+
+
+def enrolment_path(site: Site) -> Path:
+    """Return the path of the enrolment file that people carry to support."""
+    line = site.state.reports.line
+    return site.outbox / ("enrolment.json" if line == 1 else f"enrolment-{line}.json")
+
+
+def finish_key(site: Site) -> None:
+    """Finish a change of the key that a crash interrupted, if there is one. The site must be held."""
+    following = site.path / "keys" / NEXT_KEY
+    if following.exists() and _is_ours(site, following):
+        site.disk.rename(following, site.path / "keys" / SITE_KEY)
+        site.disk.sync_folder(following.parent)
+    path, digest = enrolment_path(site), site.state.reports.enrolment
+    if site.state.reports.line > 1 and digest is not None:
+        enrolment = site.document(digest)
+        if not path.is_file() or path.read_bytes() != enrolment:
+            site.disk.make_folder(site.outbox)
+            site.disk.write(path, enrolment)
+
+
+def _is_ours(site: Site, path: Path) -> bool:
+    try:
+        return read_signer(path, lambda: b"").public == site.state.site_key
+    except WaybillError:
+        return False
+
+
+def succession_of(site: Site) -> tuple[SignedRotation, ...]:
+    """Return the rotations since the enrolment that the reports refer to, oldest first."""
+    documents = (site.document(former.rotation) for former in site.state.reports.former_keys)
+    return tuple(parse(document, SignedRotation, "rotation", max_bytes=MAX_ROTATION) for document in documents)
 
 
 def reports_written(site: Site) -> tuple[Reported, ...]:

@@ -1,5 +1,6 @@
-"""Heads of the releases that a site received: kept whole, verified again at each use."""
+"""Releases at a site: their heads, verified again at each use, and the facts that decide whether it may take one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from content.bundle.head import open_head
@@ -9,13 +10,15 @@ from manifests.documents.release import Release
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, RefusedError, UntrustedError, WaybillError
 from verifier.site.folder import Site
+from verifier.site.journal.state import SiteState
+from verifier.site.proposals import read_site_yaml
 from verifier.site.vendor_trust import known_trust, list_in_force
+from verifier.trust.release_rules import SiteFacts
 
 
 def keep_head(site: Site, verified: VerifiedHead) -> None:
     """Store the head of a release, durably. A head of the same release with other signatures replaces it."""
-    folder = site.path / "heads"
-    site.disk.make_folder(folder)
+    site.disk.make_folder(site.path / "heads")
     site.disk.write(head_path(site, verified.release_digest), encode_head(verified.head))
 
 
@@ -48,7 +51,7 @@ def read_kept_head(site: Site, release: str) -> VerifiedHead:
 def waiting_blobs(site: Site, release: str) -> frozenset[str]:
     """Return the digests of all blobs of a release that waits; none when its signatures no longer suffice.
 
-    All blobs: what `receive --keep` copied allows an install without the medium, whatever is installed before.
+    All of them, so that an install after `receive --keep` needs no medium, whatever is installed before.
     """
     try:
         return frozenset(one.digest for one in read_kept_head(site, release).release.members)
@@ -59,10 +62,8 @@ def waiting_blobs(site: Site, release: str) -> frozenset[str]:
 def small_documents(release: Release) -> tuple[Blob, ...]:
     """Return the documents of a release that `review` needs before the other blobs are here."""
     blobs = [release.contract, release.rollback]
-    if release.config is not None:
-        blobs.append(release.config.schema)
-    if release.notes is not None:
-        blobs.append(release.notes)
+    blobs += [release.config.schema] if release.config is not None else []
+    blobs += [release.notes] if release.notes is not None else []
     blobs += [Blob(digest=one.digest, size=one.size) for image in release.images for one in image.sboms]
     return (*blobs, *release.advisories, *release.authorisations)
 
@@ -72,7 +73,7 @@ def head_path(site: Site, release: str) -> Path:
 
 
 def running_revoked(site: Site) -> str | None:
-    """Return why the running release is revoked; None when it is not. It is never a reason to stop the release."""
+    """Return why the running release is revoked; None when it is not. The release keeps running."""
     running, revocations = site.state.installs.running, list_in_force(site)
     if running is None:
         return None
@@ -83,5 +84,45 @@ def running_revoked(site: Site) -> str | None:
     except UntrustedError as error:
         return error.problem if error.finding == "signature-revoked" else None
     except (WaybillError, OSError):
-        return None
+        pass
     return None
+
+
+def facts_of(state: SiteState, also: str | None = None) -> SiteFacts:
+    """Return the facts that `judge_release` needs, for the channel that the site follows.
+
+    Args:
+        also: Another channel that ``site.yaml`` proposes. Its releases may be received, and wait for the approval of
+            the change of channel.
+    """
+    customer, product, environment, name = state.site.split("/")
+    running = state.installs.running
+    facts = SiteFacts(
+        customer=customer,
+        product=product,
+        environment=environment,
+        name=name,
+        channel=state.channel,
+        pin=state.trust.root,
+        practice=state.trust.practice,
+        running=running.version if running else None,
+        running_release=running.release if running else None,
+        time_floor=state.trust.time_floor,
+    )
+    facts = _in_channel(facts, state, state.channel)
+    return facts if also in (None, state.channel) else replace(facts, others={also: _in_channel(facts, state, also)})
+
+
+def _in_channel(facts: SiteFacts, state: SiteState, channel: str) -> SiteFacts:
+    floor, stream = state.floor_of(channel), state.installs.stream_of(channel)
+    if stream is None:
+        return replace(facts, channel=channel, floor=floor)
+    return replace(facts, channel=channel, floor=floor, known=dict(stream.used), highest=stream.mark)
+
+
+def proposed_channel(folder: Path) -> str | None:
+    """Return the channel that ``site.yaml`` names; None while it cannot be read."""
+    try:
+        return read_site_yaml(folder).site.channel
+    except WaybillError:
+        return None
