@@ -14,15 +14,19 @@ from manifests.documents.rollback import Backup, Command, Rollback, Step
 from manifests.words.errors import DamagedError, HostError, WaybillError
 from verifier.runtime.drivers.folder import host_errors
 from verifier.runtime.program_files import (
+    CHUNK,
+    NewFile,
     ProgramAccount,
     ProgramLimits,
+    ProgramResult,
+    Sink,
+    TailBuffer,
     choose_file,
     find_account,
     place_program,
     program_of,
     this_platform,
 )
-from verifier.runtime.program_output import CHUNK, NewFile, ProgramResult, Sink, TailBuffer
 from verifier.runtime.sandbox import SCRATCH, ProgramRun, check_sandbox, run_program
 from verifier.site.disk import Disk
 from verifier.site.generations import Installed

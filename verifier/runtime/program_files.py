@@ -1,25 +1,28 @@
-"""Programs of a release on disk: choose the file for this platform, place it, check it."""
+"""Programs of a release: choose the file for this platform, place it, check it; where their output goes."""
 
 import hashlib
 import os
 import pwd
 import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, Protocol
 
 from manifests.documents.release import Program, Release
 from manifests.documents.rollback import Command
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, HostError, RefusedError
 from verifier.runtime.drivers.folder import copy_blob
-from verifier.runtime.program_output import CHUNK
 from verifier.site.blobs import unreadable
-from verifier.site.disk import Disk
+from verifier.site.disk import Disk, write_all
 
 PROGRAMS = "programs"
+ProgramEnd = Literal["done", "failed", "timed-out", "output-too-long", "killed"]
+CHUNK = 1 << 20
+KEPT_ERRORS = 4096
 _MACHINES = {
     "aarch64": "arm64",
     "armv6l": "arm/v6",
@@ -33,7 +36,7 @@ _MACHINES = {
 
 @dataclass(frozen=True)
 class ProgramLimits:
-    """Attributes: memory_bytes: of each process; output_bytes: of stdout; file_bytes: of each file that it writes."""
+    """Limits of a run: memory of each process, output on stdout, size of each file that it writes."""
 
     seconds: float
     memory_bytes: int
@@ -203,3 +206,74 @@ def program_of(release: Release, command: Command) -> Program:
         remedy="ask the vendor for a corrected release; nothing was run",
         finding="program-unknown",
     )
+
+
+@dataclass(frozen=True)
+class ProgramResult:
+    """How a program ended, and what it wrote.
+
+    Attributes:
+        code: The exit code; negative for the signal that ended it.
+        output: The end of stdout; empty where stdout went to a file. ``size``, ``digest``: of all of stdout.
+        errors: The end of stderr as printable text, for people at the site.
+    """
+
+    outcome: ProgramEnd
+    code: int
+    seconds: float
+    output: bytes
+    size: int
+    digest: str
+    errors: str
+
+
+class Sink(Protocol):
+    """Where stdout goes, piece by piece."""
+
+    def write(self, data: bytes) -> None: ...
+
+
+@dataclass
+class TailBuffer:
+    """Keeps the last ``most`` bytes."""
+
+    most: int
+    data: bytearray = field(default_factory=bytearray)
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+        del self.data[: -self.most]
+
+
+class NewFile:
+    """A file that must not exist yet. After ``finish`` its bytes are on disk; its name needs a sync of the folder."""
+
+    def __init__(self, disk: Disk, path: Path, mode: int = 0o600) -> None:
+        self._disk = disk
+        self._path = path
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = disk._effect("create", path, lambda: os.open(path, flags, mode))
+
+    def __enter__(self) -> "NewFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def write(self, data: bytes) -> None:
+        self._named("write", lambda: write_all(self._descriptor, data))
+
+    def finish(self) -> None:
+        self._named("sync", lambda: os.fsync(self._descriptor))
+
+    def _named(self, kind: str, act: Callable[[], None]) -> None:
+        try:
+            self._disk._effect(kind, self._path, act)
+        except OSError as error:
+            # Errors of a descriptor do not name the file.
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+
+
+def printable(data: bytes) -> str:
+    """Return text that a terminal and the journal can show: one line, without control characters."""
+    return "".join(c if c.isprintable() else " " for c in data.decode("utf-8", "replace")).strip()

@@ -27,8 +27,20 @@ from typing import BinaryIO, Literal
 
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import HostError, RefusedError
-from verifier.runtime.program_files import PlacedProgram, ProgramAccount, ProgramLimits, no_account_error, open_checked
-from verifier.runtime.program_output import CHUNK, KEPT_ERRORS, ProgramEnd, ProgramResult, Sink, TailBuffer, printable
+from verifier.runtime.program_files import (
+    CHUNK,
+    KEPT_ERRORS,
+    PlacedProgram,
+    ProgramAccount,
+    ProgramEnd,
+    ProgramLimits,
+    ProgramResult,
+    Sink,
+    TailBuffer,
+    no_account_error,
+    open_checked,
+    printable,
+)
 from verifier.site.disk import write_all
 
 # Sticky, and on every Linux (Filesystem Hierarchy Standard 3.0, section 3.18).
@@ -338,7 +350,7 @@ def _result(output: _Output, seconds: float, sink: Sink, name: str) -> ProgramRe
     """Return how the program ended, from the launcher's lines. Raises RefusedError, HostError."""
     code: int | None = None
     started = False
-    errors = printable(bytes(output.errors))
+    errors = printable(bytes(output.errors.data))
     for line in output.status.splitlines():
         message = json.loads(line)
         if "refused" in message:
@@ -361,7 +373,7 @@ def _result(output: _Output, seconds: float, sink: Sink, name: str) -> ProgramRe
         outcome=outcome,
         code=code,
         seconds=seconds,
-        output=bytes(sink) if isinstance(sink, TailBuffer) else b"",
+        output=bytes(sink.data) if isinstance(sink, TailBuffer) else b"",
         size=output.size,
         digest="sha256:" + output.digest.hexdigest(),
         errors=errors,

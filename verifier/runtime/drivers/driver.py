@@ -1,40 +1,41 @@
-"""Drivers: how a payload reaches its runtime. One protocol, and the drivers that this verifier has.
+"""The protocol of drivers, the drivers that this verifier has, and their settings.
 
 A driver stages (invisible, before the switch of ``current``), activates (visible, after it), deactivates what it made
-visible, and observes what is there. Each of these may be repeated after a crash: what is done already is found done.
+visible, and observes what is there. Each of these may be repeated after a crash: a driver finds what is already done.
 A driver keeps no state that recovery relies on; the journal and ``observe`` decide.
 """
 
+import os
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, TypeVar, cast
+
+import msgspec
 
 from manifests.documents.release import InstallStep, Release
 from manifests.words.digest import is_digest
-from manifests.words.errors import RefusedError
+from manifests.words.errors import RefusedError, unreadable
 from verifier.site.disk import Disk
 
 ABSENT = "absent"
 UNREADABLE = "unreadable"
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
+MAX_SECRET = 64 << 10
 ComponentLevel = Literal["placed", "running"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Component:
-    """A part of a release at the site: what the release says, and what was observed.
+    """A part of a release at the site, as released and as observed. (step, name) is unique.
 
     Attributes:
-        name: Of the image or file set.
         expected: Digest as in the release; of a file set, of its canonical description.
-        observed: The same, recomputed from what is there; ``absent``, or ``unreadable`` (``detail`` says why).
-        step: The install step that placed it; (step, name) is unique.
-        level: ``running`` only where a live process was seen to use it.
-        wanted: The level that the step asks for.
+        observed: The same, computed from what is there; or ``absent``, or ``unreadable`` with a reason in ``detail``.
+        level: ``running`` only where a live process was seen to use it; ``wanted``: what the step asks for.
         detail: For people at the site; never leaves it.
     """
 
@@ -48,7 +49,7 @@ class Component:
 
     @property
     def problem(self) -> str:
-        """What is not as the release says, in words; empty when nothing is wrong."""
+        """How it differs from the release, in words; empty when it does not."""
         detail = f": {self.detail}" if self.detail else ""
         if self.observed != self.expected:
             observed = f"digest {self.observed}" if is_digest(self.observed) else self.observed
@@ -60,18 +61,16 @@ class Component:
 
 @dataclass(frozen=True)
 class DriverContext:
-    """Everything a driver may know.
+    """Everything that a driver may know.
 
     Attributes:
         site: The site's folder, absolute.
-        release: The verified release of this generation.
-        generation: Its number; never used again for anything else.
-        blobs: ``store/blobs/sha256``; holds every member of the release that this site needs, index.json included.
+        generation: Its number is never used again.
+        blobs: ``store/blobs/sha256``, with every member of the release that this site needs, index.json included.
         settings: ``drivers[name]`` of ``site.yaml``.
-        config: The validated configuration, opaque; None where the release has no schema.
-        disk: All effects on files go through it.
-        search_path: Where a program of the host is looked for, like PATH.
-        thorough: Whether ``observe`` also re-hashes bulk that only lies in the store.
+        config: The validated configuration; None where the release has no schema.
+        search_path: Where programs of the host are looked for, like PATH.
+        thorough: Whether ``observe`` also hashes blobs that are only in the store.
     """
 
     site: Path
@@ -87,54 +86,47 @@ class DriverContext:
 
 @dataclass(frozen=True)
 class DriverPlan:
-    """What one step will do at this site; made without an effect.
+    """What one step will do at this site.
 
     Attributes:
-        bytes_needed: New bytes on the site's file system.
-        inodes_needed: New files and folders there.
+        bytes_needed, inodes_needed: New bytes, and new files and folders, on the site's file system.
         lines: What will be done, for the person who reviews.
     """
 
     step: InstallStep
     bytes_needed: int = 0
     inodes_needed: int = 0
-    lines: tuple[str, ...] = field(default=())
+    lines: tuple[str, ...] = ()
 
 
 class Driver(Protocol):
-    """One way to a runtime. Every method but ``plan`` and ``observe`` may be repeated.
+    """One way to a runtime.
 
-    All raise WaybillError: RefusedError for what this site or its settings cannot do, HostError for what failed.
+    The methods raise RefusedError for what this site or its settings do not allow, and HostError for what failed.
     """
 
     name: str
 
     def plan(self, step: InstallStep, context: DriverContext) -> DriverPlan:
-        """Return what would be done. Touches nothing, opens no connection."""
-        ...
+        """Return what would be done. Has no effect, opens no connection."""
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
-        """Do what is not visible yet, so that ``activate`` is short."""
-        ...
+        """Do everything that is not visible, so that ``activate`` is short."""
 
     def activate(self, plan: DriverPlan, context: DriverContext) -> None:
         """Make this generation the visible one; ``current`` names it already."""
-        ...
 
     def deactivate(self, plan: DriverPlan, context: DriverContext) -> None:
         """Undo what ``activate`` made visible, also when it was cut off. What was staged stays."""
-        ...
 
     def observe(self, plan: DriverPlan, context: DriverContext) -> tuple[Component, ...]:
-        """Return what is there. Changes nothing; returns ``unreadable`` and does not fail."""
-        ...
+        """Return what is there. Changes nothing; reports a failure as ``unreadable``."""
 
     def discard(self, plan: DriverPlan, context: DriverContext) -> None:
-        """Remove what was staged for a generation that is not the visible one and will not come back."""
-        ...
+        """Remove what was staged for a generation that is not visible and will not be again."""
 
 
-# By name; a driver is imported when a site uses it.
+# A driver is imported when a site uses it.
 DRIVERS = {
     "files": ("verifier.runtime.drivers.files", "FilesDriver"),
     "program": ("verifier.runtime.drivers.program", "ProgramDriver"),
@@ -144,7 +136,7 @@ DRIVERS = {
 
 
 def step_error(problem: str, where: str) -> RefusedError:
-    """A release's install step does not fit its driver."""
+    """Return the error for an install step that does not fit its driver."""
     return RefusedError(
         problem,
         where=where,
@@ -164,3 +156,58 @@ def load_driver(name: str, where: str = "") -> Driver:
         )
     module, class_name = DRIVERS[name]
     return cast(Driver, getattr(import_module(module), class_name)())
+
+
+def read_settings(context: DriverContext, driver: str, type_: type[T]) -> T:
+    """Return the driver's settings. Raises RefusedError when a field is unknown, missing, or of another kind."""
+    try:
+        return msgspec.convert(dict(context.settings), type_)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$")
+        raise settings_error(problem[:1].lower() + problem[1:], f"{driver}{place.rstrip('`')}") from None
+
+
+def settings_error(problem: str, place: str, remedy: str = "correct this field in site.yaml") -> RefusedError:
+    """Return the error for settings that cannot be used. ``place`` is below ``drivers`` of ``site.yaml``."""
+    return RefusedError(problem, where=f"site.yaml $.drivers.{place}", remedy=remedy, finding="driver-settings")
+
+
+def under_site(context: DriverContext, text: str, where: str) -> Path:
+    """Return ``text`` as a path below the site's folder. Raises RefusedError when it is absolute or leaves it."""
+    parts = text.split("/")
+    if text.startswith("/") or not text or any(part in ("", ".", "..") for part in parts) or "\0" in text:
+        raise settings_error(f"found {text!r}, expected a path below the site's folder, without . or ..", where)
+    return context.site.joinpath(*parts)
+
+
+def read_secret(context: DriverContext, reference: str, where: str) -> tuple[Path, bytes]:
+    """Return the path behind ``file:PATH``, absolute or below the site's folder, and the bytes of the file.
+
+    Raises:
+        RefusedError: Another kind of reference, a file that others can read, or an oversized one.
+        HostError: It cannot be read.
+    """
+    place = f"site.yaml $.drivers.{where}"
+    text = reference.removeprefix("file:")
+    if not text or text == reference:
+        raise RefusedError(
+            f"found {reference!r}, expected file:PATH", where=place, remedy="name a file in the site's secrets/ folder"
+        )
+    path = Path(text) if text.startswith("/") else under_site(context, text, where)
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_mode & 0o077:
+                raise RefusedError(
+                    f"mode {status.st_mode & 0o777:04o} lets others read it, expected 0600",
+                    where=str(path),
+                    remedy=f"run `chmod 600 {shlex.quote(str(path))}`",
+                    finding="secret-readable",
+                )
+            data = file.read(MAX_SECRET + 1)
+    except OSError as error:
+        raise unreadable(error, str(path), remedy=f"check the path at {place}") from error
+    if len(data) > MAX_SECRET:
+        problem = f"the secret has more than {MAX_SECRET} bytes"
+        raise RefusedError(problem, where=str(path), remedy=f"check the path at {place}")
+    return path, data

@@ -18,7 +18,16 @@ from manifests.authored.site_yaml import FilesDriverFile
 from manifests.documents.release import FileSet, InstallStep
 from manifests.words.canonical import encode, parse
 from manifests.words.errors import MalformedError, RefusedError, WaybillError
-from verifier.runtime.drivers.driver import ABSENT, Component, DriverContext, DriverPlan, step_error
+from verifier.runtime.drivers.driver import (
+    ABSENT,
+    Component,
+    DriverContext,
+    DriverPlan,
+    read_settings,
+    settings_error,
+    step_error,
+    under_site,
+)
 from verifier.runtime.drivers.folder import (
     BLOCK,
     FolderContent,
@@ -43,7 +52,6 @@ from verifier.runtime.drivers.service import (
     environment,
     find_program,
 )
-from verifier.runtime.drivers.settings import read_settings, settings_error, under_site
 from verifier.runtime.drivers.supervisord import Supervisor
 from verifier.runtime.drivers.systemd import Systemd, is_usable
 

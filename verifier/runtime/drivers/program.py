@@ -10,9 +10,16 @@ from manifests.authored.site_yaml import ProgramDriverFile
 from manifests.documents.release import InstallStep, Program
 from manifests.documents.rollback import MAX_ROLLBACK, Step, parse_rollback
 from manifests.words.digest import Blob
-from verifier.runtime.drivers.driver import ABSENT, UNREADABLE, Component, DriverContext, DriverPlan, step_error
+from verifier.runtime.drivers.driver import (
+    ABSENT,
+    UNREADABLE,
+    Component,
+    DriverContext,
+    DriverPlan,
+    read_settings,
+    step_error,
+)
 from verifier.runtime.drivers.folder import BLOCK, blocks_of, host_errors
-from verifier.runtime.drivers.settings import read_settings
 from verifier.runtime.program_files import PROGRAMS, choose_file, find_account, place_program, program_of, this_platform
 from verifier.runtime.sandbox import check_sandbox
 from verifier.site.blobs import hash_file, read_blob

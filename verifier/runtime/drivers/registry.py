@@ -1,8 +1,7 @@
-"""The ``registry`` driver: images, indexes and what refers to them, into the site's registry, under the site's prefix.
+"""The ``registry`` driver: images, indexes and what refers to them, in the site's registry under the site's prefix.
 
-Everything that is addressed by digest is pushed while staging; nothing uses it yet. Activating moves the tags.
-A registry may be unable to delete a tag, and other tools may write to it. What `observe` returns was always read from
-the registry, and compared by digest.
+Staging pushes everything that is addressed by digest; nothing uses it yet. Activating sets the tags. A registry may be
+unable to delete a tag, and other tools may write to it, so `observe` reads everything and compares digests.
 """
 
 import platform
@@ -23,18 +22,16 @@ from verifier.runtime.drivers.registry_client import (
     MISSING,
     UNREACHABLE,
     SiteRegistry,
-    connect,
-    registry_settings,
-    repository_of,
-)
-from verifier.runtime.drivers.registry_tags import (
     Tag,
     TagRecord,
+    connect,
     later_records,
     names_ours,
     read_record,
     record_path,
+    registry_settings,
     remove_record,
+    repository_of,
     withdraw_tags,
     write_record,
 )
@@ -137,19 +134,15 @@ def _tag_record(settings: RegistryDriverFile, parts: Iterable[ImageParts]) -> Ta
 
 def _push(registry: SiteRegistry, settings: RegistryDriverFile, blobs: Path, parts: tuple[ImageParts, ...]) -> None:
     """Push everything that has a digest: blobs, then documents, children first, then what refers to them."""
-    _in_parallel(settings, _uploads(settings, parts), lambda upload: _push_blob(registry, blobs, *upload))
-    _in_parallel(
-        settings, parts, lambda part: _push_documents(registry, repository_of(settings, part.image), blobs, part)
-    )
-
-
-def _uploads(settings: RegistryDriverFile, parts: Iterable[ImageParts]) -> list[tuple[Descriptor, list[str]]]:
-    """Return each blob once, with the repositories that need it, the largest first."""
     needed: dict[str, tuple[Descriptor, list[str]]] = {}
     for part in parts:
         for blob in part.blobs:
             needed.setdefault(blob.digest, (blob, []))[1].append(repository_of(settings, part.image))
-    return sorted(needed.values(), key=lambda upload: -upload[0].size)
+    largest_first = sorted(needed.values(), key=lambda upload: -upload[0].size)
+    _in_parallel(settings, largest_first, lambda upload: _push_blob(registry, blobs, *upload))
+    _in_parallel(
+        settings, parts, lambda part: _push_documents(registry, repository_of(settings, part.image), blobs, part)
+    )
 
 
 def _push_blob(registry: SiteRegistry, blobs: Path, blob: Descriptor, repositories: list[str]) -> None:
@@ -256,7 +249,7 @@ def _observe(
 
 
 def _has_blob(registry: SiteRegistry, repository: str, blob: Descriptor, *, thorough: bool) -> bool:
-    """Ask for the blob; when ``thorough`` read it, and the client compares its digest."""
+    """Return whether the registry has the blob; ``thorough`` reads it, and the client compares its digest."""
     if not thorough:
         return registry.blob_exists(repository, blob.digest)
     try:
@@ -272,7 +265,7 @@ def _has_blob(registry: SiteRegistry, repository: str, blob: Descriptor, *, thor
 def _tags_left(
     registry: SiteRegistry, context: DriverContext, step: InstallStep, settings: RegistryDriverFile
 ) -> str | None:
-    """Say which tags of later generations the registry did not delete."""
+    """Return which tags of later generations the registry did not delete."""
     left = [
         f"{tag.repository}:{tag.tag}"
         for _, record in later_records(context, step, settings.endpoint)

@@ -1,21 +1,27 @@
-"""The site's registry: its settings, its login, and the calls that the driver needs besides push and pull."""
+"""The site's registry: its settings, its login, and the tags that the driver sets there, records and takes away."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from content.bundle.oci import OCI_MANIFEST
+from content.bundle.oci_writer import EMPTY, EMPTY_BYTES, encode_manifest
 from content.registry.client import Registry
 from content.registry.reference import check_host, check_repository
 from content.registry.session import RegistryOptions
 from manifests.authored.site_yaml import RegistryDriverFile
-from manifests.documents.release import Image
-from manifests.words.canonical import Document, decode
+from manifests.documents.release import Image, InstallStep
+from manifests.words.canonical import Document, decode, encode, parse
+from manifests.words.digest import Digest, digest_of
 from manifests.words.errors import HostError, MalformedError
-from verifier.runtime.drivers.driver import DriverContext
-from verifier.runtime.drivers.settings import read_secret, read_settings, settings_error, under_site
+from verifier.runtime.drivers.driver import DriverContext, read_secret, read_settings, settings_error, under_site
+from verifier.runtime.drivers.folder import host_errors
+from verifier.site.blobs import unreadable
 
 MISSING = "registry-missing"
 UNREACHABLE = "registry-unreachable"
+WITHDRAWN = "application/vnd.waybill.withdrawn.v1"
+MAX_RECORD = 16 << 20
 
 
 class Login(Document, frozen=True, kw_only=True):
@@ -30,7 +36,7 @@ class SiteRegistry(Registry):
         return self
 
     def remove(self, repository: str, reference: str) -> None:
-        """Request that a tag or manifest is deleted. Registries accept that without doing it: read it afterwards."""
+        """Request that a tag or manifest is deleted. A registry may accept this and not do it: read it afterwards."""
         path = f"/v2/{check_repository(repository)}/manifests/{reference}"
         with self._session.request("DELETE", path, repository=repository) as answer:
             answer.discard()
@@ -87,6 +93,95 @@ def _login(context: DriverContext, settings: RegistryDriverFile) -> tuple[Path |
     try:
         login = decode(data, Login, str(path))
     except MalformedError:
-        # Then it is an auth file of a container tool, and the client reads it.
+        # It is an auth file of a container tool, which the client reads.
         return path, None
     return None, (login.username, login.password)
+
+
+class Tag(Document, frozen=True, kw_only=True):
+    """A tag that a generation sets; ``digests``: the documents of this release that it names or may have named."""
+
+    repository: str
+    tag: str
+    digests: tuple[Digest, ...]
+
+
+class TagRecord(Document, frozen=True, kw_only=True):
+    """``run/registry/<step>.<generation>.json``: which tags a generation may have set, written before it sets them."""
+
+    endpoint: str
+    tags: tuple[Tag, ...]
+
+
+def record_path(context: DriverContext, step: InstallStep) -> Path:
+    return context.site / "run" / "registry" / f"{step.step}.{context.generation}.json"
+
+
+def write_record(context: DriverContext, step: InstallStep, record: TagRecord) -> None:
+    path = record_path(context, step)
+    with host_errors(path):
+        context.disk.make_folder(path.parent)
+        context.disk.write(path, encode(record))
+
+
+def read_record(path: Path, endpoint: str) -> TagRecord | None:
+    """Return a record; None where there is none that can be read, or one of another registry."""
+    try:
+        record = parse(path.read_bytes(), TagRecord, str(path), max_bytes=MAX_RECORD)
+    except (FileNotFoundError, MalformedError):
+        return None
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return record if record.endpoint == endpoint else None
+
+
+def later_records(context: DriverContext, step: InstallStep, endpoint: str) -> Iterator[tuple[Path, TagRecord]]:
+    """Yield the records of later generations: after a rollback to this one their tags have to go."""
+    for path in sorted(record_path(context, step).parent.glob(f"{step.step}.*.json")):
+        number = path.name.removeprefix(f"{step.step}.").removesuffix(".json")
+        if number.isdecimal() and int(number) > context.generation:
+            record = read_record(path, endpoint)
+            if record is not None:
+                yield path, record
+
+
+def remove_record(context: DriverContext, path: Path) -> None:
+    with host_errors(path):
+        context.disk.remove(path)
+
+
+def withdraw_tags(registry: SiteRegistry, tags: Iterable[Tag]) -> bool:
+    """Take every tag away; return whether none of them names an image of its release any more."""
+    withdrawn = [_withdraw(registry, tag) for tag in tags]
+    return all(withdrawn)
+
+
+def _withdraw(registry: SiteRegistry, tag: Tag) -> bool:
+    """1. Check that it is still as it was set; 2. delete it; 3. if it stays, move it to a marker and delete the marker.
+
+    Many registries delete by digest only, and then every tag of that digest goes. An image may have another tag that
+    must stay, so the tag is first moved to a document that nothing else names.
+    """
+    if not names_ours(registry, tag):  # 1
+        return True
+    registry.remove(tag.repository, tag.tag)  # 2
+    if not names_ours(registry, tag):
+        return True
+    # No runtime could start it, and each tag has another one.
+    annotations = {"vnd.waybill.withdrawn": f"{tag.repository}:{tag.tag}"}
+    marker = encode_manifest(EMPTY, (EMPTY,), artifact_type=WITHDRAWN, annotations=annotations.items())  # 3
+    try:
+        registry.push_blob(tag.repository, EMPTY.digest, EMPTY.size, lambda: iter((EMPTY_BYTES,)))
+        registry.push_manifest(tag.repository, tag.tag, marker, OCI_MANIFEST)
+    except HostError as error:
+        if error.finding == UNREACHABLE:
+            raise
+        # The registry accepts no marker. Tag and record stay, and `observe` reports it.
+        return False
+    registry.remove(tag.repository, digest_of(marker))
+    return not names_ours(registry, tag)
+
+
+def names_ours(registry: SiteRegistry, tag: Tag) -> bool:
+    data = registry.read(tag.repository, tag.tag)
+    return data is not None and digest_of(data) in tag.digests

@@ -14,10 +14,17 @@ from manifests.authored.site_yaml import StoreDriverFile
 from manifests.documents.release import InstallStep
 from manifests.words.digest import Blob, blob_name
 from manifests.words.errors import DamagedError, MalformedError, RefusedError, WaybillError
-from verifier.runtime.drivers.driver import ABSENT, UNREADABLE, Component, DriverContext, DriverPlan
+from verifier.runtime.drivers.driver import (
+    ABSENT,
+    UNREADABLE,
+    Component,
+    DriverContext,
+    DriverPlan,
+    read_settings,
+    under_site,
+)
 from verifier.runtime.drivers.folder import host_errors
 from verifier.runtime.drivers.images import ImageParts, blobs_of_parts, check_step, image_parts
-from verifier.runtime.drivers.settings import read_settings, under_site
 from verifier.site.blobs import blob_path, check_blob, check_blobs, check_size, read_blob
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'

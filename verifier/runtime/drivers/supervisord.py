@@ -1,16 +1,21 @@
 """Keep a service running with the supervisor library, where there is no systemd: one daemon for each site.
 
-The first service starts the daemon, and it ends with the last one. It listens on a unix socket that only this account
-may open. It goes on after the command that started it; after a reboot `waybill recover` starts it again.
+The daemon starts with the first service and ends with the last one. It listens on a unix socket that only this account
+may open. It outlives the command that started it; after a reboot `waybill recover` starts it again.
 """
 
+import http.client
 import os
 import re
+import socket
 import subprocess
 import sys
 import xmlrpc.client
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from xml.parsers.expat import ExpatError
 
 from manifests.words.canonical import Document, encode, parse
 from manifests.words.errors import HostError, MalformedError
@@ -25,21 +30,16 @@ from verifier.runtime.drivers.processes import (
 )
 from verifier.runtime.drivers.service import STOP_SECONDS, Service, ServiceState, ServiceStatus, check_path
 from verifier.runtime.drivers.supervisord_config import daemon_config, program_config, socket_path
-from verifier.runtime.drivers.supervisord_rpc import (
-    ALREADY_ADDED,
-    ALREADY_STARTED,
-    BAD_NAME,
-    NOT_RUNNING,
-    ODD,
-    RPC_SECONDS,
-    call,
-    call_ignoring,
-)
 from verifier.site.disk import Disk
 
 START_SECONDS = 15.0
 UP_SECONDS = 4.0
 LOOK_SECONDS = 5.0
+RPC_SECONDS = STOP_SECONDS + 20.0
+# What a call may raise when the daemon does not answer as supervisord does.
+ODD = (http.client.HTTPException, xmlrpc.client.Error, ExpatError, ValueError)
+# Fault codes (supervisor.xmlrpc.Faults).
+BAD_NAME, NOT_RUNNING, ALREADY_ADDED, ALREADY_STARTED = 10, 70, 90, 60
 _STATES: dict[str, ServiceState] = {
     "RUNNING": "running",
     "STARTING": "starting",
@@ -245,15 +245,11 @@ class Supervisor:
     def _run(self) -> Path:
         return self.site / "run"
 
-    @property
-    def _programs_folder(self) -> Path:
-        return self._run / "programs"
-
     def _program(self, name: str) -> Path:
-        return self._programs_folder / f"{name}.conf"
+        return self._run / "programs" / f"{name}.conf"
 
     def _programs(self) -> list[str]:
-        return sorted(path.stem for path in self._programs_folder.glob("*.conf"))
+        return sorted(path.stem for path in (self._run / "programs").glob("*.conf"))
 
     def _folder_of(self, name: str) -> str | None:
         """Return the folder in which the service of that name runs; None when it was just removed."""
@@ -263,7 +259,7 @@ class Supervisor:
         return match[1].replace("%%", "%") if match else None
 
     def _write_config(self) -> None:
-        self.disk.make_folder(self._programs_folder, 0o700)
+        self.disk.make_folder(self._run / "programs", 0o700)
         self.disk.make_folder(self.site / "logs", 0o755)
         programs = [self._program(name).read_text("utf-8") for name in self._programs()]
         text = "\n".join([daemon_config(self.site, self._socket()), *programs])
@@ -286,3 +282,62 @@ def last_line(path: Path) -> str:
     except OSError:
         return ""
     return "".join(char if char.isprintable() else "?" for char in lines[-1])[:200] if lines else ""
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(os.fspath(self._path))
+
+
+@dataclass
+class _Transport(xmlrpc.client.Transport):
+    """A transport with one connection, which `call` closes."""
+
+    connection: _Connection
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def make_connection(self, host: object) -> _Connection:
+        return self.connection
+
+
+def call(path: Path, method: str, *arguments: object, seconds: float = RPC_SECONDS) -> object:
+    """Call a method of supervisord. Faults and errors of the socket are raised as they are."""
+    with closing(_Connection(path, seconds)) as connection:
+        proxy = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(connection))
+        return getattr(proxy.supervisor, method)(*arguments)
+
+
+def call_ignoring(path: Path, ignored: Sequence[int], method: str, *arguments: object) -> object:
+    """Call a method; return None for a fault in ``ignored``, which says that there is nothing to do.
+
+    Raises:
+        HostError: Any other fault, or an answer that is none.
+    """
+    try:
+        return call(path, method, *arguments)
+    except xmlrpc.client.Fault as fault:
+        if fault.faultCode in ignored:
+            return None
+        raise HostError(
+            f"supervisord refused {method}: {fault.faultString[:200]}",
+            where=" ".join(map(str, arguments)),
+            remedy="read logs/supervisord.log of the site",
+            finding="keeper-failed",
+        ) from None
+    except ODD as error:
+        raise HostError(
+            f"supervisord answered oddly to {method}: {str(error)[:200]}",
+            where=str(path),
+            remedy="read logs/supervisord.log of the site",
+            finding="keeper-failed",
+        ) from None

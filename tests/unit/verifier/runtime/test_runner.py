@@ -22,18 +22,19 @@ from manifests.documents.release import Program
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, HostError, RefusedError, WaybillError
 from tests.faults.model import FailingDisk
-from verifier.runtime import program_output as runner_program_output
-from verifier.runtime import sandbox
+from verifier.runtime import program_files, sandbox
 from verifier.runtime.program_files import (
+    NewFile,
     PlacedProgram,
     ProgramAccount,
     ProgramLimits,
+    ProgramResult,
+    TailBuffer,
     choose_file,
     find_account,
     place_program,
     platform_of,
 )
-from verifier.runtime.program_output import NewFile, ProgramResult, TailBuffer
 from verifier.runtime.sandbox import ProgramRun, check_sandbox, run_program
 from verifier.site.disk import Disk
 
@@ -352,7 +353,7 @@ time.sleep(600)
     sink = Watching(100)
     limits = ProgramLimits(seconds=2, memory_bytes=256 * MIB, output_bytes=100)
     ran = run(python(tmp_path, text), ("tool",), account=account, limits=limits, sink=sink)
-    assert (ran.outcome, bytes(sink)) == ("timed-out", b"ready\n")
+    assert (ran.outcome, bytes(sink.data)) == ("timed-out", b"ready\n")
     assert 2 <= ran.seconds < 8
     assert time.monotonic() - begun < 10
     assert len(seen) == 3
@@ -439,7 +440,7 @@ def test_the_end_of_stderr_is_kept_and_cannot_act_on_a_terminal(tmp_path: Path, 
     ran = run(shell(tmp_path, text), ("tool",), account=account, limits=LIMITS)
     assert (ran.outcome, ran.output) == ("done", b"out\n")
     assert ran.errors.endswith(" [31mred the end")
-    assert len(ran.errors) <= runner_program_output.KEPT_ERRORS
+    assert len(ran.errors) <= program_files.KEPT_ERRORS
 
 
 def test_files_have_a_bound(tmp_path: Path, account: ProgramAccount) -> None:
