@@ -40,10 +40,10 @@ HIGHEST = 1 << 20
 
 @dataclass(frozen=True)
 class Job:
-    """What to run, and within which bounds.
+    """What to run, and within which limits.
 
     Attributes:
-        parent: Process id of the verifier. If it has ended, nothing is run, because no process waits for the result.
+        parent: Process id of the verifier. If it has ended, nothing is run: no process waits for the result.
         program: Descriptor of the program, already checked.
         script: The program is a script: its interpreter opens it again, so the descriptor stays open.
         folder: Descriptor of the working folder.
@@ -85,26 +85,17 @@ def part(name: str) -> Iterator[None]:
         raise RefusedPartError(name, error) from error
 
 
-def _call(function: Callable[..., int], *arguments: int) -> int:
-    """Call a function of the C library that returns -1 and sets errno. Raises OSError."""
-    result = function(*map(ctypes.c_ulong, arguments))
+def _kernel(name: str, *arguments: int) -> int:
+    """Call a system call that Python 3.11 does not offer: ``unshare`` or ``prctl``. Raises OSError."""
+    result = getattr(ctypes.CDLL(None, use_errno=True), name)(*map(ctypes.c_ulong, arguments))
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    return result
+    return int(result)
 
 
-class Kernel:
-    """Two system calls that Python 3.11 does not offer."""
-
-    def __init__(self) -> None:
-        self._library = ctypes.CDLL(None, use_errno=True)
-
-    def unshare(self, what: int) -> None:
-        _call(self._library.unshare, what)
-
-    def control(self, option: int, argument: int = 0) -> int:
-        return _call(self._library.prctl, option, argument, 0, 0, 0)
+def _control(option: int, argument: int = 0) -> int:
+    return _kernel("prctl", option, argument, 0, 0, 0)
 
 
 def launch(job: Job, status: int) -> int:
@@ -112,9 +103,7 @@ def launch(job: Job, status: int) -> int:
     # Blocked, because both are waited for below.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
     try:
-        with part("start"):
-            kernel = Kernel()
-        _isolate(job, kernel)
+        _isolate(job)
         with part("processes"):
             alive, ours = os.pipe()
             child = os.fork()
@@ -123,7 +112,7 @@ def launch(job: Job, status: int) -> int:
         return 1
     if child == 0:
         os.close(ours)
-        _end(lambda: _first(job, kernel, status, alive))
+        _end(lambda: _first(job, status, alive))
     os.close(alive)
     while True:
         if signal.sigwait({signal.SIGTERM, signal.SIGCHLD}) == signal.SIGTERM:
@@ -133,42 +122,42 @@ def launch(job: Job, status: int) -> int:
             return 0
 
 
-def _isolate(job: Job, kernel: Kernel) -> None:
+def _isolate(job: Job) -> None:
     """Enter new namespaces: one for the processes that follow, and an empty network."""
     if not job.switch:
         # Without root the kernel gives a namespace only inside a user namespace, in which only this account exists.
         with part("user-namespace"):
-            kernel.unshare(CLONE_NEWUSER)
+            _kernel("unshare", CLONE_NEWUSER)
             _write("/proc/self/setgroups", "deny")
             _write("/proc/self/uid_map", f"{job.uid} {job.uid} 1")
             _write("/proc/self/gid_map", f"{job.gid} {job.gid} 1")
     with part("network"):
-        kernel.unshare(CLONE_NEWNET)
+        _kernel("unshare", CLONE_NEWNET)
     with part("processes"):
-        kernel.unshare(CLONE_NEWPID)
+        _kernel("unshare", CLONE_NEWPID)
     with part("parent"):
-        kernel.control(PR_SET_PDEATHSIG, signal.SIGKILL)
+        _control(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != job.parent:
             raise ProcessLookupError("the verifier is gone")
 
 
-def _first(job: Job, kernel: Kernel, status: int, alive: int) -> None:
+def _first(job: Job, status: int, alive: int) -> None:
     """Be process 2: start the program, wait for every process that ends, report how the program ended."""
     try:
         with part("parent"):
-            kernel.control(PR_SET_PDEATHSIG, signal.SIGKILL)
+            _control(PR_SET_PDEATHSIG, signal.SIGKILL)
             # The parent has no process id in this namespace. Its end of the pipe is closed if it has ended.
             if select.select([alive], [], [], 0)[0]:
                 raise ProcessLookupError("the launcher is gone")
             # Other processes of the same account cannot trace this one.
-            kernel.control(PR_SET_DUMPABLE, 0)
+            _control(PR_SET_DUMPABLE, 0)
         with part("processes"):
             program = os.fork()
     except RefusedPartError as error:
         _tell(status, refused=error.part, words=error.words)
         return
     if program == 0:
-        _end(lambda: _become(job, kernel, status))
+        _end(lambda: _become(job, status))
     while True:
         process, result = os.wait()
         if process == program:
@@ -176,7 +165,7 @@ def _first(job: Job, kernel: Kernel, status: int, alive: int) -> None:
             return
 
 
-def _become(job: Job, kernel: Kernel, status: int) -> None:
+def _become(job: Job, status: int) -> None:
     """Be process 3: give up rights and descriptors, then become the program."""
     try:
         with part("signals"):
@@ -188,9 +177,9 @@ def _become(job: Job, kernel: Kernel, status: int) -> None:
         with part("account"):
             _give_up_account(job)
         with part("privileges"):
-            kernel.control(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-            kernel.control(PR_SET_NO_NEW_PRIVS, 1)
-            if kernel.control(PR_GET_NO_NEW_PRIVS) != 1:
+            _control(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+            _control(PR_SET_NO_NEW_PRIVS, 1)
+            if _control(PR_GET_NO_NEW_PRIVS) != 1:
                 raise PermissionError("no_new_privs is not set")
         with part("descriptors"):
             _close_all_but({0, 1, 2, status, job.program})
@@ -254,11 +243,8 @@ def _limit(limits: dict[str, int]) -> None:
 
 def _write(path: str, text: str) -> None:
     # One write(2): the kernel accepts these files in one piece only.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, text.encode("ascii"))
-    finally:
-        os.close(descriptor)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CLOEXEC), "wb", 0) as file:
+        file.write(text.encode("ascii"))
 
 
 def _tell(status: int, **what: object) -> None:

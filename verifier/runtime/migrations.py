@@ -1,4 +1,4 @@
-"""Make backups, run migration steps and restores: each runs a program of the release in the sandbox."""
+"""Run the parts of a rollback document: each runs a program of the release in the sandbox."""
 
 import hashlib
 import os
@@ -32,26 +32,25 @@ from verifier.site.disk import Disk
 from verifier.site.generations import Installed
 from verifier.site.journal.transitions import Apply, BackupRecord, MakeBackup, NextPart, Restore, TryRestore, Undo
 
-# How often a part is begun that a crash cut off. A part that failed by itself is not begun again.
+# How often a part is begun again after a crash. A part that failed is not begun again.
 MAX_TRIES = 3
-# A part is ended after this many times the time that the document states, plus the grace.
+# A part is ended after PATIENCE times the time that the document states, plus the grace.
 PATIENCE = 4
 GRACE_SECONDS = 60
 STEP_MEMORY = 1 << 30
-# A step's output is for people: only its end is kept, and a step that writes more than this has gone wrong.
+# A step's output is for people: only its end is kept, and a step that writes more than this has failed.
 STEP_OUTPUT = 64 << 20
 KEPT_OUTPUT = 4096
 
 
 @dataclass(frozen=True)
 class MigrationContext:
-    """Where and as whom the parts of one generation's document run.
+    """Where, and by which account, the parts of one generation's document run.
 
     Attributes:
         site: The site's folder.
-        generation: The generation whose release brings the document; its programs undo it too.
-        folder: ``generations/<n>`` of it.
-        backups: ``backups/<n>`` of it.
+        generation: Its release has the document; its programs undo it too.
+        folder, backups: ``generations/<n>`` and ``backups/<n>`` of it.
     """
 
     disk: Disk
@@ -68,10 +67,7 @@ class MigrationContext:
 
 
 def migration_context(site: Path, blobs: Path, disk: Disk, installed: Installed, *, ours: int) -> MigrationContext:
-    """Return the context of a generation as it is on disk.
-
-    Args:
-        ours: The effective user id of this process.
+    """Return the context of a generation as it is on disk; ``ours`` is the effective user id of this process.
 
     Raises:
         RefusedError: ``site.yaml`` names no account that programs could run as.
@@ -92,20 +88,14 @@ def migration_context(site: Path, blobs: Path, disk: Disk, installed: Installed,
     )
 
 
-def commands_of(document: Rollback) -> tuple[Command, ...]:
-    """Return every command that the document could run."""
-    backups = [command for backup in document.backup for command in (backup.make, backup.restore, backup.try_)]
-    steps = [command for step in document.steps for command in (step.do, step.undo, step.check) if command is not None]
-    return (*backups, *steps)
-
-
 def check_migration_context(context: MigrationContext, document: Rollback) -> None:
-    """Check that every program could be run here, those of a rollback included. Runs none of them, changes nothing.
+    """Check that every program could run here, those of a rollback included. Runs none of them, changes nothing.
 
     Raises:
         RefusedError: A program is not in the release or not for this platform, or this host cannot give the sandbox.
     """
-    commands = commands_of(document)
+    commands = [command for backup in document.backup for command in (backup.make, backup.restore, backup.try_)]
+    commands += [command for step in document.steps for command in (step.do, step.undo, step.check) if command]
     for command in commands:
         choose_file(program_of(context.release, command), context.platform)
     if commands:
@@ -113,7 +103,7 @@ def check_migration_context(context: MigrationContext, document: Rollback) -> No
 
 
 def make_backup(context: MigrationContext, backup: Backup) -> BackupRecord:
-    """Make a backup, hashed while it is written, and on disk on return. Replaces what a former attempt left.
+    """Make a backup, hashed while it is written, durable on return. Replaces what a former attempt left.
 
     Raises:
         HostError: The program failed, wrote nothing, or wrote more than `at_most`; no file is left.
@@ -138,43 +128,17 @@ def make_backup(context: MigrationContext, backup: Backup) -> BackupRecord:
     return BackupRecord(backup.name, result.digest, result.size)
 
 
-def try_restore(context: MigrationContext, backup: Backup, made: BackupRecord) -> ProgramResult:
-    """Read the backup back from disk, and feed it to the program that proves that it can be restored.
-
-    Raises:
-        DamagedError: The file is not what was written.
-        HostError: It cannot be restored.
-    """
-    return _feed(context, backup, made, "try", backup.try_)
-
-
-def restore_backup(context: MigrationContext, backup: Backup, made: BackupRecord) -> ProgramResult:
-    """Put the old data back. Raises as ``try_restore``."""
-    return _feed(context, backup, made, "restore", backup.restore)
-
-
-def _feed(context: MigrationContext, backup: Backup, made: BackupRecord, act: str, command: Command) -> ProgramResult:
+def _feed(context: MigrationContext, backup: Backup, made: BackupRecord, act: str, command: Command) -> None:
     with _backup_file(context.backups, made) as file:
-        return _check_done(_run(context, command, backup.takes_seconds, stdin=file), act, backup.name, command)
+        _check_done(_run(context, command, backup.takes_seconds, stdin=file), act, backup.name, command)
 
 
 def apply_step(context: MigrationContext, step: Step) -> ProgramResult:
-    """Run the step, then its check.
-
-    Raises:
-        HostError: One of them failed or was ended; the step counts as half done.
-    """
+    """Run the step, then its check. Raises HostError when one fails or is ended; the step counts as half done."""
     result = _check_done(_run(context, step.do, step.takes_seconds), "step", step.name, step.do)
     if step.check is not None:
         _check_done(_run(context, step.check, step.takes_seconds), "check", step.name, step.check)
     return result
-
-
-def undo_step(context: MigrationContext, step: Step) -> ProgramResult:
-    """Undo the step, whole or half done. Raises HostError when the program failed or was ended."""
-    if step.undo is None:
-        raise AssertionError(f"{step.name} has no undo")
-    return _check_done(_run(context, step.undo, step.takes_seconds), "undo", step.name, step.undo)
 
 
 def check_backup(folder: Path, made: BackupRecord) -> None:
@@ -184,33 +148,36 @@ def check_backup(folder: Path, made: BackupRecord) -> None:
 
 
 def run_part(context: MigrationContext, part: NextPart) -> BackupRecord | None:
-    """Do one part of the rollback document; return the record of a backup, None for any other part."""
+    """Do one part of the rollback document; return the record of a backup, None for any other part.
+
+    A restore reads the backup from disk and feeds it to a program; its trial proves that this works.
+
+    Raises:
+        DamagedError: The backup is not what was written.
+        HostError: A program failed or was ended.
+    """
     match part:
         case MakeBackup(backup):
             return make_backup(context, backup)
         case TryRestore(backup, made):
-            try_restore(context, backup, made)
+            _feed(context, backup, made, "try", backup.try_)
+        case Restore(backup, made):
+            _feed(context, backup, made, "restore", backup.restore)
         case Apply(step):
             apply_step(context, step)
         case Undo(step):
-            undo_step(context, step)
-        case Restore(backup, made):
-            restore_backup(context, backup, made)
+            assert step.undo is not None  # such a step is restored
+            _check_done(_run(context, step.undo, step.takes_seconds), "undo", step.name, step.undo)
         case _:
             raise AssertionError(part)
     return None
 
 
 def discard_backups(disk: Disk, folder: Path) -> None:
-    """Remove a generation's backups. The caller makes sure that no rollback needs them."""
+    """Remove a generation's backups; no rollback may need them."""
     disk.remove_tree(folder)
     if folder.parent.is_dir():
         disk.sync_folder(folder.parent)
-
-
-def seconds_for(takes: int) -> int:
-    """Return after how many seconds a part is ended that takes ``takes`` seconds as the document states."""
-    return PATIENCE * takes + GRACE_SECONDS
 
 
 def _run(
@@ -222,15 +189,15 @@ def _run(
     sink: Sink | None = None,
     output_bytes: int = STEP_OUTPUT,
 ) -> ProgramResult:
-    """Run a program of the release; end it after PATIENCE times ``takes`` seconds and the grace."""
     program = program_of(context.release, command)
+    seconds = PATIENCE * takes + GRACE_SECONDS
     data = context.site / "data"
     return run_program(
         ProgramRun(
             place_program(context.disk, context.blobs, context.folder, program, context.platform),
             command,
             account=context.account,
-            limits=ProgramLimits(seconds=seconds_for(takes), memory_bytes=STEP_MEMORY, output_bytes=output_bytes),
+            limits=ProgramLimits(seconds=seconds, memory_bytes=STEP_MEMORY, output_bytes=output_bytes),
             stdin=stdin,
             sink=TailBuffer(KEPT_OUTPUT) if sink is None else sink,
             cwd=data if data.is_dir() else None,
@@ -247,7 +214,7 @@ def _run(
 
 @contextmanager
 def _backup_file(folder: Path, made: BackupRecord) -> Iterator[BinaryIO]:
-    """Yield the open file of a backup, every byte checked, at its beginning: the bytes that were checked are read."""
+    """Yield the open file of a backup at its beginning, every byte checked."""
     path = folder / made.name
     try:
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK), "rb", buffering=0)
@@ -272,17 +239,13 @@ def _damaged(path: Path, problem: str, finding: str) -> DamagedError:
     return DamagedError(
         f"the backup {problem}",
         where=str(path),
-        remedy="check the disk, and do what the rollback document says; the data were not changed by this",
+        remedy="check the disk, then follow the rollback document; the data were not changed",
         finding=finding,
     )
 
 
 def _check_done(result: ProgramResult, act: str, name: str, command: Command) -> ProgramResult:
-    """Return the result of a program that ended well.
-
-    Raises:
-        HostError: It did not; ``finding`` is ``<act>-<outcome>``.
-    """
+    """Return the result of a program that succeeded; otherwise raise HostError with finding ``<act>-<outcome>``."""
     if result.outcome == "done":
         return result
     errors = f": {result.errors}" if result.errors else ""

@@ -1,9 +1,9 @@
 """Run a program of a release in a sandbox: migrations, backups and trial restores all go through ``run_program``.
 
-A program gets: fixed words and no shell; an account without rights; its own processes and its own network, which is
-empty, without even loopback; bounds on time, memory and output; three descriptors; an environment that is written here.
-On disk it reaches what that account reaches, local sockets included. Where this host cannot give one of these, the
-program is not run, and the refusal names which (`sandbox-…`).
+A program gets: fixed arguments and no shell; an account without rights; its own processes; an empty network, without
+loopback; limits on time, memory and output; three descriptors; an environment that is written here. On disk it reaches
+what that account reaches, local sockets included. If this host cannot provide one of these, the program is not run,
+and the refusal names which (`sandbox-…`).
 
 The file that was hashed is the file that runs: it is opened once, checked, and started through its descriptor.
 """
@@ -37,7 +37,6 @@ from verifier.runtime.program_files import (
     ProgramResult,
     Sink,
     TailBuffer,
-    no_account_error,
     open_checked,
     printable,
 )
@@ -45,8 +44,8 @@ from verifier.site.disk import write_all
 
 # Sticky, and on every Linux (Filesystem Hierarchy Standard 3.0, section 3.18).
 SCRATCH = Path("/tmp")  # noqa: S108 - a folder of our own is made below it
-# A runtime may reserve address space that it never fills: a Go program has 1.2 GiB of it before its first line.
-# Reserved space is harmless, so the bound on memory is on what can be written to.
+# A runtime may reserve address space that it never fills: a Go program reserves 1.2 GiB before its first line.
+# Reserved space is harmless, so the limit of memory is on what can be written to.
 RESERVED_BYTES = 2 << 30
 PREFIX = "waybill-run-"
 # Longer than it takes from making such a folder to locking it.
@@ -54,8 +53,6 @@ YOUNG_SECONDS = 60
 # Counted over all that the account runs (getrlimit(2), RLIMIT_NPROC), so the account should be for this alone.
 MAX_PROCESSES = 128
 MAX_DESCRIPTORS = 256
-
-
 MAX_STATUS = 64 << 10
 # What the kernel may take to end processes after SIGKILL.
 END_SECONDS = 30.0
@@ -64,16 +61,16 @@ _LAUNCHER = Path(__file__).with_name("launcher.py")
 
 @dataclass(frozen=True)
 class ProgramRun:
-    """What to run and within which bounds.
+    """What to run and within which limits.
 
     Attributes:
-        argv: All words; the first is the program's name as the release writes it.
-        stdin: An open file; the program reads on from where it stands. Nothing without it.
-        sink: Takes stdout; without it the last bytes are kept in ``ProgramResult.output``.
-        cwd: The working folder; without it an empty folder of the program's own, removed afterwards.
+        argv: The program's name as the release writes it, then its arguments.
+        stdin: An open file, read from its current position; None for no input.
+        sink: Takes stdout; without it ``ProgramResult.output`` has the last bytes.
+        cwd: The working folder; None for an empty folder of the program's own, removed afterwards.
         environment: More variables, all called ``WAYBILL_…``.
-        config: The site's configuration, which the program finds in the file that ``WAYBILL_CONFIG`` names.
-        scratch: Where the program's own folder is made; the account must be able to reach it.
+        config: The site's configuration; ``WAYBILL_CONFIG`` names its file.
+        scratch: Where the program's own folder is made; the account must be able to enter it.
     """
 
     program: PlacedProgram
@@ -89,11 +86,7 @@ class ProgramRun:
 
 
 def check_sandbox(account: ProgramAccount, *, scratch: Path = SCRATCH) -> None:
-    """Set the whole sandbox up once and run nothing in it.
-
-    Raises:
-        RefusedError: Which part of it this host cannot give.
-    """
+    """Set up the whole sandbox and run nothing in it. Raises RefusedError for a part that this host cannot provide."""
     nothing = PlacedProgram("the sandbox", Path(os.devnull), Blob(digest=digest_of(b""), size=0))
     limits = ProgramLimits(seconds=30, memory_bytes=1 << 30, output_bytes=1)
     with nothing.path.open("rb") as file:
@@ -101,13 +94,13 @@ def check_sandbox(account: ProgramAccount, *, scratch: Path = SCRATCH) -> None:
 
 
 def run_program(request: ProgramRun) -> ProgramResult:
-    """Run a program to its end, or end it; none of its processes is left on return.
+    """Run a program to its end, or end it; none of its processes is left on return, also after an error.
 
     Raises:
         RefusedError: This host lacks a part of the sandbox, the program cannot be started, or others may write to it.
         DamagedError: The program's file is missing or not the release's.
         HostError: Its processes do not end.
-        OSError: Of the sink; nothing is left running then either.
+        OSError: Of the sink.
     """
     if any(not name.startswith("WAYBILL_") for name in request.environment):
         raise ValueError("only WAYBILL_ variables can be given")
@@ -117,7 +110,10 @@ def run_program(request: ProgramRun) -> ProgramResult:
 
 def _execute(request: ProgramRun, program: int, flags: dict[str, bool]) -> ProgramResult:
     with _scratch(request.scratch, request.account, request.config) as (own, variables), ExitStack() as stack:
-        folder = _open_folder(stack, request.cwd or own, request.program.name)
+        path, remedy = request.cwd or own, "check that the folder exists and that this account may enter it"
+        with _refused(f"the working folder of {request.program.name} cannot be opened", str(path), remedy):
+            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, folder)
         job = _job(request, program, folder, {**variables, **request.environment}) | flags
         return _launch(job, (program, folder), request)
 
@@ -127,21 +123,39 @@ def _scratch(base: Path, account: ProgramAccount, config: bytes | None) -> Itera
     """Yield a new folder of the program's own, and its environment; the folder is removed afterwards."""
     _remove_stale_folders(base)
     with ExitStack() as stack:
-        try:
+        remedy = "make space there, and allow this account to write there"
+        with _refused("the program's own folder cannot be made", str(base), remedy):
             folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
             # No process of the program is left by then, and rmtree follows no link (avoids_symlink_attacks).
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             _lock(folder, stack)
-            home, variables = _furnish(folder, config)
-        except OSError as error:
-            raise RefusedError(
-                f"the program's own folder cannot be made: {(error.strerror or str(error)).lower()}",
-                where=str(base),
-                remedy="make space there, and allow this account to write there",
-                finding="sandbox-folder",
-            ) from error
-        _hand_over(folder, account)
+            home = folder / "home"
+            home.mkdir(0o700)
+            variables = {"HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": str(home)}
+            if config is not None:
+                # Beside the working folder, which stays empty.
+                path = folder / "config.json"
+                path.write_bytes(config)
+                path.chmod(0o440)
+                variables["WAYBILL_CONFIG"] = str(path)
+        where, remedy = "site.yaml $.drivers.program.user", "run the command as root, where that account exists"
+        with _refused(f"files cannot be given to account {account.name}", where, remedy, "sandbox-account"):
+            # The folder itself stays ours, and no other account can enter it.
+            for path in folder.iterdir():
+                os.chown(path, account.uid, account.gid)
+            os.chown(folder, -1, account.gid)
+            folder.chmod(0o750)
         yield home, variables
+
+
+@contextmanager
+def _refused(problem: str, where: str, remedy: str, finding: str = "sandbox-folder") -> Iterator[None]:
+    """Raise RefusedError in place of an OSError."""
+    try:
+        yield
+    except OSError as error:
+        words = f"{problem}: {(error.strerror or str(error)).lower()}"
+        raise RefusedError(words, where=where, remedy=remedy, finding=finding) from error
 
 
 def _remove_stale_folders(base: Path) -> None:
@@ -159,48 +173,6 @@ def _lock(folder: Path, stack: ExitStack) -> int:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     stack.callback(os.close, descriptor)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return descriptor
-
-
-def _furnish(folder: Path, config: bytes | None) -> tuple[Path, dict[str, str]]:
-    home = folder / "home"
-    home.mkdir(0o700)
-    variables = {"HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": str(home)}
-    if config is not None:
-        # Beside the working folder, which stays empty.
-        path = folder / "config.json"
-        path.write_bytes(config)
-        path.chmod(0o440)
-        variables["WAYBILL_CONFIG"] = str(path)
-    return home, variables
-
-
-def _hand_over(folder: Path, account: ProgramAccount) -> None:
-    """Give the account what is in the folder; the folder itself stays ours, and no other account can enter it."""
-    try:
-        for path in folder.iterdir():
-            os.chown(path, account.uid, account.gid)
-        os.chown(folder, -1, account.gid)
-        folder.chmod(0o750)
-    except OSError as error:
-        raise no_account_error(
-            f"files cannot be given to account {account.name}: {(error.strerror or str(error)).lower()}",
-            "site.yaml $.drivers.program.user",
-            "run the command as root, where that account exists",
-        ) from error
-
-
-def _open_folder(stack: ExitStack, path: Path, name: str) -> int:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise RefusedError(
-            f"the working folder of {name} cannot be opened: {(error.strerror or str(error)).lower()}",
-            where=str(path),
-            remedy="check that the folder exists and that this account may enter it",
-            finding="sandbox-folder",
-        ) from error
-    stack.callback(os.close, descriptor)
     return descriptor
 
 
@@ -271,7 +243,7 @@ def _launch(job: dict[str, object], descriptors: tuple[int, ...], request: Progr
 
 @dataclass
 class _Output:
-    """What was read of a program. Attributes: status: the launcher's lines; ended: why the verifier ended it."""
+    """What was read of a program. ``status``: the launcher's lines; ``ended``: why the verifier ended it."""
 
     size: int = 0
     status: bytes = b""
@@ -298,7 +270,7 @@ def _read_output(
                 output.ended = "timed-out"
             if output.ended is not None:
                 _end(process)
-                # A process that does not die would be waited for without end; `_wait_until_gone` reports it.
+                # Do not wait without limit for a process that does not die; `_wait_until_gone` reports it.
                 if left < -END_SECONDS:
                     break
             for key, _ in selector.select(max(0.05, left) if output.ended is None else 0.1):
@@ -322,7 +294,7 @@ def _read_output(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Make the launcher kill all processes of the program, without a warning: it must survive a power loss anyway."""
+    """Make the launcher kill all processes of the program, without a warning, as a power loss would."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
 

@@ -34,9 +34,7 @@ from verifier.runtime.migrations import (
     discard_backups,
     make_backup,
     migration_context,
-    restore_backup,
-    try_restore,
-    undo_step,
+    run_part,
 )
 from verifier.runtime.program_files import ProgramAccount, find_account, this_platform
 from verifier.runtime.sandbox import check_sandbox
@@ -725,14 +723,14 @@ def test_the_whole_way_there_and_back(lab: Lab) -> None:
     assert lab.files() == {"database": OLD}
     assert stat.S_IMODE((ground.backups / "database").stat().st_mode) == 0o600
     assert stat.S_IMODE(ground.backups.stat().st_mode) == 0o700
-    try_restore(ground, saved, made)
+    run_part(ground, TryRestore(saved, made))
     assert lab.database.read_bytes() == OLD
     assert apply_step(ground, one).output == b"now 7\n"
     assert lab.database.read_bytes() == OLD.replace(b"schema 6", b"schema 7")
-    undo_step(ground, one)
+    run_part(ground, Undo(one))
     assert lab.database.read_bytes() == OLD
     lab.database.write_bytes(b"rubbish")
-    restore_backup(ground, saved, made)
+    run_part(ground, Restore(saved, made))
     assert lab.database.read_bytes() == OLD
     assert hashlib.sha256((ground.folder / "programs" / "admin").read_bytes()).digest() == (
         hashlib.sha256(ADMIN.encode()).digest()
@@ -822,7 +820,7 @@ def test_a_backup_that_cannot_be_restored_is_found_out_before_the_switch(lab: La
     made = make_backup(lab.ground, backup())
     lab.fate("untried")
     with pytest.raises(HostError) as found:
-        try_restore(lab.ground, backup(), made)
+        run_part(lab.ground, TryRestore(backup(), made))
     assert found.value.finding == "try-failed"
 
 
@@ -845,9 +843,9 @@ def test_a_damaged_backup_is_never_fed_to_anything(lab: Lab, damage: str) -> Non
         case "folder":
             path.mkdir()
     lab.database.write_bytes(b"schema 7\n")
-    for hand in (try_restore, restore_backup):
+    for part in (TryRestore(backup(), made), Restore(backup(), made)):
         with pytest.raises(DamagedError) as found:
-            hand(lab.ground, backup(), made)
+            run_part(lab.ground, part)
         assert found.value.finding == ("backup-missing" if damage == "gone" else "backup-damaged")
     assert lab.database.read_bytes() == b"schema 7\n"
 
@@ -864,10 +862,10 @@ def test_a_step_that_fails(lab: Lab, fate: str, finding: str) -> None:
 def test_an_undo_that_fails(lab: Lab) -> None:
     lab.fate("broken")
     with pytest.raises(HostError) as found:
-        undo_step(lab.ground, step())
+        run_part(lab.ground, Undo(step()))
     assert found.value.finding == "undo-failed"
     with pytest.raises(AssertionError):
-        undo_step(lab.ground, step(undo=False))
+        run_part(lab.ground, Undo(step(undo=False)))
 
 
 def test_the_document_drives_the_hands(lab: Lab) -> None:
@@ -890,17 +888,7 @@ def test_the_document_drives_the_hands(lab: Lab) -> None:
             lab.fate("broken")
         made = None
         try:
-            match part:
-                case MakeBackup(one):
-                    made = make_backup(lab.ground, one)
-                case TryRestore(one, saved):
-                    try_restore(lab.ground, one, saved)
-                case Restore(one, saved):
-                    restore_backup(lab.ground, one, saved)
-                case Apply(one):
-                    apply_step(lab.ground, one)
-                case Undo(one):
-                    undo_step(lab.ground, one)
+            made = run_part(lab.ground, part)
         except WaybillError:
             deeds.append(PartRecord(act, name, "failed"))
         else:
