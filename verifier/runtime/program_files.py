@@ -55,7 +55,7 @@ class ProgramAccount:
 
 @dataclass(frozen=True)
 class PlacedProgram:
-    """A program of a release as a file of the site; it is hashed again each time it is run."""
+    """A program of a release as a file of the site; it is hashed again before each run."""
 
     name: str
     path: Path
@@ -63,7 +63,7 @@ class PlacedProgram:
 
 
 def platform_of(system: str, machine: str) -> str:
-    """Return the platform as OCI writes it, from the two words of ``uname``."""
+    """Return the platform as OCI writes it, from the fields of ``uname``."""
     return f"{system.lower()}/{_MACHINES.get(machine, machine)}"
 
 
@@ -85,7 +85,7 @@ def choose_file(program: Program, platform: str) -> Blob:
 
 
 def place_program(disk: Disk, blobs: Path, folder: Path, program: Program, platform: str) -> PlacedProgram:
-    """Return the program's file in the generation's ``folder``; copy it from the store unless it is there, unchanged.
+    """Return the program's file in the generation's ``folder``; copy it from the store if it is missing or changed.
 
     Raises:
         DamagedError: The blob is missing or has other bytes.
@@ -116,34 +116,31 @@ def find_account(user: str | int | None, *, ours: int) -> ProgramAccount:
 
     Args:
         user: ``drivers.program.user`` of ``site.yaml``.
-        ours: The effective user id of this process. Without root it is the only account to run as, and must be named.
+        ours: The effective user id of this process. Without root it is the only possible account, and must be named.
 
     Raises:
         RefusedError: None is named, it does not exist, it is root, or only root could become it.
     """
     where, remedy = "site.yaml $.drivers.program.user", "name an account without rights, or its number"
     if user is None:
-        raise no_account_error(
-            "site.yaml names no account for the programs of a release", "site.yaml $.drivers", remedy
-        )
+        raise _no_account("site.yaml names no account for the programs of a release", "site.yaml $.drivers", remedy)
     try:
         entry = pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
         account = ProgramAccount(entry.pw_name, entry.pw_uid, entry.pw_gid)
     except (KeyError, OverflowError):
         if not isinstance(user, int) and not (user.isascii() and user.isdigit()):
-            raise no_account_error(
-                f"this host has no account {user!r}", where, f"create it: `useradd --system {shlex.quote(user)}`"
-            ) from None
+            create = f"create it: `useradd --system {shlex.quote(user)}`"
+            raise _no_account(f"this host has no account {user!r}", where, create) from None
         account = ProgramAccount(str(user), int(user), int(user))
     if account.uid == 0 or account.gid == 0:
-        raise no_account_error(f"account {account.name} is root or in root's group", where, remedy)
+        raise _no_account(f"account {account.name} is root or in root's group", where, remedy)
     # The highest number means `leave it as it is` to setresuid(2).
     if not 0 < account.uid < 2**32 - 1 or not 0 < account.gid < 2**32 - 1:
-        raise no_account_error(f"{account.uid} is not a user id", where, remedy)
+        raise _no_account(f"{account.uid} is not a user id", where, remedy)
     if ours == account.uid:
         return ProgramAccount(account.name, account.uid, os.getegid())
     if ours != 0:
-        raise no_account_error(
+        raise _no_account(
             f"only root can run a program as {account.name}, this is account {ours}",
             where,
             "run the command as root, or name this account; the programs may then do what this account may",
@@ -151,7 +148,7 @@ def find_account(user: str | int | None, *, ours: int) -> ProgramAccount:
     return account
 
 
-def no_account_error(problem: str, where: str, remedy: str) -> RefusedError:
+def _no_account(problem: str, where: str, remedy: str) -> RefusedError:
     return RefusedError(problem, where=where, remedy=remedy, finding="sandbox-account")
 
 
@@ -197,9 +194,8 @@ def open_checked(program: PlacedProgram) -> Iterator[tuple[int, bool]]:
 
 def program_of(release: Release, command: Command) -> Program:
     """Return the program that the command's first word names. Raises RefusedError when the release has none."""
-    for program in release.programs:
-        if program.name == command[0]:
-            return program
+    if program := next((program for program in release.programs if program.name == command[0]), None):
+        return program
     raise RefusedError(
         f"{command[0]!r} is not a program of this release",
         where="rollback.yaml",

@@ -25,7 +25,7 @@ BLOCK = 4096
 
 @dataclass(frozen=True)
 class FolderContent:
-    """One file set as it is on disk: ``observed`` and ``detail`` as in ``Component``."""
+    """A file set on disk: ``observed`` and ``detail`` as in ``Component``."""
 
     observed: str
     detail: str | None = None
@@ -58,9 +58,9 @@ def parents(path: str) -> tuple[str, ...]:
 
 
 def build_folder(disk: Disk, blobs: Path, sets: Sequence[FileSet], folder: Path) -> None:
-    """Copy every file to ``folder``, which must not exist; each copy is hashed, and on disk on return.
+    """Copy every file to ``folder``, which must not exist; each copy is hashed, and durable on return.
 
-    The folder's own name is not synced: the caller renames it once it is complete.
+    The folder's own name is not synced: the caller renames it when it is complete.
 
     Raises:
         DamagedError: A blob is missing or has other bytes; ``folder`` is incomplete then.
@@ -107,7 +107,7 @@ def set_mode(disk: Disk, path: Path, mode: int) -> None:
 
 
 def observe_file_sets(folder: Path, sets: Sequence[FileSet]) -> dict[str, FolderContent]:
-    """Return what is in ``folder`` of each set, every byte read. A file of no set counts against the first one."""
+    """Return the content of ``folder`` by set, every byte read. A file of no set counts as a change of the first."""
     if not sets:
         return {}
     try:
@@ -124,14 +124,12 @@ def observe_file_sets(folder: Path, sets: Sequence[FileSet]) -> dict[str, Folder
 
 
 def _walk(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield everything that is not a folder, by its path as text; a name that is not UTF-8 is escaped."""
+    """Yield every file by its path as text; a name that is not UTF-8 is escaped."""
     remedy = "find out what else writes there; a folder that a release places holds nothing else"
     if depth > 256:
         raise HostError("folders are nested deeper than 256", where=str(folder), remedy=remedy)
-    count = 0
     with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            count += 1
+        for count, entry in enumerate(sorted(entries, key=lambda entry: entry.name), 1):
             if count > MAX_FILES:
                 raise HostError(f"the folder has more than {MAX_FILES} files", where=str(folder), remedy=remedy)
             name = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
@@ -161,7 +159,7 @@ def _content(files: FileSet, seen: dict[str, os.DirEntry[str]], extra: list[str]
 def _entry(path: str, file: os.DirEntry[str]) -> FileEntry:
     status = file.stat(follow_symlinks=False)
     if not stat.S_ISREG(status.st_mode):
-        # Described by its kind and never followed: a link in place of a file makes another file set.
+        # Described by its kind and never followed: a link in place of a file changes the file set's digest.
         kind = f"not a regular file: {stat.filemode(status.st_mode)}"
         return FileEntry(path=path, digest=digest_of(kind.encode()), size=0)
     digest, executable = hash_file(Path(file.path)), bool(status.st_mode & 0o100)

@@ -16,15 +16,14 @@ class ImageParts:
     """One image with its documents and everything that refers to it.
 
     Attributes:
-        image: As the release has it.
-        version: Of the release; the image's name in a layout is ``<to>:<version>``.
-        tag: The same as a registry takes it.
+        version: Of the release; a layout names the image ``<to>:<version>``.
+        tag: The version as a registry accepts it.
         top: The manifest or index that the tag names.
         manifests: Documents below and including ``top``, children before parents.
-        sparse: ``top`` is an index, and the release leaves some of its platforms out.
+        sparse: ``top`` is an index, and the release has not all of its platforms.
         referrers: Documents with a subject among ``manifests`` or among themselves, subjects first.
         cosign: Tags of cosign's older form, ``sha256-<hex>.sig``, with their documents.
-        documents: All of these and what lies below them, each once, children before parents.
+        documents: All of these and what is below them, each once, children before parents.
     """
 
     image: Image
@@ -56,25 +55,20 @@ def check_step(step: InstallStep, driver: str) -> None:
         )
 
 
-def read_graph(context: DriverContext) -> Graph:
-    """Return the graph of the release's images, read from the store; every document is hashed.
+def image_parts(context: DriverContext, step: InstallStep) -> tuple[ImageParts, ...]:
+    """Return the images of ``step``, read from the store; every document is hashed.
 
     Raises:
         DamagedError: A document is missing from the store or has other bytes.
-        MalformedError: The graph is not what the release says.
+        MalformedError: The graph of images is not what the release says.
     """
     index = context.release.members[0]
 
     def read(digest: str) -> bytes:
-        # index.json lists every image of the release and may be longer than a manifest; the release states its size.
+        # index.json lists every image and may be longer than a manifest; the release states its size.
         return read_blob(context.blobs, digest, index.size if digest == index.digest else MAX_MANIFEST_BYTES)
 
-    return walk(context.release, read)
-
-
-def image_parts(context: DriverContext, step: InstallStep) -> tuple[ImageParts, ...]:
-    """Return the images of ``step``. Raises as ``read_graph``."""
-    graph = read_graph(context)
+    graph = walk(context.release, read)
     return tuple(_parts(graph, context.release.image(name), context.release.version) for name in step.images)
 
 

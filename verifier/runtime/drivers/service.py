@@ -25,9 +25,9 @@ class ServiceAccount(Document, frozen=True, kw_only=True):
 
 
 class LaunchRecord(Document, frozen=True, kw_only=True):
-    """The record of how a service starts: its program with arguments, its environment, its folder.
+    """How a service starts. Written when the release is staged and read at each start.
 
-    Written when the release is staged and read at each start, so a program of the host is searched for only once.
+    So a program of the host is searched for only once.
     """
 
     argv: tuple[str, ...]
@@ -39,12 +39,7 @@ class LaunchRecord(Document, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Service:
-    """One generation of one step's service.
-
-    Attributes:
-        name: ``<step>-g<generation>``, so that a running process shows its generation.
-        launch: Where its record is.
-    """
+    """One generation of one step's service; ``launch`` is the path of its record."""
 
     step: str
     generation: int
@@ -55,31 +50,29 @@ class Service:
 
     @property
     def name(self) -> str:
+        """A running process shows its generation by it."""
         return f"{self.step}-g{self.generation}"
 
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """What a keeper reports of a service; ``running`` only after it stayed up for a second."""
+    """A service's state as its keeper reports it; ``running`` only after a second without an end."""
 
     state: ServiceState
     detail: str
 
 
 class Keeper(Protocol):
-    """Keeps services running, also when the command that started them has ended."""
+    """Keeps services running after the command that started them has ended."""
 
     def start(self, service: Service) -> None:
-        """Run this generation of the step and no other."""
-        ...
+        """Run this generation of the step, and stop any other."""
 
     def stop(self, service: Service) -> None:
-        """No process of this generation of the step is left on return."""
-        ...
+        """End every process of this generation of the step."""
 
     def status(self, service: Service) -> ServiceStatus:
         """Return the state; change nothing."""
-        ...
 
 
 def find_program(
@@ -87,11 +80,11 @@ def find_program(
 ) -> str:
     """Return the absolute path of a service's program.
 
-    A word with a slash is a file of the release. Any other is a program of the host: the one that the site names in
-    its settings, else the first on the search path, and for ``python3`` at last the interpreter of this verifier.
+    A word with a slash is a file of the release. Any other is a program of the host: the one in the site's settings,
+    else the first on the search path, else for ``python3`` the interpreter of this verifier.
 
     Raises:
-        RefusedError: The release names a path of the host, or a file that it does not have or may not run.
+        RefusedError: The release names a path of the host, or a file that is not an executable of the release.
         HostError: The host has no such program.
     """
     if "/" in word:
@@ -127,7 +120,7 @@ def check_own_program(word: str, sets: tuple[FileSet, ...]) -> None:
 def environment(
     step: InstallStep, *, folder: Path, data: Path, version: str, config: Path | None, search_path: str
 ) -> dict[str, str]:
-    """Return the whole environment of the service; it inherits nothing from the verifier or the operator."""
+    """Return the whole environment of the service; it inherits no variable."""
     variables = {
         "HOME": str(data),
         "LANG": "C.UTF-8",

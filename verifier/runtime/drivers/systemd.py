@@ -5,7 +5,6 @@ The unit file is in the site, and systemd has a link to it. It names one generat
 
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +40,8 @@ class Systemd:
     def stop(self, service: Service) -> None:
         unit = unit_name(self.site, service.step)
         path = self._folder / unit
-        if not path.exists() or not self._is_of(path, service):
+        folder_line = f"WorkingDirectory={_escaped(service.record.folder)}\n"
+        if not path.exists() or folder_line not in path.read_text("utf-8"):
             return
         self._systemctl("disable", "--now", unit)
         with host_errors(path):
@@ -71,11 +71,37 @@ class Systemd:
     def _folder(self) -> Path:
         return self.site / "run" / "units"
 
-    def _is_of(self, path: Path, service: Service) -> bool:
-        return f"WorkingDirectory={_escaped(service.record.folder)}\n" in path.read_text("utf-8")
-
     def _systemctl(self, *words: str) -> str:
-        return run_systemctl(words, self.search_path)
+        """Return what systemctl prints. Raises HostError when it is missing, does not end, or fails."""
+        program = shutil.which("systemctl", path=self.search_path)
+        if program is None:
+            raise HostError(
+                f"this host has no systemctl in {self.search_path}",
+                remedy="set `drivers: {files: {keeper: supervisord}}` in site.yaml",
+            )
+        try:
+            done = subprocess.run(
+                (program, "--no-pager", "--no-ask-password", *words),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=COMMAND_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise HostError(
+                f"systemctl {words[0]} did not end within {COMMAND_SECONDS} s",
+                where=words[-1],
+                remedy=f"read `journalctl -u {words[-1]}`, then run `waybill recover`",
+            ) from None
+        if done.returncode:
+            errors = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise HostError(
+                f"systemctl {words[0]} failed: {errors[-1] if errors else f'exit code {done.returncode}'}",
+                where=words[-1],
+                remedy=f"read `journalctl -u {words[-1]}`",
+                finding="keeper-failed",
+            )
+        return done.stdout.decode("utf-8", "replace")
 
 
 def is_usable(uid: int, booted: Path = BOOTED) -> bool:
@@ -127,36 +153,3 @@ def _quoted(text: str) -> str:
 def _word(text: str) -> str:
     """Quote a word of a command line; a dollar sign would name a variable there."""
     return _quoted(text).replace("$", "$$")
-
-
-def run_systemctl(words: Sequence[str], search_path: str) -> str:
-    """Return what systemctl prints. Raises HostError when it is missing, does not end, or fails."""
-    program = shutil.which("systemctl", path=search_path)
-    if program is None:
-        raise HostError(
-            f"this host has no systemctl in {search_path}",
-            remedy="set `drivers: {files: {keeper: supervisord}}` in site.yaml",
-        )
-    try:
-        done = subprocess.run(
-            (program, "--no-pager", "--no-ask-password", *words),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise HostError(
-            f"systemctl {words[0]} did not end within {COMMAND_SECONDS} s",
-            where=words[-1],
-            remedy=f"read `journalctl -u {words[-1]}`, then run `waybill recover`",
-        ) from None
-    if done.returncode:
-        errors = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise HostError(
-            f"systemctl {words[0]} failed: {errors[-1] if errors else f'exit code {done.returncode}'}",
-            where=words[-1],
-            remedy=f"read `journalctl -u {words[-1]}`",
-            finding="keeper-failed",
-        )
-    return done.stdout.decode("utf-8", "replace")

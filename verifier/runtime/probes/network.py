@@ -25,7 +25,7 @@ class _OpenSockets:
 
     def hold(self, opened: socket.socket) -> socket.socket:
         self.sockets.append(opened)
-        # Opened after the time was up.
+        # The time was up before it was opened.
         if self.ended:
             self.end()
         return opened

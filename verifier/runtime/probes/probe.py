@@ -1,7 +1,7 @@
-"""Probes: one look at whether a release works at this site, and the loop that looks until the trial ends.
+"""Probes: one check of a release at this site, and the loop that repeats it until the trial ends.
 
 A probe opens only addresses that ``endpoints`` of ``site.yaml`` lists; a release names an endpoint, never an address.
-A look that could not be made is ``unknown``, and never counts as passing.
+A check that could not be made is ``unknown`` and never counts as passing.
 """
 
 import os
@@ -23,7 +23,7 @@ TIMEOUT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """One look. ``detail`` is for people at the site and never leaves it."""
+    """The result of one check. ``detail`` is for people at the site and never leaves it."""
 
     name: str
     state: ProbeState
@@ -32,7 +32,7 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class ProbesVerdict:
-    """Each probe's last look; ``missing`` are the probes that did not pass often enough."""
+    """The last result of each probe; ``missing``: the probes that did not pass often enough."""
 
     results: tuple[ProbeResult, ...]
     missing: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class PlacedStep(Protocol):
 
 @dataclass(frozen=True)
 class ProbeContext:
-    """Attributes: endpoints: of site.yaml; steps: of the generation; authorities: PEM files besides the system's."""
+    """What a probe may use: the endpoints of site.yaml, the generation's steps, PEM files besides the system's."""
 
     endpoints: Mapping[str, str]
     steps: Sequence[PlacedStep]
@@ -69,7 +69,7 @@ def site_authorities(site: Path) -> tuple[Path, ...]:
 
 
 def run_probe(probe: Probe, context: ProbeContext) -> ProbeResult:
-    """Look once. An error is a result too."""
+    """Check once. An error is a result too."""
     try:
         state, detail = _look(probe, context)
     except (WaybillError, OSError) as error:
@@ -86,11 +86,11 @@ def run_probes(
     monotonic: Callable[[], float],
     look: Callable[[Probe, ProbeContext], ProbeResult] = run_probe,
 ) -> ProbesVerdict:
-    """Look until every probe has passed as often in a row as it asks, or no further look fits before the deadline."""
+    """Check until every probe has passed as often in a row as it requires, or the deadline is reached."""
     begun = monotonic()
     due = dict.fromkeys((probe.name for probe in probes), begun)
     passes = dict.fromkeys(due, 0)
-    last = {name: ProbeResult(name, "unknown", "never looked") for name in due}
+    last = {name: ProbeResult(name, "unknown", "never checked") for name in due}
     waiting = list(probes)
     while waiting:
         at = min(due[probe.name] for probe in waiting)
@@ -98,7 +98,7 @@ def run_probes(
             break
         sleep(max(0.0, at - monotonic()))
         probe = next(probe for probe in waiting if due[probe.name] == at)
-        # The look before may have taken longer than the time that was left.
+        # The check before may have taken longer than the time that was left.
         if monotonic() > begun + deadline_seconds:
             break
         last[probe.name] = look(probe, context)
@@ -110,14 +110,9 @@ def run_probes(
 
 
 def _look(probe: Probe, context: ProbeContext) -> tuple[ProbeState, str]:
-    if probe.http is not None:
-        return look_http(
-            _address(probe.http.endpoint, context),
-            probe.http.path,
-            probe.http.status,
-            context.authorities,
-            context.timeout_seconds,
-        )
+    if (http := probe.http) is not None:
+        address = _address(http.endpoint, context)
+        return look_http(address, http.path, http.status, context.authorities, context.timeout_seconds)
     if probe.tcp is not None:
         return look_tcp(_address(probe.tcp.endpoint, context), context.timeout_seconds)
     if probe.file is not None:
