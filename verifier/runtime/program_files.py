@@ -14,9 +14,8 @@ from typing import Literal, Protocol
 from manifests.documents.release import Program, Release
 from manifests.documents.rollback import Command
 from manifests.words.digest import Blob
-from manifests.words.errors import DamagedError, HostError, RefusedError
+from manifests.words.errors import DamagedError, HostError, RefusedError, unreadable
 from verifier.runtime.drivers.folder import copy_blob
-from verifier.site.blobs import unreadable
 from verifier.site.disk import Disk, write_all
 
 PROGRAMS = "programs"
@@ -161,7 +160,7 @@ def open_checked(program: PlacedProgram) -> Iterator[tuple[int, bool]]:
     except FileNotFoundError:
         raise DamagedError("the program is missing", where=where, remedy=repeat, finding="program-missing") from None
     except OSError as error:
-        raise unreadable(program.path, error) from error
+        raise unreadable(error, str(program.path), remedy="check the disk") from error
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

@@ -17,7 +17,7 @@ from content.bundle.damage import unreadable as unreadable_ranges
 from content.bundle.places import Bulk, MemberLocation, hurt_at
 from manifests.trust.keys import read_capped
 from manifests.words.digest import Blob, digest_of
-from manifests.words.errors import DamagedError, HostError
+from manifests.words.errors import DamagedError, HostError, unreadable
 from manifests.words.progress import ProgressCallback, no_progress
 from verifier.site.disk import Disk
 
@@ -40,7 +40,7 @@ def read_blob(blobs: Path, digest: str, max_bytes: int) -> bytes:
     except FileNotFoundError:
         raise missing(digest) from None
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise unreadable(error, str(path), remedy="check the disk") from error
     if len(data) > max_bytes:
         raise DamagedError(f"blob {digest} is longer than {max_bytes} bytes", where=str(path), remedy=_REMEDY)
     if digest_of(data) != digest:
@@ -84,7 +84,7 @@ def check_blob(blobs: Path, blob: Blob) -> None:
         check_size(blobs, blob)
         digest = hash_file(path)
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise unreadable(error, str(path), remedy="check the disk") from error
     if digest != blob.digest:
         raise different(path, digest, blob.digest)
 
@@ -114,12 +114,6 @@ def missing(digest: str) -> DamagedError:
 
 def different(path: Path, digest: str, expected: str) -> DamagedError:
     return DamagedError(f"the file has digest {digest}, expected {expected}", where=str(path), remedy=_REMEDY)
-
-
-def unreadable(path: Path, error: OSError) -> HostError:
-    return HostError(
-        f"the blob cannot be read: {(error.strerror or str(error)).lower()}", where=str(path), remedy="check the disk"
-    )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from manifests.documents.policy import Policy
 from manifests.trust.private_keys import FileSigner, read_signer
 from manifests.words.digest import digest_of
-from manifests.words.errors import DamagedError, HostError, UntrustedError, UsageError, WaybillError
+from manifests.words.errors import DamagedError, HostError, UntrustedError, UsageError, WaybillError, unreadable
 from manifests.words.units import show_size
 from verifier.site.blobs import Store, read_checked
 from verifier.site.disk import Disk
@@ -43,9 +43,9 @@ class Site:
 
     Attributes:
         path: The folder, absolute.
-        entries: The journal as it was when the site was opened, its chain checked.
-        torn: Bytes of an unfinished last line of the journal; 0 for a site that is held.
-        broken: Why the journal is broken, of a site that is opened only to show it; state and entries end there.
+        entries: The journal when the site was opened, its chain checked.
+        torn: Bytes of an unfinished last line; 0 for a site that is held.
+        broken: Why the journal is broken, of a site opened only to show it; state and entries end there.
     """
 
     path: Path
@@ -147,18 +147,14 @@ class Site:
 
     @property
     def policy(self) -> Policy:
-        """Return the policy in force, as the journal proves it; ``policy.yaml`` is only a proposal.
-
-        Raises:
-            UntrustedError: The journal names a policy that its people did not approve.
-        """
-        state = self.state
-        if self._proved is None or self._proved[0] != state.trust.policy:
-            self._proved = (state.trust.policy, prove_policies(state.trust.policies, state.site, self.document))
+        """The policy in force. Raises UntrustedError when the people of the policy before did not approve it."""
+        trust = self.state.trust
+        if self._proved is None or self._proved[0] != trust.policy:
+            self._proved = (trust.policy, prove_policies(trust.policies, self.state.site, self.document))
         return self._proved[1]
 
     def signer(self) -> FileSigner:
-        """Return the site's own key: the one that the journal names, also after an interrupted change of it."""
+        """Return the site's own key: the one that the journal names."""
         signers, unread = self._keys()
         for signer in signers:
             if signer.public == self.state.site_key:
@@ -172,11 +168,7 @@ class Site:
         )
 
     def check_key(self) -> None:
-        """Check that the journal belongs to the key in the folder. A missing key is not an error here.
-
-        Raises:
-            UntrustedError: The journal or the key belongs to another site.
-        """
+        """Raise UntrustedError when journal and key are of different sites. A missing key is not an error here."""
         signers, unread = self._keys()
         expected = self.state.site_key
         if signers and unread is None and all(signer.public != expected for signer in signers):
@@ -201,16 +193,13 @@ class Site:
             except WaybillError as error:
                 unread = unread or error
             except OSError as error:
-                unread = unread or HostError((error.strerror or "cannot be read").lower(), where=str(file))
+                unread = unread or unreadable(error, str(file))
         return tuple(signers), unread
 
     def former(self) -> int:
-        """Return the generation that `rollback` goes to by default; 0 for none.
-
-        It is the nearest one that is still kept of those that the running generation was made from.
-        """
+        """Return the nearest kept generation that the running one was made from; 0 for none."""
         before = (one.number for one in self.state.installs.lineage(self.state.installs.current)[1:])
-        return next((one for one in before if self.generation_folder(one).is_dir()), 0)
+        return next((number for number in before if self.generation_folder(number).is_dir()), 0)
 
     def generation_folder(self, number: int) -> Path:
         return self.path / "generations" / str(number)
@@ -233,7 +222,7 @@ def find_site(given: Path | None, environ: Mapping[str, str], folder: Path) -> P
     """Return the site's folder: ``given``, WAYBILL_SITE, ``folder`` itself, or the host's only site.
 
     Raises:
-        UsageError: There is none, or more than one; names where it looked.
+        UsageError: There is none, or more than one.
     """
     for place, path in (("--site", given), ("WAYBILL_SITE", environ.get("WAYBILL_SITE"))):
         if path:
@@ -271,22 +260,14 @@ def state_folders(environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def open_site(path: Path, disk: Disk, host: Host) -> Site:
-    """Read a site. Writes nothing.
-
-    Raises:
-        UntrustedError: The journal was edited or damaged.
-    """
+    """Read a site. Writes nothing. Raises UntrustedError when the journal was edited or damaged."""
     entries, tail = read_journal(path / "journal")
     state = fold((one.digest, one.record) for one in entries)
     return Site(path=path, disk=disk, host=host, entries=entries, torn=tail.torn, _state=state)
 
 
 def open_site_to_show(path: Path, disk: Disk, host: Host) -> Site:
-    """Read a site for a command that only shows it: a broken journal is read up to where it breaks.
-
-    Raises:
-        UntrustedError: Not even the first entry of the journal is intact.
-    """
+    """Read a site for a command that only shows it. Raises UntrustedError when the journal's first entry is broken."""
     try:
         return open_site(path, disk, host)
     except UntrustedError as error:
@@ -295,16 +276,12 @@ def open_site_to_show(path: Path, disk: Disk, host: Host) -> Site:
     entries, broken = read_intact_entries(path / "journal")
     if not entries:
         raise broken
-    state = fold((one.digest, one.record) for one in entries)
+    state = fold((entry.digest, entry.record) for entry in entries)
     return Site(path=path, disk=disk, host=host, entries=entries, torn=0, _state=state, broken=broken)
 
 
 def check_space(disk: Disk, wanted: tuple[tuple[Path, int, int], ...]) -> None:
-    """Check that ``(place, bytes, inodes)`` fit, summed for each file system. Called before the first write.
-
-    Raises:
-        HostError: They do not fit; names what is needed and what is free.
-    """
+    """Raise HostError unless ``(place, bytes, inodes)`` fit, summed for each file system. Precedes the first write."""
     sums: dict[int, tuple[Path, int, int]] = {}
     for place, size, inodes in wanted:
         device = disk.space(place).device

@@ -14,13 +14,9 @@ from verifier.site.journal.events import Actor
 
 @dataclass(frozen=True)
 class Host:
-    """The host and the account that run this program.
+    """The host, and the account that runs this program. ``now``: the wall clock; ``monotonic``: seconds since boot.
 
-    Attributes:
-        now: The wall clock.
-        monotonic: Seconds since boot; never goes backwards.
-        boot: The kernel's id of this boot.
-        kit: The one file that this program runs from; None for an installed package.
+    ``boot``: the kernel's id of this boot. ``kit``: the file that this program runs from; None for a package.
     """
 
     now: Callable[[], datetime]
@@ -37,15 +33,16 @@ class Host:
 
 def this_host() -> Host:
     """Return the host that this process runs on."""
+    kit, uid = os.environ.get("WAYBILL_KIT"), os.getuid()
+    # The caller controls the environment, so only the printable part of it is used.
+    sudo = "".join(c for c in os.environ.get("SUDO_USER", "")[:64] if c.isascii() and c.isprintable())
     return Host(
         now=lambda: datetime.now(UTC).replace(microsecond=0),
         monotonic=time.monotonic,
         sleep=time.sleep,
         boot=_boot_id(),
-        actor=Actor(
-            account=_account(os.getuid()), uid=os.getuid(), sudo=_printable(os.environ.get("SUDO_USER", "")) or None
-        ),
-        kit=Path(os.environ["WAYBILL_KIT"]) if os.environ.get("WAYBILL_KIT") else None,
+        actor=Actor(account=_account(uid), uid=uid, sudo=sudo or None),
+        kit=Path(kit) if kit else None,
     )
 
 
@@ -59,11 +56,6 @@ def _boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return "unknown"
-
-
-def _printable(text: str) -> str:
-    """Return the printable part of a text from the environment, which the caller controls."""
-    return "".join(c for c in text[:64] if c.isascii() and c.isprintable())
 
 
 def _account(uid: int) -> str:

@@ -20,11 +20,10 @@ def hold_site(path: Path, disk: Disk, host: Host, command: str, *, any_key: bool
     """Open the site and hold its lock until the block ends. The kernel releases it when this process dies.
 
     Args:
-        any_key: Skip the check of key and journal, because the command renews the key. A site whose older journal was
-            restored is renewed in the same way.
+        any_key: Skip the check of key and journal, for a command that renews the key.
 
     Raises:
-        BusyError: Another process holds it; names the process.
+        BusyError: Another process holds it.
         UntrustedError: The journal was edited or damaged, belongs to another site, or is an older one.
     """
     descriptor = _lock(path / "lock", command, host)
@@ -41,11 +40,7 @@ def hold_site(path: Path, disk: Disk, host: Host, command: str, *, any_key: bool
 
 
 def check_ours(site: Site) -> None:
-    """Check that the journal belongs to this site, and is not an older one that was put back.
-
-    Raises:
-        UntrustedError: It belongs to another site, or is older than a report in the outbox.
-    """
+    """Raise UntrustedError when the journal belongs to another site, or is older than a report in the outbox."""
     site.check_key()
     check_not_behind(site)
 
@@ -74,7 +69,7 @@ def _lock(path: Path, command: str, host: Host) -> int:
 
 
 def _holder(data: bytes) -> str:
-    """Return in words who wrote the lock file, which may be empty or incomplete."""
+    """Return who wrote the lock file, which may be empty or incomplete."""
     try:
         info = json.loads(data)
         return f"`waybill {info['command']}` of {info['account']} (process {info['pid']}, since {info['since']})"

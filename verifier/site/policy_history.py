@@ -1,8 +1,8 @@
 """The policy in force, proved: the people of each policy approved the next one.
 
-The owner of the host can write into the journal, but cannot sign as these people. So every command that asks who must
-approve finds a policy that they did not approve. A policy that was refounded, because a quorum could no longer be met,
-is accepted; the status, the journal and every report say so.
+The owner of the host can write into the journal, but cannot sign for these people. So every command that asks who must
+approve refuses a policy that they did not approve. A policy that was refounded, because its quorum could not be met any
+more, is accepted: the status, the journal and every report say so.
 """
 
 from collections.abc import Callable
@@ -19,11 +19,7 @@ ReadDocument = Callable[[str], bytes]
 
 
 def prove_policies(events: tuple[PolicyInForce, ...], site: str, document: ReadDocument) -> Policy:
-    """Return the last policy of ``events`` after checking each step to it.
-
-    Args:
-        site: The site id; a plan of another site proves nothing.
-        document: Returns the bytes with a digest, checked against it.
+    """Return the last policy of ``events`` after checking each step to it; ``document`` returns bytes by digest.
 
     Raises:
         UntrustedError: A policy lacks approvals that the one before it requires.
@@ -62,13 +58,13 @@ def _check(before: PolicyInForce, policy: Policy, event: PolicyInForce, site: st
         if signed.approval.plan == plan.digest and signed.approval.verdict == "approve":
             verdicts.append(signed)
     needs = needs_without(policy, plan, event.gone) if event.reason else roles_needed(policy, plan.kinds)
-    standing = count_approvals(policy, needs, verdicts)
-    if not standing.met:
-        raise _unproved(f"approvals are missing: {standing.missing}", event.number)
+    status = count_approvals(policy, needs, verdicts)
+    if not status.met:
+        raise _unproved(f"approvals are missing: {status.missing}", event.number)
 
 
 def needs_without(policy: Policy, plan: Plan, gone: tuple[str, ...]) -> dict[str, int]:
-    """Return what the rules require of the people who are left: all of a role that has fewer than the rule asks."""
+    """Return the approvals needed of the people who are left: all of a role that has fewer than the rule requires."""
     left = [person.role for name, person in policy.people.items() if name not in gone]
     asked = {role: min(need, left.count(role)) for role, need in roles_needed(policy, plan.kinds).items()}
     return {role: need for role, need in asked.items() if need}

@@ -25,12 +25,7 @@ _CONFIG = msgspec.json.Encoder(order="sorted", decimal_format="number")
 
 @dataclass(frozen=True)
 class SiteProposal:
-    """``site.yaml`` as written.
-
-    Attributes:
-        settings: The canonical bytes of all of it but ``config``.
-        config: The canonical bytes of ``config``; a blob of its own, not one of our documents.
-    """
+    """``site.yaml``; ``config``: canonical bytes of that field; ``settings``: canonical bytes of all the others."""
 
     file: Handwritten
     site: SiteFile
@@ -54,11 +49,7 @@ def read_site_yaml(folder: Path) -> SiteProposal:
 
 
 def check_identity(proposal: SiteProposal, state: SiteState, channel: str) -> None:
-    """Raise RefusedError when ``site.yaml`` names another site, or another channel than ``channel``.
-
-    Args:
-        channel: The channel of the release that is to run.
-    """
+    """Raise RefusedError when ``site.yaml`` names another site, or another channel than the release's."""
     if proposal.site.site != state.site:
         raise RefusedError(
             f"the file says site {proposal.site.site}, this site is enrolled as {state.site}",
@@ -80,7 +71,7 @@ def validate_config(proposal: SiteProposal, schema: bytes | None) -> bytes | Non
     """Return the config document for a release with this schema; None for a release without a schema.
 
     Raises:
-        RefusedError: The config does not fit the schema, with ``file:line``; or the release has no schema.
+        RefusedError: The config does not fit the schema, or there is no schema for it.
     """
     if schema is None:
         if proposal.site.config:
@@ -96,7 +87,7 @@ def validate_config(proposal: SiteProposal, schema: bytes | None) -> bytes | Non
     from referencing.exceptions import Unresolvable
 
     check_config_schema(schema, "config schema")
-    # Decimals on both sides, so that 0.1 is exact; an empty registry, so that no schema is fetched.
+    # Decimals, so that 0.1 is exact; an empty registry, so that no schema is fetched.
     validator = Draft202012Validator(
         json.loads(schema, parse_float=Decimal), registry=Registry(), format_checker=Draft202012Validator.FORMAT_CHECKER
     )

@@ -1,4 +1,4 @@
-"""The end of a vendor's access, from the journal alone: what people approve, and what the report says. Pure."""
+"""The end of a vendor's access: the plan that people approve, its consequences, and the report of it. Pure."""
 
 from manifests.documents import report as r
 from manifests.documents.plan import Plan
@@ -52,7 +52,7 @@ def check_served(state: SiteState) -> None:
 
 
 def offboarding_consequences(state: SiteState) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what people must know before they approve the end: what will be done, and what cannot be undone."""
+    """Return what will be done, and what cannot be undone, for the people who approve the end."""
     offboarding = state.offboarding
     if offboarding is None:
         raise ValueError("nobody has requested it")
@@ -77,7 +77,7 @@ def offboarding_consequences(state: SiteState) -> tuple[tuple[str, ...], tuple[s
 
 
 def reported_offboarding(state: SiteState, remains: r.Remains | None) -> r.ReportedOffboarding | None:
-    """Return what the next report says of it. After the end of the access that report is the last one."""
+    """Return the part of the next report about it. After the end of the access that report is the last one."""
     offboarding = state.offboarding
     if offboarding is None:
         return None

@@ -1,4 +1,4 @@
-"""Whom a person trusts who looks at a file: a root document, a typed fingerprint, or what a site trusts."""
+"""The trust anchor of a check: a root document, a typed fingerprint, or the root of a site."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +14,11 @@ from verifier.trust.release_rules import SiteFacts
 
 @dataclass(frozen=True)
 class TrustAnchor:
-    """Where trust comes from; never from the file that is looked at.
+    """Where trust comes from; never from the file that is checked.
 
     Attributes:
-        typed: It is a fingerprint that a person typed, and nothing else is known.
-        facts: Of the site that judges, if one does.
+        typed: Only a fingerprint is known, which a person typed.
+        facts: Of the site that judges, if any.
     """
 
     pin: Pin
@@ -27,10 +27,10 @@ class TrustAnchor:
     facts: SiteFacts | None = None
 
     def chain(self, offered: tuple[bytes, ...] = ()) -> Chain:
-        """The vendor's chain from the pin on, as far as what is known here and ``offered`` leads.
+        """Return the vendor's chain from the pin on, made of the known and the ``offered`` root documents.
 
         Raises:
-            UsageError: A fingerprint alone, and no root document that it could be of.
+            UsageError: There is no root document.
             MalformedError, UntrustedError: They are not one chain from the pin on.
         """
         roots = join_roots(self.known.roots, offered)
@@ -44,7 +44,7 @@ class TrustAnchor:
 
 
 def named_anchor(root: Path | None, fingerprint: str | None) -> TrustAnchor | None:
-    """The anchor that --root or --fingerprint names; None when neither is given."""
+    """Return the anchor that --root or --fingerprint names; None when neither is given."""
     if root is not None:
         document = parse_root(read_capped(root, MAX_ROOT), str(root))
         pin = Pin(version=document.root.version, digest=document.fingerprint)

@@ -1,7 +1,7 @@
-"""Verify a bundle: trust first, on the head alone; then whether this site may take it; then every byte.
+"""Verify a bundle: first the trust in its head, then whether this site may take it, then every byte.
 
-The order is docs/format.md, "Order of checks". Nothing here can open a network connection, and nothing is remembered:
-`receive` and `install` judge again what they copied.
+The order is docs/format.md, "Order of checks". Nothing here can open a network connection or keeps a result: `receive`
+and `install` judge again what they copied.
 """
 
 import os
@@ -38,11 +38,11 @@ class VerifyRequest:
     """What a bundle is judged by.
 
     Attributes:
-        now: Time of this host; the verdict warns by it and never hangs on it.
+        now: Time of this host; used for warnings, never for the verdict.
         head: Replaces the head of the bundle.
         held: Digests of the blobs that this site has, for a delta.
         stored: Reads and hashes one of these; None when the store of the site is not open.
-        take: Copies the bulk and checks every byte of it meanwhile, in place of the read that only checks.
+        take: Copies the bulk and checks every byte of it, in place of the check alone.
     """
 
     anchor: TrustAnchor
@@ -56,11 +56,7 @@ class VerifyRequest:
 
 @dataclass(frozen=True)
 class VerifiedBundle:
-    """A bundle of which every byte that is there was checked.
-
-    Attributes:
-        end: With ``incomplete``, ``missing`` is not empty.
-    """
+    """A bundle whose every present byte was checked; ``missing`` is empty unless ``end`` is ``incomplete``."""
 
     head: VerifiedHead
     bulk: Bulk
@@ -76,8 +72,8 @@ def verify_path(path: Path, request: VerifyRequest) -> VerifiedBundle:
     """Verify the bundle file at ``path``.
 
     Raises:
-        WaybillError: The head cannot be read or is not trusted, or the bulk is damaged. What policy or state says is
-            a finding instead (see ``refusal``), and then no byte of the bulk was read.
+        WaybillError: The head cannot be read or is not trusted, or the bulk is damaged. A refusal by policy or state is
+            a finding instead (see ``refusal``); then no byte of the bulk was read.
     """
     if path.is_dir():
         open_head(path)
@@ -134,13 +130,13 @@ def verify_pipe(stream: BinaryIO, request: VerifyRequest) -> VerifiedBundle:
 
 
 def _judge_head(head: Head, request: VerifyRequest) -> tuple[VerifiedHead, tuple[Finding, ...]]:
-    """What the head alone decides; the caller reads no byte of the bulk when it is refused (F-9.1)."""
+    """Return what the head alone decides; after a refusal no byte of the bulk is read (F-9.1)."""
     verified = verify_head(head, request.anchor.pin, request.anchor.known)
     return verified, judge_release(verified, request.anchor.facts, now=request.now)
 
 
 def _skip(stream: BinaryIO, count: int) -> None:
-    """Pass over the bundle's own head, which another one replaces: as in a file, it is not looked at."""
+    """Skip the bundle's own head, which another one replaces; as in a file, it is not checked."""
     while count:
         part = stream.read(min(count, 1 << 20))
         if not part:
@@ -163,19 +159,19 @@ def _unread(verified: VerifiedHead, findings: tuple[Finding, ...]) -> VerifiedBu
 def _conclude(
     verified: VerifiedHead, bulk: Bulk, findings: tuple[Finding, ...], read: ReadMember | None, held: frozenset[str]
 ) -> VerifiedBundle:
-    """Steps after the bytes: completeness, the graph of images, contract and rollback document, signatures of images.
+    """Check what follows the bytes: completeness, image graph, contract, rollback document, image signatures.
 
     Args:
-        read: Hashed bytes of a member; None when some of them are not at hand.
+        read: Returns the hashed bytes of a member; None when some members are not available.
 
     Raises:
-        MalformedError: A trusted release whose parts contradict each other.
+        MalformedError: The parts of a trusted release contradict each other.
         DamagedError: index.json or VERIFY.txt is not the one of the format.
     """
     release = verified.release
     if release.members[1].digest != digest_of(VERIFY_TXT):  # F-9.6
         raise MalformedError("VERIFY.txt is not the constant of this format", where="VERIFY.txt")
-    # A bundle that is cut lacks what it lacks, whatever the site holds. F-9.5, F-9.7
+    # A bundle that is cut short is incomplete, whatever the site holds. F-9.5, F-9.7
     missing = bulk.missing if bulk.cut else tuple(blob for blob in bulk.missing if blob.digest not in held)
     if missing:
         findings = (*findings, _incomplete(release, bulk, missing))

@@ -1,4 +1,4 @@
-"""Findings: what a check found, and the error that a refusal becomes."""
+"""Findings: the results of checks, and the error that a refusal becomes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ FindingLevel = Literal["ok", "warning", "refused"]
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check. ``id`` is stable; a ``refused`` one carries its error."""
+    """The result of one check. ``id`` is stable; a ``refused`` one has an error."""
 
     id: str
     level: FindingLevel
@@ -30,7 +30,7 @@ def refusal(findings: tuple[Finding, ...]) -> WaybillError | None:
 
 
 def gravest(errors: Iterable[WaybillError | None]) -> WaybillError | None:
-    """Of several errors the one that decides the exit code: 3, then 4, then 8, then 5, then 7."""
+    """Return the error that decides the exit code: 3 before 4, 8, 5, 7."""
     order = {3: 0, 4: 1, 8: 2, 5: 3, 7: 4}  # F-15.1
     return min((error for error in errors if error), key=lambda error: order.get(error.exit_code, 9), default=None)
 

@@ -19,16 +19,14 @@ _NOT_COUNTED = {"revoked": "key revoked", "retired": "key retired before this re
 
 @dataclass(frozen=True)
 class SiteFacts:
-    """What a site knows that decides whether a release is for it.
+    """The facts of a site that decide whether a release is for it.
 
     Attributes:
-        running: Version of the confirmed generation; None before the first install.
-        running_release: Its digest.
-        known: Digest by mark of every release of this stream that was received.
-        highest: Highest mark, (epoch, sequence), that was received.
+        running, running_release: Version and digest of the running release; None before the first install.
+        known: Digest by mark of every received release of this channel; ``highest``: the highest mark of them.
         floor: Lowest mark that is still accepted.
         time_floor: Latest time that a confirmed release stated; None before the first install.
-        others: Facts about a channel that the site is about to follow, by that channel's name.
+        others: Facts for channels that the site may follow next, by name.
     """
 
     customer: str
@@ -52,10 +50,7 @@ class SiteFacts:
 
 
 def judge_release(verified: VerifiedHead, site: SiteFacts | None, *, now: datetime) -> tuple[Finding, ...]:
-    """Return what follows from the head alone: who signed, for whom, which sequence, what time.
-
-    Reads and writes nothing. Without a site only what is true everywhere is judged.
-    """
+    """Return what follows from the head alone: signers, audience, sequence, time. Without a site only the first."""
     release = verified.release
     root = verified.chain.newest
     findings = [
@@ -97,7 +92,7 @@ def _judge_practice(verified: VerifiedHead, site: SiteFacts | None) -> list[Find
 
 
 def _judge_understood(release: Release, verified: VerifiedHead) -> list[Finding]:
-    """Refuse whatever this verifier cannot judge: a newer format, a critical extension, a signer of images."""
+    """Refuse what this verifier cannot judge: a newer format, a critical extension, a signer of images."""
     findings = []
     error: WaybillError
     needed = tuple(int(part) for part in release.needs.verifier.split("."))
@@ -128,7 +123,7 @@ def _judge_understood(release: Release, verified: VerifiedHead) -> list[Finding]
 
 
 def _judge_revoked(verified: VerifiedHead, site: SiteFacts | None) -> list[Finding]:
-    """Refuse a release that the newest list names; one that already runs goes on, with a warning."""
+    """Refuse a release that the newest list names; for the running one this is a warning."""
     findings = []
     revocations = verified.revocations
     if verified.lists.ignored:
@@ -219,7 +214,7 @@ def _judge_step(release: Release, digest: str, site: SiteFacts) -> list[Finding]
 
 
 def judge_upgrade_path(release: Release, site: SiteFacts) -> tuple[Finding, ...]:
-    """Return whether the running release may go straight to this one; review and install ask, verify does not."""
+    """Return whether the running release may be replaced by this one; `verify` does not ask this."""
     if site.running is None:
         if release.needs.fresh:
             return (ok("from", "may be a first release"),)
@@ -240,7 +235,7 @@ def judge_upgrade_path(release: Release, site: SiteFacts) -> tuple[Finding, ...]
 
 
 def _judge_time(release: Release, site: SiteFacts | None, now: datetime) -> list[Finding]:
-    """Show times and warn about them; the clock of this host never decides a verdict (F-14.7)."""
+    """Warn about times; the clock of this host never decides a verdict (F-14.7)."""
     floor = site.time_floor if site is not None else None
     effective = now if floor is None else max(now, floor)
     findings = []

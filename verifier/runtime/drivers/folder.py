@@ -11,9 +11,9 @@ from pathlib import Path
 from manifests.documents.release import FileEntry, FileSet
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
-from manifests.words.errors import HostError
+from manifests.words.errors import HostError, unreadable
 from verifier.runtime.drivers.driver import ABSENT, UNREADABLE, step_error
-from verifier.site.blobs import blob_path, different, hash_file, missing, unreadable
+from verifier.site.blobs import blob_path, different, hash_file, missing
 from verifier.site.disk import Disk
 
 MAX_FILES = 200_000
@@ -89,7 +89,7 @@ def copy_blob(disk: Disk, blobs: Path, digest: str, size: int, path: Path, mode:
     except FileNotFoundError:
         raise missing(digest) from None
     except OSError as error:
-        raise unreadable(source, error) from error
+        raise unreadable(error, str(source), remedy="check the disk") from error
     try:
         copied = disk.copy(descriptor, 0, size, path, mode=mode)
     finally:

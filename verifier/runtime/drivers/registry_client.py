@@ -13,10 +13,9 @@ from manifests.authored.site_yaml import RegistryDriverFile
 from manifests.documents.release import Image, InstallStep
 from manifests.words.canonical import Document, decode, encode, parse
 from manifests.words.digest import Digest, digest_of
-from manifests.words.errors import HostError, MalformedError
+from manifests.words.errors import HostError, MalformedError, unreadable
 from verifier.runtime.drivers.driver import DriverContext, read_secret, read_settings, settings_error, under_site
 from verifier.runtime.drivers.folder import host_errors
-from verifier.site.blobs import unreadable
 
 MISSING = "registry-missing"
 UNREACHABLE = "registry-unreachable"
@@ -131,7 +130,7 @@ def read_record(path: Path, endpoint: str) -> TagRecord | None:
     except (FileNotFoundError, MalformedError):
         return None
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise unreadable(error, str(path), remedy="check the disk") from error
     return record if record.endpoint == endpoint else None
 
 

@@ -46,15 +46,17 @@ def look_http(address: str, path: str, status: int, authorities: tuple[Path, ...
 
     def ask(opened: _OpenSockets) -> Answer:
         host, port = _host_port(parts)
-        connection: http.client.HTTPConnection
-        if parts.scheme == "https":
-            connection = _Https(host, port, opened, timeout, _context(authorities))
-        else:
-            connection = _Http(host, port, opened, timeout)
+        context = _context(authorities) if parts.scheme == "https" else None
+        connection = http.client.HTTPConnection(host, port)
+        if context is not None:
+            connection = http.client.HTTPSConnection(host, port, context=context)
         try:
-            connection.request(
-                "GET", parts.path.rstrip("/") + path, headers={"User-Agent": "waybill", "Connection": "close"}
-            )
+            # Opened here, so that the thread that waits can shut it down. The handshake can hang like any read.
+            connection.sock = opened.hold(socket.create_connection((host, port), timeout=timeout))
+            if context is not None:
+                connection.sock = opened.hold(context.wrap_socket(connection.sock, server_hostname=host))
+            headers = {"User-Agent": "waybill", "Connection": "close"}
+            connection.request("GET", parts.path.rstrip("/") + path, headers=headers)
             answer = connection.getresponse()
             answer.read(MAX_BODY)
         finally:
@@ -127,31 +129,3 @@ def _context(authorities: tuple[Path, ...]) -> ssl.SSLContext:
         except ssl.SSLError as error:
             raise ValueError(f"{path} holds no certificate") from error
     return context
-
-
-class _Http(http.client.HTTPConnection):
-    """A connection whose socket another thread can shut down."""
-
-    def __init__(self, host: str, port: int, opened: _OpenSockets, timeout: float) -> None:
-        super().__init__(host, port, timeout=timeout)
-        self._line = opened
-
-    def connect(self) -> None:
-        super().connect()
-        self._line.hold(self.sock)
-
-
-class _Https(http.client.HTTPSConnection):
-    def __init__(self, host: str, port: int, opened: _OpenSockets, timeout: float, context: ssl.SSLContext) -> None:
-        super().__init__(host, port, timeout=timeout, context=context)
-        self._line = opened
-        self._trust = context
-
-    def connect(self) -> None:
-        # Held before the handshake, which can hang like any read.
-        plain = self._line.hold(socket.create_connection((self.host, self.port), timeout=self.timeout))
-        try:
-            self.sock = self._line.hold(self._trust.wrap_socket(plain, server_hostname=self.host))
-        except BaseException:
-            plain.close()
-            raise

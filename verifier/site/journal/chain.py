@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from manifests.trust.keys import read_capped
 from manifests.words.canonical import decode, encode, parse
 from manifests.words.digest import digest_of
-from manifests.words.errors import HostError, MalformedError, NewerError, UntrustedError, WaybillError
+from manifests.words.errors import MalformedError, NewerError, UntrustedError, WaybillError, unreadable
 from verifier.site.disk import Disk
 from verifier.site.host import Host
 from verifier.site.journal.events import Event, Record, Torn
@@ -64,7 +64,7 @@ EMPTY = Tail(segment=None, length=0, torn=0, seq=0, digest=digest_of(b""))
 
 
 def read_journal(folder: Path) -> tuple[tuple[Entry, ...], Tail]:
-    """Return all entries, their chain checked, and the end of the journal. Writes nothing.
+    """Return all entries of an intact chain, and the end of the journal. Writes nothing.
 
     Raises:
         UntrustedError: A line is missing, changed or out of order.
@@ -76,10 +76,7 @@ def read_journal(folder: Path) -> tuple[tuple[Entry, ...], Tail]:
 
 
 def read_intact_entries(folder: Path) -> tuple[tuple[Entry, ...], UntrustedError]:
-    """Return the entries before the break of a broken journal, and the error that names the break.
-
-    These entries follow each other; how many came after them is not known.
-    """
+    """Return the entries before the break of a broken journal, and the error that names the break."""
     entries: list[Entry] = []
     try:
         _walk(folder, entries)
@@ -119,19 +116,14 @@ def segments(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.suffix == ".jsonl")
     except OSError as error:
-        raise HostError(
-            f"cannot read the journal: {(error.strerror or '').lower()}",
-            where=str(folder),
-            remedy="check the owner and the mode of the folder",
-            finding="journal-unreadable",
-        ) from None
+        remedy = "check the owner and the mode of the folder"
+        raise unreadable(error, str(folder), remedy=remedy, finding="journal-unreadable") from None
 
 
 def _finished(data: bytes) -> int:
     """Return where the last complete line ends.
 
-    Blocks reach the disk in any order, and a missing block reads as zeros. No line contains a zero, so a last line with
-    one is unfinished, like a line without its end.
+    Blocks reach the disk in any order, and a missing block reads as zeros. So a last line with a zero is unfinished.
     """
     end = data.rfind(b"\n") + 1
     start = data.rfind(b"\n", 0, max(0, end - 1)) + 1

@@ -220,20 +220,8 @@ class SiteState:
         return next((one.key for one in self.reports.former_keys if seq <= one.after), self.site_key)
 
     @property
-    def customer(self) -> str:
-        return self.site.split("/")[0]
-
-    @property
     def product(self) -> str:
         return self.site.split("/")[1]
-
-    @property
-    def environment(self) -> str:
-        return self.site.split("/")[2]
-
-    @property
-    def name(self) -> str:
-        return self.site.split("/")[3]
 
     @property
     def channel(self) -> str:
