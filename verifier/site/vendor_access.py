@@ -17,12 +17,12 @@ def offboard_plan(state: SiteState) -> Plan:
     """Return the plan that people approve: this site ends its vendor's access, for the reason given.
 
     Raises:
-        RefusedError: Nobody has requested it, or the access has ended.
+        RefusedError: It was not requested, or the access has ended.
     """
     offboarding = state.offboarding
     if offboarding is None:
         raise RefusedError(
-            "nobody has requested the end of the vendor's access",
+            "the end of the vendor's access was not requested",
             where="offboard",
             remedy="request it: waybill offboard --reason TEXT",
             finding="offboard-not-asked",
@@ -55,7 +55,7 @@ def offboarding_consequences(state: SiteState) -> tuple[tuple[str, ...], tuple[s
     """Return what will be done, and what cannot be undone, for the people who approve the end."""
     offboarding = state.offboarding
     if offboarding is None:
-        raise ValueError("nobody has requested it")
+        raise ValueError("it was not requested")
     running, retires = state.installs.running, offboarding.asked.reason == "retired"
     runs = f"the software that runs ({running.product} {running.version}), " if running else ""
     done = (

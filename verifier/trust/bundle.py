@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from content.bundle.bulk import SmallDocuments, lost_tail, open_bundle, read_blob, verify_file, verify_stream
+from content.bundle.bulk import lost_tail, open_bundle, read_blob, verify_file, verify_stream
 from content.bundle.damage import damage, recut
 from content.bundle.graph import Graph, walk
 from content.bundle.head import VERIFY_TXT, Head, open_head, read_head
@@ -124,7 +124,9 @@ def verify_pipe(stream: BinaryIO, request: VerifyRequest) -> VerifiedBundle:
     bulk, documents = verify_stream(stream, verified.release, "standard input", also=also, advance=request.advance)
 
     def read(digest: str) -> bytes:
-        return _small_document(documents, digest)
+        if digest not in documents.blobs:
+            raise MalformedError(f"{digest} should be JSON of at most {MAX_MANIFEST_BYTES} bytes", where="bundle")
+        return documents.blobs[digest]
 
     return _conclude(verified, bulk, findings, read if not bulk.missing else None, request.held)
 
@@ -142,12 +144,6 @@ def _skip(stream: BinaryIO, count: int) -> None:
         if not part:
             raise DamagedError("shorter than its own head", where="standard input", finding="bulk-damaged")
         count -= len(part)
-
-
-def _small_document(documents: SmallDocuments, digest: str) -> bytes:
-    if digest not in documents.blobs:
-        raise MalformedError(f"{digest} should be JSON of at most {MAX_MANIFEST_BYTES} bytes", where="bundle")
-    return documents.blobs[digest]
 
 
 def _unread(verified: VerifiedHead, findings: tuple[Finding, ...]) -> VerifiedBundle:

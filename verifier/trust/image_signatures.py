@@ -11,7 +11,7 @@ from verifier.trust.findings import Finding, refused
 
 
 def judge_signers(verified: VerifiedHead) -> list[Finding]:
-    """Return a refusal for each signer that cannot be judged here; the head alone says so."""
+    """Return a refusal for each signer that cannot be judged here; needs only the head."""
     problems = signer_problems(verified.release, verified.chain.newest)
     return [refused(error.finding, error) for error in problems]
 

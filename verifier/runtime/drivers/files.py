@@ -92,7 +92,7 @@ class FilesDriver:
         )
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
-        """1. Build the folder; 2. write the configuration; 3. write the record of the start. What is there is kept."""
+        """1. Build the folder; 2. write the configuration; 3. write the record of the start."""
         base = _base(context, plan.step)
         with host_errors(base):
             self._stage(plan, context, base)
@@ -105,7 +105,7 @@ class FilesDriver:
         former = _current(base)
         if former is not None and former != context.generation:
             old = _recorded_service(context, step, former)
-            # A keeper stops the step's other generations when it starts one; it knows nothing of another keeper's.
+            # A keeper stops the step's other generations when it starts one, but not those of another keeper.
             if old is not None and (service is None or service.record.keeper != old.record.keeper):
                 _keeper_of(context, old).stop(old)
         with host_errors(base):
@@ -281,7 +281,7 @@ def _service(context: DriverContext, step: InstallStep) -> Service | None:
 
 
 def _recorded_service(context: DriverContext, step: InstallStep, generation: int) -> Service | None:
-    """Return a service by its record, whatever the release of this context says; None where none was staged."""
+    """Return a service of any generation by its record; None where none was staged."""
     path = _launch_path(_base(context, step), generation)
     try:
         record = parse(path.read_bytes(), LaunchRecord, str(path), max_bytes=MAX_LAUNCH)
@@ -339,7 +339,7 @@ def _account(user: str | None) -> ServiceAccount | None:
 
 
 def _check_access(path: Path, account: ServiceAccount) -> None:
-    """Check that the account can enter every folder above ``path``; else the service could not start."""
+    """Check that the account can enter every folder above ``path``."""
     for folder in path.parents:
         status = folder.stat()
         bit = 0o100 if status.st_uid == account.uid else 0o010 if status.st_gid == account.gid else 0o001

@@ -113,20 +113,14 @@ def _folder(context: DriverContext) -> Path:
 
 
 def _link(context: DriverContext, blobs: Iterable[Blob]) -> None:
-    """Link every blob and write the layout's own files; what is there already is kept.
-
-    Raises:
-        OSError: With EXDEV where the layout's folder is on another file system than the store.
-    """
-    folder = _folder(context)
+    """Link every blob and write the layout's own files, unless they exist. OSError EXDEV on another file system."""
+    folder, disk = _folder(context), context.disk
     target = folder / "blobs" / "sha256"
-    disk = context.disk
     disk.make_folder(target)
     linked = False
     for blob in blobs:
-        path = folder / blob_name(blob.digest)
-        source = blob_path(context.blobs, blob.digest)
-        if not _is_same_file(path, source):
+        path, source = folder / blob_name(blob.digest), blob_path(context.blobs, blob.digest)
+        if not (path.exists() and path.samefile(source)):
             disk.link(source, path)
             linked = True
     if linked:
@@ -138,7 +132,7 @@ def _link(context: DriverContext, blobs: Iterable[Blob]) -> None:
 
 
 def _entries(folder: Path) -> list[Descriptor]:
-    """Return what index.json lists; nothing where there is none. Raises DamagedError when it is no image index."""
+    """Return what index.json lists, nothing without that file. Raises DamagedError when it is no image index."""
     path, remedy = folder / "index.json", "remove the file, then run `waybill recover`, which writes it again"
     try:
         with path.open("rb") as file:
@@ -155,7 +149,7 @@ def _entries(folder: Path) -> list[Descriptor]:
 
 
 def _readable_entries(folder: Path) -> list[Descriptor]:
-    """Return the same; nothing where it cannot be read, because the caller writes the index again."""
+    """Return what index.json lists; nothing where it is damaged, because the caller writes it again."""
     try:
         return _entries(folder)
     except DamagedError:
@@ -229,11 +223,7 @@ def _remove_unused_links(context: DriverContext) -> None:
 
 
 def _reachable_digests(folder: Path) -> set[str]:
-    """Return the digests of everything that index.json leads to inside the layout.
-
-    Raises:
-        DamagedError: A listed document is not what its digest says; then no link may be removed.
-    """
+    """Return the digests of everything that index.json leads to. Raises DamagedError; then no link may be removed."""
     target = folder / "blobs" / "sha256"
     queue = [entry.digest for entry in _entries(folder)]
     reached: set[str] = set()
@@ -270,10 +260,3 @@ def _observe_image(context: DriverContext, part: ImageParts, listed: list[str]) 
         except WaybillError as error:
             return UNREADABLE, str(error)
     return listed[0], None
-
-
-def _is_same_file(path: Path, source: Path) -> bool:
-    try:
-        return path.samefile(source)
-    except FileNotFoundError:
-        return False

@@ -37,7 +37,7 @@ UP_SECONDS = 4.0
 LOOK_SECONDS = 5.0
 RPC_SECONDS = STOP_SECONDS + 20.0
 # What a call may raise when the daemon does not answer as supervisord does.
-ODD = (http.client.HTTPException, xmlrpc.client.Error, ExpatError, ValueError)
+UNEXPECTED = (http.client.HTTPException, xmlrpc.client.Error, ExpatError, ValueError)
 # Fault codes (supervisor.xmlrpc.Faults).
 BAD_NAME, NOT_RUNNING, ALREADY_ADDED, ALREADY_STARTED = 10, 70, 90, 60
 _STATES: dict[str, ServiceState] = {
@@ -62,7 +62,7 @@ class Daemon(Document, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Supervisor:
-    """The keeper. ``runtime``: folder for the socket where the site's own path is too long for one."""
+    """The keeper. ``runtime``: folder for the socket of a site whose path is too long for one."""
 
     site: Path
     disk: Disk
@@ -85,12 +85,12 @@ class Supervisor:
             info = call(self._socket(), "getProcessInfo", service.name, seconds=LOOK_SECONDS)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode == BAD_NAME:
-                return ServiceStatus("stopped", "the supervisor does not know it")
-            return ServiceStatus("unknown", f"the supervisor answered oddly: {str(fault)[:200]}")
+                return ServiceStatus("stopped", "it is unknown to the supervisor")
+            return ServiceStatus("unknown", f"unexpected answer of the supervisor: {str(fault)[:200]}")
         except OSError:
             return ServiceStatus("stopped", "no supervisor runs for this site")
-        except ODD as error:
-            return ServiceStatus("unknown", f"the supervisor answered oddly: {str(error)[:200]}")
+        except UNEXPECTED as error:
+            return ServiceStatus("unknown", f"unexpected answer of the supervisor: {str(error)[:200]}")
         values = info if isinstance(info, dict) else {}
         name, description = str(values.get("statename", "")), str(values.get("description", ""))
         state = _STATES.get(name, "stopped")
@@ -109,7 +109,7 @@ class Supervisor:
         if self._answers():
             self._apply()
         else:
-            # The daemon died or the host was restarted: nothing else would end the processes that it had started.
+            # The daemon died or the host was restarted: end the processes that it had started.
             self._end_hung()
             for name in names:
                 self._end_marked(str(self._folder_of(name) or service.record.folder))
@@ -154,7 +154,7 @@ class Supervisor:
             call_ignoring(path, (ALREADY_ADDED,), "addProcessGroup", name)
 
     def _begin(self, name: str) -> None:
-        """Start a service again that the daemon gave up, or that an operator stopped."""
+        """Start a service again that has failed too often, or that an operator stopped."""
         info = call_ignoring(self._socket(), (BAD_NAME,), "getProcessInfo", name)
         if isinstance(info, dict) and info.get("statename") in ("STOPPED", "EXITED", "FATAL"):
             call_ignoring(self._socket(), (ALREADY_STARTED, 40, 50), "startProcess", name, False)
@@ -237,7 +237,7 @@ class Supervisor:
     def _answers(self) -> bool:
         try:
             state = call(self._socket(), "getState", seconds=LOOK_SECONDS)
-        except (OSError, *ODD):
+        except (OSError, *UNEXPECTED):
             return False
         return isinstance(state, dict) and state.get("statename") == "RUNNING"
 
@@ -318,26 +318,14 @@ def call(path: Path, method: str, *arguments: object, seconds: float = RPC_SECON
 
 
 def call_ignoring(path: Path, ignored: Sequence[int], method: str, *arguments: object) -> object:
-    """Call a method; return None for a fault in ``ignored``, which says that there is nothing to do.
-
-    Raises:
-        HostError: Any other fault, or an answer that is none.
-    """
+    """Call a method; return None for a fault in ``ignored``. Raises HostError for any other or an odd answer."""
     try:
         return call(path, method, *arguments)
     except xmlrpc.client.Fault as fault:
         if fault.faultCode in ignored:
             return None
-        raise HostError(
-            f"supervisord refused {method}: {fault.faultString[:200]}",
-            where=" ".join(map(str, arguments)),
-            remedy="read logs/supervisord.log of the site",
-            finding="keeper-failed",
-        ) from None
-    except ODD as error:
-        raise HostError(
-            f"supervisord answered oddly to {method}: {str(error)[:200]}",
-            where=str(path),
-            remedy="read logs/supervisord.log of the site",
-            finding="keeper-failed",
-        ) from None
+        problem, where = f"supervisord refused {method}: {fault.faultString[:200]}", " ".join(map(str, arguments))
+    except UNEXPECTED as error:
+        problem, where = f"unexpected answer of supervisord to {method}: {str(error)[:200]}", str(path)
+    remedy = "read logs/supervisord.log of the site"
+    raise HostError(problem, where=where, remedy=remedy, finding="keeper-failed")

@@ -18,7 +18,7 @@ from manifests.words.errors import MalformedError, NewerError, UntrustedError, W
 from verifier.site.disk import Disk
 from verifier.site.host import Host
 from verifier.site.journal.events import Event, Record, Torn
-from verifier.site.journal.fold import apply, empty_journal
+from verifier.site.journal.fold import apply, empty_journal, fold
 from verifier.site.journal.state import SiteState
 
 MAX_LINE = 64 << 10
@@ -192,9 +192,7 @@ class Journal:
     def open(cls, folder: Path, disk: Disk, host: Host) -> "Journal":
         """Read and check the journal; cut off and record an unfinished last line."""
         entries, tail = read_journal(folder)
-        state: SiteState | None = None
-        for entry in entries:
-            state = apply(state, entry.record, entry.digest)
+        state = fold((entry.digest, entry.record) for entry in entries) if entries else None
         journal = cls(folder, disk, host, state, tail, entries)
         if tail.segment is not None:
             # A killed process may have written lines without syncing them. Sync them before anything depends on them.

@@ -35,7 +35,6 @@ class Enrolled(Document, frozen=True, kw_only=True, tag_field="event", tag="enro
 
     Attributes:
         salt: Random, so that the chains of two sites of one name differ.
-        enrolment: Digest of the enrolment file that support gets.
         minimum: The lowest acceptable mark of the channel before a release is confirmed, as the enrolment names it.
     """
 
@@ -61,11 +60,7 @@ class KeyRotated(Document, frozen=True, kw_only=True, tag_field="event", tag="ke
 
 
 class KeyRenewed(Document, frozen=True, kw_only=True, tag_field="event", tag="key-renewed"):
-    """The site has a new key that the former key did not sign. Reports start again; support must accept the key.
-
-    Attributes:
-        enrolment: Digest of the enrolment file that support gets.
-    """
+    """The site has a new key that the former key did not sign. Reports start again; support must accept the key."""
 
     key: PublicKey
     key_epoch: Positive
@@ -92,13 +87,7 @@ class PolicyInForce(Document, frozen=True, kw_only=True, tag_field="event", tag=
 
 
 class Proposed(Document, frozen=True, kw_only=True, tag_field="event", tag="proposed"):
-    """A file in the site's folder differs from what is in force; recorded by the first command that sees it.
-
-    Attributes:
-        item: ``config`` or ``policy``.
-        subject: Digest that identifies the proposal.
-        account: Owner of the file as the host says; counts as the proposer.
-    """
+    """A file in the site's folder differs from what is in force. ``account``: its owner counts as the proposer."""
 
     item: ItemId
     subject: Digest
@@ -110,11 +99,7 @@ class RootInForce(Document, frozen=True, kw_only=True, tag_field="event", tag="r
 
 
 class RootReplaced(Document, frozen=True, kw_only=True, tag_field="event", tag="root-replaced"):
-    """The vendor lost the quorum of its root; a person put a new chain in force, by a fingerprint on paper.
-
-    Attributes:
-        former: The root before; it verifies nothing any more.
-    """
+    """The vendor lost the quorum of its root; a person put a new chain in force, by a fingerprint on paper."""
 
     pin: Pin
     former: Pin
@@ -122,11 +107,7 @@ class RootReplaced(Document, frozen=True, kw_only=True, tag_field="event", tag="
 
 
 class TimeAcknowledged(Document, frozen=True, kw_only=True, tag_field="event", tag="time"):
-    """A person states that a time far ahead, which a confirmed release claimed, is right.
-
-    Attributes:
-        envelope: Digest of the statement that the person signed.
-    """
+    """A person signed that a time far ahead, which a confirmed release claimed, is right."""
 
     time: Time
     person: Name
@@ -141,11 +122,7 @@ class RevocationsInForce(Document, frozen=True, kw_only=True, tag_field="event",
 
 
 class Received(Document, frozen=True, kw_only=True, tag_field="event", tag="received"):
-    """A release was verified and waits. Raises the mark of its stream.
-
-    Attributes:
-        source: Path of the bundle; `install` looks there first and trusts nothing by it.
-    """
+    """A verified release waits; raises its stream's mark. ``source``: a path, which `install` does not trust."""
 
     item: ItemId
     release: Digest
@@ -257,12 +234,7 @@ class Approved(Document, frozen=True, kw_only=True, tag_field="event", tag="appr
 
 
 class Intent(Document, frozen=True, kw_only=True, tag_field="event", tag="intent"):
-    """Synced before the act begins.
-
-    Attributes:
-        step: The driver step, or the backup or step of the rollback document.
-        code: Why the act is done.
-    """
+    """Synced before the act begins. ``step``: a driver step, or a backup or step of the rollback document."""
 
     act: Act
     step: Name | None = None
@@ -319,8 +291,7 @@ class AskedAgain(Document, frozen=True, kw_only=True, tag_field="event", tag="ag
     """A person has examined an inconsistent site and requests one more try. Only a person can request this.
 
     Attributes:
-        way: ``back`` to the former generation; ``forward`` with the one that `current` names, where its data are in
-            use and cannot be undone.
+        way: ``back`` to the former generation, or ``forward`` with the current one, whose data cannot be undone.
     """
 
     way: Literal["back", "forward"]
@@ -335,11 +306,7 @@ class Reported(Document, frozen=True, kw_only=True, tag_field="event", tag="repo
 
 
 class OffboardAsked(Document, frozen=True, kw_only=True, tag_field="event", tag="offboard-asked"):
-    """A person requests the end of the vendor's access. People approve the digest of this entry.
-
-    Attributes:
-        detail: The reason as the person wrote it; never leaves the site.
-    """
+    """A request to end the vendor's access; people approve this entry's digest. ``detail`` stays at the site."""
 
     reason: OffboardReason
     detail: Text
@@ -354,11 +321,7 @@ class Offboarded(Document, frozen=True, kw_only=True, tag_field="event", tag="of
 
 
 class Tried(Document, frozen=True, kw_only=True, tag_field="event", tag="tried"):
-    """A document that the site trusted before, tried once more after the offboarding.
-
-    Attributes:
-        artefact: Digest of the document; absent when the site never had one.
-    """
+    """A document that the site trusted before, tried after the offboarding; no digest if it never had one."""
 
     kind: ArtefactKind
     artefact: Digest | None = None

@@ -50,12 +50,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class FormerKey:
-    """A key that signed its successor.
-
-    Attributes:
-        after: Number of the last report that it signed.
-        rotation: Digest of the document that both keys signed.
-    """
+    """A key that signed its successor in the document ``rotation``; ``after``: the last report that it signed."""
 
     key: PublicKey
     after: int

@@ -308,7 +308,7 @@ def test_people_are_asked(place: Place) -> None:
     rules = {**old.rules, "offboard": {"security": 2}}
     place.put_policy(replace(old, number=2, people={**old.people, **listed}, rules=rules))
     with place.hold() as site:
-        with pytest.raises(RefusedError, match="nobody has requested"):
+        with pytest.raises(RefusedError, match="was not requested"):
             end_access(site)
         assert ask_offboarding(site, "the contract ended")
         assert not ask_offboarding(site, "the contract ended")
