@@ -143,20 +143,14 @@ def adopt_revocations(site: Site, data: bytes, what: str, say: Notify = silent) 
     if judged.came is None:
         return NewList(parse_revocations(data, what)[1].version, new=False, ignored=judged.ignored)
     came = judged.came
-    for line in changes_of_lists(held, came):
-        say(line)
+    say(f"revocation list {came.version} of {came.vendor}, signed by its root keys")
+    for name in ("keys", "releases", "handlers"):
+        after, before = set(getattr(came, name)), set(getattr(held, name, ()))
+        for change, digests in (("revokes", after - before), ("no longer revokes", before - after)):
+            for digest in sorted(digests):
+                say(f"  {change} {name.removesuffix('s')} {digest}")
     site.record(RevocationsInForce(version=came.version, digest=site.keep_document(data)))
     return NewList(came.version, new=True)
-
-
-def changes_of_lists(held: Revocations | None, came: Revocations) -> tuple[str, ...]:
-    """Return in words what a newer list revokes and what it no longer revokes."""
-    lines = [f"revocation list {came.version} of {came.vendor}, signed by its root keys"]
-    for name in ("keys", "releases", "handlers"):
-        after, before = set(getattr(came, name)), set(getattr(held, name) if held else ())
-        lines += [f"  revokes {name.removesuffix('s')} {one}" for one in sorted(after - before)]
-        lines += [f"  no longer revokes {name.removesuffix('s')} {one}" for one in sorted(before - after)]
-    return tuple(lines)
 
 
 def _alarm(site: Site, error: WaybillError) -> None:

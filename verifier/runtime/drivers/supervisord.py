@@ -318,7 +318,7 @@ def call(path: Path, method: str, *arguments: object, seconds: float = RPC_SECON
 
 
 def call_ignoring(path: Path, ignored: Sequence[int], method: str, *arguments: object) -> object:
-    """Call a method; return None for a fault in ``ignored``. Raises HostError for any other or an odd answer."""
+    """Call a method; return None for a fault in ``ignored``. Raises HostError for others, or an odd answer."""
     try:
         return call(path, method, *arguments)
     except xmlrpc.client.Fault as fault:
