@@ -121,9 +121,9 @@ def _add_part(state: SiteState, number: int, part: PartRecord | RetryRequested) 
     """Add to the history of the rollback document that generation ``number`` brought; 0 is no generation."""
     if not number:
         return state
-    others = tuple(one for one in state.installs.deeds if one[0] != number)
+    others = tuple(one for one in state.installs.histories if one[0] != number)
     history = (*state.installs.part_history(number), part)
-    return replace(state, installs=replace(state.installs, deeds=(*others, (number, history))))
+    return replace(state, installs=replace(state.installs, histories=(*others, (number, history))))
 
 
 def _set_step(state: SiteState, transaction: Transaction, step: str, result: str) -> SiteState:
@@ -143,8 +143,8 @@ def _intent(state: SiteState, transaction: Transaction, event: events.Intent, re
         raise impossible_entry(record, f"{event.act} begun in state {transaction.state}")
     if event.act == "stage" and transaction.action == "install":
         # Staging makes new backups, so the history of an earlier attempt is no longer true.
-        deeds = tuple(one for one in state.installs.deeds if one[0] != transaction.planned.document)
-        state = replace(state, installs=replace(state.installs, deeds=deeds))
+        histories = tuple(one for one in state.installs.histories if one[0] != transaction.planned.document)
+        state = replace(state, installs=replace(state.installs, histories=histories))
     return set_transaction(
         state,
         replace(

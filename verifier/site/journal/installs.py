@@ -229,7 +229,7 @@ class InstallState:
         current: Number of the running generation, 0 for none.
         transaction: The last one, open or ended.
         releases: Oldest first.
-        deeds: By generation, the history of its rollback document.
+        histories: By generation, the history of its rollback document.
     """
 
     contract: str | None = None
@@ -240,7 +240,7 @@ class InstallState:
     releases: tuple[ReceivedRelease, ...] = ()
     rollbacks: tuple[RolledBack, ...] = ()
     health: tuple[Health, ...] = ()
-    deeds: tuple[tuple[int, PartHistory], ...] = ()
+    histories: tuple[tuple[int, PartHistory], ...] = ()
 
     @property
     def next_generation(self) -> int:
@@ -280,7 +280,7 @@ class InstallState:
 
     def part_history(self, number: int) -> PartHistory:
         """Return the history of the rollback document of generation ``number``."""
-        return next((deeds for one, deeds in self.deeds if one == number), ())
+        return next((history for one, history in self.histories if one == number), ())
 
     def received(self, item: str) -> ReceivedRelease | None:
         """Return the newest release received under this item."""
