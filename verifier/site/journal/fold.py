@@ -97,7 +97,7 @@ def _apply(state: SiteState, event: events.Event, record: events.Record, digest:
         case events.Alarm():
             return replace(state, alarms=(*state.alarms, event), reports=replace(reports, owed=True))
         case events.Verdict():
-            verdict = copy_fields(event, RecordedVerdict, at=state.last_at, seq=record.seq)
+            verdict = copy_fields(event, RecordedVerdict, at=state.last_at)
             return replace(state, trust=replace(trust, verdicts=(*trust.verdicts, verdict)))
         case events.Reported():
             return _reported(state, event, record)
@@ -143,8 +143,6 @@ def _enrolled(event: events.Enrolled, record: events.Record, digest: str) -> Sit
         enrolled_channel=event.channel,
         site_key=event.site_key,
         key_epoch=event.key_epoch,
-        enrolled_at=at,
-        verifier=event.verifier,
         head=digest,
         seq=record.seq,
         last_change=digest,
@@ -209,14 +207,12 @@ def _offboarding(state: SiteState, event: events.OffboardingEvent, record: event
         raise impossible_entry(record, f"{event.__struct_config__.tag} before its request, or twice")
     match event:
         case events.Offboarded():
-            before = state.trust.revocations[0] if state.trust.revocations else 0
             done = replace(
                 offboarding,
                 done=event,
                 done_at=state.last_at,
                 root=state.trust.root,
-                revocations=before,
-                before=state.reports.seq,
+                revocations=state.trust.revocations[0] if state.trust.revocations else 0,
             )
             return replace(
                 state,
@@ -246,8 +242,6 @@ def _received(state: SiteState, event: events.Received, record: events.Record) -
     known = state.installs.stream_of(event.channel)
     used = known.used if known else ()
     stream = Stream(
-        vendor=state.trust.vendor,
-        product=event.product,
         channel=event.channel,
         mark=max(known.mark, event.mark) if known else event.mark,
         floor=known.floor if known else None,

@@ -87,15 +87,13 @@ def apply_planned(state: SiteState, event: events.Planned, record: events.Record
         raise impossible_entry(record, "planned while something is paused")
     if event.authorisation is not None and event.authorisation in state.trust.spent:
         raise impossible_entry(record, "an authorisation is used again")
-    return set_transaction(state, Transaction(event, State.PLANNED, state.last_at, record.seq))
+    return set_transaction(state, Transaction(event, State.PLANNED))
 
 
 def _approved(state: SiteState, transaction: Transaction, event: events.Approved, record: events.Record) -> SiteState:
     if transaction.state != State.PLANNED:
         raise impossible_entry(record, f"approved in state {transaction.state}")
-    state = set_transaction(
-        state, replace(transaction, state=State.APPROVED, approvals=event.approvals, rule=event.rule)
-    )
+    state = set_transaction(state, replace(transaction, state=State.APPROVED, approvals=event.approvals))
     if event.rule is None:
         return state
     planned = transaction.planned
@@ -232,7 +230,7 @@ def _probed(state: SiteState, event: events.Outcome, probe: str) -> SiteState:
     """Record the last result of a probe, which is the outcome's code."""
     before = next((one.failures for one in state.installs.health if one.probe == probe), 0)
     others = tuple(one for one in state.installs.health if one.probe != probe)
-    last = Health(probe, event.code, 0 if event.code == "passing" else before + 1, state.last_at)
+    last = Health(probe, event.code, 0 if event.code == "passing" else before + 1)
     return replace(state, installs=replace(state.installs, health=(*others, last)))
 
 
@@ -287,7 +285,7 @@ def _confirmed(state: SiteState, transaction: Transaction, event: events.Confirm
     left: tuple[RolledBack, ...] = ()
     if transaction.action == "rollback":
         spent = planned.authorisation
-        left = (RolledBack(planned.source, planned.target, False, "by-hand", state.last_at, record.seq, spent),)
+        left = (RolledBack(planned.source, planned.target, False, "by-hand", state.last_at, spent),)
     return replace(
         state,
         trust=replace(
@@ -314,7 +312,7 @@ def _rolled_back(state: SiteState, transaction: Transaction, record: events.Reco
     planned, installs = transaction.planned, state.installs
     code = transaction.code or "failed"
     spent = planned.authorisation if transaction.switched else None
-    back = RolledBack(planned.target, planned.source, code != "by-hand", code, state.last_at, record.seq, spent)
+    back = RolledBack(planned.target, planned.source, code != "by-hand", code, state.last_at, spent)
     generations = installs.generations
     if installs.generation(planned.target) is None:
         # It changed data and never ran: its number and its approvals are used up.

@@ -67,8 +67,6 @@ class Stream:
         used: Each mark that was received, with its release.
     """
 
-    vendor: str
-    product: str
     channel: str
     mark: Mark
     floor: Mark | None
@@ -83,7 +81,7 @@ class Generation:
         state: SWITCHED or PROBING in trial, CONFIRMED or SETTLED after it, ROLLED_BACK when the trial failed. It stays
             when another generation becomes ``current``.
         source: The generation that ran when this one was made, 0 for none; this one started with its data.
-        release, config, settings, contract, policy, plan: Digests.
+        release, config, settings, contract, plan: Digests.
         since, seq: Time and number of the entry that last switched to it.
         outside_window: It was installed outside the policy's windows.
         confirmed: Running time of the site when its trial ended, as ``SiteState.ran`` counts it.
@@ -98,14 +96,11 @@ class Generation:
     version: str
     channel: str
     mark: Mark
-    floor: int
     config: str | None
     config_version: int | None
     settings: str
     contract: str
-    policy: str
     plan: str
-    kinds: tuple[str, ...]
     approvals: tuple[str, ...]
     since: datetime
     seq: int
@@ -134,14 +129,11 @@ class Transaction:
         code, detail: Of the last failure.
         running: Seconds of running time on trial: between two entries of one boot by its clock, after a reboot by the
             new boot's clock. The wall clock does not count.
-        rule: The emergency rule by which it was approved, if any.
         asked: How often a person requested one more try.
     """
 
     planned: Planned
     state: State
-    begun_at: datetime
-    seq: int
     approvals: tuple[str, ...] = ()
     act: Act | None = None
     part: str | None = None
@@ -156,7 +148,6 @@ class Transaction:
     code: str | None = None
     detail: str | None = None
     running: int = 0
-    rule: str | None = None
     asked: int = 0
 
     @property
@@ -174,13 +165,9 @@ class ReceivedRelease:
 
     item: str
     release: str
-    product: str
     version: str
     channel: str
     mark: Mark
-    contract: str
-    signers: tuple[str, ...]
-    practice: bool
     source: str
     received_at: datetime
     received_by: str
@@ -200,7 +187,6 @@ class RolledBack:
     automatic: bool
     code: str
     at: datetime
-    seq: int
     authorisation: str | None = None
 
     @property
@@ -217,7 +203,6 @@ class Health:
     probe: str
     state: str
     failures: int
-    at: datetime
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,7 @@ class RecordedVerdict:
     person: str
     role: str
     verdict: str
-    condition: str | None
     at: datetime
-    seq: int
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,6 @@ class Offboarding:
         asked: The request; people approve its digest.
         done: The entry that put it in force; None while approvals are missing.
         root, revocations: What was in force last, for the record.
-        before: Number of the last report before the end.
         final: Number of the final report.
         ended: The entry that completed it.
     """
@@ -80,7 +77,6 @@ class Offboarding:
     done_at: datetime | None = None
     root: Pin | None = None
     revocations: int = 0
-    before: int = 0
     tried: tuple[Tried, ...] = ()
     final: int | None = None
     ended: OffboardDone | None = None
@@ -186,8 +182,6 @@ class SiteState:
     enrolled_channel: str
     site_key: PublicKey
     key_epoch: int
-    enrolled_at: datetime
-    verifier: str
     head: str
     seq: int
     last_change: str

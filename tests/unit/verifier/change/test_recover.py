@@ -50,15 +50,13 @@ PLANNED = Planned(
 def site(state: State | None, *, act: Act | None = None, current: int = 1, **more: object) -> SiteState:
     now = None
     if state is not None:
-        given: dict[str, object] = {"planned": PLANNED, "state": state, "begun_at": "", "seq": 1, "act": act, **more}
+        given: dict[str, object] = {"planned": PLANNED, "state": state, "act": act, **more}
         now = Transaction(**given)  # type: ignore[arg-type]  # by name
     return SiteState(
         site="a/b/c/d",
         enrolled_channel="stable",
         site_key=KEY,
         key_epoch=1,
-        enrolled_at=NOW,
-        verifier="",
         head=D,
         seq=1,
         last_change=D,
