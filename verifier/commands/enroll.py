@@ -8,6 +8,7 @@ from typing import Any  # click passes options by name
 import click
 
 from console.options import text_option, verb
+from console.output import say
 from console.result import Result
 from manifests.documents.enrolment import RENEW_REASONS, key_groups, verify_enrolment
 from manifests.trust.keys import read_capped
@@ -19,7 +20,6 @@ from verifier.intake.enrolment import MONTHLY, EnrollRequest, SiteNames, enroll,
 from verifier.intake.trust_files import replace_root
 from verifier.reporting.key_change import NewKey, renew_key, rotate_key
 from verifier.site.disk import Disk
-from verifier.site.folder import state_folders
 from verifier.site.host import this_host
 from verifier.site.journal.chain import one_line
 from verifier.site.vendor_access import check_served
@@ -79,7 +79,8 @@ class EnrollOptions:
 def enroll_command(place: Path | None, **options: Any) -> Result:
     """Make a folder a site: it trusts the one vendor whose root has this fingerprint, and makes its own key.
 
-    The fingerprint comes from the vendor's paper, never from the medium. MEDIA and all four names are required.
+    The fingerprint comes from the vendor's paper, never from the medium. MEDIA, all four names and at least one person
+    are required. Without --site and WAYBILL_SITE the folder is NAME, in the current folder.
 
     --rotate and --renew give an existing site another key, and take no other option. Support learns of a rotation from
     the next report. A renewal makes a new enrolment for support to accept; REASON is key-lost, key-stolen,
@@ -97,7 +98,7 @@ def enroll_command(place: Path | None, **options: Any) -> Result:
 
 
 def _new_site(place: Path | None, given: EnrollOptions) -> Result:
-    """Enrol a new site in ``place``, or in the state folder of the account.
+    """Enrol a new site in ``place``, else in WAYBILL_SITE, else in a folder with the site's name in the current one.
 
     Raises:
         UsageError: A required option is missing.
@@ -115,7 +116,8 @@ def _new_site(place: Path | None, given: EnrollOptions) -> Result:
         raise UsageError(f"missing {', '.join(missing)}", where="enroll", remedy="waybill enroll --help")
     names = SiteNames(given.customer or "", given.product or "", given.environment or "", given.name or "")
     offer = read_offer(given.media, parse_fingerprint(given.fingerprint or ""), given.channel)
-    target = place or state_folders(os.environ)[0 if os.geteuid() == 0 else -1] / names.site.replace("/", ".")
+    target = place or Path(os.environ.get("WAYBILL_SITE") or names.name)
+    say(f"making the site in {target.absolute()}")
     request = EnrollRequest(
         offer=offer,
         names=names,

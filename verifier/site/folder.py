@@ -219,7 +219,7 @@ def is_site(path: Path) -> bool:
 
 
 def find_site(given: Path | None, environ: Mapping[str, str], folder: Path) -> Path:
-    """Return the site's folder: ``given``, WAYBILL_SITE, ``folder`` itself, or the host's only site.
+    """Return the folder of ``given``, WAYBILL_SITE, ``folder``, the only site in ``folder``, or the only one of the host.
 
     Raises:
         UsageError: There is none, or more than one.
@@ -237,16 +237,17 @@ def find_site(given: Path | None, environ: Mapping[str, str], folder: Path) -> P
     if is_site(folder):
         return folder.absolute()
     states = state_folders(environ)
-    sites = [one for state in states if state.is_dir() for one in sorted(state.iterdir()) if is_site(one)]
-    if len(sites) == 1:
-        return sites[0]
-    looked = ", ".join(["--site", "WAYBILL_SITE", f"the current folder ({folder})", *(str(one) for one in states)])
-    if sites:
-        raise UsageError(
-            f"this host has {len(sites)} sites: {', '.join(map(str, sites))}",
-            where="site",
-            remedy=f"choose one: --site {shlex.quote(str(sites[0]))}",
-        )
+    for parents in ((folder.absolute(),), states):
+        sites = [path for parent in parents if parent.is_dir() for path in sorted(parent.iterdir()) if is_site(path)]
+        if len(sites) == 1:
+            return sites[0]
+        if sites:
+            raise UsageError(
+                f"there are {len(sites)} sites: {', '.join(map(str, sites))}",
+                where="site",
+                remedy=f"choose one: --site {shlex.quote(str(sites[0]))}",
+            )
+    looked = ", ".join(["--site", "WAYBILL_SITE", f"the current folder ({folder})", *map(str, states)])
     raise UsageError(
         f"no site found; looked at {looked}", where="site", remedy="name the folder of the site: --site DIR"
     )

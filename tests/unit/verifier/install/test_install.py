@@ -633,7 +633,7 @@ def test_finding_the_site(place: Place, tmp_path: Path) -> None:
     shutil.copytree(place.path, tmp_path / "state" / "waybill" / "one", symlinks=True)
     assert find_site(None, state, nowhere) == tmp_path / "state" / "waybill" / "one"
     shutil.copytree(place.path, tmp_path / "state" / "waybill" / "two", symlinks=True)
-    with pytest.raises(UsageError, match="this host has 2 sites"):
+    with pytest.raises(UsageError, match="there are 2 sites"):
         find_site(None, state, nowhere)
     with pytest.raises(UsageError, match="is not a site"):
         find_site(nowhere, {}, nowhere)
