@@ -1,4 +1,4 @@
-"""Documents and program agree: help texts, drawings, paths that are named, commands that the README shows."""
+"""Documents and program agree: help texts, drawings, paths that are named."""
 
 import re
 from pathlib import Path
@@ -46,27 +46,6 @@ def test_every_attack_that_is_tested_has_its_line_in_the_threats_and_the_other_w
     named = re.findall(r"`(test_\w+)`", table)
     assert len(named) == len(set(named))
     assert set(named) == functions_of(ROOT / "tests" / "unit" / "test_attacks.py")
-
-
-def commands(text: str) -> list[tuple[str, frozenset[str]]]:
-    """Verb and options of every `waybill …` line."""
-    found = []
-    joined = re.sub(r"\\\n\s*", "", text)  # a shell's line that goes on
-    joined = re.sub(r"[\"']\n\s*f?[\"']", "", joined)  # Python's string that goes on
-    for line in joined.splitlines():
-        match = re.search(r"\bwaybill ((?:fleet )?[a-z]+)\b(.*)", line.partition("#")[0])
-        if match:
-            found.append((match[1], frozenset(re.findall(r"(?<=\s)-{1,2}[a-z][a-z-]*", match[2]))))
-    return found
-
-
-def test_the_demo_runs_what_the_readme_shows() -> None:
-    readme = (ROOT / "README.md").read_text().partition("## The loop")[2].partition("## Documents")[0]
-    shown = commands("\n".join(re.findall(r"```\n(.*?)```", readme, re.DOTALL)))
-    run = commands((ROOT / "examples" / "demo.py").read_text())
-    assert len(shown) > 15
-    for verb, options in shown:
-        assert any(verb == other and options <= given for other, given in run), (verb, options)
 
 
 def test_tests_that_the_pains_name_exist() -> None:

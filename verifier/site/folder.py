@@ -219,7 +219,7 @@ def is_site(path: Path) -> bool:
 
 
 def find_site(given: Path | None, environ: Mapping[str, str], folder: Path) -> Path:
-    """Return the folder of ``given``, WAYBILL_SITE, ``folder``, the only site in ``folder``, or the only one of the host.
+    """Return ``given``, WAYBILL_SITE, ``folder``, the only site in ``folder``, or the only site of the host.
 
     Raises:
         UsageError: There is none, or more than one.
