@@ -5,11 +5,13 @@ A file is read once, in constant memory, on all cores, the largest blobs first; 
 
 import hashlib
 import os
+import queue
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from content.bundle.archive import BLOCK, END, header, member_length, padded
 from content.bundle.damage import DamagedRange, damage, unreadable
@@ -23,12 +25,12 @@ from content.bundle.places import (
     make_bulk,
     next_place,
 )
-from content.bundle.read_ahead import BUFFER, ReadAhead, Region
 from manifests.documents.release import Release
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, MalformedError, RefusedError
 from manifests.words.progress import ProgressCallback
 
+BUFFER = 1 << 20
 DROP_EVERY = 64 << 20
 # Limits on what is kept in memory from a pipe: the graph of manifests is walked after the whole pipe was read.
 MAX_KEPT_BLOB = 4 << 20
@@ -183,7 +185,7 @@ def _read(descriptor: int, place: MemberLocation) -> Iterator[memoryview]:
 
 
 def _read_ahead(descriptor: int, place: MemberLocation) -> Iterator[memoryview]:
-    with ReadAhead(Region(descriptor, place)) as source:
+    with _ReadAhead(_Region(descriptor, place)) as source:
         yield from source.pieces(place.blob.size)
 
 
@@ -220,7 +222,7 @@ def verify_stream(
     at = release.bulk_at
     cut = False
     place: MemberLocation | None = None
-    with ReadAhead(stream) as source:
+    with _ReadAhead(stream) as source:
         try:
             while True:
                 block = source.take(BLOCK)
@@ -257,7 +259,7 @@ def _damaged_stream(release: Release, kept: SmallDocuments, hurt: DamagedRange, 
     return damage([hurt], what, uses_of(release, kept.blobs.__getitem__))
 
 
-def _check_stream(source: "ReadAhead", place: MemberLocation, kept: SmallDocuments, advance: ProgressCallback) -> bool:
+def _check_stream(source: "_ReadAhead", place: MemberLocation, kept: SmallDocuments, advance: ProgressCallback) -> bool:
     """Whether digest and padding are right; after an early end ``source.ended`` is true."""
     hashed = hashlib.sha256()
     parts: list[bytes] | None = [] if place.blob.size <= MAX_KEPT_BLOB else None
@@ -277,3 +279,77 @@ def _check_stream(source: "ReadAhead", place: MemberLocation, kept: SmallDocumen
 def open_bundle(path: Path) -> int:
     """A read-only descriptor of the bundle; the caller closes it."""
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+class _Region:
+    """A blob of the bundle file as a stream."""
+
+    def __init__(self, descriptor: int, place: MemberLocation) -> None:
+        self._descriptor = descriptor
+        self._at = place.offset
+        self._end = place.offset + place.blob.size
+
+    def read(self, count: int, /) -> bytes:
+        data = os.pread(self._descriptor, min(count, self._end - self._at), self._at)
+        self._at += len(data)
+        return data
+
+
+class _Readable(Protocol):
+    def read(self, count: int, /) -> bytes | None: ...
+
+
+class _ReadAhead:
+    """Reads a stream in a thread, up to eight pieces ahead, so that reading and hashing overlap."""
+
+    def __init__(self, stream: _Readable) -> None:
+        self._stream = stream
+        self._pieces: queue.Queue[bytes | OSError] = queue.Queue(maxsize=8)
+        self._rest = memoryview(b"")
+        self.ended = False
+        self.taken = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._fill, daemon=True)
+
+    def __enter__(self) -> "_ReadAhead":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        while self._thread.is_alive():
+            try:
+                self._pieces.get(timeout=0.05)
+            except queue.Empty:
+                if self._stop.is_set():
+                    return  # blocked in read(): the thread is a daemon and ends with the stream
+
+    def _fill(self) -> None:
+        try:
+            while not self._stop.is_set():
+                piece = self._stream.read(BUFFER)
+                self._pieces.put(piece or b"")
+                if not piece:
+                    return
+        except OSError as error:
+            self._pieces.put(error)
+
+    def pieces(self, count: int) -> Iterator[memoryview]:
+        """Up to ``count`` bytes, fewer only when the stream ends."""
+        while count and not self.ended:
+            if not self._rest:
+                piece = self._pieces.get()
+                if isinstance(piece, OSError):
+                    raise piece
+                if not piece:
+                    self.ended = True
+                    return
+                self._rest = memoryview(piece)
+            part = self._rest[:count]
+            self._rest = self._rest[len(part) :]
+            count -= len(part)
+            self.taken += len(part)
+            yield part
+
+    def take(self, count: int) -> bytes:
+        return b"".join(self.pieces(count))

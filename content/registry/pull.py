@@ -8,7 +8,6 @@ this is oras.
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from functools import partial
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
@@ -178,21 +177,20 @@ class RegistryReader:
         Args:
             without: Statuses that mean that there is no document; the body is empty then.
         """
-        return repeated(partial(self._read_document, url, repository, headers, max_bytes, without))
 
-    def _read_document(
-        self, url: str, repository: str, headers: Mapping[str, str], max_bytes: int, without: frozenset[int]
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        with self._session.request("GET", url, repository=repository, headers=headers, retry=False) as answer:
-            if answer.status in without:
-                answer.discard()
-                return answer.status, answer.headers, b""
-            if answer.status != 200:
-                raise self._failed(answer, _path_only(url))
-            data = answer.read(max_bytes)
-            if answer.length is not None and len(data) != answer.length:
-                raise BrokenError("the answer ended early", where=self.host)
-            return answer.status, answer.headers, data
+        def read() -> tuple[int, Mapping[str, str], bytes]:
+            with self._session.request("GET", url, repository=repository, headers=headers, retry=False) as answer:
+                if answer.status in without:
+                    answer.discard()
+                    return answer.status, answer.headers, b""
+                if answer.status != 200:
+                    raise self._failed(answer, _path_only(url))
+                data = answer.read(max_bytes)
+                if answer.length is not None and len(data) != answer.length:
+                    raise BrokenError("the answer ended early", where=self.host)
+                return answer.status, answer.headers, data
+
+        return repeated(read)
 
     def _exists(self, path: str, repository: str, headers: Mapping[str, str] = MappingProxyType({})) -> bool:
         with self._session.request("HEAD", path, repository=repository, headers=headers) as answer:
@@ -211,11 +209,8 @@ class RegistryReader:
         return self._session.peer.error(f"answered {answer.status} for {what}{answer.reason()}", remedy=remedy)
 
     def _missing(self, what: str) -> HostError:
-        return self._session.peer.error(
-            f"has no {what} (404)",
-            remedy="check the name and the credentials; some registries answer 404 to users without the right",
-            finding="registry-missing",
-        )
+        remedy = "check the name and the credentials; some registries answer 404 to users without the right"
+        return self._session.peer.error(f"has no {what} (404)", remedy=remedy, finding="registry-missing")
 
     def _damaged(self, problem: str, what: str) -> DamagedError:
         remedy = "fetch it from another place, or store it there again"

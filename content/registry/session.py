@@ -287,11 +287,8 @@ class Session:
 
     def _denied(self) -> HostError:
         user = f"the credentials of {self._credentials.username!r}" if self._credentials else "anonymous access"
-        return self.peer.error(
-            f"does not accept {user} (401)",
-            remedy=f"log in to {self.peer.host}, or name the file with its credentials: --auth-file FILE",
-            finding="registry-denied",
-        )
+        remedy = f"log in to {self.peer.host}, or name the file with its credentials: --auth-file FILE"
+        return self.peer.error(f"does not accept {user} (401)", remedy=remedy, finding="registry-denied")
 
     def _refused(self, problem: str, origin: tuple[str, str, int]) -> RefusedError:
         return RefusedError(
@@ -340,11 +337,8 @@ def _read_token(response: requests.Response, peer: Peer) -> None:
     """Read a token answer within bounds, and leave it in ``response`` as requests itself would."""
     answer = Response(response, peer)
     if answer.status != 200:
-        raise peer.error(
-            f"names a token service that answered {answer.status}{answer.reason()}",
-            remedy=f"check the name and the password for {peer.host}",
-            finding="registry-denied",
-        )
+        problem = f"names a token service that answered {answer.status}{answer.reason()}"
+        raise peer.error(problem, remedy=f"check the name and the password for {peer.host}", finding="registry-denied")
     body = answer.read(MAX_TOKEN_BYTES)
     read_json(body, max_bytes=MAX_TOKEN_BYTES, where=f"{peer.host} token")
     response._content = body

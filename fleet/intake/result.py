@@ -147,13 +147,7 @@ def import_data(result: ImportResult) -> dict[str, object]:
     return {
         "counts": dict(result.counts),
         "files": [
-            {
-                "name": file.name,
-                "status": file.status,
-                "text": file.text,
-                "finding": file.finding or "",
-                "hint": file.hint or "",
-            }
+            {**msgspec.to_builtins(file), "finding": file.finding or "", "hint": file.hint or ""}
             for file in result.files
         ],
         "sites": {

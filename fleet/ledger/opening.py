@@ -70,15 +70,12 @@ def find_fleet(option: str | None, environment: Mapping[str, str], here: Path, *
             return FleetPlace(url=_url(file.ledger, where), folder=folder, create=create)
         return FleetPlace(url=_sqlite(folder / file.ledger), folder=folder)
     # `fleet.yaml` is written last: a ledger without it is a first enrolment that was interrupted.
-    if create and (not folder.exists() or (folder.is_dir() and all(_unfinished(one) for one in folder.iterdir()))):
+    unfinished = {"ledger.sqlite", "ledger.sqlite-journal"}
+    if create and (not folder.exists() or (folder.is_dir() and {one.name for one in folder.iterdir()} <= unfinished)):
         return FleetPlace(url=_sqlite(folder / "ledger.sqlite"), folder=folder, create=True)
     looked = f"--fleet {option}" if option else f"WAYBILL_FLEET={given}" if given else f"the current folder {here}"
     remedy = "name the folder with --fleet DIR, or create one in an empty folder: waybill fleet enroll ENROLMENT"
     raise UsageError(f"{looked} has no {FLEET_FILE}", where="--fleet", remedy=remedy)
-
-
-def _unfinished(path: Path) -> bool:
-    return path.name in ("ledger.sqlite", "ledger.sqlite-journal")
 
 
 def _sqlite(path: Path) -> URL:

@@ -24,7 +24,7 @@ from manifests.transport.medium import folder_on
 from manifests.trust.envelope import Envelope
 from manifests.trust.private_keys import Signer
 from manifests.trust.revocations import parse_revocations, revoke, verify_revocations
-from manifests.trust.root import Chain, Mark, SignedRoot, parse_root
+from manifests.trust.root import Chain, Mark, Root, SignedRoot, parse_root
 from manifests.words.canonical import decode, encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UsageError
@@ -73,6 +73,9 @@ class _ReleaseAudience(Struct, frozen=True):
     """The audience of a release document."""
 
     audience: Audience
+
+
+ReleaseCache = dict[tuple[str, str], list[tuple[Mark, Audience]]]
 
 
 def folder_name(site: str) -> str:
@@ -218,10 +221,10 @@ def consign(
     """
     check_signers(order.root, order.signers)
     signed = []
-    newest = _NewestReleases(order.root)
+    cache: ReleaseCache = {}
     with engine.begin() as connection:
         for row in rows:
-            consignment = _compose(connection, row, order, newest, now, challenge())
+            consignment = _compose(connection, row, order, cache, now, challenge())
             raw = sign_consignment(consignment, order.signers)
             # A consignment that no site would accept must not get a number.
             digest = verify_consignment(raw, Chain(roots=(order.root,)), row.site).digest
@@ -267,12 +270,7 @@ def write_medium(
 
 
 def _compose(
-    connection: Connection,
-    row: SiteRow,
-    order: ConsignmentOrder,
-    newest: "_NewestReleases",
-    now: datetime,
-    challenge: bytes,
+    connection: Connection, row: SiteRow, order: ConsignmentOrder, cache: ReleaseCache, now: datetime, challenge: bytes
 ) -> Consignment:
     """Compose the next consignment for a site."""
     numbers = select(func.max(consignments.c.number)).where(consignments.c.site_id == row.site_id)
@@ -285,7 +283,7 @@ def _compose(
         challenge=challenge.hex(),
         # On a forked chain it is open which report is the site's: none is acknowledged until a person decides.
         acknowledged=None if row.forked_at is not None else _newest_report(connection, row),
-        newest=newest.of(connection, row),
+        newest=_newest_release(connection, row, order.root.root, cache),
         revocations=order.revocations,
         requests=(*order.requests, *_offboard_requests(connection, row)),
         authorisations=order.authorisations,
@@ -329,36 +327,24 @@ def _newest_report(connection: Connection, row: SiteRow) -> Acknowledged | None:
     return None if newest is None else Acknowledged(seq=newest.seq, digest=newest.digest)
 
 
-class _NewestReleases:
-    """The newest release for each site; a release's audience is read once for all sites of one session."""
+def _newest_release(connection: Connection, row: SiteRow, root: Root, cache: ReleaseCache) -> tuple[Newest, ...]:
+    """The newest release of the site's channel whose audience the site belongs to.
 
-    def __init__(self, root: SignedRoot) -> None:
-        self.root = root
-        self._known: dict[tuple[str, str], list[tuple[Mark, Audience]]] = {}
-
-    def of(self, connection: Connection, row: SiteRow) -> tuple[Newest, ...]:
-        """The newest release of the site's channel whose audience the site belongs to."""
-        known = self._known.get((row.product, row.channel))
-        if known is None:
-            known = self._known[row.product, row.channel] = self._read(connection, row)
-        for mark, audience in known:
-            if audience.everyone or (row.customer in audience.customers and row.environment in audience.environments):
-                return (Newest(channel=row.channel, mark=mark),)
-        return ()
-
-    def _read(self, connection: Connection, row: SiteRow) -> list[tuple[Mark, Audience]]:
-        root = self.root.root
+    ``cache`` holds the releases of each product and channel, newest first: each is read once for all sites.
+    """
+    key = (row.product, row.channel)
+    if key not in cache:
+        here = (releases.c.product == row.product) & (releases.c.channel == row.channel)
         query = (
             select(releases.c.epoch, releases.c.sequence, releases.c.raw)
-            .where(
-                (releases.c.vendor == root.vendor)
-                & (releases.c.product == row.product)
-                & (releases.c.channel == row.channel)
-                & (releases.c.practice == root.practice)
-            )
+            .where(here & (releases.c.vendor == root.vendor) & (releases.c.practice == root.practice))
             .order_by(releases.c.epoch.desc(), releases.c.sequence.desc())
         )
-        return [
+        cache[key] = [
             (Mark(epoch=epoch, sequence=sequence), decode(raw, _ReleaseAudience, "release").audience)
             for epoch, sequence, raw in connection.execute(query)
         ]
+    for mark, audience in cache[key]:
+        if audience.everyone or (row.customer in audience.customers and row.environment in audience.environments):
+            return (Newest(channel=row.channel, mark=mark),)
+    return ()
