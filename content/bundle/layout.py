@@ -44,11 +44,9 @@ class Extent:
 
 @dataclass(frozen=True)
 class Layout:
-    """An open layout. Its blobs are verified by their digests when they are read.
+    """An open layout; blobs are verified by their digests when they are read.
 
-    Attributes:
-        name: As the user wrote it, for messages.
-        find: From a name inside the layout to where its bytes lie.
+    ``find`` maps a name inside the layout to its bytes; ``name`` is as the user wrote it.
     """
 
     name: str
@@ -69,11 +67,9 @@ class Layout:
         return DamagedError(problem, where=self.name, remedy=remedy, finding=finding)
 
     def read(self, descriptor: Descriptor, max_bytes: int = MAX_MANIFEST_BYTES) -> bytes:
-        """The bytes of a small blob, hashed.
+        """Read and hash a small blob.
 
-        Raises:
-            MalformedError: Longer than ``max_bytes``.
-            DamagedError: Other bytes than its digest says.
+        Raises MalformedError above ``max_bytes``, DamagedError if the bytes have another digest.
         """
         if descriptor.size > max_bytes:
             raise MalformedError(
@@ -132,12 +128,7 @@ class Layout:
 
 
 def open_layout(path: Path) -> Layout:
-    """Open the layout in the folder ``path``.
-
-    Raises:
-        HostError: It cannot be read.
-        MalformedError: Not an OCI image layout.
-    """
+    """Open the layout in the folder ``path``. Raises HostError or, if it is no OCI image layout, MalformedError."""
 
     def find(name: str) -> Extent | None:
         try:
@@ -194,12 +185,7 @@ def _small(layout: str, find: Callable[[str], Extent | None], name: str, cap: in
 
 
 def read_extent(extent: Extent) -> bytes:
-    """All bytes of a small extent.
-
-    Raises:
-        HostError: It cannot be read.
-        DamagedError: The file ends before.
-    """
+    """All bytes of a small extent. Raises HostError, or DamagedError if the file ends early."""
     try:
         with extent.path.open("rb") as file:
             file.seek(extent.offset)

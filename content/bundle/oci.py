@@ -140,15 +140,11 @@ def read_json(data: bytes, *, max_bytes: int = MAX_MANIFEST_BYTES, where: str = 
 
 
 def parse_oci(data: bytes, *, media_type: str | None = None) -> ImageManifest | ImageIndex:
-    """Read an image manifest or index.
+    """Read an image manifest or index. The caller has compared the digest of ``data``.
 
-    Args:
-        data: The raw bytes; the caller has compared their digest.
-        media_type: As the descriptor or the registry states it. A document may leave its own ``mediaType``
-            out (image-spec 1.0 had none) but may not contradict this one.
-
-    Raises:
-        MalformedError: Not a document of either kind, or one that could be read as both.
+    ``media_type`` is as the descriptor or the registry states it. A document may leave its own ``mediaType`` out
+    (image-spec 1.0 had none) but may not contradict this one. Raises MalformedError for a document of neither kind,
+    and for one that could be read as both.
     """
     fields = read_json(data, where="$")
     _refuse_other_spelling(fields, _DOCUMENT_FIELDS, "$")

@@ -42,12 +42,9 @@ def encode_index(
 
 
 def append_to_index(data: bytes, added: Descriptor) -> bytes:
-    """An index with one more entry; whatever else it holds stays, also what we cannot read.
+    """An index with one more entry; unknown fields stay. If the digest is listed already, the same bytes.
 
-    The same bytes come back when the digest is listed already.
-
-    Raises:
-        MalformedError: ``data`` is not an image index.
+    Raises MalformedError if ``data`` is not an image index.
     """
     index = parse_oci(data, media_type=OCI_INDEX)
     if added.digest in {entry.digest for entry in index.children}:

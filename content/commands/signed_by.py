@@ -9,11 +9,7 @@ from manifests.words.fingerprint import as_groups, as_words
 
 
 def describe_root(signed: SignedRoot, before: Root | None, names: Mapping[str, str] = MappingProxyType({})) -> Result:
-    """Fingerprint and signatures of a root document, for people and programs.
-
-    Args:
-        names: The vendor's own names of keys, where they are known.
-    """
+    """Fingerprint and signatures of a root document; ``names`` are the vendor's own names of keys, if known."""
     text = [
         f"root         {signed.root.vendor}, version {signed.root.version}" + (" (practice)" * signed.root.practice),
         f"fingerprint  {as_groups(signed.fingerprint)}",

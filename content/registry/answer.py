@@ -37,12 +37,7 @@ class BrokenError(HostError):
 
 @dataclass(frozen=True)
 class Peer:
-    """The registry, as errors name it.
-
-    Attributes:
-        host: ``name[:port]``.
-        timeout: Seconds without a byte after which it counts as hanging.
-    """
+    """The registry as errors name it (``name[:port]``), and the seconds without a byte before it counts as hanging."""
 
     host: str
     timeout: float
@@ -117,11 +112,9 @@ class Response:
         return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
     def chunks(self) -> Iterator[bytes]:
-        """The body as it comes, undecoded. The caller counts.
+        """The body as it comes, undecoded; the caller counts.
 
-        Raises:
-            BrokenError: The connection broke.
-            HostError: No byte within the timeout, or fewer than `MIN_BYTES_PER_SECOND` for long.
+        Raises BrokenError if the connection breaks, HostError for no byte within the timeout or for too few for long.
         """
         waited, received = 0.0, 0
         while True:

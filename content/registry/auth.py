@@ -66,12 +66,7 @@ def find_credentials(
 
 
 def read_credentials(data: bytes, host: str, *, where: str = "") -> Credentials | None:
-    """What an auth file says about ``host``.
-
-    Raises:
-        MalformedError: Not JSON of that shape.
-        RefusedError: See `find_credentials`.
-    """
+    """What an auth file has for ``host``. Raises as `find_credentials`."""
     document = read_json(data, max_bytes=MAX_AUTH_BYTES, where=where)
     entries = _object(document, "auths", where)
     names = _names(host)

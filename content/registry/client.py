@@ -51,9 +51,7 @@ class Registry(RegistryReader):
     def push_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> None:
         """Store ``data`` as it is, then read it back and compare.
 
-        Raises:
-            DamagedError: ``reference`` is another digest, or something else came back.
-            HostError: The registry did not take it.
+        Raises DamagedError if ``reference`` is another digest or other bytes came back, HostError for a refusal.
         """
         self._put_manifest(repository, reference, data, media_type)
 
@@ -72,9 +70,7 @@ class Registry(RegistryReader):
             chunks: Gives the blob from its start; called again when the upload has to be repeated.
             mount_from: Another repository of this registry that may have the blob already.
 
-        Raises:
-            DamagedError: ``chunks`` gives other bytes; the registry has not been given the last of them then.
-            HostError: The registry did not take it.
+        Raises DamagedError, before the last bytes are sent, if ``chunks`` gives other bytes; HostError for a refusal.
         """
         if self.blob_exists(repository, digest):
             return
@@ -186,12 +182,9 @@ class Registry(RegistryReader):
         return kept if 1 < kept <= size else 0
 
     def referrers(self, repository: str, digest: str) -> tuple[Descriptor, ...]:
-        """What refers to a manifest through ``subject``, sorted by digest.
+        """What refers to a manifest through ``subject``, sorted by digest: by the API, else by the fallback tag.
 
-        From the referrers API, else from the fallback tag ``sha256-<hex>``.
-
-        Raises:
-            MalformedError: Not an image index, or more than `MAX_REFERRERS` entries.
+        Raises MalformedError for anything but an image index, and for more than `MAX_REFERRERS` entries.
         """
         listed: dict[str, Descriptor] = {}
         path = f"/v2/{check_repository(repository)}/referrers/{checked_digest(digest)}"
@@ -203,13 +196,10 @@ class Registry(RegistryReader):
         return tuple(listed[key] for key in sorted(listed))
 
     def push_referrer(self, repository: str, data: bytes, media_type: str) -> Descriptor:
-        """Store a manifest with a ``subject``, by digest, so that it is listed among the subject's referrers.
+        """Store a manifest with a ``subject`` by digest, and return the descriptor under which it is listed.
 
-        A registry that understands ``subject`` says so with ``OCI-Subject``. For any other the fallback tag is kept
-        up to date; what others put there stays.
-
-        Returns:
-            The descriptor under which it is listed.
+        A registry that knows ``subject`` answers with ``OCI-Subject``. For any other the fallback tag ``sha256-<hex>``
+        is kept up to date; entries of others stay.
 
         Raises:
             MalformedError: ``data`` has no subject, or the fallback tag holds something else than an index.
@@ -264,11 +254,9 @@ def _fallback_tag(digest: str) -> str:
 
 
 def checked_chunks(chunks: Iterator[bytes], digest: str, size: int, *, skip: int = 0) -> Iterator[bytes]:
-    """Pass chunks on from ``skip``, but the last only when all of them are what the digest says.
+    """Pass chunks on from ``skip``; the last only when all of them have the digest.
 
-    Raises:
-        DamagedError: Too long, too short, or another digest.
-        HostError: The source cannot be read.
+    Raises DamagedError for other bytes, HostError if the source cannot be read.
     """
     hashed = hashlib.sha256()
     seen = 0

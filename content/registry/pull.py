@@ -97,9 +97,7 @@ class RegistryReader:
     def tags(self, repository: str) -> tuple[str, ...]:
         """All tags of a repository, sorted.
 
-        Raises:
-            MalformedError: More than `MAX_TAGS`, or a name that the grammar of tags does not allow.
-            HostError: No such repository.
+        Raises MalformedError for more than `MAX_TAGS` or an invalid name, HostError if there is no such repository.
         """
         tags: set[str] = set()
         for status, document in self._pages(f"/v2/{check_repository(repository)}/tags/list?n=1000", repository, {}):
@@ -172,10 +170,9 @@ class RegistryReader:
         *,
         without: frozenset[int] = frozenset({404}),
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and body of a short answer; asked for again when the connection breaks under it.
+        """Status, headers and body of a short answer; repeated when the connection breaks.
 
-        Args:
-            without: Statuses that mean that there is no document; the body is empty then.
+        The body is empty for the statuses of ``without``, which mean that there is no document.
         """
 
         def read() -> tuple[int, Mapping[str, str], bytes]:

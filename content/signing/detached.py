@@ -50,13 +50,7 @@ An identity of the role signs, instead of a key, {STATEMENT_TEXT} alone (cosign 
 
 @dataclass(frozen=True)
 class DetachedRequest:
-    """What another machine has to sign.
-
-    Attributes:
-        what: The document in words.
-        to_sign: Bytes by file name; each gets a signature.
-        beside: More files, to be read and not signed.
-    """
+    """What another machine has to sign: files to sign, and files ``beside`` them that are only read."""
 
     what: str
     to_sign: tuple[tuple[str, bytes], ...]
@@ -176,9 +170,6 @@ def answer_request(folder: Path, signer: Signer) -> DetachedRequest:
 
 def read_answer(folder: Path, request: DetachedRequest, keys: tuple[PublicKey, ...]) -> AnsweredSigner:
     """The answer to ``request``, which was computed here; only the signatures are read from the folder.
-
-    Args:
-        keys: The keys that may have signed.
 
     Raises:
         RefusedError: A signature is missing; no single key of ``keys`` made all of them over these bytes.

@@ -10,13 +10,9 @@ from manifests.words.errors import DamagedError
 
 
 def write_file(path: Path, data: bytes, *, new: bool = True, mode: int | None = None) -> None:
-    """Write and sync a file; follows no link, and a ``new`` file overwrites nothing.
+    """Write and sync a file; follows no link, and a ``new`` file overwrites nothing (FileExistsError).
 
-    Args:
-        mode: The file's mode whatever the umask; None for 0644 under the umask.
-
-    Raises:
-        OSError: ``FileExistsError`` among others.
+    ``mode`` is the file's mode whatever the umask; None is 0644 under the umask.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_EXCL if new else os.O_TRUNC)
     descriptor = os.open(path, flags, 0o644 if mode is None else mode)
@@ -45,11 +41,8 @@ def replace_file(path: Path, data: bytes) -> None:
 def rewrite_head(path: Path, head: Head) -> None:
     """Put a changed head into the finished bundle at ``path``: beside it, synced, then in place.
 
-    Only the first ``bulk_at`` bytes change. After a power cut during the write the file ``NAME.head`` beside the bundle
-    remains, from which the next call for this bundle, or ``--head``, takes the whole new head.
-
-    Raises:
-        DamagedError: The bundle is shorter than its head.
+    Only the first ``bulk_at`` bytes change. After a power cut ``NAME.head`` remains beside the bundle: the next call
+    for this bundle, or ``--head``, takes the new head from it. Raises DamagedError for a bundle shorter than its head.
     """
     data = encode_head(head)
     beside = path.with_name(path.name + ".head")

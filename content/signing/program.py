@@ -27,11 +27,7 @@ MAX_ARGUMENTS = 64
 
 @dataclass(frozen=True)
 class ExecSigner:
-    """Signs by running ``program`` once per message.
-
-    Attributes:
-        seconds: How long it may take; a person may have to touch a token.
-    """
+    """Signs by running ``program`` once per message, for at most ``seconds``: a person may have to touch a token."""
 
     program: Path
     arguments: tuple[str, ...]

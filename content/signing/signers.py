@@ -9,14 +9,9 @@ from manifests.trust.private_keys import Signer, key_path, read_signer
 
 
 def open_signer(uri: str, ask: AskPassphrase, beside: Path) -> Signer:
-    """The signer behind ``file:PATH``, ``pkcs11:…``, ``exec:…`` or a plain path.
+    """The signer behind ``file:PATH``, ``pkcs11:…``, ``exec:…`` or a plain path, relative to ``beside``.
 
-    Args:
-        ask: Asks for a passphrase or PIN; gets the question.
-        beside: The folder where relative paths begin.
-
-    Raises:
-        WaybillError: As the kind says.
+    ``ask`` gets the question and returns a passphrase or PIN. Raises WaybillError as the kind of key requires.
     """
     if uri.startswith("exec:"):
         return open_program(split_uri(uri), beside)

@@ -44,11 +44,7 @@ def check_available(identity: str) -> None:
 
 @dataclass(frozen=True)
 class IdentityJudge:
-    """Judges by an identity and its issuer, both compared exactly.
-
-    Attributes:
-        trusted_root: Digest of the ``trusted_root.json`` that names the authorities for identities.
-    """
+    """Judges by identity and issuer, both compared exactly, under the trusted root with this digest."""
 
     signer: str
     identity: str
@@ -108,9 +104,7 @@ class IdentityJudge:
 def identity_judge(name: str, identity: str, issuer: str, trusted_root: bytes) -> IdentityJudge:
     """The judge of a signer that is an identity.
 
-    Raises:
-        MalformedError: ``trusted_root`` is not one that the library can use.
-        RefusedError: The library is not installed.
+    Raises MalformedError for a ``trusted_root`` that the library cannot use, RefusedError without the library.
     """
     what = "trusted_root.json"
     check_available(identity)

@@ -47,11 +47,7 @@ class SigstoreBundle:
 def parse_sigstore_bundle(data: bytes, media_types: tuple[str, ...] = BUNDLES) -> SigstoreBundle:
     """Parse a Sigstore bundle v0.3 strictly: no duplicate key, exactly one content, exactly one signature.
 
-    Args:
-        media_types: The versions that are accepted; before 0.3 a certificate came with its chain.
-
-    Raises:
-        MalformedError: Anything else.
+    ``media_types`` are the accepted versions; before 0.3 a certificate came with its chain. Raises MalformedError.
     """
     fields = read_json(data, max_bytes=MAX_SIGNED, where="bundle")
     if fields.get("mediaType") not in media_types:

@@ -104,11 +104,9 @@ def verify_head(head: Head, pin: Pin, known: Known | None = None) -> VerifiedHea
 
 
 def reach_chain(head: Head, pin: Pin, known: Known) -> Chain:
-    """The chain up to the newest root that can be reached: of the head's documents and those that are known.
+    """The chain up to the newest root, of the head's documents and those that are known.
 
-    Raises:
-        MalformedError, UntrustedError: As ``join_roots`` and ``verify_chain``.
-        RefusedError: The newest root names a key of the reader's own.
+    Raises as ``join_roots`` and ``verify_chain``, and RefusedError if the newest root names a key of the reader.
     """
     chain = verify_chain(join_roots(known.roots, head.roots), pin)
     first = chain.roots[0] if not known.roots else parse_root(head.roots[0], "the first root document")

@@ -1,12 +1,9 @@
 """The command `waybill fleet offboard`."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any  # click passes options by name
 
 import click
 import msgspec
-from sqlalchemy import Engine
 
 from console.clock import utc_now
 from console.options import passphrase_option, verb
@@ -24,25 +21,12 @@ from fleet.outgoing.offboard import (
     purge,
     request_offboarding,
 )
-from fleet.outgoing.views import SiteRow, find_site
+from fleet.outgoing.views import find_site
 from fleet.outgoing.views_text import offboarding_data, offboarding_text, unproven_attention
 from manifests.documents.report import OffboardReason
 from manifests.words.errors import RefusedError, UsageError
 from manifests.words.time import rfc3339
 from manifests.words.units import show_count
-
-
-@dataclass(frozen=True)
-class _OffboardOptions:
-    """What the command line names; keys are not read yet."""
-
-    reason: OffboardReason
-    closing: bool
-    out: Path | None
-    purging: bool
-    keys: tuple[str, ...]
-    root: Path | None
-    passphrase_fd: int | None
 
 
 @verb(
@@ -63,64 +47,59 @@ class _OffboardOptions:
 @root_option
 @fleet_option
 @passphrase_option
-def offboard_command(site: str, place: str | None, **options: Any) -> Result:
+def offboard_command(
+    site: str,
+    reason: OffboardReason,
+    closing: bool,
+    out: Path | None,
+    purging: bool,
+    keys: tuple[str, ...],
+    root: Path | None,
+    place: str | None,
+    passphrase_fd: int | None,
+) -> Result:
     """Request the offboarding of SITE, and show which of its steps are proven.
 
     From then on every consignment for the site carries the request. With --close the site is closed and a receipt
     signed, with whatever is proven by then. A step without evidence is unproven, never revoked.
     """
-    given = _OffboardOptions(**options)
-    _check(given)
-
+    if closing:
+        check_keys(keys)
+        if out is None:
+            raise UsageError("no file for the receipt is named", where="--out", remedy="name it: -o receipt.json")
+        if purging:
+            raise UsageError("--close and --purge are two steps", where="--purge", remedy="close first, purge later")
+    if out is not None and (out.exists() or out.is_symlink()):
+        remedy = "name another file with -o"
+        raise RefusedError("the file exists already", where=str(out), remedy=remedy, finding="exists")
+    request = OffboardRequest(reason, account(), utc_now())
     with open_ledger(place) as engine:
         row = find_site(engine, site)
-        purged = purge(engine, row, utc_now()) if given.purging else None
-        state = _next_state(engine, row, given)
-        if given.out is not None:
-            _write_receipt(state, given.out)
-    return _result(state, given, purged)
+        purged = purge(engine, row, utc_now()) if purging else None
+        if closing:
+            pin(engine, root)
+            state = close_site(engine, row, request, signing_root(engine), open_keys(keys, passphrase_fd))
+        else:
+            # A closed site and a purge change nothing more.
+            known = offboarding_state(engine, row) if purging or row.closed_at is not None else None
+            state = known or request_offboarding(engine, row, request)
+    return _result(state, out, purged, closing=closing)
 
 
-def _check(given: _OffboardOptions) -> None:
-    if given.closing:
-        check_keys(given.keys)
-        if given.out is None:
-            raise UsageError("no file for the receipt is named", where="--out", remedy="name it: -o receipt.json")
-        if given.purging:
-            raise UsageError("--close and --purge are two steps", where="--purge", remedy="close first, purge later")
-    if given.out is not None and (given.out.exists() or given.out.is_symlink()):
-        remedy = "name another file with -o"
-        raise RefusedError("the file exists already", where=str(given.out), remedy=remedy, finding="exists")
-
-
-def _next_state(engine: Engine, row: SiteRow, given: _OffboardOptions) -> OffboardingState:
-    """Close or request as the options say; a closed site and a purge change nothing more."""
-    request = OffboardRequest(given.reason, account(), utc_now())
-    if given.closing:
-        pin(engine, given.root)
-        signers = open_keys(given.keys, given.passphrase_fd)
-        return close_site(engine, row, request, signing_root(engine), signers)
-    state = offboarding_state(engine, row) if given.purging or row.closed_at is not None else None
-    return state or request_offboarding(engine, row, request)
-
-
-def _write_receipt(state: OffboardingState, out: Path) -> None:
-    if state.receipt is None:
-        remedy = f"close it first: waybill fleet offboard {state.site} --close -o RECEIPT.json --key KEY"
-        raise RefusedError("the site has no receipt yet", where=str(out), remedy=remedy, finding="site-open")
-    replace_file(out, state.receipt)
-
-
-def _result(state: OffboardingState, given: _OffboardOptions, purged: PurgeResult | None) -> Result:
+def _result(state: OffboardingState, out: Path | None, purged: PurgeResult | None, *, closing: bool) -> Result:
     lines = []
-    data = {**offboarding_data(state), "receipt": str(given.out) if given.out else None}
+    data = {**offboarding_data(state), "receipt": str(out) if out else None}
     if purged is not None:
         counts = ((purged.reports, "report"), (purged.findings, "finding"), (purged.files, "quarantined file"))
         lines.append("deleted: " + ", ".join(show_count(count, noun) for count, noun in counts))
         if purged.left and purged.next_at:
             lines.append(f"kept: {show_count(purged.left, 'report')}, the first until {rfc3339(purged.next_at)}")
         data["purged"] = msgspec.to_builtins(purged)
-    if given.out is not None:
-        lines.append(f"receipt written: {given.out}")
+    if out is not None:
+        if state.receipt is None:
+            remedy = f"close it first: waybill fleet offboard {state.site} --close -o RECEIPT.json --key KEY"
+            raise RefusedError("the site has no receipt yet", where=str(out), remedy=remedy, finding="site-open")
+        replace_file(out, state.receipt)
+        lines.append(f"receipt written: {out}")
     text = "\n".join([*lines, offboarding_text(state)])
-    return Result(text, data, unproven_attention(state) if given.closing else None)
+    return Result(text, data, unproven_attention(state) if closing else None)

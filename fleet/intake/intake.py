@@ -47,8 +47,7 @@ BATCH = 250
 def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> ImportResult:
     """Import everything of ours below ``paths``; reads there, writes only the ledger.
 
-    Raises:
-        HostError: A path does not exist, or the database fails.
+    Raises HostError for a path that does not exist, and for a failure of the database.
     """
     result = ImportResult()
     small: list[str] = []

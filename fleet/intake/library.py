@@ -60,8 +60,7 @@ class ReleaseLibrary:
     def equivocation(self, connection: Connection, report: Report, library: Library) -> ReportFinding | None:
         """Return an alarm when another site reported another digest for this sequence; remember this site's claim.
 
-        `report_rules` compares a site's release with the ledger; this is for releases that the ledger does not hold,
-        where only reports can contradict each other.
+        Only for releases that the ledger does not hold; `report_rules` compares the others with it.
         """
         installed = report.install.release
         if installed is None or installed.digest in library.releases:

@@ -62,11 +62,7 @@ def _verify(connection: Connection, path: Path) -> VerifiedHead:
 
 
 def _record(connection: Connection, head: VerifiedHead, name: str, now: datetime) -> FileResult:
-    """Write the release, its components and its roots; a known release changes only the roots.
-
-    Raises:
-        RefusedError: The ledger has another release under the same sequence.
-    """
+    """Write the release, its components and its roots; a known release changes only the roots."""
     release = head.release
     shown = f"{release.product} {release.version}, {release.channel} {release.sequence}"
     if connection.execute(select(releases.c.digest).where(releases.c.digest == head.release_digest)).first():

@@ -82,11 +82,7 @@ def note_replay(file: ReportFile, known: tuple[str, int, datetime], result: Impo
 def write_reports(
     connection: Connection, library: ReleaseLibrary, verified: list[VerifiedReport], now: datetime, result: ImportResult
 ) -> None:
-    """Judge verified reports and write them with their findings; the caller's transaction holds all of it.
-
-    Args:
-        verified: Sorted by enrolment, then by number.
-    """
+    """Judge verified reports, sorted by enrolment and number, and write them in the caller's transaction."""
     if not verified:
         return
     named = {one.signed.report.install.release.digest for one in verified if one.signed.report.install.release}

@@ -157,10 +157,9 @@ def recorded_rotations(connection: Connection, ids: list[int]) -> dict[int, list
 
 
 def record_rotations(connection: Connection, key: ReportingKey, now: datetime) -> frozenset[str]:
-    """Write the rotations that led to ``key`` and return their key ids; those that are known stay as they are.
+    """Write the unknown rotations that led to ``key`` and return their key ids.
 
-    Raises:
-        RefusedError: The ledger meanwhile has a rotation to another key.
+    Raises RefusedError if the ledger has a rotation to another key by now.
     """
     new: frozenset[str] = frozenset()
     if not key.learned:
@@ -193,8 +192,7 @@ def identify(
 ) -> tuple[ReportingKey, SignedReport]:
     """Return the verified report and its key.
 
-    Raises:
-        WaybillError: The file holds no report, its key is unknown, its signature is wrong, or it names another site.
+    Raises WaybillError for no report, an unknown key, a wrong signature, or another site.
     """
     if file.error is not None:
         raise file.error

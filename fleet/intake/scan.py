@@ -50,9 +50,7 @@ class ScannedFile:
 def walk(paths: tuple[Path, ...]) -> Iterator[ScannedFile]:
     """Yield every file below ``paths``, report 10 after report 9; links and special files are named, never followed.
 
-    Raises:
-        HostError: A path that was named does not exist.
-        UsageError: More than a million entries.
+    Raises HostError for a path that does not exist, UsageError above a million entries.
     """
     count = 0
     for path in paths:
@@ -98,8 +96,7 @@ def _kind(path: str, size: int) -> FileKind:
 def read_start(path: str, limit: int) -> bytes:
     """Return at most ``limit`` bytes of a regular file; never follows a link, never waits for a pipe.
 
-    Raises:
-        OSError: It cannot be read, or is not a regular file any more.
+    Raises OSError if it cannot be read, or is not a regular file any more.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb", buffering=0) as file:

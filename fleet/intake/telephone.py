@@ -34,9 +34,7 @@ class TelephoneClaim:
 def record_claim(engine: Engine, text: str, now: datetime) -> TelephoneClaim:
     """Record a telephone line; the same line a second time changes nothing.
 
-    Raises:
-        UsageError: It was misheard or mistyped; names the groups.
-        RefusedError: No enrolled site has that key, or several have.
+    Raises UsageError, with the wrong groups, for a mistyped line; RefusedError unless exactly one site has that key.
     """
     line = parse_line(text)
     with engine.begin() as connection:

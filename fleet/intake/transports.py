@@ -99,9 +99,7 @@ def check_decoder() -> None:
 def read_symbols(data: bytes, what: str) -> tuple[str, ...]:
     """Return the text of every QR symbol in a picture, in no particular order.
 
-    Raises:
-        MalformedError: It cannot be opened, or has more pixels than are decoded.
-        HostError: The decoder is not installed.
+    Raises MalformedError for a picture that is broken or too large, HostError without the decoder.
     """
     check_decoder()
     import zxingcpp

@@ -34,11 +34,9 @@ class FleetFile(Document, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class FleetPlace:
-    """A ledger by its address.
+    """A ledger by its address; ``folder`` is None if only a URL was given.
 
-    Attributes:
-        folder: The folder with ``fleet.yaml``; None if only a URL was given.
-        create: An empty database there may become a ledger.
+    With ``create`` an empty database there may become a ledger.
     """
 
     url: URL
@@ -53,11 +51,7 @@ class FleetPlace:
 def find_fleet(option: str | None, environment: Mapping[str, str], here: Path, *, create: bool = False) -> FleetPlace:
     """Return the ledger of ``--fleet``, else of WAYBILL_FLEET, else of the current folder.
 
-    Args:
-        create: An empty or missing folder may become a ledger.
-
-    Raises:
-        UsageError: There is none; names what was looked at.
+    With ``create`` an empty or missing folder may become a ledger. Raises UsageError if there is none.
     """
     given = option or environment.get("WAYBILL_FLEET")
     if given and "://" in given:

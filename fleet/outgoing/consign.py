@@ -165,8 +165,7 @@ def _misfit(connection: Connection, row: SiteRow, envelope: Envelope) -> str | N
 def parse_request(text: str, number: int) -> Request:
     """Parse ``HANDLER name=value …``, split at spaces: nothing here passes a shell.
 
-    Raises:
-        UsageError: No handler's name, a parameter without ``=`` or given twice, or a value that is not a word.
+    Raises UsageError for a missing handler, a parameter without ``=`` or given twice, or a value that is not a word.
     """
     handler, *pairs = text.split()[:80] or [""]
     parameters: dict[str, str] = {}
@@ -213,11 +212,7 @@ def consign(
 ) -> tuple[SignedConsignment, ...]:
     """Number, sign and record one consignment for each of the sites, in one transaction.
 
-    Args:
-        challenge: Returns 32 fresh random bytes at each call.
-
-    Raises:
-        RefusedError: The signers are not enough.
+    ``challenge`` returns 32 fresh random bytes at each call. Raises RefusedError if the signers are not enough.
     """
     check_signers(order.root, order.signers)
     signed = []

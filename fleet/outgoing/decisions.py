@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, Select, func, insert, select, update
 from fleet.intake.intake import import_quarantined
 from fleet.intake.library import stored_report
 from fleet.ledger.tables import enrolments, findings, positions, quarantine, reports, resolutions, standings
-from fleet.outgoing.views import SiteRow
+from fleet.outgoing.views import SiteRow, known_digests
 from fleet.rules.forks import BranchChoice, Positions, choose_branch
 from fleet.rules.values import named_positions
 from manifests.documents.signed_report import SignedReport
@@ -216,8 +216,8 @@ def _accept_branch(connection: Connection, site: SiteRow, digest: str, decision:
     enrolment_id, seq = position
     query = select(standings.c.forked_at).where(standings.c.enrolment_id == enrolment_id)
     forked = connection.execute(query).scalar_one()
-    known, held = _known_positions(connection, enrolment_id, forked), _held_reports(connection, enrolment_id, forked)
-    choice = choose_branch((seq, digest), known, held)
+    known = known_digests(connection, enrolment_id, forked, refused=False)
+    choice = choose_branch((seq, digest), known, _held_reports(connection, enrolment_id, forked))
     if not choice.refused:
         remedy = f"name a report of one branch; they are in: waybill fleet show {site.site}"
         raise UsageError(f"report {short_digest(digest)} is on every branch", where="--accept", remedy=remedy)
@@ -230,16 +230,6 @@ def _accept_branch(connection: Connection, site: SiteRow, digest: str, decision:
     if still_forked is not None:
         text.append(f"another fork is still open, from report {still_forked} on; this decision does not cover it")
     return DecisionResult(resolution, "branch", digest, tuple(text))
-
-
-def _known_positions(connection: Connection, enrolment_id: int, forked: int) -> dict[int, frozenset[str]]:
-    query = select(positions.c.seq, positions.c.digest).where(
-        (positions.c.enrolment_id == enrolment_id) & (positions.c.seq >= forked) & positions.c.refused.is_(False)
-    )
-    known: dict[int, set[str]] = {}
-    for seq, digest in connection.execute(query):
-        known.setdefault(seq, set()).add(digest)
-    return {seq: frozenset(digests) for seq, digests in known.items()}
 
 
 def _held_reports(connection: Connection, enrolment_id: int, forked: int) -> list[tuple[str, Positions]]:

@@ -59,7 +59,10 @@ def enroll(engine: Engine, signed: SignedEnrolment, now: datetime, *, fingerprin
             return EnrolledSite(signed=signed, new=False, pinned=False, retried=ImportResult())
         site_id = _check_new(connection, signed)
         pinned = _check_root(connection, signed, now)
-        former = None if site_id is None else _current_key(connection, site_id)
+        former = None
+        if site_id is not None:
+            current = (enrolments.c.site_id == site_id) & (enrolments.c.standing == "current")
+            former = site_key(connection, connection.execute(select(enrolments.c.id).where(current)).scalar_one())
         _add(connection, signed, now, site_id=site_id, compared=fingerprint is not None)
     retried = import_quarantined(engine, quarantine.c.keyid == key.keyid, now)
     return EnrolledSite(signed=signed, new=True, pinned=pinned, retried=retried, renews=former)
@@ -106,12 +109,6 @@ def _check_new(connection: Connection, signed: SignedEnrolment) -> int | None:
     return site_id
 
 
-def _current_key(connection: Connection, site_id: int) -> str:
-    """Key id of the newest key of the enrolment that counts."""
-    current = (enrolments.c.site_id == site_id) & (enrolments.c.standing == "current")
-    return site_key(connection, connection.execute(select(enrolments.c.id).where(current)).scalar_one())
-
-
 def _check_root(connection: Connection, signed: SignedEnrolment, now: datetime) -> bool:
     """Return whether the enrolment's root was pinned here, because the ledger had none."""
     enrolment = signed.enrolment
@@ -155,17 +152,9 @@ def _add(
     enrolment = signed.enrolment
     standing = "current" if site_id is None else "pending"
     if site_id is None:
-        site_id = connection.execute(
-            insert(sites)
-            .values(
-                site=enrolment.site,
-                customer=enrolment.customer,
-                product=enrolment.product,
-                environment=enrolment.environment,
-                name=enrolment.name,
-            )
-            .returning(sites.c.id)
-        ).scalar_one()
+        names = ("site", "customer", "product", "environment", "name")
+        values = {name: getattr(enrolment, name) for name in names}
+        site_id = connection.execute(insert(sites).values(values).returning(sites.c.id)).scalar_one()
     enrolment_id = connection.execute(
         insert(enrolments)
         .values(

@@ -107,8 +107,7 @@ def offboarding_state(engine: Engine, row: SiteRow) -> OffboardingState | None:
 def request_offboarding(engine: Engine, row: SiteRow, request: OffboardRequest) -> OffboardingState:
     """Record the request: every later consignment for the site carries it. A second request changes nothing.
 
-    Raises:
-        RefusedError: The site is closed, or the offboarding was requested for the other reason.
+    Raises RefusedError for a closed site, and for a request with another reason.
     """
     with engine.begin() as connection:
         closure = connection.execute(select(closures).where(closures.c.site_id == row.site_id)).first()
@@ -125,8 +124,7 @@ def close_site(
 ) -> OffboardingState:
     """Close the site and sign the receipt, which states for each step whether it is proven.
 
-    Raises:
-        RefusedError: It is closed already, or the keys are not enough of the consignment role.
+    Raises RefusedError if it is closed already, or if the keys are not enough of the consignment role.
     """
     check_signers(root, signers)
     request_offboarding(engine, row, request)
@@ -174,10 +172,8 @@ def _receipt(
 def purge(engine: Engine, row: SiteRow, now: datetime) -> PurgeResult:
     """Delete each report of a closed site whose keep time is over, with its findings and quarantined bytes.
 
-    What stays: the site, its keys, its consignments, decisions, and the receipt.
-
-    Raises:
-        RefusedError: It is not closed, or its contract, which sets the keep time, is not in the ledger.
+    What stays: the site, its keys, its consignments, decisions, and the receipt. Raises RefusedError for a site that
+    is not closed, or whose contract, which sets the keep time, is not in the ledger.
     """
     with engine.begin() as connection:
         keep = _check_purge(connection, row)
@@ -244,7 +240,7 @@ def _read_state(connection: Connection, row: SiteRow) -> OffboardingState:
     requested_at, closed_at = (closure.requested_at, closure.closed_at) if closure else (None, None)
     consigned = _consigned_request(connection, row, requested_at) if requested_at else None
     reported = _reported_offboarding(connection, row)
-    contract = _contract(connection, row)
+    contract = _contract(connection, row, closure.receipt if closure else None)
     until = closure.keep_until if closure is not None and closure.keep_until else _until(connection, row, contract)
     return OffboardingState(
         site=row.site,
@@ -306,7 +302,7 @@ def _reported_offboarding(connection: Connection, row: SiteRow) -> EndReported |
     return None if newest is None or offboarding is None else EndReported(newest.seq, newest.received_at, offboarding)
 
 
-def _contract(connection: Connection, row: SiteRow) -> str | None:
+def _contract(connection: Connection, row: SiteRow, receipt: bytes | None) -> str | None:
     """Digest of the telemetry contract that the site approved, by its newest report or else by the receipt."""
     query = (
         select(reports.c.raw)
@@ -317,8 +313,6 @@ def _contract(connection: Connection, row: SiteRow) -> str | None:
     policy = None if raw is None else stored_report(raw).policy
     if policy is not None and policy.contract is not None:
         return policy.contract
-    closed = select(closures.c.receipt).where(closures.c.site_id == row.site_id)
-    receipt = connection.execute(closed).scalar()
     if receipt is None:
         return None
     envelope = parse_envelope(receipt, CLOSURE_TYPE, "receipt", max_bytes=MAX_CLOSURE)

@@ -246,7 +246,7 @@ def show_site(engine: Engine, text: str) -> SitePage:
     with _reading(engine) as connection:
         raw = connection.execute(select(enrolments.c.raw).where(enrolments.c.id == row.enrolment_id)).scalar_one()
         held = _held_reports(connection, row)
-        known = _known_digests(connection, row, held[0].report.chain.seq if held else 0)
+        known = known_digests(connection, row.enrolment_id, held[0].report.chain.seq if held else 0)
         claims = claims_of_site(connection, row.enrolment_id, row.site)
         own = select(reports.c.seq).where(reports.c.enrolment_id == row.enrolment_id)
         numbers = connection.execute(own.distinct().order_by(reports.c.seq)).scalars().all()
@@ -281,9 +281,14 @@ def _held_reports(connection: Connection, row: SiteRow) -> list[SiteReport]:
     ]
 
 
-def _known_digests(connection: Connection, row: SiteRow, lowest: int) -> dict[int, frozenset[str]]:
+def known_digests(
+    connection: Connection, enrolment_id: int, lowest: int, *, refused: bool = True
+) -> dict[int, frozenset[str]]:
+    """Digests known at each number from ``lowest`` on, with or without those of branches that were set aside."""
     known: dict[int, set[str]] = {}
-    here = (positions.c.enrolment_id == row.enrolment_id) & (positions.c.seq >= lowest)
+    here = (positions.c.enrolment_id == enrolment_id) & (positions.c.seq >= lowest)
+    if not refused:
+        here &= positions.c.refused.is_(False)
     for seq, digest in connection.execute(select(positions.c.seq, positions.c.digest).where(here)):
         known.setdefault(seq, set()).add(digest)
     return {seq: frozenset(digests) for seq, digests in known.items()}

@@ -75,7 +75,8 @@ def sites_text(rows: list[SiteRow], quarantined: int, now: datetime) -> str:
         "release": [row.shown_release for row in rows],
         "level": [row.level or "-" for row in rows],
         "age": [age(row.newest.as_of, now) if row.newest else "-" for row in rows],
-        "at most": [_proven_age(row, now) for row in rows],
+        # By the challenge that the newest report echoes, and not by the site's clock.
+        "at most": [age(row.newest.not_before, now) if row.newest and row.newest.not_before else "-" for row in rows],
         "notes": [", ".join(row.notes) for row in rows],
     }
     if not any(columns["notes"]):
@@ -92,18 +93,12 @@ def sites_text(rows: list[SiteRow], quarantined: int, now: datetime) -> str:
 
 def _details(rows: list[SiteRow]) -> dict[str, list[str]]:
     newest = [row.newest for row in rows]
-    config = ["-" if one is None or one.config_version is None else str(one.config_version) for one in newest]
     return {
         "channel": [row.channel for row in rows],
-        "config": config,
+        "config": ["-" if one is None or one.config_version is None else str(one.config_version) for one in newest],
         "verifier": [one.verifier if one else "-" for one in newest],
         "root": [str(one.root_version) if one else "-" for one in newest],
     }
-
-
-def _proven_age(row: SiteRow, now: datetime) -> str:
-    """The greatest age of the newest report, by the challenge that it echoes and not by the site's clock."""
-    return age(row.newest.not_before, now) if row.newest and row.newest.not_before else "-"
 
 
 def page_text(page: SitePage, ending: OffboardingState | None, now: datetime, *, verbose: bool) -> str:
@@ -213,22 +208,16 @@ def offboarding_text(state: OffboardingState) -> str:
     lines = [f"offboarding of {state.site} ({state.reason}): {'closed' if state.closed_at else 'in progress'}"]
     rows: list[tuple[str, ...]] = []
     for step in state.steps:
-        source = f", report {step.report}" if step.report else ""
-        if step.consignment and not source:
-            source = f", consignment {step.consignment}"
+        consignment = f", consignment {step.consignment}" if step.consignment else ""
+        source = f", report {step.report}" if step.report else consignment
         at = f", {rfc3339(step.at)}" if step.at else ""
         rows.append((f"  {step.step}", step.standing, step.text + source + at))
-    lines.append(table(rows))
-    lines.append("kept in the ledger:")
-    lines.append(
-        table(
-            [
-                (f"  {kept.count}", kept.what + (f", until {kept.until}" if kept.until else ""))
-                for kept in state.kept
-                if kept.count
-            ]
-        )
-    )
+    counts: Rows = [
+        (f"  {kept.count}", kept.what + (f", until {kept.until}" if kept.until else ""))
+        for kept in state.kept
+        if kept.count
+    ]
+    lines += [table(rows), "kept in the ledger:", table(counts)]
     if state.unanswered:
         last = ", ".join(map(str, state.unanswered[-SHOWN_UNANSWERED:]))
         lines.append(f"{show_count(len(state.unanswered), 'consignment')} not answered by any report: {last}")

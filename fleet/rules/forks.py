@@ -8,12 +8,7 @@ Positions = tuple[tuple[int, str], ...]
 
 @dataclass(frozen=True)
 class BranchChoice:
-    """What follows from the choice of a branch.
-
-    Attributes:
-        refused: (number, digest) pairs that no longer belong to the chain.
-        reports: Digests of reports that are set aside.
-    """
+    """Positions (number, digest) that leave the chain with the choice of a branch, and reports that are set aside."""
 
     refused: frozenset[tuple[int, str]]
     reports: frozenset[str]

@@ -36,9 +36,7 @@ class HistoryEvent:
 def site_history(reports: Iterable[SiteReport], known: Mapping[int, frozenset[str]]) -> tuple[HistoryEvent, ...]:
     """Return the events of a chain, oldest first.
 
-    Args:
-        reports: Ordered by number, then by arrival.
-        known: Digests known at each number; two at one number are a fork.
+    ``reports`` are ordered by number, then by arrival; two digests ``known`` at one number are a fork.
     """
     events: list[HistoryEvent] = []
     by_digest: dict[str, SiteReport] = {}

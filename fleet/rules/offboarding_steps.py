@@ -14,8 +14,7 @@ NEEDED: tuple[ArtefactKind, ...] = ("bundle", "consignment", "signature")
 class EndRequested:
     """The consignment that requests the site's offboarding, as the ledger has it.
 
-    Attributes:
-        answered: Number of the first report that echoes this or a later consignment, and when it was imported.
+    ``answered`` is the first report that echoes this or a later consignment: its number, and when it was imported.
     """
 
     number: int
