@@ -1,12 +1,9 @@
 """The command `waybill fleet consign`."""
 
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any  # click passes options by name
 
 import click
-from sqlalchemy import Engine
 
 from console.clock import utc_now
 from console.options import passphrase_option, verb
@@ -19,30 +16,15 @@ from fleet.outgoing.consign import (
     carried_authorisation,
     carried_list,
     check_medium,
-    check_signers,
     consign,
     parse_request,
     signing_root,
     write_medium,
 )
-from fleet.outgoing.views import SiteRow, find_site
+from fleet.outgoing.views import find_site
 from manifests.documents.authorisation import MAX_AUTHORISATION
 from manifests.trust.keys import read_capped
 from manifests.trust.revocations import MAX_REVOCATIONS
-
-
-@dataclass(frozen=True)
-class _ConsignOptions:
-    """What the command line names; paths and keys are not read yet."""
-
-    sites: tuple[str, ...]
-    medium: Path
-    keys: tuple[str, ...]
-    revocations: Path | None
-    requests: tuple[str, ...]
-    authorisations: tuple[Path, ...]
-    root: Path | None
-    passphrase_fd: int | None
 
 
 @verb(
@@ -82,42 +64,43 @@ class _ConsignOptions:
 @root_option
 @fleet_option
 @passphrase_option
-def consign_command(place: str | None, **options: Any) -> Result:
+def consign_command(
+    sites: tuple[str, ...],
+    medium: Path,
+    keys: tuple[str, ...],
+    revocations: Path | None,
+    requests: tuple[str, ...],
+    authorisations: tuple[Path, ...],
+    root: Path | None,
+    place: str | None,
+    passphrase_fd: int | None,
+) -> Result:
     """Sign one numbered consignment for each SITE and write them to a medium.
 
     A consignment has a challenge that the site's next report echoes, the acknowledgement of its newest report, the
     newest release for it, and what the options name. All are signed or none. A bundle may lie beside them.
     """
-    given = _ConsignOptions(**options)
-    check_keys(given.keys)
-    for number, text in enumerate(given.requests, 1):
-        parse_request(text, number)
-
+    check_keys(keys)
+    parsed = tuple(parse_request(text, number) for number, text in enumerate(requests, 1))
     with open_ledger(place) as engine:
-        pin(engine, given.root)
+        pin(engine, root)
         # One consignment for a site, however often and by whatever end of its id it is named.
-        rows = tuple({row.site: row for row in (find_site(engine, text) for text in given.sites)}.values())
-        check_medium(given.medium, rows)
-        order = _order(engine, rows, given)
+        rows = tuple({row.site: row for row in (find_site(engine, text) for text in sites)}.values())
+        check_medium(medium, rows)
+        signing = signing_root(engine)
+        revoked = None
+        if revocations is not None:
+            revoked = carried_list(signing, read_capped(revocations, MAX_REVOCATIONS), str(revocations))
+        site_ids = tuple(row.site for row in rows)
+        carried = tuple(
+            carried_authorisation(signing, read_capped(path, MAX_AUTHORISATION), str(path), site_ids, revoked)
+            for path in authorisations
+        )
+        # Keys are opened after all checks: nobody types a passphrase in vain.
+        order = ConsignmentOrder(signing, open_keys(keys, passphrase_fd), revoked, parsed, carried)
         signed = consign(engine, rows, order, utc_now(), challenge=lambda: secrets.token_bytes(32))
-        return _result(signed, write_medium(engine, given.medium, signed, utc_now()))
-
-
-def _order(engine: Engine, rows: tuple[SiteRow, ...], given: _ConsignOptions) -> ConsignmentOrder:
-    """Read and check everything that is carried, then open the keys: nobody types a passphrase in vain."""
-    root = signing_root(engine)
-    revocations = None
-    if given.revocations is not None:
-        revocations = carried_list(root, read_capped(given.revocations, MAX_REVOCATIONS), str(given.revocations))
-    site_ids = tuple(row.site for row in rows)
-    authorisations = tuple(
-        carried_authorisation(root, read_capped(path, MAX_AUTHORISATION), str(path), site_ids, revocations)
-        for path in given.authorisations
-    )
-    requests = tuple(parse_request(text, number) for number, text in enumerate(given.requests, 1))
-    signers = open_keys(given.keys, given.passphrase_fd)
-    check_signers(root, signers)
-    return ConsignmentOrder(root, signers, revocations, requests, authorisations)
+        written = write_medium(engine, medium, signed, utc_now())
+    return _result(signed, written)
 
 
 def _result(signed: tuple[SignedConsignment, ...], written: tuple[Path, ...]) -> Result:
