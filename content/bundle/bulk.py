@@ -20,8 +20,8 @@ from content.bundle.places import (
     MemberLocation,
     complete_places,
     damaged_error,
+    damaged_range,
     end_of,
-    hurt_at,
     make_bulk,
     next_place,
 )
@@ -78,9 +78,9 @@ def verify_file(
         return _check(descriptor, place, advance, ahead=ahead and place.blob.size >= DROP_EVERY)
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        hurts = [hurt for found in pool.map(check, largest_first) for hurt in found]
-    if hurts:
-        raise damaged_file(descriptor, bulk, hurts, what)
+        ranges = [damaged for found in pool.map(check, largest_first) for damaged in found]
+    if ranges:
+        raise damaged_file(descriptor, bulk, ranges, what)
     _check_end(descriptor, bulk, what)
 
 
@@ -89,13 +89,13 @@ def verify_frame(descriptor: int, bulk: Bulk, what: str) -> None:
 
     Raises DamagedError as ``verify_file``.
     """
-    hurts = [
-        hurt
+    ranges = [
+        damaged
         for place in bulk.present
-        for hurt in (*_check_header(descriptor, place), *_check_padding(descriptor, place))
+        for damaged in (*_check_header(descriptor, place), *_check_padding(descriptor, place))
     ]
-    if hurts:
-        raise damaged_file(descriptor, bulk, hurts, what)
+    if ranges:
+        raise damaged_file(descriptor, bulk, ranges, what)
     _check_end(descriptor, bulk, what)
 
 
@@ -104,13 +104,13 @@ def _check_end(descriptor: int, bulk: Bulk, what: str) -> None:
         raise damaged_error("the archive does not end with zeros", f"{what} at byte {bulk.length - len(END)}")
 
 
-def damaged_file(descriptor: int, bulk: Bulk, hurts: list[DamagedRange], what: str) -> DamagedError:
+def damaged_file(descriptor: int, bulk: Bulk, ranges: list[DamagedRange], what: str) -> DamagedError:
     """The error that names each damaged range, and its use if the bundle's documents can be read."""
     from content.bundle.uses import uses_of
 
     places = {place.blob.digest: place for place in bulk.present}
     return damage(
-        hurts, what, uses_of(bulk.release, lambda digest: read_blob(descriptor, places[digest], MAX_KEPT_BLOB))
+        ranges, what, uses_of(bulk.release, lambda digest: read_blob(descriptor, places[digest], MAX_KEPT_BLOB))
     )
 
 
@@ -120,7 +120,7 @@ def lost_tail(bulk: Bulk) -> list[DamagedRange]:
     if not bulk.cut or places[: len(bulk.present)] != bulk.present:
         return []
     lost = places[len(bulk.present) :]
-    return [hurt_at(place, max(place.offset - BLOCK, bulk.length), end_of(place), "cut-short") for place in lost]
+    return [damaged_range(place, max(place.offset - BLOCK, bulk.length), end_of(place), "cut-short") for place in lost]
 
 
 def _check_header(descriptor: int, place: MemberLocation) -> tuple[DamagedRange, ...]:
@@ -138,8 +138,8 @@ def _compare(descriptor: int, place: MemberLocation, start: int, expected: bytes
     try:
         same = os.pread(descriptor, len(expected), start) == expected
     except OSError:
-        return (hurt_at(place, start, end, "unreadable"),)
-    return () if same else (hurt_at(place, start, end),)
+        return (damaged_range(place, start, end, "unreadable"),)
+    return () if same else (damaged_range(place, start, end),)
 
 
 def _check(
@@ -162,15 +162,15 @@ def _check(
     except OSError:
         # All bytes may be readable at the second attempt; the blob was still not hashed.
         stretches = unreadable(descriptor, at, end) or ((at, end),)
-        return tuple(hurt_at(place, *stretch, "unreadable") for stretch in stretches)
+        return tuple(damaged_range(place, *stretch, "unreadable") for stretch in stretches)
     if at != end:
-        return (hurt_at(place, at, end, "cut-short"),)
+        return (damaged_range(place, at, end, "cut-short"),)
     if wrong := _check_padding(descriptor, place):
         return wrong
     if place.blob.size >= BUFFER:
         os.posix_fadvise(descriptor, dropped, at - dropped, os.POSIX_FADV_DONTNEED)
     if "sha256:" + hashed.hexdigest() != place.blob.digest:  # F-9.4
-        return (hurt_at(place, place.offset, end),)
+        return (damaged_range(place, place.offset, end),)
     return ()
 
 
@@ -196,9 +196,9 @@ def read_blob(descriptor: int, place: MemberLocation, limit: int) -> bytes:
     try:
         data = os.pread(descriptor, place.blob.size, place.offset)
     except OSError:
-        raise damage([hurt_at(place, place.offset, end_of(place), "unreadable")], "bundle", {}) from None
+        raise damage([damaged_range(place, place.offset, end_of(place), "unreadable")], "bundle", {}) from None
     if "sha256:" + hashlib.sha256(data).hexdigest() != place.blob.digest:
-        raise damage([hurt_at(place, place.offset, end_of(place))], "bundle", {})
+        raise damage([damaged_range(place, place.offset, end_of(place))], "bundle", {})
     return data
 
 
@@ -236,7 +236,7 @@ def verify_stream(
                     missing.append(place.blob)
                     break
                 if not same:
-                    raise _damaged_stream(release, kept, hurt_at(place, place.offset, end_of(place)), what)
+                    raise _damaged_stream(release, kept, damaged_range(place, place.offset, end_of(place)), what)
                 present.append(place)
                 at += member_length(place.blob.size)
             if not cut and block + source.take(len(END)) != END:  # F-2.5
@@ -245,18 +245,20 @@ def verify_stream(
             here = release.bulk_at + source.taken
             # A pipe cannot be read again: the rest of the member counts as unreadable.
             if place is not None and here < end_of(place):
-                raise _damaged_stream(release, kept, hurt_at(place, here, end_of(place), "unreadable"), what) from None
-            hurt = DamagedRange("the archive", "", here, here + BLOCK, "unreadable")
-            raise _damaged_stream(release, kept, hurt, what) from None
+                raise _damaged_stream(
+                    release, kept, damaged_range(place, here, end_of(place), "unreadable"), what
+                ) from None
+            damaged = DamagedRange("the archive", "", here, here + BLOCK, "unreadable")
+            raise _damaged_stream(release, kept, damaged, what) from None
         length = source.taken
     missing += [blob for _, blob in wanted]
     return make_bulk(release, present, missing, release.bulk_at + length, cut, what), kept
 
 
-def _damaged_stream(release: Release, kept: SmallDocuments, hurt: DamagedRange, what: str) -> DamagedError:
+def _damaged_stream(release: Release, kept: SmallDocuments, damaged: DamagedRange, what: str) -> DamagedError:
     from content.bundle.uses import uses_of
 
-    return damage([hurt], what, uses_of(release, kept.blobs.__getitem__))
+    return damage([damaged], what, uses_of(release, kept.blobs.__getitem__))
 
 
 def _check_stream(source: "_ReadAhead", place: MemberLocation, kept: SmallDocuments, advance: ProgressCallback) -> bool:

@@ -66,9 +66,9 @@ def _merged(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return tuple(merged)
 
 
-def damage(hurts: Iterable[DamagedRange], what: str, uses: Mapping[str, str]) -> DamagedError:
+def damage(damaged: Iterable[DamagedRange], what: str, uses: Mapping[str, str]) -> DamagedError:
     """The error that names every damaged range of the bundle ``what``, in order; ``uses`` are texts by digest."""
-    ordered = sorted(hurts, key=lambda one: (one.start, one.end))
+    ordered = sorted(damaged, key=lambda one: (one.start, one.end))
     pieces = tuple(Piece(one.name, one.start, one.end, one.how, uses.get(one.digest, "")) for one in ordered)
     first, more = pieces[0], len(pieces) - 1
     label = f"{first.name} ({first.use})" if first.use else first.name

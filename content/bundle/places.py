@@ -131,7 +131,7 @@ def damaged_error(problem: str, where: str) -> DamagedError:
     return DamagedError(problem, where=where, remedy=OTHER_MEDIUM, finding="bulk-damaged")
 
 
-def hurt_at(place: MemberLocation, start: int, end: int, how: str = "changed") -> DamagedRange:
+def damaged_range(place: MemberLocation, start: int, end: int, how: str = "changed") -> DamagedRange:
     return DamagedRange(place.name, place.blob.digest, start, end, how)
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from fleet.intake.library import ReleaseLibrary
 from fleet.intake.quarantine import ReportFile, quarantine_files
 from fleet.intake.releases import record_release
-from fleet.intake.report_chains import VerifiedReport, known_reports, note_replay, write_reports
+from fleet.intake.report_chains import VerifiedReport, add_replay, known_reports, write_reports
 from fleet.intake.reporting_keys import ReportingKey, find_reporting_keys, identify, record_rotations
 from fleet.intake.result import FileResult, ImportResult, refused_result, unreadable_result
 from fleet.intake.scan import (
@@ -34,7 +34,7 @@ from fleet.intake.scan import (
     walk,
 )
 from fleet.intake.signature_pool import Checker, CheckResult, collect, open_checker
-from fleet.intake.transports import MAX_PICTURE, CarriedReport, SymbolPool, from_armour, read_symbols, scanned_texts
+from fleet.intake.transports import MAX_PICTURE, SymbolPool, from_armour, read_symbols, scanned_texts
 from fleet.ledger.opening import database_error
 from fleet.ledger.tables import quarantine
 from manifests.documents.report import MAX_REPORT
@@ -106,6 +106,7 @@ def import_quarantined(
 def _load_quarantined(engine: Engine, digests: list[str]) -> list[ReportFile]:
     query = select(quarantine.c.name, quarantine.c.digest, quarantine.c.raw).where(quarantine.c.digest.in_(digests))
     with engine.connect().execution_options(waybill_reading=True) as connection:
+        # Not the digest of `raw`, which is empty once the keep time is over.
         return [ReportFile(row.name, row.raw, row.digest, claimed_key(row.raw)) for row in connection.execute(query)]
 
 
@@ -149,7 +150,7 @@ def _write_batch(
         known = known_reports(connection, [file.digest for file in batch.files])
         for i, (file, named_key) in enumerate(zip(batch.files, batch.keys, strict=True)):
             if file.digest in known:
-                note_replay(file, known[file.digest], result)
+                add_replay(file, known[file.digest], result)
                 continue
             try:
                 key, signed = identify(file, named_key, checks.get(i))
@@ -173,24 +174,18 @@ def _read_all(paths: list[str], pool: SymbolPool, result: ImportResult) -> Itera
     if pool.left_out:
         name = f"{pool.left_out} QR symbols"
         result.add(FileResult(name, "unreadable", "more than one import can hold", "qr-too-many"))
-    yield [file for carried in pool.reports() for file in _of_symbols(carried, result)]
-
-
-def _of_symbols(carried: CarriedReport, result: ImportResult) -> Iterator[ReportFile]:
-    """An incomplete set stays on its medium: a part of it can neither be kept nor judged later."""
-    if isinstance(carried.content, bytes):
-        yield ReportFile(carried.name, carried.content, digest_of(carried.content), claimed_key(carried.content))
-    else:
-        result.add(refused_result(carried.name, "unreadable", carried.content))
-
-
-def _of_text(raw: bytes, path: str) -> Iterator[ReportFile]:
-    for carried in from_armour(raw, path):
-        content = carried.content
-        if isinstance(content, bytes):
-            yield ReportFile(carried.name, content, digest_of(content), claimed_key(content))
+    reports = []
+    for carried in pool.reports():
+        if isinstance(carried.content, bytes):
+            reports.append(_report_file(carried.name, carried.content))
         else:
-            yield ReportFile(carried.name, raw, digest_of(raw), None, content)
+            # An incomplete set stays on its medium: a part of it can neither be kept nor judged later.
+            result.add(refused_result(carried.name, "unreadable", carried.content))
+    yield reports
+
+
+def _report_file(name: str, raw: bytes) -> ReportFile:
+    return ReportFile(name, raw, digest_of(raw), claimed_key(raw))
 
 
 def _read_picture(raw: bytes, path: str, pool: SymbolPool, result: ImportResult) -> None:
@@ -224,9 +219,13 @@ def _read(batch: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[
             continue
         claim = recognise(raw)
         if claim == "report":
-            yield ReportFile(path, raw, digest_of(raw), claimed_key(raw))
+            yield _report_file(path, raw)
         elif claim == "armour":
-            yield from _of_text(raw, path)
+            for carried in from_armour(raw, path):
+                if isinstance(carried.content, bytes):
+                    yield _report_file(carried.name, carried.content)
+                else:
+                    yield ReportFile(carried.name, raw, digest_of(raw), None, carried.content)
         elif claim == "picture":
             _read_picture(raw, path, pool, result)
         elif claim == "scanned":

@@ -72,7 +72,7 @@ def known_reports(connection: Connection, digests: list[str]) -> dict[str, tuple
     return {row.digest: (row.site, row.seq, row.received_at) for row in connection.execute(query, {"digests": digests})}
 
 
-def note_replay(file: ReportFile, known: tuple[str, int, datetime], result: ImportResult) -> None:
+def add_replay(file: ReportFile, known: tuple[str, int, datetime], result: ImportResult) -> None:
     site, seq, at = known
     result.sites.setdefault(site, SiteResult()).known += 1
     text = f"{site}: report {seq} was imported before, on {at:%Y-%m-%d}"
@@ -92,7 +92,7 @@ def write_reports(
     for entry in verified:
         digest, seq, enrolment_id = entry.file.digest, entry.signed.report.chain.seq, entry.key.enrolment_id
         if digest in batch.imported:
-            note_replay(entry.file, batch.imported[digest], result)
+            add_replay(entry.file, batch.imported[digest], result)
             continue
         batch.imported[digest] = (entry.key.site, seq, now)
         others = (

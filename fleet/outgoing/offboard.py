@@ -25,7 +25,7 @@ from fleet.ledger.tables import (
 )
 from fleet.outgoing.consign import OFFBOARD_REQUEST, check_signers, site_key
 from fleet.outgoing.views import SiteRow
-from fleet.rules.offboarding_steps import EndReported, EndRequested, OffboardingStep, offboarding_steps
+from fleet.rules.offboarding_steps import ConsignedOffboarding, OffboardingReport, OffboardingStep, offboarding_steps
 from manifests.documents.closure import (
     CLOSURE_TYPE,
     MAX_CLOSURE,
@@ -258,7 +258,7 @@ def _read_state(connection: Connection, row: SiteRow) -> OffboardingState:
     )
 
 
-def _consigned_request(connection: Connection, row: SiteRow, since: datetime) -> EndRequested | None:
+def _consigned_request(connection: Connection, row: SiteRow, since: datetime) -> ConsignedOffboarding | None:
     """The first consignment since the request that carries it, and the first report that echoes it or a later one."""
     query = (
         select(consignments)
@@ -277,7 +277,7 @@ def _consigned_request(connection: Connection, row: SiteRow, since: datetime) ->
                 .order_by(reports.c.seq)
                 .limit(1)
             ).first()
-            return EndRequested(
+            return ConsignedOffboarding(
                 number=sent.number,
                 issued_at=sent.issued_at,
                 written_at=sent.written_at,
@@ -287,7 +287,7 @@ def _consigned_request(connection: Connection, row: SiteRow, since: datetime) ->
     return None
 
 
-def _reported_offboarding(connection: Connection, row: SiteRow) -> EndReported | None:
+def _reported_offboarding(connection: Connection, row: SiteRow) -> OffboardingReport | None:
     """The newest report that names the offboarding; None at a fork, which makes every report doubtful."""
     if row.forked_at is not None:
         return None
@@ -299,7 +299,11 @@ def _reported_offboarding(connection: Connection, row: SiteRow) -> EndReported |
     )
     newest = connection.execute(query).first()
     offboarding = None if newest is None else stored_report(newest.raw).trust.offboarding
-    return None if newest is None or offboarding is None else EndReported(newest.seq, newest.received_at, offboarding)
+    return (
+        None
+        if newest is None or offboarding is None
+        else OffboardingReport(newest.seq, newest.received_at, offboarding)
+    )
 
 
 def _contract(connection: Connection, row: SiteRow, receipt: bytes | None) -> str | None:

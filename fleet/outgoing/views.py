@@ -92,7 +92,7 @@ class SiteRow:
     alarms: int
     channel: str
     renewal: bool
-    asked_to_end_at: datetime | None
+    offboarding_at: datetime | None
     closed_at: datetime | None
     newest: NewestReport | None
 
@@ -119,7 +119,7 @@ class SiteRow:
     @property
     def notes(self) -> tuple[str, ...]:
         """What limits the trust in this row."""
-        ending = self.closed_at is None and self.asked_to_end_at is not None
+        ending = self.closed_at is None and self.offboarding_at is not None
         notes = {
             "closed": self.closed_at is not None,
             "ending": ending,
@@ -178,7 +178,7 @@ def _rows(named: ColumnElement[bool] | None = None) -> Select[Any]:
         func.coalesce(reports.c.channel, enrolments.c.channel).label("channel"),
         releases.c.digest.is_not(None).label("known"),
         pending.c.site_id.is_not(None).label("renewal"),
-        closures.c.requested_at.label("asked_to_end_at"),
+        closures.c.requested_at.label("offboarding_at"),
         closures.c.closed_at,
     ]
     return (

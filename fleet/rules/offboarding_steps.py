@@ -11,7 +11,7 @@ NEEDED: tuple[ArtefactKind, ...] = ("bundle", "consignment", "signature")
 
 
 @dataclass(frozen=True)
-class EndRequested:
+class ConsignedOffboarding:
     """The consignment that requests the site's offboarding, as the ledger has it.
 
     ``answered`` is the first report that echoes this or a later consignment: its number, and when it was imported.
@@ -25,7 +25,7 @@ class EndRequested:
 
 
 @dataclass(frozen=True)
-class EndReported:
+class OffboardingReport:
     """The newest report that names the site's offboarding."""
 
     seq: int
@@ -47,8 +47,8 @@ class OffboardingStep:
 
 def offboarding_steps(
     requested_at: datetime | None,
-    consigned: EndRequested | None,
-    reported: EndReported | None,
+    consigned: ConsignedOffboarding | None,
+    reported: OffboardingReport | None,
     closed_at: datetime | None,
 ) -> tuple[OffboardingStep, ...]:
     """Return the six steps in their order; pure.
@@ -67,7 +67,7 @@ def offboarding_steps(
     )
 
 
-def _requested(at: datetime | None, reported: EndReported | None) -> OffboardingStep:
+def _requested(at: datetime | None, reported: OffboardingReport | None) -> OffboardingStep:
     if at is not None:
         return OffboardingStep("requested", "proven", "by support", at)
     if reported is not None:
@@ -75,7 +75,7 @@ def _requested(at: datetime | None, reported: EndReported | None) -> Offboarding
     return OffboardingStep("requested", "unproven", "nobody has requested it")
 
 
-def _consigned(consigned: EndRequested | None, *, by_customer: bool) -> tuple[OffboardingStep, OffboardingStep]:
+def _consigned(consigned: ConsignedOffboarding | None, *, by_customer: bool) -> tuple[OffboardingStep, OffboardingStep]:
     """Whether a consignment requests it, and whether that was written to a medium."""
     if by_customer:
         text = "the customer began it"
@@ -91,7 +91,7 @@ def _consigned(consigned: EndRequested | None, *, by_customer: bool) -> tuple[Of
     return issued, carried
 
 
-def _acknowledged(consigned: EndRequested | None, reported: EndReported | None) -> OffboardingStep:
+def _acknowledged(consigned: ConsignedOffboarding | None, reported: OffboardingReport | None) -> OffboardingStep:
     if reported is not None:
         text = "the site reports its offboarding"
         return OffboardingStep("acknowledged", "proven", text, reported.received_at, report=reported.seq)
@@ -101,7 +101,7 @@ def _acknowledged(consigned: EndRequested | None, reported: EndReported | None) 
     return OffboardingStep("acknowledged", "unproven", "no report shows that it arrived")
 
 
-def _exercised(reported: EndReported | None) -> OffboardingStep:
+def _exercised(reported: OffboardingReport | None) -> OffboardingStep:
     """The site must have tried every kind in ``NEEDED``, and each try must have been refused."""
     if reported is None or not reported.offboarding.removed:
         return OffboardingStep("exercised", "unproven", "the site has not reported that the vendor's trust was removed")

@@ -14,7 +14,7 @@ from pathlib import Path
 from content.bundle.bulk import damaged_file, lost_tail
 from content.bundle.damage import DamagedRange
 from content.bundle.damage import unreadable as unreadable_ranges
-from content.bundle.places import Bulk, MemberLocation, hurt_at
+from content.bundle.places import Bulk, MemberLocation, damaged_range
 from manifests.trust.keys import read_capped
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, HostError, unreadable
@@ -227,13 +227,13 @@ class Store:
                 raise
             with suppress(OSError):
                 self.disk.remove(part)
-            return tuple(hurt_at(place, *stretch, "unreadable") for stretch in stretches)
+            return tuple(damaged_range(place, *stretch, "unreadable") for stretch in stretches)
         if digest != blob.digest:
             size = part.stat().st_size
             self.disk.remove(part)
             if size < blob.size:
-                return (hurt_at(place, place.offset + size, end, "cut-short"),)
-            return (hurt_at(place, place.offset, end),)
+                return (damaged_range(place, place.offset + size, end, "cut-short"),)
+            return (damaged_range(place, place.offset, end),)
         self.disk.rename(part, final)
         return ()
 

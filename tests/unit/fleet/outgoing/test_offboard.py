@@ -20,7 +20,7 @@ from fleet.outgoing.consign import ConsignmentOrder, check_medium, consign, writ
 from fleet.outgoing.enrol import enroll, pin_root
 from fleet.outgoing.offboard import OffboardRequest, close_site, offboarding_state, purge, request_offboarding
 from fleet.outgoing.views import SiteRow, find_site
-from fleet.rules.offboarding_steps import EndReported, EndRequested, OffboardingStep, offboarding_steps
+from fleet.rules.offboarding_steps import ConsignedOffboarding, OffboardingReport, OffboardingStep, offboarding_steps
 from manifests.documents import report as r
 from manifests.documents.closure import verify_closure
 from manifests.documents.consignment import peek_consignment
@@ -278,14 +278,14 @@ def rung(step: str, **known: Any) -> OffboardingStep:
 
 
 def test_a_customer_who_began_it_needed_no_note() -> None:
-    told = EndReported(7, NOW, ENDED)
+    told = OffboardingReport(7, NOW, ENDED)
     assert [one.standing for one in offboarding_steps(None, None, told, None)] == [
         "proven", "not-needed", "not-needed", "proven", "proven", "unproven",
     ]  # fmt: skip
 
 
 def test_a_note_on_no_medium_is_not_carried() -> None:
-    asked = EndRequested(3, NOW, None, None, None)
+    asked = ConsignedOffboarding(3, NOW, None, None, None)
     assert rung("issued", consigned=asked).standing == "proven"
     assert rung("carried", consigned=asked).standing == "unproven"
     assert rung("acknowledged", consigned=asked).standing == "unproven"
@@ -303,7 +303,7 @@ def test_a_note_on_no_medium_is_not_carried() -> None:
     ids=range(5),
 )
 def test_missing_evidence_is_unproven(ending: r.ReportedOffboarding, text: str) -> None:
-    found = rung("exercised", reported=EndReported(7, NOW, ending))
+    found = rung("exercised", reported=OffboardingReport(7, NOW, ending))
     assert found.standing == "unproven"
     assert text in found.text
 
