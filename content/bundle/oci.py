@@ -21,7 +21,6 @@ OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
-OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -33,7 +32,6 @@ INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_INDEX})
 ACCEPTED = (OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST)
 
 REF_NAME = "org.opencontainers.image.ref.name"
-CREATED = "org.opencontainers.image.created"
 
 MAX_MANIFEST_BYTES = 4 << 20
 

@@ -190,10 +190,6 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
             yield from present(text, f"$.programs[{i}].files.{platform}")
 
 
-def _site(file: Handwritten, _: Path) -> Iterator[WaybillError]:
-    yield from site_problems(file, file.to(SiteFile))
-
-
 def _trust(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
     trust = file.to(TrustFile)
     yield from trust_problems(file, trust)
@@ -227,7 +223,7 @@ _MARKS = (
 _CHECKS: dict[str, Callable[[Handwritten, Path], Iterator[WaybillError]]] = {
     "release": _release,
     "trust": _trust,
-    "site": _site,
+    "site": lambda file, _: iter(site_problems(file, file.to(SiteFile))),
     "policy": lambda file, folder: _compiled(compile_policy(file, lambda name: read_public(folder / name))),
     "contract": lambda file, _: _compiled(compile_contract(file)),
     "rollback": lambda file, _: _compiled(compile_rollback(file)),

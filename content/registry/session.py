@@ -10,7 +10,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,8 +118,6 @@ class Session:
         self._realms = frozenset(
             origin_of(f"{scheme}://{name}") for name in options.realm_hosts for scheme in {"https", self._scheme}
         )
-        self._credentials: Credentials | None = None
-        self._credentials_read = False
         self._basic: str | None = None
         self._tokens: dict[tuple[str, bool], str] = {}
         self._lock = threading.Lock()
@@ -134,6 +132,11 @@ class Session:
         context = None if options.plain_http else tls_context(options.ca)
         for scheme in ("http://", "https://"):
             self._http.mount(scheme, _Adapter(self.peer, self.check_origin, context))
+
+    @cached_property
+    def _credentials(self) -> Credentials | None:
+        """Read at the first challenge, under the lock."""
+        return self._options.find_credentials(self.peer.host)
 
     def close(self) -> None:
         self._http.close()
@@ -244,11 +247,8 @@ class Session:
 
         challenges = {scheme.lower(): rest for scheme, rest in _CHALLENGE.findall(header[:8192])}
         with self._lock:
-            if not self._credentials_read:
-                self._credentials = self._options.find_credentials(self.peer.host)
-                self._credentials_read = True
-                if self._credentials:
-                    self._auth.set_basic_auth(self._credentials.username, self._credentials.password)
+            if self._credentials:
+                self._auth.set_basic_auth(self._credentials.username, self._credentials.password)
             if "bearer" in challenges:
                 parsed = oras.auth.utils.parse_auth_header(challenges["bearer"])
                 self._check_realm(parsed.realm or "")

@@ -72,7 +72,10 @@ def _below(path: str, depth: int) -> Iterator[ScannedFile]:
                 yield ScannedFile(path, "unreadable", f"deeper than {MAX_DEPTH} folders")
                 return
             with os.scandir(path) as entries:
-                children = sorted((entry.path for entry in entries), key=_by_number)
+                children = sorted(
+                    (entry.path for entry in entries),
+                    key=lambda name: _DIGITS.sub(lambda number: number[0].zfill(12), name),
+                )
             for child in children:
                 yield from _below(child, depth + 1)
         elif stat.S_ISREG(mode.st_mode):
@@ -81,10 +84,6 @@ def _below(path: str, depth: int) -> Iterator[ScannedFile]:
             yield ScannedFile(path, "special", "a link" if stat.S_ISLNK(mode.st_mode) else "not a regular file")
     except OSError as error:
         yield ScannedFile(path, "unreadable", (error.strerror or str(error)).lower())
-
-
-def _by_number(path: str) -> str:
-    return _DIGITS.sub(lambda match: match[0].zfill(12), path)
 
 
 def _kind(path: str, size: int) -> FileKind:
@@ -141,12 +140,8 @@ def claimed_key(data: bytes) -> str | None:
 
 def is_release_signature(data: bytes) -> bool:
     """Whether it is a signer's file out of a bundle: not a report, and nothing of a site."""
-    return b"urn:waybill:release:" in _payload(data)
-
-
-def _payload(data: bytes) -> bytes:
     match = _PAYLOAD.search(data)
     try:
-        return base64.b64decode(match[1]) if match else b""
+        return match is not None and b"urn:waybill:release:" in base64.b64decode(match[1])
     except (Base64Error, ValueError):
-        return b""
+        return False

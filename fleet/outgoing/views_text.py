@@ -161,9 +161,11 @@ def _page_details(page: SitePage, last: int | None) -> Rows:
         ("enrolled", rfc3339(row.enrolled_at)),
     ]
     if report is not None and newest is not None:
+        below = "; the release that runs is below it" if report.install.below_floor else ""
+        floor = f", floor {report.trust.floor.sequence}{below}" if report.trust.floor else ""
         fields += [
             ("release", newest.release or "-"),
-            ("channel", row.channel + _floor(report)),
+            ("channel", row.channel + floor),
             ("config", f"schema {newest.config_version}" if newest.config_version is not None else "-"),
             ("root", f"{report.trust.root.version}  {report.trust.root.digest}"),
             ("verifier", report.verifier.version),
@@ -178,12 +180,6 @@ def _page_details(page: SitePage, last: int | None) -> Rows:
         fields.append(("telephone", text))
     sent = page.sent[-last:] if last else page.sent
     return fields + [(f"consignment {one.number}", _sent_text(one)) for one in sent]
-
-
-def _floor(report: Report) -> str:
-    floor = report.trust.floor
-    below = "; the release that runs is below it" if report.install.below_floor else ""
-    return f", floor {floor.sequence}{below}" if floor else ""
 
 
 def _sent_text(sent: SentConsignment) -> str:
