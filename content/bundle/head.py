@@ -103,29 +103,63 @@ def read_head(read: Callable[[int], bytes], what: str = "bundle") -> Head:
         MalformedError: Not exactly what our writer writes.
         HostError: The medium cannot be read.
     """
-    reader = _Reader(_named(read, what), what)
+    reader = _HeadReader(_named(read, what), what)
     if reader.member("oci-layout", len(OCI_LAYOUT)) != OCI_LAYOUT:  # F-3.1
         raise MalformedError("oci-layout is not the constant of the format", where=what)
-    members = _Members(reader, what, reader.member("release.json", MAX_RELEASE))  # F-3.2
+    release = reader.member("release.json", MAX_RELEASE)  # F-3.2
     name, size = reader.next_header()
     while name != "reserve":
-        members.add(name, size)
+        reader.add(name, size)
         name, size = reader.next_header()
-    return members.end(size)
+    return reader.end(release, size)
 
 
-class _Members:
-    """The members between ``release.json`` and the reserve: one method for each kind of member."""
+class _HeadReader:
+    """Reads members one after the other, no byte past the current one, and collects those after ``release.json``."""
 
-    def __init__(self, reader: "_Reader", what: str, release: bytes) -> None:
-        self._reader = reader
+    def __init__(self, read: Callable[[int], bytes], what: str) -> None:
+        self._read = read
         self._what = what
-        self._release = release
+        self._offset = 0
         self._signatures: list[Signature] = []
         self._roots: list[bytes] = []
         self._first_root = 0
         self._trusted_root: bytes | None = None
         self._revocations: bytes | None = None
+
+    def take(self, count: int) -> bytes:
+        parts = []
+        while count:  # F-3.12
+            part = self._read(count)
+            if not part:
+                raise MalformedError(f"ends after {self._offset} bytes, inside its head", where=self._what)
+            self._offset += len(part)
+            count -= len(part)
+            parts.append(part)
+        return b"".join(parts)
+
+    def next_header(self) -> tuple[str, int]:
+        at = self._offset
+        block = self.take(BLOCK)
+        if at == 0 and block != header("oci-layout", len(OCI_LAYOUT)):  # F-2.1
+            problem = "the file is not a Waybill bundle"
+            raise MalformedError(problem, where=self._what, remedy=_look_alike(block), finding="not-a-bundle")
+        return parse_header(block, f"{self._what} at byte {at}")
+
+    def body(self, name: str, size: int, limit: int) -> bytes:
+        limit = min(limit, MAX_HEAD - self._offset)  # F-3.11
+        if size > limit:
+            raise MalformedError(f"{size} bytes, at most {limit} are allowed", where=f"{self._what} {name}")
+        data = self.take(size)
+        if self.take(padded(size) - size).strip(b"\0"):  # F-2.4
+            raise MalformedError("padding holds other bytes than zeros", where=f"{self._what} {name}")
+        return data
+
+    def member(self, wanted: str, limit: int) -> bytes:
+        name, size = self.next_header()
+        if name != wanted:
+            raise MalformedError(f"found {name}, expected {wanted}", where=self._what)
+        return self.body(name, size, limit)
 
     def add(self, name: str, size: int) -> None:
         """Read the member whose header was just read; refuse a name that is not allowed at this position."""
@@ -134,9 +168,9 @@ class _Members:
         elif match := _ROOT_NAME.fullmatch(name):
             self._add_root(name, size, int(match[1]))
         elif name == TRUSTED_ROOT and self._roots and not self._after_roots:  # F-3.6
-            self._trusted_root = self._reader.body(name, size, MAX_TRUSTED_ROOT)
+            self._trusted_root = self.body(name, size, MAX_TRUSTED_ROOT)
         elif name == "revocations.json" and self._revocations is None:  # F-3.8
-            self._revocations = self._reader.body(name, size, MAX_REVOCATIONS)
+            self._revocations = self.body(name, size, MAX_REVOCATIONS)
         else:
             raise self._wrong("a name that the head does not have here", name)  # F-3.10
 
@@ -153,11 +187,11 @@ class _Members:
         if before is not None and keyid < before.keyid:
             raise self._wrong("signatures are not in order of key ids", name)
         if kind == "sig":
-            sig = self._reader.body(name, size, MAX_SIG)
-            bundle = self._reader.member(f"signatures/{keyid}.sigstore.json", MAX_BUNDLE)
+            sig = self.body(name, size, MAX_SIG)
+            bundle = self.member(f"signatures/{keyid}.sigstore.json", MAX_BUNDLE)
             self._signatures.append(Signature(keyid, sig, bundle))
         else:  # F-3.4
-            self._signatures.append(Signature(keyid, None, self._reader.body(name, size, MAX_BUNDLE)))
+            self._signatures.append(Signature(keyid, None, self.body(name, size, MAX_BUNDLE)))
 
     def _add_root(self, name: str, size: int, version: int) -> None:
         """Read the next version of the root; it precedes the trusted root and the revocation list (F-3.5)."""
@@ -165,25 +199,25 @@ class _Members:
         if self._after_roots or len(roots) >= MAX_ROOTS or (roots and version != self._first_root + len(roots)):
             raise self._wrong("root documents are consecutive, at most 256", name)
         self._first_root = self._first_root or version
-        roots.append(self._reader.body(name, size, MAX_ROOT))
+        roots.append(self.body(name, size, MAX_ROOT))
 
     @property
     def _after_roots(self) -> bool:
         return self._revocations is not None or self._trusted_root is not None
 
-    def end(self, size: int) -> Head:
+    def end(self, release: bytes, size: int) -> Head:
         """Read the reserve of ``size`` bytes and return the complete head."""
         if not self._roots:  # F-3.5
             raise MalformedError("the head holds no root document", where=self._what)
         if (self._trusted_root is not None) != any(pair.sig is None for pair in self._signatures):  # F-3.6
             raise self._wrong("identities and their trusted root go together", TRUSTED_ROOT)
-        bulk_at = self._reader.offset + size
+        bulk_at = self._offset + size
         if bulk_at % BULK_STEP or bulk_at > MAX_HEAD:  # F-3.9
             raise MalformedError(f"the head ends at {bulk_at}, expected a multiple of {BULK_STEP}", where=self._what)
-        if self._reader.body("reserve", size, MAX_HEAD).strip(b"\0"):  # F-3.9
+        if self.body("reserve", size, MAX_HEAD).strip(b"\0"):  # F-3.9
             raise MalformedError("the reserve holds other bytes than zeros", where=self._what)
         return Head(
-            release=self._release,
+            release=release,
             signatures=tuple(self._signatures),
             roots=tuple(self._roots),
             bulk_at=bulk_at,
@@ -194,49 +228,6 @@ class _Members:
 
     def _wrong(self, problem: str, name: str) -> MalformedError:
         return MalformedError(problem, where=f"{self._what} {name}")
-
-
-class _Reader:
-    """Reads members one after the other, and no byte past the current one."""
-
-    def __init__(self, read: Callable[[int], bytes], what: str) -> None:
-        self._read = read
-        self._what = what
-        self.offset = 0
-
-    def take(self, count: int) -> bytes:
-        parts = []
-        while count:  # F-3.12
-            part = self._read(count)
-            if not part:
-                raise MalformedError(f"ends after {self.offset} bytes, inside its head", where=self._what)
-            self.offset += len(part)
-            count -= len(part)
-            parts.append(part)
-        return b"".join(parts)
-
-    def next_header(self) -> tuple[str, int]:
-        at = self.offset
-        block = self.take(BLOCK)
-        if at == 0 and block != header("oci-layout", len(OCI_LAYOUT)):  # F-2.1
-            problem = "the file is not a Waybill bundle"
-            raise MalformedError(problem, where=self._what, remedy=_look_alike(block), finding="not-a-bundle")
-        return parse_header(block, f"{self._what} at byte {at}")
-
-    def body(self, name: str, size: int, limit: int) -> bytes:
-        limit = min(limit, MAX_HEAD - self.offset)  # F-3.11
-        if size > limit:
-            raise MalformedError(f"{size} bytes, at most {limit} are allowed", where=f"{self._what} {name}")
-        data = self.take(size)
-        if self.take(padded(size) - size).strip(b"\0"):  # F-2.4
-            raise MalformedError("padding holds other bytes than zeros", where=f"{self._what} {name}")
-        return data
-
-    def member(self, wanted: str, limit: int) -> bytes:
-        name, size = self.next_header()
-        if name != wanted:
-            raise MalformedError(f"found {name}, expected {wanted}", where=self._what)
-        return self.body(name, size, limit)
 
 
 def _look_alike(block: bytes) -> str:
