@@ -13,9 +13,7 @@ from manifests.words.errors import RefusedError
 from manifests.words.fingerprint import as_groups, as_words
 
 
-@verb(
-    examples=("waybill keygen keys/release-1", "waybill keygen build.key --no-passphrase"),
-)
+@verb(examples=("waybill keygen keys/release-1", "waybill keygen build.key --no-passphrase"))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--no-passphrase", is_flag=True, help="Write it unencrypted, for a machine that signs unattended.")
 @passphrase_option

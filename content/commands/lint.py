@@ -56,10 +56,7 @@ class LintResult:
     problems: tuple[WaybillError, ...]
 
 
-@verb(
-    name="lint",
-    examples=("waybill lint release.yaml trust.yaml", "waybill lint --schema release"),
-)
+@verb(name="lint", examples=("waybill lint release.yaml trust.yaml", "waybill lint --schema release"))
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--schema", metavar="KIND", help="Print the JSON Schema of KIND instead of checking files.")
 def lint_command(files: tuple[Path, ...], schema: str | None) -> Result:

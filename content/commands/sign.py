@@ -57,7 +57,7 @@ from manifests.words.errors import MalformedError, RefusedError, UsageError
         "waybill sign app-1.0.0.tar --key keys/release-1.key",
         "waybill sign trust/2.root.json --prepare request",
         "waybill sign trust/2.root.json --attach request",
-    ),
+    )
 )
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
 @click.option("--key", "keys", multiple=True, envvar="WAYBILL_KEY", metavar="URI",

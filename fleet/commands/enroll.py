@@ -16,10 +16,7 @@ from manifests.words.errors import AttentionError
 from manifests.words.fingerprint import as_groups, parse_fingerprint
 
 
-@verb(
-    name="enroll",
-    examples=("waybill fleet enroll enrolment.json --fingerprint 'WORDS FROM THE CUSTOMER'",),
-)
+@verb(name="enroll", examples=("waybill fleet enroll enrolment.json --fingerprint 'WORDS FROM THE CUSTOMER'",))
 @click.argument("enrolment", type=click.Path(path_type=Path))
 @click.option(
     "--fingerprint",

@@ -15,10 +15,7 @@ from fleet.intake.telephone import record_claim
 from manifests.words.errors import HostError, UsageError
 
 
-@verb(
-    name="import",
-    examples=("waybill fleet import MEDIUM", "waybill fleet import --line 'FORTY LETTERS'"),
-)
+@verb(name="import", examples=("waybill fleet import MEDIUM", "waybill fleet import --line 'FORTY LETTERS'"))
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--line", "lines", multiple=True, metavar="LETTERS", help="Forty letters read out by telephone. Repeatable."

@@ -15,10 +15,7 @@ from fleet.outgoing.views_text import page_data, page_text, row_data, sites_text
 from manifests.words.time import rfc3339
 
 
-@verb(
-    name="sites",
-    examples=("waybill fleet sites", "waybill fleet sites --json"),
-)
+@verb(name="sites", examples=("waybill fleet sites", "waybill fleet sites --json"))
 @fleet_option
 def sites_command(place: str | None) -> Result:
     """List every enrolled site with what its newest report says that it runs.
@@ -52,10 +49,7 @@ def show_command(site: str, place: str | None) -> Result:
     return Result(page_text(page, ending, utc_now(), verbose=is_set(VERBOSE)), page_data(page, ending))
 
 
-@verb(
-    name="list",
-    examples=("waybill fleet list alarms", "waybill fleet list reports --site east --limit 10"),
-)
+@verb(name="list", examples=("waybill fleet list alarms", "waybill fleet list reports --site east --limit 10"))
 @click.argument("kind", type=click.Choice(sorted(KINDS)))
 @click.option("--site", metavar="SITE", help="Rows of this site only; default all sites.")
 @click.option("--limit", type=int, default=100, show_default=True, metavar="N", help="Largest number of rows.")
