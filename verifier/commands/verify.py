@@ -130,7 +130,7 @@ def _verify_document(file: str, anchor: TrustAnchor | None, site: "Site | None",
 
 
 def _verify_file(file: str, anchor: TrustAnchor, head_file: Path | None) -> VerifiedBundle:
-    head = open_head(head_file) if head_file else None
+    head = open_head(head_file) if head_file else None  # F-3.15
     path = None if file == "-" else Path(file)
     name, size = (path.name, path.stat().st_size) if path else ("", 0)
     with progress(f"verifying {name}".rstrip(), size) as bar:

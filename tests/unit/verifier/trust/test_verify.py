@@ -105,6 +105,7 @@ def test_what_was_not_read_is_said_to_be_missing(tmp_path: Path) -> None:
 
 
 def test_a_newer_head_from_beside_a_read_only_medium(tmp_path: Path) -> None:
+    # F-3.15
     """The rules are the same, from a file and from a pipe; the medium's own head is not looked at."""
     two = Vendor(signers=(RELEASE, SECOND), threshold=2)
     one = two.but(signers=(RELEASE,))
