@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, bindparam, insert, select
 
 from fleet.ledger.tables import enrolments, reports, sites, spoken
 from fleet.rules.values import ReportFinding
-from manifests.transport.telephone import SpokenLine, parse_line, site_code
+from manifests.transport.telephone import TelephoneLine, parse_line, site_code
 from manifests.words.errors import RefusedError
 from manifests.words.text import short_digest
 
@@ -49,7 +49,7 @@ def record_claim(engine: Engine, text: str, now: datetime) -> TelephoneClaim:
     return TelephoneClaim(site, line.seq, line.digest, before or now, _claim_status(line.digest, list(digests)))
 
 
-def _claiming_site(connection: Connection, line: SpokenLine) -> tuple[int, str]:
+def _claiming_site(connection: Connection, line: TelephoneLine) -> tuple[int, str]:
     """The enrolment and site whose key the line's first six letters stand for."""
     rows = connection.execute(select(enrolments.c.id, enrolments.c.keyid, sites.c.site).join(sites)).all()
     matches = [row for row in rows if site_code(row.keyid) == line.code]

@@ -186,7 +186,7 @@ class _Reader:
             if isinstance(event, yaml.MappingEndEvent):
                 break
             if not isinstance(event, yaml.ScalarEvent):
-                raise self._wrong(event, "a key must be a word")
+                raise self._wrong(event, "a key must be plain text")
             key = event.value
             if event.anchor or (event.tag and event.tag != "!"):
                 raise self._wrong(event, "anchors and tags (& and !) are not allowed", "write the key alone")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from manifests.authored.handwritten import Handwritten
 from manifests.authored.release_yaml import NONE, HandlerFile, ImageFile, ProbeFile, ReleaseFile, parse_from
 from manifests.documents.contract import Contract
+from manifests.documents.release_reader import NAMED_ONCE
 from manifests.documents.rollback import Rollback
 from manifests.words.errors import MalformedError
 from manifests.words.time import parse_time
@@ -33,7 +34,7 @@ def release_problems(file: Handwritten, release: ReleaseFile) -> Iterator[Malfor
         yield file.wrong(
             "`sigstore` and signers that are identities go together",
             "$.sigstore" if release.sigstore is not None else "$.signers",
-            "sigstore: PATH of the trusted_root.json that says who vouches for identities",
+            "write sigstore: PATH, the trusted_root.json that identities are verified with",
         )
     for i, handler in enumerate(release.handlers):
         yield from _handler(file, f"$.handlers[{i}]", handler, release)
@@ -65,15 +66,11 @@ def _signal_problems(file: Handwritten, release: ReleaseFile, contract: Contract
     probes = {probe.name for probe in release.probes}
     handlers = {handler.name for handler in release.handlers}
     for signal in contract.signals:
-        source = signal.source
-        if source is not None and source.probe is not None and source.probe not in probes:
-            problem = f"signal {signal.name!r} of {release.contract} reads probe {source.probe!r}, which is not here"
-            yield file.wrong(problem, "$.contract")
-        if source is not None and source.handler is not None and source.handler not in handlers:
-            yield file.wrong(
-                f"signal {signal.name!r} of {release.contract} needs handler {source.handler!r}, which is not here",
-                "$.contract",
-            )
+        for verb, kind, names in (("reads", "probe", probes), ("needs", "handler", handlers)):
+            name = getattr(signal.source, kind, None)
+            if name is not None and name not in names:
+                problem = f"signal {signal.name!r} of {release.contract} {verb} {kind} {name!r}, which is not here"
+                yield file.wrong(problem, "$.contract")
 
 
 def _returns_problems(file: Handwritten, release: ReleaseFile, contract: Contract) -> Iterator[MalformedError]:
@@ -120,17 +117,11 @@ def _facts(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
     yield from file.problems(parse_version, release.version, "$.version")
     for i, version_range in enumerate(release.needs.from_):
         yield from file.problems(parse_range, version_range, f"$.needs.from[{i}]")
-    for name, day in (
-        ("next_expected_by", release.next_expected_by),
-        ("supported_until", release.supported_until),
-        ("issued_at", release.issued_at),
-    ):
-        if day is not None and not _is_day(day):
-            yield file.wrong(f"{day} is not in the calendar", f"$.{name}")
+    for name in ("next_expected_by", "supported_until", "issued_at"):
+        if getattr(release, name) is not None:
+            yield from file.problems(parse_time, getattr(release, name), f"$.{name}")
     audience = release.audience
-    if audience.everyone == bool(audience.customers or audience.environments) or bool(audience.customers) != bool(
-        audience.environments
-    ):
+    if [bool(audience.customers), bool(audience.environments)] != [not audience.everyone] * 2:
         yield file.wrong("the audience is either `everyone: true`, or customers and environments", "$.audience")
     if release.floor > release.sequence:
         yield file.wrong(f"floor {release.floor} is above the release's own sequence {release.sequence}", "$.floor")
@@ -144,17 +135,8 @@ def _facts(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
 
 
 def _names(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
-    groups: tuple[tuple[str, str, list[str]], ...] = (
-        ("images", "name", [one.name for one in release.images]),
-        ("images", "to", [one.to for one in release.images]),
-        ("files", "name", [one.name for one in release.files]),
-        ("charts", "name", [one.name for one in release.charts]),
-        ("programs", "name", [one.name for one in release.programs]),
-        ("handlers", "name", [one.name for one in release.handlers]),
-        ("install", "step", [one.step for one in release.install]),
-        ("probes", "name", [one.name for one in release.probes]),
-    )
-    for group, key, names in groups:
+    for group, key in NAMED_ONCE:
+        names = [getattr(entry, key) for entry in getattr(release, group)]
         for i, name in enumerate(names):
             if name in names[:i]:
                 yield file.wrong(f"{key} {name!r} is given twice", f"$.{group}[{i}].{key}")
@@ -183,7 +165,7 @@ def _handler(file: Handwritten, path: str, handler: HandlerFile, release: Releas
     for word in handler.run[1:]:
         if _PARAMETER.search(word) and not _PARAMETER.fullmatch(word):
             problem = f"{word!r} mixes a parameter with other text"
-            yield file.wrong(problem, f"{path}.run", "a parameter is a word of its own")
+            yield file.wrong(problem, f"{path}.run", "write the parameter as an argument of its own")
     for name, values in handler.parameters.items():
         at = file.at(f"{path}.parameters.{name}")
         if name not in used:
@@ -240,11 +222,3 @@ def _probe(file: Handwritten, path: str, probe: ProbeFile, release: ReleaseFile)
         yield file.wrong(f"{probe.file.files!r} is not under `files`", f"{path}.file")
     if probe.every is not None:
         yield from file.problems(parse_duration, probe.every, f"{path}.every")
-
-
-def _is_day(text: str) -> bool:
-    try:
-        parse_time(text)
-    except MalformedError:
-        return False
-    return True

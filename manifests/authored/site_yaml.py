@@ -35,7 +35,7 @@ class RegistryDriverFile(Document, frozen=True, kw_only=True):
     """``drivers: {registry: …}``.
 
     Attributes:
-        endpoint: ``name[:port]``; the only address that is spoken to.
+        endpoint: ``name[:port]``; no other address is contacted.
         prefix: Put before the repository that the release names.
         ca: PEM file of the authorities to trust instead of the system's.
         login: A secret: an auth file as login tools write it, or ``{"username": …, "password": …}``.

@@ -87,7 +87,7 @@ def _key_problems(file: Handwritten, trust: TrustFile, name: str, key: TrustKeyF
     if (key.public is not None) == by_identity or half:
         yield MalformedError(f"{name!r} needs either public, or identity and issuer", where=where)
     if by_identity and not trust.sigstore:
-        problem = f"{name!r} is an identity, and nothing says who vouches for it"
+        problem = f"{name!r} is an identity, and `sigstore` names no trusted root for it"
         yield MalformedError(problem, where=where, remedy="add `sigstore: [PATH]`, the path of a trusted_root.json")
 
 

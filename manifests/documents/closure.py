@@ -1,7 +1,7 @@
 """The receipt of a closed site, signed by the vendor: what is proved, and what the vendor keeps for how long."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from msgspec import Meta
 
@@ -17,9 +17,9 @@ from manifests.words.errors import MalformedError, UntrustedError
 
 CLOSURE_TYPE = "application/vnd.waybill.closure.v1+json"
 MAX_CLOSURE = 64 << 10
-LADDER = ("requested", "issued", "carried", "acknowledged", "exercised", "closed")
 
 StepName = Literal["requested", "issued", "carried", "acknowledged", "exercised", "closed"]
+STEPS: tuple[StepName, ...] = get_args(StepName)
 StepStanding = Literal["proven", "unproven", "not-needed"]
 
 
@@ -84,8 +84,8 @@ class SignedClosure:
 
 def check_closure(closure: Closure, what: str) -> None:
     """Raise MalformedError unless the six steps are there, in order, and the rest is sorted."""
-    if tuple(one.step for one in closure.steps) != LADDER:
-        raise MalformedError(f"the steps are not {', '.join(LADDER)}", where=f"{what} $.steps")
+    if tuple(one.step for one in closure.steps) != STEPS:
+        raise MalformedError(f"the steps are not {', '.join(STEPS)}", where=f"{what} $.steps")
     names = [one.what for one in closure.kept]
     if names != sorted(set(names)):
         raise MalformedError("not sorted, each once", where=f"{what} $.kept")

@@ -7,6 +7,12 @@ from manifests.words.errors import MalformedError
 from manifests.words.time import parse_time
 from manifests.words.version import parse_range, parse_version
 
+# Lists of a release, and the field by which no two entries may be equal.
+NAMED_ONCE = (
+    *(("images", "name"), ("files", "name"), ("charts", "name"), ("programs", "name")),
+    *(("handlers", "name"), ("install", "step"), ("probes", "name"), ("images", "to")),
+)
+
 
 def parse_release(data: bytes, what: str = "release.json") -> Release:
     """Read ``release.json``, which must be trusted already. Raises MalformedError where it contradicts itself."""
@@ -48,27 +54,15 @@ def _check_members(release: Release, refuse: WrongRelease) -> None:
 
 def _check_times(release: Release, refuse: WrongRelease) -> None:
     for place in ("issued_at", "next_expected_by", "supported_until"):
-        value = getattr(release, place)
-        try:
-            if value is not None:
-                parse_time(value)  # F-8.2
-        except MalformedError:
-            raise refuse(f"{value} is not in the calendar", place) from None
+        if getattr(release, place) is not None:
+            parse_time(getattr(release, place), refuse("", place).where)  # F-8.2
 
 
 def _check_names(release: Release, refuse: WrongRelease) -> None:
-    for place, names in (
-        ("images", [one.name for one in release.images]),
-        ("files", [one.name for one in release.files]),
-        ("charts", [one.name for one in release.charts]),
-        ("programs", [one.name for one in release.programs]),
-        ("handlers", [one.name for one in release.handlers]),
-        ("install", [one.step for one in release.install]),
-        ("probes", [one.name for one in release.probes]),
-        ("images to", [one.to for one in release.images]),
-    ):
+    for group, key in NAMED_ONCE:
+        names = [getattr(entry, key) for entry in getattr(release, group)]
         if len(set(names)) != len(names):  # F-8.14
-            raise refuse("a name is given twice", place)
+            raise refuse("a name is given twice", "images to" if key == "to" else group)
 
 
 def _check_images(release: Release, refuse: WrongRelease) -> None:

@@ -68,7 +68,7 @@ class StatedSpace(Document, frozen=True, kw_only=True):
     free_inodes: Count
 
 
-class ToldBefore(Document, frozen=True, kw_only=True):
+class StatedFinding(Document, frozen=True, kw_only=True):
     """One finding of the site."""
 
     finding: Word
@@ -116,7 +116,7 @@ class ReviewRequest(Document, frozen=True, kw_only=True, tag_field="type", tag=R
     work: Lines = ()
     more_leaves: Lines = ()
     rooms: Annotated[tuple[StatedSpace, ...], Meta(max_length=64)] | None = None
-    findings: Annotated[tuple[ToldBefore, ...], Meta(max_length=4096)] = ()
+    findings: Annotated[tuple[StatedFinding, ...], Meta(max_length=4096)] = ()
     unread: Lines = ()
 
 

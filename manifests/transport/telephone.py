@@ -1,6 +1,6 @@
 """The telephone line: forty letters by which a site names its newest report, without a signature.
 
-It holds no signature: whoever can speak can say it. It is worth something once the report that it names has come.
+Anyone can dictate such a line. It proves something only once the report that it names was received.
 
 Eight groups of five: four letters and a check letter, so that a misheard group is named. Six letters are the beginning
 of the site key's id, six the report's number, twenty (100 bits) the beginning of the report's digest.
@@ -20,7 +20,7 @@ _POWERS = (2, 4, 8, 16, 5)
 
 
 @dataclass(frozen=True)
-class SpokenLine:
+class TelephoneLine:
     """What a line says: six letters of the site key's id, report number, 25 hex digits of the report's digest."""
 
     code: str
@@ -33,7 +33,7 @@ def site_code(keyid: str) -> str:
     return as_letters(int(keyid[:8], 16) >> 2, 6)
 
 
-def spoken_line(keyid: str, seq: int, digest: str) -> str:
+def telephone_line(keyid: str, seq: int, digest: str) -> str:
     """The line for report ``seq`` with ``digest``, in groups. Raises RefusedError for a number above ``MAX_SEQ``."""
     if seq > MAX_SEQ:
         problem = f"report {seq}, a line holds numbers up to {MAX_SEQ}"
@@ -43,7 +43,7 @@ def spoken_line(keyid: str, seq: int, digest: str) -> str:
     return " ".join(group + _check(i, group) for i, group in enumerate(groups))
 
 
-def parse_line(text: str) -> SpokenLine:
+def parse_line(text: str) -> TelephoneLine:
     """Read a line in any case, spaces and dashes ignored; O is 0, I and L are 1. Raises UsageError for wrong groups."""
     letters = re.sub(r"[\s-]", "", text)
     if len(letters) != 5 * _GROUPS:
@@ -60,7 +60,7 @@ def parse_line(text: str) -> SpokenLine:
     number = 0
     for value in values:
         number = number << 5 | value
-    return SpokenLine(
+    return TelephoneLine(
         code=plain[:6], seq=number >> _DIGEST_BITS & MAX_SEQ, digest=f"{number & (1 << _DIGEST_BITS) - 1:025x}"
     )
 

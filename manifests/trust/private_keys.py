@@ -95,13 +95,9 @@ def check_private_mode(path: Path) -> None:
         raise RefusedError(problem, where=str(path), remedy=remedy, finding="key-exposed")
 
 
-_KEY_URI = re.compile(r"file:(.+)")
-
-
 def key_path(uri: str, beside: Path) -> Path:
     """The file behind ``file:PATH`` or a plain path; relative ones are looked up in ``beside``."""
-    match = _KEY_URI.fullmatch(uri)
-    text = match[1] if match else uri
+    text = uri.removeprefix("file:") or uri
     scheme = re.match(r"([a-z0-9+]+):", text)
     if scheme and not os.path.exists(beside / text):  # noqa: PTH110 - a name such as C:key is still a path
         problem = f"key is of kind {scheme[1]!r}, which is unknown"

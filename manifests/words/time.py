@@ -6,12 +6,12 @@ from manifests.words.errors import MalformedError
 from manifests.words.units import show_duration
 
 
-def parse_time(text: str) -> datetime:
+def parse_time(text: str, where: str = "") -> datetime:
     """Return an RFC 3339 time, aware; a date is its beginning in UTC. Raises MalformedError unless in the calendar."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise MalformedError(f"{text} is not in the calendar") from None
+        raise MalformedError(f"{text} is not in the calendar", where=where) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -14,8 +14,8 @@ from manifests.documents.review_request import (
     SignedRequest,
     Spare,
     Stated,
+    StatedFinding,
     StatedSpace,
-    ToldBefore,
     sign_request,
 )
 from manifests.words.canonical import encode
@@ -178,7 +178,7 @@ def _collect(
         more_leaves=_texts(review_input.more_leaves),
         rooms=None if review_input.rooms is None else tuple(_space(need) for need in review_input.rooms),
         findings=tuple(
-            ToldBefore(finding=finding.id, level=finding.level, text=one_line(finding.text)[:MAX_TEXT])
+            StatedFinding(finding=finding.id, level=finding.level, text=one_line(finding.text)[:MAX_TEXT])
             for finding in review_input.findings
         ),
         unread=_texts(review_input.unread),

@@ -13,7 +13,7 @@ from manifests.documents.report import Report
 from manifests.documents.report_text import report_lines
 from manifests.documents.signed_report import SignedReport, encode_report
 from manifests.transport.armour import armour_report
-from manifests.transport.telephone import spoken_line
+from manifests.transport.telephone import telephone_line
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError, UntrustedError, UsageError
 from verifier.approval.items import record_export
@@ -95,7 +95,7 @@ def _export(site: Site, signers: tuple[Signer, ...], *, new: bool, way: str, tar
         record_export(site, signers, "as text")
         return Result(shown, {**result.data, "text": shown}, exact=True)
     if way == "line":
-        shown = spoken_line(site.state.site_key.keyid, site.state.reports.seq, head)
+        shown = telephone_line(site.state.site_key.keyid, site.state.reports.seq, head)
         record_export(site, signers, "as a telephone line")
         text = f"{shown}\n\nreport {site.state.reports.seq}; it proves nothing until support has the report itself"
         return Result(text, {**result.data, "line": shown})

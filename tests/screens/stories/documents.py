@@ -6,7 +6,7 @@ from unittest.mock import patch
 from bundler.commands import kit as kit_commands
 from bundler.kit import Kit
 from content.bundle.head import open_head
-from manifests.documents.closure import LADDER, Closure, ClosureStep, KeptReports, sign_closure
+from manifests.documents.closure import STEPS, Closure, ClosureStep, KeptReports, sign_closure
 from manifests.documents.consignment import Request
 from manifests.documents.report import Acknowledged
 from manifests.words.fingerprint import as_words
@@ -124,7 +124,7 @@ def _receipt(place: Place) -> bytes:
         requested_at="2026-03-01T10:00:00Z",
         closed_at="2026-04-01T10:00:00Z",
         last_report=Acknowledged(seq=1, digest=state.reports.head or ""),
-        steps=tuple(ClosureStep(step=step, standing="proven") for step in LADDER),  # type: ignore[arg-type]  # a literal
+        steps=tuple(ClosureStep(step=step, standing="proven") for step in STEPS),
         unanswered=(2,),
         kept=(KeptReports(what="reports", count=4, until="2027-04-01T10:00:00Z"),),
     )

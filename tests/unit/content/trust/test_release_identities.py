@@ -182,7 +182,7 @@ def test_trust_yaml_says_who_is_an_identity(tmp_path: Path) -> None:
     place = shop(tmp_path)
     text = (place / "trust.yaml").read_text()
     for old, new, problem in (
-        ("sigstore: [trusted_root.json]", "", "says who vouches"),
+        ("sigstore: [trusted_root.json]", "", "names no trusted root"),
         (f', issuer: "{ISSUER}"', "", "either public, or identity and issuer"),
         ("root: {keys: [root-1], ", "root: {keys: [root-1, ci], ", "only the role release"),
     ):

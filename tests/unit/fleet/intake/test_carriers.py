@@ -42,7 +42,7 @@ from manifests.transport.symbols import (
     parse_symbol,
     unbase45,
 )
-from manifests.transport.telephone import spoken_line
+from manifests.transport.telephone import telephone_line
 from manifests.words.digest import digest_of
 from manifests.words.errors import HostError, MalformedError, RefusedError
 from tests.unit.fleet.reporter import Reporter
@@ -368,7 +368,7 @@ def test_without_the_decoder_pictures_are_refused_by_name(
 
 def test_a_line_is_a_claim_until_the_report_comes(engine: Engine, site: Reporter, medium: Path) -> None:
     raw = site.report()
-    line = spoken_line(site.signer.public.keyid, 1, digest_of(raw))
+    line = telephone_line(site.signer.public.keyid, 1, digest_of(raw))
     heard = record_claim(engine, line.lower(), NOW)
     assert (heard.site, heard.seq, heard.standing) == (site.site, 1, "claimed")
     assert record_claim(engine, line, NOW) == heard
@@ -387,7 +387,7 @@ def test_a_line_is_a_claim_until_the_report_comes(engine: Engine, site: Reporter
 def test_a_line_that_its_report_contradicts_is_an_alarm(engine: Engine, site: Reporter, medium: Path) -> None:
     other = site.clone()
     other.made_at = "2026-05-09T00:00:00Z"
-    record_claim(engine, spoken_line(site.signer.public.keyid, 1, digest_of(other.report())), NOW)
+    record_claim(engine, telephone_line(site.signer.public.keyid, 1, digest_of(other.report())), NOW)
     (medium / "1.json").write_bytes(site.report())
     done = bring(engine, medium)
     assert "line-contradicted" in [one.finding for _, one in done.sites[site.site].findings]
@@ -398,7 +398,7 @@ def test_lines_on_the_command_line(engine: Engine, site: Reporter, tmp_path: Pat
     engine.dispose()
     raw = site.report()
     (medium / "1.json").write_bytes(raw)
-    line = spoken_line(site.signer.public.keyid, 1, digest_of(raw))
+    line = telephone_line(site.signer.public.keyid, 1, digest_of(raw))
 
     def asked(*words: str, code: int = 0) -> dict[str, object]:
         found = CliRunner().invoke(fleet_group, ["import", *words, "--fleet", str(tmp_path / "fleet"), "--json"])
@@ -412,8 +412,8 @@ def test_lines_on_the_command_line(engine: Engine, site: Reporter, tmp_path: Pat
     swapped = " ".join([*line.split()[:2][::-1], *line.split()[2:]])
     error = asked("--line", swapped, code=2)["error"]
     assert error["finding"] == "line-group"  # type: ignore[index]  # JSON
-    stranger = spoken_line(Reporter().signer.public.keyid, 1, digest_of(raw))
+    stranger = telephone_line(Reporter().signer.public.keyid, 1, digest_of(raw))
     assert asked("--line", stranger, code=5)["error"]["finding"] == "site-unknown"  # type: ignore[index]  # JSON
     assert asked(str(medium), "--line", line)["counts"] == {"report": 1}
-    other = spoken_line(site.signer.public.keyid, 1, digest_of(b"other"))
+    other = telephone_line(site.signer.public.keyid, 1, digest_of(b"other"))
     assert asked("--line", other, code=14)["lines"][0]["standing"] == "contradicted"  # type: ignore[index]  # JSON

@@ -87,7 +87,7 @@ def test_integers_and_truth(text: str, value: object) -> None:
         ("a: 1\na: 2", "'a' is given twice"),
         ('a: 1\n"a": 2', "'a' is given twice"),
         ("{a: 1, a: 2}", "'a' is given twice"),
-        ("? [a]\n: 1", "a key must be a word"),
+        ("? [a]\n: 1", "a key must be plain text"),
         ("a: 1\n---\nb: 2", "second document"),
         ("", "the file is empty"),
         ("# only words\n", "the file is empty"),

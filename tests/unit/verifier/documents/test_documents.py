@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from content.bundle.head import open_head
-from manifests.documents.closure import LADDER, Closure, ClosureStep, KeptReports, sign_closure
+from manifests.documents.closure import STEPS, Closure, ClosureStep, KeptReports, sign_closure
 from manifests.documents.consignment import Request
 from manifests.documents.report import Acknowledged
 from manifests.trust.envelope_writer import encode_revocations, seal
@@ -100,8 +100,8 @@ def receipt(place: Place, signer: Signer = CONSIGNMENT, vendor: str = "small-wor
         closed_at="2026-04-01T10:00:00Z",
         last_report=Acknowledged(seq=1, digest=state.reports.head or ""),
         steps=tuple(
-            ClosureStep(step=one, standing="unproven" if one == "carried" else "proven")  # type: ignore[arg-type]  # a rung
-            for one in LADDER
+            ClosureStep(step=one, standing="unproven" if one == "carried" else "proven")
+            for one in STEPS
         ),
         unanswered=(2,),
         kept=(KeptReports(what="reports", count=4, until="2027-04-01T10:00:00Z"),),

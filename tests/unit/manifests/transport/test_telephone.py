@@ -5,23 +5,23 @@ import re
 import pytest
 
 from manifests.transport.checked_text import LETTERS
-from manifests.transport.telephone import MAX_SEQ, parse_line, site_code, spoken_line
+from manifests.transport.telephone import MAX_SEQ, parse_line, site_code, telephone_line
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UsageError
 from tests.vendor import derived
 
 KEY = derived(107).public.keyid
 DIGEST = digest_of(b"a report")
-LINE = spoken_line(KEY, 412, DIGEST)
+LINE = telephone_line(KEY, 412, DIGEST)
 
 
 def test_it_is_forty_letters_and_says_what_was_put_in() -> None:
     assert re.fullmatch(r"([0-9A-HJKMNP-TV-Z]{5} ){7}[0-9A-HJKMNP-TV-Z]{5}", LINE)
     found = parse_line(LINE)
     assert (found.code, found.seq, found.digest) == (site_code(KEY), 412, DIGEST[7:32])
-    assert parse_line(spoken_line(KEY, MAX_SEQ, DIGEST)).seq == MAX_SEQ
+    assert parse_line(telephone_line(KEY, MAX_SEQ, DIGEST)).seq == MAX_SEQ
     with pytest.raises(RefusedError):
-        spoken_line(KEY, MAX_SEQ + 1, DIGEST)
+        telephone_line(KEY, MAX_SEQ + 1, DIGEST)
 
 
 def test_as_people_type_it() -> None:
@@ -44,7 +44,7 @@ def test_every_wrong_letter_names_its_group() -> None:
 
 def test_swapped_letters_and_swapped_groups_show() -> None:
     for seed in range(20):
-        line = spoken_line(digest_of(b"%d" % seed)[7:], seed * 999_983, digest_of(b"r%d" % seed))
+        line = telephone_line(digest_of(b"%d" % seed)[7:], seed * 999_983, digest_of(b"r%d" % seed))
         letters = line.replace(" ", "")
         for at in range(39):
             a, b = letters[at], letters[at + 1]
