@@ -156,7 +156,7 @@ def _read_input(
     if releases:
         _check_configs(request, releases[-1], where)
     same = same_images(before, releases[-1]) if releases else frozenset()
-    way = tuple(
+    sides = tuple(
         _side(stated, release, read, same if release is releases[-1] else None)
         for stated, release in zip(request.way, releases, strict=True)
     )
@@ -166,7 +166,7 @@ def _read_input(
             plan=plan,
             policy=policy,
             before=_side(request.before, before, read, same) if request.before and before else None,
-            way=way,
+            releases=sides,
             between=tuple(parse_release(read(blob, MAX_RELEASE)) for blob in request.between),
             proposed=proposed,
             signers=tuple(release_signers(head) for head in heads),

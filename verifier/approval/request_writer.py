@@ -150,7 +150,7 @@ def _collect(
     documents = tuple(folder.held.values())
     heads = {signers.release: read_kept_head(site, signers.release) for signers in review_input.signers}
     roots = {root.root.version: root.raw for head in heads.values() for root in head.chain.roots}
-    if not roots and review_input.way:
+    if not roots and review_input.releases:
         roots = dict(enumerate(root_documents(site), 1))
     lists = list_in_force(site)
     request = ReviewRequest(
@@ -167,7 +167,7 @@ def _collect(
         policy=folder.put(encode(review_input.policy)),
         proposed=folder.put(encode(review_input.proposed)) if review_input.proposed is not None else None,
         before=_stated(folder, review_input.before, None) if review_input.before else None,
-        way=tuple(_stated(folder, side, heads.get(side.digest)) for side in review_input.way),
+        way=tuple(_stated(folder, side, heads.get(side.digest)) for side in review_input.releases),
         authorisation=folder.put(review_input.authorised.raw) if review_input.authorised else None,
         between=tuple(folder.put(encode(release)) for release in review_input.between),
         documents=documents,

@@ -147,29 +147,29 @@ def review_fields(review: Review) -> dict[str, object]:
     return {**fields, **telemetry, "differences": [difference.fields() for difference in review.differences]}
 
 
-def make_review(review_input: ReviewInput) -> Review:
+def make_review(given: ReviewInput) -> Review:
     """Return the review. It holds no approvals, because they change while the plan stays the same."""
-    plan, before, after = review_input.plan, review_input.before, review_input.way[-1] if review_input.way else None
+    plan, before, after = given.plan, given.before, given.releases[-1] if given.releases else None
     differences = release_differences(before, after) if after else ()
-    if review_input.proposed is not None:
-        differences = (*differences, *policy_differences(review_input.policy, review_input.proposed))
+    if given.proposed is not None:
+        differences = (*differences, *policy_differences(given.policy, given.proposed))
     contract = after.contract if after else None
-    left = (*(side.release for side in review_input.way[:-1]), *review_input.between)
+    left = (*(side.release for side in given.releases[:-1]), *given.between)
     advisories = advisories_between(before, after, left=left) if after else Advisories((), ())
     known_images = {(image.name, image.manifest.digest) for image in before.release.images} if before else set()
     return Review(
-        item=review_input.item,
+        item=given.item,
         site=plan.site,
         action=plan.action,
-        title=_title(review_input),
+        title=_title(given),
         plan=plan.digest,
         kinds=plan.kinds,
-        policy=review_input.policy.number,
+        policy=given.policy.number,
         generation=plan.generation,
         version=after.release.version if after else "",
         release=after.digest if after else "",
         subject=plan.subject or "",
-        way=tuple(_upgrade_step(side, review_input) for side in review_input.way),
+        way=tuple(_upgrade_step(side, given) for side in given.releases),
         differences=differences,
         unchanged_images=sum((image.name, image.manifest.digest) in known_images for image in after.release.images)
         if after
@@ -180,43 +180,43 @@ def make_review(review_input: ReviewInput) -> Review:
             contract_words=as_groups(plan.contract) if plan.contract and after else "",
             contract_about=f"{contract.contract} version {contract.version}: {contract.purpose}" if contract else "",
             signals=_compared(_signals(before.contract if before else None), _signals(contract)) if contract else (),
-            more_leaves=review_input.more_leaves,
+            more_leaves=given.more_leaves,
         ),
         handlers=_compared(_handlers(before), _handlers(after)),
-        config=_config(review_input, after),
+        config=_config(given, after),
         probes=tuple(_probe(probe) for probe in after.release.probes) if after else (),
-        work=review_input.work,
-        back=_rollback_outlook(review_input, after, advisories, left) if after else None,
-        downtime_seconds=sum(step.downtime_seconds for side in review_input.way for step in side.release.install),
-        rooms=review_input.rooms,
-        findings=tuple((finding.level, finding.id, finding.text) for finding in review_input.findings),
-        unread=(*review_input.unread, *(text for side in (before, *review_input.way) if side for text in side.unread)),
+        work=given.work,
+        back=_rollback_outlook(given, after, advisories, left) if after else None,
+        downtime_seconds=sum(step.downtime_seconds for side in given.releases for step in side.release.install),
+        rooms=given.rooms,
+        findings=tuple((finding.level, finding.id, finding.text) for finding in given.findings),
+        unread=(*given.unread, *(text for side in (before, *given.releases) if side for text in side.unread)),
     )
 
 
-def _title(review_input: ReviewInput) -> str:
-    plan, before = review_input.plan, review_input.before
-    if not review_input.way:
+def _title(given: ReviewInput) -> str:
+    plan, before = given.plan, given.before
+    if not given.releases:
         words = {"policy": "new policy", "export": "export of a report", "offboard": "end of the vendor's access"}
         title = words.get(plan.action, plan.action)
-        if review_input.proposed is not None:
-            title = f"policy {review_input.policy.number} to {review_input.proposed.number}"
+        if given.proposed is not None:
+            title = f"policy {given.policy.number} to {given.proposed.number}"
         return title
-    release = review_input.way[-1].release
+    release = given.releases[-1].release
     if plan.action == "rollback":
         return f"rollback to generation {plan.generation}, {release.product} {release.version}"
     if before is None:
         return f"first install of {release.product} {release.version}"
-    if before.digest == review_input.way[-1].digest:
+    if before.digest == given.releases[-1].digest:
         return f"new configuration of {release.product} {release.version}"
-    over = "".join(f" over {side.release.version}" for side in review_input.way[:-1])
+    over = "".join(f" over {side.release.version}" for side in given.releases[:-1])
     return f"{release.product} {before.release.version} to {release.version}{over}"
 
 
-def _upgrade_step(side: ReleaseDocuments, review_input: ReviewInput) -> UpgradeStep:
+def _upgrade_step(side: ReleaseDocuments, given: ReviewInput) -> UpgradeStep:
     """Return one release of the plan with its facts; optional facts are left out when the release states none."""
     release = side.release
-    signers = next((signers for signers in review_input.signers if signers.release == side.digest), None)
+    signers = next((signers for signers in given.signers if signers.release == side.digest), None)
     facts = {
         "release": side.digest,
         "signed by": _signed_by(signers),
@@ -270,12 +270,12 @@ def _compared(old: dict[str, dict[str, str]], new: dict[str, dict[str, str]]) ->
     return (*kept, *gone)
 
 
-def _config(review_input: ReviewInput, after: ReleaseDocuments | None) -> str:
+def _config(given: ReviewInput, after: ReleaseDocuments | None) -> str:
     if after is None:
         return ""
     config = after.release.config
     text = f"schema version {config.version}" if config else "the release takes no config"
-    if review_input.plan.action == "rollback":
+    if given.plan.action == "rollback":
         text += "; the rollback restores the config of that generation"
     return text
 
@@ -286,19 +286,19 @@ def _probe(probe: Probe) -> str:
 
 
 def _rollback_outlook(
-    review_input: ReviewInput, after: ReleaseDocuments, advisories: Advisories, left: tuple[Release, ...]
+    given: ReviewInput, after: ReleaseDocuments, advisories: Advisories, left: tuple[Release, ...]
 ) -> RollbackOutlook | None:
     """Return how the new release is rolled back; for a rollback, what leaving the running release means."""
-    leaving = review_input.before if review_input.plan.action == "rollback" else after
+    leaving = given.before if given.plan.action == "rollback" else after
     if leaving is None or leaving.rollback is None:
         return None
     document = leaving.rollback
-    if review_input.plan.action == "rollback":
+    if given.plan.action == "rollback":
         reopens = advisories.reopened
-    elif review_input.before is None or review_input.before.digest == after.digest:
+    elif given.before is None or given.before.digest == after.digest:
         reopens = ()
     else:
-        reopens = advisories_between(after, review_input.before, left=left).reopened
+        reopens = advisories_between(after, given.before, left=left).reopened
     return RollbackOutlook(
         class_=document.class_,
         back_to=document.back_to,
@@ -307,7 +307,7 @@ def _rollback_outlook(
         beyond=_beyond(document),
         rehearsal=document.rehearsal or "",
         reopens=reopens,
-        authorised=authorisation_facts(review_input.authorised) if review_input.authorised else (),
+        authorised=authorisation_facts(given.authorised) if given.authorised else (),
         steps=tuple(
             f"{step.name}: {argv(step.do)}; {f'undone by {argv(step.undo)}' if step.undo else 'cannot be undone'}; "
             f"about {show_duration(step.takes_seconds)}; after a crash: {step.after_crash}"

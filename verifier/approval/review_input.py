@@ -45,8 +45,8 @@ class ReviewInput:
     Attributes:
         policy: The policy in force; ``proposed`` is the one that the plan would put in force.
         before: The running release; None before the first install.
-        way: The releases of the plan in order; the last one will run.
-        between: Releases between the running one and the last one of ``way``, if the site holds them.
+        releases: The releases of the plan in order; the last one will run.
+        between: Releases between the running one and the last one of these, if the site holds them.
         work: Actions of the drivers.
         authorised: For a rollback below the floor, the vendor's authorisation.
         more_leaves: Telemetry that leaves under the new ``site.yaml`` and did not before.
@@ -58,7 +58,7 @@ class ReviewInput:
     plan: Plan
     policy: Policy
     before: ReleaseDocuments | None = None
-    way: tuple[ReleaseDocuments, ...] = ()
+    releases: tuple[ReleaseDocuments, ...] = ()
     between: tuple[Release, ...] = ()
     proposed: Policy | None = None
     signers: tuple[ReleaseSigners, ...] = ()
@@ -147,7 +147,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         plan=asked.plan,
         policy=site.policy,
         before=before,
-        way=(*passed, last),
+        releases=(*passed, last),
         between=between,
         signers=tuple(release_signers(head) for head in heads.values()),
         work=tuple(

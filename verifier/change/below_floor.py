@@ -119,11 +119,11 @@ class AuthorisationStatus:
 def authorisation_status(site: Site, signed: SignedAuthorisation) -> AuthorisationStatus:
     """Judge an authorisation against what runs now. The next install may change the result. Raises nothing."""
     authorisation, running = signed.authorisation, site.state.installs.running
-    way = f"{_describe(authorisation)}, below the floor, once"
+    scope = f"{_describe(authorisation)}, below the floor, once"
 
     def status(finding: str, text: str) -> AuthorisationStatus:
         return AuthorisationStatus(
-            authorisation.number, finding, f"authorisation {authorisation.number}, {way}: {text}"
+            authorisation.number, finding, f"authorisation {authorisation.number}, {scope}: {text}"
         )
 
     if signed.fingerprint in site.state.trust.spent:

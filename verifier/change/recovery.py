@@ -51,17 +51,17 @@ class RollbackScript:
     """
 
     document: Rollback
-    deeds: PartHistory
+    records: PartHistory
     back: bool = False
     fresh: bool = False
 
     def next(self, *, back: bool) -> NextPart:
-        return next_part(self.document, self.deeds, back=back, fresh=self.fresh)
+        return next_part(self.document, self.records, back=back, fresh=self.fresh)
 
     @property
     def taken_back(self) -> bool:
         """Whether an undo or a restore was at least begun."""
-        return any(isinstance(deed, PartRecord) and deed.act in ("undo", "restore") for deed in self.deeds)
+        return any(isinstance(record, PartRecord) and record.act in ("undo", "restore") for record in self.records)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class ConfirmTrial:
 class RecordRetry:
     """Record that a person requests a retry, and its direction."""
 
-    way: Literal["back", "forward"]
+    direction: Literal["back", "forward"]
 
 
 @dataclass(frozen=True)

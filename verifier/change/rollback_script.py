@@ -43,20 +43,20 @@ class _History:
     half_restored: set[str] = field(default_factory=set)
     retried: set[str] = field(default_factory=set)
 
-    def add(self, deed: PartRecord) -> None:
+    def add(self, record: PartRecord) -> None:
         """Take in one entry. Every new attempt at a part voids the outcome of the one before."""
-        key, name, done = (deed.act, deed.name), deed.name, deed.result == "done"
-        if deed.result == "begun":
+        key, name, done = (record.act, record.name), record.name, record.result == "done"
+        if record.result == "begun":
             self.tries[key] = self.tries.get(key, 0) + 1
-        (self.failed.add if deed.result == "failed" else self.failed.discard)(key)
+        (self.failed.add if record.result == "failed" else self.failed.discard)(key)
         # An intent without an outcome means that the part was interrupted: by a crash, or it is running now.
-        interrupted = deed.result in ("begun", "interrupted")
-        match deed.act:
+        interrupted = record.result in ("begun", "interrupted")
+        match record.act:
             case "backup":
                 self.made.pop(name, None)
                 self.tried.discard(name)
-                if done and deed.digest is not None:
-                    self.made[name] = BackupRecord(name, deed.digest, deed.size)
+                if done and record.digest is not None:
+                    self.made[name] = BackupRecord(name, record.digest, record.size)
             case "try":
                 (self.tried.add if done else self.tried.discard)(name)
             case "migrate":
@@ -80,32 +80,32 @@ class _History:
         return self.tries.get((act, name), 0)
 
 
-def _fold(deeds: Iterable[PartRecord | RetryRequested]) -> _History:
+def _fold(records: Iterable[PartRecord | RetryRequested]) -> _History:
     history = _History()
-    for deed in deeds:
-        if isinstance(deed, RetryRequested):
+    for record in records:
+        if isinstance(record, RetryRequested):
             # Earlier failures and attempts no longer count.
             history.tries.clear()
             history.failed.clear()
             history.retried = set(history.status)
         else:
-            history.add(deed)
+            history.add(record)
     return history
 
 
 # --- what comes next ----------------------------------------------------------------------------------------------
 
 
-def next_part(document: Rollback, deeds: PartHistory, *, back: bool, fresh: bool) -> NextPart:
+def next_part(document: Rollback, records: PartHistory, *, back: bool, fresh: bool) -> NextPart:
     """Return the one next part.
 
     Args:
-        deeds: All records of this generation's parts since its backups were last begun, oldest first; also those of the
+        records: All records of this generation's parts since its backups were last begun, oldest first, also of the
             rollback that leaves it. An intent without an outcome is a part that was interrupted.
         back: Whether the data are taken back.
         fresh: Whether there is no former generation, so there is nothing to back up.
     """
-    history = _fold(deeds)
+    history = _fold(records)
     return (_back if back else _forward)(document, history, fresh=fresh)
 
 
@@ -285,18 +285,18 @@ def _steps_to_restore(document: Rollback, history: _History, methods: dict[str, 
 # --- before it begins ---------------------------------------------------------------------------------------------
 
 
-def plan_undo(document: Rollback, deeds: PartHistory, *, fresh: bool = False) -> tuple[NextPart, ...]:
+def plan_undo(document: Rollback, records: PartHistory, *, fresh: bool = False) -> tuple[NextPart, ...]:
     """Return every part of a rollback in which nothing fails; the last is ``Blocked`` when it cannot be completed."""
     parts: list[NextPart] = []
-    while not isinstance(part := next_part(document, deeds, back=True, fresh=fresh), Settled):
+    while not isinstance(part := next_part(document, records, back=True, fresh=fresh), Settled):
         parts.append(part)
         match part:
             case Undo(step):
-                deeds = (*deeds, PartRecord("undo", step.name, "done"))
+                records = (*records, PartRecord("undo", step.name, "done"))
             case Apply(step):
-                deeds = (*deeds, PartRecord("migrate", step.name, "done"))
+                records = (*records, PartRecord("migrate", step.name, "done"))
             case Restore(backup, _):
-                deeds = (*deeds, PartRecord("restore", backup.name, "done"))
+                records = (*records, PartRecord("restore", backup.name, "done"))
             case _:
                 break
     return tuple(parts)

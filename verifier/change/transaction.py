@@ -52,7 +52,7 @@ def script_of(site: Site, document: Callable[[], Rollback] | None = None) -> Rol
         return None
     return RollbackScript(
         document=document() if document else read_rollback(site, document_owner(site, transaction.planned).release),
-        deeds=site.state.installs.part_history(transaction.planned.document),
+        records=site.state.installs.part_history(transaction.planned.document),
         back=transaction.action == "rollback",
         fresh=transaction.planned.source == 0,
     )

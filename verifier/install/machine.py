@@ -115,8 +115,8 @@ def _drive(context: ActContext, request: DriveRequest) -> Idle:
                 _confirm(context, request)
             case MarkInconsistent(code, detail):
                 context.write(Inconsistent(code=code, detail=detail))
-            case RecordRetry(way):
-                context.write(AskedAgain(way=way))
+            case RecordRetry(direction):
+                context.write(AskedAgain(way=direction))
 
 
 def _decide(

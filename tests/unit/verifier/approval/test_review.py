@@ -212,7 +212,7 @@ def matter(before: ReleaseDocuments | None, *way: ReleaseDocuments, **changes: o
         contract=digest_of(encode(way[-1].contract)) if way else None,
         kinds=("minor",),
     )
-    made = ReviewInput(item="r-1.1.0", plan=plan, policy=POLICY, before=before, way=way)
+    made = ReviewInput(item="r-1.1.0", plan=plan, policy=POLICY, before=before, releases=way)
     return replace(made, **changes)  # type: ignore[arg-type]  # names are checked at run time
 
 

@@ -265,32 +265,32 @@ def test_a_crash_on_the_way_forward(rule: str, repeatable: bool, tries: int, kin
 # --- the order of things ------------------------------------------------------------------------------------------
 
 
-def ask(doc: Rollback, *deeds: PartRecord | RetryRequested, back: bool = False, fresh: bool = False) -> NextPart:
-    return next_part(doc, deeds, back=back, fresh=fresh)
+def ask(doc: Rollback, *records: PartRecord | RetryRequested, back: bool = False, fresh: bool = False) -> NextPart:
+    return next_part(doc, records, back=back, fresh=fresh)
 
 
 def test_forward_in_order() -> None:
     one, two = step("one"), step("two")
     first, second = backup("database"), backup("files")
     doc = document(one, two, backups=(first, second))
-    deeds: list[PartRecord] = []
+    records: list[PartRecord] = []
     made = BackupRecord("database", digest_of(b"database"), 8)
     assert ask(doc) == MakeBackup(first)
-    deeds += done("backup", "database")
-    assert ask(doc, *deeds) == TryRestore(first, made)
-    deeds += done("try", "database")
-    assert ask(doc, *deeds) == MakeBackup(second)
-    deeds += [*done("backup", "files"), *done("try", "files")]
-    assert ask(doc, *deeds) == Apply(one)
-    deeds += done("migrate", "one")
-    assert ask(doc, *deeds) == Apply(two)
-    deeds += done("migrate", "two")
-    assert ask(doc, *deeds) == Settled()
-    assert ask(doc, *deeds, back=True) == Undo(two)
-    deeds += done("undo", "two")
-    assert ask(doc, *deeds, back=True) == Undo(one)
-    deeds += done("undo", "one")
-    assert ask(doc, *deeds, back=True) == Settled()
+    records += done("backup", "database")
+    assert ask(doc, *records) == TryRestore(first, made)
+    records += done("try", "database")
+    assert ask(doc, *records) == MakeBackup(second)
+    records += [*done("backup", "files"), *done("try", "files")]
+    assert ask(doc, *records) == Apply(one)
+    records += done("migrate", "one")
+    assert ask(doc, *records) == Apply(two)
+    records += done("migrate", "two")
+    assert ask(doc, *records) == Settled()
+    assert ask(doc, *records, back=True) == Undo(two)
+    records += done("undo", "two")
+    assert ask(doc, *records, back=True) == Undo(one)
+    records += done("undo", "one")
+    assert ask(doc, *records, back=True) == Settled()
 
 
 def test_a_first_install_has_nothing_to_back_up() -> None:
@@ -318,7 +318,7 @@ def test_backups_are_never_made_again_once_a_step_has_begun() -> None:
 
 def test_what_failed_turns_back_and_is_named() -> None:
     doc = document(step(), backups=(backup(),))
-    for deeds, code in (
+    for records, code in (
         (failed("backup", "database"), "backup-failed"),
         ((*done("backup", "database"), *failed("try", "database")), "try-failed"),
         ((*SAVED, *failed("migrate", "widen")), "step-failed"),
@@ -326,7 +326,7 @@ def test_what_failed_turns_back_and_is_named() -> None:
         ((*SAVED, *done("migrate", "widen"), begun("undo", "widen")), "step-undone"),
         ((*SAVED, *done("restore", "database")), "restored"),
     ):
-        found = ask(doc, *deeds)
+        found = ask(doc, *records)
         assert isinstance(found, GoBack), code
         assert found.code == code
 
@@ -347,15 +347,15 @@ def test_a_step_that_shares_data_with_a_restored_one_is_restored_with_it() -> No
     one, two = step("one", touches=("files",)), step("two", "restore", touches=both)
     apart = step("apart", touches=("elsewhere",))
     doc = document(one, apart, two, backups=(backup("database"), backup("files")))
-    deeds: list[PartRecord] = [*SAVED, *done("backup", "files"), *done("try", "files")]
-    deeds += [*done("migrate", "one"), *done("migrate", "apart"), begun("migrate", "two")]
-    assert ask(doc, *deeds, back=True) == Undo(apart), "what shares nothing is undone, and first"
-    deeds += done("undo", "apart")
+    records: list[PartRecord] = [*SAVED, *done("backup", "files"), *done("try", "files")]
+    records += [*done("migrate", "one"), *done("migrate", "apart"), begun("migrate", "two")]
+    assert ask(doc, *records, back=True) == Undo(apart), "what shares nothing is undone, and first"
+    records += done("undo", "apart")
     names = []
-    while not isinstance(part := ask(doc, *deeds, back=True), Settled):
+    while not isinstance(part := ask(doc, *records, back=True), Settled):
         assert isinstance(part, Restore)
         names.append(part.backup.name)
-        deeds += done("restore", part.backup.name)
+        records += done("restore", part.backup.name)
     assert names == ["database", "files"]
 
 
@@ -369,11 +369,11 @@ def test_half_of_a_restore_is_not_enough() -> None:
 def test_a_restore_that_was_cut_off_is_always_done_again() -> None:
     doc = document(step(rule="restore"), backups=(backup(),))
     made = BackupRecord("database", digest_of(b"database"), 8)
-    deeds: tuple[PartRecord, ...] = (*SAVED, begun("migrate", "widen"), begun("restore", "database"))
-    assert ask(doc, *deeds, back=True) == Restore(backup(), made)
-    found = ask(doc, *deeds, *[begun("restore", "database")] * (MAX_TRIES - 1), back=True)
+    records: tuple[PartRecord, ...] = (*SAVED, begun("migrate", "widen"), begun("restore", "database"))
+    assert ask(doc, *records, back=True) == Restore(backup(), made)
+    found = ask(doc, *records, *[begun("restore", "database")] * (MAX_TRIES - 1), back=True)
     assert (type(found), getattr(found, "code", "")) == (Blocked, "restore-interrupted")
-    found = ask(doc, *deeds, PartRecord("restore", "database", "failed"), back=True)
+    found = ask(doc, *records, PartRecord("restore", "database", "failed"), back=True)
     assert (type(found), getattr(found, "code", "")) == (Blocked, "restore-failed")
     # Data that were half restored are never left for an undo.
     undone = document(step(), backups=(backup(),))
@@ -384,17 +384,17 @@ def test_a_restore_that_was_cut_off_is_always_done_again() -> None:
 
 def test_an_undo_that_failed_falls_back_to_the_backup() -> None:
     doc = document(step(), backups=(backup(),))
-    deeds = (*SAVED, *done("migrate", "widen"), *failed("undo", "widen"))
-    assert isinstance(ask(doc, *deeds, back=True), Restore)
+    records = (*SAVED, *done("migrate", "widen"), *failed("undo", "widen"))
+    assert isinstance(ask(doc, *records, back=True), Restore)
     bare = document(step(), class_="reversible")
     assert isinstance(ask(bare, *done("migrate", "widen"), *failed("undo", "widen"), back=True), Blocked)
 
 
 def test_a_person_who_asks_again_is_a_way_out() -> None:
     bare = document(step(), class_="reversible")
-    deeds = (*done("migrate", "widen"), *failed("undo", "widen"), RetryRequested())
-    assert ask(bare, *deeds, back=True) == Undo(step())
-    assert isinstance(ask(bare, *deeds, *failed("undo", "widen"), back=True), Blocked), "one more try, not for ever"
+    records = (*done("migrate", "widen"), *failed("undo", "widen"), RetryRequested())
+    assert ask(bare, *records, back=True) == Undo(step())
+    assert isinstance(ask(bare, *records, *failed("undo", "widen"), back=True), Blocked), "one more try, not for ever"
     stop = document(step(rule="stop"), class_="reversible")
     assert isinstance(ask(stop, begun("migrate", "widen"), back=True), Blocked)
     assert ask(stop, begun("migrate", "widen"), RetryRequested(), back=True) == Settled(), "they have seen to the data"
@@ -495,7 +495,7 @@ class World:
 
 def play(doc: Rollback, pulls: frozenset[int], fails: frozenset[tuple[str, str]]) -> tuple[str, World, int]:
     """How it ends, the data, and how many instants there were."""
-    world, deeds, back, instant = World(doc, fails), list[PartRecord | RetryRequested](), False, 0
+    world, records, back, instant = World(doc, fails), list[PartRecord | RetryRequested](), False, 0
 
     def pulled() -> bool:
         nonlocal instant
@@ -503,7 +503,7 @@ def play(doc: Rollback, pulls: frozenset[int], fails: frozenset[tuple[str, str]]
         return instant - 1 in pulls
 
     for _ in range(80):
-        part = next_part(doc, tuple(deeds), back=back, fresh=False)
+        part = next_part(doc, tuple(records), back=back, fresh=False)
         match part:
             case Settled():
                 return ("back" if back else "forward"), world, instant
@@ -514,7 +514,7 @@ def play(doc: Rollback, pulls: frozenset[int], fails: frozenset[tuple[str, str]]
                 back = True
                 continue
         act, name = world.begin(part)
-        deeds.append(begun(act, name))
+        records.append(begun(act, name))
         if pulled():
             continue
         if pulled():
@@ -522,12 +522,12 @@ def play(doc: Rollback, pulls: frozenset[int], fails: frozenset[tuple[str, str]]
             continue
         if (act, name) in fails:
             world.act(act, name, whole=False)
-            deeds.append(PartRecord(act, name, "failed"))
+            records.append(PartRecord(act, name, "failed"))
             continue
         world.act(act, name, whole=True)
         if pulled():
             continue
-        deeds.append(PartRecord(act, name, "done", "sha256:" + "0" * 64 if act == "backup" else None, 1))
+        records.append(PartRecord(act, name, "done", "sha256:" + "0" * 64 if act == "backup" else None, 1))
     raise AssertionError("it never ends")
 
 
@@ -871,11 +871,11 @@ def test_an_undo_that_fails(lab: Lab) -> None:
 def test_the_document_drives_the_hands(lab: Lab) -> None:
     """Forward, a failure, and back: by nothing but `next_part`, on real data."""
     doc = document(step("one"), step("two", "restore"), backups=(backup(),))
-    deeds: list[PartRecord | RetryRequested] = []
+    records: list[PartRecord | RetryRequested] = []
     back, ran = False, []
     lab.fate("")
     while True:
-        part = next_part(doc, tuple(deeds), back=back, fresh=False)
+        part = next_part(doc, tuple(records), back=back, fresh=False)
         if isinstance(part, GoBack):
             back = True
             continue
@@ -883,16 +883,16 @@ def test_the_document_drives_the_hands(lab: Lab) -> None:
             break
         act, name = World(doc, frozenset(), saved={"database"}).begin(part)
         ran.append(act)
-        deeds.append(begun(act, name))
+        records.append(begun(act, name))
         if (act, name) == ("migrate", "two"):
             lab.fate("broken")
         made = None
         try:
             made = run_part(lab.ground, part)
         except WaybillError:
-            deeds.append(PartRecord(act, name, "failed"))
+            records.append(PartRecord(act, name, "failed"))
         else:
-            deeds.append(PartRecord(act, name, "done", made.digest if made else None, made.size if made else 0))
+            records.append(PartRecord(act, name, "done", made.digest if made else None, made.size if made else 0))
     assert part == Settled()
     assert ran == ["backup", "try", "migrate", "migrate", "restore"]
     assert lab.database.read_bytes() == OLD
