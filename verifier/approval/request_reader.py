@@ -15,13 +15,7 @@ from manifests.documents.authorisation import MAX_AUTHORISATION, SignedAuthorisa
 from manifests.documents.policy import MAX_POLICY, Policy, parse_policy
 from manifests.documents.release import MAX_RELEASE, Release
 from manifests.documents.release_reader import parse_release
-from manifests.documents.review_request import (
-    MAX_REQUEST,
-    ReviewRequest,
-    SignedRequest,
-    Stated,
-    verify_request,
-)
+from manifests.documents.review_request import MAX_REQUEST, ReviewRequest, SignedRequest, Stated, verify_request
 from manifests.foreign.sbom import MAX_SBOM
 from manifests.trust.envelope import MAX_BUNDLE
 from manifests.trust.keys import read_capped

@@ -35,9 +35,12 @@ class Difference:
 
     part: str
     name: str
-    how: DifferenceKind
-    before: str | None = None
-    after: str | None = None
+    before: str | None
+    after: str | None
+
+    @property
+    def how(self) -> DifferenceKind:
+        return "added" if self.before is None else "removed" if self.after is None else "changed"
 
     def line(self) -> str:
         values = f"{self.before} to {self.after}" if self.how == "changed" else self.before or self.after
@@ -45,26 +48,15 @@ class Difference:
 
     def fields(self) -> dict[str, str]:
         """Return the difference for programs, where an absent value is an empty string."""
-        return {
-            "part": self.part,
-            "name": self.name,
-            "how": self.how,
-            "before": self.before or "",
-            "after": self.after or "",
-        }
-
-
-def difference(part: str, name: str, before: str | None, after: str | None) -> Difference:
-    return Difference(
-        part, name, "added" if before is None else "removed" if after is None else "changed", before, after
-    )
+        values = {"part": self.part, "name": self.name, "how": self.how}
+        return {**values, "before": self.before or "", "after": self.after or ""}
 
 
 def compare_facts(part: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
     """Yield the differences of two maps from a name to its value, by name."""
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
-            yield difference(part, name, old.get(name), new.get(name))
+            yield Difference(part, name, old.get(name), new.get(name))
 
 
 def compare_items(
@@ -74,13 +66,13 @@ def compare_items(
     for name in sorted(old.keys() | new.keys()):
         was, now = old.get(name), new.get(name)
         if was is None or now is None:
-            yield difference(
+            yield Difference(
                 part, name, None if was is None else join_facts(was), None if now is None else join_facts(now)
             )
         elif was != now:
             changed = [fact for fact in sorted(was.keys() | now.keys()) if was.get(fact) != now.get(fact)]
             before, after = (join_facts({fact: side.get(fact, "none") for fact in changed}) for side in (was, now))
-            yield difference(part, name, before, after)
+            yield Difference(part, name, before, after)
 
 
 def join_facts(facts: Mapping[str, str]) -> str:

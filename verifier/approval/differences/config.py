@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from manifests.foreign.attachments import Json
-from verifier.approval.differences.compare_values import Difference, difference
+from verifier.approval.differences.compare_values import Difference
 
 HIDDEN = "(not shown)"
 JsonPath = tuple[str | int, ...]
@@ -32,13 +32,13 @@ def config_differences(
     for path in sorted(was.keys() | now.keys()):
         before, after = was.get(path), now.get(path)
         if before is None or after is None:
-            yield difference(part, path, before.shown if before else None, after.shown if after else None)
+            yield Difference(part, path, before.shown if before else None, after.shown if after else None)
         # Compared as JSON: unlike in Python, `true` and 1 differ.
         elif json.dumps(before.value, sort_keys=True) != json.dumps(after.value, sort_keys=True):
             # A value that one of the two schemas hides is hidden on both sides.
             secret = HIDDEN in (before.shown, after.shown) and "{secret:" not in before.shown + after.shown
             shown = (HIDDEN, f"{HIDDEN}, another value") if secret else (before.shown, after.shown)
-            yield difference(part, path, *shown)
+            yield Difference(part, path, *shown)
 
 
 def leaves(value: Json, hidden: Callable[[JsonPath], bool] = lambda _: False, at: JsonPath = ()) -> dict[str, Leaf]:

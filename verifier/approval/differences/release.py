@@ -9,13 +9,7 @@ from manifests.documents.release import Handler, Image, InstallStep, Probe, Rele
 from manifests.documents.rollback import Rollback
 from manifests.foreign.sbom import SbomComponent
 from manifests.words.units import show_duration, show_size
-from verifier.approval.differences.compare_values import (
-    Difference,
-    compare_facts,
-    compare_items,
-    difference,
-    show_values,
-)
+from verifier.approval.differences.compare_values import Difference, compare_facts, compare_items, show_values
 from verifier.approval.differences.config import config_differences, leaves
 from verifier.approval.differences.documents import contract_differences
 from verifier.approval.release_documents import ReleaseDocuments
@@ -130,7 +124,7 @@ def component_differences(
     for (identity, before, after), images in sorted(
         changes.items(), key=lambda change: tuple(word or "" for word in change[0])
     ):
-        yield difference("sbom", f"{identity} in {', '.join(images)}", before, after)
+        yield Difference("sbom", f"{identity} in {', '.join(images)}", before, after)
 
 
 def _versions(components: Iterable[SbomComponent]) -> dict[str, str]:
@@ -180,9 +174,9 @@ def _fixed(side: ReleaseDocuments) -> set[str]:
 def _advisories(old: ReleaseDocuments | None, new: ReleaseDocuments) -> Iterator[Difference]:
     advisories = advisories_between(old, new)
     for name, severity in advisories.fixed:
-        yield Difference("advisories", name, "added", after=f"fixed ({severity})")
+        yield Difference("advisories", name, None, f"fixed ({severity})")
     for name in advisories.reopened:
-        yield Difference("advisories", name, "removed", before="fixed")
+        yield Difference("advisories", name, "fixed", None)
     if old is None:
         return
     named_above = {name for name, _ in advisories.fixed} | set(advisories.reopened)
@@ -193,7 +187,7 @@ def _advisories(old: ReleaseDocuments | None, new: ReleaseDocuments) -> Iterator
                 None if statuses is None else ", ".join(sorted(status.replace("_", " ") for status in statuses))
                 for statuses in (was, now)
             )
-            yield difference("advisories", name, before, after)
+            yield Difference("advisories", name, before, after)
 
 
 def _schema(side: ReleaseDocuments | None) -> dict[str, str]:
