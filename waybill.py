@@ -7,7 +7,7 @@ import click
 from console.table import CommandTable
 
 # command: (module:attribute, one line of help). Nothing of ours but this table is imported before a command is called.
-VERBS = {
+COMMANDS = {
     "init": ("bundler.commands.init:init_command", "Write a vendor folder that can be built at once."),
     "keygen": ("content.commands.keygen:keygen_command", "Make a signing key: FILE, and its public half beside it."),
     "trust": (
@@ -45,7 +45,7 @@ VERBS = {
 
 
 @click.group(
-    cls=CommandTable, table=VERBS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=CommandTable, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.version_option(package_name="airgap-waybill", prog_name="waybill")
 def cli() -> None:

@@ -46,7 +46,9 @@ class Command(click.Command):
                     formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
 
-def verb(*, examples: tuple[str, ...] = (), **settings: Any) -> Callable[[Callable[..., Result | None]], click.Command]:
+def command(
+    *, examples: tuple[str, ...] = (), **settings: Any
+) -> Callable[[Callable[..., Result | None]], click.Command]:
     """Make a click command of a function that returns a ``Result``; adds the options of every command.
 
     Args:
@@ -64,11 +66,11 @@ def verb(*, examples: tuple[str, ...] = (), **settings: Any) -> Callable[[Callab
             sys.exit(_run(lambda: function(*args, **options), as_json=as_json, verbose=verbose))
 
         update_wrapper(run, function)
-        command: Any = click.option("--no-color", is_flag=True, help="Print without colour, as with NO_COLOR.")(run)
-        command = click.option("--verbose", is_flag=True, help="Print full lists and digests.")(command)
-        command = click.option("--quiet", is_flag=True, help="Print no messages and no progress.")(command)
-        command = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
-        return click.command(cls=Command, examples=examples, **settings)(command)
+        wrapped: Any = click.option("--no-color", is_flag=True, help="Print without colour, as with NO_COLOR.")(run)
+        wrapped = click.option("--verbose", is_flag=True, help="Print full lists and digests.")(wrapped)
+        wrapped = click.option("--quiet", is_flag=True, help="Print no messages and no progress.")(wrapped)
+        wrapped = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(wrapped)
+        return click.command(cls=Command, examples=examples, **settings)(wrapped)
 
     return decorate
 

@@ -13,7 +13,7 @@ from textwrap import wrap
 import click
 
 from tests.rooms import PACKAGES, ROOMS
-from waybill import VERBS, cli
+from waybill import COMMANDS, cli
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 100
@@ -23,18 +23,18 @@ MARKED = re.compile(r"(<!-- from the program: (\S+) -->\n).*?(<!-- end -->\n)", 
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
-    for verb, (target, _) in VERBS.items():
-        module, _, name = target.partition(":")
-        command = getattr(import_module(module), name)
-        command.name = verb
+    for name, (target, _) in COMMANDS.items():
+        module, _, attribute = target.partition(":")
+        command = getattr(import_module(module), attribute)
+        command.name = name
         if isinstance(command, click.Group):
             with click.Context(command) as context:
                 for below in command.list_commands(context):
                     inner = command.get_command(context, below)
                     assert inner is not None
-                    yield f"{verb} {below}", inner
+                    yield f"{name} {below}", inner
         else:
-            yield verb, command
+            yield name, command
 
 
 def help_of(command: click.Command, name: str) -> str:
@@ -44,7 +44,7 @@ def help_of(command: click.Command, name: str) -> str:
 
 
 def helps() -> str:
-    """The help of every verb, without the options that every verb has."""
+    """The help of every command, without the options that every command has."""
     parts = []
     for name, command in commands():
         with click.Context(

@@ -11,7 +11,7 @@ from bundler.build import BuildRequest, BuiltBundle, build
 from bundler.checks import release_key_uris
 from bundler.collect import Access
 from bundler.trust_documents import newest_list, own_chain
-from console.options import passphrase_option, verb
+from console.options import command, passphrase_option
 from console.output import say
 from console.progress import progress
 from console.result import Result
@@ -24,7 +24,7 @@ from manifests.words.errors import UsageError
 from manifests.words.units import show_size
 
 
-@verb(
+@command(
     examples=(
         "waybill build release.yaml -o out",
         "waybill build release.yaml --after out/app-1.0.0.tar --key keys/release-1.key",

@@ -8,7 +8,7 @@ import click
 from bundler.init import init_folder, suggest_product
 from bundler.trust_documents import plan_root, public_keys, read_trust, write_root
 from console.clock import utc_now
-from console.options import verb
+from console.options import command
 from console.result import Result
 from content.commands.signed_by import describe_root
 from content.signing.files import replace_file, write_key
@@ -19,7 +19,7 @@ from manifests.trust.root import MAX_ROOT, ROLES, SignedRoot, parse_root
 from manifests.words.time import rfc3339
 
 
-@verb(
+@command(
     examples=("waybill init acme-pump", "waybill init vendor --product pump --vendor acme"),
 )
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))

@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from bundler.kit import default_wheelhouse, fetch_wheels, required_distributions, write_kit
-from console.options import verb
+from console.options import command
 from console.output import say
 from console.result import Result
 from manifests.words.units import show_size
 
 
-@verb(examples=("waybill kit out", "waybill kit out --wheels wheels"))
+@command(examples=("waybill kit out", "waybill kit out --wheels wheels"))
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--wheels", type=click.Path(path_type=Path, exists=True), metavar="DIR",
               help="Folder of wheels. Default: download them from the package index.")  # fmt: skip

@@ -21,7 +21,7 @@ from bundler.trust_documents import (
     write_list,
     write_root,
 )
-from console.options import verb
+from console.options import command
 from console.result import Result
 from content.commands.signed_by import describe_root
 from manifests.authored.trust_yaml import TrustFile
@@ -31,7 +31,7 @@ from manifests.trust.root import MAX_ROOT, parse_root
 from manifests.words.errors import RefusedError
 
 
-@verb(
+@command(
     examples=("waybill trust trust.yaml", "waybill trust trust.yaml --after trust/3.root.json"),
 )
 @click.argument("file", metavar="TRUST.YAML", type=click.Path(path_type=Path))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from console.options import passphrase_option, verb
+from console.options import command, passphrase_option
 from console.passphrase import ask_passphrase
 from console.result import Result
 from content.signing.files import write_key
@@ -13,7 +13,7 @@ from manifests.words.errors import RefusedError
 from manifests.words.fingerprint import as_groups, as_words
 
 
-@verb(examples=("waybill keygen keys/release-1", "waybill keygen build.key --no-passphrase"))
+@command(examples=("waybill keygen keys/release-1", "waybill keygen build.key --no-passphrase"))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--no-passphrase", is_flag=True, help="Write it unencrypted, for a machine that signs unattended.")
 @passphrase_option

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from console.options import verb
+from console.options import command
 from console.result import Result
 from content.signing.authorisations import bundle_reader
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
@@ -56,7 +56,7 @@ class LintResult:
     problems: tuple[WaybillError, ...]
 
 
-@verb(name="lint", examples=("waybill lint release.yaml trust.yaml", "waybill lint --schema release"))
+@command(name="lint", examples=("waybill lint release.yaml trust.yaml", "waybill lint --schema release"))
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--schema", metavar="KIND", help="Print the JSON Schema of KIND instead of checking files.")
 def lint_command(files: tuple[Path, ...], schema: str | None) -> Result:

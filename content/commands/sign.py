@@ -9,7 +9,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from console.options import passphrase_option, verb
+from console.options import command, passphrase_option
 from console.result import Result
 from content.bundle.head import MAX_TRUSTED_ROOT, open_head
 from content.bundle.head_writer import add_signature, sign_release
@@ -52,7 +52,7 @@ from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, RefusedError, UsageError
 
 
-@verb(
+@command(
     examples=(
         "waybill sign app-1.0.0.tar --key keys/release-1.key",
         "waybill sign trust/2.root.json --prepare request",

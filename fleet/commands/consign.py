@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from console.clock import utc_now
-from console.options import passphrase_option, verb
+from console.options import command, passphrase_option
 from console.result import Result
 from content.commands.open_key import open_keys
 from fleet.commands.options import check_keys, fleet_option, key_option, open_ledger, pin, root_option
@@ -27,7 +27,7 @@ from manifests.trust.keys import read_capped
 from manifests.trust.revocations import MAX_REVOCATIONS
 
 
-@verb(
+@command(
     name="consign",
     examples=(
         "waybill fleet consign east west -o MEDIUM --key consignment-1.key",

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from console.clock import utc_now
-from console.options import verb
+from console.options import command
 from console.result import Result
 from fleet.commands.options import fleet_option, open_ledger, pin, root_option
 from fleet.intake.result import import_attention, import_data, import_text
@@ -16,7 +16,7 @@ from manifests.words.errors import AttentionError
 from manifests.words.fingerprint import as_groups, parse_fingerprint
 
 
-@verb(name="enroll", examples=("waybill fleet enroll enrolment.json --fingerprint 'WORDS FROM THE CUSTOMER'",))
+@command(name="enroll", examples=("waybill fleet enroll enrolment.json --fingerprint 'WORDS FROM THE CUSTOMER'",))
 @click.argument("enrolment", type=click.Path(path_type=Path))
 @click.option(
     "--fingerprint",

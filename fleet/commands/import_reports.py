@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from console.clock import utc_now
-from console.options import verb
+from console.options import command
 from console.result import Result
 from fleet.commands.options import fleet_option, open_ledger, pin, root_option
 from fleet.intake.intake import import_paths
@@ -15,7 +15,7 @@ from fleet.intake.telephone import record_claim
 from manifests.words.errors import HostError, UsageError
 
 
-@verb(name="import", examples=("waybill fleet import MEDIUM", "waybill fleet import --line 'FORTY LETTERS'"))
+@command(name="import", examples=("waybill fleet import MEDIUM", "waybill fleet import --line 'FORTY LETTERS'"))
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--line", "lines", multiple=True, metavar="LETTERS", help="Forty letters read out by telephone. Repeatable."

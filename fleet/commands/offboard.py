@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from console.clock import utc_now
-from console.options import passphrase_option, verb
+from console.options import command, passphrase_option
 from console.result import Result
 from content.commands.open_key import open_keys
 from content.signing.files import replace_file
@@ -29,7 +29,7 @@ from manifests.words.time import rfc3339
 from manifests.words.units import show_count
 
 
-@verb(
+@command(
     name="offboard",
     examples=(
         "waybill fleet offboard east",

@@ -3,7 +3,7 @@
 import click
 
 from console.clock import utc_now
-from console.options import text_option, verb
+from console.options import command, text_option
 from console.result import Result
 from fleet.commands.options import account, fleet_option, open_ledger
 from fleet.outgoing.decisions import Decision, accept, close_quarantine, settle_alarm
@@ -11,7 +11,7 @@ from fleet.outgoing.views import find_site
 from manifests.words.errors import UsageError
 
 
-@verb(
+@command(
     name="resolve",
     examples=(
         "waybill fleet resolve SITE --accept DIGEST --reason 'the other machine is for rehearsals'",

@@ -4,7 +4,7 @@ import click
 import msgspec
 
 from console.clock import utc_now
-from console.options import verb
+from console.options import command
 from console.output import VERBOSE, is_set
 from console.result import Result
 from fleet.commands.options import fleet_option, open_ledger
@@ -15,7 +15,7 @@ from fleet.outgoing.views_text import page_data, page_text, row_data, sites_text
 from manifests.words.time import rfc3339
 
 
-@verb(name="sites", examples=("waybill fleet sites", "waybill fleet sites --json"))
+@command(name="sites", examples=("waybill fleet sites", "waybill fleet sites --json"))
 @fleet_option
 def sites_command(place: str | None) -> Result:
     """List every enrolled site with what its newest report says that it runs.
@@ -32,7 +32,7 @@ def sites_command(place: str | None) -> Result:
     return Result(sites_text(rows, quarantined, now), data)
 
 
-@verb(
+@command(
     name="show",
     examples=("waybill fleet show east", "waybill fleet show northern-grid/inkwell/production/east --verbose"),
 )
@@ -49,7 +49,7 @@ def show_command(site: str, place: str | None) -> Result:
     return Result(page_text(page, ending, utc_now(), verbose=is_set(VERBOSE)), page_data(page, ending))
 
 
-@verb(name="list", examples=("waybill fleet list alarms", "waybill fleet list reports --site east --limit 10"))
+@command(name="list", examples=("waybill fleet list alarms", "waybill fleet list reports --site east --limit 10"))
 @click.argument("kind", type=click.Choice(sorted(KINDS)))
 @click.option("--site", metavar="SITE", help="Rows of this site only; default all sites.")
 @click.option("--limit", type=int, default=100, show_default=True, metavar="N", help="Largest number of rows.")

@@ -100,7 +100,7 @@ class Stage:
 @contextmanager
 def open_stage() -> Iterator[Stage]:
     """A stage in a folder of its own that is the current one until the block ends."""
-    for module, _ in waybill.VERBS.values():
+    for module, _ in waybill.COMMANDS.values():
         import_module(module.partition(":")[0])
     before = Path.cwd()
     environ = {key: value for key, value in os.environ.items() if not key.startswith("WAYBILL_")}

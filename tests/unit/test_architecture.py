@@ -178,13 +178,13 @@ def test_key_signed_verify_imports_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_the_table_of_commands_names_commands() -> None:
-    from waybill import VERBS
+    from waybill import COMMANDS
 
-    for verb, (target, line) in VERBS.items():
-        module, _, name = target.partition(":")
-        command = getattr(import_module(module), name)
-        assert command.help, verb
-        assert line.endswith("."), verb
+    for name, (target, line) in COMMANDS.items():
+        module, _, attribute = target.partition(":")
+        command = getattr(import_module(module), attribute)
+        assert command.help, name
+        assert line.endswith("."), name
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -43,7 +43,7 @@ def functions(path: Path) -> Iterator[Function]:
 
 def is_command(function: Function) -> bool:
     called = [node.func for node in function.decorator_list if isinstance(node, ast.Call)]
-    return any(ast.unparse(name).rpartition(".")[2] == "verb" for name in called)
+    return any(ast.unparse(name).rpartition(".")[2] == "command" for name in called)
 
 
 def parameters(function: Function) -> list[ast.arg]:

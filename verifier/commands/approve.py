@@ -8,7 +8,7 @@ from typing import Any, TypeVar  # click passes options by name
 
 import click
 
-from console.options import all_of, passphrase_option, text_option, verb
+from console.options import all_of, command, passphrase_option, text_option
 from console.result import Result
 from manifests.words.errors import UsageError
 from verifier.approval.approve import VerdictRequest, check_reviewed, give_verdict, sign_answer
@@ -50,7 +50,7 @@ def _verdict_options(words: str, text: str) -> Callable[[_Command], _Command]:
     )  # fmt: skip
 
 
-@verb(examples=("waybill approve r-1.4.2 --key ops-1.key", "waybill approve /media/stick/request --key ops-1.key"))
+@command(examples=("waybill approve r-1.4.2 --key ops-1.key", "waybill approve /media/stick/request --key ops-1.key"))
 @_verdict_options("--condition", "Condition for the people at the site, kept with the approval.")
 def approve_command(items: tuple[str, ...], **options: Any) -> Result:
     """Sign the plan of ITEM with your key.
@@ -62,7 +62,7 @@ def approve_command(items: tuple[str, ...], **options: Any) -> Result:
     return _sign(items, "approve", _Options(**options))
 
 
-@verb(examples=('waybill reject r-1.4.2 --key ops-1.key --reason "after the audit"',))
+@command(examples=('waybill reject r-1.4.2 --key ops-1.key --reason "after the audit"',))
 @_verdict_options("--reason", "Reason for people, kept with the rejection.")
 def reject_command(items: tuple[str, ...], **options: Any) -> Result:
     """Reject ITEM, or withdraw your approval of it. ITEM can be a request folder."""

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from console.options import verb
+from console.options import command
 from console.result import Result
 from manifests.words.text import one_line
 from verifier.documents.compare import compare_files
 
 
-@verb(
+@command(
     examples=(
         "waybill compare old.tar new.tar",
         "waybill compare policy-1.json policy-2.json",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from console.options import passphrase_option, verb
+from console.options import command, passphrase_option
 from console.result import Result
 from manifests.words.time import optional_time
 from verifier.approval.confirmation import acknowledge_time
@@ -21,7 +21,7 @@ from verifier.commands.site_options import (
 from verifier.install.recover import confirm
 
 
-@verb(examples=("waybill confirm --key ops-1.key", "waybill confirm --time 2026-05-02T10:00:00Z --key ops-1.key"))
+@command(examples=("waybill confirm --key ops-1.key", "waybill confirm --time 2026-05-02T10:00:00Z --key ops-1.key"))
 @key_option
 @passphrase_option
 @click.option(

@@ -7,7 +7,7 @@ from typing import Any  # click passes options by name
 
 import click
 
-from console.options import text_option, verb
+from console.options import command, text_option
 from console.output import say
 from console.result import Result
 from manifests.documents.enrolment import RENEW_REASONS, key_groups, verify_enrolment
@@ -49,7 +49,7 @@ class EnrollOptions:
         return not any(value for name, value in vars(self).items() if name not in names)
 
 
-@verb(
+@command(
     examples=(
         "waybill enroll MEDIA --fingerprint WORDS --customer northern-grid --product inkwell "
         "--environment production --name east --person ops-1=ops-1.pub",

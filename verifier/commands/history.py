@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from console.clock import utc_now
-from console.options import path_option, verb
+from console.options import command, path_option
 from console.output import VERBOSE, is_set
 from console.result import Result
 from manifests.words.time import rfc3339
@@ -15,7 +15,7 @@ from verifier.reporting.history import history_lines, history_page, history_text
 from verifier.trust.findings import VERIFIER_VERSION
 
 
-@verb(examples=("waybill history --since 40", "waybill history --page history.html"))
+@command(examples=("waybill history --since 40", "waybill history --page history.html"))
 @click.option("--all", "every", is_flag=True, help="Print every entry, with its fields and whole digests.")
 @click.option("--since", type=click.IntRange(min=1), default=1, metavar="N", help="First entry to print. Default: 1.")
 @path_option("--page", help="Write an HTML page.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from console.options import path_option, text_option, verb
+from console.options import command, path_option, text_option
 from console.output import say
 from console.progress import progress
 from console.result import Result
@@ -37,7 +37,7 @@ from verifier.intake.bundles import receive_bundle
 from verifier.site.folder import Site
 
 
-@verb(examples=("waybill install r-1.4.2", "waybill install r-1.4.2 --dry-run", "waybill install policy"))
+@command(examples=("waybill install r-1.4.2", "waybill install r-1.4.2 --dry-run", "waybill install policy"))
 @items_argument(required=True)
 @path_option("--media", metavar="PATH", help="Path of the bundle, if it was moved.")
 @click.option("--contract", metavar="DIGEST", help="Digest of the telemetry contract. Required for the first install.")

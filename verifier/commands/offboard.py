@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from console.clock import utc_now
-from console.options import passphrase_option, path_option, text_option, verb
+from console.options import command, passphrase_option, path_option, text_option
 from console.output import VERBOSE, is_set
 from console.result import Result
 from manifests.words.time import rfc3339
@@ -17,7 +17,7 @@ from verifier.site.folder import Site
 from verifier.trust.findings import VERIFIER_VERSION
 
 
-@verb(
+@command(
     examples=(
         "waybill offboard --reason 'contract ended'",
         "waybill offboard --key ops-1.key",

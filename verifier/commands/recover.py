@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from console.options import verb
+from console.options import command
 from console.result import Result
 from verifier.commands.install import install_output
 from verifier.commands.site_options import hold_here, runtime_here, site_option, write_report_after
 from verifier.install.recover import recover
 
 
-@verb(examples=("waybill recover", "waybill recover --due"))
+@command(examples=("waybill recover", "waybill recover --due"))
 @click.option("--due", is_flag=True, help="End a trial whose time is up as well; for timers and the boot.")
 @site_option
 def recover_command(due: bool, place: Path | None) -> Result:

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from console.clock import utc_now
-from console.options import passphrase_option, path_option, verb
+from console.options import command, passphrase_option, path_option
 from console.result import Result
 from manifests.documents.report import Report
 from manifests.documents.report_text import report_lines
@@ -19,7 +19,7 @@ from manifests.words.errors import RefusedError, UntrustedError, UsageError
 from verifier.approval.items import record_export
 from verifier.commands.site_options import hold_here, look_here, open_here, signer_of, site_option
 from verifier.reporting.field_sources import contract_in_force, explain
-from verifier.reporting.qr import as_blocks, as_png, check_free, draw, picture_names
+from verifier.reporting.qr import as_blocks, as_png, draw, new_pictures
 from verifier.reporting.report_observe import observe_site, read_previous_report
 from verifier.reporting.report_plan import plan_report
 from verifier.reporting.report_write import export_reports, write_report
@@ -28,7 +28,7 @@ from verifier.site.outbox import newest_report, read_report, report_history, rep
 from verifier.site.vendor_access import check_served
 
 
-@verb(examples=("waybill report", "waybill report --new --out /media/usb", "waybill report --line"))
+@command(examples=("waybill report", "waybill report --new --out /media/usb", "waybill report --line"))
 @click.option("--new", is_flag=True, help="Write and sign a new report first.")
 @click.option("--preview", is_flag=True, help="Show what a new report would say; nothing is signed or numbered.")
 @click.option("--why", is_flag=True, help="Show the line of the contract that allows each field.")
@@ -104,8 +104,7 @@ def _export(site: Site, signers: tuple[Signer, ...], *, new: bool, way: str, tar
 
 def _draw(site: Site, raw: bytes, result: Result, signers: tuple[Signer, ...], target: Path | None) -> Result:
     symbols = draw(raw)
-    names = picture_names(target, len(symbols)) if target else ()
-    check_free(names)
+    names = new_pictures(target, len(symbols)) if target else ()
     record_export(site, signers, f"as {len(symbols)} QR symbols")
     if target is None:
         blocks = [f"{as_blocks(one)}\nsymbol {i} of {len(symbols)}" for i, one in enumerate(symbols, 1)]

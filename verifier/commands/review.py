@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from console.clock import utc_now
-from console.options import path_option, verb
+from console.options import command, path_option
 from console.output import VERBOSE, is_set
 from console.result import Result
 from console.screen import fit
@@ -30,7 +30,7 @@ from verifier.site.folder import Site
 from verifier.trust.findings import VERIFIER_VERSION
 
 
-@verb(
+@command(
     examples=(
         "waybill review",
         "waybill review r-1.4.2 --page review.html",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from console.options import passphrase_option, text_option, verb
+from console.options import command, passphrase_option, text_option
 from console.result import Result
 from manifests.words.errors import WaybillError
 from verifier.approval.page import section_text
@@ -19,7 +19,7 @@ from verifier.site.folder import Site
 from verifier.site.journal.installs import State
 
 
-@verb(examples=("waybill rollback --key ops-1.key", "waybill rollback --to 3 --dry-run"))
+@command(examples=("waybill rollback --key ops-1.key", "waybill rollback --to 3 --dry-run"))
 @click.option(
     "--to", "number", type=click.IntRange(min=1), metavar="N", help="Generation to go back to. Default: the one before."
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from console.options import verb
+from console.options import command
 from console.result import Result
 from content.bundle.head import open_head
 from content.trust.head import VerifiedHead, verify_head
@@ -23,7 +23,7 @@ from verifier.site.folder import Site
 from verifier.trust.anchor import TrustAnchor
 
 
-@verb(
+@command(
     examples=(
         "waybill show app-1.0.0.tar",
         "waybill show report.json --enrolment enrolment.json",

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from console.clock import utc_now
-from console.options import verb
+from console.options import command
 from console.result import Result
 from manifests.words.errors import WaybillError
 from verifier.approval.queue import waiting_items
@@ -14,7 +14,7 @@ from verifier.commands.site_options import look_here, runtime_here, site_option
 from verifier.reporting.status import broken_status, read_status
 
 
-@verb(examples=("waybill status", "waybill status --fast --json"))
+@command(examples=("waybill status", "waybill status --fast --json"))
 @click.option("--fast", is_flag=True, help="Skip the check of what the drivers placed.")
 @site_option
 def status_command(fast: bool, place: Path | None) -> Result:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from console.clock import utc_now
-from console.options import path_option, verb
+from console.options import command, path_option
 from console.progress import progress
 from console.result import Result
 from content.bundle.head import open_head
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from verifier.site.folder import Site
 
 
-@verb(
+@command(
     examples=(
         "waybill verify app-1.0.0.tar --fingerprint 'WORDS FROM THE PAPER'",
         "waybill verify app-1.0.0.tar --site /var/lib/waybill/east",

@@ -52,7 +52,7 @@ def judge_approval(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
 
 
 def _approval_rows(verdict: approval.Approval) -> list[tuple[str, str]]:
-    rows = [("says", f"{verdict.verdict}, as {verdict.role}, by key {verdict.keyid}")]
+    rows = [("verdict", f"{verdict.verdict}, as {verdict.role}, by key {verdict.keyid}")]
     if verdict.condition is not None:
         rows.append(("condition", verdict.condition))
     if verdict.request is not None:

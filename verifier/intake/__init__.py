@@ -1,1 +1,1 @@
-"""What came in on the medium? Writes what was verified into the site."""
+"""What came on the medium: verified, and written into the site."""

@@ -94,7 +94,7 @@ def end_access(site: Site) -> None:
     take_over(site)
     offboarding = site.state.offboarding
     if offboarding is None:
-        raise AssertionError("a plan to end what nobody asked for")
+        raise AssertionError("the plan has no request")
     site.record(
         Offboarded(
             reason=offboarding.asked.reason,

@@ -1,7 +1,6 @@
 """Draw a report as QR symbols: PNG files, or blocks in a terminal."""
 
 import io
-from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,15 +50,12 @@ def as_blocks(symbol: "QRCode") -> str:
     return "\n".join(lines)
 
 
-def picture_names(target: Path, count: int) -> tuple[Path, ...]:
-    """Return ``target`` for one symbol, else ``NAME-01.png`` and so on beside it."""
-    if count == 1:
-        return (target,)
-    return tuple(target.with_name(f"{target.stem}-{i:02}{target.suffix}") for i in range(1, count + 1))
-
-
-def check_free(names: Sequence[Path]) -> None:
-    """Raise RefusedError if one of the files exists."""
+def new_pictures(target: Path, count: int) -> tuple[Path, ...]:
+    """Return ``target`` for one symbol, else ``NAME-01.png`` and so on beside it. Raise RefusedError if one exists."""
+    names: tuple[Path, ...] = (target,)
+    if count > 1:
+        names = tuple(target.with_name(f"{target.stem}-{i:02}{target.suffix}") for i in range(1, count + 1))
     for name in names:
         if name.exists():
             raise RefusedError("exists already", where=str(name), remedy="choose another name", finding="exists")
+    return names

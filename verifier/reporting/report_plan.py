@@ -184,12 +184,8 @@ def _install(state: SiteState) -> r.Install:
     shown = state.installs.generations[-MAX_GENERATIONS:]
     if running is not None and running not in shown:
         shown = (running, *shown[1:])
-    blocked = {generation.release for generation in state.installs.generations if generation.state == State.ROLLED_BACK}
-    kept = {
-        generation.release
-        for generation in state.installs.generations
-        if generation.state in (State.CONFIRMED, State.SETTLED)
-    }
+    blocked = {one.release for one in state.installs.generations if one.state == State.ROLLED_BACK}
+    kept = {one.release for one in state.installs.generations if one.state in (State.CONFIRMED, State.SETTLED)}
     transaction = state.installs.transaction
     return r.Install(
         state=_install_state(state),

@@ -1,4 +1,4 @@
-"""Make a report fit into its size limit, and say what was left out."""
+"""Make a report fit into its size limit, and count what was left out."""
 
 from collections.abc import Callable
 

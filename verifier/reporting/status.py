@@ -129,9 +129,7 @@ def _in_force(site: Site) -> list[str]:
     """Return lines about the mark, the policy, the root and the revocation list."""
     state = site.state
     mark = f"{state.channel} {state.mark.sequence}" if state.mark else f"{state.channel}, nothing received"
-    root = (
-        "no root is believed" if state.offboarded else f"root {state.trust.root.version or 1} of {state.trust.vendor}"
-    )
+    root = "no root is trusted" if state.offboarded else f"root {state.trust.root.version or 1} of {state.trust.vendor}"
     lines = [
         f"known      {mark}; floor {state.floor.sequence if state.floor else 'none yet'}",
         f"policy     number {state.trust.policy_number}; {root}",

@@ -99,10 +99,7 @@ def receipt(place: Place, signer: Signer = CONSIGNMENT, vendor: str = "small-wor
         requested_at="2026-03-01T10:00:00Z",
         closed_at="2026-04-01T10:00:00Z",
         last_report=Acknowledged(seq=1, digest=state.reports.head or ""),
-        steps=tuple(
-            ClosureStep(step=one, standing="unproven" if one == "carried" else "proven")
-            for one in STEPS
-        ),
+        steps=tuple(ClosureStep(step=one, standing="unproven" if one == "carried" else "proven") for one in STEPS),
         unanswered=(2,),
         kept=(KeptReports(what="reports", count=4, until="2027-04-01T10:00:00Z"),),
     )
