@@ -21,7 +21,7 @@ from verifier.site.journal.installs import Generation, State
 from verifier.site.vendor_access import check_served
 from verifier.site.vendor_trust import list_in_force, own_chain
 
-_WORKED = (State.CONFIRMED, State.SETTLED)
+_CONFIRMED = (State.CONFIRMED, State.SETTLED)
 
 
 def verify_carried(site: Site, consignment: Consignment, where: str) -> tuple[SignedAuthorisation, ...]:
@@ -130,17 +130,17 @@ def authorisation_status(site: Site, signed: SignedAuthorisation) -> Authorisati
         return status("authorisation-spent", "it was used already")
     listed = list_in_force(site)
     if listed is not None and authorisation.goes_to.release in listed.releases:
-        return status("release-revoked", f"list {listed.version} revokes where it leads")
+        return status("release-revoked", f"list {listed.version} revokes its target release")
     if running is None or not _leaves(authorisation, running):
         runs = "nothing" if running is None else _place(running.channel, running.mark)
         return status("authorisation-other-way", f"{runs} runs here now")
     generations = site.state.installs.generations
-    targets = [target for target in generations if _reaches(authorisation, target) and target.state in _WORKED]
+    targets = [target for target in generations if _reaches(authorisation, target) and target.state in _CONFIRMED]
     if not targets:
-        return status("authorisation-other-way", f"{authorisation.goes_to.version} never worked here")
+        return status("authorisation-other-way", f"{authorisation.goes_to.version} was never confirmed here")
     return status(
         "usable",
-        f"waybill rollback --to {targets[-1].number}, when the people here agree; because: {authorisation.why}",
+        f"waybill rollback --to {targets[-1].number}, after approval here; reason: {authorisation.why}",
     )
 
 
@@ -153,7 +153,7 @@ def open_authorisations(site: Site) -> tuple[tuple[Generation, SignedAuthorisati
     for target in site.state.installs.generations:
         floor = site.state.floor_of(target.channel)
         below = floor is not None and target.mark < floor
-        if below and target.number != site.state.installs.current and target.state in _WORKED:
+        if below and target.number != site.state.installs.current and target.state in _CONFIRMED:
             with suppress(WaybillError):
                 usable.append((target, find_authorisation(site, running, target, f"b-{target.number}")))
     return tuple(usable)

@@ -42,7 +42,7 @@ def recover(site: Site, runtime: Runtime, write_report: WriteReport, *, due: boo
     if waits:
         what = f"the trial waits for a person to confirm it; {describe_trial(site)}"
     else:
-        what = "nothing was unfinished" if at_rest else f"at rest: {idle.why}"
+        what = "nothing was unfinished" if at_rest else f"nothing to do in state {idle.why}"
     return what, InstallResult(after.installs.running, transaction_error(site))
 
 

@@ -403,9 +403,9 @@ def test_receive_says_what_each_is_good_for(place: Place) -> None:
     other = Reached(release=digest_of(b"x"), version="0.9.0", channel="stable", mark=Mark(epoch=1, sequence=1))
     later = Left(channel="stable", mark=Mark(epoch=1, sequence=3))
     for said, finding, words in (
-        (said_for(place), "usable", "waybill rollback --to 1, when the people here agree"),
+        (said_for(place), "usable", "waybill rollback --to 1, after approval here"),
         (said_for(place, leaves=later), "authorisation-other-way", "stable 2 runs here now"),
-        (said_for(place, goes_to=other), "authorisation-other-way", "0.9.0 never worked here"),
+        (said_for(place, goes_to=other), "authorisation-other-way", "0.9.0 was never confirmed here"),
     ):
         (fate,) = bring(place, carried(said)).authorisations
         assert (fate.finding, words in fate.text) == (finding, True), fate
