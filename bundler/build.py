@@ -30,7 +30,7 @@ ShowProgress = Callable[[str, int], AbstractContextManager[Progress]]
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
-    """What to build, and with what.
+    """The inputs of one build.
 
     Attributes:
         out: A folder (made if it is missing) for ``<product>-<version>.tar``, or a file with that ending.
@@ -124,13 +124,13 @@ def build(request: BuildRequest, progress: ShowProgress) -> BuiltBundle:
 
 
 def _check_root(request: BuildRequest, inputs: ReleaseInput) -> tuple[Chain, Mark]:
-    """The chain with what the list revokes, and the mark of this release under its newest root."""
+    """The chain without revoked keys, and the mark of this release under its newest root."""
     chain = request.chain
     if request.revocations is not None:
         chain = revoke(chain, verify_revocations(request.revocations, chain))
     needed, newest = inputs.release.needs.trust_root, chain.newest
     if needed > newest.version:
-        problem = f"the release asks for root {needed}, the newest here is {newest.version}"
+        problem = f"the release requires root {needed}; the newest here is {newest.version}"
         remedy = f"write `trust_root: {newest.version}`, or make the next root document: waybill trust trust.yaml"
         raise RefusedError(problem, where=inputs.file.at("$.needs.trust_root"), finding="root-missing", remedy=remedy)
     return chain, Mark(epoch=newest.epoch, sequence=inputs.release.sequence)

@@ -123,7 +123,7 @@ def _check_stream(inputs: ReleaseInput, epoch: int, before: Release) -> None:
 
 
 def _check_rollback(inputs: ReleaseInput, epoch: int, before: Release) -> BuildFinding | None:
-    """Whether a site that came from ``before`` can go back to it, and whether that was promised."""
+    """Whether a site that came from ``before`` can roll back to it, and whether the release promises that."""
     release, version = inputs.release, before.version
     comes, goes = in_any(version, release.needs.from_), in_any(version, inputs.rollback.back_to)
     if goes and not comes:
@@ -168,7 +168,7 @@ def check_image_signatures(release: Release, index: bytes, parts: Parts, root: R
 
 
 def _read(parts: Parts, digest: str) -> bytes:
-    """A small part, hashed. One that comes over a network is kept, so that it comes once."""
+    """The bytes of a small part, hashed. Bytes from a registry are kept, so that they are fetched once."""
     part = parts.by_digest[digest]
     if part.blob.size > MAX_MANIFEST_BYTES:
         raise MalformedError(f"{digest} has {part.blob.size} bytes, at most {MAX_MANIFEST_BYTES} are read")

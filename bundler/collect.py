@@ -62,7 +62,7 @@ class ReleaseInput:
 
 
 def read_release_input(path: Path) -> ReleaseInput:
-    """Raises MalformedError with the first problem and its ``file:line``."""
+    """Read and check the handwritten files. Raises MalformedError with the first problem and its ``file:line``."""
     file = read_handwritten(path)
     release = file.to(ReleaseFile)
     _raise_first(release_problems(file, release))
@@ -79,7 +79,7 @@ def _raise_first(problems: Iterable[MalformedError]) -> None:
 
 @dataclass(frozen=True)
 class BuildFinding:
-    """A warning of `waybill build`. Attributes: finding: a stable id."""
+    """A warning of `waybill build`; ``finding`` is a stable id."""
 
     finding: str
     text: str
@@ -115,7 +115,7 @@ class Access:
 
 
 class Sources:
-    """Layouts and registries, each opened once. A context manager: sessions end with it."""
+    """Layouts and registries, each opened once. Leaving the context closes the sessions."""
 
     def __init__(self, folder: Path, access: Access) -> None:
         self._folder = folder
@@ -213,7 +213,7 @@ def _chart_findings(chart: ChartFile, folder: Path) -> Iterator[BuildFinding]:
 
 
 def _signer(signer: SignerFile, folder: Path) -> ImageSigner:
-    """The record of a signer; the signed release holds its key from here on."""
+    """The record of a signer; it holds the key itself, which the release's signature covers."""
     if signer.key is None:
         return ImageSigner(identity=signer.identity, issuer=signer.issuer)
     path = folder / signer.key

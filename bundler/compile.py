@@ -64,7 +64,7 @@ def list_images(collected: CollectedRelease) -> bytes:
 
 
 def absent_children(collected: CollectedRelease) -> tuple[Absent, ...]:
-    """Children that no image packed; one index may serve two images that name different platforms."""
+    """Children that no image packed. One index may serve two images with different platforms."""
     packed = frozenset[tuple[str, str]]().union(*(image.edges for image in collected.images))
     children = {(child.parent, child.digest): child for image in collected.images for child in image.absent}
     return tuple(children[key] for key in sorted(children.keys() - packed))

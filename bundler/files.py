@@ -99,7 +99,7 @@ def _check_mode(path: Path, mode: int) -> None:
 
 
 def _is_executable(path: Path) -> bool:
-    """The owner's bit alone: group and others depend on the umask of whoever made the file."""
+    """Whether the owner may execute it; the bits of group and others depend on the umask of its author."""
     return bool(path.stat().st_mode & stat.S_IXUSR)
 
 

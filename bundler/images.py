@@ -159,7 +159,7 @@ class _Walk:
                 self.absent.append(Absent(parent=descriptor.digest, digest=child.digest, platform=platform))
 
     def _chosen(self, index: ImageIndex) -> tuple[Descriptor, ...]:
-        """The children of named platforms, what attests them, and nested indexes, which are looked into."""
+        """The children of named platforms, their attestations, and nested indexes, which are searched too."""
         wanted = []
         for child in index.manifests:
             fitting = [one for one in self.spec.platforms if child.platform and _fits(child.platform, one)]
@@ -204,7 +204,7 @@ class _Walk:
         )
 
     def companions(self, subjects: tuple[str, ...]) -> list[Descriptor]:
-        """Pack everything that refers to ``subjects``, and what refers to that in turn."""
+        """Pack everything that refers to ``subjects``, and everything that refers to those referrers."""
         companions: dict[tuple[str, str], Descriptor] = {}
         queue = list(subjects)
         seen = set(queue)
@@ -251,7 +251,7 @@ class _Walk:
         return made
 
     def attach(self, blob: Blob, kind: SbomFormat, subject: Descriptor, *, title: str = "") -> Descriptor:
-        """An SBOM that is a part already, as a referrer manifest of ours; its entry of index.json."""
+        """Write a referrer manifest for an SBOM that is a part already; return its entry of index.json."""
         media_type = MEDIA_TYPES[kind]
         annotations = ((TITLE, title),) if title else ()
         layer = Descriptor(media_type=media_type, digest=blob.digest, size=blob.size, annotations=annotations)
@@ -302,7 +302,7 @@ class _Walk:
 
 
 def _fits(platform: str, wanted: str) -> bool:
-    """``linux/arm64`` asks for every variant of it, ``linux/arm64/v8`` for that one; v8 is arm64's only one."""
+    """Whether ``platform`` is ``wanted`` or a variant of it; arm64 has one variant, v8."""
     return (
         platform == wanted
         or platform.startswith(wanted + "/")

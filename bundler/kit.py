@@ -196,6 +196,6 @@ def _zip(files: dict[str, bytes], *, compress: bool) -> bytes:
 
 
 def default_wheelhouse() -> Path:
-    """Where downloaded wheels are kept between kits."""
+    """The folder that keeps downloaded wheels between kits."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "waybill-wheels"

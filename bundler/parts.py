@@ -13,14 +13,14 @@ from manifests.words.errors import HostError, MalformedError
 
 @dataclass(frozen=True, slots=True)
 class HeldPart:
-    """Bytes in memory: documents that are made here, and small ones that were read already."""
+    """Bytes in memory: documents that are made here, and small files that were read already."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedPart:
-    """Bytes that a registry sends, once; ``open`` checks them against digest and size as they pass."""
+    """Bytes that a registry sends once; ``open`` checks digest and size while it reads them."""
 
     open: Callable[[], Iterator[bytes]]
 
@@ -50,7 +50,7 @@ class Parts:
     by_digest: dict[str, Part] = field(default_factory=dict)
 
     def add(self, blob: Blob, origin: PartOrigin, where: str, *, document: bool) -> Blob:
-        """Raises MalformedError when the same digest comes with another size."""
+        """Add a part, or improve the one with this digest. Raises MalformedError when its size differs."""
         known = self.by_digest.get(blob.digest)
         if known is not None and known.blob.size != blob.size:
             raise MalformedError(f"{blob.digest} is listed with {blob.size} and {known.blob.size} bytes", where=where)
@@ -73,13 +73,13 @@ class Parts:
         return self.hold(data, str(path))
 
     def file(self, path: Path) -> Blob:
-        """Add a file of any size; it is hashed now and again when it is packed."""
+        """Add a file of any size; it is hashed now, and again when it is packed."""
         blob = hash_file(path)
         return self.add(blob, Extent(path=path, offset=0, size=blob.size, whole=True), str(path), document=False)
 
 
 def hash_file(path: Path) -> Blob:
-    """Digest and size of a file, read once. Raises HostError: it cannot be read."""
+    """Digest and size of a file, read once. Raises HostError when it cannot be read."""
     try:
         with path.open("rb", buffering=0) as file:
             digest = hashlib.file_digest(file, "sha256")

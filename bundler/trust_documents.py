@@ -47,7 +47,7 @@ class NextRoot:
     names: dict[str, str]
 
     def named(self, pairs: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
-        """(role, key name) pairs; a key without a name any more keeps the beginning of its id."""
+        """(role, key name) pairs; a key that has no name any more is shown by the start of its id."""
         return [(role, self.names.get(keyid, keyid[:12] if len(keyid) == 64 else keyid)) for role, keyid in pairs]
 
 
@@ -174,7 +174,7 @@ def _check_next(old: Root, root: Root) -> None:
 
 
 def public_keys(trust: TrustFile, file: Handwritten, folder: Path) -> dict[str, PublicKey]:
-    """The public halves that trust.yaml names; one key under two names is refused."""
+    """The public keys that trust.yaml names. Raises RefusedError when two names have one key."""
     keys: dict[str, PublicKey] = {}
     for name, entry in trust.keys.items():
         if entry.public is None:
@@ -227,7 +227,7 @@ def _verified(documents: tuple[bytes, ...]) -> Chain:
 
 @dataclass(frozen=True)
 class NextList:
-    """The list that `waybill trust` is about to write. Attributes: adds: new pairs (kind, digest or key id)."""
+    """The list that `waybill trust` is about to write; ``adds`` are new pairs (kind, digest or key id)."""
 
     revocations: Revocations
     adds: tuple[tuple[str, str], ...]

@@ -44,7 +44,7 @@ class PlacedMember:
 
 @dataclass(frozen=True)
 class BulkPlan:
-    """Attributes: placed: in the order of the bundle; length: of the whole bundle; bulk_at: where the bulk begins."""
+    """Where each member begins; ``placed`` is in the bundle's order, ``length`` is the whole bundle's, in bytes."""
 
     placed: tuple[PlacedMember, ...]
     bulk_at: int
@@ -154,7 +154,7 @@ def _unnamed(out: Path) -> Iterator[tuple[int, Callable[[], None]]]:
 
 
 def _reserve(descriptor: int, length: int, out: Path) -> None:
-    """Take the space before the first byte: a full disk shows now, and writing into it is faster."""
+    """Reserve the space before the first byte: a full disk shows early, and writing is faster."""
     try:
         os.posix_fallocate(descriptor, 0, length)
     except OSError as error:
@@ -164,7 +164,7 @@ def _reserve(descriptor: int, length: int, out: Path) -> None:
 
 
 def _write_bulk(descriptor: int, plan: BulkPlan, advance: Callable[[int], None]) -> None:
-    """Padding and end are zeros that the reserved file holds already."""
+    """Write all members in threads. Padding and end are zeros, which the reserved file holds already."""
     waiting = deque(sorted(plan.placed, key=lambda member: -member.part.blob.size))
     stop = threading.Event()
 
@@ -277,7 +277,7 @@ def _kernel_copied(descriptor: int, extent: Extent, buffer: bytearray, at: int) 
 
 
 def _pieces(part: Part, buffer: bytearray) -> Iterator[bytes | memoryview]:
-    """The bytes of a part; a piece is good until the next one is asked for."""
+    """The bytes of a part; a piece is valid until the next one is requested."""
     origin = part.origin
     if isinstance(origin, HeldPart):
         yield origin.data

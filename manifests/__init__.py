@@ -1,1 +1,1 @@
-"""The documents: words, values, canonical bytes, trust. Pure; imports nothing of ours."""
+"""The format: documents, canonical bytes, keys and trust; imports nothing of ours."""

@@ -21,7 +21,7 @@ from manifests.words.digest import Digest, Name, Positive, SiteId, Time, Version
 
 
 class PlaceFile(Document, frozen=True, kw_only=True):
-    """A release: by its bundle, or by its place in the stream while there is no bundle yet."""
+    """A release: by its bundle, or by its place in the stream while there is no bundle."""
 
     bundle: StatedReason | None = None
     channel: Name | None = None
@@ -55,7 +55,7 @@ Look = Callable[[str], tuple[str, Reached]]
 
 
 def compile_authorisation(file: Handwritten, look: Look) -> Authorisation:
-    """Check ``authorisation.yaml``. Raises MalformedError with ``file:line`` for the first thing that cannot hold."""
+    """Check ``authorisation.yaml``. Raises MalformedError with ``file:line`` for the first rule that does not hold."""
     source = file.to(AuthorisationFile)
     left = _release(file, source, "leaves", look)
     made = compiled(

@@ -80,7 +80,7 @@ def _keep(given: dict[Literal["site", "vendor"], str], default: Keep | None, fil
 
 
 def _signal(file: Handwritten, path: str, signal: SignalFile, keep: Keep) -> Signal:
-    """Compile one signal. Raises MalformedError where its kind does not allow what it says."""
+    """Compile one signal. Raises MalformedError where its kind does not allow one of its fields."""
     core: tuple[str, ...] = ()
     fields: dict[str, Values] = {}
     if signal.kind == "deployment-state":

@@ -137,7 +137,7 @@ def parse_handwritten(data: bytes, name: str, *, decimals_under: str = "") -> Ha
 
 
 class _Reader:
-    """Builds plain values straight from parser events: nothing is constructed before it was bounded."""
+    """Builds plain values from parser events, with limits checked before a value is made."""
 
     def __init__(self, name: str, decimals_under: str) -> None:
         self.name = name

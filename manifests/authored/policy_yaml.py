@@ -85,7 +85,7 @@ def _rule(file: Handwritten, kind: ChangeRule, rule: dict[str, int] | Literal["a
             raise file.wrong(problem, f"$.rules.{kind}", f"{kind}: {{operator: 1}}")
         return {}
     if not rule:
-        raise file.wrong("a rule asks somebody", f"$.rules.{kind}", "{operator: 1}")
+        raise file.wrong("the rule names no role", f"$.rules.{kind}", f"{kind}: {{operator: 1}}")
     return rule
 
 

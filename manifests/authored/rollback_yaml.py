@@ -59,7 +59,7 @@ class RollbackFile(Document, frozen=True, kw_only=True):
 
 
 def compile_rollback(file: Handwritten) -> Rollback:
-    """Check ``rollback.yaml``. Raises MalformedError with ``file:line`` for the first thing that cannot hold."""
+    """Check ``rollback.yaml``. Raises MalformedError with ``file:line`` for the first rule that does not hold."""
     source = file.to(RollbackFile)
     made = compiled(
         Rollback,

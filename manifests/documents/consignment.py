@@ -65,7 +65,7 @@ class Consignment(Document, frozen=True, kw_only=True, tag_field="type", tag=CON
 
     @property
     def challenge_digest(self) -> str:
-        """What a report echoes."""
+        """The value that a report states for this challenge."""
         return challenge_digest(bytes.fromhex(self.challenge))
 
 

@@ -52,5 +52,5 @@ class Plan(Document, frozen=True, kw_only=True, tag_field="type", tag=PLAN_TYPE)
 
 
 def parse_plan(data: bytes, what: str = "plan") -> Plan:
-    """Raises MalformedError."""
+    """Read a plan. Raises MalformedError."""
     return parse(data, Plan, what, max_bytes=MAX_PLAN)

@@ -46,7 +46,7 @@ class When(Document, frozen=True, kw_only=True):
 
 
 class Emergency(Document, frozen=True, kw_only=True):
-    """A rule that was agreed beforehand; ``uses`` and ``until_installs`` are counted in the journal."""
+    """A rule that the policy holds for emergencies; ``uses`` and ``until_installs`` are counted in the journal."""
 
     name: Name
     when: When
@@ -57,7 +57,7 @@ class Emergency(Document, frozen=True, kw_only=True):
 
 
 class ConfirmRule(Document, frozen=True, kw_only=True):
-    """Who ends a trial: the probes, or a person; ``or_person`` is the role that may in either case."""
+    """Whether probes or a person end a trial; role ``or_person`` may in either case."""
 
     by: Literal["probes", "person"]
     or_person: Name | None = None

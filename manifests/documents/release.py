@@ -293,7 +293,7 @@ class Release(Document, frozen=True, kw_only=True, tag_field="type", tag=RELEASE
 
     @property
     def asks_signers(self) -> bool:
-        """Whether some image must be signed by somebody."""
+        """Whether at least one image must be signed."""
         return any(image.signed_by != "none" for image in self.images)
 
     def file_set(self, name: str) -> FileSet:
@@ -304,7 +304,7 @@ class Release(Document, frozen=True, kw_only=True, tag_field="type", tag=RELEASE
 
 
 class Predicate(Document, frozen=True, kw_only=True):
-    """What a release signature says besides the digest. Frozen for ever: an old verifier must read a new one."""
+    """What a release signature states besides the digest. It never changes: an old verifier must read a new one."""
 
     product: Name
     version: Version
@@ -367,7 +367,7 @@ def referenced(release: Release) -> Iterator[tuple[str, Blob]]:
 
 
 def handler_digest(handler: Handler) -> str:
-    """What a list names a handler by: the digest of its entry in ``release.json``."""
+    """The digest by which a revocation list names a handler: over its entry in ``release.json``."""
     return digest_of(encode(handler))  # F-13.7
 
 

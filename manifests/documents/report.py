@@ -55,7 +55,7 @@ class SiteIdentity(Document, frozen=True, kw_only=True):
 
 
 class Earlier(Document, frozen=True, kw_only=True):
-    """One report that was not acknowledged yet, in short."""
+    """Summary of one report that was not acknowledged."""
 
     seq: Positive
     digest: Digest
@@ -66,7 +66,7 @@ class Earlier(Document, frozen=True, kw_only=True):
 
 
 class Acknowledged(Document, frozen=True, kw_only=True):
-    """The last report that the vendor said it holds."""
+    """The last report that the vendor acknowledged."""
 
     seq: Positive
     digest: Digest
@@ -81,7 +81,7 @@ class Omitted(Document, frozen=True, kw_only=True):
 
 
 class ReportedJournal(Document, frozen=True, kw_only=True):
-    """The site's log as of this report: how many entries, the digest of the last, how often its end was torn off."""
+    """The site's journal as of this report: entries, digest of the last, how often an unfinished last entry was cut."""
 
     entries: Count
     head: Digest
@@ -113,7 +113,7 @@ class ChainLink(Document, frozen=True, kw_only=True):
 
 
 class SeenAlarm(Document, frozen=True, kw_only=True):
-    """Something that must not happen and did, such as a second release under a used sequence."""
+    """An event that must not happen, such as a second release under a used sequence."""
 
     code: Word
     digest: Digest | None = None
@@ -134,7 +134,7 @@ class NegativeProbe(Document, frozen=True, kw_only=True):
 
 
 class Remains(Document, frozen=True, kw_only=True):
-    """How much stays at a site that was offboarded; what and where is in its own statement, which does not leave."""
+    """How much stays at an offboarded site; the details are in the site's own statement, which stays there."""
 
     generations: Count = 0
     releases: Count = 0
@@ -361,7 +361,7 @@ class ReportedRollback(Document, frozen=True, kw_only=True):
 
 
 class RequestResult(Document, frozen=True, kw_only=True):
-    """What became of one request of a consignment."""
+    """The result of one request of a consignment."""
 
     consignment: Positive
     request: Word
@@ -372,7 +372,7 @@ class RequestResult(Document, frozen=True, kw_only=True):
 
 
 class Dropped(Document, frozen=True, kw_only=True):
-    """What the contract would allow and the report does not hold, why, and how much of it."""
+    """What the contract allows and the report leaves out, why, and how much of it."""
 
     what: Word
     reason: Word
@@ -393,7 +393,7 @@ class VerifierState(Document, frozen=True, kw_only=True):
 
 
 class HeldRelease(Document, frozen=True, kw_only=True):
-    """A release that the store holds, but for ``missing``."""
+    """A release in the store, and the blobs of it that are ``missing``."""
 
     release: Digest
     missing: Annotated[tuple[Digest, ...], Meta(max_length=64)] = ()

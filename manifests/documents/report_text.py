@@ -8,7 +8,7 @@ from manifests.words.units import show_times
 
 
 def heeded(report: Report) -> tuple[str, ...]:
-    """Return one line for each thing that a person must look at, the gravest first."""
+    """Return one line for each thing that a person must look at, the most serious first."""
     return tuple(_heeded(report))
 
 

@@ -27,14 +27,14 @@ Lines = Annotated[tuple[Text, ...], Meta(max_length=4096)]
 
 
 class Spare(Document, frozen=True, kw_only=True):
-    """An emergency rule that is about the change and not spent. Attributes: uses_left: this one included."""
+    """An emergency rule that fits the change; ``uses_left`` includes this use."""
 
     rule: Name
     uses_left: Positive
 
 
 class Pair(Document, frozen=True, kw_only=True):
-    """One signer's pair of files of a release's head; of an identity the Sigstore bundle alone."""
+    """The signature files of one signer of a release; an identity has the Sigstore bundle only."""
 
     keyid: KeyId
     sig: Blob | None = None

@@ -44,7 +44,7 @@ class SignedReport:
 
 
 class _AnyType(msgspec.Struct, frozen=True):
-    """Just enough of a Statement to tell a newer report from a broken one."""
+    """The one field of a Statement that tells a newer report from a broken one."""
 
     predicate_type: str = msgspec.field(name="predicateType")
 
@@ -115,7 +115,7 @@ def _newer(kind: str, what: str) -> NewerError:
 
 
 def check_report(report: Report, what: str) -> None:
-    """Check every rule that ties one part of a report to another. Raises MalformedError: it contradicts itself."""
+    """Check every rule that ties one part of a report to another. Raises MalformedError where one does not hold."""
 
     def refuse(problem: str, place: str) -> MalformedError:
         return MalformedError(problem, where=f"{what} $.predicate.{place}", finding="report-contradiction")
@@ -228,7 +228,7 @@ def encode_report(report: Report, enrolment: str) -> bytes:
 
 
 def sign_report(report: Report, enrolment: str, signer: Signer) -> bytes:
-    """The report file. Raises MalformedError: the report contradicts itself or is longer than 64 KiB."""
+    """The report file. Raises MalformedError when the report contradicts itself or is longer than 64 KiB."""
     core = encode_report(report, enrolment)
     if len(core) > MAX_CORE:
         raise MalformedError(f"{len(core)} bytes, at most {MAX_CORE} are allowed", where="report")

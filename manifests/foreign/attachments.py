@@ -55,7 +55,7 @@ class OpenVex(Struct, frozen=True):
 
 
 def check_openvex(data: bytes, what: str) -> OpenVex:
-    """Read an OpenVEX document. Raises MalformedError: not one, or a statement lacks what its status demands."""
+    """Read an OpenVEX document. Raises MalformedError also when a statement lacks what its status requires."""
     if len(data) > MAX_OPENVEX:
         raise MalformedError(f"{len(data)} bytes, an OpenVEX document has at most {MAX_OPENVEX}", where=what)
     document = decode(data, OpenVex, what)

@@ -1,1 +1,1 @@
-"""How a report travels as text, symbols or speech."""
+"""How a report travels as text, symbols or by telephone."""

@@ -63,7 +63,7 @@ class Block:
 
 
 def armour_report(raw: bytes, what: str = "report") -> str:
-    """The report file ``raw`` as text. Raises MalformedError: it is not a report file in our form."""
+    """The report file ``raw`` as text. Raises MalformedError unless it is a report file in our form."""
     packed = pack_report(raw, what)
     digest = digest_of(raw)
     pieces = [base64.b64encode(packed[at : at + _PIECE]).decode() for at in range(0, len(packed), _PIECE)]

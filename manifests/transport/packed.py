@@ -20,7 +20,7 @@ MAX_PACKED = 1 + 32 + 1 + 255 + MAX_CORE + 1024
 
 
 def pack_report(raw: bytes, what: str = "report") -> bytes:
-    """The parts of the report file ``raw``. Raises MalformedError: it is not a Sigstore bundle in our form."""
+    """The packed form of a report file. Raises MalformedError unless it is a Sigstore bundle in our form."""
     parsed = parse(raw, SigstoreBundle, what, max_bytes=MAX_BUNDLE)
     core = decode_base64(parsed.envelope.payload, what)
     signature = decode_base64(parsed.envelope.signatures[0].sig, what)
@@ -47,7 +47,7 @@ def unpack_report(packed: bytes, what: str) -> bytes:
 
 
 def _inflate(data: bytes, what: str) -> bytes:
-    """At most one core, whatever a few bytes claim to unfold to."""
+    """At most ``MAX_CORE`` bytes, however small the compressed input is."""
     inflate = zlib.decompressobj(-15)
     try:
         core = inflate.decompress(data, MAX_CORE + 1)

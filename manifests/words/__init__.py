@@ -1,1 +1,1 @@
-"""Words of the format: errors, digests, canonical JSON, units, versions, text."""
+"""What every document uses: errors, digests, canonical JSON, units, versions, text."""
