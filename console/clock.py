@@ -4,5 +4,4 @@ from datetime import UTC, datetime
 
 
 def utc_now() -> datetime:
-    """The only clock; everything below the command line gets the time as an argument."""
     return datetime.now(UTC).replace(microsecond=0)

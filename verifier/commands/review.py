@@ -167,7 +167,7 @@ def _written_by() -> str:
 
 
 def review_data(review: Review, status: ApprovalStatus) -> dict[str, object]:
-    """Return everything that the page says, for programs."""
+    """Return the content of the page, for programs."""
     return {
         **review_fields(review),
         "agreed": status.met,

@@ -61,7 +61,7 @@ def verify_command(
     text = "\n\n".join(result.text for result in results)
     error = gravest(result.error for result in results)
     if error is not None:
-        # The error says it in full.
+        # The error is printed in full after the text.
         text = text.replace(Finding(error.finding, "refused", error.problem).line(), f"refused  {error.finding}", 1)
     data = results[0].data if len(results) == 1 else {"files": [result.data for result in results]}
     return Result(text, data, error)
@@ -94,7 +94,7 @@ def _verify_one(
 
 
 def is_document(file: str) -> bool:
-    """Whether it is JSON; a bundle never begins with a brace. A pipe is read as a bundle."""
+    """Whether the file is JSON; a bundle never begins with a brace. A pipe is read as a bundle."""
     path = Path(file)
     if file == "-" or not path.is_file():
         return False
@@ -142,7 +142,7 @@ def _verify_file(file: str, anchor: TrustAnchor, head_file: Path | None) -> Veri
 
 
 _VERDICTS = {3: "malformed", 4: "untrusted", 5: "refused", 7: "damaged or incomplete", 8: "too new"}
-# Wrong usage, and a host that failed, say nothing about the file.
+# Wrong usage and a failure of the host: the file was not judged.
 _NOT_JUDGED = (2, 6)
 
 

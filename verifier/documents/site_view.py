@@ -13,7 +13,7 @@ from verifier.trust.anchor import TrustAnchor
 
 
 def find_judging_site(given: Path | None) -> Site | None:
-    """The site that --site, WAYBILL_SITE, the current folder or the host names; None when there is not exactly one.
+    """Return the site of --site, WAYBILL_SITE, the current folder or the host; None unless there is exactly one.
 
     Raises:
         UsageError: --site or WAYBILL_SITE names a folder that is not a site.
@@ -28,6 +28,6 @@ def find_judging_site(given: Path | None) -> Site | None:
 
 
 def site_anchor(site: Site) -> TrustAnchor:
-    """What ``site`` trusts: its pin, the documents that it knows, and the facts by which it judges a release."""
+    """Return the pin of ``site``, the documents that it has, and the facts by which it judges a release."""
     facts = facts_of(site.state, proposed_channel(site.path))
     return TrustAnchor(facts.pin, known_trust(site), facts=facts)

@@ -18,14 +18,7 @@ from manifests.documents.plan import parse_plan
 from manifests.documents.report import ArtefactKind
 from manifests.trust.private_keys import Signer
 from manifests.words.digest import digest_of
-from manifests.words.errors import (
-    AttentionError,
-    DamagedError,
-    HostError,
-    MalformedError,
-    UntrustedError,
-    WaybillError,
-)
+from manifests.words.errors import AttentionError, DamagedError, HostError, MalformedError, UntrustedError, WaybillError
 from verifier.approval.approve import VerdictRequest, give_verdict
 from verifier.approval.items import OFFBOARD, offboard_request
 from verifier.approval.verdicts import approval_status

@@ -373,10 +373,7 @@ def _unfinished(site: Site) -> WaybillError | None:
         problem = f"{transaction.action} of {transaction.planned.item} {how}; {so_far}"
         command = _repeat_command(site, transaction)
     return AttentionError(
-        problem,
-        where=transaction.planned.item,
-        remedy=f"waybill {command} continues it",
-        finding="unfinished",
+        problem, where=transaction.planned.item, remedy=f"waybill {command} continues it", finding="unfinished"
     )
 
 
