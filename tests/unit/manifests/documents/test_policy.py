@@ -85,7 +85,7 @@ def test_another_key_in_the_same_file_is_another_policy() -> None:
         (("  patch: {operator: 1}\n", ""), "the rule 'patch' is missing", 7),
         (("{operator: 2, security: 1}", "{operator: 3}"), "asks for 3 of role operator, 2 are listed", 20),
         (("  minor: {operator: 1}", "  minor: automatic"), "minor cannot be automatic", None),
-        (("  minor: {operator: 1}", "  minor: {}"), "a rule asks somebody", None),
+        (("  minor: {operator: 1}", "  minor: {}"), "the rule names no role", None),
         (("people/ops-2.pub", "people/ops-1.pub"), "is listed for ops-1 and again for ops-2", 5),
         (("veto: [security]", "veto: [ghosts]"), "nobody has the role ghosts", None),
         (("or_person: operator", "or_person: nobody"), "nobody has the role nobody", None),
