@@ -135,7 +135,7 @@ def test_no_key_of_the_vendor_in_whatever_role_is_anybodys(place: Place, key: ob
         (policy_text(3).replace("veto: [security]", "veto: &v [security]"), "anchor"),
         (policy_text(3) + "backdoor: true\n", "unknown field `backdoor`"),
         (policy_text(3).replace("patch: {operator: 1}", "patch: {operator: 9}"), "asks for 9 of role operator"),
-        (policy_text(3).replace("patch: {operator: 1}", "patch: {}"), "a rule asks somebody"),
+        (policy_text(3).replace("patch: {operator: 1}", "patch: {}"), "the rule names no role"),
     ],
 )
 def test_a_file_that_cannot_hold_is_refused_with_its_line(place: Place, text: str, problem: str) -> None:
