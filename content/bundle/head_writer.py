@@ -55,7 +55,7 @@ def choose_bulk_at(
     bulk_at = -(-used // BULK_STEP) * BULK_STEP
     if bulk_at > MAX_HEAD:
         problem = f"the head would take {bulk_at} bytes, at most {MAX_HEAD} are allowed"
-        remedy = "a smaller reserve, or fewer images and files in one release"
+        remedy = "build with a smaller reserve, or with fewer images and files in one release"
         raise RefusedError(problem, where="release.json", remedy=remedy)
     return bulk_at
 

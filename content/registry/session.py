@@ -42,12 +42,12 @@ class RegistryOptions:
     """How one registry is reached.
 
     Attributes:
-        plain_http: Speak without TLS, for this host only.
+        plain_http: Without TLS, for this host only.
         ca: A PEM file whose authorities replace the system's.
         auth_file: The only file of credentials to look at, instead of those where login tools put theirs.
         credentials: Name and password, instead of any file.
         timeout: Seconds without a byte after which the registry counts as hanging.
-        realm_hosts: Other hosts (``name[:port]``) that may issue its tokens, and so see the credentials.
+        realm_hosts: Other hosts (``name[:port]``) that may issue its tokens, and so receive the credentials.
         content_hosts: Other hosts to which a download may be redirected, without credentials; None for any over
             TLS. Uploads are never redirected.
         environ: Where ``REGISTRY_AUTH_FILE``, ``XDG_RUNTIME_DIR``, ``XDG_CONFIG_HOME``, ``DOCKER_CONFIG`` and
@@ -158,7 +158,7 @@ class Session:
         Args:
             url: A path of this registry, or a URL it gave.
             repository: The repository that a token is kept for.
-            retry: False where the caller repeats in a better way.
+            retry: False where the caller repeats the request itself.
 
         Raises:
             HostError: No answer, or none that helps.
@@ -193,7 +193,7 @@ class Session:
         raise self._refused(f"content would come from {place_of(origin)}", origin)
 
     def _authenticated(self, request: _Request) -> Response:
-        """Send; after a 401 do what the challenge asks, and send once more."""
+        """Send; after a 401 authenticate and send once more."""
         key = (request.repository, not request.reads)
         authorization = self._authorization(key)
         answer = self._followed(request, authorization)
@@ -242,7 +242,7 @@ class Session:
             return {"Authorization": f"Basic {self._basic}"} if self._basic else {}
 
     def _authenticate(self, header: str, key: tuple[str, bool], *, already_sent: bool) -> None:
-        """Do what the challenge asks: by its scheme, never by what a caller guessed."""
+        """Authenticate by the scheme that the challenge names."""
         import oras.auth.utils  # as in __init__
 
         challenges = {scheme.lower(): rest for scheme, rest in _CHALLENGE.findall(header[:8192])}
@@ -262,7 +262,7 @@ class Session:
                 raise self.peer.error("asks for an unknown kind of credentials, expected Basic or Bearer")
 
     def _check_realm(self, realm: str) -> None:
-        """A realm sees the password: only the registry itself, or a host that was named as its token host."""
+        """The realm receives the password: it must be the registry itself or one of ``realm_hosts``."""
         origin = origin_of(realm) if realm else None
         if origin is None or not (origin == self._own or origin in self._realms):
             issuer = place_of(origin) if origin else "nowhere"

@@ -1,1 +1,1 @@
-"""The commands of `waybill fleet`, one module for each."""
+"""The commands of `waybill fleet`, and what they share."""

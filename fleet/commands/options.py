@@ -52,7 +52,7 @@ def open_ledger(place: str | None, *, create: bool = False) -> Iterator[Engine]:
 
 
 def pin(engine: Engine, root: Path | None) -> None:
-    """Trust the root document of ``--root``, if given, and say so once."""
+    """Trust the root document of ``--root``, if given, and print that."""
     if root is None:
         return
     signed = parse_root(read_capped(root, MAX_ROOT), str(root))

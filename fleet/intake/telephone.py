@@ -1,4 +1,4 @@
-"""Record what sites say by telephone, and compare it with the report once that has come."""
+"""Record what sites say by telephone, and compare it with the report once it is imported."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -50,7 +50,7 @@ def record_claim(engine: Engine, text: str, now: datetime) -> TelephoneClaim:
 
 
 def _claiming_site(connection: Connection, line: TelephoneLine) -> tuple[int, str]:
-    """The enrolment and site whose key the line's first six letters stand for."""
+    """The enrolment and site whose key has the first six letters of the line."""
     rows = connection.execute(select(enrolments.c.id, enrolments.c.keyid, sites.c.site).join(sites)).all()
     matches = [row for row in rows if site_code(row.keyid) == line.code]
     if len(matches) == 1:

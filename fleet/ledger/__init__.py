@@ -1,1 +1,1 @@
-"""Support's ledger: what the fleet said, in SQLite by default, in PostgreSQL by URL."""
+"""Support's ledger, in SQLite by default, in PostgreSQL by URL."""

@@ -58,9 +58,9 @@ class NewestReport:
 
     @property
     def as_of(self) -> datetime:
-        """The latest time that the report can describe; a site's clock that is ahead gains nothing."""
+        """The latest time that the report can describe; a site's clock that is ahead does not make it newer."""
         claimed = min(self.made_at, self.received_at)
-        # A clock that is behind loses nothing that a challenge proves.
+        # A clock that is behind does not make it older than the challenge.
         return claimed if self.not_before is None else max(claimed, self.not_before)
 
 
@@ -98,7 +98,7 @@ class SiteRow:
 
     @property
     def shown_release(self) -> str:
-        """The version, ``never reported``, or ``nothing``: three different answers."""
+        """The version, ``never reported``, or ``nothing``."""
         if self.newest is None:
             return "never reported"
         if self.newest.version is None:

@@ -58,7 +58,7 @@ def row_data(row: SiteRow) -> dict[str, object]:
 
 
 def sites_text(rows: list[SiteRow], quarantined: int, now: datetime) -> str:
-    """Every site in a line; what is the same for all of them is said once, above the table."""
+    """Every site in a line; what is the same for all of them stands once above the table."""
     if not rows:
         return "no site is enrolled: waybill fleet enroll ENROLMENT"
     notes = Counter(note for row in rows for note in row.notes)

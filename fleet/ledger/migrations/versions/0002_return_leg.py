@@ -1,4 +1,4 @@
-"""Consignments, what was said by telephone, since when a report can be, and root documents whole."""
+"""Consignments, telephone claims, the earliest time of a report, and whole root documents."""
 
 import sqlalchemy as sa
 from alembic import op
