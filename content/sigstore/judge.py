@@ -72,9 +72,9 @@ class KeyJudge:
         self._verify(signature, payload, "unknown", by)
         promise = layer.annotation(REKOR_BUNDLE)
         if self.logs is not None and promise:
-            about = ExpectedEntry(sha256(payload).digest(), b"", signature, self.key.record.spki)
+            expected = ExpectedEntry(sha256(payload).digest(), b"", signature, self.key.record.spki)
             with _logged():
-                verify_promise(promise, self.logs, about, "image")
+                verify_promise(promise, self.logs, expected, "image")
 
     def envelope(self, message: bytes, signature: bytes) -> None:
         self._verify(signature, message, "unknown", "not by this key")
@@ -84,9 +84,9 @@ class KeyJudge:
         by = "by a certificate" if opened.keyless else f"by key {opened.hint[:12] or '?'}"
         self._verify(opened.signature, message, "wrong" if ours else "unknown", "but does not match" if ours else by)
         if self.logs is not None:
-            about = ExpectedEntry(sha256(message).digest(), opened.payload, opened.signature, self.key.record.spki)
+            expected = ExpectedEntry(sha256(message).digest(), opened.payload, opened.signature, self.key.record.spki)
             with _logged():
-                verify_entries(opened.entries, self.logs, about, "image")
+                verify_entries(opened.entries, self.logs, expected, "image")
 
     def _verify(self, signature: bytes, message: bytes, else_: Literal["wrong", "unknown"], text: str) -> None:
         try:

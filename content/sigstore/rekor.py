@@ -61,15 +61,15 @@ def read_logs(trusted_root: bytes, what: str) -> Logs:
     return logs
 
 
-def verify_entries(entries: object, logs: Logs, about: ExpectedEntry, what: str) -> None:
+def verify_entries(entries: object, logs: Logs, expected: ExpectedEntry, what: str) -> None:
     """Verify every log entry of a bundle; none is required. Raises MalformedError or UntrustedError."""
     if not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
         raise MalformedError(f"not a list of at most {MAX_ENTRIES} log entries", where=what)
     for entry in entries:
-        _verify_entry(as_object(entry), logs, about, what)
+        _verify_entry(as_object(entry), logs, expected, what)
 
 
-def verify_promise(annotation: str, logs: Logs, about: ExpectedEntry, what: str) -> None:
+def verify_promise(annotation: str, logs: Logs, expected: ExpectedEntry, what: str) -> None:
     """Verify the log's promise (SET) in an annotation of cosign's older form. Raises as ``verify_entries``."""
     fields = read_json(annotation.encode(), max_bytes=MAX_TRUSTED_ROOT, where=what)
     payload = json_object(fields, "Payload")
@@ -78,49 +78,49 @@ def verify_promise(annotation: str, logs: Logs, about: ExpectedEntry, what: str)
     except ValueError:
         raise MalformedError("the log id is not hex", where=what) from None
     body = decode_base64(_text(payload, "body"), what)
-    key = _log(logs, log_id, what)
+    key = _named_log(logs, log_id, what)
     promise = decode_base64(_text(fields, "SignedEntryTimestamp"), what)
-    _signed_by(key, promise, _promised(body, log_id, payload), "promise", what)
-    _about(body, about, what)
+    _signed_by(key, promise, _promise_bytes(body, log_id, payload), "promise", what)
+    _check_record(body, expected, what)
 
 
-def _verify_entry(entry: Mapping[str, object], logs: Logs, about: ExpectedEntry, what: str) -> None:
+def _verify_entry(entry: Mapping[str, object], logs: Logs, expected: ExpectedEntry, what: str) -> None:
     """1 the log is known; 2 its promise, if there is one; 3 its proof, if there is one; 4 what was logged."""
     log_id = decode_base64(_text(json_object(entry, "logId"), "keyId"), what)
-    key = _log(logs, log_id, what)  # 1
+    key = _named_log(logs, log_id, what)  # 1
     body = decode_base64(_text(entry, "canonicalizedBody"), what)
     promise, proof = json_object(entry, "inclusionPromise"), json_object(entry, "inclusionProof")
     if not promise and not proof:
         raise UntrustedError("the log entry has neither promise nor proof", where=what, finding="log-entry-wrong")
     if promise:  # 2
         signed = decode_base64(_text(promise, "signedEntryTimestamp"), what)
-        _signed_by(key, signed, _promised(body, log_id, entry), "promise", what)
+        _signed_by(key, signed, _promise_bytes(body, log_id, entry), "promise", what)
     if proof:  # 3
-        _proof(key, proof, body, what)
-    _about(body, about, what)  # 4
+        _check_proof(key, proof, body, what)
+    _check_record(body, expected, what)  # 4
 
 
-def _log(logs: Logs, log_id: bytes, what: str) -> LogKey:
+def _named_log(logs: Logs, log_id: bytes, what: str) -> LogKey:
     if log_id not in logs:
         problem = f"the entry is of log {log_id.hex()[:12]}, which the trusted root does not name"
         raise UntrustedError(problem, where=what, finding="log-unknown")
     return logs[log_id]
 
 
-def _promised(body: bytes, log_id: bytes, fields: Mapping[str, object]) -> bytes:
+def _promise_bytes(body: bytes, log_id: bytes, fields: Mapping[str, object]) -> bytes:
     """The bytes that the log signs as its promise; time and index are those of ``fields``."""
     numbers = {name: _number(fields, name) for name in ("integratedTime", "logIndex")}
     promised = {"body": encode_base64(body), "logID": log_id.hex(), **numbers}
     return json.dumps(promised, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _proof(key: LogKey, proof: Mapping[str, object], body: bytes, what: str) -> None:
+def _check_proof(key: LogKey, proof: Mapping[str, object], body: bytes, what: str) -> None:
     size, index = _number(proof, "treeSize"), _number(proof, "logIndex")
     path = proof.get("hashes", [])
     if not isinstance(path, list) or len(path) > MAX_PATH:
         raise MalformedError(f"not a path of at most {MAX_PATH} hashes", where=what)
     steps = [decode_base64(step, what) if isinstance(step, str) else b"" for step in path]
-    root = _root(hashlib.sha256(b"\0" + body).digest(), index, size, steps, what)
+    root = _root_of_path(hashlib.sha256(b"\0" + body).digest(), index, size, steps, what)
     if root != decode_base64(_text(proof, "rootHash"), what):
         raise _wrong("the proof leads to another root", what)
     note = _text(json_object(proof, "checkpoint"), "envelope")
@@ -140,7 +140,7 @@ def _proof(key: LogKey, proof: Mapping[str, object], body: bytes, what: str) -> 
     raise _wrong("the checkpoint is not signed by the log", what)
 
 
-def _root(leaf: bytes, index: int, size: int, path: list[bytes], what: str) -> bytes:
+def _root_of_path(leaf: bytes, index: int, size: int, path: list[bytes], what: str) -> bytes:
     """RFC 9162, section 2.1.3.2: from the leaf up."""
     if index >= size:
         raise _wrong("the entry is beyond the tree", what)
@@ -160,33 +160,33 @@ def _root(leaf: bytes, index: int, size: int, path: list[bytes], what: str) -> b
     return node
 
 
-def _about(body: bytes, about: ExpectedEntry, what: str) -> None:
+def _check_record(body: bytes, expected: ExpectedEntry, what: str) -> None:
     """Check that the entry records this signature by this key over this message (CVE-2022-36056)."""
     fields = read_json(body, max_bytes=MAX_TRUSTED_ROOT, where=what)
     spec = json_object(fields, "spec")
-    signature = encode_base64(about.signature)
+    signature = encode_base64(expected.signature)
     kind = (fields.get("kind"), fields.get("apiVersion"))
     if kind == ("hashedrekord", "0.0.1"):
         hashed, logged = json_object(json_object(spec, "data"), "hash"), json_object(spec, "signature")
         logged_values = (hashed.get("algorithm"), hashed.get("value"), logged.get("content"))
-        wanted = ("sha256", about.digest.hex(), signature)
+        wanted = ("sha256", expected.digest.hex(), signature)
         spki = _pem_spki(_text(json_object(logged, "publicKey"), "content"), what)
     elif kind == ("dsse", "0.0.1"):
         hashed = json_object(spec, "payloadHash")
         signatures = spec.get("signatures")
         only = as_object(signatures[0]) if isinstance(signatures, list) and len(signatures) == 1 else {}
         logged_values = (hashed.get("algorithm"), hashed.get("value"), only.get("signature"))
-        wanted = ("sha256", hashlib.sha256(about.payload).hexdigest(), signature)
+        wanted = ("sha256", hashlib.sha256(expected.payload).hexdigest(), signature)
         spki = _pem_spki(_text(only, "verifier"), what)
     elif kind == ("hashedrekord", "0.0.2"):
         record = json_object(spec, "hashedRekordV002")
         data, logged = json_object(record, "data"), json_object(record, "signature")
         logged_values = (data.get("algorithm"), data.get("digest"), logged.get("content"))
-        wanted = ("SHA2_256", encode_base64(about.digest), signature)
+        wanted = ("SHA2_256", encode_base64(expected.digest), signature)
         spki = decode_base64(_text(json_object(json_object(logged, "verifier"), "publicKey"), "rawBytes"), what)
     else:
         raise UntrustedError(f"the log entry is of an unknown kind {kind[0]} {kind[1]}", where=what)
-    if logged_values != wanted or spki != about.spki:
+    if logged_values != wanted or spki != expected.spki:
         raise _wrong("it records another signature", what)
 
 
