@@ -92,7 +92,7 @@ def test_a_keys_bundle_without_its_other_half() -> None:
     made = IdentityVendor().head()
     renamed = replace(made, signatures=(replace(made.signatures[0], keyid="0" * 64),))
     found = judged(IdentityVendor(), renamed)
-    assert "another than its name" in found.text
+    assert "another digest than its file name" in found.text
     assert found.kind == "MalformedError malformed"
 
 
