@@ -32,7 +32,7 @@ from verifier.site.disk import Disk
 from verifier.site.generations import Installed
 from verifier.site.journal.transitions import Apply, BackupRecord, MakeBackup, NextPart, Restore, TryRestore, Undo
 
-# How often a part is begun again after a crash. A part that failed is not begun again.
+# How often a part is begun at most when crashes interrupt it. A part that failed is not begun again.
 MAX_TRIES = 3
 # A part is ended after PATIENCE times the time that the document states, plus the grace.
 PATIENCE = 4

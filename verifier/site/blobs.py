@@ -221,7 +221,7 @@ class Store:
         try:
             digest = self.disk.copy(descriptor, place.offset, blob.size, part, on_progress)
         except OSError:
-            # The kernel does not say which of the two files failed. Where the medium can be read, it was ours.
+            # The kernel does not say which of the two files failed. If the medium can be read, the store's file failed.
             stretches = unreadable_ranges(descriptor, place.offset, end)
             if not stretches:
                 raise

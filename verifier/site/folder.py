@@ -154,7 +154,7 @@ class Site:
         return self._proved[1]
 
     def signer(self) -> FileSigner:
-        """Return the site's own key: the one that the journal names."""
+        """Return the site's own key, which the journal names. Raises UntrustedError or DamagedError without one."""
         signers, unread = self._keys()
         for signer in signers:
             if signer.public == self.state.site_key:
@@ -282,7 +282,7 @@ def open_site_to_show(path: Path, disk: Disk, host: Host) -> Site:
 
 
 def check_space(disk: Disk, wanted: tuple[tuple[Path, int, int], ...]) -> None:
-    """Raise HostError unless ``(place, bytes, inodes)`` fit, summed for each file system. Precedes the first write."""
+    """Raise HostError unless ``(place, bytes, inodes)`` fit, summed by file system. Call it before the first write."""
     sums: dict[int, tuple[Path, int, int]] = {}
     for place, size, inodes in wanted:
         device = disk.space(place).device

@@ -14,9 +14,12 @@ from verifier.site.journal.events import Actor
 
 @dataclass(frozen=True)
 class Host:
-    """The host, and the account that runs this program. ``now``: the wall clock; ``monotonic``: seconds since boot.
+    """The host, and the account that runs this program.
 
-    ``boot``: the kernel's id of this boot. ``kit``: the file that this program runs from; None for a package.
+    Attributes:
+        monotonic: Seconds since boot; never goes backwards.
+        boot: The kernel's id of this boot.
+        kit: The file that this program runs from; None for an installed package.
     """
 
     now: Callable[[], datetime]

@@ -62,7 +62,7 @@ def _lock(path: Path, command: str, host: Host) -> int:
         os.close(descriptor)
         raise
     info = {"pid": os.getpid(), "command": command, "since": host.stamp(), "account": host.actor.account}
-    with suppress(OSError):  # a full disk must not keep a rollback from running
+    with suppress(OSError):  # a full disk must not prevent a rollback
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(info).encode(), 0)
     return descriptor

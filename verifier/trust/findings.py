@@ -25,7 +25,7 @@ class Finding:
 
 
 def refusal(findings: tuple[Finding, ...]) -> WaybillError | None:
-    """The error that decides the exit code; None when nothing is refused."""
+    """Return the error that decides the exit code; None when nothing is refused."""
     return gravest(finding.error for finding in findings)
 
 

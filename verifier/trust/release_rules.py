@@ -50,7 +50,7 @@ class SiteFacts:
 
 
 def judge_release(verified: VerifiedHead, site: SiteFacts | None, *, now: datetime) -> tuple[Finding, ...]:
-    """Return what follows from the head alone: signers, audience, sequence, time. Without a site only the first."""
+    """Return what follows from the head alone; audience and sequence are judged only for a site."""
     release = verified.release
     root = verified.chain.newest
     findings = [

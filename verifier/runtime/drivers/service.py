@@ -25,10 +25,7 @@ class ServiceAccount(Document, frozen=True, kw_only=True):
 
 
 class LaunchRecord(Document, frozen=True, kw_only=True):
-    """How a service starts. Written when the release is staged and read at each start.
-
-    So a program of the host is searched for only once.
-    """
+    """How a service starts; written by staging, so that a program of the host is searched for only once."""
 
     argv: tuple[str, ...]
     environment: dict[str, str]
@@ -56,7 +53,7 @@ class Service:
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """A service's state as its keeper reports it; ``running`` only after a second without an end."""
+    """A service's state as its keeper reports it; ``running`` only after it ran for a second."""
 
     state: ServiceState
     detail: str

@@ -36,7 +36,7 @@ START_SECONDS = 15.0
 UP_SECONDS = 4.0
 LOOK_SECONDS = 5.0
 RPC_SECONDS = STOP_SECONDS + 20.0
-# What a call may raise when the daemon does not answer as supervisord does.
+# Raised by a call when the answer is not one of supervisord.
 UNEXPECTED = (http.client.HTTPException, xmlrpc.client.Error, ExpatError, ValueError)
 # Fault codes (supervisor.xmlrpc.Faults).
 BAD_NAME, NOT_RUNNING, ALREADY_ADDED, ALREADY_STARTED = 10, 70, 90, 60
@@ -318,7 +318,7 @@ def call(path: Path, method: str, *arguments: object, seconds: float = RPC_SECON
 
 
 def call_ignoring(path: Path, ignored: Sequence[int], method: str, *arguments: object) -> object:
-    """Call a method; return None for a fault in ``ignored``. Raises HostError for others, or an odd answer."""
+    """Call a method; return None for a fault in ``ignored``. Raises HostError for all others."""
     try:
         return call(path, method, *arguments)
     except xmlrpc.client.Fault as fault:

@@ -28,7 +28,7 @@ class State(StrEnum):
     INCONSISTENT = "inconsistent"
 
 
-# No act follows by itself in these.
+# In these states no act follows without a command.
 RESTING = (State.PLANNED, State.APPROVED, State.SETTLED, State.ROLLED_BACK, State.INCONSISTENT)
 PART_ACTS: tuple[PartAct, ...] = get_args(PartAct)
 

@@ -54,7 +54,7 @@ TABLE: tuple[Move, ...] = (
     Move(State.ROLLING_BACK, "retreat", State.ROLLING_BACK, State.ROLLED_BACK, State.ROLLING_BACK),
 )
 MOVES = {(move.state, move.act): move for move in TABLE}
-# No visible change was made in these, nor a change of the data.
+# In these states nothing was changed, neither visibly nor in the data.
 BEFORE_CHANGE = (State.PLANNED, State.APPROVED, State.STAGING, State.STAGED, State.BACKED_UP)
 TRIAL = (State.SWITCHED, State.PROBING)
 UndoMethod = Literal["undo", "restore", "repeat", "keep", "stop"]
@@ -117,7 +117,7 @@ class Settled:
 
 @dataclass(frozen=True)
 class GoBack:
-    """It cannot continue; what follows is asked for with ``back``."""
+    """It cannot continue; ask for the parts that go back."""
 
     code: str
     detail: str
