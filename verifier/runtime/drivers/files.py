@@ -92,10 +92,37 @@ class FilesDriver:
         )
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
-        """1. Build the folder; 2. write the configuration; 3. write the record of the start."""
+        """1. Build the folder beside its place and rename it; 2. write the configuration; 3. write the start record."""
         base = _base(context, plan.step)
         with host_errors(base):
-            self._stage(plan, context, base)
+            disk = context.disk
+            settings = read_settings(context, self.name, FilesDriverFile)
+            sets = _sets(plan.step, context)
+            folder = base / str(context.generation)
+            disk.make_folder(base)
+            staging = _staging(base, context)
+            disk.remove_tree(staging)
+            if not _is_whole(folder, sets):
+                try:
+                    build_folder(disk, context.blobs, sets, staging)
+                except (WaybillError, OSError):
+                    disk.remove_tree(staging)
+                    raise
+                remove_folder(disk, folder)
+                disk.rename(staging, folder)
+                disk.sync_folder(base)
+            owner = _account(settings.user)
+            if owner is not None:
+                _check_access(folder, owner)
+            if context.config is not None:
+                _write_if_changed(context, _config_path(base, context), context.config, 0o600, owner)
+            if plan.step.keep_running is not None:
+                data = context.site / "data" / plan.step.step
+                disk.make_folder(data.parent)
+                disk.make_folder(data, 0o700)
+                _set_owner(context, data, owner)
+                record = self._record(plan.step, context, settings, folder, data)
+                _write_if_changed(context, _launch_path(base, context.generation), encode(record), 0o644, None)
 
     def activate(self, plan: DriverPlan, context: DriverContext) -> None:
         """Stop the service of another generation, point the link to this one, start its service."""
@@ -161,37 +188,6 @@ class FilesDriver:
                 remove_folder(context.disk, path)
             for path in (_config_path(base, context), _launch_path(base, context.generation)):
                 context.disk.remove(path)
-
-    def _stage(self, plan: DriverPlan, context: DriverContext, base: Path) -> None:
-        """Build beside the final folder and rename, so that the folder is complete whenever it exists."""
-        disk = context.disk
-        settings = read_settings(context, self.name, FilesDriverFile)
-        sets = _sets(plan.step, context)
-        folder = base / str(context.generation)
-        disk.make_folder(base)
-        staging = _staging(base, context)
-        disk.remove_tree(staging)
-        if not _is_whole(folder, sets):
-            try:
-                build_folder(disk, context.blobs, sets, staging)
-            except (WaybillError, OSError):
-                disk.remove_tree(staging)
-                raise
-            remove_folder(disk, folder)
-            disk.rename(staging, folder)
-            disk.sync_folder(base)
-        owner = _account(settings.user)
-        if owner is not None:
-            _check_access(folder, owner)
-        if context.config is not None:
-            _write_if_changed(context, _config_path(base, context), context.config, 0o600, owner)
-        if plan.step.keep_running is not None:
-            data = context.site / "data" / plan.step.step
-            disk.make_folder(data.parent)
-            disk.make_folder(data, 0o700)
-            _set_owner(context, data, owner)
-            record = self._record(plan.step, context, settings, folder, data)
-            _write_if_changed(context, _launch_path(base, context.generation), encode(record), 0o644, None)
 
     def _record(
         self, step: InstallStep, context: DriverContext, settings: FilesDriverFile, folder: Path, data: Path

@@ -71,14 +71,48 @@ class Supervisor:
     clock: ProcessClock = field(default_factory=ProcessClock)
 
     def start(self, service: Service) -> None:
+        """1. Remove the step's other generations, and end their processes; 2. add this one; 3. wait until it runs."""
         for path in (self.site, self._socket(), service.launch):
             check_path(path)
         with host_errors(self.site):
-            self._start(service)
+            names = self._programs()
+            others = [name for name in names if name.startswith(f"{service.step}-g") and name != service.name]
+            for name in others:
+                self.disk.remove(self._program(name))
+            self._write_config()
+            if self._answers():
+                self._apply()
+            else:
+                # The daemon died or the host was restarted: end the processes that it had started.
+                self._end_hung()
+                for name in names:
+                    self._end_marked(str(self._folder_of(name) or service.record.folder))
+            self._end_marked(str(Path(service.record.folder).parent), but=service.record.folder)
+            self.disk.write(self._program(service.name), program_config(service).encode())
+            self._write_config()
+            if not self._answers():
+                self._start_daemon()
+            self._apply()
+            self._begin(service.name)
+            self._record()
+            self.clock.until(lambda: self.status(service).state in ("running", "failing"), UP_SECONDS)
 
     def stop(self, service: Service) -> None:
+        """1. Remove it from the configuration; 2. let the daemon stop it; 3. end processes that survived the daemon."""
         with host_errors(self.site):
-            self._stop(service)
+            self.disk.remove(self._program(service.name))
+            if self._run.is_dir():
+                self._write_config()
+            restart = False
+            if self._answers():
+                self._apply()
+            else:
+                restart = self._end_hung()
+            self._end_marked(service.record.folder)
+            if not self._programs():
+                self._end_daemon()
+            elif restart:
+                self._start_daemon()
 
     def status(self, service: Service) -> ServiceStatus:
         try:
@@ -98,46 +132,6 @@ class Supervisor:
         if state == "failing" and (last := last_line(service.log)):
             detail += f"; the log ends with: {last}"
         return ServiceStatus(state, detail)
-
-    def _start(self, service: Service) -> None:
-        """1. Remove the step's other generations, and end their processes; 2. add this one; 3. wait until it runs."""
-        names = self._programs()
-        others = [name for name in names if name.startswith(f"{service.step}-g") and name != service.name]
-        for name in others:
-            self.disk.remove(self._program(name))
-        self._write_config()
-        if self._answers():
-            self._apply()
-        else:
-            # The daemon died or the host was restarted: end the processes that it had started.
-            self._end_hung()
-            for name in names:
-                self._end_marked(str(self._folder_of(name) or service.record.folder))
-        self._end_marked(str(Path(service.record.folder).parent), but=service.record.folder)
-        self.disk.write(self._program(service.name), program_config(service).encode())
-        self._write_config()
-        if not self._answers():
-            self._start_daemon()
-        self._apply()
-        self._begin(service.name)
-        self._record()
-        self.clock.until(lambda: self.status(service).state in ("running", "failing"), UP_SECONDS)
-
-    def _stop(self, service: Service) -> None:
-        """1. Remove it from the configuration; 2. let the daemon stop it; 3. end processes that survived the daemon."""
-        self.disk.remove(self._program(service.name))
-        if self._run.is_dir():
-            self._write_config()
-        restart = False
-        if self._answers():
-            self._apply()
-        else:
-            restart = self._end_hung()
-        self._end_marked(service.record.folder)
-        if not self._programs():
-            self._end_daemon()
-        elif restart:
-            self._start_daemon()
 
     def _apply(self) -> None:
         """Make the daemon's processes those of its configuration; stop the ones to remove first."""
