@@ -14,7 +14,7 @@ from manifests.documents.release_reader import parse_release
 from manifests.trust.keys import read_capped
 from manifests.trust.root import MAX_ROOT, parse_root
 from manifests.words.digest import digest_of
-from manifests.words.errors import RefusedError, UsageError
+from manifests.words.errors import RefusedError, UntrustedError, UsageError
 from manifests.words.units import show_size
 from verifier.commands.trust_options import find_trust, with_trust
 from verifier.documents.registry import document_data, document_text, judge_document, read_document
@@ -51,21 +51,38 @@ def show_command(
     if role is not None:
         return _pems(file, role)
     anchor, judging = find_trust(root, fingerprint, site)
+    # Without an option the site is a guess: another vendor's file is then shown, not refused.
+    guessed = judging if site is None else None
     if document:
-        return _show_document(file, anchor, judging, enrolment)
+        return _show_document(file, anchor, judging, enrolment, guessed)
+    return _show_bundle(file, anchor, guessed)
+
+
+def _show_bundle(file: Path, anchor: TrustAnchor | None, guessed: Site | None) -> Result:
     head = open_head(file)
-    if anchor is None:
-        release = parse_release(head.release)
-        first = "not verified: no trust was named (--fingerprint, --root or --site)"
-        return _show_release(first, release, digest_of(head.release), None)
-    verified = verify_head(head, anchor.pin, anchor.known)
+    first = "not verified: no trust was named (--fingerprint, --root or --site)"
+    verified = None
+    try:
+        verified = verify_head(head, anchor.pin, anchor.known) if anchor else None
+    except UntrustedError as error:
+        if guessed is None:
+            raise
+        first = _not_trusted(error, guessed)
+    if verified is None:
+        return _show_release(first, parse_release(head.release), digest_of(head.release), None)
     by = ", ".join(verified.chain.who(keyid) for keyid in verified.signers)
     practice = " (practice)" * verified.practice
     first = f"head verified: {verified.chain.newest.vendor}{practice}, signed by {by}; the bulk was not read"
     return _show_release(first, verified.release, verified.release_digest, verified)
 
 
-def _show_document(file: Path, anchor: TrustAnchor | None, site: Site | None, enrolment: Path | None) -> Result:
+def _not_trusted(error: UntrustedError, site: Site) -> str:
+    return f"not verified by the site {site.path}: {error.problem} (for another vendor's file: --root FILE)"
+
+
+def _show_document(
+    file: Path, anchor: TrustAnchor | None, site: Site | None, enrolment: Path | None, guessed: Site | None
+) -> Result:
     data, document = read_document(file)
     by: str | None = None
     try:
@@ -73,6 +90,10 @@ def _show_document(file: Path, anchor: TrustAnchor | None, site: Site | None, en
         first = f"verified: {by}"
     except (UsageError, RefusedError) as error:
         first = f"not verified: {error.problem} ({error.remedy})"
+    except UntrustedError as error:
+        if guessed is None or enrolment is not None:
+            raise
+        first = _not_trusted(error, guessed)
     if by is None and document.fingerprint and anchor is None:
         first = f"not verified: compare this fingerprint with the vendor's paper before you trust {file.name}"
     return Result(document_text(first, document), {"verified": by is not None, "by": by, **document_data(document)})

@@ -376,3 +376,14 @@ def test_whatever_is_in_it_ends_in_words(world: World, kind: str, data: st.DataO
         assert error.problem
         return
     assert text == raw
+
+
+def test_a_file_of_another_vendor_is_shown_and_names_the_site_that_was_asked(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "1.root.json"
+    path.write_bytes(ONE.but(threshold=2).root_file())
+    monkeypatch.chdir(world.place.path)
+    first = text(show_command, path).splitlines()[0]
+    assert first.startswith(f"not verified by the site {world.place.path}: ")
+    assert run(show_command, path, "--site", world.place.path, code=4)["error"]["problem"]
