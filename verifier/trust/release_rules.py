@@ -9,7 +9,7 @@ from manifests.documents.release import Release, handler_digest
 from manifests.trust.root import Mark, Pin
 from manifests.words.errors import NewerError, RefusedError, UntrustedError, WaybillError
 from manifests.words.time import parse_time
-from manifests.words.version import in_any
+from manifests.words.version import in_any, parse_version
 from verifier.trust.findings import VERIFIER_VERSION, Finding, ok, refused
 
 MAX_JUMP = 10_000
@@ -45,7 +45,7 @@ class SiteFacts:
     others: Mapping[str, "SiteFacts"] = field(default_factory=dict)
 
     def towards(self, channel: str) -> "SiteFacts":
-        """Return the facts by which a release of ``channel`` is judged."""
+        """Return the facts by which a release of ``channel`` is judged; they name the own channel if it is unknown."""
         return self.others.get(channel, self)
 
 
@@ -73,7 +73,9 @@ def judge_release(verified: VerifiedHead, site: SiteFacts | None, *, now: dateti
     if site is not None:
         site = site.towards(release.channel)
         findings += _judge_audience(release, site)
-        findings += _judge_step(release, verified.release_digest, site)
+        if (release.product, release.channel) == (site.product, site.channel):
+            # Marks and the floor belong to a stream, and those of another one are not known here.
+            findings += _judge_step(release, verified.release_digest, site)
     findings += _judge_time(release, site, now)
     return tuple(findings)
 
@@ -150,13 +152,14 @@ def _judge_revoked(verified: VerifiedHead, site: SiteFacts | None) -> list[Findi
 
 def _judge_audience(release: Release, site: SiteFacts) -> list[Finding]:
     """Refuse a release of another product or channel, and one that is not for this customer and environment."""
+    findings = []
     if release.product != site.product:
         error = RefusedError(
             f"the release is of product {release.product}, this site runs {site.product}",
             where="product",
             remedy=f"ask the vendor for a release of {site.product}",
         )
-        return [refused("product", error)]
+        findings.append(refused("product", error))
     audience = release.audience
     meant = audience.everyone or (site.customer in audience.customers and site.environment in audience.environments)
     if not meant:  # F-14.2
@@ -166,8 +169,10 @@ def _judge_audience(release: Release, site: SiteFacts) -> list[Finding]:
             where="audience",
             remedy="ask the vendor's support for a release for this site",
         )
-        return [refused("audience", error)]
-    findings = [ok("audience", "everyone" if audience.everyone else f"{site.customer} in {site.environment}")]
+        findings.append(refused("audience", error))
+    else:
+        everyone = "everyone" if audience.everyone else f"{site.customer} in {site.environment}"
+        findings.append(ok("audience", everyone))
     if release.channel != site.channel:  # F-14.3
         error = RefusedError(
             f"the release is of channel {release.channel}, this site follows {site.channel}",
@@ -225,12 +230,16 @@ def judge_upgrade_path(release: Release, site: SiteFacts) -> tuple[Finding, ...]
         )
         return (refused("from", error),)
     if not in_any(site.running, release.needs.from_):
-        error = RefusedError(
-            f"{site.running} may not go straight to {release.version}, only {' or '.join(release.needs.from_)} may",
-            where="needs.from",
-            remedy="install a release between the two first",
+        problem = (
+            f"{site.running} may not go straight to {release.version}, only {' or '.join(release.needs.from_)} may"
         )
-        return (refused("from", error),)
+        remedy = "install a release between the two first"
+        if not release.needs.from_:
+            problem = f"release {release.version} replaces no other release (`needs.from` is empty)"
+            remedy = f"ask the vendor for a release that replaces {site.running}"
+        if parse_version(release.version) < parse_version(site.running):
+            remedy = "run waybill status to see the generations that `waybill rollback` can return to"
+        return (refused("from", RefusedError(problem, where="needs.from", remedy=remedy)),)
     return (ok("from", f"{site.running} to {release.version}"),)
 
 

@@ -159,6 +159,44 @@ def test_the_first_of_4_8_5_7_decides(codes: tuple[type[WaybillError], ...], win
     assert type(refusal(findings)) is wins
 
 
+def test_a_mark_of_another_stream_says_nothing(tmp_path: Path) -> None:
+    """F-14.4 to F-14.6: a mark, the floor and the highest mark belong to one product and channel."""
+    path = VENDOR.write(tmp_path / "b.tar")
+    facts = replace(
+        SITE,
+        known={Mark(epoch=1, sequence=7): "sha256:" + "0" * 64},
+        highest=Mark(epoch=9, sequence=9),
+        floor=Mark(epoch=9, sequence=9),
+    )
+    for other in (replace(facts, channel="beta"), replace(facts, product="large")):
+        found = ids(verified(path, other))
+        assert not found.keys() & {"sequence-twice", "below-floor", "sequence-jump", "newer-known", "sequence"}
+    proposed = replace(facts, channel="beta", others={"stable": facts})
+    assert ids(verified(path, proposed))["sequence-twice"] == "refused"
+
+
+def test_every_refusal_of_product_audience_and_channel_is_said(tmp_path: Path) -> None:
+    """F-15.1."""
+    path = VENDOR.write(tmp_path / "b.tar")
+    found = ids(verified(path, replace(SITE, product="large", customer="other", channel="beta")))
+    assert [name for name, level in found.items() if level == "refused"] == ["product", "audience", "channel"]
+
+
+@pytest.mark.parametrize(
+    ("running", "ways", "problem", "remedy"),
+    [
+        ("1.1.0", (), "release 1.0.0 replaces no other release (`needs.from` is empty)", "waybill status"),
+        ("1.1.0", (">=0.1.0, <1.0.0",), "only >=0.1.0, <1.0.0 may", "waybill status"),
+        ("0.9.0", (), "release 1.0.0 replaces no other release (`needs.from` is empty)", "ask the vendor"),
+        ("0.8.0", (">=0.9.0, <1.0.0",), "only >=0.9.0, <1.0.0 may", "install a release between the two first"),
+    ],
+)
+def test_why_a_release_may_not_follow(running: str, ways: tuple[str, ...], problem: str, remedy: str) -> None:
+    release, _, _ = VENDOR.but(version="1.0.0", needs_from=ways).release()
+    (finding,) = judge_upgrade_path(release, replace(SITE, running=running))
+    assert finding.error is not None and problem in finding.text and remedy in finding.error.remedy
+
+
 @pytest.mark.parametrize(
     ("running", "fresh", "ways", "allowed"),
     [
