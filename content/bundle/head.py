@@ -128,11 +128,14 @@ class _HeadReader:
         self._revocations: bytes | None = None
 
     def take(self, count: int) -> bytes:
+        data = self._take_at_most(count)
+        if len(data) < count:
+            raise MalformedError(f"ends after {self._offset} bytes, inside its head", where=self._what)
+        return data
+
+    def _take_at_most(self, count: int) -> bytes:
         parts = []
-        while count:  # F-3.12
-            part = self._read(count)
-            if not part:
-                raise MalformedError(f"ends after {self._offset} bytes, inside its head", where=self._what)
+        while count and (part := self._read(count)):  # F-3.12
             self._offset += len(part)
             count -= len(part)
             parts.append(part)
@@ -140,7 +143,7 @@ class _HeadReader:
 
     def next_header(self) -> tuple[str, int]:
         at = self._offset
-        block = self.take(BLOCK)
+        block = self.take(BLOCK) if at else self._take_at_most(BLOCK)
         if at == 0 and block != header("oci-layout", len(OCI_LAYOUT)):  # F-2.1
             problem = "the file is not a Waybill bundle"
             raise MalformedError(problem, where=self._what, remedy=_look_alike(block), finding="not-a-bundle")

@@ -290,6 +290,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         "Files that are something else (F-2.1).",
         {
             "empty": raw(lambda _: b""),
+            "public-key": raw(lambda _: b"-----BEGIN PUBLIC KEY-----\n".ljust(178, b"A")),
+            "shorter-than-a-header": raw(lambda data: data[: BLOCK - 1]),
             "page": raw(lambda _: b"<html>" + bytes(2000)),
             "gzip": raw(lambda data: gzip.compress(data, mtime=0)),
             "zstandard": raw(lambda data: b"\x28\xb5\x2f\xfd" + data),

@@ -54,6 +54,14 @@ def test_a_foreign_file_is_known_by_its_first_block() -> None:
     assert source.taken == BLOCK
 
 
+@pytest.mark.parametrize("data", [b"", b"-----BEGIN PUBLIC KEY-----".ljust(178), bytes(200), GOOD.bundle()[:511]])
+def test_a_file_shorter_than_a_header_is_no_bundle(data: bytes) -> None:
+    """F-2.1."""
+    with pytest.raises(MalformedError, match="the file is not a Waybill bundle") as caught:
+        read_head(Counting(data, 7).read)
+    assert caught.value.finding == "not-a-bundle"
+
+
 @pytest.mark.parametrize(
     ("start", "hint"),
     [
