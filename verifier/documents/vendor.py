@@ -126,7 +126,7 @@ def judge_consignment(data: bytes, judge: DocumentJudge, where: str) -> SignedBy
     verified = consignment.verify_consignment(data, chain, where)
     claims = verified.consignment
     if judge.site is not None:
-        ours = (claims.site, claims.site_key) == (judge.site.state.site, judge.site.state.site_key.keyid)
+        ours = claims.site == judge.site.state.site and claims.site_key in judge.site.state.own_keys
         check_meant_for(judge, ours, f"{claims.site} with key {claims.site_key[:12]}", where)
     return _signed_by_chain(chain, "consignment", verified.signers)
 

@@ -111,8 +111,7 @@ def _check_meant_for(consignment: Consignment, state: SiteState, where: str) -> 
             remedy="take it to that site",
             finding="consignment-other-site",
         )
-    # A consignment sent before support received a rotation is valid; a renewed key starts another series.
-    if consignment.site_key not in {state.site_key.keyid, *(one.key.keyid for one in state.reports.former_keys)}:
+    if consignment.site_key not in state.own_keys:
         raise RefusedError(
             f"the consignment is for site key {consignment.site_key[:16]}; this site has {state.site_key.keyid[:16]}",
             where=where,

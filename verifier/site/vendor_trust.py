@@ -75,8 +75,7 @@ def own_chain(site: Site) -> Chain:
 def known_trust(site: Site) -> Known:
     """Return what this site knows when it verifies a medium: roots, revocation list, its own keys."""
     own = {key.keyid for person in site.policy.people.values() for key in person.keys}
-    own |= {site.state.site_key.keyid, *(former.key.keyid for former in site.state.reports.former_keys)}
-    return Known(roots=root_documents(site), revocations=list_in_force(site), own_keys=frozenset(own))
+    return Known(roots=root_documents(site), revocations=list_in_force(site), own_keys=site.state.own_keys | own)
 
 
 def adopt_roots(site: Site, offered: tuple[bytes, ...], say: Notify = silent) -> tuple[NewRoot, ...]:

@@ -204,6 +204,11 @@ class SiteState:
         """Whether the vendor's access has ended."""
         return self.offboarding is not None and self.offboarding.done is not None
 
+    @property
+    def own_keys(self) -> frozenset[str]:
+        """Ids of the keys of this enrolment, any of which a consignment may name: support may not know a rotation."""
+        return frozenset({self.site_key.keyid, *(one.key.keyid for one in self.reports.former_keys)})
+
     def key_of_report(self, seq: int) -> PublicKey:
         """Return the key that signed report ``seq``, or will sign it."""
         return next((one.key for one in self.reports.former_keys if seq <= one.after), self.site_key)

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,18 @@ def test_for_another_site(world: World, tmp_path: Path) -> None:
         assert found["findings"][0]["id"] == "other-site"
         assert text(show_command, tmp_path / "x.json", *here).startswith("not verified: is for northern-grid/small/")
         assert run(verify_command, tmp_path / "x.json", "--root", world.root)["verdict"] == "verified"
+
+
+def test_a_consignment_for_a_former_key_is_verified_as_it_is_received(world: World, tmp_path: Path) -> None:
+    shutil.copytree(world.place.path, tmp_path / "site", symlinks=True)
+    place = Place(path=tmp_path / "site", disk=QuickDisk())
+    former = place.open().state.site_key.keyid
+    with place.hold() as site:
+        rotate_key(site)
+    state = place.open().state
+    assert state.site_key.keyid != former
+    (tmp_path / "x.json").write_bytes(signed(consignment_for(state, site_key=former)))
+    assert run(verify_command, tmp_path / "x.json", "--site", place.path)["verdict"] == "verified"
 
 
 def test_what_a_consignment_and_a_receipt_say(world: World) -> None:
