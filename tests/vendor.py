@@ -72,7 +72,10 @@ def roles(release: tuple[FileSigner, ...] = (RELEASE,), threshold: int = 1) -> d
 
 @dataclass(frozen=True)
 class Vendor:
-    """What goes into one bundle. ``signers`` sign the release; ``recorded`` are in the root's release role."""
+    """What goes into one bundle. ``signers`` sign the release; ``recorded`` are in the root's release role.
+
+    ``back_to`` is ``needs_from`` unless it is given.
+    """
 
     product: str = "small"
     version: str = "1.0.0"
@@ -89,6 +92,7 @@ class Vendor:
     service: dict[str, bytes] = field(default_factory=lambda: {"hello.txt": b"hello\n", "run.py": b"print('hi')\n"})
     audience: r.Audience = NORTHERN
     needs_from: tuple[str, ...] = (">=0.1.0, <9.0.0",)
+    back_to: tuple[str, ...] | None = None
     fresh: bool = True
     extra: dict[str, bytes] = field(default_factory=dict)
     reserve: int = 0
@@ -119,7 +123,7 @@ class Vendor:
     def rollback(self) -> Rollback:
         recovery = {"rolled-back": ("Nothing to do.",), "inconsistent": ("Call somebody.",)}
         return Rollback(
-            back_to=self.needs_from,
+            back_to=self.needs_from if self.back_to is None else self.back_to,
             class_="stateless",
             offered_for_seconds=86400,
             loses="nothing",

@@ -3,7 +3,9 @@
 The review of a request folder is the same value as the review at the site. ``review_page`` shows it as a page.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -13,6 +15,7 @@ from manifests.documents.release import Probe, Release
 from manifests.documents.rollback import Rollback
 from manifests.words.fingerprint import as_groups
 from manifests.words.units import show_duration, show_size
+from manifests.words.version import in_any
 from verifier.approval.differences.compare_values import Difference
 from verifier.approval.differences.documents import policy_differences, signal_facts
 from verifier.approval.differences.release import (
@@ -189,7 +192,7 @@ def make_review(given: ReviewInput) -> Review:
         back=_rollback_outlook(given, after, advisories, left) if after else None,
         downtime_seconds=sum(step.downtime_seconds for side in given.releases for step in side.release.install),
         rooms=given.rooms,
-        findings=tuple((finding.level, finding.id, finding.text) for finding in given.findings),
+        findings=(*((finding.level, finding.id, finding.text) for finding in given.findings), *_no_way_back(given)),
         unread=(*given.unread, *(text for side in (before, *given.releases) if side for text in side.unread)),
     )
 
@@ -325,6 +328,16 @@ def _rollback_outlook(
         trial_seconds=after.release.trial.at_most_seconds,
         confirm=after.release.trial.confirm,
     )
+
+
+def _no_way_back(given: ReviewInput) -> Iterator[tuple[str, str, str]]:
+    """Yield a warning for each release of the plan that cannot be rolled back to the one before it."""
+    if given.plan.action == "rollback":
+        return
+    for before, after in pairwise(side for side in (given.before, *given.releases) if side is not None):
+        version, rollback = before.release.version, after.rollback
+        if before.digest != after.digest and rollback is not None and not in_any(version, rollback.back_to):
+            yield "warning", "no-way-back", f"release {after.release.version} cannot be rolled back to {version}"
 
 
 def _beyond(document: Rollback) -> str:

@@ -42,7 +42,11 @@ def _outlook(review: Review) -> list[tuple[str, str]]:
     back = review.back
     facts: list[tuple[str, str]] = []
     if back is not None and review.action != "rollback":
-        rollback = "not possible: the release is irreversible" if back.class_ == "irreversible" else back.class_
+        rollback = back.class_
+        if back.class_ == "irreversible":
+            rollback = "not possible: the release is irreversible"
+        elif not back.back_to or any(name == "no-way-back" for _, name, _ in review.findings):
+            rollback = "not possible"
         if back.no_return != "none":
             rollback += f"; no return after step {back.no_return}: {back.beyond}"
         facts.append(("rollback", rollback))

@@ -144,15 +144,34 @@ def _voids(site: Site, policy: Policy, asked: Approvable) -> tuple[Void, ...]:
     current = {verdict.person for verdict in verdicts if verdict.plan == asked.plan.digest}
     earlier = (verdict for verdict in verdicts if verdict.item == asked.item and verdict.person not in current)
     last = {verdict.person: verdict for verdict in earlier}
-    return tuple(_void(site, policy, verdict) for _, verdict in sorted(last.items()))
+    return tuple(_void(site, policy, verdict, asked.plan) for _, verdict in sorted(last.items()))
 
 
-def _void(site: Site, policy: Policy, verdict: RecordedVerdict) -> Void:
+def _void(site: Site, policy: Policy, verdict: RecordedVerdict, present: Plan) -> Void:
     finding, why = "approval-other-plan", "given for another plan: something has changed since"
     if policy.person_of(verdict.keyid) is None:
         finding, why = "approval-person-left", f"policy {policy.number} does not list that key"
     else:
         with suppress(WaybillError):
-            if parse_plan(site.document(verdict.plan)).policy != site.state.trust.policy:
+            then = parse_plan(site.document(verdict.plan))
+            if then.policy != present.policy:
                 finding, why = "approval-older-policy", "given under a policy that is no longer in force"
+            elif changed := _changed_since(then, present):
+                why = f"given for another plan; changed since: {', '.join(changed)}"
     return Void(verdict.person, verdict.verdict, finding, why)
+
+
+def _changed_since(then: Plan, present: Plan) -> tuple[str, ...]:
+    """Return in words which parts of the plan differ."""
+    subject = {"policy": "policy.yaml", "rollback": "the vendor's authorisation"}.get(present.action, "its document")
+    parts = {
+        "site_key": "the site's key",
+        "releases": "the release",
+        "config": "site.yaml",
+        "settings": "site.yaml",
+        "contract": "the telemetry contract",
+        "subject": subject,
+        "generation": "the site's generation",
+        "last_change": "the site (its release, root or revocation list)",
+    }
+    return tuple(dict.fromkeys(words for name, words in parts.items() if getattr(then, name) != getattr(present, name)))

@@ -4,7 +4,7 @@ from manifests.documents.contract import MAX_CONTRACT, parse_contract
 from manifests.documents.plan import Plan
 from manifests.documents.policy import ChangeRule
 from manifests.words.errors import RefusedError
-from manifests.words.version import in_any
+from manifests.words.version import in_any, parse_version
 from verifier.change.below_floor import find_authorisation
 from verifier.change.data_return import plan_data_return, read_rollback
 from verifier.change.values import Change, planned_by
@@ -31,13 +31,7 @@ def rollback_change(site: Site, number: int) -> Change:
     # An authorisation names both ends of the rollback, so `back_to` is not asked as well. D-6.8
     authorised = find_authorisation(site, running, target, item) if below else None
     if running.release != target.release and not below and not in_any(target.version, rollback.back_to):
-        raise RefusedError(
-            f"release {running.version} cannot be rolled back to {target.version}, only to "
-            f"{' or '.join(rollback.back_to) or 'nothing'}",
-            where=item,
-            remedy=f"to go forward, run waybill install r-{target.version}",
-            finding="back-to",
-        )
+        raise _not_back_to(running.version, target.version, rollback.back_to, item)
     document = plan_data_return(site, target, running, item)
     kinds: list[ChangeRule] = ["below-floor"] if below else []
     kinds += ["channel"] if target.channel != state.channel else []
@@ -67,6 +61,16 @@ def rollback_change(site: Site, number: int) -> Change:
         rollback=rollback,
         authorised=authorised,
     )
+
+
+def _not_back_to(running: str, target: str, back_to: tuple[str, ...], item: str) -> RefusedError:
+    problem = f"release {running} allows no rollback"
+    if back_to:
+        problem = f"release {running} cannot be rolled back to {target}, only to {' or '.join(back_to)}"
+    remedy = "ask the vendor for a release that allows it"
+    if parse_version(target) > parse_version(running):
+        remedy = f"to go forward, run waybill install r-{target}"
+    return RefusedError(problem, where=item, remedy=remedy, finding="back-to")
 
 
 def _check_target(state: SiteState, number: int, item: str) -> tuple[Generation, Generation]:

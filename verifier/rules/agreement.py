@@ -218,6 +218,8 @@ def require_approvals(standing: ApprovalStatus, item: str) -> None:
         have = "; ".join(f"{one.role}: {one.counted}" for one in standing.roles)
         if standing.not_counted:
             have += f"; not counted, because they proposed it: {', '.join(standing.not_counted)}"
+        for void in standing.void:
+            have += f"; void: {void.person}, {void.why}"
         rule = f", by the emergency rule {standing.rule}" if standing.rule else ""
         remedy = f"run `waybill review {item}`, then `waybill approve {item} --key KEY`"
         if not standing.possible:

@@ -72,7 +72,8 @@ def weigh_emergency(
 ) -> ApprovalStatus:
     """Return the approval status under the ordinary rules, and under each emergency rule that could be used instead.
 
-    A rule is used only when a person names it, and not even then where the ordinary rules are met.
+    A rule is used only when a person names it, and not even then where the ordinary rules are met. An unknown one is
+    refused in any case.
 
     Args:
         rule: The emergency rule that a person names; then only this rule counts.
@@ -80,6 +81,14 @@ def weigh_emergency(
     Raises:
         RefusedError: The policy has no such rule, the rule is for other changes, or it is used up.
     """
+    if rule is not None and all(rule != each.name for each in policy.emergency):
+        names = ", ".join(each.name for each in policy.emergency) or "none"
+        raise RefusedError(
+            f"policy {policy.number} has no emergency rule {rule}, only {names}",
+            where="--emergency",
+            remedy="name one of its rules, or leave out --emergency",
+            finding="emergency-unknown",
+        )
     kinds = asked.plan.kinds
     ordinary = count_approvals(policy, roles_needed(policy, kinds), verdicts, asked.proposers)
     if ordinary.met or ordinary.vetoed:
@@ -99,12 +108,9 @@ def weigh_emergency(
 
 
 def _not_this_rule(policy: Policy, asked: Approvable, ordinary: ApprovalStatus, name: str) -> RefusedError:
-    rule = next((one for one in policy.emergency if one.name == name), None)
+    rule = next(one for one in policy.emergency if one.name == name)
     remedy = f"use the ordinary rules, which need {ordinary.missing}: run `waybill review {item_names(asked)}`"
-    if rule is None:
-        names = ", ".join(one.name for one in policy.emergency) or "none"
-        problem, finding = f"policy {policy.number} has no emergency rule {name}, only {names}", "emergency-unknown"
-    elif why := why_not_covered(rule, asked.plan.kinds, asked.severities, asked.classes):
+    if why := why_not_covered(rule, asked.plan.kinds, asked.severities, asked.classes):
         problem, finding = f"the emergency rule {name} does not cover this change: {why}", "emergency-other"
     else:
         problem, finding = f"the emergency rule {name} of policy {policy.number} is used up", "emergency-spent"

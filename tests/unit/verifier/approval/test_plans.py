@@ -1,5 +1,6 @@
 """Plans of several releases, of another channel, of settings that let more leave; emergency rules, windows, dates."""
 
+import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +15,16 @@ from tests.governed import EMERGENCY, TAIL, agree, govern, policy_text, write_po
 from tests.place import Place, make_place
 from tests.vendor import Vendor
 from verifier.approval.items import approvable_of, offboard_request
+from verifier.approval.page import as_text
 from verifier.approval.queue import Waiting, queue_text, waiting_items
+from verifier.approval.review import make_review
+from verifier.approval.review_input import read_review_input
+from verifier.approval.review_page import agreement_section, make_review_page
 from verifier.approval.verdicts import approval_status
 from verifier.change.route import UpgradeCandidate, find_upgrade_path, route_of
 from verifier.reporting.offboarding import ask_offboarding
 from verifier.rules.agreement import ApprovalStatus, require_approvals
+from verifier.runtime.drivers.driver import load_driver
 from verifier.site.journal.events import Approved, Planned
 from verifier.site.journal.installs import State
 
@@ -99,6 +105,22 @@ def test_three_versions_behind_with_one_approval(place: Place) -> None:
     assert len({one.plan for one in state.installs.generations[1:]}) == 1
     assert place.told.count("install") == 3
     assert waiting_items(place.open()) == ()
+
+
+def test_a_release_that_allows_no_rollback_says_so_before_and_after(place: Place) -> None:
+    receive(place, FIRST.but(version="1.1.0", sequence=2, back_to=()))
+    site = place.open()
+    asked = approvable_of(site, ("r-1.1.0",))
+    review = make_review(read_review_input(site, asked, load_driver))
+    page = as_text(make_review_page(review, agreement_section(asked, approval_status(site, asked))))
+    assert re.search(r"^  rollback +not possible$", page, re.MULTILINE)
+    assert "warnings\n  release 1.1.0 cannot be rolled back to 1.0.0\n" in page
+    assert ("warning", "no-way-back", "release 1.1.0 cannot be rolled back to 1.0.0") in review.findings
+    agree(place, "r-1.1.0", "ops-1", "sec-1")
+    assert place.install("r-1.1.0").error is None
+    with pytest.raises(RefusedError, match=r"release 1\.1\.0 allows no rollback") as caught:
+        place.approve("b-1")
+    assert (caught.value.finding, caught.value.remedy) == ("back-to", "ask the vendor for a release that allows it")
 
 
 def test_a_hop_that_fails_goes_back_to_the_hop_before_and_says_so(place: Place) -> None:
@@ -295,6 +317,32 @@ def emergency(place: Place, text: str = EMERGENCY) -> Place:
 def spare(place: Place, name: str) -> list[str]:
     """The emergency rules that somebody could ask for."""
     return [one.rule for one in status_of(item(place, name)).emergency if one.rule]
+
+
+def test_an_unknown_emergency_rule_is_refused_where_the_ordinary_rules_are_met(place: Place) -> None:
+    receive(place, HOPS[0])
+    agree(place, "r-1.1.0", "ops-1", "sec-1")
+    with pytest.raises(RefusedError, match="policy 2 has no emergency rule foo, only none") as caught:
+        place.install("r-1.1.0", emergency="foo")
+    assert (caught.value.finding, caught.value.where) == ("emergency-unknown", "--emergency")
+    assert place.open().state.installs.current == 1
+
+
+def test_a_void_approval_names_what_changed(place: Place) -> None:
+    receive(place, HOPS[0], FIRST.but(version="1.2.0", sequence=3))
+    for name in ("r-1.1.0", "r-1.2.0"):
+        place.approve(name)
+    yaml = place.path / "site.yaml"
+    yaml.write_text(yaml.read_text().replace("reserve: 64KiB", "reserve: 128KiB"))
+    with pytest.raises(WaitingError, match=r"void: ops-1, given for another plan; changed since: site.yaml\)"):
+        place.install("r-1.1.0")
+    yaml.write_text(yaml.read_text().replace("reserve: 128KiB", "reserve: 64KiB"))
+    agree(place, "r-1.1.0", "sec-1")
+    assert place.install("r-1.1.0").error is None
+    (void,) = status_of(item(place, "r-1.2.0")).void
+    assert void.why == (
+        "given for another plan; changed since: the site's generation, the site (its release, root or revocation list)"
+    )
 
 
 def test_an_emergency_rule_is_asked_for_by_name_counted_and_spent(place: Place) -> None:

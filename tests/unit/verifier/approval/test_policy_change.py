@@ -228,6 +228,7 @@ def test_approvals_of_one_policy_do_not_carry_another(place: Place) -> None:
         ("ops-1", "approval-other-plan"),
         ("sec-1", "approval-other-plan"),
     ]
+    assert {one.why for one in standing.void} == {"given for another plan; changed since: policy.yaml"}
 
 
 # --- who left -------------------------------------------------------------------------------------------------------
