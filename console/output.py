@@ -2,17 +2,24 @@
 
 import json
 import os
+import re
+import shlex
 import sys
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TextIO
 
 import click
+from click.core import ParameterSource
 
 from console.result import Result
 from console.screen import fit, terminal_width
 from manifests.words.errors import DamagedError, HostError, UsageError, WaybillError
-from manifests.words.text import visible
+from manifests.words.text import CELL, visible
 
+# A waybill command in a text; nothing is added to one that has the option, or that asks for the help.
+_NAMED = re.compile(r"\bwaybill ((?:fleet )?[a-z]+)(?![\w-])(?! --help)(?![^`]* --(?:site|fleet) )")
+# Lines about a command that someone else runs.
+_ELSEWHERE = re.compile(r"\bat the site\b|\ban approver\b|\bask the (?:site|customer|vendor)\b")
 QUIET = "waybill.quiet"
 VERBOSE = "waybill.verbose"
 
@@ -26,7 +33,7 @@ def is_set(name: str) -> bool:
 def say(text: str) -> None:
     """Print a message for people to stderr; print nothing with --quiet."""
     if not is_set(QUIET):
-        click.echo(visible(text), err=True)
+        click.echo(_fit(text, sys.stderr), err=True)
 
 
 def print_result(result: Result, *, as_json: bool) -> None:
@@ -39,13 +46,13 @@ def print_result(result: Result, *, as_json: bool) -> None:
                     "finding": error.finding,
                     "problem": error.problem,
                     "where": error.where,
-                    "hint": error.remedy,
+                    "hint": name_place(error.remedy),
                 }
                 if isinstance(error, DamagedError) and error.pieces:
                     shown["error"]["pieces"] = [asdict(one) for one in error.pieces]
             click.echo(json.dumps(shown, indent=2, ensure_ascii=False, sort_keys=True))
         elif result.text:
-            click.echo(visible(result.text) if result.exact else _fit(result.text))
+            click.echo(visible(result.text) if result.exact else _fit(name_place(result.text), sys.stdout))
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader went away; closing stdout later must not print a traceback about it.
@@ -55,16 +62,47 @@ def print_result(result: Result, *, as_json: bool) -> None:
 
 
 def print_error(error: WaybillError) -> None:
-    text = _fit(f"error: {error}")
+    text = _fit(f"error: {error}", sys.stderr)
     click.echo(click.style("error:", fg="red", bold=True) + text.removeprefix("error:"), err=True)
     if error.remedy:
         # Whole digests: a person pastes them.
-        text = fit(f"hint: {error.remedy}", terminal_width(), verbose=True)
+        text = fit(f"hint: {name_place(error.remedy)}", terminal_width(sys.stderr), verbose=True)
         click.echo(click.style("hint:", fg="cyan") + text.removeprefix("hint:"), err=True)
 
 
-def _fit(text: str) -> str:
-    return fit(text, terminal_width(), verbose=is_set(VERBOSE))
+def _fit(text: str, stream: TextIO) -> str:
+    return fit(text, terminal_width(stream), verbose=is_set(VERBOSE))
+
+
+def name_place(text: str) -> str:
+    """``text`` with the ``--site`` or ``--fleet`` that was typed in each waybill command that takes it."""
+    context = click.get_current_context(silent=True)
+    option = "--fleet" if context is not None and context.parent and context.parent.info_name == "fleet" else "--site"
+    given = next((one for one in context.command.params if option in one.opts), None) if context is not None else None
+    if context is None or given is None or given.name is None:
+        return text
+    value, typed = str(context.params[given.name]), context.get_parameter_source(given.name)
+    # The address of a database may have a password in it.
+    if typed != ParameterSource.COMMANDLINE or "@" in value:
+        return text
+
+    def with_place(match: re.Match[str]) -> str:
+        return f"{match[0]} {option} {shlex.quote(value)}" if _takes(context, match[1], option) else match[0]
+
+    lines = text.split("\n")
+    return "\n".join(
+        line if CELL in line or _ELSEWHERE.search(line) else _NAMED.sub(with_place, line) for line in lines
+    )
+
+
+def _takes(context: click.Context, name: str, option: str) -> bool:
+    """Whether ``waybill NAME`` takes the option in the sense of the running command."""
+    table: click.Command | None = context.find_root().command
+    for word in name.split():
+        table = table.get_command(context, word) if isinstance(table, click.Group) else None
+    # `fleet list --site` names a site of the ledger, not a folder.
+    here = name.startswith("fleet ") == (option == "--fleet")
+    return here and table is not None and any(option in one.opts for one in table.params)
 
 
 def usage_error(wrong: click.ClickException, *, as_json: bool) -> int:

@@ -10,8 +10,8 @@ from manifests.words.progress import Progress
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Progress]:
-    """A bar with bytes, rate and time left on stderr when that is a terminal, else silence."""
-    if not sys.stderr.isatty() or is_set(QUIET):
+    """A bar with bytes, rate and time left on stderr, from the first byte on; silence if that is no terminal."""
+    if not total or not sys.stderr.isatty() or is_set(QUIET):
         yield Progress()
         return
     # rich takes 50 ms to load, and most calls have no terminal on stderr or nothing to wait for.
@@ -26,11 +26,15 @@ def progress(label: str, total: int) -> Iterator[Progress]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total)
+    bar = Bar(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(label, total=total)
 
-        class Shown(Progress):
-            def advance(self, count: int) -> None:
-                bar.advance(task, count)
+    class Shown(Progress):
+        def advance(self, count: int) -> None:
+            bar.start()
+            bar.advance(task, count)
 
+    try:
         yield Shown()
+    finally:
+        bar.stop()

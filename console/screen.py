@@ -2,9 +2,9 @@
 
 import os
 import re
-import sys
 import textwrap
 from itertools import groupby
+from typing import TextIO
 
 from manifests.words.text import CELL, align, shorten_digests, visible
 
@@ -18,10 +18,10 @@ _COLUMN = re.compile(r" {2,}(?=\S)")
 MAX_INDENT = 34
 
 
-def terminal_width() -> int | None:
-    """Columns of the terminal that stdout is; None when it is none."""
+def terminal_width(stream: TextIO) -> int | None:
+    """Columns of the terminal that ``stream`` is; None when it is none."""
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else None
+        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else None
     except (OSError, ValueError):
         return None
 

@@ -5,9 +5,11 @@ import re
 SHORT_DIGEST = 12
 # Between the cells of a row. `one_line` escapes it, so no text from a document can look like one.
 CELL = "\x1f"
-# A digest or key id that stands alone. What a person pastes or compares stays whole: the value of an option, a path,
-# and the digest of the very document that is shown.
-_DIGEST = re.compile(r"(?<![\w/-])(--[a-z-]+[ =]|(?:^|(?<=\n)) *digest +)?(sha256:)?([0-9a-f]{64})(?!\w)")
+# A digest or key id that stands alone, or names a member of a bundle. What a person pastes or compares stays whole:
+# the value of an option, a path, and the digest of the very document that is shown.
+_DIGEST = re.compile(
+    r"(?<![\w/-])(--[a-z-]+[ =]|(?:^|(?<=\n)) *digest +)?(sha256:|blobs/sha256/|signatures/)?([0-9a-f]{64})(?!\w)"
+)
 
 
 def short_digest(digest: str) -> str:
@@ -17,7 +19,11 @@ def short_digest(digest: str) -> str:
 
 def shorten_digests(text: str) -> str:
     """``text`` with every digest and key id as ``short_digest`` has it, but for those to paste or compare."""
-    return _DIGEST.sub(lambda match: match[0] if match[1] else short_digest(match[3]), text)
+    return _DIGEST.sub(lambda match: match[0] if match[1] else _shortened(match[2] or "", match[3]), text)
+
+
+def _shortened(prefix: str, digits: str) -> str:
+    return ("" if prefix == "sha256:" else prefix) + short_digest(digits)
 
 
 def visible(text: str) -> str:

@@ -50,7 +50,7 @@ def test_a_request_goes_out_and_an_answer_comes_back(shell: Shell, tmp_path: Pat
     done = shell.json("approve", stick / "ask", "--key", shell.key, "--condition", "after lunch", *this)
     assert done["plan"] == made["plan"]
     named = shell.run("reject", stick / "ask", "--key", shell.key, "--reason", "on second thoughts").stdout
-    assert "next, at the site: waybill receive answers/ops-1-reject-" in named
+    assert f"next, at the site: waybill receive {stick / 'ask' / 'answers'}/ops-1-reject-" in named
     next((stick / "ask" / "answers").glob("*-reject-*")).unlink()
     shell.run("approve", stick / "ask", "--key", shell.key, code=5)
     # Usage.

@@ -100,6 +100,10 @@ def test_the_whole_life(shell: Shell) -> None:
     assert "first install of small 1.0.0" in text
     shell.run("approve", "r-1.0.0", "--key", f"file:{shell.key}")
     assert shell.json("install", "r-1.0.0", code=9)["error"]["finding"] == "contract-unnamed"  # type: ignore[index]  # JSON
+    begin = str(shell.contract())[:19]
+    assert f"`waybill install r-1.0.0 --contract {begin}`" in shell.run("install", "r-1.0.0", code=9).stderr
+    assert f"next: waybill install r-1.0.0 --contract {begin}" in shell.run("review").stdout
+    shell.run("install", "r-1.0.0", "--contract", begin, "--dry-run")
     shell.run("install", "r-1.0.0", "--contract", shell.contract(), "--dry-run")
     assert shell.json("status")["generation"] == 0
     done = shell.run("install", "r-1.0.0", "--contract", as_groups(str(shell.contract())))
@@ -208,7 +212,7 @@ def test_what_is_signed_is_what_was_reviewed(shell: Shell) -> None:
     assert not shell.json("review", "r-1.0.0")["agreed"]
     yaml.write_text(before)
     assert "approved r-1.0.0 as ops-1" in shell.run(*command).stdout
-    assert "64 hex digits" in shell.run("approve", "r-1.0.0", "--plan", "f98a", "--key", shell.key, code=2).stderr
+    assert "12 hex digits" in shell.run("approve", "r-1.0.0", "--plan", "f98a", "--key", shell.key, code=2).stderr
 
 
 def test_a_tampered_bundle_is_refused_and_nothing_waits(shell: Shell) -> None:

@@ -14,7 +14,7 @@ from verifier.approval.policy_change import ITEM as POLICY
 from verifier.approval.verdicts import approval_status
 from verifier.change.route import items_under_way, upgrade_path
 from verifier.change.values import CONFIG
-from verifier.rules.agreement import ApprovalStatus, RoleApprovals
+from verifier.rules.agreement import ApprovalStatus, RoleApprovals, then_command
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import ReceivedRelease, State
@@ -47,6 +47,7 @@ class Waiting:
     Attributes:
         items: What to name to ``review``, ``approve`` and ``install``: several releases when the route has several.
         status: None when the item cannot be carried out at this site; ``error`` is the reason.
+        then: Command that carries it out after approval, without ``waybill``; empty when it cannot be.
         before: How the release ended when it ran at this site the last time.
     """
 
@@ -55,6 +56,7 @@ class Waiting:
     kinds: tuple[str, ...] = ()
     status: ApprovalStatus | None = None
     error: WaybillError | None = None
+    then: str = ""
     before: str | None = None
 
     @property
@@ -128,9 +130,11 @@ def queue_text(queue: tuple[Waiting, ...], now: datetime) -> str:
             notes += [f"{name}: {person} agreed on condition: {condition}" for person, condition in status.conditions]
         what = f"{head.kind} {head.version}".strip()
         rows.append((name, what, ", ".join(waiting.kinds), state, age(head.since, now)))
-    possible = [" ".join(waiting.items) for waiting in queue if waiting.status is not None]
+    possible = [f"review {' '.join(waiting.items)}" for waiting in queue if waiting.status is not None]
+    # What people have agreed to comes first: it can be done now.
+    possible = [waiting.then for waiting in queue if waiting.met and waiting.roles] + possible
     lines = [table(rows, ("ITEM", "WHAT", "KINDS", "APPROVALS", "SINCE")), *map(one_line, notes)]
-    lines += [f"next: waybill review {possible[0]}"] if possible else []
+    lines += [f"next: waybill {possible[0]}"] if possible else []
     return "\n".join(lines)
 
 
@@ -268,6 +272,8 @@ def _weigh(site: Site, head: ItemHead, items: tuple[str, ...] = ()) -> Waiting:
     items = items or (head.item,)
     try:
         approvable = approvable_of(site, items)
-        return Waiting(head, items, approvable.plan.kinds, approval_status(site, approvable))
+        return Waiting(
+            head, items, approvable.plan.kinds, approval_status(site, approvable), then=then_command(approvable)
+        )
     except WaybillError as error:
         return Waiting(head, items, error=error)

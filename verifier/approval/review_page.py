@@ -1,12 +1,14 @@
 """A review as a page: the decision first, then the changes, then the details. Pure."""
 
 import shlex
+from dataclasses import replace
 
+from manifests.words.digest import begin_of
 from manifests.words.units import show_duration, show_size, show_uses
 from verifier.approval.differences.compare_values import join_facts
 from verifier.approval.page import Page, Row, Section, Table, section_text
 from verifier.approval.review import Review, Reviewed
-from verifier.rules.agreement import MORE_APPROVERS, Approvable, ApprovalStatus, item_names
+from verifier.rules.agreement import MORE_APPROVERS, Approvable, ApprovalStatus, item_names, then_command
 
 
 def make_review_page(review: Review, agreement: Section, lead: tuple[str, ...] = (), about: str | None = None) -> Page:
@@ -209,16 +211,13 @@ def agreement_section(asked: Approvable, status: ApprovalStatus, folder: str | N
     if status.vetoed:
         result = "rejected; it will not be done"
     elif status.met:
-        result, command = "agreed", asked.then
-        if asked.plan.action == "install" and asked.plan.generation == 1:
-            # The first install puts the telemetry contract in force, so its command names the contract.
-            command += f" --contract {asked.plan.contract}"
+        result, command = "agreed", then_command(asked)
     elif not status.possible:
         result = f"waits for {status.missing}, but nobody is left who could agree: {MORE_APPROVERS}"
     else:
         result = f"waits for {status.missing}"
         # At the site the plan can change before somebody signs; the plan in a request folder cannot.
-        what = f"{item_names(asked)} --plan {asked.plan.digest}" if folder is None else shlex.quote(folder)
+        what = f"{item_names(asked)} --plan {begin_of(asked.plan.digest)}" if folder is None else shlex.quote(folder)
         command = f"approve {what} --key KEY"
     facts = [("result", result)]
     for role in status.roles:
@@ -241,6 +240,7 @@ def agreement_section(asked: Approvable, status: ApprovalStatus, folder: str | N
     return Section("decision", facts=tuple(facts), after=tuple(after))
 
 
-def agreement_text(asked: Approvable, status: ApprovalStatus) -> str:
-    """Return ``agreement_section`` as lines."""
-    return "\n".join(section_text(agreement_section(asked, status)))
+def agreement_text(asked: Approvable, status: ApprovalStatus, *, advise: bool = True) -> str:
+    """Return ``agreement_section`` as lines; with ``advise`` also the next command."""
+    section = agreement_section(asked, status)
+    return "\n".join(section_text(section if advise else replace(section, after=())))

@@ -13,7 +13,7 @@ from console.result import Result
 from manifests.words.errors import UsageError
 from verifier.approval.approve import VerdictRequest, check_reviewed, give_verdict, sign_answer
 from verifier.approval.queue import emergency_data
-from verifier.approval.request_reader import ANSWERS, open_request
+from verifier.approval.request_reader import open_request
 from verifier.approval.review_page import agreement_text
 from verifier.approval.verdicts import VerdictKind
 from verifier.commands.review import digest_argument, request_folder
@@ -86,7 +86,7 @@ def _sign(items: tuple[str, ...], verdict: VerdictKind, options: _Options) -> Re
         f"{_DONE[request.verdict]} {' '.join(request.items)} as {result.person} ({result.role})",
         f"plan {plan}",
         "",
-        agreement_text(result.asked, status),
+        agreement_text(result.asked, status, advise=request.verdict == "approve"),
     )
     data = {
         "item": result.asked.item,
@@ -114,7 +114,7 @@ def _answer(folder: Path, request: VerdictRequest, options: _Options) -> Result:
         f"{_DONE[request.verdict]} {item} of {plan.site} as {person} ({role})",
         f"plan {plan.digest}",
         f"answer: {path}",
-        f"next, at the site: waybill receive {shlex.quote(_path_on_medium(path))}",
+        f"next, at the site: waybill receive {shlex.quote(str(path))}",
     )
     data = {
         "item": item,
@@ -127,8 +127,3 @@ def _answer(folder: Path, request: VerdictRequest, options: _Options) -> Result:
         "answer": str(path),
     }
     return Result("\n".join(lines), data)
-
-
-def _path_on_medium(answer: Path) -> str:
-    """Return the answer's path relative to the medium that carries the request folder back to the site."""
-    return f"{ANSWERS}/{answer.name}" if answer.parent.name == ANSWERS else answer.name

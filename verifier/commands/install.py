@@ -10,6 +10,7 @@ from console.options import command, path_option, text_option
 from console.output import say
 from console.progress import progress
 from console.result import Result
+from manifests.words.digest import BEGIN
 from manifests.words.errors import AttentionError, UsageError
 from manifests.words.fingerprint import parse_fingerprint
 from manifests.words.text import one_line
@@ -80,18 +81,16 @@ def install_command(
         )
     with hold_here(place, "install") as site:
         media, items = _receive_first(site, media, items)
-        with progress(items[-1], 0) as bar:
-            request = InstallRequest(
-                items=items,
-                write_report=write_report_after,
-                on_progress=bar.advance,
-                media=media,
-                contract=_ask_contract(contract),
-                outside_window=outside_window,
-                emergency_rule=emergency,
-                dry_run=dry_run,
-            )
-            ended = install(site, request, runtime_here())
+        request = InstallRequest(
+            items=items,
+            write_report=write_report_after,
+            media=media,
+            contract=_ask_contract(contract),
+            outside_window=outside_window,
+            emergency_rule=emergency,
+            dry_run=dry_run,
+        )
+        ended = install(site, request, runtime_here())
     return install_output(ended, "would fit" if dry_run else "runs")
 
 
@@ -169,7 +168,7 @@ def _ask_contract(given: str | None) -> Callable[[Change], str | None]:
         if text is None and sys.stdin.isatty():
             say(f"telemetry contract {change.contract.contract} version {change.contract.version} will be in force")
             text = click.prompt("its digest, as agreed", default="", show_default=False, err=True)
-        return parse_fingerprint(text) if text else None
+        return text if not text or BEGIN.fullmatch(text) else parse_fingerprint(text)
 
     return ask
 

@@ -1,6 +1,5 @@
 """waybill review"""
 
-import re
 import shlex
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from console.output import VERBOSE, is_set
 from console.result import Result
 from console.screen import fit
 from manifests.documents.enrolment import key_groups
+from manifests.words.digest import BEGIN
 from manifests.words.errors import UsageError
 from manifests.words.fingerprint import as_groups, as_words, parse_fingerprint
 from manifests.words.time import rfc3339
@@ -118,8 +118,7 @@ def _write_request(site: Site, items: tuple[str, ...], page: Path | None, out: P
         write_new(page, as_page(shown).encode())
     lines = (
         f"request: {out}  for {asked.item}, plan {asked.plan.digest}",
-        "next, carry the folder to an approver, who runs:",
-        f"  waybill review {shlex.quote(out.name)}",
+        f"next, at the computer of an approver: waybill review {shlex.quote(str(out))}",
         "then carry it back, and run:",
         f"  waybill receive {shlex.quote(str(out / 'answers'))}",
     )
@@ -185,6 +184,7 @@ def review_data(review: Review, status: ApprovalStatus) -> dict[str, object]:
 
 def digest_argument(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Check a digest on the command line (an option's ``callback``)."""
-    if value is not None and not re.fullmatch(r"sha256:[0-9a-f]{64}", value):
-        raise click.BadParameter("expected sha256: and 64 hex digits, as `review` prints it", context, parameter)
+    if value is not None and not BEGIN.fullmatch(value):
+        problem = "expected the digest that `review` prints, or at least its first 12 hex digits"
+        raise click.BadParameter(problem, context, parameter)
     return value

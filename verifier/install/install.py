@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from content.bundle.bulk import open_bundle
 from content.bundle.places import find_places
 from manifests.words.canonical import encode
-from manifests.words.digest import Blob
+from manifests.words.digest import Blob, begin_of, names_digest
 from manifests.words.errors import DamagedError, RefusedError, UsageError, WaitingError
-from manifests.words.progress import ProgressCallback
+from manifests.words.progress import ProgressCallback, no_progress
 from manifests.words.units import show_size, show_uses
 from verifier.approval.items import approvable_of, record_proposals
 from verifier.approval.verdicts import approval_status
@@ -47,22 +47,22 @@ class InstallRequest:
 
     Attributes:
         items: An item of the queue, or several releases in order.
-        on_progress: Called with the number of bytes that were read or copied.
         media: The bundle; None for the path from which it was received.
         contract: Returns the digest of the contract that the operator names for a first install, if any.
         outside_window: The reason for an install outside the policy's windows.
         emergency_rule: The rule of the policy to use instead of the ordinary ones.
         dry_run: Check everything and change nothing.
+        on_progress: Called with the number of bytes that were read or copied.
     """
 
     items: tuple[str, ...]
     write_report: WriteReport
-    on_progress: ProgressCallback
     media: Path | None = None
     contract: Callable[[Change], str | None] | None = None
     outside_window: str | None = None
     emergency_rule: str | None = None
     dry_run: bool = False
+    on_progress: ProgressCallback = no_progress
 
 
 @dataclass(frozen=True)
@@ -155,11 +155,11 @@ def _check_contract(change: Change, ask: Callable[[Change], str | None] | None) 
             f"the first install puts a telemetry contract in force: {change.contract.contract} "
             f"version {change.contract.version}, {len(change.contract.signals)} signals",
             where="contract",
-            remedy=f"read it with `waybill review {shlex.quote(change.item)}`, then install with --contract and the "
-            "digest that was agreed",
+            remedy=f"read it with `waybill review {shlex.quote(change.item)}`, then "
+            f"`waybill install {shlex.quote(change.item)} --contract {begin_of(wanted)}`",
             finding="contract-unnamed",
         )
-    if named != wanted:
+    if not names_digest(named, wanted):
         raise RefusedError(
             f"the release brings contract {wanted}, the command names {named}",
             where="--contract",

@@ -568,3 +568,5 @@ def test_a_condition_is_shown_with_the_approval(place: Place) -> None:
         request = VerdictRequest(("r-1.1.0",), "approve", "after the backup")
         signed = give_verdict(site, place.people["ops-1"], request, load_driver)
     assert "  condition of ops-1    after the backup" in agreement_text(signed.asked, signed.status)
+    assert "next: waybill" in agreement_text(signed.asked, signed.status)
+    assert "next:" not in agreement_text(signed.asked, signed.status, advise=False)

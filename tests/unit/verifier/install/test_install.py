@@ -396,11 +396,10 @@ def test_the_first_install_names_the_contract(place: Place) -> None:
     place.approve("r-1.0.0")
     with pytest.raises(RefusedError, match="the release brings contract sha256:"):
         place.install("r-1.0.0", contract=digest_of(b"another"))
-    from tests.place import nobody
     from verifier.install.install import InstallRequest, install
 
     with place.hold() as site, pytest.raises(WaitingError, match="small-telemetry version 1"):
-        install(site, InstallRequest(("r-1.0.0",), place._tell, nobody, contract=lambda _: None), place.tools())
+        install(site, InstallRequest(("r-1.0.0",), place._tell, contract=lambda _: None), place.tools())
     assert place.install("r-1.0.0").error is None
     place.receive(bundle(place, second()))
     place.approve("r-1.1.0")

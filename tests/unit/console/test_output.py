@@ -1,0 +1,93 @@
+"""What is printed beside the result itself: the place in commands, folded messages, the bar, short digests."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+import pytest
+
+from console.output import name_place, print_error, say
+from console.progress import progress
+from manifests.words.errors import HostError
+from manifests.words.text import shorten_digests
+from waybill import cli
+
+HEX = "0123456789abcdef" * 4
+
+
+@contextmanager
+def called(*words: str) -> Iterator[None]:
+    """The click context of ``waybill WORDS``, without running the command."""
+    with cli.make_context("waybill", list(words)) as context:
+        group: click.Command = cli
+        while isinstance(group, click.Group):
+            name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+            assert name is not None
+            assert command is not None
+            context, group = command.make_context(name, rest, parent=context), command
+        with context:
+            yield
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("next: waybill review r-1.0.0", "next: waybill review --site 'a b' r-1.0.0"),
+        ("`waybill review config`, then `waybill install config`",
+         "`waybill review --site 'a b' config`, then `waybill install --site 'a b' config`"),
+        ("waybill lint release.yaml", "waybill lint release.yaml"),
+        ("waybill enroll --help", "waybill enroll --help"),
+        ("waybill fleet sites", "waybill fleet sites"),
+        ("waybill status --site other", "waybill status --site other"),
+        ("next, at the site: waybill receive a.json", "next, at the site: waybill receive a.json"),
+        ("a cell\x1fwaybill status", "a cell\x1fwaybill status"),
+    ],
+)  # fmt: skip
+def test_commands_name_the_site_that_was_typed(text: str, expected: str) -> None:
+    with called("review", "--site", "a b"):
+        assert name_place(text) == expected
+
+
+def test_a_site_that_was_not_typed_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAYBILL_SITE", "east")
+    with called("review"):
+        assert name_place("waybill review r-1.0.0") == "waybill review r-1.0.0"
+    assert name_place("waybill review r-1.0.0") == "waybill review r-1.0.0"
+
+
+def test_commands_name_the_ledger_that_was_typed_but_no_password() -> None:
+    text = "waybill fleet list quarantine, waybill enroll MEDIUM"
+    with called("fleet", "list", "alarms", "--fleet", "f", "--site", "east"):
+        assert name_place(text) == "waybill fleet list --fleet f quarantine, waybill enroll MEDIUM"
+    with called("fleet", "sites", "--fleet", "postgresql://support:secret@db/ledger"):
+        assert name_place(text) == text
+
+
+def test_messages_and_errors_are_folded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("console.output.terminal_width", lambda stream: 40)
+    say("step " * 30)
+    print_error(HostError("bad " * 30, where=f"signatures/{HEX}.sig"))
+    lines = capsys.readouterr().err.splitlines()
+    assert max(map(len, lines)) <= 40
+    assert any("signatures/0123456789ab.sig" in line for line in lines)
+
+
+def test_a_name_of_a_member_has_a_short_digest_and_a_path_keeps_it_whole() -> None:
+    assert shorten_digests(f"blobs/sha256/{HEX}: cut") == "blobs/sha256/0123456789ab: cut"
+    assert shorten_digests(f"/var/blobs/sha256/{HEX}") == f"/var/blobs/sha256/{HEX}"
+
+
+def test_no_bar_without_a_total_and_none_before_the_first_byte(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    with progress("packing", 0) as bar:
+        bar.advance(5)
+    with progress("packing", 10):
+        pass
+    assert capsys.readouterr().err == ""
+    with progress("packing", 10) as bar:
+        bar.advance(5)
+    assert "packing" in capsys.readouterr().err
