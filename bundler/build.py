@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bundler.access import Access
 from bundler.checks import check_authorisations, check_earlier, check_image_signatures, check_signers
-from bundler.collect import Access, BuildFinding, ReleaseInput, Sources, collect, read_release_input
+from bundler.collect import BuildFinding, ReleaseInput, Sources, collect, read_release_input
 from bundler.compile import ReleasePlan, compile_release, list_images, order_members
 from bundler.parts import Parts
 from bundler.write import check_free_space, held_part, plan_bulk, refuse_existing, write_bundle
@@ -96,7 +97,8 @@ def build(request: BuildRequest, progress: ShowProgress) -> BuiltBundle:
         members = order_members(index.blob, verify.blob, parts.by_digest.values())
         release_plan = ReleasePlan(members, mark.epoch, issued_at, roots, request.revocations)
         release = compile_release(inputs.release, collected, release_plan)
-        image_findings = check_image_signatures(release, listed, parts, chain.newest)  # 5
+        doubts = tuple(doubt for image in collected.images for doubt in image.doubts)
+        image_findings = check_image_signatures(release, listed, parts, chain.newest, doubts)  # 5
         data = encode(release)
         stored = (index, verify, *(parts.by_digest[blob.digest] for blob in release.members[2:]))
         bulk = plan_bulk(stored, release.bulk_at)

@@ -146,8 +146,12 @@ def _check_rollback(inputs: ReleaseInput, epoch: int, before: Release) -> BuildF
     return None
 
 
-def check_image_signatures(release: Release, index: bytes, parts: Parts, root: Root) -> tuple[ImageFinding, ...]:
+def check_image_signatures(
+    release: Release, index: bytes, parts: Parts, root: Root, doubts: tuple[str, ...] = ()
+) -> tuple[ImageFinding, ...]:
     """Judge the images that name a signer; ``index`` is index.json. The findings are for information.
+
+    An error names ``doubts`` too: what lies beside the images and could not be read may be the missing signature.
 
     Raises:
         UntrustedError: An image is not signed, or by another signer, or its signature is wrong.
@@ -163,7 +167,7 @@ def check_image_signatures(release: Release, index: bytes, parts: Parts, root: R
     findings = judge_images(release, walk(release, read), read, find_judge(release, root, read))
     for finding in findings:
         if finding.error is not None:
-            raise finding.error
+            raise finding.error.with_(problem="; ".join((finding.error.problem, *doubts)))
     return findings
 
 

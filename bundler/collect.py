@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bundler.access import Access
 from bundler.files import collect_chart, collect_files, regular_files
 from bundler.images import MAX_KEPT, CollectedImage, GivenSbom, collect_image
 from bundler.parts import HeldPart, Parts, hash_file
 from bundler.source import LayoutSource, RegistrySource, Source
 from content.bundle.layout import Extent, Layout, open_archive, open_layout
-from content.registry.reference import parse_reference
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored.contract_yaml import compile_contract
 from manifests.authored.handwritten import Handwritten, read_handwritten
@@ -48,6 +48,7 @@ from manifests.words.errors import MalformedError
 
 if TYPE_CHECKING:
     from content.registry.client import Registry
+    from content.registry.session import RegistryOptions
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,6 @@ class CollectedRelease:
     findings: tuple[BuildFinding, ...]
 
 
-@dataclass(frozen=True)
-class Access:
-    """How registries are reached; ``plain_http`` are hosts that are reached without TLS."""
-
-    plain_http: frozenset[str] = frozenset()
-    ca: Path | None = None
-    auth_file: Path | None = None
-
-
 class Sources:
     """Layouts and registries, each opened once. Leaving the context closes the sessions."""
 
@@ -122,7 +114,7 @@ class Sources:
         self._access = access
         self._layouts: dict[tuple[str, str], Layout] = {}
         self._sources: dict[tuple[str, str, str], LayoutSource] = {}
-        self._registries: dict[str, Registry] = {}
+        self._registries: dict[tuple[str, RegistryOptions], Registry] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> "Sources":
@@ -145,22 +137,12 @@ class Sources:
     def _registry(self, text: str, where: str) -> Source:
         # Loads requests and oras, which a build from layouts and archives does not need.
         from content.registry.client import Registry
-        from content.registry.session import RegistryOptions
 
-        try:
-            reference = parse_reference(text)
-        except MalformedError as error:
-            raise MalformedError(error.problem, where=where, remedy=error.remedy) from None
-        if reference.pointer is None:
-            problem = f"{text!r} says neither a tag nor a digest"
-            raise MalformedError(problem, where=where, remedy="add :TAG or @sha256:...")
-        if reference.host not in self._registries:
-            access = self._access
-            options = RegistryOptions(
-                plain_http=reference.host in access.plain_http, ca=access.ca, auth_file=access.auth_file
-            )
-            self._registries[reference.host] = self._stack.enter_context(Registry(reference.host, options))
-        return RegistrySource(self._registries[reference.host], reference, reference.pointer)
+        reference, options = self._access.source(text, where)
+        key = reference.host, options
+        if key not in self._registries:
+            self._registries[key] = self._stack.enter_context(Registry(reference.host, options))
+        return RegistrySource(self._registries[key], reference, str(reference.pointer))
 
 
 def collect(inputs: ReleaseInput, sources: Sources, kits: tuple[Path, ...], parts: Parts) -> CollectedRelease:
@@ -174,7 +156,7 @@ def collect(inputs: ReleaseInput, sources: Sources, kits: tuple[Path, ...], part
         return None if name is None else parts.document(folder / name, cap, check)
 
     schema = None if release.config is None else documents((release.config.schema,), MAX_SCHEMA, check_config_schema)[0]
-    return CollectedRelease(
+    collected = CollectedRelease(
         contract=parts.hold(encode(inputs.contract), release.contract),
         rollback=parts.hold(encode(inputs.rollback), release.rollback),
         notes=document(release.notes, MAX_NOTES, check_notes),
@@ -187,15 +169,24 @@ def collect(inputs: ReleaseInput, sources: Sources, kits: tuple[Path, ...], part
         signers={name: _signer(signer, folder) for name, signer in release.signers.items()},
         sigstore=document(release.sigstore, MAX_TRUSTED_ROOT, check_trusted_root),
         kits=tuple(sorted({hash_file(path).digest for path in kits})),
-        images=tuple(_image(image, inputs, sources, parts) for image in release.images),
+        images=(),
         findings=tuple(finding for chart in release.charts for finding in _chart_findings(chart, folder)),
     )
+    # Last, since this is slow: a file that is missing is found before anything is fetched.
+    images = tuple(_image(image, inputs, sources, parts) for image in release.images)
+    doubts = [doubt for image, found in zip(release.images, images, strict=True) for doubt in _doubts(image, found)]
+    return replace(collected, images=images, findings=(*collected.findings, *doubts))
 
 
 def _image(image: ImageFile, inputs: ReleaseInput, sources: Sources, parts: Parts) -> CollectedImage:
     source = sources.open(image, f"{inputs.file.name} image {image.name}")
     given = _given_sbom(image, inputs.folder, parts)
     return collect_image(image, source, parts, version=inputs.release.version, given=given)
+
+
+def _doubts(image: ImageFile, collected: CollectedImage) -> Iterator[BuildFinding]:
+    for doubt in collected.doubts:
+        yield BuildFinding("beside-image", f"image {image.name} from {image.from_}: {doubt}")
 
 
 def _chart(chart: ChartFile, folder: Path, parts: Parts) -> Chart:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bundler.parts import HeldPart, Parts
-from bundler.source import Source
+from bundler.source import NO_ANSWER, Source
 from content.bundle.graph import MAX_DEPTH
 from content.bundle.oci import OCI_MANIFEST, REF_NAME, Descriptor, ImageIndex, ImageManifest, parse_oci, read_json
 from content.bundle.oci_writer import EMPTY, EMPTY_BYTES, describe, encode_manifest
@@ -13,7 +13,7 @@ from manifests.authored.release_yaml import ATTACHED, NONE, ImageFile
 from manifests.documents.release import Absent, Image, Sbom, Target
 from manifests.foreign.sbom import MAX_SBOM, MEDIA_TYPES, SbomFormat, check_sbom, format_of
 from manifests.words.digest import Blob, digest_of
-from manifests.words.errors import MalformedError, RefusedError
+from manifests.words.errors import MalformedError, RefusedError, WaybillError
 
 BASE_NAME = "org.opencontainers.image.base.name"
 TITLE = "org.opencontainers.image.title"
@@ -40,12 +40,14 @@ class CollectedImage:
     Attributes:
         listed: Entries of index.json, the image itself first.
         edges: (index, child) pairs that were packed; the children that no image packed are absent.
+        doubts: What hangs beside the image and could not be read; it is not packed.
     """
 
     image: Image
     listed: tuple[Descriptor, ...]
     absent: tuple[Absent, ...]
     edges: frozenset[tuple[str, str]]
+    doubts: tuple[str, ...] = ()
 
 
 def collect_image(
@@ -66,13 +68,15 @@ def collect_image(
         companions.append(walk.attach(given.blob, given.format, walk.listed(root), title=given.path.name))
     companions += walk.adopt_cosign_sboms(subjects)
     sboms = tuple(walk.sboms(subjects, strict=spec.sbom == ATTACHED))
-    _check_sboms(spec, sboms, source.name)
+    _check_sboms(spec, sboms, source)
     document = walk.nodes[root.digest]
+    repository, _, tag = spec.to.partition(":")
     target = Target(media_type=document.media_type, digest=root.digest, size=root.size)
     return CollectedImage(
         image=Image(
             name=spec.name,
-            to=spec.to,
+            to=repository,
+            tag=tag or None,
             manifest=target,
             platforms=spec.platforms if isinstance(document, ImageIndex) else (),
             signed_by=spec.signed_by,
@@ -81,20 +85,22 @@ def collect_image(
             sbom_reason=spec.sbom_reason,
             base=spec.base or walk.base(root),
         ),
-        listed=(replace(walk.listed(root), annotations=((REF_NAME, f"{spec.to}:{version}"),)), *companions),
+        listed=(replace(walk.listed(root), annotations=((REF_NAME, f"{repository}:{tag or version}"),)), *companions),
         absent=tuple(walk.absent),
         edges=frozenset(walk.edges),
+        doubts=tuple(source.doubts),
     )
 
 
-def _check_sboms(spec: ImageFile, sboms: tuple[Sbom, ...], where: str) -> None:
+def _check_sboms(spec: ImageFile, sboms: tuple[Sbom, ...], source: Source) -> None:
+    where = source.name
     if spec.sbom == NONE:
         if sboms:
             problem = f"image {spec.name!r} has an SBOM, and release.yaml says sbom: none"
             remedy = f"write `sbom: attached` for image {spec.name}"
             raise RefusedError(problem, where=where, remedy=remedy, finding="sbom-denied")
     elif not sboms:
-        problem = f"image {spec.name!r} has no SBOM attached"
+        problem = "; ".join((f"image {spec.name!r} has no SBOM attached", *source.doubts))
         remedy = "attach an SBOM, name a file (sbom: FILE), or write sbom: none and sbom_reason: TEXT"
         raise RefusedError(problem, where=where, remedy=remedy, finding="sbom-missing")
 
@@ -108,6 +114,7 @@ class _Walk:
         self.parts = parts
         self.nodes: dict[str, ImageManifest | ImageIndex] = {}
         self.sizes: dict[str, int] = {}
+        self.fetched: dict[str, tuple[bytes, ImageManifest | ImageIndex]] = {}
         self.absent: list[Absent] = []
         self.edges: set[tuple[str, str]] = set()
         self.matched: set[str] = set()
@@ -170,19 +177,25 @@ class _Walk:
         return (*wanted, *(one for one in index.manifests if one.annotation(ATTESTED) in digests))
 
     def _document(self, descriptor: Descriptor) -> ImageManifest | ImageIndex:
-        known = self.parts.by_digest.get(descriptor.digest)
-        if known is not None and isinstance(known.origin, HeldPart) and known.blob.size == descriptor.size:
-            data = known.origin.data
-        else:
-            data = self.source.document(descriptor)
-            blob = Blob(digest=descriptor.digest, size=descriptor.size)
-            self.parts.add(blob, HeldPart(data), self.source.name, document=True)
-        try:
-            return parse_oci(data, media_type=descriptor.media_type)
-        except MalformedError as error:
-            raise MalformedError(
-                error.problem, where=f"{self.source.name} {descriptor.digest} {error.where}", remedy=error.remedy
-            ) from None
+        """A manifest or index, which becomes a part."""
+        data, document = self._read(descriptor)
+        blob = Blob(digest=descriptor.digest, size=descriptor.size)
+        self.parts.add(blob, HeldPart(data), self.source.name, document=True)
+        return document
+
+    def _read(self, descriptor: Descriptor) -> tuple[bytes, ImageManifest | ImageIndex]:
+        """The bytes of a manifest or index, hashed, and what they say; each is fetched once."""
+        if descriptor.digest not in self.fetched:
+            known = self.parts.by_digest.get(descriptor.digest)
+            if known is not None and isinstance(known.origin, HeldPart) and known.blob.size == descriptor.size:
+                data = known.origin.data
+            else:
+                data = self.source.document(descriptor)
+            try:
+                self.fetched[descriptor.digest] = data, parse_oci(data, media_type=descriptor.media_type)
+            except MalformedError as error:
+                raise error.with_(where=f"{self.source.name} {descriptor.digest} {error.where}") from None
+        return self.fetched[descriptor.digest]
 
     def _add(self, descriptor: Descriptor, *, document: bool) -> None:
         known = self.parts.by_digest.get(descriptor.digest)
@@ -211,12 +224,10 @@ class _Walk:
         while queue:
             digest = queue.pop(0)
             for descriptor, tag in self._referring_to(digest):
+                if not self._is_companion(descriptor, tag, digest):
+                    continue
                 self._pack(descriptor, 0)
-                name = f"{self.spec.to}:{tag}" if tag else ""
-                subject = self.nodes[descriptor.digest].subject
-                if not tag and (subject is None or subject.digest != digest):
-                    problem = f"{descriptor.digest} is listed as a referrer of {digest}, but its `subject` is another"
-                    raise MalformedError(problem, where=self.source.name, finding="referrer-wrong")
+                name = f"{self.spec.to.partition(':')[0]}:{tag}" if tag else ""
                 annotations = ((REF_NAME, name),) if name else ()
                 companions[(name, descriptor.digest)] = replace(self.listed(descriptor), annotations=annotations)
                 if len(companions) > MAX_COMPANIONS:
@@ -225,6 +236,23 @@ class _Walk:
                     seen.add(descriptor.digest)
                     queue.append(descriptor.digest)
         return [companions[key] for key in sorted(companions)]
+
+    def _is_companion(self, descriptor: Descriptor, tag: str, subject: str) -> bool:
+        """Whether a listed referrer can be read and is one; a doubt says why not."""
+        try:
+            _, document = self._read(descriptor)
+        except WaybillError as error:
+            if error.finding in NO_ANSWER:
+                raise
+            problem = f"referrer {descriptor.digest} could not be read and is not packed: {error.problem}"
+            self.source.doubts.append(problem)
+            return False
+        if not tag and (document.subject is None or document.subject.digest != subject):
+            self.source.doubts.append(
+                f"{descriptor.digest} is listed as a referrer of {subject}, but its subject is not"
+            )
+            return False
+        return True
 
     def _referring_to(self, digest: str) -> Iterator[tuple[Descriptor, str]]:
         for referrer in self.source.referrers(digest):

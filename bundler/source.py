@@ -9,18 +9,23 @@ from content.bundle.layout import Layout, companion_of
 from content.bundle.oci import MAX_MANIFEST_BYTES, Descriptor, ImageIndex
 from content.bundle.oci_writer import describe
 from content.registry.reference import Reference
-from manifests.words.errors import MalformedError, RefusedError
+from manifests.words.errors import MalformedError, RefusedError, WaybillError
 
 if TYPE_CHECKING:
     from content.registry.client import Registry
 
 
+# Findings of a registry that answers nothing at all; with any other, only what lies beside the image is missing.
+NO_ANSWER = frozenset({"registry-unreachable", "registry-tls", "registry-busy", "foreign-realm"})
+
+
 @dataclass(frozen=True)
 class LayoutSource:
-    """An image in a layout, by name or as the only one."""
+    """An image in a layout, by name or as the only one; ``doubts`` as in `RegistrySource`."""
 
     layout: Layout
     ref: str
+    doubts: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -74,11 +79,15 @@ class LayoutSource:
 
 @dataclass(frozen=True)
 class RegistrySource:
-    """An image in a repository, by tag or digest; the tag is looked up once."""
+    """An image in a repository, by tag or digest; the tag is looked up once.
+
+    What the registry refuses to list beside the image is a doubt, not an error: the release may not need it.
+    """
 
     registry: "Registry"
     reference: Reference
     pointer: str
+    doubts: list[str] = field(default_factory=list)
     _documents: dict[str, bytes] = field(default_factory=dict)
 
     @property
@@ -86,7 +95,7 @@ class RegistrySource:
         return f"{self.reference.host}/{self.reference.repository}"
 
     def resolve(self) -> Descriptor:
-        return self._descriptor(self.pointer)
+        return self._keep(*self.registry.manifest(self.reference.repository, self.pointer))
 
     def document(self, descriptor: Descriptor) -> bytes:
         self._check_size(descriptor, MAX_MANIFEST_BYTES)
@@ -108,10 +117,33 @@ class RegistrySource:
         return FetchedPart(lambda: self.registry.blob(repository, digest, size))
 
     def referrers(self, digest: str) -> tuple[Descriptor, ...]:
-        return self.registry.referrers(self.reference.repository, digest)
+        repository = self.reference.repository
+        try:
+            return self.registry.referrers(repository, digest)
+        except WaybillError as error:
+            self._doubt("the referrers API", error)
+        try:
+            return self.registry.tagged_referrers(repository, digest)
+        except WaybillError as error:
+            self._doubt("the list of referrers under the fallback tag", error)
+        return ()
 
     def tagged(self, tag: str) -> Descriptor | None:
-        return self._descriptor(tag) if tag in self._tags else None
+        if self._tags is not None and tag not in self._tags:
+            return None
+        try:
+            return self._find(tag)
+        except WaybillError as error:
+            self._doubt(f"tag {tag}", error)
+        return None
+
+    def _doubt(self, what: str, error: WaybillError) -> None:
+        """Note that ``what`` could not be read. A registry that does not answer at all raises again."""
+        if error.finding in NO_ANSWER:
+            raise error
+        text = f"{what} could not be read, so nothing that only it lists is packed: {error.problem}"
+        if text not in self.doubts:
+            self.doubts.append(text)
 
     def _check_size(self, descriptor: Descriptor, max_bytes: int) -> None:
         if descriptor.size > max_bytes:
@@ -119,11 +151,19 @@ class RegistrySource:
             raise MalformedError(problem, where=self.name)
 
     @cached_property
-    def _tags(self) -> frozenset[str]:
-        return frozenset(self.registry.tags(self.reference.repository))
+    def _tags(self) -> frozenset[str] | None:
+        """The tags of the repository; None where the registry does not list them: each is then asked for."""
+        try:
+            return frozenset(self.registry.tags(self.reference.repository))
+        except WaybillError as error:
+            self._doubt("the list of tags", error)
+            return None
 
-    def _descriptor(self, pointer: str) -> Descriptor:
-        data, media_type = self.registry.manifest(self.reference.repository, pointer)
+    def _find(self, pointer: str) -> Descriptor | None:
+        found = self.registry.find_manifest(self.reference.repository, pointer)
+        return self._keep(*found) if found else None
+
+    def _keep(self, data: bytes, media_type: str) -> Descriptor:
         descriptor = describe(data, media_type=media_type)
         self._documents[descriptor.digest] = data
         return descriptor

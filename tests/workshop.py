@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bundler.access import Access
 from bundler.build import BuildRequest, BuiltBundle, build
-from bundler.collect import Access
 from bundler.trust_documents import own_chain
 from content.bundle.head import open_head
 from content.trust.head import VerifiedHead, verify_head

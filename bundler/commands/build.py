@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from bundler.access import Access, read_registries
 from bundler.build import BuildRequest, BuiltBundle, build
 from bundler.checks import release_key_uris
-from bundler.collect import Access
 from bundler.trust_documents import newest_list, own_chain
 from console.options import command, passphrase_option
 from console.output import say
@@ -80,7 +80,7 @@ def build_command(
         after=tuple(verify_head(open_head(path), pin) for path in after),
         kits=kits,
         source_date_epoch=_source_date_epoch(os.environ.get("SOURCE_DATE_EPOCH")),
-        access=Access(plain_http=frozenset(plain_http), ca=ca, auth_file=auth_file),
+        access=Access(frozenset(plain_http), ca, auth_file, read_registries(release_yaml.parent), release_yaml.parent),
     )
     built = build(request, progress)
     for finding in built.findings:

@@ -16,6 +16,7 @@ from manifests.authored.authorisation_yaml import AuthorisationFile, compile_aut
 from manifests.authored.contract_yaml import ContractFile, compile_contract
 from manifests.authored.handwritten import Handwritten, read_handwritten
 from manifests.authored.policy_yaml import PolicyFile, compile_policy
+from manifests.authored.registries_yaml import RegistriesFile, registries_problems
 from manifests.authored.release_yaml import ATTACHED, NONE, ReleaseFile, parse_from
 from manifests.authored.release_yaml_checks import reference_problems, release_problems
 from manifests.authored.rollback_yaml import RollbackFile, compile_rollback
@@ -44,6 +45,7 @@ SHAPES: dict[str, type] = {
     "contract": ContractFile,
     "rollback": RollbackFile,
     "authorisation": AuthorisationFile,
+    "registries": RegistriesFile,
 }
 
 
@@ -62,8 +64,8 @@ class LintResult:
 def lint_command(files: tuple[Path, ...], schema: str | None) -> Result:
     """Check handwritten FILES, and every file that they name.
 
-    Release, trust, site, policy, contract, rollback and authorisation files are known by their content, and so are the
-    JSON files that a release names: configuration schema, advisories, SBOMs, authorisations.
+    Release, registries, trust, site, policy, contract, rollback and authorisation files are known by their content, and
+    so are the JSON files that a release names: configuration schema, advisories, SBOMs, authorisations.
     """
     if (schema is None) == (not files):
         raise UsageError("neither FILES nor --schema, or both", where="lint", remedy="name files, or --schema KIND")
@@ -216,6 +218,7 @@ _MARKS = (
     ("policy", "policy"),
     ("contract", "contract"),
     ("class", "rollback"),
+    ("registries", "registries"),
 )
 _CHECKS: dict[str, Callable[[Handwritten, Path], Iterator[WaybillError]]] = {
     "release": _release,
@@ -224,6 +227,7 @@ _CHECKS: dict[str, Callable[[Handwritten, Path], Iterator[WaybillError]]] = {
     "policy": lambda file, folder: _compiled(compile_policy(file, lambda name: read_public(folder / name))),
     "contract": lambda file, _: _compiled(compile_contract(file)),
     "rollback": lambda file, _: _compiled(compile_rollback(file)),
+    "registries": lambda file, _: registries_problems(file, file.to(RegistriesFile)),
     "authorisation": lambda file, folder: _compiled(compile_authorisation(file, bundle_reader(folder))),
 }
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import requests
@@ -17,7 +18,8 @@ from manifests.words.errors import HostError, MalformedError, WaybillError
 CHUNK = 1 << 20
 ATTEMPTS = 4
 PAUSES = (0.2, 0.5, 1.0)
-MAX_PAUSE = 5.0
+MAX_PAUSE = 60.0
+RETRIED = frozenset({429, 502, 503, 504})
 MAX_ERROR_BYTES = 16 << 10
 # A server that is slower than this holds up the caller without ever running into a timeout.
 MIN_BYTES_PER_SECOND = 1024
@@ -68,7 +70,9 @@ class Peer:
             if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text:
                 remedy = f"for plain HTTP add --plain-http {self.host}, at a site `plain_http: true` in site.yaml"
             return self.error(f"accepts no TLS connection: {text}", remedy=remedy, finding="registry-tls")
-        if caused_by(low.NameResolutionError):
+        if caused_by(low.ProxyError):
+            problem, remedy = "cannot be reached through the proxy", "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
+        elif caused_by(low.NameResolutionError):
             problem, remedy = "has no known address: no such host", "check the name of the registry"
         elif caused_by(ConnectionRefusedError):
             problem = "does not accept connections (connection refused)"
@@ -154,6 +158,15 @@ class Response:
                     break
         self.close()
 
+    def busy(self, problem: str) -> HostError:
+        """The error for an answer of `RETRIED`; a retry follows unless the server asks for a longer pause than ours."""
+        problem += self.reason()
+        pause = retry_after(self.headers)
+        if pause is not None and pause > MAX_PAUSE:
+            wait = f"{problem}, and asks to wait {pause:.0f} seconds"
+            return self._peer.error(wait, remedy=f"try again in {pause:.0f} seconds", finding="registry-busy")
+        return BrokenError(f"the registry {problem}", where=self._peer.host, remedy="try again later", pause=pause)
+
     def reason(self) -> str:
         """The first error that an OCI error answer lists, as ``": text"`` safe for a terminal; else empty."""
         try:
@@ -173,6 +186,18 @@ def printable(text: str) -> str:
     """Text of a server for an error message: one line, at most 200 characters, no control characters."""
     short = text if len(text) <= 200 else text[:197] + "..."
     return "".join(letter if letter.isprintable() else "?" for letter in short)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that ``Retry-After`` asks for, as a number or as a date (RFC 9110, section 10.2.3); None without one."""
+    text = headers.get("Retry-After", "")
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return float(text)
+    try:
+        until = parsedate_to_datetime(text)
+        return max(0.0, (until - parsedate_to_datetime(headers.get("Date", ""))).total_seconds())
+    except (ValueError, TypeError):
+        return None
 
 
 def repeated(call: Callable[[], T]) -> T:

@@ -1,10 +1,10 @@
-"""Read registry credentials from the file that ``docker login`` or ``podman login`` wrote.
-
-Only names and passwords in the file itself are used. Credential helpers, which are programs, are never started.
-"""
+"""Read registry credentials from the file of ``docker login`` or ``podman login``, or from the helper that it names."""
 
 import base64
 import binascii
+import json
+import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,16 +13,25 @@ from content.bundle.oci import read_json
 from manifests.words.errors import HostError, MalformedError, RefusedError
 
 MAX_AUTH_BYTES = 1 << 20
+MAX_HELPER_BYTES = 64 << 10
+HELPER_SECONDS = 30.0
 # Docker Hub answers under several names, and its tools write the oldest of them.
-_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _HUB_KEY = "https://index.docker.io/v1/"
 _REMEDY = "log in with name and password into another file, and name that file: --auth-file FILE"
+_HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# What docker-credential-helpers call a user name whose secret is an identity token.
+_TOKEN_USER = "<token>"  # noqa: S105  # a word of a protocol
+_NO_ENTRY = "credentials not found"
 
 
 @dataclass(frozen=True)
 class Credentials:
+    """Attributes: identity_token: The password is a token of OAuth2, to be exchanged at the token service."""
+
     username: str
     password: str = field(repr=False)
+    identity_token: bool = False
 
 
 def auth_files(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
@@ -40,14 +49,17 @@ def auth_files(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
 
 
 def find_credentials(
-    host: str, *, auth_file: Path | None, environ: Mapping[str, str], home: Path
+    host: str, repository: str, *, auth_file: Path | None, environ: Mapping[str, str], home: Path, helpers: bool
 ) -> Credentials | None:
-    """The first entry for ``host``, or None: the registry is then asked anonymously.
+    """The first entry for ``host/repository``, or None: the registry is then asked anonymously.
+
+    Args:
+        helpers: Start the helper program that a file names (``credHelpers``, ``credsStore``).
 
     Raises:
-        HostError: A file that was named cannot be read.
+        HostError: A file that was named cannot be read, or a helper program fails.
         MalformedError: A file is not JSON of that shape.
-        RefusedError: The entry asks for a helper program or holds an identity token.
+        RefusedError: The entry needs a helper program, and ``helpers`` is False.
     """
     named = auth_file is not None or "REGISTRY_AUTH_FILE" in environ
     for path in [auth_file] if auth_file is not None else auth_files(environ, home):
@@ -60,38 +72,96 @@ def find_credentials(
             raise HostError("no such file of credentials", where=str(path), remedy="check the path") from None
         except OSError as error:
             raise HostError(f"cannot read credentials: {error.strerror}", where=str(path)) from error
-        if credentials := read_credentials(data, host, where=str(path)):
+        if credentials := read_credentials(data, host, repository, helpers=helpers, where=str(path)):
             return credentials
     return None
 
 
-def read_credentials(data: bytes, host: str, *, where: str = "") -> Credentials | None:
-    """What an auth file has for ``host``. Raises as `find_credentials`."""
+def read_credentials(
+    data: bytes, host: str, repository: str = "", *, helpers: bool = False, where: str = ""
+) -> Credentials | None:
+    """What an auth file says about ``host/repository``: the entry with the longest matching name counts.
+
+    Raises: As `find_credentials`.
+    """
     document = read_json(data, max_bytes=MAX_AUTH_BYTES, where=where)
     entries = _object(document, "auths", where)
-    names = _names(host)
+    names = (*_namespaces(host, repository), *_names(host))
     key = next((name for name in names if name in entries), "")
     entry = _object(entries, key, f"{where} auths") if key else {}
     inline = _text(entry, "auth", where)
+    if token := _text(entry, "identitytoken", where):
+        return Credentials(_TOKEN_USER, token, identity_token=True)
     if inline:
         return _decode(inline, host, where)
     if "username" in entry and "password" in entry:
         return Credentials(_text(entry, "username", where), _text(entry, "password", where))
-    helpers = _object(document, "credHelpers", where)
-    helper = next((name for name in names if name in helpers), "")
-    if helper or (key and _text(document, "credsStore", where)):
-        problem = f"credentials for {host} are kept by a helper program, which is not started"
-        raise RefusedError(problem, where=where, remedy=_REMEDY, finding="credential-helper")
-    if "identitytoken" in entry or "registrytoken" in entry:
-        problem = f"the entry for {host} holds a token instead of a name and a password"
-        raise RefusedError(problem, where=where, remedy=_REMEDY, finding="credential-token")
-    return None
+    by_host = _object(document, "credHelpers", where)
+    helped = next((name for name in names if name in by_host), "")
+    helper = _text(by_host, helped, where) if helped else _text(document, "credsStore", where)
+    if not helper:
+        return None
+    if not helpers:
+        if not helped and not key:
+            return None
+        raise RefusedError(
+            f"credentials for {host} are kept by a helper program, which is not started",
+            where=where,
+            remedy=_REMEDY,
+            finding="credential-helper",
+        )
+    server = helped or key or (_HUB_KEY if host in HUB else host)
+    return _ask_helper(helper, server, where)
+
+
+def _ask_helper(helper: str, server: str, where: str) -> Credentials | None:
+    """What ``docker-credential-HELPER get`` answers about ``server``; None where it has no entry.
+
+    The program is found on PATH by this fixed name and started without a shell (docker-credential-helpers, protocol).
+    """
+    if not _HELPER_NAME.fullmatch(helper):
+        raise MalformedError(f"found {helper[:80]!r}, expected the name of a credential helper", where=where)
+    program = f"docker-credential-{helper}"
+
+    def failed(problem: str) -> HostError:
+        remedy = f"run `echo {server} | {program} get` to see why, or {_REMEDY}"
+        return HostError(f"{program} {problem}", where=where, remedy=remedy, finding="credential-helper")
+
+    try:
+        done = subprocess.run(
+            [program, "get"], input=server.encode(), capture_output=True, timeout=HELPER_SECONDS, check=False
+        )
+    except FileNotFoundError:
+        raise failed("is not installed") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        problem = "gave no answer" if isinstance(error, subprocess.TimeoutExpired) else f"cannot run: {error.strerror}"
+        raise failed(problem) from None
+    if done.returncode != 0:
+        if _NO_ENTRY in done.stdout.decode(errors="replace").lower():
+            return None
+        raise failed(f"failed with exit code {done.returncode}")
+    try:
+        answer = json.loads(done.stdout[:MAX_HELPER_BYTES])
+        username, secret = answer["Username"], answer["Secret"]
+    except (ValueError, TypeError, KeyError):
+        raise failed("answered something else than a name and a secret") from None
+    if not isinstance(username, str) or not isinstance(secret, str):
+        raise failed("answered something else than a name and a secret")
+    return Credentials(username, secret, identity_token=username == _TOKEN_USER)
+
+
+def _namespaces(host: str, repository: str) -> Iterator[str]:
+    """``host/a/b``, ``host/a``: the namespaces of a repository, the longest first (containers-auth.json(5))."""
+    hosts = sorted(HUB) if host in HUB else [host]
+    parts = repository.split("/") if repository else []
+    for length in range(len(parts), 0, -1):
+        yield from (f"{name}/{'/'.join(parts[:length])}" for name in hosts)
 
 
 def _names(host: str) -> tuple[str, ...]:
     """The keys under which tools file a host: bare, or as a URL of an old API."""
     bare = (host, *(f"https://{host}{end}" for end in ("", "/", "/v1/", "/v2/")))
-    return (*bare, *sorted(_HUB), _HUB_KEY) if host in _HUB else bare
+    return (*bare, *sorted(HUB), _HUB_KEY) if host in HUB else bare
 
 
 def _decode(inline: str, host: str, where: str) -> Credentials:

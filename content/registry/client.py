@@ -184,16 +184,24 @@ class Registry(RegistryReader):
     def referrers(self, repository: str, digest: str) -> tuple[Descriptor, ...]:
         """What refers to a manifest through ``subject``, sorted by digest: by the API, else by the fallback tag.
 
-        Raises MalformedError for anything but an image index, and for more than `MAX_REFERRERS` entries.
+        From the referrers API, else from the fallback tag ``sha256-<hex>``.
+
+        Raises:
+            MalformedError: Not an image index, or more than `MAX_REFERRERS` entries.
+            HostError: The registry refuses to list them, or does not answer.
         """
         listed: dict[str, Descriptor] = {}
         path = f"/v2/{check_repository(repository)}/referrers/{checked_digest(digest)}"
         for status, document in self._pages(path, repository, {"Accept": OCI_INDEX}):
             if status in NO_REFERRERS_API:
-                data = self._fallback(repository, digest)
-                return self._listed(data, listed) if data else ()
+                return self.tagged_referrers(repository, digest)
             self._listed(document, listed)
         return tuple(listed[key] for key in sorted(listed))
+
+    def tagged_referrers(self, repository: str, digest: str) -> tuple[Descriptor, ...]:
+        """As `referrers`, from the fallback tag alone."""
+        data = self._fallback(repository, digest)
+        return self._listed(data, {}) if data else ()
 
     def push_referrer(self, repository: str, data: bytes, media_type: str) -> Descriptor:
         """Store a manifest with a ``subject`` by digest, and return the descriptor under which it is listed.
@@ -234,13 +242,14 @@ class Registry(RegistryReader):
 
     def _fallback(self, repository: str, digest: str) -> bytes | None:
         """The bytes under the fallback tag, if there is one."""
-        manifest = self._manifest(repository, _fallback_tag(digest), max_bytes=MAX_MANIFEST_BYTES)
+        manifest = self.find_manifest(repository, _fallback_tag(digest))
         return manifest[0] if manifest else None
 
     def _listed(self, data: bytes, listed: dict[str, Descriptor]) -> tuple[Descriptor, ...]:
         """Add the entries of an index to ``listed``; all of them so far, sorted."""
-        index = parse_oci(data, media_type=OCI_INDEX)
-        assert isinstance(index, ImageIndex)
+        index = parse_oci(data)
+        if not isinstance(index, ImageIndex):
+            raise MalformedError("found a manifest, expected a list of referrers", where=self.host)
         for entry in index.manifests:
             listed.setdefault(entry.digest, entry)
         if len(listed) > MAX_REFERRERS:

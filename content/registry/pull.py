@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from content.bundle.oci import ACCEPTED, INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES, parse_oci, read_json
 from content.registry.answer import ATTEMPTS, BrokenError, Response, pause_after, repeated
-from content.registry.reference import check_repository, check_tag
+from content.registry.reference import check_repository, check_tag, is_tag
 from content.registry.session import DEFAULTS, RegistryOptions, Session
 from manifests.words.digest import digest_of, is_digest
 from manifests.words.errors import DamagedError, HostError, MalformedError
@@ -46,7 +46,7 @@ class RegistryReader:
             MalformedError: Neither a manifest nor an index, or one that calls itself something else.
             HostError: The registry does not have it, or does not answer.
         """
-        manifest = self._manifest(repository, reference, max_bytes=max_bytes)
+        manifest = self.find_manifest(repository, reference, max_bytes=max_bytes)
         if manifest is None:
             raise self._missing(f"manifest {repository} {reference}")
         return manifest
@@ -95,9 +95,11 @@ class RegistryReader:
         return self._exists(_blob_path(repository, digest), repository)
 
     def tags(self, repository: str) -> tuple[str, ...]:
-        """All tags of a repository, sorted.
+        """All tags of a repository, sorted; a name that the grammar of tags does not allow is left out.
 
-        Raises MalformedError for more than `MAX_TAGS` or an invalid name, HostError if there is no such repository.
+        Raises:
+            MalformedError: More than `MAX_TAGS`, or not a list of names.
+            HostError: No such repository.
         """
         tags: set[str] = set()
         for status, document in self._pages(f"/v2/{check_repository(repository)}/tags/list?n=1000", repository, {}):
@@ -106,12 +108,16 @@ class RegistryReader:
             listed = read_json(document, where=self.host).get("tags") or []
             if not isinstance(listed, list) or not all(isinstance(tag, str) for tag in listed):
                 raise MalformedError("the list of tags is not a list of names", where=self.host)
-            tags.update(check_tag(tag) for tag in listed)
+            # Nothing can be asked for by such a name.
+            tags.update(filter(is_tag, listed))
             if len(tags) > MAX_TAGS:
                 raise MalformedError(f"more than {MAX_TAGS} tags in {repository}", where=self.host)
         return tuple(sorted(tags))
 
-    def _manifest(self, repository: str, reference: str, *, max_bytes: int) -> tuple[bytes, str] | None:
+    def find_manifest(
+        self, repository: str, reference: str, *, max_bytes: int = MAX_MANIFEST_BYTES
+    ) -> tuple[bytes, str] | None:
+        """As `manifest`; None where the registry does not have it."""
         path = manifest_path(repository, reference)
         status, headers, data = self._document(path, repository, _MANIFESTS, max_bytes)
         if status == 404:

@@ -1,4 +1,4 @@
-"""Parse image references: ``host[:port]/repository[:tag][@sha256:…]``."""
+"""Parse image references: ``[host[:port]/]repository[:tag][@sha256:…]``, short names by Docker's rules."""
 
 import re
 from dataclasses import dataclass
@@ -12,12 +12,15 @@ _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _MAX_NAME = 255
+# Where a name without a registry is (distribution/reference, normalize), and the folder of Docker's own images there.
+DEFAULT_HOST = "docker.io"
+_OFFICIAL = "library"
 _EXAMPLE = "write it as in registry.example.com/team/app:1.0 or …/app@sha256:<64 hex digits>"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A parsed reference; nothing is filled in that was not given. With both tag and digest, the digest decides."""
+    """A parsed reference, with the registry that a short name means. With both tag and digest, the digest decides."""
 
     host: str
     repository: str
@@ -36,20 +39,31 @@ class Reference:
 
 
 def parse_reference(text: str) -> Reference:
-    """Parse ``text``. Raises MalformedError outside the grammar of distribution-spec, or without a host."""
+    """Parse ``text``; ``nginx:1.27`` means ``docker.io/library/nginx:1.27``, as for Docker.
+
+    Raises:
+        MalformedError: Not in the grammar of distribution-spec.
+    """
     if len(text) > 2 * _MAX_NAME + 256:
         raise MalformedError(f"a reference has {len(text)} characters, expected fewer", remedy=_EXAMPLE)
-    host, slash, rest = text.partition("/")
-    # Without a dot, a port or the word localhost the first part could as well be a folder of a default registry.
-    if not slash or not ("." in host or ":" in host or host == "localhost"):
-        raise MalformedError(f"found {text!r}, expected a reference that names its registry", remedy=_EXAMPLE)
+    host, _, rest = text.partition("/")
+    if is_short(text):
+        host, rest = DEFAULT_HOST, text
     name, at, digest = rest.partition("@")
     repository, colon, tag = name.partition(":")
     if at and not is_digest(digest):
         raise MalformedError(f"digest in {text!r} is not sha256: and 64 lower-case hex digits", remedy=_EXAMPLE)
     if colon:
         check_tag(tag)
+    if host in (DEFAULT_HOST, f"index.{DEFAULT_HOST}") and repository and "/" not in repository:
+        repository = f"{_OFFICIAL}/{repository}"
     return Reference(check_host(host), check_repository(repository), tag or None, digest or None)
+
+
+def is_short(text: str) -> bool:
+    """Whether a reference names no registry: its first part has no dot, no port, and is not ``localhost``."""
+    host, slash, _ = text.partition("/")
+    return not slash or not ("." in host or ":" in host or host == "localhost")
 
 
 def check_host(host: str) -> str:
@@ -67,8 +81,13 @@ def check_repository(repository: str) -> str:
     return repository
 
 
+def is_tag(tag: str) -> bool:
+    """Whether OCI allows ``tag`` as the name of a manifest."""
+    return _TAG.fullmatch(tag) is not None
+
+
 def check_tag(tag: str) -> str:
     """``tag`` if OCI allows it, else MalformedError."""
-    if not _TAG.fullmatch(tag):
+    if not is_tag(tag):
         raise MalformedError(f"found {tag[:300]!r}, expected a tag", remedy=_EXAMPLE)
     return tag

@@ -6,31 +6,35 @@ read without end is decided below it, in the transport adapter. So it also holds
 
 import os
 import re
-import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
 
 from content.bundle.oci import read_json
-from content.registry.addresses import join_url, origin_of, place_of, tls_context
-from content.registry.answer import MAX_PAUSE, BrokenError, Peer, Response, repeated
-from content.registry.auth import Credentials, find_credentials
+from content.registry.addresses import Origin, join_url, origin_of, place_of, tls_context
+from content.registry.answer import RETRIED, Peer, Response, repeated
+from content.registry.auth import HUB, Credentials, find_credentials
 from content.registry.reference import check_host
 from manifests.words.errors import HostError, RefusedError
 
 if TYPE_CHECKING:
+    from oras.auth.utils import authHeader
     from requests.adapters import _HostParams, _PoolKwargs
+    from urllib3 import ProxyManager
 
 CONNECT_TIMEOUT = 5.0
 MAX_REDIRECTS = 3
 MAX_TOKEN_BYTES = 64 << 10
-RETRIED = frozenset({429, 502, 503, 504})
+# Where the API of docker.io is.
+HUB_ENDPOINT = "registry-1.docker.io"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -42,34 +46,45 @@ class RegistryOptions:
     """How one registry is reached.
 
     Attributes:
-        plain_http: Without TLS, for this host only.
+        plain_http: Speak without TLS with this registry.
+        plain_hosts: Other hosts (``name[:port]``) that may be reached without TLS.
         ca: A PEM file whose authorities replace the system's.
         auth_file: The only file of credentials to look at, instead of those where login tools put theirs.
         credentials: Name and password, instead of any file.
         timeout: Seconds without a byte after which the registry counts as hanging.
-        realm_hosts: Other hosts (``name[:port]``) that may issue its tokens, and so receive the credentials.
-        content_hosts: Other hosts to which a download may be redirected, without credentials; None for any over
-            TLS. Uploads are never redirected.
-        environ: Where ``REGISTRY_AUTH_FILE``, ``XDG_RUNTIME_DIR``, ``XDG_CONFIG_HOME``, ``DOCKER_CONFIG`` and
-            ``HOME`` are looked up; the process's own if None. Proxies are not.
+        token_hosts: Other hosts (``name[:port]``) that may issue its tokens, and so see the credentials; None for
+            any that the registry names over TLS: it could ask for the password itself.
+        content_hosts: Other hosts to which a download may be redirected, without credentials; None for any: the
+            digest decides. Content never leaves TLS for plain HTTP. Uploads are never redirected.
+        helpers: Start the credential helper that a file of a login tool names.
+        rate: Requests a second, at most; None for no limit.
+        user_agent: The name by which requests introduce themselves.
+        environ: Where ``REGISTRY_AUTH_FILE``, ``XDG_RUNTIME_DIR``, ``XDG_CONFIG_HOME``, ``DOCKER_CONFIG``, ``HOME``
+            and the proxies (``HTTP_PROXY``, ``HTTPS_PROXY``, ``NO_PROXY``) are looked up; the process's own if None.
     """
 
     plain_http: bool = False
+    plain_hosts: frozenset[str] = frozenset()
     ca: Path | None = None
     auth_file: Path | None = None
     credentials: tuple[str, str] | None = None
     timeout: float = 30.0
-    realm_hosts: frozenset[str] = frozenset()
-    content_hosts: frozenset[str] | None = frozenset()
+    token_hosts: frozenset[str] | None = None
+    content_hosts: frozenset[str] | None = None
+    helpers: bool = False
+    rate: float | None = None
+    user_agent: str = "waybill"
     environ: Mapping[str, str] | None = None
 
-    def find_credentials(self, host: str) -> Credentials | None:
+    def find_credentials(self, host: str, repository: str) -> Credentials | None:
         """Raises as `content.registry.auth.find_credentials`."""
         if self.credentials:
             return Credentials(*self.credentials)
         environ = os.environ if self.environ is None else self.environ
         home = Path(environ.get("HOME") or "/")
-        return find_credentials(host, auth_file=self.auth_file, environ=environ, home=home)
+        return find_credentials(
+            host, repository, auth_file=self.auth_file, environ=environ, home=home, helpers=self.helpers
+        )
 
 
 DEFAULTS = RegistryOptions()
@@ -113,30 +128,25 @@ class Session:
         self.peer = Peer(check_host(host), options.timeout)
         self._options = options
         self._scheme = "http" if options.plain_http else "https"
-        self._base = f"{self._scheme}://{host}"
+        self._base = f"{self._scheme}://{HUB_ENDPOINT if host in HUB else host}"
         self._own = origin_of(self._base)
-        self._realms = frozenset(
-            origin_of(f"{scheme}://{name}") for name in options.realm_hosts for scheme in {"https", self._scheme}
-        )
-        self._basic: str | None = None
+        # Token services that the registry named and that were allowed, as origins.
+        self._realms: set[Origin] = set()
+        self._credentials: dict[str, Credentials | None] = {}
+        self._basic: dict[str, str] = {}
         self._tokens: dict[tuple[str, bool], str] = {}
         self._lock = threading.Lock()
         provider = oras.provider.Registry(hostname=host, insecure=options.plain_http)
         self._http: requests.Session = provider.session
         self._auth = provider.auth
-        # Nothing of the environment: no proxies, no .netrc, no REQUESTS_CA_BUNDLE, which would even win over `verify`.
+        # No .netrc, and no REQUESTS_CA_BUNDLE, which would even win over `verify`. The adapter looks up the proxies.
         self._http.trust_env = False
         # requests would read the whole body of a redirect, even one that it is told not to follow.
         self._http.get_redirect_target = lambda _response: None
-        self._http.headers.update({"User-Agent": "waybill", "Accept-Encoding": "identity"})
-        context = None if options.plain_http else tls_context(options.ca)
+        self._http.headers.update({"User-Agent": options.user_agent, "Accept-Encoding": "identity"})
+        adapter = _Adapter(self.peer, self.check_origin, options)
         for scheme in ("http://", "https://"):
-            self._http.mount(scheme, _Adapter(self.peer, self.check_origin, context))
-
-    @cached_property
-    def _credentials(self) -> Credentials | None:
-        """Read at the first challenge, under the lock."""
-        return self._options.find_credentials(self.peer.host)
+            self._http.mount(scheme, adapter)
 
     def close(self) -> None:
         self._http.close()
@@ -182,15 +192,9 @@ class Session:
             return
         if with_credentials:
             raise self._refused(f"credentials would go to {place_of(origin)}", origin)
-        allowed = self._options.content_hosts
-        if allowed is None:
-            if origin[0] in (self._scheme, "https"):
-                return
-        elif any(origin_of(f"{origin[0]}://{name}") == origin for name in allowed) and (
-            origin[0] == "https" or self._scheme == "http"  # content never leaves TLS for plain HTTP
-        ):
-            return
-        raise self._refused(f"content would come from {place_of(origin)}", origin)
+        # Content never leaves TLS for plain HTTP.
+        if origin[0] == "http" != self._scheme or not _is_listed(origin, self._options.content_hosts):
+            raise self._refused(f"content would come from {place_of(origin)}", origin)
 
     def _authenticated(self, request: _Request) -> Response:
         """Send; after a 401 authenticate and send once more."""
@@ -204,14 +208,9 @@ class Session:
             answer = self._followed(request, self._authorization(key))
             if answer.status == 401:
                 answer.discard()
-                raise self._denied()
+                raise self._denied(request.repository)
         if answer.status in RETRIED:
-            seconds = answer.headers.get("Retry-After", "")
-            problem = f"answered {answer.status} to {request.method}{answer.reason()}"
-            pause = float(seconds) if re.fullmatch(r"[0-9]{1,6}", seconds) else None
-            if pause is not None and pause > MAX_PAUSE:
-                raise self.peer.error(f"{problem}, and asks to wait {pause:.0f} seconds", remedy="try again later")
-            raise BrokenError(f"the registry {problem}", where=self.peer.host, remedy="try again later", pause=pause)
+            raise answer.busy(f"answered {answer.status} to {request.method}")
         return answer
 
     def _followed(self, request: _Request, authorization: dict[str, str]) -> Response:
@@ -236,48 +235,72 @@ class Session:
 
     def _authorization(self, key: tuple[str, bool]) -> dict[str, str]:
         with self._lock:
-            token = self._tokens.get(key)
-            if token:
+            if token := self._tokens.get(key):
                 return {"Authorization": f"Bearer {token}"}
-            return {"Authorization": f"Basic {self._basic}"} if self._basic else {}
+            basic = self._basic.get(key[0])
+            return {"Authorization": f"Basic {basic}"} if basic else {}
 
     def _authenticate(self, header: str, key: tuple[str, bool], *, already_sent: bool) -> None:
         """Authenticate by the scheme that the challenge names."""
         import oras.auth.utils  # as in __init__
 
         challenges = {scheme.lower(): rest for scheme, rest in _CHALLENGE.findall(header[:8192])}
+        repository = key[0]
         with self._lock:
-            if self._credentials:
-                self._auth.set_basic_auth(self._credentials.username, self._credentials.password)
+            if repository not in self._credentials:
+                self._credentials[repository] = self._options.find_credentials(self.peer.host, repository)
+            credentials = self._credentials[repository]
             if "bearer" in challenges:
                 parsed = oras.auth.utils.parse_auth_header(challenges["bearer"])
-                self._check_realm(parsed.realm or "")
+                self._check_realm(parsed.realm or "", with_credentials=credentials is not None)
                 self._tokens.pop(key, None)
-                self._tokens[key] = self._fetch_token(parsed)
+                self._tokens[key] = self._fetch_token(parsed, credentials)
             elif "basic" in challenges:
-                if not self._credentials or already_sent:
-                    raise self._denied()
-                self._basic = oras.auth.utils.get_basic_auth(self._credentials.username, self._credentials.password)
+                if not credentials or credentials.identity_token or already_sent:
+                    raise self._denied(repository)
+                self._basic[repository] = oras.auth.utils.get_basic_auth(credentials.username, credentials.password)
             else:
                 raise self.peer.error("asks for an unknown kind of credentials, expected Basic or Bearer")
 
-    def _check_realm(self, realm: str) -> None:
-        """The realm receives the password: it must be the registry itself or one of ``realm_hosts``."""
-        origin = origin_of(realm) if realm else None
-        if origin is None or not (origin == self._own or origin in self._realms):
-            issuer = place_of(origin) if origin else "nowhere"
-            problem = f"the registry wants tokens to be fetched from {issuer}, which is not allowed to issue them"
-            remedy = f"if {issuer} issues its tokens, add that host to `token_hosts` in site.yaml"
-            raise RefusedError(problem, where=self.peer.host, remedy=remedy, finding="foreign-realm")
+    def _check_realm(self, realm: str, *, with_credentials: bool) -> None:
+        """Allow the token service at ``realm``, or refuse it: it sees the password.
 
-    def _fetch_token(self, challenge: object) -> str:
+        Any host over TLS may be one, unless the allowed hosts are listed. A registry that is reached without TLS may
+        name one without TLS, which then gets no password unless it was allowed by name.
+        """
+        origin = origin_of(realm) if realm else None
+        if origin is None:
+            raise self.peer.error("names no token service")
+        if origin != self._own:
+            name = place_of(origin).removeprefix("http://")
+            hosts = self._options.token_hosts
+            plain_allowed = self._scheme == "http" and (hosts is not None or not with_credentials)
+            permitted = origin[0] == "https" or name in self._options.plain_hosts or plain_allowed
+            if not permitted or not _is_listed(origin, hosts):
+                problem = f"the registry wants tokens to be fetched from {place_of(origin)}"
+                remedy = f"if {name} issues its tokens, add it to `token_hosts`"
+                if not permitted:
+                    problem += " without TLS"
+                    remedy = f"if {name} issues its tokens and may see the password: --plain-http {name}"
+                raise RefusedError(
+                    f"{problem}, which is not allowed to issue them",
+                    where=self.peer.host,
+                    remedy=remedy,
+                    finding="foreign-realm",
+                )
+        self._realms.add(origin)
+
+    def _fetch_token(self, challenge: "authHeader", credentials: Credentials | None) -> str:
         token: object
         try:
             with self.peer.failures():
-                if self._credentials:
-                    token = self._auth.request_token(challenge)
-                else:
+                if credentials is None:
                     token = self._auth.request_anonymous_token(challenge)
+                elif credentials.identity_token:
+                    token = self._exchange_identity_token(challenge, credentials.password)
+                else:
+                    self._auth.set_basic_auth(credentials.username, credentials.password)
+                    token = self._auth.request_token(challenge)
         except (ValueError, AttributeError) as error:
             raise self.peer.error("names a token service whose answer holds no token") from error
         # It goes into a header: no line ends, nothing that is not ASCII (RFC 6750, section 2.1).
@@ -285,32 +308,55 @@ class Session:
             raise self.peer.error("names a token service whose answer holds no usable token")
         return token
 
-    def _denied(self) -> HostError:
-        user = f"the credentials of {self._credentials.username!r}" if self._credentials else "anonymous access"
-        remedy = f"log in to {self.peer.host}, or name the file with its credentials: --auth-file FILE"
-        return self.peer.error(f"does not accept {user} (401)", remedy=remedy, finding="registry-denied")
+    def _exchange_identity_token(self, challenge: "authHeader", identity_token: str) -> object:
+        """An access token for an identity token (RFC 6749, section 6), as oras cannot."""
+        fields = {"grant_type": "refresh_token", "client_id": "waybill", "refresh_token": identity_token}
+        fields |= {name: text for name in ("service", "scope") if (text := getattr(challenge, name))}
+        answer = self._http.post(str(challenge.realm), data=fields, allow_redirects=False).json()
+        return answer.get("access_token") or answer.get("token")
+
+    def _denied(self, repository: str) -> HostError:
+        credentials = self._credentials.get(repository)
+        user = f"the credentials of {credentials.username!r}" if credentials else "anonymous access"
+        return self.peer.error(
+            f"does not accept {user} for {repository} (401)",
+            remedy=f"log in to {self.peer.host}, or name the file with its credentials: --auth-file FILE",
+            finding="registry-denied",
+        )
 
     def _refused(self, problem: str, origin: tuple[str, str, int]) -> RefusedError:
         return RefusedError(
             f"the registry redirects elsewhere: {problem}",
             where=self.peer.host,
-            remedy=f"ask who runs the registry whether {place_of(origin)} belongs to it",
+            remedy=f"if {place_of(origin)} belongs to the registry, add it to `content_hosts`",
             finding="foreign-host",
         )
+
+
+def _is_listed(origin: Origin, hosts: frozenset[str] | None) -> bool:
+    """Whether ``hosts`` has this host; None lists every host."""
+    return hosts is None or any(origin_of(f"{origin[0]}://{name}") == origin for name in hosts)
 
 
 class _Adapter(HTTPAdapter):
     """The transport below requests, and so below oras too: each request passes `check_origin` and has a timeout."""
 
-    def __init__(self, peer: Peer, check_origin: Callable[..., None], context: ssl.SSLContext | None) -> None:
+    def __init__(self, peer: Peer, check_origin: Callable[..., None], options: RegistryOptions) -> None:
         self._peer = peer
         self._check_origin = check_origin
-        self._context = context
+        self._context = tls_context(options.ca)
+        self._uses_proxies = options.environ is None
+        self._interval = 1 / options.rate if options.rate else 0.0
+        self._next = time.monotonic()
+        self._turn = threading.Lock()
         super().__init__(pool_connections=4, pool_maxsize=16)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: object) -> None:
-        tls = {"ssl_context": self._context} if self._context else {}
-        super().init_poolmanager(connections, maxsize, block, **options, **tls)
+        super().init_poolmanager(connections, maxsize, block, **options, ssl_context=self._context)
+
+    def proxy_manager_for(self, proxy: str, **options: object) -> "ProxyManager":
+        manager: ProxyManager = super().proxy_manager_for(proxy, **options, ssl_context=self._context)
+        return manager
 
     def cert_verify(self, *_: object) -> None:
         """Nothing to set: the context holds the roots, and certifi's are not added to them."""
@@ -325,17 +371,31 @@ class _Adapter(HTTPAdapter):
         self, request: requests.PreparedRequest, stream: bool = False, *_: object, **__: object
     ) -> requests.Response:
         self._check_origin(request.url, with_credentials="Authorization" in request.headers)
+        self._wait_for_turn()
         seconds = self._peer.timeout
-        response = super().send(request, stream=True, timeout=(min(CONNECT_TIMEOUT, seconds), seconds), verify=True)
+        # By the environment's names, NO_PROXY included; only where the environment is ours to use.
+        proxies = get_environ_proxies(str(request.url)) if self._uses_proxies else {}
+        response = super().send(
+            request, stream=True, timeout=(min(CONNECT_TIMEOUT, seconds), seconds), verify=True, proxies=proxies
+        )
         if not stream:
             # Only oras asks for whole answers, and only for tokens.
             _read_token(response, self._peer)
         return response
 
+    def _wait_for_turn(self) -> None:
+        with self._turn:
+            pause = self._next - time.monotonic()
+            self._next = max(self._next, time.monotonic()) + self._interval
+        if pause > 0:
+            time.sleep(pause)
+
 
 def _read_token(response: requests.Response, peer: Peer) -> None:
     """Read a token answer within bounds, and leave it in ``response`` as requests itself would."""
     answer = Response(response, peer)
+    if answer.status in RETRIED:
+        raise answer.busy(f"names a token service that answered {answer.status}")
     if answer.status != 200:
         problem = f"names a token service that answered {answer.status}{answer.reason()}"
         raise peer.error(problem, remedy=f"check the name and the password for {peer.host}", finding="registry-denied")

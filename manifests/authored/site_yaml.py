@@ -40,7 +40,9 @@ class RegistryDriverFile(Document, frozen=True, kw_only=True):
         ca: PEM file of the authorities to trust instead of the system's.
         login: A secret: an auth file as login tools write it, or ``{"username": …, "password": …}``.
         plain_http: Without TLS.
-        token_hosts: Other hosts that may issue tokens, and so see the credentials.
+        token_hosts: The only other hosts that may issue tokens, and so see the credentials; left out, any that the
+            registry names over TLS.
+        content_hosts: The only other hosts to which a download may be redirected; left out, any.
         parallel: Uploads at once.
     """
 
@@ -49,7 +51,8 @@ class RegistryDriverFile(Document, frozen=True, kw_only=True):
     ca: PathText | None = None
     login: SecretFile | None = None
     plain_http: bool = False
-    token_hosts: Annotated[tuple[HostPort, ...], Meta(max_length=16)] = ()
+    token_hosts: Annotated[tuple[HostPort, ...], Meta(max_length=16)] | None = None
+    content_hosts: Annotated[tuple[HostPort, ...], Meta(max_length=16)] | None = None
     parallel: Annotated[int, Meta(ge=1, le=32)] = 4
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from content.commands.lint import SHAPES
+from content.commands.lint import SHAPES, lint
 from tests.vendor import CONTRACT_YAML
 from tests.waybill import waybill
 from tests.workshop import Workshop
@@ -123,3 +123,12 @@ def test_schema_says_what_the_program_says(shop: Workshop) -> None:
 
 def test_schema_of_nothing() -> None:
     assert waybill("lint", "--schema", "colour").code == 2
+
+
+def test_registries_yaml_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "registries.yaml"
+    path.write_text("waybill: 1\nregistries:\n  docker.io: {mirror: m.example/hub}\n")
+    assert lint(path).problems == ()
+    path.write_text("waybill: 1\nregistries:\n  docker.io: {mirror: m.example/hub, tokens: []}\n")
+    (problem,) = lint(path).problems
+    assert problem.where == f"{path}:2"

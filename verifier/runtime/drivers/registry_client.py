@@ -77,7 +77,8 @@ def connect(context: DriverContext, settings: RegistryDriverFile) -> Iterator[Si
         ca=ca,
         auth_file=auth_file,
         credentials=credentials,
-        realm_hosts=frozenset(settings.token_hosts),
+        token_hosts=None if settings.token_hosts is None else frozenset(settings.token_hosts),
+        content_hosts=None if settings.content_hosts is None else frozenset(settings.content_hosts),
         # The login comes from site.yaml alone, never from the environment of the operator.
         environ={},
     )

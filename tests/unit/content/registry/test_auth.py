@@ -92,9 +92,77 @@ def test_a_helper_for_others_is_no_obstacle() -> None:
     assert read_credentials(entry({}, credHelpers={"other.example.com": "x"}), HOST) is None
 
 
-def test_an_identity_token_is_refused() -> None:
-    with pytest.raises(RefusedError, match="holds a token instead of a name and a password"):
-        read_credentials(entry({"identitytoken": "x"}), HOST)
+def test_an_identity_token_is_told_apart_from_a_password() -> None:
+    assert read_credentials(entry({"identitytoken": "x"}), HOST) == Credentials("<token>", "x", identity_token=True)
+
+
+def test_the_longest_namespace_counts() -> None:
+    def auth(name: str) -> dict[str, str]:
+        return {"auth": base64.b64encode(f"{name}:x".encode()).decode()}
+
+    names = {HOST: auth("all"), f"{HOST}/team": auth("team"), f"{HOST}/team/app": auth("app"), f"{HOST}/te": auth("no")}
+    data = json.dumps({"auths": names}).encode()
+    for repository, user in (("team/app", "app"), ("team/other", "team"), ("team/app/x", "app"), ("tea", "all")):
+        credentials = read_credentials(data, HOST, repository)
+        assert credentials is not None
+        assert credentials.username == user
+
+
+HELPER = """#!/bin/sh
+read server
+case "$1 $server" in
+  "get %s") echo '{"ServerURL": "x", "Username": "ann", "Secret": "pa:ss"}' ;;
+  "get token.example.com") echo '{"Username": "<token>", "Secret": "refresh"}' ;;
+  "get odd.example.com") echo '[]' ;;
+  "get none.example.com") echo 'credentials not found in native keychain'; exit 1 ;;
+  *) exit 3 ;;
+esac
+"""
+
+
+@pytest.fixture
+def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    program = tmp_path / "bin" / "docker-credential-test"
+    program.parent.mkdir()
+    program.write_text(HELPER % HOST)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    return "test"
+
+
+def test_a_helper_program_is_asked_without_a_shell(helper: str) -> None:
+    everything = json.dumps({"credsStore": helper}).encode()
+    assert read_credentials(everything, HOST, helpers=True) == ANN
+    token = read_credentials(everything, "token.example.com", helpers=True)
+    assert token == Credentials("<token>", "refresh", identity_token=True)
+    assert read_credentials(everything, "none.example.com", helpers=True) is None
+    one = json.dumps({"credHelpers": {HOST: helper}}).encode()
+    assert read_credentials(one, HOST, helpers=True) == ANN
+    assert read_credentials(one, "other.example.com", helpers=True) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "message"),
+    [
+        ("test", "odd.example.com", "answered something else"),
+        ("test", "other.example.com", "failed with exit code 3"),
+        ("not-there", HOST, "is not installed"),
+    ],
+)
+def test_a_helper_that_fails_is_named(helper: str, name: str, host: str, message: str) -> None:
+    with pytest.raises(HostError, match=f"docker-credential-{name} {message}") as caught:
+        read_credentials(json.dumps({"credsStore": name}).encode(), host, helpers=True)
+    assert caught.value.finding == "credential-helper"
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", "", "-x"])
+def test_a_helper_is_a_name_and_no_path(helper: str, name: str) -> None:
+    data = json.dumps({"credHelpers": {HOST: name}}).encode()
+    if not name:
+        assert read_credentials(data, HOST, helpers=True) is None
+        return
+    with pytest.raises(MalformedError, match="expected the name of a credential helper"):
+        read_credentials(data, HOST, helpers=True)
 
 
 @pytest.mark.parametrize(
@@ -134,20 +202,23 @@ def test_the_first_file_with_an_entry_counts(tmp_path: Path) -> None:
     written(tmp_path / "run/containers/auth.json", runtime)
     written(tmp_path / "docker/config.json", {"auths": {HOST: {"auth": INLINE}}})
     environ = {"XDG_RUNTIME_DIR": str(tmp_path / "run"), "DOCKER_CONFIG": str(tmp_path / "docker")}
-    assert find_credentials(HOST, auth_file=None, environ=environ, home=tmp_path) == ANN
-    assert find_credentials("none.example.com", auth_file=None, environ=environ, home=tmp_path) is None
+    assert find_credentials(HOST, NAME, helpers=False, auth_file=None, environ=environ, home=tmp_path) == ANN
+    assert (
+        find_credentials("none.example.com", NAME, helpers=False, auth_file=None, environ=environ, home=tmp_path)
+        is None
+    )
 
 
 def test_a_named_file_is_the_only_one(tmp_path: Path) -> None:
     written(tmp_path / ".docker/config.json", {"auths": {HOST: {"auth": INLINE}}})
     empty = written(tmp_path / "empty.json", {})
-    assert find_credentials(HOST, auth_file=empty, environ={}, home=tmp_path) is None
+    assert find_credentials(HOST, NAME, helpers=False, auth_file=empty, environ={}, home=tmp_path) is None
     named = {"REGISTRY_AUTH_FILE": str(empty)}
-    assert find_credentials(HOST, auth_file=None, environ=named, home=tmp_path) is None
+    assert find_credentials(HOST, NAME, helpers=False, auth_file=None, environ=named, home=tmp_path) is None
     with pytest.raises(HostError, match="no such file"):
-        find_credentials(HOST, auth_file=tmp_path / "none", environ={}, home=tmp_path)
+        find_credentials(HOST, NAME, helpers=False, auth_file=tmp_path / "none", environ={}, home=tmp_path)
     with pytest.raises(HostError, match="cannot read credentials"):
-        find_credentials(HOST, auth_file=tmp_path, environ={}, home=tmp_path)
+        find_credentials(HOST, NAME, helpers=False, auth_file=tmp_path, environ={}, home=tmp_path)
 
 
 # -- Basic -------------------------------------------------------------------------------------------
@@ -165,7 +236,7 @@ def test_basic_from_a_login_file(tmp_path: Path) -> None:
 def test_wrong_and_missing_credentials(tmp_path: Path) -> None:
     with docker_registry(tmp_path, htpasswd={"ann": "secret"}) as running:
         with Registry(running.host, RegistryOptions(plain_http=True, environ={})) as registry:
-            with pytest.raises(HostError, match=r"does not accept anonymous access \(401\)") as caught:
+            with pytest.raises(HostError, match=r"does not accept anonymous access for team/app \(401\)") as caught:
                 registry.manifest(NAME, "1.0")
             assert caught.value.finding == "registry-denied"
             assert caught.value.remedy
@@ -173,7 +244,9 @@ def test_wrong_and_missing_credentials(tmp_path: Path) -> None:
             running.host, RegistryOptions(plain_http=True, credentials=("ann", "wrong"), environ={})
         ) as registry:
             for _ in range(2):
-                with pytest.raises(HostError, match=r"does not accept the credentials of 'ann' \(401\)") as caught:
+                with pytest.raises(
+                    HostError, match=r"does not accept the credentials of 'ann' for team/app \(401\)"
+                ) as caught:
                     registry.push_blob(NAME, digest_of(BLOB), len(BLOB), lambda: iter([BLOB]))
                 assert "wrong" not in str(caught.value)
 
@@ -239,7 +312,7 @@ def test_wrong_credentials_at_the_token_service() -> None:
     assert caught.value.finding == "registry-denied"
 
 
-def test_a_realm_on_another_host_is_refused_unless_named() -> None:
+def test_a_plain_realm_on_another_host_gets_no_password_unless_it_is_named() -> None:
     with referrers_server(ReferrersRegistry(user=("ann", "secret"), bearer=True)) as issuer:
         away = ReferrersRegistry(user=("ann", "secret"), bearer=True, realm=f"http://{issuer.host}/token")
         away.tokens = issuer.tokens
@@ -257,7 +330,7 @@ def test_a_realm_on_another_host_is_refused_unless_named() -> None:
             with Registry(
                 server.host,
                 RegistryOptions(
-                    plain_http=True, credentials=("ann", "secret"), realm_hosts=frozenset({issuer.host}), environ={}
+                    plain_http=True, credentials=("ann", "secret"), plain_hosts=frozenset({issuer.host}), environ={}
                 ),
             ) as registry:
                 assert registry.blob_exists(NAME, digest_of(BLOB))

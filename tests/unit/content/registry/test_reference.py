@@ -1,4 +1,4 @@
-"""References are taken apart by OCI's grammar, and nothing is guessed."""
+"""References are taken apart by OCI's grammar, and short names by Docker's rules."""
 
 import contextlib
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from content.registry.reference import Reference, parse_reference
+from content.registry.reference import Reference, is_short, parse_reference
 from manifests.words.errors import MalformedError
 
 DIGEST = "sha256:" + "0a" * 32
@@ -30,12 +30,28 @@ def test_good(text: str, expected: Reference) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "repository"),
+    [
+        ("app:1.0", "library/app"),
+        ("docker.io/app:1.0", "library/app"),
+        ("index.docker.io/app:1.0", "library/app"),
+        ("team/app:1.0", "team/app"),
+        ("docker.io/team/app:1.0", "team/app"),
+    ],
+)
+def test_short_names(text: str, repository: str) -> None:
+    reference = parse_reference(text)
+    assert reference.host in ("docker.io", "index.docker.io")
+    assert (reference.repository, reference.pointer) == (repository, "1.0")
+    assert is_short(text) is not text.startswith(("docker.io", "index"))
+    assert parse_reference(str(reference)) == reference
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
-        "app",
-        "app:1.0",
-        "library/app:1.0",
+        "App",
         "/app",
         "h.example/",
         "h.example/App",
@@ -80,4 +96,6 @@ def test_bad(text: str) -> None:
 @given(st.text(alphabet="ab.:/@-_[]1", max_size=40))
 def test_any_text_round_trips_or_is_malformed(text: str) -> None:
     with contextlib.suppress(MalformedError):
-        assert str(parse_reference(text)) == text
+        reference = parse_reference(text)
+        assert parse_reference(str(reference)) == reference
+        assert is_short(text) or reference.repository.startswith("library/") or str(reference) == text
