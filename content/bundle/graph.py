@@ -124,7 +124,7 @@ def _parse(data: bytes, name: str, media_type: str | None) -> ImageManifest | Im
 def _check_image(release: Release, image: Image, graph: Graph) -> None:
     """The image is listed under its own name, and its SBOMs refer to it."""
     where = f"release.json image {image.name}"
-    name = f"{image.to}:{release.version}"
+    name = image.at(release.version)
     listed = [one for one in graph.top if dict(one.annotations).get(REF_NAME) == name]
     if [one.digest for one in listed] != [image.manifest.digest]:  # F-10.12
         raise MalformedError(f"index.json does not list {image.manifest.digest} as {name}", where=where)

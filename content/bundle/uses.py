@@ -45,7 +45,7 @@ def _uses(release: Release, read: Callable[[str], bytes]) -> Iterator[tuple[str,
 
 
 def _image(release: Release, image: Image, read: Callable[[str], bytes]) -> Iterator[tuple[str, str]]:
-    name = f"image {image.to}:{release.version}"
+    name = f"image {image.at(release.version)}"
     for sbom in image.sboms:
         yield sbom.digest, f"SBOM of {name}"
     yield from _below(image.manifest.digest, name, read)
@@ -68,7 +68,7 @@ def _below(digest: str, name: str, read: Callable[[str], bytes], depth: int = 0)
 def _attached(release: Release, read: Callable[[str], bytes]) -> Iterator[tuple[str, str]]:
     """The manifests that refer to images: signatures, SBOMs, statements."""
     index = _document(release.members[0].digest, read)
-    names = {image.manifest.digest: f"image {image.to}:{release.version}" for image in release.images}
+    names = {image.manifest.digest: f"image {image.at(release.version)}" for image in release.images}
     for descriptor in index.manifests if isinstance(index, ImageIndex) else ():
         document = _document(descriptor.digest, read)
         subject = document.subject if document else None

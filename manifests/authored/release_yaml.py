@@ -10,7 +10,7 @@ from manifests.documents.contract import Values
 from manifests.documents.release import Audience, FileProbe, Fix, HttpProbe, Needs, TcpProbe
 from manifests.documents.rollback import Command
 from manifests.words.canonical import Document
-from manifests.words.digest import Date, Name, Platform, Positive, Repository, Text, Time, Version, Word
+from manifests.words.digest import Date, Name, Platform, Positive, RepositoryTag, Text, Time, Version, Word
 from manifests.words.errors import MalformedError
 
 NONE = "none"
@@ -26,13 +26,18 @@ class SignerFile(Document, frozen=True, kw_only=True):
 
 
 class ImageFile(Document, frozen=True, kw_only=True):
-    """Attributes: from_: a registry reference, ``oci:PATH[:REF]`` or ``oci-archive:FILE[:REF]``; sbom: ``attached``,
-    ``none`` with a reason, or the path of a file."""
+    """One image.
+
+    Attributes:
+        from_: A registry reference, ``oci:PATH[:REF]`` or ``oci-archive:FILE[:REF]``.
+        to: Repository at the site, with a tag if that is not the release's version.
+        sbom: ``attached``, ``none`` with a reason, or the path of a file.
+    """
 
     name: Name
     from_: PathText = field(name="from")
     platforms: Annotated[tuple[Platform, ...], Meta(max_length=64)] = ()
-    to: Repository
+    to: RepositoryTag
     signed_by: Word
     reason: Text | None = None
     sbom: PathText = ATTACHED
@@ -155,6 +160,10 @@ class ImageFrom:
     ref: str = ""
 
 
+# Prefixes that container tools read as a kind of place (containers-transports(5)).
+TRANSPORTS = frozenset({"containers-storage", "dir", "docker-archive", "docker-daemon", "ostree", "sif", "tarball"})
+
+
 def parse_from(text: str, where: str = "from") -> ImageFrom:
     """Read the ``from`` of an image. A path holds no colon, as with skopeo. Raises MalformedError."""
     remedy = "write oci:PATH[:REF], oci-archive:FILE[:REF], or host/name:tag, host/name@sha256:..."
@@ -167,6 +176,10 @@ def parse_from(text: str, where: str = "from") -> ImageFrom:
     if text.startswith(("docker://", "http://", "https://")):
         problem = f"{text!r} is an address, expected a reference"
         raise MalformedError(problem, where=where, remedy=f"leave {text.partition('//')[0]}// out")
-    if text.startswith((".", "/")) or "/" not in text:
+    transport = text.partition(":")[0]
+    if transport in TRANSPORTS:
+        problem = f"{text!r} is read by the transport {transport} of other tools, which is not known here"
+        raise MalformedError(problem, where=where, remedy=f"skopeo copy {text} oci-archive:image.tar:NAME; {remedy}")
+    if text.startswith((".", "/", "-")) or text.endswith((".tar", ".tgz", ".tar.gz")):
         raise MalformedError(f"{text!r} names no registry and no layout", where=where, remedy=remedy)
     return ImageFrom(kind="registry", place=text)

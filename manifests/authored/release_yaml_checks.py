@@ -140,6 +140,11 @@ def _names(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
         for i, name in enumerate(names):
             if name in names[:i]:
                 yield file.wrong(f"{key} {name!r} is given twice", f"$.{group}[{i}].{key}")
+    places = [image.to if ":" in image.to else f"{image.to}:{release.version}" for image in release.images]
+    for i, place in enumerate(places):
+        if place in places[:i]:
+            remedy = f"write another repository, or another tag: `to: {place.partition(':')[0]}:TAG`"
+            yield file.wrong(f"to {place!r} is given twice", f"$.images[{i}].to", remedy)
 
 
 def _image(file: Handwritten, path: str, image: ImageFile, release: ReleaseFile) -> Iterator[MalformedError]:

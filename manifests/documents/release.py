@@ -23,6 +23,7 @@ from manifests.words.digest import (
     Positive,
     Repository,
     Size,
+    Tag,
     Text,
     Time,
     Version,
@@ -105,6 +106,7 @@ class Image(Document, frozen=True, kw_only=True):
 
     Attributes:
         to: Repository in the site's registry.
+        tag: Tag there; left out, the release's version.
         manifest: The image manifest or index that installs; with named platforms the original index.
         platforms: Those that were packed; empty means all that the index names.
         signed_by: Name of a signer, or ``none`` with ``reason``.
@@ -112,6 +114,7 @@ class Image(Document, frozen=True, kw_only=True):
 
     name: Name
     to: Repository
+    tag: Tag | None = None
     manifest: Target
     platforms: Annotated[tuple[Platform, ...], Meta(max_length=64)] = ()
     signed_by: Word
@@ -119,6 +122,10 @@ class Image(Document, frozen=True, kw_only=True):
     sboms: Annotated[tuple[Sbom, ...], Meta(max_length=256)] = ()
     sbom_reason: Text | None = None
     base: Text | None = None
+
+    def at(self, version: str) -> str:
+        """``REPOSITORY:TAG`` at a site, for an image of the release ``version``."""
+        return f"{self.to}:{self.tag or version}"
 
 
 class FileEntry(Document, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from manifests.words.version import parse_range, parse_version
 # Lists of a release, and the field by which no two entries may be equal.
 NAMED_ONCE = (
     *(("images", "name"), ("files", "name"), ("charts", "name"), ("programs", "name")),
-    *(("handlers", "name"), ("install", "step"), ("probes", "name"), ("images", "to")),
+    *(("handlers", "name"), ("install", "step"), ("probes", "name")),
 )
 
 
@@ -62,7 +62,10 @@ def _check_names(release: Release, refuse: WrongRelease) -> None:
     for group, key in NAMED_ONCE:
         names = [getattr(entry, key) for entry in getattr(release, group)]
         if len(set(names)) != len(names):  # F-8.14
-            raise refuse("a name is given twice", "images to" if key == "to" else group)
+            raise refuse("a name is given twice", group)
+    places = [image.at(release.version) for image in release.images]
+    if len(set(places)) != len(places):  # F-8.14
+        raise refuse("a name is given twice", "images to")
 
 
 def _check_images(release: Release, refuse: WrongRelease) -> None:

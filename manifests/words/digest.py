@@ -33,9 +33,11 @@ Date = Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")]
 Text = Annotated[str, Meta(max_length=4096, pattern="\\A[^\x00-\x1f\x7f-\x9f]*\\Z")]  # F-4.10
 Key = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._/-]{0,127}\Z")]  # F-4.7
 # OCI repository names (distribution-spec, pulling manifests) and MIME types (RFC 6838).
-Repository = Annotated[
-    str, Meta(max_length=255, pattern=r"\A[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*\Z")
-]
+_REPOSITORY = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
+Repository = Annotated[str, Meta(max_length=255, pattern=rf"\A{_REPOSITORY}\Z")]
+Tag = Annotated[str, Meta(pattern=rf"\A{_TAG}\Z")]
+RepositoryTag = Annotated[str, Meta(max_length=384, pattern=rf"\A{_REPOSITORY}(:{_TAG})?\Z")]
 MediaType = Annotated[
     str,
     Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}(;[ -~]{1,100})?\Z"),

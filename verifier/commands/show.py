@@ -122,7 +122,7 @@ def _show_release(first: str, release: Release, digest: str, verified: VerifiedH
     ]
     rows += [("fixes", f"{one.advisory} ({one.severity}) in {one.in_}") for one in release.fixes]
     rows += [
-        ("image", f"{image.to}:{release.version} {image.manifest.digest}, signed by {image.signed_by}")
+        ("image", f"{image.at(release.version)} {image.manifest.digest}, signed by {image.signed_by}")
         for image in release.images
     ]
     rows += [("files", f"{one.name}: {len(one.entries)} files") for one in release.files]

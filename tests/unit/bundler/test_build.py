@@ -544,3 +544,26 @@ class TestAfter:
         self.promise(shop, floor=1)
         with pytest.raises(RefusedError, match=r"to which rollback.yaml promises a rollback"):
             shop.build(after=(earlier("0.9.0", 40),))
+
+
+def test_two_versions_of_one_repository_travel_in_one_release(shop: Workshop) -> None:
+    shop.tiny("app")
+    tiny_layout(shop.path / "dist" / "old", "0.9.0")
+    shop.image("old", to="small/app:0.9", sbom="none", sbom_reason="a test")
+    built = shop.build()
+    assert [(image.to, image.tag) for image in built.release.images] == [("small/app", None), ("small/app", "0.9")]
+    verified(shop, built.path)
+    with tarfile.open(built.path) as tar:
+        member = tar.extractfile("index.json")
+        assert member is not None
+        listed = json.load(member)["manifests"]
+    names = {entry.get("annotations", {}).get(REF_NAME) for entry in listed}
+    assert {"small/app:1.0.0", "small/app:0.9"} <= names
+
+
+def test_one_place_for_two_images_is_refused(shop: Workshop) -> None:
+    shop.tiny("app")
+    shop.image("again", **{"from": "oci:dist/app", "to": "small/app:1.0.0"})
+    with pytest.raises(MalformedError, match=r"to 'small/app:1\.0\.0' is given twice") as caught:
+        shop.build()
+    assert "another tag" in caught.value.remedy

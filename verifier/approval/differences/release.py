@@ -74,7 +74,11 @@ def _facts(release: Release | None) -> dict[str, str]:
 
 
 def _image_facts(image: Image, release: Release) -> dict[str, str]:
-    facts = {"to": image.to, "digest": image.manifest.digest, "signed by": _signed_by(image, release)}
+    facts = {
+        "to": image.at(release.version) if image.tag else image.to,
+        "digest": image.manifest.digest,
+        "signed by": _signed_by(image, release),
+    }
     if image.platforms:
         facts["platforms"] = ", ".join(image.platforms)
     if image.sbom_reason:

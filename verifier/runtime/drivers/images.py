@@ -17,7 +17,7 @@ class ImageParts:
 
     Attributes:
         version: Of the release; a layout names the image ``<to>:<version>``.
-        tag: The version as a registry accepts it.
+        tag: The image's tag, else the version as a registry accepts it.
         top: The manifest or index that the tag names.
         manifests: Documents below and including ``top``, children before parents.
         sparse: ``top`` is an index, and the release has not all of its platforms.
@@ -42,6 +42,14 @@ class ImageParts:
         manifests = [node.document for node in self.documents if not isinstance(node.document, ImageIndex)]
         blobs = {child.digest: child for manifest in manifests for child in manifest.children}
         return tuple(sorted(blobs.values(), key=lambda blob: (-blob.size, blob.digest)))
+
+
+def registry_tag(image: Image, version: str) -> str:
+    """Return the tag of an image in a registry.
+
+    A tag has no plus sign, which the build part of a version begins with (distribution-spec, pulling manifests).
+    """
+    return image.tag or version.replace("+", "_")
 
 
 def check_step(step: InstallStep, driver: str) -> None:
@@ -99,8 +107,7 @@ def _parts(graph: Graph, image: Image, version: str) -> ImageParts:
     return ImageParts(
         image=image,
         version=version,
-        # A tag has no plus sign, which the build part of a version begins with (distribution-spec, pulling manifests).
-        tag=version.replace("+", "_"),
+        tag=registry_tag(image, version),
         top=top,
         manifests=manifests,
         sparse=any(child.digest not in graph.nodes for index in indexes for child in index.manifests),

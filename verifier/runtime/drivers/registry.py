@@ -17,7 +17,7 @@ from manifests.documents.release import InstallStep
 from manifests.words.digest import digest_of
 from manifests.words.errors import HostError, WaybillError
 from verifier.runtime.drivers.driver import ABSENT, UNREADABLE, Component, DriverContext, DriverPlan
-from verifier.runtime.drivers.images import ImageParts, check_step, image_parts
+from verifier.runtime.drivers.images import ImageParts, check_step, image_parts, registry_tag
 from verifier.runtime.drivers.registry_client import (
     MISSING,
     UNREACHABLE,
@@ -49,7 +49,8 @@ class RegistryDriver:
         lines = []
         for name in step.images:
             image = context.release.image(name)
-            lines.append(f"push {settings.endpoint}/{repository_of(settings, image)}:{_tag(context)}")
+            tag = registry_tag(image, context.release.version)
+            lines.append(f"push {settings.endpoint}/{repository_of(settings, image)}:{tag}")
             if image.platforms:
                 lines.append(
                     f"{name}: only {', '.join(image.platforms)}; if the registry refuses an index with gaps, the tag "
@@ -116,10 +117,6 @@ class RegistryDriver:
     def discard(self, plan: DriverPlan, context: DriverContext) -> None:
         """Remove the record of the generation's tags. Unused blobs are the registry's to collect."""
         remove_record(context, record_path(context, plan.step))
-
-
-def _tag(context: DriverContext) -> str:
-    return context.release.version.replace("+", "_")
 
 
 def _tag_record(settings: RegistryDriverFile, parts: Iterable[ImageParts]) -> TagRecord:
@@ -265,11 +262,13 @@ def _has_blob(registry: SiteRegistry, repository: str, blob: Descriptor, *, thor
 def _tags_left(
     registry: SiteRegistry, context: DriverContext, step: InstallStep, settings: RegistryDriverFile
 ) -> str | None:
-    """Return which tags of later generations the registry did not delete."""
+    """Return which tags of later generations the registry did not delete, other than those of this step."""
+    images = [context.release.image(name) for name in step.images]
+    own = {(repository_of(settings, image), registry_tag(image, context.release.version)) for image in images}
     left = [
         f"{tag.repository}:{tag.tag}"
         for _, record in later_records(context, step, settings.endpoint)
         for tag in record.tags
-        if tag.tag != _tag(context) and names_ours(registry, tag)
+        if (tag.repository, tag.tag) not in own and names_ours(registry, tag)
     ]
     return f"the registry still has {', '.join(left)}" if left else None

@@ -41,7 +41,7 @@ class StoreDriver:
         check_step(step, self.name)
         folder = _folder(context)
         images = [context.release.image(name) for name in step.images]
-        lines = [f"list {image.to}:{context.release.version} in the OCI layout {folder}" for image in images]
+        lines = [f"list {image.at(context.release.version)} in the OCI layout {folder}" for image in images]
         # The index is written again beside the old one; blobs are links and take no bytes.
         return DriverPlan(step=step, bytes_needed=64 << 10, inodes_needed=8, lines=tuple(lines))
 
@@ -96,7 +96,7 @@ class StoreDriver:
             image = context.release.image(name)
             observed, detail = UNREADABLE, problem
             if problem is None:
-                digests = listed.get(f"{image.to}:{context.release.version}", [])
+                digests = listed.get(image.at(context.release.version), [])
                 observed, detail = _observe_image(context, parts[name], digests)
             components.append(Component(name, image.manifest.digest, observed, plan.step.step, detail=detail))
         return tuple(components)
@@ -160,7 +160,7 @@ def _entries_of_step(parts: Iterable[ImageParts], generation: str, step: str) ->
     """Return the entries of one step: each image under its name, its cosign tags, its referrers without a name."""
     entries = []
     for part in parts:
-        named = {REF_NAME: f"{part.image.to}:{part.version}"}
+        named = {REF_NAME: part.image.at(part.version)}
         entries.append(_entry(part.top.descriptor, named, generation, step))
         for tag, node in part.cosign:
             entries.append(_entry(node.descriptor, {REF_NAME: f"{part.image.to}:{tag}"}, generation, step))
