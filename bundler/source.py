@@ -160,8 +160,8 @@ class RegistrySource:
             return None
 
     def _find(self, pointer: str) -> Descriptor | None:
-        found = self.registry.find_manifest(self.reference.repository, pointer)
-        return self._keep(*found) if found else None
+        manifest = self.registry.find_manifest(self.reference.repository, pointer)
+        return self._keep(*manifest) if manifest else None
 
     def _keep(self, data: bytes, media_type: str) -> Descriptor:
         descriptor = describe(data, media_type=media_type)
