@@ -18,8 +18,6 @@ from verifier.runtime.drivers.driver import ABSENT, Component, load_driver
 from verifier.site.blobs import blob_path
 from verifier.site.folder import EVIDENCE, Site
 from verifier.site.generations import Installed, read_installed, read_running
-from verifier.site.journal.chain import read_journal
-from verifier.site.journal.events import Outcome
 from verifier.site.outbox import enrolment_of, read_report, succession_of
 from verifier.site.releases import running_revoked
 
@@ -63,7 +61,10 @@ def observe_site(site: Site) -> SiteObservation:
         components=components,
         seal=config_seal(site, installed.config) if installed and installed.config is not None else None,
         waiting=_try(lambda: tuple(_waiting(site)), unseen, "waiting") or (),
-        health=tuple(_probe_results(site)),
+        health=tuple(
+            r.ReportedHealth(probe=one.probe, state=one.state, failures=one.failures)
+            for one in sorted(site.state.installs.running_health, key=lambda one: one.probe)
+        ),
         held=_try(lambda: _held_releases(site), unseen, "store") if store else None,
         kit=_try(lambda: _digest_of_kit(site), unseen, "verifier"),
         revoked=bool(_try(lambda: running_revoked(site), unseen, "revoked")),
@@ -153,23 +154,6 @@ def _waiting(site: Site) -> Iterable[r.WaitingItem]:
             since=rfc3339(head.since),
             since_seq=1,
         )
-
-
-def _probe_results(site: Site) -> Iterable[r.ReportedHealth]:
-    """Return the last result of each probe since the switch to the running generation."""
-    running = site.state.installs.running
-    if running is None:
-        return
-    entries, _ = read_journal(site.path / "journal")
-    last: dict[str, bool] = {}
-    failures: dict[str, int] = {}
-    for entry in entries:
-        event = entry.record.event
-        if entry.record.seq > running.seq and isinstance(event, Outcome) and event.act == "probe" and event.step:
-            last[event.step] = event.result == "done"
-            failures[event.step] = failures.get(event.step, 0) + (event.result == "failed")
-    for name in sorted(last):
-        yield r.ReportedHealth(probe=name, state="passing" if last[name] else "failing", failures=failures[name])
 
 
 def _held_releases(site: Site) -> tuple[r.HeldRelease, ...]:

@@ -20,7 +20,7 @@ from verifier.runtime.drivers.driver import Component
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.events import Note
-from verifier.site.journal.installs import State, Transaction
+from verifier.site.journal.installs import Health, State, Transaction
 from verifier.site.journal.state import SiteState
 from verifier.site.lock import check_ours
 from verifier.site.outbox import newest_report, report_path
@@ -119,10 +119,16 @@ def _runs(site: Site, components: tuple[Component, ...], now: datetime, unseen: 
     lines += [f"           {one.step}/{one.name}: {one.problem or one.level}" for one in components]
     if unseen:
         lines.append(f"           components could not be checked: {unseen}")
-    for health in state.installs.health:
-        failing = f", {health.failures} times in a row" if health.failures else ""
-        lines.append(f"           probe {health.probe}: {health.state}{failing}")
-    return lines
+    return [*lines, *(f"           probe {one.probe}: {_looked_at(one, now)}" for one in state.installs.running_health)]
+
+
+def _looked_at(health: Health, now: datetime) -> str:
+    """Return the last result of a probe, and when it was looked at: `status` looks at none."""
+    if health.at is None:
+        return "unknown, not looked at since the rollback"
+    words = {"passing": "passed", "failing": "failed", "unknown": "could not be looked at"}
+    row = f", {health.failures} times in a row" if health.failures > 1 else ""
+    return f"{words[health.state]} {age(health.at, now)} ago{row}, not looked at since"
 
 
 def _in_force(site: Site) -> list[str]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
+from manifests.documents.report import ProbeState
 from manifests.words.canonical import Document
 from manifests.words.errors import MalformedError, UntrustedError
 from manifests.words.time import parse_time
@@ -181,14 +182,14 @@ def _outcome(
         if event.result != "done":
             return state
         state = record_change(state, record, digest)
-        return replace(state, installs=replace(state.installs, current=planned.source))
+        return _switched_back(state, planned.source)
     part = _part_record(event, record)
     if part is not None:
         state = _add_part(state, planned.document, part)
     if event.step is not None and (transaction.act, transaction.part) != (event.act, event.step):
         # One driver step has ended; its act goes on.
         state = _set_step(state, transaction, event.step, event.result)
-        return _probed(state, event, event.step) if event.act == "probe" else state
+        return _probed(state, event, planned.target, event.step) if event.act == "probe" else state
     if transaction.act != event.act:
         raise impossible_entry(record, f"outcome of {event.act} without its intent")
     move = next(one for one in TABLE if one.act == event.act and one.during == transaction.state)
@@ -226,12 +227,20 @@ def _end_act(transaction: Transaction, event: events.Outcome, after: State, boot
             return ended
 
 
-def _probed(state: SiteState, event: events.Outcome, probe: str) -> SiteState:
+def _probed(state: SiteState, event: events.Outcome, generation: int, probe: str) -> SiteState:
     """Record the last result of a probe, which is the outcome's code."""
-    before = next((one.failures for one in state.installs.health if one.probe == probe), 0)
-    others = tuple(one for one in state.installs.health if one.probe != probe)
-    last = Health(probe, event.code, 0 if event.code == "passing" else before + 1)
-    return replace(state, installs=replace(state.installs, health=(*others, last)))
+    health = {(one.generation, one.probe): one for one in state.installs.health}
+    before = health.pop((generation, probe), None)
+    failures = 0 if event.code == "passing" else 1 + (before.failures if before else 0)
+    result: ProbeState = "passing" if event.code == "passing" else "failing" if event.code == "failing" else "unknown"
+    last = Health(generation, probe, result, failures, state.last_at)
+    return replace(state, installs=replace(state.installs, health=(*health.values(), last)))
+
+
+def _switched_back(state: SiteState, source: int) -> SiteState:
+    """Make the source the running generation again; nobody has looked at its probes since."""
+    health = tuple(Health(source, one.probe, "unknown") for one in state.installs.health if one.generation == source)
+    return replace(state, installs=replace(state.installs, current=source, health=health))
 
 
 def _switched(state: SiteState, transaction: Transaction, record: events.Record, digest: str) -> SiteState:
@@ -252,7 +261,12 @@ def _switched(state: SiteState, transaction: Transaction, record: events.Record,
             spent=(*state.trust.spent, *spent),
             installs_since=state.trust.installs_since + (transaction.action == "install"),
         ),
-        installs=replace(state.installs, generations=generations, current=planned.target, health=()),
+        installs=replace(
+            state.installs,
+            generations=generations,
+            current=planned.target,
+            health=tuple(one for one in state.installs.health if one.generation == planned.source),
+        ),
     )
 
 

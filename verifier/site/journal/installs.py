@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, get_args
 
+from manifests.documents.report import ProbeState
 from manifests.trust.root import Mark
 from manifests.words.time import rfc3339
 from verifier.site.journal.events import Act, Action, PartAct, Planned
@@ -198,11 +199,17 @@ class RolledBack:
 
 @dataclass(frozen=True)
 class Health:
-    """Last result of a probe (``passing``, ``failing``, ``unknown``), and how often in a row it did not pass."""
+    """Last result of a probe of one generation, and how often in a row it did not pass.
 
+    Attributes:
+        at: When it was looked at; None for ``unknown`` since a rollback to the generation.
+    """
+
+    generation: int
     probe: str
-    state: str
-    failures: int
+    state: ProbeState
+    failures: int = 0
+    at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -214,6 +221,7 @@ class InstallState:
         current: Number of the running generation, 0 for none.
         transaction: The last one, open or ended.
         releases: Oldest first.
+        health: Of the generation that runs, and of the one that the last transaction came from.
         histories: By generation, the history of its rollback document.
     """
 
@@ -235,6 +243,11 @@ class InstallState:
     def running(self) -> Generation | None:
         """The generation that `current` points at, in trial or not."""
         return self.generation(self.current)
+
+    @property
+    def running_health(self) -> tuple[Health, ...]:
+        """The last result of each probe of the running generation."""
+        return tuple(one for one in self.health if one.generation == self.current)
 
     def lineage(self, number: int) -> tuple[Generation, ...]:
         """Return generation ``number``, the one that it was made from, and so on: its data derive from theirs."""

@@ -35,6 +35,7 @@ from verifier.reporting.report_observe import observe_site, read_previous_report
 from verifier.reporting.report_plan import PreviousReport, SiteObservation, config_seal, plan_report
 from verifier.reporting.report_reduce import fit
 from verifier.reporting.report_write import export_reports, write_report
+from verifier.reporting.status import read_status
 from verifier.rules.time import clock_verdict
 from verifier.site.disk import Disk, Space
 from verifier.site.folder import Site
@@ -152,6 +153,26 @@ def test_a_failed_trial_is_told_with_its_cause(place: Place, tmp_path: Path) -> 
     assert [one.automatic for one in report.rollbacks] == [True]
     assert report.rollbacks[0].left in report.install.blocked
     assert [(one.version, one.state) for one in report.install.generations][-1] == ("1.1.0", "rolled-back")
+
+
+def test_the_result_of_a_probe_belongs_to_one_generation(place: Place, tmp_path: Path) -> None:
+    from manifests.documents import release as rel
+
+    probe = rel.Probe(name="answers", tcp=rel.TcpProbe(endpoint="api"))
+    yaml = place.path / "site.yaml"
+    yaml.write_text(yaml.read_text().replace("endpoints: {}", 'endpoints: {api: "tcp://127.0.0.1:9"}'))
+    place.bring(ONE.but(change={"probes": (probe,)}).write(tmp_path / "1.tar"))
+    assert newest(place).health == (r.ReportedHealth(probe="answers", state="passing"),)
+    place.clock.sleep(3600)
+    shown = read_status(place.open(), (), None, place.clock.at).text
+    assert "probe answers: passed 1h ago, not looked at since" in shown
+    place.health["answers"] = "failing"
+    place.bring(TWO.but(change={"probes": (probe,)}).write(tmp_path / "2.tar"))
+    report = newest(place)
+    assert report.install.release is not None and report.install.release.version == "1.0.0"
+    assert report.health == (r.ReportedHealth(probe="answers", state="unknown"),)
+    shown = read_status(place.open(), (), None, place.clock.at).text
+    assert "probe answers: unknown, not looked at since the rollback" in shown
 
 
 def test_what_waits_keeps_the_number_that_said_so_first(place: Place, tmp_path: Path) -> None:
