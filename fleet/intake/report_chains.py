@@ -160,6 +160,7 @@ def _report_row(entry: VerifiedReport, chain: ReportChain, library: Library) -> 
         "not_before": chain.challenges.get(report.chain.challenge or ""),
         "challenge": report.chain.challenge,
         "as_released": is_as_released(report, library),
+        "failing": " ".join(probe.probe for probe in report.health if probe.state == "failing"),
     }
 
 

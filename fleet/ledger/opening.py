@@ -15,7 +15,7 @@ from manifests.words.canonical import Document
 from manifests.words.errors import HostError, MalformedError, NewerError, RefusedError, UsageError
 
 # The newest migration; a test compares it with the folder.
-SCHEMA = "0003"
+SCHEMA = "0004"
 FLEET_FILE = "fleet.yaml"
 MIGRATIONS = Path(__file__).parent / "migrations"
 _FIRST = """\

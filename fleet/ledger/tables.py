@@ -132,6 +132,8 @@ reports = Table(
     Column("refused", Boolean, nullable=False, server_default=false()),
     # Whether every component is as the known release has it, so that a list need not read `raw`; absent in older rows.
     Column("as_released", Boolean),
+    # Names of the probes that fail, with spaces between; absent in older rows.
+    Column("failing", Text),
     Index(None, "enrolment_id", "seq"),
 )
 

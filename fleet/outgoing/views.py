@@ -38,6 +38,7 @@ class NewestReport:
     Attributes:
         made_at: By the site's own clock.
         not_before: When the echoed challenge was made: the report is not older, whatever the site's clock says.
+        failing: Names of the probes that fail, with spaces between; None if the ledger has not indexed them.
         known: The ledger holds the release that the report names.
         images: Digest of each image; empty if they were not asked for.
     """
@@ -53,6 +54,7 @@ class NewestReport:
     config_version: int | None
     root_version: int
     verifier: str
+    failing: str | None
     known: bool
     images: dict[str, str]
 
@@ -117,6 +119,16 @@ class SiteRow:
         return "running" if running == parts else f"running {running}/{parts}"
 
     @property
+    def failing(self) -> tuple[str, ...]:
+        """The probes that fail by the newest report."""
+        return tuple(self.newest.failing.split()) if self.newest and self.newest.failing else ()
+
+    @property
+    def shown_level(self) -> str | None:
+        """``level``, and the probes that fail."""
+        return f"{self.level}, failing: {', '.join(self.failing)}" if self.level and self.failing else self.level
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What limits the trust in this row."""
         ending = self.closed_at is None and self.offboarding_at is not None
@@ -159,7 +171,7 @@ class SitePage:
 
 
 _NEWEST = ("made_at", "received_at", "not_before", "release", "version")
-_NEWEST_STATE = ("state", "running", "parts", "config_version", "root_version", "verifier")
+_NEWEST_STATE = ("state", "running", "parts", "config_version", "root_version", "verifier", "failing")
 
 
 def _rows(named: ColumnElement[bool] | None = None) -> Select[Any]:

@@ -45,6 +45,7 @@ def row_data(row: SiteRow) -> dict[str, object]:
         "release": release,
         "channel": row.channel,
         "level": row.level,
+        "failing": list(row.failing),
         "components": {"running": newest.running if newest else None, "all": newest.parts if newest else None},
         "images": newest.images if newest else {},
         "config_schema": newest.config_version if newest else None,
@@ -73,7 +74,7 @@ def sites_text(rows: list[SiteRow], quarantined: int, now: datetime) -> str:
     columns = {
         "site": ["/".join(row.site.split("/")[first:]) for row in rows],
         "release": [row.shown_release for row in rows],
-        "level": [row.level or "-" for row in rows],
+        "level": [row.shown_level or "-" for row in rows],
         "age": [age(row.newest.as_of, now) if row.newest else "-" for row in rows],
         # By the challenge that the newest report echoes, and not by the site's clock.
         "at most": [age(row.newest.not_before, now) if row.newest and row.newest.not_before else "-" for row in rows],
@@ -108,7 +109,7 @@ def page_text(page: SitePage, ending: OffboardingState | None, now: datetime, *,
     if report is not None:
         lines += [f"! {line}" for line in heeded(report)]
     fields: Rows = [
-        ("runs", row.shown_release + (f", {row.level}" if row.level else "")),
+        ("runs", row.shown_release + (f", {row.shown_level}" if row.shown_level else "")),
         *([("notes", ", ".join(row.notes))] if row.notes else []),
         *_times(page, now),
     ]

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fleet.commands.group import fleet_group
+from manifests.documents import report as r
 from manifests.documents.enrolment import verify_enrolment
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
@@ -125,6 +126,21 @@ def test_the_list_and_the_story(tmp_path: Path, site: Reporter) -> None:
     ]
     assert story[3][3] == "upgraded from 1.0.0 to 1.1.0, confirmed"
     assert asked(fleet, "show", site.site)["report"]["chain"]["seq"] == 4
+
+
+def test_a_probe_that_fails_is_said_with_the_level(tmp_path: Path, site: Reporter) -> None:
+    fleet = loop(tmp_path, site)
+    health = (
+        r.ReportedHealth(probe="answers", state="failing", failures=1),
+        r.ReportedHealth(probe="queue", state="unknown"),
+        r.ReportedHealth(probe="stores", state="failing", failures=1),
+    )
+    (tmp_path / "medium" / "5.report.json").write_bytes(site.report(health=health))
+    run(fleet, "import", str(tmp_path / "medium"))
+    assert "placed, failing: answers, stores" in run(fleet, "sites").stdout
+    assert "runs    1.1.0, placed, failing: answers, stores\n" in run(fleet, "show", "east").stdout
+    row = asked(fleet, "sites")["sites"][0]
+    assert (row["level"], row["failing"]) == ("placed", ["answers", "stores"])
 
 
 def test_quarantine_and_forks_end_in_14_and_in_json(tmp_path: Path, site: Reporter) -> None:
