@@ -62,8 +62,8 @@ def observe_site(site: Site) -> SiteObservation:
         seal=config_seal(site, installed.config) if installed and installed.config is not None else None,
         waiting=_try(lambda: tuple(_waiting(site)), unseen, "waiting") or (),
         health=tuple(
-            r.ReportedHealth(probe=one.probe, state=one.state, failures=one.failures)
-            for one in sorted(site.state.installs.running_health, key=lambda one: one.probe)
+            r.ReportedHealth(probe=health.probe, state=health.state, failures=health.failures)
+            for health in sorted(site.state.installs.running_health, key=lambda health: health.probe)
         ),
         held=_try(lambda: _held_releases(site), unseen, "store") if store else None,
         kit=_try(lambda: _digest_of_kit(site), unseen, "verifier"),
