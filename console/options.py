@@ -1,6 +1,7 @@
 """Make a click command of a function, and the options that commands share."""
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -10,11 +11,12 @@ from typing import Any, TypeVar  # click passes options by name, with values of 
 
 import click
 
-from console.output import QUIET, VERBOSE, host_error, print_result
+from console.output import QUIET, VERBOSE, MissingPathError, host_error, print_result
 from console.result import Result
 from manifests.words.errors import WaybillError
 from manifests.words.text import escape_character, is_hidden, visible
 
+TYPED = "waybill.typed"
 GENERAL = ("as_json", "quiet", "verbose", "no_color")
 
 
@@ -28,6 +30,10 @@ class Command(click.Command):
     def __init__(self, *args: Any, examples: tuple[str, ...] = (), **settings: Any) -> None:  # click's own arguments
         super().__init__(*args, **settings)
         self.examples = examples
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[TYPED] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         own: list[tuple[str, str]] = []
@@ -93,6 +99,28 @@ def _run(function: Callable[[], Result | None], *, as_json: bool, verbose: bool)
 passphrase_option = click.option(
     "--passphrase-fd", "passphrase_fd", type=int, metavar="N", help="Read the key's passphrase from descriptor N."
 )
+
+
+def typed_command(*more: str) -> str:
+    """The command line that runs now, with ``more`` at its end: a hint that can be pasted."""
+    context: click.Context | None = click.get_current_context()
+    words = [*click.get_current_context().meta[TYPED], *more]
+    while context is not None and context.parent is not None:
+        words.insert(0, context.info_name or "")
+        context = context.parent
+    return shlex.join(["waybill", *words])
+
+
+class ExistingPath(click.Path):
+    """A path that must exist; one that does not is a failure of the host, as when it vanishes later."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, exists=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # click's own
+        if not os.path.lexists(value):
+            raise MissingPathError(str(value))
+        return super().convert(value, param, ctx)
 
 
 MAX_WORDS = 1000

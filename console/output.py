@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from console.result import Result
 from console.screen import fit, terminal_width
-from manifests.words.errors import DamagedError, HostError, UsageError, WaybillError
+from manifests.words.errors import DamagedError, HostError, UsageError, WaybillError, missing_file
 from manifests.words.text import CELL, visible
 
 # A waybill command in a text; nothing is added to one that has the option, or that asks for the help.
@@ -105,8 +105,17 @@ def _takes(context: click.Context, name: str, option: str) -> bool:
     return here and table is not None and any(option in one.opts for one in table.params)
 
 
+class MissingPathError(click.ClickException):
+    """A path on the command line does not exist."""
+
+    exit_code = HostError.exit_code
+
+
 def usage_error(wrong: click.ClickException, *, as_json: bool) -> int:
-    """Print click's own complaint about the command line in our form; exit code 2."""
+    """Print click's own complaint about the command line in our form; return the exit code."""
+    if isinstance(wrong, MissingPathError):
+        print_result(Result("", {}, missing_file(wrong.message)), as_json=as_json)
+        return wrong.exit_code
     message = wrong.format_message()
     message = message[:1].lower() + message[1:].rstrip(".")
     context = getattr(wrong, "ctx", None)
@@ -117,6 +126,8 @@ def usage_error(wrong: click.ClickException, *, as_json: bool) -> int:
 
 def host_error(error: OSError) -> HostError:
     """An operating system's refusal in our words."""
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return missing_file(os.fsdecode(error.filename))
     hints = {
         28: "make space and run the same command again",
         30: "the file system is read-only",

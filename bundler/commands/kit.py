@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from bundler.kit import default_wheelhouse, fetch_wheels, required_distributions, write_kit
-from console.options import command
+from console.options import ExistingPath, command
 from console.output import say
 from console.result import Result
 from manifests.words.units import show_size
@@ -13,7 +13,7 @@ from manifests.words.units import show_size
 
 @command(examples=("waybill kit out", "waybill kit out --wheels wheels"))
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--wheels", type=click.Path(path_type=Path, exists=True), metavar="DIR",
+@click.option("--wheels", type=ExistingPath(), metavar="DIR",
               help="Folder of wheels. Default: download them from the package index.")  # fmt: skip
 def kit_command(folder: Path, wheels: Path | None) -> Result:
     """Write the verifier as one file that runs without a network.

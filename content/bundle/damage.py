@@ -1,6 +1,7 @@
 """Describe damage on a medium: the members that are damaged, and their byte ranges."""
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -80,19 +81,19 @@ def damage(damaged: Iterable[DamagedRange], what: str, uses: Mapping[str, str]) 
     return DamagedError(
         problem,
         where=what,
-        remedy=f"{'try another drive, or ' if unread else 'accident and attack look alike here; '}{recut(pieces)}",
+        remedy=("try another drive, or " if unread else "") + recut(pieces, what),
         finding="bulk-unreadable" if unread else "bulk-damaged",
         pieces=pieces,
     )
 
 
-def recut(pieces: tuple[Piece, ...]) -> str:
-    """The hint: which bytes to request, and how to write them into a copy of the bundle."""
+def recut(pieces: tuple[Piece, ...], what: str) -> str:
+    """The hint: one command for each range, which copies it from a good copy into the bundle ``what``."""
     ranges = _merged((one.start, one.end) for one in pieces)
-    shown = ", ".join(f"{start}+{end - start}" for start, end in ranges[:SHOWN])
-    more = f" and {len(ranges) - SHOWN} more (--json)" if len(ranges) > SHOWN else ""
-    return (
-        f"ask for these bytes again, START+COUNT: {shown}{more}; they go into a copy with "
-        "`dd if=GOOD of=COPY conv=notrunc iflag=skip_bytes,count_bytes oflag=seek_bytes "
-        "skip=START seek=START count=COUNT`"
+    commands = ", ".join(
+        f"`dd if=GOOD of={shlex.quote(what)} conv=notrunc iflag=skip_bytes,count_bytes oflag=seek_bytes "
+        f"skip={start} seek={start} count={end - start}`"
+        for start, end in ranges[:SHOWN]
     )
+    more = f", and {len(ranges) - SHOWN} more (--json)" if len(ranges) > SHOWN else ""
+    return f"request a good copy, GOOD, then {commands}{more}"

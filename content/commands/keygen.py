@@ -1,6 +1,7 @@
 """The command ``waybill keygen``."""
 
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -9,7 +10,7 @@ from console.passphrase import ask_passphrase
 from console.result import Result
 from content.signing.files import write_key
 from manifests.trust.private_keys import generate_key
-from manifests.words.errors import RefusedError
+from manifests.words.errors import HostError, RefusedError
 from manifests.words.fingerprint import as_groups, as_words
 
 
@@ -26,6 +27,9 @@ def keygen_command(file: Path, no_passphrase: bool, passphrase_fd: int | None) -
     for path in (file, public):
         if path.exists():
             raise RefusedError("exists already", where=str(path), remedy="name another file", finding="exists")
+    if not file.parent.is_dir():
+        remedy = f"mkdir -p {quote(str(file.parent))}"
+        raise HostError(f"folder {file.parent} does not exist", where=str(file), remedy=remedy)
     passphrase = (
         None if no_passphrase else ask_passphrase(f"New passphrase for {file}", descriptor=passphrase_fd, twice=True)
     )

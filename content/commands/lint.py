@@ -34,7 +34,7 @@ from manifests.foreign.attachments import (
 from manifests.foreign.sbom import MAX_SBOM, check_sbom
 from manifests.trust.image_keys import parse_carried_pem
 from manifests.trust.keys import MAX_KEY_FILE, read_capped, read_public
-from manifests.words.errors import HostError, MalformedError, UsageError, WaybillError
+from manifests.words.errors import HostError, MalformedError, UsageError, WaybillError, missing_file
 from manifests.words.units import show_count
 
 SHAPES: dict[str, type] = {
@@ -93,7 +93,9 @@ def _result(results: list[LintResult]) -> Result:
 
 
 def lint(path: Path) -> LintResult:
-    """Check one file. Its kind follows from its content, never from its name."""
+    """Check one file. Its kind follows from its content, never from its name. Raises HostError if it does not exist."""
+    if not path.exists():
+        raise missing_file(str(path))
     if path.suffix == ".json":
         return _lint_json(path)
     try:

@@ -9,7 +9,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from console.options import command, passphrase_option
+from console.options import ExistingPath, command, passphrase_option
 from console.result import Result
 from content.bundle.head import MAX_TRUSTED_ROOT, open_head
 from content.bundle.head_writer import add_signature, sign_release
@@ -59,14 +59,14 @@ from manifests.words.errors import MalformedError, RefusedError, UsageError
         "waybill sign trust/2.root.json --attach request",
     )
 )
-@click.argument("file", type=click.Path(path_type=Path, exists=True))
+@click.argument("file", type=ExistingPath())
 @click.option("--key", "keys", multiple=True, envvar="WAYBILL_KEY", metavar="URI",
               help="Key: a file, a pkcs11: or an exec: URI. Repeatable. Default: WAYBILL_KEY.")  # fmt: skip
 @click.option("--prepare", type=click.Path(path_type=Path), metavar="DIR",
               help="Write what another machine has to sign into a new folder DIR.")  # fmt: skip
-@click.option("--attach", type=click.Path(path_type=Path, exists=True), metavar="DIR",
+@click.option("--attach", type=ExistingPath(), metavar="DIR",
               help="Check the signatures that came back in DIR, and add them.")  # fmt: skip
-@click.option("--trusted-root", "trusted_root", type=click.Path(path_type=Path, exists=True), metavar="FILE",
+@click.option("--trusted-root", "trusted_root", type=ExistingPath(), metavar="FILE",
               help="trusted_root.json for an identity, with --attach. Default: the one in the bundle.")  # fmt: skip
 @passphrase_option
 def sign_command(
@@ -119,11 +119,12 @@ def _kind_of(file: Path) -> str:
 
 def _no_key(file: Path) -> UsageError:
     """Raised before anything is written; the hint names a key of the role whose document it is."""
-    key = "KEY"
+    key = "FILE"
     if not file.is_dir():
         kind = "authorisation" if file.suffix in (".yaml", ".yml") else _kind_of(file)
         role = {"authorisation": "rollback", "bundle": "release"}.get(kind, "root")
-        key = f"keys/{role}-1.key"
+        usual = f"keys/{role}-1.key"
+        key = usual if Path(usual).is_file() else key
     return UsageError("no key is named", where="--key", remedy=f"waybill sign {quote(str(file))} --key {key}")
 
 

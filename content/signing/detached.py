@@ -179,6 +179,9 @@ def read_answer(folder: Path, request: DetachedRequest, keys: tuple[PublicKey, .
     for name, message in request.to_sign:
         path = folder / f"{name}.sig"
         if not path.exists():
+            if not (folder / "README.txt").exists():
+                remedy = "name a folder of waybill sign --prepare"
+                raise RefusedError("the folder is no signing request", where=str(folder), remedy=remedy)
             raise RefusedError("there is no signature yet", where=str(path), remedy="sign as README.txt there says")
         try:
             signature = low_s(read_capped(path, MAX_SIGNATURE))

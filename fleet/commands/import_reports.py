@@ -12,7 +12,7 @@ from fleet.commands.options import fleet_option, open_ledger, pin, root_option
 from fleet.intake.intake import import_paths
 from fleet.intake.result import claim_text, contradiction, import_attention, import_data, import_text
 from fleet.intake.telephone import record_claim
-from manifests.words.errors import HostError, UsageError
+from manifests.words.errors import UsageError, missing_file
 
 
 @command(name="import", examples=("waybill fleet import MEDIUM", "waybill fleet import --line 'FORTY LETTERS'"))
@@ -34,7 +34,7 @@ def import_command(paths: tuple[Path, ...], lines: tuple[str, ...], root: Path |
     with open_ledger(place) as engine:
         for path in paths:
             if not path.exists():
-                raise HostError("no such file or folder", where=str(path))
+                raise missing_file(str(path))
         pin(engine, root)
         claims = [record_claim(engine, line, utc_now()) for line in lines]
         result = import_paths(engine, paths, utc_now())

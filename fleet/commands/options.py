@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from console.clock import utc_now
+from console.options import typed_command
 from console.output import say
 from fleet.ledger.opening import database_error, find_fleet, open_fleet
 from fleet.outgoing.enrol import pin_root
@@ -64,7 +65,7 @@ def pin(engine: Engine, root: Path | None) -> None:
 def check_keys(keys: tuple[str, ...]) -> None:
     """Raise UsageError if no key is named."""
     if not keys:
-        raise UsageError("no key is named", where="--key", remedy="name it, for example --key consignment-1.key")
+        raise UsageError("no key is named", where="--key", remedy=typed_command("--key", "FILE"))
 
 
 def account() -> str:

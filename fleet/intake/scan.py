@@ -19,7 +19,7 @@ from manifests.documents.enrolment import ENROLMENT_TYPE
 from manifests.documents.release import BULK_STEP
 from manifests.documents.report import MAX_REPORT
 from manifests.transport.armour import BEGIN
-from manifests.words.errors import HostError, UsageError
+from manifests.words.errors import UsageError, missing_file
 
 MAX_ENTRIES = 1_000_000
 MAX_DEPTH = 32
@@ -55,7 +55,7 @@ def walk(paths: tuple[Path, ...]) -> Iterator[ScannedFile]:
     count = 0
     for path in paths:
         if not path.exists():
-            raise HostError("no such file or folder", where=str(path))
+            raise missing_file(str(path))
         for entry in _below(str(path.resolve()), 0):
             count += 1
             if count > MAX_ENTRIES:

@@ -89,14 +89,14 @@ def _check_new(connection: Connection, signed: SignedEnrolment) -> int | None:
     owner = connection.execute(select(sites.c.site).join(enrolments).where(by_key)).scalar()
     if owner is not None:
         problem = f"its key {short_digest(keyid)} is already enrolled for {owner}"
-        remedy = "enrol the site again in a new folder, which makes a new key: waybill enroll MEDIUM"
+        remedy = "enrol the site again in a new folder, which makes a new key; see waybill enroll --help"
         raise RefusedError(problem, where=enrolment.site, remedy=remedy, finding="key-enrolled")
     site_id: int | None = connection.execute(select(sites.c.id).where(sites.c.site == enrolment.site)).scalar()
     if site_id is None:
         return None
     closed = (closures.c.site_id == site_id) & closures.c.closed_at.is_not(None)
     if connection.execute(select(closures.c.closed_at).where(closed)).first():
-        remedy = "enrol the site under a new name: waybill enroll MEDIUM --name NAME"
+        remedy = "enrol the site under a new name; see waybill enroll --help"
         raise RefusedError("the site was closed", where=enrolment.site, remedy=remedy, finding="site-closed")
     if enrolment.renews is None:
         raise RefusedError(
@@ -130,7 +130,7 @@ def _check_root(connection: Connection, signed: SignedEnrolment, now: datetime) 
             f"root {enrolment.root.version} is a practice root; the enrolment does not say that it is for practice",
             where=enrolment.site,
             finding="root-practice",
-            remedy="ask the site which root it was given, and let it enrol again: waybill enroll MEDIUM",
+            remedy="ask the site which root it was given, and let it enrol again; see waybill enroll --help",
         )
     return False
 

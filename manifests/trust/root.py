@@ -349,7 +349,7 @@ def _count(judge: Root, good: set[str], what: str) -> None:
             f"signed by {len(have)} of the {role.threshold} root keys that root {judge.version} requires "
             f"(signed: {short(have)}; missing: {short(missing)})",
             where=what,
-            remedy=f"sign with the missing keys: waybill sign trust/{what.removeprefix('root ')}.root.json --key KEY",
+            remedy="ask the vendor for a root document that enough keys have signed",
             finding="root-signatures-missing",
         )
 

@@ -115,8 +115,14 @@ class Piece:
     use: str = ""
 
 
+def missing_file(where: str) -> HostError:
+    return HostError("no such file or folder", where=where, remedy="correct the path")
+
+
 def unreadable(error: OSError, where: str, *, remedy: str = "", finding: str = "") -> HostError:
     """Return the failure for a file that the system does not let us read."""
+    if isinstance(error, FileNotFoundError):
+        return missing_file(where)
     problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
     return HostError(problem, where=where, remedy=remedy, finding=finding)
 

@@ -89,7 +89,8 @@ def test_unknown_file(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("colour: red\n")
     done = waybill("lint", tmp_path / "x.yaml")
     assert (done.code, "of no kind that Waybill knows" in done.out) == (3, True)
-    assert waybill("lint", tmp_path / "absent.yaml").code == 3
+    done = waybill("lint", tmp_path / "absent.yaml")
+    assert (done.code, "no such file or folder\nhint: correct the path" in done.err) == (6, True)
     assert waybill("lint").code == 2
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from console.options import command
+from console.options import ExistingPath, command
 from console.result import Result
 from manifests.words.text import one_line
 from verifier.documents.compare import compare_files
@@ -17,8 +17,8 @@ from verifier.documents.compare import compare_files
         "waybill compare old.tar new.tar --only images,sbom",
     )
 )
-@click.argument("old", type=click.Path(path_type=Path, exists=True))
-@click.argument("new", type=click.Path(path_type=Path, exists=True))
+@click.argument("old", type=ExistingPath())
+@click.argument("new", type=ExistingPath())
 @click.option(
     "--only",
     metavar="PARTS",

@@ -7,7 +7,7 @@ from typing import Any  # click passes options by name
 
 import click
 
-from console.options import command, text_option
+from console.options import ExistingPath, command, text_option
 from console.output import say
 from console.result import Result
 from manifests.documents.enrolment import RENEW_REASONS, key_groups, verify_enrolment
@@ -51,13 +51,13 @@ class EnrollOptions:
 
 @command(
     examples=(
-        "waybill enroll MEDIA --fingerprint WORDS --customer northern-grid --product inkwell "
-        "--environment production --name east --person ops-1=ops-1.pub",
+        "waybill enroll MEDIUM --fingerprint WORDS --customer northern-grid --product inkwell \\\n"
+        "    --environment production --name east --person ops-1=ops-1.pub",
         "waybill enroll --rotate",
         "waybill enroll --renew key-lost",
     )
 )
-@click.argument("media", metavar="[MEDIA]", required=False, type=click.Path(path_type=Path, exists=True))
+@click.argument("media", metavar="[MEDIA]", required=False, type=ExistingPath())
 @click.option("--fingerprint", metavar="WORDS", help="Fingerprint of the vendor's root, from the paper.")
 @click.option("--customer", metavar="NAME", help="Customer name, for example `northern-grid`.")
 @click.option("--product", metavar="NAME", help="Product name, as the vendor writes it.")
@@ -110,6 +110,7 @@ def _new_site(place: Path | None, given: EnrollOptions) -> Result:
         "--product": given.product,
         "--environment": given.environment,
         "--name": given.name,
+        "--person": given.people or None,
     }
     missing = [option for option, value in required.items() if value is None]
     if given.media is None or missing:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from console.clock import utc_now
-from console.options import command
+from console.options import ExistingPath, command
 from console.output import VERBOSE, is_set, say
 from console.progress import progress
 from console.result import Result
@@ -17,7 +17,7 @@ from verifier.intake.media import receive_media
 
 
 @command(examples=("waybill receive /media/usb", "waybill receive inkwell-1.4.2.tar --keep"))
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=ExistingPath())
 @click.option("--keep", is_flag=True, help="Copy everything into the store now; the medium is not needed again.")
 @site_option
 def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> Result:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import click
 
 from console.clock import utc_now
-from console.options import path_option
+from console.options import path_option, typed_command
 from console.output import say
 from console.passphrase import ask_passphrase
 from content.signing.signers import open_signer
@@ -62,5 +62,5 @@ def write_report_after(site: Site, cause: str) -> Path:
 def signer_of(uri: str | None, passphrase_fd: int | None) -> Signer:
     named = uri or os.environ.get("WAYBILL_KEY")
     if not named:
-        raise UsageError("no key is named", where="--key", remedy="--key file:PATH, or WAYBILL_KEY")
+        raise UsageError("no key is named", where="--key", remedy=typed_command("--key", "FILE"))
     return open_signer(named, lambda prompt: ask_passphrase(prompt, descriptor=passphrase_fd), Path.cwd())

@@ -1,6 +1,7 @@
 """waybill verify"""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from console.options import command, path_option
 from console.progress import progress
 from console.result import Result
 from content.bundle.head import open_head
-from manifests.words.errors import HostError, UsageError, WaybillError
+from manifests.words.errors import UsageError, WaybillError, missing_file
 from manifests.words.text import one_line
 from verifier.commands.trust_options import find_trust, with_trust
 from verifier.trust.anchor import TrustAnchor
@@ -53,7 +54,7 @@ def verify_command(
         raise UsageError(
             "no trust was named",
             where="trust",
-            remedy="--fingerprint with the words of the vendor's paper, or --root, or --site",
+            remedy=_name_trust(files),
         )
     if head_file is not None and len(files) > 1:
         raise UsageError("--head belongs to one bundle", where="--head")
@@ -65,6 +66,10 @@ def verify_command(
         text = text.replace(Finding(error.finding, "refused", error.problem).line(), f"refused  {error.finding}", 1)
     data = results[0].data if len(results) == 1 else {"files": [result.data for result in results]}
     return Result(text, data, error)
+
+
+def _name_trust(files: tuple[str, ...]) -> str:
+    return f'waybill verify {shlex.join(files)} --fingerprint "WORDS", with the words of the vendor\'s paper'
 
 
 def _verify_one(
@@ -79,11 +84,11 @@ def _verify_one(
             raise UsageError(
                 "an enrolment proves the signatures of a site, not those of a bundle",
                 where=file,
-                remedy="--fingerprint with the words of the vendor's paper, or --root, or --site",
+                remedy=_name_trust((file,)),
             )
         bundle = _verify_file(file, anchor, head_file)
     except (WaybillError, FileNotFoundError) as wrong:
-        error = wrong if isinstance(wrong, WaybillError) else HostError("no such file", where=file)
+        error = wrong if isinstance(wrong, WaybillError) else missing_file(file)
         if error.exit_code in _NOT_JUDGED:
             text = f"verdict: not judged: {file}: {error.problem}"
             return Result(text, {"file": file, "verdict": "not judged", "findings": []}, error)

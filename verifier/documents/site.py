@@ -1,5 +1,6 @@
 """Documents that a site signs."""
 
+import shlex
 from pathlib import Path
 
 from manifests.documents import enrolment, review_request
@@ -89,7 +90,7 @@ def judge_report(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
         raise UsageError(
             "no option names the site's key",
             where=where,
-            remedy="--enrolment FILE, whose fingerprint was compared; or --site",
+            remedy=f"waybill verify {shlex.quote(where)} --enrolment FILE, whose fingerprint was compared",
         )
     state = judge.site.state
     if site != state.site:

@@ -155,12 +155,12 @@ def _people(people: dict[str, Path], chain: Chain) -> dict[str, PublicKey]:
         raise UsageError(
             "no approver is named",
             where="--person",
-            remedy="--person ops-1=ops-1.pub, once for each; `waybill keygen` makes the key",
+            remedy="--person NAME=FILE, once for each; `waybill keygen` makes the key",
         )
     keys = {}
     for name, path in people.items():
         if NAME.fullmatch(name) is None:
-            raise UsageError(f"{name!r} is not a name", where="--person", remedy="--person ops-1=ops-1.pub")
+            raise UsageError(f"{name!r} is not a name", where="--person", remedy="--person NAME=FILE")
         keys[name] = read_public(path)
         # A vendor must not approve its own releases.
         if chain.key(keys[name].keyid) is not None:
@@ -257,7 +257,7 @@ def read_people(given: tuple[str, ...]) -> dict[str, Path]:
     for text in given:
         name, equals, path = text.partition("=")
         if not equals or not path:
-            raise UsageError(f"{text!r} is not NAME=FILE", where="--person", remedy="--person ops-1=ops-1.pub")
+            raise UsageError(f"{text!r} is not NAME=FILE", where="--person", remedy="--person NAME=FILE")
         if name in people:
             raise UsageError(f"{name} is named twice", where="--person", remedy="name each person once")
         people[name] = Path(path)

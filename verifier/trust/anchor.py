@@ -38,7 +38,7 @@ class TrustAnchor:
             raise UsageError(
                 "a fingerprint alone does not say which keys the vendor has",
                 where="trust",
-                remedy="--root with the vendor's newest root document, whose fingerprint you compared",
+                remedy="waybill verify FILE --root ROOT.json, with the vendor's newest root document",
             )
         return revoke(verify_chain(roots, self.pin), self.known.revocations)
 

@@ -203,7 +203,7 @@ def _incomplete(release: Release, bulk: Bulk, missing: tuple[Blob, ...]) -> Find
     error = DamagedError(
         f"{len(missing)} of {len(release.members)} members are missing, {size}: {names}",
         where=f"bundle of {bulk.length} bytes",
-        remedy=f"the bundle is cut short; {recut(pieces)}"
+        remedy=f"the bundle is cut short; {recut(pieces, 'BUNDLE')}"
         if pieces
         else "the bundle is cut short, or a delta for a site that holds the rest; ask the vendor for these members",
         pieces=pieces,

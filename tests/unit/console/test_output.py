@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 import pytest
@@ -11,6 +12,8 @@ from console.output import name_place, print_error, say
 from console.progress import progress
 from manifests.words.errors import HostError
 from manifests.words.text import shorten_digests
+from tests.vendor import Vendor
+from tests.waybill import waybill
 from waybill import cli
 
 HEX = "0123456789abcdef" * 4
@@ -91,3 +94,32 @@ def test_no_bar_without_a_total_and_none_before_the_first_byte(
     with progress("packing", 10) as bar:
         bar.advance(5)
     assert "packing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("receive", "absent"), ("sign", "absent"), ("lint", "absent"), ("verify", "absent", "--root", "absent"),
+        ("show", "absent"), ("compare", "absent", "absent"), ("enroll", "absent"), ("trust", "absent"),
+    ],
+    ids=lambda words: str(words[0]),
+)  # fmt: skip
+def test_a_missing_file_has_one_text_and_one_exit_code(words: tuple[str, ...]) -> None:
+    done = waybill(*words)
+    assert (done.code, "absent: no such file or folder\nhint: correct the path" in done.err) == (6, True), done.err
+
+
+def test_a_missing_folder_and_a_missing_key_have_whole_commands(tmp_path: Path) -> None:
+    done = waybill("keygen", tmp_path / "a b" / "c.key")
+    assert (done.code, f"hint: mkdir -p '{tmp_path}/a b'" in done.err) == (6, True), done.err
+    done = waybill("approve", "r-1.0.0", "--condition", "at night")
+    assert "hint: waybill approve r-1.0.0 --condition 'at night' --key FILE" in done.err
+    (tmp_path / "b.tar").write_bytes(b"x")
+    assert f'hint: waybill verify {tmp_path}/b.tar --fingerprint "WORDS"' in waybill("verify", tmp_path / "b.tar").err
+
+
+def test_a_folder_that_is_no_signing_request(tmp_path: Path) -> None:
+    (tmp_path / "b.tar").write_bytes(Vendor().bundle())
+    done = waybill("sign", tmp_path / "b.tar", "--attach", tmp_path)
+    assert "the folder is no signing request\nhint: name a folder of waybill sign --prepare" in done.err
+    assert "b.tar --key FILE" in waybill("sign", tmp_path / "b.tar").err

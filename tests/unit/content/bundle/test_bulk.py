@@ -76,7 +76,12 @@ def test_damage_names_the_first_blob_with_its_bytes_and_counts_the_rest(tmp_path
     assert [(one.start, one.end, one.how) for one in caught.value.pieces] == [
         (one.offset, one.offset + one.blob.size, "changed") for one in (first, last)
     ]
-    assert f"{first.offset}+{first.blob.size}, {last.offset}+{last.blob.size}" in caught.value.remedy
+    for place in (first, last):
+        filled = f"seek_bytes skip={place.offset} seek={place.offset} count={place.blob.size}`"
+        assert (
+            f"`dd if=GOOD of=b conv=notrunc iflag=skip_bytes,count_bytes oflag=seek_bytes {filled}"
+            in caught.value.remedy
+        )
     with pytest.raises(DamagedError):
         read_blob(descriptor, first, 1 << 20)
     with pytest.raises(MalformedError, match="at most 2 are read"):

@@ -128,7 +128,7 @@ def test_folders_that_are_no_layout(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="not a folder") as caught:
         open_layout(tmp_path / "file")
     assert "oci-archive" in caught.value.remedy
-    with pytest.raises(HostError, match="cannot be read"):
+    with pytest.raises(HostError, match="no such file or folder"):
         open_archive(tmp_path / "absent")
 
 
