@@ -40,7 +40,7 @@ def test_practice_is_said_in_the_verdict(tmp_path: Path) -> None:
     bundle = vendor.write(tmp_path / "small.tar")
     done = waybill("verify", bundle, "--fingerprint", as_words(vendor.pin().digest))
     assert done.code == 0
-    assert "practice" in done.out.splitlines()[-1]
+    assert done.out.startswith("verdict: verified small 1.0.0, complete, practice (")
 
 
 def test_nobody_is_trusted_by_default(vendor: Vendor, tmp_path: Path) -> None:
@@ -103,6 +103,7 @@ def test_what_is_not_a_bundle(vendor: Vendor, tmp_path: Path) -> None:
         done = waybill("verify", tmp_path / name, "--root", tmp_path / "root.json")
         assert done.code == (6 if name == "nowhere" else 3), done
         assert hint in done.err
+        assert (done.out + done.err).count("no such file") == (name == "nowhere")
 
 
 def test_two_answers_about_trust_are_one_too_many(vendor: Vendor, tmp_path: Path) -> None:

@@ -59,17 +59,25 @@ def verify_command(
     if head_file is not None and len(files) > 1:
         raise UsageError("--head belongs to one bundle", where="--head")
     results = [_verify_one(file, anchor, judging_site, enrolment, head_file) for file in files]
-    text = "\n\n".join(result.text for result in results)
     error = gravest(result.error for result in results)
-    if error is not None:
-        # The error is printed in full after the text.
-        text = text.replace(Finding(error.finding, "refused", error.problem).line(), f"refused  {error.finding}", 1)
+    texts = [
+        _without_problem(result.text, error) if error is not None and result.error is error else result.text
+        for result in results
+    ]
+    text = "\n\n".join(texts)
     data = results[0].data if len(results) == 1 else {"files": [result.data for result in results]}
     return Result(text, data, error)
 
 
 def _name_trust(files: tuple[str, ...]) -> str:
     return f'waybill verify {shlex.join(files)} --fingerprint "WORDS", with the words of the vendor\'s paper'
+
+
+def _without_problem(text: str, error: WaybillError) -> str:
+    """Return the text of one file without the problem of ``error``, which is printed in full after all texts."""
+    if error.exit_code in _NOT_JUDGED:
+        return text.removesuffix(f": {error.problem}")
+    return text.replace(Finding(error.finding, "refused", error.problem).line(), f"refused  {error.finding}", 1)
 
 
 def _verify_one(
@@ -94,7 +102,7 @@ def _verify_one(
             return Result(text, {"file": file, "verdict": "not judged", "findings": []}, error)
         finding = Finding(error.finding, "refused", error.problem, error)
         data = {"file": file, "verdict": "refused", "findings": [_finding(finding)]}
-        return Result(f"{finding.line()}\nverdict: {_verdict(error)} {file}", data, error)
+        return Result(f"verdict: {_verdict(error)} {file}\n{finding.line()}", data, error)
     return verdict_of(file, bundle)
 
 
@@ -117,8 +125,8 @@ def _verify_document(file: str, anchor: TrustAnchor | None, site: "Site | None",
     finding = Finding("signatures", "ok", signed.by)
     practice = ", practice" if signed.practice else ""
     lines = [
-        finding.line(),
         f"verdict: verified {document.kind}, {one_line(document.title)}{practice} ({document.digest})",
+        finding.line(),
     ]
     facts = document_data(document)
     return Result(
@@ -160,7 +168,7 @@ def _finding(finding: Finding) -> dict[str, str]:
 
 
 def verdict_of(file: str, bundle: VerifiedBundle) -> Result:
-    """One line per finding, then the verdict."""
+    """The verdict, then one line for each finding."""
     release = bundle.head.release
     error = refusal(bundle.findings)
     name = f"{release.product} {release.version}"
@@ -169,8 +177,7 @@ def verdict_of(file: str, bundle: VerifiedBundle) -> Result:
     else:
         practice = ", practice" if bundle.head.practice else ""
         verdict = f"verified {name}, {bundle.end}{practice}"
-    lines = [one.line() for one in bundle.findings]
-    lines.append(f"verdict: {verdict} ({bundle.head.release_digest})")
+    lines = [f"verdict: {verdict} ({bundle.head.release_digest})", *(one.line() for one in bundle.findings)]
     data = {
         "file": file,
         "verdict": "refused" if error else "verified",

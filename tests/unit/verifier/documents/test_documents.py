@@ -165,7 +165,7 @@ def test_each_is_known_by_its_content_and_vouched_for(world: World, kind: str) -
     found = run(verify_command, path, *trust)
     assert (found["verdict"], found["kind"]) == ("verified", kind)
     assert found["signers"]
-    assert text(verify_command, path, *trust).splitlines()[-1].startswith(f"verdict: verified {kind}, {KINDS[kind]}")
+    assert text(verify_command, path, *trust).startswith(f"verdict: verified {kind}, {KINDS[kind]}")
     shown = text(show_command, path, *trust).splitlines()
     assert shown[0].startswith("verified: ")
     assert shown[1] == f"{kind:<10} {KINDS[kind]}"
@@ -353,7 +353,13 @@ def test_several_files_at_once(world: World) -> None:
     files = (world.files["report"], world.files["consignment"], world.folder / "nowhere.json")
     found = run(verify_command, *files, "--root", world.root, code=2)
     assert [one["verdict"] for one in found["files"]] == ["not judged", "verified", "not judged"]
-    assert "refused" not in text(verify_command, *files, "--root", world.root)
+    said = text(verify_command, *files, "--root", world.root)
+    assert "refused" not in said
+    assert f"verdict: not judged: {files[2]}: no such file" in said
+    # The problem that is printed as the error is not printed in the text too.
+    assert said.startswith(f"verdict: not judged: {files[0]}\n")
+    said = text(verify_command, files[2], "--root", world.root)
+    assert said == f"verdict: not judged: {files[2]}\n"
     # The gravest decides the exit code, wherever it stands among the others.
     strange = world.folder / "strange.json"
     strange.write_bytes(signed(consignment_for(world.place.open().state), STRANGER))
