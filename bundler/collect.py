@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundler.access import Access
-from bundler.files import collect_chart, collect_files, regular_files
+from bundler.charts import collect_chart
+from bundler.files import collect_files, regular_files
 from bundler.images import MAX_KEPT, CollectedImage, GivenSbom, collect_image
 from bundler.parts import HeldPart, Parts, hash_file
 from bundler.source import LayoutSource, RegistrySource, Source
@@ -170,7 +171,7 @@ def collect(inputs: ReleaseInput, sources: Sources, kits: tuple[Path, ...], part
         sigstore=document(release.sigstore, MAX_TRUSTED_ROOT, check_trusted_root),
         kits=tuple(sorted({hash_file(path).digest for path in kits})),
         images=(),
-        findings=tuple(finding for chart in release.charts for finding in _chart_findings(chart, folder)),
+        findings=tuple(_not_rendered(chart) for chart in release.charts),
     )
     # Last, since this is slow: a file that is missing is found before anything is fetched.
     images = tuple(_image(image, inputs, sources, parts) for image in release.images)
@@ -195,12 +196,8 @@ def _chart(chart: ChartFile, folder: Path, parts: Parts) -> Chart:
     return Chart(name=chart.name, digest=blob.digest, size=blob.size, registry_value=chart.registry_value)
 
 
-def _chart_findings(chart: ChartFile, folder: Path) -> Iterator[BuildFinding]:
-    yield BuildFinding("chart-not-rendered", f"chart {chart.name} was not rendered: its images were not compared")
-    if (folder / chart.from_ / ".helmignore").is_file():
-        yield BuildFinding(
-            "helmignore-not-applied", f"chart {chart.name}: .helmignore was not applied, all files are packed"
-        )
+def _not_rendered(chart: ChartFile) -> BuildFinding:
+    return BuildFinding("chart-not-rendered", f"chart {chart.name} was not rendered: its images were not compared")
 
 
 def _signer(signer: SignerFile, folder: Path) -> ImageSigner:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.files import MAX_CHART, collect_chart, stored_gzip
+from bundler.charts import MAX_CHART, collect_chart, stored_gzip
 from manifests.words.errors import DamagedError, HostError, MalformedError, RefusedError
 
 CHART = b"apiVersion: v2\nname: small\nversion: 0.1.0\n"
@@ -85,11 +85,129 @@ def test_archive_that_ends_early(chart: Path, tmp_path: Path) -> None:
         collect_chart(path)
 
 
-def test_folders_that_are_no_chart(chart: Path) -> None:
-    (chart / "link").symlink_to("Chart.yaml")
-    with pytest.raises(RefusedError, match="symbolic link"):
+def names(data: bytes) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as tar:
+        return tar.getnames()
+
+
+def test_helmignore_is_applied(chart: Path) -> None:
+    (chart / "secrets").mkdir()
+    (chart / "secrets" / "token").write_bytes(b"not for customers")
+    (chart / "a.bak").write_bytes(b"")
+    (chart / "gone").symlink_to("nothing")
+    (chart / "templates" / ".a.yaml.swp").write_bytes(b"")
+    (chart / ".helmignore").write_bytes(b"# ours\nsecrets/\n*.bak\ngone\n")
+    assert names(collect_chart(chart)) == ["small/.helmignore", "small/Chart.yaml", "small/templates/a.yaml"]
+
+
+def test_helmignore_that_leaves_out_the_chart(chart: Path) -> None:
+    (chart / ".helmignore").write_bytes(b"!templates/\n")
+    with pytest.raises(MalformedError, match=r"leave out Chart\.yaml"):
         collect_chart(chart)
-    (chart / "link").unlink()
+    (chart / ".helmignore").write_bytes(b"**/x\n")
+    with pytest.raises(MalformedError, match=r"\*\*, which Helm does not support"):
+        collect_chart(chart)
+
+
+def test_links_inside_the_chart_are_followed(chart: Path) -> None:
+    (chart / "shared").mkdir()
+    (chart / "shared" / "lib.tpl").write_bytes(b"shared")
+    (chart / "templates" / "_lib.tpl").symlink_to("../shared/lib.tpl")
+    (chart / "files").symlink_to("shared")
+    data = collect_chart(chart)
+    assert "small/files/lib.tpl" in names(data)
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as tar:
+        linked = tar.extractfile("small/templates/_lib.tpl")
+        assert linked is not None and linked.read() == b"shared"
+    (chart.parent / "by-link").symlink_to(chart)
+    assert collect_chart(chart.parent / "by-link") == data
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("../../other", "outside the chart"),
+        ("../../folder", "outside the chart"),
+        ("/etc/hostname", "outside the chart"),
+        ("nothing", "does not exist"),
+        ("link", "does not exist"),
+        ("..", "a folder that holds the link"),
+        (".", "a folder that holds the link"),
+    ],
+)
+def test_links_that_are_refused(chart: Path, target: str, message: str) -> None:
+    (chart.parent / "other").write_bytes(b"")
+    (chart.parent / "folder").mkdir()
+    (chart / "templates" / "link").symlink_to(target)
+    with pytest.raises(RefusedError, match=message) as raised:
+        collect_chart(chart)
+    assert raised.value.finding == "chart-link"
+
+
+def test_long_names_and_names_that_are_not_ascii(chart: Path) -> None:
+    for name in ("t" * 180 + ".yaml", "\u00fc.yaml"):
+        (chart / "templates" / name).write_bytes(b"")
+        assert f"small/templates/{name}" in names(collect_chart(chart))
+
+
+DEPENDS = CHART + b"dependencies:\n- {name: redis, version: 1.x, repository: 'https://charts.example'}\n"
+
+
+def test_a_dependency_that_is_missing(chart: Path, tmp_path: Path) -> None:
+    (chart / "Chart.yaml").write_bytes(DEPENDS)
+    with pytest.raises(MalformedError, match="depends on redis") as raised:
+        collect_chart(chart)
+    assert f"helm dependency update {chart}" in raised.value.remedy
+    packed = tmp_path / "small.tgz"
+    packed.write_bytes(archive({"small/Chart.yaml": DEPENDS}))
+    with pytest.raises(MalformedError, match="depends on redis"):
+        collect_chart(packed)
+
+
+def test_a_dependency_is_known_by_the_name_in_its_chart(chart: Path, tmp_path: Path) -> None:
+    (chart / "Chart.yaml").write_bytes(DEPENDS)
+    redis = CHART.replace(b"small", b"redis")
+    (chart / "charts" / "cache").mkdir(parents=True)
+    (chart / "charts" / "cache" / "Chart.yaml").write_bytes(redis)
+    collect_chart(chart)
+    (chart / "charts" / "cache").rename(chart / "charts" / "_cache")  # Helm passes over it
+    with pytest.raises(MalformedError, match="depends on redis"):
+        collect_chart(chart)
+    (chart / "charts" / "redis-1.0.0.tgz").write_bytes(archive({"redis/Chart.yaml": redis}))
+    data = collect_chart(chart)
+    packed = tmp_path / "small.tgz"
+    packed.write_bytes(data)
+    assert collect_chart(packed) == data
+
+
+def test_dependencies_of_the_first_version_of_charts(chart: Path) -> None:
+    (chart / "requirements.yaml").write_bytes(b"dependencies: [{name: redis, version: 1.x}]\n")
+    with pytest.raises(MalformedError, match="depends on redis"):
+        collect_chart(chart)
+    (chart / "requirements.yaml").write_bytes(b"dependencies: [{version: 1.x}]\n")
+    with pytest.raises(MalformedError, match="has no name"):
+        collect_chart(chart)
+
+
+@pytest.mark.parametrize(("written", "read"), [("1.10", "1.1"), ("1", "1"), ("2024-01-01", "date")])
+def test_a_version_without_quotes(chart: Path, written: str, read: str) -> None:
+    (chart / "Chart.yaml").write_bytes(CHART.replace(b"0.1.0", written.encode()))
+    with pytest.raises(MalformedError, match=f"version is {written} without quotes.*{read}") as raised:
+        collect_chart(chart)
+    assert raised.value.remedy == f'write it in quotes: version: "{written}"'
+
+
+def test_an_archive_of_several_gzip_members(tmp_path: Path) -> None:
+    plain = gzip.decompress(archive({"small/Chart.yaml": CHART}))
+    packed = tmp_path / "small.tgz"
+    packed.write_bytes(gzip.compress(plain[:512]) + gzip.compress(plain[512:]))
+    assert collect_chart(packed) == packed.read_bytes()
+    packed.write_bytes(gzip.compress(plain) + gzip.compress(b"") * 100)
+    with pytest.raises(MalformedError, match="gzip members"):
+        collect_chart(packed)
+
+
+def test_folders_that_are_no_chart(chart: Path) -> None:
     (chart / "Chart.yaml").write_bytes(b"apiVersion: v2\nname: ../x\nversion: 1.0.0\n")
     with pytest.raises(MalformedError, match="expected one without slash or leading dot"):
         collect_chart(chart)
