@@ -26,6 +26,7 @@ from content.bundle.places import (
     next_place,
 )
 from manifests.documents.release import Release
+from manifests.trust.keys import open_regular
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, MalformedError, RefusedError
 from manifests.words.progress import ProgressCallback
@@ -279,8 +280,8 @@ def _check_stream(source: "_ReadAhead", place: MemberLocation, kept: SmallDocume
 
 
 def open_bundle(path: Path) -> int:
-    """A read-only descriptor of the bundle; the caller closes it."""
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """A read-only descriptor of the bundle; the caller closes it. Raises HostError for a pipe or a device."""
+    return open_regular(path)
 
 
 class _Region:

@@ -13,6 +13,7 @@ from pathlib import Path
 from content.bundle.archive import BLOCK, header, padded, parse_header
 from manifests.documents.release import BULK_STEP, MAX_HEAD, MAX_RELEASE
 from manifests.trust.envelope import MAX_BUNDLE
+from manifests.trust.keys import open_regular
 from manifests.trust.revocations import MAX_REVOCATIONS
 from manifests.trust.root import MAX_ROOT, MAX_ROOTS
 from manifests.words.errors import MalformedError, unreadable_medium
@@ -259,7 +260,7 @@ def open_head(path: Path) -> Head:
     if path.is_dir():
         remedy = "name the .tar itself; a bundle that a browser or file manager unpacked must be copied again"
         raise MalformedError("a folder, not a bundle", where=str(path), remedy=remedy, finding="not-a-bundle")
-    with path.open("rb", buffering=0) as file:
+    with os.fdopen(open_regular(path), "rb", buffering=0) as file:
         # No read-ahead: trust is decided on the head alone, and the bulk may never be read from a slow drive.
         with suppress(OSError):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)

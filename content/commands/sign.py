@@ -1,5 +1,6 @@
 """The command ``waybill sign``."""
 
+import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +44,7 @@ from manifests.documents.release import Release
 from manifests.documents.release_reader import parse_release
 from manifests.trust.envelope import MAX_BUNDLE, Envelope
 from manifests.trust.envelope_writer import add_signatures
-from manifests.trust.keys import PublicKey, read_capped
+from manifests.trust.keys import PublicKey, open_regular, read_capped
 from manifests.trust.private_keys import Signer
 from manifests.trust.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE, parse_revocations
 from manifests.trust.root import MAX_ROOT, Root, parse_root, short
@@ -110,7 +111,7 @@ class _Typed(msgspec.Struct):
 
 
 def _kind_of(file: Path) -> str:
-    with file.open("rb") as opened:
+    with os.fdopen(open_regular(file), "rb") as opened:
         if opened.read(1) != b"{":
             return "bundle"
     payload_type = decode(read_capped(file, MAX_REVOCATIONS), _Typed, str(file)).payload_type

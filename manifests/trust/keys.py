@@ -6,6 +6,8 @@ stock cosign, @sigstore/verify and openssl all agree on for both signature files
 
 import base64
 import hashlib
+import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +19,7 @@ from msgspec import Meta
 
 from manifests.words.canonical import Document
 from manifests.words.digest import Word
-from manifests.words.errors import OTHER_MEDIUM, MalformedError, UntrustedError, unreadable
+from manifests.words.errors import OTHER_MEDIUM, HostError, MalformedError, UntrustedError, unreadable
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -135,10 +137,32 @@ def read_public(path: Path) -> PublicKey:
     return parse_public_pem(read_capped(path, MAX_KEY_FILE), str(path))
 
 
+def open_regular(path: Path, *, or_pipe: bool = False) -> int:
+    """Return a read-only descriptor of a regular file or a block device, which the caller closes.
+
+    A FIFO and a terminal are refused without waiting for a writer. ``or_pipe`` also allows a pipe that the shell made
+    for this command, as in ``<(COMMAND)``: it has a writer and no name in a folder.
+
+    Raises:
+        HostError: It is of another kind.
+        OSError: It cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    mode = os.fstat(descriptor).st_mode
+    nameless = stat.S_ISFIFO(mode) and str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith("pipe:")
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode) or stat.S_ISDIR(mode) or (or_pipe and nameless)):
+        os.close(descriptor)
+        kind = "a pipe" if stat.S_ISFIFO(mode) else "a device"
+        remedy = "copy its content to a file and name that; a bundle may also come as a stream: waybill verify - < PIPE"
+        raise HostError(f"{kind}, not a file", where=str(path), remedy=remedy, finding="not-a-file")
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
 def read_capped(path: Path, max_bytes: int) -> bytes:
     """Return the bytes of a file. Raises HostError when unreadable, MalformedError above ``max_bytes``."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path, or_pipe=True), "rb") as file:
             data = file.read(max_bytes + 1)
     except OSError as error:
         raise unreadable(error, str(path)) from None

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from tests.faults.medium import Medium, mounted
 from tests.faults.model import PulledPlugError, QuickDisk, RecordingDisk
 from tests.place import Place, make_place
 from tests.vendor import Vendor
+from verifier.intake.media import ReceivedMedia, receive_media
 
 VENDOR = Vendor(service={"hello.txt": b"hello\n", "big.bin": bytes(range(256)) * 400, "run.py": b"print('hi')\n"})
 GOOD = VENDOR.bundle()
@@ -258,22 +260,19 @@ def test_a_spot_that_cannot_be_read_is_named_to_the_block(drive: Medium, place: 
     assert stored(place) == {one.blob.digest for one in SPOTS} - {big.blob.digest}
     drive.spoil(("bundle.tar", 0, 10))
     for path in (bundle, drive.path):
-        with pytest.raises(HostError, match="cannot be read: input/output error") as unread:
-            list(receive_paths_of(place, path))
-        assert str(bundle) in unread.value.where
+        unread = receive_path(place, path).error
+        assert isinstance(unread, HostError)
+        assert "cannot be read: input/output error" in unread.problem
+        assert str(bundle) in unread.where
     drive.spoil()
     item = place.receive(bundle, keep=True).item
     assert item == "r-1.0.0"
 
 
-def receive_paths_of(place: Place, path: Path) -> Iterator[object]:
+def receive_path(place: Place, path: Path) -> ReceivedMedia:
     """As the command line does it, for a file or a folder."""
-    from contextlib import nullcontext
-
-    from verifier.intake.media import receive_media
-
     with place.hold() as site:
-        yield receive_media(site, (path,), keep=False, watch=lambda _: nullcontext(lambda _: None))
+        return receive_media(site, (path,), keep=False, watch=lambda _: nullcontext(lambda _: None))
 
 
 def test_a_drive_that_fails_during_the_install(drive: Medium, place: Place, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """waybill show"""
 
+import os
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ from content.bundle.head import open_head
 from content.trust.head import VerifiedHead, verify_head
 from manifests.documents.release import Release, handler_digest
 from manifests.documents.release_reader import parse_release
-from manifests.trust.keys import read_capped
+from manifests.trust.keys import open_regular, read_capped
 from manifests.trust.root import MAX_ROOT, parse_root
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UntrustedError, UsageError
@@ -42,7 +43,7 @@ def show_command(
     """
     if file.is_dir():
         open_head(file)
-    with file.open("rb") as opened:
+    with os.fdopen(open_regular(file), "rb") as opened:
         document = opened.read(1) == b"{"
     if role is not None and not document:
         raise UsageError(

@@ -20,7 +20,7 @@ from manifests.documents.contract import CONTRACT_TYPE, Contract, parse_contract
 from manifests.documents.policy import POLICY_TYPE, Policy, parse_policy
 from manifests.documents.release_reader import parse_release
 from manifests.trust.envelope import Envelope, bundle_payload
-from manifests.trust.keys import read_capped, read_public
+from manifests.trust.keys import open_regular, read_capped, read_public
 from manifests.trust.root import Root, parse_root
 from manifests.words.canonical import check_depth, decode
 from manifests.words.digest import Blob, digest_of
@@ -97,7 +97,7 @@ def read_document(path: Path) -> AnyDocument:
     """
     if path.is_dir():
         open_head(path)
-    with path.open("rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file:
         start = file.read(BLOCK)
     if start == header("oci-layout", len(OCI_LAYOUT)):
         return _bundle(path)

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from manifests.words.errors import AttentionError, RefusedError, UntrustedError, WaybillError
+from manifests.words.errors import AttentionError, HostError, RefusedError, UntrustedError, WaybillError
+from manifests.words.units import show_count
 from verifier.approval.approve import ReceivedAnswer, receive_answer
 from verifier.change.driver_steps import LoadDriver
 from verifier.intake.bundles import ReceivedBundle, receive_bundle
@@ -15,7 +17,7 @@ from verifier.intake.consignments import (
     peek_consignment_file,
     receive_consignment,
 )
-from verifier.intake.scan import MediaFile, nothing_found, scan, scan_folder
+from verifier.intake.scan import MediaFile, file_error, nothing_found, scan, scan_folder
 from verifier.intake.trust_files import ReceivedTrust, receive_trust
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.folder import Site
@@ -34,7 +36,8 @@ class ReceivedMedia:
         answers: Answers to requests of this site.
         others: Number of consignments and answers for other sites.
         unread: Errors of files that claim to be a document and cannot be read.
-        refused: Errors of documents that were refused; the rest was received.
+        refused: Errors of files that were refused; the rest was received.
+        stopped: What this machine failed at; the files after it were not read.
     """
 
     bundles: list[ReceivedBundle] = field(default_factory=list)
@@ -44,18 +47,39 @@ class ReceivedMedia:
     others: int = 0
     unread: list[WaybillError] = field(default_factory=list)
     refused: list[WaybillError] = field(default_factory=list)
+    stopped: WaybillError | None = None
+
+    @property
+    def failed(self) -> list[WaybillError]:
+        """The errors of all files that could not be used."""
+        return [*self.refused, *self.unread]
+
+    @property
+    def used(self) -> bool:
+        """Whether anything of the medium was received or is known already."""
+        trust = self.trust.roots or self.trust.lists or self.trust.known
+        return bool(self.bundles or self.consignments or self.answers or trust)
 
     @property
     def error(self) -> WaybillError | None:
-        """The first refusal, else an error about unreadable files."""
-        if self.refused or not self.unread:
-            return self.refused[0] if self.refused else None
+        """What stopped the command; else the error of the only file; else that some files need a person."""
+        failed = self.failed
+        if self.stopped is not None or not failed:
+            return self.stopped
+        if self.only_failure:
+            return failed[0]
+        remedies = list(dict.fromkeys(error.remedy for error in failed))
         return AttentionError(
-            f"{len(self.unread)} damaged documents may have been for this site",
-            where=self.unread[0].where,
-            remedy="request another copy from support",
-            finding="consignment-unread",
+            f"{show_count(len(failed), 'file')} could not be used",
+            where=failed[0].where if len(failed) == 1 else "",
+            remedy=remedies[0] if len(remedies) == 1 else "see the lines `not taken in`, each with what to do",
+            finding="medium-attention",
         )
+
+    @property
+    def only_failure(self) -> bool:
+        """Whether the command had one file of ours, which could not be used: its error is then the result."""
+        return len(self.failed) == 1 and not self.used
 
     def as_text(self, *, verbose: bool) -> list[str]:
         """Return a line for each file that was received, with its findings; those of level ok only if ``verbose``."""
@@ -75,7 +99,10 @@ class ReceivedMedia:
             lines.append(f"{_received(verdict.new)}: {kind} of {verdict.item} by {verdict.person} ({verdict.role})")
         if self.others:
             lines.append(f"not taken in: {self.others} for other sites")
-        return lines + [f"cannot be read: {error}" for error in self.unread]
+        for error in () if self.only_failure else self.failed:
+            lines.append(f"not taken in: {error}")
+            lines += [f"  {error.remedy}"] if error.remedy else []
+        return lines
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -106,6 +133,10 @@ class ReceivedMedia:
             ],
             "for_other_sites": self.others,
             "unread": [str(error) for error in self.unread],
+            "not_taken_in": [
+                {"where": error.where, "problem": error.problem, "finding": error.finding, "hint": error.remedy}
+                for error in self.failed
+            ],
         }
 
 
@@ -156,26 +187,26 @@ def receive_media(
     Raises:
         RefusedError: The vendor's access was ended, and there is more than answers.
         MalformedError: There is no file of a known kind.
-        WaybillError: A bundle is refused; the files before it were received.
     """
     files = [file for path in paths for file in _scan_path(path)]
+    broken = [file_error(file) for file in files if file.kind in ("damaged", "unreadable") and not file.named]
     trust = [file for file in files if file.kind in ("root", "revocations")]
     # A named file of no known kind is read as a bundle, whose reader reports what is wrong with it.
-    bundles = [file.path for file in files if file.kind in ("bundle", "other")]
+    unknown = [file for file in files if file.named and file.kind in ("damaged", "unreadable", "other")]
+    bundles = [file.path for file in files if file.kind == "bundle" or file in unknown]
     answers = [file for file in files if file.kind == "answer"]
     if len(answers) < len(files):
         check_served(site.state)
-    media = ReceivedMedia(trust=receive_trust(site, trust, say))  # 1
+    media = ReceivedMedia(trust=receive_trust(site, trust, say), unread=broken)  # 1
     consignments = _parse_consignments(site, [file for file in files if file.kind == "consignment"], media)
     later = _receive_consignments(site, consignments, media, say)  # 2
-    for path in bundles:  # 3
-        with watch(path) as advance:
-            media.bundles.append(receive_bundle(site, path, keep=keep, advance=advance, say=say))
-    if later and (media.bundles or media.trust.roots):
-        later = _receive_consignments(site, [consignment for consignment, _ in later], media, say)  # 4
-    _retry_trust(site, media, say)
-    media.refused += [error for _, error in later]
-    _receive_answers(site, answers, media, load)  # 5
+    receive = partial(_receive_bundle, site, media, watch=watch, keep=keep, say=say)
+    if all(receive(path) for path in bundles):  # 3
+        if later and (media.bundles or media.trust.roots):
+            later = _receive_consignments(site, [consignment for consignment, _ in later], media, say)  # 4
+        _retry_trust(site, media, say)
+        _receive_answers(site, answers, media, load)  # 5
+    media.refused += [*media.trust.refused, *(error for _, error in [*media.trust.later, *later])]
     media.unread[:0] = media.trust.unread
     return media
 
@@ -187,6 +218,23 @@ def _scan_path(path: Path) -> list[MediaFile]:
     if not files:
         raise nothing_found(path, "bundle, consignment, root document, revocation list or answer")
     return files
+
+
+def _receive_bundle(
+    site: Site, media: ReceivedMedia, path: Path, *, watch: ShowProgress, keep: bool, say: Notify
+) -> bool:
+    """Receive a bundle or add its error to ``media``; False when this machine fails, so that others would fail too."""
+    try:
+        with watch(path) as advance:
+            media.bundles.append(receive_bundle(site, path, keep=keep, advance=advance, say=say))
+    except WaybillError as error:
+        about_file = not isinstance(error, HostError) or error.finding in ("medium-unreadable", "not-a-file")
+        if not about_file:
+            media.stopped = error
+            return False
+        named = str(path) in error.where
+        media.refused.append(error if named else error.with_(where=f"{path}: {error.where}".removesuffix(": ")))
+    return True
 
 
 def _parse_consignments(site: Site, files: list[MediaFile], media: ReceivedMedia) -> list[ParsedConsignment]:
@@ -225,10 +273,11 @@ def _receive_consignments(
 
 def _retry_trust(site: Site, media: ReceivedMedia, say: Notify) -> None:
     retried = receive_trust(site, [file for file, _ in media.trust.later], say)
+    media.trust.later = retried.later
     media.trust.roots += retried.roots
     media.trust.lists += retried.lists
     media.trust.known += retried.known
-    media.refused += [*media.trust.refused, *retried.refused, *(error for _, error in retried.later)]
+    media.trust.refused += retried.refused
 
 
 def _receive_answers(site: Site, files: list[MediaFile], media: ReceivedMedia, load: LoadDriver) -> None:

@@ -1,5 +1,6 @@
 """What a file claims to be, by its first bytes. File names are ignored; nothing is verified."""
 
+import base64
 import errno
 import os
 from collections.abc import Iterator
@@ -7,19 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from content.bundle.archive import BLOCK, header
+import msgspec
+
+from content.bundle.archive import BLOCK, header, parse_header
 from content.bundle.head import OCI_LAYOUT
 from manifests.documents.consignment import CONSIGNMENT_TYPE, MAX_CONSIGNMENT
 from manifests.documents.review_request import ANSWER_TYPE, MAX_ANSWER
 from manifests.trust.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE
 from manifests.trust.root import MAX_ROOT, ROOT_TYPE
-from manifests.words.errors import HostError, MalformedError, RefusedError
+from manifests.words.errors import MalformedError, RefusedError, WaybillError, unreadable_medium
 
-FileKind = Literal["bundle", "root", "revocations", "consignment", "answer", "other"]
+FileKind = Literal["bundle", "root", "revocations", "consignment", "answer", "damaged", "unreadable", "other"]
 
 MAX_FILES = 10_000
 MAX_DEPTH = 4
 _BUNDLE = header("oci-layout", len(OCI_LAYOUT))
+# So much of a file is searched for a member of a head when its first block is not that of a bundle.
+_SEARCHED = 64 << 10
+# So few bytes of the first block may differ before a file with nothing else of ours is foreign.
+_FEW = 8
+_HEAD_NAMES = ("release.json", "signatures/", "trust/", "reserve")
 # Canonical JSON sorts its keys: an envelope begins with its payload and ends with its type and signatures, and an
 # answer begins with the envelope of the approval and ends with its own type. Kind, beginning, type, most bytes:
 _DOCUMENTS: tuple[tuple[FileKind, bytes, bytes, int], ...] = (
@@ -40,10 +48,11 @@ class MediaFile:
 
 
 def scan(path: Path) -> FileKind:
-    """Return what the file claims to be; ``other`` for a link, a folder, a pipe and a file that cannot be opened.
+    """Return what the file claims to be.
 
-    Raises:
-        HostError: The medium has an unreadable block here.
+    ``other`` is a link, a folder, a pipe, a foreign file, and a file that this account may not open; ``damaged`` claims
+    to be of a kind that is received and does not begin or end as that kind does; ``unreadable`` has a block that the
+    medium does not return.
     """
     try:
         if path.is_symlink() or not path.is_file():
@@ -52,21 +61,75 @@ def scan(path: Path) -> FileKind:
             data = file.read(BLOCK)
             if data == _BUNDLE:
                 return "bundle"
-            if any(data.startswith(begin) for _, begin, _, _ in _DOCUMENTS):
+            data += file.read(_SEARCHED - len(data))
+            if _is_damaged_bundle(data):
+                return "damaged"
+            if _may_be_document(data):
                 data += file.read(MAX_CONSIGNMENT + 1 - len(data))
     except OSError as error:
-        if error.errno != errno.EIO:
-            return "other"
-        raise HostError(
-            "the medium cannot be read: input/output error",
-            where=str(path),
-            remedy="try another drive, or request another medium",
-            finding="medium-unreadable",
-        ) from None
+        return "unreadable" if error.errno == errno.EIO else "other"
     kinds = (
         kind for kind, begin, mark, most in _DOCUMENTS if len(data) <= most and data.startswith(begin) and mark in data
     )
-    return next(kinds, "other")
+    return next(kinds, "damaged" if _is_damaged_document(data) else "other")
+
+
+def _is_damaged_bundle(start: bytes) -> bool:
+    """Whether the first block is nearly that of a bundle, or a member of a head follows at a block's boundary."""
+    if len(start) < BLOCK:
+        return False
+    if sum(a != b for a, b in zip(start[:BLOCK], _BUNDLE, strict=True)) <= _FEW:
+        return True
+    return any(_is_head_member(start[at : at + BLOCK]) for at in range(BLOCK, len(start) - BLOCK + 1, BLOCK))
+
+
+def _is_head_member(block: bytes) -> bool:
+    if not block.startswith(tuple(name.encode() for name in _HEAD_NAMES)):
+        return False
+    try:
+        parse_header(block, "")
+    except MalformedError:
+        return False
+    return True
+
+
+def _may_be_document(start: bytes) -> bool:
+    """Whether a file that begins so is read on: it has one of our beginnings, or it is nothing but text."""
+    return any(start.startswith(begin) for _, begin, _, _ in _DOCUMENTS) or b"\0" not in start
+
+
+class _Typed(msgspec.Struct):
+    """The fields of a JSON file that name its kind."""
+
+    payload: str = ""
+    payload_type: str = msgspec.field(name="payloadType", default="")
+    type: str = ""
+
+
+def _is_damaged_document(data: bytes) -> bool:
+    """Whether a file that is of no known kind states one, as a document with a changed beginning, end or type does."""
+    marks = [mark for _, _, mark, _ in _DOCUMENTS]
+    types = [mark.split(b'"')[3] for mark in marks]
+    try:
+        typed = msgspec.json.decode(data, type=_Typed)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return any(mark in data for mark in marks)
+    if (typed.payload_type or typed.type).encode() in types:
+        return True
+    # The type itself may be what changed. The payload of another document of ours states another type.
+    try:
+        payload = base64.b64decode(typed.payload, validate=True)
+    except ValueError:
+        return False
+    return any(b'"type":"%s"' % type_ in payload for type_ in types)
+
+
+def file_error(file: MediaFile) -> WaybillError:
+    """Return the error of a file whose kind is ``damaged`` or ``unreadable``."""
+    if file.kind == "unreadable":
+        return unreadable_medium(OSError(errno.EIO, os.strerror(errno.EIO)), str(file.path))
+    problem = "it claims to be of the vendor and is damaged: it does not begin and end as such a file does"
+    return MalformedError(problem, where=str(file.path), remedy="copy it again from its source", finding="file-damaged")
 
 
 def nothing_found(folder: Path, kinds: str) -> MalformedError:

@@ -270,7 +270,7 @@ def test_a_damaged_note_beside_a_good_one(place: Place, tmp_path: Path) -> None:
     shown = receive(place, medium, code=14)
     assert [one["new"] for one in shown["consignments"]] == [True]
     assert len(shown["unread"]) == 2
-    assert shown["error"]["finding"] == "consignment-unread"
+    assert shown["error"]["finding"] == "medium-attention"
     assert newest(place).chain.cause == "consignment"
 
 
@@ -298,7 +298,9 @@ def test_a_refused_bundle_does_not_take_the_answer_away(place: Place, tmp_path: 
     medium.mkdir()
     ONE.but(signers=(STRANGER,)).write(medium / "bundle")
     put(medium / "note", signed(consignment_for(place.open().state)))
-    receive(place, medium, code=4)
+    shown = receive(place, medium, code=14)
+    (refused,) = shown["not_taken_in"]
+    assert (refused["finding"], str(medium / "bundle") in refused["where"]) == ("signature-unknown", True)
     assert newest(place).chain.challenge is not None
 
 

@@ -1,0 +1,141 @@
+"""A medium with good and bad files: the good ones are taken in, the others are named, and the exit says so."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from content.bundle.archive import BLOCK
+from manifests.trust.keys import read_capped
+from manifests.words.errors import HostError
+from tests.consignments import consignment_for, signed
+from tests.place import Place, make_place
+from tests.unit.verifier.intake.test_consignment import put, receive
+from tests.vendor import STRANGER, Vendor
+from verifier.commands.receive import receive_command
+from verifier.commands.show import show_command
+from verifier.commands.verify import verify_command
+from verifier.intake.bundles import receive_bundle
+from verifier.intake.scan import scan
+
+ONE = Vendor(version="1.0.0", sequence=1)
+TWO = Vendor(version="1.1.0", sequence=2)
+GOOD = ONE.bundle()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return make_place(tmp_path, ONE)
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+BROKEN: dict[str, Callable[[], bytes]] = {
+    "cut in its head": lambda: GOOD[: BLOCK * 5],
+    "cut in its bulk": lambda: GOOD[: -BLOCK * 4],
+    "a bit of the first block": lambda: flipped(GOOD, 3),
+    "the first block lost": lambda: bytes(BLOCK) + GOOD[BLOCK:],
+    "a bit of a signed member": lambda: flipped(GOOD, BLOCK * 3 + 40),
+    "signed by a stranger": lambda: ONE.but(signers=(STRANGER,)).bundle(),
+}
+
+
+@pytest.mark.parametrize("name", ["a", "z"])
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_bad_bundle_beside_a_good_one(place: Place, tmp_path: Path, kind: str, name: str) -> None:
+    """Before or after it: the good one is received, the other is named with its reason and what to do."""
+    medium = tmp_path / "medium"
+    bad = put(medium / name, BROKEN[kind]())
+    put(medium / "m", GOOD)
+    shown = receive(place, medium, code=14)
+    assert [one["item"] for one in shown["received"]] == ["r-1.0.0"]
+    (failed,) = shown["not_taken_in"]
+    assert str(bad) in failed["where"]
+    assert failed["hint"]
+    assert shown["error"]["finding"] == "medium-attention"
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_bad_bundle_alone_keeps_its_own_error(place: Place, tmp_path: Path, kind: str) -> None:
+    bad = put(tmp_path / "medium" / "a", BROKEN[kind]())
+    for path in (bad, bad.parent):
+        found = CliRunner().invoke(receive_command, [str(path), "--site", str(place.path)])
+        assert found.exit_code in (3, 4, 7), found.output
+        assert found.output.count(str(bad)) == 1
+
+
+def test_files_that_a_person_named_are_all_taken_or_named(place: Place, tmp_path: Path) -> None:
+    good, bad = put(tmp_path / "good", GOOD), put(tmp_path / "notes.txt", b"call the customer\n")
+    os.mkfifo(tmp_path / "pipe")
+    shown = receive(place, bad, good, tmp_path / "pipe", code=14)
+    assert [one["item"] for one in shown["received"]] == ["r-1.0.0"]
+    assert [one["finding"] for one in shown["not_taken_in"]] == ["not-a-bundle", "not-a-file"]
+
+
+def test_a_damaged_consignment_is_named(place: Place, tmp_path: Path) -> None:
+    """A bit at the beginning, in the type, and at the end."""
+    raw = signed(consignment_for(place.open().state))
+    medium = tmp_path / "medium"
+    put(medium / "good", GOOD)
+    for at in (0, 2, raw.index(b"payloadType"), raw.index(b"consignment") + 3, len(raw) - 1):
+        note = put(medium / "note", flipped(raw, at))
+        shown = receive(place, medium, code=14)
+        assert [str(note) in one["where"] for one in shown["not_taken_in"]] == [True], at
+
+
+def test_foreign_files_and_other_documents_of_ours_are_passed_over(place: Place, tmp_path: Path) -> None:
+    medium = tmp_path / "medium"
+    put(medium / "good", GOOD)
+    put(medium / "photo", b"\xff\xd8\xff" + bytes(90_000))
+    put(medium / "other.tar", b"blobs/".ljust(BLOCK, b"\0") + bytes(BLOCK * 9))
+    put(medium / "notes", b"application/vnd.waybill is a media type\n")
+    put(medium / "json", b'{"payload":"AAAA","payloadType":"application/vnd.in-toto+json","signatures":[]}')
+    for path in (*place.path.glob("enrolment*"), *(place.path / "journal").rglob("*")):
+        if path.is_file():
+            put(medium / f"own-{path.name}", path.read_bytes())
+    assert receive(place, medium)["not_taken_in"] == []
+
+
+def test_a_full_disk_stops_and_says_what_was_received(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "medium" / "a", GOOD)
+    put(tmp_path / "medium" / "b", TWO.bundle())
+
+    def full(site: object, path: Path, **given: object) -> object:
+        if path.name == "b":
+            raise HostError("no space left on device", where="store")
+        return receive_bundle(site, path, **given)  # type: ignore[arg-type]  # passed on as it came
+
+    monkeypatch.setattr("verifier.intake.media.receive_bundle", full)
+    shown = receive(place, tmp_path / "medium", code=6)
+    assert [one["item"] for one in shown["received"]] == ["r-1.0.0"]
+
+
+@pytest.mark.parametrize("command", [show_command, verify_command])
+def test_a_pipe_that_was_named_is_refused_at_once(tmp_path: Path, command: object) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    root = put(tmp_path / "root", ONE.root_file())
+    found = CliRunner().invoke(command, [str(tmp_path / "pipe"), "--root", str(root)])  # type: ignore[arg-type]  # one of two commands
+    assert (found.exit_code, "a pipe, not a file" in found.output) == (6, True)
+    with pytest.raises(HostError, match="a pipe, not a file"):
+        read_capped(tmp_path / "pipe", 10)
+
+
+def test_a_pipe_of_the_shell_is_read(tmp_path: Path) -> None:
+    """As in `--root <(gpg -d root.gpg)`."""
+    reading, writing = os.pipe()
+    os.write(writing, b"content")
+    os.close(writing)
+    assert read_capped(Path(f"/dev/fd/{reading}"), 10) == b"content"
+    os.close(reading)
+
+
+def test_what_each_file_claims_to_be(tmp_path: Path) -> None:
+    assert scan(put(tmp_path / "good", GOOD)) == "bundle"
+    assert scan(put(tmp_path / "empty", b"")) == "other"
+    assert scan(put(tmp_path / "zeros", bytes(100_000))) == "other"
