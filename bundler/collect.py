@@ -32,14 +32,8 @@ from manifests.documents.authorisation import MAX_AUTHORISATION, parse_authorisa
 from manifests.documents.contract import Contract
 from manifests.documents.release import Chart, Config, FileSet, ImageSigner, Program
 from manifests.documents.rollback import Rollback
-from manifests.foreign.attachments import (
-    MAX_NOTES,
-    MAX_OPENVEX,
-    MAX_SCHEMA,
-    check_config_schema,
-    check_notes,
-    check_openvex,
-)
+from manifests.foreign.attachments import MAX_NOTES, MAX_OPENVEX, check_notes, check_openvex
+from manifests.foreign.config_schema import MAX_SCHEMA, check_config_schema
 from manifests.foreign.sbom import MAX_SBOM, check_sbom
 from manifests.trust.image_keys import parse_carried_pem
 from manifests.trust.keys import MAX_KEY_FILE, read_capped

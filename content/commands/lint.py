@@ -23,14 +23,8 @@ from manifests.authored.rollback_yaml import RollbackFile, compile_rollback
 from manifests.authored.site_yaml import SiteFile, site_problems
 from manifests.authored.trust_yaml import TrustFile, trust_problems
 from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, parse_authorisation
-from manifests.foreign.attachments import (
-    MAX_NOTES,
-    MAX_OPENVEX,
-    MAX_SCHEMA,
-    check_config_schema,
-    check_notes,
-    check_openvex,
-)
+from manifests.foreign.attachments import MAX_NOTES, MAX_OPENVEX, check_notes, check_openvex
+from manifests.foreign.config_schema import MAX_SCHEMA, check_config_schema
 from manifests.foreign.sbom import MAX_SBOM, check_sbom
 from manifests.trust.image_keys import parse_carried_pem
 from manifests.trust.keys import MAX_KEY_FILE, read_capped, read_public

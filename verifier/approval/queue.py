@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from manifests.foreign.attachments import MAX_SCHEMA
+from manifests.foreign.config_schema import MAX_SCHEMA
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import WaybillError

@@ -8,7 +8,8 @@ from typing import TypeVar
 from manifests.documents.contract import MAX_CONTRACT, Contract, parse_contract
 from manifests.documents.release import Release
 from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
-from manifests.foreign.attachments import MAX_OPENVEX, MAX_SCHEMA, check_openvex
+from manifests.foreign.attachments import MAX_OPENVEX, check_openvex
+from manifests.foreign.config_schema import MAX_SCHEMA
 from manifests.foreign.sbom import MAX_SBOM, SbomComponent, read_components
 from manifests.words.digest import Blob
 from manifests.words.errors import WaybillError

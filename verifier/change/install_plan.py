@@ -12,7 +12,7 @@ from manifests.documents.plan import Plan
 from manifests.documents.policy import ChangeRule
 from manifests.documents.release import Release
 from manifests.documents.rollback import Rollback
-from manifests.foreign.attachments import MAX_SCHEMA
+from manifests.foreign.config_schema import MAX_SCHEMA
 from manifests.trust.root import Mark
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, RefusedError, UsageError

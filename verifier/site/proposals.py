@@ -1,7 +1,6 @@
 """The proposals in the site's folder: ``site.yaml`` and ``policy.yaml`` as they are now."""
 
 import json
-import re
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -12,11 +11,11 @@ from manifests.authored.handwritten import Handwritten, read_handwritten
 from manifests.authored.policy_yaml import compile_policy
 from manifests.authored.site_yaml import SiteFile, site_problems
 from manifests.documents.policy import Policy
-from manifests.foreign.attachments import check_config_schema
+from manifests.foreign.config_schema import read_config_schema
 from manifests.trust.keys import read_public
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
-from manifests.words.errors import MalformedError, RefusedError
+from manifests.words.errors import RefusedError
 from verifier.site.folder import POLICY_YAML, SITE_YAML
 from verifier.site.journal.state import SiteState
 
@@ -82,24 +81,10 @@ def validate_config(proposal: SiteProposal, schema: bytes | None) -> bytes | Non
                 finding="config-invalid",
             )
         return None
-    from jsonschema import Draft202012Validator
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
+    from manifests.foreign.config_check import config_errors  # loads jsonschema
 
-    check_config_schema(schema, "config schema")
-    # Decimals, so that 0.1 is exact; an empty registry, so that no schema is fetched.
-    validator = Draft202012Validator(
-        json.loads(schema, parse_float=Decimal), registry=Registry(), format_checker=Draft202012Validator.FORMAT_CHECKER
-    )
     instance = json.loads(proposal.config, parse_float=Decimal)
-    try:
-        errors = sorted(validator.iter_errors(instance), key=lambda one: one.json_path)
-    except (Unresolvable, RecursionError, re.error) as error:
-        raise MalformedError(
-            f"the schema cannot be applied: {' '.join(str(error).split())[:200]}",
-            where="config schema",
-            remedy="ask the vendor for a corrected release; nothing was changed",
-        ) from None
+    errors = config_errors(read_config_schema(schema, "config schema"), instance, "config schema")
     if errors:
         first = errors[0]
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

@@ -185,6 +185,7 @@ def _conclude(
         graph = walk(release, read)
         contract = parse_contract(read(release.contract.digest))
         rollback = parse_rollback(read(release.rollback.digest))
+        _check_schema(release, read)
     findings = (*findings, ok("members", text))
     if release.asks_signers:
         # Only such a release loads the judges of image signatures: docs/audit.md lists what is loaded.
@@ -193,6 +194,19 @@ def _conclude(
         findings += judge_signatures(verified, graph, read)
     end: BundleEnd = "complete with what this site holds" if delta else "complete"
     return VerifiedBundle(verified, bulk, findings, end, (), graph, contract, rollback)
+
+
+def _check_schema(release: Release, read: ReadMember) -> None:
+    """Hold the schema of the configuration to the subset of F-12.3. Raises MalformedError."""
+    if release.config is None:
+        return
+    # Only such a release loads the reader of schemas: docs/audit.md lists what is loaded.
+    from manifests.foreign.config_schema import MAX_SCHEMA, read_config_schema
+
+    if release.config.schema.size > MAX_SCHEMA:
+        problem = f"{release.config.schema.size} bytes, a schema has at most {MAX_SCHEMA}"
+        raise MalformedError(problem, where="config schema")
+    read_config_schema(read(release.config.schema.digest), "config schema")
 
 
 def _incomplete(release: Release, bulk: Bulk, missing: tuple[Blob, ...]) -> Finding:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from manifests.foreign.attachments import Json
+from manifests.foreign.config_schema import Json
 from verifier.approval.differences.compare_values import Difference
 
 HIDDEN = "(not shown)"

@@ -1,11 +1,11 @@
-"""Documents of others that a release carries: SBOMs, advisories, the schema of its configuration."""
+"""Documents of others that a release carries: SBOMs and advisories."""
 
 import json
 from typing import Any
 
 import pytest
 
-from manifests.foreign.attachments import check_config_schema, check_openvex
+from manifests.foreign.attachments import check_openvex
 from manifests.foreign.sbom import check_sbom, format_of
 from manifests.words.errors import MalformedError
 
@@ -94,37 +94,3 @@ def test_openvex(statement: dict[str, Any], message: str) -> None:
 def test_what_is_no_openvex(change: dict[str, Any], message: str) -> None:
     with pytest.raises(MalformedError, match=message):
         check_openvex(dump(OPENVEX | change), "x")
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {},
-        {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"},
-        {"properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"pattern": "^[a-z]+$"}}},
-        {"properties": {"$ref": {"type": "string"}, "pattern": {"type": "string"}}},
-    ],
-)
-def test_config_schema(schema: object) -> None:
-    check_config_schema(dump(schema), "x")
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"", "not JSON"),
-        (b"true", "a schema is a JSON object"),
-        (b'{"type":"object","type":"array"}', "appears twice"),
-        (dump({"$schema": "http://json-schema.org/draft-07/schema#"}), "expected https://json-schema.org/draft/2020"),
-        (dump({"type": "thing"}), "not a JSON Schema 2020-12"),
-        (dump({"properties": {"a": {"minimum": "1"}}}), "not a JSON Schema 2020-12"),
-        (dump({"properties": {"a": {"$ref": "https://example.com/x"}}}), "refers to 'https://example.com/x', outside"),
-        (dump({"allOf": [{"$dynamicRef": "other.json#a"}]}), "refers to 'other.json#a', outside"),
-        (dump({"properties": {"a": {"pattern": "("}}}), "not a regular expression"),
-        (dump({"patternProperties": {"(": {}}}), "not a regular expression"),
-        (b'{"a":' * 40 + b"1" + b"}" * 40, "nested deeper than"),
-    ],
-)
-def test_what_is_no_config_schema(data: bytes, message: str) -> None:
-    with pytest.raises(MalformedError, match=message):
-        check_config_schema(data, "x")

@@ -21,6 +21,7 @@ from manifests.words.errors import (
     DamagedError,
     HostError,
     InconsistentError,
+    MalformedError,
     RefusedError,
     RolledBackError,
     TrialError,
@@ -421,7 +422,7 @@ def test_config_is_judged_by_the_schema_before_anything_changes(place: Place) ->
     for text, problem in (
         ("{}", "'replicas' is a required property"),
         ("{replicas: many}", "replicas: 'many' is not of type 'number'"),
-        ("{replicas: 2, password: x}", "Additional properties are not allowed"),
+        ("{replicas: 2, password: x}", "additional properties are not allowed"),
         ("{replicas: 0.25}", "is not a multiple of"),
     ):
         configure(place, text)
@@ -469,9 +470,10 @@ def test_a_config_that_would_reach_nobody_is_refused(place: Place) -> None:
 def test_a_schema_that_refers_elsewhere_fetches_nothing(place: Place) -> None:
     schema = b'{"$ref":"http://127.0.0.1:1/schema.json"}'
     config = r.Config(schema=Blob(digest=digest_of(schema), size=len(schema)), version=1)
-    place.receive(bundle(place, FIRST.but(extra={"schema": schema}, change={**FIRST.change, "config": config})))
-    with pytest.raises(WaybillError):
-        place.approve("r-1.0.0")
+    with pytest.raises(MalformedError, match="outside of the file") as caught:
+        place.receive(bundle(place, FIRST.but(extra={"schema": schema}, change={**FIRST.change, "config": config})))
+    assert caught.value.finding == "schema-remote-ref"
+    assert waiting_items(place.open()) == ()
 
 
 def test_site_yaml_cannot_become_another_site(place: Place) -> None:
