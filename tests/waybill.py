@@ -9,6 +9,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+# Where the system's sites are for a test: nowhere.
+NO_STATE = Path("/nonexistent/waybill")
+# `python -m waybill`, on a host that has no site.
+PROGRAM = f"""
+import pathlib, sys
+import verifier.site.folder, waybill
+verifier.site.folder.SYSTEM_STATE = pathlib.Path({str(NO_STATE)!r})
+sys.argv[0] = "waybill"
+waybill.main()
+"""
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,7 @@ def waybill(*args: object, cwd: Path | None = None, stdin: bytes | None = None, 
     """Run `waybill ARGS`; no terminal, no colour; a traceback is never right but where it was asked for."""
     keep = {key: value for key, value in os.environ.items() if not key.startswith("WAYBILL_")}
     done = subprocess.run(
-        [sys.executable, "-m", "waybill", *map(str, args)],
+        [sys.executable, "-c", PROGRAM, *map(str, args)],
         cwd=cwd,
         input=stdin,
         stdin=subprocess.DEVNULL if stdin is None else None,

@@ -26,6 +26,7 @@ LOW_SPACE = 4 << 20
 # The journal, a generation's own files, and the report that follows a change.
 OVERHEAD = 4 << 20
 OVERHEAD_FILES = 64
+SYSTEM_STATE = Path("/var/lib/waybill")
 SITE_YAML = "site.yaml"
 POLICY_YAML = "policy.yaml"
 CURRENT = "current"
@@ -257,7 +258,7 @@ def state_folders(environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Return the folders where a host keeps its sites: the system's, then the account's own."""
     home = environ.get("XDG_STATE_HOME") or (f"{environ['HOME']}/.local/state" if environ.get("HOME") else "")
     own = (Path(home) / "waybill",) if home else ()
-    return (Path("/var/lib/waybill"), *own)
+    return (SYSTEM_STATE, *own)
 
 
 def open_site(path: Path, disk: Disk, host: Host) -> Site:

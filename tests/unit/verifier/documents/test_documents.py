@@ -47,12 +47,6 @@ ONE = Vendor(version="1.0.0", sequence=1)
 TWO = ONE.but(version="1.1.0", sequence=2, service={"hello.txt": b"two\n"})
 
 
-@pytest.fixture(autouse=True)
-def no_site_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A site that this host happens to have must not judge."""
-    monkeypatch.setattr("verifier.site.folder.state_folders", lambda environ: ())
-
-
 @dataclass
 class World:
     """A site, its vendor's papers, and one file of every kind."""

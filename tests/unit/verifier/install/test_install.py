@@ -1,5 +1,6 @@
 """A site's life with real bundles: receive, approve, install, trial, way back, config, floor, refusals."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from manifests.words.units import parse_size
 from tests.faults.model import QuickDisk
 from tests.place import NAMES, Place, make_place
 from tests.vendor import RELEASE, Vendor
+from tests.waybill import NO_STATE, ROOT, waybill
 from verifier.approval.queue import waiting_items
 from verifier.change.driver_steps import observe
 from verifier.intake.enrolment import EnrollRequest, enroll, read_offer, read_people
@@ -619,6 +621,24 @@ def test_enrolment_needs_somebody() -> None:
         read_people(("ops-1",))
     with pytest.raises(UsageError, match="is named twice"):
         read_people(("a=b", "a=c"))
+
+
+def test_the_sites_of_the_system(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "from verifier.site.folder import state_folders; print(*state_folders({'HOME': '/home/a'}))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "/var/lib/waybill /home/a/.local/state/waybill\n"
+    shutil.copytree(place.path, tmp_path / "system" / "east", symlinks=True)
+    (tmp_path / "nowhere").mkdir()
+    monkeypatch.setattr("verifier.site.folder.SYSTEM_STATE", tmp_path / "system")
+    assert find_site(None, {}, tmp_path / "nowhere") == tmp_path / "system" / "east"
+
+
+def test_a_site_of_this_host_is_found_by_no_test(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no site found") as caught:
+        find_site(None, os.environ, tmp_path)
+    assert "/var/lib" not in caught.value.problem
+    done = waybill("status", cwd=tmp_path)
+    assert done.code == 2 and "/var/lib" not in done.err and str(NO_STATE) in done.err
 
 
 def test_finding_the_site(place: Place, tmp_path: Path) -> None:
