@@ -106,10 +106,14 @@ def fetch_wheels(wheelhouse: Path, distributions: tuple[str, ...]) -> None:
             raise HostError(problem, where="kit", remedy=remedy)
 
 
-def write_kit(target: Path, wheelhouse: Path, distributions: tuple[str, ...]) -> Kit:
-    """Write the kit and README.txt beside it. Raises RefusedError when it exists, HostError when a wheel is missing."""
+def check_new(target: Path) -> None:
     if target.exists():
         raise RefusedError("exists already", where=str(target), remedy="choose another folder", finding="exists")
+
+
+def write_kit(target: Path, wheelhouse: Path, distributions: tuple[str, ...]) -> Kit:
+    """Write the kit and README.txt beside it. Raises RefusedError when it exists, HostError when a wheel is missing."""
+    check_new(target)
     parts = {"parts/waybill.zip": _own_code()}
     targets: dict[str, dict[str, str]] = {}
     for python in PYTHONS:

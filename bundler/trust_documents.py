@@ -132,7 +132,7 @@ def plan_root(
         sigstore=tuple(sorted(set(sigstore))),
     )
     if old is not None and msgspec.structs.replace(root, version=old.version, previous=old.previous) == old:
-        problem = f"trust.yaml says the same as root {old.version}"
+        problem = f"no change since root {old.version}"
         raise RefusedError(problem, where="trust.yaml", remedy="edit trust.yaml first", finding="nothing-changed")
     if old is not None:
         _check_next(old, root)

@@ -49,7 +49,8 @@ class Command(click.Command):
         if self.examples:
             with formatter.section("Examples"):
                 for example in self.examples:
-                    formatter.write(f"{'':{formatter.current_indent}}{example}\n")
+                    indent = " " * formatter.current_indent
+                    formatter.write(indent + example.replace("\n", f"\n{indent}") + "\n")
 
 
 def command(

@@ -10,6 +10,9 @@ from manifests.words.text import CELL, align, shorten_digests, visible
 
 # Columns of at most this many characters (states, versions, digests) are never folded.
 KEPT_WHOLE = 16
+# Nor are columns of times, which have so many.
+TIME = 20
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:]{8}Z?")
 # A command or an option to paste is one line, however long: a line break inside it would run half of it.
 COMMAND = re.compile(r"`[^`]+`|(?:\bnext: +)?\bwaybill [a-z].*?(?=  |$)|--[a-z][a-z-]*(?: [^\s-]\S*)?")
 _NO_BREAK = "\x00"  # `visible` lets no such character into a line
@@ -67,7 +70,9 @@ def _lay_out(rows: list[tuple[str, ...]], width: int | None) -> list[str]:
 
     grid = Table.grid(padding=(0, 2, 0, 0))
     for column in zip(*rows, strict=True):
-        grid.add_column(overflow="fold", no_wrap=max(map(len, column)) <= KEPT_WHOLE)
+        longest = max(map(len, column))
+        whole = longest <= KEPT_WHOLE or (longest <= TIME and any(map(_TIME.fullmatch, column)))
+        grid.add_column(overflow="fold", no_wrap=whole)
     for row in rows:
         grid.add_row(*map(Text, row))
     console = Console(width=width, color_system=None, legacy_windows=False)

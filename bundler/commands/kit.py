@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from bundler.kit import default_wheelhouse, fetch_wheels, required_distributions, write_kit
+from bundler.kit import check_new, default_wheelhouse, fetch_wheels, required_distributions, write_kit
 from console.options import ExistingPath, command
 from console.output import say
 from console.result import Result
@@ -20,13 +20,15 @@ def kit_command(folder: Path, wheels: Path | None) -> Result:
 
     DIR gets waybill.pyz and README.txt for the operator.
     """
+    target = folder / "waybill.pyz"
+    check_new(target)
     distributions = required_distributions()
     wheelhouse = wheels or default_wheelhouse()
     if wheels is None:
         wheelhouse.mkdir(parents=True, exist_ok=True)
         say(f"downloading wheels of {len(distributions)} distributions for six targets into {wheelhouse}")
         fetch_wheels(wheelhouse, distributions)
-    kit = write_kit(folder / "waybill.pyz", wheelhouse, distributions)
+    kit = write_kit(target, wheelhouse, distributions)
     text = "\n".join(
         (
             f"wrote    {kit.path} ({show_size(kit.size)})",

@@ -31,7 +31,8 @@ from manifests.trust.revocations import MAX_REVOCATIONS
     name="consign",
     examples=(
         "waybill fleet consign east west -o MEDIUM --key consignment-1.key",
-        "waybill fleet consign east -o MEDIUM --key consignment-1.key --request 'restart-component component=api'",
+        "waybill fleet consign east -o MEDIUM --key consignment-1.key \\\n"
+        "    --request 'restart-component component=api'",
     ),
 )
 @click.argument("sites", nargs=-1, metavar="SITE...", required=True)

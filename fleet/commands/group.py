@@ -18,4 +18,4 @@ COMMANDS = {
 
 @click.group("fleet", cls=CommandTable, table=COMMANDS)
 def fleet_group() -> None:
-    """Keep support's ledger: which site runs what."""
+    """What support knows, and what it writes to sites."""

@@ -21,13 +21,13 @@ from manifests.words.errors import UsageError
 from manifests.words.fingerprint import as_groups
 
 fleet_option = click.option(
-    "--fleet", "place", metavar="DIR|URL", help="Ledger folder or database; default WAYBILL_FLEET, then this folder."
+    "--fleet", "place", metavar="DIR|URL", help="Ledger folder or database. Default: WAYBILL_FLEET, then this folder."
 )
 root_option = click.option(
     "--root",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Root document of the vendor to trust from now on; default those of the ledger.",
+    help="Root document of the vendor to trust from now on. Default: those of the ledger.",
 )
 key_option = click.option(
     "--key",
@@ -35,7 +35,7 @@ key_option = click.option(
     multiple=True,
     envvar="WAYBILL_KEY",
     metavar="URI",
-    help="Key of the consignment role; default WAYBILL_KEY. Repeatable.",
+    help="Key of the consignment role. Repeatable. Default: WAYBILL_KEY.",
 )
 
 

@@ -14,7 +14,7 @@ from manifests.words.errors import UsageError
 @command(
     name="resolve",
     examples=(
-        "waybill fleet resolve SITE --accept DIGEST --reason 'the other machine is for rehearsals'",
+        "waybill fleet resolve SITE --accept DIGEST \\\n    --reason 'the other machine is for rehearsals'",
         "waybill fleet resolve SITE --alarm 7 --reason 'disk was replaced'",
         "waybill fleet resolve --close site-unknown --reason 'not our customer'",
     ),

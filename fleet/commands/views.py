@@ -51,7 +51,7 @@ def show_command(site: str, place: str | None) -> Result:
 
 @command(name="list", examples=("waybill fleet list alarms", "waybill fleet list reports --site east --limit 10"))
 @click.argument("kind", type=click.Choice(sorted(KINDS)))
-@click.option("--site", metavar="SITE", help="Rows of this site only; default all sites.")
+@click.option("--site", metavar="SITE", help="Rows of this site only. Default: all sites.")
 @click.option("--limit", type=int, default=100, show_default=True, metavar="N", help="Largest number of rows.")
 @fleet_option
 def list_command(kind: str, site: str | None, limit: int, place: str | None) -> Result:
@@ -62,7 +62,7 @@ def list_command(kind: str, site: str | None, limit: int, place: str | None) -> 
     with open_ledger(place) as engine:
         name = None if site is None else find_site(engine, site).site
         listed = list_kind(engine, kind, site=name, limit=limit)
-    text = listed_text(listed, utc_now()) if listed.rows else f"no {kind}"
+    text = listed_text(listed, utc_now()) if listed.rows else f"{kind}: nothing is listed"
     if listed.more:
         text += f"\n\nonly the first {limit} are shown; show more with --limit {limit * 10}"
     rows = [dict(zip(listed.columns, row, strict=True)) for row in msgspec.to_builtins(listed.rows)]

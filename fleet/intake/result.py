@@ -21,8 +21,8 @@ SHOWN_NUMBERS = 12
 FileStatus = Literal["release", "report", "known", "quarantined", "unreadable", "skipped"]
 # How each status is counted in the last line.
 COUNTED: dict[FileStatus, str] = {
-    "release": "releases",
-    "report": "new reports",
+    "release": "release",
+    "report": "new report",
     "known": "known already",
     "quarantined": "quarantined",
     "unreadable": "unreadable",
@@ -114,7 +114,11 @@ def import_attention(result: ImportResult) -> AttentionError | None:
 
 def import_text(result: ImportResult) -> str:
     """The counts first, then what needs a person, then what is new for each site."""
-    counts = [f"{result.counts[status]} {noun}" for status, noun in COUNTED.items() if status in result.counts]
+    counts = [
+        f"{result.counts[status]} {noun}{'s' * (status in ('release', 'report') and result.counts[status] != 1)}"
+        for status, noun in COUNTED.items()
+        if status in result.counts
+    ]
     lines = [", ".join(counts) or "no file was found"]
     for file in result.files:
         if file.status in ("release", "quarantined", "unreadable") or (file.status == "skipped" and file.finding):
@@ -125,9 +129,12 @@ def import_text(result: ImportResult) -> str:
     for site, news in by_alarm[:SHOWN_SITES]:
         if news.new:
             lines.append(f"{site}: {_numbers(sorted(news.new))}")
-        for seq, finding in news.findings[:SHOWN_FINDINGS]:
+        alike: dict[ReportFinding, list[int]] = {}
+        for seq, finding in news.findings:
+            alike.setdefault(finding, []).append(seq)
+        for finding, seqs in list(alike.items())[:SHOWN_FINDINGS]:
             kind = "alarm" if finding.alarm else "note"
-            lines.append(f"  {kind} {finding.finding}, report {seq}: {finding.text}")
+            lines.append(f"  {kind} {finding.finding}, {_numbers(sorted(seqs))}: {finding.text}")
     if len(by_alarm) > SHOWN_SITES:
         lines.append(f"{len(by_alarm) - SHOWN_SITES} more sites: waybill fleet sites")
     return "\n".join(lines)

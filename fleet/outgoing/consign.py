@@ -4,6 +4,7 @@ The number and the challenge are in the ledger before the file is on the medium:
 written costs a number, and a challenge that travels is always known when a report echoes it.
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,7 @@ from fleet.outgoing.views import SiteRow
 from manifests.documents.authorisation import parse_authorisation, verify_authorisation
 from manifests.documents.consignment import Consignment, Newest, Request, sign_consignment, verify_consignment
 from manifests.documents.release import Audience
+from manifests.documents.release_reader import parse_release
 from manifests.documents.report import Acknowledged
 from manifests.transport.medium import folder_on
 from manifests.trust.envelope import Envelope
@@ -27,7 +29,7 @@ from manifests.trust.revocations import parse_revocations, revoke, verify_revoca
 from manifests.trust.root import Chain, Mark, Root, SignedRoot, parse_root
 from manifests.words.canonical import decode, encode
 from manifests.words.digest import digest_of
-from manifests.words.errors import RefusedError, UsageError
+from manifests.words.errors import HostError, RefusedError, UsageError
 from manifests.words.text import short_digest
 from manifests.words.time import rfc3339
 
@@ -189,6 +191,9 @@ def check_medium(medium: Path, rows: tuple[SiteRow, ...]) -> None:
         UsageError: Two sites would share a folder.
         RefusedError: A consignment is there already, the folder leads off the medium, or a site is closed.
     """
+    if not medium.absolute().parent.is_dir():
+        remedy = f"mkdir -p {shlex.quote(str(medium.parent))}"
+        raise HostError(f"folder {medium.parent} does not exist", where=str(medium), remedy=remedy)
     by_folder: dict[str, str] = {}
     for row in rows:
         if row.closed_at is not None:
@@ -218,6 +223,7 @@ def consign(
     signed = []
     cache: ReleaseCache = {}
     with engine.begin() as connection:
+        unknown = _unknown_handlers(connection, order.requests)
         for row in rows:
             consignment = _compose(connection, row, order, cache, now, challenge())
             raw = sign_consignment(consignment, order.signers)
@@ -236,7 +242,7 @@ def consign(
                 )
             )
             misfits = (_misfit(connection, row, envelope) for envelope in order.authorisations)
-            notes = tuple(note for note in (_site_note(row, order.root), *misfits) if note)
+            notes = tuple(note for note in (_site_note(row, order.root), *misfits, *unknown) if note)
             seq = acknowledged.seq if acknowledged else None
             signed.append(SignedConsignment(row.site, consignment.number, raw, seq, notes))
     return tuple(signed)
@@ -282,6 +288,22 @@ def _compose(
         revocations=order.revocations,
         requests=(*order.requests, *_offboard_requests(connection, row)),
         authorisations=order.authorisations,
+    )
+
+
+def _unknown_handlers(connection: Connection, requests: tuple[Request, ...]) -> tuple[str, ...]:
+    """Return a note for each requested handler that no release of the ledger has: perhaps its name is mistyped."""
+    if not requests:
+        return ()
+    known = {
+        handler.name
+        for raw in connection.execute(select(releases.c.raw)).scalars()
+        for handler in parse_release(raw).handlers
+    }
+    return tuple(
+        f"no release in the ledger has the handler {request.handler}"
+        for request in requests
+        if request.handler not in known
     )
 
 

@@ -72,6 +72,6 @@ def test_lost_with_the_machine_and_started_again(site: Path, tmp_path: Path) -> 
         history = ok(waybill("history", "--site", site)).out
         assert "start-again: service" in history
         assert "intent" not in history
-        assert "intent act=stage" in ok(waybill("history", "--all", "--site", site)).out
+        assert "intent act=stage" in ok(waybill("history", "--verbose", "--site", site)).out
     finally:
         stop(site)

@@ -114,7 +114,7 @@ def test_the_whole_life(shell: Shell) -> None:
     shell.run("receive", "b3.tar")
     shell.run("approve", "r-1.2.0", "--key", shell.key)
     done = shell.run("install", "r-1.2.0", code=10)
-    assert "failed and was rolled back: probes: not every probe passed within 1s: up:" in done.stderr
+    assert "failed and was rolled back: within 1s these did not pass: up:" in done.stderr
     assert "generation 2 (1.1.0) runs again" in done.stderr
     status = shell.run("status").stdout
     assert status.startswith("! generation 3 (1.2.0) failed and was rolled back")
@@ -123,7 +123,7 @@ def test_the_whole_life(shell: Shell) -> None:
     assert "generation 1, small 1.0.0" in done.stdout
     assert shell.json("status")["version"] == "1.0.0"
     assert "generation 2 to 1 (1.0.0): a drill [31m" in shell.run("history").stdout
-    assert "reason=a drill [31m" in shell.run("history", "--all").stdout
+    assert "reason=a drill [31m" in shell.run("history", "--verbose").stdout
     reports = sorted((shell.folder / "site" / "outbox").glob("*.report.json"))
     # Three releases that came, three installs, one way back: each is told.
     assert [one.name for one in reports] == [f"{n}.report.json" for n in (1, 2, 3, 4, 5, 6, 7)]

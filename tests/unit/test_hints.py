@@ -120,7 +120,7 @@ def test_help_is_whole_and_ends_with_examples(name: str) -> None:
             text = command.get_help(context)
         assert "…" not in text
         assert "..." not in re.sub(r"[A-Z\]]\.\.\.", "", text), "only arguments that repeat have three dots"
-        assert max(map(len, text.splitlines())) <= max(width, *(len(line) + 2 for line in examples_of(command)))
+        assert max(map(len, text.splitlines())) <= width
     assert 1 <= len(examples_of(command)) <= 3
     assert text.rfind("\nOptions:\n") < text.index("\nOptions of every command:\n") < text.index("\nExamples:\n")
 
@@ -134,7 +134,7 @@ def test_a_list_of_commands_has_one_short_line_for_each() -> None:
 def test_examples_are_command_lines_that_the_program_takes(name: str) -> None:
     command = COMMANDS[name]
     for example in examples_of(command):
-        words = shlex.split(example)
+        words = shlex.split(example.replace("\\\n", ""))
         head = ["waybill", *name.split()]
         assert words[: len(head)] == head, example
         with click.Context(command, info_name=name) as context:

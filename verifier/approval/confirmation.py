@@ -67,7 +67,7 @@ def acknowledge_time(site: Site, time: str, signer: Signer | None) -> None:
     claimed = optional_time(site.state.trust.time_claimed)
     if claimed is None or time != claimed:
         raise RefusedError(
-            f"{time} is not claimed; the claimed time is {claimed or 'none'}",
+            f"{time} is not claimed; {f'the claimed time is {claimed}' if claimed else 'no time is claimed'}",
             where="--time",
             remedy="run waybill status to see the claimed time",
             finding="time-not-claimed",

@@ -93,7 +93,7 @@ def export_item(seq: int) -> str:
 def export_request(site: Site) -> ApprovalRequest:
     """Return the request to export the newest report. A later report has another plan."""
     reports = site.state.reports
-    return ApprovalRequest(export_item(reports.seq), rule_plan(site, "export", reports.head), "report --out MEDIA")
+    return ApprovalRequest(export_item(reports.seq), rule_plan(site, "export", reports.head), "report --out MEDIUM")
 
 
 def record_export(site: Site, signers: tuple[Signer, ...], how: str) -> None:

@@ -51,7 +51,7 @@ def policy_change(site: Site) -> PolicyChange:
     digest = digest_of(data)
     if digest == site.state.trust.policy:
         raise RefusedError(
-            f"policy.yaml holds no change; it equals policy {in_force.number}, which is in force",
+            f"no change; it equals policy {in_force.number}, which is in force",
             where=POLICY_YAML,
             remedy="edit policy.yaml first",
             finding="nothing-to-do",

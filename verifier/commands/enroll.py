@@ -51,13 +51,14 @@ class EnrollOptions:
 
 @command(
     examples=(
-        "waybill enroll MEDIUM --fingerprint WORDS --customer northern-grid --product inkwell \\\n"
-        "    --environment production --name east --person ops-1=ops-1.pub",
+        "waybill enroll MEDIUM --fingerprint WORDS --customer northern-grid \\\n"
+        "    --product inkwell --environment production --name east \\\n"
+        "    --person ops-1=ops-1.pub",
         "waybill enroll --rotate",
         "waybill enroll --renew key-lost",
     )
 )
-@click.argument("media", metavar="[MEDIA]", required=False, type=ExistingPath())
+@click.argument("media", metavar="[MEDIUM]", required=False, type=ExistingPath())
 @click.option("--fingerprint", metavar="WORDS", help="Fingerprint of the vendor's root, from the paper.")
 @click.option("--customer", metavar="NAME", help="Customer name, for example `northern-grid`.")
 @click.option("--product", metavar="NAME", help="Product name, as the vendor writes it.")
@@ -65,7 +66,7 @@ class EnrollOptions:
 @click.option("--name", metavar="NAME", help="Site name, for example `east`.")
 @click.option("--person", "people", multiple=True, metavar="NAME=FILE",
               help="Person who may approve, and the file of the public key. Repeatable.")  # fmt: skip
-@click.option("--channel", metavar="NAME", help="Release channel. Default: the channel of MEDIA's release.")
+@click.option("--channel", metavar="NAME", help="Release channel. Default: the channel of MEDIUM's release.")
 @click.option("--practice", is_flag=True, help="Trust a practice root, for testing only.")
 @click.option("--minimum-sequence", "minimum", type=click.IntRange(min=1), metavar="N",
               help="Lowest release sequence to accept, from the paper. Refuses older media.")  # fmt: skip
@@ -79,14 +80,14 @@ class EnrollOptions:
 def enroll_command(place: Path | None, **options: Any) -> Result:
     """Make a folder a site: it trusts the one vendor whose root has this fingerprint, and makes its own key.
 
-    The fingerprint comes from the vendor's paper, never from the medium. MEDIA, all four names and at least one person
+    The fingerprint comes from the vendor's paper, never from the medium. MEDIUM, all four names and at least one person
     are required. Without --site and WAYBILL_SITE the folder is NAME, in the current folder.
 
     --rotate and --renew give an existing site another key, and take no other option. Support learns of a rotation from
     the next report. A renewal makes a new enrolment for support to accept; REASON is key-lost, key-stolen,
     backup-restored or host-replaced.
 
-    --new-root makes an existing site trust another root of the same vendor, whose quorum was lost. MEDIA holds the
+    --new-root makes an existing site trust another root of the same vendor, whose quorum was lost. MEDIUM holds the
     root, and a new paper its fingerprint. Marks, floors and the revocation list stay.
     """
     given = EnrollOptions(**options)
@@ -104,7 +105,7 @@ def _new_site(place: Path | None, given: EnrollOptions) -> Result:
         UsageError: A required option is missing.
     """
     required = {
-        "MEDIA": given.media,
+        "MEDIUM": given.media,
         "--fingerprint": given.fingerprint,
         "--customer": given.customer,
         "--product": given.product,
@@ -138,9 +139,9 @@ def _replace_root(place: Path | None, given: EnrollOptions) -> Result:
     alone = given.only("new_root", "media", "fingerprint")
     if not alone or media is None or fingerprint is None or not reason.strip():
         raise UsageError(
-            "--new-root needs a reason, MEDIA and --fingerprint, and takes no option but --site",
+            "--new-root needs a reason, MEDIUM and --fingerprint, and takes no option but --site",
             where="enroll",
-            remedy='waybill enroll MEDIA --fingerprint WORDS --new-root "reason of the replacement"',
+            remedy='waybill enroll MEDIUM --fingerprint WORDS --new-root "reason of the replacement"',
         )
     chain = read_offer(media, parse_fingerprint(fingerprint), None).chain
     with hold_here(place, "enroll") as site:
@@ -220,7 +221,7 @@ def _enrolled(path: Path) -> Result:
         f"  fingerprint  {signed.groups}",
         f"               {signed.words}",
         "read the fingerprint to support by telephone, not by the medium that carries the file",
-        f"next: edit {path / 'site.yaml'}, then waybill receive MEDIA",
+        f"next: edit {path / 'site.yaml'}, then waybill receive MEDIUM",
     ]
     data = {
         "site": about.site,

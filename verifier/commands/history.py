@@ -16,21 +16,23 @@ from verifier.trust.findings import VERIFIER_VERSION
 
 
 @command(examples=("waybill history --since 40", "waybill history --page history.html"))
-@click.option("--all", "every", is_flag=True, help="Print every entry, with its fields and whole digests.")
 @click.option("--since", type=click.IntRange(min=1), default=1, metavar="N", help="First entry to print. Default: 1.")
 @path_option("--page", help="Write an HTML page.")
 @site_option
-def history_command(every: bool, since: int, page: Path | None, place: Path | None) -> Result:
+def history_command(since: int, page: Path | None, place: Path | None) -> Result:
     """Check the chain of the journal, then print one line for each entry: its number, its time, who did it, and what
-    happened. --verbose adds what each entry names by digest. If the chain is broken, print what comes before the break.
-    Changes nothing.
+    happened. --verbose prints every entry, with its fields and whole digests. If the chain is broken, print what comes
+    before the break. Changes nothing.
     """
+    every = is_set(VERBOSE)
     site = look_here(place)
     lines = tuple(line for line in history_lines(entry.record for entry in site.entries) if line.record.seq >= since)
     facts = journal_facts(site)
     about = f"written by waybill {VERIFIER_VERSION}, {rfc3339(utc_now())}"
     paper = history_page(site.state.site, facts, lines, every=every, about=about)
-    text = as_text(paper) if every or is_set(VERBOSE) else history_text(site.state.site, facts, lines)
+    text = as_text(paper) if every else history_text(site.state.site, facts, lines)
+    if not lines:
+        text = f"no entry from {since} on; the newest is {site.state.seq}"
     if page is not None:
         text = f"written: {write_new(page, as_page(paper).encode())}"
     data = {

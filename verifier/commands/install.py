@@ -101,7 +101,7 @@ def _receive_first(site: Site, media: Path | None, items: tuple[str, ...]) -> tu
         raise UsageError(
             "--media names one bundle, and several releases are asked for",
             where="--media",
-            remedy="waybill receive MEDIA first, which remembers where each of them is",
+            remedy="waybill receive MEDIUM first, which remembers where each of them is",
         )
     if len(items) > 1 or not ("/" in items[0] or bundle.is_file()):
         return media, items

@@ -1,6 +1,7 @@
 """waybill report"""
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -62,6 +63,9 @@ def report_command(
     ways = [way for way, value in given.items() if value]
     if len(ways) > 1:
         raise UsageError(f"--{ways[0]} and --{ways[1]}: one way at a time", where="report")
+    if qr_out is not None and qr_out.suffix.lower() != ".png":
+        remedy = f"--qr-out {shlex.quote(str(qr_out.with_suffix('.png')))}"
+        raise UsageError(f"{qr_out.name} does not end in .png", where="--qr-out", remedy=remedy)
     if (preview or why) and (new or ways or (preview and why)):
         raise UsageError("--preview and --why neither write nor export", where="report")
     if preview or why:

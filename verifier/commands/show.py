@@ -16,7 +16,7 @@ from manifests.trust.keys import open_regular, read_capped
 from manifests.trust.root import MAX_ROOT, parse_root
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UntrustedError, UsageError
-from manifests.words.units import show_size
+from manifests.words.units import show_count, show_size
 from verifier.commands.trust_options import find_trust, with_trust
 from verifier.documents.registry import document_data, document_text, judge_document, read_document
 from verifier.documents.values import DocumentJudge
@@ -126,7 +126,7 @@ def _show_release(first: str, release: Release, digest: str, verified: VerifiedH
         ("image", f"{image.at(release.version)} {image.manifest.digest}, signed by {image.signed_by}")
         for image in release.images
     ]
-    rows += [("files", f"{one.name}: {len(one.entries)} files") for one in release.files]
+    rows += [("files", f"{one.name}: {show_count(len(one.entries), 'file')}") for one in release.files]
     rows += [("chart", one.name) for one in release.charts]
     rows += [("program", f"{one.name}: {', '.join(sorted(one.files))}") for one in release.programs]
     if release.config is not None:

@@ -92,8 +92,7 @@ def probe(context: ActContext) -> None:
     if not verdict.passed:
         missed = "; ".join(f"{last.name}: {last.detail}" for last in verdict.results if last.name in verdict.missing)
         raise HostError(
-            f"not every probe passed within {target.release.trial.at_most_seconds}s: {missed}",
-            where="probes",
+            f"within {target.release.trial.at_most_seconds}s these did not pass: {missed}",
             remedy="check the endpoints in site.yaml and the log of the service",
             finding="probe-failed",
         )

@@ -160,7 +160,7 @@ def _trust_lines(trust: ReceivedTrust) -> list[str]:
     for changed in trust.lists:
         lines.append(f"in force: revocation list {changed.version}" if changed.new else f"ignored: {changed.ignored}")
     if trust.known:
-        lines.append(f"known already: {trust.known} root documents or revocation lists")
+        lines.append(f"known already: {show_count(trust.known, 'document')} of trust (roots, revocation lists)")
     if trust.others:
         lines.append(f"not taken in: {trust.others} of other vendors")
     return lines

@@ -99,7 +99,7 @@ def check_new_root(site: Site, chain: Chain) -> None:
         raise RefusedError(
             "this chain contains the root in force",
             where="--new-root",
-            remedy="waybill receive MEDIA",
+            remedy="waybill receive MEDIUM",
             finding="root-known",
         )
     if newest.practice and not state.trust.practice:

@@ -130,9 +130,10 @@ def _result(event: Event) -> str:
 def journal_facts(site: Site) -> tuple[str, ...]:
     """Return whether the journal's chain is intact, and whether a crash cut off its last line."""
     state = site.state
-    lines = [f"the chain of {state.seq} entries is unbroken; its head is {state.head}"]
+    entries = f"{state.seq} {'entry' if state.seq == 1 else 'entries'}"
+    lines = [f"the chain of {entries} is unbroken; its head is {state.head}"]
     if site.broken is not None:
-        lines = [f"! {site.broken.problem}", f"  the {state.seq} entries before the break are unbroken"]
+        lines = [f"! {site.broken.problem}", f"  the chain before the break, {entries}, is unbroken"]
     if site.torn:
         lines.append(f"a crash cut off the last line ({site.torn} bytes); `waybill recover` removes and records it")
     return tuple(lines)

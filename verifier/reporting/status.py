@@ -340,8 +340,8 @@ def _offboarding(state: SiteState) -> list[str]:
         return []
     if offboarding.done is None or offboarding.done_at is None:
         return [
-            f"vendor     asked at {rfc3339(offboarding.asked_at)} that its access ends "
-            f"({offboarding.asked.reason}): {offboarding.asked.detail}"
+            f"offboard   requested at {rfc3339(offboarding.asked_at)}: "
+            f"{offboarding.asked.detail or offboarding.asked.reason}"
         ]
     count = Counter(probe.outcome for probe in offboarding.tried)
     tried = [f"{count[word]} {word}" for word in ("refused", "unproven", "accepted") if count[word]]

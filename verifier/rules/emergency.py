@@ -82,9 +82,9 @@ def weigh_emergency(
         RefusedError: The policy has no such rule, the rule is for other changes, or it is used up.
     """
     if rule is not None and all(rule != each.name for each in policy.emergency):
-        names = ", ".join(each.name for each in policy.emergency) or "none"
+        names = ", ".join(each.name for each in policy.emergency)
         raise RefusedError(
-            f"policy {policy.number} has no emergency rule {rule}, only {names}",
+            f"policy {policy.number} has no emergency rule {rule}" + (f"; its rules: {names}" if names else ""),
             where="--emergency",
             remedy="name one of its rules, or leave out --emergency",
             finding="emergency-unknown",

@@ -10,8 +10,9 @@ import pytest
 
 from console.output import name_place, print_error, say
 from console.progress import progress
+from console.screen import fit
 from manifests.words.errors import HostError
-from manifests.words.text import shorten_digests
+from manifests.words.text import shorten_digests, table
 from tests.vendor import Vendor
 from tests.waybill import waybill
 from waybill import cli
@@ -123,3 +124,15 @@ def test_a_folder_that_is_no_signing_request(tmp_path: Path) -> None:
     done = waybill("sign", tmp_path / "b.tar", "--attach", tmp_path)
     assert "the folder is no signing request\nhint: name a folder of waybill sign --prepare" in done.err
     assert "b.tar --key FILE" in waybill("sign", tmp_path / "b.tar").err
+
+
+def test_a_time_in_a_table_is_never_folded() -> None:
+    rows = [("entry", "time", "event"), *((str(i), f"2026-11-29T16:17:1{i}Z", "word " * 20) for i in range(6))]
+    assert "2026-11-29T16:17:15Z" in fit(table(rows), 40, verbose=True)
+
+
+def test_pictures_are_png_and_media_lie_in_a_folder(tmp_path: Path) -> None:
+    done = waybill("report", "--qr-out", tmp_path / "x.jpg")
+    assert (done.code, "x.jpg does not end in .png" in done.err) == (2, True)
+    (tmp_path / "waybill.pyz").write_bytes(b"")
+    assert "downloading" not in waybill("kit", tmp_path).err

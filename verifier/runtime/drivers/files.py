@@ -18,6 +18,7 @@ from manifests.authored.site_yaml import FilesDriverFile
 from manifests.documents.release import FileSet, InstallStep
 from manifests.words.canonical import encode, parse
 from manifests.words.errors import MalformedError, RefusedError, WaybillError
+from manifests.words.units import show_count
 from verifier.runtime.drivers.driver import (
     ABSENT,
     Component,
@@ -73,7 +74,8 @@ class FilesDriver:
         base = _base(context, step)
         entries = [entry for files in sets for entry in files.entries]
         folders = {parent for entry in entries for parent in parents(entry.path)}
-        lines = [f"put {len(entries)} files into {base / str(context.generation)} and point {base}/current at it"]
+        count = show_count(len(entries), "file")
+        lines = [f"put {count} into {base / str(context.generation)} and point {base}/current at it"]
         if step.keep_running is not None:
             if "/" in step.keep_running[0]:
                 check_own_program(step.keep_running[0], sets)

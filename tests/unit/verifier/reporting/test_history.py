@@ -89,7 +89,7 @@ def test_every_entry_with_whole_digests_and_never_the_salt(made: Place) -> None:
     assert len(re.findall(r"(?m)^  [ !]? *[0-9]+ +2026-", text)) == state.seq
     assert state.installs.releases[0].release in text
     (salt,) = [entry.record.event.salt for entry in site.entries if hasattr(entry.record.event, "salt")]
-    words = ["--all", "--site", str(made.path), "--json"]
+    words = ["--verbose", "--site", str(made.path), "--json"]
     shown = CliRunner().invoke(history_command, words, catch_exceptions=False).stdout
     for place in (text, told(made), shown):
         assert salt not in place
