@@ -127,7 +127,10 @@ def test_a_folder_that_is_no_signing_request(tmp_path: Path) -> None:
 
 
 def test_a_time_in_a_table_is_never_folded() -> None:
-    rows = [("entry", "time", "event"), *((str(i), f"2026-11-29T16:17:1{i}Z", "word " * 20) for i in range(6))]
+    rows: list[tuple[str, ...]] = [
+        ("entry", "time", "event"),
+        *((str(i), f"2026-11-29T16:17:1{i}Z", "word " * 20) for i in range(6)),
+    ]
     assert "2026-11-29T16:17:15Z" in fit(table(rows), 40, verbose=True)
 
 
