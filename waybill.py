@@ -1,4 +1,4 @@
-"""The front door: the `waybill` command, a table of commands, nothing else."""
+"""The `waybill` command: a table of commands, and nothing else."""
 
 import sys
 

@@ -7,7 +7,7 @@ from manifests.trust.envelope import Envelope, verify_signature
 from manifests.trust.root import Chain, Counts, Mark
 from manifests.words.errors import UntrustedError
 
-# Reasons why signatures do not count, the gravest first: it decides the finding when too few count.
+# Reasons why signatures do not count, the most severe first: it decides the finding when too few count.
 _WHY: tuple[tuple[Counts, str, str], ...] = (
     ("revoked", "signature-revoked", "revoked"),
     ("retired", "signature-retired", "retired before this"),

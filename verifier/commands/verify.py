@@ -18,7 +18,7 @@ from manifests.words.text import one_line
 from verifier.commands.trust_options import find_trust, with_trust
 from verifier.trust.anchor import TrustAnchor
 from verifier.trust.bundle import VerifiedBundle, VerifyRequest, verify_path, verify_pipe
-from verifier.trust.findings import Finding, gravest, refusal
+from verifier.trust.findings import Finding, most_severe, refusal
 
 if TYPE_CHECKING:
     from verifier.site.folder import Site
@@ -59,7 +59,7 @@ def verify_command(
     if head_file is not None and len(files) > 1:
         raise UsageError("--head belongs to one bundle", where="--head")
     results = [_verify_one(file, anchor, judging_site, enrolment, head_file) for file in files]
-    error = gravest(result.error for result in results)
+    error = most_severe(result.error for result in results)
     texts = [
         _without_problem(result.text, error) if error is not None and result.error is error else result.text
         for result in results

@@ -105,7 +105,7 @@ def retreat(context: ActContext) -> None:
     3 point the link back; 4 start the former generation's steps; 5 check.
     """
     site, switched = context.site, context.transaction.switched
-    context.notify(f"going back to generation {context.transaction.planned.source or 'nothing'}")
+    context.notify(f"rolling back to generation {context.transaction.planned.source or 'nothing'}")
     site.make_room()
     if switched:  # 1
         for step in reversed(context.target_steps):

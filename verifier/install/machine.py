@@ -35,7 +35,7 @@ from verifier.site.journal.events import AskedAgain, Confirmed, Inconsistent, No
 from verifier.site.journal.installs import PART_ACTS, State
 from verifier.site.journal.transitions import BEFORE_CHANGE, TRIAL
 
-# A failure of one of these ends the install. After a later failure the journal leads back by itself.
+# A failure of one of these ends the install. After a later failure the site is rolled back.
 _ENDS_FORWARD = ("pause", "switch", *PART_ACTS)
 
 
@@ -49,7 +49,7 @@ class DriveRequest:
         retry: A person requests one retry out of INCONSISTENT; ``back`` goes to the former generation.
         due: End a trial whose time is up, even if a person should have confirmed it.
         confirm: A person confirms a trial that waits for one, with ``approval`` if a key was used.
-        leave_trial: A person ends the trial by going back.
+        leave_trial: A person ends the trial by a rollback.
     """
 
     stage: Callable[[], None] | None = None

@@ -26,10 +26,10 @@ class Finding:
 
 def refusal(findings: tuple[Finding, ...]) -> WaybillError | None:
     """Return the error that decides the exit code; None when nothing is refused."""
-    return gravest(finding.error for finding in findings)
+    return most_severe(finding.error for finding in findings)
 
 
-def gravest(errors: Iterable[WaybillError | None]) -> WaybillError | None:
+def most_severe(errors: Iterable[WaybillError | None]) -> WaybillError | None:
     """Return the error that decides the exit code: 3 before 4, 8, 5, 7."""
     order = {3: 0, 4: 1, 8: 2, 5: 3, 7: 4}  # F-15.1
     return min((error for error in errors if error), key=lambda error: order.get(error.exit_code, 9), default=None)

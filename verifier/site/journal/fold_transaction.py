@@ -322,7 +322,7 @@ def _confirmed(state: SiteState, transaction: Transaction, event: events.Confirm
 
 
 def _rolled_back(state: SiteState, transaction: Transaction, record: events.Record, digest: str) -> SiteState:
-    """Record that the site went back, by itself or by hand."""
+    """Record a rollback, automatic or manual."""
     planned, installs = transaction.planned, state.installs
     code = transaction.code or "failed"
     spent = planned.authorisation if transaction.switched else None

@@ -192,9 +192,9 @@ class RolledBack:
 
     @property
     def words(self) -> str:
-        how = "by itself" if self.automatic else "by hand"
+        how = "automatically" if self.automatic else "manually"
         why = "" if self.code == "by-hand" else f": {self.code.replace('-', ' ')}"
-        return f"it was installed here before; the site went back {how} at {rfc3339(self.at)}{why}"
+        return f"it was installed here before and rolled back {how} at {rfc3339(self.at)}{why}"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ class Move:
 
 # Before the first migration nothing is changed: after a failure the transaction rests in APPROVED, and paused services
 # are resumed. From the first migration on, the rollback document states what follows a failure or a crash. A failure
-# after the switch leads back. Going back is repeated until it is done, or until the attempts are used up.
+# after the switch causes a rollback. It is repeated until it is done, or until the attempts are used up.
 TABLE: tuple[Move, ...] = (
     Move(State.APPROVED, "stage", State.STAGING, State.STAGED, State.APPROVED),
     Move(State.STAGED, "pause", State.STAGED, State.STAGED, State.APPROVED),
@@ -112,7 +112,7 @@ class Restore:
 
 @dataclass(frozen=True)
 class Settled:
-    """Everything is done; or, going back, undone."""
+    """Everything is done; or, in a rollback, undone."""
 
 
 @dataclass(frozen=True)

@@ -354,7 +354,7 @@ def test_several_files_at_once(world: World) -> None:
     assert said.startswith(f"verdict: not judged: {files[0]}\n")
     said = text(verify_command, files[2], "--root", world.root)
     assert said == f"verdict: not judged: {files[2]}\n"
-    # The gravest decides the exit code, wherever it stands among the others.
+    # The most_severe decides the exit code, wherever it stands among the others.
     strange = world.folder / "strange.json"
     strange.write_bytes(signed(consignment_for(world.place.open().state), STRANGER))
     assert run(verify_command, world.files["report"], strange, "--root", world.root, code=4)

@@ -187,7 +187,7 @@ def test_what_failed_here_before_is_said_to_whoever_is_asked_again(place: Place)
     place.approve(receive(place, probed))
     place.health["up"] = "failing"
     assert isinstance(place.install("r-1.1.0").error, RolledBackError)
-    words = "it was installed here before; the site went back by itself at 2026-03-01T12:00:"
+    words = "it was installed here before and rolled back automatically at 2026-03-01T12:00:"
     (row,) = data(status(place))["waiting"]
     assert row["before"].startswith(words)
     assert row["before"].endswith(": probe failed")
