@@ -1,8 +1,8 @@
 """Read and write canonical JSON: RFC 8785, restricted to strings, bounded integers, booleans, arrays and objects.
 
-The only place that reads or writes our own JSON; `decode` reads JSON of others. The restriction makes "sorted keys, no space" equal to
-RFC 8785: keys are ASCII, and there are no floats. Whatever re-encodes to other bytes than were received is refused,
-which covers duplicate keys, escapes, spaces, ``-0``, explicit defaults and missing defaults alike.
+The only place that reads or writes our own JSON; `decode` reads JSON of others. The restriction makes "sorted keys,
+no space" equal to RFC 8785: keys are ASCII, and there are no floats. Whatever re-encodes to other bytes than were
+received is refused. That covers duplicate keys, escapes, spaces, ``-0``, explicit defaults and missing defaults alike.
 """
 
 import re
