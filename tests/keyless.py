@@ -278,26 +278,30 @@ class Sigstore:
         content = {"messageDigest": about, "signature": b64(signature)}
         return self._bundle(certificate, entry, messageSignature=content)
 
-    def record_key(self, key: ec.EllipticCurvePrivateKey, message: bytes, signature: bytes) -> dict[str, Any]:
+    def record_key(
+        self, key: ec.EllipticCurvePrivateKey, message: bytes, signature: bytes, hash_name: str = "sha256"
+    ) -> dict[str, Any]:
         """A `hashedrekord` entry of either kind for a signature by a key."""
         verifier = {"publicKey": {"rawBytes": b64(spki(key))}, "keyDetails": "PKIX_ECDSA_P256_SHA_256"}
-        return self._entry(pem(key), verifier, message, signature)
+        return self._entry(pem(key), verifier, message, signature, hash_name)
 
     def _record(self, certificate: x509.Certificate, message: bytes, signature: bytes) -> dict[str, Any]:
         verifier = {"x509Certificate": {"rawBytes": b64(_der(certificate))}, "keyDetails": "PKIX_ECDSA_P256_SHA_256"}
         return self._entry(_pem(certificate), verifier, message, signature)
 
-    def _entry(self, text: bytes, verifier: dict[str, Any], message: bytes, signature: bytes) -> dict[str, Any]:
-        digest = hashlib.sha256(message).digest()
+    def _entry(
+        self, text: bytes, verifier: dict[str, Any], message: bytes, signature: bytes, hash_name: str = "sha256"
+    ) -> dict[str, Any]:
+        digest = hashlib.new(hash_name, message).digest()
         if self.rekor == 2:
             record = {
-                "data": {"algorithm": "SHA2_256", "digest": b64(digest)},
+                "data": {"algorithm": hash_name.replace("sha", "SHA2_"), "digest": b64(digest)},
                 "signature": {"content": b64(signature), "verifier": verifier},
             }
             body = {"apiVersion": "0.0.2", "kind": "hashedrekord", "spec": {"hashedRekordV002": record}}
             return self.log("hashedrekord", dump(body))
         spec = {
-            "data": {"hash": {"algorithm": "sha256", "value": digest.hex()}},
+            "data": {"hash": {"algorithm": hash_name, "value": digest.hex()}},
             "signature": {"content": b64(signature), "publicKey": {"content": b64(text)}},
         }
         return self.log("hashedrekord", dump({"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": spec}))

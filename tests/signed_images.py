@@ -1,13 +1,15 @@
 """Images with signatures on them, in both of cosign's forms: what a bundle or a layout holds, whole or broken.
 
-Signatures are made by the `cryptography` library alone, as cosign would make them: with either s, by P-256 keys,
-Ed25519 keys or RSA keys of 3072 bits.
+Signatures are made by the `cryptography` library alone, as cosign would make them: with either s, by ECDSA keys,
+Ed25519 keys or RSA keys.
 """
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -25,7 +27,44 @@ from manifests.words.digest import digest_of
 from tests.images import simple_signing
 from tests.vendor import Vendor, derived
 
-PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+
+@dataclass(frozen=True)
+class OtherWay:
+    """A key that signs in the second way of its kind. Attributes: hash_: of an ECDSA key; salt: of PSS, in bytes."""
+
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+    hash_: hashes.HashAlgorithm = field(default_factory=hashes.SHA256)
+    salt: int = 32
+
+    def public_key(self) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
+        return self.key.public_key()
+
+    def sign(self, message: bytes) -> bytes:
+        if isinstance(self.key, ec.EllipticCurvePrivateKey):
+            return self.key.sign(message, ec.ECDSA(self.hash_, deterministic_signing=True))
+        return self.key.sign(message, padding.PSS(padding.MGF1(self.hash_), self.salt), self.hash_)
+
+
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey | OtherWay
+# The primes of RSA keys that everybody can make again: the first ones at or after these bytes of SHAKE-256.
+_OFFSETS = {2048: (252, 992), 3072: (92, 130), 4096: (1340, 2180)}
+
+
+@cache
+def rsa_key(bits: int) -> rsa.RSAPrivateKey:
+    """The RSA key of this length with published primes; for tests alone."""
+
+    def prime(letter: str, offset: int) -> int:
+        seed = hashlib.shake_256(f"waybill vector rsa {bits} {letter}".encode()).digest(bits // 16)
+        return (int.from_bytes(seed) | 3 << (bits // 2 - 2) | 1) + offset
+
+    p, q = (prime(letter, offset) for letter, offset in zip("pq", _OFFSETS[bits], strict=True))
+    d = pow(65537, -1, (p - 1) * (q - 1))
+    parts = (d % (p - 1), d % (q - 1), pow(q, -1, p))
+    return rsa.RSAPrivateNumbers(p, q, d, *parts, rsa.RSAPublicNumbers(65537, p * q)).private_key()
+
+
+P384, P521 = (ec.derive_private_key(201, curve()) for curve in (ec.SECP384R1, ec.SECP521R1))
 CI = derived(201).key
 OTHER = derived(202).key
 
@@ -41,7 +80,7 @@ def record(key: PrivateKey) -> PublicKey:
 def sign(key: PrivateKey, message: bytes) -> bytes:
     if isinstance(key, ec.EllipticCurvePrivateKey):
         return key.sign(message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
-    if isinstance(key, ed25519.Ed25519PrivateKey):
+    if isinstance(key, ed25519.Ed25519PrivateKey | OtherWay):
         return key.sign(message)
     return key.sign(message, padding.PKCS1v15(), hashes.SHA256())
 

@@ -26,7 +26,7 @@ from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISAT
 from manifests.foreign.attachments import MAX_NOTES, MAX_OPENVEX, check_notes, check_openvex
 from manifests.foreign.config_schema import MAX_SCHEMA, check_config_schema
 from manifests.foreign.sbom import MAX_SBOM, check_sbom
-from manifests.trust.image_keys import parse_carried_pem
+from manifests.trust.image_keys import load_carried, parse_carried_pem
 from manifests.trust.keys import MAX_KEY_FILE, read_capped, read_public
 from manifests.words.errors import HostError, MalformedError, UsageError, WaybillError, missing_file
 from manifests.words.units import show_count
@@ -45,11 +45,18 @@ SHAPES: dict[str, type] = {
 
 @dataclass(frozen=True)
 class LintResult:
-    """What was found in one file. Attributes: kind: the kind of file, by its content; problems: in its order."""
+    """What was found in one file.
+
+    Attributes:
+        kind: The kind of file, by its content.
+        problems: In the order of the file.
+        warnings: Where, and what; they fail nothing. Empty while there are problems.
+    """
 
     path: Path
     kind: str
     problems: tuple[WaybillError, ...]
+    warnings: tuple[tuple[str, str], ...] = ()
 
 
 @command(name="lint", examples=("waybill lint release.yaml trust.yaml", "waybill lint --schema release"))
@@ -77,7 +84,9 @@ def _result(results: list[LintResult]) -> Result:
         for problem in result.problems:
             lines += [str(problem), *([f"  hint: {problem.remedy}"] if problem.remedy else [])]
         problems = [{"where": p.where, "problem": p.problem, "hint": p.remedy} for p in result.problems]
-        files.append({"path": str(result.path), "kind": result.kind, "problems": problems})
+        warnings = [{"where": where, "problem": problem} for where, problem in result.warnings]
+        files.append({"path": str(result.path), "kind": result.kind, "problems": problems, "warnings": warnings})
+        lines += [f"warning: {where}: {problem}" for where, problem in result.warnings]
     lines += [f"{result.path}: good ({result.kind})" for result in results if not result.problems]
     count, bad = sum(len(result.problems) for result in results), sum(bool(result.problems) for result in results)
     problem_text = f"{show_count(count, 'problem')} in {bad} of {show_count(len(results), 'file')}"
@@ -99,7 +108,9 @@ def lint(path: Path) -> LintResult:
             file = read_handwritten(path)
     except (MalformedError, HostError) as error:
         return LintResult(path=path, kind="unknown", problems=(error,))
-    return LintResult(path=path, kind=kind, problems=tuple(_collected(_CHECKS[kind], file, path.parent)))
+    problems = tuple(_collected(_CHECKS[kind], file, path.parent))
+    warnings = () if problems or kind != "release" else tuple(_weak_signers(file.to(ReleaseFile), path.parent))
+    return LintResult(path=path, kind=kind, problems=problems, warnings=warnings)
 
 
 def kind_of(file: Handwritten) -> str:
@@ -183,6 +194,16 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
     for i, program in enumerate(release.programs):
         for platform, text in program.files.items():
             yield from present(text, f"$.programs[{i}].files.{platform}")
+
+
+def _weak_signers(release: ReleaseFile, folder: Path) -> Iterator[tuple[str, str]]:
+    for signer in release.signers.values():
+        if signer.key is not None:
+            path = folder / signer.key
+            record = parse_carried_pem(read_capped(path, MAX_KEY_FILE), str(path))
+            weakness = load_carried(record, str(path)).weakness
+            if weakness:
+                yield str(path), f"{weakness} (weak)"
 
 
 def _trust(file: Handwritten, folder: Path) -> Iterator[WaybillError]:

@@ -1,9 +1,9 @@
 """The interface of the judges of image signatures, and the judge by a public key."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Literal, Protocol
 
 from content.bundle.oci import Descriptor
@@ -26,6 +26,10 @@ class ImageJudge(Protocol):
     @property
     def name(self) -> str:
         """The signer in a finding."""
+
+    @property
+    def weakness(self) -> str:
+        """Why the signer is accepted with a warning, or empty."""
 
     def simple(self, layer: Descriptor, payload: bytes) -> None:
         """A simple-signing payload with what its layer's annotations bring."""
@@ -61,6 +65,10 @@ class KeyJudge:
     def name(self) -> str:
         return f"{self.signer}, key {self.key.record.keyid[:12]}"
 
+    @property
+    def weakness(self) -> str:
+        return self.key.weakness
+
     def simple(self, layer: Descriptor, payload: bytes) -> None:
         try:
             signature = decode_base64(layer.annotation(SIGNATURE), "signature")
@@ -69,10 +77,10 @@ class KeyJudge:
         if not signature:
             raise NotBySignerError("wrong", "its signature is empty")
         by = "made with a certificate, not a key" if layer.annotation(CERTIFICATE) else "not by this key"
-        self._verify(signature, payload, "unknown", by)
+        hash_name = self._verify(signature, payload, "unknown", by)
         promise = layer.annotation(REKOR_BUNDLE)
         if self.logs is not None and promise:
-            expected = ExpectedEntry(sha256(payload).digest(), b"", signature, self.key.record.spki)
+            expected = self._entry(hash_name, payload, b"", signature)
             with _logged():
                 verify_promise(promise, self.logs, expected, "image")
 
@@ -82,15 +90,20 @@ class KeyJudge:
     def bundle(self, opened: SigstoreBundle, message: bytes) -> None:
         ours = opened.hint == self.key.record.keyid
         by = "by a certificate" if opened.keyless else f"by key {opened.hint[:12] or '?'}"
-        self._verify(opened.signature, message, "wrong" if ours else "unknown", "but does not match" if ours else by)
+        opinion: Literal["wrong", "unknown"] = "wrong" if ours else "unknown"
+        hash_name = self._verify(opened.signature, message, opinion, "but does not match" if ours else by)
         if self.logs is not None:
-            expected = ExpectedEntry(sha256(message).digest(), opened.payload, opened.signature, self.key.record.spki)
+            expected = self._entry(hash_name, message, opened.payload, opened.signature)
             with _logged():
                 verify_entries(opened.entries, self.logs, expected, "image")
 
-    def _verify(self, signature: bytes, message: bytes, else_: Literal["wrong", "unknown"], text: str) -> None:
+    def _entry(self, hash_name: str, message: bytes, payload: bytes, signature: bytes) -> ExpectedEntry:
+        digest = hashlib.new(hash_name, message).digest()
+        return ExpectedEntry(digest, payload, signature, self.key.record.spki, hash_name)
+
+    def _verify(self, signature: bytes, message: bytes, else_: Literal["wrong", "unknown"], text: str) -> str:
         try:
-            self.key.verify(signature, message, "image")
+            return self.key.verify(signature, message, "image")
         except UntrustedError:
             raise NotBySignerError(else_, text) from None
 

@@ -58,6 +58,11 @@ class IdentityJudge:
         identity = f"{plain_text(self.identity)} by {plain_text(self.issuer)}"
         return f"{self.signer}, {identity}, trusted root {self.trusted_root[7:19]}"
 
+    @property
+    def weakness(self) -> str:
+        """The library accepts the kinds of keys of the certificate authority, none of which is weak."""
+        return ""
+
     def simple(self, layer: Descriptor, payload: bytes) -> None:
         """The older form has a promise of the log and no proof, which the library does not accept."""
         by = "by a certificate without a proof of the log" if layer.annotation(CERTIFICATE) else "by a key"

@@ -33,15 +33,17 @@ class ExpectedEntry:
     """The signature that a log entry must record.
 
     Attributes:
-        digest: SHA-256 of the signed bytes; of an envelope that is its pre-authentication encoding.
+        digest: Digest of the signed bytes; of an envelope that is its pre-authentication encoding.
         payload: Of an envelope; empty otherwise.
         spki: DER of the key that signed.
+        hash_name: The hash that ``digest`` is of: ``sha256``, ``sha384`` or ``sha512``.
     """
 
     digest: bytes
     payload: bytes
     signature: bytes
     spki: bytes
+    hash_name: str = "sha256"
 
 
 def read_logs(trusted_root: bytes, what: str) -> Logs:
@@ -169,7 +171,7 @@ def _check_record(body: bytes, expected: ExpectedEntry, what: str) -> None:
     if kind == ("hashedrekord", "0.0.1"):
         hashed, logged = json_object(json_object(spec, "data"), "hash"), json_object(spec, "signature")
         logged_values = (hashed.get("algorithm"), hashed.get("value"), logged.get("content"))
-        wanted = ("sha256", expected.digest.hex(), signature)
+        wanted = (expected.hash_name, expected.digest.hex(), signature)
         spki = _pem_spki(_text(json_object(logged, "publicKey"), "content"), what)
     elif kind == ("dsse", "0.0.1"):
         hashed = json_object(spec, "payloadHash")
@@ -182,7 +184,7 @@ def _check_record(body: bytes, expected: ExpectedEntry, what: str) -> None:
         record = json_object(spec, "hashedRekordV002")
         data, logged = json_object(record, "data"), json_object(record, "signature")
         logged_values = (data.get("algorithm"), data.get("digest"), logged.get("content"))
-        wanted = ("SHA2_256", encode_base64(expected.digest), signature)
+        wanted = (f"SHA2_{expected.hash_name.removeprefix('sha')}", encode_base64(expected.digest), signature)
         spki = decode_base64(_text(json_object(json_object(logged, "verifier"), "publicKey"), "rawBytes"), what)
     else:
         raise UntrustedError(f"the log entry is of an unknown kind {kind[0]} {kind[1]}", where=what)

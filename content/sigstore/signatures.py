@@ -89,7 +89,9 @@ def judge_images(release: Release, graph: Graph, read: ReadBlob, find_judge: Fin
         if image.signed_by == NONE:
             continue
         if image.signed_by not in judges:
-            judges[image.signed_by] = find_judge(image.signed_by, release.signers[image.signed_by])
+            judge = judges[image.signed_by] = find_judge(image.signed_by, release.signers[image.signed_by])
+            if judge.weakness:
+                findings.append(ImageFinding("weak", "warning", f"images are signed by {judge.name}: {judge.weakness}"))
         findings += _judge(image, graph, attached, read, judges[image.signed_by])
     return tuple(findings)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from content.commands.lint import SHAPES, lint
+from tests.signed_images import pem, rsa_key
 from tests.vendor import CONTRACT_YAML
 from tests.waybill import waybill
 from tests.workshop import Workshop
@@ -52,6 +53,19 @@ def test_all_problems_at_once(shop: Workshop) -> None:
     ):
         assert any(one.startswith(start) for one in found), (start, found)
     assert done.err.startswith("error: 6 problems in 1 of 1 file")
+
+
+def test_a_weak_signer_is_a_warning(shop: Workshop) -> None:
+    shop.write("ci.pub", pem(rsa_key(2048)))
+    shop.release["signers"] = {"ci": {"key": "ci.pub"}}
+    shop.release["images"][0] |= {"signed_by": "ci"}
+    shop.release["images"][0].pop("reason", None)
+    shop.save()
+    done = waybill("lint", "release.yaml", cwd=shop.path)
+    warning = "warning: ci.pub: an RSA key of 2048 bits, expected 3072 or more (weak)"
+    assert (done.code, done.out.splitlines()) == (0, [warning, "release.yaml: good (release)"])
+    shop.write("ci.pub", pem(rsa_key(3072)))
+    assert waybill("lint", "release.yaml", cwd=shop.path).out == "release.yaml: good (release)\n"
 
 
 def test_files_that_are_not_there(shop: Workshop) -> None:

@@ -4,16 +4,25 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
 from content.sigstore.judge import CERTIFICATE
 from content.sigstore.signatures import SIGN_V1, SIMPLE_SIGNING, STATEMENT_V01
+from manifests.documents.release import ImageSigner
 from manifests.trust.envelope import BUNDLE
+from manifests.trust.keys import PublicKey, encode_base64, keyid_of, spki_of
 from manifests.words.digest import digest_of
 from tests.images import simple_signing
 from tests.keyless import IDENTITY, ISSUER, KeylessVendor, Sigstore
 from tests.signed_images import (
     CI,
     OTHER,
+    P384,
+    P521,
     Hanging,
+    OtherWay,
+    PrivateKey,
     SignedVendor,
     b64,
     dump,
@@ -21,6 +30,8 @@ from tests.signed_images import (
     hint,
     message_bundle,
     provenance,
+    record,
+    rsa_key,
     sign,
     statement,
 )
@@ -257,6 +268,50 @@ def spelled(name: str) -> str:
     return name.replace("_", "-").replace(" ", "-").replace("'", "").lower()
 
 
+# --- kinds of keys ----------------------------------------------------------------------------------------------------
+
+ED = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+# A salt of no bytes makes PSS the same bytes every time.
+KINDS: dict[str, PrivateKey] = {
+    "p384": P384,
+    "p384-sha384": OtherWay(P384, hashes.SHA384()),
+    "p521": P521,
+    "p521-sha512": OtherWay(P521, hashes.SHA512()),
+    "ed25519": ED,
+    "rsa-2048": rsa_key(2048),
+    "rsa-3072": rsa_key(3072),
+    "rsa-4096": rsa_key(4096),
+    "rsa-3072-pss": OtherWay(rsa_key(3072), salt=0),
+}
+OTHER_WAYS: dict[str, OtherWay] = {
+    "p384-sha512": OtherWay(P384, hashes.SHA512()),
+    "p521-sha384": OtherWay(P521, hashes.SHA384()),
+    "rsa-pss-sha512": OtherWay(rsa_key(3072), hashes.SHA512(), salt=0),
+}
+
+
+def of_kind(key: PrivateKey, *, tag: bool) -> Callable[[], Case]:
+    """An image that this key signed, in the older or the newer form."""
+
+    def hang(on: Hanging) -> None:
+        if tag:
+            on.signed(key)
+        else:
+            on.refer(envelope_bundle(key, statement(on.digest)))
+
+    return case(hang, signer=ImageSigner(key=record(key)))
+
+
+def recorded(algorithm: str, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> Callable[[], Case]:
+    """A record that says ``algorithm`` of this key."""
+    stated = PublicKey(algorithm=algorithm, public=encode_base64(spki_of(key.public_key())))
+    material = {"publicKey": {"hint": b64(bytes.fromhex(keyid_of(stated.spki)))}, "tlogEntries": []}
+    return case(
+        lambda on: on.refer(envelope_bundle(CI, statement(on.digest), verificationMaterial=material)),
+        signer=ImageSigner(key=stated),
+    )
+
+
 TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     "image-signatures": (
         "An image names a signer by key (F-11.1, F-11.2). A simple-signing payload is of one type and about this "
@@ -274,6 +329,18 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "held-elsewhere-and-not-judged": held(lambda on: on.refer(envelope_bundle(CI, statement(on.digest)))),
             **{f"unknown-{spelled(one.__name__)}": case(one, index=True) for one in UNKNOWN},
             **{f"wrong-{spelled(one.__name__)}": case(one, index=True) for one in WRONG},
+        },
+    ),
+    "image-signature-kinds": (
+        "The kinds of keys that sign images, and the ways in which each signs (F-11.2). RSA of 2048 bits is accepted "
+        "with a warning. A way of another kind is no signature; a record of another kind is malformed or newer.",
+        {
+            **{f"{name}-tag": of_kind(key, tag=True) for name, key in KINDS.items()},
+            **{f"{name}-referrer": of_kind(key, tag=False) for name, key in KINDS.items()},
+            **{f"{name}-is-no-way": of_kind(key, tag=False) for name, key in OTHER_WAYS.items()},
+            "recorded-as-another-curve": recorded("ecdsa-p384", CI),
+            "recorded-p224": recorded("ecdsa-p384", ec.derive_private_key(201, ec.SECP224R1())),
+            "recorded-rsa-without-hash": recorded("rsa", rsa_key(3072)),
         },
     ),
     "image-signature-junk": (

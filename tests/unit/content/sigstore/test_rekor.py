@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives import hashes
 
 from content.sigstore.rekor import REKOR_BUNDLE, ExpectedEntry, read_logs, verify_entries
-from manifests.documents.release import Image, Release
+from manifests.documents.release import Image, ImageSigner, Release
 from manifests.trust.envelope import INTOTO, pae
 from manifests.trust.root import Root
 from manifests.words.digest import Blob, digest_of
@@ -23,7 +24,9 @@ from tests.keyless import Sigstore, spki
 from tests.signed_images import (
     CI,
     OTHER,
+    P384,
     Hanging,
+    OtherWay,
     SignedVendor,
     b64,
     dump,
@@ -31,6 +34,7 @@ from tests.signed_images import (
     key_material,
     message_bundle,
     pem,
+    record,
     sign,
     statement,
 )
@@ -129,6 +133,23 @@ GOOD: dict[str, Callable[[Hanging], None]] = {
 @pytest.mark.parametrize("case", GOOD)
 def test_an_entry_that_holds(case: str, tmp_path: Path) -> None:
     assert verdict(GOOD[case], tmp_path) == "ok"
+
+
+@pytest.mark.parametrize("sigstore", [FIRST, SECOND], ids=["Rekor 1", "Rekor 2"])
+@pytest.mark.parametrize(("hash_name", "right"), [("sha384", "ok"), ("sha256", "image-signature-wrong")])
+def test_an_entry_records_the_hash_that_was_signed(
+    sigstore: Sigstore, hash_name: str, right: str, tmp_path: Path
+) -> None:
+    key = OtherWay(P384, hashes.SHA384())
+
+    def hang(on: Hanging) -> None:
+        data = json.loads(envelope_bundle(key, statement(on.digest)))
+        message = pae(INTOTO, statement(on.digest))
+        entry = sigstore.record_key(P384, message, sign(key, message), hash_name)
+        data["verificationMaterial"]["tlogEntries"] = [entry]
+        on.refer(dump(data))
+
+    assert verdict(hang, tmp_path, signer=ImageSigner(key=record(key))).startswith(right)
 
 
 def _flip(fields: Entry, name: str) -> None:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from content.sigstore.signatures import MAX_CANDIDATES, PROVENANCE_V1, STATEMENT_V01
@@ -16,12 +17,13 @@ from manifests.trust.envelope import BUNDLE, STATEMENT
 from manifests.trust.image_keys import load_carried, parse_carried_pem
 from manifests.trust.keys import P256_ORDER, PublicKey, encode_base64
 from manifests.words.digest import digest_of
-from manifests.words.errors import MalformedError, NewerError
+from manifests.words.errors import MalformedError, NewerError, UntrustedError
 from tests.images import simple_signing
 from tests.signed_images import (
     CI,
     OTHER,
     Hanging,
+    OtherWay,
     PrivateKey,
     SignedVendor,
     dsse,
@@ -31,22 +33,17 @@ from tests.signed_images import (
     pem,
     provenance,
     record,
+    rsa_key,
     sign,
     statement,
 )
-from tests.vectors.of_image_signatures import JUNK, MISSING, UNKNOWN, WRONG
+from tests.vectors.of_image_signatures import ED, JUNK, KINDS, MISSING, OTHER_WAYS, UNKNOWN, WRONG
 from tests.vectors.surgery import request
 from verifier.trust.bundle import VerifiedBundle, verify_path, verify_pipe
 from verifier.trust.findings import refusal
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 Hang = Callable[[Hanging], None]
-ED = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-
-
-@pytest.fixture(scope="module")
-def rsa_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 3072)
 
 
 def verify(vendor: SignedVendor, folder: Path) -> VerifiedBundle:
@@ -82,16 +79,16 @@ def message(key: PrivateKey) -> Hang:
     return lambda on: on.refer(message_bundle(key, on.manifest))
 
 
+# F-11.2
+KEYS: dict[str, PrivateKey] = {"p256": CI, **KINDS}
 FORMS = {"simple": simple, "referrer": referrer, "message": message}
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("algorithm", ["p256", "ed25519", "rsa"])
+@pytest.mark.parametrize("algorithm", KEYS)
 @pytest.mark.parametrize("index", [False, True], ids=["image", "index"])
-def test_signed_by_the_named_key(
-    form: str, algorithm: str, index: bool, rsa_key: rsa.RSAPrivateKey, tmp_path: Path
-) -> None:
-    key: PrivateKey = {"p256": CI, "ed25519": ED, "rsa": rsa_key}[algorithm]  # type: ignore[assignment]  # three kinds
+def test_signed_by_the_named_key(form: str, algorithm: str, index: bool, tmp_path: Path) -> None:
+    key = KEYS[algorithm]
     vendor = SignedVendor(hang=FORMS[form](key), signer=ImageSigner(key=record(key)), index=index)
     found = verify(vendor, tmp_path)
     assert refusal(found.findings) is None
@@ -338,13 +335,54 @@ def test_the_algorithm_is_the_records_and_not_the_keys() -> None:
 
 
 # F-11.2
+@pytest.mark.parametrize("name", OTHER_WAYS)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_way_that_the_kind_does_not_have(form: str, name: str, tmp_path: Path) -> None:
+    key = OTHER_WAYS[name]
+    found = verify(SignedVendor(hang=FORMS[form](key), signer=ImageSigner(key=record(key))), tmp_path)
+    error = refusal(found.findings)
+    assert error is not None
+    assert error.finding == ("image-signature-unknown" if form == "simple" else "image-signature-wrong")
+
+
+# F-11.2
+@pytest.mark.parametrize("salt", [0, 20, 32, 222])
+def test_a_salt_of_any_length(salt: int) -> None:
+    key = OtherWay(rsa_key(2048), salt=salt)
+    carried = load_carried(record(key), "test")
+    assert carried.verify(sign(key, b"message"), b"message", "test") == "sha256"
+    with pytest.raises(UntrustedError):
+        carried.verify(sign(key, b"message"), b"another", "test")
+
+
+@pytest.mark.parametrize("bits", [2048, 3072, 4096])
+def test_a_short_rsa_key_is_a_warning(bits: int, tmp_path: Path) -> None:
+    key = rsa_key(bits)
+    found = verify(SignedVendor(hang=simple(key), signer=ImageSigner(key=record(key))), tmp_path)
+    weak = [(one.level, one.text) for one in found.findings if one.id == "weak"]
+    text = f"images are signed by ci, key {record(key).keyid[:12]}: an RSA key of 2048 bits, expected 3072 or more"
+    assert weak == ([("warning", text)] if bits == 2048 else [])
+
+
+# F-11.2
 @pytest.mark.parametrize(
     "key",
     [
-        pytest.param(lambda: ec.generate_private_key(ec.SECP384R1()), id="P-384"),
-        pytest.param(lambda: rsa.generate_private_key(65537, 2048), id="RSA-2048"),
+        pytest.param(lambda: ec.generate_private_key(ec.SECP224R1()), id="P-224"),
+        pytest.param(lambda: ec.generate_private_key(ec.SECP256K1()), id="K-256"),
+        pytest.param(lambda: ed448.Ed448PrivateKey.generate(), id="Ed448"),
     ],
 )
 def test_keys_that_may_not_sign_images(key: Callable[[], PrivateKey]) -> None:
-    with pytest.raises(MalformedError, match="key type cannot sign images"):
+    with pytest.raises(MalformedError, match="key type cannot sign images") as raised:
         parse_carried_pem(pem(key()), "test")
+    assert "an RSA key of 2048 to 4096 bits" in raised.value.remedy
+
+
+# F-11.2
+@pytest.mark.parametrize("bits", [1024, 2047, 4097, 8192])
+def test_rsa_keys_of_other_lengths(bits: int) -> None:
+    key = rsa.RSAPublicNumbers(65537, 1 << bits - 1 | 1).public_key()
+    data = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(MalformedError, match=f"RSA key has {bits} bits, expected 2048 to 4096"):
+        parse_carried_pem(data, "test")
