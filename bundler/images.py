@@ -11,7 +11,7 @@ from content.bundle.oci import OCI_MANIFEST, REF_NAME, Descriptor, ImageIndex, I
 from content.bundle.oci_writer import EMPTY, EMPTY_BYTES, describe, encode_manifest
 from manifests.authored.release_yaml import ATTACHED, NONE, ImageFile
 from manifests.documents.release import Absent, Image, Sbom, Target
-from manifests.foreign.sbom import MAX_SBOM, MEDIA_TYPES, SbomFormat, check_sbom, format_of
+from manifests.foreign.sbom import MAX_SBOM, MEDIA_TYPES, SbomDocument, SbomFormat, format_of, read_sbom
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import MalformedError, RefusedError, WaybillError
 
@@ -30,7 +30,7 @@ class GivenSbom:
 
     path: Path
     blob: Blob
-    format: SbomFormat
+    document: SbomDocument
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def collect_image(
     subjects = tuple(walk.nodes)
     companions = walk.companions(subjects)
     if given is not None:
-        companions.append(walk.attach(given.blob, given.format, walk.listed(root), title=given.path.name))
+        companions.append(walk.attach(given.blob, given.document.format, walk.listed(root), title=given.path.name))
     companions += walk.adopt_cosign_sboms(subjects)
     sboms = tuple(walk.sboms(subjects, strict=spec.sbom == ATTACHED))
     _check_sboms(spec, sboms, source)
@@ -316,7 +316,7 @@ class _Walk:
         if len(data) <= MAX_KEPT:
             blob = Blob(digest=layer.digest, size=layer.size)
             self.parts.add(blob, HeldPart(data), self.source.name, document=True)
-        return check_sbom(data, f"{self.source.name} {layer.digest}")
+        return read_sbom(data, f"{self.source.name} {layer.digest}").format
 
     def base(self, root: Descriptor) -> str | None:
         """The name of the base image: the image's own annotation, else that of its first child which has one."""

@@ -25,7 +25,7 @@ from manifests.authored.trust_yaml import TrustFile, trust_problems
 from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, parse_authorisation
 from manifests.foreign.attachments import MAX_NOTES, MAX_OPENVEX, check_notes, check_openvex
 from manifests.foreign.config_schema import MAX_SCHEMA, check_config_schema
-from manifests.foreign.sbom import MAX_SBOM, check_sbom
+from manifests.foreign.sbom import MAX_SBOM, read_sbom
 from manifests.trust.image_keys import load_carried, parse_carried_pem
 from manifests.trust.keys import MAX_KEY_FILE, read_capped, read_public
 from manifests.words.errors import HostError, MalformedError, UsageError, WaybillError, missing_file
@@ -180,7 +180,7 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
         yield from document(release.sigstore, "$.sigstore", MAX_TRUSTED_ROOT, check_trusted_root)
     for i, image in enumerate(release.images):
         if image.sbom not in (NONE, ATTACHED):
-            yield from document(image.sbom, f"$.images[{i}].sbom", MAX_SBOM, check_sbom)
+            yield from document(image.sbom, f"$.images[{i}].sbom", MAX_SBOM, read_sbom)
         try:
             source = parse_from(image.from_)
         except MalformedError:
@@ -260,7 +260,7 @@ def _lint_json(path: Path) -> LintResult:
         elif AUTHORISATION_TYPE.encode() in data:
             kind, check = "authorisation", parse_authorisation
         elif b'"bomFormat"' in data or b'"spdxVersion"' in data:
-            kind, check = "sbom", check_sbom
+            kind, check = "sbom", read_sbom
         else:
             kind, check = "config schema", check_config_schema
         check(data, str(path))

@@ -1,70 +1,31 @@
-"""Recognise and check SBOMs: CycloneDX or SPDX in JSON.
+"""Read SBOMs: CycloneDX, SPDX 2 and SPDX 3, in JSON. Every command that looks into an SBOM reads it here.
 
-Documents of others: read leniently, never re-encoded. Only what a component is called is looked at here, so that
-a large document costs little memory.
+Documents of others: read leniently, never re-encoded. Null is the same as absent. Only what a component is called is
+looked at, so that a large document costs little memory.
 """
 
 import re
-from collections.abc import Iterator
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
+from manifests.foreign.sbom_encoding import json_text, refuse_other_json
 from manifests.words.canonical import check_depth
 from manifests.words.errors import MalformedError
 
 CYCLONEDX = "application/vnd.cyclonedx+json"
 SPDX = "application/spdx+json"
-MEDIA_TYPES: dict[str, str] = {"cyclonedx": CYCLONEDX, "spdx": SPDX}
 MAX_SBOM = 32 << 20
 MAX_DEPTH = 64
 
 SbomFormat = Literal["cyclonedx", "spdx"]
+MEDIA_TYPES: dict[SbomFormat, str] = {"cyclonedx": CYCLONEDX, "spdx": SPDX}
 T = TypeVar("T")
-_Named = Annotated[str, Meta(min_length=1)]
-
-
-class _Component(Struct, frozen=True):
-    name: _Named
-
-
-class _Sbom(Struct, frozen=True):
-    """What tells the two formats apart, and the names of what is listed."""
-
-    bom_format: str = field(name="bomFormat", default="")
-    spec_version: str = field(name="specVersion", default="")
-    spdx_version: str = field(name="spdxVersion", default="")
-    components: list[_Component] = []
-    packages: list[_Component] = []
-
-
-def format_of(media_type: str) -> SbomFormat | None:
-    """The format that a media type names, also in the spellings of cosign's ``.sbom`` tags; None for another thing."""
-    plain = media_type.partition(";")[0].strip()
-    if plain == CYCLONEDX:
-        return "cyclonedx"
-    return "spdx" if plain in (SPDX, "text/spdx+json", "spdx+json") else None
-
-
-def check_sbom(data: bytes, what: str) -> SbomFormat:
-    """The format of an SBOM. Raises MalformedError unless it is CycloneDX or SPDX in JSON and lists something."""
-    if len(data) > MAX_SBOM:
-        raise MalformedError(f"{len(data)} bytes, an SBOM has at most {MAX_SBOM}", where=what)
-    check_depth(data, what, depth=MAX_DEPTH)
-    sbom = _decode(data, _Sbom, what)
-    if sbom.bom_format == "CycloneDX":
-        if not re.fullmatch(r"1\.[2-9]", sbom.spec_version):
-            raise MalformedError(f"CycloneDX {sbom.spec_version}, expected 1.2 to 1.9", where=what)
-        _check_filled(len(sbom.components), "components", what)
-        return "cyclonedx"
-    if sbom.spdx_version:
-        if not re.fullmatch(r"SPDX-2\.[0-9]", sbom.spdx_version):
-            raise MalformedError(f"{sbom.spdx_version}, expected SPDX-2.2 or SPDX-2.3", where=what)
-        _check_filled(len(sbom.packages), "packages", what)
-        return "spdx"
-    remedy = 'CycloneDX says "bomFormat": "CycloneDX", SPDX says "spdxVersion": "SPDX-2.3"'
-    raise MalformedError("neither CycloneDX nor SPDX 2 in JSON", where=what, remedy=remedy, finding="sbom-unknown")
+# Media types of SBOMs that are no JSON. They are recognised, so that the refusal names the encoding.
+_OTHER_ENCODINGS = ("application/vnd.cyclonedx", "application/vnd.cyclonedx+xml", "text/spdx", "application/spdx+xml")
 
 
 class SbomComponent(Struct, frozen=True, kw_only=True, order=True):
@@ -73,54 +34,263 @@ class SbomComponent(Struct, frozen=True, kw_only=True, order=True):
     Attributes:
         identity: What stays the same when only the version changes: the package URL without version, qualifiers and
             subpath (package-url specification, "Rules for each purl component"), else the name.
-        version: Empty where the SBOM gives none.
+        version: Empty where the SBOM gives none; for a file the beginning of its digest.
     """
 
     identity: str
     version: str = ""
 
 
-class _Listed(Struct, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class SbomDocument:
+    """An SBOM as it was read.
+
+    Attributes:
+        version: Of its specification, such as ``1.6`` or ``3.0.1``.
+        name: Its own name; empty where it has none.
+        components: Everything that it lists and that has a name, sorted, each once.
+        unnamed: How many entries have neither a name nor a package URL with one; they cannot be compared.
+    """
+
+    format: SbomFormat
+    version: str
+    name: str
+    components: tuple[SbomComponent, ...]
+    unnamed: int
+
+    @property
+    def spoken(self) -> str:
+        """Format and version in words."""
+        return f"{'CycloneDX' if self.format == 'cyclonedx' else 'SPDX'} {self.version}"
+
+
+class _Kind(Struct, frozen=True):
+    """What tells the formats apart."""
+
+    bom_format: str | None = field(name="bomFormat", default=None)
+    spec_version: str | None = field(name="specVersion", default=None)
+    spdx_version: str | None = field(name="spdxVersion", default=None)
+    context: Raw | UnsetType = field(name="@context", default=UNSET)
+    graph: Raw | UnsetType = field(name="@graph", default=UNSET)
+
+
+class _Part(Struct, frozen=True):
     """A CycloneDX component, with those that it is assembled from."""
 
-    name: _Named
-    version: str = ""
-    group: str = ""
-    purl: str = ""
-    components: list["_Listed"] = []
+    name: str | None = None
+    version: str | None = None
+    group: str | None = None
+    purl: str | None = None
+    components: list["_Part | None"] | None = None
+
+
+class _Metadata(Struct, frozen=True):
+    component: _Part | None = None
+
+
+class _CycloneDx(Struct, frozen=True):
+    components: list[_Part | None] | None = None
+    metadata: _Metadata | None = None
+
+
+class _Checksum(Struct, frozen=True):
+    algorithm: str | None = None
+    value: str | None = field(name="checksumValue", default=None)
+    hash_value: str | None = field(name="hashValue", default=None)
 
 
 class _Reference(Struct, frozen=True):
-    type: str = field(name="referenceType", default="")
-    locator: str = field(name="referenceLocator", default="")
+    type: str | None = field(name="referenceType", default=None)
+    locator: str | None = field(name="referenceLocator", default=None)
 
 
-class _SpdxListed(Struct, frozen=True):
-    name: _Named
-    version: str = field(name="versionInfo", default="")
-    references: list[_Reference] = field(name="externalRefs", default_factory=list)
+class _Package(Struct, frozen=True):
+    name: str | None = None
+    version: str | None = field(name="versionInfo", default=None)
+    references: list[_Reference | None] | None = field(name="externalRefs", default=None)
 
 
-class _Lists(Struct, frozen=True):
-    components: list[_Listed] = []
-    packages: list[_SpdxListed] = []
+class _File(Struct, frozen=True):
+    name: str | None = field(name="fileName", default=None)
+    checksums: list[_Checksum | None] | None = None
 
 
-def read_components(data: bytes, what: str) -> tuple[SbomComponent, ...]:
-    """Return everything that an SBOM of either format lists, sorted, each once. Raises as ``check_sbom``."""
-    check_sbom(data, what)
-    listed = _decode(data, _Lists, what)
-    components = {one for top in listed.components for one in _with_parts(top)}
-    for package in listed.packages:
-        purl = next((one.locator for one in package.references if one.type == "purl"), "")
-        components.add(_component(purl, package.name, package.version))
-    return tuple(sorted(components))
+class _Spdx(Struct, frozen=True):
+    name: str | None = None
+    packages: list[_Package | None] | None = None
+    files: list[_File | None] | None = None
 
 
-def _with_parts(top: _Listed) -> Iterator[SbomComponent]:
-    yield _component(top.purl, f"{top.group}/{top.name}" if top.group else top.name, top.version)
-    for part in top.components:
+class _Identifier(Struct, frozen=True):
+    type: str | None = field(name="externalIdentifierType", default=None)
+    identifier: str | None = None
+
+
+class _Element(Struct, frozen=True):
+    """An element of an SPDX 3 graph. Other elements are written inside it, or named by their IRI."""
+
+    type: str | list[str] | None = None
+    at_type: str | list[str] | None = field(name="@type", default=None)
+    name: str | None = None
+    spec_version: str | None = field(name="specVersion", default=None)
+    version: str | None = field(name="software_packageVersion", default=None)
+    purl: str | None = field(name="software_packageUrl", default=None)
+    identifiers: list[_Identifier | str | None] | _Identifier | str | None = field(
+        name="externalIdentifier", default=None
+    )
+    hashes: list[_Checksum | str | None] | _Checksum | str | None = field(name="verifiedUsing", default=None)
+    elements: "list[_Element | str | None] | _Element | str | None" = field(name="element", default=None)
+    roots: "list[_Element | str | None] | _Element | str | None" = field(name="rootElement", default=None)
+
+    @property
+    def kind(self) -> str:
+        """``package``, ``file``, or another class: ``software_Package``, ``ai_AIPackage`` and IRIs without prefix."""
+        types = self.type or self.at_type or ""
+        names = [re.split("[/#:_]", one)[-1].lower() for one in ([types] if isinstance(types, str) else types)]
+        return "package" if any(one.endswith("package") for one in names) else names[0] if names else ""
+
+
+_Elements = list[_Element | str | None] | _Element | str | None
+
+
+class _Graph(Struct, frozen=True):
+    graph: _Elements = field(name="@graph", default=None)
+
+
+# What was listed: an identity, empty when it has no name, and a version.
+_Listed = tuple[str, str]
+
+
+def format_of(media_type: str) -> SbomFormat | None:
+    """The format that a media type names, also in the spellings of cosign's ``.sbom`` tags; None for another thing."""
+    plain = media_type.partition(";")[0].strip().lower()
+    if plain == CYCLONEDX:
+        return "cyclonedx"
+    if plain in (SPDX, "text/spdx+json", "spdx+json"):
+        return "spdx"
+    if plain in _OTHER_ENCODINGS:
+        return "cyclonedx" if "cyclonedx" in plain else "spdx"
+    return None
+
+
+def read_sbom(data: bytes, what: str) -> SbomDocument:
+    """Read an SBOM that `build`, `lint`, `review` and `compare` all take.
+
+    Raises MalformedError unless it is CycloneDX or SPDX in JSON and lists something.
+    """
+    if len(data) > MAX_SBOM:
+        raise MalformedError(f"{len(data)} bytes, an SBOM has at most {MAX_SBOM}", where=what)
+    text = json_text(data, what)
+    check_depth(text, what, depth=MAX_DEPTH)
+    kind = _decode(text, _Kind, what)
+    if kind.bom_format == "CycloneDX":
+        return _read_cyclonedx(text, kind.spec_version or "", what)
+    if kind.spdx_version:
+        return _read_spdx(text, kind.spdx_version, what)
+    if kind.context is not UNSET or kind.graph is not UNSET:
+        document = _read_spdx3(text, kind, what)
+        if document is not None:
+            return document
+    refuse_other_json(frozenset(_decode(text, dict[str, Raw], what)), what)
+    remedy = 'CycloneDX says "bomFormat": "CycloneDX", SPDX says "spdxVersion": "SPDX-2.3" or names its @context'
+    raise MalformedError("neither CycloneDX nor SPDX in JSON", where=what, remedy=remedy, finding="sbom-unknown")
+
+
+def _read_cyclonedx(text: bytes, version: str, what: str) -> SbomDocument:
+    if not re.fullmatch(r"1\.[2-9]", version):
+        raise MalformedError(f"CycloneDX {version or 'without a version'}, expected 1.2 to 1.9", where=what)
+    sbom = _decode(text, _CycloneDx, what)
+    main = sbom.metadata.component if sbom.metadata else None
+    listed = [one for part in sbom.components or () for one in _with_parts(part)]
+    # The thing that the document is about changes with every release; it counts only where nothing else is listed.
+    listed += [one for part in (main.components if main else None) or () for one in _with_parts(part)]
+    if not listed and main is not None:
+        listed = list(_with_parts(main))
+    return _filled("cyclonedx", version, (main.name if main else "") or "", listed, what)
+
+
+def _with_parts(top: _Part | None) -> Iterator[_Listed]:
+    if top is None:
+        return
+    name = top.name or ""
+    yield _component(top.purl, f"{top.group}/{name}" if top.group and name.strip() else name, top.version)
+    for part in top.components or ():
         yield from _with_parts(part)
+
+
+def _read_spdx(text: bytes, version: str, what: str) -> SbomDocument:
+    if not re.fullmatch(r"SPDX-2\.[0-9]", version):
+        raise MalformedError(f"{version}, expected SPDX-2.2, SPDX-2.3 or SPDX 3 in JSON-LD", where=what)
+    sbom = _decode(text, _Spdx, what)
+    listed = []
+    for package in sbom.packages or ():
+        if package is not None:
+            purls = (one.locator for one in package.references or () if one is not None and one.type == "purl")
+            listed.append(_component(next(purls, ""), package.name, package.version))
+    if not listed:
+        files = (file for file in sbom.files or () if file is not None)
+        listed = [_component("", file.name, _digest(file.checksums)) for file in files]
+    return _filled("spdx", version.removeprefix("SPDX-"), sbom.name or "", listed, what)
+
+
+def _read_spdx3(text: bytes, kind: _Kind, what: str) -> SbomDocument | None:
+    """Read JSON-LD of SPDX 3 (its chapter on serializations): a graph, or one element alone. None for other JSON-LD."""
+    context = bytes(kind.context).decode() if isinstance(kind.context, Raw) else ""
+    if "spdx" not in context.lower():
+        return None
+    stated = re.search(r"spdx\.org/rdf/(?:v)?([0-9][0-9.]*)", context)
+    version = stated[1].rstrip(".") if stated else ""
+    if version and not version.startswith("3."):
+        raise MalformedError(f"JSON-LD of SPDX {version}, expected SPDX 3", where=what)
+    whole = kind.graph is UNSET
+    elements = list(_elements(_decode(text, _Element, what) if whole else _decode(text, _Graph, what).graph))
+    packages = [_component(_purl(one), one.name, one.version) for one in elements if one.kind == "package"]
+    files = (_component("", one.name, _digest(one.hashes)) for one in elements if one.kind == "file")
+    names = (one.name for one in elements if one.kind == "spdxdocument" and one.name)
+    version = version or next((one.spec_version for one in elements if one.spec_version), "3")
+    return _filled("spdx", version, next(names, ""), packages or list(files), what)
+
+
+def _elements(given: _Elements) -> Iterator[_Element]:
+    for element in given if isinstance(given, list) else (given,):
+        if isinstance(element, _Element):
+            yield element
+            yield from _elements(element.elements)
+            yield from _elements(element.roots)
+
+
+def _purl(element: _Element) -> str:
+    given = element.identifiers if isinstance(element.identifiers, list) else (element.identifiers,)
+    known = [one for one in given if isinstance(one, _Identifier) and one.type in ("packageUrl", "purl")]
+    return element.purl or (known[0].identifier if known else "") or ""
+
+
+def _digest(given: "Iterable[_Checksum | str | None] | _Checksum | str | None") -> str:
+    """The version of a file: the beginning of its digest, of SHA-256 where it has one."""
+    checksums = (given,) if isinstance(given, _Checksum | str) or given is None else given
+    values = {
+        (checksum.algorithm or "").lower().replace("-", ""): checksum.value or checksum.hash_value
+        for checksum in checksums
+        if isinstance(checksum, _Checksum) and (checksum.value or checksum.hash_value)
+    }
+    algorithm = "sha256" if "sha256" in values else min(values, default="")
+    return f"{algorithm}:{(values[algorithm] or '')[:12]}" if algorithm else ""
+
+
+def _component(purl: str | None, name: str | None, version: str | None) -> _Listed:
+    """Identity and version; the identity is empty when neither the name nor the package URL says one."""
+    name, version = (name or "") if (name or "").strip() else "", version or ""
+    if not purl or not purl.startswith("pkg:"):
+        return name, version
+    plain = purl.partition("#")[0].partition("?")[0]
+    head, at, tail = plain.rpartition("@")
+    # A scope that was written as @scope/name instead of %40scope/name is no version.
+    if not at or "/" in tail:
+        head, tail = plain, ""
+    type_, _, path = head.partition("/")
+    if type_ == "pkg:" or not path.rpartition("/")[2]:
+        return name, version
+    return _unquote(head), _unquote(tail) or version
 
 
 def _unquote(text: str) -> str:
@@ -132,21 +302,19 @@ def _unquote(text: str) -> str:
         return text
 
 
-def _component(purl: str, name: str, version: str) -> SbomComponent:
-    if not purl.startswith("pkg:"):
-        return SbomComponent(identity=name, version=version)
-    plain = purl.partition("#")[0].partition("?")[0]
-    head, at, tail = plain.rpartition("@")
-    # A scope that was written as @scope/name instead of %40scope/name is no version.
-    if not at or "/" in tail:
-        head, tail = plain, ""
-    return SbomComponent(identity=_unquote(head), version=_unquote(tail) or version)
-
-
-def _check_filled(count: int, what_it_lists: str, what: str) -> None:
-    if not count:
+def _filled(format_: SbomFormat, version: str, name: str, listed: list[_Listed], what: str) -> SbomDocument:
+    if not listed:
+        things = "components" if format_ == "cyclonedx" else "packages and no files"
         remedy = "make the SBOM from the image, or write `sbom: none` with a reason"
-        raise MalformedError(f"the SBOM lists no {what_it_lists}", where=what, remedy=remedy, finding="sbom-empty")
+        raise MalformedError(f"the SBOM lists no {things}", where=what, remedy=remedy, finding="sbom-empty")
+    named = {SbomComponent(identity=identity, version=of) for identity, of in listed if identity}
+    return SbomDocument(
+        format=format_,
+        version=version,
+        name=name,
+        components=tuple(sorted(named)),
+        unnamed=sum(not identity for identity, _ in listed),
+    )
 
 
 def _decode(data: bytes, type_: type[T], what: str) -> T:
@@ -154,4 +322,5 @@ def _decode(data: bytes, type_: type[T], what: str) -> T:
         return msgspec.json.decode(data, type=type_)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
         problem = str(error)
-        raise MalformedError(f"not an SBOM: {problem[:1].lower()}{problem[1:]}", where=what) from None
+        lower = problem if problem.startswith("JSON") else problem[:1].lower() + problem[1:]
+        raise MalformedError(f"not an SBOM: {lower}", where=what, finding="sbom-unknown") from None

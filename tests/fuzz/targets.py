@@ -31,7 +31,7 @@ from manifests.documents.review_request import REQUEST_TYPE, ReviewRequest, pars
 from manifests.documents.rollback import parse_rollback
 from manifests.documents.signed_report import verify_report
 from manifests.foreign.attachments import check_openvex
-from manifests.foreign.sbom import read_components
+from manifests.foreign.sbom import read_sbom
 from manifests.transport.armour import find_armour, open_armour
 from manifests.transport.packed import unpack_report
 from manifests.transport.symbols import parse_symbol
@@ -336,7 +336,7 @@ TARGETS: dict[str, tuple[Reader, ...]] = {
         lambda data: parse_oci(data, media_type=OCI_INDEX),
         read_json,
         lambda data: parse_handwritten(data, "fuzz"),
-        lambda data: read_components(data, "fuzz"),
+        lambda data: read_sbom(data, "fuzz"),
         lambda data: check_openvex(data, "fuzz"),
         lambda data: unpack_report(data, "fuzz"),
         armour,

@@ -1,22 +1,52 @@
 """One side of a comparison: a release with its small documents, from the store or from a request folder."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from manifests.documents.contract import MAX_CONTRACT, Contract, parse_contract
 from manifests.documents.release import Release
 from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
 from manifests.foreign.attachments import MAX_OPENVEX, check_openvex
 from manifests.foreign.config_schema import MAX_SCHEMA
-from manifests.foreign.sbom import MAX_SBOM, SbomComponent, read_components
-from manifests.words.digest import Blob
+from manifests.foreign.sbom import MAX_SBOM, SbomComponent, SbomDocument, read_sbom
+from manifests.words.digest import Blob, begin_of
 from manifests.words.errors import WaybillError
+from manifests.words.units import show_count
 
 # Reads a blob of at most so many bytes and checks its digest.
 ReadBlob = Callable[[Blob, int], bytes]
 Parsed = TypeVar("Parsed")
+
+
+@dataclass(frozen=True)
+class DocumentNote:
+    """What is to be said of one document of a release.
+
+    Attributes:
+        part: Of the parts of a comparison, the one that needs the document.
+        kind: ``unread``: it was not compared; ``partly``: not all of it was; ``read``: what was compared.
+        what: The document and its release in words.
+        image: Whose SBOM it is; empty for another document.
+    """
+
+    part: str
+    kind: Literal["unread", "partly", "read"]
+    what: str
+    text: str
+    image: str = ""
+
+    @property
+    def line(self) -> str:
+        return f"{self.what}: {self.text}"
+
+    @property
+    def sentence(self) -> str:
+        """Why two sides are not comparable, or not entirely."""
+        if self.kind == "unread":
+            return f"not comparable, because the {self.what} cannot be read: {self.text}"
+        return f"not entirely comparable, because of the {self.what}: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -29,7 +59,7 @@ class ReleaseDocuments:
         config, settings: The site's config and settings for it; None without a site.
         components: Components of the images whose SBOMs were read, by the image's name.
         advisories: Statuses in the release's OpenVEX documents, by advisory.
-        unread: Documents that could not be read and were not compared, one line each.
+        notes: Which documents could not be read, or not entirely, and which SBOMs were read.
     """
 
     release: Release
@@ -41,7 +71,26 @@ class ReleaseDocuments:
     settings: bytes | None = None
     components: dict[str, tuple[SbomComponent, ...]] = field(default_factory=dict)
     advisories: dict[str, frozenset[str]] = field(default_factory=dict)
-    unread: tuple[str, ...] = ()
+    notes: tuple[DocumentNote, ...] = ()
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """What was not compared, or not entirely, one line each."""
+        return tuple(note.line for note in self.notes if note.kind != "read")
+
+
+def incomparable_parts(*sides: ReleaseDocuments | None) -> frozenset[str]:
+    """The parts whose document one of the sides lacks; SBOMs are judged image by image."""
+    return frozenset(note.part for note in _unread(sides) if not note.image)
+
+
+def incomparable_images(*sides: ReleaseDocuments | None) -> frozenset[str]:
+    """The images of which one of the sides has an SBOM that cannot be read."""
+    return frozenset(note.image for note in _unread(sides) if note.image)
+
+
+def _unread(sides: Iterable[ReleaseDocuments | None]) -> list[DocumentNote]:
+    return [note for side in sides if side is not None for note in side.notes if note.kind == "unread"]
 
 
 def read_release_documents(
@@ -58,18 +107,18 @@ def read_release_documents(
     Args:
         same: Images that are the same on both sides, so their SBOMs are not read. None to read no SBOMs.
     """
-    unread: list[str] = []
+    notes: list[DocumentNote] = []
 
-    def attempt(what: str, blob: Blob, limit: int, parse: Callable[[bytes], Parsed]) -> Parsed | None:
+    def attempt(part: str, blob: Blob, limit: int, parse: Callable[[bytes], Parsed], image: str = "") -> Parsed | None:
         try:
             return parse(read(blob, limit))
         except WaybillError as error:
-            unread.append(f"{what} of {release.version}: {error.problem}")
+            notes.append(DocumentNote(part, "unread", _what(part, release, image), error.problem, image))
             return None
 
-    contract = attempt("telemetry contract", release.contract, MAX_CONTRACT, bytes)
-    rollback = attempt("rollback document", release.rollback, MAX_ROLLBACK, bytes)
-    schema = attempt("config schema", release.config.schema, MAX_SCHEMA, bytes) if release.config else None
+    contract = attempt("contract", release.contract, MAX_CONTRACT, parse_contract)
+    rollback = attempt("rollback", release.rollback, MAX_ROLLBACK, parse_rollback)
+    schema = attempt("schema", release.config.schema, MAX_SCHEMA, bytes) if release.config else None
     components: dict[str, tuple[SbomComponent, ...]] = {}
     for image in release.images:
         if same is None or image.name in same:
@@ -77,25 +126,52 @@ def read_release_documents(
         parts: set[SbomComponent] = set()
         for sbom in image.sboms:
             blob = Blob(digest=sbom.digest, size=sbom.size)
-            parse = partial(read_components, what=sbom.digest)
-            parts |= set(attempt(f"SBOM of image {image.name}", blob, MAX_SBOM, parse) or ())
+            document = attempt("sbom", blob, MAX_SBOM, partial(read_sbom, what=sbom.digest), image.name)
+            if document is not None:
+                parts |= set(document.components)
+                notes += _sbom_notes(document, sbom.digest, _what("sbom", release, image.name), image.name)
         if parts:
             components[image.name] = tuple(sorted(parts))
     statuses_by_name: dict[str, set[str]] = {}
     for blob in release.advisories:
-        document = attempt("advisories", blob, MAX_OPENVEX, partial(check_openvex, what=blob.digest))
-        for statement in document.statements if document else ():
+        openvex = attempt("advisories", blob, MAX_OPENVEX, partial(check_openvex, what=blob.digest))
+        for statement in openvex.statements if openvex else ():
             name = statement.vulnerability if isinstance(statement.vulnerability, str) else statement.vulnerability.name
             statuses_by_name.setdefault(name, set()).add(statement.status)
     return ReleaseDocuments(
         release=release,
         digest=digest,
-        contract=parse_contract(contract) if contract is not None else None,
-        rollback=parse_rollback(rollback) if rollback is not None else None,
+        contract=contract,
+        rollback=rollback,
         schema=schema,
         config=config,
         settings=settings,
         components=components,
         advisories={name: frozenset(statuses) for name, statuses in statuses_by_name.items()},
-        unread=tuple(unread),
+        notes=tuple(notes),
     )
+
+
+def _what(part: str, release: Release, image: str) -> str:
+    names = {
+        "contract": "telemetry contract",
+        "rollback": "rollback document",
+        "schema": "config schema",
+        "sbom": f"SBOM of image {image}",
+    }
+    return f"{names.get(part, part)} of {release.version}"
+
+
+def _sbom_notes(document: SbomDocument, digest: str, what: str, image: str) -> Iterable[DocumentNote]:
+    """Name the SBOM that is compared. Entries without a name are counted; a document of such entries says nothing."""
+    known = len(document.components)
+    entries = f"{document.unnamed} {'entry' if document.unnamed == 1 else 'entries'}"
+    if not known:
+        yield DocumentNote("sbom", "unread", what, f"it lists {entries} and no name", image)
+        return
+    yield DocumentNote(
+        "sbom", "read", what, f"{document.spoken}, {show_count(known, 'component')}, {begin_of(digest)}", image
+    )
+    if document.unnamed:
+        text = f"{entries} without a name, beside {show_count(known, 'component')}"
+        yield DocumentNote("sbom", "partly", what, text, image)

@@ -26,12 +26,12 @@ from verifier.approval.differences.release import (
     probe_facts,
     release_differences,
 )
-from verifier.approval.release_documents import ReleaseDocuments
+from verifier.approval.release_documents import DocumentNote, ReleaseDocuments, incomparable_parts
 from verifier.approval.review_input import ReleaseSigners, ReviewInput
 from verifier.change.below_floor import authorisation_facts
 from verifier.change.space import SpaceNeed
 
-ChangeKind = Literal["added", "removed", "changed", "same"]
+ChangeKind = Literal["added", "removed", "changed", "same", "not compared"]
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Review:
         subject: Digest of the item when it is no release, such as a policy.
         downtime_seconds: Sum of what the releases of the plan state.
         findings: ``(level, id, text)`` of each.
-        unread: Documents that could not be read and were not compared, one line each.
+        notes: Documents that were not compared, or not entirely; and the SBOMs that were.
     """
 
     item: str
@@ -136,18 +136,25 @@ class Review:
     downtime_seconds: int
     rooms: tuple[SpaceNeed, ...] | None
     findings: tuple[tuple[str, str, str], ...]
-    unread: tuple[str, ...]
+    notes: tuple[DocumentNote, ...]
 
     def part(self, *parts: str) -> tuple[Difference, ...]:
         return tuple(difference for difference in self.differences if difference.part in parts)
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """What was not compared, or not entirely, one line each."""
+        return tuple(note.line for note in self.notes if note.kind != "read")
 
 
 def review_fields(review: Review) -> dict[str, object]:
     """Return the review for programs: every field by its name, those of ``telemetry`` among them."""
     fields: dict[str, object] = msgspec.to_builtins(review)
-    del fields["telemetry"]
+    del fields["telemetry"], fields["notes"]
+    sboms = [note.line for note in review.notes if note.kind == "read"]
     telemetry: dict[str, object] = msgspec.to_builtins(review.telemetry)
-    return {**fields, **telemetry, "differences": [difference.fields() for difference in review.differences]}
+    differences = [difference.fields() for difference in review.differences]
+    return {**fields, **telemetry, "differences": differences, "unread": list(review.unread), "sboms": sboms}
 
 
 def make_review(given: ReviewInput) -> Review:
@@ -182,7 +189,7 @@ def make_review(given: ReviewInput) -> Review:
             contract=plan.contract or "",
             contract_words=as_groups(plan.contract) if plan.contract and after else "",
             contract_about=f"{contract.contract} version {contract.version}: {contract.purpose}" if contract else "",
-            signals=_compared(_signals(before.contract if before else None), _signals(contract)) if contract else (),
+            signals=_telemetry_signals(before, after) if after else (),
             more_leaves=given.more_leaves,
         ),
         handlers=_compared(_handlers(before), _handlers(after)),
@@ -193,8 +200,14 @@ def make_review(given: ReviewInput) -> Review:
         downtime_seconds=sum(step.downtime_seconds for side in given.releases for step in side.release.install),
         rooms=given.rooms,
         findings=(*((finding.level, finding.id, finding.text) for finding in given.findings), *_no_way_back(given)),
-        unread=(*given.unread, *(text for side in (before, *given.releases) if side for text in side.unread)),
+        notes=(*_lost(given), *(note for side in (before, *given.releases) if side for note in side.notes)),
     )
+
+
+def _lost(given: ReviewInput) -> Iterator[DocumentNote]:
+    for line in given.unread:
+        what, _, text = line.partition(": ")
+        yield DocumentNote("release", "unread", what, text)
 
 
 def _title(given: ReviewInput) -> str:
@@ -253,6 +266,13 @@ def _signed_by(signers: ReleaseSigners | None) -> str:
         return "not verified"
     practice = " (practice)" if signers.practice else ""
     return f"{', '.join(keyid[:12] for keyid in signers.signers)}{practice}, {signers.by}"
+
+
+def _telemetry_signals(before: ReleaseDocuments | None, after: ReleaseDocuments) -> tuple[Reviewed, ...]:
+    signals = _signals(after.contract)
+    if "contract" in incomparable_parts(before, after):
+        return tuple(Reviewed(name, "not compared", facts) for name, facts in signals.items())
+    return _compared(_signals(before.contract if before else None), signals)
 
 
 def _signals(contract: Contract | None) -> dict[str, dict[str, str]]:

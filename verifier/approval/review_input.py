@@ -51,7 +51,7 @@ class ReviewInput:
         authorised: For a rollback below the floor, the vendor's authorisation.
         more_leaves: Telemetry that leaves under the new ``site.yaml`` and did not before.
         rooms: Free space and need for each file system; None when it was not measured.
-        unread: Documents that could not be read and were not compared.
+        unread: Releases that could not be read, one line each.
     """
 
     item: str

@@ -6,7 +6,7 @@ from dataclasses import replace
 from manifests.words.digest import begin_of
 from manifests.words.units import show_duration, show_size, show_uses
 from verifier.approval.differences.compare_values import join_facts
-from verifier.approval.page import Page, Row, Section, Table, section_text
+from verifier.approval.page import FIRST_ROWS, Page, Row, RowMark, Section, Table, section_text
 from verifier.approval.review import Review, Reviewed
 from verifier.rules.agreement import MORE_APPROVERS, Approvable, ApprovalStatus, item_names, then_command
 
@@ -22,7 +22,7 @@ def make_review_page(review: Review, agreement: Section, lead: tuple[str, ...] =
         *_releases(review),
         _advisories(review),
         _images(review),
-        _differences("software inside the images", review, "component", "sbom"),
+        _software(review),
         _differences("charts, files and programs", review, "what", "charts", "files", "programs"),
         _contract(review),
         _handlers(review.handlers),
@@ -91,7 +91,9 @@ def _advisories(review: Review) -> Section:
         if difference.name not in named_above:
             change = f"{difference.before or 'not mentioned'} to {difference.after}"
             rows.append(Row((difference.name, change), difference.how))
-    return Section("advisories", table=Table(("advisory", "change"), tuple(rows)))
+    return Section(
+        "advisories", _not_comparable(review, "advisories"), table=Table(("advisory", "change"), tuple(rows))
+    )
 
 
 def _images(review: Review) -> Section:
@@ -115,19 +117,32 @@ def _table(what: str, review: Review, *parts: str) -> Table:
     return Table((what, "before", "after"), tuple(rows))
 
 
+def _not_comparable(review: Review, *parts: str) -> tuple[str, ...]:
+    """Return why ``parts`` are not comparable, or not entirely; a section says so before everything else."""
+    return tuple(note.sentence for note in review.notes if note.part in parts and note.kind != "read")
+
+
+def _software(review: Review) -> Section:
+    section = _differences("software inside the images", review, "component", "sbom")
+    used = [f"used: {note.line}" for note in review.notes if note.kind == "read"]
+    more = len(used) - FIRST_ROWS
+    return replace(section, after=(*used[:FIRST_ROWS], *([f"and {more} more; --json lists them"] if more > 0 else [])))
+
+
 def _differences(title: str, review: Review, what: str, *parts: str) -> Section:
     """Return a section that counts the differences of ``parts`` and lists them."""
     table = _table(what, review, *parts)
     counts = {mark: sum(row.mark == mark for row in table.rows) for mark in ("added", "removed", "changed")}
     line = ", ".join(f"{number} {mark}" for mark, number in counts.items() if number)
-    return Section(title, (line,) if line else (), table=table)
+    return Section(title, (*_not_comparable(review, *parts), *([line] if line else [])), table=table)
 
 
 def _contract(review: Review) -> Section:
     telemetry = review.telemetry
+    lines = [*_not_comparable(review, "contract")]
     if not telemetry.contract_about:
-        return Section("telemetry contract")
-    lines = [telemetry.contract_about]
+        return Section("telemetry contract", tuple(lines))
+    lines.append(telemetry.contract_about)
     if {signal.how for signal in telemetry.signals} <= {"same"}:
         lines.append("unchanged: the same signals leave as before")
     facts = [("digest", telemetry.contract), ("", telemetry.contract_words)]
@@ -140,9 +155,13 @@ def _contract(review: Review) -> Section:
     for signal in telemetry.signals:
         limits = {name: value for name, value in signal.facts.items() if name not in ("kept", "why")}
         cells = (signal.name, join_facts(limits), signal.facts.get("kept", ""), signal.facts.get("why", ""))
-        rows.append(Row(cells, signal.how))
+        rows.append(Row(cells, _mark(signal)))
     table = Table(("signal", "what may leave", "kept", "why"), tuple(rows))
     return Section("telemetry contract: every signal that may leave", tuple(lines), tuple(facts), table)
+
+
+def _mark(reviewed: Reviewed) -> RowMark | None:
+    return None if reviewed.how == "not compared" else reviewed.how
 
 
 def _handlers(handlers: tuple[Reviewed, ...]) -> Section:
@@ -150,7 +169,7 @@ def _handlers(handlers: tuple[Reviewed, ...]) -> Section:
     for handler in handlers:
         facts = dict(handler.facts)
         does, risk, may, runs = (facts.pop(name, "") for name in ("does", "risk", "may", "runs"))
-        rows.append(Row((handler.name, does, f"{risk}; may {may}", runs, join_facts(facts)), handler.how))
+        rows.append(Row((handler.name, does, f"{risk}; may {may}", runs, join_facts(facts)), _mark(handler)))
     head = ("handler", "what it does", "risk, and what it may", "runs", "limits")
     return Section("handlers: commands that support may request", table=Table(head, tuple(rows)))
 
@@ -169,9 +188,9 @@ def _work(review: Review) -> Section:
 
 def rollback_section(review: Review) -> Section:
     """Return how the release is rolled back; for a rollback, what it means."""
-    back = review.back
+    back, lost = review.back, _not_comparable(review, "rollback")
     if back is None:
-        return Section("rollback")
+        return Section("rollback", lost)
     opens = ", ".join(back.reopens) or "no known advisory"
     if review.action == "rollback":
         facts = [*back.authorised, ("loses", back.loses), ("opens again", opens)]
@@ -188,7 +207,7 @@ def rollback_section(review: Review) -> Section:
     ]
     facts += [("backup", backup) for backup in back.backups]
     facts += [("migration", step) for step in back.steps]
-    return Section("rollback", facts=tuple(facts))
+    return Section("rollback", lost, tuple(facts))
 
 
 def _space(review: Review) -> list[tuple[str, str]]:

@@ -31,11 +31,14 @@ def compare_command(old: Path, new: Path, only: str | None) -> Result:
     """
     compared = compare_files(old, new, frozenset(only.split(",")) if only else frozenset())
     lines = ["not verified: a comparison of what the two files say"]
-    lines += [f"cannot be compared: {one_line(part)}" for part in compared.unread]
-    lines += [one_line(difference.line()) for difference in compared.differences] or ["no difference"]
+    lines += [one_line(f"{note.part:<10} {note.sentence}") for note in compared.unread]
+    lines += [one_line(difference.line()) for difference in compared.differences]
+    if not compared.differences:
+        lines.append("no other difference" if compared.unread else "no difference")
     data = {
         "verified": False,
         "differences": [difference.fields() for difference in compared.differences],
-        "not_compared": list(compared.unread),
+        "not_compared": [note.line for note in compared.unread],
+        "sboms": [note.line for note in compared.notes if note.kind == "read"],
     }
     return Result("\n".join(lines), data)

@@ -33,7 +33,7 @@ from verifier.approval.differences.documents import (
     root_differences,
 )
 from verifier.approval.differences.release import release_differences
-from verifier.approval.release_documents import ReleaseDocuments, read_release_documents
+from verifier.approval.release_documents import DocumentNote, ReleaseDocuments, read_release_documents
 from verifier.documents.values import MAX_DOCUMENT, DocumentHead
 
 AnyDocument = ReleaseDocuments | Root | Policy | Contract | dict[str, object]
@@ -41,10 +41,14 @@ AnyDocument = ReleaseDocuments | Root | Policy | Contract | dict[str, object]
 
 @dataclass(frozen=True)
 class Compared:
-    """Attributes: unread: parts that could not be read and were not compared, in words."""
+    """Attributes: notes: documents that were not compared, or not entirely; and the SBOMs that were."""
 
     differences: tuple[Difference, ...]
-    unread: tuple[str, ...] = ()
+    notes: tuple[DocumentNote, ...] = ()
+
+    @property
+    def unread(self) -> tuple[DocumentNote, ...]:
+        return tuple(note for note in self.notes if note.kind != "read")
 
 
 def compare_files(old: Path, new: Path, only: frozenset[str] = frozenset()) -> Compared:
@@ -64,7 +68,8 @@ def compare_files(old: Path, new: Path, only: frozenset[str] = frozenset()) -> C
             remedy="compare two files of one kind",
         )
     differences = tuple(each for each in _differences(before, after) if not only or each.part in only)
-    return Compared(differences, (*getattr(before, "unread", ()), *getattr(after, "unread", ())))
+    notes = (note for side in (before, after) if isinstance(side, ReleaseDocuments) for note in side.notes)
+    return Compared(differences, tuple(note for note in notes if not only or note.part in only))
 
 
 def _differences(before: AnyDocument, after: AnyDocument) -> tuple[Difference, ...]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from manifests.documents.release import Handler, Image, InstallStep, Probe, Release
@@ -12,7 +12,7 @@ from manifests.words.units import show_duration, show_size
 from verifier.approval.differences.compare_values import Difference, compare_facts, compare_items, show_values
 from verifier.approval.differences.config import config_differences, leaves
 from verifier.approval.differences.documents import contract_differences
-from verifier.approval.release_documents import ReleaseDocuments
+from verifier.approval.release_documents import ReleaseDocuments, incomparable_images, incomparable_parts
 
 
 @dataclass(frozen=True)
@@ -24,21 +24,30 @@ class Advisories:
 
 
 def release_differences(old: ReleaseDocuments | None, new: ReleaseDocuments) -> tuple[Difference, ...]:
-    """Return every difference in the order of ``PARTS``; ``old`` is None before the first install."""
+    """Return every difference in the order of ``PARTS``; ``old`` is None before the first install.
+
+    A part of which one side cannot be read has no differences: it is not compared as if it were empty.
+    """
     before, after = (old.release if old else None), new.release
 
     def items(part: str, facts: Callable[..., Mapping[str, str]], key: str = "name") -> Iterator[Difference]:
-        sides = (before, after)
-        was, now = ({getattr(thing, key): facts(thing, side) for thing in getattr(side, part, ())} for side in sides)
-        return compare_items("steps" if part == "install" else part, was, now)
+        left, right = (
+            {getattr(thing, key): facts(thing, side) for thing in getattr(side, part, ())} for side in (before, after)
+        )
+        return compare_items("steps" if part == "install" else part, left, right)
 
     schemas = (old.schema if old else None, new.schema)
-    return tuple(
+    lost, images = incomparable_parts(old, new), incomparable_images(old, new)
+    was, now = (
+        {name: parts for name, parts in side.components.items() if name not in images} if side else {}
+        for side in (old, new)
+    )
+    differences = tuple(
         chain(
             compare_facts("release", _facts(before), _facts(after)),
             _advisories(old, new),
             items("images", _image_facts),
-            component_differences(old.components if old else {}, new.components),
+            component_differences(was, now),
             items("charts", _digests),
             items("programs", _digests),
             compare_facts("files", _files(before), _files(after)),
@@ -52,6 +61,7 @@ def release_differences(old: ReleaseDocuments | None, new: ReleaseDocuments) -> 
             compare_facts("rollback", _rollback(old.rollback if old else None), _rollback(new.rollback)),
         )
     )
+    return tuple(difference for difference in differences if difference.part not in lost)
 
 
 def _facts(release: Release | None) -> dict[str, str]:
@@ -148,7 +158,10 @@ def advisories_between(
 
     Args:
         left: Releases between the two, whose fixes are gained by an upgrade and lost by a rollback.
+    Statements that one side alone can give are not compared: then only the fixes that the releases list count.
     """
+    if "advisories" in incomparable_parts(old, new):
+        old, new = replace(old, advisories={}) if old else None, replace(new, advisories={})
     severities = {fix.advisory: fix.severity for release in (*left, new.release) for fix in release.fixes}
     fixed_between = {fix.advisory for release in left for fix in release.fixes}
     fixed_by_new = _fixed(new)

@@ -7,13 +7,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from manifests.documents import release as r
 from manifests.documents.contract import Keep, Signal, SignalSource, Values
 from manifests.documents.plan import Plan
 from manifests.documents.policy import KINDS, ConfirmRule, Person, Policy, RefusedReleases, Windows
 from manifests.documents.rollback import Backup, Rollback, Step
-from manifests.foreign.sbom import SbomComponent, read_components
+from manifests.foreign.sbom import SbomComponent, read_sbom
 from manifests.trust.private_keys import generate_key
 from manifests.words.canonical import encode
 from manifests.words.digest import Blob, digest_of
@@ -27,7 +28,7 @@ from verifier.approval.differences.config import HIDDEN, config_differences
 from verifier.approval.differences.documents import policy_differences
 from verifier.approval.differences.release import advisories_between, component_differences, release_differences
 from verifier.approval.page import Page, as_page
-from verifier.approval.release_documents import ReleaseDocuments, read_release_documents
+from verifier.approval.release_documents import DocumentNote, ReleaseDocuments, read_release_documents
 from verifier.approval.review import Review, make_review, review_fields
 from verifier.approval.review_input import ReviewInput, read_review_input
 from verifier.approval.review_page import agreement_section, make_review_page
@@ -262,13 +263,13 @@ def test_components_of_both_formats_by_package_url() -> None:
             }
         ],
     }
-    assert read_components(json.dumps(cyclonedx).encode(), "sbom") == (
+    assert read_sbom(json.dumps(cyclonedx).encode(), "sbom").components == (
         SbomComponent(identity="inner", version="3"),
         SbomComponent(identity="org.example/plain", version="7"),
         SbomComponent(identity="pkg:npm/@scope/core", version="1.2+x"),
         SbomComponent(identity="pkg:npm/@scope/raw"),
     )
-    assert read_components(json.dumps(spdx).encode(), "sbom") == (
+    assert read_sbom(json.dumps(spdx).encode(), "sbom").components == (
         SbomComponent(identity="pkg:deb/debian/openssl", version="3.0.11"),
     )
 
@@ -401,6 +402,81 @@ def test_what_cannot_be_read_is_said_and_not_passed_over() -> None:
     _, text, page = papers(matter(None, found))
     assert "not compared: SBOM of image api of 1.0.0" in text
     assert "not compared: SBOM of image api of 1.0.0" in page
+
+
+@pytest.mark.parametrize(
+    ("part", "section", "reason"),
+    [
+        (
+            "contract",
+            "telemetry contract: every signal that may leave",
+            "the telemetry contract of 1.0.0 cannot be read",
+        ),
+        ("rollback", "rollback", "the rollback document of 1.0.0 cannot be read"),
+        ("sbom", "software inside the images", "the SBOM of image api of 1.0.0 cannot be read"),
+        ("advisories", "advisories", "the advisories of 1.0.0 cannot be read"),
+    ],
+)
+def test_a_side_that_cannot_be_read_is_not_compared_as_if_it_were_empty(part: str, section: str, reason: str) -> None:
+    release, blobs, _ = first_vendor().release()
+    lost = {
+        "contract": release.contract.digest,
+        "rollback": release.rollback.digest,
+        "sbom": release.image("api").sboms[0].digest,
+        "advisories": release.advisories[0].digest,
+    }[part]
+
+    def read(wanted: Blob, _: int) -> bytes:
+        if wanted.digest == lost:
+            raise DamagedError("not here", where=wanted.digest)
+        return blobs[wanted.digest]
+
+    old = read_release_documents(release, digest_of(encode(release)), read)
+    new = side(next_vendor())
+    assert by_name(release_differences(side(first_vendor()), new), part)
+    for differences in (release_differences(old, new), release_differences(new, old)):
+        assert not by_name(differences, part)
+        assert by_name(differences, "release")
+    review, text, page = papers(matter(old, new))
+    lines = text.splitlines()
+    assert lines[lines.index(section) + 1] == f"  not comparable, because {reason}: not here"
+    assert f"not comparable, because {reason}: not here" in plain(page)
+    assert any(line.startswith("  not compared: ") for line in lines[lines.index("warnings") :])
+    assert review_fields(review)["unread"] == [
+        f"{reason.removeprefix('the ').removesuffix(' cannot be read')}: not here"
+    ]
+    assert {signal.how for signal in review.telemetry.signals} & {"not compared"} == (
+        {"not compared"} if part == "contract" else set()
+    )
+
+
+def test_an_unread_advisory_document_fixes_and_reopens_nothing() -> None:
+    old, new = side(first_vendor()), side(next_vendor())
+    note = DocumentNote("advisories", "unread", "advisories of 1.0.0", "not here")
+    blind = advisories_between(replace(old, advisories={}, notes=(note,)), new)
+    assert blind.reopened == ()
+    assert {name for name, _ in blind.fixed} <= {fix.advisory for fix in new.release.fixes}
+
+
+def test_an_sbom_with_nameless_entries_is_compared_and_warned_of() -> None:
+    def with_sbom(version: str, sequence: int, *components: dict[str, object]) -> ReleaseDocuments:
+        made = Vendor(version=version, sequence=sequence)
+        release, blobs, _ = made.release()
+        sbom = release.image("api").sboms[0].digest
+        data = json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.6", "components": list(components)}).encode()
+        return read_release_documents(
+            release, digest_of(encode(release)), lambda one, _: data if one.digest == sbom else blobs[one.digest]
+        )
+
+    old = with_sbom("1.0.0", 1, {"name": "a", "version": "1"})
+    _, text, _ = papers(matter(old, with_sbom("1.1.0", 2, {"name": "a", "version": None}, {"name": ""})))
+    what = "the SBOM of image api of 1.1.0"
+    assert f"not entirely comparable, because of {what}: 1 entry without a name, beside 1 component" in text
+    assert "used: SBOM of image api of 1.1.0: CycloneDX 1.6, 1 component, sha256:" in text
+    assert "~  a in api" in text
+    _, text, _ = papers(matter(old, with_sbom("1.1.0", 2, {"name": ""}, {"name": None})))
+    assert f"not comparable, because {what} cannot be read: it lists 2 entries and no name" in text
+    assert "removed" not in text.partition("software inside the images")[2].partition("\n\n")[0]
 
 
 def test_policies_person_by_person_and_rule_by_rule() -> None:
@@ -543,7 +619,10 @@ def hostile_side() -> ReleaseDocuments:
         components=components,
         advisories={HOSTILE: frozenset({"fixed"})},
         config=config,
-        unread=(HOSTILE,),
+        notes=(
+            DocumentNote("sbom", "unread", HOSTILE, HOSTILE, HOSTILE),
+            DocumentNote("sbom", "read", HOSTILE, HOSTILE),
+        ),
     )
 
 
