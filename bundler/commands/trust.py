@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -23,12 +24,14 @@ from bundler.trust_documents import (
 )
 from console.options import command
 from console.result import Result
+from content.commands.lint import kind_of
 from content.commands.signed_by import describe_root
+from manifests.authored.handwritten import read_handwritten
 from manifests.authored.trust_yaml import TrustFile
 from manifests.trust.keys import read_capped
 from manifests.trust.private_keys import key_path
 from manifests.trust.root import MAX_ROOT, parse_root
-from manifests.words.errors import RefusedError
+from manifests.words.errors import MalformedError, RefusedError
 
 
 @command(
@@ -43,6 +46,10 @@ def trust_command(file: Path, after: Path | None) -> Result:
     Keys and releases under `revoked` become the next revocation list. A list is finished when enough root keys have
     signed it. A root document needs the quorum of the version before, and its own.
     """
+    kind = kind_of(read_handwritten(file))
+    if kind != "trust":
+        takes = f"waybill {'build' if kind == 'release' else 'lint'} {quote(str(file))}"
+        raise MalformedError(f"this is a {kind} file; expected a trust file", where=str(file), remedy=takes)
     trust, written = read_trust(file)
     folder = file.absolute().parent
     documents = roots_up_to(after.absolute()) if after is not None else read_roots(folder)

@@ -9,6 +9,7 @@ from console.options import command
 from console.result import Result
 from fleet.commands.options import fleet_option, open_ledger, pin, root_option
 from fleet.intake.result import import_attention, import_data, import_text
+from fleet.intake.scan import check_enrolment
 from fleet.outgoing.enrol import EnrolledSite, enroll
 from manifests.documents.enrolment import MAX_ENROLMENT, verify_enrolment
 from manifests.trust.keys import read_capped
@@ -31,6 +32,7 @@ def enroll_command(enrolment: Path, fingerprint: str | None, root: Path | None, 
     In an empty folder this creates the ledger. Files in quarantine that name the key are judged again.
     """
     typed = None if fingerprint is None else parse_fingerprint(fingerprint)
+    check_enrolment(enrolment)
     signed = verify_enrolment(read_capped(enrolment, MAX_ENROLMENT), str(enrolment))
 
     with open_ledger(place, create=True) as engine:

@@ -6,6 +6,7 @@ This is the only place where support's program decides what a file is. File name
 import base64
 import os
 import re
+import shlex
 import stat
 from binascii import Error as Base64Error
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from manifests.documents.enrolment import ENROLMENT_TYPE
 from manifests.documents.release import BULK_STEP
 from manifests.documents.report import MAX_REPORT
 from manifests.transport.armour import BEGIN
-from manifests.words.errors import UsageError, missing_file
+from manifests.words.errors import MalformedError, UsageError, missing_file
 
 MAX_ENTRIES = 1_000_000
 MAX_DEPTH = 32
@@ -123,6 +124,18 @@ def recognise(data: bytes) -> Claim:
     if f'"{ENROLMENT_TYPE}"'.encode() in data:
         return "enrolment"
     return "other" if _OURS.search(data) else "foreign"
+
+
+def check_enrolment(path: Path) -> None:
+    """Raise MalformedError for a bundle or a report: another command takes it."""
+    try:
+        start = read_start(str(path.resolve()), MAX_REPORT)
+    except OSError:
+        return  # whoever reads the file says why it cannot be read
+    claim = "bundle" if start.startswith(_BUNDLE) else recognise(start)
+    if claim in ("bundle", "report"):
+        remedy = f"waybill fleet import {shlex.quote(str(path))}"
+        raise MalformedError(f"this is a {claim}; expected an enrolment", where=str(path), remedy=remedy)
 
 
 def recognise_large(start: bytes) -> Claim:

@@ -20,6 +20,8 @@ from manifests.trust.keys import read_capped
 from manifests.words.errors import MalformedError
 
 MAX_BYTES = 256 << 10
+# The remedy where the right spelling is not known.
+CORRECT = "correct this line of the file, then run the command again"
 MAX_DEPTH = 32
 
 PathText = Annotated[str, Meta(min_length=1, max_length=1024, pattern="\\A[^\x00-\x1f\x7f-\x9f]+\\Z")]
@@ -69,7 +71,7 @@ class Handwritten:
 
     def wrong(self, problem: str, path: str, remedy: str = "") -> MalformedError:
         """The error that names ``file:line`` of ``path``."""
-        return MalformedError(problem, where=self.at(path), remedy=remedy)
+        return MalformedError(problem, where=self.at(path), remedy=remedy or CORRECT)
 
     def problems(self, parse: Callable[[str, str], object], text: str, path: str) -> Iterator[MalformedError]:
         """The error that ``parse(text, where)`` raises, if it does."""
@@ -96,7 +98,7 @@ class Handwritten:
                 ("`int`", "a number"),
             ):
                 problem = problem.replace(python, ours)
-            raise MalformedError(f"{problem} ({path})", where=self.at(path)) from None
+            raise MalformedError(f"{problem} ({path})", where=self.at(path), remedy=CORRECT) from None
 
 
 def compiled(type_: type[S], *sources: object, **others: object) -> S:
@@ -130,7 +132,9 @@ def parse_handwritten(data: bytes, name: str, *, decimals_under: str = "") -> Ha
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = mark.line + 1 if mark else 1
-        raise MalformedError(f"not YAML: {error.problem or error.context}", where=f"{name}:{line}") from None
+        raise MalformedError(
+            f"not YAML: {error.problem or error.context}", where=f"{name}:{line}", remedy=CORRECT
+        ) from None
     except yaml.YAMLError as error:
         raise MalformedError(f"not YAML: {' '.join(str(error).split())}", where=name) from None
     return Handwritten(name=name, plain=plain, lines=reader.lines)
@@ -156,7 +160,7 @@ class _Reader:
         return plain
 
     def _wrong(self, event: yaml.Event, problem: str, remedy: str = "") -> MalformedError:
-        return MalformedError(problem, where=f"{self.name}:{_line(event)}", remedy=remedy)
+        return MalformedError(problem, where=f"{self.name}:{_line(event)}", remedy=remedy or CORRECT)
 
     def _value(self, event: yaml.Event, events: Iterator[yaml.Event], path: str, depth: int) -> Plain:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):

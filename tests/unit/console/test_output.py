@@ -139,3 +139,14 @@ def test_pictures_are_png_and_media_lie_in_a_folder(tmp_path: Path) -> None:
     assert (done.code, "x.jpg does not end in .png" in done.err) == (2, True)
     (tmp_path / "waybill.pyz").write_bytes(b"")
     assert "downloading" not in waybill("kit", tmp_path).err
+
+
+def test_the_wrong_kind_of_file_is_named(tmp_path: Path) -> None:
+    bundle, release = tmp_path / "b.tar", tmp_path / "release.yaml"
+    bundle.write_bytes(Vendor().bundle())
+    release.write_text("product: pump\n")
+    done = waybill("fleet", "enroll", bundle, "--fleet", tmp_path / "fleet")
+    assert f"this is a bundle; expected an enrolment\nhint: waybill fleet import --fleet {tmp_path}/fleet" in done.err
+    assert "this is a release file; expected a trust file\nhint: waybill build" in waybill("trust", release).err
+    done = waybill("verify", bundle, "--root", release)
+    assert "hint: name a root document of the vendor: --root ROOT.json" in done.err
