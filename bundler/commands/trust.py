@@ -46,10 +46,7 @@ def trust_command(file: Path, after: Path | None) -> Result:
     Keys and releases under `revoked` become the next revocation list. A list is finished when enough root keys have
     signed it. A root document needs the quorum of the version before, and its own.
     """
-    kind = kind_of(read_handwritten(file))
-    if kind != "trust":
-        takes = f"waybill {'build' if kind == 'release' else 'lint'} {quote(str(file))}"
-        raise MalformedError(f"this is a {kind} file; expected a trust file", where=str(file), remedy=takes)
+    _check_kind(file)
     trust, written = read_trust(file)
     folder = file.absolute().parent
     documents = roots_up_to(after.absolute()) if after is not None else read_roots(folder)
@@ -74,6 +71,13 @@ def trust_command(file: Path, after: Path | None) -> Result:
     return Result(
         "\n\n".join(part.text for part in parts), {key: part.data[key] for part in parts for key in part.data}
     )
+
+
+def _check_kind(file: Path) -> None:
+    kind = kind_of(read_handwritten(file))
+    if kind != "trust":
+        takes = f"waybill {'build' if kind == 'release' else 'lint'} {quote(str(file))}"
+        raise MalformedError(f"this is a {kind} file; expected a trust file", where=str(file), remedy=takes)
 
 
 def _write_root(folder: Path, planned: NextRoot, documents: tuple[bytes, ...], trust: TrustFile) -> Result:

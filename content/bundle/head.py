@@ -131,7 +131,8 @@ class _HeadReader:
     def take(self, count: int) -> bytes:
         data = self._take_at_most(count)
         if len(data) < count:
-            raise MalformedError(f"ends after {self._offset} bytes, inside its head", where=self._what)
+            problem = f"ends after {self._offset} bytes, inside its head"
+            raise MalformedError(problem, where=self._what, remedy="copy it again, from another medium if there is one")
         return data
 
     def _take_at_most(self, count: int) -> bytes:
