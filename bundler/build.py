@@ -7,7 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bundler.access import Access
-from bundler.checks import check_authorisations, check_earlier, check_image_signatures, check_signers
+from bundler.checks import (
+    check_as_reader,
+    check_authorisations,
+    check_earlier,
+    check_image_signatures,
+    check_signers,
+)
 from bundler.collect import BuildFinding, ReleaseInput, Sources, collect, read_release_input
 from bundler.compile import ReleasePlan, compile_release, list_images, order_members
 from bundler.parts import Parts
@@ -77,8 +83,8 @@ def build(request: BuildRequest, progress: ShowProgress) -> BuiltBundle:
     """Build the bundle of ``request.release_yaml``. Raises any WaybillError of the steps.
 
     Steps: 1 read and check the handwritten files; 2 root, signers, earlier releases; 3 collect, hashing files and
-    reading manifests; 4 compile ``release.json``, which fixes every place; 5 judge signatures of images; 6 write the
-    bulk; 7 sign; 8 write the head.
+    reading manifests; 4 compile ``release.json``, which fixes every place; 5 judge it by the rules of its readers;
+    6 judge signatures of images; 7 write the bulk; 8 sign; 9 write the head.
     """
     inputs = read_release_input(request.release_yaml)  # 1
     issued_at = inputs.release.issued_at or _issued_at(request.source_date_epoch, inputs.file.at("$"))
@@ -98,21 +104,22 @@ def build(request: BuildRequest, progress: ShowProgress) -> BuiltBundle:
         release_plan = ReleasePlan(members, mark.epoch, issued_at, roots, request.revocations)
         release = compile_release(inputs.release, collected, release_plan)
         doubts = tuple(doubt for image in collected.images for doubt in image.doubts)
-        image_findings = check_image_signatures(release, listed, parts, chain.newest, doubts)  # 5
+        graph = check_as_reader(release, listed, collected, parts)  # 5
+        image_findings = check_image_signatures(release, graph, listed, parts, chain.newest, doubts)  # 6
         data = encode(release)
         stored = (index, verify, *(parts.by_digest[blob.digest] for blob in release.members[2:]))
         bulk = plan_bulk(stored, release.bulk_at)
 
         def make_head() -> bytes:
             by_keyid = {signer.public.keyid: signer for signer in request.signers}
-            signatures = tuple(sign_release(data, by_keyid[keyid]) for keyid in sorted(by_keyid))  # 7
+            signatures = tuple(sign_release(data, by_keyid[keyid]) for keyid in sorted(by_keyid))  # 8
             first = request.chain.roots[0].root.version
-            return encode_head(Head(data, signatures, roots, release.bulk_at, first, request.revocations))  # 8
+            return encode_head(Head(data, signatures, roots, release.bulk_at, first, request.revocations))  # 9
 
         target.parent.mkdir(exist_ok=True)
         check_free_space(target.parent, bulk.length)
         with progress(f"packing {target.name}", bulk.length - bulk.bulk_at) as bar:
-            write_bundle(target, bulk, make_head, bar.advance)  # 6
+            write_bundle(target, bulk, make_head, bar.advance)  # 7
     return BuiltBundle(
         path=target,
         release=release,

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from bundler.collect import BuildFinding, ReleaseInput
+from bundler.collect import BuildFinding, CollectedRelease, ReleaseInput
 from bundler.parts import FetchedPart, HeldPart, Parts
 from bundler.trust_documents import read_trust
-from content.bundle.graph import walk
+from content.bundle.graph import Graph, walk
 from content.bundle.layout import read_extent
 from content.bundle.oci import MAX_MANIFEST_BYTES
 from content.sigstore.image_signers import find_judge
@@ -14,9 +14,11 @@ from manifests.authored.handwritten import Handwritten
 from manifests.authored.release_yaml import ReleaseFile
 from manifests.documents.authorisation import MAX_AUTHORISATION, verify_authorisation
 from manifests.documents.release import Release
+from manifests.documents.release_reader import parse_release
 from manifests.trust.keys import read_capped
 from manifests.trust.private_keys import Signer
 from manifests.trust.root import Chain, Mark, Root, check_vendor_product
+from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import CHANGED_SOURCE, DamagedError, MalformedError, RefusedError, UsageError
 from manifests.words.version import in_any, in_range
@@ -146,8 +148,24 @@ def _check_rollback(inputs: ReleaseInput, epoch: int, before: Release) -> BuildF
     return None
 
 
+def check_as_reader(release: Release, index: bytes, collected: CollectedRelease, parts: Parts) -> Graph:
+    """Judge the release by the rules of those who verify it, before anything of it is signed or written.
+
+    ``index`` is index.json. Raises MalformedError, with the image that it is about, for what a verifier would refuse.
+    """
+    try:
+        parse_release(encode(release))
+        return walk(release, lambda digest: index if digest == release.members[0].digest else _read(parts, digest))
+    except MalformedError as error:
+        names = [image.image.name for image in collected.images if image.documents & set(error.where.split())]
+        about = f"image {', '.join(names[:4])}: " if names else ""
+        problem = f"{about}{error.problem}; a verifier would refuse this release"
+        remedy = "change the image, or `platforms`; what an image refers to may be named as an image of the release too"
+        raise error.with_(problem=problem, remedy=remedy) from None
+
+
 def check_image_signatures(
-    release: Release, index: bytes, parts: Parts, root: Root, doubts: tuple[str, ...] = ()
+    release: Release, graph: Graph, index: bytes, parts: Parts, root: Root, doubts: tuple[str, ...] = ()
 ) -> tuple[ImageFinding, ...]:
     """Judge the images that name a signer; ``index`` is index.json. The findings are for information.
 
@@ -164,7 +182,7 @@ def check_image_signatures(
     def read(digest: str) -> bytes:
         return index if digest == release.members[0].digest else _read(parts, digest)
 
-    findings = judge_images(release, walk(release, read), read, find_judge(release, root, read))
+    findings = judge_images(release, graph, read, find_judge(release, root, read))
     for finding in findings:
         if finding.error is not None:
             raise finding.error.with_(problem="; ".join((finding.error.problem, *doubts)))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from bundler.access import Access
 from bundler.charts import collect_chart
 from bundler.files import collect_files, regular_files
-from bundler.images import MAX_KEPT, CollectedImage, GivenSbom, collect_image
+from bundler.images import CollectedImage, GivenSbom, collect_image
 from bundler.parts import HeldPart, Parts, hash_file
+from bundler.platforms import MAX_KEPT
 from bundler.source import LayoutSource, RegistrySource, Source
 from content.bundle.layout import Extent, Layout, open_archive, open_layout
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
@@ -129,6 +130,12 @@ class Sources:
             self._layouts[key] = opener(self._folder / wanted.place)
         return self._sources.setdefault((*key, wanted.ref), LayoutSource(self._layouts[key], wanted.ref))
 
+    def findings(self) -> Iterator[BuildFinding]:
+        """What the opened layouts list and nobody could read."""
+        for layout in self._layouts.values():
+            for text in layout.unread:
+                yield BuildFinding("beside-image", f"{layout.name}: {text}")
+
     def _registry(self, text: str, where: str) -> Source:
         # Loads requests and oras, which a build from layouts and archives does not need.
         from content.registry.client import Registry
@@ -170,7 +177,7 @@ def collect(inputs: ReleaseInput, sources: Sources, kits: tuple[Path, ...], part
     # Last, since this is slow: a file that is missing is found before anything is fetched.
     images = tuple(_image(image, inputs, sources, parts) for image in release.images)
     doubts = [doubt for image, found in zip(release.images, images, strict=True) for doubt in _doubts(image, found)]
-    return replace(collected, images=images, findings=(*collected.findings, *doubts))
+    return replace(collected, images=images, findings=(*collected.findings, *doubts, *sources.findings()))
 
 
 def _image(image: ImageFile, inputs: ReleaseInput, sources: Sources, parts: Parts) -> CollectedImage:
@@ -182,6 +189,10 @@ def _image(image: ImageFile, inputs: ReleaseInput, sources: Sources, parts: Part
 def _doubts(image: ImageFile, collected: CollectedImage) -> Iterator[BuildFinding]:
     for doubt in collected.doubts:
         yield BuildFinding("beside-image", f"image {image.name} from {image.from_}: {doubt}")
+    if collected.left_out:
+        first, more = collected.left_out[:4], len(collected.left_out) - 4
+        text = "; ".join(first) + (f"; and {more} more" if more > 0 else "")
+        yield BuildFinding("left-out", f"image {image.name} from {image.from_} is packed with gaps: {text}")
 
 
 def _chart(chart: ChartFile, folder: Path, parts: Parts) -> Chart:

@@ -5,15 +5,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bundler.parts import HeldPart, Parts
-from bundler.source import NO_ANSWER, Source
+from bundler.platforms import MAX_KEPT, SITE_PLATFORM, fits, platform_of
+from bundler.source import NO_ANSWER, NOT_THERE, Source
 from content.bundle.graph import MAX_DEPTH
-from content.bundle.oci import OCI_MANIFEST, REF_NAME, Descriptor, ImageIndex, ImageManifest, parse_oci, read_json
+from content.bundle.oci import (
+    FOREIGN,
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    OCI_MANIFEST,
+    REF_NAME,
+    Descriptor,
+    ImageIndex,
+    ImageManifest,
+    parse_oci,
+)
 from content.bundle.oci_writer import EMPTY, EMPTY_BYTES, describe, encode_manifest
 from manifests.authored.release_yaml import ATTACHED, NONE, ImageFile
 from manifests.documents.release import Absent, Image, Sbom, Target
 from manifests.foreign.sbom import MAX_SBOM, MEDIA_TYPES, SbomDocument, SbomFormat, format_of, read_sbom
 from manifests.words.digest import Blob, digest_of
-from manifests.words.errors import MalformedError, RefusedError, WaybillError
+from manifests.words.errors import DamagedError, MalformedError, RefusedError, WaybillError
 
 BASE_NAME = "org.opencontainers.image.base.name"
 TITLE = "org.opencontainers.image.title"
@@ -21,7 +32,10 @@ TITLE = "org.opencontainers.image.title"
 ATTESTED = "vnd.docker.reference.digest"
 COSIGN_ENDINGS = (".sig", ".att", ".sbom")
 MAX_COMPANIONS = 4096
-MAX_KEPT = 1 << 20
+MAX_PLATFORMS = 64
+_FOREIGN_REMEDY = (
+    "name `platforms` that do not have it, or build the image on a base whose layers may be distributed with it"
+)
 
 
 @dataclass(frozen=True)
@@ -40,14 +54,18 @@ class CollectedImage:
     Attributes:
         listed: Entries of index.json, the image itself first.
         edges: (index, child) pairs that were packed; the children that no image packed are absent.
+        documents: Digests of the manifests and indexes that were packed.
         doubts: What hangs beside the image and could not be read; it is not packed.
+        left_out: What its indexes name, nobody asked for by name, and is not there to pack.
     """
 
     image: Image
     listed: tuple[Descriptor, ...]
     absent: tuple[Absent, ...]
     edges: frozenset[tuple[str, str]]
+    documents: frozenset[str]
     doubts: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def collect_image(
@@ -67,7 +85,8 @@ def collect_image(
     if given is not None:
         companions.append(walk.attach(given.blob, given.document.format, walk.listed(root), title=given.path.name))
     companions += walk.adopt_cosign_sboms(subjects)
-    sboms = tuple(walk.sboms(subjects, strict=spec.sbom == ATTACHED))
+    listed = {root.digest, *(entry.digest for entry in companions)}
+    sboms = tuple(walk.sboms(subjects, listed, strict=spec.sbom == ATTACHED))
     _check_sboms(spec, sboms, source)
     document = walk.nodes[root.digest]
     repository, _, tag = spec.to.partition(":")
@@ -78,7 +97,7 @@ def collect_image(
             to=repository,
             tag=tag or None,
             manifest=target,
-            platforms=spec.platforms if isinstance(document, ImageIndex) else (),
+            platforms=walk.platforms if isinstance(document, ImageIndex) else (),
             signed_by=spec.signed_by,
             reason=spec.reason,
             sboms=sboms,
@@ -88,7 +107,9 @@ def collect_image(
         listed=(replace(walk.listed(root), annotations=((REF_NAME, f"{repository}:{tag or version}"),)), *companions),
         absent=tuple(walk.absent),
         edges=frozenset(walk.edges),
+        documents=frozenset(walk.nodes),
         doubts=tuple(source.doubts),
+        left_out=tuple(walk.left_out),
     )
 
 
@@ -110,27 +131,33 @@ class _Walk:
 
     def __init__(self, spec: ImageFile, source: Source, parts: Parts) -> None:
         self.spec = spec
+        # Those that the release names, else those that were packed of an index with gaps.
+        self.platforms = spec.platforms
         self.source = source
         self.parts = parts
         self.nodes: dict[str, ImageManifest | ImageIndex] = {}
         self.sizes: dict[str, int] = {}
         self.fetched: dict[str, tuple[bytes, ImageManifest | ImageIndex]] = {}
         self.absent: list[Absent] = []
+        self.left_out: list[str] = []
+        self.packed: set[str] = set()
         self.edges: set[tuple[str, str]] = set()
         self.matched: set[str] = set()
 
     def pack_root(self, root: Descriptor) -> None:
-        if not self.spec.platforms:
-            self._pack(root, 0)
-            return
+        """Pack the image, of an index only the platforms that the release names.
+
+        Raises:
+            RefusedError: A named platform is not there, or nothing of an index is.
+        """
         document = self._document(root)
         if isinstance(document, ImageIndex):
-            self._pack(root, 0, filtered=True)
-            offered = sorted({one.platform for one in document.manifests if one.platform})
+            self._pack(root, 0, filtered=bool(self.spec.platforms))
+            offered = sorted(filter(None, {self._platform(child) for child in document.manifests}))
         else:
-            config = read_json(self.source.blob(document.config, MAX_KEPT), where=document.config.digest)
-            offered = ["/".join(str(config.get(key, "?")) for key in ("os", "architecture"))]
-            self.matched = {one for one in self.spec.platforms if _fits(offered[0], one)}
+            own = platform_of(document, self.source) or "unknown"
+            offered = [own]
+            self.matched = {one for one in self.spec.platforms if fits(own, one)}
             self._pack(root, 0)
         missing = [one for one in self.spec.platforms if one not in self.matched]
         if missing:
@@ -140,6 +167,16 @@ class _Walk:
                 remedy="correct `platforms` in release.yaml, or push the missing platforms",
                 finding="platform-missing",
             )
+        if isinstance(document, ImageIndex) and document.manifests and not self.edges:
+            problem = f"nothing that the index of image {self.spec.name!r} names is there to pack"
+            raise RefusedError(
+                "; ".join((problem, *self.left_out)),
+                where=self.source.name,
+                remedy="copy the image again with all of its platforms, or name another one",
+                finding="platform-missing",
+            )
+        if self.left_out and not self.platforms:
+            self.platforms = tuple(sorted(filter(SITE_PLATFORM.fullmatch, self.packed))[:MAX_PLATFORMS])
 
     def _pack(self, descriptor: Descriptor, depth: int, *, filtered: bool = False) -> None:
         if descriptor.digest in self.nodes:
@@ -155,26 +192,82 @@ class _Walk:
             return
         if depth >= MAX_DEPTH:
             raise MalformedError(f"indexes are nested deeper than {MAX_DEPTH} levels", where=descriptor.digest)
-        children = self._chosen(document) if filtered else document.manifests
-        chosen = {one.digest for one in children}
+        chosen = self._chosen(document) if filtered else {child.digest: False for child in document.manifests}
         for child in document.manifests:
-            if child.digest in chosen:
-                self.edges.add((descriptor.digest, child.digest))
-                self._pack(child, depth + 1, filtered=filtered and not child.platform)
-            else:
-                platform = child.platform or "unknown"
+            # Attestations of BuildKit call their platform unknown/unknown.
+            platform = self._platform(child) or "unknown"
+            if child.digest not in chosen:
                 self.absent.append(Absent(parent=descriptor.digest, digest=child.digest, platform=platform))
+            elif not chosen[child.digest] and (missing := self._missing(child, depth + 1)):
+                self.absent.append(Absent(parent=descriptor.digest, digest=child.digest, platform=platform))
+                self.left_out.append(f"{child.digest} ({platform}) is left out: {missing}")
+            else:
+                self.edges.add((descriptor.digest, child.digest))
+                self.packed.add(platform)
+                self._pack(child, depth + 1, filtered=filtered and not child.platform)
 
-    def _chosen(self, index: ImageIndex) -> tuple[Descriptor, ...]:
-        """The children of named platforms, their attestations, and nested indexes, which are searched too."""
-        wanted = []
+    def _chosen(self, index: ImageIndex) -> dict[str, bool]:
+        """The children to pack, by digest, and whether each must be there.
+
+        They are images of named platforms, nested indexes, which are searched too, and what belongs to these images:
+        attestations of BuildKit, and artifacts whose subject is one of them.
+        """
+        chosen: dict[str, bool] = {}
         for child in index.manifests:
-            fitting = [one for one in self.spec.platforms if child.platform and _fits(child.platform, one)]
+            platform = self._platform(child)
+            fitting = [one for one in self.spec.platforms if platform and fits(platform, one)]
             self.matched.update(fitting)
-            if fitting or (not child.platform and "index" in child.media_type):
-                wanted.append(child)
-        digests = {one.digest for one in wanted}
-        return (*wanted, *(one for one in index.manifests if one.annotation(ATTESTED) in digests))
+            if fitting:
+                chosen[child.digest] = True
+            elif not child.platform and child.media_type in INDEX_TYPES:
+                chosen.setdefault(child.digest, False)
+        beside = [child for child in index.manifests if child.digest not in chosen]
+        for child in beside:
+            about = child.annotation(ATTESTED)
+            if not about and not child.platform and (document := self._peek(child)) and document.subject:
+                about = document.subject.digest
+            if about in chosen:
+                chosen[child.digest] = False
+        return chosen
+
+    def _peek(self, child: Descriptor) -> ImageManifest | ImageIndex | None:
+        """What a child says, None where it is not there or is no image."""
+        if child.media_type not in MANIFEST_TYPES | INDEX_TYPES:
+            return None
+        try:
+            return self._read(child)[1]
+        except WaybillError as error:
+            if error.finding in NOT_THERE or error.finding == FOREIGN:
+                return None
+            raise
+
+    def _platform(self, child: Descriptor) -> str | None:
+        """The platform of a child: its descriptor's, else that of its config (image-spec, config.md)."""
+        if child.platform or child.annotation(ATTESTED) or child.media_type not in MANIFEST_TYPES:
+            return child.platform
+        document = self._peek(child)
+        return platform_of(document, self.source) if document is not None else None
+
+    def _missing(self, descriptor: Descriptor, depth: int) -> str:
+        """Why a manifest or index cannot be packed whole, as far as only its absence is the reason; empty if it can."""
+        if descriptor.media_type not in MANIFEST_TYPES | INDEX_TYPES:
+            return f"{descriptor.media_type} is no image"
+        try:
+            _, document = self._read(descriptor)
+        except WaybillError as error:
+            if error.finding in NOT_THERE:
+                return error.problem
+            raise
+        if isinstance(document, ImageManifest):
+            gone = [blob.digest for blob in document.children if not self._at_hand(blob)]
+            return f"{gone[0]} is missing" if gone else ""
+        if depth >= MAX_DEPTH:
+            raise MalformedError(f"indexes are nested deeper than {MAX_DEPTH} levels", where=descriptor.digest)
+        reasons = [self._missing(child, depth + 1) for child in document.manifests]
+        return "nothing that it names is there" if reasons and all(reasons) else ""
+
+    def _at_hand(self, blob: Descriptor) -> bool:
+        return blob.digest == EMPTY.digest or blob.digest in self.parts.by_digest or self.source.holds(blob)
 
     def _document(self, descriptor: Descriptor) -> ImageManifest | ImageIndex:
         """A manifest or index, which becomes a part."""
@@ -194,7 +287,11 @@ class _Walk:
             try:
                 self.fetched[descriptor.digest] = data, parse_oci(data, media_type=descriptor.media_type)
             except MalformedError as error:
-                raise error.with_(where=f"{self.source.name} {descriptor.digest} {error.where}") from None
+                where = f"{self.source.name} {descriptor.digest} {error.where}"
+                if error.finding != FOREIGN:
+                    raise error.with_(where=where) from None
+                problem = f"image {self.spec.name!r} has content that is not distributed with it: {error.problem}"
+                raise RefusedError(problem, where=where, remedy=_FOREIGN_REMEDY, finding=FOREIGN) from None
         return self.fetched[descriptor.digest]
 
     def _add(self, descriptor: Descriptor, *, document: bool) -> None:
@@ -216,9 +313,18 @@ class _Walk:
             artifact_type=document.referrer_type if document.subject is not None else None,
         )
 
+    def listed_digest(self, digest: str) -> Descriptor:
+        return self.listed(Descriptor(media_type=self.nodes[digest].media_type, digest=digest, size=0))
+
+    def _subject(self, digest: str) -> str:
+        subject = self.nodes[digest].subject
+        return subject.digest if subject is not None else ""
+
     def companions(self, subjects: tuple[str, ...]) -> list[Descriptor]:
         """Pack everything that refers to ``subjects``, and everything that refers to those referrers."""
-        companions: dict[tuple[str, str], Descriptor] = {}
+        # What an index names beside its images is found as a referrer only where index.json lists it.
+        within = (self.listed_digest(one) for one in subjects[1:] if self._subject(one) in subjects)
+        companions = {("", entry.digest): entry for entry in within}
         queue = list(subjects)
         seen = set(queue)
         while queue:
@@ -240,12 +346,18 @@ class _Walk:
     def _is_companion(self, descriptor: Descriptor, tag: str, subject: str) -> bool:
         """Whether a listed referrer can be read and is one; a doubt says why not."""
         try:
+            missing = self._missing(descriptor, 0)
             _, document = self._read(descriptor)
+            if missing:
+                raise DamagedError(missing)
         except WaybillError as error:
             if error.finding in NO_ANSWER:
                 raise
             problem = f"referrer {descriptor.digest} could not be read and is not packed: {error.problem}"
             self.source.doubts.append(problem)
+            return False
+        if tag and document.subject is not None and document.subject.digest not in self.nodes:
+            self.source.doubts.append(f"{tag} refers to {document.subject.digest}, which is not packed, nor is it")
             return False
         if not tag and (document.subject is None or document.subject.digest != subject):
             self.source.doubts.append(
@@ -273,7 +385,7 @@ class _Walk:
                 continue
             for layer in document.layers:
                 if format_of(layer.media_type) is not None:
-                    about = self.listed(Descriptor(media_type="", digest=subject, size=0))
+                    about = self.listed_digest(subject)
                     blob = Blob(digest=layer.digest, size=layer.size)
                     made.append(self.attach(blob, self._check(layer), about))
         return made
@@ -290,11 +402,11 @@ class _Walk:
         self.nodes[digest_of(manifest)] = parse_oci(manifest)
         return describe(manifest, media_type=OCI_MANIFEST, artifact_type=media_type)
 
-    def sboms(self, subjects: tuple[str, ...], *, strict: bool) -> Iterator[Sbom]:
-        """SBOMs among the referrers of the image and of its children, checked, each once, sorted."""
+    def sboms(self, subjects: tuple[str, ...], listed: set[str], *, strict: bool) -> Iterator[Sbom]:
+        """SBOMs among the ``listed`` referrers of the image and of its children, checked, each once, sorted."""
         sboms: dict[str, Sbom] = {}
-        for document in self.nodes.values():
-            if not isinstance(document, ImageManifest) or document.subject is None:
+        for digest, document in self.nodes.items():
+            if not isinstance(document, ImageManifest) or document.subject is None or digest not in listed:
                 continue
             if document.subject.digest not in subjects:
                 continue
@@ -327,12 +439,3 @@ class _Walk:
             if name and len(name) <= 512 and name.isprintable():
                 return name
         return None
-
-
-def _fits(platform: str, wanted: str) -> bool:
-    """Whether ``platform`` is ``wanted`` or a variant of it; arm64 has one variant, v8."""
-    return (
-        platform == wanted
-        or platform.startswith(wanted + "/")
-        or (wanted, platform) == ("linux/arm64/v8", "linux/arm64")
-    )

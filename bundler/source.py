@@ -5,8 +5,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bundler.parts import FetchedPart, PartOrigin
-from content.bundle.layout import Layout, companion_of
-from content.bundle.oci import MAX_MANIFEST_BYTES, Descriptor, ImageIndex
+from content.bundle.layout import BLOB_MISSING, Layout
+from content.bundle.oci import MAX_MANIFEST_BYTES, Descriptor
 from content.bundle.oci_writer import describe
 from content.registry.reference import Reference
 from manifests.words.errors import MalformedError, RefusedError, WaybillError
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Findings of a registry that answers nothing at all; with any other, only what lies beside the image is missing.
 NO_ANSWER = frozenset({"registry-unreachable", "registry-tls", "registry-busy", "foreign-realm"})
+# Findings of a source that does not have what it names.
+NOT_THERE = frozenset({BLOB_MISSING, "registry-missing"})
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,13 @@ class LayoutSource:
         """Where the bytes of a blob will be read from."""
         return self.layout.extent(descriptor)
 
+    def holds(self, descriptor: Descriptor) -> bool:
+        """Whether a blob is there, as far as that is known without reading it."""
+        return self.layout.holds(descriptor)
+
     def referrers(self, digest: str) -> tuple[Descriptor, ...]:
         """Manifests that name ``digest`` as their subject."""
-        return self._subjects.get(digest, ())
+        return self.layout.referrers(digest)
 
     def tagged(self, tag: str) -> Descriptor | None:
         """The manifest with this tag in the image's own repository."""
@@ -59,22 +65,6 @@ class LayoutSource:
             remedy = "name the image by its digest"
             raise RefusedError(problem, where=self.name, finding="image-ambiguous", remedy=remedy)
         return next(iter(named.values()), None)
-
-    @cached_property
-    def _subjects(self) -> dict[str, tuple[Descriptor, ...]]:
-        """Referrers by subject: those that index.json lists, and those that a fallback tag lists."""
-        subjects: dict[str, dict[str, Descriptor]] = {}
-        for entry in self.layout.index.manifests:
-            document = self.layout.parse(entry)
-            if document is None:
-                continue
-            if document.subject is not None:
-                subjects.setdefault(document.subject.digest, {})[entry.digest] = entry
-            companion = companion_of(entry)
-            if companion is not None and not companion[1] and isinstance(document, ImageIndex):
-                for child in document.manifests:
-                    subjects.setdefault(companion[0], {})[child.digest] = child
-        return {subject: tuple(below[key] for key in sorted(below)) for subject, below in subjects.items()}
 
 
 @dataclass(frozen=True)
@@ -115,6 +105,10 @@ class RegistrySource:
     def origin(self, descriptor: Descriptor) -> PartOrigin:
         repository, digest, size = self.reference.repository, descriptor.digest, descriptor.size
         return FetchedPart(lambda: self.registry.blob(repository, digest, size))
+
+    def holds(self, descriptor: Descriptor) -> bool:
+        """True: a registry takes no manifest whose blobs it does not have."""
+        return bool(descriptor.digest)
 
     def referrers(self, digest: str) -> tuple[Descriptor, ...]:
         repository = self.reference.repository

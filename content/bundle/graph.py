@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from content.bundle.oci import REF_NAME, Descriptor, ImageIndex, ImageManifest, parse_oci
 from manifests.documents.release import Image, Release, referenced
@@ -28,8 +29,35 @@ class Graph:
 
     def referrers(self, digest: str) -> tuple[Node, ...]:
         """Manifests whose ``subject`` is ``digest``, in the order of index.json."""
-        nodes = (self.nodes[descriptor.digest] for descriptor in self.top if descriptor.digest in self.nodes)
-        return tuple(node for node in nodes if node.document.subject and node.document.subject.digest == digest)
+        return tuple(self._referrers.get(digest, ()))
+
+    def named(self, name: str) -> tuple[Descriptor, ...]:
+        """Entries of index.json called ``name``."""
+        return tuple(self._named.get(name, ()))
+
+    def below(self, digest: str) -> set[str]:
+        """``digest`` and, of an index, everything that it names, through indexes inside it too."""
+        node = self.nodes.get(digest)
+        if node is None or not isinstance(node.document, ImageIndex):
+            return {digest}
+        return {digest}.union(*(self.below(child.digest) for child in node.document.manifests))
+
+    # Both are looked up for each image: a search through all entries would make a release of N images cost N * N.
+    @cached_property
+    def _referrers(self) -> dict[str, list[Node]]:
+        referrers: dict[str, list[Node]] = {}
+        for descriptor in self.top:
+            node = self.nodes.get(descriptor.digest)
+            if node is not None and node.document.subject is not None:
+                referrers.setdefault(node.document.subject.digest, []).append(node)
+        return referrers
+
+    @cached_property
+    def _named(self) -> dict[str, list[Descriptor]]:
+        named: dict[str, list[Descriptor]] = {}
+        for descriptor in self.top:
+            named.setdefault(descriptor.annotation(REF_NAME), []).append(descriptor)
+        return named
 
 
 def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
@@ -125,17 +153,14 @@ def _check_image(release: Release, image: Image, graph: Graph) -> None:
     """The image is listed under its own name, and its SBOMs refer to it."""
     where = f"release.json image {image.name}"
     name = image.at(release.version)
-    listed = [one for one in graph.top if dict(one.annotations).get(REF_NAME) == name]
+    listed = graph.named(name)
     if [one.digest for one in listed] != [image.manifest.digest]:  # F-10.12
         raise MalformedError(f"index.json does not list {image.manifest.digest} as {name}", where=where)
     if listed[0].size != image.manifest.size or listed[0].media_type != image.manifest.media_type:
         raise MalformedError("size or media type differs from index.json", where=where)
-    subjects = {image.manifest.digest}
-    document = graph.nodes[image.manifest.digest].document
-    if isinstance(document, ImageIndex):
-        subjects |= {child.digest for child in document.manifests}
+    layers = _layers_of_referrers(graph, graph.below(image.manifest.digest)) if image.sboms else set()
     for sbom in image.sboms:
-        if sbom.digest not in _layers_of_referrers(graph, subjects):  # F-10.13
+        if sbom.digest not in layers:  # F-10.13
             raise MalformedError(f"SBOM {sbom.digest} does not refer to the image", where=where)
 
 

@@ -4,12 +4,15 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
 from content.bundle.archive import BLOCK, padded
+from content.bundle.names import EntryNames
 from content.bundle.oci import (
+    CONFIG_TYPES,
     INDEX_TYPES,
     MANIFEST_TYPES,
     MAX_MANIFEST_BYTES,
@@ -22,8 +25,17 @@ from content.bundle.oci import (
     read_json,
 )
 from manifests.words.digest import blob_name, digest_of
-from manifests.words.errors import CHANGED_SOURCE, DamagedError, HostError, MalformedError, RefusedError, unreadable
+from manifests.words.errors import (
+    CHANGED_SOURCE,
+    DamagedError,
+    HostError,
+    MalformedError,
+    RefusedError,
+    WaybillError,
+    unreadable,
+)
 
+BLOB_MISSING = "blob-missing"
 MAX_ENTRIES = 200_000
 MAX_LONG_NAME = 64 << 10
 # `sha256-<hex>` lists referrers (distribution-spec, referrers tag schema); with an ending it is cosign's.
@@ -46,21 +58,33 @@ class Extent:
 class Layout:
     """An open layout; blobs are verified by their digests when they are read.
 
-    ``find`` maps a name inside the layout to its bytes; ``name`` is as the user wrote it.
+    Every entry of index.json is read once for all images that come from the layout.
+
+    Attributes:
+        name: As the user wrote it.
+        find: Maps a name inside the layout to its bytes.
+        held: Blobs that are made in memory, by digest.
+        aliases: Further names of entries, by digest.
     """
 
     name: str
     find: Callable[[str], Extent | None]
     index: ImageIndex
+    held: Mapping[str, bytes] = field(default_factory=dict)
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def extent(self, descriptor: Descriptor) -> Extent:
         """Where a blob lies. Raises DamagedError if it is missing or has another size."""
         extent = self.find(blob_name(descriptor.digest))
         if extent is None:
-            raise self._damaged(f"{descriptor.digest} is missing", "blob-missing")
+            raise self._damaged(f"{descriptor.digest} is missing", BLOB_MISSING)
         if extent.size != descriptor.size:
             raise self._damaged(f"{descriptor.digest} has {extent.size} bytes, expected {descriptor.size}")
         return extent
+
+    def holds(self, descriptor: Descriptor) -> bool:
+        """Whether the layout has a blob with this digest; its bytes are not read."""
+        return descriptor.digest in self.held or self.find(blob_name(descriptor.digest)) is not None
 
     def _damaged(self, problem: str, finding: str = "blob-damaged") -> DamagedError:
         remedy = "copy the image into the layout again"
@@ -75,7 +99,9 @@ class Layout:
             raise MalformedError(
                 f"{descriptor.digest} has {descriptor.size} bytes, at most {max_bytes} are read", where=self.name
             )
-        data = read_extent(self.extent(descriptor))
+        data = self.held.get(descriptor.digest)
+        if data is None:
+            data = read_extent(self.extent(descriptor))
         digest = digest_of(data)
         if digest != descriptor.digest:
             raise self._damaged(f"found bytes with {digest}, expected {descriptor.digest}")
@@ -83,24 +109,18 @@ class Layout:
 
     def named(self, tag: str) -> tuple[Descriptor, ...]:
         """Entries of index.json named ``tag`` or ``repo:tag``."""
-        return tuple(
-            descriptor
-            for descriptor in self.index.manifests
-            if (name := descriptor.annotation(REF_NAME)) == tag or name.rpartition(":")[2] == tag
-        )
+        return tuple(self._names.of_tag(tag).values())
 
     def pick(self, ref: str) -> Descriptor:
         """The image called ``ref``, or the only one when ``ref`` is empty.
 
-        Signatures, attestations, SBOMs and lists of referrers do not count. Raises RefusedError for none or several.
+        Signatures, attestations, SBOMs and lists of referrers do not count, nor does another artifact beside an image.
+        Raises RefusedError for none or several.
         """
-        entries = {one.digest: one for one in self.index.manifests if not self._is_companion(one)}
-        if ref:
-            exact = [one for one in self.index.manifests if ref in (one.annotation(REF_NAME), one.digest)]
-            entries = {one.digest: one for one in exact or self.named(ref)}
+        entries = self._names.called(ref) if ref else self._images()
         if len(entries) == 1:
             return next(iter(entries.values()))
-        names = sorted({one.annotation(REF_NAME) or one.digest for one in self.index.manifests})
+        names = sorted(self._names.labels(entries.values() or self.index.manifests))
         shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
         wanted = f"called {ref!r}" if ref else "that could be meant"
         raise RefusedError(
@@ -110,11 +130,26 @@ class Layout:
             finding="image-ambiguous" if entries else "image-missing",
         )
 
-    def _is_companion(self, entry: Descriptor) -> bool:
-        if COMPANION_TAG.fullmatch(entry.annotation(REF_NAME)) or entry.artifact_type:
-            return True
-        document = self.parse(entry)
-        return document is None or document.subject is not None
+    @cached_property
+    def _names(self) -> EntryNames:
+        return EntryNames(self.index.manifests, self.aliases)
+
+    def _images(self) -> dict[str, Descriptor]:
+        """Entries that could be meant when no name is given, by digest."""
+        entries: dict[str, Descriptor] = {}
+        beside: set[str] = set()
+        for entry in self.index.manifests:
+            if COMPANION_TAG.fullmatch(entry.annotation(REF_NAME)) or entry.artifact_type:
+                continue
+            document = self.parse(entry)
+            if document is None or document.subject is not None:
+                continue
+            entries[entry.digest] = entry
+            if isinstance(document, ImageManifest) and (
+                document.artifact_type or document.config.media_type not in CONFIG_TYPES
+            ):
+                beside.add(entry.digest)
+        return {digest: entry for digest, entry in entries.items() if digest not in beside} or entries
 
     def parse(self, entry: Descriptor) -> ImageManifest | ImageIndex | None:
         """A manifest or index that index.json lists; None for an entry that is neither."""
@@ -125,6 +160,38 @@ class Layout:
         except MalformedError as error:
             where = f"{self.name} {entry.digest} {error.where}"
             raise MalformedError(error.problem, where=where, remedy=error.remedy) from None
+
+    def referrers(self, digest: str) -> tuple[Descriptor, ...]:
+        """Manifests that name ``digest`` as their subject: those that index.json lists, or a fallback tag."""
+        return self._beside[0].get(digest, ())
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Why entries of index.json could not be read; whether they refer to an image is not known."""
+        return self._beside[1]
+
+    @cached_property
+    def _beside(self) -> tuple[dict[str, tuple[Descriptor, ...]], tuple[str, ...]]:
+        subjects: dict[str, dict[str, Descriptor]] = {}
+        unread = []
+        for entry in self.index.manifests:
+            try:
+                document = self.parse(entry)
+            except WaybillError as error:
+                if error.finding != BLOB_MISSING and not isinstance(error, MalformedError):
+                    raise
+                unread.append(f"{entry.digest} of index.json could not be read: {error.problem}")
+                continue
+            if document is None:
+                continue
+            if document.subject is not None:
+                subjects.setdefault(document.subject.digest, {})[entry.digest] = entry
+            companion = companion_of(entry)
+            if companion is not None and not companion[1] and isinstance(document, ImageIndex):
+                for child in document.manifests:
+                    subjects.setdefault(companion[0], {})[child.digest] = child
+        sorted_subjects = {subject: tuple(below[key] for key in sorted(below)) for subject, below in subjects.items()}
+        return sorted_subjects, tuple(unread)
 
 
 def open_layout(path: Path) -> Layout:

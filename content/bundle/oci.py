@@ -28,12 +28,16 @@ DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_INDEX})
+CONFIG_TYPES = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 # In the order in which a registry should prefer them: whole indexes first.
 ACCEPTED = (OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST)
 
 REF_NAME = "org.opencontainers.image.ref.name"
+# The full name of an image in a layout by containerd or Docker, whose ref.name is then the tag alone.
+CONTAINERD_NAME = "io.containerd.image.name"
 
 MAX_MANIFEST_BYTES = 4 << 20
+FOREIGN = "foreign-layer"
 
 _MEDIA_TYPE = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}(;[ -~]{1,100})?"
@@ -252,7 +256,8 @@ def _annotations(fields: dict[str, object], where: str) -> tuple[tuple[str, str]
         return ()
     if not isinstance(value, dict):
         raise MalformedError(f"found a JSON {_kind(value)}, expected an object", where=where)
-    return tuple(sorted((_checked_text(key, where), _checked_text(text, where)) for key, text in value.items()))
+    texts = ((key, text) for key, text in value.items() if text is not None)
+    return tuple(sorted((_checked_text(key, where), _checked_text(text, where)) for key, text in texts))
 
 
 def _descriptors(fields: dict[str, object], key: str) -> tuple[Descriptor, ...]:
@@ -281,10 +286,11 @@ def _descriptor(value: object, where: str) -> Descriptor:
     if type(size) is not int or not 0 <= size <= MAX_INTEGER:
         raise MalformedError(f"size is {_shown(size)}, expected an integer from 0 to 2^53-1", where=f"{where}.size")
     # Content that a reader would have to fetch from elsewhere is not in the bundle (CVE-2020-15157).
-    if fields.get("urls") not in (None, []):  # F-10.6
-        raise MalformedError(
-            "the descriptor names urls, expected content in the bundle or registry", where=f"{where}.urls"
-        )
+    urls = fields.get("urls")
+    if urls not in (None, []):  # F-10.6
+        url = _shown(urls[0] if isinstance(urls, list) else urls)
+        problem = f"the descriptor names urls ({url}), expected content in the bundle or registry"
+        raise MalformedError(problem, where=f"{where}.urls", finding=FOREIGN)
     _check_data(fields, digest, size, where)
     return Descriptor(
         media_type=media_type,
@@ -321,8 +327,9 @@ def _platform(fields: dict[str, object], where: str) -> str | None:
         raise MalformedError(f"found a JSON {_kind(value)}, expected an object", where=where)
     _refuse_other_spelling(value, _PLATFORM_FIELDS, where)
     os, architecture, variant = (_text(value, key, where) or "" for key in ("os", "architecture", "variant"))
-    parts = [os, architecture, variant] if variant else [os, architecture]
-    for part in parts:
+    for part in filter(None, (os, architecture, variant)):
         if not _PLATFORM_PART.fullmatch(part):
             raise MalformedError(f"found {_shown(part)}, expected the name of a platform", where=where)
-    return "/".join(parts)
+    if not os or not architecture:  # says nothing of its own; the config of the image does
+        return None
+    return "/".join((os, architecture, variant) if variant else (os, architecture))

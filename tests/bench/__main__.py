@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from manifests.words.units import show_size
-from tests.bench.payload import many_members, vendor_folder
+from tests.bench.payload import many_images, many_members, vendor_folder
 
 ROOT = Path(__file__).parents[2]
 SIZE = int(os.environ.get("SIZE_MIB", "2048")) << 20
@@ -135,6 +135,20 @@ def bench_build(bench: Bench, vendor: Path, out: Path) -> list[Row]:
         bench.settle(bench.folder / "skopeo.tar")
         rows.append(skopeo)
     return rows
+
+
+def bench_many_images(bench: Bench) -> list[Row]:
+    """Five times the images of one layout must not take more than six times as long."""
+    row = Row("build 500 images of one layout / 100 images", bar="<= 6.0")
+    hundred = Row("build 100 images of one layout")
+    vendors = [many_images(bench.folder / f"images-{count}", count) for count in (500, 100)]
+    for _ in range(RUNS):
+        for vendor, into in zip(vendors, (row, hundred), strict=True):
+            out = vendor / "out"
+            bench.settle(out)
+            bench.ours(into, "build", vendor / "release.yaml", "-o", out)
+    row.theirs = hundred.ours
+    return [row]
 
 
 def bench_verify(bench: Bench, bundle: Path, trust: list[str], name: str, *, single: bool = False) -> list[Row]:
@@ -260,6 +274,7 @@ def main() -> None:
         bundle = next(out.glob("*.tar"))
         trust = ["--root", str(vendor / "trust" / "1.root.json")]
         stranger = vendor_folder(folder / "stranger", 1 << 20, layers=1)
+        rows += bench_many_images(bench)
         rows += bench_verify(bench, bundle, trust, "9 layers")
         rows += bench_refusal(bench, bundle, ["--root", str(stranger / "trust" / "1.root.json")])
         rows += bench_install(bench, bundle)

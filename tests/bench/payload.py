@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -38,17 +39,38 @@ def many_members(folder: Path, count: int) -> Path:
     return folder
 
 
+def many_images(folder: Path, count: int) -> Path:
+    """A vendor folder whose release has all images of one layout: ``count``, with one small layer each."""
+    _init(folder)
+    put, entries = _blobs(folder / "layout"), []
+    for i in range(count):
+        layer = put(b"%d" % i, LAYER)
+        config = put(json.dumps({"architecture": "amd64", "os": "linux", "n": i}).encode(), CONFIG)
+        manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]}
+        entry = put(json.dumps(manifest).encode(), MANIFEST)
+        entries.append(entry | {"annotations": {"org.opencontainers.image.ref.name": f"app{i}"}})
+    _close(folder / "layout", entries)
+    names = [f"app{i}" for i in range(count)]
+    images = [
+        f"  - {{name: {name}, from: 'oci:layout:{name}', to: bench/{name}, signed_by: none, reason: a benchmark,\n"
+        "     sbom: none, sbom_reason: random bytes have no components}\n"
+        for name in names
+    ]
+    _edit(folder, "images:\n" + "".join(images), f"[{', '.join(names)}]")
+    return folder
+
+
 def _init(folder: Path) -> None:
     words = [sys.executable, "-m", "waybill", "init", str(folder), "--product", "bench"]
     subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
 
 
-def _edit(folder: Path, text: str) -> None:
+def _edit(folder: Path, text: str, names: str = "[app]") -> None:
     path = folder / "release.yaml"
     before = path.read_text()
     at = before.find("\nfiles:")
     after = before[:at] + "\n" + text + before[at:]
-    steps = "install:\n  - {step: images, driver: store, images: [app]}\n"
+    steps = f"install:\n  - {{step: images, driver: store, images: {names}}}\n"
     lines = after.partition("\ninstall:")
     after = lines[0] + "\n" + steps + lines[2].partition("\n")[2]
     if at < 0 or after == before:
@@ -56,7 +78,8 @@ def _edit(folder: Path, text: str) -> None:
     path.write_text(after)
 
 
-def _layout(folder: Path, size: int, layers: int) -> None:
+def _blobs(folder: Path) -> Callable[[bytes, str], dict[str, object]]:
+    """What writes a blob into the layout, and gives its descriptor."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
@@ -65,14 +88,22 @@ def _layout(folder: Path, size: int, layers: int) -> None:
         (blobs / digest).write_bytes(data)
         return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
 
+    return put
+
+
+def _close(folder: Path, entries: list[dict[str, object]]) -> None:
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}))
+    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+
+
+def _layout(folder: Path, size: int, layers: int) -> None:
+    put = _blobs(folder)
     weights = [2 + i % 5 for i in range(layers)]
-    made = [_random_layer(blobs, size * weight // sum(weights)) for weight in weights]
+    made = [_random_layer(folder / "blobs" / "sha256", size * weight // sum(weights)) for weight in weights]
     config = put(json.dumps({"architecture": "amd64", "os": "linux"}).encode(), CONFIG)
     manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": made}
     top = put(json.dumps(manifest).encode(), MANIFEST)
-    top["annotations"] = {"org.opencontainers.image.ref.name": "app"}
-    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [top]}))
-    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    _close(folder, [top | {"annotations": {"org.opencontainers.image.ref.name": "app"}}])
 
 
 def _random_layer(blobs: Path, size: int) -> dict[str, object]:
