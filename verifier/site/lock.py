@@ -12,7 +12,7 @@ from verifier.site.disk import Disk
 from verifier.site.folder import Site
 from verifier.site.host import Host
 from verifier.site.journal.chain import Journal
-from verifier.site.outbox import check_not_behind
+from verifier.site.outbox import check_not_behind, check_not_rewritten
 
 
 @contextmanager
@@ -40,9 +40,10 @@ def hold_site(path: Path, disk: Disk, host: Host, command: str, *, any_key: bool
 
 
 def check_ours(site: Site) -> None:
-    """Raise UntrustedError when the journal belongs to another site, or is older than a report in the outbox."""
+    """Raise UntrustedError unless the journal is this site's, is not older than its reports, and is what they name."""
     site.check_key()
     check_not_behind(site)
+    check_not_rewritten(site)
 
 
 def _lock(path: Path, command: str, host: Host) -> int:

@@ -66,6 +66,32 @@ def check_not_behind(site: Site) -> None:
         )
 
 
+def check_not_rewritten(site: Site) -> None:
+    """Check that the journal is the one that every report in the outbox names.
+
+    A report names the last entry of the journal by number and digest, under the site's signature. The owner of the
+    host can compute another chain of entries; the reports that were made before still name the first one.
+
+    Raises:
+        UntrustedError: A report names another entry than the journal has at that place.
+    """
+    for number in sorted(_numbers(site)):
+        path = report_path(site, number)
+        try:
+            signed = verify_report(read_capped(path, MAX_BUNDLE), site.state.key_of_report(number), str(path))
+        except WaybillError:
+            continue
+        named = signed.report.chain.journal
+        if named.entries <= len(site.entries) and site.entries[named.entries - 1].digest != named.head:
+            raise UntrustedError(
+                f"entry {named.entries} of the journal is not the one that report {number} names",
+                where=str(path),
+                remedy="the journal was written anew after that report; keep the folder unchanged, tell support, and "
+                "restore the journal from a backup",
+                finding="journal-rewritten",
+            )
+
+
 def _numbers(site: Site) -> list[int]:
     """Return the numbers of the reports in the outbox since the last enrolment."""
     if not site.outbox.is_dir():

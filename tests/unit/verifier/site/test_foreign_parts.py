@@ -1,11 +1,13 @@
 """Parts of one site's folder in another's: a journal, a generation, a key; each is found before anything is done."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, UntrustedError, WaybillError
 from tests.faults.crash import problems
 from tests.faults.model import QuickDisk
@@ -14,6 +16,7 @@ from tests.vendor import Vendor
 from verifier.reporting.key_change import renew_key
 from verifier.reporting.report_write import write_report
 from verifier.reporting.status import read_status
+from verifier.site.journal.chain import segments
 from verifier.site.lock import hold_site
 
 A = Vendor(images=False, service={"hello.txt": b"hello\n"})
@@ -145,3 +148,33 @@ def test_a_link_is_not_mended_to_what_is_not_there(two: tuple[Place, Place]) -> 
     with pytest.raises(DamagedError, match="missing"):
         there.recover()
     assert not there.path.joinpath("current").is_symlink()
+
+
+def rewritten(journal: Path, from_entry: int, old: bytes, new: bytes) -> None:
+    """Replace ``old`` by ``new`` in one entry, and compute the chain anew from there on, as root on the host can."""
+    (segment,) = segments(journal)
+    lines = segment.read_bytes().split(b"\n")[:-1]
+    digest = digest_of(lines[from_entry - 2])
+    for i in range(from_entry - 1, len(lines)):
+        line = lines[i].replace(old, new) if i == from_entry - 1 else lines[i]
+        fields = json.loads(line)
+        fields["prev"] = digest
+        changed = json.dumps(fields, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
+        lines[i], digest = changed, digest_of(changed)
+    segment.write_bytes(b"".join(line + b"\n" for line in lines))
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_a_journal_that_was_computed_anew_is_found_by_the_reports(two: tuple[Place, Place], act: str) -> None:
+    """Every entry follows the one before, and what people approved is another thing than the reports say."""
+    _, there = two
+    with there.hold() as site:
+        write_report(site, site.disk, there.clock.at)
+    rewritten(there.path / "journal", 3, b"ops1", b"eve1")
+    assert len(there.open().entries) > 3, "the chain itself is whole"
+    with pytest.raises(UntrustedError, match="is not the one that report 1 names") as caught:
+        ACTS[act](there)
+    assert caught.value.finding == "journal-rewritten"
+    text, error = said(there)
+    assert error is not None
+    assert text.startswith(f"! {error.where}: journal-rewritten")

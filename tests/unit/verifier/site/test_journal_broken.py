@@ -89,7 +89,7 @@ def test_history_shows_what_holds_and_then_the_alarm(place: Place, way: str) -> 
     assert f"the chain is broken at entry {holds + 1}" in error.problem
     out, err = run(history_command, place)
     assert f"! {error.problem}" in out
-    assert f"the {holds} entries before the break are unbroken" in out
+    assert f"the chain before the break, {holds} entries, is unbroken" in out
     assert "received r-1.0.0" in out
     assert "head " not in out
     assert err.startswith(f"error: journal: {error.problem}")
