@@ -40,4 +40,4 @@ def import_command(paths: tuple[Path, ...], lines: tuple[str, ...], root: Path |
         result = import_paths(engine, paths, utc_now())
     text = "\n".join([*map(claim_text, claims), *([import_text(result)] if paths else [])])
     data = {**import_data(result), "lines": msgspec.to_builtins(claims)}
-    return Result(text, data, import_attention(result) or contradiction(claims))
+    return Result(text, data, result.stopped or import_attention(result) or contradiction(claims))

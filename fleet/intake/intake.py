@@ -10,7 +10,7 @@ to the same files first; symbols wait until all pictures have been read.
 import shlex
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, Engine, select
 from sqlalchemy.exc import DBAPIError
 
 from fleet.intake.library import ReleaseLibrary
-from fleet.intake.quarantine import ReportFile, quarantine_files
+from fleet.intake.quarantine import BATCH, RefusedFile, RefusedFiles, ReportFile, large_file, settle_quarantine
 from fleet.intake.releases import record_release
 from fleet.intake.report_chains import VerifiedReport, add_replay, known_reports, write_reports
 from fleet.intake.reporting_keys import ReportingKey, find_reporting_keys, identify, record_rotations
@@ -35,27 +35,31 @@ from fleet.intake.scan import (
 )
 from fleet.intake.signature_pool import Checker, CheckResult, collect, open_checker
 from fleet.intake.transports import MAX_PICTURE, SymbolPool, from_armour, read_symbols, scanned_texts
-from fleet.ledger.opening import database_error
+from fleet.ledger.opening import database_error, ledger_place
 from fleet.ledger.tables import quarantine
 from manifests.documents.report import MAX_REPORT
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, WaybillError
 
-BATCH = 250
-
 
 def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> ImportResult:
     """Import everything of ours below ``paths``; reads there, writes only the ledger.
 
-    Raises HostError for a path that does not exist, and for a failure of the database.
+    Reports are written before refused files. A failure of the database ends the import; the result names it and what is
+    in the ledger. Raises HostError for a path that does not exist.
     """
-    result = ImportResult()
+    result = ImportResult(named=frozenset(str(path.resolve()) for path in paths if not path.is_dir()))
+    refused = RefusedFiles()
     small: list[str] = []
     pool = SymbolPool()
     try:
         for entry in walk(paths):
             if entry.kind == "bundle":
-                result.add(record_release(engine, entry.path, now))
+                release = record_release(engine, entry.path, now)
+                if isinstance(release, RefusedFile):
+                    refused.add(release)
+                else:
+                    result.add(release)
             elif entry.kind == "small":
                 small.append(entry.path)
             elif entry.kind == "unreadable":
@@ -63,29 +67,39 @@ def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> Impo
             elif entry.kind == "special":
                 result.add(FileResult(entry.path, "skipped", entry.why or ""))
             else:
-                _read_large(engine, entry, now, result, pool)
+                _read_large(entry, result, pool, refused)
+        run = _Run(engine, now, result, refused)
         with open_checker(len(small)) as checker:
-            new_keys = _import_batches(engine, _read_all(small, pool, result), checker, now, result)
+            new_keys = _import_batches(run, _read_all(small, pool, result), checker)
+        refused.write(engine, now, result)
         for keyid in sorted(new_keys):
             import_quarantined(engine, quarantine.c.keyid == keyid, now, result)
     except DBAPIError as error:
-        raise database_error(error, engine.url.render_as_string(hide_password=True)) from None
+        result.stopped = database_error(error, ledger_place(engine))
     return result
 
 
-def _import_batches(
-    engine: Engine, batches: Iterable[list[ReportFile]], checker: Checker, now: datetime, result: ImportResult
-) -> frozenset[str]:
+@dataclass(frozen=True)
+class _Run:
+    """One import. Attributes: library: releases that were read for it so far."""
+
+    engine: Engine
+    now: datetime
+    result: ImportResult
+    refused: RefusedFiles
+    library: ReleaseLibrary = field(default_factory=ReleaseLibrary)
+
+
+def _import_batches(run: _Run, batches: Iterable[list[ReportFile]], checker: Checker) -> frozenset[str]:
     """Import batch by batch: signatures of the next are checked while one is written. Returns the new keys."""
-    library = ReleaseLibrary()
     new_keys: frozenset[str] = frozenset()
     started: list[_StartedBatch] = []
     for files in batches:
-        started.append(_start_batch(engine, files, checker))
+        started.append(_start_batch(run.engine, files, checker))
         if len(started) > 1:
-            new_keys |= _write_batch(engine, started.pop(0), library, now, result)
+            new_keys |= _write_batch(run, started.pop(0))
     for batch in started:
-        new_keys |= _write_batch(engine, batch, library, now, result)
+        new_keys |= _write_batch(run, batch)
     return new_keys
 
 
@@ -98,8 +112,10 @@ def import_quarantined(
     with engine.connect().execution_options(waybill_reading=True) as connection:
         query = select(quarantine.c.digest).where(wanted).order_by(quarantine.c.digest)
         waiting = list(connection.execute(query).scalars())
+    run = _Run(engine, now, result, RefusedFiles())
     with open_checker(0) as checker:
-        _import_batches(engine, (_load_quarantined(engine, part) for part in _batches(waiting)), checker, now, result)
+        _import_batches(run, (_load_quarantined(engine, part) for part in _batches(waiting)), checker)
+    run.refused.write(engine, now, result)
     return result
 
 
@@ -138,15 +154,13 @@ def _start_batch(engine: Engine, files: list[ReportFile], checker: Checker) -> _
     return _StartedBatch(files=files, keys=keys, results=checker(jobs), checked=checked)
 
 
-def _write_batch(
-    engine: Engine, batch: _StartedBatch, library: ReleaseLibrary, now: datetime, result: ImportResult
-) -> frozenset[str]:
-    """Judge and write one batch in one transaction; return the keys that it made known."""
+def _write_batch(run: _Run, batch: _StartedBatch) -> frozenset[str]:
+    """Judge one batch and write its reports in one transaction; return the keys that it made known."""
+    result = run.result
     new_keys: frozenset[str] = frozenset()
     checks = dict(zip(batch.checked, collect(batch.results), strict=True))
     verified: list[VerifiedReport] = []
-    refused: list[tuple[ReportFile, int, WaybillError]] = []
-    with engine.begin() as connection:
+    with run.engine.begin() as connection:
         known = known_reports(connection, [file.digest for file in batch.files])
         for i, (file, named_key) in enumerate(zip(batch.files, batch.keys, strict=True)):
             if file.digest in known:
@@ -154,16 +168,19 @@ def _write_batch(
                 continue
             try:
                 key, signed = identify(file, named_key, checks.get(i))
-                new_keys |= record_rotations(connection, key, now)
+                new_keys |= record_rotations(connection, key, run.now)
                 verified.append(VerifiedReport(file, key, signed))
             except WaybillError as error:
                 if error.finding == "site-unknown" and is_release_signature(file.raw):
                     result.add(FileResult(file.name, "skipped", "a signature of a release"))
                 else:
-                    refused.append((file, len(file.raw), error))
+                    run.refused.add(RefusedFile(file, len(file.raw), error))
         verified.sort(key=lambda one: (one.key.enrolment_id, one.signed.report.chain.seq, one.file.name))
-        write_reports(connection, library, verified, now, result)
-        quarantine_files(connection, refused, now, result)
+        write_reports(connection, run.library, verified, run.now, result)
+        # A copy of the same bytes may have been refused before its key was known.
+        settle_quarantine(connection, sorted(known), run.now)
+    if run.refused.many:
+        run.refused.write(run.engine, run.now, result)
     return new_keys
 
 
@@ -239,7 +256,7 @@ def _read(batch: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[
             result.add(FileResult(path, "skipped", "not ours"))
 
 
-def _read_large(engine: Engine, entry: ScannedFile, now: datetime, result: ImportResult, pool: SymbolPool) -> None:
+def _read_large(entry: ScannedFile, result: ImportResult, pool: SymbolPool, refused: RefusedFiles) -> None:
     """Read a file that is too long for a report; a report that was lengthened goes to quarantine."""
     try:
         raw = read_start(entry.path, MAX_REPORT)
@@ -248,12 +265,12 @@ def _read_large(engine: Engine, entry: ScannedFile, now: datetime, result: Impor
         if claim == "picture" and size <= MAX_PICTURE:
             _read_picture(read_start(entry.path, MAX_PICTURE), entry.path, pool, result)
             return
+        if claim != "report":
+            result.add(FileResult(entry.path, "skipped", "not ours"))
+            return
+        file = large_file(entry.path, raw)
     except OSError as error:
         result.add(unreadable_result(entry.path, error))
         return
-    if claim != "report":
-        result.add(FileResult(entry.path, "skipped", "not ours"))
-        return
     too_long = MalformedError(f"it has {size} bytes; a report has at most {MAX_REPORT}", finding="report-too-long")
-    with engine.begin() as connection:
-        quarantine_files(connection, [(ReportFile(entry.path, raw, digest_of(raw), None), size, too_long)], now, result)
+    refused.add(RefusedFile(file, size, too_long))

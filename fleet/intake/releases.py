@@ -11,39 +11,44 @@ from content.bundle.bulk import open_bundle, read_blob
 from content.bundle.head import open_head
 from content.bundle.places import find_places
 from content.trust.head import VerifiedHead, verify_head
-from fleet.intake.quarantine import ReportFile, quarantine_files, settle_quarantine
-from fleet.intake.result import FileResult, ImportResult, unreadable_result
-from fleet.intake.scan import read_start
-from fleet.ledger.tables import components, contracts, releases, roots
+from fleet.intake.quarantine import RefusedFile, large_file, settle_quarantine
+from fleet.intake.result import FileResult, unreadable_result
+from fleet.intake.scan import digest_of_file, read_start
+from fleet.ledger.tables import components, contracts, quarantine, releases, roots
 from manifests.documents.contract import MAX_CONTRACT, parse_contract
 from manifests.documents.report import MAX_REPORT
 from manifests.documents.signed_report import expected_components
 from manifests.trust.root import Pin
-from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UntrustedError, WaybillError
 from manifests.words.text import short_digest
 from manifests.words.time import parse_time
 
 
-def record_release(engine: Engine, path: str, now: datetime) -> FileResult:
+def record_release(engine: Engine, path: str, now: datetime) -> FileResult | RefusedFile:
     """Record a release from the head of its bundle, and its telemetry contract from the bulk."""
     try:
-        raw = read_start(path, MAX_REPORT)
         size = Path(path).stat().st_size
-    except OSError as error:
-        return unreadable_result(path, error)
-    file = ReportFile(path, raw, digest_of(raw), None)
-    with engine.begin() as connection:
-        try:
+        with engine.begin() as connection:
             head = _verify(connection, Path(path))
             file_result = _record(connection, head, path, now)
             _record_contract(connection, head, Path(path), now)
-        except WaybillError as error:
-            result = ImportResult()
-            quarantine_files(connection, [(file, size, error)], now, result)
-            return result.files[0]
-        settle_quarantine(connection, [file.digest], now)
-        return file_result
+            if _was_refused(connection, size):
+                settle_quarantine(connection, [digest_of_file(path)], now)
+            return file_result
+    except OSError as error:
+        return unreadable_result(path, error)
+    except WaybillError as error:
+        refused = error
+    try:
+        return RefusedFile(large_file(path, read_start(path, MAX_REPORT)), size, refused)
+    except OSError as error:
+        return unreadable_result(path, error)
+
+
+def _was_refused(connection: Connection, size: int) -> bool:
+    """Whether an open file of this size is in quarantine; only then is a whole bundle read for its digest."""
+    query = select(quarantine.c.digest).where(quarantine.c.size == size, quarantine.c.settled_at.is_(None))
+    return connection.execute(query).first() is not None
 
 
 def _verify(connection: Connection, path: Path) -> VerifiedHead:

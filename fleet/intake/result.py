@@ -1,6 +1,6 @@
 """The result of an import, by file and by site, as values, as text and as JSON values."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import msgspec
@@ -18,14 +18,16 @@ SHOWN_SITES = 200
 SHOWN_FINDINGS = 20
 SHOWN_NUMBERS = 12
 
-FileStatus = Literal["release", "report", "known", "quarantined", "unreadable", "skipped"]
+FileStatus = Literal["release", "report", "known", "quarantined", "unkept", "unreadable", "unused", "skipped"]
 # How each status is counted in the last line.
 COUNTED: dict[FileStatus, str] = {
     "release": "release",
     "report": "new report",
     "known": "known already",
     "quarantined": "quarantined",
+    "unkept": "refused and not kept",
     "unreadable": "unreadable",
+    "unused": "named and not ours",
     "skipped": "not ours",
 }
 
@@ -60,13 +62,31 @@ class SiteResult:
 
 @dataclass
 class ImportResult:
-    """The result of one import; lists are capped, counts are not."""
+    """The result of one import; lists are capped, counts are not.
+
+    Attributes:
+        named: Files that a person named; one that gives nothing needs attention.
+        quarantined: Digests of the refused files; ``quarantined_before`` are those that were in quarantine already.
+        stopped: What this machine failed at; what ``counts`` says is in the ledger.
+    """
 
     counts: dict[FileStatus, int] = field(default_factory=dict)
     files: list[FileResult] = field(default_factory=list)
     sites: dict[str, SiteResult] = field(default_factory=dict)
+    named: frozenset[str] = frozenset()
+    quarantined: set[str] = field(default_factory=set)
+    quarantined_before: set[str] = field(default_factory=set)
+    stopped: WaybillError | None = None
+
+    def add_quarantined(self, digest: str, *, known: bool) -> None:
+        if known and digest not in self.quarantined:
+            self.quarantined_before.add(digest)
+        self.quarantined.add(digest)
 
     def add(self, result: FileResult) -> None:
+        if result.status == "skipped" and result.name in self.named:
+            hint = result.hint or "name the report, the mail or the picture that the site sent"
+            result = replace(result, status="unused", finding=result.finding or "not-ours", hint=hint)
         self.counts[result.status] = self.counts.get(result.status, 0) + 1
         # Photographs and kits must not push the one refused report off the list.
         limit = MAX_FOREIGN if result.status == "skipped" and not result.finding else MAX_LISTED
@@ -100,8 +120,12 @@ def contradiction(claims: list[TelephoneClaim]) -> AttentionError | None:
 
 def import_attention(result: ImportResult) -> AttentionError | None:
     """The error of an import that is complete and needs a person."""
-    statuses: tuple[FileStatus, ...] = ("quarantined", "unreadable")
-    parts = [f"{show_count(result.counts[status], 'file')} {status}" for status in statuses if status in result.counts]
+    statuses: tuple[FileStatus, ...] = ("quarantined", "unkept", "unreadable", "unused")
+    parts = [
+        f"{show_count(result.counts[status], 'file')} {COUNTED[status]}"
+        for status in statuses
+        if status in result.counts
+    ]
     if result.alarms:
         parts.append(f"{show_count(len(result.alarms), 'site')} with an alarm")
     if not parts:
@@ -119,9 +143,12 @@ def import_text(result: ImportResult) -> str:
         for status, noun in COUNTED.items()
         if status in result.counts
     ]
+    counts = [count + _different(result) if count.endswith(" quarantined") else count for count in counts]
     lines = [", ".join(counts) or "no file was found"]
     for file in result.files:
-        if file.status in ("release", "quarantined", "unreadable") or (file.status == "skipped" and file.finding):
+        if file.status in ("release", "quarantined", "unkept", "unreadable", "unused") or (
+            file.status == "skipped" and file.finding
+        ):
             lines.append(f"{file.status}: {file.name}: {file.text}")
             if file.hint:
                 lines.append(f"  {file.hint}")
@@ -140,6 +167,14 @@ def import_text(result: ImportResult) -> str:
     return "\n".join(lines)
 
 
+def _different(result: ImportResult) -> str:
+    """Say how many different files were refused, where that is another number than that of the files."""
+    before, different = len(result.quarantined_before), len(result.quarantined)
+    parts = [f"{different} different"] if different < result.counts["quarantined"] else []
+    parts += [f"{before} in quarantine before"] if before else []
+    return f" ({', '.join(parts)})" if parts else ""
+
+
 def _numbers(numbers: list[int]) -> str:
     if len(numbers) == 1:
         return f"report {numbers[0]}"
@@ -153,6 +188,7 @@ def import_data(result: ImportResult) -> dict[str, object]:
     """The same for programs; a missing finding or hint is an empty string there."""
     return {
         "counts": dict(result.counts),
+        "quarantined": {"different": len(result.quarantined), "before": len(result.quarantined_before)},
         "files": [
             {**msgspec.to_builtins(file), "finding": file.finding or "", "hint": file.hint or ""}
             for file in result.files

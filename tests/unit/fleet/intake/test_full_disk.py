@@ -1,0 +1,151 @@
+"""A ledger without room: reports go first, refused files after them, the hint speaks of space, and a retry goes on."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, event, func, select
+
+from fleet.intake import quarantine as quarantine_module
+from fleet.intake.intake import import_paths
+from fleet.intake.result import import_text
+from fleet.ledger.opening import find_fleet, open_fleet
+from fleet.ledger.tables import quarantine, reports
+from fleet.outgoing.enrol import enroll
+from manifests.documents.enrolment import verify_enrolment
+from manifests.documents.report import MAX_REPORT
+from tests.unit.fleet.reporter import Reporter
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+JUNK = 300
+
+
+class SmallDisk:
+    """SQLite's own limit of pages, which fails as a full disk does: *database or disk is full*."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.pages: int | None = None
+        event.listen(engine, "checkout", self._limit)
+
+    def _limit(self, connection: object, *_: object) -> None:
+        cursor = connection.cursor()  # type: ignore[attr-defined]  # a connection of sqlite3
+        most = (1 << 30) if self.pages is None else cursor.execute("PRAGMA page_count").fetchone()[0] + self.pages
+        cursor.execute(f"PRAGMA max_page_count = {most}")
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_fleet(find_fleet(str(tmp_path / "fleet"), {}, tmp_path, create=True))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def site(engine: Engine) -> Reporter:
+    site = Reporter()
+    enroll(engine, verify_enrolment(site.enrolment), NOW, fingerprint=None)
+    return site
+
+
+def count(engine: Engine) -> tuple[int, int]:
+    with engine.connect().execution_options(waybill_reading=True) as connection:
+        tables = (reports, quarantine)
+        found = [connection.execute(select(func.count()).select_from(table)).scalar_one() for table in tables]
+    return found[0], found[1]
+
+
+def junk(number: int) -> bytes:
+    """Claims to be a report; 40 KB that do not compress."""
+    noise = b"".join(sha256(b"%d.%d" % (number, i)).hexdigest().encode() for i in range(640))
+    return b'{"dsseEnvelope":"' + noise + b'"}'
+
+
+@pytest.mark.parametrize("in_between", [False, True])
+def test_good_reports_before_junk(
+    engine: Engine, site: Reporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_between: bool
+) -> None:
+    """Junk comes first by name and would fill the disk. ``in_between``: it is too much for the memory, too."""
+    medium = tmp_path / "medium"
+    medium.mkdir()
+    for number in range(JUNK):
+        (medium / f"a{number}").write_bytes(junk(number))
+    for number in range(3):
+        (medium / f"z{number}").write_bytes(site.report())
+    if in_between:
+        monkeypatch.setattr(quarantine_module, "MAX_WAITING", 1 << 20)
+    disk = SmallDisk(engine)
+    disk.pages = 400
+    done = import_paths(engine, (medium,), NOW)
+    assert done.counts == {"report": 3, "unkept": JUNK}
+    assert done.stopped is not None
+    assert (done.stopped.finding, done.stopped.exit_code) == ("quarantine-full", 6)
+    assert "make space" in done.stopped.remedy
+    assert count(engine) == (3, 0)
+    disk.pages = None
+    again = import_paths(engine, (medium,), NOW)
+    assert (again.counts, again.stopped) == ({"known": 3, "quarantined": JUNK}, None)
+    assert count(engine) == (3, JUNK)
+
+
+def test_no_room_for_a_report(engine: Engine, site: Reporter, tmp_path: Path) -> None:
+    medium = tmp_path / "medium"
+    medium.mkdir()
+    for number in range(50):
+        (medium / f"{number}").write_bytes(site.report())
+    disk = SmallDisk(engine)
+    disk.pages = 2
+    done = import_paths(engine, (medium,), NOW)
+    assert done.stopped is not None
+    assert "full" in done.stopped.problem
+    assert "make space" in done.stopped.remedy
+    assert "rights" not in done.stopped.remedy
+    disk.pages = None
+    assert import_paths(engine, (medium,), NOW).counts["report"] == 50
+    assert count(engine) == (50, 0)
+
+
+def test_the_numbers_say_what_they_count(engine: Engine, site: Reporter, tmp_path: Path) -> None:
+    medium = tmp_path / "medium"
+    medium.mkdir()
+    for name, number in (("a", 1), ("b", 1), ("c", 2)):
+        (medium / name).write_bytes(junk(number))
+    assert import_text(import_paths(engine, (medium,), NOW)).startswith("3 quarantined (2 different)\n")
+    (medium / "d").write_bytes(junk(3))
+    text = import_text(import_paths(engine, (medium,), NOW))
+    assert text.startswith("4 quarantined (3 different, 2 in quarantine before)\n")
+    (medium / "a").unlink()
+    (medium / "b").unlink()
+    (medium / "c").unlink()
+    (medium / "e").write_bytes(junk(4))
+    (medium / "d").unlink()
+    assert import_text(import_paths(engine, (medium,), NOW)).startswith("1 quarantined\n")
+
+
+def test_a_file_that_is_too_long_is_kept_by_the_digest_of_the_whole(
+    engine: Engine, site: Reporter, tmp_path: Path
+) -> None:
+    path = tmp_path / "long"
+    for tail in (b"1", b"2"):
+        whole = site.report() + b" " * MAX_REPORT + tail
+        path.write_bytes(whole)
+        done = import_paths(engine, (path,), NOW)
+        assert [one.finding for one in done.files] == ["report-too-long"]
+        with engine.connect().execution_options(waybill_reading=True) as connection:
+            row = connection.execute(
+                select(quarantine).where(quarantine.c.digest == "sha256:" + sha256(whole).hexdigest())
+            ).one()
+        assert (row.size, row.raw) == (len(whole), whole[:MAX_REPORT])
+
+
+def test_a_named_file_that_gives_nothing_needs_a_person(engine: Engine, site: Reporter, tmp_path: Path) -> None:
+    from fleet.intake.result import import_attention
+
+    notes = tmp_path / "notes.txt"
+    notes.write_text("nothing of ours")
+    assert import_attention(import_paths(engine, (tmp_path,), NOW)) is None
+    done = import_paths(engine, (notes,), NOW)
+    attention = import_attention(done)
+    assert attention is not None
+    assert (attention.exit_code, done.counts, str(notes) in import_text(done)) == (14, {"unused": 1}, True)
