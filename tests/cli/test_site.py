@@ -90,6 +90,18 @@ def shell(bare: Shell) -> Shell:
     return bare
 
 
+def test_another_account_can_enter_the_folder_whatever_the_umask(bare: Shell) -> None:
+    *words, _ = enroll_words(bare, as_words(FIRST.pin().digest))
+    site = bare.folder / "new" / "site"
+    before = os.umask(0o077)
+    try:
+        bare.run(*words, site, "--practice")
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in (site.parent, site, site / "keys", site / "keys/site.key")}
+    assert list(modes.values()) == [0o755, 0o755, 0o700, 0o600]
+
+
 def test_the_whole_life(shell: Shell) -> None:
     SECOND.write(shell.folder / "b2.tar")
     BROKEN.write(shell.folder / "b3.tar")

@@ -126,7 +126,8 @@ def enroll(request: EnrollRequest, disk: Disk, host: Host) -> None:
         )
     keys = _people(request.people, request.offer.chain)
     staging = target.with_name(f".{target.name}.new")
-    disk.make_folder(target.parent)
+    # The account of a service has to enter these; `secrets`, `keys` and `backups` stay closed.
+    disk.make_folder(target.parent, exact=True)
     disk.remove_tree(staging)
     _build(staging, request, keys, disk, host)
     disk.rename(staging, target)
@@ -195,7 +196,7 @@ FOLDERS = (
 def _build(folder: Path, request: EnrollRequest, keys: dict[str, PublicKey], disk: Disk, host: Host) -> None:
     """Write a complete site into ``folder``, its journal last."""
     offer, names = request.offer, request.names
-    disk.make_folder(folder)
+    disk.make_folder(folder, exact=True)
     for name, mode in FOLDERS:
         disk.make_folder(folder / name, mode)
     policy = _write_policy(folder, request, keys, disk)

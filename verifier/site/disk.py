@@ -7,6 +7,7 @@ reports a write error there, and only once. A failed sync is never tried again (
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,16 +38,17 @@ class Disk:
         """Make one change. Tests override only this method.
 
         Args:
-            kind: ``create write append truncate sync sync-folder mkdir rename link symlink unlink rmdir copy``.
+            kind: ``create write append truncate sync sync-folder mkdir chmod rename link symlink unlink rmdir copy``.
             path: What changes; for a rename the new name.
         """
         return act()
 
-    def make_folder(self, path: Path, mode: int = 0o755, *, durable: bool = True) -> None:
-        """Create the folder and its missing parents. An existing folder is no error.
+    def make_folder(self, path: Path, mode: int = 0o755, *, durable: bool = True, exact: bool = False) -> None:
+        """Create the folder and its missing parents. An existing folder is no error, and keeps its mode.
 
         Args:
             durable: Sync each new entry. Not needed for a folder that is renamed after it is filled.
+            exact: Give each new folder exactly ``mode``, whatever the umask is: another account has to enter it.
         """
         missing = []
         while not path.is_dir():
@@ -54,8 +56,15 @@ class Disk:
             path = path.parent
         for folder in reversed(missing):
             self._effect("mkdir", folder, partial(folder.mkdir, mode=mode))
+            if exact:
+                self.set_mode(folder, mode)
             if durable:
                 self.sync_folder(folder.parent)
+
+    def set_mode(self, path: Path, mode: int) -> None:
+        """Set exactly ``mode``, whatever the umask is."""
+        if stat.S_IMODE(path.stat().st_mode) != mode:
+            self._effect("chmod", path, lambda: path.chmod(mode))
 
     @contextmanager
     def _create(self, path: Path, mode: int, access: int = os.O_WRONLY) -> Iterator[int]:
@@ -72,11 +81,13 @@ class Disk:
             self._effect("write", path, lambda: write_all(descriptor, data))
             self._effect("sync", path, lambda: os.fsync(descriptor))
 
-    def write(self, path: Path, data: bytes, mode: int = 0o644) -> None:
-        """Replace a file atomically and durably."""
+    def write(self, path: Path, data: bytes, mode: int = 0o644, *, exact: bool = False) -> None:
+        """Replace a file atomically and durably; ``exact`` as in ``make_folder``."""
         staging = path.with_name(f".{path.name}.new")
         self.remove(staging)
         self.write_new(staging, data, mode)
+        if exact:
+            self.set_mode(staging, mode)
         self.rename(staging, path)
         self.sync_folder(path.parent)
 

@@ -11,6 +11,7 @@ import os
 import pwd
 import re
 import shlex
+import stat
 from pathlib import Path
 from typing import Literal
 
@@ -40,7 +41,6 @@ from verifier.runtime.drivers.folder import (
     observe_file_sets,
     parents,
     remove_folder,
-    set_mode,
 )
 from verifier.runtime.drivers.service import (
     Keeper,
@@ -55,6 +55,7 @@ from verifier.runtime.drivers.service import (
 )
 from verifier.runtime.drivers.supervisord import Supervisor
 from verifier.runtime.drivers.systemd import Systemd, is_usable
+from verifier.site.disk import Disk
 
 MAX_LAUNCH = 1 << 20
 _GENERATION = re.compile(r"[1-9][0-9]{0,15}")
@@ -101,7 +102,7 @@ class FilesDriver:
             settings = read_settings(context, self.name, FilesDriverFile)
             sets = _sets(plan.step, context)
             folder = base / str(context.generation)
-            disk.make_folder(base)
+            disk.make_folder(base, exact=True)
             staging = _staging(base, context)
             disk.remove_tree(staging)
             if not _is_whole(folder, sets):
@@ -115,13 +116,18 @@ class FilesDriver:
                 disk.sync_folder(base)
             owner = _account(settings.user)
             if owner is not None:
+                # The folders that Waybill makes on the way; those above them are the operator's.
+                made = [path for path in (base, *base.parents) if path == base or context.site in path.parents]
+                _open_folders(disk, made, owner)
                 _check_access(folder, owner)
             if context.config is not None:
                 _write_if_changed(context, _config_path(base, context), context.config, 0o600, owner)
             if plan.step.keep_running is not None:
                 data = context.site / "data" / plan.step.step
                 disk.make_folder(data.parent)
-                disk.make_folder(data, 0o700)
+                disk.make_folder(data, 0o700, exact=True)
+                if owner is not None:
+                    _open_folders(disk, [data.parent], owner)
                 _set_owner(context, data, owner)
                 record = self._record(plan.step, context, settings, folder, data)
                 _write_if_changed(context, _launch_path(base, context.generation), encode(record), 0o644, None)
@@ -336,12 +342,23 @@ def _account(user: str | None) -> ServiceAccount | None:
     return ServiceAccount(name=user, uid=entry.pw_uid, gid=entry.pw_gid)
 
 
+def _open_folders(disk: Disk, folders: list[Path], account: ServiceAccount) -> None:
+    """Let the account enter folders that were made under a strict umask."""
+    for folder in folders:
+        if not _can_enter(folder, account):
+            disk.set_mode(folder, stat.S_IMODE(folder.stat().st_mode) | 0o055)
+
+
+def _can_enter(folder: Path, account: ServiceAccount) -> bool:
+    status = folder.stat()
+    bit = 0o100 if status.st_uid == account.uid else 0o010 if status.st_gid == account.gid else 0o001
+    return account.uid == 0 or bool(status.st_mode & bit)
+
+
 def _check_access(path: Path, account: ServiceAccount) -> None:
     """Check that the account can enter every folder above ``path``."""
     for folder in path.parents:
-        status = folder.stat()
-        bit = 0o100 if status.st_uid == account.uid else 0o010 if status.st_gid == account.gid else 0o001
-        if account.uid != 0 and not status.st_mode & bit:
+        if not _can_enter(folder, account):
             remedy = f"allow it, for example with `chmod o+x {shlex.quote(str(folder))}`"
             raise settings_error(f"the account {account.name!r} cannot enter {folder}", "files.user", remedy)
 
@@ -349,7 +366,7 @@ def _check_access(path: Path, account: ServiceAccount) -> None:
 def _write_if_changed(context: DriverContext, path: Path, data: bytes, mode: int, owner: ServiceAccount | None) -> None:
     if not path.exists() or path.read_bytes() != data:
         context.disk.write(path, data, mode)
-    set_mode(context.disk, path, mode)
+    context.disk.set_mode(path, mode)
     _set_owner(context, path, owner)
 
 

@@ -73,7 +73,7 @@ def build_folder(disk: Disk, blobs: Path, sets: Sequence[FileSet], folder: Path)
     for entry in entries:
         copy_blob(disk, blobs, entry.digest, entry.size, folder / entry.path, 0o755 if entry.executable else 0o644)
     for path in (*(folder / name for name in reversed(made)), folder):
-        set_mode(disk, path, 0o755)
+        disk.set_mode(path, 0o755)
         disk.sync_folder(path)
 
 
@@ -97,13 +97,7 @@ def copy_blob(disk: Disk, blobs: Path, digest: str, size: int, path: Path, mode:
     if copied != digest:
         disk.remove(path)
         raise different(source, copied, digest)
-    set_mode(disk, path, mode)
-
-
-def set_mode(disk: Disk, path: Path, mode: int) -> None:
-    """Set exactly ``mode``, whatever the umask is."""
-    if stat.S_IMODE(path.stat().st_mode) != mode:
-        disk._effect("chmod", path, lambda: path.chmod(mode))
+    disk.set_mode(path, mode)
 
 
 def observe_file_sets(folder: Path, sets: Sequence[FileSet]) -> dict[str, FolderContent]:

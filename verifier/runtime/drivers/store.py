@@ -116,19 +116,21 @@ def _link(context: DriverContext, blobs: Iterable[Blob]) -> None:
     """Link every blob and write the layout's own files, unless they exist. OSError EXDEV on another file system."""
     folder, disk = _folder(context), context.disk
     target = folder / "blobs" / "sha256"
-    disk.make_folder(target)
+    # The layout is for tools of any account, so its modes do not depend on the umask.
+    disk.make_folder(target, exact=True)
     linked = False
     for blob in blobs:
         path, source = folder / blob_name(blob.digest), blob_path(context.blobs, blob.digest)
         if not (path.exists() and path.samefile(source)):
             disk.link(source, path)
             linked = True
+        disk.set_mode(path, 0o444)
     if linked:
         disk.sync_folder(target)
     if not (folder / "oci-layout").exists():
-        disk.write(folder / "oci-layout", LAYOUT)
+        disk.write(folder / "oci-layout", LAYOUT, exact=True)
     if not (folder / "index.json").exists():
-        disk.write(folder / "index.json", encode_index(()))
+        disk.write(folder / "index.json", encode_index(()), exact=True)
 
 
 def _entries(folder: Path) -> list[Descriptor]:
@@ -207,7 +209,7 @@ def _write_index(context: DriverContext, entries: Iterable[Descriptor]) -> None:
             f"the layout's index has {len(data)} bytes, the limit is {MAX_INDEX}",
             remedy="ask the vendor for a release with fewer images",
         )
-    context.disk.write(_folder(context) / "index.json", data)
+    context.disk.write(_folder(context) / "index.json", data, exact=True)
 
 
 def _remove_unused_links(context: DriverContext) -> None:

@@ -66,7 +66,8 @@ def test_modes_do_not_depend_on_the_umask(site: Site, folder: Path) -> None:
         turn(site, 1, "1.0.0", config=b"{}").stage()
     finally:
         os.umask(before)
-    assert (folder / "1").stat().st_mode & 0o777 == 0o755
+    for path in (folder.parent, folder, folder / "1"):
+        assert path.stat().st_mode & 0o777 == 0o755
     assert (folder / "1/deep/er").stat().st_mode & 0o777 == 0o755
     assert (folder / "1/a.txt").stat().st_mode & 0o777 == 0o644
     assert (folder / "1.config.json").stat().st_mode & 0o777 == 0o600

@@ -430,8 +430,16 @@ def test_another_account(lab: Lab) -> None:
         python = next(one for one in ("/usr/bin/python3", "/usr/local/bin/python3") if Path(one).exists())
         other = Lab(place / "site")
         other.site.settings |= {"user": "nobody", "programs": {"python3": python}}
+        # A folder that an earlier command of this site made, under a stricter umask.
+        (other.site.folder / "data").mkdir(mode=0o700)
         try:
-            turn = other.turn(1, "1.0.0").stage().activate()
+            turn = other.turn(1, "1.0.0")
+            before = os.umask(0o077)
+            try:
+                turn.stage()
+            finally:
+                os.umask(before)
+            turn.activate()
             answer = wait(lambda: ask(other.port))
             assert Path(f"/proc/{answer['pid']}").stat().st_uid == pwd.getpwnam("nobody").pw_uid
             assert (other.site.folder / "data/app/starts").read_text() == "x"

@@ -1,6 +1,7 @@
 """The `store` driver: an OCI layout that strangers' tools read, and that follows the generation both ways."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -192,3 +193,15 @@ def test_umoci_gc_takes_links_only(site: Site) -> None:
     held = {path.name for path in site.blobs.iterdir()}
     subprocess.run(["umoci", "gc", "--layout", str(site.folder / "oci")], check=True, capture_output=True)
     assert {path.name for path in site.blobs.iterdir()} == held
+
+
+def test_every_account_can_read_the_layout_whatever_the_umask(site: Site) -> None:
+    before = os.umask(0o077)
+    try:
+        turn(site, 1, "1.0.0").stage().activate()
+    finally:
+        os.umask(before)
+    layout = site.folder / "oci"
+    for path in (layout, *layout.rglob("*")):
+        expected = 0o755 if path.is_dir() else 0o444 if path.parent.name == "sha256" else 0o644
+        assert path.stat().st_mode & 0o777 == expected, path
