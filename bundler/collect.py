@@ -13,7 +13,8 @@ from bundler.images import CollectedImage, GivenSbom, collect_image
 from bundler.parts import HeldPart, Parts, hash_file
 from bundler.platforms import MAX_KEPT
 from bundler.source import LayoutSource, RegistrySource, Source
-from content.bundle.layout import Extent, Layout, open_archive, open_layout
+from content.bundle.docker_archive import OPENERS, DockerArchive
+from content.bundle.layout import Extent, Layout
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored.contract_yaml import compile_contract
 from manifests.authored.handwritten import Handwritten, read_handwritten
@@ -108,7 +109,7 @@ class Sources:
     def __init__(self, folder: Path, access: Access) -> None:
         self._folder = folder
         self._access = access
-        self._layouts: dict[tuple[str, str], Layout] = {}
+        self._files: dict[tuple[str, str], Layout | DockerArchive] = {}
         self._sources: dict[tuple[str, str, str], LayoutSource] = {}
         self._registries: dict[tuple[str, RegistryOptions], Registry] = {}
         self._stack = ExitStack()
@@ -125,14 +126,17 @@ class Sources:
         if wanted.kind == "registry":
             return self._registry(wanted.place, where)
         key = (wanted.kind, wanted.place)
-        if key not in self._layouts:
-            opener = open_layout if wanted.kind == "oci" else open_archive
-            self._layouts[key] = opener(self._folder / wanted.place)
-        return self._sources.setdefault((*key, wanted.ref), LayoutSource(self._layouts[key], wanted.ref))
+        if key not in self._files:
+            self._files[key] = OPENERS[wanted.kind](self._folder / wanted.place)
+        name = (*key, wanted.ref)
+        if name not in self._sources:
+            self._sources[name] = _file_source(self._files[key], wanted.ref)
+        return self._sources[name]
 
     def findings(self) -> Iterator[BuildFinding]:
         """What the opened layouts list and nobody could read."""
-        for layout in self._layouts.values():
+        layouts = {id(source.layout): source.layout for source in self._sources.values()}
+        for layout in layouts.values():
             for text in layout.unread:
                 yield BuildFinding("beside-image", f"{layout.name}: {text}")
 
@@ -145,6 +149,13 @@ class Sources:
         if key not in self._registries:
             self._registries[key] = self._stack.enter_context(Registry(reference.host, options))
         return RegistrySource(self._registries[key], reference, str(reference.pointer))
+
+
+def _file_source(file: Layout | DockerArchive, ref: str) -> LayoutSource:
+    if isinstance(file, Layout):
+        return LayoutSource(file, ref)
+    # A converted image is the only one of its layout.
+    return LayoutSource(file.image(ref), "", "docker-archive") if file.converts else LayoutSource(file.image(ref), ref)
 
 
 def collect(inputs: ReleaseInput, sources: Sources, kits: tuple[Path, ...], parts: Parts) -> CollectedRelease:

@@ -103,6 +103,7 @@ def collect_image(
             sboms=sboms,
             sbom_reason=spec.sbom_reason,
             base=spec.base or walk.base(root),
+            converted=source.converted,
         ),
         listed=(replace(walk.listed(root), annotations=((REF_NAME, f"{repository}:{tag or version}"),)), *companions),
         absent=tuple(walk.absent),

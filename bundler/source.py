@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bundler.parts import FetchedPart, PartOrigin
 from content.bundle.layout import BLOB_MISSING, Layout
@@ -23,10 +23,15 @@ NOT_THERE = frozenset({BLOB_MISSING, "registry-missing"})
 
 @dataclass(frozen=True)
 class LayoutSource:
-    """An image in a layout, by name or as the only one; ``doubts`` as in `RegistrySource`."""
+    """An image in a layout, by name or as the only one; ``doubts`` as in `RegistrySource`.
+
+    Attributes:
+        converted: The form of the file from which the layout was made, where it was.
+    """
 
     layout: Layout
     ref: str
+    converted: Literal["docker-archive"] | None = None
     doubts: list[str] = field(default_factory=list)
 
     @property
@@ -77,6 +82,7 @@ class RegistrySource:
     registry: "Registry"
     reference: Reference
     pointer: str
+    converted: None = None
     doubts: list[str] = field(default_factory=list)
     _documents: dict[str, bytes] = field(default_factory=dict)
 

@@ -1,6 +1,7 @@
 """Read images from an OCI image layout: a folder, or a tar of one (image-spec, image-layout.md)."""
 
 import os
+import posixpath
 import re
 import stat
 from collections.abc import Callable, Mapping
@@ -30,7 +31,6 @@ from manifests.words.errors import (
     DamagedError,
     HostError,
     MalformedError,
-    RefusedError,
     WaybillError,
     unreadable,
 )
@@ -41,6 +41,7 @@ MAX_LONG_NAME = 64 << 10
 # `sha256-<hex>` lists referrers (distribution-spec, referrers tag schema); with an ending it is cosign's.
 COMPANION_TAG = re.compile(r"(?:.*:)?sha256-([0-9a-f]{64})(\.sig|\.att|\.sbom)?")
 _SIZE_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} size=([0-9]{1,19})\n")
+_LINK_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} linkpath=([^\n]*)\n")
 _PATH_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} path=([^\n]*)\n")
 
 
@@ -52,6 +53,14 @@ class Extent:
     offset: int
     size: int
     whole: bool = False
+
+
+@dataclass(frozen=True)
+class TarListing:
+    """The members of a tar by name: ``files``, and ``links`` with the name that each points at."""
+
+    files: Mapping[str, Extent]
+    links: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -117,18 +126,7 @@ class Layout:
         Signatures, attestations, SBOMs and lists of referrers do not count, nor does another artifact beside an image.
         Raises RefusedError for none or several.
         """
-        entries = self._names.called(ref) if ref else self._images()
-        if len(entries) == 1:
-            return next(iter(entries.values()))
-        names = sorted(self._names.labels(entries.values() or self.index.manifests))
-        shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-        wanted = f"called {ref!r}" if ref else "that could be meant"
-        raise RefusedError(
-            f"{len(entries) or 'no'} images {wanted}, expected one",
-            where=self.name,
-            remedy=f"add :REF to say which; here are {shown or 'none at all'}",
-            finding="image-ambiguous" if entries else "image-missing",
-        )
+        return self._names.only(self._names.called(ref) if ref else self._images(), ref, self.name)
 
     @cached_property
     def _names(self) -> EntryNames:
@@ -209,7 +207,7 @@ def open_layout(path: Path) -> Layout:
     if not path.is_dir():
         problem = "not a folder" if path.exists() else "no such folder"
         raise HostError(problem, where=str(path), remedy="for a tar of a layout write oci-archive:FILE")
-    return _opened(str(path), find)
+    return open_listed(str(path), find)
 
 
 def open_archive(path: Path) -> Layout:
@@ -219,15 +217,28 @@ def open_archive(path: Path) -> Layout:
         HostError: It cannot be read.
         MalformedError: Not a tar of an OCI image layout, or one that two programs could read differently.
     """
+    listing = list_tar(path)
+    if "oci-layout" not in listing.files and "manifest.json" in listing.files:
+        problem = "holds no oci-layout; it is an archive of docker save"
+        raise MalformedError(problem, where=str(path), remedy="write docker-archive:FILE[:NAME]")
+    if listing.links:
+        name, link = next(iter(listing.links.items()))
+        problem = f"{name} is neither a file nor a folder (a link to {link})"
+        raise MalformedError(problem, where=str(path))
+    return open_listed(str(path), listing.files.get)
+
+
+def list_tar(path: Path) -> TarListing:
+    """The members of the tar at ``path``; only its headers are read. Raises as `open_archive`."""
     try:
         with path.open("rb") as file:
-            entries = _walk(file, path)
+            return _walk(file, path)
     except OSError as error:
         raise unreadable(error, str(path)) from None
-    return _opened(str(path), entries.get)
 
 
-def _opened(name: str, find: Callable[[str], Extent | None]) -> Layout:
+def open_listed(name: str, find: Callable[[str], Extent | None]) -> Layout:
+    """The layout whose files ``find`` maps to their bytes. Raises MalformedError if it is none."""
     layout = _small(name, find, "oci-layout", 4096)
     version = read_json(layout, where=f"{name} oci-layout").get("imageLayoutVersion")
     if version != "1.0.0":
@@ -264,10 +275,11 @@ def read_extent(extent: Extent) -> bytes:
     return data
 
 
-def _walk(file: BinaryIO, path: Path) -> Mapping[str, Extent]:
-    """Every regular file of a tar by name: USTAR, GNU long names and sizes, pax sizes and paths."""
+def _walk(file: BinaryIO, path: Path) -> TarListing:
+    """Every file and link of a tar by name: USTAR, GNU long names and sizes, pax sizes and paths."""
     length = os.fstat(file.fileno()).st_size
     entries: dict[str, Extent] = {}
+    links: dict[str, str] = {}
     offset = 0
     override: dict[str, bytes] = {}
     for _ in range(MAX_ENTRIES):
@@ -276,32 +288,37 @@ def _walk(file: BinaryIO, path: Path) -> Mapping[str, Extent]:
         block = file.read(BLOCK)
         # Some writers leave out the zeros at the end; a blob that is missing is reported by name later.
         if not block.strip(b"\0") and (len(block) == BLOCK or entries):
-            return entries
+            return TarListing(files=entries, links=links)
         if len(block) < BLOCK or not _checksum_holds(block):
             raise MalformedError("not a tar header", where=where, remedy=_not_a_tar(block), finding="tar-header")
         kind = block[156:157]
         size = _number(block[124:136], where)
         body = offset + BLOCK
-        if kind in (b"x", b"g", b"L"):
+        if kind in (b"x", b"g", b"L", b"K"):
             if size > MAX_LONG_NAME:
                 raise MalformedError(f"an extended header of {size} bytes", where=where)
             file.seek(body)
             record = file.read(size)
             if kind == b"x":
                 override |= _pax(record)
-            elif kind == b"L":
-                override["path"] = record.rstrip(b"\0")
+            elif kind in (b"L", b"K"):
+                override["path" if kind == b"L" else "linkpath"] = record.rstrip(b"\0")
             offset = body + padded(size)
             continue
         if "size" in override:
             size = int(override["size"])
         name = _name(override.get("path") or _plain_name(block), where)
+        target = override.get("linkpath") or block[157:257].split(b"\0", 1)[0]
         override = {}
+        if kind in (b"1", b"2"):  # the size of a hard link may be that of the file
+            size = 0
         if body + size > length:
             raise DamagedError(f"ends inside of {name}", where=str(path), finding="archive-truncated")
-        if kind in (b"0", b"\0", b"7"):
-            if name in entries:
-                raise MalformedError(f"{name} is there twice", where=where)
+        if name in entries or name in links:
+            raise MalformedError(f"{name} is there twice", where=where)
+        if kind in (b"1", b"2"):
+            links[name] = _target(name, target, where, symbolic=kind == b"2")
+        elif kind in (b"0", b"\0", b"7"):
             entries[name] = Extent(path=path, offset=body, size=size)
         elif kind != b"5":
             raise MalformedError(f"{name} is neither a file nor a folder (type {kind!r})", where=where)
@@ -325,7 +342,7 @@ def _number(field: bytes, where: str) -> int:
 
 def _pax(record: bytes) -> dict[str, bytes]:
     records: dict[str, bytes] = {}
-    for name, pattern in (("size", _SIZE_RECORD), ("path", _PATH_RECORD)):
+    for name, pattern in (("size", _SIZE_RECORD), ("path", _PATH_RECORD), ("linkpath", _LINK_RECORD)):
         if match := pattern.search(record):
             records[name] = match[1]
     return records
@@ -342,6 +359,14 @@ def _name(raw: bytes, where: str) -> str:
     if text.startswith("/") or ".." in text.split("/"):
         raise MalformedError(f"the name {text!r} leads out of the archive", where=where)
     return text
+
+
+def _target(name: str, raw: bytes, where: str, *, symbolic: bool) -> str:
+    """What a link points at, as a name of the archive: a symbolic link counts from its own folder."""
+    text = raw.decode("utf-8", "backslashreplace")
+    if symbolic:
+        text = posixpath.join(posixpath.dirname(name), text)
+    return _name(posixpath.normpath(text).encode("utf-8", "surrogatepass"), where)
 
 
 def _not_a_tar(block: bytes) -> str:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from content.bundle.oci import CONTAINERD_NAME, REF_NAME, Descriptor
+from manifests.words.errors import RefusedError
 
 _DEFAULT_HOST = "docker.io"
 _DEFAULT_FOLDER = "library"
@@ -14,12 +15,13 @@ class EntryNames:
     """The names of entries. Each entry may have several, and each name several spellings."""
 
     def __init__(self, entries: Iterable[Descriptor], aliases: Mapping[str, tuple[str, ...]]) -> None:
+        self._all = tuple(entries)
         self._aliases = aliases
         self._exact: dict[str, dict[str, Descriptor]] = {}
         self._full: dict[str, dict[str, Descriptor]] = {}
         self._short: dict[str, dict[str, Descriptor]] = {}
         self._tags: dict[str, dict[str, Descriptor]] = {}
-        for entry in entries:
+        for entry in self._all:
             _add(self._exact, entry.digest, entry)
             for name in self._names(entry):
                 _add(self._exact, name, entry)
@@ -40,6 +42,20 @@ class EntryNames:
             or self._tags.get(ref)
             or self._short.get(tagged)
             or {}
+        )
+
+    def only(self, entries: Mapping[str, Descriptor], ref: str, where: str) -> Descriptor:
+        """The one of ``entries`` that ``ref`` means. Raises RefusedError for none or several, with full names."""
+        if len(entries) == 1:
+            return next(iter(entries.values()))
+        names = sorted(self.labels(entries.values() or self._all))
+        shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+        wanted = f"called {ref!r}" if ref else "that could be meant"
+        raise RefusedError(
+            f"{len(entries) or 'no'} images {wanted}, expected one",
+            where=where,
+            remedy=f"add :REF to say which; here are {shown or 'none at all'}",
+            finding="image-ambiguous" if entries else "image-missing",
         )
 
     def of_tag(self, tag: str) -> dict[str, Descriptor]:

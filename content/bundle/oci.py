@@ -125,19 +125,34 @@ def read_json(data: bytes, *, max_bytes: int = MAX_MANIFEST_BYTES, where: str = 
     Unlike our own documents it need not be canonical, but it must have one meaning: UTF-8, no duplicate
     keys, no NaN, nothing after it. Raises MalformedError for anything else.
     """
+    value = _read_value(data, max_bytes, where)
+    if not isinstance(value, dict):
+        raise MalformedError(f"found a JSON {_kind(value)}, expected an object", where=where)
+    return value
+
+
+def read_json_array(data: bytes, *, max_bytes: int = MAX_MANIFEST_BYTES, where: str = "") -> list[object]:
+    """As `read_json`, for one array."""
+    value = _read_value(data, max_bytes, where)
+    if not isinstance(value, list):
+        raise MalformedError(f"found a JSON {_kind(value)}, expected an array", where=where)
+    return value
+
+
+def _read_value(data: bytes, max_bytes: int, where: str) -> object:
     if len(data) > max_bytes:  # F-10.10
         raise MalformedError(f"document has {len(data)} bytes, at most {max_bytes} are read", where=where)
     check_depth(data, where)
     try:
         # Decoded here: json.loads would also take UTF-16 and UTF-32.
         # F-10.1
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_object, parse_constant=_refuse_constant)
+        value: object = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique_object, parse_constant=_refuse_constant
+        )
     except UnicodeDecodeError as error:
         raise MalformedError(f"not JSON: no UTF-8 at byte {error.start}", where=where) from error
     except ValueError as error:
         raise MalformedError(f"not JSON: {str(error)[:200]}", where=where) from error
-    if not isinstance(value, dict):
-        raise MalformedError(f"found a JSON {_kind(value)}, expected an object", where=where)
     return value
 
 

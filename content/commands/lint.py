@@ -10,6 +10,8 @@ import msgspec
 
 from console.options import command
 from console.result import Result
+from content.bundle.docker_archive import OPENERS, DockerArchive
+from content.bundle.layout import Layout
 from content.signing.authorisations import bundle_reader
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored.authorisation_yaml import AuthorisationFile, compile_authorisation
@@ -181,12 +183,7 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
     for i, image in enumerate(release.images):
         if image.sbom not in (NONE, ATTACHED):
             yield from document(image.sbom, f"$.images[{i}].sbom", MAX_SBOM, read_sbom)
-        try:
-            source = parse_from(image.from_)
-        except MalformedError:
-            continue  # reported by release_problems
-        if source.kind != "registry":
-            yield from present(source.place, f"$.images[{i}].from")
+    yield from _image_files(file, release, folder)
     for i, files in enumerate(release.files):
         yield from present(files.from_, f"$.files[{i}].from")
     for i, chart in enumerate(release.charts):
@@ -204,6 +201,35 @@ def _weak_signers(release: ReleaseFile, folder: Path) -> Iterator[tuple[str, str
             weakness = load_carried(record, str(path)).weakness
             if weakness:
                 yield str(path), f"{weakness} (weak)"
+
+
+def _image_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Iterator[WaybillError]:
+    """Check that each layout and archive can be opened, once, and holds the images that ``release.yaml`` takes from it.
+
+    Layers are not read.
+    """
+    opened: dict[tuple[str, str], Layout | DockerArchive | None] = {}
+    for i, image in enumerate(release.images):
+        try:
+            source = parse_from(image.from_)
+        except MalformedError:
+            continue  # reported by release_problems
+        if source.kind == "registry":
+            continue
+        where, key = file.at(f"$.images[{i}].from"), (source.kind, source.place)
+        try:
+            if key not in opened:
+                opened[key] = None
+                if not (folder / source.place).exists():
+                    raise MalformedError(f"there is no {source.place}", remedy="correct the path, or add the file")
+                opened[key] = OPENERS[source.kind](folder / source.place)
+            images = opened[key]
+            if images is not None:
+                entry = images.pick(source.ref)
+                if isinstance(images, Layout):
+                    images.parse(entry)
+        except WaybillError as error:
+            yield error.with_(where=f"{where}: {error.where}" if error.where else where)
 
 
 def _trust(file: Handwritten, folder: Path) -> Iterator[WaybillError]:

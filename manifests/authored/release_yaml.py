@@ -29,7 +29,7 @@ class ImageFile(Document, frozen=True, kw_only=True):
     """One image.
 
     Attributes:
-        from_: A registry reference, ``oci:PATH[:REF]`` or ``oci-archive:FILE[:REF]``.
+        from_: A registry reference, ``oci:PATH[:REF]``, ``oci-archive:FILE[:REF]`` or ``docker-archive:FILE[:REF]``.
         to: Repository at the site, with a tag if that is not the release's version.
         sbom: ``attached``, ``none`` with a reason, or the path of a file.
     """
@@ -150,29 +150,31 @@ class ImageFrom:
     """Where an image comes from.
 
     Attributes:
-        kind: ``oci`` (a layout folder), ``oci-archive`` (a tar of one) or ``registry``.
+        kind: ``oci`` (a layout folder), ``oci-archive`` (a tar of one), ``docker-archive`` (a tar of ``docker save``)
+            or ``registry``.
         place: The path, or the whole registry reference.
-        ref: The name inside a layout; empty when the layout holds exactly one image.
+        ref: The name inside a layout or archive; empty when it holds exactly one image.
     """
 
-    kind: Literal["oci", "oci-archive", "registry"]
+    kind: Literal["oci", "oci-archive", "docker-archive", "registry"]
     place: str
     ref: str = ""
 
 
+FILE_KINDS: tuple[Literal["oci", "oci-archive", "docker-archive"], ...] = ("oci", "oci-archive", "docker-archive")
 # Prefixes that container tools read as a kind of place (containers-transports(5)).
-TRANSPORTS = frozenset({"containers-storage", "dir", "docker-archive", "docker-daemon", "ostree", "sif", "tarball"})
+TRANSPORTS = frozenset({"containers-storage", "dir", "docker-daemon", "ostree", "sif", "tarball"})
 
 
 def parse_from(text: str, where: str = "from") -> ImageFrom:
     """Read the ``from`` of an image. A path holds no colon, as with skopeo. Raises MalformedError."""
-    remedy = "write oci:PATH[:REF], oci-archive:FILE[:REF], or host/name:tag, host/name@sha256:..."
-    for kind in ("oci", "oci-archive"):
+    remedy = "write oci:PATH[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], or host/name:tag"
+    for kind in FILE_KINDS:
         if text.startswith(f"{kind}:"):
             place, colon, ref = text.removeprefix(f"{kind}:").partition(":")
             if not place or (colon and not ref):
                 raise MalformedError(f"{text!r} names no image", where=where, remedy=remedy)
-            return ImageFrom(kind="oci" if kind == "oci" else "oci-archive", place=place, ref=ref)
+            return ImageFrom(kind=kind, place=place, ref=ref)
     if text.startswith(("docker://", "http://", "https://")):
         problem = f"{text!r} is an address, expected a reference"
         raise MalformedError(problem, where=where, remedy=f"leave {text.partition('//')[0]}// out")

@@ -109,6 +109,7 @@ class Image(Document, frozen=True, kw_only=True):
         tag: Tag there; left out, the release's version.
         manifest: The image manifest or index that installs; with named platforms the original index.
         platforms: Those that were packed; empty means all that the index names.
+        converted: The form of the file that it was made from, whose images have no manifest of their own.
         signed_by: Name of a signer, or ``none`` with ``reason``.
     """
 
@@ -122,6 +123,7 @@ class Image(Document, frozen=True, kw_only=True):
     sboms: Annotated[tuple[Sbom, ...], Meta(max_length=256)] = ()
     sbom_reason: Text | None = None
     base: Text | None = None
+    converted: Literal["docker-archive"] | None = None
 
     def at(self, version: str) -> str:
         """``REPOSITORY:TAG`` at a site, for an image of the release ``version``."""

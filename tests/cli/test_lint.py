@@ -1,11 +1,13 @@
 """`waybill lint`: every problem with its file and line, and the shapes as JSON Schema."""
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from content.commands.lint import SHAPES, lint
+from tests.images import LayoutWriter, sbom
 from tests.signed_images import pem, rsa_key
 from tests.vendor import CONTRACT_YAML
 from tests.waybill import waybill
@@ -147,3 +149,31 @@ def test_registries_yaml_is_checked(tmp_path: Path) -> None:
     path.write_text("waybill: 1\nregistries:\n  docker.io: {mirror: m.example/hub, tokens: []}\n")
     (problem,) = lint(path).problems
     assert problem.where == f"{path}:2"
+
+
+def test_image_files_are_opened(tmp_path: Path) -> None:
+    """An archive is no registry: lint opens it once, and looks for each image that is taken from it."""
+    shop = Workshop(tmp_path / "vendor")
+    writer = LayoutWriter(shop.path / "dist" / "app")
+    for name in ("team/app:1.0", "team/web:1.0"):
+        writer.tag(writer.image([{"a": name.encode()}]), name)
+    writer.save()
+    with tarfile.open(shop.path / "dist" / "app.tar", "w") as tar:
+        tar.add(writer.path, arcname=".")
+    shop.write("sbom.json", sbom("1.0.0"))
+    shop.write("dist/broken.tar", b"no tar")
+    froms = {
+        "layout": "oci:dist/app:web:1.0",
+        "archive": "oci-archive:dist/app.tar:team/app:1.0",
+        "saved": "docker-archive:dist/app.tar:docker.io/team/app:1.0",
+        "several": "docker-archive:dist/app.tar:1.0",
+        "absent": "docker-archive:dist/none.tar",
+        "broken": "docker-archive:dist/broken.tar",
+        "other": "oci:dist/app:other",
+    }
+    for name, place in froms.items():
+        shop.image(name, **{"from": place})
+    problems = [str(problem) for problem in lint(shop.save()).problems]
+    assert len(problems) == 4
+    for words in ("2 images called '1.0'", "there is no dist/none.tar", "not a tar header", "no images called 'other'"):
+        assert [problem for problem in problems if words in problem and "release.yaml:" in problem], words

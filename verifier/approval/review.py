@@ -247,6 +247,8 @@ def _upgrade_step(side: ReleaseDocuments, given: ReviewInput) -> UpgradeStep:
         facts["supported until"] = release.supported_until
     if release.fixes:
         facts["fixes"] = ", ".join(f"{fix.advisory} ({fix.severity}, {fix.in_})" for fix in release.fixes)
+    if converted := [f"{image.name} (from {image.converted})" for image in release.images if image.converted]:
+        facts["converted"] = ", ".join(converted)
     if release.absent:
         facts["left out"] = ", ".join(sorted({image.platform for image in release.absent}))
     return UpgradeStep(

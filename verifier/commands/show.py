@@ -10,7 +10,7 @@ from console.options import command
 from console.result import Result
 from content.bundle.head import open_head
 from content.trust.head import VerifiedHead, verify_head
-from manifests.documents.release import Release, handler_digest
+from manifests.documents.release import Image, Release, handler_digest
 from manifests.documents.release_reader import parse_release
 from manifests.trust.keys import open_regular, read_capped
 from manifests.trust.root import MAX_ROOT, parse_root
@@ -108,6 +108,10 @@ def _pems(file: Path, role: str) -> Result:
     return Result("".join(key.pem for key in keys).rstrip("\n"), {"pem": [key.pem for key in keys]}, exact=True)
 
 
+def _made(image: Image) -> str:
+    return f", converted from {image.converted}" if image.converted else ""
+
+
 def _show_release(first: str, release: Release, digest: str, verified: VerifiedHead | None) -> Result:
     """Describe a release under the line ``first``, which says whether its head was verified."""
     audience, customers = release.audience, ", ".join(release.audience.customers)
@@ -123,7 +127,7 @@ def _show_release(first: str, release: Release, digest: str, verified: VerifiedH
     ]
     rows += [("fixes", f"{one.advisory} ({one.severity}) in {one.in_}") for one in release.fixes]
     rows += [
-        ("image", f"{image.at(release.version)} {image.manifest.digest}, signed by {image.signed_by}")
+        ("image", f"{image.at(release.version)} {image.manifest.digest}, signed by {image.signed_by}" + _made(image))
         for image in release.images
     ]
     rows += [("files", f"{one.name}: {show_count(len(one.entries), 'file')}") for one in release.files]

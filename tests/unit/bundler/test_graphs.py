@@ -1,12 +1,15 @@
 """Images as they occur: indexes with gaps, of either family, with platforms left out, and artifacts beside images."""
 
+import io
 import json
+import tarfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from bundler.build import BuiltBundle
 from content.bundle.oci import DOCKER_CONFIG, DOCKER_INDEX, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
@@ -19,6 +22,7 @@ from tests.images import CYCLONEDX, LayoutWriter, sbom
 from tests.vectors.surgery import request
 from tests.workshop import Workshop
 from verifier.trust.bundle import verify_path
+from waybill import cli
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 BUILDKIT = "vnd.docker.reference.digest"
@@ -227,3 +231,24 @@ def test_an_image_whose_subject_is_elsewhere(shop: Workshop, writer: LayoutWrite
     shop.image("base", **NO_SBOM, **{"from": "oci:dist/app:base"})
     built = shop.build()
     assert verify_path(built.path, request(shop.pin(), now=NOW)).end == "complete"
+
+
+def test_an_image_of_docker_save_is_marked_as_converted(shop: Workshop) -> None:
+    layer = b"layer"
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest_of(layer)]}}
+    files = {"config.json": json.dumps(config).encode(), "1/layer.tar": layer}
+    listed = [{"Config": "config.json", "RepoTags": ["app:1.0"], "Layers": ["1/layer.tar"]}]
+    (shop.path / "dist").mkdir()
+    with tarfile.open(shop.path / "dist" / "app.tar", "w") as tar:
+        for name, data in {**files, "manifest.json": json.dumps(listed).encode()}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    shop.write("sbom.json", sbom("1.0.0"))
+    shop.image(platforms=["linux/amd64"], **{"from": "docker-archive:dist/app.tar:app:1.0"})
+    built = shop.build()
+    found = verify_path(built.path, request(shop.pin(), now=NOW))
+    (image,) = found.head.release.images
+    assert (found.end, image.converted, len(image.sboms)) == ("complete", "docker-archive", 1)
+    shown = CliRunner().invoke(cli, ["show", str(built.path)])
+    assert "signed by none, converted from docker-archive" in " ".join(shown.output.split())
