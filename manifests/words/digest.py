@@ -11,7 +11,6 @@ from manifests.words.canonical import Document
 MAX_INTEGER = 2**53 - 1
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # The beginning of a digest that a person names, where it is compared with one digest only.
-BEGIN = re.compile(r"(sha256:)?[0-9a-f]{12,64}")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
 # `\Z`, because `$` would let a trailing newline through.
@@ -55,18 +54,6 @@ class Blob(Document, frozen=True, kw_only=True):
 def digest_of(data: bytes) -> str:
     """The OCI digest, ``sha256:`` and 64 lower-case hex digits, of ``data``."""
     return "sha256:" + hashlib.sha256(data).hexdigest()  # F-4.12: over what was received, never over a re-encoding
-
-
-def begin_of(digest: str) -> str:
-    """``sha256:`` and twelve digits: enough for ``names_digest``, and short enough for a command line."""
-    return digest[:19]
-
-
-def names_digest(named: str, digest: str) -> bool:
-    """Whether ``named`` is the digest or its beginning, as ``BEGIN`` has it."""
-    return BEGIN.fullmatch(named) is not None and digest.removeprefix("sha256:").startswith(
-        named.removeprefix("sha256:")
-    )
 
 
 def is_digest(text: str) -> bool:

@@ -11,7 +11,7 @@ from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
 from manifests.foreign.attachments import MAX_OPENVEX, check_openvex
 from manifests.foreign.config_schema import MAX_SCHEMA
 from manifests.foreign.sbom import MAX_SBOM, SbomComponent, SbomDocument, read_sbom
-from manifests.words.digest import Blob, begin_of
+from manifests.words.digest import Blob
 from manifests.words.errors import WaybillError
 from manifests.words.units import show_count
 
@@ -169,9 +169,7 @@ def _sbom_notes(document: SbomDocument, digest: str, what: str, image: str) -> I
     if not known:
         yield DocumentNote("sbom", "unread", what, f"it lists {entries} and no name", image)
         return
-    yield DocumentNote(
-        "sbom", "read", what, f"{document.spoken}, {show_count(known, 'component')}, {begin_of(digest)}", image
-    )
+    yield DocumentNote("sbom", "read", what, f"{document.spoken}, {show_count(known, 'component')}, {digest}", image)
     if document.unnamed:
         text = f"{entries} without a name, beside {show_count(known, 'component')}"
         yield DocumentNote("sbom", "partly", what, text, image)

@@ -3,7 +3,6 @@
 import shlex
 from dataclasses import replace
 
-from manifests.words.digest import begin_of
 from manifests.words.units import show_duration, show_size, show_uses
 from verifier.approval.differences.compare_values import join_facts
 from verifier.approval.page import FIRST_ROWS, Page, Row, RowMark, Section, Table, section_text
@@ -236,7 +235,7 @@ def agreement_section(asked: Approvable, status: ApprovalStatus, folder: str | N
     else:
         result = f"waits for {status.missing}"
         # At the site the plan can change before somebody signs; the plan in a request folder cannot.
-        what = f"{item_names(asked)} --plan {begin_of(asked.plan.digest)}" if folder is None else shlex.quote(folder)
+        what = f"{item_names(asked)} --plan {asked.plan.digest}" if folder is None else shlex.quote(folder)
         command = f"approve {what} --key KEY"
     facts = [("result", result)]
     for role in status.roles:

@@ -10,7 +10,7 @@ from console.options import command, path_option, text_option
 from console.output import say
 from console.progress import progress
 from console.result import Result
-from manifests.words.digest import BEGIN
+from manifests.words.digest import DIGEST
 from manifests.words.errors import AttentionError, UsageError
 from manifests.words.fingerprint import parse_fingerprint
 from manifests.words.text import one_line
@@ -168,7 +168,7 @@ def _ask_contract(given: str | None) -> Callable[[Change], str | None]:
         if text is None and sys.stdin.isatty():
             say(f"telemetry contract {change.contract.contract} version {change.contract.version} will be in force")
             text = click.prompt("its digest, as agreed", default="", show_default=False, err=True)
-        return text if not text or BEGIN.fullmatch(text) else parse_fingerprint(text)
+        return text if not text or DIGEST.fullmatch(text) else parse_fingerprint(text)
 
     return ask
 

@@ -11,7 +11,7 @@ from console.output import VERBOSE, is_set
 from console.result import Result
 from console.screen import fit
 from manifests.documents.enrolment import key_groups
-from manifests.words.digest import BEGIN
+from manifests.words.digest import DIGEST
 from manifests.words.errors import UsageError
 from manifests.words.fingerprint import as_groups, as_words, parse_fingerprint
 from manifests.words.time import rfc3339
@@ -184,7 +184,7 @@ def review_data(review: Review, status: ApprovalStatus) -> dict[str, object]:
 
 def digest_argument(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Check a digest on the command line (an option's ``callback``)."""
-    if value is not None and not BEGIN.fullmatch(value):
-        problem = "expected the digest that `review` prints, or at least its first 12 hex digits"
+    if value is not None and not DIGEST.fullmatch(value):
+        problem = "expected the digest that `review` prints, sha256: and 64 hex digits"
         raise click.BadParameter(problem, context, parameter)
     return value

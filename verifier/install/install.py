@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from content.bundle.bulk import open_bundle
 from content.bundle.places import find_places
 from manifests.words.canonical import encode
-from manifests.words.digest import Blob, begin_of, names_digest
+from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, RefusedError, UsageError, WaitingError
 from manifests.words.progress import ProgressCallback, no_progress
-from manifests.words.units import show_size, show_uses
+from manifests.words.units import show_count, show_size, show_uses
 from verifier.approval.items import approvable_of, record_proposals
 from verifier.approval.verdicts import approval_status
 from verifier.change.driver_steps import DriverStep, driver_steps
@@ -137,7 +137,7 @@ def _install_one(work: _Installation, outside_window: str | None) -> InstallResu
     site, runtime, request, change = work.site, work.runtime, work.request, work.change
     need = plan_space(site, change, work.steps, request.on_progress)  # 5
     check_rollback_possible(site, change, runtime, need.missing, request.on_progress)
-    runtime.notify(f"{len(need.missing)} new blobs, {show_size(need.bytes)} in all")
+    runtime.notify(f"{show_count(len(need.missing), 'new blob')}, {show_size(need.bytes)} in all")
     site.keep_document(encode(work.route.plan))  # 6
     site.record(replace(change.planned, outside_window=outside_window))
     rule = work.approvals.rule or None
@@ -153,13 +153,13 @@ def _check_contract(change: Change, ask: Callable[[Change], str | None] | None) 
     if not named:
         raise WaitingError(
             f"the first install puts a telemetry contract in force: {change.contract.contract} "
-            f"version {change.contract.version}, {len(change.contract.signals)} signals",
+            f"version {change.contract.version}, {show_count(len(change.contract.signals), 'signal')}",
             where="contract",
             remedy=f"read it with `waybill review {shlex.quote(change.item)}`, then "
-            f"`waybill install {shlex.quote(change.item)} --contract {begin_of(wanted)}`",
+            f"`waybill install {shlex.quote(change.item)} --contract {wanted}`",
             finding="contract-unnamed",
         )
-    if not names_digest(named, wanted):
+    if named != wanted:
         raise RefusedError(
             f"the release brings contract {wanted}, the command names {named}",
             where="--contract",

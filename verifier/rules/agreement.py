@@ -10,7 +10,6 @@ from typing import Protocol
 from manifests.documents.approval import SignedApproval
 from manifests.documents.plan import Plan
 from manifests.documents.policy import KINDS, ChangeRule, Person, Policy
-from manifests.words.digest import begin_of
 from manifests.words.errors import RefusedError, WaitingError
 
 # The remedy where the people who proposed a change are the only ones who could approve it.
@@ -49,7 +48,7 @@ def item_names(asked: Approvable) -> str:
 def then_command(asked: Approvable) -> str:
     """Return ``then``; a first install puts a telemetry contract in force, so its command names the contract."""
     first = asked.plan.action == "install" and asked.plan.generation == 1
-    return f"{asked.then} --contract {begin_of(asked.plan.contract or '')}" if first else asked.then
+    return f"{asked.then} --contract {asked.plan.contract}" if first else asked.then
 
 
 @dataclass(frozen=True)

@@ -76,11 +76,3 @@ def test_a_digest_is_over_the_bytes() -> None:
     assert d.is_digest(d.digest_of(b""))
     assert not d.is_digest(d.digest_of(b"") + "\n")
     assert d.blob_name("sha256:" + HEX) == "blobs/sha256/" + HEX
-
-
-def test_the_beginning_of_a_digest_names_it_from_twelve_digits_on() -> None:
-    digest = "sha256:" + HEX
-    for named in (digest, HEX, HEX[:12], d.begin_of(digest)):
-        assert d.names_digest(named, digest), named
-    for named in (HEX[:11], HEX[:11] + "X", HEX[1:13], digest + "0", "sha256:", ""):
-        assert not d.names_digest(named, digest), named
