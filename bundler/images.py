@@ -199,7 +199,14 @@ class _Walk:
             platform = self._platform(child) or "unknown"
             if child.digest not in chosen:
                 self.absent.append(Absent(parent=descriptor.digest, digest=child.digest, platform=platform))
-            elif not chosen[child.digest] and (missing := self._missing(child, depth + 1)):
+            elif missing := self._missing(child, depth + 1):
+                if chosen[child.digest]:
+                    raise RefusedError(
+                        f"image {self.spec.name!r} has no {platform} to pack: {missing}",
+                        where=self.source.name,
+                        remedy="copy the image again with this platform, or take it out of `platforms`",
+                        finding="platform-missing",
+                    )
                 self.absent.append(Absent(parent=descriptor.digest, digest=child.digest, platform=platform))
                 self.left_out.append(f"{child.digest} ({platform}) is left out: {missing}")
             else:

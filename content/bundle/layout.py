@@ -139,6 +139,8 @@ class Layout:
         for entry in self.index.manifests:
             if COMPANION_TAG.fullmatch(entry.annotation(REF_NAME)) or entry.artifact_type:
                 continue
+            if not self.holds(entry) and not self._names.has_name(entry):
+                continue  # reported as one that could not be read
             document = self.parse(entry)
             if document is None or document.subject is not None:
                 continue

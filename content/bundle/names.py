@@ -62,6 +62,10 @@ class EntryNames:
         """Entries named ``tag`` or ``repo:tag``, by digest."""
         return self._tags.get(tag, {})
 
+    def has_name(self, entry: Descriptor) -> bool:
+        """Whether an entry is called anything but its digest."""
+        return any(self._names(entry))
+
     def labels(self, entries: Iterable[Descriptor]) -> set[str]:
         """What to call each of ``entries``: its fullest name, or its digest where it has none of its own."""
         first = {entry.digest: next(iter(self._names(entry)), entry.digest) for entry in entries}

@@ -86,7 +86,7 @@ def test_a_platform_whose_layer_is_gone_is_left_out(shop: Workshop, writer: Layo
 def test_a_platform_that_was_asked_for_must_be_there(shop: Workshop, writer: LayoutWriter) -> None:
     here, gone = two_platforms(writer)
     writer.tag(writer.index([here, lose(writer, gone)]), "1.0.0")
-    with pytest.raises(DamagedError, match=f"{gone.digest} is missing"):
+    with pytest.raises(RefusedError, match=f"image 'app' has no linux/arm64/v8 to pack: {gone.digest} is missing"):
         packed(shop, writer, platforms=["linux/amd64", "linux/arm64"])
 
 
@@ -194,6 +194,14 @@ def test_an_entry_of_the_layout_that_is_gone_stops_no_other_image(shop: Workshop
     assert release.images[0].manifest.digest == image.digest
     (finding,) = [one for one in built.findings if one.finding == "beside-image"]
     assert other.digest in finding.text
+
+
+def test_an_unnamed_entry_that_is_gone_is_not_the_image(shop: Workshop, writer: LayoutWriter) -> None:
+    image, other = two_platforms(writer)
+    writer.entries += [image, lose(writer, other)]
+    release, built = packed(shop, writer)
+    assert release.images[0].manifest.digest == image.digest
+    assert [one.finding for one in built.findings if other.digest in one.text] == ["beside-image"]
 
 
 def test_a_referrer_with_a_layer_that_is_gone_is_a_doubt(shop: Workshop, writer: LayoutWriter) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,21 @@ def test_proxies_of_the_environment_are_used(shop: Workshop, monkeypatch: pytest
         with pytest.raises(HostError, match="no known address"):
             build(Workshop(shop.path / "b"), f"registry.example.invalid/{NAME}:1.0", "registry.example.invalid")
         assert not proxy.authorizations
+
+
+def test_an_index_that_names_more_than_the_registry_holds(shop: Workshop) -> None:
+    """A mirror of one platform: the rest is absent, with a warning, unless the release asks for it."""
+    here = replace(describe(IMAGE, media_type=OCI_MANIFEST), platform="linux/amd64")
+    gone = replace(describe(b"gone", media_type=OCI_MANIFEST), platform="linux/arm64")
+    index = encode_index([here, gone])
+    with quirky() as registry:
+        for reference in ("2.0", digest_of(index)):
+            registry.manifests[NAME, reference] = (index, OCI_INDEX)
+        built = build(shop, f"{registry.host}/{NAME}:2.0", registry.host)
+        assert [one.digest for one in built.release.absent] == [gone.digest]
+        assert built.release.images[0].platforms == ("linux/amd64",)
+        assert [one.finding for one in built.findings if gone.digest in one.text] == ["left-out"]
+        shop.release["install"].pop(0)
+        built.path.unlink()
+        with pytest.raises(RefusedError, match=r"image 'app' has no linux/arm64 to pack: .*404"):
+            build(shop, f"{registry.host}/{NAME}:2.0", registry.host, platforms=["linux/arm64"])
