@@ -373,7 +373,7 @@ def _target(name: str, raw: bytes, where: str, *, symbolic: bool) -> str:
 
 def _not_a_tar(block: bytes) -> str:
     if block[:2] == b"\x1f\x8b" or block[:4] == b"\x28\xb5\x2f\xfd" or block[:6] == b"\xfd7zXZ\0":
-        return "it is compressed; unpack that layer first"
+        return "it is compressed; decompress the file first"
     return "name a tar of an OCI image layout (skopeo copy ... oci-archive:FILE)"
 
 

@@ -1,7 +1,7 @@
 """Check ``release.yaml``, alone and against the files that it names."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from manifests.authored.handwritten import Handwritten
 from manifests.authored.release_yaml import NONE, HandlerFile, ImageFile, ProbeFile, ReleaseFile, parse_from
@@ -136,15 +136,21 @@ def _facts(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
 
 def _names(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
     for group, key in NAMED_ONCE:
-        names = [getattr(entry, key) for entry in getattr(release, group)]
-        for i, name in enumerate(names):
-            if name in names[:i]:
-                yield file.wrong(f"{key} {name!r} is given twice", f"$.{group}[{i}].{key}")
-    places = [image.to if ":" in image.to else f"{image.to}:{release.version}" for image in release.images]
-    for i, place in enumerate(places):
-        if place in places[:i]:
-            remedy = f"write another repository, or another tag: `to: {place.partition(':')[0]}:TAG`"
-            yield file.wrong(f"to {place!r} is given twice", f"$.images[{i}].to", remedy)
+        for i, name in _repeated(getattr(entry, key) for entry in getattr(release, group)):
+            yield file.wrong(f"{key} {name!r} is given twice", f"$.{group}[{i}].{key}")
+    places = (image.to if ":" in image.to else f"{image.to}:{release.version}" for image in release.images)
+    for i, place in _repeated(places):
+        remedy = f"write another repository, or another tag: `to: {place.partition(':')[0]}:TAG`"
+        yield file.wrong(f"to {place!r} is given twice", f"$.images[{i}].to", remedy)
+
+
+def _repeated(names: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Yield each name that was there before, with its place."""
+    seen: set[str] = set()
+    for i, name in enumerate(names):
+        if name in seen:
+            yield i, name
+        seen.add(name)
 
 
 def _image(file: Handwritten, path: str, image: ImageFile, release: ReleaseFile) -> Iterator[MalformedError]:

@@ -91,6 +91,8 @@ def _image_facts(image: Image, release: Release) -> dict[str, str]:
     }
     if image.platforms:
         facts["platforms"] = ", ".join(image.platforms)
+    if image.converted:
+        facts["converted from"] = image.converted
     if image.sbom_reason:
         facts["no SBOM"] = image.sbom_reason
     return facts

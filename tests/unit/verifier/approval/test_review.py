@@ -552,6 +552,17 @@ def test_the_review_of_a_first_install_counts_what_nobody_reads() -> None:
     assert {one.how for one in review.telemetry.signals} == {"added"}
 
 
+def test_a_converted_image_is_called_so() -> None:
+    documents = side(Vendor())
+    images = tuple(msgspec.structs.replace(one, converted="docker-archive") for one in documents.release.images)
+    converted = replace(documents, release=msgspec.structs.replace(documents.release, images=images))
+    change = by_name(release_differences(documents, converted), "images")["api"]
+    assert change.after is not None
+    assert "converted from docker-archive" in change.after
+    _, text, _ = papers(matter(None, converted))
+    assert "api (from docker-archive)" in text
+
+
 def test_the_review_of_several_releases_as_one_plan() -> None:
     between = Vendor(version="1.0.5", sequence=2, change={"fixes": (fix("CVE-9"),)})
     last = Vendor(version="1.1.0", sequence=3)
