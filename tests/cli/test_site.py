@@ -112,9 +112,9 @@ def test_the_whole_life(shell: Shell) -> None:
     assert "first install of small 1.0.0" in text
     shell.run("approve", "r-1.0.0", "--key", f"file:{shell.key}")
     assert shell.json("install", "r-1.0.0", code=9)["error"]["finding"] == "contract-unnamed"  # type: ignore[index]  # JSON
-    begin = str(shell.contract())[:19]
-    assert f"`waybill install r-1.0.0 --contract {begin}`" in shell.run("install", "r-1.0.0", code=9).stderr
-    assert f"next: waybill install r-1.0.0 --contract {begin}" in shell.run("review").stdout
+    contract = str(shell.contract())
+    assert f"`waybill install r-1.0.0 --contract {contract}`" in shell.run("install", "r-1.0.0", code=9).stderr
+    assert f"next: waybill install r-1.0.0 --contract {contract}" in shell.run("review").stdout
     shell.run("install", "r-1.0.0", "--contract", begin, "--dry-run")
     shell.run("install", "r-1.0.0", "--contract", shell.contract(), "--dry-run")
     assert shell.json("status")["generation"] == 0
