@@ -115,7 +115,7 @@ def test_the_whole_life(shell: Shell) -> None:
     contract = str(shell.contract())
     assert f"`waybill install r-1.0.0 --contract {contract}`" in shell.run("install", "r-1.0.0", code=9).stderr
     assert f"next: waybill install r-1.0.0 --contract {contract}" in shell.run("review").stdout
-    shell.run("install", "r-1.0.0", "--contract", begin, "--dry-run")
+    shell.run("install", "r-1.0.0", "--contract", contract, "--dry-run")
     shell.run("install", "r-1.0.0", "--contract", shell.contract(), "--dry-run")
     assert shell.json("status")["generation"] == 0
     done = shell.run("install", "r-1.0.0", "--contract", as_groups(str(shell.contract())))
