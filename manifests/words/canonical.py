@@ -61,6 +61,8 @@ def decode(data: bytes, type_: type[T], what: str) -> T:
         return msgspec.json.decode(data, type=type_, strict=True)  # F-4.2, F-4.5, F-4.6
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `")
+        if "matching regex" in problem:
+            problem = "the text there is not of the form that the format demands"
         raise MalformedError(_lower(problem), where=f"{what} {place.replace('`', '')}".strip()) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise MalformedError(f"document is not valid JSON: {_lower(str(error))}", where=what) from None

@@ -17,7 +17,8 @@ from verifier.reporting.report_plan import PreviousReport, SiteObservation, conf
 from verifier.runtime.drivers.driver import ABSENT, Component, load_driver
 from verifier.site.blobs import blob_path
 from verifier.site.folder import EVIDENCE, Site
-from verifier.site.generations import Installed, read_installed, read_running
+from verifier.site.generations import Installed, read_installed
+from verifier.site.journal.installs import Generation
 from verifier.site.outbox import enrolment_of, read_report, succession_of
 from verifier.site.releases import running_revoked
 
@@ -43,7 +44,10 @@ def observe_site(site: Site) -> SiteObservation:
     """Observe everything that a report contains; name in ``unseen`` what could not be read."""
     digest, enrolment = enrolment_of(site)
     unseen: list[str] = []
-    installed = _try(lambda: read_running(site), unseen, "install")
+    current, agrees = _current(site)
+    if not agrees:
+        unseen.append("current")
+    installed = None if current is None else _try(lambda: read_installed(site, current), unseen, "install")
     components = _components(site, installed, unseen) if installed else ()
     optional = _try(lambda: _optional(site), unseen, "contract") or ()
     withheld = tuple(one for one in optional if installed and one in installed.settings.telemetry.withhold)
@@ -71,7 +75,20 @@ def observe_site(site: Site) -> SiteObservation:
         remains=_count_remains(site) if site.state.offboarded else None,
         withheld=withheld,
         unseen=tuple(unseen),
+        current=current,
+        current_agrees=agrees,
     )
+
+
+def _current(site: Site) -> tuple[Generation | None, bool]:
+    """Return the generation that ``current`` points at, and whether the journal names the same.
+
+    A link that names no generation of this site tells nothing about what is installed: then the journal's is returned.
+    """
+    running, pointed = site.state.installs.running, site.pointed()
+    if pointed == site.state.installs.current:
+        return running, True
+    return (site.state.installs.generation(pointed) if pointed else None) or running, False
 
 
 def _optional(site: Site) -> tuple[str, ...]:

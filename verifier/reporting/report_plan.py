@@ -17,7 +17,7 @@ from verifier.reporting.report_reduce import fit, shorten_chain
 from verifier.rules.time import clock_verdict
 from verifier.site.folder import Site
 from verifier.site.journal.events import Enrolled
-from verifier.site.journal.installs import State
+from verifier.site.journal.installs import Generation, State
 from verifier.site.journal.state import SiteState
 from verifier.site.vendor_access import reported_offboarding
 from verifier.trust.findings import VERIFIER_VERSION
@@ -39,6 +39,9 @@ class SiteObservation:
         revoked: The running release is revoked.
         remains: What stays after the end of the vendor's access; None before it.
         unseen: Fields whose observation failed.
+        current: The generation that ``current`` points at; the journal's where the link names none of this site.
+            Used only if they differ.
+        current_agrees: ``current`` points at the generation that the journal names.
     """
 
     enrolment: str
@@ -56,6 +59,8 @@ class SiteObservation:
     remains: r.Remains | None = None
     withheld: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
+    current: Generation | None = None
+    current_agrees: bool = True
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def plan_report(
         chain=_chain(state, observed, former, cause, now),
         trust=_trust(state, observed, now),
         policy=_policy(state) if state.trust.policy_number else None,
-        install=replace(_install(state), revoked=observed.revoked, below_floor=state.below_floor),
+        install=replace(_install(state, observed), revoked=observed.revoked, below_floor=state.below_floor),
         components=r.Components(listed=observed.components),
         config=r.ConfigState(
             schema_version=state.installs.running.config_version if state.installs.running else None, seal=observed.seal
@@ -172,15 +177,16 @@ def _trust(state: SiteState, observed: SiteObservation, now: datetime) -> r.Trus
         revocations=offboarding.revocations if offboarding else revocations,
         time_floor=optional_time(state.trust.time_floor),
         clock=clock_verdict(state.trust.time_floor, now),
-        clock_back=state.clock_back,
+        # The entry of this very report is not in the journal yet.
+        clock_back=state.clock_back + (now < state.last_at),
         alarms=tuple(r.SeenAlarm(code=one.code, digest=one.digest) for one in state.alarms[-32:]),
         offboarding=reported_offboarding(state, observed.remains),
     )
 
 
-def _install(state: SiteState) -> r.Install:
+def _install(state: SiteState, observed: SiteObservation) -> r.Install:
     """Return the installed release, at most 32 generations, and the releases that were only ever rolled back."""
-    running = state.installs.running
+    running = state.installs.running if observed.current_agrees else observed.current
     shown = state.installs.generations[-MAX_GENERATIONS:]
     if running is not None and running not in shown:
         shown = (running, *shown[1:])
@@ -188,7 +194,7 @@ def _install(state: SiteState) -> r.Install:
     kept = {one.release for one in state.installs.generations if one.state in (State.CONFIRMED, State.SETTLED)}
     transaction = state.installs.transaction
     return r.Install(
-        state=_install_state(state),
+        state=_install_state(state, observed),
         release=None
         if running is None
         else r.ReportedInstalled(
@@ -217,11 +223,11 @@ def _install(state: SiteState) -> r.Install:
     )
 
 
-def _install_state(state: SiteState) -> r.ReportedInstallState:
-    running = state.installs.running
+def _install_state(state: SiteState, observed: SiteObservation) -> r.ReportedInstallState:
+    running = state.installs.running if observed.current_agrees else observed.current
     if running is None:
         return "none"
-    if state.installs.inconsistent:
+    if state.installs.inconsistent or not observed.current_agrees:
         return "inconsistent"
     return "confirmed" if running.state in (State.CONFIRMED, State.SETTLED) else "trial"
 

@@ -17,7 +17,7 @@ from verifier.install.result import check_idle
 from verifier.rules.emergency import uses_left
 from verifier.rules.time import FAR_AHEAD, clock_verdict, effective_now, passed_dates
 from verifier.runtime.drivers.driver import Component
-from verifier.site.folder import Site
+from verifier.site.folder import CURRENT, Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.events import Note
 from verifier.site.journal.installs import Health, State, Transaction
@@ -179,8 +179,8 @@ def _reporting(site: Site, now: datetime) -> list[str]:
             f"clock      {rfc3339(now)} is {FAR_AHEAD.days} days or more beyond {rfc3339(floor)}, "
             "the latest time that a confirmed release proves"
         )
-    if state.clock_back:
-        lines.append(f"clock      set back {show_times(state.clock_back)}")
+    if back := state.clock_back + (now < state.last_at):
+        lines.append(f"clock      set back {show_times(back)}")
     if not site.reserve.exists():
         lines.append("reserve    used on a full disk; the next report restores it when there is space")
     for (code, detail), count in Counter((one.code, one.detail) for one in state.alarms).items():
@@ -212,7 +212,24 @@ def _unsettled(site: Site, unproved: WaybillError | None, unfinished: WaybillErr
     return unfinished if interrupted or site.state.installs.inconsistent else None
 
 
+def current_problem(site: Site) -> str | None:
+    """Return how ``current`` differs from the journal; None if it does not."""
+    wanted, pointed = site.state.installs.current, site.pointed()
+    if pointed == wanted:
+        return None
+    if pointed == 0:
+        seen = "is missing"
+    elif pointed is None:
+        seen = "is not a link to a generation"
+    else:
+        seen = f"points at generation {pointed}"
+    return f"`current` {seen}; by the journal {f'generation {wanted} runs' if wanted else 'nothing is installed'}"
+
+
 def _attention(site: Site, components: tuple[Component, ...]) -> WaybillError | None:
+    if problem := current_problem(site):
+        remedy = "waybill recover points it at the generation of the journal; reports say inconsistent until then"
+        return AttentionError(problem, where=str(site.path / CURRENT), remedy=remedy, finding="current-differs")
     running = site.state.installs.running
     wrong = [f"{one.step}/{one.name}: {one.problem}" for one in components if one.problem]
     if wrong:
@@ -242,6 +259,7 @@ def _data(
         "site": state.site,
         "practice": state.trust.practice,
         "generation": state.installs.current,
+        "current": site.pointed(),
         "version": running.version if running else None,
         "release": running.release if running else None,
         "state": str(running.state) if running else "none",

@@ -11,9 +11,9 @@ from pathlib import Path
 from content.trust.head import Known, check_own_keys
 from manifests.trust.keys import read_capped
 from manifests.trust.revocations import Revocations, judge_revocations, parse_revocations, revoke
-from manifests.trust.root import MAX_ROOT, Chain, join_roots, verify_chain
+from manifests.trust.root import MAX_ROOT, Chain, join_roots, parse_root, verify_chain
 from manifests.trust.root_change import RootChange, change_of_roots
-from manifests.words.errors import UntrustedError, WaybillError
+from manifests.words.errors import DamagedError, MalformedError, UntrustedError, WaybillError
 from verifier.site.folder import Site
 from verifier.site.journal.events import Alarm, RevocationsInForce, RootInForce
 
@@ -49,10 +49,32 @@ def trust_folder(site: Site) -> Path:
 
 
 def root_documents(site: Site) -> tuple[bytes, ...]:
-    """Return the root documents up to the one in force, oldest first; the first may be above version 1."""
+    """Return the root documents up to the one in force, oldest first; the first may be above version 1.
+
+    Raises:
+        DamagedError: One is not a root document any more, or the newest is not the one that the journal pins.
+    """
     versions = range(1, max(site.state.trust.root.version, 1) + 1)
     paths = (trust_folder(site) / f"{version}.root.json" for version in versions)
-    return tuple(read_capped(path, MAX_ROOT) for path in paths if path.is_file())
+    return tuple(_own_document(site, path) for path in paths if path.is_file())
+
+
+def _own_document(site: Site, path: Path) -> bytes:
+    pin, raw = site.state.trust.root, read_capped(path, MAX_ROOT)
+    problem = "it is damaged, and no longer a root document"
+    try:
+        signed = parse_root(raw, str(path))
+        if signed.root.version != pin.version or signed.fingerprint == pin.digest:
+            return raw
+        problem = f"it is not the root {pin.version} that the journal names"
+    except MalformedError:
+        pass  # the detail, such as a pattern of the format, helps nobody: the file is ours and was whole once
+    raise DamagedError(
+        problem,
+        where=str(path),
+        remedy=f"copy {path.name} from a backup of the site, or the vendor's file of that name, over it",
+        finding="root-changed",
+    )
 
 
 def list_in_force(site: Site) -> Revocations | None:
@@ -67,9 +89,21 @@ def own_chain(site: Site) -> Chain:
     """Return the vendor's chain up to the root in force, verified from the journal's pin, without revoked keys.
 
     Raises:
-        UntrustedError: The documents are not the ones that the journal pins.
+        DamagedError: The documents are not the ones that the journal pins.
+        UntrustedError: The vendor's access has ended.
     """
-    return revoke(verify_chain(root_documents(site), site.state.trust.root), list_in_force(site))
+    try:
+        chain = verify_chain(root_documents(site), site.state.trust.root)
+    except (MalformedError, UntrustedError) as error:
+        if site.state.offboarded:
+            raise  # there is no trust any more, which is what the last probes of the vendor's access look for
+        raise DamagedError(
+            f"the site's own root documents were changed: {error.problem}",
+            where=str(trust_folder(site)),
+            remedy="copy the files N.root.json from a backup of the site, or the vendor's, over them",
+            finding="root-changed",
+        ) from None
+    return revoke(chain, list_in_force(site))
 
 
 def known_trust(site: Site) -> Known:

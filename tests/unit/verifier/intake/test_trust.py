@@ -11,7 +11,7 @@ from manifests.trust.root import ROOT_TYPE, Chain, Leaver, Mark, Pin, parse_root
 from manifests.trust.root import Role as RootRole
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
-from manifests.words.errors import RefusedError, UntrustedError, WaybillError
+from manifests.words.errors import DamagedError, RefusedError, UntrustedError, WaybillError
 from manifests.words.progress import no_progress
 from manifests.words.time import parse_time
 from tests.faults.model import QuickDisk
@@ -278,7 +278,7 @@ def test_changed_documents_of_trust_are_seen(place: Place) -> None:
     site = place.open()
     path = place.path / "trust" / "2.root.json"
     path.write_bytes(next_root(FIRST.root_file(), epoch=3))
-    with pytest.raises(UntrustedError):
+    with pytest.raises(DamagedError, match="not the root 2 that the journal names"):
         own_chain(site)
     path.write_bytes(SECOND_ROOT_FILE)
     _, digest = site.state.trust.revocations or (0, "")
@@ -434,3 +434,17 @@ def test_a_time_far_ahead_is_claimed_until_a_person_says_so(place: Place) -> Non
         acknowledge_time(site, "2099-01-01T00:00:00Z", place.people["ops-1"])
     state = place.open().state
     assert (state.trust.time_floor, state.trust.time_claimed) == (parse_time("2099-01-01T00:00:00Z"), None)
+
+
+def test_a_changed_root_document_of_the_site_is_said_plainly(place: Place) -> None:
+    """Every byte of the file: damage of this very file, without a pattern of the format, and a way to mend it."""
+    path = place.path / "trust" / "1.root.json"
+    raw = path.read_bytes()
+    for at in range(0, len(raw), 7):
+        path.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+        with pytest.raises(DamagedError) as caught:
+            own_chain(place.open())
+        assert (caught.value.finding, str(path.parent) in caught.value.where) == ("root-changed", True)
+        assert "regex" not in str(caught.value)
+    path.write_bytes(raw)
+    assert own_chain(place.open()).newest.version == 1

@@ -91,6 +91,44 @@ def test_the_first_report_stands_on_the_enrolment(place: Place) -> None:
     assert (report.policy.number, report.policy.contract) == (1, None)
 
 
+def point(place: Place, target: str | None) -> None:
+    link = place.path / "current"
+    link.unlink(missing_ok=True)
+    if target is not None:
+        link.symlink_to(target)
+
+
+def test_what_current_points_at_is_observed(place: Place, tmp_path: Path) -> None:
+    """Missing, elsewhere, or at another generation: the report and the status say so, until `recover` mended it."""
+    place.bring(ONE.write(tmp_path / "1.tar"))
+    place.bring(TWO.write(tmp_path / "2.tar"))
+    good = (place.path / "current").readlink()
+    first = place.path / "generations" / "1"
+    for target, version in ((None, "1.1.0"), ("/etc", "1.1.0"), (str(good).replace("2", "1"), "1.0.0")):
+        assert first.is_dir()
+        point(place, target)
+        report = write(place).report
+        assert report.install.release is not None
+        assert (report.install.state, report.install.release.version) == ("inconsistent", version), target
+        assert ("current", "unreadable") in [(one.what, one.reason) for one in report.dropped]
+        site = place.open()
+        error = read_status(site, (), (), place.clock.at).error
+        assert error is not None
+        assert (error.finding, error.exit_code) == ("current-differs", 14)
+        place.recover()
+        assert (place.path / "current").readlink() == good
+        report = write(place).report
+        assert (report.install.state, report.dropped) == ("confirmed", ())
+
+
+def test_the_first_right_report_after_a_clock_of_2100_says_that_it_went_back(place: Place) -> None:
+    right = place.clock.at
+    place.clock.at = parse_time("2100-01-01T00:00:00Z")
+    assert write(place).report.trust.clock_back == 0
+    place.clock.at = right
+    assert [write(place).report.trust.clock_back for _ in range(3)] == [1, 1, 1]
+
+
 def test_while_a_way_back_is_on_trial_the_contract_of_what_was_left_binds(place: Place, tmp_path: Path) -> None:
     """Until somebody confirms it; then that of the generation which runs again."""
     trial = {"trial": Trial(at_most_seconds=600, confirm="person")}
