@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from manifests.authored.handwritten import Handwritten
 from manifests.authored.release_yaml import NONE, HandlerFile, ImageFile, ProbeFile, ReleaseFile, parse_from
 from manifests.documents.contract import Contract
+from manifests.documents.release import DRIVERS
 from manifests.documents.release_reader import NAMED_ONCE
 from manifests.documents.rollback import Rollback
 from manifests.words.errors import MalformedError
@@ -14,7 +15,7 @@ from manifests.words.units import parse_duration, parse_size
 from manifests.words.version import parse_range, parse_version
 
 # What each driver takes from one install step.
-DRIVERS = {"store": "images", "registry": "images", "files": "files", "program": "migration", "helm": "chart"}
+_TAKES = {"store": "images", "registry": "images", "files": "files", "program": "migration"}
 
 _PARAMETER = re.compile(r"\{(.*)\}")
 
@@ -195,15 +196,15 @@ def _install(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError
     known = {
         "images": {one.name for one in release.images},
         "files": {one.name for one in release.files},
-        "chart": {one.name for one in release.charts},
     }
     done: set[str] = set()
     for i, step in enumerate(release.install):
         path = f"$.install[{i}]"
         if step.driver not in DRIVERS:
-            yield file.wrong(f"driver is {step.driver!r}, expected one of {', '.join(DRIVERS)}", f"{path}.driver")
+            problem = f"step {step.step!r} needs the driver {step.driver!r}, verifiers have {', '.join(DRIVERS)}"
+            yield file.wrong(problem, f"{path}.driver", "name one of these; no verifier could install the release")
             continue
-        wanted = DRIVERS[step.driver]
+        wanted = _TAKES[step.driver]
         given = [name for name in ("images", "files", "chart", "migration") if getattr(step, name)]
         if given != [wanted]:
             problem = f"driver {step.driver} takes `{wanted}` and nothing else, found {', '.join(given) or 'nothing'}"
@@ -212,7 +213,6 @@ def _install(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError
             yield file.wrong("only driver files keeps a program running", f"{path}.keep_running")
         given_names: list[tuple[str, str, str]] = [(f"images[{k}]", "images", one) for k, one in enumerate(step.images)]
         given_names += [(f"files[{k}]", "files", one) for k, one in enumerate(step.files)]
-        given_names += [("chart", "chart", step.chart)] if step.chart is not None else []
         for place, group, name in given_names:
             if name not in known[group]:
                 yield file.wrong(f"{name!r} is not in this release", f"{path}.{place}")

@@ -225,6 +225,10 @@ class Probe(Document, frozen=True, kw_only=True):
     passes: Annotated[int, Meta(ge=1, le=1000)] = 1
 
 
+# The drivers of install steps that this version has. A release with a step for another needs a newer verifier.
+DRIVERS = ("files", "program", "registry", "store")
+
+
 class Trial(Document, frozen=True, kw_only=True):
     at_most_seconds: Positive
     confirm: Literal["probes", "person"]

@@ -46,6 +46,9 @@ def needing(verifier: str) -> Vendor:
     return VENDOR.but(change={"needs": r.Needs(verifier=verifier, trust_root=1, fresh=True)})
 
 
+DRIVEN = VENDOR.but(change={"install": (r.InstallStep(step="app", driver="helm", files=("service",)),)})
+
+
 def revoking(*signers: FileSigner, type_: str = REVOCATIONS_TYPE, vendor: str = "small-works") -> Callable[[], Case]:
     file = seal(encode(Revocations(vendor=vendor, version=1)), type_, signers)
     return anywhere(VENDOR.but(revocations=file))
@@ -107,10 +110,13 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     "site": (
         "What a site says of a trusted release: of which product and for whom it is (F-14.2), on which channel "
         "(F-14.3), where it stands in the stream (F-14.4, F-14.5, F-14.6). A verifier that is too old says so "
-        "(F-8.17). Time is shown and never a gate (F-14.7). With several findings the order of exit codes decides "
+        "(F-8.17), and so does one without a driver that the release needs (F-8.20). "
+        "Time is shown and never a gate (F-14.7). With several findings the order of exit codes decides "
         "(F-15.1).",
         {
             "first": at(),
+            "driver-of-another-time": at(DRIVEN),
+            "driver-of-another-time-and-no-site": anywhere(DRIVEN),
             "everyone": at(VENDOR.but(audience=r.Audience(everyone=True)), customer="southern-grid"),
             "other-customer": at(customer="southern-grid"),
             "other-environment": at(environment="test"),

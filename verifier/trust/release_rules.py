@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from content.trust.head import VerifiedHead
-from manifests.documents.release import Release, handler_digest
+from manifests.documents.release import DRIVERS, Release, handler_digest
 from manifests.trust.root import Mark, Pin
 from manifests.words.errors import NewerError, RefusedError, UntrustedError, WaybillError
 from manifests.words.time import parse_time
@@ -69,6 +69,7 @@ def judge_release(verified: VerifiedHead, site: SiteFacts | None, *, now: dateti
     ]
     findings += _judge_practice(verified, site)
     findings += _judge_understood(release, verified)
+    findings += _judge_drivers(release, site)
     findings += _judge_revoked(verified, site)
     if site is not None:
         site = site.towards(release.channel)
@@ -121,6 +122,21 @@ def _judge_understood(release: Release, verified: VerifiedHead) -> list[Finding]
         from verifier.trust.image_signatures import judge_signers
 
         findings += judge_signers(verified)
+    return findings
+
+
+def _judge_drivers(release: Release, site: SiteFacts | None) -> list[Finding]:
+    """Refuse a step that nothing here could install; for a reader that is no site this is a warning."""
+    steps = [step for step in release.install if step.driver not in DRIVERS]
+    findings = []
+    for step in steps:
+        problem = f"step {step.step!r} needs the driver {step.driver!r}, this verifier has {', '.join(DRIVERS)}"
+        if site is None:
+            findings.append(Finding("driver-missing", "warning", problem))
+        else:
+            remedy = "use a newer verifier of the vendor, or ask the vendor for a release without this step"
+            error = NewerError(problem, where="install", remedy=remedy)  # F-8.20
+            findings.append(refused("driver-missing", error))
     return findings
 
 

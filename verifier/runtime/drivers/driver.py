@@ -17,7 +17,7 @@ import msgspec
 
 from manifests.documents.release import InstallStep, Release
 from manifests.words.digest import is_digest
-from manifests.words.errors import RefusedError, unreadable
+from manifests.words.errors import NewerError, RefusedError, unreadable
 from verifier.site.disk import Disk
 
 ABSENT = "absent"
@@ -146,9 +146,9 @@ def step_error(problem: str, where: str) -> RefusedError:
 
 
 def load_driver(name: str, where: str = "") -> Driver:
-    """Return the driver called ``name``. Raises RefusedError when this verifier has none of that name."""
+    """Return the driver called ``name``. Raises NewerError when this verifier has none of that name."""
     if name not in DRIVERS:
-        raise RefusedError(
+        raise NewerError(
             f"the release needs the driver {name!r}, this verifier has {', '.join(DRIVERS)}",
             where=where,
             remedy="ask the vendor which version of the verifier has it; nothing was changed",

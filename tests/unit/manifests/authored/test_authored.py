@@ -48,7 +48,7 @@ def full_release() -> dict[str, Any]:
         "install": [
             {"step": "service", "driver": "files", "files": ["service"], "keep_running": ["python3"]},
             {"step": "images", "driver": "store", "images": ["api"]},
-            {"step": "app", "driver": "helm", "chart": "small", "after": ["images"], "downtime": "4m"},
+            {"step": "app", "driver": "registry", "images": ["api"], "after": ["images"], "downtime": "4m"},
         ],
     }
 
@@ -116,12 +116,12 @@ RELEASE_CASES: list[tuple[str, Change, str, str]] = [
     ("no bounds", put("handlers", 0, "parameters", "which")({}), '"which": {', "needs either enum or integer"),
     ("duration", put("handlers", 0, "limits", "time")("20"), '"time"', "'20' is not a duration"),
     ("size", put("handlers", 0, "limits", "memory")("1GB"), '"memory"', "'1GB' is not a size"),
-    ("driver", put("install", 0, "driver")("ansible"), '"ansible"', "driver is 'ansible', expected one of store,"),
+    ("driver", put("install", 0, "driver")("ansible"), '"ansible"', "needs the driver 'ansible', verifiers have"),
+    ("chart", put("install", 0, "driver")("helm"), '"helm"', "needs the driver 'helm', verifiers have files, program,"),
     ("nothing to do", put("install", 1, "images")([]), '"step": "images"', "takes `images` and nothing else, found"),
     ("too much", put("install", 1, "chart")("small"), '"step": "images"', "found images, chart"),
     ("keeps", put("install", 1, "keep_running")(["x"]), "keep_running", "only driver files keeps a program running"),
     ("unknown image", add("install", 1, "images")("db"), '"db"', "'db' is not in this release"),
-    ("unknown chart", put("install", 2, "chart")("x"), '"chart": "x"', "'x' is not in this release"),
     ("order", put("install", 2, "after")(["app"]), '"after"', "`after` names 'app', which is not a step above"),
     ("probe", put("probes", 0, "step")("x"), '"step": "x"', "'x' is not a step of `install`"),
     ("two probes", put("probes", 0, "tcp")({"endpoint": "a"}), '"name": "placed"', "exactly one of http, tcp"),
@@ -204,6 +204,13 @@ HEALTH = b"""\
     fields: {waiting: {integer: [0, 9]}}
     why: depth
 """
+
+
+def test_a_step_with_a_chart_too() -> None:
+    release = full_release()
+    release["install"][2]["chart"] = "small"
+    (problem,) = problems(release)
+    assert "driver registry takes `images` and nothing else, found images, chart" in problem
 
 
 def test_references_that_hold() -> None:

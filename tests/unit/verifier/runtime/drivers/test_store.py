@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from content.bundle.oci import REF_NAME, ImageIndex, parse_oci
+from manifests.documents import release
 from manifests.documents.release import InstallStep
 from manifests.words.digest import blob_name, digest_of
-from manifests.words.errors import DamagedError, RefusedError
+from manifests.words.errors import DamagedError, NewerError, RefusedError
 from tests.unit.verifier.runtime.drivers.place import Site, Turn
 from tests.vendor import Vendor
-from verifier.runtime.drivers.driver import load_driver
+from verifier.runtime.drivers.driver import DRIVERS, load_driver
 
 STEP = InstallStep(step="images", driver="store", images=("api",))
 
@@ -168,8 +169,9 @@ def test_unknown_settings_are_refused(site: Site) -> None:
 
 def test_unknown_driver() -> None:
     words = "needs the driver .helm., this verifier has files, program, registry, store"
-    with pytest.raises(RefusedError, match=words):
+    with pytest.raises(NewerError, match=words):
         load_driver("helm")
+    assert tuple(DRIVERS) == release.DRIVERS
 
 
 @pytest.mark.skipif(shutil.which("skopeo") is None, reason="needs skopeo")
