@@ -66,6 +66,7 @@ class BuiltBundle:
     Attributes:
         size: Of the file, in bytes.
         signers: Key ids, sorted.
+        sboms: Which SBOM each image is compared by, where that is not plain.
         missing: How many signatures it still needs before a site accepts it.
     """
 
@@ -76,6 +77,7 @@ class BuiltBundle:
     signers: tuple[str, ...]
     missing: int
     practice: bool
+    sboms: tuple[str, ...]
     findings: tuple[BuildFinding, ...]
 
 
@@ -128,6 +130,7 @@ def build(request: BuildRequest, progress: ShowProgress) -> BuiltBundle:
         signers=keyids,
         missing=max(0, chain.newest.roles["release"].threshold - len(keyids)),
         practice=chain.newest.practice,
+        sboms=tuple(line for image in collected.images for line in image.sboms.lines(image.image.name)),
         findings=(*collected.findings, *findings, *(BuildFinding(image.id, image.text) for image in image_findings)),
     )
 

@@ -204,6 +204,8 @@ def _doubts(image: ImageFile, collected: CollectedImage) -> Iterator[BuildFindin
         first, more = collected.left_out[:4], len(collected.left_out) - 4
         text = "; ".join(first) + (f"; and {more} more" if more > 0 else "")
         yield BuildFinding("left-out", f"image {image.name} from {image.from_} is packed with gaps: {text}")
+    for text in collected.sboms.unnamed(image.name):
+        yield BuildFinding("sbom-unnamed", text)
 
 
 def _chart(chart: ChartFile, folder: Path, parts: Parts) -> Chart:

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bundler.image_sboms import ATTESTED, ChosenSboms, ImageSbom, SbomsBeside, choose_sboms
 from bundler.parts import HeldPart, Parts
-from bundler.platforms import MAX_KEPT, SITE_PLATFORM, fits, platform_of
+from bundler.platforms import SITE_PLATFORM, fits, platform_of
 from bundler.source import NO_ANSWER, NOT_THERE, Source
 from content.bundle.graph import MAX_DEPTH
 from content.bundle.oci import (
@@ -20,16 +21,14 @@ from content.bundle.oci import (
     parse_oci,
 )
 from content.bundle.oci_writer import EMPTY, EMPTY_BYTES, describe, encode_manifest
-from manifests.authored.release_yaml import ATTACHED, NONE, ImageFile
-from manifests.documents.release import Absent, Image, Sbom, Target
-from manifests.foreign.sbom import MAX_SBOM, MEDIA_TYPES, SbomDocument, SbomFormat, format_of, read_sbom
-from manifests.words.digest import Blob, digest_of
+from manifests.authored.release_yaml import NONE, ImageFile
+from manifests.documents.release import Absent, Image, Target
+from manifests.foreign.sbom import MEDIA_TYPES, SbomDocument
+from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, MalformedError, RefusedError, WaybillError
 
 BASE_NAME = "org.opencontainers.image.base.name"
 TITLE = "org.opencontainers.image.title"
-# How BuildKit ties an attestation inside an index to the manifest that it is about.
-ATTESTED = "vnd.docker.reference.digest"
 COSIGN_ENDINGS = (".sig", ".att", ".sbom")
 MAX_COMPANIONS = 4096
 MAX_PLATFORMS = 64
@@ -55,7 +54,7 @@ class CollectedImage:
         listed: Entries of index.json, the image itself first.
         edges: (index, child) pairs that were packed; the children that no image packed are absent.
         documents: Digests of the manifests and indexes that were packed.
-        doubts: What hangs beside the image and could not be read; it is not packed.
+        doubts: What hangs beside the image and could not be read, or is not what it says.
         left_out: What its indexes name, nobody asked for by name, and is not there to pack.
     """
 
@@ -64,6 +63,7 @@ class CollectedImage:
     absent: tuple[Absent, ...]
     edges: frozenset[tuple[str, str]]
     documents: frozenset[str]
+    sboms: ChosenSboms
     doubts: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
@@ -82,12 +82,17 @@ def collect_image(
     walk.pack_root(root)
     subjects = tuple(walk.nodes)
     companions = walk.companions(subjects)
+    listed = frozenset((root.digest, *(companion.digest for companion in companions)))
+    beside = SbomsBeside(source, parts, walk.nodes, walk.tags, listed)
+    known = list(beside.find(subjects))
     if given is not None:
-        companions.append(walk.attach(given.blob, given.document.format, walk.listed(root), title=given.path.name))
-    companions += walk.adopt_cosign_sboms(subjects)
-    listed = {root.digest, *(entry.digest for entry in companions)}
-    sboms = tuple(walk.sboms(subjects, listed, strict=spec.sbom == ATTACHED))
-    _check_sboms(spec, sboms, source)
+        known.append(ImageSbom(root.digest, given.blob, given.document, "file"))
+    sboms = choose_sboms(known, root.digest, f"{source.name} image {spec.name}")
+    _check_sboms(spec, sboms, beside.unread, source)
+    for sbom in known:
+        # Other tools find an SBOM by its referrer, not by a tag.
+        if not sbom.linked and (sbom in sboms.used or sbom.origin == "tag"):
+            companions.append(walk.attach(sbom, title=given.path.name if given and sbom.origin == "file" else ""))
     document = walk.nodes[root.digest]
     repository, _, tag = spec.to.partition(":")
     target = Target(media_type=document.media_type, digest=root.digest, size=root.size)
@@ -100,7 +105,7 @@ def collect_image(
             platforms=walk.platforms if isinstance(document, ImageIndex) else (),
             signed_by=spec.signed_by,
             reason=spec.reason,
-            sboms=sboms,
+            sboms=tuple(sbom.recorded for sbom in sboms.used),
             sbom_reason=spec.sbom_reason,
             base=spec.base or walk.base(root),
             converted=source.converted,
@@ -109,19 +114,23 @@ def collect_image(
         absent=tuple(walk.absent),
         edges=frozenset(walk.edges),
         documents=frozenset(walk.nodes),
+        sboms=sboms,
         doubts=tuple(source.doubts),
         left_out=tuple(walk.left_out),
     )
 
 
-def _check_sboms(spec: ImageFile, sboms: tuple[Sbom, ...], source: Source) -> None:
+def _check_sboms(spec: ImageFile, sboms: ChosenSboms, unread: list[MalformedError], source: Source) -> None:
+    """Raise RefusedError where release.yaml says otherwise, or what could not be read."""
     where = source.name
     if spec.sbom == NONE:
-        if sboms:
+        if sboms.used:
             problem = f"image {spec.name!r} has an SBOM, and release.yaml says sbom: none"
             remedy = f"write `sbom: attached` for image {spec.name}"
             raise RefusedError(problem, where=where, remedy=remedy, finding="sbom-denied")
-    elif not sboms:
+    elif not sboms.used:
+        if unread:
+            raise unread[0]
         problem = "; ".join((f"image {spec.name!r} has no SBOM attached", *source.doubts))
         remedy = "attach an SBOM, name a file (sbom: FILE), or write sbom: none and sbom_reason: TEXT"
         raise RefusedError(problem, where=where, remedy=remedy, finding="sbom-missing")
@@ -144,6 +153,8 @@ class _Walk:
         self.packed: set[str] = set()
         self.edges: set[tuple[str, str]] = set()
         self.matched: set[str] = set()
+        # The subjects that the tags of cosign name, by the manifest under the tag.
+        self.tags: dict[str, list[str]] = {}
 
     def pack_root(self, root: Descriptor) -> None:
         """Pack the image, of an index only the platforms that the release names.
@@ -381,62 +392,22 @@ class _Walk:
             tag = digest.replace(":", "-") + ending
             tagged = self.source.tagged(tag)
             if tagged is not None:
+                self.tags.setdefault(tagged.digest, []).append(digest)
                 yield tagged, tag
 
-    def adopt_cosign_sboms(self, subjects: tuple[str, ...]) -> list[Descriptor]:
-        """Make a referrer of each cosign ``.sbom`` tag: other tools find an SBOM by its referrer, not by a tag."""
-        made = []
-        for subject in subjects:
-            tagged = self.source.tagged(subject.replace(":", "-") + ".sbom")
-            document = self.nodes.get(tagged.digest) if tagged is not None else None
-            if not isinstance(document, ImageManifest):
-                continue
-            for layer in document.layers:
-                if format_of(layer.media_type) is not None:
-                    about = self.listed_digest(subject)
-                    blob = Blob(digest=layer.digest, size=layer.size)
-                    made.append(self.attach(blob, self._check(layer), about))
-        return made
-
-    def attach(self, blob: Blob, kind: SbomFormat, subject: Descriptor, *, title: str = "") -> Descriptor:
+    def attach(self, sbom: ImageSbom, *, title: str = "") -> Descriptor:
         """Write a referrer manifest for an SBOM that is a part already; return its entry of index.json."""
-        media_type = MEDIA_TYPES[kind]
+        subject = self.listed_digest(sbom.about)
+        media_type = MEDIA_TYPES[sbom.document.format]
         annotations = ((TITLE, title),) if title else ()
-        layer = Descriptor(media_type=media_type, digest=blob.digest, size=blob.size, annotations=annotations)
+        layer = Descriptor(media_type=media_type, digest=sbom.blob.digest, size=sbom.blob.size, annotations=annotations)
         plain = Descriptor(media_type=subject.media_type, digest=subject.digest, size=subject.size)
         manifest = encode_manifest(EMPTY, (layer,), subject=plain, artifact_type=media_type)
+        if sbom.content is not None:
+            self.parts.add(sbom.blob, sbom.content, f"{self.source.name} SBOM {sbom.blob.digest}", document=True)
         self.parts.hold(EMPTY_BYTES, "SBOM")
         self.parts.hold(manifest, "SBOM")
-        self.nodes[digest_of(manifest)] = parse_oci(manifest)
         return describe(manifest, media_type=OCI_MANIFEST, artifact_type=media_type)
-
-    def sboms(self, subjects: tuple[str, ...], listed: set[str], *, strict: bool) -> Iterator[Sbom]:
-        """SBOMs among the ``listed`` referrers of the image and of its children, checked, each once, sorted."""
-        sboms: dict[str, Sbom] = {}
-        for digest, document in self.nodes.items():
-            if not isinstance(document, ImageManifest) or document.subject is None or digest not in listed:
-                continue
-            if document.subject.digest not in subjects:
-                continue
-            for layer in document.layers:
-                if (format_of(layer.media_type) or format_of(document.artifact_type or "")) is None:
-                    continue
-                try:
-                    kind = self._check(layer)
-                except MalformedError:
-                    if strict:
-                        raise
-                    continue
-                sboms[layer.digest] = Sbom(format=kind, digest=layer.digest, size=layer.size)
-        yield from (sboms[key] for key in sorted(sboms))
-
-    def _check(self, layer: Descriptor) -> SbomFormat:
-        known = self.parts.by_digest[layer.digest].origin
-        data = known.data if isinstance(known, HeldPart) else self.source.blob(layer, MAX_SBOM)
-        if len(data) <= MAX_KEPT:
-            blob = Blob(digest=layer.digest, size=layer.size)
-            self.parts.add(blob, HeldPart(data), self.source.name, document=True)
-        return read_sbom(data, f"{self.source.name} {layer.digest}").format
 
     def base(self, root: Descriptor) -> str | None:
         """The name of the base image: the image's own annotation, else that of its first child which has one."""

@@ -21,6 +21,7 @@ from content.trust.head import verify_head
 from manifests.trust.private_keys import Signer
 from manifests.trust.root import Pin
 from manifests.words.errors import UsageError
+from manifests.words.text import one_line
 from manifests.words.units import show_size
 
 
@@ -103,6 +104,7 @@ def _result(built: BuiltBundle, root: Path) -> Result:
         *([f"missing  {built.missing} more of the release keys"] if built.missing else []),
         f"release  {release.product} {release.version}, {release.channel}, sequence {release.sequence}",
         f"digest   {built.release_digest}",
+        *(f"sbom     {one_line(line)}" for line in built.sboms),
         "",
         "next:",
     ]
@@ -122,6 +124,7 @@ def _result(built: BuiltBundle, root: Path) -> Result:
         "signers": list(built.signers),
         "missing_signatures": built.missing,
         "practice": built.practice,
+        "sboms": list(built.sboms),
         "findings": [{"finding": finding.finding, "text": finding.text} for finding in built.findings],
     }
     return Result("\n".join(lines), data)
