@@ -13,8 +13,10 @@ from content.sigstore.signatures import ImageFinding, judge_images
 from manifests.authored.handwritten import Handwritten
 from manifests.authored.release_yaml import ReleaseFile
 from manifests.documents.authorisation import MAX_AUTHORISATION, verify_authorisation
+from manifests.documents.contract import parse_contract
 from manifests.documents.release import Release
 from manifests.documents.release_reader import parse_release
+from manifests.documents.rollback import parse_rollback
 from manifests.trust.keys import read_capped
 from manifests.trust.private_keys import Signer
 from manifests.trust.root import Chain, Mark, Root, check_vendor_product
@@ -153,9 +155,15 @@ def check_as_reader(release: Release, index: bytes, collected: CollectedRelease,
 
     ``index`` is index.json. Raises MalformedError, with the image that it is about, for what a verifier would refuse.
     """
+
+    def read(digest: str) -> bytes:
+        return index if digest == release.members[0].digest else _read(parts, digest)
+
     try:
         parse_release(encode(release))
-        return walk(release, lambda digest: index if digest == release.members[0].digest else _read(parts, digest))
+        parse_contract(read(release.contract.digest))
+        parse_rollback(read(release.rollback.digest))
+        return walk(release, read)
     except MalformedError as error:
         names = [image.image.name for image in collected.images if image.documents & set(error.where.split())]
         about = f"image {', '.join(names[:4])}: " if names else ""

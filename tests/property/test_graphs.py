@@ -19,7 +19,7 @@ from manifests.words.errors import DamagedError, MalformedError, RefusedError
 from tests.images import CYCLONEDX, LayoutWriter, sbom
 from tests.vectors.surgery import request
 from tests.workshop import Workshop
-from verifier.trust.bundle import verify_path
+from verifier.trust.bundle import verify_path, verify_pipe
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 PLATFORMS = (None, "linux/amd64", "linux/arm64/v8", "windows/amd64", "unknown/unknown")
@@ -63,7 +63,7 @@ def layouts(draw: Any, writer: LayoutWriter) -> None:
         elif draw(st.integers(0, 7)) == 0:
             document = json.loads(data)
             del document["mediaType"]
-            data = json.dumps(document).encode()
+            data = draw(st.sampled_from((b"", b"\n ", b" " * 70000))) + json.dumps(document, indent=1).encode()
             media_type = draw(st.sampled_from((media_type, {OCI_MANIFEST: DOCKER_MANIFEST}.get(media_type, OCI_INDEX))))
         made.append(writer.blob(data, media_type))
     for entry in draw(st.lists(st.sampled_from(made), min_size=1, max_size=5)):
@@ -105,3 +105,5 @@ def test_what_build_writes_verify_takes(data: Any) -> None:
         event("built")
         found = verify_path(built.path, request(shop.pin(), now=NOW))
         assert found.end == "complete", found.findings
+        with built.path.open("rb") as pipe:
+            assert verify_pipe(pipe, request(shop.pin(), now=NOW)).end == "complete"
