@@ -79,8 +79,7 @@ class DockerArchive:
         """The image that ``ref`` means: its entry of the layout, or its config. Reads no layer. Raises as a layout."""
         if not self.converts:
             return self._layout.pick(ref)
-        entries = {digest: image.config for digest, image in self._images.items()}
-        return self._names.only(self._names.called(ref) if ref else entries, ref, str(self.path))
+        return self._names.only(self._names.called(ref) if ref else self._configs, ref, str(self.path))
 
     def image(self, ref: str) -> Layout:
         """The layout that holds the image ``ref``; a converted image is the only one of its layout.
@@ -110,8 +109,11 @@ class DockerArchive:
 
     @cached_property
     def _names(self) -> EntryNames:
-        images = self._images
-        return EntryNames((one.config for one in images.values()), {one: images[one].names for one in images})
+        return EntryNames(self._configs.values(), {digest: image.names for digest, image in self._images.items()})
+
+    @cached_property
+    def _configs(self) -> Mapping[str, Descriptor]:
+        return {digest: image.config for digest, image in self._images.items()}
 
     @cached_property
     def _images(self) -> Mapping[str, SavedImage]:

@@ -16,7 +16,7 @@ from content.bundle.layout import Layout, open_archive, read_extent
 from content.bundle.oci import CONTAINERD_NAME, OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST, REF_NAME
 from content.bundle.oci import ImageManifest as Manifest
 from manifests.words.digest import digest_of
-from manifests.words.errors import DamagedError, MalformedError, RefusedError
+from manifests.words.errors import DamagedError, MalformedError, RefusedError, WaybillError
 from tests.images import LayoutWriter, app_files, tiny_layout
 from tests.real import tool
 
@@ -254,6 +254,31 @@ def test_files_that_are_no_archive_of_docker(tmp_path: Path, saved: Saved) -> No
     with pytest.raises(MalformedError, match="not a tar header") as caught:
         open_docker_archive(tmp_path / "packed.tar")
     assert "compressed" in caught.value.remedy
+
+
+def test_every_truncation_and_change_is_an_error_of_ours(saved: Saved) -> None:
+    """Or the same image: what nothing refers to may change."""
+    saved.links = {"3/layer.tar": (tarfile.SYMTYPE, "../1/layer.tar")}
+    saved.image("1/layer.tar", "3/layer.tar", tags=["app:1.0"], diff_ids=[digest_of(BASE)] * 2)
+    data = saved.save().read_bytes()
+    good = manifest_of(open_docker_archive(saved.path).image(""))[0]
+    changed = [data[:length] for length in range(0, len(data), 512)]
+    changed += [data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] for at in range(0, len(data), 61)]
+    for damaged in changed:
+        saved.path.write_bytes(damaged)
+        try:
+            archive = open_docker_archive(saved.path)
+            for ref in ("", "app:1.0"):
+                assert manifest_of(archive.image(ref))[0] == good
+        except WaybillError as error:
+            assert error.remedy
+
+
+@pytest.mark.parametrize("value", [5, [5], [{"Config": "x"}], [[]], {"a": 1}, [None], [{"Config": "/etc/passwd"}]])
+def test_any_json_is_an_image_or_an_error_of_ours(saved: Saved, value: object) -> None:
+    saved.images = value  # type: ignore[assignment]  # that is the test
+    with pytest.raises(WaybillError):
+        open_docker_archive(saved.save()).image("")
 
 
 def test_an_archive_by_skopeo(tmp_path: Path) -> None:
