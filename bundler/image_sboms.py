@@ -125,21 +125,25 @@ class SbomsBeside:
                 origin: SbomOrigin = "tag" if abouts[about] else "referrer"
                 linked = origin == "referrer" and document.subject is not None and digest in self.listed
                 for layer in document.layers:
-                    yield from self._read(document, layer, ImageSbomPlace(about, origin, linked))
+                    yield from self._read(document, layer, ImageSbomPlace(about, origin, linked), subjects)
 
-    def _read(self, document: ImageManifest, layer: Descriptor, place: "ImageSbomPlace") -> Iterator[ImageSbom]:
+    def _read(
+        self, document: ImageManifest, layer: Descriptor, place: "ImageSbomPlace", subjects: tuple[str, ...]
+    ) -> Iterator[ImageSbom]:
         where = f"{self.source.name} {layer.digest}"
         try:
             if may_hold_sbom(layer.media_type, dict(layer.annotations), dict(document.annotations)):
                 attested = read_attested_sbom(self._content(layer, MAX_STATEMENT), where)
                 if attested is None:
                     return
-                if place.about not in attested.about:
+                # One that is attached to an index may be about a platform of it.
+                about = next((one for one in (place.about, *subjects) if one in attested.about), None)
+                if about is None:
                     raise MalformedError(f"the statement is not about {place.about}", where=where)
                 read = read_sbom(attested.data, where)
                 blob = Blob(digest=digest_of(attested.data), size=len(attested.data))
                 content = self._taken_out(layer, attested, where)
-                yield ImageSbom(place.about, blob, read, "statement", content=content)
+                yield ImageSbom(about, blob, read, "statement", content=content)
             elif format_of(layer.media_type) or format_of(document.artifact_type or ""):
                 read = read_sbom(self._content(layer, MAX_SBOM), where)
                 blob = Blob(digest=layer.digest, size=layer.size)

@@ -40,6 +40,10 @@ VEX = (
     b'{"@context":"https://openvex.dev/ns/v0.2.0","@id":"x","author":"a","statements":[{"status":"fixed",'
     b'"vulnerability":{"name":"CVE-2026-1"}}],"timestamp":"2026-01-02T03:04:05Z","version":1}'
 )
+SBOM_STATEMENT = (
+    b'{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://spdx.dev/Document","subject":[{"digest":'
+    b'{"sha256":"00"}}],"predicate":{"Data":{"spdxVersion":"SPDX-2.3","packages":[{"name":"a"}]}}}'
+)
 
 
 def answer() -> ApprovalAnswer:
@@ -116,6 +120,7 @@ def _document() -> Iterator[tuple[int, bytes]]:
     yield 22, encode(changed)
     yield 23, encode(answer())
     yield 24, encode(permit())
+    yield 25, SBOM_STATEMENT
     for paper in _papers("authorisation"):
         yield 24, _payload(paper.raw)
     for case in _cases():

@@ -32,6 +32,7 @@ from manifests.documents.rollback import parse_rollback
 from manifests.documents.signed_report import verify_report
 from manifests.foreign.attachments import check_openvex
 from manifests.foreign.sbom import read_sbom
+from manifests.foreign.statement import read_attested_sbom
 from manifests.transport.armour import find_armour, open_armour
 from manifests.transport.packed import unpack_report
 from manifests.transport.symbols import parse_symbol
@@ -345,6 +346,7 @@ TARGETS: dict[str, tuple[Reader, ...]] = {
         of_type(Rotation),
         answer,
         of_type(Authorisation),
+        lambda data: read_attested_sbom(data, "fuzz"),
     ),
     "envelope": (
         any_envelope,

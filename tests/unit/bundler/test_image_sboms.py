@@ -197,6 +197,15 @@ def test_a_statement_about_another_image_is_not_used(shop: Workshop, writer: Lay
     assert "is carried and not used: the statement is not about" in bundle.findings[0].text
 
 
+def test_a_statement_beside_an_index_may_be_about_a_platform(shop: Workshop, writer: LayoutWriter) -> None:
+    images = [writer.image([{"a": b"1"}]), writer.image([{"a": b"2"}], platform="linux/arm64")]
+    index = writer.tag(writer.index(images), "1.0.0")
+    for one in images:
+        writer.referrer(index, statement(one, spdx(str(one.platform))), IN_TOTO)
+    sboms, _, _ = built(shop, writer)
+    assert {sbom.digest for sbom in sboms} == {digest_of(dump(spdx(str(one.platform)))) for one in images}
+
+
 @pytest.mark.parametrize(
     ("data", "media_type", "problem"),
     [
