@@ -74,9 +74,20 @@ def collect_image(
     """Add the blobs of one image, of its referrers and of cosign's tags to ``parts``.
 
     Raises:
-        RefusedError: A platform is not there, or there is no SBOM and no reason why not.
+        RefusedError: A platform is not there, there is no SBOM and no reason why not, or a layer may not travel.
         MalformedError, DamagedError, HostError: The source is not in order.
     """
+    try:
+        return _collected(spec, source, parts, version, given)
+    except MalformedError as error:
+        if error.finding != FOREIGN:
+            raise
+        problem = f"image {spec.name!r} has content that is not distributed with it: {error.problem}"
+        where = error.where if source.name in error.where else f"{source.name} {error.where}"
+        raise RefusedError(problem, where=where, remedy=_FOREIGN_REMEDY, finding=FOREIGN) from None
+
+
+def _collected(spec: ImageFile, source: Source, parts: Parts, version: str, given: GivenSbom | None) -> CollectedImage:
     walk = _Walk(spec, source, parts)
     root = source.resolve()
     walk.pack_root(root)
@@ -306,11 +317,7 @@ class _Walk:
             try:
                 self.fetched[descriptor.digest] = data, parse_oci(data, media_type=descriptor.media_type)
             except MalformedError as error:
-                where = f"{self.source.name} {descriptor.digest} {error.where}"
-                if error.finding != FOREIGN:
-                    raise error.with_(where=where) from None
-                problem = f"image {self.spec.name!r} has content that is not distributed with it: {error.problem}"
-                raise RefusedError(problem, where=where, remedy=_FOREIGN_REMEDY, finding=FOREIGN) from None
+                raise error.with_(where=f"{self.source.name} {descriptor.digest} {error.where}") from None
         return self.fetched[descriptor.digest]
 
     def _add(self, descriptor: Descriptor, *, document: bool) -> None:

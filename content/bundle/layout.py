@@ -158,8 +158,7 @@ class Layout:
         try:
             return parse_oci(self.read(entry), media_type=entry.media_type)
         except MalformedError as error:
-            where = f"{self.name} {entry.digest} {error.where}"
-            raise MalformedError(error.problem, where=where, remedy=error.remedy) from None
+            raise error.with_(where=f"{self.name} {entry.digest} {error.where}") from None
 
     def referrers(self, digest: str) -> tuple[Descriptor, ...]:
         """Manifests that name ``digest`` as their subject: those that index.json lists, or a fallback tag."""

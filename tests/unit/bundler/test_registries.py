@@ -218,3 +218,16 @@ def test_an_index_that_names_more_than_the_registry_holds(shop: Workshop) -> Non
         built.path.unlink()
         with pytest.raises(RefusedError, match=r"image 'app' has no linux/arm64 to pack: .*404"):
             build(shop, f"{registry.host}/{NAME}:2.0", registry.host, platforms=["linux/arm64"])
+
+
+def test_a_layer_that_must_not_travel_is_named_with_image_and_url(shop: Workshop) -> None:
+    document = json.loads(IMAGE)
+    foreign = {"mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar", "size": 5}
+    document["layers"] = [foreign | {"digest": digest_of(b"layer"), "urls": ["https://layers.example.com/base"]}]
+    data = json.dumps(document).encode()
+    with quirky() as registry:
+        registry.manifests[NAME, "2.0"] = (data, OCI_MANIFEST)
+        with pytest.raises(RefusedError, match=r"image 'app' .*https://layers\.example\.com/base") as caught:
+            build(shop, f"{registry.host}/{NAME}:2.0", registry.host)
+    assert registry.host in caught.value.where
+    assert "platforms" in caught.value.remedy
