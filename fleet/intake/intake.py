@@ -10,7 +10,7 @@ to the same files first; symbols wait until all pictures have been read.
 import shlex
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, Engine, select
 from sqlalchemy.exc import DBAPIError
 
+from fleet.intake.carriers import is_carrier
 from fleet.intake.library import ReleaseLibrary
 from fleet.intake.quarantine import BATCH, RefusedFile, RefusedFiles, ReportFile, large_file, settle_quarantine
 from fleet.intake.releases import record_release
@@ -25,6 +26,7 @@ from fleet.intake.report_chains import VerifiedReport, add_replay, known_reports
 from fleet.intake.reporting_keys import ReportingKey, find_reporting_keys, identify, record_rotations
 from fleet.intake.result import FileResult, ImportResult, refused_result, unreadable_result
 from fleet.intake.scan import (
+    MAX_MAIL,
     ScannedFile,
     claimed_key,
     is_release_signature,
@@ -34,7 +36,7 @@ from fleet.intake.scan import (
     walk,
 )
 from fleet.intake.signature_pool import Checker, CheckResult, collect, open_checker
-from fleet.intake.transports import MAX_PICTURE, SymbolPool, from_armour, read_symbols, scanned_texts
+from fleet.intake.transports import MAX_PICTURE, SymbolPool, read_symbols, scanned_texts, unpack
 from fleet.ledger.opening import database_error, ledger_place
 from fleet.ledger.tables import quarantine
 from manifests.documents.report import MAX_REPORT
@@ -51,6 +53,7 @@ def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> Impo
     result = ImportResult(named=frozenset(str(path.resolve()) for path in paths if not path.is_dir()))
     refused = RefusedFiles()
     small: list[str] = []
+    mails: list[str] = []
     pool = SymbolPool()
     try:
         for entry in walk(paths):
@@ -67,10 +70,10 @@ def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> Impo
             elif entry.kind == "special":
                 result.add(FileResult(entry.path, "skipped", entry.why or ""))
             else:
-                _read_large(entry, result, pool, refused)
+                _read_large(entry, result, pool, refused, mails)
         run = _Run(engine, now, result, refused)
         with open_checker(len(small)) as checker:
-            new_keys = _import_batches(run, _read_all(small, pool, result), checker)
+            new_keys = _import_batches(run, _read_all(small, mails, pool, result), checker)
         refused.write(engine, now, result)
         for keyid in sorted(new_keys):
             import_quarantined(engine, quarantine.c.keyid == keyid, now, result)
@@ -174,7 +177,8 @@ def _write_batch(run: _Run, batch: _StartedBatch) -> frozenset[str]:
                 if error.finding == "site-unknown" and is_release_signature(file.raw):
                     result.add(FileResult(file.name, "skipped", "a signature of a release"))
                 else:
-                    run.refused.add(RefusedFile(file, len(file.raw), error))
+                    kept = replace(file, raw=file.raw[: MAX_REPORT + 1])  # of a longer mail its beginning
+                    run.refused.add(RefusedFile(kept, len(file.raw), error))
         verified.sort(key=lambda one: (one.key.enrolment_id, one.signed.report.chain.seq, one.file.name))
         write_reports(connection, run.library, verified, run.now, result)
         # A copy of the same bytes may have been refused before its key was known.
@@ -184,10 +188,17 @@ def _write_batch(run: _Run, batch: _StartedBatch) -> frozenset[str]:
     return new_keys
 
 
-def _read_all(paths: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[list[ReportFile]]:
-    """Yield the report files in batches; those that pictures held come last."""
+def _read_all(paths: list[str], mails: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[list[ReportFile]]:
+    """Yield the report files in batches: those of ``paths``, of each long mail, and at the end those of pictures."""
     for batch in _batches(paths):
         yield list(_read(batch, pool, result))
+    for mail in mails:
+        try:
+            raw = read_start(mail, MAX_MAIL)
+        except OSError as error:
+            result.add(unreadable_result(mail, error))
+            continue
+        yield list(_read_carrier(raw, mail, pool, result))
     if pool.left_out:
         name = f"{pool.left_out} QR symbols"
         result.add(FileResult(name, "unreadable", "more than one import can hold", "qr-too-many"))
@@ -203,6 +214,19 @@ def _read_all(paths: list[str], pool: SymbolPool, result: ImportResult) -> Itera
 
 def _report_file(name: str, raw: bytes) -> ReportFile:
     return ReportFile(name, raw, digest_of(raw), claimed_key(raw))
+
+
+def _read_carrier(raw: bytes, path: str, pool: SymbolPool, result: ImportResult) -> Iterator[ReportFile]:
+    """Yield the reports of a mail or a text; say so if there is none."""
+    before = len(pool.symbols) + pool.left_out
+    reports = unpack(raw, path, pool)
+    for carried in reports:
+        if isinstance(carried.content, bytes):
+            yield _report_file(path if carried.content == raw else carried.name, carried.content)
+        else:
+            yield ReportFile(carried.name, raw, digest_of(raw), None, carried.content)
+    if not reports and len(pool.symbols) + pool.left_out == before:
+        result.add(FileResult(path, "skipped", "not ours"))
 
 
 def _read_picture(raw: bytes, path: str, pool: SymbolPool, result: ImportResult) -> None:
@@ -235,14 +259,10 @@ def _read(batch: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[
             result.add(unreadable_result(path, error))
             continue
         claim = recognise(raw)
-        if claim == "report":
+        if is_carrier(raw) or claim == "armour" or (claim == "report" and raw != raw.strip()):
+            yield from _read_carrier(raw, path, pool, result)
+        elif claim == "report":
             yield _report_file(path, raw)
-        elif claim == "armour":
-            for carried in from_armour(raw, path):
-                if isinstance(carried.content, bytes):
-                    yield _report_file(carried.name, carried.content)
-                else:
-                    yield ReportFile(carried.name, raw, digest_of(raw), None, carried.content)
         elif claim == "picture":
             _read_picture(raw, path, pool, result)
         elif claim == "scanned":
@@ -256,7 +276,9 @@ def _read(batch: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[
             result.add(FileResult(path, "skipped", "not ours"))
 
 
-def _read_large(entry: ScannedFile, result: ImportResult, pool: SymbolPool, refused: RefusedFiles) -> None:
+def _read_large(
+    entry: ScannedFile, result: ImportResult, pool: SymbolPool, refused: RefusedFiles, mails: list[str]
+) -> None:
     """Read a file that is too long for a report; a report that was lengthened goes to quarantine."""
     try:
         raw = read_start(entry.path, MAX_REPORT)
@@ -264,6 +286,9 @@ def _read_large(entry: ScannedFile, result: ImportResult, pool: SymbolPool, refu
         claim = recognise_large(raw)
         if claim == "picture" and size <= MAX_PICTURE:
             _read_picture(read_start(entry.path, MAX_PICTURE), entry.path, pool, result)
+            return
+        if is_carrier(raw) and size <= MAX_MAIL:
+            mails.append(entry.path)
             return
         if claim != "report":
             result.add(FileResult(entry.path, "skipped", "not ours"))

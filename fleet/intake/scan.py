@@ -21,7 +21,6 @@ from content.bundle.head import OCI_LAYOUT
 from manifests.documents.enrolment import ENROLMENT_TYPE
 from manifests.documents.release import BULK_STEP
 from manifests.documents.report import MAX_REPORT
-from manifests.transport.armour import BEGIN
 from manifests.words.errors import MalformedError, UsageError, missing_file
 
 MAX_ENTRIES = 1_000_000
@@ -32,9 +31,19 @@ Claim = Literal["report", "armour", "scanned", "picture", "enrolment", "other", 
 
 _BUNDLE = header("oci-layout", len(OCI_LAYOUT))
 _DIGITS = re.compile(r"[0-9]+")
-_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-# A report is canonical JSON, which sorts its keys: this is how each one begins.
-_REPORT_START = b'{"dsseEnvelope"'
+# A mail with photographs; longer ones are not unpacked.
+MAX_MAIL = 32 << 20
+PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+_ARMOUR = re.compile(rb"BEGIN.{1,6}WAYBILL.{1,6}REPORT", re.DOTALL)
+
+
+def _encoded(text: bytes) -> tuple[bytes, ...]:
+    """Return what base64 makes of ``text`` wherever it stands: one of three spellings, without the uncertain ends."""
+    return tuple(base64.b64encode(bytes(i) + text)[-(-8 * i // 6) : (i + len(text)) * 8 // 6] for i in range(3))
+
+
+# Words of a report file. Each is in a part of its own, so that damage leaves one of them.
+_REPORT_MARKS = (b"dsseEnvelope", b'"verificationMaterial":{"publicKey":{"hint":', *_encoded(b"urn:waybill:report:"))
 _SCANNED = re.compile(rb"(?:\A|[\r\n])WB1:")
 _HINT = re.compile(rb'"publicKey":\{"hint":"([A-Za-z0-9+/]{43}=)"\}')
 _PAYLOAD = re.compile(rb'"payload":"([A-Za-z0-9+/=]*)"')
@@ -126,11 +135,11 @@ def digest_of_file(path: str) -> str:
 
 def recognise(data: bytes) -> Claim:
     """Say what a small file claims to be: ``other`` is one of ours that support does not take, ``foreign`` is not."""
-    if data.startswith(_PICTURES):
+    if data.startswith(PICTURES):
         return "picture"
-    if BEGIN.encode() in data:
+    if _ARMOUR.search(data):
         return "armour"
-    if b"dsseEnvelope" in data:
+    if any(mark in data for mark in _REPORT_MARKS):
         return "report"
     if _SCANNED.search(data):
         return "scanned"
@@ -153,9 +162,9 @@ def check_enrolment(path: Path) -> None:
 
 def recognise_large(start: bytes) -> Claim:
     """Say what a file that is too long for a report claims to be: a picture, a lengthened report, or foreign."""
-    if start.startswith(_PICTURES):
+    if start.startswith(PICTURES):
         return "picture"
-    return "report" if start.startswith(_REPORT_START) else "foreign"
+    return "report" if any(mark in start for mark in _REPORT_MARKS) else "foreign"
 
 
 def claimed_key(data: bytes) -> str | None:

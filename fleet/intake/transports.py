@@ -4,11 +4,14 @@ Pictures are read with a library other than the one that draws the symbols.
 """
 
 import io
+import quopri
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
 
+from fleet.intake.carriers import MailPart, parts_of, plain_text
+from fleet.intake.scan import PICTURES, recognise
 from manifests.transport.armour import find_armour, open_armour
 from manifests.transport.symbols import Symbol, SymbolSet, gather, join_report, parse_symbol
 from manifests.words.errors import HostError, MalformedError, WaybillError
@@ -27,7 +30,7 @@ class CarriedReport:
     content: bytes | WaybillError
 
 
-def from_armour(data: bytes, name: str) -> Iterator[CarriedReport]:
+def from_armour(data: bytes | str, name: str) -> Iterator[CarriedReport]:
     """Yield every armoured report of a text; a broken one does not keep the others out."""
     for block in find_armour(data):
         place = f"{name}, line {block.first}"
@@ -35,6 +38,63 @@ def from_armour(data: bytes, name: str) -> Iterator[CarriedReport]:
             yield CarriedReport(place, open_armour(block, place))
         except MalformedError as error:
             yield CarriedReport(place, error)
+
+
+def unpack(raw: bytes, name: str, pool: "SymbolPool") -> tuple[CarriedReport, ...]:
+    """Return every report of a mail, or of a text in whatever encoding; its symbols go to ``pool``.
+
+    A mail often holds one text twice, plain and as HTML: errors of a part count only if fewer reports were read than
+    that part has.
+    """
+    reports: dict[bytes, CarriedReport] = {}
+    failed: list[list[CarriedReport]] = []
+    try:
+        for part in parts_of(raw, name):
+            carried = list(_carried(part, pool))
+            good = [one for one in carried if isinstance(one.content, bytes)]
+            reports |= {one.content: one for one in good if isinstance(one.content, bytes)}
+            if len(good) < len(carried):
+                failed.append(carried)
+    except MalformedError as error:
+        failed.append([CarriedReport(name, error)])
+    wrong = [part for part in failed if len(part) > len(reports)]
+    errors = [one for part in wrong[:1] for one in part if not isinstance(one.content, bytes)]
+    return (*reports.values(), *errors)
+
+
+def _carried(part: MailPart, pool: "SymbolPool") -> Iterator[CarriedReport]:
+    content = part.raw if part.text is None else part.text.strip().encode("utf-8", "replace")
+    if part.raw.startswith(PICTURES):
+        try:
+            yield from (
+                CarriedReport(part.name, error) for error in pool.add(read_symbols(part.raw, part.name), part.name)
+            )
+        except WaybillError as error:
+            yield CarriedReport(part.name, error)
+        return
+    claim = recognise(content)
+    if claim == "report":
+        yield CarriedReport(part.name, content)
+    elif claim == "armour":
+        yield from _from_text(part.text if part.text is not None else plain_text(part.raw), part.name)
+    elif claim == "scanned":
+        yield from (CarriedReport(part.name, error) for error in pool.add(scanned_texts(content), part.name))
+
+
+def _from_text(text: str, name: str) -> tuple[CarriedReport, ...]:
+    """Return the armoured reports of a text, which may still be as quoted-printable wrote it (RFC 2045, 6.7)."""
+    first = tuple(from_armour(text, name))
+    if first and all(isinstance(one.content, bytes) for one in first):
+        return first
+    if "=" in text:
+        again = tuple(from_armour(plain_text(quopri.decodestring(text.encode("utf-8", "replace"))), name))
+        if again and all(isinstance(one.content, bytes) for one in again):
+            return again
+    if first:
+        return first
+    problem = "it holds the words of a report as text, and no BEGIN line of their own"
+    remedy = "copy the text again, from BEGIN to END, or ask for the report as a file"
+    return (CarriedReport(name, MalformedError(problem, where=name, remedy=remedy, finding="armour-broken")),)
 
 
 def scanned_texts(data: bytes) -> tuple[str, ...]:

@@ -17,11 +17,14 @@ from manifests.words.errors import MalformedError
 
 BEGIN = "-----BEGIN WAYBILL REPORT-----"
 END = "-----END WAYBILL REPORT-----"
+BEGIN_WORDS, END_WORDS = BEGIN.strip("-"), END.strip("-")
 _PIECE = 45  # bytes in a line: 60 letters of base64
 _WIDTH = 72  # mail programs break longer lines
 MAX_LINES = -(-MAX_PACKED // _PIECE)
 MAX_BLOCKS = 64
 _MOST = MAX_LINES + 8
+# A mail program that wraps narrowly makes three lines of one.
+_MOST_WRAPPED = 3 * _MOST
 # What mail programs put before a quoted line; no line of ours begins with it.
 _QUOTE = "> \t"
 _LINE = re.compile(r"([0-9]{4}) +([A-Za-z0-9+/]{2,60}={0,2}) +([0-9A-HJKMNP-TV-Z]{4})")
@@ -83,29 +86,72 @@ def _header(raw: bytes, digest: str, count: int, what: str) -> tuple[str, ...]:
     return (site, *facts) if len(site) <= _WIDTH else facts
 
 
-def find_armour(data: bytes) -> Iterator[Block]:
+def find_armour(data: bytes | str) -> Iterator[Block]:
     """Yield every armoured report in a text; other lines are ignored."""
+    text = data if isinstance(data, str) else data.decode("latin-1")
     first = 0
     lines: list[tuple[int, str]] = []
     count = 0
-    for number, whole in enumerate(data.decode("latin-1").splitlines(), 1):
+    for number, whole in enumerate(text.splitlines(), 1):
         line = whole.lstrip(_QUOTE).rstrip()
-        if line in (BEGIN, END) and first:
-            yield Block(first, tuple(lines), ended=line == END)
+        begins, ends = _is_mark(line, BEGIN_WORDS), _is_mark(line, END_WORDS)
+        if (begins or ends) and first:
+            yield Block(first, tuple(lines), ended=ends)
             count += 1
             first = 0
             if count >= MAX_BLOCKS:
                 return
-        if line == BEGIN:
+        if begins:
             first, lines = number, []
-        elif first and line and len(lines) <= _MOST:
+        elif first and line and len(lines) <= _MOST_WRAPPED:
             lines.append((number, line))
     if first:
         yield Block(first, tuple(lines), ended=False)
 
 
+def _is_mark(line: str, words: str) -> bool:
+    """Whether the line is BEGIN or END; mail programs change the number of hyphens, and PGP puts two more before."""
+    return line[:1] == line[-1:] == "-" and line.strip("- ") == words
+
+
 def open_armour(block: Block, what: str) -> bytes:
     """Return the report file, not verified. Raises MalformedError with the lines that were changed, lost or moved."""
+    try:
+        return _open_lines(block, what)
+    except MalformedError as error:
+        unwrapped = _unwrap(block)
+        if unwrapped is None:
+            raise
+        try:
+            return _open_lines(unwrapped, what)
+        except MalformedError:
+            raise error from None  # its line numbers are those of the text that the person has
+
+
+_FIELD = re.compile(r"(?:\A|\s)(Site|Report|Digest|Lines|Checks):")
+
+
+def _unwrap(block: Block) -> Block | None:
+    """Return the block with the lines that were written, when white space is all that changed; None if it is not."""
+    parts = _FIELD.split("\n".join(line for _, line in block.lines))
+    names, values = parts[1::2], ["".join(value.split()) for value in parts[2::2]]
+    if len(names) < 2 or names[-1] != "Checks" or len(block.lines) > _MOST_WRAPPED:
+        return None
+    fields = dict(zip(names, values, strict=True))
+    count = fields.get("Lines", "")
+    letters = 4 * (len(names) - 1)
+    checks, body = fields["Checks"][:letters], fields["Checks"][letters:]
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", count) or int(count) > MAX_LINES:
+        return None
+    lines = [f"{name}: {value}" for name, value in zip(names[:-1], values[:-1], strict=True)]
+    lines.append("Checks: " + " ".join(checks[at : at + 4] for at in range(0, letters, 4)))
+    whole = 4 + _PIECE // 3 * 4 + 4
+    entries = [body[at : at + whole] for at in range(0, len(body), whole)]
+    lines += [f"{entry[:4]} {entry[4:-4]} {entry[-4:]}" for entry in entries]
+    return Block(block.first, tuple((block.first, line) for line in lines), block.ended)
+
+
+def _open_lines(block: Block, what: str) -> bytes:
     if len(block.lines) > _MOST:
         raise _wrong(f"more than {_MOST} lines after line {block.first}", what)
     at = next((i for i, (_, line) in enumerate(block.lines) if line.startswith("Checks:")), len(block.lines))
