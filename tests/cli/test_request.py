@@ -73,5 +73,5 @@ def test_a_request_goes_out_and_an_answer_comes_back(shell: Shell, tmp_path: Pat
     assert "known already: approval of r-1.0.0 by ops-1 (operator)" in shell.run("receive", stick).stdout
     assert "condition of ops-1    after lunch" in shell.run("review", "r-1.0.0").stdout
     shell.run("install", "r-1.0.0", "--contract", contract)
-    found = shell.run("receive", stick, code=5, hint=True).stderr
+    found = shell.run("receive", stick, code=14, hint=True).stdout
     assert "the item of the answer cannot be carried out here now" in found

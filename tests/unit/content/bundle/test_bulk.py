@@ -77,7 +77,7 @@ def test_damage_names_the_first_blob_with_its_bytes_and_counts_the_rest(tmp_path
         (one.offset, one.offset + one.blob.size, "changed") for one in (first, last)
     ]
     for place in (first, last):
-        filled = f"seek_bytes skip={place.offset} seek={place.offset} count={place.blob.size}`"
+        filled = f"skip={place.offset} seek={place.offset} count={place.blob.size}`"
         assert (
             f"`dd if=GOOD of=b conv=notrunc iflag=skip_bytes,count_bytes oflag=seek_bytes {filled}"
             in caught.value.remedy
