@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bundler.image_sboms import ATTESTED, ChosenSboms, ImageSbom, SbomsBeside, choose_sboms
 from bundler.parts import HeldPart, Parts
-from bundler.platforms import SITE_PLATFORM, fits, platform_of
+from bundler.platforms import fits, packed_platforms, platform_of
 from bundler.source import NO_ANSWER, NOT_THERE, Source
 from content.bundle.graph import MAX_DEPTH
 from content.bundle.oci import (
@@ -31,7 +31,6 @@ BASE_NAME = "org.opencontainers.image.base.name"
 TITLE = "org.opencontainers.image.title"
 COSIGN_ENDINGS = (".sig", ".att", ".sbom")
 MAX_COMPANIONS = 4096
-MAX_PLATFORMS = 64
 _FOREIGN_REMEDY = (
     "name `platforms` that do not have it, or build the image on a base whose layers may be distributed with it"
 )
@@ -199,7 +198,7 @@ class _Walk:
                 finding="platform-missing",
             )
         if self.left_out and not self.platforms:
-            self.platforms = tuple(sorted(filter(SITE_PLATFORM.fullmatch, self.packed))[:MAX_PLATFORMS])
+            self.platforms = packed_platforms(self.packed, self.spec.name, self.left_out, self.source.name)
 
     def _pack(self, descriptor: Descriptor, depth: int, *, filtered: bool = False) -> None:
         if descriptor.digest in self.nodes:

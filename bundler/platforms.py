@@ -4,9 +4,10 @@ import re
 
 from bundler.source import NOT_THERE, Source
 from content.bundle.oci import CONFIG_TYPES, ImageIndex, ImageManifest, read_json
-from manifests.words.errors import MalformedError, WaybillError
+from manifests.words.errors import MalformedError, RefusedError, WaybillError
 
 MAX_KEPT = 1 << 20
+MAX_PLATFORMS = 64
 # As manifests.words.digest.Platform, which release.json holds.
 SITE_PLATFORM = re.compile(r"(?!unknown/)[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?")
 
@@ -39,3 +40,13 @@ def fits(platform: str, wanted: str) -> bool:
         or platform.startswith(wanted + "/")
         or (wanted, platform) == ("linux/arm64/v8", "linux/arm64")
     )
+
+
+def packed_platforms(packed: set[str], image: str, left_out: list[str], where: str) -> tuple[str, ...]:
+    """The platforms to record for an image that is not packed whole. Raises RefusedError when there is none."""
+    platforms = tuple(sorted(filter(SITE_PLATFORM.fullmatch, packed))[:MAX_PLATFORMS])
+    if not platforms:  # F-10.15
+        problem = "; ".join((f"image {image!r} is not whole, and its parts name no platform", *left_out))
+        remedy = "copy the image again with all of its parts"
+        raise RefusedError(problem, where=where, remedy=remedy, finding="platform-missing")
+    return platforms

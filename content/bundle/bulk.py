@@ -216,7 +216,8 @@ def verify_stream(
     ``also`` selects JSON objects that are kept besides manifests. Raises DamagedError at the first damage.
     """
     schema = release.config.schema if release.config is not None else None
-    documents = (release.members[0], release.contract, release.rollback, release.sigstore, schema)
+    small = (release.members[0], release.contract, release.rollback, release.sigstore, schema)
+    documents = (*small, *release.authorisations)
     kept = SmallDocuments(asked=frozenset(one.digest for one in documents if one is not None), also=also)
     present: list[MemberLocation] = []
     missing: list[Blob] = []

@@ -75,8 +75,12 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
     walk_.follow(index)
     walk_.check_subjects()
     graph = Graph(top=index.manifests, nodes=walk_.nodes)
+    incomplete = {child.parent for child in release.absent}
     for image in release.images:
         _check_image(release, image, graph)
+        if not image.platforms and incomplete & graph.below(image.manifest.digest):  # F-10.15
+            problem = "children of its index are absent, and it names no platforms"
+            raise MalformedError(problem, where=f"release.json image {image.name}")
     unused = set(walk_.members) - walk_.reached - {blob.digest for _, blob in referenced(release)}
     if unused:  # F-10.14
         raise MalformedError(f"{min(unused)} is a member that nothing refers to", where="release.json $.members")
@@ -89,7 +93,7 @@ class _Walk:
     def __init__(self, release: Release, read: Callable[[str], bytes]) -> None:
         self._read = read
         self.members = {blob.digest: blob.size for blob in release.members[2:]}
-        self._absent = {(child.parent, child.digest) for child in release.absent}
+        self._absent = {(child.parent, child.digest): child.platform for child in release.absent}
         self._left_out: set[tuple[str, str]] = set()
         self.nodes: dict[str, Node] = {}
         self.reached: set[str] = set()
@@ -101,15 +105,22 @@ class _Walk:
             below: dict[str, ImageIndex] = {}
             for descriptor, parent in level:
                 if (parent, descriptor.digest) in self._absent:
-                    self._left_out.add((parent, descriptor.digest))  # F-10.8
+                    self._leave_out(parent, descriptor)
                 elif isinstance(document := self._enter(descriptor, parent), ImageIndex):
                     below[descriptor.digest] = document
             if below and depth == MAX_DEPTH:  # F-10.9
                 raise MalformedError(f"indexes are nested deeper than {MAX_DEPTH}", where=min(below))
             level = [(child, parent) for parent, document in below.items() for child in document.manifests]
-        if self._left_out != self._absent:  # F-10.8
-            _, digest = min(self._absent - self._left_out)
+        if self._left_out != self._absent.keys():  # F-10.8
+            _, digest = min(self._absent.keys() - self._left_out)
             raise MalformedError(f"{digest} is listed and no index here names it", where="release.json $.absent")
+
+    def _leave_out(self, parent: str, child: Descriptor) -> None:
+        stated = self._absent[parent, child.digest]
+        if child.platform is not None and child.platform != stated:  # F-10.8
+            problem = f"{child.digest} is listed as {stated}, its index says {child.platform}"
+            raise MalformedError(problem, where="release.json $.absent")
+        self._left_out.add((parent, child.digest))
 
     def _enter(self, descriptor: Descriptor, parent: str) -> ImageManifest | ImageIndex:
         """Parse each document once; the config and layers of a manifest are reached too."""

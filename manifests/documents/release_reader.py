@@ -66,6 +66,9 @@ def _check_names(release: Release, refuse: WrongRelease) -> None:
     places = [image.at(release.version) for image in release.images]
     if len(set(places)) != len(places):  # F-8.14
         raise refuse("a name is given twice", "images to")
+    children = [(child.parent, child.digest) for child in release.absent]
+    if len(set(children)) != len(children):  # F-8.14
+        raise refuse("a child of an index is listed twice", "absent")
 
 
 def _check_images(release: Release, refuse: WrongRelease) -> None:

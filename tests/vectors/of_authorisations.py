@@ -35,7 +35,7 @@ from tests.place import Place, make_place
 from tests.rootwork import NEW_ROOT, listing, next_root
 from tests.vectors.of_documents import NUMBERS, SPELLINGS
 from tests.vectors.of_roots import LATER
-from tests.vectors.surgery import Paper, folder, given_chain
+from tests.vectors.surgery import Case, Paper, folder, given_chain
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, STRANGER, Vendor
 from verifier.change.rollback_plan import rollback_change
 from verifier.change.rollback_script import plan_undo
@@ -192,6 +192,18 @@ def carried(raw: bytes, *after: Vendor) -> Callable[[], Paper]:
     return lambda: Paper(raw, judge)
 
 
+def arriving(raw: bytes) -> Callable[[], Case]:
+    """The bundle of 1.1.0 that carries it."""
+
+    def make() -> Case:
+        blob = Blob(digest=digest_of(raw), size=len(raw))
+        change = {**SECOND.change, "authorisations": (blob,), "extensions": {}}
+        vendor = SECOND.but(extra={"way": raw}, change=change)
+        return Case(vendor.bundle(), vendor.pin())
+
+    return make
+
+
 def bringing(raw: bytes) -> Act:
     def act(place: Place) -> None:
         bring(place, decode(raw, Envelope, "vector"))
@@ -270,7 +282,7 @@ def packed(raw: bytes) -> Callable[[], Paper]:
     return lambda: Paper(raw, judge)
 
 
-TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
+TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case | Paper]]]] = {
     "authorisation": (
         "An authorisation before the chain that judges it: signed by the threshold of the newest root's role rollback "
         "and by nobody unknown (D-6.4), in an envelope of its own kind, each key once and in order (F-5.11), no longer "
@@ -435,6 +447,26 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
             "by-nobody": packed(seal(encode(PERMIT), AUTHORISATION_TYPE, ())),
             "by-release-key": packed(signed(PERMIT, RELEASE)),
             "too-long": packed(b" " * (MAX_AUTHORISATION + 1)),
+        },
+    ),
+    "release-authorisations": (
+        "A bundle that carries an authorisation, before a reader of bundles: it is judged when it comes (D-6.1, D-6.2, "
+        "D-6.3, D-6.4, D-6.7).",
+        {
+            "good": arriving(signed(saying(sites=()))),
+            "for-one-site": arriving(GOOD),
+            "leaves-another-sequence": arriving(signed(leaving(sequence=3))),
+            "leaves-another-epoch": arriving(signed(leaving(epoch=2))),
+            "leaves-another-channel": arriving(signed(leaving(channel="beta"))),
+            "of-another-product": arriving(signed(saying(sites=(), product="large"))),
+            "of-another-vendor": arriving(signed(saying(vendor="large-works"))),
+            "goes-to-a-newer-release": arriving(signed(reaching(sequence=9))),
+            "by-nobody": arriving(seal(encode(PERMIT), AUTHORISATION_TYPE, ())),
+            "by-release-key": arriving(signed(PERMIT, RELEASE)),
+            "by-a-stranger": arriving(signed(PERMIT, STRANGER)),
+            "another-document": arriving(b"hello"),
+            "another-envelope": arriving(seal(encode(PERMIT), "application/vnd.waybill.plan.v1+json", (ROLLBACK,))),
+            "too-long": arriving(b" " * (MAX_AUTHORISATION + 1)),
         },
     ),
 }

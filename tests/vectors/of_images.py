@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from content.bundle.oci import (
     DOCKER_CONFIG,
     DOCKER_LAYER_GZIP,
@@ -172,17 +174,19 @@ def index_of(make: Callable[[Shelf], list[Fields]], **more: Any) -> Callable[[],
     return case(build=lambda shelf: shelf.index(*make(shelf)), **more)
 
 
-def left_out(listed: bool) -> Callable[[], Case]:
+def left_out(
+    listed: bool, *, platform: str = "linux/arm64", platforms: tuple[str, ...] = ("linux/amd64",)
+) -> Callable[[], Case]:
     """A platform that the index names was not packed; release.json says so, or does not."""
     gone = {"mediaType": OCI_MANIFEST, "digest": ZEROS, "size": 7, "platform": {"os": "linux", "architecture": "arm64"}}
 
     def make() -> Case:
         vendor = Images(build=lambda shelf: shelf.index(shelf.manifest(), gone))
         if listed:
-            parent = vendor.release()[0].images[0].manifest.digest
-            vendor = replace(
-                vendor, change={"absent": (r.Absent(parent=parent, digest=ZEROS, platform="linux/arm64"),)}
-            )
+            (image,) = vendor.release()[0].images
+            absent = (r.Absent(parent=image.manifest.digest, digest=ZEROS, platform=platform),)
+            images = (msgspec.structs.replace(image, platforms=platforms),)
+            vendor = replace(vendor, change={"absent": absent, "images": images})
         return Case(vendor.bundle(), vendor.pin())
 
     return make
@@ -197,9 +201,12 @@ def absent_but_there() -> Case:
     """What is packed cannot be left out."""
     plain = Images(build=lambda shelf: shelf.index(shelf.manifest(), shelf.manifest(b"two")))
     release, blobs, _ = plain.release()
-    parent = release.images[0].manifest.digest
+    (image,) = release.images
+    parent = image.manifest.digest
     child = json.loads(blobs[parent])["manifests"][1]["digest"]
-    vendor = replace(plain, change={"absent": (r.Absent(parent=parent, digest=child, platform="linux/arm64"),)})
+    absent = (r.Absent(parent=parent, digest=child, platform="linux/arm64"),)
+    images = (msgspec.structs.replace(image, platforms=("linux/amd64",)),)
+    vendor = replace(plain, change={"absent": absent, "images": images})
     return Case(vendor.bundle(), vendor.pin())
 
 
@@ -345,9 +352,9 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     ),
     "oci-graph": (
         "index.json is an image index (F-10.2) that lists each image of the release by name (F-10.12); what it "
-        "reaches is there (F-10.7) or listed as absent, and nothing else is (F-10.8); indexes are nested twice at "
-        "most (F-10.9); subjects exist (F-10.11), SBOMs hang on their image (F-10.13), and every member is referred "
-        "to (F-10.14).",
+        "reaches is there (F-10.7) or listed as absent, and nothing else is (F-10.8, F-10.15); indexes are nested "
+        "twice at most (F-10.9); subjects exist (F-10.11), SBOMs hang on their image (F-10.13), and every member is "
+        "referred to (F-10.14).",
         {
             "nested-0": nested(0),
             "nested-1": nested(1),
@@ -380,6 +387,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "member-unreferenced": case(build=_unreferenced),
             "left-out": left_out(listed=False),
             "left-out-and-listed": left_out(listed=True),
+            "listed-as-absent-as-another-platform": left_out(True, platform="linux/arm"),
+            "listed-as-absent-and-no-platforms": left_out(True, platforms=()),
             "listed-as-absent-without-reason": absent_without_reason,
             "listed-as-absent-and-there": absent_but_there,
         },

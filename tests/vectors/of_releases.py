@@ -287,6 +287,10 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "chart-not-a-member": saying(put("charts", [{"digest": ZEROS, "name": "c", "size": 1}])),
             "program-not-a-member": saying(put("programs", [PROGRAM])),
             "extension-not-a-member": saying(put("extensions", {"x": {"critical": False, "digest": ZEROS, "size": 1}})),
+            "absent-twice": saying(put("absent", [{"parent": ZEROS, "digest": ZEROS, "platform": "linux/arm64"}] * 2)),
+            "absent-twice-as-two-platforms": saying(
+                put("absent", [{"parent": ZEROS, "digest": ZEROS, "platform": name} for name in ("a/b", "a/c")])
+            ),
             "image-twice": saying(again("images")),
             "image-place-twice": saying(
                 lambda fields: fields["images"].append({**fields["images"][0], "name": "other"})

@@ -29,7 +29,14 @@ from verifier.trust.release_rules import SiteFacts
 
 INDEX = "index.jsonl"
 # What a verifier must be able to judge beyond the minimal rules, by the topics that ask for it.
-RELEASE_TOPICS = ("json-release", "release-contradicts", "release-fields", "release-text", "release-unread")
+RELEASE_TOPICS = (
+    "json-release",
+    "release-authorisations",
+    "release-contradicts",
+    "release-fields",
+    "release-text",
+    "release-unread",
+)
 IMAGE_TOPICS = ("config-schema", "config-schema", "contract", "image-", "oci-", "rollback")
 IDENTITY_TOPICS = ("image-identities", "release-identities", "root-identities")
 Line = dict[str, Any]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, TypeVar
 
+from manifests.documents.authorisation import MAX_AUTHORISATION, Authorisation, parse_authorisation
 from manifests.documents.contract import MAX_CONTRACT, Contract, parse_contract
 from manifests.documents.release import Release
 from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
@@ -59,6 +60,7 @@ class ReleaseDocuments:
         config, settings: The site's config and settings for it; None without a site.
         components: Components of the images whose SBOMs were read, by the image's name.
         advisories: Statuses in the release's OpenVEX documents, by advisory.
+        authorisations: Those to go below the floor that the release carries; judged when the release came.
         notes: Which documents could not be read, or not entirely, and which SBOMs were read.
     """
 
@@ -71,6 +73,7 @@ class ReleaseDocuments:
     settings: bytes | None = None
     components: dict[str, tuple[SbomComponent, ...]] = field(default_factory=dict)
     advisories: dict[str, frozenset[str]] = field(default_factory=dict)
+    authorisations: tuple[Authorisation, ...] = ()
     notes: tuple[DocumentNote, ...] = ()
 
     @property
@@ -138,6 +141,8 @@ def read_release_documents(
         for statement in openvex.statements if openvex else ():
             name = statement.vulnerability if isinstance(statement.vulnerability, str) else statement.vulnerability.name
             statuses_by_name.setdefault(name, set()).add(statement.status)
+    carried = release.authorisations
+    permits = [attempt("authorisations", blob, MAX_AUTHORISATION, parse_authorisation) for blob in carried]
     return ReleaseDocuments(
         release=release,
         digest=digest,
@@ -148,6 +153,7 @@ def read_release_documents(
         settings=settings,
         components=components,
         advisories={name: frozenset(statuses) for name, statuses in statuses_by_name.items()},
+        authorisations=tuple(permit[1] for permit in permits if permit is not None),
         notes=tuple(notes),
     )
 

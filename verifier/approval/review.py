@@ -249,6 +249,10 @@ def _upgrade_step(side: ReleaseDocuments, given: ReviewInput) -> UpgradeStep:
         facts["fixes"] = ", ".join(f"{fix.advisory} ({fix.severity}, {fix.in_})" for fix in release.fixes)
     if converted := [f"{image.name} (from {image.converted})" for image in release.images if image.converted]:
         facts["converted"] = ", ".join(converted)
+    if side.authorisations:
+        facts["authorisations"] = ", ".join(
+            f"{permit.number} (below the floor to {permit.goes_to.version})" for permit in side.authorisations
+        )
     if release.absent:
         facts["left out"] = ", ".join(sorted({image.platform for image in release.absent}))
     return UpgradeStep(

@@ -192,6 +192,10 @@ def _conclude(
         from verifier.trust.image_signatures import judge_signatures
 
         findings += judge_signatures(verified, graph, read)
+    if release.authorisations:
+        from verifier.trust.authorisations import judge_authorisations
+
+        findings += tuple(judge_authorisations(verified, read))
     end: BundleEnd = "complete with what this site holds" if delta else "complete"
     return VerifiedBundle(verified, bulk, findings, end, (), graph, contract, rollback)
 
