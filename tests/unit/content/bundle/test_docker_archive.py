@@ -133,7 +133,9 @@ def test_links_that_lead_nowhere(saved: Saved, target: str, error: type[Exceptio
     assert MAX_LINKS > 2
 
 
-@pytest.mark.parametrize("packed", [gzip.compress(BASE), gzip.compress(BASE[:512]) + gzip.compress(BASE[512:])])
+@pytest.mark.parametrize(
+    "packed", [gzip.compress(BASE, mtime=0), gzip.compress(BASE[:512], mtime=0) + gzip.compress(BASE[512:], mtime=0)]
+)
 def test_a_layer_that_is_packed_stays_packed(saved: Saved, packed: bytes) -> None:
     saved.files["1/layer.tar"] = packed
     saved.image("1/layer.tar", tags=None, diff_ids=[digest_of(BASE)])
@@ -142,7 +144,13 @@ def test_a_layer_that_is_packed_stays_packed(saved: Saved, packed: bytes) -> Non
 
 
 @pytest.mark.parametrize(
-    "data", [TOP, gzip.compress(TOP), gzip.compress(BASE)[:-4], gzip.compress(BASE)[:40] + b"x" * 40]
+    "data",
+    [
+        TOP,
+        gzip.compress(TOP, mtime=0),
+        gzip.compress(BASE, mtime=0)[:-4],
+        gzip.compress(BASE, mtime=0)[:40] + b"x" * 40,
+    ],
 )
 def test_a_layer_that_is_not_the_one_of_the_config(saved: Saved, data: bytes) -> None:
     saved.files["1/layer.tar"] = data
