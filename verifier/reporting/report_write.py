@@ -29,6 +29,7 @@ from verifier.site.outbox import (
     reports_to_carry,
     reports_written,
 )
+from verifier.site.proposals import read_site_yaml
 from verifier.site.vendor_access import check_served
 
 
@@ -78,14 +79,18 @@ def _clear_away(site: Site, disk: Disk) -> None:
 
 
 def _renew_reserve(site: Site) -> None:
-    """Renew the reserve if there is space for it, and no open transaction that may need the space."""
+    """Renew the reserve if there is space for it, and no open transaction that may need the space.
+
+    Its size is that of the settings in force; before the first install, of the proposed ones.
+    """
+    if site.state.installs.open_transaction is not None:
+        return
     try:
         installed = read_running(site)
+        settings = read_site_yaml(site.path).site if installed is None else installed.settings
     except WaybillError:
         return
-    if installed is None or site.state.installs.open_transaction is not None:
-        return
-    size = parse_size(installed.settings.keep.reserve)
+    size = parse_size(settings.keep.reserve)
     if site.disk.space(site.path).bytes >= size + LOW_SPACE:
         site.renew_reserve(size)
 

@@ -369,6 +369,9 @@ def test_a_full_disk_costs_the_reserve_before_it_costs_the_report(place: Place) 
     with pytest.raises(OSError, match="No space"):
         write(full)
     assert place.open().state.reports.seq == 1
+    # Nothing is installed yet; with space again the next report sets the reserve aside, as `status` promises.
+    write(place)
+    assert (place.path / "reserve").stat().st_size > 0
 
 
 def stray(place: Place) -> bytes:
