@@ -9,6 +9,9 @@ from manifests.documents.release import Image, Release, referenced
 from manifests.words.errors import MalformedError
 
 MAX_DEPTH = 2
+# Of all documents together: a parsed one takes up to twenty times its bytes, and a release may have 100,000 of them.
+MAX_DESCRIPTORS = 150_000
+MAX_ANNOTATIONS = 100_000
 _WHERE = "index.json"
 
 
@@ -97,9 +100,12 @@ class _Walk:
         self._left_out: set[tuple[str, str]] = set()
         self.nodes: dict[str, Node] = {}
         self.reached: set[str] = set()
+        self._descriptors = 0
+        self._annotations = 0
 
     def follow(self, index: ImageIndex) -> None:
         """Read every manifest level by level, so that the result does not depend on the order of entries."""
+        self._count(index, _WHERE)
         level = [(descriptor, _WHERE) for descriptor in index.manifests]
         for depth in range(MAX_DEPTH + 1):
             below: dict[str, ImageIndex] = {}
@@ -128,6 +134,7 @@ class _Walk:
         digest, media_type = descriptor.digest, descriptor.media_type
         if digest not in self.nodes:
             document = _parse(self._read(digest), digest, media_type)
+            self._count(document, digest)
             self.nodes[digest] = Node(descriptor=descriptor, document=document)
         known = self.nodes[digest]
         # A second descriptor must state the same media type for the same bytes.
@@ -138,6 +145,15 @@ class _Walk:
             for blob in document.children:
                 self._reach(blob, descriptor.digest)
         return document
+
+    def _count(self, document: ImageManifest | ImageIndex, where: str) -> None:
+        """Bound what all documents together hold in memory. Raises MalformedError."""
+        self._descriptors += len(document.children)
+        self._annotations += len(document.annotations) + sum(len(child.annotations) for child in document.children)
+        if self._descriptors > MAX_DESCRIPTORS:  # F-10.16
+            raise MalformedError(f"the documents have more than {MAX_DESCRIPTORS} descriptors together", where=where)
+        if self._annotations > MAX_ANNOTATIONS:  # F-10.16
+            raise MalformedError(f"the documents have more than {MAX_ANNOTATIONS} annotations together", where=where)
 
     def _reach(self, descriptor: Descriptor, where: str) -> None:
         if self.members.get(descriptor.digest) != descriptor.size:  # F-10.7

@@ -55,7 +55,7 @@ _DESCRIPTOR_FIELDS = frozenset(
 _PLATFORM_FIELDS = frozenset({"os", "architecture", "variant"})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Descriptor:
     """A typed, sized pointer to a blob (OCI image-spec, descriptor.md).
 
