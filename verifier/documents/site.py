@@ -94,7 +94,8 @@ def judge_report(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
         )
     state = judge.site.state
     if site != state.site:
-        raise UsageError(f"is by {site}, this site is {state.site}", where=where, remedy="--enrolment of that site")
+        remedy = f"waybill verify {shlex.quote(where)} --enrolment FILE, with the enrolment of that site"
+        raise UsageError(f"is by {site}, this site is {state.site}", where=where, remedy=remedy)
     key = state.key_of_report(seq)
     _check_report(data, key, where)
     return SignedBy(f"signed by this site's key {key.keyid[:12]}", (key.keyid,))
