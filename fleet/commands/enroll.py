@@ -11,10 +11,12 @@ from fleet.commands.options import fleet_option, open_ledger, pin, root_option
 from fleet.intake.result import import_attention, import_data, import_text
 from fleet.intake.scan import check_enrolment
 from fleet.outgoing.enrol import EnrolledSite, enroll
+from fleet.rules.values import FIRST_POLICY
 from manifests.documents.enrolment import MAX_ENROLMENT, verify_enrolment
 from manifests.trust.keys import read_capped
 from manifests.words.errors import AttentionError
 from manifests.words.fingerprint import as_groups, parse_fingerprint
+from manifests.words.text import short_digest
 
 
 @command(name="enroll", examples=("waybill fleet enroll enrolment.json --fingerprint 'WORDS FROM THE CUSTOMER'",))
@@ -56,6 +58,8 @@ def _as_text(enrolled: EnrolledSite, *, compared: bool) -> str:
     if enrolled.pinned:
         lines.append(f"root {enrolment.root.version}     {as_groups(enrolment.root.digest)}")
         lines.append("           taken from this enrolment: compare it with your own root document")
+    if enrolled.other_policy is not None:
+        lines.append(f"alarm {FIRST_POLICY}: {_other_policy(enrolled)}")
     if enrolled.retried.counts:
         lines += ["", "from quarantine: " + import_text(enrolled.retried)]
     return "\n".join(lines)
@@ -73,9 +77,16 @@ def _as_data(enrolled: EnrolledSite, *, compared: bool) -> dict[str, object]:
         "practice": enrolment.practice,
         "root": root,
         "renews": enrolled.renews,
+        "policy": {"first": enrolment.policy, "differs_from": enrolled.other_policy},
         "enrolment": signed.digest,
     }
     return data | ({"quarantine": import_data(enrolled.retried)} if enrolled.retried.counts else {})
+
+
+def _other_policy(enrolled: EnrolledSite) -> str:
+    named, expected = enrolled.signed.enrolment.policy, enrolled.other_policy or ""
+    claim = f"it names first policy {short_digest(named)}" if named else "it names no first policy"
+    return f"{claim}, the site's earlier enrolment {short_digest(expected)}: the site's journal was written anew"
 
 
 def _renewal(enrolled: EnrolledSite) -> AttentionError | None:
@@ -83,9 +94,10 @@ def _renewal(enrolled: EnrolledSite) -> AttentionError | None:
     if enrolled.renews is None:
         return None
     site = enrolled.signed.enrolment.site
+    warning = f"; {_other_policy(enrolled)}" if enrolled.other_policy is not None else ""
     return AttentionError(
-        f"{site} requests a new key in place of {enrolled.renews[:12]}, which did not sign the request",
+        f"{site} requests a new key in place of {enrolled.renews[:12]}, which did not sign the request{warning}",
         remedy="compare the fingerprint with the customer through another channel, then: "
         f"waybill fleet resolve {site} --accept {enrolled.signed.digest} --reason TEXT",
-        finding="renewal-waits",
+        finding="renewal-waits" if enrolled.other_policy is None else FIRST_POLICY,
     )

@@ -241,6 +241,7 @@ def _read_chain(
         site=key.site,
         key_epoch=key.key_epoch,
         enrolment=key.enrolment,
+        first_policy=key.first_policy,
         known={},
         held=held,
         bodies=bodies,

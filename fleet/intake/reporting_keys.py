@@ -35,6 +35,7 @@ class ReportingKey:
 
     Attributes:
         enrolment: Digest of the enrolment's file.
+        first_policy: The site's first policy, see ``first_policy_of``.
         standing: Of its enrolment: ``current``, ``pending``, ``refused`` or ``former``.
         span: The key itself.
         spans: Every key of the enrolment, oldest first.
@@ -49,6 +50,7 @@ class ReportingKey:
     span: KeySpan
     spans: tuple[KeySpan, ...]
     learned: tuple[SignedRotation, ...] = ()
+    first_policy: str | None = None
 
     @property
     def public(self) -> PublicKey:
@@ -120,7 +122,8 @@ def _known_keys(connection: Connection, keyids: set[str]) -> dict[str, Reporting
         return {}
     wanted: BindParameter[str] = bindparam("keys", expanding=True)
     rotated = select(keys.c.enrolment_id).where(keys.c.keyid.in_(wanted))
-    columns = [*(enrolments.c[name] for name in ("id", "digest", "keyid", "key_epoch", "standing", "raw"))]
+    names = ("id", "site_id", "digest", "keyid", "key_epoch", "standing", "raw")
+    columns = [enrolments.c[name] for name in names]
     query = (
         select(*columns, sites.c.site, closures.c.closed_at)
         .join(sites, enrolments.c.site_id == sites.c.id)
@@ -131,7 +134,11 @@ def _known_keys(connection: Connection, keyids: set[str]) -> dict[str, Reporting
     later = recorded_rotations(connection, [row.id for row in rows])
     known: dict[str, ReportingKey] = {}
     for row in rows:
-        enrolled = KeySpan(verify_enrolment(row.raw).enrolment.key, row.key_epoch)
+        enrolment = verify_enrolment(row.raw).enrolment
+        enrolled = KeySpan(enrolment.key, row.key_epoch)
+        first_policy = enrolment.policy
+        if enrolment.renews is not None:
+            first_policy = first_policy_of(connection, row.site_id) or first_policy
         spans = _spans((enrolled,), (signed.rotation for signed in later.get(row.id, ())))
         for span in spans:
             if span.key.keyid in keyids:
@@ -143,8 +150,20 @@ def _known_keys(connection: Connection, keyids: set[str]) -> dict[str, Reporting
                     closed_at=row.closed_at,
                     span=span,
                     spans=spans,
+                    first_policy=first_policy,
                 )
     return known
+
+
+def first_policy_of(connection: Connection, site_id: int) -> str | None:
+    """Return the site's first policy by its oldest enrolment that states one and that a person did not refuse.
+
+    A renewal keeps the journal, so it cannot bring another first policy.
+    """
+    counted = (enrolments.c.site_id == site_id) & enrolments.c.standing.in_(("current", "former"))
+    query = select(enrolments.c.raw).where(counted).order_by(enrolments.c.id)
+    stated = (verify_enrolment(raw).enrolment.policy for raw in connection.execute(query).scalars())
+    return next((policy for policy in stated if policy is not None), None)
 
 
 def recorded_rotations(connection: Connection, ids: list[int]) -> dict[int, list[SignedRotation]]:

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from fleet.intake.intake import import_quarantined
+from fleet.intake.reporting_keys import first_policy_of
 from fleet.intake.result import ImportResult
 from fleet.ledger.tables import closures, enrolments, keys, positions, quarantine, roots, sites, standings
 from fleet.outgoing.consign import site_key
@@ -24,6 +25,7 @@ class EnrolledSite:
         pinned: The ledger trusts the enrolment's root from now on, because it trusted none before.
         retried: What became of quarantined files that name the site's key.
         renews: Key id of the key that it replaces once a person accepts that; else None.
+        other_policy: The site's first policy by an earlier enrolment, if this one names another.
     """
 
     signed: SignedEnrolment
@@ -31,6 +33,7 @@ class EnrolledSite:
     pinned: bool
     retried: ImportResult
     renews: str | None = None
+    other_policy: str | None = None
 
 
 def enroll(engine: Engine, signed: SignedEnrolment, now: datetime, *, fingerprint: str | None) -> EnrolledSite:
@@ -59,13 +62,17 @@ def enroll(engine: Engine, signed: SignedEnrolment, now: datetime, *, fingerprin
             return EnrolledSite(signed=signed, new=False, pinned=False, retried=ImportResult())
         site_id = _check_new(connection, signed)
         pinned = _check_root(connection, signed, now)
-        former = None
+        former = other_policy = None
         if site_id is not None:
+            expected = first_policy_of(connection, site_id)
+            other_policy = expected if expected != signed.enrolment.policy else None
             current = (enrolments.c.site_id == site_id) & (enrolments.c.standing == "current")
             former = site_key(connection, connection.execute(select(enrolments.c.id).where(current)).scalar_one())
         _add(connection, signed, now, site_id=site_id, compared=fingerprint is not None)
     retried = import_quarantined(engine, quarantine.c.keyid == key.keyid, now)
-    return EnrolledSite(signed=signed, new=True, pinned=pinned, retried=retried, renews=former)
+    return EnrolledSite(
+        signed=signed, new=True, pinned=pinned, retried=retried, renews=former, other_policy=other_policy
+    )
 
 
 def pin_root(engine: Engine, root: SignedRoot, now: datetime) -> bool:

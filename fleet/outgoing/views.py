@@ -22,6 +22,7 @@ from fleet.ledger.tables import (
     standings,
 )
 from fleet.rules.history import HistoryEvent, SiteReport, site_history
+from fleet.rules.values import FIRST_POLICY
 from manifests.documents.enrolment import SignedEnrolment, verify_enrolment
 from manifests.documents.report import Report
 from manifests.words.errors import UsageError
@@ -74,6 +75,7 @@ class SiteRow:
         seq: Number of the newest report; 0 before the first.
         missing: How many reports below the newest are not here.
         renewal: It requests a new key, and nobody has decided yet.
+        other_policy: Its reports name another first policy than its enrolment, and nobody has settled that.
         newest: None before the first report, and after its reports were deleted.
     """
 
@@ -94,6 +96,7 @@ class SiteRow:
     alarms: int
     channel: str
     renewal: bool
+    other_policy: bool
     offboarding_at: datetime | None
     closed_at: datetime | None
     newest: NewestReport | None
@@ -135,6 +138,7 @@ class SiteRow:
         notes = {
             "closed": self.closed_at is not None,
             "ending": ending,
+            "first policy differs": self.other_policy,
             "new key waits": self.renewal,
             "forked": self.forked_at is not None,
             "gap": bool(self.missing),
@@ -177,6 +181,8 @@ _NEWEST_STATE = ("state", "running", "parts", "config_version", "root_version", 
 def _rows(named: ColumnElement[bool] | None = None) -> Select[Any]:
     """One row for each site, by the enrolment that counts."""
     pending = select(enrolments.c.site_id).where(enrolments.c.standing == "pending").distinct().subquery()
+    open_finding = (findings.c.finding == FIRST_POLICY) & findings.c.resolution.is_(None)
+    rewritten = select(findings.c.enrolment_id).where(open_finding).distinct().subquery()
     columns = [
         sites.c.id.label("site_id"),
         enrolments.c.id.label("enrolment_id"),
@@ -190,6 +196,7 @@ def _rows(named: ColumnElement[bool] | None = None) -> Select[Any]:
         func.coalesce(reports.c.channel, enrolments.c.channel).label("channel"),
         releases.c.digest.is_not(None).label("known"),
         pending.c.site_id.is_not(None).label("renewal"),
+        rewritten.c.enrolment_id.is_not(None).label("other_policy"),
         closures.c.requested_at.label("offboarding_at"),
         closures.c.closed_at,
     ]
@@ -202,6 +209,7 @@ def _rows(named: ColumnElement[bool] | None = None) -> Select[Any]:
         .outerjoin(releases, releases.c.digest == reports.c.release)
         .outerjoin(closures, closures.c.site_id == sites.c.id)
         .outerjoin(pending, pending.c.site_id == sites.c.id)
+        .outerjoin(rewritten, rewritten.c.enrolment_id == enrolments.c.id)
         .where(enrolments.c.standing == "current", *([] if named is None else [named]))
         .order_by(sites.c.site)
     )
@@ -222,7 +230,8 @@ def _site_row(row: Any) -> SiteRow:
     values = dict(row._mapping)
     raw: bytes | None = values.pop("raw", None)
     report = {name: values.pop(name) for name in (*_NEWEST, *_NEWEST_STATE)}
-    known, values["renewal"] = bool(values.pop("known")), bool(values["renewal"])
+    known = bool(values.pop("known"))
+    values |= {name: bool(values[name]) for name in ("renewal", "other_policy")}
     if report["made_at"] is None:
         return SiteRow(**values, newest=None)
     images = {} if raw is None else images_of(stored_report(raw))

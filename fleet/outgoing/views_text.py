@@ -59,9 +59,13 @@ def row_data(row: SiteRow) -> dict[str, object]:
 
 
 def sites_text(rows: list[SiteRow], quarantined: int, now: datetime) -> str:
-    """Every site in a line; what is the same for all of them stands once above the table."""
+    """Every site in a line; what is the same for all of them stands once above the table.
+
+    Sites whose first policy differs stand first: whoever approves there may be a stranger.
+    """
     if not rows:
         return "no site is enrolled: waybill fleet enroll ENROLMENT"
+    rows = sorted(rows, key=lambda row: not row.other_policy)
     notes = Counter(note for row in rows for note in row.notes)
     lines = [show_count(len(rows), "site") + "".join(f", {count} {note}" for note, count in notes.items())]
     if quarantined:
@@ -106,6 +110,10 @@ def page_text(page: SitePage, ending: OffboardingState | None, now: datetime, *,
     """One site: first what needs attention and what it runs, then its offboarding, details and history."""
     row, report = page.row, page.report
     lines = [f"{row.site}{' (practice)' if row.practice else ''}"]
+    if row.other_policy:
+        lines.append(
+            f"! its reports name another first policy than its enrolment: waybill fleet list alarms --site {row.site}"
+        )
     if report is not None:
         lines += [f"! {line}" for line in heeded(report)]
     fields: Rows = [

@@ -6,7 +6,7 @@ The site wrote the report; nothing here uses the code that it was written with. 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
-from fleet.rules.values import Library, ReportChain, ReportFinding, named_positions
+from fleet.rules.values import FIRST_POLICY, Library, ReportChain, ReportFinding, named_positions
 from manifests.documents.report import MAX_EARLIER, Report, ReportedComponent
 from manifests.documents.signed_report import SignedReport
 from manifests.trust.root import Mark
@@ -39,6 +39,7 @@ def judge(signed: SignedReport, chain: ReportChain, library: Library, now: datet
         findings += _decreases(before, report, chain.challenges)
     if after is not None and not branch:
         findings += _decreases(report, after, chain.challenges)
+    findings += _first_policy(report, before, chain)
     findings += _policy(report, before)
     findings += _trust(report, before, library)
     findings += _offboarding(report, before)
@@ -186,6 +187,25 @@ def _decreases(older: Report, newer: Report, challenges: Mapping[str, datetime])
             text = f"generation {generation.number} is another release {span}"
             yield ReportFinding("generation-swapped", True, text)
             return
+
+
+def _first_policy(report: Report, before: Report | None, chain: ReportChain) -> Iterator[ReportFinding]:
+    """The site's journal begins with the policy of its enrolment; without that, with the policy of the report before.
+
+    Whoever computes a journal anew, and begins with people of their own, changes this.
+    """
+    source, expected = "its enrolment", chain.first_policy
+    if expected is None and before is not None and before.policy is not None:
+        source, expected = f"report {before.chain.seq}", before.policy.first
+    first = report.policy.first if report.policy else None
+    if expected is not None and first != expected:
+        claim = f"is {short_digest(first)}" if first else "is not stated"
+        yield ReportFinding(
+            FIRST_POLICY,
+            True,
+            f"the first policy of its journal {claim}; {source} names "
+            f"{short_digest(expected)}: the journal was written anew, and others may approve there",
+        )
 
 
 def _policy(report: Report, before: Report | None) -> Iterator[ReportFinding]:

@@ -9,6 +9,9 @@ from functools import cached_property
 from manifests.documents.report import Report
 from manifests.documents.signed_report import Expected, SignedReport
 
+# The finding that makes every approval at a site doubtful; `fleet sites` and `fleet show` begin with it.
+FIRST_POLICY = "first-policy-differs"
+
 
 @dataclass(frozen=True)
 class ReportFinding:
@@ -70,6 +73,7 @@ class ReportChain:
 
     Attributes:
         enrolment: Digest of the enrolment, which is number 0.
+        first_policy: The site's first policy by its enrolment; None if that does not state it.
         known: Digests known at each number.
         held: Numbers whose report is in the ledger, sorted, each once.
         bodies: The reports that a rule may need, by number; at a fork the first one.
@@ -86,6 +90,7 @@ class ReportChain:
     site: str
     key_epoch: int
     enrolment: str
+    first_policy: str | None
     known: dict[int, set[str]]
     held: list[int]
     bodies: dict[int, Report]

@@ -53,6 +53,8 @@ class Enrolment(Document, frozen=True, kw_only=True, tag_field="type", tag=ENROL
         report_every_seconds: How often it promises to report; 0 means never.
         practice: The site accepts what a practice root signs.
         created_at: By the site's own clock; shown, never judged.
+        policy: Digest of the site's first policy, which every later one descends from. Absent in enrolments of a
+            program that did not state it.
     """
 
     site: SiteId
@@ -64,6 +66,7 @@ class Enrolment(Document, frozen=True, kw_only=True, tag_field="type", tag=ENROL
     practice: bool = False
     created_at: Time
     renews: Renewed | None = None
+    policy: Digest | None = None
 
     @property
     def customer(self) -> str:

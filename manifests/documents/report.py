@@ -215,6 +215,7 @@ class PolicyState(Document, frozen=True, kw_only=True):
     Attributes:
         emergency: The newest uses of emergency rules, oldest first.
         refounded: Number of the last policy that was founded anew without the quorum of the one before.
+        first: Digest of the policy with which the site's journal begins; the enrolment names the same one.
     """
 
     emergency: Annotated[tuple[EmergencyUse, ...], Meta(max_length=16)] = ()
@@ -222,6 +223,7 @@ class PolicyState(Document, frozen=True, kw_only=True):
     digest: Digest
     contract: Digest | None = None
     refounded: Positive | None = None
+    first: Digest | None = None
 
 
 class ReportedGeneration(Document, frozen=True, kw_only=True):

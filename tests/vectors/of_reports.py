@@ -170,6 +170,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
         {
             "good": saying(),
             "nothing-installed": saying(EMPTY),
+            "names-its-first-policy": saying(policy=r.PolicyState(number=2, digest=TWO, first=ONE)),
             # D-2.1
             "too-long": listing(*(replace(COMPONENT, name=f"{n:04d}-" + "x" * 100) for n in range(260))),
             "file-too-long": before(signed(RUNS) + b" " * r.MAX_REPORT),
@@ -268,6 +269,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
                 replace(RENEWED, renews=replace(RENEWS, last=None)), NEW
             ),
             "renews-by-the-former-key": enrolling(RENEWED, OLD),
+            "names-its-first-policy": enrolling(replace(ENROLLED, policy=ONE), OLD),
+            "first-policy-is-no-digest": enrolling(replace(ENROLLED, policy="sha256:1"), OLD),
         },
     ),
     "rotation": (

@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from manifests.documents import enrolment, review_request
+from manifests.documents.report import Report
 from manifests.documents.report_text import report_lines
 from manifests.documents.signed_report import peek_report, verify_report
 from manifests.trust.envelope import bundle_hint
@@ -12,6 +13,7 @@ from manifests.trust.rotation import claimed_succession, follow
 from manifests.words.digest import digest_of
 from manifests.words.errors import UntrustedError, UsageError
 from manifests.words.fingerprint import as_groups
+from manifests.words.text import short_digest
 from manifests.words.units import show_duration
 from verifier.approval.request_reader import open_request
 from verifier.documents.values import (
@@ -37,6 +39,7 @@ def read_enrolment(data: bytes, where: str) -> DocumentSummary:
         ("channel", claims.channel),
         ("trusts", f"root {claims.root.version}, {claims.root.digest}" + ", or a practice root" * claims.practice),
         ("reports", f"every {show_duration(every)}" if every else "no promised interval"),
+        *([("policy", f"{claims.policy}, its first")] if claims.policy else []),
         ("made at", claims.created_at),
     ]
     if claims.renews is not None:
@@ -83,6 +86,7 @@ def judge_report(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
         successors = follow(site, enrolled.key, enrolled.key_epoch, claimed_succession(data), where)
         key = successors[-1].key if successors else enrolled.key
         _check_report(data, key, where)
+        _check_first_policy(claims, enrolled, where)
         count = {0: "", 1: ", through one change of key"}
         through = count.get(len(successors), f", through {len(successors)} changes of key")
         return SignedBy(f"signed by key {key.keyid[:12]} of {site}, by the enrolment{through}", (key.keyid,))
@@ -99,6 +103,18 @@ def judge_report(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     key = state.key_of_report(seq)
     _check_report(data, key, where)
     return SignedBy(f"signed by this site's key {key.keyid[:12]}", (key.keyid,))
+
+
+def _check_first_policy(report: Report, enrolled: enrolment.Enrolment, where: str) -> None:
+    first = report.policy.first if report.policy else None
+    if enrolled.policy is not None and first != enrolled.policy:
+        raise UntrustedError(
+            f"its journal begins with {f'policy {short_digest(first)}' if first else 'no policy'}, the enrolment names "
+            f"{short_digest(enrolled.policy)}",
+            where=where,
+            remedy="the site's journal was written anew; ask the customer who approves there",
+            finding="first-policy-differs",
+        )
 
 
 def _check_report(data: bytes, key: PublicKey, where: str) -> None:

@@ -216,6 +216,7 @@ def _build(folder: Path, request: EnrollRequest, keys: dict[str, PublicKey], dis
             report_every_seconds=0 if settings.report.every == "never" else parse_duration(settings.report.every),
             practice=request.practice,
             created_at=host.stamp(),
+            policy=digest_of(encode(policy)),
         ),
         signer,
     )

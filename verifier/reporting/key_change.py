@@ -80,6 +80,7 @@ def renew_key(site: Site, reason: RenewReason) -> NewKey:
             root=replace(state.trust.root, version=max(state.trust.root.version, 1)),
             channel=state.channel,
             created_at=site.host.stamp(),
+            policy=former.policy or state.trust.first_policy,
             renews=Renewed(
                 reason=reason,
                 former=state.site_key.keyid,

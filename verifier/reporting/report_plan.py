@@ -248,6 +248,7 @@ def _policy(state: SiteState) -> r.PolicyState:
         digest=state.trust.policy,
         contract=state.installs.contract,
         refounded=founded[-1] if founded else None,
+        first=state.trust.first_policy,
     )
 
 

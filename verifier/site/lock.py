@@ -12,7 +12,7 @@ from verifier.site.disk import Disk
 from verifier.site.folder import Site
 from verifier.site.host import Host
 from verifier.site.journal.chain import Journal
-from verifier.site.outbox import check_not_behind, check_not_rewritten
+from verifier.site.outbox import check_first_policy, check_not_behind, check_not_rewritten
 
 
 @contextmanager
@@ -40,10 +40,14 @@ def hold_site(path: Path, disk: Disk, host: Host, command: str, *, any_key: bool
 
 
 def check_ours(site: Site) -> None:
-    """Raise UntrustedError unless the journal is this site's, is not older than its reports, and is what they name."""
+    """Raise UntrustedError unless the journal is this site's.
+
+    It is not older than the site's reports, and it is the one that they and the enrolment name.
+    """
     site.check_key()
     check_not_behind(site)
     check_not_rewritten(site)
+    check_first_policy(site)
 
 
 def _lock(path: Path, command: str, host: Host) -> int:

@@ -11,6 +11,7 @@ from manifests.trust.private_keys import read_signer
 from manifests.trust.rotation import SignedRotation
 from manifests.words.canonical import parse
 from manifests.words.errors import DamagedError, UntrustedError, WaybillError
+from manifests.words.text import short_digest
 from verifier.site.blobs import read_checked
 from verifier.site.folder import NEXT_KEY, SITE_KEY, Site
 from verifier.site.generations import read_running
@@ -90,6 +91,30 @@ def check_not_rewritten(site: Site) -> None:
                 "restore the journal from a backup",
                 finding="journal-rewritten",
             )
+
+
+def check_first_policy(site: Site) -> None:
+    """Check that the journal begins with the policy that the site's enrolment names.
+
+    An enrolment that is missing or does not state a policy proves nothing here. Support holds a copy, and compares it
+    with every report.
+
+    Raises:
+        UntrustedError: The first policy is another one.
+    """
+    try:
+        named = enrolment_of(site)[1].policy
+    except WaybillError:
+        return
+    first = site.state.trust.first_policy
+    if named is not None and named != first:
+        raise UntrustedError(
+            f"the journal begins with policy {short_digest(first)}, the site's enrolment with {short_digest(named)}",
+            where="journal",
+            remedy="the journal was written anew from its beginning; keep the folder unchanged, tell support, and "
+            "restore the journal from a backup",
+            finding="journal-rewritten",
+        )
 
 
 def _numbers(site: Site) -> list[int]:

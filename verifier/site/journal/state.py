@@ -127,6 +127,11 @@ class TrustState:
         return self.policies[-1].digest if self.policies else ""
 
     @property
+    def first_policy(self) -> str:
+        """Digest of the policy that the enrolment put in force; empty before it."""
+        return self.policies[0].digest if self.policies else ""
+
+    @property
     def policy_number(self) -> int:
         """Number of the policy in force, 0 before the first."""
         return self.policies[-1].number if self.policies else 0

@@ -20,7 +20,7 @@ from manifests.documents.enrolment import verify_enrolment
 from manifests.words.errors import RefusedError
 from tests.unit.fleet.outgoing import test_consign, test_offboard
 from tests.unit.fleet.reporter import Reporter
-from tests.unit.fleet.rules import test_resolve
+from tests.unit.fleet.rules import test_first_policy, test_resolve
 from tests.vendor import Vendor
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -42,6 +42,10 @@ VERBS: tuple[Callable[..., None], ...] = (
     test_resolve.test_a_restored_backup_renews_its_key,
     test_resolve.test_quarantine_has_two_ways_out,
     test_resolve.test_an_alarm_that_was_looked_into,
+    test_first_policy.test_a_journal_that_begins_anew_is_found_at_home,
+    test_first_policy.test_a_renewal_does_not_make_it_good,
+    test_first_policy.test_without_a_stated_one_reports_are_compared_with_each_other,
+    test_first_policy.test_sites_lists_the_worst_first,
 )
 
 
