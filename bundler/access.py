@@ -38,8 +38,6 @@ class Access:
         Raises:
             MalformedError: Not a reference, one without tag and digest, or a short name where those are refused.
         """
-        from content.registry.session import RegistryOptions
-
         try:
             reference = parse_reference(text)
         except MalformedError as error:
@@ -54,8 +52,17 @@ class Access:
         if given.mirror is not None:
             reference = _mirrored(reference, name, given.mirror)
             _, given = self._given(reference)
-        return reference, RegistryOptions(
-            plain_http=given.plain_http or reference.host in self.plain_http,
+        return reference, self._options(given, plain_http=given.plain_http or reference.host in self.plain_http)
+
+    def address(self, host: str) -> "RegistryOptions":
+        """How the host of a foreign layer is reached: over TLS, without credentials."""
+        return self._options(self.registries.registries.get(host, _DEFAULT), plain_http=False)
+
+    def _options(self, given: RegistryFile, *, plain_http: bool) -> "RegistryOptions":
+        from content.registry.session import RegistryOptions  # loads requests
+
+        return RegistryOptions(
+            plain_http=plain_http,
             plain_hosts=self.plain_http,
             ca=self.folder / given.ca if given.ca else self.ca,
             auth_file=self.folder / given.auth_file if given.auth_file else self.auth_file,

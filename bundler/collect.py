@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 from bundler.access import Access
 from bundler.charts import collect_chart
 from bundler.files import collect_files, regular_files
-from bundler.images import CollectedImage, GivenSbom, collect_image
+from bundler.images import CollectedImage, GivenSbom, ImageRequest, collect_image
 from bundler.parts import HeldPart, Parts, hash_file
-from bundler.platforms import MAX_KEPT
-from bundler.source import LayoutSource, RegistrySource, Source
+from bundler.source import RegistrySource, Source
 from content.bundle.docker_archive import OPENERS, DockerArchive
 from content.bundle.layout import Extent, Layout
+from content.bundle.layout_source import LayoutSource, file_source
+from content.bundle.oci import Descriptor
+from content.bundle.platforms import MAX_KEPT
+from content.bundle.selection import foreign_text, gaps_text
+from content.registry.image_errors import ImagePlace
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored.contract_yaml import compile_contract
 from manifests.authored.handwritten import Handwritten, read_handwritten
@@ -130,8 +134,15 @@ class Sources:
             self._files[key] = OPENERS[wanted.kind](self._folder / wanted.place)
         name = (*key, wanted.ref)
         if name not in self._sources:
-            self._sources[name] = _file_source(self._files[key], wanted.ref)
+            self._sources[name] = file_source(self._files[key], wanted.ref)
         return self._sources[name]
+
+    def fetch(self, layer: Descriptor) -> Iterator[bytes]:
+        """Stream a foreign layer from the first of its addresses that answers; its digest decides."""
+        # Loads requests and oras, as in _registry.
+        from content.registry.foreign import fetch_layer
+
+        return fetch_layer(layer, self._access.address)
 
     def findings(self) -> Iterator[BuildFinding]:
         """What the opened layouts list and nobody could read."""
@@ -149,13 +160,6 @@ class Sources:
         if key not in self._registries:
             self._registries[key] = self._stack.enter_context(Registry(reference.host, options))
         return RegistrySource(self._registries[key], reference, str(reference.pointer))
-
-
-def _file_source(file: Layout | DockerArchive, ref: str) -> LayoutSource:
-    if isinstance(file, Layout):
-        return LayoutSource(file, ref)
-    # A converted image is the only one of its layout.
-    return LayoutSource(file.image(ref), "", "docker-archive") if file.converts else LayoutSource(file.image(ref), ref)
 
 
 def collect(inputs: ReleaseInput, sources: Sources, kits: tuple[Path, ...], parts: Parts) -> CollectedRelease:
@@ -192,18 +196,19 @@ def collect(inputs: ReleaseInput, sources: Sources, kits: tuple[Path, ...], part
 
 
 def _image(image: ImageFile, inputs: ReleaseInput, sources: Sources, parts: Parts) -> CollectedImage:
-    source = sources.open(image, f"{inputs.file.name} image {image.name}")
+    with ImagePlace(image.name, image.from_).errors():
+        source = sources.open(image, f"{inputs.file.name} image {image.name}")
     given = _given_sbom(image, inputs.folder, parts)
-    return collect_image(image, source, parts, version=inputs.release.version, given=given)
+    return collect_image(ImageRequest(image, source, parts, inputs.release.version, given, sources.fetch))
 
 
 def _doubts(image: ImageFile, collected: CollectedImage) -> Iterator[BuildFinding]:
     for doubt in collected.doubts:
         yield BuildFinding("beside-image", f"image {image.name} from {image.from_}: {doubt}")
     if collected.left_out:
-        first, more = collected.left_out[:4], len(collected.left_out) - 4
-        text = "; ".join(first) + (f"; and {more} more" if more > 0 else "")
-        yield BuildFinding("left-out", f"image {image.name} from {image.from_} is packed with gaps: {text}")
+        yield BuildFinding("left-out", gaps_text(image.name, image.from_, collected.left_out))
+    if foreign := tuple(one for one in collected.absent if one.url is not None):
+        yield BuildFinding("foreign-absent", foreign_text(image.name, image.from_, foreign))
     for text in collected.sboms.unnamed(image.name):
         yield BuildFinding("sbom-unnamed", text)
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bundler.parts import FetchedPart, HeldPart, PartOrigin, Parts
-from bundler.platforms import MAX_KEPT
 from bundler.source import Source
 from content.bundle.oci import Descriptor, ImageIndex, ImageManifest
+from content.bundle.platforms import MAX_KEPT
+from content.bundle.selection import ATTESTED
 from manifests.documents.release import Sbom
 from manifests.foreign.sbom import MAX_SBOM, SbomDocument, format_of, read_sbom
 from manifests.foreign.statement import MAX_STATEMENT, AttestedSbom, may_hold_sbom, read_attested_sbom
@@ -17,7 +18,6 @@ from manifests.words.units import show_count
 
 MAX_SBOMS = 256
 # How BuildKit ties an attestation inside an index to the manifest that it is about.
-ATTESTED = "vnd.docker.reference.digest"
 SbomOrigin = Literal["file", "referrer", "tag", "statement"]
 _WORDS: dict[SbomOrigin, str] = {
     "file": "from a file",
@@ -124,7 +124,7 @@ class SbomsBeside:
             for about in (about for about in abouts if about in subjects):
                 origin: SbomOrigin = "tag" if abouts[about] else "referrer"
                 linked = origin == "referrer" and document.subject is not None and digest in self.listed
-                for layer in document.layers:
+                for layer in (layer for layer in document.layers if not layer.urls):
                     yield from self._read(document, layer, ImageSbomPlace(about, origin, linked), subjects)
 
     def _read(

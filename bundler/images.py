@@ -1,26 +1,17 @@
 """Collect one image: its whole graph, or that of named platforms, and everything that refers to it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from bundler.image_sboms import ATTESTED, ChosenSboms, ImageSbom, SbomsBeside, choose_sboms
-from bundler.parts import HeldPart, Parts
-from bundler.platforms import fits, packed_platforms, platform_of
-from bundler.source import NO_ANSWER, NOT_THERE, Source
-from content.bundle.graph import MAX_DEPTH
-from content.bundle.oci import (
-    FOREIGN,
-    INDEX_TYPES,
-    MANIFEST_TYPES,
-    OCI_MANIFEST,
-    REF_NAME,
-    Descriptor,
-    ImageIndex,
-    ImageManifest,
-    parse_oci,
-)
+from bundler.image_sboms import ChosenSboms, ImageSbom, SbomsBeside, choose_sboms
+from bundler.parts import FetchedPart, HeldPart, PartOrigin, Parts
+from bundler.source import NO_ANSWER, Source
+from content.bundle.oci import OCI_MANIFEST, REF_NAME, Descriptor, ImageIndex, ImageManifest
 from content.bundle.oci_writer import EMPTY, EMPTY_BYTES, describe, encode_manifest
+from content.bundle.selection import ImageSelection, SelectionAccess, WantedImage
+from content.registry.image_errors import ImagePlace
 from manifests.authored.release_yaml import NONE, ImageFile
 from manifests.documents.release import Absent, Image, Target
 from manifests.foreign.sbom import MEDIA_TYPES, SbomDocument
@@ -31,9 +22,6 @@ BASE_NAME = "org.opencontainers.image.base.name"
 TITLE = "org.opencontainers.image.title"
 COSIGN_ENDINGS = (".sig", ".att", ".sbom")
 MAX_COMPANIONS = 4096
-_FOREIGN_REMEDY = (
-    "name `platforms` that do not have it, or build the image on a base whose layers may be distributed with it"
-)
 
 
 @dataclass(frozen=True)
@@ -67,29 +55,41 @@ class CollectedImage:
     left_out: tuple[str, ...] = ()
 
 
-def collect_image(
-    spec: ImageFile, source: Source, parts: Parts, *, version: str, given: GivenSbom | None
-) -> CollectedImage:
+@dataclass(frozen=True)
+class ImageRequest:
+    """One image to collect.
+
+    Attributes:
+        version: Of the release.
+        given: The SBOM that is a file.
+        fetch: Streams a foreign layer from its address, checked.
+    """
+
+    spec: ImageFile
+    source: Source
+    parts: Parts
+    version: str
+    given: GivenSbom | None
+    fetch: Callable[[Descriptor], Iterator[bytes]]
+
+
+def collect_image(request: ImageRequest) -> CollectedImage:
     """Add the blobs of one image, of its referrers and of cosign's tags to ``parts``.
 
     Raises:
         RefusedError: A platform is not there, there is no SBOM and no reason why not, or a layer may not travel.
-        MalformedError, DamagedError, HostError: The source is not in order.
+        MalformedError, DamagedError, HostError: The source is not in order. Each names the image.
     """
-    try:
-        return _collected(spec, source, parts, version, given)
-    except MalformedError as error:
-        if error.finding != FOREIGN:
-            raise
-        problem = f"image {spec.name!r} has content that is not distributed with it: {error.problem}"
-        where = error.where if source.name in error.where else f"{source.name} {error.where}"
-        raise RefusedError(problem, where=where, remedy=_FOREIGN_REMEDY, finding=FOREIGN) from None
+    with ImagePlace(request.spec.name, request.source.name).errors():
+        return _collected(request)
 
 
-def _collected(spec: ImageFile, source: Source, parts: Parts, version: str, given: GivenSbom | None) -> CollectedImage:
-    walk = _Walk(spec, source, parts)
+def _collected(request: ImageRequest) -> CollectedImage:
+    spec, source, parts, given = request.spec, request.source, request.parts, request.given
+    walk = _Walk(request)
+    selection = walk.selection
     root = source.resolve()
-    walk.pack_root(root)
+    selection.pack_root(root)
     subjects = tuple(walk.nodes)
     companions = walk.companions(subjects)
     listed = frozenset((root.digest, *(companion.digest for companion in companions)))
@@ -112,7 +112,7 @@ def _collected(spec: ImageFile, source: Source, parts: Parts, version: str, give
             to=repository,
             tag=tag or None,
             manifest=target,
-            platforms=walk.platforms if isinstance(document, ImageIndex) else (),
+            platforms=selection.platforms if isinstance(document, ImageIndex) else (),
             signed_by=spec.signed_by,
             reason=spec.reason,
             sboms=tuple(sbom.recorded for sbom in sboms.used),
@@ -120,13 +120,16 @@ def _collected(spec: ImageFile, source: Source, parts: Parts, version: str, give
             base=spec.base or walk.base(root),
             converted=source.converted,
         ),
-        listed=(replace(walk.listed(root), annotations=((REF_NAME, f"{repository}:{tag or version}"),)), *companions),
-        absent=tuple(walk.absent),
-        edges=frozenset(walk.edges),
+        listed=(
+            replace(walk.listed(root), annotations=((REF_NAME, f"{repository}:{tag or request.version}"),)),
+            *companions,
+        ),
+        absent=tuple(selection.absent),
+        edges=frozenset(selection.edges),
         documents=frozenset(walk.nodes),
         sboms=sboms,
         doubts=tuple(source.doubts),
-        left_out=tuple(walk.left_out),
+        left_out=tuple(selection.left_out),
     )
 
 
@@ -147,186 +150,58 @@ def _check_sboms(spec: ImageFile, sboms: ChosenSboms, unread: list[MalformedErro
 
 
 class _Walk:
-    """The state of one walk; ``nodes`` are the packed manifests and indexes, by digest, in the order found."""
+    """Packs what an image's selection chooses, and what lies beside the image."""
 
-    def __init__(self, spec: ImageFile, source: Source, parts: Parts) -> None:
-        self.spec = spec
-        # Those that the release names, else those that were packed of an index with gaps.
-        self.platforms = spec.platforms
-        self.source = source
-        self.parts = parts
-        self.nodes: dict[str, ImageManifest | ImageIndex] = {}
-        self.sizes: dict[str, int] = {}
-        self.fetched: dict[str, tuple[bytes, ImageManifest | ImageIndex]] = {}
-        self.absent: list[Absent] = []
-        self.left_out: list[str] = []
-        self.packed: set[str] = set()
-        self.edges: set[tuple[str, str]] = set()
-        self.matched: set[str] = set()
+    def __init__(self, request: ImageRequest) -> None:
+        self.spec = request.spec
+        self.source = request.source
+        self.parts = request.parts
+        self._fetch = request.fetch
+        self.place = ImagePlace(self.spec.name, self.source.name)
+        wanted = WantedImage(self.spec.name, self.spec.platforms, self.spec.foreign_layers)
+        self.selection = ImageSelection(wanted, SelectionAccess(self.source, self._at_hand, self._keep, self._known))
+        self.nodes = self.selection.nodes
         # The subjects that the tags of cosign name, by the manifest under the tag.
         self.tags: dict[str, list[str]] = {}
 
-    def pack_root(self, root: Descriptor) -> None:
-        """Pack the image, of an index only the platforms that the release names.
-
-        Raises:
-            RefusedError: A named platform is not there, or nothing of an index is.
-        """
-        document = self._document(root)
-        if isinstance(document, ImageIndex):
-            self._pack(root, 0, filtered=bool(self.spec.platforms))
-            offered = sorted(filter(None, {self._platform(child) for child in document.manifests}))
-        else:
-            own = platform_of(document, self.source) or "unknown"
-            offered = [own]
-            self.matched = {one for one in self.spec.platforms if fits(own, one)}
-            self._pack(root, 0)
-        missing = [one for one in self.spec.platforms if one not in self.matched]
-        if missing:
-            raise RefusedError(
-                f"image {self.spec.name!r} has no {', '.join(missing)}, only {', '.join(offered) or 'no platform'}",
-                where=self.source.name,
-                remedy="correct `platforms` in release.yaml, or push the missing platforms",
-                finding="platform-missing",
-            )
-        if isinstance(document, ImageIndex) and document.manifests and not self.edges:
-            problem = f"nothing that the index of image {self.spec.name!r} names is there to pack"
-            raise RefusedError(
-                "; ".join((problem, *self.left_out)),
-                where=self.source.name,
-                remedy="copy the image again with all of its platforms, or name another one",
-                finding="platform-missing",
-            )
-        if self.left_out and not self.platforms:
-            self.platforms = packed_platforms(self.packed, self.spec.name, self.left_out, self.source.name)
-
-    def _pack(self, descriptor: Descriptor, depth: int, *, filtered: bool = False) -> None:
-        if descriptor.digest in self.nodes:
-            return
-        document = self._document(descriptor)
-        self.nodes[descriptor.digest] = document
-        self.sizes[descriptor.digest] = descriptor.size
+    def _keep(self, descriptor: Descriptor, data: bytes, document: ImageManifest | ImageIndex) -> None:
+        """Add a document that is packed, of a manifest also config and layers, to the parts."""
+        blob = Blob(digest=descriptor.digest, size=descriptor.size)
+        self.parts.add(blob, HeldPart(data), str(self.place), document=True)
         if isinstance(document, ImageManifest):
             self._add(document.config, document=True)
             is_artifact = document.subject is not None or bool(document.artifact_type)
             for layer in document.layers:
-                self._add(layer, document=is_artifact)
-            return
-        if depth >= MAX_DEPTH:
-            raise MalformedError(f"indexes are nested deeper than {MAX_DEPTH} levels", where=descriptor.digest)
-        chosen = self._chosen(document) if filtered else {child.digest: False for child in document.manifests}
-        for child in document.manifests:
-            # Attestations of BuildKit call their platform unknown/unknown.
-            platform = self._platform(child) or "unknown"
-            if child.digest not in chosen:
-                self.absent.append(Absent(parent=descriptor.digest, digest=child.digest, platform=platform))
-            elif missing := self._missing(child, depth + 1):
-                if chosen[child.digest]:
-                    raise RefusedError(
-                        f"image {self.spec.name!r} has no {platform} to pack: {missing}",
-                        where=self.source.name,
-                        remedy="copy the image again with this platform, or take it out of `platforms`",
-                        finding="platform-missing",
-                    )
-                self.absent.append(Absent(parent=descriptor.digest, digest=child.digest, platform=platform))
-                self.left_out.append(f"{child.digest} ({platform}) is left out: {missing}")
-            else:
-                self.edges.add((descriptor.digest, child.digest))
-                self.packed.add(platform)
-                self._pack(child, depth + 1, filtered=filtered and not child.platform)
+                if not (layer.urls and self.spec.foreign_layers == "absent"):
+                    self._add(layer, document=is_artifact)
 
-    def _chosen(self, index: ImageIndex) -> dict[str, bool]:
-        """The children to pack, by digest, and whether each must be there.
-
-        They are images of named platforms, nested indexes, which are searched too, and what belongs to these images:
-        attestations of BuildKit, and artifacts whose subject is one of them.
-        """
-        chosen: dict[str, bool] = {}
-        for child in index.manifests:
-            platform = self._platform(child)
-            fitting = [one for one in self.spec.platforms if platform and fits(platform, one)]
-            self.matched.update(fitting)
-            if fitting:
-                chosen[child.digest] = True
-            elif not child.platform and child.media_type in INDEX_TYPES:
-                chosen.setdefault(child.digest, False)
-        beside = [child for child in index.manifests if child.digest not in chosen]
-        for child in beside:
-            about = child.annotation(ATTESTED)
-            if not about and not child.platform and (document := self._peek(child)) and document.subject:
-                about = document.subject.digest
-            if about in chosen:
-                chosen[child.digest] = False
-        return chosen
-
-    def _peek(self, child: Descriptor) -> ImageManifest | ImageIndex | None:
-        """What a child says, None where it is not there or is no image."""
-        if child.media_type not in MANIFEST_TYPES | INDEX_TYPES:
+    def _known(self, descriptor: Descriptor) -> bytes | None:
+        """The bytes of a document that another image brought."""
+        known = self.parts.by_digest.get(descriptor.digest)
+        if known is None or not isinstance(known.origin, HeldPart) or known.blob.size != descriptor.size:
             return None
-        try:
-            return self._read(child)[1]
-        except WaybillError as error:
-            if error.finding in NOT_THERE or error.finding == FOREIGN:
-                return None
-            raise
-
-    def _platform(self, child: Descriptor) -> str | None:
-        """The platform of a child: its descriptor's, else that of its config (image-spec, config.md)."""
-        if child.platform or child.annotation(ATTESTED) or child.media_type not in MANIFEST_TYPES:
-            return child.platform
-        document = self._peek(child)
-        return platform_of(document, self.source) if document is not None else None
-
-    def _missing(self, descriptor: Descriptor, depth: int) -> str:
-        """Why a manifest or index cannot be packed whole, as far as only its absence is the reason; empty if it can."""
-        if descriptor.media_type not in MANIFEST_TYPES | INDEX_TYPES:
-            return f"{descriptor.media_type} is no image"
-        try:
-            _, document = self._read(descriptor)
-        except WaybillError as error:
-            if error.finding in NOT_THERE:
-                return error.problem
-            raise
-        if isinstance(document, ImageManifest):
-            gone = [blob.digest for blob in document.children if not self._at_hand(blob)]
-            return f"{gone[0]} is missing" if gone else ""
-        if depth >= MAX_DEPTH:
-            raise MalformedError(f"indexes are nested deeper than {MAX_DEPTH} levels", where=descriptor.digest)
-        reasons = [self._missing(child, depth + 1) for child in document.manifests]
-        return "nothing that it names is there" if reasons and all(reasons) else ""
+        return known.origin.data
 
     def _at_hand(self, blob: Descriptor) -> bool:
         return blob.digest == EMPTY.digest or blob.digest in self.parts.by_digest or self.source.holds(blob)
 
-    def _document(self, descriptor: Descriptor) -> ImageManifest | ImageIndex:
-        """A manifest or index, which becomes a part."""
-        data, document = self._read(descriptor)
-        blob = Blob(digest=descriptor.digest, size=descriptor.size)
-        self.parts.add(blob, HeldPart(data), self.source.name, document=True)
-        return document
-
-    def _read(self, descriptor: Descriptor) -> tuple[bytes, ImageManifest | ImageIndex]:
-        """The bytes of a manifest or index, hashed, and what they say; each is fetched once."""
-        if descriptor.digest not in self.fetched:
-            known = self.parts.by_digest.get(descriptor.digest)
-            if known is not None and isinstance(known.origin, HeldPart) and known.blob.size == descriptor.size:
-                data = known.origin.data
-            else:
-                data = self.source.document(descriptor)
-            try:
-                self.fetched[descriptor.digest] = data, parse_oci(data, media_type=descriptor.media_type)
-            except MalformedError as error:
-                raise error.with_(where=f"{self.source.name} {descriptor.digest} {error.where}") from None
-        return self.fetched[descriptor.digest]
-
     def _add(self, descriptor: Descriptor, *, document: bool) -> None:
         known = self.parts.by_digest.get(descriptor.digest)
-        if known is not None:
-            origin = known.origin
-        else:
-            origin = HeldPart(EMPTY_BYTES) if descriptor.digest == EMPTY.digest else self.source.origin(descriptor)
+        origin = known.origin if known is not None else self._origin(descriptor)
         blob = Blob(digest=descriptor.digest, size=descriptor.size)
-        self.parts.add(blob, origin, self.source.name, document=document)
+        self.parts.add(blob, origin, str(self.place), document=document)
+
+    def _origin(self, descriptor: Descriptor) -> PartOrigin:
+        if descriptor.digest == EMPTY.digest:
+            return HeldPart(EMPTY_BYTES)
+        if descriptor.urls and not self.source.holds_foreign(descriptor):
+            origin: PartOrigin = FetchedPart(partial(self._fetch, descriptor))
+        else:
+            origin = self.source.origin(descriptor)
+        if isinstance(origin, FetchedPart):
+            # It is read when the bundle is written; an error must still say for which image.
+            origin = FetchedPart(partial(self.place.pieces, origin.open))
+        return origin
 
     def listed(self, descriptor: Descriptor) -> Descriptor:
         """The entry of index.json for a node, without a name."""
@@ -334,7 +209,7 @@ class _Walk:
         return Descriptor(
             media_type=document.media_type,
             digest=descriptor.digest,
-            size=self.sizes[descriptor.digest],
+            size=self.selection.sizes[descriptor.digest],
             artifact_type=document.referrer_type if document.subject is not None else None,
         )
 
@@ -357,7 +232,7 @@ class _Walk:
             for descriptor, tag in self._referring_to(digest):
                 if not self._is_companion(descriptor, tag, digest):
                     continue
-                self._pack(descriptor, 0)
+                self.selection.pack(descriptor)
                 name = f"{self.spec.to.partition(':')[0]}:{tag}" if tag else ""
                 annotations = ((REF_NAME, name),) if name else ()
                 companions[(name, descriptor.digest)] = replace(self.listed(descriptor), annotations=annotations)
@@ -371,10 +246,12 @@ class _Walk:
     def _is_companion(self, descriptor: Descriptor, tag: str, subject: str) -> bool:
         """Whether a listed referrer can be read and is one; a doubt says why not."""
         try:
-            missing = self._missing(descriptor, 0)
-            _, document = self._read(descriptor)
+            missing = self.selection.missing(descriptor)
+            _, document = self.selection.read(descriptor)
             if missing:
                 raise DamagedError(missing)
+            if isinstance(document, ImageManifest) and any(layer.urls for layer in document.layers):
+                raise DamagedError("it has a layer that is distributed elsewhere")
         except WaybillError as error:
             if error.finding in NO_ANSWER:
                 raise

@@ -1,15 +1,15 @@
-"""Read images from an OCI layout, or from a repository of a registry."""
+"""Read images from a repository of a registry."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from bundler.parts import FetchedPart, PartOrigin
-from content.bundle.layout import BLOB_MISSING, Layout
+from content.bundle.layout_source import LayoutSource
 from content.bundle.oci import MAX_MANIFEST_BYTES, Descriptor
 from content.bundle.oci_writer import describe
 from content.registry.reference import Reference
-from manifests.words.errors import MalformedError, RefusedError, WaybillError
+from manifests.words.errors import MalformedError, WaybillError
 
 if TYPE_CHECKING:
     from content.registry.client import Registry
@@ -17,59 +17,6 @@ if TYPE_CHECKING:
 
 # Findings of a registry that answers nothing at all; with any other, only what lies beside the image is missing.
 NO_ANSWER = frozenset({"registry-unreachable", "registry-tls", "registry-busy", "foreign-realm"})
-# Findings of a source that does not have what it names.
-NOT_THERE = frozenset({BLOB_MISSING, "registry-missing"})
-
-
-@dataclass(frozen=True)
-class LayoutSource:
-    """An image in a layout, by name or as the only one; ``doubts`` as in `RegistrySource`.
-
-    Attributes:
-        converted: The form of the file from which the layout was made, where it was.
-    """
-
-    layout: Layout
-    ref: str
-    converted: Literal["docker-archive"] | None = None
-    doubts: list[str] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return self.layout.name
-
-    def resolve(self) -> Descriptor:
-        """The image itself."""
-        return self.layout.pick(self.ref)
-
-    def document(self, descriptor: Descriptor) -> bytes:
-        """A manifest or index, hashed."""
-        return self.layout.read(descriptor)
-
-    def blob(self, descriptor: Descriptor, max_bytes: int) -> bytes:
-        """A small blob that is no manifest, hashed."""
-        return self.layout.read(descriptor, max_bytes)
-
-    def origin(self, descriptor: Descriptor) -> PartOrigin:
-        """Where the bytes of a blob will be read from."""
-        return self.layout.extent(descriptor)
-
-    def holds(self, descriptor: Descriptor) -> bool:
-        """Whether a blob is there, as far as that is known without reading it."""
-        return self.layout.holds(descriptor)
-
-    def referrers(self, digest: str) -> tuple[Descriptor, ...]:
-        """Manifests that name ``digest`` as their subject."""
-        return self.layout.referrers(digest)
-
-    def tagged(self, tag: str) -> Descriptor | None:
-        """The manifest with this tag in the image's own repository."""
-        named = {entry.digest: entry for entry in self.layout.named(tag)}
-        if len(named) > 1:
-            problem = f"{len(named)} manifests are called {tag}"
-            remedy = "name the image by its digest"
-            raise RefusedError(problem, where=self.name, finding="image-ambiguous", remedy=remedy)
-        return next(iter(named.values()), None)
 
 
 @dataclass(frozen=True)
@@ -115,6 +62,15 @@ class RegistrySource:
     def holds(self, descriptor: Descriptor) -> bool:
         """True: a registry takes no manifest whose blobs it does not have."""
         return bool(descriptor.digest)
+
+    def holds_foreign(self, descriptor: Descriptor) -> bool:
+        """Whether the registry has a layer that its manifest calls foreign; most have none of these."""
+        try:
+            return self.registry.blob_exists(self.reference.repository, descriptor.digest)
+        except WaybillError as error:
+            if error.finding in NO_ANSWER:
+                raise
+            return False
 
     def referrers(self, digest: str) -> tuple[Descriptor, ...]:
         repository = self.reference.repository

@@ -109,7 +109,12 @@ class RunningRegistry:
 
 @contextmanager
 def docker_registry(
-    tmp_path: Path, *, tls: bool = False, htpasswd: Mapping[str, str] | None = None, root: Path | None = None
+    tmp_path: Path,
+    *,
+    tls: bool = False,
+    htpasswd: Mapping[str, str] | None = None,
+    root: Path | None = None,
+    urls: str = "",
 ) -> Iterator[RunningRegistry]:
     """Debian's docker-registry 2.8: no referrers API, no OCI-Subject.
 
@@ -117,6 +122,7 @@ def docker_registry(
         tls: With a certificate for ``localhost`` and ``127.0.0.1`` of an authority made for this run.
         htpasswd: Names and passwords that it asks for, by Basic.
         root: Its storage, where not a folder of ``tmp_path``.
+        urls: Which addresses of foreign layers it takes, a pattern; none by default.
     """
     program = tool("docker-registry")
     place = tmp_path / f"registry-{len(list(tmp_path.glob('registry-*')))}"
@@ -135,8 +141,10 @@ def docker_registry(
     ]
     ca = None
     if tls:
-        ca = _certificate(place)
+        ca = certificate(place)
         lines.append(f"  tls: {{certificate: '{place}/server.pem', key: '{place}/server.key'}}")
+    if urls:
+        lines.append(f"validation: {{manifests: {{urls: {{allow: ['{urls}']}}}}}}")
     if htpasswd:
         lines.append(f"auth: {{htpasswd: {{realm: test, path: '{_htpasswd(place, htpasswd)}'}}}}")
     config = place / "config.yml"
@@ -174,7 +182,7 @@ def referrers_registry(tmp_path: Path) -> Iterator[RunningRegistry]:
         running.stop()
 
 
-def _certificate(place: Path) -> Path:
+def certificate(place: Path) -> Path:
     trustme = pytest.importorskip("trustme")
     authority = trustme.CA()
     server = authority.issue_cert("localhost", "127.0.0.1")

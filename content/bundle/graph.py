@@ -25,10 +25,15 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """The descriptors of index.json (``top``), and every manifest and index by digest (``nodes``)."""
+    """The descriptors of index.json (``top``), and every manifest and index by digest (``nodes``).
+
+    Attributes:
+        left_out: Manifests with the foreign layers that the bundle does not have, as pairs of digests.
+    """
 
     top: tuple[Descriptor, ...]
     nodes: dict[str, Node]
+    left_out: frozenset[tuple[str, str]] = frozenset()
 
     def referrers(self, digest: str) -> tuple[Node, ...]:
         """Manifests whose ``subject`` is ``digest``, in the order of index.json."""
@@ -77,8 +82,9 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
         raise MalformedError("not an image index", where=_WHERE)
     walk_.follow(index)
     walk_.check_subjects()
-    graph = Graph(top=index.manifests, nodes=walk_.nodes)
-    incomplete = {child.parent for child in release.absent}
+    left_out = frozenset((child.parent, child.digest) for child in release.absent if child.url is not None)
+    graph = Graph(top=index.manifests, nodes=walk_.nodes, left_out=left_out)
+    incomplete = {child.parent for child in release.absent if child.url is None}
     for image in release.images:
         _check_image(release, image, graph)
         if not image.platforms and incomplete & graph.below(image.manifest.digest):  # F-10.15
@@ -96,7 +102,7 @@ class _Walk:
     def __init__(self, release: Release, read: Callable[[str], bytes]) -> None:
         self._read = read
         self.members = {blob.digest: blob.size for blob in release.members[2:]}
-        self._absent = {(child.parent, child.digest): child.platform for child in release.absent}
+        self._absent = {(child.parent, child.digest): child for child in release.absent}
         self._left_out: set[tuple[str, str]] = set()
         self.nodes: dict[str, Node] = {}
         self.reached: set[str] = set()
@@ -119,14 +125,24 @@ class _Walk:
             level = [(child, parent) for parent, document in below.items() for child in document.manifests]
         if self._left_out != self._absent.keys():  # F-10.8
             _, digest = min(self._absent.keys() - self._left_out)
-            raise MalformedError(f"{digest} is listed and no index here names it", where="release.json $.absent")
+            problem = f"{digest} is listed and no index or manifest here names it"
+            raise MalformedError(problem, where="release.json $.absent")
 
     def _leave_out(self, parent: str, child: Descriptor) -> None:
-        stated = self._absent[parent, child.digest]
-        if child.platform is not None and child.platform != stated:  # F-10.8
-            problem = f"{child.digest} is listed as {stated}, its index says {child.platform}"
+        stated = self._absent[parent, child.digest].platform
+        if stated is None or child.platform not in (None, stated):  # F-10.8
+            problem = f"{child.digest} is listed as {stated or 'a layer'}, its index says {child.platform}"
             raise MalformedError(problem, where="release.json $.absent")
         self._left_out.add((parent, child.digest))
+
+    def _leave_layer_out(self, manifest: str, layer: Descriptor) -> None:
+        url = self._absent[manifest, layer.digest].url
+        if url not in layer.urls:  # F-10.17
+            problem = (
+                f"{layer.digest} is listed with {url or 'a platform'}, its manifest names {layer.urls[:1] or 'no urls'}"
+            )
+            raise MalformedError(problem, where="release.json $.absent")
+        self._left_out.add((manifest, layer.digest))
 
     def _enter(self, descriptor: Descriptor, parent: str) -> ImageManifest | ImageIndex:
         """Parse each document once; the config and layers of a manifest are reached too."""
@@ -142,18 +158,25 @@ class _Walk:
             raise MalformedError(f"called {media_type} and {known.descriptor.media_type}", where=digest)
         document = known.document
         if isinstance(document, ImageManifest):
-            for blob in document.children:
-                self._reach(blob, descriptor.digest)
+            self._reach(document.config, digest)
+            for layer in document.layers:
+                if (digest, layer.digest) in self._absent:
+                    self._leave_layer_out(digest, layer)
+                else:
+                    self._reach(layer, digest)
         return document
 
     def _count(self, document: ImageManifest | ImageIndex, where: str) -> None:
         """Bound what all documents together hold in memory. Raises MalformedError."""
         self._descriptors += len(document.children)
-        self._annotations += len(document.annotations) + sum(len(child.annotations) for child in document.children)
+        self._annotations += len(document.annotations)
+        self._annotations += sum(len(child.annotations) + len(child.urls) for child in document.children)
         if self._descriptors > MAX_DESCRIPTORS:  # F-10.16
             raise MalformedError(f"the documents have more than {MAX_DESCRIPTORS} descriptors together", where=where)
         if self._annotations > MAX_ANNOTATIONS:  # F-10.16
-            raise MalformedError(f"the documents have more than {MAX_ANNOTATIONS} annotations together", where=where)
+            raise MalformedError(
+                f"the documents have more than {MAX_ANNOTATIONS} annotations and urls together", where=where
+            )
 
     def _reach(self, descriptor: Descriptor, where: str) -> None:
         if self.members.get(descriptor.digest) != descriptor.size:  # F-10.7
@@ -162,7 +185,7 @@ class _Walk:
 
     def check_subjects(self) -> None:
         """The subject of a document must be a member, or a child that was left out (F-10.11)."""
-        present = {*self.members, *(child for _, child in self._absent)}
+        present = {*self.members, *(child.digest for child in self._absent.values() if child.url is None)}
         for node in self.nodes.values():
             subject = node.document.subject
             if subject and subject.digest not in present:

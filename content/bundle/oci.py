@@ -42,6 +42,8 @@ FOREIGN = "foreign-layer"
 _MEDIA_TYPE = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}(;[ -~]{1,100})?"
 )
+MAX_URLS = 16
+_URL = re.compile(r"https?://[!-~]{1,2000}")
 _PLATFORM_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Readers in Go take a field under any capitalisation, so another spelling would mean one thing to us and
 # another to a runtime.
@@ -62,6 +64,7 @@ class Descriptor:
     Attributes:
         platform: ``os/architecture`` or ``os/architecture/variant``.
         annotations: Pairs, sorted by key.
+        urls: Of a foreign layer, where else its content is; empty for everything else.
     """
 
     media_type: str
@@ -70,6 +73,7 @@ class Descriptor:
     artifact_type: str | None = None
     annotations: tuple[tuple[str, str], ...] = ()
     platform: str | None = None
+    urls: tuple[str, ...] = ()
 
     def annotation(self, key: str) -> str:
         """The value under ``key``, or an empty string."""
@@ -183,7 +187,7 @@ def parse_oci(data: bytes, *, media_type: str | None = None) -> ImageManifest | 
     if kind in INDEX_TYPES:
         return ImageIndex(**vars(shared), manifests=_descriptors(fields, "manifests"))
     config = _descriptor(fields["config"], "$.config")
-    return ImageManifest(**vars(shared), config=config, layers=_descriptors(fields, "layers"))
+    return ImageManifest(**vars(shared), config=config, layers=_descriptors(fields, "layers", foreign=True))
 
 
 def _document_type(fields: dict[str, object], stated: str | None) -> str:
@@ -275,16 +279,17 @@ def _annotations(fields: dict[str, object], where: str) -> tuple[tuple[str, str]
     return tuple(sorted((_checked_text(key, where), _checked_text(text, where)) for key, text in texts))
 
 
-def _descriptors(fields: dict[str, object], key: str) -> tuple[Descriptor, ...]:
+def _descriptors(fields: dict[str, object], key: str, *, foreign: bool = False) -> tuple[Descriptor, ...]:
     value = fields[key]
     if value is None:  # how Go writes an empty list
         return ()
     if not isinstance(value, list):
         raise MalformedError(f"found a JSON {_kind(value)}, expected an array", where=f"$.{key}")
-    return tuple(_descriptor(entry, f"$.{key}[{n}]") for n, entry in enumerate(value))
+    return tuple(_descriptor(entry, f"$.{key}[{n}]", foreign=foreign) for n, entry in enumerate(value))
 
 
-def _descriptor(value: object, where: str) -> Descriptor:
+def _descriptor(value: object, where: str, *, foreign: bool = False) -> Descriptor:
+    """Read one descriptor; ``foreign``: it may have ``urls``."""
     if not isinstance(value, dict):
         raise MalformedError(f"found a JSON {_kind(value)}, expected a descriptor", where=where)
     fields: dict[str, object] = value
@@ -300,12 +305,6 @@ def _descriptor(value: object, where: str) -> Descriptor:
     size = fields.get("size")
     if type(size) is not int or not 0 <= size <= MAX_INTEGER:
         raise MalformedError(f"size is {_shown(size)}, expected an integer from 0 to 2^53-1", where=f"{where}.size")
-    # Content that a reader would have to fetch from elsewhere is not in the bundle (CVE-2020-15157).
-    urls = fields.get("urls")
-    if urls not in (None, []):  # F-10.6
-        url = _shown(urls[0] if isinstance(urls, list) else urls)
-        problem = f"the descriptor names urls ({url}), expected content in the bundle or registry"
-        raise MalformedError(problem, where=f"{where}.urls", finding=FOREIGN)
     _check_data(fields, digest, size, where)
     return Descriptor(
         media_type=media_type,
@@ -314,7 +313,24 @@ def _descriptor(value: object, where: str) -> Descriptor:
         artifact_type=_media_type(fields, "artifactType", where),
         annotations=_annotations(fields, where),
         platform=_platform(fields, where),
+        urls=_urls(fields, f"{where}.urls", foreign=foreign),
     )
+
+
+def _urls(fields: dict[str, object], where: str, *, foreign: bool) -> tuple[str, ...]:
+    value = fields.get("urls")
+    if value in (None, []):
+        return ()
+    # A manifest or config that has to be fetched from elsewhere is not what was signed here (CVE-2020-15157).
+    if not foreign:  # F-10.6
+        url = _shown(value[0] if isinstance(value, list) else value)
+        problem = f"the descriptor names urls ({url}), which only a layer may have"
+        raise MalformedError(problem, where=where, finding=FOREIGN)
+    urls = value if isinstance(value, list) else ()
+    if not 0 < len(urls) <= MAX_URLS or not all(isinstance(url, str) and _URL.fullmatch(url) for url in urls):  # F-10.6
+        problem = f"found {_shown(value)}, expected at most {MAX_URLS} addresses with http or https"
+        raise MalformedError(problem, where=where)
+    return tuple(urls)
 
 
 def _check_data(fields: dict[str, object], digest: str, size: int, where: str) -> None:

@@ -32,7 +32,7 @@ T = TypeVar("T")
 class BrokenError(HostError):
     """A failure that a retry may cure: a dropped connection, a server that is just starting."""
 
-    def __init__(self, problem: str, *, where: str, remedy: str = "try again", pause: float | None = None) -> None:
+    def __init__(self, problem: str, *, where: str = "", remedy: str = "try again", pause: float | None = None) -> None:
         super().__init__(problem, where=where, remedy=remedy, finding=UNREACHABLE)
         self.pause = pause
 
@@ -43,9 +43,10 @@ class Peer:
 
     host: str
     timeout: float
+    what: str = "the registry"
 
     def error(self, problem: str, *, remedy: str = _LOOK_AT_LOG, finding: str = "registry-failed") -> HostError:
-        return HostError(f"the registry {problem}", where=self.host, remedy=remedy, finding=finding)
+        return HostError(f"{self.what} {problem}", where=self.host, remedy=remedy, finding=finding)
 
     @contextmanager
     def failures(self) -> Iterator[None]:
@@ -165,7 +166,7 @@ class Response:
         if pause is not None and pause > MAX_PAUSE:
             wait = f"{problem}, and asks to wait {pause:.0f} seconds"
             return self._peer.error(wait, remedy=f"try again in {pause:.0f} seconds", finding="registry-busy")
-        return BrokenError(f"the registry {problem}", where=self._peer.host, remedy="try again later", pause=pause)
+        return BrokenError(f"{self._peer.what} {problem}", where=self._peer.host, remedy="try again later", pause=pause)
 
     def reason(self) -> str:
         """The first error that an OCI error answer lists, as ``": text"`` safe for a terminal; else empty."""

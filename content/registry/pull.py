@@ -29,11 +29,13 @@ _MANIFESTS = {"Accept": ", ".join(ACCEPTED)}
 
 
 class RegistryReader:
-    """Reads from one registry host. Several threads may share it."""
+    """Reads from one registry host. Several threads may share it. Attributes: what: how errors call the host."""
+
+    what = "the registry"
 
     def __init__(self, host: str, options: RegistryOptions = DEFAULTS) -> None:
         self.host = host
-        self._session = Session(host, options)
+        self._session = Session(host, options, self.what)
 
     def manifest(self, repository: str, reference: str, *, max_bytes: int = MAX_MANIFEST_BYTES) -> tuple[bytes, str]:
         """The raw bytes of a manifest or index, and its media type.
@@ -128,13 +130,16 @@ class RegistryReader:
         named = headers.get("Content-Type", "").partition(";")[0].strip()
         return data, parse_oci(data, media_type=named if named in MANIFEST_TYPES | INDEX_TYPES else None).media_type
 
+    def _open_blob(self, repository: str, digest: str, headers: Mapping[str, str]) -> Response:
+        path = _blob_path(repository, digest)
+        return self._session.request("GET", path, repository=repository, headers=headers, retry=False)
+
     def _blob_from(self, repository: str, digest: str, size: int, start: int) -> Iterator[bytes]:
         # An offset at the very end would be answered with 416; there is nothing to ask for.
         if start >= size > 0:
             return
-        path = _blob_path(repository, digest)
         headers = {"Range": f"bytes={start}-"} if start else {}
-        with self._session.request("GET", path, repository=repository, headers=headers, retry=False) as answer:
+        with self._open_blob(repository, digest, headers) as answer:
             if answer.status == 404:
                 raise self._missing(f"blob {digest}")
             skip = 0
@@ -217,7 +222,7 @@ class RegistryReader:
 
     def _damaged(self, problem: str, what: str) -> DamagedError:
         remedy = "fetch it from another place, or store it there again"
-        return DamagedError(f"the registry {problem}", where=f"{self.host} {what}", remedy=remedy)
+        return DamagedError(f"{self.what} {problem}", where=f"{self.host} {what}", remedy=remedy)
 
 
 def manifest_path(repository: str, reference: str) -> str:

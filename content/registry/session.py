@@ -122,10 +122,10 @@ class _Request:
 class Session:
     """Requests to one registry. Several threads may use it at once."""
 
-    def __init__(self, host: str, options: RegistryOptions) -> None:
+    def __init__(self, host: str, options: RegistryOptions, what: str = "the registry") -> None:
         import oras.provider  # loads three times as long as all of ours; most commands reach no registry
 
-        self.peer = Peer(check_host(host), options.timeout)
+        self.peer = Peer(check_host(host), options.timeout, what)
         self._options = options
         self._scheme = "http" if options.plain_http else "https"
         self._base = f"{self._scheme}://{HUB_ENDPOINT if host in HUB else host}"
@@ -177,6 +177,10 @@ class Session:
         request = _Request(method, join_url(self._base, url), repository, headers or {}, body)
         call = partial(self._authenticated, request)
         return repeated(call) if retry else call()
+
+    def download(self, url: str, headers: Mapping[str, str]) -> Response:
+        """One GET that never sends credentials, redirects followed; any other status comes back."""
+        return self._followed(_Request("GET", url, "", headers, None), {})
 
     def own_url(self, base: str, location: str) -> str:
         """The address that the registry gave for the next request. Raises RefusedError if it is another host's."""
@@ -326,7 +330,7 @@ class Session:
 
     def _refused(self, problem: str, origin: tuple[str, str, int]) -> RefusedError:
         return RefusedError(
-            f"the registry redirects elsewhere: {problem}",
+            f"{self.peer.what} redirects elsewhere: {problem}",
             where=self.peer.host,
             remedy=f"if {place_of(origin)} belongs to the registry, add it to `content_hosts`",
             finding="foreign-host",

@@ -120,6 +120,8 @@ def _candidates(image: Image, subject: str, attached: Mapping[str, tuple[Node, .
             # artifactType of the manifest, else its config's media type; never what an index says about it.
             whole = node.document.referrer_type in BUNDLES
             for layer in node.document.layers:
+                if layer.urls:  # F-11.6
+                    continue
                 if whole or layer.media_type in (SIMPLE_SIGNING, DSSE_LAYER, *BUNDLES):
                     yield _Candidate(layer=layer, subject=subject, form=form)
 

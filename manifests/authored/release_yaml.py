@@ -32,6 +32,7 @@ class ImageFile(Document, frozen=True, kw_only=True):
         from_: A registry reference, ``oci:PATH[:REF]``, ``oci-archive:FILE[:REF]`` or ``docker-archive:FILE[:REF]``.
         to: Repository at the site, with a tag if that is not the release's version.
         sbom: ``attached``, ``none`` with a reason, or the path of a file.
+        foreign_layers: What becomes of layers with ``urls``, which are refused otherwise.
     """
 
     name: Name
@@ -43,6 +44,7 @@ class ImageFile(Document, frozen=True, kw_only=True):
     sbom: PathText = ATTACHED
     sbom_reason: Text | None = None
     base: Text | None = None
+    foreign_layers: Literal["fetch", "absent"] | None = None
 
 
 class FilesFile(Document, frozen=True, kw_only=True):

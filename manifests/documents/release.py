@@ -46,6 +46,7 @@ Severity = Literal["none", "low", "medium", "high", "critical"]
 _COMPONENT = r"\.?[A-Za-z0-9_][A-Za-z0-9_.@+ -]{0,126}"
 FilePath = Annotated[str, Meta(max_length=512, pattern=rf"\A{_COMPONENT}(/{_COMPONENT})*\Z")]
 UrlPath = Annotated[str, Meta(max_length=512, pattern=r"\A/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*\Z")]
+Url = Annotated[str, Meta(pattern=r"\Ahttps?://[!-~]{1,2000}\Z")]
 Advisory = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:-]{0,63}\Z")]
 
 
@@ -235,11 +236,18 @@ class Trial(Document, frozen=True, kw_only=True):
 
 
 class Absent(Document, frozen=True, kw_only=True):
-    """A child of an index that was left out when platforms were named."""
+    """What an image names and the release does not have.
+
+    Attributes:
+        parent: The index, or the manifest, that names it.
+        platform: Of a child of an index that was left out.
+        url: Of a foreign layer, where a runtime fetches it. Either this or ``platform`` is there.
+    """
 
     parent: Digest
     digest: Digest
-    platform: Text
+    platform: Text | None = None
+    url: Url | None = None
 
 
 class Extension(Document, frozen=True, kw_only=True):

@@ -69,6 +69,9 @@ def _check_names(release: Release, refuse: WrongRelease) -> None:
     children = [(child.parent, child.digest) for child in release.absent]
     if len(set(children)) != len(children):  # F-8.14
         raise refuse("a child of an index is listed twice", "absent")
+    for i, child in enumerate(release.absent):
+        if (child.platform is None) == (child.url is None):  # F-8.21
+            raise refuse("either a platform, or the url of a layer", f"absent[{i}]")
 
 
 def _check_images(release: Release, refuse: WrongRelease) -> None:

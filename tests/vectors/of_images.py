@@ -210,6 +210,28 @@ def absent_but_there() -> Case:
     return Case(vendor.bundle(), vendor.pin())
 
 
+def foreign(url: str | None = None, platform: str | None = None, **changes: object) -> Callable[[], Case]:
+    """The image's first layer has ``urls``, the bundle does not have it; ``url`` is what ``absent`` says of it."""
+
+    def build(shelf: Shelf) -> Fields:
+        fields = json.loads(shelf.found[shelf.manifest()["digest"]])
+        del shelf.found[fields["layers"][0]["digest"]]
+        fields["layers"][0] |= {"urls": ["https://a.example/layer", "https://b.example/layer"], **changes}
+        return _replaced(shelf, OCI_MANIFEST, encode(fields))
+
+    def make() -> Case:
+        vendor = Images(build=build)
+        if url is not None or platform is not None:
+            release, blobs, _ = vendor.release()
+            parent = release.images[0].manifest.digest
+            layer = json.loads(blobs[parent])["layers"][0]["digest"]
+            absent = r.Absent(parent=parent, digest=layer, url=url, platform=platform)
+            vendor = replace(vendor, change={"absent": (absent,)})
+        return Case(vendor.bundle(), vendor.pin())
+
+    return make
+
+
 def _entry(**changes: object) -> Callable[[Fields], object]:
     """The first entry of index.json, changed; None takes a field away."""
 
@@ -317,8 +339,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         },
     ),
     "oci-descriptor": (
-        "A descriptor has a media type, a digest of 64 lower-case hex digits, a whole size, no urls, and data only if "
-        "that is the content (F-10.6); what it points at is a member of that size (F-10.7).",
+        "A descriptor has a media type, a digest of 64 lower-case hex digits, a whole size, data only if that is the "
+        "content, and urls only in a layer (F-10.6); what it points at is a member of that size (F-10.7).",
         {
             "digest-upper-case": layer(digest="sha256:" + "A" * 64),
             "digest-newline": layer(digest=ZEROS + "\n"),
@@ -338,6 +360,16 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "media-type-newline": layer(mediaType="text/plain\n"),
             "urls": layer(urls=["https://elsewhere.example/layer"]),
             "urls-empty": layer(urls=[]),
+            "urls-of-config": manifest(
+                lambda fields: fields["config"].update(urls=["https://elsewhere.example/config"])
+            ),
+            "urls-of-a-child": index_of(
+                lambda shelf: [{**shelf.manifest(), "urls": ["https://elsewhere.example/image"]}]
+            ),
+            "urls-of-another-scheme": layer(urls=["file:///etc/passwd"]),
+            "urls-with-newline": layer(urls=["https://elsewhere.example/layer\n"]),
+            "urls-not-a-list": layer(urls="https://elsewhere.example/layer"),
+            "urls-seventeen": layer(urls=[f"https://elsewhere.example/{n}" for n in range(17)]),
             "data": with_data(right=True),
             "data-other": with_data(right=False),
             "data-not-base64": manifest(lambda fields: fields["config"].update(data="*")),
@@ -352,9 +384,9 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     ),
     "oci-graph": (
         "index.json is an image index (F-10.2) that lists each image of the release by name (F-10.12); what it "
-        "reaches is there (F-10.7) or listed as absent, and nothing else is (F-10.8, F-10.15); indexes are nested "
-        "twice at most (F-10.9); subjects exist (F-10.11), SBOMs hang on their image (F-10.13), and every member is "
-        "referred to (F-10.14).",
+        "reaches is there (F-10.7) or listed as absent, and nothing else is (F-10.8, F-10.15, F-10.17); indexes are "
+        "nested twice at most (F-10.9); subjects exist (F-10.11), SBOMs hang on their image (F-10.13), and every "
+        "member is referred to (F-10.14).",
         {
             "nested-0": nested(0),
             "nested-1": nested(1),
@@ -391,6 +423,12 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "listed-as-absent-and-no-platforms": left_out(True, platforms=()),
             "listed-as-absent-without-reason": absent_without_reason,
             "listed-as-absent-and-there": absent_but_there,
+            "foreign-layer": foreign("https://a.example/layer"),
+            "foreign-layer-by-its-second-address": foreign("https://b.example/layer"),
+            "foreign-layer-at-another-address": foreign("https://c.example/layer"),
+            "foreign-layer-not-listed": foreign(),
+            "foreign-layer-listed-as-a-platform": foreign(platform="linux/amd64"),
+            "foreign-layer-without-urls": foreign("https://a.example/layer", urls=None),
         },
     ),
 }

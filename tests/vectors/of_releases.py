@@ -262,8 +262,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     ),
     "release-contradicts": (
         "Parts of release.json that do not agree: audience (F-8.3), floor (F-8.4), ways (F-8.5), members (F-8.12, "
-        "F-8.13), names given twice (F-8.14), images and their signers (F-8.6, F-8.15, F-8.16), files (F-8.7), "
-        "handlers (F-8.8), the install plan (F-8.9), probes (F-8.10).",
+        "F-8.13), names given twice (F-8.14), what is absent (F-8.21), images and their signers (F-8.6, F-8.15, "
+        "F-8.16), files (F-8.7), handlers (F-8.8), the install plan (F-8.9), probes (F-8.10).",
         {
             "audience-nobody": saying(put("audience", {})),
             "audience-everyone-and-some": saying(put("audience.everyone", True)),
@@ -288,6 +288,13 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "program-not-a-member": saying(put("programs", [PROGRAM])),
             "extension-not-a-member": saying(put("extensions", {"x": {"critical": False, "digest": ZEROS, "size": 1}})),
             "absent-twice": saying(put("absent", [{"parent": ZEROS, "digest": ZEROS, "platform": "linux/arm64"}] * 2)),
+            "absent-without-platform-and-url": saying(put("absent", [{"parent": ZEROS, "digest": ZEROS}])),
+            "absent-with-platform-and-url": saying(
+                put("absent", [{"parent": ZEROS, "digest": ZEROS, "platform": "a/b", "url": "https://a.example/x"}])
+            ),
+            "absent-with-another-address": saying(
+                put("absent", [{"parent": ZEROS, "digest": ZEROS, "url": "file:///etc/passwd"}])
+            ),
             "absent-twice-as-two-platforms": saying(
                 put("absent", [{"parent": ZEROS, "digest": ZEROS, "platform": name} for name in ("a/b", "a/c")])
             ),

@@ -253,8 +253,10 @@ def _upgrade_step(side: ReleaseDocuments, given: ReviewInput) -> UpgradeStep:
         facts["authorisations"] = ", ".join(
             f"{permit.number} (below the floor to {permit.goes_to.version})" for permit in side.authorisations
         )
-    if release.absent:
-        facts["left out"] = ", ".join(sorted({image.platform for image in release.absent}))
+    if left_out := sorted({child.platform for child in release.absent if child.platform is not None}):
+        facts["left out"] = ", ".join(left_out)
+    if elsewhere := sorted({child.url for child in release.absent if child.url is not None}):
+        facts["not in the release"] = f"foreign layers, which the runtime fetches from {', '.join(elsewhere)}"
     return UpgradeStep(
         release=side.digest,
         version=release.version,

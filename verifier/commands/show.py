@@ -138,7 +138,10 @@ def _show_release(first: str, release: Release, digest: str, verified: VerifiedH
     rows += [("contract", release.contract.digest), ("rollback", release.rollback.digest)]
     rows += [("handler", f"{one.name}: {one.does} ({one.risk}) {handler_digest(one)}") for one in release.handlers]
     rows += [("step", f"{one.step}: {one.driver}") for one in release.install]
-    rows += [("absent", f"{one.platform} of {one.parent[:19]}") for one in release.absent]
+    rows += [
+        ("absent", f"{child.platform or f'layer {child.digest[:19]}, at {child.url},'} of {child.parent[:19]}")
+        for child in release.absent
+    ]
     rows += [("kit", kit) for kit in release.kits]
     text = "\n".join([first, *(f"{name:<9} {value}" for name, value in rows)])
     data = {

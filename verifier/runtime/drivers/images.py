@@ -1,11 +1,11 @@
 """The images of one install step, read from the store: what to list, push and observe."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from content.bundle.graph import Graph, Node, walk
 from content.bundle.oci import MAX_MANIFEST_BYTES, REF_NAME, Descriptor, ImageIndex
-from manifests.documents.release import Image, InstallStep
+from manifests.documents.release import Image, InstallStep, Release
 from manifests.words.digest import Blob
 from verifier.runtime.drivers.driver import DriverContext, step_error
 from verifier.site.blobs import read_blob
@@ -24,6 +24,7 @@ class ImageParts:
         referrers: Documents with a subject among ``manifests`` or among themselves, subjects first.
         cosign: Tags of cosign's older form, ``sha256-<hex>.sig``, with their documents.
         documents: All of these and what is below them, each once, children before parents.
+        left_out: Manifests with their foreign layers that the release does not have, as pairs of digests.
     """
 
     image: Image
@@ -35,13 +36,19 @@ class ImageParts:
     referrers: tuple[Node, ...]
     cosign: tuple[tuple[str, Node], ...]
     documents: tuple[Node, ...]
+    left_out: frozenset[tuple[str, str]]
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
-        """Configs and layers of all documents, each once, largest first."""
-        manifests = [node.document for node in self.documents if not isinstance(node.document, ImageIndex)]
-        blobs = {child.digest: child for manifest in manifests for child in manifest.children}
+        """Configs and layers of all documents that the release has, each once, largest first."""
+        blobs = {blob.digest: blob for parent, blob in self._children() if (parent, blob.digest) not in self.left_out}
         return tuple(sorted(blobs.values(), key=lambda blob: (-blob.size, blob.digest)))
+
+    def _children(self) -> Iterator[tuple[str, Descriptor]]:
+        """Yield configs and layers, each with the digest of its manifest."""
+        for node in self.documents:
+            if not isinstance(node.document, ImageIndex):
+                yield from ((node.descriptor.digest, child) for child in node.document.children)
 
 
 def registry_tag(image: Image, version: str) -> str:
@@ -50,6 +57,16 @@ def registry_tag(image: Image, version: str) -> str:
     A tag has no plus sign, which the build part of a version begins with (distribution-spec, pulling manifests).
     """
     return image.tag or version.replace("+", "_")
+
+
+def foreign_lines(step: InstallStep, release: Release, effect: str) -> Iterator[str]:
+    """Yield a line for the person who reviews if the release has not all layers of its images.
+
+    ``absent`` of the release does not say which image has such a layer, only its manifest; so all are named.
+    """
+    urls = sorted({child.url for child in release.absent if child.url is not None})
+    if urls and step.images:
+        yield f"foreign layers are not in the release ({', '.join(urls)}); {effect}"
 
 
 def check_step(step: InstallStep, driver: str) -> None:
@@ -114,6 +131,7 @@ def _parts(graph: Graph, image: Image, version: str) -> ImageParts:
         referrers=referrers,
         cosign=cosign,
         documents=tuple({node.descriptor.digest: node for node in (*manifests, *attached)}.values()),
+        left_out=graph.left_out,
     )
 
 

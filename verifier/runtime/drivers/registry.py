@@ -12,12 +12,13 @@ from typing import TypeVar
 
 from content.bundle.graph import Node
 from content.bundle.oci import Descriptor, ImageIndex
+from content.registry.image_errors import ImagePlace
 from manifests.authored.site_yaml import RegistryDriverFile
 from manifests.documents.release import InstallStep
 from manifests.words.digest import digest_of
 from manifests.words.errors import HostError, WaybillError
 from verifier.runtime.drivers.driver import ABSENT, UNREADABLE, Component, DriverContext, DriverPlan
-from verifier.runtime.drivers.images import ImageParts, check_step, image_parts, registry_tag
+from verifier.runtime.drivers.images import ImageParts, check_step, foreign_lines, image_parts, registry_tag
 from verifier.runtime.drivers.registry_client import (
     MISSING,
     UNREACHABLE,
@@ -38,6 +39,10 @@ from verifier.runtime.drivers.registry_client import (
 from verifier.site.blobs import BUFFER, blob_path, read_blob
 
 T = TypeVar("T")
+_FOREIGN_REMEDY = (
+    "allow these addresses in the registry (distribution: validation.manifests.urls.allow), "
+    "or ask the vendor for images without foreign layers"
+)
 
 
 class RegistryDriver:
@@ -56,6 +61,9 @@ class RegistryDriver:
                     f"{name}: only {', '.join(image.platforms)}; if the registry refuses an index with gaps, the tag "
                     "names the image of one platform, and the signature of the index cannot be checked there"
                 )
+        lines += foreign_lines(
+            step, context.release, "they are not pushed: hosts that pull these images must reach these addresses"
+        )
         return DriverPlan(step=step, bytes_needed=64 << 10, inodes_needed=4, lines=tuple(lines))
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
@@ -74,9 +82,8 @@ class RegistryDriver:
             _push(registry, settings, context.blobs, parts)  # 2
             for part in parts:  # 3
                 repository = repository_of(settings, part.image)
-                node = part.top if registry.manifest_exists(repository, part.top.descriptor.digest) else _stand_in(part)
-                data = read_blob(context.blobs, node.descriptor.digest, node.descriptor.size)
-                registry.push_manifest(repository, part.tag, data, node.document.media_type)
+                with _place(settings, part).errors():
+                    _set_tag(registry, repository, context.blobs, part)
             own = {(tag.repository, tag.tag) for tag in record.tags}
             for path, later in later_records(context, plan.step, settings.endpoint):  # 4
                 if withdraw_tags(registry, [tag for tag in later.tags if (tag.repository, tag.tag) not in own]):
@@ -100,7 +107,7 @@ class RegistryDriver:
             parts = image_parts(context, plan.step)
             with connect(context, settings) as registry:
                 left = _tags_left(registry, context, plan.step, settings)
-                seen = [_observe(registry, settings, context, part) for part in parts]
+                seen = [_observe_named(registry, settings, context, part) for part in parts]
         except (WaybillError, OSError) as error:
             left, seen = None, [(UNREADABLE, str(error)) for _ in names]
         return tuple(
@@ -119,6 +126,12 @@ class RegistryDriver:
         remove_record(context, record_path(context, plan.step))
 
 
+def _set_tag(registry: SiteRegistry, repository: str, blobs: Path, part: ImageParts) -> None:
+    node = part.top if registry.manifest_exists(repository, part.top.descriptor.digest) else _stand_in(part)
+    data = read_blob(blobs, node.descriptor.digest, node.descriptor.size)
+    registry.push_manifest(repository, part.tag, data, node.document.media_type)
+
+
 def _tag_record(settings: RegistryDriverFile, parts: Iterable[ImageParts]) -> TagRecord:
     tags = []
     for part in parts:
@@ -131,23 +144,30 @@ def _tag_record(settings: RegistryDriverFile, parts: Iterable[ImageParts]) -> Ta
 
 def _push(registry: SiteRegistry, settings: RegistryDriverFile, blobs: Path, parts: tuple[ImageParts, ...]) -> None:
     """Push everything that has a digest: blobs, then documents, children first, then what refers to them."""
-    needed: dict[str, tuple[Descriptor, list[str]]] = {}
+    needed: dict[str, tuple[Descriptor, list[ImageParts]]] = {}
     for part in parts:
         for blob in part.blobs:
-            needed.setdefault(blob.digest, (blob, []))[1].append(repository_of(settings, part.image))
+            needed.setdefault(blob.digest, (blob, []))[1].append(part)
     largest_first = sorted(needed.values(), key=lambda upload: -upload[0].size)
-    _in_parallel(settings, largest_first, lambda upload: _push_blob(registry, blobs, *upload))
-    _in_parallel(
-        settings, parts, lambda part: _push_documents(registry, repository_of(settings, part.image), blobs, part)
-    )
+    _in_parallel(settings, largest_first, lambda upload: _push_blob(registry, settings, blobs, *upload))
+    _in_parallel(settings, parts, lambda part: _push_documents(registry, settings, blobs, part))
 
 
-def _push_blob(registry: SiteRegistry, blobs: Path, blob: Descriptor, repositories: list[str]) -> None:
+def _place(settings: RegistryDriverFile, part: ImageParts) -> ImagePlace:
+    """The image as errors name it."""
+    return ImagePlace(part.image.name, f"{settings.endpoint}/{repository_of(settings, part.image)}", "at")
+
+
+def _push_blob(
+    registry: SiteRegistry, settings: RegistryDriverFile, blobs: Path, blob: Descriptor, parts: list[ImageParts]
+) -> None:
     path = blob_path(blobs, blob.digest)
-    first, *others = repositories
-    registry.push_blob(first, blob.digest, blob.size, lambda: _chunks(path))
-    for repository in others:
-        registry.push_blob(repository, blob.digest, blob.size, lambda: _chunks(path), mount_from=first)
+    pushed: str | None = None
+    for part in parts:
+        repository = repository_of(settings, part.image)
+        with _place(settings, part).errors():
+            registry.push_blob(repository, blob.digest, blob.size, lambda: _chunks(path), mount_from=pushed)
+        pushed = pushed or repository
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
@@ -156,25 +176,38 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _push_documents(registry: SiteRegistry, repository: str, blobs: Path, part: ImageParts) -> None:
+def _push_documents(registry: SiteRegistry, settings: RegistryDriverFile, blobs: Path, part: ImageParts) -> None:
+    repository = repository_of(settings, part.image)
     referrers = {node.descriptor.digest for node in part.referrers}
-    for node in part.documents:
-        digest = node.descriptor.digest
-        data = read_blob(blobs, digest, node.descriptor.size)
-        if digest in referrers:
-            registry.push_referrer(repository, data, node.document.media_type)
-            continue
-        if registry.manifest_exists(repository, digest):
-            continue
-        try:
-            registry.push_manifest(repository, digest, data, node.document.media_type)
-        except HostError as error:
+    with _place(settings, part).errors():
+        for node in part.documents:
+            digest = node.descriptor.digest
+            data = read_blob(blobs, digest, node.descriptor.size)
+            if digest in referrers:
+                registry.push_referrer(repository, data, node.document.media_type)
+            elif not registry.manifest_exists(repository, digest):
+                _push_document(registry, repository, part, node, data)
+        for tag, node in part.cosign:
+            data = read_blob(blobs, node.descriptor.digest, node.descriptor.size)
+            registry.push_manifest(repository, tag, data, node.document.media_type)
+
+
+def _push_document(registry: SiteRegistry, repository: str, part: ImageParts, node: Node, data: bytes) -> None:
+    try:
+        registry.push_manifest(repository, node.descriptor.digest, data, node.document.media_type)
+    except HostError as error:
+        if error.finding == UNREACHABLE:
+            raise
+        if isinstance(node.document, ImageIndex):
             # A registry may refuse an index with gaps (MANIFEST_BLOB_UNKNOWN); the stand-in then gets the tag.
-            if not (part.sparse and isinstance(node.document, ImageIndex)) or error.finding == UNREACHABLE:
-                raise
-    for tag, node in part.cosign:
-        data = read_blob(blobs, node.descriptor.digest, node.descriptor.size)
-        registry.push_manifest(repository, tag, data, node.document.media_type)
+            if part.sparse:
+                return
+            raise
+        urls = [url for layer in node.document.layers for url in layer.urls]
+        if not urls:
+            raise
+        problem = f"{error.problem}; the manifest has foreign layers ({urls[0]})"
+        raise error.with_(problem=problem, remedy=_FOREIGN_REMEDY) from None
 
 
 def _in_parallel(settings: RegistryDriverFile, items: Iterable[T], act: Callable[[T], None]) -> None:
@@ -194,6 +227,13 @@ def _stand_in(part: ImageParts) -> Node:
     held = [node for node in part.manifests if not isinstance(node.document, ImageIndex)]
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     return next((node for node in held if (node.descriptor.platform or "").split("/")[1:2] == [machine]), held[0])
+
+
+def _observe_named(
+    registry: SiteRegistry, settings: RegistryDriverFile, context: DriverContext, part: ImageParts
+) -> tuple[str, str | None]:
+    with _place(settings, part).errors():
+        return _observe(registry, settings, context, part)
 
 
 def _observe(

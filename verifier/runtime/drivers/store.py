@@ -24,7 +24,7 @@ from verifier.runtime.drivers.driver import (
     under_site,
 )
 from verifier.runtime.drivers.folder import host_errors
-from verifier.runtime.drivers.images import ImageParts, blobs_of_parts, check_step, image_parts
+from verifier.runtime.drivers.images import ImageParts, blobs_of_parts, check_step, foreign_lines, image_parts
 from verifier.site.blobs import blob_path, check_blob, check_blobs, check_size, read_blob
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -42,6 +42,9 @@ class StoreDriver:
         folder = _folder(context)
         images = [context.release.image(name) for name in step.images]
         lines = [f"list {image.at(context.release.version)} in the OCI layout {folder}" for image in images]
+        lines += foreign_lines(
+            step, context.release, "the layout does not have them: the runtime that reads it must reach these addresses"
+        )
         # The index is written again beside the old one; blobs are links and take no bytes.
         return DriverPlan(step=step, bytes_needed=64 << 10, inodes_needed=8, lines=tuple(lines))
 

@@ -90,7 +90,9 @@ class Crowded(Vendor):
         return blobs, encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": top}), images
 
 
-@pytest.mark.parametrize(("limit", "word"), [("MAX_DESCRIPTORS", "descriptors"), ("MAX_ANNOTATIONS", "annotations")])
+@pytest.mark.parametrize(
+    ("limit", "word"), [("MAX_DESCRIPTORS", "descriptors"), ("MAX_ANNOTATIONS", "annotations and urls")]
+)
 def test_all_documents_together_are_bounded(monkeypatch: pytest.MonkeyPatch, limit: str, word: str) -> None:
     release, blobs, index = Vendor().release()
     read = {**blobs, digest_of(index): index}.__getitem__
@@ -98,7 +100,9 @@ def test_all_documents_together_are_bounded(monkeypatch: pytest.MonkeyPatch, lim
     documents = [parse_oci(index), *(node.document for node in graph.nodes.values())]
     counts = {
         "descriptors": sum(len(one.children) for one in documents),
-        "annotations": sum(len(one.annotations) + sum(len(c.annotations) for c in one.children) for one in documents),
+        "annotations and urls": sum(
+            len(one.annotations) + sum(len(c.annotations) + len(c.urls) for c in one.children) for one in documents
+        ),
     }
     monkeypatch.setattr(f"content.bundle.graph.{limit}", counts[word])
     walk(release, read)

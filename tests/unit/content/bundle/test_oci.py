@@ -166,7 +166,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "size-huge": (edited("config.size", 2**53), "size is 9007199254740992"),
     "size-absent": (edited("config", {"mediaType": OCI_CONFIG, "digest": DIGEST}), "size is null"),
     "type-absent": (edited("config", {"digest": DIGEST, "size": 1}), "without mediaType"),
-    "urls": (edited("layers.0.urls", ["https://example.com/x"]), "names urls"),
+    "urls-of-config": (edited("config.urls", ["https://example.com/x"]), "names urls"),
+    "urls-of-no-web": (edited("layers.0.urls", ["ftp://example.com/x"]), "addresses with http or https"),
     "data-other": (edited("layers.0.data", "eQ=="), "embedded data has 1 bytes"),
     "data-long": (edited("layers.0.data", "eHg="), "embedded data has 2 bytes"),
     "data-garbage": (edited("layers.0.data", "e*=="), "found no base64"),
@@ -207,6 +208,12 @@ def test_refused(case: str) -> None:
         parse_oci(data)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_layer_may_have_urls() -> None:
+    document = parse_oci(edited("layers.0.urls", ["https://example.com/x"]))
+    assert isinstance(document, ImageManifest)
+    assert document.layers[0].urls == ("https://example.com/x",)
 
 
 def test_document_may_not_contradict_its_descriptor() -> None:

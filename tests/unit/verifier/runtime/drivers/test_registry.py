@@ -282,7 +282,7 @@ def test_registry_dies_in_the_middle_and_comes_back(docker: Place) -> None:
             one.stage()
     finally:
         killer.join()
-    assert caught.value.where == docker.registry.host
+    assert caught.value.where == f"image api at {docker.registry.host}/vendor/small/api"
     assert one.observed() == ["unreadable", "unreadable"]
     docker.registry.start()
     one.stage().activate()

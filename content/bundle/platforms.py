@@ -1,18 +1,34 @@
 """The platform of an image, from its config, and whether it is one that a release names."""
 
 import re
+from typing import Protocol
 
-from bundler.source import NOT_THERE, Source
-from content.bundle.oci import CONFIG_TYPES, ImageIndex, ImageManifest, read_json
+from content.bundle.layout import BLOB_MISSING
+from content.bundle.oci import CONFIG_TYPES, Descriptor, ImageIndex, ImageManifest, read_json
 from manifests.words.errors import MalformedError, RefusedError, WaybillError
 
+# Findings of a source that does not have what it names.
+NOT_THERE = frozenset({BLOB_MISSING, "registry-missing"})
 MAX_KEPT = 1 << 20
 MAX_PLATFORMS = 64
 # As manifests.words.digest.Platform, which release.json holds.
 SITE_PLATFORM = re.compile(r"(?!unknown/)[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?")
 
 
-def platform_of(document: ImageManifest | ImageIndex, source: Source) -> str | None:
+class ImageHolder(Protocol):
+    """A place that holds an image: a layout, or a repository of a registry."""
+
+    @property
+    def name(self) -> str: ...
+
+    def document(self, descriptor: Descriptor) -> bytes:
+        """A manifest or index, hashed."""
+
+    def blob(self, descriptor: Descriptor, max_bytes: int) -> bytes:
+        """A small blob that is no manifest, hashed."""
+
+
+def platform_of(document: ImageManifest | ImageIndex, source: ImageHolder) -> str | None:
     """``os/architecture[/variant]`` as the config of an image says; None for an artifact and for an index.
 
     Raises any WaybillError of the source, except where the config is not there or is no config.
