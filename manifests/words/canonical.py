@@ -6,7 +6,7 @@ received is refused. That covers duplicate keys, escapes, spaces, ``-0``, explic
 """
 
 import re
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -82,6 +82,26 @@ def parse(data: bytes, type_: type[T], what: str, *, max_bytes: int) -> T:
         at = next((i for i, (a, b) in enumerate(zip(again, data, strict=False)) if a != b), min(len(again), len(data)))
         raise MalformedError(f"document is not in canonical form from byte {at} on", where=what)
     return value
+
+
+class LineReader(Generic[T]):
+    """Reads many documents of one type, which is never deeper than ``MAX_DEPTH``: `parse` without its messages."""
+
+    def __init__(self, type_: type[T], *, max_bytes: int) -> None:
+        self._decoder = msgspec.json.Decoder(type_, strict=True)
+        self._max_bytes = max_bytes
+
+    def read(self, data: bytes) -> T | None:
+        """Return the document; None where `parse` would refuse it.
+
+        Depth needs no check of its own: what re-encodes to the same bytes is no deeper than its type, and the decoder
+        counts its own recursion.
+        """
+        try:
+            value = self._decoder.decode(data) if len(data) <= self._max_bytes else None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+            return None
+        return value if value is not None and encode(value) == data else None
 
 
 def encode(value: object) -> bytes:

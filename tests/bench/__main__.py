@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from manifests.words.units import show_size
-from tests.bench.payload import many_images, many_members, vendor_folder
+from tests.bench.payload import compiled, many_images, many_members, vendor_folder
 
 ROOT = Path(__file__).parents[2]
 SIZE = int(os.environ.get("SIZE_MIB", "2048")) << 20
@@ -74,7 +74,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.peak = folder / "peak"
-        self.env = {**os.environ, "BENCH_PEAK": str(self.peak), "PYTHONPATH": str(ROOT)}
+        self.env = {**compiled(folder), "BENCH_PEAK": str(self.peak)}
 
     def ours(self, row: Row, *words: object, expect: int = 0, stdin: Path | None = None) -> None:
         """Run the program once and note time and peak memory."""

@@ -60,6 +60,12 @@ def many_images(folder: Path, count: int) -> Path:
     return folder
 
 
+def compiled(folder: Path) -> dict[str, str]:
+    """The environment of an installed program: its bytecode is kept, in ``folder``, whatever this shell says."""
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return {**env, "PYTHONPYCACHEPREFIX": str(folder / "bytecode"), "PYTHONPATH": str(ROOT)}
+
+
 def _init(folder: Path) -> None:
     words = [sys.executable, "-m", "waybill", "init", str(folder), "--product", "bench"]
     subprocess.run(words, cwd=ROOT, check=True, capture_output=True)

@@ -7,12 +7,12 @@ is cut off and recorded. Any other defect is an error and is never repaired auto
 import errno
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 
 from manifests.trust.keys import read_capped
-from manifests.words.canonical import decode, encode, parse
+from manifests.words.canonical import LineReader, decode, encode, parse
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, NewerError, UntrustedError, WaybillError, unreadable
 from verifier.site.disk import Disk
@@ -25,6 +25,7 @@ MAX_LINE = 64 << 10
 SEGMENT = 1 << 20
 MAX_SEGMENT = SEGMENT + MAX_LINE
 BROKEN = "journal-broken"
+_READER = LineReader(Record, max_bytes=MAX_LINE)
 
 
 class _Link(Struct, frozen=True):
@@ -34,8 +35,7 @@ class _Link(Struct, frozen=True):
     seq: int
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A record, and the digest of its line."""
 
     digest: str
@@ -88,24 +88,25 @@ def read_intact_entries(folder: Path) -> tuple[tuple[Entry, ...], UntrustedError
 def _walk(folder: Path, entries: list[Entry]) -> Tail:
     """Add the entries of an intact chain to ``entries``, up to the first of an unknown kind."""
     newer: NewerError | None = None
-    tail = EMPTY
+    tail, seq, digest = EMPTY, 0, EMPTY.digest
     for segment in segments(folder):
         if tail.torn:
-            raise _broken(tail.seq + 1, f"an unfinished line inside {tail.segment and tail.segment.name}")
-        if segment.name != _name(tail.seq + 1):
-            raise _broken(tail.seq + 1, f"the next segment is {segment.name}")
+            raise _broken(seq + 1, f"an unfinished line inside {tail.segment and tail.segment.name}")
+        if segment.name != _name(seq + 1):
+            raise _broken(seq + 1, f"the next segment is {segment.name}")
         data = read_capped(segment, MAX_SEGMENT)
         end = _finished(data)
         for line in data[:end].split(b"\n")[:-1]:
+            seq += 1
             try:
-                entry = _entry(line, tail.seq + 1, tail.digest)
+                record = _record(line, seq, digest)
+                digest = digest_of(line)
                 if newer is None:
-                    entries.append(entry)
+                    entries.append(Entry(digest, record))
             except NewerError as error:
                 # An edited line can look like this too. Then the next line does not follow it, and the chain is broken.
-                newer = newer or error
-            tail = Tail(segment=None, length=0, torn=0, seq=tail.seq + 1, digest=digest_of(line))
-        tail = Tail(segment=segment, length=end, torn=len(data) - end, seq=tail.seq, digest=tail.digest)
+                newer, digest = newer or error, digest_of(line)
+        tail = Tail(segment=segment, length=end, torn=len(data) - end, seq=seq, digest=digest)
     if newer is not None:
         raise newer
     return tail
@@ -134,22 +135,25 @@ def _name(seq: int) -> str:
     return f"{seq:010}.jsonl"
 
 
-def _entry(line: bytes, seq: int, prev: str) -> Entry:
-    try:
-        record = parse(line, Record, f"journal entry {seq}", max_bytes=MAX_LINE)
-    except MalformedError as error:
-        if _follows(line, seq, prev):
-            raise NewerError(
-                f"entry {seq} has a kind that this verifier does not know",
-                where="journal",
-                remedy="use the verifier that wrote the journal, or a newer one",
-            ) from None
-        raise _broken(seq, str(error)) from None
+def _record(line: bytes, seq: int, prev: str) -> Record:
+    """Return the record of a line that must be entry ``seq`` and follow the line with digest ``prev``."""
+    record = _READER.read(line)
+    if record is None:
+        try:
+            record = parse(line, Record, f"journal entry {seq}", max_bytes=MAX_LINE)
+        except MalformedError as error:
+            if _follows(line, seq, prev):
+                raise NewerError(
+                    f"entry {seq} has a kind that this verifier does not know",
+                    where="journal",
+                    remedy="use the verifier that wrote the journal, or a newer one",
+                ) from None
+            raise _broken(seq, str(error)) from None
     if record.seq != seq:
         raise _broken(seq, f"found entry {record.seq}")
     if record.prev != prev:
         raise _broken(seq, "it does not follow the entry before it")
-    return Entry(digest=digest_of(line), record=record)
+    return record
 
 
 def _follows(line: bytes, seq: int, prev: str) -> bool:
@@ -230,7 +234,7 @@ class Journal:
             raise ValueError(f"journal entry of {len(line)} bytes")
         # A line that cannot be read back, or that the fold refuses, must not reach the disk.
         try:
-            _entry(line, record.seq, tail.digest)
+            _record(line, record.seq, tail.digest)
         except WaybillError as error:
             raise ValueError(f"not a journal entry: {error}") from error
         entry = Entry(digest=digest_of(line), record=record)

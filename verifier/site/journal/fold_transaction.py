@@ -1,8 +1,7 @@
 """Apply journal entries about a transaction to the state."""
 
-from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from manifests.documents.report import ProbeState
 from manifests.words.canonical import Document
@@ -23,6 +22,11 @@ from verifier.site.journal.installs import (
 )
 from verifier.site.journal.state import SiteState
 from verifier.site.journal.transitions import BEFORE_CHANGE, MOVES, TABLE
+
+if TYPE_CHECKING:
+    from dataclasses import replace  # the same call; the type checker knows the fields of this one
+else:
+    from msgspec.structs import replace
 
 T = TypeVar("T")
 

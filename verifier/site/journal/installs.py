@@ -1,9 +1,10 @@
 """Releases, generations and transactions of a site: values that follow from its journal."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal, get_args
+
+from msgspec import Struct
 
 from manifests.documents.report import ProbeState
 from manifests.trust.root import Mark
@@ -34,8 +35,7 @@ RESTING = (State.PLANNED, State.APPROVED, State.SETTLED, State.ROLLED_BACK, Stat
 PART_ACTS: tuple[PartAct, ...] = get_args(PartAct)
 
 
-@dataclass(frozen=True)
-class PartRecord:
+class PartRecord(Struct, frozen=True, tag="part"):
     """One entry about a part of a rollback document: its intent (``begun``), or its result.
 
     Attributes:
@@ -50,16 +50,14 @@ class PartRecord:
     size: int = 0
 
 
-@dataclass(frozen=True)
-class RetryRequested:
+class RetryRequested(Struct, frozen=True, tag="retry"):
     """A person followed the recovery plan and requests one more try. Only a person can request this."""
 
 
 PartHistory = tuple[PartRecord | RetryRequested, ...]
 
 
-@dataclass(frozen=True)
-class Stream:
+class Stream(Struct, frozen=True):
     """One channel as this site knows it.
 
     Attributes:
@@ -74,8 +72,7 @@ class Stream:
     used: tuple[tuple[Mark, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class Generation:
+class Generation(Struct, frozen=True):
     """One installed state of the site.
 
     Attributes:
@@ -114,8 +111,7 @@ class Generation:
         return received.mark > self.mark if received.channel == self.channel else received.seq > self.seq
 
 
-@dataclass(frozen=True)
-class Transaction:
+class Transaction(Struct, frozen=True):
     """An install or a rollback in progress.
 
     Attributes:
@@ -160,8 +156,7 @@ class Transaction:
         return self.state not in RESTING or self.touched
 
 
-@dataclass(frozen=True)
-class ReceivedRelease:
+class ReceivedRelease(Struct, frozen=True):
     """A release that was received here: an item until it is installed or overtaken."""
 
     item: str
@@ -175,8 +170,7 @@ class ReceivedRelease:
     seq: int
 
 
-@dataclass(frozen=True)
-class RolledBack:
+class RolledBack(Struct, frozen=True):
     """A rollback, for the record: automatic (the trial failed) or by hand.
 
     Attributes:
@@ -197,8 +191,7 @@ class RolledBack:
         return f"it was installed here before and rolled back {how} at {rfc3339(self.at)}{why}"
 
 
-@dataclass(frozen=True)
-class Health:
+class Health(Struct, frozen=True):
     """Last result of a probe of one generation, and how often in a row it did not pass.
 
     Attributes:
@@ -212,8 +205,7 @@ class Health:
     at: datetime | None = None
 
 
-@dataclass(frozen=True)
-class InstallState:
+class InstallState(Struct, frozen=True):
     """Releases, generations and the transaction of a site.
 
     Attributes:

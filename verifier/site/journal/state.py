@@ -1,8 +1,9 @@
 """The state of a site: values that follow from its journal."""
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
+
+from msgspec import Struct
 
 from manifests.trust.keys import PublicKey
 from manifests.trust.root import Mark, Pin
@@ -11,8 +12,7 @@ from verifier.site.journal.events import Alarm, OffboardAsked, OffboardDone, Off
 from verifier.site.journal.installs import InstallState, Stream
 
 
-@dataclass(frozen=True)
-class RecordedVerdict:
+class RecordedVerdict(Struct, frozen=True):
     """A recorded verdict on a plan. It is judged against the policy in force when it is counted."""
 
     item: str
@@ -25,8 +25,7 @@ class RecordedVerdict:
     at: datetime
 
 
-@dataclass(frozen=True)
-class Proposal:
+class Proposal(Struct, frozen=True):
     """A proposal in a file, as first seen, and the account that owned the file."""
 
     item: str
@@ -35,8 +34,7 @@ class Proposal:
     at: datetime
 
 
-@dataclass(frozen=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """The result of a request. ``after``: the last report before the request came; later reports contain the result."""
 
     consignment: int
@@ -46,8 +44,7 @@ class Answered:
     after: int
 
 
-@dataclass(frozen=True)
-class FormerKey:
+class FormerKey(Struct, frozen=True):
     """A key that signed its successor in the document ``rotation``; ``after``: the last report that it signed."""
 
     key: PublicKey
@@ -59,8 +56,7 @@ class FormerKey:
 NO_ROOT = Pin(version=0, digest="sha256:" + "0" * 64)
 
 
-@dataclass(frozen=True)
-class Offboarding:
+class Offboarding(Struct, frozen=True):
     """The state of the end of the vendor's access.
 
     Attributes:
@@ -82,8 +78,7 @@ class Offboarding:
     ended: OffboardDone | None = None
 
 
-@dataclass(frozen=True)
-class TrustState:
+class TrustState(Struct, frozen=True):
     """What the site trusts: the vendor, its root and lists, the policy in force, and the verdicts of people.
 
     Attributes:
@@ -137,8 +132,7 @@ class TrustState:
         return self.policies[-1].number if self.policies else 0
 
 
-@dataclass(frozen=True)
-class ReportState:
+class ReportState(Struct, frozen=True):
     """Reports of this site, and which of them the vendor is known to hold.
 
     Attributes:
@@ -167,8 +161,7 @@ class ReportState:
     former_keys: tuple[FormerKey, ...] = ()
 
 
-@dataclass(frozen=True)
-class SiteState:
+class SiteState(Struct, frozen=True):
     """Everything that is in force at a site.
 
     Attributes:
@@ -194,7 +187,7 @@ class SiteState:
     last_change_at: datetime
     last_at: datetime
     trust: TrustState
-    installs: InstallState = field(default_factory=InstallState)
+    installs: InstallState = InstallState()
     reports: ReportState = ReportState()
     offboarding: Offboarding | None = None
     alarms: tuple[Alarm, ...] = ()

@@ -7,7 +7,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.words.canonical import MAX_DEPTH, Document, check_depth, decode, encode, parse
+from manifests.words.canonical import MAX_DEPTH, Document, LineReader, check_depth, decode, encode, parse
 from manifests.words.digest import MAX_INTEGER, Integer, Key, Name, Text
 from manifests.words.errors import MalformedError
 
@@ -156,3 +156,40 @@ def test_what_is_no_json_is_malformed(data: bytes) -> None:
     """F-4.2."""
     with pytest.raises(MalformedError, match="not valid JSON"):
         decode(data, dict[str, str], "x")
+
+
+READER = LineReader(Small, max_bytes=100)
+SMALL = st.builds(
+    Small,
+    name=st.from_regex(r"\A[a-z]{1,8}\Z"),
+    title=st.sampled_from(["", "a title", 'a "quoted" one', "x" * 60]),
+    count=INTEGERS,
+    inner=st.dictionaries(KEYS, INTEGERS, max_size=2),
+)
+
+
+def parsed(data: bytes) -> Small | None:
+    try:
+        return parse(data, Small, "x", max_bytes=100)
+    except MalformedError:
+        return None
+
+
+@given(st.binary(max_size=120) | st.text(alphabet='{}[]":,\\abnul0123456789.eE- \n\t', max_size=120).map(str.encode))
+def test_the_line_reader_refuses_what_parse_refuses(data: bytes) -> None:
+    assert READER.read(data) == parsed(data)
+
+
+@given(SMALL, st.integers(0, 200), st.integers(0, 255))
+def test_the_line_reader_agrees_with_parse_on_a_changed_document(value: Small, at: int, byte: int) -> None:
+    data = encode(value)
+    assert READER.read(data) == parsed(data)
+    changed = data[: at % len(data)] + bytes([byte]) + data[at % len(data) + 1 :]
+    assert READER.read(changed) == parsed(changed)
+    assert READER.read(data + b" ") is None
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'], ids=["arrays", "objects"])
+@pytest.mark.parametrize("before", [b"", b'{"inner":', b'{"name":', b'{"other":'])
+def test_the_line_reader_refuses_any_depth(before: bytes, opening: bytes) -> None:
+    assert LineReader(Small, max_bytes=1 << 20).read(before + opening * 100_000) is None
