@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from manifests.words.units import show_size
+from tests.bench.journal import long_journal
 from tests.bench.payload import compiled, many_images, many_members, vendor_folder
+from verifier.site.journal.checkpoint import NAME as CHECKPOINT
 
 ROOT = Path(__file__).parents[2]
 SIZE = int(os.environ.get("SIZE_MIB", "2048")) << 20
@@ -202,6 +204,20 @@ def bench_start(bench: Bench, small: Path, trust: list[str], many: Path, many_tr
     return rows
 
 
+def bench_status(bench: Bench, entries: int = 20_000) -> list[Row]:
+    """The status of a site with a long journal, with the checkpoint and without it."""
+    place = long_journal(bench.folder / "site", entries)
+    checkpoint = place.path / "journal" / CHECKPOINT
+    kept = checkpoint.read_bytes()
+    row = Row(f"status with {entries:,} entries", bar="<= 0.30 s")
+    without = Row("  the same without a checkpoint")
+    for _ in range(RUNS * 3):
+        for each in (row, without):
+            checkpoint.write_bytes(kept if each is row else b"")
+            bench.ours(each, "status", "--site", place.path)
+    return [row, without]
+
+
 INSTALL = """
 import os, sys, time
 from pathlib import Path
@@ -292,6 +308,7 @@ def main() -> None:
         small_trust = ["--root", str(stranger / "trust" / "1.root.json")]
         many_trust = ["--root", str(many / "trust" / "1.root.json")]
         rows += bench_start(bench, small, small_trust, next((folder / "many-out").glob("*.tar")), many_trust)
+        rows += bench_status(bench)
         show(rows)
         if target := os.environ.get("BENCH_JSON"):
             Path(target).write_text(json.dumps([row.cells() for row in rows], indent=1))

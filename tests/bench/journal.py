@@ -47,6 +47,9 @@ def long_journal(folder: Path, count: int) -> Place:
             place.clock.sleep(3600)
         while site.state.seq < count:
             write_report(site, site.disk, place.clock.at)
+    # The next command that holds the site writes the checkpoint.
+    with place.hold():
+        pass
     return place
 
 

@@ -41,9 +41,9 @@ def open_here(place: Path | None) -> Site:
     return open_site(_find(place), Disk(), this_host())
 
 
-def look_here(place: Path | None) -> Site:
-    """Open a site to show it; if its journal is broken, up to the break."""
-    return open_site_to_show(_find(place), Disk(), this_host())
+def look_here(place: Path | None, *, checkpoint: bool = False) -> Site:
+    """Open a site to show it; if its journal is broken, up to the break. See ``open_site_to_show``."""
+    return open_site_to_show(_find(place), Disk(), this_host(), checkpoint=checkpoint)
 
 
 def hold_here(place: Path | None, command: str, *, any_key: bool = False) -> AbstractContextManager[Site]:

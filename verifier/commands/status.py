@@ -19,7 +19,7 @@ from verifier.reporting.status import broken_status, read_status
 @site_option
 def status_command(fast: bool, place: Path | None) -> Result:
     """Show what is unfinished, what runs and what waits. Changes nothing."""
-    site = look_here(place)
+    site = look_here(place, checkpoint=True)
     if site.broken is not None:
         status = broken_status(site, site.broken)
         return Result(status.text, status.data, status.error)

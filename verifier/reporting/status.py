@@ -19,7 +19,6 @@ from verifier.rules.time import FAR_AHEAD, clock_verdict, effective_now, passed_
 from verifier.runtime.drivers.driver import Component
 from verifier.site.folder import CURRENT, Site
 from verifier.site.generations import read_installed
-from verifier.site.journal.events import Note
 from verifier.site.journal.installs import Health, State, Transaction
 from verifier.site.journal.state import SiteState
 from verifier.site.lock import check_ours
@@ -342,11 +341,10 @@ def late_of(site: Site, now: datetime) -> tuple[str, ...]:
         return ()
     late = [f"{installed.release.version}: {words}" for _, words in passed_dates(installed.release, at)]
     every = installed.settings.report.every
-    notes = [(entry.record.at, entry.record.event) for entry in site.entries]
-    left = [at for at, event in notes if isinstance(event, Note) and event.code == "exported"]
-    since = left[-1] if left else notes[0][0]
-    if every != "never" and parse_time(since) + timedelta(seconds=parse_duration(every)) < at:
-        last = f"the last one was exported at {since}" if left else "none was exported yet"
+    left = state.reports.left_at
+    since = left or parse_time(site.entries[0].record.at)
+    if every != "never" and since + timedelta(seconds=parse_duration(every)) < at:
+        last = f"the last one was exported at {rfc3339(left)}" if left else "none was exported yet"
         late.append(f"a report is due every {every}; {last}")
     return tuple(late)
 

@@ -15,7 +15,8 @@ from manifests.words.units import show_size
 from verifier.site.blobs import Store, read_checked
 from verifier.site.disk import Disk
 from verifier.site.host import Host
-from verifier.site.journal.chain import BROKEN, Entry, Journal, read_intact_entries, read_journal
+from verifier.site.journal.chain import BROKEN, Entry, Journal, read_intact_entries, read_journal, read_journal_from
+from verifier.site.journal.checkpoint import read_checkpoint
 from verifier.site.journal.events import Event
 from verifier.site.journal.fold import fold
 from verifier.site.journal.state import SiteState
@@ -268,10 +269,33 @@ def open_site(path: Path, disk: Disk, host: Host) -> Site:
     return Site(path=path, disk=disk, host=host, entries=entries, torn=tail.torn, _state=state)
 
 
-def open_site_to_show(path: Path, disk: Disk, host: Host) -> Site:
-    """Read a site for a command that only shows it. Raises UntrustedError when the journal's first entry is broken."""
+def open_site_from_checkpoint(path: Path, disk: Disk, host: Host) -> Site | None:
+    """Read a site with the help of a checkpoint that fits the journal; None without one. Only to show its status.
+
+    Raises:
+        UntrustedError: The chain is broken, before the checkpoint or after it.
+    """
+    known = read_checkpoint(path / "journal")
+    read = read_journal_from(path / "journal", known) if known is not None else None
+    if known is None or read is None:
+        return None
+    entries, tail = read
+    state = fold(((one.digest, one.record) for one in entries[known.seq :]), known)
+    return Site(path=path, disk=disk, host=host, entries=entries, torn=tail.torn, _state=state)
+
+
+def open_site_to_show(path: Path, disk: Disk, host: Host, *, checkpoint: bool = False) -> Site:
+    """Read a site for a command that only shows it.
+
+    Args:
+        checkpoint: Use the checkpoint, if there is one that fits the journal.
+
+    Raises:
+        UntrustedError: The journal's first entry is broken.
+    """
     try:
-        return open_site(path, disk, host)
+        known = open_site_from_checkpoint(path, disk, host) if checkpoint else None
+        return known or open_site(path, disk, host)
     except UntrustedError as error:
         if error.finding != BROKEN:
             raise

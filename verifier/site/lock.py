@@ -12,6 +12,7 @@ from verifier.site.disk import Disk
 from verifier.site.folder import Site
 from verifier.site.host import Host
 from verifier.site.journal.chain import Journal
+from verifier.site.journal.checkpoint import write_checkpoint
 from verifier.site.outbox import check_first_policy, check_not_behind, check_not_rewritten
 
 
@@ -34,6 +35,8 @@ def hold_site(path: Path, disk: Disk, host: Host, command: str, *, any_key: bool
         )
         if not any_key:
             check_ours(site)
+        if not journal.checkpoint:
+            write_checkpoint(path / "journal", disk, journal.state)
         yield site
     finally:
         os.close(descriptor)

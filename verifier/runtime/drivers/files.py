@@ -53,7 +53,6 @@ from verifier.runtime.drivers.service import (
     environment,
     find_program,
 )
-from verifier.runtime.drivers.supervisord import Supervisor
 from verifier.runtime.drivers.systemd import Systemd, is_usable
 from verifier.site.disk import Disk
 
@@ -313,6 +312,9 @@ def _keeper_of(context: DriverContext, service: Service) -> Keeper:
     """Return the keeper of this service, as was decided when it was staged."""
     if service.record.keeper == "systemd":
         return Systemd(site=context.site, disk=context.disk, search_path=context.search_path)
+    # xmlrpc.client and http.client are heavy, and only a service that supervisord keeps needs them.
+    from verifier.runtime.drivers.supervisord import Supervisor
+
     settings = read_settings(context, "files", FilesDriverFile)
     return Supervisor(
         site=context.site,

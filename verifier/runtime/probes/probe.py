@@ -14,7 +14,6 @@ from manifests.documents.release import FileProbe, Probe
 from manifests.words.errors import WaybillError
 from verifier.runtime.drivers.driver import UNREADABLE, Driver, DriverContext, DriverPlan
 from verifier.runtime.drivers.files import placed_folder
-from verifier.runtime.probes.network import look_http, look_tcp
 from verifier.site.blobs import hash_file
 
 ProbeState = Literal["passing", "failing", "unknown"]
@@ -110,15 +109,18 @@ def run_probes(
 
 
 def _look(probe: Probe, context: ProbeContext) -> tuple[ProbeState, str]:
+    if probe.file is not None:
+        return _look_at_file(probe.file, context)
+    if probe.step is not None:
+        return _look_at_step(probe.step, context)
+    # http.client and ssl are heavy, and only a probe over the network needs them.
+    from verifier.runtime.probes.network import look_http, look_tcp
+
     if (http := probe.http) is not None:
         address = _address(http.endpoint, context)
         return look_http(address, http.path, http.status, context.authorities, context.timeout_seconds)
-    if probe.tcp is not None:
-        return look_tcp(_address(probe.tcp.endpoint, context), context.timeout_seconds)
-    if probe.file is not None:
-        return _look_at_file(probe.file, context)
-    assert probe.step is not None  # a probe is exactly one of the four (manifests/documents/release.py)
-    return _look_at_step(probe.step, context)
+    assert probe.tcp is not None  # a probe is exactly one of the four (manifests/documents/release.py)
+    return look_tcp(_address(probe.tcp.endpoint, context), context.timeout_seconds)
 
 
 def _address(endpoint: str, context: ProbeContext) -> str:

@@ -7,7 +7,7 @@ is cut off and recorded. Any other defect is an error and is never repaired auto
 import errno
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
@@ -17,8 +17,9 @@ from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, NewerError, UntrustedError, WaybillError, unreadable
 from verifier.site.disk import Disk
 from verifier.site.host import Host
+from verifier.site.journal.checkpoint import EVERY, read_checkpoint
 from verifier.site.journal.events import Event, Record, Torn
-from verifier.site.journal.fold import apply, empty_journal, fold
+from verifier.site.journal.fold import apply, empty_journal
 from verifier.site.journal.state import SiteState
 
 MAX_LINE = 64 << 10
@@ -35,11 +36,17 @@ class _Link(Struct, frozen=True):
     seq: int
 
 
-class Entry(NamedTuple):
-    """A record, and the digest of its line."""
+class Entry(Struct, frozen=True):
+    """A record, and the digest of its line. A line before a checkpoint is decoded when its record is asked for."""
 
     digest: str
-    record: Record
+    content: Record | bytes
+
+    @property
+    def record(self) -> Record:
+        if isinstance(self.content, bytes):
+            return parse(self.content, Record, "journal entry", max_bytes=MAX_LINE)
+        return self.content
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,22 @@ def read_journal(folder: Path) -> tuple[tuple[Entry, ...], Tail]:
     return tuple(entries), tail
 
 
+def read_journal_from(folder: Path, known: SiteState) -> tuple[tuple[Entry, ...], Tail] | None:
+    """Read the journal like `read_journal`, but do not decode the lines up to the entry that ``known`` names.
+
+    The digests of all lines are still computed, and each must follow the one before. So the digest of that entry stands
+    for every byte before it.
+
+    Returns:
+        None when the journal has no such entry.
+    """
+    entries: list[Entry] = []
+    tail = _walk(folder, entries, known.seq)
+    if not 1 <= known.seq <= len(entries) or entries[known.seq - 1].digest != known.head:
+        return None
+    return tuple(entries), tail
+
+
 def read_intact_entries(folder: Path) -> tuple[tuple[Entry, ...], UntrustedError]:
     """Return the entries before the break of a broken journal, and the error that names the break."""
     entries: list[Entry] = []
@@ -85,8 +108,12 @@ def read_intact_entries(folder: Path) -> tuple[tuple[Entry, ...], UntrustedError
     raise ValueError("the journal is not broken")
 
 
-def _walk(folder: Path, entries: list[Entry]) -> Tail:
-    """Add the entries of an intact chain to ``entries``, up to the first of an unknown kind."""
+def _walk(folder: Path, entries: list[Entry], encoded: int = 0) -> Tail:
+    """Add the entries of an intact chain to ``entries``, up to the first of an unknown kind.
+
+    Args:
+        encoded: So many entries, from the first on, are not decoded; their chain is checked all the same.
+    """
     newer: NewerError | None = None
     tail, seq, digest = EMPTY, 0, EMPTY.digest
     for segment in segments(folder):
@@ -99,10 +126,10 @@ def _walk(folder: Path, entries: list[Entry]) -> Tail:
         for line in data[:end].split(b"\n")[:-1]:
             seq += 1
             try:
-                record = _record(line, seq, digest)
+                content = line if seq <= encoded and _is_link(line, seq, digest) else _record(line, seq, digest)
                 digest = digest_of(line)
                 if newer is None:
-                    entries.append(Entry(digest, record))
+                    entries.append(Entry(digest, content))
             except NewerError as error:
                 # An edited line can look like this too. Then the next line does not follow it, and the chain is broken.
                 newer, digest = newer or error, digest_of(line)
@@ -156,6 +183,11 @@ def _record(line: bytes, seq: int, prev: str) -> Record:
     return record
 
 
+def _is_link(line: bytes, seq: int, prev: str) -> bool:
+    """Whether a line is entry ``seq`` and names ``prev``, by the last of its fields, which are sorted."""
+    return line.startswith(b',"prev":"%s","seq":%d,"uptime":' % (prev.encode(), seq), line.rfind(b',"prev":"'))
+
+
 def _follows(line: bytes, seq: int, prev: str) -> bool:
     """Whether a line of an unknown kind is canonical and follows the line before it."""
     try:
@@ -177,7 +209,12 @@ def _broken(seq: int, problem: str) -> UntrustedError:
 
 @dataclass
 class Journal:
-    """A journal that can be appended to. Its owner holds the site's lock. ``entries``: those when it was opened."""
+    """A journal that can be appended to. Its owner holds the site's lock.
+
+    Attributes:
+        entries: Those when it was opened.
+        checkpoint: Whether the checkpoint is true, and recent enough to stay.
+    """
 
     _folder: Path
     _disk: Disk
@@ -185,6 +222,7 @@ class Journal:
     _state: SiteState | None
     _tail: Tail
     entries: tuple[Entry, ...] = ()
+    checkpoint: bool = True
     _stuck: bool = False
 
     @classmethod
@@ -196,8 +234,8 @@ class Journal:
     def open(cls, folder: Path, disk: Disk, host: Host) -> "Journal":
         """Read and check the journal; cut off and record an unfinished last line."""
         entries, tail = read_journal(folder)
-        state = fold((entry.digest, entry.record) for entry in entries) if entries else None
-        journal = cls(folder, disk, host, state, tail, entries)
+        state, checkpoint = _fold_all(entries, read_checkpoint(folder))
+        journal = cls(folder, disk, host, state, tail, entries, checkpoint)
         if tail.segment is not None:
             # A killed process may have written lines without syncing them. Sync them before anything depends on them.
             disk.sync(tail.segment)
@@ -237,7 +275,7 @@ class Journal:
             _record(line, record.seq, tail.digest)
         except WaybillError as error:
             raise ValueError(f"not a journal entry: {error}") from error
-        entry = Entry(digest=digest_of(line), record=record)
+        entry = Entry(digest_of(line), record)
         state = apply(self._state, record, entry.digest)
         segment, length = tail.segment, tail.length
         if segment is None or length + len(line) > SEGMENT:
@@ -264,6 +302,17 @@ class Journal:
             size = segment.stat().st_size if segment.exists() else 0
             self._stuck = size != length
             raise
+
+
+def _fold_all(entries: tuple[Entry, ...], known: SiteState | None) -> tuple[SiteState | None, bool]:
+    """Return the state after all entries, and whether ``known`` is what a checkpoint should now hold."""
+    state, true = None, False
+    for entry in entries:
+        state = apply(state, entry.record, entry.digest)
+        if known is not None and known.seq == entry.record.seq:
+            true = known == state
+    behind = len(entries) - known.seq if true and known is not None else len(entries)
+    return state, behind < EVERY
 
 
 def one_line(text: str) -> str:

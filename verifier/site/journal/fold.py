@@ -35,13 +35,12 @@ else:
     from msgspec.structs import replace
 
 
-def fold(records: Iterable[tuple[str, events.Record]]) -> SiteState:
-    """Return the state after all ``records``, each with the digest of its line.
+def fold(records: Iterable[tuple[str, events.Record]], state: SiteState | None = None) -> SiteState:
+    """Return the state after all ``records``, each with the digest of its line; ``state`` is the one before them.
 
     Raises:
         UntrustedError: The entries contradict each other, such as a switch that was never planned.
     """
-    state: SiteState | None = None
     for digest, record in records:
         state = apply(state, record, digest)
     if state is None:
@@ -109,8 +108,9 @@ def _apply(state: SiteState, event: events.Event, record: events.Record, digest:
         case events.Torn():
             return replace(state, torn=state.torn + 1)
         case events.Note():
-            left = reports.head if event.code == "exported" else reports.left
-            return replace(state, reports=replace(reports, left=left))
+            if event.code != "exported":
+                return state
+            return replace(state, reports=replace(reports, left=reports.head, left_at=state.last_at))
         case events.Planned():
             return apply_planned(state, event, record)
         case _:

@@ -142,7 +142,7 @@ class ReportState(Struct, frozen=True):
         acknowledged: Number and digest of the newest report that support is known to hold.
         answered: Requests whose result is in no acknowledged report.
         owed: Something has changed that no report contains yet.
-        left: Digest of the newest report that was exported.
+        left, left_at: Digest of the newest report that was exported, and when reports were exported last.
         enrolment, line: Digest and key epoch of the enrolment that the reports refer to.
         former_keys: Keys that signed reports since that enrolment, oldest first.
     """
@@ -156,6 +156,7 @@ class ReportState(Struct, frozen=True):
     answered: tuple[Answered, ...] = ()
     owed: bool = False
     left: str | None = None
+    left_at: datetime | None = None
     enrolment: str | None = None
     line: int = 1
     former_keys: tuple[FormerKey, ...] = ()
