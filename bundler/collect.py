@@ -18,6 +18,7 @@ from content.bundle.layout_source import LayoutSource, file_source
 from content.bundle.oci import Descriptor
 from content.bundle.platforms import MAX_KEPT
 from content.bundle.selection import foreign_text, gaps_text
+from content.bundle.unpack import Scratch
 from content.registry.image_errors import ImagePlace
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored.contract_yaml import compile_contract
@@ -117,6 +118,7 @@ class Sources:
         self._sources: dict[tuple[str, str, str], LayoutSource] = {}
         self._registries: dict[tuple[str, RegistryOptions], Registry] = {}
         self._stack = ExitStack()
+        self._scratch = self._stack.enter_context(Scratch(folder))
 
     def __enter__(self) -> "Sources":
         return self
@@ -131,7 +133,7 @@ class Sources:
             return self._registry(wanted.place, where)
         key = (wanted.kind, wanted.place)
         if key not in self._files:
-            self._files[key] = OPENERS[wanted.kind](self._folder / wanted.place)
+            self._files[key] = OPENERS[wanted.kind](self._folder / wanted.place, self._scratch)
         name = (*key, wanted.ref)
         if name not in self._sources:
             self._sources[name] = file_source(self._files[key], wanted.ref)

@@ -39,6 +39,7 @@ from content.bundle.oci import (
     read_json_array,
 )
 from content.bundle.oci_writer import describe, encode_manifest
+from content.bundle.unpack import Scratch
 from manifests.words.digest import blob_name, digest_of, is_digest
 from manifests.words.errors import CHANGED_SOURCE, DamagedError, MalformedError, WaybillError, unreadable
 
@@ -210,9 +211,9 @@ class DockerArchive:
         return DamagedError(problem, where=str(self.path), remedy="save the image again", finding=finding)
 
 
-def open_docker_archive(path: Path) -> DockerArchive:
+def open_docker_archive(path: Path, scratch: Scratch | None = None) -> DockerArchive:
     """Open the archive at ``path``; only headers are read. Raises as `open_archive`."""
-    listing = list_tar(path)
+    listing = list_tar(path, scratch)
     if not {"manifest.json", "oci-layout"} & set(listing.files):
         remedy = "name a tar of docker save or podman save"
         raise MalformedError("holds neither manifest.json nor oci-layout", where=str(path), remedy=remedy)
@@ -220,7 +221,7 @@ def open_docker_archive(path: Path) -> DockerArchive:
 
 
 # What opens each kind of `from:` that is a file.
-OPENERS: Mapping[str, Callable[[Path], Layout | DockerArchive]] = {
+OPENERS: Mapping[str, Callable[[Path, Scratch | None], Layout | DockerArchive]] = {
     "oci": open_layout,
     "oci-archive": open_archive,
     "docker-archive": open_docker_archive,

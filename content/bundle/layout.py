@@ -25,6 +25,7 @@ from content.bundle.oci import (
     parse_oci,
     read_json,
 )
+from content.bundle.unpack import Scratch
 from manifests.words.digest import blob_name, digest_of
 from manifests.words.errors import (
     CHANGED_SOURCE,
@@ -40,6 +41,10 @@ MAX_ENTRIES = 200_000
 MAX_LONG_NAME = 64 << 10
 # `sha256-<hex>` lists referrers (distribution-spec, referrers tag schema); with an ending it is cosign's.
 COMPANION_TAG = re.compile(r"(?:.*:)?sha256-([0-9a-f]{64})(\.sig|\.att|\.sbom)?")
+_PACKED = (
+    *((b"\x1f\x8b", "gunzip"), (b"\x28\xb5\x2f\xfd", "unzstd"), (b"\xfd7zXZ\0", "unxz")),
+    (b"BZh", "bunzip2"),
+)
 _SIZE_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} size=([0-9]{1,19})\n")
 _LINK_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} linkpath=([^\n]*)\n")
 _PATH_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} path=([^\n]*)\n")
@@ -193,7 +198,7 @@ class Layout:
         return sorted_subjects, tuple(unread)
 
 
-def open_layout(path: Path) -> Layout:
+def open_layout(path: Path, _: Scratch | None = None) -> Layout:
     """Open the layout in the folder ``path``. Raises HostError or, if it is no OCI image layout, MalformedError."""
 
     def find(name: str) -> Extent | None:
@@ -211,14 +216,14 @@ def open_layout(path: Path) -> Layout:
     return open_listed(str(path), find)
 
 
-def open_archive(path: Path) -> Layout:
-    """Open the layout in the tar at ``path``; only its headers are read, and nothing is unpacked.
+def open_archive(path: Path, scratch: Scratch | None = None) -> Layout:
+    """Open the layout in the tar at ``path``; only its headers are read. One that is compressed needs ``scratch``.
 
     Raises:
         HostError: It cannot be read.
         MalformedError: Not a tar of an OCI image layout, or one that two programs could read differently.
     """
-    listing = list_tar(path)
+    listing = list_tar(path, scratch)
     if "oci-layout" not in listing.files and "manifest.json" in listing.files:
         problem = "holds no oci-layout; it is an archive of docker save"
         raise MalformedError(problem, where=str(path), remedy="write docker-archive:FILE[:NAME]")
@@ -229,11 +234,12 @@ def open_archive(path: Path) -> Layout:
     return open_listed(str(path), listing.files.get)
 
 
-def list_tar(path: Path) -> TarListing:
+def list_tar(path: Path, scratch: Scratch | None = None) -> TarListing:
     """The members of the tar at ``path``; only its headers are read. Raises as `open_archive`."""
+    plain = scratch.plain(path) if scratch is not None else path
     try:
-        with path.open("rb") as file:
-            return _walk(file, path)
+        with plain.open("rb") as file:
+            return _walk(file, path, plain)
     except OSError as error:
         raise unreadable(error, str(path)) from None
 
@@ -276,7 +282,7 @@ def read_extent(extent: Extent) -> bytes:
     return data
 
 
-def _walk(file: BinaryIO, path: Path) -> TarListing:
+def _walk(file: BinaryIO, path: Path, plain: Path) -> TarListing:
     """Every file and link of a tar by name: USTAR, GNU long names and sizes, pax sizes and paths."""
     length = os.fstat(file.fileno()).st_size
     entries: dict[str, Extent] = {}
@@ -320,7 +326,7 @@ def _walk(file: BinaryIO, path: Path) -> TarListing:
         if kind in (b"1", b"2"):
             links[name] = _target(name, target, where, symbolic=kind == b"2")
         elif kind in (b"0", b"\0", b"7"):
-            entries[name] = Extent(path=path, offset=body, size=size)
+            entries[name] = Extent(path=plain, offset=body, size=size)
         elif kind != b"5":
             raise MalformedError(f"{name} is neither a file nor a folder (type {kind!r})", where=where)
         offset = body + (padded(size) if kind != b"5" else 0)
@@ -371,8 +377,9 @@ def _target(name: str, raw: bytes, where: str, *, symbolic: bool) -> str:
 
 
 def _not_a_tar(block: bytes) -> str:
-    if block[:2] == b"\x1f\x8b" or block[:4] == b"\x28\xb5\x2f\xfd" or block[:6] == b"\xfd7zXZ\0":
-        return "it is compressed; decompress the file first"
+    for start, command in _PACKED:
+        if block.startswith(start):
+            return f"it is compressed; decompress the file first: {command} FILE"
     return "name a tar of an OCI image layout (skopeo copy ... oci-archive:FILE)"
 
 

@@ -10,8 +10,7 @@ import msgspec
 
 from console.options import command
 from console.result import Result
-from content.bundle.docker_archive import OPENERS, DockerArchive
-from content.bundle.layout import Layout
+from content.commands.lint_images import LintFinding, image_findings
 from content.signing.authorisations import bundle_reader
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored.authorisation_yaml import AuthorisationFile, compile_authorisation
@@ -19,7 +18,7 @@ from manifests.authored.contract_yaml import ContractFile, compile_contract
 from manifests.authored.handwritten import Handwritten, read_handwritten
 from manifests.authored.policy_yaml import PolicyFile, compile_policy
 from manifests.authored.registries_yaml import RegistriesFile, registries_problems
-from manifests.authored.release_yaml import ATTACHED, NONE, ReleaseFile, parse_from
+from manifests.authored.release_yaml import ATTACHED, NONE, ReleaseFile
 from manifests.authored.release_yaml_checks import reference_problems, release_problems
 from manifests.authored.rollback_yaml import RollbackFile, compile_rollback
 from manifests.authored.site_yaml import SiteFile, site_problems
@@ -110,9 +109,12 @@ def lint(path: Path) -> LintResult:
             file = read_handwritten(path)
     except (MalformedError, HostError) as error:
         return LintResult(path=path, kind="unknown", problems=(error,))
-    problems = tuple(_collected(_CHECKS[kind], file, path.parent))
-    warnings = () if problems or kind != "release" else tuple(_weak_signers(file.to(ReleaseFile), path.parent))
-    return LintResult(path=path, kind=kind, problems=problems, warnings=warnings)
+    findings = tuple(_collected(_CHECKS[kind], file, path.parent))
+    problems = tuple(one for one in findings if isinstance(one, WaybillError))
+    warnings = [one for one in findings if not isinstance(one, WaybillError)]
+    if kind == "release" and not problems:
+        warnings += _weak_signers(file.to(ReleaseFile), path.parent)
+    return LintResult(path=path, kind=kind, problems=problems, warnings=() if problems else tuple(warnings))
 
 
 def kind_of(file: Handwritten) -> str:
@@ -126,15 +128,15 @@ def kind_of(file: Handwritten) -> str:
 
 
 def _collected(
-    check: Callable[[Handwritten, Path], Iterator[WaybillError]], file: Handwritten, folder: Path
-) -> Iterator[WaybillError]:
+    check: Callable[[Handwritten, Path], Iterator[LintFinding]], file: Handwritten, folder: Path
+) -> Iterator[LintFinding]:
     try:
         yield from check(file, folder)
     except (MalformedError, HostError) as error:
         yield error
 
 
-def _release(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
+def _release(file: Handwritten, folder: Path) -> Iterator[LintFinding]:
     release = file.to(ReleaseFile)
     yield from release_problems(file, release)
     yield from _named_files(file, release, folder)
@@ -149,7 +151,7 @@ def _release(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
         yield from reference_problems(file, release, contract, rollback)
 
 
-def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Iterator[WaybillError]:
+def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Iterator[LintFinding]:
     """Check that every file that ``release.yaml`` names exists, and that small documents are what they should be."""
 
     def present(text: str, path: str) -> Iterator[WaybillError]:
@@ -183,7 +185,7 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
     for i, image in enumerate(release.images):
         if image.sbom not in (NONE, ATTACHED):
             yield from document(image.sbom, f"$.images[{i}].sbom", MAX_SBOM, read_sbom)
-    yield from _image_files(file, release, folder)
+    yield from image_findings(file, release, folder)
     for i, files in enumerate(release.files):
         yield from present(files.from_, f"$.files[{i}].from")
     for i, chart in enumerate(release.charts):
@@ -201,35 +203,6 @@ def _weak_signers(release: ReleaseFile, folder: Path) -> Iterator[tuple[str, str
             weakness = load_carried(record, str(path)).weakness
             if weakness:
                 yield str(path), f"{weakness} (weak)"
-
-
-def _image_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Iterator[WaybillError]:
-    """Check that each layout and archive can be opened, once, and holds the images that ``release.yaml`` takes from it.
-
-    Layers are not read.
-    """
-    opened: dict[tuple[str, str], Layout | DockerArchive | None] = {}
-    for i, image in enumerate(release.images):
-        try:
-            source = parse_from(image.from_)
-        except MalformedError:
-            continue  # reported by release_problems
-        if source.kind == "registry":
-            continue
-        where, key = file.at(f"$.images[{i}].from"), (source.kind, source.place)
-        try:
-            if key not in opened:
-                opened[key] = None
-                if not (folder / source.place).exists():
-                    raise MalformedError(f"there is no {source.place}", remedy="correct the path, or add the file")
-                opened[key] = OPENERS[source.kind](folder / source.place)
-            images = opened[key]
-            if images is not None:
-                entry = images.pick(source.ref)
-                if isinstance(images, Layout):
-                    images.parse(entry)
-        except WaybillError as error:
-            yield error.with_(where=f"{where}: {error.where}" if error.where else where)
 
 
 def _trust(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
@@ -263,7 +236,7 @@ _MARKS = (
     ("class", "rollback"),
     ("registries", "registries"),
 )
-_CHECKS: dict[str, Callable[[Handwritten, Path], Iterator[WaybillError]]] = {
+_CHECKS: dict[str, Callable[[Handwritten, Path], Iterator[LintFinding]]] = {
     "release": _release,
     "trust": _trust,
     "site": lambda file, _: iter(site_problems(file, file.to(SiteFile))),
@@ -285,7 +258,7 @@ def _lint_json(path: Path) -> LintResult:
             kind, check = "advisory", check_openvex
         elif AUTHORISATION_TYPE.encode() in data:
             kind, check = "authorisation", parse_authorisation
-        elif b'"bomFormat"' in data or b'"spdxVersion"' in data:
+        elif b'"bomFormat"' in data or b'"spdxVersion"' in data or (b'"@context"' in data and b"spdx" in data):
             kind, check = "sbom", read_sbom
         else:
             kind, check = "config schema", check_config_schema

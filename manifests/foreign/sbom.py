@@ -135,6 +135,9 @@ class _Element(Struct, frozen=True):
     spec_version: str | None = field(name="specVersion", default=None)
     version: str | None = field(name="software_packageVersion", default=None)
     purl: str | None = field(name="software_packageUrl", default=None)
+    # Drafts of SPDX 3 had no prefixes, and some public documents still have none.
+    draft_version: str | None = field(name="packageVersion", default=None)
+    draft_purl: str | None = field(name="packageUrl", default=None)
     identifiers: list[_Identifier | str | None] | _Identifier | str | None = field(
         name="externalIdentifier", default=None
     )
@@ -244,7 +247,9 @@ def _read_spdx3(text: bytes, kind: _Kind, what: str) -> SbomDocument | None:
         raise MalformedError(f"JSON-LD of SPDX {version}, expected SPDX 3", where=what)
     whole = kind.graph is UNSET
     elements = list(_elements(_decode(text, _Element, what) if whole else _decode(text, _Graph, what).graph))
-    packages = [_component(_purl(one), one.name, one.version) for one in elements if one.kind == "package"]
+    packages = [
+        _component(_purl(one), one.name, one.version or one.draft_version) for one in elements if one.kind == "package"
+    ]
     files = (_component("", one.name, _digest(one.hashes)) for one in elements if one.kind == "file")
     names = (one.name for one in elements if one.kind == "spdxdocument" and one.name)
     version = version or next((one.spec_version for one in elements if one.spec_version), "3")
@@ -262,7 +267,7 @@ def _elements(given: _Elements) -> Iterator[_Element]:
 def _purl(element: _Element) -> str:
     given = element.identifiers if isinstance(element.identifiers, list) else (element.identifiers,)
     known = [one for one in given if isinstance(one, _Identifier) and one.type in ("packageUrl", "purl")]
-    return element.purl or (known[0].identifier if known else "") or ""
+    return element.purl or element.draft_purl or (known[0].identifier if known else "") or ""
 
 
 def _digest(given: "Iterable[_Checksum | str | None] | _Checksum | str | None") -> str:

@@ -119,6 +119,18 @@ def test_spdx_3_in_its_spellings() -> None:
     assert listed(graph(document | {"element": [package]})) == ["alpha 1"]
     assert listed(graph(package, context=[CONTEXT, {"more": "https://x.example/"}])) == ["alpha 1"]
     assert listed({"@context": CONTEXT, **package}) == ["alpha 1"]
+    # Drafts, which public documents still follow, had neither prefixes nor this address.
+    draft = {"type": "Package", "name": "alpha", "packageVersion": "3", "creationInfo": {"specVersion": "3.0.0"}}
+    address = "https://spdx.github.io/spdx-3-model/context.json"
+    assert listed({"@context": address, **draft}) == ["alpha 3"]
+    assert listed(graph(draft | {"packageUrl": "pkg:npm/a@3"}, context=address)) == ["pkg:npm/a 3"]
+    # Digests that are not known here, single values instead of lists, elements that nobody names.
+    agent = {"type": "Person", "name": "somebody", "externalIdentifier": {"externalIdentifierType": "email"}}
+    hashes = {"type": "Hash", "algorithm": "sha3_512", "hashValue": "no digest at all"}
+    sbom = {"type": "software_Sbom", "element": "https://x.example/1", "rootElement": ["https://x.example/2"]}
+    snippet = {"type": "software_Snippet", "software_byteRange": {"beginIntegerRange": 1, "endIntegerRange": 2}}
+    assert listed(graph(agent, sbom, snippet, package | {"verifiedUsing": hashes})) == ["alpha 1"]
+    assert listed(graph(package, context="https://spdx.org/rdf/3.1/spdx-context.jsonld")) == ["alpha 1"]
     version = read_sbom(dump(graph(creation, package, context="https://x.example/spdx-context.jsonld")), "x").version
     assert version == "3.0.0"
 

@@ -1,0 +1,68 @@
+"""Look at the images that ``release.yaml`` takes from files, as ``build`` would; layers are not read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from content.bundle.docker_archive import OPENERS, DockerArchive
+from content.bundle.layout import Layout
+from content.bundle.layout_source import file_source
+from content.bundle.oci import Descriptor, ImageIndex, ImageManifest
+from content.bundle.oci_writer import EMPTY
+from content.bundle.selection import ImageSelection, SelectionAccess, WantedImage, foreign_text, gaps_text
+from content.bundle.unpack import Scratch
+from manifests.authored.handwritten import Handwritten
+from manifests.authored.release_yaml import ImageFile, ReleaseFile, parse_from
+from manifests.words.errors import MalformedError, WaybillError
+
+# A problem, or where and what a warning is about.
+LintFinding = WaybillError | tuple[str, str]
+
+
+def image_findings(file: Handwritten, release: ReleaseFile, folder: Path) -> Iterator[LintFinding]:
+    """Yield what is wrong with images in layouts and archives. Each file is opened once."""
+    opened: dict[tuple[str, str], Layout | DockerArchive | None] = {}
+    with Scratch(folder) as scratch:
+        for i, image in enumerate(release.images):
+            try:
+                source = parse_from(image.from_)
+            except MalformedError:
+                continue  # reported by release_problems
+            if source.kind == "registry":
+                continue
+            where, key = file.at(f"$.images[{i}].from"), (source.kind, source.place)
+            try:
+                if key not in opened:
+                    opened[key] = None
+                    if not (folder / source.place).exists():
+                        raise MalformedError(f"there is no {source.place}", remedy="correct the path, or add the file")
+                    opened[key] = OPENERS[source.kind](folder / source.place, scratch)
+                images = opened[key]
+                if images is not None:
+                    yield from ((where, text) for text in _look(image, images, source.ref))
+            except WaybillError as error:
+                yield error.with_(where=f"{where}: {error.where}" if error.where else where)
+
+
+def _look(image: ImageFile, images: Layout | DockerArchive, ref: str) -> Iterator[str]:
+    """Yield the warnings that `build` would give. Raises what it would raise."""
+    entry = images.pick(ref)
+    if isinstance(images, DockerArchive) and images.converts:
+        return  # it has one manifest, which `build` makes from its layers
+    source = file_source(images, ref)
+
+    def keep(_: Descriptor, __: bytes, document: ImageManifest | ImageIndex) -> None:
+        children = document.children if isinstance(document, ImageManifest) else ()
+        for blob in children:
+            if not blob.urls and blob.digest != EMPTY.digest:
+                source.origin(blob)
+
+    def holds(blob: Descriptor) -> bool:
+        return blob.digest == EMPTY.digest or source.holds(blob)
+
+    wanted = WantedImage(image.name, image.platforms, image.foreign_layers)
+    selection = ImageSelection(wanted, SelectionAccess(source, holds, keep))
+    selection.pack_root(entry)
+    if selection.left_out:
+        yield gaps_text(image.name, image.from_, tuple(selection.left_out))
+    if foreign := tuple(one for one in selection.absent if one.url is not None):
+        yield foreign_text(image.name, image.from_, foreign)

@@ -1,0 +1,130 @@
+"""`waybill lint` sees in layouts and archives what `waybill build` would say, in the same words."""
+
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from content.bundle.oci import Descriptor
+from content.commands.lint import LintResult, lint
+from manifests.words.digest import blob_name, digest_of
+from manifests.words.errors import WaybillError
+from tests.images import LayoutWriter
+from tests.unit.bundler.test_foreign_layers import foreign_image
+from tests.unit.content.bundle.test_docker_archive import BASE, Saved
+from tests.workshop import Workshop
+
+URL = "https://layers.example.com/base.tgz"
+PLAIN = {"sbom": "none", "sbom_reason": "a test"}
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Workshop:
+    return Workshop(tmp_path)
+
+
+def linted(shop: Workshop) -> LintResult:
+    return lint(shop.save())
+
+
+def index_with_a_gap(shop: Workshop) -> tuple[LayoutWriter, Descriptor]:
+    """An index of two platforms of which one is not in the layout."""
+    writer = LayoutWriter(shop.path / "dist" / "app")
+    here = writer.image([{"app/version": b"1"}])
+    gone = replace(here, digest=digest_of(b"gone"), platform="linux/arm64")
+    writer.tag(writer.index([here, gone]), "1.0.0")
+    writer.save()
+    return writer, gone
+
+
+def same_problem(shop: Workshop) -> WaybillError:
+    """Lint finds one problem, and it is the one that ends the build."""
+    (problem,) = linted(shop).problems
+    with pytest.raises(WaybillError) as caught:
+        shop.build()
+    assert caught.value.problem == problem.problem
+    assert caught.value.remedy == problem.remedy
+    assert "release.yaml:" in problem.where
+    return problem
+
+
+def same_warning(shop: Workshop) -> str:
+    result = linted(shop)
+    assert not result.problems
+    ((where, warning),) = result.warnings
+    assert [one.text for one in shop.build().findings] == [warning]
+    assert "release.yaml:" in where
+    return warning
+
+
+def test_a_gap_is_a_warning(shop: Workshop) -> None:
+    _, gone = index_with_a_gap(shop)
+    shop.image(**PLAIN)
+    assert f"is packed with gaps: {gone.digest} (linux/arm64) is left out" in same_warning(shop)
+
+
+def test_a_platform_that_was_asked_for_and_is_not_there(shop: Workshop) -> None:
+    index_with_a_gap(shop)
+    shop.image(**PLAIN, platforms=["linux/arm64"])
+    assert "image 'app' has no linux/arm64 to pack" in same_problem(shop).problem
+
+
+def test_a_platform_that_nobody_offers(shop: Workshop) -> None:
+    index_with_a_gap(shop)
+    shop.image(**PLAIN, platforms=["linux/s390x"])
+    assert "image 'app' has no linux/s390x" in same_problem(shop).problem
+
+
+def test_a_foreign_layer_below_an_index(shop: Workshop) -> None:
+    writer = LayoutWriter(shop.path / "dist" / "app")
+    windows = foreign_image(writer, URL, platform="windows/amd64")
+    writer.tag(writer.index([writer.image([{"app/version": b"1"}]), windows]), "1.0.0")
+    writer.save()
+    spec = shop.image(**PLAIN)
+    problem = same_problem(shop)
+    assert URL in problem.problem
+    assert problem.finding == "foreign-layer"
+    shop.release["images"][0] = spec | {"foreign_layers": "absent"}
+    assert URL in same_warning(shop)
+
+
+def test_a_layer_that_is_missing(shop: Workshop) -> None:
+    writer = LayoutWriter(shop.path / "dist" / "app")
+    image = writer.image([{"app/version": b"1"}])
+    writer.tag(image, "1.0.0")
+    writer.save()
+    layer = json.loads(writer.read(image))["layers"][0]["digest"]
+    (writer.path / blob_name(layer)).unlink()
+    shop.image(**PLAIN)
+    assert layer in same_problem(shop).problem
+
+
+def test_a_packed_archive_of_docker(shop: Workshop) -> None:
+    saved = Saved(shop.path / "app.tar", {"1/layer.tar": BASE})
+    saved.image("1/layer.tar", tags=["app:1.0"])
+    plain = saved.save().read_bytes()
+    (shop.path / "app.tar.gz").write_bytes(gzip.compress(plain))
+    shop.image(**PLAIN, **{"from": "docker-archive:app.tar.gz"})
+    assert not linted(shop).problems
+    packed = shop.build()
+    shop.release["images"][0]["from"] = "docker-archive:app.tar"
+    assert shop.build(shop.path / "second").release.images == packed.release.images
+    assert {one.name for one in shop.path.iterdir() if one.name.startswith(".")} == set()
+
+
+def test_a_packed_archive_that_is_cut(shop: Workshop) -> None:
+    saved = Saved(shop.path / "app.tar", {"1/layer.tar": BASE})
+    saved.image("1/layer.tar", tags=["app:1.0"])
+    (shop.path / "app.tgz").write_bytes(gzip.compress(saved.save().read_bytes())[:-9])
+    shop.image(**PLAIN, **{"from": "docker-archive:app.tgz"})
+    assert "cannot be unpacked" in same_problem(shop).problem
+
+
+def test_an_sbom_of_spdx_3_is_known_by_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "sbom.json"
+    package = {"type": "software_Package", "name": "alpha"}
+    path.write_text(json.dumps({"@context": "https://spdx.org/rdf/3.0.1/spdx-context.jsonld", "@graph": [package]}))
+    result = lint(path)
+    assert (result.kind, result.problems) == ("sbom", ())
