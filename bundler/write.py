@@ -159,8 +159,11 @@ def _reserve(descriptor: int, length: int, out: Path) -> None:
         os.posix_fallocate(descriptor, 0, length)
     except OSError as error:
         problem = f"cannot reserve {length} bytes ({show_size(length)}): {(error.strerror or str(error)).lower()}"
-        remedy = "make space, or choose another folder with -o"
-        raise HostError(problem, where=str(out.parent), remedy=remedy, finding="disk-full") from None
+        remedy, finding = "make space, or choose another folder with -o", "disk-full"
+        if error.errno == errno.EFBIG:
+            remedy = "choose a folder with -o on a file system that takes such files: FAT ends at 4 GiB, exFAT does not"
+            finding = "file-too-large"
+        raise HostError(problem, where=str(out.parent), remedy=remedy, finding=finding) from None
 
 
 def _write_bulk(descriptor: int, plan: BulkPlan, advance: Callable[[int], None]) -> None:

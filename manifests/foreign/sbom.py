@@ -247,9 +247,7 @@ def _read_spdx3(text: bytes, kind: _Kind, what: str) -> SbomDocument | None:
         raise MalformedError(f"JSON-LD of SPDX {version}, expected SPDX 3", where=what)
     whole = kind.graph is UNSET
     elements = list(_elements(_decode(text, _Element, what) if whole else _decode(text, _Graph, what).graph))
-    packages = [
-        _component(_purl(one), one.name, one.version or one.draft_version) for one in elements if one.kind == "package"
-    ]
+    packages = [_component(_purl(one), one.name, _version(one)) for one in elements if one.kind == "package"]
     files = (_component("", one.name, _digest(one.hashes)) for one in elements if one.kind == "file")
     names = (one.name for one in elements if one.kind == "spdxdocument" and one.name)
     version = version or next((one.spec_version for one in elements if one.spec_version), "3")
@@ -262,6 +260,10 @@ def _elements(given: _Elements) -> Iterator[_Element]:
             yield element
             yield from _elements(element.elements)
             yield from _elements(element.roots)
+
+
+def _version(element: _Element) -> str | None:
+    return element.version or element.draft_version
 
 
 def _purl(element: _Element) -> str:

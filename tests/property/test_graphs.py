@@ -41,7 +41,12 @@ def layouts(draw: Any, writer: LayoutWriter) -> None:
         system, architecture = platform.split("/")[:2]
         config = writer.blob(json.dumps({"os": system, "architecture": architecture}).encode(), OCI_CONFIG)
         layers = [writer.blob(b"layer %d" % (n // 2), OCI_LAYER_GZIP)]
-        return encode_manifest(config, layers, subject=subject()), OCI_MANIFEST
+        manifest = encode_manifest(config, layers, subject=subject())
+        if draw(st.integers(0, 3)) == 0:  # a foreign layer, which the layout holds all the same
+            document = json.loads(manifest)
+            document["layers"][0]["urls"] = ["https://layers.example.com/base.tgz"]
+            manifest = json.dumps(document).encode()
+        return manifest, OCI_MANIFEST
 
     def artifact(n: int) -> tuple[bytes, str]:
         kind = draw(st.sampled_from((CYCLONEDX, "application/vnd.example.note")))
@@ -90,6 +95,7 @@ def test_what_build_writes_verify_takes(data: Any) -> None:
                 sbom=sboms,
                 sbom_reason="a test" if sboms == "none" else None,
                 platforms=data.draw(st.sampled_from((*(None,) * 4, ["linux/amd64"], ["linux/arm64"]))),
+                foreign_layers=data.draw(st.sampled_from((None, "fetch", "absent"))),
                 **{"from": f"oci:dist/app{ref}"},
             )
         shop.write("sbom.json", sbom("1.0.0"))

@@ -145,3 +145,15 @@ def test_killed(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert names(tmp_path) == []
+
+
+def test_a_file_system_that_ends_files_at_a_size_is_called_so(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr("bundler.write.os.posix_fallocate", refuse)
+    with pytest.raises(HostError, match="file too large") as caught:
+        write_bundle(out, plan_bulk(MEMBERS, len(HEAD)), lambda: HEAD, quiet)
+    assert caught.value.finding == "file-too-large"
+    assert "FAT ends at 4 GiB" in caught.value.remedy
+    assert names(out.parent) == []

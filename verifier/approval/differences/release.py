@@ -71,6 +71,8 @@ def _facts(release: Release | None) -> dict[str, str]:
     stated = {
         name.replace("_", " "): str(getattr(release, name)) for name in facts if getattr(release, name) is not None
     }
+    if elsewhere := sorted({child.url for child in release.absent if child.url is not None}):
+        stated["foreign layers at"] = ", ".join(elsewhere)
     audience = release.audience
     to = "everyone" if audience.everyone else f"{' '.join(audience.customers)} in {' '.join(audience.environments)}"
     return {
