@@ -9,7 +9,7 @@ from fleet.outgoing.offboard import OffboardingState
 from fleet.outgoing.views import SentConsignment, SitePage, SiteRow, images_of
 from fleet.rules.history import HistoryEvent
 from manifests.documents.report import Report
-from manifests.documents.report_text import answered, heeded, left_out
+from manifests.documents.report_text import answered, heeded, left_out, probe_text
 from manifests.words.errors import AttentionError
 from manifests.words.text import table
 from manifests.words.time import age, optional_time, rfc3339
@@ -179,7 +179,7 @@ def _page_details(page: SitePage, last: int | None) -> Rows:
             ("root", f"{report.trust.root.version}  {report.trust.root.digest}"),
             ("verifier", report.verifier.version),
             *((f"image {name}", digest) for name, digest in images_of(report).items()),
-            *((f"probe {probe.probe}", probe.state) for probe in report.health),
+            *((f"probe {probe.probe}", probe_text(probe)) for probe in report.health),
             *((f"answer {answer.consignment}", answered(answer)) for answer in report.requests),
             *(("left out", left_out(dropped)) for dropped in report.dropped),
         ]

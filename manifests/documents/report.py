@@ -27,7 +27,8 @@ Found = Literal["same", "differs", "missing", "unreadable"]
 ComponentKind = Literal["image", "files", "chart"]
 ReportedInstallState = Literal["none", "trial", "confirmed", "inconsistent"]
 Clock = Literal["plausible", "behind", "ahead"]
-ProbeState = Literal["passing", "failing", "unknown"]
+# `not-observed`: nobody looked at the probe on this generation.
+ProbeState = Literal["passing", "failing", "unknown", "not-observed"]
 OffboardReason = Literal["ended", "retired"]
 ArtefactKind = Literal["approval", "bundle", "consignment", "request", "signature"]
 ProbeOutcome = Literal["refused", "accepted", "unproven"]
@@ -338,8 +339,20 @@ class ReportedApproval(Document, frozen=True, kw_only=True):
 
 
 class ReportedHealth(Document, frozen=True, kw_only=True):
+    """The result of one probe of the running generation.
+
+    Attributes:
+        generation: On which it was measured: always the one that runs.
+        measured: ``now`` while the report was made, or ``last`` before it; absent exactly when ``not-observed``.
+        at: When it was measured, by the site's clock.
+        failures: How often in a row it did not pass.
+    """
+
     probe: Name
+    generation: Positive
     state: ProbeState
+    measured: Literal["now", "last"] | None = None
+    at: Time | None = None
     failures: Count = 0
 
 

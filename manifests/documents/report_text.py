@@ -3,8 +3,38 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from manifests.documents.report import Dropped, Report, RequestResult
+from manifests.documents.report import Dropped, Report, ReportedHealth, RequestResult
 from manifests.words.units import show_times
+
+
+def contradictions(report: Report) -> tuple[str, ...]:
+    """Return in which way the parts of a report speak against each other, one line each; empty when they agree.
+
+    Only what was measured while the report was made counts.
+    """
+    installed = report.install.state in ("trial", "confirmed")
+    measured = [one for one in report.health if one.measured == "now"]
+    failing = [one.probe for one in measured if one.state == "failing"]
+    wrong = [f"{one.name} ({one.found})" for one in report.components.listed if one.found in ("differs", "missing")]
+    lines = []
+    if installed and failing:
+        lines.append(f"the release is called {report.install.state}, but a probe fails: {', '.join(failing)}")
+    if installed and wrong:
+        lines.append(
+            f"the release is called {report.install.state}, but not all of it is there: {', '.join(wrong[:3])}"
+        )
+    if measured and wrong and not failing:
+        lines.append(f"every probe passes, but not all of the release is there: {', '.join(wrong[:3])}")
+    return tuple(lines)
+
+
+def probe_text(health: ReportedHealth) -> str:
+    """Return the result of a probe, and when it was measured."""
+    if health.measured is None:
+        return "not observed"
+    when = "measured now" if health.measured == "now" else f"last measured {health.at}"
+    row = f", {show_times(health.failures)} in a row" if health.failures > 1 else ""
+    return f"{health.state}{row}, {when}"
 
 
 def heeded(report: Report) -> tuple[str, ...]:
@@ -13,7 +43,8 @@ def heeded(report: Report) -> tuple[str, ...]:
 
 
 def _heeded(report: Report) -> Iterator[str]:
-    """Yield the lines of ``heeded``: policy and trust first, then the install, the clock, alarms and the journal."""
+    """Yield the lines of ``heeded``: contradictions, policy and trust, the install, the clock, alarms, the journal."""
+    yield from contradictions(report)
     policy, install, trust = report.policy, report.install, report.trust
     if policy is not None:
         versions = {one.release: one.version for one in install.generations}
@@ -67,7 +98,7 @@ def report_lines(report: Report) -> tuple[str, ...]:
     for component in report.components.listed:
         seen = component.level if component.found == "same" else component.found
         lines.append(f"{component.kind:<9}  {component.name}: {seen}, {component.observed or component.expected}")
-    lines += [f"probe      {one.probe}: {one.state}" for one in report.health]
+    lines += [f"probe      {one.probe}: {probe_text(one)}" for one in report.health]
     for item in report.waiting:
         asked = ", ".join(f"{one.role} {one.have} of {one.need}" for one in item.roles)
         lines.append(f"waits      {item.item}{f' for {asked}' if asked else ''}, since report {item.since_seq}")

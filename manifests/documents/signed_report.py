@@ -153,12 +153,24 @@ def check_report(report: Report, what: str) -> None:
                 f"the item waits since report {item.since_seq}, which is later than this report, {report.chain.seq}",
                 f"waiting[{i}].since_seq",
             )
+    _check_health(report, refuse)  # D-2.9
     for name, names in (
         ("waiting", [one.item for one in report.waiting]),
         ("health", [one.probe for one in report.health]),
     ):
         if len(set(names)) != len(names):
             raise refuse("two entries have one name", name)
+
+
+def _check_health(report: Report, refuse: Callable[[str, str], MalformedError]) -> None:
+    """Check that every result is of the generation that runs, with its time exactly when somebody looked."""
+    running = report.install.release.generation if report.install.release else None
+    for i, one in enumerate(report.health):
+        if one.generation != running:
+            raise refuse(f"a probe was measured on generation {one.generation}, {running or 'nothing'} runs", f"health[{i}]")
+        observed = one.state != "not-observed"
+        if (one.measured is not None, one.at is not None) != (observed, observed):
+            raise refuse("`measured` and `at` must be given exactly when the probe was observed", f"health[{i}]")
 
 
 def _check_identity(report: Report, refuse: Callable[[str, str], MalformedError]) -> None:

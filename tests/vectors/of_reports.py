@@ -57,6 +57,7 @@ CHAIN = RUNS.chain
 COMPONENT = RUNS.components.listed[0]
 INSTALLED = RUNS.install.release
 assert INSTALLED is not None
+PROBED = r.ReportedHealth(probe="a", generation=INSTALLED.generation, state="passing", measured="now", at=CHAIN.made_at)
 
 
 def signed(said: r.Report, signer: FileSigner = OLD) -> bytes:
@@ -165,8 +166,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
     "report": (
         "A report before the key that is enrolled for its site: no longer than it may be (D-2.1), signed by that key "
         "(D-2.2), of a kind that is known (D-2.3), about what is installed (D-2.4), with one unbroken run of earlier "
-        "reports (D-2.5), of one mind (D-2.8), with a run of rotations that ends with the key that signs (D-2.6), and "
-        "with no end before its time (D-2.7).",
+        "reports (D-2.5), of one mind (D-2.8, D-2.9), with a run of rotations that ends with the key that signs "
+        "(D-2.6), and with no end before its time (D-2.7).",
         {
             "good": saying(),
             "nothing-installed": saying(EMPTY),
@@ -218,7 +219,13 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
             "waits-since-later": saying(
                 waiting=(r.WaitingItem(item="r-1", kind="release", since="2026-01-02T03:04:05Z", since_seq=9),)
             ),
-            "name-twice": saying(health=(r.ReportedHealth(probe="a", state="passing"),) * 2),
+            "name-twice": saying(health=(PROBED,) * 2),
+            # D-2.9
+            "probed": saying(health=(PROBED,)),
+            "probed-on-another-generation": saying(health=(replace(PROBED, generation=2),)),
+            "probed-at-no-time": saying(health=(replace(PROBED, at=None),)),
+            "not-observed-with-a-time": saying(health=(replace(PROBED, state="not-observed"),)),
+            "probed-and-nothing-runs": saying(EMPTY, health=(PROBED,)),
             # D-2.6
             "succession": succeeding(SECOND_KEY),
             "succession-of-two": succeeding(SECOND_KEY, THIRD_KEY, epoch=3, signer=THIRD),

@@ -104,6 +104,8 @@ def transaction_error(site: Site) -> WaybillError | None:
     if transaction.state == State.ROLLED_BACK:
         running = state.installs.running
         back = f"generation {running.number} ({running.version}) runs again" if running else "nothing is installed"
+        if missed := [one.probe for one in state.installs.running_health if one.state != "passing"]:
+            back += f", but its own probes do not pass: {', '.join(missed)}"
         return RolledBackError(
             f"{target} failed and was rolled back: {reason}; {back}",
             where=planned.item,

@@ -166,8 +166,9 @@ def _planned(site: Site) -> tuple[Report, bytes]:
     """Return the report that would be written now, and the bytes that would be signed."""
     if site.state.offboarding is not None and site.state.offboarding.final is not None:
         check_served(site.state)
-    observed = observe_site(site)
-    report = plan_report(site.state, observed, read_previous_report(site), cause="requested", now=utc_now())
+    now = utc_now()
+    observed = observe_site(site, now)
+    report = plan_report(site.state, observed, read_previous_report(site), cause="requested", now=now)
     return report, encode_report(report, observed.enrolment)
 
 

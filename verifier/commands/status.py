@@ -11,11 +11,12 @@ from manifests.words.errors import WaybillError
 from verifier.approval.queue import waiting_items
 from verifier.change.driver_steps import observe
 from verifier.commands.site_options import look_here, runtime_here, site_option
+from verifier.reporting.health import measure_health
 from verifier.reporting.status import broken_status, read_status
 
 
 @command(examples=("waybill status", "waybill status --fast --json"))
-@click.option("--fast", is_flag=True, help="Skip the check of what the drivers placed.")
+@click.option("--fast", is_flag=True, help="Skip the check of what the drivers placed, and the probes.")
 @site_option
 def status_command(fast: bool, place: Path | None) -> Result:
     """Show what is unfinished, what runs and what waits. Changes nothing."""
@@ -23,12 +24,14 @@ def status_command(fast: bool, place: Path | None) -> Result:
     if site.broken is not None:
         status = broken_status(site, site.broken)
         return Result(status.text, status.data, status.error)
-    components, unseen = None, ""
+    components, health, unseen, now = None, None, "", utc_now()
     if not fast:
+        runtime = runtime_here()
         try:
-            components = observe(site, runtime_here().load)
+            components = observe(site, runtime.load)
+            health = measure_health(site, runtime.load, now, runtime.look)
         except WaybillError as error:
             unseen = str(error)
     waiting = waiting_items(site)
-    status = read_status(site, waiting, components, utc_now(), unseen=unseen)
+    status = read_status(site, waiting, components, now, health=health, unseen=unseen)
     return Result(status.text, status.data, status.error)

@@ -15,7 +15,7 @@ from verifier.change.transaction import trial_left
 from verifier.install.context import ActContext
 from verifier.runtime.probes.probe import ProbeContext, run_probes, site_authorities
 from verifier.site.folder import CURRENT, Site
-from verifier.site.generations import read_installed
+from verifier.site.generations import Installed, read_installed
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Act, Intent, Outcome
 from verifier.site.journal.installs import State
@@ -69,16 +69,26 @@ def activate(context: ActContext) -> None:
 
 def probe(context: ActContext) -> None:
     """Run all probes until each has passed as often in a row as it asks. Raises HostError at the end of the trial."""
-    site, target = context.site, context.target
-    for asked in target.release.probes:
+    target = context.target
+    missed = _run_probes(context, target, context.target_steps, max(1, trial_left(context.site) or 0))
+    if missed:
+        raise HostError(
+            f"within {target.release.trial.at_most_seconds}s these did not pass: {missed}",
+            remedy="check the endpoints in site.yaml and the log of the service",
+            finding="probe-failed",
+        )
+
+
+def _run_probes(context: ActContext, installed: Installed, steps: tuple[DriverStep, ...], seconds: int) -> str:
+    """Run the probes of a generation, and record the result of each; return in words which did not pass."""
+    site = context.site
+    for asked in installed.release.probes:
         context.write(Intent(act="probe", step=asked.name))
     verdict = run_probes(
-        target.release.probes,
-        ProbeContext(
-            endpoints=target.settings.endpoints, steps=context.target_steps, authorities=site_authorities(site.path)
-        ),
+        installed.release.probes,
+        ProbeContext(endpoints=installed.settings.endpoints, steps=steps, authorities=site_authorities(site.path)),
         sleep=site.host.sleep,
-        deadline_seconds=max(1, trial_left(site) or 0),
+        deadline_seconds=seconds,
         monotonic=site.host.monotonic,
         look=context.runtime.look,
     )
@@ -89,20 +99,16 @@ def probe(context: ActContext) -> None:
         result: Literal["done", "failed"] = "done" if passed else "failed"
         context.write(Outcome(act="probe", step=last.name, result=result, code=code, detail=one_line(last.detail)))
         context.notify(f"probe {last.name}: {code}, {last.detail}")
-    if not verdict.passed:
-        missed = "; ".join(f"{last.name}: {last.detail}" for last in verdict.results if last.name in verdict.missing)
-        raise HostError(
-            f"within {target.release.trial.at_most_seconds}s these did not pass: {missed}",
-            remedy="check the endpoints in site.yaml and the log of the service",
-            finding="probe-failed",
-        )
+    return "; ".join(f"{last.name}: {last.detail}" for last in verdict.results if last.name in verdict.missing)
 
 
 def retreat(context: ActContext) -> None:
     """Go back to the former generation.
 
     Steps: 1 deactivate the new generation's steps, or stop what still runs of the former one; 2 take the data back;
-    3 point the link back; 4 start the former generation's steps; 5 check.
+    3 point the link back; 4 start the former generation's steps; 5 check; 6 run its probes.
+
+    Probes that do not pass are recorded and shown. They do not fail the rollback: there is nothing else to go back to.
     """
     site, switched = context.site, context.transaction.switched
     context.notify(f"rolling back to generation {context.transaction.planned.source or 'nothing'}")
@@ -125,6 +131,12 @@ def retreat(context: ActContext) -> None:
         # Before the switch only services that are kept running were stopped.
         _start_source(context)
     check_components(context, context.source_steps)  # 5
+    former = context.source
+    if former is not None and former.release.probes:  # 6
+        context.notify(f"running the probes of generation {former.number}")
+        missed = _run_probes(context, former, context.source_steps, former.release.trial.at_most_seconds)
+        if missed:
+            context.notify(f"generation {former.number} runs again, but these did not pass: {missed}")
 
 
 def settle(context: ActContext) -> None:

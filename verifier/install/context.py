@@ -79,10 +79,15 @@ class ActContext:
         return driver_steps(self.site, self.target, self.runtime.load)
 
     @cached_property
+    def source(self) -> Installed | None:
+        """The former generation; None before a first install."""
+        source = self.site.state.installs.generation(self.transaction.planned.source)
+        return None if source is None else read_installed(self.site, source)
+
+    @cached_property
     def source_steps(self) -> tuple[DriverStep, ...]:
         """Driver steps of the former generation; empty before a first install."""
-        source = self.site.state.installs.generation(self.transaction.planned.source)
-        return () if source is None else driver_steps(self.site, read_installed(self.site, source), self.runtime.load)
+        return () if self.source is None else driver_steps(self.site, self.source, self.runtime.load)
 
     def script(self) -> RollbackScript | None:
         """Return the rollback document with what was done of it so far; None while it decides nothing."""

@@ -2,19 +2,22 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import TypeVar
 
 from manifests.documents import report as r
 from manifests.documents.signed_report import Expected, expected_components
 from manifests.words.digest import is_digest
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
-from manifests.words.time import rfc3339
+from manifests.words.time import optional_time, rfc3339
 from manifests.words.units import parse_duration
 from verifier.approval.queue import waiting_items
 from verifier.change.driver_steps import observe
 from verifier.reporting.field_sources import contract_in_force
+from verifier.reporting.health import LookAtProbe, last_health, measure_health
 from verifier.reporting.report_plan import PreviousReport, SiteObservation, config_seal
 from verifier.runtime.drivers.driver import ABSENT, Component, load_driver
+from verifier.runtime.probes.probe import run_probe
 from verifier.site.blobs import blob_path
 from verifier.site.folder import EVIDENCE, Site
 from verifier.site.generations import Installed, read_installed
@@ -40,8 +43,12 @@ def read_previous_report(site: Site) -> PreviousReport | None:
     return PreviousReport(seq=reports.seq, digest=reports.head, report=report)
 
 
-def observe_site(site: Site) -> SiteObservation:
-    """Observe everything that a report contains; name in ``unseen`` what could not be read."""
+def observe_site(site: Site, now: datetime, look: LookAtProbe = run_probe) -> SiteObservation:
+    """Observe everything that a report contains; name in ``unseen`` what could not be read.
+
+    Args:
+        look: Runs one probe once.
+    """
     digest, enrolment = enrolment_of(site)
     unseen: list[str] = []
     current, agrees = _current(site)
@@ -65,10 +72,7 @@ def observe_site(site: Site) -> SiteObservation:
         components=components,
         seal=config_seal(site, installed.config) if installed and installed.config is not None else None,
         waiting=_try(lambda: tuple(_waiting(site)), unseen, "waiting") or (),
-        health=tuple(
-            r.ReportedHealth(probe=health.probe, state=health.state, failures=health.failures)
-            for health in sorted(site.state.installs.running_health, key=lambda health: health.probe)
-        ),
+        health=_health(site, now, look, unseen) if current is not None and agrees else (),
         held=_try(lambda: _held_releases(site), unseen, "store") if store else None,
         kit=_try(lambda: _digest_of_kit(site), unseen, "verifier"),
         revoked=bool(_try(lambda: running_revoked(site), unseen, "revoked")),
@@ -89,6 +93,22 @@ def _current(site: Site) -> tuple[Generation | None, bool]:
     if pointed == site.state.installs.current:
         return running, True
     return (site.state.installs.generation(pointed) if pointed else None) or running, False
+
+
+def _health(site: Site, now: datetime, look: LookAtProbe, unseen: list[str]) -> tuple[r.ReportedHealth, ...]:
+    """Return the result of each probe of the running generation, measured now where that is possible."""
+    measured = _try(lambda: measure_health(site, load_driver, now, look), unseen, "health")
+    return tuple(
+        r.ReportedHealth(
+            probe=one.probe,
+            generation=one.generation,
+            state=one.state,
+            measured=one.measured,
+            at=optional_time(one.at),
+            failures=one.failures,
+        )
+        for one in (last_health(site) if measured is None else measured)
+    )
 
 
 def _optional(site: Site) -> tuple[str, ...]:

@@ -13,8 +13,10 @@ from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from manifests.words.units import parse_size
 from verifier.approval.items import record_export, record_proposals
+from verifier.reporting.health import LookAtProbe
 from verifier.reporting.report_observe import observe_site, read_previous_report
 from verifier.reporting.report_plan import plan_report
+from verifier.runtime.probes.probe import run_probe
 from verifier.site.disk import Disk
 from verifier.site.folder import LOW_SPACE, Site
 from verifier.site.generations import read_running
@@ -33,7 +35,9 @@ from verifier.site.proposals import read_site_yaml
 from verifier.site.vendor_access import check_served
 
 
-def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "requested") -> Path:
+def write_report(
+    site: Site, disk: Disk, now: datetime, *, cause: str = "requested", look: LookAtProbe = run_probe
+) -> Path:
     """Write the next report of a held site into its outbox, and return its path.
 
     Steps: 1 take over a file that was written and not journalled; 2 observe; 3 plan; 4 sign; 5 write the file, durable;
@@ -49,7 +53,7 @@ def write_report(site: Site, disk: Disk, now: datetime, *, cause: str = "request
     finish_key(site)
     take_over(site)  # 1
     record_proposals(site)
-    observed = observe_site(site)  # 2
+    observed = observe_site(site, now, look)  # 2
     former = read_previous_report(site)
     report = plan_report(site.state, observed, former, cause=cause, now=now)  # 3
     raw = sign_report(report, observed.enrolment, site.signer())  # 4

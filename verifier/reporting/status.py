@@ -14,12 +14,13 @@ from verifier.change.below_floor import open_authorisations
 from verifier.change.route import items_of_plan
 from verifier.change.transaction import transaction_error, trial_left
 from verifier.install.result import check_idle
+from verifier.reporting.health import ProbeHealth, last_health, probe_data, probe_text
 from verifier.rules.emergency import uses_left
 from verifier.rules.time import FAR_AHEAD, clock_verdict, effective_now, passed_dates
 from verifier.runtime.drivers.driver import Component
 from verifier.site.folder import CURRENT, Site
 from verifier.site.generations import read_installed
-from verifier.site.journal.installs import Health, State, Transaction
+from verifier.site.journal.installs import State, Transaction
 from verifier.site.journal.state import SiteState
 from verifier.site.lock import check_ours
 from verifier.site.outbox import newest_report, report_path
@@ -42,18 +43,27 @@ def read_status(
     components: tuple[Component, ...] | None,
     now: datetime,
     *,
+    health: tuple[ProbeHealth, ...] | None = None,
     unseen: str = "",
 ) -> SiteStatus:
-    """Return the status; ``components`` is None when they were not checked, ``unseen`` says why they could not be."""
+    """Return the status.
+
+    Args:
+        components: None when they were not checked; ``unseen`` says why they could not be.
+        health: The probes, measured now; None for their last results in the journal.
+    """
+    probes = last_health(site) if health is None else health
     foreign, unproved, unfinished = _foreign(site), _unproved(site), _unfinished(site)
     error = foreign or _unsettled(site, unproved, unfinished) or _attention(site, components or ())
     lines = []
     for problem in (foreign, unproved, unfinished):
         if problem is not None:
             lines += _short(problem) if problem is error else [f"! {problem.problem}", f"  {problem.remedy}", ""]
-    lines += [*_runs(site, components or (), now, unseen), *_in_force(site), *_reporting(site, now)]
+    lines += [*_runs(site, components or (), probes, now, unseen), *_in_force(site), *_reporting(site, now)]
     lines += ["", queue_text(waiting, now), "", _generations_text(site)]
-    return SiteStatus("\n".join(lines).rstrip(), _data(site, waiting, components or (), now, unseen), error)
+    data = _data(site, waiting, components or (), now, unseen)
+    data["probes"] = [probe_data(one) for one in probes]
+    return SiteStatus("\n".join(lines).rstrip(), data, error)
 
 
 def _short(error: WaybillError) -> list[str]:
@@ -101,7 +111,9 @@ def broken_status(site: Site, broken: WaybillError) -> SiteStatus:
     return SiteStatus("\n".join(lines), data, broken)
 
 
-def _runs(site: Site, components: tuple[Component, ...], now: datetime, unseen: str) -> list[str]:
+def _runs(
+    site: Site, components: tuple[Component, ...], probes: tuple[ProbeHealth, ...], now: datetime, unseen: str
+) -> list[str]:
     """Return lines about the running release, its components and its probes."""
     state, running = site.state, site.state.installs.running
     lines = [f"site       {state.site}{'  (practice)' if state.trust.practice else ''}"]
@@ -118,16 +130,7 @@ def _runs(site: Site, components: tuple[Component, ...], now: datetime, unseen: 
     lines += [f"           {one.step}/{one.name}: {one.problem or one.level}" for one in components]
     if unseen:
         lines.append(f"           components could not be checked: {unseen}")
-    return [*lines, *(f"           probe {one.probe}: {_looked_at(one, now)}" for one in state.installs.running_health)]
-
-
-def _looked_at(health: Health, now: datetime) -> str:
-    """Return the last result of a probe, and when it was looked at: `status` looks at none."""
-    if health.at is None:
-        return "unknown, not looked at since the rollback"
-    words = {"passing": "passed", "failing": "failed", "unknown": "could not be looked at"}
-    row = f", {health.failures} times in a row" if health.failures > 1 else ""
-    return f"{words[health.state]} {age(health.at, now)} ago{row}, not looked at since"
+    return [*lines, *(f"           probe {one.probe}: {probe_text(one, now)}" for one in probes)]
 
 
 def _in_force(site: Site) -> list[str]:

@@ -191,9 +191,9 @@ def _outcome(
     if part is not None:
         state = _add_part(state, planned.document, part)
     if event.step is not None and (transaction.act, transaction.part) != (event.act, event.step):
-        # One driver step has ended; its act goes on.
+        # One driver step has ended; its act goes on. A rollback runs the probes of the generation that it returns to.
         state = _set_step(state, transaction, event.step, event.result)
-        return _probed(state, event, planned.target, event.step) if event.act == "probe" else state
+        return _probed(state, event, state.installs.current, event.step) if event.act == "probe" else state
     if transaction.act != event.act:
         raise impossible_entry(record, f"outcome of {event.act} without its intent")
     move = next(one for one in TABLE if one.act == event.act and one.during == transaction.state)
@@ -243,7 +243,9 @@ def _probed(state: SiteState, event: events.Outcome, generation: int, probe: str
 
 def _switched_back(state: SiteState, source: int) -> SiteState:
     """Make the source the running generation again; nobody has looked at its probes since."""
-    health = tuple(Health(source, one.probe, "unknown") for one in state.installs.health if one.generation == source)
+    health = tuple(
+        Health(source, one.probe, "not-observed") for one in state.installs.health if one.generation == source
+    )
     return replace(state, installs=replace(state.installs, current=source, health=health))
 
 

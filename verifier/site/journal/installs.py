@@ -195,7 +195,7 @@ class Health(Struct, frozen=True):
     """Last result of a probe of one generation, and how often in a row it did not pass.
 
     Attributes:
-        at: When it was looked at; None for ``unknown`` since a rollback to the generation.
+        at: When it was looked at; None for ``not-observed``.
     """
 
     generation: int

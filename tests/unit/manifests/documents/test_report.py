@@ -213,7 +213,11 @@ COMPONENT = r.ReportedComponent(kind="image", name="api", step="app", expected=O
             {"waiting": (r.WaitingItem(item="r-1", kind="release", since="2026-01-02T03:04:05Z", since_seq=9),)},
             "waits since report 9",
         ),
-        ({"health": (r.ReportedHealth(probe="a", state="passing"),) * 2}, "have one name"),
+        (
+            {"waiting": (r.WaitingItem(item="r-1", kind="release", since="2026-01-02T03:04:05Z", since_seq=1),) * 2},
+            "have one name",
+        ),
+        ({"health": (r.ReportedHealth(probe="a", generation=2, state="not-observed"),)}, "generation 2, nothing runs"),
         (
             {
                 "install": r.Install(

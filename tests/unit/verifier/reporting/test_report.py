@@ -3,6 +3,8 @@
 import errno
 import json
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace as replace_data
 from datetime import UTC, datetime
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from manifests.documents import report as r
@@ -17,26 +20,31 @@ from manifests.documents import signed_report
 from manifests.documents.contract import Contract
 from manifests.documents.enrolment import verify_enrolment
 from manifests.documents.release import Trial
+from manifests.documents.report_text import report_lines
 from manifests.transport.symbols import cut_report
 from manifests.trust.envelope import INTOTO, verify_statement
 from manifests.words.digest import digest_of
-from manifests.words.errors import DamagedError, RefusedError, TrialError, UntrustedError
-from manifests.words.time import parse_time
+from manifests.words.errors import DamagedError, RefusedError, RolledBackError, TrialError, UntrustedError
+from manifests.words.time import parse_time, rfc3339
 from tests.bench.report import many_installed
 from tests.consignments import consignment_for, signed
 from tests.place import Place, make_place
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
+from verifier.change.transaction import transaction_error
 from verifier.commands.compare import compare_command
 from verifier.commands.report import report_command
 from verifier.intake.consignments import peek_consignment_file, receive_consignment
 from verifier.reporting.field_sources import contract_in_force
+from verifier.reporting.health import measure_health
 from verifier.reporting.report_observe import observe_site, read_previous_report
 from verifier.reporting.report_plan import PreviousReport, SiteObservation, config_seal, plan_report
 from verifier.reporting.report_reduce import fit
 from verifier.reporting.report_write import export_reports, write_report
 from verifier.reporting.status import read_status
 from verifier.rules.time import clock_verdict
+from verifier.runtime.drivers.driver import load_driver
+from verifier.runtime.probes.probe import ProbeContext, ProbeResult
 from verifier.site.disk import Disk, Space
 from verifier.site.folder import Site
 from verifier.site.journal.chain import read_journal
@@ -60,7 +68,7 @@ class Closed(Vendor):
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     place = make_place(tmp_path, ONE)
-    place.tell = lambda site, cause: write_report(site, site.disk, place.clock.at, cause=cause)
+    place.tell = lambda site, cause: write_report(site, site.disk, place.clock.at, cause=cause, look=place.look)
     return place
 
 
@@ -200,7 +208,10 @@ def test_the_result_of_a_probe_belongs_to_one_generation(place: Place, tmp_path:
     yaml = place.path / "site.yaml"
     yaml.write_text(yaml.read_text().replace("endpoints: {}", 'endpoints: {api: "tcp://127.0.0.1:9"}'))
     place.bring(ONE.but(change={"probes": (probe,)}).write(tmp_path / "1.tar"))
-    assert newest(place).health == (r.ReportedHealth(probe="answers", state="passing"),)
+    now = {"measured": "now", "at": rfc3339(place.clock.at)}
+    assert [to_builtins(one) for one in newest(place).health] == [
+        {"probe": "answers", "generation": 1, "state": "passing", **now}
+    ]
     place.clock.sleep(3600)
     shown = read_status(place.open(), (), None, place.clock.at).text
     assert "probe answers: passed 1h ago, not looked at since" in shown
@@ -208,9 +219,91 @@ def test_the_result_of_a_probe_belongs_to_one_generation(place: Place, tmp_path:
     place.bring(TWO.but(change={"probes": (probe,)}).write(tmp_path / "2.tar"))
     report = newest(place)
     assert report.install.release is not None and report.install.release.version == "1.0.0"
-    assert report.health == (r.ReportedHealth(probe="answers", state="unknown"),)
+    assert [(one.generation, one.state, one.measured) for one in report.health] == [(1, "failing", "now")]
     shown = read_status(place.open(), (), None, place.clock.at).text
-    assert "probe answers: unknown, not looked at since the rollback" in shown
+    assert "probe answers: failed 0s ago, not looked at since" in shown
+
+
+def test_a_rollback_runs_the_probes_of_the_former_generation(place: Place, tmp_path: Path) -> None:
+    from manifests.documents import release as rel
+
+    probe, other = (rel.Probe(name=name, tcp=rel.TcpProbe(endpoint="api")) for name in ("answers", "newer"))
+    yaml = place.path / "site.yaml"
+    yaml.write_text(yaml.read_text().replace("endpoints: {}", 'endpoints: {api: "tcp://127.0.0.1:9"}'))
+    place.bring(ONE.but(change={"probes": (probe,)}).write(tmp_path / "1.tar"))
+    place.health["newer"] = "failing"
+    place.bring(TWO.but(change={"probes": (probe, other)}).write(tmp_path / "2.tar"))
+    # Only probes of the generation that runs, and the one that failed is of the other.
+    assert [(one.probe, one.generation, one.state) for one in newest(place).health] == [("answers", 1, "passing")]
+    site = place.open()
+    assert [(one.probe, one.state) for one in site.state.installs.running_health] == [("answers", "passing")]
+    error = transaction_error(site)
+    assert error is not None and "its own probes" not in error.problem
+
+
+def test_a_rollback_whose_former_generation_does_not_pass_says_so(place: Place, tmp_path: Path) -> None:
+    from manifests.documents import release as rel
+
+    probe = rel.Probe(name="answers", tcp=rel.TcpProbe(endpoint="api"))
+    yaml = place.path / "site.yaml"
+    yaml.write_text(yaml.read_text().replace("endpoints: {}", 'endpoints: {api: "tcp://127.0.0.1:9"}'))
+    place.bring(ONE.but(change={"probes": (probe,)}).write(tmp_path / "1.tar"))
+    place.health["answers"] = "failing"
+    place.bring(TWO.but(change={"probes": (probe,)}).write(tmp_path / "2.tar"))
+    site = place.open()
+    error = transaction_error(site)
+    assert isinstance(error, RolledBackError)
+    assert error.problem.endswith("runs again, but its own probes do not pass: answers")
+    assert report_lines(newest(place))[0] == "! the release is called confirmed, but a probe fails: answers"
+
+
+def test_a_report_measures_the_probes_when_it_is_made(place: Place, tmp_path: Path) -> None:
+    from manifests.documents import release as rel
+
+    probes = tuple(rel.Probe(name=name, tcp=rel.TcpProbe(endpoint="api")) for name in ("answers", "stores"))
+    yaml = place.path / "site.yaml"
+    yaml.write_text(yaml.read_text().replace("endpoints: {}", 'endpoints: {api: "tcp://127.0.0.1:9"}'))
+    place.bring(ONE.but(change={"probes": probes}).write(tmp_path / "1.tar"))
+    place.clock.sleep(60)
+    place.health["stores"] = "failing"
+    with place.hold() as site:
+        report = verified(place, write_report(site, site.disk, place.clock.at, look=place.look)).report
+        read = measure_health(site, load_driver, place.clock.at, place.look)
+    assert [(one.probe, one.state, one.failures) for one in report.health] == [
+        ("answers", "passing", 0),
+        ("stores", "failing", 1),
+    ]
+    assert {(one.measured, one.at) for one in report.health} == {("now", rfc3339(place.clock.at))}
+    shown = read_status(place.open(), (), None, place.clock.at, health=read).text
+    assert "probe answers: passing" in shown
+    assert "probe stores: failing: as the test wants it" in shown
+
+
+def test_a_probe_without_a_result_in_time_keeps_its_last_one(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from manifests.documents import release as rel
+
+    probes = tuple(rel.Probe(name=f"p{n}", tcp=rel.TcpProbe(endpoint="api")) for n in range(3))
+    yaml = place.path / "site.yaml"
+    yaml.write_text(yaml.read_text().replace("endpoints: {}", 'endpoints: {api: "tcp://127.0.0.1:9"}'))
+    place.bring(ONE.but(change={"probes": probes}).write(tmp_path / "1.tar"))
+    installed_at = rfc3339(place.clock.at)
+    place.clock.sleep(60)
+    monkeypatch.setattr("verifier.reporting.health.PROBES_AT_ONCE", 1)
+    monkeypatch.setattr("verifier.reporting.health.MEASURE_SECONDS", 0.0)
+    begun = threading.Event()
+
+    def slow(probe: rel.Probe, context: ProbeContext) -> ProbeResult:
+        begun.set()
+        time.sleep(0.2)
+        return place.look(probe, context)
+
+    with place.hold() as site:
+        report = verified(place, write_report(site, site.disk, place.clock.at, look=slow)).report
+    assert begun.is_set()
+    assert [(one.probe, one.measured) for one in report.health] == [("p0", "now"), ("p1", "last"), ("p2", "last")]
+    assert report.health[1].at == installed_at
 
 
 def test_what_waits_keeps_the_number_that_said_so_first(place: Place, tmp_path: Path) -> None:
@@ -406,8 +499,8 @@ def observed(**changes: object) -> SiteObservation:
 def test_planning_touches_nothing(place: Place) -> None:
     site = place.open()
     before = {path: path.read_bytes() for path in place.path.rglob("*") if path.is_file()}
-    seen = observe_site(site)
     now = datetime(2026, 3, 1, tzinfo=UTC)
+    seen = observe_site(site, now)
     one = plan_report(site.state, seen, None, cause="requested", now=now)
     assert one == plan_report(site.state, seen, None, cause="requested", now=now)
     assert {path: path.read_bytes() for path in place.path.rglob("*") if path.is_file()} == before
@@ -450,7 +543,7 @@ def test_what_does_not_fit_is_counted() -> None:
         good,
         components=r.Components(listed=tuple(sorted((*many, *bad), key=lambda one: one.name))),
         approvals=tuple(r.ReportedApproval(plan=OTHER, role="operator", key=f"{i:064x}") for i in range(128)),
-        health=tuple(r.ReportedHealth(probe=f"{i}", state="passing") for i in range(256)),
+        health=tuple(r.ReportedHealth(probe=f"{i}", generation=1, state="not-observed") for i in range(256)),
         rollbacks=tuple(
             r.ReportedRollback(
                 from_generation=i + 1,
